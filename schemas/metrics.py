@@ -1,0 +1,218 @@
+"""The common metric columns: the one definition from which Avro fields, ClickHouse columns and API models follow.
+
+A metric has a name, a unit, a kind, and with the kind how it may be combined. Values are carried everywhere as
+integers: counts as they are, seconds as whole milliseconds (`scale` 3), so that every sum is exact; the edges
+(`from_stored`, Avro, ClickHouse) turn milliseconds into decimals of seconds. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+
+INT64_MIN = -(2**63)
+INT64_MAX = 2**63 - 1
+# Decimal(18,3) holds 18 digits in all.
+MILLIS_MAX = 10**18 - 1
+
+
+class Kind(Enum):
+    """What a figure is, and so how it may be combined."""
+
+    CUMULATIVE = "cumulative count"  # grows with the post; summed over targets; over time only as a difference
+    UNIQUE = "unique count"  # people; never summed over time; over targets as the products' documents do
+    DURATION = "cumulative duration"  # seconds; as a cumulative count
+    MEAN = "mean"  # never summed; a total has it only where exactly one part has it
+    GAUGE = "gauge"  # a level at an instant, such as followers; never summed over time
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One common metric column.
+
+    Attributes:
+        name: column and field name.
+        kind: how the figure may be combined.
+        doc: one sentence for schema docs and column comments.
+    """
+
+    name: str
+    kind: Kind
+    doc: str
+
+    @property
+    def is_duration(self) -> bool:
+        """Whether values are milliseconds inside and decimal seconds at the edges."""
+        return self.name.endswith("_seconds")
+
+    @property
+    def summable(self) -> bool:
+        """Whether a total over targets is the sum of the parts."""
+        return self.kind is not Kind.MEAN
+
+    @property
+    def clickhouse_type(self) -> str:
+        """Column type: counts as the platform said them, durations with milliseconds."""
+        return "Nullable(Decimal(18, 3))" if self.is_duration else "Nullable(Int64)"
+
+    @property
+    def comment(self) -> str:
+        """Column comment: meaning, kind, and what null means."""
+        return f"{self.doc} Kind: {self.kind.value}. Null: the platform did not say."
+
+
+POST_METRICS: tuple[Metric, ...] = (
+    Metric("views", Kind.CUMULATIVE, "Times the post was viewed, by the platform's own definition."),
+    Metric("impressions", Kind.CUMULATIVE, "Times the post was served."),
+    Metric("reach", Kind.UNIQUE, "Unique accounts that saw the post."),
+    Metric("likes", Kind.CUMULATIVE, "Likes, reactions or net votes."),
+    Metric("dislikes", Kind.CUMULATIVE, "Dislikes."),
+    Metric("comments", Kind.CUMULATIVE, "Comments or replies."),
+    Metric("shares", Kind.CUMULATIVE, "Shares: reposts and quotes together where the platform reports both."),
+    Metric("quotes", Kind.CUMULATIVE, "The part of shares that are quotes."),
+    Metric("saves", Kind.CUMULATIVE, "Saves or bookmarks."),
+    Metric("clicks", Kind.CUMULATIVE, "Clicks on the post's link, or on the post where only that is reported."),
+    Metric("other_clicks", Kind.CUMULATIVE, "Clicks on anything else in the post."),
+    Metric("profile_clicks", Kind.CUMULATIVE, "Clicks on the author's profile from the post."),
+    Metric("follows", Kind.CUMULATIVE, "Follows or subscriptions gained from the post."),
+    Metric("video_views", Kind.CUMULATIVE, "Video views, by the platform's own definition."),
+    Metric("watch_time_seconds", Kind.DURATION, "Total time watched, in seconds."),
+    Metric("avg_watch_time_seconds", Kind.MEAN, "Average time watched a view, in seconds."),
+    Metric("poll_votes", Kind.CUMULATIVE, "Votes in the post's poll."),
+)
+
+CHANNEL_METRICS: tuple[Metric, ...] = (
+    Metric("followers", Kind.GAUGE, "Followers or subscribers."),
+    Metric("following", Kind.GAUGE, "Accounts that the channel follows."),
+    Metric("posts_count", Kind.GAUGE, "Posts on the platform."),
+    Metric("views", Kind.CUMULATIVE, "Views of the channel's content in the period."),
+    Metric("impressions", Kind.CUMULATIVE, "Times the channel's content was served in the period."),
+    Metric("reach", Kind.UNIQUE, "Unique accounts that saw the channel's content in the period."),
+    Metric("profile_views", Kind.CUMULATIVE, "Views of the profile in the period."),
+    Metric("engagements", Kind.CUMULATIVE, "Interactions in the period, by the platform's own definition."),
+    Metric("likes", Kind.CUMULATIVE, "Likes or reactions in the period."),
+    Metric("comments", Kind.CUMULATIVE, "Comments or replies in the period."),
+    Metric("shares", Kind.CUMULATIVE, "Shares in the period."),
+    Metric("saves", Kind.CUMULATIVE, "Saves in the period."),
+    Metric("watch_time_seconds", Kind.DURATION, "Time watched in the period, in seconds."),
+)
+
+# Positions in the tuples above. A reading is a tuple of values in this order, and "what it speaks of" is a bit mask
+# over the same positions; a test holds names and positions together.
+(
+    VIEWS, IMPRESSIONS, REACH, LIKES, DISLIKES, COMMENTS, SHARES, QUOTES, SAVES, CLICKS, OTHER_CLICKS,
+    PROFILE_CLICKS, FOLLOWS, VIDEO_VIEWS, WATCH_TIME, AVG_WATCH_TIME, POLL_VOTES,
+) = range(17)  # fmt: skip
+(
+    CH_FOLLOWERS, CH_FOLLOWING, CH_POSTS_COUNT, CH_VIEWS, CH_IMPRESSIONS, CH_REACH, CH_PROFILE_VIEWS,
+    CH_ENGAGEMENTS, CH_LIKES, CH_COMMENTS, CH_SHARES, CH_SAVES, CH_WATCH_TIME,
+) = range(13)  # fmt: skip
+
+POST_NAMES: tuple[str, ...] = tuple(metric.name for metric in POST_METRICS)
+CHANNEL_NAMES: tuple[str, ...] = tuple(metric.name for metric in CHANNEL_METRICS)
+
+# Names of the figures of a channel window: what a post has, and the gauges that only a channel has.
+WINDOW_METRICS: tuple[Metric, ...] = POST_METRICS + tuple(
+    metric for metric in CHANNEL_METRICS if metric.name in {"followers", "following", "posts_count", "profile_views"}
+)
+
+PLATFORMS: tuple[str, ...] = (
+    "x", "linkedin", "instagram", "tiktok", "facebook", "threads", "bluesky", "youtube", "pinterest",
+    "google_business", "reddit",
+)  # fmt: skip
+
+Values = tuple[int | None, ...]
+"""One figure a metric, in the order of POST_METRICS or CHANNEL_METRICS; None where nothing is known."""
+
+NO_POST_VALUES: Values = (None,) * len(POST_METRICS)
+NO_CHANNEL_VALUES: Values = (None,) * len(CHANNEL_METRICS)
+
+
+def engagements(likes: int | None, comments: int | None, shares: int | None, saves: int | None) -> int | None:
+    """Add up the four interactions, nulls as 0; None when all four are None."""
+    if likes is None and comments is None and shares is None and saves is None:
+        return None
+    return (likes or 0) + (comments or 0) + (shares or 0) + (saves or 0)
+
+
+def post_engagements(values: Sequence[int | None]) -> int | None:
+    """`engagements` of a tuple in the order of POST_METRICS."""
+    return engagements(values[LIKES], values[COMMENTS], values[SHARES], values[SAVES])
+
+
+def engagement_rate(
+    engagements: int | None, impressions: int | None, reach: int | None, views: int | None
+) -> float | None:
+    """Engagements over impressions, else reach, else views: the first of them above zero.
+
+    Returns:
+        A fraction (0.041 is 4.1 %), or None when there are no engagements known or nothing to divide by.
+    """
+    if engagements is None:
+        return None
+    for base in (impressions, reach, views):
+        if base is not None and base > 0:
+            return engagements / base
+    return None
+
+
+def post_engagement_rate(values: Sequence[int | None]) -> float | None:
+    """`engagement_rate` of a tuple in the order of POST_METRICS."""
+    return engagement_rate(post_engagements(values), values[IMPRESSIONS], values[REACH], values[VIEWS])
+
+
+def total(parts: Iterable[Sequence[int | None]]) -> Values:
+    """Sum post figures over targets.
+
+    Args:
+        parts: one tuple a target, in the order of POST_METRICS.
+
+    Returns:
+        Each metric's sum over the targets that have it, None where none has; the mean watch time only where
+        exactly one target has it, since means don't add up.
+    """
+    sums: list[int | None] = [None] * len(POST_METRICS)
+    means = 0
+    for part in parts:
+        for index, value in enumerate(part):
+            if value is not None:
+                held = sums[index]
+                sums[index] = value if held is None else held + value
+        if part[AVG_WATCH_TIME] is not None:
+            means += 1
+    if means > 1:
+        sums[AVG_WATCH_TIME] = None
+    return tuple(sums)
+
+
+def seconds(millis: int | None) -> Decimal | None:
+    """Whole milliseconds as decimal seconds."""
+    return None if millis is None else Decimal(millis).scaleb(-3)
+
+
+def millis(value: Decimal | None) -> int | None:
+    """Decimal seconds with at most three places as whole milliseconds."""
+    return None if value is None else int(value.scaleb(3))
+
+
+def round_half_up(value: Fraction | Decimal) -> int:
+    """Round to the nearest integer, halves up: what a reply's integer fields do."""
+    fraction = Fraction(value)
+    return (fraction.numerator * 2 + fraction.denominator) // (fraction.denominator * 2)
+
+
+def whole_seconds(millis: int | None) -> int | None:
+    """Milliseconds as whole seconds, halves up."""
+    return None if millis is None else (millis + 500) // 1000
+
+
+def mask_of(values: Sequence[int | None]) -> int:
+    """The bit mask of the positions that are not None."""
+    mask = 0
+    for index, value in enumerate(values):
+        if value is not None:
+            mask |= 1 << index
+    return mask

@@ -1,0 +1,291 @@
+"""What every platform file answers: which calls to make, what a reply says, and what a failure means.
+
+Pure: calls are descriptions, replies are bytes. The poller makes the calls; the aggregator reads the replies from
+`platform.raw`, its own and anybody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+
+from schemas.events import PlatformRaw
+from schemas.metrics import INT64_MAX, INT64_MIN, Values
+
+
+class MappingError(ValueError):
+    """A successful answer that can't be read as its platform's; the event goes to the dead letters.
+
+    Args:
+        reason: stable code: `body_not_json`, `unexpected_shape`, `bad_count`, `unknown_endpoint`,
+            `unknown_platform`, ...
+        detail: for a person; names the field and the kind of value seen, never a secret.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The header of a platform file.
+
+    Attributes:
+        name: the common platform name.
+        base_url: the origin that calls go to; overridden by TIDEMARK_<PLATFORM>_BASE_URL.
+        documentation: address of the API's documentation.
+        read_on: date the documentation was last read, ISO.
+        auth: how a request is authorized, in words.
+        rate_limit: the documented limit, in words.
+        post_batch_size: most posts in one request.
+        not_reported: common post metrics that the platform never reports, each with the reason.
+    """
+
+    name: str
+    base_url: str
+    documentation: str
+    read_on: str
+    auth: str
+    rate_limit: str
+    post_batch_size: int
+    not_reported: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """The account that a call is made for."""
+
+    workspace_id: str
+    channel_id: str
+    external_id: str
+    username: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One post to ask for."""
+
+    target_id: str
+    post_id: str
+    external_id: str
+    post_type: str = ""
+    published_at: int | None = None
+    is_story: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP request to a platform, without its token.
+
+    Attributes:
+        kind: POST_METRICS, CHANNEL_METRICS or IDENTITY.
+        method: GET or POST.
+        path: the platform's own path, from the origin on (`/2/tweets`).
+        query: parameters in order; a name may repeat.
+        json: body of a POST, or None.
+        targets: what is asked for, in request order.
+        limit_group: name of the platform's rate limit that the call counts against.
+        base_url: another origin of the platform than its usual one; an overridden base URL stands for all of them.
+    """
+
+    kind: str
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    json: Any = None
+    targets: tuple[Target, ...] = ()
+    limit_group: str = "default"
+    base_url: str | None = None
+
+    def request_map(self) -> dict[str, str]:
+        """The query as `platform.raw` keeps it: repeated names joined by commas, a JSON body under `body`."""
+        joined: dict[str, str] = {}
+        for name, value in self.query:
+            joined[name] = f"{joined[name]},{value}" if name in joined else value
+        if self.json is not None:
+            joined["body"] = orjson.dumps(self.json).decode()
+        return joined
+
+
+class Outcome(StrEnum):
+    """What an answer means for whoever asked; the body's own code is read before the status."""
+
+    OK = "ok"
+    RETRY_LATER = "rate_limited"  # wait for `retry_after_seconds`, then ask again
+    QUOTA_EXHAUSTED = "quota_exhausted"  # nothing more until the day or month turns
+    TOKEN_EXPIRED = "token_expired"  # refresh, then ask again
+    TOKEN_REVOKED = "token_revoked"  # only the person can reconnect
+    PERMISSION_MISSING = "permission_missing"  # a scope, role or plan is missing
+    TARGET_GONE = "target_gone"  # this target will never answer again
+    NO_DATA_EVER = "no_data"  # the platform will never have figures for this target
+    TOO_EARLY = "too_early"  # too little data yet; ask at the next regular time
+    REQUEST_WRONG = "request_wrong"  # a metric or parameter is wrong: ours to fix, loud
+    PLATFORM_DOWN = "platform_unavailable"  # back off
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An outcome with what is needed to act on it.
+
+    Attributes:
+        retry_after_seconds: for RETRY_LATER and QUOTA_EXHAUSTED, when the platform said it.
+        detail: the platform's own code, for logs; never a secret.
+        refused_metric: the one metric name that made the whole request fail, when the body names it.
+    """
+
+    outcome: Outcome
+    retry_after_seconds: float | None = None
+    detail: str = ""
+    refused_metric: str | None = None
+
+
+class LimitState(NamedTuple):
+    """What the headers of an answer say of the budget.
+
+    Attributes:
+        limit: calls allowed in the window.
+        remaining: calls left.
+        reset_at: ms since the epoch when the window turns; None when not said.
+    """
+
+    limit: int | None
+    remaining: int | None
+    reset_at: int | None
+
+
+class PostReading(NamedTuple):
+    """What an answer says of one target.
+
+    Attributes:
+        index: position in the event's `targets`.
+        spoken: bit mask over POST_METRICS: present, or absent from a block that was answered.
+        ranged: bit mask: figures that cover a range of dates.
+        values: in the order of POST_METRICS; None outside `spoken` and for hidden counts.
+    """
+
+    index: int
+    spoken: int
+    ranged: int
+    values: Values
+
+
+class ChannelReading(NamedTuple):
+    """What an answer says of its channel for one period; instants in ms, `period_end` exclusive."""
+
+    period: str
+    period_start: int | None
+    period_end: int | None
+    spoken: int
+    values: Values
+
+
+class Reading(NamedTuple):
+    """All that one answer says.
+
+    Attributes:
+        posts: one item a target that the answer speaks of, unordered.
+        channels: one item a period.
+        gone: positions in `targets` that the answer says are gone or inaccessible.
+    """
+
+    posts: Sequence[PostReading] = ()
+    channels: Sequence[ChannelReading] = ()
+    gone: Sequence[int] = ()
+
+
+NOTHING = Reading()
+
+
+class Platform(Protocol):
+    """One platform: pure functions over descriptions and bytes."""
+
+    @property
+    def facts(self) -> Facts:
+        """The facts header."""
+
+    def authorize(self, token: str | None) -> dict[str, str]:
+        """Headers that authorize a call; {} when there is no token and none is needed."""
+
+    def post_calls(self, channel: Channel, targets: Sequence[Target]) -> list[Call]:
+        """Calls that ask for the figures of posts of one channel, in the platform's largest batches."""
+
+    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+        """Calls that ask for the figures of the channel itself; `now` in ms."""
+
+    def identity_call(self, channel: Channel) -> Call:
+        """The lightest call that proves that the token works."""
+
+    def read(self, event: PlatformRaw) -> Reading:
+        """What an answer says. A failed answer says nothing (`NOTHING`).
+
+        Raises:
+            MappingError: a successful answer of another shape than the platform's.
+        """
+
+    def part(self, event: PlatformRaw, target_index: int) -> Any:
+        """The target's own part of the payload as JSON values, {} when the answer holds none."""
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+        """What an answer means; `headers` with lower-case names, `now` in ms."""
+
+    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+        """What the headers say of the budget; None when nothing."""
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The body of a successful answer as a JSON object.
+
+    Raises:
+        MappingError: `body_not_json` or `unexpected_shape`.
+    """
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MappingError("body_not_json", f"the body is no JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise MappingError("unexpected_shape", f"the body is a JSON {type(parsed).__name__}, expected an object")
+    return parsed
+
+
+def try_json_object(body: bytes) -> dict[str, Any]:
+    """The body as a JSON object, or {} when it is anything else: for reading error bodies."""
+    try:
+        return json_object(body)
+    except MappingError:
+        return {}
+
+
+def count(value: Any, name: str) -> int | None:
+    """A count as the platform said it: an integer, or a string of digits; null stays None.
+
+    Raises:
+        MappingError: `bad_count`: not an integer, or outside 64 bits.
+    """
+    if type(value) is int:
+        if INT64_MIN <= value <= INT64_MAX:
+            return value
+        raise MappingError("bad_count", f"{name} is outside 64 bits")
+    if value is None:
+        return None
+    if isinstance(value, str):
+        digits = value[1:] if value.startswith("-") else value
+        if digits.isascii() and digits.isdigit() and len(digits) <= 20:
+            return count(int(value), name)
+        raise MappingError("bad_count", f"{name} is a string that is no integer")
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        return int(value)
+    raise MappingError("bad_count", f"{name} is a {type(value).__name__}, expected an integer")
+
+
+def path_without_version(endpoint: str) -> str:
+    """The path without a leading version segment (`/v25.0/1_2/insights` -> `/1_2/insights`)."""
+    head, _, rest = endpoint.lstrip("/").partition("/")
+    if head[:1] == "v" and head[1:].replace(".", "", 1).isdigit():
+        return "/" + rest
+    return "/" + head + ("/" + rest if rest else "")
