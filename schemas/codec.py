@@ -163,10 +163,12 @@ class Codec(Generic[Event]):
 
 def instant(value: Any) -> int | None:
     """An Avro timestamp (an aware datetime after decoding) as whole milliseconds."""
-    if value is None or isinstance(value, int):
+    if value is None:
+        return None
+    if isinstance(value, int):
         return value
     # Not `timestamp()`: a float loses the last millisecond now and then.
-    return int(value.timestamp()) * 1000 + value.microsecond // 1000
+    return int(value.replace(microsecond=0).timestamp()) * 1000 + int(value.microsecond) // 1000
 
 
 def _required_instant(value: Any) -> int:
@@ -312,9 +314,7 @@ _TYPED: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, Any
 }
 
 
-def codec(
-    topic: str, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None
-) -> Codec[Any]:
+def codec(topic: str, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None) -> Codec[Any]:
     """The typed codec of a topic; see `RecordCodec`. Rollup topics have none: their records are written as dicts.
 
     Raises:

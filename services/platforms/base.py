@@ -163,13 +163,13 @@ class PostReading(NamedTuple):
     """What an answer says of one target.
 
     Attributes:
-        index: position in the event's `targets`.
+        position: position in the event's `targets`.
         spoken: bit mask over POST_METRICS: present, or absent from a block that was answered.
         ranged: bit mask: figures that cover a range of dates.
         values: in the order of POST_METRICS; None outside `spoken` and for hidden counts.
     """
 
-    index: int
+    position: int
     spoken: int
     ranged: int
     values: Values

@@ -1,0 +1,47 @@
+"""The clock behind one seam, so that tests move time by hand."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+MILLIS_PER_SECOND = 1000
+MILLIS_PER_HOUR = 3_600_000
+MILLIS_PER_DAY = 86_400_000
+
+
+class Clock(Protocol):
+    """Wall clock in whole milliseconds since the epoch."""
+
+    def now(self) -> int:
+        """The current instant, ms."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+def iso_seconds(instant: int) -> str:
+    """Whole seconds and Z, cut not rounded: `2026-06-28T09:14:22Z`."""
+    return datetime.fromtimestamp(instant // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso_millis(instant: int) -> str:
+    """Milliseconds and Z: `2026-06-10T18:00:00.000Z`."""
+    return datetime.fromtimestamp(instant // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant % 1000:03d}Z"
+
+
+def utc(instant: int) -> datetime:
+    """Milliseconds as an aware datetime, to the millisecond."""
+    return datetime.fromtimestamp(instant // 1000, UTC).replace(microsecond=instant % 1000 * 1000)
+
+
+def to_millis(moment: datetime) -> int:
+    """An aware datetime as whole milliseconds, cut."""
+    if moment.tzinfo is None:
+        raise ValueError("naive datetime; give it a time zone")
+    return int(moment.replace(microsecond=0).timestamp()) * 1000 + moment.microsecond // 1000

@@ -1,0 +1,78 @@
+"""What every Kafka client of the project shares: connection options, keys and partitions.
+
+Holds no client: the modules that own one pass these options to it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from functools import lru_cache
+from typing import Any
+
+from aiokafka.partitioner import murmur2
+
+from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(workspace_id: str, partitions: int) -> int:
+    """The partition of a tenant: the Java client's default (murmur2) for its id.
+
+    Everything of a tenant goes by this, whatever the message's key, so that its channels and posts meet in one task.
+    """
+    return int(murmur2(workspace_id.encode()) & 0x7FFFFFFF) % partitions
+
+
+def key(*parts: str) -> bytes:
+    """A message key: the parts joined by slashes, UTF-8."""
+    return "/".join(parts).encode()
+
+
+def split_key(message_key: bytes) -> tuple[str, str]:
+    """`workspace_id` and the rest of a `workspace_id/id` key; ids hold no slash."""
+    workspace_id, _, rest = message_key.decode().partition("/")
+    return workspace_id, rest
+
+
+def aiokafka_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Connection options for aiokafka's consumer, producer and admin client."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap.split(","),
+        "security_protocol": settings.kafka_security_protocol,
+    }
+    if settings.kafka_sasl_mechanism:
+        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        options["sasl_plain_username"] = settings.kafka_sasl_username
+        options["sasl_plain_password"] = (
+            settings.kafka_sasl_password.get_secret_value() if settings.kafka_sasl_password else None
+        )
+    if "SSL" in settings.kafka_security_protocol:
+        options["ssl_context"] = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+    return options
+
+
+def aiokafka_producer_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Options of an aiokafka producer whose acknowledged messages are durable and not doubled by its retries."""
+    return {
+        **aiokafka_options(settings),
+        "enable_idempotence": True,
+        "acks": "all",
+        "max_request_size": MESSAGE_MAX_BYTES,
+        "compression_type": "lz4",
+    }
+
+
+def confluent_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Connection options for confluent-kafka's clients."""
+    options: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka_bootstrap,
+        "security.protocol": settings.kafka_security_protocol,
+    }
+    if settings.kafka_sasl_mechanism:
+        options["sasl.mechanism"] = settings.kafka_sasl_mechanism
+        options["sasl.username"] = settings.kafka_sasl_username
+        if settings.kafka_sasl_password:
+            options["sasl.password"] = settings.kafka_sasl_password.get_secret_value()
+    if settings.kafka_ssl_cafile:
+        options["ssl.ca.location"] = settings.kafka_ssl_cafile
+    return options

@@ -1,0 +1,88 @@
+"""Structured logs: one line an event, to standard error, with anything like a token blanked."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+# Query parameters and JSON members that carry secrets on any of the platforms, and bearer headers.
+_SECRET = re.compile(
+    r"(?i)(\b(?:access_token|refresh_token|client_secret|fb_exchange_token|id_token|appsecret_proof|accessJwt|refreshJwt"
+    r"|password|api_key)\b[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+"
+    r"|(\bBearer\s+)[A-Za-z0-9._~+/=-]+"
+)
+
+
+def blank_secrets(text: str) -> str:
+    """Replace values of `access_token=` and its like by `***`."""
+    return _SECRET.sub(lambda match: (match.group(1) or match.group(2)) + "***", text)
+
+
+_SECRET_BYTES = re.compile(_SECRET.pattern.encode())
+
+
+def blank_secret_bytes(payload: bytes) -> bytes:
+    """`blank_secrets` on bytes of any encoding."""
+    return _SECRET_BYTES.sub(lambda match: (match.group(1) or match.group(2)) + b"***", payload)
+
+
+def _blank(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = blank_secrets(value)
+    return event
+
+
+def configure_logging(service: str, level: str = "INFO") -> None:
+    """Send structlog and the standard library's loggers to standard error in one format.
+
+    Args:
+        service: name put on every line.
+        level: lowest level shown.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _blank,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.LogfmtRenderer(
+                    key_order=["timestamp", "level", "logger", "event"], bool_as_flag=False
+                ),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    structlog.contextvars.bind_contextvars(service=service)
+    for noisy in ("httpx", "httpcore", "uvicorn.access", "aiokafka", "faust", "mode"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def get_logger(name: str) -> Any:
+    """A structured logger."""
+    return structlog.stdlib.get_logger(name)

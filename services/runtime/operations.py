@@ -1,0 +1,77 @@
+"""The operators' door of a service: `/healthz`, `/readyz` and `/metrics` on a port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+Readiness = Callable[[], str | None]
+"""None when ready, else one line that says what is missing."""
+
+
+def operations_app(readiness: Readiness) -> Starlette:
+    """An ASGI application with the three routes."""
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        missing = readiness()
+        return PlainTextResponse("ready\n") if missing is None else PlainTextResponse(missing + "\n", status_code=503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+
+
+class OperationsServer:
+    """Serves `operations_app` in the running event loop.
+
+    Args:
+        port: 0 takes a free one.
+    """
+
+    def __init__(self, host: str, port: int, readiness: Readiness) -> None:
+        config = uvicorn.Config(
+            operations_app(readiness), host=host, port=port, log_config=None, access_log=False, lifespan="off"
+        )
+        self._server = uvicorn.Server(config)
+        # The service's own shutdown decides; uvicorn must not take the signals.
+        self._server.capture_signals = _no_signals  # type: ignore[method-assign, assignment]  # documented hook
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin serving.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        self._task = asyncio.create_task(self._server.serve())
+        while not self._server.started:
+            if self._task.done():
+                raise OSError("the operations port can't be opened; set TIDEMARK_METRICS_PORT to a free one")
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """Stop serving and wait for it."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+
+
+class _NoSignals:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _no_signals() -> _NoSignals:
+    return _NoSignals()

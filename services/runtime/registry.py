@@ -1,0 +1,77 @@
+"""Schemas by id and ids by topic, from a Confluent-compatible registry; makes codecs that know both.
+
+Nothing is registered here: that is `tidemark topics`, a deploy step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from schemas.codec import Codec, RecordCodec, codec, schema_text
+from services.runtime.settings import KafkaSettings, RegistrySettings
+
+# Confluent's code for "schema not found"; anything else means that the registry can't answer now.
+_SCHEMA_NOT_FOUND = 40403
+
+
+class RegistryUnavailable(RuntimeError):
+    """The registry did not answer, or lacks the newest schema; run `tidemark topics`, or try again."""
+
+
+class Registry:
+    """Codecs for topics, with the registry's ids."""
+
+    def __init__(self, registry: RegistrySettings, kafka: KafkaSettings) -> None:
+        self._client = SchemaRegistryClient({"url": registry.schema_registry_url, "timeout": 10})
+        self._kafka = kafka
+
+    def schema_id(self, topic: str) -> int:
+        """The registry's id of the newest schema of a topic (name without prefix).
+
+        Raises:
+            RegistryUnavailable: no answer, or the schema is not registered.
+        """
+        from confluent_kafka.schema_registry import Schema
+
+        subject = f"{self._kafka.topic(topic)}-value"
+        try:
+            found = self._client.lookup_schema(subject, Schema(schema_text(topic), "AVRO"))
+        except SchemaRegistryError as error:
+            raise RegistryUnavailable(
+                f"the newest schema of {subject} is not registered ({error.error_message}); run `tidemark topics`"
+            ) from None
+        except Exception as error:  # the client lets its HTTP library's errors through
+            raise RegistryUnavailable(f"the schema registry can't be reached: {error}") from None
+        if found.schema_id is None:
+            raise RegistryUnavailable(f"the registry gave no id for {subject}")
+        return int(found.schema_id)
+
+    def fetch_schema(self, schema_id: int) -> str:
+        """The schema of an id, as JSON text.
+
+        Raises:
+            KeyError: the registry has no such schema.
+            RegistryUnavailable: no answer.
+        """
+        try:
+            text = self._client.get_schema(schema_id).schema_str
+        except SchemaRegistryError as error:
+            if error.http_status_code == 404 or error.error_code == _SCHEMA_NOT_FOUND:
+                raise KeyError(schema_id) from None
+            raise RegistryUnavailable(f"the schema registry can't answer: {error.error_message}") from None
+        except Exception as error:
+            raise RegistryUnavailable(f"the schema registry can't be reached: {error}") from None
+        if text is None:
+            raise KeyError(schema_id)
+        return text
+
+    def codec(self, topic: str) -> Codec[Any]:
+        """Codec of a topic with typed events, able to encode and decode."""
+        return codec(topic, schema_id=self.schema_id(topic), fetch_schema=self.fetch_schema)
+
+    def record_codec(self, topic: str) -> RecordCodec:
+        """Codec of a topic written as plain records."""
+        return RecordCodec(topic, schema_id=self.schema_id(topic), fetch_schema=self.fetch_schema)
