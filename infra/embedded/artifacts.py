@@ -22,6 +22,7 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from infra.embedded.console import say
 from infra.embedded.errors import ArtifactError, EmbeddedError
 from infra.embedded.lockfile import LOCK_PATH, Bundle, LockedFile, parse_coordinate, read_lock, render_lock
 from infra.embedded.maven import TransferCancelled, download, matches, resolve, sha256_of
@@ -110,9 +111,7 @@ def write_lock(path: Path = LOCK_PATH) -> list[Bundle]:
             for coordinate, file in resolve(requested, Path(repository)):
                 group, artifact, packaging, classifier, version = parse_coordinate(coordinate)
                 size_bytes = file.stat().st_size
-                files.append(
-                    LockedFile(group, artifact, version, packaging, classifier, size_bytes, sha256_of(file))
-                )
+                files.append(LockedFile(group, artifact, version, packaging, classifier, size_bytes, sha256_of(file)))
             bundles.append(Bundle(name, requested, tuple(files)))
     path.write_text(render_lock(bundles), encoding="utf-8")
     return bundles
@@ -195,15 +194,15 @@ def main(arguments: Iterable[str]) -> int:
     try:
         if command == ["fetch"]:
             for name, folder in ensure(KAFKA, REGISTRY).items():
-                print(f"{name}: {folder}")
+                say(f"{name}: {folder}")
         elif command == ["lock"]:
             for bundle in write_lock():
-                print(f"{bundle.name}: {len(bundle.files)} files, {bundle.size_bytes} bytes")
+                say(f"{bundle.name}: {len(bundle.files)} files, {bundle.size_bytes} bytes")
         else:
-            print("usage: python -m infra.embedded.artifacts fetch|lock", file=sys.stderr)
+            say("usage: python -m infra.embedded.artifacts fetch|lock")
             return 2
     except EmbeddedError as error:
-        print(f"tidemark: {error}", file=sys.stderr)
+        say(f"tidemark: {error}")
         return 1
     return 0
 

@@ -132,10 +132,11 @@ class Broker:
         )
 
     async def is_ready(self) -> bool:
-        """Whether this broker answers a metadata request and counts itself as alive."""
-        return await asyncio.to_thread(self._answers)
+        """`answers`, without blocking the event loop."""
+        return await asyncio.to_thread(self.answers)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether this broker answers a metadata request and counts itself as alive; blocks for at most 2 s."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "socket.timeout.ms": 2000})
         try:
             return self.node_id in admin.list_topics(timeout=METADATA_TIMEOUT_SECONDS).brokers
@@ -146,7 +147,7 @@ class Broker:
         # Without the marker no broker has ever run here: what is left of a broken attempt holds nothing.
         shutil.rmtree(self.folder / "log", ignore_errors=True)
         tool = ["kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(self.properties_path)]
-        result = subprocess.run(
+        result = subprocess.run(  # noqa: S603 - a fixed command, no shell
             java_command(FORMAT_HEAP_MEBIBYTES, "-cp", _class_path(), *_logging("warn"), *tool),
             capture_output=True,
             text=True,

@@ -92,9 +92,7 @@ def read_lock(path: Path = LOCK_PATH) -> dict[str, Bundle]:
         for entry in section["files"]:
             group, artifact, packaging, classifier, version = parse_coordinate(entry["coordinate"])
             files.append(
-                LockedFile(
-                    group, artifact, version, packaging, classifier, int(entry["bytes"]), entry["sha256"]
-                )
+                LockedFile(group, artifact, version, packaging, classifier, int(entry["bytes"]), entry["sha256"])
             )
         bundles[name] = Bundle(name, tuple(section["requested"]), tuple(files))
     return bundles
@@ -108,8 +106,6 @@ def render_lock(bundles: list[Bundle]) -> str:
         lines += [f'    "{coordinate}",' for coordinate in bundle.requested]
         lines += ["]", "files = ["]
         for f in bundle.files:
-            lines.append(
-                f'    {{ coordinate = "{f.coordinate}", bytes = {f.size_bytes}, sha256 = "{f.sha256}" }},'
-            )
+            lines.append(f'    {{ coordinate = "{f.coordinate}", bytes = {f.size_bytes}, sha256 = "{f.sha256}" }},')
         lines.append("]")
     return "\n".join(lines) + "\n"

@@ -5,7 +5,6 @@ Comes in: byte counts from any number of threads. Goes out: text on stderr. Neve
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from types import TracebackType
@@ -20,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+from infra.embedded.console import say
 
 PLAIN_INTERVAL_SECONDS = 2.0
 MEBIBYTE = 1024 * 1024
@@ -65,7 +66,7 @@ class Transfer:
             self._progress.start()
         else:
             size = self._total_bytes / MEBIBYTE
-            print(f"{self._title}: {size:.0f} MB to fetch, once", file=sys.stderr, flush=True)
+            say(f"{self._title}: {size:.0f} MB to fetch, once")
             self._ticker = threading.Thread(target=self._print_lines, daemon=True)
             self._ticker.start()
         return self
@@ -81,7 +82,7 @@ class Transfer:
         if error is None:
             elapsed = time.monotonic() - self._started_at
             size = self._done_bytes / MEBIBYTE
-            print(f"{self._title}: {size:.0f} MB in {elapsed:.1f} s", file=sys.stderr, flush=True)
+            say(f"{self._title}: {size:.0f} MB in {elapsed:.1f} s")
 
     def add(self, byte_count: int) -> None:
         """Count bytes that arrived; negative when an attempt failed and its bytes are asked again.
@@ -102,13 +103,10 @@ class Transfer:
 
     def _print_lines(self) -> None:
         while not self._closed.wait(PLAIN_INTERVAL_SECONDS):
-            print(self._line(), file=sys.stderr, flush=True)
+            say(self._line())
 
     def _line(self) -> str:
         done, total = self._done_bytes, self._total_bytes
         speed = done / max(time.monotonic() - self._started_at, 0.001)
         left = f"{(total - done) / speed:.0f} s left" if speed > 0 else "waiting for the first bytes"
-        return (
-            f"{self._title}: {done / MEBIBYTE:.0f} of {total / MEBIBYTE:.0f} MB, "
-            f"{speed / MEBIBYTE:.1f} MB/s, {left}"
-        )
+        return f"{self._title}: {done / MEBIBYTE:.0f} of {total / MEBIBYTE:.0f} MB, {speed / MEBIBYTE:.1f} MB/s, {left}"

@@ -1,0 +1,85 @@
+"""Apicurio Registry, the schema registry of the embedded engines, with its Confluent-compatible API.
+
+Comes in: a folder and a port. Goes out: the command to run and the address for clients.
+Schemas live in an H2 file of that folder, not in Kafka: the registry then starts beside the broker (5 s) instead of
+after it, and answers while the broker is away. H2 writes each commit through, so ids survive SIGKILL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from infra.embedded import artifacts
+from infra.embedded.errors import DataDirError
+from infra.embedded.jvm import java_command
+
+HOST = "127.0.0.1"
+COMPATIBLE_API = "/apis/ccompat/v7"
+MAX_HEAP_MEBIBYTES = 256
+ANSWER_TIMEOUT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Registry:
+    """One embedded registry; `folder` holds everything that survives a restart."""
+
+    folder: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Base address for any Confluent client."""
+        return f"http://{HOST}:{self.port}{COMPATIBLE_API}"
+
+    def prepare(self) -> None:
+        """Make the folder, and fetch the registry when it is not cached.
+
+        Raises:
+            ArtifactError: the registry cannot be fetched.
+            DataDirError: the folder cannot be written.
+        """
+        artifacts.ensure(artifacts.REGISTRY)
+        try:
+            (self.folder / "import").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataDirError(f"cannot write {self.folder} ({error.strerror}): choose another --data-dir") from error
+
+    def command(self) -> list[str]:
+        """The command that runs the registry in the foreground, logging to stdout."""
+        home = artifacts.ensure(artifacts.REGISTRY)[artifacts.REGISTRY]
+        # WRITE_DELAY=0: a schema id that was handed out is on disk, whatever happens next.
+        database = f"jdbc:h2:file:{(self.folder / 'registry').absolute()};WRITE_DELAY=0"
+        settings = {
+            "quarkus.http.host": HOST,
+            "quarkus.http.port": str(self.port),
+            # Health and metrics of Quarkus itself: unused here, on any free port of the same host.
+            "quarkus.management.host": HOST,
+            "quarkus.management.port": "0",
+            "quarkus.http.access-log.enabled": "false",
+            "apicurio.storage.kind": "sql",
+            "apicurio.storage.sql.kind": "h2",
+            "apicurio.datasource.url": database,
+            # Its default of 20-100 connections is for a shared PostgreSQL.
+            "apicurio.datasource.jdbc.initial-size": "1",
+            "apicurio.datasource.jdbc.min-size": "1",
+            "apicurio.datasource.jdbc.max-size": "8",
+            "apicurio.import.work-dir": str((self.folder / "import").absolute()),
+            "apicurio.storage.snapshot.location": str((self.folder / "import").absolute()),
+        }
+        options = [f"-D{key}={value}" for key, value in settings.items()]
+        return java_command(MAX_HEAP_MEBIBYTES, *options, "-jar", str(home / "quarkus-run.jar"))
+
+    def answers(self) -> bool:
+        """Whether the compatible API lists its subjects; blocks for at most 2 s."""
+        try:
+            return httpx.get(f"{self.url}/subjects", timeout=ANSWER_TIMEOUT_SECONDS).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    async def is_ready(self) -> bool:
+        """`answers`, without blocking the event loop."""
+        return await asyncio.to_thread(self.answers)

@@ -1,0 +1,53 @@
+"""The embedded schema registry: Confluent's client works, and ids survive a stop and a SIGKILL."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from tests.support.engines import EmbeddedEngines, Engines
+from tests.support.waiting import wait_until
+
+
+def avro(name: str, **fields: object) -> Schema:
+    described = [
+        {"name": field, "type": kind} if isinstance(kind, str) else {"name": field, **dict(kind)}  # type: ignore[call-overload]
+        for field, kind in fields.items()
+    ]
+    return Schema(json.dumps({"type": "record", "name": name, "fields": described}), "AVRO")
+
+
+def test_versions_and_compatibility(engines: Engines, topic_prefix: str) -> None:
+    client = SchemaRegistryClient({"url": engines.schema_registry_url})
+    subject = f"{topic_prefix}events-value"
+    first = client.register_schema(subject, avro("Event", id="string"))
+    client.set_compatibility(subject, "BACKWARD")
+    with_default = avro("Event", id="string", note={"type": ["null", "string"], "default": None})
+    assert client.register_schema(subject, with_default) != first
+    assert client.get_versions(subject) == [1, 2]
+    assert client.register_schema(subject, avro("Event", id="string")) == first
+    with pytest.raises(SchemaRegistryError):
+        client.register_schema(subject, avro("Event", id="string", required="long"))
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_ids_survive(embedded_engines: EmbeddedEngines, topic_prefix: str, end: signal.Signals) -> None:
+    registry = embedded_engines.registry
+    subjects = {f"{topic_prefix}s{number}-value": avro(f"R{number}", a="string") for number in range(5)}
+    client = SchemaRegistryClient({"url": registry.url})
+    ids = {subject: client.register_schema(subject, schema) for subject, schema in subjects.items()}
+
+    # At once after the last registration: what was answered must be on disk.
+    child = embedded_engines.child("registry")
+    child.signal_group(end)
+    wait_until(lambda: child.poll() is not None, 10, "the registry's end")
+    embedded_engines.start("registry", registry.command(), registry.answers)
+
+    fresh = SchemaRegistryClient({"url": registry.url})
+    assert {s: fresh.lookup_schema(s, schema).schema_id for s, schema in subjects.items()} == ids
+    assert {s: fresh.register_schema(s, schema) for s, schema in subjects.items()} == ids
+    assert fresh.register_schema(f"{topic_prefix}late-value", avro("Late", a="string")) not in ids.values()

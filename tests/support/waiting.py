@@ -1,0 +1,50 @@
+"""Waiting for a condition with a deadline, the only way that tests here wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.02
+
+
+def wait_until(condition: Callable[[], T], timeout: float, message: str | Callable[[], str]) -> T:
+    """Call `condition` until it returns something true, and return that.
+
+    Args:
+        timeout: seconds.
+        message: what was waited for; a callable is asked only on failure, to show what was seen instead.
+
+    Raises:
+        AssertionError: the deadline passed; says `message`.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(_failure(timeout, message))
+        time.sleep(POLL_SECONDS)
+
+
+async def wait_until_async(
+    condition: Callable[[], Awaitable[T]],
+    timeout: float,  # noqa: ASYNC109 - the same shape as wait_until
+    message: str | Callable[[], str],
+) -> T:
+    """`wait_until` for an awaitable condition; the event loop goes on between two calls."""
+    deadline = time.monotonic() + timeout
+    while True:
+        if value := await condition():
+            return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(_failure(timeout, message))
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _failure(timeout: float, message: str | Callable[[], str]) -> str:
+    return f"not within {timeout:g} s: {message() if callable(message) else message}"
