@@ -6,7 +6,7 @@ A service's own class inherits from the parts it needs; it is read once, in `__m
 from __future__ import annotations
 
 import sys
-from typing import Annotated, NoReturn, Self, TypeVar
+from typing import Annotated, Any, NoReturn, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -124,7 +124,7 @@ class ClickHouseSettings(Settings):
         """Database named in the URL, `tidemark` when none is."""
         return urlsplit(self.clickhouse_url.get_secret_value()).path.strip("/") or "tidemark"
 
-    def clickhouse_connection(self) -> dict[str, str | int | bool]:
+    def clickhouse_connection(self) -> dict[str, Any]:
         """Keyword arguments for `clickhouse_connect.get_client`, without the database."""
         parts = urlsplit(self.clickhouse_url.get_secret_value())
         secure = parts.scheme == "https"

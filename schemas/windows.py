@@ -1,0 +1,281 @@
+"""Totals of a channel over its trailing windows (24h, 7d, 28d): pure, shared by the writer and the reader.
+
+A window with end E and length R covers posts with `E - R <= published_at < E`, so a post published at P is inside for
+every end in `(P, P + R]`. Totals therefore stay the same between such instants; `valid_from` and `valid_until` are the
+nearest two, and the totals are exact for every end with `valid_from < end <= valid_until`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from schemas.metrics import (
+    CH_COMMENTS,
+    CH_ENGAGEMENTS,
+    CH_FOLLOWERS,
+    CH_FOLLOWING,
+    CH_IMPRESSIONS,
+    CH_LIKES,
+    CH_POSTS_COUNT,
+    CH_PROFILE_VIEWS,
+    CH_REACH,
+    CH_SAVES,
+    CH_SHARES,
+    CH_VIEWS,
+    CH_WATCH_TIME,
+    COMMENTS,
+    IMPRESSIONS,
+    LIKES,
+    POST_METRICS,
+    REACH,
+    SAVES,
+    SHARES,
+    VIEWS,
+    WATCH_TIME,
+    WINDOW_METRICS,
+    Values,
+    engagements,
+    post_engagements,
+    total,
+)
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+RANGES: dict[str, int] = {"24h": DAY, "7d": 7 * DAY, "28d": 28 * DAY}
+"""Length of each window in milliseconds, by its public name."""
+
+LONGEST_RANGE = RANGES["28d"]
+# The platform's own days may be this old and still stand for "the last days".
+NATIVE_MAX_AGE = 72 * HOUR
+
+# Places of a channel's figures among the figures of a window.
+_NATIVE_SUMS = (
+    (CH_VIEWS, VIEWS),
+    (CH_IMPRESSIONS, IMPRESSIONS),
+    (CH_LIKES, LIKES),
+    (CH_COMMENTS, COMMENTS),
+    (CH_SHARES, SHARES),
+    (CH_SAVES, SAVES),
+    (CH_WATCH_TIME, WATCH_TIME),
+)
+_WINDOW_INDEX = {metric.name: index for index, metric in enumerate(WINDOW_METRICS)}
+FOLLOWERS = _WINDOW_INDEX["followers"]
+FOLLOWING = _WINDOW_INDEX["following"]
+POSTS_COUNT = _WINDOW_INDEX["posts_count"]
+PROFILE_VIEWS = _WINDOW_INDEX["profile_views"]
+
+
+class ChannelPeriod(NamedTuple):
+    """A channel's latest figures of one period.
+
+    Attributes:
+        period: `lifetime`, `day` or `window`.
+        start: ms; None for lifetime.
+        end: ms, exclusive; None for lifetime.
+        values: in the order of CHANNEL_METRICS.
+    """
+
+    period: str
+    start: int | None
+    end: int | None
+    values: Values
+
+
+class WindowTarget(NamedTuple):
+    """A target with a publishing time: ms, and its latest figures in the order of POST_METRICS."""
+
+    published_at: int
+    values: Values
+
+
+class WindowTotals(NamedTuple):
+    """Totals of one channel over one window.
+
+    Attributes:
+        source: `channel`, `posts` or `none`.
+        start: ms, inclusive.
+        end: ms, exclusive.
+        values: in the order of WINDOW_METRICS; gauges are the latest known, whatever the source.
+        engagements: of the window.
+        views_or_impressions: sum over targets of views, else impressions.
+        impressions_or_views: the other way round.
+        valid_from: exact for ends after this, ms; None: since ever.
+        valid_until: exact for ends up to and with this, ms; None: until figures change.
+    """
+
+    source: str
+    start: int
+    end: int
+    values: Values
+    engagements: int | None
+    views_or_impressions: int | None
+    impressions_or_views: int | None
+    valid_from: int | None
+    valid_until: int | None
+
+
+class _Native(NamedTuple):
+    start: int
+    end: int
+    values: Values
+    expires_at: int
+
+
+def window_totals(
+    targets: Iterable[WindowTarget],
+    periods: Sequence[ChannelPeriod],
+    range_ms: int,
+    end: int,
+    *,
+    is_measured: bool,
+) -> WindowTotals:
+    """Totals of a channel over `[end - range_ms, end)`.
+
+    Args:
+        targets: the channel's targets with a publishing time; those that no window near `end` can hold may be left
+            out. Unordered.
+        periods: the channel's latest figures, any order.
+        range_ms: length of the window.
+        end: the instant of the answer, ms.
+        is_measured: whether any target of the channel was ever measured, in the window or not.
+
+    Returns:
+        The platform's own figures where they cover the window (`channel`), else the sum of the window's posts
+        (`posts`), else `none`.
+    """
+    gauges = _gauges(periods)
+    upcoming = min(
+        (period.end - 1 for period in periods if period.period != "lifetime" and period.end and period.end > end),
+        default=None,
+    )
+    native = _native(periods, range_ms, end)
+    if native is not None:
+        return _native_totals(native, gauges, upcoming)
+    start = end - range_ms
+    inside: list[Values] = []
+    valid_from: int | None = None
+    valid_until = upcoming
+    for target in targets:
+        enters, leaves = target.published_at, target.published_at + range_ms
+        if enters < end <= leaves:
+            inside.append(target.values)
+        for instant in (enters, leaves):
+            if instant < end:
+                valid_from = instant if valid_from is None or instant > valid_from else valid_from
+            else:
+                valid_until = instant if valid_until is None or instant < valid_until else valid_until
+    sums = total(inside)
+    return WindowTotals(
+        source="posts" if is_measured else "none",
+        start=start,
+        end=end,
+        values=sums + gauges,
+        engagements=post_engagements(sums),
+        views_or_impressions=_sum_first(inside, VIEWS, IMPRESSIONS),
+        impressions_or_views=_sum_first(inside, IMPRESSIONS, VIEWS),
+        # Targets too old for any window may be missing, and their last instants with them: don't reach back far.
+        valid_from=max(valid_from if valid_from is not None else 0, end - DAY),
+        valid_until=valid_until,
+    )
+
+
+def _gauges(periods: Sequence[ChannelPeriod]) -> tuple[int | None, int | None, int | None, int | None]:
+    for period in periods:
+        if period.period == "lifetime":
+            values = period.values
+            return values[CH_FOLLOWERS], values[CH_FOLLOWING], values[CH_POSTS_COUNT], None
+    return None, None, None, None
+
+
+def _sum_first(parts: Iterable[Values], first: int, second: int) -> int | None:
+    """Sum over targets of one figure, or of the other where a target lacks the first."""
+    result: int | None = None
+    for part in parts:
+        value = part[first] if part[first] is not None else part[second]
+        if value is not None:
+            result = value if result is None else result + value
+    return result
+
+
+def _has_views(values: Values) -> bool:
+    return values[CH_VIEWS] is not None or values[CH_IMPRESSIONS] is not None
+
+
+def _native(periods: Sequence[ChannelPeriod], range_ms: int, end: int) -> _Native | None:
+    """The platform's own figures for the window: one figure for all of it, else its last whole days."""
+    whole: dict[tuple[int, int], Values] = {}
+    days: dict[int, tuple[int, Values]] = {}
+    for period in periods:
+        if (
+            period.start is None
+            or period.end is None
+            or period.end > end
+            or end - period.end > NATIVE_MAX_AGE + 60 * DAY
+        ):
+            continue
+        if period.period == "window":
+            whole[(period.start, period.end)] = period.values
+        elif period.period == "day" and _has_views(period.values):
+            days[period.end] = (period.start, period.values)
+    fitting = [
+        (last, first)
+        for (first, last), values in whole.items()
+        if last - first == range_ms and end - last <= NATIVE_MAX_AGE and _has_views(values)
+    ]
+    if fitting:
+        last, first = max(fitting)
+        return _Native(first, last, whole[(first, last)], last + NATIVE_MAX_AGE)
+    return _native_days(days, whole, range_ms // DAY, end)
+
+
+def _native_days(
+    days: dict[int, tuple[int, Values]], whole: dict[tuple[int, int], Values], length: int, end: int
+) -> _Native | None:
+    if not days:
+        return None
+    last = max(days)
+    if end - last > NATIVE_MAX_AGE:
+        return None
+    covered: list[Values] = []
+    first = last
+    for _ in range(length):
+        if first not in days:
+            return None
+        first, values = days[first]
+        covered.append(values)
+    sums: list[int | None] = [None] * len(covered[0])
+    for values in covered:
+        for index, value in enumerate(values):
+            if value is not None:
+                held = sums[index]
+                sums[index] = value if held is None else held + value
+    # People are not summed over days: reach comes only from a figure for the whole span.
+    exact = whole.get((first, last)) or (covered[0] if length == 1 else None)
+    sums[CH_REACH] = exact[CH_REACH] if exact is not None else None
+    return _Native(first, last, tuple(sums), last + NATIVE_MAX_AGE)
+
+
+def _native_totals(
+    native: _Native, gauges: tuple[int | None, int | None, int | None, int | None], upcoming: int | None
+) -> WindowTotals:
+    figures: list[int | None] = [None] * len(POST_METRICS)
+    for source, place in _NATIVE_SUMS:
+        figures[place] = native.values[source]
+    figures[REACH] = native.values[CH_REACH]
+    own = native.values[CH_ENGAGEMENTS]
+    views, impressions = figures[VIEWS], figures[IMPRESSIONS]
+    followers, following, posts_count, _ = gauges
+    return WindowTotals(
+        source="channel",
+        start=native.start,
+        end=native.end,
+        values=(*figures, followers, following, posts_count, native.values[CH_PROFILE_VIEWS]),
+        engagements=own
+        if own is not None
+        else engagements(figures[LIKES], figures[COMMENTS], figures[SHARES], figures[SAVES]),
+        views_or_impressions=views if views is not None else impressions,
+        impressions_or_views=impressions if impressions is not None else views,
+        valid_from=native.end - 1,
+        valid_until=native.expires_at if upcoming is None else min(upcoming, native.expires_at),
+    )

@@ -1,0 +1,142 @@
+"""Applies the numbered ClickHouse migrations of `schemas/clickhouse`.
+
+Every statement is idempotent (IF NOT EXISTS), so that running twice, or two at once, does no harm; the table
+`schema_migrations` records what ran, with a checksum that shows an edited file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+
+import schemas
+from services.runtime.settings import ClickHouseSettings
+
+MIGRATIONS_DIR = Path(schemas.__file__).parent / "clickhouse"
+_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+_DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class MigrationError(RuntimeError):
+    """A migration can't be applied; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered file."""
+
+    number: int
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        """Hex SHA-256 of the file, to notice an edit after it was published."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def statements(self, cluster: str | None) -> list[str]:
+        """The statements to run, comments removed.
+
+        Args:
+            cluster: name of the cluster for ON CLUSTER and Replicated engines; None on a single server.
+        """
+        code = "\n".join(line for line in self.text.splitlines() if not line.startswith("--"))
+        filled = Template(code).substitute(
+            on_cluster=f"ON CLUSTER `{cluster}`" if cluster else "", replicated="Replicated" if cluster else ""
+        )
+        return [part.strip() for part in filled.split(";\n") if part.strip()]
+
+
+def migrations(directory: Path = MIGRATIONS_DIR) -> list[Migration]:
+    """All migrations in order.
+
+    Raises:
+        MigrationError: a file name that is no migration, or numbers with a gap or a double.
+    """
+    found = []
+    for path in sorted(directory.glob("*.sql")):
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            raise MigrationError(f"{path.name} is not named NNNN_verb_table.sql")
+        found.append(Migration(int(match[1]), path.stem, path.read_text(encoding="utf-8")))
+    numbers = [migration.number for migration in found]
+    if numbers != list(range(1, len(found) + 1)):
+        raise MigrationError(f"migrations must be numbered from 0001 without gaps, found {numbers}")
+    return found
+
+
+def connect(settings: ClickHouseSettings, database: str | None) -> Client:
+    """A client for deploy steps.
+
+    Raises:
+        MigrationError: ClickHouse can't be reached or refuses the user.
+    """
+    try:
+        return clickhouse_connect.get_client(
+            **settings.clickhouse_connection(), database=database, autogenerate_session_id=False, connect_timeout=10
+        )
+    except (ClickHouseError, OperationalError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MigrationError(f"ClickHouse can't be used ({line}); check TIDEMARK_CLICKHOUSE_URL") from None
+
+
+def migrate(settings: ClickHouseSettings) -> Iterator[str]:
+    """Create the database, and apply what was not applied yet.
+
+    Yields:
+        One line a migration: applied, or there already.
+
+    Raises:
+        MigrationError: see there.
+    """
+    database = settings.clickhouse_database
+    if not _DATABASE.fullmatch(database):
+        raise MigrationError(f"the database of TIDEMARK_CLICKHOUSE_URL must be a plain name, not {database!r}")
+    cluster = settings.clickhouse_cluster
+    on_cluster = f" ON CLUSTER `{cluster}`" if cluster else ""
+    default = connect(settings, None)
+    default.command(f"CREATE DATABASE IF NOT EXISTS {database}{on_cluster}")
+    default.close()
+    client = connect(settings, database)
+    replicated = "Replicated" if cluster else ""
+    client.command(
+        f"CREATE TABLE IF NOT EXISTS schema_migrations{on_cluster} (number UInt32 COMMENT 'Number of the file.', "
+        "name String COMMENT 'Name of the file.', checksum String COMMENT 'SHA-256 of the file.', "
+        "applied_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When.') "
+        f"ENGINE = {replicated}ReplacingMergeTree(applied_at) ORDER BY number COMMENT 'Migrations applied.'"
+    )
+    rows = client.query("SELECT number, checksum FROM schema_migrations FINAL").result_rows
+    applied: dict[int, str] = {int(row[0]): str(row[1]) for row in rows}
+    for migration in migrations():
+        held = applied.get(migration.number)
+        if held is not None and held != migration.checksum:
+            raise MigrationError(
+                f"migration {migration.name} was applied in another wording; a published one is never edited: "
+                "restore the file and put the change into a new one"
+            )
+        if held is None:
+            _apply(client, migration, cluster)
+        yield f"{migration.name}: {'applied' if held is None else 'there already'}"
+    client.close()
+
+
+def _apply(client: Client, migration: Migration, cluster: str | None) -> None:
+    for statement in migration.statements(cluster):
+        try:
+            client.command(statement)
+        except ClickHouseError as error:
+            line = str(error).splitlines()[0]
+            raise MigrationError(f"migration {migration.name} failed: {line}") from None
+    client.insert(
+        "schema_migrations",
+        [[migration.number, migration.name, migration.checksum]],
+        column_names=["number", "name", "checksum"],
+    )

@@ -1,0 +1,177 @@
+"""Creates and verifies the topics and their registered schemas, from the files in `schemas/`.
+
+A deploy step (`tidemark topics`); no service does it on the side.
+"""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+import schemas
+from schemas.codec import AVRO_DIR, schema_text
+from services.runtime.kafka import confluent_options
+from services.runtime.settings import KafkaSettings, RegistrySettings
+
+TOPICS_DIR = Path(schemas.__file__).parent / "topics"
+_TIMEOUT_SECONDS = 30
+
+
+class TopicsError(RuntimeError):
+    """Topics or schemas can't be made, or are other than they must be; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """One file of `schemas/topics`.
+
+    Attributes:
+        name: topic name without prefix.
+        versions: schema versions that may be found in the topic, ascending.
+        config: broker configuration by name.
+    """
+
+    name: str
+    purpose: str
+    key: str
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    versions: tuple[int, ...]
+    compatibility: str
+    config: dict[str, str]
+    dead_letters: str | None = None
+    dead_letters_of: str | None = None
+
+    @property
+    def is_compacted(self) -> bool:
+        """Whether the last value of each key is kept."""
+        return self.config["cleanup.policy"] == "compact"
+
+
+@cache
+def topic_specs() -> tuple[TopicSpec, ...]:
+    """Every topic of the project, by name."""
+    found = []
+    for path in sorted(TOPICS_DIR.glob("*.toml")):
+        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        for name in ("producers", "consumers", "versions"):
+            raw[name] = tuple(raw[name])
+        found.append(TopicSpec(**raw))
+    return tuple(found)
+
+
+def ensure_topics(kafka: KafkaSettings, registry: RegistrySettings) -> Iterator[str]:
+    """Create what is missing, verify what is there; safe to run twice and by two at once.
+
+    Yields:
+        One line a topic: what was done, for the person who runs it.
+
+    Raises:
+        TopicsError: Kafka or the registry can't be reached, a topic has another number of partitions or another
+            clean-up policy, or a schema is not compatible.
+    """
+    admin = AdminClient({**confluent_options(kafka), "socket.timeout.ms": 10_000, "log_level": 0})
+    schemas_by_topic = SchemaRegistryClient({"url": registry.schema_registry_url, "timeout": 15})
+    existing = _existing_partitions(admin, kafka)
+    for spec in topic_specs():
+        full = kafka.topic(spec.name)
+        made = full not in existing and _create(admin, full, spec, kafka.topic_partitions)
+        if full in existing and existing[full] != kafka.topic_partitions:
+            raise TopicsError(
+                f"topic {full} has {existing[full]} partitions, TIDEMARK_TOPIC_PARTITIONS says "
+                f"{kafka.topic_partitions}; the number is fixed when topics are made, since a tenant's place depends on it: set it back"
+            )
+        changed = [] if made else _align_config(admin, full, spec)
+        version = _register(schemas_by_topic, full, spec)
+        what = "created" if made else f"updated {', '.join(changed)}" if changed else "verified"
+        yield f"{full}: {what}, {kafka.topic_partitions} partitions, schema version {version}"
+
+
+def _existing_partitions(admin: AdminClient, kafka: KafkaSettings) -> dict[str, int]:
+    try:
+        metadata = admin.list_topics(timeout=_TIMEOUT_SECONDS)
+    except KafkaException as error:
+        raise TopicsError(
+            f"Kafka can't be reached at {kafka.kafka_bootstrap} ({error.args[0].str()}); check TIDEMARK_KAFKA_BOOTSTRAP"
+        ) from None
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def _create(admin: AdminClient, full: str, spec: TopicSpec, partitions: int) -> bool:
+    """Create one topic; False when somebody else was faster."""
+    new = NewTopic(full, num_partitions=partitions, replication_factor=-1, config=spec.config)
+    try:
+        admin.create_topics([new], request_timeout=_TIMEOUT_SECONDS)[full].result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return False
+        raise TopicsError(f"topic {full} can't be created: {error.args[0].str()}") from None
+    _wait_for_leaders(admin, full)
+    return True
+
+
+def _wait_for_leaders(admin: AdminClient, full: str) -> None:
+    """A fresh topic answers producers only once each partition has a leader."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        partitions = admin.list_topics(full, timeout=_TIMEOUT_SECONDS).topics[full].partitions.values()
+        if partitions and all(partition.leader >= 0 for partition in partitions):
+            return
+        time.sleep(0.05)
+    raise TopicsError(f"topic {full} was created but has no leader after {_TIMEOUT_SECONDS} s; look at the brokers")
+
+
+def _align_config(admin: AdminClient, full: str, spec: TopicSpec) -> list[str]:
+    """Set configurations that differ from the file, but for the clean-up policy, which is refused.
+
+    Retention is the operator's to change, so it is left alone.
+    """
+    resource = ConfigResource(ResourceType.TOPIC, full)
+    held = admin.describe_configs([resource])[resource].result(_TIMEOUT_SECONDS)
+    if held["cleanup.policy"].value != spec.config["cleanup.policy"]:
+        raise TopicsError(
+            f"topic {full} has cleanup.policy={held['cleanup.policy'].value}, it must be"
+            f" {spec.config['cleanup.policy']}; alter it with your Kafka tools, or use another TIDEMARK_TOPIC_PREFIX"
+        )
+    different = [name for name, value in spec.config.items() if name != "retention.ms" and held[name].value != value]
+    if different:
+        entries = [
+            ConfigEntry(name, spec.config[name], incremental_operation=AlterConfigOpType.SET) for name in different
+        ]
+        change = ConfigResource(ResourceType.TOPIC, full, incremental_configs=entries)
+        admin.incremental_alter_configs([change])[change].result(_TIMEOUT_SECONDS)
+    return different
+
+
+def _register(client: SchemaRegistryClient, full: str, spec: TopicSpec) -> int:
+    subject = f"{full}-value"
+    try:
+        for version in spec.versions:
+            client.register_schema(subject, Schema(schema_text(spec.name, version), "AVRO"))
+        client.set_compatibility(subject_name=subject, level=spec.compatibility)
+        return int(client.get_latest_version(subject).version or 0)
+    except SchemaRegistryError as error:
+        raise TopicsError(f"the schema of {full} can't be registered: {error.error_message}") from None
+    except Exception as error:  # the client lets its HTTP library's errors through
+        raise TopicsError(
+            f"the schema registry can't be reached ({error}); check TIDEMARK_SCHEMA_REGISTRY_URL"
+        ) from None
+
+
+def schema_files() -> dict[str, list[int]]:
+    """Versions of the schema files by topic, for the tests that bind files to topics."""
+    found: dict[str, list[int]] = {}
+    for path in AVRO_DIR.glob("*.avsc"):
+        topic, _, version = path.name.removesuffix(".avsc").rpartition(".v")
+        found.setdefault(topic, []).append(int(version))
+    return {topic: sorted(versions) for topic, versions in found.items()}
