@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -127,6 +128,7 @@ class Outcome(StrEnum):
     TOO_EARLY = "too_early"  # too little data yet; ask at the next regular time
     REQUEST_WRONG = "request_wrong"  # a metric or parameter is wrong: ours to fix, loud
     PLATFORM_DOWN = "platform_unavailable"  # back off
+    ACCOUNT_DISABLED = "account_disabled"  # suspended, closed or taken down by the platform or its owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +139,14 @@ class Verdict:
         retry_after_seconds: for RETRY_LATER and QUOTA_EXHAUSTED, when the platform said it.
         detail: the platform's own code, for logs; never a secret.
         refused_metric: the one metric name that made the whole request fail, when the body names it.
+        refused_target: the external id that made the whole request fail, when the body names it: ask again without.
     """
 
     outcome: Outcome
     retry_after_seconds: float | None = None
     detail: str = ""
     refused_metric: str | None = None
+    refused_target: str | None = None
 
 
 class LimitState(NamedTuple):
@@ -212,8 +216,12 @@ class Platform(Protocol):
     def authorize(self, token: str | None) -> dict[str, str]:
         """Headers that authorize a call; {} when there is no token and none is needed."""
 
-    def post_calls(self, channel: Channel, targets: Sequence[Target]) -> list[Call]:
-        """Calls that ask for the figures of posts of one channel, in the platform's largest batches."""
+    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+        """Calls that ask for the figures of posts of one channel, in the platform's largest batches.
+
+        Args:
+            now: ms; where figures end at an age, older targets are asked without them. None: all targets are new.
+        """
 
     def channel_calls(self, channel: Channel, now: int) -> list[Call]:
         """Calls that ask for the figures of the channel itself; `now` in ms."""
@@ -281,6 +289,150 @@ def count(value: Any, name: str) -> int | None:
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         return int(value)
     raise MappingError("bad_count", f"{name} is a {type(value).__name__}, expected an integer")
+
+
+def succeeded(event: PlatformRaw) -> bool:
+    """Whether the status says success; a body may still say failure."""
+    return 200 <= event.http_status < 300
+
+
+def objects(value: Any, name: str) -> list[dict[str, Any]]:
+    """A list of JSON objects.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+    if not isinstance(value, list):
+        raise MappingError("unexpected_shape", f"{name} is a JSON {type(value).__name__}, expected a list")
+    for item in value:
+        if not isinstance(item, dict):
+            raise MappingError("unexpected_shape", f"an item of {name} is a JSON {type(item).__name__}")
+    return value
+
+
+def block(value: Any, name: str) -> dict[str, Any] | None:
+    """A block of figures that was answered; None when it is missing or empty and so says nothing.
+
+    Raises:
+        MappingError: `unexpected_shape`: neither an object nor null.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise MappingError("unexpected_shape", f"{name} is a JSON {type(value).__name__}, expected an object")
+    return value or None
+
+
+FieldMap = tuple[tuple[str, int], ...]
+"""A platform's keys of one block, each with the position of its common metric."""
+
+
+def bits(*metrics: int) -> int:
+    """The bit mask of some positions."""
+    mask = 0
+    for position in metrics:
+        mask |= 1 << position
+    return mask
+
+
+def fill(values: list[int | None], answered: Mapping[str, Any], fields: FieldMap) -> None:
+    """Write one block's counts into their positions; a key that the block leaves out stays null.
+
+    Raises:
+        MappingError: `bad_count`.
+    """
+    for key, position in fields:
+        values[position] = count(answered.get(key), key)
+
+
+def added(first: int | None, second: int | None, name: str) -> int | None:
+    """The sum of two counts that one metric is made of; null counts are left out, None when both are null.
+
+    Raises:
+        MappingError: `bad_count`: the sum is outside 64 bits.
+    """
+    if first is None or second is None:
+        return second if first is None else first
+    return count(first + second, name)
+
+
+def positions(event: PlatformRaw) -> dict[str, list[int]]:
+    """Where in the event's targets each external id stands; one id may stand for several targets."""
+    found: dict[str, list[int]] = {}
+    for index, target in enumerate(event.targets):
+        if target.external_id in found:
+            found[target.external_id].append(index)
+        else:
+            found[target.external_id] = [index]
+    return found
+
+
+def path_segments(endpoint: str) -> tuple[str, ...]:
+    """The path's segments without scheme, host, query and leading version (`https://h/v2/reports?a=1` -> `reports`)."""
+    path = endpoint.partition("?")[0]
+    if "://" in path and not path.startswith("/"):
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    return tuple(segment for segment in path_without_version(path).split("/") if segment)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a `retry-after` header; None when it is absent or a date."""
+    return seconds_of(headers.get("retry-after"))
+
+
+def seconds_of(text: str | None) -> float | None:
+    """A header's decimal number that is not negative, such as seconds or calls left; None when it is anything else."""
+    try:
+        number = float(text) if text is not None else -1.0
+    except ValueError:
+        return None
+    return number if 0 <= number < 1e12 else None
+
+
+def seconds_until(epoch_second: str | None, now: int) -> float | None:
+    """Seconds from `now` (ms) to an epoch second of a header, at least 0."""
+    at = seconds_of(epoch_second)
+    return None if at is None else max(0.0, at - now / 1000)
+
+
+def by_status(status: int, headers: Mapping[str, str], detail: str) -> Verdict:
+    """What a failure means when its body says nothing known."""
+    if status == 401:
+        return Verdict(Outcome.TOKEN_EXPIRED, detail=detail)
+    if status == 402:
+        return Verdict(Outcome.QUOTA_EXHAUSTED, retry_after(headers), detail)
+    if status == 403:
+        return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
+    if status in (404, 410):
+        return Verdict(Outcome.TARGET_GONE, detail=detail)
+    if status == 429:
+        return Verdict(Outcome.RETRY_LATER, retry_after(headers), detail)
+    if 400 <= status < 500 and status not in (408, 425):
+        return Verdict(Outcome.REQUEST_WRONG, detail=detail)
+    return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
+
+
+def pacific_midnight(day: date) -> int:
+    """The instant (ms) at which a day begins in Pacific time, by which Meta and Google close their days.
+
+    Source: daylight time runs from the second Sunday of March to the first Sunday of November (since 2007). The
+    switch is at 2 o'clock, so the day of the switch begins by the old clock.
+    """
+    march, november = date(day.year, 3, 1), date(day.year, 11, 1)
+    begins = march + timedelta(days=(6 - march.weekday()) % 7 + 7)
+    ends = november + timedelta(days=(6 - november.weekday()) % 7)
+    hours = 7 if begins < day <= ends else 8
+    return int(datetime(day.year, day.month, day.day, hours, tzinfo=UTC).timestamp() * 1000)
+
+
+def pacific_day(at: int) -> date:
+    """The Pacific day that an instant (ms) falls in.
+
+    Raises:
+        ValueError, OverflowError: outside the calendar.
+    """
+    day = datetime.fromtimestamp(at // 1000, UTC).date()
+    return day if pacific_midnight(day) <= at else day - timedelta(days=1)
 
 
 def path_without_version(endpoint: str) -> str:
