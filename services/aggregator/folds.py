@@ -1,0 +1,150 @@
+"""Registers: for each figure of a target, or of a channel's period, the latest that was said. Pure.
+
+A register keeps, for each metric, the value with the greatest stamp (lifetime before date range, `captured_at`,
+`event_id`). Merging is commutative, associative and idempotent, so duplicates, replays and reordering end in the same
+state. Metrics that one answer spoke of share a stamp, so a register is a short list of (stamp, mask) groups beside
+the values: one group for nearly every target.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import orjson
+
+from schemas.metrics import Values
+
+
+class Stamp(NamedTuple):
+    """What decides between two answers; compared field by field.
+
+    Attributes:
+        is_lifetime: 1 for lifetime figures, 0 for a range of dates.
+        captured_at: ms.
+        event_id: UTF-8 bytes, compared as bytes.
+    """
+
+    is_lifetime: int
+    captured_at: int
+    event_id: bytes
+
+
+Groups = tuple[tuple[Stamp, int], ...]
+"""Disjoint masks, each with the stamp of the answer its figures are from."""
+
+
+class Register(NamedTuple):
+    """The latest figures.
+
+    Attributes:
+        groups: which answer each figure is from.
+        values: one a metric; None where nothing was said, or a hidden count.
+        captured_at: the freshest answer that spoke of anything, ms; None before the first.
+    """
+
+    groups: Groups
+    values: Values
+    captured_at: int | None
+
+
+def empty_register(metrics_count: int) -> Register:
+    """A register that nothing was said to."""
+    return Register((), (None,) * metrics_count, None)
+
+
+def merge(held: Register, spoken: int, ranged: int, values: Values, captured_at: int, event_id: bytes) -> Register:
+    """Fold one answer into a register; the order of calls doesn't matter.
+
+    Args:
+        held: the register so far.
+        spoken: bit mask of the metrics that the answer spoke of.
+        ranged: bit mask of its figures for a range of dates.
+        values: the answer's figures.
+        captured_at: ms.
+        event_id: UTF-8 bytes.
+
+    Returns:
+        The new register; `held` itself when the answer changes nothing.
+    """
+    if not spoken:
+        return held
+    freshest = captured_at if held.captured_at is None or captured_at > held.captured_at else held.captured_at
+    lifetime, dated = spoken & ~ranged, spoken & ranged
+    groups, merged = held.groups, held.values
+    if lifetime:
+        groups, merged = _merge_group(groups, merged, Stamp(1, captured_at, event_id), lifetime, values)
+    if dated:
+        groups, merged = _merge_group(groups, merged, Stamp(0, captured_at, event_id), dated, values)
+    if groups is held.groups and merged is held.values and freshest == held.captured_at:
+        return held
+    return Register(groups, merged, freshest)
+
+
+def _merge_group(groups: Groups, held: Values, stamp: Stamp, mask: int, values: Values) -> tuple[Groups, Values]:
+    if not groups:
+        return ((stamp, mask),), _taken(held, mask, values)
+    if len(groups) == 1:
+        # Nearly every call: the next answer speaks of at least what the last one spoke of.
+        held_stamp, held_mask = groups[0]
+        if stamp > held_stamp and mask | held_mask == mask:
+            return ((stamp, mask),), _taken(held, mask, values)
+    won = 0
+    kept: list[tuple[Stamp, int]] = []
+    undecided = mask
+    for held_stamp, held_mask in groups:
+        both = held_mask & mask
+        undecided &= ~held_mask
+        if both and stamp > held_stamp:
+            won |= both
+            held_mask &= ~both
+        elif both and stamp == held_stamp:
+            # One id, two answers that differ: the greater value counts, whatever the order they came in.
+            won |= _greater(held, both, values)
+        if held_mask:
+            kept.append((held_stamp, held_mask))
+    won |= undecided
+    if not won:
+        return groups, held
+    return _with_group(kept, stamp, won), _taken(held, won, values)
+
+
+def _with_group(kept: list[tuple[Stamp, int]], stamp: Stamp, mask: int) -> Groups:
+    for index, (held_stamp, held_mask) in enumerate(kept):
+        if held_stamp == stamp:
+            kept[index] = (stamp, held_mask | mask)
+            return tuple(kept)
+    kept.append((stamp, mask))
+    # One order for one state, so that equal registers are equal objects whatever came first.
+    kept.sort()
+    return tuple(kept)
+
+
+def _greater(held: Values, mask: int, values: Values) -> int:
+    won = 0
+    for index in range(len(held)):
+        if mask >> index & 1:
+            new, old = values[index], held[index]
+            if new is not None and (old is None or new > old):
+                won |= 1 << index
+    return won
+
+
+def _taken(held: Values, mask: int, values: Values) -> Values:
+    return tuple([values[index] if mask >> index & 1 else held[index] for index in range(len(held))])
+
+
+def dump_groups(groups: Groups) -> str:
+    """Groups as stored: JSON `[[is_lifetime, captured_at, event_id, mask], ...]`."""
+    return orjson.dumps(
+        [[stamp.is_lifetime, stamp.captured_at, stamp.event_id.decode(), mask] for stamp, mask in groups]
+    ).decode()
+
+
+def load_groups(text: str) -> Groups:
+    """The inverse of `dump_groups`."""
+    if not text or text == "[]":
+        return ()
+    return tuple(
+        (Stamp(is_lifetime, captured_at, event_id.encode()), mask)
+        for is_lifetime, captured_at, event_id, mask in orjson.loads(text)
+    )
