@@ -1,0 +1,126 @@
+"""What the process is told, and the engine's own configuration files written from it.
+
+In: typed settings. Out: `config.xml` and `users.xml` in the data directory. The sizes suit a machine with two
+cores that also runs Kafka and the services; a server's defaults would take ten times as many threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The command line and the two passwords.
+
+    Attributes:
+        path: the data directory; the engine's files live in its `engine` folder.
+        port: 0 takes a free one.
+        analyst_databases: databases the analyst may read besides `database`.
+        analyst_hidden: patterns of table names (`*` and `?`) that the analyst may not name.
+        memory_bytes: the engine's limit for all statements together.
+        handles: how many statements may run at once; each has its own engine handle.
+        password: of the user `default`; empty means that none is asked for, as on a fresh server.
+        analyst_password: None means that there is no user `analyst`.
+    """
+
+    path: Path
+    port: int
+    host: str = "127.0.0.1"
+    database: str = "tidemark"
+    analyst_databases: tuple[str, ...] = ()
+    analyst_hidden: tuple[str, ...] = ("_*",)
+    memory_bytes: int = 1536 * _MIB
+    handles: int = 16
+    password: str = ""
+    analyst_password: str | None = None
+
+    @property
+    def engine_path(self) -> Path:
+        """Where the engine keeps its data."""
+        return self.path / "engine"
+
+    @property
+    def spool_path(self) -> Path:
+        """Where large request bodies and replies wait on disk; emptied at every start."""
+        return self.path / "spool"
+
+
+def write_engine_config(settings: Settings) -> Path:
+    """Writes the engine's configuration and returns the path of its main file."""
+    users = settings.path / "users.xml"
+    users.write_text(_USERS, encoding="utf-8")
+    main = settings.path / "config.xml"
+    main.write_text(
+        _CONFIG.format(
+            users=escape(str(users.resolve())),
+            memory=settings.memory_bytes,
+            mark_cache=64 * _MIB,
+            index_cache=32 * _MIB,
+            tmp=escape(str((settings.engine_path / "tmp").resolve()) + "/"),
+        ),
+        encoding="utf-8",
+    )
+    return main
+
+
+def digest(secret: str) -> bytes:
+    """A password's digest: equal lengths, so that comparing two takes the same time whatever they hold."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+# The pools below are a quarter of a server's; merges of one table never need more than one thread here. The
+# merge_tree section keeps the engine's own check satisfied that small merges always find a free thread.
+_CONFIG = """<clickhouse>
+    <users_config>{users}</users_config>
+    <logger><level>none</level></logger>
+    <tmp_path>{tmp}</tmp_path>
+    <max_server_memory_usage>{memory}</max_server_memory_usage>
+    <mark_cache_size>{mark_cache}</mark_cache_size>
+    <index_mark_cache_size>{index_cache}</index_mark_cache_size>
+    <primary_index_cache_size>{index_cache}</primary_index_cache_size>
+    <uncompressed_cache_size>0</uncompressed_cache_size>
+    <query_condition_cache_size>{index_cache}</query_condition_cache_size>
+    <background_pool_size>2</background_pool_size>
+    <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>
+    <background_move_pool_size>1</background_move_pool_size>
+    <background_fetches_pool_size>1</background_fetches_pool_size>
+    <background_common_pool_size>2</background_common_pool_size>
+    <background_schedule_pool_size>4</background_schedule_pool_size>
+    <background_buffer_flush_schedule_pool_size>1</background_buffer_flush_schedule_pool_size>
+    <background_message_broker_schedule_pool_size>1</background_message_broker_schedule_pool_size>
+    <background_distributed_schedule_pool_size>1</background_distributed_schedule_pool_size>
+    <merge_tree>
+        <number_of_free_entries_in_pool_to_execute_mutation>2</number_of_free_entries_in_pool_to_execute_mutation>
+        <number_of_free_entries_in_pool_to_lower_max_size_of_merge>2</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
+        <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>2</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>
+    </merge_tree>
+</clickhouse>
+"""
+
+_USERS = """<clickhouse>
+    <profiles>
+        <default>
+            <query_profiler_real_time_period_ns>0</query_profiler_real_time_period_ns>
+            <query_profiler_cpu_time_period_ns>0</query_profiler_cpu_time_period_ns>
+            <log_queries>0</log_queries>
+            <wait_for_async_insert>1</wait_for_async_insert>
+        </default>
+    </profiles>
+    <users>
+        <default>
+            <password></password>
+            <networks><ip>::1</ip><ip>127.0.0.1</ip></networks>
+            <profile>default</profile>
+            <quota>default</quota>
+            <access_management>1</access_management>
+        </default>
+    </users>
+    <quotas><default></default></quotas>
+</clickhouse>
+"""

@@ -1,0 +1,339 @@
+"""The chDB engine: its handles, the threads that call it, and running statements.
+
+In: `Call`s. Out: rows as bytes in the asked format, or `ServerError`. It knows nothing of HTTP and of rights
+beyond the handle's `readonly`.
+
+chDB lets a process open one data directory through any number of handles. A handle runs one statement at a time
+and keeps a database and settings like a session, so each statement leases a handle, and one that already
+has the right database and settings is preferred: the common case then costs no extra call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, TypeVar
+
+import chdb
+
+from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, ServerError, StartError, from_engine, refusal
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9.]*")
+_INSERT_CHUNK_BYTES = 4 * 1024 * 1024
+_CLOSE_MERGES_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One statement for the engine.
+
+    Attributes:
+        sql: without inline data, where `run_insert` is used.
+        format: the format of the rows in either direction; the statement's own FORMAT clause wins in a reply.
+        settings: applied for this statement alone.
+        readonly: the engine's own `readonly`: 1 neither writes nor changes settings, 2 does not write.
+        marker: a comment that finds the running statement again, to cancel it.
+    """
+
+    sql: str
+    format: str
+    database: str
+    settings: Mapping[str, str]
+    params: Mapping[str, str]
+    readonly: int = 0
+    marker: str = ""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a finished statement counted."""
+
+    read_rows: int = 0
+    read_bytes: int = 0
+    written_rows: int = 0
+    written_bytes: int = 0
+    result_rows: int = 0
+    result_bytes: int = 0
+    elapsed_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Handle:
+    """One chDB connection and the session state that it holds."""
+
+    connection: Any
+    readonly: int
+    database: str = "default"
+    settings: dict[str, str] = field(default_factory=dict)
+    locked: bool = False
+    spoiled: bool = False
+
+    def changes_to(self, call: Call) -> int:
+        """How many engine calls it takes to make this handle fit the call."""
+        return (self.database != call.database) + (self.settings != dict(call.settings))
+
+
+class RunningSelect:
+    """A SELECT whose blocks are fetched one at a time; used by one thread at a time."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.totals = Totals()
+
+    def blocks(self) -> Iterator[bytes]:
+        """The remaining blocks in order.
+
+        Raises:
+            ServerError: the statement failed or was cancelled.
+        """
+        while True:
+            with _engine_errors():
+                block = self._stream.fetch()
+            if block is None:
+                return
+            content: bytes = block.bytes()
+            self.totals.result_rows += block.rows_read()
+            self.totals.result_bytes += len(content)
+            self.totals.read_rows = block.storage_rows_read()
+            self.totals.read_bytes = block.storage_bytes_read()
+            self.totals.elapsed_seconds = block.elapsed()
+            yield content
+
+    def close(self) -> None:
+        """Cancels what is still running; does nothing after the last block."""
+        with contextlib.suppress(Exception):
+            self._stream.close()
+
+
+class Engine:
+    """Handles to one data directory."""
+
+    def __init__(self, path: str, config: str, *, handles: int) -> None:
+        """Opens the data directory.
+
+        Raises:
+            StartError: chDB cannot open it.
+        """
+        self._connection_string = f"{path}?config-file={config}"
+        self._threads = ThreadPoolExecutor(handles, thread_name_prefix="statement")
+        self._handles = handles
+        self._free: list[Handle] = []
+        self._free_lock = threading.Lock()
+        self._slots = asyncio.Semaphore(handles)
+        self._control_lock = threading.Lock()
+        try:
+            self._control = chdb.connect(self._connection_string)
+        except Exception as error:
+            raise StartError(f"chDB cannot open {path}: {str(error).strip()}") from error
+        self.version = self._scalar("SELECT version()")
+        self.timezone = self._scalar("SELECT timezone()")
+
+    def _scalar(self, sql: str) -> str:
+        text: str = self.control(sql)
+        return text.strip()
+
+    def control(self, sql: str, params: Mapping[str, str] | None = None) -> str:
+        """Runs a short statement of this process on the handle kept for that; blocks the calling thread."""
+        with self._control_lock, _engine_errors():
+            reply: bytes = self._control.query(sql, "TabSeparatedRaw", params=dict(params or {})).bytes()
+        return reply.decode()
+
+    @contextlib.asynccontextmanager
+    async def lease(self, call: Call) -> AsyncIterator[Handle]:
+        """A handle for one statement, waiting for one while all are in use."""
+        async with self._slots:
+            handle = self._take(call)
+            try:
+                yield handle
+            finally:
+                self._give_back(handle)
+
+    def _take(self, call: Call) -> Handle:
+        with self._free_lock:
+            fitting = [handle for handle in self._free if handle.readonly == call.readonly]
+            # On a readonly handle the engine lets nobody change a setting, so that one must fit already.
+            if call.readonly == 1:
+                fitting = [handle for handle in fitting if handle.settings == dict(call.settings)]
+            if fitting:
+                best = min(reversed(fitting), key=lambda handle: handle.changes_to(call))
+                self._free.remove(best)
+                return best
+        return Handle(None, call.readonly)
+
+    def _give_back(self, handle: Handle) -> None:
+        if handle.spoiled or handle.connection is None:
+            self._close_handle(handle)
+            return
+        with self._free_lock:
+            self._free.append(handle)
+            excess = self._free.pop(0) if len(self._free) > self._handles else None
+        if excess is not None:
+            self._close_handle(excess)
+
+    @staticmethod
+    def _close_handle(handle: Handle) -> None:
+        if handle.connection is not None:
+            with contextlib.suppress(Exception):
+                handle.connection.close()
+            handle.connection = None
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Runs blocking engine work on one of the statement threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def prepare(self, handle: Handle, call: Call) -> Any:
+        """Gives the handle the call's database and settings, and returns its connection.
+
+        Raises:
+            ServerError: unknown database or setting; the handle is then not used again.
+        """
+        wanted = dict(call.settings)
+        for name in wanted:
+            if not _SETTING_NAME.fullmatch(name):
+                raise refusal(BAD_ARGUMENTS, f"Invalid setting name {name!r}")
+        if handle.connection is None:
+            with _engine_errors():
+                handle.connection = chdb.connect(self._connection_string)
+        connection = handle.connection
+        try:
+            with _engine_errors():
+                if handle.settings != wanted or handle.locked != bool(handle.readonly):
+                    self._apply_settings(handle, wanted)
+                if handle.database != call.database:
+                    connection.query("USE " + quoted_identifier(call.database), "TabSeparated")
+                    handle.database = call.database
+        except ServerError:
+            handle.spoiled = True
+            raise
+        return connection
+
+    @staticmethod
+    def _apply_settings(handle: Handle, wanted: dict[str, str]) -> None:
+        changes = [f"{name} = DEFAULT" for name in handle.settings if name not in wanted]
+        changes += [f"{name} = {quoted_string(value)}" for name, value in wanted.items()]
+        if handle.readonly and not handle.locked:
+            changes.append(f"readonly = {handle.readonly}")
+            handle.locked = True
+        if changes:
+            handle.connection.query("SET " + ", ".join(changes), "TabSeparated")
+        handle.settings = wanted
+
+    def run(self, handle: Handle, call: Call) -> tuple[bytes, Totals]:
+        """Runs a statement to its end and returns all of its rows."""
+        connection = self.prepare(handle, call)
+        with _engine_errors():
+            result = connection.query(marked(call), call.format, params=dict(call.params))
+            content: bytes = result.bytes() or b""
+            return content, Totals(
+                read_rows=result.storage_rows_read(),
+                read_bytes=result.storage_bytes_read(),
+                written_rows=result.rows_written(),
+                written_bytes=result.bytes_written(),
+                result_rows=result.rows_read(),
+                result_bytes=len(content),
+                elapsed_seconds=result.elapsed(),
+            )
+
+    def start_select(self, handle: Handle, call: Call) -> RunningSelect:
+        """Starts a SELECT in one of the formats that can be streamed."""
+        connection = self.prepare(handle, call)
+        with _engine_errors():
+            return RunningSelect(connection.send_query(marked(call), call.format, params=dict(call.params)))
+
+    def run_insert(self, handle: Handle, call: Call, data: BinaryIO) -> Totals:
+        """Inserts encoded rows; they are durable against the death of this process when it returns.
+
+        Guarantee: nothing of a failed insert stays, as long as it fits one block of the engine
+        (`min_insert_block_size_rows`, 1,048,449 rows, and 256 MB); of a larger one whole blocks may stay.
+        """
+        connection = self.prepare(handle, call)
+        with _engine_errors():
+            inserter = connection.send_insert(call.sql, call.format)
+            try:
+                while chunk := data.read(_INSERT_CHUNK_BYTES):
+                    inserter.append(chunk)
+                result = inserter.finish()
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    inserter.cancel()
+                raise
+        return Totals(
+            written_rows=result.rows_written, written_bytes=result.bytes_written, elapsed_seconds=result.elapsed
+        )
+
+    def cancel(self, marker: str) -> None:
+        """Asks the engine to stop the statement with this marker, if it runs; blocks the calling thread."""
+        with contextlib.suppress(ServerError):
+            self.control(f"KILL QUERY WHERE {_marker_condition(marker)} ASYNC")
+
+    def engine_query_id(self, marker: str) -> str | None:
+        """The engine's own id of the running statement with this marker."""
+        found = self.control(f"SELECT query_id FROM system.processes WHERE {_marker_condition(marker)} LIMIT 1")
+        return found.strip() or None
+
+    def close(self) -> None:
+        """Stops background merges and closes every handle; statements must have ended.
+
+        Merges that are still running while the engine closes have crashed it, so they are stopped and waited for.
+        """
+        with contextlib.suppress(ServerError):
+            self.control("SYSTEM STOP MERGES")
+            self.control("SYSTEM STOP MOVES")
+            waited = threading.Event()
+            for _ in range(int(_CLOSE_MERGES_SECONDS / 0.05)):
+                if self.control("SELECT count() FROM system.merges").strip() == "0":
+                    break
+                waited.wait(0.05)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._free_lock:
+            for handle in self._free:
+                self._close_handle(handle)
+            self._free.clear()
+        with self._control_lock, contextlib.suppress(Exception):
+            self._control.close()
+
+
+def marked(call: Call) -> str:
+    """The statement with its marker at its end, where it moves no position in an error message."""
+    return f"{call.sql}\n/* {call.marker} */" if call.marker else call.sql
+
+
+def _marker_condition(marker: str) -> str:
+    return f"endsWith(query, {quoted_string(f'/* {marker} */')}) AND query_id != queryID()"
+
+
+def quoted_identifier(name: str) -> str:
+    """A name as SQL, whatever characters it holds."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def quoted_string(text: str) -> str:
+    """A string literal as SQL."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+@contextlib.contextmanager
+def _engine_errors() -> Iterator[None]:
+    """Turns what chDB raises into a ServerError; nothing else may leave this module."""
+    try:
+        yield
+    except ServerError:
+        raise
+    except Exception as error:
+        raise from_engine(str(error)) from error
+
+
+def worker_count() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,115 @@
+"""Errors as ClickHouse tells them: a numeric code, its HTTP status, and a body that clients parse.
+
+In: the text of a chDB exception, or a refusal of this process. Out: `ServerError`. It never talks to the engine.
+
+    ServerError            anything that becomes a reply: code, message, HTTP status
+    StartError             the process cannot start: one line for stderr, exit code 2
+"""
+
+from __future__ import annotations
+
+import re
+
+UNKNOWN_FORMAT = 73
+SYNTAX_ERROR = 62
+READONLY = 164
+SUPPORT_IS_DISABLED = 344
+QUERY_WAS_CANCELLED = 394
+ACCESS_DENIED = 497
+AUTHENTICATION_FAILED = 516
+BAD_ARGUMENTS = 36
+NOT_IMPLEMENTED = 48
+CANNOT_DECOMPRESS = 271
+UNKNOWN_COMPRESSION_METHOD = 89
+ABORTED = 236
+
+_NAMES = {
+    BAD_ARGUMENTS: "BAD_ARGUMENTS",
+    NOT_IMPLEMENTED: "NOT_IMPLEMENTED",
+    SYNTAX_ERROR: "SYNTAX_ERROR",
+    UNKNOWN_FORMAT: "UNKNOWN_FORMAT",
+    UNKNOWN_COMPRESSION_METHOD: "UNKNOWN_COMPRESSION_METHOD",
+    READONLY: "READONLY",
+    CANNOT_DECOMPRESS: "CANNOT_DECOMPRESS",
+    SUPPORT_IS_DISABLED: "SUPPORT_IS_DISABLED",
+    QUERY_WAS_CANCELLED: "QUERY_WAS_CANCELLED",
+    ACCESS_DENIED: "ACCESS_DENIED",
+    AUTHENTICATION_FAILED: "AUTHENTICATION_FAILED",
+    ABORTED: "ABORTED",
+}
+
+# Source: ClickHouse, src/Server/HTTP/exceptionCodeToHTTPStatus.cpp.
+_BAD_REQUEST = (6, 8, 15, 25, 26, 27, 36, 37, 38, 41, 44, 53, 62, 72, 117, 123, 167, 168, 223, 321, 376, 427, 441)
+_NOT_FOUND = (46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 152, 336, 511)
+_FORBIDDEN = (192, 193, 497, 512, 516)
+_STATUS: dict[int, int] = {
+    **dict.fromkeys(_BAD_REQUEST, 400),
+    **dict.fromkeys((675, 676), 400),
+    **dict.fromkeys(_NOT_FOUND, 404),
+    **dict.fromkeys(_FORBIDDEN, 403),
+    48: 501,
+    76: 503,
+    159: 408,
+    194: 401,
+    209: 503,
+    229: 413,
+    381: 411,
+    439: 503,
+    779: 415,
+}
+
+_CODE = re.compile(r"Code:\s*(\d+)")
+_VERSION_TRAILER = re.compile(r"\s*\(version [^()]*(?:\([^()]*\))?\)(?=\.|\s|$)")
+_REPEATED_CODE = re.compile(r"^(Code: \d+\. DB::Exception: )Code: \d+\. DB::Exception: ")
+
+
+class StartError(Exception):
+    """The process cannot start; the message is one line that says what to do."""
+
+
+class ServerError(Exception):
+    """A failed request.
+
+    Args:
+        code: ClickHouse's error number; 1002 (UNKNOWN_EXCEPTION) where the engine gave none.
+        message: what follows `DB::Exception: `, its `(NAME)` included, without the version.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    @property
+    def status(self) -> int:
+        """The HTTP status a ClickHouse server gives this code."""
+        return http_status(self.code)
+
+    def body(self, version: str) -> str:
+        """The reply's text, ending in the version as a server's does."""
+        return f"Code: {self.code}. DB::Exception: {self.message} (version {version})\n"
+
+
+def http_status(code: int) -> int:
+    """ClickHouse's HTTP status of an error code; 500 for every code it does not list."""
+    return _STATUS.get(code, 500)
+
+
+def refusal(code: int, message: str) -> ServerError:
+    """An error of this process in the engine's own wording."""
+    name = _NAMES.get(code, "UNKNOWN_EXCEPTION")
+    return ServerError(code, f"{message} ({name})")
+
+
+def from_engine(text: str) -> ServerError:
+    """The error inside a chDB exception's text, without the wrapper's words and repeated codes."""
+    found = _CODE.search(text)
+    if found is None:
+        return ServerError(1002, f"{text.strip()} (UNKNOWN_EXCEPTION)")
+    code = int(found.group(1))
+    message = _REPEATED_CODE.sub(r"\1", text[found.start() :].strip())
+    message = _VERSION_TRAILER.sub("", message)
+    prefix = f"Code: {code}. DB::Exception: "
+    message = message.removeprefix(prefix)
+    doubled = re.fullmatch(r"(?s)(.*?\(([A-Z_0-9]+)\))\.?\s*\(\2\)", message)
+    return ServerError(code, doubled.group(1) if doubled else message)

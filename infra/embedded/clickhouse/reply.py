@@ -1,0 +1,90 @@
+"""Sending a reply while watching whether the client is still there.
+
+In: headers and bytes. Out: ASGI messages. What the bytes mean is `app`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from starlette.types import Receive, Send
+
+from infra.embedded.clickhouse.compression import Compressor
+
+T = TypeVar("T")
+
+_CANCEL_EVERY_SECONDS = 0.1
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its reply was complete; nobody is left to tell."""
+
+
+class Reply:
+    """One HTTP reply; the request's body has been read to its end."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._send = send
+        self._gone = asyncio.ensure_future(self._wait_until_gone(receive))
+
+    @staticmethod
+    async def _wait_until_gone(receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def unless_gone(self, work: Awaitable[T], cancel: Callable[[], Awaitable[None]] | None) -> T:
+        """Waits for engine work; when the client leaves first, cancels it.
+
+        Args:
+            cancel: asks the engine to stop the work, once for each call; None for work that is finished regardless.
+
+        Raises:
+            ClientGone: the client left and the work was cancelled; the work has ended.
+        """
+        task = asyncio.ensure_future(work)
+        await asyncio.wait((task, self._gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done() and cancel is not None:
+            # The engine may not know the statement yet when it is first asked, so it is asked until the work ends.
+            while not task.done():
+                await cancel()
+                await asyncio.wait((task,), timeout=_CANCEL_EVERY_SECONDS)
+            task.exception()
+            raise ClientGone
+        return await task
+
+    async def start(self, headers: dict[str, str], status: int = 200) -> None:
+        """Sends the status and the headers."""
+        encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+
+    async def piece(self, content: bytes, *, last: bool = False) -> None:
+        """Sends a part of the body, waiting while the client reads more slowly than this process writes.
+
+        Raises:
+            ClientGone: nobody reads any more.
+        """
+        if self._gone.done():
+            raise ClientGone
+        if content or last:
+            await self._send({"type": "http.response.body", "body": content, "more_body": not last})
+
+    async def whole(self, headers: dict[str, str], content: bytes, status: int = 200) -> None:
+        """Sends a complete reply whose length is known."""
+        await self.start({**headers, "Content-Length": str(len(content))}, status)
+        await self._send({"type": "http.response.body", "body": content, "more_body": False})
+
+    def close(self) -> None:
+        """Stops watching the client."""
+        self._gone.cancel()
+
+
+def exception_block(message: str, tag: str, encoder: Compressor | None) -> bytes:
+    """What ends a reply that failed after its headers had left, as servers since 25.11 write it.
+
+    Source: clickhouse-connect, `driver/transform.py`, `extract_exception_with_tag`.
+    """
+    text = message.rstrip("\n")
+    block = f"\r\n__exception__\r\n{tag}\r\n{text}\n{len(text.encode()) + 1} {tag}\r\n__exception__\r\n".encode()
+    return encoder.feed(block) + encoder.finish() if encoder else block

@@ -1,0 +1,191 @@
+"""An HTTP request as ClickHouse's interface understands it: whose it is, the SQL, its data, settings and parameters.
+
+In: the ASGI request. Out: `Incoming`. Nothing is run and no right is checked here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import email.parser
+import email.policy
+import io
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from starlette.requests import Request
+
+from infra.embedded.clickhouse.compression import Decompressor, chosen_encoding
+from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, NOT_IMPLEMENTED, refusal
+
+# A statement must lie within this many bytes of a body; what follows an INSERT's head is data.
+SQL_BYTES = 4 * 1024 * 1024
+_HEAD_BYTES = 64 * 1024
+_SPOOL_BYTES = 48 * 1024 * 1024
+
+# Parameters of the HTTP interface itself; every other one is a setting of the statement.
+_TRANSPORT = frozenset(
+    {
+        "query", "database", "default_format", "user", "password", "quota_key", "query_id", "session_id",
+        "session_timeout", "session_check", "close_session", "role", "compress", "decompress", "buffer_size",
+        "wait_end_of_query", "enable_http_compression", "http_zlib_compression_level", "stacktrace",
+        "client_protocol_version", "send_progress_in_http_headers", "http_headers_progress_interval_ms",
+        "add_http_cors_header", "cancel_http_readonly_queries_on_client_close", "http_write_exception_in_output_format",
+        "http_wait_end_of_query", "http_response_buffer_size", "http_native_compression_disable_checksumming_on_decompress",
+        "http_send_timeout", "http_receive_timeout", "send_logs_level",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What the client says it is; both may be empty."""
+
+    user: str
+    password: str
+
+
+@dataclass(slots=True)
+class Incoming:
+    """One request.
+
+    Attributes:
+        head: the text in which the statement is looked for: all of it, except for an INSERT with long data.
+        data_prefix: length in bytes of what `body` holds before `head` ends; see `data_from`.
+        body: everything that was sent as SQL and data, decompressed, on its way through a file when it is large.
+        settings: settings of the statement, as strings.
+        params: values of `{name:Type}`, without `param_`.
+    """
+
+    credentials: Credentials
+    head: str
+    body: IO[bytes]
+    complete: bool
+    query_id: str
+    database: str
+    default_format: str | None
+    encoding: str | None
+    wait_end: bool
+    settings: dict[str, str]
+    params: dict[str, str]
+    marker: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def data_from(self, position: int) -> IO[bytes]:
+        """The body from a position of `head` on, as bytes to insert."""
+        self.body.seek(len(self.head[:position].encode("utf-8", "surrogateescape")))
+        return self.body
+
+
+def credentials(request: Request) -> Credentials:
+    """The user and password of a request: headers first, then Basic, then the URL; `default` where none is named."""
+    headers = request.headers
+    if "x-clickhouse-user" in headers or "x-clickhouse-key" in headers:
+        return Credentials(headers.get("x-clickhouse-user", "default"), headers.get("x-clickhouse-key", ""))
+    scheme, _, encoded = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return Credentials("", "")
+        return Credentials(user or "default", password)
+    if scheme:
+        return Credentials("", "")
+    query = request.query_params
+    return Credentials(query.get("user", "default"), query.get("password", ""))
+
+
+async def read(request: Request, *, default_database: str, spool: Path) -> Incoming:
+    """Reads a whole request.
+
+    Args:
+        default_database: where the request names none.
+        spool: folder for bodies too large for memory.
+
+    Raises:
+        ServerError: the body is in an unknown encoding, broken, or uses a feature that is not here.
+    """
+    query = dict(request.query_params)
+    if query.get("compress", "0") not in ("0", "") or query.get("decompress", "0") not in ("0", ""):
+        raise refusal(
+            NOT_IMPLEMENTED,
+            "compress=1 and decompress=1 (ClickHouse's own block compression) are not supported here:"
+            " use Accept-Encoding with enable_http_compression=1, and Content-Encoding",
+        )
+    content_type = request.headers.get("content-type", "")
+    body: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=spool)  # noqa: SIM115
+    try:
+        if content_type.startswith("multipart/form-data"):
+            query.update(_form_fields(content_type, await request.body()))
+            body.write(query.get("query", "").encode())
+        else:
+            statement = query.get("query", "")
+            if statement:
+                body.write(statement.encode("utf-8", "surrogateescape") + b"\n")
+            await _copy_body(request, body)
+        head, complete = _head(body)
+    except BaseException:
+        body.close()
+        raise
+    return Incoming(
+        credentials=credentials(request),
+        head=head,
+        body=body,
+        complete=complete,
+        query_id=query.get("query_id") or str(uuid.uuid4()),
+        database=query.get("database") or request.headers.get("x-clickhouse-database") or default_database,
+        default_format=query.get("default_format") or request.headers.get("x-clickhouse-format"),
+        encoding=(
+            chosen_encoding(request.headers.get("accept-encoding"))
+            if query.get("enable_http_compression", "0") not in ("0", "false", "")
+            else None
+        ),
+        wait_end=query.get("wait_end_of_query", "0") not in ("0", "false", ""),
+        settings=_settings(query),
+        params={name.removeprefix("param_"): value for name, value in query.items() if name.startswith("param_")},
+    )
+
+
+def _settings(query: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value for name, value in query.items() if name not in _TRANSPORT and not name.startswith("param_")
+    }
+
+
+async def _copy_body(request: Request, body: IO[bytes]) -> None:
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    decompressor = Decompressor(encoding) if encoding not in ("", "identity") else None
+    async for chunk in request.stream():
+        body.write(decompressor.feed(chunk) if decompressor and chunk else chunk)
+    if decompressor:
+        decompressor.close()
+
+
+def _head(body: IO[bytes]) -> tuple[str, bool]:
+    """The beginning of a body as text, and whether that is all of it."""
+    size = body.seek(0, io.SEEK_END)
+    body.seek(0)
+    start = body.read(_HEAD_BYTES)
+    if size > _HEAD_BYTES and not start.lstrip()[:6].upper() == b"INSERT":
+        if size > SQL_BYTES:
+            raise refusal(BAD_ARGUMENTS, f"The statement has {size} bytes; at most {SQL_BYTES} are read")
+        start += body.read()
+    return start.decode("utf-8", "surrogateescape"), size == len(start)
+
+
+def _form_fields(content_type: str, content: bytes) -> dict[str, str]:
+    """The text fields of a multipart form, as clickhouse-connect sends long parameters."""
+    parser = email.parser.BytesParser(policy=email.policy.HTTP)
+    message = parser.parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + content)
+    fields: dict[str, str] = {}
+    for part in message.iter_parts():
+        name = part.get_param("name", header="content-disposition")
+        if part.get_filename() is not None:
+            raise refusal(NOT_IMPLEMENTED, "External data (temporary tables in a request) is not supported here")
+        payload = part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(payload, bytes):
+            fields[name] = payload.decode("utf-8", "surrogateescape")
+    return fields

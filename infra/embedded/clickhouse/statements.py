@@ -1,0 +1,203 @@
+"""What a statement is, read from its tokens: its verb, its FORMAT clause, where an INSERT's data begins.
+
+In: SQL text. Out: `Statement`. Pure: it never talks to the engine and decides nothing about rights; `access`
+judges analysts' statements by the engine's own parser.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from infra.embedded.clickhouse.errors import SYNTAX_ERROR, refusal
+
+# Formats whose blocks, written one after another, are the same bytes as one written whole. chDB streams any other
+# format as a series of complete documents, so those are written in one piece.
+STREAMED_FORMATS = frozenset(
+    {"Native", "TabSeparated", "TSV", "TabSeparatedRaw", "TSVRaw", "CSV", "RowBinary", "JSONEachRow", "JSONCompactEachRow"}
+)
+
+_READING = frozenset({"SELECT", "WITH", "FROM"})
+_SHOWING = frozenset({"SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "KILL"})
+# What changes a handle's state: the handle is thrown away afterwards, since each HTTP request stands alone.
+_SESSION = frozenset({"SET", "USE"})
+
+_TOKEN = re.compile(
+    r"""
+    (?P<space>[\s\u00a0\ufeff]+|--[^\n]*|\#[ !][^\n]*|/\*.*?(?:\*/|\Z))
+  | (?P<string>'(?:[^'\\]|\\.|'')*')
+  | (?P<quoted>`(?:[^`\\]|\\.|``)*`|"(?:[^"\\]|\\.|"")*")
+  | (?P<heredoc>(\$\w*\$).*?\5)
+  | (?P<word>[A-Za-z_][A-Za-z_0-9]*)
+  | (?P<number>\d[\w.]*)
+  | (?P<other>.)
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token that is no space and no comment, with the depth of the brackets around it."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+    depth: int
+
+    @property
+    def upper(self) -> str:
+        """The word as a keyword; the empty string for what is no bare word."""
+        return self.text.upper() if self.kind == "word" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a request.
+
+    Attributes:
+        verb: its first keyword in capitals, past opening brackets; empty where there is none.
+        sql: the statement; for an INSERT that carries data, only the part before its FORMAT or VALUES.
+        format: the FORMAT clause's name; for an INSERT with data the format of the data.
+        data_start: where an INSERT's data begins in the text it was read from; None for any other statement.
+    """
+
+    verb: str
+    sql: str
+    format: str | None = None
+    data_start: int | None = None
+
+    @property
+    def reads(self) -> bool:
+        """Whether it is a SELECT, which alone can be streamed block by block."""
+        return self.verb in _READING
+
+    @property
+    def has_result(self) -> bool:
+        """Whether it answers with rows, so that a format belongs to its reply."""
+        return self.reads or self.verb in _SHOWING
+
+    @property
+    def changes_session(self) -> bool:
+        """Whether it would leave the handle in another state for whoever comes next."""
+        return self.verb in _SESSION or (
+            self.verb == "CREATE" and re.match(r"\W*CREATE\s+(OR\s+REPLACE\s+)?TEMPORARY\b", self.sql, re.I) is not None
+        )
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """The statement's tokens in order, without spaces and comments."""
+    depth = 0
+    for match in _TOKEN.finditer(text):
+        kind = match.lastgroup or "other"
+        if kind == "space":
+            continue
+        lexeme = match.group()
+        if lexeme in ")]}" and kind == "other":
+            depth = max(0, depth - 1)
+        yield Token(kind, lexeme, match.start(), match.end(), depth)
+        if lexeme in "([{" and kind == "other":
+            depth += 1
+
+
+def parse(text: str) -> Statement:
+    """The one statement in a text.
+
+    Args:
+        text: the request's SQL; for an INSERT it may go on with (the beginning of) its data.
+
+    Raises:
+        ServerError: SYNTAX_ERROR for an empty text or more than one statement.
+    """
+    verb = _verb(text)
+    if verb == "INSERT":
+        insert = _parse_insert(text)
+        if insert is not None:
+            return insert
+    if not verb and next(tokens(text), None) is None:
+        raise refusal(SYNTAX_ERROR, "Empty query")
+    end = len(text)
+    if ";" in text:
+        end = _single_statement_end(text)
+    sql = text[:end]
+    return Statement(verb, sql, _trailing_format(sql))
+
+
+def _verb(text: str) -> str:
+    for token in tokens(text):
+        if token.kind == "word":
+            return token.upper
+        if token.text != "(":
+            break
+    return ""
+
+
+def _single_statement_end(text: str) -> int:
+    end: int | None = None
+    for token in tokens(text):
+        if token.text == ";" and token.kind == "other":
+            end = token.start if end is None else end
+        elif end is not None:
+            raise refusal(
+                SYNTAX_ERROR,
+                f"Syntax error (Multi-statements are not allowed): failed at position {end + 1} (end of query)",
+            )
+    return len(text) if end is None else end
+
+
+def _trailing_format(sql: str) -> str | None:
+    """The name in the statement's own FORMAT clause, which only a SETTINGS clause may follow."""
+    if "format" not in sql.lower():
+        return None
+    found: str | None = None
+    after_format = False
+    for token in tokens(sql):
+        if after_format:
+            found = _unquoted(token) if token.kind in ("word", "quoted") else None
+            after_format = False
+        elif token.depth == 0 and token.upper == "FORMAT":
+            after_format = True
+        elif found is not None and (token.text == "(" or token.upper in ("FROM", "WHERE", "AS", "LIMIT", "UNION")):
+            found = None
+    return found
+
+
+def _unquoted(token: Token) -> str:
+    return token.text if token.kind == "word" else token.text[1:-1]
+
+
+def _parse_insert(text: str) -> Statement | None:
+    """The INSERT's head, and where its data begins; None where its rows come from a SELECT or a file."""
+    previous = ""
+    format_at: Token | None = None
+    for token in tokens(text):
+        if format_at is not None:
+            if token.kind not in ("word", "quoted"):
+                return None
+            return Statement("INSERT", text[: format_at.start], _unquoted(token), _data_start(text, token.end))
+        if token.depth == 0 and previous != ".":
+            if token.upper == "FORMAT":
+                format_at = token
+                continue
+            if token.upper == "VALUES" and previous not in ("INTO", "TABLE"):
+                return Statement("INSERT", text[: token.start], "Values", token.end)
+            if token.upper in ("SELECT", "WITH", "INFILE", "WATCH", "EXPLAIN"):
+                return None
+        if token.text == "(" and token.depth == 0 and previous in ("INTO", "TABLE"):
+            return None
+        previous = token.upper or token.text
+    return Statement("INSERT", text, None, len(text))
+
+
+def _data_start(text: str, position: int) -> int:
+    """Past the spaces and at most one line end after the format's name, as ClickHouse finds its data."""
+    end = len(text)
+    while position < end and text[position] in " \t\f":
+        position += 1
+    if position < end and text[position] == "\r":
+        position += 1
+    if position < end and text[position] == "\n":
+        position += 1
+    return position
