@@ -2,6 +2,7 @@
 
 EmbeddedError
 ├── ArtifactError        an engine's files cannot be fetched or verified: check the network or the cache folder
+├── UsageError           an option or setting makes no sense here: names it and what is allowed
 ├── PortTakenError       another process listens on a port: stop it or use --ports auto
 ├── DataDirError         the data folder cannot be used: unwritable, full, or held by another `up`
 └── ServiceFailedError   a child process did not start, or died too often: read its log
@@ -16,6 +17,10 @@ class EmbeddedError(Exception):
 
 class ArtifactError(EmbeddedError):
     """An engine's files could not be fetched, verified or unpacked."""
+
+
+class UsageError(EmbeddedError):
+    """An option or setting contradicts what the embedded engines can do."""
 
 
 class PortTakenError(EmbeddedError):

@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 from infra.embedded import artifacts
 from infra.embedded.errors import DataDirError
 from infra.embedded.jvm import java_command
+from infra.embedded.processes import tied
 
 HOST = "127.0.0.1"
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -148,7 +149,7 @@ class Broker:
         shutil.rmtree(self.folder / "log", ignore_errors=True)
         tool = ["kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(self.properties_path)]
         result = subprocess.run(  # noqa: S603 - a fixed command, no shell
-            java_command(FORMAT_HEAP_MEBIBYTES, "-cp", _class_path(), *_logging("warn"), *tool),
+            tied(java_command(FORMAT_HEAP_MEBIBYTES, "-cp", _class_path(), *_logging("warn"), *tool)),
             capture_output=True,
             text=True,
             timeout=FORMAT_TIMEOUT_SECONDS,

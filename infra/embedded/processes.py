@@ -24,6 +24,11 @@ WATCHDOG = Path(__file__).with_name("watchdog.py")
 POLL_SECONDS = 0.02
 
 
+def tied(argv: Sequence[str]) -> list[str]:
+    """The command that runs `argv` tied to the calling thread: on Linux the kernel kills it when the thread ends."""
+    return [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *argv]
+
+
 class Watchdog:
     """A process that kills the registered process groups when this process dies; a context manager."""
 
@@ -102,7 +107,7 @@ class Child:
         """
         command = list(argv)
         if threading.current_thread() is threading.main_thread():
-            command = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *command]
+            command = tied(command)
         with log.open("ab") as output:
             process = subprocess.Popen(  # noqa: S603 - what to run is the caller's business; no shell
                 command,

@@ -76,7 +76,8 @@ class Registry:
     def answers(self) -> bool:
         """Whether the compatible API lists its subjects; blocks for at most 2 s."""
         try:
-            return httpx.get(f"{self.url}/subjects", timeout=ANSWER_TIMEOUT_SECONDS).status_code == httpx.codes.OK
+            reply = httpx.get(f"{self.url}/subjects", timeout=ANSWER_TIMEOUT_SECONDS, trust_env=False)
+            return reply.status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 

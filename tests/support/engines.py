@@ -65,7 +65,9 @@ def query_clickhouse(url: str, sql: str) -> str:
     """Run one statement over HTTP and return the reply's text; the database of the address is not selected."""
     parts = urlsplit(url)
     bare = urlunsplit((parts.scheme, f"{parts.hostname}:{parts.port}", "/", "", ""))
-    reply = httpx.post(bare, content=sql, auth=(parts.username or "default", parts.password or ""), timeout=30)
+    reply = httpx.post(
+        bare, content=sql, auth=(parts.username or "default", parts.password or ""), timeout=30, trust_env=False
+    )
     if reply.is_error:
         raise AssertionError(f"ClickHouse refused {sql!r}: {reply.status_code} {reply.text.strip()}")
     return reply.text
@@ -122,7 +124,7 @@ class EmbeddedEngines:
 
         def answers() -> bool:
             try:
-                return httpx.get(f"http://{HOST}:{port}/ping", timeout=2).is_success
+                return httpx.get(f"http://{HOST}:{port}/ping", timeout=2, trust_env=False).is_success
             except httpx.HTTPError:
                 return False
 

@@ -1,0 +1,221 @@
+"""The services of `tidemark up` and what each is told: commands, environments, order and readiness.
+
+Comes in: the ports, secrets and environment of one data folder. Goes out: `Service` descriptions for the supervisor,
+and the addresses of the ready-file. It starts nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from infra.embedded import kafka
+from infra.embedded.datadir import Secrets
+from infra.embedded.registry import Registry
+from infra.embedded.service import Readiness, Service
+from schemas.metrics import PLATFORMS
+
+HOST = "127.0.0.1"
+DATABASE = "tidemark"
+LASTING = ("kafka", "registry", "clickhouse", "sandbox", "aggregator", "query_api", "poller")
+ONE_SHOT = ("topics", "migrate")
+NAMES = (*LASTING, *ONE_SHOT)
+DEPENDS_ON = {
+    "topics": ("kafka", "registry"),
+    "migrate": ("clickhouse",),
+    "aggregator": ("kafka", "registry", "clickhouse", "topics", "migrate"),
+    "query_api": ("kafka", "registry", "clickhouse", "topics", "migrate"),
+    "poller": ("kafka", "registry", "topics", "sandbox"),
+}
+STOP_TIMEOUT_SECONDS = 6.0
+PROBE_TIMEOUT_SECONDS = 2.0
+
+
+def ports_needed(names: frozenset[str]) -> list[str]:
+    """The names of the ports that these services listen on."""
+    ports = [name for name in LASTING if name in names and name not in ("aggregator", "poller")]
+    if "kafka" in names:
+        ports.append("kafka_controller")
+    return ports + [f"{name}_metrics" for name in ("aggregator", "query_api", "poller") if name in names]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run of `tidemark up`.
+
+    Attributes:
+        names: the services to run.
+        inherited: the caller's environment with `.env` below it; where it already names an address or a key for
+            something that does not run here, that stays.
+    """
+
+    folder: Path
+    names: frozenset[str]
+    ports: Mapping[str, int]
+    secrets: Secrets
+    inherited: Mapping[str, str]
+    python: str = field(default=sys.executable)
+
+    @property
+    def kafka_bootstrap(self) -> str | None:
+        """`host:port`, or the inherited one."""
+        if "kafka" in self.names:
+            return f"{HOST}:{self.ports['kafka']}"
+        return self.inherited.get("TIDEMARK_KAFKA_BOOTSTRAP")
+
+    @property
+    def schema_registry_url(self) -> str | None:
+        """The Confluent-compatible API."""
+        if "registry" in self.names:
+            return self._registry.url
+        return self.inherited.get("TIDEMARK_SCHEMA_REGISTRY_URL")
+
+    @property
+    def clickhouse_url(self) -> str | None:
+        """With the read-write user."""
+        if "clickhouse" in self.names:
+            return self._clickhouse_url("default", self.secrets.clickhouse_password)
+        return self.inherited.get("TIDEMARK_CLICKHOUSE_URL")
+
+    @property
+    def clickhouse_analyst_url(self) -> str | None:
+        """With the user `analyst`."""
+        if "clickhouse" in self.names:
+            return self._clickhouse_url("analyst", self.secrets.clickhouse_analyst_password)
+        return None
+
+    @property
+    def query_api_url(self) -> str | None:
+        """Origin of the five APIs and the admin API."""
+        return f"http://{HOST}:{self.ports['query_api']}" if "query_api" in self.names else None
+
+    @property
+    def sandbox_url(self) -> str | None:
+        """Origin of the platforms' stand-in."""
+        return f"http://{HOST}:{self.ports['sandbox']}" if "sandbox" in self.names else None
+
+    @property
+    def admin_key(self) -> str:
+        """The caller's own, else this folder's."""
+        return self.inherited.get("TIDEMARK_ADMIN_KEY") or self.secrets.admin_key
+
+    def ready_document(self, pids: Mapping[str, int]) -> dict[str, object]:
+        """The content of the ready-file."""
+        return {
+            "query_api": self.query_api_url,
+            "kafka": self.kafka_bootstrap,
+            "schema_registry": self.schema_registry_url,
+            "clickhouse": self.clickhouse_url,
+            "clickhouse_analyst": self.clickhouse_analyst_url,
+            "sandbox": self.sandbox_url,
+            "admin_key": self.admin_key,
+            "pids": dict(pids),
+        }
+
+    def environment(self) -> dict[str, str]:
+        """What every service is told, on top of the inherited environment."""
+        told = {
+            "TIDEMARK_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
+            "TIDEMARK_SCHEMA_REGISTRY_URL": self.schema_registry_url,
+            "TIDEMARK_CLICKHOUSE_URL": self.clickhouse_url,
+            "TIDEMARK_ADMIN_KEY": self.admin_key,
+            "TIDEMARK_SECRET_KEYS": self.inherited.get("TIDEMARK_SECRET_KEYS") or self.secrets.secret_keys,
+            "TIDEMARK_QUERY_API_HOST": self.inherited.get("TIDEMARK_QUERY_API_HOST") or HOST,
+            "PYTHONUNBUFFERED": "1",
+            **_no_proxy(self.inherited),
+        }
+        if "kafka" in self.names:
+            told["TIDEMARK_KAFKA_SECURITY_PROTOCOL"] = "PLAINTEXT"
+        if "query_api" in self.names:
+            told["TIDEMARK_QUERY_API_PORT"] = str(self.ports["query_api"])
+        if self.sandbox_url is not None:
+            for platform in PLATFORMS:
+                prefix = f"TIDEMARK_{platform.upper()}"
+                told[f"{prefix}_BASE_URL"] = self.inherited.get(f"{prefix}_BASE_URL") or self.sandbox_url
+                for part in ("CLIENT_ID", "CLIENT_SECRET"):
+                    # Long and odd, since a held secret is blanked wherever it occurs in an answer.
+                    made_up = f"tidemark-sandbox-{platform}-{part.lower().replace('_', '-')}"
+                    told[f"{prefix}_{part}"] = self.inherited.get(f"{prefix}_{part}") or made_up
+        return {**self.inherited, **{name: value for name, value in told.items() if value is not None}}
+
+    def services(self) -> list[Service]:
+        """The services to run, without those left out."""
+        everything = self.environment()
+        return [self._service(name, everything) for name in NAMES if name in self.names]
+
+    @property
+    def _registry(self) -> Registry:
+        return Registry(self.folder / "registry", self.ports["registry"])
+
+    def _clickhouse_url(self, user: str, password: str) -> str:
+        return f"http://{user}:{password}@{HOST}:{self.ports['clickhouse']}/{DATABASE}"
+
+    def _service(self, name: str, everything: Mapping[str, str]) -> Service:
+        depends_on = frozenset(DEPENDS_ON.get(name, ())) & self.names
+        if name == "kafka":
+            broker = kafka.single_broker(self.folder / "kafka", self.ports["kafka"], self.ports["kafka_controller"])
+            return Service(
+                name,
+                broker.command(),
+                everything,
+                ready=broker.is_ready,
+                prepare=broker.prepare,
+                stop_timeout_seconds=STOP_TIMEOUT_SECONDS,
+            )
+        if name == "registry":
+            registry = self._registry
+            return Service(
+                name,
+                registry.command(),
+                everything,
+                ready=registry.is_ready,
+                prepare=registry.prepare,
+                stop_timeout_seconds=STOP_TIMEOUT_SECONDS,
+            )
+        if name in ONE_SHOT:
+            argv = [self.python, "-m", "services.cli", name]
+            return Service(name, argv, everything, depends_on=depends_on, once=True)
+        environment = dict(everything)
+        argv = [self.python, "-m", f"services.{name}"]
+        if name == "clickhouse":
+            argv = [self.python, "-m", "infra.embedded.clickhouse", "--path", str(self.folder / "clickhouse")]
+            argv += ["--port", str(self.ports[name]), "--database", DATABASE]
+            environment["TIDEMARK_EMBEDDED_CLICKHOUSE_PASSWORD"] = self.secrets.clickhouse_password
+            environment["TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD"] = self.secrets.clickhouse_analyst_password
+            probe = answers(f"http://{HOST}:{self.ports[name]}/ping")
+        elif name == "sandbox":
+            argv = [self.python, "-m", "infra.sandbox", "--port", str(self.ports[name])]
+            probe = answers(f"{self.sandbox_url}/", any_status=True)
+        else:
+            environment["TIDEMARK_METRICS_PORT"] = str(self.ports[f"{name}_metrics"])
+            # The same name after each restart, so that a consumer group gives the slot its old partitions back.
+            environment["TIDEMARK_INSTANCE_ID"] = f"{name.replace('_', '-')}-0"
+            port = self.ports["query_api"] if name == "query_api" else self.ports[f"{name}_metrics"]
+            probe = answers(f"http://{HOST}:{port}/readyz")
+        return Service(name, argv, environment, probe, depends_on, stop_timeout_seconds=STOP_TIMEOUT_SECONDS)
+
+
+def answers(url: str, *, any_status: bool = False) -> Readiness:
+    """A probe: GET of an address on this host answers with success (or at all, with `any_status`)."""
+
+    async def probe() -> bool:
+        async with httpx.AsyncClient(trust_env=False, timeout=PROBE_TIMEOUT_SECONDS) as client:
+            try:
+                reply = await client.get(url)
+            except httpx.HTTPError:
+                return False
+            return any_status or reply.is_success
+
+    return probe
+
+
+def _no_proxy(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Keeps the services' requests to each other off a proxy that the caller's environment names."""
+    current = inherited.get("no_proxy") or inherited.get("NO_PROXY") or ""
+    hosts = [host for host in current.split(",") if host]
+    value = ",".join([*hosts, *(host for host in (HOST, "localhost") if host not in hosts)])
+    return {"no_proxy": value, "NO_PROXY": value}

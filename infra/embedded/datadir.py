@@ -1,0 +1,171 @@
+"""The data folder of one `tidemark up`: held by one process at a time, with the ports and secrets it keeps.
+
+Comes in: a path. Goes out: `logs/`, `ports.json`, `secrets.json` (readable by its owner alone) and the engines' own
+folders. A second `up` on it resumes: the same addresses, the same passwords.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cryptography.fernet import Fernet
+from filelock import FileLock, Timeout
+
+from infra.embedded.errors import DataDirError
+from infra.embedded.ports import free_ports, is_free, require_free
+
+MINIMUM_FREE_BYTES = 256 * 1024 * 1024
+MEBIBYTE = 1024 * 1024
+# Children of a killed `up` are killed with it, but their sockets may outlive the lock by a moment.
+PORT_RELEASE_SECONDS = 3.0
+DEFAULT_PORTS = {"kafka": 9092, "registry": 8081, "clickhouse": 8123, "query_api": 8080}
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What only this data folder knows; made once.
+
+    Attributes:
+        secret_keys: for TIDEMARK_SECRET_KEYS, a Fernet key.
+    """
+
+    clickhouse_password: str
+    clickhouse_analyst_password: str
+    admin_key: str
+    secret_keys: str
+
+
+class DataDir:
+    """A data folder, held while the context lasts.
+
+    Raises:
+        DataDirError: on entering, when it cannot be written, its disk is full, or another process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().absolute()
+        self._lock = FileLock(self.path / "up.lock")
+
+    def __enter__(self) -> Self:
+        try:
+            (self.path / "logs").mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise DataDirError(
+                f"another `tidemark up`{self._holder()} runs on {self.path}: stop it or choose another --data-dir"
+            ) from None
+        except OSError as error:
+            raise DataDirError(
+                f"cannot write the data folder {self.path} ({error.strerror}): choose another --data-dir"
+            ) from error
+        free_bytes = shutil.disk_usage(self.path).free
+        if free_bytes < MINIMUM_FREE_BYTES:
+            self._lock.release()
+            raise DataDirError(
+                f"only {free_bytes // MEBIBYTE} MB are free on the disk of {self.path}: "
+                f"free {MINIMUM_FREE_BYTES // MEBIBYTE} MB or choose another --data-dir"
+            )
+        write_atomically(self.path / "up.pid", f"{os.getpid()}\n")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        (self.path / "up.pid").unlink(missing_ok=True)
+        self._lock.release()
+
+    @property
+    def logs(self) -> Path:
+        """Where each service's log is."""
+        return self.path / "logs"
+
+    @property
+    def secrets_path(self) -> Path:
+        """The file of `secrets`, mode 0600."""
+        return self.path / "secrets.json"
+
+    def secrets(self) -> Secrets:
+        """This folder's secrets, made the first time.
+
+        Raises:
+            DataDirError: the file is there but not as it was written.
+        """
+        if self.secrets_path.exists():
+            try:
+                return Secrets(**json.loads(self.secrets_path.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                raise DataDirError(
+                    f"{self.secrets_path} is damaged: restore it, or choose another --data-dir"
+                ) from error
+        made = Secrets(
+            clickhouse_password=secrets.token_urlsafe(18),
+            clickhouse_analyst_password=secrets.token_urlsafe(18),
+            admin_key=f"tm_admin_{secrets.token_urlsafe(24)}",
+            secret_keys=Fernet.generate_key().decode(),
+        )
+        write_atomically(self.secrets_path, json.dumps(asdict(made), indent=2) + "\n", mode=0o600)
+        return made
+
+    def ports(self, names: Iterable[str], *, usual: bool) -> dict[str, int]:
+        """Choose a port per name and keep the choice.
+
+        Args:
+            usual: `DEFAULT_PORTS` for the names it has; the others, and all without it, keep the port that they had
+                in this folder while it is free, since clients and Kafka's own metadata remember it.
+
+        Raises:
+            PortTakenError: a usual port has another listener.
+        """
+        path = self.path / "ports.json"
+        kept = _read_ports(path)
+        wanted = {name: DEFAULT_PORTS[name] if usual and name in DEFAULT_PORTS else kept.get(name) for name in names}
+        if kept:
+            _await_release(port for port in wanted.values() if port is not None)
+        if usual:
+            require_free((name, DEFAULT_PORTS[name]) for name in wanted if name in DEFAULT_PORTS)
+        chosen: dict[str, int] = {}
+        for name, port in wanted.items():
+            if port is None or port in chosen.values() or not is_free(port):
+                port = free_ports(1, avoid={*kept.values(), *chosen.values(), *DEFAULT_PORTS.values()})[0]
+            chosen[name] = port
+        write_atomically(path, json.dumps({**kept, **chosen}, indent=2) + "\n")
+        return chosen
+
+    def _holder(self) -> str:
+        try:
+            return f" (pid {int((self.path / 'up.pid').read_text(encoding='utf-8'))})"
+        except (OSError, ValueError):
+            return ""
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace a file's content in one step; a reader sees the old text or the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def _read_ports(path: Path) -> Mapping[str, int]:
+    try:
+        return {str(name): int(port) for name, port in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _await_release(ports: Iterable[int]) -> None:
+    deadline = time.monotonic() + PORT_RELEASE_SECONDS
+    for port in ports:
+        while not is_free(port) and time.monotonic() < deadline:
+            time.sleep(0.05)

@@ -1,0 +1,240 @@
+"""Keeps a set of services running: ordered start, restart with backoff, clean stop, and no orphan whatever happens.
+
+Comes in: `Service` descriptions. Goes out: running processes, their logs, and a call whenever a pid changes.
+It knows nothing of what the services do. One supervisor runs in the main thread of its process; the ties that kill
+its children with it are in `processes`. Source: docs/decisions/0002-own-supervisor.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from infra.embedded.display import Display
+from infra.embedded.errors import ServiceFailedError
+from infra.embedded.logs import Logs
+from infra.embedded.processes import Child, Watchdog
+from infra.embedded.service import Deaths, Readiness, Service, State, stop_order
+
+POLL_SECONDS = 0.05
+READINESS_PAUSE_SECONDS = 0.1
+# Everything is dead by then: the contract allows 15 s.
+STOP_DEADLINE_SECONDS = 13.0
+LOG_CHECK_SECONDS = 5.0
+
+PidsChanged = Callable[[Mapping[str, int]], None]
+
+
+class Supervisor:
+    """Runs services until a signal, or until one of them cannot be kept running.
+
+    Args:
+        on_ready: called once, when every service has been ready.
+        on_pids: called with name -> pid of the running services when all are ready, and at each later change;
+            services that run once are not in it.
+    """
+
+    def __init__(
+        self,
+        services: Sequence[Service],
+        *,
+        logs: Logs,
+        display: Display,
+        on_pids: PidsChanged,
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._services = list(services)
+        self._stop_groups = stop_order(self._services)
+        self._logs = logs
+        self._display = display
+        self._on_pids = on_pids
+        self._on_ready = on_ready
+        self._children: dict[str, Child] = {}
+        self._ready = {service.name: asyncio.Event() for service in self._services}
+        self._all_ready = False
+        self._stopping = asyncio.Event()
+        self._kill_now = False
+        self._watchdog = Watchdog()
+
+    async def run(self) -> None:
+        """Start everything, keep it running, and return after a signal stopped it.
+
+        Raises:
+            ServiceFailedError: a service was given up; everything else was stopped first.
+            EmbeddedError: a service's preparation failed; everything else was stopped first.
+        """
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        for number in numbers:
+            loop.add_signal_handler(number, self.request_stop)
+        try:
+            with self._watchdog:
+                await self._run()
+        finally:
+            self._display.settle()
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    def request_stop(self) -> None:
+        """Begin the clean stop; a second call kills at once."""
+        if self._stopping.is_set():
+            self._kill_now = True
+        self._stopping.set()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Name -> pid of the services that run at this moment, without those that run once."""
+        lasting = {service.name for service in self._services if not service.once}
+        return {name: child.pid for name, child in self._children.items() if name in lasting}
+
+    async def _run(self) -> None:
+        tasks = [asyncio.create_task(self._supervise(service), name=service.name) for service in self._services]
+        tasks.append(asyncio.create_task(self._announce_ready()))
+        tasks.append(asyncio.create_task(self._tick()))
+        stopping = asyncio.create_task(self._stopping.wait())
+        waiting: set[asyncio.Task[object]] = {stopping, *tasks}
+        failure: BaseException | None = None
+        while not self._stopping.is_set() and failure is None:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            failure = next((error for task in done if (error := task.exception()) is not None), None)
+        self._stopping.set()
+        for task in [stopping, *tasks]:
+            task.cancel()
+        await asyncio.gather(stopping, *tasks, return_exceptions=True)
+        self._display.settle()
+        await self._stop_all()
+        if failure is not None:
+            raise failure
+
+    async def _supervise(self, service: Service) -> None:
+        for name in service.depends_on:
+            await self._ready[name].wait()
+        deaths = Deaths(allowed_before_ready=2 if service.once else 3)
+        while True:
+            if service.prepare is not None:
+                self._display.show(service.name, State.STARTING, "(preparing)")
+                await asyncio.to_thread(service.prepare)
+            child, started_at = self._spawn(service), time.monotonic()
+            became_ready = await self._until_ready(service, child)
+            ready_at = time.monotonic()
+            if became_ready:
+                state = State.DONE if service.once else State.READY
+                self._display.show(service.name, state, f"in {ready_at - started_at:.1f} s")
+                self._ready[service.name].set()
+                if service.once:
+                    self._children.pop(service.name)
+                    return
+                await self._until_dead(child)
+            code = child.poll()
+            self._children.pop(service.name, None)
+            pause = deaths.record(
+                ready_seconds=time.monotonic() - ready_at if became_ready else None,
+                was_ever_ready=self._ready[service.name].is_set(),
+            )
+            end = _describe_end(code)
+            self._logs.announce(service.name, f"{service.name} {end}")
+            if pause is None:
+                raise self._given_up(service, deaths.quick, end)
+            self._display.show(service.name, State.DOWN, f"({end}); restarting in {pause:.1f} s")
+            await asyncio.sleep(pause)
+
+    def _spawn(self, service: Service) -> Child:
+        self._logs.rotate(service.name)
+        child = Child.spawn(
+            service.argv,
+            watchdog=self._watchdog,
+            log=self._logs.path(service.name),
+            environment=service.environment,
+        )
+        self._logs.announce(service.name, f"{service.name} started, pid {child.pid}")
+        self._children[service.name] = child
+        self._display.show(service.name, State.STARTING)
+        if self._all_ready and not service.once:
+            self._on_pids(self.pids)
+        return child
+
+    async def _until_ready(self, service: Service, child: Child) -> bool:
+        """True when the service is ready (or done), False when it died or took too long; it is dead then."""
+        deadline = time.monotonic() + service.start_timeout_seconds
+        while time.monotonic() < deadline:
+            if (code := child.poll()) is not None:
+                return service.once and code == 0
+            if service.ready is not None and not service.once:
+                ready = asyncio.create_task(_ask(service.ready))
+                dead = asyncio.create_task(self._until_dead(child))
+                await asyncio.wait([ready, dead], return_when=asyncio.FIRST_COMPLETED)
+                dead.cancel()
+                if not ready.done():
+                    ready.cancel()
+                elif ready.result() and child.poll() is None:
+                    return True
+            elif not service.once:
+                return True
+            await asyncio.sleep(READINESS_PAUSE_SECONDS)
+        self._logs.announce(service.name, f"not ready within {service.start_timeout_seconds:g} s, stopping it")
+        await self._stop(service, child)
+        return False
+
+    async def _until_dead(self, child: Child) -> None:
+        while child.poll() is None:  # noqa: ASYNC110 - the end of a process is not an asyncio event everywhere
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _announce_ready(self) -> None:
+        for event in self._ready.values():
+            await event.wait()
+        self._all_ready = True
+        self._display.settle()
+        self._on_pids(self.pids)
+        self._on_ready()
+
+    async def _tick(self) -> None:
+        checked_at = time.monotonic()
+        while True:
+            self._display.tick()
+            await asyncio.sleep(4 * POLL_SECONDS)
+            if time.monotonic() - checked_at >= LOG_CHECK_SECONDS:
+                checked_at = time.monotonic()
+                for service in self._services:
+                    self._logs.rotate(service.name)
+
+    async def _stop_all(self) -> None:
+        deadline = time.monotonic() + STOP_DEADLINE_SECONDS
+        for group in self._stop_groups:
+            running = [(service, self._children[service.name]) for service in group if service.name in self._children]
+            await asyncio.gather(*(self._stop(service, child, deadline) for service, child in running))
+
+    async def _stop(self, service: Service, child: Child, deadline: float = float("inf")) -> None:
+        limit = min(time.monotonic() + service.stop_timeout_seconds, deadline)
+        child.terminate()
+        while child.poll() is None:  # noqa: ASYNC110 - the end of a process is not an asyncio event everywhere
+            if self._kill_now or time.monotonic() >= limit:
+                self._logs.announce(service.name, f"{service.name} did not stop in time, killing it")
+                child.signal_group(signal.SIGKILL)
+                await self._until_dead(child)
+            await asyncio.sleep(POLL_SECONDS)
+        self._display.show(service.name, State.STOPPED)
+
+    def _given_up(self, service: Service, quick_deaths: int, end: str) -> ServiceFailedError:
+        last_line = self._logs.last_line(service.name)
+        quoted = f' (its last line: "{last_line}")' if last_line else ""
+        times = "once" if quick_deaths == 1 else f"{quick_deaths} times in a row"
+        return ServiceFailedError(
+            service.name,
+            f"{service.name} {end}, {times}; everything is stopped: see {self._logs.path(service.name)}{quoted}",
+        )
+
+
+async def _ask(ready: Readiness) -> bool:
+    return await ready()
+
+
+def _describe_end(code: int | None) -> str:
+    if code is None:
+        return "was not ready in time"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"was killed by {signal.Signals(-code).name}"
+    return f"exited with code {code}"

@@ -1,0 +1,157 @@
+"""`tidemark up`: every service on the embedded engines, in one data folder, until Ctrl-C.
+
+Comes in: the command's options. Goes out: an exit code, the ready-file, and the addresses on stderr. Every expected
+failure (a taken port, an unwritable folder, a full disk, no network at the first start, a service that cannot run)
+ends in one line that says what to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from dotenv import dotenv_values
+
+from infra.embedded import artifacts
+from infra.embedded.composition import LASTING, NAMES, Plan, ports_needed
+from infra.embedded.console import say
+from infra.embedded.datadir import DataDir, write_atomically
+from infra.embedded.display import display_for
+from infra.embedded.errors import DataDirError, EmbeddedError, UsageError
+from infra.embedded.logs import Logs
+from infra.embedded.supervisor import Supervisor
+
+Ports = Literal["auto", "default"]
+INTERRUPTED = 130
+
+
+def main(
+    data_dir: Path = Path(".tidemark"),
+    *,
+    ports: Ports = "default",
+    sandbox: bool = False,
+    without: Sequence[str] = (),
+    ready_file: Path | None = None,
+) -> int:
+    """Run until a signal; blocks, and must be called in the main thread.
+
+    Args:
+        data_dir: every byte of state; a second run on it resumes.
+        without: names of services to leave out, with hyphens or underscores.
+
+    Returns:
+        0 after a clean stop, 130 when interrupted before anything ran, 1 after a failure that was explained in one
+        line on stderr.
+    """
+    if threading.current_thread() is threading.main_thread():
+        # Until the supervisor takes the signals over, SIGTERM ends the same way as Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with DataDir(data_dir) as folder:
+            _run(folder, _names(sandbox, without), ports, ready_file)
+    except KeyboardInterrupt:
+        say("tidemark: interrupted")
+        return INTERRUPTED
+    except EmbeddedError as error:
+        say(f"tidemark: {error}")
+        return 1
+    except OSError as error:
+        say(f"tidemark: {_explain(error, data_dir)}")
+        return 1
+    return 0
+
+
+def inherited_environment() -> dict[str, str]:
+    """This process's environment, with the settings of `.env` where it does not name them itself."""
+    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return {**from_file, **os.environ}
+
+
+def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path | None) -> None:
+    if ready_file is not None:
+        _clear(ready_file)
+    inherited = inherited_environment()
+    if "clickhouse" in names and inherited.get("TIDEMARK_CLICKHOUSE_CLUSTER"):
+        raise UsageError(
+            "TIDEMARK_CLICKHOUSE_CLUSTER is set, but the embedded ClickHouse is a single server: unset it, "
+            "or use --without clickhouse with TIDEMARK_CLICKHOUSE_URL"
+        )
+    chosen = folder.ports(ports_needed(names), usual=ports == "default")
+    engines = [name for name in (artifacts.KAFKA, artifacts.REGISTRY) if name in names]
+    if engines:
+        artifacts.ensure(*engines)
+    plan = Plan(folder.path, names, chosen, folder.secrets(), inherited)
+    services = plan.services()
+
+    def on_pids(pids: Mapping[str, int]) -> None:
+        if ready_file is not None:
+            document = json.dumps(plan.ready_document(pids), indent=2) + "\n"
+            write_atomically(ready_file, document, mode=0o600)
+
+    supervisor = Supervisor(
+        services,
+        logs=Logs(folder.logs),
+        display=display_for([service.name for service in services]),
+        on_pids=on_pids,
+        on_ready=lambda: _print_addresses(plan, folder),
+    )
+    try:
+        asyncio.run(supervisor.run())
+    finally:
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+
+
+def _names(sandbox: bool, without: Sequence[str]) -> frozenset[str]:
+    left_out = {name.replace("-", "_") for name in without}
+    if unknown := left_out - set(NAMES):
+        raise UsageError(f"--without {sorted(unknown)[0]}: no such service; there are {', '.join(NAMES)}")
+    if not sandbox:
+        left_out.add("sandbox")
+    return frozenset(NAMES) - left_out
+
+
+def _clear(ready_file: Path) -> None:
+    """Remove what an earlier run left, and find out now whether the file can be written later."""
+    try:
+        write_atomically(ready_file, "")
+        ready_file.unlink()
+    except OSError as error:
+        raise DataDirError(f"cannot write {ready_file} ({error.strerror}): choose another --ready-file") from error
+
+
+def _print_addresses(plan: Plan, folder: DataDir) -> None:
+    rows = [
+        ("query API", plan.query_api_url),
+        ("Kafka", plan.kafka_bootstrap),
+        ("schema registry", plan.schema_registry_url),
+        ("ClickHouse", f"http://127.0.0.1:{plan.ports['clickhouse']}" if "clickhouse" in plan.names else None),
+        ("sandbox", plan.sandbox_url),
+        ("admin key, passwords", str(folder.secrets_path)),
+        ("logs", str(folder.logs)),
+    ]
+    say("")
+    for title, value in rows:
+        if value is not None:
+            say(f"  {title:<21} {value}")
+    left_out = [name for name in LASTING if name not in plan.names]
+    if left_out:
+        say(f"  {'left out':<21} {', '.join(left_out)}")
+    say("\ntidemark is ready; press Ctrl-C to stop")
+
+
+def _explain(error: OSError, data_dir: Path) -> str:
+    where = error.filename or data_dir
+    if error.errno == errno.ENOSPC:
+        return f"the disk of {where} is full: free some space, or choose another --data-dir"
+    return f"cannot use {where} ({error.strerror or error}): check its permissions, or choose another --data-dir"
+
+
+__all__ = ["inherited_environment", "main"]
