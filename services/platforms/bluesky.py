@@ -1,0 +1,271 @@
+"""Bluesky, the app view's XRPC methods.
+
+Documentation: https://docs.bsky.app/docs/api/app-bsky-feed-get-posts, and the lexicons app.bsky.feed.defs and
+    app.bsky.actor.defs; read 2026-11-20.
+Auth: access JWT of the account's server, 2 h by default; refresh JWT 90 d, both rotate. Without a token the same
+    methods answer on https://public.api.bsky.app.
+Rate limit: 3000 requests in 5 min an IP, `RateLimit-*` headers with an epoch second.
+Poll interval: by the common tiers; figures are current.
+Cannot supply: views, impressions, reach, clicks, watch time, dislikes.
+
+Uncertain, and how it is read here:
+- Calls go to the account's server, which passes them on to the app view and, unlike it, accepts the account's token.
+  Accounts that live on another server than bsky.social need TIDEMARK_BLUESKY_BASE_URL.
+- Every count is optional in the lexicon. A post that carries some counts answered them all, so the others read as
+  null; a post without any count says nothing.
+- `quoteCount` without `repostCount`, or the reverse (older servers), is taken for the shares.
+- Posts are found by their at:// uri; one that was registered with a handle in place of the did, by its author's handle.
+- A post left out is deleted, taken down or blocked; it counts as gone, and its figures stay as they were.
+- `InvalidToken` says no more than 401 elsewhere: only the refresh shows whether the session was revoked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from schemas.events import PlatformRaw, RawKind
+from schemas.metrics import (
+    CH_FOLLOWERS,
+    CH_FOLLOWING,
+    CH_POSTS_COUNT,
+    COMMENTS,
+    LIKES,
+    NO_CHANNEL_VALUES,
+    NO_POST_VALUES,
+    QUOTES,
+    SAVES,
+    SHARES,
+)
+from services.platforms.base import (
+    NOTHING,
+    Call,
+    Channel,
+    ChannelReading,
+    Facts,
+    LimitState,
+    MappingError,
+    Outcome,
+    PostReading,
+    Reading,
+    Target,
+    Verdict,
+    added,
+    bits,
+    by_status,
+    count,
+    fill,
+    json_object,
+    objects,
+    path_segments,
+    positions,
+    retry_after,
+    seconds_of,
+    seconds_until,
+    succeeded,
+    try_json_object,
+)
+
+BATCH_SIZE = 25
+
+_POST = (("likeCount", LIKES), ("replyCount", COMMENTS), ("bookmarkCount", SAVES), ("quoteCount", QUOTES))
+_POST_KEYS = frozenset({"likeCount", "replyCount", "bookmarkCount", "quoteCount", "repostCount"})
+_POST_BITS = bits(LIKES, COMMENTS, SAVES, QUOTES, SHARES)
+_PROFILE = (("followersCount", CH_FOLLOWERS), ("followsCount", CH_FOLLOWING), ("postsCount", CH_POSTS_COUNT))
+_PROFILE_KEYS = frozenset(key for key, _ in _PROFILE)
+_PROFILE_BITS = bits(CH_FOLLOWERS, CH_FOLLOWING, CH_POSTS_COUNT)
+
+_METHODS: dict[str, tuple[str, ...]] = {
+    RawKind.POST_METRICS: ("app.bsky.feed.getPosts",),
+    RawKind.CHANNEL_METRICS: ("app.bsky.actor.getProfiles", "app.bsky.actor.getProfile"),
+    RawKind.IDENTITY: (
+        "com.atproto.server.getSession",
+        "app.bsky.actor.getProfile",
+        "app.bsky.actor.getProfiles",
+    ),
+}
+
+_OUTCOME_OF_ERROR = {
+    "ExpiredToken": Outcome.TOKEN_EXPIRED,
+    "InvalidToken": Outcome.TOKEN_EXPIRED,
+    "AuthMissing": Outcome.TOKEN_EXPIRED,
+    "AuthenticationRequired": Outcome.TOKEN_EXPIRED,
+    "AccountTakedown": Outcome.ACCOUNT_DISABLED,
+    "AccountDeactivated": Outcome.ACCOUNT_DISABLED,
+    "AccountSuspended": Outcome.ACCOUNT_DISABLED,
+    "RepoTakendown": Outcome.ACCOUNT_DISABLED,
+    "RepoDeactivated": Outcome.ACCOUNT_DISABLED,
+    "AccountNotFound": Outcome.ACCOUNT_DISABLED,
+    "RateLimitExceeded": Outcome.RETRY_LATER,
+    "Forbidden": Outcome.PERMISSION_MISSING,
+    "InsufficientScope": Outcome.PERMISSION_MISSING,
+    "ScopeMissingError": Outcome.PERMISSION_MISSING,
+    "NotFound": Outcome.TARGET_GONE,
+    "InvalidRequest": Outcome.REQUEST_WRONG,
+    "MethodNotImplemented": Outcome.REQUEST_WRONG,
+    "InternalServerError": Outcome.PLATFORM_DOWN,
+    "UpstreamFailure": Outcome.PLATFORM_DOWN,
+    "UpstreamTimeout": Outcome.PLATFORM_DOWN,
+    "NotEnoughResources": Outcome.PLATFORM_DOWN,
+}
+
+
+def _by_handle(post: dict[str, Any], uri: str) -> str | None:
+    """The post's uri with its author's handle in place of the did."""
+    author = post.get("author")
+    handle = author.get("handle") if isinstance(author, dict) else None
+    _, _, path = uri.removeprefix("at://").partition("/")
+    return f"at://{handle}/{path}" if isinstance(handle, str) and path else None
+
+
+def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """The post view of each target; of a repeated one, the first."""
+    wanted = positions(event)
+    matched: dict[int, dict[str, Any]] = {}
+    for post in objects(answer.get("posts"), "posts"):
+        uri = post.get("uri")
+        if not isinstance(uri, str):
+            raise MappingError("unexpected_shape", "a post has no text `uri`")
+        indexes = wanted.get(uri)
+        if indexes is None:
+            indexes = wanted.get(_by_handle(post, uri) or "", [])
+        for index in indexes:
+            matched.setdefault(index, post)
+    return matched
+
+
+class Bluesky:
+    """Bluesky: pure reading and describing, see the module's header."""
+
+    facts = Facts(
+        name="bluesky",
+        base_url="https://bsky.social",
+        documentation="https://docs.bsky.app/docs/api/app-bsky-feed-get-posts",
+        read_on="2026-11-20",
+        auth="access JWT of the account's server (Bearer); none on the public app view",
+        rate_limit="3000 requests in 5 minutes an IP",
+        post_batch_size=BATCH_SIZE,
+        not_reported={
+            "views": "the protocol has no views",
+            "impressions": "the protocol has no views",
+            "reach": "the protocol has no views",
+            "dislikes": "not on the platform",
+            "clicks": "the protocol has no clicks",
+            "other_clicks": "the protocol has no clicks",
+            "profile_clicks": "the protocol has no clicks",
+            "follows": "not told by post",
+            "video_views": "the protocol has no views",
+            "watch_time_seconds": "the protocol has no views",
+            "avg_watch_time_seconds": "the protocol has no views",
+            "poll_votes": "not on the platform",
+        },
+    )
+
+    def authorize(self, token: str | None) -> dict[str, str]:
+        """Bearer token; none is needed on the public app view."""
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+        """Batches of 25, the parameter repeated for each post."""
+        calls: list[Call] = []
+        for start in range(0, len(targets), BATCH_SIZE):
+            part = tuple(targets[start : start + BATCH_SIZE])
+            query = tuple(("uris", target.external_id) for target in part)
+            calls.append(Call(RawKind.POST_METRICS, "GET", "/xrpc/app.bsky.feed.getPosts", query, None, part, "xrpc"))
+        return calls
+
+    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+        """The profile as it is now; Bluesky has no history of it."""
+        query = (("actors", channel.external_id),)
+        path = "/xrpc/app.bsky.actor.getProfiles"
+        return [Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="xrpc")]
+
+    def identity_call(self, channel: Channel) -> Call:
+        """The session: the only method here that fails without a token that works."""
+        return Call(RawKind.IDENTITY, "GET", "/xrpc/com.atproto.server.getSession", limit_group="xrpc")
+
+    def read(self, event: PlatformRaw) -> Reading:
+        """`app.bsky.feed.getPosts`; `app.bsky.actor.getProfiles` and `getProfile`."""
+        if not succeeded(event):
+            return NOTHING
+        path = path_segments(event.endpoint)
+        if not path or path[-1] not in _METHODS.get(event.kind, ()) or path[:-1] not in ((), ("xrpc",)):
+            raise MappingError("unknown_endpoint", f"Bluesky has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_object(event.body)
+        if isinstance(answer.get("error"), str) or event.kind == RawKind.IDENTITY:
+            return NOTHING
+        if event.kind == RawKind.POST_METRICS:
+            return self._posts(event, answer)
+        several = path[-1] == "app.bsky.actor.getProfiles"
+        return self._profile(event, objects(answer.get("profiles"), "profiles") if several else [answer])
+
+    def _posts(self, event: PlatformRaw, answer: dict[str, Any]) -> Reading:
+        matched = _match(event, answer)
+        readings = []
+        for index, post in matched.items():
+            if _POST_KEYS.isdisjoint(post):
+                continue
+            values: list[int | None] = list(NO_POST_VALUES)
+            fill(values, post, _POST)
+            values[SHARES] = added(count(post.get("repostCount"), "repostCount"), values[QUOTES], "shares")
+            readings.append(PostReading(index, _POST_BITS, 0, tuple(values)))
+        gone = [index for index in range(len(event.targets)) if index not in matched]
+        return Reading(readings, (), gone)
+
+    def _profile(self, event: PlatformRaw, profiles: list[dict[str, Any]]) -> Reading:
+        if len(profiles) > 1:
+            asked = event.request.get("actors", "").split(",")[0]
+            profiles = [profile for profile in profiles if asked in (profile.get("did"), profile.get("handle"))][:1]
+        for profile in profiles:
+            if not _PROFILE_KEYS.isdisjoint(profile):
+                values: list[int | None] = list(NO_CHANNEL_VALUES)
+                fill(values, profile, _PROFILE)
+                return Reading((), (ChannelReading("lifetime", None, None, _PROFILE_BITS, tuple(values)),))
+        return NOTHING
+
+    def part(self, event: PlatformRaw, target_index: int) -> Any:
+        """The target's post view."""
+        try:
+            return _match(event, try_json_object(event.body)).get(target_index, {})
+        except MappingError:
+            return {}
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+        """The error's name; an expired token is 400 from an account's server and 401 from the app view."""
+        answer = try_json_object(body)
+        error = answer.get("error")
+        if not isinstance(error, str):
+            if 200 <= status < 300:
+                return Verdict(Outcome.OK) if answer else Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
+            error = ""
+        message = str(answer.get("message", "")).lower()
+        detail = f"{status} {error}"[:200]
+        outcome = _OUTCOME_OF_ERROR.get(error)
+        if outcome is None:
+            outcome = by_status(status, headers, detail).outcome if status >= 400 else Outcome.PLATFORM_DOWN
+        if outcome is Outcome.TOKEN_EXPIRED and "revoked" in message:
+            outcome = Outcome.TOKEN_REVOKED
+        if outcome is Outcome.REQUEST_WRONG and "not found" in message:
+            outcome = Outcome.TARGET_GONE
+        wait = None
+        if outcome in (Outcome.RETRY_LATER, Outcome.PLATFORM_DOWN):
+            wait = retry_after(headers)
+            if wait is None and outcome is Outcome.RETRY_LATER:
+                wait = seconds_until(headers.get("ratelimit-reset"), now)
+        return Verdict(outcome, wait, detail)
+
+    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+        """`RateLimit-*`, reset as an epoch second."""
+        limit = seconds_of(headers.get("ratelimit-limit"))
+        remaining = seconds_of(headers.get("ratelimit-remaining"))
+        reset = seconds_of(headers.get("ratelimit-reset"))
+        if limit is None and remaining is None:
+            return None
+        return LimitState(
+            None if limit is None else int(limit),
+            None if remaining is None else int(remaining),
+            None if reset is None else int(reset * 1000),
+        )
+
+
+PLATFORM = Bluesky()

@@ -1,0 +1,510 @@
+"""Instagram, Graph API, professional accounts.
+
+Documentation: https://developers.facebook.com/documentation/instagram-platform/reference/instagram-media/insights,
+    read 2026-11-20.
+Auth: long-lived token of 60 days, renewed in place; instagram_basic and instagram_manage_insights (Facebook Login) or
+    instagram_business_basic and instagram_business_manage_insights (Instagram Login, on graph.instagram.com).
+Rate limit: 4800 x the account's impressions in 24 h, shown as percentages in `X-App-Usage` and
+    `X-Business-Use-Case-Usage`; codes 4, 17, 32, 613, 80002.
+Poll interval: by the common tiers; figures are up to 48 h late, story figures live for 24 h.
+Cannot supply: clicks on posts, dislikes, quotes; impressions only for media made before 2024-07-02 on old versions.
+
+Uncertain, and how it is read here:
+- `like_count` (every like) and the insight `likes` (organic ones) can both be answered: the field counts, the insight
+  stands in where the field is hidden or was not asked for. The same holds for comments; of stories the insight
+  `replies` is the comments.
+- `profile_visits` is read as profile clicks: a visit from a post is made by a tap on the profile in it.
+- A name asked for in a list of insights that came back with others, but without it, was answered as unknown (null);
+  an empty list says nothing.
+- Totals of an account for `since` to `until` carry no times of their own: the request's are taken. A range of exactly
+  one Pacific day is that day's figure. Without both bounds the range is unknown and nothing is said.
+- One name that doesn't fit a media's kind fails the whole request, and the kind is known only from our post type, so
+  targets are grouped by it; types that tell nothing are asked for what feed posts and reels share.
+- One id that is gone fails the whole request, with its id in the message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from schemas.events import PlatformRaw, RawKind
+from schemas.metrics import (
+    AVG_WATCH_TIME,
+    CH_COMMENTS,
+    CH_ENGAGEMENTS,
+    CH_FOLLOWERS,
+    CH_FOLLOWING,
+    CH_IMPRESSIONS,
+    CH_LIKES,
+    CH_POSTS_COUNT,
+    CH_PROFILE_VIEWS,
+    CH_REACH,
+    CH_SAVES,
+    CH_SHARES,
+    CH_VIEWS,
+    COMMENTS,
+    FOLLOWS,
+    IMPRESSIONS,
+    LIKES,
+    NO_CHANNEL_VALUES,
+    NO_POST_VALUES,
+    PROFILE_CLICKS,
+    REACH,
+    SAVES,
+    SHARES,
+    VIDEO_VIEWS,
+    VIEWS,
+    WATCH_TIME,
+)
+from services.platforms.base import (
+    NOTHING,
+    Call,
+    Channel,
+    ChannelReading,
+    Facts,
+    LimitState,
+    MappingError,
+    Outcome,
+    PostReading,
+    Reading,
+    Target,
+    Verdict,
+    block,
+    by_status,
+    count,
+    json_object,
+    objects,
+    pacific_day,
+    pacific_midnight,
+    path_segments,
+    positions,
+    retry_after,
+    succeeded,
+    try_json_object,
+)
+
+VERSION = "v25.0"
+BATCH_SIZE = 50
+WINDOW_DAYS = (1, 7, 28)
+
+_SHARED_NAMES = ("views", "reach", "shares", "saved")
+_NAMES_OF_KIND = {
+    "story": ("views", "reach", "shares", "replies", "follows", "profile_visits"),
+    "reel": (*_SHARED_NAMES, "ig_reels_avg_watch_time", "ig_reels_video_view_total_time"),
+    "feed": (*_SHARED_NAMES, "follows", "profile_visits"),
+    "other": _SHARED_NAMES,
+}
+_FIELDS_OF_KIND = {
+    kind: f"{'like_count' if kind == 'story' else 'like_count,comments_count'},insights.metric({','.join(names)})"
+    for kind, names in _NAMES_OF_KIND.items()
+}
+_FEED_WORDS = ("feed", "image", "photo", "picture", "carousel", "album")
+
+_MEDIA_FIELDS = {"like_count": LIKES, "comments_count": COMMENTS}
+_INSIGHTS = {
+    "views": VIEWS,
+    "impressions": IMPRESSIONS,
+    "reach": REACH,
+    "likes": LIKES,
+    "comments": COMMENTS,
+    "replies": COMMENTS,
+    "shares": SHARES,
+    "saved": SAVES,
+    "follows": FOLLOWS,
+    "profile_visits": PROFILE_CLICKS,
+    "video_views": VIDEO_VIEWS,
+    "ig_reels_video_view_total_time": WATCH_TIME,
+    "ig_reels_avg_watch_time": AVG_WATCH_TIME,
+}
+# Where the field or the more exact insight has spoken, these only fill what is unknown.
+_SECOND_CHOICE = frozenset({"likes", "comments", "replies"})
+
+_USER_FIELDS = {
+    "followers_count": CH_FOLLOWERS,
+    "follows_count": CH_FOLLOWING,
+    "media_count": CH_POSTS_COUNT,
+}
+_USER_INSIGHTS = {
+    "views": CH_VIEWS,
+    "impressions": CH_IMPRESSIONS,
+    "reach": CH_REACH,
+    "profile_views": CH_PROFILE_VIEWS,
+    "total_interactions": CH_ENGAGEMENTS,
+    "likes": CH_LIKES,
+    "comments": CH_COMMENTS,
+    "shares": CH_SHARES,
+    "saves": CH_SAVES,
+}
+_USER_TOTALS = "reach,views,profile_views,total_interactions,likes,comments,shares,saves"
+_DAYS_OF_PERIOD = {"day": 1, "week": 7, "days_28": 28}
+
+_INSIGHT_NAMES = re.compile(r"insights(?:\.\w+\([^()]*\))*\.metric\(([^()]*)\)")
+_BRACKETED = re.compile(r"\([^()]*\)|\{[^{}]*\}")
+_GONE_ID = re.compile(r"ID '([^']{1,128})'")
+_REFUSED = re.compile(r"does not support the (\w+) metric|incompatible metrics? \(?(\w+)|^\(#100\) (\w+) metric", re.I)
+
+
+@lru_cache(maxsize=1024)
+def _asked(fields: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The plain fields and the insight names of a `fields` parameter."""
+    names = _INSIGHT_NAMES.search(fields)
+    plain = frozenset(field.strip() for field in _BRACKETED.sub("", fields).split(","))
+    return plain, _split(names[1]) if names else frozenset()
+
+
+@lru_cache(maxsize=1024)
+def _split(names: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in names.split(","))
+
+
+def _kind_of(target: Target) -> str:
+    """Which insight names fit a target: story, reel, feed, or other where the post type doesn't tell."""
+    post_type = target.post_type.lower()
+    if target.is_story or "story" in post_type or "stories" in post_type:
+        return "story"
+    if "reel" in post_type:
+        return "reel"
+    return "feed" if any(word in post_type for word in _FEED_WORDS) else "other"
+
+
+def _insight_value(insight: dict[str, Any], name: str) -> tuple[bool, int | None]:
+    """Whether one named insight holds a figure, and the figure: in `values`, or in `total_value`."""
+    values = insight.get("values")
+    if type(values) is list and values and type(values[0]) is dict and "value" in values[0]:
+        return True, count(values[0]["value"], name)
+    if values is not None:
+        listed = objects(values, f"{name}.values")
+        if listed and listed[0]:
+            return True, count(listed[0].get("value"), name)
+    total = block(insight.get("total_value"), f"{name}.total_value")
+    return (False, None) if total is None else (True, count(total.get("value"), name))
+
+
+def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], spoken: int) -> tuple[int, int]:
+    """Write a media's insights over what its fields said; returns what is spoken of, and which of it is ranged."""
+    answered = block(edge, "insights")
+    listed = objects(answered.get("data"), "insights.data") if answered is not None and "data" in answered else []
+    if not listed:
+        return spoken, 0
+    ranged = 0
+    unanswered = set(asked)
+    for insight in listed:
+        name = insight.get("name")
+        position = _INSIGHTS.get(name) if isinstance(name, str) else None
+        if position is None:
+            continue
+        unanswered.discard(str(name))
+        holds, value = _insight_value(insight, str(name))
+        if not holds or (name in _SECOND_CHOICE and values[position] is not None):
+            continue
+        bit = 1 << position
+        values[position] = value
+        spoken |= bit
+        ranged = ranged & ~bit if insight.get("period", "lifetime") == "lifetime" else ranged | bit
+    for name in unanswered:
+        position = _INSIGHTS.get(name)
+        if position is not None:
+            spoken |= 1 << position
+    return spoken, ranged
+
+
+def _media(media: dict[str, Any], plain: frozenset[str], insights: frozenset[str]) -> tuple[int, int, list[int | None]]:
+    """What one media object speaks of, which of it is ranged, and its values."""
+    values: list[int | None] = list(NO_POST_VALUES)
+    if not media or "error" in media:
+        return 0, 0, values
+    spoken = 0
+    for field, position in _MEDIA_FIELDS.items():
+        if field in media:
+            values[position] = count(media[field], field)
+            spoken |= 1 << position
+        elif field in plain:
+            spoken |= 1 << position
+    spoken, ranged = _read_insights(media.get("insights"), insights, values, spoken)
+    return spoken, ranged, values
+
+
+def _instant(text: Any) -> int | None:
+    """An instant of Meta's (`2026-01-11T08:00:00+0000`, an ISO date, unix seconds) in ms; None when it is none."""
+    if isinstance(text, int):
+        text = str(text)
+    if not isinstance(text, str):
+        return None
+    if text.isascii() and text.isdigit() and len(text) <= 11:
+        return int(text) * 1000
+    try:
+        at = datetime.fromisoformat(text)
+        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) * 1000
+    except (ValueError, OverflowError):
+        return None
+
+
+def _days_before(end: int, days: int) -> int:
+    """The instant some Pacific days before one: exact where the end is a midnight, across clock changes too."""
+    try:
+        day = pacific_day(end)
+        if pacific_midnight(day) == end:
+            return pacific_midnight(day - timedelta(days=days))
+    except (ValueError, OverflowError):
+        pass  # outside the calendar: plain days are as good
+    return end - days * 86_400_000
+
+
+def _period_of(start: int, end: int) -> str:
+    """`day` for exactly one Pacific day, else `window`."""
+    return "day" if start == _days_before(end, 1) else "window"
+
+
+class Instagram:
+    """Instagram: pure reading and describing, see the module's header."""
+
+    facts = Facts(
+        name="instagram",
+        base_url="https://graph.facebook.com",
+        documentation="https://developers.facebook.com/documentation/instagram-platform/reference/instagram-media/insights",
+        read_on="2026-11-20",
+        auth="long-lived user token (Bearer) with the insights scope of its login",
+        rate_limit="4800 x the account's impressions in 24 hours",
+        post_batch_size=BATCH_SIZE,
+        not_reported={
+            "impressions": "retired for media made since 2024-07-02",
+            "dislikes": "not in the API",
+            "quotes": "not in the API",
+            "clicks": "not reported for feed posts, reels and stories",
+            "other_clicks": "not in the API",
+            "video_views": "retired in favour of views",
+            "poll_votes": "not in the API",
+        },
+    )
+
+    def authorize(self, token: str | None) -> dict[str, str]:
+        """Bearer token: the Graph API takes it as a header as well as in the query, where logs would keep it."""
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+        """Batches of 50 media of one kind."""
+        kinds: dict[str, list[Target]] = {}
+        for target in targets:
+            kinds.setdefault(_kind_of(target), []).append(target)
+        calls: list[Call] = []
+        for kind, group in kinds.items():
+            for start in range(0, len(group), BATCH_SIZE):
+                part = tuple(group[start : start + BATCH_SIZE])
+                ids = ",".join(target.external_id for target in part)
+                query = (("ids", ids), ("fields", _FIELDS_OF_KIND[kind]))
+                calls.append(Call(RawKind.POST_METRICS, "GET", f"/{VERSION}/", query, None, part, "graph"))
+        return calls
+
+    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+        """The account as it is now, and its totals of the last 1, 7 and 28 closed Pacific days."""
+        account = f"/{VERSION}/{channel.external_id}"
+        fields = (("fields", ",".join(_USER_FIELDS)),)
+        calls = [Call(RawKind.CHANNEL_METRICS, "GET", account, fields, limit_group="graph")]
+        today = pacific_day(now)
+        for days in WINDOW_DAYS:
+            query = (
+                ("metric", _USER_TOTALS),
+                ("period", "day"),
+                ("metric_type", "total_value"),
+                ("since", str(pacific_midnight(today - timedelta(days=days)) // 1000)),
+                ("until", str(pacific_midnight(today) // 1000)),
+            )
+            calls.append(Call(RawKind.CHANNEL_METRICS, "GET", f"{account}/insights", query, limit_group="graph"))
+        return calls
+
+    def identity_call(self, channel: Channel) -> Call:
+        """The account's id and name."""
+        path = f"/{VERSION}/{channel.external_id}"
+        return Call(RawKind.IDENTITY, "GET", path, (("fields", "id,username"),), limit_group="graph")
+
+    def read(self, event: PlatformRaw) -> Reading:
+        """`/?ids=`, `/{media}`, `/{media}/insights`, `/{ig-user}/media`; `/{ig-user}`, `/{ig-user}/insights`."""
+        if not succeeded(event):
+            return NOTHING
+        path = path_segments(event.endpoint)
+        edge = path[1] if len(path) == 2 else ""
+        if len(path) > 2 or edge not in ("", "insights", "media"):
+            raise MappingError("unknown_endpoint", f"Instagram has no {event.kind} at {event.endpoint[:200]!r}")
+        if event.kind != RawKind.POST_METRICS and (not path or edge == "media"):
+            raise MappingError("unknown_endpoint", f"Instagram has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_object(event.body)
+        if "error" in answer or event.kind == RawKind.IDENTITY:
+            return NOTHING
+        if event.kind == RawKind.CHANNEL_METRICS:
+            return Reading((), self._windows(event, answer) if edge == "insights" else self._account(event, answer))
+        if edge == "insights":
+            asked = _split(event.request.get("metric", ""))
+            return self._posts(event, {path[0]: {"insights": answer}}, frozenset(), asked)
+        plain, insights = _asked(event.request.get("fields", ""))
+        return self._posts(event, self._objects_of(path, edge, answer), plain, insights)
+
+    def _objects_of(self, path: tuple[str, ...], edge: str, answer: dict[str, Any]) -> dict[str, Any]:
+        """Media objects by id: of several asked for, of an account's list, or of one."""
+        if not path:
+            return answer
+        if edge == "media":
+            return {str(item.get("id")): item for item in objects(answer.get("data"), "data")}
+        own = answer.get("id")
+        return {own if isinstance(own, str) else path[0]: answer}
+
+    def _posts(
+        self, event: PlatformRaw, media: dict[str, Any], plain: frozenset[str], insights: frozenset[str]
+    ) -> Reading:
+        readings: list[PostReading] = []
+        for external_id, indexes in positions(event).items():
+            if external_id not in media:
+                continue
+            part = media[external_id]
+            if not isinstance(part, dict):
+                raise MappingError("unexpected_shape", f"a media is a JSON {type(part).__name__}, expected an object")
+            spoken, ranged, values = _media(part, plain, insights)
+            if spoken:
+                whole = tuple(values)
+                readings.extend(PostReading(index, spoken, ranged, whole) for index in indexes)
+        return Reading(readings)
+
+    def _account(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
+        asked, _ = _asked(event.request.get("fields", ""))
+        values: list[int | None] = list(NO_CHANNEL_VALUES)
+        spoken = 0
+        for field, position in _USER_FIELDS.items():
+            if field in answer:
+                values[position] = count(answer[field], field)
+                spoken |= 1 << position
+            elif field in asked and answer:
+                spoken |= 1 << position
+        return (ChannelReading("lifetime", None, None, spoken, tuple(values)),) if spoken else ()
+
+    def _windows(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
+        """Insights of an account: one reading a range, of totals and of daily, weekly or 28-day values."""
+        asked_start, asked_end = _instant(event.request.get("since")), _instant(event.request.get("until"))
+        found: dict[tuple[int, int], tuple[int, list[int | None]]] = {}
+
+        def speak(start: int, end: int, position: int, value: int | None) -> None:
+            spoken, values = found.get((start, end)) or (0, list(NO_CHANNEL_VALUES))
+            values[position] = value
+            found[(start, end)] = (spoken | 1 << position, values)
+
+        for insight in objects(answer.get("data"), "data"):
+            name = insight.get("name")
+            position = _USER_INSIGHTS.get(name) if isinstance(name, str) else None
+            if position is None:
+                continue
+            total = block(insight.get("total_value"), f"{name}.total_value")
+            if total is not None and asked_start is not None and asked_end is not None and asked_start < asked_end:
+                speak(asked_start, asked_end, position, count(total.get("value"), str(name)))
+            period = insight.get("period")
+            days = _DAYS_OF_PERIOD.get(period) if isinstance(period, str) else None
+            for value in objects(insight.get("values") or [], f"{name}.values"):
+                end = _instant(value.get("end_time"))
+                if end is not None and days is not None:
+                    speak(_days_before(end, days), end, position, count(value.get("value"), str(name)))
+        return tuple(
+            ChannelReading(_period_of(start, end), start, end, spoken, tuple(values))
+            for (start, end), (spoken, values) in found.items()
+        )
+
+    def part(self, event: PlatformRaw, target_index: int) -> Any:
+        """The target's media object, or its insights where only these were asked for."""
+        answer = try_json_object(event.body)
+        path = path_segments(event.endpoint)
+        if not 0 <= target_index < len(event.targets) or "error" in answer:
+            return {}
+        external_id = event.targets[target_index].external_id
+        if len(path) == 2 and path[1] == "insights":
+            return answer if path[0] == external_id else {}
+        try:
+            own = self._objects_of(path, path[1] if len(path) == 2 else "", answer).get(external_id)
+        except MappingError:
+            return {}
+        return own if isinstance(own, dict) else {}
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+        """Meta's code and subcode; the status is 400 for nearly everything."""
+        error = try_json_object(body).get("error")
+        if not isinstance(error, dict):
+            if 200 <= status < 300:
+                return Verdict(Outcome.OK) if body[:1] in (b"{", b"[") else Verdict(Outcome.PLATFORM_DOWN)
+            return by_status(status, headers, str(status))
+        code, subcode, message = error.get("code"), error.get("error_subcode"), str(error.get("message", ""))
+        detail = f"{status} {error.get('type')} {code}/{subcode}"[:200]
+        match code, subcode:
+            case 190, 458 | 459 | 460 | 464:
+                return Verdict(Outcome.TOKEN_REVOKED, detail=detail)
+            case ((190 | 102), _):
+                return Verdict(Outcome.TOKEN_EXPIRED, detail=detail)
+            case ((4 | 17 | 32 | 368 | 613), _):
+                return Verdict(Outcome.RETRY_LATER, _regain_seconds(headers), detail)
+            case int(), _ if 80000 <= code <= 80014:
+                return Verdict(Outcome.RETRY_LATER, _regain_seconds(headers), detail)
+            case 10, _ if "not enough viewers" in message.lower():
+                return Verdict(Outcome.TOO_EARLY, detail=detail)
+            case 100, 33:
+                gone = _GONE_ID.search(message)
+                return Verdict(Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
+            case 803, _:
+                return Verdict(Outcome.TARGET_GONE, detail=detail)
+            case 100, 2108006:
+                return Verdict(Outcome.NO_DATA_EVER, detail=detail)
+            case 100, _:
+                refused = _REFUSED.search(message)
+                name = next(filter(None, refused.groups()), None) if refused else None
+                return Verdict(Outcome.REQUEST_WRONG, detail=detail, refused_metric=name)
+            case ((3 | 10), _):
+                return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
+            case int(), _ if 200 <= code <= 299:
+                return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
+            case ((1 | 2), _):
+                return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
+        if error.get("is_transient") is True or status < 400:
+            return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
+        return by_status(status, headers, detail)
+
+    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+        """Percent left of the fullest of the budgets that the usage headers name."""
+        used = [share for name in _USAGE_HEADERS for share in _shares(headers.get(name))]
+        if not used:
+            return None
+        wait = _regain_seconds(headers)
+        return LimitState(100, max(0, 100 - max(used)), now + int(wait * 1000) if wait else None)
+
+
+_USAGE_HEADERS = ("x-app-usage", "x-business-use-case-usage")
+_SHARE_NAMES = ("call_count", "total_time", "total_cputime")
+
+
+def _usages(header: str | None) -> list[dict[str, Any]]:
+    """The usage objects of a header: one of the app, or a list for each business."""
+    try:
+        parsed = orjson.loads(header) if header else None
+    except orjson.JSONDecodeError:
+        return []
+    if not isinstance(parsed, dict):
+        return []
+    listed = [usage for part in parsed.values() if isinstance(part, list) for usage in part if isinstance(usage, dict)]
+    return listed or [parsed]
+
+
+def _shares(header: str | None) -> list[int]:
+    """Percentages used, up to the next whole number."""
+    shares = (usage.get(name) for usage in _usages(header) for name in _SHARE_NAMES)
+    return [-int(-share // 1) for share in shares if isinstance(share, int | float) and abs(share) < 1e6]
+
+
+def _regain_seconds(headers: Mapping[str, str]) -> float | None:
+    """The wait that the headers name: `retry-after`, or Meta's estimate in minutes."""
+    waits = [
+        usage.get("estimated_time_to_regain_access") for usage in _usages(headers.get("x-business-use-case-usage"))
+    ]
+    minutes = [wait for wait in waits if isinstance(wait, int | float) and 0 < wait < 1e6]
+    said = retry_after(headers)
+    return said if said is not None else (max(minutes) * 60.0 if minutes else None)
+
+
+PLATFORM = Instagram()

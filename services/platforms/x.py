@@ -1,0 +1,424 @@
+"""X (Twitter), API v2.
+
+Documentation: https://docs.x.com/x-api/fundamentals/metrics, read 2026-11-20.
+Auth: OAuth 2.0 with PKCE, user token of 2 h, rotating refresh token; scopes tweet.read users.read offline.access.
+Rate limit: posts by ids 5000 a user and 3500 an app in 15 min; users by ids 900 / 300; `/users/me` 75.
+    Reads are also billed by item and capped by month.
+Poll interval: by the common tiers; scheduled polls stop at 72 h and take the newest 50 posts of a channel.
+Cannot supply: reach, watch time, dislikes, follows from a post.
+
+Uncertain, and how it is read here:
+- Private figures end 30 days after a post went out, and asking for them then drops the whole post from the answer;
+  so older posts are asked for public figures alone.
+- `organic_metrics` is a part of the public figures (it leaves promoted views out) and is kept raw, not mapped.
+- A quotes count without a reposts count, or the reverse, is taken for the shares: the documentation says only that
+  reposts exclude quotes. Older answers carry no bookmark and impression counts; they read as null.
+- A video in several posts has one view count, and every one of the posts reports it. A post with several videos has
+  their sum; where one of its media is not in `includes`, nothing is said, since the rest would be too little.
+- An expired and a revoked token answer the same 401: only the refresh tells them apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from schemas.events import PlatformRaw, RawKind
+from schemas.metrics import (
+    CH_FOLLOWERS,
+    CH_FOLLOWING,
+    CH_POSTS_COUNT,
+    CLICKS,
+    COMMENTS,
+    IMPRESSIONS,
+    LIKES,
+    NO_CHANNEL_VALUES,
+    NO_POST_VALUES,
+    PROFILE_CLICKS,
+    QUOTES,
+    SAVES,
+    SHARES,
+    VIDEO_VIEWS,
+)
+from services.platforms.base import (
+    NOTHING,
+    Call,
+    Channel,
+    ChannelReading,
+    Facts,
+    LimitState,
+    MappingError,
+    Outcome,
+    PostReading,
+    Reading,
+    Target,
+    Verdict,
+    added,
+    bits,
+    block,
+    by_status,
+    count,
+    fill,
+    json_object,
+    objects,
+    path_segments,
+    positions,
+    retry_after,
+    seconds_of,
+    seconds_until,
+    succeeded,
+    try_json_object,
+)
+
+BATCH_SIZE = 100
+# Documentation, "30-day limit": private figures of older posts are refused. A day early, for the call's own time.
+PRIVATE_FIGURES_MS = 29 * 24 * 3600 * 1000
+
+_PUBLIC_FIELDS = "public_metrics"
+_OWNER_FIELDS = "public_metrics,non_public_metrics,organic_metrics"
+_MEDIA_QUERY = (("expansions", "attachments.media_keys"), ("media.fields", "public_metrics"))
+
+_PUBLIC = (
+    ("impression_count", IMPRESSIONS),
+    ("like_count", LIKES),
+    ("reply_count", COMMENTS),
+    ("bookmark_count", SAVES),
+    ("quote_count", QUOTES),
+)
+_PUBLIC_BITS = bits(IMPRESSIONS, LIKES, COMMENTS, SAVES, QUOTES, SHARES)
+_PRIVATE = (("url_link_clicks", CLICKS), ("user_profile_clicks", PROFILE_CLICKS))
+_PRIVATE_BITS = bits(CLICKS, PROFILE_CLICKS)
+_VIDEO_BITS = bits(VIDEO_VIEWS)
+_USER = (("followers_count", CH_FOLLOWERS), ("following_count", CH_FOLLOWING), ("tweet_count", CH_POSTS_COUNT))
+_USER_BITS = bits(CH_FOLLOWERS, CH_FOLLOWING, CH_POSTS_COUNT)
+
+_GONE_TYPES = ("resource-not-found", "not-authorized-for-resource")
+_BAD_VALUE = re.compile(r"query parameter value \[([\w.]+)\] is not one of")
+_OUTCOME_OF_TYPE = {
+    "usage-capped": Outcome.QUOTA_EXHAUSTED,
+    "rate-limit-exceeded": Outcome.RETRY_LATER,
+    "client-forbidden": Outcome.PERMISSION_MISSING,
+    "unsupported-authentication": Outcome.PERMISSION_MISSING,
+    "resource-not-found": Outcome.TARGET_GONE,
+    "not-authorized-for-resource": Outcome.TARGET_GONE,
+    "invalid-request": Outcome.REQUEST_WRONG,
+}
+# Codes of the older error form, which v2 paths still answer now and then.
+_OUTCOME_OF_CODE = {
+    32: Outcome.TOKEN_EXPIRED,
+    64: Outcome.ACCOUNT_DISABLED,
+    88: Outcome.RETRY_LATER,
+    89: Outcome.TOKEN_EXPIRED,
+    130: Outcome.PLATFORM_DOWN,
+    131: Outcome.PLATFORM_DOWN,
+    144: Outcome.TARGET_GONE,
+    326: Outcome.ACCOUNT_DISABLED,
+}
+
+
+def _media_views(item: dict[str, Any], media: Mapping[str, dict[str, Any]]) -> tuple[bool, int | None]:
+    """Whether the answer speaks of a post's video views, and their sum over its videos."""
+    attachments = item.get("attachments")
+    keys = attachments.get("media_keys") if isinstance(attachments, dict) else None
+    if not isinstance(keys, list):
+        return False, None
+    spoken, hidden, total = False, False, 0
+    for key in keys:
+        part = media.get(key) if isinstance(key, str) else None
+        if part is None:
+            return False, None
+        figures = block(part.get("public_metrics"), "media.public_metrics")
+        if figures is not None:
+            spoken = True
+            views = count(figures.get("view_count"), "view_count")
+            hidden = hidden or views is None
+            total += views or 0
+    return spoken, None if hidden or not spoken else count(total, "view_count")
+
+
+def _post(item: dict[str, Any], media: Mapping[str, dict[str, Any]]) -> tuple[int, tuple[int | None, ...]]:
+    """What one post object speaks of, and its values."""
+    values: list[int | None] = list(NO_POST_VALUES)
+    spoken = 0
+    public = block(item.get("public_metrics"), "public_metrics")
+    if public is not None:
+        fill(values, public, _PUBLIC)
+        values[SHARES] = added(count(public.get("retweet_count"), "retweet_count"), values[QUOTES], "shares")
+        spoken = _PUBLIC_BITS
+    private = block(item.get("non_public_metrics"), "non_public_metrics")
+    if private is not None:
+        fill(values, private, _PRIVATE)
+        spoken |= _PRIVATE_BITS
+    if media:
+        answered, values[VIDEO_VIEWS] = _media_views(item, media)
+        if answered:
+            spoken |= _VIDEO_BITS
+    return spoken, tuple(values)
+
+
+def _items(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The posts or users of an answer: `data` is a list for several, an object for one, absent when all failed."""
+    data = answer.get("data")
+    if isinstance(data, dict):
+        return [data]
+    if data is not None:
+        return objects(data, "data")
+    if isinstance(answer.get("errors"), list) or _is_problem(answer) or "meta" in answer:
+        return []
+    raise MappingError("unexpected_shape", "the answer has neither `data` nor `errors`")
+
+
+def _is_problem(answer: dict[str, Any]) -> bool:
+    """Whether a body is a problem document rather than an answer."""
+    return "title" in answer and ("type" in answer or "status" in answer)
+
+
+def _id_of(item: dict[str, Any]) -> str:
+    external_id = item.get("id")
+    if isinstance(external_id, str):
+        return external_id
+    raise MappingError("unexpected_shape", "an item of data has no text `id`")
+
+
+def _versions(item: dict[str, Any]) -> Iterator[str]:
+    """Ids of all versions of an edited post."""
+    for name in ("edit_history_tweet_ids", "edit_history_post_ids"):
+        history = item.get(name)
+        if isinstance(history, list):
+            for version in history:
+                if isinstance(version, str):
+                    yield version
+
+
+def _match(event: PlatformRaw, items: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """The post object of each target: by its own id, else the newest version of the post that it is a version of."""
+    wanted = positions(event)
+    matched: dict[int, dict[str, Any]] = {}
+    for item in items:
+        for index in wanted.get(_id_of(item), ()):
+            matched.setdefault(index, item)
+    if len(matched) < len(event.targets):
+        for item in items:
+            for version in _versions(item):
+                for index in wanted.get(version, ()):
+                    matched.setdefault(index, item)
+    return matched
+
+
+def _errors(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    errors = answer.get("errors")
+    return [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+
+
+def _type_of(problem: dict[str, Any]) -> str:
+    """The last part of a problem's type address: both `api.x.com` and `api.twitter.com` are seen before it."""
+    kind = problem.get("type")
+    return kind.rpartition("/")[2] if isinstance(kind, str) else ""
+
+
+def _gone(event: PlatformRaw, answer: dict[str, Any], matched: Mapping[int, Any]) -> list[int]:
+    """Targets that the answer names as deleted, private or suspended."""
+    if "errors" not in answer:
+        return []
+    wanted = positions(event)
+    found: dict[int, None] = {}
+    for error in _errors(answer):
+        if error.get("section") == "includes" or _type_of(error) not in _GONE_TYPES:
+            continue
+        named = error.get("resource_id", error.get("value"))
+        for index in wanted.get(named, ()) if isinstance(named, str) else ():
+            if index not in matched:
+                found[index] = None
+    return list(found)
+
+
+def _is_posts(path: tuple[str, ...]) -> bool:
+    """`/tweets`, `/tweets/{id}`, `/users/{id}/tweets`."""
+    match path:
+        case ("tweets",) | ("users", _, "tweets"):
+            return True
+        case ("tweets", external_id):
+            return external_id.isdigit()
+    return False
+
+
+def _is_users(path: tuple[str, ...]) -> bool:
+    """`/users`, `/users/{id}`, `/users/me`, `/users/by`, `/users/by/username/{name}`."""
+    match path:
+        case ("users",) | ("users", _) | ("users", "by", "username", _):
+            return True
+    return False
+
+
+class X:
+    """X: pure reading and describing, see the module's header."""
+
+    facts = Facts(
+        name="x",
+        base_url="https://api.x.com",
+        documentation="https://docs.x.com/x-api/fundamentals/metrics",
+        read_on="2026-11-20",
+        auth="OAuth 2.0 user token (Bearer); app-only bearer for public figures",
+        rate_limit="5000 requests a user and 3500 an app in 15 minutes for posts by ids",
+        post_batch_size=BATCH_SIZE,
+        not_reported={
+            "views": "the interface's views are the API's impressions",
+            "reach": "the API has no unique viewers",
+            "dislikes": "not in the API",
+            "other_clicks": "`engagements` mixes clicks with everything else",
+            "follows": "not in the API",
+            "watch_time_seconds": "only playback quartiles, which are counts",
+            "avg_watch_time_seconds": "only playback quartiles, which are counts",
+            "poll_votes": "polls are not asked for with the figures",
+        },
+    )
+
+    def authorize(self, token: str | None) -> dict[str, str]:
+        """Bearer token."""
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+        """Batches of 100: posts young enough for private figures, then the others."""
+        recent: list[Target] = []
+        old: list[Target] = []
+        for target in targets:
+            published = target.published_at
+            expired = now is not None and published is not None and now - published > PRIVATE_FIGURES_MS
+            (old if expired else recent).append(target)
+        calls: list[Call] = []
+        for group, fields in ((recent, _OWNER_FIELDS), (old, _PUBLIC_FIELDS)):
+            for start in range(0, len(group), BATCH_SIZE):
+                part = tuple(group[start : start + BATCH_SIZE])
+                ids = ",".join(target.external_id for target in part)
+                query = (("ids", ids), ("tweet.fields", fields), *_MEDIA_QUERY)
+                calls.append(Call(RawKind.POST_METRICS, "GET", "/2/tweets", query, None, part, "tweets"))
+        return calls
+
+    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+        """The account as it is now; X has no history of it."""
+        query = (("ids", channel.external_id), ("user.fields", "public_metrics"))
+        return [Call(RawKind.CHANNEL_METRICS, "GET", "/2/users", query, limit_group="users")]
+
+    def identity_call(self, channel: Channel) -> Call:
+        """`/2/users/me`."""
+        return Call(RawKind.IDENTITY, "GET", "/2/users/me", limit_group="users_me")
+
+    def read(self, event: PlatformRaw) -> Reading:
+        """Posts by ids, one post, posts of a user; users by ids, one user."""
+        if not succeeded(event):
+            return NOTHING
+        path = path_segments(event.endpoint)
+        if path and path[0] not in ("tweets", "users"):
+            path = path[1:]
+        if not (_is_posts(path) if event.kind == RawKind.POST_METRICS else _is_users(path)):
+            raise MappingError("unknown_endpoint", f"X has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_object(event.body)
+        if event.kind == RawKind.POST_METRICS:
+            return self._read_posts(event, answer)
+        if event.kind == RawKind.CHANNEL_METRICS:
+            return self._read_channel(event, answer)
+        return NOTHING
+
+    def _read_posts(self, event: PlatformRaw, answer: dict[str, Any]) -> Reading:
+        matched = _match(event, _items(answer))
+        includes = answer.get("includes")
+        media: dict[str, dict[str, Any]] = {}
+        if isinstance(includes, dict) and "media" in includes:
+            for part in objects(includes["media"], "includes.media"):
+                key = part.get("media_key")
+                if isinstance(key, str):
+                    media[key] = part
+        readings = []
+        for index, item in matched.items():
+            spoken, values = _post(item, media)
+            if spoken:
+                readings.append(PostReading(index, spoken, 0, values))
+        return Reading(readings, (), _gone(event, answer, matched))
+
+    def _read_channel(self, event: PlatformRaw, answer: dict[str, Any]) -> Reading:
+        items = _items(answer)
+        if len(items) > 1:
+            asked = event.request.get("ids", "").split(",")[0]
+            items = [item for item in items if item.get("id") == asked][:1]
+        for item in items:
+            figures = block(item.get("public_metrics"), "public_metrics")
+            if figures is not None:
+                values: list[int | None] = list(NO_CHANNEL_VALUES)
+                fill(values, figures, _USER)
+                return Reading((), (ChannelReading("lifetime", None, None, _USER_BITS, tuple(values)),))
+        return NOTHING
+
+    def part(self, event: PlatformRaw, target_index: int) -> Any:
+        """The target's post object, with its media under `media` where the answer includes them."""
+        answer = try_json_object(event.body)
+        try:
+            item = _match(event, _items(answer)).get(target_index)
+        except MappingError:
+            return {}
+        if item is None:
+            return {}
+        attachments = item.get("attachments")
+        keys = attachments.get("media_keys") if isinstance(attachments, dict) else None
+        includes = answer.get("includes")
+        media = includes.get("media") if isinstance(includes, dict) else None
+        if isinstance(keys, list) and isinstance(media, list):
+            own = [part for part in media if isinstance(part, dict) and part.get("media_key") in keys]
+            return {**item, "media": own}
+        return item
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+        """The problem's type, title or code first; then the status."""
+        answer = try_json_object(body)
+        errors = _errors(answer)
+        if 200 <= status < 300:
+            if "data" in answer or "meta" in answer:
+                return Verdict(Outcome.OK)
+            if not errors and not _is_problem(answer):
+                return Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} without data")
+        problem = errors[0] if errors and not _is_problem(answer) else answer
+        return self._verdict_of(problem, status, headers, now)
+
+    def _verdict_of(self, problem: dict[str, Any], status: int, headers: Mapping[str, str], now: int) -> Verdict:
+        kind, title = _type_of(problem), problem.get("title")
+        detail = f"{status} {problem.get('reason') or problem.get('code') or title or kind}"[:200]
+        if title == "UsageCapExceeded":
+            kind = "usage-capped"
+        elif title == "Too Many Requests":
+            kind = "rate-limit-exceeded"
+        if kind == "not-authorized-for-field":
+            name = problem.get("field")
+            refused = name.partition(".")[0] if isinstance(name, str) else None
+            return Verdict(Outcome.REQUEST_WRONG, detail=detail, refused_metric=refused)
+        code = problem.get("code")
+        outcome = _OUTCOME_OF_TYPE.get(kind) or (_OUTCOME_OF_CODE.get(code) if isinstance(code, int) else None)
+        if outcome is None:
+            bad = _BAD_VALUE.search(str(problem.get("message", "")))
+            if bad is not None:
+                return Verdict(Outcome.REQUEST_WRONG, detail=detail, refused_metric=bad[1])
+            said = problem.get("status")
+            if status < 400 and type(said) is int and 400 <= said < 600:
+                status = said
+            outcome = by_status(status, headers, detail).outcome if status >= 400 else Outcome.REQUEST_WRONG
+        wait = None
+        if outcome in (Outcome.RETRY_LATER, Outcome.PLATFORM_DOWN):
+            wait = retry_after(headers)
+            if wait is None and outcome is Outcome.RETRY_LATER:
+                wait = seconds_until(headers.get("x-rate-limit-reset"), now)
+        return Verdict(outcome, wait, detail)
+
+    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+        """`x-rate-limit-*`, reset as an epoch second; absent on 401."""
+        limit = seconds_of(headers.get("x-rate-limit-limit"))
+        remaining = seconds_of(headers.get("x-rate-limit-remaining"))
+        reset = seconds_of(headers.get("x-rate-limit-reset"))
+        if limit is None and remaining is None:
+            return None
+        return LimitState(
+            None if limit is None else int(limit),
+            None if remaining is None else int(remaining),
+            None if reset is None else int(reset * 1000),
+        )
+
+
+PLATFORM = X()
