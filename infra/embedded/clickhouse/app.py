@@ -32,6 +32,7 @@ from infra.embedded.clickhouse.errors import (
     AUTHENTICATION_FAILED,
     BAD_ARGUMENTS,
     NOT_IMPLEMENTED,
+    READONLY,
     ServerError,
     refusal,
 )
@@ -172,6 +173,8 @@ class Server:
             marker=incoming.marker if statement.has_result else "",
         )
         if user.analyst:
+            if incoming.settings.get("readonly", "1") != "1":
+                raise refusal(READONLY, "Cannot modify 'readonly' setting in readonly mode.")
             call = await self._engine.in_thread(lambda: self._users.permit(call, statement, self._engine))
         self._running[incoming.query_id] = incoming.marker
         try:

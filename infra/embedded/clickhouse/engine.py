@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import re
@@ -32,6 +33,9 @@ T = TypeVar("T")
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9.]*")
 _INSERT_CHUNK_BYTES = 4 * 1024 * 1024
 _CLOSE_MERGES_SECONDS = 3.0
+_SYNTAX_TREE = (
+    "SELECT parseQueryToJSON({sql:String}) AS tree, formatQuerySingleLine({sql:String}) = formatQueryFromJSON(tree)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,29 @@ class Engine:
         with self._control_lock, _engine_errors():
             reply: bytes = self._control.query(sql, "TabSeparatedRaw", params=dict(params or {})).bytes()
         return reply.decode()
+
+    def syntax_tree(self, sql: str) -> Any | None:
+        """The statement as the engine's own parser reads it; blocks the calling thread.
+
+        The tree is trusted only where the engine writes the same statement from it as from the text, so that
+        nothing in the text can be missing from the tree.
+
+        Returns:
+            the tree as parsed JSON, or None for a kind of statement that the engine gives no tree for.
+
+        Raises:
+            ServerError: SYNTAX_ERROR.
+        """
+        escaped = sql.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+        try:
+            reply = self.control(_SYNTAX_TREE, {"sql": escaped})
+        except ServerError as error:
+            if error.code == BAD_ARGUMENTS:
+                return None
+            message = error.message.partition(": In scope SELECT parseQueryToJSON")
+            raise ServerError(error.code, message[0] + (" (SYNTAX_ERROR)" if message[1] else "")) from error
+        tree, _, complete = reply.rstrip("\n").rpartition("\t")
+        return json.loads(tree) if complete == "1" else None
 
     @contextlib.asynccontextmanager
     async def lease(self, call: Call) -> AsyncIterator[Handle]:
