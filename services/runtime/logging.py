@@ -24,10 +24,15 @@ def blank_secrets(text: str) -> str:
 
 
 _SECRET_BYTES = re.compile(_SECRET.pattern.encode())
+# Every name above holds one of these; looking for them first spares the expression nearly every payload.
+_MARKS = (b"token", b"secret", b"bearer", b"jwt", b"password", b"api_key", b"proof")
 
 
 def blank_secret_bytes(payload: bytes) -> bytes:
-    """`blank_secrets` on bytes of any encoding."""
+    """`blank_secrets` on bytes of any encoding; the same object when there is nothing to blank."""
+    lowered = payload.lower()
+    if not any(mark in lowered for mark in _MARKS):
+        return payload
     return _SECRET_BYTES.sub(lambda match: (match.group(1) or match.group(2)) + b"***", payload)
 
 

@@ -99,7 +99,7 @@ class RegistrySettings(Settings):
 
     @field_validator("schema_registry_url")
     @classmethod
-    def _url(cls, value: str) -> str:
+    def _registry_url(cls, value: str) -> str:
         if urlsplit(value).scheme not in ("http", "https"):
             raise ValueError("must be an http(s) URL")
         return value.rstrip("/")
@@ -113,7 +113,7 @@ class ClickHouseSettings(Settings):
 
     @field_validator("clickhouse_url")
     @classmethod
-    def _url(cls, value: SecretStr) -> SecretStr:
+    def _clickhouse_url(cls, value: SecretStr) -> SecretStr:
         parts = urlsplit(value.get_secret_value())
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must be http(s)://user:password@host:port/database")

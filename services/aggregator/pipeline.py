@@ -1,0 +1,408 @@
+"""One batch of a partition: what has to be known first, and what follows from it. Pure.
+
+    read -> (fill) -> fold_catalog -> fold_raw -> emit
+
+`Needs` says which states a batch touches; the caller fills those that are missing; `fold_batch` folds the batch into
+them and returns everything to write. Folding twice gives the same states, so a batch may be repeated whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.events import CatalogChannel, CatalogPost, DeadLetter, PostStatus
+from schemas.windows import RANGES, window_totals
+from services.aggregator import rows
+from services.aggregator.folds import merge
+from services.aggregator.reading import Message, RawReading
+from services.aggregator.state import (
+    NO_CHANNEL_REGISTER,
+    Key,
+    PartitionState,
+    PeriodKey,
+    PostState,
+    TargetState,
+)
+from services.runtime.kafka import key as message_key
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogWrite:
+    """One catalog message: the event, or None for a tombstone; `updated_at` is the broker's time of a tombstone."""
+
+    workspace_id: str
+    id: str
+    event: CatalogChannel | CatalogPost | None
+    is_post: bool
+    updated_at: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one round of a partition works on.
+
+    Attributes:
+        raw: decoded raw events of this partition's tenants, in offset order.
+        catalog: catalog writes, in offset order a topic.
+        dead: messages that can't be used.
+        misplaced: raw messages whose tenant lives in another partition, with that partition.
+        expired: channels whose windows have to be told again because time went by.
+    """
+
+    raw: list[RawReading] = field(default_factory=list)
+    catalog: list[CatalogWrite] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    misplaced: list[tuple[Message, int]] = field(default_factory=list)
+    expired: list[Key] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """One message to publish: `record` is a value of the topic's schema, None for a tombstone."""
+
+    topic: str
+    key: bytes
+    record: dict[str, Any] | None
+
+
+@dataclass(slots=True)
+class Effects:
+    """Everything that a batch leads to.
+
+    Attributes:
+        inserts: rows by (table, columns).
+        metrics: what single answers said, for `metrics.*`.
+        rollups: current totals, for `rollups.*`; to be published once the inserts are confirmed.
+    """
+
+    inserts: dict[tuple[str, tuple[str, ...]], list[rows.Row]] = field(default_factory=dict)
+    metrics: list[Outgoing] = field(default_factory=list)
+    rollups: list[Outgoing] = field(default_factory=list)
+
+    def insert(self, table: tuple[str, tuple[str, ...]], row: rows.Row) -> None:
+        """Add one row."""
+        self.inserts.setdefault(table, []).append(row)
+
+
+def posts_written(batch: Batch) -> list[Key]:
+    """Posts that the catalog part of a batch speaks of."""
+    return [(write.workspace_id, write.id) for write in batch.catalog if write.is_post]
+
+
+def targets_named(batch: Batch) -> list[Key]:
+    """Targets that a batch speaks of by itself: in answers, and in new versions of posts."""
+    named: dict[Key, None] = {}
+    for read in batch.raw:
+        targets = read.event.targets
+        for said in read.reading.posts:
+            named[(read.event.workspace_id, targets[said.position].target_id)] = None
+    for write in batch.catalog:
+        if isinstance(write.event, CatalogPost):
+            for target in write.event.targets:
+                named[(write.workspace_id, target.target_id)] = None
+    return list(named)
+
+
+def targets_of_posts(state: PartitionState, posts: Iterable[Key]) -> list[Key]:
+    """Targets of posts as held; the posts must be filled."""
+    return [(post[0], target_id) for post in posts for target_id in state.posts[post].target_ids]
+
+
+def channels_named(batch: Batch) -> list[Key]:
+    """Channels that a batch speaks of by itself."""
+    named: dict[Key, None] = dict.fromkeys(batch.expired)
+    for read in batch.raw:
+        if read.reading.channels:
+            named[(read.event.workspace_id, read.event.channel_id)] = None
+    for write in batch.catalog:
+        if not write.is_post:
+            named[(write.workspace_id, write.id)] = None
+        elif isinstance(write.event, CatalogPost):
+            for target in write.event.targets:
+                named[(write.workspace_id, target.channel_id)] = None
+    return list(named)
+
+
+def channels_flipped(state: PartitionState, batch: Batch) -> list[Key]:
+    """Channels that the batch makes held, not held, or of another platform: all their posts are touched."""
+    flipped: dict[Key, None] = {}
+    for write in batch.catalog:
+        if write.is_post:
+            continue
+        channel = state.channels[(write.workspace_id, write.id)]
+        platform = write.event.platform if isinstance(write.event, CatalogChannel) else ""
+        if channel.is_held != (write.event is not None) or channel.platform != platform:
+            flipped[(write.workspace_id, write.id)] = None
+    return list(flipped)
+
+
+def posts_of_targets(state: PartitionState, targets: Iterable[Key]) -> list[Key]:
+    """Posts that hold these targets; the targets must be filled."""
+    posts: dict[Key, None] = {}
+    for workspace_id, target_id in targets:
+        target = state.targets[(workspace_id, target_id)]
+        if target.is_listed:
+            posts[(workspace_id, target.post_id)] = None
+    return list(posts)
+
+
+def channels_of_targets(state: PartitionState, targets: Iterable[Key]) -> list[Key]:
+    """Channels of listed targets; the targets must be filled."""
+    channels: dict[Key, None] = {}
+    for workspace_id, target_id in targets:
+        target = state.targets[(workspace_id, target_id)]
+        if target.is_listed:
+            channels[(workspace_id, target.channel_id)] = None
+    return list(channels)
+
+
+def periods_named(batch: Batch) -> list[tuple[Key, PeriodKey]]:
+    """Channel periods that the batch's answers speak of."""
+    return [
+        ((read.event.workspace_id, read.event.channel_id), (said.period, said.period_start, said.period_end))
+        for read in batch.raw
+        for said in read.reading.channels
+    ]
+
+
+class _Fold:
+    """One batch being folded; see `fold_batch`."""
+
+    def __init__(self, state: PartitionState, version: rows.Version, now: int) -> None:
+        self.state = state
+        self.version = version
+        self.now = now
+        self.effects = Effects()
+        # Insertion-ordered, so that a batch repeated gives the same rows in the same order.
+        self.targets: dict[Key, None] = {}
+        self.posts: dict[Key, None] = {}
+        self.channels: dict[Key, None] = {}
+        self.periods: dict[tuple[Key, PeriodKey], None] = {}
+        self.deleted_channels: set[Key] = set()
+
+    def post_write(self, write: CatalogWrite) -> None:
+        post_key = (write.workspace_id, write.id)
+        post = self.state.posts[post_key]
+        event = write.event if isinstance(write.event, CatalogPost) else None
+        is_held = event is not None and event.status != PostStatus.DELETED
+        targets = event.targets if event is not None else ()
+        listed = {target.target_id for target in targets}
+        for target_id in post.target_ids:
+            target = self.state.targets[(write.workspace_id, target_id)]
+            # A target that moved to another post since is that post's.
+            if target_id not in listed and target.post_id == write.id:
+                self._place(write.workspace_id, target, write.id, target.channel_id, False, target.published_at)
+        for entry in targets if event is not None else ():
+            target = self.state.targets[(write.workspace_id, entry.target_id)]
+            if target.is_listed and target.post_id != write.id:
+                self.posts[(write.workspace_id, target.post_id)] = None
+            published_at = event.published_at_of(entry) if event is not None else None
+            self._place(
+                write.workspace_id,
+                target,
+                write.id,
+                entry.channel_id,
+                is_held and entry.status != PostStatus.DELETED,
+                published_at,
+            )
+        post.is_held = is_held
+        post.target_ids = tuple(target.target_id for target in targets)
+        self.posts[post_key] = None
+        self.effects.insert(
+            rows.POSTS,
+            rows.post_row(self.version, event)
+            if event is not None
+            else rows.deleted_post_row(self.version, write.workspace_id, write.id, write.updated_at),
+        )
+
+    def _place(
+        self,
+        workspace_id: str,
+        target: TargetState,
+        post_id: str,
+        channel_id: str,
+        is_listed: bool,
+        published_at: int | None,
+    ) -> None:
+        """Set what the catalog says of a target, and take it from its old channel's windows into its new one's."""
+        self._leave(workspace_id, target)
+        target.post_id, target.channel_id = post_id, channel_id
+        target.is_listed, target.published_at = is_listed, published_at
+        self._enter(workspace_id, target)
+        self.targets[(workspace_id, target.target_id)] = None
+
+    def _leave(self, workspace_id: str, target: TargetState) -> None:
+        if not target.is_listed:
+            return
+        channel = self.state.channels[(workspace_id, target.channel_id)]
+        channel.window.pop(target.target_id, None)
+        channel.measured_count -= target.is_measured
+        self.channels[(workspace_id, target.channel_id)] = None
+
+    def _enter(self, workspace_id: str, target: TargetState) -> None:
+        if not target.is_listed:
+            return
+        channel = self.state.channels[(workspace_id, target.channel_id)]
+        channel.take(target, self.now)
+        channel.measured_count += target.is_measured
+        self.channels[(workspace_id, target.channel_id)] = None
+
+    def channel_write(self, write: CatalogWrite, flipped_targets: Sequence[Key]) -> None:
+        channel_key = (write.workspace_id, write.id)
+        channel = self.state.channels[channel_key]
+        event = write.event if isinstance(write.event, CatalogChannel) else None
+        channel.is_held = event is not None
+        channel.platform = event.platform if event is not None else ""
+        for workspace_id, target_id in flipped_targets:
+            target = self.state.targets[(workspace_id, target_id)]
+            if target.is_listed and target.channel_id == write.id and workspace_id == write.workspace_id:
+                self.posts[(workspace_id, target.post_id)] = None
+        self.channels[channel_key] = None
+        if event is None:
+            self.deleted_channels.add(channel_key)
+        self.effects.insert(
+            rows.CHANNELS,
+            rows.channel_row(self.version, event)
+            if event is not None
+            else rows.deleted_channel_row(self.version, write.workspace_id, write.id, write.updated_at),
+        )
+
+    def raw(self, read: RawReading) -> None:
+        event = read.event
+        self.effects.insert(rows.RAW_EVENTS, rows.raw_event_row(read))
+        for said in read.reading.posts:
+            asked = event.targets[said.position]
+            target_key = (event.workspace_id, asked.target_id)
+            target = self.state.targets[target_key]
+            if not target.is_listed and not target.post_id:
+                target.post_id, target.channel_id = asked.post_id, event.channel_id
+            was_measured = target.is_measured
+            target.register = merge(
+                target.register, said.spoken, said.ranged, said.values, event.captured_at, read.event_id
+            )
+            self.targets[target_key] = None
+            if target.is_listed:
+                channel = self.state.channels[(event.workspace_id, target.channel_id)]
+                channel.measured_count += target.is_measured - was_measured
+                channel.take(target, self.now)
+                self.posts[(event.workspace_id, target.post_id)] = None
+                self.channels[(event.workspace_id, target.channel_id)] = None
+            self.effects.insert(rows.POST_SNAPSHOTS, rows.post_snapshot_row(self.version, read, target, said))
+            self.effects.metrics.append(
+                Outgoing(
+                    "metrics.post-snapshots",
+                    message_key(event.workspace_id, asked.target_id),
+                    rows.post_snapshot_record(read, target, said),
+                )
+            )
+        for of_channel in read.reading.channels:
+            channel_key = (event.workspace_id, event.channel_id)
+            channel = self.state.channels[channel_key]
+            period = (of_channel.period, of_channel.period_start, of_channel.period_end)
+            channel.periods[period] = merge(
+                channel.periods.get(period, NO_CHANNEL_REGISTER),
+                of_channel.spoken,
+                0,
+                of_channel.values,
+                event.captured_at,
+                read.event_id,
+            )
+            self.channels[channel_key] = None
+            self.periods[(channel_key, period)] = None
+            self.effects.insert(rows.CHANNEL_SNAPSHOTS, rows.channel_snapshot_row(self.version, read, of_channel))
+            self.effects.metrics.append(
+                Outgoing(
+                    "metrics.channel-snapshots",
+                    message_key(event.workspace_id, event.channel_id),
+                    rows.channel_snapshot_record(read, of_channel),
+                )
+            )
+
+    def emit(self) -> Effects:
+        """Rows of every touched state, and rollups of what the catalog holds; totals are always computed anew."""
+        state, version, effects = self.state, self.version, self.effects
+        for target_key in self.targets:
+            effects.insert(
+                rows.LATEST_POST_METRICS, rows.latest_post_row(version, target_key[0], state.targets[target_key])
+            )
+        for channel_key, period in self.periods:
+            register = state.channels[channel_key].periods[period]
+            if register.captured_at is not None:
+                effects.insert(
+                    rows.LATEST_CHANNEL_METRICS, rows.latest_channel_row(version, *channel_key, period, register)
+                )
+        for post_key in self.posts:
+            self._emit_post(post_key)
+        for channel_key in self.channels:
+            self._emit_channel(channel_key)
+        return effects
+
+    def _emit_post(self, post_key: Key) -> None:
+        workspace_id, post_id = post_key
+        post = self.state.posts[post_key]
+        parts = post_parts(self.state, workspace_id, post) if post.is_held else []
+        self.effects.insert(rows.POST_TOTALS, rows.post_totals_row(self.version, workspace_id, post, parts))
+        record = rows.post_rollup_record(self.version, workspace_id, post, parts) if post.is_held else None
+        self.effects.rollups.append(Outgoing("rollups.posts", message_key(workspace_id, post_id), record))
+
+    def _emit_channel(self, channel_key: Key) -> None:
+        workspace_id, channel_id = channel_key
+        channel = self.state.channels[channel_key]
+        channel.forget_old(self.now)
+        if not channel.is_held and channel_key not in self.deleted_channels:
+            return  # not in the catalog: its figures wait in the registers
+        periods = channel.channel_periods()
+        for range_name, range_ms in RANGES.items():
+            totals = window_totals(
+                channel.window.values(), periods, range_ms, self.now, is_measured=channel.measured_count > 0
+            )
+            self.effects.insert(
+                rows.CHANNEL_TOTALS, rows.channel_totals_row(self.version, workspace_id, channel, range_name, totals)
+            )
+            record = (
+                rows.channel_rollup_record(self.version, workspace_id, channel, range_name, totals)
+                if channel.is_held
+                else None
+            )
+            self.effects.rollups.append(
+                Outgoing("rollups.channels", message_key(workspace_id, channel_id, range_name), record)
+            )
+
+
+def post_parts(state: PartitionState, workspace_id: str, post: PostState) -> list[rows.PostPart]:
+    """The listed targets of a post whose channels the catalog holds, in the post's order."""
+    parts = []
+    for target_id in post.target_ids:
+        target = state.targets[(workspace_id, target_id)]
+        if target.is_listed and target.post_id == post.post_id:
+            channel = state.channels[(workspace_id, target.channel_id)]
+            if channel.is_held:
+                parts.append(rows.PostPart(target, channel))
+    return parts
+
+
+def fold_batch(
+    state: PartitionState, batch: Batch, flipped_targets: Sequence[Key], version: rows.Version, now: int
+) -> Effects:
+    """Fold a batch into the states and say everything that follows.
+
+    Args:
+        state: every state that the batch touches must be filled.
+        batch: see there; catalog writes are folded before answers, which changes nothing in the end.
+        flipped_targets: listed targets of the channels of `channels_flipped`.
+        version: carried by every row and rollup.
+        now: end of the emitted windows, ms.
+    """
+    fold = _Fold(state, version, now)
+    for write in batch.catalog:
+        if write.is_post:
+            fold.post_write(write)
+        else:
+            fold.channel_write(write, flipped_targets)
+    for read in batch.raw:
+        fold.raw(read)
+    for channel_key in batch.expired:
+        fold.channels[channel_key] = None
+    return fold.emit()

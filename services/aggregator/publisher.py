@@ -1,0 +1,143 @@
+"""Publishes a partition's messages in transactions. The only importer of a Kafka producer here.
+
+Guarantee: all messages of one call become visible together, once the call returns; a call that raises left nothing
+visible. The transactional id is the partition's, so that a newer owner fences an older one that is still writing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from services.aggregator.errors import OwnershipLost, SinkUnavailable
+from services.runtime.kafka import confluent_options
+from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+
+_FENCED = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+# The broker aborts what a dead owner left open after this long; a newer owner aborts it at once.
+_TRANSACTION_TIMEOUT_SECONDS = 60
+_CALL_TIMEOUT_SECONDS = 30.0
+
+
+class Encoded(NamedTuple):
+    """One message ready to send; `topic` is the full name, a None value is a tombstone."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class PartitionPublisher:
+    """The transactional producer of one owned partition. Blocking: call it from a thread.
+
+    Args:
+        settings: connection.
+        group: the aggregator's group; with the partition it makes the transactional id.
+    """
+
+    def __init__(self, settings: KafkaSettings, group: str, partition: int) -> None:
+        self._options = {
+            **confluent_options(settings),
+            "transactional.id": f"{settings.topic_prefix}{group}-{partition}",
+            "transaction.timeout.ms": _TRANSACTION_TIMEOUT_SECONDS * 1000,
+            "message.max.bytes": MESSAGE_MAX_BYTES,
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "batch.size": 1024 * 1024,
+            "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.kbytes": 256 * 1024,
+            "log_level": 0,
+        }
+        self._producer: Producer | None = None
+
+    def start(self) -> None:
+        """Take the transactional id: every older producer of this partition is fenced from now on.
+
+        Raises:
+            SinkUnavailable: Kafka does not answer; try again.
+        """
+        producer = Producer(self._options)
+        try:
+            producer.init_transactions(_CALL_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            raise _translated(error) from None
+        self._producer = producer
+
+    def publish(self, messages: Sequence[Encoded]) -> None:
+        """Send messages as one transaction and wait until it is committed.
+
+        Raises:
+            SinkUnavailable: not committed; nothing of it is visible to readers of committed messages. Try again.
+            OwnershipLost: a newer owner took the partition.
+        """
+        if not messages:
+            return
+        if self._producer is None:
+            self.start()
+        producer = self._producer
+        if producer is None:
+            raise SinkUnavailable("the producer is not started")
+        try:
+            producer.begin_transaction()
+            for message in messages:
+                self._produce(producer, message)
+            producer.commit_transaction(_CALL_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            self._recover(producer, error)
+            raise _translated(error) from None
+
+    def _produce(self, producer: Producer, message: Encoded) -> None:
+        deadline = time.monotonic() + _CALL_TIMEOUT_SECONDS
+        while True:
+            try:
+                producer.produce(
+                    message.topic,
+                    value=message.value,
+                    key=message.key,
+                    partition=message.partition,
+                    headers=list(message.headers) or None,
+                )
+                return
+            except BufferError:
+                if time.monotonic() > deadline:
+                    raise KafkaException(KafkaError(KafkaError._QUEUE_FULL, "the broker takes no messages")) from None
+                producer.poll(0.1)
+
+    def _recover(self, producer: Producer, error: KafkaException) -> None:
+        """Leave the producer able to begin again, or drop it so that the next call makes a new one."""
+        details = error.args[0]
+        try:
+            if not details.fatal():
+                producer.abort_transaction(_CALL_TIMEOUT_SECONDS)
+                return
+        except KafkaException:
+            pass  # the new producer's init_transactions aborts what is still open
+        self._producer = None
+
+    def close(self) -> None:
+        """Abort what is open and let go."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                producer.abort_transaction(2.0)
+            except KafkaException:
+                pass  # nothing was open, or the broker is away: the transaction times out there
+            producer.purge()
+
+
+def _translated(error: KafkaException) -> Exception:
+    details = error.args[0]
+    if details.code() in _FENCED:
+        return OwnershipLost(details.str())
+    return SinkUnavailable(f"Kafka: {details.str()}")

@@ -1,0 +1,23 @@
+"""Settings of the aggregator."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from services.runtime.settings import ClickHouseSettings, KafkaSettings, OperationsSettings, RegistrySettings
+
+
+class AggregatorSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, OperationsSettings):
+    """Everything the aggregator is told."""
+
+    aggregator_group: str = Field(default="tidemark-aggregator", min_length=1)
+    # Raw events a partition folds at once: up to 50 posts each. More would only add latency and memory.
+    aggregator_batch_events: int = Field(default=300, ge=1, le=10_000)
+    # How long a partition gathers after its first event; two tables' worth of inserts a second at low traffic.
+    aggregator_linger_seconds: float = Field(default=0.25, ge=0, le=30)
+    # Targets and posts held in memory a partition, about 1 KB each.
+    aggregator_cache_targets: int = Field(default=100_000, ge=1000)
+    # A partition that has work and makes none of it done for this long ends the process.
+    aggregator_stuck_seconds: float = Field(default=120, ge=10)
+    # Channel windows whose time ran out are looked for this often.
+    aggregator_window_check_seconds: float = Field(default=10, gt=0)

@@ -1,0 +1,381 @@
+"""ClickHouse: reads states back, and inserts rows in blocks. The only importer of its client here.
+
+Guarantee: an insert returns once ClickHouse confirmed it; what fails for reasons that pass is tried again with the
+same deduplication token for as long as it takes, so a block lands once. Anything else raises and ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import clickhouse_connect
+import orjson
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, millis
+from schemas.windows import WindowTarget
+from services.aggregator.errors import SinkUnavailable
+from services.aggregator.folds import Register, load_groups
+from services.aggregator.rows import Row
+from services.aggregator.state import (
+    PERIOD_MEMORY,
+    WINDOW_MEMORY,
+    ChannelState,
+    Key,
+    PeriodKey,
+    PostState,
+    TargetState,
+)
+from services.runtime.logging import get_logger
+from services.runtime.settings import ClickHouseSettings
+
+log = get_logger(__name__)
+Result = TypeVar("Result")
+Table = tuple[str, tuple[str, ...]]
+
+# ClickHouse's codes of what passes by itself: time-outs, too many queries or parts, memory, network, read-only
+# replicas, a cluster in motion, shutting down.
+_PASSING_CODES = frozenset(
+    {3, 159, 164, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 286, 289, 319, 394, 425, 439, 735, 999}
+)
+# Keys a query; larger lists are asked for in parts.
+_KEYS_PER_QUERY = 2_000
+_RETRY_SECONDS_MAX = 5.0
+_THREADS = 8
+
+
+def _is_passing(error: ClickHouseError) -> bool:
+    code = getattr(error, "code", None)
+    if code:
+        return int(code) in _PASSING_CODES
+    return isinstance(error, OperationalError) or "HTTP" in str(error) or "onnection" in str(error)
+
+
+def _instants(column: str) -> str:
+    return f"toUnixTimestamp64Milli({column})"
+
+
+def _metric_columns(metrics: Iterable[Metric]) -> str:
+    return ", ".join(metric.name for metric in metrics)
+
+
+def _values(metrics: Sequence[Metric], columns: Sequence[Any]) -> Values:
+    return tuple(millis(value) if metric.is_duration else value for metric, value in zip(metrics, columns, strict=True))
+
+
+class _Pending:
+    """Rows that wait for the next block of their table."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.waiters: list[asyncio.Future[None]] = []
+        self.is_running = False
+
+
+@dataclass(slots=True)
+class SinkCounters:
+    """What the sink did; read by the metrics."""
+
+    rows: int = 0
+    blocks: int = 0
+    retries: int = 0
+
+
+class ClickHouseSink:
+    """One connection pool, shared by all partitions of the process.
+
+    Args:
+        settings: address and database.
+        on_retry: called with the error each time a call fails and will be tried again.
+    """
+
+    def __init__(self, settings: ClickHouseSettings, on_retry: Callable[[str], None] | None = None) -> None:
+        self._settings = settings
+        self._client: Client | None = None
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="clickhouse")
+        self._types: dict[str, list[Any]] = {}
+        self._pending: dict[Table, _Pending] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._on_retry = on_retry
+        self.counters = SinkCounters()
+        self.failing_since: float | None = None
+
+    def close(self) -> None:
+        """Drop the connections; nothing may be in flight."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._client is not None:
+            self._client.close()
+
+    # Reading states back
+
+    async def active_generation(self) -> int:
+        """The rebuild generation that public names show."""
+        rows = await self._query("SELECT argMax(generation, version) FROM active_generations")
+        return int(rows[0][0])
+
+    async def claim(self, partition: int, group_generation: int, instance: str) -> int:
+        """Claim a partition: an epoch greater than every earlier claim's.
+
+        Args:
+            group_generation: of the consumer group; keeps two claims apart that read the same earlier one.
+        """
+        rows = await self._query(
+            "SELECT max(epoch) FROM partition_claims WHERE partition = {partition:UInt32}", {"partition": partition}
+        )
+        epoch = max(int(rows[0][0]) + 1, group_generation)
+        now = await self._query("SELECT toUnixTimestamp64Milli(now64(3))")
+        table = ("partition_claims", ("partition", "epoch", "instance", "claimed_at"))
+        await self.insert(table, [(partition, epoch, instance, int(now[0][0]))])
+        return epoch
+
+    async def fetch_targets(self, generation: int, keys: Sequence[Key]) -> dict[Key, TargetState]:
+        """Targets by key; absent ones are new."""
+        found: dict[Key, TargetState] = {}
+        query = (
+            "SELECT workspace_id, target_id, post_id, channel_id, is_listed, "
+            f"{_instants('published_at')}, {_instants('captured_at')}, registers, {_metric_columns(POST_METRICS)} "
+            "FROM latest_post_metrics_store FINAL WHERE generation = {generation:UInt16} "
+            "AND (workspace_id, target_id) IN {keys:Array(Tuple(String, String))}"
+        )
+        for row in await self._by_keys(query, generation, keys):
+            workspace_id, target_id, post_id, channel_id, is_listed, published_at, captured_at, registers = row[:8]
+            register = Register(load_groups(registers), _values(POST_METRICS, row[8:]), captured_at)
+            found[(workspace_id, target_id)] = TargetState(
+                target_id, post_id, channel_id, bool(is_listed), published_at, register
+            )
+        return found
+
+    async def fetch_posts(self, generation: int, keys: Sequence[Key]) -> dict[Key, PostState]:
+        """Posts of the catalog by key; absent ones are new."""
+        query = (
+            "SELECT workspace_id, post_id, is_deleted, targets FROM posts_store FINAL "
+            "WHERE (workspace_id, post_id) IN {keys:Array(Tuple(String, String))}"
+        )
+        found: dict[Key, PostState] = {}
+        for workspace_id, post_id, is_deleted, targets in await self._by_keys(query, generation, keys):
+            ids = tuple(target["target_id"] for target in orjson.loads(targets))
+            found[(workspace_id, post_id)] = PostState(post_id, not is_deleted, ids)
+        return found
+
+    async def fetch_channels(self, generation: int, keys: Sequence[Key], now: int) -> dict[Key, ChannelState]:
+        """Channels with their recent periods and the targets that windows can hold, by key.
+
+        Args:
+            now: ms; decides what is recent.
+        """
+        found: dict[Key, ChannelState] = {}
+
+        def state(workspace_id: str, channel_id: str) -> ChannelState:
+            return found.setdefault((workspace_id, channel_id), ChannelState(channel_id))
+
+        where = "(workspace_id, channel_id) IN {keys:Array(Tuple(String, String))}"
+        held = self._by_keys(
+            f"SELECT workspace_id, channel_id, platform FROM channels_store FINAL WHERE {where} AND is_deleted = 0",
+            generation,
+            keys,
+        )
+        periods = self._by_keys(
+            f"SELECT workspace_id, channel_id, period, {_instants('period_start')}, {_instants('period_end')}, "
+            f"{_instants('captured_at')}, registers, {_metric_columns(CHANNEL_METRICS)} "
+            f"FROM latest_channel_metrics_store FINAL WHERE generation = {{generation:UInt16}} AND {where} "
+            "AND (period_end IS NULL OR period_end >= fromUnixTimestamp64Milli({since:Int64}))",
+            generation,
+            keys,
+            {"since": now - PERIOD_MEMORY},
+        )
+        windows = self._by_keys(
+            f"SELECT workspace_id, channel_id, target_id, {_instants('published_at')}, "
+            f"{_metric_columns(POST_METRICS)} FROM latest_post_metrics_store FINAL "
+            f"WHERE generation = {{generation:UInt16}} AND {where} AND is_listed "
+            "AND published_at >= fromUnixTimestamp64Milli({since:Int64})",
+            generation,
+            keys,
+            {"since": now - WINDOW_MEMORY},
+        )
+        measured = self._by_keys(
+            "SELECT workspace_id, channel_id, count() FROM latest_post_metrics_store FINAL "
+            f"WHERE generation = {{generation:UInt16}} AND {where} AND is_listed AND captured_at IS NOT NULL "
+            "GROUP BY workspace_id, channel_id",
+            generation,
+            keys,
+        )
+        for workspace_id, channel_id, platform in await held:
+            channel = state(workspace_id, channel_id)
+            channel.is_held, channel.platform = True, platform
+        for row in await periods:
+            register = Register(load_groups(row[6]), _values(CHANNEL_METRICS, row[7:]), row[5])
+            state(row[0], row[1]).periods[(row[2], row[3], row[4])] = register
+        for row in await windows:
+            state(row[0], row[1]).window[row[2]] = WindowTarget(row[3], _values(POST_METRICS, row[4:]))
+        for workspace_id, channel_id, count in await measured:
+            state(workspace_id, channel_id).measured_count = int(count)
+        return found
+
+    async def fetch_periods(
+        self, generation: int, keys: Sequence[tuple[Key, PeriodKey]]
+    ) -> dict[tuple[Key, PeriodKey], Register]:
+        """Figures of exact periods, however old."""
+        wanted = set(keys)
+        query = (
+            f"SELECT workspace_id, channel_id, period, {_instants('period_start')}, {_instants('period_end')}, "
+            f"{_instants('captured_at')}, registers, {_metric_columns(CHANNEL_METRICS)} "
+            "FROM latest_channel_metrics_store FINAL WHERE generation = {generation:UInt16} "
+            "AND (workspace_id, channel_id) IN {keys:Array(Tuple(String, String))}"
+        )
+        found: dict[tuple[Key, PeriodKey], Register] = {}
+        for row in await self._by_keys(query, generation, list(dict.fromkeys(key for key, _ in keys))):
+            at = ((row[0], row[1]), (row[2], row[3], row[4]))
+            if at in wanted:
+                found[at] = Register(load_groups(row[6]), _values(CHANNEL_METRICS, row[7:]), row[5])
+        return found
+
+    async def fetch_channel_targets(self, generation: int, keys: Sequence[Key]) -> list[Key]:
+        """Listed targets of channels, of any age."""
+        query = (
+            "SELECT workspace_id, target_id FROM latest_post_metrics_store FINAL "
+            "WHERE generation = {generation:UInt16} AND is_listed "
+            "AND (workspace_id, channel_id) IN {keys:Array(Tuple(String, String))}"
+        )
+        return [(row[0], row[1]) for row in await self._by_keys(query, generation, keys)]
+
+    async def expired_channels(self, generation: int, partition: int, now: int) -> list[Key]:
+        """Channels of a partition whose stored totals are not exact for `now` any more."""
+        rows = await self._query(
+            "SELECT DISTINCT workspace_id, channel_id FROM channel_totals_store FINAL "
+            "WHERE generation = {generation:UInt16} AND partition = {partition:UInt32} AND is_deleted = 0 "
+            "AND valid_until < fromUnixTimestamp64Milli({now:Int64}) ORDER BY workspace_id, channel_id LIMIT 500",
+            {"generation": generation, "partition": partition, "now": now},
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    async def _by_keys(
+        self, query: str, generation: int, keys: Sequence[Key], parameters: dict[str, Any] | None = None
+    ) -> list[Sequence[Any]]:
+        rows: list[Sequence[Any]] = []
+        for start in range(0, len(keys), _KEYS_PER_QUERY):
+            part = keys[start : start + _KEYS_PER_QUERY]
+            rows.extend(await self._query(query, {"generation": generation, "keys": part, **(parameters or {})}))
+        return rows
+
+    async def _query(self, query: str, parameters: dict[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        def run() -> Sequence[Sequence[Any]]:
+            return self._connected().query(query, parameters=parameters, settings={"max_threads": 2}).result_rows
+
+        return await self._until_done(run)
+
+    # Inserting
+
+    async def insert(self, table: Table, rows: Sequence[Row]) -> None:
+        """Add rows and wait until they are stored.
+
+        Rows that arrive while a block of the same table is on its way share the next one, so that the number of
+        blocks follows ClickHouse's pace and not the number of partitions.
+        """
+        pending = self._pending.setdefault(table, _Pending())
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        pending.rows.extend(rows)
+        pending.waiters.append(waiter)
+        if not pending.is_running:
+            pending.is_running = True
+            task = asyncio.create_task(self._drain(table, pending))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        await waiter
+
+    async def _drain(self, table: Table, pending: _Pending) -> None:
+        try:
+            while pending.rows:
+                rows, waiters = pending.rows, pending.waiters
+                pending.rows, pending.waiters = [], []
+                try:
+                    await self._insert_block(table, rows)
+                except BaseException as error:
+                    for waiter in waiters:
+                        if not waiter.done():
+                            waiter.set_exception(error if isinstance(error, Exception) else SinkUnavailable("stopped"))
+                    if not isinstance(error, Exception):
+                        raise
+                else:
+                    for waiter in waiters:
+                        if not waiter.done():
+                            waiter.set_result(None)
+        finally:
+            pending.is_running = False
+
+    async def _insert_block(self, table: Table, rows: Sequence[Row]) -> None:
+        name, columns = table
+        # A retried block carries the same token, so that the server drops what it has already.
+        settings = {"insert_deduplication_token": uuid.uuid4().hex}
+
+        def run() -> None:
+            client = self._connected()
+            types = self._types.get(name)
+            if types is None:
+                types = self._types[name] = list(client.create_insert_context(name, list(columns)).column_types)
+            client.insert(
+                name,
+                list(zip(*rows, strict=True)),
+                column_names=list(columns),
+                column_types=types,
+                column_oriented=True,
+                settings=settings,
+            )
+
+        await self._until_done(run)
+        self.counters.rows += len(rows)
+        self.counters.blocks += 1
+
+    # Connection and retries
+
+    def _connected(self) -> Client:
+        if self._client is None:
+            self._client = clickhouse_connect.get_client(
+                **self._settings.clickhouse_connection(),
+                database=self._settings.clickhouse_database,
+                autogenerate_session_id=False,
+                form_encode_query_params=True,
+                connect_timeout=5,
+                send_receive_timeout=60,
+                query_retries=0,
+                compress="lz4",
+            )
+        return self._client
+
+    async def _until_done(self, call: Callable[[], Result]) -> Result:
+        loop = asyncio.get_running_loop()
+
+        def translated() -> Result:
+            try:
+                return call()
+            except ClickHouseError as error:
+                if _is_passing(error):
+                    raise SinkUnavailable(str(error).splitlines()[0] if str(error) else "no answer") from None
+                raise
+            except OSError as error:
+                raise SinkUnavailable(f"{type(error).__name__}: {error}") from None
+
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(SinkUnavailable),
+            wait=wait_random_exponential(multiplier=0.1, max=_RETRY_SECONDS_MAX),
+            before_sleep=lambda state: self._note_retry(state.outcome.exception() if state.outcome else None),
+            reraise=True,
+        ):
+            with attempt:
+                result = await loop.run_in_executor(self._threads, translated)
+        self.failing_since = None
+        return result
+
+    def _note_retry(self, error: BaseException | None) -> None:
+        self.counters.retries += 1
+        if self.failing_since is None:
+            self.failing_since = asyncio.get_running_loop().time()
+            log.warning("clickhouse_unavailable", error=str(error))
+        if self._on_retry is not None:
+            self._on_retry(str(error))
