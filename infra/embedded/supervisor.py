@@ -118,23 +118,21 @@ class Supervisor:
                 self._display.show(service.name, State.STARTING, "(preparing)")
                 await asyncio.to_thread(service.prepare)
             child, started_at = self._spawn(service), time.monotonic()
-            became_ready = await self._until_ready(service, child)
-            ready_at = time.monotonic()
-            if became_ready:
+            end, ready_at = await self._until_ready(service, child), None
+            if end is None:
+                ready_at = time.monotonic()
                 state = State.DONE if service.once else State.READY
                 self._display.show(service.name, state, f"in {ready_at - started_at:.1f} s")
                 self._ready[service.name].set()
                 if service.once:
                     self._children.pop(service.name)
                     return
-                await self._until_dead(child)
-            code = child.poll()
+                end = _describe_end(await self._until_dead(child))
             self._children.pop(service.name, None)
             pause = deaths.record(
-                ready_seconds=time.monotonic() - ready_at if became_ready else None,
+                ready_seconds=None if ready_at is None else time.monotonic() - ready_at,
                 was_ever_ready=self._ready[service.name].is_set(),
             )
-            end = _describe_end(code)
             self._logs.announce(service.name, f"{service.name} {end}")
             if pause is None:
                 raise self._given_up(service, deaths.quick, end)
@@ -156,12 +154,12 @@ class Supervisor:
             self._on_pids(self.pids)
         return child
 
-    async def _until_ready(self, service: Service, child: Child) -> bool:
-        """True when the service is ready (or done), False when it died or took too long; it is dead then."""
+    async def _until_ready(self, service: Service, child: Child) -> str | None:
+        """None when the service is ready (or done); else how it ended, since it is dead then."""
         deadline = time.monotonic() + service.start_timeout_seconds
         while time.monotonic() < deadline:
             if (code := child.poll()) is not None:
-                return service.once and code == 0
+                return None if service.once and code == 0 else _describe_end(code)
             if service.ready is not None and not service.once:
                 ready = asyncio.create_task(_ask(service.ready))
                 dead = asyncio.create_task(self._until_dead(child))
@@ -170,17 +168,17 @@ class Supervisor:
                 if not ready.done():
                     ready.cancel()
                 elif ready.result() and child.poll() is None:
-                    return True
+                    return None
             elif not service.once:
-                return True
+                return None
             await asyncio.sleep(READINESS_PAUSE_SECONDS)
-        self._logs.announce(service.name, f"not ready within {service.start_timeout_seconds:g} s, stopping it")
         await self._stop(service, child)
-        return False
+        return f"was not ready within {service.start_timeout_seconds:g} s"
 
-    async def _until_dead(self, child: Child) -> None:
-        while child.poll() is None:  # noqa: ASYNC110 - the end of a process is not an asyncio event everywhere
+    async def _until_dead(self, child: Child) -> int:
+        while (code := child.poll()) is None:  # noqa: ASYNC110 - the end of a process is not an asyncio event everywhere
             await asyncio.sleep(POLL_SECONDS)
+        return code
 
     async def _announce_ready(self) -> None:
         for event in self._ready.values():
@@ -205,17 +203,18 @@ class Supervisor:
         for group in self._stop_groups:
             running = [(service, self._children[service.name]) for service in group if service.name in self._children]
             await asyncio.gather(*(self._stop(service, child, deadline) for service, child in running))
+            for service, _ in running:
+                self._display.show(service.name, State.STOPPED)
 
     async def _stop(self, service: Service, child: Child, deadline: float = float("inf")) -> None:
         limit = min(time.monotonic() + service.stop_timeout_seconds, deadline)
         child.terminate()
-        while child.poll() is None:  # noqa: ASYNC110 - the end of a process is not an asyncio event everywhere
+        while child.poll() is None:
             if self._kill_now or time.monotonic() >= limit:
                 self._logs.announce(service.name, f"{service.name} did not stop in time, killing it")
                 child.signal_group(signal.SIGKILL)
                 await self._until_dead(child)
             await asyncio.sleep(POLL_SECONDS)
-        self._display.show(service.name, State.STOPPED)
 
     def _given_up(self, service: Service, quick_deaths: int, end: str) -> ServiceFailedError:
         last_line = self._logs.last_line(service.name)
@@ -231,9 +230,7 @@ async def _ask(ready: Readiness) -> bool:
     return await ready()
 
 
-def _describe_end(code: int | None) -> str:
-    if code is None:
-        return "was not ready in time"
+def _describe_end(code: int) -> str:
     if code < 0:
         with contextlib.suppress(ValueError):
             return f"was killed by {signal.Signals(-code).name}"

@@ -1,0 +1,92 @@
+"""What `tidemark up` tells its services, and what it puts into the ready-file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.embedded.composition import NAMES, Plan, ports_needed
+from infra.embedded.datadir import Secrets
+
+SECRETS = Secrets("rw", "ro", "admin", "fernet")
+ENGINES = frozenset({"kafka", "registry", "clickhouse"})
+
+
+def plan(folder: Path, names: frozenset[str] = frozenset(NAMES), **inherited: str) -> Plan:
+    ports = {name: 20000 + number for number, name in enumerate(ports_needed(names))}
+    return Plan(folder, names, ports, SECRETS, inherited)
+
+
+def test_every_service_is_told_the_same_addresses(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    told = made.environment()
+    assert told["TIDEMARK_KAFKA_BOOTSTRAP"] == f"127.0.0.1:{made.ports['kafka']}"
+    assert told["TIDEMARK_SCHEMA_REGISTRY_URL"] == f"http://127.0.0.1:{made.ports['registry']}/apis/ccompat/v7"
+    assert told["TIDEMARK_CLICKHOUSE_URL"] == f"http://default:rw@127.0.0.1:{made.ports['clickhouse']}/tidemark"
+    assert (told["TIDEMARK_ADMIN_KEY"], told["TIDEMARK_SECRET_KEYS"]) == ("admin", "fernet")
+
+
+def test_what_the_user_set_stays(tmp_path: Path) -> None:
+    told = plan(
+        tmp_path,
+        TIDEMARK_ADMIN_KEY="mine",
+        TIDEMARK_SECRET_KEYS="new,old",
+        TIDEMARK_X_BASE_URL="http://127.0.0.1:1",
+        TIDEMARK_X_CLIENT_ID="id",
+        TIDEMARK_RATE_LIMIT="7",
+        HOME="/somewhere",
+    ).environment()
+    assert told["TIDEMARK_ADMIN_KEY"] == "mine"
+    assert told["TIDEMARK_SECRET_KEYS"] == "new,old"
+    assert told["TIDEMARK_X_BASE_URL"] == "http://127.0.0.1:1"
+    assert told["TIDEMARK_X_CLIENT_ID"] == "id"
+    assert (told["TIDEMARK_RATE_LIMIT"], told["HOME"]) == ("7", "/somewhere")
+
+
+def test_the_sandbox_stands_in_for_all_eleven_platforms(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    told = made.environment()
+    addresses = {name: value for name, value in told.items() if name.endswith("_BASE_URL")}
+    assert len(addresses) == 11
+    assert set(addresses.values()) == {made.sandbox_url}
+    assert addresses["TIDEMARK_GOOGLE_BUSINESS_BASE_URL"] == made.sandbox_url
+    without = plan(tmp_path, frozenset(NAMES) - {"sandbox"})
+    assert not [name for name in without.environment() if name.endswith("_BASE_URL")]
+
+
+def test_requests_between_services_never_take_a_proxy(tmp_path: Path) -> None:
+    assert plan(tmp_path, NO_PROXY="example.test").environment()["no_proxy"] == "example.test,127.0.0.1,localhost"
+
+
+def test_an_engine_left_out_leaves_the_users_address(tmp_path: Path) -> None:
+    made = plan(tmp_path, frozenset(NAMES) - ENGINES, TIDEMARK_KAFKA_BOOTSTRAP="far:9092")
+    assert made.kafka_bootstrap == "far:9092"
+    assert made.clickhouse_url is None
+    assert "TIDEMARK_CLICKHOUSE_URL" not in made.environment()
+    assert all(not (service.depends_on & ENGINES) for service in made.services())
+
+
+def test_the_ready_file_has_the_contracts_fields(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    document = made.ready_document({"kafka": 7})
+    assert list(document) == [
+        "query_api",
+        "kafka",
+        "schema_registry",
+        "clickhouse",
+        "clickhouse_analyst",
+        "sandbox",
+        "admin_key",
+        "pids",
+    ]
+    assert document["clickhouse_analyst"] == f"http://analyst:ro@127.0.0.1:{made.ports['clickhouse']}/tidemark"
+    assert document["pids"] == {"kafka": 7}
+
+
+@pytest.mark.parametrize("name", ["aggregator", "poller"])
+def test_a_service_keeps_its_slot_and_its_own_port(tmp_path: Path, name: str) -> None:
+    made = plan(tmp_path, frozenset({name, "query_api"}))
+    told = {service.name: service.environment for service in made.services()}
+    assert told[name]["TIDEMARK_INSTANCE_ID"] == f"{name}-0"
+    assert told[name]["TIDEMARK_METRICS_PORT"] != told["query_api"]["TIDEMARK_METRICS_PORT"]
