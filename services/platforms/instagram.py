@@ -435,8 +435,10 @@ class Instagram:
         code, subcode, message = error.get("code"), error.get("error_subcode"), str(error.get("message", ""))
         detail = f"{status} {error.get('type')} {code}/{subcode}"[:200]
         match code, subcode:
-            case 190, 458 | 459 | 460 | 464:
+            case 190, 458 | 460:
                 return Verdict(Outcome.TOKEN_REVOKED, detail=detail)
+            case 190, 459 | 464:
+                return Verdict(Outcome.ACCOUNT_DISABLED, detail=detail)
             case ((190 | 102), _):
                 return Verdict(Outcome.TOKEN_EXPIRED, detail=detail)
             case ((4 | 17 | 32 | 368 | 613), _):

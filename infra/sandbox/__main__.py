@@ -1,0 +1,66 @@
+"""Run the sandbox: `python -m infra.sandbox --port 9800`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import uvicorn
+
+from infra.sandbox.app import Sandbox
+from infra.sandbox.state import Clock, State
+
+
+def _instant(text: str) -> int:
+    """ISO date or time, or whole seconds, as ms."""
+    if text.lstrip("-").isdigit():
+        return int(text) * 1000
+    at = datetime.fromisoformat(text)
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="sandbox", description="Answers as the social platforms do.")
+    made.add_argument("--host", default="127.0.0.1")
+    made.add_argument("--port", type=int, required=True, help="0 takes a free one and prints it")
+    made.add_argument("--seed", type=int, default=0, help="chooses every number")
+    clock = made.add_mutually_exclusive_group()
+    clock.add_argument("--clock-offset", type=float, default=0.0, help="seconds added to the machine's clock")
+    clock.add_argument("--epoch", type=_instant, help="what the clock shows at the start: ISO or unix seconds")
+    made.add_argument("--no-limits", action="store_true", help="count rate limits, but never enforce them")
+    made.add_argument("--served-limit", type=int, default=100_000, help="most served records kept in memory")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or Ctrl-C."""
+    options = parser().parse_args(arguments)
+    offset = int(options.clock_offset * 1000)
+    if options.epoch is not None:
+        offset = options.epoch - int(time.time() * 1000)
+    state = State(options.seed, Clock(offset), not options.no_limits, options.served_limit)
+    # A fault that resets the connection does it by an exception, which is no news: only warnings of uvicorn's own.
+    config = uvicorn.Config(
+        Sandbox(state),
+        host=options.host,
+        port=options.port,
+        access_log=False,
+        log_level="critical",
+        lifespan="off",
+        timeout_graceful_shutdown=3,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    sock = config.bind_socket()
+    sys.stdout.write(f"sandbox: http://{options.host}:{sock.getsockname()[1]}\n")
+    sys.stdout.flush()
+    server.run(sockets=[sock])
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,155 @@
+"""The sandbox's ASGI application: finds the platform by the path, then token, limit and fault, then answers.
+
+The platforms' paths are matched here, not by a router, because they are told apart by their form alone; Starlette
+serves the control API under `/_sandbox/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from infra.sandbox.control import PREFIX, control_app
+from infra.sandbox.exchange import JSON_TYPE, TOKEN_FAULTS, Ask, Endpoint, Reply, Routes
+from infra.sandbox.routes import all_routes
+from infra.sandbox.state import Fault, State
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_SECRET_PARAMETERS = frozenset({"access_token", "refresh_token", "client_secret", "key"})
+
+
+class ConnectionReset(Exception):
+    """Raised in the middle of an answer, so that the server drops the connection."""
+
+
+def masked(token: str) -> str:
+    """A token as the list of calls shows it: its first word."""
+    word, dash, _ = token.partition("-")
+    return f"{word}-***" if dash else "***" if token else ""
+
+
+def find(path: str) -> tuple[Routes, Endpoint, re.Match[str]] | None:
+    """The endpoint that a path belongs to."""
+    for routes in all_routes():
+        for endpoint in routes.endpoints:
+            match = endpoint.pattern.fullmatch(path)
+            if match is not None:
+                return routes, endpoint, match
+    return None
+
+
+class Sandbox:
+    """The application.
+
+    Args:
+        state: what it remembers; the caller may keep hold of it.
+    """
+
+    def __init__(self, state: State | None = None) -> None:
+        self.state = state or State()
+        self._control = control_app(self.state)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http" or scope["path"].startswith(PREFIX):
+            await self._control(scope, receive, send)
+            return
+        found = find(scope["path"])
+        if found is None:
+            await _send(send, 404, b'{"error":"no platform of this sandbox has such a path"}', {})
+            return
+        routes, endpoint, match = found
+        ask = self._ask(scope, routes.platform, match)
+        reply, fault = self._answer(routes, endpoint, ask)
+        if scope["method"] != "GET":
+            reply = Reply(405, {"error": "only GET is answered here"})
+        self._remember(endpoint, ask, reply, fault)
+        await _reply(send, reply, fault)
+
+    def _ask(self, scope: Scope, platform: str, match: re.Match[str]) -> Ask:
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        scheme, _, token = next(
+            (value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), ""
+        ).partition(" ")
+        if scheme.lower() not in ("bearer", "oauth") or not token.strip():
+            token = next((value for name, value in query if name == "access_token"), "")
+        clock = self.state.clock
+        ids = tuple(group for group in match.groups() if group is not None)
+        return Ask(self.state, platform, scope["path"], query, token.strip(), clock.now(), clock.wall(), ids)
+
+    def _answer(self, routes: Routes, endpoint: Endpoint, ask: Ask) -> tuple[Reply, Fault | None]:
+        fault = self.state.strike(ask.platform, endpoint.name, ask.token)
+        kind = fault.kind if fault is not None else ""
+        if not ask.token and endpoint.token_needed:
+            return routes.failure("token_missing", ask, 0), None
+        token_fault = TOKEN_FAULTS.get(ask.token_kind)
+        if token_fault is not None:
+            return routes.failure(token_fault, ask, 1), None
+        caller = ask.token if endpoint.limit_by == "token" else ""
+        within, remaining, ends_at = self.state.limits.take(
+            f"{ask.platform} {endpoint.name}", caller, endpoint.limit, endpoint.window_seconds, ask.wall
+        )
+        headers = routes.limit_headers(endpoint, ask, remaining, ends_at)
+        if fault is not None and kind not in ("slow", "half_body", "reset"):
+            reply = routes.failure(kind, ask, fault.retry_after_seconds)
+        elif not within:
+            kind = "quota_exhausted" if ask.platform == "youtube" else "rate_limited"
+            reply = routes.failure(kind, ask, max(1, -(-(ends_at - ask.wall) // 1000)))
+        else:
+            reply = endpoint.answer(ask)
+        if reply.status != 401:
+            reply.headers = {**headers, **reply.headers}
+        return reply, fault
+
+    def _remember(self, endpoint: Endpoint, ask: Ask, reply: Reply, fault: Fault | None) -> None:
+        self.state.call_counts[(ask.platform, endpoint.name, reply.status)] += 1
+        self.state.calls.append(
+            {
+                "at": ask.wall,
+                "platform": ask.platform,
+                "endpoint": endpoint.name,
+                "path": ask.path,
+                "query": [[name, "***" if name in _SECRET_PARAMETERS else value] for name, value in ask.query],
+                "token": masked(ask.token),
+                "status": reply.status,
+                "fault": fault.kind if fault is not None else None,
+            }
+        )
+
+
+async def _reply(send: Send, reply: Reply, fault: Fault | None) -> None:
+    if fault is not None and fault.kind == "slow":
+        await asyncio.sleep(fault.delay_seconds)
+    body = orjson.dumps(reply.body)
+    if fault is not None and fault.kind == "reset":
+        # ASGI has no message for this: uvicorn's own connection, where `send` belongs to one.
+        transport = getattr(getattr(send, "__self__", None), "transport", None)
+        if transport is None:
+            raise ConnectionReset
+        transport.abort()
+        return
+    if fault is not None and fault.kind == "half_body":
+        await _start(send, reply.status, reply.headers, len(body))
+        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+        raise ConnectionReset
+    await _send(send, reply.status, body, reply.headers)
+
+
+async def _start(send: Send, status: int, headers: dict[str, str], length: int) -> None:
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    pairs += [(b"content-type", JSON_TYPE.encode()), (b"content-length", str(length).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+
+
+async def _send(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
+    await _start(send, status, headers, len(body))
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,128 @@
+"""The platforms' ids: when a post went out, what is peculiar about it, and how to make one. Pure.
+
+Any id exists. X and Bluesky ids carry their time as the real ones do. Instagram and YouTube ids carry none in
+reality; here those that `make_id` makes do, and any other was published at a time within 2025 that follows from it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from hashlib import blake2b
+
+X_EPOCH = 1_288_834_974_657
+_FIRST = 1_104_537_600_000  # 2005-01-01
+_LAST = 4_102_444_800_000  # 2100-01-01
+_DERIVED_UNTIL = 1_767_225_600_000  # 2026-01-01
+_YEAR_SECONDS = 365 * 86_400
+
+_URL_SAFE = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
+_SORTABLE = "234567abcdefghijklmnopqrstuvwxyz"
+
+BEHAVIOURS: dict[str, dict[str, str]] = {
+    "x": {
+        "40404": "gone",  # deleted: an error in the answer
+        "40403": "private",  # not visible to anybody else: an error in the answer
+        "40401": "foreign",  # another account's: private figures are refused
+        "30101": "edited",  # answers with its newest version, whose id is one higher
+        "20000": "old",  # without impression and bookmark counts
+    },
+    "instagram": {
+        "40404": "gone",  # fails the whole request: 100/33
+        "42108": "before_business",  # fails the whole request: 100/2108006
+        "40010": "few_viewers",  # fails the whole request: 10, not enough viewers
+        "20888": "hidden_likes",  # without like_count
+        "20000": "no_insights",  # insights with an empty list
+        "20071": "reel",  # takes only the names of reels
+        "20072": "story",  # takes only the names of stories
+        "20073": "feed",  # takes only the names of feed posts
+    },
+    "youtube": {
+        "_404": "gone",  # left out of the answer
+        "_hid": "hidden_likes",  # without likeCount
+        "_noc": "comments_off",  # without commentCount
+        "_nos": "no_statistics",  # an item without statistics
+    },
+    "bluesky": {
+        "gone": "gone",  # left out of the answer
+        "olds": "old",  # without quote and bookmark counts
+        "quot": "quoting",  # embeds another post, which has counts of its own
+    },
+}
+"""For each platform, the endings of ids that make a post peculiar. An X id that ends in 7 carries a video."""
+
+
+def behaviour(platform: str, external_id: str) -> str:
+    """What is peculiar about a post; empty for nearly all."""
+    endings = BEHAVIOURS[platform]
+    return endings.get(external_id[-5:]) or endings.get(external_id[-4:]) or ""
+
+
+def has_video(external_id: str) -> bool:
+    """Whether a post of X carries a video."""
+    return external_id.endswith("7")
+
+
+def _derived(platform: str, external_id: str) -> int:
+    number = int.from_bytes(blake2b(f"{platform}\n{external_id}".encode(), digest_size=8).digest(), "big")
+    return _DERIVED_UNTIL - number % _YEAR_SECONDS * 1000
+
+
+def _digits_value(text: str, digits: str) -> int | None:
+    value = 0
+    for character in text:
+        found = digits.find(character)
+        if found < 0:
+            return None
+        value = value * len(digits) + found
+    return value
+
+
+@lru_cache(maxsize=1 << 16)
+def published_at(platform: str, external_id: str) -> int:
+    """When a post went out, in ms since the epoch."""
+    at: int | None = None
+    if platform == "x" and external_id.isascii() and external_id.isdigit():
+        at = (int(external_id[:20]) >> 22) + X_EPOCH
+    elif platform == "instagram" and re.fullmatch(r"17\d{16}", external_id, re.ASCII):
+        at = int(external_id[2:15])
+    elif platform == "youtube" and re.fullmatch(r"T[\w-]{10}", external_id, re.ASCII):
+        at = _digits_value(external_id[1:8], _URL_SAFE)
+    elif platform == "bluesky":
+        key = external_id.rpartition("/")[2]
+        micros = _digits_value(key, _SORTABLE) if len(key) == 13 else None
+        at = None if micros is None else (micros >> 10) // 1000
+    return at if at is not None and _FIRST <= at < _LAST else _derived(platform, external_id)
+
+
+def _written(value: int, digits: str, length: int) -> str:
+    text = ""
+    for _ in range(length):
+        value, digit = divmod(value, len(digits))
+        text = digits[digit] + text
+    return text
+
+
+def make_id(
+    platform: str, published: int, number: int, peculiar: str = "", account: str = "did:plc:sandboxsandboxsandboxsan"
+) -> str:
+    """An id of a post that went out at an instant.
+
+    Args:
+        published: ms; `published_at` gives it back, up to 100 ms off for peculiar ids and many numbers.
+        number: tells posts of one instant apart; below 1000.
+        peculiar: one of the platform's behaviours.
+        account: the did that a Bluesky post belongs to.
+    """
+    ending = next((text for text, name in BEHAVIOURS[platform].items() if name == peculiar), "")
+    if platform == "x":
+        # 977 is odd and no multiple of 5, so that the last digits vary.
+        made = str(((published - X_EPOCH) << 22) + number * 977)
+    elif platform == "instagram":
+        made = f"17{published * 1000 + number:016d}"
+    elif platform == "youtube":
+        made = "T" + _written(published, _URL_SAFE, 7) + _written(number, _URL_SAFE, 3)
+    else:
+        key = _written((published * 1000 + number) << 10, _SORTABLE, 13)
+        made = f"at://{account}/app.bsky.feed.post/{key}"
+    return made[: len(made) - len(ending)] + ending
