@@ -199,9 +199,12 @@ def test_states_are_shown_in_order(tmp_path: Path) -> None:
 
 
 def test_a_program_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    async def never() -> bool:
+        return False
+
     async def run() -> None:
         supervisor = Supervisor(
-            [Service("ghost", ["/no/such/program"], dict(os.environ))],
+            [Service("ghost", ["/no/such/program"], dict(os.environ), never)],
             logs=Logs(tmp_path),
             display=Recorder(),
             on_pids=lambda _: None,
