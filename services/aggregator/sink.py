@@ -120,19 +120,16 @@ class ClickHouseSink:
         rows = await self._query("SELECT argMax(generation, version) FROM active_generations")
         return int(rows[0][0])
 
-    async def claim(self, partition: int, group_generation: int, instance: str) -> int:
-        """Claim a partition: an epoch greater than every earlier claim's.
-
-        Args:
-            group_generation: of the consumer group; keeps two claims apart that read the same earlier one.
-        """
+    async def claim(self, partition: int, instance: str) -> int:
+        """Store a claim of a partition; returns its epoch, greater than every earlier claim's."""
         rows = await self._query(
-            "SELECT max(epoch) FROM partition_claims WHERE partition = {partition:UInt32}", {"partition": partition}
+            "SELECT max(epoch) + 1, toUnixTimestamp64Milli(now64(3)) FROM partition_claims "
+            "WHERE partition = {partition:UInt32}",
+            {"partition": partition},
         )
-        epoch = max(int(rows[0][0]) + 1, group_generation)
-        now = await self._query("SELECT toUnixTimestamp64Milli(now64(3))")
+        epoch, now = int(rows[0][0]), int(rows[0][1])
         table = ("partition_claims", ("partition", "epoch", "instance", "claimed_at"))
-        await self.insert(table, [(partition, epoch, instance, int(now[0][0]))])
+        await self.insert(table, [(partition, epoch, instance, now)])
         return epoch
 
     async def fetch_targets(self, generation: int, keys: Sequence[Key]) -> dict[Key, TargetState]:

@@ -89,8 +89,8 @@ def ensure_topics(kafka: KafkaSettings, registry: RegistrySettings) -> Iterator[
         if full in existing and existing[full] != kafka.topic_partitions:
             raise TopicsError(
                 f"topic {full} has {existing[full]} partitions, TIDEMARK_TOPIC_PARTITIONS says "
-                f"{kafka.topic_partitions}; the number is fixed when topics are made, since a tenant's place depends on it: "
-                "set it back"
+                f"{kafka.topic_partitions}; the number is fixed when topics are made, since a tenant's place depends "
+                "on it: set it back"
             )
         changed = [] if made else _align_config(admin, full, spec)
         version = _register(schemas_by_topic, full, spec)

@@ -1,0 +1,115 @@
+"""Composition root of the aggregator: settings, clients, one Faust worker, the operators' door."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+from services.aggregator.app import Worker, build_app
+from services.aggregator.catalog import CHANNELS, POSTS
+from services.aggregator.health import watch
+from services.aggregator.metrics import CLICKHOUSE_RETRIES
+from services.aggregator.partition import DEAD_LETTERS, RAW, RECORD_TOPICS, Codecs
+from services.aggregator.settings import AggregatorSettings
+from services.aggregator.sink import ClickHouseSink
+from services.runtime.clock import SystemClock
+from services.runtime.logging import configure_logging, get_logger
+from services.runtime.operations import OperationsServer
+from services.runtime.registry import Registry, RegistryUnavailable
+from services.runtime.settings import exit_with, load_or_exit
+
+log = get_logger(__name__)
+# sysexits' EX_SOFTWARE: the supervisor starts a new process.
+_FAILED = 70
+_STOP_SECONDS = 8.0
+
+
+def load_codecs(settings: AggregatorSettings) -> Codecs:
+    """All codecs of the aggregator.
+
+    Raises:
+        RegistryUnavailable: the registry doesn't answer or lacks a schema.
+    """
+    registry = Registry(settings, settings)
+    return Codecs(
+        raw=registry.codec(RAW),
+        catalog={name: registry.codec(name) for name in (CHANNELS, POSTS)},
+        dead_letters=registry.codec(DEAD_LETTERS),
+        records={name: registry.record_codec(name) for name in RECORD_TOPICS},
+    )
+
+
+async def run(settings: AggregatorSettings) -> int:
+    """Run until a signal or a failure; returns the exit code."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    failures: list[BaseException] = []
+
+    def fail(error: BaseException) -> None:
+        if not failures:
+            log.error("aggregator_failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+        failures.append(error)
+        stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        codecs = await asyncio.to_thread(load_codecs, settings)
+    except RegistryUnavailable as error:
+        exit_with(str(error))
+    sink = ClickHouseSink(settings, on_retry=lambda _: CLICKHOUSE_RETRIES.inc())
+    app = build_app(settings)
+    worker = Worker(settings, app, sink, codecs, SystemClock(), fail)
+    operations = OperationsServer(
+        settings.metrics_host,
+        settings.metrics_port,
+        lambda: None if worker.is_ready else "waiting for an assignment and for the catalog's end",
+    )
+    try:
+        await operations.start()
+    except OSError as error:
+        exit_with(str(error))
+    running = asyncio.create_task(_start(app), name="faust")
+    running.add_done_callback(lambda task: _report(task, fail))
+    watching = asyncio.create_task(watch(settings, worker, sink, fail), name="health")
+    watching.add_done_callback(lambda task: _report(task, fail))
+    await stopped.wait()
+    watching.cancel()
+    if failures:
+        # Nothing that is unacknowledged may be committed by an orderly stop; the next process takes it up.
+        sys.stderr.flush()
+        os._exit(_FAILED)
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await worker.stop()
+            await app.stop()
+            await operations.stop()
+    except TimeoutError:
+        log.warning("stop_timed_out")
+    sink.close()
+    return 0
+
+
+async def _start(app: object) -> None:
+    await app.start()  # type: ignore[attr-defined]  # faust is not typed
+
+
+def _report(task: asyncio.Task[None], fail: object) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        fail(task.exception())  # type: ignore[operator]  # the callback of run()
+
+
+def main() -> None:
+    """Entry point of `tidemark aggregator`."""
+    settings = load_or_exit(AggregatorSettings)
+    configure_logging("aggregator", settings.log_level)
+    code = asyncio.run(run(settings))
+    sys.stderr.flush()
+    # Faust leaves threads behind that would hold the process for their time-outs.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""The Faust side: one worker of the consumer group, which hands each raw event to its partition's task.
+
+Faust brings group membership, fetching and commits; events are acknowledged by hand, after both sinks confirmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from services.aggregator import metrics
+from services.aggregator.errors import OwnershipLost
+from services.aggregator.partition import RAW, Codecs, PartitionTask, Received
+from services.aggregator.reading import Message
+from services.aggregator.settings import AggregatorSettings
+from services.aggregator.sink import ClickHouseSink
+from services.runtime.clock import Clock
+from services.runtime.logging import get_logger
+from services.runtime.settings import MESSAGE_MAX_BYTES
+
+log = get_logger(__name__)
+# Raw events held for all partitions together before fetching is held back: a few batches each.
+_WAITING_MAX = 4_000
+
+
+def build_app(settings: AggregatorSettings) -> faust.App:
+    """A Faust app for one worker; no tables, no leader topic, no web server of its own."""
+    options: dict[str, Any] = {}
+    if settings.kafka_security_protocol != "PLAINTEXT":
+        options["broker_credentials"] = _credentials(settings)
+    if settings.instance_id:
+        # A restarted worker takes its old place in the group without a rebalance.
+        options["consumer_group_instance_id"] = settings.instance_id
+    return faust.App(
+        f"{settings.topic_prefix}{settings.aggregator_group}",
+        broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],
+        store="memory://",
+        datadir=tempfile.mkdtemp(prefix="tidemark-faust-"),
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        key_serializer="raw",
+        value_serializer="raw",
+        # A killed worker's partitions move after the session; Faust's own 60 s would leave them still that long.
+        broker_session_timeout=6.0,
+        broker_heartbeat_interval=2.0,
+        broker_rebalance_timeout=30.0,
+        broker_request_timeout=40.0,
+        broker_max_poll_interval=3600.0,
+        broker_commit_interval=0.5,
+        broker_commit_every=1_000,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=MESSAGE_MAX_BYTES,
+        producer_max_request_size=MESSAGE_MAX_BYTES,
+        stream_buffer_maxsize=1_000,
+        stream_wait_empty=False,
+        stream_recovery_delay=0.0,
+        **options,
+    )
+
+
+def _credentials(settings: AggregatorSettings) -> Any:
+    import ssl
+
+    context = (
+        ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+        if "SSL" in settings.kafka_security_protocol
+        else None
+    )
+    if settings.kafka_sasl_mechanism:
+        password = settings.kafka_sasl_password.get_secret_value() if settings.kafka_sasl_password else None
+        return faust.SASLCredentials(
+            username=settings.kafka_sasl_username,
+            password=password,
+            mechanism=settings.kafka_sasl_mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context)
+
+
+class Worker:
+    """Partition tasks of one process, following the group's assignments.
+
+    Args:
+        on_failure: called once with the error when the process has to end.
+    """
+
+    def __init__(
+        self,
+        settings: AggregatorSettings,
+        app: faust.App,
+        sink: ClickHouseSink,
+        codecs: Codecs,
+        clock: Clock,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._settings = settings
+        self._app = app
+        self._sink = sink
+        self._codecs = codecs
+        self._clock = clock
+        self._on_failure = on_failure
+        self._raw_topic = settings.topic(RAW)
+        self._tasks: dict[int, tuple[PartitionTask, asyncio.Task[None]]] = {}
+        self._room = asyncio.Event()
+        self.was_assigned = False
+        app.on_partitions_assigned.connect(self._assigned)
+        app.on_partitions_revoked.connect(self._revoked)
+        topic = app.topic(self._raw_topic, key_serializer="raw", value_serializer="raw")
+        app.agent(topic, name="raw", concurrency=1)(self._consume)
+
+    @property
+    def partitions(self) -> list[PartitionTask]:
+        """Tasks of the partitions owned now."""
+        return [task for task, _ in self._tasks.values()]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the group gave an assignment and every partition of it has read its catalog."""
+        return self.was_assigned and all(task.is_caught_up for task in self.partitions)
+
+    async def _consume(self, stream: Any) -> None:
+        """Hand each event to its partition's task; nothing is acknowledged here."""
+        stream.enable_acks = False
+        async for event in stream.events():
+            message = event.message
+            task = await self._owner(message.partition)
+            if task is None:
+                # In a buffer since before the partition was revoked: the next owner reads it again.
+                continue
+            task.give(Received(_message(message), _acknowledge(stream, event)))
+            if self._waiting() >= _WAITING_MAX:
+                self._room.clear()
+                await self._room.wait()
+
+    def _waiting(self) -> int:
+        return sum(task.waiting for task in self.partitions)
+
+    def _make_room(self) -> None:
+        """Called by a task when it took events up."""
+        if self._waiting() < _WAITING_MAX:
+            self._room.set()
+
+    async def _owner(self, partition: int) -> PartitionTask | None:
+        """The task of a partition; waits while it is assigned and its task is about to start."""
+        while partition not in self._tasks:
+            assigned = self._app.consumer.assignment()
+            if not any(tp.topic == self._raw_topic and tp.partition == partition for tp in assigned):
+                return None
+            await asyncio.sleep(0.01)
+        return self._tasks[partition][0]
+
+    async def _assigned(self, _: Any, *args: Any, **__: Any) -> None:
+        assigned: set[TP] = args[0]
+        wanted = {tp.partition for tp in assigned if tp.topic == self._raw_topic}
+        # Every assignment begins again at the committed offsets, so tasks of earlier ones end here.
+        await self._stop_tasks(set(self._tasks))
+        for partition in sorted(wanted):
+            task = PartitionTask(partition, self._settings, self._sink, self._codecs, self._clock, self._make_room)
+            running = asyncio.create_task(task.run(), name=f"partition-{partition}")
+            running.add_done_callback(self._ended)
+            self._tasks[partition] = (task, running)
+        self.was_assigned = True
+        metrics.OWNED.set(len(self._tasks))
+        log.info("assigned", partitions=sorted(wanted))
+
+    async def _revoked(self, _: Any, *args: Any, **__: Any) -> None:
+        revoked: set[TP] = args[0]
+        gone = {tp.partition for tp in revoked if tp.topic == self._raw_topic}
+        await self._stop_tasks(gone)
+        metrics.OWNED.set(len(self._tasks))
+        if gone:
+            log.info("revoked", partitions=sorted(gone))
+
+    async def stop(self) -> None:
+        """End all tasks."""
+        await self._stop_tasks(set(self._tasks))
+
+    async def _stop_tasks(self, partitions: set[int]) -> None:
+        ended = [self._tasks.pop(partition)[1] for partition in partitions if partition in self._tasks]
+        for running in ended:
+            running.cancel()
+        if ended:
+            await asyncio.gather(*ended, return_exceptions=True)
+        self._make_room()
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        if running.cancelled():
+            return
+        error = running.exception()
+        if error is None:
+            return
+        if isinstance(error, OwnershipLost):
+            log.warning("ownership_lost", task=running.get_name(), error=str(error))
+        self._on_failure(error)
+
+
+def _acknowledge(stream: Any, event: Any) -> Callable[[], Any]:
+    async def acknowledge() -> None:
+        await stream.ack(event)
+
+    return acknowledge
+
+
+def _message(message: Any) -> Message:
+    headers = message.headers or ()
+    if isinstance(headers, dict):
+        headers = headers.items()
+    return Message(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=message.value,
+        # Faust gives seconds as a float; a float holds today's milliseconds exactly.
+        timestamp=round(message.timestamp * 1000),
+        headers=tuple((name, bytes(value)) for name, value in headers),
+    )

@@ -1,0 +1,89 @@
+"""Notices an aggregator that stands still although there is work, and measures its lag.
+
+A stream processor can stop consuming without crashing. What counts is that committed offsets move while there is lag:
+where they don't, and no sink is known to be away, the process ends and its supervisor starts a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from services.aggregator import metrics
+from services.aggregator.app import Worker
+from services.aggregator.errors import AggregatorStuck
+from services.aggregator.partition import RAW
+from services.aggregator.settings import AggregatorSettings
+from services.aggregator.sink import ClickHouseSink
+from services.runtime.kafka import aiokafka_options
+from services.runtime.logging import get_logger
+
+log = get_logger(__name__)
+_CHECK_SECONDS = 5.0
+
+
+class Progress:
+    """Which partitions stand still, from positions seen one after another. Pure.
+
+    Args:
+        limit_seconds: standing still this long with lag is being stuck.
+    """
+
+    def __init__(self, limit_seconds: float) -> None:
+        self._limit = limit_seconds
+        self._seen: dict[int, tuple[int, float]] = {}
+
+    def note(self, partition: int, committed: int, end: int, now: float) -> bool:
+        """Note a look at a partition.
+
+        Args:
+            committed: next offset to be committed from.
+            end: next offset to be written.
+            now: seconds on any clock that only goes forward.
+
+        Returns:
+            Whether the partition is stuck.
+        """
+        held = self._seen.get(partition)
+        if committed >= end or held is None or held[0] != committed:
+            self._seen[partition] = (committed, now)
+            return False
+        return now - held[1] > self._limit
+
+    def forget(self) -> None:
+        """Begin anew: after a rebalance, or while a sink is away."""
+        self._seen.clear()
+
+
+async def watch(
+    settings: AggregatorSettings, worker: Worker, sink: ClickHouseSink, on_stuck: Callable[[BaseException], None]
+) -> None:
+    """Look every few seconds, until cancelled."""
+    group = f"{settings.topic_prefix}{settings.aggregator_group}"
+    consumer = AIOKafkaConsumer(**aiokafka_options(settings), group_id=group, enable_auto_commit=False)
+    progress = Progress(settings.aggregator_stuck_seconds)
+    loop = asyncio.get_running_loop()
+    started = False
+    while True:
+        await asyncio.sleep(_CHECK_SECONDS)
+        partitions = [TopicPartition(settings.topic(RAW), task.partition) for task in worker.partitions]
+        if sink.failing_since is not None or not partitions:
+            progress.forget()
+            continue
+        try:
+            if not started:
+                await consumer.start()
+                started = True
+            consumer.assign(partitions)
+            ends = await consumer.end_offsets(partitions)
+            for tp in partitions:
+                committed = await consumer.committed(tp) or 0
+                metrics.LAG.labels(str(tp.partition)).set(max(0, ends[tp] - committed))
+                if progress.note(tp.partition, committed, ends[tp], loop.time()):
+                    on_stuck(AggregatorStuck(f"partition {tp.partition} stands at {committed} of {ends[tp]}"))
+        except KafkaError as error:
+            log.warning("lag_unknown", error=str(error))
+            progress.forget()

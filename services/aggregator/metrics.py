@@ -1,0 +1,56 @@
+"""What the aggregator tells its operators: each metric named, typed and explained once."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.aggregator.pipeline import Batch, Effects
+
+EVENTS = Counter("tidemark_raw_events_total", "Raw events folded.", ["platform"])
+DEAD_LETTERS = Counter("tidemark_dead_letters_total", "Messages sent to the dead letters.", ["reason"])
+MISPLACED = Counter("tidemark_misplaced_events_total", "Raw events found in another tenant's partition and moved.")
+ROWS = Counter("tidemark_rows_inserted_total", "Rows confirmed by ClickHouse.", ["table"])
+CATALOG_WRITES = Counter("tidemark_catalog_writes_total", "Catalog writes folded.")
+ROLLUPS = Counter("tidemark_rollups_published_total", "Rollups published.", ["topic"])
+KAFKA_RETRIES = Counter("tidemark_kafka_retries_total", "Kafka calls that failed and were tried again.")
+CLICKHOUSE_RETRIES = Counter("tidemark_clickhouse_retries_total", "ClickHouse calls that failed and were tried again.")
+BATCH_SECONDS = Histogram(
+    "tidemark_batch_seconds",
+    "Time from the start of a batch to its offsets being ready to commit.",
+    buckets=(0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
+)
+LATENCY_SECONDS = Histogram(
+    "tidemark_event_latency_seconds",
+    "Time from the broker's append of a raw event to its numbers being readable and published.",
+    buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300),
+)
+LAG = Gauge("tidemark_lag_events", "Raw events in the topic that are not committed yet.", ["partition"])
+OWNED = Gauge("tidemark_owned_partitions", "Partitions this worker owns.")
+CACHED = Gauge("tidemark_cached_states", "States held in memory.", ["kind"])
+
+
+def observe_batch(batch: Batch, effects: Effects, seconds: float, now: int) -> None:
+    """Count one finished batch.
+
+    Args:
+        seconds: it took.
+        now: ms; when it was finished.
+    """
+    for read in batch.raw:
+        EVENTS.labels(read.event.platform if len(read.event.platform) <= 32 else "other").inc()
+        LATENCY_SECONDS.observe(max(0, now - read.message.timestamp) / 1000)
+    for dead in batch.dead:
+        DEAD_LETTERS.labels(dead.reason).inc()
+    for (table, _), rows in effects.inserts.items():
+        ROWS.labels(table).inc(len(rows))
+    for outgoing in effects.rollups:
+        ROLLUPS.labels(outgoing.topic).inc()
+    MISPLACED.inc(len(batch.misplaced))
+    CATALOG_WRITES.inc(len(batch.catalog))
+    if batch.raw or batch.catalog:
+        BATCH_SECONDS.observe(seconds)
+
+
+def note_kafka_retry() -> None:
+    """Count one failed Kafka call."""
+    KAFKA_RETRIES.inc()

@@ -1,0 +1,347 @@
+"""One owned partition: takes its raw events and its catalog together, batch by batch.
+
+The order of a batch, and why a crash between any two steps only repeats it: decode and map; fill what is not in
+memory from ClickHouse; fold; snapshots, registers and totals into ClickHouse, confirmed; snapshots and rollups onto
+their topics, committed; then the offsets. Everything written is a function of registers that ignore a repeat, and
+carries a version that an older owner can't exceed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from schemas.codec import Codec, RecordCodec
+from schemas.events import DeadLetter, PlatformRaw
+from services.aggregator import metrics, pipeline
+from services.aggregator.catalog import CatalogReader
+from services.aggregator.errors import InvalidEvent, SinkUnavailable
+from services.aggregator.pipeline import Batch, CatalogWrite, Effects
+from services.aggregator.publisher import Encoded, PartitionPublisher
+from services.aggregator.reading import Message, dead_letter, read_message
+from services.aggregator.rows import Version
+from services.aggregator.settings import AggregatorSettings
+from services.aggregator.sink import ClickHouseSink
+from services.aggregator.state import ChannelState, Key, PartitionState, PeriodKey, PostState, TargetState
+from services.runtime.clock import Clock
+from services.runtime.kafka import partition_of
+from services.runtime.logging import get_logger
+
+log = get_logger(__name__)
+Result = TypeVar("Result")
+RAW = "platform.raw"
+DEAD_LETTERS = "platform.raw.dead-letters"
+CLAIMS = "aggregator.claims"
+# Topics written as plain records.
+RECORD_TOPICS = (CLAIMS, "metrics.post-snapshots", "metrics.channel-snapshots", "rollups.posts", "rollups.channels")
+# A version is the owner's epoch, then the number of its batch: 16 million claims of 10^12 batches.
+_SEQUENCE_BITS = 40
+_CATALOG_POLL_MILLIS = 500
+# Catalog writes folded at once; a deleted channel may touch every post it ever had.
+_CATALOG_WRITES_PER_BATCH = 500
+
+
+class Codecs:
+    """Every codec a partition needs, made once a process."""
+
+    def __init__(
+        self,
+        raw: Codec[PlatformRaw],
+        catalog: dict[str, Codec[Any]],
+        dead_letters: Codec[DeadLetter],
+        records: dict[str, RecordCodec],
+    ) -> None:
+        self.raw = raw
+        self.catalog = catalog
+        self.dead_letters = dead_letters
+        self.records = records
+
+
+class Received:
+    """A raw message with how to acknowledge it."""
+
+    __slots__ = ("acknowledge", "message")
+
+    def __init__(self, message: Message, acknowledge: Callable[[], Awaitable[None]]) -> None:
+        self.message = message
+        self.acknowledge = acknowledge
+
+
+class PartitionTask:
+    """Owns one partition from assignment to revocation.
+
+    Args:
+        partition: number.
+        on_taken: called after received events were taken up, so that more may be given.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        settings: AggregatorSettings,
+        sink: ClickHouseSink,
+        codecs: Codecs,
+        clock: Clock,
+        on_taken: Callable[[], None],
+    ) -> None:
+        self.partition = partition
+        self._on_taken = on_taken
+        self._settings = settings
+        self._sink = sink
+        self._codecs = codecs
+        self._clock = clock
+        self._publisher = PartitionPublisher(settings, settings.aggregator_group, partition)
+        self._catalog = CatalogReader(settings, settings.aggregator_group, partition, codecs.catalog)
+        self._state = PartitionState.empty(settings.aggregator_cache_targets)
+        self._raw: deque[Received] = deque()
+        self._writes: deque[CatalogWrite] = deque()
+        self._wake = asyncio.Event()
+        self._generation = 0
+        self._epoch = 0
+        self._sequence = 0
+        self._windows_due_at = 0.0
+        self.is_caught_up = False
+        self.last_progress = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Raw events received and not done."""
+        return len(self._raw)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything is received and not done."""
+        return bool(self._raw or self._writes) or not self.is_caught_up
+
+    def give(self, received: Received) -> None:
+        """Hand over one raw message, in offset order."""
+        self._raw.append(received)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until cancelled.
+
+        Raises:
+            OwnershipLost: a newer owner has the partition.
+        """
+        loop = asyncio.get_running_loop()
+        self.last_progress = loop.time()
+        follower: asyncio.Task[None] | None = None
+        try:
+            await self._claim()
+            await self._until_done(self._catalog.start)
+            async for writes in self._catalog.to_end():
+                for start in range(0, len(writes), _CATALOG_WRITES_PER_BATCH):
+                    await self._apply(Batch(catalog=_latest(writes[start : start + _CATALOG_WRITES_PER_BATCH])))
+                await self._catalog.commit(self._catalog.positions())
+            self.is_caught_up = True
+            log.info("partition_ready", partition=self.partition, epoch=self._epoch, generation=self._generation)
+            follower = asyncio.create_task(self._follow_catalog())
+            while True:
+                await self._round(follower)
+        finally:
+            if follower is not None:
+                follower.cancel()
+            await self._catalog.stop()
+            await asyncio.to_thread(self._publisher.close)
+
+    async def _claim(self) -> None:
+        """Become the one owner, before any state is read.
+
+        Starting the publisher fences every older owner. The claim is stored, and only then proven by a transaction:
+        whoever passes the proof wrote its claim before any newer owner could begin, so newer owners see it and take a
+        greater epoch; whoever was fenced fails here and never writes a state.
+        """
+        await self._until_done(lambda: asyncio.to_thread(self._publisher.start))
+        instance = self._settings.instance_id or "aggregator"
+        self._epoch = await self._sink.claim(self.partition, instance)
+        claim = {
+            "partition": self.partition,
+            "epoch": self._epoch,
+            "instance": instance,
+            "claimed_at": self._clock.now(),
+        }
+        proof = Encoded(
+            self._settings.topic(CLAIMS),
+            self.partition,
+            str(self.partition).encode(),
+            self._codecs.records[CLAIMS].encode(claim),
+        )
+        await self._until_done(lambda: asyncio.to_thread(self._publisher.publish, [proof]))
+        self._generation = await self._sink.active_generation()
+
+    async def _follow_catalog(self) -> None:
+        while True:
+            # Positions are committed only once the writes up to them are folded: hold the next poll until then.
+            if not self._writes:
+                writes = await self._catalog.poll(_CATALOG_POLL_MILLIS)
+                if writes:
+                    self._writes.extend(writes)
+                    self._wake.set()
+                    continue
+            await asyncio.sleep(0.02)
+
+    async def _round(self, follower: asyncio.Task[None]) -> None:
+        loop = asyncio.get_running_loop()
+        if not self._raw and not self._writes:
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), max(0.01, self._windows_due_at - loop.time()))
+            except TimeoutError:
+                pass  # time to look for windows that ran out
+            if follower.done():
+                follower.result()
+        if self._raw and len(self._raw) < self._settings.aggregator_batch_events:
+            await asyncio.sleep(self._settings.aggregator_linger_seconds)
+        received = [self._raw.popleft() for _ in range(min(len(self._raw), self._settings.aggregator_batch_events))]
+        self._on_taken()
+        writes = [self._writes.popleft() for _ in range(min(len(self._writes), _CATALOG_WRITES_PER_BATCH))]
+        positions = self._catalog.positions() if writes and not self._writes else None
+        batch = await asyncio.to_thread(self._read, [entry.message for entry in received])
+        batch.catalog = _latest(writes)
+        if loop.time() >= self._windows_due_at:
+            batch.expired = await self._sink.expired_channels(self._generation, self.partition, self._clock.now())
+            self._windows_due_at = loop.time() + self._settings.aggregator_window_check_seconds
+        await self._apply(batch)
+        for entry in received:
+            await entry.acknowledge()
+        if positions is not None:
+            await self._catalog.commit(positions)
+        self.last_progress = loop.time()
+
+    def _read(self, messages: Sequence[Message]) -> Batch:
+        batch = Batch()
+        now = self._clock.now()
+        for message in messages:
+            try:
+                read = read_message(self._codecs.raw, message)
+            except InvalidEvent as error:
+                batch.dead.append(dead_letter(message, error, now))
+                continue
+            home = partition_of(read.event.workspace_id, self._settings.topic_partitions)
+            if home != self.partition:
+                batch.misplaced.append((message, home))
+                continue
+            if read.failure is not None:
+                batch.dead.append(dead_letter(message, read.failure, now))
+            batch.raw.append(read)
+        return batch
+
+    async def _apply(self, batch: Batch) -> None:
+        started = asyncio.get_running_loop().time()
+        flipped = await self._fill(batch)
+        self._sequence += 1
+        version = Version(self._generation, self.partition, (self._epoch << _SEQUENCE_BITS) + self._sequence)
+        now = self._clock.now()
+        effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, flipped, version, now)
+        # Encoding and the blocks on their way to ClickHouse overlap; publishing waits for both.
+        encoding = asyncio.create_task(asyncio.to_thread(self._encode, batch, effects))
+        try:
+            await asyncio.gather(*(self._sink.insert(table, rows) for table, rows in effects.inserts.items()))
+        finally:
+            messages = await encoding
+        await self._until_done(lambda: asyncio.to_thread(self._publisher.publish, messages))
+        self._state.trim()
+        metrics.observe_batch(batch, effects, asyncio.get_running_loop().time() - started, self._clock.now())
+
+    def _encode(self, batch: Batch, effects: Effects) -> list[Encoded]:
+        encoded: list[Encoded] = []
+        prefix, records = self._settings.topic, self._codecs.records
+        for outgoing in (*effects.metrics, *effects.rollups):
+            value = None if outgoing.record is None else records[outgoing.topic].encode(outgoing.record)
+            encoded.append(Encoded(prefix(outgoing.topic), self.partition, outgoing.key, value))
+        for dead in batch.dead:
+            home = (
+                partition_of(dead.workspace_id, self._settings.topic_partitions)
+                if dead.workspace_id
+                else self.partition
+            )
+            encoded.append(
+                Encoded(prefix(DEAD_LETTERS), home, dead.workspace_id.encode(), self._codecs.dead_letters.encode(dead))
+            )
+        for message, home in batch.misplaced:
+            # Sent by a producer with another partitioner: bring it to its tenant's partition, as it is.
+            encoded.append(Encoded(prefix(RAW), home, message.key, message.value, message.headers))
+        return encoded
+
+    async def _fill(self, batch: Batch) -> list[Key]:
+        """Load every state that the batch touches; returns the targets of flipped channels."""
+        state = self._state
+        await self._fill_targets(pipeline.targets_named(batch))
+        await self._fill_posts(pipeline.posts_written(batch))
+        targets = dict.fromkeys(pipeline.targets_named(batch))
+        targets.update(dict.fromkeys(pipeline.targets_of_posts(state, pipeline.posts_written(batch))))
+        await self._fill_targets(list(targets))
+        await self._fill_channels(pipeline.channels_named(batch))
+        await self._fill_periods(pipeline.periods_named(batch))
+        flipped_channels = pipeline.channels_flipped(state, batch)
+        flipped: list[Key] = []
+        if flipped_channels:
+            flipped = await self._sink.fetch_channel_targets(self._generation, flipped_channels)
+            await self._fill_targets(flipped)
+            targets.update(dict.fromkeys(flipped))
+        posts = pipeline.posts_of_targets(state, targets)
+        await self._fill_posts(posts)
+        siblings = pipeline.targets_of_posts(state, posts)
+        await self._fill_targets(siblings)
+        targets.update(dict.fromkeys(siblings))
+        await self._fill_channels(pipeline.channels_of_targets(state, targets))
+        return flipped
+
+    async def _fill_targets(self, keys: Sequence[Key]) -> None:
+        cache = self._state.targets
+        missing = cache.missing(keys)
+        if missing:
+            found = await self._sink.fetch_targets(self._generation, missing)
+            for key in missing:
+                cache.put(key, found.get(key) or TargetState(key[1]))
+
+    async def _fill_posts(self, keys: Sequence[Key]) -> None:
+        cache = self._state.posts
+        missing = cache.missing(keys)
+        if missing:
+            found = await self._sink.fetch_posts(self._generation, missing)
+            for key in missing:
+                cache.put(key, found.get(key) or PostState(key[1]))
+
+    async def _fill_channels(self, keys: Sequence[Key]) -> None:
+        cache = self._state.channels
+        missing = cache.missing(keys)
+        if missing:
+            found = await self._sink.fetch_channels(self._generation, missing, self._clock.now())
+            for key in missing:
+                cache.put(key, found.get(key) or ChannelState(key[1]))
+
+    async def _fill_periods(self, keys: Sequence[tuple[Key, PeriodKey]]) -> None:
+        """Periods too old to be held in memory: their registers must be read before they are folded into."""
+        missing = [(channel, period) for channel, period in keys if period not in self._state.channels[channel].periods]
+        if missing:
+            for (channel, period), register in (await self._sink.fetch_periods(self._generation, missing)).items():
+                self._state.channels[channel].periods[period] = register
+
+    async def _until_done(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        """Try again while Kafka is away, for as long as it takes."""
+        result: Result
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(SinkUnavailable),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
+            before_sleep=lambda state: metrics.note_kafka_retry(),
+            reraise=True,
+        ):
+            with attempt:
+                result = await call()
+        return result
+
+
+def _latest(writes: Sequence[CatalogWrite]) -> list[CatalogWrite]:
+    """The last write of each thing, in order: earlier ones of the same batch would be replaced anyway."""
+    latest: dict[tuple[bool, str, str], CatalogWrite] = {}
+    for write in writes:
+        at = (write.is_post, write.workspace_id, write.id)
+        latest.pop(at, None)
+        latest[at] = write
+    return list(latest.values())
