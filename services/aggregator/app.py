@@ -109,8 +109,8 @@ class Worker:
         self._tasks: dict[int, tuple[PartitionTask, asyncio.Task[None]]] = {}
         self._room = asyncio.Event()
         self.was_assigned = False
-        app.on_partitions_assigned.connect(self._assigned)
-        app.on_partitions_revoked.connect(self._revoked)
+        app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]  # signal types want exact names
+        app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]  # likewise
         topic = app.topic(self._raw_topic, key_serializer="raw", value_serializer="raw")
         app.agent(topic, name="raw", concurrency=1)(self._consume)
 

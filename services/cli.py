@@ -1,0 +1,205 @@
+"""The `tidemark` command: one subcommand a service or a task. Only composition; each body lives elsewhere.
+
+Modules are imported inside the commands, so that `--help` is quick and a service never loads another's packages.
+"""
+
+# ruff: noqa: T201 - a command line prints
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import httpx
+import typer
+
+from services.runtime.settings import SettingsError, exit_with
+
+app = typer.Typer(
+    name="tidemark",
+    help="Analytics backend for social publishing products, on Kafka and ClickHouse.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+keys = typer.Typer(help="Make and revoke API keys, through the admin API.", no_args_is_help=True)
+catalog = typer.Typer(help="Write channels and posts, through the admin API.", no_args_is_help=True)
+dead_letters = typer.Typer(help="Look at raw events that could not be mapped.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+app.add_typer(catalog, name="catalog")
+app.add_typer(dead_letters, name="dead-letters")
+
+ApiUrl = Annotated[
+    str, typer.Option("--api", envvar="TIDEMARK_QUERY_API_URL", help="Origin of the query API.", show_default=True)
+]
+AdminKey = Annotated[str, typer.Option("--admin-key", envvar="TIDEMARK_ADMIN_KEY", help="The admin key.")]
+_LOCAL = "http://127.0.0.1:8080"
+
+
+def _service(module: str) -> NoReturn:
+    """Replace this process by a service, so that signals and exit codes are the service's own."""
+    os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606 - our own module
+
+
+@app.command()
+def up(
+    data_dir: Annotated[Path, typer.Option(help="Holds every byte of state; a second run resumes it.")] = Path(
+        ".tidemark"
+    ),
+    ports: Annotated[Literal["auto", "default"], typer.Option(help="The usual ports, or free ones.")] = "default",
+    sandbox: Annotated[bool, typer.Option(help="Poll the built-in sandbox instead of the real platforms.")] = True,
+    without: Annotated[list[str] | None, typer.Option(help="Leave a service out; may be repeated.")] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Write addresses and pids here when all is ready.")] = None,
+) -> None:
+    """Run everything on this machine: Kafka, registry, ClickHouse and all services."""
+    from infra.embedded.up import main as run
+
+    raise typer.Exit(run(data_dir, ports=ports, sandbox=sandbox, without=without or (), ready_file=ready_file))
+
+
+@app.command()
+def poller() -> None:
+    """Ask the platforms and publish their answers."""
+    _service("services.poller")
+
+
+@app.command()
+def aggregator() -> None:
+    """Map answers and roll them up into ClickHouse and the compacted topics."""
+    _service("services.aggregator")
+
+
+@app.command("query-api")
+def query_api() -> None:
+    """Answer the five products' insight endpoints."""
+    _service("services.query_api")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def sandbox(context: typer.Context) -> None:
+    """Answer as the platforms do, with numbers that can be computed. Options: see `tidemark sandbox --help`."""
+    run = importlib.import_module("infra.sandbox.__main__").main
+    raise typer.Exit(run(context.args))
+
+
+@app.command()
+def topics() -> None:
+    """Create and verify topics and register their schemas; safe to run again."""
+    from services.runtime.settings import KafkaSettings, RegistrySettings
+    from services.runtime.topics import TopicsError, ensure_topics
+
+    try:
+        for line in ensure_topics(KafkaSettings.load(), RegistrySettings.load()):
+            print(line, flush=True)
+    except (SettingsError, TopicsError) as error:
+        exit_with(str(error))
+
+
+@app.command()
+def migrate() -> None:
+    """Create and upgrade the ClickHouse tables; safe to run again, and by two at once."""
+    from services.runtime.migrations import MigrationError
+    from services.runtime.migrations import migrate as run
+    from services.runtime.settings import ClickHouseSettings
+
+    try:
+        for line in run(ClickHouseSettings.load()):
+            print(line, flush=True)
+    except (SettingsError, MigrationError) as error:
+        exit_with(str(error))
+
+
+@keys.command("create")
+def keys_create(
+    workspace: Annotated[str, typer.Argument(help="The workspace that the key opens.")],
+    admin_key: AdminKey,
+    api: ApiUrl = _LOCAL,
+    style: Annotated[
+        str, typer.Option(help="postme, powerpost, postfuze, postflow, openpost or tidemark.")
+    ] = "tidemark",
+    scope: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
+) -> None:
+    """Make a key and print it; it is shown this once."""
+    body: dict[str, object] = {"scopes": scope or ["analytics:read"], "style": style}
+    made = _admin("POST", api, admin_key, f"/admin/v1/workspaces/{workspace}/keys", json=body).json()
+    print(f"{made['id']}\t{made['key']}")
+
+
+@keys.command("revoke")
+def keys_revoke(
+    workspace: Annotated[str, typer.Argument(help="The key's workspace.")],
+    key_id: Annotated[str, typer.Argument(help="The key's id, not the key.")],
+    admin_key: AdminKey,
+    api: ApiUrl = _LOCAL,
+) -> None:
+    """Revoke a key everywhere within 5 s."""
+    _admin("DELETE", api, admin_key, f"/admin/v1/workspaces/{workspace}/keys/{key_id}")
+    print(f"revoked {key_id}")
+
+
+@catalog.command("apply")
+def catalog_apply(
+    file: Annotated[
+        typer.FileBinaryRead, typer.Argument(help="NDJSON, one channel or post a line; - reads standard input.")
+    ],
+    admin_key: AdminKey,
+    api: ApiUrl = _LOCAL,
+) -> None:
+    """Write many channels and posts; prints each rejected line and exits 1 when there is one."""
+    answer = _admin("POST", api, admin_key, "/admin/v1/catalog", content=file.read()).json()
+    print(f"accepted {answer['accepted']}, rejected {len(answer['rejected'])}")
+    for rejected in answer["rejected"]:
+        print(f"line {rejected['line']}: {rejected['error']}", file=sys.stderr)
+    raise typer.Exit(1 if answer["rejected"] else 0)
+
+
+@dead_letters.command("list")
+def dead_letters_list(
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Newest this many a partition.")] = 100,
+) -> None:
+    """Print reason, origin and detail of each dead letter, oldest first."""
+    from services.aggregator.dead_letters import read_dead_letters
+    from services.runtime.settings import KafkaSettings, RegistrySettings
+
+    try:
+        for letter in read_dead_letters(KafkaSettings.load(), RegistrySettings.load(), limit):
+            origin = f"{letter.origin_topic}/{letter.origin_partition}/{letter.origin_offset}"
+            print(f"{origin}\t{letter.workspace_id}\t{letter.reason}\t{letter.detail}")
+    except (SettingsError, RuntimeError) as error:
+        exit_with(str(error))
+
+
+def _admin(
+    method: str,
+    api: str,
+    admin_key: str,
+    path: str,
+    *,
+    json: dict[str, object] | None = None,
+    content: bytes | None = None,
+) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {admin_key}"}
+    try:
+        reply = httpx.request(method, api.rstrip("/") + path, json=json, content=content, headers=headers, timeout=120)
+    except httpx.HTTPError as error:
+        exit_with(f"the query API can't be reached at {api} ({error}); set TIDEMARK_QUERY_API_URL or --api", 1)
+    if reply.is_error:
+        try:
+            said = reply.json().get("message", reply.reason_phrase)
+        except ValueError:
+            said = reply.reason_phrase
+        exit_with(f"the query API answered {reply.status_code}: {said}", 1)
+    return reply
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
