@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
+import uvloop
 
 from infra.embedded.clickhouse.access import Users
 from infra.embedded.clickhouse.app import Server
@@ -109,7 +110,8 @@ async def serve(settings: Settings, engine: Engine, listener: socket.socket) -> 
         loop.add_signal_handler(number, stopped.set)
     serving = asyncio.create_task(http.serve(sockets=[listener]))
     host, port = listener.getsockname()[:2]
-    print(f"clickhouse: ready on http://{host}:{port}, chDB {engine.version}, data in {settings.path}", flush=True)
+    sys.stdout.write(f"clickhouse: ready on http://{host}:{port}, chDB {engine.version}, data in {settings.path}\n")
+    sys.stdout.flush()
     await asyncio.wait({serving, asyncio.create_task(stopped.wait())}, return_when=asyncio.FIRST_COMPLETED)
     http.should_exit = True
     await asyncio.wait({serving}, timeout=_STATEMENTS_MAY_FINISH_SECONDS)
@@ -130,10 +132,9 @@ def main(arguments: list[str]) -> int:
         engine = Engine(str(settings.engine_path.resolve()), str(config.resolve()), handles=settings.handles)
         engine.control(f"CREATE DATABASE IF NOT EXISTS {quoted_identifier(settings.database)}")
     except StartError as error:
-        print(f"clickhouse: {error}", file=sys.stderr)
+        sys.stderr.write(f"clickhouse: {error}\n")
         return 2
-    uvicorn_loop = uvicorn.Config(app=None, loop="uvloop").get_loop_factory()
-    with asyncio.Runner(loop_factory=uvicorn_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, engine, listener))
     engine.close()
     del lock

@@ -113,7 +113,11 @@ class Policy:
             return
         if database.lower() == "information_schema":
             return
-        if database != "system" and self.may_use(database) and not any(fnmatchcase(table, pattern) for pattern in self.hidden):
+        if (
+            database != "system"
+            and self.may_use(database)
+            and not any(fnmatchcase(table, pattern) for pattern in self.hidden)
+        ):
             return
         raise denied(f"SELECT on {database}.{table}")
 
@@ -276,7 +280,8 @@ def check_tokens(text: str, policy: Policy, database: str) -> str | None:
         policy.check_table(*_table_name(rest, database))
         return None
     if verb == "EXISTS":
-        return _check_named(rest, policy, database)
+        _check_named(rest, policy, database)
+        return None
     if verb == "SHOW" and rest:
         if rest[0].upper in _PLAIN_SHOWS and len(rest) == 1:
             return None
@@ -285,7 +290,8 @@ def check_tokens(text: str, policy: Policy, database: str) -> str | None:
         if rest[0].upper == "SETTING" and len(rest) == 2:
             return None
         if rest[0].upper == "CREATE":
-            return _check_named(rest[1:], policy, database)
+            _check_named(rest[1:], policy, database)
+            return None
     raise not_readonly()
 
 
@@ -321,4 +327,3 @@ def _without_format(words: list[Token]) -> list[Token]:
     if len(words) > 2 and words[-2].upper == "FORMAT" and words[-1].kind == "word":
         return words[:-2]
     return words
-

@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from infra.embedded.clickhouse import request as requests
 from infra.embedded.clickhouse import statements
-from infra.embedded.clickhouse.access import Users
+from infra.embedded.clickhouse.access import User, Users
 from infra.embedded.clickhouse.compression import Compressor, compressor
 from infra.embedded.clickhouse.engine import Call, Engine, Handle, RunningSelect, Totals, quoted_string
 from infra.embedded.clickhouse.errors import (
@@ -56,7 +56,18 @@ _CONTENT_TYPES = {
     "JSONCompact": "application/json; charset=UTF-8",
     "JSONEachRow": "application/x-ndjson; charset=UTF-8",
 }
-_BINARY_FORMATS = ("Native", "RowBinary", "Arrow", "Parquet", "ORC", "MsgPack", "Protobuf", "Avro", "Npy", "BSON")
+_BINARY_FORMATS = (
+    "Native",
+    "RowBinary",
+    "Arrow",
+    "Parquet",
+    "ORC",
+    "MsgPack",
+    "Protobuf",
+    "Avro",
+    "Npy",
+    "BSON",
+)
 
 
 class Server:
@@ -103,7 +114,11 @@ class Server:
         return PlainTextResponse("Ok.\n", headers=self._headers())
 
     def _headers(
-        self, query_id: str = "", fmt: str | None = None, totals: Totals | None = None, encoding: str | None = None
+        self,
+        query_id: str = "",
+        fmt: str | None = None,
+        totals: Totals | None = None,
+        encoding: str | None = None,
     ) -> dict[str, str]:
         headers = {
             "X-ClickHouse-Server-Display-Name": DISPLAY_NAME,
@@ -131,10 +146,10 @@ class Server:
         try:
             try:
                 # Before the body is read: nobody uploads without a password.
-                self._users.authenticate(requests.credentials(request))
+                user = self._users.authenticate(requests.credentials(request))
                 incoming = await requests.read(request, default_database=self._default_database, spool=self._spool)
                 reply = Reply(request.receive, send)
-                await self._execute(request.method, incoming, reply)
+                await self._execute(request.method, user, incoming, reply)
             except ServerError as error:
                 await self._fail(error, incoming, reply or Reply(request.receive, send))
         except (ClientGone, ClientDisconnect):
@@ -154,13 +169,12 @@ class Server:
         await reply.whole(headers, error.body(self._engine.version).encode("utf-8", "replace"), error.status)
         reply.close()
 
-    async def _execute(self, method: str, incoming: Incoming, reply: Reply) -> None:
+    async def _execute(self, method: str, user: User, incoming: Incoming, reply: Reply) -> None:
         if not incoming.head.strip() and method in ("GET", "HEAD"):
             await reply.whole(self._headers(), b"Ok.\n")
             return
         if self._closing:
             raise refusal(ABORTED, "The server is shutting down")
-        user = self._users.authenticate(incoming.credentials)
         statement = statements.parse(incoming.head)
         settings = dict(incoming.settings)
         call = Call(
@@ -175,7 +189,7 @@ class Server:
         if user.analyst:
             if incoming.settings.get("readonly", "1") != "1":
                 raise refusal(READONLY, "Cannot modify 'readonly' setting in readonly mode.")
-            call = await self._engine.in_thread(lambda: self._users.permit(call, statement, self._engine))
+            call = await asyncio.to_thread(self._users.permit, call, statement, self._engine)
         self._running[incoming.query_id] = incoming.marker
         try:
             async with self._engine.lease(call) as handle:
@@ -184,12 +198,10 @@ class Server:
         finally:
             self._running.pop(incoming.query_id, None)
 
-    async def _run(
-        self, incoming: Incoming, statement: Statement, call: Call, handle: Handle, reply: Reply
-    ) -> None:
+    async def _run(self, incoming: Incoming, statement: Statement, call: Call, handle: Handle, reply: Reply) -> None:
         engine = self._engine
         if statement.data_start is not None:
-            written = await engine.in_thread(lambda: self._insert(handle, call, statement, incoming))
+            written = await engine.in_thread(handle, lambda: self._insert(handle, call, statement, incoming))
             await reply.whole(self._headers(incoming.query_id, None, written), b"")
             return
         if statement.reads and call.format in statements.STREAMED_FORMATS:
@@ -207,14 +219,17 @@ class Server:
             return content, totals
 
         cancel = self._canceller(call) if statement.reads else None
-        content, totals = await reply.unless_gone(engine.in_thread(work), cancel)
+        content, totals = await reply.unless_gone(engine.in_thread(handle, work), cancel)
         fmt = call.format if statement.has_result else None
         await reply.whole(self._headers(incoming.query_id, fmt, totals, encoding), content)
 
     def _insert(self, handle: Handle, call: Call, statement: Statement, incoming: Incoming) -> Totals:
         if call.params and "{" in incoming.head:
             if statement.format != "Values" or not incoming.complete:
-                raise refusal(NOT_IMPLEMENTED, "Parameters are supported in INSERT ... VALUES and INSERT ... SELECT only")
+                raise refusal(
+                    NOT_IMPLEMENTED,
+                    "Parameters are supported in INSERT ... VALUES and INSERT ... SELECT only",
+                )
             return self._engine.run(handle, dataclasses.replace(call, sql=incoming.head))[1]
         return self._engine.run_insert(handle, call, incoming.data_from(statement.data_start or 0))
 
@@ -248,25 +263,24 @@ class Server:
             return (*next(pieces), None)
 
         try:
-            content, ended, rest = await reply.unless_gone(engine.in_thread(first_piece), cancel)
+            content, ended, rest = await reply.unless_gone(engine.in_thread(handle, first_piece), cancel)
             assert select is not None
-            headers = self._headers(
-                incoming.query_id, call.format, select.totals if ended else None, incoming.encoding
-            )
+            headers = self._headers(incoming.query_id, call.format, select.totals if ended else None, incoming.encoding)
             if ended and rest is None:
                 await reply.whole(headers, content)
             elif rest is not None:
                 await _send_spooled(headers, rest, reply)
             else:
-                await self._send_stream(headers, content, _pieces(select, encoder), encoder, cancel, reply)
+                await self._send_stream(headers, content, handle, _pieces(select, encoder), encoder, cancel, reply)
         finally:
-            if select is not None:
-                await engine.in_thread(select.close)
+            if select is not None and not select.ended:
+                await engine.in_thread(handle, select.close)
 
     async def _send_stream(
         self,
         headers: dict[str, str],
         content: bytes,
+        handle: Handle,
         pieces: Iterator[tuple[bytes, bool]],
         encoder: Compressor | None,
         cancel: _Canceller,
@@ -278,7 +292,7 @@ class Server:
         ended = False
         while not ended:
             try:
-                content, ended = await reply.unless_gone(self._engine.in_thread(lambda: next(pieces)), cancel)
+                content, ended = await reply.unless_gone(self._engine.in_thread(handle, lambda: next(pieces)), cancel)
             except ServerError as error:
                 # No last chunk after this: the connection breaks off, which every HTTP client takes for an error.
                 await reply.piece(exception_block(error.body(self._engine.version), tag, encoder))
@@ -328,7 +342,7 @@ def _spooled(pieces: Iterator[tuple[bytes, bool]], folder: Path) -> tuple[bytes,
     content, ended = next(pieces)
     if ended:
         return content, True, None
-    spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=folder)  # noqa: SIM115
+    spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=str(folder))  # noqa: SIM115
     try:
         spool.write(content)
         for content, _ in pieces:

@@ -10,6 +10,7 @@ import binascii
 import email.parser
 import email.policy
 import io
+import secrets
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -55,13 +56,12 @@ class Incoming:
 
     Attributes:
         head: the text in which the statement is looked for: all of it, except for an INSERT with long data.
-        data_prefix: length in bytes of what `body` holds before `head` ends; see `data_from`.
+        complete: whether `head` is all of `body`.
         body: everything that was sent as SQL and data, decompressed, on its way through a file when it is large.
         settings: settings of the statement, as strings.
         params: values of `{name:Type}`, without `param_`.
     """
 
-    credentials: Credentials
     head: str
     body: IO[bytes]
     complete: bool
@@ -72,7 +72,7 @@ class Incoming:
     wait_end: bool
     settings: dict[str, str]
     params: dict[str, str]
-    marker: str = field(default_factory=lambda: uuid.uuid4().hex)
+    marker: str = field(default_factory=lambda: secrets.token_hex(12))
 
     def data_from(self, position: int) -> IO[bytes]:
         """The body from a position of `head` on, as bytes to insert."""
@@ -116,7 +116,7 @@ async def read(request: Request, *, default_database: str, spool: Path) -> Incom
             " use Accept-Encoding with enable_http_compression=1, and Content-Encoding",
         )
     content_type = request.headers.get("content-type", "")
-    body: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=spool)  # noqa: SIM115
+    body: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=str(spool))  # noqa: SIM115
     try:
         if content_type.startswith("multipart/form-data"):
             query.update(_form_fields(content_type, await request.body()))
@@ -131,7 +131,6 @@ async def read(request: Request, *, default_database: str, spool: Path) -> Incom
         body.close()
         raise
     return Incoming(
-        credentials=credentials(request),
         head=head,
         body=body,
         complete=complete,
@@ -150,9 +149,7 @@ async def read(request: Request, *, default_database: str, spool: Path) -> Incom
 
 
 def _settings(query: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: value for name, value in query.items() if name not in _TRANSPORT and not name.startswith("param_")
-    }
+    return {name: value for name, value in query.items() if name not in _TRANSPORT and not name.startswith("param_")}
 
 
 async def _copy_body(request: Request, body: IO[bytes]) -> None:
@@ -169,7 +166,7 @@ def _head(body: IO[bytes]) -> tuple[str, bool]:
     size = body.seek(0, io.SEEK_END)
     body.seek(0)
     start = body.read(_HEAD_BYTES)
-    if size > _HEAD_BYTES and not start.lstrip()[:6].upper() == b"INSERT":
+    if size > _HEAD_BYTES and start.lstrip()[:6].upper() != b"INSERT":
         if size > SQL_BYTES:
             raise refusal(BAD_ARGUMENTS, f"The statement has {size} bytes; at most {SQL_BYTES} are read")
         start += body.read()

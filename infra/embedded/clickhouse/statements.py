@@ -15,7 +15,17 @@ from infra.embedded.clickhouse.errors import SYNTAX_ERROR, refusal
 # Formats whose blocks, written one after another, are the same bytes as one written whole. chDB streams any other
 # format as a series of complete documents, so those are written in one piece.
 STREAMED_FORMATS = frozenset(
-    {"Native", "TabSeparated", "TSV", "TabSeparatedRaw", "TSVRaw", "CSV", "RowBinary", "JSONEachRow", "JSONCompactEachRow"}
+    {
+        "Native",
+        "TabSeparated",
+        "TSV",
+        "TabSeparatedRaw",
+        "TSVRaw",
+        "CSV",
+        "RowBinary",
+        "JSONEachRow",
+        "JSONCompactEachRow",
+    }
 )
 
 _READING = frozenset({"SELECT", "WITH", "FROM"})
@@ -35,6 +45,10 @@ _TOKEN = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
+
+_APPENDED_FORMAT = re.compile(r"\bFORMAT\s+([A-Za-z]\w*)\s*\Z", re.IGNORECASE)
+_PLAIN_VERB = re.compile(r"[A-Za-z_]+\b")
+_MAY_COMMENT = re.compile(r"--|/\*|#")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +140,9 @@ def parse(text: str) -> Statement:
 
 
 def _verb(text: str) -> str:
+    plain = _PLAIN_VERB.match(text)
+    if plain is not None:
+        return plain.group().upper()
     for token in tokens(text):
         if token.kind == "word":
             return token.upper
@@ -151,6 +168,10 @@ def _trailing_format(sql: str) -> str | None:
     """The name in the statement's own FORMAT clause, which only a SETTINGS clause may follow."""
     if "format" not in sql.lower():
         return None
+    # What clients append; without a comment anywhere, nothing that ends so can end otherwise.
+    appended = _APPENDED_FORMAT.search(sql)
+    if appended is not None and not _MAY_COMMENT.search(sql):
+        return appended.group(1)
     found: str | None = None
     after_format = False
     for token in tokens(sql):
