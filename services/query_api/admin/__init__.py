@@ -1,0 +1,1 @@
+"""The admin API: the catalog and the keys, written as events."""

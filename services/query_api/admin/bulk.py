@@ -1,0 +1,98 @@
+"""Many channels and posts in one request: each line is taken or refused on its own, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.query_api.admin.body import LINE_LIMIT_BYTES
+from services.query_api.admin.catalog import Catalog
+from services.query_api.admin.models import CatalogLine, ChannelLine, PostLine, describe
+from services.query_api.errors import NoSecretKeys
+from services.query_api.publisher import Write
+
+# Lines whose events are on their way to Kafka together.
+CHUNK_LINES = 500
+CHUNK_BYTES = 8 * 1024 * 1024
+MAX_LINES = 100_000
+_TOO_LONG = f"The line is longer than {LINE_LIMIT_BYTES} bytes."
+_TOO_MANY = f"Only the first {MAX_LINES} lines of a request are read; send the rest in another."
+
+
+async def write_lines(catalog: Catalog, lines: AsyncIterator[bytes | None]) -> dict[str, Any]:
+    """Write every good line.
+
+    Args:
+        lines: raw, None for one that is too long; empty ones are passed over.
+
+    Returns:
+        `accepted`, and `rejected` with the number of each refused line, from 1, and why.
+
+    Raises:
+        WritesUnavailable: Kafka went away; sending all lines again is safe.
+    """
+    accepted = 0
+    rejected: list[dict[str, Any]] = []
+    chunk: list[ChannelLine | PostLine] = []
+    numbers: list[int] = []
+    size = 0
+    number = 0
+    async for line in lines:
+        number += 1
+        if number > MAX_LINES:
+            # The rest is read and dropped: closing the connection early would lose this answer.
+            if number == MAX_LINES + 1:
+                rejected.append({"line": number, "error": _TOO_MANY})
+            continue
+        if line is None:
+            rejected.append({"line": number, "error": _TOO_LONG})
+            continue
+        if not line.strip():
+            continue
+        try:
+            chunk.append(CatalogLine.validate_json(line))
+        except ValidationError as error:
+            rejected.append({"line": number, "error": describe(error)})
+            continue
+        numbers.append(number)
+        size += len(line)
+        if len(chunk) >= CHUNK_LINES or size >= CHUNK_BYTES:
+            accepted += await _write_chunk(catalog, chunk, numbers, rejected)
+            chunk, numbers, size = [], [], 0
+    accepted += await _write_chunk(catalog, chunk, numbers, rejected)
+    rejected.sort(key=lambda entry: int(entry["line"]))
+    return {"accepted": accepted, "rejected": rejected}
+
+
+async def _write_chunk(
+    catalog: Catalog,
+    chunk: Sequence[ChannelLine | PostLine],
+    numbers: Sequence[int],
+    rejected: list[dict[str, Any]],
+) -> int:
+    """Write some lines in their order; returns how many."""
+    accepted = 0
+    writes: list[Write] = []
+    seen: set[tuple[str, str]] = set()
+    channels = {(line.workspace_id, line.id) for line in chunk if isinstance(line, ChannelLine)}
+    async with catalog.holding(channels):
+        for number, line in zip(numbers, chunk, strict=True):
+            if isinstance(line, ChannelLine):
+                channel = (line.workspace_id, line.id)
+                if channel in seen:
+                    # Its tokens are compared with those of the line before, so that one must be written first.
+                    await catalog.write(writes)
+                    writes, seen = [], set()
+                seen.add(channel)
+                try:
+                    writes += catalog.channel_writes(line.workspace_id, line.id, line)
+                except NoSecretKeys as error:
+                    rejected.append({"line": number, "error": error.message})
+                    continue
+            else:
+                writes += catalog.post_writes(line.workspace_id, line.id, line)
+            accepted += 1
+        await catalog.write(writes)
+    return accepted

@@ -1,0 +1,161 @@
+"""Catalog commands as events, and their way to Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from zlib import crc32
+
+import orjson
+
+from schemas.events import CatalogChannel, CatalogPost, CatalogTarget
+from services.query_api.admin.models import ChannelPut, PostPut, TargetPut
+from services.query_api.admin.vault import TokenVault, token_change
+from services.query_api.auth import KeyRing
+from services.query_api.directory import Directory
+from services.query_api.publisher import Publisher, Write
+from services.query_api.views import TopicView
+from services.runtime.clock import Clock, to_millis
+from services.runtime.secrets import TokenCipher
+
+CHANNELS = Directory.topic
+TOKENS = TokenVault.topic
+KEYS = KeyRing.topic
+POSTS = "catalog.posts"
+
+_LOCKS = 64
+
+
+class Catalog:
+    """Writes the catalog.
+
+    What is written is durable in Kafka when a method returns, and holds in this process' memory at once.
+
+    Args:
+        cipher: None when the server has no secret keys: channels with tokens are then refused.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        *,
+        directory: Directory,
+        keys: KeyRing,
+        vault: TokenVault,
+        cipher: TokenCipher | None,
+        clock: Clock,
+    ) -> None:
+        self._publisher = publisher
+        self._vault = vault
+        self._cipher = cipher
+        self._clock = clock
+        self._views: dict[str, TopicView[Any]] = {CHANNELS: directory, TOKENS: vault, KEYS: keys}
+        self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
+
+    def channel_writes(self, workspace_id: str, channel_id: str, put: ChannelPut) -> list[Write]:
+        """The events of a PUT of a channel; call it while holding the channel, since it compares with what is held.
+
+        Raises:
+            NoSecretKeys: there are tokens, and nothing to encrypt them with.
+        """
+        now = self._clock.now()
+        change = token_change(
+            put,
+            self._vault.get(workspace_id, channel_id),
+            workspace_id=workspace_id,
+            channel_id=channel_id,
+            cipher=self._cipher,
+            now=now,
+        )
+        channel = CatalogChannel(
+            workspace_id=workspace_id,
+            channel_id=channel_id,
+            platform=put.platform,
+            external_id=put.external_id,
+            username=put.username,
+            status=put.status.value,
+            token_expires_at=change.token_expires_at,
+            updated_at=now,
+        )
+        writes = [Write(CHANNELS, workspace_id, channel_id, channel)]
+        if change.event is not None:
+            # First, so that nobody sees the channel without its tokens for long.
+            writes.insert(0, Write(TOKENS, workspace_id, channel_id, change.event))
+        return writes
+
+    def post_writes(self, workspace_id: str, post_id: str, put: PostPut) -> list[Write]:
+        """The event of a PUT of a post."""
+        post = CatalogPost(
+            workspace_id=workspace_id,
+            post_id=post_id,
+            status=put.status.value,
+            created_at=None if put.created_at is None else to_millis(put.created_at),
+            published_at=None if put.published_at is None else to_millis(put.published_at),
+            targets=tuple(_target(target) for target in put.targets),
+            updated_at=self._clock.now(),
+        )
+        return [Write(POSTS, workspace_id, post_id, post)]
+
+    async def put_channel(self, workspace_id: str, channel_id: str, put: ChannelPut) -> None:
+        """Write a channel, and its tokens where they are new.
+
+        Raises:
+            WritesUnavailable, NoSecretKeys: see there.
+        """
+        async with self.holding([(workspace_id, channel_id)]):
+            await self.write(self.channel_writes(workspace_id, channel_id, put))
+
+    async def delete_channel(self, workspace_id: str, channel_id: str) -> None:
+        """Tombstone a channel and its tokens, whether the catalog holds them or not."""
+        async with self.holding([(workspace_id, channel_id)]):
+            await self.write(
+                [Write(CHANNELS, workspace_id, channel_id, None), Write(TOKENS, workspace_id, channel_id, None)]
+            )
+
+    async def put_post(self, workspace_id: str, post_id: str, put: PostPut) -> None:
+        """Write a post with its targets."""
+        await self.write(self.post_writes(workspace_id, post_id, put))
+
+    async def delete_post(self, workspace_id: str, post_id: str) -> None:
+        """Tombstone a post, whether the catalog holds it or not."""
+        await self.write([Write(POSTS, workspace_id, post_id, None)])
+
+    async def write(self, writes: Sequence[Write]) -> None:
+        """Make events durable, then let this process' memory know them.
+
+        Raises:
+            WritesUnavailable: at least one may not be durable; writing all again is safe.
+        """
+        if not writes:
+            return
+        for write, place in zip(writes, await self._publisher.publish(writes), strict=True):
+            view = self._views.get(write.topic)
+            if view is not None:
+                view.wrote(write.message_key, write.event, place)
+
+    @asynccontextmanager
+    async def holding(self, channels: Iterable[tuple[str, str]]) -> AsyncIterator[None]:
+        """Keep others from writing these channels here: comparing tokens and writing them must not interleave."""
+        numbers = sorted({crc32("/".join(channel).encode()) % _LOCKS for channel in channels})
+        async with AsyncExitStack() as stack:
+            for number in numbers:
+                await stack.enter_async_context(self._locks[number])
+            yield
+
+
+def _target(put: TargetPut) -> CatalogTarget:
+    return CatalogTarget(
+        target_id=put.target_id,
+        channel_id=put.channel_id,
+        post_type=put.post_type,
+        status=put.status.value,
+        external_id=put.external_id,
+        permalink=put.permalink,
+        published_at=None if put.published_at is None else to_millis(put.published_at),
+        content=put.content,
+        is_story=put.is_story,
+        parent_target_id=put.parent_target_id,
+        detail=orjson.dumps(put.detail.model_dump(exclude_unset=True)).decode(),
+    )

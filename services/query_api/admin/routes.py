@@ -1,0 +1,203 @@
+"""The admin API's endpoints: who may, what came, what to write, what to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
+
+from services.query_api.admin.body import ClientGone, lines, parsed, whole_body
+from services.query_api.admin.bulk import write_lines
+from services.query_api.admin.catalog import Catalog
+from services.query_api.admin.keys import Keys
+from services.query_api.admin.models import ChannelPut, KeyRequest, PostPut
+from services.query_api.auth import AdminKey
+from services.query_api.endpoint import send_json, send_problem
+from services.query_api.errors import ApiError, Invalid, MethodNotAllowed
+from services.query_api.observability import REQUESTS
+from services.query_api.query import ID
+
+PRODUCT = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """What the endpoints work with."""
+
+    key: AdminKey
+    catalog: Catalog
+    keys: Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Status and JSON value; None is no body."""
+
+    status: int
+    value: Any = None
+
+
+Answer = Callable[[Admin, Mapping[str, str], Scope, Receive], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path.
+
+    Attributes:
+        model: of the body; None when there is none, or when it is no single JSON value.
+        sample: of the reply.
+    """
+
+    method: str
+    path: str
+    summary: str
+    description: str
+    answer: Answer
+    model: type[BaseModel] | None = None
+    status: int = 200
+    sample: Any = None
+
+
+async def _put_channel(admin: Admin, path: Mapping[str, str], scope: Scope, receive: Receive) -> Reply:
+    put = parsed(ChannelPut, await whole_body(scope, receive))
+    await admin.catalog.put_channel(path["workspace_id"], path["channel_id"], put)
+    return Reply(200, {**path, "status": put.status.value})
+
+
+async def _delete_channel(admin: Admin, path: Mapping[str, str], _: Scope, __: Receive) -> Reply:
+    await admin.catalog.delete_channel(path["workspace_id"], path["channel_id"])
+    return Reply(204)
+
+
+async def _put_post(admin: Admin, path: Mapping[str, str], scope: Scope, receive: Receive) -> Reply:
+    put = parsed(PostPut, await whole_body(scope, receive))
+    await admin.catalog.put_post(path["workspace_id"], path["post_id"], put)
+    return Reply(200, {**path, "status": put.status.value})
+
+
+async def _delete_post(admin: Admin, path: Mapping[str, str], _: Scope, __: Receive) -> Reply:
+    await admin.catalog.delete_post(path["workspace_id"], path["post_id"])
+    return Reply(204)
+
+
+async def _write_catalog(admin: Admin, _: Mapping[str, str], __: Scope, receive: Receive) -> Reply:
+    return Reply(200, await write_lines(admin.catalog, lines(receive)))
+
+
+async def _make_key(admin: Admin, path: Mapping[str, str], scope: Scope, receive: Receive) -> Reply:
+    request = parsed(KeyRequest, await whole_body(scope, receive))
+    made = await admin.keys.make(path["workspace_id"], request)
+    return Reply(201, {"id": made.id, "key": made.key, "scopes": list(made.scopes)})
+
+
+async def _revoke_key(admin: Admin, path: Mapping[str, str], _: Scope, __: Receive) -> Reply:
+    await admin.keys.revoke(path["workspace_id"], path["key_id"])
+    return Reply(204)
+
+
+_WORKSPACE = "/admin/v1/workspaces/{workspace_id}"
+_CHANNEL = _WORKSPACE + "/channels/{channel_id}"
+_POST = _WORKSPACE + "/posts/{post_id}"
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        "PUT",
+        _CHANNEL,
+        "Write a channel",
+        "Adds or replaces a connected account. A token left out or null keeps the one held; a PUT that repeats the "
+        "tokens of the PUT before it does not undo a refresh made since.",
+        _put_channel,
+        model=ChannelPut,
+        sample={"workspace_id": "w1", "channel_id": "c1", "status": "active"},
+    ),
+    Operation(
+        "DELETE",
+        _CHANNEL,
+        "Delete a channel",
+        "Deletes the account and its tokens; its targets leave every reply. Also 204 when there is none.",
+        _delete_channel,
+        status=204,
+    ),
+    Operation(
+        "PUT",
+        _POST,
+        "Write a post",
+        "Adds or replaces a post with all its targets; a target absent from a newer PUT is deleted.",
+        _put_post,
+        model=PostPut,
+        sample={"workspace_id": "w1", "post_id": "p1", "status": "published"},
+    ),
+    Operation(
+        "DELETE",
+        _POST,
+        "Delete a post",
+        "The post reads 404 everywhere; a later PUT restores it with its history. Also 204 when there is none.",
+        _delete_post,
+        status=204,
+    ),
+    Operation(
+        "POST",
+        "/admin/v1/catalog",
+        "Write many channels and posts",
+        'NDJSON, one `{"type": "channel"|"post", "workspace_id": ..., "id": ..., ...}` a line, with the fields of the '
+        "single writes. Bad lines are refused one by one.",
+        _write_catalog,
+        sample={"accepted": 2, "rejected": [{"line": 3, "error": "platform: Field required"}]},
+    ),
+    Operation(
+        "POST",
+        _WORKSPACE + "/keys",
+        "Make an API key",
+        "The key is shown once and stored only as a hash. The style sets the prefix; any key opens any of the APIs.",
+        _make_key,
+        model=KeyRequest,
+        status=201,
+        sample={"id": "key_5f3a", "key": "tm_live_...", "scopes": ["analytics:read"]},
+    ),
+    Operation(
+        "DELETE",
+        _WORKSPACE + "/keys/{key_id}",
+        "Revoke an API key",
+        "The key stops working here at once, and within 5 s everywhere.",
+        _revoke_key,
+        status=204,
+    ),
+)
+
+
+class AdminEndpoint:
+    """Serves the methods of one path."""
+
+    def __init__(self, admin: Admin, operations: Mapping[str, Operation]) -> None:
+        self._admin = admin
+        self._operations = operations
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        operation = self._operations.get(scope["method"])
+        label = next(iter(self._operations.values())).path
+        try:
+            # Before the body is read: nobody uploads without the key.
+            self._admin.key.check(scope["headers"])
+            if operation is None:
+                raise MethodNotAllowed(headers=((b"allow", ", ".join(self._operations).encode()),))
+            for name, value in scope["path_params"].items():
+                if not ID.fullmatch(value):
+                    raise Invalid(f"{name}: must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ : -")
+            reply = await operation.answer(self._admin, scope["path_params"], scope, receive)
+        except ApiError as error:
+            REQUESTS.labels(PRODUCT, label, str(error.status)).inc()
+            await send_problem(send, error)
+            return
+        except ClientGone:
+            return
+        REQUESTS.labels(PRODUCT, label, str(reply.status)).inc()
+        if reply.status == 204:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+            return
+        await send_json(send, reply.status, orjson.dumps(reply.value))

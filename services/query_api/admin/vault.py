@@ -1,0 +1,127 @@
+"""The tokens that channels hold, as ciphertext, and what a PUT changes of them. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from schemas.events import ChannelTokens
+from services.query_api.admin.models import ChannelPut
+from services.query_api.errors import NoSecretKeys
+from services.query_api.views import TopicView
+from services.runtime.clock import to_millis
+from services.runtime.secrets import SecretsError, TokenCipher, TokenPair
+
+_NOTHING_PUT = "-"
+
+
+class TokenVault(TopicView[ChannelTokens]):
+    """The newest tokens event of each channel."""
+
+    topic = "catalog.tokens"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: dict[tuple[str, str], ChannelTokens] = {}
+
+    def apply(self, key: tuple[str, str], event: ChannelTokens | None) -> None:
+        """Add, change or forget the tokens of one channel."""
+        if event is None:
+            self._held.pop(key, None)
+        else:
+            self._held[key] = event
+
+    def get(self, workspace_id: str, channel_id: str) -> ChannelTokens | None:
+        """What a channel holds, None when nothing."""
+        return self._held.get((workspace_id, channel_id))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChange:
+    """What a PUT changes.
+
+    Attributes:
+        event: to be written; None when the PUT brings nothing new.
+        token_expires_at: when the access token then held ends, ms, if known.
+    """
+
+    event: ChannelTokens | None
+    token_expires_at: int | None
+
+
+def token_change(
+    put: ChannelPut,
+    held: ChannelTokens | None,
+    *,
+    workspace_id: str,
+    channel_id: str,
+    cipher: TokenCipher | None,
+    now: int,
+) -> TokenChange:
+    """What a PUT of a channel changes of its tokens.
+
+    A token left out keeps the one held. A PUT that brings what the PUT before it brought changes nothing, since a
+    refresh may have replaced it meanwhile: tokens are compared one by one with the fingerprints of the last PUT.
+
+    Args:
+        cipher: None when the server has no secret keys.
+        now: ms.
+
+    Raises:
+        NoSecretKeys: there are tokens to store and no key, or not the key that opens those held.
+    """
+    brought = TokenPair(_plain(put.access_token), _plain(put.refresh_token))
+    expires_at = None if put.token_expires_at is None else to_millis(put.token_expires_at)
+    if not brought.held():
+        return TokenChange(None, _kept_expiry(held, expires_at))
+    if cipher is None:
+        raise NoSecretKeys
+    was_put = _split(held.put_fingerprint if held is not None else "")
+    fingerprints = (_fingerprint(cipher, brought.access_token), _fingerprint(cipher, brought.refresh_token))
+    if held is not None and all(new in (_NOTHING_PUT, old) for new, old in zip(fingerprints, was_put, strict=True)):
+        return TokenChange(None, _kept_expiry(held, expires_at))
+    pair = brought
+    if held is not None and None in (brought.access_token, brought.refresh_token):
+        try:
+            kept = cipher.decrypt(held.ciphertext)
+        except SecretsError:
+            raise NoSecretKeys from None
+        pair = TokenPair(brought.access_token or kept.access_token, brought.refresh_token or kept.refresh_token)
+        if brought.access_token is None:
+            expires_at = expires_at if expires_at is not None else held.token_expires_at
+    event = ChannelTokens(
+        workspace_id=workspace_id,
+        channel_id=channel_id,
+        ciphertext=cipher.encrypt(pair),
+        put_fingerprint=".".join(
+            old if new == _NOTHING_PUT else new for new, old in zip(fingerprints, was_put, strict=True)
+        ),
+        token_expires_at=expires_at,
+        origin="put",
+        updated_at=now,
+    )
+    return TokenChange(event, expires_at)
+
+
+def _kept_expiry(held: ChannelTokens | None, put_expires_at: int | None) -> int | None:
+    """The expiry of tokens that a PUT leaves alone: a refresh knows it better than the PUT before it did."""
+    if held is None:
+        return put_expires_at
+    if held.origin == "refresh" or put_expires_at is None:
+        return held.token_expires_at
+    return put_expires_at
+
+
+def _plain(token: SecretStr | None) -> str | None:
+    return (token.get_secret_value() or None) if token is not None else None
+
+
+def _fingerprint(cipher: TokenCipher, token: str | None) -> str:
+    return _NOTHING_PUT if token is None else cipher.fingerprint(TokenPair(token, None))
+
+
+def _split(put_fingerprint: str) -> tuple[str, str]:
+    """The fingerprints of the access and the refresh token that were last put."""
+    access, _, refresh = put_fingerprint.partition(".")
+    return access or _NOTHING_PUT, refresh or _NOTHING_PUT

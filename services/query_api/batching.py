@@ -1,0 +1,103 @@
+"""Requests that arrive together share one query: keys in, one load a batch, each asker its own value out. No I/O."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from services.query_api.errors import ReadsUnavailable
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+# Long enough that requests read off different sockets in one turn of the loop meet, short against a lookup (5 ms).
+LINGER_SECONDS = 0.001
+
+
+class Batcher(Generic[Key, Value]):
+    """Collects keys for a moment and loads them together; equal keys are asked once.
+
+    While `max_loads` loads run, further keys wait and so form larger batches: the slower the store, the fewer and
+    larger its queries.
+
+    Args:
+        load: from distinct keys to the values found; a key without value may be left out.
+        max_keys: keys in one load.
+        max_loads: loads at once.
+        max_waiting: keys waiting for a load; more are refused, so that a slow store can't fill the memory.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]],
+        *,
+        max_keys: int = 256,
+        max_loads: int = 4,
+        max_waiting: int = 20_000,
+        linger_seconds: float = LINGER_SECONDS,
+    ) -> None:
+        self._load = load
+        self._max_keys = max_keys
+        self._max_loads = max_loads
+        self._max_waiting = max_waiting
+        self._linger_seconds = linger_seconds
+        self._waiting: dict[Key, asyncio.Future[Value | None]] = {}
+        self._loads: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def get(self, key: Key) -> Value | None:
+        """The value of a key, None when there is none.
+
+        Raises:
+            ReadsUnavailable: too many wait already.
+            Exception: whatever the load raised.
+        """
+        future = self._waiting.get(key)
+        if future is None:
+            if len(self._waiting) >= self._max_waiting:
+                raise ReadsUnavailable
+            future = self._waiting[key] = asyncio.get_running_loop().create_future()
+            self._schedule()
+        # Shielded: an asker that gives up must not take the value from the others.
+        return await asyncio.shield(future)
+
+    def _schedule(self) -> None:
+        if len(self._loads) >= self._max_loads:
+            return
+        if len(self._waiting) >= self._max_keys:
+            self._start()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._linger_seconds, self._start)
+
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting and len(self._loads) < self._max_loads:
+            keys = list(self._waiting)[: self._max_keys]
+            batch = {key: self._waiting.pop(key) for key in keys}
+            task = asyncio.get_running_loop().create_task(self._run(batch))
+            self._loads.add(task)
+            task.add_done_callback(self._finish)
+
+    async def _run(self, batch: dict[Key, asyncio.Future[Value | None]]) -> None:
+        try:
+            values = await self._load(list(batch))
+        except BaseException as error:
+            shown = error if isinstance(error, Exception) else ReadsUnavailable()
+            for future in batch.values():
+                if not future.done():
+                    future.set_exception(shown)
+                    future.exception()  # an asker may have gone; that is no error of its own
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for key, future in batch.items():
+                if not future.done():
+                    future.set_result(values.get(key))
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        self._loads.discard(task)
+        if self._waiting:
+            self._start()

@@ -1,0 +1,170 @@
+"""Every error that a caller can see: a status, a stable code and a message; none of them echoes an id or an input.
+
+ApiError
+|- Unauthorized        401 unauthorized
+|- Forbidden           403 insufficient_scope
+|- NotFound            404 not_found
+|- MethodNotAllowed    405 method_not_allowed
+|- BodyTooLarge        413 body_too_large
+|- Invalid             422 invalid_parameter, invalid_body
+|- TooManyRequests     429 rate_limited
+|- InternalError       500 internal_error
+|- NotAvailableYet     501 not_available_yet
+`- Unavailable         503
+   |- ReadsUnavailable     analytics_unavailable
+   |- WritesUnavailable    catalog_unavailable
+   `- NoSecretKeys         secret_keys_missing
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import orjson
+
+Header = tuple[bytes, bytes]
+
+
+class ApiError(Exception):
+    """Base of the errors above; turned into a reply only in `app`.
+
+    Args:
+        message: for a person; must hold nothing that the caller sent.
+        code: stable; the class's own unless told.
+        headers: more reply headers.
+    """
+
+    status: int = 500
+    code: str = "internal_error"
+    message: str = "Something went wrong on our side."
+
+    def __init__(
+        self, message: str | None = None, *, code: str | None = None, headers: tuple[Header, ...] = ()
+    ) -> None:
+        super().__init__(message or self.message)
+        self.message = message or self.message
+        self.code = code or self.code
+        self.headers = headers
+
+    def body(self) -> bytes:
+        """The reply's body, RFC 9457."""
+        return orjson.dumps(
+            {
+                "type": "about:blank",
+                "title": HTTPStatus(self.status).phrase,
+                "status": self.status,
+                "detail": self.message,
+                "code": self.code,
+                "message": self.message,
+            }
+        )
+
+
+class Unauthorized(ApiError):
+    """No key, or one that nobody made."""
+
+    status = 401
+    code = "unauthorized"
+    message = "A valid API key is required, as a Bearer token or in x-api-key."
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message, headers=((b"www-authenticate", b"Bearer"),))
+
+
+class Forbidden(ApiError):
+    """A known key that may not do this."""
+
+    status = 403
+    code = "insufficient_scope"
+    message = "This key does not have the scope analytics:read."
+
+
+class NotFound(ApiError):
+    """Not there, deleted, or another workspace's: always the same reply."""
+
+    status = 404
+    code = "not_found"
+    message = "Not found."
+
+
+class MethodNotAllowed(ApiError):
+    """The path is known, the method is not."""
+
+    status = 405
+    code = "method_not_allowed"
+    message = "This method is not allowed here."
+
+
+class BodyTooLarge(ApiError):
+    """The request's body is over the limit."""
+
+    status = 413
+    code = "body_too_large"
+    message = "The request body is too large."
+
+
+class Invalid(ApiError):
+    """A parameter or a field of the body is wrong; the message names it and says what is allowed."""
+
+    status = 422
+    code = "invalid_parameter"
+    message = "A parameter is invalid."
+
+
+class TooManyRequests(ApiError):
+    """The key is over its limit."""
+
+    status = 429
+    code = "rate_limited"
+    message = "Too many requests with this key; see Retry-After."
+
+
+class InternalError(ApiError):
+    """A bug; the log has the rest."""
+
+
+class NotAvailableYet(ApiError):
+    """A documented endpoint that does not answer yet."""
+
+    status = 501
+    code = "not_available_yet"
+    message = "This endpoint is not available yet."
+
+
+class Unavailable(ApiError):
+    """Something behind this service is away; asking again later is safe."""
+
+    status = 503
+    code = "unavailable"
+    message = "The service is temporarily unavailable."
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 2) -> None:
+        super().__init__(message, headers=((b"retry-after", str(retry_after_seconds).encode()),))
+
+
+class ReadsUnavailable(Unavailable):
+    """ClickHouse did not answer in time."""
+
+    code = "analytics_unavailable"
+    message = "Analytics can't be read at the moment."
+
+
+class WritesUnavailable(Unavailable):
+    """Kafka or the schema registry did not answer in time; the write may be repeated safely."""
+
+    code = "catalog_unavailable"
+    message = "The catalog can't be written at the moment."
+
+
+class NoSecretKeys(Unavailable):
+    """Tokens came, but there is no key to encrypt them with."""
+
+    code = "secret_keys_missing"
+    message = "Tokens can't be stored: this server has no usable TIDEMARK_SECRET_KEYS."
+
+
+def route_error(status: int, headers: tuple[Header, ...] = ()) -> ApiError:
+    """The error of a request that no route takes."""
+    if status == MethodNotAllowed.status:
+        return MethodNotAllowed(headers=headers)
+    return NotFound()

@@ -1,0 +1,127 @@
+"""Reads the catalog topics that are held in memory, from their beginning to their end and on.
+
+In: messages. Out: records to the views. Every instance reads every partition, without a consumer group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from schemas.codec import Codec, MalformedEvent
+from services.query_api.observability import FEED_LAG
+from services.query_api.publisher import Codecs
+from services.query_api.views import Place, TopicView
+from services.runtime.kafka import aiokafka_options
+from services.runtime.logging import get_logger
+from services.runtime.registry import RegistryUnavailable
+from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+
+log = get_logger(__name__)
+
+_POLL_MILLIS = 500
+_MAX_RECORDS = 2_000
+_RETRY_SECONDS = 1.0
+
+_Decoded = tuple[str, bytes, Any, Place]
+
+
+class CatalogFeed:
+    """Keeps views current.
+
+    Views keep what they hold while Kafka is away, and go on from there when it is back.
+    """
+
+    def __init__(self, settings: KafkaSettings, codecs: Codecs, views: Sequence[TopicView[Any]]) -> None:
+        self._settings = settings
+        self._codecs = codecs
+        self._views = {settings.topic(view.topic): view for view in views}
+        self._next: dict[TopicPartition, int] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.missing: str | None = "the catalog topics are not read yet: Kafka has not answered"
+        """What is not read to its end yet, as one line; None once everything was, and from then on."""
+
+    def start(self) -> None:
+        """Begin reading."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop reading."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            consumer = AIOKafkaConsumer(
+                **aiokafka_options(self._settings),
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                max_partition_fetch_bytes=MESSAGE_MAX_BYTES,
+            )
+            try:
+                await consumer.start()
+                await self._follow(consumer)
+            except (KafkaError, RegistryUnavailable, OSError) as error:
+                log.warning("catalog topics can't be read", error=str(error) or repr(error))
+            except Exception:
+                # A bug must not silence revocations for good: show it, and read on.
+                log.exception("reading the catalog topics failed")
+            finally:
+                await consumer.stop()
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        codecs = {topic: await self._codecs.get(view.topic) for topic, view in self._views.items()}
+        partitions = [
+            TopicPartition(topic, number) for topic in self._views for number in range(self._settings.topic_partitions)
+        ]
+        consumer.assign(partitions)
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        for tp in partitions:
+            # A position that the topic does not have is of an older topic of that name.
+            held = self._next.get(tp, begins[tp])
+            self._next[tp] = held if begins[tp] <= held <= ends[tp] else begins[tp]
+            consumer.seek(tp, self._next[tp])
+        while True:
+            found = await consumer.getmany(timeout_ms=_POLL_MILLIS, max_records=_MAX_RECORDS)
+            records = [record for group in found.values() for record in group]
+            if records:
+                # Off the loop: the first value of a schema asks the registry, and a start reads thousands.
+                for topic, key, event, place in await asyncio.to_thread(_decode, codecs, records):
+                    self._views[topic].observe(key, event, place)
+            for tp in partitions:
+                # Compacted offsets and markers have no record: go by the consumer's own position.
+                self._next[tp] = await consumer.position(tp)
+            lag = sum(max(0, end - self._next[tp]) for tp, end in ends.items())
+            FEED_LAG.set(lag)
+            if self.missing is not None:
+                self.missing = f"{lag} catalog events are not read yet" if lag else None
+
+
+def _decode(codecs: Mapping[str, Codec[Any]], records: Sequence[Any]) -> list[_Decoded]:
+    decoded: list[_Decoded] = []
+    for record in records:
+        if not record.key or b"/" not in record.key:
+            continue
+        try:
+            record.key.decode()
+            event = None if record.value is None else codecs[record.topic].decode(record.value)
+        except (MalformedEvent, UnicodeDecodeError) as error:
+            log.error(
+                "catalog entry is unreadable",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                error=type(error).__name__,
+            )
+            continue
+        decoded.append((record.topic, record.key, event, Place(record.partition, record.offset)))
+    return decoded

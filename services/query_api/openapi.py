@@ -1,0 +1,191 @@
+"""The OpenAPI description and its page, from what products and the admin API declare. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import orjson
+from pydantic.json_schema import models_json_schema
+
+from services.query_api.admin.models import ChannelLine, ChannelPut, KeyRequest, PostLine, PostPut
+from services.query_api.admin.routes import Operation
+from services.query_api.endpoint import Dialect, Parameter, Read
+from services.query_api.errors import (
+    ApiError,
+    BodyTooLarge,
+    Forbidden,
+    Invalid,
+    NotFound,
+    ReadsUnavailable,
+    TooManyRequests,
+    Unauthorized,
+    WritesUnavailable,
+)
+
+TITLE = "Tidemark query API"
+_ADMIN_TAG = "admin"
+_NAME = re.compile(r"\{(\w+)\}")
+_READ_ERRORS: tuple[type[ApiError], ...] = (
+    Unauthorized, Forbidden, NotFound, Invalid, TooManyRequests, ReadsUnavailable,
+)  # fmt: skip
+_ADMIN_ERRORS: tuple[type[ApiError], ...] = (Unauthorized, BodyTooLarge, Invalid, WritesUnavailable)
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "message"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "description": "Stable; made for programs."},
+        "message": {"type": "string", "description": "Made for people."},
+    },
+}
+
+
+def openapi(dialects: Sequence[Dialect], operations: Iterable[Operation]) -> dict[str, Any]:
+    """The OpenAPI 3.1 description."""
+    models = (ChannelPut, PostPut, KeyRequest, ChannelLine, PostLine)
+    _, schemas = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    paths: dict[str, dict[str, Any]] = {}
+    for dialect in dialects:
+        for read in dialect.reads:
+            paths.setdefault(read.path, {})["get"] = _read(dialect, read)
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": TITLE, "version": "1"},
+        "tags": [
+            *({"name": dialect.title, "description": dialect.description} for dialect in dialects),
+            {"name": _ADMIN_TAG, "description": "The catalog and keys; needs the admin key."},
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": {"Problem": _PROBLEM, **schemas["$defs"]},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "adminKey": {"type": "http", "scheme": "bearer"},
+            },
+        },
+    }
+
+
+def openapi_json(dialects: Sequence[Dialect], operations: Iterable[Operation]) -> bytes:
+    """`openapi` as bytes."""
+    return orjson.dumps(openapi(dialects, operations))
+
+
+def _read(dialect: Dialect, read: Read) -> dict[str, Any]:
+    return {
+        "tags": [dialect.title],
+        "summary": read.summary,
+        "description": read.description,
+        "security": [{"bearer": []}, {"apiKey": []}],
+        "parameters": [*_path_parameters(read.path), *map(_parameter, read.parameters)],
+        "responses": {"200": _json_response("Answer", read.sample), **_problems(_READ_ERRORS)},
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "tags": [_ADMIN_TAG],
+        "summary": operation.summary,
+        "description": operation.description,
+        "security": [{"adminKey": []}],
+        "parameters": _path_parameters(operation.path),
+        "responses": {
+            str(operation.status): {"description": "Done"}
+            if operation.status == 204
+            else _json_response("Written", operation.sample),
+            **_problems(_ADMIN_ERRORS),
+        },
+    }
+    if operation.model is not None:
+        reference = {"$ref": f"#/components/schemas/{operation.model.__name__}"}
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": reference}}}
+    elif operation.method == "POST":
+        line = {"oneOf": [{"$ref": f"#/components/schemas/{model.__name__}"} for model in (ChannelLine, PostLine)]}
+        described["requestBody"] = {"required": True, "content": {"application/x-ndjson": {"schema": line}}}
+    return described
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    schema = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
+    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in _NAME.findall(path)]
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.required,
+        "description": parameter.description,
+        "schema": dict(parameter.schema),
+    }
+
+
+def _json_response(description: str, sample: Any) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"example": sample}}}
+
+
+def _problems(errors: Iterable[type[ApiError]]) -> dict[str, Any]:
+    return {
+        str(error.status): {
+            "description": error.message,
+            "content": {
+                "application/problem+json": {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": orjson.loads(error().body()),
+                }
+            },
+        }
+        for error in errors
+    }
+
+
+def documentation_page(dialects: Sequence[Dialect], operations: Sequence[Operation]) -> str:
+    """The description as one page without scripts, so that it reads the same without a network."""
+    sections = []
+    for dialect in dialects:
+        entries = "".join(
+            _entry("GET", read.path, read.summary, read.description, read.parameters, read.sample)
+            for read in dialect.reads
+        )
+        sections.append(
+            f"<section><h2>{escape(dialect.title)}</h2><p>{escape(dialect.description)}</p>{entries}</section>"
+        )
+    entries = "".join(
+        _entry(entry.method, entry.path, entry.summary, entry.description, (), entry.sample) for entry in operations
+    )
+    sections.append(
+        f"<section><h2>{_ADMIN_TAG}</h2><p>The catalog and keys; needs the admin key.</p>{entries}</section>"
+    )
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title><style>'
+        "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+        "pre{background:#f4f4f4;padding:1rem;overflow:auto;font-size:13px}summary{cursor:pointer}code{font-size:15px}"
+        f'</style></head><body><h1>{TITLE}</h1><p>Machine-readable: <a href="openapi.json">openapi.json</a>. '
+        "Keys go as a Bearer token or in <code>x-api-key</code>.</p>" + "".join(sections) + "</body></html>"
+    )
+
+
+def _entry(method: str, path: str, summary: str, description: str, parameters: Sequence[Parameter], sample: Any) -> str:
+    listed = "".join(
+        f"<li><code>{escape(parameter.name)}</code> ({parameter.place}): {escape(parameter.description)}</li>"
+        for parameter in parameters
+    )
+    shown = ""
+    if sample is not None:
+        text = orjson.dumps(sample, option=orjson.OPT_INDENT_2).decode()
+        shown = f"<details><summary>Sample reply</summary><pre>{escape(text)}</pre></details>"
+    return (
+        f"<article><h3><code>{method} {escape(path)}</code></h3><p><b>{escape(summary)}.</b> {escape(description)}</p>"
+        f"{f'<ul>{listed}</ul>' if listed else ''}{shown}</article>"
+    )

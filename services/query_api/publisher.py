@@ -1,0 +1,167 @@
+"""Writes catalog events to Kafka; the only producer here.
+
+In: typed events. Out: the place of each record, once every in-sync replica has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from schemas.codec import Codec
+from services.query_api.errors import BodyTooLarge, WritesUnavailable
+from services.query_api.observability import CATALOG_EVENTS
+from services.query_api.views import Place
+from services.runtime.kafka import aiokafka_producer_options, key, partition_of
+from services.runtime.logging import get_logger
+from services.runtime.registry import Registry, RegistryUnavailable
+from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+
+log = get_logger(__name__)
+
+# A write takes milliseconds; a caller who has waited this long is told to come again.
+DEADLINE_SECONDS = 8.0
+_RETRY_SECONDS = 1.0
+# Room in a message for its key and the batch's own bytes.
+_LARGEST_VALUE_BYTES = MESSAGE_MAX_BYTES - 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One event to be written; None is a tombstone.
+
+    Attributes:
+        topic: name without prefix.
+        id: of the thing; the message's key is `workspace_id/id`.
+    """
+
+    topic: str
+    workspace_id: str
+    id: str
+    event: Any
+
+    @property
+    def message_key(self) -> bytes:
+        """Key of the message."""
+        return key(self.workspace_id, self.id)
+
+
+class Publisher(Protocol):
+    """Whoever makes catalog events durable."""
+
+    async def publish(self, writes: Sequence[Write]) -> list[Place]:
+        """Write events and wait until all are durable.
+
+        Returns:
+            The place of each, in order.
+
+        Raises:
+            WritesUnavailable: at least one may not be; writing all again is safe.
+
+        Guarantee: at-least-once, in the order given for each workspace and topic; the topics are compacted, so a
+        repeat changes nothing.
+        """
+
+
+class Codecs:
+    """Codecs by topic, each made when first needed, since that asks the registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._codecs: dict[str, Codec[Any]] = {}
+
+    async def get(self, topic: str) -> Codec[Any]:
+        """The codec of a topic (name without prefix).
+
+        Raises:
+            RegistryUnavailable: no answer, or the schema is not registered.
+        """
+        if topic not in self._codecs:
+            self._codecs[topic] = await asyncio.to_thread(self._registry.codec, topic)
+        return self._codecs[topic]
+
+
+class KafkaPublisher:
+    """The publisher of production; connects in the background and again after a failure."""
+
+    def __init__(self, settings: KafkaSettings, codecs: Codecs) -> None:
+        self._settings = settings
+        self._codecs = codecs
+        self._producer: AIOKafkaProducer | None = None
+        self._connecting: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._connecting = asyncio.create_task(self._connect())
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def publish(self, writes: Sequence[Write]) -> list[Place]:
+        """See `Publisher`."""
+        producer = self._producer
+        if producer is None:
+            raise WritesUnavailable
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                sent = [await self._send(producer, write) for write in writes]
+                records = await asyncio.gather(*sent)
+        except TimeoutError:
+            log.warning("kafka did not confirm in time", events=len(writes), seconds=DEADLINE_SECONDS)
+            raise WritesUnavailable from None
+        except RegistryUnavailable as error:
+            log.warning("registry is away", error=str(error))
+            raise WritesUnavailable from None
+        except KafkaError as error:
+            # Some errors end a producer for good, and it doesn't say which: a new one costs little.
+            log.warning("kafka refused a write", error=repr(error))
+            self._replace(producer)
+            raise WritesUnavailable from None
+        for write in writes:
+            CATALOG_EVENTS.labels(write.topic).inc()
+        return [Place(record.partition, record.offset) for record in records]
+
+    async def _send(self, producer: AIOKafkaProducer, write: Write) -> asyncio.Future[Any]:
+        value = None if write.event is None else (await self._codecs.get(write.topic)).encode(write.event)
+        if value is not None and len(value) > _LARGEST_VALUE_BYTES:
+            raise BodyTooLarge
+        future: asyncio.Future[Any] = await producer.send(
+            self._settings.topic(write.topic),
+            value,
+            key=write.message_key,
+            partition=partition_of(write.workspace_id, self._settings.topic_partitions),
+        )
+        return future
+
+    def _replace(self, producer: AIOKafkaProducer) -> None:
+        if self._producer is producer:
+            self._producer = None
+            self._connecting = asyncio.create_task(self._connect(producer))
+
+    async def _connect(self, old: AIOKafkaProducer | None = None) -> None:
+        if old is not None:
+            try:
+                async with asyncio.timeout(DEADLINE_SECONDS):
+                    await old.stop()
+            except (KafkaError, TimeoutError):
+                pass  # it is given up either way
+        while True:
+            producer = AIOKafkaProducer(**aiokafka_producer_options(self._settings))
+            try:
+                await producer.start()
+                break
+            except (KafkaError, OSError) as error:
+                log.warning("kafka can't be reached for writing", error=repr(error))
+                await producer.stop()
+                await asyncio.sleep(_RETRY_SECONDS)
+        self._producer = producer

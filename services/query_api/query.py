@@ -1,0 +1,220 @@
+"""The questions that every product's endpoint asks, their answers, and the rules that all replies share. Pure.
+
+Questions are frozen and comparable: equal requests give equal questions, so an answer may be shared or kept by its
+question. Figures are tuples in the order of `schemas.metrics.POST_METRICS`, as the platforms said them; the fallback
+between views and impressions is applied here, for replies only, never in storage.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from schemas.metrics import IMPRESSIONS, VIDEO_VIEWS, VIEWS, Values, total
+
+ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+"""Our ids; anything else in a path is the id of nothing."""
+
+PUBLISHED = "published"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One post on one channel, with its latest figures.
+
+    Attributes:
+        published_at: ms; the post's where the target has none of its own.
+        detail: the product's extras as the catalog holds them.
+        captured_at: ms of the freshest answer among the figures; None when never measured.
+        values: in the order of POST_METRICS.
+    """
+
+    target_id: str
+    channel_id: str
+    platform: str
+    username: str
+    post_type: str
+    status: str
+    external_id: str
+    permalink: str | None
+    published_at: int | None
+    content: str | None
+    is_story: bool
+    parent_target_id: str | None
+    detail: Mapping[str, Any]
+    captured_at: int | None
+    values: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A post and its targets in order, without those that are deleted or on a deleted channel. Instants in ms."""
+
+    post_id: str
+    status: str
+    created_at: int | None
+    published_at: int | None
+    updated_at: int
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PostQuestion:
+    """The latest figures of one post. Answer: `Post`."""
+
+    workspace_id: str
+    post_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelWindow:
+    """Totals of one channel over a window.
+
+    Attributes:
+        range: 24h, 7d or 28d.
+        source: `channel`, `posts` or `none`.
+        start: ms, inclusive.
+        end: ms, exclusive.
+        values: in the order of POST_METRICS, as stored; without the fallback.
+        views_or_impressions: views after the fallback.
+        impressions_or_views: impressions after the fallback.
+        followers: the latest known.
+    """
+
+    channel_id: str
+    platform: str
+    range: str
+    source: str
+    start: int
+    end: int
+    values: Values
+    engagements: int | None
+    views_or_impressions: int | None
+    impressions_or_views: int | None
+    followers: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelWindowQuestion:
+    """Totals of one channel over the window that ends at `end`, ms. Answer: `ChannelWindow`."""
+
+    workspace_id: str
+    channel_id: str
+    range: str
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A target as it stood right after one answer: each metric's latest value up to then.
+
+    Attributes:
+        values: in the order of POST_METRICS.
+        part: the target's own part of the answer, JSON values.
+    """
+
+    event_id: str
+    target_id: str
+    channel_id: str
+    captured_at: int
+    values: Values
+    part: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotsQuestion:
+    """A workspace's newest snapshots. Answer: `tuple[Snapshot, ...]`, newest first.
+
+    Attributes:
+        channel_id: only of this channel; None is all.
+        since: ms, inclusive.
+        limit: at most this many rows.
+    """
+
+    workspace_id: str
+    channel_id: str | None
+    since: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class PostHistory:
+    """A post with its snapshots by target id, newest first; a target without any is absent."""
+
+    post: Post
+    snapshots: Mapping[str, Sequence[Snapshot]]
+
+
+@dataclass(frozen=True, slots=True)
+class PostHistoryQuestion:
+    """A post's latest figures and its snapshots. Answer: `PostHistory`.
+
+    Attributes:
+        since: oldest snapshot shown, ms, inclusive.
+        limit: at most this many rows a target.
+    """
+
+    workspace_id: str
+    post_id: str
+    since: int
+    limit: int
+
+
+Question = PostQuestion | ChannelWindowQuestion | SnapshotsQuestion | PostHistoryQuestion
+
+
+class ReadModel(Protocol):
+    """Whoever answers questions."""
+
+    async def answer(self, question: Question) -> Any:
+        """The answer that the question names, or None when the thing is not there, deleted, or another workspace's.
+
+        Raises:
+            ReadsUnavailable: nothing answers in time; say so to the caller.
+        """
+
+
+def with_fallback(values: Values) -> Values:
+    """The one fallback: a target without views shows its impressions for them, one without impressions its views."""
+    views, impressions = values[VIEWS], values[IMPRESSIONS]
+    if (views is None) == (impressions is None):
+        return values
+    shown = list(values)
+    shown[VIEWS] = shown[IMPRESSIONS] = views if views is not None else impressions
+    return tuple(shown)
+
+
+def totals(parts: Iterable[Values]) -> Values:
+    """Sums over targets as every reply shows them: the fallback first, a target at a time, then the sum."""
+    return total([with_fallback(values) for values in parts])
+
+
+_EVERY_VIEW_IS_OF_A_VIDEO = frozenset({"youtube", "tiktok"})
+_VIDEO_WORDS = ("video", "reel", "short", "clip")
+
+
+def video_views(values: Values, platform: str, post_type: str) -> int | None:
+    """Video views as replies show them.
+
+    Returns:
+        The metric; else the views where every view is one of a video (YouTube, TikTok, reels); else None where the
+        post type names a video, and 0 where it names none.
+    """
+    if values[VIDEO_VIEWS] is not None:
+        return values[VIDEO_VIEWS]
+    kind = post_type.lower()
+    if values[VIEWS] is not None and (platform in _EVERY_VIEW_IS_OF_A_VIDEO or kind.endswith("-reel")):
+        return values[VIEWS]
+    return None if any(word in kind for word in _VIDEO_WORDS) else 0
+
+
+def or_zero(value: int | None) -> int:
+    """Nulls as 0, where a product's reply says so."""
+    return 0 if value is None else value
+
+
+def latest(instants: Iterable[int | None]) -> int | None:
+    """The latest of some instants, None when there is none."""
+    return max((instant for instant in instants if instant is not None), default=None)

@@ -1,0 +1,354 @@
+"""Answers the questions of `query` from ClickHouse and the channels in memory; look-ups that meet share one query.
+
+Whatever keeps answers for later goes in front of `ReadModel.answer`: questions are its keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas.events import CatalogChannel, PlatformRaw, PostStatus, RawTarget
+from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values
+from schemas.windows import FOLLOWERS, LONGEST_RANGE, NATIVE_MAX_AGE, RANGES, ChannelPeriod, WindowTarget, window_totals
+from services.platforms import platform
+from services.platforms.base import MappingError
+from services.query_api import sql
+from services.query_api.batching import Batcher
+from services.query_api.clickhouse import ClickHouse
+from services.query_api.directory import Directory
+from services.query_api.observability import QUERY_KEYS
+from services.query_api.query import (
+    ChannelWindow,
+    ChannelWindowQuestion,
+    Post,
+    PostHistory,
+    PostHistoryQuestion,
+    PostQuestion,
+    Question,
+    Snapshot,
+    SnapshotsQuestion,
+    Target,
+)
+from services.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+# Bodies are up to 8 MiB: this many at once in memory.
+_EVENTS_AT_ONCE = 25
+_METRICS = len(POST_METRICS)
+
+
+class _PostRow(NamedTuple):
+    """A post as stored: catalog columns, its targets, and the figures by target id."""
+
+    status: str
+    created_at: int | None
+    published_at: int | None
+    updated_at: int
+    targets: list[dict[str, Any]]
+    figures: dict[str, tuple[int | None, Values]]
+
+
+class _WindowRow(NamedTuple):
+    source: str
+    start: int
+    end: int
+    valid_from: int | None
+    valid_until: int | None
+    engagements: int | None
+    views_or_impressions: int | None
+    impressions_or_views: int | None
+    followers: int | None
+    values: Values
+
+    def is_exact_at(self, end: int) -> bool:
+        """Whether the totals are those of the window that ends at `end`."""
+        return (self.valid_from is None or self.valid_from < end) and (
+            self.valid_until is None or end <= self.valid_until
+        )
+
+
+class _Stood(NamedTuple):
+    """A target as it stood at one answer."""
+
+    event_id: str
+    target_id: str
+    captured_at: int
+    values: Values
+
+
+class ClickHouseReadModel:
+    """The read model of production."""
+
+    def __init__(self, clickhouse: ClickHouse, directory: Directory) -> None:
+        self._clickhouse = clickhouse
+        self._directory = directory
+        self._posts: Batcher[tuple[str, str], _PostRow] = Batcher(self._load_posts)
+        self._windows: Batcher[tuple[str, str, str], _WindowRow] = Batcher(self._load_windows)
+        # One question a query: lists, and windows that no stored row covers. Few at once, they are the expensive ones.
+        self._single: Batcher[Question, Any] = Batcher(self._load_single, max_keys=1, max_loads=4, linger_seconds=0)
+        self._answers: Mapping[type, Callable[[Any], Awaitable[Any]]] = {
+            PostQuestion: self._post,
+            ChannelWindowQuestion: self._window,
+            SnapshotsQuestion: self._single.get,
+            PostHistoryQuestion: self._single.get,
+        }
+
+    async def answer(self, question: Question) -> Any:
+        """See `query.ReadModel`."""
+        return await self._answers[type(question)](question)
+
+    async def _post(self, question: PostQuestion) -> Post | None:
+        row = await self._posts.get((question.workspace_id, question.post_id))
+        if row is None:
+            return None
+        return Post(
+            post_id=question.post_id,
+            status=row.status,
+            created_at=row.created_at,
+            published_at=row.published_at,
+            updated_at=row.updated_at,
+            targets=tuple(self._targets(question.workspace_id, row)),
+        )
+
+    def _targets(self, workspace_id: str, row: _PostRow) -> Iterable[Target]:
+        for held in row.targets:
+            channel = self._directory.get(workspace_id, held["channel_id"])
+            if channel is None or held["status"] == PostStatus.DELETED:
+                continue
+            captured_at, values = row.figures.get(held["target_id"], (None, NO_POST_VALUES))
+            yield Target(
+                target_id=held["target_id"],
+                channel_id=channel.channel_id,
+                platform=channel.platform,
+                username=channel.username,
+                post_type=held["post_type"],
+                status=held["status"],
+                external_id=held["external_id"],
+                permalink=held["permalink"],
+                published_at=held["published_at"] if held["published_at"] is not None else row.published_at,
+                content=held["content"],
+                is_story=held["is_story"],
+                parent_target_id=held["parent_target_id"],
+                detail=held["detail"],
+                captured_at=captured_at,
+                values=values,
+            )
+
+    async def _load_posts(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], _PostRow]:
+        QUERY_KEYS.labels("posts").observe(len(keys))
+        found: dict[tuple[str, str], _PostRow] = {}
+        figures: dict[tuple[str, str], str] = {}
+        for row in await self._clickhouse.rows("posts", sql.POSTS, {"keys": list(keys)}):
+            is_figures, workspace_id, post_id, status, created_at, published_at, updated_at, targets = row
+            key = (workspace_id, post_id)
+            if is_figures:
+                figures[key] = targets
+            else:
+                found[key] = _PostRow(status, created_at, published_at, updated_at, orjson.loads(targets), {})
+        for key, text in figures.items():
+            if key in found:
+                for target in orjson.loads(text):
+                    found[key].figures[target["target_id"]] = (target["captured_at"], tuple(target["values"]))
+        return found
+
+    async def _window(self, question: ChannelWindowQuestion) -> ChannelWindow | None:
+        channel = self._directory.get(question.workspace_id, question.channel_id)
+        if channel is None:
+            return None
+        row = await self._windows.get((question.workspace_id, question.channel_id, question.range))
+        if row is None or not row.is_exact_at(question.end):
+            row = await self._single.get(question)
+            assert row is not None
+        native = row.source == "channel"
+        return ChannelWindow(
+            channel_id=question.channel_id,
+            platform=channel.platform,
+            range=question.range,
+            source=row.source,
+            start=row.start if native else question.end - RANGES[question.range],
+            end=row.end if native else question.end,
+            values=row.values,
+            engagements=row.engagements,
+            views_or_impressions=row.views_or_impressions,
+            impressions_or_views=row.impressions_or_views,
+            followers=row.followers,
+        )
+
+    async def _load_windows(self, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], _WindowRow]:
+        QUERY_KEYS.labels("channel_windows").observe(len(keys))
+        rows = await self._clickhouse.rows("channel_windows", sql.CHANNEL_WINDOWS, {"keys": list(keys)})
+        return {
+            (workspace_id, channel_id, length): _WindowRow._make([*rest[:9], tuple(rest[9:])])
+            for workspace_id, channel_id, length, *rest in rows
+        }
+
+    async def _load_single(self, questions: Sequence[Question]) -> dict[Question, Any]:
+        (question,) = questions
+        if isinstance(question, ChannelWindowQuestion):
+            return {question: await self._compute_window(question)}
+        if isinstance(question, SnapshotsQuestion):
+            return {question: await self._snapshots(question)}
+        assert isinstance(question, PostHistoryQuestion)
+        return {question: await self._history(question)}
+
+    async def _compute_window(self, question: ChannelWindowQuestion) -> _WindowRow:
+        """The totals from the registers: the stored row is missing, or a target entered or left since."""
+        length = RANGES[question.range]
+        where = {"workspace": question.workspace_id, "channel": question.channel_id}
+        span = {"start": question.end - length, "end": question.end}
+        oldest = {"oldest": question.end - LONGEST_RANGE - NATIVE_MAX_AGE}
+        targets, measured, periods = await asyncio.gather(
+            self._clickhouse.rows("window_targets", sql.WINDOW_TARGETS, {**where, **span}),
+            self._clickhouse.rows("channel_measured", sql.CHANNEL_MEASURED, where),
+            self._clickhouse.rows("channel_periods", sql.CHANNEL_PERIODS, {**where, **oldest}),
+        )
+        totals = window_totals(
+            [WindowTarget(published_at, tuple(values)) for published_at, *values in targets],
+            [ChannelPeriod(period, start, end, tuple(values)) for period, start, end, *values in periods],
+            length,
+            question.end,
+            is_measured=bool(measured),
+        )
+        return _WindowRow(
+            source=totals.source,
+            start=totals.start,
+            end=totals.end,
+            valid_from=totals.valid_from,
+            valid_until=totals.valid_until,
+            engagements=totals.engagements,
+            views_or_impressions=totals.views_or_impressions,
+            impressions_or_views=totals.impressions_or_views,
+            followers=totals.values[FOLLOWERS],
+            values=totals.values[:_METRICS],
+        )
+
+    async def _snapshots(self, question: SnapshotsQuestion) -> tuple[Snapshot, ...] | None:
+        if question.channel_id is not None and self._directory.get(question.workspace_id, question.channel_id) is None:
+            return None
+        rows = await self._clickhouse.rows(
+            "workspace_snapshots",
+            sql.WORKSPACE_SNAPSHOTS,
+            {
+                "workspace": question.workspace_id,
+                "channel": question.channel_id or "",
+                "since": question.since,
+                "limit": question.limit,
+            },
+        )
+        stood = _stood(rows)
+        if not stood:
+            return ()
+        owners = await self._clickhouse.rows(
+            "target_channels",
+            sql.TARGET_CHANNELS,
+            {"workspace": question.workspace_id, "targets": sorted({row.target_id for row in stood})},
+        )
+        channels = {
+            target_id: channel
+            for target_id, channel_id in owners
+            if (channel := self._directory.get(question.workspace_id, channel_id)) is not None
+        }
+        return await self._with_parts(question.workspace_id, stood, channels)
+
+    async def _history(self, question: PostHistoryQuestion) -> PostHistory | None:
+        post = await self._post(PostQuestion(question.workspace_id, question.post_id))
+        if post is None:
+            return None
+        channels = {
+            target.target_id: channel
+            for target in post.targets
+            if (channel := self._directory.get(question.workspace_id, target.channel_id)) is not None
+        }
+        if not channels:
+            return PostHistory(post, {})
+        rows = await self._clickhouse.rows(
+            "target_snapshots",
+            sql.TARGET_SNAPSHOTS,
+            {
+                "workspace": question.workspace_id,
+                "targets": list(channels),
+                "since": question.since,
+                "limit": question.limit,
+            },
+        )
+        snapshots: dict[str, list[Snapshot]] = {}
+        for snapshot in await self._with_parts(question.workspace_id, _stood(rows), channels):
+            snapshots.setdefault(snapshot.target_id, []).append(snapshot)
+        return PostHistory(post, snapshots)
+
+    async def _with_parts(
+        self, workspace_id: str, stood: Sequence[_Stood], channels: Mapping[str, CatalogChannel]
+    ) -> tuple[Snapshot, ...]:
+        """Rows whose target has a channel, each with its own part of the answer."""
+        shown = [row for row in stood if row.target_id in channels]
+        parts: dict[tuple[str, str], Any] = {}
+        targets_by_event: dict[str, list[str]] = {}
+        for row in shown:
+            targets_by_event.setdefault(row.event_id, []).append(row.target_id)
+        event_ids = list(targets_by_event)
+        for first in range(0, len(event_ids), _EVENTS_AT_ONCE):
+            rows = await self._clickhouse.rows(
+                "raw_events",
+                sql.RAW_EVENTS,
+                {"workspace": workspace_id, "events": event_ids[first : first + _EVENTS_AT_ONCE]},
+            )
+            # Off the loop: payloads are large, and hot reads go on meanwhile.
+            parts.update(await asyncio.to_thread(_parts, workspace_id, rows, targets_by_event))
+        return tuple(
+            Snapshot(
+                event_id=row.event_id,
+                target_id=row.target_id,
+                channel_id=channels[row.target_id].channel_id,
+                captured_at=row.captured_at,
+                values=row.values,
+                part=parts.get((row.event_id, row.target_id), {}),
+            )
+            for row in shown
+        )
+
+
+def _stood(rows: Iterable[list[Any]]) -> list[_Stood]:
+    return [_Stood(event_id, target_id, at, tuple(values)) for event_id, target_id, at, *values in rows]
+
+
+def _parts(
+    workspace_id: str, rows: Iterable[list[Any]], targets_by_event: Mapping[str, Sequence[str]]
+) -> dict[tuple[str, str], Any]:
+    """Each target's own part of each answer, by event and target; what can't be read is left out."""
+    found: dict[tuple[str, str], Any] = {}
+    for row in rows:
+        event = _raw_event(workspace_id, row)
+        places = {target.target_id: place for place, target in enumerate(event.targets)}
+        for target_id in targets_by_event[event.event_id]:
+            place = places.get(target_id)
+            if place is None:
+                continue
+            try:
+                found[event.event_id, target_id] = platform(event.platform).part(event, place)
+            except (KeyError, MappingError) as error:
+                log.warning("part of a payload can't be read", platform=event.platform, error=type(error).__name__)
+    return found
+
+
+def _raw_event(workspace_id: str, row: list[Any]) -> PlatformRaw:
+    event_id, channel_id, name, kind, endpoint, request, targets, posts, externals, status, body, at, origin = row
+    return PlatformRaw(
+        event_id=event_id,
+        workspace_id=workspace_id,
+        channel_id=channel_id,
+        platform=name,
+        kind=kind,
+        endpoint=endpoint,
+        request=request,
+        targets=tuple(RawTarget(*entry) for entry in zip(targets, posts, externals, strict=True)),
+        http_status=status,
+        body=base64.b64decode(body),
+        captured_at=at,
+        origin=origin,
+    )

@@ -1,0 +1,17 @@
+"""Settings of the query API, read once in `__main__`."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+
+from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings, SecretKeysSettings
+
+
+class QueryApiSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, SecretKeysSettings):
+    """Where to listen, who may write the catalog, and how much one key may ask."""
+
+    query_api_host: str = "127.0.0.1"
+    query_api_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port")
+    admin_key: SecretStr | None = Field(default=None, description="unset: the admin API answers 401 always")
+    rate_limit: int = Field(default=0, ge=0, description="requests per key and minute; 0 is no limit")
+    log_level: str = "INFO"

@@ -1,0 +1,146 @@
+"""The SQL of every question. Values come as server-side parameters, never as text. Pure.
+
+Tables are read with FINAL and, for lookups, equality on the sorting key; instants come as milliseconds and durations as
+whole milliseconds, so that every column is an integer or a string.
+"""
+
+from __future__ import annotations
+
+from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric
+
+_GENERATION = "(SELECT argMax(generation, version) FROM active_generations)"
+
+
+def _millis(column: str) -> str:
+    return f"toUnixTimestamp64Milli({column})"
+
+
+def _figure(metric: Metric) -> str:
+    return f"toInt64({metric.name} * 1000)" if metric.is_duration else metric.name
+
+
+_POST_FIGURES = ", ".join(_figure(metric) for metric in POST_METRICS)
+_CHANNEL_FIGURES = ", ".join(_figure(metric) for metric in CHANNEL_METRICS)
+
+POSTS = f"""
+SELECT 0, workspace_id, post_id, status, {_millis("created_at")}, {_millis("published_at")}, {_millis("updated_at")},
+    targets
+FROM posts_store FINAL
+WHERE (workspace_id, post_id) IN {{keys:Array(Tuple(String, String))}} AND is_deleted = 0
+UNION ALL
+SELECT 1, workspace_id, post_id, '', NULL, NULL, 0, targets
+FROM post_totals_store FINAL
+WHERE generation = {_GENERATION}
+    AND (workspace_id, post_id) IN {{keys:Array(Tuple(String, String))}} AND is_deleted = 0
+"""
+"""Catalog (0) and figures (1) of posts by (workspace, post)."""
+
+CHANNEL_WINDOWS = f"""
+SELECT workspace_id, channel_id, `range`, source, {_millis("window_start")}, {_millis("window_end")},
+    {_millis("valid_from")}, {_millis("valid_until")}, engagements, views_or_impressions, impressions_or_views,
+    followers,
+    {_POST_FIGURES}
+FROM channel_totals_store FINAL
+WHERE generation = {_GENERATION}
+    AND (workspace_id, channel_id, `range`) IN {{keys:Array(Tuple(String, String, String))}} AND is_deleted = 0
+"""
+"""Stored window totals by (workspace, channel, range)."""
+
+WINDOW_TARGETS = f"""
+SELECT {_millis("published_at")}, {_POST_FIGURES}
+FROM latest_post_metrics_store FINAL
+WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+    AND is_listed = 1 AND {_millis("published_at")} >= {{start:Int64}} AND {_millis("published_at")} < {{end:Int64}}
+"""
+"""Figures of a channel's targets published in a window."""
+
+CHANNEL_MEASURED = f"""
+SELECT 1 FROM latest_post_metrics_store FINAL
+WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+    AND is_listed = 1 AND captured_at IS NOT NULL
+LIMIT 1
+"""
+"""One row when any target of a channel was ever measured."""
+
+CHANNEL_PERIODS = f"""
+SELECT period, {_millis("period_start")}, {_millis("period_end")}, {_CHANNEL_FIGURES}
+FROM latest_channel_metrics_store FINAL
+WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+    AND (period = 'lifetime' OR {_millis("period_end")} >= {{oldest:Int64}})
+"""
+"""A channel's latest figures of each period that can matter for a window."""
+
+# Each figure as it stood at a row: of the answers up to it that spoke of the metric, lifetime ones first, the newest.
+# The figure is wrapped in a tuple because argMax skips nulls, and a hidden count is one.
+_AS_IT_STOOD = ",\n        ".join(
+    f"(argMaxIf(tuple({_figure(metric)}), (NOT bitTest(ranged, {index}), captured_at, event_id),"
+    f" bitTest(spoken, {index})) OVER upto).1 AS stood_{metric.name}"
+    for index, metric in enumerate(POST_METRICS)
+)
+_STOOD_COLUMNS = ", ".join(f"stood_{metric.name}" for metric in POST_METRICS)
+_ROW_ID = "concat(event_id, ':', target_id)"
+
+
+def _snapshots(targets: str, limit: str) -> str:
+    """Snapshots of some targets as they stood, newest first.
+
+    Args:
+        targets: an array of target ids, or a subquery of them in brackets.
+        limit: the LIMIT clause.
+    """
+    return f"""
+SELECT event_id, target_id, {_millis("captured_at")}, {_STOOD_COLUMNS}
+FROM (
+    SELECT event_id, target_id, captured_at,
+        {_AS_IT_STOOD}
+    FROM post_snapshots_store FINAL
+    WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND target_id IN {targets}
+    WINDOW upto AS (
+        PARTITION BY target_id ORDER BY captured_at, event_id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    )
+)
+WHERE {_millis("captured_at")} >= {{since:Int64}}
+ORDER BY captured_at DESC, target_id, {_ROW_ID}
+{limit}
+"""
+
+
+_LISTED = f"""
+SELECT target_id FROM latest_post_metrics_store FINAL
+WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND is_listed = 1
+    AND channel_id IN (
+        SELECT channel_id FROM channels_store FINAL WHERE workspace_id = {{workspace:String}} AND is_deleted = 0
+    )
+    AND ({{channel:String}} = '' OR channel_id = {{channel:String}})
+"""
+# Only targets with a row among the newest need their whole history.
+_NEWEST = f"""
+SELECT target_id FROM (
+    SELECT target_id, captured_at, event_id FROM post_snapshots_store FINAL
+    WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}}
+        AND captured_at >= fromUnixTimestamp64Milli({{since:Int64}}, 'UTC') AND target_id IN ({_LISTED})
+    ORDER BY captured_at DESC, target_id, {_ROW_ID}
+    LIMIT {{limit:UInt32}}
+)
+"""
+
+WORKSPACE_SNAPSHOTS = _snapshots(f"({_NEWEST})", "LIMIT {limit:UInt32}")
+"""The newest snapshots of a workspace's targets, or of one channel's."""
+
+TARGET_SNAPSHOTS = _snapshots("{targets:Array(String)}", "LIMIT {limit:UInt32} BY target_id")
+"""The newest snapshots of given targets, each with its own limit."""
+
+TARGET_CHANNELS = f"""
+SELECT target_id, channel_id FROM latest_post_metrics_store FINAL
+WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND target_id IN {{targets:Array(String)}}
+    AND is_listed = 1
+"""
+"""The channel of each target, by the catalog."""
+
+RAW_EVENTS = f"""
+SELECT event_id, channel_id, platform, kind, endpoint, request, `targets.target_id`, `targets.post_id`,
+    `targets.external_id`, http_status, base64Encode(body), {_millis("captured_at")}, origin
+FROM raw_events_store FINAL
+WHERE workspace_id = {{workspace:String}} AND event_id IN {{events:Array(String)}}
+"""
+"""Answers as received, by event id."""
