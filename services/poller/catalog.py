@@ -1,0 +1,125 @@
+"""What to poll, folded from the catalog topics into the schedule; pure.
+
+Channels, posts and tokens arrive in any order, each event replacing the one before it; a tombstone deletes. Only
+targets that can be polled are held: published, with the platform's id and a time, young enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.codec import Codec, MalformedEvent
+from schemas.events import CatalogChannel, CatalogPost, ChannelStatus, ChannelTokens, PostStatus
+from services.poller.accounts import Accounts
+from services.poller.schedule import ChannelKey, Entry, Schedule
+from services.poller.tokens import TokenStore
+from services.runtime.kafka import split_key
+from services.runtime.logging import get_logger
+
+CHANNELS = "catalog.channels"
+POSTS = "catalog.posts"
+TOKENS = "catalog.tokens"
+TOPICS = (CHANNELS, TOKENS, POSTS)
+
+_log = get_logger(__name__)
+
+
+class Catalog:
+    """Channels, posts and tokens, as far as the poller needs them.
+
+    Args:
+        codecs: a codec for each of `TOPICS`, by name without prefix.
+    """
+
+    def __init__(
+        self, codecs: Mapping[str, Codec[Any]], schedule: Schedule, tokens: TokenStore, accounts: Accounts
+    ) -> None:
+        self._codecs = codecs
+        self._schedule = schedule
+        self._tokens = tokens
+        self._accounts = accounts
+        self._posts: dict[str, dict[str, tuple[Entry, ...]]] = {}
+        self._names: dict[str, str] = {}
+        schedule.forget = self._forget
+        self.malformed_count = 0
+
+    def fold(self, topic: str, message_key: bytes | None, value: bytes | None, now: int) -> None:
+        """Take in one message of a catalog topic; one that can't be read is logged and passed over.
+
+        Args:
+            value: None for a tombstone.
+            now: ms.
+        """
+        try:
+            workspace_id, subject_id = split_key(message_key or b"")
+            event = None if value is None else self._codecs[topic].decode(value)
+        except (MalformedEvent, UnicodeDecodeError) as error:
+            self.malformed_count += 1
+            _log.error("catalog event can't be read and is passed over", topic=topic, key=message_key, error=str(error))
+            return
+        if not subject_id:
+            return
+        key = (self._name(workspace_id), subject_id)
+        if topic == POSTS:
+            self.put_post(key[0], subject_id, event, now)
+        elif topic == CHANNELS:
+            self.put_channel(key, event, now)
+        else:
+            self.put_tokens(key, event, now)
+
+    def put_channel(self, key: ChannelKey, event: CatalogChannel | None, now: int) -> None:
+        """A channel as it is now; None for its deletion. Acts at once on what is not yet in flight."""
+        active = event is not None and event.status == ChannelStatus.ACTIVE
+        if event is not None and self._accounts.try_again(key, event.updated_at):
+            self._schedule.resume(self._schedule.plan(key), now)
+        self._schedule.connect(key, event, active=active, now=now)
+
+    def put_tokens(self, key: ChannelKey, event: ChannelTokens | None, now: int) -> None:
+        """A channel's tokens; a paused channel is tried again with them."""
+        self._tokens.put(key, event)
+        if event is not None:
+            self._accounts.try_again(key, event.updated_at)
+            plan = self._schedule.plans.get(key)
+            if plan is not None:
+                self._schedule.resume(plan, now)
+
+    def put_post(self, workspace_id: str, post_id: str, event: CatalogPost | None, now: int) -> None:
+        """A post with all its targets; None for its deletion. Targets that stayed the same keep their due times."""
+        posts = self._posts.setdefault(workspace_id, {})
+        held = posts.get(post_id, ())
+        kept: list[Entry] = []
+        if event is not None and event.status != PostStatus.DELETED:
+            for target in event.targets:
+                published_at = event.published_at_of(target)
+                if published_at is None or not target.external_id or target.status != PostStatus.PUBLISHED:
+                    continue
+                entry = next((entry for entry in held if entry.same_as(target, published_at)), None)
+                if entry is None:
+                    plan = self._schedule.plan((workspace_id, target.channel_id))
+                    entry = self._schedule.add(plan, post_id, target, published_at, now)
+                if entry is not None:
+                    kept.append(entry)
+        for entry in held:
+            if entry not in kept:
+                self._schedule.drop(entry)
+        if kept:
+            posts[post_id] = tuple(kept)
+        else:
+            posts.pop(post_id, None)
+
+    def entries(self, workspace_id: str, post_id: str) -> tuple[Entry, ...]:
+        """What is polled of a post, () when nothing is."""
+        return self._posts.get(workspace_id, {}).get(post_id, ())
+
+    def _forget(self, entry: Entry) -> None:
+        posts = self._posts.get(entry.plan.key[0], {})
+        left = tuple(other for other in posts.get(entry.post_id, ()) if other is not entry)
+        if left:
+            posts[entry.post_id] = left
+        else:
+            posts.pop(entry.post_id, None)
+
+    def _name(self, workspace_id: str) -> str:
+        """One text object a workspace, however many things it has."""
+        return self._names.setdefault(workspace_id, workspace_id)

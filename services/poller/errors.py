@@ -1,0 +1,66 @@
+"""The poller's errors, and what each asks of whoever catches it.
+
+PollerError
+|- RetryLater             ask again later; nothing is known of the targets
+|  |- Unreachable         no connection: DNS, TCP, TLS, or it broke before an answer
+|  |- TimedOut            too slow to connect, to answer, or as a whole
+|  `- BrokenAnswer        bytes that are no HTTP, or a body that can't be decompressed
+|- AnswerTooLarge         ask again in halves; a single target that large is given up until its next regular time
+|- NotSent                the request can't be sent as it is (address, header); asking again won't help
+|  `- ForbiddenAddress    a platform's name that leads into a private network
+`- Stop                   the process must not go on; the message says what an operator does
+"""
+
+from __future__ import annotations
+
+
+class PollerError(Exception):
+    """Base of all errors here; messages hold no secret."""
+
+    code = "error"
+
+
+class RetryLater(PollerError):
+    """No answer came; counts against the platform's circuit."""
+
+
+class Unreachable(RetryLater):
+    """No connection, or it broke before the answer's end."""
+
+    code = "unreachable"
+
+
+class TimedOut(RetryLater):
+    """Too slow."""
+
+    code = "timed_out"
+
+
+class BrokenAnswer(RetryLater):
+    """What came is no HTTP, or can't be decompressed."""
+
+    code = "broken_answer"
+
+
+class AnswerTooLarge(PollerError):
+    """The answer doesn't fit a Kafka message."""
+
+    code = "too_large"
+
+
+class NotSent(PollerError):
+    """The request itself is impossible."""
+
+    code = "not_sent"
+
+
+class ForbiddenAddress(NotSent):
+    """The host resolves to a private, loopback or link-local address, and no base URL was configured for it."""
+
+    code = "forbidden_address"
+
+
+class Stop(PollerError):
+    """A contradiction that only an operator resolves."""
+
+    code = "stop"

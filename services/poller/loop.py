@@ -1,0 +1,83 @@
+"""The polling loop: for each platform, take what is due and do it, as many rounds at a time as allowed.
+
+Platforms don't wait for one another: each has its own dispatcher, its own places and its own circuit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from services.poller.budget import Circuit
+from services.poller.poll import Poller
+from services.poller.schedule import Schedule, Work
+from services.poller.timing import Time
+
+
+class Loop:
+    """Dispatches rounds of work.
+
+    Args:
+        concurrency: rounds of one platform at a time.
+    """
+
+    def __init__(
+        self, time: Time, schedule: Schedule, poller: Poller, circuits: Mapping[str, Circuit], concurrency: int
+    ) -> None:
+        self._time = time
+        self._schedule = schedule
+        self._poller = poller
+        self._circuits = circuits
+        self._concurrency = concurrency
+        self._rounds: dict[str, set[asyncio.Task[None]]] = {name: set() for name in schedule.lanes}
+
+    def in_flight(self) -> dict[str, int]:
+        """Rounds being done, by platform."""
+        return {name: len(rounds) for name, rounds in self._rounds.items()}
+
+    async def run(self) -> None:
+        """Poll until cancelled; on the way out, rounds in flight are cancelled too."""
+        try:
+            async with asyncio.TaskGroup() as dispatchers:
+                for name in self._schedule.lanes:
+                    dispatchers.create_task(self._dispatch(name), name=f"dispatch-{name}")
+        finally:
+            rounds = [task for tasks in self._rounds.values() for task in tasks]
+            for task in rounds:
+                task.cancel()
+            await asyncio.gather(*rounds, return_exceptions=True)
+
+    async def _dispatch(self, name: str) -> None:
+        changed = asyncio.Event()
+        lane, rounds = self._schedule.lanes[name], self._rounds[name]
+        lane.on_sooner = changed.set
+
+        def over(task: asyncio.Task[None]) -> None:
+            rounds.discard(task)
+            changed.set()
+
+        while True:
+            changed.clear()
+            work, until = self._next(name, len(rounds))
+            if work is None:
+                await self._time.wait(changed, until)
+                continue
+            task = asyncio.create_task(self._poller.run(name, work))
+            rounds.add(task)
+            task.add_done_callback(over)
+            # Lets the round begin, and the rest of the process live, however much is due.
+            await asyncio.sleep(0)
+
+    def _next(self, name: str, in_flight: int) -> tuple[Work | None, int | None]:
+        """The next round, or until when to wait (None: until something changes)."""
+        if in_flight >= self._concurrency:
+            return None, None
+        now, circuit = self._time.now(), self._circuits[name]
+        open_at = circuit.wait_until(now)
+        if open_at is None or open_at > now:
+            return None, open_at
+        work = self._schedule.take(name, now)
+        if work is None:
+            return None, self._schedule.lanes[name].next_due_at()
+        circuit.admit()
+        return work, None

@@ -1,0 +1,94 @@
+"""What operators see of the poller: names, units and meanings, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.poller.publisher import Room
+from services.poller.schedule import Schedule
+
+# Due for longer than this is overdue: something holds the poller back.
+OVERDUE_SECONDS = 60
+
+
+class PollerMetrics:
+    """Counters and histograms of the poller's work."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.calls = Counter(
+            "tidemark_poller_calls",
+            "Calls to platforms by what became of them: a platform's verdict, or why no answer came.",
+            ["platform", "kind", "outcome"],
+            registry=registry,
+        )
+        self.call_seconds = Histogram(
+            "tidemark_poller_call_seconds",
+            "Time from sending a call to having its whole answer.",
+            ["platform"],
+            buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=registry,
+        )
+        self.late_seconds = Histogram(
+            "tidemark_poller_late_seconds",
+            "How long the oldest target of a round had been due when it was asked for: the freshness lost.",
+            ["platform"],
+            buckets=(0.5, 1, 5, 15, 60, 300, 900, 3600, 21600),
+            registry=registry,
+        )
+        self.answer_bytes = Counter(
+            "tidemark_poller_answer_bytes", "Bytes of answers, decompressed.", ["platform"], registry=registry
+        )
+
+
+class StateCollector(Collector):
+    """Gauges that are computed when they are asked for.
+
+    Args:
+        in_flight: rounds of work being done, by platform.
+        now: the clock, ms.
+    """
+
+    def __init__(
+        self, schedule: Schedule, room: Room, in_flight: Callable[[], dict[str, int]], now: Callable[[], int]
+    ) -> None:
+        self._schedule = schedule
+        self._room = room
+        self._in_flight = in_flight
+        self._now = now
+
+    def collect(self) -> Iterable[Metric]:
+        """One family a gauge."""
+        due = GaugeMetricFamily("tidemark_poller_targets_due", "Targets due now.", labels=["platform"])
+        overdue = GaugeMetricFamily(
+            "tidemark_poller_targets_overdue",
+            f"Targets due for more than {OVERDUE_SECONDS} seconds.",
+            labels=["platform"],
+        )
+        oldest = GaugeMetricFamily(
+            "tidemark_poller_oldest_due_seconds", "How long the oldest target has been due.", labels=["platform"]
+        )
+        flying = GaugeMetricFamily(
+            "tidemark_poller_rounds_in_flight", "Rounds of work being done.", labels=["platform"]
+        )
+        now = self._now()
+        in_flight = self._in_flight()
+        for name, lane in self._schedule.lanes.items():
+            found, oldest_due = lane.due(now)
+            late, _ = lane.due(now - OVERDUE_SECONDS * 1000)
+            due.add_metric([name], found)
+            overdue.add_metric([name], late)
+            oldest.add_metric([name], (now - oldest_due) / 1000)
+            flying.add_metric([name], in_flight.get(name, 0))
+        unconfirmed = GaugeMetricFamily(
+            "tidemark_poller_unconfirmed_events", "Answers reserved for, or not yet confirmed by Kafka."
+        )
+        unconfirmed.add_metric([], self._room.held_events)
+        unconfirmed_bytes = GaugeMetricFamily(
+            "tidemark_poller_unconfirmed_bytes", "Bytes of answers not yet confirmed by Kafka."
+        )
+        unconfirmed_bytes.add_metric([], self._room.held_bytes)
+        return [due, overdue, oldest, flying, unconfirmed, unconfirmed_bytes]

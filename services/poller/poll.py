@@ -1,0 +1,334 @@
+"""Does one round of work: asks a platform, publishes what it answered, and says what became of each target."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Protocol
+
+from schemas.events import AccountEvent, Origin, PlatformRaw, RawKind, RawTarget
+from services.platforms.base import Call, MappingError, Outcome, Platform, Verdict
+from services.poller.accounts import TYPE_OF_OUTCOME, Accounts
+from services.poller.budget import Budget, Circuit, Uniform, WindowKey, backoff
+from services.poller.calls import Refusals, halves, without_metric, without_target
+from services.poller.errors import AnswerTooLarge, NotSent, RetryLater
+from services.poller.fetch import Fetcher, Reply
+from services.poller.identifiers import EventIds
+from services.poller.metrics import PollerMetrics
+from services.poller.schedule import Fate, Schedule, Settled, Work
+from services.poller.timing import Time
+from services.poller.tokens import Credentials, TokenStore
+from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_SECOND
+from services.runtime.logging import get_logger
+from services.runtime.secrets import SecretsError
+
+_BROKEN_CONNECTION = frozenset(TYPE_OF_OUTCOME)
+_LATER_BY_THEN = frozenset({Outcome.RETRY_LATER, Outcome.QUOTA_EXHAUSTED})
+_log = get_logger(__name__)
+
+
+class Publisher(Protocol):
+    """Where answers go; see `services.poller.publisher.KafkaPublisher`."""
+
+    async def reserve(self) -> None:
+        """Wait until an answer more can be held."""
+
+    def release(self) -> None:
+        """Give back what `reserve` took."""
+
+    async def publish(self, event: PlatformRaw) -> None:
+        """Hand over one raw answer, for which room was reserved."""
+
+    async def announce(self, event: AccountEvent) -> None:
+        """Hand over one account event."""
+
+
+class Round:
+    """One round of work under way: what is left to ask, and what is known of each target so far."""
+
+    def __init__(self, work: Work, platform: Platform, credentials: Credentials) -> None:
+        self.work = work
+        self.platform = platform
+        self.credentials = credentials
+        self.headers = platform.authorize(credentials.access_token)
+        self.pending: deque[Call] = deque()
+        self.channel_fate = Settled(Fate.SKIPPED)
+        self._fates: dict[str, Settled] = {}
+
+    def say(self, call: Call, settled: Settled) -> None:
+        """The same fate for everything that a call asks for."""
+        if not call.targets and call.kind != RawKind.POST_METRICS:
+            self._say_channel(settled)
+        for target in call.targets:
+            self.say_target(target.target_id, settled)
+
+    def say_target(self, target_id: str, settled: Settled) -> None:
+        """One target's fate; figures from any call outweigh what became of the others."""
+        held = self._fates.get(target_id)
+        if held is None or held.fate is not Fate.CAPTURED:
+            self._fates[target_id] = settled
+
+    def _say_channel(self, settled: Settled) -> None:
+        if self.channel_fate.fate is not Fate.CAPTURED:
+            self.channel_fate = settled
+
+    def give_up_until(self, at: int) -> None:
+        """Whatever was not asked for yet is due again then."""
+        for call in self.pending:
+            self.say(call, Settled(Fate.RETRY, at))
+        self.pending.clear()
+
+    def fates(self) -> list[Settled]:
+        """One fate an entry; what no call asked for waits for its regular time."""
+        regular = Settled(Fate.SKIPPED)
+        return [self._fates.get(entry.target_id, regular) for entry in self.work.entries]
+
+
+class Poller:
+    """Asks platforms; holds no state of its own beyond what it is given.
+
+    Args:
+        platforms: those that can be polled, by name.
+        circuits: one a platform.
+    """
+
+    def __init__(
+        self,
+        *,
+        time: Time,
+        platforms: Mapping[str, Platform],
+        schedule: Schedule,
+        fetcher: Fetcher,
+        publisher: Publisher,
+        tokens: TokenStore,
+        accounts: Accounts,
+        budget: Budget,
+        circuits: Mapping[str, Circuit],
+        metrics: PollerMetrics,
+        uniform: Uniform = random.uniform,
+    ) -> None:
+        self._time = time
+        self._platforms = platforms
+        self._schedule = schedule
+        self._fetcher = fetcher
+        self._publisher = publisher
+        self._tokens = tokens
+        self._accounts = accounts
+        self._budget = budget
+        self._circuits = circuits
+        self._metrics = metrics
+        self._uniform = uniform
+        self._ids = EventIds()
+        self._refusals = Refusals(MILLIS_PER_DAY)
+
+    async def run(self, name: str, work: Work) -> None:
+        """Do a round of one platform and settle it, whatever happens."""
+        plan = work.plan
+        fates = [Settled(Fate.RETRY, self._time.now())] * len(work.entries)
+        channel_fate = Settled(Fate.RETRY, self._time.now())
+        self._metrics.late_seconds.labels(name).observe(work.late_by / 1000)
+        try:
+            current = Round(work, self._platforms[name], self._tokens.credentials(plan.key, name))
+            try:
+                await self._ask_all(name, current)
+            finally:
+                fates, channel_fate = current.fates(), current.channel_fate
+        except SecretsError as error:
+            _log.error("a channel is paused: its tokens can't be opened", channel=plan.key, error=str(error))
+            self._schedule.pause(plan)
+        except Exception:
+            # A mistake in one platform's file must not stop the others, nor spin on the same target.
+            _log.exception("a round of work failed", platform=name, channel=plan.key)
+            fates = [Settled(Fate.SKIPPED)] * len(work.entries)
+            channel_fate = Settled(Fate.SKIPPED)
+        finally:
+            self._circuits[name].release()
+            self._schedule.settle(work, fates, channel_fate, self._time.now())
+
+    async def _ask_all(self, name: str, current: Round) -> None:
+        work, now = current.work, self._time.now()
+        if work.entries:
+            targets = [entry.target() for entry in work.entries]
+            current.pending.extend(current.platform.post_calls(work.channel, targets, now))
+        if work.with_channel:
+            current.pending.extend(current.platform.channel_calls(work.channel, now))
+        while current.pending:
+            now = self._time.now()
+            if not work.plan.active or work.plan.paused:
+                current.give_up_until(now)
+                break
+            call = current.pending.popleft()
+            key = WindowKey(name, "/".join(work.plan.key) if current.headers else "", call.limit_group)
+            free_at = self._budget.wait_until(key, now)
+            if free_at > now:
+                current.say(call, Settled(Fate.RETRY, free_at))
+                continue
+            await self._ask(name, current, self._refusals.apply(work.plan.key, call, now), key)
+
+    async def _ask(self, name: str, current: Round, call: Call, key: WindowKey) -> None:
+        """Make one call and act on what comes; may put other calls in front of what is pending."""
+        await self._publisher.reserve()
+        reserved = True
+        try:
+            reply = await self._fetch(name, current, call, key)
+            now = self._time.now()
+            self._budget.observe(key, current.platform.limits(reply.headers, now), now)
+            event = self._event(name, current, call, reply, now)
+            await self._publisher.publish(event)
+            reserved = False
+            verdict = current.platform.classify(reply.status, reply.headers, event.body, now)
+            self._metrics.calls.labels(name, call.kind, verdict.outcome.value).inc()
+            await self._act(name, current, call, event, verdict, key)
+        except AnswerTooLarge as error:
+            self._metrics.calls.labels(name, call.kind, error.code).inc()
+            smaller = halves(current.platform, current.work.channel, call, self._time.now())
+            if not smaller:
+                _log.error("an answer is too large even for one target", platform=name, endpoint=call.path)
+                current.say(call, Settled(Fate.SKIPPED))
+            current.pending.extendleft(reversed(smaller))
+        except RetryLater as error:
+            self._metrics.calls.labels(name, call.kind, error.code).inc()
+            _log.info("no answer", platform=name, endpoint=call.path, error=str(error))
+            self._failed(name, current, call, None)
+        except NotSent as error:
+            self._metrics.calls.labels(name, call.kind, error.code).inc()
+            _log.error("a call can't be made", platform=name, channel=current.work.plan.key, error=str(error))
+            current.say(call, Settled(Fate.SKIPPED))
+        finally:
+            if reserved:
+                self._publisher.release()
+
+    async def _fetch(self, name: str, current: Round, call: Call, key: WindowKey) -> Reply:
+        self._budget.begin(key, self._time.now())
+        started = time.perf_counter()
+        try:
+            reply = await self._fetcher.fetch(name, call, current.platform.facts.base_url, current.headers)
+        finally:
+            self._budget.end(key)
+            self._metrics.call_seconds.labels(name).observe(time.perf_counter() - started)
+        self._metrics.answer_bytes.labels(name).inc(len(reply.body))
+        return reply
+
+    def _event(self, name: str, current: Round, call: Call, reply: Reply, now: int) -> PlatformRaw:
+        redactor = current.credentials.redactor
+        workspace_id, channel_id = current.work.plan.key
+        return PlatformRaw(
+            event_id=self._ids.next(now),
+            workspace_id=workspace_id,
+            channel_id=channel_id,
+            platform=name,
+            kind=call.kind,
+            endpoint=redactor.text(call.path),
+            request=redactor.texts(call.request_map()),
+            targets=tuple([RawTarget(t.target_id, t.post_id, t.external_id) for t in call.targets]),
+            http_status=reply.status,
+            body=redactor.body(reply.body),
+            captured_at=now,
+            origin=Origin.SCHEDULE,
+        )
+
+    async def _act(
+        self, name: str, current: Round, call: Call, event: PlatformRaw, verdict: Verdict, key: WindowKey
+    ) -> None:
+        outcome, now, plan = verdict.outcome, event.captured_at, current.work.plan
+        if outcome is Outcome.PLATFORM_DOWN:
+            self._failed(name, current, call, verdict.retry_after_seconds)
+            return
+        self._circuits[name].success()
+        plan.failures = 0
+        if outcome in _LATER_BY_THEN:
+            exhausted = outcome is Outcome.QUOTA_EXHAUSTED
+            until = self._budget.hold(key, verdict.retry_after_seconds, now, exhausted=exhausted)
+            current.say(call, Settled(Fate.RETRY, until))
+            _log.warning("limit reached", platform=name, channel=plan.key, detail=verdict.detail, until=until)
+            return
+        self._budget.served(key)
+        if outcome is Outcome.OK:
+            self._captured(current, call, event)
+            recovered = self._accounts.works(plan.key, name, now)
+            if recovered is not None:
+                await self._publisher.announce(recovered)
+        elif outcome in _BROKEN_CONNECTION:
+            current.say(call, Settled(Fate.RETRY, now))
+            await self._pause(name, current, verdict, now)
+        elif outcome in (Outcome.TARGET_GONE, Outcome.NO_DATA_EVER):
+            fate = Settled(Fate.GONE if outcome is Outcome.TARGET_GONE else Fate.NEVER)
+            self._refused(current, call, verdict, fate, now)
+        elif outcome is Outcome.REQUEST_WRONG:
+            self._wrong(name, current, call, verdict, now)
+        else:  # PERMISSION_MISSING, TOO_EARLY: asking sooner won't help
+            _log.info("no figures", platform=name, channel=plan.key, outcome=outcome.value, detail=verdict.detail)
+            self._refused(current, call, verdict, Settled(Fate.SKIPPED), now)
+
+    def _captured(self, current: Round, call: Call, event: PlatformRaw) -> None:
+        gone: set[int] = set()
+        if call.targets:
+            try:
+                gone.update(current.platform.read(event).gone)
+            except MappingError:
+                pass  # the aggregator says so, in the dead letters
+        captured = Settled(Fate.CAPTURED)
+        if not gone:
+            current.say(call, captured)
+            return
+        for position, target in enumerate(call.targets):
+            current.say_target(target.target_id, Settled(Fate.GONE) if position in gone else captured)
+
+    def _refused(self, current: Round, call: Call, verdict: Verdict, fate: Settled, now: int) -> None:
+        """An answer that concerns a target; of several, find out which and ask for the others again."""
+        channel, targets = current.work.channel, call.targets
+        again: list[Call] = []
+        if verdict.refused_target is not None and len(targets) > 1:
+            again = without_target(current.platform, channel, call, verdict.refused_target, now)
+            for target in targets:
+                if target.external_id == verdict.refused_target:
+                    current.say_target(target.target_id, fate)
+            if sum(len(other.targets) for other in again) == len(targets):
+                again = []  # the platform named something else: no way to ask without it
+        if not again and fate.fate is not Fate.SKIPPED:
+            again = halves(current.platform, channel, call, now)
+        if again:
+            current.pending.extendleft(reversed(again))
+        else:
+            current.say(call, fate)
+
+    def _wrong(self, name: str, current: Round, call: Call, verdict: Verdict, now: int) -> None:
+        """A request of ours that the platform refuses: without the metric it named, else loud."""
+        if verdict.refused_metric is not None:
+            smaller = without_metric(call, verdict.refused_metric)
+            if smaller is not None:
+                key = current.work.plan.key
+                _log.warning(
+                    "a metric is refused and left out", platform=name, channel=key, metric=verdict.refused_metric,
+                    detail=verdict.detail,
+                )  # fmt: skip
+                self._refusals.remember(key, call, smaller, now)
+                current.pending.appendleft(smaller)
+                return
+        _log.error("a request is wrong", platform=name, endpoint=call.path, detail=verdict.detail)
+        self._refused(current, call, verdict, Settled(Fate.SKIPPED), now)
+
+    def _failed(self, name: str, current: Round, call: Call, retry_after_seconds: float | None) -> None:
+        """The platform did not answer, or said that it is down: leave it alone for a while."""
+        now, plan = self._time.now(), current.work.plan
+        self._circuits[name].failure(now)
+        plan.failures += 1
+        wait = MILLIS_PER_SECOND + backoff(plan.failures, self._uniform)
+        if retry_after_seconds is not None:
+            wait = int(retry_after_seconds * MILLIS_PER_SECOND) + 1
+        current.say(call, Settled(Fate.RETRY, now + wait))
+        current.give_up_until(now + wait)
+
+    async def _pause(self, name: str, current: Round, verdict: Verdict, now: int) -> None:
+        plan = current.work.plan
+        self._schedule.pause(plan)
+        current.give_up_until(now)
+        announcement = self._accounts.broken(plan.key, name, verdict.outcome, self._tokens.updated_at(plan.key), now)
+        _log.warning(
+            "a channel is paused", platform=name, channel=plan.key, outcome=verdict.outcome.value,
+            detail=verdict.detail,
+        )  # fmt: skip
+        if announcement is not None:
+            await self._publisher.announce(announcement)

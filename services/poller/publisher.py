@@ -1,0 +1,236 @@
+"""Puts raw answers and account events on their topics; the only importer of aiokafka's producer here.
+
+Guarantee: at-least-once. An answer handed to `publish` is sent again until Kafka has confirmed it, for as long as the
+process lives; the event's id makes a repeat count once. Room is reserved before a platform is asked, so while Kafka is
+away the platforms are left in peace and no answer is lost for want of room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from schemas.codec import Codec
+from schemas.events import AccountEvent, PlatformRaw
+from services.poller.accounts import TOPIC as ACCOUNTS
+from services.poller.errors import AnswerTooLarge
+from services.runtime.kafka import aiokafka_producer_options, key, partition_of
+from services.runtime.logging import get_logger
+from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+
+RAW = "platform.raw"
+TOPICS = (RAW, ACCOUNTS)
+# Kafka's own bytes around a message, which count against its limit.
+_OVERHEAD_BYTES = 4096
+_RETRY_SECONDS = 1.0
+_CLOSE_SECONDS = 0.5
+_LINGER_MS = 5
+_BATCH_BYTES = 512 * 1024
+_log = get_logger(__name__)
+
+
+class Room:
+    """How many answers, and of what size, may wait for Kafka at a time.
+
+    Args:
+        events: most answers reserved or unconfirmed.
+        size: most bytes unconfirmed; one answer more than fits may come, since its size shows late.
+    """
+
+    def __init__(self, events: int, size: int) -> None:
+        self._events = events
+        self._size = size
+        self.held_events = 0
+        self.held_bytes = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def _free(self) -> bool:
+        return self.held_events < self._events and self.held_bytes < self._size
+
+    async def reserve(self) -> None:
+        """Wait for room for one answer, and take it."""
+        while not self._free():
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self._waiting = deque(other for other in self._waiting if other is not waiter)
+                self._wake()
+                raise
+        self.held_events += 1
+
+    def fill(self, size: int) -> None:
+        """The reserved answer has this size."""
+        self.held_bytes += size
+
+    def release(self, size: int = 0) -> None:
+        """Give room back."""
+        self.held_events -= 1
+        self.held_bytes -= size
+        self._wake()
+
+    def _wake(self) -> None:
+        free = self._events - self.held_events if self._free() else 0
+        while self._waiting and free > 0:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                free -= 1
+
+
+class KafkaPublisher:
+    """Publishes to Kafka.
+
+    Args:
+        codecs: a codec for each of `TOPICS`, by name without prefix.
+        partitions: partitions of every topic.
+        room: shared with whoever shows it to operators.
+    """
+
+    def __init__(self, settings: KafkaSettings, codecs: Mapping[str, Codec[Any]], partitions: int, room: Room) -> None:
+        self._settings = settings
+        self._codecs = codecs
+        self._partitions = partitions
+        self._room = room
+        self._producer: AIOKafkaProducer | None = None
+        self._generation = 0
+        self._renewing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    async def start(self) -> None:
+        """Connect; keeps trying while Kafka is away."""
+        await self._renew(0)
+
+    async def reserve(self) -> None:
+        """Wait until an answer more can be held; `publish` or `release` must follow."""
+        await self._room.reserve()
+
+    def release(self) -> None:
+        """Give back what `reserve` took, because no answer came."""
+        self._room.release()
+
+    async def publish(self, event: PlatformRaw) -> None:
+        """Hand over one raw answer, for which room was reserved; returns before Kafka has confirmed it.
+
+        Raises:
+            AnswerTooLarge: it doesn't fit a message; the room stays reserved.
+        """
+        value = self._codecs[RAW].encode(event)
+        message_key = event.workspace_id.encode()
+        if len(value) + len(message_key) + _OVERHEAD_BYTES > MESSAGE_MAX_BYTES:
+            raise AnswerTooLarge(f"an event of {len(value)} bytes doesn't fit a message of {MESSAGE_MAX_BYTES}")
+        self._room.fill(len(value))
+        await self._send(RAW, event.workspace_id, message_key, value)
+
+    async def announce(self, event: AccountEvent) -> None:
+        """Hand over one account event."""
+        await self._room.reserve()
+        value = self._codecs[ACCOUNTS].encode(event)
+        self._room.fill(len(value))
+        await self._send(ACCOUNTS, event.workspace_id, key(event.workspace_id, event.channel_id), value)
+
+    async def close(self, seconds: float) -> None:
+        """Send what is held, for at most this long, then disconnect."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._room.held_events and self._producer is not None:
+                    await self._producer.flush()
+                    await asyncio.sleep(0.01)
+        except (TimeoutError, KafkaError):
+            _log.error("stopped with answers that Kafka has not confirmed", events=self._room.held_events)
+        self._closing = True
+        if self._producer is not None:
+            self._background(_stop(self._producer))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSE_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+
+    async def _send(self, topic: str, workspace_id: str, message_key: bytes, value: bytes) -> None:
+        """Hand a message to the producer, again and again until it takes it."""
+        partition = partition_of(workspace_id, self._partitions)
+        while True:
+            generation = self._generation
+            producer = self._producer
+            if producer is None:
+                await self._renew(generation)
+                continue
+            try:
+                sent = await producer.send(self._settings.topic(topic), value, key=message_key, partition=partition)
+            except MessageSizeTooLargeError:
+                self._room.release(len(value))
+                _log.error("an event doesn't fit a message and is given up", topic=topic, bytes=len(value))
+                return
+            except (KafkaError, OSError) as error:
+                await self._failed(error, generation)
+                continue
+            again = partial(self._send, topic, workspace_id, message_key, value)
+            sent.add_done_callback(partial(self._settled, generation, len(value), again))
+            return
+
+    def _settled(
+        self, generation: int, size: int, again: Callable[[], Coroutine[Any, Any, None]], done: asyncio.Future[Any]
+    ) -> None:
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        if error is None:
+            self._room.release(size)
+        elif not self._closing:
+            self._background(self._resend(error, generation, again))
+
+    async def _resend(
+        self, error: BaseException, generation: int, again: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        await self._failed(error, generation)
+        await again()
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _failed(self, error: BaseException, generation: int) -> None:
+        if self._generation == generation and not self._renewing.locked():
+            _log.warning("Kafka did not take an event; sending it again", error=repr(error))
+        await asyncio.sleep(_RETRY_SECONDS)
+        # An idempotent producer that lost a batch has a gap in its sequence numbers and may never be taken again.
+        await self._renew(generation)
+
+    async def _renew(self, generation: int) -> None:
+        """Replace the producer of a generation; whoever comes later with the same one finds it done."""
+        async with self._renewing:
+            if self._generation != generation:
+                return
+            old, self._producer = self._producer, None
+            if old is not None:
+                # Ends when its messages are sent or have failed; each that failed is sent again by the new one.
+                self._background(_stop(old))
+            while self._producer is None:
+                producer = AIOKafkaProducer(
+                    **aiokafka_producer_options(self._settings), linger_ms=_LINGER_MS, max_batch_size=_BATCH_BYTES
+                )
+                try:
+                    await producer.start()
+                    self._producer = producer
+                except (KafkaError, OSError) as error:
+                    await producer.stop()
+                    _log.warning("Kafka can't be reached; trying again", error=repr(error))
+                    await asyncio.sleep(_RETRY_SECONDS)
+                except BaseException:
+                    await producer.stop()
+                    raise
+            self._generation += 1
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    try:
+        await producer.stop()
+    except (KafkaError, OSError) as error:
+        _log.warning("a producer did not stop cleanly", error=repr(error))

@@ -1,0 +1,171 @@
+"""Reads topics for the poller: some once from a point to their end, others to the end and then for good.
+
+The only importer of aiokafka's consumer here. No consumer group and no committed offsets: everything read is folded
+into memory, from the beginning, at every start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from services.poller.errors import Stop
+from services.runtime.kafka import aiokafka_options
+from services.runtime.logging import get_logger
+from services.runtime.registry import RegistryUnavailable
+from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+
+RETRY_SECONDS = 1.0
+_POLL_MS = 500
+_RECORDS = 500
+_log = get_logger(__name__)
+
+Fold = Callable[[str, ConsumerRecord], None]
+"""Takes in one message; the topic's name is without prefix. May raise RegistryUnavailable: then it is called again."""
+
+
+class TopicReader:
+    """Consumers of topics without a group."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self.waiting_for: str | None = "Kafka"
+
+    async def partition_count(self, topics: Iterable[str]) -> int:
+        """The number of partitions that all the topics have; waits until Kafka answers and all of them exist.
+
+        Args:
+            topics: names without prefix.
+
+        Raises:
+            Stop: the numbers differ, so a workspace would not meet itself.
+        """
+        names = [self._settings.topic(name) for name in topics]
+        consumer = await self._consumer()
+        try:
+            while True:
+                counts = {name: len(found) for name, found in (await self._partitions(consumer, names)).items()}
+                missing = [name for name in names if not counts.get(name)]
+                if not missing:
+                    break
+                self.waiting_for = f"topics that don't exist yet: {', '.join(missing)}"
+                _log.warning("topics are missing; run `tidemark topics`", topics=",".join(missing))
+                await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            await consumer.stop()
+        if len(set(counts.values())) > 1:
+            found = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
+            raise Stop(f"the topics differ in their number of partitions ({found}); they must be equal")
+        self.waiting_for = None
+        return next(iter(counts.values()))
+
+    async def replay(self, topic: str, fold: Fold, since: int | None = None) -> int:
+        """Read one topic to its present end.
+
+        Args:
+            since: start at the first message of this time (ms) or later; None from the beginning.
+
+        Returns:
+            How many messages were read.
+        """
+        consumer = await self._consumer()
+        try:
+            partitions = await self._assign(consumer, [topic])
+            if since is not None:
+                starts = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
+                for partition, found in starts.items():
+                    if found is None:
+                        await consumer.seek_to_end(partition)
+                    else:
+                        consumer.seek(partition, found.offset)
+            return await self._to_end(consumer, partitions, fold)
+        finally:
+            await consumer.stop()
+
+    async def follow(self, topics: Iterable[str], fold: Fold, caught_up: asyncio.Event) -> None:
+        """Read topics from the beginning for as long as the task runs; `caught_up` is set at their present end."""
+        consumer = await self._consumer()
+        try:
+            partitions = await self._assign(consumer, topics)
+            await self._to_end(consumer, partitions, fold)
+            caught_up.set()
+            while True:
+                await self._some(consumer, fold)
+        finally:
+            await consumer.stop()
+
+    async def _to_end(self, consumer: Any, partitions: list[TopicPartition], fold: Fold) -> int:
+        ends: Mapping[TopicPartition, int] = await consumer.end_offsets(partitions)
+        read = 0
+        left = list(partitions)
+        while True:
+            left = [partition for partition in left if await consumer.position(partition) < ends[partition]]
+            if not left:
+                return read
+            self.waiting_for = f"the end of {len(left)} partitions, {read} messages read"
+            read += await self._some(consumer, fold)
+
+    async def _some(self, consumer: Any, fold: Fold) -> int:
+        try:
+            batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS)
+        except KafkaError as error:
+            _log.warning("topics can't be read; trying again", error=repr(error))
+            await asyncio.sleep(RETRY_SECONDS)
+            return 0
+        read = 0
+        prefix = len(self._settings.topic_prefix)
+        for partition, records in batches.items():
+            for record in records:
+                await self._fold(fold, partition.topic[prefix:], record)
+            read += len(records)
+        # A long catalog must not keep the operators' door shut.
+        await asyncio.sleep(0)
+        return read
+
+    async def _fold(self, fold: Fold, topic: str, record: ConsumerRecord) -> None:
+        while True:
+            try:
+                return fold(topic, record)
+            except RegistryUnavailable as error:
+                _log.warning("a message waits for its schema", topic=topic, error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _assign(self, consumer: Any, topics: Iterable[str]) -> list[TopicPartition]:
+        found = await self._partitions(consumer, [self._settings.topic(name) for name in topics])
+        partitions = [TopicPartition(name, number) for name, numbers in found.items() for number in sorted(numbers)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        return partitions
+
+    async def _partitions(self, consumer: Any, names: list[str]) -> dict[str, set[int]]:
+        known = await consumer.topics()
+        return {name: consumer.partitions_for_topic(name) or set() for name in names if name in known}
+
+    async def _consumer(self) -> Any:
+        """A consumer that is connected, however long that takes."""
+        while True:
+            consumer = AIOKafkaConsumer(
+                **aiokafka_options(self._settings),
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                # The poller's own rule is last writer wins, and totals of an aborted transaction are still true.
+                isolation_level="read_uncommitted",
+                max_partition_fetch_bytes=MESSAGE_MAX_BYTES,
+            )
+            try:
+                await consumer.start()
+                return consumer
+            except (KafkaError, OSError) as error:
+                await consumer.stop()
+                self.waiting_for = "Kafka"
+                _log.warning(
+                    "Kafka can't be reached; trying again", address=self._settings.kafka_bootstrap, error=repr(error)
+                )
+                await asyncio.sleep(RETRY_SECONDS)
+            except BaseException:
+                await consumer.stop()
+                raise

@@ -1,0 +1,76 @@
+"""How often a target is polled at which age; pure.
+
+Ages count from `published_at`; instants and spans are milliseconds. Source: DESIGN, "Time, limits, tokens".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zlib import crc32
+
+from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
+
+# An interval is shortened by up to this share, by target: load spreads, and no poll comes later than its tier says.
+JITTER_SHARE = 0.1
+# A target due within this share of its interval may ride along in a batch's free places. Above JITTER_SHARE, so that
+# the targets of a channel that were polled together stay together.
+RIDE_ALONG_SHARE = 0.2
+CHANNEL_INTERVAL = 6 * MILLIS_PER_HOUR
+_SHORTEST_INTERVAL = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When the posts of a platform are polled.
+
+    Attributes:
+        tiers: (age up to which it holds, exclusive; interval), by rising age; past the last, never.
+        newest: only this many of a channel's newest posts; None for all.
+    """
+
+    tiers: tuple[tuple[int, int], ...]
+    newest: int | None = None
+
+    def interval(self, age: int) -> int | None:
+        """Interval at an age, None when the target is too old; an age below zero is a new post's."""
+        for until, interval in self.tiers:
+            if age < until:
+                return interval
+        return None
+
+
+COMMON = Rule(
+    (
+        (MILLIS_PER_DAY, MILLIS_PER_HOUR // 2),
+        (7 * MILLIS_PER_DAY, 6 * MILLIS_PER_HOUR),
+        (90 * MILLIS_PER_DAY, MILLIS_PER_DAY),
+    )
+)
+# Reads are billed by the item there. This is our choice of what to spend, so it is here and not in the platform's file.
+RULES: dict[str, Rule] = {
+    "x": Rule(((MILLIS_PER_DAY, MILLIS_PER_HOUR // 2), (3 * MILLIS_PER_DAY, 6 * MILLIS_PER_HOUR)), newest=50)
+}
+
+
+def rule_of(platform: str) -> Rule:
+    """The rule of a platform."""
+    return RULES.get(platform, COMMON)
+
+
+def jitter(identity: str) -> float:
+    """A number in [0, 1), always the same for one id."""
+    return crc32(identity.encode()) / 2**32
+
+
+def spread(interval: int, identity: str, speed: float) -> int:
+    """An interval with its jitter, divided by the speed."""
+    return max(_SHORTEST_INTERVAL, int(interval * (1 - JITTER_SHARE * jitter(identity)) / speed))
+
+
+def next_due(rule: Rule, published_at: int, asked_at: int, identity: str, speed: float) -> int | None:
+    """When a target is due again after it was asked for; None when it is never again."""
+    interval = rule.interval(asked_at - published_at)
+    if interval is None:
+        return None
+    due_at = asked_at + spread(interval, identity, speed)
+    return due_at if rule.interval(due_at - published_at) is not None else None
