@@ -59,7 +59,7 @@ _LEVELS: dict[str, tuple[int, int, int, int]] = {
 }
 
 
-@lru_cache(maxsize=1 << 17)
+@lru_cache(maxsize=1 << 14)
 def _number(seed: int, platform: str, external_id: str, name: str) -> int:
     """A number below 2^64 that is always the same for the same words."""
     words = f"{seed}\n{platform}\n{external_id}\n{name}".encode()
@@ -68,6 +68,17 @@ def _number(seed: int, platform: str, external_id: str, name: str) -> int:
 
 def _between(number: int, low: int, high: int) -> int:
     return low + number % (high - low + 1)
+
+
+@lru_cache(maxsize=1 << 17)
+def _size(seed: int, platform: str, external_id: str, metric: str) -> tuple[int, int]:
+    """The size that a figure grows to, in thousandths, and the seconds after which half of it is there."""
+    trait = _number(seed, platform, external_id, "")
+    audience = _between(trait, 2_000, 200_000)
+    half_seconds = _between(trait >> 32, 2 * 3600, 24 * 3600)
+    low, high = _SHARES.get(metric, _OTHER_SHARE)
+    share = low if low == high else _between(_number(seed, platform, external_id, metric), low, high)
+    return audience * share, half_seconds
 
 
 def metric_value(seed: int, platform: str, external_id: str, metric: str, published_at: int, at: int) -> int:
@@ -84,12 +95,7 @@ def metric_value(seed: int, platform: str, external_id: str, metric: str, publis
     elapsed = at // 1000 - published_at // 1000
     if elapsed <= 0:
         return 0
-    trait = _number(seed, platform, external_id, "")
-    audience = _between(trait, 2_000, 200_000)
-    half_seconds = _between(trait >> 32, 2 * 3600, 24 * 3600)
-    low, high = _SHARES.get(metric, _OTHER_SHARE)
-    share = low if low == high else _between(_number(seed, platform, external_id, metric), low, high)
-    size = audience * share
+    size, half_seconds = _size(seed, platform, external_id, metric)
     return (size * elapsed // (elapsed + half_seconds) + size * elapsed // (1000 * DAY_SECONDS)) // 1000
 
 

@@ -54,10 +54,6 @@ _TWEET_FIELDS = frozenset(
 )
 
 
-def _value(ask: Ask, external_id: str, metric: str) -> int:
-    return metric_value(ask.state.seed, "x", external_id, metric, published_at("x", external_id), ask.now)
-
-
 def _problem(status: int, kind: str, title: str, detail: str, **more: Any) -> Reply:
     body = {"title": title, "detail": detail, "type": kind if kind == "about:blank" else _PROBLEMS + kind, **more}
     if kind == "about:blank":
@@ -124,21 +120,24 @@ def _tweet(ask: Ask, asked: str, fields: set[str], media: dict[str, Any] | None)
     if "created_at" in fields:
         at = datetime.fromtimestamp(published_at("x", external_id) / 1000, UTC)
         tweet["created_at"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    served: dict[str, Any] = {}
+    seed, published, now = ask.state.seed, published_at("x", external_id), ask.now
+    served: dict[str, int] = {}
+
+    def figures(names: tuple[str, ...]) -> dict[str, int]:
+        for name in names:
+            if name not in served:
+                served[name] = metric_value(seed, "x", external_id, name, published, now)
+        return {name: served[name] for name in names}
+
     if "public_metrics" in fields:
-        names = _PUBLIC[:4] if behaviour("x", asked) == "old" else _PUBLIC
-        tweet["public_metrics"] = {name: _value(ask, external_id, name) for name in names}
-        served.update(tweet["public_metrics"])
+        tweet["public_metrics"] = figures(_PUBLIC[:4] if behaviour("x", asked) == "old" else _PUBLIC)
     for group, names in _PRIVATE.items():
         if group in fields:
-            tweet[group] = {name: _value(ask, external_id, name) for name in names}
-            served.update(tweet[group])
+            tweet[group] = figures(names)
     if media is not None and has_video(external_id):
         key = f"13_{external_id}"
-        views = _value(ask, external_id, "view_count")
         tweet["attachments"] = {"media_keys": [key]}
-        media[key] = {"media_key": key, "type": "video", "public_metrics": {"view_count": views}}
-        served["view_count"] = views
+        media[key] = {"media_key": key, "type": "video", "public_metrics": figures(("view_count",))}
     ask.served(asked, served)
     return tweet
 
