@@ -242,7 +242,7 @@ def _catalog_target(target: CatalogTarget) -> dict[str, Any]:
         "content": target.content,
         "is_story": target.is_story,
         "parent_target_id": target.parent_target_id,
-        "detail": orjson.Fragment(target.detail),
+        "detail": orjson.Fragment(target.detail or "{}"),
     }
 
 
