@@ -24,6 +24,9 @@ _SETTINGS = {
     # One thread a query: a lookup has too little to share, and many run at once.
     "max_threads": 1,
     "max_execution_time": int(DEADLINE_SECONDS),
+    # Rebuild generations are partitions, not part of the sorting keys: merged with each other, the rows of one that is
+    # being filled would hide those of the active one.
+    "do_not_merge_across_partitions_select_final": 1,
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_quote_decimals": 0,
     "wait_end_of_query": 1,

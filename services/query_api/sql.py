@@ -1,7 +1,8 @@
 """The SQL of every question. Values come as server-side parameters, never as text. Pure.
 
-Tables are read with FINAL and, for lookups, equality on the sorting key; instants come as milliseconds and durations as
-whole milliseconds, so that every column is an integer or a string.
+Tables are read with FINAL and, for lookups, equality on the sorting key; FINAL merges within a partition only (see
+`clickhouse`), so what may lie in two months is told apart by `LIMIT 1 BY`. Instants come as milliseconds and durations
+as whole milliseconds, so that every column is an integer or a string.
 """
 
 from __future__ import annotations
@@ -93,8 +94,11 @@ SELECT event_id, target_id, {_millis("captured_at")}, {_STOOD_COLUMNS}
 FROM (
     SELECT event_id, target_id, captured_at,
         {_AS_IT_STOOD}
-    FROM post_snapshots_store FINAL
-    WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND target_id IN {targets}
+    FROM (
+        SELECT * FROM post_snapshots_store
+        WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND target_id IN {targets}
+        ORDER BY version DESC LIMIT 1 BY target_id, event_id
+    )
     WINDOW upto AS (
         PARTITION BY target_id ORDER BY captured_at, event_id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
     )
@@ -116,9 +120,13 @@ WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND is_
 # Only targets with a row among the newest need their whole history.
 _NEWEST = f"""
 SELECT target_id FROM (
-    SELECT target_id, captured_at, event_id FROM post_snapshots_store FINAL
-    WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}}
-        AND captured_at >= fromUnixTimestamp64Milli({{since:Int64}}, 'UTC') AND target_id IN ({_LISTED})
+    SELECT target_id, captured_at, event_id
+    FROM (
+        SELECT target_id, captured_at, event_id FROM post_snapshots_store
+        WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}}
+            AND captured_at >= fromUnixTimestamp64Milli({{since:Int64}}, 'UTC') AND target_id IN ({_LISTED})
+        ORDER BY version DESC LIMIT 1 BY target_id, event_id
+    )
     ORDER BY captured_at DESC, target_id, {_ROW_ID}
     LIMIT {{limit:UInt32}}
 )
@@ -142,5 +150,7 @@ SELECT event_id, channel_id, platform, kind, endpoint, request, `targets.target_
     `targets.external_id`, http_status, base64Encode(body), {_millis("captured_at")}, origin
 FROM raw_events_store FINAL
 WHERE workspace_id = {{workspace:String}} AND event_id IN {{events:Array(String)}}
+ORDER BY captured_at DESC
+LIMIT 1 BY event_id
 """
 """Answers as received, by event id."""

@@ -1,0 +1,190 @@
+"""The query API's application over fakes: answers by question, events kept in a list, time moved by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from schemas.events import ApiKey, CatalogChannel
+from schemas.metrics import POST_NAMES, Values
+from services.query_api.admin.catalog import Catalog
+from services.query_api.admin.keys import Keys
+from services.query_api.admin.routes import Admin
+from services.query_api.admin.vault import TokenVault
+from services.query_api.app import Parts, create_app
+from services.query_api.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
+from services.query_api.directory import Directory
+from services.query_api.errors import WritesUnavailable
+from services.query_api.limits import RateLimiter
+from services.query_api.publisher import Write
+from services.query_api.query import Question, Target
+from services.query_api.views import Place
+from services.runtime.kafka import key as message_key
+from services.runtime.secrets import TokenCipher
+
+ADMIN_KEY = "admin-key-of-the-tests"
+SECRET_KEY = "a secret key of the tests, long enough"
+NOW = 1_782_638_062_345
+"""2026-06-28T09:14:22.345Z."""
+
+
+class ManualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: int = NOW) -> None:
+        self.instant = now
+
+    def now(self) -> int:
+        return self.instant
+
+    def advance(self, seconds: float) -> None:
+        """Move time on."""
+        self.instant += round(seconds * 1000)
+
+
+class FakeReadModel:
+    """Answers what it was told, by question; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[Question, Any] = {}
+        self.asked: list[Question] = []
+        self.error: Exception | None = None
+
+    async def answer(self, question: Question) -> Any:
+        self.asked.append(question)
+        if self.error is not None:
+            raise self.error
+        return self.answers.get(question)
+
+
+class MemoryPublisher:
+    """Keeps events; may be away like Kafka."""
+
+    def __init__(self) -> None:
+        self.writes: list[Write] = []
+        self.is_away = False
+
+    async def publish(self, writes: Sequence[Write]) -> list[Place]:
+        if self.is_away:
+            raise WritesUnavailable
+        first = len(self.writes)
+        self.writes += writes
+        return [Place(0, first + number) for number in range(len(writes))]
+
+    def of(self, topic: str) -> list[Write]:
+        """Events of one topic, oldest first."""
+        return [write for write in self.writes if write.topic == topic]
+
+
+@dataclass
+class FakeApi:
+    """The application, what it stands on, and a client."""
+
+    client: httpx.AsyncClient
+    read_model: FakeReadModel
+    publisher: MemoryPublisher
+    keys: KeyRing
+    directory: Directory
+    vault: TokenVault
+    clock: ManualClock
+    missing: list[str] = field(default_factory=list)
+
+    def add_key(self, workspace_id: str, text: str, scopes: tuple[str, ...] = (READ_SCOPE,)) -> Mapping[str, str]:
+        """Make a key known; returns the headers that present it."""
+        key_id = f"key_{text}"
+        event = ApiKey(workspace_id, key_id, key_hash(text), scopes, "tidemark", self.clock.now())
+        self.keys.apply((workspace_id, key_id), event)
+        return {"authorization": f"Bearer {text}"}
+
+    def add_channel(self, workspace_id: str, channel_id: str, platform: str = "x", username: str = "tide") -> None:
+        """Make a channel known."""
+        self.directory.apply((workspace_id, channel_id), channel(workspace_id, channel_id, platform, username))
+
+
+def fake_api(*, rate_limit: int = 0, admin_key: str | None = ADMIN_KEY, secret_key: str | None = SECRET_KEY) -> FakeApi:
+    """An application over fakes."""
+    clock, read_model, publisher = ManualClock(), FakeReadModel(), MemoryPublisher()
+    keys, directory, vault = KeyRing(), Directory(), TokenVault()
+    catalog = Catalog(
+        publisher,
+        directory=directory,
+        keys=keys,
+        vault=vault,
+        cipher=TokenCipher([secret_key]) if secret_key else None,
+        clock=clock,
+    )
+    missing: list[str] = []
+
+    async def readiness() -> str | None:
+        return missing[0] if missing else None
+
+    app = create_app(
+        Parts(
+            keys=keys,
+            read_model=read_model,
+            admin=Admin(AdminKey(admin_key), catalog, Keys(catalog, keys, clock)),
+            limiter=RateLimiter(rate_limit) if rate_limit else None,
+            clock=clock,
+            readiness=readiness,
+        )
+    )
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
+    return FakeApi(client, read_model, publisher, keys, directory, vault, clock, missing)
+
+
+def channel(
+    workspace_id: str, channel_id: str, platform: str = "x", username: str = "tide", *, updated_at: int = NOW
+) -> CatalogChannel:
+    """A connected account."""
+    return CatalogChannel(
+        workspace_id=workspace_id,
+        channel_id=channel_id,
+        platform=platform,
+        external_id=f"ext-{channel_id}",
+        username=username,
+        status="active",
+        token_expires_at=None,
+        updated_at=updated_at,
+    )
+
+
+def values(**figures: int) -> Values:
+    """Post figures by name, durations in milliseconds; what is not named is None."""
+    unknown = set(figures) - set(POST_NAMES)
+    assert not unknown, f"no such metrics: {unknown}"
+    return tuple(figures.get(name) for name in POST_NAMES)
+
+
+def target(target_id: str, channel_id: str = "c1", platform: str = "x", **changes: Any) -> Target:
+    """A published target, measured where `captured_at` says so."""
+    held: dict[str, Any] = {
+        "target_id": target_id,
+        "channel_id": channel_id,
+        "platform": platform,
+        "username": "tide",
+        "post_type": "",
+        "status": "published",
+        "external_id": f"ext-{target_id}",
+        "permalink": None,
+        "published_at": NOW - 3_600_000,
+        "content": None,
+        "is_story": False,
+        "parent_target_id": None,
+        "detail": {},
+        "captured_at": None,
+        "values": values(),
+    }
+    return Target(**{**held, **changes})
+
+
+def place(offset: int, partition: int = 0) -> Place:
+    """The place of a record."""
+    return Place(partition, offset)
+
+
+def record_key(workspace_id: str, thing_id: str) -> bytes:
+    """The key of a message."""
+    return message_key(workspace_id, thing_id)
