@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from schemas.events import PlatformRaw
-from schemas.metrics import INT64_MAX, INT64_MIN, Values
+from schemas.metrics import INT64_MAX, INT64_MIN, MILLIS_MAX, Values
 
 
 class MappingError(ValueError):
@@ -322,6 +322,22 @@ def block(value: Any, name: str) -> dict[str, Any] | None:
         raise MappingError("unexpected_shape", f"{name} is a JSON {type(value).__name__}, expected an object")
     return value or None
 
+
+def duration(value: Any, name: str) -> int | None:
+    """A duration in whole milliseconds, as the platform said it; null stays None.
+
+    Raises:
+        MappingError: `bad_count`: no whole number, or more than a watch time column holds.
+    """
+    millis = count(value, name)
+    if millis is not None and abs(millis) > MILLIS_MAX:
+        raise MappingError("bad_count", f"{name} is more than a watch time holds")
+    return millis
+
+
+# Instants and days outside of these are no times of a period.
+EARLIEST = 0
+LATEST = 4_102_444_800_000  # 2100-01-01
 
 FieldMap = tuple[tuple[str, int], ...]
 """A platform's keys of one block, each with the position of its common metric."""

@@ -63,6 +63,8 @@ from schemas.metrics import (
     WATCH_TIME,
 )
 from services.platforms.base import (
+    EARLIEST,
+    LATEST,
     NOTHING,
     Call,
     Channel,
@@ -78,6 +80,7 @@ from services.platforms.base import (
     block,
     by_status,
     count,
+    duration,
     json_object,
     objects,
     pacific_day,
@@ -142,6 +145,7 @@ _USER_INSIGHTS = {
     "saves": CH_SAVES,
 }
 _USER_TOTALS = "reach,views,profile_views,total_interactions,likes,comments,shares,saves"
+_LONGEST_PERIOD = 29 * 86_400_000
 _DAYS_OF_PERIOD = {"day": 1, "week": 7, "days_28": 28}
 
 _INSIGHT_NAMES = re.compile(r"insights(?:\.\w+\([^()]*\))*\.metric\(([^()]*)\)")
@@ -175,15 +179,16 @@ def _kind_of(target: Target) -> str:
 
 def _insight_value(insight: dict[str, Any], name: str) -> tuple[bool, int | None]:
     """Whether one named insight holds a figure, and the figure: in `values`, or in `total_value`."""
+    figure = duration if name.startswith("ig_reels_") else count
     values = insight.get("values")
     if type(values) is list and values and type(values[0]) is dict and "value" in values[0]:
-        return True, count(values[0]["value"], name)
+        return True, figure(values[0]["value"], name)
     if values is not None:
         listed = objects(values, f"{name}.values")
         if listed and listed[0]:
-            return True, count(listed[0].get("value"), name)
+            return True, figure(listed[0].get("value"), name)
     total = block(insight.get("total_value"), f"{name}.total_value")
-    return (False, None) if total is None else (True, count(total.get("value"), name))
+    return (False, None) if total is None else (True, figure(total.get("value"), name))
 
 
 def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], spoken: int) -> tuple[int, int]:
@@ -236,23 +241,22 @@ def _instant(text: Any) -> int | None:
         text = str(text)
     if not isinstance(text, str):
         return None
-    if text.isascii() and text.isdigit() and len(text) <= 11:
-        return int(text) * 1000
     try:
-        at = datetime.fromisoformat(text)
-        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) * 1000
+        if text.isascii() and text.isdigit() and len(text) <= 11:
+            at = int(text) * 1000
+        else:
+            moment = datetime.fromisoformat(text)
+            at = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * 1000
     except (ValueError, OverflowError):
         return None
+    return at if EARLIEST + _LONGEST_PERIOD <= at < LATEST else None
 
 
 def _days_before(end: int, days: int) -> int:
     """The instant some Pacific days before one: exact where the end is a midnight, across clock changes too."""
-    try:
-        day = pacific_day(end)
-        if pacific_midnight(day) == end:
-            return pacific_midnight(day - timedelta(days=days))
-    except (ValueError, OverflowError):
-        pass  # outside the calendar: plain days are as good
+    day = pacific_day(end)
+    if pacific_midnight(day) == end:
+        return pacific_midnight(day - timedelta(days=days))
     return end - days * 86_400_000
 
 

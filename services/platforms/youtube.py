@@ -51,6 +51,8 @@ from schemas.metrics import (
     round_half_up,
 )
 from services.platforms.base import (
+    EARLIEST,
+    LATEST,
     NOTHING,
     Call,
     Channel,
@@ -175,9 +177,10 @@ def _day(text: Any, name: str) -> date | None:
         return None
     try:
         day = date.fromisoformat(text)
-        day + timedelta(days=1)  # the end of a range must be a date too
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError):
         raise MappingError("unexpected_shape", f"{name} is no date") from None
+    if not EARLIEST < pacific_midnight(day) < LATEST - 2 * 86_400_000:
+        raise MappingError("unexpected_shape", f"{name} is no date of a report")
     return day
 
 

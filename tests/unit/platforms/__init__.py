@@ -1,0 +1,1 @@
+"""Platforms: golden answers, contract suite, fuzzing."""

@@ -2,7 +2,7 @@
 
 `<case>.response.json` is one answer: `source`, `kind`, `endpoint`, `request`, `targets`, `http_status`, `headers`, and
 `body` (JSON) or `body_text`. `<case>.events.json` is what must come of it: `outcome` and the verdict's other fields
-that are set, `posts` and `channels` with the metrics spoken of (null: hidden; durations in seconds), `gone`, or `error`.
+that are set, `posts` and `channels` with the metrics spoken of (null: hidden; durations in seconds), `gone`, `error`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ RECEIVED_AT = 1_795_222_800_000
 def cases() -> list[tuple[str, str]]:
     """Platform and case of every golden answer."""
     return [
-        (path.parent.name, path.name.removesuffix(".response.json"))
-        for path in sorted(ROOT.glob("*/*.response.json"))
+        (path.parent.name, path.name.removesuffix(".response.json")) for path in sorted(ROOT.glob("*/*.response.json"))
     ]
 
 

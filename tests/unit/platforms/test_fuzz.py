@@ -1,0 +1,185 @@
+"""No bytes make a platform raise anything but a MappingError."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.events import Origin, PlatformRaw, RawTarget
+from schemas.metrics import CHANNEL_NAMES, INT64_MAX, INT64_MIN, MILLIS_MAX, POST_NAMES
+from services.platforms import all_platforms, platform
+from services.platforms.base import MappingError, Outcome
+from tests.unit.platforms import golden
+
+NAMES = sorted(all_platforms())
+CASES = [case for case in golden.cases() if "body" in golden.response(*case)]
+FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+
+ODD_TEXTS = st.sampled_from(
+    [
+        "",
+        "-",
+        "--1",
+        "12a",
+        "٣",
+        "1e3",
+        "9" * 30,
+        "-9223372036854775809",
+        "2026-13-45",
+        "9999-12-31",
+        "0001-01-01",
+        "a,b",
+    ]
+)
+ODD_NUMBERS = st.sampled_from([-1, 2**63 - 1, 2**63, 2**64 - 1, -(2**63), 0.5, 1e300, -0.0, 1e15])
+SCALARS = st.none() | st.booleans() | ODD_NUMBERS | st.integers(-10, 10**6) | ODD_TEXTS | st.text(max_size=5)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+HEADERS = [
+    *("retry-after", "x-rate-limit-reset", "x-rate-limit-limit", "x-rate-limit-remaining", "x-app-usage"),
+    *("ratelimit-reset", "ratelimit-limit", "ratelimit-remaining", "x-business-use-case-usage"),
+]
+ODD_HEADERS = [
+    *("nan", "inf", "1e400", "7", "[]", "[" * 3000),
+    *('{"1": [{"call_count": "x"}]}', '{"call_count": 1e300}', '{"1": [{"estimated_time_to_regain_access": true}]}'),
+]
+
+
+def spots(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON value."""
+    found = [path]
+    if isinstance(value, dict):
+        for key, part in value.items():
+            found += spots(part, (*path, key))
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            found += spots(part, (*path, index))
+    return found
+
+
+def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
+    """A copy with one place changed; `...` removes it."""
+    if not path:
+        return None if by is ... else by
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    if len(path) == 1 and by is ...:
+        del copy[path[0]]
+    else:
+        copy[path[0]] = replaced(copy[path[0]], path[1:], by)
+    return copy
+
+
+def check(name: str, event: PlatformRaw, headers: dict[str, str]) -> None:
+    """Read, take parts and classify; values that come out must fit their columns."""
+    subject = platform(name)
+    for position in range(-1, len(event.targets) + 1):
+        orjson.dumps(subject.part(event, position))
+    verdict = subject.classify(event.http_status, headers, event.body, event.captured_at)
+    assert isinstance(verdict.outcome, Outcome)
+    assert verdict.retry_after_seconds is None or verdict.retry_after_seconds >= 0
+    subject.limits(headers, event.captured_at)
+    try:
+        reading = subject.read(event)
+    except MappingError as error:
+        raised = error.reason
+    else:
+        raised = ""
+    if raised:
+        assert raised in {"body_not_json", "unexpected_shape", "bad_count", "unknown_endpoint"}
+        return
+    assert all(0 <= position < len(event.targets) for position in reading.gone)
+    assert len({post.position for post in reading.posts}) == len(reading.posts)
+    for post in reading.posts:
+        assert 0 <= post.position < len(event.targets)
+        check_values(post.spoken, post.values, POST_NAMES)
+        assert post.ranged & ~post.spoken == 0
+    for channel in reading.channels:
+        check_values(channel.spoken, channel.values, CHANNEL_NAMES)
+        if channel.period == "lifetime":
+            assert channel.period_start is None
+        else:
+            assert channel.period_start is not None
+            assert channel.period_end is not None
+            # What ClickHouse's times can hold.
+            assert 0 <= channel.period_start < channel.period_end < 4_102_444_800_000
+
+
+def check_values(spoken: int, values: tuple[int | None, ...], names: tuple[str, ...]) -> None:
+    assert len(values) == len(names)
+    assert 0 < spoken < 1 << len(names)
+    for position, value in enumerate(values):
+        if value is not None:
+            assert type(value) is int
+            assert spoken >> position & 1
+            assert INT64_MIN <= value <= INT64_MAX
+            if names[position].endswith("_seconds"):
+                assert abs(value) <= MILLIS_MAX
+
+
+@pytest.mark.parametrize("name", NAMES)
+@FUZZ
+@given(
+    body=st.binary(max_size=60) | st.builds(orjson.dumps, VALUES),
+    endpoint=st.text(max_size=30)
+    | st.sampled_from(["", "/", "//", "://", "/v2/reports", "/2/tweets", "/v25.0", "?", "/v1/1/insights"]),
+    kind=st.sampled_from(["POST_METRICS", "CHANNEL_METRICS", "IDENTITY", "OTHER"]),
+    status=st.sampled_from([200, 201, 299, 304, 400, 401, 403, 404, 429, 500, 0, 999]),
+    request_map=st.dictionaries(
+        st.sampled_from(["ids", "fields", "metric", "filters", "since"]), ODD_TEXTS, max_size=3
+    ),
+)
+def test_any_bytes(name: str, body: bytes, endpoint: str, kind: str, status: int, request_map: dict[str, str]) -> None:
+    targets = (RawTarget("t1", "p1", "1"), RawTarget("t2", "p2", ""))
+    event = PlatformRaw("e", "w", "c", name, kind, endpoint, request_map, targets, status, body, 0, Origin.LIVE)
+    check(name, event, {})
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_golden_answers_with_something_changed(name: str, case: str, data: st.DataObject) -> None:
+    answer = golden.response(name, case)
+    body = answer["body"]
+    for _ in range(data.draw(st.integers(1, 3))):
+        spot = data.draw(st.sampled_from(spots(body)))
+        body = replaced(body, spot, data.draw(VALUES | st.just(...)))
+    request = dict(answer["request"])
+    for key in request:
+        if data.draw(st.integers(0, 4)) == 0:
+            request[key] = data.draw(ODD_TEXTS)
+    status = data.draw(st.sampled_from([answer["http_status"], 200]))
+    event = golden.raw_event(name, {**answer, "body": body, "request": request, "http_status": status})
+    check(name, event, {})
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_golden_answers_cut_short(name: str, case: str, data: st.DataObject) -> None:
+    answer = golden.response(name, case)
+    whole = golden.body_of(answer)
+    body = whole[: data.draw(st.integers(0, len(whole)))]
+    answer = {key: value for key, value in answer.items() if key != "body"}
+    check(name, golden.raw_event(name, {**answer, "body_text": body.decode("utf-8", "ignore")}), {})
+
+
+@pytest.mark.parametrize("name", NAMES)
+@FUZZ
+@given(
+    headers=st.dictionaries(st.sampled_from(HEADERS), ODD_TEXTS | st.sampled_from(ODD_HEADERS)),
+    status=st.sampled_from([200, 400, 403, 429, 500]),
+    now=st.integers(0, 4 * 10**12),
+)
+def test_any_headers(name: str, headers: dict[str, str], status: int, now: int) -> None:
+    platform(name).limits(headers, now)
+    platform(name).classify(status, headers, b"{}", now)
+    answer = golden.response(name, "rate_limited")
+    platform(name).classify(answer["http_status"], headers, golden.body_of(answer), now)
