@@ -1,0 +1,272 @@
+"""A running aggregator on the test engines, with short ways to write the catalog and raw events and to read tables.
+
+The aggregator is a process of its own, started as the supervisor starts it, so that a test may kill it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import httpx
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from infra.embedded.ports import free_ports
+from schemas.codec import Codec
+from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, RawTarget
+from services.runtime.kafka import key, partition_of
+from services.runtime.migrations import migrate
+from services.runtime.registry import Registry
+from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
+from services.runtime.topics import ensure_topics
+from tests.support.engines import Engines
+from tests.support.waiting import wait_until
+
+PARTITIONS = 4
+
+
+def now_ms() -> int:
+    """The machine's clock, whole milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class _Settings(KafkaSettings, RegistrySettings, ClickHouseSettings):
+    pass
+
+
+class Backend:
+    """Topics, tables and an aggregator of one test's own.
+
+    Args:
+        logs: folder for what the aggregator prints.
+    """
+
+    def __init__(self, engines: Engines, topic_prefix: str, clickhouse_url: str, logs: Path) -> None:
+        self.environment = {
+            "TIDEMARK_KAFKA_BOOTSTRAP": engines.kafka_bootstrap,
+            "TIDEMARK_SCHEMA_REGISTRY_URL": engines.schema_registry_url,
+            "TIDEMARK_CLICKHOUSE_URL": clickhouse_url,
+            "TIDEMARK_TOPIC_PREFIX": topic_prefix,
+            "TIDEMARK_TOPIC_PARTITIONS": str(PARTITIONS),
+            "TIDEMARK_AGGREGATOR_WINDOW_CHECK_SECONDS": "1",
+        }
+        self.settings = _Settings(
+            **{name.removeprefix("TIDEMARK_").lower(): value for name, value in self.environment.items()},  # type: ignore[arg-type]  # pydantic parses
+            _env_file=None,  # type: ignore[call-arg]  # of pydantic-settings
+        )
+        self._logs = logs
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ports: dict[str, int] = {}
+        list(ensure_topics(self.settings, self.settings))
+        list(migrate(self.settings))
+        self.registry = Registry(self.settings, self.settings)
+        self._codecs: dict[str, Codec[Any]] = {}
+        self.producer = Producer(
+            {"bootstrap.servers": engines.kafka_bootstrap, "enable.idempotence": True, "linger.ms": 2}
+        )
+        self.clickhouse: Client = clickhouse_connect.get_client(
+            **self.settings.clickhouse_connection(),
+            database=self.settings.clickhouse_database,
+            autogenerate_session_id=False,
+        )
+
+    # The aggregator
+
+    def start_aggregator(self, name: str = "aggregator", environment: Mapping[str, str] | None = None) -> int:
+        """Start a worker and wait until it is ready; returns its pid."""
+        port = free_ports(1)[0]
+        with (self._logs / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "services.aggregator"],
+                env={
+                    **os.environ,
+                    **self.environment,
+                    "TIDEMARK_METRICS_PORT": str(port),
+                    "TIDEMARK_INSTANCE_ID": name,
+                    **(environment or {}),
+                },
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._processes[name] = process
+        self._ports[name] = port
+        wait_until(
+            lambda: self._answers_ready(name),
+            60,
+            lambda: f"the aggregator is ready; its log ends: {self.log_tail(name)}",
+        )
+        return process.pid
+
+    def _answers_ready(self, name: str) -> bool:
+        if self._processes[name].poll() is not None:
+            raise AssertionError(f"the aggregator ended: {self.log_tail(name)}")
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._ports[name]}/readyz", trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    def log_tail(self, name: str = "aggregator", characters: int = 3000) -> str:
+        """The end of what a worker printed."""
+        path = self._logs / f"{name}.log"
+        return path.read_text(errors="replace")[-characters:] if path.exists() else "(nothing)"
+
+    def kill_aggregator(self, name: str = "aggregator", number: int = signal.SIGKILL) -> None:
+        """Send a signal to a worker and wait for its end."""
+        process = self._processes.pop(name)
+        process.send_signal(number)
+        process.wait(20)
+
+    def close(self) -> None:
+        """Stop every worker that was started here."""
+        for name in list(self._processes):
+            self.kill_aggregator(name)
+        self.clickhouse.close()
+
+    # Writing
+
+    def codec(self, topic: str) -> Codec[Any]:
+        """The codec of a topic."""
+        if topic not in self._codecs:
+            self._codecs[topic] = self.registry.codec(topic)
+        return self._codecs[topic]
+
+    def publish(self, topic: str, message_key: bytes, workspace_id: str, value: bytes | None) -> None:
+        """Put one message where the tenant's partition is."""
+        self.producer.produce(
+            self.settings.topic(topic), value=value, key=message_key, partition=partition_of(workspace_id, PARTITIONS)
+        )
+        self.producer.poll(0)
+
+    def flush(self) -> None:
+        """Wait until everything published is acknowledged."""
+        assert self.producer.flush(30) == 0
+
+    def put_channel(self, workspace_id: str, channel_id: str, platform: str = "x", status: str = "active") -> None:
+        """Write a channel to the catalog."""
+        event = CatalogChannel(
+            workspace_id, channel_id, platform, f"ext-{channel_id}", channel_id, status, None, now_ms()
+        )
+        self.publish(
+            "catalog.channels",
+            key(workspace_id, channel_id),
+            workspace_id,
+            self.codec("catalog.channels").encode(event),
+        )
+        self.flush()
+
+    def put_post(
+        self,
+        workspace_id: str,
+        post_id: str,
+        targets: Sequence[CatalogTarget],
+        *,
+        published_at: int | None = None,
+        status: str = "published",
+    ) -> None:
+        """Write a post to the catalog."""
+        event = CatalogPost(workspace_id, post_id, status, published_at, published_at, tuple(targets), now_ms())
+        self.publish(
+            "catalog.posts", key(workspace_id, post_id), workspace_id, self.codec("catalog.posts").encode(event)
+        )
+        self.flush()
+
+    def delete(self, topic: str, workspace_id: str, thing_id: str) -> None:
+        """Write a tombstone to a catalog topic."""
+        self.publish(topic, key(workspace_id, thing_id), workspace_id, None)
+        self.flush()
+
+    def publish_raw(self, event: PlatformRaw) -> None:
+        """Publish one raw event; `flush` to be sure of it."""
+        self.publish(
+            "platform.raw", event.workspace_id.encode(), event.workspace_id, self.codec("platform.raw").encode(event)
+        )
+
+    # Reading
+
+    def rows(self, query: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Rows of a query, as dicts."""
+        return list(self.clickhouse.query(query, parameters=dict(parameters or {})).named_results())
+
+    def records(self, topic: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
+        """Every committed message of a topic from its beginning to its end: key and record, None for a tombstone."""
+        codec = self.registry.record_codec(topic)
+        full = self.settings.topic(topic)
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.settings.kafka_bootstrap,
+                "group.id": f"reader-{time.time_ns()}",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+            }
+        )
+        try:
+            ends = {p: consumer.get_watermark_offsets(TopicPartition(full, p))[1] for p in range(PARTITIONS)}
+            consumer.assign([TopicPartition(full, p, 0) for p in range(PARTITIONS)])
+            deadline = time.monotonic() + 30
+            open_partitions = {p for p, end in ends.items() if end > 0}
+            while open_partitions:
+                assert time.monotonic() < deadline, f"{full} could not be read to its end"
+                message = consumer.poll(0.1)
+                if message is not None and message.error() is None:
+                    value, message_key = message.value(), message.key()
+                    yield (message_key or b"").decode(), None if value is None else codec.decode(value)
+                for place in consumer.position([TopicPartition(full, p) for p in open_partitions]):
+                    if place.offset >= ends[place.partition]:
+                        open_partitions.discard(place.partition)
+        finally:
+            consumer.close()
+
+    def latest(self, topic: str) -> dict[str, dict[str, Any]]:
+        """A compacted topic as a reader sees it: the last value of each key, without tombstones."""
+        held: dict[str, dict[str, Any]] = {}
+        for message_key, record in self.records(topic):
+            if record is None:
+                held.pop(message_key, None)
+            else:
+                held[message_key] = record
+        return held
+
+
+def bluesky_event(
+    workspace_id: str,
+    channel_id: str,
+    event_id: str,
+    figures: Mapping[str, Mapping[str, Any]],
+    *,
+    captured_at: int | None = None,
+    http_status: int = 200,
+    body: bytes | None = None,
+) -> PlatformRaw:
+    """A raw event as Bluesky's `getPosts` answers.
+
+    Args:
+        figures: by target id, the answer's own fields (`likeCount`, ...); the uri is `at://<target id>`.
+        body: instead of the answer made of `figures`.
+    """
+    import orjson
+
+    targets = tuple(RawTarget(target_id, f"post-of-{target_id}", f"at://{target_id}") for target_id in figures)
+    answer = {"posts": [{"uri": f"at://{target_id}", **said} for target_id, said in figures.items()]}
+    return PlatformRaw(
+        event_id=event_id,
+        workspace_id=workspace_id,
+        channel_id=channel_id,
+        platform="bluesky",
+        kind="POST_METRICS",
+        endpoint="/xrpc/app.bsky.feed.getPosts",
+        request={"uris": ",".join(target.external_id for target in targets)},
+        targets=targets,
+        http_status=http_status,
+        body=orjson.dumps(answer) if body is None else body,
+        captured_at=now_ms() if captured_at is None else captured_at,
+        origin="SCHEDULE",
+    )
