@@ -49,7 +49,8 @@ class Users:
         if expected is None or not matches:
             raise refusal(
                 AUTHENTICATION_FAILED,
-                f"{credentials.user}: Authentication failed: password is incorrect, or there is no user with such name.",
+                f"{credentials.user}: Authentication failed: password is incorrect,"
+                " or there is no user with such name.",
             )
         return User(credentials.user, credentials.user == "analyst")
 

@@ -1,8 +1,9 @@
 """What the user `analyst` may run, judged by the engine's own parse of the statement.
 
-In: the syntax tree that `parseQueryToJSON` gives, or the tokens of the few statements it has no tree for. Out: nothing,
-or a refusal. Pure. Everything is an allowlist but scalar functions, of which the engine has 1,600 harmless ones: what is
-not known here is refused, so a later engine's new table function or statement is closed until someone opens it.
+In: the syntax tree that `parseQueryToJSON` gives, or the tokens of the few statements it has no tree for. Out:
+nothing, or a refusal. Pure. Everything is an allowlist but scalar functions, of which the engine has 1,600 harmless
+ones: what is not known here is refused, so a later engine's new table function or statement is closed until someone
+opens it.
 """
 
 from __future__ import annotations

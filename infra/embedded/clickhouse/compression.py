@@ -13,10 +13,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-import lz4.frame
-
 from infra.embedded.clickhouse.errors import CANNOT_DECOMPRESS, UNKNOWN_COMPRESSION_METHOD, refusal
 
+lz4_frame: Any = import_module("lz4.frame")
 zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 _BROTLI: Any = import_module("brotli") if find_spec("brotli") else None
 
@@ -29,11 +28,9 @@ _ZERO_WEIGHT = re.compile(r"0(\.0*)?")
 
 
 class Compressor(Protocol):
-    """A response body on its way out; `flush` makes all that was fed so far readable by the client."""
+    """A response body on its way out; what was fed is readable by the client at once."""
 
     def feed(self, chunk: bytes) -> bytes: ...
-
-    def flush(self) -> bytes: ...
 
     def finish(self) -> bytes: ...
 
@@ -58,10 +55,6 @@ class _Zstd:
         encoded: bytes = self._encoder.compress(chunk, zstd.ZstdCompressor.FLUSH_BLOCK)
         return encoded
 
-    def flush(self) -> bytes:
-        encoded: bytes = self._encoder.flush(zstd.ZstdCompressor.FLUSH_BLOCK)
-        return encoded
-
     def finish(self) -> bytes:
         encoded: bytes = self._encoder.flush(zstd.ZstdCompressor.FLUSH_FRAME)
         return encoded
@@ -69,7 +62,7 @@ class _Zstd:
 
 class _Lz4:
     def __init__(self) -> None:
-        self._encoder = lz4.frame.LZ4FrameCompressor(auto_flush=True)
+        self._encoder = lz4_frame.LZ4FrameCompressor(auto_flush=True)
         self._begun = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -78,11 +71,9 @@ class _Lz4:
         encoded: bytes = start + self._encoder.compress(chunk)
         return encoded
 
-    def flush(self) -> bytes:
-        return b""
-
     def finish(self) -> bytes:
-        return self.feed(b"") + self._encoder.flush()
+        encoded: bytes = self.feed(b"") + self._encoder.flush()
+        return encoded
 
 
 class _Zlib:
@@ -90,10 +81,7 @@ class _Zlib:
         self._encoder = zlib.compressobj(_ZLIB_LEVEL, zlib.DEFLATED, window_bits)
 
     def feed(self, chunk: bytes) -> bytes:
-        return self._encoder.compress(chunk) + self.flush()
-
-    def flush(self) -> bytes:
-        return self._encoder.flush(zlib.Z_SYNC_FLUSH)
+        return self._encoder.compress(chunk) + self._encoder.flush(zlib.Z_SYNC_FLUSH)
 
     def finish(self) -> bytes:
         return self._encoder.flush(zlib.Z_FINISH)
@@ -105,10 +93,6 @@ class _Brotli:
 
     def feed(self, chunk: bytes) -> bytes:
         encoded: bytes = self._encoder.process(chunk) + self._encoder.flush()
-        return encoded
-
-    def flush(self) -> bytes:
-        encoded: bytes = self._encoder.flush()
         return encoded
 
     def finish(self) -> bytes:
@@ -144,7 +128,7 @@ class Decompressor:
         if self._encoding == "zstd":
             return zstd.ZstdDecompressor()
         if self._encoding == "lz4":
-            return lz4.frame.LZ4FrameDecompressor()
+            return lz4_frame.LZ4FrameDecompressor()
         if self._encoding == "br":
             return _BROTLI.Decompressor()
         return zlib.decompressobj(31 if self._encoding == "gzip" else 15)

@@ -35,9 +35,9 @@ _TRANSPORT = frozenset(
         "session_timeout", "session_check", "close_session", "role", "compress", "decompress", "buffer_size",
         "wait_end_of_query", "enable_http_compression", "http_zlib_compression_level", "stacktrace",
         "client_protocol_version", "send_progress_in_http_headers", "http_headers_progress_interval_ms",
-        "add_http_cors_header", "cancel_http_readonly_queries_on_client_close", "http_write_exception_in_output_format",
-        "http_wait_end_of_query", "http_response_buffer_size", "http_native_compression_disable_checksumming_on_decompress",
-        "http_send_timeout", "http_receive_timeout", "send_logs_level",
+        "add_http_cors_header", "cancel_http_readonly_queries_on_client_close",
+        "http_wait_end_of_query", "http_response_buffer_size", "http_send_timeout", "http_receive_timeout",
+        "send_logs_level",
     }
 )  # fmt: skip
 

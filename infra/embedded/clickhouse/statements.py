@@ -206,7 +206,7 @@ def _parse_insert(text: str) -> Statement | None:
                 return Statement("INSERT", text[: token.start], "Values", token.end)
             if token.upper in ("SELECT", "WITH", "INFILE", "WATCH", "EXPLAIN"):
                 return None
-        if token.text == "(" and token.depth == 0 and previous in ("INTO", "TABLE"):
+        if token.upper in ("SELECT", "WITH") and previous == "(":
             return None
         previous = token.upper or token.text
     return Statement("INSERT", text, None, len(text))
