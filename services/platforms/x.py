@@ -392,10 +392,12 @@ class X:
             return Verdict(Outcome.REQUEST_WRONG, detail=detail, refused_metric=refused)
         code = problem.get("code")
         outcome = _OUTCOME_OF_TYPE.get(kind) or (_OUTCOME_OF_CODE.get(code) if isinstance(code, int) else None)
+        if outcome in (None, Outcome.REQUEST_WRONG):
+            for error in (problem, *_errors(problem)):
+                bad = _BAD_VALUE.search(str(error.get("message", "")))
+                if bad is not None:
+                    return Verdict(Outcome.REQUEST_WRONG, detail=detail, refused_metric=bad[1])
         if outcome is None:
-            bad = _BAD_VALUE.search(str(problem.get("message", "")))
-            if bad is not None:
-                return Verdict(Outcome.REQUEST_WRONG, detail=detail, refused_metric=bad[1])
             said = problem.get("status")
             if status < 400 and type(said) is int and 400 <= said < 600:
                 status = said

@@ -163,7 +163,8 @@ def _figure(value: Any, name: str, millis_of_unit: int) -> int | None:
     if not millis_of_unit or value is None:
         return count(value, name)
     if type(value) in (int, float) and abs(value) < MILLIS_MAX // millis_of_unit:
-        return round_half_up(Fraction(value) * millis_of_unit)
+        # By its digits, so that 12.3455 s is not the binary fraction just below it.
+        return round_half_up(Fraction(repr(value)) * millis_of_unit)
     raise MappingError("bad_count", f"{name} is no duration: a {type(value).__name__}")
 
 
