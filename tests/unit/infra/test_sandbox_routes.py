@@ -1,0 +1,454 @@
+"""The sandbox answers as the platforms do: their own readers find exactly the curves' numbers in its answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import pytest
+
+from infra.sandbox.app import ConnectionReset, Sandbox
+from infra.sandbox.curves import average_watch_millis, level_value, metric_value, period_value
+from infra.sandbox.exchange import TOKEN_FAULTS
+from infra.sandbox.ids import BEHAVIOURS, make_id, published_at
+from infra.sandbox.routes import all_routes
+from infra.sandbox.state import FAULT_KINDS, Clock, State
+from schemas.events import Origin, PlatformRaw, RawTarget
+from schemas.metrics import CHANNEL_NAMES, POST_NAMES
+from services.platforms import all_platforms, platform
+from services.platforms.base import Call, Channel, ChannelReading, Outcome, Reading, Target, Verdict
+
+NAMES = sorted(all_platforms())
+SEED = 42
+NOW = 1_795_222_800_000
+HOUR = 3_600_000
+ACCOUNT = {"x": "2244994945", "instagram": "17841400008460056", "youtube": "UC_x5XG1OV2P6uZZ5FSM9Ttw"}
+ACCOUNT["bluesky"] = "did:plc:z72i7hdynmk6r22z27h6tvur"
+# What each common metric is made of, by the platforms' documentation.
+MADE_OF: dict[str, dict[str, tuple[str, ...]]] = {
+    "x": {
+        "impressions": ("impression_count",),
+        "likes": ("like_count",),
+        "comments": ("reply_count",),
+        "shares": ("retweet_count", "quote_count"),
+        "quotes": ("quote_count",),
+        "saves": ("bookmark_count",),
+        "clicks": ("url_link_clicks",),
+        "profile_clicks": ("user_profile_clicks",),
+        "video_views": ("view_count",),
+    },
+    "instagram": {
+        "views": ("views",),
+        "reach": ("reach",),
+        "likes": ("like_count",),
+        "comments": ("comments_count",),
+        "shares": ("shares",),
+        "saves": ("saved",),
+    },
+    "youtube": {"views": ("viewCount",), "likes": ("likeCount",), "comments": ("commentCount",)},
+    "bluesky": {
+        "likes": ("likeCount",),
+        "comments": ("replyCount",),
+        "shares": ("repostCount", "quoteCount"),
+        "quotes": ("quoteCount",),
+        "saves": ("bookmarkCount",),
+    },
+}
+
+
+class Bench:
+    """A sandbox with its clock stopped, and a client of it."""
+
+    def __init__(self) -> None:
+        self.wall = NOW
+        self.state = State(SEED, Clock(wall=lambda: self.wall))
+        transport = httpx.ASGITransport(app=Sandbox(self.state))
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://sandbox")
+
+    async def call(self, name: str, call: Call, token: str = "sandbox-1") -> tuple[httpx.Response, Verdict, Reading]:
+        """Make a platform's call; what its answer means, and what it says."""
+        subject = platform(name)
+        answer = await self.client.get(call.path, params=list(call.query), headers=subject.authorize(token))
+        event = PlatformRaw(
+            "e", "w", "c", name, call.kind, call.path, call.request_map(),
+            tuple(RawTarget(target.target_id, target.post_id, target.external_id) for target in call.targets),
+            answer.status_code, answer.content, NOW, Origin.LIVE,
+        )  # fmt: skip
+        headers = dict(answer.headers)
+        return answer, subject.classify(answer.status_code, headers, answer.content, NOW), subject.read(event)
+
+    async def control(self, path: str, body: Any = None) -> Any:
+        """The control API's answer."""
+        url = f"/_sandbox/{path}"
+        answer = await (self.client.get(url) if body is None else self.client.post(url, json=body))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    async with made.client:
+        yield made
+
+
+def channel_of(name: str) -> Channel:
+    return Channel("w", "c", ACCOUNT[name])
+
+
+def target(name: str, number: int = 1, peculiar: str = "", age: int = 5 * HOUR, post_type: str = "") -> Target:
+    external_id = make_id(name, NOW - age - number * 60_000, number, peculiar)
+    return Target(f"t{number}{peculiar}", f"p{number}", external_id, post_type, published_at(name, external_id))
+
+
+def shown(reading: Reading, position: int = 0) -> dict[str, int | None]:
+    """The metrics that an answer speaks of."""
+    post = next(post for post in reading.posts if post.position == position)
+    return {name: post.values[at] for at, name in enumerate(POST_NAMES) if post.spoken >> at & 1}
+
+
+def curve(name: str, external_id: str, metric: str, at: int = NOW) -> int:
+    return metric_value(SEED, name, external_id, metric, published_at(name, external_id), at)
+
+
+def test_every_platform_has_routes() -> None:
+    assert {routes.platform for routes in all_routes()} == set(NAMES) == set(BEHAVIOURS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_post_calls_read_exactly_the_curves(bench: Bench, name: str) -> None:
+    targets = [target(name, number) for number in range(1, 120)]
+    read = 0
+    for call in platform(name).post_calls(channel_of(name), targets, NOW):
+        _, verdict, reading = await bench.call(name, call)
+        assert verdict.outcome is Outcome.OK
+        for position, asked in enumerate(call.targets):
+            found = shown(reading, position)
+            for metric, parts in MADE_OF[name].items():
+                if metric == "video_views" and metric not in found:
+                    continue
+                assert found[metric] == sum(curve(name, asked.external_id, part) for part in parts), metric
+            read += 1
+    assert read == len(targets)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_served_tells_what_was_answered_when(bench: Bench, name: str) -> None:
+    asked = target(name)
+    (call,) = platform(name).post_calls(channel_of(name), [asked], NOW)
+    await bench.call(name, call)
+    bench.wall += 90_000
+    await bench.call(name, call)
+    served = (await bench.control(f"served?platform={name}&external_id={asked.external_id}"))["served"]
+    assert [record["served_at"] for record in served] == [NOW, NOW + 90_000]
+    for record in served:
+        for metric, value in record["fields"].items():
+            assert value == curve(name, asked.external_id, metric, record["clock"])
+    metric = next(iter(served[0]["fields"]))
+    (only,) = (await bench.control(f"served?platform={name}&metric={metric}&since={NOW + 1}"))["served"]
+    assert list(only["fields"]) == [metric]
+    value = await bench.control(f"value?platform={name}&external_id={asked.external_id}&metric={metric}&at={NOW}")
+    assert value["value"] == served[0]["fields"][metric]
+
+
+async def test_reels_have_watch_times(bench: Bench) -> None:
+    asked = target("instagram", post_type="instagram-reel")
+    (call,) = platform("instagram").post_calls(channel_of("instagram"), [asked], NOW)
+    _, _, reading = await bench.call("instagram", call)
+    average = average_watch_millis(SEED, "instagram", asked.external_id)
+    found = shown(reading)
+    assert found["avg_watch_time_seconds"] == average
+    assert found["watch_time_seconds"] == average * curve("instagram", asked.external_id, "views")
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_channel_calls(bench: Bench, name: str) -> None:
+    channels: list[ChannelReading] = []
+    for call in platform(name).channel_calls(channel_of(name), NOW):
+        _, verdict, reading = await bench.call(name, call)
+        assert verdict.outcome is Outcome.OK
+        channels += reading.channels
+    now = channels[0]
+    assert now.period == "lifetime"
+    followers = level_value(SEED, name, ACCOUNT[name], "followers", NOW)
+    if name == "youtube":  # three significant figures
+        followers = followers // 10 ** (len(str(followers)) - 3) * 10 ** (len(str(followers)) - 3)
+    assert now.values[CHANNEL_NAMES.index("followers")] == followers
+    assert now.values[CHANNEL_NAMES.index("posts_count")] == level_value(SEED, name, ACCOUNT[name], "posts", NOW)
+    views = CHANNEL_NAMES.index("views")
+    if name == "instagram":
+        assert [channel.period for channel in channels] == ["lifetime", "day", "window", "window"]
+        for channel in channels[1:]:
+            assert channel.period_start is not None
+            assert channel.period_end is not None
+            expected = period_value(SEED, name, ACCOUNT[name], "views", channel.period_start, channel.period_end)
+            assert channel.values[views] == expected
+    if name == "youtube":
+        days = channels[1:]
+        assert len(days) >= 28
+        assert all(first.period_end == second.period_start for first, second in pairwise(days))
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_identity(bench: Bench, name: str) -> None:
+    call = platform(name).identity_call(channel_of(name))
+    _, verdict, _ = await bench.call(name, call)
+    assert verdict.outcome is Outcome.OK
+    _, verdict, _ = await bench.call(name, call, "expired-1")
+    assert verdict.outcome is (Outcome.TOKEN_EXPIRED)
+    answer, _, _ = await bench.call(name, call, "sandbox-1~4711")
+    assert name == "instagram" or b"4711" in answer.content
+
+
+EXPECTED_OF_FAULT = {
+    "token_expired": Outcome.TOKEN_EXPIRED,
+    "token_revoked": Outcome.TOKEN_REVOKED,
+    "permission_missing": Outcome.PERMISSION_MISSING,
+    "rate_limited": Outcome.RETRY_LATER,
+    "account_disabled": Outcome.ACCOUNT_DISABLED,
+    "server_error": Outcome.PLATFORM_DOWN,
+    "quota_exhausted": Outcome.QUOTA_EXHAUSTED,
+}
+# What a platform doesn't tell apart.
+SAME = {
+    ("x", "token_revoked"): Outcome.TOKEN_EXPIRED,
+    ("instagram", "quota_exhausted"): Outcome.RETRY_LATER,
+    ("bluesky", "quota_exhausted"): Outcome.RETRY_LATER,
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("word", "kind"), TOKEN_FAULTS.items())
+@pytest.mark.parametrize("prefix", ["", "sandbox-"])
+async def test_tokens_that_fail(bench: Bench, name: str, word: str, kind: str, prefix: str) -> None:
+    (call,) = platform(name).post_calls(channel_of(name), [target(name)], NOW)
+    answer, verdict, reading = await bench.call(name, call, f"{prefix}{word}-abc")
+    assert answer.status_code >= 400
+    assert verdict.outcome is SAME.get((name, kind), EXPECTED_OF_FAULT[kind])
+    assert not reading.posts
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", sorted(EXPECTED_OF_FAULT))
+async def test_faults_fail_as_the_platform_does(bench: Bench, name: str, kind: str) -> None:
+    await bench.control("faults", {"platform": name, "kind": kind, "count": 1, "retry_after_seconds": 7})
+    (call,) = platform(name).post_calls(channel_of(name), [target(name)], NOW)
+    _, verdict, _ = await bench.call(name, call)
+    assert verdict.outcome is SAME.get((name, kind), EXPECTED_OF_FAULT[kind])
+    if verdict.outcome is Outcome.RETRY_LATER:
+        assert verdict.retry_after_seconds == (60 if name == "instagram" else 7)
+    _, verdict, _ = await bench.call(name, call)
+    assert verdict.outcome is Outcome.OK
+    counts = (await bench.control(f"calls?platform={name}"))["counts"]
+    assert sum(count["count"] for count in counts) == 2
+
+
+async def test_a_share_of_calls_fails_evenly_and_for_a_span(bench: Bench) -> None:
+    await bench.control("faults", {"platform": "x", "kind": "server_error", "share": 0.25, "for_seconds": 10})
+    (call,) = platform("x").post_calls(channel_of("x"), [target("x")], NOW)
+    statuses = [(await bench.call("x", call))[0].status_code for _ in range(12)]
+    assert statuses == [200, 200, 200, 503] * 3
+    bench.wall += 10_000
+    assert [(await bench.call("x", call))[0].status_code for _ in range(8)] == [200] * 8
+
+
+async def test_broken_connections(bench: Bench) -> None:
+    (call,) = platform("x").post_calls(channel_of("x"), [target("x")], NOW)
+    for kind in ("half_body", "reset"):
+        await bench.control("faults", {"platform": "x", "kind": kind, "count": 1})
+        with pytest.raises(ConnectionReset):
+            await bench.call("x", call)
+    assert {"half_body", "reset", "slow"} < set(FAULT_KINDS)
+
+
+@pytest.mark.parametrize("name", ["x", "instagram", "youtube"])
+async def test_a_token_is_needed(bench: Bench, name: str) -> None:
+    (call,) = platform(name).post_calls(channel_of(name), [target(name)], NOW)
+    answer, verdict, _ = await bench.call(name, call, "")
+    assert answer.status_code in (400, 401)
+    assert verdict.outcome is not Outcome.OK
+
+
+@pytest.mark.parametrize("name", ["x", "youtube", "bluesky"])
+async def test_gone_posts_cost_the_others_nothing(bench: Bench, name: str) -> None:
+    targets = [target(name, 1), target(name, 2, "gone"), target(name, 3)]
+    (call,) = platform(name).post_calls(channel_of(name), targets, NOW)
+    _, verdict, reading = await bench.call(name, call)
+    assert verdict.outcome is Outcome.OK
+    assert sorted(post.position for post in reading.posts) == [0, 2]
+    assert list(reading.gone) == [1]
+
+
+@pytest.mark.parametrize(
+    ("peculiar", "outcome"),
+    [
+        ("gone", Outcome.TARGET_GONE),
+        ("before_business", Outcome.NO_DATA_EVER),
+        ("few_viewers", Outcome.TOO_EARLY),
+    ],
+)
+async def test_one_media_fails_the_request(bench: Bench, peculiar: str, outcome: Outcome) -> None:
+    targets = [target("instagram", 1), target("instagram", 2, peculiar)]
+    (call,) = platform("instagram").post_calls(channel_of("instagram"), targets, NOW)
+    _, verdict, reading = await bench.call("instagram", call)
+    assert verdict.outcome is outcome
+    assert not reading.posts
+    if outcome is Outcome.TARGET_GONE:
+        assert verdict.refused_target == targets[1].external_id
+    assert not (await bench.control("served"))["served"]
+
+
+async def test_a_name_of_another_kind_fails_the_request(bench: Bench) -> None:
+    wrong = target("instagram", 1, "story", post_type="instagram-reel")
+    (call,) = platform("instagram").post_calls(channel_of("instagram"), [wrong], NOW)
+    _, verdict, _ = await bench.call("instagram", call)
+    assert verdict.outcome is Outcome.REQUEST_WRONG
+    assert verdict.refused_metric == "saved"
+
+
+@pytest.mark.parametrize(
+    ("name", "peculiar", "metric"),
+    [
+        ("instagram", "hidden_likes", "likes"),
+        ("youtube", "hidden_likes", "likes"),
+        ("youtube", "comments_off", "comments"),
+        ("bluesky", "old", "saves"),
+        ("x", "old", "saves"),
+    ],
+)
+async def test_hidden_counts_are_spoken_of_as_null(bench: Bench, name: str, peculiar: str, metric: str) -> None:
+    (call,) = platform(name).post_calls(channel_of(name), [target(name, 1, peculiar)], NOW)
+    _, _, reading = await bench.call(name, call)
+    found = shown(reading)
+    assert metric in found
+    assert found[metric] is None
+    assert any(value is not None for value in found.values())
+
+
+@pytest.mark.parametrize(("name", "peculiar"), [("youtube", "no_statistics"), ("instagram", "no_insights")])
+async def test_empty_blocks_say_nothing(bench: Bench, name: str, peculiar: str) -> None:
+    (call,) = platform(name).post_calls(channel_of(name), [target(name, 1, peculiar)], NOW)
+    _, verdict, reading = await bench.call(name, call)
+    assert verdict.outcome is Outcome.OK
+    assert not reading.posts or set(shown(reading)) == {"likes", "comments"}
+
+
+async def test_quoted_posts_do_not_count(bench: Bench) -> None:
+    asked = target("bluesky", 1, "quoting")
+    (call,) = platform("bluesky").post_calls(channel_of("bluesky"), [asked], NOW)
+    answer, _, reading = await bench.call("bluesky", call)
+    assert b"999999" in answer.content
+    assert shown(reading)["likes"] == curve("bluesky", asked.external_id, "likeCount")
+
+
+async def test_private_figures_of_x(bench: Bench) -> None:
+    edited, old, foreign = target("x", 1, "edited"), target("x", 2, age=40 * 24 * HOUR), target("x", 3, "foreign")
+    recent, aged = platform("x").post_calls(channel_of("x"), [edited, old, foreign], NOW)
+    _, _, reading = await bench.call("x", recent)
+    newest = str(int(edited.external_id) + 1)
+    assert [post.position for post in reading.posts] == [0]
+    assert shown(reading)["likes"] == curve("x", newest, "like_count")
+    _, _, reading = await bench.call("x", aged)
+    assert "clicks" not in shown(reading)
+    answer, verdict, _ = await bench.call("x", recent, "app-1")
+    assert answer.status_code == 200
+    assert verdict.refused_metric == "non_public_metrics"
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_batches_over_the_limit_are_refused(bench: Bench, name: str) -> None:
+    size = platform(name).facts.post_batch_size
+    targets = [target(name, number) for number in range(size + 1)]
+    first, second = platform(name).post_calls(channel_of(name), targets, NOW)
+    extra = second.targets[0].external_id
+    if name == "bluesky":
+        query = [*first.query, ("uris", extra)]
+    else:
+        query = [(key, f"{value},{extra}" if key in ("ids", "id") else value) for key, value in first.query]
+    answer = await bench.client.get(
+        first.path, params=httpx.QueryParams(query), headers=platform(name).authorize("sandbox-1")
+    )
+    assert answer.status_code == 400
+    verdict = platform(name).classify(400, dict(answer.headers), answer.content, NOW)
+    assert verdict.outcome is Outcome.REQUEST_WRONG
+
+
+async def test_rate_limits_count_and_turn(bench: Bench) -> None:
+    call = platform("x").identity_call(channel_of("x"))
+    for left in range(74, -1, -1):
+        answer, _, _ = await bench.call("x", call)
+        assert platform("x").limits(dict(answer.headers), NOW) == (75, left, NOW + 900_000)
+    _, verdict, _ = await bench.call("x", call)
+    assert verdict.outcome is Outcome.RETRY_LATER
+    assert verdict.retry_after_seconds == 900
+    assert (await bench.call("x", call, "sandbox-2"))[1].outcome is Outcome.OK
+    await bench.control("limits", {"enforced": False})
+    assert (await bench.call("x", call))[1].outcome is Outcome.OK
+    await bench.control("limits", {"enforced": True})
+    bench.wall += 900_000
+    assert (await bench.call("x", call))[1].outcome is Outcome.OK
+
+
+async def test_clock(bench: Bench) -> None:
+    asked = target("youtube")
+    (call,) = platform("youtube").post_calls(channel_of("youtube"), [asked], NOW)
+    await bench.control("clock", {"advance_seconds": 3600, "freeze": True})
+    bench.wall += 5_000
+    _, _, reading = await bench.call("youtube", call)
+    assert shown(reading)["views"] == curve("youtube", asked.external_id, "viewCount", NOW + HOUR)
+    shown_clock = await bench.control("clock", {"freeze": False})
+    assert shown_clock["now"] == NOW + HOUR
+    bench.wall += 1_000
+    assert (await bench.control("clock"))["now"] == NOW + HOUR + 1_000
+    assert (await bench.control("clock", {"at": NOW}))["now"] == NOW
+    await bench.control("reset", {})
+    assert await bench.control("clock") == {"now": bench.wall, "wall": bench.wall, "offset_ms": 0, "frozen": False}
+
+
+async def test_tokens_are_masked_in_the_list_of_calls(bench: Bench) -> None:
+    await bench.client.get("/v25.0/?ids=12345&fields=like_count&access_token=sandbox-secret")
+    calls = await bench.control("calls")
+    assert "secret" not in str(calls)
+    (call,) = calls["recent"]
+    assert call["token"] == "sandbox-***"
+    assert ["access_token", "***"] in call["query"]
+
+
+async def test_control_refuses_nonsense(bench: Bench) -> None:
+    for path, body in (
+        ("faults", {"platform": "x"}),
+        ("faults", {"platform": "x", "kind": "flood"}),
+        ("faults", [1]),
+        ("clock", {"fly": True}),
+        ("limits", {}),
+    ):
+        answer = await bench.client.post(f"/_sandbox/{path}", json=body)
+        assert answer.status_code == 422
+        assert answer.json()["error"]
+    assert (await bench.client.get("/_sandbox/value?platform=myspace")).status_code == 422
+    assert (await bench.client.get("/_sandbox/served?limit=x")).status_code == 422
+
+
+async def test_control_makes_ids(bench: Bench) -> None:
+    for name in NAMES:
+        made = await bench.control(f"id?platform={name}&published_at={NOW}&number=3")
+        assert made["external_id"] == make_id(name, NOW, 3)
+        assert made["published_at"] == NOW
+    assert (await bench.control("healthz"))["status"] == "ok"
+
+
+async def test_the_served_record_is_bounded() -> None:
+    state = State(SEED, Clock(wall=lambda: NOW), served_limit=10)
+    for number in range(25):
+        state.served.add("x", str(number % 4), NOW + number, NOW, {"like_count": number})
+    assert len(state.served.of(None, None)) == 10
+    assert state.served.dropped == 15
+    assert [record["fields"]["like_count"] for record in state.served.of("x", "3")] == [15, 19, 23]
+
+
+async def test_unknown_paths_belong_to_no_platform(bench: Bench) -> None:
+    for path in ("/2/tweets/search/recent", "/xrpc/app.bsky.feed.nothing", "/favicon.ico", "/v2/video/query"):
+        assert (await bench.client.get(path)).status_code == 404
+    assert (await bench.client.post("/2/tweets")).status_code == 405
