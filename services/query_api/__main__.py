@@ -34,6 +34,7 @@ log = get_logger(__name__)
 # The supervisor gives a service 15 s to end; requests under way get most of it.
 _GRACE_SECONDS = 8
 _FORGET_SECONDS = 60
+_BACKLOG = 2048
 
 
 def main() -> None:
@@ -70,6 +71,8 @@ def _listen(settings: QueryApiSettings) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        # From here on connections wait for the server instead of being refused.
+        listener.listen(_BACKLOG)
     except OSError as error:
         exit_with(
             f"TIDEMARK_QUERY_API_HOST={host} TIDEMARK_QUERY_API_PORT={port} can't be opened"

@@ -26,7 +26,7 @@ from services.runtime.kafka import key as message_key
 from services.runtime.secrets import TokenCipher
 
 ADMIN_KEY = "admin-key-of-the-tests"
-SECRET_KEY = "a secret key of the tests, long enough"
+SECRET_KEY = "secret-key-of-the-tests"
 NOW = 1_782_638_062_345
 """2026-06-28T09:14:22.345Z."""
 

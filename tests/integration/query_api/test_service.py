@@ -1,0 +1,245 @@
+"""The service as a process on real Kafka, registry and ClickHouse."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from confluent_kafka import Consumer
+
+from services.runtime.kafka import confluent_options, partition_of
+from services.runtime.registry import Registry
+from services.runtime.settings import KafkaSettings, RegistrySettings
+from services.runtime.topics import ensure_topics
+from tests.integration.query_api.rows import Store
+from tests.support.engines import Engines
+from tests.support.query_api import ADMIN_KEY, SECRET_KEY, target, values
+from tests.support.waiting import wait_until
+
+ADMIN = {"authorization": f"Bearer {ADMIN_KEY}"}
+READY_SECONDS = 30
+CHANNEL = {"platform": "x", "external_id": "42", "username": "tide", "status": "active"}
+
+
+class Service:
+    """The running query API and a client of it."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self.environment = environment
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+        self.client = httpx.Client(timeout=20)
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services.query_api"],
+                env={**os.environ, **self.environment},
+                stderr=output,
+                stdout=output,
+            )
+        address = wait_until(self._address, READY_SECONDS, lambda: self.log.read_text())
+        self.client.base_url = httpx.URL(address)
+
+    def wait_until_ready(self) -> None:
+        wait_until(lambda: self._readyz() == "ready\n", READY_SECONDS, lambda: self._readyz() + self.log.read_text())
+
+    def _readyz(self) -> str:
+        return self.client.get("/readyz").text
+
+    def _address(self) -> str | None:
+        match = re.findall(r"address=(http://127\.0\.0\.1:\d+)", self.log.read_text())
+        return match[-1] if match else None
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(15)
+
+    def restart(self) -> None:
+        self.stop()
+        self.log.write_text("")
+        self.start()
+        self.wait_until_ready()
+
+    def make_key(self, workspace_id: str, scopes: tuple[str, ...] = ("analytics:read",)) -> tuple[str, dict[str, str]]:
+        reply = self.client.post(
+            f"/admin/v1/workspaces/{workspace_id}/keys",
+            json={"scopes": list(scopes), "style": "postme"},
+            headers=ADMIN,
+        )
+        assert reply.status_code == 201, reply.text
+        return reply.json()["id"], {"x-api-key": reply.json()["key"]}
+
+
+@pytest.fixture
+def kafka_settings(engines: Engines, topic_prefix: str) -> KafkaSettings:
+    settings = KafkaSettings(kafka_bootstrap=engines.kafka_bootstrap, topic_prefix=topic_prefix, topic_partitions=3)
+    list(ensure_topics(settings, RegistrySettings(schema_registry_url=engines.schema_registry_url)))
+    return settings
+
+
+@pytest.fixture
+def service(
+    engines: Engines, kafka_settings: KafkaSettings, clickhouse_url: str, store: Store, tmp_path: Path
+) -> Iterator[Service]:
+    running = Service(
+        {
+            "TIDEMARK_KAFKA_BOOTSTRAP": kafka_settings.kafka_bootstrap,
+            "TIDEMARK_TOPIC_PREFIX": kafka_settings.topic_prefix,
+            "TIDEMARK_TOPIC_PARTITIONS": str(kafka_settings.topic_partitions),
+            "TIDEMARK_SCHEMA_REGISTRY_URL": engines.schema_registry_url,
+            "TIDEMARK_CLICKHOUSE_URL": clickhouse_url,
+            "TIDEMARK_ADMIN_KEY": ADMIN_KEY,
+            "TIDEMARK_SECRET_KEYS": SECRET_KEY,
+            "TIDEMARK_QUERY_API_PORT": "0",
+        },
+        tmp_path / "service.log",
+    )
+    running.start()
+    running.wait_until_ready()
+    yield running
+    if running.process is not None and running.process.poll() is None:
+        running.stop()
+
+
+@pytest.fixture
+def read_topic(kafka_settings: KafkaSettings) -> Callable[[str], list[tuple[int, bytes, bytes | None]]]:
+    """Reads a topic whole: partition, key and value of each record."""
+
+    def read(name: str) -> list[tuple[int, bytes, bytes | None]]:
+        consumer = Consumer(
+            {
+                **confluent_options(kafka_settings),
+                "group.id": f"{kafka_settings.topic_prefix}reader",
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+            }
+        )
+        consumer.subscribe([kafka_settings.topic(name)])
+        records: list[tuple[int, bytes, bytes | None]] = []
+        ended: set[int] = set()
+        deadline = time.monotonic() + 20
+        while len(ended) < kafka_settings.topic_partitions:
+            assert time.monotonic() < deadline, f"{name} was not read to its end"
+            message = consumer.poll(1)
+            if message is None:
+                continue
+            if message.error():
+                ended.add(message.partition() or 0)
+            else:
+                key = message.key()
+                assert isinstance(key, bytes)
+                value = message.value()
+                assert value is None or isinstance(value, bytes)
+                records.append((message.partition() or 0, key, value))
+        consumer.close()
+        return records
+
+    return read
+
+
+def test_a_key_works_at_once_and_after_a_restart_and_not_once_revoked(service: Service, store: Store) -> None:
+    key_id, headers = service.make_key("w1")
+    assert service.client.get("/api/v1/posts/p1/insights", headers=headers).status_code == 404
+    assert service.client.put("/admin/v1/workspaces/w1/channels/c1", json=CHANNEL, headers=ADMIN).status_code == 200
+    store.post("w1", "p1", [target("t1", values=values(views=7), captured_at=1_000)])
+    assert service.client.get("/api/v1/posts/p1/insights", headers=headers).json()["totals"]["views"] == 7
+    service.restart()
+    assert service.client.get("/api/v1/posts/p1/insights", headers=headers).json()["totals"]["views"] == 7
+    path = f"/admin/v1/workspaces/w1/keys/{key_id}"
+    assert service.client.delete(path, headers=ADMIN).status_code == 204
+    assert service.client.get("/api/v1/posts/p1/insights", headers=headers).status_code == 401
+    assert service.client.delete(path, headers=ADMIN).status_code == 404
+    service.restart()
+    assert service.client.get("/api/v1/posts/p1/insights", headers=headers).status_code == 401
+
+
+def test_a_write_is_an_event_in_its_tenants_partition(
+    service: Service,
+    engines: Engines,
+    kafka_settings: KafkaSettings,
+    read_topic: Callable[[str], list[tuple[int, bytes, bytes | None]]],
+) -> None:
+    secret = "token-that-must-not-show"
+    body = {**CHANNEL, "access_token": secret, "refresh_token": None}
+    for workspace_id in ("w1", "w2", "w3"):
+        path = f"/admin/v1/workspaces/{workspace_id}/channels/c1"
+        assert service.client.put(path, json=body, headers=ADMIN).status_code == 200
+        assert service.client.put(path, json=body, headers=ADMIN).status_code == 200
+    post = {"status": "published", "targets": [{"target_id": "t1", "channel_id": "c1", "status": "published"}]}
+    assert service.client.put("/admin/v1/workspaces/w1/posts/p1", json=post, headers=ADMIN).status_code == 200
+    channels, tokens = read_topic("catalog.channels"), read_topic("catalog.tokens")
+    assert (len(channels), len(tokens)) == (6, 3)  # the same PUT again brings no new token
+    for partition, key, value in channels + tokens:
+        assert partition == partition_of(key.decode().split("/")[0], kafka_settings.topic_partitions)
+        assert value is not None
+        assert secret.encode() not in value
+    registry = Registry(RegistrySettings(schema_registry_url=engines.schema_registry_url), kafka_settings)
+    ((_, key, value),) = read_topic("catalog.posts")
+    assert key == b"w1/p1"
+    assert value is not None
+    assert registry.codec("catalog.posts").decode(value).targets[0].channel_id == "c1"
+    assert secret not in service.log.read_text()
+    service.restart()
+    assert service.client.put("/admin/v1/workspaces/w1/channels/c1", json=body, headers=ADMIN).status_code == 200
+    assert len(read_topic("catalog.tokens")) == 3  # also after a restart
+    assert service.client.delete("/admin/v1/workspaces/w1/channels/c1", headers=ADMIN).status_code == 204
+    assert (1, b"w1/c1", None)[1:] in [record[1:] for record in read_topic("catalog.tokens")]
+
+
+def test_many_lines_in_one_request(
+    service: Service, read_topic: Callable[[str], list[tuple[int, bytes, bytes | None]]]
+) -> None:
+    def lines() -> Iterator[bytes]:
+        for number in range(3_000):
+            yield (
+                f'{{"type": "post", "workspace_id": "w{number % 5}", "id": "p{number}", "status": "published", '
+                f'"targets": [{{"target_id": "t{number}", "channel_id": "c1", "status": "published"}}]}}\n'
+            ).encode()
+            if number == 10:
+                yield b'{"type": "post"}\n'
+
+    reply = service.client.post("/admin/v1/catalog", content=lines(), headers=ADMIN)
+    assert reply.json()["accepted"] == 3_000, reply.text
+    assert [entry["line"] for entry in reply.json()["rejected"]] == [12]
+    assert len({key for _, key, _ in read_topic("catalog.posts")}) == 3_000
+
+
+def test_a_clean_stop_and_one_line_for_a_taken_port(service: Service) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = subprocess.run(
+            [sys.executable, "-m", "services.query_api"],
+            env={**os.environ, **service.environment, "TIDEMARK_QUERY_API_PORT": port},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    assert ended.returncode != 0
+    assert ended.stderr.count("\n") == 1
+    assert "TIDEMARK_QUERY_API_PORT" in ended.stderr
+    assert service.stop() == 0
+
+
+def test_one_line_for_a_bad_setting(service: Service) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.query_api"],
+        env={**os.environ, **service.environment, "TIDEMARK_RATE_LIMIT": "many"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ended.returncode != 0
+    assert ended.stderr.count("\n") == 1
+    assert "TIDEMARK_RATE_LIMIT" in ended.stderr
