@@ -119,7 +119,6 @@ class _Native(NamedTuple):
     start: int
     end: int
     values: Values
-    expires_at: int
 
 
 def window_totals(
@@ -145,27 +144,26 @@ def window_totals(
         (`posts`), else `none`.
     """
     gauges = _gauges(periods)
-    upcoming = min(
-        (period.end - 1 for period in periods if period.period != "lifetime" and period.end and period.end > end),
-        default=None,
-    )
+    # The platform's own figures come into question when their period ends, and go out 72 h later.
+    instants = [
+        instant
+        for period in periods
+        if period.end is not None and period.period != "lifetime"
+        for instant in (period.end - 1, period.end + NATIVE_MAX_AGE)
+    ]
     native = _native(periods, range_ms, end)
     if native is not None:
-        return _native_totals(native, gauges, upcoming)
+        return _native_totals(native, gauges, *_nearest(instants, end))
     start = end - range_ms
     inside: list[Values] = []
-    valid_from: int | None = None
-    valid_until = upcoming
     for target in targets:
         enters, leaves = target.published_at, target.published_at + range_ms
         if enters < end <= leaves:
             inside.append(target.values)
-        for instant in (enters, leaves):
-            if instant < end:
-                valid_from = instant if valid_from is None or instant > valid_from else valid_from
-            else:
-                valid_until = instant if valid_until is None or instant < valid_until else valid_until
+        instants.append(enters)
+        instants.append(leaves)
     sums = total(inside)
+    valid_from, valid_until = _nearest(instants, end)
     return WindowTotals(
         source="posts" if is_measured else "none",
         start=start,
@@ -178,6 +176,19 @@ def window_totals(
         valid_from=max(valid_from if valid_from is not None else 0, end - DAY),
         valid_until=valid_until,
     )
+
+
+def _nearest(instants: Iterable[int], end: int) -> tuple[int | None, int | None]:
+    """The last instant before `end`, and the first that is not."""
+    before: int | None = None
+    after: int | None = None
+    for instant in instants:
+        if instant < end:
+            if before is None or instant > before:
+                before = instant
+        elif after is None or instant < after:
+            after = instant
+    return before, after
 
 
 def _gauges(periods: Sequence[ChannelPeriod]) -> tuple[int | None, int | None, int | None, int | None]:
@@ -225,7 +236,7 @@ def _native(periods: Sequence[ChannelPeriod], range_ms: int, end: int) -> _Nativ
     ]
     if fitting:
         last, first = max(fitting)
-        return _Native(first, last, whole[(first, last)], last + NATIVE_MAX_AGE)
+        return _Native(first, last, whole[(first, last)])
     return _native_days(days, whole, range_ms // DAY, end)
 
 
@@ -253,11 +264,14 @@ def _native_days(
     # People are not summed over days: reach comes only from a figure for the whole span.
     exact = whole.get((first, last)) or (covered[0] if length == 1 else None)
     sums[CH_REACH] = exact[CH_REACH] if exact is not None else None
-    return _Native(first, last, tuple(sums), last + NATIVE_MAX_AGE)
+    return _Native(first, last, tuple(sums))
 
 
 def _native_totals(
-    native: _Native, gauges: tuple[int | None, int | None, int | None, int | None], upcoming: int | None
+    native: _Native,
+    gauges: tuple[int | None, int | None, int | None, int | None],
+    valid_from: int | None,
+    valid_until: int | None,
 ) -> WindowTotals:
     figures: list[int | None] = [None] * len(POST_METRICS)
     for source, place in _NATIVE_SUMS:
@@ -276,6 +290,6 @@ def _native_totals(
         else engagements(figures[LIKES], figures[COMMENTS], figures[SHARES], figures[SAVES]),
         views_or_impressions=views if views is not None else impressions,
         impressions_or_views=impressions if impressions is not None else views,
-        valid_from=native.end - 1,
-        valid_until=native.expires_at if upcoming is None else min(upcoming, native.expires_at),
+        valid_from=valid_from,
+        valid_until=valid_until,
     )

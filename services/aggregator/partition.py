@@ -20,13 +20,14 @@ from schemas.events import DeadLetter, PlatformRaw
 from services.aggregator import metrics, pipeline
 from services.aggregator.catalog import CatalogReader
 from services.aggregator.errors import InvalidEvent, SinkUnavailable
+from services.aggregator.filling import fill
 from services.aggregator.pipeline import Batch, CatalogWrite, Effects
 from services.aggregator.publisher import Encoded, PartitionPublisher
 from services.aggregator.reading import Message, dead_letter, read_message
 from services.aggregator.rows import Version
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
-from services.aggregator.state import ChannelState, Key, PartitionState, PeriodKey, PostState, TargetState
+from services.aggregator.state import PartitionState
 from services.runtime.clock import Clock
 from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
@@ -233,7 +234,7 @@ class PartitionTask:
 
     async def _apply(self, batch: Batch) -> None:
         started = asyncio.get_running_loop().time()
-        flipped = await self._fill(batch)
+        flipped = await fill(self._state, batch, self._sink, self._generation, self._clock.now())
         self._sequence += 1
         version = Version(self._generation, self.partition, (self._epoch << _SEQUENCE_BITS) + self._sequence)
         now = self._clock.now()
@@ -267,61 +268,6 @@ class PartitionTask:
             # Sent by a producer with another partitioner: bring it to its tenant's partition, as it is.
             encoded.append(Encoded(prefix(RAW), home, message.key, message.value, message.headers))
         return encoded
-
-    async def _fill(self, batch: Batch) -> list[Key]:
-        """Load every state that the batch touches; returns the targets of flipped channels."""
-        state = self._state
-        await self._fill_targets(pipeline.targets_named(batch))
-        await self._fill_posts(pipeline.posts_written(batch))
-        targets = dict.fromkeys(pipeline.targets_named(batch))
-        targets.update(dict.fromkeys(pipeline.targets_of_posts(state, pipeline.posts_written(batch))))
-        await self._fill_targets(list(targets))
-        await self._fill_channels(pipeline.channels_named(batch))
-        await self._fill_periods(pipeline.periods_named(batch))
-        flipped_channels = pipeline.channels_flipped(state, batch)
-        flipped: list[Key] = []
-        if flipped_channels:
-            flipped = await self._sink.fetch_channel_targets(self._generation, flipped_channels)
-            await self._fill_targets(flipped)
-            targets.update(dict.fromkeys(flipped))
-        posts = pipeline.posts_of_targets(state, targets)
-        await self._fill_posts(posts)
-        siblings = pipeline.targets_of_posts(state, posts)
-        await self._fill_targets(siblings)
-        targets.update(dict.fromkeys(siblings))
-        await self._fill_channels(pipeline.channels_of_targets(state, targets))
-        return flipped
-
-    async def _fill_targets(self, keys: Sequence[Key]) -> None:
-        cache = self._state.targets
-        missing = cache.missing(keys)
-        if missing:
-            found = await self._sink.fetch_targets(self._generation, missing)
-            for key in missing:
-                cache.put(key, found.get(key) or TargetState(key[1]))
-
-    async def _fill_posts(self, keys: Sequence[Key]) -> None:
-        cache = self._state.posts
-        missing = cache.missing(keys)
-        if missing:
-            found = await self._sink.fetch_posts(self._generation, missing)
-            for key in missing:
-                cache.put(key, found.get(key) or PostState(key[1]))
-
-    async def _fill_channels(self, keys: Sequence[Key]) -> None:
-        cache = self._state.channels
-        missing = cache.missing(keys)
-        if missing:
-            found = await self._sink.fetch_channels(self._generation, missing, self._clock.now())
-            for key in missing:
-                cache.put(key, found.get(key) or ChannelState(key[1]))
-
-    async def _fill_periods(self, keys: Sequence[tuple[Key, PeriodKey]]) -> None:
-        """Periods too old to be held in memory: their registers must be read before they are folded into."""
-        missing = [(channel, period) for channel, period in keys if period not in self._state.channels[channel].periods]
-        if missing:
-            for (channel, period), register in (await self._sink.fetch_periods(self._generation, missing)).items():
-                self._state.channels[channel].periods[period] = register
 
     async def _until_done(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """Try again while Kafka is away, for as long as it takes."""

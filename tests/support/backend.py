@@ -59,7 +59,7 @@ class Backend:
             "TIDEMARK_AGGREGATOR_WINDOW_CHECK_SECONDS": "1",
         }
         self.settings = _Settings(
-            **{name.removeprefix("TIDEMARK_").lower(): value for name, value in self.environment.items()},  # type: ignore[arg-type]  # pydantic parses
+            **{name.removeprefix("TIDEMARK_").lower(): value for name, value in self.environment.items()},
             _env_file=None,  # type: ignore[call-arg]  # of pydantic-settings
         )
         self._logs = logs

@@ -1,0 +1,99 @@
+"""Loads every state that a batch touches and memory lacks, before the batch is folded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from services.aggregator import pipeline
+from services.aggregator.folds import Register
+from services.aggregator.pipeline import Batch
+from services.aggregator.state import ChannelState, Key, PartitionState, PeriodKey, PostState, TargetState
+
+
+class StateReader(Protocol):
+    """Where states are read back from; `ClickHouseSink` in production."""
+
+    async def fetch_targets(self, generation: int, keys: Sequence[Key]) -> dict[Key, TargetState]:
+        """Targets by key; absent ones are new."""
+
+    async def fetch_posts(self, generation: int, keys: Sequence[Key]) -> dict[Key, PostState]:
+        """Posts by key; absent ones are new."""
+
+    async def fetch_channels(self, generation: int, keys: Sequence[Key], now: int) -> dict[Key, ChannelState]:
+        """Channels by key with what windows at `now` (ms) can hold; absent ones are new."""
+
+    async def fetch_periods(
+        self, generation: int, keys: Sequence[tuple[Key, PeriodKey]]
+    ) -> dict[tuple[Key, PeriodKey], Register]:
+        """Registers of exact periods, however old."""
+
+    async def fetch_channel_targets(self, generation: int, keys: Sequence[Key]) -> list[Key]:
+        """Listed targets of channels, of any age."""
+
+
+async def fill(state: PartitionState, batch: Batch, reader: StateReader, generation: int, now: int) -> list[Key]:
+    """Load what is missing: at most one question a kind where the batch's own targets and posts are known already.
+
+    Returns:
+        The listed targets of channels that the batch makes held, not held, or of another platform.
+    """
+    filler = _Filler(state, reader, generation, now)
+    await filler.targets(pipeline.targets_named(batch))
+    await filler.posts(pipeline.posts_written(batch))
+    targets = dict.fromkeys(pipeline.targets_named(batch))
+    targets.update(dict.fromkeys(pipeline.targets_of_posts(state, pipeline.posts_written(batch))))
+    await filler.targets(list(targets))
+    await filler.channels(pipeline.channels_named(batch))
+    await filler.periods(pipeline.periods_named(batch))
+    flipped_channels = pipeline.channels_flipped(state, batch)
+    flipped: list[Key] = []
+    if flipped_channels:
+        flipped = await reader.fetch_channel_targets(generation, flipped_channels)
+        await filler.targets(flipped)
+        targets.update(dict.fromkeys(flipped))
+    posts = pipeline.posts_of_targets(state, targets)
+    await filler.posts(posts)
+    siblings = pipeline.targets_of_posts(state, dict.fromkeys([*posts, *pipeline.posts_written(batch)]))
+    await filler.targets(siblings)
+    targets.update(dict.fromkeys(siblings))
+    await filler.channels(pipeline.channels_of_targets(state, targets))
+    return flipped
+
+
+class _Filler:
+    def __init__(self, state: PartitionState, reader: StateReader, generation: int, now: int) -> None:
+        self._state = state
+        self._reader = reader
+        self._generation = generation
+        self._now = now
+
+    async def targets(self, keys: Sequence[Key]) -> None:
+        missing = self._state.targets.missing(keys)
+        if missing:
+            found = await self._reader.fetch_targets(self._generation, missing)
+            for key in missing:
+                self._state.targets.put(key, found.get(key) or TargetState(key[1]))
+
+    async def posts(self, keys: Sequence[Key]) -> None:
+        missing = self._state.posts.missing(keys)
+        if missing:
+            found = await self._reader.fetch_posts(self._generation, missing)
+            for key in missing:
+                self._state.posts.put(key, found.get(key) or PostState(key[1]))
+
+    async def channels(self, keys: Sequence[Key]) -> None:
+        missing = self._state.channels.missing(keys)
+        if missing:
+            found = await self._reader.fetch_channels(self._generation, missing, self._now)
+            for key in missing:
+                self._state.channels.put(key, found.get(key) or ChannelState(key[1]))
+
+    async def periods(self, keys: Sequence[tuple[Key, PeriodKey]]) -> None:
+        """Periods too old to be held in memory: their registers must be read before they are folded into."""
+        channels = self._state.channels
+        missing = [(channel, period) for channel, period in keys if period not in channels[channel].periods]
+        if missing:
+            found = await self._reader.fetch_periods(self._generation, missing)
+            for (channel, period), register in found.items():
+                channels[channel].periods[period] = register

@@ -1,0 +1,132 @@
+"""An in-memory stand-in for the aggregator's tables: keeps rows as the storage engine does, reads states back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, millis
+from schemas.windows import WindowTarget
+from services.aggregator.folds import Register, load_groups
+from services.aggregator.pipeline import Effects
+from services.aggregator.state import (
+    PERIOD_MEMORY,
+    WINDOW_MEMORY,
+    ChannelState,
+    Key,
+    PeriodKey,
+    PostState,
+    TargetState,
+)
+
+_KEYS = {
+    "raw_events_store": ("workspace_id", "event_id"),
+    "post_snapshots_store": ("generation", "workspace_id", "target_id", "event_id"),
+    "channel_snapshots_store": (
+        "generation", "workspace_id", "channel_id", "event_id", "period", "period_start", "period_end",
+    ),
+    "latest_channel_metrics_store": (
+        "generation", "workspace_id", "channel_id", "period", "period_start", "period_end",
+    ),
+    "latest_post_metrics_store": ("generation", "workspace_id", "target_id"),
+    "channels_store": ("workspace_id", "channel_id"),
+    "posts_store": ("workspace_id", "post_id"),
+    "post_totals_store": ("generation", "workspace_id", "post_id"),
+    "channel_totals_store": ("generation", "workspace_id", "channel_id", "range"),
+}  # fmt: skip
+
+
+def _values(metrics: tuple[Metric, ...], row: dict[str, Any]) -> Values:
+    return tuple(millis(row[m.name]) if m.is_duration else row[m.name] for m in metrics)
+
+
+class StateStore:
+    """Tables by name; the row with the greatest version of a key counts, the last one inserted among equals."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {name: {} for name in _KEYS}
+        self.topics: dict[str, dict[bytes, dict[str, Any]]] = {"rollups.posts": {}, "rollups.channels": {}}
+
+    def insert(self, effects: Effects) -> None:
+        """Take the rows of a batch."""
+        for (name, columns), rows in effects.inserts.items():
+            table = self.tables[name]
+            version = "captured_at" if name == "raw_events_store" else "version"
+            for values in rows:
+                row = dict(zip(columns, values, strict=True))
+                key = tuple(row[column] for column in _KEYS[name])
+                if key not in table or row[version] >= table[key][version]:
+                    table[key] = row
+
+    def publish(self, effects: Effects) -> None:
+        """Take the rollups of a batch, as a compacted topic keeps them."""
+        for outgoing in effects.rollups:
+            if outgoing.record is None:
+                self.topics[outgoing.topic].pop(outgoing.key, None)
+            else:
+                self.topics[outgoing.topic][outgoing.key] = outgoing.record
+
+    async def fetch_targets(self, generation: int, keys: Sequence[Key]) -> dict[Key, TargetState]:
+        found = {}
+        for key in keys:
+            row = self.tables["latest_post_metrics_store"].get((generation, *key))
+            if row:
+                register = Register(load_groups(row["registers"]), _values(POST_METRICS, row), row["captured_at"])
+                found[key] = TargetState(
+                    key[1], row["post_id"], row["channel_id"], bool(row["is_listed"]), row["published_at"], register
+                )
+        return found
+
+    async def fetch_posts(self, generation: int, keys: Sequence[Key]) -> dict[Key, PostState]:
+        found = {}
+        for key in keys:
+            row = self.tables["posts_store"].get(key)
+            if row:
+                ids = tuple(target["target_id"] for target in orjson.loads(row["targets"]))
+                found[key] = PostState(key[1], not row["is_deleted"], ids)
+        return found
+
+    async def fetch_channels(self, generation: int, keys: Sequence[Key], now: int) -> dict[Key, ChannelState]:
+        found = {}
+        for key in keys:
+            channel = found[key] = ChannelState(key[1])
+            row = self.tables["channels_store"].get(key)
+            if row and not row["is_deleted"]:
+                channel.is_held, channel.platform = True, row["platform"]
+            for held in self.tables["latest_channel_metrics_store"].values():
+                recent = held["period_end"] is None or held["period_end"] >= now - PERIOD_MEMORY
+                if (held["workspace_id"], held["channel_id"]) == key and recent:
+                    period = (held["period"], held["period_start"], held["period_end"])
+                    channel.periods[period] = Register(
+                        load_groups(held["registers"]), _values(CHANNEL_METRICS, held), held["captured_at"]
+                    )
+            for held in self.tables["latest_post_metrics_store"].values():
+                if (held["workspace_id"], held["channel_id"]) == key and held["is_listed"]:
+                    channel.measured_count += held["captured_at"] is not None
+                    if held["published_at"] is not None and held["published_at"] >= now - WINDOW_MEMORY:
+                        channel.window[held["target_id"]] = WindowTarget(
+                            held["published_at"], _values(POST_METRICS, held)
+                        )
+        return found
+
+    async def fetch_periods(
+        self, generation: int, keys: Sequence[tuple[Key, PeriodKey]]
+    ) -> dict[tuple[Key, PeriodKey], Register]:
+        found = {}
+        for key, period in keys:
+            row = self.tables["latest_channel_metrics_store"].get((generation, *key, *period))
+            if row:
+                found[(key, period)] = Register(
+                    load_groups(row["registers"]), _values(CHANNEL_METRICS, row), row["captured_at"]
+                )
+        return found
+
+    async def fetch_channel_targets(self, generation: int, keys: Sequence[Key]) -> list[Key]:
+        wanted = set(keys)
+        return [
+            (row["workspace_id"], row["target_id"])
+            for row in self.tables["latest_post_metrics_store"].values()
+            if row["is_listed"] and (row["workspace_id"], row["channel_id"]) in wanted
+        ]
