@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -16,9 +17,12 @@ from infra.sandbox.state import Clock, State
 
 def _instant(text: str) -> int:
     """ISO date or time, or whole seconds, as ms."""
-    if text.lstrip("-").isdigit():
+    if text.isascii() and text.isdigit():
         return int(text) * 1000
-    at = datetime.fromisoformat(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time, expected ISO or unix seconds") from None
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
@@ -55,10 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         server_header=False,
     )
     server = uvicorn.Server(config)
-    sock = config.bind_socket()
-    sys.stdout.write(f"sandbox: http://{options.host}:{sock.getsockname()[1]}\n")
+    try:
+        listener = socket.create_server((options.host, options.port), backlog=2048)
+    except (OSError, OverflowError) as error:
+        sys.stderr.write(f"sandbox: can't listen on {options.host}:{options.port}: {error}\n")
+        return 1
+    sys.stdout.write(f"sandbox: http://{options.host}:{listener.getsockname()[1]}\n")
     sys.stdout.flush()
-    server.run(sockets=[sock])
+    server.run(sockets=[listener])
     return 0
 
 

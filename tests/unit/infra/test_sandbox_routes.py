@@ -368,7 +368,7 @@ async def test_batches_over_the_limit_are_refused(bench: Bench, name: str) -> No
     else:
         query = [(key, f"{value},{extra}" if key in ("ids", "id") else value) for key, value in first.query]
     answer = await bench.client.get(
-        first.path, params=httpx.QueryParams(query), headers=platform(name).authorize("sandbox-1")
+        first.path, params=httpx.QueryParams(tuple(query)), headers=platform(name).authorize("sandbox-1")
     )
     assert answer.status_code == 400
     verdict = platform(name).classify(400, dict(answer.headers), answer.content, NOW)
