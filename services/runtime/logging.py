@@ -84,7 +84,7 @@ def configure_logging(service: str, level: str = "INFO") -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     structlog.contextvars.bind_contextvars(service=service)
-    for noisy in ("httpx", "httpcore", "uvicorn.access", "aiokafka", "faust", "mode"):
+    for noisy in ("httpx", "httpcore", "httpx2", "httpcore2", "uvicorn.access", "aiokafka", "faust", "mode"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
