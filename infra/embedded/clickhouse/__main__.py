@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -120,9 +121,17 @@ async def serve(settings: Settings, engine: Engine, listener: socket.socket) -> 
         await asyncio.wait({serving}, timeout=_CANCELLED_MAY_FINISH_SECONDS)
 
 
+def raise_open_files_limit() -> None:
+    """Lets this process open as many files as it may: each of the engine's threads and column files takes some."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main(arguments: list[str]) -> int:
     """Runs the process and returns its exit code."""
     settings = parse_settings(arguments)
+    raise_open_files_limit()
     try:
         listener = bound_socket(settings.host, settings.port)
         lock = DirectoryLock(settings.path)

@@ -74,8 +74,10 @@ def digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-# The pools below are a quarter of a server's; merges of one table never need more than one thread here. The
-# merge_tree section keeps the engine's own check satisfied that small merges always find a free thread.
+# A server's pools are sized for dozens of processors; those that take a size here get a few threads. The others
+# (deleting old parts: 128 threads, idle but for three open files each) have theirs from the moment chdb is imported,
+# since it opens an engine of its own then. The merge_tree section keeps the engine's check satisfied that small
+# merges always find a free thread.
 _CONFIG = """<clickhouse>
     <users_config>{users}</users_config>
     <logger><level>none</level></logger>
@@ -95,6 +97,13 @@ _CONFIG = """<clickhouse>
     <background_buffer_flush_schedule_pool_size>1</background_buffer_flush_schedule_pool_size>
     <background_message_broker_schedule_pool_size>1</background_message_broker_schedule_pool_size>
     <background_distributed_schedule_pool_size>1</background_distributed_schedule_pool_size>
+    <parts_killer_pool_size>2</parts_killer_pool_size>
+    <snapshot_cleaner_pool_size>2</snapshot_cleaner_pool_size>
+    <prefetch_threadpool_pool_size>4</prefetch_threadpool_pool_size>
+    <load_marks_threadpool_pool_size>4</load_marks_threadpool_pool_size>
+    <threadpool_writer_pool_size>4</threadpool_writer_pool_size>
+    <threadpool_local_fs_reader_pool_size>8</threadpool_local_fs_reader_pool_size>
+    <compiled_expression_cache_size>{index_cache}</compiled_expression_cache_size>
     <merge_tree>
         <number_of_free_entries_in_pool_to_execute_mutation>2</number_of_free_entries_in_pool_to_execute_mutation>
         <number_of_free_entries_in_pool_to_lower_max_size_of_merge>2</number_of_free_entries_in_pool_to_lower_max_size_of_merge>

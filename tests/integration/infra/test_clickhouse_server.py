@@ -176,7 +176,7 @@ def test_errors_as_clickhouse_tells_them(server: Process, client: Client, sql: s
 def test_an_error_in_mid_stream_reaches_the_client(server: Process, compress: bool) -> None:
     sql = "SELECT throwIf(number = 3000000), number FROM numbers(10000000)"
     seen = 0
-    with (
+    with (  # noqa: PT012
         server.client(compress=compress) as client,
         client.query_column_block_stream(sql) as stream,
         pytest.raises(StreamFailureError) as caught,
