@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from services.poller.errors import Stop
@@ -20,6 +21,7 @@ from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
 RETRY_SECONDS = 1.0
+_SAY_EVERY = 10
 _POLL_MS = 500
 _RECORDS = 500
 _log = get_logger(__name__)
@@ -34,6 +36,8 @@ class TopicReader:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self.waiting_for: str | None = "Kafka"
+        self._count = 0
+        self._attempts = 0
 
     async def partition_count(self, topics: Iterable[str]) -> int:
         """The number of partitions that all the topics have; waits until Kafka answers and all of them exist.
@@ -45,26 +49,24 @@ class TopicReader:
             Stop: the numbers differ, so a workspace would not meet itself.
         """
         names = [self._settings.topic(name) for name in topics]
-        consumer = await self._consumer()
-        try:
-            while True:
-                counts = {name: len(found) for name, found in (await self._partitions(consumer, names)).items()}
-                missing = [name for name in names if not counts.get(name)]
-                if not missing:
-                    break
+        while True:
+            counts = await self._counts(names)
+            missing = [name for name in names if not counts.get(name)]
+            if counts and not missing:
+                break
+            if counts:
                 self.waiting_for = f"topics that don't exist yet: {', '.join(missing)}"
-                _log.warning("topics are missing; run `tidemark topics`", topics=",".join(missing))
-                await asyncio.sleep(RETRY_SECONDS)
-        finally:
-            await consumer.stop()
+                self._say("topics are missing; run `tidemark topics`", topics=",".join(missing))
+            await asyncio.sleep(RETRY_SECONDS)
         if len(set(counts.values())) > 1:
             found = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
             raise Stop(f"the topics differ in their number of partitions ({found}); they must be equal")
         self.waiting_for = None
-        return next(iter(counts.values()))
+        self._count = next(iter(counts.values()))
+        return self._count
 
     async def replay(self, topic: str, fold: Fold, since: int | None = None) -> int:
-        """Read one topic to its present end.
+        """Read one topic to its present end; `partition_count` comes first.
 
         Args:
             since: start at the first message of this time (ms) or later; None from the beginning.
@@ -135,15 +137,34 @@ class TopicReader:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _assign(self, consumer: Any, topics: Iterable[str]) -> list[TopicPartition]:
-        found = await self._partitions(consumer, [self._settings.topic(name) for name in topics])
-        partitions = [TopicPartition(name, number) for name, numbers in found.items() for number in sorted(numbers)]
+        partitions = [
+            TopicPartition(self._settings.topic(name), number) for name in topics for number in range(self._count)
+        ]
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         return partitions
 
-    async def _partitions(self, consumer: Any, names: list[str]) -> dict[str, set[int]]:
-        known = await consumer.topics()
-        return {name: consumer.partitions_for_topic(name) or set() for name in names if name in known}
+    async def _counts(self, names: list[str]) -> dict[str, int]:
+        """Partitions by topic, {} while Kafka is away; 0 or absent for a topic that doesn't exist."""
+        admin = AIOKafkaAdminClient(**aiokafka_options(self._settings))
+        try:
+            await admin.start()
+            return {found["topic"]: len(found["partitions"]) for found in await admin.describe_topics(names)}
+        except (KafkaError, OSError) as error:
+            self._away(error)
+            return {}
+        finally:
+            await admin.close()
+
+    def _away(self, error: Exception) -> None:
+        self.waiting_for = f"Kafka at {self._settings.kafka_bootstrap}"
+        self._say("Kafka can't be reached; trying again", address=self._settings.kafka_bootstrap, error=repr(error))
+
+    def _say(self, event: str, **values: str) -> None:
+        """Log the first of a row of attempts, and then one in some."""
+        if self._attempts % _SAY_EVERY == 0:
+            _log.warning(event, **values)
+        self._attempts += 1
 
     async def _consumer(self) -> Any:
         """A consumer that is connected, however long that takes."""
@@ -161,10 +182,7 @@ class TopicReader:
                 return consumer
             except (KafkaError, OSError) as error:
                 await consumer.stop()
-                self.waiting_for = "Kafka"
-                _log.warning(
-                    "Kafka can't be reached; trying again", address=self._settings.kafka_bootstrap, error=repr(error)
-                )
+                self._away(error)
                 await asyncio.sleep(RETRY_SECONDS)
             except BaseException:
                 await consumer.stop()
