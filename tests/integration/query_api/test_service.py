@@ -48,6 +48,7 @@ class Service:
                 stdout=output,
             )
         address = wait_until(self._address, READY_SECONDS, lambda: self.log.read_text())
+        assert address is not None
         self.client.base_url = httpx.URL(address)
 
     def wait_until_ready(self) -> None:

@@ -16,11 +16,13 @@ class Loads:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.started = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def __call__(self, keys: Sequence[int]) -> dict[int, int]:
         self.batches.append(list(keys))
+        self.started.set()
         await self.gate.wait()
         return {key: key * key for key in keys if key >= 0}
 
@@ -36,7 +38,7 @@ async def test_keys_that_arrive_together_share_a_load_and_equal_ones_are_asked_o
 async def test_a_full_batch_leaves_at_once() -> None:
     loads = Loads()
     batcher = Batcher(loads, max_keys=2, linger_seconds=60)
-    assert await asyncio.gather(batcher.get(1), batcher.get(2)) == [1, 4]
+    assert list(await asyncio.gather(batcher.get(1), batcher.get(2))) == [1, 4]
     assert loads.batches == [[1, 2]]
 
 
@@ -45,8 +47,7 @@ async def test_while_loads_run_the_next_batch_grows() -> None:
     loads.gate.clear()
     batcher = Batcher(loads, max_keys=10, max_loads=1, linger_seconds=0)
     first = asyncio.create_task(batcher.get(1))
-    while not loads.batches:
-        await asyncio.sleep(0)
+    await loads.started.wait()
     rest = [asyncio.create_task(batcher.get(number)) for number in (2, 3, 4)]
     await asyncio.sleep(0)
     assert loads.batches == [[1]]

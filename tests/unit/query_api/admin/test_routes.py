@@ -1,0 +1,303 @@
+"""The admin API over a publisher that keeps events in a list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from services.query_api.admin.body import BODY_LIMIT_BYTES
+from services.runtime.secrets import TokenCipher
+from tests.support.query_api import ADMIN_KEY, NOW, SECRET_KEY, FakeApi, fake_api
+
+ADMIN = {"authorization": f"Bearer {ADMIN_KEY}"}
+CHANNEL = "/admin/v1/workspaces/w1/channels/c1"
+POST = "/admin/v1/workspaces/w1/posts/p1"
+KEYS = "/admin/v1/workspaces/w1/keys"
+CATALOG = "/admin/v1/catalog"
+CHANNEL_BODY: dict[str, Any] = {
+    "platform": "x",
+    "external_id": "42",
+    "username": "tide",
+    "access_token": "access-1",
+    "refresh_token": "refresh-1",
+    "token_expires_at": "2026-08-08T08:00:00.5+02:00",
+    "status": "active",
+}
+TARGET_BODY: dict[str, Any] = {"target_id": "t1", "channel_id": "c1", "status": "published"}
+POST_BODY: dict[str, Any] = {
+    "status": "published",
+    "created_at": "2026-06-01T00:00:00Z",
+    "published_at": "2026-06-02T00:00:00Z",
+    "targets": [TARGET_BODY],
+}
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[FakeApi]:
+    made = fake_api()
+    yield made
+    await made.client.aclose()
+
+
+async def put(api: FakeApi, path: str, body: dict[str, Any]) -> Any:
+    reply = await api.client.put(path, json=body, headers=ADMIN)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", CHANNEL), ("DELETE", CHANNEL), ("PUT", POST), ("DELETE", POST), ("POST", CATALOG), ("POST", KEYS),
+        ("DELETE", KEYS + "/k1"), ("PATCH", CHANNEL),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"x-api-key": ADMIN_KEY}])
+async def test_only_the_admin_gets_in(api: FakeApi, method: str, path: str, headers: dict[str, str]) -> None:
+    reply = await api.client.request(method, path, headers=headers, content=b"not even JSON")
+    assert (reply.status_code, reply.json()["code"]) == (401, "unauthorized")
+    assert not api.publisher.writes
+
+
+async def test_without_a_configured_admin_key_all_is_401() -> None:
+    api = fake_api(admin_key=None)
+    for headers in ({}, ADMIN, {"authorization": "Bearer "}):
+        assert (await api.client.delete(CHANNEL, headers=headers)).status_code == 401
+
+
+async def test_a_channel_becomes_an_event_and_its_tokens_another(api: FakeApi) -> None:
+    assert await put(api, CHANNEL, CHANNEL_BODY) == {"workspace_id": "w1", "channel_id": "c1", "status": "active"}
+    (channel,), (tokens,) = api.publisher.of("catalog.channels"), api.publisher.of("catalog.tokens")
+    assert (channel.event.platform, channel.event.username, channel.event.updated_at) == ("x", "tide", NOW)
+    assert channel.event.token_expires_at == tokens.event.token_expires_at == 1_786_168_800_500
+    pair = TokenCipher([SECRET_KEY]).decrypt(tokens.event.ciphertext)
+    assert (pair.access_token, pair.refresh_token) == ("access-1", "refresh-1")
+    for write in api.publisher.writes:
+        assert write.message_key == b"w1/c1"
+        assert "access-1" not in repr(write)
+    assert api.directory.get("w1", "c1") is not None
+
+
+async def test_a_token_left_out_keeps_the_one_held(api: FakeApi) -> None:
+    await put(api, CHANNEL, CHANNEL_BODY)
+    await put(api, CHANNEL, {**CHANNEL_BODY, "access_token": None, "refresh_token": None, "username": "new"})
+    await put(api, CHANNEL, {"platform": "x", "external_id": "42", "status": "active"})
+    assert len(api.publisher.of("catalog.tokens")) == 1
+    await put(api, CHANNEL, {**CHANNEL_BODY, "access_token": "access-2", "refresh_token": None})
+    pair = TokenCipher([SECRET_KEY]).decrypt(api.publisher.of("catalog.tokens")[-1].event.ciphertext)
+    assert (pair.access_token, pair.refresh_token) == ("access-2", "refresh-1")
+
+
+async def test_deleting_a_channel_deletes_its_tokens(api: FakeApi) -> None:
+    await put(api, CHANNEL, CHANNEL_BODY)
+    for _ in range(2):
+        assert (await api.client.delete(CHANNEL, headers=ADMIN)).status_code == 204
+    assert api.directory.get("w1", "c1") is None
+    assert api.publisher.of("catalog.tokens")[-1].event is None
+    assert api.publisher.of("catalog.channels")[-1].event is None
+    await put(api, CHANNEL, CHANNEL_BODY)
+    assert api.publisher.of("catalog.tokens")[-1].event is not None
+
+
+async def test_tokens_need_a_secret_key() -> None:
+    api = fake_api(secret_key=None)
+    reply = await api.client.put(CHANNEL, json=CHANNEL_BODY, headers=ADMIN)
+    assert (reply.status_code, reply.json()["code"]) == (503, "secret_keys_missing")
+    assert not api.publisher.writes
+    await put(api, CHANNEL, {**CHANNEL_BODY, "access_token": None, "refresh_token": ""})
+
+
+async def test_a_post_becomes_an_event_with_its_targets_in_order(api: FakeApi) -> None:
+    detail = {"enabled": False, "link_preview": {"url": "https://x.com/1"}, "poll_results": ["a", "b"]}
+    targets = [
+        {**TARGET_BODY, "target_id": "t2", "parent_target_id": "t1", "is_story": True},
+        {**TARGET_BODY, "detail": detail, "published_at": "2026-06-03T00:00:00Z", "content": "é"},
+    ]
+    assert await put(api, POST, {**POST_BODY, "targets": targets}) == {
+        "workspace_id": "w1",
+        "post_id": "p1",
+        "status": "published",
+    }
+    (write,) = api.publisher.of("catalog.posts")
+    first, second = write.event.targets
+    assert (first.target_id, first.parent_target_id, first.is_story, first.detail) == ("t2", "t1", True, "{}")
+    assert json.loads(second.detail) == detail
+    assert (first.published_at, second.published_at) == (None, 1_780_444_800_000)
+    assert (await api.client.delete(POST, headers=ADMIN)).status_code == 204
+    assert api.publisher.of("catalog.posts")[-1].event is None
+
+
+async def test_what_is_shown_empty_may_be_left_out(api: FakeApi) -> None:
+    await put(api, POST, {"status": "draft"})
+    await put(api, POST, {"status": "draft", "created_at": None, "published_at": None, "targets": []})
+    empty: dict[str, Any] = {
+        "post_type": "", "external_id": "", "permalink": None, "published_at": None, "content": None,
+        "is_story": False, "parent_target_id": None, "detail": {},
+    }  # fmt: skip
+    await put(api, POST, {"status": "draft", "targets": [{**TARGET_BODY, **empty}]})
+    await put(api, POST, {"status": "draft", "targets": [TARGET_BODY]})
+    events = [write.event for write in api.publisher.writes]
+    assert events[0].targets == events[1].targets == ()
+    assert events[2].targets == events[3].targets
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "named"),
+    [
+        (CHANNEL, {**CHANNEL_BODY, "platform": "myspace"}, "platform"),
+        (CHANNEL, {key: value for key, value in CHANNEL_BODY.items() if key != "platform"}, "platform"),
+        (CHANNEL, {**CHANNEL_BODY, "external_id": 42}, "external_id"),
+        (CHANNEL, {**CHANNEL_BODY, "status": "sleeping"}, "status"),
+        (CHANNEL, {**CHANNEL_BODY, "token_expires_at": "2026-08-08T06:00:00"}, "token_expires_at"),
+        (CHANNEL, {**CHANNEL_BODY, "token_expires_at": 1786168800}, "token_expires_at"),
+        (CHANNEL, {**CHANNEL_BODY, "token_expires_at": "2026-08-08"}, "token_expires_at"),
+        (CHANNEL, {**CHANNEL_BODY, "token_expires_at": "2026-02-30T06:00:00Z"}, "token_expires_at"),
+        (CHANNEL, {**CHANNEL_BODY, "token_expires_at": "3026-02-03T06:00:00Z"}, "token_expires_at"),
+        (CHANNEL, {**CHANNEL_BODY, "surprise": 1}, "surprise"),
+        (CHANNEL, {**CHANNEL_BODY, "access_token": "x" * 20_000}, "access_token"),
+        (CHANNEL, [], ""),
+        (POST, {**POST_BODY, "status": "gone"}, "status"),
+        (POST, {**POST_BODY, "targets": [TARGET_BODY, TARGET_BODY]}, "target_id occurs twice"),
+        (POST, {**POST_BODY, "targets": [{**TARGET_BODY, "target_id": "a/b"}]}, "targets.0.target_id"),
+        (POST, {**POST_BODY, "targets": [{**TARGET_BODY, "target_id": "a" * 129}]}, "targets.0.target_id"),
+        (POST, {**POST_BODY, "targets": [{**TARGET_BODY, "target_id": "a\n"}]}, "targets.0.target_id"),
+        (POST, {**POST_BODY, "targets": [{**TARGET_BODY, "parent_target_id": "t9"}]}, "parent_target_id"),
+        (POST, {**POST_BODY, "targets": [{**TARGET_BODY, "parent_target_id": "t1"}]}, "parent_target_id"),
+        (POST, {**POST_BODY, "targets": [{**TARGET_BODY, "is_story": "yes"}]}, "targets.0.is_story"),
+        (POST, {**POST_BODY, "targets": [{**TARGET_BODY, "detail": {"x": 1}}]}, "targets.0.detail.x"),
+        (POST, {**POST_BODY, "targets": [{**TARGET_BODY, "detail": []}]}, "targets.0.detail"),
+        (POST, {**POST_BODY, "post_id": "p2"}, "post_id"),
+    ],
+)
+async def test_a_bad_body_is_422_and_names_the_field(api: FakeApi, path: str, body: Any, named: str) -> None:
+    reply = await api.client.put(path, json=body, headers=ADMIN)
+    assert (reply.status_code, reply.json()["code"]) == (422, "invalid_body")
+    assert named in reply.json()["message"]
+    for echoed in ("myspace", "sleeping", "gone", "a/b", "access-1", "xxxx"):
+        assert echoed not in reply.text
+    assert not api.publisher.writes
+
+
+async def test_a_child_of_a_child_is_refused(api: FakeApi) -> None:
+    targets = [
+        TARGET_BODY,
+        {**TARGET_BODY, "target_id": "t2", "parent_target_id": "t1"},
+        {**TARGET_BODY, "target_id": "t3", "parent_target_id": "t2"},
+    ]
+    reply = await api.client.put(POST, json={**POST_BODY, "targets": targets}, headers=ADMIN)
+    assert reply.status_code == 422
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"platform": "x", "external_id": "\\ud800"}'])
+async def test_a_body_that_is_no_json_is_422(api: FakeApi, body: bytes) -> None:
+    reply = await api.client.put(CHANNEL, content=body, headers=ADMIN)
+    assert (reply.status_code, reply.json()["code"]) == (422, "invalid_body")
+
+
+@pytest.mark.parametrize("path", ["/admin/v1/workspaces/w%201/posts/p1", f"/admin/v1/workspaces/w1/posts/{'p' * 129}"])
+async def test_a_bad_id_in_the_path_is_422(api: FakeApi, path: str) -> None:
+    reply = await api.client.put(path, json=POST_BODY, headers=ADMIN)
+    assert reply.status_code == 422
+    assert "_id" in reply.json()["message"]
+
+
+async def test_a_large_body_is_413(api: FakeApi) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(BODY_LIMIT_BYTES // 65_536 + 2):
+            yield b" " * 65_536
+
+    reply = await api.client.put(CHANNEL, content=endless(), headers=ADMIN)
+    assert (reply.status_code, reply.json()["code"]) == (413, "body_too_large")
+    reply = await api.client.put(CHANNEL, content=b" " * (BODY_LIMIT_BYTES + 1), headers=ADMIN)
+    assert reply.status_code == 413
+
+
+async def test_a_wrong_method_is_405(api: FakeApi) -> None:
+    reply = await api.client.patch(CHANNEL, headers=ADMIN)
+    assert (reply.status_code, reply.headers["allow"]) == (405, "PUT, DELETE")
+
+
+async def test_without_kafka_writes_are_503_and_known_keys_keep_reading(api: FakeApi) -> None:
+    made = (await api.client.post(KEYS, json={"scopes": ["analytics:read"]}, headers=ADMIN)).json()
+    api.publisher.is_away = True
+    requests: list[tuple[str, str, dict[str, Any] | None]] = [
+        ("PUT", CHANNEL, CHANNEL_BODY),
+        ("DELETE", CHANNEL, None),
+        ("PUT", POST, POST_BODY),
+        ("POST", KEYS, {"scopes": []}),
+        ("DELETE", f"{KEYS}/{made['id']}", None),
+    ]
+    for method, path, body in requests:
+        reply = await api.client.request(method, path, json=body, headers=ADMIN)
+        assert (reply.status_code, reply.json()["code"]) == (503, "catalog_unavailable")
+        assert "retry-after" in reply.headers
+    reply = await api.client.get("/api/v1/posts/p1/insights", headers={"x-api-key": made["key"]})
+    assert reply.status_code == 404
+    assert api.directory.get("w1", "c1") is None
+
+
+async def test_a_key_is_shown_once_works_at_once_and_is_revoked_at_once(api: FakeApi) -> None:
+    body = {"scopes": ["analytics:read"], "style": "openpost"}
+    reply = await api.client.post(KEYS, json=body, headers=ADMIN)
+    assert reply.status_code == 201
+    assert list(reply.json()) == ["id", "key", "scopes"]
+    key, key_id = reply.json()["key"], reply.json()["id"]
+    assert key.startswith("op_live_")
+    assert key not in repr(api.publisher.writes)
+    read = "/api/v1/posts/p1/insights"
+    assert (await api.client.get(read, headers={"x-api-key": key})).status_code == 404
+    for path in ("/admin/v1/workspaces/w2/keys/" + key_id, KEYS + "/unknown"):
+        assert (await api.client.delete(path, headers=ADMIN)).status_code == 404
+    assert (await api.client.delete(f"{KEYS}/{key_id}", headers=ADMIN)).status_code == 204
+    assert (await api.client.get(read, headers={"x-api-key": key})).status_code == 401
+    assert (await api.client.delete(f"{KEYS}/{key_id}", headers=ADMIN)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"scopes": "analytics:read"}, {"scopes": ["a", "a"]}, {"scopes": ["A B"]}, {"scopes": [], "style": "x"}],
+)
+async def test_a_bad_key_request_is_422(api: FakeApi, body: dict[str, Any]) -> None:
+    assert (await api.client.post(KEYS, json=body, headers=ADMIN)).status_code == 422
+
+
+async def test_bulk_takes_good_lines_and_refuses_bad_ones_one_by_one(api: FakeApi) -> None:
+    place = {"workspace_id": "w1", "id": "c1"}
+    lines = [
+        json.dumps({"type": "channel", **place, **CHANNEL_BODY}),
+        "not JSON",
+        "",
+        json.dumps({"type": "post", "workspace_id": "w1", "id": "p1", **POST_BODY}),
+        json.dumps({"type": "page", **place}),
+        json.dumps({"type": "channel", **place, **CHANNEL_BODY, "platform": "myspace"}),
+        json.dumps({"type": "post", "workspace_id": "w 1", "id": "p1", **POST_BODY}),
+        " " * (BODY_LIMIT_BYTES + 1),
+        json.dumps({"type": "channel", **place, **CHANNEL_BODY, "username": "later"}),
+    ]
+    reply = await api.client.post(CATALOG, content="\r\n".join(lines), headers=ADMIN)
+    assert reply.status_code == 200
+    assert reply.json()["accepted"] == 3
+    rejected = {entry["line"]: entry["error"] for entry in reply.json()["rejected"]}
+    assert list(rejected) == [2, 5, 6, 7, 8]
+    assert rejected[5].startswith("type")
+    assert rejected[6].startswith("platform")
+    assert rejected[7].startswith("workspace_id")
+    assert "myspace" not in reply.text
+    held = api.directory.get("w1", "c1")
+    assert held is not None
+    assert held.username == "later"
+    assert len(api.publisher.of("catalog.tokens")) == 1
+
+
+async def test_bulk_without_kafka_is_503(api: FakeApi) -> None:
+    api.publisher.is_away = True
+    line = json.dumps({"type": "post", "workspace_id": "w1", "id": "p1", **POST_BODY})
+    assert (await api.client.post(CATALOG, content=line, headers=ADMIN)).status_code == 503
+
+
+async def test_bulk_of_nothing_is_nothing(api: FakeApi) -> None:
+    reply = await api.client.post(CATALOG, content=b"\n\n", headers=ADMIN)
+    assert reply.json() == {"accepted": 0, "rejected": []}
