@@ -76,15 +76,7 @@ class TopicReader:
         """
         consumer = await self._consumer()
         try:
-            partitions = await self._assign(consumer, [topic])
-            if since is not None:
-                starts = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
-                for partition, found in starts.items():
-                    if found is None:
-                        await consumer.seek_to_end(partition)
-                    else:
-                        consumer.seek(partition, found.offset)
-            return await self._to_end(consumer, partitions, fold)
+            return await self._to_end(consumer, await self._assign(consumer, [topic], since), fold)
         finally:
             await consumer.stop()
 
@@ -92,18 +84,16 @@ class TopicReader:
         """Read topics from the beginning for as long as the task runs; `caught_up` is set at their present end."""
         consumer = await self._consumer()
         try:
-            partitions = await self._assign(consumer, topics)
-            await self._to_end(consumer, partitions, fold)
+            await self._to_end(consumer, await self._assign(consumer, topics), fold)
             caught_up.set()
             while True:
                 await self._some(consumer, fold)
         finally:
             await consumer.stop()
 
-    async def _to_end(self, consumer: Any, partitions: list[TopicPartition], fold: Fold) -> int:
-        ends: Mapping[TopicPartition, int] = await consumer.end_offsets(partitions)
+    async def _to_end(self, consumer: Any, ends: Mapping[TopicPartition, int], fold: Fold) -> int:
         read = 0
-        left = list(partitions)
+        left = list(ends)
         while True:
             left = [partition for partition in left if await consumer.position(partition) < ends[partition]]
             if not left:
@@ -136,13 +126,22 @@ class TopicReader:
                 _log.warning("a message waits for its schema", topic=topic, error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _assign(self, consumer: Any, topics: Iterable[str]) -> list[TopicPartition]:
+    async def _assign(
+        self, consumer: Any, topics: Iterable[str], since: int | None = None
+    ) -> Mapping[TopicPartition, int]:
+        """Stand at the beginning, or at a time, of all partitions of topics; returns their present ends."""
         partitions = [
             TopicPartition(self._settings.topic(name), number) for name in topics for number in range(self._count)
         ]
         consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        return partitions
+        ends: Mapping[TopicPartition, int] = await consumer.end_offsets(partitions)
+        starts = dict(await consumer.beginning_offsets(partitions))
+        if since is not None:
+            found = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
+            starts = {partition: ends[partition] if at is None else at.offset for partition, at in found.items()}
+        for partition, offset in starts.items():
+            consumer.seek(partition, offset)
+        return ends
 
     async def _counts(self, names: list[str]) -> dict[str, int]:
         """Partitions by topic, {} while Kafka is away; 0 or absent for a topic that doesn't exist."""
