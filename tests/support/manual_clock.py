@@ -1,0 +1,57 @@
+"""A clock that stands still until a test moves it."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+
+START = 1_790_000_000_000
+# Enough turns of the event loop for whatever was woken to reach its next wait.
+_TURNS = 60
+
+
+class ManualClock:
+    """Wall clock in ms, moved by hand."""
+
+    def __init__(self, at: int = START) -> None:
+        self.at = at
+
+    def now(self) -> int:
+        """The instant it stands at."""
+        return self.at
+
+
+class ManualTime(ManualClock):
+    """A clock to wait by; `advance` wakes whoever waited long enough, in order."""
+
+    def __init__(self, at: int = START) -> None:
+        super().__init__(at)
+        self._alarms: list[tuple[int, int, asyncio.Event]] = []
+        self._count = 0
+
+    async def wait(self, changed: asyncio.Event, until: int | None) -> None:
+        """See `services.poller.timing.Time.wait`."""
+        if until is not None and until > self.at:
+            self._count += 1
+            heapq.heappush(self._alarms, (until, self._count, changed))
+        elif until is not None:
+            await asyncio.sleep(0)
+            return
+        await changed.wait()
+
+    async def advance(self, millis: int = 0) -> None:
+        """Move on, stopping at each alarm on the way."""
+        end = self.at + millis
+        await self.settle()
+        while self._alarms and self._alarms[0][0] <= end:
+            at, _, changed = heapq.heappop(self._alarms)
+            self.at = max(self.at, at)
+            changed.set()
+            await self.settle()
+        self.at = end
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let everything run that needs no time."""
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)

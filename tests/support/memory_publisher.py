@@ -1,0 +1,36 @@
+"""A publisher that keeps what it is given; room can be taken away as when Kafka is gone."""
+
+from __future__ import annotations
+
+import asyncio
+
+from schemas.events import AccountEvent, PlatformRaw
+
+
+class MemoryPublisher:
+    """See `services.poller.poll.Publisher`."""
+
+    def __init__(self) -> None:
+        self.events: list[PlatformRaw] = []
+        self.announced: list[AccountEvent] = []
+        self.reserved = 0
+        self.room = asyncio.Event()
+        self.room.set()
+
+    async def reserve(self) -> None:
+        """Wait while there is no room."""
+        await self.room.wait()
+        self.reserved += 1
+
+    def release(self) -> None:
+        """Give room back."""
+        self.reserved -= 1
+
+    async def publish(self, event: PlatformRaw) -> None:
+        """Keep one answer; confirmed at once."""
+        self.events.append(event)
+        self.reserved -= 1
+
+    async def announce(self, event: AccountEvent) -> None:
+        """Keep one account event."""
+        self.announced.append(event)
