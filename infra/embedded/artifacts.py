@@ -14,6 +14,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -40,6 +41,7 @@ REQUESTED: dict[str, tuple[str, ...]] = {
 # More connections than cores: the files are many and small, and each waits for the network most of the time.
 PARALLEL_DOWNLOADS = 8
 MANIFEST = "manifest.json"
+ABANDONED_SECONDS = 24 * 60 * 60
 
 
 def cache_dir() -> Path:
@@ -122,6 +124,7 @@ def _folder(root: Path, bundle: Bundle) -> Path:
 
 
 def _fetch_bundles(bundles: list[Bundle], root: Path) -> None:
+    _remove_abandoned(root)
     title = "Fetching " + " and ".join(bundle.name for bundle in bundles)
     with tempfile.TemporaryDirectory(dir=root, prefix=".fetch-") as scratch_name:
         scratch = Path(scratch_name)
@@ -147,6 +150,13 @@ def _fetch_bundles(bundles: list[Bundle], root: Path) -> None:
                 pool.shutdown(wait=True, cancel_futures=True)
         for bundle in bundles:
             _install(bundle, scratch / bundle.name, _folder(root, bundle))
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Remove what fetches that were killed left; a day is far longer than any fetch that still runs."""
+    for folder in root.glob(".fetch-*"):
+        if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fetch_file(locked: LockedFile, into: Path, earlier: Path, transfer: Transfer, scratch: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tarfile
 import threading
 from collections.abc import Callable
@@ -141,6 +142,16 @@ def test_a_failed_fetch_leaves_nothing_behind_and_can_be_repeated(fake_maven: Fa
     assert not [path for path in cache_dir().iterdir() if path.is_dir()]
     fake_maven.failure = None
     assert is_intact(ensure("jars")["jars"])
+
+
+def test_what_a_killed_fetch_left_is_removed(fake_maven: FakeMaven) -> None:
+    abandoned, running = cache_dir() / ".fetch-old", cache_dir() / ".fetch-new"
+    for folder in (abandoned, running):
+        folder.mkdir(parents=True)
+    os.utime(abandoned, (0, 0))
+    ensure("jars")
+    assert not abandoned.exists()
+    assert running.exists()
 
 
 def test_two_at_once_fetch_once(fake_maven: FakeMaven) -> None:
