@@ -1,0 +1,128 @@
+"""Run the demo: start everything, register a tenant, wait for numbers, print and check them, stop everything."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+
+from infra.demo.checks import Checker, Report
+from infra.demo.scene import Scene, make_scene
+
+START_SECONDS = 170
+NUMBERS_SECONDS = 90
+STOP_SECONDS = 20
+
+
+class DemoFailedError(RuntimeError):
+    """The demo can't go on; the message says why and where to look."""
+
+
+def main() -> int:
+    """Run; returns the exit code: 0 only when every compared figure was right."""
+    parser = argparse.ArgumentParser(prog="demo", description="Tidemark end to end on this machine, checked.")
+    parser.add_argument("--data-dir", type=Path, help="keep the state here instead of a folder that is removed")
+    options = parser.parse_args()
+    console = Console(soft_wrap=True, highlight=False)
+    started = time.monotonic()
+    folder = options.data_dir or Path(tempfile.mkdtemp(prefix="tidemark-demo-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    ready_file = folder / "ready.json"
+    console.print("[bold]Tidemark demo[/bold]: starting Kafka, registry, ClickHouse, the sandbox and all services")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.cli", "up", "--data-dir", str(folder), "--ports", "auto", "--sandbox",
+         "--ready-file", str(ready_file)],
+        # Ctrl-C reaches this process alone, which then stops the other cleanly.
+        start_new_session=True,
+    )  # fmt: skip
+    report = Report(console)
+    passed = False
+    try:
+        _wait(console, process, "the services", START_SECONDS, ready_file.exists)
+        _show(console, process, json.loads(ready_file.read_text(encoding="utf-8")), report)
+        passed = not report.wrong and report.compared > 0
+    except (DemoFailedError, httpx.HTTPError, RuntimeError) as error:
+        console.print(f"\n[red]demo failed:[/red] {escape(str(error))}\nlogs: {folder / 'logs'}")
+    except KeyboardInterrupt:
+        console.print("\ninterrupted")
+    finally:
+        _stop(console, process)
+    for line in report.wrong:
+        console.print(f"[red]wrong[/red] {escape(line)}")
+    seconds = time.monotonic() - started
+    if passed:
+        console.print(f"\n[green]{report.compared} figures, all as the sandbox served them[/green], in {seconds:.0f} s")
+        if options.data_dir is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    return 0 if passed else 1
+
+
+def _show(console: Console, process: subprocess.Popen[bytes], ready: dict[str, Any], report: Report) -> None:
+    scene: Scene = make_scene()
+    checker = Checker(ready, scene, report)
+    try:
+        checker.register()
+        console.print(f"registered {len(scene.post_ids)} posts with {len(scene.targets)} targets on 4 channels")
+        total = len(scene.targets)
+        _wait(
+            console, process, f"numbers of {total} targets", NUMBERS_SECONDS,
+            lambda: checker.measured() >= total, lambda: f"{checker.measured()} of {total} measured",
+        )  # fmt: skip
+        _wait(
+            console, process, "followers of 4 channels", NUMBERS_SECONDS,
+            lambda: checker.followed() >= 4, lambda: f"{checker.followed()} of 4 known",
+        )  # fmt: skip
+        checker.check_all(checker.followers())
+    finally:
+        checker.close()
+
+
+def _wait(
+    console: Console,
+    process: subprocess.Popen[bytes],
+    what: str,
+    seconds: float,
+    condition: Callable[[], bool],
+    progress: Callable[[], str] | None = None,
+) -> None:
+    """Wait for a condition, saying every two seconds how far it is."""
+    started = told_at = time.monotonic()
+    while not condition():
+        now = time.monotonic()
+        if process.poll() is not None:
+            raise DemoFailedError(f"tidemark up ended with exit code {process.returncode}")
+        if now - started > seconds:
+            raise DemoFailedError(f"{what}: not within {seconds:.0f} s ({progress() if progress else 'not ready'})")
+        if progress is not None and now - told_at > 2:
+            console.print(f"waiting for {what}: {progress()}")
+            told_at = now
+        time.sleep(0.2)
+
+
+def _stop(console: Console, process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    console.print("\nstopping everything")
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

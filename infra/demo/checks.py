@@ -1,0 +1,221 @@
+"""Asks each API, prints what it says, and compares every figure with what the sandbox served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.json import JSON
+from rich.markup import escape
+
+from infra.demo.expected import FOLLOWERS, Figures, figures, shown, summed
+from infra.demo.scene import WORKSPACE, DemoTarget, Scene
+
+
+@dataclass
+class Report:
+    """What was compared.
+
+    Attributes:
+        compared: figures that were equal or not.
+        wrong: one line a difference.
+    """
+
+    console: Console
+    compared: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def equal(self, what: str, seen: Any, expected: Any) -> None:
+        """Note one comparison."""
+        self.compared += 1
+        if seen != expected:
+            self.wrong.append(f"{what}: the answer says {seen!r}, the sandbox served {expected!r}")
+
+    def show(self, title: str, request: str, answer: Any) -> None:
+        """Print one answer under its product's name."""
+        self.console.print(f"\n[bold]{escape(title)}[/bold]  [dim]{escape(request)}[/dim]")
+        self.console.print(JSON.from_data(answer, indent=2) if self.console.is_terminal else _compact(answer))
+
+
+def _compact(answer: Any) -> str:
+    import orjson
+
+    return orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode()
+
+
+class Checker:
+    """The demo's view of a running Tidemark.
+
+    Args:
+        ready: the ready-file's document.
+    """
+
+    def __init__(self, ready: dict[str, Any], scene: Scene, report: Report) -> None:
+        self._scene = scene
+        self._report = report
+        self._api = httpx.Client(base_url=ready["query_api"], timeout=30, trust_env=False)
+        self._sandbox = httpx.Client(base_url=ready["sandbox"], timeout=30, trust_env=False)
+        self._clickhouse_url: str = ready["clickhouse_analyst"]
+        self._admin = {"Authorization": f"Bearer {ready['admin_key']}"}
+        self._key: dict[str, str] = {}
+
+    def register(self) -> None:
+        """Write the catalog and make an API key."""
+        import orjson
+
+        lines = b"\n".join(orjson.dumps(line) for line in self._scene.catalog())
+        answer = self._api.post("/admin/v1/catalog", content=lines, headers=self._admin).raise_for_status().json()
+        if answer["rejected"]:
+            raise RuntimeError(f"the catalog was rejected: {answer['rejected'][0]}")
+        body = {"scopes": ["analytics:read"], "style": "postme"}
+        made = self._api.post(f"/admin/v1/workspaces/{WORKSPACE}/keys", json=body, headers=self._admin)
+        self._key = {"Authorization": f"Bearer {made.raise_for_status().json()['key']}"}
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of a ClickHouse query, as the analyst."""
+        url = httpx.URL(self._clickhouse_url)
+        reply = httpx.post(
+            url.copy_with(path="/", userinfo=b""),
+            params={"database": url.path.strip("/"), "default_format": "JSONEachRow",
+                    "output_format_json_quote_64bit_integers": "0"},
+            content=sql,
+            auth=(url.username, url.password),
+            timeout=30,
+            trust_env=False,
+        )  # fmt: skip
+        reply.raise_for_status()
+        import orjson
+
+        return [orjson.loads(line) for line in reply.text.splitlines()]
+
+    def measured(self) -> int:
+        """Targets with figures that can be read by now."""
+        return len(self._captured())
+
+    def followed(self) -> int:
+        """Channels whose followers are known by now."""
+        seen = 0
+        for channel_id in {target.channel_id for target in self._scene.targets}:
+            answer = self._api.get(f"/api/v1/channels/{channel_id}/insights", headers=self._key)
+            seen += answer.is_success and answer.json()["followers"] is not None
+        return seen
+
+    def _captured(self) -> dict[str, int]:
+        rows = self.query(
+            "SELECT target_id, toUnixTimestamp64Milli(captured_at) AS at FROM latest_post_metrics "
+            f"WHERE workspace_id = '{WORKSPACE}'"
+        )
+        return {row["target_id"]: int(row["at"]) for row in rows}
+
+    def served(self) -> dict[str, Figures]:
+        """What the sandbox last served of each target when its figures were captured, as common metrics."""
+        captured = self._captured()
+        return {
+            target.target_id: figures(
+                target.platform, self._fields(target.platform, target.external_id, captured[target.target_id])
+            )
+            for target in self._scene.targets
+        }
+
+    def _fields(self, platform: str, external_id: str, until: int) -> dict[str, Any]:
+        query: dict[str, str | int] = {"platform": platform, "external_id": external_id, "until": until + 1}
+        records = self._sandbox.get("/_sandbox/served", params=query).raise_for_status().json()["served"]
+        if not records:
+            raise RuntimeError(f"the sandbox has no record of {external_id} on {platform} until {until}")
+        found: dict[str, Any] = records[-1]["fields"]
+        return found
+
+    def _get(self, title: str, path: str) -> Any:
+        reply = self._api.get(path, headers=self._key)
+        if reply.status_code == 501:
+            self._report.console.print(
+                f"\n[bold]{escape(title)}[/bold]  [dim]GET {escape(path)}[/dim]\nnot there yet (501): "
+                f"{escape(reply.json()['message'])}"
+            )
+            return None
+        reply.raise_for_status()
+        answer = reply.json()
+        self._report.show(title, f"GET {path}", answer)
+        return answer
+
+    def check_all(self, followers: dict[str, dict[str, Any]]) -> None:
+        """Ask everything once and compare.
+
+        Args:
+            followers: by channel, what the sandbox served of the account.
+        """
+        served = self.served()
+        post_id = self._scene.post_ids[0]
+        targets = self._scene.of_post(post_id)
+        self._check_postme_post(post_id, targets, served)
+        self._check_postme_channel("ch-bluesky", served, followers)
+        self._check_openpost(post_id, targets, served)
+        first = targets[0]
+        self._get("PowerPost", f"/api/v1/post-items/{first.target_id}/analytics")
+        self._get("PostFuze", f"/api/v1/social-accounts/{first.channel_id}/metrics")
+        self._get("PostFlow", f"/v1/posts/{post_id}/metrics")
+        self._check_clickhouse(served)
+
+    def _check_postme_post(self, post_id: str, targets: list[DemoTarget], served: dict[str, Figures]) -> None:
+        answer = self._get("postme", f"/api/v1/posts/{post_id}/insights")
+        parts = [shown(served[target.target_id]) for target in targets]
+        for name, value in summed(parts).items():
+            self._report.equal(f"postme totals.{name}", answer["totals"][name], value)
+        for target, block in zip(targets, answer["channels"], strict=True):
+            of_channel = summed([shown(served[target.target_id])])
+            for name in ("views", "engagements", "reach", "likes", "comments", "shares", "saves"):
+                self._report.equal(f"postme {target.channel_id} {name}", block[name], of_channel[name])
+
+    def _check_postme_channel(
+        self, channel_id: str, served: dict[str, Figures], followers: dict[str, dict[str, Any]]
+    ) -> None:
+        answer = self._get("postme", f"/api/v1/channels/{channel_id}/insights?range=7d")
+        week = [t for t in self._scene.of_channel(channel_id) if t.post_id != "roadmap"]
+        expected = summed(shown(served[target.target_id]) for target in week)
+        self._report.equal("postme channel source", answer["source"], "posts")
+        for name in ("views", "engagements", "reach", "likes", "comments", "shares", "saves"):
+            self._report.equal(f"postme 7d {name}", answer["totals"][name], expected[name])
+        platform = week[0].platform
+        self._report.equal("postme followers", answer["followers"], followers[channel_id][FOLLOWERS[platform]])
+
+    def _check_openpost(self, post_id: str, targets: list[DemoTarget], served: dict[str, Figures]) -> None:
+        answer = self._get("OpenPost", f"/v1/analytics/post/{post_id}?days=30")["data"]
+        expected = summed(shown(served[target.target_id]) for target in targets)
+        for name in ("impressions", "likes", "comments", "shares"):
+            self._report.equal(f"OpenPost totals.{name}", answer["totals"][name], expected[name])
+        for target, block in zip(targets, answer["targets"], strict=True):
+            of_target = summed([shown(served[target.target_id])])
+            for name in ("impressions", "likes", "comments", "shares"):
+                self._report.equal(f"OpenPost {target.target_id} {name}", block[name], of_target[name])
+
+    def _check_clickhouse(self, served: dict[str, Figures]) -> None:
+        sql = (
+            "SELECT post_id, views, impressions, reach, likes, comments, shares, saves, engagements "
+            f"FROM post_totals WHERE workspace_id = '{WORKSPACE}' ORDER BY post_id"
+        )
+        rows = self.query(sql)
+        self._report.show("ClickHouse", sql, rows)
+        self._report.equal("ClickHouse rows", [row["post_id"] for row in rows], sorted(self._scene.post_ids))
+        for row in rows:
+            expected = summed(served[target.target_id] for target in self._scene.of_post(row["post_id"]))
+            for name, value in expected.items():
+                self._report.equal(f"ClickHouse {row['post_id']} {name}", row[name] or 0, value)
+
+    def followers(self) -> dict[str, dict[str, Any]]:
+        """By channel, the last thing that the sandbox served of the account's level figures."""
+        found: dict[str, dict[str, Any]] = {}
+        for line in self._scene.catalog():
+            if line["type"] == "channel":
+                name = FOLLOWERS[line["platform"]]
+                query = {"platform": line["platform"], "external_id": line["external_id"], "metric": name}
+                records = self._sandbox.get("/_sandbox/served", params=query).raise_for_status().json()["served"]
+                if records:
+                    found[line["id"]] = records[-1]["fields"]
+        return found
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._api.close()
+        self._sandbox.close()

@@ -1,0 +1,123 @@
+"""The demo's tenant: its channels and posts, as a product would register them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from infra.sandbox.ids import make_id
+
+WORKSPACE = "demo"
+HOUR = 3_600_000
+_ACCOUNTS = {
+    "x": ("ch-x", "1001", "tidemark"),
+    "instagram": ("ch-instagram", "17841400000000001", "tidemark.studio"),
+    "youtube": ("ch-youtube", "UCtidemarkdemochannel0", "Tidemark"),
+    "bluesky": ("ch-bluesky", "did:plc:sandboxsandboxsandboxsan", "tidemark.test"),
+}
+_POST_TYPES = {"x": "x-post", "instagram": "instagram-feed", "youtube": "youtube-video", "bluesky": "bluesky-post"}
+
+
+@dataclass(frozen=True)
+class DemoTarget:
+    """One post on one platform."""
+
+    target_id: str
+    post_id: str
+    channel_id: str
+    platform: str
+    external_id: str
+    published_at: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that the demo registers.
+
+    Attributes:
+        targets: all posts on all channels.
+    """
+
+    targets: list[DemoTarget] = field(default_factory=list)
+
+    def of_post(self, post_id: str) -> list[DemoTarget]:
+        """Targets of one post, in order."""
+        return [target for target in self.targets if target.post_id == post_id]
+
+    def of_channel(self, channel_id: str) -> list[DemoTarget]:
+        """Targets on one channel."""
+        return [target for target in self.targets if target.channel_id == channel_id]
+
+    @property
+    def post_ids(self) -> list[str]:
+        """Posts, in order."""
+        return list(dict.fromkeys(target.post_id for target in self.targets))
+
+    def catalog(self) -> list[dict[str, Any]]:
+        """The catalog as lines of `POST /admin/v1/catalog`."""
+        lines: list[dict[str, Any]] = [
+            {
+                "type": "channel",
+                "workspace_id": WORKSPACE,
+                "id": channel_id,
+                "platform": platform,
+                "external_id": external_id,
+                "username": username,
+                "access_token": f"sandbox-{platform}-token",
+                "status": "active",
+            }
+            for platform, (channel_id, external_id, username) in _ACCOUNTS.items()
+        ]
+        for post_id in self.post_ids:
+            targets = self.of_post(post_id)
+            lines.append(
+                {
+                    "type": "post",
+                    "workspace_id": WORKSPACE,
+                    "id": post_id,
+                    "status": "published",
+                    "created_at": _iso(targets[0].published_at),
+                    "published_at": _iso(targets[0].published_at),
+                    "targets": [
+                        {
+                            "target_id": target.target_id,
+                            "channel_id": target.channel_id,
+                            "post_type": _POST_TYPES[target.platform],
+                            "status": "published",
+                            "external_id": target.external_id,
+                            "published_at": _iso(target.published_at),
+                            "content": "Hello from the demo",
+                        }
+                        for target in targets
+                    ],
+                }
+            )
+        return lines
+
+
+def make_scene(now: int | None = None) -> Scene:
+    """Five posts on four platforms: today's, last week's and last month's.
+
+    Args:
+        now: ms; the machine's clock when left out.
+    """
+    at = time.time_ns() // 1_000_000 if now is None else now
+    scene = Scene()
+    for number, (post_id, age_hours) in enumerate(
+        (("launch", 3), ("teaser", 20), ("behind-the-scenes", 50), ("customer-story", 24 * 5), ("roadmap", 24 * 20)), 1
+    ):
+        for platform, (channel_id, account, _) in _ACCOUNTS.items():
+            if platform == "x" and age_hours > 72:
+                continue  # X figures are asked for 72 h long
+            published_at = (at - age_hours * HOUR) // 1000 * 1000
+            external_id = make_id(platform, published_at, number, account=account)
+            scene.targets.append(
+                DemoTarget(f"{post_id}.{platform}", post_id, channel_id, platform, external_id, published_at)
+            )
+    return scene
+
+
+def _iso(instant: int) -> str:
+    return datetime.fromtimestamp(instant / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
