@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -20,6 +20,7 @@ from services.query_api.errors import ApiError, InternalError, route_error
 from services.query_api.limits import RateLimiter
 from services.query_api.openapi import documentation_page, openapi_json
 from services.query_api.query import ReadModel
+from services.query_api.routing import PathTable
 from services.runtime.clock import Clock
 from services.runtime.logging import get_logger
 
@@ -42,9 +43,15 @@ class Parts:
 
 
 class QueryApi:
-    """The ASGI application: a router and the one place where errors become replies."""
+    """The ASGI application: the routes and the one place where errors become replies.
 
-    def __init__(self, routes: list[Route]) -> None:
+    Args:
+        reads: the products' endpoints by path template; GET is looked up there first.
+        routes: of everything, the reads included, so that wrong methods are told from unknown paths.
+    """
+
+    def __init__(self, reads: Mapping[str, ReadEndpoint], routes: list[Route]) -> None:
+        self._reads = PathTable(reads)
         # No redirects to paths with or without a slash: an unknown path is an unknown path.
         self._router = Router(routes, redirect_slashes=False)
 
@@ -54,37 +61,43 @@ class QueryApi:
         # With it Starlette raises for unknown paths and methods, instead of sending plain text.
         scope["app"] = self
         try:
-            await self._router(scope, receive, send)
+            found = self._reads.find(scope["path"]) if scope["method"] == "GET" else None
+            if found is not None:
+                endpoint, scope["path_params"] = found
+                await endpoint(scope, receive, send)
+            else:
+                await self._router(scope, receive, send)
         except HTTPException as error:
             headers = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
             await send_problem(send, route_error(error.status_code, headers))
         except ApiError as error:
             await send_problem(send, error)
         except Exception:
-            log.exception("unexpected error", path=scope["route"].path if "route" in scope else "")
+            log.exception("unexpected error", method=scope["method"])
             # Replies are sent whole, after all that can fail; so nothing was sent yet.
             await send_problem(send, InternalError())
 
 
 def create_app(parts: Parts) -> QueryApi:
     """The application with every product found in `dialects/`."""
-    routes: list[Route] = []
-    for dialect in all_dialects():
-        for read in dialect.reads:
-            endpoint = ReadEndpoint(
-                dialect.name,
-                read,
-                keys=parts.keys,
-                limiter=parts.limiter,
-                read_model=parts.read_model,
-                clock=parts.clock,
-            )
-            routes.append(Route(read.path, endpoint, methods=["GET"]))
+    reads = {
+        read.path: ReadEndpoint(
+            dialect.name,
+            read,
+            keys=parts.keys,
+            limiter=parts.limiter,
+            read_model=parts.read_model,
+            clock=parts.clock,
+        )
+        for dialect in all_dialects()
+        for read in dialect.reads
+    }
+    routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in reads.items()]
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
     routes += [Route(path, AdminEndpoint(parts.admin, operations)) for path, operations in by_path.items()]
-    return QueryApi([*routes, *_service_routes(parts.readiness)])
+    return QueryApi(reads, [*routes, *_service_routes(parts.readiness)])
 
 
 def _service_routes(readiness: Readiness) -> list[Route]:
