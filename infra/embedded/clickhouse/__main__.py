@@ -75,7 +75,7 @@ def parse_settings(arguments: list[str]) -> Settings:
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket on the address, not yet listening.
+    """A socket that listens on the address; who connects before the engine is open waits for it.
 
     Raises:
         StartError: the address is taken or not this machine's.
