@@ -1,0 +1,44 @@
+# Every verb sets itself up first: `setup` is one file comparison when nothing changed.
+# Works with GNU make 3.81 (macOS) and a POSIX shell.
+
+PYTHON ?=
+SHELL := /bin/sh
+VENV_PYTHON := .venv/bin/python
+STAMP := .venv/.installed
+SOURCES := schemas services infra tests $(wildcard benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test test-long bench lint lock
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## .venv with the locked dependencies and .venv/bin/tidemark
+
+$(STAMP): requirements.lock pyproject.toml infra/setup.sh
+	@PYTHON="$(PYTHON)" sh infra/setup.sh
+
+demo: $(STAMP) ## every service on embedded engines, one checked answer of each API, then stop
+	@$(VENV_PYTHON) -m infra.demo
+
+up: $(STAMP) ## everything on this machine until Ctrl-C; prints the addresses
+	@exec .venv/bin/tidemark up
+
+test: $(STAMP) ## all tests but the long ones: unit first, then on real engines
+	@$(VENV_PYTHON) -m pytest -m "not long" tests/unit tests/integration tests/e2e
+
+test-long: $(STAMP) ## kills, outages and soaks; up to an hour
+	@$(VENV_PYTHON) -m pytest -m long tests
+
+bench: $(STAMP) ## benchmarks; BENCH=full for the long ones
+	@$(VENV_PYTHON) -m benchmarks
+
+lint: $(STAMP) ## formatter, linter, strict type check
+	@$(VENV_PYTHON) -m ruff format --check $(SOURCES)
+	@$(VENV_PYTHON) -m ruff check $(SOURCES)
+	@$(VENV_PYTHON) -m mypy
+
+lock: $(STAMP) ## write requirements.lock anew from pyproject.toml; UPGRADE=1 takes newer versions
+	@$(VENV_PYTHON) -m uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet \
+		$(if $(UPGRADE),--upgrade) --output-file requirements.lock
