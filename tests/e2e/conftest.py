@@ -1,0 +1,20 @@
+"""One running Tidemark for all end-to-end tests, started as an operator starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.tidemark import Tidemark
+
+
+@pytest.fixture(scope="session")
+def tidemark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tidemark]:
+    """`tidemark up` with the sandbox, polling sixty times as often as in production."""
+    if request.config.getoption("--engines") != "embedded":
+        pytest.skip("runs `tidemark up`, which has engines of its own: --engines=embedded only")
+    running = Tidemark(tmp_path_factory.mktemp("up"), {"TIDEMARK_POLL_SPEED": "60"})
+    running.start()
+    yield running
+    running.stop()

@@ -1,0 +1,178 @@
+"""A running `tidemark up`, driven through its public surfaces alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+from confluent_kafka import Producer
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+
+from schemas.codec import schema_text
+from tests.support.waiting import wait_until
+
+
+class Tidemark:
+    """One data folder and the process tree on it.
+
+    Args:
+        folder: takes the data, the logs and the ready-file.
+        environment: settings on top of this process's.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self._environment = {**os.environ, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ready_file = folder / "ready.json"
+        self._keys: dict[str, str] = {}
+
+    def start(self, *options: str, seconds: float = 150) -> None:
+        """Start and wait until all is ready."""
+        with (self.folder / "up.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "services.cli", "up", "--data-dir", str(self.folder / "data"), "--ports", "auto",
+                 "--sandbox", "--ready-file", str(self._ready_file), *options],
+                env=self._environment, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        process = self._process
+        wait_until(
+            lambda: self._ready_file.exists() or process.poll() is not None,
+            seconds,
+            lambda: f"up is ready: {self.log()}",
+        )
+        assert process.poll() is None, f"up ended with {process.returncode}: {self.log()}"
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        process = self._process
+        assert process is not None
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return process.returncode
+
+    def log(self, name: str | None = None) -> str:
+        """The end of the supervisor's own output, or of a service's log."""
+        path = self.folder / "up.log" if name is None else self.folder / "data" / "logs" / f"{name}.log"
+        return path.read_text(errors="replace")[-2500:] if path.exists() else "(nothing)"
+
+    @property
+    def ready(self) -> dict[str, Any]:
+        """The ready-file, as it is now."""
+        found: dict[str, Any] = json.loads(self._ready_file.read_text())
+        return found
+
+    def kill(self, service: str) -> float:
+        """SIGKILL to a service by the pid in the ready-file; returns when, once another pid stands there."""
+        pid = self.ready["pids"][service]
+        os.kill(pid, signal.SIGKILL)
+        killed_at = time.monotonic()
+        wait_until(
+            lambda: self.ready["pids"].get(service, pid) != pid, 60, lambda: f"{service} is started anew: {self.log()}"
+        )
+        return killed_at
+
+    # Admin API and products
+
+    def admin(self, method: str, path: str, body: Any = None, content: bytes | None = None) -> httpx.Response:
+        """One admin request."""
+        return httpx.request(
+            method,
+            self.ready["query_api"] + path,
+            json=body,
+            content=content,
+            headers={"Authorization": f"Bearer {self.ready['admin_key']}"},
+            timeout=30,
+            trust_env=False,
+        )
+
+    def put_channel(self, workspace: str, channel: str, **fields: Any) -> None:
+        """Register a channel."""
+        body = {"platform": "bluesky", "external_id": f"did:plc:{channel}", "username": channel, **fields}
+        self.admin("PUT", f"/admin/v1/workspaces/{workspace}/channels/{channel}", body).raise_for_status()
+
+    def put_post(self, workspace: str, post: str, targets: list[dict[str, Any]], **fields: Any) -> None:
+        """Register a post."""
+        body = {"status": "published", "targets": targets, **fields}
+        self.admin("PUT", f"/admin/v1/workspaces/{workspace}/posts/{post}", body).raise_for_status()
+
+    def get(self, workspace: str, path: str) -> httpx.Response:
+        """One request of a product, with a key of the workspace."""
+        if workspace not in self._keys:
+            body = {"scopes": ["analytics:read"], "style": "tidemark"}
+            made = self.admin("POST", f"/admin/v1/workspaces/{workspace}/keys", body).raise_for_status()
+            self._keys[workspace] = made.json()["key"]
+        return httpx.get(
+            self.ready["query_api"] + path,
+            headers={"Authorization": f"Bearer {self._keys[workspace]}"},
+            timeout=30,
+            trust_env=False,
+        )
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of a ClickHouse query, as the analyst."""
+        url = httpx.URL(self.ready["clickhouse_analyst"])
+        reply = httpx.post(
+            url.copy_with(path="/", userinfo=b""),
+            params={
+                "database": url.path.strip("/"),
+                "default_format": "JSONEachRow",
+                "output_format_json_quote_64bit_integers": "0",
+            },
+            content=sql,
+            auth=(url.username, url.password),
+            timeout=30,
+            trust_env=False,
+        )
+        assert reply.is_success, reply.text
+        return [orjson.loads(line) for line in reply.text.splitlines()]
+
+    def sandbox(self, path: str, **query: Any) -> Any:
+        """One answer of the sandbox's control API."""
+        reply = httpx.get(f"{self.ready['sandbox']}/_sandbox/{path}", params=query, timeout=30, trust_env=False)
+        return reply.raise_for_status().json()
+
+
+class RawPublisher:
+    """Publishes raw events as any Confluent user would: their producer, their serializer, the registry's schema."""
+
+    TOPIC = "platform.raw"
+
+    def __init__(self, ready: Mapping[str, Any]) -> None:
+        registry = SchemaRegistryClient({"url": ready["schema_registry"]})
+        self._serializer = AvroSerializer(registry, schema_text(self.TOPIC), conf={"auto.register.schemas": False})
+        self._producer = Producer(
+            {
+                "bootstrap.servers": ready["kafka"],
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "message.timeout.ms": 60_000,
+                "log_level": 0,
+            }
+        )
+
+    def publish(self, event: Mapping[str, Any]) -> None:
+        """Send one event; its fields are those of the record."""
+        value = self._serializer(dict(event), SerializationContext(self.TOPIC, MessageField.VALUE))
+        self._producer.produce(self.TOPIC, key=event["workspace_id"].encode(), value=value)
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Wait until all is acknowledged."""
+        assert self._producer.flush(60) == 0
