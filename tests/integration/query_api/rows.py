@@ -22,6 +22,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._parts = urlsplit(url)
         self._version = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,14 +15,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from pydantic import SecretStr
 
 from services.runtime.kafka import confluent_options, partition_of
+from services.runtime.migrations import migrate
 from services.runtime.registry import Registry
-from services.runtime.settings import KafkaSettings, RegistrySettings
+from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
 from services.runtime.topics import ensure_topics
 from tests.integration.query_api.rows import Store
-from tests.support.engines import Engines
+from tests.support.engines import Engines, in_database, query_clickhouse
 from tests.support.query_api import ADMIN_KEY, SECRET_KEY, target, values
 from tests.support.waiting import wait_until
 
@@ -62,6 +65,7 @@ class Service:
         return match[-1] if match else None
 
     def stop(self) -> int:
+        """Stop it as the supervisor does; returns its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(15)
@@ -82,42 +86,58 @@ class Service:
         return reply.json()["id"], {"x-api-key": reply.json()["key"]}
 
 
-@pytest.fixture
-def kafka_settings(engines: Engines, topic_prefix: str) -> KafkaSettings:
-    settings = KafkaSettings(kafka_bootstrap=engines.kafka_bootstrap, topic_prefix=topic_prefix, topic_partitions=3)
+@pytest.fixture(scope="module")
+def kafka_settings(engines: Engines) -> KafkaSettings:
+    """Topics of this module; its tests keep apart by their workspaces."""
+    settings = KafkaSettings(
+        kafka_bootstrap=engines.kafka_bootstrap, topic_prefix=f"t{secrets.token_hex(4)}.", topic_partitions=3
+    )
     list(ensure_topics(settings, RegistrySettings(schema_registry_url=engines.schema_registry_url)))
     return settings
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def store(engines: Engines) -> Iterator[Store]:
+    """A database of this module."""
+    name = f"t{secrets.token_hex(4)}"
+    url = in_database(engines.clickhouse_url, name)
+    list(migrate(ClickHouseSettings(clickhouse_url=SecretStr(url))))
+    yield Store(url)
+    query_clickhouse(engines.clickhouse_url, f"DROP DATABASE {name}")
+
+
+@pytest.fixture(scope="module")
 def service(
-    engines: Engines, kafka_settings: KafkaSettings, clickhouse_url: str, store: Store, tmp_path: Path
+    engines: Engines, kafka_settings: KafkaSettings, store: Store, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
+    """The service, ready."""
     running = Service(
         {
             "TIDEMARK_KAFKA_BOOTSTRAP": kafka_settings.kafka_bootstrap,
             "TIDEMARK_TOPIC_PREFIX": kafka_settings.topic_prefix,
             "TIDEMARK_TOPIC_PARTITIONS": str(kafka_settings.topic_partitions),
             "TIDEMARK_SCHEMA_REGISTRY_URL": engines.schema_registry_url,
-            "TIDEMARK_CLICKHOUSE_URL": clickhouse_url,
+            "TIDEMARK_CLICKHOUSE_URL": store.url,
             "TIDEMARK_ADMIN_KEY": ADMIN_KEY,
             "TIDEMARK_SECRET_KEYS": SECRET_KEY,
             "TIDEMARK_QUERY_API_PORT": "0",
         },
-        tmp_path / "service.log",
+        tmp_path_factory.mktemp("service") / "service.log",
     )
     running.start()
     running.wait_until_ready()
     yield running
-    if running.process is not None and running.process.poll() is None:
-        running.stop()
+    running.stop()
+
+
+Records = list[tuple[int, bytes, bytes | None]]
 
 
 @pytest.fixture
-def read_topic(kafka_settings: KafkaSettings) -> Callable[[str], list[tuple[int, bytes, bytes | None]]]:
-    """Reads a topic whole: partition, key and value of each record."""
+def read_topic(kafka_settings: KafkaSettings) -> Callable[[str, str], Records]:
+    """Reads a topic whole: partition, key and value of each record of the workspaces whose ids begin so."""
 
-    def read(name: str) -> list[tuple[int, bytes, bytes | None]]:
+    def read(name: str, workspaces: str) -> Records:
         consumer = Consumer(
             {
                 **confluent_options(kafka_settings),
@@ -127,8 +147,9 @@ def read_topic(kafka_settings: KafkaSettings) -> Callable[[str], list[tuple[int,
                 "enable.partition.eof": True,
             }
         )
-        consumer.subscribe([kafka_settings.topic(name)])
-        records: list[tuple[int, bytes, bytes | None]] = []
+        topic = kafka_settings.topic(name)
+        consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in range(kafka_settings.topic_partitions)])
+        records: Records = []
         ended: set[int] = set()
         deadline = time.monotonic() + 20
         while len(ended) < kafka_settings.topic_partitions:
@@ -138,11 +159,11 @@ def read_topic(kafka_settings: KafkaSettings) -> Callable[[str], list[tuple[int,
                 continue
             if message.error():
                 ended.add(message.partition() or 0)
-            else:
-                key = message.key()
-                assert isinstance(key, bytes)
-                value = message.value()
-                assert value is None or isinstance(value, bytes)
+                continue
+            key, value = message.key(), message.value()
+            assert isinstance(key, bytes)
+            assert value is None or isinstance(value, bytes)
+            if key.startswith(workspaces.encode()):
                 records.append((message.partition() or 0, key, value))
         consumer.close()
         return records
@@ -170,42 +191,40 @@ def test_a_write_is_an_event_in_its_tenants_partition(
     service: Service,
     engines: Engines,
     kafka_settings: KafkaSettings,
-    read_topic: Callable[[str], list[tuple[int, bytes, bytes | None]]],
+    read_topic: Callable[[str, str], Records],
 ) -> None:
     secret = "token-that-must-not-show"
     body = {**CHANNEL, "access_token": secret, "refresh_token": None}
-    for workspace_id in ("w1", "w2", "w3"):
+    for workspace_id in ("event1", "event2", "event3"):
         path = f"/admin/v1/workspaces/{workspace_id}/channels/c1"
         assert service.client.put(path, json=body, headers=ADMIN).status_code == 200
         assert service.client.put(path, json=body, headers=ADMIN).status_code == 200
     post = {"status": "published", "targets": [{"target_id": "t1", "channel_id": "c1", "status": "published"}]}
-    assert service.client.put("/admin/v1/workspaces/w1/posts/p1", json=post, headers=ADMIN).status_code == 200
-    channels, tokens = read_topic("catalog.channels"), read_topic("catalog.tokens")
+    assert service.client.put("/admin/v1/workspaces/event1/posts/p1", json=post, headers=ADMIN).status_code == 200
+    channels, tokens = read_topic("catalog.channels", "event"), read_topic("catalog.tokens", "event")
     assert (len(channels), len(tokens)) == (6, 3)  # the same PUT again brings no new token
     for partition, key, value in channels + tokens:
         assert partition == partition_of(key.decode().split("/")[0], kafka_settings.topic_partitions)
         assert value is not None
         assert secret.encode() not in value
     registry = Registry(RegistrySettings(schema_registry_url=engines.schema_registry_url), kafka_settings)
-    ((_, key, value),) = read_topic("catalog.posts")
-    assert key == b"w1/p1"
+    ((_, key, value),) = read_topic("catalog.posts", "event")
+    assert key == b"event1/p1"
     assert value is not None
     assert registry.codec("catalog.posts").decode(value).targets[0].channel_id == "c1"
     assert secret not in service.log.read_text()
     service.restart()
-    assert service.client.put("/admin/v1/workspaces/w1/channels/c1", json=body, headers=ADMIN).status_code == 200
-    assert len(read_topic("catalog.tokens")) == 3  # also after a restart
-    assert service.client.delete("/admin/v1/workspaces/w1/channels/c1", headers=ADMIN).status_code == 204
-    assert (1, b"w1/c1", None)[1:] in [record[1:] for record in read_topic("catalog.tokens")]
+    assert service.client.put("/admin/v1/workspaces/event1/channels/c1", json=body, headers=ADMIN).status_code == 200
+    assert len(read_topic("catalog.tokens", "event")) == 3  # also after a restart
+    assert service.client.delete("/admin/v1/workspaces/event1/channels/c1", headers=ADMIN).status_code == 204
+    assert (b"event1/c1", None) in [record[1:] for record in read_topic("catalog.tokens", "event")]
 
 
-def test_many_lines_in_one_request(
-    service: Service, read_topic: Callable[[str], list[tuple[int, bytes, bytes | None]]]
-) -> None:
+def test_many_lines_in_one_request(service: Service, read_topic: Callable[[str, str], Records]) -> None:
     def lines() -> Iterator[bytes]:
         for number in range(3_000):
             yield (
-                f'{{"type": "post", "workspace_id": "w{number % 5}", "id": "p{number}", "status": "published", '
+                f'{{"type": "post", "workspace_id": "bulk{number % 5}", "id": "p{number}", "status": "published", '
                 f'"targets": [{{"target_id": "t{number}", "channel_id": "c1", "status": "published"}}]}}\n'
             ).encode()
             if number == 10:
@@ -214,7 +233,7 @@ def test_many_lines_in_one_request(
     reply = service.client.post("/admin/v1/catalog", content=lines(), headers=ADMIN)
     assert reply.json()["accepted"] == 3_000, reply.text
     assert [entry["line"] for entry in reply.json()["rejected"]] == [12]
-    assert len({key for _, key, _ in read_topic("catalog.posts")}) == 3_000
+    assert len({key for _, key, _ in read_topic("catalog.posts", "bulk")}) == 3_000
 
 
 def test_a_clean_stop_and_one_line_for_a_taken_port(service: Service) -> None:
@@ -231,6 +250,7 @@ def test_a_clean_stop_and_one_line_for_a_taken_port(service: Service) -> None:
     assert ended.stderr.count("\n") == 1
     assert "TIDEMARK_QUERY_API_PORT" in ended.stderr
     assert service.stop() == 0
+    service.restart()
 
 
 def test_one_line_for_a_bad_setting(service: Service) -> None:
