@@ -1,7 +1,8 @@
 """Makes calls to platforms: a description in, a status, headers and a whole body out.
 
-Never follows a redirect, never sends cookies, never lets an error of the HTTP library through. One client a platform,
-so that a slow platform fills its own connections only.
+Never follows a redirect, never keeps a cookie, never lets an error of the HTTP library through. One transport a
+platform, so that a slow platform fills its own connections only. httpx's transports are used without its client: the
+client would carry cookies from one tenant's answer into another's request, and costs as much as the call itself.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ EVENT_MARGIN_BYTES = 256 * 1024
 BODY_MAX_BYTES = MESSAGE_MAX_BYTES - EVENT_MARGIN_BYTES
 CONNECT_SECONDS = 5.0
 USER_AGENT = "tidemark/0.1 (analytics of the account owner's own posts)"
+_HEADERS = {"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "gzip"}
 # Commas and parentheses are syntax in some platforms' values (LinkedIn's lists, Meta's fields).
 _QUERY_SAFE = "(),"
 _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-_CHUNK_BYTES = 64 * 1024
 
 Transports = Callable[[str, bool], httpx.AsyncBaseTransport]
 """From a platform, and whether its address was configured, to a transport: the seam for tests."""
@@ -44,7 +45,7 @@ class Reply(NamedTuple):
 
 
 class Fetcher:
-    """HTTP clients of all platforms.
+    """Connections to all platforms.
 
     Args:
         base_urls: configured addresses by platform; they stand for all of the platform's origins and may be private.
@@ -65,13 +66,14 @@ class Fetcher:
     ) -> None:
         self._base_urls = dict(base_urls)
         self._timeout_seconds = timeout_seconds
-        self._timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
+        timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
+        self._extensions = {"timeout": timeout.as_dict()}
         self._limits = httpx.Limits(
             max_connections=concurrency, max_keepalive_connections=concurrency, keepalive_expiry=30.0
         )
-        self._transports = transports or self._network
+        self._make = transports or self._network
         self._body_max_bytes = body_max_bytes
-        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._transports: dict[str, httpx.AsyncBaseTransport] = {}
         self._verify: ssl.SSLContext | None = None
 
     def url(self, platform: str, call: Call, default_base_url: str) -> str:
@@ -103,15 +105,21 @@ class Fetcher:
             raise Unreachable(f"{platform}: {type(error).__name__}: {error}") from None
 
     async def _fetch(self, platform: str, call: Call, default_base_url: str, headers: Mapping[str, str]) -> Reply:
-        client = self._clients.get(platform) or self._client(platform)
+        transport = self._transports.get(platform)
+        if transport is None:
+            transport = self._transports[platform] = self._make(platform, platform in self._base_urls)
         content = None
         if call.json is not None:
             content = orjson.dumps(call.json)
             headers = {**headers, "content-type": "application/json"}
-        request = client.build_request(
-            call.method, self.url(platform, call, default_base_url), headers=dict(headers), content=content
+        request = httpx.Request(
+            call.method,
+            self.url(platform, call, default_base_url),
+            headers={**_HEADERS, **headers},
+            content=content,
+            extensions=self._extensions,
         )
-        response = await client.send(request, stream=True)
+        response = await transport.handle_async_request(request)
         try:
             return Reply(response.status_code, response.headers, await self._body(response))
         finally:
@@ -123,7 +131,7 @@ class Fetcher:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding in ("identity", ""):
             received = bytearray()
-            async for chunk in response.aiter_raw(_CHUNK_BYTES):
+            async for chunk in response.aiter_raw():
                 received += chunk
                 if len(received) > limit:
                     raise AnswerTooLarge(f"the answer has more than {limit} bytes")
@@ -136,7 +144,7 @@ class Fetcher:
         decoder = zlib.decompressobj(wbits)
         received = bytearray()
         try:
-            async for chunk in response.aiter_raw(_CHUNK_BYTES):
+            async for chunk in response.aiter_raw():
                 received += decoder.decompress(chunk, limit + 1 - len(received))
                 if len(received) > limit:
                     raise AnswerTooLarge(f"the answer has more than {limit} bytes")
@@ -145,17 +153,6 @@ class Fetcher:
         if received and not decoder.eof:
             raise BrokenAnswer("the compressed answer ends early")
         return bytes(received)
-
-    def _client(self, platform: str) -> httpx.AsyncClient:
-        client = httpx.AsyncClient(
-            transport=self._transports(platform, platform in self._base_urls),
-            timeout=self._timeout,
-            follow_redirects=False,
-            trust_env=False,
-            headers={"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "gzip"},
-        )
-        self._clients[platform] = client
-        return client
 
     def _network(self, platform: str, configured: bool) -> httpx.AsyncBaseTransport:
         if self._verify is None:
@@ -166,6 +163,6 @@ class Fetcher:
 
     async def close(self) -> None:
         """Close all connections."""
-        for client in self._clients.values():
-            await client.aclose()
-        self._clients.clear()
+        for transport in self._transports.values():
+            await transport.aclose()
+        self._transports.clear()

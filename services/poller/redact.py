@@ -1,52 +1,56 @@
 """Takes secrets out of what is about to be published; pure.
 
 A platform may repeat a token in an answer: in an echo of the request, a paging link, an error. It may come as it is,
-JSON-escaped or percent-encoded. Secrets are looked for as text, so whatever else is the same text goes too.
+or with any of its characters JSON-escaped (also twice, as in JSON in a JSON string), percent-encoded or as an HTML
+entity. Secrets are looked for as text, so whatever else is the same text goes too.
 """
 
 from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 MASK = "***"
 # A shorter one would be found everywhere; no platform's is.
 MIN_SECRET_CHARACTERS = 4
-# Characters that some JSON writers escape although they needn't, so that the text is safe inside HTML.
-_HTML_UNSAFE = "<>&='+/\u2028\u2029"
+# Letters and digits are written as they are, so the longest run of them shows fast whether a secret can be there.
+_RUN = re.compile(r"[A-Za-z0-9]+")
 
 
-def _escaped(secret: str, upper: bool) -> str:
-    pattern = "\\u%04X" if upper else "\\u%04x"
-    return "".join(pattern % ord(char) if char in _HTML_UNSAFE else json.dumps(char)[1:-1] for char in secret)
+def pattern(secret: str) -> str:
+    """A regular expression for all the ways in which a secret may be written."""
+    return "".join(_character(char) for char in secret)
 
 
-def forms(secret: str) -> set[str]:
-    """All the ways in which a secret may be written."""
-    encoded = {
-        quote(secret, safe=""),
-        quote(secret, safe="/"),
-        quote_plus(secret),
-        quote(secret, safe="/:=+,;@!$&'()*"),
-    }
-    json_forms = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    found = {secret, html.escape(secret), *json_forms, *encoded}
-    encoded.add("".join(quote(char, safe="") if char not in "-._~" else f"%{ord(char):02X}" for char in secret))
-    found.update(encoded)
-    found.update(_lower_escapes(form) for form in encoded)
-    found.update(quote(form, safe="") for form in encoded)
-    found.update(form.replace("/", "\\/") for form in tuple(found))
-    found.update((_escaped(secret, upper=True), _escaped(secret, upper=False)))
-    # JSON in a JSON string, as in Meta's batches.
-    found.update(json.dumps(form)[1:-1] for form in tuple(found))
-    return found
+def _character(char: str) -> str:
+    if char.isascii() and char.isalnum():
+        return char
+    # Some escape with a backslash what needn't be, such as the slash; nested JSON has several of them.
+    ways = [r"\\*" + re.escape(char), _percent(char), _unicode(char), rf"&(?:amp;)*\#(?:{ord(char)}|x{ord(char):x});"]
+    if char == " ":
+        ways.append(r"\+")
+    escaped = json.dumps(char)[1:-1]
+    if escaped.startswith("\\") and not escaped.startswith("\\u"):
+        ways.append(r"\\+" + re.escape(escaped[1:]))
+    entity = html.escape(char)
+    if entity != char:
+        ways.append("&(?:amp;)*" + re.escape(entity[1:]))
+    return f"(?:{'|'.join(ways)})"
 
 
-def _lower_escapes(text: str) -> str:
-    parts = text.split("%")
-    return "%".join([parts[0], *(part[:2].lower() + part[2:] for part in parts[1:])])
+def _percent(char: str) -> str:
+    encoded = quote(char, safe="")
+    # `quote` leaves a few characters as they are; others don't.
+    hexes = encoded.split("%")[1:] if encoded.startswith("%") else [f"{ord(char):02X}"]
+    return "".join(f"%(?:25)*(?i:{pair})" for pair in hexes)
+
+
+def _unicode(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(rf"\\+u(?i:{units[start : start + 4]})" for start in range(0, len(units), 4))
 
 
 class Redactor:
@@ -56,29 +60,26 @@ class Redactor:
         secrets: everything held for the channel and its app; very short ones are ignored.
     """
 
-    __slots__ = ("_bytes", "_texts")
+    __slots__ = ("_secrets",)
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        found: set[str] = set()
-        for secret in secrets:
-            if len(secret) >= MIN_SECRET_CHARACTERS:
-                found |= forms(secret)
-        # Longest first: a form may be a part of another.
-        self._texts = sorted(found, key=len, reverse=True)
-        self._bytes = [text.encode("utf-8", "surrogatepass") for text in self._texts]
+        # Longest first: one may be a part of another.
+        known = sorted({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS}, key=len, reverse=True)
+        # Patterns are made when a secret is there, which is rare: kept for each channel they would fill the memory.
+        self._secrets = tuple((secret, max(_RUN.findall(secret) or [""], key=len)) for secret in known)
 
     def body(self, body: bytes) -> bytes:
         """A payload without the secrets."""
-        for secret in self._bytes:
-            if secret in body:
-                body = body.replace(secret, MASK.encode())
+        for secret, run in self._secrets:
+            if run.encode() in body:
+                body = re.sub(pattern(secret).encode("utf-8", "surrogatepass"), MASK.encode(), body)
         return body
 
     def text(self, text: str) -> str:
         """A text without the secrets."""
-        for secret in self._texts:
-            if secret in text:
-                text = text.replace(secret, MASK)
+        for secret, run in self._secrets:
+            if run in text:
+                text = re.sub(pattern(secret), MASK, text)
         return text
 
     def texts(self, named: dict[str, str]) -> dict[str, str]:

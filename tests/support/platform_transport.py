@@ -44,6 +44,9 @@ def json_answer(status: int, body: bytes, **headers: str) -> httpx.Response:
     """An answer with a body of this JSON text."""
     return httpx.Response(
         status,
-        headers={"content-type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}},
+        headers={
+            "content-type": "application/json",
+            **{name.replace("_", "-"): text for name, text in headers.items()},
+        },
         stream=Chunks(body),
     )

@@ -1,4 +1,4 @@
-"""The schedule: new at once, batches with near-due companions, X's newest fifty, restarts, every target in one place."""
+"""The schedule: new at once, batches with near-due companions, X's newest fifty, restarts, each target once."""
 
 from __future__ import annotations
 
