@@ -150,10 +150,13 @@ class ReadsUnavailable(Unavailable):
 
 
 class WritesUnavailable(Unavailable):
-    """Kafka or the schema registry did not answer in time; the write may be repeated safely."""
+    """Kafka or the schema registry did not answer in time.
+
+    The write may have taken effect, or still do so when Kafka is back; repeating it is safe.
+    """
 
     code = "catalog_unavailable"
-    message = "The catalog can't be written at the moment."
+    message = "The write can't be confirmed at the moment; it may still take effect, and it is safe to repeat it."
 
 
 class NoSecretKeys(Unavailable):

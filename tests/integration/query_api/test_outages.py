@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,7 +19,7 @@ from services.query_api.admin.vault import TokenVault
 from services.query_api.auth import KeyRing
 from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
-from services.query_api.errors import ReadsUnavailable, WritesUnavailable
+from services.query_api.errors import NotFound, ReadsUnavailable, WritesUnavailable
 from services.query_api.feed import CatalogFeed
 from services.query_api.publisher import Codecs, KafkaPublisher
 from services.query_api.query import PostQuestion
@@ -126,7 +127,9 @@ async def test_an_outage_of_kafka_refuses_writes_keeps_keys_and_ends(
         return await here.put_channel("w1", "c3")
 
     await wait_until_async(written_again, 60, "writes did not go on")
-    await here.key_maker.revoke("w1", made.id)
+    # A refused write may take effect after all, once Kafka is back; so repeating it finds it done, or does it.
+    with suppress(NotFound):
+        await here.key_maker.revoke("w1", made.id)
 
     async def revoked_there() -> bool:
         return ("w1", made.id) not in there.keys
