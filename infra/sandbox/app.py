@@ -24,6 +24,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_BODY_MAX_BYTES = 1024 * 1024
 _SECRET_PARAMETERS = frozenset({"access_token", "refresh_token", "client_secret", "key"})
 
 
@@ -37,14 +38,16 @@ def masked(token: str) -> str:
     return f"{word}-***" if dash else "***" if token else ""
 
 
-def find(path: str) -> tuple[Routes, Endpoint, re.Match[str]] | None:
-    """The endpoint that a path belongs to."""
+def find(path: str, query: dict[str, str], method: str) -> tuple[Routes, Endpoint, re.Match[str]] | None:
+    """The endpoint that a call belongs to: by its path, and by its query where platforms share a path."""
+    found: list[tuple[int, Routes, Endpoint, re.Match[str]]] = []
     for routes in all_routes():
         for endpoint in routes.endpoints:
             match = endpoint.pattern.fullmatch(path)
-            if match is not None:
-                return routes, endpoint, match
-    return None
+            if match is not None and (endpoint.claims is None or endpoint.claims(query)):
+                rank = 2 * (endpoint.method != method) + (endpoint.claims is None)
+                found.append((rank, routes, endpoint, match))
+    return min(found, key=lambda candidate: candidate[0])[1:] if found else None
 
 
 class Sandbox:
@@ -63,20 +66,21 @@ class Sandbox:
         if scope["type"] != "http" or scope["path"].startswith(PREFIX):
             await self._control(scope, receive, send)
             return
-        found = find(scope["path"])
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        found = find(scope["path"], dict(query), scope["method"])
         if found is None:
             await _send(send, 404, b'{"error":"no platform of this sandbox has such a path"}', {})
             return
         routes, endpoint, match = found
-        ask = self._ask(scope, routes.platform, match)
+        ask = self._ask(scope, query, routes.platform, match)
+        ask.body = await _body(receive)
         reply, fault = self._answer(routes, endpoint, ask)
-        if scope["method"] != "GET":
-            reply = Reply(405, {"error": "only GET is answered here"})
+        if ask.method != endpoint.method:
+            reply = Reply(405, {"error": f"only {endpoint.method} is answered here"})
         self._remember(endpoint, ask, reply, fault)
         await _reply(send, reply, fault)
 
-    def _ask(self, scope: Scope, platform: str, match: re.Match[str]) -> Ask:
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    def _ask(self, scope: Scope, query: list[tuple[str, str]], platform: str, match: re.Match[str]) -> Ask:
         scheme, _, token = next(
             (value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), ""
         ).partition(" ")
@@ -84,7 +88,9 @@ class Sandbox:
             token = next((value for name, value in query if name == "access_token"), "")
         clock = self.state.clock
         ids = tuple(group for group in match.groups() if group is not None)
-        return Ask(self.state, platform, scope["path"], query, token.strip(), clock.now(), clock.wall(), ids)
+        return Ask(
+            self.state, platform, scope["path"], query, token.strip(), clock.now(), clock.wall(), ids, scope["method"]
+        )
 
     def _answer(self, routes: Routes, endpoint: Endpoint, ask: Ask) -> tuple[Reply, Fault | None]:
         fault = self.state.strike(ask.platform, endpoint.name, ask.token)
@@ -124,6 +130,18 @@ class Sandbox:
                 "fault": fault.kind if fault is not None else None,
             }
         )
+
+
+async def _body(receive: Receive) -> bytes:
+    """The whole body of a call; what is over the limit is not kept."""
+    received = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return bytes(received)
+        received += message.get("body", b"")[: _BODY_MAX_BYTES - len(received)]
+        if not message.get("more_body", False):
+            return bytes(received)
 
 
 async def _reply(send: Send, reply: Reply, fault: Fault | None) -> None:

@@ -42,6 +42,8 @@ class Ask:
         now: ms of the clock that figures follow.
         wall: ms of the machine's clock.
         path_ids: what the endpoint's pattern caught.
+        method: GET or POST.
+        body: of a POST, as it came.
     """
 
     state: State
@@ -52,6 +54,15 @@ class Ask:
     now: int
     wall: int
     path_ids: tuple[str, ...] = ()
+    method: str = "GET"
+    body: bytes = b""
+
+    def json(self) -> Any:
+        """The body as JSON; None when it is none."""
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return None
 
     def value(self, name: str, default: str = "") -> str:
         """The first value of a parameter."""
@@ -103,6 +114,8 @@ class Endpoint:
         limit: calls a window; the group's name is `name`.
         limit_by: `token` or `address`: who is counted.
         token_needed: whether a call without a token fails.
+        method: the only one that is answered.
+        claims: for a path that platforms share: whether a query is this platform's. Those that claim are asked first.
     """
 
     pattern: re.Pattern[str]
@@ -112,6 +125,8 @@ class Endpoint:
     window_seconds: int
     limit_by: str = "token"
     token_needed: bool = True
+    method: str = "GET"
+    claims: Callable[[dict[str, str]], bool] | None = None
 
 
 class Routes(Protocol):

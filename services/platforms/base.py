@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote, unquote, urlencode
 
 import orjson
 
@@ -93,6 +94,8 @@ class Call:
         targets: what is asked for, in request order.
         limit_group: name of the platform's rate limit that the call counts against.
         base_url: another origin of the platform than its usual one; an overridden base URL stands for all of them.
+        literal: characters of the query's values that are sent as they are. With `%` among them the values come with
+            their escapes made, where a platform's syntax takes a character both bare and escaped.
     """
 
     kind: str
@@ -103,15 +106,21 @@ class Call:
     targets: tuple[Target, ...] = ()
     limit_group: str = "default"
     base_url: str | None = None
+    literal: str = "(),"
 
     def request_map(self) -> dict[str, str]:
-        """The query as `platform.raw` keeps it: repeated names joined by commas, a JSON body under `body`."""
+        """The query as `platform.raw` keeps it: decoded, repeated names joined by commas, a JSON body under `body`."""
         joined: dict[str, str] = {}
-        for name, value in self.query:
+        for name, sent in self.query:
+            value = unquote(sent) if "%" in self.literal else sent
             joined[name] = f"{joined[name]},{value}" if name in joined else value
         if self.json is not None:
             joined["body"] = orjson.dumps(self.json).decode()
         return joined
+
+    def query_text(self) -> str:
+        """The query as it is sent: commas and brackets bare, since they are syntax in some platforms' values."""
+        return urlencode(self.query, quote_via=quote, safe=self.literal)
 
 
 class Outcome(StrEnum):

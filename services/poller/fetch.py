@@ -12,7 +12,6 @@ import ssl
 import zlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
-from urllib.parse import quote, urlencode
 
 import httpx
 import orjson
@@ -28,8 +27,6 @@ BODY_MAX_BYTES = MESSAGE_MAX_BYTES - EVENT_MARGIN_BYTES
 CONNECT_SECONDS = 5.0
 USER_AGENT = "tidemark/0.1 (analytics of the account owner's own posts)"
 _HEADERS = {"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "gzip"}
-# Commas and parentheses are syntax in some platforms' values (LinkedIn's lists, Meta's fields).
-_QUERY_SAFE = "(),"
 _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 Transports = Callable[[str, bool], httpx.AsyncBaseTransport]
@@ -79,7 +76,7 @@ class Fetcher:
     def url(self, platform: str, call: Call, default_base_url: str) -> str:
         """Where a call goes: the platform's own path and query on the configured origin, or on its own."""
         origin = self._base_urls.get(platform) or call.base_url or default_base_url
-        query = urlencode(call.query, quote_via=quote, safe=_QUERY_SAFE)
+        query = call.query_text()
         return f"{origin.rstrip('/')}{call.path}" + (f"?{query}" if query else "")
 
     async def fetch(self, platform: str, call: Call, default_base_url: str, headers: Mapping[str, str]) -> Reply:
