@@ -24,7 +24,8 @@ class Batcher(Generic[Key, Value]):
     Args:
         load: from distinct keys to the values found; a key without value may be left out.
         max_keys: keys in one load.
-        max_loads: loads at once.
+        max_loads: loads at once. Two keep a small ClickHouse busy; four halved the rate on 2 cores (16 callers: 136
+            reads a second against 278, 128 callers: 523 against 1,291), since batches were smaller.
         max_waiting: keys waiting for a load; more are refused, so that a slow store can't fill the memory.
     """
 
@@ -33,7 +34,7 @@ class Batcher(Generic[Key, Value]):
         load: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]],
         *,
         max_keys: int = 256,
-        max_loads: int = 4,
+        max_loads: int = 2,
         max_waiting: int = 20_000,
         linger_seconds: float = LINGER_SECONDS,
     ) -> None:

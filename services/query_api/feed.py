@@ -100,10 +100,10 @@ class CatalogFeed:
             for tp in partitions:
                 # Compacted offsets and markers have no record: go by the consumer's own position.
                 self._next[tp] = await consumer.position(tp)
-            lag = sum(max(0, end - self._next[tp]) for tp, end in ends.items())
-            FEED_LAG.set(lag)
+            FEED_LAG.set(sum(max(0, (consumer.highwater(tp) or 0) - self._next[tp]) for tp in partitions))
             if self.missing is not None:
-                self.missing = f"{lag} catalog events are not read yet" if lag else None
+                left = sum(max(0, end - self._next[tp]) for tp, end in ends.items())
+                self.missing = f"{left} catalog events are not read yet" if left else None
 
 
 def _decode(codecs: Mapping[str, Codec[Any]], records: Sequence[Any]) -> list[_Decoded]:

@@ -16,7 +16,6 @@ from schemas.events import CatalogChannel, PlatformRaw, PostStatus, RawTarget
 from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values
 from schemas.windows import FOLLOWERS, LONGEST_RANGE, NATIVE_MAX_AGE, RANGES, ChannelPeriod, WindowTarget, window_totals
 from services.platforms import platform
-from services.platforms.base import MappingError
 from services.query_api import sql
 from services.query_api.batching import Batcher
 from services.query_api.clickhouse import ClickHouse
@@ -331,7 +330,7 @@ def _parts(
                 continue
             try:
                 found[event.event_id, target_id] = platform(event.platform).part(event, place)
-            except (KeyError, MappingError) as error:
+            except Exception as error:  # one strange payload must not take the whole list away
                 log.warning("part of a payload can't be read", platform=event.platform, error=type(error).__name__)
     return found
 

@@ -17,7 +17,7 @@ class PathTable(Generic[Endpoint]):
     Matching nine templates in turn cost a third of a hot read; together they cost one match.
 
     Args:
-        endpoints: by template, such as `/v1/posts/{id}/metrics`; a placeholder is one segment.
+        endpoints: by template, such as `/v1/posts/{postId}/metrics`; a placeholder is one segment.
     """
 
     def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:

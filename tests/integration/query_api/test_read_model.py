@@ -264,6 +264,8 @@ async def test_rows_carry_their_own_part_of_the_payload(
     for name in ("t1", "t2"):
         store.snapshot("w1", name, "e1", NOW - 1, values(likes=1))
     store.snapshot("w1", "t3", "lost", NOW - 1, values(likes=1))
+    store.raw_event("w1", "strange", "myspace", [("t3", "3")], ["what"])
+    store.snapshot("w1", "t3", "strange", NOW - 2, values(likes=1))
     rows = await read_model.answer(SnapshotsQuestion("w1", None, SINCE, 500))
     assert {row.target_id: row.part for row in rows} == {
         "t1": body["data"][1],

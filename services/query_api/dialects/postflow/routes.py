@@ -10,7 +10,7 @@ DIALECT = Dialect(
     description="Figures and scores of post groups.",
     reads=(
         Read(
-            path="/v1/posts/{id}/metrics",
+            path="/v1/posts/{postId}/metrics",
             summary="Post group metrics",
             description="Figures of each target of a post. Not available yet.",
             compile=not_yet,
