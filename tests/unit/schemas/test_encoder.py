@@ -1,0 +1,79 @@
+"""The compiled encoder writes the same bytes as the general writer."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import fastavro
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.codec import schema_text
+from schemas.encoder import UnsupportedSchemaError, compile_encoder
+
+INT64 = st.integers(-(2**63), 2**63 - 1)
+TOPICS = (
+    "metrics.post-snapshots",
+    "metrics.channel-snapshots",
+    "rollups.posts",
+    "rollups.channels",
+    "catalog.channels",
+)
+
+
+def _values(schema: Any) -> st.SearchStrategy[tuple[Any, Any]]:
+    """Pairs of what the compiled encoder takes and what the general writer takes."""
+    if isinstance(schema, list):
+        return st.just((None, None)) | _values(schema[1])
+    kind = schema["type"] if isinstance(schema, dict) else schema
+    if isinstance(schema, dict) and schema.get("logicalType") == "decimal":
+        return st.integers(-(10**17), 10**17).map(lambda n: (n, Decimal(n).scaleb(-3)))
+    if isinstance(schema, dict) and schema.get("logicalType") == "timestamp-millis":
+        return st.integers(0, 4 * 10**12).map(
+            lambda n: (n, datetime.fromtimestamp(n // 1000, UTC).replace(microsecond=n % 1000 * 1000))
+        )
+    if kind == "long":
+        return INT64.map(lambda n: (n, n))
+    if kind == "double":
+        return st.floats(allow_nan=False).map(lambda x: (x, x))
+    if kind == "string":
+        return st.text(max_size=40).map(lambda s: (s, s))
+    if kind == "enum":
+        return st.sampled_from(schema["symbols"]).map(lambda s: (s, s))
+    if kind == "array":
+        return st.lists(_record(schema["items"]), max_size=3).map(
+            lambda pairs: ([p[0] for p in pairs], [p[1] for p in pairs])
+        )
+    raise AssertionError(schema)
+
+
+def _record(schema: dict[str, Any]) -> st.SearchStrategy[tuple[Any, Any]]:
+    names = [field["name"] for field in schema["fields"]]
+    return st.tuples(*(_values(field["type"]) for field in schema["fields"])).map(
+        lambda pairs: (tuple(p[0] for p in pairs), dict(zip(names, (p[1] for p in pairs), strict=True)))
+    )
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_bytes_are_the_general_writers(topic: str) -> None:
+    schema = json.loads(schema_text(topic))
+    encode = compile_encoder(schema)
+    parsed = fastavro.parse_schema(json.loads(schema_text(topic)))
+
+    @given(_record(schema))
+    def same(pair: tuple[Any, Any]) -> None:
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, parsed, pair[1])
+        assert encode(pair[0]) == out.getvalue()
+
+    same()
+
+
+def test_an_unknown_type_is_refused() -> None:
+    with pytest.raises(UnsupportedSchemaError):
+        compile_encoder({"fields": [{"name": "m", "type": {"type": "map", "values": "string"}}]})
