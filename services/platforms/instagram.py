@@ -27,11 +27,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
-
-import orjson
 
 from schemas.events import PlatformRaw, RawKind
 from schemas.metrics import (
@@ -62,9 +60,15 @@ from schemas.metrics import (
     VIEWS,
     WATCH_TIME,
 )
+from services.platforms._graph import (
+    DAYS_OF_PERIOD,
+    days_before,
+    instant,
+    limits_of,
+    period_of,
+    verdict_of,
+)
 from services.platforms.base import (
-    EARLIEST,
-    LATEST,
     NOTHING,
     Call,
     Channel,
@@ -72,13 +76,11 @@ from services.platforms.base import (
     Facts,
     LimitState,
     MappingError,
-    Outcome,
     PostReading,
     Reading,
     Target,
     Verdict,
     block,
-    by_status,
     count,
     duration,
     json_object,
@@ -87,7 +89,6 @@ from services.platforms.base import (
     pacific_midnight,
     path_segments,
     positions,
-    retry_after,
     succeeded,
     try_json_object,
 )
@@ -145,13 +146,9 @@ _USER_INSIGHTS = {
     "saves": CH_SAVES,
 }
 _USER_TOTALS = "reach,views,profile_views,total_interactions,likes,comments,shares,saves"
-_LONGEST_PERIOD = 29 * 86_400_000
-_DAYS_OF_PERIOD = {"day": 1, "week": 7, "days_28": 28}
 
 _INSIGHT_NAMES = re.compile(r"insights(?:\.\w+\([^()]*\))*\.metric\(([^()]*)\)")
 _BRACKETED = re.compile(r"\([^()]*\)|\{[^{}]*\}")
-_GONE_ID = re.compile(r"ID '([^']{1,128})'")
-_REFUSED = re.compile(r"does not support the (\w+) metric|incompatible metrics? \(?(\w+)|^\(#100\) (\w+) metric", re.I)
 
 
 @lru_cache(maxsize=1024)
@@ -233,36 +230,6 @@ def _media(media: dict[str, Any], plain: frozenset[str], insights: frozenset[str
             spoken |= 1 << position
     spoken, ranged = _read_insights(media.get("insights"), insights, values, spoken)
     return spoken, ranged, values
-
-
-def _instant(text: Any) -> int | None:
-    """An instant of Meta's (`2026-01-11T08:00:00+0000`, an ISO date, unix seconds) in ms; None when it is none."""
-    if isinstance(text, int):
-        text = str(text)
-    if not isinstance(text, str):
-        return None
-    try:
-        if text.isascii() and text.isdigit() and len(text) <= 11:
-            at = int(text) * 1000
-        else:
-            moment = datetime.fromisoformat(text)
-            at = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * 1000
-    except (ValueError, OverflowError):
-        return None
-    return at if EARLIEST + _LONGEST_PERIOD <= at < LATEST else None
-
-
-def _days_before(end: int, days: int) -> int:
-    """The instant some Pacific days before one: exact where the end is a midnight, across clock changes too."""
-    day = pacific_day(end)
-    if pacific_midnight(day) == end:
-        return pacific_midnight(day - timedelta(days=days))
-    return end - days * 86_400_000
-
-
-def _period_of(start: int, end: int) -> str:
-    """`day` for exactly one Pacific day, else `window`."""
-    return "day" if start == _days_before(end, 1) else "window"
 
 
 class Instagram:
@@ -387,7 +354,7 @@ class Instagram:
 
     def _windows(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
         """Insights of an account: one reading a range, of totals and of daily, weekly or 28-day values."""
-        asked_start, asked_end = _instant(event.request.get("since")), _instant(event.request.get("until"))
+        asked_start, asked_end = instant(event.request.get("since")), instant(event.request.get("until"))
         found: dict[tuple[int, int], tuple[int, list[int | None]]] = {}
 
         def speak(start: int, end: int, position: int, value: int | None) -> None:
@@ -404,13 +371,13 @@ class Instagram:
             if total is not None and asked_start is not None and asked_end is not None and asked_start < asked_end:
                 speak(asked_start, asked_end, position, count(total.get("value"), str(name)))
             period = insight.get("period")
-            days = _DAYS_OF_PERIOD.get(period) if isinstance(period, str) else None
+            days = DAYS_OF_PERIOD.get(period) if isinstance(period, str) else None
             for value in objects(insight.get("values") or [], f"{name}.values"):
-                end = _instant(value.get("end_time"))
+                end = instant(value.get("end_time"))
                 if end is not None and days is not None:
-                    speak(_days_before(end, days), end, position, count(value.get("value"), str(name)))
+                    speak(days_before(end, days), end, position, count(value.get("value"), str(name)))
         return tuple(
-            ChannelReading(_period_of(start, end), start, end, spoken, tuple(values))
+            ChannelReading(period_of(start, end), start, end, spoken, tuple(values))
             for (start, end), (spoken, values) in found.items()
         )
 
@@ -431,86 +398,11 @@ class Instagram:
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
         """Meta's code and subcode; the status is 400 for nearly everything."""
-        error = try_json_object(body).get("error")
-        if not isinstance(error, dict):
-            if 200 <= status < 300:
-                return Verdict(Outcome.OK) if body[:1] in (b"{", b"[") else Verdict(Outcome.PLATFORM_DOWN)
-            return by_status(status, headers, str(status))
-        code, subcode, message = error.get("code"), error.get("error_subcode"), str(error.get("message", ""))
-        detail = f"{status} {error.get('type')} {code}/{subcode}"[:200]
-        match code, subcode:
-            case 190, 458 | 460:
-                return Verdict(Outcome.TOKEN_REVOKED, detail=detail)
-            case 190, 459 | 464:
-                return Verdict(Outcome.ACCOUNT_DISABLED, detail=detail)
-            case ((190 | 102), _):
-                return Verdict(Outcome.TOKEN_EXPIRED, detail=detail)
-            case ((4 | 17 | 32 | 368 | 613), _):
-                return Verdict(Outcome.RETRY_LATER, _regain_seconds(headers), detail)
-            case int(), _ if 80000 <= code <= 80014:
-                return Verdict(Outcome.RETRY_LATER, _regain_seconds(headers), detail)
-            case 10, _ if "not enough viewers" in message.lower():
-                return Verdict(Outcome.TOO_EARLY, detail=detail)
-            case 100, 33:
-                gone = _GONE_ID.search(message)
-                return Verdict(Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
-            case 803, _:
-                return Verdict(Outcome.TARGET_GONE, detail=detail)
-            case 100, 2108006:
-                return Verdict(Outcome.NO_DATA_EVER, detail=detail)
-            case 100, _:
-                refused = _REFUSED.search(message)
-                name = next(filter(None, refused.groups()), None) if refused else None
-                return Verdict(Outcome.REQUEST_WRONG, detail=detail, refused_metric=name)
-            case ((3 | 10), _):
-                return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
-            case int(), _ if 200 <= code <= 299:
-                return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
-            case ((1 | 2), _):
-                return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
-        if error.get("is_transient") is True or status < 400:
-            return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
-        return by_status(status, headers, detail)
+        return verdict_of(status, headers, body)
 
     def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
         """Percent left of the fullest of the budgets that the usage headers name."""
-        used = [share for name in _USAGE_HEADERS for share in _shares(headers.get(name))]
-        if not used:
-            return None
-        wait = _regain_seconds(headers)
-        return LimitState(100, max(0, 100 - max(used)), now + int(wait * 1000) if wait else None)
-
-
-_USAGE_HEADERS = ("x-app-usage", "x-business-use-case-usage")
-_SHARE_NAMES = ("call_count", "total_time", "total_cputime")
-
-
-def _usages(header: str | None) -> list[dict[str, Any]]:
-    """The usage objects of a header: one of the app, or a list for each business."""
-    try:
-        parsed = orjson.loads(header) if header else None
-    except orjson.JSONDecodeError:
-        return []
-    if not isinstance(parsed, dict):
-        return []
-    listed = [usage for part in parsed.values() if isinstance(part, list) for usage in part if isinstance(usage, dict)]
-    return listed or [parsed]
-
-
-def _shares(header: str | None) -> list[int]:
-    """Percentages used, up to the next whole number."""
-    shares = (usage.get(name) for usage in _usages(header) for name in _SHARE_NAMES)
-    return [-int(-share // 1) for share in shares if isinstance(share, int | float) and abs(share) < 1e6]
-
-
-def _regain_seconds(headers: Mapping[str, str]) -> float | None:
-    """The wait that the headers name: `retry-after`, or Meta's estimate in minutes."""
-    waits = [
-        usage.get("estimated_time_to_regain_access") for usage in _usages(headers.get("x-business-use-case-usage"))
-    ]
-    minutes = [wait for wait in waits if isinstance(wait, int | float) and 0 < wait < 1e6]
-    said = retry_after(headers)
-    return said if said is not None else (max(minutes) * 60.0 if minutes else None)
+        return limits_of(headers, now)
 
 
 PLATFORM = Instagram()
