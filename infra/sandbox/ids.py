@@ -1,6 +1,6 @@
 """The platforms' ids: when a post went out, what is peculiar about it, and how to make one. Pure.
 
-Any id exists. X and Bluesky ids carry their time as the real ones do. Instagram and YouTube ids carry none in
+Any id exists. X, Bluesky, LinkedIn and TikTok ids carry their time as the real ones do. Those of other platforms carry none in
 reality; here those that `make_id` makes do, and any other was published at a time within 2025 that follows from it.
 """
 
@@ -48,6 +48,28 @@ BEHAVIOURS: dict[str, dict[str, str]] = {
         "olds": "old",  # without quote and bookmark counts
         "quot": "quoting",  # embeds another post, which has counts of its own
     },
+    "linkedin": {
+        "40404": "gone",  # left out of the answer, as posts without activity are; alone a 404
+        "40403": "foreign",  # another author's: fails the whole request
+        "20000": "quiet",  # without activity: left out of the answer
+        "20666": "negative",  # one like fewer than none
+    },
+    "facebook": {
+        "40404": "gone",  # fails the whole request: 100/33
+        "80380": "alias",  # fails the whole request: 803
+        "20000": "no_insights",  # insights with an empty list
+        "20888": "unshared",  # without shares
+    },
+    "threads": {
+        "40404": "gone",  # 100/33
+        "20000": "repost",  # somebody else's post: an empty list
+        "20888": "no_views",  # without the insight views
+    },
+    "tiktok": {
+        "40404": "gone",  # left out of the answer
+        "20888": "no_stats",  # a video without its counts
+        "64064": "number",  # answers with a bare number for an id
+    },
 }
 """For each platform, the endings of ids that make a post peculiar. An X id that ends in 7 carries a video."""
 
@@ -86,6 +108,14 @@ def published_at(platform: str, external_id: str) -> int:
         at = (int(external_id[:20]) >> 22) + X_EPOCH
     elif platform == "instagram" and re.fullmatch(r"17\d{16}", external_id, re.ASCII):
         at = int(external_id[2:15])
+    elif platform == "facebook" and re.fullmatch(r"\d{1,20}_12\d{16}", external_id, re.ASCII):
+        at = int(external_id[-16:-3])
+    elif platform == "threads" and re.fullmatch(r"18\d{16}", external_id, re.ASCII):
+        at = int(external_id[2:15])
+    elif platform == "linkedin" and re.fullmatch(r"(?:urn:li:(?:share|ugcPost):)?\d{19}", external_id, re.ASCII):
+        at = int(external_id[-19:]) >> 22
+    elif platform == "tiktok" and re.fullmatch(r"\d{19}", external_id, re.ASCII):
+        at = (int(external_id) >> 32) * 1000 + min(999, (int(external_id) >> 22) % 1024)
     elif platform == "youtube" and re.fullmatch(r"T[\w-]{10}", external_id, re.ASCII):
         at = _digits_value(external_id[1:8], _URL_SAFE)
     elif platform == "bluesky":
@@ -112,7 +142,7 @@ def make_id(
         published: ms; `published_at` gives it back, up to 100 ms off for peculiar ids and many numbers.
         number: tells posts of one instant apart; below 1000.
         peculiar: one of the platform's behaviours.
-        account: the did that a Bluesky post belongs to.
+        account: the did that a Bluesky post belongs to, or the page of a Facebook post.
     """
     ending = next((text for text, name in BEHAVIOURS[platform].items() if name == peculiar), "")
     if platform == "x":
@@ -120,6 +150,16 @@ def make_id(
         made = str(((published - X_EPOCH) << 22) + number * 977)
     elif platform == "instagram":
         made = f"17{published * 1000 + number:016d}"
+    elif platform == "facebook":
+        page = account if account.isdigit() else "104583221947103"
+        made = f"{page}_12{published * 1000 + number:016d}"
+    elif platform == "threads":
+        made = f"18{published * 1000 + number:016d}"
+    elif platform == "linkedin":
+        kind = "ugcPost" if number % 5 == 4 else "share"
+        made = f"urn:li:{kind}:{(published << 22) + number * 977}"
+    elif platform == "tiktok":
+        made = str((published // 1000 << 32) + (published % 1000 << 22) + number * 977)
     elif platform == "youtube":
         made = "T" + _written(published, _URL_SAFE, 7) + _written(number, _URL_SAFE, 3)
     else:

@@ -26,6 +26,10 @@ NOW = 1_795_222_800_000
 HOUR = 3_600_000
 ACCOUNT = {"x": "2244994945", "instagram": "17841400008460056", "youtube": "UC_x5XG1OV2P6uZZ5FSM9Ttw"}
 ACCOUNT["bluesky"] = "did:plc:z72i7hdynmk6r22z27h6tvur"
+ACCOUNT["linkedin"] = "urn:li:organization:2414183"
+ACCOUNT["facebook"] = "104583221947103"
+ACCOUNT["threads"] = "17841401234567890"
+ACCOUNT["tiktok"] = "723f24d7-e717-40f8-a2b6-cb8464cd23b4"
 # What each common metric is made of, by the platforms' documentation.
 MADE_OF: dict[str, dict[str, tuple[str, ...]]] = {
     "x": {
@@ -55,7 +59,47 @@ MADE_OF: dict[str, dict[str, tuple[str, ...]]] = {
         "quotes": ("quoteCount",),
         "saves": ("bookmarkCount",),
     },
+    "linkedin": {
+        "impressions": ("impressionCount",),
+        "reach": ("uniqueImpressionsCount",),
+        "likes": ("likeCount",),
+        "comments": ("commentCount",),
+        "shares": ("shareCount",),
+        "clicks": ("clickCount",),
+    },
+    "facebook": {
+        "views": ("post_media_view",),
+        "reach": ("post_total_media_view_unique",),
+        "likes": ("reactions",),
+        "comments": ("comments",),
+        "shares": ("shares",),
+        "clicks": ("post_clicks",),
+        "video_views": ("post_video_views",),
+    },
+    "threads": {
+        "views": ("views",),
+        "likes": ("likes",),
+        "comments": ("replies",),
+        "shares": ("reposts", "quotes"),
+        "quotes": ("quotes",),
+    },
+    "tiktok": {
+        "views": ("view_count",),
+        "likes": ("like_count",),
+        "comments": ("comment_count",),
+        "shares": ("share_count",),
+    },
 }
+# Where a limit says when it ends in whole minutes, or not at all.
+RETRY_AFTER: dict[str, float | None] = {
+    "instagram": 60,
+    "facebook": 60,
+    "threads": None,
+    "linkedin": None,
+    "tiktok": None,
+}
+# Platforms whose largest batch is one list in the query.
+IN_LISTS = sorted({"x", "instagram", "youtube", "bluesky", "facebook"} & set(NAMES))
 
 
 class Bench:
@@ -70,14 +114,19 @@ class Bench:
     async def call(self, name: str, call: Call, token: str = "sandbox-1") -> tuple[httpx.Response, Verdict, Reading]:
         """Make a platform's call; what its answer means, and what it says."""
         subject = platform(name)
-        answer = await self.client.get(call.path, params=list(call.query), headers=subject.authorize(token))
+        url = f"{call.path}?{call.query_text()}"
+        headers = subject.authorize(token)
+        answer = await self.client.request(call.method, url, json=call.json, headers=headers)
         event = PlatformRaw(
             "e", "w", "c", name, call.kind, call.path, call.request_map(),
             tuple(RawTarget(target.target_id, target.post_id, target.external_id) for target in call.targets),
             answer.status_code, answer.content, NOW, Origin.LIVE,
         )  # fmt: skip
-        headers = dict(answer.headers)
-        return answer, subject.classify(answer.status_code, headers, answer.content, NOW), subject.read(event)
+        return (
+            answer,
+            subject.classify(answer.status_code, dict(answer.headers), answer.content, NOW),
+            subject.read(event),
+        )
 
     async def control(self, path: str, body: Any = None) -> Any:
         """The control API's answer."""
@@ -114,7 +163,7 @@ def curve(name: str, external_id: str, metric: str, at: int = NOW) -> int:
 
 
 def test_every_platform_has_routes() -> None:
-    assert {routes.platform for routes in all_routes()} == set(NAMES) == set(BEHAVIOURS)
+    assert {routes.platform for routes in all_routes()} == set(NAMES) <= set(BEHAVIOURS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -176,7 +225,8 @@ async def test_channel_calls(bench: Bench, name: str) -> None:
     if name == "youtube":  # three significant figures
         followers = followers // 10 ** (len(str(followers)) - 3) * 10 ** (len(str(followers)) - 3)
     assert now.values[CHANNEL_NAMES.index("followers")] == followers
-    assert now.values[CHANNEL_NAMES.index("posts_count")] == level_value(SEED, name, ACCOUNT[name], "posts", NOW)
+    if now.spoken >> CHANNEL_NAMES.index("posts_count") & 1:
+        assert now.values[CHANNEL_NAMES.index("posts_count")] == level_value(SEED, name, ACCOUNT[name], "posts", NOW)
     views = CHANNEL_NAMES.index("views")
     if name == "instagram":
         assert [channel.period for channel in channels] == ["lifetime", "day", "window", "window"]
@@ -216,6 +266,10 @@ SAME = {
     ("x", "token_revoked"): Outcome.TOKEN_EXPIRED,
     ("instagram", "quota_exhausted"): Outcome.RETRY_LATER,
     ("bluesky", "quota_exhausted"): Outcome.RETRY_LATER,
+    ("facebook", "quota_exhausted"): Outcome.RETRY_LATER,
+    ("threads", "quota_exhausted"): Outcome.RETRY_LATER,
+    ("tiktok", "quota_exhausted"): Outcome.RETRY_LATER,
+    ("tiktok", "token_revoked"): Outcome.TOKEN_EXPIRED,
 }
 
 
@@ -238,7 +292,7 @@ async def test_faults_fail_as_the_platform_does(bench: Bench, name: str, kind: s
     _, verdict, _ = await bench.call(name, call)
     assert verdict.outcome is SAME.get((name, kind), EXPECTED_OF_FAULT[kind])
     if verdict.outcome is Outcome.RETRY_LATER:
-        assert verdict.retry_after_seconds == (60 if name == "instagram" else 7)
+        assert verdict.retry_after_seconds == RETRY_AFTER.get(name, 7)
     _, verdict, _ = await bench.call(name, call)
     assert verdict.outcome is Outcome.OK
     counts = (await bench.control(f"calls?platform={name}"))["counts"]
@@ -357,7 +411,7 @@ async def test_private_figures_of_x(bench: Bench) -> None:
     assert verdict.refused_metric == "non_public_metrics"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", IN_LISTS)
 async def test_batches_over_the_limit_are_refused(bench: Bench, name: str) -> None:
     size = platform(name).facts.post_batch_size
     targets = [target(name, number) for number in range(size + 1)]
