@@ -17,7 +17,8 @@ def _millis(column: str) -> str:
 
 
 def _figure(metric: Metric) -> str:
-    return f"toInt64({metric.name} * 1000)" if metric.is_duration else metric.name
+    # Wider first: the largest duration times 1000 leaves 64 bits, and would fail the whole batch.
+    return f"toInt64(toDecimal128({metric.name}, 3) * 1000)" if metric.is_duration else metric.name
 
 
 _POST_FIGURES = ", ".join(_figure(metric) for metric in POST_METRICS)

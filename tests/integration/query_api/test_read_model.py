@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from schemas.metrics import IMPRESSIONS, LIKES, VIEWS, WATCH_TIME
+from schemas.metrics import IMPRESSIONS, INT64_MAX, LIKES, MILLIS_MAX, VIEWS, WATCH_TIME
 from services.query_api.directory import Directory
 from services.query_api.query import (
     ChannelWindowQuestion,
@@ -61,6 +61,17 @@ async def test_targets_of_deleted_channels_and_deleted_targets_are_left_out(
     store.post("w1", "p1", [target("t1", "c9"), target("t2"), target("t3", status="deleted")])
     post = await read_model.answer(PostQuestion("w1", "p1"))
     assert [one.target_id for one in post.targets] == ["t2"]
+
+
+async def test_the_largest_figures_come_whole(
+    store: Store, directory: Directory, read_model: ClickHouseReadModel
+) -> None:
+    know(directory, "c1")
+    largest = values(views=INT64_MAX, watch_time_seconds=MILLIS_MAX)
+    bounds = {"window_start": NOW - DAY, "window_end": NOW}
+    store.window("w1", "c1", "24h", parts=[largest], source="posts", **bounds)
+    window = await read_model.answer(ChannelWindowQuestion("w1", "c1", "24h", NOW))
+    assert (window.values[VIEWS], window.values[WATCH_TIME]) == (INT64_MAX, MILLIS_MAX)
 
 
 async def test_only_the_active_generation_is_read(
