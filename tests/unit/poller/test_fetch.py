@@ -24,7 +24,7 @@ from services.poller.errors import (
     TimedOut,
     Unreachable,
 )
-from services.poller.fetch import Fetcher
+from services.poller.fetch import Fetcher, target_of
 from tests.support.platform_transport import Chunks, PlatformTransport, json_answer
 
 CALL = Call(RawKind.POST_METRICS, "GET", "/2/tweets", (("ids", "1,2"), ("q", "a b&c=ü"), ("q", "List(urn:li:1,x)")))
@@ -135,12 +135,49 @@ async def test_a_json_body_is_posted() -> None:
         ({}, None, "https://platform.example/2/tweets"),
         ({}, "https://other.example", "https://other.example/2/tweets"),
         ({"x": "http://127.0.0.1:9/"}, "https://other.example", "http://127.0.0.1:9/2/tweets"),
+        ({"x": "http://127.0.0.1:9/base"}, None, "http://127.0.0.1:9/base/2/tweets"),
         ({"y": "http://127.0.0.1:9"}, None, "https://platform.example/2/tweets"),
     ],
 )
-def test_where_a_call_goes(configured: dict[str, str], call_base: str | None, expected: str) -> None:
+async def test_where_a_call_goes(configured: dict[str, str], call_base: str | None, expected: str) -> None:
+    transport = PlatformTransport(lambda _: json_answer(200, b"{}"))
     call = Call(RawKind.POST_METRICS, "GET", "/2/tweets", base_url=call_base)
-    assert Fetcher(configured).url("x", call, BASE) == expected
+    await Fetcher(configured, transports=lambda *_: transport).fetch("x", call, BASE, {})
+    assert str(transport.requests[0].url) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/v25.0/", b"/v25.0/"),
+        ("/2/a b", b"/2/a%20b"),
+        ("/rest/x/urn%3Ali", b"/rest/x/urn%3Ali"),
+        ("/ü", b"/%C3%BC"),
+        ("/a\r\nhost: b", b"/a%0D%0Ahost:%20b"),
+        ("/v1/locations/1:fetch", b"/v1/locations/1:fetch"),
+        ("/a?b#c", b"/a%3Fb%23c"),
+    ],
+)
+def test_paths_as_sent(path: str, sent: bytes) -> None:
+    assert target_of(Call(RawKind.POST_METRICS, "GET", path)) == sent
+
+
+async def test_connections_are_used_again_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.poller.fetch.MOST_IDLE", 3)
+    made: list[PlatformTransport] = []
+
+    def connect(_: str, __: bool) -> PlatformTransport:
+        made.append(PlatformTransport(lambda _: json_answer(200, b"{}")))
+        return made[-1]
+
+    fetching = Fetcher({}, transports=connect)
+    for _ in range(3):
+        await fetching.fetch("x", CALL, BASE, {})
+    assert len(made) == 1
+    for number in range(10):
+        await fetching.fetch("bluesky", CALL, f"https://host{number}.example", {})
+    assert sum(len(idle) for idle in fetching._idle.values()) == 3
+    await fetching.close()
 
 
 async def test_a_redirect_is_an_answer() -> None:
