@@ -7,7 +7,7 @@ integers: counts as they are, seconds as whole milliseconds (`scale` 3), so that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -131,11 +131,16 @@ NO_POST_VALUES: Values = (None,) * len(POST_METRICS)
 NO_CHANNEL_VALUES: Values = (None,) * len(CHANNEL_METRICS)
 
 
+def bounded(value: int) -> int:
+    """A sum held within 64 bits: beyond them it stays at the bound, so that no figure can stop a tenant's stream."""
+    return value if INT64_MIN <= value <= INT64_MAX else INT64_MAX if value > 0 else INT64_MIN
+
+
 def engagements(likes: int | None, comments: int | None, shares: int | None, saves: int | None) -> int | None:
     """Add up the four interactions, nulls as 0; None when all four are None."""
     if likes is None and comments is None and shares is None and saves is None:
         return None
-    return (likes or 0) + (comments or 0) + (shares or 0) + (saves or 0)
+    return bounded((likes or 0) + (comments or 0) + (shares or 0) + (saves or 0))
 
 
 def post_engagements(values: Sequence[int | None]) -> int | None:
@@ -164,7 +169,7 @@ def post_engagement_rate(values: Sequence[int | None]) -> float | None:
     return engagement_rate(post_engagements(values), values[IMPRESSIONS], values[REACH], values[VIEWS])
 
 
-def total(parts: Iterable[Sequence[int | None]]) -> Values:
+def total(parts: Sequence[Values]) -> Values:
     """Sum post figures over targets.
 
     Args:
@@ -172,20 +177,26 @@ def total(parts: Iterable[Sequence[int | None]]) -> Values:
 
     Returns:
         Each metric's sum over the targets that have it, None where none has; the mean watch time only where
-        exactly one target has it, since means don't add up.
+        exactly one target has it, since means don't add up. Sums stay within what the columns hold.
     """
-    sums: list[int | None] = [None] * len(POST_METRICS)
-    means = 0
-    for part in parts:
-        for index, value in enumerate(part):
-            if value is not None:
-                held = sums[index]
-                sums[index] = value if held is None else held + value
-        if part[AVG_WATCH_TIME] is not None:
-            means += 1
-    if means > 1:
+    if not parts:
+        return NO_POST_VALUES
+    if len(parts) == 1:
+        return parts[0]
+    sums = [_sum(column) for column in zip(*parts, strict=True)]
+    if sum(part[AVG_WATCH_TIME] is not None for part in parts) > 1:
         sums[AVG_WATCH_TIME] = None
+    watched = sums[WATCH_TIME]
+    if watched is not None and not -MILLIS_MAX <= watched <= MILLIS_MAX:
+        sums[WATCH_TIME] = MILLIS_MAX if watched > 0 else -MILLIS_MAX
     return tuple(sums)
+
+
+def _sum(column: tuple[int | None, ...]) -> int | None:
+    if None not in column:
+        return bounded(sum(column))  # type: ignore[arg-type]  # no None in it
+    present = [value for value in column if value is not None]
+    return bounded(sum(present)) if present else None
 
 
 def seconds(millis: int | None) -> Decimal | None:

@@ -35,6 +35,7 @@ from schemas.metrics import (
     WATCH_TIME,
     WINDOW_METRICS,
     Values,
+    bounded,
     engagements,
     post_engagements,
     total,
@@ -201,12 +202,9 @@ def _gauges(periods: Sequence[ChannelPeriod]) -> tuple[int | None, int | None, i
 
 def _sum_first(parts: Iterable[Values], first: int, second: int) -> int | None:
     """Sum over targets of one figure, or of the other where a target lacks the first."""
-    result: int | None = None
-    for part in parts:
-        value = part[first] if part[first] is not None else part[second]
-        if value is not None:
-            result = value if result is None else result + value
-    return result
+    shown = [part[second] if part[first] is None else part[first] for part in parts]
+    present = [value for value in shown if value is not None]
+    return bounded(sum(present)) if present else None
 
 
 def _has_views(values: Values) -> bool:
@@ -232,7 +230,8 @@ def _native(periods: Sequence[ChannelPeriod], range_ms: int, end: int) -> _Nativ
     fitting = [
         (last, first)
         for (first, last), values in whole.items()
-        if last - first == range_ms and end - last <= NATIVE_MAX_AGE and _has_views(values)
+        # Midnights of a zone with summer time make a day of 23 or 25 hours.
+        if abs(last - first - range_ms) <= HOUR and end - last <= NATIVE_MAX_AGE and _has_views(values)
     ]
     if fitting:
         last, first = max(fitting)
@@ -260,7 +259,7 @@ def _native_days(
         for index, value in enumerate(values):
             if value is not None:
                 held = sums[index]
-                sums[index] = value if held is None else held + value
+                sums[index] = value if held is None else bounded(held + value)
     # People are not summed over days: reach comes only from a figure for the whole span.
     exact = whole.get((first, last)) or (covered[0] if length == 1 else None)
     sums[CH_REACH] = exact[CH_REACH] if exact is not None else None

@@ -37,7 +37,7 @@ def load_codecs(settings: AggregatorSettings) -> Codecs:
         raw=registry.codec(RAW),
         catalog={name: registry.codec(name) for name in (CHANNELS, POSTS)},
         dead_letters=registry.codec(DEAD_LETTERS),
-        records={name: registry.record_codec(name) for name in RECORD_TOPICS},
+        encoders={name: registry.encoder(name) for name in RECORD_TOPICS},
     )
 
 

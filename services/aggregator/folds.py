@@ -8,6 +8,7 @@ the values: one group for nearly every target.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import orjson
@@ -59,7 +60,7 @@ def merge(held: Register, spoken: int, ranged: int, values: Values, captured_at:
         held: the register so far.
         spoken: bit mask of the metrics that the answer spoke of.
         ranged: bit mask of its figures for a range of dates.
-        values: the answer's figures.
+        values: the answer's figures; None outside `spoken`.
         captured_at: ms.
         event_id: UTF-8 bytes.
 
@@ -68,6 +69,8 @@ def merge(held: Register, spoken: int, ranged: int, values: Values, captured_at:
     """
     if not spoken:
         return held
+    if not ranged and _covers(held, spoken, captured_at):
+        return Register(_group(captured_at, event_id, spoken), values, captured_at)
     freshest = captured_at if held.captured_at is None or captured_at > held.captured_at else held.captured_at
     lifetime, dated = spoken & ~ranged, spoken & ranged
     groups, merged = held.groups, held.values
@@ -80,14 +83,25 @@ def merge(held: Register, spoken: int, ranged: int, values: Values, captured_at:
     return Register(groups, merged, freshest)
 
 
+def _covers(held: Register, spoken: int, captured_at: int) -> bool:
+    """Nearly every call: the first answer, or a newer one that speaks of at least what is known."""
+    if not held.groups:
+        return True
+    return (
+        len(held.groups) == 1
+        and held.captured_at is not None
+        and captured_at > held.captured_at
+        and held.groups[0][1] | spoken == spoken
+    )
+
+
+@lru_cache(maxsize=4096)
+def _group(captured_at: int, event_id: bytes, mask: int) -> Groups:
+    """One object for all targets of an answer: 50 registers share it, and its stored form."""
+    return ((Stamp(1, captured_at, event_id), mask),)
+
+
 def _merge_group(groups: Groups, held: Values, stamp: Stamp, mask: int, values: Values) -> tuple[Groups, Values]:
-    if not groups:
-        return ((stamp, mask),), _taken(held, mask, values)
-    if len(groups) == 1:
-        # Nearly every call: the next answer speaks of at least what the last one spoke of.
-        held_stamp, held_mask = groups[0]
-        if stamp > held_stamp and mask | held_mask == mask:
-            return ((stamp, mask),), _taken(held, mask, values)
     won = 0
     kept: list[tuple[Stamp, int]] = []
     undecided = mask
@@ -133,6 +147,7 @@ def _taken(held: Values, mask: int, values: Values) -> Values:
     return tuple([values[index] if mask >> index & 1 else held[index] for index in range(len(held))])
 
 
+@lru_cache(maxsize=4096)
 def dump_groups(groups: Groups) -> str:
     """Groups as stored: JSON `[[is_lifetime, captured_at, event_id, mask], ...]`."""
     return orjson.dumps(

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from schemas.codec import Codec, RecordCodec
+from schemas.codec import Codec
+from schemas.encoder import Encode
 from schemas.events import DeadLetter, PlatformRaw
 from services.aggregator import metrics, pipeline
 from services.aggregator.catalog import CatalogReader
@@ -37,7 +38,7 @@ Result = TypeVar("Result")
 RAW = "platform.raw"
 DEAD_LETTERS = "platform.raw.dead-letters"
 CLAIMS = "aggregator.claims"
-# Topics written as plain records.
+# Topics whose values are encoded from positional fields.
 RECORD_TOPICS = (CLAIMS, "metrics.post-snapshots", "metrics.channel-snapshots", "rollups.posts", "rollups.channels")
 # A version is the owner's epoch, then the number of its batch: 16 million claims of 10^12 batches.
 _SEQUENCE_BITS = 40
@@ -54,12 +55,12 @@ class Codecs:
         raw: Codec[PlatformRaw],
         catalog: dict[str, Codec[Any]],
         dead_letters: Codec[DeadLetter],
-        records: dict[str, RecordCodec],
+        encoders: dict[str, Encode],
     ) -> None:
         self.raw = raw
         self.catalog = catalog
         self.dead_letters = dead_letters
-        self.records = records
+        self.encoders = encoders
 
 
 class Received:
@@ -160,17 +161,12 @@ class PartitionTask:
         await self._until_done(lambda: asyncio.to_thread(self._publisher.start))
         instance = self._settings.instance_id or "aggregator"
         self._epoch = await self._sink.claim(self.partition, instance)
-        claim = {
-            "partition": self.partition,
-            "epoch": self._epoch,
-            "instance": instance,
-            "claimed_at": self._clock.now(),
-        }
+        claim = (self.partition, self._epoch, instance, self._clock.now())
         proof = Encoded(
             self._settings.topic(CLAIMS),
             self.partition,
             str(self.partition).encode(),
-            self._codecs.records[CLAIMS].encode(claim),
+            self._codecs.encoders[CLAIMS](claim),
         )
         await self._until_done(lambda: asyncio.to_thread(self._publisher.publish, [proof]))
         self._generation = await self._sink.active_generation()
@@ -250,11 +246,12 @@ class PartitionTask:
         metrics.observe_batch(batch, effects, asyncio.get_running_loop().time() - started, self._clock.now())
 
     def _encode(self, batch: Batch, effects: Effects) -> list[Encoded]:
+        prefix, partition = self._settings.topic, self.partition
+        encoders = {name: (prefix(name), encode) for name, encode in self._codecs.encoders.items()}
         encoded: list[Encoded] = []
-        prefix, records = self._settings.topic, self._codecs.records
-        for outgoing in (*effects.metrics, *effects.rollups):
-            value = None if outgoing.record is None else records[outgoing.topic].encode(outgoing.record)
-            encoded.append(Encoded(prefix(outgoing.topic), self.partition, outgoing.key, value))
+        for name, message_key, fields in (*effects.metrics, *effects.rollups):
+            topic, encode = encoders[name]
+            encoded.append(Encoded(topic, partition, message_key, None if fields is None else encode(fields)))
         for dead in batch.dead:
             home = (
                 partition_of(dead.workspace_id, self._settings.topic_partitions)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 from schemas.events import CatalogChannel, CatalogPost, DeadLetter, PostStatus
 from schemas.windows import RANGES, window_totals
@@ -26,6 +26,8 @@ from services.aggregator.state import (
     TargetState,
 )
 from services.runtime.kafka import key as message_key
+
+POST_SNAPSHOTS_TOPIC = "metrics.post-snapshots"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,12 @@ class Batch:
     expired: list[Key] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Outgoing:
-    """One message to publish: `record` is a value of the topic's schema, None for a tombstone."""
+class Outgoing(NamedTuple):
+    """One message to publish: the fields of a value in the schema's order, None for a tombstone."""
 
     topic: str
     key: bytes
-    record: dict[str, Any] | None
+    fields: rows.Row | None
 
 
 @dataclass(slots=True)
@@ -271,30 +272,34 @@ class _Fold:
 
     def raw(self, read: RawReading) -> None:
         event = read.event
-        self.effects.insert(rows.RAW_EVENTS, rows.raw_event_row(read))
+        effects, state, workspace_id = self.effects, self.state, event.workspace_id
+        effects.insert(rows.RAW_EVENTS, rows.raw_event_row(read))
+        targets, channels = state.targets, state.channels
+        snapshots = effects.inserts.setdefault(rows.POST_SNAPSHOTS, []) if read.reading.posts else []
+        metrics = effects.metrics
         for said in read.reading.posts:
             asked = event.targets[said.position]
-            target_key = (event.workspace_id, asked.target_id)
-            target = self.state.targets[target_key]
+            target_key = (workspace_id, asked.target_id)
+            target = targets[target_key]
             if not target.is_listed and not target.post_id:
                 target.post_id, target.channel_id = asked.post_id, event.channel_id
-            was_measured = target.is_measured
-            target.register = merge(
-                target.register, said.spoken, said.ranged, said.values, event.captured_at, read.event_id
-            )
+            held = target.register
+            target.register = merge(held, said.spoken, said.ranged, said.values, event.captured_at, read.event_id)
             self.targets[target_key] = None
             if target.is_listed:
-                channel = self.state.channels[(event.workspace_id, target.channel_id)]
-                channel.measured_count += target.is_measured - was_measured
+                channel_key = (workspace_id, target.channel_id)
+                channel = channels[channel_key]
+                if held.captured_at is None:
+                    channel.measured_count += target.is_measured
                 channel.take(target, self.now)
-                self.posts[(event.workspace_id, target.post_id)] = None
-                self.channels[(event.workspace_id, target.channel_id)] = None
-            self.effects.insert(rows.POST_SNAPSHOTS, rows.post_snapshot_row(self.version, read, target, said))
-            self.effects.metrics.append(
+                self.posts[(workspace_id, target.post_id)] = None
+                self.channels[channel_key] = None
+            snapshots.append(rows.post_snapshot_row(self.version, read, target, said))
+            metrics.append(
                 Outgoing(
-                    "metrics.post-snapshots",
-                    message_key(event.workspace_id, asked.target_id),
-                    rows.post_snapshot_record(read, target, said),
+                    POST_SNAPSHOTS_TOPIC,
+                    f"{workspace_id}/{asked.target_id}".encode(),
+                    rows.post_snapshot_message(read, target, said),
                 )
             )
         for of_channel in read.reading.channels:
@@ -316,7 +321,7 @@ class _Fold:
                 Outgoing(
                     "metrics.channel-snapshots",
                     message_key(event.workspace_id, event.channel_id),
-                    rows.channel_snapshot_record(read, of_channel),
+                    rows.channel_snapshot_message(read, of_channel),
                 )
             )
 
@@ -343,9 +348,10 @@ class _Fold:
         workspace_id, post_id = post_key
         post = self.state.posts[post_key]
         parts = post_parts(self.state, workspace_id, post) if post.is_held else []
-        self.effects.insert(rows.POST_TOTALS, rows.post_totals_row(self.version, workspace_id, post, parts))
-        record = rows.post_rollup_record(self.version, workspace_id, post, parts) if post.is_held else None
-        self.effects.rollups.append(Outgoing("rollups.posts", message_key(workspace_id, post_id), record))
+        totals = rows.post_totals(parts)
+        self.effects.insert(rows.POST_TOTALS, rows.post_totals_row(self.version, workspace_id, post, parts, totals))
+        fields = rows.post_rollup_message(self.version, workspace_id, post, parts, totals) if post.is_held else None
+        self.effects.rollups.append(Outgoing("rollups.posts", message_key(workspace_id, post_id), fields))
 
     def _emit_channel(self, channel_key: Key) -> None:
         workspace_id, channel_id = channel_key
@@ -361,13 +367,13 @@ class _Fold:
             self.effects.insert(
                 rows.CHANNEL_TOTALS, rows.channel_totals_row(self.version, workspace_id, channel, range_name, totals)
             )
-            record = (
-                rows.channel_rollup_record(self.version, workspace_id, channel, range_name, totals)
+            fields = (
+                rows.channel_rollup_message(self.version, workspace_id, channel, range_name, totals)
                 if channel.is_held
                 else None
             )
             self.effects.rollups.append(
-                Outgoing("rollups.channels", message_key(workspace_id, channel_id, range_name), record)
+                Outgoing("rollups.channels", message_key(workspace_id, channel_id, range_name), fields)
             )
 
 

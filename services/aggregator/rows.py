@@ -1,4 +1,8 @@
-"""States to table rows and topic records. Pure; column order here is the insert's column order."""
+"""States to table rows and topic messages. Pure.
+
+Both are positional, since they are made by the ten thousand: rows in the order of the columns named beside them,
+messages in the order of their schema's fields, durations as whole milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,27 @@ import orjson
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PostStatus
 from schemas.metrics import (
     AVG_WATCH_TIME,
+    CH_ENGAGEMENTS,
+    CH_IMPRESSIONS,
+    CH_REACH,
+    CH_VIEWS,
     CHANNEL_METRICS,
     CHANNEL_NAMES,
+    COMMENTS,
+    IMPRESSIONS,
+    LIKES,
     POST_METRICS,
     POST_NAMES,
+    REACH,
+    SAVES,
+    SHARES,
+    VIEWS,
     WATCH_TIME,
     WINDOW_METRICS,
     Metric,
     Values,
     engagement_rate,
-    post_engagement_rate,
+    engagements,
     post_engagements,
     seconds,
     total,
@@ -94,23 +109,15 @@ def post_snapshot_row(version: Version, read: RawReading, target: TargetState, s
     )  # fmt: skip
 
 
-def post_snapshot_record(read: RawReading, target: TargetState, said: PostReading) -> dict[str, Any]:
-    """One value of `metrics.post-snapshots`."""
+def post_snapshot_message(read: RawReading, target: TargetState, said: PostReading) -> Row:
+    """One value of `metrics.post-snapshots`, fields in the schema's order."""
     event, values = read.event, said.values
-    record: dict[str, Any] = dict(zip(POST_NAMES, stored(POST_METRICS, values), strict=True))
-    record["workspace_id"] = event.workspace_id
-    record["target_id"] = target.target_id
-    record["post_id"] = target.post_id
-    record["channel_id"] = target.channel_id
-    record["platform"] = event.platform
-    record["event_id"] = event.event_id
-    record["captured_at"] = event.captured_at
-    record["origin"] = event.origin
-    record["spoken"] = said.spoken
-    record["ranged"] = said.ranged
-    record["engagements"] = post_engagements(values)
-    record["engagement_rate"] = post_engagement_rate(values)
-    return record
+    interactions = engagements(values[LIKES], values[COMMENTS], values[SHARES], values[SAVES])
+    return (
+        event.workspace_id, target.target_id, target.post_id, target.channel_id, event.platform, event.event_id,
+        event.captured_at, event.origin, said.spoken, said.ranged, *values, interactions,
+        engagement_rate(interactions, values[IMPRESSIONS], values[REACH], values[VIEWS]),
+    )  # fmt: skip
 
 
 CHANNEL_SNAPSHOTS = (
@@ -132,24 +139,14 @@ def channel_snapshot_row(version: Version, read: RawReading, said: ChannelReadin
     )  # fmt: skip
 
 
-def channel_snapshot_record(read: RawReading, said: ChannelReading) -> dict[str, Any]:
-    """One value of `metrics.channel-snapshots`."""
-    event = read.event
-    record: dict[str, Any] = dict(zip(CHANNEL_NAMES, stored(CHANNEL_METRICS, said.values), strict=True))
-    record.update(
-        workspace_id=event.workspace_id,
-        channel_id=event.channel_id,
-        platform=event.platform,
-        event_id=event.event_id,
-        captured_at=event.captured_at,
-        origin=event.origin,
-        period=said.period,
-        period_start=said.period_start,
-        period_end=said.period_end,
-        spoken=said.spoken,
-        engagement_rate=engagement_rate(record["engagements"], record["impressions"], record["reach"], record["views"]),
-    )
-    return record
+def channel_snapshot_message(read: RawReading, said: ChannelReading) -> Row:
+    """One value of `metrics.channel-snapshots`, fields in the schema's order."""
+    event, values = read.event, said.values
+    return (
+        event.workspace_id, event.channel_id, event.platform, event.event_id, event.captured_at, event.origin,
+        said.period, said.period_start, said.period_end, said.spoken, *values,
+        engagement_rate(values[CH_ENGAGEMENTS], values[CH_IMPRESSIONS], values[CH_REACH], values[CH_VIEWS]),
+    )  # fmt: skip
 
 
 LATEST_POST_METRICS = (
@@ -267,7 +264,30 @@ class PostPart(NamedTuple):
     channel: ChannelState
 
 
-def post_totals_row(version: Version, workspace_id: str, post: PostState, parts: Sequence[PostPart]) -> Row:
+class PostTotals(NamedTuple):
+    """A post's figures over its parts.
+
+    Attributes:
+        captured_at: the freshest answer, ms; None when never measured.
+    """
+
+    values: Values
+    captured_at: int | None
+
+
+def post_totals(parts: Sequence[PostPart]) -> PostTotals:
+    """Sum the parts."""
+    if len(parts) == 1:
+        register = parts[0].target.register
+        return PostTotals(register.values, register.captured_at)
+    registers = [part.target.register for part in parts]
+    freshest = max((held.captured_at for held in registers if held.captured_at is not None), default=None)
+    return PostTotals(total([held.values for held in registers]), freshest)
+
+
+def post_totals_row(
+    version: Version, workspace_id: str, post: PostState, parts: Sequence[PostPart], totals: PostTotals
+) -> Row:
     """One row of `post_totals_store`; without parts for a post that is not held."""
     targets = orjson.dumps(
         [
@@ -281,43 +301,37 @@ def post_totals_row(version: Version, workspace_id: str, post: PostState, parts:
         ]
     ).decode()
     return (
-        version.generation, workspace_id, post.post_id, _freshest(parts),
-        *stored(POST_METRICS, total([part.target.register.values for part in parts])),
+        version.generation, workspace_id, post.post_id, totals.captured_at, *stored(POST_METRICS, totals.values),
         targets, int(not post.is_held), version.partition, version.number,
     )  # fmt: skip
 
 
-def _freshest(parts: Sequence[PostPart]) -> int | None:
-    times = [part.target.register.captured_at for part in parts if part.target.register.captured_at is not None]
-    return max(times, default=None)
+def _figures(values: Values) -> Row:
+    interactions = post_engagements(values)
+    return (
+        *values, interactions, engagement_rate(interactions, values[IMPRESSIONS], values[REACH], values[VIEWS]),
+    )  # fmt: skip
 
 
-def _figures(parts: Sequence[PostPart]) -> dict[str, Any]:
-    values = total([part.target.register.values for part in parts])
-    figures: dict[str, Any] = dict(zip(POST_NAMES, stored(POST_METRICS, values), strict=True))
-    figures["captured_at"] = _freshest(parts)
-    figures["engagements"] = post_engagements(values)
-    figures["engagement_rate"] = post_engagement_rate(values)
-    return figures
-
-
-def post_rollup_record(
-    version: Version, workspace_id: str, post: PostState, parts: Sequence[PostPart]
-) -> dict[str, Any]:
-    """One value of `rollups.posts`."""
-    by_channel: dict[str, list[PostPart]] = {}
-    for part in parts:
-        by_channel.setdefault(part.target.channel_id, []).append(part)
-    return {
-        "workspace_id": workspace_id,
-        "post_id": post.post_id,
-        "version": version.number,
-        **_figures(parts),
-        "channels": [
-            {"channel_id": channel_id, "platform": group[0].channel.platform, **_figures(group)}
-            for channel_id, group in by_channel.items()
-        ],
-    }
+def post_rollup_message(
+    version: Version, workspace_id: str, post: PostState, parts: Sequence[PostPart], totals: PostTotals
+) -> Row:
+    """One value of `rollups.posts`, fields in the schema's order."""
+    figures = _figures(totals.values)
+    if len(parts) == 1:
+        only = parts[0]
+        channels: list[Row] = [(only.target.channel_id, only.channel.platform, totals.captured_at, *figures)]
+    else:
+        by_channel: dict[str, list[PostPart]] = {}
+        for part in parts:
+            by_channel.setdefault(part.target.channel_id, []).append(part)
+        channels = []
+        for channel_id, group in by_channel.items():
+            of_channel = post_totals(group)
+            channels.append(
+                (channel_id, group[0].channel.platform, of_channel.captured_at, *_figures(of_channel.values))
+            )
+    return (workspace_id, post.post_id, totals.captured_at, version.number, *figures, channels)
 
 
 _WINDOW_NAMES = tuple(metric.name for metric in WINDOW_METRICS)
@@ -343,28 +357,14 @@ def channel_totals_row(
     )  # fmt: skip
 
 
-def channel_rollup_record(
+def channel_rollup_message(
     version: Version, workspace_id: str, channel: ChannelState, range_name: str, totals: WindowTotals
-) -> dict[str, Any]:
-    """One value of `rollups.channels`."""
-    figures: dict[str, Any] = dict(zip(_WINDOW_NAMES, stored(WINDOW_METRICS, totals.values), strict=True))
-    return {
-        **figures,
-        "workspace_id": workspace_id,
-        "channel_id": channel.channel_id,
-        "platform": channel.platform,
-        "range": range_name,
-        "source": totals.source,
-        "window_start": totals.start,
-        "window_end": totals.end,
-        "valid_from": totals.valid_from,
-        "valid_until": totals.valid_until,
-        "captured_at": channel.captured_at,
-        "version": version.number,
-        "engagements": totals.engagements,
-        "engagement_rate": engagement_rate(
-            totals.engagements, figures["impressions"], figures["reach"], figures["views"]
-        ),
-        "views_or_impressions": totals.views_or_impressions,
-        "impressions_or_views": totals.impressions_or_views,
-    }
+) -> Row:
+    """One value of `rollups.channels`, fields in the schema's order."""
+    values = totals.values
+    return (
+        workspace_id, channel.channel_id, channel.platform, range_name, totals.source, totals.start, totals.end,
+        totals.valid_from, totals.valid_until, channel.captured_at, version.number, *values, totals.engagements,
+        engagement_rate(totals.engagements, values[IMPRESSIONS], values[REACH], values[VIEWS]),
+        totals.views_or_impressions, totals.impressions_or_views,
+    )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from schemas.codec import schema_text
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, millis
 from schemas.windows import WindowTarget
 from services.aggregator.folds import Register, load_groups
@@ -63,10 +64,11 @@ class StateStore:
     def publish(self, effects: Effects) -> None:
         """Take the rollups of a batch, as a compacted topic keeps them."""
         for outgoing in effects.rollups:
-            if outgoing.record is None:
+            if outgoing.fields is None:
                 self.topics[outgoing.topic].pop(outgoing.key, None)
             else:
-                self.topics[outgoing.topic][outgoing.key] = outgoing.record
+                names = [field["name"] for field in orjson.loads(schema_text(outgoing.topic))["fields"]]
+                self.topics[outgoing.topic][outgoing.key] = dict(zip(names, outgoing.fields, strict=True))
 
     async def fetch_targets(self, generation: int, keys: Sequence[Key]) -> dict[Key, TargetState]:
         found = {}

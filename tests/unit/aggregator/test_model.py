@@ -345,7 +345,7 @@ def check(model: Model, system: System) -> None:
             expected = _sum(parts, index)
             seen = row[name]
             assert (int(seen * 1000) if index == AVG_WATCH_TIME and seen is not None else seen) == expected, name
-            assert told[name] == row[name]
+            assert told[name] == expected
         times = [model.captured_at(target_id) for target_id in model.parts(post_id)]
         assert row["captured_at"] == max((at for at in times if at is not None), default=None)
     windows = system.store.tables["channel_totals_store"]
