@@ -1,0 +1,81 @@
+"""Numbered migrations: names, order, checksums, and the statements for one server and for a cluster."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from services.runtime.migrations import Migration, MigrationError, migrate, migrations
+from services.runtime.settings import ClickHouseSettings
+
+VERB = re.compile(r"\d{4}_(create|add|drop|alter|rename|fill)_[a-z0-9_]+")
+
+
+def written(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).write_text("SELECT 1;\n", encoding="utf-8")
+    return folder
+
+
+def test_the_files_are_numbered_without_a_gap() -> None:
+    found = migrations()
+    assert [migration.number for migration in found] == list(range(1, len(found) + 1))
+    assert all(VERB.fullmatch(migration.name) for migration in found)
+
+
+@pytest.mark.parametrize("names", [("0002_create_a.sql",), ("0001_create_a.sql", "0003_create_b.sql")])
+def test_a_gap_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    with pytest.raises(MigrationError, match="without gaps"):
+        migrations(written(tmp_path, *names))
+
+
+def test_a_double_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MigrationError, match="without gaps"):
+        migrations(written(tmp_path, "0001_create_a.sql", "0001_create_b.sql"))
+
+
+@pytest.mark.parametrize("name", ["1_create_a.sql", "0001-create-a.sql", "0001_Create_a.sql", "create_a.sql"])
+def test_a_file_of_another_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MigrationError, match=re.escape(name)):
+        migrations(written(tmp_path, name))
+
+
+def test_a_checksum_shows_an_edit() -> None:
+    one = Migration(1, "0001_create_a", "SELECT 1;\n")
+    assert one.checksum == Migration(2, "0002_create_b", "SELECT 1;\n").checksum
+    assert one.checksum != Migration(1, "0001_create_a", "SELECT 2;\n").checksum
+    assert re.fullmatch("[0-9a-f]{64}", one.checksum)
+
+
+def test_statements_are_split_and_filled() -> None:
+    text = (
+        "-- About a; and b;\nCREATE TABLE a ${on_cluster} (\n    x String COMMENT 'A; or b.'\n)"
+        " ENGINE = ${replicated}MergeTree ORDER BY x;\n\n-- Second.\nCREATE VIEW b AS SELECT 1;\n"
+    )
+    single = Migration(1, "0001_create_a", text).statements(None)
+    assert len(single) == 2
+    assert single[0].startswith("CREATE TABLE a  (\n    x String COMMENT 'A; or b.'")
+    assert "ENGINE = MergeTree" in single[0]
+    cluster = Migration(1, "0001_create_a", text).statements("main")
+    assert "a ON CLUSTER `main` (" in cluster[0]
+    assert "ENGINE = ReplicatedMergeTree" in cluster[0]
+
+
+@pytest.mark.parametrize("migration", migrations(), ids=lambda migration: migration.name)
+def test_each_statement_may_run_twice_and_on_a_cluster(migration: Migration) -> None:
+    for statement in migration.statements("main"):
+        assert "IF NOT EXISTS" in statement or "IF EXISTS" in statement or statement.startswith(("INSERT", "GRANT"))
+        assert "ON CLUSTER `main`" in statement or not statement.startswith(("CREATE", "ALTER", "DROP", "GRANT"))
+        assert "$" not in statement
+        assert not re.search(r"ENGINE = (?!Replicated)\w*MergeTree", statement), "every engine takes ${replicated}"
+    for statement in migration.statements(None):
+        assert "ON CLUSTER" not in statement
+        assert "Replicated" not in statement
+
+
+def test_a_database_must_be_a_plain_name() -> None:
+    settings = ClickHouseSettings(clickhouse_url="http://u:p@127.0.0.1:1/a-b;c")  # type: ignore[arg-type]  # text
+    with pytest.raises(MigrationError, match="plain name"):
+        list(migrate(settings))
