@@ -36,6 +36,8 @@ def _long(value: int) -> bytes:
         return bytes((number & 0x7F | 0x80, number >> 7))
     if number < 0x20_0000:
         return bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14))
+    if number < 0x1000_0000:
+        return bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14 & 0x7F | 0x80, number >> 21))
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -47,6 +49,16 @@ def _long(value: int) -> bytes:
 _LONGS = {value: _long(value) for value in range(-1, _SMALL)}
 _NULLABLE_LONGS: dict[int | None, bytes] = {value: b"\x02" + encoded for value, encoded in _LONGS.items()}
 _NULLABLE_LONGS[None] = b"\x00"
+
+
+class _Repeated(dict[int, bytes]):
+    """Encoded integers of fields that many records of a batch share, such as times; looked up."""
+
+    def __missing__(self, value: int) -> bytes:
+        if len(self) >= _STRINGS_MAX:
+            self.clear()
+        made = self[value] = _long(value)
+        return made
 
 
 class _Strings(dict[str, bytes]):
@@ -76,7 +88,6 @@ def _decimal(unscaled: int) -> bytes:
 class _Compiler:
     def __init__(self) -> None:
         self.names: dict[str, Any] = {
-            "LONGS": _LONGS.get,
             "NULLABLE_LONGS": _NULLABLE_LONGS.get,
             "long_": _long,
             "double": _DOUBLE,
@@ -98,7 +109,7 @@ class _Compiler:
         if isinstance(schema, dict) and schema.get("logicalType") == "decimal":
             return f"decimal({value})"
         if kind in ("int", "long"):
-            return f"(LONGS({value}) or long_({value}))"
+            return f"{self.name(_Repeated(_LONGS))}[{value}]"
         if kind == "string":
             return f"{self.name(_Strings())}[{value}]"
         if kind == "double":
@@ -123,6 +134,8 @@ class _Compiler:
             raise UnsupportedSchemaError(f"only unions of null and one type, not {schema!r}")
         branch = schema[1]
         kind = branch["type"] if isinstance(branch, dict) else branch
+        if kind in ("int", "long") and isinstance(branch, dict):
+            return f"(b'\\x00' if {value} is None else b'\\x02' + {self.expression(branch, value)})"
         if kind in ("int", "long"):
             return f"(NULLABLE_LONGS({value}) or b'\\x02' + long_({value}))"
         if kind == "string":

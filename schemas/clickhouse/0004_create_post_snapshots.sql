@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS post_snapshots_store ${on_cluster} (
     poll_votes Nullable(Int64) COMMENT 'Votes in the post''s poll. Kind: cumulative count. Null: the platform did not say.',
     version UInt64 COMMENT 'Grows with every newer state of the same key; the greatest counts.' CODEC(Delta, ZSTD(1))
 ) ENGINE = ${replicated}ReplacingMergeTree(version)
-PARTITION BY (generation, toYYYYMM(captured_at)) ORDER BY (workspace_id, target_id, event_id)
+PARTITION BY (generation, toYYYYMM(captured_at)) ORDER BY (generation, workspace_id, target_id, event_id)
 SETTINGS index_granularity = 1024, non_replicated_deduplication_window = 1000 COMMENT 'Storage of post_snapshots.';
 
 CREATE VIEW IF NOT EXISTS post_snapshots ${on_cluster} (

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS channel_snapshots_store ${on_cluster} (
     version UInt64 COMMENT 'Grows with every newer state of the same key; the greatest counts.'
 ) ENGINE = ${replicated}ReplacingMergeTree(version)
 PARTITION BY (generation, toYYYYMM(captured_at))
-ORDER BY (workspace_id, channel_id, event_id, period, period_start, period_end)
+ORDER BY (generation, workspace_id, channel_id, event_id, period, period_start, period_end)
 SETTINGS index_granularity = 1024, non_replicated_deduplication_window = 1000, allow_nullable_key = 1
 COMMENT 'Storage of channel_snapshots.';
 
@@ -85,6 +85,6 @@ CREATE TABLE IF NOT EXISTS latest_channel_metrics_store ${on_cluster} (
     registers String COMMENT 'JSON: which answer each figure is from.',
     version UInt64 COMMENT 'Grows with every newer state of the same key; the greatest counts.'
 ) ENGINE = ${replicated}ReplacingMergeTree(version)
-PARTITION BY generation ORDER BY (workspace_id, channel_id, period, period_start, period_end)
+PARTITION BY generation ORDER BY (generation, workspace_id, channel_id, period, period_start, period_end)
 SETTINGS index_granularity = 512, non_replicated_deduplication_window = 1000, allow_nullable_key = 1
 COMMENT 'Latest figures of each channel and period.';

@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS latest_post_metrics_store ${on_cluster} (
     version UInt64 COMMENT 'Grows with every newer state of the same key; the greatest counts.',
     INDEX channel_index channel_id TYPE bloom_filter(0.01) GRANULARITY 1
 ) ENGINE = ${replicated}ReplacingMergeTree(version)
-PARTITION BY generation ORDER BY (workspace_id, target_id)
+PARTITION BY generation ORDER BY (generation, workspace_id, target_id)
 SETTINGS index_granularity = 512, non_replicated_deduplication_window = 1000 COMMENT 'Storage of latest_post_metrics.';
 
 CREATE VIEW IF NOT EXISTS latest_post_metrics ${on_cluster} (

@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS post_totals_store ${on_cluster} (
     partition UInt32 COMMENT 'Kafka partition of the workspace.',
     version UInt64 COMMENT 'Grows with every newer state of the same key; the greatest counts.'
 ) ENGINE = ${replicated}ReplacingMergeTree(version)
-PARTITION BY generation ORDER BY (workspace_id, post_id)
+PARTITION BY generation ORDER BY (generation, workspace_id, post_id)
 SETTINGS index_granularity = 512, non_replicated_deduplication_window = 1000 COMMENT 'Storage of post_totals.';
 
 CREATE VIEW IF NOT EXISTS post_totals ${on_cluster} (

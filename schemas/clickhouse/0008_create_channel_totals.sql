@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS channel_totals_store ${on_cluster} (
     partition UInt32 COMMENT 'Kafka partition of the workspace.',
     version UInt64 COMMENT 'Grows with every newer state of the same key; the greatest counts.'
 ) ENGINE = ${replicated}ReplacingMergeTree(version)
-PARTITION BY generation ORDER BY (workspace_id, channel_id, `range`)
+PARTITION BY generation ORDER BY (generation, workspace_id, channel_id, `range`)
 SETTINGS index_granularity = 512, non_replicated_deduplication_window = 1000 COMMENT 'Storage of channel_totals.';
 
 CREATE VIEW IF NOT EXISTS channel_totals ${on_cluster} (

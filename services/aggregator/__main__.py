@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -104,6 +105,8 @@ def _report(task: asyncio.Task[None], fail: object) -> None:
 def main() -> None:
     """Entry point of `tidemark aggregator`."""
     settings = load_or_exit(AggregatorSettings)
+    # States live long and hold no cycles: the default thresholds would walk all of them again and again.
+    gc.set_threshold(200_000, 50, 100)
     configure_logging("aggregator", settings.log_level)
     code = asyncio.run(run(settings))
     sys.stderr.flush()
