@@ -72,7 +72,7 @@ def test_sasl_reaches_both_clients() -> None:
         kafka_security_protocol="sasl_ssl",
         kafka_sasl_mechanism="SCRAM-SHA-512",
         kafka_sasl_username="tidemark",
-        kafka_sasl_password="hunter2hunter2",  # type: ignore[arg-type]  # the environment gives text
+        kafka_sasl_password="hunter2hunter2",
     )
     ours = aiokafka_options(settings)
     assert ours["security_protocol"] == "SASL_SSL"
