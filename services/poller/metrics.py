@@ -77,11 +77,10 @@ class StateCollector(Collector):
         now = self._now()
         in_flight = self._in_flight()
         for name, lane in self._schedule.lanes.items():
-            found, oldest_due = lane.due(now)
-            late, _ = lane.due(now - OVERDUE_SECONDS * 1000)
-            due.add_metric([name], found)
-            overdue.add_metric([name], late)
-            oldest.add_metric([name], (now - oldest_due) / 1000)
+            found = lane.due(now, OVERDUE_SECONDS * 1000)
+            due.add_metric([name], found.targets)
+            overdue.add_metric([name], found.overdue)
+            oldest.add_metric([name], found.oldest / 1000)
             flying.add_metric([name], in_flight.get(name, 0))
         unconfirmed = GaugeMetricFamily(
             "tidemark_poller_unconfirmed_events", "Answers reserved for, or not yet confirmed by Kafka."

@@ -152,6 +152,14 @@ class Work:
     late_by: int
 
 
+class Due(NamedTuple):
+    """How many targets are due, how many of them overdue, and for how long (ms) the oldest has been due."""
+
+    targets: int
+    overdue: int
+    oldest: int
+
+
 class Lane:
     """One platform's channels by their next due time.
 
@@ -202,17 +210,23 @@ class Lane:
                 return plan
         return None
 
-    def due(self, now: int) -> tuple[int, int]:
-        """How many targets are due, and the oldest due time (`now` when none); visits only what is due."""
-        found, oldest = 0, now
+    def due(self, now: int, grace: int = 0) -> Due:
+        """What is due; visits nothing else.
+
+        Args:
+            grace: ms for which something may be due without being overdue.
+        """
+        found = late = 0
+        oldest = now
         for _, ticket, plan in _up_to(self._heap, lambda item: item[0] <= now):
             if plan.ticket != ticket or plan.lane is not self:
                 continue
             for entry in _up_to(plan.heap, lambda item: item.due_at <= now):
                 if not entry.dropped:
                     found += 1
+                    late += entry.due_at < now - grace
                     oldest = min(oldest, entry.due_at)
-        return found, oldest
+        return Due(found, late, now - oldest)
 
 
 class Schedule:
