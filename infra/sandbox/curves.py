@@ -47,6 +47,30 @@ _SHARES: dict[str, tuple[int, int]] = {
     "subscribersGained": (1, 5),
     "profile_visits": (3, 25),
     "total_interactions": (40, 160),
+    # LinkedIn.
+    "impressionCount": (1000, 1000),
+    "uniqueImpressionsCount": (600, 900),
+    "shareCount": (3, 20),
+    "clickCount": (5, 40),
+    "IMPRESSION": (1000, 1000),
+    "MEMBERS_REACHED": (600, 900),
+    "REACTION": (20, 90),
+    "COMMENT": (2, 12),
+    "RESHARE": (3, 20),
+    "allPageViews": (100, 300),
+    # Facebook.
+    "post_media_view": (1000, 1000),
+    "post_total_media_view_unique": (600, 900),
+    "post_video_views": (200, 500),
+    "post_clicks": (5, 40),
+    "reactions": (20, 90),
+    "page_media_view": (1000, 1000),
+    "page_total_media_view_unique": (600, 900),
+    "page_post_engagements": (40, 160),
+    "page_views_total": (50, 150),
+    # TikTok.
+    "comment_count": (2, 12),
+    "share_count": (3, 20),
     "videoThumbnailImpressions": (1500, 4000),
 }
 _OTHER_SHARE = (1, 30)

@@ -1,7 +1,7 @@
 """The platforms' ids: when a post went out, what is peculiar about it, and how to make one. Pure.
 
-Any id exists. X, Bluesky, LinkedIn and TikTok ids carry their time as the real ones do. Those of other platforms carry none in
-reality; here those that `make_id` makes do, and any other was published at a time within 2025 that follows from it.
+Any id exists. X, Bluesky, LinkedIn and TikTok ids carry their time as the real ones do. Those of the others carry none
+in reality; here those that `make_id` makes do, and any other was published at a time within 2025 that follows from it.
 """
 
 from __future__ import annotations

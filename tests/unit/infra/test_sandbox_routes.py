@@ -216,7 +216,7 @@ async def test_reels_have_watch_times(bench: Bench) -> None:
 async def test_channel_calls(bench: Bench, name: str) -> None:
     channels: list[ChannelReading] = []
     for call in platform(name).channel_calls(channel_of(name), NOW):
-        _, verdict, reading = await bench.call(name, call)
+        _, verdict, reading = await bench.call(name, call, f"sandbox-1~{ACCOUNT[name]}")
         assert verdict.outcome is Outcome.OK
         channels += reading.channels
     now = channels[0]
@@ -270,6 +270,7 @@ SAME = {
     ("threads", "quota_exhausted"): Outcome.RETRY_LATER,
     ("tiktok", "quota_exhausted"): Outcome.RETRY_LATER,
     ("tiktok", "token_revoked"): Outcome.TOKEN_EXPIRED,
+    ("tiktok", "account_disabled"): Outcome.TOKEN_EXPIRED,
 }
 
 

@@ -1,0 +1,281 @@
+"""TikTok, Display API v2.
+
+Documentation: https://developers.tiktok.com/doc/tiktok-api-v2-video-query, read 2026-11-20.
+Auth: OAuth 2.0 user token of 24 h, refresh token of 365 days that may be replaced at each refresh; scopes video.list,
+    user.info.basic, user.info.stats.
+Rate limit: 600 requests a minute for each endpoint, over a sliding minute; no headers.
+Poll interval: by the common tiers.
+Cannot supply: reach, impressions, saves, clicks, watch time: these are in the business account API, another product.
+
+Uncertain, and how it is read here:
+- `error.code` is on every answer, `ok` with success; another one makes an answer a failure whatever its status.
+- Ids are documented as strings; a bare number has been seen, and is read by its digits.
+- Deleted, private and foreign videos are left out without a word, so what is missing from an answered list is gone.
+- Counts that were asked for and are absent from a video are null; where the fields of a request are not known, a
+  video with any count has been asked for all four.
+- `access_token_invalid` covers expired and revoked tokens and suspended accounts: only the refresh tells them apart.
+- `likes_count` of an account is every like that its videos ever had: likes of its lifetime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from schemas.events import PlatformRaw, RawKind
+from schemas.metrics import (
+    CH_FOLLOWERS,
+    CH_FOLLOWING,
+    CH_LIKES,
+    CH_POSTS_COUNT,
+    COMMENTS,
+    LIKES,
+    NO_CHANNEL_VALUES,
+    NO_POST_VALUES,
+    SHARES,
+    VIEWS,
+)
+from services.platforms.base import (
+    NOTHING,
+    Call,
+    Channel,
+    ChannelReading,
+    Facts,
+    FieldMap,
+    LimitState,
+    MappingError,
+    Outcome,
+    PostReading,
+    Reading,
+    Target,
+    Verdict,
+    block,
+    by_status,
+    count,
+    json_object,
+    objects,
+    path_segments,
+    positions,
+    retry_after,
+    succeeded,
+    try_json_object,
+)
+
+BATCH_SIZE = 20
+DAY_MS = 86_400_000
+
+_VIDEO: FieldMap = (
+    ("view_count", VIEWS),
+    ("like_count", LIKES),
+    ("comment_count", COMMENTS),
+    ("share_count", SHARES),
+)
+_VIDEO_FIELDS = ",".join(("id", *(name for name, _ in _VIDEO)))
+_USER: FieldMap = (
+    ("follower_count", CH_FOLLOWERS),
+    ("following_count", CH_FOLLOWING),
+    ("video_count", CH_POSTS_COUNT),
+    ("likes_count", CH_LIKES),
+)
+_USER_FIELDS = ",".join(name for name, _ in _USER)
+
+_OUTCOME_OF_CODE = {
+    "access_token_invalid": Outcome.TOKEN_EXPIRED,
+    "access_token_expired": Outcome.TOKEN_EXPIRED,
+    "scope_not_authorized": Outcome.PERMISSION_MISSING,
+    "scope_permission_missed": Outcome.PERMISSION_MISSING,
+    "rate_limit_exceeded": Outcome.RETRY_LATER,
+    "daily_quota_limit_exceeded": Outcome.QUOTA_EXHAUSTED,
+    "invalid_params": Outcome.REQUEST_WRONG,
+    "invalid_param": Outcome.REQUEST_WRONG,
+    "internal_error": Outcome.PLATFORM_DOWN,
+}
+_PATHS: dict[str, tuple[tuple[str, ...], ...]] = {
+    RawKind.POST_METRICS: (("video", "query"), ("video", "list")),
+    RawKind.CHANNEL_METRICS: (("user", "info"),),
+    RawKind.IDENTITY: (("user", "info"),),
+}
+
+
+def _code(answer: dict[str, Any]) -> str | None:
+    """The answer's own code; None when it has none."""
+    error = answer.get("error")
+    code = error.get("code") if isinstance(error, dict) else error
+    return None if code is None else str(code)
+
+
+def _id_of(video: dict[str, Any]) -> str:
+    """A video's id as text.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+    external_id = video.get("id")
+    if isinstance(external_id, str):
+        return external_id
+    if type(external_id) is int:
+        return str(external_id)
+    raise MappingError("unexpected_shape", "a video has no `id`")
+
+
+def _figures(
+    answered: dict[str, Any], fields: FieldMap, asked: str, empty: tuple[int | None, ...]
+) -> tuple[int, tuple[int | None, ...]]:
+    """What a video or user speaks of, and its values.
+
+    Raises:
+        MappingError: `bad_count`.
+    """
+    names = frozenset(name.strip() for name in asked.split(",")) if asked else None
+    all_asked = names is None and any(key in answered for key, _ in fields)
+    values = list(empty)
+    spoken = 0
+    for key, position in fields:
+        if key in answered:
+            values[position] = count(answered[key], key)
+        elif not (all_asked or (names is not None and key in names)):
+            continue
+        spoken |= 1 << position
+    return spoken, tuple(values)
+
+
+def _videos(answer: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The videos of an answer; None when it has no list of them.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+    data = block(answer.get("data"), "data")
+    listed = None if data is None else data.get("videos")
+    return None if listed is None else objects(listed, "data.videos")
+
+
+class TikTok:
+    """TikTok: pure reading and describing, see the module's header."""
+
+    facts = Facts(
+        name="tiktok",
+        base_url="https://open.tiktokapis.com",
+        documentation="https://developers.tiktok.com/doc/tiktok-api-v2-video-query",
+        read_on="2026-11-20",
+        auth="OAuth 2.0 user token (Bearer) with video.list and user.info.stats",
+        rate_limit="600 requests a minute for each endpoint",
+        post_batch_size=BATCH_SIZE,
+        not_reported={
+            "impressions": "the Display API counts views only",
+            "reach": "only in the business account API",
+            "dislikes": "not on the platform",
+            "quotes": "not on the platform",
+            "saves": "only in the business account API",
+            "clicks": "only in the business account API",
+            "other_clicks": "not in the API",
+            "profile_clicks": "only in the business account API",
+            "follows": "only in the business account API",
+            "video_views": "views are the video views",
+            "watch_time_seconds": "only in the business account API",
+            "avg_watch_time_seconds": "only in the business account API",
+            "poll_votes": "not in the API",
+        },
+    )
+
+    def authorize(self, token: str | None) -> dict[str, str]:
+        """Bearer token."""
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+        """Batches of 20 videos, named in the body."""
+        calls: list[Call] = []
+        for start in range(0, len(targets), BATCH_SIZE):
+            part = tuple(targets[start : start + BATCH_SIZE])
+            filters = {"filters": {"video_ids": [target.external_id for target in part]}}
+            query = (("fields", _VIDEO_FIELDS),)
+            calls.append(Call(RawKind.POST_METRICS, "POST", "/v2/video/query/", query, filters, part, "video_query"))
+        return calls
+
+    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+        """The token's account as it is now; TikTok has no history of it."""
+        query = (("fields", _USER_FIELDS),)
+        return [Call(RawKind.CHANNEL_METRICS, "GET", "/v2/user/info/", query, limit_group="user_info")]
+
+    def identity_call(self, channel: Channel) -> Call:
+        """The token's own account, by the scope that every token has."""
+        query = (("fields", "open_id,display_name"),)
+        return Call(RawKind.IDENTITY, "GET", "/v2/user/info/", query, limit_group="user_info")
+
+    def read(self, event: PlatformRaw) -> Reading:
+        """`/v2/video/query/`, `/v2/video/list/`, `/v2/user/info/`."""
+        if not succeeded(event):
+            return NOTHING
+        path = path_segments(event.endpoint)
+        if path not in _PATHS.get(event.kind, ()):
+            raise MappingError("unknown_endpoint", f"TikTok has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_object(event.body)
+        if _code(answer) not in ("ok", None) or event.kind == RawKind.IDENTITY:
+            return NOTHING
+        asked = event.request.get("fields", "")
+        if event.kind == RawKind.CHANNEL_METRICS:
+            return self._read_user(answer, asked)
+        return self._read_videos(event, answer, asked, complete=path == ("video", "query"))
+
+    def _read_videos(self, event: PlatformRaw, answer: dict[str, Any], asked: str, *, complete: bool) -> Reading:
+        """Videos asked for by their ids, or a page of all of them, which says nothing of those it doesn't hold."""
+        videos = _videos(answer)
+        if videos is None:
+            return NOTHING
+        wanted = positions(event)
+        readings: dict[int, PostReading] = {}
+        answered: set[int] = set()
+        for video in videos:
+            for index in wanted.get(_id_of(video), ()):
+                answered.add(index)
+                spoken, values = _figures(video, _VIDEO, asked, NO_POST_VALUES)
+                if spoken:
+                    readings.setdefault(index, PostReading(index, spoken, 0, values))
+        gone = [index for index in range(len(event.targets)) if index not in answered] if complete else []
+        return Reading(list(readings.values()), (), gone)
+
+    def _read_user(self, answer: dict[str, Any], asked: str) -> Reading:
+        data = block(answer.get("data"), "data")
+        user = None if data is None else block(data.get("user"), "data.user")
+        if user is None:
+            return NOTHING
+        spoken, values = _figures(user, _USER, asked, NO_CHANNEL_VALUES)
+        return Reading((), (ChannelReading("lifetime", None, None, spoken, values),)) if spoken else NOTHING
+
+    def part(self, event: PlatformRaw, target_index: int) -> Any:
+        """The target's video object."""
+        if not 0 <= target_index < len(event.targets):
+            return {}
+        external_id = event.targets[target_index].external_id
+        try:
+            for video in _videos(try_json_object(event.body)) or ():
+                if _id_of(video) == external_id:
+                    return video
+        except MappingError:
+            pass  # an answer that can't be read holds no part of the target
+        return {}
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+        """`error.code` on every status; the status where there is none."""
+        answer = try_json_object(body)
+        code = _code(answer)
+        if 200 <= status < 300:
+            if code == "ok" or (code is None and "data" in answer):
+                return Verdict(Outcome.OK)
+            if code is None:
+                return Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} without a code")
+        detail = f"{status} {code}"[:200]
+        outcome = _OUTCOME_OF_CODE.get(code or "")
+        if outcome is None:
+            return by_status(status if status >= 400 else 500, headers, detail)
+        if outcome is Outcome.QUOTA_EXHAUSTED:
+            return Verdict(outcome, (DAY_MS - now % DAY_MS) / 1000, detail)
+        wait = retry_after(headers) if outcome in (Outcome.RETRY_LATER, Outcome.PLATFORM_DOWN) else None
+        return Verdict(outcome, wait, detail)
+
+    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+        """TikTok sends no headers about the limit."""
+        return None
+
+
+PLATFORM = TikTok()
