@@ -65,25 +65,36 @@ async def watch(
     group = f"{settings.topic_prefix}{settings.aggregator_group}"
     consumer = AIOKafkaConsumer(**aiokafka_options(settings), group_id=group, enable_auto_commit=False)
     progress = Progress(settings.aggregator_stuck_seconds)
-    loop = asyncio.get_running_loop()
     started = False
-    while True:
-        await asyncio.sleep(_CHECK_SECONDS)
-        partitions = [TopicPartition(settings.topic(RAW), task.partition) for task in worker.partitions]
-        if sink.failing_since is not None or not partitions:
-            progress.forget()
-            continue
-        try:
-            if not started:
-                await consumer.start()
-                started = True
-            consumer.assign(partitions)
-            ends = await consumer.end_offsets(partitions)
-            for tp in partitions:
-                committed = await consumer.committed(tp) or 0
-                metrics.LAG.labels(str(tp.partition)).set(max(0, ends[tp] - committed))
-                if progress.note(tp.partition, committed, ends[tp], loop.time()):
-                    on_stuck(AggregatorStuck(f"partition {tp.partition} stands at {committed} of {ends[tp]}"))
-        except KafkaError as error:
-            log.warning("lag_unknown", error=str(error))
-            progress.forget()
+    try:
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            partitions = [TopicPartition(settings.topic(RAW), task.partition) for task in worker.partitions]
+            if sink.failing_since is not None or not partitions:
+                progress.forget()
+                continue
+            try:
+                if not started:
+                    await consumer.start()
+                    started = True
+                await _look(consumer, partitions, progress, on_stuck)
+            except KafkaError as error:
+                log.warning("lag_unknown", error=str(error))
+                progress.forget()
+    finally:
+        await consumer.stop()
+
+
+async def _look(
+    consumer: AIOKafkaConsumer,
+    partitions: list[TopicPartition],
+    progress: Progress,
+    on_stuck: Callable[[BaseException], None],
+) -> None:
+    consumer.assign(partitions)
+    ends = await consumer.end_offsets(partitions)
+    for tp in partitions:
+        committed = await consumer.committed(tp) or 0
+        metrics.LAG.labels(str(tp.partition)).set(max(0, ends[tp] - committed))
+        if progress.note(tp.partition, committed, ends[tp], asyncio.get_running_loop().time()):
+            on_stuck(AggregatorStuck(f"partition {tp.partition} stands at {committed} of {ends[tp]}"))
