@@ -30,6 +30,9 @@ ACCOUNT["linkedin"] = "urn:li:organization:2414183"
 ACCOUNT["facebook"] = "104583221947103"
 ACCOUNT["threads"] = "17841401234567890"
 ACCOUNT["tiktok"] = "723f24d7-e717-40f8-a2b6-cb8464cd23b4"
+ACCOUNT["pinterest"] = "2783136121146311751"
+ACCOUNT["google_business"] = "11293847561029384756"
+ACCOUNT["reddit"] = "u_sandbox"
 # What each common metric is made of, by the platforms' documentation.
 MADE_OF: dict[str, dict[str, tuple[str, ...]]] = {
     "x": {
@@ -89,6 +92,16 @@ MADE_OF: dict[str, dict[str, tuple[str, ...]]] = {
         "comments": ("comment_count",),
         "shares": ("share_count",),
     },
+    "pinterest": {
+        "impressions": ("impression",),
+        "saves": ("save",),
+        "clicks": ("clickthrough",),
+        "other_clicks": ("pin_click",),
+        "likes": ("reaction",),
+        "comments": ("comment",),
+    },
+    "google_business": {},
+    "reddit": {"likes": ("score",), "comments": ("num_comments",), "shares": ("num_crossposts",)},
 }
 # Where a limit says when it ends in whole minutes, or not at all.
 RETRY_AFTER: dict[str, float | None] = {
@@ -99,7 +112,9 @@ RETRY_AFTER: dict[str, float | None] = {
     "tiktok": None,
 }
 # Platforms whose largest batch is one list in the query.
-IN_LISTS = sorted({"x", "instagram", "youtube", "bluesky", "facebook"} & set(NAMES))
+IN_LISTS = sorted({"x", "instagram", "youtube", "bluesky", "facebook", "reddit"} & set(NAMES))
+# Google Business Profile has no figures of posts.
+WITH_POSTS = [name for name in NAMES if MADE_OF[name]]
 
 
 class Bench:
@@ -166,7 +181,7 @@ def test_every_platform_has_routes() -> None:
     assert {routes.platform for routes in all_routes()} == set(NAMES) <= set(BEHAVIOURS)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_POSTS)
 async def test_post_calls_read_exactly_the_curves(bench: Bench, name: str) -> None:
     targets = [target(name, number) for number in range(1, 120)]
     read = 0
@@ -183,7 +198,7 @@ async def test_post_calls_read_exactly_the_curves(bench: Bench, name: str) -> No
     assert read == len(targets)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_POSTS)
 async def test_served_tells_what_was_answered_when(bench: Bench, name: str) -> None:
     asked = target(name)
     (call,) = platform(name).post_calls(channel_of(name), [asked], NOW)
@@ -212,6 +227,23 @@ async def test_reels_have_watch_times(bench: Bench) -> None:
     assert found["watch_time_seconds"] == average * curve("instagram", asked.external_id, "views")
 
 
+def _check_location(days: list[ChannelReading]) -> None:
+    """Every day but the last four, with the sum of the four kinds of impressions."""
+    kinds = [
+        f"BUSINESS_IMPRESSIONS_{device}_{where}" for device in ("DESKTOP", "MOBILE") for where in ("MAPS", "SEARCH")
+    ]
+    assert len(days) >= 28
+    assert all(first.period_end == second.period_start for first, second in pairwise(days))
+    for day in days:
+        assert day.period_start is not None
+        assert day.period_end is not None
+        parts = [
+            period_value(SEED, "google_business", ACCOUNT["google_business"], kind, day.period_start, day.period_end)
+            for kind in kinds
+        ]
+        assert day.values[CHANNEL_NAMES.index("impressions")] == sum(parts) > 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 async def test_channel_calls(bench: Bench, name: str) -> None:
     channels: list[ChannelReading] = []
@@ -220,6 +252,9 @@ async def test_channel_calls(bench: Bench, name: str) -> None:
         assert verdict.outcome is Outcome.OK
         channels += reading.channels
     now = channels[0]
+    if name == "google_business":
+        _check_location(channels)
+        return
     assert now.period == "lifetime"
     followers = level_value(SEED, name, ACCOUNT[name], "followers", NOW)
     if name == "youtube":  # three significant figures
@@ -235,7 +270,7 @@ async def test_channel_calls(bench: Bench, name: str) -> None:
             assert channel.period_end is not None
             expected = period_value(SEED, name, ACCOUNT[name], "views", channel.period_start, channel.period_end)
             assert channel.values[views] == expected
-    if name == "youtube":
+    if name in ("youtube", "pinterest"):
         days = channels[1:]
         assert len(days) >= 28
         assert all(first.period_end == second.period_start for first, second in pairwise(days))
@@ -271,25 +306,35 @@ SAME = {
     ("tiktok", "quota_exhausted"): Outcome.RETRY_LATER,
     ("tiktok", "token_revoked"): Outcome.TOKEN_EXPIRED,
     ("tiktok", "account_disabled"): Outcome.TOKEN_EXPIRED,
+    ("pinterest", "quota_exhausted"): Outcome.RETRY_LATER,
+    ("pinterest", "token_revoked"): Outcome.TOKEN_EXPIRED,
+    ("pinterest", "account_disabled"): Outcome.TOKEN_EXPIRED,
+    ("reddit", "quota_exhausted"): Outcome.RETRY_LATER,
+    ("reddit", "token_revoked"): Outcome.TOKEN_EXPIRED,
 }
+
+
+def a_call(name: str) -> Call:
+    """A call that brings figures: of a post, where the platform has them."""
+    calls = platform(name).post_calls(channel_of(name), [target(name)], NOW)
+    return calls[0] if calls else platform(name).channel_calls(channel_of(name), NOW)[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("word", "kind"), TOKEN_FAULTS.items())
 @pytest.mark.parametrize("prefix", ["", "sandbox-"])
 async def test_tokens_that_fail(bench: Bench, name: str, word: str, kind: str, prefix: str) -> None:
-    (call,) = platform(name).post_calls(channel_of(name), [target(name)], NOW)
-    answer, verdict, reading = await bench.call(name, call, f"{prefix}{word}-abc")
+    answer, verdict, reading = await bench.call(name, a_call(name), f"{prefix}{word}-abc")
     assert answer.status_code >= 400
     assert verdict.outcome is SAME.get((name, kind), EXPECTED_OF_FAULT[kind])
-    assert not reading.posts
+    assert reading == Reading()
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", sorted(EXPECTED_OF_FAULT))
 async def test_faults_fail_as_the_platform_does(bench: Bench, name: str, kind: str) -> None:
     await bench.control("faults", {"platform": name, "kind": kind, "count": 1, "retry_after_seconds": 7})
-    (call,) = platform(name).post_calls(channel_of(name), [target(name)], NOW)
+    call = a_call(name)
     _, verdict, _ = await bench.call(name, call)
     assert verdict.outcome is SAME.get((name, kind), EXPECTED_OF_FAULT[kind])
     if verdict.outcome is Outcome.RETRY_LATER:
@@ -326,7 +371,7 @@ async def test_a_token_is_needed(bench: Bench, name: str) -> None:
     assert verdict.outcome is not Outcome.OK
 
 
-@pytest.mark.parametrize("name", ["x", "youtube", "bluesky"])
+@pytest.mark.parametrize("name", ["x", "youtube", "bluesky", "reddit"])
 async def test_gone_posts_cost_the_others_nothing(bench: Bench, name: str) -> None:
     targets = [target(name, 1), target(name, 2, "gone"), target(name, 3)]
     (call,) = platform(name).post_calls(channel_of(name), targets, NOW)
@@ -371,6 +416,9 @@ async def test_a_name_of_another_kind_fails_the_request(bench: Bench) -> None:
         ("youtube", "comments_off", "comments"),
         ("bluesky", "old", "saves"),
         ("x", "old", "saves"),
+        ("pinterest", "hidden_likes", "likes"),
+        ("reddit", "hidden_likes", "likes"),
+        ("reddit", "old", "shares"),
     ],
 )
 async def test_hidden_counts_are_spoken_of_as_null(bench: Bench, name: str, peculiar: str, metric: str) -> None:
@@ -388,6 +436,43 @@ async def test_empty_blocks_say_nothing(bench: Bench, name: str, peculiar: str) 
     _, verdict, reading = await bench.call(name, call)
     assert verdict.outcome is Outcome.OK
     assert not reading.posts or set(shown(reading)) == {"likes", "comments"}
+
+
+async def test_video_pins_have_watch_times(bench: Bench) -> None:
+    asked = target("pinterest", 1, age=20 * 24 * HOUR, post_type="pinterest-video")
+    lifetime, dated = platform("pinterest").post_calls(channel_of("pinterest"), [asked], NOW)
+    _, _, reading = await bench.call("pinterest", dated)
+    (post,) = reading.posts
+    found = shown(reading)
+    average = average_watch_millis(SEED, "pinterest", asked.external_id)
+    assert found["avg_watch_time_seconds"] == average
+    assert found["watch_time_seconds"] == average * (found["video_views"] or 0) > 0
+    assert found["likes"] == curve("pinterest", asked.external_id, "reaction")
+    dates = {name for at, name in enumerate(POST_NAMES) if post.ranged >> at & 1}
+    assert dates == {"video_views", "watch_time_seconds", "avg_watch_time_seconds"}
+    assert not (await bench.call("pinterest", lifetime))[2].posts[0].ranged
+
+
+@pytest.mark.parametrize(
+    ("peculiar", "outcome"), [("gone", Outcome.TARGET_GONE), ("foreign", Outcome.PERMISSION_MISSING)]
+)
+async def test_pins_that_cant_be_seen(bench: Bench, peculiar: str, outcome: Outcome) -> None:
+    (call,) = platform("pinterest").post_calls(channel_of("pinterest"), [target("pinterest", 1, peculiar)], NOW)
+    assert (await bench.call("pinterest", call))[1].outcome is outcome
+
+
+async def test_old_pins_have_ninety_days_only(bench: Bench) -> None:
+    (call,) = platform("pinterest").post_calls(channel_of("pinterest"), [target("pinterest", 1, "old")], NOW)
+    _, _, reading = await bench.call("pinterest", call)
+    assert reading.posts[0].ranged == reading.posts[0].spoken
+    assert set(shown(reading)) == {"impressions", "saves", "clicks", "other_clicks"}
+
+
+async def test_a_view_count_of_reddit_is_its_impressions(bench: Bench) -> None:
+    asked = target("reddit", 1, "viewed")
+    (call,) = platform("reddit").post_calls(channel_of("reddit"), [asked], NOW)
+    _, _, reading = await bench.call("reddit", call)
+    assert shown(reading)["impressions"] == curve("reddit", asked.external_id, "view_count")
 
 
 async def test_quoted_posts_do_not_count(bench: Bench) -> None:
@@ -504,6 +589,6 @@ async def test_the_served_record_is_bounded() -> None:
 
 
 async def test_unknown_paths_belong_to_no_platform(bench: Bench) -> None:
-    for path in ("/2/tweets/search/recent", "/xrpc/app.bsky.feed.nothing", "/favicon.ico", "/v2/video/query"):
+    for path in ("/2/tweets/search/recent", "/xrpc/app.bsky.feed.nothing", "/favicon.ico", "/v2/video"):
         assert (await bench.client.get(path)).status_code == 404
     assert (await bench.client.post("/2/tweets")).status_code == 405

@@ -1,0 +1,276 @@
+"""Threads, Meta's API of its own host.
+
+Documentation: https://developers.facebook.com/documentation/threads/insights, read 2026-11-20.
+Auth: long-lived token of 60 days, renewed in place when at least a day old; scopes threads_basic and
+    threads_manage_insights.
+Rate limit: 4800 x the account's impressions of the last 24 h (at least 10 of them); codes 4, 17, 32, 613, 80002.
+Poll interval: by the common tiers; one post a request, so a large account spends its calls quickly.
+Cannot supply: reach, saves, clicks on posts, watch time, dislikes.
+
+Uncertain, and how it is read here:
+- `views` is marked as in development and may be absent from an answered list: then it is null.
+- `shares` counts sends to other people, a third figure beside reposts and quotes; it is kept raw, not mapped. Quotes
+  without reposts are no shares, since they would be too little.
+- `replies` of a post are all of its replies by one page of the documentation, the direct ones by another.
+- A post of somebody else that the account reposted has an empty list, which says nothing.
+- `views` of an account are views of its profile, one value a day that closes at `end_time`; likes and the like are
+  one total of the range asked for, which carries no times of its own: the request's are taken.
+- `period` reads `day` on every figure of an account and means nothing there.
+- Usage headers are not documented for this host; Meta's are read where they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from schemas.events import PlatformRaw, RawKind
+from schemas.metrics import (
+    CH_COMMENTS,
+    CH_FOLLOWERS,
+    CH_LIKES,
+    CH_PROFILE_VIEWS,
+    CH_SHARES,
+    COMMENTS,
+    LIKES,
+    NO_CHANNEL_VALUES,
+    NO_POST_VALUES,
+    QUOTES,
+    SHARES,
+    VIEWS,
+)
+from services.platforms._graph import days_before, instant, limits_of, period_of, verdict_of
+from services.platforms.base import (
+    NOTHING,
+    Call,
+    Channel,
+    ChannelReading,
+    Facts,
+    LimitState,
+    MappingError,
+    PostReading,
+    Reading,
+    Target,
+    Verdict,
+    added,
+    bits,
+    block,
+    count,
+    json_object,
+    objects,
+    pacific_day,
+    pacific_midnight,
+    path_segments,
+    positions,
+    succeeded,
+    try_json_object,
+)
+
+VERSION = "v1.0"
+WINDOW_DAYS = (1, 7, 28)
+
+_POST_METRICS = "views,likes,replies,reposts,quotes,shares"
+_POST = {"views": VIEWS, "likes": LIKES, "replies": COMMENTS, "quotes": QUOTES}
+_TOTALS = {"likes": CH_LIKES, "replies": CH_COMMENTS}
+_SHARE_PARTS = ("reposts", "quotes")
+_EDGES: dict[str, tuple[str, ...]] = {
+    RawKind.POST_METRICS: ("insights",),
+    RawKind.CHANNEL_METRICS: ("threads_insights",),
+    RawKind.IDENTITY: (),
+}
+_TOTAL_METRICS = "likes,replies,reposts,quotes"
+
+
+def _value(insight: dict[str, Any], name: str) -> tuple[bool, int | None]:
+    """Whether an insight holds a figure, and the figure: the first of `values`, or `total_value`."""
+    if "values" in insight:
+        values = objects(insight["values"], f"{name}.values")
+        if values and values[0]:
+            return True, count(values[0].get("value"), name)
+    total = block(insight.get("total_value"), f"{name}.total_value")
+    return (False, None) if total is None else (True, count(total.get("value"), name))
+
+
+def _named(answer: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The insights of an answer by name."""
+    listed = objects(answer.get("data"), "data")
+    return [(insight["name"], insight) for insight in listed if isinstance(insight.get("name"), str)]
+
+
+class _Periods:
+    """Figures of an account, gathered by the range that they cover; None stands for its lifetime."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, int] | None, tuple[int, list[int | None]]] = {}
+
+    def speak(self, covered: tuple[int, int] | None, position: int, value: int | None) -> None:
+        """One figure."""
+        spoken, values = self._found.get(covered) or (0, list(NO_CHANNEL_VALUES))
+        values[position] = value
+        self._found[covered] = (spoken | 1 << position, values)
+
+    def readings(self) -> tuple[ChannelReading, ...]:
+        """One reading a range."""
+        readings = []
+        for covered, (spoken, values) in self._found.items():
+            start, end = covered or (None, None)
+            period = "lifetime" if start is None or end is None else period_of(start, end)
+            readings.append(ChannelReading(period, start, end, spoken, tuple(values)))
+        return tuple(readings)
+
+
+class Threads:
+    """Threads: pure reading and describing, see the module's header."""
+
+    facts = Facts(
+        name="threads",
+        base_url="https://graph.threads.net",
+        documentation="https://developers.facebook.com/documentation/threads/insights",
+        read_on="2026-11-20",
+        auth="long-lived user token (Bearer) with threads_manage_insights",
+        rate_limit="4800 x the account's impressions in 24 hours",
+        post_batch_size=1,
+        not_reported={
+            "impressions": "views are the platform's impressions",
+            "reach": "not in the API",
+            "dislikes": "not on the platform",
+            "saves": "not in the API",
+            "clicks": "not reported for posts, only for the account",
+            "other_clicks": "not in the API",
+            "profile_clicks": "not in the API",
+            "follows": "not in the API",
+            "video_views": "not apart from views",
+            "watch_time_seconds": "not in the API",
+            "avg_watch_time_seconds": "not in the API",
+            "poll_votes": "polls are not asked for with the figures",
+        },
+    )
+
+    def authorize(self, token: str | None) -> dict[str, str]:
+        """Bearer token: taken as a header as well as in the query, where logs would keep it."""
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+        """One post a call."""
+        query = (("metric", _POST_METRICS),)
+        return [
+            Call(
+                RawKind.POST_METRICS,
+                "GET",
+                f"/{VERSION}/{target.external_id}/insights",
+                query,
+                None,
+                (target,),
+                "threads",
+            )
+            for target in targets
+        ]
+
+    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+        """Followers now, and the last 1, 7 and 28 closed Pacific days; the longest with the daily profile views."""
+        path = f"/{VERSION}/{channel.external_id}/threads_insights"
+        calls = [
+            Call(RawKind.CHANNEL_METRICS, "GET", path, (("metric", "followers_count"),), limit_group="threads"),
+        ]
+        today = pacific_day(now)
+        for days in WINDOW_DAYS:
+            names = f"views,{_TOTAL_METRICS}" if days == max(WINDOW_DAYS) else _TOTAL_METRICS
+            query = (
+                ("metric", names),
+                ("since", str(pacific_midnight(today - timedelta(days=days)) // 1000)),
+                ("until", str(pacific_midnight(today) // 1000)),
+            )
+            calls.append(Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="threads"))
+        return calls
+
+    def identity_call(self, channel: Channel) -> Call:
+        """The token's own account."""
+        return Call(RawKind.IDENTITY, "GET", f"/{VERSION}/me", (("fields", "id,username"),), limit_group="threads")
+
+    def read(self, event: PlatformRaw) -> Reading:
+        """`/{media}/insights`; `/{user}/threads_insights`; `/{user}`."""
+        if not succeeded(event):
+            return NOTHING
+        path = path_segments(event.endpoint)
+        if not path or path[1:] != _EDGES.get(event.kind):
+            raise MappingError("unknown_endpoint", f"Threads has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_object(event.body)
+        if "error" in answer or event.kind == RawKind.IDENTITY:
+            return NOTHING
+        if event.kind == RawKind.CHANNEL_METRICS:
+            return Reading((), self._periods(event, answer))
+        return self._post(event, path[0], answer)
+
+    def _post(self, event: PlatformRaw, external_id: str, answer: dict[str, Any]) -> Reading:
+        named = _named(answer)
+        indexes = positions(event).get(external_id, ())
+        if not named or not indexes:
+            return NOTHING
+        values: list[int | None] = list(NO_POST_VALUES)
+        spoken = 0
+        reposts: int | None = None
+        unanswered = {name.strip() for name in event.request.get("metric", "").split(",")}
+        for name, insight in named:
+            unanswered.discard(name)
+            holds, value = _value(insight, name) if name in _POST or name == "reposts" else (False, None)
+            if not holds:
+                continue
+            if name == "reposts":
+                reposts, spoken = value, spoken | bits(SHARES)
+            else:
+                values[_POST[name]] = value
+                spoken |= 1 << _POST[name]
+        for name in unanswered:
+            spoken |= bits(SHARES) if name == "reposts" else 1 << _POST[name] if name in _POST else 0
+        if spoken & bits(SHARES):
+            values[SHARES] = added(reposts, values[QUOTES], "shares")
+        whole = tuple(values)
+        return Reading([PostReading(index, spoken, 0, whole) for index in indexes] if spoken else ())
+
+    def _periods(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
+        since, until = instant(event.request.get("since")), instant(event.request.get("until"))
+        asked = (since, until) if since is not None and until is not None and since < until else None
+        periods = _Periods()
+        shares: dict[str, int | None] = {}
+        for name, insight in _named(answer):
+            if name == "followers_count":
+                holds, value = _value(insight, name)
+                if holds:
+                    periods.speak(None, CH_FOLLOWERS, value)
+            elif name == "views":
+                for day in objects(insight.get("values") or [], "views.values"):
+                    end = instant(day.get("end_time"))
+                    if end is not None:
+                        periods.speak((days_before(end, 1), end), CH_PROFILE_VIEWS, count(day.get("value"), name))
+            elif asked is not None and (name in _TOTALS or name in _SHARE_PARTS):
+                total = block(insight.get("total_value"), f"{name}.total_value")
+                if total is None:
+                    continue
+                value = count(total.get("value"), name)
+                if name in _TOTALS:
+                    periods.speak(asked, _TOTALS[name], value)
+                else:
+                    shares[name] = value
+        if "reposts" in shares:
+            periods.speak(asked, CH_SHARES, added(shares["reposts"], shares.get("quotes"), "shares"))
+        return periods.readings()
+
+    def part(self, event: PlatformRaw, target_index: int) -> Any:
+        """The whole answer: it is about one post."""
+        answer = try_json_object(event.body)
+        path = path_segments(event.endpoint)
+        if not 0 <= target_index < len(event.targets) or "error" in answer or not path:
+            return {}
+        return answer if path[0] == event.targets[target_index].external_id else {}
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+        """Meta's code and subcode; the status is 400 for nearly everything."""
+        return verdict_of(status, headers, body)
+
+    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+        """What is left by Meta's usage headers, where they come."""
+        return limits_of(headers, now)
+
+
+PLATFORM = Threads()
