@@ -72,6 +72,20 @@ _SHARES: dict[str, tuple[int, int]] = {
     "comment_count": (2, 12),
     "share_count": (3, 20),
     "videoThumbnailImpressions": (1500, 4000),
+    # Pins, posts of Reddit, locations of Google.
+    "impression": (1000, 1000),
+    "reaction": (20, 90),
+    "comment": (2, 12),
+    "save": (1, 15),
+    "clickthrough": (5, 40),
+    "pin_click": (20, 90),
+    "score": (20, 90),
+    "num_comments": (2, 12),
+    "num_crossposts": (1, 6),
+    "BUSINESS_IMPRESSIONS_DESKTOP_MAPS": (20, 90),
+    "BUSINESS_IMPRESSIONS_DESKTOP_SEARCH": (60, 250),
+    "BUSINESS_IMPRESSIONS_MOBILE_MAPS": (60, 250),
+    "BUSINESS_IMPRESSIONS_MOBILE_SEARCH": (200, 600),
 }
 _OTHER_SHARE = (1, 30)
 

@@ -18,6 +18,9 @@ _YEAR_SECONDS = 365 * 86_400
 
 _URL_SAFE = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
 _SORTABLE = "234567abcdefghijklmnopqrstuvwxyz"
+_BASE_36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+# Ids that begin so and carry their time in the digits that follow.
+_LEADING_DIGIT = {"pinterest": "8", "google_business": "7"}
 
 BEHAVIOURS: dict[str, dict[str, str]] = {
     "x": {
@@ -70,6 +73,21 @@ BEHAVIOURS: dict[str, dict[str, str]] = {
         "20888": "no_stats",  # a video without its counts
         "64064": "number",  # answers with a bare number for an id
     },
+    "pinterest": {
+        "40404": "gone",  # 404
+        "40403": "foreign",  # somebody else's: 403
+        "20000": "no_metrics",  # a pin without figures
+        "20888": "hidden_likes",  # a lifetime without reactions
+        "20090": "old",  # figures of 90 days only
+    },
+    "google_business": {},
+    "reddit": {
+        "gone": "gone",  # left out of the answer
+        "hide": "hidden_likes",  # a score that is not shown yet
+        "view": "viewed",  # with a view count
+        "olds": "old",  # without a count of crossposts
+        "remo": "removed",  # removed by a moderator: answers still
+    },
 }
 """For each platform, the endings of ids that make a post peculiar. An X id that ends in 7 carries a video."""
 
@@ -116,6 +134,10 @@ def published_at(platform: str, external_id: str) -> int:
         at = int(external_id[-19:]) >> 22
     elif platform == "tiktok" and re.fullmatch(r"\d{19}", external_id, re.ASCII):
         at = (int(external_id) >> 32) * 1000 + min(999, (int(external_id) >> 22) % 1024)
+    elif platform in _LEADING_DIGIT and re.fullmatch(r"\d{19}", external_id, re.ASCII):
+        at = int(external_id[1:14]) if external_id[0] == _LEADING_DIGIT[platform] else None
+    elif platform == "reddit" and re.fullmatch(r"t3_[0-9a-z]{13}", external_id, re.ASCII):
+        at = _digits_value(external_id[3:12], _BASE_36)
     elif platform == "youtube" and re.fullmatch(r"T[\w-]{10}", external_id, re.ASCII):
         at = _digits_value(external_id[1:8], _URL_SAFE)
     elif platform == "bluesky":
@@ -160,6 +182,10 @@ def make_id(
         made = f"urn:li:{kind}:{(published << 22) + number * 977}"
     elif platform == "tiktok":
         made = str((published // 1000 << 32) + (published % 1000 << 22) + number * 977)
+    elif platform in _LEADING_DIGIT:
+        made = f"{_LEADING_DIGIT[platform]}{published:013d}{number:05d}"
+    elif platform == "reddit":
+        made = f"t3_{_written(published, _BASE_36, 9)}{_written(number, _BASE_36, 4)}"
     elif platform == "youtube":
         made = "T" + _written(published, _URL_SAFE, 7) + _written(number, _URL_SAFE, 3)
     else:

@@ -91,7 +91,7 @@ def outcome_of(platform: Platform, answer: dict[str, Any]) -> dict[str, Any]:
             {
                 "target_id": event.targets[post.position].target_id,
                 "metrics": _spoken(POST_METRICS, post.spoken, post.values),
-                "ranged": list(_spoken(POST_METRICS, post.ranged, post.values)) if post.ranged else [],
+                "ranged": [metric.name for at, metric in enumerate(POST_METRICS) if post.ranged >> at & 1],
             }
             for post in sorted(reading.posts)
         ]

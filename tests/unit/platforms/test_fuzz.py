@@ -46,6 +46,7 @@ VALUES = st.recursive(
 HEADERS = [
     *("retry-after", "x-rate-limit-reset", "x-rate-limit-limit", "x-rate-limit-remaining", "x-app-usage"),
     *("ratelimit-reset", "ratelimit-limit", "ratelimit-remaining", "x-business-use-case-usage"),
+    *("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-ratelimit-used", "www-authenticate"),
 ]
 ODD_HEADERS = [
     *("nan", "inf", "1e400", "7", "[]", "[" * 3000),

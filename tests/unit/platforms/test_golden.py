@@ -42,6 +42,10 @@ def targets_of(count: int) -> list[Target]:
     return [Target(f"t{n}", f"p{n}", str(10**17 + n), published_at=NOW - 3_600_000) for n in range(count)]
 
 
+# A platform that reports no figure of posts is never asked for one.
+WITH_POSTS = [name for name in NAMES if set(platform(name).facts.not_reported) != set(POST_NAMES)]
+
+
 def test_every_file_is_a_known_platform() -> None:
     assert set(NAMES) <= set(PLATFORMS)
     assert len(NAMES) >= 4
@@ -110,7 +114,7 @@ def test_never_speaks_of_what_the_header_excludes(name: str, case: str) -> None:
     assert spoken.isdisjoint(platform(name).facts.not_reported)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_POSTS)
 def test_part_is_the_target_s_own(name: str) -> None:
     answer = golden.response(name, "batch")
     event = golden.raw_event(name, answer)
@@ -173,7 +177,7 @@ def test_host_version_and_query_of_the_endpoint_are_ignored(name: str) -> None:
         assert platform(name).read(moved) == platform(name).read(event)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_POSTS)
 def test_post_calls_ask_for_every_target_once_in_whole_batches(name: str) -> None:
     targets = targets_of(230)
     calls = calls_of(name, targets)
@@ -190,7 +194,12 @@ def test_post_calls_ask_for_every_target_once_in_whole_batches(name: str) -> Non
     assert calls_of(name, []) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(WITH_POSTS)))
+def test_without_figures_of_posts_nothing_is_asked(name: str) -> None:
+    assert calls_of(name, targets_of(3)) == []
+
+
+@pytest.mark.parametrize("name", WITH_POSTS)
 def test_one_external_id_for_two_targets_is_read_for_both(name: str) -> None:
     answer = golden.response(name, "normal")
     first = answer["targets"][0]

@@ -1,0 +1,269 @@
+"""Google Business Profile, the Performance API: figures of a location, by day.
+
+Documentation: https://developers.google.com/my-business/reference/performance/rest/v1/locations; read 2026-11-20.
+Auth: Google OAuth 2.0, access token of 1 h, refresh token until revoked; scope business.manage. Access to the APIs is
+    granted by a form.
+Rate limit: 300 requests a minute a project; no headers. A limit of "0" in the error means that access was never
+    granted.
+Poll interval: the channel's; days are several days late and go 18 months back.
+Cannot supply: any figure of a post (`localPosts:reportInsights` is retired), followers, reach, likes, comments.
+
+Uncertain, and how it is read here:
+- Values are 64-bit integers in strings. A dated point without `value` is 0; a series without points, or without the
+  day in question, says nothing of it.
+- Impressions of a day are the sum of the four kinds (desktop and mobile, Maps and Search). A kind that has no point at
+  all is left out of the sum; where a kind has points but not this day's, the day is not said yet.
+- `:getDailyMetricsTimeSeries` answers one kind alone, which is too little to be the impressions: it says nothing.
+- Each kind counts a person once a day, so the sum is impressions and not reach, and days may be added up.
+- Clicks, calls, direction requests and the like have no common channel column; they are asked for and kept raw.
+- Which zone a date belongs to is not documented; it is read as UTC.
+- The four-level nesting of the documentation (`multiDailyMetricTimeSeries[].dailyMetricTimeSeries[]`) is also seen
+  with one level less; both are read.
+- A location is `locations/{id}`; longer names (`accounts/{a}/locations/{id}`) are asked for by their last part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from schemas.events import PlatformRaw, RawKind
+from schemas.metrics import CH_IMPRESSIONS, NO_CHANNEL_VALUES, POST_NAMES
+from services.platforms.base import (
+    EARLIEST,
+    LATEST,
+    NOTHING,
+    Call,
+    Channel,
+    ChannelReading,
+    Facts,
+    LimitState,
+    MappingError,
+    Outcome,
+    Reading,
+    Target,
+    Verdict,
+    added,
+    bits,
+    block,
+    by_status,
+    count,
+    json_object,
+    objects,
+    path_segments,
+    retry_after,
+    succeeded,
+    try_json_object,
+)
+
+IDENTITY_URL = "https://mybusinessbusinessinformation.googleapis.com"
+# Days asked for: 28 reported days, and the days that are not reported yet.
+REPORT_DAYS = 36
+_DAY = 86_400_000
+
+_IMPRESSIONS = (
+    "BUSINESS_IMPRESSIONS_DESKTOP_MAPS",
+    "BUSINESS_IMPRESSIONS_DESKTOP_SEARCH",
+    "BUSINESS_IMPRESSIONS_MOBILE_MAPS",
+    "BUSINESS_IMPRESSIONS_MOBILE_SEARCH",
+)
+_KEPT_RAW = ("WEBSITE_CLICKS", "CALL_CLICKS", "BUSINESS_DIRECTION_REQUESTS", "BUSINESS_CONVERSATIONS")
+
+_OUTCOME_OF_REASON = {
+    "ACCESS_TOKEN_EXPIRED": Outcome.TOKEN_EXPIRED,
+    "UNAUTHENTICATED": Outcome.TOKEN_EXPIRED,
+    "authError": Outcome.TOKEN_EXPIRED,
+    "invalid_grant": Outcome.TOKEN_REVOKED,
+    "ACCOUNT_STATE_INVALID": Outcome.ACCOUNT_DISABLED,
+    "USER_BLOCKED_BY_ADMIN": Outcome.ACCOUNT_DISABLED,
+    "RATE_LIMIT_EXCEEDED": Outcome.RETRY_LATER,
+    "RESOURCE_EXHAUSTED": Outcome.RETRY_LATER,
+    "dailyLimitExceeded": Outcome.QUOTA_EXHAUSTED,
+    "quotaExceeded": Outcome.QUOTA_EXHAUSTED,
+    "SERVICE_DISABLED": Outcome.PERMISSION_MISSING,
+    "ACCESS_TOKEN_SCOPE_INSUFFICIENT": Outcome.PERMISSION_MISSING,
+    "PERMISSION_DENIED": Outcome.PERMISSION_MISSING,
+    "forbidden": Outcome.PERMISSION_MISSING,
+    "NOT_FOUND": Outcome.TARGET_GONE,
+    "notFound": Outcome.TARGET_GONE,
+    "INVALID_ARGUMENT": Outcome.REQUEST_WRONG,
+    "badRequest": Outcome.REQUEST_WRONG,
+    "UNAVAILABLE": Outcome.PLATFORM_DOWN,
+    "INTERNAL": Outcome.PLATFORM_DOWN,
+    "DEADLINE_EXCEEDED": Outcome.PLATFORM_DOWN,
+}
+_SERIES = ("fetchMultiDailyMetricsTimeSeries", "getDailyMetricsTimeSeries")
+
+
+def _day(value: Any) -> int:
+    """The instant (ms) at which a `{"year", "month", "day"}` begins.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+    parts = block(value, "date") or {}
+    try:
+        day = date(parts["year"], parts["month"], parts["day"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise MappingError("unexpected_shape", "a date is no whole date") from None
+    at = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
+    if not EARLIEST < at < LATEST - 2 * _DAY:
+        raise MappingError("unexpected_shape", "a date is no date of a report")
+    return at
+
+
+def _series(answer: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Each series with the name of its metric.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+    for group in objects(answer.get("multiDailyMetricTimeSeries") or [], "multiDailyMetricTimeSeries"):
+        nested = group.get("dailyMetricTimeSeries")
+        if nested is None:
+            nested = [group]
+        elif isinstance(nested, dict):
+            nested = [nested]
+        for series in objects(nested, "dailyMetricTimeSeries"):
+            # A series of a part of the day or of the week is not the day's.
+            if not series.get("dailySubEntityType"):
+                yield str(series.get("dailyMetric")), series.get("timeSeries")
+
+
+def _points(series: Any, name: str) -> dict[int, int | None]:
+    """A series' value by day."""
+    answered = block(series, "timeSeries") or {}
+    found: dict[int, int | None] = {}
+    for point in objects(answered.get("datedValues") or [], "datedValues"):
+        value = point.get("value")
+        found[_day(point.get("date"))] = 0 if value is None else count(value, name)
+    return found
+
+
+def _location(external_id: str) -> str:
+    return external_id.strip("/").rpartition("/")[2]
+
+
+def _method(path: tuple[str, ...]) -> str | None:
+    """The method of `/locations/{id}:method`, "" for the location itself, None for any other path."""
+    if path[:1] == ("accounts",) and len(path) == 4:
+        path = path[2:]
+    match path:
+        case ("locations", name):
+            return name.partition(":")[2]
+    return None
+
+
+class GoogleBusiness:
+    """Google Business Profile: pure reading and describing, see the module's header."""
+
+    facts = Facts(
+        name="google_business",
+        base_url="https://businessprofileperformance.googleapis.com",
+        documentation="https://developers.google.com/my-business/reference/performance/rest/v1/locations",
+        read_on="2026-11-20",
+        auth="Google OAuth 2.0 user token (Bearer) with business.manage",
+        rate_limit="300 requests a minute a project",
+        post_batch_size=1,
+        not_reported=dict.fromkeys(POST_NAMES, "Google retired the figures of local posts"),
+    )
+
+    def authorize(self, token: str | None) -> dict[str, str]:
+        """Bearer token."""
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+        """None: there are no figures of posts."""
+        return []
+
+    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+        """The location's last reported days."""
+        last = datetime.fromtimestamp(now // 1000, UTC).date()
+        first = last - timedelta(days=REPORT_DAYS)
+        query = [("dailyMetrics", name) for name in (*_IMPRESSIONS, *_KEPT_RAW)]
+        for name, day in (("start_date", first), ("end_date", last)):
+            query += [
+                (f"dailyRange.{name}.year", str(day.year)),
+                (f"dailyRange.{name}.month", str(day.month)),
+                (f"dailyRange.{name}.day", str(day.day)),
+            ]
+        path = f"/v1/locations/{_location(channel.external_id)}:fetchMultiDailyMetricsTimeSeries"
+        return [Call(RawKind.CHANNEL_METRICS, "GET", path, tuple(query), limit_group="performance")]
+
+    def identity_call(self, channel: Channel) -> Call:
+        """The location's name, from the Business Information API."""
+        path = f"/v1/locations/{_location(channel.external_id)}"
+        query = (("readMask", "name,title"),)
+        return Call(RawKind.IDENTITY, "GET", path, query, limit_group="information", base_url=IDENTITY_URL)
+
+    def read(self, event: PlatformRaw) -> Reading:
+        """`:fetchMultiDailyMetricsTimeSeries` and `:getDailyMetricsTimeSeries` of a location."""
+        if not succeeded(event):
+            return NOTHING
+        method = _method(path_segments(event.endpoint))
+        known = event.kind == RawKind.CHANNEL_METRICS and method in _SERIES
+        if not known and not (event.kind == RawKind.IDENTITY and method == ""):
+            raise MappingError("unknown_endpoint", f"Google has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_object(event.body)
+        if "error" in answer or event.kind == RawKind.IDENTITY:
+            return NOTHING
+        kinds: dict[str, dict[int, int | None]] = {}
+        for name, series in _series(answer):
+            if name in _IMPRESSIONS:
+                kinds.setdefault(name, {}).update(_points(series, name))
+        return Reading((), tuple(self._days([points for points in kinds.values() if points])))
+
+    def _days(self, kinds: Sequence[Mapping[int, int | None]]) -> Iterator[ChannelReading]:
+        for start in sorted(set().union(*kinds)) if kinds else ():
+            if all(start in points for points in kinds):
+                total: int | None = None
+                for points in kinds:
+                    total = added(total, points[start], "impressions")
+                values = list(NO_CHANNEL_VALUES)
+                values[CH_IMPRESSIONS] = total
+                yield ChannelReading("day", start, start + _DAY, bits(CH_IMPRESSIONS), tuple(values))
+
+    def part(self, event: PlatformRaw, target_index: int) -> Any:
+        """Nothing: answers are about the location."""
+        return {}
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+        """The reason in the details, else Google's status; a limit of 0 is a missing grant, whatever the reason."""
+        answer = try_json_object(body)
+        error = answer.get("error")
+        if not isinstance(error, dict):
+            if 200 <= status < 300 and error is None:
+                # A location without figures answers {}.
+                whole = body[:1] == b"{"
+                return Verdict(Outcome.OK) if whole else Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
+            error = {"status": error} if isinstance(error, str) else {}
+        details = [
+            item
+            for listed in (error.get("details"), error.get("errors"))
+            for item in (listed if isinstance(listed, list) else ())
+            if isinstance(item, dict)
+        ]
+        reasons = [reason for item in details if isinstance(reason := item.get("reason"), str)]
+        if isinstance(error.get("status"), str):
+            reasons.append(error["status"])
+        detail = f"{status} {' '.join(reasons)}"[:200]
+        metadata = [held for item in details if isinstance(held := item.get("metadata"), dict)]
+        if any(str(held.get("quota_limit_value")) == "0" for held in (*metadata, error)):
+            return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
+        outcome = next((_OUTCOME_OF_REASON[reason] for reason in reasons if reason in _OUTCOME_OF_REASON), None)
+        if outcome is None:
+            code = error.get("code")
+            failed = status if status >= 400 else code if type(code) is int and 400 <= code < 600 else 500
+            return by_status(failed, headers, detail)
+        if outcome is Outcome.TOKEN_EXPIRED and "revoked" in str(error.get("message", "")).lower():
+            outcome = Outcome.TOKEN_REVOKED
+        waits = (Outcome.RETRY_LATER, Outcome.QUOTA_EXHAUSTED, Outcome.PLATFORM_DOWN)
+        return Verdict(outcome, retry_after(headers) if outcome in waits else None, detail)
+
+    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+        """Google sends no headers about the quota."""
+        return None
+
+
+PLATFORM = GoogleBusiness()

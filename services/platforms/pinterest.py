@@ -1,0 +1,448 @@
+"""Pinterest, API v5, business accounts.
+
+Documentation: https://developers.pinterest.com/docs/api/v5/pins-get and .../pins-analytics; pinterest/api-description
+    `v5/openapi.json` 5.23.0; read 2026-11-20.
+Auth: OAuth 2.0, access token of 30 d, continuous refresh token of 60 d; scopes pins:read, boards:read,
+    user_accounts:read.
+Rate limit: standard access 100 calls a second a user and app, and by category (`org_read`, `org_analytics`) a minute;
+    trial access 1000 calls a day. `x-ratelimit-*` headers, reset in seconds from now.
+Poll interval: by the common tiers; figures of a day settle within about two days.
+Cannot supply: reach, shares, views; video figures only for a range of dates.
+
+Uncertain, and how it is read here:
+- One pin a request: `/pins/analytics` takes 100 but is in beta and closed to most apps. Its answers (keyed by pin) are
+  read; a pin that it leaves out counts as gone.
+- `pin_metrics` of a pin holds its lifetime, and `90d`, a range of dates, which stands in for what the lifetime lacks.
+  The specification's example has no `save`; answers in the wild have it, some also `outbound_click` for
+  `clickthrough`. Pins made before 2023-03-20 have lifetime figures only if they are video or idea pins.
+- The analytics answer names no pin: it is the one of the path, else the event's one target.
+- `summary_metrics` covers the dates asked for. It is believed when some day of it is READY or ESTIMATE, or when the
+  answer lists no days; when all days are in another state, it says nothing.
+- A video's watch time is `VIDEO_V50_WATCH_TIME` ("total play time"); averages are fractions of milliseconds.
+- `PROFILE_VISIT` and `USER_FOLLOW` are made from the pin, so they are profile clicks and follows.
+- `monthly_views` of an account is a rolling month without its dates: no lifetime, and no window either. Kept raw.
+- Days are UTC. Code 7 and 403 mean a pin or account of somebody else's, or an account that is no business account.
+- An expired and a revoked token answer the same 401: only the refresh tells them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from typing import Any
+from urllib.parse import unquote
+
+from schemas.events import PlatformRaw, RawKind
+from schemas.metrics import (
+    AVG_WATCH_TIME,
+    CH_ENGAGEMENTS,
+    CH_FOLLOWERS,
+    CH_FOLLOWING,
+    CH_IMPRESSIONS,
+    CH_POSTS_COUNT,
+    CH_PROFILE_VIEWS,
+    CH_SAVES,
+    CLICKS,
+    COMMENTS,
+    FOLLOWS,
+    IMPRESSIONS,
+    LIKES,
+    MILLIS_MAX,
+    NO_CHANNEL_VALUES,
+    NO_POST_VALUES,
+    OTHER_CLICKS,
+    PROFILE_CLICKS,
+    SAVES,
+    VIDEO_VIEWS,
+    WATCH_TIME,
+    Values,
+    round_half_up,
+)
+from services.platforms.base import (
+    EARLIEST,
+    LATEST,
+    NOTHING,
+    Call,
+    Channel,
+    ChannelReading,
+    Facts,
+    LimitState,
+    MappingError,
+    Outcome,
+    PostReading,
+    Reading,
+    Target,
+    Verdict,
+    bits,
+    block,
+    by_status,
+    count,
+    fill,
+    json_object,
+    objects,
+    path_segments,
+    positions,
+    retry_after,
+    seconds_of,
+    succeeded,
+    try_json_object,
+)
+
+# "Cannot be more than 90 days back from today"; a day early, for the call's own time.
+WINDOW_DAYS = 89
+# Days asked for of an account: 28 settled days, and the last ones that are not settled yet.
+REPORT_DAYS = 31
+_DAY = 86_400_000
+
+_POST = {
+    "IMPRESSION": IMPRESSIONS,
+    "SAVE": SAVES,
+    "OUTBOUND_CLICK": CLICKS,
+    "PIN_CLICK": OTHER_CLICKS,
+    "PROFILE_VISIT": PROFILE_CLICKS,
+    "USER_FOLLOW": FOLLOWS,
+    "VIDEO_MRC_VIEW": VIDEO_VIEWS,
+    "VIDEO_V50_WATCH_TIME": WATCH_TIME,
+    "VIDEO_AVG_WATCH_TIME": AVG_WATCH_TIME,
+}
+_LIFETIME = {**_POST, "TOTAL_REACTIONS": LIKES, "TOTAL_COMMENTS": COMMENTS}
+_DURATIONS = (WATCH_TIME, AVG_WATCH_TIME)
+_PIN_METRICS = {
+    "impression": IMPRESSIONS,
+    "save": SAVES,
+    "outbound_click": CLICKS,
+    "clickthrough": CLICKS,
+    "pin_click": OTHER_CLICKS,
+    "reaction": LIKES,
+    "comment": COMMENTS,
+}
+_PIN_BITS = bits(IMPRESSIONS, SAVES, CLICKS, OTHER_CLICKS, LIKES, COMMENTS)
+_ACCOUNT = (("follower_count", CH_FOLLOWERS), ("following_count", CH_FOLLOWING), ("pin_count", CH_POSTS_COUNT))
+_ACCOUNT_BITS = bits(CH_FOLLOWERS, CH_FOLLOWING, CH_POSTS_COUNT)
+_CHANNEL = {
+    "IMPRESSION": CH_IMPRESSIONS,
+    "SAVE": CH_SAVES,
+    "ENGAGEMENT": CH_ENGAGEMENTS,
+    "PROFILE_VISIT": CH_PROFILE_VIEWS,
+}
+_CHANNEL_METRICS = "ENGAGEMENT,IMPRESSION,OUTBOUND_CLICK,PIN_CLICK,SAVE"
+_VIDEO_METRICS = "VIDEO_MRC_VIEW,VIDEO_V50_WATCH_TIME,VIDEO_AVG_WATCH_TIME,TOTAL_COMMENTS,TOTAL_REACTIONS"
+_KNOWN_STATES = ("READY", "ESTIMATE")
+_VIDEO_WORDS = ("video", "idea", "clip", "reel", "short")
+
+_OUTCOME_OF_CODE = {
+    1: Outcome.REQUEST_WRONG,
+    2: Outcome.TOKEN_EXPIRED,
+    3: Outcome.PERMISSION_MISSING,
+    7: Outcome.PERMISSION_MISSING,
+    8: Outcome.RETRY_LATER,
+    29: Outcome.PERMISSION_MISSING,
+    50: Outcome.TARGET_GONE,
+}
+
+
+def _figure(value: Any, name: str, position: int) -> int | None:
+    """A count, or a duration in whole milliseconds.
+
+    Raises:
+        MappingError: `bad_count`.
+    """
+    if position not in _DURATIONS or value is None or isinstance(value, str):
+        return count(value, name)
+    if type(value) in (int, float) and abs(value) < MILLIS_MAX:
+        # By its digits, so that 2507.5 ms is not the binary fraction just below it.
+        return round_half_up(Fraction(repr(value)))
+    raise MappingError("bad_count", f"{name} is no duration: a {type(value).__name__}")
+
+
+def _asked(event: PlatformRaw) -> frozenset[str]:
+    """The metric names that were asked for; a name among them that an answered block lacks is unknown (null)."""
+    return frozenset(event.request.get("metric_types", "").split(","))
+
+
+def _speak(
+    figures: Mapping[str, Any], names: Mapping[str, int], asked: frozenset[str], values: list[int | None]
+) -> int:
+    """Write a block's figures into their positions; returns what it speaks of."""
+    spoken = 0
+    for name, position in names.items():
+        if name in figures:
+            value = _figure(figures[name], name, position)
+            if position not in _DURATIONS or value is None or abs(value) <= MILLIS_MAX:
+                values[position] = value
+                spoken |= 1 << position
+            else:
+                raise MappingError("bad_count", f"{name} is more than a watch time holds")
+        elif name in asked:
+            spoken |= 1 << position
+    return spoken
+
+
+def _day(text: Any) -> int:
+    """The instant (ms) at which a UTC day begins.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+    try:
+        day = date.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise MappingError("unexpected_shape", "a date is no date") from None
+    at = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
+    if not EARLIEST < at < LATEST - 2 * _DAY:
+        raise MappingError("unexpected_shape", "a date is no date of a report")
+    return at
+
+
+class _Analytics:
+    """One analytics block: of all apps, or the one part that it was split into.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+
+    def __init__(self, answer: Mapping[str, Any]) -> None:
+        whole = block(answer.get("all", answer.get("ALL")), "all") or {}
+        self.lifetime = block(whole.get("lifetime_metrics"), "lifetime_metrics") or {}
+        self.days = objects(whole.get("daily_metrics") or [], "daily_metrics")
+        self.known_days = [day for day in self.days if day.get("data_status") in _KNOWN_STATES]
+        summary = block(whole.get("summary_metrics"), "summary_metrics") or {}
+        self.summary = summary if self.known_days or not self.days else {}
+
+    def post(self, asked: frozenset[str]) -> tuple[int, int, Values]:
+        """What it speaks of, which of it covers a range of dates, and the values."""
+        values: list[int | None] = list(NO_POST_VALUES)
+        ranged = _speak(self.summary, _POST, asked, values) if self.summary else 0
+        lifetime = 0
+        if self.lifetime:
+            # A name asked for that only the summary has is no hidden lifetime figure.
+            totals = asked & {"TOTAL_REACTIONS", "TOTAL_COMMENTS"}
+            lifetime = _speak(self.lifetime, _LIFETIME, totals, values)
+        return ranged | lifetime, ranged & ~lifetime, tuple(values)
+
+
+def _pin(pin: Mapping[str, Any]) -> tuple[int, int, Values]:
+    """What a pin object's `pin_metrics` speak of, which of it covers a range of dates, and the values."""
+    values: list[int | None] = list(NO_POST_VALUES)
+    metrics = block(pin.get("pin_metrics"), "pin_metrics") or {}
+    lifetime = block(metrics.get("lifetime_metrics"), "lifetime_metrics") or {}
+    recent = block(metrics.get("90d"), "90d") or {}
+    ranged = _speak(recent, _PIN_METRICS, frozenset(), values)
+    held = _speak(lifetime, _PIN_METRICS, frozenset(), values)
+    ranged &= ~held
+    return ranged | held | (_PIN_BITS if lifetime else 0), ranged, tuple(values)
+
+
+def _own_id(path: tuple[str, ...]) -> str | None:
+    """The pin of `/pins/{id}` and `/pins/{id}/analytics`."""
+    return unquote(path[1]) if path[0] == "pins" and len(path) > 1 else None
+
+
+def _listed(answer: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The pins of a list by their ids."""
+    for pin in objects(answer.get("items"), "items"):
+        external_id = pin.get("id")
+        if isinstance(external_id, str):
+            yield external_id, pin
+
+
+def _is_posts(path: tuple[str, ...]) -> bool:
+    """`/pins`, `/pins/{id}`, `/pins/{id}/analytics`, `/pins/analytics`, `/boards/{id}/pins`."""
+    match path:
+        case ("pins",) | ("pins", _) | ("pins", _, "analytics") | ("boards", _, "pins"):
+            return True
+    return False
+
+
+def _is_analytics(path: tuple[str, ...]) -> bool:
+    return path[-1] == "analytics"
+
+
+class Pinterest:
+    """Pinterest: pure reading and describing, see the module's header."""
+
+    facts = Facts(
+        name="pinterest",
+        base_url="https://api.pinterest.com",
+        documentation="https://developers.pinterest.com/docs/api/v5/pins-get",
+        read_on="2026-11-20",
+        auth="OAuth 2.0 user token (Bearer) of a business account",
+        rate_limit="100 calls a second a user and app, and by category a minute; trial 1000 calls a day",
+        post_batch_size=1,
+        not_reported={
+            "views": "pins are shown, not viewed: see impressions",
+            "reach": "not told by pin",
+            "dislikes": "not on the platform",
+            "shares": "a save is the platform's repin",
+            "quotes": "not on the platform",
+            "poll_votes": "not in the API",
+        },
+    )
+
+    def authorize(self, token: str | None) -> dict[str, str]:
+        """Bearer token."""
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+        """Each pin's lifetime; of video pins also the figures that only analytics has."""
+        calls: list[Call] = []
+        for target in targets:
+            path, only = f"/v5/pins/{target.external_id}", (target,)
+            query: tuple[tuple[str, str], ...] = (("pin_metrics", "true"),)
+            calls.append(Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_read"))
+            if now is not None and any(word in target.post_type.lower() for word in _VIDEO_WORDS):
+                today = datetime.fromtimestamp(now // 1000, UTC).date()
+                dates = (("start_date", (today - timedelta(days=WINDOW_DAYS)).isoformat()), ("end_date", str(today)))
+                query = (*dates, ("app_types", "ALL"), ("metric_types", _VIDEO_METRICS))
+                path = f"{path}/analytics"
+                calls.append(Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_analytics"))
+        return calls
+
+    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+        """The account as it is now, and its last days."""
+        today = datetime.fromtimestamp(now // 1000, UTC).date()
+        query = (
+            ("start_date", (today - timedelta(days=REPORT_DAYS)).isoformat()),
+            ("end_date", today.isoformat()),
+            ("metric_types", _CHANNEL_METRICS),
+        )
+        return [
+            Call(RawKind.CHANNEL_METRICS, "GET", "/v5/user_account", limit_group="org_read"),
+            Call(RawKind.CHANNEL_METRICS, "GET", "/v5/user_account/analytics", query, limit_group="org_analytics"),
+        ]
+
+    def identity_call(self, channel: Channel) -> Call:
+        """The token's own account."""
+        return Call(RawKind.IDENTITY, "GET", "/v5/user_account", limit_group="org_read")
+
+    def read(self, event: PlatformRaw) -> Reading:
+        """Pins alone and in lists, analytics of one and of several; the account and its analytics."""
+        if not succeeded(event):
+            return NOTHING
+        path = path_segments(event.endpoint)
+        if event.kind == RawKind.POST_METRICS:
+            known = _is_posts(path)
+        else:
+            known = path == ("user_account",) or (
+                event.kind == RawKind.CHANNEL_METRICS and path == ("user_account", "analytics")
+            )
+        if not known:
+            raise MappingError("unknown_endpoint", f"Pinterest has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_object(event.body)
+        if _is_error(answer) or event.kind == RawKind.IDENTITY:
+            return NOTHING
+        if event.kind == RawKind.CHANNEL_METRICS:
+            return Reading((), self._days(event, answer) if _is_analytics(path) else self._account(answer))
+        return self._pins(event, path, answer)
+
+    def _pins(self, event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any]) -> Reading:
+        wanted = positions(event)
+        asked = _asked(event)
+        readings: list[PostReading] = []
+        for external_id, indexes in wanted.items():
+            part = self._part(event, path, answer, external_id)
+            if part is None:
+                continue
+            spoken, ranged, values = _Analytics(part).post(asked) if _is_analytics(path) else _pin(part)
+            if spoken:
+                readings.extend(PostReading(index, spoken, ranged, values) for index in indexes)
+        gone: list[int] = []
+        if path == ("pins", "analytics"):
+            gone = [index for external_id, held in wanted.items() if external_id not in answer for index in held]
+        return Reading(readings, (), gone)
+
+    def _part(
+        self, event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any], external_id: str
+    ) -> dict[str, Any] | None:
+        """What an answer holds of one pin; None when nothing.
+
+        Raises:
+            MappingError: `unexpected_shape`.
+        """
+        if path == ("pins", "analytics"):
+            return block(answer.get(external_id), "a pin")
+        own = _own_id(path)
+        if own is None:
+            return dict(_listed(answer)).get(external_id)
+        if answer and (own == external_id or len({target.external_id for target in event.targets}) == 1):
+            return answer
+        return None
+
+    def _account(self, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
+        if not answer:
+            return ()
+        values: list[int | None] = list(NO_CHANNEL_VALUES)
+        fill(values, answer, _ACCOUNT)
+        return (ChannelReading("lifetime", None, None, _ACCOUNT_BITS, tuple(values)),)
+
+    def _days(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
+        """A reading for each settled day; without days, one of the dates asked for."""
+        analytics, asked = _Analytics(answer), _asked(event)
+        found: dict[int, ChannelReading] = {}
+        for day in analytics.known_days:
+            start = _day(day.get("date"))
+            metrics = block(day.get("metrics"), "metrics")
+            values: list[int | None] = list(NO_CHANNEL_VALUES)
+            spoken = _speak(metrics, _CHANNEL, asked, values) if metrics else 0
+            if spoken:
+                found[start] = ChannelReading("day", start, start + _DAY, spoken, tuple(values))
+        dates = [event.request.get(name) for name in ("start_date", "end_date")]
+        if analytics.summary and not analytics.days and None not in dates:
+            start, end = _day(dates[0]), _day(dates[1]) + _DAY
+            values = list(NO_CHANNEL_VALUES)
+            spoken = _speak(analytics.summary, _CHANNEL, asked, values)
+            if spoken and start < end:
+                period = "day" if end - start == _DAY else "window"
+                return (ChannelReading(period, start, end, spoken, tuple(values)),)
+        return tuple(found.values())
+
+    def part(self, event: PlatformRaw, target_index: int) -> Any:
+        """The target's pin object or analytics."""
+        answer = try_json_object(event.body)
+        path = path_segments(event.endpoint)
+        if not 0 <= target_index < len(event.targets) or not _is_posts(path) or _is_error(answer):
+            return {}
+        try:
+            return self._part(event, path, answer, event.targets[target_index].external_id) or {}
+        except MappingError:
+            return {}
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+        """The body's code, where it is Pinterest's own and no repeated status."""
+        answer = try_json_object(body)
+        code = answer.get("code")
+        if 200 <= status < 300 and not _is_error(answer):
+            whole = body[:1] == b"{"
+            return Verdict(Outcome.OK) if whole else Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
+        detail = f"{status} {code}"[:200]
+        known = _OUTCOME_OF_CODE.get(code) if type(code) is int else None
+        failed = code if status < 400 and type(code) is int and 400 <= code < 600 else status
+        verdict = Verdict(known, None, detail) if known else by_status(failed, headers, detail)
+        if verdict.outcome is Outcome.RETRY_LATER:
+            wait = retry_after(headers)
+            return Verdict(
+                verdict.outcome, seconds_of(headers.get("x-ratelimit-reset")) if wait is None else wait, detail
+            )
+        if failed < 400 and known is None:
+            return Verdict(Outcome.PLATFORM_DOWN, detail=detail)
+        return verdict
+
+    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+        """`x-ratelimit-*`: the limit is followed by its policy, the reset is in seconds from now."""
+        remaining = seconds_of(headers.get("x-ratelimit-remaining"))
+        if remaining is None:
+            return None
+        limit = seconds_of(headers.get("x-ratelimit-limit", "").partition(",")[0])
+        reset = seconds_of(headers.get("x-ratelimit-reset"))
+        return LimitState(
+            None if limit is None else int(limit), int(remaining), None if reset is None else now + int(reset * 1000)
+        )
+
+
+def _is_error(answer: Mapping[str, Any]) -> bool:
+    """Whether a body is an error rather than an answer."""
+    return "code" in answer and "message" in answer
+
+
+PLATFORM = Pinterest()

@@ -1,0 +1,312 @@
+"""Reddit, the OAuth API.
+
+Documentation: https://www.reddit.com/dev/api and the "Data API wiki"; shapes as recorded by praw-dev/praw
+    `tests/integration/cassettes`; read 2026-11-20.
+Auth: OAuth 2.0, access token of 1 h (newer apps 24 h), permanent refresh token; scopes read and identity. A
+    descriptive `User-Agent` is needed: a generic one is answered 429 or 403.
+Rate limit: 100 queries a minute a client, averaged over 10 minutes; `x-ratelimit-*` headers, reset in seconds.
+Poll interval: by the common tiers; figures are current, the score is fuzzed.
+Cannot supply: views, reach, saves, clicks, watch time; impressions only where `view_count` is told.
+
+Uncertain, and how it is read here:
+- `score` is net votes (`ups` repeats it, `likes` is the caller's own vote) and is read as likes; it may be negative.
+  While `hide_score` is true it is a placeholder: likes are then hidden (null).
+- `view_count` is null in nearly every answer; an integer is read as impressions.
+- Old answers lack `num_crossposts`; it then reads as null.
+- Posts are found by fullname (`t3_...`); one that was registered by its bare id is asked for, and found, by both.
+- A post left out of an answer about ids is unknown to Reddit, and counts as gone. A removed or deleted post still
+  answers, with `removed_by_category`; its figures are read.
+- A channel is a subreddit when its external id is a `t5_` fullname or begins with `r/`, or its username with `r/`;
+  else the profile of its username, whose followers are the subscribers of its `u_` subreddit. A profile that does
+  not show them says nothing.
+- 403 has many kinds: `private`, `quarantined`, `gated` subreddits and a missing scope all lack a permission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from schemas.events import PlatformRaw, RawKind
+from schemas.metrics import (
+    CH_FOLLOWERS,
+    COMMENTS,
+    IMPRESSIONS,
+    LIKES,
+    NO_CHANNEL_VALUES,
+    NO_POST_VALUES,
+    SHARES,
+    Values,
+)
+from services.platforms.base import (
+    NOTHING,
+    Call,
+    Channel,
+    ChannelReading,
+    Facts,
+    LimitState,
+    MappingError,
+    Outcome,
+    PostReading,
+    Reading,
+    Target,
+    Verdict,
+    bits,
+    block,
+    by_status,
+    count,
+    fill,
+    json_object,
+    objects,
+    path_segments,
+    positions,
+    retry_after,
+    seconds_of,
+    succeeded,
+    try_json_object,
+)
+
+BATCH_SIZE = 100
+
+_POST = (("score", LIKES), ("num_comments", COMMENTS), ("num_crossposts", SHARES))
+_POST_KEYS = frozenset(key for key, _ in _POST)
+_POST_BITS = bits(LIKES, COMMENTS, SHARES, IMPRESSIONS)
+_LISTINGS = frozenset({"new", "hot", "top", "rising", "controversial", "submitted", "overview"})
+_DISABLED_REASONS = frozenset({"suspended", "user_suspended", "account_suspended", "shadowbanned"})
+_GONE_REASONS = frozenset({"banned", "deleted"})
+
+
+def _fullname(external_id: str) -> str:
+    """A post's id with its kind in front."""
+    return external_id if external_id.startswith("t3_") else f"t3_{external_id}"
+
+
+def _children(answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Kind and data of each thing of a listing.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+    data = answer.get("data")
+    if not isinstance(data, dict):
+        raise MappingError("unexpected_shape", f"data is a JSON {type(data).__name__}, expected an object")
+    for child in objects(data.get("children"), "children"):
+        thing = child.get("data")
+        if not isinstance(thing, dict):
+            raise MappingError("unexpected_shape", f"a child's data is a JSON {type(thing).__name__}")
+        yield str(child.get("kind")), thing
+
+
+def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """The post of each target; of a repeated one, the first."""
+    wanted = positions(event)
+    matched: dict[int, dict[str, Any]] = {}
+    for kind, post in _children(answer):
+        if kind != "t3":
+            continue
+        name, bare = post.get("name"), post.get("id")
+        if not isinstance(name, str):
+            if not isinstance(bare, str):
+                raise MappingError("unexpected_shape", "a post has no text `name`")
+            name = f"t3_{bare}"
+        for external_id in (name, name.removeprefix("t3_")):
+            for index in wanted.get(external_id, ()):
+                matched.setdefault(index, post)
+    return matched
+
+
+def _post(post: dict[str, Any]) -> Values:
+    """A post's figures."""
+    values: list[int | None] = list(NO_POST_VALUES)
+    fill(values, post, _POST)
+    views = post.get("view_count")
+    values[IMPRESSIONS] = count(views, "view_count") if type(views) in (int, str) else None
+    if post.get("hide_score") is True:
+        values[LIKES] = None
+    return tuple(values)
+
+
+def _segments(endpoint: str) -> tuple[str, ...]:
+    """The path without the `.json` that the site's own addresses end in."""
+    path = path_segments(endpoint)
+    return (*path[:-1], path[-1].removesuffix(".json")) if path else path
+
+
+def _is_ids(path: tuple[str, ...]) -> bool:
+    """Answers about ids that were asked for, where one left out is gone."""
+    match path:
+        case ("api", "info") | ("by_id", _):
+            return True
+    return False
+
+
+def _is_posts(path: tuple[str, ...]) -> bool:
+    """Posts by their ids, or a list of a subreddit's or an account's."""
+    match path:
+        case ("r" | "user", _, kind):
+            return kind in _LISTINGS
+    return _is_ids(path)
+
+
+def _is_channel(path: tuple[str, ...]) -> bool:
+    match path:
+        case ("r" | "user", _, "about") | ("api", "info") | ("api", "v1", "me"):
+            return True
+    return False
+
+
+class Reddit:
+    """Reddit: pure reading and describing, see the module's header."""
+
+    facts = Facts(
+        name="reddit",
+        base_url="https://oauth.reddit.com",
+        documentation="https://www.reddit.com/dev/api",
+        read_on="2026-11-20",
+        auth="OAuth 2.0 user token (Bearer), and a descriptive User-Agent",
+        rate_limit="100 queries a minute a client, averaged over 10 minutes",
+        post_batch_size=BATCH_SIZE,
+        not_reported={
+            "views": "`view_count`, where it is told, is read as impressions",
+            "reach": "the API has no unique viewers",
+            "dislikes": "the score is net, and its parts are not told",
+            "quotes": "not on the platform",
+            "saves": "only whether the caller saved the post",
+            "clicks": "not in the API",
+            "other_clicks": "not in the API",
+            "profile_clicks": "not in the API",
+            "follows": "not told by post",
+            "video_views": "not in the API",
+            "watch_time_seconds": "not in the API",
+            "avg_watch_time_seconds": "not in the API",
+            "poll_votes": "polls are not asked for with the figures",
+        },
+    )
+
+    def authorize(self, token: str | None) -> dict[str, str]:
+        """Bearer token."""
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+        """Batches of 100 fullnames."""
+        calls: list[Call] = []
+        for start in range(0, len(targets), BATCH_SIZE):
+            part = tuple(targets[start : start + BATCH_SIZE])
+            ids = ",".join(_fullname(target.external_id) for target in part)
+            query = (("id", ids), ("raw_json", "1"))
+            calls.append(Call(RawKind.POST_METRICS, "GET", "/api/info", query, None, part, "api"))
+        return calls
+
+    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+        """The subreddit or the profile as it is now; Reddit has no history of it."""
+        raw: tuple[tuple[str, str], ...] = (("raw_json", "1"),)
+        external_id, username = channel.external_id.strip("/"), channel.username.strip("/")
+        if external_id.startswith("t5_"):
+            path, raw = "/api/info", (("id", external_id), *raw)
+        elif external_id.startswith("r/") or username.startswith("r/"):
+            name = external_id if external_id.startswith("r/") else username
+            path = f"/r/{quote(name[2:], safe='')}/about"
+        else:
+            name = username.removeprefix("u/") or external_id.removeprefix("u/")
+            path = f"/user/{quote(name, safe='')}/about"
+        return [Call(RawKind.CHANNEL_METRICS, "GET", path, raw, limit_group="api")]
+
+    def identity_call(self, channel: Channel) -> Call:
+        """The token's own account."""
+        return Call(RawKind.IDENTITY, "GET", "/api/v1/me", (("raw_json", "1"),), limit_group="api")
+
+    def read(self, event: PlatformRaw) -> Reading:
+        """`/api/info`, `/by_id/{names}`, lists of posts; `/r/{name}/about`, `/user/{name}/about`, `/api/v1/me`."""
+        if not succeeded(event):
+            return NOTHING
+        path = _segments(event.endpoint)
+        of_posts = event.kind == RawKind.POST_METRICS
+        if not (_is_posts(path) if of_posts else _is_channel(path)):
+            raise MappingError("unknown_endpoint", f"Reddit has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_object(event.body)
+        if "error" in answer or event.kind == RawKind.IDENTITY:
+            return NOTHING
+        if of_posts:
+            return self._posts(event, answer, all_asked=_is_ids(path))
+        return self._channel(path, answer)
+
+    def _posts(self, event: PlatformRaw, answer: dict[str, Any], *, all_asked: bool) -> Reading:
+        matched = _match(event, answer)
+        readings = [
+            PostReading(index, _POST_BITS, 0, _post(post))
+            for index, post in matched.items()
+            if not _POST_KEYS.isdisjoint(post)
+        ]
+        gone = [index for index in range(len(event.targets)) if index not in matched] if all_asked else []
+        return Reading(readings, (), gone)
+
+    def _channel(self, path: tuple[str, ...], answer: dict[str, Any]) -> Reading:
+        if path == ("api", "info"):
+            of_kind = [thing for kind, thing in _children(answer) if kind == "t5"]
+            subreddit = of_kind[0] if of_kind else None
+        elif path == ("api", "v1", "me"):
+            subreddit = block(answer.get("subreddit"), "subreddit")
+        else:
+            thing = block(answer.get("data"), "data")
+            is_profile = answer.get("kind") == "t2" or path[0] == "user"
+            subreddit = block(thing.get("subreddit"), "subreddit") if thing and is_profile else thing
+        if not subreddit or "subscribers" not in subreddit:
+            return NOTHING
+        values: list[int | None] = list(NO_CHANNEL_VALUES)
+        values[CH_FOLLOWERS] = count(subreddit["subscribers"], "subscribers")
+        return Reading((), (ChannelReading("lifetime", None, None, bits(CH_FOLLOWERS), tuple(values)),))
+
+    def part(self, event: PlatformRaw, target_index: int) -> Any:
+        """The target's post."""
+        try:
+            return _match(event, try_json_object(event.body)).get(target_index, {})
+        except MappingError:
+            return {}
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+        """The body's `reason` or `error` name, then what `www-authenticate` says, then the status."""
+        answer = try_json_object(body)
+        error, reason = answer.get("error"), answer.get("reason")
+        failed = status
+        if 200 <= status < 300:
+            if not answer:
+                return Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
+            data = answer.get("data")
+            if isinstance(data, dict) and data.get("is_suspended") is True:
+                return Verdict(Outcome.ACCOUNT_DISABLED, detail=f"{status} is_suspended")
+            if "error" not in answer:
+                return Verdict(Outcome.OK)
+            failed = error if type(error) is int and 400 <= error < 600 else 500
+        words = reason if isinstance(reason, str) else error if isinstance(error, str) else ""
+        challenge = headers.get("www-authenticate", "")
+        detail = f"{status} {words}"[:200]
+        if words.lower() in _DISABLED_REASONS:
+            return Verdict(Outcome.ACCOUNT_DISABLED, detail=detail)
+        if failed == 404 and words.lower() in _GONE_REASONS:
+            return Verdict(Outcome.TARGET_GONE, detail=detail)
+        if "insufficient_scope" in challenge or words == "insufficient_scope":
+            return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
+        verdict = by_status(failed, headers, detail)
+        if verdict.outcome is Outcome.RETRY_LATER:
+            wait = retry_after(headers)
+            return Verdict(
+                verdict.outcome, seconds_of(headers.get("x-ratelimit-reset")) if wait is None else wait, detail
+            )
+        return verdict
+
+    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+        """`x-ratelimit-*`: what is left is a decimal number, the reset is in seconds from now."""
+        used = seconds_of(headers.get("x-ratelimit-used"))
+        remaining = seconds_of(headers.get("x-ratelimit-remaining"))
+        reset = seconds_of(headers.get("x-ratelimit-reset"))
+        if remaining is None:
+            return None
+        return LimitState(
+            None if used is None else int(used + remaining),
+            int(remaining),
+            None if reset is None else now + int(reset * 1000),
+        )
+
+
+PLATFORM = Reddit()
