@@ -36,7 +36,6 @@ BETWEEN_SERVICES = (
 
 # Modules that compute and never talk: no client, no socket, no event loop; and they import only each other.
 PURE = {
-    "schemas.codec", "schemas.events", "schemas.metrics", "schemas.windows",
     "services.runtime.clock", "services.runtime.secrets",
     "services.poller.accounts", "services.poller.budget", "services.poller.calls", "services.poller.errors",
     "services.poller.identifiers", "services.poller.redact", "services.poller.schedule", "services.poller.tiers",
@@ -117,14 +116,14 @@ def imports_of(module: str) -> Iterator[Import]:
                 yield Import(module, full if full in MODULES else base, node.lineno)
 
 
-# Platforms and dialects are found by listing their folders, here too.
-PURE |= {name for name in MODULES if name == "services.platforms" or name.startswith("services.platforms.")}
+# All of schemas is pure, and so is every platform; platforms and dialects are found by listing, here too.
+PURE |= {name for name in MODULES if name.startswith(("schemas.", "services.platforms"))}
 PURE |= {
     name
     for name in MODULES
     if name.startswith("services.query_api.dialects.") and name.endswith((".models", ".render"))
 }
-IMPORTS = [entry for module in MODULES for entry in imports_of(module)]
+IMPORTS = list(dict.fromkeys(entry for module in MODULES for entry in imports_of(module)))
 
 
 def within(name: str, part: str) -> bool:
