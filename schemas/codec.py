@@ -44,6 +44,7 @@ from schemas.metrics import (
     post_engagements,
     seconds,
 )
+from schemas.raw_decoder import Layout, NotReadable, layout_of, read_raw
 
 AVRO_DIR = Path(__file__).parent / "avro"
 _HEADER = struct.Struct(">bI")
@@ -314,11 +315,40 @@ _TYPED: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, Any
 }
 
 
+class RawCodec(Codec[PlatformRaw]):
+    """The codec of `platform.raw`: today's schema is read straight into events, any other by the general reader."""
+
+    def __init__(self, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None) -> None:
+        super().__init__("platform.raw", _raw_to, raw_from, schema_id=schema_id, fetch_schema=fetch_schema)
+        self._fetch = fetch_schema
+        self._layouts: dict[int, Layout | None] = {}
+
+    def decode(self, data: bytes) -> PlatformRaw:
+        """The bytes of a message value as an event; see `RecordCodec.decode`."""
+        if len(data) < _HEADER.size or data[0] != 0 or self._fetch is None:
+            return super().decode(data)
+        schema_id = _HEADER.unpack_from(data)[1]
+        if schema_id not in self._layouts:
+            try:
+                self._layouts[schema_id] = layout_of(self._fetch(schema_id))
+            except KeyError:
+                return super().decode(data)
+        layout = self._layouts[schema_id]
+        if layout is None:
+            return super().decode(data)
+        try:
+            return read_raw(data, _HEADER.size, layout)
+        except NotReadable as error:
+            raise MalformedEvent(f"a value of {self.topic} can't be read by schema {schema_id}: {error}") from None
+
+
 def codec(topic: str, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None) -> Codec[Any]:
     """The typed codec of a topic; see `RecordCodec`. Rollup topics have none: their records are written as dicts.
 
     Raises:
         KeyError: the topic has no typed event.
     """
+    if topic == "platform.raw":
+        return RawCodec(schema_id=schema_id, fetch_schema=fetch_schema)
     to_record, from_record = _TYPED[topic]
     return Codec(topic, to_record, from_record, schema_id=schema_id, fetch_schema=fetch_schema)

@@ -145,7 +145,12 @@ def engagements(likes: int | None, comments: int | None, shares: int | None, sav
 
 def post_engagements(values: Sequence[int | None]) -> int | None:
     """`engagements` of a tuple in the order of POST_METRICS."""
-    return engagements(values[LIKES], values[COMMENTS], values[SHARES], values[SAVES])
+    likes, comments, shares, saves = values[LIKES], values[COMMENTS], values[SHARES], values[SAVES]
+    if likes is None and comments is None and shares is None and saves is None:
+        return None
+    # In line, as `engagements`: this runs for every snapshot.
+    added = (likes or 0) + (comments or 0) + (shares or 0) + (saves or 0)
+    return added if INT64_MIN <= added <= INT64_MAX else bounded(added)
 
 
 def engagement_rate(

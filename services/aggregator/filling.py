@@ -39,11 +39,15 @@ async def fill(state: PartitionState, batch: Batch, reader: StateReader, generat
         The listed targets of channels that the batch makes held, not held, or of another platform.
     """
     filler = _Filler(state, reader, generation, now)
-    await filler.targets(pipeline.targets_named(batch))
-    await filler.posts(pipeline.posts_written(batch))
-    targets = dict.fromkeys(pipeline.targets_named(batch))
-    targets.update(dict.fromkeys(pipeline.targets_of_posts(state, pipeline.posts_written(batch))))
-    await filler.targets(list(targets))
+    named = pipeline.targets_named(batch)
+    await filler.targets(named)
+    targets = dict.fromkeys(named)
+    written = pipeline.posts_written(batch)
+    if written:
+        await filler.posts(written)
+        before = pipeline.targets_of_posts(state, written)
+        await filler.targets(before)
+        targets.update(dict.fromkeys(before))
     await filler.channels(pipeline.channels_named(batch))
     await filler.periods(pipeline.periods_named(batch))
     flipped_channels = pipeline.channels_flipped(state, batch)
@@ -54,9 +58,10 @@ async def fill(state: PartitionState, batch: Batch, reader: StateReader, generat
         targets.update(dict.fromkeys(flipped))
     posts = pipeline.posts_of_targets(state, targets)
     await filler.posts(posts)
-    siblings = pipeline.targets_of_posts(state, dict.fromkeys([*posts, *pipeline.posts_written(batch)]))
-    await filler.targets(siblings)
-    targets.update(dict.fromkeys(siblings))
+    siblings = [key for key in pipeline.targets_of_posts(state, posts) if key not in targets]
+    if siblings:
+        await filler.targets(siblings)
+        targets.update(dict.fromkeys(siblings))
     await filler.channels(pipeline.channels_of_targets(state, targets))
     return flipped
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.aggregator.pipeline import Batch, Effects
@@ -43,8 +45,8 @@ def observe_batch(batch: Batch, effects: Effects, seconds: float, now: int) -> N
         DEAD_LETTERS.labels(dead.reason).inc()
     for (table, _), rows in effects.inserts.items():
         ROWS.labels(table).inc(len(rows))
-    for outgoing in effects.rollups:
-        ROLLUPS.labels(outgoing.topic).inc()
+    for topic, published in Counts(topic for topic, _, _ in effects.rollups).items():
+        ROLLUPS.labels(topic).inc(published)
     MISPLACED.inc(len(batch.misplaced))
     CATALOG_WRITES.inc(len(batch.catalog))
     if batch.raw or batch.catalog:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from schemas.events import CatalogChannel, CatalogPost, DeadLetter, PostStatus
 from schemas.windows import RANGES, window_totals
@@ -60,12 +59,8 @@ class Batch:
     expired: list[Key] = field(default_factory=list)
 
 
-class Outgoing(NamedTuple):
-    """One message to publish: the fields of a value in the schema's order, None for a tombstone."""
-
-    topic: str
-    key: bytes
-    fields: rows.Row | None
+Outgoing = tuple[str, bytes, rows.Row | None]
+"""One message to publish: topic, key, and the fields of a value in the schema's order, None for a tombstone."""
 
 
 @dataclass(slots=True)
@@ -96,9 +91,9 @@ def targets_named(batch: Batch) -> list[Key]:
     """Targets that a batch speaks of by itself: in answers, and in new versions of posts."""
     named: dict[Key, None] = {}
     for read in batch.raw:
-        targets = read.event.targets
+        targets, workspace_id = read.event.targets, read.event.workspace_id
         for said in read.reading.posts:
-            named[(read.event.workspace_id, targets[said.position].target_id)] = None
+            named[(workspace_id, targets[said.position].target_id)] = None
     for write in batch.catalog:
         if isinstance(write.event, CatalogPost):
             for target in write.event.targets:
@@ -276,30 +271,28 @@ class _Fold:
         effects.insert(rows.RAW_EVENTS, rows.raw_event_row(read))
         targets, channels = state.targets, state.channels
         snapshots = effects.inserts.setdefault(rows.POST_SNAPSHOTS, []) if read.reading.posts else []
-        metrics = effects.metrics
+        metrics, touched = effects.metrics, self.targets
+        captured_at, event_id = event.captured_at, read.event_id
+        asked_targets, channel_id = event.targets, event.channel_id
         for said in read.reading.posts:
-            asked = event.targets[said.position]
-            target_key = (workspace_id, asked.target_id)
+            position, spoken, ranged, values = said
+            asked = asked_targets[position]
+            target_id = asked.target_id
+            target_key = (workspace_id, target_id)
             target = targets[target_key]
-            if not target.is_listed and not target.post_id:
-                target.post_id, target.channel_id = asked.post_id, event.channel_id
+            if not target.post_id and not target.is_listed:
+                target.post_id, target.channel_id = asked.post_id, channel_id
             held = target.register
-            target.register = merge(held, said.spoken, said.ranged, said.values, event.captured_at, read.event_id)
-            self.targets[target_key] = None
-            if target.is_listed:
-                channel_key = (workspace_id, target.channel_id)
-                channel = channels[channel_key]
-                if held.captured_at is None:
-                    channel.measured_count += target.is_measured
-                channel.take(target, self.now)
-                self.posts[(workspace_id, target.post_id)] = None
-                self.channels[channel_key] = None
-            snapshots.append(rows.post_snapshot_row(self.version, read, target, said))
+            target.register = merge(held, spoken, ranged, values, captured_at, event_id)
+            touched[target_key] = None
+            if held.captured_at is None and target.is_listed:
+                channels[(workspace_id, target.channel_id)].measured_count += target.is_measured
+            snapshots.append(rows.post_snapshot_row(self.version, event, target, said))
             metrics.append(
-                Outgoing(
+                (
                     POST_SNAPSHOTS_TOPIC,
-                    f"{workspace_id}/{asked.target_id}".encode(),
-                    rows.post_snapshot_message(read, target, said),
+                    f"{workspace_id}/{target_id}".encode(),
+                    rows.post_snapshot_message(event, target, said),
                 )
             )
         for of_channel in read.reading.channels:
@@ -318,7 +311,7 @@ class _Fold:
             self.periods[(channel_key, period)] = None
             self.effects.insert(rows.CHANNEL_SNAPSHOTS, rows.channel_snapshot_row(self.version, read, of_channel))
             self.effects.metrics.append(
-                Outgoing(
+                (
                     "metrics.channel-snapshots",
                     message_key(event.workspace_id, event.channel_id),
                     rows.channel_snapshot_message(read, of_channel),
@@ -328,10 +321,15 @@ class _Fold:
     def emit(self) -> Effects:
         """Rows of every touched state, and rollups of what the catalog holds; totals are always computed anew."""
         state, version, effects = self.state, self.version, self.effects
+        latest = effects.inserts.setdefault(rows.LATEST_POST_METRICS, []) if self.targets else []
         for target_key in self.targets:
-            effects.insert(
-                rows.LATEST_POST_METRICS, rows.latest_post_row(version, target_key[0], state.targets[target_key])
-            )
+            workspace_id, target = target_key[0], state.targets[target_key]
+            latest.append(rows.latest_post_row(version, workspace_id, target))
+            if target.is_listed:
+                channel_key = (workspace_id, target.channel_id)
+                state.channels[channel_key].take(target, self.now)
+                self.channels[channel_key] = None
+                self.posts[(workspace_id, target.post_id)] = None
         for channel_key, period in self.periods:
             register = state.channels[channel_key].periods[period]
             if register.captured_at is not None:
@@ -351,7 +349,7 @@ class _Fold:
         totals = rows.post_totals(parts)
         self.effects.insert(rows.POST_TOTALS, rows.post_totals_row(self.version, workspace_id, post, parts, totals))
         fields = rows.post_rollup_message(self.version, workspace_id, post, parts, totals) if post.is_held else None
-        self.effects.rollups.append(Outgoing("rollups.posts", message_key(workspace_id, post_id), fields))
+        self.effects.rollups.append(("rollups.posts", message_key(workspace_id, post_id), fields))
 
     def _emit_channel(self, channel_key: Key) -> None:
         workspace_id, channel_id = channel_key
@@ -372,9 +370,7 @@ class _Fold:
                 if channel.is_held
                 else None
             )
-            self.effects.rollups.append(
-                Outgoing("rollups.channels", message_key(workspace_id, channel_id, range_name), fields)
-            )
+            self.effects.rollups.append(("rollups.channels", message_key(workspace_id, channel_id, range_name), fields))
 
 
 def post_parts(state: PartitionState, workspace_id: str, post: PostState) -> list[rows.PostPart]:

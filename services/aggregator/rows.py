@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PostStatus
+from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, PostStatus
 from schemas.metrics import (
     AVG_WATCH_TIME,
     CH_ENGAGEMENTS,
@@ -20,21 +20,16 @@ from schemas.metrics import (
     CH_VIEWS,
     CHANNEL_METRICS,
     CHANNEL_NAMES,
-    COMMENTS,
     IMPRESSIONS,
-    LIKES,
     POST_METRICS,
     POST_NAMES,
     REACH,
-    SAVES,
-    SHARES,
     VIEWS,
     WATCH_TIME,
     WINDOW_METRICS,
     Metric,
     Values,
     engagement_rate,
-    engagements,
     post_engagements,
     seconds,
     total,
@@ -99,9 +94,8 @@ POST_SNAPSHOTS = (
 )  # fmt: skip
 
 
-def post_snapshot_row(version: Version, read: RawReading, target: TargetState, said: PostReading) -> Row:
+def post_snapshot_row(version: Version, event: PlatformRaw, target: TargetState, said: PostReading) -> Row:
     """One row of `post_snapshots_store`; the target's post and channel are the catalog's where it holds them."""
-    event = read.event
     return (
         version.generation, event.workspace_id, target.target_id, target.post_id, target.channel_id, event.platform,
         event.event_id, event.captured_at, event.origin, said.spoken, said.ranged,
@@ -109,10 +103,10 @@ def post_snapshot_row(version: Version, read: RawReading, target: TargetState, s
     )  # fmt: skip
 
 
-def post_snapshot_message(read: RawReading, target: TargetState, said: PostReading) -> Row:
+def post_snapshot_message(event: PlatformRaw, target: TargetState, said: PostReading) -> Row:
     """One value of `metrics.post-snapshots`, fields in the schema's order."""
-    event, values = read.event, said.values
-    interactions = engagements(values[LIKES], values[COMMENTS], values[SHARES], values[SAVES])
+    values = said.values
+    interactions = post_engagements(values)
     return (
         event.workspace_id, target.target_id, target.post_id, target.channel_id, event.platform, event.event_id,
         event.captured_at, event.origin, said.spoken, said.ranged, *values, interactions,

@@ -147,6 +147,13 @@ class BoundedCache(Generic[Held]):
         """The keys that are not held, each once; the others are noted as used."""
         absent: dict[Key, None] = {}
         held = self._held
+        if len(held) <= self._capacity // 2:
+            # Far from full, nothing will be dropped soon, so the order of use need not be kept.
+            wanted = dict.fromkeys(keys)
+            absent = {key: None for key in wanted if key not in held}
+            self.hits += len(wanted) - len(absent)
+            self.misses += len(absent)
+            return list(absent)
         for key in keys:
             state = held.pop(key, None)
             if state is None:

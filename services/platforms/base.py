@@ -367,7 +367,10 @@ def fill(values: list[int | None], answered: Mapping[str, Any], fields: FieldMap
         MappingError: `bad_count`.
     """
     for key, position in fields:
-        values[position] = count(answered.get(key), key)
+        value = answered.get(key)
+        # In line: nearly every figure is a plain integer.
+        is_plain = type(value) is int and INT64_MIN <= value <= INT64_MAX
+        values[position] = value if is_plain else count(value, key)
 
 
 def added(first: int | None, second: int | None, name: str) -> int | None:

@@ -63,12 +63,12 @@ class StateStore:
 
     def publish(self, effects: Effects) -> None:
         """Take the rollups of a batch, as a compacted topic keeps them."""
-        for outgoing in effects.rollups:
-            if outgoing.fields is None:
-                self.topics[outgoing.topic].pop(outgoing.key, None)
+        for topic, message_key, fields in effects.rollups:
+            if fields is None:
+                self.topics[topic].pop(message_key, None)
             else:
-                names = [field["name"] for field in orjson.loads(schema_text(outgoing.topic))["fields"]]
-                self.topics[outgoing.topic][outgoing.key] = dict(zip(names, outgoing.fields, strict=True))
+                names = [field["name"] for field in orjson.loads(schema_text(topic))["fields"]]
+                self.topics[topic][message_key] = dict(zip(names, fields, strict=True))
 
     async def fetch_targets(self, generation: int, keys: Sequence[Key]) -> dict[Key, TargetState]:
         found = {}
