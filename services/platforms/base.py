@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import quote, unquote, urlencode
 
 import orjson
@@ -253,6 +253,92 @@ class Platform(Protocol):
 
     def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
         """What the headers say of the budget; None when nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppClient:
+    """Our own app at a platform, as configured; what is not set is left out of what is sent."""
+
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+
+
+class HeldTokens(Protocol):
+    """The tokens that a channel holds."""
+
+    @property
+    def access_token(self) -> str | None:
+        """What calls are authorized with."""
+
+    @property
+    def refresh_token(self) -> str | None:
+        """What a new one is got with, where the platform has such."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshCall:
+    """One request to a token endpoint. It holds secrets: its answer is never published, and neither is ever logged.
+
+    Attributes:
+        method: GET or POST.
+        path: the platform's own path, from the origin on.
+        query: parameters in order.
+        form: fields of a POST.
+        headers: with the app's or the channel's own authorization.
+        base_url: the token endpoint's origin, where it is not the platform's usual one.
+        ahead_seconds: how long before its end a token is refreshed; days where an ended one can't be.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    form: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    base_url: str | None = None
+    ahead_seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGrant:
+    """New tokens.
+
+    Attributes:
+        refresh_token: None where the one held stays the one to use.
+        expires_in_seconds: life of the access token, when it was said.
+    """
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    expires_in_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshFailure:
+    """Why there are none.
+
+    Attributes:
+        detail: the platform's own code, for logs; never a secret.
+    """
+
+    outcome: Outcome
+    retry_after_seconds: float | None = None
+    detail: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether these tokens will never bring new ones: the person has to reconnect."""
+        return self.outcome in (Outcome.TOKEN_EXPIRED, Outcome.TOKEN_REVOKED, Outcome.ACCOUNT_DISABLED)
+
+
+@runtime_checkable
+class Refreshable(Protocol):
+    """A platform whose tokens can be renewed; pure, too."""
+
+    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+        """The call that brings new tokens; None when these can't be renewed."""
+
+    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+        """What the token endpoint answered; `headers` with lower-case names."""
 
 
 def json_object(body: bytes) -> dict[str, Any]:

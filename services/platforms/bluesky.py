@@ -21,6 +21,7 @@ Uncertain, and how it is read here:
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,18 +38,24 @@ from schemas.metrics import (
     SAVES,
     SHARES,
 )
+from services.platforms._oauth import life_seconds
 from services.platforms.base import (
     NOTHING,
+    AppClient,
     Call,
     Channel,
     ChannelReading,
     Facts,
+    HeldTokens,
     LimitState,
     MappingError,
     Outcome,
     PostReading,
     Reading,
+    RefreshCall,
+    RefreshFailure,
     Target,
+    TokenGrant,
     Verdict,
     added,
     bits,
@@ -108,6 +115,17 @@ _OUTCOME_OF_ERROR = {
     "UpstreamTimeout": Outcome.PLATFORM_DOWN,
     "NotEnoughResources": Outcome.PLATFORM_DOWN,
 }
+
+
+def _life_of(token: str) -> float | None:
+    """Seconds from a JWT's issue to its end; None when it is no such token."""
+    try:
+        payload = token.split(".")[1]
+        claims = try_json_object(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError):
+        return None
+    issued, ends = claims.get("iat"), claims.get("exp")
+    return life_seconds(ends - issued) if type(issued) is int and type(ends) is int else None
 
 
 def _by_handle(post: dict[str, Any], uri: str) -> str | None:
@@ -183,6 +201,28 @@ class Bluesky:
     def identity_call(self, channel: Channel) -> Call:
         """The session: the only method here that fails without a token that works."""
         return Call(RawKind.IDENTITY, "GET", "/xrpc/com.atproto.server.getSession", limit_group="xrpc")
+
+    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+        """`refreshSession`: authorized by the refresh JWT; both rotate."""
+        if not tokens.refresh_token:
+            return None
+        headers = {"authorization": f"Bearer {tokens.refresh_token}"}
+        return RefreshCall("POST", "/xrpc/com.atproto.server.refreshSession", headers=headers)
+
+    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+        """The session's tokens; their ends stand in the tokens themselves."""
+        answer = try_json_object(body)
+        access, refresh = answer.get("accessJwt"), answer.get("refreshJwt")
+        if 200 <= status < 300 and isinstance(access, str) and access:
+            renewed = refresh if isinstance(refresh, str) and refresh else None
+            return TokenGrant(access, renewed, _life_of(access))
+        verdict = self.classify(status, headers, body, 0)
+        outcome = verdict.outcome
+        if outcome is Outcome.OK:
+            outcome = Outcome.PLATFORM_DOWN
+        elif status in (400, 401) and outcome is Outcome.REQUEST_WRONG and "error" not in answer:
+            outcome = Outcome.TOKEN_EXPIRED
+        return RefreshFailure(outcome, verdict.retry_after_seconds, verdict.detail)
 
     def read(self, event: PlatformRaw) -> Reading:
         """`app.bsky.feed.getPosts`; `app.bsky.actor.getProfiles` and `getProfile`."""

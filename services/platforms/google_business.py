@@ -30,19 +30,25 @@ from typing import Any
 
 from schemas.events import PlatformRaw, RawKind
 from schemas.metrics import CH_IMPRESSIONS, NO_CHANNEL_VALUES, POST_NAMES
+from services.platforms._oauth import oauth_call, read_oauth
 from services.platforms.base import (
     EARLIEST,
     LATEST,
     NOTHING,
+    AppClient,
     Call,
     Channel,
     ChannelReading,
     Facts,
+    HeldTokens,
     LimitState,
     MappingError,
     Outcome,
     Reading,
+    RefreshCall,
+    RefreshFailure,
     Target,
+    TokenGrant,
     Verdict,
     added,
     bits,
@@ -57,6 +63,7 @@ from services.platforms.base import (
     try_json_object,
 )
 
+TOKEN_URL = "https://oauth2.googleapis.com"
 IDENTITY_URL = "https://mybusinessbusinessinformation.googleapis.com"
 # Days asked for: 28 reported days, and the days that are not reported yet.
 REPORT_DAYS = 36
@@ -196,6 +203,14 @@ class GoogleBusiness:
         path = f"/v1/locations/{_location(channel.external_id)}"
         query = (("readMask", "name,title"),)
         return Call(RawKind.IDENTITY, "GET", path, query, limit_group="information", base_url=IDENTITY_URL)
+
+    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+        """Google's token endpoint; the refresh token stays."""
+        return oauth_call("/token", tokens, client, base_url=TOKEN_URL)
+
+    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+        """As OAuth 2."""
+        return read_oauth(status, headers, body)
 
     def read(self, event: PlatformRaw) -> Reading:
         """`:fetchMultiDailyMetricsTimeSeries` and `:getDailyMetricsTimeSeries` of a location."""

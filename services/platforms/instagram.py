@@ -68,17 +68,23 @@ from services.platforms._graph import (
     period_of,
     verdict_of,
 )
+from services.platforms._oauth import read_renewal, renewal_call
 from services.platforms.base import (
     NOTHING,
+    AppClient,
     Call,
     Channel,
     ChannelReading,
     Facts,
+    HeldTokens,
     LimitState,
     MappingError,
     PostReading,
     Reading,
+    RefreshCall,
+    RefreshFailure,
     Target,
+    TokenGrant,
     Verdict,
     block,
     count,
@@ -94,6 +100,9 @@ from services.platforms.base import (
 )
 
 VERSION = "v25.0"
+# Instagram Login renews its tokens here; those of Facebook Login begin so and can't be renewed by their holder alone.
+TOKEN_URL = "https://graph.instagram.com"
+FACEBOOK_TOKEN = "EAA"
 BATCH_SIZE = 50
 WINDOW_DAYS = (1, 7, 28)
 
@@ -293,6 +302,16 @@ class Instagram:
         """The account's id and name."""
         path = f"/{VERSION}/{channel.external_id}"
         return Call(RawKind.IDENTITY, "GET", path, (("fields", "id,username"),), limit_group="graph")
+
+    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+        """`ig_refresh_token`: the token is its own refresh token, until it has ended. Facebook's are not renewed so."""
+        if (tokens.access_token or "").startswith(FACEBOOK_TOKEN):
+            return None
+        return renewal_call("ig_refresh_token", tokens, TOKEN_URL)
+
+    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+        """As any other answer of Meta's."""
+        return read_renewal(status, headers, body, self.classify)
 
     def read(self, event: PlatformRaw) -> Reading:
         """`/?ids=`, `/{media}`, `/{media}/insights`, `/{ig-user}/media`; `/{ig-user}`, `/{ig-user}/insights`."""

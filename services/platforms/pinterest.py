@@ -59,20 +59,26 @@ from schemas.metrics import (
     Values,
     round_half_up,
 )
+from services.platforms._oauth import oauth_call, read_oauth
 from services.platforms.base import (
     EARLIEST,
     LATEST,
     NOTHING,
+    AppClient,
     Call,
     Channel,
     ChannelReading,
     Facts,
+    HeldTokens,
     LimitState,
     MappingError,
     Outcome,
     PostReading,
     Reading,
+    RefreshCall,
+    RefreshFailure,
     Target,
+    TokenGrant,
     Verdict,
     bits,
     block,
@@ -315,6 +321,14 @@ class Pinterest:
     def identity_call(self, channel: Channel) -> Call:
         """The token's own account."""
         return Call(RawKind.IDENTITY, "GET", "/v5/user_account", limit_group="org_read")
+
+    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+        """`/v5/oauth/token`, signed by the app; each refresh prolongs, and replaces, the refresh token."""
+        return oauth_call("/v5/oauth/token", tokens, client, basic=True, ahead_seconds=86_400.0)
+
+    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+        """As OAuth 2; 401 means that the app was refused."""
+        return read_oauth(status, headers, body, unauthorized=Outcome.REQUEST_WRONG)
 
     def read(self, event: PlatformRaw) -> Reading:
         """Pins alone and in lists, analytics of one and of several; the account and its analytics."""

@@ -39,18 +39,24 @@ from schemas.metrics import (
     SHARES,
     Values,
 )
+from services.platforms._oauth import oauth_call, read_oauth
 from services.platforms.base import (
     NOTHING,
+    AppClient,
     Call,
     Channel,
     ChannelReading,
     Facts,
+    HeldTokens,
     LimitState,
     MappingError,
     Outcome,
     PostReading,
     Reading,
+    RefreshCall,
+    RefreshFailure,
     Target,
+    TokenGrant,
     Verdict,
     bits,
     block,
@@ -68,6 +74,7 @@ from services.platforms.base import (
 )
 
 BATCH_SIZE = 100
+TOKEN_URL = "https://www.reddit.com"
 
 _POST = (("score", LIKES), ("num_comments", COMMENTS), ("num_crossposts", SHARES))
 _POST_KEYS = frozenset(key for key, _ in _POST)
@@ -215,6 +222,14 @@ class Reddit:
     def identity_call(self, channel: Channel) -> Call:
         """The token's own account."""
         return Call(RawKind.IDENTITY, "GET", "/api/v1/me", (("raw_json", "1"),), limit_group="api")
+
+    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+        """`/api/v1/access_token` of the site itself, signed by the app; the refresh token stays."""
+        return oauth_call("/api/v1/access_token", tokens, client, base_url=TOKEN_URL, basic=True)
+
+    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+        """As OAuth 2; 401 means that the app was refused."""
+        return read_oauth(status, headers, body, unauthorized=Outcome.REQUEST_WRONG)
 
     def read(self, event: PlatformRaw) -> Reading:
         """`/api/info`, `/by_id/{names}`, lists of posts; `/r/{name}/about`, `/user/{name}/about`, `/api/v1/me`."""

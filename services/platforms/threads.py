@@ -41,17 +41,23 @@ from schemas.metrics import (
     VIEWS,
 )
 from services.platforms._graph import days_before, instant, limits_of, period_of, verdict_of
+from services.platforms._oauth import read_renewal, renewal_call
 from services.platforms.base import (
     NOTHING,
+    AppClient,
     Call,
     Channel,
     ChannelReading,
     Facts,
+    HeldTokens,
     LimitState,
     MappingError,
     PostReading,
     Reading,
+    RefreshCall,
+    RefreshFailure,
     Target,
+    TokenGrant,
     Verdict,
     added,
     bits,
@@ -187,6 +193,14 @@ class Threads:
     def identity_call(self, channel: Channel) -> Call:
         """The token's own account."""
         return Call(RawKind.IDENTITY, "GET", f"/{VERSION}/me", (("fields", "id,username"),), limit_group="threads")
+
+    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+        """`th_refresh_token`: the token is its own refresh token, until it has ended."""
+        return renewal_call("th_refresh_token", tokens, self.facts.base_url)
+
+    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+        """As any other answer of Meta's."""
+        return read_renewal(status, headers, body, self.classify)
 
     def read(self, event: PlatformRaw) -> Reading:
         """`/{media}/insights`; `/{user}/threads_insights`; `/{user}`."""

@@ -35,19 +35,25 @@ from schemas.metrics import (
     SHARES,
     VIEWS,
 )
+from services.platforms._oauth import oauth_call, read_oauth
 from services.platforms.base import (
     NOTHING,
+    AppClient,
     Call,
     Channel,
     ChannelReading,
     Facts,
     FieldMap,
+    HeldTokens,
     LimitState,
     MappingError,
     Outcome,
     PostReading,
     Reading,
+    RefreshCall,
+    RefreshFailure,
     Target,
+    TokenGrant,
     Verdict,
     block,
     by_status,
@@ -201,6 +207,14 @@ class TikTok:
         """The token's own account, by the scope that every token has."""
         query = (("fields", "open_id,display_name"),)
         return Call(RawKind.IDENTITY, "GET", "/v2/user/info/", query, limit_group="user_info")
+
+    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+        """`/v2/oauth/token/`; the refresh token may be replaced."""
+        return oauth_call("/v2/oauth/token/", tokens, client, id_name="client_key")
+
+    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+        """As OAuth 2, failures with status 200 too."""
+        return read_oauth(status, headers, body)
 
     def read(self, event: PlatformRaw) -> Reading:
         """`/v2/video/query/`, `/v2/video/list/`, `/v2/user/info/`."""

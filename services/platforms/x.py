@@ -41,18 +41,24 @@ from schemas.metrics import (
     SHARES,
     VIDEO_VIEWS,
 )
+from services.platforms._oauth import oauth_call, read_oauth
 from services.platforms.base import (
     NOTHING,
+    AppClient,
     Call,
     Channel,
     ChannelReading,
     Facts,
+    HeldTokens,
     LimitState,
     MappingError,
     Outcome,
     PostReading,
     Reading,
+    RefreshCall,
+    RefreshFailure,
     Target,
+    TokenGrant,
     Verdict,
     added,
     bits,
@@ -303,6 +309,14 @@ class X:
     def identity_call(self, channel: Channel) -> Call:
         """`/2/users/me`."""
         return Call(RawKind.IDENTITY, "GET", "/2/users/me", limit_group="users_me")
+
+    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+        """`/2/oauth2/token`; a refresh token works once, and the answer brings the next."""
+        return oauth_call("/2/oauth2/token", tokens, client, basic=client.client_secret is not None)
+
+    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+        """As OAuth 2."""
+        return read_oauth(status, headers, body)
 
     def read(self, event: PlatformRaw) -> Reading:
         """Posts by ids, one post, posts of a user; users by ids, one user."""

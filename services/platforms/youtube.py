@@ -50,20 +50,26 @@ from schemas.metrics import (
     WATCH_TIME,
     round_half_up,
 )
+from services.platforms._oauth import oauth_call, read_oauth
 from services.platforms.base import (
     EARLIEST,
     LATEST,
     NOTHING,
+    AppClient,
     Call,
     Channel,
     ChannelReading,
     Facts,
+    HeldTokens,
     LimitState,
     MappingError,
     Outcome,
     PostReading,
     Reading,
+    RefreshCall,
+    RefreshFailure,
     Target,
+    TokenGrant,
     Verdict,
     bits,
     block,
@@ -82,6 +88,7 @@ from services.platforms.base import (
 )
 
 BATCH_SIZE = 50
+TOKEN_URL = "https://oauth2.googleapis.com"
 ANALYTICS_URL = "https://youtubeanalytics.googleapis.com"
 # Days asked for: 28 reported days, and the days that are not reported yet.
 REPORT_DAYS = 33
@@ -291,6 +298,14 @@ class YouTube:
         """The token's own channel."""
         query = (("part", "id"), ("mine", "true"))
         return Call(RawKind.IDENTITY, "GET", "/youtube/v3/channels", query, limit_group="data")
+
+    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+        """Google's token endpoint; the refresh token stays."""
+        return oauth_call("/token", tokens, client, base_url=TOKEN_URL)
+
+    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+        """As OAuth 2."""
+        return read_oauth(status, headers, body)
 
     def read(self, event: PlatformRaw) -> Reading:
         """`/youtube/v3/videos` and `/youtube/v3/channels`; `/v2/reports` for both."""
