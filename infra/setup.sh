@@ -51,14 +51,20 @@ make_venv() {
     complete "$python" ||
         die "Python $version cannot make virtual environments: apt install python$version-venv, or install uv"
     say "making .venv with Python $version"
-    "$python" -m venv .venv
+    "$python" -m venv --without-pip .venv
 }
 
 # pip needs 5 minutes for what uv does in 40 s (2 cores, nothing cached), so it only fetches uv, by the lock's hashes.
+# It runs out of the wheel that Python brings along: installing pip itself would take longer than all the rest.
 bootstrap_uv() {
     .venv/bin/python -m uv --version >/dev/null 2>&1 && return
     awk '/^[^ ]/ { wanted = /^uv==/ } wanted' requirements.lock >.venv/uv.lock
-    .venv/bin/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.lock
+    pip_wheel=$(.venv/bin/python -c '
+import ensurepip, glob, os, sysconfig
+folder = sysconfig.get_config_var("WHEEL_PKG_DIR") or os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
+print(*sorted(glob.glob(os.path.join(folder, "pip-*.whl")))[-1:])')
+    if [ -z "$pip_wheel" ]; then .venv/bin/python -m ensurepip >/dev/null; fi
+    PYTHONPATH=$pip_wheel .venv/bin/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.lock
 }
 
 install() {
