@@ -22,7 +22,7 @@ from services.aggregator import metrics, pipeline
 from services.aggregator.catalog import CatalogReader
 from services.aggregator.errors import InvalidEvent, SinkUnavailable
 from services.aggregator.filling import fill
-from services.aggregator.pipeline import Batch, CatalogWrite, Effects
+from services.aggregator.pipeline import Batch, CatalogWrite, Effects, Inserts
 from services.aggregator.publisher import Encoded, PartitionPublisher
 from services.aggregator.reading import Message, dead_letter, read_message
 from services.aggregator.rows import Version
@@ -237,13 +237,25 @@ class PartitionTask:
         effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, flipped, version, now)
         # Encoding and the blocks on their way to ClickHouse overlap; publishing waits for both.
         encoding = asyncio.create_task(asyncio.to_thread(self._encode, batch, effects))
+        stages = pipeline.insert_stages(effects)
         try:
-            await asyncio.gather(*(self._sink.insert(table, rows) for table, rows in effects.inserts.items()))
+            await self._insert(stages[0])
         finally:
             messages = await encoding
-        await self._until_done(lambda: asyncio.to_thread(self._publisher.publish, messages))
+        await self._publish(messages)
+        for stage in stages[1:]:
+            await self._insert(stage)
+        if len(stages) > 1:
+            # Whoever drops what it cached on a rollup must find the states behind it.
+            await self._publish(await asyncio.to_thread(self._encode, Batch(), Effects(rollups=effects.rollups)))
         self._state.trim()
         metrics.observe_batch(batch, effects, asyncio.get_running_loop().time() - started, self._clock.now())
+
+    async def _insert(self, inserts: Inserts) -> None:
+        await asyncio.gather(*(self._sink.insert(table, rows) for table, rows in inserts.items()))
+
+    async def _publish(self, messages: Sequence[Encoded]) -> None:
+        await self._until_done(lambda: asyncio.to_thread(self._publisher.publish, messages))
 
     def _encode(self, batch: Batch, effects: Effects) -> list[Encoded]:
         prefix, partition = self._settings.topic, self.partition

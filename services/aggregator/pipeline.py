@@ -63,6 +63,10 @@ Outgoing = tuple[str, bytes, rows.Row | None]
 """One message to publish: topic, key, and the fields of a value in the schema's order, None for a tombstone."""
 
 
+Inserts = dict[tuple[str, tuple[str, ...]], list[rows.Row]]
+"""Rows by (table, columns)."""
+
+
 @dataclass(slots=True)
 class Effects:
     """Everything that a batch leads to.
@@ -73,13 +77,37 @@ class Effects:
         rollups: current totals, for `rollups.*`; to be published once the inserts are confirmed.
     """
 
-    inserts: dict[tuple[str, tuple[str, ...]], list[rows.Row]] = field(default_factory=dict)
+    inserts: Inserts = field(default_factory=dict)
     metrics: list[Outgoing] = field(default_factory=list)
     rollups: list[Outgoing] = field(default_factory=list)
 
     def insert(self, table: tuple[str, tuple[str, ...]], row: rows.Row) -> None:
         """Add one row."""
         self.inserts.setdefault(table, []).append(row)
+
+
+# What a target or a channel was tells what a catalog write touches, and the mirror tells what it replaces.
+_STATES = (rows.LATEST_POST_METRICS, rows.LATEST_CHANNEL_METRICS)
+_MIRRORS = (rows.CHANNELS, rows.POSTS)
+
+
+def insert_stages(effects: Effects) -> list[Inserts]:
+    """What to insert one after the other; the rollups are to be published after the first.
+
+    A batch of answers touches the same things whenever it is repeated, so all of it goes at once. A catalog write
+    touches what the old state says (the post that a target leaves, the targets of a channel that goes), so its
+    consequences are stored and published first, the states next and the mirror last: a crash in between repeats the
+    write against states that still know what it touched, or finds its consequences done.
+    """
+    inserts = effects.inserts
+    if not any(table in inserts for table in _MIRRORS):
+        return [inserts]
+    later = (*_STATES, *_MIRRORS)
+    return [
+        {table: held for table, held in inserts.items() if table not in later},
+        {table: inserts[table] for table in _STATES if table in inserts},
+        {table: inserts[table] for table in _MIRRORS if table in inserts},
+    ]
 
 
 def posts_written(batch: Batch) -> list[Key]:

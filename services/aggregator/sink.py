@@ -118,12 +118,21 @@ class ClickHouseSink:
 
     async def active_generation(self) -> int:
         """The rebuild generation that public names show."""
-        rows = await self._query("SELECT argMax(generation, version) FROM active_generations")
+        rows = await self.query("SELECT argMax(generation, version) FROM active_generations")
         return int(rows[0][0])
+
+    async def generation_of(self, partition: int) -> int:
+        """The generation that a partition's owner writes to: the active one, or a newer one that it took over."""
+        rows = await self.query(
+            "SELECT max(generation) FROM rebuild_handovers FINAL WHERE partition = {partition:UInt32} "
+            "AND generation IN (SELECT generation FROM rebuilds FINAL WHERE state IN ('handover', 'done'))",
+            {"partition": partition},
+        )
+        return max(int(rows[0][0]), await self.active_generation())
 
     async def claim(self, partition: int, instance: str) -> int:
         """Store a claim of a partition; returns its epoch, greater than every earlier claim's."""
-        rows = await self._query(
+        rows = await self.query(
             "SELECT max(epoch) + 1, toUnixTimestamp64Milli(now64(3)) FROM partition_claims "
             "WHERE partition = {partition:UInt32}",
             {"partition": partition},
@@ -245,7 +254,7 @@ class ClickHouseSink:
 
     async def expired_channels(self, generation: int, partition: int, now: int) -> list[Key]:
         """Channels of a partition whose stored totals are not exact for `now` any more."""
-        rows = await self._query(
+        rows = await self.query(
             "SELECT DISTINCT workspace_id, channel_id FROM channel_totals_store FINAL "
             "WHERE generation = {generation:UInt16} AND partition = {partition:UInt32} AND is_deleted = 0 "
             "AND valid_until < fromUnixTimestamp64Milli({now:Int64}) ORDER BY workspace_id, channel_id LIMIT 500",
@@ -259,10 +268,12 @@ class ClickHouseSink:
         rows: list[Sequence[Any]] = []
         for start in range(0, len(keys), _KEYS_PER_QUERY):
             part = keys[start : start + _KEYS_PER_QUERY]
-            rows.extend(await self._query(query, {"generation": generation, "keys": part, **(parameters or {})}))
+            rows.extend(await self.query(query, {"generation": generation, "keys": part, **(parameters or {})}))
         return rows
 
-    async def _query(self, query: str, parameters: dict[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+    async def query(self, query: str, parameters: dict[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        """Rows of any query; instants have to be asked for as numbers."""
+
         def run() -> Sequence[Sequence[Any]]:
             return self._connected().query(query, parameters=parameters, settings={"max_threads": 2}).result_rows
 

@@ -11,7 +11,7 @@ from schemas.codec import schema_text
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, millis
 from schemas.windows import WindowTarget
 from services.aggregator.folds import Register, load_groups
-from services.aggregator.pipeline import Effects
+from services.aggregator.pipeline import Effects, Inserts
 from services.aggregator.state import (
     PERIOD_MEMORY,
     WINDOW_MEMORY,
@@ -50,9 +50,9 @@ class StateStore:
         self.tables: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {name: {} for name in _KEYS}
         self.topics: dict[str, dict[bytes, dict[str, Any]]] = {"rollups.posts": {}, "rollups.channels": {}}
 
-    def insert(self, effects: Effects) -> None:
+    def insert(self, inserts: Inserts) -> None:
         """Take the rows of a batch."""
-        for (name, columns), rows in effects.inserts.items():
+        for (name, columns), rows in inserts.items():
             table = self.tables[name]
             version = "captured_at" if name == "raw_events_store" else "version"
             for values in rows:

@@ -1,0 +1,82 @@
+"""Splits an audit into parts of bounded size. Pure."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+# Rows of snapshots and states that one statement looks at; its memory follows from it.
+ROWS_PER_PART = 1_000_000
+_WORKSPACES_PER_PART = 2_000
+_SHARES = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one statement looks at: some workspaces, or one share of the keys of a large one.
+
+    Attributes:
+        rows: stored rows of all its workspaces (of the share, where it is one).
+    """
+
+    workspaces: tuple[str, ...]
+    rows: int
+    part: int = 0
+    parts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Which parts of everything are looked at.
+
+    Attributes:
+        fraction: 0..1 of the tenants, and of the shares of large tenants.
+        seed: another one takes other parts, so that an hourly sample gets round to all.
+    """
+
+    fraction: float = 1.0
+    seed: int = 0
+
+    def takes(self, *name: str) -> bool:
+        """Whether the thing of this name is in the sample; the same for every call."""
+        if self.fraction >= 1:
+            return True
+        text = "\0".join((str(self.seed), *name)).encode()
+        return zlib.crc32(text) < self.fraction * _SHARES
+
+
+def plan(rows_by_workspace: Iterable[tuple[str, int]], sample: Sample, rows_per_part: int = ROWS_PER_PART) -> list[Part]:
+    """Parts that hold everything of the sample, each key in exactly one.
+
+    Args:
+        rows_by_workspace: stored rows of each workspace, in any order.
+        rows_per_part: aimed at; a part may exceed it by one small workspace.
+    """
+    small: list[tuple[str, int]] = []
+    parts: list[Part] = []
+    for workspace_id, rows in sorted(rows_by_workspace):
+        if rows <= rows_per_part:
+            if sample.takes(workspace_id):
+                small.append((workspace_id, rows))
+            continue
+        shares = -(-rows // rows_per_part)
+        parts.extend(
+            Part((workspace_id,), rows // shares, share, shares)
+            for share in range(shares)
+            if sample.takes(workspace_id, str(share))
+        )
+    return [*_gathered(small, rows_per_part), *parts]
+
+
+def _gathered(small: Iterable[tuple[str, int]], rows_per_part: int) -> Iterator[Part]:
+    names: list[str] = []
+    total = 0
+    for workspace_id, rows in small:
+        if names and (total + rows > rows_per_part or len(names) >= _WORKSPACES_PER_PART):
+            yield Part(tuple(names), total)
+            names, total = [], 0
+        names.append(workspace_id)
+        total += rows
+    if names:
+        yield Part(tuple(names), total)

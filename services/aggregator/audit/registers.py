@@ -1,0 +1,129 @@
+"""Latest figures against the snapshots and the catalog: one register a target, and one a channel and period. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schemas.metrics import CHANNEL_METRICS, CHANNEL_NAMES, POST_METRICS, POST_NAMES, Metric
+from services.aggregator.audit.checks import GENERATION, Check, Scope, differing, no_texts, texts
+
+_CATALOG_TARGET = (
+    "Array(Tuple(target_id String, channel_id String, status String, published_at Nullable(Int64)))"  # in posts_store
+)
+
+
+def _latest(metrics: Sequence[Metric], ranged: str) -> str:
+    """Texts of each metric's latest figure, over rows (spoken, `ranged`, stamp, figures).
+
+    An answer's figures for a range of dates never replace lifetime ones; then the greatest time and event id counts.
+    """
+    return ", ".join(
+        f"toString(argMaxIf(tuple(figures.{index + 1}), (NOT bitTest({ranged}, {index}), stamp), "
+        f"bitTest(spoken, {index})).1)"
+        for index in range(len(metrics))
+    )
+
+
+def _figures(metrics: Sequence[Metric]) -> str:
+    return "tuple(" + ", ".join(metric.name for metric in metrics) + ")"
+
+
+def _targets(scope: Scope) -> str:
+    count = len(POST_METRICS)
+    # Of answers that spoke of the same metrics the newest decides them all, so they are reduced to it first.
+    recomputed = f"""
+        SELECT workspace_id, target_id, 1 AS side, max(stamp.1) AS captured_at, [{_latest(POST_METRICS, "ranged")}]
+            AS figures, '' AS post_id, '' AS channel_id, 0 AS is_listed,
+            CAST(NULL, 'Nullable(DateTime64(3, \\'UTC\\'))') AS published_at, 0 AS version
+        FROM (
+            SELECT workspace_id, target_id, spoken, ranged, max((captured_at, event_id)) AS stamp,
+                argMax({_figures(POST_METRICS)}, (captured_at, event_id)) AS figures
+            FROM post_snapshots_store WHERE {GENERATION} AND {scope.where("target_id")} AND spoken != 0
+            GROUP BY workspace_id, target_id, spoken, ranged
+        ) GROUP BY workspace_id, target_id"""
+    held = f"""
+        SELECT workspace_id, target_id, 0, captured_at, {texts(POST_METRICS)}, post_id, channel_id, is_listed,
+            published_at, version
+        FROM latest_post_metrics_store FINAL WHERE {GENERATION} AND {scope.where("target_id")}"""
+    listed = f"""
+        SELECT workspace_id, entry.target_id AS target_id, 2, NULL, CAST([], 'Array(Nullable(String))'), post_id,
+            entry.channel_id, is_deleted = 0 AND entry.status != 'deleted',
+            if(entry.published_at IS NULL, published_at,
+                fromUnixTimestamp64Milli(assumeNotNull(entry.published_at), 'UTC')), version
+        FROM (
+            SELECT workspace_id, post_id, is_deleted, published_at, version,
+                arrayJoin(JSONExtract(targets, '{_CATALOG_TARGET}')) AS entry
+            FROM posts_store FINAL WHERE {scope.workspaces}
+        ) WHERE {scope.where("target_id")}"""
+    # Several posts may list a target: the one written last has it, also when that one has dropped it since.
+    rows = f"""
+        SELECT workspace_id, target_id AS key, target_id AS label,
+            arraySort(entry -> (entry.1, entry.2 = held_post_id), entries)[-1] AS newest,
+            notEmpty(entries) AND newest.1 >= owners.version AND newest.4 AS is_expected,
+            arrayConcat(
+                [toString(held_is_listed), if(held_is_listed, held_post_id, ''),
+                    if(held_is_listed, held_channel_id, ''), if(held_is_listed, toString(held_published_at), ''),
+                    toString(held_captured_at)],
+                if(empty(held_figures), {no_texts(count)}, held_figures)) AS stored,
+            arrayConcat(
+                [toString(is_expected), if(is_expected, newest.2, ''), if(is_expected, newest.3, ''),
+                    if(is_expected, toString(newest.5), ''), toString(said_captured_at)],
+                if(empty(said_figures), {no_texts(count)}, said_figures)) AS recomputed
+        FROM (
+            SELECT workspace_id, target_id,
+                anyIf(figures, side = 0) AS held_figures, anyIf(figures, side = 1) AS said_figures,
+                maxIf(captured_at, side = 0) AS held_captured_at, maxIf(captured_at, side = 1) AS said_captured_at,
+                anyIf(post_id, side = 0) AS held_post_id, anyIf(channel_id, side = 0) AS held_channel_id,
+                toUInt8(anyIf(is_listed, side = 0)) AS held_is_listed,
+                maxIf(published_at, side = 0) AS held_published_at,
+                groupArrayIf((version, post_id, channel_id, toUInt8(is_listed), published_at), side = 2) AS entries
+            FROM ({held} UNION ALL {recomputed} UNION ALL {listed})
+            GROUP BY workspace_id, target_id
+        ) AS together
+        LEFT JOIN (SELECT workspace_id, post_id, ifNull(version, 0) AS version FROM posts_store FINAL
+            WHERE {scope.workspaces}) AS owners
+            ON owners.workspace_id = together.workspace_id AND owners.post_id = together.held_post_id
+        SETTINGS join_use_nulls = 0"""
+    return differing(len(TARGETS.fields), rows)
+
+
+TARGETS = Check(
+    "latest_post_metrics",
+    ("is_listed", "post_id", "channel_id", "published_at", "captured_at", *POST_NAMES),
+    _targets,
+)
+
+
+def _channels(scope: Scope) -> str:
+    count = len(CHANNEL_METRICS)
+    recomputed = f"""
+        SELECT workspace_id, channel_id, period, period_start, period_end, 1 AS side, max(stamp.1) AS captured_at,
+            [{_latest(CHANNEL_METRICS, "0")}] AS figures
+        FROM (
+            SELECT workspace_id, channel_id, period, period_start, period_end, spoken,
+                max((captured_at, event_id)) AS stamp,
+                argMax({_figures(CHANNEL_METRICS)}, (captured_at, event_id)) AS figures
+            FROM channel_snapshots_store WHERE {GENERATION} AND {scope.where("channel_id")} AND spoken != 0
+            GROUP BY workspace_id, channel_id, period, period_start, period_end, spoken
+        ) GROUP BY workspace_id, channel_id, period, period_start, period_end"""
+    held = f"""
+        SELECT workspace_id, channel_id, period, period_start, period_end, 0, captured_at, {texts(CHANNEL_METRICS)}
+        FROM latest_channel_metrics_store FINAL WHERE {GENERATION} AND {scope.where("channel_id")}"""
+    rows = f"""
+        SELECT workspace_id, channel_id AS key, label,
+            arrayConcat([held_captured_at], if(empty(held_figures), {no_texts(count)}, held_figures)) AS stored,
+            arrayConcat([said_captured_at], if(empty(said_figures), {no_texts(count)}, said_figures)) AS recomputed
+        FROM (
+            SELECT workspace_id, channel_id,
+                concatWithSeparator(' ', channel_id, period, ifNull(toString(period_start), ''),
+                    ifNull(toString(period_end), '')) AS label,
+                anyIf(figures, side = 0) AS held_figures, anyIf(figures, side = 1) AS said_figures,
+                if(countIf(side = 0) = 0, NULL, toString(maxIf(captured_at, side = 0))) AS held_captured_at,
+                if(countIf(side = 1) = 0, NULL, toString(maxIf(captured_at, side = 1))) AS said_captured_at
+            FROM ({held} UNION ALL {recomputed})
+            GROUP BY workspace_id, channel_id, period, period_start, period_end
+        )"""
+    return differing(len(CHANNELS.fields), rows)
+
+
+CHANNELS = Check("latest_channel_metrics", ("captured_at", *CHANNEL_NAMES), _channels)

@@ -1,0 +1,160 @@
+"""Runs the audit's statements on ClickHouse. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import clickhouse_connect
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from services.aggregator.audit.checks import Check, Scope
+from services.aggregator.audit.plan import Part
+from services.runtime.clock import Clock
+from services.runtime.settings import ClickHouseSettings
+
+Key = tuple[str, str]
+# Every table with one row or more of each workspace that has any number.
+_TABLES = (
+    ("post_snapshots_store", True),
+    ("channel_snapshots_store", True),
+    ("latest_post_metrics_store", True),
+    ("latest_channel_metrics_store", True),
+    ("post_totals_store", True),
+    ("channel_totals_store", True),
+    ("posts_store", False),
+    ("channels_store", False),
+)
+_MEBIBYTE = 1 << 20
+_KEYS_PER_STATEMENT = 500
+_STATEMENT_SECONDS = 900
+
+
+class AuditFailed(RuntimeError):
+    """The audit can't go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A stored thing that is not what it is made of.
+
+    Attributes:
+        check: name of the comparison.
+        key: id to ask for it again by.
+        label: id as shown.
+        fields: (field, stored, recomputed) where they differ.
+    """
+
+    check: str
+    workspace_id: str
+    key: str
+    label: str
+    fields: tuple[tuple[str, str | None, str | None], ...]
+
+
+class AuditStore:
+    """One connection for one audit.
+
+    Args:
+        clock: gives the instant for windows that never run out.
+        memory_mebibytes: a statement that needs more spills to disk where it can, and fails where it can't.
+
+    Raises:
+        AuditFailed: ClickHouse can't be reached, or the tables are not there.
+    """
+
+    def __init__(self, settings: ClickHouseSettings, clock: Clock, memory_mebibytes: int, threads: int = 2) -> None:
+        try:
+            self._client = clickhouse_connect.get_client(
+                **settings.clickhouse_connection(),
+                database=settings.clickhouse_database,
+                autogenerate_session_id=False,
+                form_encode_query_params=True,
+                connect_timeout=10,
+                send_receive_timeout=_STATEMENT_SECONDS,
+            )
+        except ClickHouseError as error:
+            line = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise AuditFailed(f"ClickHouse can't be used ({line}); check TIDEMARK_CLICKHOUSE_URL") from None
+        self._clock = clock
+        self._settings: dict[str, Any] = {
+            "max_threads": threads,
+            "max_memory_usage": memory_mebibytes * _MEBIBYTE,
+            "max_bytes_before_external_group_by": memory_mebibytes * _MEBIBYTE // 2,
+            "optimize_aggregation_in_order": 1,
+            "join_use_nulls": 0,
+            "max_execution_time": _STATEMENT_SECONDS,
+        }
+        self.generation = int(self._query("SELECT argMax(generation, version) FROM active_generations", {})[0][0])
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._client.close()
+
+    def rows_by_workspace(self, workspace: str | None) -> list[tuple[str, int]]:
+        """Stored rows of each workspace, or of the one."""
+        where = "workspace_id = {workspace:String}" if workspace is not None else "1"
+        counts = " UNION ALL ".join(
+            f"SELECT workspace_id, count() AS n FROM {table} WHERE {where}"
+            + (" AND generation = {generation:UInt16}" if has_generation else "")
+            + " GROUP BY workspace_id"
+            for table, has_generation in _TABLES
+        )
+        query = f"SELECT workspace_id, sum(n) FROM ({counts}) GROUP BY workspace_id"
+        found = self._query(query, {"workspace": workspace or "", "generation": self.generation})
+        return [(str(name), int(rows)) for name, rows in found]
+
+    def differences(self, check: Check, part: Part) -> list[Difference]:
+        """What differs in a part."""
+        scope = Scope(parts=part.parts)
+        parameters = {"workspaces": list(part.workspaces), "part": part.part, "parts": part.parts}
+        return self._differences(check, scope, parameters)
+
+    def differences_of(self, check: Check, keys: Sequence[Key]) -> list[Difference]:
+        """What differs among some keys."""
+        found: list[Difference] = []
+        for start in range(0, len(keys), _KEYS_PER_STATEMENT):
+            some = list(keys[start : start + _KEYS_PER_STATEMENT])
+            parameters = {"workspaces": sorted({workspace_id for workspace_id, _ in some}), "keys": some}
+            found += self._differences(check, Scope(by_keys=True), parameters)
+        return found
+
+    def _differences(self, check: Check, scope: Scope, parameters: dict[str, Any]) -> list[Difference]:
+        parameters = {**parameters, "generation": self.generation, "now": self._clock.now()}
+        return [
+            Difference(
+                check.name,
+                workspace_id,
+                key,
+                label,
+                tuple(
+                    (name, was, is_now)
+                    for name, was, is_now in zip(check.fields, stored, recomputed, strict=True)
+                    if was != is_now
+                ),
+            )
+            for workspace_id, key, label, stored, recomputed in self._query(check.statement(scope), parameters)
+        ]
+
+    def stream(self, query: str, parameters: dict[str, Any]) -> Iterator[Sequence[Any]]:
+        """Rows of a query, block by block."""
+        try:
+            with self._client.query_row_block_stream(
+                query, parameters={**parameters, "generation": self.generation}, settings=self._settings
+            ) as blocks:
+                for block in blocks:
+                    yield from block
+        except ClickHouseError as error:
+            raise _failed(error) from None
+
+    def _query(self, query: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        try:
+            return self._client.query(query, parameters=parameters, settings=self._settings).result_rows
+        except ClickHouseError as error:
+            raise _failed(error) from None
+
+
+def _failed(error: ClickHouseError) -> AuditFailed:
+    line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return AuditFailed(f"ClickHouse could not answer ({line}); run `tidemark migrate`, or give --memory-mb more")

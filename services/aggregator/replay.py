@@ -1,0 +1,191 @@
+"""Folds history from ClickHouse into a generation: the catalog as mirrored, and raw events as kept.
+
+Used by `tidemark rebuild` for all of it, and by a partition's owner for the tail. Nothing is published here.
+
+Guarantee: folding an event or a catalog entry twice changes nothing, so any part may be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import orjson
+
+from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, RawTarget
+from services.aggregator import pipeline
+from services.aggregator.errors import InvalidEvent
+from services.aggregator.filling import fill
+from services.aggregator.pipeline import Batch, CatalogWrite
+from services.aggregator.reading import Message, RawReading, map_event
+from services.aggregator.rows import CHANNELS, POSTS, RAW_EVENTS, Version
+from services.aggregator.sink import ClickHouseSink
+from services.aggregator.state import PartitionState
+from services.platforms.base import NOTHING, MappingError
+from services.runtime.clock import Clock
+from services.runtime.kafka import partition_of
+
+EVENTS_PER_BATCH = 300
+CATALOG_PER_BATCH = 1_000
+# The mirror of the catalog and the raw events are the same for every generation.
+_SHARED = frozenset({RAW_EVENTS, CHANNELS, POSTS})
+_RAW_COLUMNS = (
+    "workspace_id, event_id, channel_id, platform, kind, endpoint, request, `targets.target_id`, `targets.post_id`, "
+    "`targets.external_id`, http_status, body, toUnixTimestamp64Milli(captured_at), origin, topic, partition, offset, "
+    "toUnixTimestamp64Milli(ingested_at)"
+)
+
+
+class Replayer:
+    """Folds into one generation.
+
+    Args:
+        generation: written to and read from.
+        partitions: number of partitions of the topics.
+        next_number: the number of the next batch's version.
+        cache_targets: states held in memory.
+    """
+
+    def __init__(
+        self,
+        sink: ClickHouseSink,
+        clock: Clock,
+        generation: int,
+        partitions: int,
+        next_number: Callable[[], int],
+        cache_targets: int = 100_000,
+    ) -> None:
+        self._sink = sink
+        self._clock = clock
+        self._generation = generation
+        self._partitions = partitions
+        self._next_number = next_number
+        self._state = PartitionState.empty(cache_targets)
+        self.unmapped: dict[str, int] = {}
+
+    async def fold(self, workspace_id: str, batch: Batch) -> None:
+        """Fold one batch of a tenant and wait until its rows are stored."""
+        now = self._clock.now()
+        flipped = await fill(self._state, batch, self._sink, self._generation, now)
+        version = Version(self._generation, partition_of(workspace_id, self._partitions), self._next_number())
+        effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, flipped, version, now)
+        await asyncio.gather(
+            *(self._sink.insert(table, rows) for table, rows in effects.inserts.items() if table not in _SHARED)
+        )
+        self._state.trim()
+
+    async def catalog(self, workspace_id: str, since: int = 0) -> None:
+        """Fold a tenant's catalog as mirrored.
+
+        Args:
+            since: ms; only entries written at or after it.
+        """
+        parameters = {"workspace": workspace_id, "since": since}
+        where = "workspace_id = {workspace:String} AND updated_at >= fromUnixTimestamp64Milli({since:Int64})"
+        channels = await self._sink.query(
+            "SELECT channel_id, platform, external_id, username, status, toUnixTimestamp64Milli(token_expires_at), "
+            f"toUnixTimestamp64Milli(updated_at), is_deleted FROM channels_store FINAL WHERE {where}",
+            parameters,
+        )
+        writes = [_channel_write(workspace_id, row) for row in channels]
+        for start in range(0, len(writes), CATALOG_PER_BATCH):
+            await self.fold(workspace_id, Batch(catalog=writes[start : start + CATALOG_PER_BATCH]))
+        after = ""
+        while True:
+            posts = await self._sink.query(
+                "SELECT post_id, status, toUnixTimestamp64Milli(created_at), toUnixTimestamp64Milli(published_at), "
+                f"toUnixTimestamp64Milli(updated_at), targets, is_deleted FROM posts_store FINAL WHERE {where} "
+                "AND post_id > {after:String} ORDER BY post_id LIMIT {limit:UInt32}",
+                {**parameters, "after": after, "limit": CATALOG_PER_BATCH},
+            )
+            if not posts:
+                return
+            await self.fold(workspace_id, Batch(catalog=[_post_write(workspace_id, row) for row in posts]))
+            after = posts[-1][0]
+
+    async def events(self, workspace_id: str, after: str = "") -> AsyncIterator[tuple[str, int]]:
+        """Fold a tenant's raw events by ascending id.
+
+        Args:
+            after: ids greater than this.
+
+        Yields:
+            After each batch, the last id folded and the number of events in the batch.
+        """
+        while True:
+            rows = await self._sink.query(
+                f"SELECT {_RAW_COLUMNS} FROM raw_events_store FINAL WHERE workspace_id = {{workspace:String}} "
+                "AND event_id > {after:String} ORDER BY event_id LIMIT {limit:UInt32}",
+                {"workspace": workspace_id, "after": after, "limit": EVENTS_PER_BATCH},
+            )
+            if not rows:
+                return
+            reads = await asyncio.to_thread(self._read, rows)
+            await self.fold(workspace_id, Batch(raw=reads))
+            after = rows[-1][1]
+            yield after, len(rows)
+
+    async def tail(self, partition: int, offset: int) -> int:
+        """Fold a partition's raw events from an offset on; returns their number."""
+        folded = 0
+        while True:
+            rows = await self._sink.query(
+                f"SELECT {_RAW_COLUMNS} FROM raw_events_store FINAL WHERE partition = {{partition:UInt32}} "
+                "AND offset >= {offset:UInt64} ORDER BY offset LIMIT {limit:UInt32}",
+                {"partition": partition, "offset": offset, "limit": EVENTS_PER_BATCH},
+            )
+            if not rows:
+                return folded
+            by_workspace: dict[str, list[RawReading]] = {}
+            for read in await asyncio.to_thread(self._read, rows):
+                by_workspace.setdefault(read.event.workspace_id, []).append(read)
+            for workspace_id, reads in by_workspace.items():
+                await self.fold(workspace_id, Batch(raw=reads))
+            folded += len(rows)
+            offset = rows[-1][16] + 1
+
+    def _read(self, rows: Sequence[Sequence[Any]]) -> list[RawReading]:
+        reads = []
+        for row in rows:
+            event = PlatformRaw(
+                event_id=row[1],
+                workspace_id=row[0],
+                channel_id=row[2],
+                platform=row[3],
+                kind=row[4],
+                endpoint=row[5],
+                request=row[6],
+                targets=tuple(map(RawTarget, row[7], row[8], row[9])),
+                http_status=row[10],
+                body=row[11].encode() if isinstance(row[11], str) else row[11],
+                captured_at=row[12],
+                origin=row[13],
+            )
+            message = Message(row[14], row[15], row[16], None, None, row[17])
+            reading, failure = NOTHING, None
+            try:
+                reading = map_event(event)
+            except MappingError as error:
+                failure = InvalidEvent(error.reason, error.detail, event.workspace_id)
+                self.unmapped[error.reason] = self.unmapped.get(error.reason, 0) + 1
+            reads.append(RawReading(message, event, event.event_id.encode(), reading, failure))
+        return reads
+
+
+def _channel_write(workspace_id: str, row: Sequence[Any]) -> CatalogWrite:
+    channel_id, platform, external_id, username, status, token_expires_at, updated_at, is_deleted = row
+    event = CatalogChannel(
+        workspace_id, channel_id, platform, external_id, username, status, token_expires_at, updated_at
+    )
+    return CatalogWrite(workspace_id, channel_id, None if is_deleted else event, False, updated_at)
+
+
+def _post_write(workspace_id: str, row: Sequence[Any]) -> CatalogWrite:
+    post_id, status, created_at, published_at, updated_at, targets, is_deleted = row
+    parsed = tuple(
+        CatalogTarget(**{**entry, "detail": orjson.dumps(entry["detail"]).decode()}) for entry in orjson.loads(targets)
+    )
+    event = CatalogPost(workspace_id, post_id, status, created_at, published_at, parsed, updated_at)
+    # A tombstone is stored without a status; a post of status deleted keeps its targets.
+    return CatalogWrite(workspace_id, post_id, None if is_deleted and not status else event, True, updated_at)

@@ -1,0 +1,136 @@
+"""Reads topics from any place to what is their end, for commands that look and end. Blocking; commits nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from services.runtime.kafka import confluent_options
+from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+
+_TIMEOUT_SECONDS = 15.0
+# Without a message for this long a read is given up. An open transaction ends after a minute at the latest.
+_STALLED_SECONDS = 90.0
+_MESSAGES = 2_000
+
+
+class TopicUnreadable(RuntimeError):
+    """Kafka can't be read; the message says why and what to do."""
+
+
+class TopicReader:
+    """A consumer without a place in any group; sees committed messages only.
+
+    Args:
+        settings: connection.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._consumer = Consumer(
+            {
+                **confluent_options(settings),
+                "group.id": f"{settings.topic_prefix}tidemark-reader",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "isolation.level": "read_committed",
+                "fetch.max.bytes": 4 * MESSAGE_MAX_BYTES,
+                "queued.max.messages.kbytes": 32 * 1024,
+                "log_level": 0,
+            }
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._consumer.close()
+
+    def partitions(self, topic: str) -> list[int]:
+        """Partition numbers of a topic, ascending.
+
+        Raises:
+            TopicUnreadable: no answer, or there is no such topic.
+        """
+        try:
+            found = self._consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
+        except KafkaException as error:
+            raise _unreadable(error) from None
+        if found.error is not None or not found.partitions:
+            raise TopicUnreadable(f"there is no topic {topic}; run `tidemark topics`")
+        return sorted(found.partitions)
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset held, and the next to be written.
+
+        Raises:
+            TopicUnreadable: no answer.
+        """
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            raise _unreadable(error) from None
+        return int(low), int(high)
+
+    def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Message]:
+        """Messages of `[start, end)`, in order; fewer where compaction or retention took some.
+
+        Raises:
+            TopicUnreadable: Kafka stopped answering.
+        """
+        if start >= end:
+            return
+        place = TopicPartition(topic, partition, start)
+        try:
+            self._consumer.assign([place])
+            deadline = time.monotonic() + _STALLED_SECONDS
+            while True:
+                for message in self._consumer.consume(_MESSAGES, 0.2):
+                    if message.error() is not None:
+                        continue
+                    if message.offset() >= end:
+                        return
+                    deadline = time.monotonic() + _STALLED_SECONDS
+                    yield message
+                # Transaction markers hold offsets too, so the end is known by the position, not by a message.
+                if self._consumer.position([TopicPartition(topic, partition)])[0].offset >= end:
+                    return
+                if time.monotonic() > deadline:
+                    raise TopicUnreadable(f"{topic} partition {partition} can't be read to offset {end}")
+        except KafkaException as error:
+            raise _unreadable(error) from None
+        finally:
+            self._consumer.unassign()
+
+    def at(self, topic: str, partition: int, offset: int) -> Message | None:
+        """The one message of an offset; None when it is not held any more.
+
+        Raises:
+            TopicUnreadable: Kafka stopped answering.
+        """
+        low, high = self.bounds(topic, partition)
+        if not low <= offset < high:
+            return None
+        return next((message for message in self.read(topic, partition, offset, offset + 1)), None)
+
+    def since(self, topic: str, partition: int, instant: int) -> int:
+        """The first offset whose message is not older than an instant (ms), or the end.
+
+        Raises:
+            TopicUnreadable: no answer.
+        """
+        try:
+            asked = [TopicPartition(topic, partition, instant)]
+            found = self._consumer.offsets_for_times(asked, timeout=_TIMEOUT_SECONDS)[0].offset
+        except KafkaException as error:
+            raise _unreadable(error) from None
+        return int(found) if found >= 0 else self.bounds(topic, partition)[1]
+
+
+def _unreadable(error: KafkaException) -> TopicUnreadable:
+    return TopicUnreadable(f"Kafka can't be read ({error.args[0].str()}); check TIDEMARK_KAFKA_BOOTSTRAP")
