@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
 from services.query_api.auth import KeyRing
-from services.query_api.errors import ApiError, Header, NotAvailableYet, NotFound
+from services.query_api.errors import ApiError, Header, NotFound
 from services.query_api.limits import RateLimiter
 from services.query_api.observability import REQUEST_SECONDS, REQUESTS
 from services.query_api.query import ID, Question, ReadModel
@@ -84,16 +84,6 @@ class Dialect:
     title: str
     description: str
     reads: tuple[Read, ...]
-
-
-def not_yet(_: ReadRequest) -> NoReturn:
-    """`compile` of a documented endpoint that does not answer yet."""
-    raise NotAvailableYet
-
-
-def no_reply(_: Any, __: Any) -> NoReturn:
-    """`render` of such an endpoint."""
-    raise NotAvailableYet
 
 
 class ReadEndpoint:

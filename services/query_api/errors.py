@@ -7,9 +7,9 @@ ApiError
 |- MethodNotAllowed    405 method_not_allowed
 |- BodyTooLarge        413 body_too_large
 |- Invalid             422 invalid_parameter, invalid_body
+|- NotPublished        422 post_not_published
 |- TooManyRequests     429 rate_limited
 |- InternalError       500 internal_error
-|- NotAvailableYet     501 not_available_yet
 `- Unavailable         503
    |- ReadsUnavailable     analytics_unavailable
    |- WritesUnavailable    catalog_unavailable
@@ -111,6 +111,14 @@ class Invalid(ApiError):
     message = "A parameter is invalid."
 
 
+class NotPublished(ApiError):
+    """A post that has nothing published yet, where a product says so instead of answering."""
+
+    status = 422
+    code = "post_not_published"
+    message = "The post is not published yet."
+
+
 class TooManyRequests(ApiError):
     """The key is over its limit."""
 
@@ -121,14 +129,6 @@ class TooManyRequests(ApiError):
 
 class InternalError(ApiError):
     """A bug; the log has the rest."""
-
-
-class NotAvailableYet(ApiError):
-    """A documented endpoint that does not answer yet."""
-
-    status = 501
-    code = "not_available_yet"
-    message = "This endpoint is not available yet."
 
 
 class Unavailable(ApiError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 from schemas.metrics import IMPRESSIONS, VIDEO_VIEWS, VIEWS, Values, total
@@ -162,7 +163,162 @@ class PostHistoryQuestion:
     limit: int
 
 
-Question = PostQuestion | ChannelWindowQuestion | SnapshotsQuestion | PostHistoryQuestion
+@dataclass(frozen=True, slots=True)
+class TargetQuestion:
+    """The latest figures of one target. Answer: `Target`."""
+
+    workspace_id: str
+    target_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LivePostQuestion:
+    """The figures of one post, asked of its platforms now where that is possible. Answer: `Post`."""
+
+    workspace_id: str
+    post_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelScores:
+    """How the posts of one channel did, compared with each other.
+
+    Attributes:
+        tenths: by target id, tenths of a point (0 to 100) of each target of the set.
+        counts: how many of them have a score above k - 1 and up to k, for k from 1 to 10.
+    """
+
+    tenths: Mapping[str, int]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PostScores:
+    """A post with the scores of each of its targets' channels, by channel id."""
+
+    post: Post
+    scores: Mapping[str, ChannelScores]
+
+
+@dataclass(frozen=True, slots=True)
+class PostScoresQuestion:
+    """A post's latest figures, and scores among what its channels published before `end`, ms. Answer: `PostScores`."""
+
+    workspace_id: str
+    post_id: str
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFigures:
+    """A channel's own figures as replies show them: levels, and the latest reported period's sums."""
+
+    followers: int | None = None
+    following: int | None = None
+    posts_count: int | None = None
+    impressions: int | None = None
+    reach: int | None = None
+    profile_views: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSnapshot:
+    """A channel as it stood right after one answer.
+
+    Attributes:
+        captured_at: ms.
+        raw: the answer's payload, JSON values.
+    """
+
+    captured_at: int
+    figures: AccountFigures
+    raw: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A channel's own figures.
+
+    Attributes:
+        is_live: whether the platform said them just now.
+        snapshot: None when it was never measured.
+    """
+
+    channel_id: str
+    platform: str
+    is_live: bool
+    snapshot: AccountSnapshot | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountQuestion:
+    """A channel's own figures, asked of its platform now where that is possible. Answer: `Account`."""
+
+    workspace_id: str
+    channel_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountHistory:
+    """A channel's snapshots, oldest first."""
+
+    channel_id: str
+    platform: str
+    snapshots: Sequence[AccountSnapshot]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountHistoryQuestion:
+    """A channel's snapshots with `since <= captured_at < until`, ms. Answer: `AccountHistory`."""
+
+    workspace_id: str
+    channel_id: str
+    since: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether a channel's connection works.
+
+    Attributes:
+        error_code: why not; None when it does.
+        token_expires_at: ms, if known.
+        is_live: whether the platform said so just now.
+        checked_at: ms.
+    """
+
+    channel_id: str
+    platform: str
+    is_healthy: bool
+    status: str
+    error_code: str | None
+    token_expires_at: int | None
+    is_live: bool
+    checked_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class HealthQuestion:
+    """Whether a channel's connection works at `now`, ms. Answer: `Health`."""
+
+    workspace_id: str
+    channel_id: str
+    now: int
+
+
+Question = (
+    PostQuestion
+    | ChannelWindowQuestion
+    | SnapshotsQuestion
+    | PostHistoryQuestion
+    | TargetQuestion
+    | LivePostQuestion
+    | PostScoresQuestion
+    | AccountQuestion
+    | AccountHistoryQuestion
+    | HealthQuestion
+)
 
 
 class ReadModel(Protocol):
@@ -208,6 +364,11 @@ def video_views(values: Values, platform: str, post_type: str) -> int | None:
     if values[VIEWS] is not None and (platform in _EVERY_VIEW_IS_OF_A_VIDEO or kind.endswith("-reel")):
         return values[VIEWS]
     return None if any(word in kind for word in _VIDEO_WORDS) else 0
+
+
+def rate(engagements: int | None, base: int | None) -> Fraction | None:
+    """Engagements as a fraction of something, exactly; None when there is nothing to divide, or to divide by."""
+    return Fraction(engagements, base) if engagements is not None and base is not None and base > 0 else None
 
 
 def or_zero(value: int | None) -> int:

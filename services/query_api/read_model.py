@@ -13,26 +13,36 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.events import CatalogChannel, PlatformRaw, PostStatus, RawTarget
-from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values
+from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values, engagements
 from schemas.windows import FOLLOWERS, LONGEST_RANGE, NATIVE_MAX_AGE, RANGES, ChannelPeriod, WindowTarget, window_totals
 from services.platforms import platform
 from services.query_api import sql
+from services.query_api.account_reads import AccountReads
 from services.query_api.batching import Batcher
 from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
 from services.query_api.observability import QUERY_KEYS
 from services.query_api.query import (
+    AccountHistoryQuestion,
+    AccountQuestion,
+    ChannelScores,
     ChannelWindow,
     ChannelWindowQuestion,
+    HealthQuestion,
+    LivePostQuestion,
     Post,
     PostHistory,
     PostHistoryQuestion,
     PostQuestion,
+    PostScores,
+    PostScoresQuestion,
     Question,
     Snapshot,
     SnapshotsQuestion,
     Target,
+    TargetQuestion,
 )
+from services.query_api.scores import SPAN, Scored, channel_scores
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -91,18 +101,29 @@ class ClickHouseReadModel:
         self._windows: Batcher[tuple[str, str, str], _WindowRow] = Batcher(self._load_windows)
         # One question a query: lists, and windows that no stored row covers. Few at once, they are the expensive ones.
         self._single: Batcher[Question, Any] = Batcher(self._load_single, max_keys=1, max_loads=4, linger_seconds=0)
+        self._scores: Batcher[tuple[str, str, int], ChannelScores] = Batcher(
+            self._load_scores, max_keys=1, max_loads=4, linger_seconds=0
+        )
+        self._target_posts: Batcher[tuple[str, str], str] = Batcher(self._load_target_posts)
+        self._accounts = AccountReads(clickhouse, directory)
         self._answers: Mapping[type, Callable[[Any], Awaitable[Any]]] = {
             PostQuestion: self._post,
+            LivePostQuestion: self._post,
+            TargetQuestion: self._target,
+            PostScoresQuestion: self._post_scores,
             ChannelWindowQuestion: self._window,
             SnapshotsQuestion: self._single.get,
             PostHistoryQuestion: self._single.get,
+            AccountQuestion: self._single.get,
+            AccountHistoryQuestion: self._single.get,
+            HealthQuestion: self._accounts.health,
         }
 
     async def answer(self, question: Question) -> Any:
         """See `query.ReadModel`."""
         return await self._answers[type(question)](question)
 
-    async def _post(self, question: PostQuestion) -> Post | None:
+    async def _post(self, question: PostQuestion | LivePostQuestion) -> Post | None:
         row = await self._posts.get((question.workspace_id, question.post_id))
         if row is None:
             return None
@@ -156,6 +177,39 @@ class ClickHouseReadModel:
                     found[key].figures[target["target_id"]] = (target["captured_at"], tuple(target["values"]))
         return found
 
+    async def _target(self, question: TargetQuestion) -> Target | None:
+        post_id = await self._target_posts.get((question.workspace_id, question.target_id))
+        if post_id is None:
+            return None
+        post = await self._post(PostQuestion(question.workspace_id, post_id))
+        targets = () if post is None else post.targets
+        return next((target for target in targets if target.target_id == question.target_id), None)
+
+    async def _load_target_posts(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        QUERY_KEYS.labels("target_posts").observe(len(keys))
+        rows = await self._clickhouse.rows("target_posts", sql.TARGET_POSTS, {"keys": list(keys)})
+        return {(workspace_id, target_id): post_id for workspace_id, target_id, post_id in rows}
+
+    async def _post_scores(self, question: PostScoresQuestion) -> PostScores | None:
+        post = await self._post(PostQuestion(question.workspace_id, question.post_id))
+        if post is None:
+            return None
+        channel_ids = list(dict.fromkeys(target.channel_id for target in post.targets))
+        scores = await asyncio.gather(
+            *(self._scores.get((question.workspace_id, channel_id, question.end)) for channel_id in channel_ids)
+        )
+        return PostScores(post, {c: held for c, held in zip(channel_ids, scores, strict=True) if held is not None})
+
+    async def _load_scores(self, keys: Sequence[tuple[str, str, int]]) -> dict[tuple[str, str, int], ChannelScores]:
+        ((workspace_id, channel_id, end),) = keys
+        rows = await self._clickhouse.rows(
+            "scored_targets",
+            sql.SCORED_TARGETS,
+            {"workspace": workspace_id, "channel": channel_id, "start": end - SPAN, "end": end},
+        )
+        # Off the loop: a channel may have published thousands of posts.
+        return {keys[0]: await asyncio.to_thread(_scores, rows)}
+
     async def _window(self, question: ChannelWindowQuestion) -> ChannelWindow | None:
         channel = self._directory.get(question.workspace_id, question.channel_id)
         if channel is None:
@@ -193,6 +247,10 @@ class ClickHouseReadModel:
             return {question: await self._compute_window(question)}
         if isinstance(question, SnapshotsQuestion):
             return {question: await self._snapshots(question)}
+        if isinstance(question, AccountQuestion):
+            return {question: await self._accounts.account(question)}
+        if isinstance(question, AccountHistoryQuestion):
+            return {question: await self._accounts.history(question)}
         assert isinstance(question, PostHistoryQuestion)
         return {question: await self._history(question)}
 
@@ -310,6 +368,19 @@ class ClickHouseReadModel:
             )
             for row in shown
         )
+
+
+def _scores(rows: Iterable[list[Any]]) -> ChannelScores:
+    return channel_scores(
+        [
+            Scored(
+                target_id,
+                engagements(likes, comments, shares, saves) or 0,
+                (views if impressions is None else impressions) or 0,
+            )
+            for target_id, views, impressions, likes, comments, shares, saves in rows
+        ]
+    )
 
 
 def _stood(rows: Iterable[list[Any]]) -> list[_Stood]:

@@ -155,3 +155,92 @@ ORDER BY captured_at DESC
 LIMIT 1 BY event_id
 """
 """Answers as received, by event id."""
+
+TARGET_POSTS = f"""
+SELECT workspace_id, target_id, post_id FROM latest_post_metrics_store FINAL
+WHERE generation = {_GENERATION} AND is_listed = 1
+    AND (workspace_id, target_id) IN {{keys:Array(Tuple(String, String))}}
+"""
+"""The post of each target by (workspace, target), by the catalog."""
+
+_SCORED = f"""
+FROM latest_post_metrics_store FINAL
+WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+    AND is_listed = 1 AND captured_at IS NOT NULL
+    AND {_millis("published_at")} >= {{start:Int64}} AND {_millis("published_at")} < {{end:Int64}}
+"""
+
+SCORED_TARGETS = f"""
+SELECT target_id, views, impressions, likes, comments, shares, saves
+{_SCORED}
+    AND target_id IN (
+        SELECT arrayJoin(
+            arrayFilter(
+                target -> target.2 = 'published',
+                JSONExtract(targets, 'Array(Tuple(target_id String, status String))')
+            )
+        ).1
+        FROM posts_store FINAL
+        WHERE workspace_id = {{workspace:String}} AND is_deleted = 0 AND post_id IN (SELECT post_id {_SCORED})
+    )
+"""
+"""What a channel's scores are made of: its published, measured targets of a span."""
+
+CHANNEL_FIGURES = f"""
+SELECT period, {_millis("period_start")}, {_millis("period_end")}, {_millis("captured_at")}, registers,
+    {_CHANNEL_FIGURES}
+FROM latest_channel_metrics_store FINAL
+WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+ORDER BY period = 'lifetime' DESC, period_end DESC, period_start DESC
+LIMIT {{limit:UInt32}}
+"""
+"""A channel's latest figures: of its lifetime, and of its latest periods."""
+
+_CHANNEL_STOOD = ",\n    ".join(
+    f"(argMaxIf(tuple({_figure(metric)}), (captured_at, event_id), bitTest(spoken, {index}))).1"
+    for index, metric in enumerate(CHANNEL_METRICS)
+)
+
+CHANNEL_BEFORE = f"""
+SELECT period, {_millis("period_start")}, {_millis("period_end")},
+    {_CHANNEL_STOOD}
+FROM (
+    SELECT * FROM channel_snapshots_store
+    WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+        AND {_millis("captured_at")} < {{since:Int64}}
+    ORDER BY version DESC LIMIT 1 BY event_id, period, period_start, period_end
+)
+GROUP BY period, period_start, period_end
+ORDER BY period = 'lifetime' DESC, period_end DESC, period_start DESC
+LIMIT {{limit:UInt32}}
+"""
+"""A channel's figures as they stood before an instant: of its lifetime, and of its latest periods."""
+
+CHANNEL_SNAPSHOTS = f"""
+SELECT event_id, {_millis("captured_at")}, period, {_millis("period_start")}, {_millis("period_end")}, spoken,
+    {_CHANNEL_FIGURES}
+FROM (
+    SELECT * FROM channel_snapshots_store
+    WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+        AND {_millis("captured_at")} >= {{since:Int64}} AND {_millis("captured_at")} < {{until:Int64}}
+    ORDER BY version DESC LIMIT 1 BY event_id, period, period_start, period_end
+)
+ORDER BY captured_at, event_id
+"""
+"""What each answer of a span said of a channel, oldest first."""
+
+NEWEST_CHANNEL_EVENT = f"""
+SELECT event_id, {_millis("captured_at")} FROM channel_snapshots_store
+WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+ORDER BY captured_at DESC, event_id DESC
+LIMIT 1
+"""
+"""The newest answer that spoke of a channel."""
+
+RAW_BODIES = """
+SELECT event_id, base64Encode(body) FROM raw_events_store FINAL
+WHERE workspace_id = {workspace:String} AND event_id IN {events:Array(String)}
+ORDER BY captured_at DESC
+LIMIT 1 BY event_id
+"""
+"""Payloads as received, by event id."""

@@ -1,7 +1,8 @@
 """Golden cases of the products: a request, the question it asks with its answer, and the reply, as JSON files.
 
-`<case>.request.json` has `path` and `query`; `<case>.query.json` has `question` (with its `type`) and `answer`, figures
-by name with durations in milliseconds; `<case>.reply.json` is the reply, its keys in order. Time stands at `NOW`.
+`<case>.request.json` has `path`, `query` and, where it matters, `headers`; `<case>.query.json` has `question` (with its
+`type`) and `answer`, figures by name with durations in milliseconds; `<case>.reply.json` is the reply, its keys in
+order. Time stands at `NOW`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from services.query_api import query
-from services.query_api.query import ChannelWindow, Post, PostHistory, Question, Snapshot, Target
+from services.query_api.query import (
+    Account,
+    AccountFigures,
+    AccountHistory,
+    AccountSnapshot,
+    ChannelScores,
+    ChannelWindow,
+    Health,
+    Post,
+    PostHistory,
+    PostScores,
+    Question,
+    Snapshot,
+    Target,
+)
 from tests.support.query_api import target, values
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "dialects"
@@ -43,8 +58,18 @@ class GoldenCase:
         kind = self.read("query")["question"]["type"]
         if kind == "ChannelWindowQuestion":
             return ChannelWindow(**{**held, "values": values(**held["values"])})
-        if kind == "PostQuestion":
+        if kind in ("PostQuestion", "LivePostQuestion"):
             return _post(held)
+        if kind == "TargetQuestion":
+            return _target(held)
+        if kind == "PostScoresQuestion":
+            return PostScores(_post(held["post"]), {name: ChannelScores(**s) for name, s in held["scores"].items()})
+        if kind == "AccountQuestion":
+            return Account(**{**held, "snapshot": held["snapshot"] and _account(held["snapshot"])})
+        if kind == "AccountHistoryQuestion":
+            return AccountHistory(**{**held, "snapshots": [_account(row) for row in held["snapshots"]]})
+        if kind == "HealthQuestion":
+            return Health(**held)
         if kind == "SnapshotsQuestion":
             return tuple(map(_snapshot, held))
         assert kind == "PostHistoryQuestion"
@@ -66,6 +91,10 @@ def _post(held: dict[str, Any]) -> Post:
 
 def _target(held: dict[str, Any]) -> Target:
     return target(**{**held, "values": values(**held.get("values", {}))})
+
+
+def _account(held: dict[str, Any]) -> AccountSnapshot:
+    return AccountSnapshot(**{**held, "figures": AccountFigures(**held["figures"])})
 
 
 def _snapshot(held: dict[str, Any]) -> Snapshot:

@@ -42,7 +42,8 @@ PURE = {
     "services.aggregator.errors", "services.aggregator.filling", "services.aggregator.folds",
     "services.aggregator.pipeline", "services.aggregator.reading", "services.aggregator.rows",
     "services.aggregator.state",
-    "services.query_api.errors", "services.query_api.query", "services.query_api.sql",
+    "services.query_api.accounts", "services.query_api.errors", "services.query_api.query",
+    "services.query_api.scores", "services.query_api.sql",
     "infra.sandbox.curves", "infra.sandbox.ids",
 }  # fmt: skip
 # Parts of runtime that hold no client, so that pure modules may use their functions.

@@ -209,6 +209,37 @@ class Store:
             ],
         )
 
+    def channel_snapshot(
+        self,
+        workspace_id: str,
+        channel_id: str,
+        event_id: str,
+        captured_at: int,
+        period: tuple[str, int | None, int | None] = ("lifetime", None, None),
+        *,
+        hidden: Sequence[str] = (),
+        **figures: int,
+    ) -> None:
+        """What one answer said of one channel and period; it spoke of what is named, and of hidden counts."""
+        assert {*figures, *hidden} <= set(CHANNEL_NAMES)
+        name, start, end = period
+        self.insert(
+            "channel_snapshots_store",
+            [
+                {
+                    "workspace_id": workspace_id,
+                    "channel_id": channel_id,
+                    "event_id": event_id,
+                    "captured_at": instant(captured_at),
+                    "period": name,
+                    "period_start": instant(start),
+                    "period_end": instant(end),
+                    "spoken": sum(1 << CHANNEL_NAMES.index(metric) for metric in {*figures, *hidden}),
+                    **figures,
+                }
+            ],
+        )
+
     def raw_event(
         self, workspace_id: str, event_id: str, platform: str, targets: Sequence[tuple[str, str]], body: Any, **row: Any
     ) -> None:

@@ -22,7 +22,9 @@ PATHS = [
     "/v1/analytics",
     "/v1/analytics/post/p1",
 ]
-NOT_YET = PATHS[2:7]
+# What each endpoint refuses of the same query.
+BAD_QUERY = "?days=0&since=x"
+REFUSING = ("/v1/analytics", "/api/v1/social-accounts/c1/metrics")
 POST = Post("p1", "published", None, None, NOW, ())
 
 
@@ -44,17 +46,17 @@ async def test_refusals_come_in_the_order_of_the_contract(path: str) -> None:
     api = fake_api(rate_limit=1)
     allowed = api.add_key("w1", "allowed")
     scopeless = api.add_key("w1", "scopeless", scopes=("posts:write",))
-    query = "?days=0"
+    query = BAD_QUERY
     assert (await api.client.get(path + query)).status_code == 401
     assert (await api.client.get(path + query, headers={"authorization": "Bearer unknown"})).status_code == 401
     assert (await api.client.get(path + query, headers=scopeless)).status_code == 403
     first = await api.client.get(path + query, headers=allowed)
-    expected = 501 if path in NOT_YET else 422 if path.startswith("/v1/analytics") else 404
+    expected = 422 if path.startswith(REFUSING) else 404
     assert first.status_code == expected
     assert (await api.client.get(path + query, headers=allowed)).status_code == 429
     api.clock.advance(60)
     plain = await api.client.get(path, headers=allowed)
-    assert plain.status_code == (501 if path in NOT_YET else 404)
+    assert plain.status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,8 @@ async def test_refusals_come_in_the_order_of_the_contract(path: str) -> None:
         ("/api/v1/posts/p1/insights", {"x-api-key": "good"}, 404, "not_found"),
         ("/api/v1/posts/no%20id/insights", {"x-api-key": "good"}, 404, "not_found"),
         ("/v1/analytics?days=x", {"x-api-key": "good"}, 422, "invalid_parameter"),
-        ("/v1/posts/p1/metrics", {"x-api-key": "good"}, 501, "not_available_yet"),
+        ("/v1/posts/p1/metrics", {"x-api-key": "good"}, 404, "not_found"),
+        ("/api/v1/social-accounts/p1/metrics?since=days=x", {"x-api-key": "good"}, 422, "invalid_parameter"),
         ("/api/v1/unknown", {}, 404, "not_found"),
         ("/api/v1/posts/p1/insights/", {}, 404, "not_found"),
     ],

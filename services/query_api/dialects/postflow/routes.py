@@ -1,8 +1,17 @@
-"""PostFlow's endpoint; documented, not answered yet."""
+"""PostFlow's endpoint: which question it asks."""
 
 from __future__ import annotations
 
-from services.query_api.endpoint import Dialect, Read, no_reply, not_yet
+from services.query_api.dialects.postflow.models import SAMPLE
+from services.query_api.dialects.postflow.render import post_metrics
+from services.query_api.endpoint import Dialect, Read, ReadRequest, path_id
+from services.query_api.query import PostScoresQuestion
+
+
+def post_question(request: ReadRequest) -> PostScoresQuestion:
+    """The post of the path, compared with what its channels published up to now."""
+    return PostScoresQuestion(request.workspace_id, path_id(request, "postId"), request.now)
+
 
 DIALECT = Dialect(
     name="postflow",
@@ -12,10 +21,11 @@ DIALECT = Dialect(
         Read(
             path="/v1/posts/{postId}/metrics",
             summary="Post group metrics",
-            description="Figures of each target of a post. Not available yet.",
-            compile=not_yet,
-            render=no_reply,
-            sample=[],
+            description="Figures of each target of a post, its stories as items, and its score among the channel's "
+            "posts of the last 90 days.",
+            compile=post_question,
+            render=post_metrics,
+            sample=SAMPLE,
         ),
     ),
 )

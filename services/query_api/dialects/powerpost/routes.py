@@ -1,18 +1,28 @@
-"""PowerPost's endpoint; documented, not answered yet."""
+"""PowerPost's endpoint: which question it asks."""
 
 from __future__ import annotations
 
-from typing import Any
+from services.query_api.dialects.powerpost.models import SAMPLE
+from services.query_api.dialects.powerpost.render import item_analytics
+from services.query_api.endpoint import Dialect, Parameter, Read, ReadRequest, path_id
+from services.query_api.errors import NotFound
+from services.query_api.query import TargetQuestion
 
-from services.query_api.endpoint import Dialect, Parameter, Read, no_reply, not_yet
+WORKSPACE_HEADER = "X-Workspace-Id"
+_WORKSPACE_HEADER = WORKSPACE_HEADER.lower().encode()
 
-_SAMPLE: dict[str, Any] = {
-    "post_item_id": "550e8400-e29b-41d4-a716-446655440000",
-    "post_type": "instagram-reel",
-    "platform": "instagram",
-    "status": "posted",
-    "metrics": {"views": 12450, "likes": 890, "comments": 42, "fetched_at": "2026-04-15T09:00:00Z"},
-}
+
+def item_question(request: ReadRequest) -> TargetQuestion:
+    """The post item of the path, in the workspace that the header names.
+
+    Raises:
+        NotFound: the header is missing, or names another workspace than the key's.
+    """
+    named = [value.strip() for name, value in request.headers if name == _WORKSPACE_HEADER]
+    if named != [request.workspace_id.encode()]:
+        raise NotFound
+    return TargetQuestion(request.workspace_id, path_id(request, "id"))
+
 
 DIALECT = Dialect(
     name="powerpost",
@@ -22,11 +32,13 @@ DIALECT = Dialect(
         Read(
             path="/api/v1/post-items/{id}/analytics",
             summary="Post item analytics",
-            description="The latest figures of one post item. Not available yet.",
-            compile=not_yet,
-            render=no_reply,
-            sample=_SAMPLE,
-            parameters=(Parameter("X-Workspace-Id", "The key's workspace.", place="header", required=True),),
+            description="The latest figures of one post item; metrics are null until it was first polled.",
+            compile=item_question,
+            render=item_analytics,
+            sample=SAMPLE,
+            parameters=(
+                Parameter(WORKSPACE_HEADER, "The key's workspace; any other reads 404.", place="header", required=True),
+            ),
         ),
     ),
 )
