@@ -192,6 +192,11 @@ class ChannelScores:
     counts: tuple[int, ...]
 
 
+GRADES = 10
+NO_SCORES = ChannelScores({}, (0,) * GRADES)
+"""Of a channel without any target in the set."""
+
+
 @dataclass(frozen=True, slots=True)
 class PostScores:
     """A post with the scores of each of its targets' channels, by channel id."""

@@ -9,13 +9,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from services.query_api.query import ChannelScores
+from services.query_api.query import GRADES, ChannelScores
 from services.runtime.clock import MILLIS_PER_DAY
 
 SPAN = 90 * MILLIS_PER_DAY
 """How far back a channel's posts are compared, ms."""
 
-GRADES = 10
 # Of ten parts; source: PostFlow's document.
 _ENGAGEMENTS_WEIGHT = 6
 _IMPRESSIONS_WEIGHT = 4

@@ -31,6 +31,7 @@ from schemas.metrics import (
 )
 from services.query_api.dialects.postflow.models import LINK_PREVIEW_KEYS, PLATFORM_NAMES, STATUS_NUMBERS
 from services.query_api.query import (
+    NO_SCORES,
     ChannelScores,
     Post,
     PostScores,
@@ -42,10 +43,7 @@ from services.query_api.query import (
     video_views,
     with_fallback,
 )
-from services.query_api.scores import GRADES
 from services.runtime.clock import iso_seconds, to_millis
-
-_NO_SCORES = ChannelScores({}, (0,) * GRADES)
 
 
 class _Shown(NamedTuple):
@@ -105,7 +103,7 @@ def _sums(parts: Sequence[_Shown], own: _Shown) -> _Shown:
 def _metrics(post: Post, target: Target, shown: _Shown, scores: Mapping[str, ChannelScores]) -> dict[str, Any]:
     values = shown.values
     engagements = post_engagements(values)
-    of_channel = scores.get(target.channel_id, _NO_SCORES)
+    of_channel = scores.get(target.channel_id, NO_SCORES)
     tenths = of_channel.tenths.get(target.target_id)
     return {
         "id": target.target_id,

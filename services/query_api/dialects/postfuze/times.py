@@ -10,9 +10,7 @@ from services.runtime.clock import to_millis
 
 _UNIX_SECONDS = re.compile(r"[0-9]{1,11}", re.ASCII)
 # A `+` that nobody encoded arrives as a space.
-_ISO = re.compile(
-    r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)([Zz]|[ +-]\d\d:?\d\d)?)?", re.ASCII
-)
+_ISO = re.compile(r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)([Zz]|[ +-]\d\d:?\d\d)?)?", re.ASCII)
 # The last instant that every store can hold and every reply can show.
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 _EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
