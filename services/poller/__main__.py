@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 from schemas.codec import Codec, MalformedEvent, RecordCodec
 from schemas.codec import instant as instant_of
 from services.platforms import all_platforms
+from services.platforms.base import AppClient
 from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.accounts import Accounts
 from services.poller.budget import Budget, Circuit
@@ -27,6 +28,7 @@ from services.poller.metrics import PollerMetrics, StateCollector
 from services.poller.poll import Poller
 from services.poller.publisher import RAW, KafkaPublisher, Room
 from services.poller.reader import RETRY_SECONDS, TopicReader
+from services.poller.refresh import Refresher
 from services.poller.schedule import Schedule
 from services.poller.settings import PollerSettings
 from services.poller.tiers import CHANNEL_INTERVAL
@@ -44,6 +46,8 @@ CHANNEL_SNAPSHOTS = "metrics.channel-snapshots"
 ALL_TOPICS = (RAW, ACCOUNTS, *CATALOG, ROLLUPS, CHANNEL_SNAPSHOTS)
 # Of the 5 seconds that a stop may take, what is left after Kafka has had its time ends the process.
 FLUSH_SECONDS = 3.0
+# Refreshes under way are finished first.
+REFRESH_SECONDS = 1.0
 _log = get_logger("services.poller")
 
 
@@ -168,15 +172,32 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         )
         stack.push_async_callback(fetcher.close)
         circuits = {name: Circuit() for name in platforms}
+        metrics = PollerMetrics()
+        refresher = Refresher(
+            time=time, platforms=platforms, fetcher=fetcher, publisher=publisher, tokens=tokens, catalog=catalog,
+            accounts=accounts, metrics=metrics, clients=_clients(settings),
+        )  # fmt: skip
+        stack.push_async_callback(refresher.close, REFRESH_SECONDS)
         poller = Poller(
             time=time, platforms=platforms, schedule=schedule, fetcher=fetcher, publisher=publisher, tokens=tokens,
-            accounts=accounts, budget=Budget(), circuits=circuits, metrics=PollerMetrics(),
+            accounts=accounts, budget=Budget(), circuits=circuits, metrics=metrics, refresher=refresher,
         )  # fmt: skip
         loop = Loop(time, schedule, poller, circuits, settings.platform_concurrency)
         REGISTRY.register(StateCollector(schedule, room, loop.in_flight, time.now))
         readiness.stage = lambda: None
         _log.info("polling", channels=len(schedule.plans), partitions=partitions, speed=settings.poll_speed)
+        stack.callback(tasks.create_task(refresher.run()).cancel)
         await loop.run()
+
+
+def _clients(settings: PollerSettings) -> dict[str, AppClient]:
+    """Our own app at each platform."""
+    return {
+        name: AppClient(
+            access.client_id, access.client_secret.get_secret_value() if access.client_secret is not None else None
+        )
+        for name, access in settings.platforms.items()
+    }
 
 
 async def _codecs(settings: PollerSettings) -> tuple[dict[str, Codec[object]], RecordCodec]:

@@ -6,7 +6,7 @@ targets that can be polled are held: published, with the platform's id and a tim
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from schemas.codec import Codec, MalformedEvent
@@ -30,6 +30,10 @@ class Catalog:
 
     Args:
         codecs: a codec for each of `TOPICS`, by name without prefix.
+
+    Attributes:
+        channels: every channel's newest event.
+        on_channel: called after news of a channel or of its tokens.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class Catalog:
         self._accounts = accounts
         self._posts: dict[str, dict[str, tuple[Entry, ...]]] = {}
         self._names: dict[str, str] = {}
+        self.channels: dict[ChannelKey, CatalogChannel] = {}
+        self.on_channel: Callable[[ChannelKey], None] = _nothing
         schedule.forget = self._forget
         self.malformed_count = 0
 
@@ -74,6 +80,11 @@ class Catalog:
         if event is not None and self._accounts.try_again(key, event.updated_at):
             self._schedule.resume(self._schedule.plan(key), now)
         self._schedule.connect(key, event, active=active, now=now)
+        if event is None:
+            self.channels.pop(key, None)
+        else:
+            self.channels[key] = event
+        self.on_channel(key)
 
     def put_tokens(self, key: ChannelKey, event: ChannelTokens | None, now: int) -> None:
         """A channel's tokens; a paused channel is tried again with them."""
@@ -83,6 +94,7 @@ class Catalog:
             plan = self._schedule.plans.get(key)
             if plan is not None:
                 self._schedule.resume(plan, now)
+        self.on_channel(key)
 
     def put_post(self, workspace_id: str, post_id: str, event: CatalogPost | None, now: int) -> None:
         """A post with all its targets; None for its deletion. Targets that stayed the same keep their due times."""
@@ -123,3 +135,7 @@ class Catalog:
     def _name(self, workspace_id: str) -> str:
         """One text object a workspace, however many things it has."""
         return self._names.setdefault(workspace_id, workspace_id)
+
+
+def _nothing(key: ChannelKey) -> None:
+    """Nobody asked to be told."""

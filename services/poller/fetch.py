@@ -22,7 +22,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import httpx
 import orjson
 
-from services.platforms.base import Call
+from services.platforms.base import Call, RefreshCall
 from services.poller.addresses import public_only_transport
 from services.poller.errors import AnswerTooLarge, BrokenAnswer, NotSent, PollerError, TimedOut, Unreachable
 from services.runtime.settings import MESSAGE_MAX_BYTES
@@ -36,8 +36,7 @@ KEEPALIVE_SECONDS = 30.0
 MOST_IDLE = 512
 USER_AGENT = "tidemark/0.1 (analytics of the account owner's own posts)"
 _HEADERS = {"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "gzip"}
-# Commas and parentheses are syntax in some platforms' values (LinkedIn's lists, Meta's fields).
-_QUERY_SAFE = "(),"
+# What a path holds as it is; escapes in it are made already.
 _PATH_SAFE = "/%:@!$&'()*+,;="
 _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
@@ -49,10 +48,10 @@ Transports = Callable[[str, bool], httpx.AsyncBaseTransport]
 """From a platform, and whether its address was configured, to a transport of one connection: the seam for tests."""
 
 
-def target_of(call: Call, origin: str = "") -> bytes:
+def target_of(call: Call | RefreshCall, origin: str = "") -> bytes:
     """Path and query as they are sent; the origin's own path, if it has one, comes first."""
     path = urlsplit(origin).path + quote(call.path, safe=_PATH_SAFE)
-    query = urlencode(call.query, quote_via=quote, safe=_QUERY_SAFE)
+    query = urlencode(call.query, quote_via=quote) if isinstance(call, RefreshCall) else call.query_text()
     return (f"{path}?{query}" if query else path).encode("ascii")
 
 
@@ -98,11 +97,13 @@ class Fetcher:
         self._idle_count = 0
         self._verify: ssl.SSLContext | None = None
 
-    def origin(self, platform: str, call: Call, default_base_url: str) -> str:
+    def origin(self, platform: str, call: Call | RefreshCall, default_base_url: str) -> str:
         """Where a call goes: the configured origin, or the platform's own."""
         return (self._base_urls.get(platform) or call.base_url or default_base_url).rstrip("/")
 
-    async def fetch(self, platform: str, call: Call, default_base_url: str, headers: Mapping[str, str]) -> Reply:
+    async def fetch(
+        self, platform: str, call: Call | RefreshCall, default_base_url: str, headers: Mapping[str, str]
+    ) -> Reply:
         """Make one call.
 
         Raises:
@@ -124,10 +125,27 @@ class Fetcher:
         except (httpx.HTTPError, httpx.CookieConflict, OSError, ssl.SSLError) as error:
             raise Unreachable(f"{platform}: {type(error).__name__}: {error}") from None
 
-    async def _fetch(self, platform: str, call: Call, default_base_url: str, headers: Mapping[str, str]) -> Reply:
+    async def exchange(self, platform: str, call: RefreshCall, default_base_url: str) -> Reply:
+        """Make one call to a token endpoint; no error repeats anything of it.
+
+        Raises:
+            PollerError: as `fetch`.
+        """
+        try:
+            return await self.fetch(platform, call, default_base_url, call.headers)
+        except PollerError as error:
+            raise type(error)(f"{platform}: token endpoint: {error.code}") from None
+
+    async def _fetch(
+        self, platform: str, call: Call | RefreshCall, default_base_url: str, headers: Mapping[str, str]
+    ) -> Reply:
         origin = self.origin(platform, call, default_base_url)
         content = None
-        if call.json is not None:
+        if isinstance(call, RefreshCall):
+            if call.form:
+                content = urlencode(call.form).encode()
+                headers = {**headers, "content-type": "application/x-www-form-urlencoded"}
+        elif call.json is not None:
             content = orjson.dumps(call.json)
             headers = {**headers, "content-type": "application/json"}
         request = httpx.Request(

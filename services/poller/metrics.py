@@ -39,6 +39,12 @@ class PollerMetrics:
             buckets=(0.5, 1, 5, 15, 60, 300, 900, 3600, 21600),
             registry=registry,
         )
+        self.refreshes = Counter(
+            "tidemark_poller_refreshes",
+            "Refreshes of tokens by what became of them.",
+            ["platform", "outcome"],
+            registry=registry,
+        )
         self.answer_bytes = Counter(
             "tidemark_poller_answer_bytes", "Bytes of answers, decompressed.", ["platform"], registry=registry
         )

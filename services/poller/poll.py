@@ -17,6 +17,7 @@ from services.poller.errors import AnswerTooLarge, NotSent, RetryLater
 from services.poller.fetch import Fetcher, Reply
 from services.poller.identifiers import EventIds
 from services.poller.metrics import PollerMetrics
+from services.poller.refresh import DONE, Refresher
 from services.poller.schedule import Fate, Schedule, Settled, Work
 from services.poller.timing import Time
 from services.poller.tokens import Credentials, TokenStore
@@ -51,11 +52,16 @@ class Round:
     def __init__(self, work: Work, platform: Platform, credentials: Credentials) -> None:
         self.work = work
         self.platform = platform
-        self.credentials = credentials
-        self.headers = platform.authorize(credentials.access_token)
+        self.authorize(credentials)
+        self.renewed = False
         self.pending: deque[Call] = deque()
         self.channel_fate = Settled(Fate.SKIPPED)
         self._fates: dict[str, Settled] = {}
+
+    def authorize(self, credentials: Credentials) -> None:
+        """Make the calls from now on with these."""
+        self.credentials = credentials
+        self.headers = self.platform.authorize(credentials.access_token)
 
     def say(self, call: Call, settled: Settled) -> None:
         """The same fate for everything that a call asks for."""
@@ -92,6 +98,7 @@ class Poller:
     Args:
         platforms: those that can be polled, by name.
         circuits: one a platform.
+        refresher: renews tokens; without it a token that ended pauses its channel at once.
     """
 
     def __init__(
@@ -107,6 +114,7 @@ class Poller:
         budget: Budget,
         circuits: Mapping[str, Circuit],
         metrics: PollerMetrics,
+        refresher: Refresher | None = None,
         uniform: Uniform = random.uniform,
     ) -> None:
         self._time = time
@@ -119,6 +127,7 @@ class Poller:
         self._budget = budget
         self._circuits = circuits
         self._metrics = metrics
+        self._refresher = refresher
         self._uniform = uniform
         self._ids = EventIds()
         self._refusals = Refusals(MILLIS_PER_DAY)
@@ -130,6 +139,11 @@ class Poller:
         channel_fate = Settled(Fate.RETRY, self._time.now())
         self._metrics.late_seconds.labels(name).observe(work.late_by / 1000)
         try:
+            wait_until = None if self._refresher is None else await self._refresher.ahead(name, plan.key)
+            if wait_until is not None:
+                fates = [Settled(Fate.RETRY, wait_until)] * len(work.entries)
+                channel_fate = Settled(Fate.RETRY, wait_until)
+                return
             current = Round(work, self._platforms[name], self._tokens.credentials(plan.key, name))
             try:
                 await self._ask_all(name, current)
@@ -251,8 +265,7 @@ class Poller:
             if recovered is not None:
                 await self._publisher.announce(recovered)
         elif outcome in _BROKEN_CONNECTION:
-            current.say(call, Settled(Fate.RETRY, now))
-            await self._pause(name, current, verdict, now)
+            await self._broken(name, current, call, verdict)
         elif outcome in (Outcome.TARGET_GONE, Outcome.NO_DATA_EVER):
             fate = Settled(Fate.GONE if outcome is Outcome.TARGET_GONE else Fate.NEVER)
             self._refused(current, call, verdict, fate, now)
@@ -320,6 +333,28 @@ class Poller:
             wait = int(retry_after_seconds * MILLIS_PER_SECOND) + 1
         current.say(call, Settled(Fate.RETRY, now + wait))
         current.give_up_until(now + wait)
+
+    async def _broken(self, name: str, current: Round, call: Call, verdict: Verdict) -> None:
+        """The token or the account doesn't work: ask again with a renewed token, once; else pause the channel."""
+        key = current.work.plan.key
+        if self._refresher is not None and verdict.outcome is not Outcome.ACCOUNT_DISABLED and not current.renewed:
+            current.renewed = True
+            newest = self._tokens.credentials(key, name)
+            # Another round may have renewed it while this one was asking.
+            renewal = DONE if newest is not current.credentials else await self._refresher.renew(name, key)
+            if renewal.done:
+                current.authorize(self._tokens.credentials(key, name))
+                current.pending.appendleft(call)
+                return
+            if renewal.retry_at is not None:
+                current.say(call, Settled(Fate.RETRY, renewal.retry_at))
+                current.give_up_until(renewal.retry_at)
+                return
+        now = self._time.now()
+        current.say(call, Settled(Fate.RETRY, now))
+        await self._pause(name, current, verdict, now)
+        if self._refresher is not None and verdict.outcome is not Outcome.ACCOUNT_DISABLED:
+            await self._refresher.give_up(key, now)
 
     async def _pause(self, name: str, current: Round, verdict: Verdict, now: int) -> None:
         plan = current.work.plan

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from schemas.codec import Codec
-from schemas.events import AccountEvent, PlatformRaw
+from schemas.events import AccountEvent, CatalogChannel, ChannelTokens, PlatformRaw
 from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.errors import AnswerTooLarge
 from services.runtime.kafka import aiokafka_producer_options, key, partition_of
@@ -89,7 +89,7 @@ class KafkaPublisher:
     """Publishes to Kafka.
 
     Args:
-        codecs: a codec for each of `TOPICS`, by name without prefix.
+        codecs: a codec for each of `TOPICS` and for what is written, by name without prefix.
         partitions: partitions of every topic.
         room: shared with whoever shows it to operators.
     """
@@ -136,6 +136,24 @@ class KafkaPublisher:
         value = self._codecs[ACCOUNTS].encode(event)
         self._room.fill(len(value))
         await self._send(ACCOUNTS, event.workspace_id, key(event.workspace_id, event.channel_id), value)
+
+    async def write(self, topic: str, event: CatalogChannel | ChannelTokens) -> None:
+        """Make a channel or its tokens durable; returns when Kafka has confirmed it, however long that takes."""
+        value = self._codecs[topic].encode(event)
+        message_key = key(event.workspace_id, event.channel_id)
+        partition = partition_of(event.workspace_id, self._partitions)
+        while True:
+            generation, producer = self._generation, self._producer
+            if producer is None:
+                await self._renew(generation)
+                continue
+            try:
+                sent = await producer.send(self._settings.topic(topic), value, key=message_key, partition=partition)
+                await sent
+            except (KafkaError, OSError) as error:
+                await self._failed(error, generation)
+            else:
+                return
 
     async def close(self, seconds: float) -> None:
         """Send what is held, for at most this long, then disconnect."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from schemas.events import ChannelTokens
 from services.poller.redact import Redactor
 from services.poller.schedule import ChannelKey
 from services.runtime.secrets import TokenCipher, TokenPair
+
+REFRESH = "refresh"
 
 
 class Credentials:
@@ -30,6 +33,9 @@ class TokenStore:
 
     Args:
         app_secrets: secrets of our own app at each platform, by platform.
+
+    Attributes:
+        on_overwritten: called with the tokens held when the topic brings older ones after them, and so ends with those.
     """
 
     def __init__(self, cipher: TokenCipher, app_secrets: Mapping[str, Sequence[str]]) -> None:
@@ -37,14 +43,38 @@ class TokenStore:
         self._app_secrets = app_secrets
         self._sealed: dict[ChannelKey, ChannelTokens] = {}
         self._opened: dict[ChannelKey, Credentials] = {}
+        self.on_overwritten: Callable[[ChannelKey, ChannelTokens], None] = _nothing
 
     def put(self, key: ChannelKey, tokens: ChannelTokens | None) -> None:
-        """Replace a channel's tokens; None forgets them."""
+        """Replace a channel's tokens; None forgets them.
+
+        A refresh replaces only the pair that it came from: one that began before a PUT and ended after it is passed
+        over, and so is what comes back from the topic after something newer of the same pair was taken in.
+        """
+        held = self._sealed.get(key)
+        if tokens is not None and held is not None and _is_overtaken(tokens, held):
+            if tokens.origin != held.origin or tokens.put_fingerprint != held.put_fingerprint:
+                self.on_overwritten(key, held)
+            return
         self._opened.pop(key, None)
         if tokens is None:
             self._sealed.pop(key, None)
         else:
             self._sealed[key] = tokens
+
+    def sealed(self, key: ChannelKey) -> ChannelTokens | None:
+        """The event held, None when there is none; the same object until the tokens change."""
+        return self._sealed.get(key)
+
+    def renewed(self, held: ChannelTokens, pair: TokenPair, expires_at: int | None, now: int) -> ChannelTokens:
+        """The event of a refreshed pair; it keeps what was put, so that the same PUT again doesn't undo it."""
+        return replace(
+            held,
+            ciphertext=self._cipher.encrypt(pair),
+            token_expires_at=expires_at,
+            origin=REFRESH,
+            updated_at=max(now, held.updated_at),
+        )
 
     def updated_at(self, key: ChannelKey) -> int | None:
         """When the tokens held were written (ms), None when there are none."""
@@ -63,3 +93,14 @@ class TokenStore:
             pair = TokenPair() if tokens is None else self._cipher.decrypt(tokens.ciphertext)
             found = self._opened[key] = Credentials(pair, self._app_secrets.get(platform, ()))
         return found
+
+
+def _is_overtaken(tokens: ChannelTokens, held: ChannelTokens) -> bool:
+    """Whether an event that follows the one held is older in truth, or the same."""
+    if tokens.put_fingerprint != held.put_fingerprint:
+        return tokens.origin == REFRESH
+    return held.origin == REFRESH and (tokens == held or tokens.updated_at < held.updated_at)
+
+
+def _nothing(key: ChannelKey, tokens: ChannelTokens) -> None:
+    """Until somebody writes tokens here, nobody can be overtaken."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from schemas.events import AccountEvent, PlatformRaw
+from schemas.events import AccountEvent, CatalogChannel, ChannelTokens, PlatformRaw
 
 
 class MemoryPublisher:
@@ -13,6 +13,7 @@ class MemoryPublisher:
     def __init__(self) -> None:
         self.events: list[PlatformRaw] = []
         self.announced: list[AccountEvent] = []
+        self.written: list[tuple[str, CatalogChannel | ChannelTokens]] = []
         self.reserved = 0
         self.room = asyncio.Event()
         self.room.set()
@@ -34,3 +35,8 @@ class MemoryPublisher:
     async def announce(self, event: AccountEvent) -> None:
         """Keep one account event."""
         self.announced.append(event)
+
+    async def write(self, topic: str, event: CatalogChannel | ChannelTokens) -> None:
+        """Keep one catalog event; durable as soon as there is room."""
+        await self.room.wait()
+        self.written.append((topic, event))
