@@ -7,6 +7,7 @@ caches and totals. They must agree on every target, post and channel window afte
 from __future__ import annotations
 
 import asyncio
+import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -293,19 +294,8 @@ def test_the_fold_equals_the_model(program: list[tuple[tuple[str, Any], bool, tu
             figures[CH_FOLLOWERS] = number
             of_life = ChannelReading("lifetime", None, None, 1 << CH_FOLLOWERS, tuple(figures))
             batch.raw.append(reading(number, channel_id, at, Reading(channels=[of_day, of_life]), ()))
-        elif name == "put_post":
-            model.put_post(detail)
-            batch.catalog.append(CatalogWrite(WORKSPACE, detail.post_id, detail, True, START))
-        elif name == "delete_post":
-            model.delete_post(detail)
-            batch.catalog.append(CatalogWrite(WORKSPACE, detail, None, True, START))
-        elif name == "put_channel":
-            channel = CatalogChannel(WORKSPACE, detail, "x", detail, detail, "active", None, START)
-            model.channels[detail] = channel
-            batch.catalog.append(CatalogWrite(WORKSPACE, detail, channel, False, START))
-        elif name == "delete_channel":
-            model.channels.pop(detail, None)
-            batch.catalog.append(CatalogWrite(WORKSPACE, detail, None, False, START))
+        elif name in ("put_post", "delete_post", "put_channel", "delete_channel"):
+            batch.catalog.append(write_of(name, detail, model))
         elif name == "repeat" and detail < len(applied):
             # Answers may come again at any time; catalog writes only in their order.
             batch.raw.extend(applied[-1 - detail].raw)
@@ -327,6 +317,54 @@ def test_the_fold_equals_the_model(program: list[tuple[tuple[str, Any], bool, tu
             applied.append(batch)
             batch = Batch()
             check(model, system)
+
+
+catalog_steps = st.one_of(
+    post_writes(),
+    post_writes(),
+    st.tuples(st.just("delete_post"), st.sampled_from(POSTS)),
+    st.tuples(st.just("put_channel"), st.sampled_from(CHANNELS)),
+    st.tuples(st.just("delete_channel"), st.sampled_from(CHANNELS)),
+)
+
+
+def write_of(name: str, detail: Any, model: Model) -> CatalogWrite:
+    """A catalog step, told to the model and as the fold takes it."""
+    if name == "put_post":
+        model.put_post(detail)
+        return CatalogWrite(WORKSPACE, detail.post_id, detail, True, START)
+    if name == "delete_post":
+        model.delete_post(detail)
+        return CatalogWrite(WORKSPACE, detail, None, True, START)
+    if name == "put_channel":
+        channel = CatalogChannel(WORKSPACE, detail, "x", detail, detail, "active", None, START)
+        model.channels[detail] = channel
+        return CatalogWrite(WORKSPACE, detail, channel, False, START)
+    model.channels.pop(detail, None)
+    return CatalogWrite(WORKSPACE, detail, None, False, START)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(catalog_steps, min_size=2, max_size=6), st.permutations(TARGETS), catalog_steps)
+def test_a_crash_anywhere_in_a_catalog_write_changes_nothing(
+    before: list[tuple[str, Any]], measured: list[str], last: tuple[str, Any]
+) -> None:
+    model, system = Model(), System()
+    for number, target_id in enumerate(measured):
+        values = list(NO_POST_VALUES)
+        values[LIKES] = values[VIEWS] = 10**number
+        model.said.append(Said(target_id, 1 << LIKES | 1 << VIEWS, 0, tuple(values), START, f"e{number}"))
+        said = Reading(posts=[PostReading(0, 1 << LIKES | 1 << VIEWS, 0, tuple(values))])
+        system.apply(Batch(raw=[reading(number, "c1", START, said, (target_id,))]))
+    for name, detail in [("put_channel", "c1"), ("put_channel", "c2"), *before]:
+        system.apply(Batch(catalog=[write_of(name, detail, model)]))
+    check(model, system)
+    write = write_of(*last, model)
+    for stage in range(3):
+        for mask in range(2**6):
+            crashed = copy.deepcopy(system)
+            crashed.apply(Batch(catalog=[write]), (stage, mask))
+            check(model, crashed)
 
 
 def check(model: Model, system: System) -> None:
