@@ -74,6 +74,8 @@ class Sandbox:
         routes, endpoint, match = found
         ask = self._ask(scope, query, routes.platform, match)
         ask.body = await _body(receive)
+        ask.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        ask.query_text = scope["query_string"].decode("latin-1")
         reply, fault = self._answer(routes, endpoint, ask)
         if ask.method != endpoint.method:
             reply = Reply(405, {"error": f"only {endpoint.method} is answered here"})

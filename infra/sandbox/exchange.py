@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -44,6 +45,8 @@ class Ask:
         path_ids: what the endpoint's pattern caught.
         method: GET or POST.
         body: of a POST, as it came.
+        headers: with lower-case names.
+        query_text: the query before it was decoded.
     """
 
     state: State
@@ -56,6 +59,8 @@ class Ask:
     path_ids: tuple[str, ...] = ()
     method: str = "GET"
     body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    query_text: str = ""
 
     def json(self) -> Any:
         """The body as JSON; None when it is none."""
@@ -63,6 +68,10 @@ class Ask:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError:
             return None
+
+    def form(self) -> dict[str, str]:
+        """The fields of a form in the body."""
+        return dict(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
 
     def value(self, name: str, default: str = "") -> str:
         """The first value of a parameter."""
