@@ -306,6 +306,7 @@ SAME = {
     ("tiktok", "quota_exhausted"): Outcome.RETRY_LATER,
     ("tiktok", "token_revoked"): Outcome.TOKEN_EXPIRED,
     ("tiktok", "account_disabled"): Outcome.TOKEN_EXPIRED,
+    ("linkedin", "account_disabled"): Outcome.TOKEN_REVOKED,
     ("pinterest", "quota_exhausted"): Outcome.RETRY_LATER,
     ("pinterest", "token_revoked"): Outcome.TOKEN_EXPIRED,
     ("pinterest", "account_disabled"): Outcome.TOKEN_EXPIRED,
