@@ -11,6 +11,8 @@ Tokens (`Authorization: Bearer`, on Instagram also `access_token`): any text. A 
 `limited-` (over the rate limit), `disabled-` (the account is suspended). `app-` is an app's token on X, without
 private figures. What follows a `~` is the id of the token's own account.
 
+Refresh tokens: any text, see `tokens`; each platform's token endpoint has its own path and form.
+
 Ids: see `ids.BEHAVIOURS` for the endings that are gone, private or hidden.
 
 Control: see `control`.

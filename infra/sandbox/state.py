@@ -213,6 +213,8 @@ class State:
         self.calls: deque[dict[str, Any]] = deque(maxlen=self._calls_limit)
         self.call_counts: Counter[tuple[str, str, int]] = Counter()
         self.faults: list[Fault] = []
+        self.spent_tokens: set[tuple[str, str]] = set()
+        self.grants = 0
 
     def strike(self, platform: str, endpoint: str, token: str) -> Fault | None:
         """The fault that a call meets, if any."""

@@ -7,12 +7,14 @@ Source: bluesky-social/atproto lexicons `app.bsky.feed.getPosts`, `app.bsky.feed
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from infra.sandbox.curves import level_value, metric_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.tokens import renewed
 
 _BATCH = 25
 _LIMIT, _FIVE_MINUTES = 3000, 300
@@ -101,6 +103,13 @@ def _session(ask: Ask) -> Reply:
     return Reply(200, {"did": did, "handle": "account.sandbox.test", "active": True})
 
 
+def _refresh(ask: Ask) -> Reply:
+    tokens = renewed(ask, ask.token, once=True)
+    if tokens is None:
+        return _error(400, "ExpiredToken", "Token has been revoked")
+    return Reply(200, {**_session(ask).body, "accessJwt": tokens[0], "refreshJwt": tokens[1]})
+
+
 def _endpoint(method: str, answer: Any, token_needed: bool = False) -> Endpoint:
     path = f"/xrpc/{method}"
     return Endpoint(re.compile(re.escape(path)), path, answer, _LIMIT, _FIVE_MINUTES, "address", token_needed)
@@ -115,6 +124,7 @@ class BlueskyRoutes:
         _endpoint("app.bsky.actor.getProfiles", _profiles),
         _endpoint("app.bsky.actor.getProfile", _one_profile),
         _endpoint("com.atproto.server.getSession", _session, token_needed=True),
+        replace(_endpoint("com.atproto.server.refreshSession", _refresh, token_needed=True), method="POST"),
     )
 
     def failure(self, kind: str, ask: Ask, retry_after_seconds: int) -> Reply:

@@ -16,6 +16,7 @@ import orjson
 from infra.sandbox.curves import DAY_SECONDS, average_watch_millis, level_value, metric_value, period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.tokens import renewal
 
 _BATCH = 50
 # Calls a day of an account with 10 impressions a day; the real limit is 4800 x its impressions.
@@ -287,6 +288,14 @@ class InstagramRoutes:
 
     platform = "instagram"
     endpoints = (
+        Endpoint(
+            re.compile(r"/refresh_access_token"),
+            "/refresh_access_token",
+            renewal,
+            200,
+            3600,
+            claims=lambda query: query.get("grant_type") == "ig_refresh_token",
+        ),
         _endpoint(r"/?", "/?ids=", _several),
         _endpoint(r"/(me|[0-9]{1,20})/insights", "/{id}/insights", _node_insights),
         _endpoint(r"/(me|[0-9]{1,20})", "/{id}", _node),

@@ -14,6 +14,7 @@ from typing import Any
 from infra.sandbox.curves import average_watch_millis, level_value, metric_value, period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.tokens import oauth_refresh
 
 _BATCH = 100
 _READ_LIMIT, _ANALYTICS_LIMIT, _MINUTE = 1000, 300, 60
@@ -192,6 +193,11 @@ def _account_analytics(ask: Ask) -> Reply:
     return Reply(200, {"all": made})
 
 
+def _token(ask: Ask) -> Reply:
+    refused = {"code": 283, "message": "Invalid or expired refresh token."}
+    return oauth_refresh(ask, 2_592_000, Reply(400, refused), once=True, refresh_token_expires_in=5_184_000)
+
+
 class PinterestRoutes:
     """See the module."""
 
@@ -208,6 +214,7 @@ class PinterestRoutes:
         Endpoint(
             re.compile(r"/v5/pins/analytics"), "/v5/pins/analytics", _several_analytics, _ANALYTICS_LIMIT, _MINUTE
         ),
+        Endpoint(re.compile(r"/v5/oauth/token"), "/v5/oauth/token", _token, 300, 900, "address", False, "POST"),
         Endpoint(re.compile(r"/v5/user_account"), "/v5/user_account", _account, _READ_LIMIT, _MINUTE),
         Endpoint(
             re.compile(r"/v5/user_account/analytics"),

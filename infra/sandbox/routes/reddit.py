@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from infra.sandbox.curves import level_value, metric_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.tokens import oauth_refresh
 
 _BATCH = 100
 _LIMIT, _TEN_MINUTES = 1000, 600
@@ -108,6 +109,10 @@ def _me(ask: Ask) -> Reply:
     return Reply(200, _profile(ask, ask.account_id))
 
 
+def _token(ask: Ask) -> Reply:
+    return oauth_refresh(ask, 86_400, _error(400, "Bad Request"), once=False, scope="read identity")
+
+
 class RedditRoutes:
     """See the module."""
 
@@ -117,6 +122,9 @@ class RedditRoutes:
         Endpoint(re.compile(r"/by_id/([^/]+)"), "/by_id/{names}", _by_id, _LIMIT, _TEN_MINUTES),
         Endpoint(re.compile(r"/r/([\w-]+)/about"), "/r/{name}/about", _about_subreddit, _LIMIT, _TEN_MINUTES),
         Endpoint(re.compile(r"/user/([\w-]+)/about"), "/user/{name}/about", _about_user, _LIMIT, _TEN_MINUTES),
+        Endpoint(
+            re.compile(r"/api/v1/access_token"), "/api/v1/access_token", _token, 300, 900, "address", False, "POST"
+        ),
         Endpoint(re.compile(r"/api/v1/me"), "/api/v1/me", _me, _LIMIT, _TEN_MINUTES),
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from infra.sandbox.curves import DAY_SECONDS, level_value, metric_value, period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.tokens import renewal
 
 # Calls a day of an account with 10 impressions a day; the real limit is 4800 x its impressions.
 _LIMIT, _DAY = 48_000, 86_400
@@ -140,6 +141,14 @@ class ThreadsRoutes:
 
     platform = "threads"
     endpoints = (
+        Endpoint(
+            re.compile(r"/refresh_access_token"),
+            "/refresh_access_token",
+            renewal,
+            200,
+            3600,
+            claims=lambda query: query.get("grant_type") == "th_refresh_token",
+        ),
         _endpoint(r"/([0-9]{1,20})/insights", "/{media}/insights", _media_insights),
         _endpoint(r"/(me|[0-9]{1,20})/threads_insights", "/{user}/threads_insights", _user_insights),
         _endpoint(r"/(me|[0-9]{1,20})", "/{user}", _account),

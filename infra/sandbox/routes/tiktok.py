@@ -11,9 +11,11 @@ from typing import Any
 from infra.sandbox.curves import level_value, metric_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 from infra.sandbox.ids import behaviour, make_id, published_at
+from infra.sandbox.tokens import oauth_refresh
 
 _BATCH = 20
 _LIMIT, _MINUTE = 600, 60
+_DAY = 86_400
 _DAY_MS = 86_400_000
 
 _COUNTS = ("like_count", "comment_count", "share_count", "view_count")
@@ -134,6 +136,14 @@ def _user(ask: Ask) -> Reply:
     return _answer({"user": user})
 
 
+def _token(ask: Ask) -> Reply:
+    """Flat, unlike all other answers."""
+    refused = {"error": "invalid_grant", "error_description": "Refresh token is invalid or expired.", "log_id": "1"}
+    return oauth_refresh(
+        ask, _DAY, Reply(400, refused), once=True, open_id=ask.account_id, refresh_expires_in=365 * _DAY
+    )
+
+
 class TikTokRoutes:
     """See the module."""
 
@@ -142,6 +152,9 @@ class TikTokRoutes:
         Endpoint(re.compile(r"/v2/video/query/?"), "/v2/video/query/", _query, _LIMIT, _MINUTE, method="POST"),
         Endpoint(re.compile(r"/v2/video/list/?"), "/v2/video/list/", _list, _LIMIT, _MINUTE, method="POST"),
         Endpoint(re.compile(r"/v2/user/info/?"), "/v2/user/info/", _user, _LIMIT, _MINUTE),
+        Endpoint(
+            re.compile(r"/v2/oauth/token/?"), "/v2/oauth/token/", _token, _LIMIT, _MINUTE, "address", False, "POST"
+        ),
     )
 
     def failure(self, kind: str, ask: Ask, retry_after_seconds: int) -> Reply:

@@ -13,6 +13,7 @@ from typing import Any
 from infra.sandbox.curves import level_value, metric_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 from infra.sandbox.ids import behaviour, has_video, published_at
+from infra.sandbox.tokens import oauth_refresh
 
 _PROBLEMS = "https://api.x.com/2/problems/"
 _PRIVATE_MS = 30 * 86_400_000
@@ -224,6 +225,11 @@ def _one_user(ask: Ask) -> Reply:
     return Reply(200, {"data": _user(ask, external_id)})
 
 
+def _token(ask: Ask) -> Reply:
+    refused = {"error": "invalid_request", "error_description": "Value passed for the token was invalid."}
+    return oauth_refresh(ask, 7200, Reply(400, refused), once=True, scope="tweet.read users.read offline.access")
+
+
 class XRoutes:
     """See the module."""
 
@@ -233,6 +239,7 @@ class XRoutes:
         Endpoint(re.compile(r"/2/tweets/([0-9]{1,19})"), "/2/tweets/{id}", _one_tweet, 900, _FIFTEEN_MINUTES),
         Endpoint(re.compile(r"/2/users"), "/2/users", _users, 900, _FIFTEEN_MINUTES),
         Endpoint(re.compile(r"/2/users/(me)"), "/2/users/me", _one_user, 75, _FIFTEEN_MINUTES),
+        Endpoint(re.compile(r"/2/oauth2/token"), "/2/oauth2/token", _token, 300, 900, "address", False, "POST"),
         Endpoint(re.compile(r"/2/users/([0-9]{1,19})"), "/2/users/{id}", _one_user, 900, _FIFTEEN_MINUTES),
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 from infra.sandbox.curves import average_watch_millis, level_value, metric_value, period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.tokens import oauth_refresh
 
 _BATCH, _REPORT_BATCH = 50, 500
 _UNITS, _DAY = 10_000, 86_400
@@ -180,6 +181,12 @@ def _reports(ask: Ask) -> Reply:
     return Reply(200, body)
 
 
+def _token(ask: Ask) -> Reply:
+    """Google's own, of Business Profile too."""
+    refused = {"error": "invalid_grant", "error_description": "Token has been expired or revoked."}
+    return oauth_refresh(ask, 3599, Reply(400, refused), once=False, repeats=False)
+
+
 class YouTubeRoutes:
     """See the module."""
 
@@ -187,6 +194,7 @@ class YouTubeRoutes:
     endpoints = (
         Endpoint(re.compile(r"/youtube/v3/videos"), "/youtube/v3/videos", _videos, _UNITS, _DAY, "address"),
         Endpoint(re.compile(r"/youtube/v3/channels"), "/youtube/v3/channels", _channels, _UNITS, _DAY, "address"),
+        Endpoint(re.compile(r"/token"), "/token", _token, 300, 900, "address", False, "POST"),
         Endpoint(re.compile(r"/v2/reports"), "/v2/reports", _reports, _UNITS, _DAY, "address"),
     )
 
