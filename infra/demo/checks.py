@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -10,7 +12,7 @@ from rich.console import Console
 from rich.json import JSON
 from rich.markup import escape
 
-from infra.demo.expected import FOLLOWERS, Figures, figures, shown, summed
+from infra.demo.expected import FOLLOWERS, Figures, divided, figures, scores, shown, summed, video_views
 from infra.demo.scene import WORKSPACE, DemoTarget, Scene
 
 
@@ -119,8 +121,10 @@ class Checker:
             for target in self._scene.targets
         }
 
-    def _fields(self, platform: str, external_id: str, until: int) -> dict[str, Any]:
+    def _fields(self, platform: str, external_id: str, until: int, metric: str | None = None) -> dict[str, Any]:
         query: dict[str, str | int] = {"platform": platform, "external_id": external_id, "until": until + 1}
+        if metric is not None:
+            query["metric"] = metric
         records = self._sandbox.get("/_sandbox/served", params=query).raise_for_status().json()["served"]
         if not records:
             raise RuntimeError(f"the sandbox has no record of {external_id} on {platform} until {until}")
@@ -128,13 +132,7 @@ class Checker:
         return found
 
     def _get(self, title: str, path: str) -> Any:
-        reply = self._api.get(path, headers=self._key)
-        if reply.status_code == 501:
-            self._report.console.print(
-                f"\n[bold]{escape(title)}[/bold]  [dim]GET {escape(path)}[/dim]\nnot there yet (501): "
-                f"{escape(reply.json()['message'])}"
-            )
-            return None
+        reply = self._api.get(path, headers={**self._key, "X-Workspace-Id": WORKSPACE})
         reply.raise_for_status()
         answer = reply.json()
         self._report.show(title, f"GET {path}", answer)
@@ -152,11 +150,13 @@ class Checker:
         self._check_postme_post(post_id, targets, served)
         self._check_postme_channel("ch-bluesky", served, followers)
         self._check_openpost(post_id, targets, served)
-        first = targets[0]
-        self._get("PowerPost", f"/api/v1/post-items/{first.target_id}/analytics")
-        self._get("PostFuze", f"/api/v1/social-accounts/{first.channel_id}/metrics")
-        self._get("PostFlow", f"/v1/posts/{post_id}/metrics")
+        for target in targets:
+            self._check_powerpost(target, served)
+        self._check_postflow(post_id, targets, served)
         self._check_clickhouse(served)
+        # Last, since it asks the platforms anew.
+        self._check_postfuze_post(post_id, targets)
+        self._check_postfuze_account(targets[0])
 
     def _check_postme_post(self, post_id: str, targets: list[DemoTarget], served: dict[str, Figures]) -> None:
         answer = self._get("postme", f"/api/v1/posts/{post_id}/insights")
@@ -189,6 +189,63 @@ class Checker:
             of_target = summed([shown(served[target.target_id])])
             for name in ("impressions", "likes", "comments", "shares"):
                 self._report.equal(f"OpenPost {target.target_id} {name}", block[name], of_target[name])
+
+    def _check_powerpost(self, target: DemoTarget, served: dict[str, Figures]) -> None:
+        answer = self._get("PowerPost", f"/api/v1/post-items/{target.target_id}/analytics")
+        what = f"PowerPost {target.target_id}"
+        self._report.equal(f"{what} status", (answer["platform"], answer["status"]), (target.platform, "posted"))
+        expected = summed([shown(served[target.target_id])])
+        for name in ("views", "likes", "comments"):
+            self._report.equal(f"{what} {name}", answer["metrics"][name], expected[name])
+
+    def _check_postflow(self, post_id: str, targets: list[DemoTarget], served: dict[str, Figures]) -> None:
+        answer = self._get("PostFlow", f"/v1/posts/{post_id}/metrics")
+        for target, element in zip(targets, answer, strict=True):
+            what = f"PostFlow {target.target_id}"
+            of_target = shown(served[target.target_id])
+            sums = summed([of_target])
+            for name in ("views", "reach", "likes", "shares", "saves"):
+                self._report.equal(f"{what} {name}", element[name], of_target[name])
+            self._report.equal(f"{what} replies", element["replies"], of_target["comments"])
+            self._report.equal(f"{what} engagements", element["engagements"], sums["engagements"])
+            for base in ("impressions", "reach"):
+                expected = divided(sums["engagements"], of_target[base])
+                self._report.equal(f"{what} rate by {base}", element[f"engagement_rate_{base}"], expected)
+            self._report.equal(f"{what} video views", element["video_views"], video_views(target.platform, of_target))
+            of_channel = scores({t.target_id: served[t.target_id] for t in self._scene.of_channel(target.channel_id)})
+            self._report.equal(f"{what} score", element["score"], of_channel[target.target_id])
+            for grade in range(1, 11):
+                count = sum(math.ceil(score) == grade for score in of_channel.values())
+                self._report.equal(f"{what} score_{grade}", element[f"score_{grade}"], count)
+
+    def _check_postfuze_post(self, post_id: str, targets: list[DemoTarget]) -> None:
+        answer = self._get("PostFuze", f"/api/v1/posts/{post_id}/analytics")
+        parts: list[Figures] = []
+        for target, row in zip(targets, answer["metrics_by_account"], strict=True):
+            what = f"PostFuze {target.target_id}"
+            captured_at = round(datetime.fromisoformat(row["captured_at"]).timestamp() * 1000)
+            of_target = shown(figures(target.platform, self._fields(target.platform, target.external_id, captured_at)))
+            parts.append({**of_target, "video_views": video_views(target.platform, of_target)})
+            for name in ("impressions", "reach", "likes", "comments", "shares", "saves"):
+                self._report.equal(f"{what} {name}", row[name], of_target[name])
+            self._report.equal(f"{what} video views", row["video_views"], parts[-1]["video_views"])
+            engagements = summed([of_target])["engagements"]
+            rate = divided(engagements, of_target["impressions"] or of_target["reach"])
+            expected = None if rate is None else math.floor(rate * 1000 + 0.5) / 1000
+            self._report.equal(f"{what} engagement rate", row["engagement_rate"], expected)
+        for name in ("impressions", "reach", "likes", "comments", "shares", "saves", "video_views"):
+            total = sum(part[name] or 0 for part in parts)
+            self._report.equal(f"PostFuze total_{name}", answer["aggregated_metrics"][f"total_{name}"], total)
+
+    def _check_postfuze_account(self, target: DemoTarget) -> None:
+        answer = self._get("PostFuze", f"/api/v1/social-accounts/{target.channel_id}/metrics")
+        self._report.equal("PostFuze network", answer["network"], target.platform)
+        external_id = next(line["external_id"] for line in self._scene.catalog() if line["id"] == target.channel_id)
+        captured_at = round(datetime.fromisoformat(answer["captured_at"]).timestamp() * 1000)
+        fields = self._fields(target.platform, external_id, captured_at, FOLLOWERS[target.platform])
+        self._report.equal("PostFuze followers", answer["followers"], fields[FOLLOWERS[target.platform]])
+        health = self._get("PostFuze", f"/api/v1/social-accounts/{target.channel_id}/health")
+        self._report.equal("PostFuze health", (health["healthy"], health["status"]), (True, "active"))
 
     def _check_clickhouse(self, served: dict[str, Figures]) -> None:
         sql = (

@@ -5,7 +5,9 @@ Written apart from the mapping and the totals of the services on purpose: two ro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
 Figures = dict[str, int | None]
@@ -69,3 +71,30 @@ def summed(parts: Iterable[Figures]) -> dict[str, int]:
     sums = {metric: sum(part[metric] or 0 for part in held) for metric in METRICS}
     sums["engagements"] = sums["likes"] + sums["comments"] + sums["shares"] + sums["saves"]
     return sums
+
+
+def divided(number: int, by: int | None) -> float | None:
+    """A rate, None where there is nothing to divide by."""
+    return number / by if by else None
+
+
+def video_views(platform: str, of_target: Figures) -> int | None:
+    """What replies show for video views in this scene, where only YouTube's posts are videos."""
+    return of_target["views"] if platform == "youtube" else 0
+
+
+def scores(of_channel: Mapping[str, Figures]) -> dict[str, float]:
+    """Each target's score among a channel's, from 0 to 10."""
+    sums = {name: summed([shown(part)]) for name, part in of_channel.items()}
+
+    def place(name: str, metric: str) -> Fraction:
+        mine = sums[name][metric]
+        below = sum(1 for other in sums.values() if other[metric] < mine)
+        same = sum(1 for other in sums.values() if other[metric] == mine)
+        return Fraction(2 * below + same, 2 * len(sums))
+
+    found = {}
+    for name in sums:
+        score = 6 * place(name, "engagements") + 4 * place(name, "impressions")
+        found[name] = math.floor(score * 10 + Fraction(1, 2)) / 10
+    return found
