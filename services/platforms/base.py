@@ -147,7 +147,8 @@ class Verdict:
     Attributes:
         retry_after_seconds: for RETRY_LATER and QUOTA_EXHAUSTED, when the platform said it.
         detail: the platform's own code, for logs; never a secret.
-        refused_metric: the one metric name that made the whole request fail, when the body names it.
+        refused_metric: the one metric name that made the whole request fail, when the body names it; empty when the
+            body says only that there is one.
         refused_target: the external id that made the whole request fail, when the body names it: ask again without.
     """
 

@@ -46,12 +46,42 @@ def without_metric(call: Call, metric: str) -> Call | None:
     return replace(call, query=query) if query != call.query else None
 
 
+# Names of metrics: the whole of a parameter, or what stands in brackets after `.metric`.
+_NAMES_INSIDE = re.compile(r"(?<=\.metric\()[^()]*(?=\))")
+
+
+def metrics_of(call: Call) -> list[str]:
+    """The names of metrics that a call asks for; [] where its parameters don't list any."""
+    for key, value in call.query:
+        found = [value] if key == "metric" else _NAMES_INSIDE.findall(value)
+        if found:
+            return [name for name in found[0].split(",") if name]
+    return []
+
+
+def metric_halves(call: Call) -> list[Call]:
+    """The same question with half of its metrics each, for a refusal that doesn't say which; [] with fewer than two."""
+    names = metrics_of(call)
+    middle = len(names) // 2
+    if not middle:
+        return []
+    return [replace(call, query=_with_metrics(call.query, part)) for part in (names[:middle], names[middle:])]
+
+
+def _with_metrics(query: tuple[tuple[str, str], ...], names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    listed = ",".join(names)
+    return tuple(
+        (key, listed if key == "metric" else _NAMES_INSIDE.sub(lambda _: listed, value)) for key, value in query
+    )
+
+
 class Refusals:
     """Remembers for a while which parameters a platform refused of a channel, so as not to ask in vain each time."""
 
     def __init__(self, lifetime: int) -> None:
         self._lifetime = lifetime
         self._known: OrderedDict[tuple[ChannelKey, str, str], tuple[str, int]] = OrderedDict()
+        self._metrics: OrderedDict[ChannelKey, dict[str, int]] = OrderedDict()
 
     def remember(self, key: ChannelKey, refused: Call, accepted: Call, now: int) -> None:
         """A call whose parameters were cut was refused as it was."""
@@ -61,8 +91,17 @@ class Refusals:
         while len(self._known) > REMEMBERED_REFUSALS:
             self._known.popitem(last=False)
 
+    def refuse(self, key: ChannelKey, metric: str, now: int) -> None:
+        """A metric was refused when it was asked for alone."""
+        self._metrics.setdefault(key, {})[metric] = now + self._lifetime
+        while len(self._metrics) > REMEMBERED_REFUSALS:
+            self._metrics.popitem(last=False)
+
     def apply(self, key: ChannelKey, call: Call, now: int) -> Call:
         """A call as it will be accepted, as far as known."""
+        for metric, until in self._metrics.get(key, {}).items():
+            if now < until:
+                call = without_metric(call, metric) or call
         if not self._known:
             return call
         query = tuple((name, self._replaced(key, name, value, now)) for name, value in call.query)

@@ -12,7 +12,7 @@ from schemas.events import AccountEvent, Origin, PlatformRaw, RawKind, RawTarget
 from services.platforms.base import Call, MappingError, Outcome, Platform, Verdict
 from services.poller.accounts import TYPE_OF_OUTCOME, Accounts
 from services.poller.budget import Budget, Circuit, Uniform, WindowKey, backoff
-from services.poller.calls import Refusals, halves, without_metric, without_target
+from services.poller.calls import Refusals, halves, metric_halves, metrics_of, without_metric, without_target
 from services.poller.errors import AnswerTooLarge, NotSent, RetryLater
 from services.poller.fetch import Fetcher, Reply
 from services.poller.identifiers import EventIds
@@ -309,6 +309,9 @@ class Poller:
 
     def _wrong(self, name: str, current: Round, call: Call, verdict: Verdict, now: int) -> None:
         """A request of ours that the platform refuses: without the metric it named, else loud."""
+        if verdict.refused_metric == "":
+            self._wrong_somewhere(name, current, call, verdict, now)
+            return
         if verdict.refused_metric is not None:
             smaller = without_metric(call, verdict.refused_metric)
             if smaller is not None:
@@ -322,6 +325,22 @@ class Poller:
                 return
         _log.error("a request is wrong", platform=name, endpoint=call.path, detail=verdict.detail)
         self._refused(current, call, verdict, Settled(Fate.SKIPPED), now)
+
+    def _wrong_somewhere(self, name: str, current: Round, call: Call, verdict: Verdict, now: int) -> None:
+        """A metric is refused without being named: ask in halves until it stands alone."""
+        key = current.work.plan.key
+        parts = metric_halves(call)
+        if parts:
+            current.pending.extendleft(reversed(parts))
+            return
+        refused = metrics_of(call)
+        for metric in refused:
+            self._refusals.refuse(key, metric, now)
+        _log.warning(
+            "a metric is refused and left out", platform=name, channel=key, metric=",".join(refused),
+            detail=verdict.detail,
+        )  # fmt: skip
+        current.say(call, Settled(Fate.SKIPPED))
 
     def _failed(self, name: str, current: Round, call: Call, retry_after_seconds: float | None) -> None:
         """The platform did not answer, or said that it is down: leave it alone for a while."""

@@ -7,7 +7,7 @@ import pytest
 from schemas.events import RawKind
 from services.platforms import platform
 from services.platforms.base import Call, Channel, Target
-from services.poller.calls import Refusals, halves, without_metric, without_target
+from services.poller.calls import Refusals, halves, metric_halves, metrics_of, without_metric, without_target
 
 CHANNEL = Channel("w1", "c1", "ext")
 KEY = ("w1", "c1")
@@ -66,3 +66,42 @@ def test_refusals_are_remembered_for_a_while_and_a_channel() -> None:
     assert refusals.apply(KEY, call, 999).query[1][1] == "a"
     assert refusals.apply(KEY, call, 1000) is call
     assert refusals.apply(("w1", "c2"), call, 0) is call
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "halved"),
+    [
+        ("metric", "a,b,c", ["a", "b,c"]),
+        ("metric", "a", []),
+        ("metric", "", []),
+        ("fields", "shares,insights.metric(a,b).period(lifetime)", [
+            "shares,insights.metric(a).period(lifetime)", "shares,insights.metric(b).period(lifetime)",
+        ]),
+        ("fields", "insights.metric(a)", []),
+        ("fields", "a,b", []),
+    ],
+)  # fmt: skip
+def test_halves_of_the_metrics(key: str, before: str, halved: list[str]) -> None:
+    call = Call(RawKind.POST_METRICS, "GET", "/", (("ids", "1,2"), (key, before)))
+    parts = metric_halves(call)
+    assert [part.query[1][1] for part in parts] == halved
+    assert all(part.query[0] == ("ids", "1,2") for part in parts)
+
+
+def test_a_metric_that_is_refused_without_being_named_is_found_in_halves() -> None:
+    def refused(call: Call) -> bool:
+        return "d" in metrics_of(call)
+
+    call = Call(RawKind.POST_METRICS, "GET", "/", (("metric", "a,b,c,d,e"),))
+    refusals, answered, pending = Refusals(1000), set[str](), [call]
+    while pending:
+        asked = pending.pop()
+        parts = metric_halves(asked) if refused(asked) else []
+        pending.extend(parts)
+        if not refused(asked):
+            answered.update(metrics_of(asked))
+        elif not parts:
+            refusals.refuse(KEY, metrics_of(asked)[0], 0)
+    assert answered == set("abce")
+    assert metrics_of(refusals.apply(KEY, call, 999)) == ["a", "b", "c", "e"]
+    assert refusals.apply(KEY, call, 1000) is call
