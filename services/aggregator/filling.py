@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from schemas.registers import Register
 from services.aggregator import pipeline
-from services.aggregator.folds import Register
 from services.aggregator.pipeline import Batch
 from services.aggregator.state import ChannelState, Key, PartitionState, PeriodKey, PostState, TargetState
 
@@ -56,7 +56,7 @@ async def fill(state: PartitionState, batch: Batch, reader: StateReader, generat
         flipped = await reader.fetch_channel_targets(generation, flipped_channels)
         await filler.targets(flipped)
         targets.update(dict.fromkeys(flipped))
-    posts = pipeline.posts_of_targets(state, targets)
+    posts = [*pipeline.posts_of_targets(state, targets), *batch.retold]
     await filler.posts(posts)
     siblings = [key for key in pipeline.targets_of_posts(state, posts) if key not in targets]
     if siblings:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from schemas.events import CatalogChannel, CatalogPost, DeadLetter, PostStatus
+from schemas.registers import merge
 from schemas.windows import RANGES, window_totals
 from services.aggregator import rows
-from services.aggregator.folds import merge
 from services.aggregator.reading import Message, RawReading
 from services.aggregator.state import (
     NO_CHANNEL_REGISTER,
@@ -50,6 +50,7 @@ class Batch:
         dead: messages that can't be used.
         misplaced: raw messages whose tenant lives in another partition, with that partition.
         expired: channels whose windows have to be told again because time went by.
+        retold: posts whose totals have to be told again though nothing of them changed.
     """
 
     raw: list[RawReading] = field(default_factory=list)
@@ -57,6 +58,7 @@ class Batch:
     dead: list[DeadLetter] = field(default_factory=list)
     misplaced: list[tuple[Message, int]] = field(default_factory=list)
     expired: list[Key] = field(default_factory=list)
+    retold: list[Key] = field(default_factory=list)
 
 
 Outgoing = tuple[str, bytes, rows.Row | None]
@@ -435,4 +437,6 @@ def fold_batch(
         fold.raw(read)
     for channel_key in batch.expired:
         fold.channels[channel_key] = None
+    for post_key in batch.retold:
+        fold.posts[post_key] = None
     return fold.emit()

@@ -34,8 +34,8 @@ from schemas.metrics import (
     seconds,
     total,
 )
+from schemas.registers import Register, dump_groups
 from schemas.windows import WindowTotals
-from services.aggregator.folds import Register, dump_groups
 from services.aggregator.reading import RawReading
 from services.aggregator.state import ChannelState, PeriodKey, PostState, TargetState
 from services.platforms.base import ChannelReading, PostReading

@@ -20,9 +20,9 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalErr
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, millis
+from schemas.registers import Register, load_groups
 from schemas.windows import WindowTarget
 from services.aggregator.errors import SinkUnavailable
-from services.aggregator.folds import Register, load_groups
 from services.aggregator.rows import Row
 from services.aggregator.state import (
     PERIOD_MEMORY,
@@ -278,6 +278,14 @@ class ClickHouseSink:
             return self._connected().query(query, parameters=parameters, settings={"max_threads": 2}).result_rows
 
         return await self._until_done(run)
+
+    async def command(self, statement: str) -> None:
+        """Run a statement without a result."""
+
+        def run() -> None:
+            self._connected().command(statement)
+
+        await self._until_done(run)
 
     # Inserting
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS
+from schemas.registers import Register, empty_register
 from schemas.windows import DAY, LONGEST_RANGE, ChannelPeriod, WindowTarget
-from services.aggregator.folds import Register, empty_register
 
 Key = tuple[str, str]
 """(workspace_id, id)"""

@@ -39,7 +39,7 @@ PURE = {
     "services.runtime.clock", "services.runtime.secrets",
     "services.poller.accounts", "services.poller.budget", "services.poller.calls", "services.poller.errors",
     "services.poller.identifiers", "services.poller.redact", "services.poller.schedule", "services.poller.tiers",
-    "services.aggregator.errors", "services.aggregator.filling", "services.aggregator.folds",
+    "services.aggregator.errors", "services.aggregator.filling",
     "services.aggregator.pipeline", "services.aggregator.reading", "services.aggregator.rows",
     "services.aggregator.state",
     "services.query_api.accounts", "services.query_api.errors", "services.query_api.query",

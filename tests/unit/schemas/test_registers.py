@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.aggregator.folds import Register, dump_groups, empty_register, load_groups, merge
+from schemas.registers import Register, dump_groups, empty_register, load_groups, merge
 
 METRICS = 4
 Answer = tuple[int, int, tuple[int | None, ...], int, bytes]
