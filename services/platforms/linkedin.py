@@ -56,21 +56,27 @@ from schemas.metrics import (
     VIDEO_VIEWS,
     WATCH_TIME,
 )
+from services.platforms._oauth import oauth_call, read_oauth
 from services.platforms.base import (
     EARLIEST,
     LATEST,
     NOTHING,
+    AppClient,
     Call,
     Channel,
     ChannelReading,
     Facts,
     FieldMap,
+    HeldTokens,
     LimitState,
     MappingError,
     Outcome,
     PostReading,
     Reading,
+    RefreshCall,
+    RefreshFailure,
     Target,
+    TokenGrant,
     Verdict,
     bits,
     block,
@@ -89,6 +95,7 @@ from services.platforms.base import (
 
 VERSION = "202606"
 BATCH_SIZE = 20
+TOKEN_URL = "https://www.linkedin.com"
 DAY = 86_400_000
 # The days of a channel that are asked for each time: the longest range that is shown.
 REPORT_DAYS = 28
@@ -402,6 +409,14 @@ class LinkedIn:
             return Call(RawKind.IDENTITY, "GET", "/v2/userinfo", limit_group="userinfo")
         path = f"/rest/organizations/{_escaped(organization.rpartition(':')[2])}"
         return Call(RawKind.IDENTITY, "GET", path, limit_group="organizations")
+
+    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+        """`/oauth/v2/accessToken`; the refresh token stays, and so does its end."""
+        return oauth_call("/oauth/v2/accessToken", tokens, client, base_url=TOKEN_URL, ahead_seconds=86_400.0)
+
+    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+        """As OAuth 2."""
+        return read_oauth(status, headers, body)
 
     def read(self, event: PlatformRaw) -> Reading:
         """Statistics of shares, members' posts and videos, social metadata; followers, days of posts and page."""

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from infra.sandbox.curves import average_watch_millis, level_value, metric_value, period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.tokens import oauth_refresh
 
 # Calls a day of a member; the real limits are not published.
 _LIMIT, _DAY = 100_000, 86_400
@@ -388,11 +389,20 @@ def _endpoint(path: str, name: str, answer: Callable[[Ask], Reply]) -> Endpoint:
     return Endpoint(re.compile("/rest/" + path), f"/rest/{name}", _checked(answer, is_versioned=True), _LIMIT, _DAY)
 
 
+def _token(ask: Ask) -> Reply:
+    description = "The provided authorization grant or refresh token is invalid, expired or revoked."
+    refused = Reply(400, {"error": "invalid_request", "error_description": description})
+    return oauth_refresh(ask, 60 * _DAY, refused, once=False, refresh_token_expires_in=365 * _DAY)
+
+
 class LinkedInRoutes:
     """See the module."""
 
     platform = "linkedin"
     endpoints = (
+        Endpoint(
+            re.compile(r"/oauth/v2/accessToken"), "/oauth/v2/accessToken", _token, 300, 900, "address", False, "POST"
+        ),
         _endpoint("organizationalEntityShareStatistics", "organizationalEntityShareStatistics", _share_statistics),
         _endpoint("memberCreatorPostAnalytics", "memberCreatorPostAnalytics", _member_posts),
         _endpoint("memberCreatorVideoAnalytics", "memberCreatorVideoAnalytics", _member_videos),

@@ -1,0 +1,139 @@
+"""Writes `docs/platforms.md`: what each platform reports, from the platforms' own files and their golden answers.
+
+    python -m infra.matrix          writes it
+    python -m infra.matrix --check  says whether it is up to date, and changes nothing
+
+What a post can have comes from each file's facts; what a channel can have, from the golden answers, since an account's
+figures differ by endpoint. Nothing here asks a platform.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import orjson
+
+from schemas.metrics import CHANNEL_NAMES, PLATFORMS, POST_NAMES
+from services.platforms import all_platforms
+from services.platforms.base import AppClient, Platform, Refreshable
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "platforms.md"
+GOLDEN = ROOT / "tests" / "golden" / "platforms"
+
+_HEADER = """# What each platform reports
+
+<!-- Written by `python -m infra.matrix`; change the platforms' files instead. -->
+
+A metric that a platform does not report is null in every answer, never 0. A metric that it reports can still be null
+for one post: hidden by its owner, or not offered for that kind of post. The files in `services/platforms/` say how each
+figure is read, and what is uncertain about it.
+"""
+_PERIODS = {"lifetime": "now", "day": "days", "window": "ranges"}
+
+
+class _Tokens:
+    """Made-up tokens, to see where a refresh goes."""
+
+    access_token = "access"
+    refresh_token = "refresh"
+
+
+def _platforms() -> list[Platform]:
+    known = all_platforms()
+    return [known[name] for name in PLATFORMS if name in known] + [
+        known[name] for name in sorted(known) if name not in PLATFORMS
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"| {' | '.join('---' for _ in head)} |"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def channel_periods(name: str) -> dict[str, set[str]]:
+    """For each channel metric that a platform's golden answers hold a figure of: the periods."""
+    found: dict[str, set[str]] = {}
+    for path in (GOLDEN / name).glob("*.events.json"):
+        for reading in orjson.loads(path.read_bytes()).get("channels", ()):
+            for metric, value in reading["metrics"].items():
+                if value is not None:
+                    found.setdefault(metric, set()).add(reading["period"])
+    return found
+
+
+def _refresh(platform: Platform) -> str:
+    """How its tokens are renewed, in words."""
+    call = platform.refresh_call(_Tokens(), AppClient()) if isinstance(platform, Refreshable) else None
+    if call is None:
+        return "none"
+    return f"`{call.method} {call.base_url or platform.facts.base_url}{call.path}`"
+
+
+def _posts(platforms: Sequence[Platform]) -> Iterator[str]:
+    yield "\n## Posts\n"
+    rows = [
+        [f"`{metric}`", *("" if metric in platform.facts.not_reported else "yes" for platform in platforms)]
+        for metric in POST_NAMES
+    ]
+    yield from _table(["metric", *(platform.facts.name for platform in platforms)], rows)
+
+
+def _channels(platforms: Sequence[Platform]) -> Iterator[str]:
+    yield "\n## Channels\n"
+    yield "now: a figure as it stands; days, ranges: figures of a day, or of a longer range of dates.\n"
+    periods = {platform.facts.name: channel_periods(platform.facts.name) for platform in platforms}
+    rows = []
+    for metric in CHANNEL_NAMES:
+        cells = (
+            ", ".join(word for period, word in _PERIODS.items() if period in found.get(metric, ()))
+            for found in periods.values()
+        )
+        rows.append([f"`{metric}`", *cells])
+    yield from _table(["metric", *periods], rows)
+
+
+def _details(platforms: Sequence[Platform]) -> Iterator[str]:
+    yield "\n## Platforms"
+    for platform in platforms:
+        facts = platform.facts
+        yield f"\n### {facts.name}\n"
+        yield f"- Documentation: <{facts.documentation}>, read {facts.read_on}"
+        yield f"- Origin: `{facts.base_url}`"
+        yield f"- Authorization: {facts.auth}"
+        yield f"- Token refresh: {_refresh(platform)}"
+        yield f"- Limits: {facts.rate_limit}"
+        if set(facts.not_reported) == set(POST_NAMES):
+            yield f"- Posts: none; {next(iter(facts.not_reported.values()))}"
+            continue
+        yield f"- Posts in one request: {facts.post_batch_size}"
+        if facts.not_reported:
+            yield "- Not reported:"
+            yield from (f"  - `{metric}`: {reason}" for metric, reason in facts.not_reported.items())
+
+
+def render() -> str:
+    """The whole page."""
+    platforms = _platforms()
+    return "\n".join([_HEADER.rstrip(), *_posts(platforms), *_channels(platforms), *_details(platforms)]) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page, or check it."""
+    options = sys.argv[1:] if arguments is None else list(arguments)
+    page = render()
+    if "--check" in options:
+        current = PAGE.exists() and PAGE.read_text(encoding="utf-8") == page
+        sys.stdout.write(f"{PAGE.relative_to(ROOT)} is {'up to date' if current else 'out of date'}\n")
+        return 0 if current else 1
+    PAGE.write_text(page, encoding="utf-8")
+    sys.stdout.write(f"wrote {PAGE.relative_to(ROOT)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
