@@ -113,6 +113,38 @@ def migrate() -> None:
         exit_with(str(error))
 
 
+@app.command()
+def audit(
+    workspace: Annotated[str | None, typer.Option(help="Only this workspace.")] = None,
+    sample: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the tenants, and of large tenants' keys, to look at.")
+    ] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Which sample; another one each hour unless given.")] = None,
+    retries: Annotated[int, typer.Option(min=1, max=100, help="How often what differs is read again.")] = 5,
+    grace_seconds: Annotated[float, typer.Option(min=0, max=60, help="Pause before each, for data in flight.")] = 2.0,
+    memory_mb: Annotated[int, typer.Option(min=64, help="Most that a statement may take of ClickHouse.")] = 1024,
+) -> None:
+    """Recompute every stored number from the snapshots and print what differs; exits 1 when anything does."""
+    import time
+
+    from services.aggregator.audit.command import run
+    from services.aggregator.audit.plan import Sample
+    from services.aggregator.audit.run import Options
+
+    chosen = Sample(sample, int(time.time() // 3600) if seed is None else seed)
+    raise typer.Exit(run(Options(workspace, chosen, retries, grace_seconds, memory_mb)))
+
+
+@app.command()
+def rebuild(
+    handover_seconds: Annotated[float, typer.Option(min=1, help="How long partition owners may take.")] = 600,
+) -> None:
+    """Map all raw events anew beside the live numbers, then swap; resumes a rebuild that was stopped."""
+    from services.aggregator.rebuild_command import run
+
+    raise typer.Exit(run(handover_seconds))
+
+
 @keys.command("create")
 def keys_create(
     workspace: Annotated[str, typer.Argument(help="The workspace that the key opens.")],

@@ -72,13 +72,18 @@ def sum_text(metric: Metric, condition: str, column: str | None = None) -> str:
     if metric.is_duration:
         bound = f"toDecimal128('{MILLIS_MAX // 1000}.{MILLIS_MAX % 1000:03d}', 3)"
         total = f"sumIf(toDecimal128({name}, 3), {condition})"
-        return f"toString(least(greatest({total}, -{bound}), {bound}))"
+        return _within(total, f"-{bound}", bound)
     return bounded_text(f"sumIf(toInt128({name}), {condition})")
 
 
 def bounded_text(total: str) -> str:
     """A sum of counts held within 64 bits, as text."""
-    return f"toString(least(greatest({total}, toInt128('{INT64_MIN}')), toInt128('{INT64_MAX}')))"
+    return _within(total, f"toInt128('{INT64_MIN}')", f"toInt128('{INT64_MAX}')")
+
+
+def _within(total: str, low: str, high: str) -> str:
+    # Servers differ in what least and greatest make of a null.
+    return f"if(({total}) IS NULL, NULL, toString(least(greatest(assumeNotNull({total}), {low}), {high})))"
 
 
 def total_text(metric: Metric, condition: str) -> str:

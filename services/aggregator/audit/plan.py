@@ -46,7 +46,9 @@ class Sample:
         return zlib.crc32(text) < self.fraction * _SHARES
 
 
-def plan(rows_by_workspace: Iterable[tuple[str, int]], sample: Sample, rows_per_part: int = ROWS_PER_PART) -> list[Part]:
+def plan(
+    rows_by_workspace: Iterable[tuple[str, int]], sample: Sample, rows_per_part: int = ROWS_PER_PART
+) -> list[Part]:
     """Parts that hold everything of the sample, each key in exactly one.
 
     Args:

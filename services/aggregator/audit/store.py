@@ -82,7 +82,6 @@ class AuditStore:
             "max_threads": threads,
             "max_memory_usage": memory_mebibytes * _MEBIBYTE,
             "max_bytes_before_external_group_by": memory_mebibytes * _MEBIBYTE // 2,
-            "optimize_aggregation_in_order": 1,
             "join_use_nulls": 0,
             "max_execution_time": _STATEMENT_SECONDS,
         }

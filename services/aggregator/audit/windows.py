@@ -143,8 +143,8 @@ def _windows(scope: Scope) -> str:
             if(empty(lifetime), {no_texts(len(_GAUGES))}, lifetime) AS gauges,
             if(empty(sums), {no_texts(len(POST_METRICS) + 3)}, sums) AS posts,
             source != 'channel' AND instant = ends AS is_told_end
-        SELECT base.workspace_id AS workspace_id, base.channel_id AS key,
-            concat(base.channel_id, ' ', base.range_name, ' at ', toString(fromUnixTimestamp64Milli(instant, 'UTC')))
+        SELECT workspace_id, channel_id AS key,
+            concat(channel_id, ' ', range_name, ' at ', toString(fromUnixTimestamp64Milli(instant, 'UTC')))
                 AS label,
             arrayConcat([source, if(source = 'channel', concat(toString(starts), '..', toString(ends)),
                 toString(ends - starts)), if(is_told_end, toString(own_captured_at), '')], told) AS stored,
@@ -161,12 +161,9 @@ def _windows(scope: Scope) -> str:
                     arrayConcat(arraySlice(posts, 1, {len(POST_METRICS)}), gauges, [NULL],
                         arraySlice(posts, {len(POST_METRICS) + 1}, 3)))) AS recomputed
         FROM ({ends}) AS base
-        LEFT JOIN ({inside}) AS inside ON base.workspace_id = inside.workspace_id
-            AND base.channel_id = inside.channel_id AND base.range_name = inside.range_name
-            AND base.instant = inside.instant
-        LEFT JOIN ({own}) AS own ON base.workspace_id = own.workspace_id AND base.channel_id = own.channel_id
-        LEFT JOIN ({measured}) AS measured
-            ON base.workspace_id = measured.workspace_id AND base.channel_id = measured.channel_id"""
+        LEFT JOIN ({inside}) AS inside USING (workspace_id, channel_id, range_name, instant)
+        LEFT JOIN ({own}) AS own USING (workspace_id, channel_id)
+        LEFT JOIN ({measured}) AS measured USING (workspace_id, channel_id)"""
     return differing(len(_FIELDS), rows)
 
 
