@@ -33,7 +33,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, unquote
 
 import orjson
 
@@ -327,7 +327,7 @@ class Facebook:
 
     def channel_calls(self, channel: Channel, now: int) -> list[Call]:
         """The page as it is now, how many posts it has, and its last 28 closed Pacific days."""
-        page = f"/{VERSION}/{channel.external_id}"
+        page = f"/{VERSION}/{quote(channel.external_id, safe='')}"
         today = pacific_day(now)
         days = (
             ("metric", _PAGE_NAMES),
@@ -399,11 +399,11 @@ class Facebook:
         if not path:
             return answer
         if edge == "insights":
-            return {path[0]: {"insights": answer}}
+            return {unquote(path[0]): {"insights": answer}}
         if edge:
             return {str(item.get("id")): item for item in objects(answer.get("data"), "data")}
         own = answer.get("id")
-        return {path[0]: answer, **({own: answer} if isinstance(own, str) else {})}
+        return {unquote(path[0]): answer, **({own: answer} if isinstance(own, str) else {})}
 
     def _posts(self, event: PlatformRaw, path: tuple[str, ...], edge: str, answer: dict[str, Any]) -> Reading:
         asked = _asked(event.request.get("fields", ""))

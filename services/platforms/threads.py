@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote, unquote
 
 from schemas.events import PlatformRaw, RawKind
 from schemas.metrics import (
@@ -164,7 +165,7 @@ class Threads:
             Call(
                 RawKind.POST_METRICS,
                 "GET",
-                f"/{VERSION}/{target.external_id}/insights",
+                f"/{VERSION}/{quote(target.external_id, safe='')}/insights",
                 query,
                 None,
                 (target,),
@@ -175,7 +176,7 @@ class Threads:
 
     def channel_calls(self, channel: Channel, now: int) -> list[Call]:
         """Followers now, and the last 1, 7 and 28 closed Pacific days; the longest with the daily profile views."""
-        path = f"/{VERSION}/{channel.external_id}/threads_insights"
+        path = f"/{VERSION}/{quote(channel.external_id, safe='')}/threads_insights"
         calls = [
             Call(RawKind.CHANNEL_METRICS, "GET", path, (("metric", "followers_count"),), limit_group="threads"),
         ]
@@ -214,7 +215,7 @@ class Threads:
             return NOTHING
         if event.kind == RawKind.CHANNEL_METRICS:
             return Reading((), self._periods(event, answer))
-        return self._post(event, path[0], answer)
+        return self._post(event, unquote(path[0]), answer)
 
     def _post(self, event: PlatformRaw, external_id: str, answer: dict[str, Any]) -> Reading:
         named = _named(answer)
@@ -276,7 +277,7 @@ class Threads:
         path = path_segments(event.endpoint)
         if not 0 <= target_index < len(event.targets) or "error" in answer or not path:
             return {}
-        return answer if path[0] == event.targets[target_index].external_id else {}
+        return answer if unquote(path[0]) == event.targets[target_index].external_id else {}
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
         """Meta's code and subcode; the status is 400 for nearly everything."""

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from schemas.events import ChannelTokens, PlatformRaw, RawKind
+from schemas.metrics import CLICKS, POST_NAMES
 from services.platforms import all_platforms
 from services.poller.accounts import Accounts
 from services.poller.budget import CIRCUIT_FAILURES, Budget, Circuit
@@ -369,3 +370,31 @@ async def test_what_operators_see(world: World) -> None:
     assert 'tidemark_poller_targets_due{platform="youtube"} 60.0' in shown
     assert 'tidemark_poller_targets_overdue{platform="youtube"} 60.0' in shown
     assert 'tidemark_poller_rounds_in_flight{platform="youtube"} 0.0' in shown
+
+
+async def test_a_metric_refused_without_its_name_costs_the_others_nothing(world: World) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        fields = request.url.params.get("fields", "")
+        names = fields.partition("metric(")[2].partition(")")[0].split(",")
+        if "post_clicks" in names:
+            error = {"code": 100, "message": "(#100) The value must be a valid insights metric"}
+            return json_answer(400, orjson.dumps({"error": error}))
+        insights = [{"name": name, "period": "lifetime", "values": [{"value": 1}]} for name in names]
+        posts = {post_id: {"insights": {"data": insights}} for post_id in request.url.params["ids"].split(",")}
+        return json_answer(200, orjson.dumps(posts))
+
+    world.wires["facebook"].answer = answer
+    world.connect(platform="facebook")
+    world.publish("a")
+    await world.time.advance(SECOND)
+    read = [world.platforms["facebook"].read(event) for event in world.asked()]
+    spoken = 0
+    for reading in read:
+        for one in reading.posts:
+            spoken |= one.spoken
+    assert {name for at, name in enumerate(POST_NAMES) if spoken >> at & 1} >= {"views", "reach", "video_views"}
+    assert not spoken >> CLICKS & 1
+    before = world.calls("/v25.0/")
+    await world.time.advance(MILLIS_PER_HOUR // 2)
+    assert world.calls("/v25.0/") == before + 1
+    assert "post_clicks" not in world.asked()[-1].request["fields"]
