@@ -22,6 +22,14 @@ from services.aggregator import metrics, pipeline
 from services.aggregator.catalog import CatalogReader
 from services.aggregator.errors import InvalidEvent, SinkUnavailable
 from services.aggregator.filling import fill
+from services.aggregator.handover import (
+    channels_of,
+    differing_posts,
+    fold_tail,
+    gone_channels,
+    note_handover,
+    pending_handover,
+)
 from services.aggregator.pipeline import Batch, CatalogWrite, Effects, Inserts
 from services.aggregator.publisher import Encoded, PartitionPublisher
 from services.aggregator.reading import Message, dead_letter, read_message
@@ -43,6 +51,7 @@ RECORD_TOPICS = (CLAIMS, "metrics.post-snapshots", "metrics.channel-snapshots", 
 # A version is the owner's epoch, then the number of its batch: 16 million claims of 10^12 batches.
 _SEQUENCE_BITS = 40
 _CATALOG_POLL_MILLIS = 500
+_RETOLD_PER_BATCH = 2_000
 # Catalog writes folded at once; a deleted channel may touch every post it ever had.
 _CATALOG_WRITES_PER_BATCH = 500
 
@@ -169,7 +178,7 @@ class PartitionTask:
             self._codecs.encoders[CLAIMS](claim),
         )
         await self._until_done(lambda: asyncio.to_thread(self._publisher.publish, [proof]))
-        self._generation = await self._sink.active_generation()
+        self._generation = await self._sink.generation_of(self.partition)
 
     async def _follow_catalog(self) -> None:
         while True:
@@ -201,6 +210,7 @@ class PartitionTask:
         batch = await asyncio.to_thread(self._read, [entry.message for entry in received])
         batch.catalog = _latest(writes)
         if loop.time() >= self._windows_due_at:
+            await self._take_over()
             batch.expired = await self._sink.expired_channels(self._generation, self.partition, self._clock.now())
             self._windows_due_at = loop.time() + self._settings.aggregator_window_check_seconds
         await self._apply(batch)
@@ -228,11 +238,36 @@ class PartitionTask:
             batch.raw.append(read)
         return batch
 
+    async def _take_over(self) -> None:
+        """Move to a rebuilt generation that is complete but for this partition's tail."""
+        rebuild = await pending_handover(self._sink, self._generation)
+        if rebuild is None:
+            return
+        old, partitions = self._generation, self._settings.topic_partitions
+        log.info("handover_begins", partition=self.partition, generation=rebuild.generation)
+        cache = self._settings.aggregator_cache_targets
+        await fold_tail(self._sink, self._clock, rebuild, self.partition, partitions, self._next_number, cache)
+        self._state = PartitionState.empty(cache)
+        self._generation = rebuild.generation
+        gone = await gone_channels(self._sink, old, rebuild.generation, self.partition)
+        await self._publish(await asyncio.to_thread(self._encode, Batch(), Effects(rollups=gone)))
+        posts = await differing_posts(self._sink, old, rebuild.generation, self.partition)
+        for start in range(0, len(posts), _RETOLD_PER_BATCH):
+            await self._apply(Batch(retold=posts[start : start + _RETOLD_PER_BATCH]))
+        channels = await channels_of(self._sink, rebuild.generation, self.partition)
+        for start in range(0, len(channels), _RETOLD_PER_BATCH):
+            await self._apply(Batch(expired=channels[start : start + _RETOLD_PER_BATCH]))
+        await note_handover(self._sink, self._clock, rebuild, self.partition)
+        log.info("handover_done", partition=self.partition, generation=rebuild.generation, posts=len(posts))
+
+    def _next_number(self) -> int:
+        self._sequence += 1
+        return (self._epoch << _SEQUENCE_BITS) + self._sequence
+
     async def _apply(self, batch: Batch) -> None:
         started = asyncio.get_running_loop().time()
         flipped = await fill(self._state, batch, self._sink, self._generation, self._clock.now())
-        self._sequence += 1
-        version = Version(self._generation, self.partition, (self._epoch << _SEQUENCE_BITS) + self._sequence)
+        version = Version(self._generation, self.partition, self._next_number())
         now = self._clock.now()
         effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, flipped, version, now)
         # Encoding and the blocks on their way to ClickHouse overlap; publishing waits for both.

@@ -21,7 +21,7 @@ from services.aggregator.pipeline import Batch, CatalogWrite
 from services.aggregator.reading import Message, RawReading, map_event
 from services.aggregator.rows import CHANNELS, POSTS, RAW_EVENTS, Version
 from services.aggregator.sink import ClickHouseSink
-from services.aggregator.state import PartitionState
+from services.aggregator.state import ChannelState, PartitionState, PostState
 from services.platforms.base import NOTHING, MappingError
 from services.runtime.clock import Clock
 from services.runtime.kafka import partition_of
@@ -90,7 +90,10 @@ class Replayer:
         )
         writes = [_channel_write(workspace_id, row) for row in channels]
         for start in range(0, len(writes), CATALOG_PER_BATCH):
-            await self.fold(workspace_id, Batch(catalog=writes[start : start + CATALOG_PER_BATCH]))
+            chunk = writes[start : start + CATALOG_PER_BATCH]
+            if since:
+                await self._recall_channels(chunk)
+            await self.fold(workspace_id, Batch(catalog=chunk))
         after = ""
         while True:
             posts = await self._sink.query(
@@ -101,8 +104,30 @@ class Replayer:
             )
             if not posts:
                 return
+            if since:
+                await self._recall_targets(workspace_id, [row[0] for row in posts])
             await self.fold(workspace_id, Batch(catalog=[_post_write(workspace_id, row) for row in posts]))
             after = posts[-1][0]
+
+    async def _recall_channels(self, writes: Sequence[CatalogWrite]) -> None:
+        """Take every write for a change of what the catalog holds: the mirror has it already, the totals may not."""
+        keys = [(write.workspace_id, write.id) for write in writes]
+        found = await self._sink.fetch_channels(self._generation, keys, self._clock.now())
+        for write, key in zip(writes, keys, strict=True):
+            channel = found.get(key) or ChannelState(write.id)
+            channel.is_held = write.event is None
+            self._state.channels.put(key, channel)
+
+    async def _recall_targets(self, workspace_id: str, post_ids: Sequence[str]) -> None:
+        """Note which targets this generation lists under posts: the mirror only knows their newest version."""
+        rows = await self._sink.query(
+            "SELECT post_id, groupArray(target_id) FROM latest_post_metrics_store FINAL "
+            "WHERE generation = {generation:UInt16} AND workspace_id = {workspace:String} AND is_listed "
+            "AND post_id IN {posts:Array(String)} GROUP BY post_id",
+            {"generation": self._generation, "workspace": workspace_id, "posts": list(post_ids)},
+        )
+        for post_id, target_ids in rows:
+            self._state.posts.put((workspace_id, post_id), PostState(post_id, True, tuple(target_ids)))
 
     async def events(self, workspace_id: str, after: str = "") -> AsyncIterator[tuple[str, int]]:
         """Fold a tenant's raw events by ascending id.

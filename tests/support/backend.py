@@ -58,10 +58,8 @@ class Backend:
             "TIDEMARK_TOPIC_PARTITIONS": str(PARTITIONS),
             "TIDEMARK_AGGREGATOR_WINDOW_CHECK_SECONDS": "1",
         }
-        self.settings = _Settings(
-            **{name.removeprefix("TIDEMARK_").lower(): value for name, value in self.environment.items()},
-            _env_file=None,  # type: ignore[call-arg]  # of pydantic-settings
-        )
+        named = {name.removeprefix("TIDEMARK_").lower(): value for name, value in self.environment.items()}
+        self.settings = _Settings.model_validate(named)
         self._logs = logs
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ports: dict[str, int] = {}

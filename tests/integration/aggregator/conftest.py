@@ -37,3 +37,9 @@ def backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def workspace() -> str:
     """A tenant of this test's own."""
     return f"w-{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="module")
+def bare_backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """Topics and tables without an aggregator."""
+    yield from make_backend(engines, tmp_path_factory)

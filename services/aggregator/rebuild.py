@@ -1,0 +1,215 @@
+"""`tidemark rebuild`: maps all history anew into a generation beside the live one, then swaps them.
+
+1. A new generation is noted with, for each partition, the first offset that its owner will fold itself.
+2. Every tenant's catalog and raw events are folded into it; what was folded is noted, so that a rebuild that was
+   stopped goes on where it was.
+3. The state turns to `handover`: each partition's owner folds the tail, publishes the rollups that came out different,
+   and writes to the new generation from then on (`handover.py`).
+4. When all have, one row makes the generation the active one, and the old one's parts are dropped.
+
+Readers see the old generation until step 4 and the new one after it, never a mixture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+
+from services.aggregator.replay import Replayer
+from services.aggregator.sink import ClickHouseSink
+from services.runtime.clock import Clock
+
+# Versions of replayed rows must be below every owner's (epoch << 40): milliseconds since 2020 fit for 34 years.
+_NUMBERS_BEGIN = 1_577_836_800_000
+GENERATION_TABLES = (
+    "post_snapshots_store",
+    "channel_snapshots_store",
+    "latest_post_metrics_store",
+    "latest_channel_metrics_store",
+    "post_totals_store",
+    "channel_totals_store",
+)
+_REBUILDS = ("rebuilds", ("generation", "state", "cuts", "started_at", "updated_at"))
+_PROGRESS = (
+    "rebuild_progress",
+    ("generation", "workspace_id", "last_event_id", "is_done", "events", "updated_at"),
+)
+_HANDOVER_POLL_SECONDS = 0.5
+# Queries that began on the old generation may still run when it is replaced.
+_DROP_AFTER_SECONDS = 10.0
+
+
+class RebuildError(RuntimeError):
+    """The rebuild can't go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """One rebuild as stored.
+
+    Attributes:
+        cuts: by partition, the first offset that is left to the owner.
+        started_at: ms.
+    """
+
+    generation: int
+    state: str
+    cuts: dict[int, int]
+    started_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Progress to show.
+
+    Attributes:
+        phase: `folding`, `handover` or `done`.
+        done: events folded, or partitions handed over.
+        total: of those.
+    """
+
+    phase: str
+    done: int
+    total: int
+
+
+class Numbers:
+    """Growing version numbers below every owner's."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = 0
+
+    def next(self) -> int:
+        """The next one."""
+        self._last = max(self._last + 1, self._clock.now() - _NUMBERS_BEGIN)
+        return self._last
+
+
+async def latest_rebuild(sink: ClickHouseSink) -> Rebuild | None:
+    """The newest rebuild that is under way; None when there is none."""
+    rows = await sink.query(
+        "SELECT generation, state, cuts, toUnixTimestamp64Milli(started_at) FROM rebuilds FINAL "
+        "WHERE state IN ('filling', 'handover') ORDER BY generation DESC LIMIT 1"
+    )
+    if not rows:
+        return None
+    generation, state, cuts, started_at = rows[0]
+    return Rebuild(generation, state, {int(name): offset for name, offset in orjson.loads(cuts).items()}, started_at)
+
+
+async def run_rebuild(
+    sink: ClickHouseSink, clock: Clock, partitions: int, on_step: Callable[[Step], None], handover_seconds: float
+) -> dict[str, int]:
+    """Run a rebuild to its end, or go on with the one that was stopped.
+
+    Args:
+        partitions: number of partitions of the topics.
+        on_step: called after every batch.
+        handover_seconds: how long owners may take.
+
+    Returns:
+        The number of events that could not be mapped, by reason.
+
+    Raises:
+        RebuildError: owners did not take over in time; running it again goes on from there.
+    """
+    rebuild = await latest_rebuild(sink) or await _begin(sink, clock, partitions)
+    numbers = Numbers(clock)
+    replayer = Replayer(sink, clock, rebuild.generation, partitions, numbers.next)
+    if rebuild.state == "filling":
+        await _fold_all(sink, clock, rebuild, replayer, on_step)
+        await _note(sink, clock, rebuild, "handover")
+    await _wait_for_owners(sink, rebuild, partitions, on_step, handover_seconds)
+    old = await sink.active_generation()
+    # The one write that makes it visible.
+    await sink.insert(("active_generations", ("generation", "version")), [(rebuild.generation, clock.now())])
+    await _note(sink, clock, rebuild, "done")
+    await asyncio.sleep(_DROP_AFTER_SECONDS)
+    if old != rebuild.generation:
+        await drop_generation(sink, old)
+    on_step(Step("done", partitions, partitions))
+    return replayer.unmapped
+
+
+async def _begin(sink: ClickHouseSink, clock: Clock, partitions: int) -> Rebuild:
+    newest = await sink.query("SELECT max(generation) FROM rebuilds FINAL")
+    generation = max(int(newest[0][0]), await sink.active_generation()) + 1
+    ends = await sink.query("SELECT partition, max(offset) + 1 FROM raw_events_store GROUP BY partition")
+    cuts = dict.fromkeys(range(partitions), 0) | {int(row[0]): int(row[1]) for row in ends}
+    rebuild = Rebuild(generation, "filling", cuts, clock.now())
+    await _note(sink, clock, rebuild, "filling")
+    return rebuild
+
+
+async def _note(sink: ClickHouseSink, clock: Clock, rebuild: Rebuild, state: str) -> None:
+    cuts = orjson.dumps({str(partition): offset for partition, offset in rebuild.cuts.items()}).decode()
+    await sink.insert(_REBUILDS, [(rebuild.generation, state, cuts, rebuild.started_at, clock.now())])
+
+
+async def _fold_all(
+    sink: ClickHouseSink, clock: Clock, rebuild: Rebuild, replayer: Replayer, on_step: Callable[[Step], None]
+) -> None:
+    total = int((await sink.query("SELECT count() FROM raw_events_store FINAL"))[0][0])
+    noted = await sink.query(
+        "SELECT workspace_id, last_event_id, is_done, events FROM rebuild_progress FINAL "
+        "WHERE generation = {generation:UInt16}",
+        {"generation": rebuild.generation},
+    )
+    progress = {row[0]: (row[1], bool(row[2]), int(row[3])) for row in noted}
+    workspaces = await sink.query(
+        "SELECT DISTINCT workspace_id FROM (SELECT workspace_id FROM raw_events_store UNION ALL "
+        "SELECT workspace_id FROM posts_store UNION ALL SELECT workspace_id FROM channels_store) ORDER BY workspace_id"
+    )
+    done = sum(events for _, _, events in progress.values())
+    on_step(Step("folding", done, total))
+    for (workspace_id,) in workspaces:
+        after, is_done, events = progress.get(workspace_id, ("", False, 0))
+        if is_done:
+            continue
+        await replayer.catalog(workspace_id)
+        async for last, count in replayer.events(workspace_id, after):
+            events += count
+            done += count
+            after = last
+            await sink.insert(_PROGRESS, [(rebuild.generation, workspace_id, last, 0, events, clock.now())])
+            on_step(Step("folding", done, total))
+        await sink.insert(_PROGRESS, [(rebuild.generation, workspace_id, after, 1, events, clock.now())])
+
+
+async def _wait_for_owners(
+    sink: ClickHouseSink, rebuild: Rebuild, partitions: int, on_step: Callable[[Step], None], seconds: float
+) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        rows = await sink.query(
+            "SELECT partition FROM rebuild_handovers FINAL WHERE generation = {generation:UInt16}",
+            {"generation": rebuild.generation},
+        )
+        taken = {int(row[0]) for row in rows}
+        on_step(Step("handover", len(taken), partitions))
+        if len(taken) >= partitions:
+            return
+        if time.monotonic() > deadline:
+            missing = sorted(set(range(partitions)) - taken)
+            raise RebuildError(
+                f"the owners of partitions {missing} did not take over within {seconds:.0f} s; "
+                "see that the aggregator runs, then run `tidemark rebuild` again: it goes on from here"
+            )
+        await asyncio.sleep(_HANDOVER_POLL_SECONDS)
+
+
+async def drop_generation(sink: ClickHouseSink, generation: int) -> None:
+    """Remove a generation that is not the active one."""
+    for table in GENERATION_TABLES:
+        rows = await sink.query(
+            "SELECT DISTINCT partition_id FROM system.parts WHERE database = currentDatabase() AND table = {t:String} "
+            "AND active AND (partition = {one:String} OR startsWith(partition, {many:String}))",
+            {"t": table, "one": str(generation), "many": f"({generation},"},
+        )
+        for (partition_id,) in rows:
+            await sink.command(f"ALTER TABLE {table} DROP PARTITION ID '{partition_id}'")

@@ -1,0 +1,87 @@
+"""The console side of `tidemark rebuild`: settings, a progress bar, an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from services.aggregator.rebuild import RebuildError, Step, run_rebuild
+from services.aggregator.sink import ClickHouseSink
+from services.runtime.clock import SystemClock
+from services.runtime.settings import ClickHouseSettings, KafkaSettings, SettingsError, exit_with
+
+_LINE_SECONDS = 2.0
+_UNITS = {"folding": "events folded", "handover": "partitions handed over", "done": "partitions on the new generation"}
+
+
+class _RebuildSettings(ClickHouseSettings):
+    topic_partitions: int = KafkaSettings.model_fields["topic_partitions"].default
+
+
+class _Display:
+    """A bar on a terminal, a line every two seconds elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=console,
+        )  # fmt: skip
+        self._task: TaskID | None = None
+        self._phase = ""
+        self._began = (0.0, 0)
+        self._told_at = 0.0
+
+    def show(self, step: Step) -> None:
+        """Show one step."""
+        now = time.monotonic()
+        if step.phase != self._phase:
+            self._phase, self._began, self._told_at = step.phase, (now, step.done), 0.0
+            if self._task is not None:
+                self._progress.stop_task(self._task)
+            self._task = None
+        rate = (step.done - self._began[1]) / max(0.001, now - self._began[0])
+        text = f"{rate:,.0f}/s" if step.phase == "folding" else ""
+        if self._console.is_terminal:
+            if self._task is None:
+                self._progress.start()
+                self._task = self._progress.add_task(_UNITS[step.phase], total=step.total, rate=text)
+            self._progress.update(self._task, completed=step.done, total=step.total, rate=text)
+        elif now - self._told_at > _LINE_SECONDS or step.done >= step.total:
+            self._told_at = now
+            self._console.print(f"{_UNITS[step.phase]}: {step.done} of {step.total} {text}".rstrip())
+
+    def stop(self) -> None:
+        """Leave the terminal as it was."""
+        self._progress.stop()
+
+
+def run(handover_seconds: float) -> int:
+    """Run or resume a rebuild; returns the exit code."""
+    try:
+        settings = _RebuildSettings.load()
+    except SettingsError as error:
+        exit_with(str(error))
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    display = _Display(console)
+    sink = ClickHouseSink(settings)
+    started = time.monotonic()
+    try:
+        unmapped = asyncio.run(
+            run_rebuild(sink, SystemClock(), settings.topic_partitions, display.show, handover_seconds)
+        )
+    except RebuildError as error:
+        exit_with(str(error), 1)
+    except KeyboardInterrupt:
+        exit_with("stopped; run `tidemark rebuild` again to go on from here", 130)
+    finally:
+        display.stop()
+        sink.close()
+    for reason, count in sorted(unmapped.items()):
+        console.print(f"{count} events could not be mapped: {reason}")
+    console.print(f"rebuilt in {time.monotonic() - started:.0f} s")
+    return 0
