@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 from schemas.events import PlatformRaw, RawKind
 from schemas.metrics import CH_IMPRESSIONS, NO_CHANNEL_VALUES, POST_NAMES
@@ -149,7 +150,7 @@ def _points(series: Any, name: str) -> dict[int, int | None]:
 
 
 def _location(external_id: str) -> str:
-    return external_id.strip("/").rpartition("/")[2]
+    return quote(external_id.strip("/").rpartition("/")[2], safe="")
 
 
 def _method(path: tuple[str, ...]) -> str | None:

@@ -31,7 +31,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from schemas.events import PlatformRaw, RawKind
 from schemas.metrics import (
@@ -294,7 +294,7 @@ class Pinterest:
         """Each pin's lifetime; of video pins also the figures that only analytics has."""
         calls: list[Call] = []
         for target in targets:
-            path, only = f"/v5/pins/{target.external_id}", (target,)
+            path, only = f"/v5/pins/{quote(target.external_id, safe='')}", (target,)
             query: tuple[tuple[str, str], ...] = (("pin_metrics", "true"),)
             calls.append(Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_read"))
             if now is not None and any(word in target.post_type.lower() for word in _VIDEO_WORDS):

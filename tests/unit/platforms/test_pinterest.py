@@ -1,0 +1,79 @@
+"""What is special about Pinterest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas.metrics import AVG_WATCH_TIME, CLICKS, IMPRESSIONS, SAVES, WATCH_TIME
+from services.platforms.base import Channel, MappingError, PostReading, Target
+from services.platforms.pinterest import PLATFORM
+from tests.unit.platforms import golden
+
+NOW = golden.RECEIVED_AT
+CHANNEL = Channel("w", "c", "2783136121146311751")
+SINGLE = golden.raw_event("pinterest", golden.response("pinterest", "single_analytics"))
+NORMAL = golden.raw_event("pinterest", golden.response("pinterest", "normal"))
+
+
+def analytics(block: dict[str, Any]) -> tuple[PostReading, ...]:
+    return tuple(PLATFORM.read(replace(SINGLE, body=orjson.dumps({"all": block}))).posts)
+
+
+def pin(metrics: dict[str, Any]) -> PostReading:
+    (reading,) = PLATFORM.read(replace(NORMAL, body=orjson.dumps({"pin_metrics": metrics}))).posts
+    return reading
+
+
+def test_only_video_pins_cost_a_second_call() -> None:
+    targets = [
+        Target("a", "p", "1"),
+        Target("b", "p", "2", "pinterest-video"),
+        Target("c", "p", "3", "pinterest-image"),
+    ]
+    calls = PLATFORM.post_calls(CHANNEL, targets, NOW)
+    assert [call.path for call in calls] == ["/v5/pins/1", "/v5/pins/2", "/v5/pins/2/analytics", "/v5/pins/3"]
+    assert dict(calls[2].query)["start_date"] == "2026-08-24"
+    assert {call.limit_group for call in calls} == {"org_read", "org_analytics"}
+
+
+def test_an_answer_without_an_id_belongs_to_the_pin_of_its_path_or_the_only_target() -> None:
+    two = (*SINGLE.targets, SINGLE.targets[0]._replace(target_id="t2", external_id="999"))
+    assert [post.position for post in PLATFORM.read(replace(SINGLE, targets=two)).posts] == [0]
+    elsewhere = replace(SINGLE, endpoint="/v5/pins/555/analytics")
+    assert [post.position for post in PLATFORM.read(elsewhere).posts] == [0]
+    assert not PLATFORM.read(replace(elsewhere, targets=two)).posts
+
+
+def test_a_summary_without_settled_days_says_nothing() -> None:
+    summary = {"IMPRESSION": 5}
+    assert not analytics({"daily_metrics": [{"data_status": "PROCESSING"}], "summary_metrics": summary})
+    assert analytics({"summary_metrics": summary})[0].values[IMPRESSIONS] == 5
+    assert analytics({"daily_metrics": [{"data_status": "ESTIMATE"}], "summary_metrics": summary})
+
+
+def test_a_lifetime_comes_before_ninety_days() -> None:
+    reading = pin({"90d": {"impression": 1, "save": 2}, "lifetime_metrics": {"impression": 10}})
+    assert (reading.values[IMPRESSIONS], reading.values[SAVES]) == (10, 2)
+    assert reading.ranged == 1 << SAVES
+
+
+def test_both_names_of_outbound_clicks() -> None:
+    assert pin({"lifetime_metrics": {"outbound_click": 12}}).values[CLICKS] == 12
+    assert pin({"lifetime_metrics": {"clickthrough": 13}}).values[CLICKS] == 13
+
+
+def test_watch_times_are_rounded_by_their_digits() -> None:
+    (reading,) = analytics({"summary_metrics": {"VIDEO_AVG_WATCH_TIME": 2507.5, "VIDEO_V50_WATCH_TIME": 10031.0}})
+    assert (reading.values[AVG_WATCH_TIME], reading.values[WATCH_TIME]) == (2508, 10031)
+    with pytest.raises(MappingError, match="bad_count"):
+        analytics({"summary_metrics": {"VIDEO_V50_WATCH_TIME": 1e18}})
+
+
+def test_limits() -> None:
+    headers = {"x-ratelimit-limit": '1000, 1000;w=60;name="a"', "x-ratelimit-remaining": "7", "x-ratelimit-reset": "41"}
+    assert PLATFORM.limits(headers, NOW) == (1000, 7, NOW + 41_000)
+    assert PLATFORM.limits({}, NOW) is None
