@@ -28,7 +28,10 @@ from schemas.events import (
     ChannelTokens,
     DeadLetter,
     PlatformRaw,
+    PollerReply,
+    PollerRequest,
     PostSnapshot,
+    PullTarget,
     RawTarget,
 )
 from schemas.metrics import (
@@ -302,6 +305,28 @@ def _dead_letter_from(record: dict[str, Any]) -> DeadLetter:
     return DeadLetter(**{**record, "failed_at": _required_instant(record["failed_at"])})
 
 
+def _request_to(event: PollerRequest) -> dict[str, Any]:
+    return {**_fields_of(event), "targets": [target._asdict() for target in event.targets]}
+
+
+def _request_from(record: dict[str, Any]) -> PollerRequest:
+    return PollerRequest(
+        **{
+            **record,
+            "targets": tuple(
+                PullTarget(**{**target, "published_at": instant(target["published_at"])})
+                for target in record["targets"]
+            ),
+            "requested_at": _required_instant(record["requested_at"]),
+            "deadline_at": _required_instant(record["deadline_at"]),
+        }
+    )
+
+
+def _reply_from(record: dict[str, Any]) -> PollerReply:
+    return PollerReply(**{**record, "token_expires_at": instant(record["token_expires_at"])})
+
+
 _TYPED: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, Any]], Any]]] = {
     "platform.raw": (_raw_to, raw_from),
     "catalog.channels": (_fields_of, _channel_from),
@@ -312,6 +337,8 @@ _TYPED: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, Any
     "metrics.channel-snapshots": (_channel_snapshot_to, _channel_snapshot_from),
     "accounts.events": (_fields_of, _account_event_from),
     "platform.raw.dead-letters": (_fields_of, _dead_letter_from),
+    "poller.requests": (_request_to, _request_from),
+    "poller.replies": (_fields_of, _reply_from),
 }
 
 

@@ -246,3 +246,74 @@ class DeadLetter:
     payload: bytes
     failed_at: int
     headers: dict[str, bytes] = field(default_factory=dict)
+
+
+class PullKind(StrEnum):
+    """What a live request asks for."""
+
+    TARGETS = "TARGETS"
+    ACCOUNT = "ACCOUNT"
+    HEALTH = "HEALTH"
+
+
+class ReplyKind(StrEnum):
+    """Which part of the reply to a live request."""
+
+    ACK = "ACK"
+    ANSWER = "ANSWER"
+    DONE = "DONE"
+
+
+class PullTarget(NamedTuple):
+    """One target of a live request, as the catalog has it; `published_at` in ms."""
+
+    target_id: str
+    channel_id: str
+    post_id: str
+    external_id: str
+    post_type: str
+    published_at: int | None
+    is_story: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PollerRequest:
+    """Ask a platform now. Source: topic `poller.requests`.
+
+    Attributes:
+        reply_to: who asks: the key of the replies.
+        channel_id: for ACCOUNT and HEALTH; empty for TARGETS.
+        requested_at: ms; an answer captured later serves it.
+        deadline_at: ms; nobody waits for it any more.
+    """
+
+    request_id: str
+    reply_to: str
+    workspace_id: str
+    kind: str
+    channel_id: str
+    targets: tuple[PullTarget, ...]
+    requested_at: int
+    deadline_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class PollerReply:
+    """One part of the reply to a request. Source: topic `poller.replies`.
+
+    Attributes:
+        event: for ANSWER: a value of `platform.raw`, in the wire format.
+        is_live: for DONE of HEALTH, as all that follow: whether the platform answered.
+        status: the channel's after the probe.
+        error_code: why the connection doesn't work; None when it does.
+        token_expires_at: ms, None when unknown.
+    """
+
+    request_id: str
+    workspace_id: str
+    kind: str
+    event: bytes | None = None
+    is_live: bool = False
+    status: str | None = None
+    error_code: str | None = None
+    token_expires_at: int | None = None

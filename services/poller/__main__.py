@@ -23,10 +23,11 @@ from services.poller.catalog import TOPICS as CATALOG
 from services.poller.catalog import Catalog
 from services.poller.errors import Stop
 from services.poller.fetch import Fetcher
+from services.poller.live import REQUESTS, Live
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics, StateCollector
 from services.poller.poll import Poller
-from services.poller.publisher import RAW, KafkaPublisher, Room
+from services.poller.publisher import RAW, REPLIES, KafkaPublisher, Room
 from services.poller.reader import RETRY_SECONDS, TopicReader
 from services.poller.refresh import Refresher
 from services.poller.schedule import Schedule
@@ -43,7 +44,7 @@ from services.runtime.settings import exit_with, load_or_exit
 
 ROLLUPS = "rollups.posts"
 CHANNEL_SNAPSHOTS = "metrics.channel-snapshots"
-ALL_TOPICS = (RAW, ACCOUNTS, *CATALOG, ROLLUPS, CHANNEL_SNAPSHOTS)
+ALL_TOPICS = (RAW, ACCOUNTS, *CATALOG, ROLLUPS, CHANNEL_SNAPSHOTS, REQUESTS, REPLIES)
 # Of the 5 seconds that a stop may take, what is left after Kafka has had its time ends the process.
 FLUSH_SECONDS = 3.0
 # Refreshes under way are finished first.
@@ -182,11 +183,18 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             time=time, platforms=platforms, schedule=schedule, fetcher=fetcher, publisher=publisher, tokens=tokens,
             accounts=accounts, budget=Budget(), circuits=circuits, metrics=metrics, refresher=refresher,
         )  # fmt: skip
+        live = Live(
+            time=time, platforms=platforms, schedule=schedule, catalog=catalog, poller=poller, replies=publisher,
+            metrics=metrics, codec=codecs[RAW], requests=codecs[REQUESTS],
+        )  # fmt: skip
+        stack.push_async_callback(live.close)
         loop = Loop(time, schedule, poller, circuits, settings.platform_concurrency)
         REGISTRY.register(StateCollector(schedule, room, loop.in_flight, time.now))
         readiness.stage = lambda: None
         _log.info("polling", channels=len(schedule.plans), partitions=partitions, speed=settings.poll_speed)
         stack.callback(tasks.create_task(refresher.run()).cancel)
+        requests = reader.tail((REQUESTS,), lambda _, record: live.take(record.value))
+        stack.callback(tasks.create_task(requests).cancel)
         await loop.run()
 
 
@@ -205,7 +213,9 @@ async def _codecs(settings: PollerSettings) -> tuple[dict[str, Codec[object]], R
     registry = Registry(settings, settings)
 
     def make() -> tuple[dict[str, Codec[object]], RecordCodec]:
-        return {name: registry.codec(name) for name in (RAW, ACCOUNTS, *CATALOG)}, registry.record_codec(ROLLUPS)
+        return {
+            name: registry.codec(name) for name in (RAW, ACCOUNTS, REQUESTS, REPLIES, *CATALOG)
+        }, registry.record_codec(ROLLUPS)
 
     while True:
         try:

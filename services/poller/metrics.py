@@ -25,6 +25,12 @@ class PollerMetrics:
             ["platform", "kind", "outcome"],
             registry=registry,
         )
+        self.live = Counter(
+            "tidemark_poller_live_requests",
+            "Live pulls and probes asked for, by what became of them: taken, or refused because late or too many.",
+            ["kind", "outcome"],
+            registry=registry,
+        )
         self.call_seconds = Histogram(
             "tidemark_poller_call_seconds",
             "Time from sending a call to having its whole answer.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from schemas.events import AccountEvent, Origin, PlatformRaw, RawKind, RawTarget
@@ -18,7 +18,7 @@ from services.poller.fetch import Fetcher, Reply
 from services.poller.identifiers import EventIds
 from services.poller.metrics import PollerMetrics
 from services.poller.refresh import DONE, Refresher
-from services.poller.schedule import Fate, Schedule, Settled, Work
+from services.poller.schedule import Fate, Plan, Schedule, Settled, Work
 from services.poller.timing import Time
 from services.poller.tokens import Credentials, TokenStore
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_SECOND
@@ -28,6 +28,10 @@ from services.runtime.secrets import SecretsError
 _BROKEN_CONNECTION = frozenset(TYPE_OF_OUTCOME)
 _LATER_BY_THEN = frozenset({Outcome.RETRY_LATER, Outcome.QUOTA_EXHAUSTED})
 _log = get_logger(__name__)
+
+
+Heard = Callable[[PlatformRaw], None]
+"""Takes in an answer that is one."""
 
 
 class Publisher(Protocol):
@@ -47,11 +51,29 @@ class Publisher(Protocol):
 
 
 class Round:
-    """One round of work under way: what is left to ask, and what is known of each target so far."""
+    """One round of work under way: what is left to ask, and what is known of each target so far.
 
-    def __init__(self, work: Work, platform: Platform, credentials: Credentials) -> None:
+    Args:
+        heard: told of each answer that is one, as it comes, where somebody waits for it.
+        is_probe: asks although the channel is not polled, to see whether its connection works.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        platform: Platform,
+        credentials: Credentials,
+        *,
+        origin: Origin = Origin.SCHEDULE,
+        heard: Heard | None = None,
+        is_probe: bool = False,
+    ) -> None:
         self.work = work
         self.platform = platform
+        self.origin = origin
+        self.heard = heard
+        self.is_probe = is_probe
+        self.verdict: Verdict | None = None
         self.authorize(credentials)
         self.renewed = False
         self.pending: deque[Call] = deque()
@@ -161,6 +183,49 @@ class Poller:
             self._circuits[name].release()
             self._schedule.settle(work, fates, channel_fate, self._time.now())
 
+    async def ask_now(
+        self, name: str, plan: Plan, calls: Sequence[Call], heard: Heard, *, is_probe: bool = False
+    ) -> Verdict | None:
+        """Make calls for somebody who waits: within the budget, and what is answered is published like any poll's.
+
+        Args:
+            heard: told of each answer as it comes.
+            is_probe: ask although the channel is not polled.
+
+        Returns:
+            What the last answer meant; None when there was none, because nothing may be asked now, or nobody answered.
+        """
+        channel, circuit = plan.channel, self._circuits[name]
+        if channel is None or circuit.wait_until(self._time.now()) != 0:
+            return None
+        circuit.admit()
+        try:
+            if self._refresher is not None and await self._refresher.ahead(name, plan.key) is not None:
+                return None
+            current = Round(
+                Work(plan, channel, [], False, 0),
+                self._platforms[name],
+                self._tokens.credentials(plan.key, name),
+                origin=Origin.LIVE,
+                heard=heard,
+                is_probe=is_probe,
+            )
+            if is_probe and self._refresher is not None and self._refresher.was_refused(plan.key):
+                # The token may last for some minutes more; the connection is broken all the same.
+                refused = Verdict(Outcome.TOKEN_EXPIRED, detail="refresh refused")
+                now = self._time.now()
+                await self._pause(name, current, refused, now)
+                await self._refresher.give_up(plan.key, now)
+                return refused
+            current.pending.extend(calls)
+            await self._ask_pending(name, current)
+            return current.verdict
+        except SecretsError as error:
+            _log.error("a channel can't be asked: its tokens can't be opened", channel=plan.key, error=str(error))
+            return None
+        finally:
+            circuit.release()
+
     async def _ask_all(self, name: str, current: Round) -> None:
         work, now = current.work, self._time.now()
         if work.entries:
@@ -168,9 +233,13 @@ class Poller:
             current.pending.extend(current.platform.post_calls(work.channel, targets, now))
         if work.with_channel:
             current.pending.extend(current.platform.channel_calls(work.channel, now))
+        await self._ask_pending(name, current)
+
+    async def _ask_pending(self, name: str, current: Round) -> None:
+        work = current.work
         while current.pending:
             now = self._time.now()
-            if not work.plan.active or work.plan.paused:
+            if (not work.plan.active or work.plan.paused) and not current.is_probe:
                 current.give_up_until(now)
                 break
             call = current.pending.popleft()
@@ -194,6 +263,9 @@ class Poller:
             reserved = False
             verdict = current.platform.classify(reply.status, reply.headers, event.body, now)
             self._metrics.calls.labels(name, call.kind, verdict.outcome.value).inc()
+            current.verdict = verdict
+            if current.heard is not None and verdict.outcome is Outcome.OK:
+                current.heard(event)
             await self._act(name, current, call, event, verdict, key)
         except AnswerTooLarge as error:
             self._metrics.calls.labels(name, call.kind, error.code).inc()
@@ -240,7 +312,7 @@ class Poller:
             http_status=reply.status,
             body=redactor.body(reply.body),
             captured_at=now,
-            origin=Origin.SCHEDULE,
+            origin=current.origin,
         )
 
     async def _act(

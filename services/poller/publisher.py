@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from schemas.codec import Codec
-from schemas.events import AccountEvent, CatalogChannel, ChannelTokens, PlatformRaw
+from schemas.events import AccountEvent, CatalogChannel, ChannelTokens, PlatformRaw, PollerReply
 from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.errors import AnswerTooLarge
 from services.runtime.kafka import aiokafka_producer_options, key, partition_of
@@ -25,6 +25,7 @@ from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
 RAW = "platform.raw"
+REPLIES = "poller.replies"
 TOPICS = (RAW, ACCOUNTS)
 # Kafka's own bytes around a message, which count against its limit.
 _OVERHEAD_BYTES = 4096
@@ -155,6 +156,26 @@ class KafkaPublisher:
             else:
                 return
 
+    async def reply(self, reply_to: str, reply: PollerReply) -> None:
+        """Hand over one part of a reply; whoever waits for it does so for seconds, so it is sent once or not at all."""
+        producer = self._producer
+        if producer is None:
+            return
+        value, message_key = self._codecs[REPLIES].encode(reply), reply_to.encode()
+        if len(value) + len(message_key) + _OVERHEAD_BYTES > MESSAGE_MAX_BYTES:
+            _log.warning("an answer is too large for a reply", bytes=len(value))
+            return
+        try:
+            sent = await producer.send(
+                self._settings.topic(REPLIES),
+                value,
+                key=message_key,
+                partition=partition_of(reply_to, self._partitions),
+            )
+            sent.add_done_callback(_settled_anyhow)
+        except (KafkaError, OSError) as error:
+            _log.warning("a reply was not sent", error=repr(error))
+
     async def close(self, seconds: float) -> None:
         """Send what is held, for at most this long, then disconnect."""
         try:
@@ -252,3 +273,9 @@ async def _stop(producer: AIOKafkaProducer) -> None:
         await producer.stop()
     except (KafkaError, OSError) as error:
         _log.warning("a producer did not stop cleanly", error=repr(error))
+
+
+def _settled_anyhow(sent: asyncio.Future[Any]) -> None:
+    """Look at the outcome, which nobody else does."""
+    if not sent.cancelled() and (error := sent.exception()) is not None:
+        _log.warning("a reply was not confirmed", error=repr(error))

@@ -91,6 +91,22 @@ class TopicReader:
         finally:
             await consumer.stop()
 
+    async def tail(self, topics: Iterable[str], fold: Fold) -> None:
+        """Read what comes to topics from now on, for as long as the task runs."""
+        consumer = await self._consumer()
+        try:
+            partitions = self._partitions(topics)
+            consumer.assign(partitions)
+            for partition, offset in (await consumer.end_offsets(partitions)).items():
+                consumer.seek(partition, offset)
+            while True:
+                await self._some(consumer, fold)
+        finally:
+            await consumer.stop()
+
+    def _partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
+        return [TopicPartition(self._settings.topic(name), number) for name in topics for number in range(self._count)]
+
     async def _to_end(self, consumer: Any, ends: Mapping[TopicPartition, int], fold: Fold) -> int:
         read = 0
         left = list(ends)
@@ -130,9 +146,7 @@ class TopicReader:
         self, consumer: Any, topics: Iterable[str], since: int | None = None
     ) -> Mapping[TopicPartition, int]:
         """Stand at the beginning, or at a time, of all partitions of topics; returns their present ends."""
-        partitions = [
-            TopicPartition(self._settings.topic(name), number) for name in topics for number in range(self._count)
-        ]
+        partitions = self._partitions(topics)
         consumer.assign(partitions)
         ends: Mapping[TopicPartition, int] = await consumer.end_offsets(partitions)
         starts = dict(await consumer.beginning_offsets(partitions))

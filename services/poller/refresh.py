@@ -169,6 +169,17 @@ class Refresher:
             task.add_done_callback(lambda _: self._under_way.pop(key, None))
         return await asyncio.shield(task)
 
+    def was_refused(self, key: ChannelKey) -> bool:
+        """Whether the platform refused for good to renew the tokens that a channel holds, which end some time."""
+        held, barred = self._tokens.sealed(key), self._barred.get(key)
+        return (
+            held is not None
+            and held.token_expires_at is not None
+            and barred is not None
+            and barred.tokens is held
+            and barred.renewal.retry_at is None
+        )
+
     async def give_up(self, key: ChannelKey, now: int) -> None:
         """A channel's token ended for good: its status says so from `now` on (ms)."""
         channel = self._catalog.channels.get(key)

@@ -23,10 +23,15 @@ from schemas.events import (
     DeadLetter,
     Origin,
     PlatformRaw,
+    PollerReply,
+    PollerRequest,
     PostSnapshot,
     PostStatus,
+    PullKind,
+    PullTarget,
     RawKind,
     RawTarget,
+    ReplyKind,
 )
 from schemas.metrics import (
     CHANNEL_METRICS,
@@ -69,6 +74,7 @@ catalog_targets = st.builds(
     CatalogTarget, ids, ids, texts, statuses, texts, st.none() | texts, maybe_instants, st.none() | texts,
     st.booleans(), st.none() | ids, texts,
 )  # fmt: skip
+pull_targets = st.builds(PullTarget, ids, ids, ids, texts, texts, maybe_instants, st.booleans())
 masks = st.integers(0, 2**32 - 1)
 EVENTS: dict[str, st.SearchStrategy[Any]] = {
     "platform.raw": st.builds(
@@ -98,6 +104,14 @@ EVENTS: dict[str, st.SearchStrategy[Any]] = {
     "platform.raw.dead-letters": st.builds(
         DeadLetter, texts, texts, texts, texts, st.integers(0, 4095), st.integers(0, INT64_MAX), st.none() | blobs,
         blobs, instants, st.dictionaries(texts, blobs, max_size=3),
+    ),
+    "poller.requests": st.builds(
+        PollerRequest, ids, ids, ids, st.sampled_from([kind.value for kind in PullKind]), texts,
+        st.lists(pull_targets, max_size=3).map(tuple), instants, instants,
+    ),
+    "poller.replies": st.builds(
+        PollerReply, ids, ids, st.sampled_from([kind.value for kind in ReplyKind]), st.none() | blobs, st.booleans(),
+        st.none() | texts, st.none() | texts, maybe_instants,
     ),
 }  # fmt: skip
 
