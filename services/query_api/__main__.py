@@ -20,6 +20,8 @@ from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
 from services.query_api.feed import CatalogFeed
 from services.query_api.limits import RateLimiter
+from services.query_api.live import LiveReads
+from services.query_api.poller_link import PollerLink
 from services.query_api.publisher import Codecs, KafkaPublisher
 from services.query_api.read_model import ClickHouseReadModel
 from services.query_api.settings import QueryApiSettings
@@ -88,6 +90,7 @@ async def _serve(settings: QueryApiSettings, cipher: TokenCipher | None, listene
     publisher = KafkaPublisher(settings, codecs)
     feed = CatalogFeed(settings, codecs, (keys, directory, vault))
     clickhouse = ClickHouse(settings)
+    link = PollerLink(settings, codecs, clock, deadline_seconds=settings.live_deadline_seconds)
     catalog = Catalog(publisher, directory=directory, keys=keys, vault=vault, cipher=cipher, clock=clock)
     limiter = RateLimiter(settings.rate_limit) if settings.rate_limit else None
 
@@ -99,7 +102,7 @@ async def _serve(settings: QueryApiSettings, cipher: TokenCipher | None, listene
     app = create_app(
         Parts(
             keys=keys,
-            read_model=ClickHouseReadModel(clickhouse, directory),
+            read_model=LiveReads(ClickHouseReadModel(clickhouse, directory), link, directory, clock),
             admin=Admin(
                 AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
                 catalog,
@@ -124,6 +127,7 @@ async def _serve(settings: QueryApiSettings, cipher: TokenCipher | None, listene
     )
     publisher.start()
     feed.start()
+    link.start()
     forgetting = asyncio.create_task(_forget(limiter, clock)) if limiter is not None else None
     log.info("listening", address=f"http://{settings.query_api_host}:{listener.getsockname()[1]}")
     try:
@@ -131,7 +135,7 @@ async def _serve(settings: QueryApiSettings, cipher: TokenCipher | None, listene
     finally:
         if forgetting is not None:
             forgetting.cancel()
-        await asyncio.gather(feed.stop(), publisher.stop(), clickhouse.close(), return_exceptions=True)
+        await asyncio.gather(feed.stop(), link.stop(), publisher.stop(), clickhouse.close(), return_exceptions=True)
         log.info("stopped")
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
 
-from schemas.events import CatalogChannel
+from schemas.events import CatalogChannel, PlatformRaw
 from schemas.metrics import CHANNEL_METRICS, NO_CHANNEL_VALUES
+from schemas.registers import Register, load_groups
 from schemas.windows import ChannelPeriod
 from services.query_api import sql
 from services.query_api.accounts import account_figures, stored_health
 from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
+from services.query_api.merging import PeriodKey, merge_channel
 from services.query_api.query import (
     Account,
     AccountHistory,
@@ -25,13 +27,12 @@ from services.query_api.query import (
     Health,
     HealthQuestion,
 )
+from services.runtime.logging import blank_secret_bytes
 
 _METRICS = len(CHANNEL_METRICS)
 # Days and windows that are looked through for the latest that has a figure.
 _PERIODS = 100
 _BODIES_AT_ONCE = 25
-
-_Key = tuple[str, int | None, int | None]
 
 
 class AccountReads:
@@ -41,25 +42,38 @@ class AccountReads:
         self._clickhouse = clickhouse
         self._directory = directory
 
-    async def account(self, question: AccountQuestion) -> Account | None:
-        """The latest figures, from storage."""
+    async def account(self, question: AccountQuestion, events: Sequence[PlatformRaw] = ()) -> Account | None:
+        """The latest figures: stored, and of fresh answers of the platform.
+
+        Args:
+            events: answers that storage may not hold yet.
+        """
         channel = self._channel(question)
         if channel is None:
             return None
         where = {"workspace": question.workspace_id, "channel": question.channel_id}
-        periods, newest = await asyncio.gather(
+        rows, newest = await asyncio.gather(
             self._clickhouse.rows("channel_figures", sql.CHANNEL_FIGURES, {**where, "limit": _PERIODS}),
             self._clickhouse.rows("newest_channel_event", sql.NEWEST_CHANNEL_EVENT, where),
         )
-        if not newest:
+        registers = {
+            (period, start, end): Register(load_groups(groups), tuple(values), captured_at)
+            for period, start, end, captured_at, groups, *values in rows
+        }
+        stamps: list[tuple[int, bytes, PlatformRaw | None]] = [(at, name.encode(), None) for name, at in newest]
+        said = merge_channel(registers, events)
+        stamps += [(event.captured_at, event.event_id.encode(), event) for event in said]
+        if not stamps:
             return Account(channel.channel_id, channel.platform, False, None)
-        ((event_id, captured_at),) = newest
-        bodies = await self._bodies(question.workspace_id, [event_id])
-        figures = account_figures(
-            ChannelPeriod(period, start, end, tuple(values)) for period, start, end, _, _, *values in periods
-        )
-        snapshot = AccountSnapshot(captured_at, figures, bodies.get(event_id, {}))
-        return Account(channel.channel_id, channel.platform, False, snapshot)
+        captured_at, event_id, event = max(stamps, key=lambda stamp: stamp[:2])
+        if event is None:
+            name = event_id.decode()
+            raw = (await self._bodies(question.workspace_id, [name])).get(name, {})
+        else:
+            raw = payload(blank_secret_bytes(event.body))
+        figures = account_figures(ChannelPeriod(*key, register.values) for key, register in registers.items())
+        snapshot = AccountSnapshot(captured_at, figures, raw)
+        return Account(channel.channel_id, channel.platform, bool(said), snapshot)
 
     async def history(self, question: AccountHistoryQuestion) -> AccountHistory | None:
         """Each answer of a span, with the account as it then stood."""
@@ -99,13 +113,13 @@ class AccountReads:
 
 
 def _payloads(rows: Iterable[list[Any]]) -> dict[str, Any]:
-    return {event_id: payload(encoded) for event_id, encoded in rows}
+    return {event_id: payload(base64.b64decode(encoded)) for event_id, encoded in rows}
 
 
-def payload(encoded: str | bytes) -> Any:
-    """A payload in Base64 as a JSON object; {} where it is no JSON."""
+def payload(body: bytes) -> Any:
+    """A payload as a JSON object; {} where it is no JSON."""
     try:
-        value = orjson.loads(base64.b64decode(encoded))
+        value = orjson.loads(body)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {"data": value}
@@ -113,7 +127,7 @@ def payload(encoded: str | bytes) -> Any:
 
 def _stood(before: Iterable[list[Any]], rows: Iterable[list[Any]], bodies: dict[str, Any]) -> list[AccountSnapshot]:
     """The account as it stood right after each answer; answers come oldest first, so the last said counts."""
-    held: dict[_Key, list[int | None]] = {(period, start, end): values for period, start, end, *values in before}
+    held: dict[PeriodKey, list[int | None]] = {(period, start, end): values for period, start, end, *values in before}
     snapshots: list[AccountSnapshot] = []
     event_id: str | None = None
     at = 0

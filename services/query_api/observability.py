@@ -26,3 +26,8 @@ QUERY_KEYS = Histogram(
 )
 CATALOG_EVENTS = Counter("tidemark_query_api_catalog_events_total", "Catalog events written.", ["topic"])
 FEED_LAG = Gauge("tidemark_query_api_feed_lag_events", "Catalog events not read yet, over all topics held in memory.")
+LIVE = Counter(
+    "tidemark_query_api_live_requests_total",
+    "Requests to the poller, by what came of them: done, the deadline first, or no poller.",
+    ["kind", "outcome"],
+)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
 
 from schemas.events import CatalogChannel, PlatformRaw, PostStatus, RawTarget
 from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values, engagements
+from schemas.registers import Register, load_groups
 from schemas.windows import FOLLOWERS, LONGEST_RANGE, NATIVE_MAX_AGE, RANGES, ChannelPeriod, WindowTarget, window_totals
 from services.platforms import platform
 from services.query_api import sql
@@ -21,8 +23,10 @@ from services.query_api.account_reads import AccountReads
 from services.query_api.batching import Batcher
 from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
+from services.query_api.merging import merge_targets, with_register
 from services.query_api.observability import QUERY_KEYS
 from services.query_api.query import (
+    Account,
     AccountHistoryQuestion,
     AccountQuestion,
     ChannelScores,
@@ -122,6 +126,30 @@ class ClickHouseReadModel:
     async def answer(self, question: Question) -> Any:
         """See `query.ReadModel`."""
         return await self._answers[type(question)](question)
+
+    async def post_with(self, workspace_id: str, post: Post, events: Sequence[PlatformRaw]) -> Post:
+        """See `live.StoredReads`."""
+        target_ids = sorted({target.target_id for event in events for target in event.targets})
+        rows = await self._clickhouse.rows(
+            "target_registers", sql.TARGET_REGISTERS, {"workspace": workspace_id, "targets": target_ids}
+        )
+        stored = {
+            target_id: Register(load_groups(groups), tuple(values), captured_at)
+            for target_id, groups, captured_at, *values in rows
+        }
+        # Off the loop: payloads are large.
+        merged = await asyncio.to_thread(merge_targets, stored, events)
+        return replace(
+            post,
+            targets=tuple(
+                with_register(target, merged[target.target_id]) if target.target_id in merged else target
+                for target in post.targets
+            ),
+        )
+
+    async def account_with(self, question: AccountQuestion, events: Sequence[PlatformRaw]) -> Account | None:
+        """See `live.StoredReads`."""
+        return await self._accounts.account(question, events)
 
     async def _post(self, question: PostQuestion | LivePostQuestion) -> Post | None:
         row = await self._posts.get((question.workspace_id, question.post_id))

@@ -14,4 +14,5 @@ class QueryApiSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, Secr
     query_api_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port")
     admin_key: SecretStr | None = Field(default=None, description="unset: the admin API answers 401 always")
     rate_limit: int = Field(default=0, ge=0, description="requests per key and minute; 0 is no limit")
+    live_deadline_seconds: float = Field(default=4.0, gt=0.3, le=30, description="for all of a live answer's pulls")
     log_level: str = "INFO"

@@ -156,6 +156,13 @@ LIMIT 1 BY event_id
 """
 """Answers as received, by event id."""
 
+TARGET_REGISTERS = f"""
+SELECT target_id, registers, {_millis("captured_at")}, {_POST_FIGURES}
+FROM latest_post_metrics_store FINAL
+WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND target_id IN {{targets:Array(String)}}
+"""
+"""The latest figures of targets, each with the answer that it is from."""
+
 TARGET_POSTS = f"""
 SELECT workspace_id, target_id, post_id FROM latest_post_metrics_store FINAL
 WHERE generation = {_GENERATION} AND is_listed = 1

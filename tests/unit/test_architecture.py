@@ -42,8 +42,8 @@ PURE = {
     "services.aggregator.errors", "services.aggregator.filling",
     "services.aggregator.pipeline", "services.aggregator.reading", "services.aggregator.rows",
     "services.aggregator.state",
-    "services.query_api.accounts", "services.query_api.errors", "services.query_api.query",
-    "services.query_api.scores", "services.query_api.sql",
+    "services.query_api.accounts", "services.query_api.errors", "services.query_api.merging",
+    "services.query_api.query", "services.query_api.scores", "services.query_api.sql",
     "infra.sandbox.curves", "infra.sandbox.ids",
 }  # fmt: skip
 # Parts of runtime that hold no client, so that pure modules may use their functions.
@@ -63,7 +63,7 @@ IMPORTERS: dict[str, set[str]] = {
     "aiokafka": {
         "services.runtime.kafka", "services.aggregator.catalog", "services.aggregator.health",
         "services.poller.__main__", "services.poller.publisher", "services.poller.reader",
-        "services.query_api.feed", "services.query_api.publisher",
+        "services.query_api.feed", "services.query_api.poller_link", "services.query_api.publisher",
     },
     "confluent_kafka": {
         "services.runtime.registry", "services.runtime.topics", "services.aggregator.publisher",

@@ -1,0 +1,65 @@
+"""One flight a key: whoever asks for what is being fetched shares the one fetch. No I/O.
+
+What is asked for by a crowd is kept for a moment after it landed. The thousand requests of a burst are not read off
+their sockets at once: without this, the last of them would find that the flight they were sent beside has just landed,
+and begin another. Whoever asks alone always gets a flight of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+Value = TypeVar("Value")
+
+CROWD = 4
+"""So many askers of one flight are a burst."""
+LINGER_SECONDS = 2.0
+"""How long what a burst asked for is kept, from the last of them on at most once."""
+
+
+class _Flight(Generic[Value]):
+    __slots__ = ("askers", "task")
+
+    def __init__(self, task: asyncio.Task[Value]) -> None:
+        self.task = task
+        self.askers = 0
+
+
+class Flights:
+    """Flights under way, and those of bursts that just landed."""
+
+    def __init__(self, *, linger_seconds: float = LINGER_SECONDS) -> None:
+        self._linger_seconds = linger_seconds
+        self._flights: dict[Hashable, _Flight[Any]] = {}
+
+    async def share(self, key: Hashable, fetch: Callable[[], Awaitable[Value]]) -> Value:
+        """What `fetch` brings, or what the flight of the same key brings or has just brought.
+
+        Raises:
+            Exception: whatever the fetch raised; that is not kept.
+        """
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight(asyncio.ensure_future(_run(fetch)))
+            flight.task.add_done_callback(lambda _: self._landed(key, flight))
+        flight.askers += 1
+        # Shielded: an asker that gives up must not take the answer from the others.
+        value: Value = await asyncio.shield(flight.task)
+        return value
+
+    def _landed(self, key: Hashable, flight: _Flight[Any]) -> None:
+        failed = flight.task.cancelled() or flight.task.exception() is not None
+        if failed or flight.askers < CROWD:
+            self._drop(key, flight)
+        else:
+            asyncio.get_running_loop().call_later(self._linger_seconds, self._drop, key, flight)
+
+    def _drop(self, key: Hashable, flight: _Flight[Any]) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+
+
+async def _run(fetch: Callable[[], Awaitable[Value]]) -> Value:
+    return await fetch()

@@ -1,0 +1,160 @@
+"""Answers live questions: the platforms are asked by the poller, and what they say is merged over what is stored.
+
+In: questions. Out: answers with the freshest figures that could be had before the deadline; what could not be pulled is
+shown by its last snapshot. The merge is the aggregator's own, so a live answer says what storage will say a moment
+later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from schemas.events import ChannelStatus, PlatformRaw, PollerReply, PullKind, PullTarget
+from services.query_api.directory import Directory
+from services.query_api.flights import Flights
+from services.query_api.observability import LIVE
+from services.query_api.query import (
+    PUBLISHED,
+    Account,
+    AccountQuestion,
+    Health,
+    HealthQuestion,
+    LivePostQuestion,
+    Post,
+    Question,
+    ReadModel,
+    Target,
+)
+from services.runtime.clock import Clock
+
+_UNASKED = frozenset({ChannelStatus.DISABLED, ChannelStatus.REVOKED})
+
+
+class Pulled(NamedTuple):
+    """What came back of a request.
+
+    Attributes:
+        events: answers of platforms, in the order they came.
+        done: the last part of the reply; None when the deadline came first.
+    """
+
+    events: Sequence[PlatformRaw]
+    done: PollerReply | None
+
+
+class Link(Protocol):
+    """The way to the poller; see `services.query_api.poller_link.PollerLink`."""
+
+    async def ask(
+        self, kind: PullKind, workspace_id: str, *, channel_id: str = "", targets: Sequence[PullTarget] = ()
+    ) -> Pulled | None:
+        """Ask the poller, and wait for its answers until the deadline; None when no poller takes the request."""
+
+
+class StoredReads(ReadModel, Protocol):
+    """A read model that merges fresh answers over what is stored."""
+
+    async def post_with(self, workspace_id: str, post: Post, events: Sequence[PlatformRaw]) -> Post:
+        """The post with what the answers say of its targets."""
+
+    async def account_with(self, question: AccountQuestion, events: Sequence[PlatformRaw]) -> Account | None:
+        """The account with what the answers say of it; live when they say anything."""
+
+
+class LiveReads:
+    """A read model whose live questions reach the platforms; all others pass."""
+
+    def __init__(self, stored: StoredReads, link: Link, directory: Directory, clock: Clock) -> None:
+        self._stored = stored
+        self._link = link
+        self._directory = directory
+        self._clock = clock
+        self._flights = Flights()
+        self._live: Mapping[type, Callable[[Any], Awaitable[Any]]] = {
+            LivePostQuestion: self._post,
+            AccountQuestion: self._account,
+            HealthQuestion: self._health,
+        }
+
+    async def answer(self, question: Question) -> Any:
+        """See `query.ReadModel`."""
+        ask = self._live.get(type(question))
+        if ask is None:
+            return await self._stored.answer(question)
+        # A health question names its instant; those of one moment are one all the same.
+        key = (
+            (HealthQuestion, question.workspace_id, question.channel_id)
+            if isinstance(question, HealthQuestion)
+            else question
+        )
+        return await self._flights.share(key, partial(ask, question))
+
+    async def _post(self, question: LivePostQuestion) -> Post | None:
+        post: Post | None = await self._stored.answer(question)
+        if post is None:
+            return None
+        targets = [_pull(post, target) for target in post.targets if self._is_asked(question.workspace_id, target)]
+        if not targets:
+            return post
+        pulled = await self._link.ask(PullKind.TARGETS, question.workspace_id, targets=targets)
+        self._count(PullKind.TARGETS, pulled)
+        if pulled is None or not pulled.events:
+            return post
+        return await self._stored.post_with(question.workspace_id, post, pulled.events)
+
+    def _is_asked(self, workspace_id: str, target: Target) -> bool:
+        channel = self._directory.get(workspace_id, target.channel_id)
+        return (
+            target.status == PUBLISHED
+            and bool(target.external_id)
+            and channel is not None
+            and channel.status == ChannelStatus.ACTIVE
+        )
+
+    async def _account(self, question: AccountQuestion) -> Account | None:
+        channel = self._directory.get(question.workspace_id, question.channel_id)
+        if channel is not None and channel.status == ChannelStatus.ACTIVE:
+            pulled = await self._link.ask(PullKind.ACCOUNT, question.workspace_id, channel_id=question.channel_id)
+            self._count(PullKind.ACCOUNT, pulled)
+            if pulled is not None and pulled.events:
+                return await self._stored.account_with(question, pulled.events)
+        stored: Account | None = await self._stored.answer(question)
+        return stored
+
+    async def _health(self, question: HealthQuestion) -> Health | None:
+        channel = self._directory.get(question.workspace_id, question.channel_id)
+        if channel is not None and ChannelStatus(channel.status) not in _UNASKED:
+            pulled = await self._link.ask(PullKind.HEALTH, question.workspace_id, channel_id=question.channel_id)
+            self._count(PullKind.HEALTH, pulled)
+            done = pulled.done if pulled is not None else None
+            if done is not None and done.is_live:
+                return Health(
+                    channel_id=channel.channel_id,
+                    platform=channel.platform,
+                    is_healthy=done.error_code is None,
+                    status=done.status or channel.status,
+                    error_code=done.error_code,
+                    token_expires_at=done.token_expires_at,
+                    is_live=True,
+                    checked_at=self._clock.now(),
+                )
+        stored: Health | None = await self._stored.answer(question)
+        return stored
+
+    def _count(self, kind: PullKind, pulled: Pulled | None) -> None:
+        outcome = "no_poller" if pulled is None else "done" if pulled.done is not None else "deadline"
+        LIVE.labels(kind.value, outcome).inc()
+
+
+def _pull(post: Post, target: Target) -> PullTarget:
+    return PullTarget(
+        target_id=target.target_id,
+        channel_id=target.channel_id,
+        post_id=post.post_id,
+        external_id=target.external_id,
+        post_type=target.post_type,
+        published_at=target.published_at,
+        is_story=target.is_story,
+    )

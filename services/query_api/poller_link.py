@@ -1,0 +1,195 @@
+"""The way to the poller and back: requests on `poller.requests`, replies on this instance's part of `poller.replies`.
+
+Guarantee: at most once. A request that nobody acknowledges in time is given up, and so is every reply after the
+deadline: whoever asked has a snapshot to show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from schemas.codec import Codec, MalformedEvent
+from schemas.events import PlatformRaw, PollerReply, PollerRequest, PullKind, PullTarget, ReplyKind
+from services.query_api.live import Pulled
+from services.query_api.publisher import Codecs
+from services.runtime.clock import Clock
+from services.runtime.kafka import aiokafka_options, partition_of
+from services.runtime.logging import get_logger
+from services.runtime.registry import RegistryUnavailable
+from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+
+log = get_logger(__name__)
+
+REQUESTS = "poller.requests"
+REPLIES = "poller.replies"
+RAW = "platform.raw"
+# Source: the contract's 500 ms for a snapshot without a poller, less what reading the snapshot takes.
+ACK_SECONDS = 0.3
+_RETRY_SECONDS = 1.0
+_POLL_MILLIS = 500
+# Answers this large are decoded off the loop, so that hot reads go on meanwhile.
+_LARGE_BYTES = 64 * 1024
+
+
+class _Waiting:
+    """A request under way."""
+
+    def __init__(self) -> None:
+        self.acknowledged = asyncio.Event()
+        self.finished = asyncio.Event()
+        self.events: list[PlatformRaw] = []
+        self.done: PollerReply | None = None
+
+
+class PollerLink:
+    """Asks the poller.
+
+    Args:
+        deadline_seconds: how long the whole of a request may take.
+    """
+
+    def __init__(self, settings: KafkaSettings, codecs: Codecs, clock: Clock, *, deadline_seconds: float) -> None:
+        self._settings = settings
+        self._codecs = codecs
+        self._clock = clock
+        self._deadline_seconds = deadline_seconds
+        self._address = f"query-api-{secrets.token_hex(8)}"
+        self._producer: AIOKafkaProducer | None = None
+        self._requests: Codec[Any] | None = None
+        self._waiting: dict[str, _Waiting] = {}
+        self._knows_schemas = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def ask(
+        self, kind: PullKind, workspace_id: str, *, channel_id: str = "", targets: Sequence[PullTarget] = ()
+    ) -> Pulled | None:
+        """See `live.Link`."""
+        started = asyncio.get_running_loop().time()
+        producer, codec = self._producer, self._requests
+        if producer is None or codec is None:
+            return None
+        now = self._clock.now()
+        request = PollerRequest(
+            request_id=secrets.token_hex(12),
+            reply_to=self._address,
+            workspace_id=workspace_id,
+            kind=kind,
+            channel_id=channel_id,
+            targets=tuple(targets),
+            requested_at=now,
+            deadline_at=now + int(self._deadline_seconds * 1000),
+        )
+        waiting = self._waiting[request.request_id] = _Waiting()
+        try:
+            async with asyncio.timeout_at(started + ACK_SECONDS):
+                sent = await producer.send(
+                    self._settings.topic(REQUESTS),
+                    codec.encode(request),
+                    key=workspace_id.encode(),
+                    partition=partition_of(workspace_id, self._settings.topic_partitions),
+                )
+                sent.add_done_callback(_seen)
+                await waiting.acknowledged.wait()
+            async with asyncio.timeout_at(started + self._deadline_seconds):
+                await waiting.finished.wait()
+        except TimeoutError:
+            if not waiting.acknowledged.is_set():
+                return None
+        except (KafkaError, OSError) as error:
+            log.warning("a live request was not sent", error=repr(error))
+            return None
+        finally:
+            del self._waiting[request.request_id]
+        return Pulled(waiting.events, waiting.done)
+
+    async def _run(self) -> None:
+        while True:
+            consumer = AIOKafkaConsumer(
+                **aiokafka_options(self._settings),
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="latest",
+                max_partition_fetch_bytes=MESSAGE_MAX_BYTES,
+            )
+            # One message a request and milliseconds to spare: sent at once, by the partition's leader alone.
+            producer = AIOKafkaProducer(
+                **aiokafka_options(self._settings), acks=1, linger_ms=0, max_request_size=MESSAGE_MAX_BYTES
+            )
+            try:
+                await consumer.start()
+                await producer.start()
+                await self._follow(consumer, producer)
+            except (KafkaError, RegistryUnavailable, OSError) as error:
+                log.warning("the poller can't be reached", error=str(error) or repr(error))
+            except Exception:
+                log.exception("reading the poller's replies failed")
+            finally:
+                self._producer = None
+                await asyncio.gather(consumer.stop(), producer.stop(), return_exceptions=True)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _follow(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
+        replies, raw = await self._codecs.get(REPLIES), await self._codecs.get(RAW)
+        self._requests = await self._codecs.get(REQUESTS)
+        mine = TopicPartition(
+            self._settings.topic(REPLIES), partition_of(self._address, self._settings.topic_partitions)
+        )
+        consumer.assign([mine])
+        ends = await consumer.end_offsets([mine])
+        consumer.seek(mine, ends[mine])
+        # From here on no reply is missed.
+        self._producer = producer
+        address = self._address.encode()
+        while True:
+            found = await consumer.getmany(timeout_ms=_POLL_MILLIS)
+            for record in found.get(mine, ()):
+                if record.key == address and record.value is not None:
+                    await self._take(replies, raw, record.value)
+
+    async def _take(self, replies: Codec[Any], raw: Codec[Any], value: bytes) -> None:
+        try:
+            # Off the loop also the first time: the schemas are asked of the registry then.
+            if len(value) > _LARGE_BYTES or not self._knows_schemas:
+                reply, event = await asyncio.to_thread(_decode, replies, raw, value)
+                self._knows_schemas = self._knows_schemas or event is not None
+            else:
+                reply, event = _decode(replies, raw, value)
+        except MalformedEvent as error:
+            log.error("a reply of the poller is unreadable", error=str(error))
+            return
+        waiting = self._waiting.get(reply.request_id)
+        if waiting is None:
+            return
+        waiting.acknowledged.set()
+        if event is not None:
+            waiting.events.append(event)
+        if reply.kind == ReplyKind.DONE:
+            waiting.done = reply
+            waiting.finished.set()
+
+
+def _decode(replies: Codec[Any], raw: Codec[Any], value: bytes) -> tuple[PollerReply, PlatformRaw | None]:
+    reply: PollerReply = replies.decode(value)
+    return reply, raw.decode(reply.event) if reply.event is not None else None
+
+
+def _seen(sent: asyncio.Future[Any]) -> None:
+    """Look at the outcome, which nobody else does: what was not sent is not acknowledged."""
+    if not sent.cancelled():
+        sent.exception()
