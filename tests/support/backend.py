@@ -123,6 +123,13 @@ class Backend:
         process.send_signal(number)
         process.wait(20)
 
+    def freeze_aggregator(self, name: str, seconds: float) -> None:
+        """SIGSTOP a worker for a while, then let it go on."""
+        process = self._processes[name]
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         """Stop every worker that was started here."""
         for name in list(self._processes):

@@ -1,0 +1,194 @@
+"""The audit finds nothing in what the aggregator wrote, and everything that was changed behind its back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from schemas.events import CatalogTarget
+from services.aggregator.audit.plan import Part, Sample
+from services.aggregator.audit.run import CHECKS, AuditSettings, Options, Summary, audit
+from services.aggregator.audit.store import AuditStore, Difference
+from services.runtime.clock import SystemClock
+from services.runtime.kafka import key
+from tests.support.backend import Backend, bluesky_event, now_ms
+from tests.support.engines import Engines
+from tests.support.random_tenants import RandomTenant
+from tests.support.state_store import StateStore
+from tests.support.waiting import wait_until
+
+HOUR = 3_600_000
+QUICK = {"retries": 2, "grace_seconds": 0.2}
+
+
+def _settings(backend: Backend) -> AuditSettings:
+    return AuditSettings(
+        **{name.removeprefix("TIDEMARK_").lower(): value for name, value in backend.environment.items()},
+        _env_file=None,  # type: ignore[call-arg]  # of pydantic-settings
+    )
+
+
+def _audit(backend: Backend, workspace: str | None, **options: Any) -> list[Difference]:
+    chosen = Options(workspace, **{**QUICK, **options})
+    return list(audit(_settings(backend), chosen, SystemClock(), lambda *_: None, Summary()))
+
+
+def _fill(backend: Backend, workspaces: Sequence[str]) -> None:
+    """Two channels, two posts and figures a workspace, everywhere readable."""
+    at = now_ms() - HOUR
+    for name in workspaces:
+        for channel in ("c1", "c2"):
+            backend.put_channel(name, channel, "bluesky")
+        backend.put_post(name, "p1", [CatalogTarget("t1", "c1"), CatalogTarget("t2", "c2")], published_at=at)
+        backend.put_post(name, "p2", [CatalogTarget("t3", "c1")], published_at=at)
+        backend.publish_raw(bluesky_event(name, "c1", "e1", {"t1": {"likeCount": 5}, "t3": {"likeCount": 2}}))
+        backend.publish_raw(bluesky_event(name, "c2", "e2", {"t2": {"likeCount": 7, "replyCount": 1}}))
+    backend.flush()
+    query = "SELECT sum(likes) AS likes FROM post_totals WHERE workspace_id IN {w:Array(String)}"
+    wait_until(lambda: backend.rows(query, {"w": workspaces})[0]["likes"] == 14 * len(workspaces), 30, backend.log_tail)
+
+
+@pytest.fixture
+def tenant(backend: Backend, workspace: str) -> str:
+    """A filled workspace."""
+    _fill(backend, [workspace])
+    return workspace
+
+
+def _plant(backend: Backend, table: str, change: str, where: str, workspace: str) -> None:
+    """Store a newer row of a thing with another figure, as a bug would."""
+    backend.clickhouse.command(
+        f"INSERT INTO {table} SELECT * REPLACE ({change}, version + 1 AS version) FROM {table} FINAL "
+        f"WHERE workspace_id = {{w:String}} AND {where}",
+        parameters={"w": workspace},
+    )
+
+
+# Table, what is changed in it, of which row, and where the audit must see it.
+PLANTED = (
+    ("latest_post_metrics_store", "likes + 1 AS likes", "target_id = 't1'", "latest_post_metrics", "likes"),
+    ("latest_post_metrics_store", "NULL AS likes", "target_id = 't1'", "latest_post_metrics", "likes"),
+    ("latest_post_metrics_store", "toUInt8(0) AS is_listed", "target_id = 't3'", "latest_post_metrics", "is_listed"),
+    ("latest_post_metrics_store", "'c2' AS channel_id", "target_id = 't3'", "latest_post_metrics", "channel_id"),
+    (
+        "latest_post_metrics_store", "published_at + toIntervalMillisecond(1) AS published_at", "target_id = 't3'",
+        "latest_post_metrics", "published_at",
+    ),
+    ("post_totals_store", "likes - 1 AS likes", "post_id = 'p1'", "post_totals", "likes"),
+    ("post_totals_store", "toUInt8(1) AS is_deleted", "post_id = 'p1'", "post_totals", "row"),
+    ("channel_totals_store", "0 AS likes", "channel_id = 'c1' AND `range` = '7d'", "channel_totals", "likes"),
+    ("channel_totals_store", "'none' AS source", "channel_id = 'c1'", "channel_totals", "source"),
+    ("channel_totals_store", "toUInt8(1) AS is_deleted", "channel_id = 'c1'", "channel_totals", "row"),
+    (
+        "channel_totals_store", "valid_until + toIntervalDay(30) AS valid_until", "channel_id = 'c1' AND `range` = '24h'",
+        "channel_totals", "likes",
+    ),
+    ("posts_store", "toUInt8(1) AS is_deleted", "post_id = 'p2'", "latest_post_metrics", "is_listed"),
+    ("channels_store", "toUInt8(1) AS is_deleted", "channel_id = 'c2'", "channel_totals", "row"),
+)  # fmt: skip
+
+
+def test_changed_rows_are_found_and_nothing_else(backend: Backend, workspace: str) -> None:
+    names = [f"{workspace}-{number}" for number in range(len(PLANTED))]
+    _fill(backend, [*names, workspace])
+    assert _audit(backend, None) == []
+    for name, (table, change, where, _, _) in zip(names, PLANTED, strict=True):
+        _plant(backend, table, change, where, name)
+    found = _audit(backend, None)
+    for name, (_, change, _, check, field) in zip(names, PLANTED, strict=True):
+        seen = {
+            (difference.check, said)
+            for difference in found
+            if difference.workspace_id == name
+            for said, _, _ in difference.fields
+        }
+        assert (check, field) in seen, change
+    assert {difference.workspace_id for difference in found} == set(names)
+
+
+def test_a_lost_snapshot_is_found(backend: Backend, tenant: str) -> None:
+    backend.clickhouse.command(
+        "ALTER TABLE post_snapshots_store DELETE WHERE workspace_id = {w:String} AND target_id = 't1'",
+        parameters={"w": tenant},
+        settings={"mutations_sync": 2},
+    )
+    (difference,) = _audit(backend, tenant)
+    assert (difference.check, difference.label) == ("latest_post_metrics", "t1")
+    assert ("likes", "5", None) in difference.fields
+
+
+def test_a_changed_rollup_and_a_missing_tombstone_are_found(backend: Backend, tenant: str) -> None:
+    codec = backend.registry.record_codec("rollups.posts")
+    message_key = f"{tenant}/p1"
+    record = backend.latest("rollups.posts")[message_key]
+    backend.publish("rollups.posts", message_key.encode(), tenant, codec.encode({**record, "likes": 999}))
+    backend.publish("rollups.posts", key(tenant, "gone"), tenant, codec.encode({**record, "post_id": "gone"}))
+    backend.publish("rollups.channels", key(tenant, "c1", "7d"), tenant, None)
+    backend.flush()
+    found = {difference.label: difference for difference in _audit(backend, tenant)}
+    assert found["p1"].fields == (("likes", "999", "12"),)
+    assert found["gone"].fields == (("message", "present", "absent"),)
+    assert found["c1/7d"].fields == (("message", "absent", "present"),)
+    assert len(found) == 3
+
+
+def test_the_command_prints_what_differs_and_exits_by_it(backend: Backend, tenant: str) -> None:
+    def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "services.cli", "audit", "--workspace", tenant, "--grace-seconds", "0.2",
+             "--retries", "2", *options],
+            env={**os.environ, **backend.environment, **environment}, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+
+    clean = run()
+    assert (clean.returncode, clean.stdout) == (0, ""), clean.stderr
+    assert "no differences" in clean.stderr
+    _plant(backend, "post_totals_store", "likes + 1 AS likes", "post_id = 'p1'", tenant)
+    different = run()
+    assert different.returncode == 1
+    assert f"post_totals\t{tenant}\tp1\tlikes\tstored 13\trecomputed 12\n" in different.stdout
+    bad = run(TIDEMARK_CLICKHOUSE_URL="nonsense")
+    assert bad.returncode == 2
+    assert bad.stderr.count("\n") == 1
+    assert "TIDEMARK_CLICKHOUSE_URL" in bad.stderr
+    away = run(TIDEMARK_CLICKHOUSE_URL="http://default:x@127.0.0.1:1/tidemark")
+    assert away.returncode == 2
+
+
+def test_shares_of_a_large_tenant_hold_each_thing_once(backend: Backend, tenant: str) -> None:
+    for column in ("likes + 1 AS likes", "shares AS shares"):
+        _plant(backend, "latest_post_metrics_store", column, "1", tenant)
+    store = AuditStore(_settings(backend), SystemClock(), 1024)
+    found = [
+        difference.label
+        for share in range(3)
+        for difference in store.differences(CHECKS[0], Part((tenant,), 1, share, 3))
+    ]
+    assert sorted(found) == ["t1", "t2", "t3"]
+
+
+def test_a_sample_of_nothing_finds_nothing(backend: Backend, tenant: str) -> None:
+    _plant(backend, "post_totals_store", "likes + 1 AS likes", "post_id = 'p1'", tenant)
+    assert _audit(backend, tenant, sample=Sample(0.0)) == []
+
+
+async def test_folds_and_sql_agree_on_random_tenants(engines: Engines, bare_backend: Backend) -> None:
+    """Two independent readings of the contract: the aggregator's folds, and the audit's statements."""
+    store = StateStore()
+    now = now_ms()
+    tenants = [f"w{number}" for number in range(60)]
+    for number, name in enumerate(tenants):
+        await RandomTenant(store, name, now - 3 * 24 * HOUR, number).live(40)
+    for name, table in store.tables.items():
+        if name != "raw_events_store" and table:
+            stored = list(table.values())
+            columns = list(stored[0])
+            bare_backend.clickhouse.insert(name, [[row[column] for column in columns] for row in stored], columns)
+    audit_store = AuditStore(_settings(bare_backend), SystemClock(), 1024)
+    for check in CHECKS:
+        assert audit_store.differences(check, Part(tuple(tenants), 0)) == []
