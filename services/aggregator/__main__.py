@@ -10,6 +10,7 @@ import sys
 
 from services.aggregator.app import Worker, build_app
 from services.aggregator.catalog import CHANNELS, POSTS
+from services.aggregator.errors import DeadLetterLimitReached
 from services.aggregator.health import watch
 from services.aggregator.metrics import CLICKHOUSE_RETRIES
 from services.aggregator.partition import DEAD_LETTERS, RAW, RECORD_TOPICS, Codecs
@@ -24,6 +25,8 @@ from services.runtime.settings import exit_with, load_or_exit
 log = get_logger(__name__)
 # sysexits' EX_SOFTWARE: the supervisor starts a new process.
 _FAILED = 70
+# EX_DATAERR: a new process will end the same way until the cause is fixed.
+_TOO_MANY_DEAD_LETTERS = 65
 _STOP_SECONDS = 8.0
 
 
@@ -50,7 +53,9 @@ async def run(settings: AggregatorSettings) -> int:
 
     def fail(error: BaseException) -> None:
         if not failures:
-            log.error("aggregator_failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+            # The limit is no bug of the code: its one line says it all.
+            trace = None if isinstance(error, DeadLetterLimitReached) else error
+            log.error("aggregator_failed", error=f"{type(error).__name__}: {error}", exc_info=trace)
         failures.append(error)
         stopped.set()
 
@@ -81,7 +86,7 @@ async def run(settings: AggregatorSettings) -> int:
     if failures:
         # Nothing that is unacknowledged may be committed by an orderly stop; the next process takes it up.
         sys.stderr.flush()
-        os._exit(_FAILED)
+        os._exit(_TOO_MANY_DEAD_LETTERS if isinstance(failures[0], DeadLetterLimitReached) else _FAILED)
     try:
         async with asyncio.timeout(_STOP_SECONDS):
             await worker.stop()

@@ -15,6 +15,7 @@ from faust.types import TP
 
 from services.aggregator import metrics
 from services.aggregator.errors import OwnershipLost
+from services.aggregator.limits import DeadLetterLimit
 from services.aggregator.partition import RAW, Codecs, PartitionTask, Received
 from services.aggregator.reading import Message
 from services.aggregator.settings import AggregatorSettings
@@ -108,6 +109,12 @@ class Worker:
         self._raw_topic = settings.topic(RAW)
         self._tasks: dict[int, tuple[PartitionTask, asyncio.Task[None]]] = {}
         self._room = asyncio.Event()
+        self._limit = DeadLetterLimit(
+            settings.dead_letter_limit_ratio,
+            int(settings.dead_letter_limit_window_seconds * 1000),
+            settings.dead_letter_limit_minimum_events,
+            settings.dead_letter_limit_workspace_share,
+        )
         self.was_assigned = False
         app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]  # signal types want exact names
         app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]  # likewise
@@ -161,7 +168,9 @@ class Worker:
         # Every assignment begins again at the committed offsets, so tasks of earlier ones end here.
         await self._stop_tasks(set(self._tasks))
         for partition in sorted(wanted):
-            task = PartitionTask(partition, self._settings, self._sink, self._codecs, self._clock, self._make_room)
+            task = PartitionTask(
+                partition, self._settings, self._sink, self._codecs, self._clock, self._make_room, self._limit
+            )
             running = asyncio.create_task(task.run(), name=f"partition-{partition}")
             running.add_done_callback(self._ended)
             self._tasks[partition] = (task, running)

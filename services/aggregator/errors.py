@@ -3,6 +3,7 @@
 AggregatorError
 ├── InvalidEvent        this event is bad: it goes to the dead letters, the stream goes on
 ├── SinkUnavailable     ClickHouse or Kafka is down: the same batch is tried again, for as long as it takes
+├── DeadLetterLimitReached  most events are bad, in several workspaces: the process ends before it drains the topic
 ├── OwnershipLost       a newer owner has the partition: this task ends without a trace
 └── AggregatorStuck     no progress although there is work: the process ends and is started anew
 """
@@ -36,6 +37,10 @@ class SinkUnavailable(AggregatorError):
 
 class OwnershipLost(AggregatorError):
     """Another worker owns the partition now; stop writing for it."""
+
+
+class DeadLetterLimitReached(AggregatorError):
+    """Most events can't be used; what is read is not acknowledged, so a fixed version takes it up again."""
 
 
 class AggregatorStuck(AggregatorError):

@@ -20,7 +20,7 @@ from schemas.encoder import Encode
 from schemas.events import DeadLetter, PlatformRaw
 from services.aggregator import metrics, pipeline
 from services.aggregator.catalog import CatalogReader
-from services.aggregator.errors import InvalidEvent, SinkUnavailable
+from services.aggregator.errors import DeadLetterLimitReached, InvalidEvent, SinkUnavailable
 from services.aggregator.filling import fill
 from services.aggregator.handover import (
     channels_of,
@@ -30,6 +30,7 @@ from services.aggregator.handover import (
     note_handover,
     pending_handover,
 )
+from services.aggregator.limits import DeadLetterLimit
 from services.aggregator.pipeline import Batch, CatalogWrite, Effects, Inserts
 from services.aggregator.publisher import Encoded, PartitionPublisher
 from services.aggregator.reading import Message, dead_letter, read_message
@@ -88,6 +89,7 @@ class PartitionTask:
     Args:
         partition: number.
         on_taken: called after received events were taken up, so that more may be given.
+        limit: of dead letters; one for all partitions of the process.
     """
 
     def __init__(
@@ -98,9 +100,11 @@ class PartitionTask:
         codecs: Codecs,
         clock: Clock,
         on_taken: Callable[[], None],
+        limit: DeadLetterLimit,
     ) -> None:
         self.partition = partition
         self._on_taken = on_taken
+        self._limit = limit
         self._settings = settings
         self._sink = sink
         self._codecs = codecs
@@ -138,6 +142,7 @@ class PartitionTask:
 
         Raises:
             OwnershipLost: a newer owner has the partition.
+            DeadLetterLimitReached: most events are bad; nothing of the last batch was written.
         """
         loop = asyncio.get_running_loop()
         self.last_progress = loop.time()
@@ -208,6 +213,7 @@ class PartitionTask:
         writes = [self._writes.popleft() for _ in range(min(len(self._writes), _CATALOG_WRITES_PER_BATCH))]
         positions = self._catalog.positions() if writes and not self._writes else None
         batch = await asyncio.to_thread(self._read, [entry.message for entry in received])
+        self._hold_to_limit(len(received), batch)
         batch.catalog = _latest(writes)
         if loop.time() >= self._windows_due_at:
             await self._take_over()
@@ -237,6 +243,18 @@ class PartitionTask:
                 batch.dead.append(dead_letter(message, read.failure, now))
             batch.raw.append(read)
         return batch
+
+    def _hold_to_limit(self, events: int, batch: Batch) -> None:
+        """Stop before anything of the batch is written or acknowledged, when too much turns bad."""
+        dead = [(letter.workspace_id or _key_of(letter), letter.reason) for letter in batch.dead]
+        breach = self._limit.note(self._clock.now(), events, dead)
+        if breach is not None:
+            raise DeadLetterLimitReached(
+                f"{breach.dead} of the last {breach.events} events can't be used, in {breach.workspaces} workspaces "
+                f"(mostly {', '.join(breach.reasons)}): more than TIDEMARK_DEAD_LETTER_LIMIT_RATIO="
+                f"{self._settings.dead_letter_limit_ratio:g}; see `tidemark dead-letters list`, fix the cause, start "
+                "again"
+            )
 
     async def _take_over(self) -> None:
         """Move to a rebuilt generation that is complete but for this partition's tail."""
@@ -325,6 +343,11 @@ class PartitionTask:
             with attempt:
                 result = await call()
         return result
+
+
+def _key_of(letter: DeadLetter) -> str:
+    """Stands for the workspace where the event can't say it: producers key by it."""
+    return (letter.origin_key or b"").decode(errors="replace")
 
 
 def _latest(writes: Sequence[CatalogWrite]) -> list[CatalogWrite]:

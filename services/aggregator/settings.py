@@ -21,3 +21,13 @@ class AggregatorSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, Op
     aggregator_stuck_seconds: float = Field(default=120, ge=10)
     # Channel windows whose time ran out are looked for this often.
     aggregator_window_check_seconds: float = Field(default=10, gt=0)
+    # Past this share of dead letters among all events the worker stops, rather than draining the topic into them.
+    # 1 switches it off.
+    dead_letter_limit_ratio: float = Field(default=0.5, gt=0, le=1)
+    # The share is taken over this long,
+    dead_letter_limit_window_seconds: float = Field(default=300, ge=1, le=86_400)
+    # and only once this many events were read in it.
+    dead_letter_limit_minimum_events: int = Field(default=200, ge=1)
+    # One workspace's dead letters count for at most this share of all events: with 0.2 and a limit of 0.5, three
+    # workspaces have to fail. An installation with one or two workspaces sets 1.
+    dead_letter_limit_workspace_share: float = Field(default=0.2, gt=0, le=1)

@@ -93,7 +93,7 @@ class TopicReader:
                 for message in self._consumer.consume(_MESSAGES, 0.2):
                     if message.error() is not None:
                         continue
-                    if message.offset() >= end:
+                    if (message.offset() or 0) >= end:
                         return
                     deadline = time.monotonic() + _STALLED_SECONDS
                     yield message
@@ -114,7 +114,7 @@ class TopicReader:
             TopicUnreadable: Kafka stopped answering.
         """
         low, high = self.bounds(topic, partition)
-        if not low <= offset < high:
+        if offset < low or offset >= high:
             return None
         return next((message for message in self.read(topic, partition, offset, offset + 1)), None)
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from services.aggregator.audit import registers, totals, windows
 from services.aggregator.audit.checks import Check
 from services.aggregator.audit.plan import Part, Sample, plan
-from services.aggregator.audit.rollups import TOPICS, RollupAudit
+from services.aggregator.audit.rollups import TOPICS, RollupAudit, RollupTopic
 from services.aggregator.audit.store import AuditStore, Difference
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.clock import Clock
+from services.runtime.kafka import partition_of
 from services.runtime.registry import Registry
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
 
@@ -83,7 +84,7 @@ def audit(
         reader = stack.enter_context(TopicReader(settings))
         registry = Registry(settings, settings)
         codecs = {topic.name: (registry.record_codec(topic.name), registry.encoder(topic.name)) for topic in TOPICS}
-        partitions = {topic.name: reader.partitions(settings.topic(topic.name)) for topic in TOPICS}
+        partitions = {topic.name: _partitions(reader, settings, topic, options.workspace) for topic in TOPICS}
         parts = plan(store.rows_by_workspace(options.workspace), options.sample)
         summary.parts, summary.rows = len(parts), sum(part.rows for part in parts)
         steps = len(parts) * len(CHECKS) + sum(len(numbers) for numbers in partitions.values())
@@ -118,6 +119,11 @@ def audit(
             summary.rollups += rollups.compared
         progress("done", done, steps)
     summary.seconds = time.monotonic() - started
+
+
+def _partitions(reader: TopicReader, settings: AuditSettings, topic: RollupTopic, workspace: str | None) -> list[int]:
+    numbers = reader.partitions(settings.topic(topic.name))
+    return numbers if workspace is None else [partition_of(workspace, len(numbers))]
 
 
 def _settled(store: AuditStore, check: Check, part: Part, options: Options) -> list[Difference]:
