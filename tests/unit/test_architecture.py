@@ -58,7 +58,7 @@ IMPORTERS: dict[str, set[str]] = {
     "fastavro": {"schemas.codec"},
     "faust": {"services.aggregator.app"},
     "clickhouse_connect": {
-        "services.aggregator.sink", "services.query_api.clickhouse", "services.runtime.migrations",
+        "services.aggregator.sink", "services.aggregator.audit.store", "services.query_api.clickhouse", "services.runtime.migrations",
     },
     "aiokafka": {
         "services.runtime.kafka", "services.aggregator.catalog", "services.aggregator.health",
@@ -67,7 +67,7 @@ IMPORTERS: dict[str, set[str]] = {
     },
     "confluent_kafka": {
         "services.runtime.registry", "services.runtime.topics", "services.aggregator.publisher",
-        "services.aggregator.dead_letters", "infra.embedded.kafka",
+        "services.aggregator.dead_letters", "services.aggregator.topic_reader", "infra.embedded.kafka",
     },
     "httpcore": {"services.poller.addresses"},
     "chdb": {"infra.embedded.clickhouse.engine"},
