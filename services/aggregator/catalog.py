@@ -38,7 +38,7 @@ class CatalogReader:
         self._partitions = [TopicPartition(settings.topic(name), partition) for name in (CHANNELS, POSTS)]
         self._consumer = AIOKafkaConsumer(
             **aiokafka_options(settings),
-            group_id=f"{group}-catalog",
+            group_id=f"{settings.topic_prefix}{group}-catalog",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",

@@ -10,11 +10,12 @@ from typing import Any
 
 import structlog
 
-# Query parameters and JSON members that carry secrets on any of the platforms, and bearer headers.
+# Query parameters and JSON members that carry secrets on any of the platforms, plain, percent-encoded or as JSON inside
+# JSON, and authorization headers.
 _SECRET = re.compile(
-    r"(?i)(\b(?:access_token|refresh_token|client_secret|fb_exchange_token|id_token|appsecret_proof|accessJwt|refreshJwt"
-    r"|password|api_key)\b[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+"
-    r"|(\bBearer\s+)[A-Za-z0-9._~+/=-]+"
+    r"(?i)((?:access_token|refresh_token|client_secret|fb_exchange_token|id_token|appsecret_proof|accessJwt|refreshJwt"
+    r"|password|api_key)\b\\*[\"']?\s*(?:[=:]|%3D)\s*\\*[\"']?)(?:(?!%26)[^\s\"'&\\}])+"
+    r"|(\bBearer\s+|\bAuthorization\\*[\"']?\s*:\s*\\*[\"']?(?:OAuth|Basic|DPoP)\s+)[A-Za-z0-9._~+/=%-]+"
 )
 
 
@@ -25,7 +26,7 @@ def blank_secrets(text: str) -> str:
 
 _SECRET_BYTES = re.compile(_SECRET.pattern.encode())
 # Every name above holds one of these; looking for them first spares the expression nearly every payload.
-_MARKS = (b"token", b"secret", b"bearer", b"jwt", b"password", b"api_key")
+_MARKS = (b"token", b"secret", b"bearer", b"jwt", b"password", b"api_key", b"authorization")
 
 
 def blank_secret_bytes(payload: bytes) -> bytes:

@@ -125,7 +125,44 @@ def migrate(settings: ClickHouseSettings) -> Iterator[str]:
         if held is None:
             _apply(client, migration, cluster)
         yield f"{migration.name}: {'applied' if held is None else 'there already'}"
+    yield from _set_retention(client, settings, on_cluster)
+    yield _create_analyst(client, database, on_cluster)
     client.close()
+
+
+def _set_retention(client: Client, settings: ClickHouseSettings, on_cluster: str) -> Iterator[str]:
+    """Bring the tables' TTLs to the settings; changing one rewrites nothing by itself, merges drop what is old."""
+    for table, days in (
+        ("raw_events_store", settings.raw_events_retention_days),
+        ("post_snapshots_store", settings.snapshots_retention_days),
+        ("channel_snapshots_store", settings.snapshots_retention_days),
+    ):
+        engine = client.query(
+            "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = {t:String}",
+            parameters={"t": table},
+        ).result_rows[0][0]
+        held = re.search(r"TTL .*?toIntervalDay\((\d+)\)", engine)
+        if (int(held[1]) if held else 0) == days:
+            continue
+        change = f"MODIFY TTL toDateTime(captured_at) + toIntervalDay({days})" if days else "REMOVE TTL"
+        try:
+            client.command(f"ALTER TABLE {table}{on_cluster} {change}", settings={"materialize_ttl_after_modify": 0})
+        except ClickHouseError as error:
+            raise MigrationError(f"the retention of {table} can't be set: {str(error).splitlines()[0]}") from None
+        yield f"{table}: kept {f'{days} days' if days else 'for ever'}"
+
+
+def _create_analyst(client: Client, database: str, on_cluster: str) -> str:
+    """The role for analysts: reads this database and nothing else; users are given it by whoever runs the server."""
+    try:
+        client.command(f"CREATE ROLE IF NOT EXISTS analyst{on_cluster}")
+        client.command(f"GRANT{on_cluster} SELECT ON {database}.* TO analyst")
+    except ClickHouseError as error:
+        # The embedded engine keeps no users of its own (its front does), and a managed server may keep them elsewhere.
+        code = getattr(error, "code", None)
+        reason = f"code {code}" if code else "refused"
+        return f"role analyst: not made here ({reason}); this server keeps its users elsewhere"
+    return f"role analyst: reads {database}"
 
 
 def _apply(client: Client, migration: Migration, cluster: str | None) -> None:

@@ -110,6 +110,9 @@ class ClickHouseSettings(Settings):
 
     clickhouse_url: SecretStr
     clickhouse_cluster: str | None = None
+    # Applied by `tidemark migrate`; 0 keeps for ever. A rebuild reaches as far back as raw events are kept.
+    raw_events_retention_days: int = Field(default=0, ge=0, le=36_500)
+    snapshots_retention_days: int = Field(default=0, ge=0, le=36_500)
 
     @field_validator("clickhouse_url")
     @classmethod

@@ -68,3 +68,23 @@ def test_bytes_of_any_encoding_pass() -> None:
 def test_blanking_twice_changes_nothing() -> None:
     once = blank_secrets(f"access_token={SECRET} Bearer {SECRET}")
     assert blank_secrets(once) == once
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{\\"access_token\\":\\"s3cret\\"}',
+        "next=https%3A%2F%2Fh%2F%3Faccess_token%3Ds3cret%26limit%3D5",
+        "access_token=s3cret,s3cret&limit=5",
+        "Authorization: OAuth s3cret",
+        '"authorization": "Basic s3cret"',
+    ],
+)
+def test_escaped_encoded_and_other_schemes_are_blanked(text: str) -> None:
+    assert "s3cret" not in blank_secrets(text)
+    assert b"s3cret" not in blank_secret_bytes(text.encode())
+
+
+def test_words_about_oauth_stay() -> None:
+    text = "OAuth 2.0 Application-Only is forbidden for this endpoint"
+    assert blank_secrets(text) == text
