@@ -16,14 +16,18 @@ from services.query_api.admin.routes import Admin
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
 from services.query_api.auth import AdminKey, KeyRing
+from services.query_api.cache import AnswerCache
 from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
+from services.query_api.drops import DropFeed
 from services.query_api.feed import CatalogFeed
 from services.query_api.limits import RateLimiter
 from services.query_api.live import LiveReads
+from services.query_api.observability import CACHE_BYTES
 from services.query_api.poller_link import PollerLink
 from services.query_api.publisher import Codecs, KafkaPublisher
-from services.query_api.read_model import ClickHouseReadModel
+from services.query_api.read_model import ClickHouseReadModel, WindowRow
+from services.query_api.replies import Reply
 from services.query_api.settings import QueryApiSettings
 from services.runtime.clock import SystemClock
 from services.runtime.logging import configure_logging, get_logger
@@ -37,6 +41,8 @@ log = get_logger(__name__)
 _GRACE_SECONDS = 8
 _FORGET_SECONDS = 60
 _BACKLOG = 2048
+# Totals of windows are small: a part of what replies get is plenty.
+_WINDOWS_SHARE = 8
 
 
 def main() -> None:
@@ -91,6 +97,11 @@ async def _serve(settings: QueryApiSettings, cipher: TokenCipher | None, listene
     feed = CatalogFeed(settings, codecs, (keys, directory, vault))
     clickhouse = ClickHouse(settings)
     link = PollerLink(settings, codecs, clock, deadline_seconds=settings.live_deadline_seconds)
+    replies: AnswerCache[Reply] = AnswerCache(settings.answer_cache_bytes)
+    windows: AnswerCache[WindowRow] = AnswerCache(settings.answer_cache_bytes // _WINDOWS_SHARE)
+    drops = DropFeed(settings, (replies, windows))
+    directory.on_change = drops.channel_changed
+    CACHE_BYTES.set_function(lambda: replies.size_bytes + windows.size_bytes)
     catalog = Catalog(publisher, directory=directory, keys=keys, vault=vault, cipher=cipher, clock=clock)
     limiter = RateLimiter(settings.rate_limit) if settings.rate_limit else None
 
@@ -102,7 +113,7 @@ async def _serve(settings: QueryApiSettings, cipher: TokenCipher | None, listene
     app = create_app(
         Parts(
             keys=keys,
-            read_model=LiveReads(ClickHouseReadModel(clickhouse, directory), link, directory, clock),
+            read_model=LiveReads(ClickHouseReadModel(clickhouse, directory, windows), link, directory, clock),
             admin=Admin(
                 AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
                 catalog,
@@ -111,6 +122,8 @@ async def _serve(settings: QueryApiSettings, cipher: TokenCipher | None, listene
             limiter=limiter,
             clock=clock,
             readiness=readiness,
+            cache=replies,
+            silent_seconds=lambda: drops.silent_seconds,
         )
     )
     server = uvicorn.Server(
@@ -128,6 +141,7 @@ async def _serve(settings: QueryApiSettings, cipher: TokenCipher | None, listene
     publisher.start()
     feed.start()
     link.start()
+    drops.start()
     forgetting = asyncio.create_task(_forget(limiter, clock)) if limiter is not None else None
     log.info("listening", address=f"http://{settings.query_api_host}:{listener.getsockname()[1]}")
     try:
@@ -135,7 +149,9 @@ async def _serve(settings: QueryApiSettings, cipher: TokenCipher | None, listene
     finally:
         if forgetting is not None:
             forgetting.cancel()
-        await asyncio.gather(feed.stop(), link.stop(), publisher.stop(), clickhouse.close(), return_exceptions=True)
+        await asyncio.gather(
+            feed.stop(), drops.stop(), link.stop(), publisher.stop(), clickhouse.close(), return_exceptions=True
+        )
         log.info("stopped")
 
 

@@ -14,12 +14,14 @@ from starlette.types import Receive, Scope, Send
 
 from services.query_api.admin.routes import OPERATIONS, Admin, AdminEndpoint, Operation
 from services.query_api.auth import KeyRing
+from services.query_api.cache import AnswerCache
 from services.query_api.dialects import all_dialects
-from services.query_api.endpoint import ReadEndpoint, send_problem
+from services.query_api.endpoint import ReadEndpoint
 from services.query_api.errors import ApiError, InternalError, route_error
 from services.query_api.limits import RateLimiter
 from services.query_api.openapi import documentation_page, openapi_json
 from services.query_api.query import ReadModel
+from services.query_api.replies import Reply, send_problem
 from services.query_api.routing import PathTable
 from services.runtime.clock import Clock
 from services.runtime.logging import get_logger
@@ -32,7 +34,12 @@ Readiness = Callable[[], Awaitable[str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the application is made of; real or fake."""
+    """What the application is made of; real or fake.
+
+    Attributes:
+        cache: keeps replies; None keeps none.
+        silent_seconds: see `ReadEndpoint`.
+    """
 
     keys: KeyRing
     read_model: ReadModel
@@ -40,6 +47,8 @@ class Parts:
     limiter: RateLimiter | None
     clock: Clock
     readiness: Readiness
+    cache: AnswerCache[Reply] | None = None
+    silent_seconds: Callable[[], float] | None = None
 
 
 class QueryApi:
@@ -88,6 +97,8 @@ def create_app(parts: Parts) -> QueryApi:
             limiter=parts.limiter,
             read_model=parts.read_model,
             clock=parts.clock,
+            cache=parts.cache,
+            silent_seconds=parts.silent_seconds,
         )
         for dialect in all_dialects()
         for read in dialect.reads

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from schemas.events import CatalogChannel
 from services.query_api.views import TopicView
 
 
 class Directory(TopicView[CatalogChannel]):
-    """Every channel that the catalog holds, by workspace and id."""
+    """Every channel that the catalog holds, by workspace and id.
+
+    Attributes:
+        on_change: called with the workspace after a change.
+    """
 
     topic = "catalog.channels"
 
     def __init__(self) -> None:
         super().__init__()
         self._channels: dict[tuple[str, str], CatalogChannel] = {}
+        self.on_change: Callable[[str], None] = _nothing
 
     def apply(self, key: tuple[str, str], event: CatalogChannel | None) -> None:
         """Add, change or delete one channel."""
@@ -21,7 +28,12 @@ class Directory(TopicView[CatalogChannel]):
             self._channels.pop(key, None)
         else:
             self._channels[key] = event
+        self.on_change(key[0])
 
     def get(self, workspace_id: str, channel_id: str) -> CatalogChannel | None:
         """The channel, None when the catalog does not hold it."""
         return self._channels.get((workspace_id, channel_id))
+
+
+def _nothing(workspace_id: str) -> None:
+    """Nobody keeps anything made of channels yet."""

@@ -6,8 +6,9 @@ plain ASGI, since every layer in between would be paid on every hot read (docs/d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,13 +17,16 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from services.query_api.auth import KeyRing
-from services.query_api.errors import ApiError, Header, NotFound
+from services.query_api.cache import AnswerCache
+from services.query_api.errors import ApiError, Header, NotFound, ReadsUnavailable
+from services.query_api.flights import Flights
+from services.query_api.keeping import kept, key_of
 from services.query_api.limits import RateLimiter
-from services.query_api.observability import REQUEST_SECONDS, REQUESTS
+from services.query_api.observability import CACHE, REQUEST_SECONDS, REQUESTS
 from services.query_api.query import ID, Question, ReadModel
+from services.query_api.replies import Reply, send_problem
 from services.runtime.clock import Clock
 
-_JSON: Header = (b"content-type", b"application/json")
 _NO_PARAMETERS: Mapping[str, str] = {}
 
 
@@ -65,6 +69,7 @@ class Read:
         compile: from request to question; raises Invalid for a bad parameter and NotFound for what can't exist.
         render: from question and answer to a JSON value with the keys in the document's order.
         sample: the document's own sample reply.
+        tag_of: from the JSON value to what its ETag is made of, where that is not all of it.
     """
 
     path: str
@@ -73,6 +78,7 @@ class Read:
     compile: Callable[[ReadRequest], Question]
     render: Callable[[Any, Any], Any]
     sample: Any
+    tag_of: Callable[[Any], Any] | None = None
     parameters: tuple[Parameter, ...] = ()
 
 
@@ -93,6 +99,8 @@ class ReadEndpoint:
 
     Args:
         limiter: None is no limit.
+        cache: None keeps nothing.
+        silent_seconds: for how long what is held in memory has not been brought up to date; 0 while it is.
     """
 
     def __init__(
@@ -104,39 +112,90 @@ class ReadEndpoint:
         limiter: RateLimiter | None,
         read_model: ReadModel,
         clock: Clock,
+        cache: AnswerCache[Reply] | None = None,
+        silent_seconds: Callable[[], float] | None = None,
     ) -> None:
         self._read = read
         self._keys = keys
         self._limiter = limiter
         self._read_model = read_model
         self._clock = clock
+        self._cache = cache
+        self._silent_seconds = silent_seconds
+        self._flights = Flights(linger_seconds=0)
         self._seconds = REQUEST_SECONDS.labels(product, read.path)
-        self._answered = REQUESTS.labels(product, read.path, "200")
+        self._requests = {status: REQUESTS.labels(product, read.path, str(status)) for status in (200, 304)}
+        self._hits, self._misses, self._stale = (
+            CACHE.labels(product, read.path, outcome) for outcome in ("hit", "miss", "stale")
+        )
         self._product = product
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
-        limit_headers: tuple[Header, ...] = ()
+        more: tuple[Header, ...] = ()
         headers = scope["headers"]
         try:
             key = self._keys.authenticate(headers)
             now = self._clock.now()
             if self._limiter is not None:
-                limit_headers = self._limiter.take((key.workspace_id, key.key_id), now)
+                more = self._limiter.take((key.workspace_id, key.key_id), now)
             question = self._read.compile(
                 ReadRequest(key.workspace_id, scope["path_params"], parameters(scope), headers, now)
             )
-            answer = await self._read_model.answer(question)
-            if answer is None:
-                raise NotFound
-            body = orjson.dumps(self._read.render(question, answer))
+            kept_by = key_of(question, now) if self._cache is not None else None
+            if kept_by is None or self._cache is None:
+                reply, age = await self._make(question), 0.0
+            else:
+                reply, age = await self._kept(self._cache, (self._read.path, kept_by), question, now)
         except ApiError as error:
             REQUESTS.labels(self._product, self._read.path, str(error.status)).inc()
-            await send_problem(send, error, limit_headers)
+            await send_problem(send, error, more)
             return
-        await send_json(send, 200, body, limit_headers)
-        self._answered.inc()
+        if self._silent_seconds is not None:
+            age = max(age, self._silent_seconds())
+        if age >= 1:
+            more = (*more, (b"age", b"%d" % age))
+        self._requests[await reply.send(send, headers, more)].inc()
         self._seconds.observe(perf_counter() - started)
+
+    async def _make(self, question: Question) -> Reply:
+        answer = await self._read_model.answer(question)
+        if answer is None:
+            raise NotFound
+        return self._render(question, answer)
+
+    def _render(self, question: Question, answer: Any) -> Reply:
+        value = self._read.render(question, answer)
+        tag_of = self._read.tag_of
+        return Reply(orjson.dumps(value), None if tag_of is None else orjson.dumps(tag_of(value)))
+
+    async def _kept(
+        self, cache: AnswerCache[Reply], key: Hashable, question: Question, now: int
+    ) -> tuple[Reply, float]:
+        """A reply that is held or made, with its age in seconds."""
+        entry = cache.get(key)
+        if entry is not None:
+            self._hits.inc()
+            return entry.value, cache.now() - entry.made_at
+        self._misses.inc()
+        try:
+            return await self._flights.share(key, partial(self._fill, cache, key, question, now)), 0.0
+        except ReadsUnavailable:
+            last = cache.last_known(key)
+            if last is None:
+                raise
+            self._stale.inc()
+            return last.value, max(1.0, cache.now() - last.made_at)
+
+    async def _fill(self, cache: AnswerCache[Reply], key: Hashable, question: Question, now: int) -> Reply:
+        began_at = cache.now()
+        answer = await self._read_model.answer(question)
+        if answer is None:
+            raise NotFound
+        reply = self._render(question, answer)
+        tags, seconds = kept(question, answer, now)
+        cache.put(key, reply, tags=tags, size_bytes=reply.size_bytes, began_at=began_at, seconds=seconds)
+        return reply
 
 
 def parameters(scope: Scope) -> Mapping[str, str]:
@@ -145,26 +204,6 @@ def parameters(scope: Scope) -> Mapping[str, str]:
     if not raw:
         return _NO_PARAMETERS
     return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True))
-
-
-async def send_json(send: Send, status: int, body: bytes, headers: tuple[Header, ...] = ()) -> None:
-    """Send a whole JSON reply."""
-    length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def send_problem(send: Send, error: ApiError, headers: tuple[Header, ...] = ()) -> None:
-    """Send an error as RFC 9457 has it."""
-    body = error.body()
-    start: list[Header] = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", b"%d" % len(body)),
-        *headers,
-        *error.headers,
-    ]
-    await send({"type": "http.response.start", "status": error.status, "headers": start})
-    await send({"type": "http.response.body", "body": body})
 
 
 def path_id(request: ReadRequest, name: str) -> str:

@@ -31,3 +31,11 @@ LIVE = Counter(
     "Requests to the poller, by what came of them: done, the deadline first, or no poller.",
     ["kind", "outcome"],
 )
+CACHE = Counter(
+    "tidemark_query_api_cache_total",
+    "Reads that may be kept, by what the cache held: a current answer (hit), none (miss), and after a miss an old one "
+    "shown because ClickHouse did not answer (stale).",
+    ["product", "endpoint", "outcome"],
+)
+CACHE_BYTES = Gauge("tidemark_query_api_cache_bytes", "Kept answers, roughly.")
+DROPS = Counter("tidemark_query_api_cache_drops_total", "Changes that the caches were told of, by topic.", ["topic"])

@@ -30,6 +30,7 @@ class Target:
         detail: the product's extras as the catalog holds them.
         captured_at: ms of the freshest answer among the figures; None when never measured.
         values: in the order of POST_METRICS.
+        post_id: its post.
     """
 
     target_id: str
@@ -47,6 +48,7 @@ class Target:
     detail: Mapping[str, Any]
     captured_at: int | None
     values: Values
+    post_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

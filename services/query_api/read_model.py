@@ -21,6 +21,7 @@ from services.platforms import platform
 from services.query_api import sql
 from services.query_api.account_reads import AccountReads
 from services.query_api.batching import Batcher
+from services.query_api.cache import LONGEST_SECONDS, AnswerCache, channel_tag, channels_tag
 from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
 from services.query_api.merging import merge_targets, with_register
@@ -54,6 +55,7 @@ log = get_logger(__name__)
 # Bodies are up to 8 MiB: this many at once in memory.
 _EVENTS_AT_ONCE = 25
 _METRICS = len(POST_METRICS)
+_WINDOW_BYTES = 800
 
 
 class _PostRow(NamedTuple):
@@ -67,7 +69,9 @@ class _PostRow(NamedTuple):
     figures: dict[str, tuple[int | None, Values]]
 
 
-class _WindowRow(NamedTuple):
+class WindowRow(NamedTuple):
+    """Totals of a channel's window, with the ends that they are exact for."""
+
     source: str
     start: int
     end: int
@@ -96,13 +100,20 @@ class _Stood(NamedTuple):
 
 
 class ClickHouseReadModel:
-    """The read model of production."""
+    """The read model of production.
 
-    def __init__(self, clickhouse: ClickHouse, directory: Directory) -> None:
+    Args:
+        windows: keeps the totals of channels' windows while no target enters or leaves; None keeps none.
+    """
+
+    def __init__(
+        self, clickhouse: ClickHouse, directory: Directory, windows: AnswerCache[WindowRow] | None = None
+    ) -> None:
         self._clickhouse = clickhouse
         self._directory = directory
+        self._kept_windows = windows
         self._posts: Batcher[tuple[str, str], _PostRow] = Batcher(self._load_posts)
-        self._windows: Batcher[tuple[str, str, str], _WindowRow] = Batcher(self._load_windows)
+        self._windows: Batcher[tuple[str, str, str], WindowRow] = Batcher(self._load_windows)
         # One question a query: lists, and windows that no stored row covers. Few at once, they are the expensive ones.
         self._single: Batcher[Question, Any] = Batcher(self._load_single, max_keys=1, max_loads=4, linger_seconds=0)
         self._scores: Batcher[tuple[str, str, int], ChannelScores] = Batcher(
@@ -161,10 +172,10 @@ class ClickHouseReadModel:
             created_at=row.created_at,
             published_at=row.published_at,
             updated_at=row.updated_at,
-            targets=tuple(self._targets(question.workspace_id, row)),
+            targets=tuple(self._targets(question.workspace_id, question.post_id, row)),
         )
 
-    def _targets(self, workspace_id: str, row: _PostRow) -> Iterable[Target]:
+    def _targets(self, workspace_id: str, post_id: str, row: _PostRow) -> Iterable[Target]:
         for held in row.targets:
             channel = self._directory.get(workspace_id, held["channel_id"])
             if channel is None or held["status"] == PostStatus.DELETED:
@@ -186,6 +197,7 @@ class ClickHouseReadModel:
                 detail=held["detail"],
                 captured_at=captured_at,
                 values=values,
+                post_id=post_id,
             )
 
     async def _load_posts(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], _PostRow]:
@@ -242,10 +254,7 @@ class ClickHouseReadModel:
         channel = self._directory.get(question.workspace_id, question.channel_id)
         if channel is None:
             return None
-        row = await self._windows.get((question.workspace_id, question.channel_id, question.range))
-        if row is None or not row.is_exact_at(question.end):
-            row = await self._single.get(question)
-            assert row is not None
+        row = await self._window_row(question)
         native = row.source == "channel"
         return ChannelWindow(
             channel_id=question.channel_id,
@@ -261,11 +270,27 @@ class ClickHouseReadModel:
             followers=row.followers,
         )
 
-    async def _load_windows(self, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], _WindowRow]:
+    async def _window_row(self, question: ChannelWindowQuestion) -> WindowRow:
+        key = (question.workspace_id, question.channel_id, question.range)
+        cache = self._kept_windows
+        held = cache.get(key) if cache is not None else None
+        if held is not None and held.value.is_exact_at(question.end):
+            return held.value
+        began_at = cache.now() if cache is not None else 0.0
+        row = await self._windows.get(key)
+        if row is None or not row.is_exact_at(question.end):
+            row = await self._single.get(question)
+            assert row is not None
+        if cache is not None:
+            tags = (channel_tag(*key[:2]), channels_tag(question.workspace_id))
+            cache.put(key, row, tags=tags, size_bytes=_WINDOW_BYTES, began_at=began_at, seconds=LONGEST_SECONDS)
+        return row
+
+    async def _load_windows(self, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], WindowRow]:
         QUERY_KEYS.labels("channel_windows").observe(len(keys))
         rows = await self._clickhouse.rows("channel_windows", sql.CHANNEL_WINDOWS, {"keys": list(keys)})
         return {
-            (workspace_id, channel_id, length): _WindowRow._make([*rest[:9], tuple(rest[9:])])
+            (workspace_id, channel_id, length): WindowRow._make([*rest[:9], tuple(rest[9:])])
             for workspace_id, channel_id, length, *rest in rows
         }
 
@@ -282,7 +307,7 @@ class ClickHouseReadModel:
         assert isinstance(question, PostHistoryQuestion)
         return {question: await self._history(question)}
 
-    async def _compute_window(self, question: ChannelWindowQuestion) -> _WindowRow:
+    async def _compute_window(self, question: ChannelWindowQuestion) -> WindowRow:
         """The totals from the registers: the stored row is missing, or a target entered or left since."""
         length = RANGES[question.range]
         where = {"workspace": question.workspace_id, "channel": question.channel_id}
@@ -300,7 +325,7 @@ class ClickHouseReadModel:
             question.end,
             is_measured=bool(measured),
         )
-        return _WindowRow(
+        return WindowRow(
             source=totals.source,
             start=totals.start,
             end=totals.end,

@@ -16,11 +16,13 @@ from services.query_api.admin.routes import Admin
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
 from services.query_api.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
+from services.query_api.cache import AnswerCache
 from services.query_api.directory import Directory
 from services.query_api.errors import WritesUnavailable
 from services.query_api.limits import RateLimiter
 from services.query_api.publisher import Write
 from services.query_api.query import Question, Target
+from services.query_api.replies import Reply
 from services.query_api.views import Place
 from services.runtime.kafka import key as message_key
 from services.runtime.secrets import TokenCipher
@@ -91,6 +93,8 @@ class FakeApi:
     vault: TokenVault
     clock: ManualClock
     missing: list[str] = field(default_factory=list)
+    cache: AnswerCache[Reply] | None = None
+    silent: list[float] = field(default_factory=list)
 
     def add_key(self, workspace_id: str, text: str, scopes: tuple[str, ...] = (READ_SCOPE,)) -> Mapping[str, str]:
         """Make a key known; returns the headers that present it."""
@@ -104,8 +108,14 @@ class FakeApi:
         self.directory.apply((workspace_id, channel_id), channel(workspace_id, channel_id, platform, username))
 
 
-def fake_api(*, rate_limit: int = 0, admin_key: str | None = ADMIN_KEY, secret_key: str | None = SECRET_KEY) -> FakeApi:
-    """An application over fakes."""
+def fake_api(
+    *,
+    rate_limit: int = 0,
+    admin_key: str | None = ADMIN_KEY,
+    secret_key: str | None = SECRET_KEY,
+    cache_bytes: int | None = None,
+) -> FakeApi:
+    """An application over fakes; without `cache_bytes` it keeps no replies."""
     clock, read_model, publisher = ManualClock(), FakeReadModel(), MemoryPublisher()
     keys, directory, vault = KeyRing(), Directory(), TokenVault()
     catalog = Catalog(
@@ -117,6 +127,10 @@ def fake_api(*, rate_limit: int = 0, admin_key: str | None = ADMIN_KEY, secret_k
         clock=clock,
     )
     missing: list[str] = []
+    cache: AnswerCache[Reply] | None = None
+    if cache_bytes is not None:
+        cache = AnswerCache(cache_bytes, lambda: clock.now() / 1000)
+    silent = [0.0]
 
     async def readiness() -> str | None:
         return missing[0] if missing else None
@@ -129,10 +143,12 @@ def fake_api(*, rate_limit: int = 0, admin_key: str | None = ADMIN_KEY, secret_k
             limiter=RateLimiter(rate_limit) if rate_limit else None,
             clock=clock,
             readiness=readiness,
+            cache=cache,
+            silent_seconds=lambda: silent[0],
         )
     )
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
-    return FakeApi(client, read_model, publisher, keys, directory, vault, clock, missing)
+    return FakeApi(client, read_model, publisher, keys, directory, vault, clock, missing, cache, silent)
 
 
 def channel(

@@ -16,10 +16,10 @@ from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.models import ChannelPut, KeyRequest, PostPut
 from services.query_api.auth import AdminKey
-from services.query_api.endpoint import send_json, send_problem
 from services.query_api.errors import ApiError, Invalid, MethodNotAllowed
 from services.query_api.observability import REQUESTS
 from services.query_api.query import ID
+from services.query_api.replies import send_json, send_problem
 
 PRODUCT = "admin"
 

@@ -88,6 +88,11 @@ def channel_insights(question: ChannelWindowQuestion, window: ChannelWindow) -> 
     }
 
 
+def without_window_bounds(reply: dict[str, Any]) -> dict[str, Any]:
+    """What a reply about a channel says whatever the second it is asked in."""
+    return {**reply, "window": reply["window"]["range"]}
+
+
 def _interactions(values: Values) -> dict[str, int]:
     return {
         "likes": or_zero(values[LIKES]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.query_api.dialects.postme.models import CHANNEL_SAMPLE, DEFAULT_RANGE, POST_SAMPLE, RANGE_NAMES
-from services.query_api.dialects.postme.render import channel_insights, post_insights
+from services.query_api.dialects.postme.render import channel_insights, post_insights, without_window_bounds
 from services.query_api.endpoint import Dialect, Parameter, Read, ReadRequest, path_id
 from services.query_api.query import ChannelWindowQuestion, PostQuestion
 
@@ -44,6 +44,7 @@ DIALECT = Dialect(
             compile=channel_question,
             render=channel_insights,
             sample=CHANNEL_SAMPLE,
+            tag_of=without_window_bounds,
             parameters=(
                 Parameter(
                     "range",

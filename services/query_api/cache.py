@@ -1,0 +1,183 @@
+"""Answers kept for later, in bounded memory: found by key, dropped by what they were made of. No I/O.
+
+Whoever changes something names it by a tag (`drop`), and everything that was made of it is no longer shown. A change
+becomes known here while an answer is being made, or a little before all of its rows can be read (the aggregator stores
+the catalog's mirror right after it publishes what follows from it), so an answer is kept only if nothing that it is
+made of changed within `SETTLE_SECONDS` before its making began, or since.
+
+What was dropped is held on to as the last known, for when the store doesn't answer; unless the thing is gone.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+SETTLE_SECONDS = 1.0
+LONGEST_MAKING_SECONDS = 10.0
+"""An answer that took longer to make is not kept: what changed that long ago is forgotten."""
+
+LONGEST_SECONDS = 60.0
+"""How long an answer is kept at most: an aggregator that dies between publishing and storing tells nobody."""
+
+# What an entry costs beside its value: the key, the tags and their places in the tables.
+_ENTRY_BYTES = 1_000
+_MOST_RECENT = 200_000
+
+
+@dataclass(slots=True)
+class Entry(Generic[Value]):
+    """One kept answer.
+
+    Attributes:
+        made_at: seconds of the cache's clock.
+        expires_at: likewise.
+        is_current: nothing that it is made of has changed since.
+    """
+
+    value: Value
+    tags: tuple[bytes, ...]
+    size_bytes: int
+    made_at: float
+    expires_at: float
+    is_current: bool = True
+
+
+class AnswerCache(Generic[Value]):
+    """Kept answers, the least recently used forgotten first.
+
+    Args:
+        max_bytes: of all values and what holding them costs, roughly.
+        now: seconds of a clock that only goes forward.
+    """
+
+    def __init__(self, max_bytes: int, now: Callable[[], float] = monotonic) -> None:
+        self.now = now
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._entries: OrderedDict[Hashable, Entry[Value]] = OrderedDict()
+        self._by_tag: dict[bytes, set[Hashable]] = {}
+        self._dropped_at: OrderedDict[bytes, float] = OrderedDict()
+        self._forgotten_until = float("-inf")
+        self.is_fed = True
+        """Whether changes reach this cache; while they don't, nothing kept is taken for current."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What is held, roughly."""
+        return self._bytes
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Hashable) -> Entry[Value] | None:
+        """The kept answer that is as good as a new one, None when there is none."""
+        entry = self._entries.get(key)
+        if entry is None or not entry.is_current or not self.is_fed or self.now() >= entry.expires_at:
+            return None
+        self._entries.move_to_end(key)
+        return entry
+
+    def last_known(self, key: Hashable) -> Entry[Value] | None:
+        """The last answer that is held, whether current or not, for when no new one can be had."""
+        return self._entries.get(key)
+
+    def put(
+        self, key: Hashable, value: Value, *, tags: Iterable[bytes], size_bytes: int, began_at: float, seconds: float
+    ) -> None:
+        """Keep an answer, unless something that it is made of changed meanwhile.
+
+        Args:
+            tags: what it is made of.
+            began_at: when its making began, seconds of `now`.
+            seconds: how long it holds by itself, from `began_at` on.
+        """
+        made_of = tuple(tags)
+        if self.now() - began_at > LONGEST_MAKING_SECONDS or self._changed_since(made_of, began_at - SETTLE_SECONDS):
+            return
+        self._remove(key)
+        entry = Entry(value, made_of, size_bytes + _ENTRY_BYTES, began_at, began_at + min(seconds, LONGEST_SECONDS))
+        self._entries[key] = entry
+        self._bytes += entry.size_bytes
+        for tag in made_of:
+            self._by_tag.setdefault(tag, set()).add(key)
+        while self._bytes > self._max_bytes and self._entries:
+            self._remove(next(iter(self._entries)))
+
+    def drop(self, tag: bytes, *, is_gone: bool = False) -> None:
+        """Something changed: no answer made of it is current any more.
+
+        Args:
+            is_gone: it is not there any more, so that no answer made of it may be shown at all.
+        """
+        self._dropped_at[tag] = self.now()
+        self._dropped_at.move_to_end(tag)
+        keys = self._by_tag.get(tag)
+        if keys:
+            if is_gone:
+                for key in list(keys):
+                    self._remove(key)
+            else:
+                for key in keys:
+                    self._entries[key].is_current = False
+        self._forget_old_drops()
+
+    def clear(self) -> None:
+        """Changes were missed: nothing that is kept, or being made, can be trusted."""
+        self._entries.clear()
+        self._by_tag.clear()
+        self._dropped_at.clear()
+        self._bytes = 0
+        self._forgotten_until = self.now()
+
+    def _changed_since(self, tags: Iterable[bytes], at: float) -> bool:
+        if self._forgotten_until >= at:
+            return True
+        return any(self._dropped_at.get(tag, float("-inf")) >= at for tag in tags)
+
+    def _forget_old_drops(self) -> None:
+        until = self.now() - LONGEST_MAKING_SECONDS - SETTLE_SECONDS
+        while self._dropped_at:
+            tag, at = next(iter(self._dropped_at.items()))
+            if at >= until:
+                if len(self._dropped_at) <= _MOST_RECENT:
+                    return
+                # Too many to remember: whatever began before is not kept.
+                self._forgotten_until = at
+            del self._dropped_at[tag]
+
+    def _remove(self, key: Hashable) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return
+        self._bytes -= entry.size_bytes
+        for tag in entry.tags:
+            keys = self._by_tag[tag]
+            keys.discard(key)
+            if not keys:
+                del self._by_tag[tag]
+
+
+def post_tag(workspace_id: str, post_id: str) -> bytes:
+    """A post: its catalog entry and the figures of its targets."""
+    return b"p/" + f"{workspace_id}/{post_id}".encode()
+
+
+def posts_tag(workspace_id: str) -> bytes:
+    """Every post of a workspace."""
+    return b"w/" + workspace_id.encode()
+
+
+def channel_tag(workspace_id: str, channel_id: str) -> bytes:
+    """The windows of a channel."""
+    return b"n/" + f"{workspace_id}/{channel_id}".encode()
+
+
+def channels_tag(workspace_id: str) -> bytes:
+    """Which channels a workspace has, and what they are called."""
+    return b"c/" + workspace_id.encode()

@@ -1,0 +1,113 @@
+"""Replies as bytes: made once, sent many times, whole, packed, or as "not modified". No I/O but the sending."""
+
+from __future__ import annotations
+
+import zlib
+from functools import lru_cache
+from hashlib import blake2b
+
+from starlette.types import Send
+
+from services.query_api.errors import ApiError, Header
+
+_JSON: Header = (b"content-type", b"application/json")
+_VARY: Header = (b"vary", b"accept-encoding")
+_GZIP: Header = (b"content-encoding", b"gzip")
+# Below this a packed reply saves no packet.
+_SMALLEST_PACKED_BYTES = 1_200
+_GZIP_LEVEL = 5
+_TAG_BYTES = 12
+
+
+class Reply:
+    """One JSON reply.
+
+    Args:
+        body: the JSON text.
+        tag_of: what the reply's tag is made of, where that is less than the body.
+    """
+
+    __slots__ = ("_packed", "body", "etag", "headers")
+
+    def __init__(self, body: bytes, tag_of: bytes | None = None) -> None:
+        self.body = body
+        digest = blake2b(body if tag_of is None else tag_of, digest_size=_TAG_BYTES).hexdigest()
+        # Weak: the packed reply has the same, and so has one whose window moved by a second.
+        self.etag = f'W/"{digest}"'.encode()
+        self.headers: tuple[Header, ...] = (_JSON, (b"etag", self.etag))
+        if len(body) >= _SMALLEST_PACKED_BYTES:
+            self.headers += (_VARY,)
+        self._packed: bytes | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """What holding it costs, the packed form included."""
+        return len(self.body) + (len(self._packed) if self._packed is not None else len(self.body) // 3)
+
+    def packed(self) -> bytes:
+        """The body in gzip."""
+        if self._packed is None:
+            packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 31)
+            self._packed = packer.compress(self.body) + packer.flush()
+        return self._packed
+
+    async def send(self, send: Send, request_headers: tuple[Header, ...], more: tuple[Header, ...] = ()) -> int:
+        """Send it in the form that was asked for; returns the status."""
+        known = accepted = None
+        for name, value in request_headers:
+            if name == b"if-none-match":
+                known = value
+            elif name == b"accept-encoding":
+                accepted = value
+        if known is not None and _matches(known, self.etag):
+            await send({"type": "http.response.start", "status": 304, "headers": [*self.headers[1:], *more]})
+            await send({"type": "http.response.body", "body": b""})
+            return 304
+        body, headers = self.body, self.headers + more
+        if accepted is not None and len(body) >= _SMALLEST_PACKED_BYTES and _takes_gzip(accepted):
+            body = self.packed()
+            headers = (*headers, _GZIP)
+        length = (b"content-length", b"%d" % len(body))
+        await send({"type": "http.response.start", "status": 200, "headers": [*headers, length]})
+        await send({"type": "http.response.body", "body": body})
+        return 200
+
+
+def _matches(known: bytes, etag: bytes) -> bool:
+    """Whether one of the tags that a caller knows is this one, compared weakly."""
+    if known.strip() == b"*":
+        return True
+    return any(tag.strip().removeprefix(b"W/") == etag[2:] for tag in known.split(b","))
+
+
+@lru_cache(maxsize=256)
+def _takes_gzip(accepted: bytes) -> bool:
+    """Whether an Accept-Encoding allows gzip."""
+    weights: dict[bytes, float] = {}
+    for part in accepted.lower().split(b","):
+        coding, _, parameter = part.partition(b";")
+        try:
+            weights[coding.strip()] = float(parameter.strip().removeprefix(b"q=")) if parameter else 1.0
+        except ValueError:
+            weights[coding.strip()] = 0.0
+    return weights.get(b"gzip", weights.get(b"*", 0.0)) > 0
+
+
+async def send_json(send: Send, status: int, body: bytes, headers: tuple[Header, ...] = ()) -> None:
+    """Send a whole JSON reply that is never asked for again."""
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_problem(send: Send, error: ApiError, headers: tuple[Header, ...] = ()) -> None:
+    """Send an error as RFC 9457 has it."""
+    body = error.body()
+    start: list[Header] = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        *headers,
+        *error.headers,
+    ]
+    await send({"type": "http.response.start", "status": error.status, "headers": start})
+    await send({"type": "http.response.body", "body": body})

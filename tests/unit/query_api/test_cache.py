@@ -1,0 +1,124 @@
+"""What is kept, for how long, and what ends it."""
+
+from __future__ import annotations
+
+from services.query_api.cache import LONGEST_MAKING_SECONDS, LONGEST_SECONDS, SETTLE_SECONDS, AnswerCache
+
+
+class World:
+    """A cache under a hand-moved clock."""
+
+    def __init__(self, max_bytes: int = 1_000_000) -> None:
+        self.at = 1000.0
+        self.cache: AnswerCache[str] = AnswerCache(max_bytes, lambda: self.at)
+
+    def put(
+        self, key: str, *tags: bytes, began_at: float | None = None, seconds: float = 1e9, size_bytes: int = 10
+    ) -> None:
+        began_at = self.at if began_at is None else began_at
+        self.cache.put(key, f"value of {key}", tags=tags, size_bytes=size_bytes, began_at=began_at, seconds=seconds)
+
+    def shows(self, key: str) -> bool:
+        return self.cache.get(key) is not None
+
+
+def test_an_answer_is_kept_until_something_that_it_is_made_of_changes() -> None:
+    world = World()
+    world.put("a", b"p/1", b"c/1")
+    world.put("b", b"p/2", b"c/1")
+    assert world.shows("a")
+    world.cache.drop(b"p/1")
+    assert (world.shows("a"), world.shows("b")) == (False, True)
+    last = world.cache.last_known("a")
+    assert last is not None
+    assert last.value == "value of a"
+    world.cache.drop(b"c/1", is_gone=True)
+    assert not world.shows("b")
+    assert world.cache.last_known("a") is world.cache.last_known("b") is None
+    assert (len(world.cache), world.cache.size_bytes) == (0, 0)
+
+
+def test_an_answer_holds_for_its_time_and_never_long() -> None:
+    world = World()
+    world.put("short", b"t", seconds=2)
+    world.put("long", b"t")
+    world.at += 1.9
+    assert world.shows("short")
+    world.at += 0.1
+    assert not world.shows("short")
+    world.at += LONGEST_SECONDS
+    assert not world.shows("long")
+
+
+def test_an_answer_that_was_being_made_during_a_change_is_not_kept() -> None:
+    world = World()
+    began_at = world.at
+    world.at += 0.01
+    world.cache.drop(b"t")
+    world.at += 0.01
+    world.put("a", b"t", began_at=began_at)
+    world.put("other", b"u", began_at=began_at)
+    assert (world.shows("a"), world.shows("other")) == (False, True)
+
+
+def test_an_answer_begun_right_after_a_change_is_not_kept_either() -> None:
+    world = World()
+    world.cache.drop(b"t")
+    world.at += SETTLE_SECONDS
+    world.put("a", b"t")
+    assert not world.shows("a")
+    world.at += 0.01
+    world.put("a", b"t")
+    assert world.shows("a")
+
+
+def test_an_answer_that_took_too_long_is_not_kept() -> None:
+    world = World()
+    began_at = world.at
+    world.at += LONGEST_MAKING_SECONDS + 0.1
+    world.put("a", b"t", began_at=began_at)
+    assert not world.shows("a")
+
+
+def test_nothing_is_current_while_changes_do_not_arrive() -> None:
+    world = World()
+    world.put("a", b"t")
+    world.cache.is_fed = False
+    assert not world.shows("a")
+    assert world.cache.last_known("a") is not None
+    world.cache.is_fed = True
+    assert world.shows("a")
+
+
+def test_after_missed_changes_nothing_is_held_and_nothing_under_way_is_kept() -> None:
+    world = World()
+    world.put("a", b"t")
+    began_at = world.at
+    world.at += 0.5
+    world.cache.clear()
+    world.put("b", b"t", began_at=began_at)
+    assert len(world.cache) == 0
+
+
+def test_memory_is_bounded_and_the_least_used_go_first() -> None:
+    world = World(max_bytes=10_000)
+    for name in "abcd":
+        world.put(name, b"t", size_bytes=1_500)
+    assert world.shows("a")  # used just now
+    world.put("e", b"t", size_bytes=1_500)
+    assert [world.shows(name) for name in "abcde"] == [True, False, True, True, True]
+    world.put("huge", b"t", size_bytes=50_000)
+    assert len(world.cache) == 0
+    for number in range(1_000):
+        world.put(f"k{number}", b"t", size_bytes=100)
+        assert world.cache.size_bytes <= 10_000
+
+
+def test_a_newer_answer_replaces_the_older() -> None:
+    world = World()
+    world.put("a", b"t", size_bytes=500)
+    size = world.cache.size_bytes
+    world.put("a", b"u", size_bytes=500)
+    assert world.cache.size_bytes == size
+    world.cache.drop(b"t")
+    assert world.shows("a")
