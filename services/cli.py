@@ -189,20 +189,49 @@ def catalog_apply(
     raise typer.Exit(1 if answer["rejected"] else 0)
 
 
+Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only this reason; may be repeated.")]
+OfWorkspace = Annotated[str | None, typer.Option("--workspace", help="Only this workspace.")]
+Since = Annotated[str | None, typer.Option(help="Failed since: 15m, 2h, 3d ago, or an ISO instant.")]
+
+
 @dead_letters.command("list")
 def dead_letters_list(
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Newest this many a partition.")] = 100,
+    reason: Reasons = None,
+    workspace: OfWorkspace = None,
+    since: Since = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The newest this many.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Print reason, origin and detail of each dead letter, oldest first."""
-    from services.aggregator.dead_letters import read_dead_letters
-    from services.runtime.settings import KafkaSettings, RegistrySettings
+    """Print time, origin, workspace, reason and detail of each dead letter, oldest first."""
+    from services.aggregator.dead_letter_commands import list_letters, make_filter
 
-    try:
-        for letter in read_dead_letters(KafkaSettings.load(), RegistrySettings.load(), limit):
-            origin = f"{letter.origin_topic}/{letter.origin_partition}/{letter.origin_offset}"
-            print(f"{origin}\t{letter.workspace_id}\t{letter.reason}\t{letter.detail}")
-    except (SettingsError, RuntimeError) as error:
-        exit_with(str(error))
+    list_letters(make_filter(reason, workspace, since), limit, as_json=as_json)
+
+
+@dead_letters.command("show")
+def dead_letters_show(
+    origin: Annotated[str, typer.Argument(help="topic/partition/offset, as `list` prints it.")],
+) -> None:
+    """Print one dead letter with its payload, anything like a token blanked."""
+    from services.aggregator.dead_letter_commands import show
+
+    raise typer.Exit(show(origin))
+
+
+@dead_letters.command("redrive")
+def dead_letters_redrive(
+    reason: Reasons = None,
+    every_reason: Annotated[bool, typer.Option("--every-reason", help="Whatever the reason.")] = False,
+    workspace: OfWorkspace = None,
+    since: Since = None,
+    dry_run: Annotated[bool, typer.Option(help="Only say how many there are.")] = False,
+) -> None:
+    """After a fix: send the messages of dead letters to platform.raw again, in order; safe to repeat."""
+    from services.aggregator.dead_letter_commands import make_filter, redrive
+
+    if bool(reason) == every_reason:
+        exit_with("say which reasons: --reason REASON (may be repeated), or --every-reason")
+    raise typer.Exit(redrive(make_filter(reason, workspace, since), is_dry=dry_run))
 
 
 def _admin(

@@ -1,65 +1,184 @@
-"""Reads the dead letters back, for the operator's command."""
+"""Finds dead letters for the operator's commands. Reads only."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+import hashlib
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-
-from schemas.events import DeadLetter
-from services.aggregator.partition import DEAD_LETTERS
-from services.runtime.kafka import confluent_options
+from schemas.codec import Codec, MalformedEvent
+from schemas.events import DeadLetter, PlatformRaw
+from services.aggregator.partition import DEAD_LETTERS, RAW
+from services.aggregator.topic_reader import TopicReader
+from services.runtime.logging import blank_secret_bytes
 from services.runtime.registry import Registry
 from services.runtime.settings import KafkaSettings, RegistrySettings
 
-_TIMEOUT_SECONDS = 15.0
+# Put on a message that was sent again: where it first stood, as `topic/partition/offset`.
+REDRIVEN_HEADER = "tidemark-redriven-from"
 
 
-def read_dead_letters(kafka: KafkaSettings, registry: RegistrySettings, limit: int) -> Iterator[DeadLetter]:
-    """The newest dead letters of each partition, oldest first.
+class Origin(NamedTuple):
+    """Where a message stands."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Origin:
+        """The inverse of `str`.
+
+        Raises:
+            ValueError: not `topic/partition/offset`.
+        """
+        parts = text.rsplit("/", 2)
+        if len(parts) != 3 or not parts[1].isdecimal() or not parts[2].isdecimal():
+            raise ValueError(f"{text!r} is not topic/partition/offset, as `tidemark dead-letters list` shows it")
+        return cls(parts[0], int(parts[1]), int(parts[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which dead letters are meant.
+
+    Attributes:
+        reasons: any of these; empty means all.
+        workspace: of this one only.
+        since: failed at this instant or later, ms.
+    """
+
+    reasons: frozenset[str] = frozenset()
+    workspace: str | None = None
+    since: int | None = None
+
+    def takes(self, letter: DeadLetter) -> bool:
+        """Whether a letter is meant."""
+        return (
+            (not self.reasons or letter.reason in self.reasons)
+            and (self.workspace is None or letter.workspace_id == self.workspace)
+            and (self.since is None or letter.failed_at >= self.since)
+        )
+
+
+class Found(NamedTuple):
+    """A dead letter and where it stands itself."""
+
+    letter: DeadLetter
+    at: Origin
+
+    @property
+    def origin(self) -> Origin:
+        """Where the message was read."""
+        return Origin(self.letter.origin_topic, self.letter.origin_partition, self.letter.origin_offset)
+
+    @property
+    def root(self) -> Origin:
+        """Where the message first stood: another place than `origin` once it was sent again and failed again."""
+        header = self.letter.headers.get(REDRIVEN_HEADER)
+        try:
+            return Origin.parse(header.decode()) if header else self.origin
+        except ValueError:
+            return self.origin
+
+    def without_payload(self) -> Found:
+        """The same, light enough to keep many."""
+        letter = self.letter
+        return Found(
+            DeadLetter(
+                letter.workspace_id, letter.reason, letter.detail, letter.origin_topic, letter.origin_partition,
+                letter.origin_offset, letter.origin_key, b"", letter.failed_at, letter.headers,
+            ),
+            self.at,
+        )  # fmt: skip
+
+
+class DeadLetters:
+    """The dead-letter topic, as it stands at each call.
 
     Args:
-        limit: most a partition.
+        reader: connection; closed by the caller.
 
     Raises:
-        RuntimeError: Kafka can't be reached.
         RegistryUnavailable: the registry can't be reached or lacks the schema.
     """
-    codec = Registry(registry, kafka).codec(DEAD_LETTERS)
-    topic = kafka.topic(DEAD_LETTERS)
-    consumer = Consumer(
-        {
-            **confluent_options(kafka),
-            "group.id": f"{kafka.topic_prefix}tidemark-dead-letters-reader",
-            "enable.auto.commit": False,
-            "enable.partition.eof": False,
-            "log_level": 0,
-        }
-    )
-    try:
-        partitions = consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic].partitions
-        ends: dict[int, int] = {}
-        starts: list[TopicPartition] = []
-        for partition in sorted(partitions):
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_SECONDS)
-            if high > low:
-                ends[partition] = high
-                starts.append(TopicPartition(topic, partition, max(low, high - limit)))
-        consumer.assign(starts)
-        deadline = time.monotonic() + _TIMEOUT_SECONDS
-        while ends and time.monotonic() < deadline:
-            message = consumer.poll(0.2)
-            # Transaction markers hold offsets too, so the end is known by the position, not by a message.
-            for place in consumer.position([TopicPartition(topic, partition) for partition in ends]):
-                if place.offset >= ends[place.partition]:
-                    del ends[place.partition]
-            if message is None or message.error() is not None:
-                continue
+
+    def __init__(self, kafka: KafkaSettings, registry: RegistrySettings, reader: TopicReader) -> None:
+        self._topic = kafka.topic(DEAD_LETTERS)
+        schemas = Registry(registry, kafka)
+        self._codec: Codec[DeadLetter] = schemas.codec(DEAD_LETTERS)
+        self.raw_codec: Codec[PlatformRaw] = schemas.codec(RAW)
+        self._reader = reader
+
+    def newest(self, wanted: Filter, limit: int) -> list[Found]:
+        """The newest letters, oldest first, without payloads.
+
+        Raises:
+            TopicUnreadable: Kafka can't be read.
+        """
+        numbered = enumerate(self.all(wanted, limit if wanted == Filter() else None))
+        light = ((found.letter.failed_at, number, found.without_payload()) for number, found in numbered)
+        return [found for _, _, found in sorted(heapq.nlargest(limit, light))]
+
+    def one(self, origin: Origin) -> Found | None:
+        """The last letter of a message, by where it was read; None when there is none.
+
+        Raises:
+            TopicUnreadable: Kafka can't be read.
+        """
+        last = None
+        for found in self.all(Filter()):
+            if found.origin == origin:
+                last = found
+        return last
+
+    def all(self, wanted: Filter, newest: int | None = None) -> Iterator[Found]:
+        """Letters partition by partition, oldest first in each.
+
+        Args:
+            newest: about the last so many of each partition are enough.
+
+        Raises:
+            TopicUnreadable: Kafka can't be read.
+        """
+        for partition in self._reader.partitions(self._topic):
+            low, high = self._reader.bounds(self._topic, partition)
+            start = low if newest is None else max(low, high - 2 * newest)  # half of the offsets may be markers
+            if wanted.since is not None:
+                start = max(start, self._reader.since(self._topic, partition, wanted.since))
+            yield from self._read(partition, start, high, wanted)
+
+    def at(self, places: Iterable[Origin]) -> Iterator[Found]:
+        """The letters at places of this topic, by partition and offset.
+
+        Raises:
+            TopicUnreadable: Kafka can't be read.
+        """
+        for place in sorted(places):
+            yield from self._read(place.partition, place.offset, place.offset + 1, Filter())
+
+    def _read(self, partition: int, start: int, end: int, wanted: Filter) -> Iterator[Found]:
+        for message in self._reader.read(self._topic, partition, start, end):
             value = message.value()
-            if value is not None:
-                yield codec.decode(value)
-    except KafkaException as error:
-        raise RuntimeError(f"Kafka can't be read ({error.args[0].str()}); check TIDEMARK_KAFKA_BOOTSTRAP") from None
-    finally:
-        consumer.close()
+            if value is None:
+                continue
+            try:
+                letter = self._codec.decode(value)
+            except MalformedEvent:
+                continue  # not written by the aggregator; nothing to send again
+            if wanted.takes(letter):
+                yield Found(letter, Origin(self._topic, partition, message.offset() or 0))
+
+
+def identity(codec: Codec[PlatformRaw], payload: bytes) -> bytes:
+    """What tells a message from others, with or without its secrets: the event's id, else a digest of the bytes."""
+    try:
+        event = codec.decode(payload)
+    except MalformedEvent:
+        return hashlib.blake2b(blank_secret_bytes(payload), digest_size=16).digest()
+    return f"{event.workspace_id}/{event.event_id}".encode()

@@ -233,14 +233,14 @@ class PartitionTask:
             try:
                 read = read_message(self._codecs.raw, message)
             except InvalidEvent as error:
-                batch.dead.append(dead_letter(message, error, now))
+                batch.dead.append(dead_letter(self._codecs.raw, message, error, now))
                 continue
             home = partition_of(read.event.workspace_id, self._settings.topic_partitions)
             if home != self.partition:
                 batch.misplaced.append((message, home))
                 continue
             if read.failure is not None:
-                batch.dead.append(dead_letter(message, read.failure, now))
+                batch.dead.append(dead_letter(self._codecs.raw, message, read.failure, now))
             batch.raw.append(read)
         return batch
 

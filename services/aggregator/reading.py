@@ -130,7 +130,25 @@ def _with_body(event: PlatformRaw, body: bytes) -> PlatformRaw:
     )  # fmt: skip
 
 
-def dead_letter(message: Message, error: InvalidEvent, failed_at: int) -> DeadLetter:
+def clean_payload(codec: Codec[PlatformRaw], value: bytes) -> bytes:
+    """A raw message's value with anything like a token blanked, and still an event where it was one."""
+    blanked = blank_secret_bytes(value)
+    if blanked is value:
+        return value
+    try:
+        event = codec.decode(value)
+    except MalformedEvent:
+        return blanked
+    request = {name: blank_secrets(held) for name, held in event.request.items()}
+    cleaned = PlatformRaw(
+        event.event_id, event.workspace_id, event.channel_id, event.platform, event.kind,
+        blank_secrets(event.endpoint), request, event.targets, event.http_status, blank_secret_bytes(event.body),
+        event.captured_at, event.origin,
+    )  # fmt: skip
+    return codec.encode(cleaned)
+
+
+def dead_letter(codec: Codec[PlatformRaw], message: Message, error: InvalidEvent, failed_at: int) -> DeadLetter:
     """A message that can't be used, with why and where it came from; anything like a token blanked."""
     return DeadLetter(
         workspace_id=error.workspace_id,
@@ -140,7 +158,7 @@ def dead_letter(message: Message, error: InvalidEvent, failed_at: int) -> DeadLe
         origin_partition=message.partition,
         origin_offset=message.offset,
         origin_key=message.key,
-        payload=blank_secret_bytes(message.value or b""),
+        payload=clean_payload(codec, message.value or b""),
         failed_at=failed_at,
         headers={name: blank_secret_bytes(value) for name, value in message.headers},
     )

@@ -6,7 +6,15 @@ last of them, and for the end it was told at.
 
 from __future__ import annotations
 
-from schemas.metrics import CHANNEL_METRICS, CHANNEL_NAMES, POST_METRICS, WINDOW_METRICS, Metric
+from schemas.metrics import (
+    CHANNEL_METRICS,
+    CHANNEL_NAMES,
+    INT64_MAX,
+    INT64_MIN,
+    POST_METRICS,
+    WINDOW_METRICS,
+    Metric,
+)
 from services.aggregator.audit.checks import (
     GENERATION,
     Check,
@@ -137,7 +145,8 @@ def _windows(scope: Scope) -> str:
             arrayFilter(p -> p.1 = walked.1 AND p.2 = last, wholes) AS exact,
             multiIf(notEmpty(exact), exact[1].3[{reach}], length = {_DAY}, covered[1][{reach}], NULL) AS days_reach,
             arrayMap(m -> if(m = {reach}, days_reach, if(arrayAll(v -> v[m] IS NULL, covered), NULL,
-                arraySum(arrayMap(v -> ifNull(v[m], 0), covered)))), range(1, {len(CHANNEL_NAMES) + 1})) AS summed_days,
+                least(greatest(arraySum(arrayMap(v -> ifNull(v[m], 0), covered)), toInt128('{INT64_MIN}')),
+                    toInt128('{INT64_MAX}')))), range(1, {len(CHANNEL_NAMES) + 1})) AS summed_days,
             notEmpty(fitting) OR has_days AS is_native,
             if(notEmpty(fitting), fitting[1].3, summed_days) AS native,
             if(empty(lifetime), {no_texts(len(_GAUGES))}, lifetime) AS gauges,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from schemas.events import CatalogTarget
 from services.aggregator.audit.plan import Part, Sample
 from services.aggregator.audit.run import CHECKS, AuditSettings, Options, Summary, audit
 from services.aggregator.audit.store import AuditStore, Difference
+from services.cli import app
 from services.runtime.clock import SystemClock
 from services.runtime.kafka import key
 from tests.support.backend import Backend, bluesky_event, now_ms
@@ -27,10 +26,7 @@ QUICK = {"retries": 2, "grace_seconds": 0.2}
 
 
 def _settings(backend: Backend) -> AuditSettings:
-    return AuditSettings(
-        **{name.removeprefix("TIDEMARK_").lower(): value for name, value in backend.environment.items()},
-        _env_file=None,  # type: ignore[call-arg]  # of pydantic-settings
-    )
+    return AuditSettings.model_validate(backend.settings.model_dump())
 
 
 def _audit(backend: Backend, workspace: str | None, **options: Any) -> list[Difference]:
@@ -85,7 +81,8 @@ PLANTED = (
     ("channel_totals_store", "'none' AS source", "channel_id = 'c1'", "channel_totals", "source"),
     ("channel_totals_store", "toUInt8(1) AS is_deleted", "channel_id = 'c1'", "channel_totals", "row"),
     (
-        "channel_totals_store", "valid_until + toIntervalDay(30) AS valid_until", "channel_id = 'c1' AND `range` = '24h'",
+        "channel_totals_store", "valid_until + toIntervalDay(30) AS valid_until",
+        "channel_id = 'c1' AND `range` = '24h'",
         "channel_totals", "likes",
     ),
     ("posts_store", "toUInt8(1) AS is_deleted", "post_id = 'p2'", "latest_post_metrics", "is_listed"),
@@ -138,26 +135,23 @@ def test_a_changed_rollup_and_a_missing_tombstone_are_found(backend: Backend, te
 
 
 def test_the_command_prints_what_differs_and_exits_by_it(backend: Backend, tenant: str) -> None:
-    def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "services.cli", "audit", "--workspace", tenant, "--grace-seconds", "0.2",
-             "--retries", "2", *options],
-            env={**os.environ, **backend.environment, **environment}, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+    def run(**environment: str) -> Result:
+        options = ["--workspace", tenant, "--grace-seconds", "0.2", "--retries", "2"]
+        return CliRunner().invoke(app, ["audit", *options], env={**backend.environment, **environment})
 
     clean = run()
-    assert (clean.returncode, clean.stdout) == (0, ""), clean.stderr
+    assert (clean.exit_code, clean.stdout) == (0, ""), clean.stderr
     assert "no differences" in clean.stderr
     _plant(backend, "post_totals_store", "likes + 1 AS likes", "post_id = 'p1'", tenant)
     different = run()
-    assert different.returncode == 1
+    assert different.exit_code == 1
     assert f"post_totals\t{tenant}\tp1\tlikes\tstored 13\trecomputed 12\n" in different.stdout
     bad = run(TIDEMARK_CLICKHOUSE_URL="nonsense")
-    assert bad.returncode == 2
+    assert bad.exit_code == 2
     assert bad.stderr.count("\n") == 1
     assert "TIDEMARK_CLICKHOUSE_URL" in bad.stderr
     away = run(TIDEMARK_CLICKHOUSE_URL="http://default:x@127.0.0.1:1/tidemark")
-    assert away.returncode == 2
+    assert away.exit_code == 2
 
 
 def test_shares_of_a_large_tenant_hold_each_thing_once(backend: Backend, tenant: str) -> None:
@@ -189,6 +183,8 @@ async def test_folds_and_sql_agree_on_random_tenants(engines: Engines, bare_back
             stored = list(table.values())
             columns = list(stored[0])
             bare_backend.clickhouse.insert(name, [[row[column] for column in columns] for row in stored], columns)
+    sources = bare_backend.rows("SELECT DISTINCT source FROM channel_totals_store WHERE is_deleted = 0")
+    assert {row["source"] for row in sources} == {"channel", "posts", "none"}
     audit_store = AuditStore(_settings(bare_backend), SystemClock(), 1024)
     for check in CHECKS:
         assert audit_store.differences(check, Part(tuple(tenants), 0)) == []

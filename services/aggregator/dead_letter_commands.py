@@ -1,0 +1,174 @@
+"""`tidemark dead-letters list|show|redrive` at the terminal."""
+
+# ruff: noqa: T201 - a command line prints
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+
+import orjson
+
+from schemas.codec import Codec, MalformedEvent
+from schemas.events import PlatformRaw
+from services.aggregator.dead_letters import DeadLetters, Filter, Found, Origin
+from services.aggregator.progress import ProgressBar
+from services.aggregator.redrive import Redrive
+from services.aggregator.topic_reader import TopicReader, TopicUnreadable
+from services.runtime.clock import SystemClock, iso_millis, to_millis
+from services.runtime.logging import blank_secret_bytes, blank_secrets
+from services.runtime.registry import RegistryUnavailable
+from services.runtime.settings import KafkaSettings, RegistrySettings, exit_with, load_or_exit
+
+_AGO = re.compile(r"(\d+)([smhd])")
+_UNIT_MILLIS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+class DeadLetterSettings(KafkaSettings, RegistrySettings):
+    """What these commands are told by the environment."""
+
+
+def parse_since(text: str, now: int) -> int:
+    """`90s`, `15m`, `2h`, `3d` ago, or an ISO instant (UTC without an offset), as ms.
+
+    Raises:
+        ValueError: neither.
+    """
+    if match := _AGO.fullmatch(text):
+        return now - int(match[1]) * _UNIT_MILLIS[match[2]]
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"--since {text!r} is neither like 15m, 2h or 3d nor an ISO instant") from None
+    return to_millis(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+
+
+def make_filter(reasons: list[str] | None, workspace: str | None, since: str | None) -> Filter:
+    """The options of `list` and `redrive` as a filter; ends the process on a bad one."""
+    try:
+        instant = parse_since(since, SystemClock().now()) if since is not None else None
+    except ValueError as error:
+        exit_with(str(error))
+    return Filter(frozenset(reasons or ()), workspace, instant)
+
+
+class _Session:
+    """Settings and connections of one command."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.settings = load_or_exit(DeadLetterSettings)
+        self.reader = stack.enter_context(TopicReader(self.settings))
+        # Letters and originals are read by turns.
+        self.letters = DeadLetters(self.settings, self.settings, stack.enter_context(TopicReader(self.settings)))
+
+
+def list_letters(wanted: Filter, limit: int, *, as_json: bool) -> None:
+    """Print the newest letters, oldest first, one a line."""
+    with _connected() as stack:
+        for found in _Session(stack).letters.newest(wanted, limit):
+            if as_json:
+                print(orjson.dumps(_described(found)).decode())
+            else:
+                letter = found.letter
+                print(
+                    "\t".join(
+                        (
+                            iso_millis(letter.failed_at),
+                            str(found.origin),
+                            letter.workspace_id or "-",
+                            letter.reason,
+                            blank_secrets(letter.detail).replace("\n", " "),
+                        )
+                    )
+                )
+
+
+def show(origin: str) -> int:
+    """Print one letter with its payload, anything like a token blanked; returns the exit code."""
+    try:
+        place = Origin.parse(origin)
+    except ValueError as error:
+        exit_with(str(error))
+    with _connected() as stack:
+        session = _Session(stack)
+        found = session.letters.one(place)
+        if found is None:
+            exit_with(f"there is no dead letter of {place}", 1)
+        described = _described(found)
+        described["headers"] = {
+            name: blank_secret_bytes(value).decode(errors="replace") for name, value in found.letter.headers.items()
+        }
+        described["payload"] = _readable(found.letter.payload, session.letters.raw_codec)
+        print(orjson.dumps(described, option=orjson.OPT_INDENT_2).decode())
+    return 0
+
+
+def redrive(wanted: Filter, *, is_dry: bool) -> int:
+    """Send the messages of letters again; returns the exit code."""
+    with _connected() as stack:
+        session = _Session(stack)
+        bar = stack.enter_context(ProgressBar("redrive"))
+        done = Redrive(session.settings, session.letters, session.reader).run(wanted, is_dry=is_dry, progress=bar.show)
+    for reason, count in sorted(done.by_reason.items()):
+        print(f"{reason}\t{count}")
+    for failure in done.failures:
+        print(f"tidemark: {failure}", file=sys.stderr)
+    total = sum(done.by_reason.values())
+    if is_dry:
+        print(f"would send {total} messages again", file=sys.stderr)
+    else:
+        print(
+            f"sent {done.from_originals + done.from_payloads} of {total} messages again: {done.from_originals} as "
+            f"received, {done.from_payloads} as kept in their dead letters",
+            file=sys.stderr,
+        )
+    return 1 if done.failures else 0
+
+
+@contextmanager
+def _connected() -> Iterator[ExitStack]:
+    """Ends the process with one line where Kafka or the registry can't be used."""
+    try:
+        with ExitStack() as stack:
+            yield stack
+    except (TopicUnreadable, RegistryUnavailable) as error:
+        exit_with(str(error))
+
+
+def _described(found: Found) -> dict[str, object]:
+    letter = found.letter
+    return {
+        "origin": str(found.origin),
+        "first_origin": str(found.root),
+        "dead_letter": str(found.at),
+        "workspace_id": letter.workspace_id,
+        "reason": letter.reason,
+        "detail": blank_secrets(letter.detail),
+        "key": None if letter.origin_key is None else letter.origin_key.decode(errors="replace"),
+        "failed_at": iso_millis(letter.failed_at),
+    }
+
+
+def _readable(payload: bytes, codec: Codec[PlatformRaw]) -> object:
+    """A raw event as its fields, anything else as text."""
+    try:
+        event = codec.decode(payload)
+    except MalformedEvent:
+        return blank_secret_bytes(payload).decode(errors="replace")
+    return {
+        "event_id": event.event_id,
+        "workspace_id": event.workspace_id,
+        "channel_id": event.channel_id,
+        "platform": event.platform,
+        "kind": event.kind,
+        "endpoint": blank_secrets(event.endpoint),
+        "request": {name: blank_secrets(value) for name, value in event.request.items()},
+        "targets": [target._asdict() for target in event.targets],
+        "http_status": event.http_status,
+        "captured_at": iso_millis(event.captured_at),
+        "origin": event.origin,
+        "body": blank_secret_bytes(event.body).decode(errors="replace"),
+    }

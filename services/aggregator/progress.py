@@ -1,0 +1,65 @@
+"""Progress of a command at the terminal: a bar, or a line every few seconds where nobody watches."""
+
+# ruff: noqa: T201 - a command line prints
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_LINE_SECONDS = 5.0
+
+
+class ProgressBar:
+    """On standard error, so that standard output can be piped.
+
+    Args:
+        title: of what is done.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._said_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(self._title, total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, what: str, done: int, steps: int) -> None:
+        """Say how far it is."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=f"{self._title}: {what}", completed=done, total=steps)
+        elif time.monotonic() - self._said_at >= _LINE_SECONDS:
+            self._said_at = time.monotonic()
+            print(f"{self._title}: {done} of {steps}, {what}", file=sys.stderr, flush=True)
+
+    def print(self, line: str) -> None:
+        """Print a line to standard output without disturbing the bar."""
+        if self._bar is not None and sys.stdout.isatty():
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, flush=True)

@@ -1,0 +1,215 @@
+"""Sends dead letters' messages to `platform.raw` again, once what they failed of is fixed.
+
+Guarantee: at least once, in their old order within a partition. Repeating is safe: an event counts once by its id,
+however often it comes. A message that fails again becomes a dead letter that names its first place, so that a later
+redrive takes it once and not once more for each try.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from schemas.codec import Codec
+from schemas.events import PlatformRaw
+from services.aggregator.dead_letters import REDRIVEN_HEADER, DeadLetters, Filter, Found, Origin, identity
+from services.aggregator.partition import RAW
+from services.aggregator.topic_reader import TopicReader, TopicUnreadable
+from services.runtime.kafka import confluent_options, partition_of
+from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+
+# Originals nearer to each other than this are read in one go.
+_GAP_OFFSETS = 5_000
+_FLUSH_SECONDS = 60.0
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One message to send again.
+
+    Attributes:
+        root: where it first stood.
+        letter: where its newest dead letter stands.
+        identity: tells the message from another one in its place, had the topic been made anew.
+    """
+
+    root: Origin
+    letter: Origin
+    workspace_id: str
+    reason: str
+    identity: bytes
+
+
+@dataclass(slots=True)
+class Redriven:
+    """What came of a redrive.
+
+    Attributes:
+        from_originals: sent as first received.
+        from_payloads: sent as kept in the dead letter, anything like a token blanked, since the original is gone.
+        by_reason: candidates by reason.
+        failures: what Kafka said of messages it did not take.
+    """
+
+    from_originals: int = 0
+    from_payloads: int = 0
+    by_reason: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+
+def candidates(letters: Iterable[Found], codec: Codec[PlatformRaw]) -> list[Candidate]:
+    """Each message once, in the order in which they first stood.
+
+    Args:
+        letters: any order, but those of one message oldest first.
+    """
+    by_root: dict[Origin, Candidate] = {}
+    for found in letters:
+        letter = found.letter
+        by_root[found.root] = Candidate(
+            found.root, found.at, letter.workspace_id, letter.reason, identity(codec, letter.payload)
+        )
+    return [by_root[root] for root in sorted(by_root)]
+
+
+class Redrive:
+    """One run.
+
+    Args:
+        reader: another connection than that of `letters`, since both are read by turns; closed by the caller.
+    """
+
+    def __init__(self, kafka: KafkaSettings, letters: DeadLetters, reader: TopicReader) -> None:
+        self._kafka = kafka
+        self._raw = kafka.topic(RAW)
+        self._letters = letters
+        self._reader = reader
+
+    def run(self, wanted: Filter, *, is_dry: bool, progress: Progress) -> Redriven:
+        """Send what is wanted.
+
+        Args:
+            is_dry: only count.
+
+        Raises:
+            TopicUnreadable: Kafka can't be read.
+        """
+        done = Redriven()
+        progress("looking for dead letters", 0, 0)
+        chosen = candidates(self._letters.all(wanted), self._letters.raw_codec)
+        for candidate in chosen:
+            done.by_reason[candidate.reason] = done.by_reason.get(candidate.reason, 0) + 1
+        if is_dry or not chosen:
+            return done
+        partitions = len(self._reader.partitions(self._raw))
+        producer = Producer(
+            {
+                **confluent_options(self._kafka),
+                "enable.idempotence": True,
+                "message.max.bytes": MESSAGE_MAX_BYTES,
+                "compression.type": "lz4",
+                "log_level": 0,
+            }
+        )
+        sent = 0
+        for _, group in groupby(chosen, attrgetter("root.topic", "root.partition")):
+            some = list(group)
+            for candidate, original in self._with_originals(some):
+                self._send(producer, candidate, original, partitions, done)
+                sent += 1
+                progress(f"partition {candidate.root.partition}", sent, len(chosen))
+        if producer.flush(_FLUSH_SECONDS):
+            done.failures.append("Kafka did not confirm all messages in time; run it again, repeating is safe")
+        return done
+
+    def _with_originals(self, chosen: Sequence[Candidate]) -> Iterator[tuple[Candidate, Message | None]]:
+        """Candidates of one partition with the messages that still stand in their places, in order."""
+        topic, partition, _ = chosen[0].root
+        if topic != self._raw:
+            yield from ((candidate, None) for candidate in chosen)
+            return
+        low, high = self._reader.bounds(topic, partition)
+        for cluster in _clusters(chosen):
+            first, last = cluster[0].root.offset, cluster[-1].root.offset
+            waiting = deque(cluster)
+            for message in self._reader.read(topic, partition, max(first, low), min(last + 1, high)):
+                while waiting and waiting[0].root.offset < (message.offset() or 0):
+                    yield waiting.popleft(), None
+                if waiting and waiting[0].root.offset == message.offset():
+                    candidate = waiting.popleft()
+                    yield candidate, message if self._is_same(message, candidate) else None
+            yield from ((candidate, None) for candidate in waiting)
+
+    def _is_same(self, message: Message, candidate: Candidate) -> bool:
+        return identity(self._letters.raw_codec, message.value() or b"") == candidate.identity
+
+    def _send(
+        self, producer: Producer, candidate: Candidate, original: Message | None, partitions: int, done: Redriven
+    ) -> None:
+        if original is not None:
+            key, value = original.key(), original.value()
+            headers = _headers(original)
+            done.from_originals += 1
+        else:
+            found = next(self._letters.at([candidate.letter]), None)
+            if found is None:
+                done.failures.append(f"{candidate.root}: neither the message nor its dead letter is held any more")
+                return
+            key, value, headers = found.letter.origin_key, found.letter.payload, dict(found.letter.headers)
+            done.from_payloads += 1
+        headers[REDRIVEN_HEADER] = str(candidate.root).encode()
+        workspace_id = candidate.workspace_id
+        home = partition_of(workspace_id, partitions) if workspace_id else candidate.root.partition % partitions
+        self._produce(producer, home, key, value, headers, done)
+
+    def _produce(
+        self,
+        producer: Producer,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: dict[str, bytes],
+        done: Redriven,
+    ) -> None:
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                done.failures.append(f"{headers[REDRIVEN_HEADER].decode()}: {error.str()}")
+
+        while True:
+            try:
+                producer.produce(
+                    self._raw,
+                    value=value,
+                    key=key,
+                    partition=partition,
+                    headers=list(headers.items()),
+                    on_delivery=delivered,
+                )
+                producer.poll(0)
+                return
+            except BufferError:
+                producer.poll(0.2)
+            except KafkaException as error:
+                raise TopicUnreadable(f"Kafka can't be written ({error.args[0].str()})") from None
+
+
+def _clusters(chosen: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+    cluster: list[Candidate] = []
+    for candidate in chosen:
+        if cluster and candidate.root.offset - cluster[-1].root.offset > _GAP_OFFSETS:
+            yield cluster
+            cluster = []
+        cluster.append(candidate)
+    if cluster:
+        yield cluster
+
+
+def _headers(message: Message) -> dict[str, bytes]:
+    held = message.headers() or []
+    return {name: value for name, value in dict(held).items() if isinstance(value, bytes)}
