@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -39,6 +40,8 @@ _PROGRESS = (
     ("generation", "workspace_id", "last_event_id", "is_done", "events", "updated_at"),
 )
 _HANDOVER_POLL_SECONDS = 0.5
+_SIDE_BY_SIDE = 6
+_CACHE_TARGETS = 300_000
 # Queries that began on the old generation may still run when it is replaced.
 _DROP_AFTER_SECONDS = 10.0
 
@@ -119,10 +122,9 @@ async def run_rebuild(
         RebuildError: owners did not take over in time; running it again goes on from there.
     """
     rebuild = await latest_rebuild(sink) or await _begin(sink, clock, partitions)
-    numbers = Numbers(clock)
-    replayer = Replayer(sink, clock, rebuild.generation, partitions, numbers.next)
+    unmapped: dict[str, int] = {}
     if rebuild.state == "filling":
-        await _fold_all(sink, clock, rebuild, replayer, on_step)
+        unmapped = await _fold_all(sink, clock, rebuild, partitions, on_step)
         await _note(sink, clock, rebuild, "handover")
     await _wait_for_owners(sink, rebuild, partitions, on_step, handover_seconds)
     old = await sink.active_generation()
@@ -133,7 +135,7 @@ async def run_rebuild(
     if old != rebuild.generation:
         await drop_generation(sink, old)
     on_step(Step("done", partitions, partitions))
-    return replayer.unmapped
+    return unmapped
 
 
 async def _begin(sink: ClickHouseSink, clock: Clock, partitions: int) -> Rebuild:
@@ -152,8 +154,9 @@ async def _note(sink: ClickHouseSink, clock: Clock, rebuild: Rebuild, state: str
 
 
 async def _fold_all(
-    sink: ClickHouseSink, clock: Clock, rebuild: Rebuild, replayer: Replayer, on_step: Callable[[Step], None]
-) -> None:
+    sink: ClickHouseSink, clock: Clock, rebuild: Rebuild, partitions: int, on_step: Callable[[Step], None]
+) -> dict[str, int]:
+    """Fold every tenant, some side by side: while one waits for ClickHouse, another is mapped."""
     total = int((await sink.query("SELECT count() FROM raw_events_store FINAL"))[0][0])
     noted = await sink.query(
         "SELECT workspace_id, last_event_id, is_done, events FROM rebuild_progress FINAL "
@@ -161,24 +164,36 @@ async def _fold_all(
         {"generation": rebuild.generation},
     )
     progress = {row[0]: (row[1], bool(row[2]), int(row[3])) for row in noted}
-    workspaces = await sink.query(
+    rows = await sink.query(
         "SELECT DISTINCT workspace_id FROM (SELECT workspace_id FROM raw_events_store UNION ALL "
         "SELECT workspace_id FROM posts_store UNION ALL SELECT workspace_id FROM channels_store) ORDER BY workspace_id"
     )
+    waiting = deque(row[0] for row in rows if not progress.get(row[0], ("", False, 0))[1])
     done = sum(events for _, _, events in progress.values())
+    numbers = Numbers(clock)
     on_step(Step("folding", done, total))
-    for (workspace_id,) in workspaces:
-        after, is_done, events = progress.get(workspace_id, ("", False, 0))
-        if is_done:
-            continue
-        await replayer.catalog(workspace_id)
-        async for last, count in replayer.events(workspace_id, after):
-            events += count
-            done += count
-            after = last
-            await sink.insert(_PROGRESS, [(rebuild.generation, workspace_id, last, 0, events, clock.now())])
-            on_step(Step("folding", done, total))
-        await sink.insert(_PROGRESS, [(rebuild.generation, workspace_id, after, 1, events, clock.now())])
+
+    async def fold_tenants() -> dict[str, int]:
+        nonlocal done
+        cache = _CACHE_TARGETS // _SIDE_BY_SIDE
+        replayer = Replayer(sink, clock, rebuild.generation, partitions, numbers.next, cache)
+        while waiting:
+            workspace_id = waiting.popleft()
+            after, _, events = progress.get(workspace_id, ("", False, 0))
+            await replayer.catalog(workspace_id)
+            async for last, count in replayer.events(workspace_id, after):
+                events += count
+                done += count
+                after = last
+                await sink.insert(_PROGRESS, [(rebuild.generation, workspace_id, last, 0, events, clock.now())])
+                on_step(Step("folding", done, total))
+            await sink.insert(_PROGRESS, [(rebuild.generation, workspace_id, after, 1, events, clock.now())])
+        return replayer.unmapped
+
+    unmapped: Counter[str] = Counter()
+    for found in await asyncio.gather(*(fold_tenants() for _ in range(_SIDE_BY_SIDE))):
+        unmapped.update(found)
+    return dict(unmapped)
 
 
 async def _wait_for_owners(

@@ -138,18 +138,24 @@ class Replayer:
         Yields:
             After each batch, the last id folded and the number of events in the batch.
         """
-        while True:
-            rows = await self._sink.query(
-                f"SELECT {_RAW_COLUMNS} FROM raw_events_store FINAL WHERE workspace_id = {{workspace:String}} "
-                "AND event_id > {after:String} ORDER BY event_id LIMIT {limit:UInt32}",
-                {"workspace": workspace_id, "after": after, "limit": EVENTS_PER_BATCH},
-            )
-            if not rows:
-                return
-            reads = await asyncio.to_thread(self._read, rows)
-            await self.fold(workspace_id, Batch(raw=reads))
-            after = rows[-1][1]
-            yield after, len(rows)
+        page = asyncio.create_task(self._page(workspace_id, after))
+        try:
+            while rows := await page:
+                after = rows[-1][1]
+                # The next page is on its way while this one is folded.
+                page = asyncio.create_task(self._page(workspace_id, after))
+                reads = await asyncio.to_thread(self._read, rows)
+                await self.fold(workspace_id, Batch(raw=reads))
+                yield after, len(rows)
+        finally:
+            page.cancel()
+
+    async def _page(self, workspace_id: str, after: str) -> Sequence[Sequence[Any]]:
+        return await self._sink.query(
+            f"SELECT {_RAW_COLUMNS} FROM raw_events_store FINAL WHERE workspace_id = {{workspace:String}} "
+            "AND event_id > {after:String} ORDER BY event_id LIMIT {limit:UInt32}",
+            {"workspace": workspace_id, "after": after, "limit": EVENTS_PER_BATCH},
+        )
 
     async def tail(self, partition: int, offset: int) -> int:
         """Fold a partition's raw events from an offset on; returns their number."""

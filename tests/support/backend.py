@@ -20,6 +20,7 @@ from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from infra.embedded.ports import free_ports
+from infra.embedded.processes import tied
 from schemas.codec import Codec
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, RawTarget
 from services.runtime.kafka import key, partition_of
@@ -83,7 +84,8 @@ class Backend:
         port = free_ports(1)[0]
         with (self._logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "services.aggregator"],
+                # Dies with the test run, even when that is killed.
+                tied([sys.executable, "-m", "services.aggregator"]),
                 env={
                     **os.environ,
                     **self.environment,
@@ -129,6 +131,10 @@ class Backend:
         process.send_signal(signal.SIGSTOP)
         time.sleep(seconds)
         process.send_signal(signal.SIGCONT)
+
+    def wait_for_end(self, name: str = "aggregator", seconds: float = 60) -> int:
+        """Wait until a worker ends by itself; returns its exit code."""
+        return self._processes.pop(name).wait(seconds)
 
     def close(self) -> None:
         """Stop every worker that was started here."""
