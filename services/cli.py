@@ -145,6 +145,20 @@ def rebuild(
     raise typer.Exit(run(handover_seconds))
 
 
+@app.command()
+def status(
+    data_dir: Annotated[Path, typer.Option(help="Of a running `tidemark up`; the environment wins over it.")] = Path(
+        ".tidemark"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
+    interval_seconds: Annotated[float, typer.Option(min=0.1, max=60, help="Rates are taken over this long.")] = 2.0,
+) -> None:
+    """Show what runs, lag, rates, latency, dead letters, tables and memory; exits 1 when anything is not ready."""
+    from services.status.command import run
+
+    raise typer.Exit(run(data_dir, as_json=as_json, interval_seconds=interval_seconds))
+
+
 @keys.command("create")
 def keys_create(
     workspace: Annotated[str, typer.Argument(help="The workspace that the key opens.")],

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
+from collections.abc import Iterable
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.aggregator.pipeline import Batch, Effects
+from services.aggregator.state import BoundedCache, PartitionState
 
 EVENTS = Counter("tidemark_raw_events_total", "Raw events folded.", ["platform"])
 DEAD_LETTERS = Counter("tidemark_dead_letters_total", "Messages sent to the dead letters.", ["reason"])
@@ -29,6 +33,9 @@ LATENCY_SECONDS = Histogram(
 LAG = Gauge("tidemark_lag_events", "Raw events in the topic that are not committed yet.", ["partition"])
 OWNED = Gauge("tidemark_owned_partitions", "Partitions this worker owns.")
 CACHED = Gauge("tidemark_cached_states", "States held in memory.", ["kind"])
+STATE_HITS = Counter("tidemark_state_hits_total", "States that a batch needed and memory held.", ["kind"])
+STATE_MISSES = Counter("tidemark_state_misses_total", "States that had to be read back from ClickHouse.", ["kind"])
+_counted: WeakKeyDictionary[BoundedCache[Any], tuple[int, int]] = WeakKeyDictionary()
 
 
 def observe_batch(batch: Batch, effects: Effects, seconds: float, now: int) -> None:
@@ -56,3 +63,18 @@ def observe_batch(batch: Batch, effects: Effects, seconds: float, now: int) -> N
 def note_kafka_retry() -> None:
     """Count one failed Kafka call."""
     KAFKA_RETRIES.inc()
+
+
+def observe_states(states: Iterable[PartitionState]) -> None:
+    """Take up what the caches of all owned partitions hold and counted since the last call."""
+    held: Counts[str] = Counts()
+    for state in states:
+        for kind in ("targets", "posts", "channels"):
+            cache: BoundedCache[Any] = getattr(state, kind)
+            held[kind] += len(cache)
+            hits, misses = _counted.get(cache, (0, 0))
+            STATE_HITS.labels(kind).inc(cache.hits - hits)
+            STATE_MISSES.labels(kind).inc(cache.misses - misses)
+            _counted[cache] = (cache.hits, cache.misses)
+    for kind in ("targets", "posts", "channels"):
+        CACHED.labels(kind).set(held[kind])

@@ -128,6 +128,11 @@ class PartitionTask:
         return len(self._raw)
 
     @property
+    def state(self) -> PartitionState:
+        """What it holds in memory; for metrics."""
+        return self._state
+
+    @property
     def has_work(self) -> bool:
         """Whether anything is received and not done."""
         return bool(self._raw or self._writes) or not self.is_caught_up

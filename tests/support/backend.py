@@ -132,6 +132,10 @@ class Backend:
         time.sleep(seconds)
         process.send_signal(signal.SIGCONT)
 
+    def operations_url(self, name: str = "aggregator") -> str:
+        """Origin of a worker's metrics and readiness."""
+        return f"http://127.0.0.1:{self._ports[name]}"
+
     def wait_for_end(self, name: str = "aggregator", seconds: float = 60) -> int:
         """Wait until a worker ends by itself; returns its exit code."""
         return self._processes.pop(name).wait(seconds)

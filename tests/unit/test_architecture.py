@@ -24,6 +24,7 @@ ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
     "services.poller": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.aggregator": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.query_api": (("schemas", "services.runtime", "services.platforms"), ""),
+    "services.status": (("services.runtime",), "status asks services from outside; it knows none of their code"),
     "services.cli": (("schemas", "services", "infra"), ""),
     "infra": (("schemas", "services"), ""),
     # The sandbox says what platforms answer; sharing a line with the mapping would let one mistake hide another.
@@ -42,8 +43,9 @@ PURE = {
     "services.aggregator.audit.checks", "services.aggregator.audit.figures", "services.aggregator.audit.plan",
     "services.aggregator.audit.registers", "services.aggregator.audit.totals", "services.aggregator.audit.windows",
     "services.aggregator.errors", "services.aggregator.filling",
-    "services.aggregator.limits", "services.aggregator.pipeline", "services.aggregator.reading", "services.aggregator.rows",
-    "services.aggregator.state",
+    "services.aggregator.limits", "services.aggregator.pipeline", "services.aggregator.reading",
+    "services.aggregator.rows", "services.aggregator.state",
+    "services.status.addresses",
     "services.query_api.accounts", "services.query_api.cache", "services.query_api.errors",
     "services.query_api.keeping", "services.query_api.merging",
     "services.query_api.query", "services.query_api.scores", "services.query_api.sql",
@@ -72,7 +74,8 @@ IMPORTERS: dict[str, set[str]] = {
     },
     "confluent_kafka": {
         "services.runtime.registry", "services.runtime.topics", "services.aggregator.publisher",
-        "services.aggregator.redrive", "services.aggregator.topic_reader", "infra.embedded.kafka",
+        "services.aggregator.redrive", "services.aggregator.topic_reader", "services.status.probe",
+        "infra.embedded.kafka",
     },
     "httpcore": {"services.poller.addresses"},
     "chdb": {"infra.embedded.clickhouse.engine"},
@@ -82,7 +85,7 @@ IMPORTERS: dict[str, set[str]] = {
 }  # fmt: skip
 # HTTP clients: the poller asks platforms in one module; the others probe and command.
 IMPORTERS_OF_SERVICES = {
-    "httpx": {"services.poller.addresses", "services.poller.fetch", "services.cli"},
+    "httpx": {"services.poller.addresses", "services.poller.fetch", "services.status.probe", "services.cli"},
 }
 # What a dialect may know of the query API: the questions, the way in, the errors.
 DIALECT_MAY = {"services.query_api.query", "services.query_api.endpoint", "services.query_api.errors"}

@@ -1,0 +1,80 @@
+"""`tidemark status`: asks everything twice, an interval apart, and prints one screen or JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import orjson
+from dotenv import dotenv_values
+from pydantic import ValidationError
+from rich.console import Console
+
+from services.runtime.settings import ClickHouseSettings, KafkaSettings, Settings, SettingsError, describe, exit_with
+from services.status.addresses import Addresses, find
+from services.status.probe import Answer, ask_clickhouse, ask_kafka, ask_service, memory_of_children
+from services.status.report import full_report, is_healthy, service_report
+from services.status.screen import draw
+
+_GROUP = "tidemark-aggregator"
+_RAW = "platform.raw"
+_CATALOG = ("catalog.channels", "catalog.posts")
+Loaded = TypeVar("Loaded", bound=Settings)
+
+
+def run(data_dir: Path, *, as_json: bool, interval_seconds: float) -> int:
+    """Print the state of everything; returns 0 when all of it is ready, else 1."""
+    environment = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    try:
+        addresses = find(data_dir, {**environment, **os.environ})
+    except SettingsError as error:
+        exit_with(str(error))
+    with ThreadPoolExecutor(8) as threads:
+        before = dict(zip(addresses.services, threads.map(ask_service, addresses.services.values()), strict=True))
+        started = time.monotonic()
+        kafka = threads.submit(_kafka, addresses)
+        clickhouse = threads.submit(_clickhouse, addresses)
+        time.sleep(interval_seconds)
+        now = dict(zip(addresses.services, threads.map(ask_service, addresses.services.values()), strict=True))
+        seconds = time.monotonic() - started
+        services = {name: service_report(before[name], state, seconds) for name, state in now.items()}
+        memory = memory_of_children(addresses.supervisor_pid) if addresses.supervisor_pid is not None else {}
+        report = full_report(services, kafka.result(), clickhouse.result(), memory)
+    if as_json:
+        sys.stdout.write(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        draw(report, Console(width=None if sys.stdout.isatty() else 160))
+    return 0 if services and is_healthy(report) else 1
+
+
+def _kafka(addresses: Addresses) -> Answer:
+    settings = _settings(KafkaSettings, addresses)
+    if isinstance(settings, str):
+        return Answer(problem=settings)
+    group = addresses.environment.get("TIDEMARK_AGGREGATOR_GROUP", _GROUP)
+    return ask_kafka(
+        settings,
+        {
+            f"{settings.topic_prefix}{group}": (settings.topic(_RAW),),
+            f"{group}-catalog": tuple(settings.topic(name) for name in _CATALOG),
+        },
+    )
+
+
+def _clickhouse(addresses: Addresses) -> Answer:
+    settings = _settings(ClickHouseSettings, addresses)
+    return Answer(problem=settings) if isinstance(settings, str) else ask_clickhouse(settings)
+
+
+def _settings(kind: type[Loaded], addresses: Addresses) -> Loaded | str:
+    """Settings from the addresses found; a line that says what is missing where they don't suffice."""
+    told = {name.removeprefix("TIDEMARK_").lower(): value for name, value in addresses.environment.items()}
+    known = {name: value for name, value in told.items() if name in kind.model_fields}
+    try:
+        return kind.model_validate(known)
+    except ValidationError as error:
+        return f"{describe(error)}; give --data-dir of a running `tidemark up`, or set it"

@@ -1,0 +1,157 @@
+"""Asks services, Kafka, ClickHouse and the machine; what does not answer says why instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import httpx
+import psutil
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from services.runtime.kafka import confluent_options
+from services.runtime.migrations import MigrationError, connect
+from services.runtime.settings import ClickHouseSettings, KafkaSettings
+from services.status.samples import Samples, parse
+
+_TIMEOUT_SECONDS = 5.0
+# What a child of `tidemark up` is, by a word of its command line.
+_MARKS = {
+    "kafka.Kafka": "kafka",
+    "quarkus-run.jar": "registry",
+    "infra.embedded.clickhouse": "clickhouse",
+    "infra.sandbox": "sandbox",
+    "services.poller": "poller",
+    "services.aggregator": "aggregator",
+    "services.query_api": "query_api",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """One service.
+
+    Attributes:
+        readiness: `ready`, or why not.
+        samples: its metrics; None when it doesn't answer.
+    """
+
+    readiness: str
+    samples: Samples | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLag:
+    """How far a group is behind in one partition; `committed` is None before its first commit."""
+
+    topic: str
+    partition: int
+    committed: int | None
+    end: int
+
+    @property
+    def lag(self) -> int:
+        """Messages not committed yet; transaction markers count too."""
+        return max(0, self.end - (self.committed or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class TableSize:
+    """One table of ClickHouse; rows of all generations, before replaced ones are merged away."""
+
+    name: str
+    rows: int
+    parts: int
+    disk_bytes: int
+
+
+@dataclass(slots=True)
+class Answer:
+    """What one engine said; `problem` instead, in one line, where it did not."""
+
+    problem: str | None = None
+    lags: list[PartitionLag] = field(default_factory=list)
+    tables: list[TableSize] = field(default_factory=list)
+    memory_bytes: int | None = None
+
+
+def ask_service(origin: str) -> ServiceState:
+    """Readiness and metrics of a service."""
+    try:
+        with httpx.Client(base_url=origin, timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
+            ready = client.get("/readyz")
+            page = client.get("/metrics")
+    except httpx.HTTPError as error:
+        return ServiceState(f"no answer at {origin} ({type(error).__name__})")
+    try:
+        samples = parse(page.text) if page.is_success else None
+    except ValueError:
+        samples = None
+    return ServiceState("ready" if ready.is_success else ready.text.strip() or f"status {ready.status_code}", samples)
+
+
+def ask_kafka(settings: KafkaSettings, groups: dict[str, tuple[str, ...]]) -> Answer:
+    """Lag of consumer groups.
+
+    Args:
+        groups: topics (full names) by group.
+    """
+    answer = Answer()
+    for group, topics in groups.items():
+        consumer = Consumer(
+            {**confluent_options(settings), "group.id": group, "enable.auto.commit": False, "log_level": 0}
+        )
+        try:
+            held = consumer.list_topics(timeout=_TIMEOUT_SECONDS).topics
+            for topic in topics:
+                if topic not in held:
+                    answer.problem = f"there is no topic {topic}; run `tidemark topics`"
+                    continue
+                places = [TopicPartition(topic, number) for number in sorted(held[topic].partitions)]
+                for place in consumer.committed(places, timeout=_TIMEOUT_SECONDS):
+                    end = consumer.get_watermark_offsets(place, timeout=_TIMEOUT_SECONDS)[1]
+                    committed = place.offset if place.offset >= 0 else None
+                    answer.lags.append(PartitionLag(topic, place.partition, committed, end))
+        except KafkaException as error:
+            answer.problem = f"can't be read at {settings.kafka_bootstrap} ({error.args[0].str()})"
+            return answer
+        finally:
+            consumer.close()
+    return answer
+
+
+def ask_clickhouse(settings: ClickHouseSettings) -> Answer:
+    """Tables by size, and the server's memory."""
+    try:
+        client = connect(settings, settings.clickhouse_database)
+    except MigrationError as error:
+        return Answer(problem=str(error))
+    try:
+        rows = client.query(
+            "SELECT table, sum(rows), count(), sum(bytes_on_disk) FROM system.parts "
+            "WHERE active AND database = currentDatabase() GROUP BY table ORDER BY sum(bytes_on_disk) DESC"
+        ).result_rows
+        memory = client.query("SELECT value FROM system.metrics WHERE metric = 'MemoryTracking'").result_rows
+    except Exception as error:  # the client lets its HTTP library's errors through
+        return Answer(problem=str(error).splitlines()[0] if str(error) else type(error).__name__)
+    finally:
+        client.close()
+    tables = [TableSize(str(name), int(count), int(parts), int(size)) for name, count, parts, size in rows]
+    return Answer(tables=tables, memory_bytes=int(memory[0][0]) if memory else None)
+
+
+def memory_of_children(supervisor_pid: int) -> dict[str, int]:
+    """Resident bytes of what `tidemark up` runs, by name."""
+    found: dict[str, int] = {}
+    try:
+        children = psutil.Process(supervisor_pid).children(recursive=True)
+    except psutil.Error:
+        return found
+    for child in children:
+        try:
+            words = child.cmdline()
+            name = next((name for mark, name in _MARKS.items() if mark in words or any(mark in w for w in words)), None)
+            if name is not None:
+                found[name] = found.get(name, 0) + int(child.memory_info().rss)
+        except psutil.Error:
+            continue  # it ended meanwhile
+    return found

@@ -1,0 +1,102 @@
+"""Answers of two moments as one report. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.status.probe import Answer, ServiceState
+from services.status.samples import Samples
+
+_RATES = {
+    "events": "tidemark_raw_events_total",
+    "rows": "tidemark_rows_inserted_total",
+    "rollups": "tidemark_rollups_published_total",
+    "requests": "tidemark_query_api_requests_total",
+    "calls": "tidemark_poller_calls_total",
+}
+# What each service's latency is, by its histogram.
+_LATENCIES = {
+    "event_latency_seconds": "tidemark_event_latency_seconds",
+    "batch_seconds": "tidemark_batch_seconds",
+    "request_seconds": "tidemark_query_api_request_seconds",
+    "late_seconds": "tidemark_poller_late_seconds",
+}
+Report = dict[str, Any]
+
+
+def service_report(before: ServiceState | None, now: ServiceState, seconds: float) -> Report:
+    """One service: readiness, rates over the interval, latencies, memory.
+
+    Args:
+        before: the same service an interval earlier.
+        seconds: length of the interval.
+    """
+    report: Report = {"readiness": now.readiness}
+    samples = now.samples
+    if samples is None:
+        return report
+    earlier = before.samples if before is not None else None
+    report["memory_bytes"] = _whole(samples.total("process_resident_memory_bytes"))
+    for name, metric in _RATES.items():
+        rate = _rate(earlier, samples, metric, seconds)
+        if rate is not None:
+            report[f"{name}_per_second"] = rate
+    for name, metric in _LATENCIES.items():
+        quantiles = {f"p{percent}": samples.quantile(metric, percent / 100, earlier) for percent in (50, 99)}
+        if quantiles["p50"] is not None:
+            report[name] = quantiles
+    letters = samples.by("tidemark_dead_letters_total", "reason")
+    if letters:
+        report["dead_letters"] = {reason: int(count) for reason, count in sorted(letters.items())}
+    hits, misses = samples.total("tidemark_state_hits_total"), samples.total("tidemark_state_misses_total")
+    if hits is not None and misses is not None and hits + misses > 0:
+        report["cache_hit_ratio"] = round(hits / (hits + misses), 4)
+    return report
+
+
+def _rate(before: Samples | None, now: Samples, metric: str, seconds: float) -> float | None:
+    first = before.total(metric) if before is not None else None
+    last = now.total(metric)
+    if first is None or last is None or seconds <= 0:
+        return None
+    return round(max(0.0, last - first) / seconds, 1)  # a restart in between counts from nothing
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def full_report(services: Mapping[str, Report], kafka: Answer, clickhouse: Answer, memory: Mapping[str, int]) -> Report:
+    """The whole screen as JSON has it."""
+    return {
+        "services": dict(services),
+        "kafka": {
+            "problem": kafka.problem,
+            "lag": [
+                {
+                    "topic": lag.topic,
+                    "partition": lag.partition,
+                    "committed": lag.committed,
+                    "end": lag.end,
+                    "lag": lag.lag,
+                }
+                for lag in kafka.lags
+            ],
+        },
+        "clickhouse": {
+            "problem": clickhouse.problem,
+            "memory_bytes": clickhouse.memory_bytes,
+            "tables": [
+                {"name": table.name, "rows": table.rows, "parts": table.parts, "disk_bytes": table.disk_bytes}
+                for table in clickhouse.tables
+            ],
+        },
+        "memory_bytes": dict(memory),
+    }
+
+
+def is_healthy(report: Report) -> bool:
+    """Whether everything that has an address answered, and every service is ready."""
+    engines_answer = report["kafka"]["problem"] is None and report["clickhouse"]["problem"] is None
+    return engines_answer and all(service["readiness"] == "ready" for service in report["services"].values())

@@ -1,0 +1,72 @@
+"""A service's metrics page as numbers that can be asked for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prometheus_client.parser import text_string_to_metric_families
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Every sample of one page.
+
+    Attributes:
+        values: by name, then by labels.
+    """
+
+    values: Mapping[str, Mapping[Labels, float]]
+
+    def total(self, name: str) -> float | None:
+        """A metric summed over its labels; None when the page lacks it."""
+        held = self.values.get(name)
+        return sum(held.values()) if held else None
+
+    def by(self, name: str, label: str) -> dict[str, float]:
+        """A metric summed by one label."""
+        found: dict[str, float] = {}
+        for labels, value in self.values.get(name, {}).items():
+            key = dict(labels).get(label, "")
+            found[key] = found.get(key, 0) + value
+        return found
+
+    def quantile(self, name: str, fraction: float, before: Samples | None = None) -> float | None:
+        """The bucket bound that so many observations of a histogram stay within.
+
+        Args:
+            fraction: 0..1.
+            before: an earlier page; only what was observed since counts, where there is anything.
+
+        Returns:
+            Seconds, or what the histogram counts; infinity beyond the last bound; None without observations.
+        """
+        counts = _buckets(self, name)
+        if before is not None:
+            earlier = _buckets(before, name)
+            since = {bound: count - earlier.get(bound, 0) for bound, count in counts.items()}
+            if since.get(float("inf"), 0) > 0:
+                counts = since
+        observed = counts.get(float("inf"), 0)
+        if observed <= 0:
+            return None
+        return next(bound for bound in sorted(counts) if counts[bound] >= fraction * observed)
+
+
+def _buckets(samples: Samples, name: str) -> dict[float, float]:
+    return {float(bound): count for bound, count in samples.by(f"{name}_bucket", "le").items() if bound}
+
+
+def parse(page: str) -> Samples:
+    """A page in Prometheus' text format.
+
+    Raises:
+        ValueError: it is none.
+    """
+    values: dict[str, dict[Labels, float]] = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            values.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return Samples(values)

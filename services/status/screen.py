@@ -1,0 +1,95 @@
+"""The report as tables at a terminal. Pure but for the console."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from services.status.report import Report
+
+_MEBIBYTE = 1 << 20
+
+
+def draw(report: Report, console: Console) -> None:
+    """Print the report."""
+    _services(report, console)
+    _lag(report, console)
+    _letters(report, console)
+    _tables(report, console)
+
+
+def _services(report: Report, console: Console) -> None:
+    table = _table("service", "state", "rates a second", "latency", "memory")
+    memory = dict(report["memory_bytes"])
+    for name, service in report["services"].items():
+        rates = [
+            f"{service[key]:g} {key.removesuffix('_per_second')}" for key in service if key.endswith("_per_second")
+        ]
+        latencies = [
+            f"{key.removesuffix('_seconds').replace('_', ' ')} p50 {_seconds(held['p50'])}, p99 {_seconds(held['p99'])}"
+            for key, held in service.items()
+            if isinstance(held, dict) and "p50" in held
+        ]
+        if "cache_hit_ratio" in service:
+            latencies.append(f"cache hits {service['cache_hit_ratio']:.1%}")
+        held = service.get("memory_bytes") or memory.pop(name, None)
+        memory.pop(name, None)
+        table.add_row(name, service["readiness"], "\n".join(rates), "\n".join(latencies), _size(held))
+    for name, held in memory.items():
+        table.add_row(name, "running", "", "", _size(held))
+    console.print(table)
+    if not report["services"]:
+        console.print("services: no addresses known; give --data-dir, or set TIDEMARK_STATUS_TARGETS")
+
+
+def _lag(report: Report, console: Console) -> None:
+    kafka = report["kafka"]
+    if kafka["problem"]:
+        console.print(f"Kafka: {kafka['problem']}", markup=False)
+    by_topic: dict[str, list[str]] = {}
+    for entry in kafka["lag"]:
+        by_topic.setdefault(entry["topic"], []).append(f"{entry['partition']}: {entry['lag']}")
+    if by_topic:
+        table = _table("topic", "lag by partition")
+        for topic, lags in by_topic.items():
+            table.add_row(topic, "  ".join(lags))
+        console.print(table)
+
+
+def _letters(report: Report, console: Console) -> None:
+    letters: dict[str, int] = {}
+    for service in report["services"].values():
+        for reason, count in service.get("dead_letters", {}).items():
+            letters[reason] = letters.get(reason, 0) + count
+    if letters:
+        console.print("dead letters since start: " + ", ".join(f"{name} {count}" for name, count in letters.items()))
+
+
+def _tables(report: Report, console: Console) -> None:
+    clickhouse = report["clickhouse"]
+    if clickhouse["problem"]:
+        console.print(f"ClickHouse: {clickhouse['problem']}", markup=False)
+        return
+    table = _table("ClickHouse table", "rows", "parts", "disk")
+    for entry in clickhouse["tables"]:
+        table.add_row(entry["name"], f"{entry['rows']:,}", str(entry["parts"]), _size(entry["disk_bytes"]))
+    if clickhouse["memory_bytes"] is not None:
+        table.caption = f"ClickHouse memory {_size(clickhouse['memory_bytes'])}"
+    console.print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=number == 0)
+    return table
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "beyond" if value == float("inf") else f"<= {value:g} s"
+
+
+def _size(value: int | None) -> str:
+    return "" if value is None else f"{value / _MEBIBYTE:,.1f} MB"

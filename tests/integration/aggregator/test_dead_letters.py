@@ -1,0 +1,175 @@
+"""Dead letters found, shown, sent again after a fix; and the limit past which a worker stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import orjson
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from typer.testing import CliRunner, Result
+
+from schemas.events import CatalogTarget
+from services.cli import app
+from services.runtime.kafka import partition_of
+from tests.support.backend import PARTITIONS, Backend, bluesky_event, now_ms
+from tests.support.waiting import wait_until
+
+HOUR = 3_600_000
+FUTURE = 5 * 60_000
+
+
+def _command(backend: Backend, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["dead-letters", *arguments], env=backend.environment)
+
+
+def _listed(backend: Backend, *arguments: str) -> list[dict[str, Any]]:
+    answer = _command(backend, "list", "--json", *arguments)
+    assert answer.exit_code == 0, answer.stderr
+    return [orjson.loads(line) for line in answer.stdout.splitlines()]
+
+
+def _wait_listed(backend: Backend, count: int, *arguments: str) -> list[dict[str, Any]]:
+    return (
+        wait_until(
+            lambda: found if len(found := _listed(backend, *arguments)) >= count else None,
+            30,
+            lambda: f"{count} dead letters; {backend.log_tail()}",
+        )
+        or []
+    )
+
+
+def _likes(backend: Backend, workspace: str) -> int | None:
+    rows = backend.rows("SELECT likes FROM post_totals WHERE workspace_id = {w:String}", {"w": workspace})
+    return rows[0]["likes"] if rows else None
+
+
+def _catalog(backend: Backend, workspace: str) -> None:
+    backend.put_channel(workspace, "c1", "bluesky")
+    backend.put_post(workspace, "p1", [CatalogTarget("t1", "c1")], published_at=now_ms() - HOUR)
+
+
+def _early(backend: Backend, workspace: str, *likes: int) -> None:
+    """Answers of a poller whose clock is a little too far ahead: good ones, once that time has come."""
+    at = now_ms() + FUTURE + 4_000
+    for number, count in enumerate(likes):
+        event = bluesky_event(workspace, "c1", f"e{number}", {"t1": {"likeCount": count}}, captured_at=at + number)
+        backend.publish_raw(event)
+    backend.flush()
+
+
+def test_letters_are_listed_by_reason_workspace_and_time(backend: Backend, workspace: str) -> None:
+    backend.publish_raw(bluesky_event(workspace, "c1", "html", {"t1": {}}, body=b"<html>access_token=abc123</html>"))
+    backend.publish("platform.raw", workspace.encode(), workspace, b"not avro")
+    _early(backend, workspace, 1)
+    found = _wait_listed(backend, 2, "--workspace", workspace)
+    assert {letter["reason"] for letter in found} == {"body_not_json", "captured_in_future"}
+    assert all(letter["origin"].startswith(f"{backend.settings.topic('platform.raw')}/") for letter in found)
+    (html,) = _listed(backend, "--workspace", workspace, "--reason", "body_not_json")
+    assert _listed(backend, "--workspace", workspace, "--since", "1h") == found
+    assert _listed(backend, "--workspace", workspace, "--since", "2100-01-01") == []
+    assert len(_listed(backend, "--limit", "1")) == 1
+    assert any(letter["reason"] == "malformed_event" for letter in _listed(backend))
+    plain = _command(backend, "list", "--workspace", workspace)
+    assert plain.stdout.count("\n") == 2
+    shown = _command(backend, "show", html["origin"])
+    assert shown.exit_code == 0, shown.stderr
+    assert "abc123" not in shown.stdout
+    letter = orjson.loads(shown.stdout)
+    assert letter["reason"] == "body_not_json"
+    assert letter["payload"]["event_id"] == "html"
+    assert letter["payload"]["body"] == "<html>access_token=***"
+
+
+def test_bad_options_end_in_one_line(backend: Backend) -> None:
+    for arguments, code in (
+        (("show", "nonsense"), 2),
+        (("show", "nowhere/0/1"), 1),
+        (("list", "--since", "yesterday"), 2),
+        (("redrive",), 2),
+        (("redrive", "--reason", "a", "--every-reason"), 2),
+    ):
+        answer = _command(backend, *arguments)
+        assert answer.exit_code == code, arguments
+        assert answer.stderr.count("\n") == 1, answer.stderr
+
+
+def test_a_redrive_brings_the_numbers_and_a_second_one_nothing(backend: Backend, workspace: str) -> None:
+    _catalog(backend, workspace)
+    _early(backend, workspace, 5, 6, 7)
+    chosen = ("--reason", "captured_in_future", "--workspace", workspace)
+    _wait_listed(backend, 3, *chosen)
+    dry = _command(backend, "redrive", "--dry-run", *chosen)
+    assert (dry.exit_code, dry.stdout) == (0, "captured_in_future\t3\n")
+    assert _likes(backend, workspace) is None
+
+    def redriven() -> bool:
+        answer = _command(backend, "redrive", *chosen)
+        assert answer.exit_code == 0, answer.stderr
+        assert "sent 3 of 3 messages again: 3 as received" in answer.stderr
+        return _likes(backend, workspace) == 7
+
+    # Too early, they fail again: each of them is sent once all the same.
+    wait_until(redriven, 60, lambda: f"the answers count; {_likes(backend, workspace)}; {backend.log_tail()}")
+    redriven()
+    snapshots = "SELECT count() AS n FROM post_snapshots WHERE workspace_id = {w:String}"
+    wait_until(lambda: backend.rows(snapshots, {"w": workspace}) == [{"n": 3}], 20, backend.log_tail)
+    assert _likes(backend, workspace) == 7
+
+
+def test_a_redrive_takes_the_letter_where_the_message_is_gone(backend: Backend, workspace: str) -> None:
+    _catalog(backend, workspace)
+    _early(backend, workspace, 9)
+    chosen = ("--reason", "captured_in_future", "--workspace", workspace)
+    _wait_listed(backend, 1, *chosen)
+    topic = backend.settings.topic("platform.raw")
+    end = TopicPartition(topic, partition_of(workspace, PARTITIONS), -1)
+    admin = AdminClient({"bootstrap.servers": backend.settings.kafka_bootstrap})
+    for done in admin.delete_records([end]).values():
+        done.result(20)
+
+    def redriven() -> bool:
+        answer = _command(backend, "redrive", *chosen)
+        assert answer.exit_code == 0, answer.stderr
+        assert "0 as received, 1 as kept" in answer.stderr
+        return _likes(backend, workspace) == 9
+
+    wait_until(redriven, 60, lambda: f"the answer counts; {backend.log_tail()}")
+
+
+def test_the_limit_stops_the_worker_once_several_workspaces_fail(bare_backend: Backend) -> None:
+    def publish_bad(workspace: str, count: int) -> None:
+        for number in range(count):
+            bare_backend.publish_raw(
+                bluesky_event(workspace, "c1", f"{workspace}-{number}", {"t1": {}}, body=b"<html>")
+            )
+        bare_backend.flush()
+
+    pid = bare_backend.start_aggregator("limited", {"TIDEMARK_DEAD_LETTER_LIMIT_MINIMUM_EVENTS": "60"})
+    publish_bad("alone", 100)
+    letters = "platform.raw.dead-letters"
+    wait_until(
+        lambda: sum(1 for _ in bare_backend.records(letters)) == 100, 30, lambda: bare_backend.log_tail("limited")
+    )
+    os.kill(pid, 0)
+    # As many events again, from four more workspaces: now it is not one producer's fault.
+    names = [f"also-{number}" for number in range(8)]
+    for name in names:
+        publish_bad(name, 60)
+    code = bare_backend.wait_for_end("limited")
+    assert code == 65, bare_backend.log_tail("limited")
+    failed = [line for line in bare_backend.log_tail("limited", 20_000).splitlines() if "aggregator_failed" in line]
+    assert len(failed) == 1
+    assert "DeadLetterLimitReached" in failed[0]
+    assert "tidemark dead-letters list" in failed[0]
+    assert "Traceback" not in bare_backend.log_tail("limited")
+    drained = sum(1 for _ in bare_backend.records(letters))
+    assert drained < 100 + 8 * 60, "the rest waits for a fixed version"
+    # With the limit off everything is taken up, from where the stopped worker left it.
+    bare_backend.start_aggregator("limited", {"TIDEMARK_DEAD_LETTER_LIMIT_RATIO": "1"})
+    events = "SELECT uniqExact(workspace_id, event_id) AS n FROM raw_events"
+    wait_until(lambda: bare_backend.rows(events) == [{"n": 100 + 8 * 60}], 60, lambda: bare_backend.log_tail("limited"))
+    bare_backend.kill_aggregator("limited", signal.SIGTERM)
