@@ -81,7 +81,9 @@ class DropFeed:
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="latest",
-                isolation_level="read_committed",
+                # What is told is stored already, and a change told twice costs one look-up: no wait for the commit.
+                isolation_level="read_uncommitted",
+                fetch_max_wait_ms=_POLL_MILLIS,
                 max_partition_fetch_bytes=MESSAGE_MAX_BYTES,
             )
             try:

@@ -31,6 +31,8 @@ REPLIES = "poller.replies"
 RAW = "platform.raw"
 # Source: the contract's 500 ms for a snapshot without a poller, less what reading the snapshot takes.
 ACK_SECONDS = 0.3
+# Once it missed one, until it is heard again: it answers in a tenth of this when it is there.
+ACK_SECONDS_OF_SILENT = 0.1
 _RETRY_SECONDS = 1.0
 _POLL_MILLIS = 500
 # Answers this large are decoded off the loop, so that hot reads go on meanwhile.
@@ -64,6 +66,7 @@ class PollerLink:
         self._requests: Codec[Any] | None = None
         self._waiting: dict[str, _Waiting] = {}
         self._knows_schemas = False
+        self._is_silent = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -97,7 +100,8 @@ class PollerLink:
         )
         waiting = self._waiting[request.request_id] = _Waiting()
         try:
-            async with asyncio.timeout_at(started + ACK_SECONDS):
+            patience = ACK_SECONDS_OF_SILENT if self._is_silent else ACK_SECONDS
+            async with asyncio.timeout_at(started + patience):
                 sent = await producer.send(
                     self._settings.topic(REQUESTS),
                     codec.encode(request),
@@ -110,6 +114,7 @@ class PollerLink:
                 await waiting.finished.wait()
         except TimeoutError:
             if not waiting.acknowledged.is_set():
+                self._is_silent = True
                 return None
         except (KafkaError, OSError) as error:
             log.warning("a live request was not sent", error=repr(error))
@@ -173,6 +178,8 @@ class PollerLink:
         except MalformedEvent as error:
             log.error("a reply of the poller is unreadable", error=str(error))
             return
+        # Also by an acknowledgement that comes too late for its own request.
+        self._is_silent = False
         waiting = self._waiting.get(reply.request_id)
         if waiting is None:
             return

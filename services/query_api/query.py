@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from schemas.metrics import IMPRESSIONS, VIDEO_VIEWS, VIEWS, Values, total
+from services.platforms import all_platforms
 
 ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 """Our ids; anything else in a path is the id of nothing."""
@@ -354,8 +355,12 @@ def totals(parts: Iterable[Values]) -> Values:
     return total([with_fallback(values) for values in parts])
 
 
-_EVERY_VIEW_IS_OF_A_VIDEO = frozenset({"youtube", "tiktok"})
 _VIDEO_WORDS = ("video", "reel", "short", "clip")
+
+
+def _has_only_videos(platform: str) -> bool:
+    known = all_platforms().get(platform)
+    return known is not None and known.facts.has_only_videos
 
 
 def video_views(values: Values, platform: str, post_type: str) -> int | None:
@@ -368,7 +373,7 @@ def video_views(values: Values, platform: str, post_type: str) -> int | None:
     if values[VIDEO_VIEWS] is not None:
         return values[VIDEO_VIEWS]
     kind = post_type.lower()
-    if values[VIEWS] is not None and (platform in _EVERY_VIEW_IS_OF_A_VIDEO or kind.endswith("-reel")):
+    if values[VIEWS] is not None and (_has_only_videos(platform) or kind.endswith("-reel")):
         return values[VIEWS]
     return None if any(word in kind for word in _VIDEO_WORDS) else 0
 

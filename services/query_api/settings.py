@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
+from services.platforms import checked_path
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings, SecretKeysSettings
 
 
@@ -16,4 +17,7 @@ class QueryApiSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, Secr
     rate_limit: int = Field(default=0, ge=0, description="requests per key and minute; 0 is no limit")
     live_deadline_seconds: float = Field(default=4.0, gt=0.3, le=30, description="for all of a live answer's pulls")
     answer_cache_bytes: int = Field(default=64 * 1024 * 1024, ge=0, description="for kept replies; 0 keeps none")
+    platforms_path: str = Field(default="", description="folders of further platforms' files")
     log_level: str = "INFO"
+
+    _found_platforms = field_validator("platforms_path")(checked_path)

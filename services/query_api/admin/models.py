@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from schemas.events import ChannelStatus, PostStatus
-from schemas.metrics import PLATFORMS
+from services.platforms import all_platforms
 from services.query_api.auth import PREFIXES
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,6 +53,12 @@ def _instant_text(value: str) -> str:
     return value
 
 
+def _known_platform(value: str) -> str:
+    if value not in all_platforms():
+        raise ValueError(f"must be one of {', '.join(all_platforms())}")
+    return value
+
+
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 Instant = Annotated[datetime, BeforeValidator(parse_instant)]
 InstantText = Annotated[str, AfterValidator(_instant_text)]
@@ -60,18 +66,10 @@ InstantText = Annotated[str, AfterValidator(_instant_text)]
 ShortText = Annotated[str, StringConstraints(max_length=1_024)]
 LongText = Annotated[str, StringConstraints(max_length=200_000)]
 Token = Annotated[SecretStr, Field(max_length=16_384)]
-PlatformName = Literal[
-    "x",
-    "linkedin",
-    "instagram",
-    "tiktok",
-    "facebook",
-    "threads",
-    "bluesky",
-    "youtube",
-    "pinterest",
-    "google_business",
-    "reddit",
+PlatformName = Annotated[
+    str,
+    AfterValidator(_known_platform),
+    Field(json_schema_extra=lambda schema: schema.update(enum=list(all_platforms()))),
 ]
 Scope = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]{1,64}(:[a-z0-9_.*-]{1,64})?$")]
 Style = Literal["postme", "powerpost", "postfuze", "postflow", "openpost", "tidemark"]
@@ -202,7 +200,6 @@ CatalogLine: TypeAdapter[ChannelLine | PostLine] = TypeAdapter(
 )
 
 assert set(PREFIXES) == set(get_args(Style))
-assert set(PLATFORMS) == set(get_args(PlatformName))
 
 
 def describe(error: ValidationError) -> str:
