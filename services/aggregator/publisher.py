@@ -90,16 +90,29 @@ class PartitionPublisher:
             raise SinkUnavailable("the producer is not started")
         try:
             producer.begin_transaction()
-            for message in messages:
-                self._produce(producer, message)
+            self._produce(producer, messages)
             producer.commit_transaction(_CALL_TIMEOUT_SECONDS)
         except KafkaException as error:
             self._recover(producer, error)
             raise _translated(error) from None
 
-    def _produce(self, producer: Producer, message: Encoded) -> None:
+    def _produce(self, producer: Producer, messages: Sequence[Encoded]) -> None:
+        # One message a snapshot: by position, and without a clock, this takes half of the processor time.
+        produce = producer.produce
+        for message in messages:
+            topic, partition, key, value, headers = message
+            try:
+                if headers:
+                    produce(topic, value, key, partition, headers=list(headers))
+                else:
+                    produce(topic, value, key, partition)
+            except BufferError:
+                self._produce_when_room(producer, message)
+
+    def _produce_when_room(self, producer: Producer, message: Encoded) -> None:
         deadline = time.monotonic() + _CALL_TIMEOUT_SECONDS
         while True:
+            producer.poll(0.1)
             try:
                 producer.produce(
                     message.topic,
@@ -112,7 +125,6 @@ class PartitionPublisher:
             except BufferError:
                 if time.monotonic() > deadline:
                     raise KafkaException(KafkaError(KafkaError._QUEUE_FULL, "the broker takes no messages")) from None
-                producer.poll(0.1)
 
     def _recover(self, producer: Producer, error: KafkaException) -> None:
         """Leave the producer able to begin again, or drop it so that the next call makes a new one."""
