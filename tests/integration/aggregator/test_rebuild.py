@@ -8,12 +8,16 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from schemas.events import CatalogTarget
 from tests.support.backend import Backend, bluesky_event, now_ms
 from tests.support.waiting import wait_until
 
 HOUR = 3_600_000
 POSTS = 12
+
+pytestmark = pytest.mark.timeout(400)
 
 
 def _rebuild(backend: Backend) -> subprocess.Popen[str]:
