@@ -32,6 +32,14 @@ _READ_ERRORS: tuple[type[ApiError], ...] = (
     Unauthorized, Forbidden, NotFound, Invalid, TooManyRequests, ReadsUnavailable,
 )  # fmt: skip
 _ADMIN_ERRORS: tuple[type[ApiError], ...] = (Unauthorized, BodyTooLarge, Invalid, WritesUnavailable)
+_REPLY_HEADERS = {
+    "ETag": {"description": "Of what the reply says, for If-None-Match.", "schema": {"type": "string"}},
+    "Age": {
+        "description": "Seconds since the reply was made, where it is a kept one; while changes don't arrive, at least "
+        "for how long.",
+        "schema": {"type": "integer"},
+    },
+}
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "code", "message"],
@@ -89,7 +97,11 @@ def _read(dialect: Dialect, read: Read) -> dict[str, Any]:
         "description": read.description,
         "security": [{"bearer": []}, {"apiKey": []}],
         "parameters": [*_path_parameters(read.path), *map(_parameter, read.parameters)],
-        "responses": {"200": _json_response("Answer", read.sample), **_problems(_READ_ERRORS)},
+        "responses": {
+            "200": {**_json_response("Answer", read.sample), "headers": _REPLY_HEADERS},
+            "304": {"description": "The reply is the one whose ETag came in If-None-Match."},
+            **_problems(_READ_ERRORS),
+        },
     }
 
 
