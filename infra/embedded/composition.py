@@ -17,7 +17,7 @@ from infra.embedded import kafka
 from infra.embedded.datadir import Secrets
 from infra.embedded.registry import Registry
 from infra.embedded.service import Readiness, Service
-from schemas.metrics import PLATFORMS
+from services.platforms import all_platforms
 
 HOST = "127.0.0.1"
 DATABASE = "tidemark"
@@ -133,7 +133,7 @@ class Plan:
         if "query_api" in self.names:
             told["TIDEMARK_QUERY_API_PORT"] = str(self.ports["query_api"])
         if self.sandbox_url is not None:
-            for platform in PLATFORMS:
+            for platform in all_platforms():
                 prefix = f"TIDEMARK_{platform.upper()}"
                 told[f"{prefix}_BASE_URL"] = self.inherited.get(f"{prefix}_BASE_URL") or self.sandbox_url
                 for part in ("CLIENT_ID", "CLIENT_SECRET"):

@@ -27,6 +27,7 @@ from infra.embedded.display import display_for
 from infra.embedded.errors import DataDirError, EmbeddedError, UsageError
 from infra.embedded.logs import Logs
 from infra.embedded.supervisor import Supervisor
+from services.platforms import SETTING, PlatformFileError, all_platforms
 
 Ports = Literal["auto", "default"]
 INTERRUPTED = 130
@@ -83,6 +84,10 @@ def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path 
             "TIDEMARK_CLICKHOUSE_CLUSTER is set, but the embedded ClickHouse is a single server: unset it, "
             "or use --without clickhouse with TIDEMARK_CLICKHOUSE_URL"
         )
+    try:
+        all_platforms()
+    except PlatformFileError as error:
+        raise UsageError(f"{SETTING}: {error}") from error
     chosen = folder.ports(ports_needed(names), usual=ports == "default")
     engines = [name for name in (artifacts.KAFKA, artifacts.REGISTRY) if name in names]
     if engines:

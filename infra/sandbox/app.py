@@ -110,8 +110,7 @@ class Sandbox:
         if fault is not None and kind not in ("slow", "half_body", "reset"):
             reply = routes.failure(kind, ask, fault.retry_after_seconds)
         elif not within:
-            kind = "quota_exhausted" if ask.platform == "youtube" else "rate_limited"
-            reply = routes.failure(kind, ask, max(1, -(-(ends_at - ask.wall) // 1000)))
+            reply = routes.failure(endpoint.over_limit, ask, max(1, -(-(ends_at - ask.wall) // 1000)))
         else:
             reply = endpoint.answer(ask)
         if reply.status != 401:

@@ -7,7 +7,8 @@
 - `GET value?platform=&external_id=&metric=&at=`: what a post's figure is at an instant (ms; now without).
 - `GET id?platform=&published_at=&number=&behaviour=&account=`: an id of a post that went out then.
 - `GET clock`, `POST clock {"at": ms} | {"advance_seconds": n} | {"offset_ms": n} | {"freeze": true|false}`.
-- `GET faults`, `DELETE faults`, `POST faults {"platform": ..., "kind": ..., ...}`: see `state.Fault`; `for_seconds`
+- `GET faults`, `DELETE faults`, `POST faults {"platform": ..., "kind": ..., ...}`: see `state.Fault`; of one channel by
+  `token` or `account`, of a share of calls by `share`; `for_seconds`
   ends it after a span. Several may be given as a list. A slow, halved or reset answer counts as served.
 - `GET calls?platform=&limit=`: counts by platform, endpoint and status, and the newest calls, tokens masked.
 - `GET limits`, `POST limits {"enforced": true|false}`: whether calls over a rate limit fail.
@@ -26,7 +27,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from infra.sandbox.curves import metric_value
-from infra.sandbox.ids import BEHAVIOURS, make_id, published_at
+from infra.sandbox.ids import behaviours_of, make_id, published_at
+from infra.sandbox.routes import platform_names
 from infra.sandbox.state import FAULT_KINDS, Fault, State
 
 PREFIX = "/_sandbox/"
@@ -50,10 +52,13 @@ def _whole(request: Request, name: str, default: int) -> int:
 
 
 def _platform(request: Request) -> str:
-    name = request.query_params.get("platform", "")
-    if name not in BEHAVIOURS:
-        raise BadControlError(f"platform is {name!r}, expected one of {', '.join(BEHAVIOURS)}")
-    return name
+    return _known(request.query_params.get("platform", ""))
+
+
+def _known(platform: Any) -> str:
+    if platform not in platform_names():
+        raise BadControlError(f"platform is {platform!r}, expected one of {', '.join(platform_names())}")
+    return str(platform)
 
 
 async def _body(request: Request) -> Any:
@@ -75,6 +80,7 @@ def _fault(wanted: Any, wall: int) -> Fault:
         raise BadControlError(f"a fault needs platform and kind, and may have {', '.join(sorted(_FAULT_FIELDS))}")
     if given["kind"] not in FAULT_KINDS:
         raise BadControlError(f"kind is {given['kind']!r}, expected one of {', '.join(FAULT_KINDS)}")
+    _known(given["platform"])
     return Fault(**given)
 
 
@@ -119,8 +125,8 @@ class Control:
         published = _whole(request, "published_at", self.state.clock.now())
         account = query.get("account", "did:plc:sandboxsandboxsandboxsan")
         peculiar = query.get("behaviour", "")
-        if peculiar and peculiar not in BEHAVIOURS[platform].values():
-            known = ", ".join(BEHAVIOURS[platform].values())
+        if peculiar and peculiar not in behaviours_of(platform).values():
+            known = ", ".join(behaviours_of(platform).values())
             raise BadControlError(f"behaviour is {peculiar!r}, expected one of {known}")
         made = make_id(platform, published, _whole(request, "number", 0), peculiar, account)
         return _json({"external_id": made, "published_at": published_at(platform, made)})

@@ -124,6 +124,7 @@ class Endpoint:
         limit_by: `token` or `address`: who is counted.
         token_needed: whether a call without a token fails.
         method: the only one that is answered.
+        over_limit: what a call over the limit meets: `rate_limited`, or `quota_exhausted` where it is a day's quota.
         claims: for a path that platforms share: whether a query is this platform's. Those that claim are asked first.
     """
 
@@ -135,6 +136,7 @@ class Endpoint:
     limit_by: str = "token"
     token_needed: bool = True
     method: str = "GET"
+    over_limit: str = "rate_limited"
     claims: Callable[[dict[str, str]], bool] | None = None
 
 

@@ -19,8 +19,9 @@ _YEAR_SECONDS = 365 * 86_400
 _URL_SAFE = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
 _SORTABLE = "234567abcdefghijklmnopqrstuvwxyz"
 _BASE_36 = "0123456789abcdefghijklmnopqrstuvwxyz"
-# Ids that begin so and carry their time in the digits that follow.
+# Ids that begin so and carry their time in the digits that follow, as do all that have no form of their own.
 _LEADING_DIGIT = {"pinterest": "8", "google_business": "7"}
+_USUAL_LEADING_DIGIT = "9"
 
 BEHAVIOURS: dict[str, dict[str, str]] = {
     "x": {
@@ -90,12 +91,22 @@ BEHAVIOURS: dict[str, dict[str, str]] = {
     },
 }
 """For each platform, the endings of ids that make a post peculiar. An X id that ends in 7 carries a video."""
+_USUAL_BEHAVIOURS = {"40404": "gone", "20888": "hidden_likes"}
+
+
+def behaviours_of(platform: str) -> dict[str, str]:
+    """Endings of a platform's ids, each with what it makes peculiar; of one that is not listed, the usual two."""
+    return BEHAVIOURS.get(platform, _USUAL_BEHAVIOURS)
 
 
 def behaviour(platform: str, external_id: str) -> str:
     """What is peculiar about a post; empty for nearly all."""
-    endings = BEHAVIOURS[platform]
+    endings = behaviours_of(platform)
     return endings.get(external_id[-5:]) or endings.get(external_id[-4:]) or ""
+
+
+def _leading_digit(platform: str) -> str:
+    return _LEADING_DIGIT.get(platform, _USUAL_LEADING_DIGIT)
 
 
 def has_video(external_id: str) -> bool:
@@ -134,8 +145,6 @@ def published_at(platform: str, external_id: str) -> int:
         at = int(external_id[-19:]) >> 22
     elif platform == "tiktok" and re.fullmatch(r"\d{19}", external_id, re.ASCII):
         at = (int(external_id) >> 32) * 1000 + min(999, (int(external_id) >> 22) % 1024)
-    elif platform in _LEADING_DIGIT and re.fullmatch(r"\d{19}", external_id, re.ASCII):
-        at = int(external_id[1:14]) if external_id[0] == _LEADING_DIGIT[platform] else None
     elif platform == "reddit" and re.fullmatch(r"t3_[0-9a-z]{13}", external_id, re.ASCII):
         at = _digits_value(external_id[3:12], _BASE_36)
     elif platform == "youtube" and re.fullmatch(r"T[\w-]{10}", external_id, re.ASCII):
@@ -144,6 +153,8 @@ def published_at(platform: str, external_id: str) -> int:
         key = external_id.rpartition("/")[2]
         micros = _digits_value(key, _SORTABLE) if len(key) == 13 else None
         at = None if micros is None else (micros >> 10) // 1000
+    elif re.fullmatch(rf"{_leading_digit(platform)}\d{{18}}", external_id, re.ASCII):
+        at = int(external_id[1:14])
     return at if at is not None and _FIRST <= at < _LAST else _derived(platform, external_id)
 
 
@@ -166,7 +177,7 @@ def make_id(
         peculiar: one of the platform's behaviours.
         account: the did that a Bluesky post belongs to, or the page of a Facebook post.
     """
-    ending = next((text for text, name in BEHAVIOURS[platform].items() if name == peculiar), "")
+    ending = next((text for text, name in behaviours_of(platform).items() if name == peculiar), "")
     if platform == "x":
         # 977 is odd and no multiple of 5, so that the last digits vary.
         made = str(((published - X_EPOCH) << 22) + number * 977)
@@ -182,13 +193,13 @@ def make_id(
         made = f"urn:li:{kind}:{(published << 22) + number * 977}"
     elif platform == "tiktok":
         made = str((published // 1000 << 32) + (published % 1000 << 22) + number * 977)
-    elif platform in _LEADING_DIGIT:
-        made = f"{_LEADING_DIGIT[platform]}{published:013d}{number:05d}"
     elif platform == "reddit":
         made = f"t3_{_written(published, _BASE_36, 9)}{_written(number, _BASE_36, 4)}"
     elif platform == "youtube":
         made = "T" + _written(published, _URL_SAFE, 7) + _written(number, _URL_SAFE, 3)
-    else:
+    elif platform == "bluesky":
         key = _written((published * 1000 + number) << 10, _SORTABLE, 13)
         made = f"at://{account}/app.bsky.feed.post/{key}"
+    else:
+        made = f"{_leading_digit(platform)}{published:013d}{number:05d}"
     return made[: len(made) - len(ending)] + ending

@@ -103,6 +103,7 @@ class Fault:
         share: 0..1; spread evenly: with 0.25 every fourth call fails, always the same ones.
         endpoint: only calls whose endpoint name contains this.
         token: only calls with a token that begins so.
+        account: only calls of this account, by what follows a token's `~`, also once the token was renewed.
         until: ms of the machine's clock; None: until removed.
         count: failures left; None: any number.
         delay_seconds: for `slow`.
@@ -114,6 +115,7 @@ class Fault:
     share: float = 1.0
     endpoint: str = ""
     token: str = ""
+    account: str = ""
     until: int | None = None
     count: int | None = None
     delay_seconds: float = 1.0
@@ -124,6 +126,8 @@ class Fault:
     def strikes(self, platform: str, endpoint: str, token: str, wall: int) -> bool:
         """Whether this call fails; counts it."""
         if platform != self.platform or self.endpoint not in endpoint or not token.startswith(self.token):
+            return False
+        if self.account and token.partition("~")[2] != self.account:
             return False
         if (self.until is not None and wall >= self.until) or self.count == 0:
             return False

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from services.platforms import checked_path
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, OperationsSettings, RegistrySettings
 
 
 class AggregatorSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, OperationsSettings):
     """Everything the aggregator is told."""
 
+    # Folders of further platforms' files; read by `services.platforms`.
+    platforms_path: str = ""
     aggregator_group: str = Field(default="tidemark-aggregator", min_length=1)
     # Raw events a partition folds at once: up to 50 posts each. More would only add latency and memory.
     aggregator_batch_events: int = Field(default=300, ge=1, le=10_000)
@@ -31,3 +34,5 @@ class AggregatorSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, Op
     # One workspace's dead letters count for at most this share of all events: with 0.2 and a limit of 0.5, three
     # workspaces have to fail. An installation with one or two workspaces sets 1.
     dead_letter_limit_workspace_share: float = Field(default=0.2, gt=0, le=1)
+
+    _found_platforms = field_validator("platforms_path")(checked_path)

@@ -1,27 +1,78 @@
 """What is known of each platform, one file a platform, found by listing this folder.
 
 A module here other than `base` holds one platform and exposes it as `PLATFORM`. Nothing here opens a socket.
+
+Further folders of such files are named by `TIDEMARK_PLATFORMS_PATH`, so that a platform can be added to an installed
+Tidemark. Their files are modules of this package, as if they lay here.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from functools import cache
+from pathlib import Path
+
+from dotenv import dotenv_values
 
 from services.platforms.base import Platform
+
+SETTING = "TIDEMARK_PLATFORMS_PATH"
+
+
+class PlatformFileError(ValueError):
+    """A platform's file, or a folder of them, can't be used; the message names it."""
+
+
+def _further_folders() -> list[str]:
+    """The folders that the setting names, by their full paths; the environment wins over `.env`."""
+    named = os.environ.get(SETTING) or dotenv_values(".env").get(SETTING) or ""
+    return [str(Path(folder).resolve()) for folder in named.split(os.pathsep) if folder]
+
+
+__path__ += [folder for folder in _further_folders() if folder not in __path__]
 
 
 @cache
 def all_platforms() -> dict[str, Platform]:
-    """Every platform by its name, from the files of this folder."""
+    """Every platform by its name, from the files of this folder and of those that the setting names.
+
+    Raises:
+        PlatformFileError: a folder is missing, or a file holds no platform of its own name.
+    """
     found: dict[str, Platform] = {}
-    for module in sorted(pkgutil.iter_modules(__path__), key=lambda entry: entry.name):
-        if module.name == "base" or module.name.startswith("_"):
-            continue
-        platform: Platform = importlib.import_module(f"{__name__}.{module.name}").PLATFORM
-        found[platform.facts.name] = platform
-    return found
+    for folder in __path__:
+        if not Path(folder).is_dir():
+            raise PlatformFileError(f"{folder} is no folder")
+        for module in sorted(pkgutil.iter_modules([folder]), key=lambda entry: entry.name):
+            if module.ispkg or module.name == "base" or module.name.startswith("_"):
+                continue
+            if module.name in found:
+                raise PlatformFileError(f"{folder}/{module.name}.py: there is a platform {module.name} already")
+            found[module.name] = _load(module.name, folder)
+    return dict(sorted(found.items()))
+
+
+def _load(name: str, folder: str) -> Platform:
+    try:
+        loaded: Platform = importlib.import_module(f"{__name__}.{name}").PLATFORM
+        said = loaded.facts.name
+    except Exception as error:
+        raise PlatformFileError(f"{folder}/{name}.py: {type(error).__name__}: {error}") from error
+    if said != name:
+        raise PlatformFileError(f"{folder}/{name}.py: its facts say {said!r}, expected the file's name")
+    return loaded
+
+
+def checked_path(value: str) -> str:
+    """The setting's value, once every platform was found: for the settings of services.
+
+    Raises:
+        PlatformFileError: see `all_platforms`.
+    """
+    all_platforms()
+    return value
 
 
 def platform(name: str) -> Platform:

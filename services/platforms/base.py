@@ -47,6 +47,7 @@ class Facts:
         rate_limit: the documented limit, in words.
         post_batch_size: most posts in one request.
         not_reported: common post metrics that the platform never reports, each with the reason.
+        has_only_videos: whether every post is a video, so that each of its views is one of a video.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Facts:
     rate_limit: str
     post_batch_size: int
     not_reported: Mapping[str, str] = field(default_factory=dict)
+    has_only_videos: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,7 @@ class TikTok:
         auth="OAuth 2.0 user token (Bearer) with video.list and user.info.stats",
         rate_limit="600 requests a minute for each endpoint",
         post_batch_size=BATCH_SIZE,
+        has_only_videos=True,
         not_reported={
             "impressions": "the Display API counts views only",
             "reach": "only in the business account API",

@@ -245,6 +245,7 @@ class YouTube:
         auth="Google OAuth 2.0 user token (Bearer)",
         rate_limit="10,000 units a day a project, 1 unit a call",
         post_batch_size=BATCH_SIZE,
+        has_only_videos=True,
         not_reported={
             "reach": "the API has no unique viewers",
             "quotes": "not on the platform",

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
-from schemas.metrics import PLATFORMS
+from services.platforms import all_platforms, checked_path
 from services.runtime.settings import (
     ENV_PREFIX,
     KafkaSettings,
@@ -66,14 +66,18 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
         unconfirmed_events: answers held for Kafka at most; at this many, no platform is asked any more.
         unconfirmed_bytes: the same for their size.
         call_timeout_seconds: for one call as a whole, the body included.
+        platforms_path: folders of further platforms' files; read by `services.platforms`.
     """
 
+    platforms_path: str = ""
     poll_speed: float = Field(default=1.0, gt=0, le=1_000_000)
     platform_concurrency: int = Field(default=32, ge=1, le=1000)
     channel_concurrency: int = Field(default=4, ge=1, le=100)
     unconfirmed_events: int = Field(default=512, ge=1)
     unconfirmed_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
     call_timeout_seconds: float = Field(default=30.0, gt=0)
+
+    _found_platforms = field_validator("platforms_path")(checked_path)
 
     @classmethod
     def load(cls) -> Self:
@@ -87,4 +91,4 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
     @cached_property
     def platforms(self) -> dict[str, PlatformSettings]:
         """Each platform's settings by its name."""
-        return {name: PlatformSettings.of(name) for name in PLATFORMS}
+        return {name: PlatformSettings.of(name) for name in all_platforms()}

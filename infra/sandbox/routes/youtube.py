@@ -187,15 +187,20 @@ def _token(ask: Ask) -> Reply:
     return oauth_refresh(ask, 3599, Reply(400, refused), once=False, repeats=False)
 
 
+def _metered(path: str, answer: Callable[[Ask], Reply]) -> Endpoint:
+    """An endpoint that the day's quota is spent on."""
+    return Endpoint(re.compile(path), path, answer, _UNITS, _DAY, "address", over_limit="quota_exhausted")
+
+
 class YouTubeRoutes:
     """See the module."""
 
     platform = "youtube"
     endpoints = (
-        Endpoint(re.compile(r"/youtube/v3/videos"), "/youtube/v3/videos", _videos, _UNITS, _DAY, "address"),
-        Endpoint(re.compile(r"/youtube/v3/channels"), "/youtube/v3/channels", _channels, _UNITS, _DAY, "address"),
+        _metered("/youtube/v3/videos", _videos),
+        _metered("/youtube/v3/channels", _channels),
         Endpoint(re.compile(r"/token"), "/token", _token, 300, 900, "address", False, "POST"),
-        Endpoint(re.compile(r"/v2/reports"), "/v2/reports", _reports, _UNITS, _DAY, "address"),
+        _metered("/v2/reports", _reports),
     )
 
     def failure(self, kind: str, ask: Ask, retry_after_seconds: int) -> Reply:

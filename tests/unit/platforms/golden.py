@@ -3,6 +3,8 @@
 `<case>.response.json` is one answer: `source`, `kind`, `endpoint`, `request`, `targets`, `http_status`, `headers`, and
 `body` (JSON) or `body_text`. `<case>.events.json` is what must come of it: `outcome` and the verdict's other fields
 that are set, `posts` and `channels` with the metrics spoken of (null: hidden; durations in seconds), `gone`, `error`.
+
+The cases of a platform that `TIDEMARK_PLATFORMS_PATH` adds are in the `golden` folder beside its file.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import orjson
 
 from schemas.events import Origin, PlatformRaw, RawTarget
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, seconds
+from services import platforms
 from services.platforms.base import MappingError, Platform
 
 ROOT = Path(__file__).parents[2] / "golden" / "platforms"
+ROOTS = (ROOT, *(Path(folder) / "golden" for folder in platforms.__path__[1:]))
 # 2026-11-21T01:00:00Z: when all golden answers were received.
 RECEIVED_AT = 1_795_222_800_000
 
@@ -25,19 +29,26 @@ RECEIVED_AT = 1_795_222_800_000
 def cases() -> list[tuple[str, str]]:
     """Platform and case of every golden answer."""
     return [
-        (path.parent.name, path.name.removesuffix(".response.json")) for path in sorted(ROOT.glob("*/*.response.json"))
+        (path.parent.name, path.name.removesuffix(".response.json"))
+        for root in ROOTS
+        for path in sorted(root.glob("*/*.response.json"))
     ]
+
+
+def _file(platform: str, name: str) -> bytes:
+    folder = next((root / platform for root in ROOTS if (root / platform).is_dir()), ROOT / platform)
+    return (folder / name).read_bytes()
 
 
 def response(platform: str, case: str) -> dict[str, Any]:
     """The answer of a case."""
-    loaded: dict[str, Any] = orjson.loads((ROOT / platform / f"{case}.response.json").read_bytes())
+    loaded: dict[str, Any] = orjson.loads(_file(platform, f"{case}.response.json"))
     return loaded
 
 
 def expected(platform: str, case: str) -> dict[str, Any]:
     """What must come of it."""
-    loaded: dict[str, Any] = orjson.loads((ROOT / platform / f"{case}.events.json").read_bytes())
+    loaded: dict[str, Any] = orjson.loads(_file(platform, f"{case}.events.json"))
     return loaded
 
 
