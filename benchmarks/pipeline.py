@@ -1,7 +1,8 @@
 """The pipeline: raw events on the broker to rows readable in ClickHouse and rollups on their topics, one worker.
 
 Time runs from the worker's readiness to the later of two instants: the last snapshot is counted by a query, and the
-last rollup is stable for readers of committed messages. What was done before readiness is not counted.
+last rollup is stable for readers of committed messages. What was done before readiness is not counted; an earlier
+worker has read the catalog, so that all partitions become ready together, as after a restart.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Measured:
 
 
 def measure(on: EmbeddedEngines, name: str, workload: Workload, timeout: float, history: int = 0) -> Measured:
-    """Prefill, run one worker over it, and check what came out.
+    """Prefill, let one worker fold the catalog, run another over the events, and check what came out.
 
     Args:
         name: of this run: its database and the prefix of its topics.
@@ -94,7 +95,10 @@ def measure(on: EmbeddedEngines, name: str, workload: Workload, timeout: float, 
     try:
         if history:
             insert_history(stage, history)
-        stage.prefill()
+        stage.prefill_catalog()
+        with Progress(f"{name}: the worker reads the catalog"), stage.aggregator():
+            pass
+        stage.prefill_events()
         return _run(stage, timeout, history)
     finally:
         stage.close()

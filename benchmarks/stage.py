@@ -57,10 +57,10 @@ class Stage(Backend):
         self.start = now_ms() - PAST_MILLIS
         self._engines = on
 
-    def prefill(self) -> None:
-        """Publish the catalog and every raw event."""
+    def prefill_catalog(self) -> None:
+        """Publish the catalog."""
         workload = self.workload
-        with Progress(f"{self.name}: {workload.events:,} raw events and their catalog onto the broker") as progress:
+        with Progress(f"{self.name}: the catalog of {workload.channels} channels"):
             for channel in range(workload.channels):
                 workspace, channel_id = workload.workspace(channel), f"c{channel}"
                 event = CatalogChannel(workspace, channel_id, "x", f"ext-{channel_id}", channel_id, "active", None, 1)
@@ -71,6 +71,12 @@ class Stage(Backend):
                 post = CatalogPost(workspace, post_id, "published", published_at, published_at, tuple(targets), now)
                 value = self.codec("catalog.posts").encode(post)
                 self.publish("catalog.posts", key(workspace, post_id), workspace, value)
+            self._flush_all()
+
+    def prefill_events(self) -> None:
+        """Publish every raw event."""
+        workload = self.workload
+        with Progress(f"{self.name}: {workload.events:,} raw events onto the broker") as progress:
             for number, raw in enumerate(workload.raw(self.start), 1):
                 self.publish_raw(raw)
                 if number % _FLUSH_EVERY == 0:

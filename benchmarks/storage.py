@@ -24,7 +24,7 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
     """Rows as polls make them, merged; then many small inserts one after the other."""
     rows = FULL_ROWS if is_full else DEFAULT_ROWS
     with Progress(f"storage: {rows:,} snapshots, merged"):
-        stored = contestant("benchmarks.floor", [str(rows), "1"], 1500 if is_full else 180)
+        stored = contestant("benchmarks.floor", [str(rows), "1"], 1500 if is_full else 300)
     most, after = _small_batches(on)
     return Result(
         "storage",
