@@ -48,7 +48,7 @@ class Check:
     Attributes:
         name: shown before each difference.
         fields: names of what is compared, in the order of both columns.
-        statement: the SQL for a scope; its parameters are `generation`, `now` (ms), and the scope's.
+        statement: the SQL for a scope; its parameters are `generation`, `now` and `forgotten` (ms), and the scope's.
     """
 
     name: str

@@ -29,6 +29,27 @@ def _latest(metrics: Sequence[Metric], ranged: str) -> str:
     )
 
 
+# Snapshots may be kept for a limited time (`{forgotten:Int64}`, ms): the mask of a register's figures that are from
+# answers before it, and can't be recomputed any more.
+_FORGOTTEN = (
+    "arrayReduce('groupBitOr', arrayMap(g -> if(g.2 < {forgotten:Int64}, g.4, toUInt32(0)), "
+    "JSONExtract(registers, 'Array(Tuple(UInt8, Int64, String, UInt32))')))"
+)
+
+
+def _unless_forgotten(held: str, said: str) -> str:
+    return f"toString(if(toUnixTimestamp64Milli({held}) < {{forgotten:Int64}}, {held}, {said}))"
+
+
+def _figures_unless_forgotten(count: int) -> str:
+    said = f"if(empty(said_figures), {no_texts(count)}, said_figures)"
+    held = f"if(empty(held_figures), {no_texts(count)}, held_figures)"
+    return (
+        f"arrayMap((said, held, place) -> if(bitTest(held_forgotten, place), held, said), {said}, {held}, "
+        f"range(toUInt8({count})))"
+    )
+
+
 def _figures(metrics: Sequence[Metric]) -> str:
     return "tuple(" + ", ".join(metric.name for metric in metrics) + ")"
 
@@ -39,7 +60,7 @@ def _targets(scope: Scope) -> str:
     recomputed = f"""
         SELECT workspace_id, target_id, 1 AS side, max(captured_at) AS captured_at, [{_latest(POST_METRICS, "ranged")}]
             AS figures, '' AS post_id, '' AS channel_id, 0 AS is_listed,
-            CAST(NULL, 'Nullable(DateTime64(3, \\'UTC\\'))') AS published_at, 0 AS version
+            CAST(NULL, 'Nullable(DateTime64(3, \\'UTC\\'))') AS published_at, 0 AS version, toUInt32(0) AS forgotten
         FROM (
             SELECT workspace_id, target_id, spoken, ranged, max({_STAMP}) AS stamp,
                 argMax({_figures(POST_METRICS)}, {_STAMP}) AS figures, max(snapshots.captured_at) AS captured_at
@@ -48,13 +69,13 @@ def _targets(scope: Scope) -> str:
         ) GROUP BY workspace_id, target_id"""
     held = f"""
         SELECT workspace_id, target_id, 0, captured_at, {texts(POST_METRICS)}, post_id, channel_id, is_listed,
-            published_at, version
+            published_at, version, {_FORGOTTEN}
         FROM latest_post_metrics_store FINAL WHERE {GENERATION} AND {scope.where("target_id")}"""
     listed = f"""
         SELECT workspace_id, entry.target_id AS target_id, 2, NULL, CAST([], 'Array(Nullable(String))'), post_id,
             entry.channel_id, is_deleted = 0 AND entry.status != 'deleted',
             if(entry.published_at IS NULL, published_at,
-                fromUnixTimestamp64Milli(assumeNotNull(entry.published_at), 'UTC')), version
+                fromUnixTimestamp64Milli(assumeNotNull(entry.published_at), 'UTC')), version, 0
         FROM (
             SELECT workspace_id, post_id, is_deleted, published_at, version,
                 arrayJoin(JSONExtract(targets, '{_CATALOG_TARGET}')) AS entry
@@ -72,12 +93,14 @@ def _targets(scope: Scope) -> str:
                 if(empty(held_figures), {no_texts(count)}, held_figures)) AS stored,
             arrayConcat(
                 [toString(is_expected), if(is_expected, newest.2, ''), if(is_expected, newest.3, ''),
-                    if(is_expected, toString(newest.5), ''), toString(said_captured_at)],
-                if(empty(said_figures), {no_texts(count)}, said_figures)) AS recomputed
+                    if(is_expected, toString(newest.5), ''),
+                    {_unless_forgotten("held_captured_at", "said_captured_at")}],
+                {_figures_unless_forgotten(count)}) AS recomputed
         FROM (
             SELECT workspace_id, target_id,
                 anyIf(figures, side = 0) AS held_figures, anyIf(figures, side = 1) AS said_figures,
                 maxIf(captured_at, side = 0) AS held_captured_at, maxIf(captured_at, side = 1) AS said_captured_at,
+                maxIf(forgotten, side = 0) AS held_forgotten,
                 anyIf(post_id, side = 0) AS held_post_id, anyIf(channel_id, side = 0) AS held_channel_id,
                 toUInt8(anyIf(is_listed, side = 0)) AS held_is_listed,
                 maxIf(published_at, side = 0) AS held_published_at,
@@ -103,7 +126,7 @@ def _channels(scope: Scope) -> str:
     count = len(CHANNEL_METRICS)
     recomputed = f"""
         SELECT workspace_id, channel_id, period, period_start, period_end, 1 AS side, max(captured_at) AS captured_at,
-            [{_latest(CHANNEL_METRICS, "toUInt32(0)")}] AS figures
+            [{_latest(CHANNEL_METRICS, "toUInt32(0)")}] AS figures, toUInt32(0) AS forgotten
         FROM (
             SELECT workspace_id, channel_id, period, period_start, period_end, spoken,
                 max({_STAMP}) AS stamp, argMax({_figures(CHANNEL_METRICS)}, {_STAMP}) AS figures,
@@ -112,19 +135,23 @@ def _channels(scope: Scope) -> str:
             GROUP BY workspace_id, channel_id, period, period_start, period_end, spoken
         ) GROUP BY workspace_id, channel_id, period, period_start, period_end"""
     held = f"""
-        SELECT workspace_id, channel_id, period, period_start, period_end, 0, captured_at, {texts(CHANNEL_METRICS)}
+        SELECT workspace_id, channel_id, period, period_start, period_end, 0, captured_at, {texts(CHANNEL_METRICS)},
+            {_FORGOTTEN}
         FROM latest_channel_metrics_store FINAL WHERE {GENERATION} AND {scope.where("channel_id")}"""
     rows = f"""
         SELECT workspace_id, channel_id AS key, label,
-            arrayConcat([held_captured_at], if(empty(held_figures), {no_texts(count)}, held_figures)) AS stored,
-            arrayConcat([said_captured_at], if(empty(said_figures), {no_texts(count)}, said_figures)) AS recomputed
+            arrayConcat([toString(held_captured_at)],
+                if(empty(held_figures), {no_texts(count)}, held_figures)) AS stored,
+            arrayConcat([{_unless_forgotten("held_captured_at", "said_captured_at")}],
+                {_figures_unless_forgotten(count)}) AS recomputed
         FROM (
             SELECT workspace_id, channel_id,
                 concatWithSeparator(' ', channel_id, period, ifNull(toString(period_start), ''),
                     ifNull(toString(period_end), '')) AS label,
                 anyIf(figures, side = 0) AS held_figures, anyIf(figures, side = 1) AS said_figures,
-                if(countIf(side = 0) = 0, NULL, toString(maxIf(captured_at, side = 0))) AS held_captured_at,
-                if(countIf(side = 1) = 0, NULL, toString(maxIf(captured_at, side = 1))) AS said_captured_at
+                maxIf(forgotten, side = 0) AS held_forgotten,
+                if(countIf(side = 0) = 0, NULL, maxIf(captured_at, side = 0)) AS held_captured_at,
+                if(countIf(side = 1) = 0, NULL, maxIf(captured_at, side = 1)) AS said_captured_at
             FROM ({recomputed} UNION ALL {held})
             GROUP BY workspace_id, channel_id, period, period_start, period_end
         )"""

@@ -73,7 +73,7 @@ def audit(
     """Differences as they are found; `summary` is complete once all are taken.
 
     Raises:
-        AuditFailed: ClickHouse can't be used.
+        AuditFailed: ClickHouse can't be used, or a rebuild was taken over meanwhile.
         TopicUnreadable: Kafka can't be used.
         RegistryUnavailable: the registry can't be used.
     """
@@ -81,6 +81,7 @@ def audit(
     with ExitStack() as stack:
         store = AuditStore(settings, clock, options.memory_mebibytes)
         stack.callback(store.close)
+        store.require_steady()
         reader = stack.enter_context(TopicReader(settings))
         registry = Registry(settings, settings)
         codecs = {topic.name: (registry.record_codec(topic.name), registry.encoder(topic.name)) for topic in TOPICS}
@@ -118,6 +119,7 @@ def audit(
                 done += 1
             summary.rollups += rollups.compared
         progress("done", done, steps)
+        store.require_steady()
     summary.seconds = time.monotonic() - started
 
 

@@ -29,6 +29,7 @@ _TABLES = (
 _MEBIBYTE = 1 << 20
 _KEYS_PER_STATEMENT = 500
 _STATEMENT_SECONDS = 900
+_DAY_MILLIS = 86_400_000
 
 
 class AuditFailed(RuntimeError):
@@ -85,7 +86,34 @@ class AuditStore:
             "join_use_nulls": 0,
             "max_execution_time": _STATEMENT_SECONDS,
         }
-        self.generation = int(self._query("SELECT argMax(generation, version) FROM active_generations", {})[0][0])
+        self.generation = self._active_generation()
+        self._snapshot_days = self._retention_days()
+
+    def _active_generation(self) -> int:
+        return int(self._query("SELECT argMax(generation, version) FROM active_generations", {})[0][0])
+
+    def _retention_days(self) -> int:
+        """How long snapshots are kept; 0: for ever."""
+        rows = self._query(
+            "SELECT extract(engine_full, 'TTL .*?toIntervalDay\\\\((\\\\d+)\\\\)') FROM system.tables "
+            "WHERE database = currentDatabase() AND name IN ('post_snapshots_store', 'channel_snapshots_store')",
+            {},
+        )
+        days = [int(row[0]) for row in rows if row[0]]
+        return min(days, default=0)
+
+    def require_steady(self) -> None:
+        """Tables and topics tell one generation only outside of a rebuild's last minutes.
+
+        Raises:
+            AuditFailed: the topics move to a rebuilt generation, or the tables did since this store was made.
+        """
+        moving = self._query("SELECT count() FROM rebuilds FINAL WHERE state = 'handover'", {})[0][0]
+        if moving or self._active_generation() != self.generation:
+            raise AuditFailed(
+                "a rebuild is taking over, so tables and topics may tell two generations; audit again once "
+                "`tidemark rebuild` is done"
+            )
 
     def close(self) -> None:
         """Drop the connection."""
@@ -120,7 +148,11 @@ class AuditStore:
         return found
 
     def _differences(self, check: Check, scope: Scope, parameters: dict[str, Any]) -> list[Difference]:
-        parameters = {**parameters, "generation": self.generation, "now": self._clock.now()}
+        now = self._clock.now()
+        days = self._snapshot_days
+        # Merges drop what is too old at their leisure: a day on the safe side.
+        forgotten = now - (days - 1) * _DAY_MILLIS if days else 0
+        parameters = {**parameters, "generation": self.generation, "now": now, "forgotten": forgotten}
         return [
             Difference(
                 check.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,17 +11,17 @@ from typer.testing import CliRunner, Result
 from schemas.events import CatalogTarget
 from services.aggregator.audit.plan import Part, Sample
 from services.aggregator.audit.run import CHECKS, AuditSettings, Options, Summary, audit
-from services.aggregator.audit.store import AuditStore, Difference
+from services.aggregator.audit.store import AuditFailed, AuditStore, Difference
 from services.cli import app
 from services.runtime.clock import SystemClock
 from services.runtime.kafka import key
 from tests.support.backend import Backend, bluesky_event, now_ms
-from tests.support.engines import Engines
 from tests.support.random_tenants import RandomTenant
 from tests.support.state_store import StateStore
 from tests.support.waiting import wait_until
 
 HOUR = 3_600_000
+DAY = 24 * HOUR
 QUICK = {"retries": 2, "grace_seconds": 0.2}
 
 
@@ -171,20 +171,58 @@ def test_a_sample_of_nothing_finds_nothing(backend: Backend, tenant: str) -> Non
     assert _audit(backend, tenant, sample=Sample(0.0)) == []
 
 
-async def test_folds_and_sql_agree_on_random_tenants(engines: Engines, bare_backend: Backend) -> None:
-    """Two independent readings of the contract: the aggregator's folds, and the audit's statements."""
+def test_an_audit_does_not_judge_while_a_rebuild_takes_over(bare_backend: Backend) -> None:
+    insert = "INSERT INTO rebuilds SELECT 7, {state:String}, '{}', now64(3), now64(3)"
+    bare_backend.clickhouse.command(insert, parameters={"state": "handover"})
+    with pytest.raises(AuditFailed, match="a rebuild is taking over"):
+        _audit(bare_backend, None)
+    bare_backend.clickhouse.command(insert, parameters={"state": "done"})
+    assert _audit(bare_backend, None) == []
+
+
+async def _store_random(
+    backend: Backend, names: Sequence[str], keep: Callable[[str, dict[str, Any]], bool]
+) -> AuditStore:
+    """Random tenants in the tables, but for rows that `keep` refuses."""
     store = StateStore()
-    now = now_ms()
-    tenants = [f"w{number}" for number in range(60)]
-    for number, name in enumerate(tenants):
-        await RandomTenant(store, name, now - 3 * 24 * HOUR, number).live(40)
-    for name, table in store.tables.items():
-        if name != "raw_events_store" and table:
-            stored = list(table.values())
-            columns = list(stored[0])
-            bare_backend.clickhouse.insert(name, [[row[column] for column in columns] for row in stored], columns)
+    for number, name in enumerate(names):
+        await RandomTenant(store, name, now_ms() - 3 * DAY, number).live(40)
+    for table, rows in store.tables.items():
+        kept = [row for row in rows.values() if keep(table, row)]
+        if table != "raw_events_store" and kept:
+            columns = list(kept[0])
+            backend.clickhouse.insert(table, [[row[column] for column in columns] for row in kept], columns)
+    return AuditStore(_settings(backend), SystemClock(), 1024)
+
+
+async def test_folds_and_sql_agree_on_random_tenants(bare_backend: Backend) -> None:
+    """Two independent readings of the contract: the aggregator's folds, and the audit's statements."""
+    names = [f"w{number}" for number in range(60)]
+    store = await _store_random(bare_backend, names, lambda *_: True)
     sources = bare_backend.rows("SELECT DISTINCT source FROM channel_totals_store WHERE is_deleted = 0")
     assert {row["source"] for row in sources} == {"channel", "posts", "none"}
-    audit_store = AuditStore(_settings(bare_backend), SystemClock(), 1024)
     for check in CHECKS:
-        assert audit_store.differences(check, Part(tuple(tenants), 0)) == []
+        assert store.differences(check, Part(tuple(names), 0)) == []
+
+
+async def test_figures_of_snapshots_past_their_retention_are_not_judged(bare_backend: Backend) -> None:
+    names = [f"old{number}" for number in range(10)]
+    since = now_ms() - DAY
+    keeping = await _store_random(
+        bare_backend, names, lambda table, row: "snapshots" not in table or row["captured_at"] >= since
+    )
+    part = Part(tuple(names), 0)
+    assert keeping.differences(CHECKS[0], part), "kept for ever, they must be there"
+    assert keeping.differences(CHECKS[1], part)
+    try:
+        for table in ("post_snapshots_store", "channel_snapshots_store"):
+            bare_backend.clickhouse.command(
+                f"ALTER TABLE {table} MODIFY TTL toDateTime(captured_at) + toIntervalDay(2)",
+                settings={"materialize_ttl_after_modify": 0},
+            )
+        forgetting = AuditStore(_settings(bare_backend), SystemClock(), 1024)
+        for check in CHECKS:
+            assert forgetting.differences(check, part) == []
+    finally:
+        for table in ("post_snapshots_store", "channel_snapshots_store"):
+            bare_backend.clickhouse.command(f"ALTER TABLE {table} REMOVE TTL")
