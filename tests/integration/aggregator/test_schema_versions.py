@@ -1,0 +1,58 @@
+"""A topic that holds values of several schema versions is read to the same numbers; a breaking one is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import fastavro
+import pytest
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from schemas.codec import schema_text
+from schemas.events import CatalogTarget, PlatformRaw
+from tests.support.backend import Backend, bluesky_event, now_ms
+from tests.support.waiting import wait_until
+
+RAW = "platform.raw"
+
+
+def _newer(**field: Any) -> str:
+    schema = json.loads(schema_text(RAW))
+    schema["fields"].insert(3, {"name": "region", "type": "string", "doc": "Of tomorrow.", **field})
+    return json.dumps(schema)
+
+
+def _register(backend: Backend, text: str) -> int:
+    client = SchemaRegistryClient({"url": backend.settings.schema_registry_url})
+    return int(client.register_schema(f"{backend.settings.topic(RAW)}-value", Schema(text, "AVRO")))
+
+
+def _value(text: str, schema_id: int, event: PlatformRaw) -> bytes:
+    record = {name: getattr(event, name) for name in PlatformRaw.__dataclass_fields__}
+    record["targets"] = [target._asdict() for target in event.targets]
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, json.loads(text), {"region": "eu", **record})
+    return b"\0" + schema_id.to_bytes(4, "big") + out.getvalue()
+
+
+def test_old_and_new_events_count_alike(backend: Backend, workspace: str) -> None:
+    backend.put_channel(workspace, "c1", "bluesky")
+    targets = [CatalogTarget("t1", "c1"), CatalogTarget("t2", "c1")]
+    backend.put_post(workspace, "p1", targets, published_at=now_ms())
+    newer = _newer(default="")
+    newer_id = _register(backend, newer)
+    backend.publish_raw(bluesky_event(workspace, "c1", "e1", {"t1": {"likeCount": 1}}))
+    event = bluesky_event(workspace, "c1", "e2", {"t2": {"likeCount": 20}})
+    backend.publish(RAW, workspace.encode(), workspace, _value(newer, newer_id, event))
+    backend.publish_raw(bluesky_event(workspace, "c1", "e3", {"t1": {"likeCount": 3}}, captured_at=now_ms() + 1))
+    backend.flush()
+    query = "SELECT likes FROM post_totals WHERE workspace_id = {w:String}"
+    wait_until(lambda: backend.rows(query, {"w": workspace}) == [{"likes": 23}], 20, backend.log_tail)
+
+
+def test_the_registry_refuses_what_breaks(backend: Backend) -> None:
+    with pytest.raises(SchemaRegistryError):
+        _register(backend, _newer())
