@@ -15,23 +15,30 @@ Value = TypeVar("Value")
 
 CROWD = 4
 """So many askers of one flight are a burst."""
-LINGER_SECONDS = 2.0
-"""How long what a burst asked for is kept, from the last of them on at most once."""
+LINGER_SECONDS = 1.0
+"""How long what a burst asked for is kept after the last of it."""
+LONGEST_LINGER_SECONDS = 10.0
+"""How long at most, however many keep asking."""
 
 
 class _Flight(Generic[Value]):
-    __slots__ = ("askers", "task")
+    __slots__ = ("asked_at", "askers", "landed_at", "task")
 
     def __init__(self, task: asyncio.Task[Value]) -> None:
         self.task = task
         self.askers = 0
+        self.asked_at = 0.0
+        self.landed_at = 0.0
 
 
 class Flights:
     """Flights under way, and those of bursts that just landed."""
 
-    def __init__(self, *, linger_seconds: float = LINGER_SECONDS) -> None:
+    def __init__(
+        self, *, linger_seconds: float = LINGER_SECONDS, longest_seconds: float = LONGEST_LINGER_SECONDS
+    ) -> None:
         self._linger_seconds = linger_seconds
+        self._longest = longest_seconds
         self._flights: dict[Hashable, _Flight[Any]] = {}
 
     async def share(self, key: Hashable, fetch: Callable[[], Awaitable[Value]]) -> Value:
@@ -45,6 +52,7 @@ class Flights:
             flight = self._flights[key] = _Flight(asyncio.ensure_future(_run(fetch)))
             flight.task.add_done_callback(lambda _: self._landed(key, flight))
         flight.askers += 1
+        flight.asked_at = asyncio.get_running_loop().time()
         # Shielded: an asker that gives up must not take the answer from the others.
         value: Value = await asyncio.shield(flight.task)
         return value
@@ -53,8 +61,18 @@ class Flights:
         failed = flight.task.cancelled() or flight.task.exception() is not None
         if failed or flight.askers < CROWD:
             self._drop(key, flight)
+            return
+        flight.landed_at = asyncio.get_running_loop().time()
+        self._linger(key, flight)
+
+    def _linger(self, key: Hashable, flight: _Flight[Any]) -> None:
+        """Keep a flight until nobody has asked for a while."""
+        loop = asyncio.get_running_loop()
+        until = min(max(flight.asked_at, flight.landed_at) + self._linger_seconds, flight.landed_at + self._longest)
+        if loop.time() >= until:
+            self._drop(key, flight)
         else:
-            asyncio.get_running_loop().call_later(self._linger_seconds, self._drop, key, flight)
+            loop.call_at(until, self._linger, key, flight)
 
     def _drop(self, key: Hashable, flight: _Flight[Any]) -> None:
         if self._flights.get(key) is flight:

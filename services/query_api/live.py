@@ -7,6 +7,7 @@ later.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -114,14 +115,20 @@ class LiveReads:
         )
 
     async def _account(self, question: AccountQuestion) -> Account | None:
-        channel = self._directory.get(question.workspace_id, question.channel_id)
-        if channel is not None and channel.status == ChannelStatus.ACTIVE:
-            pulled = await self._link.ask(PullKind.ACCOUNT, question.workspace_id, channel_id=question.channel_id)
-            self._count(PullKind.ACCOUNT, pulled)
-            if pulled is not None and pulled.events:
-                return await self._stored.account_with(question, pulled.events)
-        stored: Account | None = await self._stored.answer(question)
-        return stored
+        # Read meanwhile, so that a snapshot is there as soon as it is needed.
+        reading = asyncio.ensure_future(self._stored.answer(question))
+        reading.add_done_callback(_seen)
+        try:
+            channel = self._directory.get(question.workspace_id, question.channel_id)
+            if channel is not None and channel.status == ChannelStatus.ACTIVE:
+                pulled = await self._link.ask(PullKind.ACCOUNT, question.workspace_id, channel_id=question.channel_id)
+                self._count(PullKind.ACCOUNT, pulled)
+                if pulled is not None and pulled.events:
+                    return await self._stored.account_with(question, pulled.events)
+            stored: Account | None = await reading
+            return stored
+        finally:
+            reading.cancel()
 
     async def _health(self, question: HealthQuestion) -> Health | None:
         channel = self._directory.get(question.workspace_id, question.channel_id)
@@ -146,6 +153,12 @@ class LiveReads:
     def _count(self, kind: PullKind, pulled: Pulled | None) -> None:
         outcome = "no_poller" if pulled is None else "done" if pulled.done is not None else "deadline"
         LIVE.labels(kind.value, outcome).inc()
+
+
+def _seen(reading: asyncio.Future[Any]) -> None:
+    """Look at the outcome: with a live answer nobody else does."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 def _pull(post: Post, target: Target) -> PullTarget:

@@ -53,8 +53,22 @@ async def test_the_last_of_a_burst_share_what_just_landed_for_a_moment() -> None
     fetch.go.set()
     assert await asyncio.gather(*burst) == [1] * CROWD
     assert await flights.share("a", fetch) == 1
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.2)
     assert await flights.share("a", fetch) == 2
+
+
+async def test_a_burst_that_goes_on_is_served_anew_in_the_end() -> None:
+    flights, fetch = Flights(linger_seconds=0.1, longest_seconds=0.3), Fetch()
+    burst = [asyncio.create_task(flights.share("a", fetch)) for _ in range(CROWD)]
+    await asyncio.sleep(0)
+    fetch.go.set()
+    await asyncio.gather(*burst)
+    loop = asyncio.get_running_loop()
+    began_at = loop.time()
+    while await flights.share("a", fetch) == 1:
+        assert loop.time() - began_at < 5
+        await asyncio.sleep(0.02)
+    assert loop.time() - began_at > 0.25
 
 
 async def test_a_failure_reaches_every_asker_and_is_not_kept() -> None:
