@@ -120,6 +120,11 @@ class Stage(Backend):
             "kafka": self._engines.child("kafka").pid,
         }
 
+    def close(self) -> None:
+        """Stop using the engines; a producer that is left open would complain of every one that ends."""
+        super().close()
+        self.producer.close()
+
     def is_alive(self) -> bool:
         """Whether the worker still runs."""
         return self._engines.child(f"aggregator-{self.name}").poll() is None

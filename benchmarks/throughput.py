@@ -6,6 +6,7 @@ import os
 
 from benchmarks.chart import Bar
 from benchmarks.pipeline import measure
+from benchmarks.plain_faust import START_SECONDS
 from benchmarks.progress import Progress
 from benchmarks.report import Ratio, Result
 from benchmarks.stage import Stage, contestant
@@ -86,7 +87,7 @@ def _plain(on: EmbeddedEngines) -> dict[str, dict[str, float]]:
                 found[kind] = contestant(
                     "benchmarks.plain_faust",
                     [str(_PLAIN_SECONDS), str(_PLAIN_SNAPSHOTS), kind],
-                    _PLAIN_SECONDS + 90,
+                    _PLAIN_SECONDS + START_SECONDS + 60,
                     {**os.environ, **stage.environment},
                 )
         return found
