@@ -33,6 +33,8 @@ RAW = "platform.raw"
 ACK_SECONDS = 0.3
 # Once it missed one, until it is heard again: it answers in a tenth of this when it is there.
 ACK_SECONDS_OF_SILENT = 0.1
+# Of the deadline, for reading what is stored and merging what came over it.
+_MERGING_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
 _POLL_MILLIS = 500
 # Answers this large are decoded off the loop, so that hot reads go on meanwhile.
@@ -53,14 +55,14 @@ class PollerLink:
     """Asks the poller.
 
     Args:
-        deadline_seconds: how long the whole of a request may take.
+        deadline_seconds: how long a whole live answer may take.
     """
 
     def __init__(self, settings: KafkaSettings, codecs: Codecs, clock: Clock, *, deadline_seconds: float) -> None:
         self._settings = settings
         self._codecs = codecs
         self._clock = clock
-        self._deadline_seconds = deadline_seconds
+        self._deadline_seconds = deadline_seconds - _MERGING_SECONDS
         self._address = f"query-api-{secrets.token_hex(8)}"
         self._producer: AIOKafkaProducer | None = None
         self._requests: Codec[Any] | None = None

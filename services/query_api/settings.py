@@ -15,7 +15,7 @@ class QueryApiSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, Secr
     query_api_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port")
     admin_key: SecretStr | None = Field(default=None, description="unset: the admin API answers 401 always")
     rate_limit: int = Field(default=0, ge=0, description="requests per key and minute; 0 is no limit")
-    live_deadline_seconds: float = Field(default=4.0, gt=0.3, le=30, description="for all of a live answer's pulls")
+    live_deadline_seconds: float = Field(default=4.0, ge=1, le=30, description="for all of a live answer's pulls")
     answer_cache_bytes: int = Field(default=64 * 1024 * 1024, ge=0, description="for kept replies; 0 keeps none")
     platforms_path: str = Field(default="", description="folders of further platforms' files")
     log_level: str = "INFO"

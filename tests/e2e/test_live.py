@@ -139,11 +139,12 @@ def test_a_platform_that_is_slow_costs_only_its_own_targets(tidemark: Tidemark, 
     scene = Scene(tidemark, "bluesky", "youtube")
     scene.put_post("p", 24 * 20)
     scene.wait_until_measured(2)
-    faults(platform="youtube", kind="slow", delay_seconds=6, token=f"sandbox-{scene.workspace}")
+    faults(platform="youtube", kind="slow", delay_seconds=9, token=f"sandbox-{scene.workspace}")
     asked_at = time.time()
     rows = scene.analytics("p")
     took = time.time() - asked_at
-    assert took < 4.8
+    # A deadline of 4 s, and room for a machine that is busy with other tests.
+    assert took < 6
     assert millis(rows["p.bluesky"]["captured_at"]) >= asked_at * 1000 - 1
     assert millis(rows["p.youtube"]["captured_at"]) < asked_at * 1000
     assert all(row["likes"] == scene.likes_served(row) for row in rows.values())
