@@ -36,13 +36,56 @@ _FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
         "shares": ("repostCount", "quoteCount"),
         "saves": ("bookmarkCount",),
     },
+    "linkedin": {
+        "impressions": ("impressionCount",),
+        "reach": ("uniqueImpressionsCount",),
+        "likes": ("likeCount",),
+        "comments": ("commentCount",),
+        "shares": ("shareCount",),
+    },
+    "facebook": {
+        "views": ("post_media_view",),
+        "reach": ("post_total_media_view_unique",),
+        "likes": ("reactions",),
+        "comments": ("comments",),
+        "shares": ("shares",),
+    },
+    "threads": {
+        "views": ("views",),
+        "likes": ("likes",),
+        "comments": ("replies",),
+        "shares": ("reposts", "quotes"),
+    },
+    "tiktok": {
+        "views": ("view_count",),
+        "likes": ("like_count",),
+        "comments": ("comment_count",),
+        "shares": ("share_count",),
+    },
+    "pinterest": {
+        "impressions": ("impression",),
+        "saves": ("save",),
+        "likes": ("reaction",),
+        "comments": ("comment",),
+    },
+    "reddit": {"likes": ("score",), "comments": ("num_comments",), "shares": ("num_crossposts",)},
 }
+_VIDEO_VIEWS = {"x": "view_count", "facebook": "post_video_views"}
+_LOCATION_VIEWS = tuple(
+    f"BUSINESS_IMPRESSIONS_{device}_{surface}" for device in ("DESKTOP", "MOBILE") for surface in ("MAPS", "SEARCH")
+)
 METRICS = ("views", "impressions", "reach", "likes", "comments", "shares", "saves")
 FOLLOWERS = {
     "x": "followers_count",
     "instagram": "followers_count",
     "youtube": "subscriberCount",
     "bluesky": "followersCount",
+    "linkedin": "firstDegreeSize",
+    "facebook": "followers_count",
+    "threads": "followers_count",
+    "tiktok": "follower_count",
+    "pinterest": "follower_count",
+    "reddit": "subscribers",
 }
 
 
@@ -52,7 +95,14 @@ def figures(platform: str, served: Mapping[str, Any]) -> Figures:
     for metric in METRICS:
         names = _FIELDS[platform].get(metric)
         found[metric] = sum(served[name] for name in names) if names else None
+    # Told of videos only.
+    found["video_views"] = served.get(_VIDEO_VIEWS.get(platform, ""))
     return found
+
+
+def location_views(served: Mapping[str, Any], first: str, last: str) -> int:
+    """Views of a location on the days from `first` up to, but not including, `last` (ISO dates)."""
+    return sum(value for name in _LOCATION_VIEWS for day, value in served[name].items() if first <= day < last)
 
 
 def shown(of_target: Figures) -> Figures:
@@ -79,8 +129,10 @@ def divided(number: int, by: int | None) -> float | None:
 
 
 def video_views(platform: str, of_target: Figures) -> int | None:
-    """What replies show for video views in this scene, where only YouTube's posts are videos."""
-    return of_target["views"] if platform == "youtube" else 0
+    """What replies show for video views in this scene, where YouTube's and TikTok's posts are videos."""
+    if of_target["video_views"] is not None:
+        return of_target["video_views"]
+    return of_target["views"] if platform in ("youtube", "tiktok") else 0
 
 
 def scores(of_channel: Mapping[str, Figures]) -> dict[str, float]:

@@ -16,8 +16,27 @@ _ACCOUNTS = {
     "instagram": ("ch-instagram", "17841400000000001", "tidemark.studio"),
     "youtube": ("ch-youtube", "UCtidemarkdemochannel0", "Tidemark"),
     "bluesky": ("ch-bluesky", "did:plc:sandboxsandboxsandboxsan", "tidemark.test"),
+    "linkedin": ("ch-linkedin", "urn:li:organization:2414183", "Tidemark"),
+    "facebook": ("ch-facebook", "104583221947103", "Tidemark"),
+    "threads": ("ch-threads", "17841401234567890", "tidemark.studio"),
+    "tiktok": ("ch-tiktok", "723f24d7-e717-40f8-a2b6-cb8464cd23b4", "tidemark"),
+    "pinterest": ("ch-pinterest", "2783136121146311751", "tidemark"),
+    "reddit": ("ch-reddit", "tidemark_demo", "tidemark_demo"),
+    "google_business": ("ch-google", "11293847561029384756", "Tidemark Store"),
 }
-_POST_TYPES = {"x": "x-post", "instagram": "instagram-feed", "youtube": "youtube-video", "bluesky": "bluesky-post"}
+_POST_TYPES = {
+    "x": "x-post",
+    "instagram": "instagram-feed",
+    "youtube": "youtube-video",
+    "bluesky": "bluesky-post",
+    "linkedin": "linkedin-post",
+    "facebook": "facebook-post",
+    "threads": "threads-post",
+    "tiktok": "tiktok-video",
+    "pinterest": "pinterest-pin",
+    "reddit": "reddit-post",
+}
+LOCATION = "ch-google"
 
 
 @dataclass(frozen=True)
@@ -46,6 +65,15 @@ class Scene:
         """Targets of one post, in order."""
         return [target for target in self.targets if target.post_id == post_id]
 
+    @property
+    def platforms(self) -> dict[str, str]:
+        """The platform of each channel."""
+        return {channel_id: platform for platform, (channel_id, _, _) in _ACCOUNTS.items()}
+
+    def account_of(self, channel_id: str) -> str:
+        """The platform's own id of a channel."""
+        return next(external_id for found, external_id, _ in _ACCOUNTS.values() if found == channel_id)
+
     def of_channel(self, channel_id: str) -> list[DemoTarget]:
         """Targets on one channel."""
         return [target for target in self.targets if target.channel_id == channel_id]
@@ -65,7 +93,8 @@ class Scene:
                 "platform": platform,
                 "external_id": external_id,
                 "username": username,
-                "access_token": f"sandbox-{platform}-token",
+                # What follows the ~ tells the sandbox whose token it is.
+                "access_token": f"sandbox-{platform}-token~{external_id}",
                 "status": "active",
             }
             for platform, (channel_id, external_id, username) in _ACCOUNTS.items()
@@ -98,7 +127,7 @@ class Scene:
 
 
 def make_scene(now: int | None = None) -> Scene:
-    """Five posts on four platforms: today's, last week's and last month's.
+    """Five posts on all platforms that have posts: today's, last week's and last month's.
 
     Args:
         now: ms; the machine's clock when left out.
@@ -109,7 +138,7 @@ def make_scene(now: int | None = None) -> Scene:
         (("launch", 3), ("teaser", 20), ("behind-the-scenes", 50), ("customer-story", 24 * 5), ("roadmap", 24 * 20)), 1
     ):
         for platform, (channel_id, account, _) in _ACCOUNTS.items():
-            if platform == "x" and age_hours > 72:
+            if platform not in _POST_TYPES or (platform == "x" and age_hours > 72):
                 continue  # X figures are asked for 72 h long
             published_at = (at - age_hours * HOUR) // 1000 * 1000
             external_id = make_id(platform, published_at, number, account=account)

@@ -209,7 +209,7 @@ def test_the_demo_passes_on_right_numbers_and_notices_a_wrong_one(
     checker = Checker(tidemark.ready, scene, report)
     checker.register()
     wait_until(lambda: checker.measured() >= len(scene.targets), 60, lambda: tidemark.log("poller"))
-    wait_until(lambda: checker.followed() >= 4, 30, lambda: tidemark.log("poller"))
+    wait_until(lambda: checker.followed() >= len(scene.platforms), 40, lambda: tidemark.log("poller"))
 
     def passes() -> bool:
         # Polling goes on sixty-fold here: an answer may be newer than the record that was looked up before it.
@@ -217,7 +217,7 @@ def test_the_demo_passes_on_right_numbers_and_notices_a_wrong_one(
         checker.check_all(checker.followers())
         return not report.wrong
 
-    wait_until(passes, 20, lambda: "; ".join(report.wrong))
+    wait_until(passes, 40, lambda: "; ".join(report.wrong))
     assert report.compared > 50
     monkeypatch.setitem(expected._FIELDS["bluesky"], "likes", ("replyCount",))
     report.wrong.clear()

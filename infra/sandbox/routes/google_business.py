@@ -14,7 +14,7 @@ from infra.sandbox.curves import period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 
 _LIMIT, _MINUTE = 300, 60
-_LATE_DAYS, _LONGEST_DAYS = 4, 550
+_LATE_DAYS, _LONGEST_DAYS = 3, 550
 _NAMES = frozenset(
     {
         "BUSINESS_IMPRESSIONS_DESKTOP_MAPS",
@@ -58,6 +58,7 @@ def _midnight(day: date) -> int:
 
 def _series(ask: Ask, location: str, name: str, first: date, last: date) -> dict[str, Any]:
     points: list[dict[str, Any]] = []
+    by_day: dict[str, int] = {}
     for number in range((last - first).days + 1):
         day = first + timedelta(days=number)
         start, end = _midnight(day), _midnight(day + timedelta(days=1))
@@ -65,8 +66,8 @@ def _series(ask: Ask, location: str, name: str, first: date, last: date) -> dict
         point: dict[str, Any] = {"date": {"year": day.year, "month": day.month, "day": day.day}}
         # Google leaves a zero out.
         points.append({**point, "value": str(value)} if value else point)
-    total = sum(int(point.get("value", 0)) for point in points)
-    ask.served(location, {name: total, "first": str(first), "last": str(last)})
+        by_day[str(day)] = value
+    ask.served(location, {name: by_day})
     return {"datedValues": points} if points else {}
 
 

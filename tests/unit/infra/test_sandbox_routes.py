@@ -230,7 +230,7 @@ async def test_reels_have_watch_times(bench: Bench) -> None:
 
 
 def _check_location(days: list[ChannelReading]) -> None:
-    """Every day but the last four, with the sum of the four kinds of impressions."""
+    """Every day but the last three, with the sum of the four kinds of impressions."""
     kinds = [
         f"BUSINESS_IMPRESSIONS_{device}_{where}" for device in ("DESKTOP", "MOBILE") for where in ("MAPS", "SEARCH")
     ]
