@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
+import click
 import httpx
 import typer
 
@@ -122,7 +123,7 @@ def audit(
     seed: Annotated[int | None, typer.Option(help="Which sample; another one each hour unless given.")] = None,
     retries: Annotated[int, typer.Option(min=1, max=100, help="How often what differs is read again.")] = 5,
     grace_seconds: Annotated[float, typer.Option(min=0, max=60, help="Pause before each, for data in flight.")] = 2.0,
-    memory_mb: Annotated[int, typer.Option(min=64, help="Most that a statement may take of ClickHouse.")] = 1024,
+    memory_mb: Annotated[int, typer.Option(min=128, help="Most that a statement may take of ClickHouse.")] = 1024,
 ) -> None:
     """Recompute every stored number from the snapshots and print what differs; exits 1 when anything does."""
     import time
@@ -272,8 +273,16 @@ def _admin(
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    app()
+    """Entry point of the console script: what can't be meant is refused in one line that names it."""
+    try:
+        code = app(standalone_mode=False)
+    except click.UsageError as error:
+        exit_with(error.format_message())
+    except click.ClickException as error:
+        exit_with(error.format_message(), 1)
+    except click.Abort:
+        exit_with("stopped", 130)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
