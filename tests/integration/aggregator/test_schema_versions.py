@@ -19,9 +19,9 @@ from tests.support.waiting import wait_until
 RAW = "platform.raw"
 
 
-def _newer(**field: Any) -> str:
+def _newer(name: str, **field: Any) -> str:
     schema = json.loads(schema_text(RAW))
-    schema["fields"].insert(3, {"name": "region", "type": "string", "doc": "Of tomorrow.", **field})
+    schema["fields"].insert(3, {"name": name, "type": "string", "doc": "Of tomorrow.", **field})
     return json.dumps(schema)
 
 
@@ -42,7 +42,7 @@ def test_old_and_new_events_count_alike(backend: Backend, workspace: str) -> Non
     backend.put_channel(workspace, "c1", "bluesky")
     targets = [CatalogTarget("t1", "c1"), CatalogTarget("t2", "c1")]
     backend.put_post(workspace, "p1", targets, published_at=now_ms())
-    newer = _newer(default="")
+    newer = _newer("region", default="")
     newer_id = _register(backend, newer)
     backend.publish_raw(bluesky_event(workspace, "c1", "e1", {"t1": {"likeCount": 1}}))
     event = bluesky_event(workspace, "c1", "e2", {"t2": {"likeCount": 20}})
@@ -55,4 +55,4 @@ def test_old_and_new_events_count_alike(backend: Backend, workspace: str) -> Non
 
 def test_the_registry_refuses_what_breaks(backend: Backend) -> None:
     with pytest.raises(SchemaRegistryError):
-        _register(backend, _newer())
+        _register(backend, _newer("without_default"))
