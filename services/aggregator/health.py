@@ -2,6 +2,10 @@
 
 A stream processor can stop consuming without crashing. What counts is that committed offsets move while there is lag:
 where they don't, and no sink is known to be away, the process ends and its supervisor starts a new one.
+
+The end of a transaction takes an offset and is no message. Events that are forwarded to their own partition are written
+in transactions, so a partition at rest can end in such markers, which nobody ever commits: where offsets stand still
+before the end, a read tells whether a message is there.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
 _CHECK_SECONDS = 5.0
+_READ_MS = 1_000
 
 
 class Progress:
@@ -58,6 +63,37 @@ class Progress:
         self._seen.clear()
 
 
+class Ends:
+    """Where partitions end for those who wait for messages: before the markers that no message follows.
+
+    Args:
+        consumer: reads from any place; commits nothing.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+        # Of each partition: committed and end of the last look, and whether a read found no message between them.
+        self._looks: dict[int, tuple[int, int, bool]] = {}
+
+    async def end(self, tp: TopicPartition, committed: int, end: int) -> int:
+        """The end, or `committed` where only markers are left.
+
+        Reads once a place, and only where the last look found the same.
+        """
+        held = self._looks.get(tp.partition)
+        is_same = held is not None and held[:2] == (committed, end)
+        is_drained = is_same and held is not None and held[2]
+        if is_same and not is_drained and committed < end:
+            is_drained = await self._is_drained(tp, committed, end)
+        self._looks[tp.partition] = (committed, end, is_drained)
+        return committed if is_drained else end
+
+    async def _is_drained(self, tp: TopicPartition, committed: int, end: int) -> bool:
+        self._consumer.seek(tp, committed)
+        found = await self._consumer.getmany(tp, timeout_ms=_READ_MS, max_records=1)
+        return not found.get(tp) and await self._consumer.position(tp) >= end
+
+
 async def watch(
     settings: AggregatorSettings, worker: Worker, sink: ClickHouseSink, on_stuck: Callable[[BaseException], None]
 ) -> None:
@@ -65,6 +101,7 @@ async def watch(
     group = f"{settings.topic_prefix}{settings.aggregator_group}"
     consumer = AIOKafkaConsumer(**aiokafka_options(settings), group_id=group, enable_auto_commit=False)
     progress = Progress(settings.aggregator_stuck_seconds)
+    known = Ends(consumer)
     started = False
     try:
         while True:
@@ -78,7 +115,7 @@ async def watch(
                 if not started:
                     await consumer.start()
                     started = True
-                await _look(consumer, partitions, progress, on_stuck)
+                await _look(consumer, partitions, known, progress, on_stuck)
             except KafkaError as error:
                 log.warning("lag_unknown", error=str(error))
                 progress.forget()
@@ -89,6 +126,7 @@ async def watch(
 async def _look(
     consumer: AIOKafkaConsumer,
     partitions: list[TopicPartition],
+    known: Ends,
     progress: Progress,
     on_stuck: Callable[[BaseException], None],
 ) -> None:
@@ -96,6 +134,7 @@ async def _look(
     ends = await consumer.end_offsets(partitions)
     for tp in partitions:
         committed = await consumer.committed(tp) or 0
-        metrics.LAG.labels(str(tp.partition)).set(max(0, ends[tp] - committed))
-        if progress.note(tp.partition, committed, ends[tp], asyncio.get_running_loop().time()):
-            on_stuck(AggregatorStuck(f"partition {tp.partition} stands at {committed} of {ends[tp]}"))
+        end = await known.end(tp, committed, ends[tp])
+        metrics.LAG.labels(str(tp.partition)).set(max(0, end - committed))
+        if progress.note(tp.partition, committed, end, asyncio.get_running_loop().time()):
+            on_stuck(AggregatorStuck(f"partition {tp.partition} stands at {committed} of {end}"))

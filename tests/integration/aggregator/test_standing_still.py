@@ -1,0 +1,55 @@
+"""What tells an aggregator that is stuck from one that has nothing to read."""
+
+from __future__ import annotations
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from confluent_kafka import Consumer, Producer
+from confluent_kafka import TopicPartition as ConfluentPartition
+
+from services.aggregator.health import Ends
+from services.runtime.kafka import aiokafka_options, confluent_options
+from tests.support.backend import Backend
+from tests.support.waiting import wait_until
+
+
+def _publish(backend: Backend, topic: str, workspace: str) -> None:
+    """One message in a transaction: the message takes an offset, and so does the transaction's end."""
+    producer = Producer({**confluent_options(backend.settings), "transactional.id": f"test-{workspace}"})
+    producer.init_transactions()
+    end = _end(backend, topic)
+    producer.begin_transaction()
+    producer.produce(topic, value=b"event", partition=0)
+    producer.commit_transaction()
+    # The broker writes the marker after it has answered.
+    wait_until(lambda: _end(backend, topic) == end + 2, 15, "the transaction's end is in the log")
+
+
+def _end(backend: Backend, topic: str) -> int:
+    consumer = Consumer({**confluent_options(backend.settings), "group.id": "test"})
+    try:
+        return int(consumer.get_watermark_offsets(ConfluentPartition(topic, 0), timeout=10)[1])
+    finally:
+        consumer.close()
+
+
+async def test_only_messages_are_work(bare_backend: Backend, workspace: str) -> None:
+    topic = bare_backend.settings.topic("accounts.events")
+    _publish(bare_backend, topic, workspace)
+    partition = TopicPartition(topic, 0)
+    consumer = AIOKafkaConsumer(**aiokafka_options(bare_backend.settings), enable_auto_commit=False)
+    await consumer.start()
+    try:
+        ends = Ends(consumer)
+
+        async def looked(committed: int) -> int:
+            consumer.assign([partition])
+            return await ends.end(partition, committed, (await consumer.end_offsets([partition]))[partition])
+
+        assert [await looked(1) for _ in range(3)] == [2, 1, 1]
+        assert [await looked(0) for _ in range(3)] == [2, 2, 2]
+        assert await looked(1) == 2
+        _publish(bare_backend, topic, workspace)
+        assert [await looked(1) for _ in range(2)] == [4, 4]
+        assert [await looked(3) for _ in range(2)] == [4, 3]
+    finally:
+        await consumer.stop()
