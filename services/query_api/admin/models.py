@@ -64,6 +64,8 @@ Instant = Annotated[datetime, BeforeValidator(parse_instant)]
 InstantText = Annotated[str, AfterValidator(_instant_text)]
 """A time that is kept as it was written."""
 ShortText = Annotated[str, StringConstraints(max_length=1_024)]
+OptionalText = Annotated[ShortText, BeforeValidator(lambda value: "" if value is None else value)]
+"""Empty where there is none yet, which callers also say with null."""
 LongText = Annotated[str, StringConstraints(max_length=200_000)]
 Token = Annotated[SecretStr, Field(max_length=16_384)]
 PlatformName = Annotated[
@@ -86,7 +88,7 @@ class ChannelPut(Strict):
 
     platform: PlatformName
     external_id: Annotated[str, StringConstraints(min_length=1, max_length=1_024)]
-    username: ShortText = ""
+    username: OptionalText = ""
     access_token: Token | None = None
     refresh_token: Token | None = None
     token_expires_at: Instant | None = None
@@ -131,9 +133,9 @@ class TargetPut(Strict):
 
     target_id: Id
     channel_id: Id
-    post_type: ShortText = ""
+    post_type: OptionalText = ""
     status: PostStatus
-    external_id: ShortText = ""
+    external_id: OptionalText = ""
     permalink: Annotated[str, StringConstraints(max_length=8_192)] | None = None
     published_at: Instant | None = None
     content: LongText | None = None

@@ -91,6 +91,15 @@ async def test_a_token_left_out_keeps_the_one_held(api: FakeApi) -> None:
     assert (pair.access_token, pair.refresh_token) == ("access-2", "refresh-1")
 
 
+async def test_texts_that_there_are_none_of_may_be_null(api: FakeApi) -> None:
+    await put(api, CHANNEL, {**CHANNEL_BODY, "username": None})
+    target = {"target_id": "t1", "channel_id": "c1", "status": "draft", "external_id": None, "post_type": None}
+    await put(api, POST, {"status": "draft", "targets": [{**target, "permalink": None, "content": None}]})
+    (channel,), (post,) = api.publisher.of("catalog.channels"), api.publisher.of("catalog.posts")
+    assert channel.event.username == ""
+    assert (post.event.targets[0].external_id, post.event.targets[0].post_type) == ("", "")
+
+
 async def test_deleting_a_channel_deletes_its_tokens(api: FakeApi) -> None:
     await put(api, CHANNEL, CHANNEL_BODY)
     for _ in range(2):
