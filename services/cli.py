@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
-import click
 import httpx
 import typer
+from typer._click.exceptions import ClickException
 
 from services.runtime.settings import SettingsError, exit_with
 
@@ -276,11 +276,11 @@ def main() -> None:
     """Entry point of the console script: what can't be meant is refused in one line that names it."""
     try:
         code = app(standalone_mode=False)
-    except click.UsageError as error:
-        exit_with(error.format_message())
-    except click.ClickException as error:
-        exit_with(error.format_message(), 1)
-    except click.Abort:
+    except ClickException as error:
+        message = error.format_message()
+        # Without arguments the help was printed, and that is all there is to say.
+        sys.exit(error.exit_code) if not message else exit_with(message, error.exit_code)
+    except typer.Abort:
         exit_with("stopped", 130)
     sys.exit(code)
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NoReturn
 
 import uvicorn
 
@@ -26,9 +27,16 @@ def _instant(text: str) -> int:
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+class _OneLine(argparse.ArgumentParser):
+    """Refuses in one line, as every command of the project."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"tidemark: {message}\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(prog="sandbox", description="Answers as the social platforms do.")
+    made = _OneLine(prog="sandbox", description="Answers as the social platforms do.")
     made.add_argument("--host", default="127.0.0.1")
     made.add_argument("--port", type=int, required=True, help="0 takes a free one and prints it")
     made.add_argument("--seed", type=int, default=0, help="chooses every number")
