@@ -250,9 +250,10 @@ def _native_days(
     covered: list[Values] = []
     first = last
     for _ in range(length):
-        if first not in days:
+        end_before = _day_end(days, first)
+        if end_before is None:
             return None
-        first, values = days[first]
+        first, values = days[end_before]
         covered.append(values)
     sums: list[int | None] = [None] * len(covered[0])
     for values in covered:
@@ -264,6 +265,16 @@ def _native_days(
     exact = whole.get((first, last)) or (covered[0] if length == 1 else None)
     sums[CH_REACH] = exact[CH_REACH] if exact is not None else None
     return _Native(first, last, tuple(sums))
+
+
+def _day_end(days: dict[int, tuple[int, Values]], instant: int) -> int | None:
+    """The end of the day that ends at an instant, or where none does, of the last one within an hour of it.
+
+    Ends told at one hour of the clock all the year are an hour off on one side of a change to or from summer time.
+    """
+    if instant in days:
+        return instant
+    return max((end for end in days if abs(end - instant) <= HOUR), default=None)
 
 
 def _native_totals(

@@ -127,18 +127,21 @@ def _windows(scope: Scope) -> str:
     all_null = " AND ".join(f"{figure} IS NULL" for figure in interacted)
     added = " + ".join(f"ifNull({figure}, 0)" for figure in interacted)
     engagements = f"ifNull(toString(native[{_PLACES['engagements']}]), if({all_null}, NULL, {bounded_text(added)}))"
-    # `walk` goes back from the last day, each day beginning where the next earlier one ends.
+    # `walk` goes back from the last day: before a day comes the one that ends where it begins, or the last one to end
+    # within an hour of that.
+    before = f"""if(indexOf(known_ends, walk.1) > 0, indexOf(known_ends, walk.1),
+                    arrayFirstIndex(e -> abs(e - walk.1) <= {_HOUR}, known_ends))"""
     rows = f"""
         WITH
             arrayReverseSort(p -> (p.2, p.1), arrayFilter(p -> p.2 <= instant AND instant - p.2 <= {_NATIVE_MAX_AGE}
                 AND abs(p.2 - p.1 - length) <= {_HOUR} AND (p.3[{view}] IS NOT NULL OR p.3[{impression}] IS NOT NULL),
                 wholes)) AS fitting,
-            arrayFilter(p -> p.2 <= instant, days) AS known,
+            arrayReverseSort(p -> p.2, arrayFilter(p -> p.2 <= instant, days)) AS known,
             arrayMap(p -> p.2, known) AS known_ends,
             arrayMax(known_ends) AS last,
-            arrayFold((walk, step) -> if(walk.2 = 0 OR indexOf(known_ends, walk.1) = 0,
+            arrayFold((walk, step) -> if(walk.2 = 0 OR {before} = 0,
                 (walk.1, toUInt8(0), walk.3),
-                (known[indexOf(known_ends, walk.1)].1, toUInt8(1), arrayPushBack(walk.3, indexOf(known_ends, walk.1)))),
+                (known[{before}].1, toUInt8(1), arrayPushBack(walk.3, toUInt64({before})))),
                 range(toUInt32(intDiv(length, {_DAY}))), (last, toUInt8(1), CAST([], 'Array(UInt64)'))) AS walked,
             notEmpty(known) AND instant - last <= {_NATIVE_MAX_AGE} AND walked.2 AS has_days,
             arrayMap(i -> known[i].3, walked.3) AS covered,
