@@ -22,6 +22,7 @@ from services.platforms.base import (
     pacific_day,
     pacific_midnight,
     retry_after,
+    text,
     try_json_object,
 )
 
@@ -77,8 +78,8 @@ def verdict_of(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
         if 200 <= status < 300:
             return Verdict(Outcome.OK) if body[:1] in (b"{", b"[") else Verdict(Outcome.PLATFORM_DOWN)
         return by_status(status, headers, str(status))
-    code, subcode, message = error.get("code"), error.get("error_subcode"), str(error.get("message", ""))
-    detail = f"{status} {error.get('type')} {code}/{subcode}"[:200]
+    code, subcode, message = error.get("code"), error.get("error_subcode"), text(error.get("message", ""))
+    detail = f"{status} {text(error.get('type'))} {text(code)}/{text(subcode)}"[:200]
     match code, subcode:
         case 190, 458 | 460:
             return Verdict(Outcome.TOKEN_REVOKED, detail=detail)

@@ -26,6 +26,7 @@ from services.platforms.base import (
     Verdict,
     retry_after,
     seconds_of,
+    text,
     try_json_object,
 )
 
@@ -109,7 +110,7 @@ def read_oauth(
     code = error if isinstance(error, str) and _CODE.fullmatch(error) else ""
     detail = f"{status} {code}".strip()
     outcome = _OUTCOME_OF_ERROR.get(code)
-    if code == "invalid_request" and "token" in str(answer.get("error_description", "")).lower():
+    if code == "invalid_request" and "token" in text(answer.get("error_description", "")).lower():
         outcome = Outcome.TOKEN_REVOKED
     if outcome is None:
         outcome = unauthorized if status == 401 else _by_status(status)

@@ -389,6 +389,11 @@ def count(value: Any, name: str) -> int | None:
     raise MappingError("bad_count", f"{name} is a {type(value).__name__}, expected an integer")
 
 
+def text(value: Any) -> str:
+    """A JSON value as text; a list or an object, however deep, stands as its kind."""
+    return f"({type(value).__name__})" if isinstance(value, dict | list) else str(value)
+
+
 def succeeded(event: PlatformRaw) -> bool:
     """Whether the status says success; a body may still say failure."""
     return 200 <= event.http_status < 300

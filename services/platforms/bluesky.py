@@ -70,6 +70,7 @@ from services.platforms.base import (
     seconds_of,
     seconds_until,
     succeeded,
+    text,
     try_json_object,
 )
 
@@ -278,7 +279,7 @@ class Bluesky:
             if 200 <= status < 300:
                 return Verdict(Outcome.OK) if answer else Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
             error = ""
-        message = str(answer.get("message", "")).lower()
+        message = text(answer.get("message", "")).lower()
         detail = f"{status} {error}"[:200]
         outcome = _OUTCOME_OF_ERROR.get(error)
         if outcome is None:

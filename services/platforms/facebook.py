@@ -83,6 +83,7 @@ from services.platforms.base import (
     path_segments,
     positions,
     succeeded,
+    text,
     try_json_object,
 )
 
@@ -401,7 +402,7 @@ class Facebook:
         if edge == "insights":
             return {unquote(path[0]): {"insights": answer}}
         if edge:
-            return {str(item.get("id")): item for item in objects(answer.get("data"), "data")}
+            return {text(item.get("id")): item for item in objects(answer.get("data"), "data")}
         own = answer.get("id")
         return {unquote(path[0]): answer, **({own: answer} if isinstance(own, str) else {})}
 

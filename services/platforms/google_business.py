@@ -61,6 +61,7 @@ from services.platforms.base import (
     path_segments,
     retry_after,
     succeeded,
+    text,
     try_json_object,
 )
 
@@ -136,7 +137,7 @@ def _series(answer: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         for series in objects(nested, "dailyMetricTimeSeries"):
             # A series of a part of the day or of the week is not the day's.
             if not series.get("dailySubEntityType"):
-                yield str(series.get("dailyMetric")), series.get("timeSeries")
+                yield text(series.get("dailyMetric")), series.get("timeSeries")
 
 
 def _points(series: Any, name: str) -> dict[int, int | None]:
@@ -265,14 +266,14 @@ class GoogleBusiness:
             reasons.append(error["status"])
         detail = f"{status} {' '.join(reasons)}"[:200]
         metadata = [held for item in details if isinstance(held := item.get("metadata"), dict)]
-        if any(str(held.get("quota_limit_value")) == "0" for held in (*metadata, error)):
+        if any(text(held.get("quota_limit_value")) == "0" for held in (*metadata, error)):
             return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
         outcome = next((_OUTCOME_OF_REASON[reason] for reason in reasons if reason in _OUTCOME_OF_REASON), None)
         if outcome is None:
             code = error.get("code")
             failed = status if status >= 400 else code if type(code) is int and 400 <= code < 600 else 500
             return by_status(failed, headers, detail)
-        if outcome is Outcome.TOKEN_EXPIRED and "revoked" in str(error.get("message", "")).lower():
+        if outcome is Outcome.TOKEN_EXPIRED and "revoked" in text(error.get("message", "")).lower():
             outcome = Outcome.TOKEN_REVOKED
         waits = (Outcome.RETRY_LATER, Outcome.QUOTA_EXHAUSTED, Outcome.PLATFORM_DOWN)
         return Verdict(outcome, retry_after(headers) if outcome in waits else None, detail)

@@ -96,6 +96,7 @@ from services.platforms.base import (
     path_segments,
     positions,
     succeeded,
+    text,
     try_json_object,
 )
 
@@ -339,7 +340,7 @@ class Instagram:
         if not path:
             return answer
         if edge == "media":
-            return {str(item.get("id")): item for item in objects(answer.get("data"), "data")}
+            return {text(item.get("id")): item for item in objects(answer.get("data"), "data")}
         own = answer.get("id")
         return {own if isinstance(own, str) else path[0]: answer}
 

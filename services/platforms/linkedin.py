@@ -90,6 +90,7 @@ from services.platforms.base import (
     positions,
     retry_after,
     succeeded,
+    text,
     try_json_object,
 )
 
@@ -609,10 +610,14 @@ class LinkedIn:
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
         """LinkedIn's code, or its service's; the status where there is none."""
         answer = try_json_object(body)
-        code, service_code, message = answer.get("code"), answer.get("serviceErrorCode"), str(answer.get("message", ""))
+        code, service_code, message = (
+            answer.get("code"),
+            answer.get("serviceErrorCode"),
+            text(answer.get("message", "")),
+        )
         if 200 <= status < 300 and service_code is None:
             return Verdict(Outcome.OK) if answer else Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
-        detail = f"{status} {service_code} {code}"[:200]
+        detail = f"{status} {text(service_code)} {text(code)}"[:200]
         outcome = _OUTCOME_OF_CODE.get(code) if isinstance(code, str) else None
         if outcome is None and type(service_code) is int:
             outcome = _OUTCOME_OF_SERVICE_CODE.get(service_code)

@@ -92,6 +92,7 @@ from services.platforms.base import (
     retry_after,
     seconds_of,
     succeeded,
+    text,
     try_json_object,
 )
 
@@ -429,7 +430,7 @@ class Pinterest:
         if 200 <= status < 300 and not _is_error(answer):
             whole = body[:1] == b"{"
             return Verdict(Outcome.OK) if whole else Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
-        detail = f"{status} {code}"[:200]
+        detail = f"{status} {text(code)}"[:200]
         known = _OUTCOME_OF_CODE.get(code) if type(code) is int else None
         failed = code if status < 400 and type(code) is int and 400 <= code < 600 else status
         verdict = Verdict(known, None, detail) if known else by_status(failed, headers, detail)

@@ -70,6 +70,7 @@ from services.platforms.base import (
     retry_after,
     seconds_of,
     succeeded,
+    text,
     try_json_object,
 )
 
@@ -102,7 +103,7 @@ def _children(answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         thing = child.get("data")
         if not isinstance(thing, dict):
             raise MappingError("unexpected_shape", f"a child's data is a JSON {type(thing).__name__}")
-        yield str(child.get("kind")), thing
+        yield text(child.get("kind")), thing
 
 
 def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, Any]]:

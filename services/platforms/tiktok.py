@@ -64,6 +64,7 @@ from services.platforms.base import (
     positions,
     retry_after,
     succeeded,
+    text,
     try_json_object,
 )
 
@@ -107,7 +108,7 @@ def _code(answer: dict[str, Any]) -> str | None:
     """The answer's own code; None when it has none."""
     error = answer.get("error")
     code = error.get("code") if isinstance(error, dict) else error
-    return None if code is None else str(code)
+    return None if code is None else text(code)
 
 
 def _id_of(video: dict[str, Any]) -> str:

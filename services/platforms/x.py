@@ -74,6 +74,7 @@ from services.platforms.base import (
     seconds_of,
     seconds_until,
     succeeded,
+    text,
     try_json_object,
 )
 
@@ -395,7 +396,7 @@ class X:
 
     def _verdict_of(self, problem: dict[str, Any], status: int, headers: Mapping[str, str], now: int) -> Verdict:
         kind, title = _type_of(problem), problem.get("title")
-        detail = f"{status} {problem.get('reason') or problem.get('code') or title or kind}"[:200]
+        detail = f"{status} {text(problem.get('reason') or problem.get('code') or title or kind)}"[:200]
         if title == "UsageCapExceeded":
             kind = "usage-capped"
         elif title == "Too Many Requests":
@@ -408,7 +409,7 @@ class X:
         outcome = _OUTCOME_OF_TYPE.get(kind) or (_OUTCOME_OF_CODE.get(code) if isinstance(code, int) else None)
         if outcome in (None, Outcome.REQUEST_WRONG):
             for error in (problem, *_errors(problem)):
-                bad = _BAD_VALUE.search(str(error.get("message", "")))
+                bad = _BAD_VALUE.search(text(error.get("message", "")))
                 if bad is not None:
                     return Verdict(Outcome.REQUEST_WRONG, detail=detail, refused_metric=bad[1])
         if outcome is None:

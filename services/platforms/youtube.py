@@ -84,6 +84,7 @@ from services.platforms.base import (
     positions,
     retry_after,
     succeeded,
+    text,
     try_json_object,
 )
 
@@ -201,8 +202,8 @@ class _Report:
 
     def __init__(self, answer: dict[str, Any]) -> None:
         headers = objects(answer.get("columnHeaders"), "columnHeaders")
-        self.names = [str(header.get("name")) for header in headers]
-        self.dimensions = [str(header.get("name")) for header in headers if header.get("columnType") == "DIMENSION"]
+        self.names = [text(header.get("name")) for header in headers]
+        self.dimensions = [text(header.get("name")) for header in headers if header.get("columnType") == "DIMENSION"]
         rows = answer.get("rows") or []
         if not isinstance(rows, list):
             raise MappingError("unexpected_shape", f"rows is a JSON {type(rows).__name__}, expected a list")
@@ -441,7 +442,7 @@ class YouTube:
             if 200 <= status < 300:
                 return Verdict(Outcome.OK) if answer else Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
             error = {"status": error} if isinstance(error, str) else {}
-        message = str(error.get("message", ""))
+        message = text(error.get("message", ""))
         reasons = [
             reason
             for listed in (error.get("details"), error.get("errors"))

@@ -32,6 +32,10 @@ from services.runtime.logging import blank_secret_bytes
 _METRICS = len(CHANNEL_METRICS)
 # Days and windows that are looked through for the latest that has a figure.
 _PERIODS = 100
+# The most levels that a reply's own shape puts around a payload, with room.
+_LEVELS_AROUND = 16
+# With fewer brackets than this a payload can't be too deep.
+_SHALLOW = 200
 _BODIES_AT_ONCE = 25
 
 
@@ -116,11 +120,24 @@ def _payloads(rows: Iterable[list[Any]]) -> dict[str, Any]:
     return {event_id: payload(base64.b64decode(encoded)) for event_id, encoded in rows}
 
 
+def is_showable(value: Any) -> bool:
+    """Whether a reply can carry a JSON value: the encoder takes fewer levels (254) than the decoder does (1024)."""
+    for _ in range(_LEVELS_AROUND):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
 def payload(body: bytes) -> Any:
-    """A payload as a JSON object; {} where it is no JSON."""
+    """A payload as a JSON object; {} where it is no JSON, or too deep to be shown."""
     try:
         value = orjson.loads(body)
     except ValueError:
+        return {}
+    if body.count(b"[") + body.count(b"{") > _SHALLOW and not is_showable(value):
         return {}
     return value if isinstance(value, dict) else {"data": value}
 

@@ -19,7 +19,7 @@ from schemas.registers import Register, load_groups
 from schemas.windows import FOLLOWERS, LONGEST_RANGE, NATIVE_MAX_AGE, RANGES, ChannelPeriod, WindowTarget, window_totals
 from services.platforms import platform
 from services.query_api import sql
-from services.query_api.account_reads import AccountReads
+from services.query_api.account_reads import AccountReads, is_showable
 from services.query_api.batching import Batcher
 from services.query_api.cache import LONGEST_SECONDS, AnswerCache, channel_tag, channels_tag
 from services.query_api.clickhouse import ClickHouse
@@ -453,9 +453,12 @@ def _parts(
             if place is None:
                 continue
             try:
-                found[event.event_id, target_id] = platform(event.platform).part(event, place)
+                part = platform(event.platform).part(event, place)
             except Exception as error:  # one strange payload must not take the whole list away
                 log.warning("part of a payload can't be read", platform=event.platform, error=type(error).__name__)
+                continue
+            if is_showable(part):
+                found[event.event_id, target_id] = part
     return found
 
 

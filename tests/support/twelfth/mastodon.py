@@ -53,6 +53,7 @@ from services.platforms.base import (
     retry_after,
     seconds_of,
     succeeded,
+    text,
     try_json_object,
 )
 
@@ -69,7 +70,7 @@ def _statuses(event: PlatformRaw) -> dict[int, dict[str, Any]]:
     wanted = positions(event)
     matched: dict[int, dict[str, Any]] = {}
     for status in objects(json_object(event.body).get("statuses"), "statuses"):
-        for index in wanted.get(str(status.get("id")), ()):
+        for index in wanted.get(text(status.get("id")), ()):
             matched.setdefault(index, status)
     return matched
 
@@ -154,7 +155,7 @@ class Mastodon:
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
         """By the status; the body's `error` tells a revoked token from an ended one."""
-        error = str(try_json_object(body).get("error", ""))
+        error = text(try_json_object(body).get("error", ""))
         if 200 <= status < 300:
             return Verdict(Outcome.OK)
         if status == 401 and "revoked" in error:

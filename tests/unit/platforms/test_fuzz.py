@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.events import Origin, PlatformRaw, RawTarget
 from schemas.metrics import CHANNEL_NAMES, INT64_MAX, INT64_MIN, MILLIS_MAX, POST_NAMES
 from services.platforms import all_platforms, platform
-from services.platforms.base import MappingError, Outcome
+from services.platforms.base import MappingError, Outcome, Refreshable
 from tests.unit.platforms import golden
 
 NAMES = sorted(all_platforms())
@@ -184,3 +186,20 @@ def test_any_headers(name: str, headers: dict[str, str], status: int, now: int) 
     platform(name).classify(status, headers, b"{}", now)
     answer = golden.response(name, "rate_limited")
     platform(name).classify(answer["http_status"], headers, golden.body_of(answer), now)
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+def test_deep_nesting_anywhere_in_a_golden_answer(name: str, case: str) -> None:
+    """Just as deep as a JSON decoder goes, and deeper than Python shows a value."""
+    deep = b"[" * 950 + b"]" * 950
+    subject, answer = platform(name), golden.response(name, case)
+    for spot in spots(answer["body"]):
+        body = orjson.dumps(replaced(answer["body"], spot, "@deep")).replace(b'"@deep"', deep)
+        for status in {200, answer["http_status"]}:
+            event = replace(golden.raw_event(name, answer), body=body, http_status=status)
+            assert isinstance(subject.classify(status, {}, body, 0).outcome, Outcome)
+            if isinstance(subject, Refreshable):
+                subject.read_refresh(status, {}, body)
+            subject.part(event, 0)
+            with suppress(MappingError):
+                subject.read(event)
