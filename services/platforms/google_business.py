@@ -9,7 +9,8 @@ Poll interval: the channel's; days are several days late and go 18 months back.
 Cannot supply: any figure of a post (`localPosts:reportInsights` is retired), followers, reach, likes, comments.
 
 Uncertain, and how it is read here:
-- Values are 64-bit integers in strings. A dated point without `value` is 0; a series without points, or without the
+- Values are 64-bit integers in strings. A dated point without `value` is 0, one whose value is null is unknown, and
+  so is the day's sum; a series without points, or without the
   day in question, says nothing of it.
 - Impressions of a day are the sum of the four kinds (desktop and mobile, Maps and Search). A kind that has no point at
   all is left out of the sum; where a kind has points but not this day's, the day is not said yet.
@@ -51,7 +52,6 @@ from services.platforms.base import (
     Target,
     TokenGrant,
     Verdict,
-    added,
     bits,
     block,
     by_status,
@@ -145,8 +145,7 @@ def _points(series: Any, name: str) -> dict[int, int | None]:
     answered = block(series, "timeSeries") or {}
     found: dict[int, int | None] = {}
     for point in objects(answered.get("datedValues") or [], "datedValues"):
-        value = point.get("value")
-        found[_day(point.get("date"))] = 0 if value is None else count(value, name)
+        found[_day(point.get("date"))] = count(point["value"], name) if "value" in point else 0
     return found
 
 
@@ -234,11 +233,10 @@ class GoogleBusiness:
     def _days(self, kinds: Sequence[Mapping[int, int | None]]) -> Iterator[ChannelReading]:
         for start in sorted(set().union(*kinds)) if kinds else ():
             if all(start in points for points in kinds):
-                total: int | None = None
-                for points in kinds:
-                    total = added(total, points[start], "impressions")
+                told = [value for points in kinds if (value := points[start]) is not None]
                 values = list(NO_CHANNEL_VALUES)
-                values[CH_IMPRESSIONS] = total
+                if len(told) == len(kinds):
+                    values[CH_IMPRESSIONS] = count(sum(told), "impressions")
                 yield ChannelReading("day", start, start + _DAY, bits(CH_IMPRESSIONS), tuple(values))
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
