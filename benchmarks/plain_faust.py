@@ -51,7 +51,8 @@ def main(arguments: Sequence[str]) -> None:
     seconds, snapshots, with_insert = float(arguments[0]), int(arguments[1]), arguments[2] == "insert"
     # Shown when it fails: what Faust says of its own trouble.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    counted = asyncio.run(_run(seconds, snapshots, with_insert))
+    with tempfile.TemporaryDirectory(prefix="tidemark-plain-", ignore_cleanup_errors=True) as folder:
+        counted = asyncio.run(_run(seconds, snapshots, with_insert, folder))
     if not counted.snapshots:
         sys.stderr.write("the plain agent saw no event\n")
         sys.stderr.flush()
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
     os._exit(0)
 
 
-async def _run(seconds: float, snapshots: int, with_insert: bool) -> _Counted:
+async def _run(seconds: float, snapshots: int, with_insert: bool, folder: str) -> _Counted:
     settings = _Settings.load()
     counted, done = _Counted(), asyncio.Event()
     kind = "insert" if with_insert else "table"
@@ -77,7 +78,7 @@ async def _run(seconds: float, snapshots: int, with_insert: bool) -> _Counted:
         f"{settings.topic_prefix}plain-{kind}",
         broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],
         store="memory://",
-        datadir=tempfile.mkdtemp(prefix="tidemark-plain-"),
+        datadir=folder,
         web_enabled=False,
         topic_disable_leader=True,
         topic_partitions=PARTITIONS,
