@@ -64,8 +64,10 @@ def _read_all(ready: dict[str, Any], topic: str) -> list[tuple[str, Any]]:
             if message.error() is not None:
                 ended.add(message.partition() or 0)
                 continue
+            value = message.value()
             context = SerializationContext(topic, MessageField.VALUE)
-            found.append(((message.key() or b"").decode(), deserializer(message.value() or b"", context)))
+            # A tombstone has no value.
+            found.append(((message.key() or b"").decode(), None if value is None else deserializer(value, context)))
     finally:
         consumer.close()
     return found
