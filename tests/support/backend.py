@@ -17,16 +17,16 @@ from typing import Any
 import clickhouse_connect
 import httpx
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from infra.embedded.ports import free_ports
 from infra.embedded.processes import tied
 from schemas.codec import Codec
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, RawTarget
+from services.aggregator.settings import AggregatorSettings
 from services.runtime.kafka import key, partition_of
 from services.runtime.migrations import migrate
 from services.runtime.registry import Registry
-from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
 from services.runtime.topics import ensure_topics
 from tests.support.engines import Engines
 from tests.support.waiting import wait_until
@@ -39,7 +39,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class _Settings(KafkaSettings, RegistrySettings, ClickHouseSettings):
+class _Settings(AggregatorSettings):
     pass
 
 
@@ -60,7 +60,7 @@ class Backend:
             "TIDEMARK_AGGREGATOR_WINDOW_CHECK_SECONDS": "1",
         }
         named = {name.removeprefix("TIDEMARK_").lower(): value for name, value in self.environment.items()}
-        self.settings = _Settings.model_validate(named)
+        self.settings = AggregatorSettings.model_validate(named)
         self._logs = logs
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ports: dict[str, int] = {}
@@ -68,6 +68,10 @@ class Backend:
         list(migrate(self.settings))
         self.registry = Registry(self.settings, self.settings)
         self._codecs: dict[str, Codec[Any]] = {}
+        # Next offset after the last message written here, by topic and partition.
+        self._written: dict[tuple[str, int], int] = {}
+        # Consumers that ask for the offsets of a group, by group.
+        self._groups: dict[str, Consumer] = {}
         self.producer = Producer(
             {"bootstrap.servers": engines.kafka_bootstrap, "enable.idempotence": True, "linger.ms": 2}
         )
@@ -144,6 +148,8 @@ class Backend:
         """Stop every worker that was started here."""
         for name in list(self._processes):
             self.kill_aggregator(name)
+        for consumer in self._groups.values():
+            consumer.close()
         self.clickhouse.close()
 
     # Writing
@@ -157,13 +163,55 @@ class Backend:
     def publish(self, topic: str, message_key: bytes, workspace_id: str, value: bytes | None) -> None:
         """Put one message where the tenant's partition is."""
         self.producer.produce(
-            self.settings.topic(topic), value=value, key=message_key, partition=partition_of(workspace_id, PARTITIONS)
+            self.settings.topic(topic),
+            value=value,
+            key=message_key,
+            partition=partition_of(workspace_id, PARTITIONS),
+            on_delivery=self._note_written,
         )
         self.producer.poll(0)
+
+    def _note_written(self, error: KafkaError | None, message: Message) -> None:
+        assert error is None, error
+        place, offset = (message.topic() or "", message.partition() or 0), message.offset()
+        assert offset is not None
+        self._written[place] = max(self._written.get(place, 0), offset + 1)
 
     def flush(self) -> None:
         """Wait until everything published is acknowledged."""
         assert self.producer.flush(30) == 0
+
+    def settle(self, seconds: float = 30) -> None:
+        """Wait until the aggregator has confirmed everything that was published here: in every table and topic.
+
+        A number that shows in one table says nothing of the next; the committed offsets speak of all.
+        """
+        self.flush()
+        wait_until(
+            lambda: not self._unconfirmed(), seconds, lambda: f"{self._unconfirmed()} confirmed; {self.log_tail()}"
+        )
+
+    def _unconfirmed(self) -> dict[tuple[str, int], int]:
+        group = f"{self.settings.topic_prefix}{self.settings.aggregator_group}"
+        raw = self.settings.topic("platform.raw")
+        missing: dict[tuple[str, int], int] = {}
+        for name, is_raw in ((group, True), (f"{group}-catalog", False)):
+            places = [TopicPartition(*place) for place in self._written if (place[0] == raw) is is_raw]
+            if not places:
+                continue
+            if name not in self._groups:
+                self._groups[name] = Consumer(
+                    {
+                        "bootstrap.servers": self.settings.kafka_bootstrap,
+                        "group.id": name,
+                        "enable.auto.commit": False,
+                    }
+                )
+            for held in self._groups[name].committed(places, timeout=10):
+                wanted = self._written[(held.topic, held.partition)]
+                if held.offset < wanted:
+                    missing[(held.topic, held.partition)] = wanted
+        return missing
 
     def put_channel(self, workspace_id: str, channel_id: str, platform: str = "x", status: str = "active") -> None:
         """Write a channel to the catalog."""
