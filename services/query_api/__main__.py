@@ -29,6 +29,7 @@ from services.query_api.publisher import Codecs, KafkaPublisher
 from services.query_api.read_model import ClickHouseReadModel, WindowRow
 from services.query_api.replies import Reply
 from services.query_api.settings import QueryApiSettings
+from services.query_api.tidemark.endpoint import Sources
 from services.runtime.clock import SystemClock
 from services.runtime.logging import configure_logging, get_logger
 from services.runtime.registry import Registry
@@ -113,7 +114,12 @@ async def _serve(settings: QueryApiSettings, cipher: TokenCipher | None, listene
     app = create_app(
         Parts(
             keys=keys,
-            read_model=LiveReads(ClickHouseReadModel(clickhouse, directory, windows), link, directory, clock),
+            sources=Sources(
+                clickhouse,
+                directory,
+                LiveReads(ClickHouseReadModel(clickhouse, directory, windows), link, directory, clock),
+                settings.poll_speed,
+            ),
             admin=Admin(
                 AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
                 catalog,

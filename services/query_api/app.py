@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.query_api.admin.routes import OPERATIONS, Admin, AdminEndpoint, Operation
 from services.query_api.auth import KeyRing
@@ -20,9 +20,11 @@ from services.query_api.endpoint import ReadEndpoint
 from services.query_api.errors import ApiError, InternalError, route_error
 from services.query_api.limits import RateLimiter
 from services.query_api.openapi import documentation_page, openapi_json
-from services.query_api.query import ReadModel
 from services.query_api.replies import Reply, send_problem
 from services.query_api.routing import PathTable
+from services.query_api.tidemark import all_endpoints
+from services.query_api.tidemark.endpoint import Sources
+from services.query_api.tidemark.serving import ServedEndpoint
 from services.runtime.clock import Clock
 from services.runtime.logging import get_logger
 
@@ -42,7 +44,7 @@ class Parts:
     """
 
     keys: KeyRing
-    read_model: ReadModel
+    sources: Sources
     admin: Admin
     limiter: RateLimiter | None
     clock: Clock
@@ -55,11 +57,11 @@ class QueryApi:
     """The ASGI application: the routes and the one place where errors become replies.
 
     Args:
-        reads: the products' endpoints by path template; GET is looked up there first.
+        reads: endpoints by path template; GET is looked up there first.
         routes: of everything, the reads included, so that wrong methods are told from unknown paths.
     """
 
-    def __init__(self, reads: Mapping[str, ReadEndpoint], routes: list[Route]) -> None:
+    def __init__(self, reads: Mapping[str, ASGIApp], routes: Sequence[Route]) -> None:
         self._reads = PathTable(reads)
         # No redirects to paths with or without a slash: an unknown path is an unknown path.
         self._router = Router(routes, redirect_slashes=False)
@@ -83,19 +85,19 @@ class QueryApi:
             await send_problem(send, error)
         except Exception:
             log.exception("unexpected error", method=scope["method"])
-            # Replies are sent whole, after all that can fail; so nothing was sent yet.
+            # Nothing was sent yet: replies are sent whole, after all that can fail, and streams end by themselves.
             await send_problem(send, InternalError())
 
 
 def create_app(parts: Parts) -> QueryApi:
-    """The application with every product found in `dialects/`."""
-    reads = {
+    """The application with every product found in `dialects/`, and Tidemark's own endpoints."""
+    reads: dict[str, ASGIApp] = {
         read.path: ReadEndpoint(
             dialect.name,
             read,
             keys=parts.keys,
             limiter=parts.limiter,
-            read_model=parts.read_model,
+            read_model=parts.sources.read_model,
             clock=parts.clock,
             cache=parts.cache,
             silent_seconds=parts.silent_seconds,
@@ -103,7 +105,24 @@ def create_app(parts: Parts) -> QueryApi:
         for dialect in all_dialects()
         for read in dialect.reads
     }
+    served = [
+        (
+            endpoint,
+            ServedEndpoint(
+                endpoint,
+                parts.sources,
+                keys=parts.keys,
+                limiter=parts.limiter,
+                clock=parts.clock,
+                cache=parts.cache,
+                silent_seconds=parts.silent_seconds,
+            ),
+        )
+        for endpoint in all_endpoints()
+    ]
+    reads |= {endpoint.path: app for endpoint, app in served if endpoint.method == "GET"}
     routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in reads.items()]
+    routes += [Route(endpoint.path, app, methods=["POST"]) for endpoint, app in served if endpoint.method == "POST"]
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
@@ -112,8 +131,8 @@ def create_app(parts: Parts) -> QueryApi:
 
 
 def _service_routes(readiness: Readiness) -> list[Route]:
-    description = openapi_json(all_dialects(), OPERATIONS)
-    page = documentation_page(all_dialects(), OPERATIONS)
+    description = openapi_json(all_dialects(), all_endpoints(), OPERATIONS)
+    page = documentation_page(all_dialects(), all_endpoints(), OPERATIONS)
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")

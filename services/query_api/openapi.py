@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from pydantic.json_schema import models_json_schema
 
+from services.query_api import tidemark
 from services.query_api.admin.models import ChannelLine, ChannelPut, KeyRequest, PostLine, PostPut
 from services.query_api.admin.routes import Operation
 from services.query_api.endpoint import Dialect, Parameter, Read
@@ -24,9 +25,12 @@ from services.query_api.errors import (
     Unauthorized,
     WritesUnavailable,
 )
+from services.query_api.replies import JSON
+from services.query_api.tidemark.endpoint import Endpoint
 
 TITLE = "Tidemark query API"
 _ADMIN_TAG = "admin"
+_ADMIN_DESCRIPTION = "The catalog and keys; needs the admin key."
 _NAME = re.compile(r"\{(\w+)\}")
 _READ_ERRORS: tuple[type[ApiError], ...] = (
     Unauthorized, Forbidden, NotFound, Invalid, TooManyRequests, ReadsUnavailable,
@@ -54,7 +58,9 @@ _PROBLEM = {
 }
 
 
-def openapi(dialects: Sequence[Dialect], operations: Iterable[Operation]) -> dict[str, Any]:
+def openapi(
+    dialects: Sequence[Dialect], endpoints: Iterable[Endpoint], operations: Iterable[Operation]
+) -> dict[str, Any]:
     """The OpenAPI 3.1 description."""
     models = (ChannelPut, PostPut, KeyRequest, ChannelLine, PostLine)
     _, schemas = models_json_schema(
@@ -64,6 +70,8 @@ def openapi(dialects: Sequence[Dialect], operations: Iterable[Operation]) -> dic
     for dialect in dialects:
         for read in dialect.reads:
             paths.setdefault(read.path, {})["get"] = _read(dialect, read)
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _endpoint(endpoint)
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     return {
@@ -71,7 +79,8 @@ def openapi(dialects: Sequence[Dialect], operations: Iterable[Operation]) -> dic
         "info": {"title": TITLE, "version": "1"},
         "tags": [
             *({"name": dialect.title, "description": dialect.description} for dialect in dialects),
-            {"name": _ADMIN_TAG, "description": "The catalog and keys; needs the admin key."},
+            {"name": tidemark.TITLE, "description": tidemark.DESCRIPTION},
+            {"name": _ADMIN_TAG, "description": _ADMIN_DESCRIPTION},
         ],
         "paths": paths,
         "components": {
@@ -85,9 +94,9 @@ def openapi(dialects: Sequence[Dialect], operations: Iterable[Operation]) -> dic
     }
 
 
-def openapi_json(dialects: Sequence[Dialect], operations: Iterable[Operation]) -> bytes:
+def openapi_json(dialects: Sequence[Dialect], endpoints: Iterable[Endpoint], operations: Iterable[Operation]) -> bytes:
     """`openapi` as bytes."""
-    return orjson.dumps(openapi(dialects, operations))
+    return orjson.dumps(openapi(dialects, endpoints, operations))
 
 
 def _read(dialect: Dialect, read: Read) -> dict[str, Any]:
@@ -103,6 +112,45 @@ def _read(dialect: Dialect, read: Read) -> dict[str, Any]:
             **_problems(_READ_ERRORS),
         },
     }
+
+
+def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    is_post = endpoint.method == "POST"
+    asked = endpoint.parameters.model_json_schema(by_alias=True)
+    media: dict[str, Any] = {kind: {} for kind in endpoint.media_types}
+    if JSON in media:
+        media[JSON] = {"example": endpoint.sample, "schema": dict(endpoint.schema)}
+    described: dict[str, Any] = {
+        "tags": [tidemark.TITLE],
+        "summary": endpoint.summary,
+        "description": endpoint.description,
+        "security": [{"bearer": []}, {"apiKey": []}],
+        "parameters": [*_path_parameters(endpoint.path), *([] if is_post else map(_parameter, asked_of(endpoint)))],
+        "responses": {
+            "200": {"description": "Answer", "content": media, "headers": _REPLY_HEADERS},
+            "304": {"description": "The reply is the one whose ETag came in If-None-Match."},
+            **_problems((BodyTooLarge, *_READ_ERRORS) if is_post else _READ_ERRORS),
+        },
+    }
+    if is_post:
+        described["requestBody"] = {"required": True, "content": {JSON: {"schema": asked}}}
+    return described
+
+
+def asked_of(endpoint: Endpoint) -> tuple[Parameter, ...]:
+    """An endpoint's parameters as they are documented; a list is one comma-separated value."""
+    schema = endpoint.parameters.model_json_schema(by_alias=True)
+    required = schema.get("required", ())
+    return tuple(
+        Parameter(
+            name,
+            held.get("description", ""),
+            "body" if endpoint.method == "POST" else "query",
+            {key: value for key, value in held.items() if key not in ("title", "description")},
+            name in required,
+        )
+        for name, held in schema.get("properties", {}).items()
+    )
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
@@ -134,12 +182,14 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
+    style = {"style": "form", "explode": False} if parameter.schema.get("type") == "array" else {}
     return {
         "name": parameter.name,
         "in": parameter.place,
         "required": parameter.required,
         "description": parameter.description,
         "schema": dict(parameter.schema),
+        **style,
     }
 
 
@@ -162,7 +212,9 @@ def _problems(errors: Iterable[type[ApiError]]) -> dict[str, Any]:
     }
 
 
-def documentation_page(dialects: Sequence[Dialect], operations: Sequence[Operation]) -> str:
+def documentation_page(
+    dialects: Sequence[Dialect], endpoints: Sequence[Endpoint], operations: Sequence[Operation]
+) -> str:
     """The description as one page without scripts, so that it reads the same without a network."""
     sections = []
     for dialect in dialects:
@@ -170,15 +222,16 @@ def documentation_page(dialects: Sequence[Dialect], operations: Sequence[Operati
             _entry("GET", read.path, read.summary, read.description, read.parameters, read.sample)
             for read in dialect.reads
         )
-        sections.append(
-            f"<section><h2>{escape(dialect.title)}</h2><p>{escape(dialect.description)}</p>{entries}</section>"
-        )
+        sections.append(_section(dialect.title, dialect.description, entries))
+    entries = "".join(
+        _entry(entry.method, entry.path, entry.summary, entry.description, asked_of(entry), entry.sample)
+        for entry in endpoints
+    )
+    sections.append(_section(tidemark.TITLE, tidemark.DESCRIPTION, entries))
     entries = "".join(
         _entry(entry.method, entry.path, entry.summary, entry.description, (), entry.sample) for entry in operations
     )
-    sections.append(
-        f"<section><h2>{_ADMIN_TAG}</h2><p>The catalog and keys; needs the admin key.</p>{entries}</section>"
-    )
+    sections.append(_section(_ADMIN_TAG, _ADMIN_DESCRIPTION, entries))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title><style>'
         "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
@@ -186,6 +239,10 @@ def documentation_page(dialects: Sequence[Dialect], operations: Sequence[Operati
         f'</style></head><body><h1>{TITLE}</h1><p>Machine-readable: <a href="openapi.json">openapi.json</a>. '
         "Keys go as a Bearer token or in <code>x-api-key</code>.</p>" + "".join(sections) + "</body></html>"
     )
+
+
+def _section(title: str, description: str, entries: str) -> str:
+    return f"<section><h2>{escape(title)}</h2><p>{escape(description)}</p>{entries}</section>"
 
 
 def _entry(method: str, path: str, summary: str, description: str, parameters: Sequence[Parameter], sample: Any) -> str:

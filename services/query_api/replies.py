@@ -10,7 +10,9 @@ from starlette.types import Send
 
 from services.query_api.errors import ApiError, Header
 
-_JSON: Header = (b"content-type", b"application/json")
+JSON = "application/json"
+
+_JSON: Header = (b"content-type", JSON.encode())
 _VARY: Header = (b"vary", b"accept-encoding")
 _GZIP: Header = (b"content-encoding", b"gzip")
 # Below this a packed reply saves no packet.
@@ -20,21 +22,21 @@ _TAG_BYTES = 12
 
 
 class Reply:
-    """One JSON reply.
+    """One reply.
 
     Args:
-        body: the JSON text.
+        body: the JSON text, or what `content_type` says.
         tag_of: what the reply's tag is made of, where that is less than the body.
     """
 
     __slots__ = ("_packed", "body", "etag", "headers")
 
-    def __init__(self, body: bytes, tag_of: bytes | None = None) -> None:
+    def __init__(self, body: bytes, tag_of: bytes | None = None, content_type: str = JSON) -> None:
         self.body = body
         digest = blake2b(body if tag_of is None else tag_of, digest_size=_TAG_BYTES).hexdigest()
         # Weak: the packed reply has the same, and so has one whose window moved by a second.
         self.etag = f'W/"{digest}"'.encode()
-        self.headers: tuple[Header, ...] = (_JSON, (b"etag", self.etag))
+        self.headers: tuple[Header, ...] = ((b"content-type", content_type.encode()), (b"etag", self.etag))
         if len(body) >= _SMALLEST_PACKED_BYTES:
             self.headers += (_VARY,)
         self._packed: bytes | None = None

@@ -16,6 +16,9 @@ class QueryApiSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, Secr
     admin_key: SecretStr | None = Field(default=None, description="unset: the admin API answers 401 always")
     rate_limit: int = Field(default=0, ge=0, description="requests per key and minute; 0 is no limit")
     live_deadline_seconds: float = Field(default=4.0, ge=1, le=30, description="for all of a live answer's pulls")
+    poll_speed: float = Field(
+        default=1.0, gt=0, le=1_000_000, description="the poller's, for when a target is next due"
+    )
     answer_cache_bytes: int = Field(default=64 * 1024 * 1024, ge=0, description="for kept replies; 0 keeps none")
     platforms_path: str = Field(default="", description="folders of further platforms' files")
     log_level: str = "INFO"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from services.query_api.limits import RateLimiter
 from services.query_api.publisher import Write
 from services.query_api.query import Question, Target
 from services.query_api.replies import Reply
+from services.query_api.tidemark.endpoint import Sources
 from services.query_api.views import Place
 from services.runtime.kafka import key as message_key
 from services.runtime.secrets import TokenCipher
@@ -62,6 +63,22 @@ class FakeReadModel:
         return self.answers.get(question)
 
 
+class FakeStore:
+    """Answers queries by name with the rows it was told, or with what a function makes of the parameters."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[list[Any]] | Callable[[dict[str, Any]], list[list[Any]]]] = {}
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.error: Exception | None = None
+
+    async def rows(self, name: str, sql: str, parameters: dict[str, Any]) -> list[list[Any]]:
+        self.asked.append((name, parameters))
+        if self.error is not None:
+            raise self.error
+        found = self.answers.get(name, [])
+        return found(parameters) if callable(found) else found
+
+
 class MemoryPublisher:
     """Keeps events; may be away like Kafka."""
 
@@ -87,6 +104,7 @@ class FakeApi:
 
     client: httpx.AsyncClient
     read_model: FakeReadModel
+    store: FakeStore
     publisher: MemoryPublisher
     keys: KeyRing
     directory: Directory
@@ -116,7 +134,7 @@ def fake_api(
     cache_bytes: int | None = None,
 ) -> FakeApi:
     """An application over fakes; without `cache_bytes` it keeps no replies."""
-    clock, read_model, publisher = ManualClock(), FakeReadModel(), MemoryPublisher()
+    clock, read_model, store, publisher = ManualClock(), FakeReadModel(), FakeStore(), MemoryPublisher()
     keys, directory, vault = KeyRing(), Directory(), TokenVault()
     catalog = Catalog(
         publisher,
@@ -138,7 +156,7 @@ def fake_api(
     app = create_app(
         Parts(
             keys=keys,
-            read_model=read_model,
+            sources=Sources(store, directory, read_model),
             admin=Admin(AdminKey(admin_key), catalog, Keys(catalog, keys, clock)),
             limiter=RateLimiter(rate_limit) if rate_limit else None,
             clock=clock,
@@ -148,7 +166,7 @@ def fake_api(
         )
     )
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
-    return FakeApi(client, read_model, publisher, keys, directory, vault, clock, missing, cache, silent)
+    return FakeApi(client, read_model, store, publisher, keys, directory, vault, clock, missing, cache, silent)
 
 
 def channel(

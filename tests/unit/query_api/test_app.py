@@ -172,7 +172,7 @@ async def test_metrics_count_requests_by_endpoint(api: FakeApi) -> None:
 async def test_the_description_has_a_tag_a_product_and_an_example_each(api: FakeApi) -> None:
     described = (await api.client.get("/openapi.json")).json()
     assert {tag["name"] for tag in described["tags"]} == {
-        "postme", "PowerPost", "PostFuze", "PostFlow", "OpenPost", "admin",
+        "postme", "PowerPost", "PostFuze", "PostFlow", "OpenPost", "Tidemark", "admin",
     }  # fmt: skip
     for dialect in all_dialects():
         for read in dialect.reads:

@@ -1,0 +1,1 @@
+"""Posts, targets and channels: as they stand, many at once, in pages, the top ones, and where figures come from."""
