@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 from schemas.codec import Codec, MalformedEvent, RecordCodec
 from schemas.codec import instant as instant_of
+from schemas.tiers import CHANNEL_INTERVAL
 from services.platforms import all_platforms
 from services.platforms.base import AppClient
 from services.poller.accounts import TOPIC as ACCOUNTS
@@ -32,7 +33,6 @@ from services.poller.reader import RETRY_SECONDS, TopicReader
 from services.poller.refresh import Refresher
 from services.poller.schedule import Schedule
 from services.poller.settings import PollerSettings
-from services.poller.tiers import CHANNEL_INTERVAL
 from services.poller.timing import SystemTime
 from services.poller.tokens import TokenStore
 from services.runtime.kafka import split_key

@@ -15,8 +15,8 @@ from enum import Enum
 from typing import NamedTuple, TypeVar
 
 from schemas.events import CatalogChannel, CatalogTarget
+from schemas.tiers import CHANNEL_INTERVAL, COMMON, RIDE_ALONG_SHARE, Rule, next_due, rule_of, spread
 from services.platforms.base import Channel, Target
-from services.poller.tiers import CHANNEL_INTERVAL, COMMON, RIDE_ALONG_SHARE, Rule, next_due, rule_of, spread
 
 # A new target waits this long for others of its batch; also covers a channel arriving just before its token.
 DEBOUNCE = 300

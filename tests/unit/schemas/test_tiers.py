@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.metrics import PLATFORMS
-from services.poller.tiers import COMMON, JITTER_SHARE, jitter, next_due, rule_of
+from schemas.tiers import COMMON, JITTER_SHARE, jitter, next_due, rule_of
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 
 HOUR, DAY = MILLIS_PER_HOUR, MILLIS_PER_DAY

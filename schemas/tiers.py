@@ -1,4 +1,4 @@
-"""How often a target is polled at which age; pure.
+"""How often a target is polled at which age: pure, shared by the poller and whoever tells when a target is due.
 
 Ages count from `published_at`; instants and spans are milliseconds. Source: DESIGN, "Time, limits, tokens".
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from zlib import crc32
 
-from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
+MILLIS_PER_HOUR = 3_600_000
+MILLIS_PER_DAY = 24 * MILLIS_PER_HOUR
 
 # An interval is shortened by up to this share, by target: load spreads, and no poll comes later than its tier says.
 JITTER_SHARE = 0.1
