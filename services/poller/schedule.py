@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, TypeVar
@@ -307,27 +307,45 @@ class Schedule:
         if plan.lane is not None:
             plan.lane.queue(plan)
 
-    def restore(self, entry: Entry, captured_at: int) -> None:
-        """Before the first `take`: this target was last captured then. Call `rebuild` after the last of these."""
+    def restore(self, entry: Entry, captured_at: int, *, or_later: bool = False) -> None:
+        """While its channel is not active yet: this target was last captured then. `rebuild` after the last of these.
+
+        Args:
+            or_later: keep the due time that it has, where that is later.
+        """
         due_at = self._next_due(entry, captured_at)
         if due_at is None:
             self._expire(entry)
-        else:
+        elif not or_later or due_at > entry.due_at:
             entry.due_at = due_at
 
     def restore_channel(self, key: ChannelKey, captured_at: int) -> None:
-        """Before the first `take`: a channel's own figures were last captured then."""
+        """Before a channel's first `take`: its own figures were last captured then."""
         plan = self.plans.get(key)
         if plan is not None:
             plan.channel_due_at = captured_at + spread(CHANNEL_INTERVAL, "/".join(key), self.speed)
 
-    def rebuild(self) -> None:
-        """Put everything in order after `restore`."""
-        for plan in self.plans.values():
+    def rebuild(self, keys: Iterable[ChannelKey] | None = None) -> None:
+        """Put channels (None: all) in order after `restore`."""
+        plans = self.plans.values() if keys is None else [self.plans[key] for key in keys if key in self.plans]
+        for plan in plans:
             plan.heap = [entry for entry in plan.heap if not entry.dropped]
             heapq.heapify(plan.heap)
             plan.ticket = 0
             self.queue(plan)
+
+    def discard(self, keys: Iterable[ChannelKey]) -> None:
+        """Forget channels with all their targets, because another process asks for them; rounds in flight end."""
+        for key in keys:
+            plan = self.plans.pop(key, None)
+            if plan is None:
+                continue
+            for entry in plan.heap:
+                entry.dropped = True
+            for entry in plan.asked:
+                entry.dropped = True
+            plan.active, plan.channel, plan.lane = False, None, None
+            plan.heap.clear()
 
     def take(self, platform: str, now: int) -> Work | None:
         """The next round of work of a platform, None when nothing is due.

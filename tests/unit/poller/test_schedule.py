@@ -208,6 +208,38 @@ def test_speed_divides_intervals() -> None:
     assert 900 <= entry.due_at - START - DEBOUNCE <= 1000
 
 
+def test_a_discarded_channel_is_forgotten_and_its_round_ends_in_nothing() -> None:
+    schedule = made()
+    entries = [add(schedule, name) for name in ("t0", "t1")]
+    works = taken(schedule, START + DEBOUNCE)
+    late = add(schedule, "t2", now=START + HOUR)
+    schedule.discard([KEY, ("w1", "unknown")])
+    assert schedule.plans == {}
+    assert all(entry.dropped for entry in [*entries, late])
+    settle(schedule, works, START + DEBOUNCE)
+    assert taken(schedule, START + 10 * HOUR) == []
+    schedule.connect(KEY, channel(platform="youtube"), active=True, now=START + HOUR)
+    add(schedule, "t0", now=START + HOUR)
+    (work,) = taken(schedule, START + HOUR + DEBOUNCE)
+    assert [entry.target_id for entry in work.entries] == ["t0"]
+
+
+def test_what_was_captured_later_outweighs_what_was_captured_before() -> None:
+    schedule = made()
+    entry = add(schedule, "t")
+    schedule.restore(entry, START - HOUR)
+    overdue = entry.due_at
+    assert overdue < START
+    schedule.restore(entry, START - 1000, or_later=True)
+    restored = entry.due_at
+    assert restored > START
+    schedule.restore(entry, START - HOUR, or_later=True)
+    assert entry.due_at == restored
+    schedule.rebuild([KEY])
+    (work,) = taken(schedule, START + DEBOUNCE)
+    assert (work.entries, work.with_channel) == ([], True)
+
+
 fates = st.sampled_from([CAPTURED, Settled(Fate.SKIPPED), Settled(Fate.RETRY, START + HOUR), Settled(Fate.GONE)])
 
 
