@@ -26,7 +26,7 @@ from infra.embedded.clickhouse import request as requests
 from infra.embedded.clickhouse import statements
 from infra.embedded.clickhouse.access import User, Users
 from infra.embedded.clickhouse.compression import Compressor, compressor
-from infra.embedded.clickhouse.engine import Call, Engine, Handle, RunningSelect, Totals, quoted_string
+from infra.embedded.clickhouse.engine import Call, Engine, Handle, quoted_string
 from infra.embedded.clickhouse.errors import (
     ABORTED,
     AUTHENTICATION_FAILED,
@@ -38,6 +38,7 @@ from infra.embedded.clickhouse.errors import (
 )
 from infra.embedded.clickhouse.reply import ClientGone, Reply, exception_block
 from infra.embedded.clickhouse.request import Incoming
+from infra.embedded.clickhouse.running import RunningDocument, RunningSelect, Totals
 from infra.embedded.clickhouse.statements import Statement
 
 log = logging.getLogger(__name__)
@@ -204,7 +205,7 @@ class Server:
             written = await engine.in_thread(handle, lambda: self._insert(handle, call, statement, incoming))
             await reply.whole(self._headers(incoming.query_id, None, written), b"")
             return
-        if statement.reads and call.format in statements.STREAMED_FORMATS:
+        if statement.reads and _is_streamed(call):
             await self._stream(incoming, call, handle, reply)
             return
         if statement.verb == "KILL":
@@ -248,10 +249,10 @@ class Server:
     async def _stream(self, incoming: Incoming, call: Call, handle: Handle, reply: Reply) -> None:
         engine = self._engine
         encoder = compressor(incoming.encoding) if incoming.encoding else None
-        select: RunningSelect | None = None
+        select: RunningSelect | RunningDocument | None = None
         cancel = self._canceller(call)
 
-        def start() -> RunningSelect:
+        def start() -> RunningSelect | RunningDocument:
             nonlocal select
             select = engine.start_select(handle, call)
             return select
@@ -321,7 +322,14 @@ class _Endpoint:
         await self._server.serve(Request(scope, receive), send)
 
 
-def _pieces(select: RunningSelect, encoder: Compressor | None) -> Iterator[tuple[bytes, bool]]:
+def _is_streamed(call: Call) -> bool:
+    """Whether a SELECT's rows leave while more of them are made."""
+    if call.format in statements.DOCUMENT_FORMATS:
+        return not statements.writes_a_file(call.sql)
+    return call.format in statements.STREAMED_FORMATS
+
+
+def _pieces(select: RunningSelect | RunningDocument, encoder: Compressor | None) -> Iterator[tuple[bytes, bool]]:
     """The encoded body in parts of about a megabyte, each with whether it is the last."""
     gathered: list[bytes] = []
     size = 0

@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, Any, TypeVar
 
 import chdb
 
-from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, ServerError, StartError, from_engine, refusal
+from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, ServerError, StartError, engine_errors, refusal
+from infra.embedded.clickhouse.running import RunningDocument, RunningSelect, Totals
+from infra.embedded.clickhouse.statements import DOCUMENT_FORMATS, written_to
 
 log = logging.getLogger(__name__)
 
@@ -59,19 +63,6 @@ class Call:
 
 
 @dataclass(slots=True)
-class Totals:
-    """What a finished statement counted."""
-
-    read_rows: int = 0
-    read_bytes: int = 0
-    written_rows: int = 0
-    written_bytes: int = 0
-    result_rows: int = 0
-    result_bytes: int = 0
-    elapsed_seconds: float = 0.0
-
-
-@dataclass(slots=True)
 class Handle:
     """One chDB connection, the session state that it holds, and the one thread that calls it.
 
@@ -89,41 +80,6 @@ class Handle:
     def changes_to(self, call: Call) -> int:
         """How many engine calls it takes to make this handle fit the call."""
         return (self.database != call.database) + (self.settings != dict(call.settings))
-
-
-class RunningSelect:
-    """A SELECT whose blocks are fetched one at a time; used by one thread at a time."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self.ended = False
-        self.totals = Totals()
-
-    def blocks(self) -> Iterator[bytes]:
-        """The remaining blocks in order.
-
-        Raises:
-            ServerError: the statement failed or was cancelled.
-        """
-        while True:
-            with _engine_errors():
-                block = self._stream.fetch()
-            if block is None:
-                self.ended = True
-                return
-            content: bytes = block.bytes()
-            self.totals.result_rows += block.rows_read()
-            self.totals.result_bytes += len(content)
-            self.totals.read_rows = block.storage_rows_read()
-            self.totals.read_bytes = block.storage_bytes_read()
-            self.totals.elapsed_seconds = block.elapsed()
-            yield content
-
-    def close(self) -> None:
-        """Cancels what is still running; does nothing after the last block."""
-        self.ended = True
-        with contextlib.suppress(Exception):
-            self._stream.close()
 
 
 class Engine:
@@ -158,7 +114,7 @@ class Engine:
 
     def control(self, sql: str, params: Mapping[str, str] | None = None) -> str:
         """Runs a short statement of this process on the handle kept for that; blocks the calling thread."""
-        with self._control_lock, _engine_errors():
+        with self._control_lock, engine_errors():
             reply: bytes = self._control.query(sql, "TabSeparatedRaw", params=dict(params or {})).bytes()
         return reply.decode()
 
@@ -240,11 +196,11 @@ class Engine:
             if not _SETTING_NAME.fullmatch(name):
                 raise refusal(BAD_ARGUMENTS, f"Invalid setting name {name!r}")
         if handle.connection is None:
-            with _engine_errors():
+            with engine_errors():
                 handle.connection = self._connect()
         connection = handle.connection
         try:
-            with _engine_errors():
+            with engine_errors():
                 if handle.settings != wanted or handle.locked != bool(handle.readonly):
                     self._apply_settings(handle, wanted)
                 if handle.database != call.database:
@@ -269,7 +225,7 @@ class Engine:
     def run(self, handle: Handle, call: Call) -> tuple[bytes, Totals]:
         """Runs a statement to its end and returns all of its rows."""
         connection = self.prepare(handle, call)
-        with _engine_errors():
+        with engine_errors():
             result = connection.query(marked(call), call.format, params=dict(call.params))
             content: bytes = result.bytes() or b""
             return content, Totals(
@@ -282,11 +238,26 @@ class Engine:
                 elapsed_seconds=result.elapsed(),
             )
 
-    def start_select(self, handle: Handle, call: Call) -> RunningSelect:
+    def start_select(self, handle: Handle, call: Call) -> RunningSelect | RunningDocument:
         """Starts a SELECT in one of the formats that can be streamed."""
         connection = self.prepare(handle, call)
-        with _engine_errors():
+        if call.format in DOCUMENT_FORMATS:
+            return RunningDocument(partial(self._write, connection, call), partial(self.cancel, call.marker))
+        with engine_errors():
             return RunningSelect(connection.send_query(marked(call), call.format, params=dict(call.params)))
+
+    @staticmethod
+    def _write(connection: Any, call: Call, path: str) -> Totals:
+        """Runs a SELECT to its end, its rows written to a path as one document."""
+        written = dataclasses.replace(call, sql=written_to(call.sql, path, call.format))
+        with engine_errors():
+            result = connection.query(marked(written), call.format, params=dict(call.params))
+            return Totals(
+                read_rows=result.storage_rows_read(),
+                read_bytes=result.storage_bytes_read(),
+                result_rows=result.rows_read(),
+                elapsed_seconds=result.elapsed(),
+            )
 
     def run_insert(self, handle: Handle, call: Call, data: IO[bytes]) -> Totals:
         """Inserts encoded rows; they are durable against the death of this process when it returns.
@@ -295,7 +266,7 @@ class Engine:
         (`min_insert_block_size_rows`, 1,048,449 rows, and 256 MB); of a larger one whole blocks may stay.
         """
         connection = self.prepare(handle, call)
-        with _engine_errors():
+        with engine_errors():
             inserter = connection.send_insert(call.sql, call.format)
             try:
                 while chunk := data.read(_INSERT_CHUNK_BYTES):
@@ -359,14 +330,3 @@ def quoted_identifier(name: str) -> str:
 def quoted_string(text: str) -> str:
     """A string literal as SQL."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-@contextlib.contextmanager
-def _engine_errors() -> Iterator[None]:
-    """Turns what chDB raises into a ServerError; nothing else may leave this module."""
-    try:
-        yield
-    except ServerError:
-        raise
-    except Exception as error:
-        raise from_engine(str(error)) from error

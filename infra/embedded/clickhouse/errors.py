@@ -8,7 +8,9 @@ In: the text of a chDB exception, or a refusal of this process. Out: `ServerErro
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 UNKNOWN_FORMAT = 73
 SYNTAX_ERROR = 62
@@ -137,3 +139,14 @@ def from_engine(text: str) -> ServerError:
     message = message.removeprefix(prefix)
     doubled = re.fullmatch(r"(?s)(.*?\(([A-Z_0-9]+)\))\.?\s*\(\2\)", message)
     return ServerError(code, doubled.group(1) if doubled else message)
+
+
+@contextlib.contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turns what chDB raises into a ServerError; nothing else may leave the engine's modules."""
+    try:
+        yield
+    except ServerError:
+        raise
+    except Exception as error:
+        raise from_engine(str(error)) from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from infra.embedded.clickhouse.errors import SYNTAX_ERROR, refusal
 
 # Formats whose blocks, written one after another, are the same bytes as one written whole. chDB streams any other
-# format as a series of complete documents, so those are written in one piece.
+# format as a series of complete documents, so those are written to a file, or where they are short in one piece.
 STREAMED_FORMATS = frozenset(
     {
         "Native",
@@ -27,6 +27,21 @@ STREAMED_FORMATS = frozenset(
         "JSONCompactEachRow",
     }
 )
+DOCUMENT_FORMATS = frozenset(
+    {
+        "CSVWithNames",
+        "CSVWithNamesAndTypes",
+        "TabSeparatedWithNames",
+        "TSVWithNames",
+        "TabSeparatedWithNamesAndTypes",
+        "TSVWithNamesAndTypes",
+        "Arrow",
+        "ArrowStream",
+        "Parquet",
+        "ORC",
+    }
+)
+"""Formats with a beginning or an end, asked for long results."""
 
 _READING = frozenset({"SELECT", "WITH", "FROM"})
 _SHOWING = frozenset({"SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "KILL"})
@@ -172,17 +187,44 @@ def _trailing_format(sql: str) -> str | None:
     appended = _APPENDED_FORMAT.search(sql)
     if appended is not None and not _MAY_COMMENT.search(sql):
         return appended.group(1)
-    found: str | None = None
-    after_format = False
+    clause = _format_clause(sql)
+    return None if clause is None else _unquoted(clause[1])
+
+
+def _format_clause(sql: str) -> tuple[Token, Token] | None:
+    """The word FORMAT and the name of the statement's own FORMAT clause."""
+    found: tuple[Token, Token] | None = None
+    word: Token | None = None
     for token in tokens(sql):
-        if after_format:
-            found = _unquoted(token) if token.kind in ("word", "quoted") else None
-            after_format = False
+        if word is not None:
+            found = (word, token) if token.kind in ("word", "quoted") else None
+            word = None
         elif token.depth == 0 and token.upper == "FORMAT":
-            after_format = True
+            word = token
         elif found is not None and (token.text == "(" or token.upper in ("FROM", "WHERE", "AS", "LIMIT", "UNION")):
             found = None
     return found
+
+
+def writes_a_file(sql: str) -> bool:
+    """Whether a SELECT says itself where its rows go, so that they are not for its caller."""
+    return any(token.depth == 0 and token.upper == "OUTFILE" for token in tokens(sql))
+
+
+def written_to(sql: str, path: str, fmt: str) -> str:
+    """A SELECT that writes its rows to a file that is there already, in place of giving them to its caller.
+
+    Args:
+        path: of the file; without quotes and backslashes.
+        fmt: the format where the statement names none.
+    """
+    clause = _format_clause(sql)
+    target = f"INTO OUTFILE '{path}' TRUNCATE "
+    if clause is None:
+        # On a line of its own: the statement may end in a comment.
+        return f"{sql}\n{target}FORMAT {fmt}"
+    start = clause[0].start
+    return f"{sql[:start]}{target}{sql[start:]}"
 
 
 def _unquoted(token: Token) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import clickhouse_connect
 import httpx
+import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
@@ -185,6 +188,50 @@ def test_an_error_in_mid_stream_reaches_the_client(server: Process, compress: bo
             seen += len(block[0])
     assert caught.value.code == 395
     assert seen > 0
+
+
+_COLUMNS = "number AS id, if(number % 3 = 0, NULL, toString(number)) AS name"
+
+
+@pytest.mark.parametrize("rows", [0, 1, 300_000])
+def test_a_document_of_many_blocks_is_one_document(server: Process, rows: int) -> None:
+    def read(fmt: str, **params: str) -> bytes:
+        reply = server.post(
+            f"SELECT {_COLUMNS} FROM numbers({{rows:UInt64}}) FORMAT {fmt}", param_rows=str(rows), **params
+        )
+        assert reply.status_code == 200, reply.text
+        assert reply.headers["x-clickhouse-format"] == fmt
+        return reply.content
+
+    names = [None if number % 3 == 0 else str(number) for number in range(rows)]
+    lines = [f"{number},{chr(92)}N" if name is None else f'{number},"{name}"' for number, name in enumerate(names)]
+    assert read("CSVWithNames").decode().splitlines() == ['"id","name"', *lines]
+    for table in (
+        pyarrow.ipc.open_stream(read("ArrowStream")).read_all(),
+        pyarrow.parquet.read_table(io.BytesIO(read("Parquet"))),
+        pyarrow.parquet.read_table(io.BytesIO(read("Parquet", wait="1"))),
+    ):
+        assert table.column("id").to_pylist() == list(range(rows))
+        assert table.column("name").to_pylist() == names
+
+
+def test_a_document_leaves_while_it_is_made(server: Process) -> None:
+    endless = "SELECT number, toString(number) FROM numbers(1000000000000) FORMAT CSVWithNames"
+    with server.http.stream("POST", server.url, content=endless, auth=("default", PASSWORD)) as reply:
+        assert next(reply.iter_bytes()).startswith(b'"number"')
+        wait_for(lambda: "1000000000000" in server.post("SELECT query FROM system.processes").text, "its start")
+    wait_for(lambda: "1000000000000" not in server.post("SELECT query FROM system.processes").text, "its end")
+
+
+@pytest.mark.parametrize("fmt", ["CSVWithNames", "ArrowStream", "Parquet"])
+def test_a_document_that_fails_is_no_whole_reply(server: Process, fmt: str) -> None:
+    early = server.post(f"SELECT throwIf(number = 1) FROM numbers(3) FORMAT {fmt}")
+    assert (early.status_code, early.headers["x-clickhouse-exception-code"]) == (500, "395")
+    late = f"SELECT toString(cityHash64(number)), throwIf(number = 2000000) FROM numbers(3000000) FORMAT {fmt}"
+    with server.http.stream("POST", server.url, content=late, auth=("default", PASSWORD)) as reply:
+        assert reply.status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            reply.read()
 
 
 def test_unknown_settings_and_settings_for_one_statement(server: Process, client: Client) -> None:

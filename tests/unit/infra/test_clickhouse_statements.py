@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infra.embedded.clickhouse.errors import ServerError
-from infra.embedded.clickhouse.statements import parse
+from infra.embedded.clickhouse.statements import parse, writes_a_file, written_to
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,21 @@ def test_statements_that_change_the_session() -> None:
     assert parse("USE db").changes_session
     assert parse("CREATE TEMPORARY TABLE t (a UInt8)").changes_session
     assert not parse("CREATE TABLE temporary (a UInt8) ENGINE = Memory").changes_session
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("SELECT 1 FORMAT Parquet", "SELECT 1 INTO OUTFILE '/p' TRUNCATE FORMAT Parquet"),
+        ("SELECT 1 -- the end", "SELECT 1 -- the end\nINTO OUTFILE '/p' TRUNCATE FORMAT CSVWithNames"),
+        (
+            "SELECT 1 SETTINGS a = 1 FORMAT Parquet SETTINGS b = 1",
+            "SELECT 1 SETTINGS a = 1 INTO OUTFILE '/p' TRUNCATE FORMAT Parquet SETTINGS b = 1",
+        ),
+        ("SELECT ' FORMAT X' FORMAT ORC", "SELECT ' FORMAT X' INTO OUTFILE '/p' TRUNCATE FORMAT ORC"),
+    ],
+)
+def test_a_select_written_to_a_file(text: str, written: str) -> None:
+    assert written_to(text, "/p", "CSVWithNames") == written
+    assert writes_a_file(written)
+    assert not writes_a_file(text)
