@@ -195,10 +195,9 @@ _COLUMNS = "number AS id, if(number % 3 = 0, NULL, toString(number)) AS name"
 
 @pytest.mark.parametrize("rows", [0, 1, 300_000])
 def test_a_document_of_many_blocks_is_one_document(server: Process, rows: int) -> None:
-    def read(fmt: str, **params: str) -> bytes:
-        reply = server.post(
-            f"SELECT {_COLUMNS} FROM numbers({{rows:UInt64}}) FORMAT {fmt}", param_rows=str(rows), **params
-        )
+    def read(fmt: str, wait: str = "0") -> bytes:
+        sql = f"SELECT {_COLUMNS} FROM numbers({{rows:UInt64}}) FORMAT {fmt}"
+        reply = server.post(sql, param_rows=str(rows), wait_end_of_query=wait)
         assert reply.status_code == 200, reply.text
         assert reply.headers["x-clickhouse-format"] == fmt
         return reply.content
