@@ -47,6 +47,11 @@ class Facts:
         rate_limit: the documented limit, in words.
         post_batch_size: most posts in one request.
         not_reported: common post metrics that the platform never reports, each with the reason.
+        channel_metrics: common channel metrics that the platform reports, each with its periods: lifetime, day, window
+            (a longer range of dates).
+        ranged_metrics: common post metrics that can also, or only, come for a range of dates.
+        lag: how late a post's figures are by the documentation, in words.
+        channel_lag: the same for a channel's days and windows; empty where it has none.
         has_only_videos: whether every post is a video, so that each of its views is one of a video.
     """
 
@@ -58,6 +63,10 @@ class Facts:
     rate_limit: str
     post_batch_size: int
     not_reported: Mapping[str, str] = field(default_factory=dict)
+    channel_metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ranged_metrics: tuple[str, ...] = ()
+    lag: str = "not documented"
+    channel_lag: str = ""
     has_only_videos: bool = False
 
 

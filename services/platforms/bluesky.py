@@ -164,6 +164,8 @@ class Bluesky:
         auth="access JWT of the account's server (Bearer); none on the public app view",
         rate_limit="3000 requests in 5 minutes an IP",
         post_batch_size=BATCH_SIZE,
+        channel_metrics={"followers": ("lifetime",), "following": ("lifetime",), "posts_count": ("lifetime",)},
+        lag="none",
         not_reported={
             "views": "the protocol has no views",
             "impressions": "the protocol has no views",

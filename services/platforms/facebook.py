@@ -300,6 +300,18 @@ class Facebook:
         auth="page token (Bearer) with pages_read_engagement and read_insights",
         rate_limit="4800 x the page's engaged users in 24 hours",
         post_batch_size=BATCH_SIZE,
+        channel_metrics={
+            "followers": ("lifetime",),
+            "posts_count": ("lifetime",),
+            "views": ("day",),
+            "impressions": ("day",),
+            "reach": ("day",),
+            "profile_views": ("day",),
+            "engagements": ("day",),
+        },
+        ranged_metrics=("video_views",),
+        lag="insights up to 24 hours; reactions, comments and shares none",
+        channel_lag="up to 24 hours after the day",
         not_reported={
             "impressions": "retired for every version on 2025-11-15 in favour of views",
             "dislikes": "not on the platform",

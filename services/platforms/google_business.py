@@ -174,6 +174,8 @@ class GoogleBusiness:
         auth="Google OAuth 2.0 user token (Bearer) with business.manage",
         rate_limit="300 requests a minute a project",
         post_batch_size=1,
+        channel_metrics={"impressions": ("day",)},
+        channel_lag="several days",
         not_reported=dict.fromkeys(POST_NAMES, "Google retired the figures of local posts"),
     )
 

@@ -304,6 +304,16 @@ class LinkedIn:
         auth="OAuth 2.0 user token (Bearer) with rw_organization_admin or r_member_postAnalytics",
         rate_limit="unpublished, by day for each app and member",
         post_batch_size=BATCH_SIZE,
+        channel_metrics={
+            "followers": ("lifetime",),
+            "profile_views": ("day",),
+            "impressions": ("day",),
+            "likes": ("day",),
+            "comments": ("day",),
+            "shares": ("day",),
+        },
+        ranged_metrics=("impressions", "reach", "likes", "comments", "shares", "clicks"),
+        channel_lag="not documented",
         not_reported={
             "views": "the API counts impressions, and plays of videos apart",
             "dislikes": "not on the platform",

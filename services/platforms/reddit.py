@@ -175,6 +175,8 @@ class Reddit:
         auth="OAuth 2.0 user token (Bearer), and a descriptive User-Agent",
         rate_limit="100 queries a minute a client, averaged over 10 minutes",
         post_batch_size=BATCH_SIZE,
+        channel_metrics={"followers": ("lifetime",)},
+        lag="none; scores are fuzzed",
         not_reported={
             "views": "`view_count`, where it is told, is read as impressions",
             "reach": "the API has no unique viewers",

@@ -138,6 +138,14 @@ class Threads:
         auth="long-lived user token (Bearer) with threads_manage_insights",
         rate_limit="4800 x the account's impressions in 24 hours",
         post_batch_size=1,
+        channel_metrics={
+            "followers": ("lifetime",),
+            "profile_views": ("day",),
+            "likes": ("day", "window"),
+            "comments": ("day", "window"),
+            "shares": ("day", "window"),
+        },
+        channel_lag="not documented",
         not_reported={
             "impressions": "views are the platform's impressions",
             "reach": "not in the API",

@@ -168,6 +168,12 @@ class TikTok:
         auth="OAuth 2.0 user token (Bearer) with video.list and user.info.stats",
         rate_limit="600 requests a minute for each endpoint",
         post_batch_size=BATCH_SIZE,
+        channel_metrics={
+            "followers": ("lifetime",),
+            "following": ("lifetime",),
+            "posts_count": ("lifetime",),
+            "likes": ("lifetime",),
+        },
         has_only_videos=True,
         not_reported={
             "impressions": "the Display API counts views only",

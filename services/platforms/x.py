@@ -269,6 +269,7 @@ class X:
         auth="OAuth 2.0 user token (Bearer); app-only bearer for public figures",
         rate_limit="5000 requests a user and 3500 an app in 15 minutes for posts by ids",
         post_batch_size=BATCH_SIZE,
+        channel_metrics={"followers": ("lifetime",), "following": ("lifetime",), "posts_count": ("lifetime",)},
         not_reported={
             "views": "the interface's views are the API's impressions",
             "reach": "the API has no unique viewers",
