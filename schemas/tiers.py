@@ -11,7 +11,9 @@ from zlib import crc32
 MILLIS_PER_HOUR = 3_600_000
 MILLIS_PER_DAY = 24 * MILLIS_PER_HOUR
 
-# An interval is shortened by up to this share, by target: load spreads, and no poll comes later than its tier says.
+# An interval is shortened by a share between these two, by target: load spreads, and what is left of the interval is
+# time to wait for a place, so that no poll comes later than its tier says.
+MARGIN_SHARE = 0.02
 JITTER_SHARE = 0.1
 # A target due within this share of its interval may ride along in a batch's free places. Above JITTER_SHARE, so that
 # the targets of a channel that were polled together stay together.
@@ -34,9 +36,14 @@ class Rule:
 
     def interval(self, age: int) -> int | None:
         """Interval at an age, None when the target is too old; an age below zero is a new post's."""
-        for until, interval in self.tiers:
+        tier = self.tier(age)
+        return None if tier is None else self.tiers[tier][1]
+
+    def tier(self, age: int) -> int | None:
+        """Position in `tiers` at an age, None when the target is too old."""
+        for position, (until, _) in enumerate(self.tiers):
             if age < until:
-                return interval
+                return position
         return None
 
 
@@ -65,7 +72,8 @@ def jitter(identity: str) -> float:
 
 def spread(interval: int, identity: str, speed: float) -> int:
     """An interval with its jitter, divided by the speed."""
-    return max(_SHORTEST_INTERVAL, int(interval * (1 - JITTER_SHARE * jitter(identity)) / speed))
+    share = MARGIN_SHARE + (JITTER_SHARE - MARGIN_SHARE) * jitter(identity)
+    return max(_SHORTEST_INTERVAL, int(interval * (1 - share) / speed))
 
 
 def next_due(rule: Rule, published_at: int, asked_at: int, identity: str, speed: float) -> int | None:

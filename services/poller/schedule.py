@@ -1,22 +1,22 @@
 """Which target of which channel is due when; pure state, no clock, no tasks.
 
 The catalog adds and drops entries and says how channels stand; the loop takes work from a platform's lane and settles
-it with what became of it. A channel's entries lie in a heap by due time, channels in their lane's heap by their
-earliest entry. Entries are small (one object and three texts), because there is one for each published post.
+it with what became of it. A channel's entries are its plan's (`plan.py`), a platform's channels its lane's (`lane.py`).
 """
 
 from __future__ import annotations
 
 import heapq
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import NamedTuple, TypeVar
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from schemas.events import CatalogChannel, CatalogTarget
-from schemas.tiers import CHANNEL_INTERVAL, COMMON, RIDE_ALONG_SHARE, Rule, next_due, rule_of, spread
-from services.platforms.base import Channel, Target
+from schemas.tiers import CHANNEL_INTERVAL, RIDE_ALONG_SHARE, next_due, rule_of, spread
+from services.platforms.base import Channel
+from services.poller.lane import Lane
+from services.poller.plan import ChannelKey, Entry, Fate, Picked, Plan, Settled, Work, due_of, item_of, slot_of
+
+__all__ = ["DEBOUNCE", "GONE_LIMIT", "ChannelKey", "Entry", "Fate", "Plan", "Schedule", "Settled", "Work"]
 
 # A new target waits this long for others of its batch; also covers a channel arriving just before its token.
 DEBOUNCE = 300
@@ -24,209 +24,22 @@ DEBOUNCE = 300
 GONE_LIMIT = 3
 DEFAULT_BATCH_SIZE = 50
 
-ChannelKey = tuple[str, str]
-"""workspace_id and channel_id."""
 
-Item = TypeVar("Item")
+class _Captures:
+    """When the entries of one channel were last captured (ms, 0 for unknown), by slot."""
 
+    __slots__ = ("_times", "or_later")
 
-class Fate(Enum):
-    """What became of one target, or of the channel's own figures, in a round of work."""
+    def __init__(self) -> None:
+        self._times = array("q")
+        self.or_later = False
 
-    CAPTURED = "captured"  # answered
-    SKIPPED = "skipped"  # no figures, and asking sooner than the regular time won't help
-    RETRY = "retry"  # not asked, or no answer; due again at `at`
-    GONE = "gone"  # the platform says that it is not there
-    NEVER = "never"  # the platform will never have figures
+    def note(self, slot: int, captured_at: int) -> None:
+        self._times.extend([0] * (slot + 1 - len(self._times)))
+        self._times[slot] = max(self._times[slot], captured_at)
 
-
-class Settled(NamedTuple):
-    """A fate, with the instant (ms) of the next try for RETRY."""
-
-    fate: Fate
-    at: int = 0
-
-
-class Entry:
-    """One target to poll."""
-
-    __slots__ = (
-        "dropped", "due_at", "external_id", "gone_count", "is_story", "plan", "post_id", "post_type", "published_at",
-        "target_id",
-    )  # fmt: skip
-
-    def __init__(self, plan: Plan, post_id: str, target: CatalogTarget, published_at: int, due_at: int) -> None:
-        self.plan = plan
-        self.post_id = post_id
-        self.target_id = target.target_id
-        self.external_id = target.external_id
-        self.post_type = sys.intern(target.post_type)
-        self.is_story = target.is_story
-        self.published_at = published_at
-        self.due_at = due_at
-        self.gone_count = 0
-        self.dropped = False
-
-    def __lt__(self, other: Entry) -> bool:
-        return self.due_at < other.due_at
-
-    def target(self) -> Target:
-        """The target as platforms know it."""
-        return Target(self.target_id, self.post_id, self.external_id, self.post_type, self.published_at, self.is_story)
-
-    def same_as(self, target: CatalogTarget, published_at: int) -> bool:
-        """Whether the catalog still says of the target what it said before, so that nothing has to be asked anew."""
-        return (
-            self.target_id == target.target_id
-            and self.plan.key[1] == target.channel_id
-            and self.external_id == target.external_id
-            and self.published_at == published_at
-            and self.post_type == target.post_type
-            and self.is_story == target.is_story
-        )
-
-
-class Plan:
-    """One channel's entries, and whether and when it is asked.
-
-    Attributes:
-        channel: None until the catalog brings it, and after its deletion.
-        paused: its token no longer works, or its account is disabled.
-        in_flight: rounds of work taken and not settled.
-        failures: rounds in a row that ended without an answer.
-    """
-
-    __slots__ = (
-        "active", "asked", "channel", "channel_due_at", "channel_in_flight", "failures", "heap", "in_flight", "key",
-        "lane", "paused", "rule", "ticket", "wake_at",
-    )  # fmt: skip
-
-    def __init__(self, key: ChannelKey) -> None:
-        self.key = key
-        self.lane: Lane | None = None
-        self.rule: Rule = COMMON
-        self.channel: Channel | None = None
-        self.active = False
-        self.paused = False
-        self.heap: list[Entry] = []
-        self.asked: set[Entry] = set()
-        self.channel_due_at = 0
-        self.channel_in_flight = False
-        self.in_flight = 0
-        self.failures = 0
-        self.ticket = 0
-        self.wake_at = 0
-
-    def next_due(self) -> int | None:
-        """The earliest due time, None when nothing of it may be asked."""
-        if not self.active or self.paused:
-            return None
-        while self.heap and self.heap[0].dropped:
-            heapq.heappop(self.heap)
-        due_at = None if self.channel_in_flight else self.channel_due_at
-        if self.heap and (due_at is None or self.heap[0].due_at < due_at):
-            due_at = self.heap[0].due_at
-        return due_at
-
-    def oldest_polled(self) -> tuple[int, str] | None:
-        """The last of the newest posts that the rule allows, as (published_at, target_id); None for no limit."""
-        newest = self.rule.newest
-        if newest is None or len(self.heap) + len(self.asked) <= newest:
-            return None
-        held = [(entry.published_at, entry.target_id) for entry in self._live()]
-        return heapq.nlargest(newest, held)[-1] if len(held) > newest else None
-
-    def _live(self) -> Iterator[Entry]:
-        yield from (entry for entry in self.heap if not entry.dropped)
-        yield from (entry for entry in self.asked if not entry.dropped)
-
-
-@dataclass(slots=True)
-class Work:
-    """One round: targets of one channel that go together, and whether its own figures are asked for too."""
-
-    plan: Plan
-    channel: Channel
-    entries: list[Entry]
-    with_channel: bool
-    late_by: int
-
-
-class Due(NamedTuple):
-    """How many targets are due, how many of them overdue, and for how long (ms) the oldest has been due."""
-
-    targets: int
-    overdue: int
-    oldest: int
-
-
-class Lane:
-    """One platform's channels by their next due time.
-
-    Attributes:
-        on_sooner: called when something became due sooner than before; the loop wakes by it.
-    """
-
-    def __init__(self, platform: str, batch_size: int, channel_concurrency: int) -> None:
-        self.platform = platform
-        self.batch_size = batch_size
-        self.channel_concurrency = channel_concurrency
-        self.on_sooner: Callable[[], None] = _nothing
-        self._heap: list[tuple[int, int, Plan]] = []
-        self._tickets = 0
-
-    def queue(self, plan: Plan) -> None:
-        """Place a channel by its next due time; an earlier place that it has already is as good."""
-        due_at = plan.next_due()
-        if due_at is None or plan.in_flight >= self.channel_concurrency:
-            return
-        if plan.ticket and plan.wake_at <= due_at:
-            return
-        self._tickets += 1
-        plan.ticket, plan.wake_at = self._tickets, due_at
-        sooner = not self._heap or due_at < self._heap[0][0]
-        heapq.heappush(self._heap, (due_at, self._tickets, plan))
-        if sooner:
-            self.on_sooner()
-
-    def next_due_at(self) -> int | None:
-        """When to look again, None when nothing is waiting."""
-        return self._heap[0][0] if self._heap else None
-
-    def pop(self, now: int) -> Plan | None:
-        """The channel that has waited longest and may be asked now."""
-        while self._heap and self._heap[0][0] <= now:
-            _, ticket, plan = heapq.heappop(self._heap)
-            if plan.ticket != ticket or plan.lane is not self:
-                continue
-            plan.ticket = 0
-            due_at = plan.next_due()
-            if due_at is None:
-                continue
-            if due_at > now:
-                self.queue(plan)
-                continue
-            if plan.in_flight < self.channel_concurrency:
-                return plan
-        return None
-
-    def due(self, now: int, grace: int = 0) -> Due:
-        """What is due; visits nothing else.
-
-        Args:
-            grace: ms for which something may be due without being overdue.
-        """
-        found = late = 0
-        oldest = now
-        for _, ticket, plan in _up_to(self._heap, lambda item: item[0] <= now):
-            if plan.ticket != ticket or plan.lane is not self:
-                continue
-            for entry in _up_to(plan.heap, lambda item: item.due_at <= now):
-                if not entry.dropped:
-                    found += 1
-                    late += entry.due_at < now - grace
-                    oldest = min(oldest, entry.due_at)
-        return Due(found, late, now - oldest)
+    def at(self, slot: int) -> int:
+        return self._times[slot] if slot < len(self._times) else 0
 
 
 class Schedule:
@@ -246,10 +59,13 @@ class Schedule:
         channel_concurrency: int = 4,
         forget: Callable[[Entry], None] | None = None,
     ) -> None:
-        self.lanes = {name: Lane(name, size, channel_concurrency) for name, size in batch_sizes.items()}
+        self.lanes = {
+            name: Lane(name, rule_of(name), size, channel_concurrency, speed) for name, size in batch_sizes.items()
+        }
         self.plans: dict[ChannelKey, Plan] = {}
         self.speed = speed
         self.forget: Callable[[Entry], None] = forget or _nothing_of
+        self._captures: dict[ChannelKey, _Captures] = {}
 
     def plan(self, key: ChannelKey) -> Plan:
         """A channel's plan, made when there is none yet: its posts may arrive before it."""
@@ -263,14 +79,16 @@ class Schedule:
         plan = self.plan(key)
         if event is None:
             plan.channel, plan.active = None, False
-            if not plan.heap and not plan.asked:
+            if not plan.in_flight and next(plan.live(), None) is None:
+                self._move(plan, None)
                 del self.plans[key]
             return
         lane = self.lanes.get(event.platform)
         fresh = active and (not plan.active or plan.lane is not lane)
         plan.channel = Channel(event.workspace_id, event.channel_id, event.external_id, event.username)
         if plan.lane is not lane:
-            plan.lane, plan.ticket, plan.rule = lane, 0, rule_of(event.platform)
+            self._move(plan, lane)
+            plan.rule = rule_of(event.platform)
         plan.active = active and lane is not None
         if fresh:
             plan.failures = 0
@@ -278,17 +96,22 @@ class Schedule:
             self.queue(plan)
 
     def add(self, plan: Plan, post_id: str, target: CatalogTarget, published_at: int, now: int) -> Entry | None:
-        """A new target, due at once (or when it is out); None when it is too old to be polled at all."""
-        if plan.rule.interval(now - published_at) is None:
+        """A new target, due at once (or when it is out); None when it is too old to be polled at all.
+
+        Raises:
+            ChannelFull: the channel has a million already.
+        """
+        tier = plan.rule.tier(now - published_at)
+        if tier is None:
             return None
-        entry = Entry(plan, post_id, target, published_at, max(now, published_at) + DEBOUNCE)
-        heapq.heappush(plan.heap, entry)
+        entry = Entry(plan, post_id, target, published_at)
+        plan.put(entry, max(now, published_at) + DEBOUNCE, tier)
         self.queue(plan)
         return entry
 
     def drop(self, entry: Entry) -> None:
         """Never poll this target again; a call in flight ends as it likes."""
-        entry.dropped = True
+        entry.drop()
 
     def pause(self, plan: Plan) -> None:
         """Ask nothing more of a channel until `resume`."""
@@ -313,11 +136,12 @@ class Schedule:
         Args:
             or_later: keep the due time that it has, where that is later.
         """
-        due_at = self._next_due(entry, captured_at)
-        if due_at is None:
-            self._expire(entry)
-        elif not or_later or due_at > entry.due_at:
-            entry.due_at = due_at
+        plan = entry.plan
+        captures = self._captures.get(plan.key)
+        if captures is None:
+            captures = self._captures[plan.key] = _Captures()
+        captures.or_later = or_later
+        captures.note(plan.entries.index(entry), captured_at)
 
     def restore_channel(self, key: ChannelKey, captured_at: int) -> None:
         """Before a channel's first `take`: its own figures were last captured then."""
@@ -327,43 +151,114 @@ class Schedule:
 
     def rebuild(self, keys: Iterable[ChannelKey] | None = None) -> None:
         """Put channels (None: all) in order after `restore`."""
-        plans = self.plans.values() if keys is None else [self.plans[key] for key in keys if key in self.plans]
-        for plan in plans:
-            plan.heap = [entry for entry in plan.heap if not entry.dropped]
-            heapq.heapify(plan.heap)
-            plan.ticket = 0
+        for key in list(self.plans) if keys is None else keys:
+            plan, captures = self.plans.get(key), self._captures.pop(key, None)
+            if plan is None:
+                continue
+            if captures is not None:
+                waiting = [(item, tier) for tier, heap in enumerate(plan.heaps) for item in heap]
+                for heap in plan.heaps:
+                    heap.clear()
+                for item, tier in waiting:
+                    self._restore(plan, item, tier, captures)
+                for heap in plan.heaps:
+                    heapq.heapify(heap)
             self.queue(plan)
+
+    def _restore(self, plan: Plan, item: int, tier: int, captures: _Captures) -> None:
+        entry, captured_at = plan.entry(item), captures.at(slot_of(item))
+        if entry.dropped:
+            plan.release(item)
+            return
+        if captured_at:
+            due_at = next_due(plan.rule, entry.published_at, captured_at, entry.target_id, self.speed)
+            if due_at is None:
+                plan.release(item)
+                self._expire(entry)
+                return
+            if not captures.or_later or due_at > due_of(item):
+                tier = plan.rule.tier(captured_at - entry.published_at) or 0
+                item = item_of(due_at, slot_of(item))
+        plan.heaps[tier].append(item)
 
     def discard(self, keys: Iterable[ChannelKey]) -> None:
         """Forget channels with all their targets, because another process asks for them; rounds in flight end."""
         for key in keys:
+            self._captures.pop(key, None)
             plan = self.plans.pop(key, None)
             if plan is None:
                 continue
-            for entry in plan.heap:
-                entry.dropped = True
-            for entry in plan.asked:
-                entry.dropped = True
-            plan.active, plan.channel, plan.lane = False, None, None
-            plan.heap.clear()
+            for entry in plan.live():
+                entry.drop()
+            self._move(plan, None)
+            plan.active, plan.channel = False, None
+            for heap in plan.heaps:
+                heap.clear()
 
     def take(self, platform: str, now: int) -> Work | None:
         """The next round of work of a platform, None when nothing is due.
 
-        Due targets come first, longest due first; then near-due ones of the same channel fill the batch. The round
-        must be settled.
+        Workspaces take turns. Of a channel the most urgent of what is due comes first; then near-due targets of the
+        same channel fill the batch. The round must be settled.
         """
         lane = self.lanes[platform]
         while (plan := lane.pop(now)) is not None:
-            work = self._work(plan, lane.batch_size, now)
+            with_channel = not plan.channel_in_flight and plan.channel_due_at <= now
+            work = self._work(plan, lane.batch_size, now, with_channel)
             if work is not None:
-                plan.in_flight += 1
-                plan.channel_in_flight = plan.channel_in_flight or work.with_channel
-                plan.asked.update(work.entries)
-                self.queue(plan)
+                lane.charge(plan, bool(work.entries) + work.with_channel)
                 return work
-            self.queue(plan)
         return None
+
+    def take_shared(self, platform: str, now: int) -> Work | list[Work] | None:
+        """As `take`, where calls may ask for targets of several channels.
+
+        Returns:
+            One part a channel, which together fill at most one batch; or a single round of one channel, which goes
+            alone: for its own figures, or because it may not be asked with others now. Each must be settled.
+        """
+        lane = self.lanes[platform]
+        parts: list[Work] = []
+        room = lane.batch_size
+        horizon = now + int(lane.shortest_interval * RIDE_ALONG_SHARE / self.speed)
+        while room and (plan := lane.pop(now, horizon if parts else None)) is not None:
+            with_channel = not plan.channel_in_flight and plan.channel_due_at <= now
+            if with_channel or plan.alone_until > now:
+                if parts:
+                    self.queue(plan)
+                    break
+                alone = self._work(plan, lane.batch_size if plan.alone_until > now else 0, now, with_channel)
+                if alone is not None:
+                    lane.charge(plan, bool(alone.entries) + alone.with_channel)
+                    return alone
+                continue
+            part = self._work(plan, room, now, False)
+            if part is not None:
+                lane.charge(plan, len(part.entries) / lane.batch_size)
+                room -= len(part.entries)
+                parts.append(part)
+        return parts or None
+
+    def _work(self, plan: Plan, room: int, now: int, with_channel: bool) -> Work | None:
+        """Take out of a plan what goes together; puts the plan back into its lane."""
+        assert plan.lane is not None, "a plan comes from its lane"
+        picked = plan.pick(room, now, plan.lane.patience, self._expire)
+        oldest_due = plan.channel_due_at if with_channel else now
+        if picked.items:
+            oldest_due = min(oldest_due, due_of(min(picked.items)))
+        self._pass_over(plan, picked, now)
+        items = picked.items
+        if room and len(items) < room and (items or not with_channel):
+            along = plan.ride_along(room - len(items), now, self.speed, self._expire)
+            items += along.items
+            self._pass_over(plan, along, now)
+        if plan.channel is None or not (items or with_channel):
+            self.queue(plan)
+            return None
+        plan.in_flight += 1
+        plan.channel_in_flight = plan.channel_in_flight or with_channel
+        self.queue(plan)
+        return Work(plan, plan.channel, [plan.entry(item) for item in items], with_channel, now - oldest_due, items)
 
     def settle(self, work: Work, fates: Sequence[Settled], channel_fate: Settled, now: int) -> None:
         """Put the targets of a round back by what became of them.
@@ -374,85 +269,53 @@ class Schedule:
         """
         plan = work.plan
         plan.in_flight -= 1
-        plan.asked.difference_update(work.entries)
         if work.with_channel:
             plan.channel_in_flight = False
-            regular = now + spread(CHANNEL_INTERVAL, "/".join(plan.key), self.speed)
-            plan.channel_due_at = channel_fate.at if channel_fate.fate is Fate.RETRY else regular
-        for entry, settled in zip(work.entries, fates, strict=True):
-            if not entry.dropped:
-                self._put_back(entry, settled, now)
+            if channel_fate.fate is Fate.RETRY:
+                plan.channel_due_at = channel_fate.at
+            elif channel_fate.fate is not Fate.DEFERRED:
+                plan.channel_due_at = now + spread(CHANNEL_INTERVAL, "/".join(plan.key), self.speed)
+        for item, settled in zip(work.items, fates, strict=True):
+            self._put_back(plan, item, settled, now)
         self.queue(plan)
 
-    def _put_back(self, entry: Entry, settled: Settled, now: int) -> None:
-        due_at: int | None
-        if settled.fate is Fate.RETRY:
-            due_at = settled.at if entry.plan.rule.interval(settled.at - entry.published_at) is not None else None
+    def _put_back(self, plan: Plan, item: int, settled: Settled, now: int) -> None:
+        entry, fate = plan.entry(item), settled.fate
+        if fate is Fate.CAPTURED or fate is Fate.SKIPPED:
+            entry.found()
+        elif fate is Fate.NEVER or (fate is Fate.GONE and entry.gone() >= GONE_LIMIT):
+            # Still in the catalog: an unchanged PUT of its post must not start it anew, so it is not forgotten.
+            entry.drop()
+        if entry.dropped:
+            plan.release(item)
+            return
+        if fate is Fate.RETRY or fate is Fate.DEFERRED:
+            due_at = settled.at if fate is Fate.RETRY else due_of(item)
+            tier = plan.rule.tier(max(due_at, now) - entry.published_at)
         else:
-            entry.gone_count = entry.gone_count + 1 if settled.fate is Fate.GONE else 0
-            due_at = self._next_due(entry, now)
-            if settled.fate is Fate.NEVER or entry.gone_count >= GONE_LIMIT:
-                # Still in the catalog: an unchanged PUT of its post must not start it anew, so it is not forgotten.
-                entry.dropped = True
-                return
-        if due_at is None:
+            next_at = next_due(plan.rule, entry.published_at, now, entry.target_id, self.speed)
+            due_at, tier = next_at or 0, None if next_at is None else plan.rule.tier(now - entry.published_at)
+        if tier is None:
+            plan.release(item)
             self._expire(entry)
             return
-        entry.due_at = due_at
-        heapq.heappush(entry.plan.heap, entry)
+        heapq.heappush(plan.heaps[tier], item_of(due_at, slot_of(item)))
+
+    def _pass_over(self, plan: Plan, picked: Picked, now: int) -> None:
+        for item in picked.passed_over:
+            self._put_back(plan, item, Settled(Fate.SKIPPED), now)
 
     def _expire(self, entry: Entry) -> None:
-        entry.dropped = True
+        entry.drop()
         self.forget(entry)
 
-    def _next_due(self, entry: Entry, asked_at: int) -> int | None:
-        return next_due(entry.plan.rule, entry.published_at, asked_at, entry.target_id, self.speed)
-
-    def _work(self, plan: Plan, batch_size: int, now: int) -> Work | None:
-        with_channel = not plan.channel_in_flight and plan.channel_due_at <= now
-        oldest_due = plan.channel_due_at if with_channel else now
-        batch: list[Entry] = []
-        passed_over: list[Entry] = []
-        limit = plan.oldest_polled()
-        while plan.heap and len(batch) < batch_size:
-            entry = plan.heap[0]
-            if entry.dropped:
-                heapq.heappop(plan.heap)
-                continue
-            if entry.due_at > now and not (batch and self._rides_along(entry, now)):
-                break
-            heapq.heappop(plan.heap)
-            if plan.rule.interval(now - entry.published_at) is None:
-                self._expire(entry)
-            elif limit is not None and (entry.published_at, entry.target_id) < limit:
-                passed_over.append(entry)
-            else:
-                oldest_due = min(oldest_due, entry.due_at)
-                batch.append(entry)
-        for entry in passed_over:
-            self._put_back(entry, Settled(Fate.SKIPPED), now)
-        if plan.channel is None or not (batch or with_channel):
-            return None
-        return Work(plan, plan.channel, batch, with_channel, now - oldest_due)
-
-    def _rides_along(self, entry: Entry, now: int) -> bool:
-        interval = entry.plan.rule.interval(now - entry.published_at)
-        return interval is not None and entry.due_at - now <= interval * RIDE_ALONG_SHARE / self.speed
-
-
-def _up_to(heap: Sequence[Item], within: Callable[[Item], bool]) -> Iterator[Item]:
-    """Items of a heap that are within a bound, without visiting the others' children."""
-    pending = [0] if heap else []
-    while pending:
-        position = pending.pop()
-        if position < len(heap) and within(heap[position]):
-            yield heap[position]
-            pending.append(2 * position + 1)
-            pending.append(2 * position + 2)
-
-
-def _nothing() -> None:
-    """Nobody waits yet."""
+    def _move(self, plan: Plan, lane: Lane | None) -> None:
+        """Put a channel into another lane; its old places are void."""
+        if plan.lane is not None:
+            plan.lane.plans.discard(plan)
+        if lane is not None:
+            lane.plans.add(plan)
+        plan.lane, plan.ticket, plan.rank = lane, 0, None
 
 
 def _nothing_of(_: Entry) -> None:

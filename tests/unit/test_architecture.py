@@ -39,7 +39,8 @@ BETWEEN_SERVICES = (
 PURE = {
     "services.runtime.clock", "services.runtime.secrets",
     "services.poller.accounts", "services.poller.budget", "services.poller.calls", "services.poller.errors",
-    "services.poller.identifiers", "services.poller.redact", "services.poller.schedule",
+    "services.poller.fairness", "services.poller.identifiers", "services.poller.lane", "services.poller.plan",
+    "services.poller.redact", "services.poller.schedule",
     "services.aggregator.audit.checks", "services.aggregator.audit.figures", "services.aggregator.audit.plan",
     "services.aggregator.audit.registers", "services.aggregator.audit.totals", "services.aggregator.audit.windows",
     "services.aggregator.errors", "services.aggregator.filling",

@@ -118,7 +118,7 @@ def test_a_post_is_replaced_whole_and_what_stays_keeps_its_time() -> None:
     folded.channel(channel())
     folded.post(post(target("a"), target("b")))
     (kept, gone) = folded.catalog.entries("w1", "p1")
-    kept.due_at = START + MILLIS_PER_HOUR
+    folded.schedule.restore(kept, START)
     folded.schedule.rebuild()
     folded.post(post(target("a"), target("c")))
     assert folded.catalog.entries("w1", "p1")[0] is kept

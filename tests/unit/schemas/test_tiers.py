@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.metrics import PLATFORMS
-from schemas.tiers import COMMON, JITTER_SHARE, jitter, next_due, rule_of
+from schemas.tiers import COMMON, JITTER_SHARE, MARGIN_SHARE, jitter, next_due, rule_of
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 
 HOUR, DAY = MILLIS_PER_HOUR, MILLIS_PER_DAY
@@ -38,7 +38,7 @@ def test_next_due_keeps_to_its_tier(platform: str, age: int, identity: str, spee
         return
     assert interval is not None
     wait = due_at - published_at - age
-    assert interval * (1 - JITTER_SHARE) / speed - 1 <= wait <= max(100, interval / speed)
+    assert interval * (1 - JITTER_SHARE) / speed - 1 <= wait <= max(100, interval * (1 - MARGIN_SHARE) / speed)
     assert rule.interval(due_at - published_at) is not None
     assert due_at == next_due(rule, published_at, published_at + age, identity, speed)
 
