@@ -7,6 +7,8 @@ token, or the channel put again) is a reason to try again; only a newer token is
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from schemas.events import AccountEvent
 from services.platforms.base import Outcome
 from services.poller.schedule import ChannelKey
@@ -49,6 +51,11 @@ class Accounts:
             self._troubles.pop(key, None)
         elif event.type in (TOKEN_EXPIRED, DISABLED):
             self._troubles[key] = _Trouble(event.occurred_at)
+
+    def discard(self, belongs: Callable[[str], bool]) -> None:
+        """Forget the troubles of workspaces that belong to another process now."""
+        for key in [key for key in self._troubles if belongs(key[0])]:
+            del self._troubles[key]
 
     def paused(self) -> list[ChannelKey]:
         """Channels that must not be asked."""

@@ -1,7 +1,8 @@
 """What to poll, folded from the catalog topics into the schedule; pure.
 
 Channels, posts and tokens arrive in any order, each event replacing the one before it; a tombstone deletes. Only
-targets that can be polled are held: published, with the platform's id and a time, young enough.
+targets that can be polled are held: published, with the platform's id and a time, young enough. Channels of a workspace
+that is still being read are held, but not active: `activate` comes when all is known of them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Catalog:
 
     Args:
         codecs: a codec for each of `TOPICS`, by name without prefix.
+        is_read: whether all is known of a workspace, so that its channels may be asked.
 
     Attributes:
         channels: every channel's newest event.
@@ -37,12 +39,18 @@ class Catalog:
     """
 
     def __init__(
-        self, codecs: Mapping[str, Codec[Any]], schedule: Schedule, tokens: TokenStore, accounts: Accounts
+        self,
+        codecs: Mapping[str, Codec[Any]],
+        schedule: Schedule,
+        tokens: TokenStore,
+        accounts: Accounts,
+        is_read: Callable[[str], bool] | None = None,
     ) -> None:
         self._codecs = codecs
         self._schedule = schedule
         self._tokens = tokens
         self._accounts = accounts
+        self._is_read = is_read or _always
         self._posts: dict[str, dict[str, tuple[Entry, ...]]] = {}
         self._names: dict[str, str] = {}
         self.channels: dict[ChannelKey, CatalogChannel] = {}
@@ -76,7 +84,7 @@ class Catalog:
 
     def put_channel(self, key: ChannelKey, event: CatalogChannel | None, now: int) -> None:
         """A channel as it is now; None for its deletion. Acts at once on what is not yet in flight."""
-        active = event is not None and event.status == ChannelStatus.ACTIVE
+        active = event is not None and event.status == ChannelStatus.ACTIVE and self._is_read(key[0])
         if event is not None and self._accounts.try_again(key, event.updated_at):
             self._schedule.resume(self._schedule.plan(key), now)
         self._schedule.connect(key, event, active=active, now=now)
@@ -120,6 +128,50 @@ class Catalog:
         else:
             posts.pop(post_id, None)
 
+    def activate(self, belongs: Callable[[str], bool], captured: Mapping[ChannelKey, int], now: int) -> int:
+        """All is known of workspaces now, and `is_read` says so: their channels are asked from here on.
+
+        Args:
+            belongs: which workspaces.
+            captured: when channels' own figures were last captured (ms), as far as known.
+
+        Returns:
+            How many channels there are.
+        """
+        keys = [key for key in self.channels if belongs(key[0])]
+        for key in keys:
+            event = self.channels[key]
+            self._schedule.connect(key, event, active=event.status == ChannelStatus.ACTIVE, now=now)
+            if key in captured:
+                self._schedule.restore_channel(key, captured[key])
+        for key in self._accounts.paused():
+            if belongs(key[0]) and key in self._schedule.plans:
+                self._schedule.pause(self._schedule.plans[key])
+        self._schedule.rebuild(keys)
+        for key in keys:
+            self.on_channel(key)
+        return len(keys)
+
+    def deactivate(self, belongs: Callable[[str], bool], now: int) -> None:
+        """Take out no more work for workspaces; what is under way goes on."""
+        for key, event in self.channels.items():
+            if belongs(key[0]):
+                self._schedule.connect(key, event, active=False, now=now)
+
+    def discard(self, belongs: Callable[[str], bool]) -> None:
+        """Forget workspaces that belong to another process now."""
+        gone = {key for key in (*self._schedule.plans, *self.channels) if belongs(key[0])}
+        self._schedule.discard(gone)
+        for workspace_id in [name for name in self._posts if belongs(name)]:
+            del self._posts[workspace_id]
+        for workspace_id in [name for name in self._names if belongs(name)]:
+            del self._names[workspace_id]
+        self._tokens.discard(belongs)
+        self._accounts.discard(belongs)
+        for key in gone:
+            self.channels.pop(key, None)
+            self.on_channel(key)
+
     def entries(self, workspace_id: str, post_id: str) -> tuple[Entry, ...]:
         """What is polled of a post, () when nothing is."""
         return self._posts.get(workspace_id, {}).get(post_id, ())
@@ -139,3 +191,8 @@ class Catalog:
 
 def _nothing(key: ChannelKey) -> None:
     """Nobody asked to be told."""
+
+
+def _always(_: str) -> bool:
+    """Where nothing is read from Kafka, all is known."""
+    return True

@@ -1,6 +1,7 @@
 """The polling loop: for each platform, take what is due and do it, as many rounds at a time as allowed.
 
-Platforms don't wait for one another: each has its own dispatcher, its own places and its own circuit.
+Platforms don't wait for one another: each has its own dispatcher, its own places and its own circuit. Without a lease
+(`ownership.py`) no round begins.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ import asyncio
 from collections.abc import Mapping
 
 from services.poller.budget import Circuit
+from services.poller.ownership import Ownership, alone
 from services.poller.poll import Poller
 from services.poller.schedule import Schedule, Work
 from services.poller.timing import Time
+
+# How soon after a lease ended its renewal is looked for, ms.
+_LEASE_LOOK = 200
 
 
 class Loop:
@@ -19,16 +24,24 @@ class Loop:
 
     Args:
         concurrency: rounds of one platform at a time.
+        ownership: whether anything may be asked; by default all of it.
     """
 
     def __init__(
-        self, time: Time, schedule: Schedule, poller: Poller, circuits: Mapping[str, Circuit], concurrency: int
+        self,
+        time: Time,
+        schedule: Schedule,
+        poller: Poller,
+        circuits: Mapping[str, Circuit],
+        concurrency: int,
+        ownership: Ownership | None = None,
     ) -> None:
         self._time = time
         self._schedule = schedule
         self._poller = poller
         self._circuits = circuits
         self._concurrency = concurrency
+        self._ownership = ownership or alone()
         self._rounds: dict[str, set[asyncio.Task[None]]] = {name: set() for name in schedule.lanes}
 
     def in_flight(self) -> dict[str, int]:
@@ -62,17 +75,23 @@ class Loop:
             if work is None:
                 await self._time.wait(changed, until)
                 continue
-            task = asyncio.create_task(self._poller.run(name, work))
+            task = asyncio.create_task(self._round(name, work))
             rounds.add(task)
             task.add_done_callback(over)
             # Lets the round begin, and the rest of the process live, however much is due.
             await asyncio.sleep(0)
+
+    async def _round(self, name: str, work: Work) -> None:
+        with self._ownership.working(work.plan.key[0]):
+            await self._poller.run(name, work)
 
     def _next(self, name: str, in_flight: int) -> tuple[Work | None, int | None]:
         """The next round, or until when to wait (None: until something changes)."""
         if in_flight >= self._concurrency:
             return None, None
         now, circuit = self._time.now(), self._circuits[name]
+        if not self._ownership.is_leased():
+            return None, now + _LEASE_LOOK
         open_at = circuit.wait_until(now)
         if open_at is None or open_at > now:
             return None, open_at

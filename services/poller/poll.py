@@ -17,6 +17,7 @@ from services.poller.errors import AnswerTooLarge, NotSent, RetryLater
 from services.poller.fetch import Fetcher, Reply
 from services.poller.identifiers import EventIds
 from services.poller.metrics import PollerMetrics
+from services.poller.ownership import Ownership, alone
 from services.poller.refresh import DONE, Refresher
 from services.poller.schedule import Fate, Plan, Schedule, Settled, Work
 from services.poller.timing import Time
@@ -121,6 +122,7 @@ class Poller:
         platforms: those that can be polled, by name.
         circuits: one a platform.
         refresher: renews tokens; without it a token that ended pauses its channel at once.
+        ownership: whom may be asked for; by default everybody.
     """
 
     def __init__(
@@ -138,6 +140,7 @@ class Poller:
         metrics: PollerMetrics,
         refresher: Refresher | None = None,
         uniform: Uniform = random.uniform,
+        ownership: Ownership | None = None,
     ) -> None:
         self._time = time
         self._platforms = platforms
@@ -151,6 +154,7 @@ class Poller:
         self._metrics = metrics
         self._refresher = refresher
         self._uniform = uniform
+        self._ownership = ownership or alone()
         self._ids = EventIds()
         self._refusals = Refusals(MILLIS_PER_DAY)
 
@@ -255,6 +259,11 @@ class Poller:
         await self._publisher.reserve()
         reserved = True
         try:
+            if not self._ownership.may_ask(current.work.plan.key[0]):
+                # Waiting for room, or frozen, its channel may have become another process's.
+                current.say(call, Settled(Fate.RETRY, self._time.now()))
+                current.give_up_until(self._time.now())
+                return
             reply = await self._fetch(name, current, call, key)
             now = self._time.now()
             self._budget.observe(key, current.platform.limits(reply.headers, now), now)

@@ -1,14 +1,14 @@
 """Reads topics for the poller: some once from a point to their end, others to the end and then for good.
 
 The only importer of aiokafka's consumer here. No consumer group and no committed offsets: everything read is folded
-into memory, from the beginning, at every start.
+into memory, from the beginning, whenever partitions are gained. Of each topic the same partitions are read.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -26,7 +26,10 @@ _POLL_MS = 500
 _RECORDS = 500
 _log = get_logger(__name__)
 
-Fold = Callable[[str, ConsumerRecord], None]
+Record: TypeAlias = ConsumerRecord
+"""One message as it was read: partition, offset, timestamp (ms), key and value (bytes or None)."""
+
+Fold = Callable[[str, Record], None]
 """Takes in one message; the topic's name is without prefix. May raise RegistryUnavailable: then it is called again."""
 
 
@@ -65,47 +68,57 @@ class TopicReader:
         self._count = next(iter(counts.values()))
         return self._count
 
-    async def replay(self, topic: str, fold: Fold, since: int | None = None) -> int:
+    async def replay(
+        self,
+        topic: str,
+        fold: Fold,
+        since: int | Mapping[int, int] | None = None,
+        partitions: Iterable[int] | None = None,
+    ) -> int:
         """Read one topic to its present end; `partition_count` comes first.
 
         Args:
-            since: start at the first message of this time (ms) or later; None from the beginning.
+            partitions: which of them, None for all.
+            since: start at the first message of this time (ms; one for all or one a partition) or later; None from the
+                beginning.
 
         Returns:
             How many messages were read.
         """
         consumer = await self._consumer()
         try:
-            return await self._to_end(consumer, await self._assign(consumer, [topic], since), fold)
+            places = self._places([topic], partitions)
+            return await self._to_end(consumer, await self._assign(consumer, places, since), fold)
         finally:
             await consumer.stop()
 
-    async def follow(self, topics: Iterable[str], fold: Fold, caught_up: asyncio.Event) -> None:
+    async def follow(
+        self, topics: Iterable[str], fold: Fold, caught_up: asyncio.Event, partitions: Iterable[int] | None = None
+    ) -> None:
         """Read topics from the beginning for as long as the task runs; `caught_up` is set at their present end."""
         consumer = await self._consumer()
         try:
-            await self._to_end(consumer, await self._assign(consumer, topics), fold)
+            await self._to_end(consumer, await self._assign(consumer, self._places(topics, partitions)), fold)
             caught_up.set()
             while True:
                 await self._some(consumer, fold)
         finally:
             await consumer.stop()
 
-    async def tail(self, topics: Iterable[str], fold: Fold) -> None:
+    async def tail(self, topics: Iterable[str], fold: Fold, partitions: Iterable[int] | None = None) -> None:
         """Read what comes to topics from now on, for as long as the task runs."""
         consumer = await self._consumer()
         try:
-            partitions = self._partitions(topics)
-            consumer.assign(partitions)
-            for partition, offset in (await consumer.end_offsets(partitions)).items():
-                consumer.seek(partition, offset)
+            for place, offset in (await self._assign(consumer, self._places(topics, partitions))).items():
+                consumer.seek(place, offset)
             while True:
                 await self._some(consumer, fold)
         finally:
             await consumer.stop()
 
-    def _partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
-        return [TopicPartition(self._settings.topic(name), number) for name in topics for number in range(self._count)]
+    def _places(self, topics: Iterable[str], partitions: Iterable[int] | None) -> list[TopicPartition]:
+        numbers = range(self._count) if partitions is None else sorted(partitions)
+        return [TopicPartition(self._settings.topic(name), number) for name in topics for number in numbers]
 
     async def _to_end(self, consumer: Any, ends: Mapping[TopicPartition, int], fold: Fold) -> int:
         read = 0
@@ -143,18 +156,24 @@ class TopicReader:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _assign(
-        self, consumer: Any, topics: Iterable[str], since: int | None = None
+        self, consumer: Any, places: list[TopicPartition], since: int | Mapping[int, int] | None = None
     ) -> Mapping[TopicPartition, int]:
-        """Stand at the beginning, or at a time, of all partitions of topics; returns their present ends."""
-        partitions = self._partitions(topics)
-        consumer.assign(partitions)
-        ends: Mapping[TopicPartition, int] = await consumer.end_offsets(partitions)
-        starts = dict(await consumer.beginning_offsets(partitions))
-        if since is not None:
-            found = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
-            starts = {partition: ends[partition] if at is None else at.offset for partition, at in found.items()}
-        for partition, offset in starts.items():
-            consumer.seek(partition, offset)
+        """Stand at the beginning, or at a time, of partitions; returns their present ends."""
+        consumer.assign(places)
+        while True:
+            try:
+                ends: Mapping[TopicPartition, int] = await consumer.end_offsets(places)
+                starts = dict(await consumer.beginning_offsets(places))
+                if since is not None:
+                    times = {place: since if isinstance(since, int) else since[place.partition] for place in places}
+                    found = await consumer.offsets_for_times(times)
+                    starts = {place: ends[place] if at is None else at.offset for place, at in found.items()}
+                break
+            except KafkaError as error:
+                _log.warning("topics can't be read; trying again", error=repr(error))
+                await asyncio.sleep(RETRY_SECONDS)
+        for place, offset in starts.items():
+            consumer.seek(place, offset)
         return ends
 
     async def _counts(self, names: list[str]) -> dict[str, int]:

@@ -66,6 +66,8 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
         unconfirmed_events: answers held for Kafka at most; at this many, no platform is asked any more.
         unconfirmed_bytes: the same for their size.
         call_timeout_seconds: for one call as a whole, the body included.
+        poller_group: consumer group, under the topic prefix; its processes share the channels.
+        poller_session_seconds: how long the group waits for a silent process before others take its channels over.
         platforms_path: folders of further platforms' files; read by `services.platforms`.
     """
 
@@ -76,6 +78,9 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
     unconfirmed_events: int = Field(default=512, ge=1)
     unconfirmed_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
     call_timeout_seconds: float = Field(default=30.0, gt=0)
+    poller_group: str = "tidemark-poller"
+    # Kafka's own least is 6 s by default; a process that is silent for half of it stops asking.
+    poller_session_seconds: float = Field(default=6.0, ge=1, le=300)
 
     _found_platforms = field_validator("platforms_path")(checked_path)
 

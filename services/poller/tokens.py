@@ -62,6 +62,12 @@ class TokenStore:
         else:
             self._sealed[key] = tokens
 
+    def discard(self, belongs: Callable[[str], bool]) -> None:
+        """Forget the tokens of workspaces that belong to another process now."""
+        for key in [key for key in self._sealed if belongs(key[0])]:
+            del self._sealed[key]
+            self._opened.pop(key, None)
+
     def sealed(self, key: ChannelKey) -> ChannelTokens | None:
         """The event held, None when there is none; the same object until the tokens change."""
         return self._sealed.get(key)

@@ -25,6 +25,12 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
 
+def ticks() -> int:
+    """Milliseconds since any beginning, on a clock that is never set and goes on while the machine sleeps."""
+    # macOS has no such name; its monotonic clock stands still in sleep, as do its network connections.
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
+
+
 def iso_seconds(instant: int) -> str:
     """Whole seconds and Z, cut not rounded: `2026-06-28T09:14:22Z`."""
     return datetime.fromtimestamp(instant // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -39,8 +39,8 @@ BETWEEN_SERVICES = (
 PURE = {
     "services.runtime.clock", "services.runtime.secrets",
     "services.poller.accounts", "services.poller.budget", "services.poller.calls", "services.poller.errors",
-    "services.poller.fairness", "services.poller.identifiers", "services.poller.lane", "services.poller.plan",
-    "services.poller.redact", "services.poller.schedule",
+    "services.poller.fairness", "services.poller.identifiers", "services.poller.lane", "services.poller.ownership",
+    "services.poller.plan", "services.poller.redact", "services.poller.schedule",
     "services.aggregator.audit.checks", "services.aggregator.audit.figures", "services.aggregator.audit.plan",
     "services.aggregator.audit.registers", "services.aggregator.audit.totals", "services.aggregator.audit.windows",
     "services.aggregator.errors", "services.aggregator.filling",
@@ -75,8 +75,8 @@ IMPORTERS: dict[str, set[str]] = {
     },
     "confluent_kafka": {
         "services.runtime.registry", "services.runtime.topics", "services.aggregator.publisher",
-        "services.aggregator.redrive", "services.aggregator.topic_reader", "services.status.probe",
-        "infra.embedded.kafka",
+        "services.aggregator.redrive", "services.aggregator.topic_reader", "services.poller.membership",
+        "services.status.probe", "infra.embedded.kafka",
     },
     "httpcore": {"services.poller.addresses"},
     "chdb": {"infra.embedded.clickhouse.engine"},
