@@ -6,14 +6,13 @@ Whatever keeps answers for later goes in front of `ReadModel.answer`: questions 
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.events import CatalogChannel, PlatformRaw, PostStatus, RawTarget
+from schemas.events import CatalogChannel, PlatformRaw, PostStatus
 from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values, engagements
 from schemas.registers import Register, load_groups
 from schemas.windows import FOLLOWERS, LONGEST_RANGE, NATIVE_MAX_AGE, RANGES, ChannelPeriod, WindowTarget, window_totals
@@ -47,6 +46,7 @@ from services.query_api.query import (
     Target,
     TargetQuestion,
 )
+from services.query_api.raw_events import raw_event
 from services.query_api.scores import SPAN, Scored, channel_scores
 from services.runtime.logging import get_logger
 
@@ -446,7 +446,7 @@ def _parts(
     """Each target's own part of each answer, by event and target; what can't be read is left out."""
     found: dict[tuple[str, str], Any] = {}
     for row in rows:
-        event = _raw_event(workspace_id, row)
+        event = raw_event(workspace_id, row)
         places = {target.target_id: place for place, target in enumerate(event.targets)}
         for target_id in targets_by_event[event.event_id]:
             place = places.get(target_id)
@@ -460,21 +460,3 @@ def _parts(
             if is_showable(part):
                 found[event.event_id, target_id] = part
     return found
-
-
-def _raw_event(workspace_id: str, row: list[Any]) -> PlatformRaw:
-    event_id, channel_id, name, kind, endpoint, request, targets, posts, externals, status, body, at, origin = row
-    return PlatformRaw(
-        event_id=event_id,
-        workspace_id=workspace_id,
-        channel_id=channel_id,
-        platform=name,
-        kind=kind,
-        endpoint=endpoint,
-        request=request,
-        targets=tuple(RawTarget(*entry) for entry in zip(targets, posts, externals, strict=True)),
-        http_status=status,
-        body=base64.b64decode(body),
-        captured_at=at,
-        origin=origin,
-    )

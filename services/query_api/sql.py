@@ -9,73 +9,76 @@ from __future__ import annotations
 
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric
 
-_GENERATION = "(SELECT argMax(generation, version) FROM active_generations)"
+GENERATION = "(SELECT argMax(generation, version) FROM active_generations)"
+"""The rebuild generation that is read."""
 
 
-def _millis(column: str) -> str:
+def millis(column: str) -> str:
+    """A column of time as milliseconds."""
     return f"toUnixTimestamp64Milli({column})"
 
 
-def _figure(metric: Metric) -> str:
+def figure(metric: Metric) -> str:
+    """A metric's column as an integer, durations as milliseconds."""
     # Wider first: the largest duration times 1000 leaves 64 bits, and would fail the whole batch.
     return f"toInt64(toDecimal128({metric.name}, 3) * 1000)" if metric.is_duration else metric.name
 
 
-_POST_FIGURES = ", ".join(_figure(metric) for metric in POST_METRICS)
-_CHANNEL_FIGURES = ", ".join(_figure(metric) for metric in CHANNEL_METRICS)
+_POST_FIGURES = ", ".join(figure(metric) for metric in POST_METRICS)
+_CHANNEL_FIGURES = ", ".join(figure(metric) for metric in CHANNEL_METRICS)
 
 POSTS = f"""
-SELECT 0, workspace_id, post_id, status, {_millis("created_at")}, {_millis("published_at")}, {_millis("updated_at")},
+SELECT 0, workspace_id, post_id, status, {millis("created_at")}, {millis("published_at")}, {millis("updated_at")},
     targets
 FROM posts_store FINAL
 WHERE (workspace_id, post_id) IN {{keys:Array(Tuple(String, String))}} AND is_deleted = 0
 UNION ALL
 SELECT 1, workspace_id, post_id, '', NULL, NULL, 0, targets
 FROM post_totals_store FINAL
-WHERE generation = {_GENERATION}
+WHERE generation = {GENERATION}
     AND (workspace_id, post_id) IN {{keys:Array(Tuple(String, String))}} AND is_deleted = 0
 """
 """Catalog (0) and figures (1) of posts by (workspace, post)."""
 
 CHANNEL_WINDOWS = f"""
-SELECT workspace_id, channel_id, `range`, source, {_millis("window_start")}, {_millis("window_end")},
-    {_millis("valid_from")}, {_millis("valid_until")}, engagements, views_or_impressions, impressions_or_views,
+SELECT workspace_id, channel_id, `range`, source, {millis("window_start")}, {millis("window_end")},
+    {millis("valid_from")}, {millis("valid_until")}, engagements, views_or_impressions, impressions_or_views,
     followers,
     {_POST_FIGURES}
 FROM channel_totals_store FINAL
-WHERE generation = {_GENERATION}
+WHERE generation = {GENERATION}
     AND (workspace_id, channel_id, `range`) IN {{keys:Array(Tuple(String, String, String))}} AND is_deleted = 0
 """
 """Stored window totals by (workspace, channel, range)."""
 
 WINDOW_TARGETS = f"""
-SELECT {_millis("published_at")}, {_POST_FIGURES}
+SELECT {millis("published_at")}, {_POST_FIGURES}
 FROM latest_post_metrics_store FINAL
-WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
-    AND is_listed = 1 AND {_millis("published_at")} >= {{start:Int64}} AND {_millis("published_at")} < {{end:Int64}}
+WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+    AND is_listed = 1 AND {millis("published_at")} >= {{start:Int64}} AND {millis("published_at")} < {{end:Int64}}
 """
 """Figures of a channel's targets published in a window."""
 
 CHANNEL_MEASURED = f"""
 SELECT 1 FROM latest_post_metrics_store FINAL
-WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
     AND is_listed = 1 AND captured_at IS NOT NULL
 LIMIT 1
 """
 """One row when any target of a channel was ever measured."""
 
 CHANNEL_PERIODS = f"""
-SELECT period, {_millis("period_start")}, {_millis("period_end")}, {_CHANNEL_FIGURES}
+SELECT period, {millis("period_start")}, {millis("period_end")}, {_CHANNEL_FIGURES}
 FROM latest_channel_metrics_store FINAL
-WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
-    AND (period = 'lifetime' OR {_millis("period_end")} >= {{oldest:Int64}})
+WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+    AND (period = 'lifetime' OR {millis("period_end")} >= {{oldest:Int64}})
 """
 """A channel's latest figures of each period that can matter for a window."""
 
 # Each figure as it stood at a row: of the answers up to it that spoke of the metric, lifetime ones first, the newest.
 # The figure is wrapped in a tuple because argMax skips nulls, and a hidden count is one.
 _AS_IT_STOOD = ",\n        ".join(
-    f"(argMaxIf(tuple({_figure(metric)}), (NOT bitTest(ranged, {index}), captured_at, event_id),"
+    f"(argMaxIf(tuple({figure(metric)}), (NOT bitTest(ranged, {index}), captured_at, event_id),"
     f" bitTest(spoken, {index})) OVER upto).1 AS stood_{metric.name}"
     for index, metric in enumerate(POST_METRICS)
 )
@@ -91,20 +94,20 @@ def _snapshots(targets: str, limit: str) -> str:
         limit: the LIMIT clause.
     """
     return f"""
-SELECT event_id, target_id, {_millis("captured_at")}, {_STOOD_COLUMNS}
+SELECT event_id, target_id, {millis("captured_at")}, {_STOOD_COLUMNS}
 FROM (
     SELECT event_id, target_id, captured_at,
         {_AS_IT_STOOD}
     FROM (
         SELECT * FROM post_snapshots_store
-        WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND target_id IN {targets}
+        WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND target_id IN {targets}
         ORDER BY version DESC LIMIT 1 BY target_id, event_id
     )
     WINDOW upto AS (
         PARTITION BY target_id ORDER BY captured_at, event_id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
     )
 )
-WHERE {_millis("captured_at")} >= {{since:Int64}}
+WHERE {millis("captured_at")} >= {{since:Int64}}
 ORDER BY captured_at DESC, target_id, {_ROW_ID}
 {limit}
 """
@@ -112,7 +115,7 @@ ORDER BY captured_at DESC, target_id, {_ROW_ID}
 
 _LISTED = f"""
 SELECT target_id FROM latest_post_metrics_store FINAL
-WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND is_listed = 1
+WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND is_listed = 1
     AND channel_id IN (
         SELECT channel_id FROM channels_store FINAL WHERE workspace_id = {{workspace:String}} AND is_deleted = 0
     )
@@ -124,7 +127,7 @@ SELECT target_id FROM (
     SELECT target_id, captured_at, event_id
     FROM (
         SELECT target_id, captured_at, event_id FROM post_snapshots_store
-        WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}}
+        WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}}
             AND captured_at >= fromUnixTimestamp64Milli({{since:Int64}}, 'UTC') AND target_id IN ({_LISTED})
         ORDER BY version DESC LIMIT 1 BY target_id, event_id
     )
@@ -141,14 +144,14 @@ TARGET_SNAPSHOTS = _snapshots("{targets:Array(String)}", "LIMIT {limit:UInt32} B
 
 TARGET_CHANNELS = f"""
 SELECT target_id, channel_id FROM latest_post_metrics_store FINAL
-WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND target_id IN {{targets:Array(String)}}
+WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND target_id IN {{targets:Array(String)}}
     AND is_listed = 1
 """
 """The channel of each target, by the catalog."""
 
 RAW_EVENTS = f"""
 SELECT event_id, channel_id, platform, kind, endpoint, request, `targets.target_id`, `targets.post_id`,
-    `targets.external_id`, http_status, base64Encode(body), {_millis("captured_at")}, origin
+    `targets.external_id`, http_status, base64Encode(body), {millis("captured_at")}, origin
 FROM raw_events_store FINAL
 WHERE workspace_id = {{workspace:String}} AND event_id IN {{events:Array(String)}}
 ORDER BY captured_at DESC
@@ -157,24 +160,24 @@ LIMIT 1 BY event_id
 """Answers as received, by event id."""
 
 TARGET_REGISTERS = f"""
-SELECT target_id, registers, {_millis("captured_at")}, {_POST_FIGURES}
+SELECT target_id, registers, {millis("captured_at")}, {_POST_FIGURES}
 FROM latest_post_metrics_store FINAL
-WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND target_id IN {{targets:Array(String)}}
+WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND target_id IN {{targets:Array(String)}}
 """
 """The latest figures of targets, each with the answer that it is from."""
 
 TARGET_POSTS = f"""
 SELECT workspace_id, target_id, post_id FROM latest_post_metrics_store FINAL
-WHERE generation = {_GENERATION} AND is_listed = 1
+WHERE generation = {GENERATION} AND is_listed = 1
     AND (workspace_id, target_id) IN {{keys:Array(Tuple(String, String))}}
 """
 """The post of each target by (workspace, target), by the catalog."""
 
 _SCORED = f"""
 FROM latest_post_metrics_store FINAL
-WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
     AND is_listed = 1 AND captured_at IS NOT NULL
-    AND {_millis("published_at")} >= {{start:Int64}} AND {_millis("published_at")} < {{end:Int64}}
+    AND {millis("published_at")} >= {{start:Int64}} AND {millis("published_at")} < {{end:Int64}}
 """
 
 SCORED_TARGETS = f"""
@@ -194,27 +197,27 @@ SELECT target_id, views, impressions, likes, comments, shares, saves
 """What a channel's scores are made of: its published, measured targets of a span."""
 
 CHANNEL_FIGURES = f"""
-SELECT period, {_millis("period_start")}, {_millis("period_end")}, {_millis("captured_at")}, registers,
+SELECT period, {millis("period_start")}, {millis("period_end")}, {millis("captured_at")}, registers,
     {_CHANNEL_FIGURES}
 FROM latest_channel_metrics_store FINAL
-WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
 ORDER BY period = 'lifetime' DESC, period_end DESC, period_start DESC
 LIMIT {{limit:UInt32}}
 """
 """A channel's latest figures: of its lifetime, and of its latest periods."""
 
 _CHANNEL_STOOD = ",\n    ".join(
-    f"(argMaxIf(tuple({_figure(metric)}), (captured_at, event_id), bitTest(spoken, {index}))).1"
+    f"(argMaxIf(tuple({figure(metric)}), (captured_at, event_id), bitTest(spoken, {index}))).1"
     for index, metric in enumerate(CHANNEL_METRICS)
 )
 
 CHANNEL_BEFORE = f"""
-SELECT period, {_millis("period_start")}, {_millis("period_end")},
+SELECT period, {millis("period_start")}, {millis("period_end")},
     {_CHANNEL_STOOD}
 FROM (
     SELECT * FROM channel_snapshots_store
-    WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
-        AND {_millis("captured_at")} < {{since:Int64}}
+    WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+        AND {millis("captured_at")} < {{since:Int64}}
     ORDER BY version DESC LIMIT 1 BY event_id, period, period_start, period_end
 )
 GROUP BY period, period_start, period_end
@@ -224,12 +227,12 @@ LIMIT {{limit:UInt32}}
 """A channel's figures as they stood before an instant: of its lifetime, and of its latest periods."""
 
 CHANNEL_SNAPSHOTS = f"""
-SELECT event_id, {_millis("captured_at")}, period, {_millis("period_start")}, {_millis("period_end")}, spoken,
+SELECT event_id, {millis("captured_at")}, period, {millis("period_start")}, {millis("period_end")}, spoken,
     {_CHANNEL_FIGURES}
 FROM (
     SELECT * FROM channel_snapshots_store
-    WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
-        AND {_millis("captured_at")} >= {{since:Int64}} AND {_millis("captured_at")} < {{until:Int64}}
+    WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+        AND {millis("captured_at")} >= {{since:Int64}} AND {millis("captured_at")} < {{until:Int64}}
     ORDER BY version DESC LIMIT 1 BY event_id, period, period_start, period_end
 )
 ORDER BY captured_at, event_id
@@ -237,8 +240,8 @@ ORDER BY captured_at, event_id
 """What each answer of a span said of a channel, oldest first."""
 
 NEWEST_CHANNEL_EVENT = f"""
-SELECT event_id, {_millis("captured_at")} FROM channel_snapshots_store
-WHERE generation = {_GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
+SELECT event_id, {millis("captured_at")} FROM channel_snapshots_store
+WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
 ORDER BY captured_at DESC, event_id DESC
 LIMIT 1
 """

@@ -1,0 +1,57 @@
+"""Cursors of pages: where the last page ended, as text that means nothing to a caller. Pure.
+
+A cursor names the last row by its place and id, not by how many came before, so that rows that are added meanwhile
+neither repeat nor hide any other.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import NamedTuple
+
+import orjson
+
+from schemas.metrics import INT64_MAX, INT64_MIN
+from services.query_api.errors import Invalid
+from services.query_api.query import ID
+
+
+class Cursor(NamedTuple):
+    """The last row of a page.
+
+    Attributes:
+        place: what rows are sorted by, falling.
+        id: what rows of the same place are sorted by.
+    """
+
+    place: int
+    id: str
+
+
+def encode(kind: str, cursor: Cursor) -> str:
+    """A cursor as text.
+
+    Args:
+        kind: of the list, and what its order depends on; a cursor of another kind is refused.
+    """
+    return base64.urlsafe_b64encode(orjson.dumps([kind, *cursor])).rstrip(b"=").decode()
+
+
+def decode(kind: str, text: str | None) -> Cursor | None:
+    """The inverse of `encode`; None for the first page.
+
+    Raises:
+        Invalid: no cursor of this list.
+    """
+    if text is None:
+        return None
+    try:
+        match orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))):
+            case [str(held), int(place), str(last)] if (
+                held == kind and INT64_MIN <= place <= INT64_MAX and ID.fullmatch(last)
+            ):
+                return Cursor(place, last)
+    except (binascii.Error, ValueError):
+        pass
+    raise Invalid("cursor: must be the next_cursor of the page before, asked with the same parameters")

@@ -1,0 +1,82 @@
+"""In which tier a target is polled, and when next, by the poller's own rules. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from schemas.events import ChannelStatus, PostStatus
+from schemas.tiers import CHANNEL_INTERVAL, MILLIS_PER_DAY, MILLIS_PER_HOUR, next_due, rule_of, spread
+from services.query_api.tidemark.resources.model import ChannelState, TargetState, last_heard_at
+
+_MILLIS_PER_MINUTE = 60_000
+
+
+class Due(NamedTuple):
+    """When something is polled.
+
+    Attributes:
+        tier: the interval, such as 30m, 6h or 1d; None when it is not polled, or not any more.
+        next_at: ms; in the past when the poll is late. None when there is none to come.
+    """
+
+    tier: str | None
+    next_at: int | None
+
+
+NEVER = Due(None, None)
+
+
+def is_published(target: TargetState) -> bool:
+    """Whether there is anything on the platform to ask for."""
+    is_out = target.status == PostStatus.PUBLISHED and target.published_at is not None
+    return is_out and bool(target.external_id)
+
+
+def is_too_old(target: TargetState, now: int) -> bool:
+    """Whether its age or its place among the channel's posts ends its scheduled polls."""
+    if not is_published(target) or target.published_at is None:
+        return False
+    return not target.is_newest or rule_of(target.channel.platform).interval(now - target.published_at) is None
+
+
+def target_due(target: TargetState, now: int, speed: float) -> Due:
+    """When a target is polled.
+
+    Args:
+        now: ms.
+        speed: what intervals are divided by.
+    """
+    published_at = target.published_at
+    if published_at is None or not is_published(target) or target.channel.status != ChannelStatus.ACTIVE:
+        return NEVER
+    if is_too_old(target, now) or any(answer.is_gone for answer in target.heard):
+        return NEVER
+    rule = rule_of(target.channel.platform)
+    interval = rule.interval(now - published_at)
+    asked_at = last_heard_at(target.register.captured_at, target.heard)
+    if asked_at is None:
+        next_at: int | None = max(published_at, target.updated_at)
+    else:
+        next_at = next_due(rule, published_at, asked_at, target.target_id, speed)
+    return Due(None if interval is None else interval_name(interval), next_at)
+
+
+def channel_due(channel: ChannelState, speed: float) -> Due:
+    """When a channel's own figures are polled."""
+    held = channel.channel
+    if held.status != ChannelStatus.ACTIVE:
+        return NEVER
+    captured_at = max((p.register.captured_at for p in channel.periods if p.register.captured_at), default=None)
+    asked_at = last_heard_at(captured_at, channel.heard)
+    if asked_at is None:
+        return Due(interval_name(CHANNEL_INTERVAL), held.updated_at)
+    identity = f"{held.workspace_id}/{held.channel_id}"
+    return Due(interval_name(CHANNEL_INTERVAL), asked_at + spread(CHANNEL_INTERVAL, identity, speed))
+
+
+def interval_name(interval: int) -> str:
+    """`30m`, `6h`, `1d`: an interval in the largest unit that divides it."""
+    for unit, name in ((MILLIS_PER_DAY, "d"), (MILLIS_PER_HOUR, "h")):
+        if interval % unit == 0:
+            return f"{interval // unit}{name}"
+    return f"{interval // _MILLIS_PER_MINUTE}m"

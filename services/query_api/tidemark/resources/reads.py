@@ -1,0 +1,221 @@
+"""Reads posts, targets and channels, many in one query; what only answers can tell is asked for where it is needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from schemas.events import CatalogChannel, PlatformRaw, PostStatus
+from schemas.metrics import POST_METRICS
+from schemas.registers import Register, empty_register, load_groups
+from schemas.tiers import MILLIS_PER_DAY, rule_of
+from services.platforms import platform
+from services.platforms.base import MappingError, Outcome
+from services.query_api.raw_events import raw_event
+from services.query_api.sql import RAW_EVENTS
+from services.query_api.tidemark.endpoint import Sources
+from services.query_api.tidemark.resources import sql
+from services.query_api.tidemark.resources.model import ChannelState, Heard, PeriodState, PostState, TargetState
+from services.query_api.tidemark.resources.reasons import channel_needs_answers, needs_answers
+
+# What is still polled was asked within a day; the rest is room for outages.
+_ANSWERS_SINCE = 30 * MILLIS_PER_DAY
+# Bodies are up to 8 MiB: this many at once in memory.
+_EVENTS_AT_ONCE = 25
+# Of these many answers the bodies are read too, failed ones first; of the others the status alone counts.
+_MOST_BODIES = 200
+_PERIODS = 100
+_NO_REGISTER = empty_register(len(POST_METRICS))
+
+
+class ResourceReads:
+    """Reads of one workspace at one instant.
+
+    Args:
+        now: ms.
+    """
+
+    def __init__(self, sources: Sources, workspace_id: str, now: int) -> None:
+        self._store = sources.store
+        self._directory = sources.directory
+        self._workspace_id = workspace_id
+        self._now = now
+
+    async def posts(self, ids: Sequence[str]) -> dict[str, PostState]:
+        """Posts by id; one that is not there is left out."""
+        rows = await self._rows("tidemark_posts", sql.POSTS, ids=list(ids))
+        posts = self._states(rows)
+        targets = await self._explained([target for post in posts for target in post.targets])
+        return {
+            post.post_id: replace(post, targets=tuple(targets[target.target_id] for target in post.targets))
+            for post in posts
+        }
+
+    async def targets(self, ids: Sequence[str]) -> dict[str, TargetState]:
+        """Targets by id; one that is not there is left out."""
+        wanted = set(ids)
+        rows = await self._rows("tidemark_targets", sql.TARGETS, ids=list(ids))
+        states = self._states(rows)
+        return await self._explained(
+            [target for post in states for target in post.targets if target.target_id in wanted]
+        )
+
+    async def channels(self, ids: Sequence[str]) -> dict[str, ChannelState]:
+        """Channels by id; one that is not there is left out."""
+        known = [channel for id_ in ids if (channel := self._directory.get(self._workspace_id, id_)) is not None]
+        if not known:
+            return {}
+        names = [channel.channel_id for channel in known]
+        rows = await self._rows("tidemark_channels", sql.CHANNEL_FIGURES, ids=names, limit=_PERIODS)
+        periods: dict[str, list[PeriodState]] = {}
+        for channel_id, period, start, end, captured_at, groups, *values in rows:
+            register = Register(load_groups(groups), tuple(values), captured_at)
+            periods.setdefault(channel_id, []).append(PeriodState(period, start, end, register))
+        states = [ChannelState(channel, tuple(periods.get(channel.channel_id, ()))) for channel in known]
+        unexplained = [state.channel.channel_id for state in states if channel_needs_answers(state)]
+        heard = await self._channel_answers(unexplained)
+        return {
+            state.channel.channel_id: replace(state, heard=heard.get(state.channel.channel_id, ())) for state in states
+        }
+
+    async def _rows(self, name: str, text: str, **parameters: Any) -> list[list[Any]]:
+        return await self._store.rows(name, text, {"workspace": self._workspace_id, **parameters})
+
+    def _states(self, rows: Iterable[list[Any]]) -> list[PostState]:
+        catalog: list[list[Any]] = []
+        registers: dict[str, Register] = {}
+        for is_figures, subject, *rest in rows:
+            if is_figures:
+                *_, groups, captured_at = rest[:6]
+                registers[subject] = Register(load_groups(groups), tuple(rest[6:]), captured_at)
+            else:
+                catalog.append([subject, *rest[:5]])
+        return [self._post(row, registers) for row in catalog]
+
+    def _post(self, row: Sequence[Any], registers: Mapping[str, Register]) -> PostState:
+        post_id, status, created_at, published_at, updated_at, targets = row
+        return PostState(
+            post_id,
+            status,
+            created_at,
+            published_at,
+            updated_at,
+            tuple(
+                TargetState(
+                    target_id=held["target_id"],
+                    post_id=post_id,
+                    channel=channel,
+                    post_type=held["post_type"],
+                    status=held["status"],
+                    external_id=held["external_id"],
+                    permalink=held["permalink"],
+                    published_at=held["published_at"] if held["published_at"] is not None else published_at,
+                    is_story=held["is_story"],
+                    parent_target_id=held["parent_target_id"],
+                    updated_at=updated_at,
+                    register=registers.get(held["target_id"], _NO_REGISTER),
+                )
+                for held in orjson.loads(targets)
+                if held["status"] != PostStatus.DELETED and (channel := self._channel(held["channel_id"])) is not None
+            ),
+        )
+
+    def _channel(self, channel_id: str) -> CatalogChannel | None:
+        return self._directory.get(self._workspace_id, channel_id)
+
+    async def _explained(self, targets: Sequence[TargetState]) -> dict[str, TargetState]:
+        """Targets by id, with their place among the newest and the answers that explain what is unknown."""
+        placed = await self._placed(targets)
+        unexplained = [target for target in placed if needs_answers(target, self._now)]
+        heard = await self._target_answers(unexplained)
+        return {target.target_id: replace(target, heard=heard.get(target.target_id, ())) for target in placed}
+
+    async def _placed(self, targets: Sequence[TargetState]) -> list[TargetState]:
+        """Targets with whether they are among the newest of their channel, where only these are polled."""
+        newest: set[tuple[str, str]] = set()
+        limited: dict[tuple[int, int], set[str]] = {}
+        for target in targets:
+            rule = rule_of(target.channel.platform)
+            if rule.newest is not None:
+                limited.setdefault((rule.newest, rule.tiers[-1][0]), set()).add(target.channel.channel_id)
+        for (count, until), channels in limited.items():
+            rows = await self._rows(
+                "tidemark_newest_targets",
+                sql.NEWEST_TARGETS,
+                channels=sorted(channels),
+                since=self._now - until,
+                newest=count,
+            )
+            newest.update((channel_id, target_id) for channel_id, target_id in rows)
+        return [
+            target
+            if rule_of(target.channel.platform).newest is None
+            or (target.channel.channel_id, target.target_id) in newest
+            else replace(target, is_newest=False)
+            for target in targets
+        ]
+
+    async def _target_answers(self, targets: Sequence[TargetState]) -> dict[str, tuple[Heard, ...]]:
+        if not targets:
+            return {}
+        rows = await self._rows(
+            "tidemark_target_answers",
+            sql.TARGET_ANSWERS,
+            ids=sorted({target.target_id for target in targets}),
+            channels=sorted({target.channel.channel_id for target in targets}),
+            since=self._now - _ANSWERS_SINCE,
+        )
+        return await self._heard(rows)
+
+    async def _channel_answers(self, channels: Sequence[str]) -> dict[str, tuple[Heard, ...]]:
+        if not channels:
+            return {}
+        since = self._now - _ANSWERS_SINCE
+        rows = await self._rows("tidemark_channel_answers", sql.CHANNEL_ANSWERS, channels=list(channels), since=since)
+        return await self._heard(rows)
+
+    async def _heard(self, rows: Sequence[list[Any]]) -> dict[str, tuple[Heard, ...]]:
+        """What answers meant, by target or channel id."""
+        # Failed ones first, then the newest.
+        ranked = sorted(rows, key=lambda row: (row[2] < 400, -row[3], row[1]))
+        event_ids = list(dict.fromkeys(row[1] for row in ranked))[:_MOST_BODIES]
+        meant: dict[str, _Meaning] = {}
+        for start in range(0, len(event_ids), _EVENTS_AT_ONCE):
+            events = await self.events(event_ids[start : start + _EVENTS_AT_ONCE])
+            # Off the loop: payloads are large, and hot reads go on meanwhile.
+            meant.update(await asyncio.to_thread(_meanings, events, self._now))
+        found: dict[str, list[Heard]] = {}
+        for subject, event_id, status, captured_at in rows:
+            meaning = meant.get(event_id) or (Outcome.OK if status < 400 else Outcome.REQUEST_WRONG, frozenset())
+            heard = Heard(event_id, captured_at, meaning[0], subject in meaning[1])
+            found.setdefault(subject, []).append(heard)
+        return {subject: tuple(sorted(heard, key=lambda one: one.event_id)) for subject, heard in found.items()}
+
+    async def events(self, event_ids: Sequence[str]) -> list[PlatformRaw]:
+        """Raw events by their ids, in no order; one that is lost is left out."""
+        rows = await self._rows("tidemark_events", RAW_EVENTS, events=list(event_ids))
+        return [raw_event(self._workspace_id, row) for row in rows]
+
+
+_Meaning = tuple[Outcome, frozenset[str]]
+"""What an answer means, and the targets that it says are gone."""
+
+
+def _meanings(events: Iterable[PlatformRaw], now: int) -> dict[str, _Meaning]:
+    return {event.event_id: _meaning(event, now) for event in events}
+
+
+def _meaning(event: PlatformRaw, now: int) -> _Meaning:
+    try:
+        known = platform(event.platform)
+        outcome = known.classify(event.http_status, {}, event.body, now).outcome
+        if outcome is not Outcome.OK:
+            return outcome, frozenset()
+        gone = known.read(event).gone
+    except (KeyError, MappingError):
+        return Outcome.REQUEST_WRONG, frozenset()
+    return outcome, frozenset(event.targets[position].target_id for position in gone)

@@ -1,0 +1,175 @@
+"""Why a figure is null. Pure.
+
+`not_supported`: the platform never reports it, or answered without it for this very post or channel. `retired`: it is
+not asked for any more, by age or because the platform says that the post is gone. `permission`: by the last answer a
+permission, a plan or a working connection is missing. `error`: the last answer failed otherwise. `pending`: there was
+no answer yet, or too little data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+
+from schemas.events import ChannelStatus
+from schemas.metrics import (
+    AVG_WATCH_TIME,
+    CHANNEL_NAMES,
+    COMMENTS,
+    IMPRESSIONS,
+    LIKES,
+    POST_NAMES,
+    REACH,
+    SAVES,
+    SHARES,
+    VIEWS,
+    Values,
+    post_engagement_rate,
+    post_engagements,
+)
+from services.platforms import all_platforms
+from services.platforms.base import Outcome
+from services.query_api.tidemark.resources.due import is_published, is_too_old
+from services.query_api.tidemark.resources.model import ChannelState, Heard, PostState, TargetState, stamp_of
+
+ENGAGEMENTS = "engagements"
+ENGAGEMENT_RATE = "engagement_rate"
+_INTERACTIONS = (LIKES, COMMENTS, SHARES, SAVES)
+_RATE_BASES = (IMPRESSIONS, REACH, VIEWS)
+
+
+class Reason(StrEnum):
+    """Why a figure is null; of several, a sum's is the first in this order."""
+
+    PENDING = "pending"
+    ERROR = "error"
+    PERMISSION = "permission"
+    RETIRED = "retired"
+    NOT_SUPPORTED = "not_supported"
+
+
+_ORDER = {reason: place for place, reason in enumerate(Reason)}
+_OF_OUTCOME = {
+    Outcome.OK: Reason.PENDING,
+    Outcome.TOO_EARLY: Reason.PENDING,
+    Outcome.PERMISSION_MISSING: Reason.PERMISSION,
+    Outcome.TOKEN_EXPIRED: Reason.PERMISSION,
+    Outcome.TOKEN_REVOKED: Reason.PERMISSION,
+    Outcome.ACCOUNT_DISABLED: Reason.PERMISSION,
+    Outcome.TARGET_GONE: Reason.RETIRED,
+    Outcome.NO_DATA_EVER: Reason.RETIRED,
+}
+
+
+def first(reasons: Iterable[Reason]) -> Reason:
+    """The reason of several: what may still come before what never will."""
+    return min(reasons, key=_ORDER.__getitem__, default=Reason.PENDING)
+
+
+def is_reported(platform: str, metric: int) -> bool:
+    """Whether a platform ever reports a post metric."""
+    known = all_platforms().get(platform)
+    return known is not None and POST_NAMES[metric] not in known.facts.not_reported
+
+
+def is_channel_reported(platform: str, metric: int) -> bool:
+    """Whether a platform ever reports a channel metric."""
+    known = all_platforms().get(platform)
+    return known is not None and CHANNEL_NAMES[metric] in known.facts.channel_metrics
+
+
+def needs_answers(target: TargetState, now: int) -> bool:
+    """Whether only the answers themselves can tell why something of a target is null."""
+    if not is_published(target) or is_too_old(target, now):
+        return False
+    return any(
+        value is None and is_reported(target.channel.platform, metric) and stamp_of(target.register, metric) is None
+        for metric, value in enumerate(target.register.values)
+    )
+
+
+def target_reasons(target: TargetState, now: int) -> dict[str, Reason]:
+    """A reason for every null of a target, by column."""
+    unspoken: Reason | None = None
+    found: dict[int, Reason] = {}
+    for metric, value in enumerate(target.register.values):
+        if value is not None:
+            continue
+        if not is_reported(target.channel.platform, metric) or stamp_of(target.register, metric) is not None:
+            found[metric] = Reason.NOT_SUPPORTED
+        else:
+            unspoken = unspoken or _unspoken(target, now)
+            found[metric] = unspoken
+    return _with_derived(target.register.values, found)
+
+
+def _unspoken(target: TargetState, now: int) -> Reason:
+    """Why no answer spoke of a metric that the platform has."""
+    if not is_published(target):
+        return Reason.PENDING
+    if is_too_old(target, now) or any(answer.is_gone for answer in target.heard):
+        return Reason.RETIRED
+    return _failed(target.heard, target.channel.status)
+
+
+def _failed(heard: Sequence[Heard], channel_status: str) -> Reason:
+    failed = [answer for answer in heard if answer.outcome is not Outcome.OK]
+    if failed:
+        newest = max(failed, key=lambda answer: (answer.captured_at, answer.event_id))
+        return _OF_OUTCOME.get(newest.outcome, Reason.ERROR)
+    return Reason.PENDING if channel_status == ChannelStatus.ACTIVE else Reason.PERMISSION
+
+
+def post_reasons(post: PostState, values: Values, of_targets: Sequence[dict[str, Reason]]) -> dict[str, Reason]:
+    """A reason for every null of a post's totals, by column.
+
+    Args:
+        values: the totals.
+        of_targets: `target_reasons` of each target.
+    """
+    found: dict[int, Reason] = {}
+    for metric, value in enumerate(values):
+        if value is not None:
+            continue
+        name = POST_NAMES[metric]
+        if metric == AVG_WATCH_TIME and any(name not in reasons for reasons in of_targets):
+            # Several targets have a mean of their own, and means don't add up.
+            found[metric] = Reason.NOT_SUPPORTED
+        else:
+            found[metric] = first(reasons[name] for reasons in of_targets if name in reasons)
+    return _with_derived(values, found)
+
+
+def _with_derived(values: Values, found: dict[int, Reason]) -> dict[str, Reason]:
+    reasons = {POST_NAMES[metric]: reason for metric, reason in found.items()}
+    if post_engagements(values) is None:
+        reasons[ENGAGEMENTS] = reasons[ENGAGEMENT_RATE] = first(found[metric] for metric in _INTERACTIONS)
+    elif post_engagement_rate(values) is None:
+        # Known bases are zero or less: nothing to divide by yet.
+        reasons[ENGAGEMENT_RATE] = first(found.get(metric, Reason.PENDING) for metric in _RATE_BASES)
+    return reasons
+
+
+def channel_needs_answers(channel: ChannelState) -> bool:
+    """As `needs_answers`, of a channel."""
+    return any(
+        is_channel_reported(channel.channel.platform, metric) and not _spoken(channel, metric)
+        for metric in range(len(CHANNEL_NAMES))
+    )
+
+
+def channel_reasons(channel: ChannelState, values: Values) -> dict[str, Reason]:
+    """A reason for every null of a channel's figures, by column."""
+    reasons: dict[str, Reason] = {}
+    for metric, value in enumerate(values):
+        if value is not None:
+            continue
+        if not is_channel_reported(channel.channel.platform, metric) or _spoken(channel, metric):
+            reasons[CHANNEL_NAMES[metric]] = Reason.NOT_SUPPORTED
+        else:
+            reasons[CHANNEL_NAMES[metric]] = _failed(channel.heard, channel.channel.status)
+    return reasons
+
+
+def _spoken(channel: ChannelState, metric: int) -> bool:
+    return any(stamp_of(period.register, metric) is not None for period in channel.periods)

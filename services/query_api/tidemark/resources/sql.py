@@ -1,0 +1,199 @@
+"""The SQL of posts, targets and channels. Values come as server-side parameters, never as text. Pure.
+
+See `services.query_api.sql` for how tables are read.
+"""
+
+from __future__ import annotations
+
+from schemas.metrics import AVG_WATCH_TIME, CHANNEL_METRICS, INT64_MAX, INT64_MIN, POST_METRICS, POST_NAMES
+from services.query_api.sql import GENERATION, figure, millis
+
+_POST_FIGURES = ", ".join(figure(metric) for metric in POST_METRICS)
+_CHANNEL_FIGURES = ", ".join(figure(metric) for metric in CHANNEL_METRICS)
+_NO_FIGURES = ", ".join("NULL" for _ in POST_METRICS)
+_LATEST = f"latest_post_metrics_store FINAL WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}}"
+_LISTED = f"{_LATEST} AND is_listed = 1"
+_HELD = "posts_store FINAL WHERE workspace_id = {workspace:String} AND is_deleted = 0"
+_CHANNELS = "channels_store FINAL WHERE workspace_id = {workspace:String} AND is_deleted = 0"
+_IN_PERIOD = (
+    f"({millis('published_at')} >= {{from:Int64}} OR {{from:Int64}} = 0)"
+    f" AND ({millis('published_at')} < {{to:Int64}} OR {{to:Int64}} = 0)"
+)
+
+
+def _states(posts: str, targets: str) -> str:
+    """Catalog rows (0) of some posts and the registers (1) of some targets.
+
+    Args:
+        posts: the condition on `post_id`.
+        targets: the condition on `target_id`.
+    """
+    return f"""
+SELECT 0, post_id, status, {millis("created_at")}, {millis("published_at")}, {millis("updated_at")}, targets, NULL,
+    {_NO_FIGURES}
+FROM {_HELD} AND post_id IN {posts}
+UNION ALL
+SELECT 1, target_id, '', NULL, NULL, 0, registers, {millis("captured_at")}, {_POST_FIGURES}
+FROM {_LISTED} AND target_id IN {targets}
+"""
+
+
+_IDS = "{ids:Array(String)}"
+
+POSTS = _states(
+    _IDS,
+    f"(SELECT arrayJoin(JSONExtract(targets, 'Array(Tuple(target_id String))')).1 FROM {_HELD} AND post_id IN {_IDS})",
+)
+"""Posts by their ids, with the registers of their targets."""
+
+TARGETS = _states(f"(SELECT post_id FROM {_LISTED} AND target_id IN {_IDS})", _IDS)
+"""The posts of targets, with the registers of these targets."""
+
+CHANNEL_FIGURES = f"""
+SELECT channel_id, period, {millis("period_start")}, {millis("period_end")}, {millis("captured_at")}, registers,
+    {_CHANNEL_FIGURES}
+FROM latest_channel_metrics_store FINAL
+WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND channel_id IN {_IDS}
+ORDER BY channel_id, period = 'lifetime' DESC, period_end DESC, period_start DESC
+LIMIT {{limit:UInt32}} BY channel_id
+"""
+"""Channels' latest figures: of their lifetime, and of their latest periods."""
+
+NEWEST_TARGETS = f"""
+SELECT channel_id, target_id FROM {_LISTED} AND channel_id IN {{channels:Array(String)}}
+    AND {millis("published_at")} >= {{since:Int64}}
+ORDER BY published_at DESC, target_id DESC
+LIMIT {{newest:UInt32}} BY channel_id
+"""
+"""The newest targets of each of some channels."""
+
+# What was asked, without what differs from one time to the next: the ids, and every number.
+_QUESTION = (
+    "concat(replaceRegexpAll(replaceAll(endpoint, external, ''), '[0-9]+', '#'), ' ',"
+    " toString(mapApply((name, value) -> (name, replaceRegexpAll(value, '[0-9]+', '#')),"
+    " mapFilter((name, value) -> position(value, external) = 0, request))))"
+)
+
+
+def _newest_answers(subject: str, external: str, condition: str) -> str:
+    return f"""
+SELECT subject, argMax(event_id, (captured_at, event_id)), argMax(http_status, (captured_at, event_id)),
+    {millis("max(captured_at)")}
+FROM (
+    SELECT {subject} AS subject, event_id, http_status, captured_at, {external} AS external, {_QUESTION} AS question
+    FROM raw_events_store
+    PREWHERE workspace_id = {{workspace:String}} AND channel_id IN {{channels:Array(String)}}
+    WHERE captured_at >= fromUnixTimestamp64Milli({{since:Int64}}, 'UTC') AND {condition}
+)
+GROUP BY subject, question
+"""
+
+
+TARGET_ANSWERS = _newest_answers(
+    f"arrayJoin(arrayIntersect(`targets.target_id`, {_IDS}))",
+    "`targets.external_id`[indexOf(`targets.target_id`, subject)]",
+    f"kind = 'POST_METRICS' AND hasAny(`targets.target_id`, {_IDS})",
+)
+"""The newest answer to each question about some targets."""
+
+CHANNEL_ANSWERS = _newest_answers("channel_id", "' '", "kind = 'CHANNEL_METRICS'")
+"""The newest answer to each question about some channels."""
+
+PLACES = """
+SELECT event_id, topic, partition, offset FROM raw_events_store FINAL
+WHERE workspace_id = {workspace:String} AND event_id IN {ids:Array(String)}
+ORDER BY captured_at DESC
+LIMIT 1 BY event_id
+"""
+"""Where raw events are in Kafka, by event id."""
+
+_OF_CHANNEL = "({channel:String} = '' OR channel_id = {channel:String})"
+_OF_PLATFORM = (
+    f"channel_id IN (SELECT channel_id FROM {_CHANNELS}"
+    " AND ({platform:String} = '' OR platform = {platform:String}))"
+)
+_WITH_EXTERNAL_ID = (
+    "{external:String} = '' OR target_id IN ("
+    "SELECT arrayJoin(arrayFilter(target -> target.2 = {external:String},"
+    " JSONExtract(targets, 'Array(Tuple(target_id String, external_id String))'))).1"
+    f" FROM {_HELD} AND position(targets, {{needle:String}}) > 0)"
+)
+
+
+def _after(place: str, id_column: str) -> str:
+    """The condition of a page that goes on behind another's last row: by falling place, then by id."""
+    behind = f"{place} < {{at:Int64}} OR ({place} = {{at:Int64}} AND {id_column} > {{after:String}})"
+    return f"({{is_first:UInt8}} = 1 OR {behind})"
+
+
+def _page(id_column: str, source: str) -> str:
+    """A page of ids, the newest first, those that never went out last."""
+    return f"""
+SELECT {id_column}, ifNull({millis("published_at")}, -1) AS place
+FROM {source} AND {_IN_PERIOD} AND {_after("place", id_column)}
+ORDER BY place DESC, {id_column}
+LIMIT {{limit:UInt32}}
+"""
+
+
+POSTS_PAGE = _page(
+    "post_id",
+    f"{_HELD} AND (({{channel:String}} = '' AND {{platform:String}} = '')"
+    f" OR post_id IN (SELECT post_id FROM {_LISTED} AND {_OF_CHANNEL} AND {_OF_PLATFORM}))",
+)
+"""Ids of a workspace's posts."""
+
+TARGETS_PAGE = _page("target_id", f"{_LISTED} AND {_OF_CHANNEL} AND {_OF_PLATFORM} AND ({_WITH_EXTERNAL_ID})")
+"""Ids of a workspace's targets."""
+
+CHANNELS_PAGE = f"""
+SELECT channel_id FROM {_CHANNELS} AND ({{platform:String}} = '' OR platform = {{platform:String}})
+    AND ({{external:String}} = '' OR external_id = {{external:String}}) AND channel_id > {{after:String}}
+ORDER BY channel_id
+LIMIT {{limit:UInt32}}
+"""
+"""Ids of a workspace's channels, by id."""
+
+
+def _sum(metric: str) -> str:
+    """A metric's sum over a post's targets within 64 bits, null where none has it."""
+    summed = f"sum(toInt128({metric}))"
+    return f"toInt64(least(greatest({summed}, toInt128({INT64_MIN})), toInt128({INT64_MAX})))"
+
+
+def _ranked(metric: str) -> str:
+    """The integer that posts are ranked by."""
+    if metric == "engagements":
+        parts = " + ".join(f"ifNull(toInt128({_sum(name)}), 0)" for name in ("likes", "comments", "shares", "saves"))
+        known = " OR ".join(f"{_sum(name)} IS NOT NULL" for name in ("likes", "comments", "shares", "saves"))
+        return f"if({known}, toInt64(least(greatest({parts}, toInt128({INT64_MIN})), toInt128({INT64_MAX}))), NULL)"
+    if metric == "engagement_rate":
+        engaged = _ranked("engagements")
+        bases = [_sum(name) for name in ("impressions", "reach", "views")]
+        base = "multiIf(" + ", ".join(f"{name} > 0, {name}" for name in bases) + ", NULL)"
+        # Billionths, so that equal ranks are told apart by id alone; no rate comes near the bounds.
+        rate = f"({engaged} / {base}) * 1000000000"
+        return f"if({engaged} IS NULL OR {base} IS NULL, NULL, toInt64(least(greatest({rate}, -9e18), 9e18)))"
+    column = POST_METRICS[POST_NAMES.index(metric)]
+    if column is POST_METRICS[AVG_WATCH_TIME]:
+        return f"if(count({metric}) = 1, any({figure(column)}), NULL)"
+    return _sum(figure(column))
+
+
+def top_posts(metric: str) -> str:
+    """The SQL that ranks posts by a metric; a post's figure is the sum over its targets on the channels asked for.
+
+    Args:
+        metric: a common post column, `engagements` or `engagement_rate`; must be one, since it becomes part of the SQL.
+    """
+    return f"""
+SELECT post_id, ranked FROM (
+    SELECT post_id, {_ranked(metric)} AS ranked FROM {_LISTED} AND captured_at IS NOT NULL
+        AND {_OF_CHANNEL} AND {_OF_PLATFORM}
+        AND post_id IN (SELECT post_id FROM {_HELD} AND {_IN_PERIOD})
+    GROUP BY post_id
+)
+WHERE ranked IS NOT NULL AND {_after("ranked", "post_id")}
+ORDER BY ranked DESC, post_id
+LIMIT {{limit:UInt32}}
+"""
