@@ -87,7 +87,9 @@ def verdict_of(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
             return Verdict(Outcome.ACCOUNT_DISABLED, detail=detail)
         case ((190 | 102), _):
             return Verdict(Outcome.TOKEN_EXPIRED, detail=detail)
-        case ((4 | 17 | 32 | 368 | 613), _):
+        case 4, _:
+            return Verdict(Outcome.RETRY_LATER, regain_seconds(headers), detail, is_app_wide=True)
+        case ((17 | 32 | 368 | 613), _):
             return Verdict(Outcome.RETRY_LATER, regain_seconds(headers), detail)
         case int(), _ if 80000 <= code <= 80014:
             return Verdict(Outcome.RETRY_LATER, regain_seconds(headers), detail)

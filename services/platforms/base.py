@@ -6,7 +6,7 @@ Pure: calls are descriptions, replies are bytes. The poller makes the calls; the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -34,6 +34,22 @@ class MappingError(ValueError):
         self.detail = detail
 
 
+class Limit(NamedTuple):
+    """A documented limit of calls that is the same for everybody.
+
+    Attributes:
+        group: the limit group that it is for.
+        calls: most calls in any window.
+        window_seconds: length of the window.
+        is_app_wide: whether all calls of our app share it; else each token has it.
+    """
+
+    group: str
+    calls: int
+    window_seconds: int
+    is_app_wide: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """The header of a platform file.
@@ -46,6 +62,9 @@ class Facts:
         auth: how a request is authorized, in words.
         rate_limit: the documented limit, in words.
         post_batch_size: most posts in one request.
+        post_group: limit group of the calls that polling lives by; while our app's window of it is closed, no scheduled
+            poll begins. Empty where no limit is the whole app's.
+        limits: the documented limit in numbers, where it has some.
         not_reported: common post metrics that the platform never reports, each with the reason.
         channel_metrics: common channel metrics that the platform reports, each with its periods: lifetime, day, window
             (a longer range of dates).
@@ -62,6 +81,8 @@ class Facts:
     auth: str
     rate_limit: str
     post_batch_size: int
+    post_group: str = ""
+    limits: tuple[Limit, ...] = ()
     not_reported: Mapping[str, str] = field(default_factory=dict)
     channel_metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ranged_metrics: tuple[str, ...] = ()
@@ -161,6 +182,7 @@ class Verdict:
         refused_metric: the one metric name that made the whole request fail, when the body names it; empty when the
             body says only that there is one.
         refused_target: the external id that made the whole request fail, when the body names it: ask again without.
+        is_app_wide: for RETRY_LATER and QUOTA_EXHAUSTED, whether the body says that it is our whole app's limit.
     """
 
     outcome: Outcome
@@ -168,6 +190,7 @@ class Verdict:
     detail: str = ""
     refused_metric: str | None = None
     refused_target: str | None = None
+    is_app_wide: bool = False
 
 
 class LimitState(NamedTuple):
@@ -265,6 +288,23 @@ class Platform(Protocol):
 
     def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
         """What the headers say of the budget; None when nothing."""
+
+
+@runtime_checkable
+class AcrossAccounts(Protocol):
+    """A platform that answers for posts of several accounts at once, with a token of our app alone; pure, too."""
+
+    def authorize_app(self, token: str) -> dict[str, str]:
+        """Headers that authorize a call as our app."""
+
+    def app_post_calls(self, targets: Sequence[Target]) -> list[Call]:
+        """Calls that ask for the public figures of posts of any accounts, in the platform's largest batches."""
+
+    def app_part(self, body: bytes, external_ids: Collection[str]) -> bytes:
+        """An answer's body with nothing of other posts than these, in the answer's own shape; also of a failed one.
+
+        An answer that can't be read has no part: empty.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ from services.platforms.base import (
     ChannelReading,
     Facts,
     HeldTokens,
+    Limit,
     LimitState,
     MappingError,
     Outcome,
@@ -164,6 +165,8 @@ class Bluesky:
         auth="access JWT of the account's server (Bearer); none on the public app view",
         rate_limit="3000 requests in 5 minutes an IP",
         post_batch_size=BATCH_SIZE,
+        post_group="xrpc",
+        limits=(Limit("xrpc", 3000, 300),),
         channel_metrics={"followers": ("lifetime",), "following": ("lifetime",), "posts_count": ("lifetime",)},
         lag="none",
         not_reported={

@@ -300,6 +300,7 @@ class Facebook:
         auth="page token (Bearer) with pages_read_engagement and read_insights",
         rate_limit="4800 x the page's engaged users in 24 hours",
         post_batch_size=BATCH_SIZE,
+        post_group="graph",
         channel_metrics={
             "followers": ("lifetime",),
             "posts_count": ("lifetime",),

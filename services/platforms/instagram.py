@@ -253,6 +253,7 @@ class Instagram:
         auth="long-lived user token (Bearer) with the insights scope of its login",
         rate_limit="4800 x the account's impressions in 24 hours",
         post_batch_size=BATCH_SIZE,
+        post_group="graph",
         channel_metrics={
             "followers": ("lifetime",),
             "following": ("lifetime",),

@@ -638,7 +638,8 @@ class LinkedIn:
             verdict = by_status(status if status >= 400 else 500, headers, detail)
             outcome = verdict.outcome
         if outcome is Outcome.RETRY_LATER and " DAY " in message:
-            return Verdict(Outcome.QUOTA_EXHAUSTED, (DAY - now % DAY) / 1000, detail)
+            is_app_wide = " APPLICATION " in message
+            return Verdict(Outcome.QUOTA_EXHAUSTED, (DAY - now % DAY) / 1000, detail, is_app_wide=is_app_wide)
         wait = retry_after(headers) if outcome in _WAITING else None
         refused = named[0] if named and outcome in (Outcome.TARGET_GONE, Outcome.REQUEST_WRONG) else None
         return Verdict(outcome, wait, detail, refused_target=refused)

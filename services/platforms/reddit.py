@@ -48,6 +48,7 @@ from services.platforms.base import (
     ChannelReading,
     Facts,
     HeldTokens,
+    Limit,
     LimitState,
     MappingError,
     Outcome,
@@ -175,6 +176,8 @@ class Reddit:
         auth="OAuth 2.0 user token (Bearer), and a descriptive User-Agent",
         rate_limit="100 queries a minute a client, averaged over 10 minutes",
         post_batch_size=BATCH_SIZE,
+        post_group="api",
+        limits=(Limit("api", 1000, 600),),
         channel_metrics={"followers": ("lifetime",)},
         lag="none; scores are fuzzed",
         not_reported={

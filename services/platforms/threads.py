@@ -51,6 +51,7 @@ from services.platforms.base import (
     ChannelReading,
     Facts,
     HeldTokens,
+    Limit,
     LimitState,
     MappingError,
     PostReading,
@@ -138,6 +139,8 @@ class Threads:
         auth="long-lived user token (Bearer) with threads_manage_insights",
         rate_limit="4800 x the account's impressions in 24 hours",
         post_batch_size=1,
+        post_group="threads",
+        limits=(Limit("threads", 48_000, 24 * 3600, is_app_wide=False),),
         channel_metrics={
             "followers": ("lifetime",),
             "profile_views": ("day",),

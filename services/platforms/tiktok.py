@@ -45,6 +45,7 @@ from services.platforms.base import (
     Facts,
     FieldMap,
     HeldTokens,
+    Limit,
     LimitState,
     MappingError,
     Outcome,
@@ -168,6 +169,8 @@ class TikTok:
         auth="OAuth 2.0 user token (Bearer) with video.list and user.info.stats",
         rate_limit="600 requests a minute for each endpoint",
         post_batch_size=BATCH_SIZE,
+        post_group="video_query",
+        limits=(Limit("video_query", 600, 60), Limit("user_info", 600, 60)),
         channel_metrics={
             "followers": ("lifetime",),
             "following": ("lifetime",),

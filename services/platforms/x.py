@@ -21,8 +21,10 @@ Uncertain, and how it is read here:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from schemas.events import PlatformRaw, RawKind
 from schemas.metrics import (
@@ -50,6 +52,7 @@ from services.platforms.base import (
     ChannelReading,
     Facts,
     HeldTokens,
+    Limit,
     LimitState,
     MappingError,
     Outcome,
@@ -79,6 +82,8 @@ from services.platforms.base import (
 )
 
 BATCH_SIZE = 100
+# Calls with the app's own token count against another limit than those with users' tokens.
+_APP_GROUP = "tweets_app"
 # Documentation, "30-day limit": private figures of older posts are refused. A day early, for the call's own time.
 PRIVATE_FIGURES_MS = 29 * 24 * 3600 * 1000
 
@@ -240,6 +245,25 @@ def _gone(event: PlatformRaw, answer: dict[str, Any], matched: Mapping[int, Any]
     return list(found)
 
 
+def _media_keys(item: dict[str, Any]) -> list[Any]:
+    attachments = item.get("attachments")
+    keys = attachments.get("media_keys") if isinstance(attachments, dict) else None
+    return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
+
+
+def _is_one_of(item: dict[str, Any], external_ids: Collection[str]) -> bool:
+    """Whether a post is one of these, or the newest version of one."""
+    return item.get("id") in external_ids or any(version in external_ids for version in _versions(item))
+
+
+def _own_error(error: dict[str, Any], external_ids: Collection[str]) -> dict[str, Any]:
+    """An error about one of these posts as it is, one about no post without its words, {} for any other."""
+    named = [error[name] for name in ("resource_id", "value") if name in error]
+    if named:
+        return error if all(isinstance(name, str) and name in external_ids for name in named) else {}
+    return {name: error[name] for name in ("type", "title", "status", "reason", "code", "field") if name in error}
+
+
 def _is_posts(path: tuple[str, ...]) -> bool:
     """`/tweets`, `/tweets/{id}`, `/users/{id}/tweets`."""
     match path:
@@ -269,6 +293,13 @@ class X:
         auth="OAuth 2.0 user token (Bearer); app-only bearer for public figures",
         rate_limit="5000 requests a user and 3500 an app in 15 minutes for posts by ids",
         post_batch_size=BATCH_SIZE,
+        post_group="tweets",
+        limits=(
+            Limit("tweets", 5000, 900, is_app_wide=False),
+            Limit("users", 900, 900, is_app_wide=False),
+            Limit("users_me", 75, 900, is_app_wide=False),
+            Limit(_APP_GROUP, 3500, 900),
+        ),
         channel_metrics={"followers": ("lifetime",), "following": ("lifetime",), "posts_count": ("lifetime",)},
         not_reported={
             "views": "the interface's views are the API's impressions",
@@ -423,7 +454,46 @@ class X:
             wait = retry_after(headers)
             if wait is None and outcome is Outcome.RETRY_LATER:
                 wait = seconds_until(headers.get("x-rate-limit-reset"), now)
-        return Verdict(outcome, wait, detail)
+        return Verdict(outcome, wait, detail, is_app_wide=outcome is Outcome.QUOTA_EXHAUSTED)
+
+    def authorize_app(self, token: str) -> dict[str, str]:
+        """App-only bearer token."""
+        return {"authorization": f"Bearer {token}"}
+
+    def app_post_calls(self, targets: Sequence[Target]) -> list[Call]:
+        """Batches of 100, for public figures: the private ones are the owner's alone."""
+        calls: list[Call] = []
+        for start in range(0, len(targets), BATCH_SIZE):
+            part = tuple(targets[start : start + BATCH_SIZE])
+            ids = ",".join(target.external_id for target in part)
+            query = (("ids", ids), ("tweet.fields", _PUBLIC_FIELDS), *_MEDIA_QUERY)
+            calls.append(Call(RawKind.POST_METRICS, "GET", "/2/tweets", query, None, part, _APP_GROUP))
+        return calls
+
+    def app_part(self, body: bytes, external_ids: Collection[str]) -> bytes:
+        """`data`, the media that it names, and the errors about these posts; a problem's kind without its words."""
+        answer = try_json_object(body)
+        part: dict[str, Any] = {
+            name: answer[name] for name in ("type", "title", "status", "reason", "code", "period") if name in answer
+        }
+        data = answer.get("data")
+        if isinstance(data, list):
+            items = [item for item in data if isinstance(item, dict) and _is_one_of(item, external_ids)]
+            if items:
+                part["data"] = items
+            keys = {key for item in items for key in _media_keys(item)}
+            includes = answer.get("includes")
+            media = includes.get("media") if isinstance(includes, dict) else None
+            if isinstance(media, list):
+                own = [one for one in media if isinstance(one, dict) and one.get("media_key") in keys]
+                part["includes"] = {"media": own}
+        errors = [_own_error(error, external_ids) for error in _errors(answer)]
+        if errors := [error for error in errors if error]:
+            part["errors"] = errors
+        elif isinstance(data, list) and "data" not in part:
+            # An empty list stands for posts that the answer says nothing of.
+            part["meta"] = {"result_count": 0}
+        return orjson.dumps(part) if part else b""
 
     def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
         """`x-rate-limit-*`, reset as an epoch second; absent on 401."""

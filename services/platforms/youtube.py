@@ -21,10 +21,12 @@ Uncertain, and how it is read here:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any
+
+import orjson
 
 from schemas.events import PlatformRaw, RawKind
 from schemas.metrics import (
@@ -61,6 +63,7 @@ from services.platforms.base import (
     ChannelReading,
     Facts,
     HeldTokens,
+    Limit,
     LimitState,
     MappingError,
     Outcome,
@@ -246,6 +249,8 @@ class YouTube:
         auth="Google OAuth 2.0 user token (Bearer)",
         rate_limit="10,000 units a day a project, 1 unit a call",
         post_batch_size=BATCH_SIZE,
+        post_group="data",
+        limits=(Limit("data", 10_000, 24 * 3600),),
         channel_metrics={
             "followers": ("lifetime",),
             "posts_count": ("lifetime",),
@@ -286,6 +291,9 @@ class YouTube:
 
     def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
         """Batches of 50 videos."""
+        return self._video_calls(targets)
+
+    def _video_calls(self, targets: Sequence[Target]) -> list[Call]:
         calls: list[Call] = []
         for start in range(0, len(targets), BATCH_SIZE):
             part = tuple(targets[start : start + BATCH_SIZE])
@@ -487,6 +495,35 @@ class YouTube:
             return Verdict(outcome, detail=detail, refused_metric=refused[1])
         wait = retry_after(headers) if outcome in (Outcome.RETRY_LATER, Outcome.PLATFORM_DOWN) else None
         return Verdict(outcome, wait, detail)
+
+    def authorize_app(self, token: str) -> dict[str, str]:
+        """An API key, as a header."""
+        return {"x-goog-api-key": token}
+
+    def app_post_calls(self, targets: Sequence[Target]) -> list[Call]:
+        """Batches of 50 videos of any channels; the same figures as with a user's token, but for `dislikeCount`."""
+        return self._video_calls(targets)
+
+    def app_part(self, body: bytes, external_ids: Collection[str]) -> bytes:
+        """The items of these videos; of an error its codes, without its words."""
+        answer = try_json_object(body)
+        part: dict[str, Any] = {"kind": answer["kind"]} if isinstance(answer.get("kind"), str) else {}
+        items = answer.get("items")
+        if isinstance(items, list):
+            own = [item for item in items if isinstance(item, dict) and item.get("id") in external_ids]
+            part["items"] = own
+            part["pageInfo"] = {"totalResults": len(own), "resultsPerPage": len(own)}
+        error = answer.get("error")
+        if isinstance(error, dict):
+            part["error"] = {name: error[name] for name in ("code", "status") if name in error}
+            for listed in ("errors", "details"):
+                if isinstance(error.get(listed), list):
+                    part["error"][listed] = [
+                        {name: item[name] for name in ("domain", "reason") if name in item}
+                        for item in error[listed]
+                        if isinstance(item, dict)
+                    ]
+        return orjson.dumps(part) if part else b""
 
     def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
         """Google sends no headers about the quota."""

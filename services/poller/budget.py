@@ -1,58 +1,115 @@
-"""What may be asked when: rate windows, waits that platforms ordered, backoff, and a circuit a platform; pure.
+"""What may be asked when: documented limits, the windows that headers tell of, and waits that platforms ordered; pure.
 
-Instants are ms since the epoch. A window belongs to one token (or, for calls without one, to the whole platform) and
-one of the platform's limit groups; what its answers' headers say is the truth, and calls in flight are counted
-against it until their answers say more.
+Instants are ms since the epoch. A window belongs to one of a platform's limit groups and to an owner: one token, or ""
+for our whole app. A call needs room in its own window and in its app's. What answers' headers say is the truth, and
+calls in flight are counted against it until their answers say more.
+
+Documented limits are kept by pace: a part of the calls at once, the others evenly over the window. So a day's quota
+lasts for the day, and no stretch of time as long as the window holds more calls than allowed, however it lies.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from services.platforms.base import LimitState
+from services.platforms.base import Limit, LimitState
+from services.poller.circuit import (
+    BACKOFF_CAP,
+    CIRCUIT_CAP,
+    CIRCUIT_FAILURES,
+    Circuit,
+    TokenCircuits,
+    Uniform,
+    backoff,
+)
 from services.runtime.clock import MILLIS_PER_HOUR, MILLIS_PER_SECOND
 
-Uniform = Callable[[float, float], float]
+__all__ = [
+    "APP", "BACKOFF_CAP", "CIRCUIT_CAP", "CIRCUIT_FAILURES", "EMPTY_WAIT", "QUOTA_WAIT", "Budget", "Circuit",
+    "TokenCircuits", "Uniform", "WindowKey", "backoff",
+]  # fmt: skip
 
-BACKOFF_BASE = MILLIS_PER_SECOND
-BACKOFF_CAP = 5 * 60 * MILLIS_PER_SECOND
+APP = ""
+"""The owner of a window that all calls of our app share."""
+
 # A platform that says "used up" without saying until when: Meta counts over a sliding hour, X caps by the month.
 QUOTA_WAIT = MILLIS_PER_HOUR
 # A budget that is empty by its headers, which don't say when it turns.
 EMPTY_WAIT = 60 * MILLIS_PER_SECOND
-CIRCUIT_FAILURES = 5
-CIRCUIT_BASE = 2 * MILLIS_PER_SECOND
-CIRCUIT_CAP = 60 * MILLIS_PER_SECOND
+# The part of a limit that may be used at once; the others come evenly.
+BURST_SHARE = 0.05
+_LONGEST_PACE_SECONDS = 3600
 _FORGET_ABOVE = 10_000
 
 
-def backoff(attempt: int, uniform: Uniform, base: int = BACKOFF_BASE, cap: int = BACKOFF_CAP) -> int:
-    """Full-jitter exponential backoff: ms to wait before trying again after the `attempt`-th failure (from 1).
-
-    Source: AWS Architecture Blog, "Exponential Backoff and Jitter".
-    """
-    return int(uniform(0.0, float(min(cap, base * 2 ** min(attempt - 1, 32)))))
-
-
 class WindowKey(NamedTuple):
-    """Whose limit: a platform, the channel whose token is used ("" without one), the platform's limit group."""
+    """Whose limit: a platform, the channel whose token is used (APP without one), the platform's limit group."""
 
     platform: str
     owner: str
     limit_group: str
 
+    @property
+    def app(self) -> WindowKey:
+        """The window of our whole app that the same calls count against."""
+        return WindowKey(self.platform, APP, self.limit_group)
+
+
+class Pace:
+    """A limit of some calls in a window, kept by the generic cell rate algorithm.
+
+    In any window of its length at most `calls` begin: a burst of B, and then one each window / (calls - B).
+
+    Source: ITU-T I.371, annex A (GCRA), as virtual scheduling.
+
+    Args:
+        share: the part (above 0, up to 1) of the limit that this process may use.
+    """
+
+    __slots__ = ("_interval", "_next", "_tolerance")
+
+    def __init__(self, limit: Limit, share: float = 1.0) -> None:
+        self._next = 0.0
+        self._set(limit, share)
+
+    def _set(self, limit: Limit, share: float) -> None:
+        calls = limit.calls * share
+        burst = max(1.0, float(int(calls * BURST_SHARE)))
+        # Below one call a window the pace is the limit; with few calls the first of them counts as the burst.
+        steady = calls - burst if calls - burst >= 1.0 else calls / 2
+        self._interval = limit.window_seconds * MILLIS_PER_SECOND / steady
+        self._tolerance = (burst - 1.0) * self._interval
+
+    def change(self, limit: Limit, share: float) -> None:
+        """Another limit or share from now on; what was used stays used."""
+        self._set(limit, share)
+
+    def wait_until(self, now: int) -> int:
+        """When a call may begin: 0 for now."""
+        allowed_at = self._next - self._tolerance
+        return 0 if allowed_at <= now else int(allowed_at) + 1
+
+    def take(self, now: int) -> None:
+        """A call begins."""
+        self._next = max(self._next, float(now)) + self._interval
+
+    def is_idle(self, now: int) -> bool:
+        """Whether it is as if nothing had been taken."""
+        return self._next <= now
+
 
 class _Window:
-    __slots__ = ("failures", "held_until", "in_flight", "remaining", "reset_at")
+    __slots__ = ("failures", "held_until", "in_flight", "pace", "remaining", "reset_at")
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace | None) -> None:
         self.remaining: int | None = None
         self.reset_at: int | None = None
         self.held_until = 0
         self.in_flight = 0
         self.failures = 0
+        self.pace = pace
 
     def wait_until(self, now: int) -> int:
         if self.held_until > now:
@@ -62,28 +119,70 @@ class _Window:
         if self.remaining is not None and self.remaining - self.in_flight <= 0:
             # With calls in flight their answers may still say more, so look again soon.
             return self.reset_at or now + (MILLIS_PER_SECOND if self.in_flight else EMPTY_WAIT)
-        return 0
+        return 0 if self.pace is None else self.pace.wait_until(now)
 
     def idle(self, now: int) -> bool:
-        return not self.in_flight and self.held_until <= now and (self.reset_at or 0) <= now
+        return (
+            not self.in_flight
+            and self.held_until <= now
+            and (self.reset_at or 0) <= now
+            and (self.pace is None or self.pace.is_idle(now))
+        )
 
 
 class Budget:
-    """Windows of all platforms."""
+    """Windows of all platforms.
 
-    def __init__(self, uniform: Uniform = random.uniform) -> None:
+    Args:
+        limits: documented or configured limits by platform.
+    """
+
+    def __init__(self, uniform: Uniform = random.uniform, limits: Mapping[str, Iterable[Limit]] | None = None) -> None:
         self._windows: dict[WindowKey, _Window] = {}
         self._uniform = uniform
         self._forget_above = _FORGET_ABOVE
+        self._share = 1.0
+        # By platform, group and whether of the whole app.
+        self._limits = {
+            (platform, limit.group, limit.is_app_wide): limit
+            for platform, listed in (limits or {}).items()
+            for limit in listed
+        }
+
+    def set_share(self, share: float) -> None:
+        """The part (0..1) of the app's limits that this process may use, beside others that poll for the same app."""
+        # A process that owns nothing still answers probes of what it is about to own.
+        self._share = max(share, 0.001)
+        for key, window in self._windows.items():
+            limit = self._limits.get((key.platform, key.limit_group, True))
+            if key.owner == APP and limit is not None and window.pace is not None:
+                window.pace.change(limit, self._share)
+
+    def is_app_wide(self, platform: str, group: str) -> bool:
+        """Whether a limit of the whole app is known for a group."""
+        return (platform, group, True) in self._limits
 
     def wait_until(self, key: WindowKey, now: int) -> int:
         """When a call may be made: 0 for now."""
         window = self._windows.get(key)
+        own = 0 if window is None else window.wait_until(now)
+        return own if key.owner == APP else max(own, self.app_wait_until(key, now))
+
+    def app_wait_until(self, key: WindowKey, now: int) -> int:
+        """When the whole app may make a call of this group: 0 for now."""
+        window = self._windows.get(key.app)
         return 0 if window is None else window.wait_until(now)
 
     def begin(self, key: WindowKey, now: int) -> None:
         """A call is being made; `end` must follow."""
-        self._window(key, now).in_flight += 1
+        window = self._window(key, now)
+        window.in_flight += 1
+        if window.pace is not None:
+            window.pace.take(now)
+        if key.owner != APP and self.is_app_wide(key.platform, key.limit_group):
+            pace = self._window(key.app, now).pace
+            if pace is not None:
+                pace.take(now)
 
     def end(self, key: WindowKey) -> None:
         """The call is over."""
@@ -104,14 +203,19 @@ class Budget:
             window.held_until = max(window.held_until, now + EMPTY_WAIT)
             window.remaining = None
 
-    def hold(self, key: WindowKey, seconds: float | None, now: int, *, exhausted: bool) -> int:
+    def hold(self, key: WindowKey, seconds: float | None, now: int, *, exhausted: bool, app_wide: bool = False) -> int:
         """The platform refused for the limit's sake; returns when it may be asked again, to the second it said.
 
         Args:
             seconds: what it said, None when nothing.
             exhausted: a quota of a day or month, not the pace.
+            app_wide: the answer says that the limit is our whole app's; so no call of the group is made until then.
         """
-        window = self._window(key, now)
+        limit = self._limits.get((key.platform, key.limit_group, True))
+        if limit is not None:
+            # A pace is the app's where its limit is; where the app's limit is a day's quota, the pace is a token's.
+            app_wide = app_wide or exhausted or limit.window_seconds <= _LONGEST_PACE_SECONDS
+        window = self._window(key.app if app_wide else key, now)
         window.failures += 1
         if seconds is not None:
             wait = int(seconds * MILLIS_PER_SECOND) + 1
@@ -126,69 +230,24 @@ class Budget:
 
     def served(self, key: WindowKey) -> None:
         """An answer came that was not about limits."""
-        window = self._windows.get(key)
-        if window is not None:
-            window.failures = 0
+        for known in {key, key.app}:
+            window = self._windows.get(known)
+            if window is not None:
+                window.failures = 0
 
     def _window(self, key: WindowKey, now: int) -> _Window:
         window = self._windows.get(key)
         if window is None:
             if len(self._windows) >= self._forget_above:
                 self._forget(now)
-            window = self._windows[key] = _Window()
+            window = self._windows[key] = _Window(self._pace(key))
         return window
+
+    def _pace(self, key: WindowKey) -> Pace | None:
+        is_app = key.owner == APP
+        limit = self._limits.get((key.platform, key.limit_group, is_app))
+        return None if limit is None else Pace(limit, self._share if is_app else 1.0)
 
     def _forget(self, now: int) -> None:
         self._windows = {key: window for key, window in self._windows.items() if not window.idle(now)}
         self._forget_above = max(_FORGET_ABOVE, 2 * len(self._windows))
-
-
-class Circuit:
-    """Stops asking a platform that fails again and again, then lets one call through to see.
-
-    Args:
-        uniform: random number between two bounds.
-    """
-
-    def __init__(self, uniform: Uniform = random.uniform) -> None:
-        self._uniform = uniform
-        self._failures = 0
-        self._opened = 0
-        self._open_until = 0
-        self._probing = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether calls are being held back."""
-        return self._open_until > 0
-
-    def wait_until(self, now: int) -> int | None:
-        """When a call may be made: 0 for now, None when the outcome of the one let through is awaited."""
-        if not self.is_open:
-            return 0
-        if self._probing:
-            return None
-        return self._open_until if self._open_until > now else 0
-
-    def admit(self) -> None:
-        """A round of work begins, after `wait_until` said 0."""
-        self._probing = self.is_open
-
-    def release(self) -> None:
-        """A round of work is over, whatever came of it."""
-        self._probing = False
-
-    def success(self) -> None:
-        """The platform answered."""
-        self._failures = self._opened = self._open_until = 0
-        self._probing = False
-
-    def failure(self, now: int) -> None:
-        """The platform did not answer, or said that it is down."""
-        self._failures += 1
-        if self._failures < CIRCUIT_FAILURES or self._open_until > now:
-            return
-        self._opened += 1
-        wait = backoff(self._opened, self._uniform, CIRCUIT_BASE, CIRCUIT_CAP)
-        self._open_until = now + max(MILLIS_PER_SECOND, wait)
-        self._probing = False

@@ -38,7 +38,8 @@ BETWEEN_SERVICES = (
 # Modules that compute and never talk: no client, no socket, no event loop; and they import only each other.
 PURE = {
     "services.runtime.clock", "services.runtime.secrets",
-    "services.poller.accounts", "services.poller.budget", "services.poller.calls", "services.poller.errors",
+    "services.poller.accounts", "services.poller.budget", "services.poller.calls", "services.poller.circuit",
+    "services.poller.errors",
     "services.poller.fairness", "services.poller.identifiers", "services.poller.lane", "services.poller.ownership",
     "services.poller.plan", "services.poller.redact", "services.poller.schedule",
     "services.aggregator.audit.checks", "services.aggregator.audit.figures", "services.aggregator.audit.plan",

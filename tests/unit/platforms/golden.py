@@ -92,7 +92,7 @@ def outcome_of(platform: Platform, answer: dict[str, Any]) -> dict[str, Any]:
     event = raw_event(platform.facts.name, answer)
     verdict = asdict(platform.classify(answer["http_status"], answer["headers"], event.body, RECEIVED_AT))
     verdict.pop("detail")
-    found: dict[str, Any] = {name: value for name, value in verdict.items() if value is not None}
+    found: dict[str, Any] = {name: value for name, value in verdict.items() if value is not None and value is not False}
     try:
         reading = platform.read(event)
     except MappingError as error:
