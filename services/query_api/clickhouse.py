@@ -1,13 +1,16 @@
-"""The connection to ClickHouse: SQL with server-side parameters in, rows of JSON values out, within a deadline."""
+"""The connection to ClickHouse: SQL with server-side parameters in; out, within a deadline, rows of JSON values, or a
+file in one of ClickHouse's own formats, chunk by chunk."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Mapping
 from time import perf_counter
 from typing import Any
 
 import clickhouse_connect
 import orjson
+from aiohttp import ClientError
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -20,6 +23,11 @@ log = get_logger(__name__)
 
 # A lookup takes milliseconds and the longest list some tenths of a second; whoever waits longer is told to come again.
 DEADLINE_SECONDS = 5.0
+# Of a file: how long its reader is waited for at most, and ClickHouse between two chunks.
+_STREAM_SECONDS = 3600
+_SILENCE_SECONDS = 60.0
+# A server writes its error at the end of what it has sent already, 16 KiB of it at most; that is for nobody to see.
+_HELD_BACK_BYTES = 32 * 1024
 _SETTINGS = {
     # One thread a query: a lookup has too little to share, and many run at once.
     "max_threads": 1,
@@ -31,6 +39,19 @@ _SETTINGS = {
     "output_format_json_quote_decimals": 0,
     "wait_end_of_query": 1,
 }
+_STREAM_SETTINGS = {
+    **_SETTINGS,
+    "max_execution_time": _STREAM_SECONDS,
+    "wait_end_of_query": 0,
+    # A server goes on without its caller unless told.
+    "cancel_http_readonly_queries_on_client_close": 1,
+    # Text of the server's within a file would look like rows.
+    "http_write_exception_in_output_format": 0,
+}
+
+
+class StreamBroken(Exception):
+    """A file broke off after its beginning had been given."""
 
 
 class ClickHouse:
@@ -39,15 +60,19 @@ class ClickHouse:
     def __init__(self, settings: ClickHouseSettings) -> None:
         self._settings = settings
         self._client: AsyncClient | None = None
+        self._patient_client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
 
-    async def rows(self, name: str, sql: str, parameters: dict[str, Any]) -> list[list[Any]]:
+    async def rows(
+        self, name: str, sql: str, parameters: dict[str, Any], seconds: float = DEADLINE_SECONDS
+    ) -> list[list[Any]]:
         """Run one query.
 
         Args:
             name: of the query, for metrics and logs.
             sql: with `{name:Type}` where a value goes; values are never part of it.
             parameters: the values.
+            seconds: the deadline.
 
         Returns:
             Rows of JSON values: integers, strings, lists, None.
@@ -57,18 +82,56 @@ class ClickHouse:
         """
         started = perf_counter()
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                client = self._client or await self._connect()
-                raw = await client.raw_query(sql, parameters, settings=_SETTINGS, fmt="JSONCompact")
+            async with asyncio.timeout(seconds):
+                if seconds > DEADLINE_SECONDS:
+                    client = self._patient_client or await self._connect_patient()
+                    settings = {**_SETTINGS, "max_execution_time": int(seconds)}
+                else:
+                    client, settings = self._client or await self._connect(), _SETTINGS
+                raw = await client.raw_query(sql, parameters, settings=settings, fmt="JSONCompact")
             found: list[list[Any]] = orjson.loads(raw)["data"]
         except TimeoutError:
-            log.warning("query without an answer in time", query=name, seconds=DEADLINE_SECONDS)
+            log.warning("query without an answer in time", query=name, seconds=seconds)
             raise ReadsUnavailable from None
         except (ClickHouseError, OSError, orjson.JSONDecodeError) as error:
-            log.warning("query failed", query=name, error=str(error).splitlines()[0] if str(error) else repr(error))
+            log.warning("query failed", query=name, error=_first_line(error))
             raise ReadsUnavailable from None
         QUERY_SECONDS.labels(name).observe(perf_counter() - started)
         return found
+
+    async def stream(
+        self, name: str, sql: str, parameters: dict[str, Any], fmt: str, settings: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Run one query and give its rows as they come; closed early, the query is stopped.
+
+        Args:
+            name: as for `rows`, `sql` and `parameters` too.
+            fmt: ClickHouse's name of a format.
+            settings: more of ClickHouse's settings.
+
+        Raises:
+            ReadsUnavailable: no first chunk, or an error before it.
+            StreamBroken: after the first chunk; what came is no whole file.
+        """
+        started = perf_counter()
+        chosen = {**_STREAM_SETTINGS, **(settings or {})}
+        is_begun = False
+        held = bytearray()
+        try:
+            client = self._patient_client or await self._connect_patient()
+            async with await client.raw_stream(sql, parameters, settings=chosen, fmt=fmt) as chunks:
+                async for chunk in chunks:
+                    held += chunk
+                    if len(held) > _HELD_BACK_BYTES:
+                        is_begun = True
+                        yield bytes(held[:-_HELD_BACK_BYTES])
+                        del held[:-_HELD_BACK_BYTES]
+        except (ClickHouseError, ClientError, OSError, TimeoutError) as error:
+            log.warning("query failed", query=name, is_begun=is_begun, error=_first_line(error))
+            raise (StreamBroken if is_begun else ReadsUnavailable) from None
+        QUERY_SECONDS.labels(name).observe(perf_counter() - started)
+        if held:
+            yield bytes(held)
 
     async def answers(self) -> bool:
         """Whether ClickHouse answers and holds the tables."""
@@ -80,24 +143,39 @@ class ClickHouse:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        for client in (self._client, self._patient_client):
+            if client is not None:
+                await client.close()
+        self._client = self._patient_client = None
 
     async def _connect(self) -> AsyncClient:
         async with self._connecting:
             if self._client is None:
-                self._client = await clickhouse_connect.get_async_client(
-                    **self._settings.clickhouse_connection(),
-                    database=self._settings.clickhouse_database,
-                    # A session takes one query at a time; these run side by side.
-                    autogenerate_session_id=False,
-                    connect_timeout=2,
-                    send_receive_timeout=DEADLINE_SECONDS,
-                    # Lookups fit into one packet: packing them costs more than it saves.
-                    compress=False,
-                    # Keys of a large batch don't fit into an address.
-                    form_encode_query_params=True,
-                    connector_limit_per_host=16,
-                )
+                self._client = await self._new_client(DEADLINE_SECONDS, 16)
             return self._client
+
+    async def _connect_patient(self) -> AsyncClient:
+        """For what may take long: connections of its own, so that look-ups never wait for one."""
+        async with self._connecting:
+            if self._patient_client is None:
+                self._patient_client = await self._new_client(_SILENCE_SECONDS, 12)
+            return self._patient_client
+
+    async def _new_client(self, silence_seconds: float, connections: int) -> AsyncClient:
+        return await clickhouse_connect.get_async_client(
+            **self._settings.clickhouse_connection(),
+            database=self._settings.clickhouse_database,
+            # A session takes one query at a time; these run side by side.
+            autogenerate_session_id=False,
+            connect_timeout=2,
+            send_receive_timeout=silence_seconds,
+            # Lookups fit into one packet: packing them costs more than it saves.
+            compress=False,
+            # Keys of a large batch don't fit into an address.
+            form_encode_query_params=True,
+            connector_limit_per_host=connections,
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else repr(error)

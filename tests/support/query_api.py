@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from services.query_api.limits import RateLimiter
 from services.query_api.publisher import Write
 from services.query_api.query import Question, Target
 from services.query_api.replies import Reply
-from services.query_api.tidemark.endpoint import Sources
+from services.query_api.tidemark.endpoint import Sources, Store
 from services.query_api.views import Place
 from services.runtime.kafka import key as message_key
 from services.runtime.secrets import TokenCipher
@@ -71,12 +71,19 @@ class FakeStore:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.error: Exception | None = None
 
-    async def rows(self, name: str, sql: str, parameters: dict[str, Any]) -> list[list[Any]]:
+    async def rows(self, name: str, sql: str, parameters: dict[str, Any], seconds: float = 5.0) -> list[list[Any]]:
         self.asked.append((name, parameters))
         if self.error is not None:
             raise self.error
         found = self.answers.get(name, [])
         return found(parameters) if callable(found) else found
+
+    async def stream(
+        self, name: str, sql: str, parameters: dict[str, Any], fmt: str, settings: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The rows as lines of text, one a chunk."""
+        for row in await self.rows(name, sql, parameters):
+            yield f"{row}\n".encode()
 
 
 class MemoryPublisher:
@@ -132,8 +139,9 @@ def fake_api(
     admin_key: str | None = ADMIN_KEY,
     secret_key: str | None = SECRET_KEY,
     cache_bytes: int | None = None,
+    clickhouse: Store | None = None,
 ) -> FakeApi:
-    """An application over fakes; without `cache_bytes` it keeps no replies."""
+    """An application over fakes; without `cache_bytes` it keeps no replies; `clickhouse` stands for the fake store."""
     clock, read_model, store, publisher = ManualClock(), FakeReadModel(), FakeStore(), MemoryPublisher()
     keys, directory, vault = KeyRing(), Directory(), TokenVault()
     catalog = Catalog(
@@ -156,7 +164,7 @@ def fake_api(
     app = create_app(
         Parts(
             keys=keys,
-            sources=Sources(store, directory, read_model),
+            sources=Sources(clickhouse or store, directory, read_model),
             admin=Admin(AdminKey(admin_key), catalog, Keys(catalog, keys, clock)),
             limiter=RateLimiter(rate_limit) if rate_limit else None,
             clock=clock,

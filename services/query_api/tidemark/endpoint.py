@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -55,8 +55,13 @@ class Request(Generic[P]):
 class Store(Protocol):
     """Whoever runs queries: `clickhouse.ClickHouse`, or a fake."""
 
-    async def rows(self, name: str, sql: str, parameters: dict[str, Any]) -> list[list[Any]]:
+    async def rows(self, name: str, sql: str, parameters: dict[str, Any], seconds: float = 5.0) -> list[list[Any]]:
         """See `clickhouse.ClickHouse.rows`."""
+
+    def stream(
+        self, name: str, sql: str, parameters: dict[str, Any], fmt: str, settings: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """See `clickhouse.ClickHouse.stream`."""
 
 
 @dataclass(frozen=True, slots=True)
