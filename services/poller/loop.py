@@ -95,6 +95,9 @@ class Loop:
         open_at = circuit.wait_until(now)
         if open_at is None or open_at > now:
             return None, open_at
+        closed_until = self._poller.closed_until(name, now)
+        if closed_until > now:
+            return None, closed_until
         work = self._schedule.take(name, now)
         if work is None:
             return None, self._schedule.lanes[name].next_due_at()

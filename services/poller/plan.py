@@ -156,7 +156,7 @@ class Plan:
     """
 
     __slots__ = (
-        "active", "alone_until", "asked_count", "channel", "channel_due_at", "channel_in_flight", "entries", "failures",
+        "active", "alone_until", "asked_count", "channel", "channel_due_at", "channel_in_flight", "entries",
         "free", "heaps", "in_flight", "key", "lane", "paused", "rank", "rule", "ticket", "wake_at",
     )  # fmt: skip
 
@@ -174,7 +174,6 @@ class Plan:
         self.channel_due_at = 0
         self.channel_in_flight = False
         self.in_flight = 0
-        self.failures = 0
         self.alone_until = 0
         self.ticket = 0
         self.wake_at = 0

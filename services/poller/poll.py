@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from schemas.events import AccountEvent, Origin, PlatformRaw, RawKind, RawTarget
+from schemas.events import AccountEvent, Origin, PlatformRaw, RawKind
 from services.platforms.base import Call, MappingError, Outcome, Platform, Verdict
 from services.poller.accounts import TYPE_OF_OUTCOME, Accounts
-from services.poller.budget import Budget, Circuit, Uniform, WindowKey, backoff
+from services.poller.answers import raw_event
+from services.poller.budget import APP, Budget, Circuit, TokenCircuits, Uniform, WindowKey
 from services.poller.calls import Refusals, halves, metric_halves, metrics_of, without_metric, without_target
 from services.poller.errors import AnswerTooLarge, NotSent, RetryLater
 from services.poller.fetch import Fetcher, Reply
@@ -153,10 +154,15 @@ class Poller:
         self._circuits = circuits
         self._metrics = metrics
         self._refresher = refresher
-        self._uniform = uniform
+        self._token_circuits = TokenCircuits(uniform)
         self._ownership = ownership or alone()
         self._ids = EventIds()
         self._refusals = Refusals(MILLIS_PER_DAY)
+
+    def closed_until(self, name: str, now: int) -> int:
+        """Until when (ms) no scheduled poll of a platform begins, for want of our app's budget there; 0: not closed."""
+        group = self._platforms[name].facts.post_group
+        return self._budget.app_wait_until(WindowKey(name, APP, group), now) if group else 0
 
     async def run(self, name: str, work: Work) -> None:
         """Do a round of one platform and settle it, whatever happens."""
@@ -246,11 +252,17 @@ class Poller:
             if (not work.plan.active or work.plan.paused) and not current.is_probe:
                 current.give_up_until(now)
                 break
+            mended_at = self._token_circuits.wait_until(work.plan.key, now)
+            if mended_at:
+                current.give_up_until(mended_at)
+                break
             call = current.pending.popleft()
-            key = WindowKey(name, "/".join(work.plan.key) if current.headers else "", call.limit_group)
+            key = WindowKey(name, "/".join(work.plan.key) if current.headers else APP, call.limit_group)
             free_at = self._budget.wait_until(key, now)
             if free_at > now:
-                current.say(call, Settled(Fate.RETRY, free_at))
+                # The app's budget is closed to everybody: whose turn it is when it opens goes by who has waited.
+                is_apps = call.limit_group == current.platform.facts.post_group and self.closed_until(name, now)
+                current.say(call, Settled(Fate.DEFERRED) if is_apps else Settled(Fate.RETRY, free_at))
                 continue
             await self._ask(name, current, self._refusals.apply(work.plan.key, call, now), key)
 
@@ -307,21 +319,17 @@ class Poller:
         return reply
 
     def _event(self, name: str, current: Round, call: Call, reply: Reply, now: int) -> PlatformRaw:
-        redactor = current.credentials.redactor
-        workspace_id, channel_id = current.work.plan.key
-        return PlatformRaw(
-            event_id=self._ids.next(now),
-            workspace_id=workspace_id,
-            channel_id=channel_id,
-            platform=name,
-            kind=call.kind,
-            endpoint=redactor.text(call.path),
-            request=redactor.texts(call.request_map()),
-            targets=tuple([RawTarget(t.target_id, t.post_id, t.external_id) for t in call.targets]),
-            http_status=reply.status,
-            body=redactor.body(reply.body),
+        return raw_event(
+            self._ids.next(now),
+            current.work.plan.key,
+            name,
+            call,
+            targets=call.targets,
+            status=reply.status,
+            body=reply.body,
             captured_at=now,
             origin=current.origin,
+            redactor=current.credentials.redactor,
         )
 
     async def _act(
@@ -332,10 +340,12 @@ class Poller:
             self._failed(name, current, call, verdict.retry_after_seconds)
             return
         self._circuits[name].success()
-        plan.failures = 0
+        self._token_circuits.success(plan.key)
         if outcome in _LATER_BY_THEN:
             exhausted = outcome is Outcome.QUOTA_EXHAUSTED
-            until = self._budget.hold(key, verdict.retry_after_seconds, now, exhausted=exhausted)
+            until = self._budget.hold(
+                key, verdict.retry_after_seconds, now, exhausted=exhausted, app_wide=verdict.is_app_wide
+            )
             current.say(call, Settled(Fate.RETRY, until))
             _log.warning("limit reached", platform=name, channel=plan.key, detail=verdict.detail, until=until)
             return
@@ -425,14 +435,14 @@ class Poller:
 
     def _failed(self, name: str, current: Round, call: Call, retry_after_seconds: float | None) -> None:
         """The platform did not answer, or said that it is down: leave it alone for a while."""
-        now, plan = self._time.now(), current.work.plan
-        self._circuits[name].failure(now)
-        plan.failures += 1
-        wait = MILLIS_PER_SECOND + backoff(plan.failures, self._uniform)
+        now, key, circuit = self._time.now(), current.work.plan.key, self._circuits[name]
+        if circuit.is_open or not self._token_circuits.is_open(key):
+            circuit.failure(now)
+        at = self._token_circuits.failure(key, now)
         if retry_after_seconds is not None:
-            wait = int(retry_after_seconds * MILLIS_PER_SECOND) + 1
-        current.say(call, Settled(Fate.RETRY, now + wait))
-        current.give_up_until(now + wait)
+            at = now + int(retry_after_seconds * MILLIS_PER_SECOND) + 1
+        current.say(call, Settled(Fate.RETRY, at))
+        current.give_up_until(at)
 
     async def _broken(self, name: str, current: Round, call: Call, verdict: Verdict) -> None:
         """The token or the account doesn't work: ask again with a renewed token, once; else pause the channel."""

@@ -91,7 +91,6 @@ class Schedule:
             plan.rule = rule_of(event.platform)
         plan.active = active and lane is not None
         if fresh:
-            plan.failures = 0
             plan.channel_due_at = now + DEBOUNCE
             self.queue(plan)
 
@@ -121,7 +120,6 @@ class Schedule:
         """Ask a paused channel again; what became due meanwhile is due now."""
         if plan.paused:
             plan.paused = False
-            plan.failures = 0
             plan.channel_due_at = min(plan.channel_due_at, now + DEBOUNCE)
             self.queue(plan)
 

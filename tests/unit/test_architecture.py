@@ -38,7 +38,7 @@ BETWEEN_SERVICES = (
 # Modules that compute and never talk: no client, no socket, no event loop; and they import only each other.
 PURE = {
     "services.runtime.clock", "services.runtime.secrets",
-    "services.poller.accounts", "services.poller.budget", "services.poller.calls", "services.poller.circuit",
+    "services.poller.accounts", "services.poller.answers", "services.poller.budget", "services.poller.calls", "services.poller.circuit",
     "services.poller.errors",
     "services.poller.fairness", "services.poller.identifiers", "services.poller.lane", "services.poller.ownership",
     "services.poller.plan", "services.poller.redact", "services.poller.schedule",
@@ -70,7 +70,7 @@ IMPORTERS: dict[str, set[str]] = {
     },
     "aiokafka": {
         "services.runtime.kafka", "services.aggregator.catalog", "services.aggregator.health",
-        "services.poller.__main__", "services.poller.publisher", "services.poller.reader",
+        "services.poller.publisher", "services.poller.reader",
         "services.query_api.drops", "services.query_api.feed", "services.query_api.poller_link",
         "services.query_api.publisher",
     },

@@ -1,21 +1,21 @@
-"""Budgets: headers and Retry-After are obeyed to the second, backoff is bounded, circuits open and close."""
+"""Budgets: headers and Retry-After are obeyed to the second, limits kept by pace, the app's apart from a token's."""
 
 from __future__ import annotations
 
-from hypothesis import given
+import bisect
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.platforms.base import LimitState
+from services.platforms.base import Limit, LimitState
 from services.poller.budget import (
-    BACKOFF_CAP,
-    CIRCUIT_CAP,
-    CIRCUIT_FAILURES,
+    APP,
     EMPTY_WAIT,
     QUOTA_WAIT,
     Budget,
-    Circuit,
     WindowKey,
-    backoff,
 )
 
 NOW = 1_790_000_000_000
@@ -98,58 +98,95 @@ def test_windows_that_are_over_are_forgotten() -> None:
     assert len(budget._windows) < 11_000
 
 
-@given(st.integers(1, 200), st.floats(0, 1))
-def test_backoff_is_full_jitter_within_its_cap(attempt: int, share: float) -> None:
-    wait = backoff(attempt, lambda lower, upper: lower + share * (upper - lower))
-    assert 0 <= wait <= min(BACKOFF_CAP, 1000 * 2 ** (attempt - 1))
+LIMITS = {
+    "youtube": (Limit("data", 10_000, 24 * 3600),),
+    "x": (Limit("tweets", 5000, 900, is_app_wide=False),),
+    "tiktok": (Limit("video_query", 600, 60),),
+}
+DATA = WindowKey("youtube", "w1/c1", "data")
 
 
-def test_a_circuit_opens_lets_one_through_and_closes() -> None:
-    circuit = Circuit(greatest)
-    for _ in range(CIRCUIT_FAILURES - 1):
-        circuit.failure(NOW)
-        assert circuit.wait_until(NOW) == 0
-    circuit.failure(NOW)
-    until = circuit.wait_until(NOW)
-    assert until is not None
-    assert until > NOW
-    assert circuit.wait_until(until) == 0
-    circuit.admit()
-    assert circuit.wait_until(until) is None
-    circuit.success()
-    assert circuit.wait_until(until) == 0
-    assert not circuit.is_open
+def calls_in(budget: Budget, key: WindowKey, until: int, pause: Callable[[int], int] = lambda _: 0) -> list[int]:
+    """When calls begin that are made as soon as the budget lets them."""
+    now = NOW
+    begun: list[int] = []
+    while True:
+        now = max(now + pause(len(begun)), budget.wait_until(key, now))
+        if now >= until:
+            return begun
+        budget.begin(key, now)
+        budget.end(key)
+        begun.append(now)
 
 
-def test_a_probe_that_fails_opens_it_for_longer_but_not_for_ever() -> None:
-    circuit, now, waits = Circuit(greatest), NOW, []
-    for _ in range(CIRCUIT_FAILURES):
-        circuit.failure(now)
-    for _ in range(12):
-        until = circuit.wait_until(now)
-        assert until is not None
-        waits.append(until - now)
-        now = until
-        circuit.admit()
-        circuit.failure(now)
-    assert waits == sorted(waits)
-    assert waits[-1] == CIRCUIT_CAP
+def most_within(begun: list[int], window: int) -> int:
+    """Most calls of any stretch of time as long as a window."""
+    return max(bisect.bisect_left(begun, at + window) - position for position, at in enumerate(begun))
 
 
-def test_a_round_that_asked_nothing_gives_the_probe_back() -> None:
-    circuit = Circuit(greatest)
-    for _ in range(CIRCUIT_FAILURES):
-        circuit.failure(NOW)
-    later = NOW + CIRCUIT_CAP
-    circuit.admit()
-    circuit.release()
-    assert circuit.wait_until(later) == 0
+def test_a_days_quota_lasts_for_the_day() -> None:
+    day = 24 * 3600 * 1000
+    begun = calls_in(Budget(limits=LIMITS), DATA, NOW + 2 * day)
+    assert most_within(begun, day) <= 10_000
+    hours = [sum(NOW + hour * 3_600_000 <= at < NOW + (hour + 1) * 3_600_000 for at in begun) for hour in range(48)]
+    assert min(hours) > 0.9 * 10_000 / 24
+    assert max(hours[1:]) < 1.1 * 10_000 / 24
+    assert hours[0] < 2.5 * 10_000 / 24
 
 
-def test_one_success_starts_the_count_anew() -> None:
-    circuit = Circuit(greatest)
-    for _ in range(3):
-        for _ in range(CIRCUIT_FAILURES - 1):
-            circuit.failure(NOW)
-        circuit.success()
-    assert not circuit.is_open
+@given(
+    st.integers(1, 200),
+    st.integers(1, 100),
+    st.floats(0.01, 1),
+    st.lists(st.integers(0, 30_000), max_size=30),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_window_holds_more_calls_than_its_limit(calls: int, seconds: int, share: float, pauses: list[int]) -> None:
+    budget = Budget(limits={"x": (Limit("tweets", calls, seconds),)})
+    budget.set_share(share)
+
+    def pause(count: int) -> int:
+        return pauses[count % len(pauses)] if pauses else 0
+
+    begun = calls_in(budget, KEY, NOW + 60_000 + 5 * seconds * 1000, pause)
+    assert begun
+    assert most_within(begun, seconds * 1000) <= max(1, calls * share)
+
+
+def test_an_apps_limit_is_shared_and_a_tokens_is_not() -> None:
+    budget = Budget(limits=LIMITS)
+    for key, other in ((DATA, False), (KEY, True)):
+        while not budget.wait_until(key, NOW):
+            budget.begin(key, NOW)
+        assert (budget.wait_until(key._replace(owner="w2/c9"), NOW) == 0) is other
+    assert budget.app_wait_until(DATA, NOW) > NOW
+    assert budget.app_wait_until(KEY, NOW) == 0
+
+
+def test_a_process_keeps_to_its_share() -> None:
+    whole, half = Budget(limits=LIMITS), Budget(limits=LIMITS)
+    half.begin(DATA, NOW)
+    half.set_share(0.5)
+    hour = NOW + 6 * 3_600_000
+    assert len(calls_in(half, DATA, hour)) == pytest.approx(len(calls_in(whole, DATA, hour)) / 2, rel=0.01)
+
+
+def test_an_exhausted_quota_of_the_app_stops_all_of_its_calls_and_a_tokens_only_its_own() -> None:
+    budget = Budget(limits=LIMITS)
+    until = budget.hold(DATA, 3600, NOW, exhausted=True)
+    assert budget.wait_until(DATA._replace(owner="w2/c9"), NOW) == until
+    assert budget.wait_until(WindowKey("youtube", APP, "data"), NOW) == until
+    assert budget.wait_until(DATA._replace(limit_group="analytics"), NOW) == 0
+    until = budget.hold(KEY, 900, NOW, exhausted=True)
+    assert (budget.wait_until(KEY, NOW), budget.wait_until(KEY._replace(owner="w2/c9"), NOW)) == (until, 0)
+    until = budget.hold(KEY, 3600, NOW, exhausted=True, app_wide=True)
+    assert budget.wait_until(KEY._replace(owner="w2/c9"), NOW) == until
+
+
+def test_too_fast_concerns_the_app_where_its_limit_is_one_of_pace() -> None:
+    budget = Budget(limits=LIMITS)
+    budget.hold(DATA, 60, NOW, exhausted=False)
+    assert budget.wait_until(DATA._replace(owner="w2/c9"), NOW) == 0
+    videos = WindowKey("tiktok", "w1/c1", "video_query")
+    until = budget.hold(videos, 60, NOW, exhausted=False)
+    assert budget.wait_until(videos._replace(owner="w2/c9"), NOW) == until
