@@ -1,54 +1,56 @@
-"""The poller's composition root: settings, clients, catalog, loop, and a clean stop."""
+"""The poller's composition root: settings, clients, a share of the catalog, loop, and a clean stop."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from typing import Any
 
 import uvloop
-from aiokafka import ConsumerRecord
 from prometheus_client import REGISTRY
 
-from schemas.codec import Codec, MalformedEvent, RecordCodec
-from schemas.codec import instant as instant_of
-from schemas.tiers import CHANNEL_INTERVAL
+from schemas.codec import Codec, RecordCodec
 from services.platforms import all_platforms
 from services.platforms.base import AppClient
 from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.accounts import Accounts
 from services.poller.budget import Budget, Circuit
+from services.poller.catalog import CHANNELS, Catalog
 from services.poller.catalog import TOPICS as CATALOG
-from services.poller.catalog import Catalog
 from services.poller.errors import Stop
 from services.poller.fetch import Fetcher
 from services.poller.live import REQUESTS, Live
 from services.poller.loop import Loop
+from services.poller.membership import LEASE_SHARE, Membership
 from services.poller.metrics import PollerMetrics, StateCollector
+from services.poller.ownership import Ownership
 from services.poller.poll import Poller
 from services.poller.publisher import RAW, REPLIES, KafkaPublisher, Room
 from services.poller.reader import RETRY_SECONDS, TopicReader
 from services.poller.refresh import Refresher
 from services.poller.schedule import Schedule
 from services.poller.settings import PollerSettings
+from services.poller.shards import CHANNEL_SNAPSHOTS, ROLLUPS, Shards
 from services.poller.timing import SystemTime
 from services.poller.tokens import TokenStore
-from services.runtime.kafka import split_key
+from services.runtime.clock import ticks
+from services.runtime.kafka import partition_of
 from services.runtime.logging import configure_logging, get_logger
 from services.runtime.operations import OperationsServer
 from services.runtime.registry import Registry, RegistryUnavailable
 from services.runtime.secrets import SecretsError, TokenCipher
 from services.runtime.settings import exit_with, load_or_exit
 
-ROLLUPS = "rollups.posts"
-CHANNEL_SNAPSHOTS = "metrics.channel-snapshots"
 ALL_TOPICS = (RAW, ACCOUNTS, *CATALOG, ROLLUPS, CHANNEL_SNAPSHOTS, REQUESTS, REPLIES)
-# Of the 5 seconds that a stop may take, what is left after Kafka has had its time ends the process.
-FLUSH_SECONDS = 3.0
-# Refreshes under way are finished first.
-REFRESH_SECONDS = 1.0
+# Of the 5 seconds that a stop may take: calls and refreshes under way are finished first, then Kafka has its time.
+DRAIN_SECONDS = 1.5
+REFRESH_SECONDS = 0.2
+FLUSH_SECONDS = 2.5
+# Beyond the longest call, when partitions are given back: an answer is published, a refreshed token written.
+_DRAIN_MARGIN_SECONDS = 2.0
 _log = get_logger("services.poller")
 
 
@@ -63,59 +65,8 @@ class Readiness:
         return self.stage()
 
 
-class Captures:
-    """Tells the schedule, before the first poll, what was captured when."""
-
-    def __init__(self, schedule: Schedule, catalog: Catalog, accounts: Accounts) -> None:
-        self._schedule = schedule
-        self._catalog = catalog
-        self._accounts = accounts
-
-    def rollup(self, codec: RecordCodec) -> Callable[[str, ConsumerRecord], None]:
-        """Folds `rollups.posts`: when each post was last captured on each channel."""
-
-        def fold(_: str, record: ConsumerRecord) -> None:
-            if record.value is None or record.key is None:
-                return
-            workspace_id, post_id = split_key(record.key)
-            entries = self._catalog.entries(workspace_id, post_id)
-            if not entries:
-                return
-            for part in codec.decode(record.value)["channels"]:
-                captured_at = instant_of(part["captured_at"])
-                for entry in entries:
-                    if captured_at is not None and entry.plan.key[1] == part["channel_id"]:
-                        self._schedule.restore(entry, captured_at)
-
-        return _tolerant(fold)
-
-    def channel_snapshot(self, _: str, record: ConsumerRecord) -> None:
-        """Folds `metrics.channel-snapshots`; the message's time is close enough to the capture's."""
-        if record.key is not None:
-            self._schedule.restore_channel(split_key(record.key), record.timestamp)
-
-    def account(self, codec: Codec[object]) -> Callable[[str, ConsumerRecord], None]:
-        """Folds `accounts.events`: which connections were announced as broken."""
-
-        def fold(_: str, record: ConsumerRecord) -> None:
-            if record.value is not None:
-                self._accounts.replay(codec.decode(record.value))  # type: ignore[arg-type]  # the topic's own codec
-
-        return _tolerant(fold)
-
-
-def _tolerant(fold: Callable[[str, ConsumerRecord], None]) -> Callable[[str, ConsumerRecord], None]:
-    def tolerant(topic: str, record: ConsumerRecord) -> None:
-        try:
-            fold(topic, record)
-        except (MalformedEvent, UnicodeDecodeError) as error:
-            _log.error("an event can't be read and is passed over", topic=topic, offset=record.offset, error=str(error))
-
-    return tolerant
-
-
 async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readiness) -> None:
-    """Poll until cancelled.
+    """Poll this process's share until cancelled; then finish what is under way, for a bounded time.
 
     Raises:
         Stop: the topics contradict each other.
@@ -137,65 +88,78 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
     partitions = await reader.partition_count(ALL_TOPICS)
     readiness.stage = lambda: "waiting for the schema registry"
     codecs, rollup_codec = await _codecs(settings)
-    readiness.stage = lambda: f"reading {reader.waiting_for}"
 
-    catalog = Catalog(codecs, schedule, tokens, accounts)
-    captures = Captures(schedule, catalog, accounts)
+    lease = int(settings.poller_session_seconds * 1000 * LEASE_SHARE)
+    ownership = Ownership(partitions, lease, ticks, lambda workspace_id: partition_of(workspace_id, partitions))
+    catalog = Catalog(codecs, schedule, tokens, accounts, ownership.is_active)
     async with AsyncExitStack() as stack:
-        await reader.replay(ACCOUNTS, captures.account(codecs[ACCOUNTS]))
-        caught_up = asyncio.Event()
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        follower = tasks.create_task(
-            reader.follow(
-                CATALOG, lambda topic, record: catalog.fold(topic, record.key, record.value, time.now()), caught_up
-            )
-        )
-        stack.callback(follower.cancel)
-        await caught_up.wait()
-        await reader.replay(ROLLUPS, captures.rollup(rollup_codec))
-        since = time.now() - int(CHANNEL_INTERVAL / settings.poll_speed)
-        await reader.replay(CHANNEL_SNAPSHOTS, captures.channel_snapshot, since)
-        for key in accounts.paused():
-            if key in schedule.plans:
-                schedule.pause(schedule.plans[key])
-        schedule.rebuild()
-        # What was read stays for long: the collector needn't walk through it at every turn.
-        gc.collect()
-        gc.freeze()
+
+        def start(work: Coroutine[Any, Any, None]) -> None:
+            stack.callback(tasks.create_task(work).cancel)
 
         room = Room(settings.unconfirmed_events, settings.unconfirmed_bytes)
+        circuits = {name: Circuit() for name in platforms}
+        metrics = PollerMetrics()
         publisher = KafkaPublisher(settings, codecs, partitions, room)
-        stack.push_async_callback(publisher.close, FLUSH_SECONDS)
-        await publisher.start()
         fetcher = Fetcher(
             {name: access.base_url for name, access in settings.platforms.items() if access.base_url},
             timeout_seconds=settings.call_timeout_seconds,
         )
-        stack.push_async_callback(fetcher.close)
-        circuits = {name: Circuit() for name in platforms}
-        metrics = PollerMetrics()
         refresher = Refresher(
             time=time, platforms=platforms, fetcher=fetcher, publisher=publisher, tokens=tokens, catalog=catalog,
-            accounts=accounts, metrics=metrics, clients=_clients(settings),
+            accounts=accounts, metrics=metrics, clients=_clients(settings), ownership=ownership,
         )  # fmt: skip
-        stack.push_async_callback(refresher.close, REFRESH_SECONDS)
         poller = Poller(
             time=time, platforms=platforms, schedule=schedule, fetcher=fetcher, publisher=publisher, tokens=tokens,
             accounts=accounts, budget=Budget(), circuits=circuits, metrics=metrics, refresher=refresher,
+            ownership=ownership,
         )  # fmt: skip
         live = Live(
             time=time, platforms=platforms, schedule=schedule, catalog=catalog, poller=poller, replies=publisher,
-            metrics=metrics, codec=codecs[RAW], requests=codecs[REQUESTS],
+            metrics=metrics, codec=codecs[RAW], requests=codecs[REQUESTS], ownership=ownership,
         )  # fmt: skip
+        loop = Loop(time, schedule, poller, circuits, settings.platform_concurrency, ownership)
+        drain_seconds = settings.call_timeout_seconds + _DRAIN_MARGIN_SECONDS
+        shards = Shards(
+            time=time, ownership=ownership, reader=reader, catalog=catalog, schedule=schedule, accounts=accounts,
+            codecs=codecs, rollup_codec=rollup_codec, metrics=metrics, is_published=lambda: not room.held_events,
+            take=live.take, on_loaded=_FirstLoad(), drain_seconds=drain_seconds,
+        )  # fmt: skip
+        membership = Membership(
+            settings, settings.topic(settings.poller_group), settings.topic(CHANNELS), shards,
+            instance_id=settings.instance_id, session_seconds=settings.poller_session_seconds,
+            drain_seconds=drain_seconds, position=shards.position,
+        )  # fmt: skip
+        REGISTRY.register(StateCollector(schedule, room, loop.in_flight, time.now, ownership))
+        readiness.stage = shards.missing
+
+        # What is begun last ends first: the place in the group is kept until the answers are in Kafka.
+        start(shards.run())
+        stack.push_async_callback(membership.stop)
+        stack.push_async_callback(publisher.close, FLUSH_SECONDS)
+        await publisher.start()
+        stack.push_async_callback(fetcher.close)
+        stack.push_async_callback(refresher.close, REFRESH_SECONDS)
         stack.push_async_callback(live.close)
-        loop = Loop(time, schedule, poller, circuits, settings.platform_concurrency)
-        REGISTRY.register(StateCollector(schedule, room, loop.in_flight, time.now))
-        readiness.stage = lambda: None
-        _log.info("polling", channels=len(schedule.plans), partitions=partitions, speed=settings.poll_speed)
-        stack.callback(tasks.create_task(refresher.run()).cancel)
-        requests = reader.tail((REQUESTS,), lambda _, record: live.take(record.value))
-        stack.callback(tasks.create_task(requests).cancel)
-        await loop.run()
+        start(refresher.run())
+        start(loop.run())
+        stack.push_async_callback(shards.drain, None, DRAIN_SECONDS)
+        await membership.run()
+
+
+class _FirstLoad:
+    """Lets the collector pass over what stays for long: the first catalog that was read."""
+
+    def __init__(self) -> None:
+        self._is_done = False
+
+    def __call__(self) -> None:
+        """The first time only: what comes later may be given back, and is to be collected then."""
+        if not self._is_done:
+            self._is_done = True
+            gc.collect()
+            gc.freeze()
 
 
 def _clients(settings: PollerSettings) -> dict[str, AppClient]:

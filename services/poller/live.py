@@ -7,6 +7,9 @@ One flight per target (and per channel's own figures, and per probe), however ma
 way shares it, and so does whoever had asked before its answers were captured. A flight goes on when nobody waits for it
 any more, since its answers are published either way.
 
+Only the owner of a workspace's partition acknowledges. An owner that Kafka has not confirmed of late does as if there
+were no request.
+
 Guarantee: at most once. A request that is lost, late, or one too many gets no reply, and whoever waits falls back to
 the last snapshot.
 """
@@ -33,6 +36,7 @@ from schemas.events import (
 from services.platforms.base import Call, Outcome, Platform, Target, Verdict
 from services.poller.catalog import Catalog
 from services.poller.metrics import PollerMetrics
+from services.poller.ownership import Ownership, alone
 from services.poller.poll import Heard, Poller
 from services.poller.schedule import ChannelKey, Plan, Schedule
 from services.poller.timing import Time
@@ -122,6 +126,7 @@ class Live:
     Args:
         codec: of `platform.raw`.
         requests: codec of REQUESTS.
+        ownership: whose requests are this process's; by default everybody's.
     """
 
     def __init__(
@@ -136,6 +141,7 @@ class Live:
         metrics: PollerMetrics,
         codec: Codec[Any],
         requests: Codec[Any],
+        ownership: Ownership | None = None,
     ) -> None:
         self._time = time
         self._platforms = platforms
@@ -146,6 +152,7 @@ class Live:
         self._metrics = metrics
         self._codec = codec
         self._requests = requests
+        self._ownership = ownership or alone()
         self._flights: OrderedDict[FlightKey, Flight] = OrderedDict()
         self._serving: set[asyncio.Task[None]] = set()
         self._flying: set[asyncio.Task[None]] = set()
@@ -158,7 +165,8 @@ class Live:
         except MalformedEvent as error:
             _log.error("a request can't be read and is passed over", error=str(error))
             return
-        if len(self._serving) >= MOST_REQUESTS or self._time.now() >= request.deadline_at:
+        may_ask = self._ownership.may_ask(request.workspace_id)
+        if not may_ask or len(self._serving) >= MOST_REQUESTS or self._time.now() >= request.deadline_at:
             self._metrics.live.labels(request.kind, "refused").inc()
             return
         task = asyncio.create_task(self.serve(request))
@@ -258,7 +266,8 @@ class Live:
         try:
             async with self._places[name]:
                 asked = calls(self._platforms[name], plan)
-                flight.verdict = await self._poller.ask_now(name, plan, asked, flight.hear, is_probe=is_probe)
+                with self._ownership.working(key[0]):
+                    flight.verdict = await self._poller.ask_now(name, plan, asked, flight.hear, is_probe=is_probe)
             if is_probe and flight.verdict is not None and flight.verdict.outcome is Outcome.OK:
                 self._schedule.resume(plan, self._time.now())
         except Exception:

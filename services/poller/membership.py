@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
+from services.poller.errors import Stop
 from services.runtime.clock import ticks
 from services.runtime.kafka import confluent_options
 from services.runtime.logging import get_logger
@@ -33,7 +34,13 @@ _POLL_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
 # A process whose event loop hangs for this long loses its place, although its heartbeats go on.
 _HUNG_SECONDS = 60.0
-_STOP_SECONDS = 2.0
+_STOP_SECONDS = 1.0
+_REFUSALS = (
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.INVALID_SESSION_TIMEOUT,
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+)
 _log = get_logger(__name__)
 
 
@@ -103,7 +110,7 @@ class Membership:
         """Take part until `stop`.
 
         Raises:
-            KafkaException: the group refuses this process for a reason that trying again won't change.
+            Stop: the group refuses this process for a reason that trying again won't change.
         """
         loop = self._loop = asyncio.get_running_loop()
         over = self._over = loop.create_future()
@@ -186,16 +193,14 @@ class Membership:
 
         Raises:
             _Fenced: another took the static name.
-            KafkaException: nothing heals it.
+            Stop: nothing heals it.
         """
         if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED):
             raise _Fenced
-        if error.fatal():
-            if self._instance_id and "fenced" in error.str().lower():
-                raise _Fenced
-            raise KafkaException(error)
-        if error.code() in (KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED):
-            raise KafkaException(error)
+        if error.fatal() and self._instance_id and "fenced" in error.str().lower():
+            raise _Fenced
+        if error.fatal() or error.code() in _REFUSALS:
+            raise Stop(f"the group {self._group} refuses this poller: {error.str()}")
         _log.info("the group did not answer as hoped", reason=error.str())
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

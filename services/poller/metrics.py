@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.poller.ownership import Ownership, Stage, alone
 from services.poller.publisher import Room
 from services.poller.schedule import Schedule
 
@@ -27,7 +28,7 @@ class PollerMetrics:
         )
         self.live = Counter(
             "tidemark_poller_live_requests",
-            "Live pulls and probes asked for, by what became of them: taken, or refused because late or too many.",
+            "Live pulls and probes asked for, by what became of them: taken, or refused: late, too many, another's.",
             ["kind", "outcome"],
             registry=registry,
         )
@@ -51,6 +52,12 @@ class PollerMetrics:
             ["platform", "outcome"],
             registry=registry,
         )
+        self.partition_moves = Counter(
+            "tidemark_poller_partition_moves",
+            "Partitions that came and went: gained, revoked (given back in order) or lost (taken for dead).",
+            ["change"],
+            registry=registry,
+        )
         self.answer_bytes = Counter(
             "tidemark_poller_answer_bytes", "Bytes of answers, decompressed.", ["platform"], registry=registry
         )
@@ -62,15 +69,22 @@ class StateCollector(Collector):
     Args:
         in_flight: rounds of work being done, by platform.
         now: the clock, ms.
+        ownership: this process's partitions.
     """
 
     def __init__(
-        self, schedule: Schedule, room: Room, in_flight: Callable[[], dict[str, int]], now: Callable[[], int]
+        self,
+        schedule: Schedule,
+        room: Room,
+        in_flight: Callable[[], dict[str, int]],
+        now: Callable[[], int],
+        ownership: Ownership | None = None,
     ) -> None:
         self._schedule = schedule
         self._room = room
         self._in_flight = in_flight
         self._now = now
+        self._ownership = ownership or alone()
 
     def collect(self) -> Iterable[Metric]:
         """One family a gauge."""
@@ -102,4 +116,21 @@ class StateCollector(Collector):
             "tidemark_poller_unconfirmed_bytes", "Bytes of answers not yet confirmed by Kafka."
         )
         unconfirmed_bytes.add_metric([], self._room.held_bytes)
-        return [due, overdue, oldest, flying, unconfirmed, unconfirmed_bytes]
+        return [due, overdue, oldest, flying, unconfirmed, unconfirmed_bytes, *self._partitions()]
+
+    def _partitions(self) -> Iterable[Metric]:
+        owned = GaugeMetricFamily(
+            "tidemark_poller_partitions",
+            "Partitions of this process, by how far they are: loading, active or draining.",
+            labels=["stage"],
+        )
+        for stage in Stage:
+            owned.add_metric([stage.value], len(self._ownership.held(stage)))
+        word = GaugeMetricFamily(
+            "tidemark_poller_lease_age_seconds",
+            "Time since Kafka last confirmed this process's place; past half a session nothing is asked.",
+        )
+        age = self._ownership.word_age()
+        if age is not None and self._ownership.held():
+            word.add_metric([], age / 1000)
+        return [owned, word]

@@ -130,6 +130,10 @@ class Ownership:
             and self._ticks() >= self._not_before[partition]
         )
 
+    def wait(self, partitions: Iterable[int]) -> int:
+        """For how many ms a former owner of these might still ask."""
+        return max([0, *(self._not_before.get(partition, 0) - self._ticks() for partition in partitions)])
+
     # What is under way
 
     @contextmanager

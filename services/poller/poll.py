@@ -462,6 +462,8 @@ class Poller:
                 return
         now = self._time.now()
         current.say(call, Settled(Fate.RETRY, now))
+        if not self._ownership.is_active(key[0]):
+            return  # another process's to find out, and to announce
         await self._pause(name, current, verdict, now)
         if self._refresher is not None and verdict.outcome is not Outcome.ACCOUNT_DISABLED:
             await self._refresher.give_up(key, now)

@@ -2,7 +2,9 @@
 
 One refresh a channel is under way at a time, whoever asks for it, and it is finished once begun: refresh tokens of
 several platforms work once, so what came must not be lost with whoever waited for it. Before a platform is asked there
-must be room to publish, and the new pair is durable on `catalog.tokens` before it replaces the old one here.
+must be room to publish, and the new pair is durable on `catalog.tokens` before it replaces the old one here. Only the
+owner of a channel's partition begins one (`ownership.py`); it is written also by a process that has lost the partition
+meanwhile, since nobody else has what the platform gave, and the new owner takes it from the topic.
 
 A channel whose refresh failed for good is `token_expired`: it is not polled, only its refresh is tried again, ever more
 seldom; its tokens from a PUT, or a PUT that makes it active, end that at once. What token endpoints answer is read
@@ -36,6 +38,7 @@ from services.poller.catalog import CHANNELS, TOKENS, Catalog
 from services.poller.errors import PollerError
 from services.poller.fetch import Fetcher
 from services.poller.metrics import PollerMetrics
+from services.poller.ownership import Ownership, alone
 from services.poller.schedule import ChannelKey
 from services.poller.timing import Time
 from services.poller.tokens import REFRESH, TokenStore
@@ -48,6 +51,8 @@ FINAL_BASE = 60 * MILLIS_PER_SECOND
 FINAL_CAP = 6 * MILLIS_PER_HOUR
 # Refreshes of one platform at a time.
 CONCURRENCY = 8
+# How soon after Kafka's silence ended a refresh is tried, ms.
+_LEASE_LOOK = MILLIS_PER_SECOND
 _log = get_logger(__name__)
 
 
@@ -99,6 +104,7 @@ class Refresher:
     Args:
         clients: our own app by platform; the others have none.
         uniform: random number between two bounds.
+        ownership: whose tokens are this process's to renew; by default everybody's.
     """
 
     def __init__(
@@ -114,6 +120,7 @@ class Refresher:
         metrics: PollerMetrics,
         clients: Mapping[str, AppClient] | None = None,
         uniform: Uniform = random.uniform,
+        ownership: Ownership | None = None,
     ) -> None:
         self._time = time
         self._platforms = platforms
@@ -125,6 +132,7 @@ class Refresher:
         self._metrics = metrics
         self._clients = clients or {}
         self._uniform = uniform
+        self._ownership = ownership or alone()
         self._under_way: dict[ChannelKey, asyncio.Task[Renewal]] = {}
         self._writing: set[asyncio.Task[None]] = set()
         self._barred: dict[ChannelKey, _Barred] = {}
@@ -224,12 +232,18 @@ class Refresher:
         return platform.refresh_call(pair, self._clients.get(name, AppClient()))
 
     async def _renew(self, name: str, key: ChannelKey) -> Renewal:
+        with self._ownership.working(key[0]):
+            return await self._renew_owned(name, key)
+
+    async def _renew_owned(self, name: str, key: ChannelKey) -> Renewal:
         held, call = self._tokens.sealed(key), self._call(name, key)
         if held is None or call is None:
             return IMPOSSIBLE
         credentials = self._tokens.credentials(key, name)
         async with self._places[name]:
-            answer = await self._exchange(name, call)
+            answer = await self._exchange(name, key, call)
+            if answer is None:
+                return Renewal(False, self._time.now() + _LEASE_LOOK)
             if isinstance(answer, RefreshFailure):
                 detail = credentials.redactor.text(answer.detail)
                 _log.warning(
@@ -245,6 +259,8 @@ class Refresher:
                 now,
             )
             await self._publisher.write(TOKENS, event)
+        if self._tokens.sealed(key) is None:
+            return DONE  # the partition was lost meanwhile, or the channel deleted
         self._barred.pop(key, None)
         # Where a PUT came meanwhile, its pair stays, and is written again.
         self._catalog.put_tokens(key, event, now)
@@ -252,12 +268,14 @@ class Refresher:
         await self._renewed(name, key, event, now)
         return DONE
 
-    async def _exchange(self, name: str, call: RefreshCall) -> TokenGrant | RefreshFailure:
-        """Ask the token endpoint and read what it answers."""
+    async def _exchange(self, name: str, key: ChannelKey, call: RefreshCall) -> TokenGrant | RefreshFailure | None:
+        """Ask the token endpoint and read what it answers; None when the channel is not this process's to ask for."""
         platform = self._platforms[name]
         assert isinstance(platform, Refreshable)
         await self._publisher.reserve()
         try:
+            if not self._ownership.may_ask(key[0]):
+                return None
             reply = await self._fetcher.exchange(name, call, platform.facts.base_url)
             answer = platform.read_refresh(reply.status, reply.headers, reply.body)
         except PollerError as error:
@@ -313,7 +331,11 @@ class Refresher:
     async def _try(self, key: ChannelKey) -> None:
         """Try the refresh of a token_expired channel once, and say when to try it again."""
         channel = self._catalog.channels.get(key)
-        if channel is None or channel.status != ChannelStatus.TOKEN_EXPIRED:
+        if channel is None or channel.status != ChannelStatus.TOKEN_EXPIRED or not self._ownership.is_active(key[0]):
+            return
+        if not self._ownership.may_ask(key[0]):
+            self._expired[key] = self._time.now() + _LEASE_LOOK
+            self._changed.set()
             return
         try:
             renewal = await self.renew(channel.platform, key)
@@ -332,7 +354,9 @@ class Refresher:
     def _watch(self, key: ChannelKey) -> None:
         """The catalog has news of a channel or of its tokens."""
         channel = self._catalog.channels.get(key)
-        if channel is None or channel.status != ChannelStatus.TOKEN_EXPIRED:
+        # Of what is still being read, the news comes again when it is this process's to act by.
+        is_ours = self._ownership.is_active(key[0])
+        if channel is None or channel.status != ChannelStatus.TOKEN_EXPIRED or not is_ours:
             self._expired.pop(key, None)
             if channel is None:
                 self._barred.pop(key, None)
@@ -345,6 +369,8 @@ class Refresher:
 
     def _write_again(self, key: ChannelKey, tokens: ChannelTokens) -> None:
         """A refresh of an older pair came to stand behind a PUT's on the topic: let the topic end with the PUT's."""
+        if not self._ownership.is_active(key[0]):
+            return  # history that is being read
         task = asyncio.create_task(self._publisher.write(TOKENS, tokens))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)

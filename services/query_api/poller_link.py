@@ -31,7 +31,7 @@ REPLIES = "poller.replies"
 RAW = "platform.raw"
 # Source: the contract's 500 ms for a snapshot without a poller, less what reading the snapshot takes.
 ACK_SECONDS = 0.3
-# Once it missed one, until it is heard again: it answers in a tenth of this when it is there.
+# Once a partition's owner missed one, until it is heard again: it answers in a tenth of this when it is there.
 ACK_SECONDS_OF_SILENT = 0.1
 # Of the deadline, for reading what is stored and merging what came over it.
 _MERGING_SECONDS = 0.25
@@ -68,7 +68,8 @@ class PollerLink:
         self._requests: Codec[Any] | None = None
         self._waiting: dict[str, _Waiting] = {}
         self._knows_schemas = False
-        self._is_silent = False
+        # Partitions whose owner missed a request, or that have none now: the others' patience is not shortened by it.
+        self._silent: set[int] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -89,7 +90,7 @@ class PollerLink:
         producer, codec = self._producer, self._requests
         if producer is None or codec is None:
             return None
-        now = self._clock.now()
+        now, partition = self._clock.now(), self._partition(workspace_id)
         request = PollerRequest(
             request_id=secrets.token_hex(12),
             reply_to=self._address,
@@ -102,13 +103,13 @@ class PollerLink:
         )
         waiting = self._waiting[request.request_id] = _Waiting()
         try:
-            patience = ACK_SECONDS_OF_SILENT if self._is_silent else ACK_SECONDS
+            patience = ACK_SECONDS_OF_SILENT if partition in self._silent else ACK_SECONDS
             async with asyncio.timeout_at(started + patience):
                 sent = await producer.send(
                     self._settings.topic(REQUESTS),
                     codec.encode(request),
                     key=workspace_id.encode(),
-                    partition=partition_of(workspace_id, self._settings.topic_partitions),
+                    partition=partition,
                 )
                 sent.add_done_callback(_seen)
                 await waiting.acknowledged.wait()
@@ -116,7 +117,7 @@ class PollerLink:
                 await waiting.finished.wait()
         except TimeoutError:
             if not waiting.acknowledged.is_set():
-                self._is_silent = True
+                self._silent.add(partition)
                 return None
         except (KafkaError, OSError) as error:
             log.warning("a live request was not sent", error=repr(error))
@@ -124,6 +125,10 @@ class PollerLink:
         finally:
             del self._waiting[request.request_id]
         return Pulled(waiting.events, waiting.done)
+
+    def _partition(self, workspace_id: str) -> int:
+        """Where the workspace's requests go; the owner of this partition of every topic serves them."""
+        return partition_of(workspace_id, self._settings.topic_partitions)
 
     async def _run(self) -> None:
         while True:
@@ -181,7 +186,7 @@ class PollerLink:
             log.error("a reply of the poller is unreadable", error=str(error))
             return
         # Also by an acknowledgement that comes too late for its own request.
-        self._is_silent = False
+        self._silent.discard(self._partition(reply.workspace_id))
         waiting = self._waiting.get(reply.request_id)
         if waiting is None:
             return
