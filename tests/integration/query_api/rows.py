@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -61,8 +61,10 @@ class Store:
         is_deleted: int = 0,
         generation: int = 0,
         status: str = "published",
+        published_at: int | None = None,
+        registers: Mapping[str, str] | None = None,
     ) -> None:
-        """A post with its figures in every table that holds them."""
+        """A post with its figures in every table that holds them; `registers` as stored, by target id."""
         listed = [
             {
                 "target_id": target.target_id,
@@ -82,7 +84,15 @@ class Store:
         common = {"workspace_id": workspace_id, "post_id": post_id, "is_deleted": is_deleted}
         self.insert(
             "posts_store",
-            [{**common, "status": status, "updated_at": iso_millis(0), "targets": json.dumps(listed)}],
+            [
+                {
+                    **common,
+                    "status": status,
+                    "published_at": instant(published_at),
+                    "updated_at": iso_millis(0),
+                    "targets": json.dumps(listed),
+                }
+            ],
         )
         figures = [
             {
@@ -110,13 +120,16 @@ class Store:
                     "is_listed": 1 - is_deleted,
                     "published_at": instant(target.published_at),
                     "captured_at": instant(target.captured_at),
+                    "registers": (registers or {}).get(target.target_id, ""),
                     **metric_columns(target.values),
                 }
                 for target in targets
             ],
         )
 
-    def channel(self, workspace_id: str, channel_id: str, platform: str = "x", *, is_deleted: int = 0) -> None:
+    def channel(
+        self, workspace_id: str, channel_id: str, platform: str = "x", *, is_deleted: int = 0, external_id: str = ""
+    ) -> None:
         """A channel of the catalog."""
         self.insert(
             "channels_store",
@@ -125,6 +138,7 @@ class Store:
                     "workspace_id": workspace_id,
                     "channel_id": channel_id,
                     "platform": platform,
+                    "external_id": external_id,
                     "status": "active",
                     "updated_at": iso_millis(0),
                     "is_deleted": is_deleted,
@@ -159,9 +173,17 @@ class Store:
         )
 
     def channel_period(
-        self, workspace_id: str, channel_id: str, period: str, start: int | None, end: int | None, **figures: int
+        self,
+        workspace_id: str,
+        channel_id: str,
+        period: str,
+        start: int | None,
+        end: int | None,
+        *,
+        registers: str = "",
+        **figures: int,
     ) -> None:
-        """A channel's latest figures of one period."""
+        """A channel's latest figures of one period; `registers` as stored."""
         assert set(figures) <= set(CHANNEL_NAMES)
         self.insert(
             "latest_channel_metrics_store",
@@ -173,6 +195,7 @@ class Store:
                     "period_start": instant(start),
                     "period_end": instant(end),
                     "captured_at": iso_millis(0),
+                    "registers": registers,
                     **figures,
                 }
             ],

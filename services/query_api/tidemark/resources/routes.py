@@ -2,6 +2,159 @@
 
 from __future__ import annotations
 
-from services.query_api.tidemark.endpoint import Endpoint
+from services.query_api.tidemark.endpoint import PREFIX, Endpoint
+from services.query_api.tidemark.resources import answers, samples
+from services.query_api.tidemark.resources.asked import (
+    ByIds,
+    ChannelsAsked,
+    ExplainAsked,
+    PostsAsked,
+    TargetsAsked,
+    TopAsked,
+)
+from services.query_api.tidemark.resources.explain import explain_post, explain_target
+from services.query_api.tidemark.resources.render import without_age
 
-ENDPOINTS: tuple[Endpoint, ...] = ()
+_IDS_IN_BODY = "For more ids than an address can hold: as `ids` of the GET, up to 500 of them in the body."
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        f"{PREFIX}/posts/{{id}}",
+        "A post",
+        "Totals over its targets and the figures of each, when they were captured and are polled next, and of every "
+        "null the reason.",
+        answers.get_post,
+        samples.POST,
+        schema=samples.POST_SCHEMA,
+        is_kept=True,
+        tag_of=without_age,
+    ),
+    Endpoint(
+        f"{PREFIX}/targets/{{id}}",
+        "A target",
+        "One post on one channel.",
+        answers.get_target,
+        samples.TARGET,
+        schema=samples.TARGET_SCHEMA,
+        is_kept=True,
+        tag_of=without_age,
+    ),
+    Endpoint(
+        f"{PREFIX}/channels/{{id}}",
+        "A channel",
+        "An account's own figures: each of its lifetime where the platform says that, else of the latest period that "
+        "has it; and the latest period of each kind and length.",
+        answers.get_channel,
+        samples.CHANNEL,
+        schema=samples.CHANNEL_SCHEMA,
+        tag_of=without_age,
+    ),
+    Endpoint(
+        f"{PREFIX}/posts",
+        "Posts",
+        "By their ids, or in pages, the newest first.",
+        answers.list_posts,
+        samples.listed(samples.POST),
+        parameters=PostsAsked,
+        schema=samples.listed_schema(samples.POST_SCHEMA),
+        is_kept=True,
+        tag_of=without_age,
+    ),
+    Endpoint(
+        f"{PREFIX}/targets",
+        "Targets",
+        "By their ids, by the platform's own id, or in pages, the newest first.",
+        answers.list_targets,
+        samples.listed(samples.TARGET),
+        parameters=TargetsAsked,
+        schema=samples.listed_schema(samples.TARGET_SCHEMA),
+        is_kept=True,
+        tag_of=without_age,
+    ),
+    Endpoint(
+        f"{PREFIX}/channels",
+        "Channels",
+        "By their ids, by the platform's own id, or in pages, by id.",
+        answers.list_channels,
+        samples.listed(samples.CHANNEL),
+        parameters=ChannelsAsked,
+        schema=samples.listed_schema(samples.CHANNEL_SCHEMA),
+        tag_of=without_age,
+    ),
+    Endpoint(
+        f"{PREFIX}/posts/query",
+        "Posts by many ids",
+        _IDS_IN_BODY,
+        answers.query_posts,
+        samples.listed(samples.POST),
+        method="POST",
+        parameters=ByIds,
+        schema=samples.listed_schema(samples.POST_SCHEMA),
+        tag_of=without_age,
+    ),
+    Endpoint(
+        f"{PREFIX}/targets/query",
+        "Targets by many ids",
+        _IDS_IN_BODY,
+        answers.query_targets,
+        samples.listed(samples.TARGET),
+        method="POST",
+        parameters=ByIds,
+        schema=samples.listed_schema(samples.TARGET_SCHEMA),
+        tag_of=without_age,
+    ),
+    Endpoint(
+        f"{PREFIX}/channels/query",
+        "Channels by many ids",
+        _IDS_IN_BODY,
+        answers.query_channels,
+        samples.listed(samples.CHANNEL),
+        method="POST",
+        parameters=ByIds,
+        schema=samples.listed_schema(samples.CHANNEL_SCHEMA),
+        tag_of=without_age,
+    ),
+    Endpoint(
+        f"{PREFIX}/top/posts",
+        "Top posts",
+        "Posts with the greatest figures, of the workspace or of one channel; ties by id. Posts without the figure are "
+        "never listed.",
+        answers.list_top_posts,
+        samples.listed(samples.POST),
+        parameters=TopAsked,
+        schema=samples.listed_schema(samples.POST_SCHEMA),
+        is_kept=True,
+        tag_of=without_age,
+    ),
+    Endpoint(
+        f"{PREFIX}/posts/{{id}}/explain",
+        "Where a post's figure comes from",
+        "The answers that a total was read from: their raw events by topic, partition and offset, and what read them.",
+        explain_post,
+        samples.EXPLANATION,
+        parameters=ExplainAsked,
+        schema=samples.EXPLANATION_SCHEMA,
+    ),
+    Endpoint(
+        f"{PREFIX}/targets/{{id}}/explain",
+        "Where a target's figure comes from",
+        "The answer that a figure was read from: its raw event by topic, partition and offset, and what read it.",
+        explain_target,
+        samples.EXPLANATION,
+        parameters=ExplainAsked,
+        schema=samples.EXPLANATION_SCHEMA,
+    ),
+    Endpoint(
+        f"{PREFIX}/capabilities",
+        "What each platform can report",
+        "Of each platform, for posts and channels, every common column: whether it is reported, as a figure of the "
+        "lifetime, of a range of dates, a day or a longer window, and how late by the platform's documentation.",
+        answers.list_capabilities,
+        {"data": [samples.CAPABILITY]},
+        schema={
+            "type": "object",
+            "required": ["data"],
+            "properties": {"data": {"type": "array", "items": samples.CAPABILITY_SCHEMA}},
+        },
+    ),
+)

@@ -5,7 +5,7 @@ See `services.query_api.sql` for how tables are read.
 
 from __future__ import annotations
 
-from schemas.metrics import AVG_WATCH_TIME, CHANNEL_METRICS, INT64_MAX, INT64_MIN, POST_METRICS, POST_NAMES
+from schemas.metrics import CHANNEL_METRICS, INT64_MAX, INT64_MIN, POST_METRICS, POST_NAMES
 from services.query_api.sql import GENERATION, figure, millis
 
 _POST_FIGURES = ", ".join(figure(metric) for metric in POST_METRICS)
@@ -16,8 +16,8 @@ _LISTED = f"{_LATEST} AND is_listed = 1"
 _HELD = "posts_store FINAL WHERE workspace_id = {workspace:String} AND is_deleted = 0"
 _CHANNELS = "channels_store FINAL WHERE workspace_id = {workspace:String} AND is_deleted = 0"
 _IN_PERIOD = (
-    f"({millis('published_at')} >= {{from:Int64}} OR {{from:Int64}} = 0)"
-    f" AND ({millis('published_at')} < {{to:Int64}} OR {{to:Int64}} = 0)"
+    f"({millis('published_at')} >= {{from:Int64}} OR {{from:Int64}} = -1)"
+    f" AND ({millis('published_at')} < {{to:Int64}} OR {{to:Int64}} = -1)"
 )
 
 
@@ -154,28 +154,39 @@ LIMIT {{limit:UInt32}}
 """
 """Ids of a workspace's channels, by id."""
 
+_INTERACTIONS = ("likes", "comments", "shares", "saves")
+_BASES = ("impressions", "reach", "views")
 
-def _sum(metric: str) -> str:
-    """A metric's sum over a post's targets within 64 bits, null where none has it."""
-    summed = f"sum(toInt128({metric}))"
+
+def _bounded(summed: str) -> str:
+    """A sum held within 64 bits, as `schemas.metrics.bounded` does."""
     return f"toInt64(least(greatest({summed}, toInt128({INT64_MIN})), toInt128({INT64_MAX})))"
 
 
+def _sum(figures: str) -> str:
+    """The sum of figures over a post's targets, null where none has one."""
+    return f"if(count({figures}) = 0, NULL, {_bounded(f'sum(toInt128({figures}))')})"
+
+
+def _ordered(number: str) -> str:
+    """A float as an integer of the same order: its bits, of a negative one all but the sign turned."""
+    bits = f"reinterpretAsInt64(toFloat64({number}))"
+    return f"if({bits} >= 0, {bits}, bitXor({bits}, {INT64_MAX}))"
+
+
 def _ranked(metric: str) -> str:
-    """The integer that posts are ranked by."""
+    """The integer that posts are ranked by, null for what is not listed."""
     if metric == "engagements":
-        parts = " + ".join(f"ifNull(toInt128({_sum(name)}), 0)" for name in ("likes", "comments", "shares", "saves"))
-        known = " OR ".join(f"{_sum(name)} IS NOT NULL" for name in ("likes", "comments", "shares", "saves"))
-        return f"if({known}, toInt64(least(greatest({parts}, toInt128({INT64_MIN})), toInt128({INT64_MAX}))), NULL)"
+        parts = [f"ifNull(toInt128({_sum(name)}), 0)" for name in _INTERACTIONS]
+        known = " + ".join(f"count({name})" for name in _INTERACTIONS)
+        return f"if({known} = 0, NULL, {_bounded(' + '.join(parts))})"
     if metric == "engagement_rate":
         engaged = _ranked("engagements")
-        bases = [_sum(name) for name in ("impressions", "reach", "views")]
-        base = "multiIf(" + ", ".join(f"{name} > 0, {name}" for name in bases) + ", NULL)"
-        # Billionths, so that equal ranks are told apart by id alone; no rate comes near the bounds.
-        rate = f"({engaged} / {base}) * 1000000000"
-        return f"if({engaged} IS NULL OR {base} IS NULL, NULL, toInt64(least(greatest({rate}, -9e18), 9e18)))"
+        base = "multiIf(" + ", ".join(f"{_sum(name)} > 0, {_sum(name)}" for name in _BASES) + ", NULL)"
+        rate = f"assumeNotNull({engaged}) / assumeNotNull({base})"
+        return f"if({engaged} IS NULL OR {base} IS NULL, NULL, {_ordered(rate)})"
     column = POST_METRICS[POST_NAMES.index(metric)]
-    if column is POST_METRICS[AVG_WATCH_TIME]:
+    if not column.summable:
         return f"if(count({metric}) = 1, any({figure(column)}), NULL)"
     return _sum(figure(column))
 

@@ -1,0 +1,52 @@
+"""What each platform can report, from the platforms' own files. Pure."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from schemas.metrics import CHANNEL_NAMES, POST_NAMES
+from services.platforms import all_platforms
+from services.platforms.base import Platform
+
+_LIFETIME = "lifetime"
+_RANGE = "range"
+
+
+@cache
+def capabilities() -> list[dict[str, Any]]:
+    """One element a platform, subject and common column, in that order."""
+    return [row for _, held in sorted(all_platforms().items()) for row in (*_posts(held), *_channels(held))]
+
+
+def _posts(held: Platform) -> list[dict[str, Any]]:
+    facts = held.facts
+    rows = []
+    for metric in POST_NAMES:
+        is_supported = metric not in facts.not_reported
+        kinds = [_LIFETIME, *([_RANGE] if metric in facts.ranged_metrics else [])]
+        rows.append(_row(facts.name, "post", metric, kinds if is_supported else [], facts.lag))
+        rows[-1]["not_supported_because"] = facts.not_reported.get(metric)
+    return rows
+
+
+def _channels(held: Platform) -> list[dict[str, Any]]:
+    facts = held.facts
+    rows = []
+    for metric in CHANNEL_NAMES:
+        kinds = list(facts.channel_metrics.get(metric, ()))
+        is_lifetime = kinds == [_LIFETIME]
+        rows.append(_row(facts.name, "channel", metric, kinds, facts.lag if is_lifetime else facts.channel_lag))
+        rows[-1]["not_supported_because"] = None if kinds else "not reported of an account"
+    return rows
+
+
+def _row(platform: str, subject: str, metric: str, kinds: list[str], lag: str) -> dict[str, Any]:
+    return {
+        "platform": platform,
+        "subject": subject,
+        "metric": metric,
+        "supported": bool(kinds),
+        "kinds": kinds,
+        "lag": lag if kinds else None,
+    }

@@ -1,0 +1,168 @@
+"""Where a figure comes from: the answers that it was read from, their place in Kafka, and what read them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from schemas.events import PlatformRaw
+from schemas.metrics import COMMENTS, IMPRESSIONS, LIKES, POST_METRICS, POST_NAMES, REACH, SAVES, SHARES, VIEWS, total
+from services.platforms import platform
+from services.query_api.account_reads import is_showable
+from services.query_api.errors import NotFound
+from services.query_api.tidemark.endpoint import Answer, Request, Sources
+from services.query_api.tidemark.resources import render, sql
+from services.query_api.tidemark.resources.asked import ExplainAsked
+from services.query_api.tidemark.resources.model import TargetState, stamp_of
+from services.query_api.tidemark.resources.reads import ResourceReads
+from services.query_api.tidemark.resources.reasons import ENGAGEMENT_RATE, ENGAGEMENTS, Reason, target_reasons
+from services.runtime.clock import iso_millis
+from services.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+_INTERACTIONS = (LIKES, COMMENTS, SHARES, SAVES)
+_EVENTS_AT_ONCE = 25
+_RULES = {
+    ENGAGEMENTS: "likes + comments + shares + saves, nulls as 0; null when all four are null",
+    ENGAGEMENT_RATE: "engagements / impressions, else / reach, else / views: the first of them above zero",
+}
+
+
+class _Place(NamedTuple):
+    topic: str
+    partition: int
+    offset: int
+
+
+async def explain_target(sources: Sources, request: Request[ExplainAsked]) -> Answer:
+    """A figure of one target."""
+    target_id = request.path["id"]
+    targets = await ResourceReads(sources, request.workspace_id, request.now).targets([target_id])
+    if target_id not in targets:
+        raise NotFound
+    return await _explained(sources, request, [targets[target_id]])
+
+
+async def explain_post(sources: Sources, request: Request[ExplainAsked]) -> Answer:
+    """A total of one post: the figures of its targets that it is made of."""
+    post_id = request.path["id"]
+    posts = await ResourceReads(sources, request.workspace_id, request.now).posts([post_id])
+    if post_id not in posts:
+        raise NotFound
+    return await _explained(sources, request, posts[post_id].targets)
+
+
+async def _explained(sources: Sources, request: Request[ExplainAsked], targets: Sequence[TargetState]) -> Answer:
+    metric = request.parameters.metric
+    parts = [(target, part) for target in targets for part in _parts_of(metric)]
+    stamps = [stamp_of(target.register, part) for target, part in parts]
+    event_ids = sorted({stamp.event_id.decode() for stamp in stamps if stamp is not None})
+    places = await _places(sources, request.workspace_id, event_ids)
+    reads = ResourceReads(sources, request.workspace_id, request.now)
+    events: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(event_ids), _EVENTS_AT_ONCE):
+        found = await reads.events(event_ids[start : start + _EVENTS_AT_ONCE])
+        # Off the loop: payloads are large, and hot reads go on meanwhile.
+        events.update(await asyncio.to_thread(_shown_events, found, places, {t.target_id for t in targets}))
+    values = render.post_metrics(total([target.register.values for target in targets]))
+    reasons = {target.target_id: target_reasons(target, request.now) for target in targets}
+    return Answer(
+        {
+            "metric": metric,
+            "value": values[metric],
+            "rule": _rule(metric),
+            "parts": [_part(target, part, reasons[target.target_id], events) for target, part in parts],
+        }
+    )
+
+
+def _parts_of(metric: str) -> tuple[int, ...]:
+    """The stored metrics that a column is made of."""
+    if metric == ENGAGEMENTS:
+        return _INTERACTIONS
+    if metric == ENGAGEMENT_RATE:
+        return (*_INTERACTIONS, IMPRESSIONS, REACH, VIEWS)
+    return (POST_NAMES.index(metric),)
+
+
+def _rule(metric: str) -> str:
+    if metric in _RULES:
+        return _RULES[metric]
+    held = POST_METRICS[POST_NAMES.index(metric)]
+    latest = "of each target the latest answer that spoke of it, lifetime figures before those of a range of dates"
+    return f"{latest}; summed over targets" if held.summable else f"{latest}; a post's where one target alone has it"
+
+
+def _part(target: TargetState, metric: int, reasons: Mapping[str, Reason], events: Mapping[str, Any]) -> dict[str, Any]:
+    stamp = stamp_of(target.register, metric)
+    value = target.register.values[metric]
+    event: dict[str, Any] | None = None
+    if stamp is not None:
+        event_id = stamp.event_id.decode()
+        lost = {"event_id": event_id, "captured_at": iso_millis(stamp.captured_at), "is_held": False}
+        event = events.get(event_id) or lost
+    shown = None if event is None else {key: held for key, held in event.items() if key != "parts"}
+    return {
+        "target_id": target.target_id,
+        "metric": POST_NAMES[metric],
+        "value": render.figure(POST_METRICS[metric], value),
+        "hidden": stamp is not None and value is None,
+        "reason": reasons.get(POST_NAMES[metric]),
+        "figure_of": None if stamp is None else "lifetime" if stamp.is_lifetime else "range",
+        "event": shown,
+        "answer": None if event is None else event.get("parts", {}).get(target.target_id),
+        "mapping": _mapping(target.channel.platform),
+    }
+
+
+def _mapping(name: str) -> dict[str, Any]:
+    """What read the answer: the platform's file, and the documentation that it follows."""
+    try:
+        held = platform(name)
+    except KeyError:
+        return {"module": None, "documentation": None, "read_on": None}
+    facts = held.facts
+    return {"module": type(held).__module__, "documentation": facts.documentation, "read_on": facts.read_on}
+
+
+async def _places(sources: Sources, workspace_id: str, event_ids: list[str]) -> dict[str, _Place]:
+    if not event_ids:
+        return {}
+    rows = await sources.store.rows("tidemark_places", sql.PLACES, {"workspace": workspace_id, "ids": event_ids})
+    return {event_id: _Place(topic, partition, offset) for event_id, topic, partition, offset in rows}
+
+
+def _shown_events(
+    events: Iterable[PlatformRaw], places: Mapping[str, _Place], target_ids: set[str]
+) -> dict[str, dict[str, Any]]:
+    """Events by id as replies show them, with the targets' own parts of the payloads under `parts`."""
+    return {
+        event.event_id: {
+            "event_id": event.event_id,
+            "captured_at": iso_millis(event.captured_at),
+            "is_held": True,
+            **(places[event.event_id]._asdict() if event.event_id in places else {}),
+            "endpoint": event.endpoint,
+            "http_status": event.http_status,
+            "origin": event.origin,
+            "parts": _parts(event, target_ids),
+        }
+        for event in events
+    }
+
+
+def _parts(event: PlatformRaw, target_ids: set[str]) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    for index, target in enumerate(event.targets):
+        if target.target_id not in target_ids:
+            continue
+        try:
+            part = platform(event.platform).part(event, index)
+        except Exception as error:  # one strange payload must not take the whole explanation away
+            log.warning("part of a payload can't be read", platform=event.platform, error=type(error).__name__)
+            continue
+        if is_showable(part):
+            parts[target.target_id] = part
+    return parts

@@ -1,0 +1,102 @@
+"""Pages of posts, targets and channels: which ids come next, and the cursor behind the last of them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from services.query_api.tidemark.cursor import Cursor, decode, encode
+from services.query_api.tidemark.endpoint import Request, Sources
+from services.query_api.tidemark.resources import sql
+from services.query_api.tidemark.resources.asked import ChannelsAsked, PostsAsked, TargetsAsked, TopAsked
+
+_FIRST = Cursor(0, "")
+_UNBOUNDED = -1
+_PLAIN = re.compile(r"[A-Za-z0-9:._-]+")
+
+Page = tuple[list[str], str | None]
+"""Ids in order, and the cursor of the next page; None at the end."""
+
+
+async def posts_page(sources: Sources, request: Request[PostsAsked]) -> Page:
+    """Newest first by the time they were published, those that never were last, ties by id."""
+    return await _dated(sources, request, "posts", "tidemark_posts_page", sql.POSTS_PAGE, {})
+
+
+async def targets_page(sources: Sources, request: Request[TargetsAsked]) -> Page:
+    """As `posts_page`."""
+    external_id = request.parameters.external_id or ""
+    # A part of the id that JSON writes as it is: most posts are passed over by it without being read as JSON.
+    needle = max(_PLAIN.findall(external_id), key=len, default="")
+    more = {"external": external_id, "needle": needle or '"external_id"'}
+    return await _dated(sources, request, "targets", "tidemark_targets_page", sql.TARGETS_PAGE, more)
+
+
+async def _dated(
+    sources: Sources,
+    request: Request[PostsAsked] | Request[TargetsAsked],
+    kind: str,
+    name: str,
+    text: str,
+    more: dict[str, Any],
+) -> Page:
+    asked = request.parameters
+    rows = await _rows(sources, request, name, text, kind, {**_span(asked), "channel": asked.channel_id or "", **more})
+    return _cut([(id_, place) for id_, place in rows], asked.limit, kind)
+
+
+async def channels_page(sources: Sources, request: Request[ChannelsAsked]) -> Page:
+    """By id."""
+    more = {"external": request.parameters.external_id or ""}
+    rows = await _rows(sources, request, "tidemark_channels_page", sql.CHANNELS_PAGE, "channels", more)
+    return _cut([(row[0], 0) for row in rows], request.parameters.limit, "channels")
+
+
+async def top_page(sources: Sources, request: Request[TopAsked]) -> Page:
+    """By a metric, the greatest first, ties by id; what has no figure is never listed."""
+    asked = request.parameters
+    kind = f"top/{asked.metric}"
+    more = {**_span(asked), "channel": asked.channel_id or ""}
+    rows = await _rows(sources, request, "tidemark_top_posts", sql.top_posts(asked.metric), kind, more)
+    return _cut([(id_, ranked) for id_, ranked in rows], asked.limit, kind)
+
+
+def _span(asked: PostsAsked | TargetsAsked | TopAsked) -> dict[str, int]:
+    bounds = {"from": asked.since, "to": asked.until}
+    return {name: _UNBOUNDED if bound is None else bound for name, bound in bounds.items()}
+
+
+async def _rows(
+    sources: Sources,
+    request: Request[PostsAsked] | Request[TargetsAsked] | Request[ChannelsAsked] | Request[TopAsked],
+    name: str,
+    text: str,
+    kind: str,
+    more: dict[str, Any],
+) -> list[list[Any]]:
+    asked = request.parameters
+    cursor = decode(kind, asked.cursor)
+    after = cursor or _FIRST
+    return await sources.store.rows(
+        name,
+        text,
+        {
+            "workspace": request.workspace_id,
+            "platform": asked.platform or "",
+            "is_first": int(cursor is None),
+            "at": after.place,
+            "after": after.id,
+            # One more than asked for tells whether there is a next page.
+            "limit": asked.limit + 1,
+            **more,
+        },
+    )
+
+
+def _cut(rows: list[tuple[str, int]], limit: int, kind: str) -> Page:
+    shown = rows[:limit]
+    ids = [id_ for id_, _ in shown]
+    if len(rows) <= limit:
+        return ids, None
+    last_id, place = shown[-1]
+    return ids, encode(kind, Cursor(place, last_id))

@@ -1,0 +1,178 @@
+"""States as replies. Pure.
+
+Figures are the common columns as stored: counts are integers, watch times seconds with up to three decimals, null where
+nothing is known, with the reason under `reasons`. There is no fallback between views and impressions here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from schemas.metrics import (
+    CHANNEL_METRICS,
+    NO_CHANNEL_VALUES,
+    POST_METRICS,
+    Metric,
+    Values,
+    post_engagement_rate,
+    post_engagements,
+    total,
+)
+from services.query_api.tidemark.resources.due import NEVER, Due, channel_due, target_due
+from services.query_api.tidemark.resources.model import ChannelState, PeriodState, PostState, TargetState
+from services.query_api.tidemark.resources.reasons import (
+    ENGAGEMENT_RATE,
+    ENGAGEMENTS,
+    Reason,
+    channel_reasons,
+    post_reasons,
+    target_reasons,
+)
+from services.runtime.clock import iso_seconds
+
+
+def post(state: PostState, now: int, speed: float) -> dict[str, Any]:
+    """A post: its totals and its targets.
+
+    Args:
+        now: ms.
+        speed: what poll intervals are divided by.
+    """
+    reasons = [target_reasons(target, now) for target in state.targets]
+    dues = [target_due(target, now, speed) for target in state.targets]
+    values = total([target.register.values for target in state.targets])
+    captured = [target.register.captured_at for target in state.targets if target.register.captured_at is not None]
+    return {
+        "id": state.post_id,
+        "status": state.status,
+        "created_at": time(state.created_at),
+        "published_at": time(state.published_at),
+        "updated_at": time(state.updated_at),
+        **_polled(max(captured, default=None), _next(dues), now),
+        "metrics": post_metrics(values),
+        "reasons": post_reasons(state, values, reasons),
+        "targets": [
+            _target(target, of_target, due, now)
+            for target, of_target, due in zip(state.targets, reasons, dues, strict=True)
+        ],
+    }
+
+
+def target(state: TargetState, now: int, speed: float) -> dict[str, Any]:
+    """One post on one channel; arguments as for `post`."""
+    return _target(state, target_reasons(state, now), target_due(state, now, speed), now)
+
+
+def channel(state: ChannelState, now: int, speed: float) -> dict[str, Any]:
+    """A connected account: its latest figures, and those of each period they are from; arguments as for `post`."""
+    held = state.channel
+    values = channel_values(state.periods)
+    captured = [p.register.captured_at for p in state.periods if p.register.captured_at is not None]
+    return {
+        "id": held.channel_id,
+        "platform": held.platform,
+        "external_id": held.external_id,
+        "username": held.username,
+        "status": held.status,
+        "updated_at": time(held.updated_at),
+        **_polled(max(captured, default=None), channel_due(state, speed), now),
+        "metrics": _figures(CHANNEL_METRICS, values),
+        "reasons": channel_reasons(state, values),
+        "periods": [_period(period) for period in _shown(state.periods)],
+    }
+
+
+def _target(state: TargetState, reasons: Mapping[str, Reason], due: Due, now: int) -> dict[str, Any]:
+    return {
+        "id": state.target_id,
+        "post_id": state.post_id,
+        "channel_id": state.channel.channel_id,
+        "platform": state.channel.platform,
+        "post_type": state.post_type,
+        "status": state.status,
+        "external_id": state.external_id or None,
+        "permalink": state.permalink,
+        "published_at": time(state.published_at),
+        "is_story": state.is_story,
+        "parent_target_id": state.parent_target_id,
+        **_polled(state.register.captured_at, due, now),
+        "metrics": post_metrics(state.register.values),
+        "reasons": reasons,
+    }
+
+
+def _polled(captured_at: int | None, due: Due, now: int) -> dict[str, Any]:
+    return {
+        "captured_at": time(captured_at),
+        "age_seconds": None if captured_at is None else max(0, (now - captured_at) // 1000),
+        "tier": due.tier,
+        "next_poll_at": time(due.next_at),
+    }
+
+
+def _next(dues: Sequence[Due]) -> Due:
+    """Of several targets the one that is polled next."""
+    coming = [due for due in dues if due.next_at is not None]
+    return min(coming, key=lambda due: due.next_at or 0, default=NEVER)
+
+
+def channel_values(periods: Sequence[PeriodState]) -> Values:
+    """A channel's figures: each of its lifetime where the platform says that, else of the latest period that has it.
+
+    Args:
+        periods: the lifetime first, then the latest.
+    """
+    return tuple(
+        next((period.register.values[metric] for period in periods if period.register.values[metric] is not None), None)
+        for metric in range(len(NO_CHANNEL_VALUES))
+    )
+
+
+def _shown(periods: Sequence[PeriodState]) -> list[PeriodState]:
+    """The latest period of each kind and length."""
+    found: dict[tuple[str, int | None], PeriodState] = {}
+    for period in periods:
+        length = None if period.start is None or period.end is None else period.end - period.start
+        found.setdefault((period.period, length), period)
+    return list(found.values())
+
+
+def _period(state: PeriodState) -> dict[str, Any]:
+    return {
+        "period": state.period,
+        "period_start": time(state.start),
+        "period_end": time(state.end),
+        "captured_at": time(state.register.captured_at),
+        "metrics": _figures(CHANNEL_METRICS, state.register.values),
+    }
+
+
+def post_metrics(values: Values) -> dict[str, Any]:
+    """Post figures by column, with what is derived of them."""
+    return {
+        **_figures(POST_METRICS, values),
+        ENGAGEMENTS: post_engagements(values),
+        ENGAGEMENT_RATE: post_engagement_rate(values),
+    }
+
+
+def _figures(metrics: Sequence[Metric], values: Values) -> dict[str, Any]:
+    return {metric.name: figure(metric, value) for metric, value in zip(metrics, values, strict=True)}
+
+
+def figure(metric: Metric, value: int | None) -> int | float | None:
+    """A figure in the unit of its column: milliseconds as seconds."""
+    return value / 1000 if metric.is_duration and value is not None else value
+
+
+def time(instant: int | None) -> str | None:
+    """Whole seconds and Z."""
+    return None if instant is None else iso_seconds(instant)
+
+
+def without_age(value: Any) -> Any:
+    """A reply without what only time changes, for its tag."""
+    if isinstance(value, dict):
+        return {name: without_age(part) for name, part in value.items() if name != "age_seconds"}
+    return [without_age(part) for part in value] if isinstance(value, list) else value
