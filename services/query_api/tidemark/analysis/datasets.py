@@ -1,0 +1,190 @@
+"""What can be exported, as SQL: one statement a data set, its rows in the order of their ids. Pure.
+
+Values come as server-side parameters. Joined tables are those of one workspace, and the larger side is the one that
+is read along; `sql` says why FINAL is right here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from schemas.metrics import CHANNEL_METRICS, POST_METRICS
+from services.query_api.tidemark.analysis.sql import GENERATION, LIVE_CHANNELS
+
+_SETTINGS = (
+    "SETTINGS do_not_merge_across_partitions_select_final = 0, max_threads = 1,"
+    # A month of snapshots is read in the order that it is stored in; what has to be sorted goes to disk past this.
+    " max_bytes_before_external_sort = 268435456, join_algorithm = 'grace_hash,hash'"
+)
+# What a spreadsheet takes for the beginning of a formula, also after spaces, and in the wide forms of its signs.
+_FORMULA = r"^[\\s\\x00]*(?:[=+@-]|\\x{FF1D}|\\x{FF0B}|\\x{FF0D}|\\x{FF20})|^[\\t\\r\\n]"
+
+ENGAGEMENTS = (
+    "if(likes IS NULL AND comments IS NULL AND shares IS NULL AND saves IS NULL, NULL,"
+    " ifNull(likes, 0) + ifNull(comments, 0) + ifNull(shares, 0) + ifNull(saves, 0)) AS engagements"
+)
+RATE = (
+    "multiIf(engagements IS NULL, NULL, impressions > 0, engagements / impressions, reach > 0, engagements / reach,"
+    " views > 0, engagements / views, NULL) AS engagement_rate"
+)
+_TEXT = re.compile(r"<(\w+\.\w+)>")
+_POST_COLUMNS = ", ".join(metric.name for metric in POST_METRICS)
+_CHANNEL_COLUMNS = ", ".join(metric.name for metric in CHANNEL_METRICS)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Something to export.
+
+    Attributes:
+        doc: what its rows are.
+        sql: the statement; columns of text that we don't write ourselves stand in angle brackets.
+        time: the column that `from` and `to` are of; None where there is none.
+    """
+
+    name: str
+    doc: str
+    sql: str
+    time: str | None = None
+
+
+def _within(column: str) -> str:
+    """Of the span asked for, an open end being an instant past all others."""
+    return (
+        f"{column} >= fromUnixTimestamp64Milli({{from:Int64}}, 'UTC')"
+        f" AND {column} < fromUnixTimestamp64Milli({{to:Int64}}, 'UTC')"
+    )
+
+
+_OF_CHANNEL = "({channel:String} = '' OR channel_id = {channel:String})"
+_LISTED = f"""
+    SELECT target_id, post_id, channel_id FROM latest_post_metrics_store FINAL
+    WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND is_listed = 1
+        AND {_OF_CHANNEL} AND channel_id IN ({LIVE_CHANNELS})
+"""
+_CHANNELS = f"""
+    SELECT channel_id, platform, external_id, username, status, updated_at FROM channels_store FINAL
+    WHERE workspace_id = {{workspace:String}} AND is_deleted = 0 AND {_OF_CHANNEL}
+"""
+# Without a span everything counts, also what has no time.
+_PUBLISHED = f"({{is_open:UInt8}} = 1 OR ({_within('published_at')}))"
+
+POSTS = Dataset(
+    "posts",
+    "One row a post, its figures summed over its targets. Span: when it was published.",
+    f"""
+SELECT post_id, status, created_at, published_at, updated_at, captured_at, {_POST_COLUMNS}, {ENGAGEMENTS}, {RATE}
+FROM (
+    SELECT post_id, status, created_at, published_at, updated_at FROM posts_store FINAL
+    WHERE workspace_id = {{workspace:String}} AND is_deleted = 0 AND {_PUBLISHED}
+        AND ({{channel:String}} = '' OR post_id IN (SELECT post_id FROM ({_LISTED})))
+) AS held
+LEFT JOIN (
+    SELECT post_id, captured_at, {_POST_COLUMNS} FROM post_totals_store FINAL
+    WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND is_deleted = 0
+) AS totals USING (post_id)
+ORDER BY post_id
+{_SETTINGS}
+""",
+    time="published_at",
+)
+
+_CATALOG_TARGET = (
+    "Array(Tuple(target_id String, channel_id String, post_type String, status String, external_id String,"
+    " permalink Nullable(String), content Nullable(String)))"
+)
+TARGETS = Dataset(
+    "targets",
+    "One row a target, with its latest figures. Span: when it was published.",
+    f"""
+SELECT target_id, post_id, channel_id, platform, <catalog.post_type>, status, <catalog.external_id>,
+    <catalog.permalink>, <catalog.content>, published_at, captured_at, {_POST_COLUMNS}, {ENGAGEMENTS}, {RATE}
+FROM (
+    SELECT target_id, post_id, channel_id, published_at, captured_at, {_POST_COLUMNS}
+    FROM latest_post_metrics_store FINAL
+    WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND is_listed = 1
+        AND {_OF_CHANNEL} AND {_PUBLISHED}
+) AS latest
+INNER JOIN (
+    SELECT post_id, entry.target_id AS target_id, entry.post_type AS post_type, entry.status AS status,
+        entry.external_id AS external_id, entry.permalink AS permalink, entry.content AS content
+    FROM (
+        SELECT post_id, arrayJoin(JSONExtract(targets, '{_CATALOG_TARGET}')) AS entry FROM posts_store FINAL
+        WHERE workspace_id = {{workspace:String}} AND is_deleted = 0
+    )
+    WHERE entry.status != 'deleted'
+) AS catalog USING (post_id, target_id)
+INNER JOIN (SELECT channel_id, platform FROM ({_CHANNELS})) AS channels USING (channel_id)
+ORDER BY target_id
+{_SETTINGS}
+""",
+    time="published_at",
+)
+
+CHANNELS = Dataset(
+    "channels",
+    "One row a channel, with the latest of its lifetime figures.",
+    f"""
+SELECT channel_id, platform, <channels.external_id>, <channels.username>, status, updated_at, captured_at,
+    {_CHANNEL_COLUMNS}
+FROM ({_CHANNELS}) AS channels
+LEFT JOIN (
+    SELECT channel_id, toNullable(captured_at) AS captured_at, {_CHANNEL_COLUMNS}
+    FROM latest_channel_metrics_store FINAL
+    WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND period = 'lifetime'
+) AS latest USING (channel_id)
+ORDER BY channel_id
+{_SETTINGS}
+""",
+)
+
+POST_SNAPSHOTS = Dataset(
+    "post-snapshots",
+    "One row a target and answer: what the answer said, null for what it did not speak of. Span: when it came.",
+    f"""
+SELECT <snapshots.event_id>, target_id, listed.post_id AS post_id, listed.channel_id AS channel_id, platform,
+    captured_at, origin, {_POST_COLUMNS}, {ENGAGEMENTS}, {RATE}
+FROM (
+    SELECT event_id, target_id, platform, captured_at, origin, {_POST_COLUMNS} FROM post_snapshots_store FINAL
+    WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND {_within("captured_at")}
+) AS snapshots
+INNER JOIN ({_LISTED}) AS listed USING (target_id)
+ORDER BY target_id, snapshots.event_id
+{_SETTINGS}
+""",
+    time="captured_at",
+)
+
+CHANNEL_SNAPSHOTS = Dataset(
+    "channel-snapshots",
+    "One row a channel, period and answer: what the answer said. Span: when it came.",
+    f"""
+SELECT <snapshots.event_id>, channel_id, platform, captured_at, origin, period, period_start, period_end,
+    {_CHANNEL_COLUMNS}
+FROM channel_snapshots_store AS snapshots FINAL
+WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND {_within("captured_at")}
+    AND {_OF_CHANNEL} AND channel_id IN ({LIVE_CHANNELS})
+ORDER BY channel_id, snapshots.event_id, period, period_start, period_end
+{_SETTINGS}
+""",
+    time="captured_at",
+)
+
+DATASETS = {held.name: held for held in (POSTS, TARGETS, CHANNELS, POST_SNAPSHOTS, CHANNEL_SNAPSHOTS)}
+
+
+def statement(dataset: Dataset, *, is_for_spreadsheets: bool) -> str:
+    """The statement of a data set.
+
+    Args:
+        is_for_spreadsheets: text that a spreadsheet would take for a formula begins with an apostrophe. Our own ids
+            are left as they are: they hold nothing that a formula could call or reach with.
+    """
+
+    def column(found: re.Match[str]) -> str:
+        name = found.group(1)
+        shown = f"if(match({name}, '{_FORMULA}'), concat('\\'', {name}), {name})" if is_for_spreadsheets else name
+        return f"{shown} AS {name.partition('.')[2]}"
+
+    return _TEXT.sub(column, dataset.sql)

@@ -1,0 +1,133 @@
+"""Exports: whole data sets as files, passed on from ClickHouse chunk by chunk.
+
+Guarantee: a file that ends is whole. What fails on the way breaks the connection; who leaves stops the query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any, Literal
+
+from pydantic import Field
+
+from services.query_api.errors import Invalid, NotFound
+from services.query_api.tidemark.analysis.datasets import DATASETS, statement
+from services.query_api.tidemark.analysis.formats import CONTENT_TYPES, Format, asked_format
+from services.query_api.tidemark.analysis.ranges import EARLIEST, LATEST, parse_instant, zone
+from services.query_api.tidemark.analysis.slots import Slots
+from services.query_api.tidemark.endpoint import Parameters, Request, Sources, Stream
+from services.query_api.tidemark.parameters import Id
+
+FORMATS = (Format.CSV, Format.NDJSON, Format.PARQUET, Format.ARROW)
+_CLICKHOUSE_FORMATS: Mapping[Format, str] = {
+    Format.CSV: "CSVWithNames",
+    Format.NDJSON: "JSONEachRow",
+    Format.PARQUET: "Parquet",
+    Format.ARROW: "ArrowStream",
+}
+_SETTINGS: Mapping[str, Any] = {
+    "date_time_output_format": "iso",
+    "format_csv_null_representation": "",
+    "output_format_decimal_trailing_zeros": 1,
+    "output_format_json_escape_forward_slashes": 0,
+    # Blocks of this many rows, and row groups of a Parquet file: what ClickHouse holds of a file at a time.
+    "max_block_size": 16_384,
+    "output_format_parquet_row_group_size": 65_536,
+    "output_format_parquet_compression_method": "zstd",
+    "output_format_arrow_string_as_string": 1,
+    "output_format_parquet_string_as_string": 1,
+}
+
+# Each holds a connection and a thread of ClickHouse for as long as its reader takes.
+MOST = 6
+MOST_PER_KEY = 2
+
+
+class ExportParameters(Parameters):
+    """What is exported, and how."""
+
+    start: str | None = Field(None, alias="from", description="First instant of the span; see the data set.")
+    end: str | None = Field(None, alias="to", description="End of the span, exclusive.")
+    tz: str = Field("UTC", description="IANA time zone of times without an offset and of dates.")
+    channel_id: Id | None = Field(None, description="Only what belongs to this channel.")
+    format: Literal["csv", "ndjson", "parquet", "arrow"] | None = Field(
+        None, description="csv, ndjson, parquet or arrow; without it, by Accept, else csv."
+    )
+
+
+class Exports:
+    """The export endpoint's answers; holds the slots of this process."""
+
+    def __init__(self, slots: Slots | None = None) -> None:
+        self._slots = slots or Slots(MOST, MOST_PER_KEY)
+
+    async def answer(self, sources: Sources, request: Request[ExportParameters]) -> Stream:
+        """A data set as a file.
+
+        Raises:
+            Invalid: a parameter; NotFound: no such data set, or the channel is not there.
+        """
+        asked = request.parameters
+        dataset = DATASETS.get(request.path["dataset"])
+        if dataset is None:
+            raise NotFound
+        values = _values(request, has_time=dataset.time is not None)
+        if asked.channel_id is not None and sources.directory.get(request.workspace_id, asked.channel_id) is None:
+            raise NotFound
+        kind = asked_format(asked.format, request.headers, FORMATS)
+        return Stream(
+            CONTENT_TYPES[kind],
+            self._chunks(
+                sources,
+                (request.workspace_id, request.key_id),
+                f"export_{dataset.name}",
+                statement(dataset, is_for_spreadsheets=kind is Format.CSV),
+                values,
+                _CLICKHOUSE_FORMATS[kind],
+            ),
+            (
+                (b"content-disposition", f'attachment; filename="{dataset.name}.{kind.value}"'.encode()),
+                (b"vary", b"accept"),
+            ),
+        )
+
+    async def _chunks(
+        self,
+        sources: Sources,
+        key: tuple[str, str],
+        name: str,
+        sql: str,
+        values: dict[str, Any],
+        fmt: str,
+    ) -> AsyncIterator[bytes]:
+        with self._slots.take(key):
+            async with aclosing(sources.store.stream(name, sql, values, fmt, _SETTINGS)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+
+def _values(request: Request[ExportParameters], *, has_time: bool) -> dict[str, Any]:
+    asked = request.parameters
+    if not has_time and (asked.start is not None or asked.end is not None):
+        raise Invalid("from, to: this data set has no times to choose by; leave them out")
+    try:
+        tz = zone(asked.tz)
+    except ValueError as error:
+        raise Invalid(f"tz: {error}") from None
+    bounds = []
+    for name, text, default in (("from", asked.start, EARLIEST), ("to", asked.end, LATEST)):
+        try:
+            bounds.append(default if text is None else parse_instant(text, tz))
+        except ValueError as error:
+            raise Invalid(f"{name}: {error}") from None
+    start, end = bounds
+    if start >= end:
+        raise Invalid("from: must be before to")
+    return {
+        "workspace": request.workspace_id,
+        "channel": asked.channel_id or "",
+        "from": start,
+        "to": end,
+        "is_open": int(asked.start is None and asked.end is None),
+    }

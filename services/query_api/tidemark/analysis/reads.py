@@ -1,0 +1,110 @@
+"""Reads changes and totals of figures from ClickHouse, for series and totals alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Kind
+from services.query_api.tidemark.analysis import sql
+from services.query_api.tidemark.analysis.figures import OWN_METRICS, Chosen, Figures, chosen, held_within
+from services.query_api.tidemark.analysis.growth import Change, cumulative, increments, merged
+from services.query_api.tidemark.analysis.ranges import Span
+from services.query_api.tidemark.analysis.sql import Scope
+from services.query_api.tidemark.endpoint import Store
+
+# A channel of 10,000 posts with a million snapshots took 4 s, all metrics on one thread.
+SECONDS = 20.0
+_MEANS = frozenset(metric.name for metric in POST_METRICS if metric.kind is Kind.MEAN)
+_OWN = frozenset(metric.name for metric in OWN_METRICS)
+_NONE = Chosen(())
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose figures are read.
+
+    Attributes:
+        values: the parameters that the scope names.
+        is_own: only a channel's own figures, none of its posts.
+    """
+
+    workspace_id: str
+    scope: Scope
+    values: dict[str, Any] = field(default_factory=dict)
+    is_own: bool = False
+
+    def choose(self, names: Sequence[str], *, is_growth: bool) -> tuple[Chosen, Chosen]:
+        """The metrics to read of posts, and of the channel itself."""
+        own = chosen(names if self.is_own else _OWN & set(names), CHANNEL_METRICS, is_growth=is_growth)
+        return _NONE if self.is_own else chosen(names, POST_METRICS, is_growth=is_growth), own
+
+
+async def read_series(
+    store: Store, subject: Subject, names: Sequence[str], spans: Sequence[Span], *, is_growth: bool, now: int
+) -> list[dict[str, int | None]]:
+    """The figures that some names are made of, one mapping a bucket.
+
+    Args:
+        spans: buckets, each beginning where the one before ends.
+        is_growth: the growth within each bucket instead of the value at its end.
+        now: ms.
+    """
+    of_posts, own = subject.choose(names, is_growth=is_growth)
+    post_sql, own_sql = (sql.post_growth, sql.channel_growth) if is_growth else (sql.post_changes, sql.channel_changes)
+    found = await asyncio.gather(
+        _changes(store, "post_series", subject, of_posts, post_sql, spans),
+        _changes(store, "channel_series", subject, own, own_sql, spans),
+    )
+    if is_growth:
+        return merged([increments(changes, spans) for changes in found])
+    return merged([cumulative(changes, spans, _MEANS, now) for changes in found])
+
+
+async def _changes(
+    store: Store, name: str, subject: Subject, metrics: Chosen, statement: Any, spans: Sequence[Span]
+) -> list[Change]:
+    if not metrics.metrics:
+        return []
+    names = {place: metric.name for place, metric in metrics.metrics}
+    rows = await store.rows(
+        name,
+        statement(metrics, subject.scope),
+        {
+            "workspace": subject.workspace_id,
+            **subject.values,
+            "start": spans[0].start,
+            "end": spans[-1].end,
+            "edges": [span.start for span in spans],
+        },
+        SECONDS,
+    )
+    return [Change(names[place], int(start), int(amount), int(count)) for place, start, amount, count in rows]
+
+
+async def read_published(store: Store, subject: Subject, span: Span, before: Span) -> tuple[Figures, Figures]:
+    """Sums of the latest figures of what was published in a span, and in the one before."""
+    rows = await store.rows(
+        "published_totals",
+        sql.published_totals(subject.scope),
+        {
+            "workspace": subject.workspace_id,
+            **subject.values,
+            "before": before.start,
+            "start": span.start,
+            "end": span.end,
+        },
+        SECONDS,
+    )
+    held = {bool(is_current): _totals(sums) for is_current, *sums in rows}
+    return held.get(True, {}), held.get(False, {})
+
+
+def _totals(row: Sequence[Any]) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    for metric, amount, count in zip(POST_METRICS, row[::2], row[1::2], strict=True):
+        is_known = int(count) == 1 if metric.kind is Kind.MEAN else int(count) > 0
+        found[metric.name] = held_within(int(amount), metric.name) if is_known else None
+    return found

@@ -1,0 +1,188 @@
+"""The endpoints of series, totals and exports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.query_api.tidemark.analysis.asking import ChannelSeriesParameters, SeriesParameters, TotalsParameters
+from services.query_api.tidemark.analysis.datasets import DATASETS
+from services.query_api.tidemark.analysis.exports import FORMATS as FILE_FORMATS
+from services.query_api.tidemark.analysis.exports import ExportParameters, Exports
+from services.query_api.tidemark.analysis.figures import CHANNEL_FIGURES, POST_FIGURES
+from services.query_api.tidemark.analysis.formats import MEDIA_TYPES
+from services.query_api.tidemark.analysis.series import FORMATS, channel_series, post_series, target_series
+from services.query_api.tidemark.analysis.totals import channel_totals, workspace_totals
+from services.query_api.tidemark.endpoint import PREFIX, Endpoint
+
+_FIGURE = {"type": ["number", "null"]}
+_INSTANT = {"type": "string", "format": "date-time"}
+_TABLE_TYPES = tuple(MEDIA_TYPES[kind] for kind in FORMATS)
+
+_SERIES_DOC = (
+    "One point for each hour or day of the zone within [from, to); the first and the last may be cut short. null means"
+    " that nothing is known. Increments are differences of answers that follow each other, counted where the later one"
+    " came; a counter that fell counts 0 and goes on from its new height. A post's first answer counts from 0 if the"
+    " post went out within the span, or at most a day before that answer. reach and avg_watch_time_seconds have no"
+    " increments: people and means are not added up over time."
+)
+_TOTALS_DOC = (
+    "Each metric's value, that of the window before, and the change as a fraction of it: null where one of them is"
+    " missing or the base is 0. A window of whole days of the zone is compared with as many days, any other with as"
+    " much time."
+)
+
+
+def _sample_series(subject: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **subject,
+        "metrics": ["likes", "watch_time_seconds"],
+        "from": "2026-06-26T22:00:00Z",
+        "to": "2026-06-28T22:00:00Z",
+        "step": "day",
+        "tz": "Europe/Berlin",
+        "mode": "cumulative",
+        "points": [
+            {"start": "2026-06-26T22:00:00Z", "end": "2026-06-27T22:00:00Z", "likes": 12, "watch_time_seconds": None},
+            {"start": "2026-06-27T22:00:00Z", "end": "2026-06-28T22:00:00Z", "likes": 47, "watch_time_seconds": 81.5},
+        ],
+    }
+
+
+def _series_schema(subject: tuple[str, ...], names: tuple[str, ...]) -> dict[str, Any]:
+    shown = ("metrics", "from", "to", "step", "tz", "mode", "points")
+    return {
+        "type": "object",
+        "required": [*subject, *shown],
+        "additionalProperties": False,
+        "properties": {
+            **{name: {"type": "string"} for name in subject},
+            "metrics": {"type": "array", "items": {"type": "string"}},
+            "from": _INSTANT,
+            "to": _INSTANT,
+            "step": {"enum": ["hour", "day"]},
+            "tz": {"type": "string"},
+            "mode": {"enum": ["cumulative", "increments"]},
+            "points": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["start", "end"],
+                    "additionalProperties": False,
+                    "properties": {"start": _INSTANT, "end": _INSTANT, **dict.fromkeys(names, _FIGURE)},
+                },
+            },
+        },
+    }
+
+
+def _sample_totals(subject: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **subject,
+        "attribution": "received",
+        "from": "2026-06-22T00:00:00Z",
+        "to": "2026-06-29T00:00:00Z",
+        "tz": "UTC",
+        "compared_with": {"from": "2026-06-15T00:00:00Z", "to": "2026-06-22T00:00:00Z"},
+        "metrics": {
+            "impressions": {"value": 1500, "previous": 1000, "change": 0.5},
+            "likes": {"value": 37, "previous": 0, "change": None},
+        },
+    }
+
+
+def _totals_schema(subject: tuple[str, ...]) -> dict[str, Any]:
+    compared = {
+        "type": ["object", "null"],
+        "required": ["from", "to"],
+        "properties": {"from": _INSTANT, "to": _INSTANT},
+    }
+    metric = {
+        "type": "object",
+        "required": ["value", "previous", "change"],
+        "additionalProperties": False,
+        "properties": {"value": _FIGURE, "previous": _FIGURE, "change": _FIGURE},
+    }
+    return {
+        "type": "object",
+        "required": [*subject, "attribution", "from", "to", "tz", "compared_with", "metrics"],
+        "additionalProperties": False,
+        "properties": {
+            **{name: {"type": "string"} for name in subject},
+            "attribution": {"enum": ["published", "received"]},
+            "from": _INSTANT,
+            "to": _INSTANT,
+            "tz": {"type": "string"},
+            "compared_with": compared,
+            "metrics": {
+                "type": "object",
+                "required": list(POST_FIGURES),
+                "additionalProperties": False,
+                "properties": dict.fromkeys(CHANNEL_FIGURES, metric),
+            },
+        },
+    }
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        f"{PREFIX}/posts/{{id}}/series",
+        "Time series of a post",
+        f"Summed over the post's targets. {_SERIES_DOC}",
+        post_series,
+        _sample_series({"post_id": "post-1"}),
+        parameters=SeriesParameters,
+        schema=_series_schema(("post_id",), POST_FIGURES),
+        media_types=_TABLE_TYPES,
+    ),
+    Endpoint(
+        f"{PREFIX}/targets/{{id}}/series",
+        "Time series of a target",
+        _SERIES_DOC,
+        target_series,
+        _sample_series({"target_id": "target-1"}),
+        parameters=SeriesParameters,
+        schema=_series_schema(("target_id",), POST_FIGURES),
+        media_types=_TABLE_TYPES,
+    ),
+    Endpoint(
+        f"{PREFIX}/channels/{{id}}/series",
+        "Time series of a channel",
+        f"{_SERIES_DOC} Levels such as followers may fall: their increments are signed.",
+        channel_series,
+        _sample_series({"channel_id": "ch-x", "source": "posts"}),
+        parameters=ChannelSeriesParameters,
+        schema=_series_schema(("channel_id", "source"), CHANNEL_FIGURES),
+        media_types=_TABLE_TYPES,
+    ),
+    Endpoint(
+        f"{PREFIX}/channels/{{id}}/totals",
+        "Totals of a channel over a window",
+        _TOTALS_DOC,
+        channel_totals,
+        _sample_totals({"channel_id": "ch-x"}),
+        parameters=TotalsParameters,
+        schema=_totals_schema(("channel_id",)),
+        media_types=_TABLE_TYPES,
+    ),
+    Endpoint(
+        f"{PREFIX}/totals",
+        "Totals of the workspace over a window",
+        _TOTALS_DOC,
+        workspace_totals,
+        _sample_totals({}),
+        parameters=TotalsParameters,
+        schema=_totals_schema(()),
+        media_types=_TABLE_TYPES,
+    ),
+    Endpoint(
+        f"{PREFIX}/exports/{{dataset}}",
+        "A whole data set as a file",
+        "Streamed: a file that ends is whole, and one that can't be finished breaks the connection. "
+        + " ".join(f"{dataset.name}: {dataset.doc}" for dataset in DATASETS.values())
+        + " In CSV, text that a spreadsheet would run begins with an apostrophe. Two exports of a key run at a time.",
+        Exports().answer,
+        None,
+        parameters=ExportParameters,
+        media_types=tuple(MEDIA_TYPES[kind] for kind in FILE_FORMATS),
+    ),
+)

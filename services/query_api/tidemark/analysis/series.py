@@ -1,0 +1,102 @@
+"""Time series of a post, a target or a channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from services.query_api.errors import NotFound
+from services.query_api.query import PostQuestion, TargetQuestion
+from services.query_api.tidemark.analysis.asking import (
+    ChannelSeriesParameters,
+    Mode,
+    SeriesParameters,
+    Source,
+    asked_span,
+    named,
+)
+from services.query_api.tidemark.analysis.figures import (
+    CHANNEL_FIGURES,
+    POST_FIGURES,
+    REPORTED_FIGURES,
+    check,
+    derived,
+    written,
+)
+from services.query_api.tidemark.analysis.formats import CONTENT_TYPES, Format, as_json, asked_format, write_rows
+from services.query_api.tidemark.analysis.ranges import buckets, shown
+from services.query_api.tidemark.analysis.reads import Subject, read_series
+from services.query_api.tidemark.analysis.sql import Scope
+from services.query_api.tidemark.endpoint import Answer, Request, Sources
+
+FORMATS = (Format.JSON, Format.CSV, Format.NDJSON)
+
+
+async def post_series(sources: Sources, request: Request[SeriesParameters]) -> Answer:
+    """A post's, summed over its targets."""
+    post_id = request.path["id"]
+    _check(request.parameters, POST_FIGURES)
+    post = await sources.read_model.answer(PostQuestion(request.workspace_id, post_id))
+    if post is None:
+        raise NotFound
+    targets = {"targets": [target.target_id for target in post.targets]}
+    return await _answer(sources, request, {"post_id": post_id}, Subject(request.workspace_id, Scope.TARGETS, targets))
+
+
+async def target_series(sources: Sources, request: Request[SeriesParameters]) -> Answer:
+    """A target's."""
+    target_id = request.path["id"]
+    _check(request.parameters, POST_FIGURES)
+    if await sources.read_model.answer(TargetQuestion(request.workspace_id, target_id)) is None:
+        raise NotFound
+    subject = Subject(request.workspace_id, Scope.TARGETS, {"targets": [target_id]})
+    return await _answer(sources, request, {"target_id": target_id}, subject)
+
+
+async def channel_series(sources: Sources, request: Request[ChannelSeriesParameters]) -> Answer:
+    """A channel's: of its posts, or of itself."""
+    channel_id = request.path["id"]
+    source = request.parameters.source
+    _check(request.parameters, CHANNEL_FIGURES if source is Source.POSTS else REPORTED_FIGURES)
+    if sources.directory.get(request.workspace_id, channel_id) is None:
+        raise NotFound
+    subject = Subject(request.workspace_id, Scope.CHANNEL, {"channel": channel_id}, is_own=source is Source.CHANNEL)
+    return await _answer(sources, request, {"channel_id": channel_id, "source": source.value}, subject)
+
+
+def _check(parameters: SeriesParameters, known: Sequence[str]) -> None:
+    is_growth = parameters.mode is Mode.INCREMENTS
+    named("metrics", lambda: check(parameters.metrics, known, is_growth=is_growth))
+
+
+async def _answer(sources: Sources, request: Request[Any], subject_shown: dict[str, Any], subject: Subject) -> Answer:
+    parameters: SeriesParameters = request.parameters
+    asked = asked_span(parameters, request.now)
+    spans = named("from", lambda: buckets(asked.span, parameters.step, asked.tz))
+    is_growth = parameters.mode is Mode.INCREMENTS
+    figures = await read_series(sources.store, subject, parameters.metrics, spans, is_growth=is_growth, now=request.now)
+    points = []
+    for span, found in zip(spans, figures, strict=True):
+        known = found if subject.is_own else derived(found)
+        points.append(
+            {
+                "start": shown(span.start),
+                "end": shown(span.end),
+                **{name: written(name, known.get(name)) for name in parameters.metrics},
+            }
+        )
+    kind = asked_format(parameters.format, request.headers, FORMATS)
+    if kind is not Format.JSON:
+        return Answer(write_rows(points, ("start", "end", *parameters.metrics), kind), media_type=CONTENT_TYPES[kind])
+    return Answer(
+        {
+            **subject_shown,
+            "metrics": list(parameters.metrics),
+            "from": shown(asked.span.start),
+            "to": shown(asked.span.end),
+            "step": parameters.step.value,
+            "tz": asked.tz_name,
+            "mode": parameters.mode.value,
+            "points": as_json(points),
+        }
+    )

@@ -1,0 +1,93 @@
+"""Totals of a window, of a channel or of the whole workspace, and how they compare with the window before."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from schemas.metrics import POST_NAMES
+from services.query_api.errors import NotFound
+from services.query_api.tidemark.analysis.asking import Attribution, TotalsParameters, asked_span
+from services.query_api.tidemark.analysis.figures import (
+    CHANNEL_FIGURES,
+    POST_FIGURES,
+    Figures,
+    change,
+    derived,
+    written,
+)
+from services.query_api.tidemark.analysis.formats import CONTENT_TYPES, Format, as_json, asked_format, write_rows
+from services.query_api.tidemark.analysis.ranges import Span, before, shown
+from services.query_api.tidemark.analysis.reads import Subject, read_published, read_series
+from services.query_api.tidemark.analysis.series import FORMATS
+from services.query_api.tidemark.analysis.sql import Scope
+from services.query_api.tidemark.endpoint import Answer, Request, Sources
+
+_COLUMNS = ("value", "previous", "change")
+
+
+async def channel_totals(sources: Sources, request: Request[TotalsParameters]) -> Answer:
+    """A channel's."""
+    channel_id = request.path["id"]
+    if sources.directory.get(request.workspace_id, channel_id) is None:
+        raise NotFound
+    subject = Subject(request.workspace_id, Scope.CHANNEL, {"channel": channel_id})
+    return await _answer(sources, request, {"channel_id": channel_id}, subject)
+
+
+async def workspace_totals(sources: Sources, request: Request[TotalsParameters]) -> Answer:
+    """The workspace's."""
+    return await _answer(sources, request, {}, Subject(request.workspace_id, Scope.WORKSPACE))
+
+
+async def _answer(
+    sources: Sources, request: Request[TotalsParameters], subject_shown: dict[str, Any], subject: Subject
+) -> Answer:
+    parameters = request.parameters
+    asked = asked_span(parameters, request.now)
+    previous = before(asked.span, asked.tz)
+    is_compared = parameters.compare is not None
+    if parameters.attribution is Attribution.PUBLISHED:
+        names: tuple[str, ...] = POST_FIGURES
+        found = await read_published(sources.store, subject, asked.span, previous if is_compared else asked.span)
+    else:
+        names = CHANNEL_FIGURES
+        now, then = await asyncio.gather(
+            _received(sources, subject, asked.span, request.now),
+            _received(sources, subject, previous, request.now) if is_compared else _nothing(),
+        )
+        found = now, then
+    current, earlier = (derived(figures) for figures in found)
+    rows = [
+        {
+            "metric": name,
+            "value": written(name, current.get(name)),
+            "previous": written(name, earlier.get(name)) if is_compared else None,
+            "change": change(current.get(name), earlier.get(name)) if is_compared else None,
+        }
+        for name in names
+    ]
+    kind = asked_format(parameters.format, request.headers, FORMATS)
+    if kind is not Format.JSON:
+        return Answer(write_rows(rows, ("metric", *_COLUMNS), kind), media_type=CONTENT_TYPES[kind])
+    return Answer(
+        {
+            **subject_shown,
+            "attribution": parameters.attribution.value,
+            "from": shown(asked.span.start),
+            "to": shown(asked.span.end),
+            "tz": asked.tz_name,
+            "compared_with": {"from": shown(previous.start), "to": shown(previous.end)} if is_compared else None,
+            "metrics": {row["metric"]: {name: as_json(row[name]) for name in _COLUMNS} for row in rows},
+        }
+    )
+
+
+async def _received(sources: Sources, subject: Subject, span: Span, now: int) -> Figures:
+    names = (*POST_NAMES, *CHANNEL_FIGURES[len(POST_FIGURES) :])
+    (found,) = await read_series(sources.store, subject, names, [span], is_growth=True, now=now)
+    return found
+
+
+async def _nothing() -> Figures:
+    return {}
