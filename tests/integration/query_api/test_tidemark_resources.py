@@ -145,8 +145,22 @@ async def test_every_null_has_its_reason(tenant: Tenant) -> None:
     assert reasons["old"]["clicks"] == "retired"
     assert (reasons["p3"]["likes"], reasons["p4"]["likes"]) == ("permission", "error")
     assert reasons["asked"]["likes"] == "pending"
-    # X leaves posts that are not there out of a whole answer without naming them.
-    assert reasons["p5"]["likes"] in ("pending", "retired")
+    assert reasons["p5"]["likes"] == "pending"
+
+
+async def test_what_the_platform_says_is_gone_is_not_polled_again(tenant: Tenant) -> None:
+    tenant.channel("c1")
+    tenant.post("p1", target("t1"), target("t2"))
+    gone = {"value": "ext-t1", "resource_id": "ext-t1", "parameter": "ids", "resource_type": "tweet",
+            "title": "Not Found Error", "type": "https://api.twitter.com/2/problems/resource-not-found"}  # fmt: skip
+    tenant.store.raw_event(
+        "w1", "e1", "x", [("t1", "ext-t1"), ("t2", "ext-t2")], {"data": [], "errors": [gone]},
+        captured_at=iso_millis(NOW - 1000),
+    )  # fmt: skip
+    first, second = (await tenant.get("posts/p1"))["targets"]
+    assert (first["reasons"]["likes"], first["next_poll_at"]) == ("retired", None)
+    assert second["reasons"]["likes"] == "pending"
+    assert second["next_poll_at"] > "2026-06-28T09:14:22Z"
 
 
 async def test_the_newest_answer_to_the_same_question_explains(tenant: Tenant) -> None:
@@ -222,6 +236,11 @@ async def test_things_are_found_by_the_platforms_own_ids(tenant: Tenant) -> None
     assert await tenant.ids("targets", platform="bluesky", external_id=uri) == ["t1"]
     assert await tenant.ids("targets", platform="x", external_id=uri) == ["t2"]
     assert await tenant.ids("targets", platform="x", external_id="none") == []
+    odd = ["a\\b", "a\tb", "a'b", "a\nb", "a\0b", "%", "ü/ß", "[]"]
+    tenant.post("p3", *(target(f"o{number}", "c2", external_id=text) for number, text in enumerate(odd)))
+    for number, text in enumerate(odd):
+        assert await tenant.ids("targets", platform="x", external_id=text) == [f"o{number}"], text
+        assert await tenant.ids("channels", platform="x", external_id=text) == []
     assert await tenant.ids("channels", platform="x", external_id="ext-c2") == ["c2"]
     assert await tenant.ids("channels", platform="x", external_id="ext-c1") == []
     assert await tenant.ids("channels", limit=1) == ["c1", "c2"]
