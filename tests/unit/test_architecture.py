@@ -50,7 +50,12 @@ PURE = {
     "services.status.addresses",
     "services.query_api.accounts", "services.query_api.cache", "services.query_api.errors",
     "services.query_api.keeping", "services.query_api.merging",
-    "services.query_api.query", "services.query_api.scores", "services.query_api.sql",
+    "services.query_api.query", "services.query_api.raw_events", "services.query_api.scores", "services.query_api.sql",
+    "services.query_api.tidemark.cursor", "services.query_api.tidemark.parameters",
+    "services.query_api.tidemark.resources.capabilities", "services.query_api.tidemark.resources.due",
+    "services.query_api.tidemark.resources.model", "services.query_api.tidemark.resources.reasons",
+    "services.query_api.tidemark.resources.render", "services.query_api.tidemark.resources.samples",
+    "services.query_api.tidemark.resources.sql",
     "infra.sandbox.curves", "infra.sandbox.ids",
 }  # fmt: skip
 # Parts of runtime that hold no client, so that pure modules may use their functions.
