@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ from tests.support.engines import EmbeddedEngines
 from tests.support.pollers import Pollers, now_ms
 from tests.support.waiting import wait_until
 
-INTERVAL_MS = 8_000
+INTERVAL_MS = 7_000
 WORKSPACES = [f"w{number}" for number in range(12)]
 POSTS = 4
 SESSION_SECONDS = 3.0
@@ -72,13 +73,19 @@ class Scene:
         served = self.pollers.served("bluesky")
         return {external_id: served.get(external_id, []) for external_id in self.polled}
 
-    def check(self, until: int) -> None:
-        """No target was asked twice in a tenth of its interval, none was missed for longer than two."""
+    def check(self, killed_at: int, until: int) -> None:
+        """No target was missed for longer than two intervals, nor asked twice in a tenth of one.
+
+        Jitter and riding along in a batch may shorten an interval to 0.7 of it. But for the answer that a killed
+        process had asked for and nobody received, no move shortens it further.
+        """
         for external_id, times in self.times().items():
-            gaps = [later - earlier for earlier, later in zip(times, [*times[1:], until], strict=True)]
             assert times, external_id
-            assert not [gap for gap in gaps[:-1] if gap < INTERVAL_MS / 10], (external_id, times)
-            assert not [gap for gap in gaps if gap > 2 * INTERVAL_MS], (external_id, times)
+            for earlier, later in pairwise([*times, until]):
+                assert later - earlier <= 2 * INTERVAL_MS, (external_id, times)
+            for earlier, later in pairwise(times):
+                least = 0.1 if earlier <= killed_at <= later else 0.6
+                assert later - earlier >= least * INTERVAL_MS, (external_id, earlier, later, killed_at, times)
 
     def wait_for_polls(self, since: int, seconds: float) -> None:
         """Wait until every target was asked after an instant (ms)."""
@@ -143,20 +150,22 @@ async def test_a_join_a_freeze_and_a_kill_leave_every_target_to_one(pollers: Pol
         moves.append(time.monotonic())
         pollers.signal("second", signal.SIGSTOP)
         await asyncio.to_thread(settled, pollers, {"first": 4})
+        # Until all of what the frozen one holds is due in its eyes, and was asked by the other.
+        await asyncio.to_thread(scene.wait_for_polls, now_ms(), 2 * INTERVAL_MS / 1000)
         moves.append(time.monotonic())
         pollers.signal("second", signal.SIGCONT)
         await asyncio.to_thread(settled, pollers, {"first": 2, "second": 2})
 
         moves.append(time.monotonic())
+        killed_at = now_ms()
         pollers.signal("first", signal.SIGKILL)
         await asyncio.to_thread(settled, pollers, {"second": 4})
         taken_over_at = now_ms()
         await asyncio.to_thread(scene.wait_for_polls, taken_over_at, 2 * INTERVAL_MS / 1000)
         over = time.monotonic()
 
-    scene.check(now_ms())
+    scene.check(killed_at, now_ms())
     assert refreshes(pollers) == {200: len(WORKSPACES)}
-    assert pollers.call_counts("x").keys() & {("posts", 429)} == set()
     assert max(one.seconds for one in asked) < 4.5
     missed = [one for one in asked if not one.is_live]
     unexplained = [one for one in missed if not any(at - 1 <= one.at <= at + MOVE_SECONDS for at in moves)]
