@@ -7,7 +7,6 @@ of every sorting key, so that no other generation is merged with the active one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import Enum
 
 from schemas.metrics import POST_METRICS, Kind, Metric
@@ -63,7 +62,7 @@ def _span(start: str) -> str:
 
 
 def _post_answers(chosen: Chosen, scope: Scope, *, is_growth: bool) -> str:
-    """What was said of each target up to the end: by metric an array of (at, event, ranged, figure)."""
+    """What was said of targets up to the end: a row a target, metric and answer."""
     # What grew within the span was answered within it.
     grown = (
         f"""AND target_id IN (
@@ -74,12 +73,11 @@ def _post_answers(chosen: Chosen, scope: Scope, *, is_growth: bool) -> str:
         else ""
     )
     return f"""
-    SELECT target_id AS id, {_seen(chosen, "bitTest(ranged, {})")}
+    SELECT target_id AS id, {_AT} AS at, event_id, bitTest(ranged, said.1) AS is_ranged, {_said(chosen)}
     FROM post_snapshots_store FINAL
     WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION}
         AND captured_at < fromUnixTimestamp64Milli({{end:Int64}}, 'UTC')
         AND target_id IN ({listed(scope, "target_id")}) {grown}
-    GROUP BY generation, workspace_id, target_id
 """
 
 
@@ -87,111 +85,114 @@ def _channel_answers(chosen: Chosen, scope: Scope) -> str:
     """As `_post_answers`, of channels' own lifetime figures."""
     within = "AND channel_id = {channel:String}" if scope is Scope.CHANNEL else ""
     return f"""
-    SELECT channel_id AS id, {_seen(chosen, "0")}
+    SELECT channel_id AS id, {_AT} AS at, event_id, toUInt8(0) AS is_ranged, {_said(chosen)}
     FROM channel_snapshots_store FINAL
     WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND period = 'lifetime' {within}
         AND captured_at < fromUnixTimestamp64Milli({{end:Int64}}, 'UTC') AND channel_id IN ({LIVE_CHANNELS})
-    GROUP BY generation, workspace_id, channel_id
 """
 
 
-def _seen(chosen: Chosen, ranged: str) -> str:
-    return ", ".join(
-        f"groupArrayIf(({_AT}, event_id, toUInt8({ranged.format(place)}), {figure(metric)}), bitTest(spoken, {place}))"
-        f" AS seen_{place}"
-        for place, metric in chosen.metrics
-    )
+def _said(chosen: Chosen) -> str:
+    """(place of the metric, figure) for each metric that an answer spoke of, each on a row of its own.
+
+    One expression for all metrics: written out for each, it took the engine longer to read than the rows.
+    """
+    entries = ", ".join(f"(toUInt8({place}), {figure(metric)})" for place, metric in chosen.metrics)
+    return f"arrayJoin(arrayFilter(entry -> bitTest(spoken, entry.1), [{entries}])) AS said"
 
 
-def _stood(place: int) -> str:
-    """A target's figures in the order in which they came to count: past the first lifetime one, no ranged ones."""
-    return (
-        f"arraySort(x -> (x.1, x.2), seen_{place}) AS sorted_{place},"
-        f" arrayFirstIndex(x -> x.3 = 0, sorted_{place}) AS lifetime_{place},"
-        f" arrayFilter((x, n) -> lifetime_{place} = 0 OR n < lifetime_{place} OR x.3 = 0,"
-        f" sorted_{place}, arrayEnumerate(sorted_{place})) AS stood_{place}"
-    )
+# Figures in the order in which they came to count: past the first lifetime one, none of a range of dates.
+_STOOD = """arraySort(entry -> (entry.1, entry.2), groupArray((at, event_id, is_ranged, said.2))) AS sorted,
+        arrayFirstIndex(entry -> entry.3 = 0, sorted) AS lifetime,
+        arrayFilter(
+            (entry, number) -> lifetime = 0 OR number < lifetime OR entry.3 = 0, sorted, arrayEnumerate(sorted)
+        ) AS stood"""
+
+# (at, by how much the figure that counts changed, by how much the targets that have one).
+_CHANGES = """arrayMap(
+            (entry, old) -> (
+                entry.1,
+                toInt128(ifNull(entry.4, 0)) - ifNull(old, 0),
+                toInt64(isNotNull(entry.4)) - isNotNull(old)
+            ),
+            stood,
+            arrayPopBack(arrayPushFront(arrayMap(entry -> entry.4, stood), NULL))
+        )"""
 
 
-def _stood_changes(place: int) -> str:
-    """(metric, at, by how much the figure that counts changed, by how much the targets that have one)."""
-    return f"""({_stood(place)},
-            arrayMap(
-                (x, old) -> (toUInt8({place}), x.1, toInt128(ifNull(x.4, 0)) - ifNull(old, 0),
-                    toInt64(isNotNull(x.4)) - isNotNull(old)),
-                stood_{place}, arrayPopBack(arrayPushFront(arrayMap(x -> x.4, stood_{place}), NULL))
-            )).4"""
+def _differences(chosen: Chosen) -> str:
+    """(at, growth, whether it is known) of each figure against the one before it, the first against 0."""
+    gauges = [place for place, metric in chosen.metrics if metric.kind is Kind.GAUGE]
+    return f"""arrayMap(
+            (entry, old, number) -> (
+                entry.1,
+                greatest(
+                    toInt128(assumeNotNull(entry.4)) - if(number > 1, assumeNotNull(old.4), 0),
+                    if(has({gauges}::Array(UInt8), place), toInt128('{-(2**127)}'), 0)
+                ),
+                toInt64(
+                    if(
+                        number > 1,
+                        -- A lifetime figure is not compared with one of a range of dates.
+                        old.3 = entry.3,
+                        ifNull(published >= {{start:Int64}} OR entry.1 - published <= {MILLIS_PER_DAY}, 0)
+                    )
+                )
+            ),
+            arrayFilter(entry -> isNotNull(entry.4), stood) AS known,
+            arrayPopBack(arrayPushFront(known, known[1])),
+            arrayEnumerate(known)
+        )"""
 
 
-def _differences(place: int, metric: Metric) -> str:
-    """(metric, at, growth, 1) of every difference within the span."""
-    # A lifetime figure is not compared with one of a range of dates.
-    is_known = "if(n > 1, old.3 = x.3, counts_from_zero)"
-    amount = "toInt128(assumeNotNull(x.4)) - if(n > 1, assumeNotNull(old.4), 0)"
-    if metric.kind is Kind.GAUGE:
-        is_known = "n > 1"
-    else:
-        amount = f"greatest({amount}, 0)"
-    is_known = is_known.replace(
-        "counts_from_zero",
-        f"ifNull(published_at >= {{start:Int64}} OR x.1 - published_at <= {MILLIS_PER_DAY}, 0)",
-    )
-    return f"""({_stood(place)},
-            arrayFilter(x -> isNotNull(x.4), stood_{place}) AS known_{place},
-            arrayMap(
-                (x, old, n) -> (toUInt8({place}), x.1, {amount}, toInt64({is_known})),
-                known_{place}, arrayPopBack(arrayPushFront(known_{place}, known_{place}[1])),
-                arrayEnumerate(known_{place})
-            )).5"""
-
-
-def _by_bucket(parts: Iterable[str], answers: str, where: str = "") -> str:
+def _by_bucket(answers: str, steps: str, where: str = "", join: str = "") -> str:
     return f"""
-SELECT step.1, if(step.2 < {{start:Int64}}, {{start:Int64}} - 1, roundDown(step.2, {{edges:Array(Int64)}})) AS bucket,
-    toString(sum(step.3)), sum(step.4)
+SELECT place, if(step.1 < {{start:Int64}}, {{start:Int64}} - 1, roundDown(step.1, {{edges:Array(Int64)}})) AS bucket,
+    toString(sum(step.2)), sum(step.3)
 FROM (
-    SELECT arrayJoin(arrayConcat(
-        {", ".join(parts)}
-    )) AS step
-    FROM ({answers}) AS answers
+    SELECT place, arrayJoin({steps}) AS step
+    FROM (
+        SELECT id, said.1 AS place, {_STOOD}
+        FROM ({answers})
+        GROUP BY id, place
+    ) AS answered
+    {join}
 )
 {where}
-GROUP BY step.1, bucket
+GROUP BY place, bucket
 {_SETTINGS}
 """
 
 
 def post_changes(chosen: Chosen, scope: Scope) -> str:
     """How the sum over targets of the figures that count changed: (place of the metric, bucket, amount, count)."""
-    return _by_bucket(
-        (_stood_changes(place) for place, _ in chosen.metrics), _post_answers(chosen, scope, is_growth=False)
-    )
+    return _by_bucket(_post_answers(chosen, scope, is_growth=False), _CHANGES)
 
 
 def post_growth(chosen: Chosen, scope: Scope) -> str:
     """What targets grew by: (place of the metric, bucket, amount, differences)."""
-    answers = f"""
-        SELECT seen.*, toUnixTimestamp64Milli(published_at) AS published_at
-        FROM ({_post_answers(chosen, scope, is_growth=True)}) AS seen
-        INNER JOIN ({listed(scope, "target_id AS id, published_at")}) AS listed USING (id)
-    """
-    return _growth(chosen, answers)
+    published = listed(scope, "target_id AS id, toUnixTimestamp64Milli(published_at) AS published")
+    return _growth(chosen, _post_answers(chosen, scope, is_growth=True), published)
 
 
 def channel_changes(chosen: Chosen, scope: Scope) -> str:
     """As `post_changes`, of channels' own lifetime figures."""
-    return _by_bucket((_stood_changes(place) for place, _ in chosen.metrics), _channel_answers(chosen, scope))
+    return _by_bucket(_channel_answers(chosen, scope), _CHANGES)
 
 
 def channel_growth(chosen: Chosen, scope: Scope) -> str:
     """As `post_growth`, of channels' own lifetime figures; the first says nothing of growth."""
-    answers = f"SELECT *, CAST(NULL, 'Nullable(Int64)') AS published_at FROM ({_channel_answers(chosen, scope)})"
-    return _growth(chosen, answers)
+    unpublished = f"SELECT channel_id AS id, CAST(NULL, 'Nullable(Int64)') AS published FROM ({LIVE_CHANNELS})"
+    return _growth(chosen, _channel_answers(chosen, scope), unpublished)
 
 
-def _growth(chosen: Chosen, answers: str) -> str:
-    parts = (_differences(place, metric) for place, metric in chosen.metrics)
-    return _by_bucket(parts, answers, "WHERE step.2 >= {start:Int64} AND step.4 > 0")
+def _growth(chosen: Chosen, answers: str, published: str) -> str:
+    return _by_bucket(
+        answers,
+        _differences(chosen),
+        "WHERE step.1 >= {start:Int64} AND step.3 > 0",
+        f"INNER JOIN ({published}) AS held USING (id)",
+    )
 
 
 def published_totals(scope: Scope) -> str:

@@ -1,0 +1,468 @@
+"""Series, totals and exports of the running service, compared with what the stored snapshots give the slow way."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+import psutil
+import pyarrow.ipc
+import pyarrow.parquet
+import pytest
+
+from schemas.metrics import POST_NAMES
+from services.runtime.clock import iso_millis, iso_seconds, to_millis
+from tests.integration.query_api import test_service as whole
+from tests.integration.query_api.histories import (
+    DAY,
+    METRICS,
+    Answered,
+    History,
+    cumulative,
+    growth,
+    random_history,
+)
+from tests.integration.query_api.rows import Store, metric_columns
+from tests.support.engines import Engines, query_clickhouse
+from tests.support.query_api import target, values
+from tests.support.waiting import wait_until
+
+kafka_settings, store, service = whole.kafka_settings, whole.store, whole.service
+
+BERLIN = ZoneInfo("Europe/Berlin")
+# Over the night of 25 October 2026, when clocks in Berlin go back.
+START = to_millis(datetime(2026, 10, 22, tzinfo=BERLIN).astimezone(UTC))
+END = to_millis(datetime(2026, 10, 29, tzinfo=BERLIN).astimezone(UTC))
+SPAN = {"from": "2026-10-22", "to": "2026-10-29", "tz": "Europe/Berlin"}
+WORKSPACES = 6
+BIG_ROWS = 300_000
+READY_SECONDS = 20
+
+
+@dataclass
+class Tenant:
+    """A workspace with its histories and a key."""
+
+    workspace_id: str
+    headers: dict[str, str]
+    histories: list[History]
+
+
+def days() -> list[tuple[int, int]]:
+    """The days of the span in Berlin."""
+    begins = [
+        to_millis((datetime(2026, 10, 22, tzinfo=BERLIN) + timedelta(days=number)).astimezone(UTC))
+        for number in range(8)
+    ]
+    return list(pairwise(begins))
+
+
+def columns(answer: Answered) -> dict[str, Any]:
+    """Columns of one answer's figures."""
+    figures = tuple(answer.figures.get(name) for name in POST_NAMES)
+    return {
+        "event_id": answer.event_id,
+        "captured_at": iso_millis(answer.at),
+        "spoken": sum(1 << POST_NAMES.index(name) for name in answer.figures),
+        "ranged": sum(1 << POST_NAMES.index(name) for name in answer.ranged),
+        **metric_columns(figures),
+    }
+
+
+def store_history(store: Store, workspace_id: str, histories: Sequence[History]) -> None:
+    """Put histories into all tables that hold them, each snapshot twice: an older wording and the one that counts."""
+    for post_id in {history.post_id for history in histories}:
+        store.post(
+            workspace_id,
+            post_id,
+            [
+                target(
+                    history.target_id,
+                    history.channel_id,
+                    published_at=history.published_at,
+                    captured_at=max((answer.at for answer in history.answers), default=None),
+                    values=latest(history),
+                )
+                for history in histories
+                if history.post_id == post_id
+            ],
+        )
+    rows = [
+        {
+            "workspace_id": workspace_id,
+            "target_id": history.target_id,
+            "post_id": history.post_id,
+            "channel_id": history.channel_id,
+            "platform": "x",
+            "origin": "SCHEDULE",
+            **columns(answer),
+        }
+        for history in histories
+        for answer in history.answers
+    ]
+    Random(workspace_id).shuffle(rows)
+    if rows:
+        store.insert("post_snapshots_store", [{**row, "likes": 1, "views": 1_000_000} for row in rows])
+        store.insert("post_snapshots_store", rows)
+        store.insert("post_snapshots_store", rows[: len(rows) // 2])
+
+
+def latest(history: History) -> tuple[int | None, ...]:
+    """A target's latest figures."""
+    return tuple(cumulative([history], name, 2**62) if name in METRICS else None for name in POST_NAMES)
+
+
+def know_channels(service: whole.Service, store: Store, workspace_id: str, channels: Sequence[str]) -> None:
+    """Make channels known to the service and to ClickHouse."""
+    lines = [
+        json.dumps({"type": "channel", "workspace_id": workspace_id, "id": channel_id, **whole.CHANNEL})
+        for channel_id in channels
+    ]
+    reply = service.client.post("/admin/v1/catalog", content="\n".join(lines), headers=whole.ADMIN)
+    assert reply.json()["accepted"] == len(channels), reply.text
+    for channel_id in channels:
+        store.channel(workspace_id, channel_id)
+
+
+def wait_until_known(service: whole.Service, headers: dict[str, str]) -> None:
+    """Wait until a workspace's channels are in the service's memory."""
+
+    def status() -> int:
+        return service.client.get("/tidemark/v1/channels/c1/totals", params=SPAN, headers=headers).status_code
+
+    wait_until(lambda: status() == 200, READY_SECONDS, lambda: f"channel c1 reads {status()}")
+
+
+@pytest.fixture(scope="module")
+def tenants(service: whole.Service, store: Store) -> list[Tenant]:
+    """Workspaces with random histories."""
+    found = []
+    for number in range(WORKSPACES):
+        random = Random(number)
+        workspace_id = f"analysis-{number}"
+        histories = [random_history(random, place, START, END) for place in range(random.randrange(2, 9))]
+        know_channels(service, store, workspace_id, ["c0", "c1"])
+        store_history(store, workspace_id, histories)
+        # In nobody's reply: of no listed target, and of a deleted channel.
+        store.snapshot(workspace_id, "unlisted", "e1", START + DAY, values(likes=10**6))
+        store.post(workspace_id, "p-gone", [target("t-gone", "c-gone", captured_at=START, values=values(likes=10**6))])
+        store.snapshot(workspace_id, "t-gone", "e1", START + DAY, values(likes=10**6))
+        store.channel(workspace_id, "c-gone", is_deleted=1)
+        found.append(Tenant(workspace_id, service.make_key(workspace_id)[1], histories))
+    for tenant in found:
+        wait_until_known(service, tenant.headers)
+    return found
+
+
+def read(service: whole.Service, path: str, headers: dict[str, str], **params: str) -> Any:
+    """A JSON reply, its decimals exact."""
+    reply = service.client.get(f"/tidemark/v1/{path}", params={**SPAN, **params}, headers=headers)
+    assert reply.status_code == 200, reply.text
+    return json.loads(reply.text, parse_float=Decimal)
+
+
+def shown(name: str, value: int | None) -> Any:
+    """A figure as replies hold it."""
+    return Decimal(value).scaleb(-3) if value is not None and name.endswith("_seconds") else value
+
+
+def test_series_are_what_the_snapshots_say(service: whole.Service, tenants: list[Tenant]) -> None:
+    compared = 0
+    for tenant in tenants:
+        subjects = [
+            *((f"targets/{one.target_id}", [one]) for one in tenant.histories),
+            *(
+                (f"posts/{post}", [one for one in tenant.histories if one.post_id == post])
+                for post in {one.post_id for one in tenant.histories}
+            ),
+            *((f"channels/{c}", [one for one in tenant.histories if one.channel_id == c]) for c in ("c0", "c1")),
+        ]
+        for path, histories in subjects:
+            reply = read(service, f"{path}/series", tenant.headers, metrics=",".join(METRICS))
+            assert [(point["start"], point["end"]) for point in reply["points"]] == [
+                (iso_seconds(start), iso_seconds(end)) for start, end in days()
+            ]
+            for point, (_, end) in zip(reply["points"], days(), strict=True):
+                for name in METRICS:
+                    assert point[name] == shown(name, cumulative(histories, name, end)), (path, name, point)
+                    compared += point[name] is not None
+            growing = [name for name in METRICS if name not in ("reach", "avg_watch_time_seconds")]
+            reply = read(service, f"{path}/series", tenant.headers, metrics=",".join(growing), mode="increments")
+            for point, bucket in zip(reply["points"], days(), strict=True):
+                for name in growing:
+                    expected = growth(histories, name, (START, END), bucket)
+                    assert point[name] == shown(name, expected), (path, name, point)
+                    compared += point[name] is not None
+    assert compared > 500
+
+
+def test_hours_add_up_to_their_day(service: whole.Service, tenants: list[Tenant]) -> None:
+    for tenant in tenants[:4]:
+        asked = {"metrics": "likes", "mode": "increments"}
+        hourly = read(service, "channels/c0/series", tenant.headers, step="hour", **asked)["points"]
+        daily = read(service, "channels/c0/series", tenant.headers, **asked)["points"]
+        assert len(hourly) == 7 * 24 + 1  # one night has an hour more
+        for day in daily:
+            hours = [one["likes"] for one in hourly if day["start"] <= one["start"] < day["end"]]
+            assert len(hours) == (25 if day["start"] == "2026-10-24T22:00:00Z" else 24)
+            known = [value for value in hours if value is not None]
+            assert (sum(known) if known else None) == day["likes"]
+
+
+def test_totals_are_what_the_snapshots_say(service: whole.Service, tenants: list[Tenant]) -> None:
+    before = (START - 7 * DAY, START)
+    for tenant in tenants:
+        for path, histories in [
+            ("totals", tenant.histories),
+            ("channels/c1/totals", [one for one in tenant.histories if one.channel_id == "c1"]),
+        ]:
+            received = read(service, path, tenant.headers, attribution="received", compare="previous")
+            assert received["compared_with"] == {"from": iso_seconds(before[0]), "to": iso_seconds(START)}
+            published = read(service, path, tenant.headers, compare="previous")
+            for name in METRICS:
+                for reply, (value, previous) in [
+                    (received, [growth(histories, name, span, span) for span in ((START, END), before)]),
+                    (
+                        published,
+                        [
+                            cumulative([one for one in histories if span[0] <= one.published_at < span[1]], name, 2**62)
+                            for span in ((START, END), before)
+                        ],
+                    ),
+                ]:
+                    found = reply["metrics"][name]
+                    assert (found["value"], found["previous"]) == (shown(name, value), shown(name, previous)), name
+                    if value is None or not previous:
+                        assert found["change"] is None
+                    else:
+                        assert float(found["change"]) == pytest.approx((value - previous) / previous)
+
+
+def test_a_channels_own_figures(service: whole.Service, store: Store, tenants: list[Tenant]) -> None:
+    tenant = tenants[0]
+    day = [start for start, _ in days()]
+    store.channel_snapshot(tenant.workspace_id, "c0", "a", day[0] - 5, followers=100, views=7)
+    store.channel_snapshot(tenant.workspace_id, "c0", "b", day[1] + 5, followers=90)
+    store.channel_snapshot(tenant.workspace_id, "c0", "c", day[2], followers=130)
+    store.channel_snapshot(tenant.workspace_id, "c0", "d", day[3], ("day", day[2], day[3]), followers=1)
+
+    def series(**params: str) -> list[Any]:
+        points = read(service, "channels/c0/series", tenant.headers, **params)["points"]
+        return [point[params["metrics"]] for point in points]
+
+    assert series(metrics="followers") == [100, 90, 130, 130, 130, 130, 130]
+    assert series(metrics="followers", mode="increments") == [None, -10, 40, None, None, None, None]
+    assert series(metrics="views", source="channel") == [7] * 7
+    received = read(service, "channels/c0/totals", tenant.headers, attribution="received")
+    assert received["metrics"]["followers"]["value"] == 30
+
+
+def test_another_workspace_reads_nothing(service: whole.Service, tenants: list[Tenant]) -> None:
+    _, stranger = service.make_key("analysis-stranger")
+    for path in ("posts/p0/series", "targets/t0/series", "channels/c0/series", "channels/c0/totals"):
+        reply = service.client.get(f"/tidemark/v1/{path}", params={**SPAN, "metrics": "likes"}, headers=stranger)
+        if path.endswith("totals"):
+            reply = service.client.get(f"/tidemark/v1/{path}", params=SPAN, headers=stranger)
+        assert reply.status_code == 404, path
+    for dataset in ("posts", "targets", "channels", "post-snapshots", "channel-snapshots"):
+        reply = service.client.get(f"/tidemark/v1/exports/{dataset}?format=ndjson", headers=stranger)
+        assert (reply.status_code, reply.text) == (200, "")
+    everything = read(service, "totals", stranger, attribution="received")["metrics"]
+    assert {metric["value"] for metric in everything.values()} == {None}
+
+
+def export(service: whole.Service, dataset: str, headers: dict[str, str], **params: str) -> httpx.Response:
+    """A whole export."""
+    reply = service.client.get(f"/tidemark/v1/exports/{dataset}", params=params, headers=headers, timeout=60)
+    assert reply.status_code == 200, reply.text
+    return reply
+
+
+def test_every_format_holds_the_same_rows(service: whole.Service, tenants: list[Tenant]) -> None:
+    tenant = tenants[1]
+    expected = sorted(
+        (
+            one.target_id,
+            answer.event_id,
+            answer.at,
+            answer.figures.get("likes"),
+            answer.figures.get("watch_time_seconds"),
+        )
+        for one in tenant.histories
+        for answer in one.answers
+        if START <= answer.at < END
+    )
+    assert expected
+    reply = export(service, "post-snapshots", tenant.headers, format="ndjson", **SPAN)
+    assert reply.headers["content-type"] == "application/x-ndjson"
+    lines = [json.loads(line, parse_float=Decimal) for line in reply.text.splitlines()]
+    assert [
+        (
+            line["target_id"],
+            line["event_id"],
+            to_millis(datetime.fromisoformat(line["captured_at"])),
+            line["likes"],
+            None if line["watch_time_seconds"] is None else int(line["watch_time_seconds"].scaleb(3)),
+        )
+        for line in lines
+    ] == expected
+    rows = list(csv.DictReader(io.StringIO(export(service, "post-snapshots", tenant.headers, **SPAN).text)))
+    for row, line in zip(rows, lines, strict=True):
+        assert row.keys() == line.keys()
+        assert row["likes"] == ("" if line["likes"] is None else str(line["likes"]))
+        assert row["captured_at"] == line["captured_at"]
+        assert row["captured_at"].endswith("Z")
+    arrow = service.client.get(
+        "/tidemark/v1/exports/post-snapshots",
+        params=SPAN,
+        headers={**tenant.headers, "accept": "application/vnd.apache.arrow.stream"},
+    )
+    parquet = export(service, "post-snapshots", tenant.headers, format="parquet", **SPAN)
+    assert parquet.headers["content-type"] == "application/vnd.apache.parquet"
+    for table in (
+        pyarrow.ipc.open_stream(arrow.content).read_all(),
+        pyarrow.parquet.read_table(io.BytesIO(parquet.content)),
+    ):
+        assert table.column("event_id").to_pylist() == [event_id for _, event_id, *_ in expected]
+        assert table.column("likes").to_pylist() == [likes for *_, likes, _ in expected]
+        assert [int(at.timestamp() * 1000 + 0.5) for at in table.column("captured_at").to_pylist()] == [
+            at for _, _, at, *_ in expected
+        ]
+
+
+def test_catalog_exports(service: whole.Service, store: Store) -> None:
+    workspace_id = "analysis-catalog"
+    _, headers = service.make_key(workspace_id)
+    know_channels(service, store, workspace_id, ["c0", "c1"])
+    content = '=HYPERLINK("http://evil","x")'
+    store.post(
+        workspace_id,
+        "p1",
+        [
+            target(
+                "t1", "c0", content=content, captured_at=START, values=values(likes=3, views=10), published_at=START
+            ),
+            target("t2", "c1", content='fine, "quoted"\nlines', external_id="-1", published_at=START),
+            target("t3", "c-deleted", captured_at=START, values=values(likes=9)),
+        ],
+    )
+    store.post(workspace_id, "p2", [target("t4", "c0", published_at=END)])
+    store.post(workspace_id, "p3", [target("t5", "c0")], is_deleted=1)
+    store.channel_period(workspace_id, "c0", "lifetime", None, None, followers=12)
+    wait_until_known(service, headers)
+
+    def rows(dataset: str, **params: str) -> list[dict[str, Any]]:
+        text = export(service, dataset, headers, format="ndjson", **params).text
+        return [json.loads(line) for line in text.splitlines()]
+
+    targets = rows("targets")
+    assert [row["target_id"] for row in targets] == ["t1", "t2", "t4"]
+    assert targets[0]["content"] == content
+    assert (targets[0]["likes"], targets[0]["engagements"], targets[0]["engagement_rate"]) == (3, 3, 0.3)
+    assert targets[1]["captured_at"] is None
+    assert targets[0]["published_at"] == iso_millis(START)
+    assert [row["target_id"] for row in rows("targets", channel_id="c1")] == ["t2"]
+    assert [row["target_id"] for row in rows("targets", **SPAN)] == ["t1", "t2"]
+    assert [row["post_id"] for row in rows("posts")] == ["p1", "p2"]
+    assert [row["post_id"] for row in rows("posts", channel_id="c1")] == ["p1"]
+    channels = rows("channels")
+    assert [(row["channel_id"], row["followers"]) for row in channels] == [("c0", 12), ("c1", None)]
+    assert channels[1]["captured_at"] is None
+    table = list(csv.DictReader(io.StringIO(export(service, "targets", headers).text)))
+    assert [row["content"] for row in table] == ["'" + content, 'fine, "quoted"\nlines', ""]
+    assert table[1]["external_id"] == "'-1"
+    assert service.client.get("/tidemark/v1/exports/posts?channel_id=c9", headers=headers).status_code == 404
+
+
+@pytest.fixture(scope="module")
+def big(service: whole.Service, store: Store) -> dict[str, str]:
+    """A workspace with many snapshots; the headers of its key."""
+    workspace_id = "analysis-big"
+    know_channels(service, store, workspace_id, ["c0"])
+    store.post(workspace_id, "p0", [target(f"t{number}", "c0") for number in range(30)])
+    store.execute(
+        "INSERT INTO post_snapshots_store (workspace_id, target_id, post_id, channel_id, platform, event_id,"
+        " captured_at, origin, spoken, likes, views, watch_time_seconds, version)"
+        f" SELECT '{workspace_id}', concat('t', toString(number % 30)), 'p0', 'c0', 'x', toString(cityHash64(number)),"
+        f" toDateTime64('2026-10-01 00:00:00', 3, 'UTC') + number, 'SCHEDULE', 16393, number,"
+        f" cityHash64(number) % 1000000, number / 8, 1 FROM numbers({BIG_ROWS})"
+    )
+    return service.make_key(workspace_id)[1]
+
+
+@pytest.mark.parametrize("kind", ["csv", "ndjson", "parquet", "arrow"])
+def test_an_export_needs_no_memory_for_its_rows(
+    service: whole.Service, big: dict[str, str], kind: str, tmp_path: Path
+) -> None:
+    assert service.process is not None
+    process = psutil.Process(service.process.pid)
+    path, params = "/tidemark/v1/exports/post-snapshots", {"format": kind}
+    service.client.get(path, params={**params, "to": "2026-10-01T00:10:00Z"}, headers=big)
+    before = most = process.memory_info().rss
+    file = tmp_path / f"rows.{kind}"
+    with service.client.stream("GET", path, params=params, headers=big, timeout=60) as reply, file.open("wb") as out:
+        assert reply.status_code == 200
+        for chunk in reply.iter_raw():
+            out.write(chunk)
+            most = max(most, process.memory_info().rss)
+    print(f"{kind}: {file.stat().st_size} bytes, {(most - before) / 2**20:.1f} MiB more")
+    assert most - before < 24 * 2**20
+    if kind == "parquet":
+        assert pyarrow.parquet.ParquetFile(file).metadata.num_rows == BIG_ROWS
+    elif kind == "arrow":
+        with pyarrow.ipc.open_stream(file) as reader:
+            assert sum(batch.num_rows for batch in reader) == BIG_ROWS
+    else:
+        assert sum(1 for _ in file.open("rb")) == BIG_ROWS + (kind == "csv")
+
+
+def running(engines: Engines) -> int:
+    """Exports that run in ClickHouse."""
+    return int(query_clickhouse(engines.clickhouse_url, f"SELECT count() FROM system.processes WHERE {_EXPORTING}"))
+
+
+_EXPORTING = "query LIKE '%post_snapshots_store FINAL%' AND query NOT LIKE '%system.processes%'"
+
+
+@contextmanager
+def begun(service: whole.Service, headers: dict[str, str], kind: str) -> Iterator[Iterator[bytes]]:
+    """An export of which the first chunk has come; its next ones."""
+    path, params = "/tidemark/v1/exports/post-snapshots", {"format": kind}
+    with service.client.stream("GET", path, params=params, headers=headers) as reply:
+        assert reply.status_code == 200
+        chunks = reply.iter_raw()
+        next(chunks)
+        yield chunks
+
+
+def test_whoever_leaves_stops_the_query_and_a_key_has_two_exports(
+    service: whole.Service, big: dict[str, str], engines: Engines
+) -> None:
+    with begun(service, big, "ndjson"), begun(service, big, "ndjson"):
+        assert running(engines) == 2
+        refused = service.client.get("/tidemark/v1/exports/posts", headers=big)
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert int(refused.headers["retry-after"]) > 0
+    wait_until(lambda: running(engines) == 0, READY_SECONDS, lambda: "the queries of callers that left go on")
+    assert service.client.get("/tidemark/v1/exports/posts", headers=big).status_code == 200
+
+
+def test_an_export_that_breaks_is_no_file(service: whole.Service, big: dict[str, str], engines: Engines) -> None:
+    seen: list[bytes] = []
+    with begun(service, big, "csv") as chunks:
+        query_clickhouse(engines.clickhouse_url, f"KILL QUERY WHERE {_EXPORTING} ASYNC")
+        with pytest.raises(httpx.RemoteProtocolError):
+            seen.extend(chunks)
+    assert b"exception" not in b"".join(seen).lower()
