@@ -52,6 +52,7 @@ PURE = {
     "services.query_api.keeping", "services.query_api.merging",
     "services.query_api.query", "services.query_api.raw_events", "services.query_api.scores", "services.query_api.sql",
     "services.query_api.tidemark.cursor", "services.query_api.tidemark.parameters",
+    "services.query_api.tidemark.resources.answered",
     "services.query_api.tidemark.resources.capabilities", "services.query_api.tidemark.resources.due",
     "services.query_api.tidemark.resources.model", "services.query_api.tidemark.resources.reasons",
     "services.query_api.tidemark.resources.render", "services.query_api.tidemark.resources.samples",

@@ -13,17 +13,27 @@ from schemas.events import CatalogChannel, PlatformRaw, PostStatus
 from schemas.metrics import POST_METRICS
 from schemas.registers import Register, empty_register, load_groups
 from schemas.tiers import MILLIS_PER_DAY, rule_of
-from services.platforms import platform
-from services.platforms.base import MappingError, Outcome
 from services.query_api.raw_events import raw_event
 from services.query_api.sql import RAW_EVENTS
 from services.query_api.tidemark.endpoint import Sources
 from services.query_api.tidemark.resources import sql
+from services.query_api.tidemark.resources.answered import (
+    Answer,
+    Asked,
+    Meaning,
+    is_telling,
+    meaning,
+    newest_to_each,
+    understood,
+)
+from services.query_api.tidemark.resources.due import is_published, is_too_old
 from services.query_api.tidemark.resources.model import ChannelState, Heard, PeriodState, PostState, TargetState
 from services.query_api.tidemark.resources.reasons import channel_needs_answers, needs_answers
 
-# What is still polled was asked within a day; the rest is room for outages.
-_ANSWERS_SINCE = 30 * MILLIS_PER_DAY
+# What is still polled is asked once a day at least; the rest is room for a poll that is late.
+_ANSWERS_SINCE = 3 * MILLIS_PER_DAY
+# A member's post on LinkedIn takes a call a metric; no platform takes more calls for one round.
+_MOST_ANSWERS = 16
 # Bodies are up to 8 MiB: this many at once in memory.
 _EVENTS_AT_ONCE = 25
 # Of these many answers the bodies are read too, failed ones first; of the others the status alone counts.
@@ -76,7 +86,7 @@ class ResourceReads:
             register = Register(load_groups(groups), tuple(values), captured_at)
             periods.setdefault(channel_id, []).append(PeriodState(period, start, end, register))
         states = [ChannelState(channel, tuple(periods.get(channel.channel_id, ()))) for channel in known]
-        unexplained = [state.channel.channel_id for state in states if channel_needs_answers(state)]
+        unexplained = [state for state in states if channel_needs_answers(state)]
         heard = await self._channel_answers(unexplained)
         return {
             state.channel.channel_id: replace(state, heard=heard.get(state.channel.channel_id, ())) for state in states
@@ -140,7 +150,7 @@ class ResourceReads:
         limited: dict[tuple[int, int], set[str]] = {}
         for target in targets:
             rule = rule_of(target.channel.platform)
-            if rule.newest is not None:
+            if rule.newest is not None and is_published(target) and not is_too_old(target, self._now):
                 limited.setdefault((rule.newest, rule.tiers[-1][0]), set()).add(target.channel.channel_id)
         for (count, until), channels in limited.items():
             rows = await self._rows(
@@ -168,32 +178,65 @@ class ResourceReads:
             ids=sorted({target.target_id for target in targets}),
             channels=sorted({target.channel.channel_id for target in targets}),
             since=self._now - _ANSWERS_SINCE,
+            limit=_MOST_ANSWERS,
         )
-        return await self._heard(rows)
+        return await self._heard(rows, {target.target_id: _spoke([target.register]) for target in targets})
 
-    async def _channel_answers(self, channels: Sequence[str]) -> dict[str, tuple[Heard, ...]]:
+    async def _channel_answers(self, channels: Sequence[ChannelState]) -> dict[str, tuple[Heard, ...]]:
         if not channels:
             return {}
-        since = self._now - _ANSWERS_SINCE
-        rows = await self._rows("tidemark_channel_answers", sql.CHANNEL_ANSWERS, channels=list(channels), since=since)
-        return await self._heard(rows)
+        rows = await self._rows(
+            "tidemark_channel_answers",
+            sql.CHANNEL_ANSWERS,
+            channels=[state.channel.channel_id for state in channels],
+            since=self._now - _ANSWERS_SINCE,
+            limit=_MOST_ANSWERS,
+        )
+        spoke = {state.channel.channel_id: _spoke(period.register for period in state.periods) for state in channels}
+        return await self._heard(rows, spoke)
 
-    async def _heard(self, rows: Sequence[list[Any]]) -> dict[str, tuple[Heard, ...]]:
-        """What answers meant, by target or channel id."""
+    async def _heard(
+        self, rows: Iterable[list[Any]], spoke: Mapping[str, Mapping[str, int]]
+    ) -> dict[str, tuple[Heard, ...]]:
+        """What the newest answers meant, by target or channel id.
+
+        Args:
+            spoke: of each, the events that its figures are from, with their times.
+        """
+        answers: dict[str, list[Answer]] = {}
+        for subject, *answer in rows:
+            answers.setdefault(subject, []).append(Answer(*answer))
+        telling = {subject: held for subject, held in answers.items() if is_telling(held, spoke[subject])}
+        asked = await self._asked({answer.event_id for held in telling.values() for answer in held})
+        newest = {subject: newest_to_each(held, asked, subject) for subject, held in telling.items()}
+        unread = [
+            answer for subject, held in newest.items() for answer in held if answer.event_id not in spoke[subject]
+        ]
         # Failed ones first, then the newest.
-        ranked = sorted(rows, key=lambda row: (row[2] < 400, -row[3], row[1]))
-        event_ids = list(dict.fromkeys(row[1] for row in ranked))[:_MOST_BODIES]
-        meant: dict[str, _Meaning] = {}
+        unread.sort(key=lambda answer: (not answer.failed, -answer.captured_at, answer.event_id))
+        meanings = await self._meanings(list(dict.fromkeys(answer.event_id for answer in unread))[:_MOST_BODIES])
+        return {
+            subject: tuple(understood(answer, subject, meanings) for answer in newest.get(subject, held))
+            for subject, held in answers.items()
+        }
+
+    async def _asked(self, event_ids: Iterable[str]) -> dict[str, Asked]:
+        ids = sorted(event_ids)
+        if not ids:
+            return {}
+        rows = await self._rows("tidemark_requests", sql.REQUESTS, ids=ids)
+        return {
+            event_id: Asked(endpoint, request, dict(zip(targets, externals, strict=True)))
+            for event_id, endpoint, request, targets, externals in rows
+        }
+
+    async def _meanings(self, event_ids: Sequence[str]) -> dict[str, Meaning]:
+        found: dict[str, Meaning] = {}
         for start in range(0, len(event_ids), _EVENTS_AT_ONCE):
             events = await self.events(event_ids[start : start + _EVENTS_AT_ONCE])
             # Off the loop: payloads are large, and hot reads go on meanwhile.
-            meant.update(await asyncio.to_thread(_meanings, events, self._now))
-        found: dict[str, list[Heard]] = {}
-        for subject, event_id, status, captured_at in rows:
-            meaning = meant.get(event_id) or (Outcome.OK if status < 400 else Outcome.REQUEST_WRONG, frozenset())
-            heard = Heard(event_id, captured_at, meaning[0], subject in meaning[1])
-            found.setdefault(subject, []).append(heard)
-        return {subject: tuple(sorted(heard, key=lambda one: one.event_id)) for subject, heard in found.items()}
+            found.update(await asyncio.to_thread(_meanings, events, self._now))
+        return found
 
     async def events(self, event_ids: Sequence[str]) -> list[PlatformRaw]:
         """Raw events by their ids, in no order; one that is lost is left out."""
@@ -201,21 +244,10 @@ class ResourceReads:
         return [raw_event(self._workspace_id, row) for row in rows]
 
 
-_Meaning = tuple[Outcome, frozenset[str]]
-"""What an answer means, and the targets that it says are gone."""
+def _spoke(registers: Iterable[Register]) -> dict[str, int]:
+    """The events that figures are from, with their times."""
+    return {stamp.event_id.decode(): stamp.captured_at for register in registers for stamp, _ in register.groups}
 
 
-def _meanings(events: Iterable[PlatformRaw], now: int) -> dict[str, _Meaning]:
-    return {event.event_id: _meaning(event, now) for event in events}
-
-
-def _meaning(event: PlatformRaw, now: int) -> _Meaning:
-    try:
-        known = platform(event.platform)
-        outcome = known.classify(event.http_status, {}, event.body, now).outcome
-        if outcome is not Outcome.OK:
-            return outcome, frozenset()
-        gone = known.read(event).gone
-    except (KeyError, MappingError):
-        return Outcome.REQUEST_WRONG, frozenset()
-    return outcome, frozenset(event.targets[position].target_id for position in gone)
+def _meanings(events: Iterable[PlatformRaw], now: int) -> dict[str, Meaning]:
+    return {event.event_id: meaning(event, now) for event in events}

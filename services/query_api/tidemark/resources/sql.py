@@ -67,37 +67,32 @@ LIMIT {{newest:UInt32}} BY channel_id
 """
 """The newest targets of each of some channels."""
 
-# What was asked, without what differs from one time to the next: the ids, and every number.
-_QUESTION = (
-    "concat(replaceRegexpAll(replaceAll(endpoint, external, ''), '[0-9]+', '#'), ' ',"
-    " toString(mapApply((name, value) -> (name, replaceRegexpAll(value, '[0-9]+', '#')),"
-    " mapFilter((name, value) -> position(value, external) = 0, request))))"
-)
 
-
-def _newest_answers(subject: str, external: str, condition: str) -> str:
+def _recent_answers(subject: str, kind: str) -> str:
+    """The newest answers about some things; reads nothing wide, since it passes over a workspace's recent events."""
     return f"""
-SELECT subject, argMax(event_id, (captured_at, event_id)), argMax(http_status, (captured_at, event_id)),
-    {millis("max(captured_at)")}
-FROM (
-    SELECT {subject} AS subject, event_id, http_status, captured_at, {external} AS external, {_QUESTION} AS question
-    FROM raw_events_store
-    PREWHERE workspace_id = {{workspace:String}} AND channel_id IN {{channels:Array(String)}}
-    WHERE captured_at >= fromUnixTimestamp64Milli({{since:Int64}}, 'UTC') AND {condition}
-)
-GROUP BY subject, question
+SELECT {subject} AS subject, event_id, http_status, {millis("captured_at")} AS at FROM raw_events_store
+PREWHERE workspace_id = {{workspace:String}} AND channel_id IN {{channels:Array(String)}}
+    AND captured_at >= fromUnixTimestamp64Milli({{since:Int64}}, 'UTC')
+WHERE kind = '{kind}'
+ORDER BY at DESC, event_id DESC
+LIMIT {{limit:UInt32}} BY subject
 """
 
 
-TARGET_ANSWERS = _newest_answers(
-    f"arrayJoin(arrayIntersect(`targets.target_id`, {_IDS}))",
-    "`targets.external_id`[indexOf(`targets.target_id`, subject)]",
-    f"kind = 'POST_METRICS' AND hasAny(`targets.target_id`, {_IDS})",
-)
-"""The newest answer to each question about some targets."""
+TARGET_ANSWERS = _recent_answers(f"arrayJoin(arrayFilter(id -> id IN {_IDS}, `targets.target_id`))", "POST_METRICS")
+"""The newest answers about each of some targets."""
 
-CHANNEL_ANSWERS = _newest_answers("channel_id", "' '", "kind = 'CHANNEL_METRICS'")
-"""The newest answer to each question about some channels."""
+CHANNEL_ANSWERS = _recent_answers("channel_id", "CHANNEL_METRICS")
+"""The newest answers about each of some channels."""
+
+REQUESTS = """
+SELECT event_id, endpoint, request, `targets.target_id`, `targets.external_id` FROM raw_events_store FINAL
+WHERE workspace_id = {workspace:String} AND event_id IN {ids:Array(String)}
+ORDER BY captured_at DESC
+LIMIT 1 BY event_id
+"""
+"""What was asked, by event id."""
 
 PLACES = """
 SELECT event_id, topic, partition, offset FROM raw_events_store FINAL
