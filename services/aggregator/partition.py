@@ -4,6 +4,9 @@ The order of a batch, and why a crash between any two steps only repeats it: dec
 memory from ClickHouse; fold; snapshots, registers and totals into ClickHouse, confirmed; snapshots and rollups onto
 their topics, committed; then the offsets. Everything written is a function of registers that ignore a repeat, and
 carries a version that an older owner can't exceed.
+
+While one batch is written, the next is read and folded. Batches are still written one after the other, in the order of
+their versions, and states are read back from ClickHouse only when nothing is on its way there.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from schemas.events import DeadLetter, PlatformRaw
 from services.aggregator import metrics, pipeline
 from services.aggregator.catalog import CatalogReader
 from services.aggregator.errors import DeadLetterLimitReached, InvalidEvent, SinkUnavailable
-from services.aggregator.filling import fill
+from services.aggregator.filling import SettledReader, fill
 from services.aggregator.handover import (
     channels_of,
     differing_posts,
@@ -115,6 +118,8 @@ class PartitionTask:
         self._raw: deque[Received] = deque()
         self._writes: deque[CatalogWrite] = deque()
         self._wake = asyncio.Event()
+        self._writing: asyncio.Task[None] | None = None
+        self._reader = SettledReader(sink, self._settle)
         self._generation = 0
         self._epoch = 0
         self._sequence = 0
@@ -131,11 +136,6 @@ class PartitionTask:
     def state(self) -> PartitionState:
         """What it holds in memory; for metrics."""
         return self._state
-
-    @property
-    def has_work(self) -> bool:
-        """Whether anything is received and not done."""
-        return bool(self._raw or self._writes) or not self.is_caught_up
 
     def give(self, received: Received) -> None:
         """Hand over one raw message, in offset order."""
@@ -158,6 +158,7 @@ class PartitionTask:
             async for writes in self._catalog.to_end():
                 for start in range(0, len(writes), _CATALOG_WRITES_PER_BATCH):
                     await self._apply(Batch(catalog=_latest(writes[start : start + _CATALOG_WRITES_PER_BATCH])))
+                await self._settle()
                 await self._catalog.commit(self._catalog.positions())
             self.is_caught_up = True
             log.info("partition_ready", partition=self.partition, epoch=self._epoch, generation=self._generation)
@@ -167,6 +168,9 @@ class PartitionTask:
         finally:
             if follower is not None:
                 follower.cancel()
+            if self._writing is not None:
+                self._writing.cancel()
+                await asyncio.gather(self._writing, return_exceptions=True)
             await self._catalog.stop()
             await asyncio.to_thread(self._publisher.close)
 
@@ -203,33 +207,61 @@ class PartitionTask:
 
     async def _round(self, follower: asyncio.Task[None]) -> None:
         loop = asyncio.get_running_loop()
-        if not self._raw and not self._writes:
-            self._wake.clear()
-            try:
-                await asyncio.wait_for(self._wake.wait(), max(0.01, self._windows_due_at - loop.time()))
-            except TimeoutError:
-                pass  # time to look for windows that ran out
-            if follower.done():
-                follower.result()
-        if self._raw and len(self._raw) < self._settings.aggregator_batch_events:
-            await asyncio.sleep(self._settings.aggregator_linger_seconds)
+        await self._gather(max(0.01, self._windows_due_at - loop.time()))
+        if follower.done():
+            follower.result()
         received = [self._raw.popleft() for _ in range(min(len(self._raw), self._settings.aggregator_batch_events))]
         self._on_taken()
         writes = [self._writes.popleft() for _ in range(min(len(self._writes), _CATALOG_WRITES_PER_BATCH))]
         positions = self._catalog.positions() if writes and not self._writes else None
         batch = await asyncio.to_thread(self._read, [entry.message for entry in received])
-        self._hold_to_limit(len(received), batch)
+        await self._hold_to_limit(len(received), batch)
         batch.catalog = _latest(writes)
         if loop.time() >= self._windows_due_at:
+            await self._settle()
             await self._take_over()
             batch.expired = await self._sink.expired_channels(self._generation, self.partition, self._clock.now())
             self._windows_due_at = loop.time() + self._settings.aggregator_window_check_seconds
-        await self._apply(batch)
-        for entry in received:
-            await entry.acknowledge()
-        if positions is not None:
-            await self._catalog.commit(positions)
-        self.last_progress = loop.time()
+
+        async def confirm() -> None:
+            for entry in received:
+                await entry.acknowledge()
+            if positions is not None:
+                await self._catalog.commit(positions)
+            self.last_progress = loop.time()
+
+        if received or batch.catalog or batch.expired:
+            await self._apply(batch, confirm)
+
+    async def _gather(self, seconds: float) -> None:
+        """Wait for work, `seconds` at most, and then until there is enough of it for a batch.
+
+        A full batch is enough, and otherwise what came while the batch before was written, or within the linger.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._raw and not self._writes:
+                    await self._woken()
+                    if self._is_written():
+                        await self._settle()
+        except TimeoutError:
+            pass  # time to look for windows that ran out
+        if not self._raw or self._is_full():
+            return
+        if self._writing is None:
+            await asyncio.sleep(self._settings.aggregator_linger_seconds)
+        while self._writing is not None and not self._is_written() and not self._is_full():
+            await self._woken()
+
+    async def _woken(self) -> None:
+        self._wake.clear()
+        await self._wake.wait()
+
+    def _is_full(self) -> bool:
+        return len(self._raw) >= self._settings.aggregator_batch_events
+
+    def _is_written(self) -> bool:
+        return self._writing is not None and self._writing.done()
 
     def _read(self, messages: Sequence[Message]) -> Batch:
         batch = Batch()
@@ -249,11 +281,12 @@ class PartitionTask:
             batch.raw.append(read)
         return batch
 
-    def _hold_to_limit(self, events: int, batch: Batch) -> None:
+    async def _hold_to_limit(self, events: int, batch: Batch) -> None:
         """Stop before anything of the batch is written or acknowledged, when too much turns bad."""
         dead = [(letter.workspace_id or _key_of(letter), letter.reason) for letter in batch.dead]
         breach = self._limit.note(self._clock.now(), events, dead)
         if breach is not None:
+            await self._settle()
             raise DeadLetterLimitReached(
                 f"{breach.dead} of the last {breach.events} events can't be used, in {breach.workspaces} workspaces "
                 f"(mostly {', '.join(breach.reasons)}): more than TIDEMARK_DEAD_LETTER_LIMIT_RATIO="
@@ -280,6 +313,7 @@ class PartitionTask:
         channels = await channels_of(self._sink, rebuild.generation, self.partition)
         for start in range(0, len(channels), _RETOLD_PER_BATCH):
             await self._apply(Batch(expired=channels[start : start + _RETOLD_PER_BATCH]))
+        await self._settle()
         await note_handover(self._sink, self._clock, rebuild, self.partition)
         log.info("handover_done", partition=self.partition, generation=rebuild.generation, posts=len(posts))
 
@@ -287,12 +321,36 @@ class PartitionTask:
         self._sequence += 1
         return (self._epoch << _SEQUENCE_BITS) + self._sequence
 
-    async def _apply(self, batch: Batch) -> None:
+    async def _apply(self, batch: Batch, confirm: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Fold a batch, wait until the one before it is written, and begin to write it.
+
+        Args:
+            confirm: called once everything of the batch is written.
+        """
         started = asyncio.get_running_loop().time()
-        flipped = await fill(self._state, batch, self._sink, self._generation, self._clock.now())
+        flipped = await fill(self._state, batch, self._reader, self._generation, self._clock.now())
         version = Version(self._generation, self.partition, self._next_number())
         now = self._clock.now()
         effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, flipped, version, now)
+        self._state.trim()
+        await self._settle()
+        self._writing = asyncio.create_task(self._write(batch, effects, started, confirm))
+        # An idle partition has to notice what became of it.
+        self._writing.add_done_callback(lambda _: self._wake.set())
+
+    async def _settle(self) -> None:
+        """Wait until everything folded is written and confirmed.
+
+        Raises:
+            OwnershipLost: a newer owner took the partition meanwhile.
+        """
+        if self._writing is not None:
+            await self._writing
+            self._writing = None
+
+    async def _write(
+        self, batch: Batch, effects: Effects, started: float, confirm: Callable[[], Awaitable[None]] | None
+    ) -> None:
         # Encoding and the blocks on their way to ClickHouse overlap; publishing waits for both.
         encoding = asyncio.create_task(asyncio.to_thread(self._encode, batch, effects))
         stages = pipeline.insert_stages(effects)
@@ -306,8 +364,9 @@ class PartitionTask:
         if len(stages) > 1:
             # Whoever drops what it cached on a rollup must find the states behind it.
             await self._publish(await asyncio.to_thread(self._encode, Batch(), Effects(rollups=effects.rollups)))
-        self._state.trim()
         metrics.observe_batch(batch, effects, asyncio.get_running_loop().time() - started, self._clock.now())
+        if confirm is not None:
+            await confirm()
 
     async def _insert(self, inserts: Inserts) -> None:
         await asyncio.gather(*(self._sink.insert(table, rows) for table, rows in inserts.items()))
