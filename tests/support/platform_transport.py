@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 
-Answer = Callable[[httpx.Request], httpx.Response]
+Answer = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
 
 
 class Chunks(httpx.AsyncByteStream):
@@ -28,7 +29,7 @@ class Chunks(httpx.AsyncByteStream):
 
 
 class PlatformTransport(httpx.AsyncBaseTransport):
-    """Answers each request by `answer`, which may be replaced at any time and may raise httpx errors."""
+    """Answers each request by `answer`, which may be replaced at any time, take its time, and raise httpx errors."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -41,7 +42,8 @@ class PlatformTransport(httpx.AsyncBaseTransport):
         if target is not None:
             request.url = request.url.copy_with(raw_path=target)
         self.requests.append(request)
-        return self.answer(request)
+        answer = self.answer(request)
+        return await answer if inspect.isawaitable(answer) else answer
 
 
 def json_answer(status: int, body: bytes, **headers: str) -> httpx.Response:
