@@ -99,6 +99,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             stack.callback(tasks.create_task(work).cancel)
 
         room = Room(settings.unconfirmed_events, settings.unconfirmed_bytes)
+        budget = Budget()
         circuits = {name: Circuit() for name in platforms}
         metrics = PollerMetrics()
         publisher = KafkaPublisher(settings, codecs, partitions, room)
@@ -112,7 +113,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         )  # fmt: skip
         poller = Poller(
             time=time, platforms=platforms, schedule=schedule, fetcher=fetcher, publisher=publisher, tokens=tokens,
-            accounts=accounts, budget=Budget(), circuits=circuits, metrics=metrics, refresher=refresher,
+            accounts=accounts, budget=budget, circuits=circuits, metrics=metrics, refresher=refresher,
             ownership=ownership,
         )  # fmt: skip
         live = Live(
@@ -124,7 +125,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         shards = Shards(
             time=time, ownership=ownership, reader=reader, catalog=catalog, schedule=schedule, accounts=accounts,
             codecs=codecs, rollup_codec=rollup_codec, metrics=metrics, is_published=lambda: not room.held_events,
-            take=live.take, on_loaded=_FirstLoad(), drain_seconds=drain_seconds,
+            take=live.take, on_loaded=_FirstLoad(), on_share=budget.set_share, drain_seconds=drain_seconds,
         )  # fmt: skip
         membership = Membership(
             settings, settings.topic(settings.poller_group), settings.topic(CHANNELS), shards,

@@ -64,6 +64,7 @@ class Shards:
         is_published: whether every answer so far is confirmed by Kafka.
         take: takes the value of a live request.
         on_loaded: called after partitions became active.
+        on_share: told which part (0..1) of all partitions this process has, whenever that changes.
         drain_seconds: the longest that calls under way are waited for.
     """
 
@@ -82,6 +83,7 @@ class Shards:
         is_published: Callable[[], bool],
         take: Callable[[bytes | None], None],
         on_loaded: Callable[[], None],
+        on_share: Callable[[float], None],
         drain_seconds: float,
     ) -> None:
         self._time = time
@@ -96,6 +98,7 @@ class Shards:
         self._is_published = is_published
         self._take = take
         self._on_loaded = on_loaded
+        self._on_share = on_share
         self._drain_seconds = drain_seconds
         self._shards: list[_Shard] = []
         self._positions: dict[int, int] = {}
@@ -130,6 +133,7 @@ class Shards:
         self._is_member = True
         for partition in partitions:
             self._ownership.gain(partition, not_before)
+        self._on_share(self._ownership.share())
         self._metrics.partition_moves.labels("gained").inc(len(partitions))
         if partitions:
             assert self._tasks is not None, "run comes first"
@@ -184,6 +188,7 @@ class Shards:
         self._catalog.discard(self._are_in(partitions))
         for partition in partitions:
             self._ownership.give_up(partition)
+        self._on_share(self._ownership.share())
 
     async def _tend(self, shard: _Shard) -> None:
         """Read a shard, make it active, and keep up with its catalog and its live requests."""

@@ -160,11 +160,12 @@ class World:
         loop = Loop(self.time, self.schedule, poller, circuits, 8, self.ownership)
         self.requests: list[bytes | None] = []
         self.loaded = 0
+        self.shares: list[float] = []
         self.shards = Shards(
             time=self.time, ownership=self.ownership, reader=cast("TopicReader", self.reader), catalog=self.catalog,
             schedule=self.schedule, accounts=self.accounts, codecs=CODECS, rollup_codec=ROLLUP_CODEC, metrics=metrics,
             is_published=lambda: self.publisher.reserved == 0, take=self.requests.append, on_loaded=self._loaded,
-            drain_seconds=20.0,
+            on_share=self.shares.append, drain_seconds=20.0,
         )  # fmt: skip
         self.tasks = [asyncio.create_task(work) for work in (self.shards.run(), loop.run(), refresher.run())]
 
@@ -464,6 +465,14 @@ async def test_live_requests_are_taken_of_owned_partitions(world: World) -> None
     await world.shards.revoked([MINE])
     world.reader.put(REQUESTS, "w1", "", b"after", START)
     assert world.requests == [b"mine"]
+
+
+async def test_the_apps_budget_follows_the_share_of_partitions(world: World) -> None:
+    await world.gain(MINE)
+    await world.gain(*({0, 1, 2, 3} - {MINE}))
+    await world.shards.revoked([MINE])
+    await world.shards.lost(sorted({0, 1, 2, 3} - {MINE}))
+    assert world.shares == [0.25, 1.0, 0.75, 0.0]
 
 
 async def test_no_partition_is_no_trouble(world: World) -> None:
