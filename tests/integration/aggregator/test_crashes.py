@@ -17,6 +17,8 @@ import pytest
 
 from benchmarks.workload import Workload
 from schemas.events import CatalogChannel, CatalogPost
+from services.aggregator.audit.run import AuditSettings, Options, Summary, audit
+from services.runtime.clock import SystemClock
 from services.runtime.kafka import key
 from tests.integration.aggregator.conftest import make_backend
 from tests.support.backend import Backend, now_ms
@@ -26,6 +28,8 @@ from tests.support.waiting import wait_until
 KILLS = int(os.environ.get("TIDEMARK_TEST_KILLS", "50"))
 SNAPSHOTS = int(os.environ.get("TIDEMARK_TEST_SNAPSHOTS", "500000"))
 WORKERS = ("worker-a", "worker-b")
+# Less than a partition's targets, so that states are dropped and read back while others are on their way to storage.
+SMALL_MEMORY = {"TIDEMARK_AGGREGATOR_CACHE_TARGETS": "1000"}
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3000)]
 
@@ -98,13 +102,13 @@ def _wait_for_all(backend: Backend, work: Workload, seconds: float) -> None:
 
 
 def test_fifty_kills_end_as_an_undisturbed_run(disturbed: Backend, undisturbed: Backend) -> None:
-    work = Workload(SNAPSHOTS, channels=40, workspaces=16)
+    work = Workload(SNAPSHOTS, channels=160, workspaces=32)
     at = now_ms() - 3_600_000
     chance = random.Random(11)
     for backend in (disturbed, undisturbed):
         _register(backend, work, at)
     for name in WORKERS:
-        disturbed.start_aggregator(name)
+        disturbed.start_aggregator(name, SMALL_MEMORY)
     feeder = threading.Thread(target=_feed, args=(disturbed, work, at, KILLS * 3.0))
     feeder.start()
     for number in range(KILLS):
@@ -113,7 +117,7 @@ def test_fifty_kills_end_as_an_undisturbed_run(disturbed: Backend, undisturbed: 
             # Frozen past its session: another worker takes over, and the frozen one wakes to find itself fenced.
             disturbed.freeze_aggregator(name, seconds=8)
         disturbed.kill_aggregator(name, signal.SIGKILL)
-        disturbed.start_aggregator(name)
+        disturbed.start_aggregator(name, SMALL_MEMORY)
     feeder.join()
     _wait_for_all(disturbed, work, 300)
     undisturbed.start_aggregator()
@@ -127,3 +131,7 @@ def test_fifty_kills_end_as_an_undisturbed_run(disturbed: Backend, undisturbed: 
         return seen == expected
 
     wait_until(settled, 60, lambda: str([name for name in expected if seen[name] != expected[name]]))
+    settings = AuditSettings.model_validate(disturbed.settings.model_dump())
+    # Long enough for windows that run out while it looks.
+    options = Options(None, retries=10, grace_seconds=2)
+    assert list(audit(settings, options, SystemClock(), lambda *_: None, Summary())) == []
