@@ -25,7 +25,7 @@ class Workload:
 
     snapshots: int
     channels: int = 200
-    workspaces: int = 40
+    workspaces: int = 200
 
     @property
     def events(self) -> int:
