@@ -344,9 +344,12 @@ class Refresher:
             _log.error("a refresh broke off", channel=key, error=type(error).__name__)
             self._expired[key] = self._time.now() + FINAL_BASE
             return
-        barred = self._barred.get(key)
+        barred, held = self._barred.get(key), self._tokens.sealed(key)
         # Without a way to refresh there is nothing to repeat: only a PUT helps, and that is noticed.
-        until = barred.until if barred is not None and barred.tokens is self._tokens.sealed(key) else 0
+        until = barred.until if barred is not None and barred.tokens is held else 0
+        if held is not None and held.origin == REFRESH:
+            # The partition's former owner may have written it late, after this process had given up the one before.
+            until = max(until, held.updated_at + FINAL_BASE)
         if not renewal.done and until > self._time.now():
             self._expired[key] = until
             self._changed.set()

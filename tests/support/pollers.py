@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from infra.embedded.ports import free_ports
 from infra.embedded.processes import tied
 from infra.sandbox.ids import make_id
 from schemas.codec import Codec
-from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, ChannelTokens
+from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, ChannelTokens, PullTarget
 from services.platforms import all_platforms
 from services.poller.settings import PollerSettings
+from services.runtime.clock import MILLIS_PER_DAY
 from services.runtime.kafka import key, partition_of
 from services.runtime.registry import Registry
 from services.runtime.secrets import TokenCipher, TokenPair
@@ -191,3 +193,56 @@ class Pollers:
     def _asked(self, path: str, **query: Any) -> Any:
         reply = httpx.get(f"{self.sandbox_url}/_sandbox/{path}", params=query, timeout=30, trust_env=False)
         return reply.raise_for_status().json()
+
+
+class Scene:
+    """Channels of Bluesky in every partition, with posts that are polled and one that only live requests ask for.
+
+    Args:
+        posts: of each workspace.
+        interval_ms: how often a young post is polled, by the pollers' speed.
+    """
+
+    def __init__(self, pollers: Pollers, workspaces: Sequence[str], posts: int, interval_ms: int) -> None:
+        self.pollers = pollers
+        self.interval_ms = interval_ms
+        self.polled: set[str] = set()
+        self.live: dict[str, PullTarget] = {}
+        for number, workspace in enumerate(workspaces):
+            pollers.put_channel(workspace, "b", "bluesky", TokenPair("sandbox-token"))
+            for post in range(posts):
+                self.polled.add(pollers.put_post(workspace, f"p{post}", "b", "bluesky", number * 10 + post, 3_600_000))
+            old = pollers.put_post(workspace, "old", "b", "bluesky", number, 200 * MILLIS_PER_DAY)
+            self.live[workspace] = PullTarget("old.t", "b", "old", old, "", now_ms() - 200 * MILLIS_PER_DAY, False)
+        pollers.flush()
+
+    def times(self) -> dict[str, list[int]]:
+        served = self.pollers.served("bluesky")
+        return {external_id: served.get(external_id, []) for external_id in self.polled}
+
+    def check(self, until: int, kills: Sequence[int]) -> None:
+        """No target was missed for longer than two intervals, nor asked twice in a tenth of one.
+
+        Jitter and riding along in a batch may shorten an interval to 0.7 of it. But for the answer that a killed
+        process had asked for and nobody received, no move shortens it further.
+
+        Args:
+            until: ms.
+            kills: when processes were killed, ms.
+        """
+        for external_id, times in self.times().items():
+            assert times, external_id
+            for earlier, later in pairwise([*times, until]):
+                assert later - earlier <= 2 * self.interval_ms, (external_id, earlier, later, kills, times)
+            for earlier, later in pairwise(times):
+                is_lost = any(earlier <= killed_at <= later for killed_at in kills)
+                least = (0.1 if is_lost else 0.6) * self.interval_ms
+                assert later - earlier >= least, (external_id, earlier, later, kills, times)
+
+    def wait_for_polls(self, since: int, seconds: float) -> None:
+        """Wait until every target was asked after an instant (ms)."""
+        wait_until(
+            lambda: all(times and times[-1] > since for times in self.times().values()),
+            seconds,
+            lambda: f"everything is asked after {since}: {self.times()}",
+        )

@@ -10,21 +10,20 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from schemas.events import PullKind, PullTarget
+from schemas.events import PullKind
 from schemas.tiers import COMMON
 from services.poller.settings import PollerSettings
 from services.query_api.poller_link import PollerLink
 from services.query_api.publisher import Codecs
-from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR, SystemClock
+from services.runtime.clock import MILLIS_PER_HOUR, SystemClock
 from services.runtime.secrets import TokenPair
 from tests.support.engines import EmbeddedEngines
-from tests.support.pollers import Pollers, now_ms
+from tests.support.pollers import Pollers, Scene, now_ms
 from tests.support.waiting import wait_until
 
 INTERVAL_MS = 7_000
@@ -52,48 +51,6 @@ def pollers(embedded_engines: EmbeddedEngines, topic_prefix: str, tmp_path: Path
     made = Pollers(embedded_engines, topic_prefix, tmp_path, SETTINGS)
     yield made
     made.close()
-
-
-class Scene:
-    """Channels in every partition, with posts that are polled and one that only live requests ask for."""
-
-    def __init__(self, pollers: Pollers) -> None:
-        self.pollers = pollers
-        self.polled: set[str] = set()
-        self.live: dict[str, PullTarget] = {}
-        for number, workspace in enumerate(WORKSPACES):
-            pollers.put_channel(workspace, "b", "bluesky", TokenPair("sandbox-token"))
-            for post in range(POSTS):
-                self.polled.add(pollers.put_post(workspace, f"p{post}", "b", "bluesky", number * 10 + post, 3_600_000))
-            old = pollers.put_post(workspace, "old", "b", "bluesky", number, 200 * MILLIS_PER_DAY)
-            self.live[workspace] = PullTarget("old.t", "b", "old", old, "", now_ms() - 200 * MILLIS_PER_DAY, False)
-        pollers.flush()
-
-    def times(self) -> dict[str, list[int]]:
-        served = self.pollers.served("bluesky")
-        return {external_id: served.get(external_id, []) for external_id in self.polled}
-
-    def check(self, killed_at: int, until: int) -> None:
-        """No target was missed for longer than two intervals, nor asked twice in a tenth of one.
-
-        Jitter and riding along in a batch may shorten an interval to 0.7 of it. But for the answer that a killed
-        process had asked for and nobody received, no move shortens it further.
-        """
-        for external_id, times in self.times().items():
-            assert times, external_id
-            for earlier, later in pairwise([*times, until]):
-                assert later - earlier <= 2 * INTERVAL_MS, (external_id, times)
-            for earlier, later in pairwise(times):
-                least = 0.1 if earlier <= killed_at <= later else 0.6
-                assert later - earlier >= least * INTERVAL_MS, (external_id, earlier, later, killed_at, times)
-
-    def wait_for_polls(self, since: int, seconds: float) -> None:
-        """Wait until every target was asked after an instant (ms)."""
-        wait_until(
-            lambda: all(times and times[-1] > since for times in self.times().values()),
-            seconds,
-            lambda: f"everything is asked after {since}: {self.times()}",
-        )
 
 
 @asynccontextmanager
@@ -128,7 +85,7 @@ def settled(pollers: Pollers, owned: dict[str, int], seconds: float = 30) -> Non
 
 
 async def test_a_join_a_freeze_and_a_kill_leave_every_target_to_one(pollers: Pollers) -> None:
-    scene = Scene(pollers)
+    scene = Scene(pollers, WORKSPACES, POSTS, INTERVAL_MS)
     pollers.start("first")
     await asyncio.to_thread(settled, pollers, {"first": 4})
     moves: list[float] = []
@@ -164,7 +121,7 @@ async def test_a_join_a_freeze_and_a_kill_leave_every_target_to_one(pollers: Pol
         await asyncio.to_thread(scene.wait_for_polls, taken_over_at, 2 * INTERVAL_MS / 1000)
         over = time.monotonic()
 
-    scene.check(killed_at, now_ms())
+    scene.check(now_ms(), [killed_at])
     assert refreshes(pollers) == {200: len(WORKSPACES)}
     assert max(one.seconds for one in asked) < 4.5
     missed = [one for one in asked if not one.is_live]

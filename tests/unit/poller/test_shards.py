@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from schemas.codec import Codec, RecordCodec, codec, schema_text
 from schemas.events import AccountEvent, CatalogChannel, ChannelTokens, Origin, PlatformRaw, RawKind, RawTarget
 from services.platforms import all_platforms
-from services.poller.accounts import TOKEN_EXPIRED, Accounts
+from services.poller.accounts import RECOVERED, TOKEN_EXPIRED, Accounts
 from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.budget import Budget, Circuit
 from services.poller.catalog import CHANNELS, POSTS, TOKENS, Catalog
@@ -442,6 +442,28 @@ async def test_expired_channels_are_renewed_by_their_owner_alone(world: World) -
     assert [(event.workspace_id, event.status) for event in channels if isinstance(event, CatalogChannel)] == [
         ("w1", "active")
     ]
+
+
+async def test_a_pair_that_the_former_owner_wrote_late_brings_a_channel_back(world: World) -> None:
+    def spent(request: httpx.Request) -> httpx.Response:
+        if request.url.path == TOKEN_PATH and b"refresh_token=refresh&" in request.content + b"&":
+            detail = "Value passed for the token was invalid."
+            return json_answer(400, orjson.dumps({"error": "invalid_request", "error_description": detail}))
+        return answer(request)
+
+    world.wire.answer = spent
+    world.put_channel("w1", "expired")
+    world.put_post("w1", "a")
+    await world.gain(MINE)
+    await world.advance(SECOND)
+    assert world.catalog.channels["w1", "c1"].status == "token_expired"
+    pair = CIPHER.encrypt(TokenPair("token", "newer"))
+    late = ChannelTokens("w1", "c1", pair, "f", None, "refresh", world.time.now() - SECOND)
+    world.reader.put(TOKENS, "w1", "c1", CODECS[TOKENS].encode(late), world.time.now())
+    await world.advance(2 * MINUTE)
+    assert world.catalog.channels["w1", "c1"].status == "active"
+    assert [event.type for event in world.publisher.announced] == [TOKEN_EXPIRED, RECOVERED]
+    assert world.publisher.events[-1].http_status == 200
 
 
 async def test_a_channel_that_was_announced_as_broken_stays_paused(world: World) -> None:
