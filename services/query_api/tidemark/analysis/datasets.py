@@ -12,10 +12,19 @@ from dataclasses import dataclass
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS
 from services.query_api.tidemark.analysis.sql import GENERATION, LIVE_CHANNELS
 
+# What does not fit into these goes to disk, so that a few exports at once leave ClickHouse its memory.
+_SORTED_BYTES = 64 * 2**20
+_JOINED_BYTES = 128 * 2**20
 _SETTINGS = (
-    "SETTINGS do_not_merge_across_partitions_select_final = 0, max_threads = 1,"
-    # A month of snapshots is read in the order that it is stored in; what has to be sorted goes to disk past this.
-    " max_bytes_before_external_sort = 268435456, join_algorithm = 'grace_hash,hash'"
+    "SETTINGS do_not_merge_across_partitions_select_final = 0, max_threads = 1, query_plan_join_swap_table = 'false',"
+    f" max_bytes_before_external_sort = {_SORTED_BYTES}, max_bytes_in_join = {_JOINED_BYTES},"
+    " join_algorithm = 'grace_hash'"
+)
+# Snapshots are many and their targets few: they come in the order that they are stored in, and keep it through a
+# join that looks up each row as it comes.
+_SETTINGS_IN_ORDER = (
+    "SETTINGS do_not_merge_across_partitions_select_final = 0, max_threads = 1, query_plan_join_swap_table = 'false',"
+    " query_plan_remove_redundant_sorting = 0, join_algorithm = 'hash'"
 )
 # What a spreadsheet takes for the beginning of a formula, also after spaces, and in the wide forms of its signs.
 _FORMULA = r"^[\\s\\x00]*(?:[=+@-]|\\x{FF1D}|\\x{FF0B}|\\x{FF0D}|\\x{FF20})|^[\\t\\r\\n]"
@@ -148,10 +157,10 @@ SELECT <snapshots.event_id>, target_id, listed.post_id AS post_id, listed.channe
 FROM (
     SELECT event_id, target_id, platform, captured_at, origin, {_POST_COLUMNS} FROM post_snapshots_store FINAL
     WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND {_within("captured_at")}
+    ORDER BY target_id, event_id
 ) AS snapshots
 INNER JOIN ({_LISTED}) AS listed USING (target_id)
-ORDER BY target_id, snapshots.event_id
-{_SETTINGS}
+{_SETTINGS_IN_ORDER}
 """,
     time="captured_at",
 )
