@@ -220,7 +220,7 @@ class Scene:
         served = self.pollers.served("bluesky")
         return {external_id: served.get(external_id, []) for external_id in self.polled}
 
-    def check(self, until: int, kills: Sequence[int]) -> None:
+    def check(self, until: int, kills: Sequence[int]) -> tuple[float, float]:
         """No target was missed for longer than two intervals, nor asked twice in a tenth of one.
 
         Jitter and riding along in a batch may shorten an interval to 0.7 of it. But for the answer that a killed
@@ -229,15 +229,21 @@ class Scene:
         Args:
             until: ms.
             kills: when processes were killed, ms.
+
+        Returns:
+            The shortest and the longest span between two answers about a target, in intervals.
         """
+        spans: list[int] = []
         for external_id, times in self.times().items():
             assert times, external_id
             for earlier, later in pairwise([*times, until]):
                 assert later - earlier <= 2 * self.interval_ms, (external_id, earlier, later, kills, times)
+            spans += [later - earlier for earlier, later in pairwise(times)]
             for earlier, later in pairwise(times):
                 is_lost = any(earlier <= killed_at <= later for killed_at in kills)
                 least = (0.1 if is_lost else 0.6) * self.interval_ms
                 assert later - earlier >= least, (external_id, earlier, later, kills, times)
+        return min(spans) / self.interval_ms, max(spans) / self.interval_ms
 
     def wait_for_polls(self, since: int, seconds: float) -> None:
         """Wait until every target was asked after an instant (ms)."""
