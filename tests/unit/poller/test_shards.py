@@ -320,7 +320,7 @@ async def test_a_partition_is_given_back_when_its_calls_are_over(world: World) -
     assert world.catalog.channels == {}
     assert world.tokens.sealed(("w1", "c1")) is None
     world.put_post("w1", "later")
-    await world.advance(MILLIS_PER_HOUR)
+    await world.advance(MINUTE)
     assert len(world.asked()) == 1
 
 
@@ -472,7 +472,7 @@ async def test_a_channel_that_was_announced_as_broken_stays_paused(world: World)
     broken = AccountEvent("w1", "c1", "x", TOKEN_EXPIRED, START - MINUTE, "token_expired")
     world.reader.put(ACCOUNTS, "w1", "c1", CODECS[ACCOUNTS].encode(broken), START - MINUTE)
     await world.gain(MINE)
-    await world.advance(MILLIS_PER_HOUR)
+    await world.advance(MINUTE)
     assert world.wire.requests == []
     world.put_channel("w1", at=world.time.now())
     await world.advance(SECOND)
