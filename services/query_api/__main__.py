@@ -1,4 +1,4 @@
-"""Composition root: settings -> clients -> application -> server. Nothing else builds a client."""
+"""Composition root: settings -> listening socket -> one process that serves, or several."""
 
 from __future__ import annotations
 
@@ -7,32 +7,14 @@ import signal
 import socket
 import sys
 from contextlib import nullcontext
+from typing import Any
 
 import uvicorn
 
-from services.query_api.admin.catalog import Catalog
-from services.query_api.admin.keys import Keys
-from services.query_api.admin.routes import Admin
-from services.query_api.admin.vault import TokenVault
-from services.query_api.app import Parts, create_app
-from services.query_api.auth import AdminKey, KeyRing
-from services.query_api.cache import AnswerCache
-from services.query_api.clickhouse import ClickHouse
-from services.query_api.directory import Directory
-from services.query_api.drops import DropFeed
-from services.query_api.feed import CatalogFeed
-from services.query_api.limits import RateLimiter
-from services.query_api.live import LiveReads
-from services.query_api.observability import CACHE_BYTES
-from services.query_api.poller_link import PollerLink
-from services.query_api.publisher import Codecs, KafkaPublisher
-from services.query_api.read_model import ClickHouseReadModel, WindowRow
-from services.query_api.replies import Reply
+from services.query_api.service import Service
 from services.query_api.settings import QueryApiSettings
-from services.query_api.tidemark.endpoint import Sources
-from services.runtime.clock import SystemClock
+from services.query_api.workers import run_workers
 from services.runtime.logging import configure_logging, get_logger
-from services.runtime.registry import Registry
 from services.runtime.secrets import SecretsError, TokenCipher
 from services.runtime.settings import exit_with, load_or_exit
 
@@ -40,10 +22,16 @@ log = get_logger(__name__)
 
 # The supervisor gives a service 15 s to end; requests under way get most of it.
 _GRACE_SECONDS = 8
-_FORGET_SECONDS = 60
 _BACKLOG = 2048
-# Totals of windows are small: a part of what replies get is plenty.
-_WINDOWS_SHARE = 8
+_SERVER_OPTIONS: dict[str, Any] = {
+    "http": "httptools",
+    "ws": "none",
+    "loop": "uvloop",
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    "timeout_graceful_shutdown": _GRACE_SECONDS,
+}
 
 
 def main() -> None:
@@ -60,8 +48,15 @@ def main() -> None:
             exit_with(str(error))
     listener = _listen(settings)
     configure_logging("query_api", settings.log_level)
+    address = f"http://{settings.query_api_host}:{listener.getsockname()[1]}"
+    log.info("listening", address=address, workers=settings.query_api_workers)
+    if settings.query_api_workers > 1:
+        code = run_workers(settings, listener, _SERVER_OPTIONS)
+        log.info("stopped")
+        sys.exit(code)
     with asyncio.Runner(loop_factory=_event_loop) as runner:
         runner.run(_serve(settings, cipher, listener))
+    log.info("stopped")
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:
@@ -91,80 +86,13 @@ def _listen(settings: QueryApiSettings) -> socket.socket:
 
 
 async def _serve(settings: QueryApiSettings, cipher: TokenCipher | None, listener: socket.socket) -> None:
-    clock = SystemClock()
-    keys, directory, vault = KeyRing(), Directory(), TokenVault()
-    codecs = Codecs(Registry(settings, settings))
-    publisher = KafkaPublisher(settings, codecs)
-    feed = CatalogFeed(settings, codecs, (keys, directory, vault))
-    clickhouse = ClickHouse(settings)
-    link = PollerLink(settings, codecs, clock, deadline_seconds=settings.live_deadline_seconds)
-    replies: AnswerCache[Reply] = AnswerCache(settings.answer_cache_bytes)
-    windows: AnswerCache[WindowRow] = AnswerCache(settings.answer_cache_bytes // _WINDOWS_SHARE)
-    drops = DropFeed(settings, (replies, windows))
-    directory.on_change = drops.channel_changed
-    CACHE_BYTES.set_function(lambda: replies.size_bytes + windows.size_bytes)
-    catalog = Catalog(publisher, directory=directory, keys=keys, vault=vault, cipher=cipher, clock=clock)
-    limiter = RateLimiter(settings.rate_limit) if settings.rate_limit else None
-
-    async def readiness() -> str | None:
-        if feed.missing is not None:
-            return feed.missing
-        return None if await clickhouse.answers() else "ClickHouse does not answer, or lacks the tables"
-
-    app = create_app(
-        Parts(
-            keys=keys,
-            sources=Sources(
-                clickhouse,
-                directory,
-                LiveReads(ClickHouseReadModel(clickhouse, directory, windows), link, directory, clock),
-                settings.poll_speed,
-            ),
-            admin=Admin(
-                AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
-                catalog,
-                Keys(catalog, keys, clock),
-            ),
-            limiter=limiter,
-            clock=clock,
-            readiness=readiness,
-            cache=replies,
-            silent_seconds=lambda: drops.silent_seconds,
-        )
-    )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
-    )
-    publisher.start()
-    feed.start()
-    link.start()
-    drops.start()
-    forgetting = asyncio.create_task(_forget(limiter, clock)) if limiter is not None else None
-    log.info("listening", address=f"http://{settings.query_api_host}:{listener.getsockname()[1]}")
+    service = Service(settings, cipher)
+    server = uvicorn.Server(uvicorn.Config(service.app, lifespan="off", **_SERVER_OPTIONS))
+    service.start()
     try:
         await _run_until_signal(server, listener)
     finally:
-        if forgetting is not None:
-            forgetting.cancel()
-        await asyncio.gather(
-            feed.stop(), drops.stop(), link.stop(), publisher.stop(), clickhouse.close(), return_exceptions=True
-        )
-        log.info("stopped")
-
-
-async def _forget(limiter: RateLimiter, clock: SystemClock) -> None:
-    while True:
-        await asyncio.sleep(_FORGET_SECONDS)
-        limiter.forget_old(clock.now())
+        await service.stop()
 
 
 async def _run_until_signal(server: uvicorn.Server, listener: socket.socket) -> None:

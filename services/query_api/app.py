@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -19,6 +19,7 @@ from services.query_api.dialects import all_dialects
 from services.query_api.endpoint import ReadEndpoint
 from services.query_api.errors import ApiError, InternalError, route_error
 from services.query_api.limits import RateLimiter
+from services.query_api.observability import exposition
 from services.query_api.openapi import documentation_page, openapi_json
 from services.query_api.replies import Reply, send_problem
 from services.query_api.routing import PathTable
@@ -142,7 +143,7 @@ def _service_routes(readiness: Readiness) -> list[Route]:
         return PlainTextResponse("ready\n") if missing is None else PlainTextResponse(missing + "\n", status_code=503)
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
     async def openapi(_: Request) -> Response:
         return Response(description, media_type="application/json")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from hashlib import sha256
 
 from schemas.events import ApiKey
 from services.query_api.errors import Forbidden, Header, Unauthorized
-from services.query_api.views import TopicView
+from services.query_api.views import Place, TopicView
 
 READ_SCOPE = "analytics:read"
 PREFIXES = {
@@ -54,9 +54,17 @@ def presented_key(headers: Iterable[Header]) -> bytes | None:
 
 
 class KeyRing(TopicView[ApiKey]):
-    """Every key that works, by its hash."""
+    """Every key that works, by its hash.
+
+    Attributes:
+        catch_up: waits for keys that were made at this origin but did not arrive here yet; tells whether any may have
+            come. None where one process is the origin: it knows the keys that it made.
+        on_write: is told of each record written here, before its writer is answered.
+    """
 
     topic = "catalog.api-keys"
+    catch_up: Callable[[], Awaitable[bool]] | None = None
+    on_write: Callable[[Place], None] | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,9 +80,24 @@ class KeyRing(TopicView[ApiKey]):
             self._by_id[key] = event
             self._by_hash[event.key_hash] = event
 
+    def wrote(self, message_key: bytes, event: ApiKey | None, place: Place) -> None:
+        """See `TopicView`."""
+        super().wrote(message_key, event, place)
+        if self.on_write is not None:
+            self.on_write(place)
+
     def __contains__(self, key: tuple[str, str]) -> bool:
         """Whether a key of this workspace and id works."""
         return key in self._by_id
+
+    async def find(self, headers: Iterable[Header]) -> ApiKey:
+        """See `authenticate`; an unknown key is looked for again once the newest ones have arrived."""
+        try:
+            return self.authenticate(headers)
+        except Unauthorized:
+            if self.catch_up is None or not await self.catch_up():
+                raise
+            return self.authenticate(headers)
 
     def authenticate(self, headers: Iterable[Header]) -> ApiKey:
         """The key of a request.

@@ -49,6 +49,10 @@ class CatalogFeed:
         """Begin reading."""
         self._task = asyncio.create_task(self._run())
 
+    def read_to(self, topic: str, partition: int) -> int:
+        """The offset up to which a topic (name without prefix) was read; 0 before anything was."""
+        return self._next.get(TopicPartition(self._settings.topic(topic), partition), 0)
+
     async def stop(self) -> None:
         """Stop reading."""
         if self._task is not None:

@@ -1,6 +1,7 @@
 """Requests per key and minute, and the headers that tell of it. Pure but for the clock it is given.
 
-A key's minute begins with its first request. Each process counts for itself.
+A key's minute begins with its first request. Each process counts for itself, so several workers or replicas allow a key
+up to their number times the limit: a shared count would put a round trip before every read.
 """
 
 from __future__ import annotations

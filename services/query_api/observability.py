@@ -1,8 +1,12 @@
-"""Names of the query API's own metrics."""
+"""Names of the query API's own metrics, and their text: of this process, or summed over all workers of the origin."""
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+import os
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 _LOOKUP_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -25,7 +29,11 @@ QUERY_KEYS = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
 )
 CATALOG_EVENTS = Counter("tidemark_query_api_catalog_events_total", "Catalog events written.", ["topic"])
-FEED_LAG = Gauge("tidemark_query_api_feed_lag_events", "Catalog events not read yet, over all topics held in memory.")
+FEED_LAG = Gauge(
+    "tidemark_query_api_feed_lag_events",
+    "Catalog events not read yet, over all topics held in memory; of several workers, the one that is furthest behind.",
+    multiprocess_mode="livemax",
+)
 LIVE = Counter(
     "tidemark_query_api_live_requests_total",
     "Requests to the poller, by what came of them: done, the deadline first, or no poller.",
@@ -37,5 +45,27 @@ CACHE = Counter(
     "shown because ClickHouse did not answer (stale).",
     ["product", "endpoint", "outcome"],
 )
-CACHE_BYTES = Gauge("tidemark_query_api_cache_bytes", "Kept answers, roughly.")
+CACHE_BYTES = Gauge("tidemark_query_api_cache_bytes", "Kept answers, roughly.", multiprocess_mode="livesum")
 DROPS = Counter("tidemark_query_api_cache_drops_total", "Changes that the caches were told of, by topic.", ["topic"])
+
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable that names the folder where workers keep their metrics; set before a worker is started."""
+
+
+def exposition() -> bytes:
+    """The metrics in Prometheus' text format."""
+    if SHARED_FOLDER not in os.environ:
+        return generate_latest()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types there
+    return generate_latest(registry)
+
+
+def forget_dead_workers() -> None:
+    """Take the levels of workers that are gone out of the sums; what they counted stays."""
+    for file in Path(os.environ[SHARED_FOLDER]).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]  # as above

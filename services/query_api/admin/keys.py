@@ -57,6 +57,8 @@ class Keys:
             NotFound: the workspace has no such key.
             WritesUnavailable: Kafka did not confirm; the key still works.
         """
+        if (workspace_id, key_id) not in self._ring and self._ring.catch_up is not None:
+            await self._ring.catch_up()
         if (workspace_id, key_id) not in self._ring:
             raise NotFound
         await self._catalog.write([Write(KEYS, workspace_id, key_id, None)])

@@ -64,7 +64,7 @@ class ServedEndpoint:
         more: tuple[Header, ...] = ()
         headers = scope["headers"]
         try:
-            key = self._keys.authenticate(headers)
+            key = await self._keys.find(headers)
             now = self._clock.now()
             if self._limiter is not None:
                 more = self._limiter.take((key.workspace_id, key.key_id), now)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import httpx
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from pydantic import SecretStr
@@ -24,66 +20,11 @@ from services.runtime.registry import Registry
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
 from services.runtime.topics import ensure_topics
 from tests.integration.query_api.rows import Store
+from tests.integration.query_api.running import ADMIN, Service, environment_of
 from tests.support.engines import Engines, in_database, query_clickhouse
-from tests.support.query_api import ADMIN_KEY, SECRET_KEY, target, values
-from tests.support.waiting import wait_until
+from tests.support.query_api import target, values
 
-ADMIN = {"authorization": f"Bearer {ADMIN_KEY}"}
-READY_SECONDS = 30
 CHANNEL = {"platform": "x", "external_id": "42", "username": "tide", "status": "active"}
-
-
-class Service:
-    """The running query API and a client of it."""
-
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
-        self.environment = environment
-        self.log = log
-        self.process: subprocess.Popen[bytes] | None = None
-        self.client = httpx.Client(timeout=20)
-
-    def start(self) -> None:
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.query_api"],
-                env={**os.environ, **self.environment},
-                stderr=output,
-                stdout=output,
-            )
-        address = wait_until(self._address, READY_SECONDS, lambda: self.log.read_text())
-        assert address is not None
-        self.client.base_url = httpx.URL(address)
-
-    def wait_until_ready(self) -> None:
-        wait_until(lambda: self._readyz() == "ready\n", READY_SECONDS, lambda: self._readyz() + self.log.read_text())
-
-    def _readyz(self) -> str:
-        return self.client.get("/readyz").text
-
-    def _address(self) -> str | None:
-        match = re.findall(r"address=(http://127\.0\.0\.1:\d+)", self.log.read_text())
-        return match[-1] if match else None
-
-    def stop(self) -> int:
-        """Stop it as the supervisor does; returns its exit code."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(15)
-
-    def restart(self) -> None:
-        self.stop()
-        self.log.write_text("")
-        self.start()
-        self.wait_until_ready()
-
-    def make_key(self, workspace_id: str, scopes: tuple[str, ...] = ("analytics:read",)) -> tuple[str, dict[str, str]]:
-        reply = self.client.post(
-            f"/admin/v1/workspaces/{workspace_id}/keys",
-            json={"scopes": list(scopes), "style": "postme"},
-            headers=ADMIN,
-        )
-        assert reply.status_code == 201, reply.text
-        return reply.json()["id"], {"x-api-key": reply.json()["key"]}
 
 
 @pytest.fixture(scope="module")
@@ -112,16 +53,7 @@ def service(
 ) -> Iterator[Service]:
     """The service, ready."""
     running = Service(
-        {
-            "TIDEMARK_KAFKA_BOOTSTRAP": kafka_settings.kafka_bootstrap,
-            "TIDEMARK_TOPIC_PREFIX": kafka_settings.topic_prefix,
-            "TIDEMARK_TOPIC_PARTITIONS": str(kafka_settings.topic_partitions),
-            "TIDEMARK_SCHEMA_REGISTRY_URL": engines.schema_registry_url,
-            "TIDEMARK_CLICKHOUSE_URL": store.url,
-            "TIDEMARK_ADMIN_KEY": ADMIN_KEY,
-            "TIDEMARK_SECRET_KEYS": SECRET_KEY,
-            "TIDEMARK_QUERY_API_PORT": "0",
-        },
+        environment_of(engines, kafka_settings, store),
         tmp_path_factory.mktemp("service") / "service.log",
     )
     running.start()

@@ -1,0 +1,96 @@
+"""How far the workers of one origin have written API keys, so that each knows whether it has read them all.
+
+A key that one worker made has to work at the next request, which may reach another. That one reads the same topic and
+is only milliseconds behind, so it waits for what was written; a key that nobody made costs a look at shared memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+_OFFSET: Final = struct.Struct("=q")
+# A healthy follower is milliseconds behind; the contract gives other origins 2 s.
+CATCH_UP_SECONDS = 2.0
+_LOOK_SECONDS = 0.005
+
+
+class KeyWrites:
+    """The next offset after the last key written here, of each partition; in a file that all workers have mapped.
+
+    Args:
+        path: of the file; `make` makes it.
+    """
+
+    def __init__(self, path: Path, partitions: int) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._held = mmap.mmap(self._file, partitions * _OFFSET.size)
+        self._partitions = partitions
+
+    @staticmethod
+    def make(path: Path, partitions: int) -> None:
+        """Make the file; nothing is written yet."""
+        path.write_bytes(bytes(partitions * _OFFSET.size))
+
+    def wrote(self, partition: int, offset: int) -> None:
+        """Note a key's record before anybody is told of the key."""
+        # The kernel gives the lock back if this process is killed with it.
+        fcntl.lockf(self._file, fcntl.LOCK_EX)
+        try:
+            if offset >= self.next_offset(partition):
+                _OFFSET.pack_into(self._held, partition * _OFFSET.size, offset + 1)
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    def next_offset(self, partition: int) -> int:
+        """The offset to have read up to; 0 while no key was written here."""
+        offset: int = _OFFSET.unpack_from(self._held, partition * _OFFSET.size)[0]
+        return offset
+
+    def behind(self, read_to: Callable[[int], int]) -> dict[int, int]:
+        """The partitions of which less was read than is written, with the offset to reach."""
+        wanted = {number: self.next_offset(number) for number in range(self._partitions)}
+        return {number: offset for number, offset in wanted.items() if read_to(number) < offset}
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._held.close()
+        os.close(self._file)
+
+
+class CatchUp:
+    """Waits until a worker has read the keys that were written when it was asked.
+
+    Args:
+        read_to: of a partition, the offset up to which this worker has read.
+        seconds: the longest wait; what did not come by then is not waited for again.
+    """
+
+    def __init__(self, writes: KeyWrites, read_to: Callable[[int], int], *, seconds: float = CATCH_UP_SECONDS) -> None:
+        self._writes = writes
+        self._read_to = read_to
+        self._seconds = seconds
+        self._given_up: dict[int, int] = {}
+
+    async def __call__(self) -> bool:
+        """Wait; tells whether there was anything to wait for."""
+        wanted = self._missing(self._writes.behind(self._read_to))
+        if not wanted:
+            return False
+        try:
+            async with asyncio.timeout(self._seconds):
+                # Positions are plain numbers: there is nothing that would tell of them.
+                while any(self._read_to(number) < offset for number, offset in wanted.items()):  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            self._given_up |= wanted
+        return True
+
+    def _missing(self, behind: dict[int, int]) -> dict[int, int]:
+        return {number: offset for number, offset in behind.items() if offset > self._given_up.get(number, -1)}

@@ -1,0 +1,135 @@
+"""One process of the query API: its clients, the application over them, and its background work.
+
+Nothing else builds a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.query_api.admin.catalog import Catalog
+from services.query_api.admin.keys import Keys
+from services.query_api.admin.routes import Admin
+from services.query_api.admin.vault import TokenVault
+from services.query_api.app import Parts, create_app
+from services.query_api.auth import AdminKey, KeyRing
+from services.query_api.cache import AnswerCache
+from services.query_api.clickhouse import ClickHouse
+from services.query_api.directory import Directory
+from services.query_api.drops import DropFeed
+from services.query_api.feed import CatalogFeed
+from services.query_api.key_writes import CatchUp, KeyWrites
+from services.query_api.limits import RateLimiter
+from services.query_api.live import LiveReads
+from services.query_api.observability import CACHE_BYTES
+from services.query_api.poller_link import PollerLink
+from services.query_api.publisher import Codecs, KafkaPublisher
+from services.query_api.read_model import ClickHouseReadModel, WindowRow
+from services.query_api.replies import Reply
+from services.query_api.settings import QueryApiSettings
+from services.query_api.tidemark.endpoint import Sources
+from services.runtime.clock import SystemClock
+from services.runtime.registry import Registry
+from services.runtime.secrets import TokenCipher
+
+_HOUSEKEEPING_SECONDS = 1.0
+_LOOK_SECONDS = 0.02
+# Totals of windows are small: a part of what replies get is plenty.
+_WINDOWS_SHARE = 8
+
+
+class Service:
+    """Everything that answers; made within the event loop that it runs in.
+
+    Args:
+        cipher: None without secret keys.
+        key_writes: what the workers of this origin have written; None where this process is the origin.
+    """
+
+    def __init__(
+        self, settings: QueryApiSettings, cipher: TokenCipher | None, key_writes: KeyWrites | None = None
+    ) -> None:
+        self._clock = SystemClock()
+        self._key_writes = key_writes
+        keys, directory, vault = KeyRing(), Directory(), TokenVault()
+        codecs = Codecs(Registry(settings, settings))
+        self._publisher = KafkaPublisher(settings, codecs)
+        self._feed = feed = CatalogFeed(settings, codecs, (keys, directory, vault))
+        self._clickhouse = clickhouse = ClickHouse(settings)
+        self._link = PollerLink(settings, codecs, self._clock, deadline_seconds=settings.live_deadline_seconds)
+        self._replies: AnswerCache[Reply] = AnswerCache(settings.answer_cache_bytes)
+        self._windows: AnswerCache[WindowRow] = AnswerCache(settings.answer_cache_bytes // _WINDOWS_SHARE)
+        self._drops = drops = DropFeed(settings, (self._replies, self._windows))
+        directory.on_change = drops.channel_changed
+        if key_writes is not None:
+            keys.on_write = lambda place: key_writes.wrote(place.partition, place.offset)
+            keys.catch_up = CatchUp(key_writes, lambda partition: feed.read_to(keys.topic, partition))
+        catalog = Catalog(
+            self._publisher, directory=directory, keys=keys, vault=vault, cipher=cipher, clock=self._clock
+        )
+        self._limiter = RateLimiter(settings.rate_limit) if settings.rate_limit else None
+
+        async def readiness() -> str | None:
+            if feed.missing is not None:
+                return feed.missing
+            return None if await clickhouse.answers() else "ClickHouse does not answer, or lacks the tables"
+
+        self.app = create_app(
+            Parts(
+                keys=keys,
+                sources=Sources(
+                    clickhouse,
+                    directory,
+                    LiveReads(
+                        ClickHouseReadModel(clickhouse, directory, self._windows), self._link, directory, self._clock
+                    ),
+                    settings.poll_speed,
+                ),
+                admin=Admin(
+                    AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
+                    catalog,
+                    Keys(catalog, keys, self._clock),
+                ),
+                limiter=self._limiter,
+                clock=self._clock,
+                readiness=readiness,
+                cache=self._replies,
+                silent_seconds=lambda: drops.silent_seconds,
+            )
+        )
+        self._housekeeping: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow the topics."""
+        for part in (self._publisher, self._feed, self._link, self._drops):
+            part.start()
+        self._housekeeping = asyncio.create_task(self._keep_house())
+
+    async def has_read(self, seconds: float) -> bool:
+        """Wait until the catalog was read to its end, so that every key is known; tells whether it was in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._feed.missing is not None:  # noqa: ASYNC110 - once, at the start
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """Stop following and disconnect."""
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+        await asyncio.gather(
+            *(part.stop() for part in (self._feed, self._drops, self._link, self._publisher)),
+            self._clickhouse.close(),
+            return_exceptions=True,
+        )
+        if self._key_writes is not None:
+            self._key_writes.close()
+
+    async def _keep_house(self) -> None:
+        while True:
+            CACHE_BYTES.set(self._replies.size_bytes + self._windows.size_bytes)
+            if self._limiter is not None:
+                self._limiter.forget_old(self._clock.now())
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)

@@ -1,0 +1,142 @@
+"""Several workers on one port, as processes on real Kafka, registry and ClickHouse.
+
+A worker that is frozen accepts nothing, so the other answers: that is how a test picks one.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from pydantic import SecretStr
+
+from services.runtime.migrations import migrate
+from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
+from services.runtime.topics import ensure_topics
+from tests.integration.query_api.rows import Store
+from tests.integration.query_api.running import ADMIN, Service, environment_of
+from tests.support.engines import Engines
+from tests.support.query_api import target, values
+from tests.support.waiting import wait_until
+
+POST = "/api/v1/posts/p1/insights"
+CHANNEL = {"platform": "x", "external_id": "42", "username": "tide", "status": "active"}
+
+
+class Workers(Service):
+    """A query API with two workers."""
+
+    def pids(self) -> list[int]:
+        """Workers that answer now, the oldest first."""
+        told = [int(pid) for pid in re.findall(r"worker answers.*\bpid=(\d+)", self.log.read_text())]
+        return [pid for pid in told if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+
+    def wait_for_two(self) -> tuple[int, int]:
+        wait_until(lambda: len(self.pids()) == 2, 30, lambda: self.log.read_text()[-3000:])
+        first, second = self.pids()
+        return first, second
+
+    @contextmanager
+    def without(self, pid: int) -> Iterator[None]:
+        """The other worker answers."""
+        process = psutil.Process(pid)
+        process.suspend()
+        try:
+            yield
+        finally:
+            process.resume()
+
+    def ask(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
+        """A request on a connection of its own."""
+        return httpx.get(self.client.base_url.join(path), headers=headers, timeout=20, trust_env=False)
+
+    def counted(self, status: int) -> float:
+        """Requests for insights of posts with this status, as /metrics says."""
+        row = re.compile(
+            r'tidemark_query_api_requests_total\{endpoint="/api/v1/posts/\{id\}/insights",product="postme",'
+            rf'status="{status}"\}} (\S+)'
+        )
+        found = row.search(self.ask("/metrics").text)
+        return float(found[1]) if found else 0.0
+
+
+@pytest.fixture
+def workers(engines: Engines, clickhouse_url: str, tmp_path: Path) -> Iterator[Workers]:
+    settings = KafkaSettings(
+        kafka_bootstrap=engines.kafka_bootstrap, topic_prefix=f"t{secrets.token_hex(4)}.", topic_partitions=3
+    )
+    list(ensure_topics(settings, RegistrySettings(schema_registry_url=engines.schema_registry_url)))
+    list(migrate(ClickHouseSettings(clickhouse_url=SecretStr(clickhouse_url))))
+    environment = environment_of(engines, settings, Store(clickhouse_url))
+    running = Workers({**environment, "TIDEMARK_QUERY_API_WORKERS": "2"}, tmp_path / "workers.log")
+    running.start()
+    running.wait_until_ready()
+    yield running
+    assert running.process is not None
+    if running.process.poll() is None:
+        running.stop()
+
+
+def test_what_one_worker_wrote_the_other_knows(workers: Workers, clickhouse_url: str) -> None:
+    first, second = workers.wait_for_two()
+    with workers.without(second):
+        _, headers = workers.make_key("w1")
+        workers.client.close()
+    workers.client = httpx.Client(base_url=workers.client.base_url, timeout=20)
+    with workers.without(first):
+        assert workers.ask(POST, headers).status_code == 404  # a key that it does not know reads 401
+        key_id, _ = workers.make_key("w1")
+        workers.client.close()
+    workers.client = httpx.Client(base_url=workers.client.base_url, timeout=20)
+    with workers.without(second):
+        path = f"/admin/v1/workspaces/w1/keys/{key_id}"
+        assert workers.client.delete(path, headers=ADMIN).status_code == 204
+        put = workers.client.put("/admin/v1/workspaces/w1/channels/c1", json=CHANNEL, headers=ADMIN)
+        assert put.status_code == 200
+    Store(clickhouse_url).post("w1", "p1", [target("t1", values=values(views=7), captured_at=1_000)])
+    for frozen in (first, second):
+        with workers.without(frozen):
+            wait_until(lambda: workers.ask(POST, headers).json()["totals"]["views"] == 7, 2, "the channel is known")
+            assert workers.ask(POST, {"x-api-key": "nobody's"}).status_code == 401
+
+
+def test_metrics_are_of_all_workers_and_outlive_one(workers: Workers) -> None:
+    first, second = workers.wait_for_two()
+    _, headers = workers.make_key("w1")
+    for frozen, times in ((first, 2), (second, 3)):
+        with workers.without(frozen):
+            for _ in range(times):
+                assert workers.ask(POST, headers).status_code == 404
+    assert workers.counted(404) == 5
+    psutil.Process(first).kill()
+    # Nobody is refused meanwhile, and whoever replaces it knows the keys before it answers.
+    deadline = time.monotonic() + 60
+    while not (len(workers.pids()) == 2 and first not in workers.pids()):
+        assert workers.ask(POST, headers).status_code == 404
+        assert time.monotonic() < deadline, workers.log.read_text()[-3000:]
+    assert workers.counted(404) > 5
+    with workers.without(second):
+        assert workers.ask(POST, headers).status_code == 404
+        assert "tidemark_query_api_cache_bytes 0.0" in workers.ask("/metrics").text
+
+
+def test_all_workers_end_with_their_supervisor(workers: Workers) -> None:
+    pids = workers.wait_for_two()
+    assert workers.stop() == 0
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    workers.log.write_text("")
+    workers.start()
+    workers.wait_until_ready()
+    pids = workers.wait_for_two()
+    assert workers.process is not None
+    workers.process.send_signal(signal.SIGKILL)
+    workers.process.wait()
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 15, "the workers of a killed supervisor end")
