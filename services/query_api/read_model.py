@@ -59,14 +59,14 @@ _WINDOW_BYTES = 800
 
 
 class _PostRow(NamedTuple):
-    """A post as stored: catalog columns, its targets, and the figures by target id."""
+    """A post as stored: catalog columns, its targets, and the figures by target id; None while it has no totals."""
 
     status: str
     created_at: int | None
     published_at: int | None
     updated_at: int
     targets: list[dict[str, Any]]
-    figures: dict[str, tuple[int | None, Values]]
+    figures: dict[str, tuple[int | None, Values]] | None
 
 
 class WindowRow(NamedTuple):
@@ -180,7 +180,9 @@ class ClickHouseReadModel:
             channel = self._directory.get(workspace_id, held["channel_id"])
             if channel is None or held["status"] == PostStatus.DELETED:
                 continue
-            captured_at, values = row.figures.get(held["target_id"], (None, NO_POST_VALUES))
+            if row.figures is not None and held["target_id"] not in row.figures:
+                continue  # a newer post claimed it
+            captured_at, values = (row.figures or {}).get(held["target_id"], (None, NO_POST_VALUES))
             yield Target(
                 target_id=held["target_id"],
                 channel_id=channel.channel_id,
@@ -210,11 +212,12 @@ class ClickHouseReadModel:
             if is_figures:
                 figures[key] = targets
             else:
-                found[key] = _PostRow(status, created_at, published_at, updated_at, orjson.loads(targets), {})
+                found[key] = _PostRow(status, created_at, published_at, updated_at, orjson.loads(targets), None)
         for key, text in figures.items():
             if key in found:
-                for target in orjson.loads(text):
-                    found[key].figures[target["target_id"]] = (target["captured_at"], tuple(target["values"]))
+                told = orjson.loads(text)
+                of_targets = {each["target_id"]: (each["captured_at"], tuple(each["values"])) for each in told}
+                found[key] = found[key]._replace(figures=of_targets)
         return found
 
     async def _target(self, question: TargetQuestion) -> Target | None:

@@ -112,7 +112,7 @@ class Tidemark:
         body = {"status": "published", "targets": targets, **fields}
         self.admin("PUT", f"/admin/v1/workspaces/{workspace}/posts/{post}", body).raise_for_status()
 
-    def get(self, workspace: str, path: str) -> httpx.Response:
+    def get(self, workspace: str, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """One request of a product, with a key of the workspace."""
         if workspace not in self._keys:
             body = {"scopes": ["analytics:read"], "style": "tidemark"}
@@ -120,7 +120,7 @@ class Tidemark:
             self._keys[workspace] = made.json()["key"]
         return httpx.get(
             self.ready["query_api"] + path,
-            headers={"Authorization": f"Bearer {self._keys[workspace]}"},
+            headers={"Authorization": f"Bearer {self._keys[workspace]}", **(headers or {})},
             timeout=30,
             trust_env=False,
         )

@@ -9,9 +9,8 @@ from typing import Any
 
 import orjson
 
-from schemas.events import CatalogChannel, PlatformRaw, PostStatus
-from schemas.metrics import POST_METRICS
-from schemas.registers import Register, empty_register, load_groups
+from schemas.events import CatalogChannel, PlatformRaw
+from schemas.registers import Register, load_groups
 from schemas.tiers import MILLIS_PER_DAY, rule_of
 from services.query_api.raw_events import raw_event
 from services.query_api.sql import RAW_EVENTS
@@ -39,7 +38,6 @@ _EVENTS_AT_ONCE = 25
 # Of these many answers the bodies are read too, failed ones first; of the others the status alone counts.
 _MOST_BODIES = 200
 _PERIODS = 100
-_NO_REGISTER = empty_register(len(POST_METRICS))
 
 
 class ResourceReads:
@@ -97,16 +95,16 @@ class ResourceReads:
 
     def _states(self, rows: Iterable[list[Any]]) -> list[PostState]:
         catalog: list[list[Any]] = []
-        registers: dict[str, Register] = {}
+        registers: dict[tuple[str, str], Register] = {}
         for is_figures, subject, *rest in rows:
             if is_figures:
-                *_, groups, captured_at = rest[:6]
-                registers[subject] = Register(load_groups(groups), tuple(rest[6:]), captured_at)
+                post_id, *_, groups, captured_at = rest[:6]
+                registers[(post_id, subject)] = Register(load_groups(groups), tuple(rest[6:]), captured_at)
             else:
                 catalog.append([subject, *rest[:5]])
         return [self._post(row, registers) for row in catalog]
 
-    def _post(self, row: Sequence[Any], registers: Mapping[str, Register]) -> PostState:
+    def _post(self, row: Sequence[Any], registers: Mapping[tuple[str, str], Register]) -> PostState:
         post_id, status, created_at, published_at, updated_at, targets = row
         return PostState(
             post_id,
@@ -127,10 +125,12 @@ class ResourceReads:
                     is_story=held["is_story"],
                     parent_target_id=held["parent_target_id"],
                     updated_at=updated_at,
-                    register=registers.get(held["target_id"], _NO_REGISTER),
+                    register=register,
                 )
                 for held in orjson.loads(targets)
-                if held["status"] != PostStatus.DELETED and (channel := self._channel(held["channel_id"])) is not None
+                # A target that a newer post claimed is that post's.
+                if (register := registers.get((post_id, held["target_id"]))) is not None
+                and (channel := self._channel(held["channel_id"])) is not None
             ),
         )
 

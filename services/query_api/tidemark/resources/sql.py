@@ -22,7 +22,7 @@ _IN_PERIOD = (
 
 
 def _states(posts: str, targets: str) -> str:
-    """Catalog rows (0) of some posts and the registers (1) of some targets.
+    """Catalog rows (0) of some posts and the registers (1) of some targets, with the post that each belongs to.
 
     Args:
         posts: the condition on `post_id`.
@@ -33,7 +33,7 @@ SELECT 0, post_id, status, {millis("created_at")}, {millis("published_at")}, {mi
     {_NO_FIGURES}
 FROM {_HELD} AND post_id IN {posts}
 UNION ALL
-SELECT 1, target_id, '', NULL, NULL, 0, registers, {millis("captured_at")}, {_POST_FIGURES}
+SELECT 1, target_id, post_id, NULL, NULL, 0, registers, {millis("captured_at")}, {_POST_FIGURES}
 FROM {_LISTED} AND target_id IN {targets}
 """
 

@@ -31,7 +31,7 @@ def post_rows(post_id: str, target_id: str, **figures: int) -> list[list[Any]]:
     catalog = [0, post_id, "published", None, NOW - 3_600_000, NOW - 3_600_000, orjson.dumps([held]).decode(), None]
     return [
         [*catalog, *[None] * len(POST_NAMES)],
-        [1, target_id, "", None, None, 0, groups, NOW - 5_500, *known],
+        [1, target_id, "p1", None, None, 0, groups, NOW - 5_500, *known],
     ]
 
 
