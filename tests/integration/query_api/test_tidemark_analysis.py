@@ -35,6 +35,7 @@ from tests.integration.query_api.histories import (
     random_history,
 )
 from tests.integration.query_api.rows import Store, metric_columns
+from tests.integration.query_api.running import ADMIN, Service
 from tests.support.engines import Engines, query_clickhouse
 from tests.support.query_api import target, values
 from tests.support.waiting import wait_until
@@ -124,19 +125,19 @@ def latest(history: History) -> tuple[int | None, ...]:
     return tuple(cumulative([history], name, 2**62) if name in METRICS else None for name in POST_NAMES)
 
 
-def know_channels(service: whole.Service, store: Store, workspace_id: str, channels: Sequence[str]) -> None:
+def know_channels(service: Service, store: Store, workspace_id: str, channels: Sequence[str]) -> None:
     """Make channels known to the service and to ClickHouse."""
     lines = [
         json.dumps({"type": "channel", "workspace_id": workspace_id, "id": channel_id, **whole.CHANNEL})
         for channel_id in channels
     ]
-    reply = service.client.post("/admin/v1/catalog", content="\n".join(lines), headers=whole.ADMIN)
+    reply = service.client.post("/admin/v1/catalog", content="\n".join(lines), headers=ADMIN)
     assert reply.json()["accepted"] == len(channels), reply.text
     for channel_id in channels:
         store.channel(workspace_id, channel_id)
 
 
-def wait_until_known(service: whole.Service, headers: dict[str, str]) -> None:
+def wait_until_known(service: Service, headers: dict[str, str]) -> None:
     """Wait until a workspace's channels are in the service's memory."""
 
     def status() -> int:
@@ -146,7 +147,7 @@ def wait_until_known(service: whole.Service, headers: dict[str, str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def tenants(service: whole.Service, store: Store) -> list[Tenant]:
+def tenants(service: Service, store: Store) -> list[Tenant]:
     """Workspaces with random histories."""
     found = []
     for number in range(WORKSPACES):
@@ -166,7 +167,7 @@ def tenants(service: whole.Service, store: Store) -> list[Tenant]:
     return found
 
 
-def read(service: whole.Service, path: str, headers: dict[str, str], **params: str) -> Any:
+def read(service: Service, path: str, headers: dict[str, str], **params: str) -> Any:
     """A JSON reply, its decimals exact."""
     reply = service.client.get(f"/tidemark/v1/{path}", params={**SPAN, **params}, headers=headers)
     assert reply.status_code == 200, reply.text
@@ -178,7 +179,7 @@ def shown(name: str, value: int | None) -> Any:
     return Decimal(value).scaleb(-3) if value is not None and name.endswith("_seconds") else value
 
 
-def test_series_are_what_the_snapshots_say(service: whole.Service, tenants: list[Tenant]) -> None:
+def test_series_are_what_the_snapshots_say(service: Service, tenants: list[Tenant]) -> None:
     compared = 0
     for tenant in tenants:
         subjects = [
@@ -208,7 +209,7 @@ def test_series_are_what_the_snapshots_say(service: whole.Service, tenants: list
     assert compared > 500
 
 
-def test_hours_add_up_to_their_day(service: whole.Service, tenants: list[Tenant]) -> None:
+def test_hours_add_up_to_their_day(service: Service, tenants: list[Tenant]) -> None:
     for tenant in tenants[:4]:
         asked = {"metrics": "likes", "mode": "increments"}
         hourly = read(service, "channels/c0/series", tenant.headers, step="hour", **asked)["points"]
@@ -221,7 +222,7 @@ def test_hours_add_up_to_their_day(service: whole.Service, tenants: list[Tenant]
             assert (sum(known) if known else None) == day["likes"]
 
 
-def test_totals_are_what_the_snapshots_say(service: whole.Service, tenants: list[Tenant]) -> None:
+def test_totals_are_what_the_snapshots_say(service: Service, tenants: list[Tenant]) -> None:
     before = (START - 7 * DAY, START)
     for tenant in tenants:
         for path, histories in [
@@ -250,7 +251,7 @@ def test_totals_are_what_the_snapshots_say(service: whole.Service, tenants: list
                         assert float(found["change"]) == pytest.approx((value - previous) / previous)
 
 
-def test_a_channels_own_figures(service: whole.Service, store: Store, tenants: list[Tenant]) -> None:
+def test_a_channels_own_figures(service: Service, store: Store, tenants: list[Tenant]) -> None:
     tenant = tenants[0]
     day = [start for start, _ in days()]
     store.channel_snapshot(tenant.workspace_id, "c0", "a", day[0] - 5, followers=100, views=7)
@@ -269,7 +270,7 @@ def test_a_channels_own_figures(service: whole.Service, store: Store, tenants: l
     assert received["metrics"]["followers"]["value"] == 30
 
 
-def test_another_workspace_reads_nothing(service: whole.Service, tenants: list[Tenant]) -> None:
+def test_another_workspace_reads_nothing(service: Service, tenants: list[Tenant]) -> None:
     _, stranger = service.make_key("analysis-stranger")
     for path in ("posts/p0/series", "targets/t0/series", "channels/c0/series", "channels/c0/totals"):
         reply = service.client.get(f"/tidemark/v1/{path}", params={**SPAN, "metrics": "likes"}, headers=stranger)
@@ -283,14 +284,14 @@ def test_another_workspace_reads_nothing(service: whole.Service, tenants: list[T
     assert {metric["value"] for metric in everything.values()} == {None}
 
 
-def export(service: whole.Service, dataset: str, headers: dict[str, str], **params: str) -> httpx.Response:
+def export(service: Service, dataset: str, headers: dict[str, str], **params: str) -> httpx.Response:
     """A whole export."""
     reply = service.client.get(f"/tidemark/v1/exports/{dataset}", params=params, headers=headers, timeout=60)
     assert reply.status_code == 200, reply.text
     return reply
 
 
-def test_every_format_holds_the_same_rows(service: whole.Service, tenants: list[Tenant]) -> None:
+def test_every_format_holds_the_same_rows(service: Service, tenants: list[Tenant]) -> None:
     tenant = tenants[1]
     expected = sorted(
         (
@@ -342,7 +343,7 @@ def test_every_format_holds_the_same_rows(service: whole.Service, tenants: list[
         ]
 
 
-def test_catalog_exports(service: whole.Service, store: Store) -> None:
+def test_catalog_exports(service: Service, store: Store) -> None:
     workspace_id = "analysis-catalog"
     _, headers = service.make_key(workspace_id)
     know_channels(service, store, workspace_id, ["c0", "c1"])
@@ -387,7 +388,7 @@ def test_catalog_exports(service: whole.Service, store: Store) -> None:
 
 
 @pytest.fixture(scope="module")
-def big(service: whole.Service, store: Store) -> dict[str, str]:
+def big(service: Service, store: Store) -> dict[str, str]:
     """A workspace with many snapshots; the headers of its key."""
     workspace_id = "analysis-big"
     know_channels(service, store, workspace_id, ["c0"])
@@ -404,7 +405,7 @@ def big(service: whole.Service, store: Store) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["csv", "ndjson", "parquet", "arrow"])
 def test_an_export_needs_no_memory_for_its_rows(
-    service: whole.Service, big: dict[str, str], kind: str, tmp_path: Path
+    service: Service, big: dict[str, str], kind: str, tmp_path: Path
 ) -> None:
     assert service.process is not None
     process = psutil.Process(service.process.pid)
@@ -442,7 +443,7 @@ _EXPORTING = "query LIKE '%post_snapshots_store FINAL%' AND query NOT LIKE '%sys
 
 
 @contextmanager
-def begun(service: whole.Service, headers: dict[str, str], kind: str) -> Iterator[Iterator[bytes]]:
+def begun(service: Service, headers: dict[str, str], kind: str) -> Iterator[Iterator[bytes]]:
     """An export of which the first chunk has come; its next ones."""
     path, params = "/tidemark/v1/exports/post-snapshots", {"format": kind}
     with service.client.stream("GET", path, params=params, headers=headers) as reply:
@@ -453,7 +454,7 @@ def begun(service: whole.Service, headers: dict[str, str], kind: str) -> Iterato
 
 
 def test_whoever_leaves_stops_the_query_and_a_key_has_two_exports(
-    service: whole.Service, big: dict[str, str], engines: Engines
+    service: Service, big: dict[str, str], engines: Engines
 ) -> None:
     with begun(service, big, "ndjson"), begun(service, big, "ndjson"):
         assert running(engines) == 2
@@ -464,7 +465,7 @@ def test_whoever_leaves_stops_the_query_and_a_key_has_two_exports(
     assert service.client.get("/tidemark/v1/exports/posts", headers=big).status_code == 200
 
 
-def test_an_export_that_breaks_is_no_file(service: whole.Service, big: dict[str, str], engines: Engines) -> None:
+def test_an_export_that_breaks_is_no_file(service: Service, big: dict[str, str], engines: Engines) -> None:
     seen: list[bytes] = []
     with begun(service, big, "csv") as chunks:
         query_clickhouse(engines.clickhouse_url, f"KILL QUERY WHERE {_EXPORTING} ASYNC")
