@@ -69,6 +69,7 @@ class Read:
         compile: from request to question; raises Invalid for a bad parameter and NotFound for what can't exist.
         render: from question and answer to a JSON value with the keys in the document's order.
         sample: the document's own sample reply.
+        schema: JSON schema of the reply.
         tag_of: from the JSON value to what its ETag is made of, where that is not all of it.
     """
 
@@ -78,6 +79,7 @@ class Read:
     compile: Callable[[ReadRequest], Question]
     render: Callable[[Any, Any], Any]
     sample: Any
+    schema: Mapping[str, Any]
     tag_of: Callable[[Any], Any] | None = None
     parameters: tuple[Parameter, ...] = ()
 

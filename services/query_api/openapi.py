@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -23,6 +23,7 @@ from services.query_api.errors import (
     ReadsUnavailable,
     TooManyRequests,
     Unauthorized,
+    Unavailable,
     WritesUnavailable,
 )
 from services.query_api.replies import JSON
@@ -35,7 +36,7 @@ _NAME = re.compile(r"\{(\w+)\}")
 _READ_ERRORS: tuple[type[ApiError], ...] = (
     Unauthorized, Forbidden, NotFound, Invalid, TooManyRequests, ReadsUnavailable,
 )  # fmt: skip
-_ADMIN_ERRORS: tuple[type[ApiError], ...] = (Unauthorized, BodyTooLarge, Invalid, WritesUnavailable)
+_ADMIN_ERRORS: tuple[type[ApiError], ...] = (Unauthorized, Invalid, WritesUnavailable)
 _REPLY_HEADERS = {
     "ETag": {"description": "Of what the reply says, for If-None-Match.", "schema": {"type": "string"}},
     "Age": {
@@ -44,6 +45,7 @@ _REPLY_HEADERS = {
         "schema": {"type": "integer"},
     },
 }
+_NOT_MODIFIED = {"description": "The reply is the one whose ETag came in If-None-Match."}
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "code", "message"],
@@ -107,8 +109,8 @@ def _read(dialect: Dialect, read: Read) -> dict[str, Any]:
         "security": [{"bearer": []}, {"apiKey": []}],
         "parameters": [*_path_parameters(read.path), *map(_parameter, read.parameters)],
         "responses": {
-            "200": {**_json_response("Answer", read.sample), "headers": _REPLY_HEADERS},
-            "304": {"description": "The reply is the one whose ETag came in If-None-Match."},
+            "200": {**_json_response("Answer", read.sample, read.schema), "headers": _REPLY_HEADERS},
+            "304": _NOT_MODIFIED,
             **_problems(_READ_ERRORS),
         },
     }
@@ -116,41 +118,70 @@ def _read(dialect: Dialect, read: Read) -> dict[str, Any]:
 
 def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
     is_post = endpoint.method == "POST"
-    asked = endpoint.parameters.model_json_schema(by_alias=True)
     media: dict[str, Any] = {kind: {} for kind in endpoint.media_types}
     if JSON in media:
         media[JSON] = {"example": endpoint.sample, "schema": dict(endpoint.schema)}
+    for kind, text in endpoint.text_samples.items():
+        media[kind] = {"example": text, "schema": {"type": "string"}}
     described: dict[str, Any] = {
         "tags": [tidemark.TITLE],
         "summary": endpoint.summary,
         "description": endpoint.description,
         "security": [{"bearer": []}, {"apiKey": []}],
-        "parameters": [*_path_parameters(endpoint.path), *([] if is_post else map(_parameter, asked_of(endpoint)))],
+        "parameters": [
+            *_path_parameters(endpoint.path, endpoint.path_values),
+            *([] if is_post else map(_parameter, asked_of(endpoint))),
+        ],
         "responses": {
             "200": {"description": "Answer", "content": media, "headers": _REPLY_HEADERS},
-            "304": {"description": "The reply is the one whose ETag came in If-None-Match."},
+            "304": _NOT_MODIFIED,
             **_problems((BodyTooLarge, *_READ_ERRORS) if is_post else _READ_ERRORS),
         },
     }
     if is_post:
-        described["requestBody"] = {"required": True, "content": {JSON: {"schema": asked}}}
+        described["requestBody"] = {"required": True, "content": {JSON: {"schema": _schema_of(endpoint)}}}
     return described
+
+
+def _schema_of(endpoint: Endpoint) -> dict[str, Any]:
+    """What may be asked, without references: they would point to nothing in the whole description."""
+    schema = endpoint.parameters.model_json_schema(by_alias=True)
+    definitions = schema.pop("$defs", {})
+
+    def inlined(value: Any) -> Any:
+        if isinstance(value, dict):
+            named = definitions.get(value.get("$ref", "").rpartition("/")[2])
+            rest = {key: inlined(held) for key, held in value.items() if key != "$ref"}
+            return rest if named is None else {**inlined(named), **rest}
+        return [inlined(held) for held in value] if isinstance(value, list) else value
+
+    found: dict[str, Any] = inlined(schema)
+    return found
 
 
 def asked_of(endpoint: Endpoint) -> tuple[Parameter, ...]:
     """An endpoint's parameters as they are documented; a list is one comma-separated value."""
-    schema = endpoint.parameters.model_json_schema(by_alias=True)
+    schema = _schema_of(endpoint)
     required = schema.get("required", ())
     return tuple(
         Parameter(
             name,
             held.get("description", ""),
             "body" if endpoint.method == "POST" else "query",
-            {key: value for key, value in held.items() if key not in ("title", "description")},
+            _present(held),
             name in required,
         )
         for name, held in schema.get("properties", {}).items()
     )
+
+
+def _present(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter that is there: a query has no null, it leaves things out."""
+    shown = {key: value for key, value in schema.items() if key not in ("title", "description")}
+    kinds = [kind for kind in shown.pop("anyOf", ()) if kind != {"type": "null"}]
+    if shown.get("default", ...) is None:
+        del shown["default"]
+    return {**shown, **kinds[0]} if kinds else shown
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
@@ -163,22 +194,28 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "responses": {
             str(operation.status): {"description": "Done"}
             if operation.status == 204
-            else _json_response("Written", operation.sample),
-            **_problems(_ADMIN_ERRORS),
+            else _json_response("Written", operation.sample, operation.schema),
+            **_problems((*_ADMIN_ERRORS, *operation.errors)),
         },
     }
     if operation.model is not None:
-        reference = {"$ref": f"#/components/schemas/{operation.model.__name__}"}
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": reference}}}
+        schema: dict[str, Any] = {"$ref": f"#/components/schemas/{operation.model.__name__}"}
+        media = {JSON: {"schema": schema, "example": operation.body}}
+        described["requestBody"] = {"required": True, "content": media}
     elif operation.method == "POST":
-        line = {"oneOf": [{"$ref": f"#/components/schemas/{model.__name__}"} for model in (ChannelLine, PostLine)]}
-        described["requestBody"] = {"required": True, "content": {"application/x-ndjson": {"schema": line}}}
+        schema = {"oneOf": [{"$ref": f"#/components/schemas/{model.__name__}"} for model in (ChannelLine, PostLine)]}
+        media = {"application/x-ndjson": {"schema": schema, "example": operation.body}}
+        described["requestBody"] = {"required": True, "content": media}
     return described
 
 
-def _path_parameters(path: str) -> list[dict[str, Any]]:
-    schema = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
-    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in _NAME.findall(path)]
+def _path_parameters(path: str, values: Mapping[str, Sequence[str]] | None = None) -> list[dict[str, Any]]:
+    def schema(name: str) -> dict[str, Any]:
+        if values and name in values:
+            return {"type": "string", "enum": list(values[name])}
+        return {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
+
+    return [{"name": name, "in": "path", "required": True, "schema": schema(name)} for name in _NAME.findall(path)]
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
@@ -193,23 +230,27 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _json_response(description: str, sample: Any) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"example": sample}}}
+def _json_response(description: str, sample: Any, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"description": description, "content": {JSON: {"example": sample, "schema": dict(schema or {})}}}
 
 
 def _problems(errors: Iterable[type[ApiError]]) -> dict[str, Any]:
-    return {
-        str(error.status): {
-            "description": error.message,
-            "content": {
-                "application/problem+json": {
-                    "schema": {"$ref": "#/components/schemas/Problem"},
-                    "example": orjson.loads(error().body()),
-                }
-            },
-        }
-        for error in errors
+    return {str(error.status): _problem(error) for error in sorted(errors, key=lambda error: error.status)}
+
+
+def _problem(error: type[ApiError]) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "description": error.message,
+        "content": {
+            "application/problem+json": {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "example": orjson.loads(error().body()),
+            }
+        },
     }
+    if error.status in (TooManyRequests.status, Unavailable.status):
+        described["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+    return described
 
 
 def documentation_page(

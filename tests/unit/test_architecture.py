@@ -50,7 +50,8 @@ PURE = {
     "services.status.addresses",
     "services.query_api.accounts", "services.query_api.cache", "services.query_api.errors",
     "services.query_api.keeping", "services.query_api.merging",
-    "services.query_api.query", "services.query_api.raw_events", "services.query_api.scores", "services.query_api.sql",
+    "services.query_api.query", "services.query_api.raw_events", "services.query_api.scores",
+    "services.query_api.shapes", "services.query_api.sql",
     "services.query_api.tidemark.analysis.datasets", "services.query_api.tidemark.analysis.figures",
     "services.query_api.tidemark.analysis.formats", "services.query_api.tidemark.analysis.growth",
     "services.query_api.tidemark.analysis.ranges", "services.query_api.tidemark.analysis.slots",
@@ -99,8 +100,10 @@ IMPORTERS: dict[str, set[str]] = {
 IMPORTERS_OF_SERVICES = {
     "httpx": {"services.poller.addresses", "services.poller.fetch", "services.status.probe", "services.cli"},
 }
-# What a dialect may know of the query API: the questions, the way in, the errors.
-DIALECT_MAY = {"services.query_api.query", "services.query_api.endpoint", "services.query_api.errors"}
+# What a dialect may know of the query API: the questions, the way in, the errors, and words for schemas.
+DIALECT_MAY = {
+    "services.query_api.query", "services.query_api.endpoint", "services.query_api.errors", "services.query_api.shapes",
+}  # fmt: skip
 
 
 class Import(NamedTuple):

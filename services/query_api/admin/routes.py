@@ -10,16 +10,18 @@ import orjson
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
+from schemas.events import ChannelStatus, PostStatus
 from services.query_api.admin.body import ClientGone, lines, parsed, whole_body
 from services.query_api.admin.bulk import write_lines
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.models import ChannelPut, KeyRequest, PostPut
 from services.query_api.auth import AdminKey
-from services.query_api.errors import ApiError, Invalid, MethodNotAllowed
+from services.query_api.errors import ApiError, BodyTooLarge, Invalid, MethodNotAllowed, NotFound
 from services.query_api.observability import REQUESTS
 from services.query_api.query import ID
 from services.query_api.replies import send_json, send_problem
+from services.query_api.shapes import COUNT, TEXT, listed, one_of, shape
 
 PRODUCT = "admin"
 
@@ -51,6 +53,9 @@ class Operation:
     Attributes:
         model: of the body; None when there is none, or when it is no single JSON value.
         sample: of the reply.
+        schema: JSON schema of the reply.
+        body: sample of the request's body.
+        errors: that it may answer with, besides those of all.
     """
 
     method: str
@@ -61,6 +66,9 @@ class Operation:
     model: type[BaseModel] | None = None
     status: int = 200
     sample: Any = None
+    schema: Mapping[str, Any] | None = None
+    body: Any = None
+    errors: tuple[type[ApiError], ...] = ()
 
 
 async def _put_channel(admin: Admin, path: Mapping[str, str], scope: Scope, receive: Receive) -> Reply:
@@ -114,6 +122,9 @@ OPERATIONS: tuple[Operation, ...] = (
         _put_channel,
         model=ChannelPut,
         sample={"workspace_id": "w1", "channel_id": "c1", "status": "active"},
+        schema=shape({"workspace_id": TEXT, "channel_id": TEXT, "status": one_of(ChannelStatus)}),
+        body={"platform": "x", "external_id": "1001", "username": "acme", "access_token": "...", "status": "active"},
+        errors=(BodyTooLarge,),
     ),
     Operation(
         "DELETE",
@@ -131,6 +142,13 @@ OPERATIONS: tuple[Operation, ...] = (
         _put_post,
         model=PostPut,
         sample={"workspace_id": "w1", "post_id": "p1", "status": "published"},
+        schema=shape({"workspace_id": TEXT, "post_id": TEXT, "status": one_of(PostStatus)}),
+        body={
+            "status": "published",
+            "published_at": "2026-06-28T09:14:22Z",
+            "targets": [{"target_id": "t1", "channel_id": "c1", "status": "published", "external_id": "199000"}],
+        },
+        errors=(BodyTooLarge,),
     ),
     Operation(
         "DELETE",
@@ -148,6 +166,12 @@ OPERATIONS: tuple[Operation, ...] = (
         "single writes. Bad lines are refused one by one.",
         _write_catalog,
         sample={"accepted": 2, "rejected": [{"line": 3, "error": "platform: Field required"}]},
+        schema=shape({"accepted": COUNT, "rejected": listed(shape({"line": COUNT, "error": TEXT}))}),
+        body=(
+            '{"type": "channel", "workspace_id": "w1", "id": "c1", "platform": "x", "external_id": "1001"}\n'
+            '{"type": "post", "workspace_id": "w1", "id": "p1", "status": "draft"}\n'
+        ),
+        errors=(BodyTooLarge,),
     ),
     Operation(
         "POST",
@@ -158,6 +182,9 @@ OPERATIONS: tuple[Operation, ...] = (
         model=KeyRequest,
         status=201,
         sample={"id": "key_5f3a", "key": "tm_live_...", "scopes": ["analytics:read"]},
+        schema=shape({"id": TEXT, "key": TEXT, "scopes": listed(TEXT)}),
+        body={"scopes": ["analytics:read"], "style": "tidemark"},
+        errors=(BodyTooLarge,),
     ),
     Operation(
         "DELETE",
@@ -166,6 +193,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "The key stops working here at once, and within 5 s everywhere.",
         _revoke_key,
         status=204,
+        errors=(NotFound,),
     ),
 )
 

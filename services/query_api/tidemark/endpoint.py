@@ -122,6 +122,8 @@ class Endpoint:
         is_kept: whether replies may be kept and shared; then `answer` never gives a Stream.
         tag_of: from the JSON value to what its ETag is made of, where that is not all of it.
         media_types: of the reply.
+        path_values: the values that a parameter of the path can have, where they are not ids.
+        text_samples: of replies that are no JSON, by media type.
     """
 
     path: str
@@ -135,3 +137,5 @@ class Endpoint:
     is_kept: bool = False
     tag_of: Callable[[Any], Any] | None = None
     media_types: tuple[str, ...] = ("application/json",)
+    path_values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    text_samples: Mapping[str, str] = field(default_factory=dict)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.query_api.shapes import ANYTHING, COUNT, TEXT, TEXT_OR_NULL, TIME, each, listed, shape
+
 DEFAULT_DAYS = 30
 MAX_DAYS = 365
 MAX_ROWS = 500
@@ -47,3 +49,34 @@ POST_SAMPLE: dict[str, Any] = {
         ],
     }
 }
+
+_FIGURES = each(("impressions", "likes", "comments", "shares"), COUNT)
+_ROW = shape(
+    {
+        **each(("id", "post_target_id", "integration_id"), TEXT),
+        **_FIGURES,
+        "platform_data": ANYTHING,
+        "captured_at": TIME,
+    }
+)
+LIST_SCHEMA = shape({"data": {**listed(_ROW), "maxItems": MAX_ROWS}})
+POST_SCHEMA = shape(
+    {
+        "data": shape(
+            {
+                "post_id": TEXT,
+                "totals": shape(_FIGURES),
+                "targets": listed(
+                    shape(
+                        {
+                            **each(("target_id", "platform", "username", "status"), TEXT),
+                            "post_url": TEXT_OR_NULL,
+                            **_FIGURES,
+                            "snapshots": listed(_ROW),
+                        }
+                    )
+                ),
+            }
+        )
+    }
+)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 
-from services.query_api.dialects.openpost.models import DEFAULT_DAYS, LIST_SAMPLE, MAX_DAYS, MAX_ROWS, POST_SAMPLE
+from services.query_api.dialects.openpost.models import (
+    DEFAULT_DAYS,
+    LIST_SAMPLE,
+    LIST_SCHEMA,
+    MAX_DAYS,
+    MAX_ROWS,
+    POST_SAMPLE,
+    POST_SCHEMA,
+)
 from services.query_api.dialects.openpost.render import post_metrics, snapshot_list
 from services.query_api.endpoint import Dialect, Parameter, Read, ReadRequest, path_id
 from services.query_api.errors import Invalid, NotFound
@@ -56,6 +64,7 @@ DIALECT = Dialect(
             compile=list_question,
             render=snapshot_list,
             sample=LIST_SAMPLE,
+            schema=LIST_SCHEMA,
             parameters=(_DAYS_PARAMETER, Parameter("integration_id", "Only snapshots of this integration.")),
         ),
         Read(
@@ -65,6 +74,7 @@ DIALECT = Dialect(
             compile=post_question,
             render=post_metrics,
             sample=POST_SAMPLE,
+            schema=POST_SCHEMA,
             parameters=(_DAYS_PARAMETER,),
         ),
     ),

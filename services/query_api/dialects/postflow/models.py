@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.query_api.shapes import (
+    COUNT,
+    COUNT_OR_NULL,
+    FLAG,
+    NUMBER_OR_NULL,
+    TEXT,
+    TEXT_OR_NULL,
+    TIME,
+    TIME_OR_NULL,
+    each,
+    listed,
+    or_null,
+    shape,
+)
+
 PLATFORM_NAMES = {"x": "twitter"}
 """Platforms that PostFlow shows by another name than ours."""
 
@@ -87,3 +102,47 @@ SAMPLE: list[dict[str, Any]] = [
         "items": [],
     }
 ]
+
+_METRICS = {
+    **each(("id", "post_id", "post_detail_id", "social_account_id"), TEXT),
+    "social_post_id": TEXT_OR_NULL,
+    "score": NUMBER_OR_NULL,
+    **each(
+        (
+            "views", "reach", "likes", "dislikes", "shares", "quotes", "replies", "saves", "follows",
+            "user_profile_clicks", "post_link_clicks", "post_other_clicks", "engagements",
+        ),
+        COUNT_OR_NULL,
+    ),
+    **each(("engagement_rate_impressions", "engagement_rate_reach"), NUMBER_OR_NULL),
+    **each(("video_views", "video_watch_time_total", "video_watch_time_avg"), COUNT_OR_NULL),
+    **each((f"score_{grade}" for grade in range(1, 11)), COUNT),
+    "updated_at": TIME,
+    "published_at": TIME_OR_NULL,
+    "poll_results": or_null(listed(TEXT)),
+    "poll_votes": COUNT_OR_NULL,
+}  # fmt: skip
+_FIRST_COMMENT = {
+    "id": TEXT_OR_NULL,
+    "condition_type": COUNT_OR_NULL,
+    "condition_value": NUMBER_OR_NULL,
+    "publishing_failed": FLAG,
+    "user_error_message": TEXT_OR_NULL,
+    "published_at": TIME_OR_NULL,
+    "created_at": TIME_OR_NULL,
+}
+_DETAIL = {
+    **each(("id", "social_network", "post_type", "post_id", "social_account_id"), TEXT),
+    "enabled": FLAG,
+    "is_customized": FLAG,
+    "status": {"type": "integer", "enum": list(STATUS_NUMBERS.values())},
+    "stories": listed(TEXT),
+    "is_story": FLAG,
+    "published_at": TIME_OR_NULL,
+    "user_error_message": TEXT_OR_NULL,
+    "content": TEXT_OR_NULL,
+    "link_preview": or_null(shape(each(LINK_PREVIEW_KEYS, TEXT_OR_NULL))),
+    "post_link": TEXT_OR_NULL,
+    "firstComment": or_null(shape(_FIRST_COMMENT)),
+}
+SCHEMA = listed(shape({**_METRICS, "postDetail": shape(_DETAIL), "items": listed(shape(_METRICS))}))

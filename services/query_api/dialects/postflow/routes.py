@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.query_api.dialects.postflow.models import SAMPLE
+from services.query_api.dialects.postflow.models import SAMPLE, SCHEMA
 from services.query_api.dialects.postflow.render import post_metrics
 from services.query_api.endpoint import Dialect, Read, ReadRequest, path_id
 from services.query_api.query import PostScoresQuestion
@@ -26,6 +26,7 @@ DIALECT = Dialect(
             compile=post_question,
             render=post_metrics,
             sample=SAMPLE,
+            schema=SCHEMA,
         ),
     ),
 )

@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.query_api.shapes import (
+    ANYTHING,
+    COUNT,
+    COUNT_OR_NULL,
+    FLAG,
+    NUMBER_OR_NULL,
+    TEXT,
+    TEXT_OR_NULL,
+    TIME,
+    TIME_OR_NULL,
+    each,
+    listed,
+    one_of,
+    shape,
+)
+
 NOT_PUBLISHED = "Analytics are only available after a post is published"
 NO_METRICS = "No metrics have been collected for this account yet."
 RATE_STEPS = 1000
@@ -85,3 +101,47 @@ HEALTH_SAMPLE: dict[str, Any] = {
     "checked_live": True,
     "checked_at": "2026-06-14T12:30:00.000Z",
 }
+
+_COUNTS = ("impressions", "reach", "likes", "comments", "shares", "saves", "clicks", "video_views")
+POST_SCHEMA = shape(
+    {
+        "post_id": TEXT,
+        "metrics_by_account": listed(
+            shape(
+                {
+                    "target_id": TEXT,
+                    "platform": TEXT,
+                    **each(_COUNTS, COUNT_OR_NULL),
+                    "engagement_rate": NUMBER_OR_NULL,
+                    "captured_at": TIME,
+                }
+            )
+        ),
+        "aggregated_metrics": shape(each((f"total_{name}" for name in _COUNTS), COUNT)),
+    }
+)
+_SNAPSHOT = {
+    "captured_at": TIME,
+    **each(("followers", "following", "posts_count", "impressions", "reach", "profile_views"), COUNT_OR_NULL),
+    "raw": ANYTHING,
+}
+_ACCOUNT = {"social_account_id": TEXT, "network": TEXT}
+ACCOUNT_SCHEMA = {
+    "anyOf": [
+        shape({**_ACCOUNT, "source": one_of(("live", "snapshot")), **_SNAPSHOT}),
+        shape({"social_account_id": TEXT, "metrics": {"type": "null"}, "message": TEXT}),
+        shape({**_ACCOUNT, "data": listed(shape(_SNAPSHOT))}),
+    ]
+}
+HEALTH_SCHEMA = shape(
+    {
+        "id": TEXT,
+        "network": TEXT,
+        "healthy": FLAG,
+        "status": TEXT,
+        "error_code": TEXT_OR_NULL,
+        "token_expires_at": TIME_OR_NULL,
+        "checked_live": FLAG,
+        "checked_at": TIME,
+    }
+)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from services.query_api.dialects.postfuze.models import (
     ACCOUNT_SAMPLE,
+    ACCOUNT_SCHEMA,
     DEFAULT_RANGE_DAYS,
     HEALTH_SAMPLE,
+    HEALTH_SCHEMA,
     POST_SAMPLE,
+    POST_SCHEMA,
 )
 from services.query_api.dialects.postfuze.render import account_health, account_metrics, post_analytics
 from services.query_api.dialects.postfuze.times import parse_time
@@ -55,6 +58,7 @@ DIALECT = Dialect(
             compile=post_question,
             render=post_analytics,
             sample=POST_SAMPLE,
+            schema=POST_SCHEMA,
         ),
         Read(
             path="/api/v1/social-accounts/{id}/metrics",
@@ -64,6 +68,7 @@ DIALECT = Dialect(
             compile=account_question,
             render=account_metrics,
             sample=ACCOUNT_SAMPLE,
+            schema=ACCOUNT_SCHEMA,
             parameters=(
                 Parameter("since", "Start of the range: unix seconds or ISO 8601; 30 days before its end by default."),
                 Parameter("until", "End of the range, exclusive: unix seconds or ISO 8601; now by default."),
@@ -76,6 +81,7 @@ DIALECT = Dialect(
             compile=health_question,
             render=account_health,
             sample=HEALTH_SAMPLE,
+            schema=HEALTH_SCHEMA,
         ),
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.windows import RANGES
+from services.query_api.shapes import COUNT, COUNT_OR_NULL, TEXT, TIME, TIME_OR_NULL, each, listed, one_of, shape
 
 DEFAULT_RANGE = "28d"
 RANGE_NAMES = tuple(RANGES)
@@ -69,3 +70,23 @@ CHANNEL_SAMPLE: dict[str, Any] = {
     "source": "channel",
     "followers": 8421,
 }
+
+_FIGURES = each(("views", "engagements", "reach", "likes", "comments", "shares", "saves"), COUNT)
+POST_SCHEMA = shape(
+    {
+        "post_id": TEXT,
+        "totals": shape({**_FIGURES, "impressions": COUNT, "watch_time_seconds": COUNT}),
+        "channels": listed(shape({"channel_id": TEXT, "platform": TEXT, **_FIGURES})),
+        "updated_at": TIME_OR_NULL,
+    }
+)
+CHANNEL_SCHEMA = shape(
+    {
+        "channel_id": TEXT,
+        "platform": TEXT,
+        "window": shape({"range": one_of(RANGE_NAMES), "start": TIME, "end": TIME}),
+        "totals": shape({**_FIGURES, "watch_time_seconds": COUNT}),
+        "source": one_of(("posts", "channel", "none")),
+        "followers": COUNT_OR_NULL,
+    }
+)

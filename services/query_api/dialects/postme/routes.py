@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from services.query_api.dialects.postme.models import CHANNEL_SAMPLE, DEFAULT_RANGE, POST_SAMPLE, RANGE_NAMES
+from services.query_api.dialects.postme.models import (
+    CHANNEL_SAMPLE,
+    CHANNEL_SCHEMA,
+    DEFAULT_RANGE,
+    POST_SAMPLE,
+    POST_SCHEMA,
+    RANGE_NAMES,
+)
 from services.query_api.dialects.postme.render import channel_insights, post_insights, without_window_bounds
 from services.query_api.endpoint import Dialect, Parameter, Read, ReadRequest, path_id
 from services.query_api.query import ChannelWindowQuestion, PostQuestion
@@ -36,6 +43,7 @@ DIALECT = Dialect(
             compile=post_question,
             render=post_insights,
             sample=POST_SAMPLE,
+            schema=POST_SCHEMA,
         ),
         Read(
             path="/api/v1/channels/{id}/insights",
@@ -44,6 +52,7 @@ DIALECT = Dialect(
             compile=channel_question,
             render=channel_insights,
             sample=CHANNEL_SAMPLE,
+            schema=CHANNEL_SCHEMA,
             tag_of=without_window_bounds,
             parameters=(
                 Parameter(

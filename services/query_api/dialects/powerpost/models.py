@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.query_api.shapes import COUNT, TEXT, TIME, each, one_of, or_null, shape
+
 STATUS_NAMES = {
     "draft": "draft",
     "scheduled": "draft",
@@ -20,3 +22,11 @@ SAMPLE: dict[str, Any] = {
     "status": "posted",
     "metrics": {"views": 12450, "likes": 890, "comments": 42, "fetched_at": "2026-04-15T09:00:00Z"},
 }
+
+SCHEMA = shape(
+    {
+        **each(("post_item_id", "post_type", "platform"), TEXT),
+        "status": one_of(dict.fromkeys(STATUS_NAMES.values())),
+        "metrics": or_null(shape({**each(("views", "likes", "comments"), COUNT), "fetched_at": TIME})),
+    }
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.query_api.dialects.powerpost.models import SAMPLE
+from services.query_api.dialects.powerpost.models import SAMPLE, SCHEMA
 from services.query_api.dialects.powerpost.render import item_analytics
 from services.query_api.endpoint import Dialect, Parameter, Read, ReadRequest, path_id
 from services.query_api.errors import NotFound
@@ -36,6 +36,7 @@ DIALECT = Dialect(
             compile=item_question,
             render=item_analytics,
             sample=SAMPLE,
+            schema=SCHEMA,
             parameters=(
                 Parameter(WORKSPACE_HEADER, "The key's workspace; any other reads 404.", place="header", required=True),
             ),

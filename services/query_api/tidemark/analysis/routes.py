@@ -9,7 +9,7 @@ from services.query_api.tidemark.analysis.datasets import DATASETS
 from services.query_api.tidemark.analysis.exports import FORMATS as FILE_FORMATS
 from services.query_api.tidemark.analysis.exports import ExportParameters, Exports
 from services.query_api.tidemark.analysis.figures import CHANNEL_FIGURES, POST_FIGURES
-from services.query_api.tidemark.analysis.formats import MEDIA_TYPES
+from services.query_api.tidemark.analysis.formats import MEDIA_TYPES, Format
 from services.query_api.tidemark.analysis.series import FORMATS, channel_series, post_series, target_series
 from services.query_api.tidemark.analysis.totals import channel_totals, workspace_totals
 from services.query_api.tidemark.endpoint import PREFIX, Endpoint
@@ -84,6 +84,7 @@ def _sample_totals(subject: dict[str, Any]) -> dict[str, Any]:
         "tz": "UTC",
         "compared_with": {"from": "2026-06-15T00:00:00Z", "to": "2026-06-22T00:00:00Z"},
         "metrics": {
+            **{name: {"value": None, "previous": None, "change": None} for name in POST_FIGURES},
             "impressions": {"value": 1500, "previous": 1000, "change": 0.5},
             "likes": {"value": 37, "previous": 0, "change": None},
         },
@@ -184,5 +185,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         None,
         parameters=ExportParameters,
         media_types=tuple(MEDIA_TYPES[kind] for kind in FILE_FORMATS),
+        path_values={"dataset": tuple(DATASETS)},
+        text_samples={
+            MEDIA_TYPES[Format.CSV]: '"post_id","status","likes"\n"post-1","published",1894\n',
+            MEDIA_TYPES[Format.NDJSON]: '{"post_id":"post-1","status":"published","likes":1894}\n',
+        },
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from schemas.metrics import POST_NAMES
 from services.query_api.tidemark.endpoint import Parameters
@@ -21,6 +21,8 @@ ExternalId = Annotated[str, Field(min_length=1, max_length=1000)]
 
 class ByIds(Parameters):
     """Many things by their ids."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ids": ["post-1", "post-2"]}]})
 
     ids: Ids = Field(description="Up to 500 ids; answered in this order, unknown ones under `missing`.")
 
