@@ -26,6 +26,9 @@ DEADLINE_SECONDS = 5.0
 # Of a file: how long its reader is waited for at most, and ClickHouse between two chunks.
 _STREAM_SECONDS = 3600
 _SILENCE_SECONDS = 60.0
+# Parameters go into the address while they are short, since a form costs the server more to read; between this service
+# and the server may be proxies that take 8 KiB of address, and escaping makes twice as much of the keys at most.
+_LONGEST_ADDRESS = 3_500
 # A server writes its error at the end of what it has sent already, 16 KiB of it at most; that is for nobody to see.
 _HELD_BACK_BYTES = 32 * 1024
 _SETTINGS = {
@@ -60,6 +63,7 @@ class ClickHouse:
     def __init__(self, settings: ClickHouseSettings) -> None:
         self._settings = settings
         self._client: AsyncClient | None = None
+        self._form_client: AsyncClient | None = None
         self._patient_client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
 
@@ -86,6 +90,8 @@ class ClickHouse:
                 if seconds > DEADLINE_SECONDS:
                     client = self._patient_client or await self._connect_patient()
                     settings = {**_SETTINGS, "max_execution_time": int(seconds)}
+                elif _text_length(parameters) > _LONGEST_ADDRESS:
+                    client, settings = self._form_client or await self._connect_form(), _SETTINGS
                 else:
                     client, settings = self._client or await self._connect(), _SETTINGS
                 raw = await client.raw_query(sql, parameters, settings=settings, fmt="JSONCompact")
@@ -143,16 +149,23 @@ class ClickHouse:
 
     async def close(self) -> None:
         """Close all connections."""
-        for client in (self._client, self._patient_client):
+        for client in (self._client, self._form_client, self._patient_client):
             if client is not None:
                 await client.close()
-        self._client = self._patient_client = None
+        self._client = self._form_client = self._patient_client = None
 
     async def _connect(self) -> AsyncClient:
         async with self._connecting:
             if self._client is None:
-                self._client = await self._new_client(DEADLINE_SECONDS, 16)
+                self._client = await self._new_client(DEADLINE_SECONDS, 16, is_form=False)
             return self._client
+
+    async def _connect_form(self) -> AsyncClient:
+        """For parameters that don't fit into an address."""
+        async with self._connecting:
+            if self._form_client is None:
+                self._form_client = await self._new_client(DEADLINE_SECONDS, 16)
+            return self._form_client
 
     async def _connect_patient(self) -> AsyncClient:
         """For what may take long: connections of its own, so that look-ups never wait for one."""
@@ -161,7 +174,7 @@ class ClickHouse:
                 self._patient_client = await self._new_client(_SILENCE_SECONDS, 12)
             return self._patient_client
 
-    async def _new_client(self, silence_seconds: float, connections: int) -> AsyncClient:
+    async def _new_client(self, silence_seconds: float, connections: int, is_form: bool = True) -> AsyncClient:
         return await clickhouse_connect.get_async_client(
             **self._settings.clickhouse_connection(),
             database=self._settings.clickhouse_database,
@@ -171,10 +184,14 @@ class ClickHouse:
             send_receive_timeout=silence_seconds,
             # Lookups fit into one packet: packing them costs more than it saves.
             compress=False,
-            # Keys of a large batch don't fit into an address.
-            form_encode_query_params=True,
+            form_encode_query_params=is_form,
             connector_limit_per_host=connections,
         )
+
+
+def _text_length(parameters: Mapping[str, Any]) -> int:
+    """About how long the parameters are as text."""
+    return sum(len(str(value)) for value in parameters.values())
 
 
 def _first_line(error: Exception) -> str:
