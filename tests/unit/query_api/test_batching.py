@@ -56,6 +56,24 @@ async def test_while_loads_run_the_next_batch_grows() -> None:
     assert loads.batches == [[1], [2, 3, 4]]
 
 
+async def test_a_load_beside_another_waits_until_half_a_batch_is_there() -> None:
+    loads = Loads()
+    loads.gate.clear()
+    batcher = Batcher(loads, max_keys=4, max_loads=2, linger_seconds=0)
+    first = asyncio.create_task(batcher.get(1))
+    await loads.started.wait()
+    second = asyncio.create_task(batcher.get(2))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert loads.batches == [[1]]
+    third = asyncio.create_task(batcher.get(3))
+    loads.started.clear()
+    await loads.started.wait()
+    assert loads.batches == [[1], [2, 3]]
+    loads.gate.set()
+    assert await asyncio.gather(first, second, third) == [1, 4, 9]
+
+
 async def test_an_error_reaches_every_asker_and_the_next_load_is_fresh() -> None:
     fails = [True]
 
