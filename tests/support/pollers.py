@@ -51,7 +51,12 @@ class Pollers:
     Args:
         logs: folder for what they print.
         settings: of every poller, on top of what it needs.
+
+    Attributes:
+        module: what a poller's process runs.
     """
+
+    module = "services.poller"
 
     def __init__(self, engines: Engines, topic_prefix: str, logs: Path, settings: Mapping[str, str]) -> None:
         self._logs = logs
@@ -87,7 +92,7 @@ class Pollers:
         self._ports[name] = free_ports(1)[0]
         self._processes[name] = self._spawn(
             name,
-            [sys.executable, "-m", "services.poller"],
+            [sys.executable, "-m", self.module],
             {"TIDEMARK_METRICS_PORT": str(self._ports[name]), **settings},
         )
 
@@ -104,8 +109,15 @@ class Pollers:
 
     def partitions(self, name: str) -> dict[str, int]:
         """How many partitions a poller has, by stage."""
-        page = httpx.get(f"http://127.0.0.1:{self._ports[name]}/metrics", trust_env=False).text
-        return {stage: int(float(count)) for stage, count in _OWNED.findall(page)}
+        return {stage: int(float(count)) for stage, count in _OWNED.findall(self.metrics(name))}
+
+    def metrics(self, name: str) -> str:
+        """A poller's metrics as it shows them."""
+        return httpx.get(f"http://127.0.0.1:{self._ports[name]}/metrics", trust_env=False).text
+
+    def pid(self, name: str) -> int:
+        """A running poller's process."""
+        return self._processes[name].pid
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a poller; wait for its end if it is one that ends it."""
