@@ -465,7 +465,7 @@ class X:
         calls: list[Call] = []
         for start in range(0, len(targets), BATCH_SIZE):
             part = tuple(targets[start : start + BATCH_SIZE])
-            ids = ",".join(target.external_id for target in part)
+            ids = ",".join(dict.fromkeys(target.external_id for target in part))
             query = (("ids", ids), ("tweet.fields", _PUBLIC_FIELDS), *_MEDIA_QUERY)
             calls.append(Call(RawKind.POST_METRICS, "GET", "/2/tweets", query, None, part, _APP_GROUP))
         return calls

@@ -297,7 +297,7 @@ class YouTube:
         calls: list[Call] = []
         for start in range(0, len(targets), BATCH_SIZE):
             part = tuple(targets[start : start + BATCH_SIZE])
-            query = (("part", "statistics"), ("id", ",".join(target.external_id for target in part)))
+            query = (("part", "statistics"), ("id", ",".join(dict.fromkeys(target.external_id for target in part))))
             calls.append(Call(RawKind.POST_METRICS, "GET", "/youtube/v3/videos", query, None, part, "data"))
         return calls
 

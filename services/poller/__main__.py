@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from schemas.codec import Codec, RecordCodec
 from services.platforms import all_platforms
-from services.platforms.base import AppClient
+from services.platforms.base import AcrossAccounts, AppClient
 from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.accounts import Accounts
 from services.poller.budget import Budget, Circuit
@@ -34,6 +34,7 @@ from services.poller.refresh import Refresher
 from services.poller.schedule import Schedule
 from services.poller.settings import PollerSettings
 from services.poller.shards import CHANNEL_SNAPSHOTS, ROLLUPS, Shards
+from services.poller.shared import App, SharedRounds
 from services.poller.timing import SystemTime
 from services.poller.tokens import TokenStore
 from services.runtime.clock import ticks
@@ -78,11 +79,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         speed=settings.poll_speed,
         channel_concurrency=settings.channel_concurrency,
     )
-    secrets = {
-        name: (access.client_secret.get_secret_value(),)
-        for name, access in settings.platforms.items()
-        if access.client_secret is not None
-    }
+    secrets = {name: access.secrets() for name, access in settings.platforms.items()}
     tokens = TokenStore(cipher, secrets)
     readiness.stage = lambda: f"waiting for {reader.waiting_for}" if reader.waiting_for else "starting"
     partitions = await reader.partition_count(ALL_TOPICS)
@@ -99,7 +96,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             stack.callback(tasks.create_task(work).cancel)
 
         room = Room(settings.unconfirmed_events, settings.unconfirmed_bytes)
-        budget = Budget()
+        budget = Budget(limits=settings.limits)
         circuits = {name: Circuit() for name in platforms}
         metrics = PollerMetrics()
         publisher = KafkaPublisher(settings, codecs, partitions, room)
@@ -116,11 +113,15 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             accounts=accounts, budget=budget, circuits=circuits, metrics=metrics, refresher=refresher,
             ownership=ownership,
         )  # fmt: skip
+        shared = SharedRounds(
+            time=time, platforms=platforms, schedule=schedule, fetcher=fetcher, publisher=publisher,
+            apps=_apps(settings), budget=budget, circuits=circuits, metrics=metrics, ownership=ownership,
+        )  # fmt: skip
         live = Live(
             time=time, platforms=platforms, schedule=schedule, catalog=catalog, poller=poller, replies=publisher,
             metrics=metrics, codec=codecs[RAW], requests=codecs[REQUESTS], ownership=ownership,
         )  # fmt: skip
-        loop = Loop(time, schedule, poller, circuits, settings.platform_concurrency, ownership)
+        loop = Loop(time, schedule, poller, circuits, settings.platform_concurrency, ownership, shared)
         drain_seconds = settings.call_timeout_seconds + _DRAIN_MARGIN_SECONDS
         shards = Shards(
             time=time, ownership=ownership, reader=reader, catalog=catalog, schedule=schedule, accounts=accounts,
@@ -161,6 +162,16 @@ class _FirstLoad:
             self._is_done = True
             gc.collect()
             gc.freeze()
+
+
+def _apps(settings: PollerSettings) -> dict[str, App]:
+    """Our own app at each platform that answers it across accounts."""
+    apps = {}
+    for name, platform in all_platforms().items():
+        access = settings.platforms[name]
+        if access.app_token is not None and isinstance(platform, AcrossAccounts):
+            apps[name] = App(platform, access.app_token.get_secret_value(), access.secrets())
+    return apps
 
 
 def _clients(settings: PollerSettings) -> dict[str, AppClient]:

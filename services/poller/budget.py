@@ -152,7 +152,10 @@ class Budget:
     def set_share(self, share: float) -> None:
         """The part (0..1) of the app's limits that this process may use, beside others that poll for the same app."""
         # A process that owns nothing still answers probes of what it is about to own.
-        self._share = max(share, 0.001)
+        share = max(share, 0.001)
+        if share == self._share:
+            return
+        self._share = share
         for key, window in self._windows.items():
             limit = self._limits.get((key.platform, key.limit_group, True))
             if key.owner == APP and limit is not None and window.pace is not None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 from services.poller.budget import Circuit
 from services.poller.ownership import Ownership, alone
 from services.poller.poll import Poller
 from services.poller.schedule import Schedule, Work
+from services.poller.shared import SharedRounds
 from services.poller.timing import Time
 
 # How soon after a lease ended its renewal is looked for, ms.
@@ -25,6 +27,7 @@ class Loop:
     Args:
         concurrency: rounds of one platform at a time.
         ownership: whether anything may be asked; by default all of it.
+        shared: rounds across channels, where the platform and an app's token allow them.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Loop:
         circuits: Mapping[str, Circuit],
         concurrency: int,
         ownership: Ownership | None = None,
+        shared: SharedRounds | None = None,
     ) -> None:
         self._time = time
         self._schedule = schedule
@@ -42,6 +46,7 @@ class Loop:
         self._circuits = circuits
         self._concurrency = concurrency
         self._ownership = ownership or alone()
+        self._shared = shared
         self._rounds: dict[str, set[asyncio.Task[None]]] = {name: set() for name in schedule.lanes}
 
     def in_flight(self) -> dict[str, int]:
@@ -81,11 +86,17 @@ class Loop:
             # Lets the round begin, and the rest of the process live, however much is due.
             await asyncio.sleep(0)
 
-    async def _round(self, name: str, work: Work) -> None:
-        with self._ownership.working(work.plan.key[0]):
-            await self._poller.run(name, work)
+    async def _round(self, name: str, work: Work | list[Work]) -> None:
+        with ExitStack() as working:
+            for part in work if isinstance(work, list) else [work]:
+                working.enter_context(self._ownership.working(part.plan.key[0]))
+            if isinstance(work, list):
+                assert self._shared is not None, "only these rounds have parts"
+                await self._shared.run(name, work)
+            else:
+                await self._poller.run(name, work)
 
-    def _next(self, name: str, in_flight: int) -> tuple[Work | None, int | None]:
+    def _next(self, name: str, in_flight: int) -> tuple[Work | list[Work] | None, int | None]:
         """The next round, or until when to wait (None: until something changes)."""
         if in_flight >= self._concurrency:
             return None, None
@@ -96,9 +107,14 @@ class Loop:
         if open_at is None or open_at > now:
             return None, open_at
         closed_until = self._poller.closed_until(name, now)
+        work: Work | list[Work] | None
+        if self._shared is not None and self._shared.serves(name, now):
+            closed_until = max(closed_until, self._shared.closed_until(name, now))
+            work = None if closed_until > now else self._schedule.take_shared(name, now)
+        else:
+            work = None if closed_until > now else self._schedule.take(name, now)
         if closed_until > now:
             return None, closed_until
-        work = self._schedule.take(name, now)
         if work is None:
             return None, self._schedule.lanes[name].next_due_at()
         circuit.admit()

@@ -206,6 +206,7 @@ class Schedule:
             if work is not None:
                 lane.charge(plan, bool(work.entries) + work.with_channel)
                 return work
+            self.queue(plan)
         return None
 
     def take_shared(self, platform: str, now: int) -> Work | list[Work] | None:
@@ -217,28 +218,39 @@ class Schedule:
         """
         lane = self.lanes[platform]
         parts: list[Work] = []
+        # Of these nothing is taken now; back in the lane at once, they would come up again and again.
+        left: list[Plan] = []
         room = lane.batch_size
         horizon = now + int(lane.shortest_interval * RIDE_ALONG_SHARE / self.speed)
-        while room and (plan := lane.pop(now, horizon if parts else None)) is not None:
+        while room and len(left) < lane.batch_size:
+            plan = lane.pop(now, horizon if parts else None)
+            if plan is None:
+                break
             with_channel = not plan.channel_in_flight and plan.channel_due_at <= now
-            if with_channel or plan.alone_until > now:
-                if parts:
-                    self.queue(plan)
-                    break
-                alone = self._work(plan, lane.batch_size if plan.alone_until > now else 0, now, with_channel)
-                if alone is not None:
-                    lane.charge(plan, bool(alone.entries) + alone.with_channel)
-                    return alone
+            is_alone = plan.alone_until > now
+            if parts and (with_channel or is_alone):
+                left.append(plan)
                 continue
-            part = self._work(plan, room, now, False)
-            if part is not None:
-                lane.charge(plan, len(part.entries) / lane.batch_size)
-                room -= len(part.entries)
-                parts.append(part)
+            work = self._work(plan, room if is_alone or not with_channel else 0, now, with_channel)
+            if work is None:
+                left.append(plan)
+            elif with_channel or is_alone:
+                lane.charge(plan, bool(work.entries) + work.with_channel)
+                self._queue_all(left)
+                return work
+            else:
+                lane.charge(plan, len(work.entries) / lane.batch_size)
+                room -= len(work.entries)
+                parts.append(work)
+        self._queue_all(left)
         return parts or None
 
+    def _queue_all(self, plans: Sequence[Plan]) -> None:
+        for plan in plans:
+            self.queue(plan)
+
     def _work(self, plan: Plan, room: int, now: int, with_channel: bool) -> Work | None:
-        """Take out of a plan what goes together; puts the plan back into its lane."""
+        """Take out of a plan what goes together, and put it back into its lane; None, and it stays out, for nothing."""
         assert plan.lane is not None, "a plan comes from its lane"
         picked = plan.pick(room, now, plan.lane.patience, self._expire)
         oldest_due = plan.channel_due_at if with_channel else now
@@ -251,7 +263,6 @@ class Schedule:
             items += along.items
             self._pass_over(plan, along, now)
         if plan.channel is None or not (items or with_channel):
-            self.queue(plan)
             return None
         plan.in_flight += 1
         plan.channel_in_flight = plan.channel_in_flight or with_channel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import Self
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
 from services.platforms import all_platforms, checked_path
+from services.platforms.base import AcrossAccounts, Limit
 from services.runtime.settings import (
     ENV_PREFIX,
     KafkaSettings,
@@ -20,17 +22,44 @@ from services.runtime.settings import (
     describe,
 )
 
+_LIMIT = re.compile(r"([\w-]+)=(\d{1,9})/(\d{1,8})")
+
+
+def parsed_limits(listed: str) -> list[Limit]:
+    """Limits of our app, from `group=calls/seconds`, comma-separated.
+
+    Raises:
+        ValueError: says what is expected.
+    """
+    found = []
+    for part in listed.replace(" ", "").split(",") if listed.strip() else ():
+        match = _LIMIT.fullmatch(part)
+        if match is None or not int(match[2]) or not int(match[3]):
+            raise ValueError(f"{part[:40]!r} is no limit; expected group=calls/seconds, such as data=1000000/86400")
+        found.append(Limit(match[1], int(match[2]), int(match[3])))
+    return found
+
 
 class PlatformSettings(Settings):
     """One platform's address and app, from `TIDEMARK_<PLATFORM>_*`.
 
     Attributes:
         base_url: stands for every origin of the platform; None for the platform's own.
+        app_token: an app-only token or API key; posts of all channels are asked for with it, in shared batches.
+        limits: `group=calls/seconds`, comma-separated: limits of our app in place of the documented ones.
     """
 
     base_url: str | None = None
     client_id: str | None = None
     client_secret: SecretStr | None = None
+    app_token: SecretStr | None = None
+    limits: str = ""
+
+    @field_validator("limits")
+    @classmethod
+    def _limits(cls, value: str) -> str:
+        parsed_limits(value)
+        return value
 
     @field_validator("base_url")
     @classmethod
@@ -42,6 +71,11 @@ class PlatformSettings(Settings):
             raise ValueError("must be an http(s) origin, such as https://api.example.com")
         return value.rstrip("/")
 
+    def secrets(self) -> tuple[str, ...]:
+        """What has to be blanked wherever it occurs in an answer."""
+        held = (self.client_secret, self.app_token)
+        return tuple([secret.get_secret_value() for secret in held if secret is not None])
+
     @classmethod
     def of(cls, platform: str) -> PlatformSettings:
         """One platform's settings.
@@ -51,9 +85,16 @@ class PlatformSettings(Settings):
         """
         prefix = f"{ENV_PREFIX}{platform.upper()}_"
         try:
-            return cls(_env_prefix=prefix)
+            found = cls(_env_prefix=prefix)
         except ValidationError as error:
             raise SettingsError(describe(error).replace(ENV_PREFIX, prefix, 1)) from None
+        if found.app_token is not None and not isinstance(all_platforms()[platform], AcrossAccounts):
+            able = [name for name, known in all_platforms().items() if isinstance(known, AcrossAccounts)]
+            raise SettingsError(
+                f"{prefix}APP_TOKEN is set, but {platform} can't be asked across accounts; leave it out (it is for "
+                f"{', '.join(able)})"
+            )
+        return found
 
 
 class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, OperationsSettings):
@@ -92,6 +133,19 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
             raise SettingsError("TIDEMARK_SECRET_KEYS is not set; it opens the tokens in catalog.tokens")
         _ = settings.platforms
         return settings
+
+    @cached_property
+    def limits(self) -> dict[str, list[Limit]]:
+        """Each platform's limits: the documented ones, and in their place the configured ones of our app."""
+        limits = {}
+        for name, platform in all_platforms().items():
+            configured = parsed_limits(self.platforms[name].limits)
+            replaced = {limit.group for limit in configured}
+            documented = [
+                limit for limit in platform.facts.limits if not limit.is_app_wide or limit.group not in replaced
+            ]
+            limits[name] = [*documented, *configured]
+        return limits
 
     @cached_property
     def platforms(self) -> dict[str, PlatformSettings]:

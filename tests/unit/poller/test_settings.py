@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from services.platforms import all_platforms
+from services.platforms.base import Limit
 from services.poller.settings import PollerSettings
 from services.runtime.settings import SettingsError
 
@@ -48,9 +50,36 @@ def test_platforms_have_settings_of_their_own(monkeypatch: pytest.MonkeyPatch, t
         ("TIDEMARK_POLL_SPEED", "fast"),
         ("TIDEMARK_SECRET_KEYS", ""),
         ("TIDEMARK_KAFKA_SECURITY_PROTOCOL", "TLS"),
+        ("TIDEMARK_REDDIT_APP_TOKEN", "token-of-an-app"),
+        ("TIDEMARK_YOUTUBE_LIMITS", "data=many/day"),
+        ("TIDEMARK_YOUTUBE_LIMITS", "data=0/60"),
     ],
 )
 def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: object, name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name) as raised:
         load(monkeypatch, tmp_path, **{name: value})
     assert "\n" not in str(raised.value)
+
+
+def test_an_apps_token_and_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    settings = load(
+        monkeypatch,
+        tmp_path,
+        TIDEMARK_YOUTUBE_APP_TOKEN="an-api-key",
+        TIDEMARK_YOUTUBE_CLIENT_SECRET="hush-hush",
+        TIDEMARK_YOUTUBE_LIMITS="data=1000000/86400, analytics=100/60",
+    )
+    youtube = settings.platforms["youtube"]
+    assert set(youtube.secrets()) == {"hush-hush", "an-api-key"}
+    assert "an-api-key" not in repr(youtube)
+    assert settings.limits["youtube"] == [Limit("data", 1_000_000, 86_400), Limit("analytics", 100, 60)]
+    assert settings.limits["tiktok"] == list(all_platforms()["tiktok"].facts.limits)
+    assert settings.limits["linkedin"] == []
+
+
+def test_a_configured_limit_leaves_those_of_tokens(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    settings = load(monkeypatch, tmp_path, TIDEMARK_X_LIMITS="tweets=100/900")
+    assert Limit("tweets", 5000, 900, is_app_wide=False) in settings.limits["x"]
+    assert Limit("tweets", 100, 900) in settings.limits["x"]
