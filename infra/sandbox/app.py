@@ -72,6 +72,8 @@ class Sandbox:
             await _send(send, 404, b'{"error":"no platform of this sandbox has such a path"}', {})
             return
         routes, endpoint, match = found
+        if scope.get("client"):
+            self.state.callers.add(tuple(scope["client"]))
         ask = self._ask(scope, query, routes.platform, match)
         ask.body = await _body(receive)
         ask.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

@@ -10,7 +10,8 @@
 - `GET faults`, `DELETE faults`, `POST faults {"platform": ..., "kind": ..., ...}`: see `state.Fault`; of one channel by
   `token` or `account`, of a share of calls by `share`; `for_seconds`
   ends it after a span. Several may be given as a list. A slow, halved or reset answer counts as served.
-- `GET calls?platform=&limit=`: counts by platform, endpoint and status, and the newest calls, tokens masked.
+- `GET calls?platform=&limit=`: counts by platform, endpoint and status, and the newest calls, tokens masked;
+  `connections`: from how many addresses and ports calls came.
 - `GET limits`, `POST limits {"enforced": true|false}`: whether calls over a rate limit fail.
 - `POST reset`: forget all of it, and the clock back to where it started.
 """
@@ -172,7 +173,9 @@ class Control:
         recent = [call for call in self.state.calls if platform in (None, call["platform"])]
         limit = _whole(request, "limit", 200)
         total = sum(count["count"] for count in counts if isinstance(count["count"], int))
-        return _json({"total": total, "counts": counts, "recent": recent[-limit:] if limit else []})
+        connections = len(self.state.callers)
+        shown = recent[-limit:] if limit else []
+        return _json({"total": total, "connections": connections, "counts": counts, "recent": shown})
 
     async def limits(self, request: Request) -> Response:
         """Show or set whether rate limits are enforced."""

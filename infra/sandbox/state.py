@@ -218,6 +218,7 @@ class State:
         self.call_counts: Counter[tuple[str, str, int]] = Counter()
         self.faults: list[Fault] = []
         self.spent_tokens: set[tuple[str, str]] = set()
+        self.callers: set[tuple[str, int]] = set()
         self.grants = 0
 
     def strike(self, platform: str, endpoint: str, token: str) -> Fault | None:

@@ -119,6 +119,11 @@ class Pollers:
         """A running poller's process."""
         return self._processes[name].pid
 
+    @property
+    def sandbox_pid(self) -> int:
+        """The sandbox's process."""
+        return self._sandbox.pid
+
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a poller; wait for its end if it is one that ends it."""
         self._processes[name].send_signal(number)
