@@ -21,6 +21,7 @@ from fastavro.types import Schema
 from schemas.events import (
     AccountEvent,
     ApiKey,
+    BackfillJob,
     CatalogChannel,
     CatalogPost,
     CatalogTarget,
@@ -319,6 +320,18 @@ def _request_from(record: dict[str, Any]) -> PollerRequest:
             ),
             "requested_at": _required_instant(record["requested_at"]),
             "deadline_at": _required_instant(record["deadline_at"]),
+            "as_of": instant(record["as_of"]),
+        }
+    )
+
+
+def _job_from(record: dict[str, Any]) -> BackfillJob:
+    return BackfillJob(
+        **{
+            **record,
+            "since": _required_instant(record["since"]),
+            "started_at": _required_instant(record["started_at"]),
+            "finished_at": instant(record["finished_at"]),
         }
     )
 
@@ -339,6 +352,7 @@ _TYPED: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, Any
     "platform.raw.dead-letters": (_fields_of, _dead_letter_from),
     "poller.requests": (_request_to, _request_from),
     "poller.replies": (_fields_of, _reply_from),
+    "poller.backfills": (_fields_of, _job_from),
 }
 
 

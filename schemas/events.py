@@ -278,13 +278,15 @@ class PullTarget(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PollerRequest:
-    """Ask a platform now. Source: topic `poller.requests`.
+    """Ask a platform. Source: topic `poller.requests`.
 
     Attributes:
         reply_to: who asks: the key of the replies.
         channel_id: for ACCOUNT and HEALTH; empty for TARGETS.
         requested_at: ms; an answer captured later serves it.
         deadline_at: ms; nobody waits for it any more.
+        origin: LIVE, or BACKFILL: after all scheduled polls, and DONE comes when nothing is left or time is up.
+        as_of: for ACCOUNT of a backfill, ms: the days that were the last ones then; None for the present.
     """
 
     request_id: str
@@ -295,6 +297,8 @@ class PollerRequest:
     targets: tuple[PullTarget, ...]
     requested_at: int
     deadline_at: int
+    origin: str = "LIVE"
+    as_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,10 +306,11 @@ class PollerReply:
     """One part of the reply to a request. Source: topic `poller.replies`.
 
     Attributes:
-        event: for ANSWER: a value of `platform.raw`, in the wire format.
+        event: for ANSWER: a value of `platform.raw`, in the wire format; without its body in a backfill.
         is_live: for DONE of HEALTH, as all that follow: whether the platform answered.
         status: the channel's after the probe.
-        error_code: why the connection doesn't work; None when it does.
+        error_code: why the connection doesn't work; None when it does. For DONE of a backfill: why something is left to
+            ask; None when nothing is.
         token_expires_at: ms, None when unknown.
     """
 
@@ -317,3 +322,20 @@ class PollerReply:
     status: str | None = None
     error_code: str | None = None
     token_expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillJob:
+    """One backfill. Source: topic `poller.backfills`; instants in ms.
+
+    Attributes:
+        channel_id: the one channel that it is for; empty for all of the workspace.
+        since: targets published or last captured since then are asked for, and channels' days since then.
+        finished_at: None until it ended.
+    """
+
+    workspace_id: str
+    channel_id: str
+    since: int
+    started_at: int
+    finished_at: int | None = None

@@ -14,6 +14,7 @@ from schemas.codec import Codec, MalformedEvent, RecordCodec, codec, instant, ne
 from schemas.events import (
     AccountEvent,
     ApiKey,
+    BackfillJob,
     CatalogChannel,
     CatalogPost,
     CatalogTarget,
@@ -108,7 +109,9 @@ EVENTS: dict[str, st.SearchStrategy[Any]] = {
     "poller.requests": st.builds(
         PollerRequest, ids, ids, ids, st.sampled_from([kind.value for kind in PullKind]), texts,
         st.lists(pull_targets, max_size=3).map(tuple), instants, instants,
+        st.sampled_from([origin.value for origin in Origin]), maybe_instants,
     ),
+    "poller.backfills": st.builds(BackfillJob, ids, texts, instants, instants, maybe_instants),
     "poller.replies": st.builds(
         PollerReply, ids, ids, st.sampled_from([kind.value for kind in ReplyKind]), st.none() | blobs, st.booleans(),
         st.none() | texts, st.none() | texts, maybe_instants,

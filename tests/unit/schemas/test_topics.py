@@ -70,7 +70,7 @@ def test_each_topic_is_configured_as_promised(name: str) -> None:
         assert spec.config["delete.retention.ms"] == NINETY_DAYS
     else:
         assert int(spec.config["retention.ms"]) > 0
-    compacted = name.startswith(("catalog.", "rollups.")) or name == "aggregator.claims"
+    compacted = name.startswith(("catalog.", "rollups.")) or name in ("aggregator.claims", "poller.backfills")
     assert spec.is_compacted == compacted
     assert (spec.config.get("message.timestamp.type") == "LogAppendTime") == (name == "platform.raw")
 
@@ -137,7 +137,9 @@ def test_each_example_reads_as_its_typed_event(example: Example) -> None:
     record = example.record(schema_of(example.topic, example.version))
     event = typed(example.topic).decode(records(example.topic).encode(record))
     encoded = typed(example.topic).encode(event)
-    assert normal(records(example.topic).decode(encoded)) == record
+    # An example of an earlier version lacks what came later.
+    read = normal(records(example.topic).decode(encoded))
+    assert {name: read[name] for name in record} == record
 
 
 def raw_examples() -> dict[str, PlatformRaw]:
