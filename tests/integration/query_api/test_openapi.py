@@ -1,0 +1,188 @@
+"""Whatever the description allows, and what it doesn't, is answered as it says: found out by schemathesis."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import httpx
+import orjson
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from pydantic import SecretStr
+from schemathesis.checks import CheckFunction, load_all_checks
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from schemas.metrics import CHANNEL_NAMES, POST_NAMES
+from services.query_api.admin.routes import OPERATIONS
+from services.query_api.dialects import all_dialects
+from services.query_api.openapi import openapi
+from services.query_api.tidemark import all_endpoints
+from services.runtime.migrations import migrate
+from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
+from services.runtime.topics import ensure_topics
+from tests.integration.query_api.rows import Store
+from tests.integration.query_api.running import ADMIN, Service, environment_of
+from tests.support.backend import now_ms
+from tests.support.engines import Engines, in_database, query_clickhouse
+from tests.support.query_api import target, values
+from tests.support.waiting import wait_until
+
+WORKSPACE = "filled-workspace"
+DAY = 86_400_000
+KNOWN = {"posts": "p1", "targets": "t1", "post-items": "t1", "post": "p1", "channels": "c1", "social-accounts": "c1"}
+CHECKS: list[CheckFunction] = [
+    schemathesis.checks.not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+DESCRIBED = openapi(all_dialects(), all_endpoints(), OPERATIONS)
+load_all_checks()
+SCHEMA = schemathesis.openapi.from_dict(DESCRIBED)
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Decorator = Callable[[Decorated], Decorated]
+# The library's decorators have no types of their own.
+hook: Decorator[Any] = SCHEMA.hook
+every_operation: Decorator[Any] = SCHEMA.parametrize()
+serializer: Decorator[Any] = schemathesis.serializer("application/x-ndjson")
+EVERYTHING = settings(
+    derandomize=True, deadline=None, database=None, max_examples=6, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.fixture(scope="module")
+def service(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service over a workspace with posts, channels and their histories."""
+    kafka_settings = KafkaSettings(
+        kafka_bootstrap=engines.kafka_bootstrap, topic_prefix=f"t{secrets.token_hex(4)}.", topic_partitions=2
+    )
+    list(ensure_topics(kafka_settings, RegistrySettings(schema_registry_url=engines.schema_registry_url)))
+    database = f"t{secrets.token_hex(4)}"
+    url = in_database(engines.clickhouse_url, database)
+    list(migrate(ClickHouseSettings(clickhouse_url=SecretStr(url))))
+    store = Store(url)
+    fill(store)
+    running = Service(environment_of(engines, kafka_settings, store), tmp_path_factory.mktemp("openapi") / "log")
+    running.start()
+    running.wait_until_ready()
+    for channel_id, platform in (("c1", "x"), ("c2", "instagram")):
+        put = running.client.put(
+            f"/admin/v1/workspaces/{WORKSPACE}/channels/{channel_id}",
+            json={"platform": platform, "external_id": f"ext-{channel_id}", "status": "active"},
+            headers=ADMIN,
+        )
+        assert put.status_code == 200, put.text
+    yield running
+    running.stop()
+    query_clickhouse(engines.clickhouse_url, f"DROP DATABASE {database}")
+
+
+def fill(store: Store) -> None:
+    now = now_ms()
+    figures = {name: 3 + number for number, name in enumerate(POST_NAMES)}
+    for number in range(3):
+        targets = [
+            target(f"t{2 * number + 1}", "c1", published_at=now - number * DAY, captured_at=now - DAY,
+                   values=values(**figures)),
+            target(f"t{2 * number + 2}", "c2", "instagram", published_at=now - number * DAY,
+                   parent_target_id=f"t{2 * number + 1}" if number else None),
+        ]  # fmt: skip
+        store.post(WORKSPACE, f"p{number + 1}", targets, published_at=now - number * DAY)
+        for age in (3, 2, 1):
+            store.snapshot(
+                WORKSPACE, f"t{2 * number + 1}", f"e{number}{age}", now - age * DAY, values(**figures),
+                post_id=f"p{number + 1}", channel_id="c1",
+            )  # fmt: skip
+            store.raw_event(
+                WORKSPACE, f"e{number}{age}", "x", [(f"t{2 * number + 1}", f"ext-t{2 * number + 1}")], {"data": []}
+            )
+    for channel_id, platform in (("c1", "x"), ("c2", "instagram")):
+        store.channel(WORKSPACE, channel_id, platform, external_id=f"ext-{channel_id}")
+    account: dict[str, Any] = dict.fromkeys(CHANNEL_NAMES, 7)
+    store.channel_period(WORKSPACE, "c1", "lifetime", None, None, **account)
+    store.channel_snapshot(WORKSPACE, "c1", "e01", now - DAY, followers=7)
+
+
+@pytest.fixture(scope="module")
+def headers(service: Service) -> dict[str, dict[str, str]]:
+    """The key of each tag of the description."""
+    _, made = service.make_key(WORKSPACE)
+    # As the headers that schemathesis makes up itself, so that it takes their place.
+    reads = {"authorization": f"Bearer {made['x-api-key']}"}
+    path = "/api/v1/channels/c1/insights"
+    wait_until(lambda: service.client.get(path, headers=reads).is_success, 20, "the channel is known")
+    tags = [tag["name"] for tag in DESCRIBED["tags"]]
+    return {tag: ADMIN if tag == "admin" else reads for tag in tags}
+
+
+@serializer
+def lines(context: Any, value: Any) -> bytes:
+    """One value or several, a line each."""
+    return b"".join(orjson.dumps(line) + b"\n" for line in (value if isinstance(value, list) else [value]))
+
+
+@hook
+def map_query(context: Any, query: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Known ids and metrics for half of those made up."""
+    for name, known in (("channel_id", "c1"), ("integration_id", "c1"), ("ids", ["p1", "t1"]), ("metrics", ["likes"])):
+        if query and name in query and len(str(query[name])) % 2:
+            query[name] = known
+    return query
+
+
+def check(case: Any, service: Service, headers: dict[str, dict[str, str]]) -> None:
+    """Ask as schemathesis says, and again with known ids in the path; never in writes, which would take them away."""
+    (tag,) = case.operation.tags
+    named = {"X-Workspace-Id": WORKSPACE} if case.headers and "X-Workspace-Id" in case.headers else {}
+    for _ in range(2):
+        response = case.call(base_url=str(service.client.base_url).rstrip("/"), headers={**named, **headers[tag]})
+        case.validate_response(response, checks=CHECKS)
+        before = case.operation.path.split("/{")[0].rpartition("/")[2]
+        if tag == "admin" or before not in KNOWN or not case.path_parameters:
+            return
+        case.path_parameters = dict.fromkeys(case.path_parameters, KNOWN[before])
+
+
+def test_the_description_is_the_one_that_is_served(service: Service) -> None:
+    assert service.client.get("/openapi.json").json() == DESCRIBED
+
+
+@every_operation
+@EVERYTHING
+def test_replies_are_as_described(case: Any, service: Service, headers: dict[str, dict[str, str]]) -> None:
+    check(case, service, headers)
+
+
+@pytest.mark.long
+@every_operation
+@settings(EVERYTHING, max_examples=150)
+def test_replies_are_as_described_at_length(case: Any, service: Service, headers: dict[str, dict[str, str]]) -> None:
+    check(case, service, headers)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [(method, path) for path, held in DESCRIBED["paths"].items() for method in held]
+)
+def test_without_a_key_or_its_scope_nothing_is_told(service: Service, method: str, path: str) -> None:
+    """401 comes before everything else, also before what is wrong with the request."""
+    operation = DESCRIBED["paths"][path][method]
+    kinds: list[tuple[int, dict[str, str]]] = [(401, {}), (401, {"authorization": "Bearer nobody's"})]
+    if operation["tags"] != ["admin"]:
+        kinds.append((403, service.make_key(WORKSPACE, ("posts:write",))[1]))
+    for status, key in kinds:
+        url = service.client.base_url.join(path.replace("{", "").replace("}", ""))
+        reply = httpx.request(method, url, headers=key, content=b"no json", timeout=20, trust_env=False)
+        assert reply.status_code == status
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert reply.json() == operation["responses"][str(status)]["content"]["application/problem+json"]["example"] | {
+            name: reply.json()[name] for name in ("detail", "message")
+        }
