@@ -61,7 +61,7 @@ class Backend:
         }
         named = {name.removeprefix("TIDEMARK_").lower(): value for name, value in self.environment.items()}
         self.settings = AggregatorSettings.model_validate(named)
-        self._logs = logs
+        self.logs = logs
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ports: dict[str, int] = {}
         list(ensure_topics(self.settings, self.settings))
@@ -86,7 +86,7 @@ class Backend:
     def start_aggregator(self, name: str = "aggregator", environment: Mapping[str, str] | None = None) -> int:
         """Start a worker and wait until it is ready; returns its pid."""
         port = free_ports(1)[0]
-        with (self._logs / f"{name}.log").open("ab") as log:
+        with (self.logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 # Dies with the test run, even when that is killed.
                 tied([sys.executable, "-m", "services.aggregator"]),
@@ -120,7 +120,7 @@ class Backend:
 
     def log_tail(self, name: str = "aggregator", characters: int = 3000) -> str:
         """The end of what a worker printed."""
-        path = self._logs / f"{name}.log"
+        path = self.logs / f"{name}.log"
         return path.read_text(errors="replace")[-characters:] if path.exists() else "(nothing)"
 
     def kill_aggregator(self, name: str = "aggregator", number: int = signal.SIGKILL) -> None:
