@@ -4,46 +4,27 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 
 import orjson
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import PlatformRaw
 from services.aggregator.dead_letters import DeadLetters, Filter, Found, Origin
-from services.aggregator.progress import ProgressBar
 from services.aggregator.redrive import Redrive
 from services.aggregator.topic_reader import TopicReader, TopicUnreadable
-from services.runtime.clock import SystemClock, iso_millis, to_millis
+from services.runtime.clock import SystemClock, iso_millis
 from services.runtime.logging import blank_secret_bytes, blank_secrets
+from services.runtime.progress import ProgressBar
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import KafkaSettings, RegistrySettings, exit_with, load_or_exit
-
-_AGO = re.compile(r"(\d+)([smhd])")
-_UNIT_MILLIS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+from services.runtime.since import parse_since
 
 
 class DeadLetterSettings(KafkaSettings, RegistrySettings):
     """What these commands are told by the environment."""
-
-
-def parse_since(text: str, now: int) -> int:
-    """`90s`, `15m`, `2h`, `3d` ago, or an ISO instant (UTC without an offset), as ms.
-
-    Raises:
-        ValueError: neither.
-    """
-    if match := _AGO.fullmatch(text):
-        return now - int(match[1]) * _UNIT_MILLIS[match[2]]
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"--since {text!r} is neither like 15m, 2h or 3d nor an ISO instant") from None
-    return to_millis(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
 
 
 def make_filter(reasons: list[str] | None, workspace: str | None, since: str | None) -> Filter:

@@ -68,6 +68,7 @@ class Facts:
         not_reported: common post metrics that the platform never reports, each with the reason.
         channel_metrics: common channel metrics that the platform reports, each with its periods: lifetime, day, window
             (a longer range of dates).
+        report_days: how many days back one ask for the channel's figures tells day by day; 0 where it tells no days.
         ranged_metrics: common post metrics that can also, or only, come for a range of dates.
         lag: how late a post's figures are by the documentation, in words.
         channel_lag: the same for a channel's days and windows; empty where it has none.
@@ -85,6 +86,7 @@ class Facts:
     limits: tuple[Limit, ...] = ()
     not_reported: Mapping[str, str] = field(default_factory=dict)
     channel_metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    report_days: int = 0
     ranged_metrics: tuple[str, ...] = ()
     lag: str = "not documented"
     channel_lag: str = ""

@@ -301,6 +301,7 @@ class Facebook:
         rate_limit="4800 x the page's engaged users in 24 hours",
         post_batch_size=BATCH_SIZE,
         post_group="graph",
+        report_days=REPORT_DAYS,
         channel_metrics={
             "followers": ("lifetime",),
             "posts_count": ("lifetime",),

@@ -177,6 +177,7 @@ class GoogleBusiness:
         post_batch_size=1,
         post_group="performance",
         limits=(Limit("performance", 300, 60),),
+        report_days=REPORT_DAYS,
         channel_metrics={"impressions": ("day",)},
         channel_lag="several days",
         not_reported=dict.fromkeys(POST_NAMES, "Google retired the figures of local posts"),

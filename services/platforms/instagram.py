@@ -254,6 +254,7 @@ class Instagram:
         rate_limit="4800 x the account's impressions in 24 hours",
         post_batch_size=BATCH_SIZE,
         post_group="graph",
+        report_days=min(WINDOW_DAYS),
         channel_metrics={
             "followers": ("lifetime",),
             "following": ("lifetime",),

@@ -304,6 +304,7 @@ class LinkedIn:
         auth="OAuth 2.0 user token (Bearer) with rw_organization_admin or r_member_postAnalytics",
         rate_limit="unpublished, by day for each app and member",
         post_batch_size=BATCH_SIZE,
+        report_days=REPORT_DAYS,
         channel_metrics={
             "followers": ("lifetime",),
             "profile_views": ("day",),

@@ -279,6 +279,7 @@ class Pinterest:
         rate_limit="100 calls a second a user and app, and by category a minute; trial 1000 calls a day",
         post_batch_size=1,
         limits=(Limit("org_read", 100, 1), Limit("org_analytics", 100, 1)),
+        report_days=REPORT_DAYS,
         channel_metrics={
             "followers": ("lifetime",),
             "following": ("lifetime",),

@@ -141,6 +141,7 @@ class Threads:
         post_batch_size=1,
         post_group="threads",
         limits=(Limit("threads", 48_000, 24 * 3600, is_app_wide=False),),
+        report_days=min(WINDOW_DAYS),
         channel_metrics={
             "followers": ("lifetime",),
             "profile_views": ("day",),

@@ -251,6 +251,7 @@ class YouTube:
         post_batch_size=BATCH_SIZE,
         post_group="data",
         limits=(Limit("data", 10_000, 24 * 3600),),
+        report_days=REPORT_DAYS,
         channel_metrics={
             "followers": ("lifetime",),
             "posts_count": ("lifetime",),

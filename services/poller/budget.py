@@ -40,6 +40,8 @@ QUOTA_WAIT = MILLIS_PER_HOUR
 EMPTY_WAIT = 60 * MILLIS_PER_SECOND
 # The part of a limit that may be used at once; the others come evenly.
 BURST_SHARE = 0.05
+# The part of what may be begun at once, and of a window that headers tell of, that backfills leave to scheduled polls.
+KEPT_SHARE = 0.5
 _LONGEST_PACE_SECONDS = 3600
 _FORGET_ABOVE = 10_000
 
@@ -91,9 +93,22 @@ class Pace:
         allowed_at = self._next - self._tolerance
         return 0 if allowed_at <= now else int(allowed_at) + 1
 
+    def has_to_spare(self, now: int) -> bool:
+        """Whether a call may begin that leaves `KEPT_SHARE` of the burst."""
+        return self._next - self._tolerance * (1 - KEPT_SHARE) <= now
+
+    def left(self, now: int) -> int:
+        """How many calls may begin at once."""
+        free = now - (max(self._next, float(now)) - self._tolerance)
+        return 0 if free < 0 else int(free / self._interval) + 1
+
     def take(self, now: int) -> None:
         """A call begins."""
         self._next = max(self._next, float(now)) + self._interval
+
+    def clock_set_back(self, by: int) -> None:
+        """The clock was set back by so many ms."""
+        self._next -= by
 
     def is_idle(self, now: int) -> bool:
         """Whether it is as if nothing had been taken."""
@@ -101,9 +116,10 @@ class Pace:
 
 
 class _Window:
-    __slots__ = ("failures", "held_until", "in_flight", "pace", "remaining", "reset_at")
+    __slots__ = ("failures", "held_until", "in_flight", "limit", "pace", "remaining", "reset_at")
 
     def __init__(self, pace: Pace | None) -> None:
+        self.limit: int | None = None
         self.remaining: int | None = None
         self.reset_at: int | None = None
         self.held_until = 0
@@ -121,6 +137,23 @@ class _Window:
             return self.reset_at or now + (MILLIS_PER_SECOND if self.in_flight else EMPTY_WAIT)
         return 0 if self.pace is None else self.pace.wait_until(now)
 
+    def has_to_spare(self, now: int) -> bool:
+        if self.wait_until(now) > now:
+            return False
+        kept = None if self.limit is None else self.limit * KEPT_SHARE
+        if self.remaining is not None and kept is not None and self.remaining - self.in_flight <= kept:
+            return False
+        return self.pace is None or self.pace.has_to_spare(now)
+
+    def left(self, now: int) -> int | None:
+        """Calls that may begin at once, None where nothing is known of it."""
+        if self.held_until > now:
+            return 0
+        known = [self.pace.left(now)] if self.pace is not None else []
+        if self.remaining is not None and (self.reset_at is None or self.reset_at > now):
+            known.append(max(0, self.remaining - self.in_flight))
+        return min(known) if known else None
+
     def idle(self, now: int) -> bool:
         return (
             not self.in_flight
@@ -128,6 +161,20 @@ class _Window:
             and (self.reset_at or 0) <= now
             and (self.pace is None or self.pace.is_idle(now))
         )
+
+
+class BudgetState(NamedTuple):
+    """What is left of the budgets.
+
+    Attributes:
+        left: calls that our app may begin at once, by platform and limit group, where that is known.
+        closed: for how long (ms) our app may make none of a group.
+        waiting: how many tokens have to wait, by platform.
+    """
+
+    left: dict[tuple[str, str], int]
+    closed: dict[tuple[str, str], int]
+    waiting: dict[str, int]
 
 
 class Budget:
@@ -161,6 +208,13 @@ class Budget:
             if key.owner == APP and limit is not None and window.pace is not None:
                 window.pace.change(limit, self._share)
 
+    def clock_set_back(self, by: int) -> None:
+        """The clock was set back by so many ms; a window's end that a platform told is of its own clock and stays."""
+        for window in self._windows.values():
+            window.held_until = max(0, window.held_until - by)
+            if window.pace is not None:
+                window.pace.clock_set_back(by)
+
     def is_app_wide(self, platform: str, group: str) -> bool:
         """Whether a limit of the whole app is known for a group."""
         return (platform, group, True) in self._limits
@@ -175,6 +229,31 @@ class Budget:
         """When the whole app may make a call of this group: 0 for now."""
         window = self._windows.get(key.app)
         return 0 if window is None else window.wait_until(now)
+
+    def has_to_spare(self, key: WindowKey, now: int) -> bool:
+        """Whether a call may be made that leaves enough to others that are more urgent."""
+        windows = [self._windows.get(known) for known in {key, key.app}]
+        return all(window is None or window.has_to_spare(now) for window in windows)
+
+    def state(self, now: int) -> BudgetState:
+        """What is left, for operators."""
+        left: dict[tuple[str, str], int] = {}
+        closed: dict[tuple[str, str], int] = {}
+        waiting: dict[str, int] = {}
+        for key, window in self._windows.items():
+            if key.owner != APP:
+                waiting[key.platform] = waiting.get(key.platform, 0) + (window.wait_until(now) > now)
+                continue
+            calls = window.left(now)
+            if calls is not None:
+                left[key.platform, key.limit_group] = calls
+            closed[key.platform, key.limit_group] = max(0, window.wait_until(now) - now)
+        for platform, group, is_app_wide in self._limits:
+            if is_app_wide and (platform, group) not in left:
+                pace = self._pace(WindowKey(platform, APP, group))
+                if pace is not None:
+                    left[platform, group] = pace.left(now)
+        return BudgetState(left, closed, waiting)
 
     def begin(self, key: WindowKey, now: int) -> None:
         """A call is being made; `end` must follow."""
@@ -201,6 +280,7 @@ class Budget:
             return
         window = self._window(key, now)
         window.remaining = state.remaining
+        window.limit = state.limit
         window.reset_at = state.reset_at
         if state.reset_at is None and state.remaining <= 0:
             window.held_until = max(window.held_until, now + EMPTY_WAIT)

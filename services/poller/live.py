@@ -20,12 +20,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import (
     CatalogChannel,
     ChannelStatus,
+    Origin,
     PlatformRaw,
     PollerReply,
     PollerRequest,
@@ -34,10 +35,11 @@ from schemas.events import (
     ReplyKind,
 )
 from services.platforms.base import Call, Outcome, Platform, Target, Verdict
+from services.poller.backfill import Backfill
 from services.poller.catalog import Catalog
 from services.poller.metrics import PollerMetrics
 from services.poller.ownership import Ownership, alone
-from services.poller.poll import Heard, Poller
+from services.poller.poll import Heard, Poller, Replies
 from services.poller.schedule import ChannelKey, Plan, Schedule
 from services.poller.timing import Time
 from services.runtime.logging import get_logger
@@ -69,13 +71,6 @@ _UNASKED = frozenset({ChannelStatus.DISABLED, ChannelStatus.REVOKED})
 
 FlightKey = tuple[str, str, str]
 """Kind, workspace and the id of the target or channel."""
-
-
-class Replies(Protocol):
-    """Where replies go; see `services.poller.publisher.KafkaPublisher`."""
-
-    async def reply(self, reply_to: str, reply: PollerReply) -> None:
-        """Hand over one part of a reply."""
 
 
 class Flight:
@@ -157,6 +152,10 @@ class Live:
         self._serving: set[asyncio.Task[None]] = set()
         self._flying: set[asyncio.Task[None]] = set()
         self._places = {name: asyncio.Semaphore(CONCURRENCY) for name in platforms}
+        self._backfill = Backfill(
+            time=time, platforms=platforms, schedule=schedule, catalog=catalog, poller=poller, replies=replies,
+            codec=codec, ownership=self._ownership,
+        )  # fmt: skip
 
     def take(self, value: bytes | None) -> None:
         """Take in the value of one message of REQUESTS."""
@@ -164,6 +163,10 @@ class Live:
             request: PollerRequest = self._requests.decode(value or b"")
         except MalformedEvent as error:
             _log.error("a request can't be read and is passed over", error=str(error))
+            return
+        if request.origin == Origin.BACKFILL:
+            outcome = "taken" if self._backfill.take(request) else "refused"
+            self._metrics.live.labels(f"BACKFILL_{request.kind}", outcome).inc()
             return
         may_ask = self._ownership.may_ask(request.workspace_id)
         if not may_ask or len(self._serving) >= MOST_REQUESTS or self._time.now() >= request.deadline_at:
@@ -302,6 +305,7 @@ class Live:
 
     async def close(self) -> None:
         """Stop serving; flights under way are cancelled."""
+        await self._backfill.close()
         tasks = [*self._serving, *self._flying]
         for task in tasks:
             task.cancel()

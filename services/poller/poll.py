@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from schemas.events import AccountEvent, Origin, PlatformRaw, RawKind
+from schemas.events import AccountEvent, Origin, PlatformRaw, PollerReply, RawKind
 from services.platforms.base import Call, MappingError, Outcome, Platform, Verdict
 from services.poller.accounts import TYPE_OF_OUTCOME, Accounts
 from services.poller.answers import raw_event
@@ -20,7 +20,7 @@ from services.poller.identifiers import EventIds
 from services.poller.metrics import PollerMetrics
 from services.poller.ownership import Ownership, alone
 from services.poller.refresh import DONE, Refresher
-from services.poller.schedule import Fate, Plan, Schedule, Settled, Work
+from services.poller.schedule import ChannelKey, Fate, Plan, Schedule, Settled, Work
 from services.poller.timing import Time
 from services.poller.tokens import Credentials, TokenStore
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_SECOND
@@ -29,6 +29,8 @@ from services.runtime.secrets import SecretsError
 
 _BROKEN_CONNECTION = frozenset(TYPE_OF_OUTCOME)
 _LATER_BY_THEN = frozenset({Outcome.RETRY_LATER, Outcome.QUOTA_EXHAUSTED})
+# Among the fates of a round: the channel's own figures. No target has such an id.
+CHANNEL = ""
 _log = get_logger(__name__)
 
 
@@ -52,12 +54,20 @@ class Publisher(Protocol):
         """Hand over one account event."""
 
 
+class Replies(Protocol):
+    """Where replies to requests go; see `services.poller.publisher.KafkaPublisher`."""
+
+    async def reply(self, reply_to: str, reply: PollerReply) -> None:
+        """Hand over one part of a reply."""
+
+
 class Round:
     """One round of work under way: what is left to ask, and what is known of each target so far.
 
     Args:
         heard: told of each answer that is one, as it comes, where somebody waits for it.
         is_probe: asks although the channel is not polled, to see whether its connection works.
+        fates: filled with what becomes of each target; of the channel's own figures under `CHANNEL`.
     """
 
     def __init__(
@@ -69,6 +79,7 @@ class Round:
         origin: Origin = Origin.SCHEDULE,
         heard: Heard | None = None,
         is_probe: bool = False,
+        fates: dict[str, Settled] | None = None,
     ) -> None:
         self.work = work
         self.platform = platform
@@ -80,7 +91,7 @@ class Round:
         self.renewed = False
         self.pending: deque[Call] = deque()
         self.channel_fate = Settled(Fate.SKIPPED)
-        self._fates: dict[str, Settled] = {}
+        self._fates: dict[str, Settled] = {} if fates is None else fates
 
     def authorize(self, credentials: Credentials) -> None:
         """Make the calls from now on with these."""
@@ -102,7 +113,7 @@ class Round:
 
     def _say_channel(self, settled: Settled) -> None:
         if self.channel_fate.fate is not Fate.CAPTURED:
-            self.channel_fate = settled
+            self.channel_fate = self._fates[CHANNEL] = settled
 
     def give_up_until(self, at: int) -> None:
         """Whatever was not asked for yet is due again then."""
@@ -159,10 +170,22 @@ class Poller:
         self._ids = EventIds()
         self._refusals = Refusals(MILLIS_PER_DAY)
 
+    def clock_set_back(self, by: int) -> None:
+        """The clock was set back by so many ms."""
+        self._budget.clock_set_back(by)
+        self._token_circuits.clock_set_back(by)
+        for circuit in self._circuits.values():
+            circuit.clock_set_back(by)
+
     def closed_until(self, name: str, now: int) -> int:
         """Until when (ms) no scheduled poll of a platform begins, for want of our app's budget there; 0: not closed."""
         group = self._platforms[name].facts.post_group
         return self._budget.app_wait_until(WindowKey(name, APP, group), now) if group else 0
+
+    def has_to_spare(self, name: str, key: ChannelKey, calls: Sequence[Call], now: int) -> bool:
+        """Whether calls of a channel leave enough of the budgets for scheduled polls that become due meanwhile."""
+        owner = "/".join(key)
+        return all(self._budget.has_to_spare(WindowKey(name, owner, call.limit_group), now) for call in calls)
 
     async def run(self, name: str, work: Work) -> None:
         """Do a round of one platform and settle it, whatever happens."""
@@ -194,13 +217,23 @@ class Poller:
             self._schedule.settle(work, fates, channel_fate, self._time.now())
 
     async def ask_now(
-        self, name: str, plan: Plan, calls: Sequence[Call], heard: Heard, *, is_probe: bool = False
+        self,
+        name: str,
+        plan: Plan,
+        calls: Sequence[Call],
+        heard: Heard,
+        *,
+        is_probe: bool = False,
+        origin: Origin = Origin.LIVE,
+        fates: dict[str, Settled] | None = None,
     ) -> Verdict | None:
         """Make calls for somebody who waits: within the budget, and what is answered is published like any poll's.
 
         Args:
             heard: told of each answer as it comes.
             is_probe: ask although the channel is not polled.
+            origin: why.
+            fates: filled with what becomes of each target, and under `CHANNEL` of the channel's own figures.
 
         Returns:
             What the last answer meant; None when there was none, because nothing may be asked now, or nobody answered.
@@ -216,9 +249,10 @@ class Poller:
                 Work(plan, channel, [], False, 0),
                 self._platforms[name],
                 self._tokens.credentials(plan.key, name),
-                origin=Origin.LIVE,
+                origin=origin,
                 heard=heard,
                 is_probe=is_probe,
+                fates=fates,
             )
             if is_probe and self._refresher is not None and self._refresher.was_refused(plan.key):
                 # The token may last for some minutes more; the connection is broken all the same.

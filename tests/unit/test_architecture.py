@@ -37,8 +37,9 @@ BETWEEN_SERVICES = (
 
 # Modules that compute and never talk: no client, no socket, no event loop; and they import only each other.
 PURE = {
-    "services.runtime.clock", "services.runtime.secrets",
-    "services.poller.accounts", "services.poller.answers", "services.poller.budget", "services.poller.calls", "services.poller.circuit",
+    "services.runtime.clock", "services.runtime.secrets", "services.runtime.since",
+    "services.poller.accounts", "services.poller.answers", "services.poller.backfill_plan", "services.poller.budget",
+    "services.poller.calls", "services.poller.circuit",
     "services.poller.errors",
     "services.poller.fairness", "services.poller.identifiers", "services.poller.lane", "services.poller.ownership",
     "services.poller.plan", "services.poller.redact", "services.poller.schedule",

@@ -6,9 +6,9 @@ import sys
 
 from services.aggregator.audit.run import AuditSettings, Options, Summary, audit
 from services.aggregator.audit.store import AuditFailed, Difference
-from services.aggregator.progress import ProgressBar
 from services.aggregator.topic_reader import TopicUnreadable
 from services.runtime.clock import SystemClock
+from services.runtime.progress import ProgressBar
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import exit_with, load_or_exit
 

@@ -6,11 +6,11 @@ import pytest
 
 from schemas.codec import codec, schema_text
 from schemas.events import DeadLetter
-from services.aggregator.dead_letter_commands import parse_since
 from services.aggregator.dead_letters import REDRIVEN_HEADER, Filter, Found, Origin, identity
 from services.aggregator.errors import InvalidEvent
 from services.aggregator.reading import Message, dead_letter
 from services.aggregator.redrive import candidates
+from services.runtime.since import parse_since
 from tests.support.backend import bluesky_event
 
 RAW = codec("platform.raw", schema_id=1, fetch_schema=lambda _: schema_text("platform.raw"))
