@@ -5,7 +5,7 @@ PYTHON ?=
 SHELL := /bin/sh
 VENV_PYTHON := .venv/bin/python
 STAMP := .venv/.installed
-SOURCES := schemas services infra tests $(wildcard benchmarks)
+SOURCES := schemas services infra tidemark_client tests $(wildcard benchmarks)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-long bench lint lock

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("schemas", "services", "infra")
+PACKAGES = ("schemas", "services", "infra", "tidemark_client")
 
 # What a part may import of the project besides itself; the longest matching name decides.
 ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -26,7 +26,9 @@ ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
     "services.query_api": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.status": (("services.runtime",), "status asks services from outside; it knows none of their code"),
     "services.cli": (("schemas", "services", "infra"), ""),
-    "infra": (("schemas", "services"), ""),
+    "infra": (("schemas", "services", "tidemark_client"), ""),
+    # It is for programs that have nothing else of Tidemark.
+    "tidemark_client": ((), "the client knows the API by its description, and none of the code behind it"),
     # The sandbox says what platforms answer; sharing a line with the mapping would let one mistake hide another.
     "infra.sandbox": ((), "the sandbox is independent of the code that reads its answers"),
 }

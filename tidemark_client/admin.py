@@ -1,0 +1,70 @@
+"""The admin API: channels, posts and keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from tidemark_client.models import ChannelLine, ChannelWrite, Given, MadeKey, PostLine, PostWrite, Written
+from tidemark_client.transport import Transport, quoted
+
+Style = Literal["postme", "powerpost", "postfuze", "postflow", "openpost", "tidemark"]
+READ_SCOPE = "analytics:read"
+
+
+class TidemarkAdmin(Transport):
+    """Writes of any workspace, with the admin key.
+
+    Every method raises TidemarkError. Writes of the catalog may be repeated and are tried again where that may help;
+    what concerns keys is not.
+    """
+
+    def put_channel(self, workspace_id: str, channel_id: str, channel: ChannelWrite) -> None:
+        """Add or replace a connected account; a token left out keeps the one held."""
+        self._put(workspace_id, f"channels/{quoted(channel_id)}", channel)
+
+    def delete_channel(self, workspace_id: str, channel_id: str) -> None:
+        """Delete an account and its tokens, whether there is one or not."""
+        self._call("DELETE", _path(workspace_id, f"channels/{quoted(channel_id)}"), repeatable=True)
+
+    def put_post(self, workspace_id: str, post_id: str, post: PostWrite) -> None:
+        """Add or replace a post with all its targets."""
+        self._put(workspace_id, f"posts/{quoted(post_id)}", post)
+
+    def delete_post(self, workspace_id: str, post_id: str) -> None:
+        """Delete a post, whether there is one or not."""
+        self._call("DELETE", _path(workspace_id, f"posts/{quoted(post_id)}"), repeatable=True)
+
+    def write_catalog(self, lines: Iterable[ChannelLine | PostLine | Mapping[str, Any]]) -> Written:
+        """Write many channels and posts; what is wrong with a line is told of it alone."""
+        content = b"".join(_line(line) + b"\n" for line in lines)
+        reply = self._call("POST", "/admin/v1/catalog", content=content, repeatable=True)
+        return Written.model_validate_json(reply.content)
+
+    def make_key(
+        self, workspace_id: str, *, style: Style = "tidemark", scopes: Sequence[str] = (READ_SCOPE,)
+    ) -> MadeKey:
+        """Make an API key; it works at once, and is shown this once."""
+        body = {"scopes": list(scopes), "style": style}
+        reply = self._call("POST", _path(workspace_id, "keys"), json=body, repeatable=False)
+        return MadeKey.model_validate_json(reply.content)
+
+    def revoke_key(self, workspace_id: str, key_id: str) -> None:
+        """Revoke a key; `not_found` where there is none."""
+        self._call("DELETE", _path(workspace_id, f"keys/{quoted(key_id)}"), repeatable=False)
+
+    def _put(self, workspace_id: str, path: str, body: Given) -> None:
+        content = body.model_dump_json(exclude_unset=True).encode()
+        self._call("PUT", _path(workspace_id, path), content=content, repeatable=True)
+
+
+def _path(workspace_id: str, rest: str) -> str:
+    return f"/admin/v1/workspaces/{quoted(workspace_id)}/{rest}"
+
+
+def _line(line: ChannelLine | PostLine | Mapping[str, Any]) -> bytes:
+    if isinstance(line, Mapping):
+        return json.dumps(line).encode()
+    # The type of a line is a default that has to be sent.
+    return json.dumps({"type": line.type, **json.loads(line.model_dump_json(exclude_unset=True))}).encode()

@@ -1,0 +1,253 @@
+"""Tidemark's own API, `/tidemark/v1`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from tidemark_client.models import (
+    Answer,
+    Capabilities,
+    Capability,
+    Channel,
+    Explanation,
+    Page,
+    Post,
+    Series,
+    Target,
+    Totals,
+)
+from tidemark_client.transport import Transport, quoted
+
+_PREFIX = "/tidemark/v1"
+MOST_IDS = 500
+
+Moment = date | str
+"""A datetime with an offset, a date, or ISO 8601 text."""
+Step = Literal["hour", "day"]
+Mode = Literal["cumulative", "increments"]
+Attribution = Literal["published", "received"]
+Dataset = Literal["posts", "targets", "channels", "post-snapshots", "channel-snapshots"]
+FileFormat = Literal["csv", "ndjson", "parquet", "arrow"]
+_Row = TypeVar("_Row")
+_Answer = TypeVar("_Answer", bound=Answer)
+
+
+class Tidemark(Transport):
+    """Reads of one workspace, the key's.
+
+    Every method raises TidemarkError; calls are tried again where that may help, since all are reads.
+    """
+
+    def post(self, post_id: str) -> Post:
+        """A post with its targets."""
+        return self._get(Post, f"posts/{quoted(post_id)}")
+
+    def target(self, target_id: str) -> Target:
+        """One post on one channel."""
+        return self._get(Target, f"targets/{quoted(target_id)}")
+
+    def channel(self, channel_id: str) -> Channel:
+        """A connected account."""
+        return self._get(Channel, f"channels/{quoted(channel_id)}")
+
+    def posts_by_ids(self, ids: Sequence[str]) -> Page[Post]:
+        """Any number of posts, in this order; those that are not there under `missing`."""
+        return self._by_ids(Page[Post], "posts", ids)
+
+    def targets_by_ids(self, ids: Sequence[str]) -> Page[Target]:
+        """See `posts_by_ids`."""
+        return self._by_ids(Page[Target], "targets", ids)
+
+    def channels_by_ids(self, ids: Sequence[str]) -> Page[Channel]:
+        """See `posts_by_ids`."""
+        return self._by_ids(Page[Channel], "channels", ids)
+
+    def posts(
+        self,
+        *,
+        channel_id: str | None = None,
+        platform: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        page_size: int = 100,
+    ) -> Iterator[Post]:
+        """All posts published within `[start, end)`, the newest first, a page at a time."""
+        asked = {"channel_id": channel_id, "platform": platform, "from": _text(start), "to": _text(end)}
+        return self._pages(Page[Post], "posts", {**asked, "limit": page_size})
+
+    def targets(
+        self,
+        *,
+        channel_id: str | None = None,
+        platform: str | None = None,
+        external_id: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        page_size: int = 100,
+    ) -> Iterator[Target]:
+        """All targets published within `[start, end)`, the newest first; `external_id` needs its `platform`."""
+        asked = {"channel_id": channel_id, "platform": platform, "from": _text(start), "to": _text(end)}
+        return self._pages(Page[Target], "targets", {**asked, "external_id": external_id, "limit": page_size})
+
+    def channels(
+        self, *, platform: str | None = None, external_id: str | None = None, page_size: int = 100
+    ) -> Iterator[Channel]:
+        """All channels, by id; `external_id` needs its `platform`."""
+        asked = {"platform": platform, "external_id": external_id, "limit": page_size}
+        return self._pages(Page[Channel], "channels", asked)
+
+    def top_posts(
+        self,
+        metric: str,
+        *,
+        channel_id: str | None = None,
+        platform: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        page_size: int = 50,
+    ) -> Iterator[Post]:
+        """Posts by a figure, the greatest first; those without it are left out."""
+        asked = {"metric": metric, "channel_id": channel_id, "platform": platform}
+        span = {"from": _text(start), "to": _text(end), "limit": page_size}
+        return self._pages(Page[Post], "top/posts", {**asked, **span})
+
+    def explain_post(self, post_id: str, metric: str) -> Explanation:
+        """Where a post's total is from."""
+        return self._get(Explanation, f"posts/{quoted(post_id)}/explain", {"metric": metric})
+
+    def explain_target(self, target_id: str, metric: str) -> Explanation:
+        """Where a target's figure is from."""
+        return self._get(Explanation, f"targets/{quoted(target_id)}/explain", {"metric": metric})
+
+    def capabilities(self) -> list[Capability]:
+        """What each platform can report."""
+        return self._get(Capabilities, "capabilities").data
+
+    def post_series(
+        self,
+        post_id: str,
+        metrics: Sequence[str],
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        step: Step = "day",
+        tz: str = "UTC",
+        mode: Mode = "cumulative",
+    ) -> Series:
+        """A post's figures over time; the last 28 days where no span is given."""
+        return self._series(f"posts/{quoted(post_id)}", metrics, start, end, step, tz, mode)
+
+    def target_series(
+        self,
+        target_id: str,
+        metrics: Sequence[str],
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        step: Step = "day",
+        tz: str = "UTC",
+        mode: Mode = "cumulative",
+    ) -> Series:
+        """A target's figures over time."""
+        return self._series(f"targets/{quoted(target_id)}", metrics, start, end, step, tz, mode)
+
+    def channel_series(
+        self,
+        channel_id: str,
+        metrics: Sequence[str],
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        step: Step = "day",
+        tz: str = "UTC",
+        mode: Mode = "cumulative",
+        source: Literal["posts", "channel"] = "posts",
+    ) -> Series:
+        """A channel's figures over time: of its posts, or the platform's own of the account."""
+        return self._series(f"channels/{quoted(channel_id)}", metrics, start, end, step, tz, mode, {"source": source})
+
+    def totals(
+        self,
+        *,
+        channel_id: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        tz: str = "UTC",
+        attribution: Attribution = "published",
+        is_compared: bool = False,
+    ) -> Totals:
+        """Figures of a window, of the workspace or one channel; with those of the window before where asked."""
+        path = "totals" if channel_id is None else f"channels/{quoted(channel_id)}/totals"
+        span = {"from": _text(start), "to": _text(end), "tz": tz, "format": "json"}
+        compare = "previous" if is_compared else None
+        return self._get(Totals, path, {**span, "attribution": attribution, "compare": compare})
+
+    def export(
+        self,
+        dataset: Dataset,
+        *,
+        fmt: FileFormat = "csv",
+        channel_id: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        tz: str = "UTC",
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """A whole data set as a file, in chunks as they come; a file that can't be finished raises on the way."""
+        span = {"from": _text(start), "to": _text(end), "tz": tz}
+        return self._stream(f"{_PREFIX}/exports/{dataset}", {**span, "channel_id": channel_id, "format": fmt})
+
+    def export_to(self, path: Path, dataset: Dataset, **asked: Any) -> None:
+        """Write `export` to a file, which is there only once it is whole."""
+        part = path.with_name(path.name + ".part")
+        try:
+            with self.export(dataset, **asked) as chunks, part.open("wb") as file:
+                file.writelines(chunks)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _get(self, model: type[_Answer], path: str, params: Mapping[str, Any] | None = None) -> _Answer:
+        return model.model_validate_json(self._call("GET", f"{_PREFIX}/{path}", params=params, repeatable=True).content)
+
+    def _series(
+        self,
+        subject: str,
+        metrics: Sequence[str],
+        start: Moment | None,
+        end: Moment | None,
+        step: Step,
+        tz: str,
+        mode: Mode,
+        more: Mapping[str, str] | None = None,
+    ) -> Series:
+        span = {"from": _text(start), "to": _text(end), "tz": tz, "format": "json"}
+        asked = {"metrics": ",".join(metrics), "step": step, "mode": mode, **span, **(more or {})}
+        return self._get(Series, f"{subject}/series", asked)
+
+    def _by_ids(self, model: type[Page[_Row]], subject: str, ids: Sequence[str]) -> Page[_Row]:
+        data: list[_Row] = []
+        missing: list[str] = []
+        for first in range(0, len(ids), MOST_IDS):
+            body = {"ids": list(ids[first : first + MOST_IDS])}
+            reply = self._call("POST", f"{_PREFIX}/{subject}/query", json=body, repeatable=True)
+            page = model.model_validate_json(reply.content)
+            data += page.data
+            missing += page.missing
+        return model(data=data, missing=missing, next_cursor=None)
+
+    def _pages(self, model: type[Page[_Row]], path: str, asked: Mapping[str, Any]) -> Iterator[_Row]:
+        cursor: str | None = None
+        while True:
+            page = self._get(model, path, {**asked, "cursor": cursor})
+            yield from page.data
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+
+def _text(moment: Moment | None) -> str | None:
+    return moment.isoformat() if isinstance(moment, date) else moment

@@ -1,0 +1,259 @@
+"""What the APIs answer and take. Fields that a newer server adds are passed over."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, model_validator
+
+Figure = int | float | None
+"""A count, seconds or a rate; None is unknown."""
+Reason = Literal["not_supported", "permission", "pending", "error", "retired"]
+Row = TypeVar("Row")
+
+
+class Answer(BaseModel):
+    """Base of what comes."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class _Measured(Answer):
+    captured_at: datetime | None
+    age_seconds: int | None
+    tier: str | None
+    next_poll_at: datetime | None
+    metrics: dict[str, Figure]
+    reasons: dict[str, Reason]
+
+
+class Target(_Measured):
+    """One post on one channel."""
+
+    id: str
+    post_id: str
+    channel_id: str
+    platform: str
+    post_type: str
+    status: str
+    external_id: str | None
+    permalink: str | None
+    published_at: datetime | None
+    is_story: bool
+    parent_target_id: str | None
+
+
+class Post(_Measured):
+    """A post: its totals and its targets."""
+
+    id: str
+    status: str
+    created_at: datetime | None
+    published_at: datetime | None
+    updated_at: datetime | None
+    targets: list[Target]
+
+
+class Period(Answer):
+    """A channel's figures of one period."""
+
+    period: Literal["lifetime", "day", "window"]
+    period_start: datetime | None
+    period_end: datetime | None
+    captured_at: datetime | None
+    metrics: dict[str, Figure]
+
+
+class Channel(_Measured):
+    """A connected account."""
+
+    id: str
+    platform: str
+    external_id: str
+    username: str
+    status: str
+    updated_at: datetime | None
+    periods: list[Period]
+
+
+class Page(Answer, Generic[Row]):
+    """Rows, the ids that are not there, and where the next page begins."""
+
+    data: list[Row]
+    missing: list[str]
+    next_cursor: str | None
+
+
+class Capability(Answer):
+    """Whether a platform reports a metric, of what kind, and how late."""
+
+    platform: str
+    subject: Literal["post", "channel"]
+    metric: str
+    supported: bool
+    kinds: list[str]
+    lag: str | None
+    not_supported_because: str | None
+
+
+class Capabilities(Answer):
+    """Of every platform and metric."""
+
+    data: list[Capability]
+
+
+class Part(Answer):
+    """Where one target's figure is from; `event` has the raw event's topic, partition and offset while it is held."""
+
+    target_id: str
+    metric: str
+    value: Figure
+    hidden: bool
+    reason: str | None
+    figure_of: Literal["lifetime", "range"] | None
+    event: dict[str, Any] | None
+    answer: Any
+    mapping: dict[str, str | None]
+
+
+class Explanation(Answer):
+    """Where a figure is from."""
+
+    metric: str
+    value: Figure
+    rule: str
+    parts: list[Part]
+
+
+class Point(Answer):
+    """Figures of one hour or day, `[start, end)`."""
+
+    start: datetime
+    end: datetime
+    figures: dict[str, Figure]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _figures_apart(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "figures" in value:
+            return value
+        figures = {name: figure for name, figure in value.items() if name not in ("start", "end")}
+        return {"start": value.get("start"), "end": value.get("end"), "figures": figures}
+
+
+class _Span(Answer):
+    start: datetime = Field(alias="from")
+    end: datetime = Field(alias="to")
+
+
+class Series(_Span):
+    """Figures over time."""
+
+    metrics: list[str]
+    step: Literal["hour", "day"]
+    tz: str
+    mode: Literal["cumulative", "increments"]
+    points: list[Point]
+
+
+class Change(Answer):
+    """A figure, that of the window before, and the change as a fraction of it."""
+
+    value: Figure
+    previous: Figure
+    change: float | None
+
+
+class Totals(_Span):
+    """Figures of a window, and of the one that it is compared with."""
+
+    attribution: Literal["published", "received"]
+    tz: str
+    compared_with: _Span | None
+    metrics: dict[str, Change]
+
+
+class Rejected(Answer):
+    """A refused line."""
+
+    line: int
+    error: str
+
+
+class Written(Answer):
+    """What of many lines was taken; each refused one by its number, from 1, and why."""
+
+    accepted: int
+    rejected: list[Rejected]
+
+
+class MadeKey(Answer):
+    """A fresh key, which is shown this once."""
+
+    id: str
+    key: SecretStr
+    scopes: list[str]
+
+
+class Given(BaseModel):
+    """Base of what is sent; what is not set is not sent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ChannelWrite(Given):
+    """A connected account."""
+
+    platform: str
+    external_id: str
+    username: str = ""
+    access_token: SecretStr | None = None
+    refresh_token: SecretStr | None = None
+    token_expires_at: datetime | None = None
+    status: Literal["active", "token_expired", "revoked", "disabled"] = "active"
+
+    @field_serializer("access_token", "refresh_token", when_used="json")
+    def _told(self, token: SecretStr | None) -> str | None:
+        return None if token is None else token.get_secret_value()
+
+
+class TargetWrite(Given):
+    """One post on one channel; `detail` in PostFlow's shapes."""
+
+    target_id: str
+    channel_id: str
+    status: Literal["draft", "scheduled", "publishing", "published", "failed", "deleted"]
+    post_type: str = ""
+    external_id: str = ""
+    permalink: str | None = None
+    published_at: datetime | None = None
+    content: str | None = None
+    is_story: bool = False
+    parent_target_id: str | None = None
+    detail: dict[str, Any] = {}
+
+
+class PostWrite(Given):
+    """A post with all its targets."""
+
+    status: Literal["draft", "scheduled", "publishing", "published", "failed", "deleted"]
+    created_at: datetime | None = None
+    published_at: datetime | None = None
+    targets: list[TargetWrite] = []
+
+
+class ChannelLine(ChannelWrite):
+    """A channel among many."""
+
+    type: Literal["channel"] = "channel"
+    workspace_id: str
+    id: str
+
+
+class PostLine(PostWrite):
+    """A post among many."""
+
+    type: Literal["post"] = "post"
+    workspace_id: str
+    id: str

@@ -1,0 +1,140 @@
+"""One HTTP connection pool with a key: errors translated, calls that may be repeated tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+from pydantic import SecretStr
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from tidemark_client.errors import TidemarkError
+
+ATTEMPTS = 4
+LONGEST_WAIT_SECONDS = 30.0
+_AGAIN = frozenset({None, 429, 502, 503, 504})
+_backoff = wait_random_exponential(multiplier=0.2, max=5)
+
+
+def quoted(thing_id: str) -> str:
+    """An id as one segment of a path, whatever is in it."""
+    return quote(thing_id, safe=":")
+
+
+class _Bearer(httpx.Auth):
+    """Puts the key into each request; kept out of headers that a log may show."""
+
+    def __init__(self, key: SecretStr) -> None:
+        self._key = key
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["authorization"] = f"Bearer {self._key.get_secret_value()}"
+        yield request
+
+
+class Transport:
+    """Base of the clients.
+
+    Args:
+        url: origin of the query API.
+        key: is never shown, logged or part of an error.
+        timeout_seconds: for connecting, and for each wait for bytes.
+        transport: instead of the network, for tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | SecretStr,
+        *,
+        timeout_seconds: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._http = httpx.Client(
+            base_url=self._url,
+            auth=_Bearer(SecretStr(key) if isinstance(key, str) else key),
+            timeout=timeout_seconds,
+            transport=transport,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._http.close()
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        repeatable: bool,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+    ) -> httpx.Response:
+        """A whole reply.
+
+        Args:
+            repeatable: doing it twice does no more than once, so it is tried again where that may help.
+            params: without those that are None.
+
+        Raises:
+            TidemarkError: no reply, or one that tells an error.
+        """
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+
+        def once() -> httpx.Response:
+            try:
+                reply = self._http.request(method, path, params=given, json=json, content=content)
+            except httpx.HTTPError as error:
+                raise TidemarkError.of_transport(error) from error
+            if not reply.is_success:
+                raise TidemarkError.of_reply(reply)
+            return reply
+
+        if not repeatable:
+            return once()
+        return Retrying(
+            stop=stop_after_attempt(ATTEMPTS), wait=_wait, retry=retry_if_exception(_may_help), reraise=True
+        )(once)
+
+    @contextmanager
+    def _stream(self, path: str, params: Mapping[str, Any]) -> Iterator[Iterator[bytes]]:
+        """A reply as it comes; not tried again, since its reader may have had a part."""
+        given = {name: value for name, value in params.items() if value is not None}
+        try:
+            with self._http.stream("GET", path, params=given) as reply:
+                if not reply.is_success:
+                    reply.read()
+                    raise TidemarkError.of_reply(reply)
+                yield reply.iter_bytes()
+        except httpx.HTTPError as error:
+            raise TidemarkError.of_transport(error) from error
+
+
+def _may_help(error: BaseException) -> bool:
+    # A wait longer than this is the caller's to plan.
+    return (
+        isinstance(error, TidemarkError) and error.status in _AGAIN and (error.retry_after or 0) <= LONGEST_WAIT_SECONDS
+    )
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome is not None else None
+    told = error.retry_after if isinstance(error, TidemarkError) else None
+    return _backoff(state) if told is None else told
