@@ -35,6 +35,7 @@ from services.poller.schedule import Schedule
 from services.poller.settings import PollerSettings
 from services.poller.shards import CHANNEL_SNAPSHOTS, ROLLUPS, Shards
 from services.poller.shared import App, SharedRounds
+from services.poller.steps import ClockSteps
 from services.poller.timing import SystemTime
 from services.poller.tokens import TokenStore
 from services.runtime.clock import ticks
@@ -146,6 +147,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         stack.push_async_callback(live.close)
         start(refresher.run())
         start(loop.run())
+        start(ClockSteps(time.now, ticks).watch([poller.clock_set_back, schedule.clock_set_back]))
         stack.push_async_callback(shards.drain, None, DRAIN_SECONDS)
         await membership.run()
 

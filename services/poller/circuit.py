@@ -53,6 +53,11 @@ class Circuit:
             return None
         return self._open_until if self._open_until > now else 0
 
+    def clock_set_back(self, by: int) -> None:
+        """The clock was set back by so many ms."""
+        if self.is_open:
+            self._open_until = max(1, self._open_until - by)
+
     def admit(self) -> None:
         """A round of work begins, after `wait_until` said 0."""
         self._probing = self.is_open
@@ -111,6 +116,11 @@ class TokenCircuits:
         if failing.count >= TOKEN_FAILURES:
             failing.until = now + wait
         return now + wait
+
+    def clock_set_back(self, by: int) -> None:
+        """The clock was set back by so many ms."""
+        for failing in self._failing.values():
+            failing.until -= by
 
     def success(self, token: Hashable) -> None:
         """An answer came."""

@@ -179,6 +179,18 @@ class Schedule:
                 item = item_of(due_at, slot_of(item))
         plan.heaps[tier].append(item)
 
+    def clock_set_back(self, by: int) -> None:
+        """The clock that instants are of was set back by so many ms: what is due in a while stays due in that while."""
+        for plan in self.plans.values():
+            for heap in plan.heaps:
+                # Ordered as before: all of them change alike.
+                heap[:] = [item_of(due_of(item) - by, slot_of(item)) for item in heap]
+            plan.channel_due_at -= by
+            plan.alone_until -= by
+            if plan.lane is not None:
+                plan.ticket, plan.rank = 0, None
+                plan.lane.queue(plan)
+
     def discard(self, keys: Iterable[ChannelKey]) -> None:
         """Forget channels with all their targets, because another process asks for them; rounds in flight end."""
         for key in keys:
