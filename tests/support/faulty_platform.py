@@ -62,11 +62,17 @@ WELL = Behaviour()
 
 
 class Asked(NamedTuple):
-    """One call: when it came (ticks of `time.monotonic`), for which posts, and the serial number of a whole answer."""
+    """One call: when it came (seconds of `time.monotonic`), and for which posts."""
 
     at: float
     posts: tuple[str, ...]
-    serial: int | None
+
+
+class Answered(NamedTuple):
+    """A call that was answered as a whole, with status 200, and the answer's serial number."""
+
+    asked: Asked
+    serial: int
 
 
 class FaultyPlatform:
@@ -78,6 +84,7 @@ class FaultyPlatform:
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
+        self.answered: list[Answered] = []
         self.connections = 0
         self.behaviour = WELL
         self._tls = tls
@@ -98,9 +105,13 @@ class FaultyPlatform:
         """Calls that came after an instant of `time.monotonic`."""
         return [asked for asked in list(self.asked) if asked.at > at]
 
+    def answered_since(self, at: float) -> set[str]:
+        """Posts that were answered in calls that came after an instant of `time.monotonic`."""
+        return {post for answered in list(self.answered) if answered.asked.at > at for post in answered.asked.posts}
+
     def serials(self) -> set[int]:
         """Of every answer about posts that was sent as a whole with status 200."""
-        return {asked.serial for asked in list(self.asked) if asked.serial is not None}
+        return {answered.serial for answered in list(self.answered) if answered.asked.posts}
 
     def close(self) -> None:
         """End every connection and the thread."""
@@ -137,13 +148,14 @@ class FaultyPlatform:
         head = await reader.readuntil(b"\r\n\r\n")
         path = urlsplit(head.split(b" ", 2)[1].decode("ascii"))
         query = parse_qs(path.query)
-        posts, behaviour = tuple(query.get("uris", ())), self.behaviour
-        is_told = behaviour.way is Way.WHOLE and behaviour.status == 200
-        at, serial = time.monotonic(), self._next_serial() if is_told and posts else None
-        if not is_told:
-            self.asked.append(Asked(at, posts, None))
+        asked, behaviour = Asked(time.monotonic(), tuple(query.get("uris", ()))), self.behaviour
+        self.asked.append(asked)
+        self._serial += 1
+        serial = self._serial
         if behaviour.delay_seconds:
             await asyncio.sleep(behaviour.delay_seconds)
+            if reader.at_eof():
+                return False  # nobody waits any more
         if behaviour.way is Way.RESET:
             writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
             writer.transport.abort()
@@ -152,7 +164,7 @@ class FaultyPlatform:
             writer.write(b"\x00\xff no such thing as HTTP\r\n\r\n")
             await writer.drain()
             return False
-        body = _body(posts, query.get("actors", []), serial or 0)
+        body = _body(asked.posts, query.get("actors", []), serial)
         if behaviour.status >= 300:
             body = orjson.dumps({"error": _REASONS[behaviour.status].replace(" ", ""), "message": "as it was told to"})
         head_lines = [f"HTTP/1.1 {behaviour.status} {_REASONS[behaviour.status]}", "content-type: application/json"]
@@ -161,13 +173,9 @@ class FaultyPlatform:
         is_half = behaviour.way is Way.HALF_BODY
         writer.write("\r\n".join([*head_lines, "", ""]).encode() + (body[: len(body) // 2] if is_half else body))
         await writer.drain()
-        if is_told:
-            self.asked.append(Asked(at, posts, serial))
+        if not is_half and behaviour.status == 200:
+            self.answered.append(Answered(asked, serial))
         return not is_half
-
-    def _next_serial(self) -> int:
-        self._serial += 1
-        return self._serial
 
 
 def _body(posts: Sequence[str], actors: Sequence[str], serial: int) -> bytes:

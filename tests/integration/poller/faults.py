@@ -116,17 +116,13 @@ class Theatre:
                 found[outcome] += int(float(count))
         return found
 
-    def answered_since(self, at: float) -> set[str]:
-        """Posts of the faulty platform that were answered as a whole, in calls that came after an instant."""
-        return {post for asked in self.platform.since(at) if asked.serial is not None for post in asked.posts}
-
     def wait_for_polls(self, since: float, seconds: float) -> float:
         """Wait until every post of the faulty platform was answered; returns how long it took (s) since then."""
         wait_until(
-            lambda: self.answered_since(since) >= self.posts[FAULTY],
+            lambda: self.platform.answered_since(since) >= self.posts[FAULTY],
             seconds,
             lambda: (
-                f"all posts are answered again; missing {len(self.posts[FAULTY] - self.answered_since(since))}, "
+                f"all {len(self.posts[FAULTY])} posts are answered, not {len(self.platform.answered_since(since))}: "
                 f"{self.calls(FAULTY)}: {self.pollers.log('one')}"
             ),
         )
