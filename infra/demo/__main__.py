@@ -21,6 +21,7 @@ from rich.markup import escape
 
 from infra.demo.checks import Checker, Report
 from infra.demo.scene import Scene, make_scene
+from tidemark_client import TidemarkError
 
 START_SECONDS = 170
 NUMBERS_SECONDS = 90
@@ -54,7 +55,7 @@ def main() -> int:
         _wait(console, process, "the services", START_SECONDS, ready_file.exists)
         _show(console, process, json.loads(ready_file.read_text(encoding="utf-8")), report)
         passed = not report.wrong and report.compared > 0
-    except (DemoFailedError, httpx.HTTPError, RuntimeError) as error:
+    except (DemoFailedError, TidemarkError, httpx.HTTPError, RuntimeError) as error:
         console.print(f"\n[red]demo failed:[/red] {escape(str(error))}\nlogs: {folder / 'logs'}")
     except KeyboardInterrupt:
         console.print("\ninterrupted")

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from infra.demo.expected import (
     FOLLOWERS,
+    METRICS,
     Figures,
     divided,
     figures,
@@ -24,6 +25,7 @@ from infra.demo.expected import (
     video_views,
 )
 from infra.demo.scene import LOCATION, WORKSPACE, DemoTarget, Scene
+from tidemark_client import Tidemark, TidemarkAdmin
 
 
 @dataclass
@@ -70,20 +72,20 @@ class Checker:
         self._api = httpx.Client(base_url=ready["query_api"], timeout=30, trust_env=False)
         self._sandbox = httpx.Client(base_url=ready["sandbox"], timeout=30, trust_env=False)
         self._clickhouse_url: str = ready["clickhouse_analyst"]
-        self._admin = {"Authorization": f"Bearer {ready['admin_key']}"}
+        self._origin: str = ready["query_api"]
+        self._admin_key: str = ready["admin_key"]
+        self._tidemark: Tidemark | None = None
         self._key: dict[str, str] = {}
 
     def register(self) -> None:
         """Write the catalog and make an API key."""
-        import orjson
-
-        lines = b"\n".join(orjson.dumps(line) for line in self._scene.catalog())
-        answer = self._api.post("/admin/v1/catalog", content=lines, headers=self._admin).raise_for_status().json()
-        if answer["rejected"]:
-            raise RuntimeError(f"the catalog was rejected: {answer['rejected'][0]}")
-        body = {"scopes": ["analytics:read"], "style": "postme"}
-        made = self._api.post(f"/admin/v1/workspaces/{WORKSPACE}/keys", json=body, headers=self._admin)
-        self._key = {"Authorization": f"Bearer {made.raise_for_status().json()['key']}"}
+        with TidemarkAdmin(self._origin, self._admin_key) as admin:
+            written = admin.write_catalog(self._scene.catalog())
+            if written.rejected:
+                raise RuntimeError(f"the catalog was rejected: {written.rejected[0]}")
+            key = admin.make_key(WORKSPACE, style="postme").key
+        self._tidemark = Tidemark(self._origin, key)
+        self._key = {"Authorization": f"Bearer {key.get_secret_value()}"}
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Rows of a ClickHouse query, as the analyst."""
@@ -168,6 +170,7 @@ class Checker:
         for target in targets:
             self._check_powerpost(target, served, show=target is targets[0])
         self._check_postflow(post_id, targets, served)
+        self._check_tidemark(post_id, targets, served)
         self._check_clickhouse(served)
         # Last, since it asks the platforms anew.
         self._check_postfuze_post(post_id, targets)
@@ -249,6 +252,18 @@ class Checker:
                 count = sum(math.ceil(score) == grade for score in of_channel.values())
                 self._report.equal(f"{what} score_{grade}", element[f"score_{grade}"], count)
 
+    def _check_tidemark(self, post_id: str, targets: list[DemoTarget], served: dict[str, Figures]) -> None:
+        """By the client; figures as platforms say them, null where they don't."""
+        assert self._tidemark is not None
+        post = self._tidemark.post(post_id)
+        self._report.show("Tidemark", f"GET /tidemark/v1/posts/{post_id}", post.model_dump(mode="json"))
+        for target, shown_target in zip(targets, post.targets, strict=True):
+            for name in METRICS:
+                what = f"Tidemark {target.target_id} {name}"
+                self._report.equal(what, shown_target.metrics[name], served[target.target_id][name])
+        for name, value in summed(served[target.target_id] for target in targets).items():
+            self._report.equal(f"Tidemark total {name}", post.metrics[name] or 0, value)
+
     def _check_postfuze_post(self, post_id: str, targets: list[DemoTarget]) -> None:
         answer = self._get("PostFuze", f"/api/v1/posts/{post_id}/analytics")
         parts: list[Figures] = []
@@ -307,3 +322,5 @@ class Checker:
         """Drop the connections."""
         self._api.close()
         self._sandbox.close()
+        if self._tidemark is not None:
+            self._tidemark.close()
