@@ -21,7 +21,7 @@ from services.query_api.directory import Directory
 from services.query_api.errors import WritesUnavailable
 from services.query_api.limits import RateLimiter
 from services.query_api.publisher import Write
-from services.query_api.query import Question, Target
+from services.query_api.query import Question, ReadModel, Target
 from services.query_api.replies import Reply
 from services.query_api.tidemark.endpoint import Sources, Store
 from services.query_api.views import Place
@@ -140,8 +140,14 @@ def fake_api(
     secret_key: str | None = SECRET_KEY,
     cache_bytes: int | None = None,
     clickhouse: Store | None = None,
+    reads: Callable[[Directory], ReadModel] | None = None,
 ) -> FakeApi:
-    """An application over fakes; without `cache_bytes` it keeps no replies; `clickhouse` stands for the fake store."""
+    """An application over fakes; without `cache_bytes` it keeps no replies.
+
+    Args:
+        clickhouse: stands for the fake store.
+        reads: makes what stands for the fake read model.
+    """
     clock, read_model, store, publisher = ManualClock(), FakeReadModel(), FakeStore(), MemoryPublisher()
     keys, directory, vault = KeyRing(), Directory(), TokenVault()
     catalog = Catalog(
@@ -164,7 +170,7 @@ def fake_api(
     app = create_app(
         Parts(
             keys=keys,
-            sources=Sources(clickhouse or store, directory, read_model),
+            sources=Sources(clickhouse or store, directory, reads(directory) if reads else read_model),
             admin=Admin(AdminKey(admin_key), catalog, Keys(catalog, keys, clock)),
             limiter=RateLimiter(rate_limit) if rate_limit else None,
             clock=clock,
