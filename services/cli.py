@@ -29,10 +29,12 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="Make and revoke API keys, through the admin API.", no_args_is_help=True)
 catalog = typer.Typer(help="Write channels and posts, through the admin API.", no_args_is_help=True)
+poller = typer.Typer(help="Ask the platforms and publish their answers.", invoke_without_command=True)
 dead_letters = typer.Typer(help="Look at raw events that could not be mapped.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(catalog, name="catalog")
 app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(poller, name="poller")
 
 ApiUrl = Annotated[
     str, typer.Option("--api", envvar="TIDEMARK_QUERY_API_URL", help="Origin of the query API.", show_default=True)
@@ -62,10 +64,26 @@ def up(
     raise typer.Exit(run(data_dir, ports=ports, sandbox=sandbox, without=without or (), ready_file=ready_file))
 
 
-@app.command()
-def poller() -> None:
-    """Ask the platforms and publish their answers."""
-    _service("services.poller")
+@poller.callback()
+def poller_service(context: typer.Context) -> None:
+    """Ask the platforms and publish their answers; without a command, run the poller."""
+    if context.invoked_subcommand is None:
+        _service("services.poller")
+
+
+@poller.command("backfill")
+def poller_backfill(
+    workspace: Annotated[str, typer.Option(help="The workspace.")],
+    since: Annotated[
+        str, typer.Option(help="Ask for what was published or captured since: 90d, 12h ago, or an ISO instant.")
+    ],
+    channel: Annotated[str | None, typer.Option(help="Only this channel of it.")] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="Begin again, whatever a stopped run has done.")] = False,
+) -> None:
+    """Have running pollers ask again for a span, after their scheduled polls; goes on with a run that was stopped."""
+    from services.poller.backfill_command import run
+
+    raise typer.Exit(run(workspace, since, channel, anew=anew))
 
 
 @app.command()

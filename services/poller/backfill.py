@@ -137,7 +137,9 @@ class Backfill:
                 fates = await self._make(name, plan, calls, events)
                 at = self._time.now() + LOOK_AFTER_REFUSAL
                 if targets:
-                    targets = [target for target in targets if _is_left(fates.get(target.target_id))]
+                    # What a platform has no call for is never answered.
+                    asked = {target.target_id for call in calls for target in call.targets}
+                    targets = [t for t in targets if t.target_id in asked and _is_left(fates.get(t.target_id))]
                 elif not _is_left(fates.get(CHANNEL)):
                     asked_calls += 1
                     continue

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from schemas.codec import Codec
-from schemas.events import AccountEvent, CatalogChannel, ChannelTokens, PlatformRaw, PollerReply
+from schemas.events import AccountEvent, BackfillJob, CatalogChannel, ChannelTokens, PlatformRaw, PollerReply
 from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.errors import AnswerTooLarge
 from services.runtime.kafka import aiokafka_producer_options, key, partition_of
@@ -138,11 +138,14 @@ class KafkaPublisher:
         self._room.fill(len(value))
         await self._send(ACCOUNTS, event.workspace_id, key(event.workspace_id, event.channel_id), value)
 
-    async def write(self, topic: str, event: CatalogChannel | ChannelTokens) -> None:
+    async def write(self, topic: str, event: CatalogChannel | ChannelTokens | BackfillJob) -> None:
         """Make a channel or its tokens durable; returns when Kafka has confirmed it, however long that takes."""
+        await self.put(topic, event.workspace_id, key(event.workspace_id, event.channel_id), event)
+
+    async def put(self, topic: str, workspace_id: str, message_key: bytes, event: object) -> None:
+        """Make any event of a workspace durable; returns when Kafka has confirmed it, however long that takes."""
         value = self._codecs[topic].encode(event)
-        message_key = key(event.workspace_id, event.channel_id)
-        partition = partition_of(event.workspace_id, self._partitions)
+        partition = partition_of(workspace_id, self._partitions)
         while True:
             generation, producer = self._generation, self._producer
             if producer is None:

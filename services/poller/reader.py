@@ -105,12 +105,24 @@ class TopicReader:
         finally:
             await consumer.stop()
 
-    async def tail(self, topics: Iterable[str], fold: Fold, partitions: Iterable[int] | None = None) -> None:
-        """Read what comes to topics from now on, for as long as the task runs."""
+    async def tail(
+        self,
+        topics: Iterable[str],
+        fold: Fold,
+        partitions: Iterable[int] | None = None,
+        standing: asyncio.Event | None = None,
+    ) -> None:
+        """Read what comes to topics from now on, for as long as the task runs.
+
+        Args:
+            standing: set as soon as nothing that comes is missed.
+        """
         consumer = await self._consumer()
         try:
             for place, offset in (await self._assign(consumer, self._places(topics, partitions))).items():
                 consumer.seek(place, offset)
+            if standing is not None:
+                standing.set()
             while True:
                 await self._some(consumer, fold)
         finally:
