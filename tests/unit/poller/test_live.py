@@ -76,9 +76,10 @@ class World:
             time=self.time, platforms=platforms, fetcher=fetcher, publisher=self.publisher, tokens=tokens,
             catalog=self.catalog, accounts=accounts, metrics=metrics,
         )  # fmt: skip
+        self.budget = Budget(lambda _, upper: upper)
         poller = Poller(
             time=self.time, platforms=platforms, schedule=self.schedule, fetcher=fetcher, publisher=self.publisher,
-            tokens=tokens, accounts=accounts, budget=Budget(lambda _, upper: upper), circuits=circuits,
+            tokens=tokens, accounts=accounts, budget=self.budget, circuits=circuits,
             metrics=metrics, refresher=refresher, uniform=lambda _, upper: upper,
         )  # fmt: skip
         self.replies: dict[str, list[PollerReply]] = {}
