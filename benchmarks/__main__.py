@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from benchmarks import growth, machine, poller_calls, reads, rebuild, storage, throughput
+from benchmarks import growth, machine, poller_calls, reads, rebuild, storage, throughput, visibility
 from benchmarks.report import RESULTS, Result, table
 from benchmarks.stage import engines
 from tests.support.engines import EmbeddedEngines
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[EmbeddedEngines, bool], Result]] = {
     "rebuild": rebuild.run,
     "reads": reads.run,
     "poller_calls": poller_calls.run,
+    "visibility": visibility.run,
 }
 
 
