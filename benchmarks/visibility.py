@@ -88,10 +88,10 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
             stage.settle(60)
         stage.prefill_keys()
         with stage.aggregator() as worker, stage.query_api() as (origin, api):
-            usage = Usage({**stage.pids(worker), "query_api": api})
+            usage, began = Usage({**stage.pids(worker), "query_api": api}), time.monotonic()
             with Progress(f"visibility: {seconds:g} s of probes"):
                 probes, fed = stage.probe(origin, seconds)
-            cpu = usage.cpu_seconds()
+            cores = {name: used / (time.monotonic() - began) for name, used in usage.cpu_seconds().items()}
     finally:
         stage.close()
     everywhere = [probe.everywhere for probe in probes]
@@ -107,7 +107,7 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
             "seconds_to_rollup": _spread(rolled_up),
             "seconds_from_rollup_to_every_surface": _spread(after),
             "seconds_to_surface": by_surface,
-            "cpu_cores_used": {name: used / (seconds + _WARM_SECONDS) for name, used in cpu.items()},
+            "cpu_cores_used": cores,
         },
         [
             Ratio("seconds to every surface, p99", _percentile(everywhere, 0.99), WANTED_SECONDS, is_ceiling=True),
