@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import httpx
-import orjson
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
@@ -131,7 +131,7 @@ def headers(service: Service) -> dict[str, dict[str, str]]:
 @serializer
 def lines(context: Any, value: Any) -> bytes:
     """One value or several, a line each."""
-    return b"".join(orjson.dumps(line) + b"\n" for line in (value if isinstance(value, list) else [value]))
+    return b"".join(json.dumps(line).encode() + b"\n" for line in (value if isinstance(value, list) else [value]))
 
 
 @hook
