@@ -159,7 +159,7 @@ class _ReadStage(Stage):
             **os.environ,
             **self.environment,
             "TIDEMARK_QUERY_API_PORT": str(port),
-            "TIDEMARK_BENCH_KEYS": ",".join(self.keys),
+            "BENCH_KEYS": ",".join(self.keys),
             **more,
         }
 
@@ -232,7 +232,7 @@ def _own(stage: _ReadStage) -> tuple[dict[str, Load], bytes]:
 
 def _static(stage: _ReadStage, sample: bytes) -> dict[str, Load]:
     loads = {}
-    peer, body = ["benchmarks.reads_peers", "static"], {"TIDEMARK_BENCH_BODY": sample.decode()}
+    peer, body = ["benchmarks.reads_peers", "static"], {"BENCH_BODY": sample.decode()}
     with stage.server("reads-static", peer, body, STATIC_PATH) as origin:
         for name, path in (("static", STATIC_PATH), ("routed", ROUTED_PATH)):
             stage.warm(origin, path, 1)
@@ -254,7 +254,7 @@ def _postgres(stage: _ReadStage) -> dict[str, Load]:
         with postgres(stage.folder) as address:
             with Progress(f"reads: {stage.posts:,} posts in PostgreSQL"):
                 fill(address, stage.posts)
-            peer, more = ["benchmarks.reads_peers", "postgres"], {"TIDEMARK_BENCH_POSTGRES": address}
+            peer, more = ["benchmarks.reads_peers", "postgres"], {"BENCH_POSTGRES": address}
             with stage.server("reads-postgres", peer, more, POST_PATH % 0) as origin:
                 assert stage.shown(origin) == stage.expected
                 for name, posts in (("postgres_hot", HOT_POSTS), ("postgres_cold", stage.posts)):

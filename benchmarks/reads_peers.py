@@ -1,8 +1,8 @@
 """The servers that reads are compared with: the same ASGI server and endpoint, other sources. One process each.
 
-`python -m benchmarks.reads_peers KIND PORT`, with the settings of the query API and TIDEMARK_BENCH_KEYS in the
+`python -m benchmarks.reads_peers KIND PORT`, with the settings of the query API and BENCH_KEYS in the
 environment. KIND is `static` (a constant body, without any source), `clickhouse` (one query a request) or `postgres`
-(one query a request; its address in TIDEMARK_BENCH_POSTGRES).
+(one query a request; its address in BENCH_POSTGRES).
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def main(arguments: Sequence[str]) -> None:
 
 async def _serve(kind: str, port: int) -> None:
     if kind == "static":
-        app = static(os.environ["TIDEMARK_BENCH_BODY"].encode())
+        app = static(os.environ["BENCH_BODY"].encode())
     else:
-        keys, directory = _catalog(os.environ["TIDEMARK_BENCH_KEYS"].split(","))
+        keys, directory = _catalog(os.environ["BENCH_KEYS"].split(","))
         if kind == "clickhouse":
             app = reads(UnbatchedReadModel(ClickHouse(QueryApiSettings.load()), directory), keys)
         else:
             pool = await asyncpg.create_pool(
-                os.environ["TIDEMARK_BENCH_POSTGRES"], min_size=POSTGRES_CONNECTIONS, max_size=POSTGRES_CONNECTIONS
+                os.environ["BENCH_POSTGRES"], min_size=POSTGRES_CONNECTIONS, max_size=POSTGRES_CONNECTIONS
             )
             app = reads(PostgresReadModel(pool, directory), keys)
     # As `services.query_api.__main__` has it.
