@@ -38,7 +38,7 @@ from tests.support.tidemark import RawPublisher, Tidemark
 from tests.support.waiting import wait_until
 
 WORLDS = 4
-STEPS = 20
+STEPS = 15
 ROUNDS = 3
 SEED = int(os.environ.get("TIDEMARK_TEST_SEED") or secrets.randbelow(10**6))
 

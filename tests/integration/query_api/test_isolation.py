@@ -45,7 +45,7 @@ KIND_BY_PARAMETER = {"integration_id": "channel", "channel_id": "channel", "exte
 NO_IDS = {"dataset"}
 REQUIRED = {"metric": "likes", "metrics": "likes"}
 DESCRIBED = openapi(all_dialects(), all_endpoints(), OPERATIONS)
-ROUNDS = 40
+ROUNDS = 25
 TRIES = 3
 SHORTEST, LONGEST = 0.7, 1.4
 

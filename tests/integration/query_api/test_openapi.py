@@ -59,7 +59,7 @@ every_operation: Decorator[Any] = SCHEMA.parametrize()
 every_operation_at_length: Decorator[Any] = SCHEMA_AT_LENGTH.parametrize()
 serializer: Decorator[Any] = schemathesis.serializer("application/x-ndjson")
 EVERYTHING = settings(
-    derandomize=True, deadline=None, database=None, max_examples=12, suppress_health_check=list(HealthCheck)
+    derandomize=True, deadline=None, database=None, max_examples=5, suppress_health_check=list(HealthCheck)
 )
 
 
