@@ -134,7 +134,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             instance_id=settings.instance_id, session_seconds=settings.poller_session_seconds,
             drain_seconds=drain_seconds, position=shards.position,
         )  # fmt: skip
-        REGISTRY.register(StateCollector(schedule, room, loop.in_flight, time.now, ownership))
+        REGISTRY.register(StateCollector(schedule, room, loop.in_flight, time.now, ownership, budget))
         readiness.stage = shards.missing
 
         # What is begun last ends first: the place in the group is kept until the answers are in Kafka.

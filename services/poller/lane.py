@@ -11,9 +11,9 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from schemas.tiers import CHANNEL_INTERVAL, Rule
+from schemas.tiers import CHANNEL_INTERVAL, JITTER_SHARE, Rule
 from services.poller.fairness import FairQueue
-from services.poller.plan import MOST_TIERS, Plan, due_of, item_of
+from services.poller.plan import MOST_TIERS, Plan, due_of, item_of, slot_of
 
 # Of several that are due, the one is next whose due time and this many of its intervals are over first: young posts
 # before old ones, and an old one after four days at most even where the budget never suffices for all.
@@ -21,11 +21,21 @@ PATIENCE = 4
 
 
 class Due(NamedTuple):
-    """How many targets are due, how many of them overdue, and for how long (ms) the oldest has been due."""
+    """What is due of a platform.
+
+    Attributes:
+        targets: how many targets are due.
+        overdue: how many of them for longer than they may be.
+        oldest: for how long (ms) the oldest has been due.
+        stale: targets whose last snapshot is older than their tier's interval, also those that wait for another try.
+        freshness: the age of the stalest of those snapshots in intervals of its tier; 0 when nothing is due.
+    """
 
     targets: int
     overdue: int
     oldest: int
+    stale: int = 0
+    freshness: float = 0.0
 
 
 class Lane:
@@ -44,6 +54,7 @@ class Lane:
 
     def __init__(self, platform: str, rule: Rule, batch_size: int, channel_concurrency: int, speed: float) -> None:
         self.platform = platform
+        self.speed = speed
         self.batch_size = batch_size
         self.channel_concurrency = channel_concurrency
         self.patience = patience_of(rule, speed)
@@ -146,19 +157,34 @@ class Lane:
         Args:
             grace: ms for which something may be due without being overdue.
         """
-        found = late = 0
-        oldest = now
+        found = late = stale = 0
+        oldest, freshness = now, 0.0
         limit, late_limit = item_of(now + 1, 0), item_of(now - grace, 0)
         for plan in self.plans:
             if not plan.active or plan.paused:
                 continue
-            for heap in plan.heaps:
+            for (_, interval), heap in zip(plan.rule.tiers, plan.heaps, strict=False):
                 for item in _below(heap, limit):
                     if not plan.entry(item).dropped:
                         found += 1
                         late += item < late_limit
                         oldest = min(oldest, due_of(item))
-        return Due(found, late, now - oldest)
+                        if slot_of(item) not in plan.put_off:
+                            age = self._age(due_of(item), interval, now)
+                            stale += age > 1
+                            freshness = max(freshness, age)
+            for slot, due_at in plan.put_off.items():
+                entry = plan.entries[slot]
+                promised = None if entry is None or entry.dropped else plan.rule.interval(now - entry.published_at)
+                if promised is not None:
+                    age = self._age(due_at, promised, now)
+                    stale += age > 1
+                    freshness = max(freshness, age)
+        return Due(found, late, now - oldest, stale, freshness)
+
+    def _age(self, due_at: int, interval: int, now: int) -> float:
+        """The least age of a snapshot, in intervals, from when its target became due: jitter shortens an interval."""
+        return 1 - JITTER_SHARE + (now - due_at) * self.speed / interval
 
 
 def patience_of(rule: Rule, speed: float) -> tuple[int, ...]:

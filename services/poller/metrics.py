@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.poller.budget import Budget
 from services.poller.ownership import Ownership, Stage, alone
 from services.poller.publisher import Room
 from services.poller.schedule import Schedule
@@ -70,6 +71,7 @@ class StateCollector(Collector):
         in_flight: rounds of work being done, by platform.
         now: the clock, ms.
         ownership: this process's partitions.
+        budget: what may be asked.
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class StateCollector(Collector):
         in_flight: Callable[[], dict[str, int]],
         now: Callable[[], int],
         ownership: Ownership | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._schedule = schedule
+        self._budget = budget or Budget()
         self._room = room
         self._in_flight = in_flight
         self._now = now
@@ -97,6 +101,17 @@ class StateCollector(Collector):
         oldest = GaugeMetricFamily(
             "tidemark_poller_oldest_due_seconds", "How long the oldest target has been due.", labels=["platform"]
         )
+        held = GaugeMetricFamily("tidemark_poller_targets", "Targets that are polled.", labels=["platform"])
+        stale = GaugeMetricFamily(
+            "tidemark_poller_targets_stale",
+            "Targets whose last snapshot is older than the interval of their age.",
+            labels=["platform"],
+        )
+        freshness = GaugeMetricFamily(
+            "tidemark_poller_freshness_ratio",
+            "Age of the stalest snapshot in intervals of its target's age; up to 1 while every promise is kept.",
+            labels=["platform"],
+        )
         flying = GaugeMetricFamily(
             "tidemark_poller_rounds_in_flight", "Rounds of work being done.", labels=["platform"]
         )
@@ -107,6 +122,9 @@ class StateCollector(Collector):
             due.add_metric([name], found.targets)
             overdue.add_metric([name], found.overdue)
             oldest.add_metric([name], found.oldest / 1000)
+            held.add_metric([name], sum(len(plan) for plan in lane.plans if plan.active and not plan.paused))
+            stale.add_metric([name], found.stale)
+            freshness.add_metric([name], found.freshness)
             flying.add_metric([name], in_flight.get(name, 0))
         unconfirmed = GaugeMetricFamily(
             "tidemark_poller_unconfirmed_events", "Answers reserved for, or not yet confirmed by Kafka."
@@ -116,7 +134,31 @@ class StateCollector(Collector):
             "tidemark_poller_unconfirmed_bytes", "Bytes of answers not yet confirmed by Kafka."
         )
         unconfirmed_bytes.add_metric([], self._room.held_bytes)
-        return [due, overdue, oldest, flying, unconfirmed, unconfirmed_bytes, *self._partitions()]
+        families = [due, overdue, oldest, held, stale, freshness, flying, unconfirmed, unconfirmed_bytes]
+        return [*families, *self._budgets(now), *self._partitions()]
+
+    def _budgets(self, now: int) -> Iterable[Metric]:
+        state = self._budget.state(now)
+        left = GaugeMetricFamily(
+            "tidemark_poller_budget_left_calls",
+            "Calls that our app may make at once, of this process's share, by what is documented and what headers say.",
+            labels=["platform", "group"],
+        )
+        for (platform, group), calls in sorted(state.left.items()):
+            left.add_metric([platform, group], calls)
+        closed = GaugeMetricFamily(
+            "tidemark_poller_budget_closed_seconds",
+            "For how long our app may make no call of a group.",
+            labels=["platform", "group"],
+        )
+        for (platform, group), wait in sorted(state.closed.items()):
+            closed.add_metric([platform, group], wait / 1000)
+        waiting = GaugeMetricFamily(
+            "tidemark_poller_tokens_waiting", "Tokens whose own budget is used up.", labels=["platform"]
+        )
+        for platform, count in sorted(state.waiting.items()):
+            waiting.add_metric([platform], count)
+        return [left, closed, waiting]
 
     def _partitions(self) -> Iterable[Metric]:
         owned = GaugeMetricFamily(

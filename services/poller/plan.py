@@ -153,11 +153,12 @@ class Plan:
         alone_until: until when (ms) it is not asked together with other channels.
         ticket, wake_at: its newest place among the lane's waiting.
         rank: the one that it stands with among those that are due, None when it does not.
+        put_off: since when (ms) entries have really been due that were put off since, by slot; few at most times.
     """
 
     __slots__ = (
         "active", "alone_until", "asked_count", "channel", "channel_due_at", "channel_in_flight", "entries",
-        "free", "heaps", "in_flight", "key", "lane", "paused", "rank", "rule", "ticket", "wake_at",
+        "free", "heaps", "in_flight", "key", "lane", "paused", "put_off", "rank", "rule", "ticket", "wake_at",
     )  # fmt: skip
 
     def __init__(self, key: ChannelKey) -> None:
@@ -178,6 +179,7 @@ class Plan:
         self.ticket = 0
         self.wake_at = 0
         self.rank: int | None = None
+        self.put_off: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self.entries) - len(self.free)
@@ -203,6 +205,8 @@ class Plan:
         slot = slot_of(item)
         self.entries[slot] = None
         self.free.append(slot)
+        if self.put_off:
+            self.put_off.pop(slot, None)
 
     def entry(self, item: int) -> Entry:
         """The entry of an item."""

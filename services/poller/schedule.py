@@ -302,6 +302,10 @@ class Schedule:
 
     def _put_back(self, plan: Plan, item: int, settled: Settled, now: int) -> None:
         entry, fate = plan.entry(item), settled.fate
+        if fate is Fate.RETRY:
+            plan.put_off.setdefault(slot_of(item), due_of(item))
+        elif fate is not Fate.DEFERRED and plan.put_off:
+            plan.put_off.pop(slot_of(item), None)
         if fate is Fate.CAPTURED or fate is Fate.SKIPPED:
             entry.found()
         elif fate is Fate.NEVER or (fate is Fate.GONE and entry.gone() >= GONE_LIMIT):

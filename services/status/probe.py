@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import httpx
 import psutil
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from services.runtime.kafka import confluent_options
 from services.runtime.migrations import MigrationError, connect
@@ -41,17 +41,23 @@ class ServiceState:
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """How far a group is behind in one partition; `committed` is None before its first commit."""
+    """How far a group is behind in one partition.
+
+    Attributes:
+        committed: None before its first commit.
+        is_drained: whether only markers of transactions are left, which take offsets and are no messages.
+    """
 
     topic: str
     partition: int
     committed: int | None
     end: int
+    is_drained: bool = False
 
     @property
     def lag(self) -> int:
-        """Messages not committed yet; transaction markers count too."""
-        return max(0, self.end - (self.committed or 0))
+        """Messages not committed yet; markers of transactions among them count too."""
+        return 0 if self.is_drained else max(0, self.end - (self.committed or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,13 @@ def ask_kafka(settings: KafkaSettings, groups: dict[str, tuple[str, ...]]) -> An
     answer = Answer()
     for group, topics in groups.items():
         consumer = Consumer(
-            {**confluent_options(settings), "group.id": group, "enable.auto.commit": False, "log_level": 0}
+            {
+                **confluent_options(settings),
+                "group.id": group,
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "log_level": 0,
+            }
         )
         try:
             held = consumer.list_topics(timeout=_TIMEOUT_SECONDS).topics
@@ -110,13 +122,25 @@ def ask_kafka(settings: KafkaSettings, groups: dict[str, tuple[str, ...]]) -> An
                 for place in consumer.committed(places, timeout=_TIMEOUT_SECONDS):
                     end = consumer.get_watermark_offsets(place, timeout=_TIMEOUT_SECONDS)[1]
                     committed = place.offset if place.offset >= 0 else None
-                    answer.lags.append(PartitionLag(topic, place.partition, committed, end))
+                    is_drained = committed is not None and committed < end and _is_drained(consumer, place)
+                    answer.lags.append(PartitionLag(topic, place.partition, committed, end, is_drained))
         except KafkaException as error:
             answer.problem = f"can't be read at {settings.kafka_bootstrap} ({error.args[0].str()})"
             return answer
         finally:
             consumer.close()
     return answer
+
+
+def _is_drained(consumer: Consumer, place: TopicPartition) -> bool:
+    """Whether no message is left from a place on, although offsets are."""
+    consumer.assign([place])
+    try:
+        message = consumer.poll(_TIMEOUT_SECONDS)
+        error = message.error() if message is not None else None
+        return error is not None and error.code() == KafkaError._PARTITION_EOF
+    finally:
+        consumer.unassign()
 
 
 def ask_clickhouse(settings: ClickHouseSettings) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from services.status.platforms import platform_reports
 from services.status.probe import Answer, ServiceState
 from services.status.samples import Samples
 
@@ -46,6 +47,9 @@ def service_report(before: ServiceState | None, now: ServiceState, seconds: floa
         quantiles = {f"p{percent}": samples.quantile(metric, percent / 100, earlier) for percent in (50, 99)}
         if quantiles["p50"] is not None:
             report[name] = quantiles
+    platforms = platform_reports(earlier, samples, seconds)
+    if platforms:
+        report["platforms"] = platforms
     letters = samples.by("tidemark_dead_letters_total", "reason")
     if letters:
         report["dead_letters"] = {reason: int(count) for reason, count in sorted(letters.items())}

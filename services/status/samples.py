@@ -33,6 +33,15 @@ class Samples:
             found[key] = found.get(key, 0) + value
         return found
 
+    def by_two(self, name: str, outer: str, inner: str) -> dict[str, dict[str, float]]:
+        """A metric summed by one label, and then by another."""
+        found: dict[str, dict[str, float]] = {}
+        for labels, value in self.values.get(name, {}).items():
+            named = dict(labels)
+            held = found.setdefault(named.get(outer, ""), {})
+            held[named.get(inner, "")] = held.get(named.get(inner, ""), 0) + value
+        return found
+
     def quantile(self, name: str, fraction: float, before: Samples | None = None) -> float | None:
         """The bucket bound that so many observations of a histogram stay within.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from services.status.platforms import merged
 from services.status.report import Report
 
 _MEBIBYTE = 1 << 20
@@ -13,6 +14,7 @@ _MEBIBYTE = 1 << 20
 def draw(report: Report, console: Console) -> None:
     """Print the report."""
     _services(report, console)
+    _platforms(report, console)
     _lag(report, console)
     _letters(report, console)
     _tables(report, console)
@@ -40,6 +42,32 @@ def _services(report: Report, console: Console) -> None:
     console.print(table)
     if not report["services"]:
         console.print("services: no addresses known; give --data-dir, or set TIDEMARK_STATUS_TARGETS")
+
+
+def _platforms(report: Report, console: Console) -> None:
+    platforms = merged(service.get("platforms", {}) for service in report["services"].values())
+    if not platforms:
+        return
+    table = _table(
+        "platform", "targets", "due", "overdue", "stale", "stalest", "in flight", "calls a second",
+        "errors since start", "budget left",
+    )  # fmt: skip
+    for name, held in platforms.items():
+        budget = [f"{group} {count:g}" for group, count in held["budget_left"].items()]
+        budget += [f"{group} closed for {wait:g} s" for group, wait in held["budget_closed_seconds"].items()]
+        if held["tokens_waiting"]:
+            budget.append(f"{held['tokens_waiting']:g} tokens wait")
+        table.add_row(
+            name,
+            *(f"{held[key]:,g}" for key in ("targets", "due", "overdue", "stale")),
+            f"{held['freshness']:g} x" if held["freshness"] else "-",
+            f"{held['in_flight']:g}",
+            "-" if held["calls_per_second"] is None else f"{held['calls_per_second']:g}",
+            ", ".join(f"{kind} {count:g}" for kind, count in held["errors"].items()),
+            ", ".join(budget),
+        )
+    table.caption = "stale: last snapshot older than the interval of the target's age; stalest: in such intervals"
+    console.print(table)
 
 
 def _lag(report: Report, console: Console) -> None:

@@ -190,3 +190,40 @@ def test_too_fast_concerns_the_app_where_its_limit_is_one_of_pace() -> None:
     videos = WindowKey("tiktok", "w1/c1", "video_query")
     until = budget.hold(videos, 60, NOW, exhausted=False)
     assert budget.wait_until(videos._replace(owner="w2/c9"), NOW) == until
+
+
+def test_half_of_a_burst_and_of_a_window_is_kept_for_what_is_more_urgent() -> None:
+    budget = Budget(greatest, {"youtube": (Limit("data", 10_000, 86_400),)})
+    app, token = WindowKey("youtube", APP, "data"), WindowKey("youtube", "w/c", "data")
+    assert budget.state(NOW).left == {("youtube", "data"): 500}
+    made = 0
+    while budget.has_to_spare(token, NOW):
+        assert not budget.wait_until(token, NOW)
+        budget.begin(token, NOW)
+        budget.end(token)
+        made += 1
+    assert made in (250, 251)
+    assert budget.wait_until(token, NOW) == 0
+    left = budget.state(NOW).left["youtube", "data"]
+    assert made + left == 500
+    for _ in range(left):
+        assert budget.wait_until(app, NOW) == 0
+        budget.begin(app, NOW)
+        budget.end(app)
+    assert budget.wait_until(app, NOW) > NOW
+    assert budget.state(NOW).left["youtube", "data"] == 0
+    assert budget.state(NOW).closed["youtube", "data"] > 0
+
+
+def test_what_headers_say_is_kept_by_half_and_shown() -> None:
+    budget, app = Budget(greatest), WindowKey("x", APP, "tweets")
+    budget.observe(app, LimitState(100, 51, NOW + 1000), NOW)
+    assert budget.has_to_spare(app, NOW)
+    budget.observe(app, LimitState(100, 50, NOW + 1000), NOW)
+    assert not budget.has_to_spare(app, NOW)
+    assert budget.wait_until(app, NOW) == 0
+    assert budget.state(NOW).left == {("x", "tweets"): 50}
+    own = WindowKey("x", "w/c", "tweets")
+    budget.observe(own, LimitState(100, 0, NOW + 1000), NOW)
+    assert budget.state(NOW).waiting == {"x": 1}
+    assert budget.state(NOW + 1000).waiting == {"x": 0}

@@ -370,6 +370,25 @@ async def test_what_operators_see(world: World) -> None:
     assert 'tidemark_poller_targets_due{platform="youtube"} 60.0' in shown
     assert 'tidemark_poller_targets_overdue{platform="youtube"} 60.0' in shown
     assert 'tidemark_poller_rounds_in_flight{platform="youtube"} 0.0' in shown
+    assert 'tidemark_poller_targets{platform="youtube"} 60.0' in shown
+    assert 'tidemark_poller_targets_stale{platform="youtube"} 60.0' in shown
+
+
+async def test_a_target_that_waits_for_another_try_grows_stale_all_the_same(world: World) -> None:
+    lane = world.schedule.lanes["youtube"]
+    world.connect()
+    world.publish("a")
+    await world.time.advance(SECOND)
+    assert lane.due(world.time.at).stale == 0
+    world.youtube.answer = lambda _: json_answer(503, b"{}")
+    await world.time.advance(2 * MILLIS_PER_HOUR)
+    found = lane.due(world.time.at)
+    assert found.stale == 1
+    # Two hours of half-hour intervals, less what jitter may have shortened the first.
+    assert 3.8 < found.freshness <= 4.1
+    world.youtube.answer = videos
+    await world.time.advance(10 * 60 * SECOND)
+    assert lane.due(world.time.at)[3:] == (0, 0.0)
 
 
 async def test_a_metric_refused_without_its_name_costs_the_others_nothing(world: World) -> None:

@@ -55,7 +55,7 @@ def test_new_targets_go_together_at_once_with_the_channel() -> None:
     (work,) = taken(schedule, START + DEBOUNCE)
     assert [entry.target_id for entry in work.entries] == ["t0", "t1", "t2"]
     assert work.with_channel
-    assert schedule.lanes["youtube"].due(START + DEBOUNCE) == (0, 0, 0)
+    assert schedule.lanes["youtube"].due(START + DEBOUNCE) == (0, 0, 0, 0, 0.0)
 
 
 def test_a_waiting_loop_is_told_of_sooner_work() -> None:

@@ -7,6 +7,7 @@ import io
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from rich.console import Console
 
+from services.status.platforms import merged
 from services.status.probe import Answer, PartitionLag, ServiceState, TableSize
 from services.status.report import full_report, is_healthy, service_report
 from services.status.samples import parse
@@ -36,6 +37,59 @@ def test_rates_latency_letters_cache_and_memory() -> None:
         "dead_letters": {"bad_id": 2},
         "cache_hit_ratio": 0.9,
     }
+
+
+def poller_page(calls: int, stale: int = 3, platform: str = "x") -> ServiceState:
+    registry = CollectorRegistry()
+    made = Counter("tidemark_poller_calls", "Some.", ["platform", "kind", "outcome"], registry=registry)
+    made.labels(platform, "POST_METRICS", "ok").inc(calls)
+    made.labels(platform, "IDENTITY", "ok").inc(1)
+    made.labels(platform, "POST_METRICS", "rate_limited").inc(2)
+    for name, value in (("targets", 100), ("targets_due", 9), ("targets_overdue", 4), ("targets_stale", stale),
+                        ("rounds_in_flight", 2), ("tokens_waiting", 1), ("freshness_ratio", 1.5)):  # fmt: skip
+        gauge = Gauge(f"tidemark_poller_{name}", "Some.", ["platform"], registry=registry)
+        gauge.labels(platform).set(value)
+        gauge.labels("idle").set(0)
+    for name, value in (("budget_left_calls", 70), ("budget_closed_seconds", 12.5)):
+        gauge = Gauge(f"tidemark_poller_{name}", "Some.", ["platform", "group"], registry=registry)
+        gauge.labels(platform, "tweets").set(value)
+    return ServiceState("ready", parse(generate_latest(registry).decode()))
+
+
+def test_each_platform_of_a_poller() -> None:
+    report = service_report(poller_page(10), poller_page(30), 2.0)
+    assert report["platforms"] == {
+        "x": {
+            "targets": 100, "due": 9, "overdue": 4, "stale": 3, "in_flight": 2, "tokens_waiting": 1, "freshness": 1.5,
+            "calls_per_second": 10.0, "errors": {"rate_limited": 2}, "budget_left": {"tweets": 70},
+            "budget_closed_seconds": {"tweets": 12.5},
+        }
+    }  # fmt: skip
+    assert service_report(None, poller_page(30), 2.0)["platforms"]["x"]["calls_per_second"] is None
+    assert "platforms" not in service_report(None, page(1), 2.0)
+
+
+def test_pollers_are_shown_together() -> None:
+    first = service_report(poller_page(10), poller_page(30), 2.0)
+    second = service_report(poller_page(10), poller_page(20, stale=40), 2.0)
+    other = service_report(None, poller_page(1, platform="reddit"), 2.0)
+    together = merged([first["platforms"], second["platforms"], other["platforms"]])
+    assert list(together) == ["reddit", "x"]
+    assert together["x"]["stale"] == 43
+    assert together["x"]["calls_per_second"] == 15.0
+    assert together["x"]["freshness"] == 1.5
+    assert together["x"]["errors"] == {"rate_limited": 4}
+    assert together["x"]["budget_left"] == {"tweets": 140}
+    assert together["x"]["budget_closed_seconds"] == {"tweets": 12.5}
+    out = io.StringIO()
+    draw(full_report({"poller-0": first, "poller-1": second}, Answer(), Answer(), {}), Console(file=out, width=200))
+    for part in ("stalest", "1.5 x", "rate_limited 4", "tweets 140, tweets closed for 12.5 s, 2 tokens wait", "43"):
+        assert part in out.getvalue(), part
+
+
+def test_markers_of_transactions_are_no_lag() -> None:
+    assert PartitionLag("platform.raw", 0, 5, 7).lag == 2
+    assert PartitionLag("platform.raw", 0, 5, 7, is_drained=True).lag == 0
 
 
 def test_a_service_without_an_answer_says_why() -> None:
