@@ -7,7 +7,7 @@ aggregator stands still, the raw events of the longest interval are read: what w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from schemas.codec import Codec, MalformedEvent, RecordCodec
@@ -34,13 +34,17 @@ _log = get_logger(__name__)
 class Captures:
     """What is found out while some partitions are loaded.
 
+    Args:
+        now: the clock, ms; what was captured later than that, by a clock that was wrong, counts as captured now.
+
     Attributes:
         channels: when channels' own figures were last captured, ms.
     """
 
-    def __init__(self, schedule: Schedule, catalog: Catalog) -> None:
+    def __init__(self, schedule: Schedule, catalog: Catalog, now: Callable[[], int]) -> None:
         self._schedule = schedule
         self._catalog = catalog
+        self._now = now
         self._newest: dict[int, int] = {}
         self.channels: dict[ChannelKey, int] = {}
 
@@ -59,7 +63,7 @@ class Captures:
                 self._newest[record.partition] = max(captured_at, self._newest.get(record.partition, 0))
                 for entry in entries:
                     if entry.plan.key[1] == part["channel_id"]:
-                        self._schedule.restore(entry, captured_at)
+                        self._schedule.restore(entry, min(captured_at, self._now()))
 
         return tolerant(fold)
 
@@ -89,12 +93,12 @@ class Captures:
             for target in event.targets:
                 for entry in self._catalog.entries(event.workspace_id, target.post_id):
                     if entry.target_id == target.target_id and entry.plan.key[1] == event.channel_id:
-                        self._schedule.restore(entry, event.captured_at)
+                        self._schedule.restore(entry, min(event.captured_at, self._now()))
 
         return tolerant(fold)
 
     def _channel(self, key: ChannelKey, captured_at: int) -> None:
-        self.channels[key] = max(captured_at, self.channels.get(key, 0))
+        self.channels[key] = max(min(captured_at, self._now()), self.channels.get(key, 0))
 
 
 def account_events(accounts: Accounts, codec: Codec[Any]) -> Fold:

@@ -193,7 +193,7 @@ class Shards:
     async def _tend(self, shard: _Shard) -> None:
         """Read a shard, make it active, and keep up with its catalog and its live requests."""
         numbers, started_at = sorted(shard.partitions), self._time.now()
-        captures = Captures(self._schedule, self._catalog)
+        captures = Captures(self._schedule, self._catalog, self._time.now)
         speed = self._schedule.speed
 
         async def replay(topic: str, fold: Fold, since: int | Mapping[int, int] | None = None) -> None:

@@ -284,6 +284,17 @@ async def test_due_times_come_from_what_was_captured_by_whomever(world: World) -
     assert 24 * MINUTE < first["refused"] <= 28 * MINUTE
 
 
+async def test_what_was_captured_in_the_future_counts_as_captured_now(world: World) -> None:
+    world.put_channel("w1")
+    for name in ("rolled", "raw"):
+        world.put_post("w1", name, START - MILLIS_PER_HOUR)
+    world.put_rollup("w1", "rolled", START + 2 * MILLIS_PER_HOUR)
+    world.put_raw("w1", "raw", START + 2 * MILLIS_PER_HOUR)
+    await world.gain(MINE)
+    await world.advance(31 * MINUTE)
+    assert sorted(name for name, _ in world.asked()) == ["raw", "rolled"]
+
+
 async def test_raw_events_are_read_from_before_what_the_aggregator_has_folded(world: World) -> None:
     world.put_channel("w1")
     world.put_post("w1", "a", START - MILLIS_PER_HOUR)
