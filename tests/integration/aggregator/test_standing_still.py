@@ -8,6 +8,7 @@ from confluent_kafka import TopicPartition as ConfluentPartition
 
 from services.aggregator.health import Ends
 from services.runtime.kafka import aiokafka_options, confluent_options
+from services.status.probe import ask_kafka
 from tests.support.backend import Backend
 from tests.support.waiting import wait_until
 
@@ -53,3 +54,21 @@ async def test_only_messages_are_work(bare_backend: Backend, workspace: str) -> 
         assert [await looked(3) for _ in range(2)] == [4, 3]
     finally:
         await consumer.stop()
+
+
+def test_status_shows_messages_as_lag_and_markers_not(bare_backend: Backend, workspace: str) -> None:
+    topic, group = bare_backend.settings.topic("accounts.events"), f"group-{workspace}"
+    _publish(bare_backend, topic, workspace)
+    end = _end(bare_backend, topic)
+    consumer = Consumer({**confluent_options(bare_backend.settings), "group.id": group})
+
+    def lag(committed: int) -> int:
+        consumer.commit(offsets=[ConfluentPartition(topic, 0, committed)], asynchronous=False)
+        answer = ask_kafka(bare_backend.settings, {group: (topic,)})
+        assert answer.problem is None
+        return next(found.lag for found in answer.lags if found.partition == 0)
+
+    try:
+        assert [lag(end - 2), lag(end - 1), lag(end)] == [2, 0, 0]
+    finally:
+        consumer.close()
