@@ -71,7 +71,7 @@ async def test_a_load_beside_another_waits_until_half_a_batch_is_there() -> None
     await loads.started.wait()
     assert loads.batches == [[1], [2, 3]]
     loads.gate.set()
-    assert await asyncio.gather(first, second, third) == [1, 4, 9]
+    assert list(await asyncio.gather(first, second, third)) == [1, 4, 9]
 
 
 async def test_an_error_reaches_every_asker_and_the_next_load_is_fresh() -> None:
