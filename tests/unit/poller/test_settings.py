@@ -77,9 +77,7 @@ def test_an_apps_token_and_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: obj
     assert settings.limits["linkedin"] == []
 
 
-def test_a_configured_limit_leaves_those_of_tokens(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: object
-) -> None:
+def test_a_configured_limit_leaves_those_of_tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     settings = load(monkeypatch, tmp_path, TIDEMARK_X_LIMITS="tweets=100/900")
     assert Limit("tweets", 5000, 900, is_app_wide=False) in settings.limits["x"]
     assert Limit("tweets", 100, 900) in settings.limits["x"]
