@@ -54,9 +54,11 @@ COMMON = Rule(
         (90 * MILLIS_PER_DAY, MILLIS_PER_DAY),
     )
 )
-# Reads are billed by the item there. This is our choice of what to spend, so it is here and not in the platform's file.
 RULES: dict[str, Rule] = {
-    "x": Rule(((MILLIS_PER_DAY, MILLIS_PER_HOUR // 2), (3 * MILLIS_PER_DAY, 6 * MILLIS_PER_HOUR)), newest=50)
+    # Reads are billed by the item there. This is our choice of what to spend, so it is not in the platform's file.
+    "x": Rule(((MILLIS_PER_DAY, MILLIS_PER_HOUR // 2), (3 * MILLIS_PER_DAY, 6 * MILLIS_PER_HOUR)), newest=50),
+    # It has figures of locations only: a post that is out is never polled.
+    "google_business": Rule(((0, 6 * MILLIS_PER_HOUR),)),
 }
 
 

@@ -278,6 +278,7 @@ class Pinterest:
         auth="OAuth 2.0 user token (Bearer) of a business account",
         rate_limit="100 calls a second a user and app, and by category a minute; trial 1000 calls a day",
         post_batch_size=1,
+        post_group="org_read",
         limits=(Limit("org_read", 100, 1), Limit("org_analytics", 100, 1)),
         report_days=REPORT_DAYS,
         channel_metrics={

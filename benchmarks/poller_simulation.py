@@ -1,0 +1,413 @@
+"""The poller's schedule, batches and budgets through 90 virtual days, in a process of its own.
+
+The code of the poller decides; only its clock, the platforms and what is I/O are simulated: every call is answered at
+once and well. It shows whether polls keep the promise of their tier, what batches save, that no limit is exceeded, how
+much memory a million posts take, and how a budget that is too small is shared.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+
+from benchmarks.chart import Bar
+from benchmarks.poller_world import LIFETIME_DAYS, START, Referee, World, world
+from benchmarks.progress import Progress
+from benchmarks.report import Ratio, Result
+from schemas.tiers import JITTER_SHARE, MARGIN_SHARE, Rule, spread
+from services.platforms import all_platforms
+from services.platforms.base import AcrossAccounts, Channel, Limit, Target
+from services.poller.accounts import Accounts
+from services.poller.budget import APP, Budget, WindowKey
+from services.poller.catalog import Catalog
+from services.poller.plan import Entry, due_of
+from services.poller.schedule import Fate, Schedule, Settled, Work
+from services.poller.tokens import TokenStore
+from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
+from services.runtime.secrets import TokenCipher
+
+DEFAULT_SIZE = {"posts": 40_000, "channels": 800, "days": 20}
+FULL_SIZE = {"posts": 1_000_000, "channels": 20_000, "days": 90}
+WANTED_IN_PROMISE = 0.999
+WANTED_RSS_MB = 600
+WANTED_MINUTES = 10
+WANTED_SHARE_DIFFERENCE = 0.05
+_CAPTURED = Settled(Fate.CAPTURED)
+_DEFERRED = Settled(Fate.DEFERRED)
+_CIPHER = TokenCipher(["benchmark-key-0123456789"])
+
+
+class Simulation:
+    """Schedule, catalog and budget of all platforms, and what came of them.
+
+    Args:
+        limits: by platform, for the budget and for the referee.
+        shared: platforms whose posts are asked for across channels.
+    """
+
+    def __init__(self, limits: dict[str, tuple[Limit, ...]], shared: set[str]) -> None:
+        platforms = all_platforms()
+        self.schedule = Schedule({name: known.facts.post_batch_size for name, known in platforms.items()})
+        self.catalog = Catalog({}, self.schedule, TokenStore(_CIPHER, {}), Accounts())
+        self.budget = Budget(lambda low, high: (low + high) / 2, limits)
+        self.referee = Referee(limits)
+        self.shared = shared
+        self.lanes = {name: LaneRun(self, name) for name in platforms}
+
+    def run(self, begin: int, end: int) -> None:
+        """Poll from an instant to another, all platforms."""
+        for lane in self.lanes.values():
+            lane.run(begin, end)
+
+    def total(self, name: str) -> int:
+        """The sum of one of the lanes' figures."""
+        return sum(getattr(lane, name) for lane in self.lanes.values())
+
+
+class LaneRun:
+    """One platform's dispatching, as `services.poller.loop` and `poll` do it.
+
+    Attributes:
+        polls: targets that were asked for.
+        late: of these, after the end of their tier's interval.
+        calls: for targets.
+        worst: ms after that end, the worst of all.
+        by_workspace: polls, where `counts_workspaces` is set.
+    """
+
+    def __init__(self, simulation: Simulation, name: str) -> None:
+        platform = all_platforms()[name]
+        self._schedule, self._budget, self._referee = simulation.schedule, simulation.budget, simulation.referee
+        self._name = name
+        self._is_shared = name in simulation.shared
+        external = "urn:li:organization:1" if name == "linkedin" else "1"
+        channel = Channel("w", "c", external, "name")
+        target = Target("t", "p", "urn:li:share:1" if name == "linkedin" else "1")
+        # Asked of the platform's own file, once: how many calls there are doesn't depend on the ids.
+        self._post_groups = [call.limit_group for call in platform.post_calls(channel, [target], START)]
+        self._channel_groups = [call.limit_group for call in platform.channel_calls(channel, START)]
+        self._app_group = ""
+        if isinstance(platform, AcrossAccounts):
+            self._app_group = platform.app_post_calls([target])[0].limit_group
+        group = platform.facts.post_group
+        self._gates = [WindowKey(name, APP, group)] if group else []
+        if self._is_shared:
+            self._gates.append(WindowKey(name, APP, self._app_group))
+        self._lane = self._schedule.lanes[name]
+        self.polls = self.late = self.calls = self.worst = 0
+        self.counts_workspaces = False
+        self.by_workspace: Counter[str] = Counter()
+
+    def run(self, now: int, end: int) -> None:
+        """Poll from now to the end; all that is due later stays for the next time."""
+        schedule, lane, name = self._schedule, self._lane, self._name
+        while True:
+            closed_until = max([self._budget.wait_until(gate, now) for gate in self._gates], default=0)
+            if closed_until > now:
+                now = closed_until
+            if now >= end:
+                return
+            work = schedule.take_shared(name, now) if self._is_shared else schedule.take(name, now)
+            if work is None:
+                due_at = lane.next_due_at()
+                if due_at is None or due_at >= end:
+                    return
+                now = max(now, due_at)
+            elif isinstance(work, list):
+                self._ask(WindowKey(name, APP, self._app_group), now)
+                self.calls += 1
+                for part in work:
+                    schedule.settle(part, self._answered(part, now), _CAPTURED, now)
+            else:
+                self._alone(work, now)
+
+    def _alone(self, work: Work, now: int) -> None:
+        """A round of one channel with its own token: each call as far as the budget goes."""
+        owner = "/".join(work.plan.key)
+        fates, channel_fate = [_DEFERRED] * len(work.entries), _DEFERRED
+        if work.entries:
+            refused = self._refused(owner, self._post_groups, now)
+            if refused is None:
+                self.calls += len(self._post_groups)
+                fates = self._answered(work, now)
+            else:
+                fates = [refused] * len(work.entries)
+        if work.with_channel:
+            channel_fate = self._refused(owner, self._channel_groups, now) or _CAPTURED
+        self._schedule.settle(work, fates, channel_fate, now)
+
+    def _refused(self, owner: str, groups: list[str], now: int) -> Settled | None:
+        """Make calls; the fate of what could not be asked for, as `services.poller.poll` has it."""
+        found = None
+        for group in groups:
+            key = WindowKey(self._name, owner, group)
+            if not self._ask(key, now):
+                is_apps = key.app in self._gates and self._budget.app_wait_until(key, now) > now
+                found = _DEFERRED if is_apps else Settled(Fate.RETRY, self._budget.wait_until(key, now))
+        return found
+
+    def _ask(self, key: WindowKey, now: int) -> bool:
+        if self._budget.wait_until(key, now) > now:
+            return False
+        self._budget.begin(key, now)
+        state = self._referee.call(key, now)
+        self._budget.end(key)
+        self._budget.observe(key, state, now)
+        return True
+
+    def _answered(self, work: Work, now: int) -> list[Settled]:
+        count = len(work.entries)
+        self.polls += count
+        if self.counts_workspaces:
+            self.by_workspace[work.plan.key[0]] += count
+        # Sooner than the least margin of the shortest interval, nothing can be late.
+        if work.late_by > MARGIN_SHARE * work.plan.rule.tiers[0][1]:
+            for entry, item in zip(work.entries, work.items, strict=True):
+                over = now - promised(work.plan.rule, entry, due_of(item))
+                if over > 0:
+                    self.late += 1
+                    self.worst = max(self.worst, over)
+        return [_CAPTURED] * count
+
+
+def promised(rule: Rule, entry: Entry, due_at: int) -> int:
+    """By when a target has to be asked for: a whole interval after it was last captured, or after it went out."""
+    for position, (_, interval) in enumerate(rule.tiers):
+        captured_at = due_at - spread(interval, entry.target_id, 1.0)
+        if captured_at >= entry.published_at and rule.tier(captured_at - entry.published_at) == position:
+            return captured_at + interval
+    return entry.published_at + rule.tiers[0][1]
+
+
+def documented() -> dict[str, tuple[Limit, ...]]:
+    """Every platform's documented limits."""
+    return {name: platform.facts.limits for name, platform in all_platforms().items()}
+
+
+def loaded(simulation: Simulation, of: World, until: int, seed: int = 11) -> None:
+    """Fold the catalog up to an instant; posts were last captured some part of their interval ago, as at a restart."""
+    chance = random.Random(seed)
+    for number, key in enumerate(of.keys):
+        simulation.catalog.put_channel(key, of.channel(number), until)
+        simulation.schedule.restore_channel(key, until - chance.randrange(6 * MILLIS_PER_HOUR))
+    for birth in of.births(of.posts_at[0], until):
+        born(simulation, of, birth.number, until)
+    for plan in simulation.schedule.plans.values():
+        for entry in plan.live():
+            interval = plan.rule.interval(until - entry.published_at) or 0
+            before = until - chance.randrange(int(interval * (1 - JITTER_SHARE)) or 1)
+            if before > entry.published_at:
+                simulation.schedule.restore(entry, before)
+    simulation.schedule.rebuild()
+
+
+def born(simulation: Simulation, of: World, number: int, now: int) -> None:
+    """The catalog says that there is a post."""
+    event = of.post(number)
+    simulation.catalog.put_post(event.workspace_id, event.post_id, event, now)
+
+
+def steady(posts: int, channels: int, days: int) -> dict[str, Any]:
+    """All platforms, with the documented budgets."""
+    end = START + days * MILLIS_PER_DAY
+    of = world(posts, channels, START - LIFETIME_DAYS * MILLIS_PER_DAY, end)
+    shared = {name for name, platform in all_platforms().items() if isinstance(platform, AcrossAccounts)}
+    simulation = Simulation(documented(), shared)
+    loaded(simulation, of, START)
+    gc.collect()
+    gc.freeze()
+    began = time.monotonic()
+    most_held = 0
+    with Progress("polling") as progress:
+        for hour in hours(START, end):
+            for birth in of.births(hour, min(hour + MILLIS_PER_HOUR, end)):
+                born(simulation, of, birth.number, birth.at)
+            simulation.run(hour, min(hour + MILLIS_PER_HOUR, end))
+            if (hour - START) % MILLIS_PER_DAY == 0:
+                most_held = max(most_held, sum(len(plan) for plan in simulation.schedule.plans.values()))
+                progress.show(f"day {(hour - START) // MILLIS_PER_DAY} of {days}, {simulation.total('polls'):,} polls")
+    overdue = sum(
+        entry_is_late(plan.rule, plan.entry(item), due_of(item), end)
+        for plan in simulation.schedule.plans.values()
+        for heap in plan.heaps
+        for item in heap
+    )
+    polls, calls = simulation.total("polls"), simulation.total("calls")
+    return {
+        "posts": posts,
+        "channels": channels,
+        "platforms": len(simulation.lanes),
+        "virtual_days": days,
+        "most_targets_held": most_held,
+        "polls": polls,
+        "calls_for_posts": calls,
+        "calls": sum(simulation.referee.calls.values()),
+        "in_promise": 1 - (simulation.total("late") + overdue) / polls,
+        "late_polls": simulation.total("late"),
+        "overdue_at_the_end": overdue,
+        "worst_seconds_late": max(lane.worst for lane in simulation.lanes.values()) / 1000,
+        "saved_by_batching": 1 - calls / polls,
+        "over_a_limit": simulation.referee.violations,
+        "fullest_limits": simulation.referee.fullest,
+        "targets_a_call": {name: lane.polls / lane.calls for name, lane in simulation.lanes.items() if lane.calls},
+        "polling_seconds": time.monotonic() - began,
+        "peak_rss_mb": peak_mb(),
+    }
+
+
+def entry_is_late(rule: Rule, entry: Entry, due_at: int, now: int) -> bool:
+    """Whether a target that waits should have been asked for before now."""
+    return not entry.dropped and due_at < now and promised(rule, entry, due_at) < now
+
+
+def memory(posts: int, channels: int, _: int) -> dict[str, Any]:
+    """The same number of posts, all young enough to be polled, held at once."""
+    of = world(posts, channels, START - (LIFETIME_DAYS - 1) * MILLIS_PER_DAY, START)
+    # X forgets after three days, and Google Business has no figures of posts: here every platform holds all.
+    of.platforms[:] = ["facebook" if name in ("x", "google_business") else name for name in of.platforms]
+    simulation = Simulation(documented(), set())
+    for number, key in enumerate(of.keys):
+        simulation.catalog.put_channel(key, of.channel(number), START)
+    gc.collect()
+    before = psutil.Process().memory_info().rss
+    for number in range(posts):
+        born(simulation, of, number, START)
+    gc.collect()
+    after = psutil.Process().memory_info().rss
+    held = sum(len(plan) for plan in simulation.schedule.plans.values())
+    return {"targets_held": held, "bytes_a_post": (after - before) / held, "peak_rss_mb": peak_mb()}
+
+
+def short(posts: int, channels: int, days: int) -> dict[str, Any]:
+    """Workspaces that all want the same of one platform, with what they need and with half of it."""
+    workspaces = 40
+    days = min(days, 14)
+
+    def polled(calls_a_day: int, shared: bool) -> tuple[Counter[str], int, int]:
+        limit = Limit("data", calls_a_day, 24 * 3600)
+        app = {"youtube"} if shared else set()
+        simulation = Simulation({"youtube": (limit,)}, app)
+        lane = simulation.lanes["youtube"]
+        of = _equal(workspaces, days)
+        for number, key in enumerate(of.keys):
+            simulation.catalog.put_channel(key, of.channel(number), START)
+            simulation.schedule.restore_channel(key, START)
+        for hour in hours(START, START + days * MILLIS_PER_DAY):
+            # What the first days lack is no measure of the rest.
+            lane.counts_workspaces = hour >= START + 2 * MILLIS_PER_DAY
+            for birth in of.births(hour, hour + MILLIS_PER_HOUR):
+                born(simulation, of, birth.number, birth.at)
+            lane.run(hour, hour + MILLIS_PER_HOUR)
+        return lane.by_workspace, simulation.referee.calls.get("youtube", 0), simulation.referee.violations
+
+    found: dict[str, Any] = {"workspaces": workspaces, "virtual_days": days}
+    for name, shared in (("own_tokens", False), ("app_token", True)):
+        _, needed, _ = polled(10**9, shared)
+        half = needed // days // 2
+        polls, calls, violations = polled(half, shared)
+        counts = [polls[f"workspace-{number:06d}"] for number in range(workspaces)]
+        mean = sum(counts) / workspaces
+        found[name] = {
+            "calls_a_day_needed": needed // days,
+            "calls_a_day_allowed": half,
+            "calls_made": calls,
+            "over_a_limit": violations,
+            "polls_a_workspace": mean,
+            "difference": (max(counts) - min(counts)) / mean,
+        }
+    return found
+
+
+def _equal(workspaces: int, days: int) -> World:
+    """Workspaces of three YouTube channels with one post every other day each, at hours that differ."""
+    channels = workspaces * 3
+    of = world(1, 5, START, START + MILLIS_PER_DAY)
+    posts = []
+    for channel in range(channels):
+        offset = (channel // 3 * 7919 + channel % 3 * 16 * 60 + channel * 37) % (48 * 60) * 60_000
+        posts += [(START + offset + day * MILLIS_PER_DAY, channel) for day in range(-8, days, 2)]
+    posts.sort()
+    of.platforms = ["youtube"] * channels
+    of.keys = [(f"workspace-{channel // 3:06d}", f"channel-{channel:06d}") for channel in range(channels)]
+    of.posts_at = type(of.posts_at)("q", [at for at, _ in posts])
+    of.posts_of = type(of.posts_of)("i", [channel for _, channel in posts])
+    return of
+
+
+def hours(begin: int, end: int) -> Iterator[int]:
+    """The beginning of each hour of a stretch of time."""
+    return iter(range(begin, end, MILLIS_PER_HOUR))
+
+
+def peak_mb() -> float:
+    """The most memory that this process has had resident."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+PARTS = {"steady": steady, "memory": memory, "short": short}
+
+
+def measured(part: str, size: dict[str, int]) -> dict[str, Any]:
+    """One part in a process of its own, so that its memory is its own."""
+    command = [sys.executable, "-m", __name__, part, *map(str, size.values())]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def run(is_full: bool) -> Result:
+    """All parts, one after the other."""
+    size = FULL_SIZE if is_full else DEFAULT_SIZE
+    began = time.monotonic()
+    with Progress(f"{size['posts']:,} posts, {size['days']} days"):
+        polled = measured("steady", size)
+    minutes = (time.monotonic() - began) / 60
+    with Progress(f"{size['posts']:,} posts held"):
+        held = measured("memory", size)
+    with Progress("half of the budget"):
+        halved = measured("short", size)
+    over = polled["over_a_limit"] + halved["own_tokens"]["over_a_limit"] + halved["app_token"]["over_a_limit"]
+    difference = max(halved[name]["difference"] for name in ("own_tokens", "app_token"))
+    return Result(
+        "poller",
+        {"steady": polled, "held": held, "half_of_the_budget": halved},
+        [
+            Ratio("polls inside their tier's promise", polled["in_promise"], WANTED_IN_PROMISE),
+            Ratio("calls over a limit", over, 0, is_ceiling=True),
+            Ratio("calls saved by batching", polled["saved_by_batching"]),
+            Ratio("minutes", minutes, WANTED_MINUTES, is_ceiling=True),
+            Ratio("most memory, MB", max(polled["peak_rss_mb"], held["peak_rss_mb"]), WANTED_RSS_MB, is_ceiling=True),
+            Ratio(
+                "half of the budget: difference between equal workspaces", difference, WANTED_SHARE_DIFFERENCE,
+                is_ceiling=True,
+            ),
+        ],
+        [
+            "The poller's own schedule, lanes, budget and catalog, a virtual clock; every call is answered at once.",
+            "Posts go out evenly over the 90 days before and the days polled, so of a full run's half are held at a "
+            "time; `held` holds all of them at once.",
+            "Limits are the documented ones; a referee counts calls apart from the poller, in windows that slide.",
+            "LinkedIn's channels are organizations; members take a call a metric and post.",
+        ],
+        (
+            "Posts asked for with one call",
+            "posts a call",
+            [Bar(name, value, "ours") for name, value in sorted(polled["targets_a_call"].items())],
+        ),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    posts, channels, days = map(int, sys.argv[2:])
+    print(json.dumps(PARTS[sys.argv[1]](posts, channels, days)))
