@@ -19,6 +19,8 @@ JITTER_SHARE = 0.1
 # A target due within this share of its interval may ride along in a batch's free places. Above JITTER_SHARE, so that
 # the targets of a channel that were polled together stay together.
 RIDE_ALONG_SHARE = 0.2
+# The same where others of its tier are due: asked for early once, it stays together with them from then on.
+JOIN_SHARE = 0.5
 CHANNEL_INTERVAL = 6 * MILLIS_PER_HOUR
 _SHORTEST_INTERVAL = 100
 
@@ -76,7 +78,8 @@ def jitter(identity: str | bytes) -> float:
 def spread(interval: int, identity: str | bytes, speed: float) -> int:
     """An interval with its jitter, divided by the speed."""
     share = MARGIN_SHARE + (JITTER_SHARE - MARGIN_SHARE) * jitter(identity)
-    return max(_SHORTEST_INTERVAL, int(interval * (1 - share) / speed))
+    shortened = int(interval * (1 - share) / speed)
+    return shortened if shortened > _SHORTEST_INTERVAL else _SHORTEST_INTERVAL
 
 
 class NextDue(NamedTuple):

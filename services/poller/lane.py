@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from schemas.tiers import CHANNEL_INTERVAL, JITTER_SHARE, RIDE_ALONG_SHARE, Rule
+from schemas.tiers import CHANNEL_INTERVAL, JITTER_SHARE, JOIN_SHARE, RIDE_ALONG_SHARE, Rule
 from services.poller.fairness import FairQueue
 from services.poller.plan import MOST_TIERS, Plan, due_of, item_of, slot_of
 
@@ -48,7 +48,8 @@ class Lane:
     Attributes:
         patience: ms by tier, see `patience_of`.
         ride_spans: how long before it is due a target of each tier may ride along, in items' units.
-        horizon: the same of the youngest tier, ms.
+        join_spans: the same where others of its tier are due.
+        horizon: how long before it is due a target of the youngest tier may ride along, ms.
         plans: all of its channels.
         on_sooner: called when something became due sooner than before; the loop wakes by it.
     """
@@ -59,9 +60,9 @@ class Lane:
         self.batch_size = batch_size
         self.channel_concurrency = channel_concurrency
         self.patience = patience_of(rule, speed)
-        spans = [int(interval * RIDE_ALONG_SHARE / speed) for _, interval in rule.tiers]
-        self.ride_spans = tuple([item_of(span, 0) - item_of(0, 0) for span in spans])
-        self.horizon = spans[0]
+        self.ride_spans = _spans(rule, RIDE_ALONG_SHARE / speed)
+        self.join_spans = _spans(rule, JOIN_SHARE / speed)
+        self.horizon = int(rule.tiers[0][1] * RIDE_ALONG_SHARE / speed)
         self.plans: set[Plan] = set()
         self.on_sooner: Callable[[], None] = _nothing
         self._waiting: list[tuple[int, int, Plan]] = []
@@ -208,6 +209,11 @@ class Lane:
     def _age(self, due_at: int, interval: int, now: int) -> float:
         """The least age of a snapshot, in intervals, from when its target became due: jitter shortens an interval."""
         return 1 - JITTER_SHARE + (now - due_at) * self.speed / interval
+
+
+def _spans(rule: Rule, share: float) -> tuple[int, ...]:
+    """A share of each tier's interval, in items' units."""
+    return tuple([item_of(int(interval * share), 0) - item_of(0, 0) for _, interval in rule.tiers])
 
 
 def patience_of(rule: Rule, speed: float) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ __all__ = ["DEBOUNCE", "GONE_LIMIT", "ChannelKey", "Entry", "Fate", "Plan", "Sch
 DEBOUNCE = 300
 # Times that a platform may say that a target is gone before it is believed.
 GONE_LIMIT = 3
-DEFAULT_BATCH_SIZE = 50
+_CAPTURED = Settled(Fate.CAPTURED)
 
 
 class _Captures:
@@ -294,7 +294,7 @@ class Schedule:
                 plan.channel_due_at = channel_fate.at
             elif channel_fate.fate is not Fate.DEFERRED:
                 plan.channel_due_at = now + spread(CHANNEL_INTERVAL, "/".join(plan.key), self.speed)
-        if all(fate is Fate.CAPTURED for fate, _ in fates) and len(fates) == len(work.items):
+        if fates.count(_CAPTURED) == len(work.items) == len(fates):
             plan.answered(work.items, now, self.speed, self._expire)
         else:
             for item, settled in zip(work.items, fates, strict=True):

@@ -188,6 +188,7 @@ async def test_anothers_reads_as_nobodys(
                 assert mine not in foreign.text
 
 
+@pytest.mark.long
 async def test_anothers_takes_as_long_as_nobodys(
     api: FakeApi, keys: dict[str, dict[str, str]], subtests: pytest.Subtests
 ) -> None:
