@@ -82,7 +82,7 @@ class LaneRun:
         late: of these, after the end of their tier's interval.
         calls: for targets.
         worst: ms after that end, the worst of all.
-        by_workspace: polls, while `counts_workspaces` is set; `calls_by_workspace` the calls with its own tokens.
+        by_workspace: polls, where `counts_workspaces` is set.
     """
 
     def __init__(self, simulation: Simulation, name: str) -> None:
@@ -107,14 +107,14 @@ class LaneRun:
         self.polls = self.late = self.calls = self.worst = 0
         self.counts_workspaces = False
         self.by_workspace: Counter[str] = Counter()
-        self.calls_by_workspace: Counter[str] = Counter()
 
     def run(self, now: int, end: int) -> None:
         """Poll from now to the end; all that is due later stays for the next time."""
         schedule, lane, name = self._schedule, self._lane, self._name
         while True:
-            for gate in self._gates:
-                now = max(now, self._budget.app_wait_until(gate, now))
+            closed_until = max([self._budget.wait_until(gate, now) for gate in self._gates], default=0)
+            if closed_until > now:
+                now = closed_until
             if now >= end:
                 return
             work = schedule.take_shared(name, now) if self._is_shared else schedule.take(name, now)
@@ -138,7 +138,6 @@ class LaneRun:
         if work.entries:
             refused = self._refused(owner, self._post_groups, now)
             if refused is None:
-                self.calls_by_workspace[work.plan.key[0]] += self.counts_workspaces
                 self.calls += len(self._post_groups)
                 fates = self._answered(work, now)
             else:
