@@ -6,6 +6,7 @@ Ages count from `published_at`; instants and spans are milliseconds. Source: DES
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 from zlib import crc32
 
 MILLIS_PER_HOUR = 3_600_000
@@ -18,6 +19,8 @@ JITTER_SHARE = 0.1
 # A target due within this share of its interval may ride along in a batch's free places. Above JITTER_SHARE, so that
 # the targets of a channel that were polled together stay together.
 RIDE_ALONG_SHARE = 0.2
+# The same where others of its tier are due: asked for early once, it stays together with them from then on.
+JOIN_SHARE = 0.5
 CHANNEL_INTERVAL = 6 * MILLIS_PER_HOUR
 _SHORTEST_INTERVAL = 100
 
@@ -67,21 +70,35 @@ def rule_of(platform: str) -> Rule:
     return RULES.get(platform, COMMON)
 
 
-def jitter(identity: str) -> float:
-    """A number in [0, 1), always the same for one id."""
-    return crc32(identity.encode()) / 2**32
+def jitter(identity: str | bytes) -> float:
+    """A number in [0, 1), always the same for one id, as text or in UTF-8."""
+    return crc32(identity.encode() if isinstance(identity, str) else identity) / 2**32
 
 
-def spread(interval: int, identity: str, speed: float) -> int:
+def spread(interval: int, identity: str | bytes, speed: float) -> int:
     """An interval with its jitter, divided by the speed."""
     share = MARGIN_SHARE + (JITTER_SHARE - MARGIN_SHARE) * jitter(identity)
-    return max(_SHORTEST_INTERVAL, int(interval * (1 - share) / speed))
+    shortened = int(interval * (1 - share) / speed)
+    return shortened if shortened > _SHORTEST_INTERVAL else _SHORTEST_INTERVAL
 
 
-def next_due(rule: Rule, published_at: int, asked_at: int, identity: str, speed: float) -> int | None:
-    """When a target is due again after it was asked for; None when it is never again."""
-    interval = rule.interval(asked_at - published_at)
-    if interval is None:
+class NextDue(NamedTuple):
+    """When a target is due, and the position of the tier whose interval that is."""
+
+    at: int
+    tier: int
+
+
+def next_in_tier(rule: Rule, published_at: int, asked_at: int, identity: str | bytes, speed: float) -> NextDue | None:
+    """When and in which tier a target is due again after it was asked for; None when it is never again."""
+    tier = rule.tier(asked_at - published_at)
+    if tier is None:
         return None
-    due_at = asked_at + spread(interval, identity, speed)
-    return due_at if rule.interval(due_at - published_at) is not None else None
+    due_at = asked_at + spread(rule.tiers[tier][1], identity, speed)
+    return NextDue(due_at, tier) if due_at - published_at < rule.tiers[-1][0] else None
+
+
+def next_due(rule: Rule, published_at: int, asked_at: int, identity: str | bytes, speed: float) -> int | None:
+    """When a target is due again after it was asked for; None when it is never again."""
+    due = next_in_tier(rule, published_at, asked_at, identity, speed)
+    return None if due is None else due.at

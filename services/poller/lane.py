@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from schemas.tiers import CHANNEL_INTERVAL, JITTER_SHARE, Rule
+from schemas.tiers import CHANNEL_INTERVAL, JITTER_SHARE, JOIN_SHARE, RIDE_ALONG_SHARE, Rule
 from services.poller.fairness import FairQueue
 from services.poller.plan import MOST_TIERS, Plan, due_of, item_of, slot_of
 
@@ -47,7 +47,9 @@ class Lane:
 
     Attributes:
         patience: ms by tier, see `patience_of`.
-        shortest_interval: of its tiers, ms, as without the speed.
+        ride_spans: how long before it is due a target of each tier may ride along, in items' units.
+        join_spans: the same where others of its tier are due.
+        horizon: how long before it is due a target of the youngest tier may ride along, ms.
         plans: all of its channels.
         on_sooner: called when something became due sooner than before; the loop wakes by it.
     """
@@ -58,7 +60,9 @@ class Lane:
         self.batch_size = batch_size
         self.channel_concurrency = channel_concurrency
         self.patience = patience_of(rule, speed)
-        self.shortest_interval = rule.tiers[0][1]
+        self.ride_spans = _spans(rule, RIDE_ALONG_SHARE / speed)
+        self.join_spans = _spans(rule, JOIN_SHARE / speed)
+        self.horizon = int(rule.tiers[0][1] * RIDE_ALONG_SHARE / speed)
         self.plans: set[Plan] = set()
         self.on_sooner: Callable[[], None] = _nothing
         self._waiting: list[tuple[int, int, Plan]] = []
@@ -94,6 +98,8 @@ class Lane:
         Args:
             horizon: also channels that are due until then (ms), after all that are due now.
         """
+        if not len(self._ready) and (alone := self._only_one(now)) is not None:
+            return alone
         self._let_in(now)
         while (turn := self._ready.pop()) is not None:
             plan = turn.item
@@ -114,6 +120,24 @@ class Lane:
     def charge(self, plan: Plan, cost: float) -> None:
         """A channel's workspace was given so much of the platform's budget, in calls."""
         self._ready.charge(plan.key[0], cost)
+
+    def _only_one(self, now: int) -> Plan | None:
+        """The one channel that is due, which needs no turn; None when there are none or several."""
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= now:
+            if len(waiting) > 1 and (waiting[1][0] <= now or (len(waiting) > 2 and waiting[2][0] <= now)):
+                return None
+            _, ticket, plan = heapq.heappop(waiting)
+            if plan.ticket != ticket or plan.lane is not self:
+                continue
+            plan.ticket = 0
+            due_at = plan.next_due()
+            if due_at is None or plan.in_flight >= self.channel_concurrency:
+                continue
+            if due_at <= now:
+                return plan
+            self._wait(plan, due_at)
+        return None
 
     def _soon(self, horizon: int) -> Plan | None:
         """A channel of which something is due until the horizon; nothing is due now."""
@@ -185,6 +209,11 @@ class Lane:
     def _age(self, due_at: int, interval: int, now: int) -> float:
         """The least age of a snapshot, in intervals, from when its target became due: jitter shortens an interval."""
         return 1 - JITTER_SHARE + (now - due_at) * self.speed / interval
+
+
+def _spans(rule: Rule, share: float) -> tuple[int, ...]:
+    """A share of each tier's interval, in items' units."""
+    return tuple([item_of(int(interval * share), 0) - item_of(0, 0) for _, interval in rule.tiers])
 
 
 def patience_of(rule: Rule, speed: float) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.events import CatalogTarget
-from schemas.tiers import COMMON, RIDE_ALONG_SHARE, Rule
+from schemas.tiers import COMMON, Rule, spread
 from services.platforms.base import Channel, Target
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ ChannelKey = tuple[str, str]
 _SLOT_BITS = 20
 _SLOTS = (1 << _SLOT_BITS) - 1
 _BASE = 1_577_836_800_000
+# Later than any item.
+_NEVER = 1 << 62
 # Bits of Entry.state beneath published_at.
 _STATE_BITS = 8
 _STORY, _DROPPED, _GONE_ONE = 1, 2, 4
@@ -75,9 +77,13 @@ def slot_of(item: int) -> int:
 
 
 class Entry:
-    """One target to poll."""
+    """One target to poll.
 
-    __slots__ = ("_state", "_texts", "plan", "post_id", "post_type")
+    Attributes:
+        state: what changes or is often read, in one number: when it went out (ms), above some bits.
+    """
+
+    __slots__ = ("_texts", "plan", "post_id", "post_type", "state")
 
     def __init__(self, plan: Plan, post_id: str, target: CatalogTarget, published_at: int) -> None:
         self.plan = plan
@@ -85,12 +91,17 @@ class Entry:
         self.post_type = sys.intern(target.post_type)
         # Our own ids have no such character; a platform's may be anything, and comes last.
         self._texts = f"{target.target_id}\0{target.external_id}".encode()
-        self._state = published_at << _STATE_BITS | (_STORY if target.is_story else 0)
+        self.state = published_at << _STATE_BITS | (_STORY if target.is_story else 0)
 
     @property
     def target_id(self) -> str:
         """Our id of the target."""
         return self._texts.partition(b"\0")[0].decode()
+
+    @property
+    def identity(self) -> bytes:
+        """Our id of the target, in UTF-8."""
+        return self._texts.partition(b"\0")[0]
 
     @property
     def external_id(self) -> str:
@@ -100,30 +111,30 @@ class Entry:
     @property
     def published_at(self) -> int:
         """When the post went out, ms."""
-        return self._state >> _STATE_BITS
+        return self.state >> _STATE_BITS
 
     @property
     def is_story(self) -> bool:
         """Whether it is a story."""
-        return bool(self._state & _STORY)
+        return bool(self.state & _STORY)
 
     @property
     def dropped(self) -> bool:
         """Whether it is never to be polled again."""
-        return bool(self._state & _DROPPED)
+        return bool(self.state & _DROPPED)
 
     def drop(self) -> None:
         """Never poll it again."""
-        self._state |= _DROPPED
+        self.state |= _DROPPED
 
     def gone(self) -> int:
         """The platform said again that it is not there; returns how many times in a row."""
-        self._state += _GONE_ONE
-        return (self._state & _GONE) // _GONE_ONE
+        self.state += _GONE_ONE
+        return (self.state & _GONE) // _GONE_ONE
 
     def found(self) -> None:
         """The platform said something else."""
-        self._state &= ~_GONE
+        self.state &= ~_GONE
 
     def target(self) -> Target:
         """The target as platforms know it."""
@@ -157,7 +168,7 @@ class Plan:
     """
 
     __slots__ = (
-        "active", "alone_until", "asked_count", "channel", "channel_due_at", "channel_in_flight", "entries",
+        "active", "alone_until", "channel", "channel_due_at", "channel_in_flight", "entries",
         "free", "heaps", "in_flight", "key", "lane", "paused", "put_off", "rank", "rule", "ticket", "wake_at",
     )  # fmt: skip
 
@@ -171,7 +182,6 @@ class Plan:
         self.heaps: tuple[list[int], ...] = tuple([] for _ in range(MOST_TIERS))
         self.entries: list[Entry | None] = []
         self.free: list[int] = []
-        self.asked_count = 0
         self.channel_due_at = 0
         self.channel_in_flight = False
         self.in_flight = 0
@@ -221,24 +231,17 @@ class Plan:
                 yield entry
 
     def next_due(self) -> int | None:
-        """The earliest due time, None when nothing of it may be asked."""
+        """The earliest due time, of dropped entries too; None when nothing of it may be asked."""
         if not self.active or self.paused:
             return None
-        first: int | None = None
+        first = _NEVER
         for heap in self.heaps:
-            if heap:
-                item = heap[0]
-                if self.entry(item).dropped:
-                    self._clear(heap)
-                    if not heap:
-                        continue
-                    item = heap[0]
-                if first is None or item < first:
-                    first = item
-        due_at = None if first is None else due_of(first)
-        if not self.channel_in_flight and (due_at is None or self.channel_due_at < due_at):
+            if heap and heap[0] < first:
+                first = heap[0]
+        due_at = (first >> _SLOT_BITS) + _BASE
+        if not self.channel_in_flight and self.channel_due_at < due_at:
             return self.channel_due_at
-        return due_at
+        return None if first == _NEVER else due_at
 
     def urgency(self, now: int, patience: Sequence[int]) -> int | None:
         """By when (ms) it should be asked, the least over what is due; None when nothing is.
@@ -273,66 +276,116 @@ class Plan:
         held = [(entry.published_at, entry.target_id) for entry in self.live()]
         return heapq.nlargest(newest, held)[-1] if len(held) > newest else None
 
-    def pick(self, room: int, now: int, patience: Sequence[int], expired: Callable[[Entry], None]) -> Picked:
-        """Take out up to `room` items that are due, the most urgent first.
+    def draw(
+        self, room: int, now: int, lane: Lane, expired: Callable[[Entry], None], *, near_due: bool = False
+    ) -> Drawn:
+        """Take out up to `room` items that are due, the most urgent first, and fill up with those that are near due.
 
         Args:
-            expired: told of each entry that is too old by now, and so not picked.
+            expired: told of each entry that is too old by now, and so not drawn.
+            near_due: whether to fill up although nothing is due.
         """
-        items: list[int] = []
-        passed_over: list[int] = []
-        limit = item_of(now + 1, 0)
+        heaps, items = self.heaps, Drawn([], [])
+        if not room:
+            return items
+        base = (now - _BASE + 1) << _SLOT_BITS
         oldest = None if self.rule.newest is None else self.oldest_polled()
-        while len(items) < room:
-            chosen: list[int] | None = None
-            least = 0
-            for tier, heap in enumerate(self.heaps):
+        due_in = [tier for tier, heap in enumerate(heaps) if heap and heap[0] < base]
+        if len(due_in) == 1:
+            self._draw(heaps[due_in[0]], base, room, now, oldest, items, expired)
+        elif due_in:
+            self._draw_urgent(due_in, base, room, now, oldest, items, expired, lane.patience)
+        if items.items or near_due:
+            for tier, (ride, join) in enumerate(zip(lane.ride_spans, lane.join_spans, strict=True)):
+                heap, limit = heaps[tier], base + (join if tier in due_in else ride)
                 if heap and heap[0] < limit:
-                    rank = due_of(heap[0]) + patience[tier]
-                    if chosen is None or rank < least:
-                        chosen, least = heap, rank
-            if chosen is None:
-                break
-            self._pick(heapq.heappop(chosen), now, oldest, items, passed_over, expired)
-        return Picked(items, passed_over)
+                    self._draw(heap, limit, room, now, oldest, items, expired)
+        return items
 
-    def ride_along(self, room: int, now: int, speed: float, expired: Callable[[Entry], None]) -> Picked:
-        """Take out up to `room` items that are due soon, youngest tiers first."""
-        items: list[int] = []
-        passed_over: list[int] = []
-        oldest = None if self.rule.newest is None else self.oldest_polled()
-        for (_, interval), heap in zip(self.rule.tiers, self.heaps, strict=False):
-            limit = item_of(now + int(interval * RIDE_ALONG_SHARE / speed) + 1, 0)
-            while heap and heap[0] < limit and len(items) < room:
-                self._pick(heapq.heappop(heap), now, oldest, items, passed_over, expired)
-        return Picked(items, passed_over)
-
-    def _pick(
+    def _draw_urgent(
         self,
-        item: int,
+        due_in: Sequence[int],
+        limit: int,
+        room: int,
         now: int,
         oldest: tuple[int, str] | None,
-        items: list[int],
-        passed_over: list[int],
+        drawn: Drawn,
+        expired: Callable[[Entry], None],
+        patience: Sequence[int],
+    ) -> None:
+        """Of several tiers; where there is room for all, their order is of no matter."""
+        by_rank: list[tuple[int, int, int]] = []
+        for tier in due_in:
+            found = Drawn([], drawn.passed_over)
+            self._draw(self.heaps[tier], limit, room, now, oldest, found, expired)
+            by_rank += [(due_of(item) + patience[tier], tier, item) for item in found.items]
+        by_rank.sort()
+        drawn.items.extend([item for _, _, item in by_rank[:room]])
+        for _, tier, item in by_rank[room:]:
+            heapq.heappush(self.heaps[tier], item)
+
+    def _draw(
+        self,
+        heap: list[int],
+        limit: int,
+        room: int,
+        now: int,
+        oldest: tuple[int, str] | None,
+        drawn: Drawn,
         expired: Callable[[Entry], None],
     ) -> None:
-        entry = self.entry(item)
-        if entry.dropped:
-            self.release(item)
-        elif now - entry.published_at >= self.rule.tiers[-1][0]:
-            self.release(item)
-            expired(entry)
-        elif oldest is not None and (entry.published_at, entry.target_id) < oldest:
-            passed_over.append(item)
-        else:
-            items.append(item)
+        entries, items = self.entries, drawn.items
+        born_after = now - self.rule.tiers[-1][0]
+        while heap and heap[0] < limit and len(items) < room:
+            item = heapq.heappop(heap)
+            entry = entries[item & _SLOTS]
+            assert entry is not None, "an item's slot is held until it is released"
+            state = entry.state
+            if state & _DROPPED:
+                self.release(item)
+            elif state >> _STATE_BITS <= born_after:
+                self.release(item)
+                expired(entry)
+            elif oldest is not None and (entry.published_at, entry.target_id) < oldest:
+                drawn.passed_over.append(item)
+            else:
+                items.append(item)
 
-    def _clear(self, heap: list[int]) -> None:
-        while heap and self.entry(heap[0]).dropped:
-            self.release(heapq.heappop(heap))
+    def answered(self, items: Sequence[int], now: int, speed: float, expired: Callable[[Entry], None]) -> None:
+        """Put items back that were asked for now and not gone: each is due an interval later.
+
+        Args:
+            expired: told of each entry that is never due again.
+        """
+        entries, heaps, tiers = self.entries, self.heaps, self.rule.tiers
+        for item in items:
+            slot = item & _SLOTS
+            entry = entries[slot]
+            assert entry is not None, "an item's slot is held until it is released"
+            state = entry.state
+            if state & _DROPPED:
+                self.release(item)
+                continue
+            if state & _GONE:
+                entry.found()
+            if self.put_off:
+                self.put_off.pop(slot, None)
+            # As `next_in_tier`, without a call and an object a step: this is most of what a poll costs here.
+            published_at = state >> _STATE_BITS
+            for heap, (until, interval) in zip(heaps, tiers, strict=False):  # noqa: B007
+                if now - published_at < until:
+                    break
+            else:
+                interval = 0
+            due_at = now + spread(interval, entry.identity, speed)
+            if interval and due_at - published_at < tiers[-1][0]:
+                heapq.heappush(heap, (due_at - _BASE) << _SLOT_BITS | slot)
+            else:
+                self.release(item)
+                expired(entry)
 
 
-class Picked(NamedTuple):
+class Drawn(NamedTuple):
     """Items taken out of their heaps: those to ask for, and those beyond the newest that the rule allows."""
 
     items: list[int]

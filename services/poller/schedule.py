@@ -11,10 +11,10 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from schemas.events import CatalogChannel, CatalogTarget
-from schemas.tiers import CHANNEL_INTERVAL, RIDE_ALONG_SHARE, next_due, rule_of, spread
+from schemas.tiers import CHANNEL_INTERVAL, next_in_tier, rule_of, spread
 from services.platforms.base import Channel
 from services.poller.lane import Lane
-from services.poller.plan import ChannelKey, Entry, Fate, Picked, Plan, Settled, Work, due_of, item_of, slot_of
+from services.poller.plan import ChannelKey, Entry, Fate, Plan, Settled, Work, due_of, item_of, slot_of
 
 __all__ = ["DEBOUNCE", "GONE_LIMIT", "ChannelKey", "Entry", "Fate", "Plan", "Schedule", "Settled", "Work"]
 
@@ -22,7 +22,7 @@ __all__ = ["DEBOUNCE", "GONE_LIMIT", "ChannelKey", "Entry", "Fate", "Plan", "Sch
 DEBOUNCE = 300
 # Times that a platform may say that a target is gone before it is believed.
 GONE_LIMIT = 3
-DEFAULT_BATCH_SIZE = 50
+_CAPTURED = Settled(Fate.CAPTURED)
 
 
 class _Captures:
@@ -169,14 +169,13 @@ class Schedule:
             plan.release(item)
             return
         if captured_at:
-            due_at = next_due(plan.rule, entry.published_at, captured_at, entry.target_id, self.speed)
-            if due_at is None:
+            due = next_in_tier(plan.rule, entry.published_at, captured_at, entry.identity, self.speed)
+            if due is None:
                 plan.release(item)
                 self._expire(entry)
                 return
-            if not captures.or_later or due_at > due_of(item):
-                tier = plan.rule.tier(captured_at - entry.published_at) or 0
-                item = item_of(due_at, slot_of(item))
+            if not captures.or_later or due.at > due_of(item):
+                tier, item = due.tier, item_of(due.at, slot_of(item))
         plan.heaps[tier].append(item)
 
     def clock_set_back(self, by: int) -> None:
@@ -233,7 +232,7 @@ class Schedule:
         # Of these nothing is taken now; back in the lane at once, they would come up again and again.
         left: list[Plan] = []
         room = lane.batch_size
-        horizon = now + int(lane.shortest_interval * RIDE_ALONG_SHARE / self.speed)
+        horizon = now + lane.horizon
         while room and len(left) < lane.batch_size:
             plan = lane.pop(now, horizon if parts else None)
             if plan is None:
@@ -243,7 +242,9 @@ class Schedule:
             if parts and (with_channel or is_alone):
                 left.append(plan)
                 continue
-            work = self._work(plan, room if is_alone or not with_channel else 0, now, with_channel)
+            work = self._work(
+                plan, room if is_alone or not with_channel else 0, now, with_channel, is_near_due=bool(parts)
+            )
             if work is None:
                 left.append(plan)
             elif with_channel or is_alone:
@@ -261,19 +262,16 @@ class Schedule:
         for plan in plans:
             self.queue(plan)
 
-    def _work(self, plan: Plan, room: int, now: int, with_channel: bool) -> Work | None:
+    def _work(self, plan: Plan, room: int, now: int, with_channel: bool, *, is_near_due: bool = False) -> Work | None:
         """Take out of a plan what goes together, and put it back into its lane; None, and it stays out, for nothing."""
         assert plan.lane is not None, "a plan comes from its lane"
-        picked = plan.pick(room, now, plan.lane.patience, self._expire)
+        drawn = plan.draw(room, now, plan.lane, self._expire, near_due=is_near_due)
+        items = drawn.items
+        for item in drawn.passed_over:
+            self._put_back(plan, item, Settled(Fate.SKIPPED), now)
         oldest_due = plan.channel_due_at if with_channel else now
-        if picked.items:
-            oldest_due = min(oldest_due, due_of(min(picked.items)))
-        self._pass_over(plan, picked, now)
-        items = picked.items
-        if room and len(items) < room and (items or not with_channel):
-            along = plan.ride_along(room - len(items), now, self.speed, self._expire)
-            items += along.items
-            self._pass_over(plan, along, now)
+        if items:
+            oldest_due = min(oldest_due, due_of(min(items)))
         if plan.channel is None or not (items or with_channel):
             return None
         plan.in_flight += 1
@@ -296,8 +294,11 @@ class Schedule:
                 plan.channel_due_at = channel_fate.at
             elif channel_fate.fate is not Fate.DEFERRED:
                 plan.channel_due_at = now + spread(CHANNEL_INTERVAL, "/".join(plan.key), self.speed)
-        for item, settled in zip(work.items, fates, strict=True):
-            self._put_back(plan, item, settled, now)
+        if fates.count(_CAPTURED) == len(work.items) == len(fates):
+            plan.answered(work.items, now, self.speed, self._expire)
+        else:
+            for item, settled in zip(work.items, fates, strict=True):
+                self._put_back(plan, item, settled, now)
         self.queue(plan)
 
     def _put_back(self, plan: Plan, item: int, settled: Settled, now: int) -> None:
@@ -307,28 +308,34 @@ class Schedule:
         elif fate is not Fate.DEFERRED and plan.put_off:
             plan.put_off.pop(slot_of(item), None)
         if fate is Fate.CAPTURED or fate is Fate.SKIPPED:
-            entry.found()
-        elif fate is Fate.NEVER or (fate is Fate.GONE and entry.gone() >= GONE_LIMIT):
-            # Still in the catalog: an unchanged PUT of its post must not start it anew, so it is not forgotten.
-            entry.drop()
-        if entry.dropped:
-            plan.release(item)
-            return
-        if fate is Fate.RETRY or fate is Fate.DEFERRED:
+            plan.answered([item], now, self.speed, self._expire)
+        elif fate is Fate.RETRY or fate is Fate.DEFERRED:
             due_at = settled.at if fate is Fate.RETRY else due_of(item)
             tier = plan.rule.tier(max(due_at, now) - entry.published_at)
-        else:
-            next_at = next_due(plan.rule, entry.published_at, now, entry.target_id, self.speed)
-            due_at, tier = next_at or 0, None if next_at is None else plan.rule.tier(now - entry.published_at)
-        if tier is None:
+            if entry.dropped:
+                plan.release(item)
+            elif tier is None:
+                plan.release(item)
+                self._expire(entry)
+            else:
+                heapq.heappush(plan.heaps[tier], item_of(due_at, slot_of(item)))
+        elif fate is Fate.NEVER or entry.gone() >= GONE_LIMIT:
+            # Still in the catalog: an unchanged PUT of its post must not start it anew, so it is not forgotten.
+            entry.drop()
             plan.release(item)
-            self._expire(entry)
-            return
-        heapq.heappush(plan.heaps[tier], item_of(due_at, slot_of(item)))
+        else:
+            self._ask_again(plan, item, now)
 
-    def _pass_over(self, plan: Plan, picked: Picked, now: int) -> None:
-        for item in picked.passed_over:
-            self._put_back(plan, item, Settled(Fate.SKIPPED), now)
+    def _ask_again(self, plan: Plan, item: int, now: int) -> None:
+        """A target that was not found is due at its regular time; that it was not found stays known."""
+        entry = plan.entry(item)
+        due = next_in_tier(plan.rule, entry.published_at, now, entry.identity, self.speed)
+        if due is None or entry.dropped:
+            plan.release(item)
+            if not entry.dropped:
+                self._expire(entry)
+            return
+        heapq.heappush(plan.heaps[due.tier], item_of(due.at, slot_of(item)))
 
     def _expire(self, entry: Entry) -> None:
         entry.drop()

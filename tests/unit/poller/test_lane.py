@@ -135,3 +135,16 @@ def test_a_channel_that_stands_in_line_is_moved_forward_when_something_younger_i
     later = schedule.take("youtube", now + DEBOUNCE)
     assert later is not None
     assert [entry.target_id for entry in later.entries] == ["new"]
+
+
+def test_targets_of_a_tier_that_are_due_at_odds_come_together_at_the_price_of_one_poll() -> None:
+    schedule = Schedule({"youtube": 50})
+    connect(schedule, "w", "c", 0, 2 * HOUR, 4 * HOUR, 6 * HOUR)
+    minutes = (2, 9, 17, 25)
+    for entry, minute in zip(schedule.plans["w", "c"].live(), minutes, strict=True):
+        schedule.restore(entry, START - minute * 60_000)
+    schedule.rebuild()
+    done = [part for _, part in run(schedule, 10**6, START + 6 * HOUR) if part.entries]
+    assert len(done) <= 16
+    assert sum(len(part.entries) for part in done) <= 4 * 15
+    assert all(len(part.entries) == 4 for part in done[3:])

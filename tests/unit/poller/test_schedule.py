@@ -182,7 +182,7 @@ def test_a_restart_goes_by_what_was_last_captured() -> None:
     )
     forgotten: list[Entry] = []
     schedule.forget = forgotten.append
-    schedule.restore(recent, START - HOUR // 4)
+    schedule.restore(recent, START - HOUR // 12)
     schedule.restore(late, START - 2 * HOUR)
     schedule.restore(old, START - HOUR)
     schedule.restore_channel(KEY, START - HOUR)
