@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget
 from services.platforms.base import Limit, LimitState
-from services.poller.budget import APP, WindowKey
+from services.poller.budget import WindowKey
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR, MILLIS_PER_SECOND
 
 START = 1_790_000_000_000
@@ -134,30 +134,27 @@ class Referee:
     """Counts every call against the documented limits, apart from the poller's own bookkeeping.
 
     Attributes:
-        calls: made, by platform.
+        calls: made, by platform and limit group.
         violations: calls that were one too many for a limit, whatever stretch of time as long as its window is taken.
         fullest: the greatest part (0..1) of each limit that was used, by platform and group.
     """
 
     def __init__(self, limits: Mapping[str, Iterable[Limit]]) -> None:
-        self._limits = {
-            (name, limit.group, limit.is_app_wide): limit for name, listed in limits.items() for limit in listed
-        }
+        self._limits: dict[tuple[str, str], list[Limit]] = {}
+        for name, listed in limits.items():
+            for limit in listed:
+                self._limits.setdefault((name, limit.group), []).append(limit)
         self._log: dict[WindowKey, deque[int]] = {}
-        self.calls: dict[str, int] = {}
+        self.calls: Counter[tuple[str, str]] = Counter()
         self.violations = 0
         self.fullest: dict[str, float] = {}
 
     def call(self, key: WindowKey, now: int) -> LimitState | None:
         """A call is made; returns what the platform's headers say where it is X, which has such."""
-        self.calls[key.platform] = self.calls.get(key.platform, 0) + 1
+        self.calls[key.platform, key.limit_group] += 1
         state = None
-        for owner, is_app_wide in ((key.owner, False), (APP, True)):
-            limit = self._limits.get((key.platform, key.limit_group, is_app_wide))
-            if limit is None:
-                continue
-            counted = WindowKey(key.platform, owner, key.limit_group)
-            log = self._log.setdefault(counted, deque())
+        for limit in self._limits.get((key.platform, key.limit_group), ()):
+            log = self._log.setdefault(key.app if limit.is_app_wide else key, deque())
             window = limit.window_seconds * MILLIS_PER_SECOND
             while log and log[0] <= now - window:
                 log.popleft()

@@ -2,7 +2,8 @@
 
 Each flow (a workspace) has a tag of virtual time that grows by the cost of what it was given. The flow with the least
 tag is next, so flows that always have something waiting get equal parts however much each of them wants. A flow that
-had nothing waiting starts at the present virtual time: what it did not use is not saved up.
+had nothing waiting for a while may catch up with the others, but only so far: what it did not use is saved up to a
+bound. While nobody waits, what a flow is given costs it nothing of its later turns.
 
 Source: Goyal, Vin, Cheng, "Start-time Fair Queueing" (SIGCOMM 1996).
 """
@@ -11,6 +12,10 @@ from __future__ import annotations
 
 import heapq
 from typing import Generic, NamedTuple, TypeVar
+
+# What a flow saves up at most, in the unit of `charge`. Of two workspaces that want the same at other hours of the day,
+# each should get the same in the end; and one that was silent for long must not take all turns for long.
+CREDIT = 20.0
 
 Item = TypeVar("Item")
 
@@ -78,11 +83,13 @@ class FairQueue(Generic[Item]):
         found = self._flows.get(flow)
         if found is None:
             found = self._flows[flow] = _Flow(self._virtual)
-        found.tag = max(found.tag, self._virtual) + cost
+        if not self._size:
+            self._virtual = max(self._virtual, found.tag)
+        found.tag = max(found.tag, self._virtual - CREDIT) + cost
 
     def _wait(self, name: str, flow: _Flow[Item]) -> None:
         if not flow.is_waiting:
-            flow.tag = max(flow.tag, self._virtual)
+            flow.tag = max(flow.tag, self._virtual - CREDIT)
             flow.is_waiting = True
             self._count += 1
             heapq.heappush(self._turns, (flow.tag, self._count, name))

@@ -399,6 +399,7 @@ class Work:
     Attributes:
         entries: the targets.
         items: their items, in the same order.
+        cost: the calls that its targets are, or their part of one; the channel's own figures are one more.
         late_by: ms since the oldest of it was due.
     """
 
@@ -408,3 +409,4 @@ class Work:
     with_channel: bool
     late_by: int
     items: list[int] = field(default_factory=list)
+    cost: float = 0.0

@@ -23,6 +23,7 @@ DEBOUNCE = 300
 # Times that a platform may say that a target is gone before it is believed.
 GONE_LIMIT = 3
 _CAPTURED = Settled(Fate.CAPTURED)
+_DEFERRED = Settled(Fate.DEFERRED)
 
 
 class _Captures:
@@ -215,7 +216,8 @@ class Schedule:
             with_channel = not plan.channel_in_flight and plan.channel_due_at <= now
             work = self._work(plan, lane.batch_size, now, with_channel)
             if work is not None:
-                lane.charge(plan, bool(work.entries) + work.with_channel)
+                work.cost = 1.0 if work.entries else 0.0
+                lane.charge(plan, work.cost + work.with_channel)
                 return work
             self.queue(plan)
         return None
@@ -248,11 +250,13 @@ class Schedule:
             if work is None:
                 left.append(plan)
             elif with_channel or is_alone:
-                lane.charge(plan, bool(work.entries) + work.with_channel)
+                work.cost = 1.0 if work.entries else 0.0
+                lane.charge(plan, work.cost + work.with_channel)
                 self._queue_all(left)
                 return work
             else:
-                lane.charge(plan, len(work.entries) / lane.batch_size)
+                work.cost = len(work.entries) / lane.batch_size
+                lane.charge(plan, work.cost)
                 room -= len(work.entries)
                 parts.append(work)
         self._queue_all(left)
@@ -288,6 +292,12 @@ class Schedule:
         """
         plan = work.plan
         plan.in_flight -= 1
+        if plan.lane is not None:
+            # Turns that brought nothing are given back.
+            refund = work.cost if work.entries and fates.count(_DEFERRED) == len(fates) else 0.0
+            refund += work.with_channel and channel_fate.fate is Fate.DEFERRED
+            if refund:
+                plan.lane.charge(plan, -refund)
         if work.with_channel:
             plan.channel_in_flight = False
             if channel_fate.fate is Fate.RETRY:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.poller.fairness import FairQueue
+from services.poller.fairness import CREDIT, FairQueue
 
 
 def serve(queue: FairQueue[int], count: int, costs: dict[str, float] | None = None) -> list[str]:
@@ -47,13 +48,30 @@ def test_what_a_turn_costs_counts() -> None:
     assert Counter(serve(queue, 400, {"dear": 3.0}))["dear"] == 100
 
 
-def test_what_was_not_used_is_not_saved_up() -> None:
+def test_what_was_not_used_is_saved_up_to_a_bound() -> None:
     queue: FairQueue[int] = FairQueue()
-    queue.put("busy", 0, 0)
-    serve(queue, 1000)
-    queue.put("late", 0, 0)
-    served = serve(queue, 20)
-    assert abs(served.count("late") - served.count("busy")) <= 1
+    for flow in ("busy", "idle"):
+        queue.put(flow, 0, 0)
+    serve(queue, 2)
+    while (turn := queue.pop()) is not None and turn.flow != "idle":
+        queue.charge("busy", 1.0)
+        queue.put("busy", 0, 0)
+    queue.charge("idle", 1.0)
+    assert set(serve(queue, 10_000)) == {"busy"}
+    queue.put("idle", 0, 0)
+    served = serve(queue, 500)
+    assert served.count("idle") - served.count("busy") == pytest.approx(CREDIT, abs=2)
+
+
+def test_what_is_given_while_nobody_waits_is_no_debt() -> None:
+    queue: FairQueue[int] = FairQueue()
+    queue.charge("other", 1.0)
+    for _ in range(1000):
+        queue.charge("lone", 1.0)
+    for flow in ("lone", "other"):
+        queue.put(flow, 0, 0)
+    served = serve(queue, 200)
+    assert served.count("lone") >= 100 - CREDIT
 
 
 @settings(max_examples=100, deadline=None)

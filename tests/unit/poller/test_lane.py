@@ -148,3 +148,20 @@ def test_targets_of_a_tier_that_are_due_at_odds_come_together_at_the_price_of_on
     assert len(done) <= 16
     assert sum(len(part.entries) for part in done) <= 4 * 15
     assert all(len(part.entries) == 4 for part in done[3:])
+
+
+def test_a_turn_for_which_there_was_no_budget_costs_nothing() -> None:
+    schedule = Schedule({"youtube": 50})
+    for name in ("w1", "w2"):
+        connect(schedule, name, "c1", 0)
+        connect(schedule, name, "c2", 0)
+    now = START + DEBOUNCE
+    for _ in range(5):
+        refused = schedule.take("youtube", now)
+        assert refused is not None
+        deferred = Settled(Fate.DEFERRED)
+        schedule.settle(refused, [deferred] * len(refused.entries), deferred, now)
+    served = []
+    while (work := schedule.take("youtube", now)) is not None:
+        served.append(work.plan.key[0])
+    assert sorted(served[:2]) == sorted(served[2:]) == ["w1", "w2"]
