@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from benchmarks import growth, machine, poller_calls, reads, rebuild, storage, throughput, visibility
+from benchmarks import growth, machine, poller_calls, poller_simulation, reads, rebuild, storage, throughput, visibility
 from benchmarks.report import RESULTS, Result, table
 from benchmarks.stage import engines
 from tests.support.engines import EmbeddedEngines
@@ -28,12 +28,16 @@ BENCHMARKS: dict[str, Callable[[EmbeddedEngines, bool], Result]] = {
     "visibility": visibility.run,
 }
 
+WITHOUT_ENGINES: dict[str, Callable[[bool], Result]] = {"poller": poller_simulation.run}
+
 
 def main(arguments: list[str]) -> int:
     """Returns the exit code: 1 when a benchmark could not be run; a bound that was missed is told, not an error."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=list(BENCHMARKS), help="run this one; repeatable")
-    chosen = parser.parse_args(arguments).only or list(BENCHMARKS)
+    parser.add_argument(
+        "--only", action="append", choices=[*WITHOUT_ENGINES, *BENCHMARKS], help="run this one; repeatable"
+    )
+    chosen = parser.parse_args(arguments).only or [*WITHOUT_ENGINES, *BENCHMARKS]
     is_full = os.environ.get("BENCH") == "full"
     # A terminated run stops its engines like one that ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -43,8 +47,11 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{name}{' (full)' if is_full else ''}\n")
         facts, started = machine.facts(), time.monotonic()
         try:
-            with engines() as on:
-                result = BENCHMARKS[name](on, is_full)
+            if name in WITHOUT_ENGINES:
+                result = WITHOUT_ENGINES[name](is_full)
+            else:
+                with engines() as on:
+                    result = BENCHMARKS[name](on, is_full)
         except Exception:
             traceback.print_exc()
             failed.append(name)

@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -390,8 +391,12 @@ def hours(begin: int, end: int) -> Iterator[int]:
 
 def peak_mb() -> float:
     """The most memory that this process has had resident."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak / (2**20 if sys.platform == "darwin" else 2**10))
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Unlike `ru_maxrss`, which on Linux a process has from the one that started it.
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 PARTS = {"steady": steady, "memory": memory, "short": short}

@@ -227,7 +227,7 @@ class Budget:
 
     def app_wait_until(self, key: WindowKey, now: int) -> int:
         """When the whole app may make a call of this group: 0 for now."""
-        window = self._windows.get(key.app)
+        window = self._windows.get(key if key.owner == APP else key.app)
         return 0 if window is None else window.wait_until(now)
 
     def has_to_spare(self, key: WindowKey, now: int) -> bool:
