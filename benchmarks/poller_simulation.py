@@ -31,7 +31,8 @@ from services.platforms.base import AcrossAccounts, Channel, Limit, Target
 from services.poller.accounts import Accounts
 from services.poller.budget import APP, Budget, WindowKey
 from services.poller.catalog import Catalog
-from services.poller.plan import Entry, due_of
+from services.poller.entry import Entry
+from services.poller.plan import due_of
 from services.poller.schedule import Fate, Schedule, Settled, Work
 from services.poller.tokens import TokenStore
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR

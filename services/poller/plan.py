@@ -1,21 +1,20 @@
 """One channel's targets and when each is due; pure state, no clock, no tasks.
 
-There is an entry for each published post, so entries are small: one object, two texts and three numbers. A channel's
-entries lie in a heap a tier, as one integer each that orders by due time; comparing those is done in C.
+A channel's entries (`entry.py`) lie in a heap a tier, as one integer each that orders by due time; comparing those is
+done in C.
 """
 
 from __future__ import annotations
 
 import heapq
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from schemas.events import CatalogTarget
 from schemas.tiers import COMMON, Rule, spread
-from services.platforms.base import Channel, Target
+from services.platforms.base import Channel
+from services.poller.entry import DROPPED, GONE, STATE_BITS, Entry
 
 if TYPE_CHECKING:
     from services.poller.lane import Lane
@@ -33,10 +32,6 @@ _SLOTS = (1 << _SLOT_BITS) - 1
 _BASE = 1_577_836_800_000
 # Later than any item.
 _NEVER = 1 << 62
-# Bits of Entry.state beneath published_at.
-_STATE_BITS = 8
-_STORY, _DROPPED, _GONE_ONE = 1, 2, 4
-_GONE = 0xFC
 
 
 class Fate(Enum):
@@ -74,82 +69,6 @@ def due_of(item: int) -> int:
 def slot_of(item: int) -> int:
     """The place in `Plan.entries` of an item."""
     return item & _SLOTS
-
-
-class Entry:
-    """One target to poll.
-
-    Attributes:
-        state: what changes or is often read, in one number: when it went out (ms), above some bits.
-    """
-
-    __slots__ = ("_texts", "plan", "post_id", "post_type", "state")
-
-    def __init__(self, plan: Plan, post_id: str, target: CatalogTarget, published_at: int) -> None:
-        self.plan = plan
-        self.post_id = post_id
-        self.post_type = sys.intern(target.post_type)
-        # Our own ids have no such character; a platform's may be anything, and comes last.
-        self._texts = f"{target.target_id}\0{target.external_id}".encode()
-        self.state = published_at << _STATE_BITS | (_STORY if target.is_story else 0)
-
-    @property
-    def target_id(self) -> str:
-        """Our id of the target."""
-        return self._texts.partition(b"\0")[0].decode()
-
-    @property
-    def identity(self) -> bytes:
-        """Our id of the target, in UTF-8."""
-        return self._texts.partition(b"\0")[0]
-
-    @property
-    def external_id(self) -> str:
-        """The platform's id of the post."""
-        return self._texts.partition(b"\0")[2].decode()
-
-    @property
-    def published_at(self) -> int:
-        """When the post went out, ms."""
-        return self.state >> _STATE_BITS
-
-    @property
-    def is_story(self) -> bool:
-        """Whether it is a story."""
-        return bool(self.state & _STORY)
-
-    @property
-    def dropped(self) -> bool:
-        """Whether it is never to be polled again."""
-        return bool(self.state & _DROPPED)
-
-    def drop(self) -> None:
-        """Never poll it again."""
-        self.state |= _DROPPED
-
-    def gone(self) -> int:
-        """The platform said again that it is not there; returns how many times in a row."""
-        self.state += _GONE_ONE
-        return (self.state & _GONE) // _GONE_ONE
-
-    def found(self) -> None:
-        """The platform said something else."""
-        self.state &= ~_GONE
-
-    def target(self) -> Target:
-        """The target as platforms know it."""
-        target_id, _, external_id = self._texts.decode().partition("\0")
-        return Target(target_id, self.post_id, external_id, self.post_type, self.published_at, self.is_story)
-
-    def same_as(self, target: CatalogTarget, published_at: int) -> bool:
-        """Whether the catalog still says of the target what it said before, so that nothing has to be asked anew."""
-        return (
-            self._texts == f"{target.target_id}\0{target.external_id}".encode()
-            and self.plan.key[1] == target.channel_id
-            and self.published_at == published_at
-            and self.post_type == target.post_type
-            and self.is_story == target.is_story
-        )
 
 
 class Plan:
@@ -341,9 +260,9 @@ class Plan:
             entry = entries[item & _SLOTS]
             assert entry is not None, "an item's slot is held until it is released"
             state = entry.state
-            if state & _DROPPED:
+            if state & DROPPED:
                 self.release(item)
-            elif state >> _STATE_BITS <= born_after:
+            elif state >> STATE_BITS <= born_after:
                 self.release(item)
                 expired(entry)
             elif oldest is not None and (entry.published_at, entry.target_id) < oldest:
@@ -363,15 +282,15 @@ class Plan:
             entry = entries[slot]
             assert entry is not None, "an item's slot is held until it is released"
             state = entry.state
-            if state & _DROPPED:
+            if state & DROPPED:
                 self.release(item)
                 continue
-            if state & _GONE:
+            if state & GONE:
                 entry.found()
             if self.put_off:
                 self.put_off.pop(slot, None)
             # As `next_in_tier`, without a call and an object a step: this is most of what a poll costs here.
-            published_at = state >> _STATE_BITS
+            published_at = state >> STATE_BITS
             for heap, (until, interval) in zip(heaps, tiers, strict=False):  # noqa: B007
                 if now - published_at < until:
                     break

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from schemas.events import CatalogChannel, CatalogTarget
 from schemas.tiers import CHANNEL_INTERVAL, next_in_tier, rule_of, spread
 from services.platforms.base import Channel
+from services.poller.entry import Entry
 from services.poller.lane import Lane
-from services.poller.plan import ChannelKey, Entry, Fate, Plan, Settled, Work, due_of, item_of, slot_of
+from services.poller.plan import ChannelKey, Fate, Plan, Settled, Work, due_of, item_of, slot_of
 
 __all__ = ["DEBOUNCE", "GONE_LIMIT", "ChannelKey", "Entry", "Fate", "Plan", "Schedule", "Settled", "Work"]
 

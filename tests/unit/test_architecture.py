@@ -42,7 +42,7 @@ PURE = {
     "services.runtime.clock", "services.runtime.secrets", "services.runtime.since",
     "services.poller.accounts", "services.poller.answers", "services.poller.backfill_plan", "services.poller.budget",
     "services.poller.calls", "services.poller.circuit",
-    "services.poller.errors",
+    "services.poller.entry", "services.poller.errors",
     "services.poller.fairness", "services.poller.identifiers", "services.poller.lane", "services.poller.ownership",
     "services.poller.plan", "services.poller.redact", "services.poller.schedule",
     "services.aggregator.audit.checks", "services.aggregator.audit.figures", "services.aggregator.audit.plan",
