@@ -24,7 +24,8 @@ from services.poller.backfill_plan import account_calls
 from services.poller.catalog import Catalog
 from services.poller.ownership import Ownership
 from services.poller.plan import ChannelKey, Fate, Plan, Settled
-from services.poller.poll import CHANNEL, Poller, Replies
+from services.poller.poll import Poller, Replies
+from services.poller.round import CHANNEL
 from services.poller.schedule import Schedule
 from services.poller.timing import Time
 from services.runtime.logging import get_logger

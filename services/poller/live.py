@@ -39,7 +39,8 @@ from services.poller.backfill import Backfill
 from services.poller.catalog import Catalog
 from services.poller.metrics import PollerMetrics
 from services.poller.ownership import Ownership, alone
-from services.poller.poll import Heard, Poller, Replies
+from services.poller.poll import Poller, Replies
+from services.poller.round import Heard
 from services.poller.schedule import ChannelKey, Plan, Schedule
 from services.poller.timing import Time
 from services.runtime.logging import get_logger

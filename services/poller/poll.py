@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from schemas.events import AccountEvent, Origin, PlatformRaw, PollerReply, RawKind
+from schemas.events import AccountEvent, Origin, PlatformRaw, PollerReply
 from services.platforms.base import Call, MappingError, Outcome, Platform, Verdict
 from services.poller.accounts import TYPE_OF_OUTCOME, Accounts
 from services.poller.answers import raw_event
@@ -20,22 +19,17 @@ from services.poller.identifiers import EventIds
 from services.poller.metrics import PollerMetrics
 from services.poller.ownership import Ownership, alone
 from services.poller.refresh import DONE, Refresher
+from services.poller.round import Heard, Round
 from services.poller.schedule import ChannelKey, Fate, Plan, Schedule, Settled, Work
 from services.poller.timing import Time
-from services.poller.tokens import Credentials, TokenStore
+from services.poller.tokens import TokenStore
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_SECOND
 from services.runtime.logging import get_logger
 from services.runtime.secrets import SecretsError
 
 _BROKEN_CONNECTION = frozenset(TYPE_OF_OUTCOME)
 _LATER_BY_THEN = frozenset({Outcome.RETRY_LATER, Outcome.QUOTA_EXHAUSTED})
-# Among the fates of a round: the channel's own figures. No target has such an id.
-CHANNEL = ""
 _log = get_logger(__name__)
-
-
-Heard = Callable[[PlatformRaw], None]
-"""Takes in an answer that is one."""
 
 
 class Publisher(Protocol):
@@ -59,72 +53,6 @@ class Replies(Protocol):
 
     async def reply(self, reply_to: str, reply: PollerReply) -> None:
         """Hand over one part of a reply."""
-
-
-class Round:
-    """One round of work under way: what is left to ask, and what is known of each target so far.
-
-    Args:
-        heard: told of each answer that is one, as it comes, where somebody waits for it.
-        is_probe: asks although the channel is not polled, to see whether its connection works.
-        fates: filled with what becomes of each target; of the channel's own figures under `CHANNEL`.
-    """
-
-    def __init__(
-        self,
-        work: Work,
-        platform: Platform,
-        credentials: Credentials,
-        *,
-        origin: Origin = Origin.SCHEDULE,
-        heard: Heard | None = None,
-        is_probe: bool = False,
-        fates: dict[str, Settled] | None = None,
-    ) -> None:
-        self.work = work
-        self.platform = platform
-        self.origin = origin
-        self.heard = heard
-        self.is_probe = is_probe
-        self.verdict: Verdict | None = None
-        self.authorize(credentials)
-        self.renewed = False
-        self.pending: deque[Call] = deque()
-        self.channel_fate = Settled(Fate.SKIPPED)
-        self._fates: dict[str, Settled] = {} if fates is None else fates
-
-    def authorize(self, credentials: Credentials) -> None:
-        """Make the calls from now on with these."""
-        self.credentials = credentials
-        self.headers = self.platform.authorize(credentials.access_token)
-
-    def say(self, call: Call, settled: Settled) -> None:
-        """The same fate for everything that a call asks for."""
-        if not call.targets and call.kind != RawKind.POST_METRICS:
-            self._say_channel(settled)
-        for target in call.targets:
-            self.say_target(target.target_id, settled)
-
-    def say_target(self, target_id: str, settled: Settled) -> None:
-        """One target's fate; figures from any call outweigh what became of the others."""
-        held = self._fates.get(target_id)
-        if held is None or held.fate is not Fate.CAPTURED:
-            self._fates[target_id] = settled
-
-    def _say_channel(self, settled: Settled) -> None:
-        if self.channel_fate.fate is not Fate.CAPTURED:
-            self.channel_fate = self._fates[CHANNEL] = settled
-
-    def give_up_until(self, at: int) -> None:
-        """Whatever was not asked for yet is due again then."""
-        for call in self.pending:
-            self.say(call, Settled(Fate.RETRY, at))
-        self.pending.clear()
-
-    def fates(self) -> list[Settled]:
-        """One fate an entry; what no call asked for waits for its regular time."""
-        regular = Settled(Fate.SKIPPED)
-        return [self._fates.get(entry.target_id, regular) for entry in self.work.entries]
 
 
 class Poller:
