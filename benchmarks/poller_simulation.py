@@ -282,6 +282,7 @@ def steady(posts: int, channels: int, days: int, part: int) -> dict[str, Any]:
         "worst_seconds_late": max(lane.worst for lane in simulation.lanes.values()) / 1000,
         "fullest_limits": simulation.referee.fullest,
         "targets_a_call": {name: lane.polls / lane.calls for name, lane in simulation.lanes.items() if lane.calls},
+        "cpu_seconds": time.process_time(),
         "peak_rss_mb": peak_mb(),
     }
 
