@@ -147,7 +147,8 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         stack.push_async_callback(live.close)
         start(refresher.run())
         start(loop.run())
-        start(ClockSteps(time.now, ticks).watch([poller.clock_set_back, schedule.clock_set_back]))
+        followers = [poller.clock_set_back, shared.clock_set_back, schedule.clock_set_back]
+        start(ClockSteps(time.now, ticks).watch(followers))
         stack.push_async_callback(shards.drain, None, DRAIN_SECONDS)
         await membership.run()
 

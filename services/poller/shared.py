@@ -107,6 +107,11 @@ class SharedRounds:
         app = self._apps.get(name)
         return app is not None and app.aside_until <= now
 
+    def clock_set_back(self, by: int) -> None:
+        """The clock was set back by so many ms."""
+        for app in self._apps.values():
+            app.aside_until -= by
+
     def closed_until(self, name: str, now: int) -> int:
         """Until when (ms) none of these rounds begins, for want of the app's budget; 0: not closed."""
         return self._budget.app_wait_until(WindowKey(name, APP, self._apps[name].group), now)

@@ -72,13 +72,13 @@ class World:
         )  # fmt: skip
         youtube = platforms["youtube"]
         assert isinstance(youtube, AcrossAccounts)
-        shared = SharedRounds(
+        self.shared = SharedRounds(
             time=self.time, platforms=platforms, schedule=self.schedule, fetcher=fetcher, publisher=self.publisher,
             apps={"youtube": App(youtube, KEY)}, budget=self.budget, circuits=circuits, metrics=metrics,
             uniform=lambda _, upper: upper,
         )  # fmt: skip
         self.tokens = tokens
-        loop = Loop(self.time, self.schedule, poller, circuits, 8, shared=shared)
+        loop = Loop(self.time, self.schedule, poller, circuits, 8, shared=self.shared)
         self.task = asyncio.create_task(loop.run())
 
     def connect(self, workspace_id: str, *names: str, channel_id: str = "c1") -> None:
@@ -223,7 +223,10 @@ async def test_a_refused_key_is_set_aside_and_channels_are_asked_one_by_one(worl
     assert len(world.asked()) == 1
     assert sorted(world.asked_alone()) == ["e-w1-a", "e-w2-a"]
     world.wire.answer = videos
-    await world.time.advance(ASIDE + MILLIS_PER_HOUR)
+    world.shared.clock_set_back(10 * SECOND)
+    await world.time.advance(ASIDE - 60 * SECOND)
+    assert len(world.asked()) == 1
+    await world.time.advance(60 * SECOND + MILLIS_PER_HOUR)
     assert len(world.asked()) >= 3
 
 
