@@ -1,13 +1,15 @@
 """Applies the numbered ClickHouse migrations of `schemas/clickhouse`.
 
-Every statement is idempotent (IF NOT EXISTS), so that running twice, or two at once, does no harm; the table
-`schema_migrations` records what ran, with a checksum that shows an edited file.
+Every file may run twice, broken off in between, or by two at once: its statements say IF NOT EXISTS, or work on a table
+with a name of this run's own (`${run}`) and put it into place by one EXCHANGE. The table `schema_migrations` records what
+ran, with a checksum that shows an edited file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +52,9 @@ class Migration:
         """
         code = "\n".join(line for line in self.text.splitlines() if not line.startswith("--"))
         filled = Template(code).substitute(
-            on_cluster=f"ON CLUSTER `{cluster}`" if cluster else "", replicated="Replicated" if cluster else ""
+            on_cluster=f"ON CLUSTER `{cluster}`" if cluster else "",
+            replicated="Replicated" if cluster else "",
+            run=secrets.token_hex(4),
         )
         return [part.strip() for part in filled.split(";\n") if part.strip()]
 

@@ -42,6 +42,27 @@ def test_two_at_once_and_again(clickhouse_url: str) -> None:
     client.close()
 
 
+def test_rows_survive_the_copy_of_a_table(clickhouse_url: str) -> None:
+    settings = _settings(clickhouse_url)
+    list(migrate(settings))
+    client = connect(settings, settings.clickhouse_database)
+    client.command(
+        "INSERT INTO posts_store (workspace_id, post_id, status, targets, version) "
+        "SELECT 'w1', toString(number), 'published', '[]', 1 FROM numbers(1000)"
+    )
+    client.command(
+        "INSERT INTO post_totals_store (workspace_id, post_id, version) VALUES ('w1', '7', 5), ('w1', '7', 6)"
+    )
+    client.command("ALTER TABLE schema_migrations DELETE WHERE number = 10", settings={"mutations_sync": 2})
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: list(migrate(settings)), range(2)))
+    assert client.query("SELECT count(), uniqExact(post_id) FROM posts_store").result_rows == [(1000, 1000)]
+    assert client.query("SELECT post_id, version FROM post_totals_store FINAL").result_rows == [("7", 6)]
+    tables = "SELECT name FROM system.tables WHERE database = currentDatabase() AND match(name, '_store_[0-9a-f]{8}$')"
+    assert client.query(tables).result_rows == []
+    client.close()
+
+
 def test_retention_follows_the_settings(clickhouse_url: str) -> None:
     list(migrate(_settings(clickhouse_url)))
 
