@@ -25,7 +25,7 @@ up: $(STAMP) ## everything on this machine until Ctrl-C; prints the addresses
 	@exec .venv/bin/tidemark up
 
 test: $(STAMP) ## all tests but the long ones: unit first, then on real engines
-	@$(VENV_PYTHON) -m pytest -m "not long" --durations=20 tests/unit tests/integration tests/e2e
+	@$(VENV_PYTHON) -m pytest -m "not long" -n 2 --dist loadfile --durations=20 tests/unit tests/integration tests/e2e
 
 test-long: $(STAMP) ## kills, outages and soaks; up to an hour
 	@$(VENV_PYTHON) -m pytest -m long tests

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
@@ -236,7 +237,8 @@ class PartitionTask:
     async def _gather(self, seconds: float) -> None:
         """Wait for work, `seconds` at most, and then until there is enough of it for a batch.
 
-        A full batch is enough, and otherwise what came while the batch before was written, or within the linger.
+        A full batch is enough. Otherwise it is what came while the batch before was written and until the next
+        multiple of the linger: partitions of a process then begin together, and share their inserts.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -248,10 +250,14 @@ class PartitionTask:
             pass  # time to look for windows that ran out
         if not self._raw or self._is_full():
             return
-        if self._writing is None:
-            await asyncio.sleep(self._settings.aggregator_linger_seconds)
         while self._writing is not None and not self._is_written() and not self._is_full():
             await self._woken()
+        linger = self._settings.aggregator_linger_seconds
+        if linger:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(linger - asyncio.get_running_loop().time() % linger):
+                    while not self._is_full():
+                        await self._woken()
 
     async def _woken(self) -> None:
         self._wake.clear()

@@ -1,8 +1,8 @@
 """Applies the numbered ClickHouse migrations of `schemas/clickhouse`.
 
 Every file may run twice, broken off in between, or by two at once: its statements say IF NOT EXISTS, or work on a table
-with a name of this run's own (`${run}`) and put it into place by one EXCHANGE. The table `schema_migrations` records what
-ran, with a checksum that shows an edited file.
+with a name of this run's own (`${run}`) and put it into place by one EXCHANGE. The table `schema_migrations` records
+what ran, with a checksum that shows an edited file.
 """
 
 from __future__ import annotations

@@ -90,6 +90,7 @@ _CONFIG = """<clickhouse>
     <query_condition_cache_size>{index_cache}</query_condition_cache_size>
     <background_pool_size>2</background_pool_size>
     <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>
+    <os_threads_nice_value_merge_mutate>10</os_threads_nice_value_merge_mutate>
     <background_move_pool_size>1</background_move_pool_size>
     <background_fetches_pool_size>1</background_fetches_pool_size>
     <background_common_pool_size>2</background_common_pool_size>
