@@ -99,9 +99,9 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
 def _ratios(loads: Mapping[str, Load]) -> list[Ratio]:
     rate = {name: load.rate for name, load in loads.items()}
     ratios = [
-        Ratio("hot, one post / constant body", rate["hot_one"] / rate["static"], WANTED_OF_STATIC),
-        Ratio(f"hot, {HOT_POSTS} posts / constant body", rate["hot_many"] / rate["static"], WANTED_OF_STATIC),
-        Ratio("hot, one post / constant body on a route", rate["hot_one"] / rate["routed"]),
+        Ratio("hot, one post / constant body on a route", rate["hot_one"] / rate["routed"], WANTED_OF_STATIC),
+        Ratio(f"hot, {HOT_POSTS} posts / the same", rate["hot_many"] / rate["routed"], WANTED_OF_STATIC),
+        Ratio("hot, one post / constant body sent by hand, without a framework", rate["hot_one"] / rate["static"]),
         Ratio("cold / one ClickHouse query a request", rate["cold"] / rate["unbatched"], WANTED_OF_UNBATCHED),
         Ratio("p99 ms, hot at half rate", loads["hot_paced"].p99, WANTED_P99_MILLISECONDS, is_ceiling=True),
         Ratio("p99 ms, cold at half rate", loads["cold_paced"].p99, WANTED_P99_MILLISECONDS, is_ceiling=True),

@@ -6,6 +6,7 @@ Nothing else builds a client.
 from __future__ import annotations
 
 import asyncio
+import gc
 
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
@@ -34,6 +35,7 @@ from services.runtime.secrets import TokenCipher
 
 _HOUSEKEEPING_SECONDS = 1.0
 _LOOK_SECONDS = 0.02
+_COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 # Totals of windows are small: a part of what replies get is plenty.
 _WINDOWS_SHARE = 8
 
@@ -101,6 +103,9 @@ class Service:
 
     def start(self) -> None:
         """Begin to follow the topics."""
+        # Nearly all that a request leaves goes by its references; looking through every kept answer for cycles, as
+        # often as the defaults have it, made one cold read in a hundred wait 139 instead of 53 ms.
+        gc.set_threshold(*_COLLECTOR_THRESHOLDS)
         for part in (self._publisher, self._feed, self._link, self._drops):
             part.start()
         self._housekeeping = asyncio.create_task(self._keep_house())

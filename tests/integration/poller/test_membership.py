@@ -111,8 +111,13 @@ async def test_partitions_are_shared_and_only_those_that_move_are_given_back(kaf
         await until(lambda: first.owned == everything, "who leaves gives its share back at once")
         assert not first.lost_in_all
         assert set(first.not_before.values()) == {0}
-        held = {found.partition: (found.offset, bool(found.metadata)) for found in committed(kafka)}
-        assert held == {number: (100 + number, True) for number in everything}
+        await until(
+            lambda: (
+                {found.partition: (found.offset, bool(found.metadata)) for found in committed(kafka)}
+                == {number: (100 + number, True) for number in everything}
+            ),
+            "its place is proven for all of them",
+        )
     assert not any(found.metadata for found in committed(kafka))
 
 
