@@ -212,6 +212,8 @@ def test_health_says_why(tidemark: Tidemark, faults: Any, platform: str, kind: s
     wait_until(lambda: scene.get(path)["checked_live"], 10, lambda: tidemark.log("poller"))
     faults(platform=platform, kind=kind, token=f"sandbox-{scene.workspace}")
     # A probe that a busy machine is too slow for says so; the next look asks again.
-    health = wait_until(lambda: asked if (asked := scene.get(path))["checked_live"] else None, 10, "a probe in time")
+    health: Any = wait_until(
+        lambda: asked if (asked := scene.get(path))["checked_live"] else None, 10, "a probe in time"
+    )
     assert (health["healthy"], health["error_code"]) == (False, error_code)
     assert health["status"] == "active"
