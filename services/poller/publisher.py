@@ -20,7 +20,7 @@ from schemas.codec import Codec
 from schemas.events import AccountEvent, BackfillJob, CatalogChannel, ChannelTokens, PlatformRaw, PollerReply
 from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.errors import AnswerTooLarge
-from services.runtime.kafka import aiokafka_producer_options, key, partition_of
+from services.runtime.kafka import aiokafka_producer_options, key, partition_of, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
@@ -190,7 +190,7 @@ class KafkaPublisher:
             _log.error("stopped with answers that Kafka has not confirmed", events=self._room.held_events)
         self._closing = True
         if self._producer is not None:
-            self._background(_stop(self._producer))
+            self._background(stop_clients(self._producer))
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CLOSE_SECONDS)
         for task in self._tasks:
@@ -253,7 +253,7 @@ class KafkaPublisher:
             old, self._producer = self._producer, None
             if old is not None:
                 # Ends when its messages are sent or have failed; each that failed is sent again by the new one.
-                self._background(_stop(old))
+                self._background(stop_clients(old))
             while self._producer is None:
                 producer = AIOKafkaProducer(
                     **aiokafka_producer_options(self._settings), linger_ms=_LINGER_MS, max_batch_size=_BATCH_BYTES
@@ -262,20 +262,13 @@ class KafkaPublisher:
                     await producer.start()
                     self._producer = producer
                 except (KafkaError, OSError) as error:
-                    await producer.stop()
+                    await stop_clients(producer)
                     _log.warning("Kafka can't be reached; trying again", error=repr(error))
                     await asyncio.sleep(_RETRY_SECONDS)
                 except BaseException:
-                    await producer.stop()
+                    await stop_clients(producer)
                     raise
             self._generation += 1
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    try:
-        await producer.stop()
-    except (KafkaError, OSError) as error:
-        _log.warning("a producer did not stop cleanly", error=repr(error))
 
 
 def _settled_anyhow(sent: asyncio.Future[Any]) -> None:

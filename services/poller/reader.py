@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from services.poller.errors import Stop
-from services.runtime.kafka import aiokafka_options
+from services.runtime.kafka import aiokafka_options, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
@@ -90,7 +90,7 @@ class TopicReader:
             places = self._places([topic], partitions)
             return await self._to_end(consumer, await self._assign(consumer, places, since), fold)
         finally:
-            await consumer.stop()
+            await stop_clients(consumer)
 
     async def follow(
         self, topics: Iterable[str], fold: Fold, caught_up: asyncio.Event, partitions: Iterable[int] | None = None
@@ -103,7 +103,7 @@ class TopicReader:
             while True:
                 await self._some(consumer, fold)
         finally:
-            await consumer.stop()
+            await stop_clients(consumer)
 
     async def tail(
         self,
@@ -126,7 +126,7 @@ class TopicReader:
             while True:
                 await self._some(consumer, fold)
         finally:
-            await consumer.stop()
+            await stop_clients(consumer)
 
     def _places(self, topics: Iterable[str], partitions: Iterable[int] | None) -> list[TopicPartition]:
         numbers = range(self._count) if partitions is None else sorted(partitions)
@@ -225,9 +225,9 @@ class TopicReader:
                 await consumer.start()
                 return consumer
             except (KafkaError, OSError) as error:
-                await consumer.stop()
+                await stop_clients(consumer)
                 self._away(error)
                 await asyncio.sleep(RETRY_SECONDS)
             except BaseException:
-                await consumer.stop()
+                await stop_clients(consumer)
                 raise

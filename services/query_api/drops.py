@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from services.query_api.cache import AnswerCache, channel_tag, channels_tag, post_tag, posts_tag
 from services.query_api.observability import DROPS
-from services.runtime.kafka import aiokafka_options
+from services.runtime.kafka import aiokafka_options, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
@@ -95,7 +95,7 @@ class DropFeed:
                 log.exception("following changes failed")
             finally:
                 self._set_fed(False)
-                await consumer.stop()
+                await stop_clients(consumer)
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:

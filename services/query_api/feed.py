@@ -16,7 +16,7 @@ from schemas.codec import Codec, MalformedEvent
 from services.query_api.observability import FEED_LAG
 from services.query_api.publisher import Codecs
 from services.query_api.views import Place, TopicView
-from services.runtime.kafka import aiokafka_options
+from services.runtime.kafka import aiokafka_options, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
@@ -78,7 +78,7 @@ class CatalogFeed:
                 # A bug must not silence revocations for good: show it, and read on.
                 log.exception("reading the catalog topics failed")
             finally:
-                await consumer.stop()
+                await stop_clients(consumer)
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:

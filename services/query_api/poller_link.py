@@ -19,7 +19,7 @@ from schemas.events import PlatformRaw, PollerReply, PollerRequest, PullKind, Pu
 from services.query_api.live import Pulled
 from services.query_api.publisher import Codecs
 from services.runtime.clock import Clock
-from services.runtime.kafka import aiokafka_options, partition_of
+from services.runtime.kafka import aiokafka_options, partition_of, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
@@ -153,7 +153,7 @@ class PollerLink:
                 log.exception("reading the poller's replies failed")
             finally:
                 self._producer = None
-                await asyncio.gather(consumer.stop(), producer.stop(), return_exceptions=True)
+                await stop_clients(consumer, producer)
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _follow(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from schemas.codec import Codec
 from services.query_api.errors import BodyTooLarge, WritesUnavailable
 from services.query_api.observability import CATALOG_EVENTS
 from services.query_api.views import Place
-from services.runtime.kafka import aiokafka_producer_options, key, partition_of
+from services.runtime.kafka import aiokafka_producer_options, key, partition_of, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.registry import Registry, RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
@@ -150,11 +151,9 @@ class KafkaPublisher:
 
     async def _connect(self, old: AIOKafkaProducer | None = None) -> None:
         if old is not None:
-            try:
+            with suppress(TimeoutError):  # it is given up either way
                 async with asyncio.timeout(DEADLINE_SECONDS):
-                    await old.stop()
-            except (KafkaError, TimeoutError):
-                pass  # it is given up either way
+                    await stop_clients(old)
         while True:
             producer = AIOKafkaProducer(**aiokafka_producer_options(self._settings))
             try:
@@ -162,6 +161,6 @@ class KafkaPublisher:
                 break
             except (KafkaError, OSError) as error:
                 log.warning("kafka can't be reached for writing", error=repr(error))
-                await producer.stop()
+                await stop_clients(producer)
                 await asyncio.sleep(_RETRY_SECONDS)
         self._producer = producer

@@ -5,13 +5,17 @@ Holds no client: the modules that own one pass these options to it.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from functools import lru_cache
 from typing import Any
 
 from aiokafka.partitioner import murmur2
 
+from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+
+log = get_logger(__name__)
 
 
 @lru_cache(maxsize=65_536)
@@ -76,3 +80,14 @@ def confluent_options(settings: KafkaSettings) -> dict[str, Any]:
     if settings.kafka_ssl_cafile:
         options["ssl.ca.location"] = settings.kafka_ssl_cafile
     return options
+
+
+async def stop_clients(*clients: Any) -> None:
+    """Stop aiokafka clients, whatever state they are in.
+
+    While a broker goes away, `stop` may raise what broke a task of the client's own, be it a CancelledError: in a
+    `finally` that would end the caller's task, which was to connect again.
+    """
+    for outcome in await asyncio.gather(*(client.stop() for client in clients), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            log.info("a Kafka client did not stop cleanly", error=repr(outcome))

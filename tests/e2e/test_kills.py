@@ -128,6 +128,9 @@ def test_numbers_are_right_soon_after_a_kill(tidemark: Tidemark, service: str) -
     wait_until(right, PROMISED_WAIT, lambda: f"{said[0]}; {tidemark.log()} {tidemark.log('aggregator')}")
     took = time.monotonic() - killed_at
     assert took < RIGHT_AGAIN_SECONDS + 15, f"{took:.0f} s from the kill, with the feeder's own time"
+    path = "/api/v1/posts/p0/insights"
+    # Whatever follows the changes is there again as well, or every read would ask ClickHouse for ever after.
+    wait_until(lambda: "age" in tidemark.get(workspace, path).headers, 10, lambda: tidemark.log("query_api"))
 
 
 def test_every_post_is_polled_although_the_poller_is_killed(tidemark: Tidemark) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from aiokafka.partitioner import murmur2
 from hypothesis import given
@@ -14,6 +16,7 @@ from services.runtime.kafka import (
     key,
     partition_of,
     split_key,
+    stop_clients,
 )
 from services.runtime.settings import KafkaSettings
 
@@ -88,3 +91,34 @@ def test_producers_are_idempotent() -> None:
     assert options["enable_idempotence"] is True
     assert options["acks"] == "all"
     assert options["max_request_size"] == 8 * 1024 * 1024
+
+
+class _Client:
+    def __init__(self, error: BaseException | None) -> None:
+        self._error = error
+        self.is_stopped = False
+
+    async def stop(self) -> None:
+        await asyncio.sleep(0)
+        if self._error is not None:
+            raise self._error
+        self.is_stopped = True
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), OSError("gone"), AssertionError()])
+async def test_a_client_that_fails_to_stop_ends_nobody_else(error: BaseException) -> None:
+    other = _Client(None)
+    await stop_clients(_Client(error), other)
+    assert other.is_stopped
+
+
+async def test_a_cancelled_stop_is_still_cancelled() -> None:
+    class Endless:
+        async def stop(self) -> None:
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(stop_clients(Endless()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
