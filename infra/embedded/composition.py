@@ -40,7 +40,8 @@ def ports_needed(names: frozenset[str]) -> list[str]:
     ports = [name for name in LASTING if name in names and name not in ("aggregator", "poller")]
     if "kafka" in names:
         ports.append("kafka_controller")
-    return ports + [f"{name}_metrics" for name in ("aggregator", "query_api", "poller") if name in names]
+    # The query API tells its metrics on its own port.
+    return ports + [f"{name}_metrics" for name in ("aggregator", "poller") if name in names]
 
 
 @dataclass(frozen=True)
@@ -191,10 +192,11 @@ class Plan:
             argv = [self.python, "-m", "infra.sandbox", "--port", str(self.ports[name])]
             probe = answers(f"{self.sandbox_url}/", any_status=True)
         else:
-            environment["TIDEMARK_METRICS_PORT"] = str(self.ports[f"{name}_metrics"])
             # The same name after each restart, so that a consumer group gives the slot its old partitions back.
             environment["TIDEMARK_INSTANCE_ID"] = f"{name.replace('_', '-')}-0"
             port = self.ports["query_api"] if name == "query_api" else self.ports[f"{name}_metrics"]
+            if name != "query_api":
+                environment["TIDEMARK_METRICS_PORT"] = str(port)
             probe = answers(f"http://{HOST}:{port}/readyz")
         return Service(name, argv, environment, probe, depends_on, stop_timeout_seconds=STOP_TIMEOUT_SECONDS)
 

@@ -24,7 +24,11 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_running_folder_says_where_its_parts_are(folder: Path) -> None:
     found = find(folder, {})
-    assert found.services == {"poller": "http://127.0.0.1:5", "aggregator": "http://127.0.0.1:4"}
+    assert found.services == {
+        "poller": "http://127.0.0.1:5",
+        "aggregator": "http://127.0.0.1:4",
+        "query_api": "http://127.0.0.1:3",
+    }
     assert found.environment == {
         "TIDEMARK_KAFKA_BOOTSTRAP": "127.0.0.1:1",
         "TIDEMARK_CLICKHOUSE_URL": "http://default:secret@127.0.0.1:2/tidemark",
