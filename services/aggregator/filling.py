@@ -7,8 +7,8 @@ from typing import Protocol
 
 from schemas.registers import Register
 from services.aggregator import pipeline
-from services.aggregator.pipeline import Batch
-from services.aggregator.state import ChannelState, Key, PartitionState, PeriodKey, PostState, TargetState
+from services.aggregator.pipeline import Batch, Related
+from services.aggregator.state import ChannelState, Key, Listing, PartitionState, PeriodKey, PostState, TargetState
 
 
 class StateReader(Protocol):
@@ -30,6 +30,9 @@ class StateReader(Protocol):
 
     async def fetch_channel_targets(self, generation: int, keys: Sequence[Key]) -> list[Key]:
         """Listed targets of channels, of any age."""
+
+    async def fetch_listings(self, keys: Sequence[Key]) -> dict[Key, list[Listing]]:
+        """Every listing of targets in the catalog as mirrored."""
 
 
 class SettledReader(StateReader):
@@ -61,12 +64,16 @@ class SettledReader(StateReader):
         await self._settle()
         return await self._reader.fetch_channel_targets(generation, keys)
 
+    async def fetch_listings(self, keys: Sequence[Key]) -> dict[Key, list[Listing]]:
+        await self._settle()
+        return await self._reader.fetch_listings(keys)
 
-async def fill(state: PartitionState, batch: Batch, reader: StateReader, generation: int, now: int) -> list[Key]:
+
+async def fill(state: PartitionState, batch: Batch, reader: StateReader, generation: int, now: int) -> Related:
     """Load what is missing: at most one question a kind where the batch's own targets and posts are known already.
 
     Returns:
-        The listed targets of channels that the batch makes held, not held, or of another platform.
+        What had to be asked for by other means than its key.
     """
     filler = _Filler(state, reader, generation, now)
     named = pipeline.targets_named(batch)
@@ -78,6 +85,9 @@ async def fill(state: PartitionState, batch: Batch, reader: StateReader, generat
         before = pipeline.targets_of_posts(state, written)
         await filler.targets(before)
         targets.update(dict.fromkeys(before))
+    let_go = pipeline.targets_let_go(state, batch)
+    listings = await reader.fetch_listings(let_go) if let_go else {}
+    others = [(key[0], listing) for key, found in listings.items() for listing in found]
     await filler.channels(pipeline.channels_named(batch))
     await filler.periods(pipeline.periods_named(batch))
     flipped_channels = pipeline.channels_flipped(state, batch)
@@ -86,14 +96,23 @@ async def fill(state: PartitionState, batch: Batch, reader: StateReader, generat
         flipped = await reader.fetch_channel_targets(generation, flipped_channels)
         await filler.targets(flipped)
         targets.update(dict.fromkeys(flipped))
-    posts = [*pipeline.posts_of_targets(state, targets), *batch.retold]
+    posts = [
+        *pipeline.posts_of_targets(state, targets),
+        *((workspace_id, listing.post_id) for workspace_id, listing in others),
+        *batch.retold,
+    ]
     await filler.posts(posts)
     siblings = [key for key in pipeline.targets_of_posts(state, posts) if key not in targets]
     if siblings:
         await filler.targets(siblings)
         targets.update(dict.fromkeys(siblings))
-    await filler.channels(pipeline.channels_of_targets(state, targets))
-    return flipped
+    await filler.channels(
+        [
+            *pipeline.channels_of_targets(state, targets),
+            *((workspace_id, listing.channel_id) for workspace_id, listing in others),
+        ]
+    )
+    return Related(flipped, listings)
 
 
 class _Filler:

@@ -158,7 +158,9 @@ class PartitionTask:
             await self._until_done(self._catalog.start)
             async for writes in self._catalog.to_end():
                 for start in range(0, len(writes), _CATALOG_WRITES_PER_BATCH):
-                    await self._apply(Batch(catalog=_latest(writes[start : start + _CATALOG_WRITES_PER_BATCH])))
+                    await self._apply(
+                        Batch(catalog=pipeline.newest_writes(writes[start : start + _CATALOG_WRITES_PER_BATCH]))
+                    )
                 await self._settle()
                 await self._catalog.commit(self._catalog.positions())
             self.is_caught_up = True
@@ -217,7 +219,7 @@ class PartitionTask:
         positions = self._catalog.positions() if writes and not self._writes else None
         batch = await asyncio.to_thread(self._read, [entry.message for entry in received])
         await self._hold_to_limit(len(received), batch)
-        batch.catalog = _latest(writes)
+        batch.catalog = pipeline.newest_writes(writes)
         if loop.time() >= self._windows_due_at:
             await self._settle()
             await self._take_over()
@@ -334,10 +336,10 @@ class PartitionTask:
             confirm: called once everything of the batch is written.
         """
         started = asyncio.get_running_loop().time()
-        flipped = await fill(self._state, batch, self._reader, self._generation, self._clock.now())
+        related = await fill(self._state, batch, self._reader, self._generation, self._clock.now())
         version = Version(self._generation, self.partition, self._next_number())
         now = self._clock.now()
-        effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, flipped, version, now)
+        effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, related, version, now)
         self._state.trim()
         await self._settle()
         self._writing = asyncio.create_task(self._write(batch, effects, started, confirm))
@@ -418,13 +420,3 @@ class PartitionTask:
 def _key_of(letter: DeadLetter) -> str:
     """Stands for the workspace where the event can't say it: producers key by it."""
     return (letter.origin_key or b"").decode(errors="replace")
-
-
-def _latest(writes: Sequence[CatalogWrite]) -> list[CatalogWrite]:
-    """The last write of each thing, in order: earlier ones of the same batch would be replaced anyway."""
-    latest: dict[tuple[bool, str, str], CatalogWrite] = {}
-    for write in writes:
-        at = (write.is_post, write.workspace_id, write.id)
-        latest.pop(at, None)
-        latest[at] = write
-    return list(latest.values())

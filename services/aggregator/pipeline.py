@@ -8,7 +8,7 @@ them and returns everything to write. Folding twice gives the same states, so a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schemas.events import CatalogChannel, CatalogPost, DeadLetter, PostStatus
@@ -19,6 +19,7 @@ from services.aggregator.reading import Message, RawReading
 from services.aggregator.state import (
     NO_CHANNEL_REGISTER,
     Key,
+    Listing,
     PartitionState,
     PeriodKey,
     PostState,
@@ -46,7 +47,7 @@ class Batch:
 
     Attributes:
         raw: decoded raw events of this partition's tenants, in offset order.
-        catalog: catalog writes, in offset order a topic.
+        catalog: catalog writes, one a thing.
         dead: messages that can't be used.
         misplaced: raw messages whose tenant lives in another partition, with that partition.
         expired: channels whose windows have to be told again because time went by.
@@ -59,6 +60,19 @@ class Batch:
     misplaced: list[tuple[Message, int]] = field(default_factory=list)
     expired: list[Key] = field(default_factory=list)
     retold: list[Key] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """What a batch touches without naming it.
+
+    Attributes:
+        flipped_targets: listed targets of the channels of `channels_flipped`.
+        listings: of the targets of `targets_let_go`, all in the catalog as mirrored.
+    """
+
+    flipped_targets: Sequence[Key] = ()
+    listings: Mapping[Key, Sequence[Listing]] = field(default_factory=dict)
 
 
 Outgoing = tuple[str, bytes, rows.Row | None]
@@ -112,6 +126,16 @@ def insert_stages(effects: Effects) -> list[Inserts]:
     ]
 
 
+def newest_writes(writes: Sequence[CatalogWrite]) -> list[CatalogWrite]:
+    """The last write of each thing, in order: earlier ones of the same batch would be replaced anyway."""
+    newest: dict[tuple[bool, str, str], CatalogWrite] = {}
+    for write in writes:
+        at = (write.is_post, write.workspace_id, write.id)
+        newest.pop(at, None)
+        newest[at] = write
+    return list(newest.values())
+
+
 def posts_written(batch: Batch) -> list[Key]:
     """Posts that the catalog part of a batch speaks of."""
     return [(write.workspace_id, write.id) for write in batch.catalog if write.is_post]
@@ -134,6 +158,44 @@ def targets_named(batch: Batch) -> list[Key]:
 def targets_of_posts(state: PartitionState, posts: Iterable[Key]) -> list[Key]:
     """Targets of posts as held; the posts must be filled."""
     return [(post[0], target_id) for post in posts for target_id in state.posts[post].target_ids]
+
+
+def _entries(write: CatalogWrite) -> list[tuple[str, Listing, bool]]:
+    """A written post's entries: the target, the listing, and whether it counts."""
+    event = write.event
+    if not isinstance(event, CatalogPost):
+        return []
+    is_held = event.status != PostStatus.DELETED
+    return [
+        (
+            entry.target_id,
+            Listing(event.updated_at, write.id, entry.channel_id, event.published_at_of(entry)),
+            is_held and entry.status != PostStatus.DELETED,
+        )
+        for entry in event.targets
+    ]
+
+
+def targets_let_go(state: PartitionState, batch: Batch) -> list[Key]:
+    """Targets whose post no longer lists them, or is no newer than it was: any other post may have them now.
+
+    The targets that the posts of the batch list, and listed before, must be filled.
+    """
+    found: dict[Key, None] = {}
+    for write in batch.catalog:
+        if not write.is_post:
+            continue
+        before = state.posts[(write.workspace_id, write.id)]
+        kept = {
+            target_id
+            for target_id, listing, counts in _entries(write)
+            if counts and listing.updated_at >= before.updated_at
+        }
+        for target_id in before.target_ids:
+            target = state.targets[(write.workspace_id, target_id)]
+            if target.is_listed and target.post_id == write.id and target_id not in kept:
+                found[(write.workspace_id, target_id)] = None
+    return list(found)
 
 
 def channels_named(batch: Batch) -> list[Key]:
@@ -208,33 +270,59 @@ class _Fold:
         self.periods: dict[tuple[Key, PeriodKey], None] = {}
         self.deleted_channels: set[Key] = set()
 
-    def post_write(self, write: CatalogWrite) -> None:
+    def post_writes(self, writes: Sequence[CatalogWrite], listings: Mapping[Key, Sequence[Listing]]) -> None:
+        """Fold posts, each written once.
+
+        Args:
+            listings: of the targets of `targets_let_go`; those of the written posts are passed over.
+        """
+        written = {(write.workspace_id, write.id) for write in writes}
+        counting: dict[Key, list[Listing]] = {}
+        idle: dict[Key, Listing] = {}
+        for write in writes:
+            workspace_id = write.workspace_id
+            for target_id in self.state.posts[(workspace_id, write.id)].target_ids:
+                counting.setdefault((workspace_id, target_id), [])
+            for target_id, listing, counts in _entries(write):
+                target_key = (workspace_id, target_id)
+                found = counting.setdefault(target_key, [])
+                if counts:
+                    found.append(listing)
+                else:
+                    idle[target_key] = listing
+        for target_key, found in counting.items():
+            workspace_id = target_key[0]
+            for listing in listings.get(target_key, ()):
+                if (workspace_id, listing.post_id) not in written:
+                    found.append(listing)
+            self._settle(workspace_id, self.state.targets[target_key], written, found, idle.get(target_key))
+        for write in writes:
+            self._keep_post(write)
+
+    def _settle(
+        self, workspace_id: str, target: TargetState, written: set[Key], found: list[Listing], idle: Listing | None
+    ) -> None:
+        """Give a target to the greatest of its listings, or to none."""
+        held_by = (workspace_id, target.post_id)
+        if target.is_listed:
+            self.posts[held_by] = None
+            if held_by not in written:
+                owner = self.state.posts[held_by]
+                found.append(Listing(owner.updated_at, target.post_id, target.channel_id, target.published_at))
+        if found:
+            self._place(workspace_id, target, max(found, key=lambda listing: listing.rank), True)
+        elif idle is not None:
+            self._place(workspace_id, target, idle, False)
+        else:
+            self._place(workspace_id, target, Listing(0, target.post_id, target.channel_id, target.published_at), False)
+
+    def _keep_post(self, write: CatalogWrite) -> None:
+        event = write.event if isinstance(write.event, CatalogPost) else None
         post_key = (write.workspace_id, write.id)
         post = self.state.posts[post_key]
-        event = write.event if isinstance(write.event, CatalogPost) else None
-        is_held = event is not None and event.status != PostStatus.DELETED
-        targets = event.targets if event is not None else ()
-        listed = {target.target_id for target in targets}
-        for target_id in post.target_ids:
-            target = self.state.targets[(write.workspace_id, target_id)]
-            # A target that moved to another post since is that post's.
-            if target_id not in listed and target.post_id == write.id:
-                self._place(write.workspace_id, target, write.id, target.channel_id, False, target.published_at)
-        for entry in targets if event is not None else ():
-            target = self.state.targets[(write.workspace_id, entry.target_id)]
-            if target.is_listed and target.post_id != write.id:
-                self.posts[(write.workspace_id, target.post_id)] = None
-            published_at = event.published_at_of(entry) if event is not None else None
-            self._place(
-                write.workspace_id,
-                target,
-                write.id,
-                entry.channel_id,
-                is_held and entry.status != PostStatus.DELETED,
-                published_at,
-            )
-        post.is_held = is_held
-        post.target_ids = tuple(target.target_id for target in targets)
+        post.is_held = event is not None and event.status != PostStatus.DELETED
+        post.target_ids = tuple(target.target_id for target in event.targets) if event is not None else ()
+        post.updated_at = event.updated_at if event is not None else write.updated_at
         self.posts[post_key] = None
         self.effects.insert(
             rows.POSTS,
@@ -243,19 +331,11 @@ class _Fold:
             else rows.deleted_post_row(self.version, write.workspace_id, write.id, write.updated_at),
         )
 
-    def _place(
-        self,
-        workspace_id: str,
-        target: TargetState,
-        post_id: str,
-        channel_id: str,
-        is_listed: bool,
-        published_at: int | None,
-    ) -> None:
+    def _place(self, workspace_id: str, target: TargetState, listing: Listing, is_listed: bool) -> None:
         """Set what the catalog says of a target, and take it from its old channel's windows into its new one's."""
         self._leave(workspace_id, target)
-        target.post_id, target.channel_id = post_id, channel_id
-        target.is_listed, target.published_at = is_listed, published_at
+        target.post_id, target.channel_id = listing.post_id, listing.channel_id
+        target.is_listed, target.published_at = is_listed, listing.published_at
         self._enter(workspace_id, target)
         self.targets[(workspace_id, target.target_id)] = None
 
@@ -415,24 +495,21 @@ def post_parts(state: PartitionState, workspace_id: str, post: PostState) -> lis
     return parts
 
 
-def fold_batch(
-    state: PartitionState, batch: Batch, flipped_targets: Sequence[Key], version: rows.Version, now: int
-) -> Effects:
+def fold_batch(state: PartitionState, batch: Batch, related: Related, version: rows.Version, now: int) -> Effects:
     """Fold a batch into the states and say everything that follows.
 
     Args:
         state: every state that the batch touches must be filled.
         batch: see there; catalog writes are folded before answers, which changes nothing in the end.
-        flipped_targets: listed targets of the channels of `channels_flipped`.
+        related: what `fill` found besides.
         version: carried by every row and rollup.
         now: end of the emitted windows, ms.
     """
     fold = _Fold(state, version, now)
     for write in batch.catalog:
-        if write.is_post:
-            fold.post_write(write)
-        else:
-            fold.channel_write(write, flipped_targets)
+        if not write.is_post:
+            fold.channel_write(write, related.flipped_targets)
+    fold.post_writes([write for write in batch.catalog if write.is_post], related.listings)
     for read in batch.raw:
         fold.raw(read)
     for channel_key in batch.expired:

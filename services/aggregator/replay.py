@@ -28,6 +28,8 @@ from services.runtime.kafka import partition_of
 
 EVENTS_PER_BATCH = 300
 CATALOG_PER_BATCH = 1_000
+# When a generation last saw a post written is not kept; as if never before a newer write, all its listings are read.
+_UNKNOWN = 2**63 - 1
 # The mirror of the catalog and the raw events are the same for every generation.
 _SHARED = frozenset({RAW_EVENTS, CHANNELS, POSTS})
 _RAW_COLUMNS = (
@@ -67,9 +69,9 @@ class Replayer:
     async def fold(self, workspace_id: str, batch: Batch) -> None:
         """Fold one batch of a tenant and wait until its rows are stored."""
         now = self._clock.now()
-        flipped = await fill(self._state, batch, self._sink, self._generation, now)
+        related = await fill(self._state, batch, self._sink, self._generation, now)
         version = Version(self._generation, partition_of(workspace_id, self._partitions), self._next_number())
-        effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, flipped, version, now)
+        effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, related, version, now)
         await asyncio.gather(
             *(self._sink.insert(table, rows) for table, rows in effects.inserts.items() if table not in _SHARED)
         )
@@ -127,7 +129,7 @@ class Replayer:
             {"generation": self._generation, "workspace": workspace_id, "posts": list(post_ids)},
         )
         for post_id, target_ids in rows:
-            self._state.posts.put((workspace_id, post_id), PostState(post_id, True, tuple(target_ids)))
+            self._state.posts.put((workspace_id, post_id), PostState(post_id, True, tuple(target_ids), _UNKNOWN))
 
     async def events(self, workspace_id: str, after: str = "") -> AsyncIterator[tuple[str, int]]:
         """Fold a tenant's raw events by ascending id.

@@ -29,6 +29,7 @@ from services.aggregator.state import (
     WINDOW_MEMORY,
     ChannelState,
     Key,
+    Listing,
     PeriodKey,
     PostState,
     TargetState,
@@ -166,13 +167,13 @@ class ClickHouseSink:
     async def fetch_posts(self, generation: int, keys: Sequence[Key]) -> dict[Key, PostState]:
         """Posts of the catalog by key; absent ones are new."""
         query = (
-            "SELECT workspace_id, post_id, is_deleted, targets FROM posts_store FINAL "
+            f"SELECT workspace_id, post_id, is_deleted, targets, {_instants('updated_at')} FROM posts_store FINAL "
             "WHERE (workspace_id, post_id) IN {keys:Array(Tuple(String, String))}"
         )
         found: dict[Key, PostState] = {}
-        for workspace_id, post_id, is_deleted, targets in await self._by_keys(query, generation, keys):
+        for workspace_id, post_id, is_deleted, targets, updated_at in await self._by_keys(query, generation, keys):
             ids = tuple(target["target_id"] for target in orjson.loads(targets))
-            found[(workspace_id, post_id)] = PostState(post_id, not is_deleted, ids)
+            found[(workspace_id, post_id)] = PostState(post_id, not is_deleted, ids, updated_at)
         return found
 
     async def fetch_channels(self, generation: int, keys: Sequence[Key], now: int) -> dict[Key, ChannelState]:
@@ -255,6 +256,28 @@ class ClickHouseSink:
             "AND (workspace_id, channel_id) IN {keys:Array(Tuple(String, String))}"
         )
         return [(row[0], row[1]) for row in await self._by_keys(query, generation, keys)]
+
+    async def fetch_listings(self, keys: Sequence[Key]) -> dict[Key, list[Listing]]:
+        """Every listing of targets in the catalog as mirrored."""
+        # Any version of a post may list a target, and its newest says whether it still does: the index narrows the
+        # search to the former, and the key finds the latter.
+        query = (
+            f"SELECT workspace_id, target.1, {_instants('updated_at')}, post_id, target.2, "
+            f"ifNull(target.4, {_instants('published_at')}) FROM posts_store FINAL "
+            "ARRAY JOIN JSONExtract(targets, 'Array(Tuple(target_id String, channel_id String, status String, "
+            "published_at Nullable(Int64)))') AS target "
+            "WHERE (workspace_id, post_id) IN (SELECT workspace_id, post_id FROM posts_store "
+            "WHERE workspace_id IN {workspaces:Array(String)} AND hasAny(target_ids, {targets:Array(String)})) "
+            "AND is_deleted = 0 AND target.3 != 'deleted' "
+            "AND (workspace_id, target.1) IN {keys:Array(Tuple(String, String))}"
+        )
+        found: dict[Key, list[Listing]] = {}
+        for start in range(0, len(keys), _KEYS_PER_QUERY):
+            part = keys[start : start + _KEYS_PER_QUERY]
+            workspaces, targets = sorted({key[0] for key in part}), sorted({key[1] for key in part})
+            for row in await self.query(query, {"keys": part, "workspaces": workspaces, "targets": targets}):
+                found.setdefault((row[0], row[1]), []).append(Listing(*row[2:]))
+        return found
 
     async def expired_channels(self, generation: int, partition: int, now: int) -> list[Key]:
         """Channels of a partition whose stored totals are not exact for `now` any more."""

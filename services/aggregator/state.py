@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS
 from schemas.registers import Register, empty_register
@@ -52,11 +52,34 @@ class TargetState:
 
 @dataclass(slots=True)
 class PostState:
-    """One post of the catalog: whether it is held, and its targets in order."""
+    """One post of the catalog: whether it is held, and its targets in order.
+
+    Attributes:
+        updated_at: ms, of its last catalog write.
+    """
 
     post_id: str
     is_held: bool = False
     target_ids: tuple[str, ...] = ()
+    updated_at: int = 0
+
+
+class Listing(NamedTuple):
+    """A target's entry in a post of the catalog, both counting.
+
+    A target belongs to the greatest of its listings, by the post's last write and then its id: the catalog as it is
+    decides, and not the order or the company in which its writes were read.
+    """
+
+    updated_at: int
+    post_id: str
+    channel_id: str
+    published_at: int | None
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """What decides between listings."""
+        return self.updated_at, self.post_id
 
 
 @dataclass(slots=True)

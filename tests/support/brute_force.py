@@ -63,7 +63,6 @@ class World:
     now: int
     channels: set[str] = field(default_factory=set)
     posts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    owner: dict[str, str] = field(default_factory=dict)
     said: list[Said] = field(default_factory=list)
     events: int = 0
 
@@ -84,7 +83,8 @@ class World:
             # Not active: nobody else may speak of its targets.
             return "channels", channel, {"platform": "x", "external_id": f"9{channel[1]}", "status": "disabled"}
         post = chance.choice(POSTS)
-        self._forget(post)
+        # At the end again: the order is that of the last writes.
+        self.posts.pop(post, None)
         if chance.random() < 0.15:
             return "posts", post, None
         targets = [self._target(target_id) for target_id in chance.sample(TARGETS, chance.randrange(4))]
@@ -94,15 +94,7 @@ class World:
             "targets": targets,
         }
         self.posts[post] = body
-        for target in targets:
-            self.owner[target["target_id"]] = post
         return "posts", post, body
-
-    def _forget(self, post: str) -> None:
-        self.posts.pop(post, None)
-        for target_id, owner in list(self.owner.items()):
-            if owner == post:
-                del self.owner[target_id]
 
     def _target(self, target_id: str) -> dict[str, Any]:
         chance = self._chance
@@ -169,15 +161,16 @@ class World:
     # Numbers
 
     def listed(self, target_id: str) -> tuple[str, dict[str, Any]] | None:
-        """A target's post and its entry there, where both count and its channel is held."""
-        post_id = self.owner.get(target_id)
-        post = self.posts.get(post_id) if post_id is not None else None
-        if post is None or post_id is None or post["status"] == "deleted":
+        """A target's post and its entry there: of all where both count the one written last, on a channel held."""
+        counting = [
+            (post_id, entry)
+            for post_id, post in self.posts.items()
+            for entry in post["targets"]
+            if entry["target_id"] == target_id and "deleted" not in (post["status"], entry["status"])
+        ]
+        if not counting or counting[-1][1]["channel_id"] not in self.channels:
             return None
-        entry = next(each for each in post["targets"] if each["target_id"] == target_id)
-        if entry["status"] == "deleted" or entry["channel_id"] not in self.channels:
-            return None
-        return post_id, entry
+        return counting[-1]
 
     def held_posts(self) -> list[str]:
         """Posts that read anything but 404."""

@@ -57,10 +57,10 @@ class RandomTenant:
         await self._apply(Batch(expired=[(self._workspace_id, channel) for channel in _CHANNELS]))
 
     async def _apply(self, batch: Batch) -> None:
-        flipped = await fill(self._state, batch, self._store, 0, self._now)
+        related = await fill(self._state, batch, self._store, 0, self._now)
         self._sequence += 1
         version = Version(0, 0, (1 << 40) + self._sequence)
-        effects = fold_batch(self._state, batch, flipped, version, self._now)
+        effects = fold_batch(self._state, batch, related, version, self._now)
         self._store.insert(effects.inserts)
         self._store.publish(effects)
 

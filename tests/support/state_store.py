@@ -17,6 +17,7 @@ from services.aggregator.state import (
     WINDOW_MEMORY,
     ChannelState,
     Key,
+    Listing,
     PeriodKey,
     PostState,
     TargetState,
@@ -87,7 +88,7 @@ class StateStore:
             row = self.tables["posts_store"].get(key)
             if row:
                 ids = tuple(target["target_id"] for target in orjson.loads(row["targets"]))
-                found[key] = PostState(key[1], not row["is_deleted"], ids)
+                found[key] = PostState(key[1], not row["is_deleted"], ids, row["updated_at"])
         return found
 
     async def fetch_channels(self, generation: int, keys: Sequence[Key], now: int) -> dict[Key, ChannelState]:
@@ -132,3 +133,14 @@ class StateStore:
             for row in self.tables["latest_post_metrics_store"].values()
             if row["is_listed"] and (row["workspace_id"], row["channel_id"]) in wanted
         ]
+
+    async def fetch_listings(self, keys: Sequence[Key]) -> dict[Key, list[Listing]]:
+        found: dict[Key, list[Listing]] = {}
+        for (workspace_id, post_id), row in self.tables["posts_store"].items():
+            for entry in orjson.loads(row["targets"]):
+                key = (workspace_id, entry["target_id"])
+                if key in keys and not row["is_deleted"] and entry["status"] != "deleted":
+                    published_at = row["published_at"] if entry["published_at"] is None else entry["published_at"]
+                    listing = Listing(row["updated_at"], post_id, entry["channel_id"], published_at)
+                    found.setdefault(key, []).append(listing)
+        return found

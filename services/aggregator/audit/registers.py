@@ -60,7 +60,8 @@ def _targets(scope: Scope) -> str:
     recomputed = f"""
         SELECT workspace_id, target_id, 1 AS side, max(captured_at) AS captured_at, [{_latest(POST_METRICS, "ranged")}]
             AS figures, '' AS post_id, '' AS channel_id, 0 AS is_listed,
-            CAST(NULL, 'Nullable(DateTime64(3, \\'UTC\\'))') AS published_at, 0 AS version, toUInt32(0) AS forgotten
+            CAST(NULL, 'Nullable(DateTime64(3, \\'UTC\\'))') AS published_at, toInt64(0) AS updated_at,
+            toUInt32(0) AS forgotten
         FROM (
             SELECT workspace_id, target_id, spoken, ranged, max({_STAMP}) AS stamp,
                 argMax({_figures(POST_METRICS)}, {_STAMP}) AS figures, max(snapshots.captured_at) AS captured_at
@@ -69,23 +70,22 @@ def _targets(scope: Scope) -> str:
         ) GROUP BY workspace_id, target_id"""
     held = f"""
         SELECT workspace_id, target_id, 0, captured_at, {texts(POST_METRICS)}, post_id, channel_id, is_listed,
-            published_at, version, {_FORGOTTEN}
+            published_at, toInt64(0), {_FORGOTTEN}
         FROM latest_post_metrics_store FINAL WHERE {GENERATION} AND {scope.where("target_id")}"""
     listed = f"""
         SELECT workspace_id, entry.target_id AS target_id, 2, NULL, CAST([], 'Array(Nullable(String))'), post_id,
-            entry.channel_id, is_deleted = 0 AND entry.status != 'deleted',
-            if(entry.published_at IS NULL, published_at,
-                fromUnixTimestamp64Milli(assumeNotNull(entry.published_at), 'UTC')), version, 0
+            entry.channel_id, 1, if(entry.published_at IS NULL, published_at,
+                fromUnixTimestamp64Milli(assumeNotNull(entry.published_at), 'UTC')),
+            toUnixTimestamp64Milli(updated_at), 0
         FROM (
-            SELECT workspace_id, post_id, is_deleted, published_at, version,
+            SELECT workspace_id, post_id, published_at, updated_at,
                 arrayJoin(JSONExtract(targets, '{_CATALOG_TARGET}')) AS entry
-            FROM posts_store FINAL WHERE {scope.workspaces}
-        ) WHERE {scope.where("target_id")}"""
-    # Several posts may list a target: the one written last has it, also when that one has dropped it since.
+            FROM posts_store FINAL WHERE {scope.workspaces} AND is_deleted = 0
+        ) WHERE {scope.where("target_id")} AND entry.status != 'deleted'"""
+    # Several posts may list a target: the one written last has it.
     rows = f"""
         SELECT workspace_id, target_id AS key, target_id AS label,
-            arraySort(entry -> (entry.1, entry.2 = held_post_id), entries)[-1] AS newest,
-            notEmpty(entries) AND newest.1 >= owners.version AND newest.4 AS is_expected,
+            arraySort(entry -> (entry.1, entry.2), entries)[-1] AS newest, notEmpty(entries) AS is_expected,
             arrayConcat(
                 [toString(held_is_listed), if(held_is_listed, held_post_id, ''),
                     if(held_is_listed, held_channel_id, ''), if(held_is_listed, toString(held_published_at), ''),
@@ -93,7 +93,7 @@ def _targets(scope: Scope) -> str:
                 if(empty(held_figures), {no_texts(count)}, held_figures)) AS stored,
             arrayConcat(
                 [toString(is_expected), if(is_expected, newest.2, ''), if(is_expected, newest.3, ''),
-                    if(is_expected, toString(newest.5), ''),
+                    if(is_expected, toString(newest.4), ''),
                     {_unless_forgotten("held_captured_at", "said_captured_at")}],
                 {_figures_unless_forgotten(count)}) AS recomputed
         FROM (
@@ -104,14 +104,10 @@ def _targets(scope: Scope) -> str:
                 anyIf(post_id, side = 0) AS held_post_id, anyIf(channel_id, side = 0) AS held_channel_id,
                 toUInt8(anyIf(is_listed, side = 0)) AS held_is_listed,
                 maxIf(published_at, side = 0) AS held_published_at,
-                groupArrayIf((version, post_id, channel_id, toUInt8(is_listed), published_at), side = 2) AS entries
+                groupArrayIf((updated_at, post_id, channel_id, published_at), side = 2) AS entries
             FROM ({recomputed} UNION ALL {held} UNION ALL {listed})
             GROUP BY workspace_id, target_id
-        ) AS together
-        LEFT JOIN (SELECT workspace_id, post_id, ifNull(version, 0) AS version FROM posts_store FINAL
-            WHERE {scope.workspaces}) AS owners
-            ON owners.workspace_id = together.workspace_id AND owners.post_id = together.held_post_id
-        SETTINGS join_use_nulls = 0"""
+        )"""
     return differing(len(TARGETS.fields), rows)
 
 

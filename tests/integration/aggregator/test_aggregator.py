@@ -236,3 +236,35 @@ def test_a_target_moves_with_its_figures(backend: Backend, workspace: str) -> No
         {"channel_id": "c1", "source": "none", "likes": None},
         {"channel_id": "c2", "source": "posts", "likes": 4},
     ]
+
+
+def test_a_target_of_several_posts_is_the_newest_ones_that_lists_it(backend: Backend, workspace: str) -> None:
+    backend.put_channel(workspace, "c1", "bluesky")
+    at = now_ms() - HOUR
+    shared = CatalogTarget("t1", "c1")
+    backend.put_post(workspace, "p9", [shared, CatalogTarget("t2", "c1")], published_at=at)
+    backend.publish_raw(bluesky_event(workspace, "c1", "e1", {"t1": {"likeCount": 4}, "t2": {"likeCount": 10}}))
+    backend.flush()
+    _wait_total(backend, workspace, "p9", likes=14)
+    backend.put_post(workspace, "p1", [shared], published_at=at)
+    _wait_total(backend, workspace, "p1", likes=4)
+    _wait_total(backend, workspace, "p9", likes=10)
+    # Let go in each of the ways that there are, it falls to the older post, which lists it still.
+    for let_go in (
+        lambda: backend.put_post(workspace, "p1", [], published_at=at),
+        lambda: backend.put_post(workspace, "p1", [CatalogTarget("t1", "c1", status="deleted")], published_at=at),
+        lambda: backend.put_post(workspace, "p1", [shared], published_at=at, status="deleted"),
+        lambda: backend.delete("catalog.posts", workspace, "p1"),
+    ):
+        let_go()
+        _wait_total(backend, workspace, "p9", likes=14)
+        backend.put_post(workspace, "p1", [shared], published_at=at)
+        _wait_total(backend, workspace, "p1", likes=4)
+        _wait_total(backend, workspace, "p9", likes=10)
+
+
+def test_posts_that_list_a_target_are_found_by_the_index(backend: Backend) -> None:
+    plan = backend.rows(
+        "EXPLAIN indexes = 1 SELECT post_id FROM posts_store WHERE workspace_id IN ['w'] AND hasAny(target_ids, ['t1'])"
+    )
+    assert any("by_target" in row["explain"] for row in plan), plan

@@ -54,8 +54,11 @@ def test_a_rebuild_brings_every_number_to_todays_mapping(backend: Backend, works
         for number in range(POSTS):
             backend.put_post(tenant, f"p{number}", [CatalogTarget(f"t{number}", "c1")], published_at=now_ms() - HOUR)
             _publish(backend, tenant, number, number + 1, f"e{number:04d}")
+        # Listed by two posts, the newer of which has it: the last by id in one case, and not in the other.
+        backend.put_post(tenant, "p1", [CatalogTarget("t1", "c1"), CatalogTarget("t2", "c1")])
+        backend.put_post(tenant, "p10", [CatalogTarget("t10", "c1"), CatalogTarget("t1", "c1")])
     backend.flush()
-    expected = {f"p{number}": number + 1 for number in range(POSTS)}
+    expected = {f"p{number}": number + 1 for number in range(POSTS)} | {"p1": 3, "p2": None, "p10": 11 + 2}
     for tenant in (workspace, other):
         wait_until(lambda t=tenant: _likes(backend, t) == expected, 20, backend.log_tail)  # type: ignore[misc]
     # As an older, wrong mapping would have left them.
@@ -71,6 +74,7 @@ def test_a_rebuild_brings_every_number_to_todays_mapping(backend: Backend, works
     for number in range(POSTS):
         _publish(backend, other, number, 500 + number, f"f{number:04d}")
     backend.delete("catalog.posts", other, "p3")
+    backend.put_post(other, "p10", [CatalogTarget("t10", "c1")], published_at=now_ms() - HOUR)
     backend.put_post(other, "p4", [CatalogTarget("t4", "c2")], published_at=now_ms() - HOUR)
     backend.flush()
     backend.delete("catalog.channels", other, "c2")
@@ -78,6 +82,7 @@ def test_a_rebuild_brings_every_number_to_todays_mapping(backend: Backend, works
     assert "partitions on the new generation" in output
     assert _likes(backend, workspace) == expected
     moved = {f"p{number}": 500 + number for number in range(POSTS) if number != 3} | {"p4": None}
+    moved |= {"p1": 501 + 502, "p2": None}
     wait_until(lambda: _likes(backend, other) == moved, 20, lambda: f"{_likes(backend, other)} {backend.log_tail()}")
     active = backend.rows("SELECT argMax(generation, version) AS g FROM active_generations")[0]["g"]
     assert active >= 1
@@ -95,9 +100,9 @@ def test_a_rebuild_brings_every_number_to_todays_mapping(backend: Backend, works
     wait_until(lambda: _likes(backend, workspace)["p0"] == 77, 20, backend.log_tail)
     backend.kill_aggregator()
     backend.start_aggregator()
-    _publish(backend, workspace, 1, 78, "g0001")
+    _publish(backend, workspace, 3, 78, "g0001")
     backend.flush()
-    wait_until(lambda: _likes(backend, workspace)["p1"] == 78, 20, backend.log_tail)
+    wait_until(lambda: _likes(backend, workspace)["p3"] == 78, 20, backend.log_tail)
 
 
 def test_a_killed_rebuild_goes_on(backend: Backend, workspace: str) -> None:
