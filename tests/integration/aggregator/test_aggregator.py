@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from schemas.events import CatalogTarget
@@ -250,12 +251,13 @@ def test_a_target_of_several_posts_is_the_newest_ones_that_lists_it(backend: Bac
     _wait_total(backend, workspace, "p1", likes=4)
     _wait_total(backend, workspace, "p9", likes=10)
     # Let go in each of the ways that there are, it falls to the older post, which lists it still.
-    for let_go in (
+    ways: tuple[Callable[[], None], ...] = (
         lambda: backend.put_post(workspace, "p1", [], published_at=at),
         lambda: backend.put_post(workspace, "p1", [CatalogTarget("t1", "c1", status="deleted")], published_at=at),
         lambda: backend.put_post(workspace, "p1", [shared], published_at=at, status="deleted"),
         lambda: backend.delete("catalog.posts", workspace, "p1"),
-    ):
+    )
+    for let_go in ways:
         let_go()
         _wait_total(backend, workspace, "p9", likes=14)
         backend.put_post(workspace, "p1", [shared], published_at=at)
