@@ -60,7 +60,10 @@ class Service:
         wait_until(lambda: self._readyz() == "ready\n", READY_SECONDS, lambda: self._readyz() + self.log.read_text())
 
     def _readyz(self) -> str:
-        return self.client.get("/readyz").text
+        try:
+            return self.client.get("/readyz").text
+        except httpx.TransportError as error:
+            return repr(error)
 
     def _address(self) -> str | None:
         match = re.findall(r"address=(http://127\.0\.0\.1:\d+)", self.log.read_text())
