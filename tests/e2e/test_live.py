@@ -201,7 +201,7 @@ def test_health_probes_and_a_broken_token_flips_the_account(tidemark: Tidemark, 
 
 @pytest.fixture
 def afterwards_anew(tidemark: Tidemark) -> Iterator[None]:
-    """A poller that knows nothing of what happened: a quota is the whole app's, and ends its calls for other tests too."""
+    """A new poller for the tests to come: a used-up quota is the whole app's, and ends all calls to the platform."""
     yield
     tidemark.kill("poller")
 
