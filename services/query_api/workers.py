@@ -32,6 +32,9 @@ log = get_logger(__name__)
 # A worker that does not know the keys yet would refuse good ones, so it leaves connections to the others; while Kafka
 # is away it accepts them after this, so that /readyz can say what is missing.
 _READ_SECONDS = 10.0
+# A worker answers its supervisor once its imports are done, which take many seconds on a busy machine. One that is
+# replaced for it is followed by one that does no better, for ever.
+_SILENT_SECONDS = 30
 
 
 class Worker:
@@ -81,7 +84,11 @@ def run_workers(settings: QueryApiSettings, listener: socket.socket, server_opti
         metrics.mkdir()
         os.environ[SHARED_FOLDER] = str(metrics)
         config = uvicorn.Config(
-            Worker(settings, folder), lifespan="on", workers=settings.query_api_workers, **server_options
+            Worker(settings, folder),
+            lifespan="on",
+            workers=settings.query_api_workers,
+            timeout_worker_healthcheck=_SILENT_SECONDS,
+            **server_options,
         )
         supervisor = Multiprocess(config, [listener])
         supervisor.run()

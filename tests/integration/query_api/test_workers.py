@@ -128,6 +128,20 @@ def test_metrics_are_of_all_workers_and_outlive_one(workers: Workers) -> None:
         assert "tidemark_query_api_cache_bytes 0.0" in workers.ask("/metrics").text
 
 
+def test_workers_that_start_slowly_are_waited_for(workers: Workers, tmp_path: Path) -> None:
+    workers.stop()
+    # Read by every Python as it starts; a busy machine's imports take as long.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\nif '--multiprocessing-fork' in sys.orig_argv:\n    time.sleep(8)\n"
+    )
+    workers.log.write_text("")
+    workers.environment["PYTHONPATH"] = str(tmp_path)
+    workers.start()
+    workers.wait_until_ready()
+    workers.wait_for_two()
+    assert "died" not in workers.log.read_text()
+
+
 def test_all_workers_end_with_their_supervisor(workers: Workers) -> None:
     pids = workers.wait_for_two()
     assert workers.stop() == 0
