@@ -177,7 +177,8 @@ def test_without_a_poller_snapshots_answer_soon(tidemark: Tidemark) -> None:
         for path in ("posts/p/analytics", "social-accounts/bluesky/metrics", "social-accounts/bluesky/health"):
             started = time.monotonic()
             answer = reader.get(f"/api/v1/{path}").json()
-            assert time.monotonic() - started < 0.5, path
+            # Some tens of milliseconds on a machine at rest; waiting for the poller would take the deadline's 4 s.
+            assert time.monotonic() - started < 2, path
             assert answer.get("source", "snapshot") == "snapshot"
             assert not answer.get("checked_live", False)
     finally:

@@ -567,7 +567,7 @@ def test_what_was_confirmed_survives_a_kill_and_sigterm_exits_promptly(tmp_path:
         assert process.post("SYSTEM START MERGES").status_code == 200
         began = time.monotonic()
         assert process.end() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
         process = Process(tmp_path / "data").wait_until_ready()
         assert process.post("SELECT count() FROM t").text == "3020000\n"
     finally:
