@@ -24,8 +24,9 @@ demo: $(STAMP) ## every service on embedded engines, one checked answer of each 
 up: $(STAMP) ## everything on this machine until Ctrl-C; prints the addresses
 	@exec .venv/bin/tidemark up
 
-test: $(STAMP) ## all tests but the long ones: unit first, then on real engines
-	@$(VENV_PYTHON) -m pytest -m "not long" -n 2 --dist loadfile --durations=20 tests/unit tests/integration tests/e2e
+test: $(STAMP) ## all tests but the long ones: unit first, then on real engines; JOBS=2 runs as many files at a time
+	@$(VENV_PYTHON) -m pytest -m "not long" $(if $(JOBS),-n $(JOBS) --dist loadfile) --durations=20 \
+		tests/unit tests/integration tests/e2e
 
 test-long: $(STAMP) ## kills, outages and soaks; up to an hour
 	@$(VENV_PYTHON) -m pytest -m long tests
