@@ -73,7 +73,7 @@ class Backend:
         # Consumers that ask for the offsets of a group, by group.
         self._groups: dict[str, Consumer] = {}
         self.producer = Producer(
-            {"bootstrap.servers": engines.kafka_bootstrap, "enable.idempotence": True, "linger.ms": 2}
+            {"bootstrap.servers": engines.kafka_bootstrap, "enable.idempotence": True, "linger.ms": 2, "log_level": 0}
         )
         self.clickhouse: Client = clickhouse_connect.get_client(
             **self.settings.clickhouse_connection(),

@@ -79,7 +79,9 @@ class Pollers:
         self.registry = Registry(self.settings, self.settings)
         self._cipher = TokenCipher([SECRET_KEY])
         self._codecs: dict[str, Codec[Any]] = {}
-        self._producer = Producer({"bootstrap.servers": engines.kafka_bootstrap, "enable.idempotence": True})
+        self._producer = Producer(
+            {"bootstrap.servers": engines.kafka_bootstrap, "enable.idempotence": True, "log_level": 0}
+        )
         self._sandbox = self._spawn(
             "sandbox", [sys.executable, "-m", "infra.sandbox", "--port", str(sandbox_port), "--no-limits"], {}
         )

@@ -102,7 +102,7 @@ def test_sigkill_loses_nothing(embedded_engines: EmbeddedEngines, topic_prefix: 
     topic = f"{topic_prefix}durable"
     create_topic(broker.bootstrap, topic)
     cluster_id = broker.cluster_id
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "acks": "all"})
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "acks": "all", "log_level": 0})
     expected = [f"value {number}".encode() for number in range(100)]
     for value in expected:
         producer.produce(topic, value)
@@ -125,7 +125,7 @@ def test_a_cluster_of_three_survives_one(embedded_engines: EmbeddedEngines, topi
     topic = f"{topic_prefix}replicated"
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.create_topics([NewTopic(topic, 3, 3)])[topic].result(30)
-    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True})
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True, "log_level": 0})
     for number in range(100):
         producer.produce(topic, f"before {number}".encode())
     assert producer.flush(30) == 0

@@ -123,7 +123,7 @@ def test_up_restarts_resumes_and_is_alone(tmp_path: Path) -> None:
         assert "another `tidemark up`" in refusal(data_dir, without=only("kafka"))
         admin = AdminClient({"bootstrap.servers": document["kafka"]})
         admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(20)
-        producer = Producer({"bootstrap.servers": document["kafka"]})
+        producer = Producer({"bootstrap.servers": document["kafka"], "log_level": 0})
         producer.produce("kept", b"value")
         assert producer.flush(20) == 0
 
