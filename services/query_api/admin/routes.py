@@ -138,7 +138,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "PUT",
         _POST,
         "Write a post",
-        "Adds or replaces a post with all its targets; a target absent from a newer PUT is deleted.",
+        "Adds or replaces a post with all its targets; a target absent from a newer PUT is deleted. A target that "
+        "several posts list belongs to the one of them that was written last.",
         _put_post,
         model=PostPut,
         sample={"workspace_id": "w1", "post_id": "p1", "status": "published"},
