@@ -177,7 +177,14 @@ def _latest(tidemark: Tidemark, topic: str, workspace: str) -> dict[str, dict[st
     ready = tidemark.ready
     decode = AvroDeserializer(SchemaRegistryClient({"url": ready["schema_registry"]}))
     consumer = Consumer(
-        {"bootstrap.servers": ready["kafka"], "group.id": "model", "isolation.level": "read_committed", "log_level": 0}
+        {
+            "bootstrap.servers": ready["kafka"],
+            "group.id": f"model-{secrets.token_hex(4)}",
+            # Nothing is committed, and so nothing is waited for when it closes.
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "log_level": 0,
+        }
     )
     try:
         numbers = list(consumer.list_topics(topic, 10).topics[topic].partitions)

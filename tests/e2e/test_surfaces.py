@@ -48,7 +48,12 @@ def _read_all(ready: dict[str, Any], topic: str) -> list[tuple[str, Any]]:
     """A topic from its beginning to its end, with Confluent's consumer and deserializer."""
     deserializer = AvroDeserializer(SchemaRegistryClient({"url": ready["schema_registry"]}))
     consumer = Consumer(
-        {"bootstrap.servers": ready["kafka"], "group.id": secrets.token_hex(8), "enable.partition.eof": True}
+        {
+            "bootstrap.servers": ready["kafka"],
+            "group.id": secrets.token_hex(8),
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+        }
     )
     found: list[tuple[str, Any]] = []
     try:
