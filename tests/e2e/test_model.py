@@ -175,7 +175,7 @@ def _topics(tidemark: Tidemark, world: World) -> Compared:
 
 def _latest(tidemark: Tidemark, topic: str, workspace: str) -> dict[str, dict[str, Any] | None]:
     ready = tidemark.ready
-    decode = AvroDeserializer(SchemaRegistryClient({"url": ready["schema_registry"]}))
+    decode = AvroDeserializer(SchemaRegistryClient({"url": ready["schema_registry"], "timeout": 10}))
     consumer = Consumer(
         {
             "bootstrap.servers": ready["kafka"],

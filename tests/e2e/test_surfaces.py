@@ -46,7 +46,7 @@ def _event(workspace: str, event_id: str, likes: int) -> dict[str, Any]:
 
 def _read_all(ready: dict[str, Any], topic: str) -> list[tuple[str, Any]]:
     """A topic from its beginning to its end, with Confluent's consumer and deserializer."""
-    deserializer = AvroDeserializer(SchemaRegistryClient({"url": ready["schema_registry"]}))
+    deserializer = AvroDeserializer(SchemaRegistryClient({"url": ready["schema_registry"], "timeout": 10}))
     consumer = Consumer(
         {
             "bootstrap.servers": ready["kafka"],
@@ -112,7 +112,7 @@ def test_an_event_of_a_newer_schema_is_read(tidemark: Tidemark) -> None:
     )
     newer = orjson.loads(schema_text("platform.raw"))
     newer["fields"].append({"name": "region", "type": "string", "default": "", "doc": "Where the poller ran."})
-    registry = SchemaRegistryClient({"url": tidemark.ready["schema_registry"]})
+    registry = SchemaRegistryClient({"url": tidemark.ready["schema_registry"], "timeout": 10})
     # Registered apart from the topic's own subject, so that other tests see the schemas of today.
     text = orjson.dumps(newer).decode()
     registry.register_schema(f"{workspace}-value", Schema(text, "AVRO"))

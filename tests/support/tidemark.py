@@ -155,7 +155,7 @@ class RawPublisher:
     TOPIC = "platform.raw"
 
     def __init__(self, ready: Mapping[str, Any]) -> None:
-        registry = SchemaRegistryClient({"url": ready["schema_registry"]})
+        registry = SchemaRegistryClient({"url": ready["schema_registry"], "timeout": 10})
         self._serializer = AvroSerializer(registry, schema_text(self.TOPIC), conf={"auto.register.schemas": False})
         self._producer = Producer(
             {

@@ -25,7 +25,7 @@ def _newer(name: str, **field: Any) -> str:
 
 
 def _register(backend: Backend, text: str) -> int:
-    client = SchemaRegistryClient({"url": backend.settings.schema_registry_url})
+    client = SchemaRegistryClient({"url": backend.settings.schema_registry_url, "timeout": 10})
     return int(client.register_schema(f"{backend.settings.topic(RAW)}-value", Schema(text, "AVRO")))
 
 
@@ -53,7 +53,7 @@ def test_old_and_new_events_count_alike(backend: Backend, workspace: str) -> Non
 
 
 def test_the_registry_refuses_what_breaks(backend: Backend) -> None:
-    client = SchemaRegistryClient({"url": backend.settings.schema_registry_url})
+    client = SchemaRegistryClient({"url": backend.settings.schema_registry_url, "timeout": 10})
     assert client.get_compatibility(f"{backend.settings.topic(RAW)}-value") == "BACKWARD"
     attempts = iter(range(1000))
 

@@ -22,7 +22,7 @@ def avro(name: str, **fields: object) -> Schema:
 
 
 def test_versions_and_compatibility(engines: Engines, topic_prefix: str) -> None:
-    client = SchemaRegistryClient({"url": engines.schema_registry_url})
+    client = SchemaRegistryClient({"url": engines.schema_registry_url, "timeout": 10})
     subject = f"{topic_prefix}events-value"
     first = client.register_schema(subject, avro("Event", id="string"))
     client.set_compatibility(subject, "BACKWARD")
@@ -38,7 +38,7 @@ def test_versions_and_compatibility(engines: Engines, topic_prefix: str) -> None
 def test_ids_survive(embedded_engines: EmbeddedEngines, topic_prefix: str, end: signal.Signals) -> None:
     registry = embedded_engines.registry
     subjects = {f"{topic_prefix}s{number}-value": avro(f"R{number}", a="string") for number in range(5)}
-    client = SchemaRegistryClient({"url": registry.url})
+    client = SchemaRegistryClient({"url": registry.url, "timeout": 10})
     ids = {subject: client.register_schema(subject, schema) for subject, schema in subjects.items()}
 
     # At once after the last registration: what was answered must be on disk.
@@ -47,7 +47,7 @@ def test_ids_survive(embedded_engines: EmbeddedEngines, topic_prefix: str, end: 
     wait_until(lambda: child.poll() is not None, 10, "the registry's end")
     embedded_engines.start("registry", registry.command(), registry.answers)
 
-    fresh = SchemaRegistryClient({"url": registry.url})
+    fresh = SchemaRegistryClient({"url": registry.url, "timeout": 10})
     assert {s: fresh.lookup_schema(s, schema).schema_id for s, schema in subjects.items()} == ids
     assert {s: fresh.register_schema(s, schema) for s, schema in subjects.items()} == ids
     assert fresh.register_schema(f"{topic_prefix}late-value", avro("Late", a="string")) not in ids.values()
