@@ -29,7 +29,7 @@ from services.runtime.migrations import migrate
 from services.runtime.registry import Registry
 from services.runtime.topics import ensure_topics
 from tests.support.engines import Engines
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 PARTITIONS = 4
 
@@ -274,14 +274,16 @@ class Backend:
         try:
             ends = {p: consumer.get_watermark_offsets(TopicPartition(full, p))[1] for p in range(PARTITIONS)}
             consumer.assign([TopicPartition(full, p, 0) for p in range(PARTITIONS)])
-            deadline = time.monotonic() + 30
+            # From the last message on: a topic of a million takes its time.
+            deadline = time.monotonic() + 30 * PATIENCE
             open_partitions = {p for p, end in ends.items() if end > 0}
             while open_partitions:
                 assert time.monotonic() < deadline, f"{full} could not be read to its end"
-                message = consumer.poll(0.1)
-                if message is not None and message.error() is None:
-                    value, message_key = message.value(), message.key()
-                    yield (message_key or b"").decode(), None if value is None else codec.decode(value)
+                for message in consumer.consume(1_000, 0.1):
+                    deadline = time.monotonic() + 30 * PATIENCE
+                    if message.error() is None:
+                        value, message_key = message.value(), message.key()
+                        yield (message_key or b"").decode(), None if value is None else codec.decode(value)
                 for place in consumer.position([TopicPartition(full, p) for p in open_partitions]):
                     if place.offset >= ends[place.partition]:
                         open_partitions.discard(place.partition)
