@@ -51,6 +51,8 @@ class Scene:
         self.tidemark.put_post(
             self.workspace, post, targets, published_at=datetime.fromtimestamp(at / 1000, UTC).isoformat()
         )
+        path = f"/api/v1/posts/{post}/insights"
+        wait_until(lambda: self.tidemark.get(self.workspace, path).is_success, 10, lambda: f"{post} is known")
 
     def get(self, path: str) -> Any:
         reply = self.tidemark.get(self.workspace, path)
