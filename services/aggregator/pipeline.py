@@ -295,11 +295,11 @@ class _Fold:
             for listing in listings.get(target_key, ()):
                 if (workspace_id, listing.post_id) not in written:
                     found.append(listing)
-            self._settle(workspace_id, self.state.targets[target_key], written, found, idle.get(target_key))
+            self._award(workspace_id, self.state.targets[target_key], written, found, idle.get(target_key))
         for write in writes:
             self._keep_post(write)
 
-    def _settle(
+    def _award(
         self, workspace_id: str, target: TargetState, written: set[Key], found: list[Listing], idle: Listing | None
     ) -> None:
         """Give a target to the greatest of its listings, or to none."""

@@ -212,6 +212,10 @@ POSTS = (
 )  # fmt: skip
 
 
+CATALOG_TARGET_TYPE = "Tuple(target_id String, channel_id String, status String, published_at Nullable(Int64))"
+"""What ClickHouse reads of each entry of `targets`, where the rest does not matter."""
+
+
 def post_row(version: Version, post: CatalogPost) -> Row:
     """One row of `posts_store`."""
     targets = orjson.dumps([_catalog_target(target) for target in post.targets]).decode()

@@ -23,7 +23,7 @@ from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, milli
 from schemas.registers import Register, load_groups
 from schemas.windows import WindowTarget
 from services.aggregator.errors import SinkUnavailable
-from services.aggregator.rows import Row
+from services.aggregator.rows import CATALOG_TARGET_TYPE, Row
 from services.aggregator.state import (
     PERIOD_MEMORY,
     WINDOW_MEMORY,
@@ -262,14 +262,13 @@ class ClickHouseSink:
         # Any version of a post may list a target, and its newest says whether it still does: the index narrows the
         # search to the former, and the key finds the latter.
         query = (
-            f"SELECT workspace_id, target.1, {_instants('updated_at')}, post_id, target.2, "
-            f"ifNull(target.4, {_instants('published_at')}) FROM posts_store FINAL "
-            "ARRAY JOIN JSONExtract(targets, 'Array(Tuple(target_id String, channel_id String, status String, "
-            "published_at Nullable(Int64)))') AS target "
+            f"SELECT workspace_id, target.target_id, {_instants('updated_at')}, post_id, target.channel_id, "
+            f"ifNull(target.published_at, {_instants('published_at')}) FROM posts_store FINAL "
+            f"ARRAY JOIN JSONExtract(targets, 'Array({CATALOG_TARGET_TYPE})') AS target "
             "WHERE (workspace_id, post_id) IN (SELECT workspace_id, post_id FROM posts_store "
             "WHERE workspace_id IN {workspaces:Array(String)} AND hasAny(target_ids, {targets:Array(String)})) "
-            "AND is_deleted = 0 AND target.3 != 'deleted' "
-            "AND (workspace_id, target.1) IN {keys:Array(Tuple(String, String))}"
+            "AND is_deleted = 0 AND target.status != 'deleted' "
+            "AND (workspace_id, target.target_id) IN {keys:Array(Tuple(String, String))}"
         )
         found: dict[Key, list[Listing]] = {}
         for start in range(0, len(keys), _KEYS_PER_QUERY):

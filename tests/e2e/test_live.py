@@ -52,7 +52,7 @@ class Scene:
             self.workspace, post, targets, published_at=datetime.fromtimestamp(at / 1000, UTC).isoformat()
         )
         path = f"/api/v1/posts/{post}/insights"
-        wait_until(lambda: self.tidemark.get(self.workspace, path).is_success, 10, lambda: f"{post} is known")
+        wait_until(lambda: self.tidemark.get(self.workspace, path).is_success, 10, f"{post} is known")
 
     def get(self, path: str) -> Any:
         reply = self.tidemark.get(self.workspace, path)

@@ -6,11 +6,7 @@ from collections.abc import Sequence
 
 from schemas.metrics import CHANNEL_METRICS, CHANNEL_NAMES, POST_METRICS, POST_NAMES, Metric
 from services.aggregator.audit.checks import GENERATION, Check, Scope, differing, no_texts, texts
-
-_CATALOG_TARGET = (
-    "Array(Tuple(target_id String, channel_id String, status String, published_at Nullable(Int64)))"  # in posts_store
-)
-
+from services.aggregator.rows import CATALOG_TARGET_TYPE
 
 # An answer's place among others, as one text that sorts by time and then by the bytes of its id; texts compare much
 # faster than tuples.
@@ -79,7 +75,7 @@ def _targets(scope: Scope) -> str:
             toUnixTimestamp64Milli(updated_at), 0
         FROM (
             SELECT workspace_id, post_id, published_at, updated_at,
-                arrayJoin(JSONExtract(targets, '{_CATALOG_TARGET}')) AS entry
+                arrayJoin(JSONExtract(targets, 'Array({CATALOG_TARGET_TYPE})')) AS entry
             FROM posts_store FINAL WHERE {scope.workspaces} AND is_deleted = 0
         ) WHERE {scope.where("target_id")} AND entry.status != 'deleted'"""
     # Several posts may list a target: the one written last has it.
