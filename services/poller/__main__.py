@@ -245,7 +245,7 @@ def main() -> None:
     settings = load_or_exit(PollerSettings)
     configure_logging("poller", settings.log_level)
     try:
-        cipher = TokenCipher(settings.secret_keys)
+        cipher = TokenCipher(settings.secret_keys, accepts_unbound=settings.unbound_tokens == "accept")
     except SecretsError as error:
         exit_with(str(error))
     raise SystemExit(uvloop.run(run(settings, cipher)))

@@ -6,7 +6,7 @@ A service's own class inherits from the parts it needs; it is read once, in `__m
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any, NoReturn, Self, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -156,8 +156,13 @@ def _split(value: object) -> object:
 
 
 class SecretKeysSettings(Settings):
-    """Keys that encrypt tokens at rest, newest first."""
+    """Keys that encrypt tokens at rest, newest first.
+
+    Attributes:
+        unbound_tokens: whether ciphertexts of earlier versions, which are not bound to their channel, are opened.
+    """
 
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    unbound_tokens: Literal["accept", "refuse"] = "accept"
 
     _split_keys = field_validator("secret_keys", mode="before")(_split)

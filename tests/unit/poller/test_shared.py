@@ -86,7 +86,7 @@ class World:
     def connect(self, workspace_id: str, *names: str, channel_id: str = "c1") -> None:
         """A channel with posts."""
         key, now = (workspace_id, channel_id), self.time.at
-        token = CIPHER.encrypt(TokenPair(f"token-of-{workspace_id}"))
+        token = CIPHER.encrypt(TokenPair(f"token-of-{workspace_id}"), key)
         self.catalog.put_tokens(key, ChannelTokens(*key, token, "f", None, "put", now), now)
         self.catalog.put_channel(key, channel(channel_id, workspace_id=workspace_id, updated_at=now), now)
         for name in names:
