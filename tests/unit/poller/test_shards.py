@@ -19,6 +19,7 @@ from services.platforms import all_platforms
 from services.poller.accounts import RECOVERED, TOKEN_EXPIRED, Accounts
 from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.budget import Budget, Circuit
+from services.poller.captures import CHANNEL_SNAPSHOTS, ROLLUPS
 from services.poller.catalog import CHANNELS, POSTS, TOKENS, Catalog
 from services.poller.fetch import Fetcher
 from services.poller.live import REQUESTS
@@ -30,7 +31,7 @@ from services.poller.publisher import RAW
 from services.poller.reader import Fold, TopicReader
 from services.poller.refresh import Refresher
 from services.poller.schedule import Schedule
-from services.poller.shards import CHANNEL_SNAPSHOTS, ROLLUPS, Shards
+from services.poller.shards import Shards
 from services.poller.tokens import TokenStore
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 from services.runtime.kafka import key, partition_of
