@@ -17,7 +17,7 @@ from schemas.keys import Reason, checked_key, reason_of
 from services.aggregator.errors import SinkUnavailable
 from services.aggregator.metrics import REFUSED
 from services.aggregator.pipeline import CatalogWrite
-from services.runtime.kafka import aiokafka_options, partition_of
+from services.runtime.kafka import aiokafka_options, partition_of, read_batches
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
@@ -89,7 +89,7 @@ class CatalogReader:
 
     async def poll(self, timeout_ms: int) -> list[CatalogWrite]:
         """The next writes, in offset order a topic; [] when there are none within the time."""
-        found = await self._consumer.getmany(*self._partitions, timeout_ms=timeout_ms, max_records=_MAX_RECORDS)
+        found = await read_batches(self._consumer, *self._partitions, timeout_ms=timeout_ms, max_records=_MAX_RECORDS)
         writes: list[CatalogWrite] = []
         for records in found.values():
             for record in records:
