@@ -203,6 +203,7 @@ class _Cache:
         self.dropped.append(tag)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["rollups.posts", "rollups.channels", "catalog.posts"]), st.none() | st.binary(max_size=24))
 @example("rollups.channels", b"w1/c1")
 @example("rollups.posts", b"w1/p1/x")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.embedded.composition import NAMES, Plan, ports_needed
@@ -68,6 +68,7 @@ def test_what_programs_need_to_run_and_plain_settings_go_down(tmp_path: Path) ->
         assert (settings.items() <= environment.items()) == (name not in ("kafka", "registry"))
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(NAMES),
     st.from_regex(r"TIDEMARK_[A-Z]{1,8}_(API_KEY|SECRET|PASSWORD|TOKEN|KEYS)(_FILE)?", fullmatch=True),

@@ -90,6 +90,7 @@ def test_an_id_stays_in_its_place(name: str, prefix: str, tail: str, post_type: 
         ], path
 
 
+@settings(deadline=None)
 @given(hostile)
 @example("..")
 @example(".")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.poller.addresses import is_public
@@ -55,6 +55,7 @@ def within(block: str, data: st.DataObject) -> ipaddress.IPv4Address | ipaddress
     return network[data.draw(st.integers(0, network.num_addresses - 1))]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(PRIVATE_4), st.data())
 def test_no_form_of_a_private_address_is_public(block: str, data: st.DataObject) -> None:
     inner = within(block, data)
@@ -63,6 +64,7 @@ def test_no_form_of_a_private_address_is_public(block: str, data: st.DataObject)
         assert not is_public(address), address
 
 
+@settings(deadline=None)
 @given(st.sampled_from(PRIVATE_6), st.data())
 def test_no_special_block_is_public(block: str, data: st.DataObject) -> None:
     assert not is_public(str(within(block, data)))
@@ -89,6 +91,7 @@ def test_an_address_with_a_zone_is_of_one_link(address: str) -> None:
     assert not is_public(address)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**128 - 1))
 @example(0x64FF9B << 96 | 0x7F000001)
 def test_every_address_has_an_answer(number: int) -> None:

@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from aiokafka.partitioner import murmur2
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.runtime.kafka import (
@@ -44,6 +44,7 @@ def test_partitions_are_the_java_clients(text: str, signed: int, partitions: int
     assert partition_of(text, partitions) == (signed & 0x7FFFFFFF) % partitions
 
 
+@settings(deadline=None)
 @given(ids, st.integers(1, 4096))
 def test_a_partition_is_one_of_them(workspace_id: str, partitions: int) -> None:
     assert 0 <= partition_of(workspace_id, partitions) < partitions
@@ -57,6 +58,7 @@ def test_tenants_spread_over_the_partitions() -> None:
     assert max(counts) < 1_150
 
 
+@settings(deadline=None)
 @given(ids, ids)
 def test_keys_split_where_they_were_joined(workspace_id: str, thing_id: str) -> None:
     assert split_key(key(workspace_id, thing_id)) == (workspace_id, thing_id)
@@ -160,6 +162,7 @@ class Poisoned:
         return found
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from(["a", "b", "poison"]), max_size=8), min_size=1, max_size=3),
     st.none() | st.integers(1, 5),

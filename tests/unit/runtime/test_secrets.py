@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from cryptography.fernet import Fernet
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from services.runtime.secrets import SecretsError, TokenCipher, TokenPair, is_bound
@@ -19,6 +19,7 @@ ids = st.text("abz019._:-", min_size=1, max_size=12)
 owners = st.tuples(ids, ids)
 
 
+@settings(deadline=None)
 @given(tokens, tokens, owners)
 def test_a_pair_comes_back(access: str | None, refresh: str | None, owner: tuple[str, str]) -> None:
     cipher = TokenCipher([OLD])
@@ -28,6 +29,7 @@ def test_a_pair_comes_back(access: str | None, refresh: str | None, owner: tuple
     assert cipher.decrypt(ciphertext, owner) == pair
 
 
+@settings(deadline=None)
 @given(owners, owners)
 @example(("a", "b:c"), ("a:b", "c"))
 @example(("ab", "c"), ("a", "bc"))
@@ -38,6 +40,7 @@ def test_a_ciphertext_moved_to_another_channel_does_not_open(mine: tuple[str, st
         cipher.decrypt(cipher.encrypt(TokenPair("a", "r"), mine), other)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_changed_ciphertext_is_refused(data: st.DataObject) -> None:
     cipher = TokenCipher([OLD], accepts_unbound=data.draw(st.booleans()))
@@ -78,6 +81,7 @@ def test_what_was_written_with_the_new_key_outlives_the_old_one() -> None:
     assert new.is_fingerprint_of(both.fingerprint("a", A), "a", A)
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), owners, owners)
 def test_a_fingerprint_tells_tokens_and_channels_apart(
     one: str, other: str, mine: tuple[str, str], theirs: tuple[str, str]

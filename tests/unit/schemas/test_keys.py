@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import MalformedEvent
@@ -32,6 +32,7 @@ def test_every_compacted_topic_of_a_workspace_is_known() -> None:
     assert compacted - {"aggregator.claims"} <= set(KEY_FIELDS)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(TOPICS), st.data())
 def test_a_key_that_is_its_values_counts(topic: str, data: st.DataObject) -> None:
     parts = tuple(data.draw(ids) for _ in KEY_FIELDS[topic])
@@ -42,6 +43,7 @@ def test_a_key_that_is_its_values_counts(topic: str, data: st.DataObject) -> Non
         assert reason(topic, message_key, form, home=False) is Reason.WRONG_PARTITION
 
 
+@settings(deadline=None)
 @given(st.sampled_from(TOPICS), st.data())
 def test_a_value_of_another_key_does_not_count(topic: str, data: st.DataObject) -> None:
     fields = KEY_FIELDS[topic]
@@ -54,6 +56,7 @@ def test_a_value_of_another_key_does_not_count(topic: str, data: st.DataObject) 
     assert reason(topic, "/".join(parts).encode(), SimpleNamespace(**value)) is Reason.KEY_AND_VALUE_DIFFER
 
 
+@settings(deadline=None)
 @given(st.sampled_from(TOPICS), st.none() | st.binary(max_size=40) | st.lists(odd | ids, max_size=4).map("/".join))
 @example("catalog.api-keys", b"\xff/k")
 @example("catalog.api-keys", b"w1")
