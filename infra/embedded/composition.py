@@ -15,6 +15,7 @@ import httpx
 
 from infra.embedded import kafka
 from infra.embedded.datadir import Secrets
+from infra.embedded.environment import environment_of
 from infra.embedded.registry import Registry
 from infra.embedded.service import Readiness, Service
 from services.platforms import all_platforms
@@ -118,13 +119,16 @@ class Plan:
         }
 
     def environment(self) -> dict[str, str]:
-        """What every service is told, on top of the inherited environment."""
+        """What the services are told in all, on top of the inherited environment."""
         told = {
             "TIDEMARK_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
             "TIDEMARK_SCHEMA_REGISTRY_URL": self.schema_registry_url,
             "TIDEMARK_CLICKHOUSE_URL": self.clickhouse_url,
             "TIDEMARK_ADMIN_KEY": self.admin_key,
             "TIDEMARK_SECRET_KEYS": self.inherited.get("TIDEMARK_SECRET_KEYS") or self.secrets.secret_keys,
+            # A folder of this version never held tokens that are not bound to their channel.
+            "TIDEMARK_UNBOUND_TOKENS": self.inherited.get("TIDEMARK_UNBOUND_TOKENS")
+            or ("refuse" if self.secrets.tokens_bound else None),
             "TIDEMARK_QUERY_API_HOST": self.inherited.get("TIDEMARK_QUERY_API_HOST") or HOST,
             "PYTHONUNBUFFERED": "1",
             **_no_proxy(self.inherited),
@@ -144,7 +148,7 @@ class Plan:
         return {**self.inherited, **{name: value for name, value in told.items() if value is not None}}
 
     def services(self) -> list[Service]:
-        """The services to run, without those left out."""
+        """The services to run, without those left out; each is told its own part of `environment`."""
         everything = self.environment()
         return [self._service(name, everything) for name in NAMES if name in self.names]
 
@@ -156,13 +160,14 @@ class Plan:
         return f"http://{user}:{password}@{HOST}:{self.ports['clickhouse']}/{DATABASE}"
 
     def _service(self, name: str, everything: Mapping[str, str]) -> Service:
+        environment = environment_of(name, everything)
         depends_on = frozenset(DEPENDS_ON.get(name, ())) & self.names
         if name == "kafka":
             broker = kafka.single_broker(self.folder / "kafka", self.ports["kafka"], self.ports["kafka_controller"])
             return Service(
                 name,
                 broker.command(),
-                everything,
+                environment,
                 ready=broker.is_ready,
                 prepare=broker.prepare,
                 stop_timeout_seconds=STOP_TIMEOUT_SECONDS,
@@ -172,15 +177,14 @@ class Plan:
             return Service(
                 name,
                 registry.command(),
-                everything,
+                environment,
                 ready=registry.is_ready,
                 prepare=registry.prepare,
                 stop_timeout_seconds=STOP_TIMEOUT_SECONDS,
             )
         if name in ONE_SHOT:
             argv = [self.python, "-m", "services.cli", name]
-            return Service(name, argv, everything, depends_on=depends_on, once=True)
-        environment = dict(everything)
+            return Service(name, argv, environment, depends_on=depends_on, once=True)
         argv = [self.python, "-m", f"services.{name}"]
         if name == "clickhouse":
             argv = [self.python, "-m", "infra.embedded.clickhouse", "--path", str(self.folder / "clickhouse")]

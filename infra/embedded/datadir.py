@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -27,6 +28,12 @@ MINIMUM_FREE_BYTES = 256 * 1024 * 1024
 MEBIBYTE = 1024 * 1024
 # Children of a killed `up` are killed with it, but their sockets may outlive the lock by a moment.
 PORT_RELEASE_SECONDS = 3.0
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
+# What is in a data folder.
+OWN = (
+    "logs", "kafka", "registry", "clickhouse", "query_api", "ports.json", "secrets.json", "up.lock", "up.pid",
+)  # fmt: skip
 DEFAULT_PORTS = {"kafka": 9092, "registry": 8081, "clickhouse": 8123, "query_api": 8080}
 
 
@@ -36,12 +43,15 @@ class Secrets:
 
     Attributes:
         secret_keys: for TIDEMARK_SECRET_KEYS, a Fernet key.
+        tokens_bound: whether every ciphertext on the folder's topics is bound to its channel, since the folder was
+            made by a version that binds them.
     """
 
     clickhouse_password: str
     clickhouse_analyst_password: str
     admin_key: str
     secret_keys: str
+    tokens_bound: bool = False
 
 
 class DataDir:
@@ -57,7 +67,8 @@ class DataDir:
 
     def __enter__(self) -> Self:
         try:
-            (self.path / "logs").mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, mode=PRIVATE_FOLDER, exist_ok=True)
+            self.logs.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
             raise DataDirError(
@@ -74,6 +85,17 @@ class DataDir:
                 f"only {free_bytes // MEBIBYTE} MB are free on the disk of {self.path}: "
                 f"free {MINIMUM_FREE_BYTES // MEBIBYTE} MB or choose another --data-dir"
             )
+        try:
+            for name in OWN:
+                close_to_others(self.path / name)
+            if self._is_all_ours():
+                close_to_others(self.path)
+        except OSError as error:
+            self._lock.release()
+            raise DataDirError(
+                f"cannot close {error.filename or self.path} to others ({error.strerror}): run as the folder's owner, "
+                "or choose another --data-dir"
+            ) from error
         write_atomically(self.path / "up.pid", f"{os.getpid()}\n")
         return self
 
@@ -82,6 +104,16 @@ class DataDir:
     ) -> None:
         (self.path / "up.pid").unlink(missing_ok=True)
         self._lock.release()
+
+    def _is_all_ours(self) -> bool:
+        """Whether the folder is a data folder alone, and not somebody's home or a shared one for short-lived files."""
+        status = self.path.stat()
+        held = {entry.name for entry in self.path.iterdir()}
+        return (
+            status.st_uid == os.geteuid()
+            and not status.st_mode & stat.S_ISVTX
+            and (self.secrets_path.name in held or held <= {*OWN})
+        )
 
     @property
     def logs(self) -> Path:
@@ -111,8 +143,9 @@ class DataDir:
             clickhouse_analyst_password=secrets.token_urlsafe(18),
             admin_key=f"tm_admin_{secrets.token_urlsafe(24)}",
             secret_keys=Fernet.generate_key().decode(),
+            tokens_bound=True,
         )
-        write_atomically(self.secrets_path, json.dumps(asdict(made), indent=2) + "\n", mode=0o600)
+        write_atomically(self.secrets_path, json.dumps(asdict(made), indent=2) + "\n")
         return made
 
     def ports(self, names: Iterable[str], *, usual: bool) -> dict[str, int]:
@@ -147,7 +180,23 @@ class DataDir:
             return ""
 
 
-def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+def close_to_others(path: Path) -> None:
+    """Take from everybody but its owner what may be done with a file, or with a folder and all that it holds."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(status.st_mode):
+        return
+    is_folder = stat.S_ISDIR(status.st_mode)
+    if status.st_mode & 0o077:
+        path.chmod(PRIVATE_FOLDER if is_folder else PRIVATE_FILE)
+    if is_folder:
+        for entry in os.scandir(path):
+            close_to_others(path / entry.name)
+
+
+def write_atomically(path: Path, text: str, mode: int = PRIVATE_FILE) -> None:
     """Replace a file's content in one step; a reader sees the old text or the new one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as stream:

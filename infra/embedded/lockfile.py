@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,11 +51,13 @@ class Bundle:
     Attributes:
         requested: the pinned coordinates that the files were resolved from, `group:artifact:version`,
             followed by `:classifier:packaging` for a file that is taken alone.
+        unpacked: SHA-256 over the names and sums of what the bundle's archives unpack to; empty where it has none.
     """
 
     name: str
     requested: tuple[str, ...]
     files: tuple[LockedFile, ...]
+    unpacked: str = ""
 
     @property
     def digest(self) -> str:
@@ -83,6 +86,12 @@ def parse_coordinate(coordinate: str) -> tuple[str, str, str, str, str]:
     raise ValueError(f"not a coordinate group:artifact:packaging[:classifier]:version: {coordinate!r}")
 
 
+def digest_of_tree(sums: Mapping[str, str]) -> str:
+    """One SHA-256 of a folder's files, from their relative paths and sums."""
+    lines = (f"{sums[name]}  {name}" for name in sorted(sums))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def read_lock(path: Path = LOCK_PATH) -> dict[str, Bundle]:
     """Read the lock: bundle name -> bundle."""
     document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -94,7 +103,7 @@ def read_lock(path: Path = LOCK_PATH) -> dict[str, Bundle]:
             files.append(
                 LockedFile(group, artifact, version, packaging, classifier, int(entry["bytes"]), entry["sha256"])
             )
-        bundles[name] = Bundle(name, tuple(section["requested"]), tuple(files))
+        bundles[name] = Bundle(name, tuple(section["requested"]), tuple(files), section.get("unpacked", ""))
     return bundles
 
 
@@ -108,4 +117,6 @@ def render_lock(bundles: list[Bundle]) -> str:
         for f in bundle.files:
             lines.append(f'    {{ coordinate = "{f.coordinate}", bytes = {f.size_bytes}, sha256 = "{f.sha256}" }},')
         lines.append("]")
+        if bundle.unpacked:
+            lines.append(f'unpacked = "{bundle.unpacked}"')
     return "\n".join(lines) + "\n"

@@ -24,10 +24,12 @@ from infra.embedded.composition import LASTING, NAMES, Plan, ports_needed
 from infra.embedded.console import say
 from infra.embedded.datadir import DataDir, write_atomically
 from infra.embedded.display import display_for
+from infra.embedded.environment import with_secrets_read
 from infra.embedded.errors import DataDirError, EmbeddedError, UsageError
 from infra.embedded.logs import Logs
 from infra.embedded.supervisor import Supervisor
 from services.platforms import SETTING, PlatformFileError, all_platforms
+from services.runtime.settings import SettingsError
 
 Ports = Literal["auto", "default"]
 INTERRUPTED = 130
@@ -54,6 +56,8 @@ def main(
     if threading.current_thread() is threading.main_thread():
         # Until the supervisor takes the signals over, SIGTERM ends the same way as Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also of what the services write: nobody else on this machine reads it.
+    umask = os.umask(0o077)
     try:
         with DataDir(data_dir) as folder:
             _run(folder, _names(sandbox, without), ports, ready_file)
@@ -66,6 +70,8 @@ def main(
     except OSError as error:
         say(f"tidemark: {_explain(error, data_dir)}")
         return 1
+    finally:
+        os.umask(umask)
     return 0
 
 
@@ -78,7 +84,10 @@ def inherited_environment() -> dict[str, str]:
 def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path | None) -> None:
     if ready_file is not None:
         _clear(ready_file)
-    inherited = inherited_environment()
+    try:
+        inherited = with_secrets_read(inherited_environment())
+    except SettingsError as error:
+        raise UsageError(str(error)) from None
     if "clickhouse" in names and inherited.get("TIDEMARK_CLICKHOUSE_CLUSTER"):
         raise UsageError(
             "TIDEMARK_CLICKHOUSE_CLUSTER is set, but the embedded ClickHouse is a single server: unset it, "

@@ -13,10 +13,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.codec import Codec, MalformedEvent
+from schemas.keys import Reason, checked_key, reason_of
 from services.aggregator.errors import SinkUnavailable
+from services.aggregator.metrics import REFUSED
 from services.aggregator.pipeline import CatalogWrite
-from services.runtime.kafka import aiokafka_options, split_key
+from services.runtime.kafka import aiokafka_options, partition_of, read_batches
 from services.runtime.logging import get_logger
+from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
 log = get_logger(__name__)
@@ -34,7 +37,8 @@ class CatalogReader:
 
     def __init__(self, settings: KafkaSettings, group: str, partition: int, codecs: dict[str, Codec[Any]]) -> None:
         self._codecs = {settings.topic(name): codec for name, codec in codecs.items()}
-        self._posts_topic = settings.topic(POSTS)
+        self._names = {settings.topic(name): name for name in codecs}
+        self._count = settings.topic_partitions
         self._partitions = [TopicPartition(settings.topic(name), partition) for name in (CHANNELS, POSTS)]
         self._consumer = AIOKafkaConsumer(
             **aiokafka_options(settings),
@@ -85,7 +89,7 @@ class CatalogReader:
 
     async def poll(self, timeout_ms: int) -> list[CatalogWrite]:
         """The next writes, in offset order a topic; [] when there are none within the time."""
-        found = await self._consumer.getmany(*self._partitions, timeout_ms=timeout_ms, max_records=_MAX_RECORDS)
+        found = await read_batches(self._consumer, *self._partitions, timeout_ms=timeout_ms, max_records=_MAX_RECORDS)
         writes: list[CatalogWrite] = []
         for records in found.values():
             for record in records:
@@ -98,22 +102,33 @@ class CatalogReader:
         return writes
 
     def _decoded(self, record: Any) -> CatalogWrite | None:
+        topic = self._names[record.topic]
         try:
-            workspace_id, thing_id = split_key(record.key or b"")
             event = None if record.value is None else self._codecs[record.topic].decode(record.value)
-        except (MalformedEvent, UnicodeDecodeError) as error:
-            # Nobody but the query API writes here; an entry that can't be read must not stop a tenant's numbers.
-            log.error(
-                "catalog_entry_unreadable",
-                topic=record.topic,
-                partition=record.partition,
-                offset=record.offset,
-                error=str(error),
+            workspace_id, thing_id = checked_key(
+                topic, record.key, event, lambda name: partition_of(name, self._count) == record.partition
             )
+        except RegistryUnavailable:
+            raise
+        except MalformedEvent as error:
+            self._refuse(topic, record, reason_of(error), str(error))
             return None
-        if not workspace_id or not thing_id:
+        except Exception as error:
+            # An entry that can't be read must not stop a tenant's numbers, whatever is wrong with it or its decoder.
+            self._refuse(topic, record, Reason.UNREADABLE_VALUE, repr(error))
             return None
-        return CatalogWrite(workspace_id, thing_id, event, record.topic == self._posts_topic, record.timestamp)
+        return CatalogWrite(workspace_id, thing_id, event, topic == POSTS, record.timestamp)
+
+    def _refuse(self, topic: str, record: Any, reason: Reason, error: str) -> None:
+        REFUSED.labels(topic, reason.value).inc()
+        log.error(
+            "catalog_entry_refused",
+            topic=topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=reason.value,
+            error=error,
+        )
 
     async def commit(self, positions: dict[TopicPartition, int]) -> None:
         """Note how far the catalog is folded. A failure only means that a restart reads more."""

@@ -17,6 +17,11 @@ DEAD_LETTERS = Counter("tidemark_dead_letters_total", "Messages sent to the dead
 MISPLACED = Counter("tidemark_misplaced_events_total", "Raw events found in another tenant's partition and moved.")
 ROWS = Counter("tidemark_rows_inserted_total", "Rows confirmed by ClickHouse.", ["table"])
 CATALOG_WRITES = Counter("tidemark_catalog_writes_total", "Catalog writes folded.")
+REFUSED = Counter(
+    "tidemark_refused_records_total",
+    "Catalog records that do not count: key and value differ, another workspace's partition, or unreadable.",
+    ["topic", "reason"],
+)
 ROLLUPS = Counter("tidemark_rollups_published_total", "Rollups published.", ["topic"])
 KAFKA_RETRIES = Counter("tidemark_kafka_retries_total", "Kafka calls that failed and were tried again.")
 CLICKHOUSE_RETRIES = Counter("tidemark_clickhouse_retries_total", "ClickHouse calls that failed and were tried again.")

@@ -540,6 +540,17 @@ def positions(event: PlatformRaw) -> dict[str, list[int]]:
     return found
 
 
+def path_part(external_id: str) -> str:
+    """A platform's id as one segment of a path, whatever it holds; every id in a path goes through here.
+
+    `.` and `..` are resolved also where they are escaped, so they are escaped twice: they name nothing then, as they
+    should.
+    """
+    if external_id in (".", ".."):
+        return external_id.replace(".", "%252E")
+    return quote(external_id, safe="", errors="replace")
+
+
 def path_segments(endpoint: str) -> tuple[str, ...]:
     """The path's segments without scheme, host, query and leading version (`https://h/v2/reports?a=1` -> `reports`)."""
     path = endpoint.partition("?")[0]

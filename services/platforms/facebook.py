@@ -33,7 +33,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, unquote
 
 import orjson
 
@@ -80,6 +80,7 @@ from services.platforms.base import (
     objects,
     pacific_day,
     pacific_midnight,
+    path_part,
     path_segments,
     positions,
     succeeded,
@@ -342,7 +343,7 @@ class Facebook:
 
     def channel_calls(self, channel: Channel, now: int) -> list[Call]:
         """The page as it is now, how many posts it has, and its last 28 closed Pacific days."""
-        page = f"/{VERSION}/{quote(channel.external_id, safe='')}"
+        page = f"/{VERSION}/{path_part(channel.external_id)}"
         today = pacific_day(now)
         days = (
             ("metric", _PAGE_NAMES),

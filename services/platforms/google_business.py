@@ -28,7 +28,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 
 from schemas.events import PlatformRaw, RawKind
 from schemas.metrics import CH_IMPRESSIONS, NO_CHANNEL_VALUES, POST_NAMES
@@ -59,6 +58,7 @@ from services.platforms.base import (
     count,
     json_object,
     objects,
+    path_part,
     path_segments,
     retry_after,
     succeeded,
@@ -151,7 +151,7 @@ def _points(series: Any, name: str) -> dict[int, int | None]:
 
 
 def _location(external_id: str) -> str:
-    return quote(external_id.strip("/").rpartition("/")[2], safe="")
+    return path_part(external_id.strip("/").rpartition("/")[2])
 
 
 def _method(path: tuple[str, ...]) -> str | None:

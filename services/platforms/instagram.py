@@ -30,6 +30,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 from schemas.events import PlatformRaw, RawKind
 from schemas.metrics import (
@@ -93,6 +94,7 @@ from services.platforms.base import (
     objects,
     pacific_day,
     pacific_midnight,
+    path_part,
     path_segments,
     positions,
     succeeded,
@@ -301,7 +303,7 @@ class Instagram:
 
     def channel_calls(self, channel: Channel, now: int) -> list[Call]:
         """The account as it is now, and its totals of the last 1, 7 and 28 closed Pacific days."""
-        account = f"/{VERSION}/{channel.external_id}"
+        account = f"/{VERSION}/{path_part(channel.external_id)}"
         fields = (("fields", ",".join(_USER_FIELDS)),)
         calls = [Call(RawKind.CHANNEL_METRICS, "GET", account, fields, limit_group="graph")]
         today = pacific_day(now)
@@ -318,7 +320,7 @@ class Instagram:
 
     def identity_call(self, channel: Channel) -> Call:
         """The account's id and name."""
-        path = f"/{VERSION}/{channel.external_id}"
+        path = f"/{VERSION}/{path_part(channel.external_id)}"
         return Call(RawKind.IDENTITY, "GET", path, (("fields", "id,username"),), limit_group="graph")
 
     def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
@@ -348,7 +350,7 @@ class Instagram:
             return Reading((), self._windows(event, answer) if edge == "insights" else self._account(event, answer))
         if edge == "insights":
             asked = _split(event.request.get("metric", ""))
-            return self._posts(event, {path[0]: {"insights": answer}}, frozenset(), asked)
+            return self._posts(event, {unquote(path[0]): {"insights": answer}}, frozenset(), asked)
         plain, insights = _asked(event.request.get("fields", ""))
         return self._posts(event, self._objects_of(path, edge, answer), plain, insights)
 
@@ -359,7 +361,7 @@ class Instagram:
         if edge == "media":
             return {text(item.get("id")): item for item in objects(answer.get("data"), "data")}
         own = answer.get("id")
-        return {own if isinstance(own, str) else path[0]: answer}
+        return {own if isinstance(own, str) else unquote(path[0]): answer}
 
     def _posts(
         self, event: PlatformRaw, media: dict[str, Any], plain: frozenset[str], insights: frozenset[str]
@@ -426,7 +428,7 @@ class Instagram:
             return {}
         external_id = event.targets[target_index].external_id
         if len(path) == 2 and path[1] == "insights":
-            return answer if path[0] == external_id else {}
+            return answer if unquote(path[0]) == external_id else {}
         try:
             own = self._objects_of(path, path[1] if len(path) == 2 else "", answer).get(external_id)
         except MappingError:

@@ -86,6 +86,7 @@ from services.platforms.base import (
     fill,
     json_object,
     objects,
+    path_part,
     path_segments,
     positions,
     retry_after,
@@ -405,7 +406,7 @@ class LinkedIn:
         days = ("timeIntervals", f"(timeRange:(start:{start},end:{today}),timeGranularityType:DAY)")
         urn = _escaped(organization)
         return [
-            self._channel(f"networkSizes/{urn}", (("edgeType", "COMPANY_FOLLOWED_BY_MEMBER"),)),
+            self._channel(f"networkSizes/{path_part(organization)}", (("edgeType", "COMPANY_FOLLOWED_BY_MEMBER"),)),
             self._channel(_SHARE_STATISTICS, (("q", "organizationalEntity"), ("organizationalEntity", urn), days)),
             self._channel("organizationPageStatistics", (("q", "organization"), ("organization", urn), days)),
         ]
@@ -419,7 +420,7 @@ class LinkedIn:
         organization = _organization(channel)
         if organization is None:
             return Call(RawKind.IDENTITY, "GET", "/v2/userinfo", limit_group="userinfo")
-        path = f"/rest/organizations/{_escaped(organization.rpartition(':')[2])}"
+        path = f"/rest/organizations/{path_part(organization.rpartition(':')[2])}"
         return Call(RawKind.IDENTITY, "GET", path, limit_group="organizations")
 
     def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:

@@ -31,7 +31,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from schemas.events import PlatformRaw, RawKind
 from schemas.metrics import (
@@ -88,6 +88,7 @@ from services.platforms.base import (
     fill,
     json_object,
     objects,
+    path_part,
     path_segments,
     positions,
     retry_after,
@@ -321,7 +322,7 @@ class Pinterest:
         """Each pin's lifetime; of video pins also the figures that only analytics has."""
         calls: list[Call] = []
         for target in targets:
-            path, only = f"/v5/pins/{quote(target.external_id, safe='')}", (target,)
+            path, only = f"/v5/pins/{path_part(target.external_id)}", (target,)
             query: tuple[tuple[str, str], ...] = (("pin_metrics", "true"),)
             calls.append(Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_read"))
             if now is not None and any(word in target.post_type.lower() for word in _VIDEO_WORDS):

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from schemas.events import PlatformRaw, RawKind
 from schemas.metrics import (
@@ -66,6 +65,7 @@ from services.platforms.base import (
     fill,
     json_object,
     objects,
+    path_part,
     path_segments,
     positions,
     retry_after,
@@ -219,10 +219,10 @@ class Reddit:
             path, raw = "/api/info", (("id", external_id), *raw)
         elif external_id.startswith("r/") or username.startswith("r/"):
             name = external_id if external_id.startswith("r/") else username
-            path = f"/r/{quote(name[2:], safe='')}/about"
+            path = f"/r/{path_part(name[2:])}/about"
         else:
             name = username.removeprefix("u/") or external_id.removeprefix("u/")
-            path = f"/user/{quote(name, safe='')}/about"
+            path = f"/user/{path_part(name)}/about"
         return [Call(RawKind.CHANNEL_METRICS, "GET", path, raw, limit_group="api")]
 
     def identity_call(self, channel: Channel) -> Call:

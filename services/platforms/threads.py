@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from schemas.events import PlatformRaw, RawKind
 from schemas.metrics import (
@@ -69,6 +69,7 @@ from services.platforms.base import (
     objects,
     pacific_day,
     pacific_midnight,
+    path_part,
     path_segments,
     positions,
     succeeded,
@@ -177,7 +178,7 @@ class Threads:
             Call(
                 RawKind.POST_METRICS,
                 "GET",
-                f"/{VERSION}/{quote(target.external_id, safe='')}/insights",
+                f"/{VERSION}/{path_part(target.external_id)}/insights",
                 query,
                 None,
                 (target,),
@@ -188,7 +189,7 @@ class Threads:
 
     def channel_calls(self, channel: Channel, now: int) -> list[Call]:
         """Followers now, and the last 1, 7 and 28 closed Pacific days; the longest with the daily profile views."""
-        path = f"/{VERSION}/{quote(channel.external_id, safe='')}/threads_insights"
+        path = f"/{VERSION}/{path_part(channel.external_id)}/threads_insights"
         calls = [
             Call(RawKind.CHANNEL_METRICS, "GET", path, (("metric", "followers_count"),), limit_group="threads"),
         ]

@@ -18,6 +18,7 @@ from services.platforms.base import AcrossAccounts, AppClient
 from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.accounts import Accounts
 from services.poller.budget import Budget, Circuit
+from services.poller.captures import CHANNEL_SNAPSHOTS, ROLLUPS
 from services.poller.catalog import CHANNELS, Catalog
 from services.poller.catalog import TOPICS as CATALOG
 from services.poller.errors import Stop
@@ -33,7 +34,7 @@ from services.poller.reader import RETRY_SECONDS, TopicReader
 from services.poller.refresh import Refresher
 from services.poller.schedule import Schedule
 from services.poller.settings import PollerSettings
-from services.poller.shards import CHANNEL_SNAPSHOTS, ROLLUPS, Shards
+from services.poller.shards import Shards
 from services.poller.shared import App, SharedRounds
 from services.poller.steps import ClockSteps
 from services.poller.timing import SystemTime
@@ -100,6 +101,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         budget = Budget(limits=settings.limits)
         circuits = {name: Circuit() for name in platforms}
         metrics = PollerMetrics()
+        catalog.on_refused = lambda topic, reason: metrics.refused.labels(topic, reason.value).inc()
         publisher = KafkaPublisher(settings, codecs, partitions, room)
         fetcher = Fetcher(
             {name: access.base_url for name, access in settings.platforms.items() if access.base_url},
@@ -245,7 +247,7 @@ def main() -> None:
     settings = load_or_exit(PollerSettings)
     configure_logging("poller", settings.log_level)
     try:
-        cipher = TokenCipher(settings.secret_keys)
+        cipher = TokenCipher(settings.secret_keys, accepts_unbound=settings.unbound_tokens == "accept")
     except SecretsError as error:
         exit_with(str(error))
     raise SystemExit(uvloop.run(run(settings, cipher)))

@@ -18,15 +18,41 @@ import httpx
 
 from services.poller.errors import ForbiddenAddress
 
+# Special-purpose blocks that Python's `is_global` takes for public, or that are no hosts. Sources: the IANA registries
+# of special-purpose addresses, RFC 3879 (site-local), RFC 4291 (IPv4-compatible), RFC 2765 (IPv4-translated), RFC 7526
+# (6to4 relays), RFC 8215 (a network's own NAT64: it chooses what is behind it), RFC 9602 (SRv6).
+_NOT_HOSTS = [
+    ipaddress.ip_network(block)
+    for block in ("0.0.0.0/8", "192.0.0.0/24", "192.88.99.0/24", "::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48",
+                  "100::/63", "2001::/23", "3fff::/20", "5f00::/16", "fec0::/10")
+]  # fmt: skip
+# What is sent there goes on to the IPv4 address in the last 32 bits: IPv4-mapped, and NAT64's own prefix (RFC 6052).
+_EMBEDDING = [ipaddress.IPv6Network(block) for block in ("::ffff:0:0/96", "64:ff9b::/96")]
+
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is on the public internet."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
+    """Whether an IP address is on the public internet, also one that carries another address within.
+
+    An address with a zone (`fe80::1%eth0`) is of one link, and so is not.
+    """
+    if "%" in address:
+        return False
+    parsed = ipaddress.ip_address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
-        inner = parsed.ipv4_mapped or parsed.sixtofour
-        if inner is not None:
-            return inner.is_global and not inner.is_multicast
-    return parsed.is_global and not parsed.is_multicast
+        if any(parsed in block for block in _EMBEDDING):
+            return _is_public_host(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF))
+        if parsed.sixtofour is not None:
+            return _is_public_host(parsed.sixtofour)
+    return _is_public_host(parsed)
+
+
+def _is_public_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return (
+        address.is_global
+        and not address.is_multicast
+        and not address.is_reserved
+        and not any(address in block for block in _NOT_HOSTS if block.version == address.version)
+    )
 
 
 class PublicOnlyBackend(httpcore.AsyncNetworkBackend):

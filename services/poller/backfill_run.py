@@ -29,6 +29,7 @@ from schemas.events import (
     PullKind,
     ReplyKind,
 )
+from schemas.keys import checked_key, parsed_key
 from services.platforms import all_platforms
 from services.poller.backfill import CONCURRENCY, INACTIVE
 from services.poller.backfill_plan import Done, Part, parts_of
@@ -38,7 +39,7 @@ from services.poller.live import REQUESTS
 from services.poller.publisher import RAW, REPLIES, KafkaPublisher, Room
 from services.poller.reader import Fold, Record, TopicReader
 from services.runtime.clock import SystemClock
-from services.runtime.kafka import key, partition_of, split_key
+from services.runtime.kafka import key, partition_of
 from services.runtime.registry import Registry
 from services.runtime.settings import KafkaSettings, RegistrySettings
 
@@ -308,13 +309,14 @@ async def _latest(
     found: dict[str, Any] = {}
 
     def fold(_: str, record: Record) -> None:
-        workspace, subject = split_key(record.key or b"")
-        if workspace != workspace_id:
+        if parsed_key(topic, record.key)[0] != workspace_id:
             return
-        if record.value is None:
+        event = None if record.value is None else codec.decode(record.value)
+        _, subject = checked_key(topic, record.key, event)
+        if event is None:
             found.pop(subject, None)
         else:
-            found[subject] = codec.decode(record.value)
+            found[subject] = event
 
     await reader.replay(topic, tolerant(fold), None, partitions)
     return found
@@ -341,10 +343,11 @@ async def _captured(
     found: dict[tuple[str, str], int] = {}
 
     def fold(_: str, record: Record) -> None:
-        workspace, post_id = split_key(record.key or b"")
-        if workspace != workspace_id or record.value is None:
+        if record.value is None or parsed_key(ROLLUPS, record.key)[0] != workspace_id:
             return
-        for part in codec.decode(record.value)["channels"]:
+        rollup = codec.decode(record.value)
+        _, post_id = checked_key(ROLLUPS, record.key, rollup)
+        for part in rollup["channels"]:
             captured_at = instant_of(part["captured_at"])
             if captured_at is not None:
                 place = (post_id, part["channel_id"])

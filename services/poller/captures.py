@@ -13,15 +13,18 @@ from typing import Any
 from schemas.codec import Codec, MalformedEvent, RecordCodec
 from schemas.codec import instant as instant_of
 from schemas.events import Origin, PlatformRaw, RawKind
+from schemas.keys import checked_key, parsed_key
 from services.poller.accounts import Accounts
 from services.poller.catalog import Catalog
 from services.poller.plan import ChannelKey
 from services.poller.reader import Fold, Record
 from services.poller.schedule import Schedule
 from services.runtime.clock import MILLIS_PER_DAY
-from services.runtime.kafka import split_key
 from services.runtime.logging import get_logger
+from services.runtime.registry import RegistryUnavailable
 
+ROLLUPS = "rollups.posts"
+CHANNEL_SNAPSHOTS = "metrics.channel-snapshots"
 # What the aggregator has folded by the newest capture that it tells of, less what may be out of order: a producer's
 # clock may be ahead by five minutes, and an answer waits for Kafka for a while.
 MARGIN = 6 * 60_000
@@ -52,11 +55,12 @@ class Captures:
         """Folds `rollups.posts`."""
 
         def fold(_: str, record: Record) -> None:
-            if record.value is None or record.key is None:
+            if record.value is None:
                 return
-            workspace_id, post_id = split_key(record.key)
+            rollup = codec.decode(record.value)
+            workspace_id, post_id = checked_key(ROLLUPS, record.key, rollup)
             entries = self._catalog.entries(workspace_id, post_id)
-            for part in codec.decode(record.value)["channels"]:
+            for part in rollup["channels"]:
                 captured_at = instant_of(part["captured_at"])
                 if captured_at is None:
                     continue
@@ -67,10 +71,14 @@ class Captures:
 
         return tolerant(fold)
 
-    def channel_snapshot(self, _: str, record: Record) -> None:
+    def channel_snapshot(self) -> Fold:
         """Folds `metrics.channel-snapshots`; the message's time is close enough to the capture's."""
-        if record.key is not None:
-            self._channel(split_key(record.key), record.timestamp)
+
+        def fold(_: str, record: Record) -> None:
+            workspace_id, channel_id = parsed_key(CHANNEL_SNAPSHOTS, record.key)
+            self._channel((workspace_id, channel_id), record.timestamp)
+
+        return tolerant(fold)
 
     def raw_since(self, partitions: Iterable[int], now: int, speed: float) -> dict[int, int]:
         """From when on (ms) raw events are to be read, by partition, after the rollups were.
@@ -117,7 +125,14 @@ def tolerant(fold: Fold) -> Fold:
     def tolerating(topic: str, record: Record) -> None:
         try:
             fold(topic, record)
-        except (MalformedEvent, UnicodeDecodeError) as error:
+        except MalformedEvent as error:
             _log.error("an event can't be read and is passed over", topic=topic, offset=record.offset, error=str(error))
+        except RegistryUnavailable:
+            raise
+        except Exception as error:
+            # One message must not keep the others from being read, whatever is wrong with it or with its decoder.
+            _log.error(
+                "an event breaks its reader and is passed over", topic=topic, offset=record.offset, error=repr(error)
+            )
 
     return tolerating

@@ -7,16 +7,18 @@ that is still being read are held, but not active: `activate` comes when all is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogChannel, CatalogPost, ChannelStatus, ChannelTokens, PostStatus
+from schemas.keys import Reason, checked_key, reason_of
 from services.poller.accounts import Accounts
 from services.poller.schedule import ChannelKey, Entry, Schedule
 from services.poller.tokens import TokenStore
-from services.runtime.kafka import split_key
 from services.runtime.logging import get_logger
+from services.runtime.registry import RegistryUnavailable
 
 CHANNELS = "catalog.channels"
 POSTS = "catalog.posts"
@@ -36,6 +38,8 @@ class Catalog:
     Attributes:
         channels: every channel's newest event.
         on_channel: called after news of a channel or of its tokens.
+        refused: how many messages did not count, by topic and reason.
+        on_refused: called for each of them.
     """
 
     def __init__(
@@ -56,23 +60,38 @@ class Catalog:
         self.channels: dict[ChannelKey, CatalogChannel] = {}
         self.on_channel: Callable[[ChannelKey], None] = _nothing
         schedule.forget = self._forget
-        self.malformed_count = 0
+        self.refused: Counter[tuple[str, Reason]] = Counter()
+        self.on_refused: Callable[[str, Reason], None] = _uncounted
 
-    def fold(self, topic: str, message_key: bytes | None, value: bytes | None, now: int) -> None:
-        """Take in one message of a catalog topic; one that can't be read is logged and passed over.
+    def fold(
+        self,
+        topic: str,
+        message_key: bytes | None,
+        value: bytes | None,
+        now: int,
+        is_home: Callable[[str], bool] | None = None,
+    ) -> None:
+        """Take in one message of a catalog topic; one that does not count is logged, counted and passed over.
 
         Args:
             value: None for a tombstone.
             now: ms.
+            is_home: whether the message's partition is a workspace's.
+
+        Raises:
+            RegistryUnavailable: from the codec; to be called again.
         """
         try:
-            workspace_id, subject_id = split_key(message_key or b"")
             event = None if value is None else self._codecs[topic].decode(value)
-        except (MalformedEvent, UnicodeDecodeError) as error:
-            self.malformed_count += 1
-            _log.error("catalog event can't be read and is passed over", topic=topic, key=message_key, error=str(error))
+            workspace_id, subject_id = checked_key(topic, message_key, event, is_home)
+        except RegistryUnavailable:
+            raise
+        except MalformedEvent as error:
+            self._refuse(topic, reason_of(error), str(error))
             return
-        if not subject_id:
+        except Exception as error:
+            # One message must not keep the others from being read, whatever is wrong with it or with its decoder.
+            self._refuse(topic, Reason.UNREADABLE_VALUE, repr(error))
             return
         key = (self._name(workspace_id), subject_id)
         if topic == POSTS:
@@ -176,6 +195,11 @@ class Catalog:
         """What is polled of a post, () when nothing is."""
         return self._posts.get(workspace_id, {}).get(post_id, ())
 
+    def _refuse(self, topic: str, reason: Reason, error: str) -> None:
+        self.refused[topic, reason] += 1
+        self.on_refused(topic, reason)
+        _log.error("a catalog event does not count", topic=topic, reason=reason.value, error=error)
+
     def _forget(self, entry: Entry) -> None:
         posts = self._posts.get(entry.plan.key[0], {})
         left = tuple(other for other in posts.get(entry.post_id, ()) if other is not entry)
@@ -191,6 +215,10 @@ class Catalog:
 
 def _nothing(key: ChannelKey) -> None:
     """Nobody asked to be told."""
+
+
+def _uncounted(topic: str, reason: Reason) -> None:
+    """Nobody counts."""
 
 
 def _always(_: str) -> bool:

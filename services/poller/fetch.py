@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import httpx
 import orjson
@@ -49,7 +49,13 @@ Transports = Callable[[str, bool], httpx.AsyncBaseTransport]
 
 
 def target_of(call: Call | RefreshCall, origin: str = "") -> bytes:
-    """Path and query as they are sent; the origin's own path, if it has one, comes first."""
+    """Path and query as they are sent; the origin's own path, if it has one, comes first.
+
+    Raises:
+        NotSent: the path leads out of itself, so that it would name something else than was meant.
+    """
+    if any(unquote(segment) in (".", "..") for segment in call.path.split("/")):
+        raise NotSent("the call's path holds a dot segment; an id in it was not escaped by `path_part`")
     path = urlsplit(origin).path + quote(call.path, safe=_PATH_SAFE)
     query = urlencode(call.query, quote_via=quote) if isinstance(call, RefreshCall) else call.query_text()
     return (f"{path}?{query}" if query else path).encode("ascii")

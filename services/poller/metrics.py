@@ -53,6 +53,12 @@ class PollerMetrics:
             ["platform", "outcome"],
             registry=registry,
         )
+        self.refused = Counter(
+            "tidemark_poller_refused_records",
+            "Catalog records that do not count: key and value differ, another workspace's partition, or unreadable.",
+            ["topic", "reason"],
+            registry=registry,
+        )
         self.partition_moves = Counter(
             "tidemark_poller_partition_moves",
             "Partitions that came and went: gained, revoked (given back in order) or lost (taken for dead).",

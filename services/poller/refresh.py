@@ -33,6 +33,7 @@ from services.platforms.base import (
     TokenGrant,
 )
 from services.poller.accounts import RECOVERED, Accounts
+from services.poller.binding import Binder
 from services.poller.budget import Uniform, backoff
 from services.poller.catalog import CHANNELS, TOKENS, Catalog
 from services.poller.errors import PollerError
@@ -140,6 +141,13 @@ class Refresher:
         self._useless: dict[ChannelKey, tuple[int, int]] = {}
         self._places = {name: asyncio.Semaphore(CONCURRENCY) for name in platforms}
         self._changed = asyncio.Event()
+        self._binder = Binder(
+            time=time,
+            tokens=tokens,
+            publisher=publisher,
+            ownership=self._ownership,
+            is_busy=lambda key: key in self._under_way,
+        )
         catalog.on_channel = self._watch
         tokens.on_overwritten = self._write_again
         for key in list(catalog.channels):
@@ -215,6 +223,7 @@ class Refresher:
 
     async def close(self, seconds: float) -> None:
         """Wait for what is under way, for at most this long: what a platform has given must not be lost."""
+        await self._binder.close()
         tasks = [*self._under_way.values(), *self._writing]
         if tasks:
             _, left = await asyncio.wait(tasks, timeout=seconds)
@@ -356,6 +365,7 @@ class Refresher:
 
     def _watch(self, key: ChannelKey) -> None:
         """The catalog has news of a channel or of its tokens."""
+        self._binder.look(key)
         channel = self._catalog.channels.get(key)
         # Of what is still being read, the news comes again when it is this process's to act by.
         is_ours = self._ownership.is_active(key[0])

@@ -17,7 +17,7 @@ from schemas.codec import Codec, RecordCodec
 from schemas.tiers import CHANNEL_INTERVAL
 from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.accounts import Accounts
-from services.poller.captures import Captures, account_events
+from services.poller.captures import CHANNEL_SNAPSHOTS, ROLLUPS, Captures, account_events
 from services.poller.catalog import CHANNELS, Catalog
 from services.poller.catalog import TOPICS as CATALOG
 from services.poller.live import REQUESTS
@@ -30,8 +30,6 @@ from services.poller.timing import Time
 from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
 
-ROLLUPS = "rollups.posts"
-CHANNEL_SNAPSHOTS = "metrics.channel-snapshots"
 # How long a load waits until this process's own earlier answers are in Kafka, where it looks for them.
 _PUBLISHED_SECONDS = 10.0
 _LOOK_SECONDS = 0.05
@@ -205,7 +203,7 @@ class Shards:
             tasks.create_task(self._reader.follow(CATALOG, shard.only(self._fold), caught_up, numbers))
             await caught_up.wait()
             await replay(ROLLUPS, captures.rollup(self._rollup_codec))
-            await replay(CHANNEL_SNAPSHOTS, captures.channel_snapshot, started_at - int(CHANNEL_INTERVAL / speed))
+            await replay(CHANNEL_SNAPSHOTS, captures.channel_snapshot(), started_at - int(CHANNEL_INTERVAL / speed))
             # Only after a partition that was lost comes back is there anything to wait for.
             await self._nothing_under_way(numbers)
             await self._all_published()
@@ -227,7 +225,7 @@ class Shards:
         self._on_loaded()
 
     def _fold(self, topic: str, record: Record) -> None:
-        self._catalog.fold(topic, record.key, record.value, self._time.now())
+        self._catalog.fold(topic, record.key, record.value, self._time.now(), self._are_in((record.partition,)))
         if topic == CHANNELS:
             self._positions[record.partition] = record.offset + 1
 

@@ -162,10 +162,18 @@ class SharedRounds:
         self, name: str, app: App, parts: Sequence[Work], asked: list[_Asked], fates: list[list[Settled]]
     ) -> list[list[_Asked]]:
         """Make one call and act on what comes; returns smaller batches that have to be asked instead."""
-        (call,) = app.platform.app_post_calls([one.target for one in asked])
         await self._publisher.reserve()
         reserved = True
         try:
+            # Waiting for room, or frozen, channels may have become another process's: between this look and the call
+            # nothing is awaited.
+            lost = [one for one in asked if not self._may_ask(parts[one.part])]
+            if lost:
+                say(fates, lost, Settled(Fate.RETRY, self._time.now()))
+                asked = [one for one in asked if one not in lost]
+                if not asked:
+                    return []
+            (call,) = app.platform.app_post_calls([one.target for one in asked])
             reply = await self._fetch(name, app, call)
             now = self._time.now()
             key = WindowKey(name, APP, call.limit_group)

@@ -43,7 +43,7 @@ def main() -> None:
     cipher: TokenCipher | None = None
     if settings.secret_keys:
         try:
-            cipher = TokenCipher(settings.secret_keys)
+            cipher = TokenCipher(settings.secret_keys, accepts_unbound=settings.unbound_tokens == "accept")
         except SecretsError as error:
             exit_with(str(error))
     listener = _listen(settings)

@@ -15,9 +15,10 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from schemas.keys import RefusedRecord, parsed_key
 from services.query_api.cache import AnswerCache, channel_tag, channels_tag, post_tag, posts_tag
-from services.query_api.observability import DROPS
-from services.runtime.kafka import aiokafka_options, stop_clients
+from services.query_api.observability import DROPS, REFUSED
+from services.runtime.kafka import aiokafka_options, read_batches, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
@@ -118,12 +119,11 @@ class DropFeed:
         left = {tp for tp in partitions if self._next[tp] < ends[tp]}
         probed_at = monotonic()
         while True:
-            found = await consumer.getmany(timeout_ms=_POLL_MILLIS, max_records=_MAX_RECORDS)
+            found = await read_batches(consumer, timeout_ms=_POLL_MILLIS, max_records=_MAX_RECORDS)
             for tp, records in found.items():
                 topic = tp.topic[prefix:]
                 for record in records:
-                    if record.key:
-                        self._drop(topic, record.key, is_gone=record.value is None)
+                    self._drop(topic, record.key, is_gone=record.value is None)
                 DROPS.labels(topic).inc(len(records))
                 self._next[tp] = await consumer.position(tp)
             if left:
@@ -138,10 +138,12 @@ class DropFeed:
                 probed_at = now
             self._heard_at = now
 
-    def _drop(self, topic: str, key: bytes, *, is_gone: bool) -> None:
+    def _drop(self, topic: str, key: bytes | None, *, is_gone: bool) -> None:
         try:
-            workspace_id, subject_id, *_ = key.decode().split("/")
-        except (UnicodeDecodeError, ValueError):
+            workspace_id, subject_id, *_ = parsed_key(topic, key)
+        except RefusedRecord as error:
+            # Its value is not looked at: whatever made it can at most have an answer made anew.
+            REFUSED.labels(topic, error.reason.value).inc()
             return
         if topic == CHANNEL_ROLLUPS:
             tags = [channel_tag(workspace_id, subject_id)]

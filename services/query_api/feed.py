@@ -13,10 +13,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.codec import Codec, MalformedEvent
-from services.query_api.observability import FEED_LAG
+from schemas.keys import Reason, checked_key, reason_of
+from services.query_api.observability import FEED_LAG, REFUSED
 from services.query_api.publisher import Codecs
 from services.query_api.views import Place, TopicView
-from services.runtime.kafka import aiokafka_options, stop_clients
+from services.runtime.kafka import aiokafka_options, partition_of, read_batches, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
@@ -83,9 +84,9 @@ class CatalogFeed:
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         codecs = {topic: await self._codecs.get(view.topic) for topic, view in self._views.items()}
-        partitions = [
-            TopicPartition(topic, number) for topic in self._views for number in range(self._settings.topic_partitions)
-        ]
+        topics = {topic: view.topic for topic, view in self._views.items()}
+        count = self._settings.topic_partitions
+        partitions = [TopicPartition(topic, number) for topic in self._views for number in range(count)]
         consumer.assign(partitions)
         begins = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
@@ -95,11 +96,11 @@ class CatalogFeed:
             self._next[tp] = held if begins[tp] <= held <= ends[tp] else begins[tp]
             consumer.seek(tp, self._next[tp])
         while True:
-            found = await consumer.getmany(timeout_ms=_POLL_MILLIS, max_records=_MAX_RECORDS)
+            found = await read_batches(consumer, timeout_ms=_POLL_MILLIS, max_records=_MAX_RECORDS)
             records = [record for group in found.values() for record in group]
             if records:
                 # Off the loop: the first value of a schema asks the registry, and a start reads thousands.
-                for topic, key, event, place in await asyncio.to_thread(_decode, codecs, records):
+                for topic, key, event, place in await asyncio.to_thread(_decode, codecs, topics, count, records):
                     self._views[topic].observe(key, event, place)
             for tp in partitions:
                 # Compacted offsets and markers have no record: go by the consumer's own position.
@@ -110,22 +111,40 @@ class CatalogFeed:
                 self.missing = f"{left} catalog events are not read yet" if left else None
 
 
-def _decode(codecs: Mapping[str, Codec[Any]], records: Sequence[Any]) -> list[_Decoded]:
+def _decode(
+    codecs: Mapping[str, Codec[Any]], topics: Mapping[str, str], partitions: int, records: Sequence[Any]
+) -> list[_Decoded]:
+    """The records that count; whatever else was written to the topics is passed over.
+
+    Args:
+        topics: from full names to names without prefix.
+        partitions: how many each topic has.
+    """
     decoded: list[_Decoded] = []
     for record in records:
-        if not record.key or b"/" not in record.key:
-            continue
+        topic = topics[record.topic]
         try:
-            record.key.decode()
             event = None if record.value is None else codecs[record.topic].decode(record.value)
-        except (MalformedEvent, UnicodeDecodeError) as error:
-            log.error(
-                "catalog entry is unreadable",
-                topic=record.topic,
-                partition=record.partition,
-                offset=record.offset,
-                error=type(error).__name__,
-            )
-            continue
-        decoded.append((record.topic, record.key, event, Place(record.partition, record.offset)))
+            checked_key(topic, record.key, event, lambda name: partition_of(name, partitions) == record.partition)  # noqa: B023 - called at once
+        except RegistryUnavailable:
+            raise
+        except MalformedEvent as error:
+            _refuse(topic, record, reason_of(error))
+        except Exception as error:
+            # One record must not keep the others from being read, whatever is wrong with it or with its decoder.
+            log.error("a catalog entry breaks its decoder", topic=topic, offset=record.offset, error=repr(error))
+            _refuse(topic, record, Reason.UNREADABLE_VALUE)
+        else:
+            decoded.append((record.topic, record.key, event, Place(record.partition, record.offset)))
     return decoded
+
+
+def _refuse(topic: str, record: Any, reason: Reason) -> None:
+    REFUSED.labels(topic, reason.value).inc()
+    log.error(
+        "a catalog entry does not count",
+        topic=topic,
+        partition=record.partition,
+        offset=record.offset,
+        reason=reason.value,
+    )

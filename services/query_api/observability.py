@@ -29,6 +29,12 @@ QUERY_KEYS = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
 )
 CATALOG_EVENTS = Counter("tidemark_query_api_catalog_events_total", "Catalog events written.", ["topic"])
+REFUSED = Counter(
+    "tidemark_query_api_refused_records_total",
+    "Records of topics that do not count, by topic and reason: key and value differ, another workspace's partition, "
+    "or unreadable.",
+    ["topic", "reason"],
+)
 FEED_LAG = Gauge(
     "tidemark_query_api_feed_lag_events",
     "Catalog events not read yet, over all topics held in memory; of several workers, the one that is furthest behind.",

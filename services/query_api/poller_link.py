@@ -16,10 +16,12 @@ from aiokafka.errors import KafkaError
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import PlatformRaw, PollerReply, PollerRequest, PullKind, PullTarget, ReplyKind
+from schemas.keys import Reason
 from services.query_api.live import Pulled
+from services.query_api.observability import REFUSED
 from services.query_api.publisher import Codecs
 from services.runtime.clock import Clock
-from services.runtime.kafka import aiokafka_options, partition_of, stop_clients
+from services.runtime.kafka import aiokafka_options, partition_of, read_batches, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
@@ -42,9 +44,10 @@ _LARGE_BYTES = 64 * 1024
 
 
 class _Waiting:
-    """A request under way."""
+    """A request of a workspace under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, workspace_id: str) -> None:
+        self.workspace_id = workspace_id
         self.acknowledged = asyncio.Event()
         self.finished = asyncio.Event()
         self.events: list[PlatformRaw] = []
@@ -101,7 +104,7 @@ class PollerLink:
             requested_at=now,
             deadline_at=now + int(self._deadline_seconds * 1000),
         )
-        waiting = self._waiting[request.request_id] = _Waiting()
+        waiting = self._waiting[request.request_id] = _Waiting(workspace_id)
         try:
             patience = ACK_SECONDS_OF_SILENT if partition in self._silent else ACK_SECONDS
             async with asyncio.timeout_at(started + patience):
@@ -169,7 +172,7 @@ class PollerLink:
         self._producer = producer
         address = self._address.encode()
         while True:
-            found = await consumer.getmany(timeout_ms=_POLL_MILLIS)
+            found = await read_batches(consumer, timeout_ms=_POLL_MILLIS)
             for record in found.get(mine, ()):
                 if record.key == address and record.value is not None:
                     await self._take(replies, raw, record.value)
@@ -182,13 +185,25 @@ class PollerLink:
                 self._knows_schemas = self._knows_schemas or event is not None
             else:
                 reply, event = _decode(replies, raw, value)
+        except RegistryUnavailable:
+            raise
         except MalformedEvent as error:
+            REFUSED.labels(REPLIES, Reason.UNREADABLE_VALUE.value).inc()
             log.error("a reply of the poller is unreadable", error=str(error))
+            return
+        except Exception as error:
+            REFUSED.labels(REPLIES, Reason.UNREADABLE_VALUE.value).inc()
+            log.error("a reply of the poller breaks its decoder", error=repr(error))
             return
         # Also by an acknowledgement that comes too late for its own request.
         self._silent.discard(self._partition(reply.workspace_id))
         waiting = self._waiting.get(reply.request_id)
         if waiting is None:
+            return
+        told = {reply.workspace_id} if event is None else {reply.workspace_id, event.workspace_id}
+        if told != {waiting.workspace_id}:
+            REFUSED.labels(REPLIES, Reason.KEY_AND_VALUE_DIFFER.value).inc()
+            log.error("a reply of the poller is about another workspace than its request")
             return
         waiting.acknowledged.set()
         if event is not None:

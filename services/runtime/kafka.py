@@ -82,6 +82,57 @@ def confluent_options(settings: KafkaSettings) -> dict[str, Any]:
     return options
 
 
+async def read_batches(
+    consumer: Any, *partitions: Any, timeout_ms: int, max_records: int | None = None
+) -> dict[Any, list[Any]]:
+    """aiokafka's `getmany`, past messages that the client itself can't read.
+
+    The client raises on a header whose name is not UTF-8, at each call anew, and loses what it had taken from other
+    partitions by then. Such a message is passed over with a line; all others are returned.
+
+    Args:
+        partitions: those to read, all that are assigned when none is named; each has a position.
+    """
+    before = {place: await consumer.position(place) for place in partitions or consumer.assignment()}
+    try:
+        found: dict[Any, list[Any]] = await consumer.getmany(
+            *partitions, timeout_ms=timeout_ms, max_records=max_records
+        )
+        return found
+    except UnicodeDecodeError:
+        for place, position in before.items():
+            consumer.seek(place, position)
+    found = {}
+    for place, position in before.items():
+        try:
+            found |= await consumer.getmany(place, timeout_ms=timeout_ms, max_records=max_records)
+        except UnicodeDecodeError:
+            consumer.seek(place, position)
+            found[place] = await _up_to_unreadable(consumer, place, timeout_ms)
+    return found
+
+
+async def _up_to_unreadable(consumer: Any, place: Any, timeout_ms: int) -> list[Any]:
+    """What comes before the message that can't be read; the consumer stands behind it then."""
+    records: list[Any] = []
+    while True:
+        try:
+            batch = await consumer.getmany(place, timeout_ms=timeout_ms, max_records=1)
+        except UnicodeDecodeError:
+            offset = await consumer.position(place)
+            log.error(
+                "a message is passed over: the name of a header is not UTF-8",
+                topic=place.topic,
+                partition=place.partition,
+                offset=offset,
+            )
+            consumer.seek(place, offset + 1)
+            return records
+        if not batch.get(place):
+            return records
+        records += batch[place]
+
+
 async def stop_clients(*clients: Any) -> None:
     """Stop aiokafka clients, whatever state they are in.
 

@@ -6,18 +6,108 @@ A service's own class inherits from the parts it needs; it is read once, in `__m
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any, NoReturn, Self, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 ENV_PREFIX = "TIDEMARK_"
+# Files of secrets that were looked at.
+_warned: set[str] = set()
+# `NAME_FILE` names a file that holds NAME.
+FILE_SUFFIX = "_FILE"
 MESSAGE_MAX_BYTES = 8 * 1024 * 1024
 
 
 class SettingsError(ValueError):
     """A setting is missing or wrong; the message names it and says what is allowed."""
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Reads `NAME_FILE` for each NAME that holds a secret."""
+
+    def __init__(
+        self,
+        settings_cls: type[BaseSettings],
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+    ) -> None:
+        super().__init__(settings_cls)
+        self._held = (env_settings, dotenv_settings)
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The value, its key, and whether it is JSON, which none is."""
+        if not holds_secret(field):
+            return None, field_name, False
+        prefix = self.config.get("env_prefix") or ""
+        if isinstance(self._held[0], EnvSettingsSource):
+            prefix = self._held[0].env_prefix
+        name = f"{prefix}{field_name}".upper()
+        for source in self._held:
+            if isinstance(source, EnvSettingsSource):
+                told = {key.upper(): value for key, value in source.env_vars.items() if value}
+                if name + FILE_SUFFIX in told:
+                    if name in told:
+                        raise SettingsError(f"{name} and {name}{FILE_SUFFIX} are both set; leave one of them out")
+                    return read_secret(name, str(told[name + FILE_SUFFIX])), field_name, False
+                if name in told:
+                    if source is self._held[1]:
+                        _warn_if_open(str(self.config.get("env_file") or ".env"), name)
+                    break
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The values found, by field."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def holds_secret(field: FieldInfo) -> bool:
+    """Whether a setting holds a secret, by its type."""
+    return "SecretStr" in str(field.annotation)
+
+
+def secret_names(settings: type[BaseSettings], prefix: str = ENV_PREFIX) -> set[str]:
+    """The names of the settings of a class that hold a secret."""
+    return {f"{prefix}{name}".upper() for name, field in settings.model_fields.items() if holds_secret(field)}
+
+
+def read_secret(name: str, path: str) -> str:
+    """The secret that the file of `NAME_FILE` holds, without the line's end; says when everybody may read the file.
+
+    Raises:
+        SettingsError: the file can't be read, or is empty.
+    """
+    try:
+        value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise SettingsError(f"{name}{FILE_SUFFIX}: {path} can't be read ({reason})") from None
+    if not value:
+        raise SettingsError(f"{name}{FILE_SUFFIX}: {path} is empty")
+    _warn_if_open(path, name)
+    return value
+
+
+def _warn_if_open(path: str, name: str) -> None:
+    """Once a file and process."""
+    if path in _warned or not Path(path).exists():
+        return
+    _warned.add(path)
+    if Path(path).stat().st_mode & 0o004:
+        print(  # noqa: T201 - before logging is set up
+            f"tidemark: warning: everybody on this machine may read {path}, which holds {name}; chmod 600 mends it",
+            file=sys.stderr,
+        )
 
 
 class Settings(BaseSettings):
@@ -26,6 +116,19 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment over `.env`, and the files that either names for secrets."""
+        files = _SecretFiles(settings_cls, env_settings, dotenv_settings)
+        return init_settings, env_settings, files, dotenv_settings
 
     @classmethod
     def load(cls) -> Self:
@@ -156,8 +259,13 @@ def _split(value: object) -> object:
 
 
 class SecretKeysSettings(Settings):
-    """Keys that encrypt tokens at rest, newest first."""
+    """Keys that encrypt tokens at rest, newest first.
+
+    Attributes:
+        unbound_tokens: whether ciphertexts of earlier versions, which are not bound to their channel, are opened.
+    """
 
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    unbound_tokens: Literal["accept", "refuse"] = "accept"
 
     _split_keys = field_validator("secret_keys", mode="before")(_split)

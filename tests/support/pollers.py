@@ -161,7 +161,7 @@ class Pollers:
     def put_channel(self, workspace: str, channel: str, platform: str, tokens: TokenPair) -> None:
         """Register an active channel."""
         now = now_ms()
-        ciphertext = self._cipher.encrypt(tokens)
+        ciphertext = self._cipher.encrypt(tokens, (workspace, channel))
         self._put(
             "catalog.tokens", workspace, channel,
             ChannelTokens(workspace, channel, ciphertext, f"put-{now}", None, "put", now),

@@ -11,9 +11,11 @@ from services.query_api.admin.models import ChannelPut
 from services.query_api.errors import NoSecretKeys
 from services.query_api.views import TopicView
 from services.runtime.clock import to_millis
-from services.runtime.secrets import SecretsError, TokenCipher, TokenPair
+from services.runtime.logging import get_logger
+from services.runtime.secrets import Owner, SecretsError, TokenCipher, TokenPair, is_bound
 
 _NOTHING_PUT = "-"
+log = get_logger(__name__)
 
 
 class TokenVault(TopicView[ChannelTokens]):
@@ -27,8 +29,11 @@ class TokenVault(TopicView[ChannelTokens]):
 
     def apply(self, key: tuple[str, str], event: ChannelTokens | None) -> None:
         """Add, change or forget the tokens of one channel."""
+        held = self._held.get(key)
         if event is None:
             self._held.pop(key, None)
+        elif held is not None and is_bound(held.ciphertext) and not is_bound(event.ciphertext):
+            log.error("tokens are refused: they are not bound to their channel, those held are", channel=key)
         else:
             self._held[key] = event
 
@@ -77,25 +82,31 @@ def token_change(
         return TokenChange(None, _kept_expiry(held, expires_at))
     if cipher is None:
         raise NoSecretKeys
+    owner = (workspace_id, channel_id)
     was_put = _split(held.put_fingerprint if held is not None else "")
-    fingerprints = (_fingerprint(cipher, brought.access_token), _fingerprint(cipher, brought.refresh_token))
-    if held is not None and all(new in (_NOTHING_PUT, old) for new, old in zip(fingerprints, was_put, strict=True)):
+    tokens = (brought.access_token, brought.refresh_token)
+    kept = None if held is None else _opened(cipher, held, owner)
+    # Tokens held that don't open are of no use to anybody, so that the same PUT again mends them.
+    if kept is not None and all(
+        token is None or cipher.is_fingerprint_of(old, token, owner) for token, old in zip(tokens, was_put, strict=True)
+    ):
         return TokenChange(None, _kept_expiry(held, expires_at))
     pair = brought
-    if held is not None and None in (brought.access_token, brought.refresh_token):
-        try:
-            kept = cipher.decrypt(held.ciphertext)
-        except SecretsError:
-            raise NoSecretKeys from None
+    if held is not None and None in tokens:
+        if kept is None:
+            raise NoSecretKeys
         pair = TokenPair(brought.access_token or kept.access_token, brought.refresh_token or kept.refresh_token)
         if brought.access_token is None:
             expires_at = expires_at if expires_at is not None else held.token_expires_at
+        if not is_bound(held.ciphertext):
+            was_put = tuple(old if old == _NOTHING_PUT else cipher.bind(old, owner) for old in was_put)
     event = ChannelTokens(
         workspace_id=workspace_id,
         channel_id=channel_id,
-        ciphertext=cipher.encrypt(pair),
+        ciphertext=cipher.encrypt(pair, owner),
         put_fingerprint=".".join(
-            old if new == _NOTHING_PUT else new for new, old in zip(fingerprints, was_put, strict=True)
+            old if token is None else cipher.fingerprint(token, owner)
+            for token, old in zip(tokens, was_put, strict=True)
         ),
         token_expires_at=expires_at,
         origin="put",
@@ -117,11 +128,14 @@ def _plain(token: SecretStr | None) -> str | None:
     return (token.get_secret_value() or None) if token is not None else None
 
 
-def _fingerprint(cipher: TokenCipher, token: str | None) -> str:
-    return _NOTHING_PUT if token is None else cipher.fingerprint(TokenPair(token, None))
+def _opened(cipher: TokenCipher, held: ChannelTokens, owner: Owner) -> TokenPair | None:
+    try:
+        return cipher.decrypt(held.ciphertext, owner)
+    except SecretsError:
+        return None
 
 
-def _split(put_fingerprint: str) -> tuple[str, str]:
+def _split(put_fingerprint: str) -> tuple[str, ...]:
     """The fingerprints of the access and the refresh token that were last put."""
     access, _, refresh = put_fingerprint.partition(".")
     return access or _NOTHING_PUT, refresh or _NOTHING_PUT

@@ -151,7 +151,7 @@ async def test_a_channel_goes_on_over_an_expired_token_and_stops_at_a_revoked_on
 
     def put(access: str, refresh: str, fingerprint: str) -> None:
         now = time.now()
-        ciphertext = CIPHER.encrypt(TokenPair(access, refresh))
+        ciphertext = CIPHER.encrypt(TokenPair(access, refresh), KEY)
         catalog.put_tokens(KEY, ChannelTokens("w1", "c1", ciphertext, fingerprint, None, "put", now), now)
         catalog.put_channel(KEY, CatalogChannel("w1", "c1", "x", "2244994945", "name", "active", None, now), now)
 
@@ -171,7 +171,7 @@ async def test_a_channel_goes_on_over_an_expired_token_and_stops_at_a_revoked_on
         assert not publisher.announced
         (written,) = [event for topic, event in publisher.written if topic == TOKENS]
         assert isinstance(written, ChannelTokens)
-        assert CIPHER.decrypt(written.ciphertext) == tokens.credentials(KEY, "x").pair
+        assert CIPHER.decrypt(written.ciphertext, KEY) == tokens.credentials(KEY, "x").pair
 
         put("expired-2", "revoked-2", "second")
         publish(2)

@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from pydantic import SecretStr
 
+from schemas.events import ApiKey
+from services.query_api.admin.catalog import KEYS
+from services.query_api.auth import key_hash, new_key
 from services.runtime.kafka import confluent_options, partition_of
 from services.runtime.migrations import migrate
 from services.runtime.registry import Registry
@@ -22,6 +25,7 @@ from services.runtime.topics import ensure_topics
 from tests.integration.query_api.rows import Store
 from tests.integration.query_api.running import ADMIN, Service, environment_of
 from tests.support.engines import Engines, in_database, query_clickhouse
+from tests.support.poison import send_unreadable
 from tests.support.query_api import target, values
 
 CHANNEL = {"platform": "x", "external_id": "42", "username": "tide", "status": "active"}
@@ -117,6 +121,49 @@ def test_a_key_works_at_once_and_after_a_restart_and_not_once_revoked(service: S
     assert service.client.delete(path, headers=ADMIN).status_code == 404
     service.restart()
     assert service.client.get("/api/v1/posts/p1/insights", headers=headers).status_code == 401
+
+
+async def test_what_others_write_on_the_topics_of_keys_opens_nothing_and_stops_nothing(
+    service: Service, engines: Engines, kafka_settings: KafkaSettings, store: Store
+) -> None:
+    partitions = kafka_settings.topic_partitions
+    codec = Registry(RegistrySettings(schema_registry_url=engines.schema_registry_url), kafka_settings).codec(KEYS)
+    forged, mine = new_key("tidemark"), partition_of("stranger", partitions)
+
+    def record(workspace_id: str) -> bytes:
+        return codec.encode(ApiKey(workspace_id, "k1", key_hash(forged), ("analytics:read",), "tidemark", 1))
+
+    # One without a key is refused by the broker already.
+    delivered: list[object] = []
+    producer = Producer({**confluent_options(kafka_settings), "on_delivery": lambda error, _: delivered.append(error)})
+    for partition, message_key, value in (
+        (mine, b"stranger/k1", record("victim")),
+        ((mine + 1) % partitions, b"stranger/k1", record("stranger")),
+        (mine, b"\xff/k1", record("stranger")),
+        (mine, b"stranger", record("stranger")),
+        (mine, b"stranger/k1", b"nonsense"),
+    ):
+        producer.produce(kafka_settings.topic(KEYS), value, message_key, partition)
+    assert producer.flush(20) == 0
+    assert delivered == [None] * 5
+    for partition in range(partitions):
+        for topic in (KEYS, "catalog.channels", "catalog.posts", "rollups.posts"):
+            await send_unreadable(kafka_settings, topic, partition, b"stranger/k1")
+    store.post("victim", "p1", [target("t1", values=values(views=7), captured_at=1_000)])
+    service.restart()
+    reply = service.client.get("/api/v1/posts/p1/insights", headers={"authorization": f"Bearer {forged}"})
+    assert reply.status_code == 401
+    # What is written well is still read, in every partition.
+    for number in range(2 * partitions):
+        path = f"/admin/v1/workspaces/after{number}/keys"
+        made = service.client.post(path, json={"scopes": ["analytics:read"], "style": "tidemark"}, headers=ADMIN).json()
+        if number == 2 * partitions - 1:
+            service.restart()
+        headers = {"authorization": f"Bearer {made['key']}"}
+        assert service.client.get("/api/v1/posts/p1/insights", headers=headers).status_code == 404
+    metrics = service.client.get("/metrics").text
+    for reason in ("key_and_value_differ", "wrong_partition", "malformed_key", "unreadable_key", "unreadable_value"):
+        assert f'refused_records_total{{reason="{reason}",topic="{KEYS}"}} 1.0' in metrics
 
 
 def test_a_write_is_an_event_in_its_tenants_partition(

@@ -17,9 +17,17 @@ import pytest
 import requests
 
 from infra.embedded import artifacts, maven
-from infra.embedded.artifacts import cache_dir, ensure, is_intact
+from infra.embedded.artifacts import cache_dir, ensure, is_genuine, is_intact
 from infra.embedded.errors import ArtifactError
-from infra.embedded.lockfile import LOCK_PATH, Bundle, LockedFile, parse_coordinate, read_lock, render_lock
+from infra.embedded.lockfile import (
+    LOCK_PATH,
+    Bundle,
+    LockedFile,
+    digest_of_tree,
+    parse_coordinate,
+    read_lock,
+    render_lock,
+)
 
 
 def archive(**members: str) -> bytes:
@@ -32,7 +40,8 @@ def archive(**members: str) -> bytes:
     return buffer.getvalue()
 
 
-CONTENT = {"a-1.jar": b"jar a", "b-2.jar": b"jar b", "app-3-all.tar.gz": archive(run="run me", lib="a library")}
+UNPACKED = {"run": "run me", "lib": "a library"}
+CONTENT = {"a-1.jar": b"jar a", "b-2.jar": b"jar b", "app-3-all.tar.gz": archive(**UNPACKED)}
 
 
 def locked(artifact: str, version: str, packaging: str = "jar", classifier: str = "") -> LockedFile:
@@ -62,6 +71,11 @@ class FakeMaven:
             raise self.failure
         target.write_bytes(CONTENT[wanted.filename])
         count_bytes(wanted.size_bytes)
+
+
+def started_again() -> None:
+    """What another process knows of the cache: nothing."""
+    artifacts._genuine.clear()
 
 
 @pytest.fixture
@@ -212,3 +226,60 @@ def test_the_local_maven_repository_is_used_when_its_file_is_right(
     kept.write_bytes(b"jar a")
     maven.download(locked("a", "1"), tmp_path / "a", lambda _: None, tmp_path)
     assert (tmp_path / "a").read_bytes() == b"jar a"
+
+
+@pytest.mark.parametrize("how", ["manifest kept", "manifest forged", "file added", "link", "folder added"])
+@pytest.mark.parametrize("name", ["jars", "app"])
+def test_a_tampered_cache_is_noticed_at_the_next_start_and_made_anew(
+    fake_maven: FakeMaven, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, how: str
+) -> None:
+    sums = {member: hashlib.sha256(text.encode()).hexdigest() for member, text in UNPACKED.items()}
+    app = Bundle(APP.name, APP.requested, APP.files, digest_of_tree(sums))
+    monkeypatch.setattr(artifacts, "read_lock", lambda: {"jars": JARS, "app": app})
+    folder = ensure(name)[name]
+    file = folder / ("a-1.jar" if name == "jars" else "lib")
+    right, status = file.read_bytes(), file.stat()
+    if how in ("manifest kept", "manifest forged"):
+        file.write_bytes(right[::-1])
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if how == "manifest forged":
+            artifacts._write_manifest(folder)
+    elif how == "file added":
+        (folder / "evil.jar").write_bytes(b"evil")
+    elif how == "link":
+        (tmp_path / "elsewhere").write_bytes(right)
+        file.unlink()
+        file.symlink_to(tmp_path / "elsewhere")
+    else:
+        (folder / "more").mkdir()
+        (folder / "more" / "evil").write_bytes(b"evil")
+    started_again()
+    assert ensure(name)[name] == folder
+    assert file.read_bytes() == right
+    assert not file.is_symlink()
+    assert is_genuine(folder, JARS if name == "jars" else app)
+    assert not (folder / "evil.jar").exists()
+    assert not (folder / "more").exists()
+    started_again()
+    asked = list(fake_maven.asked)
+    ensure(name)
+    assert fake_maven.asked == asked
+
+
+def test_a_cache_that_others_can_write_is_refused(fake_maven: FakeMaven) -> None:
+    ensure("jars")
+    cache_dir().chmod(0o777)
+    with pytest.raises(ArtifactError, match="others can write the cache"):
+        ensure("jars")
+    cache_dir().chmod(0o770)
+    folder = ensure("jars")["jars"]
+    folder.chmod(0o777)
+    (folder / "a-1.jar").chmod(0o666)
+    started_again()
+    ensure("jars")
+    assert [path.stat().st_mode & 0o022 for path in (cache_dir(), folder, folder / "a-1.jar")] == [0, 0, 0]
+
+
+def test_a_new_cache_is_its_owners_alone(fake_maven: FakeMaven) -> None:
+    ensure("jars")
+    assert cache_dir().stat().st_mode & 0o777 == 0o700

@@ -46,7 +46,7 @@ class Folded:
     def token(self, token: str | None, now: int = START) -> None:
         event = None
         if token is not None:
-            event = ChannelTokens("w1", "c1", CIPHER.encrypt(TokenPair(token)), "f", None, "put", now)
+            event = ChannelTokens("w1", "c1", CIPHER.encrypt(TokenPair(token), ("w1", "c1")), "f", None, "put", now)
         self._fold(TOKENS, "c1", event, now)
 
     def _fold(self, topic: str, name: str, event: Any, now: int) -> None:

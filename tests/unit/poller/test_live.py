@@ -90,7 +90,7 @@ class World:
         self.connect()
 
     def connect(self, channel_id: str = "c1", status: str = "active") -> None:
-        pair = CIPHER.encrypt(TokenPair("access-token-1", None))
+        pair = CIPHER.encrypt(TokenPair("access-token-1", None), ("w1", channel_id))
         tokens = ChannelTokens("w1", channel_id, pair, "f", None, "put", START)
         self.catalog.put_tokens(("w1", channel_id), tokens, START)
         self.catalog.put_channel(("w1", channel_id), channel(channel_id, "youtube", status=status), START)

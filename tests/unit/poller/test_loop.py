@@ -81,7 +81,9 @@ class World:
         self.catalog.put_channel(("w1", channel_id), event, self.time.at)
 
     def token(self, token: str, channel_id: str = "c1") -> None:
-        event = ChannelTokens("w1", channel_id, CIPHER.encrypt(TokenPair(token)), "f", None, "put", self.time.at)
+        event = ChannelTokens(
+            "w1", channel_id, CIPHER.encrypt(TokenPair(token), ("w1", channel_id)), "f", None, "put", self.time.at
+        )
         self.catalog.put_tokens(("w1", channel_id), event, self.time.at)
 
     def publish(self, *names: str, channel_id: str = "c1") -> None:
@@ -348,7 +350,7 @@ async def test_a_mistake_in_a_platform_does_not_spin_or_spread(world: World, mon
 
 async def test_tokens_that_cant_be_opened_pause_the_channel(world: World) -> None:
     other = TokenCipher(["another-key-of-some-length"])
-    event = ChannelTokens("w1", "c1", other.encrypt(TokenPair("t")), "f", None, "put", START)
+    event = ChannelTokens("w1", "c1", other.encrypt(TokenPair("t"), ("w1", "c1")), "f", None, "put", START)
     world.catalog.put_tokens(("w1", "c1"), event, START)
     world.connect(token=None)
     world.publish("a")

@@ -24,15 +24,17 @@ from services.poller.refresh import FINAL_BASE, Refresher
 from services.poller.schedule import Schedule
 from services.poller.tokens import TokenStore
 from services.runtime.clock import MILLIS_PER_HOUR
-from services.runtime.secrets import TokenCipher, TokenPair
+from services.runtime.secrets import SecretsError, TokenCipher, TokenPair, is_bound
 from tests.support.manual_clock import START, ManualTime
 from tests.support.memory_publisher import MemoryPublisher
 from tests.support.platform_transport import PlatformTransport, json_answer
+from tests.support.unbound_tokens import unbound_ciphertext
 from tests.unit.poller.builders import channel, post, target
 
 SECOND = 1000
 KEY = ("w1", "c1")
-CIPHER = TokenCipher(["0123456789abcdef"])
+SECRET = "0123456789abcdef"
+CIPHER = TokenCipher([SECRET])
 TOKEN_PATH = "/2/oauth2/token"
 
 
@@ -111,7 +113,7 @@ class World:
         self, access: str | None, refresh: str | None, expires_at: int | None = None, fingerprint: str = "f"
     ) -> None:
         """What a PUT with tokens does."""
-        ciphertext = CIPHER.encrypt(TokenPair(access, refresh))
+        ciphertext = CIPHER.encrypt(TokenPair(access, refresh), KEY)
         event = ChannelTokens("w1", "c1", ciphertext, fingerprint, expires_at, "put", self.time.at)
         self.catalog.put_tokens(KEY, event, self.time.at)
 
@@ -170,7 +172,7 @@ async def test_the_new_pair_is_durable_and_keeps_what_was_put(world: World) -> N
     await world.time.advance(SECOND)
     (event,) = world.written(TOKENS)
     assert isinstance(event, ChannelTokens)
-    assert CIPHER.decrypt(event.ciphertext) == TokenPair("access-1", "refresh-1") == world.held()
+    assert CIPHER.decrypt(event.ciphertext, KEY) == TokenPair("access-1", "refresh-1") == world.held()
     assert (event.put_fingerprint, event.origin) == ("the-put", "refresh")
     assert event.token_expires_at is not None
     assert START + 7200 * SECOND <= event.token_expires_at <= START + 7201 * SECOND
@@ -440,3 +442,41 @@ async def test_a_mistake_in_a_platform_is_no_end_of_the_token(world: World, monk
     await world.time.advance(SECOND)
     assert world.status() == "active"
     assert world.said() == []
+
+
+async def test_tokens_of_the_earlier_version_are_written_again_bound(world: World) -> None:
+    pair = TokenPair("access-0", "refresh-0")
+    world.connect()
+    unbound = ChannelTokens(*KEY, unbound_ciphertext(pair, SECRET), "f", None, "put", world.time.at)
+    world.catalog.put_tokens(KEY, unbound, world.time.at)
+    await world.time.advance(SECOND)
+    (event,) = world.written(TOKENS)
+    assert isinstance(event, ChannelTokens)
+    assert CIPHER.decrypt(event.ciphertext, KEY) == pair
+    with pytest.raises(SecretsError):
+        CIPHER.decrypt(event.ciphertext, ("w1", "c2"))
+    # Its way back from the topic, and somebody's replay of the old one.
+    world.catalog.put_tokens(KEY, event, world.time.at)
+    await world.time.advance(SECOND)
+    assert len(world.written(TOKENS)) == 1
+    world.catalog.put_tokens(KEY, unbound, world.time.at)
+    await world.time.advance(SECOND)
+    assert world.written(TOKENS) == [event, event]
+    assert world.held() == pair
+
+
+async def test_a_refresh_binds_the_tokens_that_it_brings(world: World) -> None:
+    world.x.refresh = "refresh-0"
+    pair = TokenPair("access-0", "refresh-0")
+    unbound = ChannelTokens(*KEY, unbound_ciphertext(pair, SECRET), "f", world.time.at - 1, "put", world.time.at)
+    world.publisher.room.clear()
+    world.catalog.put_tokens(KEY, unbound, world.time.at)
+    world.connect()
+    world.publish("a")
+    await world.time.advance(SECOND)
+    world.publisher.room.set()
+    await world.time.advance(5 * SECOND)
+    tokens = [event for event in world.written(TOKENS) if isinstance(event, ChannelTokens)]
+    assert all(is_bound(event.ciphertext) for event in tokens)
+    assert CIPHER.decrypt(tokens[-1].ciphertext, KEY) == TokenPair("access-1", "refresh-1") == world.held()
+    assert "f" not in tokens[-1].put_fingerprint.split(".")

@@ -19,6 +19,7 @@ from services.platforms import all_platforms
 from services.poller.accounts import RECOVERED, TOKEN_EXPIRED, Accounts
 from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.budget import Budget, Circuit
+from services.poller.captures import CHANNEL_SNAPSHOTS, ROLLUPS
 from services.poller.catalog import CHANNELS, POSTS, TOKENS, Catalog
 from services.poller.fetch import Fetcher
 from services.poller.live import REQUESTS
@@ -30,7 +31,7 @@ from services.poller.publisher import RAW
 from services.poller.reader import Fold, TopicReader
 from services.poller.refresh import Refresher
 from services.poller.schedule import Schedule
-from services.poller.shards import CHANNEL_SNAPSHOTS, ROLLUPS, Shards
+from services.poller.shards import Shards
 from services.poller.tokens import TokenStore
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 from services.runtime.kafka import key, partition_of
@@ -173,7 +174,7 @@ class World:
         self.loaded += 1
 
     def put_channel(self, workspace: str, access: str = "token", status: str = "active", at: int = START) -> None:
-        pair = CIPHER.encrypt(TokenPair(access, "refresh"))
+        pair = CIPHER.encrypt(TokenPair(access, "refresh"), (workspace, "c1"))
         tokens = ChannelTokens(workspace, "c1", pair, "f", None, "put", at)
         event = channel(platform="x", workspace_id=workspace, status=status, updated_at=at)
         self.reader.put(TOKENS, workspace, "c1", CODECS[TOKENS].encode(tokens), at)
@@ -366,7 +367,7 @@ async def test_a_refresh_that_was_begun_is_written_before_the_partition_goes(wor
     await giving_back
     (written,) = [event for topic, event in world.publisher.written if topic == TOKENS]
     assert isinstance(written, ChannelTokens)
-    assert CIPHER.decrypt(written.ciphertext) == TokenPair("fresh", "next")
+    assert CIPHER.decrypt(written.ciphertext, (written.workspace_id, written.channel_id)) == TokenPair("fresh", "next")
     assert world.publisher.announced == []
 
 
@@ -468,7 +469,7 @@ async def test_a_pair_that_the_former_owner_wrote_late_brings_a_channel_back(wor
     await world.gain(MINE)
     await world.advance(SECOND)
     assert world.catalog.channels["w1", "c1"].status == "token_expired"
-    pair = CIPHER.encrypt(TokenPair("token", "newer"))
+    pair = CIPHER.encrypt(TokenPair("token", "newer"), ("w1", "c1"))
     late = ChannelTokens("w1", "c1", pair, "f", None, "refresh", world.time.now() - SECOND)
     world.reader.put(TOKENS, "w1", "c1", CODECS[TOKENS].encode(late), world.time.now())
     await world.advance(2 * MINUTE)

@@ -19,11 +19,13 @@ from services.poller.catalog import Catalog
 from services.poller.fetch import Fetcher
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics
+from services.poller.ownership import Ownership
 from services.poller.poll import Poller
 from services.poller.schedule import Schedule
 from services.poller.shared import ALONE, ASIDE, App, SharedRounds
 from services.poller.tokens import TokenStore
 from services.runtime.clock import MILLIS_PER_HOUR
+from services.runtime.kafka import partition_of
 from services.runtime.secrets import TokenCipher, TokenPair
 from tests.support.manual_clock import ManualTime
 from tests.support.memory_publisher import MemoryPublisher
@@ -51,7 +53,7 @@ def failing(status: int, reason: str) -> httpx.Response:
 class World:
     """A poller of YouTube with an API key."""
 
-    def __init__(self, limits: tuple[Limit, ...] | None = None) -> None:
+    def __init__(self, limits: tuple[Limit, ...] | None = None, ownership: Ownership | None = None) -> None:
         self.time = ManualTime()
         platforms = all_platforms()
         self.schedule = Schedule({"youtube": platforms["youtube"].facts.post_batch_size})
@@ -75,7 +77,7 @@ class World:
         self.shared = SharedRounds(
             time=self.time, platforms=platforms, schedule=self.schedule, fetcher=fetcher, publisher=self.publisher,
             apps={"youtube": App(youtube, KEY)}, budget=self.budget, circuits=circuits, metrics=metrics,
-            uniform=lambda _, upper: upper,
+            uniform=lambda _, upper: upper, ownership=ownership,
         )  # fmt: skip
         self.tokens = tokens
         loop = Loop(self.time, self.schedule, poller, circuits, 8, shared=self.shared)
@@ -84,7 +86,7 @@ class World:
     def connect(self, workspace_id: str, *names: str, channel_id: str = "c1") -> None:
         """A channel with posts."""
         key, now = (workspace_id, channel_id), self.time.at
-        token = CIPHER.encrypt(TokenPair(f"token-of-{workspace_id}"))
+        token = CIPHER.encrypt(TokenPair(f"token-of-{workspace_id}"), key)
         self.catalog.put_tokens(key, ChannelTokens(*key, token, "f", None, "put", now), now)
         self.catalog.put_channel(key, channel(channel_id, workspace_id=workspace_id, updated_at=now), now)
         for name in names:
@@ -262,3 +264,45 @@ async def test_an_answer_too_large_is_asked_in_halves() -> None:
     finally:
         world.task.cancel()
         await asyncio.gather(world.task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("kept", [(), ("w1",), ("w1", "w3"), ("w1", "w2", "w3")])
+@pytest.mark.parametrize("how", ["drained", "lost", "lease over"])
+async def test_what_another_poller_took_over_while_room_was_awaited_is_not_asked_for(
+    kept: tuple[str, ...], how: str
+) -> None:
+    partitions, ticks, names = 64, [0], ("w1", "w2", "w3")
+    places = {name: partition_of(name, partitions) for name in names}
+    assert len(set(places.values())) == len(names)
+    ownership = Ownership(partitions, 1000, lambda: ticks[0], lambda name: partition_of(name, partitions))
+    for place in places.values():
+        ownership.gain(place)
+        ownership.activate(place)
+    ownership.prove(0)
+    world = World(ownership=ownership)
+    world.publisher.room.clear()
+    try:
+        for name in names:
+            world.connect(name, "a")
+        await world.time.advance(SECOND)
+        assert world.wire.requests == []
+        gone = [places[name] for name in names if name not in kept]
+        if how == "lease over" and gone:
+            ticks[0], kept = 5000, ()
+        elif how == "drained":
+            ownership.drain(gone)
+        else:
+            ownership.drain(gone)
+            for place in gone:
+                ownership.give_up(place)
+        world.publisher.room.set()
+        await world.time.advance(0)
+        asked = sorted(one for ids in world.asked() for one in ids)
+        assert asked == [f"e-{name}-a" for name in kept]
+        assert {event.workspace_id for event in world.events()} == set(kept)
+        if kept:
+            assert len(world.asked()) == 1
+    finally:
+        world.task.cancel()
+        await asyncio.gather(world.task, return_exceptions=True)
+    assert world.publisher.reserved == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.aggregator.settings import AggregatorSettings
-from services.poller.settings import PollerSettings
+from services.poller.settings import PlatformSettings, PollerSettings
 from services.query_api.settings import QueryApiSettings
 from services.runtime.settings import (
     ClickHouseSettings,
@@ -18,6 +18,7 @@ from services.runtime.settings import (
     Settings,
     SettingsError,
     load_or_exit,
+    secret_names,
 )
 
 GOOD = {
@@ -142,3 +143,83 @@ def test_the_clickhouse_address_is_taken_apart(
     settings = ClickHouseSettings.load()
     assert settings.clickhouse_connection() == connection
     assert settings.clickhouse_database == database
+
+
+SECRETS = [
+    (settings, name)
+    for settings in (AggregatorSettings, PollerSettings, QueryApiSettings)
+    for name in sorted(secret_names(settings))
+]
+
+
+def value_of(settings: Settings, name: str) -> str:
+    found = getattr(settings, name.removeprefix("TIDEMARK_").lower())
+    (secret,) = found if isinstance(found, tuple) else (found,)
+    value: str = secret.get_secret_value()
+    return value
+
+
+@pytest.mark.parametrize(("settings", "name"), SECRETS)
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_each_secret_may_come_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: type[Settings], name: str, place: str
+) -> None:
+    path, secret = tmp_path / "secret", "http://default:from-a-file@127.0.0.1:8123/tidemark"
+    path.write_text(secret + "\n")
+    path.chmod(0o600)
+    monkeypatch.delenv(name, raising=False)
+    if place == "environment":
+        monkeypatch.setenv(f"{name}_FILE", str(path))
+    else:
+        (tmp_path / ".env").write_text(f"{name}_FILE={path}\n")
+    assert value_of(settings.load(), name) == secret
+
+
+def test_a_platforms_secret_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("from-a-file")
+    path.chmod(0o600)
+    monkeypatch.setenv("TIDEMARK_X_CLIENT_SECRET_FILE", str(path))
+    assert PlatformSettings.of("x").secrets() == ("from-a-file",)
+    assert PlatformSettings.of("reddit").client_secret is None
+    monkeypatch.setenv("TIDEMARK_X_CLIENT_SECRET", "x")
+    with pytest.raises(SettingsError, match=r"^TIDEMARK_X_CLIENT_SECRET and .*_FILE are both set"):
+        PlatformSettings.of("x")
+
+
+def test_the_environment_wins_over_a_file_that_dotenv_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TIDEMARK_ADMIN_KEY_FILE=/nowhere\n")
+    monkeypatch.setenv("TIDEMARK_ADMIN_KEY", "mine")
+    assert value_of(QueryApiSettings.load(), "TIDEMARK_ADMIN_KEY") == "mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "can't be read"), (b"", "is empty"), (b"\n", "is empty"), (b"\xff\xfe", "not UTF-8")],
+)
+def test_a_file_that_holds_no_secret_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    monkeypatch.setenv("TIDEMARK_ADMIN_KEY_FILE", str(tmp_path / "secret"))
+    with pytest.raises(SettingsError, match=f"^TIDEMARK_ADMIN_KEY_FILE: .*{message}"):
+        QueryApiSettings.load()
+
+
+@pytest.mark.parametrize("place", ["a file", ".env"])
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o604])
+def test_a_secret_that_everybody_may_read_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, mode: int
+) -> None:
+    monkeypatch.setattr("services.runtime.settings._warned", set())
+    path = tmp_path / ("secret" if place == "a file" else ".env")
+    path.write_text("sesame-open" if place == "a file" else "TIDEMARK_ADMIN_KEY=sesame-open\n")
+    path.chmod(mode)
+    if place == "a file":
+        monkeypatch.setenv("TIDEMARK_ADMIN_KEY_FILE", str(path))
+    for _ in range(2):
+        assert value_of(QueryApiSettings.load(), "TIDEMARK_ADMIN_KEY") == "sesame-open"
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == (1 if mode & 0o004 else 0)
+    assert all("TIDEMARK_ADMIN_KEY" in line and path.name in line and "sesame" not in line for line in said)

@@ -73,7 +73,7 @@ async def test_a_channel_becomes_an_event_and_its_tokens_another(api: FakeApi) -
     (channel,), (tokens,) = api.publisher.of("catalog.channels"), api.publisher.of("catalog.tokens")
     assert (channel.event.platform, channel.event.username, channel.event.updated_at) == ("x", "tide", NOW)
     assert channel.event.token_expires_at == tokens.event.token_expires_at == 1_786_168_800_500
-    pair = TokenCipher([SECRET_KEY]).decrypt(tokens.event.ciphertext)
+    pair = TokenCipher([SECRET_KEY]).decrypt(tokens.event.ciphertext, ("w1", "c1"))
     assert (pair.access_token, pair.refresh_token) == ("access-1", "refresh-1")
     for write in api.publisher.writes:
         assert write.message_key == b"w1/c1"
@@ -87,7 +87,8 @@ async def test_a_token_left_out_keeps_the_one_held(api: FakeApi) -> None:
     await put(api, CHANNEL, {"platform": "x", "external_id": "42", "status": "active"})
     assert len(api.publisher.of("catalog.tokens")) == 1
     await put(api, CHANNEL, {**CHANNEL_BODY, "access_token": "access-2", "refresh_token": None})
-    pair = TokenCipher([SECRET_KEY]).decrypt(api.publisher.of("catalog.tokens")[-1].event.ciphertext)
+    newest = api.publisher.of("catalog.tokens")[-1].event
+    pair = TokenCipher([SECRET_KEY]).decrypt(newest.ciphertext, ("w1", "c1"))
     assert (pair.access_token, pair.refresh_token) == ("access-2", "refresh-1")
 
 

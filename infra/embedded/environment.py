@@ -1,0 +1,93 @@
+"""What each service of `tidemark up` is told of the environment: what it needs to run, its settings, its own secrets.
+
+Pure. Which secrets a service needs is what its settings class says: the fields that hold one. Of the caller's own
+variables only those go down that programs need to run, since any other may be a secret of something else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+
+from services.aggregator.settings import AggregatorSettings
+from services.platforms import all_platforms
+from services.poller.settings import PlatformSettings, PollerSettings
+from services.query_api.settings import QueryApiSettings
+from services.runtime.settings import (
+    ENV_PREFIX,
+    FILE_SUFFIX,
+    ClickHouseSettings,
+    KafkaSettings,
+    RegistrySettings,
+    Settings,
+    SettingsError,
+    read_secret,
+    secret_names,
+)
+
+SETTINGS: Mapping[str, tuple[type[Settings], ...]] = {
+    "topics": (KafkaSettings, RegistrySettings),
+    "migrate": (ClickHouseSettings,),
+    "aggregator": (AggregatorSettings,),
+    "query_api": (QueryApiSettings,),
+    "poller": (PollerSettings,),
+}
+# The engines and the sandbox are told their own by arguments, or by the composition.
+ENGINES = frozenset({"kafka", "registry"})
+
+# What programs need of a caller: where things are, whose they are, language and time, authorities, and the knobs of
+# interpreters, allocators and coverage.
+_RUNNING = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TERM|COLUMNS|NO_COLOR|TMPDIR|TEMP|TMP|XDG_\w+|LD_LIBRARY_PATH"
+    r"|DYLD_\w+|VIRTUAL_ENV|PYTHON\w+|MALLOC_\w+|OMP_\w+|OPENBLAS_\w+|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE"
+    r"|CURL_CA_BUNDLE|no_proxy|NO_PROXY|JAVA_TOOL_OPTIONS|COVERAGE_\w+|COV_CORE_\w+"
+)
+# Of settings that no service is known to read.
+_SECRET_LOOKING = re.compile(r".*(KEY|KEYS|SECRET|PASSWORD|TOKEN|CREDENTIALS?)")
+
+
+def environment_of(service: str, everything: Mapping[str, str]) -> dict[str, str]:
+    """The part of an environment that one service is told."""
+    own, all_secrets = secrets_of(service), _every_secret()
+    told = {}
+    for name, value in everything.items():
+        if _RUNNING.fullmatch(name):
+            told[name] = value
+        elif name.startswith(ENV_PREFIX) and service not in ENGINES:
+            setting = name.removesuffix(FILE_SUFFIX)
+            if setting in own or not (setting in all_secrets or _SECRET_LOOKING.fullmatch(setting)):
+                told[name] = value
+    return told
+
+
+def with_secrets_read(everything: Mapping[str, str]) -> dict[str, str]:
+    """An environment with each `NAME_FILE` of a secret replaced by NAME and what the file holds.
+
+    Raises:
+        SettingsError: a file can't be read, or NAME is set, too.
+    """
+    told = dict(everything)
+    for name in sorted(_every_secret()):
+        path = told.pop(name + FILE_SUFFIX, "")
+        if path and told.get(name):
+            raise SettingsError(f"{name} and {name}{FILE_SUFFIX} are both set; leave one of them out")
+        if path:
+            told[name] = read_secret(name, path)
+    return told
+
+
+@cache
+def secrets_of(service: str) -> frozenset[str]:
+    """The settings of one service that hold a secret."""
+    own = {name for settings in SETTINGS.get(service, ()) for name in secret_names(settings)}
+    if service == "poller":
+        for platform in all_platforms():
+            prefix = f"{ENV_PREFIX}{platform.upper()}_"
+            own |= {*secret_names(PlatformSettings, prefix), f"{prefix}CLIENT_ID"}
+    return frozenset(own)
+
+
+@cache
+def _every_secret() -> frozenset[str]:
+    return frozenset[str]().union(*(secrets_of(service) for service in SETTINGS))

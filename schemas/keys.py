@@ -1,0 +1,101 @@
+"""Whether a record of a topic is what its key says: a reader counts only those that are. Pure.
+
+Keys decide whose a record is, and compaction goes by them; values are what readers act by. Where the two could differ,
+whoever may write one workspace's records could act for another. The same check stands in every reader.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from schemas.codec import MalformedEvent
+
+KEY_FIELDS: dict[str, tuple[str, ...]] = {
+    "catalog.api-keys": ("workspace_id", "key_id"),
+    "catalog.channels": ("workspace_id", "channel_id"),
+    "catalog.posts": ("workspace_id", "post_id"),
+    "catalog.tokens": ("workspace_id", "channel_id"),
+    "metrics.channel-snapshots": ("workspace_id", "channel_id"),
+    "metrics.post-snapshots": ("workspace_id", "target_id"),
+    "poller.backfills": ("workspace_id", "channel_id"),
+    "rollups.channels": ("workspace_id", "channel_id", "range"),
+    "rollups.posts": ("workspace_id", "post_id"),
+}
+"""The fields of the value that a key is made of, joined by slashes."""
+
+# A backfill of a whole workspace names no channel.
+_MAY_BE_EMPTY = frozenset({("poller.backfills", "channel_id")})
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class Reason(StrEnum):
+    """Why a record does not count."""
+
+    NO_KEY = "no_key"
+    UNREADABLE_KEY = "unreadable_key"
+    MALFORMED_KEY = "malformed_key"
+    KEY_AND_VALUE_DIFFER = "key_and_value_differ"
+    WRONG_PARTITION = "wrong_partition"
+    UNREADABLE_VALUE = "unreadable_value"
+
+
+class RefusedRecord(MalformedEvent):
+    """This record does not count; nothing of what it holds is in the message."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def reason_of(error: MalformedEvent) -> Reason:
+    """Why a record is refused: for its key, or because its value can't be read."""
+    return error.reason if isinstance(error, RefusedRecord) else Reason.UNREADABLE_VALUE
+
+
+def parsed_key(topic: str, message_key: bytes | None) -> tuple[str, ...]:
+    """The ids that the key of a message on a topic (name without prefix) is made of.
+
+    Raises:
+        RefusedRecord: it is no key of this topic.
+    """
+    fields = KEY_FIELDS[topic]
+    if message_key is None:
+        raise RefusedRecord(Reason.NO_KEY, f"a message of {topic} has no key")
+    try:
+        parts = tuple(message_key.decode().split("/"))
+    except UnicodeDecodeError:
+        raise RefusedRecord(Reason.UNREADABLE_KEY, f"a key of {topic} is not UTF-8") from None
+    if len(parts) != len(fields) or not all(
+        _ID.fullmatch(part) or (not part and (topic, name) in _MAY_BE_EMPTY)
+        for name, part in zip(fields, parts, strict=True)
+    ):
+        raise RefusedRecord(Reason.MALFORMED_KEY, f"a key of {topic} must be {'/'.join(fields)}")
+    return parts
+
+
+def checked_key(
+    topic: str, message_key: bytes | None, value: Any, is_home: Callable[[str], bool] | None = None
+) -> tuple[str, ...]:
+    """The ids of a record's key, once it was found to agree with its value and its place.
+
+    Args:
+        topic: name without prefix.
+        value: an event of the topic, or its record as a dict; None for a tombstone, which says nothing to differ in.
+        is_home: whether the partition that the record was found in is a workspace's; without it, that is not asked.
+
+    Raises:
+        RefusedRecord: the record does not count.
+    """
+    parts = parsed_key(topic, message_key)
+    if is_home is not None and not is_home(parts[0]):
+        # Records of one key in two partitions have no order, and compaction leaves both.
+        raise RefusedRecord(Reason.WRONG_PARTITION, f"a message of {topic} is in another workspace's partition")
+    if value is not None:
+        fields = KEY_FIELDS[topic]
+        told = [value[name] if isinstance(value, Mapping) else getattr(value, name) for name in fields]
+        if tuple(told) != parts:
+            raise RefusedRecord(Reason.KEY_AND_VALUE_DIFFER, f"key and value of a message of {topic} differ")
+    return parts

@@ -1,0 +1,79 @@
+"""A running `tidemark up` keeps what it knows to itself: its folder, its files, and each service's own secrets."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.tidemark import Tidemark
+
+OF_THE_CALLER = {"TIDEMARK_X_CLIENT_SECRET": "x-client-secret-1", "AWS_SECRET_ACCESS_KEY": "aws-secret-1"}
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tidemark]:
+    """On a folder that an earlier version left open to everybody."""
+    folder = tmp_path_factory.mktemp("closed")
+    data = folder / "data"
+    (data / "logs").mkdir(parents=True)
+    (data / "logs" / "poller.log").write_text("of an earlier run\n")
+    for path in (data, data / "logs"):
+        path.chmod(0o755)
+    (data / "logs" / "poller.log").chmod(0o644)
+    key = folder / "admin-key"
+    key.write_text("admin-key-of-a-file\n")
+    key.chmod(0o600)
+    running = Tidemark(folder, {**OF_THE_CALLER, "TIDEMARK_ADMIN_KEY_FILE": str(key)})
+    running.start()
+    yield running
+    running.stop()
+
+
+def test_nobody_else_reads_the_data_folder(closed: Tidemark) -> None:
+    data = closed.folder / "data"
+    open_to_others, seen = [], 0
+    for path in (data, *data.rglob("*")):
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            continue  # the engines remove some of theirs
+        seen += 1
+        if not stat.S_ISLNK(mode) and stat.S_IMODE(mode) != (0o700 if stat.S_ISDIR(mode) else 0o600):
+            open_to_others.append((oct(mode), str(path.relative_to(data))))
+    assert seen > 100
+    assert open_to_others == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_each_service_knows_its_own_secrets_only(closed: Tidemark) -> None:
+    made = json.loads((closed.folder / "data" / "secrets.json").read_text())
+    assert closed.ready["admin_key"] == "admin-key-of-a-file"
+    secrets = {
+        "writer": made["clickhouse_password"],
+        "analyst": made["clickhouse_analyst_password"],
+        "admin": "admin-key-of-a-file",
+        "folder's admin": made["admin_key"],
+        "keys": made["secret_keys"],
+        "platform": OF_THE_CALLER["TIDEMARK_X_CLIENT_SECRET"],
+        "caller": OF_THE_CALLER["AWS_SECRET_ACCESS_KEY"],
+        "sandbox's app": "tidemark-sandbox-reddit-client-secret",
+    }
+    knows = {}
+    for name, pid in closed.ready["pids"].items():
+        process = Path("/proc") / str(pid)
+        text = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+        knows[name] = {what for what, secret in secrets.items() if secret.encode() in text}
+    assert knows == {
+        "kafka": set(),
+        "registry": set(),
+        "sandbox": set(),
+        "clickhouse": {"writer", "analyst"},
+        "aggregator": {"writer"},
+        "query_api": {"writer", "admin", "keys"},
+        "poller": {"keys", "platform", "sandbox's app"},
+    }
