@@ -28,6 +28,8 @@ from infra.embedded.clickhouse.app import Server
 from infra.embedded.clickhouse.config import Settings, write_engine_config
 from infra.embedded.clickhouse.engine import Engine, quoted_identifier
 from infra.embedded.clickhouse.errors import StartError
+from infra.embedded.clickhouse.grammar import EngineGrammar
+from infra.embedded.clickhouse.guests import Guests
 from infra.embedded.clickhouse.lock import DirectoryLock
 
 _STATEMENTS_MAY_FINISH_SECONDS = 8.0
@@ -98,7 +100,9 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 async def serve(settings: Settings, engine: Engine, listener: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT, then lets running statements finish for a while."""
-    server = Server(engine, Users(settings), spool=settings.spool_path, default_database=settings.database)
+    users = Users(settings)
+    guests = Guests(users, EngineGrammar(engine), settings.analyst_limits)
+    server = Server(engine, users, guests, spool=settings.spool_path, default_database=settings.database)
     http = _HttpServer(
         uvicorn.Config(
             server.app(), loop="uvloop", http="httptools", ws="none", lifespan="off", log_level="critical",
