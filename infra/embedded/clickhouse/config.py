@@ -54,6 +54,11 @@ class Settings:
         """Where large request bodies and replies wait on disk; emptied at every start."""
         return self.path / "spool"
 
+    @property
+    def temporary_path(self) -> Path:
+        """For what the engine takes to the system's temporary folder; emptied at every start."""
+        return self.path / "temporary"
+
 
 def write_engine_config(settings: Settings) -> Path:
     """Writes the engine's configuration and returns the path of its main file."""
