@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.infra.test_clickhouse_server import Process
+from tests.integration.infra.test_clickhouse_server import ANALYST_PASSWORD, PASSWORD, Process
 
 STATEMENTS = Path(__file__).parents[2] / "golden" / "clickhouse" / "bi_selects.sql"
 TABLES = (
@@ -60,7 +60,6 @@ DRIVERS = (
     "EXPLAIN SELECT count() FROM posts WHERE (likes > 1)",
     "EXPLAIN SYNTAX SELECT 1 + 1",
 )
-DEADLINE_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +86,9 @@ def statements() -> list[tuple[str, dict[str, Any]]]:
 
 
 def answer(server: Process, user: str, sql: str, params: dict[str, str]) -> tuple[int, bytes]:
-    reply = server.post(sql, user=user, **{f"param_{name}": value for name, value in params.items()})
+    query = {f"param_{name}": value for name, value in params.items()}
+    password = PASSWORD if user == "default" else ANALYST_PASSWORD
+    reply = server.http.post(server.url, content=sql.encode(), params=query, auth=(user, password))
     return reply.status_code, reply.content
 
 
