@@ -7,6 +7,7 @@ nobody else's waiting.
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from infra.embedded.clickhouse.errors import (
 
 # The engine's own default of max_query_size.
 STATEMENT_BYTES = 256 * 1024
+_KEPT = 512
+_KEPT_CHARACTERS = 16 * 1024
 
 _PARSE = "SELECT parseQueryToJSON({value:String})"
 _WRITE = "SELECT formatQueryFromJSON({value:String}) AS text, parseQueryToJSON(text)"
@@ -36,6 +39,8 @@ class EngineGrammar:
     def __init__(self, engine: Engine) -> None:
         self._connection = engine.connect()
         self._lock = threading.Lock()
+        # The same text has the same tree; a question to the engine costs as much as a small statement.
+        self._answered = functools.lru_cache(maxsize=_KEPT)(self._ask_engine)
         lines = self._ask(_FUNCTIONS).splitlines()
         self._functions = dict(line.split("\t") for line in lines)
 
@@ -80,6 +85,9 @@ class EngineGrammar:
         return text
 
     def _ask(self, sql: str, value: str = "") -> str:
+        return self._answered(sql, value) if len(value) <= _KEPT_CHARACTERS else self._ask_engine(sql, value)
+
+    def _ask_engine(self, sql: str, value: str) -> str:
         escaped = value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
         with self._lock, engine_errors():
             reply: bytes = self._connection.query(sql, "TabSeparatedRaw", params={"value": escaped}).bytes()
