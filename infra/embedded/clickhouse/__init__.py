@@ -1,11 +1,15 @@
 """ClickHouse's HTTP interface over chDB, the ClickHouse engine as a library: one process, one data directory.
 
-    __main__    command line, signals, start and end         lock        one process a directory
+    __main__    command line, and the walls around it        confinement what the kernel takes from the process
+    serving     the engine opened, signals, start and end    lock        one process a directory
     app         one request -> one statement -> its rows     reply       sending, and noticing that the client left
     request     what an HTTP request says                    compression content encodings
     statements  what a statement is, by its tokens           errors      codes, statuses, texts
-    access      users and passwords                          analyst     what the analyst may run, by syntax tree
-    engine      chDB: handles, threads, running statements   config      settings, the engine's configuration
+    access      users and passwords; what may run            guests      slots and times of the analyst's statements
+    analyst     what the analyst may run, by syntax tree     limits      what the analyst may spend and set
+    forms       statements built from names                  rebuilding  a judged tree -> a statement's parts
+    grammar     the engine's parser and writer               config      settings, the engine's configuration
+    engine      chDB: handles, threads, running statements
 
 Differences from a server, all of them refused with a clear error unless said otherwise:
 

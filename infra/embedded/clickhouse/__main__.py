@@ -8,42 +8,24 @@ Exit code 0 after SIGTERM or SIGINT, 2 when it cannot start, with one line on st
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import errno
 import os
 import resource
 import shutil
-import signal
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import uvicorn
-import uvloop
-
-from infra.embedded.clickhouse.access import Users
-from infra.embedded.clickhouse.app import Server
 from infra.embedded.clickhouse.config import Settings, write_engine_config
-from infra.embedded.clickhouse.engine import Engine, quoted_identifier
+from infra.embedded.clickhouse.confinement import confine, needed_to_read
 from infra.embedded.clickhouse.errors import StartError
+from infra.embedded.clickhouse.limits import Limits
 from infra.embedded.clickhouse.lock import DirectoryLock
 
-_STATEMENTS_MAY_FINISH_SECONDS = 8.0
-_CANCELLED_MAY_FINISH_SECONDS = 2.0
 
-
-class _HttpServer(uvicorn.Server):
-    """uvicorn without its signal handling, which would end the process by the signal instead of with 0."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def parse_settings(arguments: list[str]) -> Settings:
-    """Settings from the command line and the environment."""
+def parse_settings(arguments: list[str]) -> tuple[Settings, bool]:
+    """Settings from the command line and the environment, and whether it may run as root unconfined."""
     parser = argparse.ArgumentParser(prog="python -m infra.embedded.clickhouse", description=__doc__)
     parser.add_argument("--path", type=Path, required=True, help="data directory; created where needed")
     parser.add_argument("--port", type=int, required=True, help="HTTP port; 0 takes a free one")
@@ -57,10 +39,16 @@ def parse_settings(arguments: list[str]) -> Settings:
         "--analyst-hide", action="append", default=[], metavar="PATTERN",
         help="tables that the analyst may not name, besides those beginning with _; repeatable; * and ? match",
     )  # fmt: skip
+    parser.add_argument("--analyst-slots", type=int, default=4, help="statements of the analyst that may run at once")
     parser.add_argument("--memory-mb", type=int, default=1536, help="limit of all statements together")
     parser.add_argument("--handles", type=int, default=16, help="statements that may run at once")
+    parser.add_argument(
+        "--allow-root", action="store_true",
+        default=os.environ.get("TIDEMARK_EMBEDDED_CLICKHOUSE_ALLOW_ROOT", "") not in ("", "0", "false"),
+        help="run as root even where the kernel cannot confine the process to its folder",
+    )  # fmt: skip
     given = parser.parse_args(arguments)
-    return Settings(
+    settings = Settings(
         path=given.path,
         port=given.port,
         host=given.host,
@@ -71,7 +59,9 @@ def parse_settings(arguments: list[str]) -> Settings:
         handles=given.handles,
         password=os.environ.get("TIDEMARK_EMBEDDED_CLICKHOUSE_PASSWORD", ""),
         analyst_password=os.environ.get("TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD"),
+        analyst_limits=Limits(slots=given.analyst_slots, memory_bytes=given.memory_mb * 1024 * 1024 // 8),
     )
+    return settings, given.allow_root
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -96,31 +86,6 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(settings: Settings, engine: Engine, listener: socket.socket) -> None:
-    """Serves until SIGTERM or SIGINT, then lets running statements finish for a while."""
-    server = Server(engine, Users(settings), spool=settings.spool_path, default_database=settings.database)
-    http = _HttpServer(
-        uvicorn.Config(
-            server.app(), loop="uvloop", http="httptools", ws="none", lifespan="off", log_level="critical",
-            access_log=False, server_header=False, timeout_keep_alive=600, backlog=1024,
-        )
-    )  # fmt: skip
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    serving = asyncio.create_task(http.serve(sockets=[listener]))
-    host, port = listener.getsockname()[:2]
-    sys.stdout.write(f"clickhouse: ready on http://{host}:{port}, chDB {engine.version}, data in {settings.path}\n")
-    sys.stdout.flush()
-    await asyncio.wait({serving, asyncio.create_task(stopped.wait())}, return_when=asyncio.FIRST_COMPLETED)
-    http.should_exit = True
-    await asyncio.wait({serving}, timeout=_STATEMENTS_MAY_FINISH_SECONDS)
-    if not serving.done():
-        await server.cancel_all()
-        await asyncio.wait({serving}, timeout=_CANCELLED_MAY_FINISH_SECONDS)
-
-
 def raise_open_files_limit() -> None:
     """Lets this process open as many files as it may: each of the engine's threads and column files takes some."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -128,24 +93,66 @@ def raise_open_files_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def root_refusal(standing: list[str], *, root: bool, allowed: bool) -> str | None:
+    """Why this process must not go on as root; None where it may.
+
+    Args:
+        standing: the walls around it, as `confine` gives them.
+        allowed: whether somebody said that it may run as root without them.
+    """
+    if not root or allowed or "landlock" in standing:
+        return None
+    return (
+        "runs as root, and this kernel has no Landlock to keep it in its data folder;"
+        " run it as another user, or allow it with --allow-root (TIDEMARK_EMBEDDED_CLICKHOUSE_ALLOW_ROOT=1)"
+    )
+
+
+def _confine(settings: Settings, *, allow_root: bool) -> None:
+    """Gives up what the process does not need, and writes a line where that is not all that it could be.
+
+    Raises:
+        StartError: it would run as root and unconfined.
+    """
+    # The engine makes folders in the system's temporary folder when it is loaded.
+    settings.temporary_path.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = str(settings.temporary_path.resolve())
+    folders = [settings.engine_path, settings.spool_path, settings.temporary_path]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    standing = confine(write=folders, read=[*needed_to_read(), settings.path])
+    root = os.geteuid() == 0
+    refused = root_refusal(standing, root=root, allowed=allow_root)
+    if refused is not None:
+        raise StartError(refused)
+    missing = sorted({"landlock", "seccomp"} - set(standing))
+    if missing:
+        sys.stderr.write(
+            f"clickhouse: this system has no {' and no '.join(missing)}: only the judging of statements keeps user"
+            " analyst from files and connections\n"
+        )
+    elif root:
+        sys.stderr.write("clickhouse: runs as root, confined to its data folder and without root's powers\n")
+
+
 def main(arguments: list[str]) -> int:
     """Runs the process and returns its exit code."""
-    settings = parse_settings(arguments)
+    settings, allow_root = parse_settings(arguments)
     raise_open_files_limit()
     try:
         listener = bound_socket(settings.host, settings.port)
         lock = DirectoryLock(settings.path)
         shutil.rmtree(settings.spool_path, ignore_errors=True)
-        settings.spool_path.mkdir()
+        shutil.rmtree(settings.temporary_path, ignore_errors=True)
         config = write_engine_config(settings)
-        engine = Engine(str(settings.engine_path.resolve()), str(config.resolve()), handles=settings.handles)
-        engine.control(f"CREATE DATABASE IF NOT EXISTS {quoted_identifier(settings.database)}")
+        _confine(settings, allow_root=allow_root)
+        # Not before: the engine starts threads as soon as it is loaded, and a thread is confined from its start.
+        from infra.embedded.clickhouse.serving import run
+
+        run(settings, config, listener)
     except StartError as error:
         sys.stderr.write(f"clickhouse: {error}\n")
         return 2
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, engine, listener))
-    engine.close()
     del lock
     return 0
 

@@ -1,9 +1,8 @@
 """What the user `analyst` may run, judged by the engine's own parse of the statement.
 
-In: the syntax tree that `parseQueryToJSON` gives, or the tokens of the few statements it has no tree for. Out:
-nothing, or a refusal. Pure. Everything is an allowlist but scalar functions, of which the engine has 1,600 harmless
-ones: what is not known here is refused, so a later engine's new table function or statement is closed until someone
-opens it.
+In: the syntax tree that `parseQueryToJSON` gives. Out: nothing, or a refusal. Pure. Everything is an allowlist but
+scalar functions, of which the engine has 1,600 harmless ones: what is not known here is refused, so a later engine's
+new table function or statement is closed until someone opens it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from infra.embedded.clickhouse.errors import ACCESS_DENIED, READONLY, ServerError, refusal
-from infra.embedded.clickhouse.statements import Token, tokens
 
 Tree = Mapping[str, Any]
 
@@ -38,14 +36,15 @@ SYSTEM_TABLES = frozenset(
 
 # Read files, tables or dictionaries past the tables that a statement names, open connections (ai*), describe
 # the machine, or only wait.
+# Matched against names in small letters: the engine knows AIGenerate, aiGenerate and, of some, every other case.
 _REFUSED_FUNCTIONS = re.compile(
-    r"ai[A-Z]\w*|file|dict(?:Get|Has|IsIn)\w*|joinGet(?:OrNull)?|hasColumnInTable|catboostEvaluate|evalMLMethod"
-    r"|naiveBayes\w*|reverseDNSQuery|getServerSetting|getServerPort|getMacro|getMergeTreeSetting|getClientHTTPHeader"
-    r"|currentRequestURL|currentHandler|showCertificate|filesystem\w*|addressTo\w*|logTrace"
-    r"|region(?:To|In|Hierarchy)\w*|lemmatize|stem|synonyms|detect[A-Z]\w*|getOSKernelVersion"
-    r"|serverUUID|fuzzQuery|obfuscateQuery\w*|structureTo\w*Schema|transaction(?:ID|LatestSnapshot|OldestSnapshot)"
-    r"|zookeeper\w*|(?i:sleep|sleepEachRow|hostName|FQDN|fullHostName|tcpPort|globalVariable|mergeTreePartInfo"
-    r"|isMergeTreePartCoveredBy)"
+    r"ai_?[a-z]\w*|file|dict(?:get|has|isin)\w*|joinget(?:ornull)?|hascolumnintable|catboostevaluate|evalmlmethod"
+    r"|naivebayes\w*|reversednsquery|getserversetting|getserverport|getmacro|getmergetreesetting|getclienthttpheader"
+    r"|currentrequesturl|currenthandler|showcertificate|filesystem\w*|addressto\w*|logtrace"
+    r"|region(?:to|in|hierarchy)\w*|lemmatize|stem|synonyms|detect[a-z]\w*|getoskernelversion"
+    r"|serveruuid|fuzzquery|obfuscatequery\w*|structureto\w*schema|transaction(?:id|latestsnapshot|oldestsnapshot)"
+    r"|zookeeper\w*|generateserialid|sleep|sleepeachrow|hostname|fqdn|fullhostname|tcpport|globalvariable"
+    r"|mergetreepartinfo|ismergetreepartcoveredby"
 )
 
 _SET_FUNCTIONS = re.compile(r"(?:global)?(?:not)?(?:null)?in(?:ignoreset)?", re.IGNORECASE)
@@ -63,7 +62,7 @@ _NODES = frozenset(
         "WithElement",
     }
 )  # fmt: skip
-_ROOTS = frozenset({"SelectWithUnionQuery", "SelectQuery", "SelectIntersectExceptQuery", "Subquery"})
+ROOTS = frozenset({"SelectWithUnionQuery", "SelectQuery", "SelectIntersectExceptQuery", "Subquery"})
 _SHOWS = frozenset({"ShowTablesQuery", "ShowColumnsQuery", "ShowIndexesQuery"})
 _EXPLAINS = frozenset(
     {
@@ -72,22 +71,7 @@ _EXPLAINS = frozenset(
     }
 )  # fmt: skip
 
-# A setting that changes how a result is written or how long it may take, and neither reads a file nor lifts a limit.
-_HARMLESS_SETTINGS = re.compile(
-    r"output_format_\w+|date_time_output_format|max_threads|max_execution_time|max_block_size|max_result_rows"
-    r"|max_result_bytes|result_overflow_mode|timeout_overflow_mode|max_rows_to_read|max_bytes_to_read|read_overflow_mode"
-    r"|session_timezone|join_use_nulls|extremes|use_query_cache|log_comment|group_by_use_nulls|final"
-    r"|max_memory_usage|aggregate_functions_null_for_empty|prefer_column_name_to_alias|limit|offset"
-    r"|http_\w+|cast_keep_nullable|union_default_mode|use_client_time_zone"
-)
-_FILE_SETTINGS = re.compile(r"\w*(?:schema|template|path|file|cache_dir)\w*")
-
 _LABEL = "analyst: "
-
-
-def harmless_setting(name: str) -> bool:
-    """Whether the analyst may give this setting with a statement."""
-    return _HARMLESS_SETTINGS.fullmatch(name) is not None and _FILE_SETTINGS.fullmatch(name) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,25 +120,20 @@ def not_readonly() -> ServerError:
     return refusal(READONLY, f"{_LABEL}Cannot execute query in readonly mode.")
 
 
-def check_settings(settings: Mapping[str, str]) -> None:
-    """Raises: ServerError: READONLY for a setting that is not harmless."""
-    for name in settings:
-        if not harmless_setting(name):
-            raise refusal(READONLY, f"Cannot modify '{name}' setting in readonly mode.")
-
-
 @dataclass(slots=True)
 class TreeCheck:
     """One walk over a statement's syntax tree.
 
     Attributes:
         database: the current database, which names without one belong to.
-        params: values of `{name:Identifier}`, which may stand in a table's name.
+        params: values of `{name:Identifier}`, which may stand in a table's or a function's name.
+        functions: the engine's function names in small letters, each with the name that it stands for.
     """
 
     policy: Policy
     database: str
     params: Mapping[str, str] = field(default_factory=dict)
+    functions: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, tree: Tree) -> None:
         """Checks a whole statement.
@@ -165,13 +144,13 @@ class TreeCheck:
         kind = tree.get("type")
         if kind == "ExplainQuery":
             inner = tree.get("query")
-            if tree.get("kind") not in _EXPLAINS or not isinstance(inner, Mapping) or inner.get("type") not in _ROOTS:
+            if tree.get("kind") not in _EXPLAINS or not isinstance(inner, Mapping) or inner.get("type") not in ROOTS:
                 raise not_readonly()
             # Options of EXPLAIN look like settings, but change nothing.
             tree = {name: value for name, value in tree.items() if name != "settings"}
         elif kind in _SHOWS:
             self._check_show(tree)
-        elif kind not in _ROOTS:
+        elif kind not in ROOTS:
             raise not_readonly()
         self._walk(tree)
 
@@ -179,10 +158,15 @@ class TreeCheck:
         if any(tree.get(key) for key in ("cluster", "clusters", "temporary", "caches")):
             raise denied("SHOW")
         source = tree.get("from") or tree.get("database")
-        name = source.get("name") if isinstance(source, Mapping) else source
-        database = str(name or tree.get("from_database") or self.database)
+        parts = self._name_parts(source) if isinstance(source, Mapping) else [str(source or self.database)]
+        self.check_database(".".join(parts))
         if tree.get("table"):
-            self.policy.check_table(database, str(tree["table"]))
+            self.policy.check_table(".".join(parts), str(tree["table"]))
+
+    def check_database(self, database: str) -> None:
+        """Raises: ServerError: ACCESS_DENIED for a database that the analyst may not use."""
+        if not self.policy.may_use(database) and database.lower() != "information_schema":
+            raise denied(f"SHOW DATABASES on {database}")
 
     def _walk(self, node: Any) -> None:
         if isinstance(node, Mapping):
@@ -201,8 +185,8 @@ class TreeCheck:
         if node.get("out_file") is not None or node.get("compression") is not None:
             raise denied("FILE")
         if kind == "SetQuery":
-            names = [str(change.get("name")) for change in node.get("changes", [])]
-            raise refusal(READONLY, f"Cannot modify '{(names or ['readonly'])[0]}' setting in readonly mode.")
+            # Those at the end of the statement were taken out of the tree before.
+            raise refusal(READONLY, "SETTINGS within a subquery are not open to the analyst: put them at the end")
         if kind == "TableExpression":
             self._check_source(node)
         elif kind == "TableIdentifier":
@@ -211,7 +195,9 @@ class TreeCheck:
             self._check_function(node)
         elif kind == "Identifier":
             # A function's bare name is a lambda where one is expected: arrayMap(file, paths).
-            self._check_function({"name": node.get("name", "")})
+            name = self._name_parts(node)[-1]
+            if name.lower() in self.functions or not self.functions:
+                self._check_function({"name": name})
             self._check_alias(node)
         elif kind == "ColumnsApplyTransformer":
             self._check_function({"name": node.get("func_name", "")})
@@ -232,7 +218,8 @@ class TreeCheck:
 
     def _check_function(self, node: Tree) -> None:
         name = str(node.get("name", ""))
-        if _REFUSED_FUNCTIONS.fullmatch(name):
+        lower = name.lower()
+        if any(_REFUSED_FUNCTIONS.fullmatch(known) for known in (lower, self.functions.get(lower, "").lower())):
             raise denied(f"for the function {name}")
         if _SET_FUNCTIONS.fullmatch(name):
             arguments = (node.get("arguments") or {}).get("children", [])
@@ -257,74 +244,3 @@ class TreeCheck:
             parameter = next(parameters, None) if not part else None
             resolved.append(part if parameter is None else self.params.get(str(parameter.get("name")), ""))
         return resolved
-
-
-_PLAIN_SHOWS = frozenset({"FUNCTIONS", "ENGINES"})
-
-
-def check_tokens(text: str, policy: Policy, database: str) -> str | None:
-    """Judges the statements for which the engine gives no syntax tree: DESCRIBE, EXISTS, SHOW CREATE and the like.
-
-    Returns:
-        a SELECT inside DESCRIBE that is still to be judged by its tree, or None when the statement may run.
-
-    Raises:
-        ServerError: READONLY for any other statement, ACCESS_DENIED for a table that may not be read.
-    """
-    words = _without_format(list(tokens(text)))
-    verb = words[0].upper if words else ""
-    rest = words[1:]
-    if verb in ("DESCRIBE", "DESC"):
-        rest = rest[1:] if rest and rest[0].upper == "TABLE" and len(rest) > 1 else rest
-        if rest and rest[0].text == "(" and rest[-1].text == ")":
-            return text[rest[0].start : rest[-1].end]
-        policy.check_table(*_table_name(rest, database))
-        return None
-    if verb == "EXISTS":
-        _check_named(rest, policy, database)
-        return None
-    if verb == "SHOW" and rest:
-        if rest[0].upper in _PLAIN_SHOWS and len(rest) == 1:
-            return None
-        if rest[0].upper == "FUNCTIONS" and len(rest) == 3 and rest[1].upper in ("LIKE", "ILIKE"):
-            return None
-        if rest[0].upper == "SETTING" and len(rest) == 2:
-            return None
-        if rest[0].upper == "CREATE":
-            _check_named(rest[1:], policy, database)
-            return None
-    raise not_readonly()
-
-
-def _check_named(rest: list[Token], policy: Policy, database: str) -> None:
-    keyword = rest[0].upper if len(rest) > 1 and rest[0].kind == "word" and rest[1].text != "." else ""
-    if keyword == "DATABASE":
-        name, _ = _table_name([rest[1]], database) if len(rest) == 2 else ("", "")
-        if not policy.may_use(_identifier(rest[1])):
-            raise denied(f"SHOW DATABASES on {name}")
-        return
-    if keyword not in ("", "TABLE", "VIEW"):
-        raise not_readonly()
-    policy.check_table(*_table_name(rest[1:] if keyword else rest, database))
-
-
-def _table_name(rest: list[Token], database: str) -> tuple[str, str]:
-    if len(rest) == 1 and rest[0].kind in ("word", "quoted"):
-        return database, _identifier(rest[0])
-    if len(rest) == 3 and rest[1].text == "." and {rest[0].kind, rest[2].kind} <= {"word", "quoted"}:
-        return _identifier(rest[0]), _identifier(rest[2])
-    raise not_readonly()
-
-
-def _identifier(token: Token) -> str:
-    if token.kind == "word":
-        return token.text
-    if "\\" in token.text or token.text[0] in token.text[1:-1]:
-        raise not_readonly()
-    return token.text[1:-1]
-
-
-def _without_format(words: list[Token]) -> list[Token]:
-    if len(words) > 2 and words[-2].upper == "FORMAT" and words[-1].kind == "word":
-        return words[:-2]
-    return words

@@ -7,6 +7,7 @@ decided by `access`, what it is by `statements`, and only `engine` talks to chDB
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import logging
@@ -36,6 +37,7 @@ from infra.embedded.clickhouse.errors import (
     ServerError,
     refusal,
 )
+from infra.embedded.clickhouse.guests import Guests
 from infra.embedded.clickhouse.reply import ClientGone, Reply, exception_block
 from infra.embedded.clickhouse.request import Incoming
 from infra.embedded.clickhouse.running import RunningDocument, RunningSelect, Totals
@@ -79,9 +81,10 @@ class Server:
         default_database: for requests that name none.
     """
 
-    def __init__(self, engine: Engine, users: Users, *, spool: Path, default_database: str) -> None:
+    def __init__(self, engine: Engine, users: Users, guests: Guests, *, spool: Path, default_database: str) -> None:
         self._engine = engine
         self._users = users
+        self._guests = guests
         self._spool = spool
         self._default_database = default_database
         self._running: dict[str, str] = {}
@@ -190,14 +193,18 @@ class Server:
         if user.analyst:
             if incoming.settings.get("readonly", "1") != "1":
                 raise refusal(READONLY, "Cannot modify 'readonly' setting in readonly mode.")
-            call = await asyncio.to_thread(self._users.permit, call, statement, self._engine)
+            call, statement = await self._guests.permit(call, statement)
+            call = dataclasses.replace(call, marker=incoming.marker)
         self._running[incoming.query_id] = incoming.marker
         try:
-            async with self._engine.lease(call) as handle:
+            async with self._turn(call, reply), self._engine.lease(call) as handle:
                 handle.spoiled = statement.changes_session or "allow_ddl" in settings
                 await self._run(incoming, statement, call, handle, reply)
         finally:
             self._running.pop(incoming.query_id, None)
+
+    def _turn(self, call: Call, reply: Reply) -> contextlib.AbstractAsyncContextManager[None]:
+        return self._guests.turn(reply) if call.guest else contextlib.nullcontext()
 
     async def _run(self, incoming: Incoming, statement: Statement, call: Call, handle: Handle, reply: Reply) -> None:
         engine = self._engine
@@ -219,7 +226,7 @@ class Server:
                 content = encoder.feed(content) + encoder.finish()
             return content, totals
 
-        cancel = self._canceller(call) if statement.reads else None
+        cancel = self._canceller(call) if statement.reads or call.guest else None
         content, totals = await reply.unless_gone(engine.in_thread(handle, work), cancel)
         fmt = call.format if statement.has_result else None
         await reply.whole(self._headers(incoming.query_id, fmt, totals, encoding), content)

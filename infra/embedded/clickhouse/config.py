@@ -7,9 +7,11 @@ cores that also runs Kafka and the services; a server's defaults would take ten 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape
+
+from infra.embedded.clickhouse.limits import Limits
 
 _MIB = 1024 * 1024
 
@@ -27,6 +29,7 @@ class Settings:
         handles: how many statements may run at once; each has its own engine handle.
         password: of the user `default`; empty means that none is asked for, as on a fresh server.
         analyst_password: None means that there is no user `analyst`.
+        analyst_limits: what the analyst's statements may take.
     """
 
     path: Path
@@ -39,6 +42,7 @@ class Settings:
     handles: int = 16
     password: str = ""
     analyst_password: str | None = None
+    analyst_limits: Limits = field(default_factory=Limits)
 
     @property
     def engine_path(self) -> Path:
@@ -49,6 +53,11 @@ class Settings:
     def spool_path(self) -> Path:
         """Where large request bodies and replies wait on disk; emptied at every start."""
         return self.path / "spool"
+
+    @property
+    def temporary_path(self) -> Path:
+        """For what the engine takes to the system's temporary folder; emptied at every start."""
+        return self.path / "temporary"
 
 
 def write_engine_config(settings: Settings) -> Path:

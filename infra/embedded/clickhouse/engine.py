@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 import logging
 import re
 import threading
@@ -36,9 +35,8 @@ T = TypeVar("T")
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9.]*")
 _INSERT_CHUNK_BYTES = 4 * 1024 * 1024
 _CLOSE_MERGES_SECONDS = 3.0
-_SYNTAX_TREE = (
-    "SELECT parseQueryToJSON({sql:String}) AS tree, formatQuerySingleLine({sql:String}) = formatQueryFromJSON(tree)"
-)
+# What the engine itself refuses to a handle of the analyst, were a statement to pass that should not.
+_GUEST_SETTINGS = ("allow_ddl = 0", "allow_python_table_function = 0", "allow_introspection_functions = 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +49,7 @@ class Call:
         settings: applied for this statement alone.
         readonly: the engine's own `readonly`: 1 neither writes nor changes settings, 2 does not write.
         marker: a comment that finds the running statement again, to cancel it.
+        guest: whether it runs in the analyst's slots.
     """
 
     sql: str
@@ -60,6 +59,7 @@ class Call:
     params: Mapping[str, str]
     readonly: int = 0
     marker: str = ""
+    guest: bool = False
 
 
 @dataclass(slots=True)
@@ -72,6 +72,7 @@ class Handle:
     connection: Any
     readonly: int
     thread: ThreadPoolExecutor
+    guest: bool = False
     database: str = "default"
     settings: dict[str, str] = field(default_factory=dict)
     locked: bool = False
@@ -85,17 +86,18 @@ class Handle:
 class Engine:
     """Handles to one data directory."""
 
-    def __init__(self, path: str, config: str, *, handles: int) -> None:
+    def __init__(self, path: str, config: str, *, handles: int, guests: int = 4) -> None:
         """Opens the data directory.
 
         Raises:
             StartError: chDB cannot open it.
         """
         self._connection_string = f"{path}?config-file={config}"
-        self._handles = handles
-        self._free: list[Handle] = []
+        # The analyst's statements take none of the others' handles, and wait for none of them.
+        self._handles = {False: handles, True: guests}
+        self._free: dict[bool, list[Handle]] = {False: [], True: []}
         self._free_lock = threading.Lock()
-        self._slots = asyncio.Semaphore(handles)
+        self._slots = {guest: asyncio.Semaphore(count) for guest, count in self._handles.items()}
         self._control_lock = threading.Lock()
         try:
             self._control = self._connect()
@@ -118,33 +120,15 @@ class Engine:
             reply: bytes = self._control.query(sql, "TabSeparatedRaw", params=dict(params or {})).bytes()
         return reply.decode()
 
-    def syntax_tree(self, sql: str) -> Any | None:
-        """The statement as the engine's own parser reads it; blocks the calling thread.
-
-        The tree is trusted only where the engine writes the same statement from it as from the text, so that
-        nothing in the text can be missing from the tree.
-
-        Returns:
-            the tree as parsed JSON, or None for a kind of statement that the engine gives no tree for.
-
-        Raises:
-            ServerError: SYNTAX_ERROR.
-        """
-        escaped = sql.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-        try:
-            reply = self.control(_SYNTAX_TREE, {"sql": escaped})
-        except ServerError as error:
-            if error.code == BAD_ARGUMENTS:
-                return None
-            message = error.message.partition(": In scope SELECT parseQueryToJSON")
-            raise ServerError(error.code, message[0] + (" (SYNTAX_ERROR)" if message[1] else "")) from error
-        tree, _, complete = reply.rstrip("\n").rpartition("\t")
-        return json.loads(tree) if complete == "1" else None
+    def connect(self) -> Any:
+        """A further connection to the data directory, for one thread at a time."""
+        with engine_errors():
+            return self._connect()
 
     @contextlib.asynccontextmanager
     async def lease(self, call: Call) -> AsyncIterator[Handle]:
         """A handle for one statement, waiting for one while all are in use."""
-        async with self._slots:
+        async with self._slots[call.guest]:
             handle = self._take(call)
             try:
                 yield handle
@@ -153,23 +137,25 @@ class Engine:
 
     def _take(self, call: Call) -> Handle:
         with self._free_lock:
-            fitting = [handle for handle in self._free if handle.readonly == call.readonly]
+            free = self._free[call.guest]
+            fitting = [handle for handle in free if handle.readonly == call.readonly]
             # On a readonly handle the engine lets nobody change a setting, so that one must fit already.
             if call.readonly == 1:
                 fitting = [handle for handle in fitting if handle.settings == dict(call.settings)]
             if fitting:
                 best = min(reversed(fitting), key=lambda handle: handle.changes_to(call))
-                self._free.remove(best)
+                free.remove(best)
                 return best
-        return Handle(None, call.readonly, ThreadPoolExecutor(1, thread_name_prefix="statement"))
+        return Handle(None, call.readonly, ThreadPoolExecutor(1, thread_name_prefix="statement"), call.guest)
 
     def _give_back(self, handle: Handle) -> None:
         if handle.spoiled or handle.connection is None:
             self._close_handle(handle)
             return
         with self._free_lock:
-            self._free.append(handle)
-            excess = self._free.pop(0) if len(self._free) > self._handles else None
+            free = self._free[handle.guest]
+            free.append(handle)
+            excess = free.pop(0) if len(free) > self._handles[handle.guest] else None
         if excess is not None:
             self._close_handle(excess)
 
@@ -216,6 +202,8 @@ class Engine:
         changes = [f"{name} = DEFAULT" for name in handle.settings if name not in wanted]
         changes += [f"{name} = {quoted_string(value)}" for name, value in wanted.items()]
         if handle.readonly and not handle.locked:
+            if handle.guest:
+                changes += _GUEST_SETTINGS
             changes.append(f"readonly = {handle.readonly}")
             handle.locked = True
         if changes:
@@ -306,9 +294,10 @@ class Engine:
                     break
                 waited.wait(0.05)
         with self._free_lock:
-            for handle in self._free:
-                self._close_handle(handle)
-            self._free.clear()
+            for free in self._free.values():
+                for handle in free:
+                    self._close_handle(handle)
+                free.clear()
         with self._control_lock, contextlib.suppress(Exception):
             self._control.close()
 

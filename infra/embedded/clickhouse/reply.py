@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from starlette.types import Receive, Send
+from starlette.types import Message, Receive, Send
 
 from infra.embedded.clickhouse.compression import Compressor
 
@@ -26,13 +26,37 @@ class Reply:
     """One HTTP reply; the request's body has been read to its end."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
-        self._send = send
+        self._send_now = send
+        self._idle_seconds: float | None = None
+        self._cut_off: asyncio.TimerHandle | None = None
         self._gone = asyncio.ensure_future(self._wait_until_gone(receive))
 
     @staticmethod
     async def _wait_until_gone(receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+
+    def bound(self, *, idle_seconds: float, seconds: float) -> None:
+        """From now on a client that leaves the reply unread counts as gone, and so does every client in the end.
+
+        Args:
+            idle_seconds: how long the client may leave one piece unread.
+            seconds: for the whole reply.
+        """
+        self._idle_seconds = idle_seconds
+        self._cut_off = asyncio.get_running_loop().call_later(seconds, self._gone.cancel)
+
+    async def _send(self, message: Message) -> None:
+        if self._idle_seconds is None:
+            await self._send_now(message)
+            return
+        sending = asyncio.ensure_future(self._send_now(message))
+        await asyncio.wait((sending, self._gone), timeout=self._idle_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not sending.done():
+            sending.cancel()
+            self._gone.cancel()
+            raise ClientGone
+        await sending
 
     async def unless_gone(self, work: Awaitable[T], cancel: Callable[[], Awaitable[None]] | None) -> T:
         """Waits for engine work; when the client leaves first, cancels it.
@@ -77,6 +101,8 @@ class Reply:
 
     def close(self) -> None:
         """Stops watching the client."""
+        if self._cut_off is not None:
+            self._cut_off.cancel()
         self._gone.cancel()
 
 

@@ -50,10 +50,11 @@ _SESSION = frozenset({"SET", "USE"})
 
 _TOKEN = re.compile(
     r"""
-    (?P<space>[\s\u00a0\ufeff]+|--[^\n]*|\#[ !][^\n]*|/\*.*?(?:\*/|\Z))
+    (?P<space>[\s\u00a0\ufeff]+|--[^\n]*|\#[ !][^\n]*)
+  | (?P<comment>/\*)
   | (?P<string>'(?:[^'\\]|\\.|'')*')
   | (?P<quoted>`(?:[^`\\]|\\.|``)*`|"(?:[^"\\]|\\.|"")*")
-  | (?P<heredoc>(\$\w*\$).*?\5)
+  | (?P<heredoc>(\$\w*\$).*?\6)
   | (?P<word>[A-Za-z_][A-Za-z_0-9]*)
   | (?P<number>\d[\w.]*)
   | (?P<other>.)
@@ -61,6 +62,7 @@ _TOKEN = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 
+_COMMENT_MARK = re.compile(r"/\*|\*/")
 _APPENDED_FORMAT = re.compile(r"\bFORMAT\s+([A-Za-z]\w*)\s*\Z", re.IGNORECASE)
 _PLAIN_VERB = re.compile(r"[A-Za-z_]+\b")
 _MAY_COMMENT = re.compile(r"--|/\*|#")
@@ -119,7 +121,7 @@ class Statement:
 def tokens(text: str) -> Iterator[Token]:
     """The statement's tokens in order, without spaces and comments."""
     depth = 0
-    for match in _TOKEN.finditer(text):
+    for match in _lexemes(text):
         kind = match.lastgroup or "other"
         if kind == "space":
             continue
@@ -129,6 +131,29 @@ def tokens(text: str) -> Iterator[Token]:
         yield Token(kind, lexeme, match.start(), match.end(), depth)
         if lexeme in "([{" and kind == "other":
             depth += 1
+
+
+def _lexemes(text: str) -> Iterator[re.Match[str]]:
+    position = 0
+    while (match := _TOKEN.match(text, position)) is not None:
+        position = match.end()
+        if match.lastgroup == "comment":
+            position = _comment_end(text, position)
+            if position >= 0:
+                continue
+            # Never closed: an error to the engine, and one token here, which no statement ends with.
+            position = len(text)
+        yield match
+
+
+def _comment_end(text: str, position: int) -> int:
+    """Where a comment ends that begins before `position`; comments nest, as in the engine. -1 for no end."""
+    depth = 1
+    for mark in _COMMENT_MARK.finditer(text, position):
+        depth += 1 if mark.group() == "/*" else -1
+        if not depth:
+            return mark.end()
+    return -1
 
 
 def parse(text: str) -> Statement:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
+from infra.embedded.clickhouse import forms
 from infra.embedded.clickhouse.access import Users
-from infra.embedded.clickhouse.analyst import Policy, TreeCheck, check_settings, check_tokens, harmless_setting
+from infra.embedded.clickhouse.analyst import Policy, TreeCheck
 from infra.embedded.clickhouse.config import Settings
 from infra.embedded.clickhouse.errors import ServerError
+from infra.embedded.clickhouse.limits import Limits, check_settings, harmless_setting
 from infra.embedded.clickhouse.request import Credentials, credentials
 
 POLICY = Policy(database="tidemark", databases=("reports", "test_*"), hidden=("_*", "secret?"))
@@ -137,35 +139,70 @@ def test_a_parameter_in_a_table_name_is_resolved() -> None:
             TreeCheck(POLICY, "tidemark", params).check(tree)
 
 
+def form(text: str) -> forms.Form | None:
+    return forms.parse(text, "tidemark", POLICY.check_table, TreeCheck(POLICY, "tidemark").check_database)
+
+
+def form_or_code(text: str) -> forms.Form | int | None:
+    try:
+        return form(text)
+    except ServerError as error:
+        return error.code
+
+
 @pytest.mark.parametrize(
-    ("text", "select_inside"),
+    ("text", "made"),
     [
-        ("DESCRIBE posts", None),
-        ("desc table tidemark.`posts` FORMAT JSON", None),
-        ("DESCRIBE (SELECT 1)", "(SELECT 1)"),
-        ("EXISTS TABLE posts", None),
-        ("EXISTS DATABASE tidemark", None),
-        ("SHOW CREATE VIEW reports.x", None),
-        ("SHOW FUNCTIONS LIKE 'a'", None),
+        ("DESCRIBE posts", "DESCRIBE TABLE `tidemark`.`posts`"),
+        ("desc table tidemark.`posts` FORMAT JSON", "DESCRIBE TABLE `tidemark`.`posts`"),
+        ('DESCRIBE TABLE "reports"."x y" SETTINGS describe_compact_output = 1', "DESCRIBE TABLE `reports`.`x y`"),
+        ("EXISTS posts", "EXISTS TABLE `tidemark`.`posts`"),
+        ("EXISTS TABLE posts;", "EXISTS TABLE `tidemark`.`posts`"),
+        ("EXISTS DATABASE tidemark", "EXISTS DATABASE `tidemark`"),
+        ("SHOW CREATE VIEW reports.x", "SHOW CREATE VIEW `reports`.`x`"),
+        ("SHOW CREATE TABLE posts -- it", "SHOW CREATE TABLE `tidemark`.`posts`"),
+        ("SHOW FUNCTIONS LIKE 'a'", "SHOW FUNCTIONS LIKE 'a'"),
+        ("SHOW ENGINES", "SHOW ENGINES"),
+        ("SHOW SETTING max_threads", "SHOW SETTING `max_threads`"),
+        ("/* /* */ DESCRIBE secret1 -- */ DESCRIBE posts", "DESCRIBE TABLE `tidemark`.`posts`"),
     ],
 )
-def test_statements_without_a_tree_that_may_run(text: str, select_inside: str | None) -> None:
-    assert check_tokens(text, POLICY, "tidemark") == select_inside
+def test_statements_without_a_tree_are_made_of_names(text: str, made: str) -> None:
+    found = form(text)
+    assert found is not None
+    assert found.sql == made
+
+
+def test_what_goes_with_a_form() -> None:
+    found = form("DESCRIBE TABLE posts FORMAT JSON SETTINGS a = 1, b = 'x y'")
+    assert found is not None
+    assert (found.format, found.settings) == ("JSON", {"a": "1", "b": "x y"})
+    found = form("DESC (SELECT 1, (2)) SETTINGS a = 1.5 FORMAT JSON")
+    assert found is not None
+    assert (found.sql, found.select, found.format, found.settings) == (None, "SELECT 1, (2)", "JSON", {"a": "1.5"})
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "DESCRIBE file('/etc/passwd')",
+        # The engine nests comments.
+        "/* /* */ DESCRIBE posts -- */ DESCRIBE file('x')",
+        "DESCRIBE posts /* /* */",
         "DESCRIBE other.x",
         "DESCRIBE _x",
         "DESCRIBE posts INTO OUTFILE '/x'",
         "DESCRIBE `a``b`",
+        "DESCRIBE a.b.c",
+        "DESCRIBE posts SETTINGS a = 1,",
+        "DESCRIBE posts SETTINGS a = (1)",
+        "DESCRIBE posts FORMAT JSON x",
         "EXISTS DATABASE other",
         "EXISTS DICTIONARY x",
         "SHOW CREATE TABLE other.x",
         "SHOW CREATE USER default",
         "SHOW GRANTS",
+        "SHOW ACCESS",
         "SHOW PROCESSLIST",
         "SHOW",
         "DROP TABLE posts",
@@ -174,9 +211,42 @@ def test_statements_without_a_tree_that_may_run(text: str, select_inside: str | 
     ],
 )
 def test_statements_without_a_tree_that_may_not(text: str) -> None:
-    with pytest.raises(ServerError) as caught:
-        check_tokens(text, POLICY, "tidemark")
-    assert caught.value.code in (164, 497)
+    assert form_or_code(text) in (None, 164, 497)
+
+
+@pytest.mark.parametrize("name", ["AIGenerate", "aigenerate", "AI_GENERATE", "FILE", "DictGet", "DICTHAS", "HOSTNAME"])
+def test_functions_are_judged_in_any_case(name: str) -> None:
+    for column in (function(name), {"type": "Identifier", "name": name}):
+        with pytest.raises(ServerError):
+            TreeCheck(POLICY, "tidemark").check(select(column=column))
+
+
+def test_functions_are_judged_by_what_they_stand_for() -> None:
+    functions = {"an_alias": "file", "file": "file"}
+    for column in (function("An_Alias"), {"type": "Identifier", "name": "AN_ALIAS"}):
+        with pytest.raises(ServerError):
+            TreeCheck(POLICY, "tidemark", {}, functions).check(select(column=column))
+    TreeCheck(POLICY, "tidemark", {}, functions).check(select(column={"type": "Identifier", "name": "air_date"}))
+
+
+def test_a_parameter_may_not_name_a_function() -> None:
+    name = {"type": "Identifier", "name": "", "name_parts": [""], "children": [{"type": "QueryParameter", "name": "f"}]}
+    tree = select(column=function("arrayMap", name))
+    TreeCheck(POLICY, "tidemark", {"f": "lower"}).check(tree)
+    with pytest.raises(ServerError):
+        TreeCheck(POLICY, "tidemark", {"f": "file"}).check(tree)
+
+
+def test_limits_are_given_and_only_lowered() -> None:
+    limits = Limits(seconds=60, memory_bytes=1000, result_rows=500)
+    assert limits.settings({}, streamed=True)["max_execution_time"] == "60"
+    given = {"max_execution_time": "0.5", "max_memory_usage": "10", "max_result_rows": "0", "max_threads": "auto(2)"}
+    kept = limits.settings(given, streamed=True)
+    assert (kept["max_execution_time"], kept["max_memory_usage"]) == ("0.5", "10")
+    assert (kept["max_result_rows"], kept["max_threads"]) == ("500", str(limits.threads))
+    for value in ("0", "1001", "-1", "1e9", "x"):
+        with pytest.raises(ServerError):
+            limits.settings({"max_memory_usage": value}, streamed=True)
 
 
 def test_settings() -> None:

@@ -1,0 +1,105 @@
+"""The engine's own parser and writer of statements, used to judge those of the analyst.
+
+In: text or a syntax tree. Out: a syntax tree or text. Nothing that it is given is run: texts and trees are values of
+parameters in statements of its own, on a connection of its own, so that a statement that takes long to parse keeps
+nobody else's waiting.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from infra.embedded.clickhouse.engine import Engine
+from infra.embedded.clickhouse.errors import (
+    BAD_ARGUMENTS,
+    NOT_IMPLEMENTED,
+    SYNTAX_ERROR,
+    ServerError,
+    engine_errors,
+    refusal,
+)
+
+# The engine's own default of max_query_size.
+STATEMENT_BYTES = 256 * 1024
+_KEPT = 512
+_KEPT_CHARACTERS = 16 * 1024
+
+_PARSE = "SELECT parseQueryToJSON({value:String})"
+_WRITE = "SELECT formatQueryFromJSON({value:String}) AS text, parseQueryToJSON(text)"
+_FUNCTIONS = "SELECT lower(name), lower(if(empty(alias_to), name, alias_to)) FROM system.functions"
+
+
+class EngineGrammar:
+    """One parser, used by one thread at a time; the others wait."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._connection = engine.connect()
+        self._lock = threading.Lock()
+        # The same text has the same tree; a question to the engine costs as much as a small statement.
+        self._answered = functools.lru_cache(maxsize=_KEPT)(self._ask_engine)
+        lines = self._ask(_FUNCTIONS).splitlines()
+        self._functions = dict(line.split("\t") for line in lines)
+
+    @property
+    def functions(self) -> Mapping[str, str]:
+        """The engine's function names in small letters, each with the name that it stands for."""
+        return self._functions
+
+    def syntax_tree(self, sql: str) -> Mapping[str, Any] | None:
+        """The statement as the engine's own parser reads it; blocks the calling thread.
+
+        Returns:
+            the tree as parsed JSON, or None for a kind of statement that the engine gives no tree for.
+
+        Raises:
+            ServerError: SYNTAX_ERROR.
+        """
+        size = len(sql.encode("utf-8", "surrogateescape"))
+        if size > STATEMENT_BYTES:
+            raise refusal(SYNTAX_ERROR, f"The statement has {size} bytes; the analyst's may have {STATEMENT_BYTES}")
+        try:
+            return _mapping(json.loads(self._ask(_PARSE, sql)))
+        except ServerError as error:
+            if error.code == BAD_ARGUMENTS:
+                return None
+            message = error.message.partition(": In scope SELECT parseQueryToJSON")
+            raise ServerError(error.code, message[0] + (" (SYNTAX_ERROR)" if message[1] else "")) from error
+
+    def text_of(self, tree: Mapping[str, Any]) -> str:
+        """The statement that the engine reads as exactly this tree; blocks the calling thread.
+
+        Raises:
+            ServerError: NOT_IMPLEMENTED where what the engine writes would be read as another tree.
+        """
+        text, _, again = self._ask(_WRITE, json.dumps(tree)).rstrip("\n").rpartition("\t")
+        read = json.loads(again)
+        if read != tree and _unspelt(read) != _unspelt(tree):
+            raise refusal(
+                NOT_IMPLEMENTED,
+                "analyst: the engine does not write this statement back as it was read; write it in other words",
+            )
+        return text
+
+    def _ask(self, sql: str, value: str = "") -> str:
+        return self._answered(sql, value) if len(value) <= _KEPT_CHARACTERS else self._ask_engine(sql, value)
+
+    def _ask_engine(self, sql: str, value: str) -> str:
+        escaped = value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+        with self._lock, engine_errors():
+            reply: bytes = self._connection.query(sql, "TabSeparatedRaw", params={"value": escaped}).bytes()
+        return reply.decode("utf-8", "surrogateescape")
+
+
+def _mapping(tree: Any) -> Mapping[str, Any] | None:
+    return tree if isinstance(tree, Mapping) else None
+
+
+def _unspelt(node: Any) -> Any:
+    """A tree without the mark that a function was spelt as an operator: `a::Date` is written `CAST(a, 'Date')`."""
+    if isinstance(node, Mapping):
+        return {name: _unspelt(value) for name, value in node.items() if name != "is_operator"}
+    return [_unspelt(value) for value in node] if isinstance(node, list) else node

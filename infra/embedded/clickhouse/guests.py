@@ -1,0 +1,79 @@
+"""The analyst's statements beside those of the product: judged apart, few at a time, and for a bounded time.
+
+In: a call of the analyst. Out: the call as it may run, a slot to run it in, and a reply that ends in time. It never
+talks to the engine itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+from infra.embedded.clickhouse.access import Grammar, Users
+from infra.embedded.clickhouse.engine import Call
+from infra.embedded.clickhouse.errors import TOO_MANY_SIMULTANEOUS_QUERIES, refusal
+from infra.embedded.clickhouse.limits import Limits
+from infra.embedded.clickhouse.reply import Reply
+from infra.embedded.clickhouse.statements import Statement
+
+# Clients may wait for a slot, but each holds a connection and a body meanwhile.
+_WAITING_PER_SLOT = 8
+
+
+class Guests:
+    """Slots for the analyst's statements.
+
+    Args:
+        grammar: asked on one thread of its own, which the product's statements never wait for.
+    """
+
+    def __init__(self, users: Users, grammar: Grammar, limits: Limits) -> None:
+        self._users = users
+        self._grammar = grammar
+        self._limits = limits
+        self._slots = asyncio.Semaphore(limits.slots)
+        self._here = 0
+        self._judge = ThreadPoolExecutor(1, thread_name_prefix="judge")
+
+    async def permit(self, call: Call, statement: Statement) -> tuple[Call, Statement]:
+        """The statement as it may run; see `Users.permit`."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._judge, self._users.permit, call, statement, self._grammar)
+
+    @contextlib.asynccontextmanager
+    async def turn(self, reply: Reply) -> AsyncIterator[None]:
+        """A slot for one statement, whose reply is cut off when it is left unread or takes too long.
+
+        Raises:
+            ServerError: TOO_MANY_SIMULTANEOUS_QUERIES when no slot became free in time.
+        """
+        limits = self._limits
+        if self._here >= limits.slots * (1 + _WAITING_PER_SLOT):
+            raise self._busy()
+        self._here += 1
+        try:
+            try:
+                async with asyncio.timeout(limits.waiting_seconds):
+                    await self._slots.acquire()
+            except TimeoutError:
+                raise self._busy() from None
+            try:
+                reply.bound(idle_seconds=limits.idle_seconds, seconds=limits.seconds + limits.idle_seconds)
+                yield
+            finally:
+                self._slots.release()
+        finally:
+            self._here -= 1
+
+    def _busy(self) -> Exception:
+        return refusal(
+            TOO_MANY_SIMULTANEOUS_QUERIES,
+            f"analyst: Too many simultaneous queries. {self._limits.slots} statements of analyst are running,"
+            " which is all that may; send this one again when another has ended",
+        )
+
+    def close(self) -> None:
+        """Ends the judging thread."""
+        self._judge.shutdown(wait=False)

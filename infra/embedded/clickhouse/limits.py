@@ -1,0 +1,99 @@
+"""What the analyst may spend: settings that each of its statements runs with, and those that it may give itself.
+
+In: the settings of a request and of a SETTINGS clause. Out: the settings that the statement runs with, or a refusal.
+Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from infra.embedded.clickhouse.errors import READONLY, refusal
+
+# A setting that changes how a result is written or how long it may take, and neither reads a file nor lifts a limit.
+_HARMLESS_SETTINGS = re.compile(
+    r"output_format_\w+|describe_\w+|date_time_output_format|max_threads|max_execution_time|max_block_size"
+    r"|max_result_rows|max_result_bytes|result_overflow_mode|timeout_overflow_mode|max_rows_to_read|max_bytes_to_read"
+    r"|read_overflow_mode|session_timezone|join_use_nulls|extremes|use_query_cache|log_comment|group_by_use_nulls|final"
+    r"|max_memory_usage|aggregate_functions_null_for_empty|prefer_column_name_to_alias|limit|offset"
+    r"|http_\w+|cast_keep_nullable|union_default_mode|use_client_time_zone"
+)
+_FILE_SETTINGS = re.compile(r"\w*(?:schema|template|path|file|cache_dir)\w*")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+_MIB = 1024 * 1024
+# Rows of a document that is held in memory whole (JSON and the like) take several times their bytes.
+_HELD_RESULT_BYTES = 64 * _MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one statement of the analyst may take.
+
+    Attributes:
+        slots: how many of its statements may run at once; the others wait.
+        threads: of the engine.
+        seconds: until it ends, reading its reply included.
+        waiting_seconds: for a slot.
+        idle_seconds: how long the reader of a reply may leave it unread.
+    """
+
+    slots: int = 4
+    threads: int = 2
+    seconds: int = 120
+    waiting_seconds: float = 15.0
+    idle_seconds: float = 20.0
+    memory_bytes: int = 256 * _MIB
+    result_rows: int = 20_000_000
+    result_bytes: int = 2048 * _MIB
+
+    def settings(self, given: Mapping[str, str], *, streamed: bool) -> dict[str, str]:
+        """The settings that a statement runs with.
+
+        Args:
+            given: what its client asks for; 0, in ClickHouse's words no limit, and more than a limit mean the limit.
+            streamed: whether its rows leave while more of them are made.
+
+        Raises:
+            ServerError: READONLY for a setting that is not harmless, or that asks for more memory.
+        """
+        check_settings(given)
+        bounds = {
+            "max_execution_time": self.seconds,
+            "max_memory_usage": self.memory_bytes,
+            "max_result_bytes": self.result_bytes if streamed else min(self.result_bytes, _HELD_RESULT_BYTES),
+            "max_result_rows": self.result_rows,
+            "max_threads": self.threads,
+        }
+        wanted = dict(given)
+        for name, bound in bounds.items():
+            value = _number(name, wanted[name]) if name in wanted else 0.0
+            if name == "max_memory_usage" and name in wanted and not 0 < value <= bound:
+                raise refusal(
+                    READONLY, f"Cannot modify '{name}' setting in readonly mode: at most {bound} for analyst."
+                )
+            wanted[name] = wanted[name] if 0 < value <= bound else str(bound)
+        return wanted
+
+
+def harmless_setting(name: str) -> bool:
+    """Whether the analyst may give this setting with a statement."""
+    return _HARMLESS_SETTINGS.fullmatch(name) is not None and _FILE_SETTINGS.fullmatch(name) is None
+
+
+def check_settings(settings: Mapping[str, str]) -> None:
+    """Raises: ServerError: READONLY for a setting that is not harmless."""
+    for name in settings:
+        if not harmless_setting(name):
+            raise refusal(READONLY, f"Cannot modify '{name}' setting in readonly mode.")
+
+
+def _number(name: str, text: str) -> float:
+    # max_threads may be auto(2), which is the engine's own choice.
+    if name == "max_threads" and text.startswith("auto"):
+        return 0.0
+    if not _NUMBER.fullmatch(text):
+        raise refusal(READONLY, f"Cannot modify '{name}' setting in readonly mode: {text!r} is no number.")
+    return float(text)

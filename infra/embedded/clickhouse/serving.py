@@ -1,0 +1,80 @@
+"""The life of the process once it is confined: the engine is opened, requests are served, and both end in order.
+
+In: settings, a socket that listens. Out: replies, until a signal. Loading this module loads the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from infra.embedded.clickhouse.access import Users
+from infra.embedded.clickhouse.app import Server
+from infra.embedded.clickhouse.config import Settings
+from infra.embedded.clickhouse.engine import Engine, quoted_identifier
+from infra.embedded.clickhouse.grammar import EngineGrammar
+from infra.embedded.clickhouse.guests import Guests
+
+_STATEMENTS_MAY_FINISH_SECONDS = 8.0
+_CANCELLED_MAY_FINISH_SECONDS = 2.0
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its signal handling, which would end the process by the signal instead of with 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(settings: Settings, engine: Engine, listener: socket.socket) -> None:
+    """Serves until SIGTERM or SIGINT, then lets running statements finish for a while."""
+    users = Users(settings)
+    guests = Guests(users, EngineGrammar(engine), settings.analyst_limits)
+    server = Server(engine, users, guests, spool=settings.spool_path, default_database=settings.database)
+    http = _HttpServer(
+        uvicorn.Config(
+            server.app(), loop="uvloop", http="httptools", ws="none", lifespan="off", log_level="critical",
+            access_log=False, server_header=False, timeout_keep_alive=600, backlog=1024,
+        )
+    )  # fmt: skip
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    serving = asyncio.create_task(http.serve(sockets=[listener]))
+    host, port = listener.getsockname()[:2]
+    sys.stdout.write(f"clickhouse: ready on http://{host}:{port}, chDB {engine.version}, data in {settings.path}\n")
+    sys.stdout.flush()
+    await asyncio.wait({serving, asyncio.create_task(stopped.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    http.should_exit = True
+    await asyncio.wait({serving}, timeout=_STATEMENTS_MAY_FINISH_SECONDS)
+    if not serving.done():
+        await server.cancel_all()
+        await asyncio.wait({serving}, timeout=_CANCELLED_MAY_FINISH_SECONDS)
+
+
+def run(settings: Settings, config: Path, listener: socket.socket) -> None:
+    """Opens the engine and serves until SIGTERM or SIGINT.
+
+    Raises:
+        StartError: the engine cannot open its data.
+    """
+    engine = Engine(
+        str(settings.engine_path.resolve()),
+        str(config.resolve()),
+        handles=settings.handles,
+        guests=settings.analyst_limits.slots,
+    )
+    engine.control(f"CREATE DATABASE IF NOT EXISTS {quoted_identifier(settings.database)}")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, engine, listener))
+    engine.close()
