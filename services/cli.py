@@ -17,7 +17,8 @@ import httpx
 import typer
 from typer._click.exceptions import ClickException
 
-from services.runtime.settings import SettingsError, exit_with
+from services.runtime.patience import waiting_for
+from services.runtime.settings import Loaded, SettingsError, exit_with, load_or_exit
 
 app = typer.Typer(
     name="tidemark",
@@ -40,7 +41,60 @@ ApiUrl = Annotated[
     str, typer.Option("--api", envvar="TIDEMARK_QUERY_API_URL", help="Origin of the query API.", show_default=True)
 ]
 AdminKey = Annotated[str, typer.Option("--admin-key", envvar="TIDEMARK_ADMIN_KEY", help="The admin key.")]
+# For one call of the admin API: many catalog lines take their time.
+_ADMIN_SECONDS = 120.0
+_CONNECT_SECONDS = 5.0
 _LOCAL = "http://127.0.0.1:8080"
+# They begin or describe an installation, so that a running one tells them nothing.
+_STANDING_ALONE = frozenset({"up", "sandbox", "poller", "aggregator", "query-api"})
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        print(f"tidemark {version('tidemark')}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_each_command(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path,
+        typer.Option(help="Of a running `tidemark up` that commands work with, unless the environment says where."),
+    ] = Path(".tidemark"),
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Analytics backend for social publishing products, on Kafka and ClickHouse."""
+    if context.resilient_parsing or {"-h", "--help"} & set(sys.argv[1:]):
+        return
+    from services.configuration import check_environment
+    from services.runtime.environment import read_dotenv
+    from services.status.addresses import adopted
+
+    try:
+        for unknown in check_environment():
+            print(f"tidemark: {unknown}", file=sys.stderr)
+        if context.invoked_subcommand not in _STANDING_ALONE or "backfill" in sys.argv[1:]:
+            os.environ.update(adopted(data_dir, {**read_dotenv(Path(".env")), **os.environ}))
+    except SettingsError as error:
+        exit_with(str(error))
+
+
+def _usable(kind: type[Loaded]) -> Loaded:
+    """Settings whose neighbours answer; else the command ends with one line for each that can't be used."""
+    from services.runtime.neighbours import problems
+
+    settings = load_or_exit(kind)
+    found = problems(settings)
+    for problem in found[:-1]:
+        print(f"tidemark: {problem.text}", file=sys.stderr)
+    if found:
+        exit_with(found[-1].text, 1)
+    return settings
 
 
 def _service(module: str) -> NoReturn:
@@ -82,7 +136,9 @@ def poller_backfill(
 ) -> None:
     """Have running pollers ask again for a span, after their scheduled polls; goes on with a run that was stopped."""
     from services.poller.backfill_command import run
+    from services.poller.backfill_run import BackfillSettings
 
+    _usable(BackfillSettings)
     raise typer.Exit(run(workspace, since, channel, anew=anew))
 
 
@@ -108,13 +164,14 @@ def sandbox(context: typer.Context) -> None:
 @app.command()
 def topics() -> None:
     """Create and verify topics and register their schemas; safe to run again."""
-    from services.runtime.settings import KafkaSettings, RegistrySettings
-    from services.runtime.topics import TopicsError, ensure_topics
+    from services.runtime.topics import TopicsError, TopicsSettings, ensure_topics
 
+    settings = _usable(TopicsSettings)
     try:
-        for line in ensure_topics(KafkaSettings.load(), RegistrySettings.load()):
-            print(line, flush=True)
-    except (SettingsError, TopicsError) as error:
+        with waiting_for("Kafka and the schema registry"):
+            for line in ensure_topics(settings, settings):
+                print(line, flush=True)
+    except TopicsError as error:
         exit_with(str(error))
 
 
@@ -125,10 +182,11 @@ def migrate() -> None:
     from services.runtime.migrations import migrate as run
     from services.runtime.settings import ClickHouseSettings
 
+    settings = _usable(ClickHouseSettings)
     try:
-        for line in run(ClickHouseSettings.load()):
+        for line in run(settings):
             print(line, flush=True)
-    except (SettingsError, MigrationError) as error:
+    except MigrationError as error:
         exit_with(str(error))
 
 
@@ -148,8 +206,9 @@ def audit(
 
     from services.aggregator.audit.command import run
     from services.aggregator.audit.plan import Sample
-    from services.aggregator.audit.run import Options
+    from services.aggregator.audit.run import AuditSettings, Options
 
+    _usable(AuditSettings)
     chosen = Sample(sample, int(time.time() // 3600) if seed is None else seed)
     raise typer.Exit(run(Options(workspace, chosen, retries, grace_seconds, memory_mb)))
 
@@ -160,22 +219,26 @@ def rebuild(
 ) -> None:
     """Map all raw events anew beside the live numbers, then swap; resumes a rebuild that was stopped."""
     from services.aggregator.rebuild_command import run
+    from services.runtime.settings import ClickHouseSettings
 
+    _usable(ClickHouseSettings)
     raise typer.Exit(run(handover_seconds))
 
 
 @app.command()
 def status(
-    data_dir: Annotated[Path, typer.Option(help="Of a running `tidemark up`; the environment wins over it.")] = Path(
-        ".tidemark"
-    ),
+    context: typer.Context,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Of a running `tidemark up`; the environment wins over it.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
     interval_seconds: Annotated[float, typer.Option(min=0.1, max=60, help="Rates are taken over this long.")] = 2.0,
 ) -> None:
     """Show what runs, lag, rates, latency, dead letters, tables and memory; exits 1 when anything is not ready."""
     from services.status.command import run
 
-    raise typer.Exit(run(data_dir, as_json=as_json, interval_seconds=interval_seconds))
+    folder = data_dir or (context.parent.params["data_dir"] if context.parent is not None else Path(".tidemark"))
+    raise typer.Exit(run(folder, as_json=as_json, interval_seconds=interval_seconds))
 
 
 @keys.command("create")
@@ -236,8 +299,9 @@ def dead_letters_list(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Print time, origin, workspace, reason and detail of each dead letter, oldest first."""
-    from services.aggregator.dead_letter_commands import list_letters, make_filter
+    from services.aggregator.dead_letter_commands import DeadLetterSettings, list_letters, make_filter
 
+    _usable(DeadLetterSettings)
     list_letters(make_filter(reason, workspace, since), limit, as_json=as_json)
 
 
@@ -246,8 +310,9 @@ def dead_letters_show(
     origin: Annotated[str, typer.Argument(help="topic/partition/offset, as `list` prints it.")],
 ) -> None:
     """Print one dead letter with its payload, anything like a token blanked."""
-    from services.aggregator.dead_letter_commands import show
+    from services.aggregator.dead_letter_commands import DeadLetterSettings, show
 
+    _usable(DeadLetterSettings)
     raise typer.Exit(show(origin))
 
 
@@ -260,8 +325,9 @@ def dead_letters_redrive(
     dry_run: Annotated[bool, typer.Option(help="Only say how many there are.")] = False,
 ) -> None:
     """After a fix: send the messages of dead letters to platform.raw again, in order; safe to repeat."""
-    from services.aggregator.dead_letter_commands import make_filter, redrive
+    from services.aggregator.dead_letter_commands import DeadLetterSettings, make_filter, redrive
 
+    _usable(DeadLetterSettings)
     if bool(reason) == every_reason:
         exit_with("say which reasons: --reason REASON (may be repeated), or --every-reason")
     raise typer.Exit(redrive(make_filter(reason, workspace, since), is_dry=dry_run))
@@ -277,8 +343,12 @@ def _admin(
     content: bytes | None = None,
 ) -> httpx.Response:
     headers = {"Authorization": f"Bearer {admin_key}"}
+    timeouts = httpx.Timeout(_ADMIN_SECONDS, connect=_CONNECT_SECONDS)
     try:
-        reply = httpx.request(method, api.rstrip("/") + path, json=json, content=content, headers=headers, timeout=120)
+        with waiting_for(f"the query API at {api}"):
+            reply = httpx.request(
+                method, api.rstrip("/") + path, json=json, content=content, headers=headers, timeout=timeouts
+            )
     except httpx.HTTPError as error:
         exit_with(f"the query API can't be reached at {api} ({error}); set TIDEMARK_QUERY_API_URL or --api", 1)
     if reply.is_error:

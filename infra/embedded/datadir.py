@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from infra.embedded.errors import DataDirError
 from infra.embedded.ports import free_ports, is_free, require_free
+from services.status.addresses import PID_FILE, RUNNING_FILE
 
 MINIMUM_FREE_BYTES = 256 * 1024 * 1024
 MEBIBYTE = 1024 * 1024
@@ -74,14 +75,19 @@ class DataDir:
                 f"only {free_bytes // MEBIBYTE} MB are free on the disk of {self.path}: "
                 f"free {MINIMUM_FREE_BYTES // MEBIBYTE} MB or choose another --data-dir"
             )
-        write_atomically(self.path / "up.pid", f"{os.getpid()}\n")
+        write_atomically(self.path / PID_FILE, f"{os.getpid()}\n")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        (self.path / "up.pid").unlink(missing_ok=True)
+        for name in (PID_FILE, RUNNING_FILE):
+            (self.path / name).unlink(missing_ok=True)
         self._lock.release()
+
+    def note_running(self, document: Mapping[str, object]) -> None:
+        """Write down addresses and settings of this run, so that commands find it; removed at its end."""
+        write_atomically(self.path / RUNNING_FILE, json.dumps(document, indent=2) + "\n", mode=0o600)
 
     @property
     def logs(self) -> Path:

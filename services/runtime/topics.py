@@ -70,6 +70,10 @@ def topic_specs() -> tuple[TopicSpec, ...]:
     return tuple(found)
 
 
+class TopicsSettings(KafkaSettings, RegistrySettings):
+    """What `tidemark topics` is told by the environment."""
+
+
 def ensure_topics(kafka: KafkaSettings, registry: RegistrySettings) -> Iterator[str]:
     """Create what is missing, verify what is there; safe to run twice and by two at once.
 

@@ -8,6 +8,7 @@ import httpx
 import psutil
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from services.runtime import neighbours
 from services.runtime.kafka import confluent_options
 from services.runtime.migrations import MigrationError, connect
 from services.runtime.settings import ClickHouseSettings, KafkaSettings
@@ -33,10 +34,12 @@ class ServiceState:
     Attributes:
         readiness: `ready`, or why not.
         samples: its metrics; None when it doesn't answer.
+        is_silent: it gave no answer at all.
     """
 
     readiness: str
     samples: Samples | None = None
+    is_silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def ask_service(origin: str) -> ServiceState:
             ready = client.get("/readyz")
             page = client.get("/metrics")
     except httpx.HTTPError as error:
-        return ServiceState(f"no answer at {origin} ({type(error).__name__})")
+        return ServiceState(f"no answer at {origin} ({type(error).__name__})", is_silent=True)
     try:
         samples = parse(page.text) if page.is_success else None
     except ValueError:
@@ -101,6 +104,8 @@ def ask_kafka(settings: KafkaSettings, groups: dict[str, tuple[str, ...]]) -> An
     Args:
         groups: topics (full names) by group.
     """
+    if problem := neighbours.ask_kafka(settings):
+        return Answer(problem=problem.text)
     answer = Answer()
     for group, topics in groups.items():
         consumer = Consumer(
@@ -145,8 +150,10 @@ def _is_drained(consumer: Consumer, place: TopicPartition) -> bool:
 
 def ask_clickhouse(settings: ClickHouseSettings) -> Answer:
     """Tables by size, and the server's memory."""
+    if problem := neighbours.ask_clickhouse(settings):
+        return Answer(problem=problem.text)
     try:
-        client = connect(settings, settings.clickhouse_database)
+        client = connect(settings, settings.clickhouse_database, answer_seconds=_TIMEOUT_SECONDS)
     except MigrationError as error:
         return Answer(problem=str(error))
     try:
