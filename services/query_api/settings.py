@@ -22,7 +22,7 @@ class QueryApiSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, Secr
     query_api_host: str = "127.0.0.1"
     query_api_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port")
     query_api_workers: int = Field(default=1, ge=1, le=64, description="processes that answer on the one port")
-    admin_key: SecretStr | None = Field(default=None, description="unset: the admin API answers 401 always")
+    admin_key: SecretStr | None = Field(default=None, description="unset: the admin API is closed")
     rate_limit: int = Field(default=0, ge=0, description="requests per key and minute; 0 is no limit")
     live_deadline_seconds: float = Field(default=4.0, ge=1, le=30, description="for all of a live answer's pulls")
     poll_speed: float = Field(

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from services.runtime.kafka import confluent_options
-from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings, Settings
+from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings, Settings, exit_with
 
 ANSWER_SECONDS = 5.0
 # ClickHouse's codes for credentials that it does not know.
@@ -49,6 +49,22 @@ def problems(settings: Settings) -> list[Problem]:
         answers = list(threads.map(lambda ask: ask(), _questions(settings)))
     found = [answer for answer in answers if answer is not None]
     return sorted(found, key=lambda problem: not problem.is_refusal)
+
+
+def refuse_or_wait(settings: Settings) -> list[str]:
+    """For the start of a service: a refusal ends the process with one line, an absence is only told.
+
+    A wrong password or path never gets better by itself. A neighbour that is not there yet does, and the service
+    waits for it.
+
+    Returns:
+        one line for each neighbour that does not answer yet, to be logged.
+    """
+    found = problems(settings)
+    refusals = [problem.text for problem in found if problem.is_refusal]
+    if refusals:
+        exit_with("; ".join(refusals))
+    return [problem.text for problem in found]
 
 
 def _questions(settings: Settings) -> Iterator[Callable[[], Problem | None]]:
