@@ -110,6 +110,7 @@ class Plan:
             "query_api": self.query_api_url,
             "kafka": self.kafka_bootstrap,
             "schema_registry": self.schema_registry_url,
+            "schema_registry_native": self._registry.native_url if "registry" in self.names else None,
             "clickhouse": self.clickhouse_url,
             "clickhouse_analyst": self.clickhouse_analyst_url,
             "sandbox": self.sandbox_url,
