@@ -8,10 +8,12 @@ Modules are imported inside the commands, so that `--help` is quick and a servic
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
+from urllib.parse import quote
 
 import httpx
 import typer
@@ -44,6 +46,7 @@ AdminKey = Annotated[str, typer.Option("--admin-key", envvar="TIDEMARK_ADMIN_KEY
 # For one call of the admin API: many catalog lines take their time.
 _ADMIN_SECONDS = 120.0
 _CONNECT_SECONDS = 5.0
+_SCOPES = ("analytics:read", "webhooks:write")
 _LOCAL = "http://127.0.0.1:8080"
 # They begin or describe an installation, so that a running one tells them nothing.
 _STANDING_ALONE = frozenset({"up", "sandbox", "poller", "aggregator", "query-api"})
@@ -252,9 +255,29 @@ def keys_create(
     scope: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
 ) -> None:
     """Make a key and print it; it is shown this once."""
+    if not workspace:
+        exit_with("the workspace has no name; keys are made for a workspace such as acme")
+    if unknown := sorted(set(scope or ()) - set(_SCOPES)):
+        exit_with(f"--scope {unknown[0]}: no such scope; there are {', '.join(_SCOPES)}")
+    if not _admin("GET", api, admin_key, _workspace(workspace)).json()["channels"]:
+        print(
+            f"tidemark: the workspace {workspace} has no channels yet; the key opens it all the same", file=sys.stderr
+        )
     body: dict[str, object] = {"scopes": scope or ["analytics:read"], "style": style}
-    made = _admin("POST", api, admin_key, f"/admin/v1/workspaces/{workspace}/keys", json=body).json()
+    made = _admin("POST", api, admin_key, f"{_workspace(workspace)}/keys", body=body).json()
     print(f"{made['id']}\t{made['key']}")
+
+
+@keys.command("list")
+def keys_list(
+    workspace: Annotated[str, typer.Argument(help="The workspace.")], admin_key: AdminKey, api: ApiUrl = _LOCAL
+) -> None:
+    """Print id, time, style and scopes of each key of a workspace; the keys themselves are stored nowhere."""
+    held = _admin("GET", api, admin_key, _workspace(workspace)).json()["keys"]
+    for key in held:
+        print("\t".join((key["id"], key["created_at"], key["style"], ",".join(key["scopes"]))))
+    if not held:
+        print(f"the workspace {workspace} has no keys", file=sys.stderr)
 
 
 @keys.command("revoke")
@@ -265,7 +288,7 @@ def keys_revoke(
     api: ApiUrl = _LOCAL,
 ) -> None:
     """Revoke a key everywhere within 5 s."""
-    _admin("DELETE", api, admin_key, f"/admin/v1/workspaces/{workspace}/keys/{key_id}")
+    _admin("DELETE", api, admin_key, f"{_workspace(workspace)}/keys/{key_id}")
     print(f"revoked {key_id}")
 
 
@@ -278,11 +301,66 @@ def catalog_apply(
     api: ApiUrl = _LOCAL,
 ) -> None:
     """Write many channels and posts; prints each rejected line and exits 1 when there is one."""
-    answer = _admin("POST", api, admin_key, "/admin/v1/catalog", content=file.read()).json()
+    lines = file.read()
+    answer = _admin("POST", api, admin_key, "/admin/v1/catalog", content=lines).json()
     print(f"accepted {answer['accepted']}, rejected {len(answer['rejected'])}")
     for rejected in answer["rejected"]:
         print(f"line {rejected['line']}: {rejected['error']}", file=sys.stderr)
+    for workspace, named in _channels_named(lines).items():
+        known = _admin("GET", api, admin_key, _workspace(workspace)).json()["channels"]
+        for channel in sorted(named - {held["channel_id"] for held in known}):
+            print(
+                f"tidemark: a post of {workspace} names the channel {channel}, which the catalog does not hold; the "
+                "target is not polled until the channel is written",
+                file=sys.stderr,
+            )
     raise typer.Exit(1 if answer["rejected"] else 0)
+
+
+def _channels_named(lines: bytes) -> dict[str, set[str]]:
+    """The channels that the posts among catalog lines name, by workspace; lines that can't be read are passed over."""
+    found: dict[str, set[str]] = {}
+    for line in lines.splitlines():
+        try:
+            written = json.loads(line)
+            if written["type"] == "post":
+                named = {target["channel_id"] for target in written.get("targets", [])}
+                found.setdefault(written["workspace_id"], set()).update(named)
+        except (ValueError, KeyError, TypeError):
+            continue  # the answer names such a line
+    return found
+
+
+@catalog.command("export")
+def catalog_export(workspace: Annotated[str | None, typer.Option(help="Only this workspace.")] = None) -> None:
+    """Print all channels and posts as the lines that `catalog apply` reads; tokens are left out."""
+    from services.aggregator.catalog_export import ExportSettings, exported
+    from services.aggregator.topic_reader import TopicUnreadable
+    from services.runtime.registry import RegistryUnavailable
+
+    settings = _usable(ExportSettings)
+    try:
+        for line in exported(settings, workspace):
+            print(json.dumps(line, ensure_ascii=False))
+    except (TopicUnreadable, RegistryUnavailable) as error:
+        exit_with(str(error), 1)
+
+
+@catalog.command("delete")
+def catalog_delete(
+    workspace: Annotated[str, typer.Argument(help="The workspace.")],
+    admin_key: AdminKey,
+    channel: Annotated[list[str] | None, typer.Option(help="A channel's id; may be repeated.")] = None,
+    post: Annotated[list[str] | None, typer.Option(help="A post's id; may be repeated.")] = None,
+    api: ApiUrl = _LOCAL,
+) -> None:
+    """Delete channels and posts: they read 404 everywhere, and a later write restores them with their history."""
+    if not channel and not post:
+        exit_with("say what to delete: --channel ID or --post ID (both may be repeated)")
+    for kind, ids in (("channels", channel), ("posts", post)):
+        for own_id in ids or ():
+            _admin("DELETE", api, admin_key, f"{_workspace(workspace)}/{kind}/{quote(own_id, safe='')}")
+            print(f"deleted {own_id}")
 
 
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only this reason; may be repeated.")]
@@ -333,13 +411,17 @@ def dead_letters_redrive(
     raise typer.Exit(redrive(make_filter(reason, workspace, since), is_dry=dry_run))
 
 
+def _workspace(workspace_id: str) -> str:
+    return f"/admin/v1/workspaces/{quote(workspace_id, safe='')}"
+
+
 def _admin(
     method: str,
     api: str,
     admin_key: str,
     path: str,
     *,
-    json: dict[str, object] | None = None,
+    body: dict[str, object] | None = None,
     content: bytes | None = None,
 ) -> httpx.Response:
     headers = {"Authorization": f"Bearer {admin_key}"}
@@ -347,7 +429,7 @@ def _admin(
     try:
         with waiting_for(f"the query API at {api}"):
             reply = httpx.request(
-                method, api.rstrip("/") + path, json=json, content=content, headers=headers, timeout=timeouts
+                method, api.rstrip("/") + path, json=body, content=content, headers=headers, timeout=timeouts
             )
     except httpx.HTTPError as error:
         exit_with(f"the query API can't be reached at {api} ({error}); set TIDEMARK_QUERY_API_URL or --api", 1)

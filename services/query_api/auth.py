@@ -90,6 +90,10 @@ class KeyRing(TopicView[ApiKey]):
         """Whether a key of this workspace and id works."""
         return key in self._by_id
 
+    def of(self, workspace_id: str) -> list[ApiKey]:
+        """The keys of one workspace, unordered."""
+        return [key for (owner, _), key in self._by_id.items() if owner == workspace_id]
+
     async def find(self, headers: Iterable[Header]) -> ApiKey:
         """See `authenticate`; an unknown key is looked for again once the newest ones have arrived."""
         try:

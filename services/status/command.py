@@ -22,6 +22,9 @@ from services.status.report import full_report, is_healthy, service_report
 from services.status.screen import draw
 
 _GROUP = "tidemark-aggregator"
+_POLLERS = "tidemark-poller"
+# The topic that pollers join their group on.
+_SHARED_BY_POLLERS = "catalog.channels"
 _RAW = "platform.raw"
 _CATALOG = ("catalog.channels", "catalog.posts")
 Loaded = TypeVar("Loaded", bound=Settings)
@@ -61,11 +64,16 @@ def _kafka(addresses: Addresses) -> Answer:
     if isinstance(settings, str):
         return Answer(problem=settings)
     group = addresses.environment.get("TIDEMARK_AGGREGATOR_GROUP", _GROUP)
+    pollers = addresses.environment.get("TIDEMARK_POLLER_GROUP", _POLLERS)
     return ask_kafka(
         settings,
         {
             f"{settings.topic_prefix}{group}": (settings.topic(_RAW),),
             f"{group}-catalog": tuple(settings.topic(name) for name in _CATALOG),
+        },
+        {
+            f"{settings.topic_prefix}{group}": settings.topic(_RAW),
+            f"{settings.topic_prefix}{pollers}": settings.topic(_SHARED_BY_POLLERS),
         },
     )
 
