@@ -8,16 +8,19 @@ Modules are imported inside the commands, so that `--help` is quick and a servic
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
+from urllib.parse import quote
 
 import httpx
 import typer
 from typer._click.exceptions import ClickException
 
-from services.runtime.settings import SettingsError, exit_with
+from services.runtime.patience import waiting_for
+from services.runtime.settings import Loaded, SettingsError, exit_with, load_or_exit
 
 app = typer.Typer(
     name="tidemark",
@@ -40,7 +43,61 @@ ApiUrl = Annotated[
     str, typer.Option("--api", envvar="TIDEMARK_QUERY_API_URL", help="Origin of the query API.", show_default=True)
 ]
 AdminKey = Annotated[str, typer.Option("--admin-key", envvar="TIDEMARK_ADMIN_KEY", help="The admin key.")]
+# For one call of the admin API: many catalog lines take their time.
+_ADMIN_SECONDS = 120.0
+_CONNECT_SECONDS = 5.0
+_SCOPES = ("analytics:read", "webhooks:write")
 _LOCAL = "http://127.0.0.1:8080"
+# They begin or describe an installation, so that a running one tells them nothing.
+_STANDING_ALONE = frozenset({"up", "sandbox", "poller", "aggregator", "query-api"})
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        print(f"tidemark {version('tidemark')}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_each_command(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path,
+        typer.Option(help="Of a running `tidemark up` that commands work with, unless the environment says where."),
+    ] = Path(".tidemark"),
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Analytics backend for social publishing products, on Kafka and ClickHouse."""
+    if context.resilient_parsing or {"-h", "--help"} & set(sys.argv[1:]):
+        return
+    from services.configuration import check_environment
+    from services.runtime.environment import read_dotenv
+    from services.status.addresses import adopted
+
+    try:
+        for unknown in check_environment():
+            print(f"tidemark: {unknown}", file=sys.stderr)
+        if context.invoked_subcommand not in _STANDING_ALONE or "backfill" in sys.argv[1:]:
+            os.environ.update(adopted(data_dir, {**read_dotenv(Path(".env")), **os.environ}))
+    except SettingsError as error:
+        exit_with(str(error))
+
+
+def _usable(kind: type[Loaded]) -> Loaded:
+    """Settings whose neighbours answer; else the command ends with one line for each that can't be used."""
+    from services.runtime.neighbours import problems
+
+    settings = load_or_exit(kind)
+    found = problems(settings)
+    for problem in found[:-1]:
+        print(f"tidemark: {problem.text}", file=sys.stderr)
+    if found:
+        exit_with(found[-1].text, 1)
+    return settings
 
 
 def _service(module: str) -> NoReturn:
@@ -82,7 +139,9 @@ def poller_backfill(
 ) -> None:
     """Have running pollers ask again for a span, after their scheduled polls; goes on with a run that was stopped."""
     from services.poller.backfill_command import run
+    from services.poller.backfill_run import BackfillSettings
 
+    _usable(BackfillSettings)
     raise typer.Exit(run(workspace, since, channel, anew=anew))
 
 
@@ -108,13 +167,14 @@ def sandbox(context: typer.Context) -> None:
 @app.command()
 def topics() -> None:
     """Create and verify topics and register their schemas; safe to run again."""
-    from services.runtime.settings import KafkaSettings, RegistrySettings
-    from services.runtime.topics import TopicsError, ensure_topics
+    from services.runtime.topics import TopicsError, TopicsSettings, ensure_topics
 
+    settings = _usable(TopicsSettings)
     try:
-        for line in ensure_topics(KafkaSettings.load(), RegistrySettings.load()):
-            print(line, flush=True)
-    except (SettingsError, TopicsError) as error:
+        with waiting_for("Kafka and the schema registry"):
+            for line in ensure_topics(settings, settings):
+                print(line, flush=True)
+    except TopicsError as error:
         exit_with(str(error))
 
 
@@ -125,10 +185,11 @@ def migrate() -> None:
     from services.runtime.migrations import migrate as run
     from services.runtime.settings import ClickHouseSettings
 
+    settings = _usable(ClickHouseSettings)
     try:
-        for line in run(ClickHouseSettings.load()):
+        for line in run(settings):
             print(line, flush=True)
-    except (SettingsError, MigrationError) as error:
+    except MigrationError as error:
         exit_with(str(error))
 
 
@@ -148,8 +209,9 @@ def audit(
 
     from services.aggregator.audit.command import run
     from services.aggregator.audit.plan import Sample
-    from services.aggregator.audit.run import Options
+    from services.aggregator.audit.run import AuditSettings, Options
 
+    _usable(AuditSettings)
     chosen = Sample(sample, int(time.time() // 3600) if seed is None else seed)
     raise typer.Exit(run(Options(workspace, chosen, retries, grace_seconds, memory_mb)))
 
@@ -160,22 +222,26 @@ def rebuild(
 ) -> None:
     """Map all raw events anew beside the live numbers, then swap; resumes a rebuild that was stopped."""
     from services.aggregator.rebuild_command import run
+    from services.runtime.settings import ClickHouseSettings
 
+    _usable(ClickHouseSettings)
     raise typer.Exit(run(handover_seconds))
 
 
 @app.command()
 def status(
-    data_dir: Annotated[Path, typer.Option(help="Of a running `tidemark up`; the environment wins over it.")] = Path(
-        ".tidemark"
-    ),
+    context: typer.Context,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Of a running `tidemark up`; the environment wins over it.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
     interval_seconds: Annotated[float, typer.Option(min=0.1, max=60, help="Rates are taken over this long.")] = 2.0,
 ) -> None:
     """Show what runs, lag, rates, latency, dead letters, tables and memory; exits 1 when anything is not ready."""
     from services.status.command import run
 
-    raise typer.Exit(run(data_dir, as_json=as_json, interval_seconds=interval_seconds))
+    folder = data_dir or (context.parent.params["data_dir"] if context.parent is not None else Path(".tidemark"))
+    raise typer.Exit(run(folder, as_json=as_json, interval_seconds=interval_seconds))
 
 
 @keys.command("create")
@@ -189,9 +255,29 @@ def keys_create(
     scope: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
 ) -> None:
     """Make a key and print it; it is shown this once."""
+    if not workspace:
+        exit_with("the workspace has no name; keys are made for a workspace such as acme")
+    if unknown := sorted(set(scope or ()) - set(_SCOPES)):
+        exit_with(f"--scope {unknown[0]}: no such scope; there are {', '.join(_SCOPES)}")
+    if not _admin("GET", api, admin_key, _workspace(workspace)).json()["channels"]:
+        print(
+            f"tidemark: the workspace {workspace} has no channels yet; the key opens it all the same", file=sys.stderr
+        )
     body: dict[str, object] = {"scopes": scope or ["analytics:read"], "style": style}
-    made = _admin("POST", api, admin_key, f"/admin/v1/workspaces/{workspace}/keys", json=body).json()
+    made = _admin("POST", api, admin_key, f"{_workspace(workspace)}/keys", body=body).json()
     print(f"{made['id']}\t{made['key']}")
+
+
+@keys.command("list")
+def keys_list(
+    workspace: Annotated[str, typer.Argument(help="The workspace.")], admin_key: AdminKey, api: ApiUrl = _LOCAL
+) -> None:
+    """Print id, time, style and scopes of each key of a workspace; the keys themselves are stored nowhere."""
+    held = _admin("GET", api, admin_key, _workspace(workspace)).json()["keys"]
+    for key in held:
+        print("\t".join((key["id"], key["created_at"], key["style"], ",".join(key["scopes"]))))
+    if not held:
+        print(f"the workspace {workspace} has no keys", file=sys.stderr)
 
 
 @keys.command("revoke")
@@ -202,7 +288,7 @@ def keys_revoke(
     api: ApiUrl = _LOCAL,
 ) -> None:
     """Revoke a key everywhere within 5 s."""
-    _admin("DELETE", api, admin_key, f"/admin/v1/workspaces/{workspace}/keys/{key_id}")
+    _admin("DELETE", api, admin_key, f"{_workspace(workspace)}/keys/{key_id}")
     print(f"revoked {key_id}")
 
 
@@ -215,11 +301,66 @@ def catalog_apply(
     api: ApiUrl = _LOCAL,
 ) -> None:
     """Write many channels and posts; prints each rejected line and exits 1 when there is one."""
-    answer = _admin("POST", api, admin_key, "/admin/v1/catalog", content=file.read()).json()
+    lines = file.read()
+    answer = _admin("POST", api, admin_key, "/admin/v1/catalog", content=lines).json()
     print(f"accepted {answer['accepted']}, rejected {len(answer['rejected'])}")
     for rejected in answer["rejected"]:
         print(f"line {rejected['line']}: {rejected['error']}", file=sys.stderr)
+    for workspace, named in _channels_named(lines).items():
+        known = _admin("GET", api, admin_key, _workspace(workspace)).json()["channels"]
+        for channel in sorted(named - {held["channel_id"] for held in known}):
+            print(
+                f"tidemark: a post of {workspace} names the channel {channel}, which the catalog does not hold; the "
+                "target is not polled until the channel is written",
+                file=sys.stderr,
+            )
     raise typer.Exit(1 if answer["rejected"] else 0)
+
+
+def _channels_named(lines: bytes) -> dict[str, set[str]]:
+    """The channels that the posts among catalog lines name, by workspace; lines that can't be read are passed over."""
+    found: dict[str, set[str]] = {}
+    for line in lines.splitlines():
+        try:
+            written = json.loads(line)
+            if written["type"] == "post":
+                named = {target["channel_id"] for target in written.get("targets", [])}
+                found.setdefault(written["workspace_id"], set()).update(named)
+        except (ValueError, KeyError, TypeError):
+            continue  # the answer names such a line
+    return found
+
+
+@catalog.command("export")
+def catalog_export(workspace: Annotated[str | None, typer.Option(help="Only this workspace.")] = None) -> None:
+    """Print all channels and posts as the lines that `catalog apply` reads; tokens are left out."""
+    from services.aggregator.catalog_export import ExportSettings, exported
+    from services.aggregator.topic_reader import TopicUnreadable
+    from services.runtime.registry import RegistryUnavailable
+
+    settings = _usable(ExportSettings)
+    try:
+        for line in exported(settings, workspace):
+            print(json.dumps(line, ensure_ascii=False))
+    except (TopicUnreadable, RegistryUnavailable) as error:
+        exit_with(str(error), 1)
+
+
+@catalog.command("delete")
+def catalog_delete(
+    workspace: Annotated[str, typer.Argument(help="The workspace.")],
+    admin_key: AdminKey,
+    channel: Annotated[list[str] | None, typer.Option(help="A channel's id; may be repeated.")] = None,
+    post: Annotated[list[str] | None, typer.Option(help="A post's id; may be repeated.")] = None,
+    api: ApiUrl = _LOCAL,
+) -> None:
+    """Delete channels and posts: they read 404 everywhere, and a later write restores them with their history."""
+    if not channel and not post:
+        exit_with("say what to delete: --channel ID or --post ID (both may be repeated)")
+    for kind, ids in (("channels", channel), ("posts", post)):
+        for own_id in ids or ():
+            _admin("DELETE", api, admin_key, f"{_workspace(workspace)}/{kind}/{quote(own_id, safe='')}")
+            print(f"deleted {own_id}")
 
 
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only this reason; may be repeated.")]
@@ -236,8 +377,9 @@ def dead_letters_list(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Print time, origin, workspace, reason and detail of each dead letter, oldest first."""
-    from services.aggregator.dead_letter_commands import list_letters, make_filter
+    from services.aggregator.dead_letter_commands import DeadLetterSettings, list_letters, make_filter
 
+    _usable(DeadLetterSettings)
     list_letters(make_filter(reason, workspace, since), limit, as_json=as_json)
 
 
@@ -246,8 +388,9 @@ def dead_letters_show(
     origin: Annotated[str, typer.Argument(help="topic/partition/offset, as `list` prints it.")],
 ) -> None:
     """Print one dead letter with its payload, anything like a token blanked."""
-    from services.aggregator.dead_letter_commands import show
+    from services.aggregator.dead_letter_commands import DeadLetterSettings, show
 
+    _usable(DeadLetterSettings)
     raise typer.Exit(show(origin))
 
 
@@ -260,11 +403,16 @@ def dead_letters_redrive(
     dry_run: Annotated[bool, typer.Option(help="Only say how many there are.")] = False,
 ) -> None:
     """After a fix: send the messages of dead letters to platform.raw again, in order; safe to repeat."""
-    from services.aggregator.dead_letter_commands import make_filter, redrive
+    from services.aggregator.dead_letter_commands import DeadLetterSettings, make_filter, redrive
 
+    _usable(DeadLetterSettings)
     if bool(reason) == every_reason:
         exit_with("say which reasons: --reason REASON (may be repeated), or --every-reason")
     raise typer.Exit(redrive(make_filter(reason, workspace, since), is_dry=dry_run))
+
+
+def _workspace(workspace_id: str) -> str:
+    return f"/admin/v1/workspaces/{quote(workspace_id, safe='')}"
 
 
 def _admin(
@@ -273,12 +421,16 @@ def _admin(
     admin_key: str,
     path: str,
     *,
-    json: dict[str, object] | None = None,
+    body: dict[str, object] | None = None,
     content: bytes | None = None,
 ) -> httpx.Response:
     headers = {"Authorization": f"Bearer {admin_key}"}
+    timeouts = httpx.Timeout(_ADMIN_SECONDS, connect=_CONNECT_SECONDS)
     try:
-        reply = httpx.request(method, api.rstrip("/") + path, json=json, content=content, headers=headers, timeout=120)
+        with waiting_for(f"the query API at {api}"):
+            reply = httpx.request(
+                method, api.rstrip("/") + path, json=body, content=content, headers=headers, timeout=timeouts
+            )
     except httpx.HTTPError as error:
         exit_with(f"the query API can't be reached at {api} ({error}); set TIDEMARK_QUERY_API_URL or --api", 1)
     if reply.is_error:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.support.containers import ContainerEngines
 from tests.support.engines import EmbeddedEngines, Engines, ExternalEngines, in_database, query_clickhouse
+
+# How long an example takes says more of the machine's other work than of the code: figures are kept by `make bench`.
+hypothesis.settings.register_profile(
+    "tidemark", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tidemark")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

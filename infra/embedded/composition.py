@@ -111,12 +111,29 @@ class Plan:
             "query_api": self.query_api_url,
             "kafka": self.kafka_bootstrap,
             "schema_registry": self.schema_registry_url,
+            "schema_registry_native": self._registry.native_url if "registry" in self.names else None,
             "clickhouse": self.clickhouse_url,
             "clickhouse_analyst": self.clickhouse_analyst_url,
             "sandbox": self.sandbox_url,
             "admin_key": self.admin_key,
             "pids": dict(pids),
         }
+
+    def running_document(self) -> dict[str, object]:
+        """What commands need to work with this run: where services tell their state, and the settings they run with."""
+        services = {name: self._operations_url(name) for name in ("poller", "aggregator", "query_api")}
+        told = {name: value for name, value in self.environment().items() if name.startswith("TIDEMARK_") and value}
+        if self.query_api_url is not None:
+            told["TIDEMARK_QUERY_API_URL"] = self.query_api_url
+        return {
+            "services": {name: url for name, url in services.items() if name in self.names and url},
+            "environment": told,
+        }
+
+    def _operations_url(self, name: str) -> str | None:
+        # The query API tells its state where it answers; the others have a port for that alone.
+        port = self.ports.get(name if name == "query_api" else f"{name}_metrics")
+        return f"http://{HOST}:{port}" if port is not None else None
 
     def environment(self) -> dict[str, str]:
         """What the services are told in all, on top of the inherited environment."""

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from infra.embedded.errors import DataDirError
 from infra.embedded.ports import free_ports, is_free, require_free
+from services.status.addresses import PID_FILE, RUNNING_FILE
 
 MINIMUM_FREE_BYTES = 256 * 1024 * 1024
 MEBIBYTE = 1024 * 1024
@@ -32,7 +33,8 @@ PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 # What is in a data folder.
 OWN = (
-    "logs", "kafka", "registry", "clickhouse", "query_api", "ports.json", "secrets.json", "up.lock", "up.pid",
+    "logs", "kafka", "registry", "clickhouse", "query_api", "ports.json", "running.json", "secrets.json", "up.lock",
+    "up.pid",
 )  # fmt: skip
 DEFAULT_PORTS = {"kafka": 9092, "registry": 8081, "clickhouse": 8123, "query_api": 8080}
 
@@ -96,13 +98,14 @@ class DataDir:
                 f"cannot close {error.filename or self.path} to others ({error.strerror}): run as the folder's owner, "
                 "or choose another --data-dir"
             ) from error
-        write_atomically(self.path / "up.pid", f"{os.getpid()}\n")
+        write_atomically(self.path / PID_FILE, f"{os.getpid()}\n")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        (self.path / "up.pid").unlink(missing_ok=True)
+        for name in (PID_FILE, RUNNING_FILE):
+            (self.path / name).unlink(missing_ok=True)
         self._lock.release()
 
     def _is_all_ours(self) -> bool:
@@ -114,6 +117,10 @@ class DataDir:
             and not status.st_mode & stat.S_ISVTX
             and (self.secrets_path.name in held or held <= {*OWN})
         )
+
+    def note_running(self, document: Mapping[str, object]) -> None:
+        """Write down addresses and settings of this run, so that commands find it; removed at its end."""
+        write_atomically(self.path / RUNNING_FILE, json.dumps(document, indent=2) + "\n", mode=0o600)
 
     @property
     def logs(self) -> Path:

@@ -19,6 +19,9 @@ from infra.embedded.jvm import java_command
 
 HOST = "127.0.0.1"
 COMPATIBLE_API = "/apis/ccompat/v7"
+NATIVE_API = "/apis/registry/v3"
+# For subjects that have no level of their own; the registry begins with NONE, which would let any change through.
+_COMPATIBILITY = "BACKWARD"
 MAX_HEAP_MEBIBYTES = 256
 ANSWER_TIMEOUT_SECONDS = 2.0
 
@@ -34,6 +37,11 @@ class Registry:
     def url(self) -> str:
         """Base address for any Confluent client."""
         return f"http://{HOST}:{self.port}{COMPATIBLE_API}"
+
+    @property
+    def native_url(self) -> str:
+        """Base address of Apicurio's own API and of its page for people."""
+        return f"http://{HOST}:{self.port}{NATIVE_API}"
 
     def prepare(self) -> None:
         """Make the folder, and fetch the registry when it is not cached.
@@ -74,12 +82,18 @@ class Registry:
         return java_command(MAX_HEAP_MEBIBYTES, *options, "-jar", str(home / "quarkus-run.jar"))
 
     def answers(self) -> bool:
-        """Whether the compatible API lists its subjects; blocks for at most 2 s."""
+        """Whether the compatible API lists its subjects and refuses incompatible schemas; blocks for some seconds."""
         try:
-            reply = httpx.get(f"{self.url}/subjects", timeout=ANSWER_TIMEOUT_SECONDS, trust_env=False)
-            return reply.status_code == httpx.codes.OK
-        except httpx.HTTPError:
+            with httpx.Client(base_url=self.url, timeout=ANSWER_TIMEOUT_SECONDS, trust_env=False) as client:
+                if client.get("/subjects").status_code != httpx.codes.OK:
+                    return False
+                held = client.get("/config").json().get("compatibilityLevel")
+                # Whatever an operator chose stays.
+                if held in (None, "NONE"):
+                    return client.put("/config", json={"compatibility": _COMPATIBILITY}).is_success
+        except (httpx.HTTPError, ValueError):
             return False
+        return True
 
     async def is_ready(self) -> bool:
         """`answers`, without blocking the event loop."""

@@ -17,8 +17,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from dotenv import dotenv_values
-
 from infra.embedded import artifacts
 from infra.embedded.composition import LASTING, NAMES, Plan, ports_needed
 from infra.embedded.console import say
@@ -28,7 +26,9 @@ from infra.embedded.environment import with_secrets_read
 from infra.embedded.errors import DataDirError, EmbeddedError, UsageError
 from infra.embedded.logs import Logs
 from infra.embedded.supervisor import Supervisor
+from services.configuration import check_services
 from services.platforms import SETTING, PlatformFileError, all_platforms
+from services.runtime.environment import read_dotenv
 from services.runtime.settings import SettingsError
 
 Ports = Literal["auto", "default"]
@@ -64,7 +64,7 @@ def main(
     except KeyboardInterrupt:
         say("tidemark: interrupted")
         return INTERRUPTED
-    except EmbeddedError as error:
+    except (EmbeddedError, SettingsError) as error:
         say(f"tidemark: {error}")
         return 1
     except OSError as error:
@@ -77,8 +77,7 @@ def main(
 
 def inherited_environment() -> dict[str, str]:
     """This process's environment, with the settings of `.env` where it does not name them itself."""
-    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    return {**from_file, **os.environ}
+    return {**read_dotenv(Path(".env")), **os.environ}
 
 
 def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path | None) -> None:
@@ -98,11 +97,14 @@ def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path 
     except PlatformFileError as error:
         raise UsageError(f"{SETTING}: {error}") from error
     chosen = folder.ports(ports_needed(names), usual=ports == "default")
+    plan = Plan(folder.path, names, chosen, folder.secrets(), inherited)
+    # Before engines are fetched or started: a wrong setting is one line, whichever service would stumble over it.
+    check_services(plan.environment(), names)
     engines = [name for name in (artifacts.KAFKA, artifacts.REGISTRY) if name in names]
     if engines:
         artifacts.ensure(*engines)
-    plan = Plan(folder.path, names, chosen, folder.secrets(), inherited)
     services = plan.services()
+    folder.note_running(plan.running_document())
 
     def on_pids(pids: Mapping[str, int]) -> None:
         if ready_file is not None:

@@ -19,6 +19,7 @@ from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
 from services.runtime.clock import SystemClock
 from services.runtime.logging import configure_logging, get_logger
+from services.runtime.neighbours import refuse_or_wait
 from services.runtime.operations import OperationsServer
 from services.runtime.registry import Registry, RegistryUnavailable
 from services.runtime.settings import exit_with, load_or_exit
@@ -128,6 +129,8 @@ def main() -> None:
     gc.set_threshold(200_000, 50, 100)
     _share_arenas()
     configure_logging("aggregator", settings.log_level)
+    for line in refuse_or_wait(settings):
+        log.warning("a neighbour is waited for", problem=line)
     code = asyncio.run(run(settings))
     sys.stderr.flush()
     # Faust leaves threads behind that would hold the process for their time-outs.

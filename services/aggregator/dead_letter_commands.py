@@ -12,7 +12,7 @@ import orjson
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import PlatformRaw
-from services.aggregator.dead_letters import DeadLetters, Filter, Found, Origin
+from services.aggregator.dead_letters import DeadLetters, Filter, Listed, Origin
 from services.aggregator.redrive import Redrive
 from services.aggregator.topic_reader import TopicReader, TopicUnreadable
 from services.runtime.clock import SystemClock, iso_millis
@@ -49,22 +49,25 @@ class _Session:
 def list_letters(wanted: Filter, limit: int, *, as_json: bool) -> None:
     """Print the newest letters, oldest first, one a line."""
     with _connected() as stack:
-        for found in _Session(stack).letters.newest(wanted, limit):
-            if as_json:
-                print(orjson.dumps(_described(found)).decode())
-            else:
-                letter = found.letter
-                print(
-                    "\t".join(
-                        (
-                            iso_millis(letter.failed_at),
-                            str(found.origin),
-                            letter.workspace_id or "-",
-                            letter.reason,
-                            blank_secrets(letter.detail).replace("\n", " "),
-                        )
-                    )
-                )
+        listed = _Session(stack).letters.newest(wanted, limit)
+    for entry in listed:
+        print(orjson.dumps(_described(entry)).decode() if as_json else _line(entry))
+    if not listed:
+        print(f"there are no dead letters{'' if wanted == Filter() else ' that match'}", file=sys.stderr)
+
+
+def _line(entry: Listed) -> str:
+    letter = entry.found.letter
+    fields = [
+        iso_millis(letter.failed_at),
+        str(entry.found.origin),
+        letter.workspace_id or "-",
+        letter.reason,
+        blank_secrets(letter.detail).replace("\n", " "),
+    ]
+    if entry.redriven_at is not None:
+        fields.append(f"redriven {iso_millis(entry.redriven_at)}")
+    return "\t".join(fields)
 
 
 def show(origin: str) -> int:
@@ -78,7 +81,8 @@ def show(origin: str) -> int:
         found = session.letters.one(place)
         if found is None:
             exit_with(f"there is no dead letter of {place}", 1)
-        described = _described(found)
+        described = _described(Listed(found, None))
+        del described["redriven_at"]
         described["headers"] = {
             name: blank_secret_bytes(value).decode(errors="replace") for name, value in found.letter.headers.items()
         }
@@ -92,7 +96,15 @@ def redrive(wanted: Filter, *, is_dry: bool) -> int:
     with _connected() as stack:
         session = _Session(stack)
         bar = stack.enter_context(ProgressBar("redrive"))
-        done = Redrive(session.settings, session.letters, session.reader).run(wanted, is_dry=is_dry, progress=bar.show)
+        redrive = Redrive(session.settings, session.letters, session.reader, SystemClock())
+        done = redrive.run(wanted, is_dry=is_dry, progress=bar.show)
+        held = session.letters.reasons(wanted) if not done.by_reason else {}
+    unknown = sorted(wanted.reasons - done.by_reason.keys()) if held or done.by_reason else []
+    if not done.by_reason:
+        matching = f"; there are: {', '.join(sorted(held))}" if held else ""
+        exit_with(f"no dead letter matches{matching}", 1)
+    for reason in unknown:
+        print(f"tidemark: no dead letter has the reason {reason}", file=sys.stderr)
     for reason, count in sorted(done.by_reason.items()):
         print(f"{reason}\t{count}")
     for failure in done.failures:
@@ -119,8 +131,8 @@ def _connected() -> Iterator[ExitStack]:
         exit_with(str(error))
 
 
-def _described(found: Found) -> dict[str, object]:
-    letter = found.letter
+def _described(entry: Listed) -> dict[str, object]:
+    found, letter = entry.found, entry.found.letter
     return {
         "origin": str(found.origin),
         "first_origin": str(found.root),
@@ -130,6 +142,7 @@ def _described(found: Found) -> dict[str, object]:
         "detail": blank_secrets(letter.detail),
         "key": None if letter.origin_key is None else letter.origin_key.decode(errors="replace"),
         "failed_at": iso_millis(letter.failed_at),
+        "redriven_at": None if entry.redriven_at is None else iso_millis(entry.redriven_at),
     }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from schemas.codec import Codec, MalformedEvent
@@ -18,6 +19,10 @@ from services.runtime.settings import KafkaSettings, RegistrySettings
 
 # Put on a message that was sent again: where it first stood, as `topic/partition/offset`.
 REDRIVEN_HEADER = "tidemark-redriven-from"
+
+
+# Reason of a note: not a message that failed, but that an operator sent the message of `origin` again.
+REDRIVEN = "redriven"
 
 
 class Origin(NamedTuple):
@@ -60,7 +65,8 @@ class Filter:
     def takes(self, letter: DeadLetter) -> bool:
         """Whether a letter is meant."""
         return (
-            (not self.reasons or letter.reason in self.reasons)
+            letter.reason != REDRIVEN
+            and (not self.reasons or letter.reason in self.reasons)
             and (self.workspace is None or letter.workspace_id == self.workspace)
             and (self.since is None or letter.failed_at >= self.since)
         )
@@ -98,6 +104,13 @@ class Found(NamedTuple):
         )  # fmt: skip
 
 
+class Listed(NamedTuple):
+    """A dead letter, and when its message was sent again after it (ms); None when it was not."""
+
+    found: Found
+    redriven_at: int | None
+
+
 class DeadLetters:
     """The dead-letter topic, as it stands at each call.
 
@@ -115,15 +128,36 @@ class DeadLetters:
         self.raw_codec: Codec[PlatformRaw] = schemas.codec(RAW)
         self._reader = reader
 
-    def newest(self, wanted: Filter, limit: int) -> list[Found]:
+    def newest(self, wanted: Filter, limit: int) -> list[Listed]:
         """The newest letters, oldest first, without payloads.
 
         Raises:
             TopicUnreadable: Kafka can't be read.
         """
-        numbered = enumerate(self.all(wanted, limit if wanted == Filter() else None))
-        light = ((found.letter.failed_at, number, found.without_payload()) for number, found in numbered)
-        return [found for _, _, found in sorted(heapq.nlargest(limit, light))]
+        redriven: dict[Origin, int] = {}
+
+        def light() -> Iterator[tuple[int, int, Found]]:
+            read = self._everything(wanted.since, limit if wanted == Filter() else None)
+            for number, found in enumerate(read):
+                if found.letter.reason == REDRIVEN:
+                    redriven[found.origin] = max(found.letter.failed_at, redriven.get(found.origin, 0))
+                elif wanted.takes(found.letter):
+                    yield found.letter.failed_at, number, found.without_payload()
+
+        newest = [found for _, _, found in sorted(heapq.nlargest(limit, light()))]
+        notes = [redriven.get(found.root) for found in newest]
+        return [
+            Listed(found, at if at is not None and at >= found.letter.failed_at else None)
+            for found, at in zip(newest, notes, strict=True)
+        ]
+
+    def reasons(self, wanted: Filter) -> dict[str, int]:
+        """How many letters there are of each reason, whatever reasons are wanted.
+
+        Raises:
+            TopicUnreadable: Kafka can't be read.
+        """
+        return dict(Counter(found.letter.reason for found in self.all(replace(wanted, reasons=frozenset()))))
 
     def one(self, origin: Origin) -> Found | None:
         """The last letter of a message, by where it was read; None when there is none.
@@ -137,21 +171,22 @@ class DeadLetters:
                 last = found
         return last
 
-    def all(self, wanted: Filter, newest: int | None = None) -> Iterator[Found]:
+    def all(self, wanted: Filter) -> Iterator[Found]:
         """Letters partition by partition, oldest first in each.
-
-        Args:
-            newest: about the last so many of each partition are enough.
 
         Raises:
             TopicUnreadable: Kafka can't be read.
         """
+        return (found for found in self._everything(wanted.since, None) if wanted.takes(found.letter))
+
+    def _everything(self, since: int | None, newest: int | None) -> Iterator[Found]:
+        """Letters and notes; about the last `newest` of each partition are enough where it is given."""
         for partition in self._reader.partitions(self._topic):
             low, high = self._reader.bounds(self._topic, partition)
             start = low if newest is None else max(low, high - 2 * newest)  # half of the offsets may be markers
-            if wanted.since is not None:
-                start = max(start, self._reader.since(self._topic, partition, wanted.since))
-            yield from self._read(partition, start, high, wanted)
+            if since is not None:
+                start = max(start, self._reader.since(self._topic, partition, since))
+            yield from self._read(partition, start, high)
 
     def at(self, places: Iterable[Origin]) -> Iterator[Found]:
         """The letters at places of this topic, by partition and offset.
@@ -160,9 +195,9 @@ class DeadLetters:
             TopicUnreadable: Kafka can't be read.
         """
         for place in sorted(places):
-            yield from self._read(place.partition, place.offset, place.offset + 1, Filter())
+            yield from self._read(place.partition, place.offset, place.offset + 1)
 
-    def _read(self, partition: int, start: int, end: int, wanted: Filter) -> Iterator[Found]:
+    def _read(self, partition: int, start: int, end: int) -> Iterator[Found]:
         for message in self._reader.read(self._topic, partition, start, end):
             value = message.value()
             if value is None:
@@ -171,8 +206,16 @@ class DeadLetters:
                 letter = self._codec.decode(value)
             except MalformedEvent:
                 continue  # not written by the aggregator; nothing to send again
-            if wanted.takes(letter):
-                yield Found(letter, Origin(self._topic, partition, message.offset() or 0))
+            yield Found(letter, Origin(self._topic, partition, message.offset() or 0))
+
+    def note_redriven(self, root: Origin, workspace_id: str, key: bytes | None, now: int) -> bytes:
+        """The value of a note for this topic: the message of `root` was sent again at `now` (ms)."""
+        return self._codec.encode(
+            DeadLetter(
+                workspace_id, REDRIVEN, "sent again by an operator", root.topic, root.partition, root.offset, key, b"",
+                now, {},
+            )
+        )  # fmt: skip
 
 
 def identity(codec: Codec[PlatformRaw], payload: bytes) -> bytes:

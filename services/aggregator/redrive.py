@@ -20,6 +20,7 @@ from schemas.events import PlatformRaw
 from services.aggregator.dead_letters import REDRIVEN_HEADER, DeadLetters, Filter, Found, Origin, identity
 from services.aggregator.partition import RAW
 from services.aggregator.topic_reader import TopicReader, TopicUnreadable
+from services.runtime.clock import Clock
 from services.runtime.kafka import confluent_options, partition_of
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
@@ -85,8 +86,10 @@ class Redrive:
         reader: another connection than that of `letters`, since both are read by turns; closed by the caller.
     """
 
-    def __init__(self, kafka: KafkaSettings, letters: DeadLetters, reader: TopicReader) -> None:
+    def __init__(self, kafka: KafkaSettings, letters: DeadLetters, reader: TopicReader, clock: Clock) -> None:
         self._kafka = kafka
+        self._clock = clock
+        self._sent: list[Candidate] = []
         self._raw = kafka.topic(RAW)
         self._letters = letters
         self._reader = reader
@@ -124,9 +127,20 @@ class Redrive:
                 self._send(producer, candidate, original, partitions, done)
                 sent += 1
                 progress(f"partition {candidate.root.partition}", sent, len(chosen))
-        if producer.flush(_FLUSH_SECONDS):
+        if not producer.flush(_FLUSH_SECONDS):
+            self._note(producer, done)
+        if len(producer):
             done.failures.append("Kafka did not confirm all messages in time; run it again, repeating is safe")
         return done
+
+    def _note(self, producer: Producer, done: Redriven) -> None:
+        """Note beside the letters which of them were sent again, once Kafka has confirmed it."""
+        now = self._clock.now()
+        for candidate in self._sent:
+            note = self._letters.note_redriven(candidate.root, candidate.workspace_id, None, now)
+            key = candidate.workspace_id.encode() or None
+            self._produce(producer, candidate.letter.topic, candidate.letter.partition, key, note, {}, done)
+        producer.flush(_FLUSH_SECONDS)
 
     def _with_originals(self, chosen: Sequence[Candidate]) -> Iterator[tuple[Candidate, Message | None]]:
         """Candidates of one partition with the messages that still stand in their places, in order."""
@@ -166,25 +180,29 @@ class Redrive:
         headers[REDRIVEN_HEADER] = str(candidate.root).encode()
         workspace_id = candidate.workspace_id
         home = partition_of(workspace_id, partitions) if workspace_id else candidate.root.partition % partitions
-        self._produce(producer, home, key, value, headers, done)
+        self._produce(producer, self._raw, home, key, value, headers, done, candidate)
 
     def _produce(
         self,
         producer: Producer,
+        topic: str,
         partition: int,
         key: bytes | None,
         value: bytes | None,
         headers: dict[str, bytes],
         done: Redriven,
+        candidate: Candidate | None = None,
     ) -> None:
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None:
-                done.failures.append(f"{headers[REDRIVEN_HEADER].decode()}: {error.str()}")
+                done.failures.append(f"{candidate.root if candidate else 'a note'}: {error.str()}")
+            elif candidate is not None:
+                self._sent.append(candidate)
 
         while True:
             try:
                 producer.produce(
-                    self._raw,
+                    topic,
                     value=value,
                     key=key,
                     partition=partition,

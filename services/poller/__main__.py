@@ -42,6 +42,7 @@ from services.poller.tokens import TokenStore
 from services.runtime.clock import ticks
 from services.runtime.kafka import partition_of
 from services.runtime.logging import configure_logging, get_logger
+from services.runtime.neighbours import refuse_or_wait
 from services.runtime.operations import OperationsServer
 from services.runtime.registry import Registry, RegistryUnavailable
 from services.runtime.secrets import SecretsError, TokenCipher
@@ -250,6 +251,8 @@ def main() -> None:
         cipher = TokenCipher(settings.secret_keys, accepts_unbound=settings.unbound_tokens == "accept")
     except SecretsError as error:
         exit_with(str(error))
+    for line in refuse_or_wait(settings):
+        _log.warning("a neighbour is waited for", problem=line)
     raise SystemExit(uvloop.run(run(settings, cipher)))
 
 

@@ -15,6 +15,7 @@ from services.query_api.service import Service
 from services.query_api.settings import QueryApiSettings
 from services.query_api.workers import run_workers
 from services.runtime.logging import configure_logging, get_logger
+from services.runtime.neighbours import refuse_or_wait
 from services.runtime.secrets import SecretsError, TokenCipher
 from services.runtime.settings import exit_with, load_or_exit
 
@@ -48,6 +49,12 @@ def main() -> None:
             exit_with(str(error))
     listener = _listen(settings)
     configure_logging("query_api", settings.log_level)
+    for line in refuse_or_wait(settings):
+        log.warning("a neighbour is waited for", problem=line)
+    if settings.admin_key is None:
+        log.warning("the admin API is closed: TIDEMARK_ADMIN_KEY is not set")
+    if cipher is None:
+        log.warning("channels with tokens can't be written: TIDEMARK_SECRET_KEYS is not set")
     address = f"http://{settings.query_api_host}:{listener.getsockname()[1]}"
     log.info("listening", address=address, workers=settings.query_api_workers)
     if settings.query_api_workers > 1:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from hashlib import sha256
 
 from schemas.events import ApiKey
-from services.query_api.errors import Forbidden, Header, Unauthorized
+from services.query_api.errors import AdminClosed, Forbidden, Header, Unauthorized
 from services.query_api.views import Place, TopicView
 
 READ_SCOPE = "analytics:read"
@@ -90,6 +90,10 @@ class KeyRing(TopicView[ApiKey]):
         """Whether a key of this workspace and id works."""
         return key in self._by_id
 
+    def of(self, workspace_id: str) -> list[ApiKey]:
+        """The keys of one workspace, unordered."""
+        return [key for (owner, _), key in self._by_id.items() if owner == workspace_id]
+
     async def find(self, headers: Iterable[Header]) -> ApiKey:
         """See `authenticate`; an unknown key is looked for again once the newest ones have arrived."""
         try:
@@ -134,12 +138,15 @@ class AdminKey:
         """Let the holder pass; takes the same time for every wrong key.
 
         Raises:
+            AdminClosed: there is no admin key.
             Unauthorized: everybody else.
         """
+        if self._digest is None:
+            raise AdminClosed
         presented = b""
         for name, value in headers:
             if name == b"authorization" and value[:7].lower() == b"bearer ":
                 presented = value[7:].strip()
-        same = hmac.compare_digest(sha256(presented).digest(), self._digest or b"\0" * 32)
-        if self._digest is None or not presented or not same:
+        same = hmac.compare_digest(sha256(presented).digest(), self._digest)
+        if not presented or not same:
             raise Unauthorized("The admin key is required, as a Bearer token.")

@@ -34,6 +34,10 @@ class Directory(TopicView[CatalogChannel]):
         """The channel, None when the catalog does not hold it."""
         return self._channels.get((workspace_id, channel_id))
 
+    def of(self, workspace_id: str) -> list[CatalogChannel]:
+        """The channels of one workspace, unordered."""
+        return [channel for (owner, _), channel in self._channels.items() if owner == workspace_id]
+
 
 def _nothing(workspace_id: str) -> None:
     """Nobody keeps anything made of channels yet."""

@@ -2,6 +2,7 @@
 
 ApiError
 |- Unauthorized        401 unauthorized
+|  `- AdminClosed          admin_api_closed
 |- Forbidden           403 insufficient_scope
 |- NotFound            404 not_found
 |- MethodNotAllowed    405 method_not_allowed
@@ -69,6 +70,13 @@ class Unauthorized(ApiError):
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message, headers=((b"www-authenticate", b"Bearer"),))
+
+
+class AdminClosed(Unauthorized):
+    """No key opens the admin API, because the server knows none."""
+
+    code = "admin_api_closed"
+    message = "The admin API is closed: the server was started without TIDEMARK_ADMIN_KEY."
 
 
 class Forbidden(ApiError):

@@ -77,15 +77,22 @@ def migrations(directory: Path = MIGRATIONS_DIR) -> list[Migration]:
     return found
 
 
-def connect(settings: ClickHouseSettings, database: str | None) -> Client:
+def connect(settings: ClickHouseSettings, database: str | None, answer_seconds: float = 300) -> Client:
     """A client for deploy steps.
+
+    Args:
+        answer_seconds: for one statement; migrations copy tables, which takes its time.
 
     Raises:
         MigrationError: ClickHouse can't be reached or refuses the user.
     """
     try:
         return clickhouse_connect.get_client(
-            **settings.clickhouse_connection(), database=database, autogenerate_session_id=False, connect_timeout=10
+            **settings.clickhouse_connection(),
+            database=database,
+            autogenerate_session_id=False,
+            connect_timeout=10,
+            send_receive_timeout=int(answer_seconds),
         )
     except (ClickHouseError, OperationalError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -5,12 +5,14 @@ A service's own class inherits from the parts it needs; it is read once, in `__m
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -25,6 +27,10 @@ ENV_PREFIX = "TIDEMARK_"
 _warned: set[str] = set()
 # `NAME_FILE` names a file that holds NAME.
 FILE_SUFFIX = "_FILE"
+_BROKER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/@,]+):(\d{1,5})")
+SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER")
+# Leaves room for the names of topics, which have at most 249 characters.
+_TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,200}")
 MESSAGE_MAX_BYTES = 8 * 1024 * 1024
 
 
@@ -144,12 +150,33 @@ class Settings(BaseSettings):
 
 
 def describe(error: ValidationError) -> str:
-    """The first problem of a settings error as one line."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    name = ENV_PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-    if first["type"] == "missing":
-        return f"{name} is not set"
-    return f"{name}: {first['msg'].removeprefix('Value error, ')}"
+    """A settings error as one line: everything that is missing, else the first bad value."""
+    found = error.errors(include_input=False, include_url=False)
+    missing = [_variable(problem["loc"]) for problem in found if problem["type"] == "missing"]
+    if missing:
+        *others, last = missing
+        return f"{', '.join(others)} and {last} are not set" if others else f"{last} is not set"
+    message = str(found[0]["msg"]).removeprefix("Value error, ")
+    # Without a place, two settings contradict each other, and the message names both.
+    return f"{_variable(found[0]['loc'])}: {message}" if found[0]["loc"] else message
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    return ENV_PREFIX + "_".join(str(part) for part in place).upper()
+
+
+def _is_broker(text: str) -> bool:
+    match = _BROKER.fullmatch(text)
+    return match is not None and 0 < int(match[1]) < 65536
+
+
+def _is_http_url(text: str) -> bool:
+    """Whether a text is an http(s) address whose host and port can be read."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def exit_with(message: str, code: int = 2) -> NoReturn:
@@ -182,6 +209,36 @@ class KafkaSettings(Settings):
     # Fixed when the topics are made. 4 keeps a 2-core machine busy; a cluster wants some for each worker it may get.
     topic_partitions: int = Field(default=4, ge=1, le=4096)
 
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _bootstrap(cls, value: str) -> str:
+        brokers = [part.strip() for part in value.split(",")]
+        for broker in brokers:
+            if not _is_broker(broker):
+                raise ValueError(f"{broker!r} is not host:port; several brokers are separated by commas")
+        return ",".join(brokers)
+
+    @field_validator("kafka_sasl_mechanism")
+    @classmethod
+    def _mechanism(cls, value: str | None) -> str | None:
+        if value is not None and value.upper() not in SASL_MECHANISMS:
+            raise ValueError(f"{value!r} is not one of {', '.join(SASL_MECHANISMS)}")
+        return value.upper() if value is not None else None
+
+    @field_validator("kafka_ssl_cafile")
+    @classmethod
+    def _cafile(cls, value: str | None) -> str | None:
+        if value is not None and not os.access(value, os.R_OK):
+            raise ValueError(f"{value!r} can't be read; it is a PEM file of certificate authorities")
+        return value
+
+    @field_validator("topic_prefix")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        if not _TOPIC_PREFIX.fullmatch(value):
+            raise ValueError(f"{value!r} has characters that topics can't have; allowed are A-Z a-z 0-9 . _ -")
+        return value
+
     @field_validator("kafka_security_protocol")
     @classmethod
     def _protocol(cls, value: str) -> str:
@@ -189,6 +246,15 @@ class KafkaSettings(Settings):
         if value.upper() not in allowed:
             raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
         return value.upper()
+
+    @model_validator(mode="after")
+    def _sasl_is_whole(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL") and self.kafka_sasl_mechanism is None:
+            raise ValueError(
+                f"TIDEMARK_KAFKA_SASL_MECHANISM is not set, but TIDEMARK_KAFKA_SECURITY_PROTOCOL is "
+                f"{self.kafka_security_protocol}; set it to {', '.join(SASL_MECHANISMS)}"
+            )
+        return self
 
     def topic(self, name: str) -> str:
         """A topic's full name."""
@@ -203,8 +269,8 @@ class RegistrySettings(Settings):
     @field_validator("schema_registry_url")
     @classmethod
     def _registry_url(cls, value: str) -> str:
-        if urlsplit(value).scheme not in ("http", "https"):
-            raise ValueError("must be an http(s) URL")
+        if not _is_http_url(value):
+            raise ValueError("must be an http(s) URL, such as http://registry:8081")
         return value.rstrip("/")
 
 
@@ -220,8 +286,7 @@ class ClickHouseSettings(Settings):
     @field_validator("clickhouse_url")
     @classmethod
     def _clickhouse_url(cls, value: SecretStr) -> SecretStr:
-        parts = urlsplit(value.get_secret_value())
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_http_url(value.get_secret_value()):
             raise ValueError("must be http(s)://user:password@host:port/database")
         return value
 
@@ -243,13 +308,28 @@ class ClickHouseSettings(Settings):
         }
 
 
-class OperationsSettings(Settings):
-    """Where a service answers its operators; 0 takes a free port."""
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+class LogSettings(Settings):
+    """How much a service logs."""
+
+    log_level: str = "INFO"
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        if value.upper() not in LOG_LEVELS:
+            raise ValueError(f"{value!r} is not one of {', '.join(LOG_LEVELS)}")
+        return value.upper()
+
+
+class OperationsSettings(LogSettings):
+    """Where a service answers its operators; port 0 takes a free port."""
 
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)
     instance_id: str = ""
-    log_level: str = "INFO"
 
 
 def _split(value: object) -> object:

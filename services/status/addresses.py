@@ -1,4 +1,4 @@
-"""Where things are: the environment, over what a data folder of `tidemark up` says of itself.
+"""Where things are: the environment, over what a running `tidemark up` notes in its data folder.
 
 Nothing is guessed: a part without an address is shown as unknown, with the setting that would say it.
 """
@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.runtime.settings import SettingsError
+from services.runtime.settings import ENV_PREFIX, SettingsError
 
-SERVICES = ("poller", "aggregator", "query_api")
-_HOST = "127.0.0.1"
-_DATABASE = "tidemark"
+# Written by `tidemark up` while it runs: {"services": {name: origin}, "environment": {setting: value}}.
+RUNNING_FILE = "running.json"
+PID_FILE = "up.pid"
+# Whoever names one of these means an installation of its own, and gets nothing of another.
+_PLACES = frozenset(
+    f"{ENV_PREFIX}{name}" for name in ("KAFKA_BOOTSTRAP", "SCHEMA_REGISTRY_URL", "CLICKHOUSE_URL", "QUERY_API_URL")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +44,26 @@ def find(data_dir: Path, environment: Mapping[str, str]) -> Addresses:
     Raises:
         SettingsError: TIDEMARK_STATUS_TARGETS is no list of name=URL.
     """
-    ports: Mapping[str, Any] = _read(data_dir / "ports.json")
-    secrets: Mapping[str, Any] = _read(data_dir / "secrets.json")
-    pid = _running_pid(data_dir / "up.pid")
-    services: dict[str, str] = {}
-    told: dict[str, str] = {}
-    if pid is not None:
-        # The query API tells its metrics where it answers; the others have a port for that alone.
-        at = {name: ports.get(name) or ports.get(f"{name}_metrics") for name in SERVICES}
-        services = {name: f"http://{_HOST}:{port}" for name, port in at.items() if port}
-        if "kafka" in ports:
-            told["TIDEMARK_KAFKA_BOOTSTRAP"] = f"{_HOST}:{ports['kafka']}"
-        if "clickhouse" in ports and "clickhouse_password" in secrets:
-            password = secrets["clickhouse_password"]
-            told["TIDEMARK_CLICKHOUSE_URL"] = f"http://default:{password}@{_HOST}:{ports['clickhouse']}/{_DATABASE}"
-    told.update({name: value for name, value in environment.items() if name.startswith("TIDEMARK_") and value})
+    running, pid = _running(data_dir)
+    services = dict(running.get("services", {}))
+    told = {**running.get("environment", {}), **_settings_of(environment)}
     if targets := told.get("TIDEMARK_STATUS_TARGETS"):
         services = parse_targets(targets)
     return Addresses(services, told, pid)
+
+
+def adopted(data_dir: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings that a command takes over from a running `tidemark up`.
+
+    Returns:
+        those that the environment does not name itself; {} when nothing runs on the folder, or when the environment
+        names an address of its own: a command never mixes two installations.
+    """
+    told = _settings_of(environment)
+    if _PLACES & told.keys():
+        return {}
+    running, _ = _running(data_dir)
+    return {name: value for name, value in running.get("environment", {}).items() if name not in told}
 
 
 def parse_targets(text: str) -> dict[str, str]:
@@ -75,18 +81,16 @@ def parse_targets(text: str) -> dict[str, str]:
     return found
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _settings_of(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(ENV_PREFIX) and value}
 
 
-def _running_pid(path: Path) -> int | None:
+def _running(data_dir: Path) -> tuple[Mapping[str, Any], int | None]:
+    """What the folder's `up` notes of itself, and its pid; nothing once it has ended, however it ended."""
     try:
-        pid = int(path.read_text(encoding="utf-8"))
+        pid = int((data_dir / PID_FILE).read_text(encoding="utf-8"))
         os.kill(pid, 0)
+        found = json.loads((data_dir / RUNNING_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return pid
+        return {}, None
+    return (found if isinstance(found, dict) else {}), pid

@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 from rich.console import Console
 
+from services.runtime.patience import waiting_for
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, Settings, SettingsError, describe, exit_with
 from services.status.addresses import Addresses, find
 from services.status.probe import Answer, ask_clickhouse, ask_kafka, ask_service, memory_of_children
@@ -21,6 +22,9 @@ from services.status.report import full_report, is_healthy, service_report
 from services.status.screen import draw
 
 _GROUP = "tidemark-aggregator"
+_POLLERS = "tidemark-poller"
+# The topic that pollers join their group on.
+_SHARED_BY_POLLERS = "catalog.channels"
 _RAW = "platform.raw"
 _CATALOG = ("catalog.channels", "catalog.posts")
 Loaded = TypeVar("Loaded", bound=Settings)
@@ -33,13 +37,17 @@ def run(data_dir: Path, *, as_json: bool, interval_seconds: float) -> int:
         addresses = find(data_dir, {**environment, **os.environ})
     except SettingsError as error:
         exit_with(str(error))
-    with ThreadPoolExecutor(8) as threads:
+    with waiting_for("services and engines to answer"), ThreadPoolExecutor(8) as threads:
         before = dict(zip(addresses.services, threads.map(ask_service, addresses.services.values()), strict=True))
         started = time.monotonic()
         kafka = threads.submit(_kafka, addresses)
         clickhouse = threads.submit(_clickhouse, addresses)
         time.sleep(interval_seconds)
-        now = dict(zip(addresses.services, threads.map(ask_service, addresses.services.values()), strict=True))
+        # Whoever gave no answer is not waited for a second time.
+        silent = {name: state for name, state in before.items() if state.is_silent}
+        again = {name: origin for name, origin in addresses.services.items() if name not in silent}
+        now = {**silent, **dict(zip(again, threads.map(ask_service, again.values()), strict=True))}
+        now = {name: now[name] for name in addresses.services}
         seconds = time.monotonic() - started
         services = {name: service_report(before[name], state, seconds) for name, state in now.items()}
         memory = memory_of_children(addresses.supervisor_pid) if addresses.supervisor_pid is not None else {}
@@ -56,11 +64,16 @@ def _kafka(addresses: Addresses) -> Answer:
     if isinstance(settings, str):
         return Answer(problem=settings)
     group = addresses.environment.get("TIDEMARK_AGGREGATOR_GROUP", _GROUP)
+    pollers = addresses.environment.get("TIDEMARK_POLLER_GROUP", _POLLERS)
     return ask_kafka(
         settings,
         {
             f"{settings.topic_prefix}{group}": (settings.topic(_RAW),),
             f"{group}-catalog": tuple(settings.topic(name) for name in _CATALOG),
+        },
+        {
+            f"{settings.topic_prefix}{group}": settings.topic(_RAW),
+            f"{settings.topic_prefix}{pollers}": settings.topic(_SHARED_BY_POLLERS),
         },
     )
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import httpx
 import psutil
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
+from services.runtime import neighbours
 from services.runtime.kafka import confluent_options
 from services.runtime.migrations import MigrationError, connect
 from services.runtime.settings import ClickHouseSettings, KafkaSettings
@@ -33,10 +35,12 @@ class ServiceState:
     Attributes:
         readiness: `ready`, or why not.
         samples: its metrics; None when it doesn't answer.
+        is_silent: it gave no answer at all.
     """
 
     readiness: str
     samples: Samples | None = None
+    is_silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,14 @@ class TableSize:
 
 @dataclass(slots=True)
 class Answer:
-    """What one engine said; `problem` instead, in one line, where it did not."""
+    """What one engine said; `problem` instead, in one line, where it did not.
+
+    Attributes:
+        owners: partitions by the member that owns them, by consumer group.
+    """
 
     problem: str | None = None
+    owners: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     lags: list[PartitionLag] = field(default_factory=list)
     tables: list[TableSize] = field(default_factory=list)
     memory_bytes: int | None = None
@@ -87,7 +96,7 @@ def ask_service(origin: str) -> ServiceState:
             ready = client.get("/readyz")
             page = client.get("/metrics")
     except httpx.HTTPError as error:
-        return ServiceState(f"no answer at {origin} ({type(error).__name__})")
+        return ServiceState(f"no answer at {origin} ({type(error).__name__})", is_silent=True)
     try:
         samples = parse(page.text) if page.is_success else None
     except ValueError:
@@ -95,12 +104,15 @@ def ask_service(origin: str) -> ServiceState:
     return ServiceState("ready" if ready.is_success else ready.text.strip() or f"status {ready.status_code}", samples)
 
 
-def ask_kafka(settings: KafkaSettings, groups: dict[str, tuple[str, ...]]) -> Answer:
-    """Lag of consumer groups.
+def ask_kafka(settings: KafkaSettings, groups: dict[str, tuple[str, ...]], owned: dict[str, str]) -> Answer:
+    """Lag of consumer groups, and who owns which partitions.
 
     Args:
         groups: topics (full names) by group.
+        owned: the topic (full name) whose partitions a group shares out, by group.
     """
+    if problem := neighbours.ask_kafka(settings):
+        return Answer(problem=problem.text)
     answer = Answer()
     for group, topics in groups.items():
         consumer = Consumer(
@@ -129,7 +141,25 @@ def ask_kafka(settings: KafkaSettings, groups: dict[str, tuple[str, ...]]) -> An
             return answer
         finally:
             consumer.close()
+    try:
+        answer.owners = _owners(settings, owned)
+    except KafkaException as error:
+        answer.problem = f"does not tell who owns partitions ({error.args[0].str()})"
     return answer
+
+
+def _owners(settings: KafkaSettings, owned: dict[str, str]) -> dict[str, dict[str, list[int]]]:
+    admin = AdminClient({**confluent_options(settings), "log_level": 0})
+    asked = admin.describe_consumer_groups(list(owned), request_timeout=_TIMEOUT_SECONDS)
+    found: dict[str, dict[str, list[int]]] = {}
+    for group, topic in owned.items():
+        members: dict[str, list[int]] = {}
+        for member in asked[group].result(_TIMEOUT_SECONDS).members:
+            places = member.assignment.topic_partitions if member.assignment is not None else []
+            name = member.group_instance_id or f"{member.client_id} at {member.host.lstrip('/')}"
+            members.setdefault(name, []).extend(place.partition for place in places if place.topic == topic)
+        found[group] = {name: sorted(set(numbers)) for name, numbers in sorted(members.items())}
+    return found
 
 
 def _is_drained(consumer: Consumer, place: TopicPartition) -> bool:
@@ -145,8 +175,10 @@ def _is_drained(consumer: Consumer, place: TopicPartition) -> bool:
 
 def ask_clickhouse(settings: ClickHouseSettings) -> Answer:
     """Tables by size, and the server's memory."""
+    if problem := neighbours.ask_clickhouse(settings):
+        return Answer(problem=problem.text)
     try:
-        client = connect(settings, settings.clickhouse_database)
+        client = connect(settings, settings.clickhouse_database, answer_seconds=_TIMEOUT_SECONDS)
     except MigrationError as error:
         return Answer(problem=str(error))
     try:

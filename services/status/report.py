@@ -77,6 +77,7 @@ def full_report(services: Mapping[str, Report], kafka: Answer, clickhouse: Answe
         "services": dict(services),
         "kafka": {
             "problem": kafka.problem,
+            "owners": kafka.owners,
             "lag": [
                 {
                     "topic": lag.topic,

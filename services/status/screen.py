@@ -82,6 +82,12 @@ def _lag(report: Report, console: Console) -> None:
         for topic, lags in by_topic.items():
             table.add_row(topic, "  ".join(lags))
         console.print(table)
+    if kafka["owners"]:
+        table = _table("group", "member", "partitions")
+        for group, members in kafka["owners"].items():
+            for member, numbers in members.items() or [("nobody", [])]:
+                table.add_row(group, member, ", ".join(str(number) for number in numbers) or "none")
+        console.print(table)
 
 
 def _letters(report: Report, console: Console) -> None:

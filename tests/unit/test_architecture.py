@@ -26,6 +26,7 @@ ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
     "services.query_api": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.status": (("services.runtime",), "status asks services from outside; it knows none of their code"),
     "services.cli": (("schemas", "services", "infra"), ""),
+    "services.configuration": (("services",), "it brings the settings classes together, and nothing else"),
     "infra": (("schemas", "services", "tidemark_client"), ""),
     # It is for programs that have nothing else of Tidemark.
     "tidemark_client": ((), "the client knows the API by its description, and none of the code behind it"),
@@ -89,7 +90,8 @@ IMPORTERS: dict[str, set[str]] = {
         "services.query_api.publisher",
     },
     "confluent_kafka": {
-        "services.runtime.registry", "services.runtime.topics", "services.aggregator.publisher",
+        "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",
+        "services.aggregator.publisher",
         "services.aggregator.redrive", "services.aggregator.topic_reader", "services.poller.membership",
         "services.status.probe", "infra.embedded.kafka",
     },
@@ -101,7 +103,13 @@ IMPORTERS: dict[str, set[str]] = {
 }  # fmt: skip
 # HTTP clients: the poller asks platforms in one module; the others probe and command.
 IMPORTERS_OF_SERVICES = {
-    "httpx": {"services.poller.addresses", "services.poller.fetch", "services.status.probe", "services.cli"},
+    "httpx": {
+        "services.poller.addresses",
+        "services.poller.fetch",
+        "services.runtime.neighbours",
+        "services.status.probe",
+        "services.cli",
+    },
 }
 # What a dialect may know of the query API: the questions, the way in, the errors, and words for schemas.
 DIALECT_MAY = {

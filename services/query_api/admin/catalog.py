@@ -51,8 +51,13 @@ class Catalog:
         self._vault = vault
         self._cipher = cipher
         self._clock = clock
+        self._directory = directory
         self._views: dict[str, TopicView[Any]] = {CHANNELS: directory, TOKENS: vault, KEYS: keys}
         self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
+
+    def channels_of(self, workspace_id: str) -> list[CatalogChannel]:
+        """The channels of a workspace as this process knows them, by id."""
+        return sorted(self._directory.of(workspace_id), key=lambda channel: channel.channel_id)
 
     def channel_writes(self, workspace_id: str, channel_id: str, put: ChannelPut) -> list[Write]:
         """The events of a PUT of a channel; call it while holding the channel, since it compares with what is held.

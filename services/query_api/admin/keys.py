@@ -50,6 +50,10 @@ class Keys:
         await self._catalog.write([Write(KEYS, workspace_id, key_id, event)])
         return MadeKey(key_id, key, event.scopes)
 
+    def of(self, workspace_id: str) -> list[ApiKey]:
+        """The keys of a workspace that work, oldest first; without the keys themselves, which nobody has."""
+        return sorted(self._ring.of(workspace_id), key=lambda key: (key.created_at, key.key_id))
+
     async def revoke(self, workspace_id: str, key_id: str) -> None:
         """Revoke a key.
 

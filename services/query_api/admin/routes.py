@@ -22,6 +22,7 @@ from services.query_api.observability import REQUESTS
 from services.query_api.query import ID
 from services.query_api.replies import send_json, send_problem
 from services.query_api.shapes import COUNT, TEXT, listed, one_of, shape
+from services.runtime.clock import iso_seconds
 
 PRODUCT = "admin"
 
@@ -108,11 +109,51 @@ async def _revoke_key(admin: Admin, path: Mapping[str, str], _: Scope, __: Recei
     return Reply(204)
 
 
+async def _show_workspace(admin: Admin, path: Mapping[str, str], _: Scope, __: Receive) -> Reply:
+    workspace_id = path["workspace_id"]
+    channels = [
+        {"channel_id": channel.channel_id, "platform": channel.platform, "status": channel.status}
+        for channel in admin.catalog.channels_of(workspace_id)
+    ]
+    keys = [
+        {"id": key.key_id, "scopes": list(key.scopes), "style": key.style, "created_at": iso_seconds(key.created_at)}
+        for key in admin.keys.of(workspace_id)
+    ]
+    return Reply(200, {"workspace_id": workspace_id, "channels": channels, "keys": keys})
+
+
 _WORKSPACE = "/admin/v1/workspaces/{workspace_id}"
 _CHANNEL = _WORKSPACE + "/channels/{channel_id}"
 _POST = _WORKSPACE + "/posts/{post_id}"
 
 OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        "GET",
+        _WORKSPACE,
+        "Look at a workspace",
+        "Its channels with their status, and its keys without the keys themselves. A workspace that nothing was "
+        "written of is empty.",
+        _show_workspace,
+        sample={
+            "workspace_id": "w1",
+            "channels": [{"channel_id": "c1", "platform": "x", "status": "active"}],
+            "keys": [
+                {
+                    "id": "key_5f3a",
+                    "scopes": ["analytics:read"],
+                    "style": "tidemark",
+                    "created_at": "2026-06-28T09:14:22Z",
+                }
+            ],
+        },
+        schema=shape(
+            {
+                "workspace_id": TEXT,
+                "channels": listed(shape({"channel_id": TEXT, "platform": TEXT, "status": one_of(ChannelStatus)})),
+                "keys": listed(shape({"id": TEXT, "scopes": listed(TEXT), "style": TEXT, "created_at": TEXT})),
+            }
+        ),
+    ),
     Operation(
         "PUT",
         _CHANNEL,

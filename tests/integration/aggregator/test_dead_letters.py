@@ -118,6 +118,23 @@ def test_a_redrive_brings_the_numbers_and_a_second_one_nothing(backend: Backend,
     snapshots = "SELECT count() AS n FROM post_snapshots WHERE workspace_id = {w:String}"
     wait_until(lambda: backend.rows(snapshots, {"w": workspace}) == [{"n": 3}], 20, backend.log_tail)
     assert _likes(backend, workspace) == 7
+    letters = _listed(backend, *chosen)
+    assert all(letter["redriven_at"] >= letter["failed_at"] for letter in letters)
+    plain = _command(backend, "list", "--workspace", workspace).stdout.splitlines()
+    assert len(plain) == len(letters)
+    assert all("\tredriven 2" in line for line in plain)
+
+
+def test_what_is_not_there_is_said(backend: Backend, workspace: str) -> None:
+    empty = _command(backend, "list", "--workspace", workspace)
+    assert (empty.exit_code, empty.stdout, empty.stderr) == (0, "", "there are no dead letters that match\n")
+    _catalog(backend, workspace)
+    _early(backend, workspace, 5)
+    (letter,) = _wait_listed(backend, 1, "--workspace", workspace)
+    assert letter["redriven_at"] is None
+    wrong = _command(backend, "redrive", "--reason", "captured_in_futur", "--workspace", workspace)
+    assert wrong.exit_code == 1
+    assert wrong.stderr == "tidemark: no dead letter matches; there are: captured_in_future\n"
 
 
 def test_a_redrive_takes_the_letter_where_the_message_is_gone(backend: Backend, workspace: str) -> None:

@@ -64,7 +64,7 @@ def test_status_shows_messages_as_lag_and_markers_not(bare_backend: Backend, wor
 
     def lag(committed: int) -> int:
         consumer.commit(offsets=[ConfluentPartition(topic, 0, committed)], asynchronous=False)
-        answer = ask_kafka(bare_backend.settings, {group: (topic,)})
+        answer = ask_kafka(bare_backend.settings, {group: (topic,)}, {group: topic})
         assert answer.problem is None
         return next(found.lag for found in answer.lags if found.partition == 0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 
+import httpx
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -32,6 +33,22 @@ def test_versions_and_compatibility(engines: Engines, topic_prefix: str) -> None
     assert client.register_schema(subject, avro("Event", id="string")) == first
     with pytest.raises(SchemaRegistryError):
         client.register_schema(subject, avro("Event", id="string", required="long"))
+
+
+def test_a_subject_without_a_level_of_its_own_is_guarded(embedded_engines: EmbeddedEngines, topic_prefix: str) -> None:
+    client = SchemaRegistryClient({"url": embedded_engines.schema_registry_url, "timeout": 10})
+    assert client.get_compatibility() == "BACKWARD"
+    subject = f"{topic_prefix}guarded-value"
+    client.register_schema(subject, avro("Event", id="string"))
+    with pytest.raises(SchemaRegistryError):
+        client.register_schema(subject, avro("Event", id="string", required="long"))
+
+
+def test_the_native_address_answers(embedded_engines: EmbeddedEngines) -> None:
+    assert embedded_engines.schema_registry_url
+    reply = httpx.get(f"{embedded_engines.registry.native_url}/system/info", timeout=10, trust_env=False)
+    assert reply.is_success
+    assert "version" in reply.json()
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])

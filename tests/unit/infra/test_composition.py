@@ -75,6 +75,7 @@ def test_the_ready_file_has_the_contracts_fields(tmp_path: Path) -> None:
         "query_api",
         "kafka",
         "schema_registry",
+        "schema_registry_native",
         "clickhouse",
         "clickhouse_analyst",
         "sandbox",

@@ -61,7 +61,7 @@ def test_a_service_knows_its_own_secrets_only(tmp_path: Path, name: str) -> None
 
 
 def test_what_programs_need_to_run_and_plain_settings_go_down(tmp_path: Path) -> None:
-    running = {"PATH": "/bin", "HOME": "/home/x", "LC_ALL": "C.UTF-8", "PYTHONPATH": "/x", "TZ": "UTC"}
+    running = {"PATH": "/bin", "HOME": "/nowhere/x", "LC_ALL": "C.UTF-8", "PYTHONPATH": "/x", "TZ": "UTC"}
     settings = {"TIDEMARK_POLL_SPEED": "5", "TIDEMARK_PLATFORMS_PATH": "/p", "TIDEMARK_TOPIC_PREFIX": "a."}
     for name, environment in told(tmp_path, **running, **settings).items():
         assert running.items() <= environment.items()

@@ -56,7 +56,7 @@ def test_a_changed_ciphertext_is_refused(data: st.DataObject) -> None:
         cipher.decrypt(bytes(ciphertext), A)
 
 
-@pytest.mark.parametrize("key", [OLD, "correct horse battery staple"])
+@pytest.mark.parametrize("key", [OLD, "correct horse battery staple"], ids=["fernet", "text"])
 def test_a_ciphertext_of_the_earlier_version_is_read_until_it_is_refused(key: str) -> None:
     pair = TokenPair("a", "r")
     old = unbound_ciphertext(pair, key)
@@ -95,7 +95,7 @@ def test_a_fingerprint_tells_tokens_and_channels_apart(
     assert not TokenCipher(["another-key-of-some-length"]).is_fingerprint_of(found, one, mine)
 
 
-@pytest.mark.parametrize("oldest", [OLD, NEW])
+@pytest.mark.parametrize("oldest", [OLD, NEW], ids=["old", "new"])
 def test_a_fingerprint_of_the_earlier_version_is_known_and_can_be_bound(oldest: str) -> None:
     old = unbound_fingerprint(TokenPair("a"), oldest).partition(".")[0]
     cipher = TokenCipher([NEW, OLD])

@@ -1,4 +1,4 @@
-"""Where status finds things."""
+"""Where status and the other commands find things."""
 
 from __future__ import annotations
 
@@ -9,30 +9,28 @@ from pathlib import Path
 import pytest
 
 from services.runtime.settings import SettingsError
-from services.status.addresses import find, parse_targets
+from services.status.addresses import adopted, find, parse_targets
+
+SERVICES = {"poller": "http://127.0.0.1:5", "query_api": "http://127.0.0.1:3"}
+SETTINGS = {
+    "TIDEMARK_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+    "TIDEMARK_CLICKHOUSE_URL": "http://default:secret@127.0.0.1:2/tidemark",
+    "TIDEMARK_TOPIC_PREFIX": "ours.",
+}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The data folder of a running `tidemark up`."""
-    ports = {"kafka": 1, "clickhouse": 2, "query_api": 3, "aggregator_metrics": 4, "poller_metrics": 5}
-    (tmp_path / "ports.json").write_text(json.dumps(ports))
-    (tmp_path / "secrets.json").write_text(json.dumps({"clickhouse_password": "secret"}))
+    (tmp_path / "running.json").write_text(json.dumps({"services": SERVICES, "environment": SETTINGS}))
     (tmp_path / "up.pid").write_text(str(os.getpid()))
     return tmp_path
 
 
 def test_a_running_folder_says_where_its_parts_are(folder: Path) -> None:
     found = find(folder, {})
-    assert found.services == {
-        "poller": "http://127.0.0.1:5",
-        "aggregator": "http://127.0.0.1:4",
-        "query_api": "http://127.0.0.1:3",
-    }
-    assert found.environment == {
-        "TIDEMARK_KAFKA_BOOTSTRAP": "127.0.0.1:1",
-        "TIDEMARK_CLICKHOUSE_URL": "http://default:secret@127.0.0.1:2/tidemark",
-    }
+    assert found.services == SERVICES
+    assert found.environment == SETTINGS
     assert found.supervisor_pid == os.getpid()
 
 
@@ -40,6 +38,7 @@ def test_a_folder_that_does_not_run_says_nothing(folder: Path, tmp_path: Path) -
     (folder / "up.pid").unlink()
     assert find(folder, {}).services == {}
     assert find(tmp_path / "nowhere", {}).environment == {}
+    assert adopted(folder, {}) == {}
 
 
 def test_the_environment_wins(folder: Path) -> None:
@@ -53,6 +52,17 @@ def test_the_environment_wins(folder: Path) -> None:
     assert found.services == {"aggregator-0": "http://a:9100", "aggregator-1": "http://b:9100"}
     assert found.environment["TIDEMARK_KAFKA_BOOTSTRAP"] == "kafka:9092"
     assert "HOME" not in found.environment
+
+
+def test_a_command_takes_over_what_the_environment_leaves_open(folder: Path) -> None:
+    assert adopted(folder, {"HOME": "x"}) == SETTINGS
+    taken = adopted(folder, {"TIDEMARK_TOPIC_PREFIX": "mine."})
+    assert taken == {name: value for name, value in SETTINGS.items() if name != "TIDEMARK_TOPIC_PREFIX"}
+
+
+def test_two_installations_are_never_mixed(folder: Path) -> None:
+    assert adopted(folder, {"TIDEMARK_KAFKA_BOOTSTRAP": "kafka:9092"}) == {}
+    assert adopted(folder, {"TIDEMARK_QUERY_API_URL": "http://elsewhere:8080"}) == {}
 
 
 def test_bad_targets_are_named() -> None:

@@ -52,7 +52,7 @@ async def put(api: FakeApi, path: str, body: dict[str, Any]) -> Any:
     ("method", "path"),
     [
         ("PUT", CHANNEL), ("DELETE", CHANNEL), ("PUT", POST), ("DELETE", POST), ("POST", CATALOG), ("POST", KEYS),
-        ("DELETE", KEYS + "/k1"), ("PATCH", CHANNEL),
+        ("DELETE", KEYS + "/k1"), ("PATCH", CHANNEL), ("GET", "/admin/v1/workspaces/w1"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"x-api-key": ADMIN_KEY}])
@@ -311,3 +311,23 @@ async def test_bulk_without_kafka_is_503(api: FakeApi) -> None:
 async def test_bulk_of_nothing_is_nothing(api: FakeApi) -> None:
     reply = await api.client.post(CATALOG, content=b"\n\n", headers=ADMIN)
     assert reply.json() == {"accepted": 0, "rejected": []}
+
+
+async def test_a_workspace_shows_its_channels_and_keys_but_no_secret(api: FakeApi) -> None:
+    empty = await api.client.get("/admin/v1/workspaces/w1", headers=ADMIN)
+    before = empty.json()
+    await put(api, CHANNEL, CHANNEL_BODY)
+    made = (await api.client.post(KEYS, json={"scopes": ["analytics:read"], "style": "postme"}, headers=ADMIN)).json()
+    reply = await api.client.get("/admin/v1/workspaces/w1", headers=ADMIN)
+    shown = reply.json()
+    assert {"channel_id": "c1", "platform": "x", "status": "active"} in shown["channels"]
+    (key,) = [key for key in shown["keys"] if key not in before["keys"]]
+    assert (key["id"], key["scopes"], key["style"]) == (made["id"], ["analytics:read"], "postme")
+    for secret in (made["key"], "access-1", "refresh-1"):
+        assert secret not in reply.text
+
+
+async def test_another_workspace_shows_nothing_of_it(api: FakeApi) -> None:
+    await put(api, CHANNEL, CHANNEL_BODY)
+    shown = (await api.client.get("/admin/v1/workspaces/elsewhere", headers=ADMIN)).json()
+    assert shown == {"workspace_id": "elsewhere", "channels": [], "keys": []}

@@ -1,0 +1,104 @@
+"""The catalog as the lines that `tidemark catalog apply` reads, from the compacted topics. Reads only.
+
+Tokens are in no line: they are ciphertext at rest, and whoever imports a catalog elsewhere connects the accounts anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from schemas.codec import Codec, MalformedEvent
+from schemas.events import CatalogChannel, CatalogPost, CatalogTarget
+from services.aggregator.catalog import CHANNELS, POSTS
+from services.aggregator.topic_reader import TopicReader
+from services.runtime.clock import iso_millis
+from services.runtime.kafka import split_key
+from services.runtime.registry import Registry
+from services.runtime.settings import KafkaSettings, RegistrySettings
+
+
+class ExportSettings(KafkaSettings, RegistrySettings):
+    """What `tidemark catalog export` is told by the environment."""
+
+
+def exported(settings: ExportSettings, workspace: str | None) -> Iterator[dict[str, Any]]:
+    """Every channel, then every post, as the admin API takes them; ordered by workspace and id.
+
+    Args:
+        workspace: only this one.
+
+    Raises:
+        TopicUnreadable: Kafka can't be read.
+        RegistryUnavailable: the registry can't be used.
+    """
+    registry = Registry(settings, settings)
+    with TopicReader(settings) as reader:
+        for topic, kind in ((CHANNELS, "channel"), (POSTS, "post")):
+            newest = _newest(reader, settings.topic(topic), registry.codec(topic), workspace)
+            for (workspace_id, own_id), event in sorted(newest.items(), key=lambda entry: entry[0]):
+                fields = _channel(event) if isinstance(event, CatalogChannel) else _post(event)
+                yield {"type": kind, "workspace_id": workspace_id, "id": own_id, **fields}
+
+
+def _newest(
+    reader: TopicReader, topic: str, codec: Codec[Any], workspace: str | None
+) -> dict[tuple[str, str], CatalogChannel | CatalogPost]:
+    """The last value of each key; what was deleted, and what no reader would take, is left out."""
+    found: dict[tuple[str, str], CatalogChannel | CatalogPost] = {}
+    for partition in reader.partitions(topic):
+        for message in reader.read(topic, partition, *reader.bounds(topic, partition)):
+            try:
+                place = split_key(message.key() or b"")
+                value = message.value()
+                event = codec.decode(value) if value is not None else None
+            except (MalformedEvent, UnicodeDecodeError):
+                continue
+            if workspace is not None and place[0] != workspace:
+                continue
+            if event is None:
+                found.pop(place, None)
+            else:
+                found[place] = event
+    return found
+
+
+def _channel(event: CatalogChannel) -> dict[str, Any]:
+    return {
+        "platform": event.platform,
+        "external_id": event.external_id,
+        "username": event.username,
+        "token_expires_at": _instant(event.token_expires_at),
+        "status": event.status,
+    }
+
+
+def _post(event: CatalogPost) -> dict[str, Any]:
+    return {
+        "status": event.status,
+        "created_at": _instant(event.created_at),
+        "published_at": _instant(event.published_at),
+        "targets": [_target(target) for target in event.targets],
+    }
+
+
+def _target(target: CatalogTarget) -> dict[str, Any]:
+    return {
+        "target_id": target.target_id,
+        "channel_id": target.channel_id,
+        "post_type": target.post_type,
+        "status": target.status,
+        "external_id": target.external_id,
+        "permalink": target.permalink,
+        "published_at": _instant(target.published_at),
+        "content": target.content,
+        "is_story": target.is_story,
+        "parent_target_id": target.parent_target_id,
+        "detail": orjson.loads(target.detail),
+    }
+
+
+def _instant(millis: int | None) -> str | None:
+    return None if millis is None else iso_millis(millis)

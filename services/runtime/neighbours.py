@@ -1,0 +1,172 @@
+"""Asks Kafka, the schema registry and ClickHouse once whether they can be used, before anything is built on them.
+
+Comes in: settings. Goes out: a problem for each neighbour that can't be used, in one line that names the setting to
+look at. Each question is bounded by `ANSWER_SECONDS`, also where an engine accepts connections and never answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from services.runtime.kafka import confluent_options
+from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings, Settings, exit_with
+
+ANSWER_SECONDS = 5.0
+# ClickHouse's codes for credentials that it does not know.
+_REFUSED_CODES = frozenset({"192", "193", "194", "497", "516"})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a neighbour can't be used.
+
+    Attributes:
+        text: one line, without a secret.
+        is_refusal: the neighbour answered, so that waiting does not help: a password or an address is wrong.
+    """
+
+    text: str
+    is_refusal: bool
+
+
+def problems(settings: Settings) -> list[Problem]:
+    """Ask every neighbour that these settings name, all at once.
+
+    Args:
+        settings: any of `KafkaSettings`, `RegistrySettings`, `ClickHouseSettings`, or a class of several of them.
+
+    Returns:
+        the problems, refusals first; [] when all can be used.
+    """
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(lambda ask: ask(), _questions(settings)))
+    found = [answer for answer in answers if answer is not None]
+    return sorted(found, key=lambda problem: not problem.is_refusal)
+
+
+def refuse_or_wait(settings: Settings) -> list[str]:
+    """For the start of a service: a refusal ends the process with one line, an absence is only told.
+
+    A wrong password or path never gets better by itself. A neighbour that is not there yet does, and the service
+    waits for it.
+
+    Returns:
+        one line for each neighbour that does not answer yet, to be logged.
+    """
+    found = problems(settings)
+    refusals = [problem.text for problem in found if problem.is_refusal]
+    if refusals:
+        exit_with("; ".join(refusals))
+    return [problem.text for problem in found]
+
+
+def _questions(settings: Settings) -> Iterator[Callable[[], Problem | None]]:
+    if isinstance(settings, KafkaSettings):
+        kafka = settings
+        yield lambda: ask_kafka(kafka)
+    if isinstance(settings, RegistrySettings):
+        registry = settings
+        yield lambda: ask_registry(registry)
+    if isinstance(settings, ClickHouseSettings):
+        clickhouse = settings
+        yield lambda: ask_clickhouse(clickhouse)
+
+
+def ask_kafka(settings: KafkaSettings) -> Problem | None:
+    """Whether a broker tells its topics."""
+    errors: list[str] = []
+    options: dict[str, Any] = {
+        **confluent_options(settings),
+        "log_level": 0,
+        "error_cb": lambda error: errors.append(error.str()),
+    }
+    client = AdminClient(options)
+    try:
+        client.list_topics(timeout=ANSWER_SECONDS)
+    except KafkaException as error:
+        # The client's own callback knows more than "timed out": a refused connection, a wrong password.
+        is_refusal = any("authentication" in said.lower() or "SSL handshake" in said for said in errors)
+        said = next((text for text in errors if "brokers are down" not in text), error.args[0].str())
+        setting = "TIDEMARK_KAFKA_SASL_*" if is_refusal else "TIDEMARK_KAFKA_BOOTSTRAP"
+        return Problem(f"Kafka can't be used at {settings.kafka_bootstrap} ({said}); check {setting}", is_refusal)
+    return None
+
+
+def ask_registry(settings: RegistrySettings) -> Problem | None:
+    """Whether the address is a Confluent-compatible registry."""
+    address = settings.schema_registry_url
+    shown = _without_password(address)
+    try:
+        reply = httpx.get(f"{address}/subjects", timeout=ANSWER_SECONDS, trust_env=False)
+    except httpx.HTTPError as error:
+        return Problem(
+            f"the schema registry does not answer at {shown} ({_reason(error)}); check TIDEMARK_SCHEMA_REGISTRY_URL",
+            is_refusal=False,
+        )
+    if reply.status_code in (401, 403):
+        return Problem(
+            f"the schema registry at {shown} refuses the user ({reply.status_code}); put user:password into "
+            "TIDEMARK_SCHEMA_REGISTRY_URL",
+            is_refusal=True,
+        )
+    if reply.status_code >= 500:
+        return Problem(f"the schema registry at {shown} answers {reply.status_code}; look at its log", is_refusal=False)
+    try:
+        is_list = reply.is_success and isinstance(reply.json(), list)
+    except ValueError:
+        is_list = False
+    if not is_list:
+        return Problem(
+            f"{shown} is no Confluent-compatible registry (its /subjects answers {reply.status_code}); set "
+            "TIDEMARK_SCHEMA_REGISTRY_URL to the address with its path, such as http://registry:8080/apis/ccompat/v7",
+            is_refusal=True,
+        )
+    return None
+
+
+def ask_clickhouse(settings: ClickHouseSettings) -> Problem | None:
+    """Whether ClickHouse takes the user and its password."""
+    connection = settings.clickhouse_connection()
+    origin = f"{'https' if connection['secure'] else 'http'}://{connection['host']}:{connection['port']}"
+    headers = {"X-ClickHouse-User": connection["username"], "X-ClickHouse-Key": connection["password"]}
+    try:
+        reply = httpx.post(f"{origin}/", content="SELECT 1", headers=headers, timeout=ANSWER_SECONDS, trust_env=False)
+    except httpx.HTTPError as error:
+        return Problem(
+            f"ClickHouse does not answer at {origin} ({_reason(error)}); check TIDEMARK_CLICKHOUSE_URL",
+            is_refusal=False,
+        )
+    code = reply.headers.get("X-ClickHouse-Exception-Code", "")
+    if reply.status_code in (401, 403) or code in _REFUSED_CODES:
+        return Problem(
+            f"ClickHouse at {origin} refuses the user {connection['username']} or its password; "
+            "check TIDEMARK_CLICKHOUSE_URL",
+            is_refusal=True,
+        )
+    if reply.is_success and reply.text.strip() == "1":
+        return None
+    if reply.is_success or not code:
+        return Problem(
+            f"{origin} is no ClickHouse HTTP interface (it answers {reply.status_code}); "
+            "check TIDEMARK_CLICKHOUSE_URL, whose port is usually 8123, or 8443 with https",
+            is_refusal=True,
+        )
+    return Problem(f"ClickHouse at {origin} answers with its error {code}; look at its log", is_refusal=False)
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return f"no answer within {ANSWER_SECONDS:.0f} s"
+    return str(error) or type(error).__name__
+
+
+def _without_password(address: str) -> str:
+    url = httpx.URL(address)
+    return str(url.copy_with(username=None, password=None)) if url.userinfo else address
