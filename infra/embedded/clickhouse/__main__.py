@@ -30,9 +30,11 @@ from infra.embedded.clickhouse.disk import DiskGuard
 from infra.embedded.clickhouse.engine import Engine, quoted_identifier
 from infra.embedded.clickhouse.errors import StartError
 from infra.embedded.clickhouse.lock import DirectoryLock
+from services.runtime.http_upgrades import UpgradeIgnoringProtocol
 
 _STATEMENTS_MAY_FINISH_SECONDS = 8.0
 _CANCELLED_MAY_FINISH_SECONDS = 2.0
+_MOST_CONNECTIONS = 1000
 
 
 class _HttpServer(uvicorn.Server):
@@ -114,8 +116,9 @@ async def serve(settings: Settings, engine: Engine, guard: DiskGuard, listener: 
     )  # fmt: skip
     http = _HttpServer(
         uvicorn.Config(
-            server.app(), loop="uvloop", http="httptools", ws="none", lifespan="off", log_level="critical",
+            server.app(), loop="uvloop", http=UpgradeIgnoringProtocol, ws="none", lifespan="off", log_level="critical",
             access_log=False, server_header=False, timeout_keep_alive=600, backlog=1024,
+            limit_concurrency=_MOST_CONNECTIONS,
         )
     )  # fmt: skip
     loop = asyncio.get_running_loop()
