@@ -26,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from infra.embedded.clickhouse import request as requests
 from infra.embedded.clickhouse import statements
 from infra.embedded.clickhouse.access import User, Users
-from infra.embedded.clickhouse.compression import Compressor, compressor
+from infra.embedded.clickhouse.compression import Compressor
 from infra.embedded.clickhouse.disk import DiskGuard, may_write
 from infra.embedded.clickhouse.engine import Call, Engine, Handle, quoted_string
 from infra.embedded.clickhouse.errors import (
@@ -34,9 +34,12 @@ from infra.embedded.clickhouse.errors import (
     AUTHENTICATION_FAILED,
     BAD_ARGUMENTS,
     READONLY,
+    SOCKET_TIMEOUT,
     ServerError,
     refusal,
 )
+from infra.embedded.clickhouse.native_blocks import for_version
+from infra.embedded.clickhouse.native_compression import BlockEncoder
 from infra.embedded.clickhouse.reply import ClientGone, Reply, exception_block
 from infra.embedded.clickhouse.request import Incoming
 from infra.embedded.clickhouse.running import RunningDocument, RunningSelect, Totals
@@ -160,6 +163,7 @@ class Server:
         reply: Reply | None = None
         try:
             try:
+                requests.check_bounds(request)
                 # Before the body is read: nobody uploads without a password.
                 user = self._users.authenticate(requests.credentials(request))
                 incoming = await requests.read(
@@ -186,7 +190,13 @@ class Server:
         headers["X-ClickHouse-Exception-Code"] = str(error.code)
         if error.code == AUTHENTICATION_FAILED:
             headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
-        await reply.whole(headers, error.body(self._engine.version).encode("utf-8", "replace"), error.status)
+        content = error.body(self._engine.version).encode("utf-8", "replace")
+        if incoming is not None and incoming.blocks is not None and error.status not in (401, 403):
+            # As a server does it: JDBC reads every error so, but these two.
+            content = BlockEncoder(incoming.blocks).feed(content)
+        if error.code == SOCKET_TIMEOUT:
+            headers["Connection"] = "close"
+        await reply.whole(headers, content, error.status)
         reply.close()
 
     async def _execute(self, method: str, user: User, incoming: Incoming, reply: Reply) -> None:
@@ -236,12 +246,14 @@ class Server:
         if statement.verb == "KILL":
             call = await asyncio.to_thread(self._with_engine_ids, call)
         encoding = incoming.encoding if statement.has_result else None
+        encoder = incoming.encoder() if statement.has_result else None
 
         def work() -> tuple[bytes, Totals]:
             with writing():
                 content, totals = engine.run(handle, call)
-            if encoding is not None:
-                encoder = compressor(encoding)
+            if call.format == "Native" and statement.has_result:
+                content = for_version(content, incoming.protocol_version)
+            if encoder is not None:
                 content = encoder.feed(content) + encoder.finish()
             return content, totals
 
@@ -268,7 +280,8 @@ class Server:
 
     async def _stream(self, incoming: Incoming, call: Call, handle: Handle, reply: Reply) -> None:
         engine = self._engine
-        encoder = compressor(incoming.encoding) if incoming.encoding else None
+        encoder = incoming.encoder()
+        version = incoming.protocol_version if call.format == "Native" else 0
         select: RunningSelect | RunningDocument | None = None
         cancel = self._canceller(call)
 
@@ -278,7 +291,7 @@ class Server:
             return select
 
         def first_piece() -> tuple[bytes, bool, IO[bytes] | None]:
-            pieces = _pieces(start(), encoder)
+            pieces = _pieces(start(), version, encoder)
             if incoming.wait_end:
                 return _spooled(pieces, self._spool)
             return (*next(pieces), None)
@@ -292,7 +305,9 @@ class Server:
             elif rest is not None:
                 await _send_spooled(headers, rest, reply)
             else:
-                await self._send_stream(headers, content, handle, _pieces(select, encoder), encoder, cancel, reply)
+                await self._send_stream(
+                    headers, content, handle, _pieces(select, version, encoder), encoder, cancel, reply
+                )
         finally:
             if select is not None and not select.ended:
                 await engine.in_thread(handle, select.close)
@@ -349,11 +364,18 @@ def _is_streamed(call: Call) -> bool:
     return call.format in statements.STREAMED_FORMATS
 
 
-def _pieces(select: RunningSelect | RunningDocument, encoder: Compressor | None) -> Iterator[tuple[bytes, bool]]:
-    """The encoded body in parts of about a megabyte, each with whether it is the last."""
+def _pieces(
+    select: RunningSelect | RunningDocument, version: int, encoder: Compressor | None
+) -> Iterator[tuple[bytes, bool]]:
+    """The encoded body in parts of about a megabyte, each with whether it is the last.
+
+    Args:
+        version: of the protocol, for Native blocks; else 0.
+    """
     gathered: list[bytes] = []
     size = 0
     for block in select.blocks():
+        block = for_version(block, version)
         gathered.append(encoder.feed(block) if encoder else block)
         size += len(block)
         if size >= _PIECE_BYTES:

@@ -5,13 +5,13 @@ In: the ASGI request. Out: `Incoming`. Nothing is run and no right is checked he
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-import email.parser
-import email.policy
+import re
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +20,23 @@ from starlette.requests import Request
 
 from infra.embedded.clickhouse import statements
 from infra.embedded.clickhouse.bodies import STATEMENT_BYTES, Body
-from infra.embedded.clickhouse.compression import Decompressor, chosen_encoding
-from infra.embedded.clickhouse.errors import NOT_IMPLEMENTED, refusal
+from infra.embedded.clickhouse.compression import Chain, Compressor, Decoder, Decompressor, chosen_encoding, compressor
+from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, QUERY_IS_TOO_LARGE, SOCKET_TIMEOUT, refusal
 from infra.embedded.clickhouse.inserts import is_insert
+from infra.embedded.clickhouse.multipart import MOST_FIELDS, form_fields
+from infra.embedded.clickhouse.native_compression import LZ4, ZSTD, BlockDecoder, BlockEncoder
 from infra.embedded.clickhouse.statements import Statement
 
+# Source: ClickHouse's `http_max_uri_size`.
+_ADDRESS_BYTES = 1024 * 1024
+_MOST_HEADERS = 200
+_HEADER_BYTES = 128 * 1024
+# clickhouse-go fills a block with 10 MiB and the column that went past it.
+_BLOCK_BYTES = 64 * 1024 * 1024
+# A body has this long, and longer by the second that its bytes take at the slowest speed.
+_BODY_SECONDS = 30.0
+_BODY_BYTES_PER_SECOND = 64 * 1024
+_YIELD_BYTES = 4 * 1024 * 1024
 # An INSERT whose data begins this close to the end of what was read may go on with its head.
 _CUT_CHARACTERS = 64
 
@@ -56,6 +68,9 @@ class Incoming:
 
     Attributes:
         body: everything that was sent as SQL and data, decompressed.
+        encoding: the HTTP encoding of the reply.
+        blocks: the method of ClickHouse's own compression of the reply, inside `encoding`.
+        protocol_version: which blocks the client reads in Native; 0 where it does not say.
         settings: settings of the statement, as strings.
         params: values of `{name:Type}`, without `param_`.
     """
@@ -65,7 +80,9 @@ class Incoming:
     database: str
     default_format: str | None
     encoding: str | None
+    blocks: int | None
     wait_end: bool
+    protocol_version: int
     settings: dict[str, str]
     params: dict[str, str]
     marker: str = field(default_factory=lambda: secrets.token_hex(12))
@@ -96,6 +113,12 @@ class Incoming:
         self._data_position = len(text[: statement.data_start or 0].encode("utf-8", "surrogateescape"))
         return statement
 
+    def encoder(self) -> Compressor | None:
+        """A fresh compressor for the reply; None for a plain one."""
+        blocks = BlockEncoder(self.blocks) if self.blocks is not None else None
+        http = compressor(self.encoding) if self.encoding is not None else None
+        return Chain(blocks, http) if blocks and http else blocks or http
+
     def is_empty(self) -> bool:
         """Whether nothing was asked."""
         return not self.body.head().strip()
@@ -123,6 +146,26 @@ def credentials(request: Request) -> Credentials:
     return Credentials(query.get("user", "default"), query.get("password", ""))
 
 
+def check_bounds(request: Request) -> None:
+    """Looks at a request before anything of it is read.
+
+    Raises:
+        ServerError: QUERY_IS_TOO_LARGE, BAD_ARGUMENTS; its address or its headers are out of bounds.
+    """
+    address = request.scope["query_string"]
+    if len(address) > _ADDRESS_BYTES:
+        raise refusal(QUERY_IS_TOO_LARGE, f"The address has {len(address)} bytes; at most {_ADDRESS_BYTES} are read")
+    if address.count(b"&") >= MOST_FIELDS:
+        raise refusal(BAD_ARGUMENTS, f"The address has more than {MOST_FIELDS} parameters")
+    headers = request.scope["headers"]
+    size = sum(len(name) + len(value) for name, value in headers)
+    if len(headers) > _MOST_HEADERS or size > _HEADER_BYTES:
+        raise refusal(
+            BAD_ARGUMENTS,
+            f"The request has {len(headers)} headers of {size} bytes; {_MOST_HEADERS} of {_HEADER_BYTES} are allowed",
+        )
+
+
 async def read(request: Request, *, default_database: str, spool: Path, insert_bytes: int) -> Incoming:
     """Reads a whole request.
 
@@ -132,24 +175,25 @@ async def read(request: Request, *, default_database: str, spool: Path, insert_b
         insert_bytes: how much an INSERT may carry; 0 for a user who may not insert.
 
     Raises:
-        ServerError: the body is too large, in an unknown encoding, broken, or uses a feature that is not here.
+        ServerError: the body is too large or too slow, in an unknown encoding, broken, or uses a feature that is
+            not here.
     """
     query = dict(request.query_params)
-    if query.get("compress", "0") not in ("0", "") or query.get("decompress", "0") not in ("0", ""):
-        raise refusal(
-            NOT_IMPLEMENTED,
-            "compress=1 and decompress=1 (ClickHouse's own block compression) are not supported here:"
-            " use Accept-Encoding with enable_http_compression=1, and Content-Encoding",
-        )
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    decoders: list[Decoder] = [Decompressor(encoding)] if encoding not in ("", "identity") else []
+    if _is_on(query, "decompress"):
+        decoders.append(BlockDecoder(_BLOCK_BYTES if insert_bytes else STATEMENT_BYTES))
+    pieces = _decoded(_chunks(request), decoders)
     content_type = request.headers.get("content-type", "")
     is_form = content_type.startswith("multipart/form-data")
     if is_form:
-        query.update(_form_fields(content_type, await request.body()))
+        query.update(await form_fields(content_type, pieces))
     statement = query.get("query", "").encode("utf-8", "surrogateescape")
     body = Body(statement + (b"\n" if statement else b""), folder=spool, insert_bytes=insert_bytes)
     try:
         if not is_form:
-            await _copy_body(request, body)
+            async for piece in pieces:
+                body.write(piece)
     except BaseException:
         body.close()
         raise
@@ -160,10 +204,12 @@ async def read(request: Request, *, default_database: str, spool: Path, insert_b
         default_format=query.get("default_format") or request.headers.get("x-clickhouse-format"),
         encoding=(
             chosen_encoding(request.headers.get("accept-encoding"))
-            if query.get("enable_http_compression", "0") not in ("0", "false", "")
+            if _is_on(query, "enable_http_compression")
             else None
         ),
-        wait_end=query.get("wait_end_of_query", "0") not in ("0", "false", ""),
+        blocks=_block_method(query) if _is_on(query, "compress") else None,
+        wait_end=_is_on(query, "wait_end_of_query"),
+        protocol_version=_protocol_version(query),
         settings=_settings(query),
         params={name.removeprefix("param_"): value for name, value in query.items() if name.startswith("param_")},
     )
@@ -173,25 +219,59 @@ def _settings(query: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in query.items() if name not in _TRANSPORT and not name.startswith("param_")}
 
 
-async def _copy_body(request: Request, body: Body) -> None:
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    decompressor = Decompressor(encoding) if encoding not in ("", "identity") else None
-    async for chunk in request.stream():
-        body.write(decompressor.feed(chunk) if decompressor and chunk else chunk)
-    if decompressor:
-        decompressor.close()
+def _is_on(query: Mapping[str, str], name: str) -> bool:
+    return query.get(name, "0") not in ("0", "false", "")
 
 
-def _form_fields(content_type: str, content: bytes) -> dict[str, str]:
-    """The text fields of a multipart form, as clickhouse-connect sends long parameters."""
-    parser = email.parser.BytesParser(policy=email.policy.HTTP)
-    message = parser.parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + content)
-    fields: dict[str, str] = {}
-    for part in message.iter_parts():
-        name = part.get_param("name", header="content-disposition")
-        if part.get_filename() is not None:
-            raise refusal(NOT_IMPLEMENTED, "External data (temporary tables in a request) is not supported here")
-        payload = part.get_payload(decode=True)
-        if isinstance(name, str) and isinstance(payload, bytes):
-            fields[name] = payload.decode("utf-8", "surrogateescape")
-    return fields
+def _protocol_version(query: Mapping[str, str]) -> int:
+    asked = query.get("client_protocol_version") or "0"
+    if not re.fullmatch(r"[0-9]{1,9}", asked):
+        raise refusal(BAD_ARGUMENTS, f"client_protocol_version is {asked!r}; it must be a number")
+    return int(asked)
+
+
+def _block_method(query: Mapping[str, str]) -> int:
+    return ZSTD if query.get("network_compression_method", "").upper() == "ZSTD" else LZ4
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body as it arrives.
+
+    Raises:
+        ServerError: SOCKET_TIMEOUT; it comes too slowly.
+    """
+    stream = request.stream()
+    clock = asyncio.get_running_loop().time
+    due = clock() + _BODY_SECONDS
+    try:
+        while True:
+            async with asyncio.timeout_at(due):
+                chunk = await anext(stream, b"")
+            if not chunk:
+                return
+            due += len(chunk) / _BODY_BYTES_PER_SECOND
+            yield chunk
+    except TimeoutError:
+        raise refusal(SOCKET_TIMEOUT, "The request's body did not arrive in time") from None
+
+
+async def _decoded(chunks: AsyncIterator[bytes], decoders: Sequence[Decoder]) -> AsyncIterator[bytes]:
+    """A body through its decoders; long ones leave the loop to others in between."""
+    done = 0
+    async for chunk in chunks:
+        for piece in _through(chunk, decoders):
+            yield piece
+            done += len(piece)
+            if done > _YIELD_BYTES:
+                done = 0
+                await asyncio.sleep(0)
+    for decoder in decoders:
+        decoder.close()
+
+
+def _through(chunk: bytes, decoders: Sequence[Decoder]) -> Iterator[bytes]:
+    if not decoders:
+        yield chunk
+        return
+    for piece in decoders[0].feed(chunk):
+        yield from _through(piece, decoders[1:])
