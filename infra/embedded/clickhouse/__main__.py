@@ -135,6 +135,7 @@ async def serve(settings: Settings, engine: Engine, guard: DiskGuard, listener: 
     if not serving.done():
         await server.cancel_all()
         await asyncio.wait({serving}, timeout=_CANCELLED_MAY_FINISH_SECONDS)
+    server.close()
 
 
 def raise_open_files_limit() -> None:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 import logging
 import secrets
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -27,6 +25,7 @@ from infra.embedded.clickhouse import request as requests
 from infra.embedded.clickhouse import statements
 from infra.embedded.clickhouse.access import User, Users
 from infra.embedded.clickhouse.compression import Compressor
+from infra.embedded.clickhouse.defaults import without_meaning
 from infra.embedded.clickhouse.disk import DiskGuard, may_write
 from infra.embedded.clickhouse.engine import Call, Engine, Handle, quoted_string
 from infra.embedded.clickhouse.errors import (
@@ -38,41 +37,20 @@ from infra.embedded.clickhouse.errors import (
     ServerError,
     refusal,
 )
+from infra.embedded.clickhouse.headers import content_type, header_text, summary
 from infra.embedded.clickhouse.native_blocks import for_version
 from infra.embedded.clickhouse.native_compression import BlockEncoder
+from infra.embedded.clickhouse.pieces import pieces_of, send_spooled, spooled
 from infra.embedded.clickhouse.reply import ClientGone, Reply, exception_block
 from infra.embedded.clickhouse.request import Incoming
 from infra.embedded.clickhouse.running import RunningDocument, RunningSelect, Totals
+from infra.embedded.clickhouse.sessions import Sessions
 from infra.embedded.clickhouse.statements import Statement
 
 log = logging.getLogger(__name__)
 
 DISPLAY_NAME = "tidemark-embedded"
 _DEFAULT_FORMAT = "TabSeparated"
-# A reply up to this size leaves whole: with its length, its totals, and the right status if it failed.
-_PIECE_BYTES = 1024 * 1024
-_SPOOL_BYTES = 16 * 1024 * 1024
-_CONTENT_TYPES = {
-    "TabSeparated": "text/tab-separated-values; charset=UTF-8",
-    "TSV": "text/tab-separated-values; charset=UTF-8",
-    "CSV": "text/csv; charset=UTF-8; header=absent",
-    "CSVWithNames": "text/csv; charset=UTF-8; header=present",
-    "JSON": "application/json; charset=UTF-8",
-    "JSONCompact": "application/json; charset=UTF-8",
-    "JSONEachRow": "application/x-ndjson; charset=UTF-8",
-}
-_BINARY_FORMATS = (
-    "Native",
-    "RowBinary",
-    "Arrow",
-    "Parquet",
-    "ORC",
-    "MsgPack",
-    "Protobuf",
-    "Avro",
-    "Npy",
-    "BSON",
-)
 
 
 class Server:
@@ -101,6 +79,7 @@ class Server:
         self._default_database = default_database
         self._insert_bytes = insert_bytes
         self._guard = guard
+        self._sessions = Sessions(engine)
         self._running: dict[str, str] = {}
         self._closing = False
 
@@ -121,6 +100,10 @@ class Server:
             ],
             exception_handlers={404: unknown_path},
         )
+
+    def close(self) -> None:
+        """Ends what outlives a request; statements must have ended."""
+        self._sessions.close()
 
     async def cancel_all(self) -> None:
         """Asks the engine to stop every running statement, and refuses new ones."""
@@ -147,12 +130,12 @@ class Server:
             ),
         }
         if query_id:
-            headers["X-ClickHouse-Query-Id"] = _header_text(query_id)
+            headers["X-ClickHouse-Query-Id"] = header_text(query_id)
         if fmt is not None:
-            headers["X-ClickHouse-Format"] = _header_text(fmt)
-            headers["Content-Type"] = _content_type(fmt)
+            headers["X-ClickHouse-Format"] = header_text(fmt)
+            headers["Content-Type"] = content_type(fmt)
         if totals is not None:
-            headers["X-ClickHouse-Summary"] = _summary(totals)
+            headers["X-ClickHouse-Summary"] = summary(totals)
         if encoding is not None:
             headers["Content-Encoding"] = encoding
         return headers
@@ -219,11 +202,15 @@ class Server:
         if user.analyst:
             if incoming.settings.get("readonly", "1") != "1":
                 raise refusal(READONLY, "Cannot modify 'readonly' setting in readonly mode.")
+            values = await asyncio.to_thread(lambda: self._engine.setting_values)
+            call = dataclasses.replace(call, settings=without_meaning(settings, values))
             call = await asyncio.to_thread(self._users.permit, call, statement, self._engine)
         self._running[incoming.query_id] = incoming.marker
         try:
-            async with self._engine.lease(call) as handle:
-                handle.spoiled = statement.changes_session or "allow_ddl" in settings
+            # Nothing of the analyst is left behind, so that its sessions need no handle.
+            leaves = statement.changes_session and not user.analyst
+            async with self._sessions.lease(call, user.name, incoming.session, leaves=leaves) as handle:
+                handle.spoiled = handle.spoiled or "allow_ddl" in settings
                 await self._run(incoming, statement, call, handle, reply)
         finally:
             self._running.pop(incoming.query_id, None)
@@ -291,9 +278,9 @@ class Server:
             return select
 
         def first_piece() -> tuple[bytes, bool, IO[bytes] | None]:
-            pieces = _pieces(start(), version, encoder)
+            pieces = pieces_of(start(), version, encoder)
             if incoming.wait_end:
-                return _spooled(pieces, self._spool)
+                return spooled(pieces, self._spool)
             return (*next(pieces), None)
 
         try:
@@ -303,10 +290,10 @@ class Server:
             if ended and rest is None:
                 await reply.whole(headers, content)
             elif rest is not None:
-                await _send_spooled(headers, rest, reply)
+                await send_spooled(headers, rest, reply)
             else:
                 await self._send_stream(
-                    headers, content, handle, _pieces(select, version, encoder), encoder, cancel, reply
+                    headers, content, handle, pieces_of(select, version, encoder), encoder, cancel, reply
                 )
         finally:
             if select is not None and not select.ended:
@@ -364,84 +351,8 @@ def _is_streamed(call: Call) -> bool:
     return call.format in statements.STREAMED_FORMATS
 
 
-def _pieces(
-    select: RunningSelect | RunningDocument, version: int, encoder: Compressor | None
-) -> Iterator[tuple[bytes, bool]]:
-    """The encoded body in parts of about a megabyte, each with whether it is the last.
-
-    Args:
-        version: of the protocol, for Native blocks; else 0.
-    """
-    gathered: list[bytes] = []
-    size = 0
-    for block in select.blocks():
-        block = for_version(block, version)
-        gathered.append(encoder.feed(block) if encoder else block)
-        size += len(block)
-        if size >= _PIECE_BYTES:
-            yield b"".join(gathered), False
-            gathered.clear()
-            size = 0
-    if encoder:
-        gathered.append(encoder.finish())
-    yield b"".join(gathered), True
-
-
-def _spooled(pieces: Iterator[tuple[bytes, bool]], folder: Path) -> tuple[bytes, bool, IO[bytes] | None]:
-    """Everything up to the end: as bytes when it is short, else in a file."""
-    content, ended = next(pieces)
-    if ended:
-        return content, True, None
-    spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=str(folder))  # noqa: SIM115
-    try:
-        spool.write(content)
-        for content, _ in pieces:
-            spool.write(content)
-    except BaseException:
-        spool.close()
-        raise
-    return b"", True, spool
-
-
-async def _send_spooled(headers: dict[str, str], spool: IO[bytes], reply: Reply) -> None:
-    with spool:
-        length = spool.tell()
-        spool.seek(0)
-        await reply.start({**headers, "Content-Length": str(length)})
-        while content := await asyncio.to_thread(spool.read, _PIECE_BYTES):
-            await reply.piece(content)
-        await reply.piece(b"", last=True)
-
-
 def _readonly_level(asked: str, method: str) -> int:
     """The engine's `readonly` for a request: what it asks for, and 2 at least for a GET, as on a server."""
     if asked not in ("0", "1", "2"):
         raise refusal(BAD_ARGUMENTS, f"Setting readonly is {asked!r}; allowed are 0, 1 and 2")
     return int(asked) or (2 if method in ("GET", "HEAD") else 0)
-
-
-def _content_type(fmt: str) -> str:
-    if fmt.startswith(_BINARY_FORMATS):
-        return "application/octet-stream"
-    return _CONTENT_TYPES.get(fmt, "text/plain; charset=UTF-8")
-
-
-def _summary(totals: Totals) -> str:
-    return json.dumps(
-        {
-            "read_rows": str(totals.read_rows),
-            "read_bytes": str(totals.read_bytes),
-            "written_rows": str(totals.written_rows),
-            "written_bytes": str(totals.written_bytes),
-            "total_rows_to_read": "0",
-            "result_rows": str(totals.result_rows or totals.written_rows),
-            "result_bytes": str(totals.result_bytes or totals.written_bytes),
-            "elapsed_ns": str(int(totals.elapsed_seconds * 1_000_000_000)),
-        },
-        separators=(",", ":"),
-    )
-
-
-def _header_text(text: str) -> str:
-    """A client's own text as a header's value: printable ASCII only."""
-    return "".join(character if " " <= character <= "~" else "?" for character in text)

@@ -20,7 +20,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import chdb
@@ -118,6 +118,12 @@ class Engine:
             reply: bytes = self._control.query(sql, "TabSeparatedRaw", params=dict(params or {})).bytes()
         return reply.decode()
 
+    @cached_property
+    def setting_values(self) -> Mapping[str, str]:
+        """The engine's settings by name, as a statement finds them; blocks the calling thread once."""
+        rows = self.control("SELECT toJSONString((name, value)) FROM system.settings").splitlines()
+        return dict(json.loads(row) for row in rows)
+
     def syntax_tree(self, sql: str) -> Any | None:
         """The statement as the engine's own parser reads it; blocks the calling thread.
 
@@ -161,20 +167,30 @@ class Engine:
                 best = min(reversed(fitting), key=lambda handle: handle.changes_to(call))
                 self._free.remove(best)
                 return best
-        return Handle(None, call.readonly, ThreadPoolExecutor(1, thread_name_prefix="statement"))
+        return self.new_handle(readonly=call.readonly)
+
+    @staticmethod
+    def new_handle(*, readonly: int) -> Handle:
+        """A handle that is opened with its first statement."""
+        return Handle(None, readonly, ThreadPoolExecutor(1, thread_name_prefix="statement"))
+
+    def slot(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """The place of one running statement, for a handle that is kept elsewhere."""
+        return self._slots
 
     def _give_back(self, handle: Handle) -> None:
         if handle.spoiled or handle.connection is None:
-            self._close_handle(handle)
+            self.close_handle(handle)
             return
         with self._free_lock:
             self._free.append(handle)
             excess = self._free.pop(0) if len(self._free) > self._handles else None
         if excess is not None:
-            self._close_handle(excess)
+            self.close_handle(excess)
 
     @staticmethod
-    def _close_handle(handle: Handle) -> None:
+    def close_handle(handle: Handle) -> None:
+        """Closes a handle, with its temporary tables."""
         if handle.connection is not None:
             with contextlib.suppress(Exception):
                 handle.connection.close()
@@ -298,7 +314,7 @@ class Engine:
                 waited.wait(0.05)
         with self._free_lock:
             for handle in self._free:
-                self._close_handle(handle)
+                self.close_handle(handle)
             self._free.clear()
         with self._control_lock, contextlib.suppress(Exception):
             self._control.close()

@@ -25,6 +25,7 @@ from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, QUERY_IS_TOO_LARGE, 
 from infra.embedded.clickhouse.inserts import is_insert
 from infra.embedded.clickhouse.multipart import MOST_FIELDS, form_fields
 from infra.embedded.clickhouse.native_compression import LZ4, ZSTD, BlockDecoder, BlockEncoder
+from infra.embedded.clickhouse.sessions import Named, named
 from infra.embedded.clickhouse.statements import Statement
 
 # Source: ClickHouse's `http_max_uri_size`.
@@ -83,6 +84,7 @@ class Incoming:
     blocks: int | None
     wait_end: bool
     protocol_version: int
+    session: Named | None
     settings: dict[str, str]
     params: dict[str, str]
     marker: str = field(default_factory=lambda: secrets.token_hex(12))
@@ -210,6 +212,7 @@ async def read(request: Request, *, default_database: str, spool: Path, insert_b
         blocks=_block_method(query) if _is_on(query, "compress") else None,
         wait_end=_is_on(query, "wait_end_of_query"),
         protocol_version=_protocol_version(query),
+        session=named(query),
         settings=_settings(query),
         params={name.removeprefix("param_"): value for name, value in query.items() if name.startswith("param_")},
     )
