@@ -12,9 +12,7 @@ from tests.support.containers import ContainerEngines
 from tests.support.engines import EmbeddedEngines, Engines, ExternalEngines, in_database, query_clickhouse
 
 # How long an example takes says more of the machine's other work than of the code: figures are kept by `make bench`.
-hypothesis.settings.register_profile(
-    "tidemark", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
+hypothesis.settings.register_profile("tidemark", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("tidemark")
 
 

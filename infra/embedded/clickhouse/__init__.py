@@ -4,6 +4,11 @@
     serving     the engine opened, signals, start and end    lock        one process a directory
     app         one request -> one statement -> its rows     reply       sending, and noticing that the client left
     request     what an HTTP request says                    compression content encodings
+    bodies      SQL and data, in memory or on disk           inserts     INSERTs as the engine confirms them
+    disk        nothing confirmed that a full disk cut       multipart   forms
+    native_compression  ClickHouse's own compression         native_blocks  Native for a protocol version
+    sessions    what stays for the next request              defaults    settings that say nothing
+    headers     what a reply's headers say                   pieces      its body in parts
     statements  what a statement is, by its tokens           errors      codes, statuses, texts
     access      users and passwords; what may run            guests      slots and times of the analyst's statements
     analyst     what the analyst may run, by syntax tree     limits      what the analyst may spend and set
@@ -13,12 +18,10 @@
 
 Differences from a server, all of them refused with a clear error unless said otherwise:
 
-- ClickHouse's own block compression (`compress=1`, `decompress=1`); JDBC clients need `compress=0`.
-- `client_protocol_version` is ignored, as if it were 0: what asks for a newer Native format (clickhouse-go over
-  HTTP) cannot read it. External data (temporary tables sent with a request).
-- Sessions: `session_id` is accepted and ignored, so SET, USE and temporary tables last for their own request.
+- Native blocks for a `client_protocol_version` hold no JSON, Dynamic, Variant and AggregateFunction columns.
+- External data (temporary tables sent with a request).
+- A session that keeps something (SET, USE, temporary tables) takes no readonly requests, and the analyst keeps nothing.
 - Users, roles and row policies in SQL: the two users are this process's own.
 - Results in a format that cannot be cut into blocks (JSON, Parquet, the *WithNames formats...) are held in memory
   whole; Native, TSV, CSV, RowBinary and JSONEachRow are streamed.
-- Parameters in an INSERT that has a FORMAT clause.
 """

@@ -47,6 +47,13 @@ def parse_settings(arguments: list[str]) -> tuple[Settings, bool]:
         default=os.environ.get("TIDEMARK_EMBEDDED_CLICKHOUSE_ALLOW_ROOT", "") not in ("", "0", "false"),
         help="run as root even where the kernel cannot confine the process to its folder",
     )  # fmt: skip
+    parser.add_argument("--insert-mb", type=int, default=1024, help="limit of one INSERT's data (default: %(default)s)")
+    parser.add_argument(
+        "--keep-free-mb",
+        type=int,
+        default=256,
+        help="of the disk; with less, nothing is written (default: %(default)s)",
+    )
     given = parser.parse_args(arguments)
     settings = Settings(
         path=given.path,
@@ -57,6 +64,8 @@ def parse_settings(arguments: list[str]) -> tuple[Settings, bool]:
         analyst_hidden=("_*", *given.analyst_hide),
         memory_bytes=given.memory_mb * 1024 * 1024,
         handles=given.handles,
+        insert_bytes=given.insert_mb * 1024 * 1024,
+        keep_free_bytes=given.keep_free_mb * 1024 * 1024,
         password=os.environ.get("TIDEMARK_EMBEDDED_CLICKHOUSE_PASSWORD", ""),
         analyst_password=os.environ.get("TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD"),
         analyst_limits=Limits(slots=given.analyst_slots, memory_bytes=given.memory_mb * 1024 * 1024 // 8),

@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 import logging
 import secrets
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -26,51 +24,34 @@ from starlette.types import Receive, Scope, Send
 from infra.embedded.clickhouse import request as requests
 from infra.embedded.clickhouse import statements
 from infra.embedded.clickhouse.access import User, Users
-from infra.embedded.clickhouse.compression import Compressor, compressor
+from infra.embedded.clickhouse.compression import Compressor
+from infra.embedded.clickhouse.defaults import without_meaning
+from infra.embedded.clickhouse.disk import DiskGuard, may_write
 from infra.embedded.clickhouse.engine import Call, Engine, Handle, quoted_string
 from infra.embedded.clickhouse.errors import (
     ABORTED,
     AUTHENTICATION_FAILED,
     BAD_ARGUMENTS,
-    NOT_IMPLEMENTED,
     READONLY,
+    SOCKET_TIMEOUT,
     ServerError,
     refusal,
 )
 from infra.embedded.clickhouse.guests import Guests
+from infra.embedded.clickhouse.headers import content_type, header_text, summary
+from infra.embedded.clickhouse.native_blocks import for_version
+from infra.embedded.clickhouse.native_compression import BlockEncoder
+from infra.embedded.clickhouse.pieces import pieces_of, send_spooled, spooled
 from infra.embedded.clickhouse.reply import ClientGone, Reply, exception_block
 from infra.embedded.clickhouse.request import Incoming
 from infra.embedded.clickhouse.running import RunningDocument, RunningSelect, Totals
+from infra.embedded.clickhouse.sessions import Sessions
 from infra.embedded.clickhouse.statements import Statement
 
 log = logging.getLogger(__name__)
 
 DISPLAY_NAME = "tidemark-embedded"
 _DEFAULT_FORMAT = "TabSeparated"
-# A reply up to this size leaves whole: with its length, its totals, and the right status if it failed.
-_PIECE_BYTES = 1024 * 1024
-_SPOOL_BYTES = 16 * 1024 * 1024
-_CONTENT_TYPES = {
-    "TabSeparated": "text/tab-separated-values; charset=UTF-8",
-    "TSV": "text/tab-separated-values; charset=UTF-8",
-    "CSV": "text/csv; charset=UTF-8; header=absent",
-    "CSVWithNames": "text/csv; charset=UTF-8; header=present",
-    "JSON": "application/json; charset=UTF-8",
-    "JSONCompact": "application/json; charset=UTF-8",
-    "JSONEachRow": "application/x-ndjson; charset=UTF-8",
-}
-_BINARY_FORMATS = (
-    "Native",
-    "RowBinary",
-    "Arrow",
-    "Parquet",
-    "ORC",
-    "MsgPack",
-    "Protobuf",
-    "Avro",
-    "Npy",
-    "BSON",
-)
 
 
 class Server:
@@ -79,14 +60,29 @@ class Server:
     Args:
         spool: folder for large bodies and replies.
         default_database: for requests that name none.
+        insert_bytes: how much one INSERT may carry.
+        guard: of the disk that statements write to.
     """
 
-    def __init__(self, engine: Engine, users: Users, guests: Guests, *, spool: Path, default_database: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        users: Users,
+        guests: Guests,
+        *,
+        spool: Path,
+        default_database: str,
+        insert_bytes: int,
+        guard: DiskGuard,
+    ) -> None:
         self._engine = engine
         self._users = users
         self._guests = guests
         self._spool = spool
         self._default_database = default_database
+        self._insert_bytes = insert_bytes
+        self._guard = guard
+        self._sessions = Sessions(engine)
         self._running: dict[str, str] = {}
         self._closing = False
 
@@ -107,6 +103,10 @@ class Server:
             ],
             exception_handlers={404: unknown_path},
         )
+
+    def close(self) -> None:
+        """Ends what outlives a request; statements must have ended."""
+        self._sessions.close()
 
     async def cancel_all(self) -> None:
         """Asks the engine to stop every running statement, and refuses new ones."""
@@ -133,12 +133,12 @@ class Server:
             ),
         }
         if query_id:
-            headers["X-ClickHouse-Query-Id"] = _header_text(query_id)
+            headers["X-ClickHouse-Query-Id"] = header_text(query_id)
         if fmt is not None:
-            headers["X-ClickHouse-Format"] = _header_text(fmt)
-            headers["Content-Type"] = _content_type(fmt)
+            headers["X-ClickHouse-Format"] = header_text(fmt)
+            headers["Content-Type"] = content_type(fmt)
         if totals is not None:
-            headers["X-ClickHouse-Summary"] = _summary(totals)
+            headers["X-ClickHouse-Summary"] = summary(totals)
         if encoding is not None:
             headers["Content-Encoding"] = encoding
         return headers
@@ -149,9 +149,15 @@ class Server:
         reply: Reply | None = None
         try:
             try:
+                requests.check_bounds(request)
                 # Before the body is read: nobody uploads without a password.
                 user = self._users.authenticate(requests.credentials(request))
-                incoming = await requests.read(request, default_database=self._default_database, spool=self._spool)
+                incoming = await requests.read(
+                    request,
+                    default_database=self._default_database,
+                    spool=self._spool,
+                    insert_bytes=0 if user.analyst else self._insert_bytes,
+                )
                 reply = Reply(request.receive, send)
                 await self._execute(request.method, user, incoming, reply)
             except ServerError as error:
@@ -170,16 +176,22 @@ class Server:
         headers["X-ClickHouse-Exception-Code"] = str(error.code)
         if error.code == AUTHENTICATION_FAILED:
             headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
-        await reply.whole(headers, error.body(self._engine.version).encode("utf-8", "replace"), error.status)
+        content = error.body(self._engine.version).encode("utf-8", "replace")
+        if incoming is not None and incoming.blocks is not None and error.status not in (401, 403):
+            # As a server does it: JDBC reads every error so, but these two.
+            content = BlockEncoder(incoming.blocks).feed(content)
+        if error.code == SOCKET_TIMEOUT:
+            headers["Connection"] = "close"
+        await reply.whole(headers, content, error.status)
         reply.close()
 
     async def _execute(self, method: str, user: User, incoming: Incoming, reply: Reply) -> None:
-        if not incoming.head.strip() and method in ("GET", "HEAD"):
+        if incoming.is_empty() and method in ("GET", "HEAD"):
             await reply.whole(self._headers(), b"Ok.\n")
             return
         if self._closing:
             raise refusal(ABORTED, "The server is shutting down")
-        statement = statements.parse(incoming.head)
+        statement = incoming.statement()
         settings = dict(incoming.settings)
         call = Call(
             sql=statement.sql,
@@ -193,12 +205,19 @@ class Server:
         if user.analyst:
             if incoming.settings.get("readonly", "1") != "1":
                 raise refusal(READONLY, "Cannot modify 'readonly' setting in readonly mode.")
+            values = await asyncio.to_thread(lambda: self._engine.setting_values)
+            call = dataclasses.replace(call, settings=without_meaning(settings, values))
             call, statement = await self._guests.permit(call, statement)
             call = dataclasses.replace(call, marker=incoming.marker)
         self._running[incoming.query_id] = incoming.marker
         try:
-            async with self._turn(call, reply), self._engine.lease(call) as handle:
-                handle.spoiled = statement.changes_session or "allow_ddl" in settings
+            # Nothing of the analyst is left behind, so that its sessions need no handle.
+            leaves = statement.changes_session and not user.analyst
+            async with (
+                self._turn(call, reply),
+                self._sessions.lease(call, user.name, incoming.session, leaves=leaves) as handle,
+            ):
+                handle.spoiled = handle.spoiled or "allow_ddl" in settings
                 await self._run(incoming, statement, call, handle, reply)
         finally:
             self._running.pop(incoming.query_id, None)
@@ -208,8 +227,14 @@ class Server:
 
     async def _run(self, incoming: Incoming, statement: Statement, call: Call, handle: Handle, reply: Reply) -> None:
         engine = self._engine
+        writing = self._guard.writing if may_write(statement) else contextlib.nullcontext
         if statement.data_start is not None:
-            written = await engine.in_thread(handle, lambda: self._insert(handle, call, statement, incoming))
+
+            def insert() -> Totals:
+                with writing():
+                    return self._insert(handle, call, statement, incoming)
+
+            written = await engine.in_thread(handle, insert)
             await reply.whole(self._headers(incoming.query_id, None, written), b"")
             return
         if statement.reads and _is_streamed(call):
@@ -218,11 +243,14 @@ class Server:
         if statement.verb == "KILL":
             call = await asyncio.to_thread(self._with_engine_ids, call)
         encoding = incoming.encoding if statement.has_result else None
+        encoder = incoming.encoder() if statement.has_result else None
 
         def work() -> tuple[bytes, Totals]:
-            content, totals = engine.run(handle, call)
-            if encoding is not None:
-                encoder = compressor(encoding)
+            with writing():
+                content, totals = engine.run(handle, call)
+            if call.format == "Native" and statement.has_result:
+                content = for_version(content, incoming.protocol_version)
+            if encoder is not None:
                 content = encoder.feed(content) + encoder.finish()
             return content, totals
 
@@ -232,14 +260,8 @@ class Server:
         await reply.whole(self._headers(incoming.query_id, fmt, totals, encoding), content)
 
     def _insert(self, handle: Handle, call: Call, statement: Statement, incoming: Incoming) -> Totals:
-        if call.params and "{" in incoming.head:
-            if statement.format != "Values" or not incoming.complete:
-                raise refusal(
-                    NOT_IMPLEMENTED,
-                    "Parameters are supported in INSERT ... VALUES and INSERT ... SELECT only",
-                )
-            return self._engine.run(handle, dataclasses.replace(call, sql=incoming.head))[1]
-        return self._engine.run_insert(handle, call, incoming.data_from(statement.data_start or 0))
+        with incoming.data() as path:
+            return self._engine.run_insert(handle, call, statement, path)
 
     def _with_engine_ids(self, call: Call) -> Call:
         """The KILL statement with the engine's ids for those that clients gave their statements."""
@@ -255,7 +277,8 @@ class Server:
 
     async def _stream(self, incoming: Incoming, call: Call, handle: Handle, reply: Reply) -> None:
         engine = self._engine
-        encoder = compressor(incoming.encoding) if incoming.encoding else None
+        encoder = incoming.encoder()
+        version = incoming.protocol_version if call.format == "Native" else 0
         select: RunningSelect | RunningDocument | None = None
         cancel = self._canceller(call)
 
@@ -265,9 +288,9 @@ class Server:
             return select
 
         def first_piece() -> tuple[bytes, bool, IO[bytes] | None]:
-            pieces = _pieces(start(), encoder)
+            pieces = pieces_of(start(), version, encoder)
             if incoming.wait_end:
-                return _spooled(pieces, self._spool)
+                return spooled(pieces, self._spool)
             return (*next(pieces), None)
 
         try:
@@ -277,9 +300,11 @@ class Server:
             if ended and rest is None:
                 await reply.whole(headers, content)
             elif rest is not None:
-                await _send_spooled(headers, rest, reply)
+                await send_spooled(headers, rest, reply)
             else:
-                await self._send_stream(headers, content, handle, _pieces(select, encoder), encoder, cancel, reply)
+                await self._send_stream(
+                    headers, content, handle, pieces_of(select, version, encoder), encoder, cancel, reply
+                )
         finally:
             if select is not None and not select.ended:
                 await engine.in_thread(handle, select.close)
@@ -336,77 +361,8 @@ def _is_streamed(call: Call) -> bool:
     return call.format in statements.STREAMED_FORMATS
 
 
-def _pieces(select: RunningSelect | RunningDocument, encoder: Compressor | None) -> Iterator[tuple[bytes, bool]]:
-    """The encoded body in parts of about a megabyte, each with whether it is the last."""
-    gathered: list[bytes] = []
-    size = 0
-    for block in select.blocks():
-        gathered.append(encoder.feed(block) if encoder else block)
-        size += len(block)
-        if size >= _PIECE_BYTES:
-            yield b"".join(gathered), False
-            gathered.clear()
-            size = 0
-    if encoder:
-        gathered.append(encoder.finish())
-    yield b"".join(gathered), True
-
-
-def _spooled(pieces: Iterator[tuple[bytes, bool]], folder: Path) -> tuple[bytes, bool, IO[bytes] | None]:
-    """Everything up to the end: as bytes when it is short, else in a file."""
-    content, ended = next(pieces)
-    if ended:
-        return content, True, None
-    spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=str(folder))  # noqa: SIM115
-    try:
-        spool.write(content)
-        for content, _ in pieces:
-            spool.write(content)
-    except BaseException:
-        spool.close()
-        raise
-    return b"", True, spool
-
-
-async def _send_spooled(headers: dict[str, str], spool: IO[bytes], reply: Reply) -> None:
-    with spool:
-        length = spool.tell()
-        spool.seek(0)
-        await reply.start({**headers, "Content-Length": str(length)})
-        while content := await asyncio.to_thread(spool.read, _PIECE_BYTES):
-            await reply.piece(content)
-        await reply.piece(b"", last=True)
-
-
 def _readonly_level(asked: str, method: str) -> int:
     """The engine's `readonly` for a request: what it asks for, and 2 at least for a GET, as on a server."""
     if asked not in ("0", "1", "2"):
         raise refusal(BAD_ARGUMENTS, f"Setting readonly is {asked!r}; allowed are 0, 1 and 2")
     return int(asked) or (2 if method in ("GET", "HEAD") else 0)
-
-
-def _content_type(fmt: str) -> str:
-    if fmt.startswith(_BINARY_FORMATS):
-        return "application/octet-stream"
-    return _CONTENT_TYPES.get(fmt, "text/plain; charset=UTF-8")
-
-
-def _summary(totals: Totals) -> str:
-    return json.dumps(
-        {
-            "read_rows": str(totals.read_rows),
-            "read_bytes": str(totals.read_bytes),
-            "written_rows": str(totals.written_rows),
-            "written_bytes": str(totals.written_bytes),
-            "total_rows_to_read": "0",
-            "result_rows": str(totals.result_rows or totals.written_rows),
-            "result_bytes": str(totals.result_bytes or totals.written_bytes),
-            "elapsed_ns": str(int(totals.elapsed_seconds * 1_000_000_000)),
-        },
-        separators=(",", ":"),
-    )
-
-
-def _header_text(text: str) -> str:
-    """A client's own text as a header's value: printable ASCII only."""
-    return "".join(character if " " <= character <= "~" else "?" for character in text)

@@ -1,7 +1,7 @@
 """HTTP content encodings in both directions, frame formats as clickhouse-connect and curl send and expect them.
 
-In: bytes and an encoding's name. Out: bytes. Brotli is there when its package is. ClickHouse's own block
-compression (`compress=1`, `decompress=1`) is no content encoding and is refused by `app`.
+In: bytes and an encoding's name. Out: bytes. Brotli is there when its package is, and new enough to be bounded.
+ClickHouse's own block compression (`compress=1`, `decompress=1`) is no content encoding: see `native_compression`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import zlib
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -18,10 +19,16 @@ from infra.embedded.clickhouse.errors import CANNOT_DECOMPRESS, UNKNOWN_COMPRESS
 lz4_frame: Any = import_module("lz4.frame")
 zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 _BROTLI: Any = import_module("brotli") if find_spec("brotli") else None
+if _BROTLI is not None and not hasattr(_BROTLI.Decompressor, "can_accept_more_data"):
+    _BROTLI = None
 
 # In the order in which they are chosen: the cheapest for a processor that also runs the queries first.
 ENCODINGS = ("zstd", "lz4", *(("br",) if _BROTLI else ()), "gzip", "deflate")
 
+# Whatever a body claims, it is decoded in pieces of at most this size.
+PIECE_BYTES = 256 * 1024
+# 8 MiB, the largest window in the content encoding `zstd`. Source: RFC 9659.
+_ZSTD_WINDOW_LOG = 23
 _ZSTD_LEVEL = 1
 _ZLIB_LEVEL = 3
 _ZERO_WEIGHT = re.compile(r"0(\.0*)?")
@@ -111,8 +118,26 @@ def compressor(encoding: str) -> Compressor:
     return _Zlib(31 if encoding == "gzip" else 15)
 
 
+class Decoder(Protocol):
+    """A request body on its way in."""
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """What this much more of the body decodes to, in pieces of a bounded size.
+
+        Raises:
+            ServerError: CANNOT_DECOMPRESS; the body is not in the encoding that its header names.
+        """
+
+    def close(self) -> None:
+        """Checks that the body was complete.
+
+        Raises:
+            ServerError: CANNOT_DECOMPRESS; the body stopped in the middle.
+        """
+
+
 class Decompressor:
-    """A request body on its way in; concatenated frames are read as one stream, as clickhouse-connect sends them."""
+    """A body in an HTTP encoding; concatenated frames are read as one stream, as clickhouse-connect sends them."""
 
     def __init__(self, encoding: str) -> None:
         if encoding not in ENCODINGS:
@@ -126,46 +151,59 @@ class Decompressor:
 
     def _fresh(self) -> Any:
         if self._encoding == "zstd":
-            return zstd.ZstdDecompressor()
+            return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
         if self._encoding == "lz4":
             return lz4_frame.LZ4FrameDecompressor()
         if self._encoding == "br":
             return _BROTLI.Decompressor()
         return zlib.decompressobj(31 if self._encoding == "gzip" else 15)
 
-    def feed(self, chunk: bytes) -> bytes:
-        """The bytes that this much more of the body decodes to.
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """See `Decoder`."""
+        has_more = False
+        while chunk or has_more:
+            self._begun = self._begun or bool(chunk)
+            try:
+                piece, chunk, has_more = self._step(chunk)
+            except (zlib.error, zstd.ZstdError, RuntimeError, EOFError) as error:
+                raise refusal(CANNOT_DECOMPRESS, f"Cannot read the {self._encoding} request body: {error}") from error
+            except Exception as error:
+                if type(error).__module__ not in ("brotli", "_brotli"):
+                    raise
+                raise refusal(CANNOT_DECOMPRESS, f"Cannot read the br request body: {error}") from error
+            if piece:
+                yield piece
 
-        Raises:
-            ServerError: CANNOT_DECOMPRESS; the body is not in the encoding that its header names.
-        """
-        decoded = bytearray()
-        try:
-            while chunk:
-                self._begun = True
-                if self._encoding == "br":
-                    decoded += self._decoder.process(chunk)
-                    break
-                decoded += self._decoder.decompress(chunk)
-                if not self._decoder.eof:
-                    break
-                chunk = bytes(self._decoder.unused_data or b"")
-                self._decoder = self._fresh()
-                self._begun = bool(chunk)
-        except (zlib.error, zstd.ZstdError, RuntimeError, EOFError) as error:
-            raise refusal(CANNOT_DECOMPRESS, f"Cannot read the {self._encoding} request body: {error}") from error
-        except Exception as error:
-            if type(error).__module__ not in ("brotli", "_brotli"):
-                raise
-            raise refusal(CANNOT_DECOMPRESS, f"Cannot read the br request body: {error}") from error
-        return bytes(decoded)
+    def _step(self, chunk: bytes) -> tuple[bytes, bytes, bool]:
+        """One piece, the bytes not read yet, and whether the decoder holds more."""
+        decoder = self._decoder
+        if self._encoding == "br":
+            return decoder.process(chunk, output_buffer_limit=PIECE_BYTES), b"", not decoder.can_accept_more_data()
+        piece: bytes = decoder.decompress(chunk, PIECE_BYTES)
+        if decoder.eof:
+            rest = bytes(decoder.unused_data or b"")
+            self._decoder = self._fresh()
+            self._begun = False
+            return piece, rest, False
+        if self._encoding in ("gzip", "deflate"):
+            return piece, decoder.unconsumed_tail, len(piece) == PIECE_BYTES
+        return piece, b"", not decoder.needs_input
 
     def close(self) -> None:
-        """Checks that the last frame was complete.
-
-        Raises:
-            ServerError: CANNOT_DECOMPRESS; the body stopped inside a frame.
-        """
-        complete = self._decoder.is_finished() if self._encoding == "br" else self._decoder.eof
-        if self._begun and not complete:
+        """See `Decoder`."""
+        if self._begun and not (self._encoding == "br" and self._decoder.is_finished()):
             raise refusal(CANNOT_DECOMPRESS, f"The {self._encoding} request body ends in the middle of a frame")
+
+
+class Chain:
+    """A response compressed twice: ClickHouse's blocks inside an HTTP encoding."""
+
+    def __init__(self, inner: Compressor, outer: Compressor) -> None:
+        self._inner = inner
+        self._outer = outer
+
+    def feed(self, chunk: bytes) -> bytes:
+        return self._outer.feed(self._inner.feed(chunk))
+
+    def finish(self) -> bytes:
+        return self._outer.feed(self._inner.finish()) + self._outer.finish()

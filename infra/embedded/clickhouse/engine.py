@@ -13,27 +13,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import logging
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from typing import IO, Any, TypeVar
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import chdb
 
 from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, ServerError, StartError, engine_errors, refusal
+from infra.embedded.clickhouse.inserts import from_file, without_file
 from infra.embedded.clickhouse.running import RunningDocument, RunningSelect, Totals
-from infra.embedded.clickhouse.statements import DOCUMENT_FORMATS, written_to
+from infra.embedded.clickhouse.statements import DOCUMENT_FORMATS, Statement, written_to
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9.]*")
-_INSERT_CHUNK_BYTES = 4 * 1024 * 1024
 _CLOSE_MERGES_SECONDS = 3.0
 # What the engine itself refuses to a handle of the analyst, were a statement to pass that should not.
 _GUEST_SETTINGS = ("allow_ddl = 0", "allow_python_table_function = 0", "allow_introspection_functions = 0")
@@ -125,6 +126,12 @@ class Engine:
         with engine_errors():
             return self._connect()
 
+    @cached_property
+    def setting_values(self) -> Mapping[str, str]:
+        """The engine's settings by name, as a statement finds them; blocks the calling thread once."""
+        rows = self.control("SELECT toJSONString((name, value)) FROM system.settings").splitlines()
+        return dict(json.loads(row) for row in rows)
+
     @contextlib.asynccontextmanager
     async def lease(self, call: Call) -> AsyncIterator[Handle]:
         """A handle for one statement, waiting for one while all are in use."""
@@ -146,21 +153,31 @@ class Engine:
                 best = min(reversed(fitting), key=lambda handle: handle.changes_to(call))
                 free.remove(best)
                 return best
-        return Handle(None, call.readonly, ThreadPoolExecutor(1, thread_name_prefix="statement"), call.guest)
+        return self.new_handle(readonly=call.readonly, guest=call.guest)
+
+    @staticmethod
+    def new_handle(*, readonly: int, guest: bool = False) -> Handle:
+        """A handle that is opened with its first statement."""
+        return Handle(None, readonly, ThreadPoolExecutor(1, thread_name_prefix="statement"), guest)
+
+    def slot(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """The place of one running statement of the product, for a handle that is kept elsewhere."""
+        return self._slots[False]
 
     def _give_back(self, handle: Handle) -> None:
         if handle.spoiled or handle.connection is None:
-            self._close_handle(handle)
+            self.close_handle(handle)
             return
         with self._free_lock:
             free = self._free[handle.guest]
             free.append(handle)
             excess = free.pop(0) if len(free) > self._handles[handle.guest] else None
         if excess is not None:
-            self._close_handle(excess)
+            self.close_handle(excess)
 
     @staticmethod
-    def _close_handle(handle: Handle) -> None:
+    def close_handle(handle: Handle) -> None:
+        """Closes a handle, with its temporary tables."""
         if handle.connection is not None:
             with contextlib.suppress(Exception):
                 handle.connection.close()
@@ -247,28 +264,19 @@ class Engine:
                 elapsed_seconds=result.elapsed(),
             )
 
-    def run_insert(self, handle: Handle, call: Call, data: IO[bytes]) -> Totals:
-        """Inserts encoded rows; they are durable against the death of this process when it returns.
+    def run_insert(self, handle: Handle, call: Call, statement: Statement, path: str) -> Totals:
+        """Inserts encoded rows from a file; they are durable against the death of this process when it returns.
 
         Guarantee: nothing of a failed insert stays, as long as it fits one block of the engine
         (`min_insert_block_size_rows`, 1,048,449 rows, and 256 MB); of a larger one whole blocks may stay.
+
+        Raises:
+            ServerError: the engine has not confirmed the rows.
         """
-        connection = self.prepare(handle, call)
-        with engine_errors():
-            inserter = connection.send_insert(call.sql, call.format)
-            try:
-                while chunk := data.read(_INSERT_CHUNK_BYTES):
-                    inserter.append(chunk)
-                result = inserter.finish()
-            except BaseException:
-                with contextlib.suppress(Exception):
-                    inserter.cancel()
-                raise
-        return Totals(
-            written_rows=result.rows_written,
-            written_bytes=result.bytes_written,
-            elapsed_seconds=result.elapsed,
-        )
+        try:
+            return self.run(handle, dataclasses.replace(call, sql=from_file(statement, path, call.format)))[1]
+        except ServerError as error:
+            raise ServerError(error.code, without_file(error.message)) from error
 
     def cancel(self, marker: str) -> None:
         """Asks the engine to stop the statement with this marker, if it runs; blocks the calling thread."""
@@ -296,7 +304,7 @@ class Engine:
         with self._free_lock:
             for free in self._free.values():
                 for handle in free:
-                    self._close_handle(handle)
+                    self.close_handle(handle)
                 free.clear()
         with self._control_lock, contextlib.suppress(Exception):
             self._control.close()

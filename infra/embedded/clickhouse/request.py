@@ -5,28 +5,41 @@ In: the ASGI request. Out: `Incoming`. Nothing is run and no right is checked he
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-import email.parser
-import email.policy
-import io
+import re
 import secrets
-import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from starlette.requests import Request
 
-from infra.embedded.clickhouse.compression import Decompressor, chosen_encoding
-from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, NOT_IMPLEMENTED, refusal
+from infra.embedded.clickhouse import statements
+from infra.embedded.clickhouse.bodies import STATEMENT_BYTES, Body
+from infra.embedded.clickhouse.compression import Chain, Compressor, Decoder, Decompressor, chosen_encoding, compressor
+from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, QUERY_IS_TOO_LARGE, SOCKET_TIMEOUT, refusal
+from infra.embedded.clickhouse.inserts import is_insert
+from infra.embedded.clickhouse.multipart import MOST_FIELDS, form_fields
+from infra.embedded.clickhouse.native_compression import LZ4, ZSTD, BlockDecoder, BlockEncoder
+from infra.embedded.clickhouse.sessions import Named, named
+from infra.embedded.clickhouse.statements import Statement
 
-# A statement must lie within this many bytes of a body; what follows an INSERT's head is data.
-SQL_BYTES = 4 * 1024 * 1024
-_HEAD_BYTES = 64 * 1024
-_SPOOL_BYTES = 48 * 1024 * 1024
+# Source: ClickHouse's `http_max_uri_size`.
+_ADDRESS_BYTES = 1024 * 1024
+_MOST_HEADERS = 200
+_HEADER_BYTES = 128 * 1024
+# clickhouse-go fills a block with 10 MiB and the column that went past it.
+_BLOCK_BYTES = 64 * 1024 * 1024
+# A body has this long, and longer by the second that its bytes take at the slowest speed.
+_BODY_SECONDS = 30.0
+_BODY_BYTES_PER_SECOND = 64 * 1024
+_YIELD_BYTES = 4 * 1024 * 1024
+# An INSERT whose data begins this close to the end of what was read may go on with its head.
+_CUT_CHARACTERS = 64
 
 # Parameters of the HTTP interface itself; every other one is a setting of the statement.
 _TRANSPORT = frozenset(
@@ -55,29 +68,66 @@ class Incoming:
     """One request.
 
     Attributes:
-        head: the text in which the statement is looked for: all of it, except for an INSERT with long data.
-        complete: whether `head` is all of `body`.
-        body: everything that was sent as SQL and data, decompressed, on its way through a file when it is large.
+        body: everything that was sent as SQL and data, decompressed.
+        encoding: the HTTP encoding of the reply.
+        blocks: the method of ClickHouse's own compression of the reply, inside `encoding`.
+        protocol_version: which blocks the client reads in Native; 0 where it does not say.
         settings: settings of the statement, as strings.
         params: values of `{name:Type}`, without `param_`.
     """
 
-    head: str
-    body: IO[bytes]
-    complete: bool
+    body: Body
     query_id: str
     database: str
     default_format: str | None
     encoding: str | None
+    blocks: int | None
     wait_end: bool
+    protocol_version: int
+    session: Named | None
     settings: dict[str, str]
     params: dict[str, str]
     marker: str = field(default_factory=lambda: secrets.token_hex(12))
+    _data_position: int = 0
 
-    def data_from(self, position: int) -> IO[bytes]:
-        """The body from a position of `head` on, as bytes to insert."""
-        self.body.seek(len(self.head[:position].encode("utf-8", "surrogateescape")))
-        return self.body
+    def statement(self) -> Statement:
+        """The statement, looked for in the beginning of the body, or in all of it where it is no INSERT with data.
+
+        Raises:
+            ServerError: SYNTAX_ERROR for no statement or several; QUERY_IS_TOO_LARGE.
+        """
+        text = self.body.head()
+        if not self.body.is_short and is_insert(text):
+            statement = statements.parse(text)
+            start = statement.data_start
+            is_whole = start is not None and statement.format is not None and start + _CUT_CHARACTERS < len(text)
+            if is_whole and (statement.format != "Values" or self.body.size > STATEMENT_BYTES):
+                return self._found(statement, text)
+        if not self.body.is_short:
+            text = self.body.text()
+        statement = statements.parse(text)
+        if statement.format == "Values" and statement.data_start is not None:
+            # The engine reads no further than the first semicolon.
+            statements.check_single(text[statement.data_start :])
+        return self._found(statement, text)
+
+    def _found(self, statement: Statement, text: str) -> Statement:
+        self._data_position = len(text[: statement.data_start or 0].encode("utf-8", "surrogateescape"))
+        return statement
+
+    def encoder(self) -> Compressor | None:
+        """A fresh compressor for the reply; None for a plain one."""
+        blocks = BlockEncoder(self.blocks) if self.blocks is not None else None
+        http = compressor(self.encoding) if self.encoding is not None else None
+        return Chain(blocks, http) if blocks and http else blocks or http
+
+    def is_empty(self) -> bool:
+        """Whether nothing was asked."""
+        return not self.body.head().strip()
+
+    def data(self) -> AbstractContextManager[str]:
+        """The path of a file with the data of the INSERT that `statement` gave, for as long as the context lasts."""
+        return self.body.file_from(self._data_position)
 
 
 def credentials(request: Request) -> Credentials:
@@ -98,51 +148,71 @@ def credentials(request: Request) -> Credentials:
     return Credentials(query.get("user", "default"), query.get("password", ""))
 
 
-async def read(request: Request, *, default_database: str, spool: Path) -> Incoming:
+def check_bounds(request: Request) -> None:
+    """Looks at a request before anything of it is read.
+
+    Raises:
+        ServerError: QUERY_IS_TOO_LARGE, BAD_ARGUMENTS; its address or its headers are out of bounds.
+    """
+    address = request.scope["query_string"]
+    if len(address) > _ADDRESS_BYTES:
+        raise refusal(QUERY_IS_TOO_LARGE, f"The address has {len(address)} bytes; at most {_ADDRESS_BYTES} are read")
+    if address.count(b"&") >= MOST_FIELDS:
+        raise refusal(BAD_ARGUMENTS, f"The address has more than {MOST_FIELDS} parameters")
+    headers = request.scope["headers"]
+    size = sum(len(name) + len(value) for name, value in headers)
+    if len(headers) > _MOST_HEADERS or size > _HEADER_BYTES:
+        raise refusal(
+            BAD_ARGUMENTS,
+            f"The request has {len(headers)} headers of {size} bytes; {_MOST_HEADERS} of {_HEADER_BYTES} are allowed",
+        )
+
+
+async def read(request: Request, *, default_database: str, spool: Path, insert_bytes: int) -> Incoming:
     """Reads a whole request.
 
     Args:
         default_database: where the request names none.
         spool: folder for bodies too large for memory.
+        insert_bytes: how much an INSERT may carry; 0 for a user who may not insert.
 
     Raises:
-        ServerError: the body is in an unknown encoding, broken, or uses a feature that is not here.
+        ServerError: the body is too large or too slow, in an unknown encoding, broken, or uses a feature that is
+            not here.
     """
     query = dict(request.query_params)
-    if query.get("compress", "0") not in ("0", "") or query.get("decompress", "0") not in ("0", ""):
-        raise refusal(
-            NOT_IMPLEMENTED,
-            "compress=1 and decompress=1 (ClickHouse's own block compression) are not supported here:"
-            " use Accept-Encoding with enable_http_compression=1, and Content-Encoding",
-        )
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    decoders: list[Decoder] = [Decompressor(encoding)] if encoding not in ("", "identity") else []
+    if _is_on(query, "decompress"):
+        decoders.append(BlockDecoder(_BLOCK_BYTES if insert_bytes else STATEMENT_BYTES))
+    pieces = _decoded(_chunks(request), decoders)
     content_type = request.headers.get("content-type", "")
-    body: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=str(spool))  # noqa: SIM115
+    is_form = content_type.startswith("multipart/form-data")
+    if is_form:
+        query.update(await form_fields(content_type, pieces))
+    statement = query.get("query", "").encode("utf-8", "surrogateescape")
+    body = Body(statement + (b"\n" if statement else b""), folder=spool, insert_bytes=insert_bytes)
     try:
-        if content_type.startswith("multipart/form-data"):
-            query.update(_form_fields(content_type, await request.body()))
-            body.write(query.get("query", "").encode())
-        else:
-            statement = query.get("query", "")
-            if statement:
-                body.write(statement.encode("utf-8", "surrogateescape") + b"\n")
-            await _copy_body(request, body)
-        head, complete = _head(body)
+        if not is_form:
+            async for piece in pieces:
+                body.write(piece)
     except BaseException:
         body.close()
         raise
     return Incoming(
-        head=head,
         body=body,
-        complete=complete,
         query_id=query.get("query_id") or str(uuid.uuid4()),
         database=query.get("database") or request.headers.get("x-clickhouse-database") or default_database,
         default_format=query.get("default_format") or request.headers.get("x-clickhouse-format"),
         encoding=(
             chosen_encoding(request.headers.get("accept-encoding"))
-            if query.get("enable_http_compression", "0") not in ("0", "false", "")
+            if _is_on(query, "enable_http_compression")
             else None
         ),
-        wait_end=query.get("wait_end_of_query", "0") not in ("0", "false", ""),
+        blocks=_block_method(query) if _is_on(query, "compress") else None,
+        wait_end=_is_on(query, "wait_end_of_query"),
+        protocol_version=_protocol_version(query),
+        session=named(query),
         settings=_settings(query),
         params={name.removeprefix("param_"): value for name, value in query.items() if name.startswith("param_")},
     )
@@ -152,37 +222,59 @@ def _settings(query: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in query.items() if name not in _TRANSPORT and not name.startswith("param_")}
 
 
-async def _copy_body(request: Request, body: IO[bytes]) -> None:
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    decompressor = Decompressor(encoding) if encoding not in ("", "identity") else None
-    async for chunk in request.stream():
-        body.write(decompressor.feed(chunk) if decompressor and chunk else chunk)
-    if decompressor:
-        decompressor.close()
+def _is_on(query: Mapping[str, str], name: str) -> bool:
+    return query.get(name, "0") not in ("0", "false", "")
 
 
-def _head(body: IO[bytes]) -> tuple[str, bool]:
-    """The beginning of a body as text, and whether that is all of it."""
-    size = body.seek(0, io.SEEK_END)
-    body.seek(0)
-    start = body.read(_HEAD_BYTES)
-    if size > _HEAD_BYTES and start.lstrip()[:6].upper() != b"INSERT":
-        if size > SQL_BYTES:
-            raise refusal(BAD_ARGUMENTS, f"The statement has {size} bytes; at most {SQL_BYTES} are read")
-        start += body.read()
-    return start.decode("utf-8", "surrogateescape"), size == len(start)
+def _protocol_version(query: Mapping[str, str]) -> int:
+    asked = query.get("client_protocol_version") or "0"
+    if not re.fullmatch(r"[0-9]{1,9}", asked):
+        raise refusal(BAD_ARGUMENTS, f"client_protocol_version is {asked!r}; it must be a number")
+    return int(asked)
 
 
-def _form_fields(content_type: str, content: bytes) -> dict[str, str]:
-    """The text fields of a multipart form, as clickhouse-connect sends long parameters."""
-    parser = email.parser.BytesParser(policy=email.policy.HTTP)
-    message = parser.parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + content)
-    fields: dict[str, str] = {}
-    for part in message.iter_parts():
-        name = part.get_param("name", header="content-disposition")
-        if part.get_filename() is not None:
-            raise refusal(NOT_IMPLEMENTED, "External data (temporary tables in a request) is not supported here")
-        payload = part.get_payload(decode=True)
-        if isinstance(name, str) and isinstance(payload, bytes):
-            fields[name] = payload.decode("utf-8", "surrogateescape")
-    return fields
+def _block_method(query: Mapping[str, str]) -> int:
+    return ZSTD if query.get("network_compression_method", "").upper() == "ZSTD" else LZ4
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body as it arrives.
+
+    Raises:
+        ServerError: SOCKET_TIMEOUT; it comes too slowly.
+    """
+    stream = request.stream()
+    clock = asyncio.get_running_loop().time
+    due = clock() + _BODY_SECONDS
+    try:
+        while True:
+            async with asyncio.timeout_at(due):
+                chunk = await anext(stream, b"")
+            if not chunk:
+                return
+            due += len(chunk) / _BODY_BYTES_PER_SECOND
+            yield chunk
+    except TimeoutError:
+        raise refusal(SOCKET_TIMEOUT, "The request's body did not arrive in time") from None
+
+
+async def _decoded(chunks: AsyncIterator[bytes], decoders: Sequence[Decoder]) -> AsyncIterator[bytes]:
+    """A body through its decoders; long ones leave the loop to others in between."""
+    done = 0
+    async for chunk in chunks:
+        for piece in _through(chunk, decoders):
+            yield piece
+            done += len(piece)
+            if done > _YIELD_BYTES:
+                done = 0
+                await asyncio.sleep(0)
+    for decoder in decoders:
+        decoder.close()
+
+
+def _through(chunk: bytes, decoders: Sequence[Decoder]) -> Iterator[bytes]:
+    if not decoders:
+        yield chunk
+        return
+    for piece in decoders[0].feed(chunk):
+        yield from _through(piece, decoders[1:])

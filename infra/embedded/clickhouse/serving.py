@@ -19,12 +19,15 @@ import uvloop
 from infra.embedded.clickhouse.access import Users
 from infra.embedded.clickhouse.app import Server
 from infra.embedded.clickhouse.config import Settings
+from infra.embedded.clickhouse.disk import DiskGuard
 from infra.embedded.clickhouse.engine import Engine, quoted_identifier
 from infra.embedded.clickhouse.grammar import EngineGrammar
 from infra.embedded.clickhouse.guests import Guests
+from services.runtime.http_upgrades import UpgradeIgnoringProtocol
 
 _STATEMENTS_MAY_FINISH_SECONDS = 8.0
 _CANCELLED_MAY_FINISH_SECONDS = 2.0
+_MOST_CONNECTIONS = 1000
 
 
 class _HttpServer(uvicorn.Server):
@@ -35,15 +38,19 @@ class _HttpServer(uvicorn.Server):
         yield
 
 
-async def _serve(settings: Settings, engine: Engine, listener: socket.socket) -> None:
+async def _serve(settings: Settings, engine: Engine, guard: DiskGuard, listener: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT, then lets running statements finish for a while."""
     users = Users(settings)
     guests = Guests(users, EngineGrammar(engine), settings.analyst_limits)
-    server = Server(engine, users, guests, spool=settings.spool_path, default_database=settings.database)
+    server = Server(
+        engine, users, guests, spool=settings.spool_path, default_database=settings.database,
+        insert_bytes=settings.insert_bytes, guard=guard,
+    )  # fmt: skip
     http = _HttpServer(
         uvicorn.Config(
-            server.app(), loop="uvloop", http="httptools", ws="none", lifespan="off", log_level="critical",
+            server.app(), loop="uvloop", http=UpgradeIgnoringProtocol, ws="none", lifespan="off", log_level="critical",
             access_log=False, server_header=False, timeout_keep_alive=600, backlog=1024,
+            limit_concurrency=_MOST_CONNECTIONS,
         )
     )  # fmt: skip
     loop = asyncio.get_running_loop()
@@ -60,6 +67,7 @@ async def _serve(settings: Settings, engine: Engine, listener: socket.socket) ->
     if not serving.done():
         await server.cancel_all()
         await asyncio.wait({serving}, timeout=_CANCELLED_MAY_FINISH_SECONDS)
+    server.close()
 
 
 def run(settings: Settings, config: Path, listener: socket.socket) -> None:
@@ -75,6 +83,8 @@ def run(settings: Settings, config: Path, listener: socket.socket) -> None:
         guests=settings.analyst_limits.slots,
     )
     engine.control(f"CREATE DATABASE IF NOT EXISTS {quoted_identifier(settings.database)}")
+    guard = DiskGuard(settings.path, settings.keep_free_bytes, engine)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, engine, listener))
+        runner.run(_serve(settings, engine, guard, listener))
+    guard.close()
     engine.close()

@@ -543,7 +543,7 @@ def test_the_analyst_does_nothing_else(server: Process, client: Client, tmp_path
     for reply in (
         server.post("SELECT 1", user="analyst", readonly="0"),
         server.post("SELECT 1", user="analyst", readonly="2"),
-        server.post("SELECT 1", user="analyst", allow_ddl="1"),
+        server.post("SELECT 1", user="analyst", allow_ddl="0"),
         server.post("SELECT 1", user="analyst", format_schema="/etc/passwd"),
         server.post("SELECT 1", user="analyst", dialect="prql"),
         server.post("SELECT 1", user="analyst", profile="default"),

@@ -1,0 +1,236 @@
+"""Native blocks for a client that names its protocol version: with a block's head, and a byte for each column.
+
+In: blocks as the engine writes them, which knows no `client_protocol_version`. Out: the same rows as a server writes
+them for such a client. Pure. A column ends where its type says, so that every column is walked over once.
+Source: ClickHouse, `src/Formats/NativeWriter.cpp`; `src/Core/ProtocolDefines.h`.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+from infra.embedded.clickhouse.errors import NOT_IMPLEMENTED, refusal
+
+_WITH_CUSTOM_SERIALIZATION = 54454
+# Field 1: it is no overflow row; field 2: bucket -1; the end.
+_BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
+_NO_CUSTOM_SERIALIZATION = b"\x00"
+_U64 = struct.Struct("<Q")
+
+_SIZES = {
+    **dict.fromkeys(("Int8", "UInt8", "Bool", "Enum8", "Nothing"), 1),
+    **dict.fromkeys(("Int16", "UInt16", "Date", "Enum16", "BFloat16"), 2),
+    **dict.fromkeys(("Int32", "UInt32", "Float32", "Date32", "DateTime", "Time", "IPv4", "Decimal32"), 4),
+    **dict.fromkeys(("Int64", "UInt64", "Float64", "DateTime64", "Time64", "Decimal64"), 8),
+    **dict.fromkeys(("Int128", "UInt128", "UUID", "IPv6", "Decimal128"), 16),
+    **dict.fromkeys(("Int256", "UInt256", "Decimal256"), 32),
+}
+_MADE_OF = {
+    "Point": "Tuple(Float64, Float64)",
+    "Ring": "Array(Point)",
+    "LineString": "Array(Point)",
+    "Polygon": "Array(Ring)",
+    "MultiLineString": "Array(LineString)",
+    "MultiPolygon": "Array(Polygon)",
+}
+_TYPE = re.compile(r"\s*([A-Za-z]\w*)\s*(?:\((.*)\))?\s*", re.DOTALL)
+_NAMED = re.compile(r"\s*(?:[A-Za-z_]\w*|`(?:[^`\\]|\\.)*`)\s+(?=[A-Za-z])", re.DOTALL)
+
+
+class _Kind(Protocol):
+    """A type as it lies in a column: what comes first, and what each number of rows takes."""
+
+    def prefix(self) -> int: ...
+
+    def end(self, data: bytes, at: int, rows: int) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    size: int
+
+    def prefix(self) -> int:
+        return 0
+
+    def end(self, data: bytes, at: int, rows: int) -> int:
+        return at + self.size * rows
+
+
+@dataclass(frozen=True, slots=True)
+class _String:
+    def prefix(self) -> int:
+        return 0
+
+    def end(self, data: bytes, at: int, rows: int) -> int:
+        for _ in range(rows):
+            length = data[at]
+            if length < 128:
+                at += length + 1
+            else:
+                length, at = _varint(data, at)
+                at += length
+        return at
+
+
+@dataclass(frozen=True, slots=True)
+class _Nullable:
+    inner: _Kind
+
+    def prefix(self) -> int:
+        return self.inner.prefix()
+
+    def end(self, data: bytes, at: int, rows: int) -> int:
+        return self.inner.end(data, at + rows, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Array:
+    inner: _Kind
+
+    def prefix(self) -> int:
+        return self.inner.prefix()
+
+    def end(self, data: bytes, at: int, rows: int) -> int:
+        if not rows:
+            return at
+        at += 8 * rows
+        return self.inner.end(data, at, _U64.unpack_from(data, at - 8)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Tuple:
+    elements: tuple[_Kind, ...]
+
+    def prefix(self) -> int:
+        return sum(element.prefix() for element in self.elements)
+
+    def end(self, data: bytes, at: int, rows: int) -> int:
+        for element in self.elements:
+            at = element.end(data, at, rows)
+        return at
+
+
+@dataclass(frozen=True, slots=True)
+class _LowCardinality:
+    keys: _Kind
+
+    def prefix(self) -> int:
+        return 8
+
+    def end(self, data: bytes, at: int, rows: int) -> int:
+        while rows > 0:
+            (flags,) = _U64.unpack_from(data, at)
+            (count,) = _U64.unpack_from(data, at + 8)
+            at = self.keys.end(data, at + 16, count)
+            (count,) = _U64.unpack_from(data, at)
+            at += 8 + (count << (flags & 0xFF))
+            rows -= count
+        return at
+
+
+def for_version(blocks: bytes, version: int) -> bytes:
+    """Whole blocks as a server writes them for a client of this protocol version.
+
+    Raises:
+        ServerError: NOT_IMPLEMENTED for a column of a type whose end only the engine knows.
+    """
+    if version <= 0:
+        return blocks
+    written: list[bytes] = []
+    at = 0
+    while at < len(blocks):
+        start = at
+        columns, at = _varint(blocks, at)
+        rows, at = _varint(blocks, at)
+        written += (_BLOCK_INFO, blocks[start:at])
+        for _ in range(columns):
+            start = at
+            _, at = _text(blocks, at)
+            name, at = _text(blocks, at)
+            written.append(blocks[start:at])
+            if version >= _WITH_CUSTOM_SERIALIZATION:
+                written.append(_NO_CUSTOM_SERIALIZATION)
+            if rows:
+                kind = _kind(name)
+                start, at = at, kind.end(blocks, at + kind.prefix(), rows)
+                written.append(blocks[start:at])
+    return b"".join(written)
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    length, at = _varint(data, at)
+    return data[at : at + length].decode("utf-8", "replace"), at + length
+
+
+@lru_cache(maxsize=1000)
+def _kind(name: str) -> _Kind:
+    found = _TYPE.fullmatch(name)
+    base, inside = (found.group(1), found.group(2) or "") if found else ("", "")
+    if base in _MADE_OF:
+        return _kind(_MADE_OF[base])
+    if base.startswith("Interval"):
+        return _Fixed(8)
+    if base == "String":
+        return _String()
+    if base == "FixedString":
+        return _Fixed(int(inside))
+    if base == "Decimal":
+        digits = int(inside.split(",")[0])
+        return _Fixed(next(size for size, most in ((4, 9), (8, 18), (16, 38), (32, 76)) if digits <= most))
+    if base in _SIZES:
+        return _Fixed(_SIZES[base])
+    arguments = _split(inside)
+    if base in ("Tuple", "Nested") and arguments:
+        elements = _Tuple(tuple(_kind(_NAMED.sub("", argument, count=1)) for argument in arguments))
+        return _Array(elements) if base == "Nested" else elements
+    if base == "Array":
+        return _Array(_kind(inside))
+    if base == "Map":
+        return _Array(_Tuple(tuple(_kind(argument) for argument in arguments)))
+    if base == "Nullable":
+        return _Nullable(_kind(inside))
+    if base == "LowCardinality":
+        nullable = _TYPE.fullmatch(inside)
+        return _LowCardinality(_kind(nullable.group(2) if nullable and nullable.group(1) == "Nullable" else inside))
+    if base == "SimpleAggregateFunction":
+        return _kind(arguments[1])
+    raise refusal(
+        NOT_IMPLEMENTED,
+        f"A column of the type {name} is not served here to a client that sends client_protocol_version;"
+        " select it as another type, such as toString(...)",
+    )
+
+
+def _split(inside: str) -> list[str]:
+    """The arguments of a type, at the commas outside of brackets and quotes."""
+    parts, depth, start, at = [], 0, 0, 0
+    while at < len(inside):
+        character = inside[at]
+        if character in "'`":
+            at += 1
+            while at < len(inside) and inside[at] != character:
+                at += 2 if inside[at] == "\\" else 1
+        elif character == "(":
+            depth += 1
+        elif character == ")":
+            depth -= 1
+        elif character == "," and depth == 0:
+            parts.append(inside[start:at].strip())
+            start = at + 1
+        at += 1
+    return [*parts, inside[start:].strip()] if inside.strip() else []

@@ -1,0 +1,70 @@
+"""The body of a reply in parts, as its statement makes them, or in a file where the client wants to wait for its end.
+
+In: a running statement. Out: encoded bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from infra.embedded.clickhouse.compression import Compressor
+from infra.embedded.clickhouse.native_blocks import for_version
+from infra.embedded.clickhouse.reply import Reply
+from infra.embedded.clickhouse.running import RunningDocument, RunningSelect
+
+# A reply up to this size leaves whole: with its length, its totals, and the right status if it failed.
+_PIECE_BYTES = 1024 * 1024
+_SPOOL_BYTES = 16 * 1024 * 1024
+
+
+def pieces_of(
+    select: RunningSelect | RunningDocument, version: int, encoder: Compressor | None
+) -> Iterator[tuple[bytes, bool]]:
+    """The encoded body in parts of about a megabyte, each with whether it is the last.
+
+    Args:
+        version: of the protocol, for Native blocks; else 0.
+    """
+    gathered: list[bytes] = []
+    size = 0
+    for block in select.blocks():
+        block = for_version(block, version)
+        gathered.append(encoder.feed(block) if encoder else block)
+        size += len(block)
+        if size >= _PIECE_BYTES:
+            yield b"".join(gathered), False
+            gathered.clear()
+            size = 0
+    if encoder:
+        gathered.append(encoder.finish())
+    yield b"".join(gathered), True
+
+
+def spooled(pieces: Iterator[tuple[bytes, bool]], folder: Path) -> tuple[bytes, bool, IO[bytes] | None]:
+    """Everything up to the end: as bytes when it is short, else in a file."""
+    content, ended = next(pieces)
+    if ended:
+        return content, True, None
+    spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=str(folder))  # noqa: SIM115
+    try:
+        spool.write(content)
+        for content, _ in pieces:
+            spool.write(content)
+    except BaseException:
+        spool.close()
+        raise
+    return b"", True, spool
+
+
+async def send_spooled(headers: dict[str, str], spool: IO[bytes], reply: Reply) -> None:
+    with spool:
+        length = spool.tell()
+        spool.seek(0)
+        await reply.start({**headers, "Content-Length": str(length)})
+        while content := await asyncio.to_thread(spool.read, _PIECE_BYTES):
+            await reply.piece(content)
+        await reply.piece(b"", last=True)

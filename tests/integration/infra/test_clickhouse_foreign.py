@@ -1,0 +1,104 @@
+"""Clients of other languages, as they come: current drivers with their defaults, built from their registries."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.infra.test_clickhouse_server import ANALYST_PASSWORD, PASSWORD, Process
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+FOREIGN = Path(__file__).parent / "foreign"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    process = Process(tmp_path_factory.mktemp("clickhouse"))
+    try:
+        yield process.wait_until_ready()
+    finally:
+        if process.popen.poll() is None:
+            process.end()
+
+
+def built(folder: Path, name: str, tools: tuple[str, ...], *commands: list[str]) -> Path:
+    """A copy of a client's folder in which its commands ran; skips where a tool or a registry is missing."""
+    for tool in tools:
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    target = folder / name
+    shutil.copytree(FOREIGN / name, target)
+    for command in commands:
+        done = subprocess.run(command, cwd=target, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"{' '.join(command)} failed, as without a registry: {(done.stdout + done.stderr)[-500:]}")
+    return target
+
+
+@pytest.fixture(scope="module")
+def go_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = built(
+        tmp_path_factory.mktemp("foreign"),
+        "go",
+        ("go",),
+        ["go", "get", "github.com/ClickHouse/clickhouse-go/v2@latest"],
+        ["go", "mod", "tidy"],
+        ["go", "build", "-o", "client", "."],
+    )
+    return folder / "client"
+
+
+@pytest.mark.parametrize("compression", ["none", "lz4", "zstd", "gzip"])
+def test_clickhouse_go(server: Process, go_client: Path, compression: str) -> None:
+    command = [str(go_client), f"127.0.0.1:{server.port}", PASSWORD, compression]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.splitlines() == [
+        "inserted 100000 4999950000 10",
+        "read 50000 99999 9 49999.5 [x 99999] 99999",
+        "error true",
+        "empty sql: no rows in result set",
+    ], done.stderr
+    assert done.returncode == 0
+
+
+def test_jdbc_as_the_analyst_and_the_jdk(server: Process, tmp_path: Path) -> None:
+    folder = built(
+        tmp_path,
+        "jdbc",
+        ("mvn", "javac", "java"),
+        ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"],
+        ["javac", "-cp", f"lib{os.sep}*", "-d", ".", "Foreign.java"],
+    )
+    command = [
+        "java",
+        "-cp",
+        f".{os.pathsep}lib{os.sep}*",
+        "Foreign",
+        f"127.0.0.1:{server.port}",
+        PASSWORD,
+        ANALYST_PASSWORD,
+    ]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.splitlines() == [
+        "read 1000 it's; 999",
+        "limited 10",
+        "prepared it's; 7",
+        "tables true",
+        "columns 2",
+        "error 60 true",
+        "posted by the JDK",
+    ], done.stderr
+
+
+@pytest.mark.parametrize("options", [["--http2"], ["--http1.1"], ["--compressed"]])
+def test_curl(server: Process, options: list[str]) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    command = ["curl", "-sS", *options, "-u", f"default:{PASSWORD}", "-d", "SELECT 'from curl'", server.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "from curl\n", done.stderr
