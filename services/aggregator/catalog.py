@@ -12,7 +12,9 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from schemas.codec import Codec, MalformedEvent
+from schemas.codec import Codec
+from schemas.writers import SchemasAway
+from services.aggregator import metrics
 from services.aggregator.errors import SinkUnavailable
 from services.aggregator.pipeline import CatalogWrite
 from services.runtime.kafka import aiokafka_options, split_key
@@ -101,15 +103,18 @@ class CatalogReader:
         try:
             workspace_id, thing_id = split_key(record.key or b"")
             event = None if record.value is None else self._codecs[record.topic].decode(record.value)
-        except (MalformedEvent, UnicodeDecodeError) as error:
+        except SchemasAway:
+            raise  # not a word of the entry: it is read again
+        except Exception as error:
             # Nobody but the query API writes here; an entry that can't be read must not stop a tenant's numbers.
             log.error(
                 "catalog_entry_unreadable",
                 topic=record.topic,
                 partition=record.partition,
                 offset=record.offset,
-                error=str(error),
+                error=f"{type(error).__name__}: {error}"[:500],
             )
+            metrics.SKIPPED_WRITES.inc()
             return None
         if not workspace_id or not thing_id:
             return None

@@ -108,7 +108,7 @@ async def watch(
             await asyncio.sleep(_CHECK_SECONDS)
             metrics.observe_states(task.state for task in worker.partitions)
             partitions = [TopicPartition(settings.topic(RAW), task.partition) for task in worker.partitions]
-            if sink.failing_since is not None or not partitions:
+            if sink.failing_since is not None or worker.pause.why is not None or not partitions:
                 progress.forget()
                 continue
             try:

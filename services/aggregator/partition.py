@@ -15,6 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
@@ -24,7 +25,7 @@ from schemas.encoder import Encode
 from schemas.events import DeadLetter, PlatformRaw
 from services.aggregator import metrics, pipeline
 from services.aggregator.catalog import CatalogReader
-from services.aggregator.errors import DeadLetterLimitReached, InvalidEvent, SinkUnavailable
+from services.aggregator.errors import InvalidEvent, MessagesRefused, RowsRefused, SinkUnavailable
 from services.aggregator.filling import SettledReader, fill
 from services.aggregator.handover import (
     channels_of,
@@ -34,14 +35,16 @@ from services.aggregator.handover import (
     note_handover,
     pending_handover,
 )
-from services.aggregator.limits import DeadLetterLimit
+from services.aggregator.limits import STRANGERS
+from services.aggregator.pause import DeadLetterPause, Judged
 from services.aggregator.pipeline import Batch, CatalogWrite, Effects, Inserts
 from services.aggregator.publisher import Encoded, PartitionPublisher
-from services.aggregator.reading import Message, dead_letter, read_message
-from services.aggregator.rows import Version
+from services.aggregator.reading import LETTER_MAX_BYTES, Message, dead_letter, describe_bug, read_message
+from services.aggregator.rows import RAW_EVENTS, Row, Version
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
 from services.aggregator.state import PartitionState
+from services.aggregator.tenants import Tenants
 from services.runtime.clock import Clock
 from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
@@ -53,6 +56,8 @@ DEAD_LETTERS = "platform.raw.dead-letters"
 CLAIMS = "aggregator.claims"
 # Topics whose values are encoded from positional fields.
 RECORD_TOPICS = (CLAIMS, "metrics.post-snapshots", "metrics.channel-snapshots", "rollups.posts", "rollups.channels")
+# Reasons of dead letters that a bug of ours gives.
+_BUGS = frozenset({"not_read", "mapping_failed", "not_folded", "not_stored"})
 # A version is the owner's epoch, then the number of its batch: 16 million claims of 10^12 batches.
 _SEQUENCE_BITS = 40
 _CATALOG_POLL_MILLIS = 500
@@ -80,11 +85,12 @@ class Codecs:
 class Received:
     """A raw message with how to acknowledge it."""
 
-    __slots__ = ("acknowledge", "message")
+    __slots__ = ("acknowledge", "message", "size")
 
     def __init__(self, message: Message, acknowledge: Callable[[], Awaitable[None]]) -> None:
         self.message = message
         self.acknowledge = acknowledge
+        self.size = message.size
 
 
 class PartitionTask:
@@ -93,7 +99,8 @@ class PartitionTask:
     Args:
         partition: number.
         on_taken: called after received events were taken up, so that more may be given.
-        limit: of dead letters; one for all partitions of the process.
+        pause: what holds all partitions of the process back while most events are bad.
+        tenants: which workspaces there are.
     """
 
     def __init__(
@@ -104,11 +111,13 @@ class PartitionTask:
         codecs: Codecs,
         clock: Clock,
         on_taken: Callable[[], None],
-        limit: DeadLetterLimit,
+        pause: DeadLetterPause,
+        tenants: Tenants,
     ) -> None:
         self.partition = partition
         self._on_taken = on_taken
-        self._limit = limit
+        self._pause = pause
+        self._tenants = tenants
         self._settings = settings
         self._sink = sink
         self._codecs = codecs
@@ -117,6 +126,7 @@ class PartitionTask:
         self._catalog = CatalogReader(settings, settings.aggregator_group, partition, codecs.catalog)
         self._state = PartitionState.empty(settings.aggregator_cache_targets)
         self._raw: deque[Received] = deque()
+        self.waiting_bytes = 0
         self._writes: deque[CatalogWrite] = deque()
         self._wake = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
@@ -141,6 +151,7 @@ class PartitionTask:
     def give(self, received: Received) -> None:
         """Hand over one raw message, in offset order."""
         self._raw.append(received)
+        self.waiting_bytes += received.size
         self._wake.set()
 
     async def run(self) -> None:
@@ -148,7 +159,6 @@ class PartitionTask:
 
         Raises:
             OwnershipLost: a newer owner has the partition.
-            DeadLetterLimitReached: most events are bad; nothing of the last batch was written.
         """
         loop = asyncio.get_running_loop()
         self.last_progress = loop.time()
@@ -213,12 +223,11 @@ class PartitionTask:
         await self._gather(max(0.01, self._windows_due_at - loop.time()))
         if follower.done():
             follower.result()
-        received = [self._raw.popleft() for _ in range(min(len(self._raw), self._settings.aggregator_batch_events))]
+        received = self._taken()
         self._on_taken()
         writes = [self._writes.popleft() for _ in range(min(len(self._writes), _CATALOG_WRITES_PER_BATCH))]
         positions = self._catalog.positions() if writes and not self._writes else None
-        batch = await asyncio.to_thread(self._read, [entry.message for entry in received])
-        await self._hold_to_limit(len(received), batch)
+        batch = await self._usable([entry.message for entry in received])
         batch.catalog = pipeline.newest_writes(writes)
         if loop.time() >= self._windows_due_at:
             await self._settle()
@@ -266,7 +275,22 @@ class PartitionTask:
         await self._wake.wait()
 
     def _is_full(self) -> bool:
-        return len(self._raw) >= self._settings.aggregator_batch_events
+        settings = self._settings
+        return (
+            len(self._raw) >= settings.aggregator_batch_events or self.waiting_bytes >= settings.aggregator_batch_bytes
+        )
+
+    def _taken(self) -> list[Received]:
+        """The next events: as many as a batch holds, and not more bytes unless one event alone has them."""
+        taken: list[Received] = []
+        size = 0
+        while self._raw and len(taken) < self._settings.aggregator_batch_events:
+            size += self._raw[0].size
+            if taken and size > self._settings.aggregator_batch_bytes:
+                break
+            taken.append(self._raw.popleft())
+            self.waiting_bytes -= taken[-1].size
+        return taken
 
     def _is_written(self) -> bool:
         return self._writing is not None and self._writing.done()
@@ -278,29 +302,68 @@ class PartitionTask:
             try:
                 read = read_message(self._codecs.raw, message)
             except InvalidEvent as error:
-                batch.dead.append(dead_letter(self._codecs.raw, message, error, now))
+                self._set_aside(batch, message, error, now)
                 continue
             home = partition_of(read.event.workspace_id, self._settings.topic_partitions)
             if home != self.partition:
-                batch.misplaced.append((message, home))
+                if message.size > LETTER_MAX_BYTES:
+                    # It would be refused there: with what Kafka adds it is longer than a message may be.
+                    detail = f"an event of {message.size} bytes stands in another tenant's partition and can't be moved"
+                    self._set_aside(batch, message, InvalidEvent("misplaced", detail, read.event.workspace_id), now)
+                else:
+                    batch.misplaced.append((message, home))
                 continue
             if read.failure is not None:
-                batch.dead.append(dead_letter(self._codecs.raw, message, read.failure, now))
+                self._set_aside(batch, message, read.failure, now)
             batch.raw.append(read)
         return batch
 
-    async def _hold_to_limit(self, events: int, batch: Batch) -> None:
-        """Stop before anything of the batch is written or acknowledged, when too much turns bad."""
-        dead = [(letter.workspace_id or _key_of(letter), letter.reason) for letter in batch.dead]
-        breach = self._limit.note(self._clock.now(), events, dead)
-        if breach is not None:
-            await self._settle()
-            raise DeadLetterLimitReached(
-                f"{breach.dead} of the last {breach.events} events can't be used, in {breach.workspaces} workspaces "
-                f"(mostly {', '.join(breach.reasons)}): more than TIDEMARK_DEAD_LETTER_LIMIT_RATIO="
-                f"{self._settings.dead_letter_limit_ratio:g}; see `tidemark dead-letters list`, fix the cause, start "
-                "again"
+    def _set_aside(self, batch: Batch, message: Message, error: InvalidEvent, now: int) -> None:
+        """Make the dead letter of a message; never raises."""
+        if error.reason in _BUGS:
+            log.error(
+                "event_failed", reason=error.reason, bug=error.detail, partition=self.partition, at=message.offset
             )
+        try:
+            letter = dead_letter(self._codecs.raw, message, error, now)
+            # Its strings are the last that could not be encoded.
+            self._codecs.dead_letters.encode(letter)
+        except Exception as bug:
+            log.error("dead_letter_failed", bug=describe_bug(bug), partition=self.partition, at=message.offset)
+            letter = DeadLetter(
+                "", error.reason, "the message can't be shown", message.topic, message.partition, message.offset, None,
+                b"", now,
+            )  # fmt: skip
+        batch.dead.append(letter)
+
+    async def _usable(self, messages: Sequence[Message]) -> Batch:
+        """Read messages; while most events turn bad nothing comes back, and nothing is written or acknowledged."""
+        batch = await asyncio.to_thread(self._read, messages)
+        if not batch.dead:
+            await self._pause.pass_through(Judged(len(messages), ()), self._unread)
+            return batch
+
+        async def again() -> Judged:
+            nonlocal batch
+            batch = await asyncio.to_thread(self._read, messages)
+            return await self._judged(len(messages), batch)
+
+        judged = await self._judged(len(messages), batch)
+        await self._pause.pass_through(judged, again)
+        return batch
+
+    async def _unread(self) -> Judged:
+        return Judged(0, ())
+
+    async def _judged(self, events: int, batch: Batch) -> Judged:
+        # Where the event can't say its workspace, the key stands for it: producers key by it.
+        named = [letter.workspace_id or _key_of(letter) for letter in batch.dead]
+        known = await self._tenants.known(set(named)) if named else set()
+        reasons = [letter.reason for letter in batch.dead]
+        return Judged(
+            events,
+            [(name if name in known else STRANGERS, reason) for name, reason in zip(named, reasons, strict=True)],
+        )
 
     async def _take_over(self) -> None:
         """Move to a rebuilt generation that is complete but for this partition's tail."""
@@ -339,12 +402,45 @@ class PartitionTask:
         related = await fill(self._state, batch, self._reader, self._generation, self._clock.now())
         version = Version(self._generation, self.partition, self._next_number())
         now = self._clock.now()
-        effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, related, version, now)
+        try:
+            effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, related, version, now)
+        except Exception as error:  # a bug of ours: find what it is about, and let everything else go on
+            await self._apply_apart(batch, confirm, error)
+            return
         self._state.trim()
         await self._settle()
         self._writing = asyncio.create_task(self._write(batch, effects, started, confirm))
         # An idle partition has to notice what became of it.
         self._writing.add_done_callback(lambda _: self._wake.set())
+
+    async def _apply_apart(self, batch: Batch, confirm: Callable[[], Awaitable[None]] | None, error: Exception) -> None:
+        """Apply a batch that can't be folded in halves, until what makes it fail stands alone and is set aside."""
+        await self._settle()
+        # Half of the batch may be folded in: what is stored is whole.
+        self._state = PartitionState.empty(self._settings.aggregator_cache_targets)
+        parts = _halves(batch)
+        if not parts:
+            batch = self._without_culprit(batch, error)
+            parts = [batch] if batch.dead or batch.misplaced else []
+        for part in parts:
+            await self._apply(part)
+            await self._settle()
+        if confirm is not None:
+            await confirm()
+
+    def _without_culprit(self, batch: Batch, error: Exception) -> Batch:
+        bug = describe_bug(error)
+        now = self._clock.now()
+        left = Batch(dead=batch.dead, misplaced=batch.misplaced)
+        for read in batch.raw:
+            failure = InvalidEvent("not_folded", bug, read.event.workspace_id)
+            self._set_aside(left, read.message, failure, now)
+        for write in batch.catalog:
+            metrics.SKIPPED_WRITES.inc()
+            log.error("catalog_write_failed", workspace=write.workspace_id, id=write.id, bug=bug)
+        if batch.expired or batch.retold:
+            log.error("totals_failed", keys=[*batch.expired, *batch.retold], bug=bug)
+        return left
 
     async def _settle(self) -> None:
         """Wait until everything folded is written and confirmed.
@@ -363,10 +459,12 @@ class PartitionTask:
         encoding = asyncio.create_task(asyncio.to_thread(self._encode, batch, effects))
         stages = pipeline.insert_stages(effects)
         try:
-            await self._insert(stages[0])
+            refused = await self._insert(stages[0])
         finally:
             messages = await encoding
-        await self._publish(messages)
+        if refused:
+            messages += self._not_stored(batch, refused)
+        await self._publish(messages, batch)
         for stage in stages[1:]:
             await self._insert(stage)
         if len(stages) > 1:
@@ -376,11 +474,40 @@ class PartitionTask:
         if confirm is not None:
             await confirm()
 
-    async def _insert(self, inserts: Inserts) -> None:
-        await asyncio.gather(*(self._sink.insert(table, rows) for table, rows in inserts.items()))
+    async def _insert(self, inserts: Inserts) -> list[tuple[Row, str]]:
+        """Insert rows of all tables; returns rows of raw events that can't be stored, with why."""
+        outcomes = await asyncio.gather(
+            *(self._sink.insert(table, rows) for table, rows in inserts.items()), return_exceptions=True
+        )
+        refused: list[tuple[Row, str]] = []
+        for (name, _), outcome in zip(inserts, outcomes, strict=True):
+            if isinstance(outcome, RowsRefused):
+                metrics.REFUSED.labels(name).inc(len(outcome.rows))
+                log.error("rows_refused", table=name, rows=len(outcome.rows), why=outcome.reason)
+                if name == RAW_EVENTS[0]:
+                    refused += [(row, outcome.reason) for row in outcome.rows]
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        return refused
 
-    async def _publish(self, messages: Sequence[Encoded]) -> None:
-        await self._until_done(lambda: asyncio.to_thread(self._publisher.publish, messages))
+    async def _publish(self, messages: Sequence[Encoded], batch: Batch | None = None) -> None:
+        """Send messages; those that Kafka will never take are set aside, and the others sent.
+
+        Args:
+            batch: whose misplaced events may be among the messages.
+        """
+        left = list(messages)
+        while left:
+            try:
+                await self._until_done(partial(asyncio.to_thread, self._publisher.publish, left))
+                return
+            except MessagesRefused as error:
+                for position, why in error.positions.items():
+                    message = left[position]
+                    metrics.REFUSED.labels(message.topic).inc()
+                    log.error("message_refused", topic=message.topic, key=_shown(message.key), why=why)
+                letters = self._not_moved(batch, [left[position] for position in error.positions])
+                left = [message for number, message in enumerate(left) if number not in error.positions] + letters
 
     def _encode(self, batch: Batch, effects: Effects) -> list[Encoded]:
         prefix, partition = self._settings.topic, self.partition
@@ -388,20 +515,47 @@ class PartitionTask:
         encoded: list[Encoded] = []
         for name, message_key, fields in (*effects.metrics, *effects.rollups):
             topic, encode = encoders[name]
-            encoded.append(Encoded(topic, partition, message_key, None if fields is None else encode(fields)))
+            try:
+                encoded.append(Encoded(topic, partition, message_key, None if fields is None else encode(fields)))
+            except Exception as error:  # a bug of ours, of this one message
+                metrics.REFUSED.labels(topic).inc()
+                log.error("message_refused", topic=topic, key=_shown(message_key), why=describe_bug(error))
         for dead in batch.dead:
-            home = (
-                partition_of(dead.workspace_id, self._settings.topic_partitions)
-                if dead.workspace_id
-                else self.partition
-            )
-            encoded.append(
-                Encoded(prefix(DEAD_LETTERS), home, dead.workspace_id.encode(), self._codecs.dead_letters.encode(dead))
-            )
+            encoded.append(self._encoded_letter(dead))
         for message, home in batch.misplaced:
             # Sent by a producer with another partitioner: bring it to its tenant's partition, as it is.
             encoded.append(Encoded(prefix(RAW), home, message.key, message.value, message.headers))
         return encoded
+
+    def _encoded_letter(self, dead: DeadLetter) -> Encoded:
+        home = self.partition
+        if dead.workspace_id:
+            home = partition_of(dead.workspace_id, self._settings.topic_partitions)
+        topic = self._settings.topic(DEAD_LETTERS)
+        return Encoded(topic, home, dead.workspace_id.encode(), self._codecs.dead_letters.encode(dead))
+
+    def _not_moved(self, batch: Batch | None, refused: Sequence[Encoded]) -> list[Encoded]:
+        """Dead letters of misplaced events that Kafka does not take."""
+        letters = Batch()
+        raw = self._settings.topic(RAW)
+        for encoded in refused:
+            for message, _ in batch.misplaced if batch is not None and encoded.topic == raw else ():
+                if message.value is encoded.value:
+                    failure = InvalidEvent("misplaced", "it stands in another tenant's partition and can't be moved")
+                    self._set_aside(letters, message, failure, self._clock.now())
+        return [self._encoded_letter(letter) for letter in letters.dead]
+
+    def _not_stored(self, batch: Batch, refused: Sequence[tuple[Row, str]]) -> list[Encoded]:
+        """Dead letters of events that ClickHouse can't hold."""
+        by_id = {(read.event.workspace_id, read.event.event_id): read for read in batch.raw}
+        letters = Batch()
+        for row, why in refused:
+            read = by_id.get((row[0], row[1]))
+            if read is not None:
+                failure = InvalidEvent("not_stored", why, read.event.workspace_id)
+                self._set_aside(letters, read.message, failure, self._clock.now())
+        batch.dead += letters.dead
+        return [self._encoded_letter(letter) for letter in letters.dead]
 
     async def _until_done(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """Try again while Kafka is away, for as long as it takes."""
@@ -420,3 +574,22 @@ class PartitionTask:
 def _key_of(letter: DeadLetter) -> str:
     """Stands for the workspace where the event can't say it: producers key by it."""
     return (letter.origin_key or b"").decode(errors="replace")
+
+
+def _shown(key: bytes | None) -> str:
+    return (key or b"")[:200].decode(errors="replace")
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    """A batch as two smaller ones, dead letters with the first; [] when it is about one thing only."""
+    names = ("catalog", "raw", "expired", "retold")
+    filled = [name for name in names if getattr(batch, name)]
+    if len(filled) > 1:
+        parts = [Batch(**{name: getattr(batch, name)}) for name in filled]
+    elif filled and len(items := getattr(batch, filled[0])) > 1:
+        middle = len(items) // 2
+        parts = [Batch(**{filled[0]: items[:middle]}), Batch(**{filled[0]: items[middle:]})]
+    else:
+        return []
+    parts[0].dead, parts[0].misplaced = batch.dead, batch.misplaced
+    return parts
