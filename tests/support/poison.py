@@ -36,7 +36,19 @@ class Poison:
 
 
 _INTEGERS = (0, -1, 1, 2**31 - 1, 2**31, -(2**31) - 1, 2**40, 2**63 - 1, -(2**63))
-_TEXTS = ("", "\0", "a\0b", "\u202e", "é" * 200, "x" * 129, "x" * 5000, "../../etc", "w/x", "𝔘" * 40, "'; DROP TABLE x --")
+_TEXTS = (
+    "",
+    "\0",
+    "a\0b",
+    "\u202e",
+    "é" * 200,
+    "x" * 129,
+    "x" * 5000,
+    "../../etc",
+    "w/x",
+    "\U0001d518" * 40,
+    "'; DROP TABLE x --",
+)
 _BODIES = (
     b"", b"\0" * 100, b"\xff\xfe\xfa", b"<html>", b"null", b"[]", b"42", b'"text"', b"{", b"[" * 200_000,
     b'{"posts": ' + b"[" * 100_000, b'{"posts": [{"uri": "at://t1", "likeCount": 99999999999999999999999}]}',
@@ -97,9 +109,9 @@ class Maker:
                 number += 1
                 yield Poison(f"{name}={value}", self.encoded({**self.record(number), name: value}))
         for name in ("event_id", "workspace_id", "channel_id", "platform", "endpoint"):
-            for text in (*(text.encode() for text in _TEXTS), b"\xff", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"):
+            for data in (*(text.encode() for text in _TEXTS), b"\xff", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"):
                 number += 1
-                yield Poison(f"{name}={text[:20]!r}", self.encoded({**self.record(number), name: text}))
+                yield Poison(f"{name}={data[:20]!r}", self.encoded({**self.record(number), name: data}))
         for text in _TEXTS:
             for part in ("target_id", "post_id", "external_id"):
                 number += 1
@@ -110,7 +122,9 @@ class Maker:
         for body in _BODIES:
             for platform in (b"bluesky", b"x", b"facebook", b"tiktok", b"youtube", b"linkedin"):
                 number += 1
-                yield Poison(f"body={body[:20]!r}", self.encoded({**self.record(number), "body": body, "platform": platform}))
+                yield Poison(
+                    f"body={body[:20]!r}", self.encoded({**self.record(number), "body": body, "platform": platform})
+                )
         many = [{"target_id": f"t{n}", "post_id": "p", "external_id": ""} for n in range(10_001)]
         yield Poison("too many targets", self.encoded({**self.record(0), "targets": many}))
         yield Poison("many parameters", self.encoded({**self.record(0), "request": {str(n): "" for n in range(1_001)}}))

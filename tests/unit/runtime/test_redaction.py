@@ -19,11 +19,11 @@ from tests.unit.platforms import golden
 
 SECRET = "EAAGm0PX4ZCpsBAKZCs3-_.x"
 NAMES = [
-    "access_token", "accessToken", "ACCESS-TOKEN", "oauth_token", "oauthToken", "oauth_token_secret", "refresh_token",
-    "refreshToken", "id_token", "idToken", "client_secret", "clientSecret", "app_secret", "api_key", "apiKey", "api-key",
-    "x-api-key", "X-Api-Key", "token", "Token", "auth_token", "x-auth-token", "bearer_token", "session_token",
-    "input_token", "fb_exchange_token", "page_access_token", "appsecret_proof", "accessJwt", "refreshJwt", "password",
-    "private_key", "secret", "secret_key", "user_token", "developer-token",
+    "access_token", "accessToken", "ACCESS-TOKEN", "oauth_token", "oauthToken", "oauth_token_secret",
+    "refresh_token", "refreshToken", "id_token", "idToken", "client_secret", "clientSecret", "app_secret",
+    "api_key", "apiKey", "api-key", "x-api-key", "X-Api-Key", "token", "Token", "auth_token", "x-auth-token",
+    "bearer_token", "session_token", "input_token", "fb_exchange_token", "page_access_token", "appsecret_proof",
+    "accessJwt", "refreshJwt", "password", "private_key", "secret", "secret_key", "user_token", "developer-token",
 ]  # fmt: skip
 SHAPES = [
     "/v25.0/1?fields=id&{name}={secret}&limit=5",
@@ -50,16 +50,16 @@ ENCODINGS: list[Callable[[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize("encoded", ENCODINGS)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", NAMES)
-def test_a_named_secret_is_blanked(name: str, shape: str, encoded: Callable[[str], str]) -> None:
-    text = encoded(shape.format(name=name, secret=SECRET))
-    blanked = blank_secrets(text)
-    assert SECRET not in blanked
-    assert "***" in blanked
-    assert blank_secret_bytes(text.encode()) == blanked.encode()
-    assert blank_secrets(blanked) == blanked
+def test_a_named_secret_is_blanked(shape: str) -> None:
+    for name in NAMES:
+        for encoded in ENCODINGS:
+            text = encoded(shape.format(name=name, secret=SECRET))
+            blanked = blank_secrets(text)
+            assert SECRET not in blanked, text
+            assert "***" in blanked
+            assert blank_secret_bytes(text.encode()) == blanked.encode()
+            assert blank_secrets(blanked) == blanked
 
 
 def test_a_key_of_a_query_is_blanked_and_a_key_of_json_is_none() -> None:
@@ -83,8 +83,8 @@ def test_a_value_goes_to_its_closing_quote() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '{"token_count": 5, "tokens": ["a"], "token_type": "bearer", "nextPageToken": "CAUQAA", "next_token": "7140dib"}',
-        '{"pageToken": "abc", "pagination_token": "abc", "cursor": "abc", "sync_token": "abc", "continuation_token": "x"}',
+        '{"token_count": 5, "tokens": ["a"], "token_type": "bearer", "nextPageToken": "CAUQAA", "next_token": "7d"}',
+        '{"pageToken": "abc", "pagination_token": "abc", "cursor": "abc", "sync_token": "a", "next_page_token": "x"}',
         '{"access_token": null, "token": 5, "a": {"token": {"b": 1}}}',
         '{"keys": ["a"], "primary_key": "x", "key": "views", "keyword": "y"}',
         "the token expired, the secret is safe, all bearers of news",
@@ -103,8 +103,13 @@ def test_json_stays_json() -> None:
         }  # fmt: skip
 
 
-@pytest.mark.parametrize(("platform", "case"), golden.cases())
-def test_what_the_mapping_reads_of_an_answer_stays(platform: str, case: str) -> None:
+@pytest.mark.parametrize("platform", sorted({platform for platform, _ in golden.cases()}))
+def test_what_the_mapping_reads_of_an_answer_stays(platform: str) -> None:
+    for case in [case for of, case in golden.cases() if of == platform]:
+        _is_kept(platform, case)
+
+
+def _is_kept(platform: str, case: str) -> None:
     answer = golden.response(platform, case)
     event = golden.raw_event(platform, answer)
     assert blank_secrets(event.endpoint) == event.endpoint
@@ -161,13 +166,15 @@ def test_time_grows_with_the_length_and_not_with_its_square(piece: str, start: s
     def text(size: int) -> bytes:
         return (start + piece * (size // len(piece))).encode()
 
-    small, large = text(32_768), text(32_768 * 16)
+    small, large = text(16_384), text(16_384 * 16)
     blank_secret_bytes(small)
     ratio = _seconds(lambda: blank_secret_bytes(large)) / max(_seconds(lambda: blank_secret_bytes(small)), 2e-5)
     assert ratio < 80, "sixteen times the text took the square of it"
 
 
-@pytest.mark.parametrize("secret", ["-secret-token-1", "\\secret\\", "&secret&amp;1", "%secret%25", "se cret", "...!", "a-b.c"])
+@pytest.mark.parametrize(
+    "secret", ["-secret-token-1", "\\secret\\", "&secret&amp;1", "%secret%25", "se cret", "...!", "a-b.c"]
+)
 @pytest.mark.parametrize("piece", ["\\", "\\\\-", "&amp;", "%25", "se", "secret", "&", "a\\", "secret\\"])
 def test_so_it_does_for_secrets_that_are_known(piece: str, secret: str) -> None:
     redactor = Redactor([secret])
@@ -175,7 +182,7 @@ def test_so_it_does_for_secrets_that_are_known(piece: str, secret: str) -> None:
     def text(size: int) -> bytes:
         return (piece * (size // len(piece)) + " secret cret ab").encode()
 
-    small, large = text(16_384), text(16_384 * 16)
+    small, large = text(8_192), text(8_192 * 16)
     redactor.body(small)
     ratio = _seconds(lambda: redactor.body(large)) / max(_seconds(lambda: redactor.body(small)), 2e-5)
     assert ratio < 80, "sixteen times the text took the square of it"
