@@ -13,7 +13,8 @@ from services.aggregator.app import Worker, build_app
 from services.aggregator.catalog import CHANNELS, POSTS
 from services.aggregator.health import watch
 from services.aggregator.metrics import CLICKHOUSE_RETRIES
-from services.aggregator.partition import DEAD_LETTERS, RAW, RECORD_TOPICS, Codecs
+from services.aggregator.partition import RAW, RECORD_TOPICS, Codecs
+from services.aggregator.set_aside import DEAD_LETTERS
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
 from services.runtime.clock import SystemClock

@@ -25,7 +25,7 @@ from schemas.encoder import Encode
 from schemas.events import DeadLetter, PlatformRaw
 from services.aggregator import metrics, pipeline
 from services.aggregator.catalog import CatalogReader
-from services.aggregator.errors import InvalidEvent, MessagesRefused, RowsRefused, SinkUnavailable
+from services.aggregator.errors import MessagesRefused, RowsRefused, SinkUnavailable
 from services.aggregator.filling import SettledReader, fill
 from services.aggregator.handover import (
     channels_of,
@@ -39,25 +39,22 @@ from services.aggregator.limits import STRANGERS
 from services.aggregator.pause import DeadLetterPause, Judged
 from services.aggregator.pipeline import Batch, CatalogWrite, Effects, Inserts
 from services.aggregator.publisher import Encoded, PartitionPublisher
-from services.aggregator.reading import LETTER_MAX_BYTES, Message, dead_letter, describe_bug, read_message
+from services.aggregator.reading import Message, describe_bug
 from services.aggregator.rows import RAW_EVENTS, Row, Version
+from services.aggregator.set_aside import BatchReader, halves, key_of
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
 from services.aggregator.state import PartitionState
 from services.aggregator.tenants import Tenants
 from services.runtime.clock import Clock
-from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
 Result = TypeVar("Result")
 RAW = "platform.raw"
-DEAD_LETTERS = "platform.raw.dead-letters"
 CLAIMS = "aggregator.claims"
 # Topics whose values are encoded from positional fields.
 RECORD_TOPICS = (CLAIMS, "metrics.post-snapshots", "metrics.channel-snapshots", "rollups.posts", "rollups.channels")
-# Reasons of dead letters that a bug of ours gives.
-_BUGS = frozenset({"not_read", "mapping_failed", "not_folded", "not_stored"})
 # A version is the owner's epoch, then the number of its batch: 16 million claims of 10^12 batches.
 _SEQUENCE_BITS = 40
 _CATALOG_POLL_MILLIS = 500
@@ -122,6 +119,7 @@ class PartitionTask:
         self._sink = sink
         self._codecs = codecs
         self._clock = clock
+        self._batches = BatchReader(partition, settings, codecs.raw, codecs.dead_letters, clock)
         self._publisher = PartitionPublisher(settings, settings.aggregator_group, partition)
         self._catalog = CatalogReader(settings, settings.aggregator_group, partition, codecs.catalog)
         self._state = PartitionState.empty(settings.aggregator_cache_targets)
@@ -295,57 +293,16 @@ class PartitionTask:
     def _is_written(self) -> bool:
         return self._writing is not None and self._writing.done()
 
-    def _read(self, messages: Sequence[Message]) -> Batch:
-        batch = Batch()
-        now = self._clock.now()
-        for message in messages:
-            try:
-                read = read_message(self._codecs.raw, message)
-            except InvalidEvent as error:
-                self._set_aside(batch, message, error, now)
-                continue
-            home = partition_of(read.event.workspace_id, self._settings.topic_partitions)
-            if home != self.partition:
-                if message.size > LETTER_MAX_BYTES:
-                    # It would be refused there: with what Kafka adds it is longer than a message may be.
-                    detail = f"an event of {message.size} bytes stands in another tenant's partition and can't be moved"
-                    self._set_aside(batch, message, InvalidEvent("misplaced", detail, read.event.workspace_id), now)
-                else:
-                    batch.misplaced.append((message, home))
-                continue
-            if read.failure is not None:
-                self._set_aside(batch, message, read.failure, now)
-            batch.raw.append(read)
-        return batch
-
-    def _set_aside(self, batch: Batch, message: Message, error: InvalidEvent, now: int) -> None:
-        """Make the dead letter of a message; never raises."""
-        if error.reason in _BUGS:
-            log.error(
-                "event_failed", reason=error.reason, bug=error.detail, partition=self.partition, at=message.offset
-            )
-        try:
-            letter = dead_letter(self._codecs.raw, message, error, now)
-            # Its strings are the last that could not be encoded.
-            self._codecs.dead_letters.encode(letter)
-        except Exception as bug:
-            log.error("dead_letter_failed", bug=describe_bug(bug), partition=self.partition, at=message.offset)
-            letter = DeadLetter(
-                "", error.reason, "the message can't be shown", message.topic, message.partition, message.offset, None,
-                b"", now,
-            )  # fmt: skip
-        batch.dead.append(letter)
-
     async def _usable(self, messages: Sequence[Message]) -> Batch:
         """Read messages; while most events turn bad nothing comes back, and nothing is written or acknowledged."""
-        batch = await asyncio.to_thread(self._read, messages)
+        batch = await asyncio.to_thread(self._batches.read, messages)
         if not batch.dead:
             await self._pause.pass_through(Judged(len(messages), ()), self._unread)
             return batch
 
         async def again() -> Judged:
             nonlocal batch
-            batch = await asyncio.to_thread(self._read, messages)
+            batch = await asyncio.to_thread(self._batches.read, messages)
             return await self._judged(len(messages), batch)
 
         judged = await self._judged(len(messages), batch)
@@ -357,7 +314,7 @@ class PartitionTask:
 
     async def _judged(self, events: int, batch: Batch) -> Judged:
         # Where the event can't say its workspace, the key stands for it: producers key by it.
-        named = [letter.workspace_id or _key_of(letter) for letter in batch.dead]
+        named = [letter.workspace_id or key_of(letter) for letter in batch.dead]
         known = await self._tenants.known(set(named)) if named else set()
         reasons = [letter.reason for letter in batch.dead]
         return Judged(
@@ -418,29 +375,15 @@ class PartitionTask:
         await self._settle()
         # Half of the batch may be folded in: what is stored is whole.
         self._state = PartitionState.empty(self._settings.aggregator_cache_targets)
-        parts = _halves(batch)
+        parts = halves(batch)
         if not parts:
-            batch = self._without_culprit(batch, error)
+            batch = self._batches.without_culprit(batch, error)
             parts = [batch] if batch.dead or batch.misplaced else []
         for part in parts:
             await self._apply(part)
             await self._settle()
         if confirm is not None:
             await confirm()
-
-    def _without_culprit(self, batch: Batch, error: Exception) -> Batch:
-        bug = describe_bug(error)
-        now = self._clock.now()
-        left = Batch(dead=batch.dead, misplaced=batch.misplaced)
-        for read in batch.raw:
-            failure = InvalidEvent("not_folded", bug, read.event.workspace_id)
-            self._set_aside(left, read.message, failure, now)
-        for write in batch.catalog:
-            metrics.SKIPPED_WRITES.inc()
-            log.error("catalog_write_failed", workspace=write.workspace_id, id=write.id, bug=bug)
-        if batch.expired or batch.retold:
-            log.error("totals_failed", keys=[*batch.expired, *batch.retold], bug=bug)
-        return left
 
     async def _settle(self) -> None:
         """Wait until everything folded is written and confirmed.
@@ -463,7 +406,7 @@ class PartitionTask:
         finally:
             messages = await encoding
         if refused:
-            messages += self._not_stored(batch, refused)
+            messages += self._batches.not_stored(batch, refused)
         await self._publish(messages, batch)
         for stage in stages[1:]:
             await self._insert(stage)
@@ -506,7 +449,9 @@ class PartitionTask:
                     message = left[position]
                     metrics.REFUSED.labels(message.topic).inc()
                     log.error("message_refused", topic=message.topic, key=_shown(message.key), why=why)
-                letters = self._not_moved(batch, [left[position] for position in error.positions])
+                letters = self._batches.not_moved(
+                    batch, self._settings.topic(RAW), [left[position] for position in error.positions]
+                )
                 left = [message for number, message in enumerate(left) if number not in error.positions] + letters
 
     def _encode(self, batch: Batch, effects: Effects) -> list[Encoded]:
@@ -521,41 +466,11 @@ class PartitionTask:
                 metrics.REFUSED.labels(topic).inc()
                 log.error("message_refused", topic=topic, key=_shown(message_key), why=describe_bug(error))
         for dead in batch.dead:
-            encoded.append(self._encoded_letter(dead))
+            encoded.append(self._batches.encoded(dead))
         for message, home in batch.misplaced:
             # Sent by a producer with another partitioner: bring it to its tenant's partition, as it is.
             encoded.append(Encoded(prefix(RAW), home, message.key, message.value, message.headers))
         return encoded
-
-    def _encoded_letter(self, dead: DeadLetter) -> Encoded:
-        home = self.partition
-        if dead.workspace_id:
-            home = partition_of(dead.workspace_id, self._settings.topic_partitions)
-        topic = self._settings.topic(DEAD_LETTERS)
-        return Encoded(topic, home, dead.workspace_id.encode(), self._codecs.dead_letters.encode(dead))
-
-    def _not_moved(self, batch: Batch | None, refused: Sequence[Encoded]) -> list[Encoded]:
-        """Dead letters of misplaced events that Kafka does not take."""
-        letters = Batch()
-        raw = self._settings.topic(RAW)
-        for encoded in refused:
-            for message, _ in batch.misplaced if batch is not None and encoded.topic == raw else ():
-                if message.value is encoded.value:
-                    failure = InvalidEvent("misplaced", "it stands in another tenant's partition and can't be moved")
-                    self._set_aside(letters, message, failure, self._clock.now())
-        return [self._encoded_letter(letter) for letter in letters.dead]
-
-    def _not_stored(self, batch: Batch, refused: Sequence[tuple[Row, str]]) -> list[Encoded]:
-        """Dead letters of events that ClickHouse can't hold."""
-        by_id = {(read.event.workspace_id, read.event.event_id): read for read in batch.raw}
-        letters = Batch()
-        for row, why in refused:
-            read = by_id.get((row[0], row[1]))
-            if read is not None:
-                failure = InvalidEvent("not_stored", why, read.event.workspace_id)
-                self._set_aside(letters, read.message, failure, self._clock.now())
-        batch.dead += letters.dead
-        return [self._encoded_letter(letter) for letter in letters.dead]
 
     async def _until_done(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """Try again while Kafka is away, for as long as it takes."""
@@ -571,25 +486,5 @@ class PartitionTask:
         return result
 
 
-def _key_of(letter: DeadLetter) -> str:
-    """Stands for the workspace where the event can't say it: producers key by it."""
-    return (letter.origin_key or b"").decode(errors="replace")
-
-
 def _shown(key: bytes | None) -> str:
     return (key or b"")[:200].decode(errors="replace")
-
-
-def _halves(batch: Batch) -> list[Batch]:
-    """A batch as two smaller ones, dead letters with the first; [] when it is about one thing only."""
-    names = ("catalog", "raw", "expired", "retold")
-    filled = [name for name in names if getattr(batch, name)]
-    if len(filled) > 1:
-        parts = [Batch(**{name: getattr(batch, name)}) for name in filled]
-    elif filled and len(items := getattr(batch, filled[0])) > 1:
-        middle = len(items) // 2
-        parts = [Batch(**{filled[0]: items[:middle]}), Batch(**{filled[0]: items[middle:]})]
-    else:
-        return []
-    parts[0].dead, parts[0].misplaced = batch.dead, batch.misplaced
-    return parts

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiokafka.partitioner import murmur2
 
+from services.runtime.fetching import guard_fetching
 from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
@@ -39,7 +40,11 @@ def split_key(message_key: bytes) -> tuple[str, str]:
 
 
 def aiokafka_options(settings: KafkaSettings) -> dict[str, Any]:
-    """Connection options for aiokafka's consumer, producer and admin client."""
+    """Connection options for aiokafka's consumer, producer and admin client.
+
+    Consumers of this process are guarded from then on against what no reader should have to read.
+    """
+    guard_fetching()
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap.split(","),
         "security_protocol": settings.kafka_security_protocol,

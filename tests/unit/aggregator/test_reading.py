@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import codec, schema_text
@@ -89,12 +89,14 @@ def test_the_corpus_is_read_to_its_end() -> None:
 GOOD = Maker(1, 1, [], ["w"], NOW).encoded(Maker(1, 1, [], ["w"], NOW).record(1))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400), st.integers(0, 9))
 def test_any_bytes_are_read_to_something(data: bytes, schema_id: int) -> None:
     outcome(message(data))
     outcome(message(struct.pack(">bI", 0, schema_id) + data))
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(GOOD) - 1), st.binary(max_size=12), st.integers(0, 30))
 def test_any_damage_is_read_to_something(at: int, put: bytes, cut: int) -> None:
     outcome(message(GOOD[:at] + put + GOOD[at + cut :]))
@@ -111,6 +113,7 @@ events = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(events)
 def test_any_event_is_read_to_something(event: PlatformRaw) -> None:
     try:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.poller.redact import Redactor
@@ -131,6 +131,7 @@ def test_parameters_are_blanked_by_their_names() -> None:
     assert blank_request(harmless) is harmless
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.sampled_from(NAMES), st.text(max_size=40))
 def test_any_text_passes_and_twice_changes_nothing(text: str, name: str, more: str) -> None:
     once = blank_secrets(f"{text}{name}={more}")
@@ -139,6 +140,7 @@ def test_any_text_passes_and_twice_changes_nothing(text: str, name: str, more: s
     assert blank_secret_bytes(blank_secret_bytes(data)) == blank_secret_bytes(data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_pass(payload: bytes) -> None:
     blank_secret_bytes(payload + b'"access_token": "' + payload)
