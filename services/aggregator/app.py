@@ -17,12 +17,13 @@ from mode.utils.queues import ThrowableQueue
 from services.aggregator import metrics
 from services.aggregator.errors import OwnershipLost
 from services.aggregator.limits import DeadLetterLimit
-from services.aggregator.partition import RAW, Codecs, PartitionTask, Received
+from services.aggregator.partition import Codecs, PartitionTask, Received
 from services.aggregator.pause import DeadLetterPause
 from services.aggregator.reading import Message
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
 from services.aggregator.tenants import Tenants
+from services.aggregator.writing import RAW
 from services.runtime.clock import Clock
 from services.runtime.fetching import guard_fetching, why_unreadable
 from services.runtime.logging import get_logger

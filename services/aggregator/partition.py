@@ -15,17 +15,13 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, TypeVar
-
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from schemas.codec import Codec
 from schemas.encoder import Encode
 from schemas.events import DeadLetter, PlatformRaw
 from services.aggregator import metrics, pipeline
 from services.aggregator.catalog import CatalogReader
-from services.aggregator.errors import MessagesRefused, RowsRefused, SinkUnavailable
 from services.aggregator.filling import SettledReader, fill
 from services.aggregator.handover import (
     channels_of,
@@ -37,21 +33,21 @@ from services.aggregator.handover import (
 )
 from services.aggregator.limits import STRANGERS
 from services.aggregator.pause import DeadLetterPause, Judged
-from services.aggregator.pipeline import Batch, CatalogWrite, Effects, Inserts
+from services.aggregator.pipeline import Batch, CatalogWrite, Effects
 from services.aggregator.publisher import Encoded, PartitionPublisher
-from services.aggregator.reading import Message, describe_bug
-from services.aggregator.rows import RAW_EVENTS, Row, Version
+from services.aggregator.reading import Message
+from services.aggregator.rows import Version
 from services.aggregator.set_aside import BatchReader, halves, key_of
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
 from services.aggregator.state import PartitionState
 from services.aggregator.tenants import Tenants
+from services.aggregator.writing import TopicWriter, insert_all, until_done
 from services.runtime.clock import Clock
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
 Result = TypeVar("Result")
-RAW = "platform.raw"
 CLAIMS = "aggregator.claims"
 # Topics whose values are encoded from positional fields.
 RECORD_TOPICS = (CLAIMS, "metrics.post-snapshots", "metrics.channel-snapshots", "rollups.posts", "rollups.channels")
@@ -121,6 +117,7 @@ class PartitionTask:
         self._clock = clock
         self._batches = BatchReader(partition, settings, codecs.raw, codecs.dead_letters, clock)
         self._publisher = PartitionPublisher(settings, settings.aggregator_group, partition)
+        self._writer = TopicWriter(partition, settings.topic, codecs.encoders, self._publisher, self._batches)
         self._catalog = CatalogReader(settings, settings.aggregator_group, partition, codecs.catalog)
         self._state = PartitionState.empty(settings.aggregator_cache_targets)
         self._raw: deque[Received] = deque()
@@ -163,7 +160,7 @@ class PartitionTask:
         follower: asyncio.Task[None] | None = None
         try:
             await self._claim()
-            await self._until_done(self._catalog.start)
+            await until_done(self._catalog.start)
             async for writes in self._catalog.to_end():
                 for start in range(0, len(writes), _CATALOG_WRITES_PER_BATCH):
                     await self._apply(
@@ -192,7 +189,7 @@ class PartitionTask:
         whoever passes the proof wrote its claim before any newer owner could begin, so newer owners see it and take a
         greater epoch; whoever was fenced fails here and never writes a state.
         """
-        await self._until_done(lambda: asyncio.to_thread(self._publisher.start))
+        await until_done(lambda: asyncio.to_thread(self._publisher.start))
         instance = self._settings.instance_id or "aggregator"
         self._epoch = await self._sink.claim(self.partition, instance)
         claim = (self.partition, self._epoch, instance, self._clock.now())
@@ -202,7 +199,7 @@ class PartitionTask:
             str(self.partition).encode(),
             self._codecs.encoders[CLAIMS](claim),
         )
-        await self._until_done(lambda: asyncio.to_thread(self._publisher.publish, [proof]))
+        await until_done(lambda: asyncio.to_thread(self._publisher.publish, [proof]))
         self._generation = await self._sink.generation_of(self.partition)
 
     async def _follow_catalog(self) -> None:
@@ -334,7 +331,7 @@ class PartitionTask:
         self._state = PartitionState.empty(cache)
         self._generation = rebuild.generation
         gone = await gone_channels(self._sink, old, rebuild.generation, self.partition)
-        await self._publish(await asyncio.to_thread(self._encode, Batch(), Effects(rollups=gone)))
+        await self._writer.publish(await asyncio.to_thread(self._writer.encode, Batch(), Effects(rollups=gone)))
         posts = await differing_posts(self._sink, old, rebuild.generation, self.partition)
         for start in range(0, len(posts), _RETOLD_PER_BATCH):
             await self._apply(Batch(retold=posts[start : start + _RETOLD_PER_BATCH]))
@@ -399,92 +396,22 @@ class PartitionTask:
         self, batch: Batch, effects: Effects, started: float, confirm: Callable[[], Awaitable[None]] | None
     ) -> None:
         # Encoding and the blocks on their way to ClickHouse overlap; publishing waits for both.
-        encoding = asyncio.create_task(asyncio.to_thread(self._encode, batch, effects))
+        encoding = asyncio.create_task(asyncio.to_thread(self._writer.encode, batch, effects))
         stages = pipeline.insert_stages(effects)
         try:
-            refused = await self._insert(stages[0])
+            refused = await insert_all(self._sink, stages[0])
         finally:
             messages = await encoding
         if refused:
             messages += self._batches.not_stored(batch, refused)
-        await self._publish(messages, batch)
+        await self._writer.publish(messages, batch)
         for stage in stages[1:]:
-            await self._insert(stage)
+            await insert_all(self._sink, stage)
         if len(stages) > 1:
             # Whoever drops what it cached on a rollup must find the states behind it.
-            await self._publish(await asyncio.to_thread(self._encode, Batch(), Effects(rollups=effects.rollups)))
+            await self._writer.publish(
+                await asyncio.to_thread(self._writer.encode, Batch(), Effects(rollups=effects.rollups))
+            )
         metrics.observe_batch(batch, effects, asyncio.get_running_loop().time() - started, self._clock.now())
         if confirm is not None:
             await confirm()
-
-    async def _insert(self, inserts: Inserts) -> list[tuple[Row, str]]:
-        """Insert rows of all tables; returns rows of raw events that can't be stored, with why."""
-        outcomes = await asyncio.gather(
-            *(self._sink.insert(table, rows) for table, rows in inserts.items()), return_exceptions=True
-        )
-        refused: list[tuple[Row, str]] = []
-        for (name, _), outcome in zip(inserts, outcomes, strict=True):
-            if isinstance(outcome, RowsRefused):
-                metrics.REFUSED.labels(name).inc(len(outcome.rows))
-                log.error("rows_refused", table=name, rows=len(outcome.rows), why=outcome.reason)
-                if name == RAW_EVENTS[0]:
-                    refused += [(row, outcome.reason) for row in outcome.rows]
-            elif isinstance(outcome, BaseException):
-                raise outcome
-        return refused
-
-    async def _publish(self, messages: Sequence[Encoded], batch: Batch | None = None) -> None:
-        """Send messages; those that Kafka will never take are set aside, and the others sent.
-
-        Args:
-            batch: whose misplaced events may be among the messages.
-        """
-        left = list(messages)
-        while left:
-            try:
-                await self._until_done(partial(asyncio.to_thread, self._publisher.publish, left))
-                return
-            except MessagesRefused as error:
-                for position, why in error.positions.items():
-                    message = left[position]
-                    metrics.REFUSED.labels(message.topic).inc()
-                    log.error("message_refused", topic=message.topic, key=_shown(message.key), why=why)
-                letters = self._batches.not_moved(
-                    batch, self._settings.topic(RAW), [left[position] for position in error.positions]
-                )
-                left = [message for number, message in enumerate(left) if number not in error.positions] + letters
-
-    def _encode(self, batch: Batch, effects: Effects) -> list[Encoded]:
-        prefix, partition = self._settings.topic, self.partition
-        encoders = {name: (prefix(name), encode) for name, encode in self._codecs.encoders.items()}
-        encoded: list[Encoded] = []
-        for name, message_key, fields in (*effects.metrics, *effects.rollups):
-            topic, encode = encoders[name]
-            try:
-                encoded.append(Encoded(topic, partition, message_key, None if fields is None else encode(fields)))
-            except Exception as error:  # a bug of ours, of this one message
-                metrics.REFUSED.labels(topic).inc()
-                log.error("message_refused", topic=topic, key=_shown(message_key), why=describe_bug(error))
-        for dead in batch.dead:
-            encoded.append(self._batches.encoded(dead))
-        for message, home in batch.misplaced:
-            # Sent by a producer with another partitioner: bring it to its tenant's partition, as it is.
-            encoded.append(Encoded(prefix(RAW), home, message.key, message.value, message.headers))
-        return encoded
-
-    async def _until_done(self, call: Callable[[], Awaitable[Result]]) -> Result:
-        """Try again while Kafka is away, for as long as it takes."""
-        result: Result
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(SinkUnavailable),
-            wait=wait_random_exponential(multiplier=0.2, max=5),
-            before_sleep=lambda state: metrics.note_kafka_retry(),
-            reraise=True,
-        ):
-            with attempt:
-                result = await call()
-        return result
-
-
-def _shown(key: bytes | None) -> str:
-    return (key or b"")[:200].decode(errors="replace")

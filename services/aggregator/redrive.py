@@ -18,9 +18,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from schemas.codec import Codec
 from schemas.events import PlatformRaw
 from services.aggregator.dead_letters import REDRIVEN_HEADER, DeadLetters, Filter, Found, Origin
-from services.aggregator.partition import RAW
 from services.aggregator.reading import identity
 from services.aggregator.topic_reader import TopicReader, TopicUnreadable
+from services.aggregator.writing import RAW
 from services.runtime.kafka import confluent_options, partition_of
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 

@@ -21,6 +21,7 @@ from services.aggregator.reading import Message, RawReading, map_or_failure
 from services.aggregator.rows import CHANNELS, POSTS, RAW_EVENTS, Version
 from services.aggregator.sink import ClickHouseSink
 from services.aggregator.state import ChannelState, PartitionState, PostState
+from services.aggregator.writing import insert_all
 from services.runtime.clock import Clock
 from services.runtime.kafka import partition_of
 
@@ -70,9 +71,7 @@ class Replayer:
         related = await fill(self._state, batch, self._sink, self._generation, now)
         version = Version(self._generation, partition_of(workspace_id, self._partitions), self._next_number())
         effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, related, version, now)
-        await asyncio.gather(
-            *(self._sink.insert(table, rows) for table, rows in effects.inserts.items() if table not in _SHARED)
-        )
+        await insert_all(self._sink, {table: rows for table, rows in effects.inserts.items() if table not in _SHARED})
         self._state.trim()
 
     async def catalog(self, workspace_id: str, since: int = 0) -> None:

@@ -30,7 +30,7 @@ def _settings() -> AggregatorSettings:
 
 def _error(code: int) -> Exception:
     error = DatabaseError(f"Code: {code}. the answer")
-    error.code = code  # type: ignore[attr-defined]  # the client sets it
+    error.code = code
     return error
 
 
