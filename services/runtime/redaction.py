@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 MASK = "***"
 _MASK = MASK.encode()
+# No answer holds so many: from the next one on all is blanked.
+_VALUES_MAX = 10_000
 # Every name below holds one of these.
 _MARKS = (b"token", b"secret", b"jwt", b"passw", b"key", b"authorization", b"bearer")
 _NAMES = frozenset({"token", "secret", "idtoken", "key", "authorization", "proxyauthorization"})
@@ -24,7 +27,6 @@ _ENDINGS = (
 # A name is looked at this far around its word.
 _AROUND = 40
 _BEFORE = re.compile(rb"[a-z0-9_-]*\Z")
-_AFTER = re.compile(rb"[a-z0-9_-]{0,40}")
 # What an escape before a name leaves of itself: `%26token`, `\ntoken`, `\u0026token`.
 _ESCAPE = re.compile(rb"(?:(?<=%)(?:25)*(?:5c(?:u[0-9a-f]{4}|[nrtbf])|[0-9a-f]{2})|(?<=\\)(?:u[0-9a-f]{4}|[nrtbf]))")
 # After a name: its closing quote, the separator, and the opening quote of the value. Nothing is tried twice.
@@ -42,7 +44,6 @@ _IN_QUOTES = {
     b"'": re.compile(rb"(?:[^'\\]|\\.)*+", re.DOTALL),
 }
 _IN_ESCAPED_QUOTES = re.compile(rb"(?:(?!%(?:25)*+(?:2[27]|5c)|&(?:amp;)*+(?:quot|\#3[49]|\#x2[27]);)[^\"'\\])*+")
-_BEARER = re.compile(rb"bearer(?:\s|%(?:25)*+20|\+)++")
 _BEARER_VALUE = re.compile(rb"[a-z0-9._~+/=%-]++")
 _KEY_BEFORE = frozenset(b"?&;\"' \t\r\n%\\(")
 
@@ -66,6 +67,8 @@ def blank_secret_bytes(payload: bytes) -> bytes:
             continue
         pieces += (payload[copied:start], _MASK)
         copied = end
+        if len(pieces) > 2 * _VALUES_MAX:
+            return b"".join(pieces)
     if not pieces:
         return payload
     pieces.append(payload[copied:])
@@ -90,25 +93,32 @@ def blank_request(request: dict[str, str]) -> dict[str, str]:
 
 def _values(lowered: bytes, marks: list[bytes]) -> Iterator[tuple[int, int]]:
     """Where values of secrets begin and end, in order."""
-    places = re.compile(b"|".join(marks))
+    has_scheme = b"bearer" in marks
     seen = 0
-    for found in places.finditer(lowered):
+    for found in _places(tuple(marks)).finditer(lowered):
         at = found.start()
         if at < seen:
             continue
-        if found.group() == b"bearer" and (scheme := _BEARER.match(lowered, at)):
-            value = _BEARER_VALUE.match(lowered, scheme.end())
+        if has_scheme and found["scheme"] is not None:
+            value = _BEARER_VALUE.match(lowered, found.end())
             if value is not None:
                 yield value.span()
                 seen = value.end()
-                continue
+            continue
         before = _BEFORE.search(lowered, max(0, at - _AROUND), at)
         begin = before.start() if before is not None else at
-        end = _AFTER.match(lowered, found.end()).end()  # type: ignore[union-attr]  # it matches nothing, too
-        value_span = _value(lowered, begin, end)
+        value_span = _value(lowered, begin, found.end("name"))
         if value_span is not None:
             yield value_span
             seen = value_span[1]
+
+
+@cache
+def _places(marks: tuple[bytes, ...]) -> re.Pattern[bytes]:
+    """Finds what may be a name of a secret, with a separator behind it."""
+    name = rb"(?P<name>(?:" + b"|".join(marks) + rb")[a-z0-9_-]{0,40}+)(?=" + _SEPARATOR.pattern + rb")"
+    scheme = rb"(?P<scheme>bearer(?:\s|%(?:25)*+20|\+)++)"
+    return re.compile(scheme + rb"|" + name if b"bearer" in marks else name)
 
 
 def _value(lowered: bytes, begin: int, end: int) -> tuple[int, int] | None:

@@ -188,3 +188,10 @@ def test_so_it_does_for_secrets_that_are_known(piece: str, secret: str) -> None:
     redactor.body(small)
     ratio = _seconds(lambda: redactor.body(large)) / max(_seconds(lambda: redactor.body(small)), 2e-5)
     assert ratio < 80, "sixteen times the text took the square of it"
+
+
+def test_of_more_secrets_than_any_answer_holds_the_rest_goes_whole() -> None:
+    payload = b"token=abc&" * 50_000 + b"the end"
+    blanked = blank_secret_bytes(payload)
+    assert blanked == b"token=***&" * 10_000 + b"token=***"
+    assert blank_secret_bytes(blanked) == blanked
