@@ -84,7 +84,7 @@ def test_letters_are_listed_by_reason_workspace_and_time(backend: Backend, works
     letter = orjson.loads(shown.stdout)
     assert letter["reason"] == "body_not_json"
     assert letter["payload"]["event_id"] == "html"
-    assert letter["payload"]["body"] == "<html>access_token=***"
+    assert letter["payload"]["body"] == "<html>access_token=***</html>"
 
 
 def test_bad_options_end_in_one_line(backend: Backend) -> None:
