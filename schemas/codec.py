@@ -11,7 +11,7 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import fields
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -35,6 +35,7 @@ from schemas.events import (
     PullTarget,
     RawTarget,
 )
+from schemas.measuring import Measure
 from schemas.metrics import (
     CHANNEL_METRICS,
     CHANNEL_NAMES,
@@ -49,9 +50,12 @@ from schemas.metrics import (
     seconds,
 )
 from schemas.raw_decoder import Layout, NotReadable, layout_of, read_raw
+from schemas.writers import UnknownSchema, Writers
 
 AVRO_DIR = Path(__file__).parent / "avro"
 _HEADER = struct.Struct(">bI")
+# Of all lists of one value together; a post has some targets, an answer 10,000 at most.
+_ITEMS_MAX = 50_000
 Event = TypeVar("Event")
 
 
@@ -74,9 +78,16 @@ def schema_text(topic: str, version: int | None = None) -> str:
     return (AVRO_DIR / f"{topic}.v{version or newest_version(topic)}.avsc").read_text(encoding="utf-8")
 
 
-@cache
+@lru_cache(maxsize=512)
 def _parsed(text: str) -> Schema:
     return fastavro.parse_schema(json.loads(text))
+
+
+def _usable(text: str) -> Schema:
+    try:
+        return _parsed(text)
+    except Exception as error:  # fastavro raises many kinds; all of them mean that nothing can be read by it
+        raise UnknownSchema(f"it can't be used: {error}") from None
 
 
 class RecordCodec:
@@ -85,8 +96,8 @@ class RecordCodec:
     Args:
         topic: name without prefix, as in `schemas/topics`.
         schema_id: the registry's id of the newest schema; needed to encode.
-        fetch_schema: from a schema id to the writer's schema as JSON text; raises KeyError for an unknown id.
-            Needed to decode; answers are kept for the life of the codec.
+        fetch_schema: from a schema id to the writer's Avro schema as JSON text; raises KeyError for an unknown id.
+            Needed to decode; answers are kept, and ids without an Avro schema are not asked for again for a while.
     """
 
     def __init__(
@@ -96,7 +107,7 @@ class RecordCodec:
         self._reader = _parsed(schema_text(topic))
         self._header = _HEADER.pack(0, schema_id) if schema_id is not None else None
         self._fetch_schema = fetch_schema
-        self._writers: dict[int, Schema] = {}
+        self._writers = Writers(self._resolve)
 
     def encode(self, record: dict[str, Any]) -> bytes:
         """One record as the bytes of a message value.
@@ -120,10 +131,13 @@ class RecordCodec:
         if len(data) < _HEADER.size or data[0] != 0:
             raise MalformedEvent(f"a value of {self.topic} must begin with a zero byte and a schema id")
         schema_id = _HEADER.unpack_from(data)[1]
-        writer = self._writers.get(schema_id)
-        if writer is None:
-            writer = self._writers[schema_id] = self._resolve(schema_id)
         try:
+            writer, measure = self._writers.get(schema_id)
+        except UnknownSchema as error:
+            raise MalformedEvent(f"schema {schema_id} can't be used for a value of {self.topic}: {error}") from None
+        try:
+            if measure is not None:
+                measure.check(data, _HEADER.size)
             record = fastavro.schemaless_reader(io.BytesIO(data[_HEADER.size :]), writer, self._reader)
         except Exception as error:  # fastavro raises many kinds; all of them mean that these bytes don't fit
             raise MalformedEvent(f"a value of {self.topic} can't be read by schema {schema_id}: {error}") from error
@@ -131,13 +145,12 @@ class RecordCodec:
             raise MalformedEvent(f"schema {schema_id} of {self.topic} is not a record")
         return record
 
-    def _resolve(self, schema_id: int) -> Schema:
+    def _resolve(self, schema_id: int) -> tuple[Schema, Measure | None]:
+        """A writer's schema, and what measures its values where it is none of ours."""
         if self._fetch_schema is None:
             raise ValueError(f"the codec of {self.topic} was made without fetch_schema, so it can't decode")
-        try:
-            return _parsed(self._fetch_schema(schema_id))
-        except KeyError as error:
-            raise MalformedEvent(f"the registry doesn't know schema {schema_id} of a value of {self.topic}") from error
+        text = self._fetch_schema(schema_id)
+        return _usable(text), None if text == schema_text(self.topic) else Measure(json.loads(text), _ITEMS_MAX)
 
 
 class Codec(Generic[Event]):
@@ -362,25 +375,33 @@ class RawCodec(Codec[PlatformRaw]):
     def __init__(self, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None) -> None:
         super().__init__("platform.raw", _raw_to, raw_from, schema_id=schema_id, fetch_schema=fetch_schema)
         self._fetch = fetch_schema
-        self._layouts: dict[int, Layout | None] = {}
+        self._layouts: Writers[tuple[Layout | None]] = Writers(self._layout)
 
     def decode(self, data: bytes) -> PlatformRaw:
         """The bytes of a message value as an event; see `RecordCodec.decode`."""
         if len(data) < _HEADER.size or data[0] != 0 or self._fetch is None:
             return super().decode(data)
         schema_id = _HEADER.unpack_from(data)[1]
-        if schema_id not in self._layouts:
-            try:
-                self._layouts[schema_id] = layout_of(self._fetch(schema_id))
-            except KeyError:
-                return super().decode(data)
-        layout = self._layouts[schema_id]
+        try:
+            (layout,) = self._layouts.get(schema_id)
+        except UnknownSchema as error:
+            raise MalformedEvent(f"schema {schema_id} can't be used for a value of {self.topic}: {error}") from None
         if layout is None:
             return super().decode(data)
         try:
             return read_raw(data, _HEADER.size, layout)
         except NotReadable as error:
             raise MalformedEvent(f"a value of {self.topic} can't be read by schema {schema_id}: {error}") from None
+
+    def _layout(self, schema_id: int) -> tuple[Layout | None]:
+        if self._fetch is None:
+            raise KeyError(schema_id)
+        text = self._fetch(schema_id)
+        _usable(text)
+        try:
+            return (layout_of(text),)
+        except (KeyError, TypeError, AttributeError):
+            return (None,)  # Avro, written in a way that only the general reader knows
 
 
 def codec(topic: str, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None) -> Codec[Any]:

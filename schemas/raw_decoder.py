@@ -27,6 +27,10 @@ _EXPECTED = (
     ("origin", "enum"),
 )
 _TARGET = ("target_id", "post_id", "external_id")
+# Of one answer; platforms take 100 posts a call at most.
+TARGETS_MAX = 10_000
+# Parameters of one request.
+REQUEST_MAX = 1_000
 
 
 class NotReadable(ValueError):
@@ -122,6 +126,8 @@ def read_raw(data: bytes, start: int, layout: Layout) -> PlatformRaw:
         request: dict[str, str] = {}
         entries, at = _blocks(data, at)
         while entries:
+            if len(request) + entries > REQUEST_MAX:
+                raise NotReadable(f"a request has more than {REQUEST_MAX} parameters")
             for _ in range(entries):
                 name, at = _string(data, at)
                 request[name], at = _string(data, at)
@@ -129,6 +135,8 @@ def read_raw(data: bytes, start: int, layout: Layout) -> PlatformRaw:
         targets: list[RawTarget] = []
         items, at = _blocks(data, at)
         while items:
+            if len(targets) + items > TARGETS_MAX:
+                raise NotReadable(f"an answer speaks of more than {TARGETS_MAX} targets")
             for _ in range(items):
                 target, at = _target(data, at)
                 targets.append(target)

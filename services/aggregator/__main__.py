@@ -11,12 +11,13 @@ import sys
 
 from services.aggregator.app import Worker, build_app
 from services.aggregator.catalog import CHANNELS, POSTS
-from services.aggregator.errors import DeadLetterLimitReached
 from services.aggregator.health import watch
 from services.aggregator.metrics import CLICKHOUSE_RETRIES
-from services.aggregator.partition import DEAD_LETTERS, RAW, RECORD_TOPICS, Codecs
+from services.aggregator.partition import RECORD_TOPICS, Codecs
+from services.aggregator.set_aside import DEAD_LETTERS
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
+from services.aggregator.writing import RAW
 from services.runtime.clock import SystemClock
 from services.runtime.logging import configure_logging, get_logger
 from services.runtime.neighbours import refuse_or_wait
@@ -27,8 +28,6 @@ from services.runtime.settings import exit_with, load_or_exit
 log = get_logger(__name__)
 # sysexits' EX_SOFTWARE: the supervisor starts a new process.
 _FAILED = 70
-# EX_DATAERR: a new process will end the same way until the cause is fixed.
-_TOO_MANY_DEAD_LETTERS = 65
 _STOP_SECONDS = 8.0
 # Of glibc's mallopt.
 _M_ARENA_MAX = -8
@@ -57,9 +56,7 @@ async def run(settings: AggregatorSettings) -> int:
 
     def fail(error: BaseException) -> None:
         if not failures:
-            # The limit is no bug of the code: its one line says it all.
-            trace = None if isinstance(error, DeadLetterLimitReached) else error
-            log.error("aggregator_failed", error=f"{type(error).__name__}: {error}", exc_info=trace)
+            log.error("aggregator_failed", error=f"{type(error).__name__}: {error}", exc_info=error)
         failures.append(error)
         stopped.set()
 
@@ -75,8 +72,9 @@ async def run(settings: AggregatorSettings) -> int:
     operations = OperationsServer(
         settings.metrics_host,
         settings.metrics_port,
-        lambda: None if worker.is_ready else "waiting for an assignment and for the catalog's end",
+        lambda: worker.missing,
     )
+    loop.add_signal_handler(signal.SIGUSR1, worker.pause.resume)
     try:
         await operations.start()
     except OSError as error:
@@ -90,7 +88,7 @@ async def run(settings: AggregatorSettings) -> int:
     if failures:
         # Nothing that is unacknowledged may be committed by an orderly stop; the next process takes it up.
         sys.stderr.flush()
-        os._exit(_TOO_MANY_DEAD_LETTERS if isinstance(failures[0], DeadLetterLimitReached) else _FAILED)
+        os._exit(_FAILED)
     try:
         async with asyncio.timeout(_STOP_SECONDS):
             await worker.stop()

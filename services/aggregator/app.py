@@ -12,32 +12,75 @@ from typing import Any
 
 import faust
 from faust.types import TP
+from mode.utils.queues import ThrowableQueue
 
 from services.aggregator import metrics
 from services.aggregator.errors import OwnershipLost
 from services.aggregator.limits import DeadLetterLimit
-from services.aggregator.partition import RAW, Codecs, PartitionTask, Received
+from services.aggregator.partition import Codecs, PartitionTask, Received
+from services.aggregator.pause import DeadLetterPause
 from services.aggregator.reading import Message
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
+from services.aggregator.tenants import Tenants
+from services.aggregator.writing import RAW
 from services.runtime.clock import Clock
+from services.runtime.fetching import guard_fetching, why_unreadable
 from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES
 
 log = get_logger(__name__)
 # Raw events held for all partitions together before fetching is held back: a few batches each.
 _WAITING_MAX = 4_000
+# The same in bytes: a message may have 8 MiB.
+_WAITING_MAX_BYTES = 64 * 1024 * 1024
+_BUFFER_MAX_BYTES = 32 * 1024 * 1024
+
+
+class _Buffer(ThrowableQueue[Any]):
+    """Faust's queue of events, full by bytes as well as by their number."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._bytes = 0
+        super().__init__(*args, **kwargs)
+
+    def full(self) -> bool:
+        return self._bytes >= _BUFFER_MAX_BYTES or super().full()
+
+    def clear(self) -> None:
+        super().clear()
+        self._bytes = 0
+
+    def _put(self, item: Any) -> None:
+        self._bytes += _bytes_of(item)
+        super()._put(item)
+
+    def _get(self) -> Any:
+        item = super()._get()
+        self._bytes -= _bytes_of(item)
+        return item
+
+
+def _bytes_of(event: Any) -> int:
+    message = getattr(event, "message", None)
+    return 0 if message is None else len(message.value or b"") + len(message.key or b"")
+
+
+class _App(faust.App):
+    def FlowControlQueue(self, maxsize: int | None = None, *, clear_on_resume: bool = False) -> Any:
+        return _Buffer(maxsize=maxsize, flow_control=self.flow_control, clear_on_resume=clear_on_resume)
 
 
 def build_app(settings: AggregatorSettings) -> faust.App:
     """A Faust app for one worker; no tables, no leader topic, no web server of its own."""
+    guard_fetching()
     options: dict[str, Any] = {}
     if settings.kafka_security_protocol != "PLAINTEXT":
         options["broker_credentials"] = _credentials(settings)
     if settings.instance_id:
         # A restarted worker takes its old place in the group without a rebalance.
         options["consumer_group_instance_id"] = settings.instance_id
-    return faust.App(
+    return _App(
         f"{settings.topic_prefix}{settings.aggregator_group}",
         broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],
         store="memory://",
@@ -109,12 +152,14 @@ class Worker:
         self._raw_topic = settings.topic(RAW)
         self._tasks: dict[int, tuple[PartitionTask, asyncio.Task[None]]] = {}
         self._room = asyncio.Event()
-        self._limit = DeadLetterLimit(
+        limit = DeadLetterLimit(
             settings.dead_letter_limit_ratio,
             int(settings.dead_letter_limit_window_seconds * 1000),
             settings.dead_letter_limit_minimum_events,
             settings.dead_letter_limit_workspace_share,
         )
+        self.pause = DeadLetterPause(limit, settings.dead_letter_limit_ratio, clock)
+        self._tenants = Tenants(sink, clock)
         self.was_assigned = False
         app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]  # signal types want exact names
         app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]  # likewise
@@ -127,9 +172,16 @@ class Worker:
         return [task for task, _ in self._tasks.values()]
 
     @property
-    def is_ready(self) -> bool:
-        """Whether the group gave an assignment and every partition of it has read its catalog."""
-        return self.was_assigned and all(task.is_caught_up for task in self.partitions)
+    def missing(self) -> str | None:
+        """What keeps it from being ready, in one line; None when nothing does.
+
+        It is ready once the group gave an assignment and every partition of it has read its catalog.
+        """
+        if self.pause.why is not None:
+            return self.pause.why
+        if self.was_assigned and all(task.is_caught_up for task in self.partitions):
+            return None
+        return "waiting for an assignment and for the catalog's end"
 
     async def _consume(self, stream: Any) -> None:
         """Hand each event to its partition's task; nothing is acknowledged here."""
@@ -141,16 +193,20 @@ class Worker:
                 # In a buffer since before the partition was revoked: the next owner reads it again.
                 continue
             task.give(Received(_message(message), _acknowledge(stream, event)))
-            if self._waiting() >= _WAITING_MAX:
+            if not self._has_room():
                 self._room.clear()
                 await self._room.wait()
 
-    def _waiting(self) -> int:
-        return sum(task.waiting for task in self.partitions)
+    def _has_room(self) -> bool:
+        events = size = 0
+        for task, _ in self._tasks.values():
+            events += task.waiting
+            size += task.waiting_bytes
+        return events < _WAITING_MAX and size < _WAITING_MAX_BYTES
 
     def _make_room(self) -> None:
         """Called by a task when it took events up."""
-        if self._waiting() < _WAITING_MAX:
+        if self._has_room():
             self._room.set()
 
     async def _owner(self, partition: int) -> PartitionTask | None:
@@ -169,7 +225,14 @@ class Worker:
         await self._stop_tasks(set(self._tasks))
         for partition in sorted(wanted):
             task = PartitionTask(
-                partition, self._settings, self._sink, self._codecs, self._clock, self._make_room, self._limit
+                partition,
+                self._settings,
+                self._sink,
+                self._codecs,
+                self._clock,
+                self._make_room,
+                self.pause,
+                self._tenants,
             )
             running = asyncio.create_task(task.run(), name=f"partition-{partition}")
             running.add_done_callback(self._ended)
@@ -220,13 +283,20 @@ def _message(message: Any) -> Message:
     headers = message.headers or ()
     if isinstance(headers, dict):
         headers = headers.items()
+    value, unreadable = message.value, None
+    held = tuple(headers)
+    damage = why_unreadable(held)
+    if damage is not None:
+        unreadable, value = damage
+        held = ()
     return Message(
         topic=message.topic,
         partition=message.partition,
         offset=message.offset,
         key=message.key,
-        value=message.value,
+        value=value,
         # Faust gives seconds as a float; a float holds today's milliseconds exactly.
         timestamp=round(message.timestamp * 1000),
-        headers=tuple((name, bytes(value)) for name, value in headers),
+        headers=held,
+        unreadable=unreadable,
     )

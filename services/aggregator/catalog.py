@@ -14,10 +14,11 @@ from aiokafka.errors import KafkaError
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.keys import Reason, checked_key, reason_of
+from schemas.writers import SchemasAway
 from services.aggregator.errors import SinkUnavailable
 from services.aggregator.metrics import REFUSED
 from services.aggregator.pipeline import CatalogWrite
-from services.runtime.kafka import aiokafka_options, partition_of, read_batches
+from services.runtime.kafka import aiokafka_options, partition_of
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
@@ -89,7 +90,7 @@ class CatalogReader:
 
     async def poll(self, timeout_ms: int) -> list[CatalogWrite]:
         """The next writes, in offset order a topic; [] when there are none within the time."""
-        found = await read_batches(self._consumer, *self._partitions, timeout_ms=timeout_ms, max_records=_MAX_RECORDS)
+        found = await self._consumer.getmany(*self._partitions, timeout_ms=timeout_ms, max_records=_MAX_RECORDS)
         writes: list[CatalogWrite] = []
         for records in found.values():
             for record in records:
@@ -108,8 +109,8 @@ class CatalogReader:
             workspace_id, thing_id = checked_key(
                 topic, record.key, event, lambda name: partition_of(name, self._count) == record.partition
             )
-        except RegistryUnavailable:
-            raise
+        except (SchemasAway, RegistryUnavailable):
+            raise  # not a word of the entry: it is read again
         except MalformedEvent as error:
             self._refuse(topic, record, reason_of(error), str(error))
             return None

@@ -16,8 +16,8 @@ from services.aggregator.dead_letters import DeadLetters, Filter, Listed, Origin
 from services.aggregator.redrive import Redrive
 from services.aggregator.topic_reader import TopicReader, TopicUnreadable
 from services.runtime.clock import SystemClock, iso_millis
-from services.runtime.logging import blank_secret_bytes, blank_secrets
 from services.runtime.progress import ProgressBar
+from services.runtime.redaction import blank_secret_bytes, blank_secrets
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import KafkaSettings, RegistrySettings, exit_with, load_or_exit
 from services.runtime.since import parse_since

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,9 +10,10 @@ from typing import NamedTuple
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import DeadLetter, PlatformRaw
-from services.aggregator.partition import DEAD_LETTERS, RAW
+from services.aggregator.reading import IDENTITY_HEADER, SHORTENED_HEADER, identity
+from services.aggregator.set_aside import DEAD_LETTERS
 from services.aggregator.topic_reader import TopicReader
-from services.runtime.logging import blank_secret_bytes
+from services.aggregator.writing import RAW
 from services.runtime.registry import Registry
 from services.runtime.settings import KafkaSettings, RegistrySettings
 
@@ -91,6 +91,15 @@ class Found(NamedTuple):
             return Origin.parse(header.decode()) if header else self.origin
         except ValueError:
             return self.origin
+
+    @property
+    def is_shortened(self) -> bool:
+        """Whether the letter holds only the beginning of its message."""
+        return SHORTENED_HEADER in self.letter.headers
+
+    def identity(self, codec: Codec[PlatformRaw]) -> bytes:
+        """What tells the message from another one in its place, had the topic been made anew."""
+        return self.letter.headers.get(IDENTITY_HEADER) or identity(codec, self.letter.payload)
 
     def without_payload(self) -> Found:
         """The same, light enough to keep many."""
@@ -216,12 +225,3 @@ class DeadLetters:
                 now, {},
             )
         )  # fmt: skip
-
-
-def identity(codec: Codec[PlatformRaw], payload: bytes) -> bytes:
-    """What tells a message from others, with or without its secrets: the event's id, else a digest of the bytes."""
-    try:
-        event = codec.decode(payload)
-    except MalformedEvent:
-        return hashlib.blake2b(blank_secret_bytes(payload), digest_size=16).digest()
-    return f"{event.workspace_id}/{event.event_id}".encode()

@@ -3,12 +3,15 @@
 AggregatorError
 ├── InvalidEvent        this event is bad: it goes to the dead letters, the stream goes on
 ├── SinkUnavailable     ClickHouse or Kafka is down: the same batch is tried again, for as long as it takes
-├── DeadLetterLimitReached  most events are bad, in several workspaces: the process ends before it drains the topic
+├── RowsRefused         ClickHouse will never take some rows: they are set aside, the others are stored
+├── MessagesRefused     Kafka will never take some messages: they are set aside, the others are sent
 ├── OwnershipLost       a newer owner has the partition: this task ends without a trace
 └── AggregatorStuck     no progress although there is work: the process ends and is started anew
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class AggregatorError(Exception):
@@ -39,9 +42,31 @@ class OwnershipLost(AggregatorError):
     """Another worker owns the partition now; stop writing for it."""
 
 
-class DeadLetterLimitReached(AggregatorError):
-    """Most events can't be used; what is read is not acknowledged, so a fixed version takes it up again."""
-
-
 class AggregatorStuck(AggregatorError):
     """There is work and no progress; only a new process helps."""
+
+
+class RowsRefused(AggregatorError):
+    """Rows that ClickHouse's columns can't hold; all others of the same insert are stored.
+
+    Args:
+        rows: as given.
+        reason: of the first of them, in words.
+    """
+
+    def __init__(self, rows: list[Any], reason: str) -> None:
+        super().__init__(f"{len(rows)} rows can't be stored: {reason}")
+        self.rows = rows
+        self.reason = reason
+
+
+class MessagesRefused(AggregatorError):
+    """Messages that Kafka will not take however often they are sent; nothing of the same call is visible.
+
+    Args:
+        positions: in the call's messages, with why.
+    """
+
+    def __init__(self, positions: dict[int, str]) -> None:
+        super().__init__(f"{len(positions)} messages can't be sent: {next(iter(positions.values()), '')}")
+        self.positions = positions

@@ -19,9 +19,9 @@ from aiokafka.errors import KafkaError
 from services.aggregator import metrics
 from services.aggregator.app import Worker
 from services.aggregator.errors import AggregatorStuck
-from services.aggregator.partition import RAW
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
+from services.aggregator.writing import RAW
 from services.runtime.kafka import aiokafka_options
 from services.runtime.logging import get_logger
 
@@ -108,7 +108,7 @@ async def watch(
             await asyncio.sleep(_CHECK_SECONDS)
             metrics.observe_states(task.state for task in worker.partitions)
             partitions = [TopicPartition(settings.topic(RAW), task.partition) for task in worker.partitions]
-            if sink.failing_since is not None or not partitions:
+            if sink.failing_since is not None or worker.pause.why is not None or not partitions:
                 progress.forget()
                 continue
             try:

@@ -1,9 +1,10 @@
-"""The dead-letter limit: when most events turn bad, the worker stops instead of draining the topic. Pure.
+"""The dead-letter limit: when most events turn bad, the worker pauses instead of draining the topic. Pure.
 
 What is bad everywhere is our fault, or the deploy's: a schema that nobody reads any more, a platform whose answers
 changed. Going on would put every event into the dead letters and every number would stand still without a word. What
 is bad in one workspace is that producer's fault, and must not stop the others: a workspace counts for a fixed share of
-all events at most, so that only several together reach the limit.
+all events at most, so that only several together reach the limit. Everything of workspaces that the catalog doesn't
+hold counts as one: anybody can invent as many as wanted.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 
 _SLICES = 30
 _REASONS_NAMED = 3
+STRANGERS = ""
+"""Stands for all workspaces that the catalog doesn't hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class DeadLetterLimit:
 
     def __init__(self, ratio: float, window_millis: int, minimum_events: int, workspace_share: float) -> None:
         self._ratio = ratio
-        self._window = window_millis
+        self.window_millis = window_millis
         self._minimum = minimum_events
         self._share = workspace_share
         self._slices: deque[_Slice] = deque()
@@ -67,7 +70,7 @@ class DeadLetterLimit:
         Args:
             now: ms; never goes back.
             events: all of them, the dead ones included.
-            dead: (workspace, reason) of each dead one.
+            dead: (workspace, reason) of each dead one; `STRANGERS` for those of no workspace of the catalog's.
 
         Returns:
             None while all is well.
@@ -78,31 +81,41 @@ class DeadLetterLimit:
         letters = Counter(dead)
         current.dead.update(letters)
         self._dead.update(letters)
-        return self._breach() if letters else None
+        return self._breach(self._events, self._dead) if letters and self._events >= self._minimum else None
+
+    def judge(self, events: int, dead: Iterable[tuple[str, str]]) -> Breach | None:
+        """What `note` would say of these events alone, however few; nothing is counted."""
+        return self._breach(events, Counter(dead))
+
+    def forget(self) -> None:
+        """Begin with an empty window."""
+        self._slices.clear()
+        self._events = 0
+        self._dead.clear()
 
     def _slice(self, now: int) -> _Slice:
-        while self._slices and self._slices[0].began <= now - self._window:
+        while self._slices and self._slices[0].began <= now - self.window_millis:
             gone = self._slices.popleft()
             self._events -= gone.events
             self._dead -= gone.dead  # drops what comes to zero
-        if not self._slices or now - self._slices[-1].began >= self._window // _SLICES:
+        if not self._slices or now - self._slices[-1].began >= self.window_millis // _SLICES:
             self._slices.append(_Slice(now))
         return self._slices[-1]
 
-    def _breach(self) -> Breach | None:
-        if self._events < self._minimum or self._ratio >= 1:
+    def _breach(self, events: int, letters: Counter[tuple[str, str]]) -> Breach | None:
+        if self._ratio >= 1:
             return None
-        dead = self._dead.total()
-        if dead <= self._ratio * self._events:
+        dead = letters.total()
+        if dead <= self._ratio * events:
             return None
         by_workspace: Counter[str] = Counter()
         by_reason: Counter[str] = Counter()
-        for (workspace_id, reason), count in self._dead.items():
+        for (workspace_id, reason), count in letters.items():
             by_workspace[workspace_id] += count
             by_reason[reason] += count
-        most = self._share * self._events
+        most = self._share * events
         counted = sum(min(count, most) for count in by_workspace.values())
-        if counted <= self._ratio * self._events:
+        if counted <= self._ratio * events:
             return None
         reasons = tuple(reason for reason, _ in by_reason.most_common(_REASONS_NAMED))
-        return Breach(self._events, dead, int(counted), len(by_workspace), reasons)
+        return Breach(events, dead, int(counted), len(by_workspace), reasons)

@@ -17,14 +17,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
-
 from schemas.codec import Codec
 from schemas.encoder import Encode
 from schemas.events import DeadLetter, PlatformRaw
 from services.aggregator import metrics, pipeline
 from services.aggregator.catalog import CatalogReader
-from services.aggregator.errors import DeadLetterLimitReached, InvalidEvent, SinkUnavailable
 from services.aggregator.filling import SettledReader, fill
 from services.aggregator.handover import (
     channels_of,
@@ -34,22 +31,23 @@ from services.aggregator.handover import (
     note_handover,
     pending_handover,
 )
-from services.aggregator.limits import DeadLetterLimit
-from services.aggregator.pipeline import Batch, CatalogWrite, Effects, Inserts
+from services.aggregator.limits import STRANGERS
+from services.aggregator.pause import DeadLetterPause, Judged
+from services.aggregator.pipeline import Batch, CatalogWrite, Effects
 from services.aggregator.publisher import Encoded, PartitionPublisher
-from services.aggregator.reading import Message, dead_letter, read_message
+from services.aggregator.reading import Message
 from services.aggregator.rows import Version
+from services.aggregator.set_aside import BatchReader, halves, key_of
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
 from services.aggregator.state import PartitionState
+from services.aggregator.tenants import Tenants
+from services.aggregator.writing import TopicWriter, insert_all, until_done
 from services.runtime.clock import Clock
-from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
 Result = TypeVar("Result")
-RAW = "platform.raw"
-DEAD_LETTERS = "platform.raw.dead-letters"
 CLAIMS = "aggregator.claims"
 # Topics whose values are encoded from positional fields.
 RECORD_TOPICS = (CLAIMS, "metrics.post-snapshots", "metrics.channel-snapshots", "rollups.posts", "rollups.channels")
@@ -80,11 +78,12 @@ class Codecs:
 class Received:
     """A raw message with how to acknowledge it."""
 
-    __slots__ = ("acknowledge", "message")
+    __slots__ = ("acknowledge", "message", "size")
 
     def __init__(self, message: Message, acknowledge: Callable[[], Awaitable[None]]) -> None:
         self.message = message
         self.acknowledge = acknowledge
+        self.size = message.size
 
 
 class PartitionTask:
@@ -93,7 +92,8 @@ class PartitionTask:
     Args:
         partition: number.
         on_taken: called after received events were taken up, so that more may be given.
-        limit: of dead letters; one for all partitions of the process.
+        pause: what holds all partitions of the process back while most events are bad.
+        tenants: which workspaces there are.
     """
 
     def __init__(
@@ -104,19 +104,24 @@ class PartitionTask:
         codecs: Codecs,
         clock: Clock,
         on_taken: Callable[[], None],
-        limit: DeadLetterLimit,
+        pause: DeadLetterPause,
+        tenants: Tenants,
     ) -> None:
         self.partition = partition
         self._on_taken = on_taken
-        self._limit = limit
+        self._pause = pause
+        self._tenants = tenants
         self._settings = settings
         self._sink = sink
         self._codecs = codecs
         self._clock = clock
+        self._batches = BatchReader(partition, settings, codecs.raw, codecs.dead_letters, clock)
         self._publisher = PartitionPublisher(settings, settings.aggregator_group, partition)
+        self._writer = TopicWriter(partition, settings.topic, codecs.encoders, self._publisher, self._batches)
         self._catalog = CatalogReader(settings, settings.aggregator_group, partition, codecs.catalog)
         self._state = PartitionState.empty(settings.aggregator_cache_targets)
         self._raw: deque[Received] = deque()
+        self.waiting_bytes = 0
         self._writes: deque[CatalogWrite] = deque()
         self._wake = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
@@ -141,6 +146,7 @@ class PartitionTask:
     def give(self, received: Received) -> None:
         """Hand over one raw message, in offset order."""
         self._raw.append(received)
+        self.waiting_bytes += received.size
         self._wake.set()
 
     async def run(self) -> None:
@@ -148,14 +154,13 @@ class PartitionTask:
 
         Raises:
             OwnershipLost: a newer owner has the partition.
-            DeadLetterLimitReached: most events are bad; nothing of the last batch was written.
         """
         loop = asyncio.get_running_loop()
         self.last_progress = loop.time()
         follower: asyncio.Task[None] | None = None
         try:
             await self._claim()
-            await self._until_done(self._catalog.start)
+            await until_done(self._catalog.start)
             async for writes in self._catalog.to_end():
                 for start in range(0, len(writes), _CATALOG_WRITES_PER_BATCH):
                     await self._apply(
@@ -184,7 +189,7 @@ class PartitionTask:
         whoever passes the proof wrote its claim before any newer owner could begin, so newer owners see it and take a
         greater epoch; whoever was fenced fails here and never writes a state.
         """
-        await self._until_done(lambda: asyncio.to_thread(self._publisher.start))
+        await until_done(lambda: asyncio.to_thread(self._publisher.start))
         instance = self._settings.instance_id or "aggregator"
         self._epoch = await self._sink.claim(self.partition, instance)
         claim = (self.partition, self._epoch, instance, self._clock.now())
@@ -194,7 +199,7 @@ class PartitionTask:
             str(self.partition).encode(),
             self._codecs.encoders[CLAIMS](claim),
         )
-        await self._until_done(lambda: asyncio.to_thread(self._publisher.publish, [proof]))
+        await until_done(lambda: asyncio.to_thread(self._publisher.publish, [proof]))
         self._generation = await self._sink.generation_of(self.partition)
 
     async def _follow_catalog(self) -> None:
@@ -213,12 +218,11 @@ class PartitionTask:
         await self._gather(max(0.01, self._windows_due_at - loop.time()))
         if follower.done():
             follower.result()
-        received = [self._raw.popleft() for _ in range(min(len(self._raw), self._settings.aggregator_batch_events))]
+        received = self._taken()
         self._on_taken()
         writes = [self._writes.popleft() for _ in range(min(len(self._writes), _CATALOG_WRITES_PER_BATCH))]
         positions = self._catalog.positions() if writes and not self._writes else None
-        batch = await asyncio.to_thread(self._read, [entry.message for entry in received])
-        await self._hold_to_limit(len(received), batch)
+        batch = await self._usable([entry.message for entry in received])
         batch.catalog = pipeline.newest_writes(writes)
         if loop.time() >= self._windows_due_at:
             await self._settle()
@@ -266,41 +270,54 @@ class PartitionTask:
         await self._wake.wait()
 
     def _is_full(self) -> bool:
-        return len(self._raw) >= self._settings.aggregator_batch_events
+        settings = self._settings
+        return (
+            len(self._raw) >= settings.aggregator_batch_events or self.waiting_bytes >= settings.aggregator_batch_bytes
+        )
+
+    def _taken(self) -> list[Received]:
+        """The next events: as many as a batch holds, and not more bytes unless one event alone has them."""
+        taken: list[Received] = []
+        size = 0
+        while self._raw and len(taken) < self._settings.aggregator_batch_events:
+            size += self._raw[0].size
+            if taken and size > self._settings.aggregator_batch_bytes:
+                break
+            taken.append(self._raw.popleft())
+            self.waiting_bytes -= taken[-1].size
+        return taken
 
     def _is_written(self) -> bool:
         return self._writing is not None and self._writing.done()
 
-    def _read(self, messages: Sequence[Message]) -> Batch:
-        batch = Batch()
-        now = self._clock.now()
-        for message in messages:
-            try:
-                read = read_message(self._codecs.raw, message)
-            except InvalidEvent as error:
-                batch.dead.append(dead_letter(self._codecs.raw, message, error, now))
-                continue
-            home = partition_of(read.event.workspace_id, self._settings.topic_partitions)
-            if home != self.partition:
-                batch.misplaced.append((message, home))
-                continue
-            if read.failure is not None:
-                batch.dead.append(dead_letter(self._codecs.raw, message, read.failure, now))
-            batch.raw.append(read)
+    async def _usable(self, messages: Sequence[Message]) -> Batch:
+        """Read messages; while most events turn bad nothing comes back, and nothing is written or acknowledged."""
+        batch = await asyncio.to_thread(self._batches.read, messages)
+        if not batch.dead:
+            await self._pause.pass_through(Judged(len(messages), ()), self._unread)
+            return batch
+
+        async def again() -> Judged:
+            nonlocal batch
+            batch = await asyncio.to_thread(self._batches.read, messages)
+            return await self._judged(len(messages), batch)
+
+        judged = await self._judged(len(messages), batch)
+        await self._pause.pass_through(judged, again)
         return batch
 
-    async def _hold_to_limit(self, events: int, batch: Batch) -> None:
-        """Stop before anything of the batch is written or acknowledged, when too much turns bad."""
-        dead = [(letter.workspace_id or _key_of(letter), letter.reason) for letter in batch.dead]
-        breach = self._limit.note(self._clock.now(), events, dead)
-        if breach is not None:
-            await self._settle()
-            raise DeadLetterLimitReached(
-                f"{breach.dead} of the last {breach.events} events can't be used, in {breach.workspaces} workspaces "
-                f"(mostly {', '.join(breach.reasons)}): more than TIDEMARK_DEAD_LETTER_LIMIT_RATIO="
-                f"{self._settings.dead_letter_limit_ratio:g}; see `tidemark dead-letters list`, fix the cause, start "
-                "again"
-            )
+    async def _unread(self) -> Judged:
+        return Judged(0, ())
+
+    async def _judged(self, events: int, batch: Batch) -> Judged:
+        # Where the event can't say its workspace, the key stands for it: producers key by it.
+        named = [letter.workspace_id or key_of(letter) for letter in batch.dead]
+        known = await self._tenants.known(set(named)) if named else set()
+        reasons = [letter.reason for letter in batch.dead]
+        return Judged(
+            events,
+            [(name if name in known else STRANGERS, reason) for name, reason in zip(named, reasons, strict=True)],
+        )
 
     async def _take_over(self) -> None:
         """Move to a rebuilt generation that is complete but for this partition's tail."""
@@ -314,7 +331,7 @@ class PartitionTask:
         self._state = PartitionState.empty(cache)
         self._generation = rebuild.generation
         gone = await gone_channels(self._sink, old, rebuild.generation, self.partition)
-        await self._publish(await asyncio.to_thread(self._encode, Batch(), Effects(rollups=gone)))
+        await self._writer.publish(await asyncio.to_thread(self._writer.encode, Batch(), Effects(rollups=gone)))
         posts = await differing_posts(self._sink, old, rebuild.generation, self.partition)
         for start in range(0, len(posts), _RETOLD_PER_BATCH):
             await self._apply(Batch(retold=posts[start : start + _RETOLD_PER_BATCH]))
@@ -339,12 +356,31 @@ class PartitionTask:
         related = await fill(self._state, batch, self._reader, self._generation, self._clock.now())
         version = Version(self._generation, self.partition, self._next_number())
         now = self._clock.now()
-        effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, related, version, now)
+        try:
+            effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, related, version, now)
+        except Exception as error:  # a bug of ours: find what it is about, and let everything else go on
+            await self._apply_apart(batch, confirm, error)
+            return
         self._state.trim()
         await self._settle()
         self._writing = asyncio.create_task(self._write(batch, effects, started, confirm))
         # An idle partition has to notice what became of it.
         self._writing.add_done_callback(lambda _: self._wake.set())
+
+    async def _apply_apart(self, batch: Batch, confirm: Callable[[], Awaitable[None]] | None, error: Exception) -> None:
+        """Apply a batch that can't be folded in halves, until what makes it fail stands alone and is set aside."""
+        await self._settle()
+        # Half of the batch may be folded in: what is stored is whole.
+        self._state = PartitionState.empty(self._settings.aggregator_cache_targets)
+        parts = halves(batch)
+        if not parts:
+            batch = self._batches.without_culprit(batch, error)
+            parts = [batch] if batch.dead or batch.misplaced else []
+        for part in parts:
+            await self._apply(part)
+            await self._settle()
+        if confirm is not None:
+            await confirm()
 
     async def _settle(self) -> None:
         """Wait until everything folded is written and confirmed.
@@ -360,63 +396,22 @@ class PartitionTask:
         self, batch: Batch, effects: Effects, started: float, confirm: Callable[[], Awaitable[None]] | None
     ) -> None:
         # Encoding and the blocks on their way to ClickHouse overlap; publishing waits for both.
-        encoding = asyncio.create_task(asyncio.to_thread(self._encode, batch, effects))
+        encoding = asyncio.create_task(asyncio.to_thread(self._writer.encode, batch, effects))
         stages = pipeline.insert_stages(effects)
         try:
-            await self._insert(stages[0])
+            refused = await insert_all(self._sink, stages[0])
         finally:
             messages = await encoding
-        await self._publish(messages)
+        if refused:
+            messages += self._batches.not_stored(batch, refused)
+        await self._writer.publish(messages, batch)
         for stage in stages[1:]:
-            await self._insert(stage)
+            await insert_all(self._sink, stage)
         if len(stages) > 1:
             # Whoever drops what it cached on a rollup must find the states behind it.
-            await self._publish(await asyncio.to_thread(self._encode, Batch(), Effects(rollups=effects.rollups)))
+            await self._writer.publish(
+                await asyncio.to_thread(self._writer.encode, Batch(), Effects(rollups=effects.rollups))
+            )
         metrics.observe_batch(batch, effects, asyncio.get_running_loop().time() - started, self._clock.now())
         if confirm is not None:
             await confirm()
-
-    async def _insert(self, inserts: Inserts) -> None:
-        await asyncio.gather(*(self._sink.insert(table, rows) for table, rows in inserts.items()))
-
-    async def _publish(self, messages: Sequence[Encoded]) -> None:
-        await self._until_done(lambda: asyncio.to_thread(self._publisher.publish, messages))
-
-    def _encode(self, batch: Batch, effects: Effects) -> list[Encoded]:
-        prefix, partition = self._settings.topic, self.partition
-        encoders = {name: (prefix(name), encode) for name, encode in self._codecs.encoders.items()}
-        encoded: list[Encoded] = []
-        for name, message_key, fields in (*effects.metrics, *effects.rollups):
-            topic, encode = encoders[name]
-            encoded.append(Encoded(topic, partition, message_key, None if fields is None else encode(fields)))
-        for dead in batch.dead:
-            home = (
-                partition_of(dead.workspace_id, self._settings.topic_partitions)
-                if dead.workspace_id
-                else self.partition
-            )
-            encoded.append(
-                Encoded(prefix(DEAD_LETTERS), home, dead.workspace_id.encode(), self._codecs.dead_letters.encode(dead))
-            )
-        for message, home in batch.misplaced:
-            # Sent by a producer with another partitioner: bring it to its tenant's partition, as it is.
-            encoded.append(Encoded(prefix(RAW), home, message.key, message.value, message.headers))
-        return encoded
-
-    async def _until_done(self, call: Callable[[], Awaitable[Result]]) -> Result:
-        """Try again while Kafka is away, for as long as it takes."""
-        result: Result
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(SinkUnavailable),
-            wait=wait_random_exponential(multiplier=0.2, max=5),
-            before_sleep=lambda state: metrics.note_kafka_retry(),
-            reraise=True,
-        ):
-            with attempt:
-                result = await call()
-        return result
-
-
-def _key_of(letter: DeadLetter) -> str:
-    """Stands for the workspace where the event can't say it: producers key by it."""
-    return (letter.origin_key or b"").decode(errors="replace")

@@ -7,12 +7,12 @@ visible. The transactional id is the partition's, so that a newer owner fences a
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from services.aggregator.errors import OwnershipLost, SinkUnavailable
+from services.aggregator.errors import MessagesRefused, OwnershipLost, SinkUnavailable
 from services.runtime.kafka import confluent_options
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
@@ -23,9 +23,23 @@ _FENCED = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
+# What no try will change: the message is too large, or the broker finds it invalid.
+_REFUSED = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError._INVALID_ARG,
+    }
+)
 # The broker aborts what a dead owner left open after this long; a newer owner aborts it at once.
 _TRANSACTION_TIMEOUT_SECONDS = 60
 _CALL_TIMEOUT_SECONDS = 30.0
+
+
+Delivered = Callable[[KafkaError | None, Message], None]
 
 
 class Encoded(NamedTuple):
@@ -35,7 +49,7 @@ class Encoded(NamedTuple):
     partition: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class PartitionPublisher:
@@ -61,6 +75,8 @@ class PartitionPublisher:
             "log_level": 0,
         }
         self._producer: Producer | None = None
+        # After a failure each message is followed, which says whether one of them was the cause.
+        self._is_suspicious = False
 
     def start(self) -> None:
         """Take the transactional id: every older producer of this partition is fenced from now on.
@@ -80,6 +96,7 @@ class PartitionPublisher:
 
         Raises:
             SinkUnavailable: not committed; nothing of it is visible to readers of committed messages. Try again.
+            MessagesRefused: Kafka will never take some of them; nothing is visible. Send the others.
             OwnershipLost: a newer owner took the partition.
         """
         if not messages:
@@ -89,31 +106,50 @@ class PartitionPublisher:
         producer = self._producer
         if producer is None:
             raise SinkUnavailable("the producer is not started")
+        refused: dict[int, str] = {}
         try:
             producer.begin_transaction()
-            self._produce(producer, messages)
-            producer.commit_transaction(_CALL_TIMEOUT_SECONDS)
+            self._produce(producer, messages, refused)
+            if self._is_suspicious:
+                producer.flush(_CALL_TIMEOUT_SECONDS)
+            if not refused:
+                producer.commit_transaction(_CALL_TIMEOUT_SECONDS)
+                self._is_suspicious = False
+                return
         except KafkaException as error:
+            self._is_suspicious = True
             self._recover(producer, error)
-            raise _translated(error) from None
+            if not refused:
+                raise _translated(error) from None
+        else:
+            self._abort(producer)
+        raise MessagesRefused(refused)
 
-    def _produce(self, producer: Producer, messages: Sequence[Encoded]) -> None:
+    def _produce(self, producer: Producer, messages: Sequence[Encoded], refused: dict[int, str]) -> None:
         # One message a snapshot: by position, and without a clock, this takes half of the processor time.
         produce = producer.produce
-        for message in messages:
+        is_suspicious = self._is_suspicious
+        for number, message in enumerate(messages):
             topic, partition, key, value, headers = message
             try:
-                if headers:
+                if is_suspicious:
+                    self._produce_when_room(producer, message, _follow(number, refused))
+                elif headers:
                     produce(topic, value, key, partition, headers=list(headers))
                 else:
                     produce(topic, value, key, partition)
             except BufferError:
-                self._produce_when_room(producer, message)
+                self._produce_when_room(producer, message, None)
+            except (KafkaException, TypeError, ValueError) as error:
+                # Refused before it was sent; `ValueError` and `TypeError` are of headers that are none.
+                if isinstance(error, KafkaException) and error.args[0].code() not in _REFUSED:
+                    raise
+                refused[number] = str(error)
 
-    def _produce_when_room(self, producer: Producer, message: Encoded) -> None:
+    def _produce_when_room(self, producer: Producer, message: Encoded, on_delivery: Delivered | None) -> None:
         deadline = time.monotonic() + _CALL_TIMEOUT_SECONDS
+        followed: dict[str, Any] = {} if on_delivery is None else {"on_delivery": on_delivery}
         while True:
-            producer.poll(0.1)
             try:
                 producer.produce(
                     message.topic,
@@ -121,9 +157,11 @@ class PartitionPublisher:
                     key=message.key,
                     partition=message.partition,
                     headers=list(message.headers) or None,
+                    **followed,
                 )
                 return
             except BufferError:
+                producer.poll(0.1)
                 if time.monotonic() > deadline:
                     raise KafkaException(KafkaError(KafkaError._QUEUE_FULL, "the broker takes no messages")) from None
 
@@ -138,6 +176,12 @@ class PartitionPublisher:
             pass  # the new producer's init_transactions aborts what is still open
         self._producer = None
 
+    def _abort(self, producer: Producer) -> None:
+        try:
+            producer.abort_transaction(_CALL_TIMEOUT_SECONDS)
+        except KafkaException:
+            self._producer = None  # the new producer's init_transactions aborts what is still open
+
     def close(self) -> None:
         """Abort what is open and let go."""
         producer, self._producer = self._producer, None
@@ -147,6 +191,14 @@ class PartitionPublisher:
             except KafkaException:
                 pass  # nothing was open, or the broker is away: the transaction times out there
             producer.purge()
+
+
+def _follow(number: int, refused: dict[int, str]) -> Delivered:
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        if error is not None and error.code() in _REFUSED:
+            refused[number] = error.str()
+
+    return delivered
 
 
 def _translated(error: KafkaException) -> Exception:

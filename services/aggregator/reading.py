@@ -1,25 +1,52 @@
-"""A raw message to what it says, or to the reason why it can't be read. Pure but for the codec's schema look-up."""
+"""A raw message to what it says, or to the reason why it can't be read. Pure but for the codec's schema look-up.
+
+Anybody may publish here. Whatever a message is, reading it ends in an event or in an `InvalidEvent`, and nothing that
+ClickHouse's columns or the dead-letter topic can't hold passes.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
+import traceback
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import DeadLetter, PlatformRaw
+from schemas.raw_decoder import REQUEST_MAX, TARGETS_MAX
+from schemas.writers import SchemasAway
 from services.aggregator.errors import InvalidEvent
 from services.platforms import all_platforms
 from services.platforms.base import NOTHING, MappingError, Reading
-from services.runtime.logging import blank_secret_bytes, blank_secrets
+from services.runtime.redaction import blank_request, blank_secret_bytes, blank_secrets
+from services.runtime.settings import MESSAGE_MAX_BYTES
 
 # A poller's clock may be ahead of the broker's by this much; more would let one bad clock win every comparison.
 FUTURE_TOLERANCE_MILLIS = 5 * 60 * 1000
 # ClickHouse's DateTime64 begins in 1900, but nothing was captured before social networks were.
 EARLIEST_CAPTURE = 946_684_800_000
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_ID_MAX_CHARS = 128
 _EVENT_ID_MAX_BYTES = 256
+# No platform is named so long; ClickHouse keeps each name once a block.
+_PLATFORM_MAX_CHARS = 64
+_ENDPOINT_MAX_CHARS = 64 * 1024
+_EXTERNAL_ID_MAX_CHARS = 8 * 1024
+# ClickHouse's Int32.
+_STATUS_MAX = 2**31 - 1
+# DateTime64 with milliseconds ends in 2299; a period that a platform names may be any date.
+_PERIOD_MAX = 10_413_791_999_000
+_DETAIL_MAX_CHARS = 2_000
+_ORIGIN_KEY_MAX_BYTES = 1_024
+# A dead letter may be no longer than a message; the rest is for its other fields and what Kafka adds.
+LETTER_MAX_BYTES = MESSAGE_MAX_BYTES - 64 * 1024
+SHORTENED_BYTES = 64 * 1024
+# Headers of a dead letter that holds only the beginning of its message: how long the whole was, and its identity.
+SHORTENED_HEADER = "tidemark-payload-bytes"
+IDENTITY_HEADER = "tidemark-payload-identity"
+_HEADERS_MAX_BYTES = 64 * 1024
 
 
 class Message(NamedTuple):
@@ -27,6 +54,7 @@ class Message(NamedTuple):
 
     Attributes:
         timestamp: the broker's append time, ms.
+        unreadable: why it could not be fetched as it is, and then `value` is only how it begins.
     """
 
     topic: str
@@ -35,7 +63,16 @@ class Message(NamedTuple):
     key: bytes | None
     value: bytes | None
     timestamp: int
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    unreadable: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its parts, about."""
+        size = len(self.key or b"") + len(self.value or b"")
+        for name, value in self.headers:
+            size += len(name) + len(value or b"") + 8
+        return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +101,52 @@ def read_message(codec: Codec[PlatformRaw], message: Message) -> RawReading:
         InvalidEvent: the message is no valid event at all. An event that is valid but can't be mapped comes back
             with `failure` set instead.
     """
+    try:
+        return _read(codec, message)
+    except InvalidEvent:
+        raise
+    except SchemasAway as error:
+        # Known schemas are held; only events of a new one come here.
+        raise InvalidEvent("schema_unavailable", blank_secrets(str(error))) from None
+    except Exception as error:  # a bug of ours: this message is set aside with the place of it, and the others go on
+        raise InvalidEvent("not_read", describe_bug(error)) from error
+
+
+def _read(codec: Codec[PlatformRaw], message: Message) -> RawReading:
+    if message.unreadable is not None:
+        reason, _, detail = message.unreadable.partition(": ")
+        raise InvalidEvent(reason, detail)
     if message.value is None:
         raise InvalidEvent("empty_value", "a raw event without a value says nothing")
+    if len(message.value) > MESSAGE_MAX_BYTES:
+        raise InvalidEvent("too_large", f"the value has {len(message.value)} bytes; messages have {MESSAGE_MAX_BYTES}")
     try:
         event = codec.decode(message.value)
     except MalformedEvent as error:
-        raise InvalidEvent("malformed_event", blank_secrets(str(error))) from None
+        raise InvalidEvent("malformed_event", blank_secrets(str(error)[:_DETAIL_MAX_CHARS])) from None
     _check(event, message)
-    clean = blank_secret_bytes(event.body)
-    if clean is not event.body:
-        event = _with_body(event, clean)
-    failure: InvalidEvent | None = None
-    reading = NOTHING
+    event = clean_event(event)
+    reading, failure = map_or_failure(event)
+    return RawReading(message, event, event.event_id.encode(), reading, failure)
+
+
+def map_or_failure(event: PlatformRaw) -> tuple[Reading, InvalidEvent | None]:
+    """What an event says, or nothing and why it can't be told. Never raises."""
     try:
         reading = map_event(event)
+        _check_periods(reading)
+        return reading, None
     except MappingError as error:
-        failure = InvalidEvent(error.reason, blank_secrets(error.detail), event.workspace_id)
-    return RawReading(message, event, event.event_id.encode(), reading, failure)
+        return NOTHING, InvalidEvent(error.reason, blank_secrets(error.detail[:_DETAIL_MAX_CHARS]), event.workspace_id)
+    except Exception as error:  # a bug of ours
+        return NOTHING, InvalidEvent("mapping_failed", describe_bug(error), event.workspace_id)
+
+
+def describe_bug(error: BaseException) -> str:
+    """The kind of an unexpected error and where it was raised; not its text, which may quote the message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = " < ".join(f"{frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})" for frame in frames[:-4:-1])
+    return f"{type(error).__name__} in {place or 'no known place'}"
 
 
 def map_event(event: PlatformRaw) -> Reading:
@@ -103,9 +169,24 @@ def _check(event: PlatformRaw, message: Message) -> None:
         raise InvalidEvent("bad_id", "channel_id must be 1-128 of A-Z a-z 0-9 . _ : -", workspace_id)
     if not 0 < len(event.event_id.encode()) <= _EVENT_ID_MAX_BYTES:
         raise InvalidEvent("bad_id", f"event_id must have 1-{_EVENT_ID_MAX_BYTES} bytes", workspace_id)
-    for target_id, post_id, _ in event.targets:
-        if not _is_id(target_id) or not _is_id(post_id):
+    if len(event.targets) > TARGETS_MAX:
+        raise InvalidEvent("too_many_targets", f"an event has at most {TARGETS_MAX} targets", workspace_id)
+    for target_id, post_id, external_id in event.targets:
+        # Lengths first: texts are remembered with their answer.
+        if (
+            len(target_id) > _ID_MAX_CHARS
+            or len(post_id) > _ID_MAX_CHARS
+            or not (_is_id(target_id) and _is_id(post_id))
+        ):
             raise InvalidEvent("bad_id", "target_id and post_id must be 1-128 of A-Z a-z 0-9 . _ : -", workspace_id)
+        if len(external_id) > _EXTERNAL_ID_MAX_CHARS:
+            raise InvalidEvent("bad_id", f"external_id has more than {_EXTERNAL_ID_MAX_CHARS} characters", workspace_id)
+    if not -_STATUS_MAX <= event.http_status <= _STATUS_MAX:
+        raise InvalidEvent("bad_status", "http_status is no status of HTTP", workspace_id)
+    if len(event.platform) > _PLATFORM_MAX_CHARS:
+        raise InvalidEvent("unknown_platform", "no platform has a name that long", workspace_id)
+    if len(event.endpoint) > _ENDPOINT_MAX_CHARS or len(event.request) > REQUEST_MAX:
+        raise InvalidEvent("bad_request", "no call has an endpoint or a query that long", workspace_id)
     if event.captured_at > message.timestamp + FUTURE_TOLERANCE_MILLIS:
         ahead = (event.captured_at - message.timestamp) // 1000
         raise InvalidEvent(
@@ -123,42 +204,84 @@ def _is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def _with_body(event: PlatformRaw, body: bytes) -> PlatformRaw:
+def _check_periods(reading: Reading) -> None:
+    """Periods are named by the platform; their dates fit into the columns. Figures were bounded as they were read."""
+    for of_channel in reading.channels:
+        for instant in (of_channel.period_start, of_channel.period_end):
+            if instant is not None and not 0 <= instant <= _PERIOD_MAX:
+                raise MappingError("unexpected_shape", "a period begins or ends at no time that can be")
+
+
+def clean_event(event: PlatformRaw) -> PlatformRaw:
+    """An event with anything like a token blanked in what it was asked with and in what was answered."""
+    endpoint, request = blank_secrets(event.endpoint), blank_request(event.request)
+    body = blank_secret_bytes(event.body)
+    if endpoint is event.endpoint and request is event.request and body is event.body:
+        return event
     return PlatformRaw(
-        event.event_id, event.workspace_id, event.channel_id, event.platform, event.kind, event.endpoint,
-        event.request, event.targets, event.http_status, body, event.captured_at, event.origin,
+        event.event_id, event.workspace_id, event.channel_id, event.platform, event.kind, endpoint, request,
+        event.targets, event.http_status, body, event.captured_at, event.origin,
     )  # fmt: skip
 
 
 def clean_payload(codec: Codec[PlatformRaw], value: bytes) -> bytes:
     """A raw message's value with anything like a token blanked, and still an event where it was one."""
-    blanked = blank_secret_bytes(value)
-    if blanked is value:
-        return value
     try:
         event = codec.decode(value)
-    except MalformedEvent:
-        return blanked
-    request = {name: blank_secrets(held) for name, held in event.request.items()}
-    cleaned = PlatformRaw(
-        event.event_id, event.workspace_id, event.channel_id, event.platform, event.kind,
-        blank_secrets(event.endpoint), request, event.targets, event.http_status, blank_secret_bytes(event.body),
-        event.captured_at, event.origin,
-    )  # fmt: skip
-    return codec.encode(cleaned)
+    except Exception:  # whatever is no event is cleaned as text
+        return blank_secret_bytes(value)
+    cleaned = clean_event(event)
+    if cleaned is event:
+        # Other texts of it may hold one, such as an id, and so may what a newer schema adds.
+        return blank_secret_bytes(value)
+    try:
+        return codec.encode(cleaned)
+    except Exception:  # an event that was read by another schema and does not fit into ours
+        return blank_secret_bytes(value)
 
 
 def dead_letter(codec: Codec[PlatformRaw], message: Message, error: InvalidEvent, failed_at: int) -> DeadLetter:
-    """A message that can't be used, with why and where it came from; anything like a token blanked."""
+    """A message that can't be used, with why and where it came from; anything like a token blanked.
+
+    Where the message is too large for a letter, the letter holds its beginning, and headers that say so.
+    """
+    payload = clean_payload(codec, message.value or b"")
+    headers = {
+        blank_secrets(name): blank_secret_bytes(value or b"")
+        for name, value in message.headers
+        if name not in (SHORTENED_HEADER, IDENTITY_HEADER)
+    }
+    key = message.key
+    if key is not None:
+        key = blank_secret_bytes(key[:_ORIGIN_KEY_MAX_BYTES])
+    detail = error.detail[:_DETAIL_MAX_CHARS]
+    headers_size = sum(len(name.encode()) + len(value) for name, value in headers.items())
+    if headers_size > _HEADERS_MAX_BYTES:
+        headers = {}
+        detail += f"; its headers of {headers_size} bytes are left out"
+    if message.unreadable is not None or len(payload) + headers_size > LETTER_MAX_BYTES:
+        headers[SHORTENED_HEADER] = str(len(payload)).encode()
+        headers[IDENTITY_HEADER] = identity(codec, message.value or b"")
+        detail += f"; of its {len(payload)} bytes the letter holds the first {min(len(payload), SHORTENED_BYTES)}"
+        payload = payload[:SHORTENED_BYTES]
     return DeadLetter(
         workspace_id=error.workspace_id,
         reason=error.reason,
-        detail=error.detail,
+        detail=detail,
         origin_topic=message.topic,
         origin_partition=message.partition,
         origin_offset=message.offset,
-        origin_key=message.key,
-        payload=clean_payload(codec, message.value or b""),
+        origin_key=key,
+        payload=payload,
         failed_at=failed_at,
-        headers={name: blank_secret_bytes(value) for name, value in message.headers},
+        headers=headers,
     )
+
+
+def identity(codec: Codec[PlatformRaw], payload: bytes) -> bytes:
+    """What tells a message from others, with or without its secrets: the event's id, else a digest of the bytes."""
+    try:
+        event = codec.decode(payload)
+    except Exception:  # no event
+        return hashlib.blake2b(blank_secret_bytes(payload), digest_size=16).digest()
+    return f"{event.workspace_id}/{event.event_id}".encode()

@@ -17,9 +17,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.codec import Codec
 from schemas.events import PlatformRaw
-from services.aggregator.dead_letters import REDRIVEN_HEADER, DeadLetters, Filter, Found, Origin, identity
-from services.aggregator.partition import RAW
+from services.aggregator.dead_letters import REDRIVEN_HEADER, DeadLetters, Filter, Found, Origin
+from services.aggregator.reading import identity
 from services.aggregator.topic_reader import TopicReader, TopicUnreadable
+from services.aggregator.writing import RAW
 from services.runtime.clock import Clock
 from services.runtime.kafka import confluent_options, partition_of
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
@@ -73,9 +74,7 @@ def candidates(letters: Iterable[Found], codec: Codec[PlatformRaw]) -> list[Cand
     by_root: dict[Origin, Candidate] = {}
     for found in letters:
         letter = found.letter
-        by_root[found.root] = Candidate(
-            found.root, found.at, letter.workspace_id, letter.reason, identity(codec, letter.payload)
-        )
+        by_root[found.root] = Candidate(found.root, found.at, letter.workspace_id, letter.reason, found.identity(codec))
     return [by_root[root] for root in sorted(by_root)]
 
 
@@ -175,6 +174,11 @@ class Redrive:
             if found is None:
                 done.failures.append(f"{candidate.root}: neither the message nor its dead letter is held any more")
                 return
+            if found.is_shortened:
+                done.failures.append(
+                    f"{candidate.root}: the message is gone, and its dead letter holds only the beginning of it"
+                )
+                return
             key, value, headers = found.letter.origin_key, found.letter.payload, dict(found.letter.headers)
             done.from_payloads += 1
         headers[REDRIVEN_HEADER] = str(candidate.root).encode()
@@ -214,6 +218,10 @@ class Redrive:
             except BufferError:
                 producer.poll(0.2)
             except KafkaException as error:
+                if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                    # With the header that says where it stood it is longer than a message may be.
+                    done.failures.append(f"{headers[REDRIVEN_HEADER].decode()}: {error.args[0].str()}")
+                    return
                 raise TopicUnreadable(f"Kafka can't be written ({error.args[0].str()})") from None
 
 

@@ -15,14 +15,13 @@ import orjson
 
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, RawTarget
 from services.aggregator import pipeline
-from services.aggregator.errors import InvalidEvent
 from services.aggregator.filling import fill
 from services.aggregator.pipeline import Batch, CatalogWrite
-from services.aggregator.reading import Message, RawReading, map_event
+from services.aggregator.reading import Message, RawReading, map_or_failure
 from services.aggregator.rows import CHANNELS, POSTS, RAW_EVENTS, Version
 from services.aggregator.sink import ClickHouseSink
 from services.aggregator.state import ChannelState, PartitionState, PostState
-from services.platforms.base import NOTHING, MappingError
+from services.aggregator.writing import insert_all
 from services.runtime.clock import Clock
 from services.runtime.kafka import partition_of
 
@@ -72,9 +71,7 @@ class Replayer:
         related = await fill(self._state, batch, self._sink, self._generation, now)
         version = Version(self._generation, partition_of(workspace_id, self._partitions), self._next_number())
         effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, related, version, now)
-        await asyncio.gather(
-            *(self._sink.insert(table, rows) for table, rows in effects.inserts.items() if table not in _SHARED)
-        )
+        await insert_all(self._sink, {table: rows for table, rows in effects.inserts.items() if table not in _SHARED})
         self._state.trim()
 
     async def catalog(self, workspace_id: str, since: int = 0) -> None:
@@ -196,12 +193,9 @@ class Replayer:
                 origin=row[13],
             )
             message = Message(row[14], row[15], row[16], None, None, row[17])
-            reading, failure = NOTHING, None
-            try:
-                reading = map_event(event)
-            except MappingError as error:
-                failure = InvalidEvent(error.reason, error.detail, event.workspace_id)
-                self.unmapped[error.reason] = self.unmapped.get(error.reason, 0) + 1
+            reading, failure = map_or_failure(event)
+            if failure is not None:
+                self.unmapped[failure.reason] = self.unmapped.get(failure.reason, 0) + 1
             reads.append(RawReading(message, event, event.event_id.encode(), reading, failure))
         return reads
 

@@ -16,6 +16,8 @@ class AggregatorSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, Op
     aggregator_group: str = Field(default="tidemark-aggregator", min_length=1)
     # Raw events a partition folds at once: up to 50 posts each. More would only add latency and memory.
     aggregator_batch_events: int = Field(default=300, ge=1, le=10_000)
+    # Bytes that it folds at once: a message may have 8 MiB.
+    aggregator_batch_bytes: int = Field(default=16 * 1024 * 1024, ge=1024 * 1024)
     # How long a partition gathers after its first event; two tables' worth of inserts a second at low traffic.
     aggregator_linger_seconds: float = Field(default=0.25, ge=0, le=30)
     # Targets and posts held in memory a partition, about 1 KB each.
@@ -24,7 +26,7 @@ class AggregatorSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, Op
     aggregator_stuck_seconds: float = Field(default=120, ge=10)
     # Channel windows whose time ran out are looked for this often.
     aggregator_window_check_seconds: float = Field(default=10, gt=0)
-    # Past this share of dead letters among all events the worker stops, rather than draining the topic into them.
+    # Past this share of dead letters among all events the worker pauses, rather than draining the topic into them.
     # 1 switches it off.
     dead_letter_limit_ratio: float = Field(default=0.5, gt=0, le=1)
     # The share is taken over this long,

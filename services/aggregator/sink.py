@@ -7,6 +7,7 @@ same deduplication token for as long as it takes, so a block lands once. Anythin
 from __future__ import annotations
 
 import asyncio
+import struct
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +17,13 @@ from typing import Any, TypeVar
 import clickhouse_connect
 import orjson
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, OperationalError
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, millis
 from schemas.registers import Register, load_groups
 from schemas.windows import WindowTarget
-from services.aggregator.errors import SinkUnavailable
+from services.aggregator.errors import RowsRefused, SinkUnavailable
 from services.aggregator.rows import CATALOG_TARGET_TYPE, Row
 from services.aggregator.state import (
     PERIOD_MEMORY,
@@ -46,6 +47,10 @@ Table = tuple[str, tuple[str, ...]]
 _PASSING_CODES = frozenset(
     {3, 159, 164, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 286, 289, 319, 394, 425, 439, 735, 999}
 )
+# What a row's values cause: they can't be converted to their columns' types, or not be read.
+_ROW_CODES = frozenset({6, 26, 27, 33, 36, 38, 41, 53, 69, 70, 72, 117, 131, 190, 321, 349, 407, 469, 652, 691})
+# A block of which everything is refused is our mistake, and not that of its rows.
+_ALL_REFUSED_MIN = 50
 # Keys a query; larger lists are asked for in parts.
 _KEYS_PER_QUERY = 2_000
 _RETRY_SECONDS_MAX = 5.0
@@ -62,6 +67,32 @@ def _is_passing(error: ClickHouseError) -> bool:
     if code:
         return int(code) in _PASSING_CODES
     return isinstance(error, OperationalError) or "HTTP" in str(error) or "onnection" in str(error)
+
+
+def _is_of_rows(error: Exception) -> bool:
+    """Whether a final error comes of the rows given, so that others may be stored without them."""
+    if isinstance(error, ClickHouseError):
+        code = getattr(error, "code", None)
+        return int(code) in _ROW_CODES if code else isinstance(error, DataError)
+    # Raised by the client before anything was sent: a value that its column's format can't hold.
+    return isinstance(error, (TypeError, ValueError, OverflowError, AttributeError, struct.error, ArithmeticError))
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+
+
+def _answer(waiters: list[tuple[asyncio.Future[None], int]], rows: Sequence[Row], refused: dict[int, str]) -> None:
+    start = 0
+    for waiter, count in waiters:
+        mine = [position for position in range(start, start + count) if position in refused] if refused else []
+        start += count
+        if waiter.done():
+            continue
+        if mine:
+            waiter.set_exception(RowsRefused([rows[position] for position in mine], refused[mine[0]]))
+        else:
+            waiter.set_result(None)
 
 
 def _instants(column: str) -> str:
@@ -81,7 +112,8 @@ class _Pending:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        self.waiters: list[asyncio.Future[None]] = []
+        # With how many of the rows are theirs, in order.
+        self.waiters: list[tuple[asyncio.Future[None], int]] = []
         self.is_running = False
 
 
@@ -320,11 +352,14 @@ class ClickHouseSink:
 
         Rows that arrive within a moment, or while a block of the same table is on its way, share the next one: the
         number of blocks follows ClickHouse's pace and not the number of partitions.
+
+        Raises:
+            RowsRefused: ClickHouse will never take some of them; the others are stored.
         """
         pending = self._pending.setdefault(table, _Pending())
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         pending.rows.extend(rows)
-        pending.waiters.append(waiter)
+        pending.waiters.append((waiter, len(rows)))
         if not pending.is_running:
             pending.is_running = True
             task = asyncio.create_task(self._drain(table, pending))
@@ -340,24 +375,50 @@ class ClickHouseSink:
                 rows, waiters = pending.rows, pending.waiters
                 pending.rows, pending.waiters = [], []
                 try:
-                    await self._insert_block(table, rows)
+                    refused = await self._insert_all(table, rows)
                 except BaseException as error:
-                    for waiter in waiters:
+                    for waiter, _ in waiters:
                         if not waiter.done():
                             waiter.set_exception(error if isinstance(error, Exception) else SinkUnavailable("stopped"))
                     if not isinstance(error, Exception):
                         raise
                 else:
-                    for waiter in waiters:
-                        if not waiter.done():
-                            waiter.set_result(None)
+                    _answer(waiters, rows, refused)
         finally:
             pending.is_running = False
+
+    async def _insert_all(self, table: Table, rows: Sequence[Row]) -> dict[int, str]:
+        """Insert a block, in parts where a row of it can't be stored; returns why by the refused rows' positions."""
+        try:
+            await self._insert_block(table, rows)
+            return {}
+        except Exception as error:
+            if not _is_of_rows(error):
+                raise
+            log.warning("insert_refused", table=table[0], rows=len(rows), error=_first_line(error))
+        refused: dict[int, str] = {}
+        parts = [(0, len(rows))]
+        while parts:
+            start, end = parts.pop()
+            try:
+                await self._insert_block(table, rows[start:end])
+            except Exception as error:
+                if not _is_of_rows(error):
+                    raise
+                if end - start == 1:
+                    refused[start] = _first_line(error)
+                    if len(refused) == len(rows) >= _ALL_REFUSED_MIN:
+                        raise
+                else:
+                    middle = (start + end) // 2
+                    parts += [(middle, end), (start, middle)]
+        return refused
 
     async def _insert_block(self, table: Table, rows: Sequence[Row]) -> None:
         name, columns = table
         # A retried block carries the same token, so that the server drops what it has already.
-        settings = {"insert_deduplication_token": uuid.uuid4().hex}
+        # Answers of as many months as anybody likes may come together.
+        settings = {"insert_deduplication_token": uuid.uuid4().hex, "max_partitions_per_insert_block": 0}
 
         def run() -> None:
             client = self._connected()

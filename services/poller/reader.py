@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from services.poller.errors import Stop
-from services.runtime.kafka import aiokafka_options, read_batches, stop_clients
+from services.runtime.kafka import aiokafka_options, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
@@ -144,7 +144,7 @@ class TopicReader:
 
     async def _some(self, consumer: Any, fold: Fold) -> int:
         try:
-            batches = await read_batches(consumer, timeout_ms=_POLL_MS, max_records=_RECORDS)
+            batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS)
         except KafkaError as error:
             _log.warning("topics can't be read; trying again", error=repr(error))
             await asyncio.sleep(RETRY_SECONDS)

@@ -27,7 +27,7 @@ from services.query_api.query import (
     Health,
     HealthQuestion,
 )
-from services.runtime.logging import blank_secret_bytes
+from services.runtime.redaction import blank_secret_bytes
 
 _METRICS = len(CHANNEL_METRICS)
 # Days and windows that are looked through for the latest that has a figure.

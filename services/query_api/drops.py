@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from schemas.keys import RefusedRecord, parsed_key
 from services.query_api.cache import AnswerCache, channel_tag, channels_tag, post_tag, posts_tag
 from services.query_api.observability import DROPS, REFUSED
-from services.runtime.kafka import aiokafka_options, read_batches, stop_clients
+from services.runtime.kafka import aiokafka_options, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
@@ -119,7 +119,7 @@ class DropFeed:
         left = {tp for tp in partitions if self._next[tp] < ends[tp]}
         probed_at = monotonic()
         while True:
-            found = await read_batches(consumer, timeout_ms=_POLL_MILLIS, max_records=_MAX_RECORDS)
+            found = await consumer.getmany(timeout_ms=_POLL_MILLIS, max_records=_MAX_RECORDS)
             for tp, records in found.items():
                 topic = tp.topic[prefix:]
                 for record in records:

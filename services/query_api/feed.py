@@ -17,7 +17,7 @@ from schemas.keys import Reason, checked_key, reason_of
 from services.query_api.observability import FEED_LAG, REFUSED
 from services.query_api.publisher import Codecs
 from services.query_api.views import Place, TopicView
-from services.runtime.kafka import aiokafka_options, partition_of, read_batches, stop_clients
+from services.runtime.kafka import aiokafka_options, partition_of, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
@@ -96,7 +96,7 @@ class CatalogFeed:
             self._next[tp] = held if begins[tp] <= held <= ends[tp] else begins[tp]
             consumer.seek(tp, self._next[tp])
         while True:
-            found = await read_batches(consumer, timeout_ms=_POLL_MILLIS, max_records=_MAX_RECORDS)
+            found = await consumer.getmany(timeout_ms=_POLL_MILLIS, max_records=_MAX_RECORDS)
             records = [record for group in found.values() for record in group]
             if records:
                 # Off the loop: the first value of a schema asks the registry, and a start reads thousands.

@@ -21,7 +21,7 @@ from services.query_api.live import Pulled
 from services.query_api.observability import REFUSED
 from services.query_api.publisher import Codecs
 from services.runtime.clock import Clock
-from services.runtime.kafka import aiokafka_options, partition_of, read_batches, stop_clients
+from services.runtime.kafka import aiokafka_options, partition_of, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
@@ -172,7 +172,7 @@ class PollerLink:
         self._producer = producer
         address = self._address.encode()
         while True:
-            found = await read_batches(consumer, timeout_ms=_POLL_MILLIS)
+            found = await consumer.getmany(timeout_ms=_POLL_MILLIS)
             for record in found.get(mine, ()):
                 if record.key == address and record.value is not None:
                     await self._take(replies, raw, record.value)

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiokafka.partitioner import murmur2
 
+from services.runtime.fetching import guard_fetching
 from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
@@ -39,7 +40,11 @@ def split_key(message_key: bytes) -> tuple[str, str]:
 
 
 def aiokafka_options(settings: KafkaSettings) -> dict[str, Any]:
-    """Connection options for aiokafka's consumer, producer and admin client."""
+    """Connection options for aiokafka's consumer, producer and admin client.
+
+    Consumers of this process are guarded from then on against what no reader should have to read.
+    """
+    guard_fetching()
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap.split(","),
         "security_protocol": settings.kafka_security_protocol,
@@ -80,57 +85,6 @@ def confluent_options(settings: KafkaSettings) -> dict[str, Any]:
     if settings.kafka_ssl_cafile:
         options["ssl.ca.location"] = settings.kafka_ssl_cafile
     return options
-
-
-async def read_batches(
-    consumer: Any, *partitions: Any, timeout_ms: int, max_records: int | None = None
-) -> dict[Any, list[Any]]:
-    """aiokafka's `getmany`, past messages that the client itself can't read.
-
-    The client raises on a header whose name is not UTF-8, at each call anew, and loses what it had taken from other
-    partitions by then. Such a message is passed over with a line; all others are returned.
-
-    Args:
-        partitions: those to read, all that are assigned when none is named; each has a position.
-    """
-    before = {place: await consumer.position(place) for place in partitions or consumer.assignment()}
-    try:
-        found: dict[Any, list[Any]] = await consumer.getmany(
-            *partitions, timeout_ms=timeout_ms, max_records=max_records
-        )
-        return found
-    except UnicodeDecodeError:
-        for place, position in before.items():
-            consumer.seek(place, position)
-    found = {}
-    for place, position in before.items():
-        try:
-            found |= await consumer.getmany(place, timeout_ms=timeout_ms, max_records=max_records)
-        except UnicodeDecodeError:
-            consumer.seek(place, position)
-            found[place] = await _up_to_unreadable(consumer, place, timeout_ms)
-    return found
-
-
-async def _up_to_unreadable(consumer: Any, place: Any, timeout_ms: int) -> list[Any]:
-    """What comes before the message that can't be read; the consumer stands behind it then."""
-    records: list[Any] = []
-    while True:
-        try:
-            batch = await consumer.getmany(place, timeout_ms=timeout_ms, max_records=1)
-        except UnicodeDecodeError:
-            offset = await consumer.position(place)
-            log.error(
-                "a message is passed over: the name of a header is not UTF-8",
-                topic=place.topic,
-                partition=place.partition,
-                offset=offset,
-            )
-            consumer.seek(place, offset + 1)
-            return records
-        if not batch.get(place):
-            return records
-        records += batch[place]
 
 
 async def stop_clients(*clients: Any) -> None:

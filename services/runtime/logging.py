@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
-# Query parameters and JSON members that carry secrets on any of the platforms, plain, percent-encoded or as JSON inside
-# JSON, and authorization headers.
-_SECRET = re.compile(
-    r"(?i)((?:access_token|refresh_token|client_secret|fb_exchange_token|id_token|appsecret_proof|accessJwt|refreshJwt"
-    r"|password|api_key)\b\\*[\"']?\s*(?:[=:]|%3D)\s*\\*[\"']?)(?:(?!%26)[^\s\"'&\\}])+"
-    r"|(\bBearer\s+|\bAuthorization\\*[\"']?\s*:\s*\\*[\"']?(?:OAuth|Basic|DPoP)\s+)[A-Za-z0-9._~+/=%-]+"
-)
-
-
-def blank_secrets(text: str) -> str:
-    """Replace values of `access_token=` and its like by `***`."""
-    return _SECRET.sub(lambda match: (match.group(1) or match.group(2)) + "***", text)
-
-
-_SECRET_BYTES = re.compile(_SECRET.pattern.encode())
-# Every name above holds one of these; looking for them first spares the expression nearly every payload.
-_MARKS = (b"token", b"secret", b"bearer", b"jwt", b"password", b"api_key", b"authorization")
-
-
-def blank_secret_bytes(payload: bytes) -> bytes:
-    """`blank_secrets` on bytes of any encoding; the same object when there is nothing to blank."""
-    lowered = payload.lower()
-    if not any(mark in lowered for mark in _MARKS):
-        return payload
-    return _SECRET_BYTES.sub(lambda match: (match.group(1) or match.group(2)) + b"***", payload)
+from services.runtime.redaction import blank_secrets
 
 
 def _blank(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -12,13 +12,14 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from schemas.codec import Codec, RecordCodec, codec, schema_text
 from schemas.encoder import Encode, wire_encoder
+from schemas.writers import SchemasAway
 from services.runtime.settings import KafkaSettings, RegistrySettings
 
 # Confluent's code for "schema not found"; anything else means that the registry can't answer now.
 _SCHEMA_NOT_FOUND = 40403
 
 
-class RegistryUnavailable(RuntimeError):
+class RegistryUnavailable(SchemasAway):
     """The registry did not answer, or lacks the newest schema; run `tidemark topics`, or try again."""
 
 
@@ -51,23 +52,25 @@ class Registry:
         return int(found.schema_id)
 
     def fetch_schema(self, schema_id: int) -> str:
-        """The schema of an id, as JSON text.
+        """The Avro schema of an id, as JSON text.
 
         Raises:
-            KeyError: the registry has no such schema.
+            KeyError: the registry has no such schema, or one of another type.
             RegistryUnavailable: no answer.
         """
         try:
-            text = self._client.get_schema(schema_id).schema_str
+            found = self._client.get_schema(schema_id)
         except SchemaRegistryError as error:
             if error.http_status_code == 404 or error.error_code == _SCHEMA_NOT_FOUND:
-                raise KeyError(schema_id) from None
+                raise KeyError(f"the registry doesn't know schema {schema_id}") from None
             raise RegistryUnavailable(f"the schema registry can't answer: {error.error_message}") from None
         except Exception as error:
             raise RegistryUnavailable(f"the schema registry can't be reached: {error}") from None
-        if text is None:
-            raise KeyError(schema_id)
-        return text
+        if found.schema_str is None:
+            raise KeyError(f"the registry has no text of schema {schema_id}")
+        if found.schema_type not in (None, "AVRO"):
+            raise KeyError(f"it is a {found.schema_type} schema, not Avro")
+        return found.schema_str
 
     def codec(self, topic: str) -> Codec[Any]:
         """Codec of a topic with typed events, able to encode and decode."""

@@ -136,6 +136,16 @@ class Backend:
         time.sleep(seconds)
         process.send_signal(signal.SIGCONT)
 
+    def pid(self, name: str = "aggregator") -> int:
+        """Of a worker that runs.
+
+        Raises:
+            AssertionError: it has ended.
+        """
+        process = self._processes[name]
+        assert process.poll() is None, f"the aggregator ended: {self.log_tail(name)}"
+        return process.pid
+
     def operations_url(self, name: str = "aggregator") -> str:
         """Origin of a worker's metrics and readiness."""
         return f"http://127.0.0.1:{self._ports[name]}"

@@ -40,7 +40,8 @@ BETWEEN_SERVICES = (
 
 # Modules that compute and never talk: no client, no socket, no event loop; and they import only each other.
 PURE = {
-    "services.runtime.clock", "services.runtime.secrets", "services.runtime.since",
+    "services.runtime.clock", "services.runtime.inflating", "services.runtime.redaction",
+    "services.runtime.secrets", "services.runtime.since",
     "services.poller.accounts", "services.poller.answers", "services.poller.backfill_plan", "services.poller.budget",
     "services.poller.calls", "services.poller.circuit",
     "services.poller.entry", "services.poller.errors",
@@ -84,7 +85,8 @@ IMPORTERS: dict[str, set[str]] = {
         "services.runtime.migrations",
     },
     "aiokafka": {
-        "services.runtime.kafka", "services.aggregator.catalog", "services.aggregator.health",
+        "services.runtime.fetching", "services.runtime.kafka",
+        "services.aggregator.catalog", "services.aggregator.health",
         "services.poller.publisher", "services.poller.reader",
         "services.query_api.drops", "services.query_api.feed", "services.query_api.poller_link",
         "services.query_api.publisher",

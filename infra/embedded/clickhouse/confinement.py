@@ -59,7 +59,7 @@ def needed_to_read() -> list[Path]:
     """What Python and the engine read while they run, apart from data: this interpreter, its packages, the system's."""
     code = Path(__file__).parents[2]
     entries = [Path(entry) for entry in sys.path if entry]
-    # The folder above this package may hold anything, such as a .env.
+    # The folder above these packages may hold anything, such as a .env.
     packages = [entry for entry in entries if entry.resolve() not in (code.parent.resolve(), Path.cwd().resolve())]
     system = [
         "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo", "/etc/ld.so.cache",
@@ -68,7 +68,14 @@ def needed_to_read() -> list[Path]:
     ]  # fmt: skip
     # Not the folder: its `environ` holds passwords.
     itself = [f"/proc/{os.getpid()}/{name}" for name in ("maps", "statm", "stat", "status", "cgroup", "mountinfo")]
-    return [code, Path(sys.prefix), Path(sys.base_prefix), *packages, *map(Path, (*system, *itself))]
+    return [
+        code,
+        code.parent / "services",
+        Path(sys.prefix),
+        Path(sys.base_prefix),
+        *packages,
+        *map(Path, (*system, *itself)),
+    ]
 
 
 def confine(*, write: Iterable[Path], read: Iterable[Path]) -> list[str]:

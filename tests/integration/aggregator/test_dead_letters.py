@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any
 
+import httpx
 import orjson
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -17,6 +19,7 @@ from services.runtime.kafka import partition_of
 from tests.support.backend import PARTITIONS, Backend, bluesky_event, now_ms
 from tests.support.waiting import wait_until
 
+RAW = "platform.raw"
 HOUR = 3_600_000
 FUTURE = 5 * 60_000
 
@@ -81,7 +84,7 @@ def test_letters_are_listed_by_reason_workspace_and_time(backend: Backend, works
     letter = orjson.loads(shown.stdout)
     assert letter["reason"] == "body_not_json"
     assert letter["payload"]["event_id"] == "html"
-    assert letter["payload"]["body"] == "<html>access_token=***"
+    assert letter["payload"]["body"] == "<html>access_token=***</html>"
 
 
 def test_bad_options_end_in_one_line(backend: Backend) -> None:
@@ -157,36 +160,57 @@ def test_a_redrive_takes_the_letter_where_the_message_is_gone(backend: Backend, 
     wait_until(redriven, 60, lambda: f"the answer counts; {backend.log_tail()}")
 
 
-def test_the_limit_stops_the_worker_once_several_workspaces_fail(bare_backend: Backend) -> None:
-    def publish_bad(workspace: str, count: int) -> None:
-        for number in range(count):
-            bare_backend.publish_raw(
-                bluesky_event(workspace, "c1", f"{workspace}-{number}", {"t1": {}}, body=b"<html>")
-            )
-        bare_backend.flush()
+def _publish_bad(backend: Backend, workspace: str, count: int, first: int = 0) -> None:
+    for number in range(first, first + count):
+        backend.publish_raw(bluesky_event(workspace, "c1", f"{workspace}-{number}", {"t1": {}}, body=b"<html>"))
+    backend.flush()
 
-    pid = bare_backend.start_aggregator("limited", {"TIDEMARK_DEAD_LETTER_LIMIT_MINIMUM_EVENTS": "60"})
-    publish_bad("alone", 100)
-    letters = "platform.raw.dead-letters"
-    wait_until(
-        lambda: sum(1 for _ in bare_backend.records(letters)) == 100, 30, lambda: bare_backend.log_tail("limited")
-    )
-    os.kill(pid, 0)
-    # As many events again, from four more workspaces: now it is not one producer's fault.
-    names = [f"also-{number}" for number in range(8)]
+
+def _readiness(backend: Backend, name: str) -> str:
+    return httpx.get(f"{backend.operations_url(name)}/readyz", trust_env=False).text
+
+
+def test_the_limit_pauses_the_worker_once_several_workspaces_fail(bare_backend: Backend) -> None:
+    names = ["alone", *(f"also-{number}" for number in range(8))]
     for name in names:
-        publish_bad(name, 60)
-    code = bare_backend.wait_for_end("limited")
-    assert code == 65, bare_backend.log_tail("limited")
-    failed = [line for line in bare_backend.log_tail("limited", 20_000).splitlines() if "aggregator_failed" in line]
-    assert len(failed) == 1
-    assert "DeadLetterLimitReached" in failed[0]
-    assert "tidemark dead-letters list" in failed[0]
-    assert "Traceback" not in bare_backend.log_tail("limited")
-    drained = sum(1 for _ in bare_backend.records(letters))
-    assert drained < 100 + 8 * 60, "the rest waits for a fixed version"
-    # With the limit off everything is taken up, from where the stopped worker left it.
-    bare_backend.start_aggregator("limited", {"TIDEMARK_DEAD_LETTER_LIMIT_RATIO": "1"})
+        bare_backend.put_channel(name, "c1", "bluesky")
+    settings = {
+        "TIDEMARK_DEAD_LETTER_LIMIT_MINIMUM_EVENTS": "60",
+        "TIDEMARK_DEAD_LETTER_LIMIT_WINDOW_SECONDS": "600",
+        "TIDEMARK_AGGREGATOR_STUCK_SECONDS": "10",
+    }
+    pid = bare_backend.start_aggregator("limited", settings)
+    _publish_bad(bare_backend, "alone", 100)
+    bare_backend.settle()
+    # A producer of as many keys and workspaces as it likes is one.
+    for number in range(300):
+        ghost = f"ghost-{number}"
+        bare_backend.publish(RAW, ghost.encode(), ghost, b"rubbish" * 100)
+        _publish_bad(bare_backend, ghost, 1)
+    bare_backend.settle(60)
+    assert _readiness(bare_backend, "limited") == "ready\n"
+    # As many events again, from eight more workspaces that there are: now it is not one producer's fault.
+    for name in names[1:]:
+        _publish_bad(bare_backend, name, 150)
+    wait_until(
+        lambda: "paused by the dead-letter limit" in _readiness(bare_backend, "limited"),
+        60,
+        lambda: bare_backend.log_tail("limited"),
+    )
+    metrics = httpx.get(f"{bare_backend.operations_url('limited')}/metrics", trust_env=False).text
+    assert "tidemark_paused 1.0" in metrics
     events = "SELECT uniqExact(workspace_id, event_id) AS n FROM raw_events"
-    wait_until(lambda: bare_backend.rows(events) == [{"n": 100 + 8 * 60}], 60, lambda: bare_backend.log_tail("limited"))
+    # What was read before is still written; then it stays, for longer than a worker that is stuck would.
+    time.sleep(5)
+    held = bare_backend.rows(events)[0]["n"]
+    assert held < 100 + 300 + 8 * 150, "the rest waits"
+    time.sleep(20)
+    assert bare_backend.pid("limited") == pid
+    assert bare_backend.rows(events)[0]["n"] == held
+    os.kill(pid, signal.SIGUSR1)
+    bare_backend.settle(60)
+    assert bare_backend.rows(events) == [{"n": 100 + 300 + 8 * 150}]
+    assert _readiness(bare_backend, "limited") == "ready\n"
+    assert bare_backend.pid("limited") == pid
+    assert "Traceback" not in bare_backend.log_tail("limited", 10**6)
     bare_backend.kill_aggregator("limited", signal.SIGTERM)

@@ -25,8 +25,8 @@ from services.runtime.topics import ensure_topics
 from tests.integration.query_api.rows import Store
 from tests.integration.query_api.running import ADMIN, Service, environment_of
 from tests.support.engines import Engines, in_database, query_clickhouse
-from tests.support.poison import send_unreadable
 from tests.support.query_api import target, values
+from tests.support.unreadable import send_unreadable
 
 CHANNEL = {"platform": "x", "external_id": "42", "username": "tide", "status": "active"}
 

@@ -6,9 +6,9 @@ import pytest
 
 from schemas.codec import codec, schema_text
 from schemas.events import DeadLetter
-from services.aggregator.dead_letters import REDRIVEN_HEADER, Filter, Found, Origin, identity
+from services.aggregator.dead_letters import REDRIVEN_HEADER, Filter, Found, Origin
 from services.aggregator.errors import InvalidEvent
-from services.aggregator.reading import Message, dead_letter
+from services.aggregator.reading import Message, dead_letter, identity
 from services.aggregator.redrive import candidates
 from services.runtime.since import parse_since
 from tests.support.backend import bluesky_event

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.aggregator.limits import Breach, DeadLetterLimit
+from services.aggregator.limits import STRANGERS, Breach, DeadLetterLimit
 
 WINDOW = 300_000
 BAD = "body_not_json"
@@ -126,3 +126,18 @@ def test_its_sums_are_those_of_its_slices(steps: list[tuple[int, int, list[tuple
         total.update(piece.dead)
     assert held._dead == total
     assert held._events == sum(piece.events for piece in held._slices)
+
+
+def test_ghosts_count_as_one_workspace_however_many_they_are() -> None:
+    held = limit()
+    assert held.note(0, 1000, [(STRANGERS, BAD)] * 990) is None
+    assert held.note(1, 1000, [(STRANGERS, BAD)] * 700 + dead(150, 150)) is None
+
+
+def test_a_batch_is_judged_alone_and_not_counted() -> None:
+    held = limit(minimum=1000)
+    assert held.judge(10, dead(3, 3, 3)) is not None
+    assert held.judge(10, dead(2, 2)) is None
+    assert held.note(0, 999, ()) is None
+    held.forget()
+    assert held.note(1, 10, dead(3, 3, 3)) is None, "few events say nothing"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.runtime.logging import blank_secret_bytes, blank_secrets
+from services.runtime.redaction import blank_secret_bytes, blank_secrets
 
 SECRET = "EAAGm0PX4ZCpsBAKZCs3-_.x"
 NAMES = [

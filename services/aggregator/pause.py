@@ -1,0 +1,109 @@
+"""Holds all partitions of a worker back while most events are bad, and lets them go on.
+
+Nothing is read on or acknowledged meanwhile, and the process stays: a restart would end here again. It goes on when an
+operator says so (SIGUSR1), and by itself: each time a window has passed, the batches held back are read again, which
+mends what lay outside (a registry that was away), and the first one that is good opens the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from services.aggregator import metrics
+from services.aggregator.limits import Breach, DeadLetterLimit
+from services.runtime.clock import Clock
+from services.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+
+class Judged(NamedTuple):
+    """What a batch says of itself: its events, and (workspace, reason) of each dead one."""
+
+    events: int
+    dead: Sequence[tuple[str, str]]
+
+
+class DeadLetterPause:
+    """The pause of one worker.
+
+    Args:
+        limit: of dead letters.
+        ratio: the limit's, for the words.
+    """
+
+    def __init__(self, limit: DeadLetterLimit, ratio: float, clock: Clock) -> None:
+        self._limit = limit
+        self._ratio = ratio
+        self._clock = clock
+        self._breach: Breach | None = None
+        self._until = 0.0
+        # No limit before this instant, ms: an operator said so.
+        self._excused_until = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def why(self) -> str | None:
+        """Why the worker is paused, in one line; None while it isn't."""
+        if self._breach is None:
+            return None
+        breach = self._breach
+        return (
+            f"paused by the dead-letter limit: {breach.dead} of {breach.events} events can't be used, in "
+            f"{breach.workspaces} workspaces (mostly {', '.join(breach.reasons)}), more than "
+            f"TIDEMARK_DEAD_LETTER_LIMIT_RATIO={self._ratio:g}; see `tidemark dead-letters list` and fix the cause; "
+            "SIGUSR1 lets it go on"
+        )
+
+    def resume(self) -> None:
+        """Go on in spite of everything, without a limit for one window."""
+        self._excused_until = self._clock.now() + self._limit.window_millis
+        self._open("told")
+
+    async def pass_through(self, judged: Judged, again: Callable[[], Awaitable[Judged]]) -> None:
+        """Come back once a batch may be used.
+
+        Args:
+            judged: of the batch.
+            again: reads the batch once more.
+        """
+        while True:
+            if self._breach is None:
+                now = self._clock.now()
+                breach = self._limit.note(now, judged.events, judged.dead)
+                if breach is None or now < self._excused_until:
+                    return
+                self._hold(breach)
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(self._until):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass  # time to look whether it has turned good
+            if self._clock.now() < self._excused_until:
+                continue
+            judged = await again()
+            if self._breach is not None:
+                breach = self._limit.judge(judged.events, judged.dead)
+                if breach is None:
+                    self._open("the batch held back is good")
+                elif asyncio.get_running_loop().time() >= self._until:
+                    self._hold(breach)
+
+    def _hold(self, breach: Breach) -> None:
+        if self._breach is None:
+            metrics.PAUSED.set(1)
+        self._breach = breach
+        self._until = asyncio.get_running_loop().time() + self._limit.window_millis / 1000
+        log.error("paused", why=self.why)
+
+    def _open(self, why: str) -> None:
+        if self._breach is None:
+            return
+        self._breach = None
+        self._limit.forget()
+        metrics.PAUSED.set(0)
+        log.warning("resumed", why=why)
+        self._changed.set()

@@ -1,0 +1,156 @@
+"""Makes batches of messages, and dead letters of those that can't be used, at whatever step that shows.
+
+Nothing here raises of a message: what is unexpected is a bug of ours, and becomes a dead letter with the place of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schemas.codec import Codec
+from schemas.events import DeadLetter, PlatformRaw
+from services.aggregator import metrics
+from services.aggregator.errors import InvalidEvent
+from services.aggregator.pipeline import Batch
+from services.aggregator.publisher import Encoded
+from services.aggregator.reading import LETTER_MAX_BYTES, Message, dead_letter, describe_bug, read_message
+from services.aggregator.rows import Row
+from services.aggregator.settings import AggregatorSettings
+from services.runtime.clock import Clock
+from services.runtime.kafka import partition_of
+from services.runtime.logging import get_logger
+
+log = get_logger(__name__)
+DEAD_LETTERS = "platform.raw.dead-letters"
+# Reasons of dead letters that a bug of ours gives.
+_BUGS = frozenset({"not_read", "mapping_failed", "not_folded", "not_stored"})
+
+
+class BatchReader:
+    """Reads messages of one partition.
+
+    Args:
+        raw: codec of the events.
+        letters: codec of the dead letters.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        settings: AggregatorSettings,
+        raw: Codec[PlatformRaw],
+        letters: Codec[DeadLetter],
+        clock: Clock,
+    ) -> None:
+        self._partition = partition
+        self._settings = settings
+        self._raw = raw
+        self._letters = letters
+        self._clock = clock
+
+    def read(self, messages: Sequence[Message]) -> Batch:
+        """Messages as a batch; the pure part of a round."""
+        batch = Batch()
+        now = self._clock.now()
+        for message in messages:
+            try:
+                read = read_message(self._raw, message)
+            except InvalidEvent as error:
+                self._set_aside(batch, message, error, now)
+                continue
+            home = partition_of(read.event.workspace_id, self._settings.topic_partitions)
+            if home != self._partition:
+                if message.size > LETTER_MAX_BYTES:
+                    # It would be refused there: with what Kafka adds it is longer than a message may be.
+                    detail = f"an event of {message.size} bytes stands in another tenant's partition and can't be moved"
+                    self._set_aside(batch, message, InvalidEvent("misplaced", detail, read.event.workspace_id), now)
+                else:
+                    batch.misplaced.append((message, home))
+                continue
+            if read.failure is not None:
+                self._set_aside(batch, message, read.failure, now)
+            batch.raw.append(read)
+        return batch
+
+    def _set_aside(self, batch: Batch, message: Message, error: InvalidEvent, now: int) -> None:
+        """Make the dead letter of a message; never raises."""
+        if error.reason in _BUGS:
+            log.error(
+                "event_failed", reason=error.reason, bug=error.detail, partition=self._partition, at=message.offset
+            )
+        try:
+            letter = dead_letter(self._raw, message, error, now)
+            # Its strings are the last that could not be encoded.
+            self._letters.encode(letter)
+        except Exception as bug:
+            log.error("dead_letter_failed", bug=describe_bug(bug), partition=self._partition, at=message.offset)
+            letter = DeadLetter(
+                "", error.reason, "the message can't be shown", message.topic, message.partition, message.offset, None,
+                b"", now,
+            )  # fmt: skip
+        batch.dead.append(letter)
+
+    def encoded(self, dead: DeadLetter) -> Encoded:
+        """A letter as it is sent: to its workspace's partition where it says one."""
+        home = self._partition
+        if dead.workspace_id:
+            home = partition_of(dead.workspace_id, self._settings.topic_partitions)
+        topic = self._settings.topic(DEAD_LETTERS)
+        return Encoded(topic, home, dead.workspace_id.encode(), self._letters.encode(dead))
+
+    def not_moved(self, batch: Batch | None, raw_topic: str, refused: Sequence[Encoded]) -> list[Encoded]:
+        """Dead letters of misplaced events that Kafka does not take."""
+        letters = Batch()
+        for encoded in refused:
+            for message, _ in batch.misplaced if batch is not None and encoded.topic == raw_topic else ():
+                if message.value is encoded.value:
+                    failure = InvalidEvent("misplaced", "it stands in another tenant's partition and can't be moved")
+                    self._set_aside(letters, message, failure, self._clock.now())
+        return [self.encoded(letter) for letter in letters.dead]
+
+    def not_stored(self, batch: Batch, refused: Sequence[tuple[Row, str]]) -> list[Encoded]:
+        """Dead letters of events that ClickHouse can't hold."""
+        by_id = {(read.event.workspace_id, read.event.event_id): read for read in batch.raw}
+        letters = Batch()
+        for row, why in refused:
+            read = by_id.get((row[0], row[1]))
+            if read is not None:
+                failure = InvalidEvent("not_stored", why, read.event.workspace_id)
+                self._set_aside(letters, read.message, failure, self._clock.now())
+        batch.dead += letters.dead
+        return [self.encoded(letter) for letter in letters.dead]
+
+    def without_culprit(self, batch: Batch, error: Exception) -> Batch:
+        """What is left of a batch of one thing that can't be folded: its dead letter."""
+        bug = describe_bug(error)
+        now = self._clock.now()
+        left = Batch(dead=batch.dead, misplaced=batch.misplaced)
+        for read in batch.raw:
+            failure = InvalidEvent("not_folded", bug, read.event.workspace_id)
+            self._set_aside(left, read.message, failure, now)
+        for write in batch.catalog:
+            metrics.SKIPPED_WRITES.inc()
+            log.error("catalog_write_failed", workspace=write.workspace_id, id=write.id, bug=bug)
+        if batch.expired or batch.retold:
+            log.error("totals_failed", keys=[*batch.expired, *batch.retold], bug=bug)
+        return left
+
+
+def key_of(letter: DeadLetter) -> str:
+    """Stands for the workspace where the event can't say it: producers key by it."""
+    return (letter.origin_key or b"").decode(errors="replace")
+
+
+def halves(batch: Batch) -> list[Batch]:
+    """A batch as two smaller ones, dead letters with the first; [] when it is about one thing only."""
+    names = ("catalog", "raw", "expired", "retold")
+    filled = [name for name in names if getattr(batch, name)]
+    if len(filled) > 1:
+        parts = [Batch(**{name: getattr(batch, name)}) for name in filled]
+    elif filled and len(items := getattr(batch, filled[0])) > 1:
+        middle = len(items) // 2
+        parts = [Batch(**{filled[0]: items[:middle]}), Batch(**{filled[0]: items[middle:]})]
+    else:
+        return []
+    parts[0].dead, parts[0].misplaced = batch.dead, batch.misplaced
+    return parts

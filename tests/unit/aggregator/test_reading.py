@@ -1,0 +1,202 @@
+"""Whatever a message is, reading it ends in an event or in the reason why it is none, and a letter always fits."""
+
+from __future__ import annotations
+
+import random
+import struct
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.codec import codec, schema_text
+from schemas.events import PlatformRaw, RawTarget
+from schemas.writers import SchemasAway
+from services.aggregator import reading
+from services.aggregator.errors import InvalidEvent
+from services.aggregator.reading import (
+    LETTER_MAX_BYTES,
+    SHORTENED_HEADER,
+    Message,
+    RawReading,
+    dead_letter,
+    read_message,
+)
+from services.runtime.settings import MESSAGE_MAX_BYTES
+from tests.support.poison import Maker, Poison
+
+NOW = 1_795_222_800_000
+TEXT = schema_text("platform.raw")
+OTHERS = {2: 'syntax = "proto3";', 3: '{"type": "object"}', 4: '"string"', 5: '["null", "int"]'}
+RAW = codec("platform.raw", schema_id=1, fetch_schema=lambda wanted: {1: TEXT, **OTHERS}[wanted])
+LETTERS = codec(
+    "platform.raw.dead-letters", schema_id=9, fetch_schema=lambda _: schema_text("platform.raw.dead-letters")
+)
+
+
+def message(value: bytes | None, **more: Any) -> Message:
+    return Message("platform.raw", 0, 1, more.pop("key", b"w"), value, NOW, **more)
+
+
+def outcome(given_message: Message) -> RawReading | InvalidEvent:
+    """Reads as the partition does; what comes can be stored or sent."""
+    try:
+        read = read_message(RAW, given_message)
+    except InvalidEvent as error:
+        failure: InvalidEvent | None = error
+        result: RawReading | InvalidEvent = error
+    else:
+        event = read.event
+        assert -(2**31) <= event.http_status < 2**31
+        assert reading.EARLIEST_CAPTURE <= event.captured_at <= NOW + reading.FUTURE_TOLERANCE_MILLIS
+        assert len(event.targets) <= 10_000
+        assert RAW.decode(RAW.encode(event)) == event
+        failure, result = read.failure, read
+    if failure is not None:
+        letter = dead_letter(RAW, given_message, failure, NOW)
+        assert len(LETTERS.encode(letter)) <= MESSAGE_MAX_BYTES - 1024
+        assert len(letter.detail) < 3_000
+    return result
+
+
+def _corpus() -> list[Poison]:
+    maker = Maker(7, 1, [0, 2, 3, 4, 5, 6, 2**32 - 1], ["w"], NOW)
+    return [*maker.fields(), *maker.mutated(500), *maker.schemas(), *maker.headed(), *maker.ghosts(5)]
+
+
+def test_the_corpus_is_read_to_its_end() -> None:
+    seen = set()
+    for poison in _corpus():
+        headers = tuple((name if isinstance(name, str) else repr(name), value) for name, value in poison.headers)
+        found = outcome(message(poison.value, key=poison.key, headers=headers))
+        if isinstance(found, InvalidEvent):
+            assert found.reason not in {"not_read", "mapping_failed"}, (poison.name, found)
+            seen.add(found.reason)
+        else:
+            assert found.failure is None or found.failure.reason != "mapping_failed", (poison.name, found.failure)
+    assert {
+        "malformed_event",
+        "bad_id",
+        "bad_status",
+        "captured_in_future",
+        "captured_too_early",
+        "empty_value",
+    } <= seen
+
+
+GOOD = Maker(1, 1, [], ["w"], NOW).encoded(Maker(1, 1, [], ["w"], NOW).record(1))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.binary(max_size=400), st.integers(0, 9))
+def test_any_bytes_are_read_to_something(data: bytes, schema_id: int) -> None:
+    outcome(message(data))
+    outcome(message(struct.pack(">bI", 0, schema_id) + data))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, len(GOOD) - 1), st.binary(max_size=12), st.integers(0, 30))
+def test_any_damage_is_read_to_something(at: int, put: bytes, cut: int) -> None:
+    outcome(message(GOOD[:at] + put + GOOD[at + cut :]))
+
+
+texts = st.text(max_size=140)
+events = st.builds(
+    PlatformRaw, texts, st.just("w"), st.just("c"), st.sampled_from(["x", "bluesky", "tiktok", "y" * 65]),
+    st.sampled_from(["POST_METRICS", "CHANNEL_METRICS", "IDENTITY"]), texts, st.dictionaries(texts, texts, max_size=3),
+    st.lists(st.builds(RawTarget, texts, texts, texts), max_size=3).map(tuple), st.integers(-(2**31), 2**31 - 1),
+    st.binary(max_size=200) | st.recursive(st.none() | st.integers() | texts, lambda held: st.lists(held) |
+    st.dictionaries(texts, held), max_leaves=5).map(lambda held: repr(held).encode()),
+    st.integers(0, 2**62), st.just("LIVE"),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=50)
+@given(events)
+def test_any_event_is_read_to_something(event: PlatformRaw) -> None:
+    try:
+        value = RAW.encode(event)
+    except (UnicodeEncodeError, ValueError):
+        return  # a lone surrogate or a time past the year 9999 can't be written
+    outcome(message(value))
+
+
+@pytest.mark.parametrize("size", [0, 1, MESSAGE_MAX_BYTES - 70_000, MESSAGE_MAX_BYTES - 60_000, MESSAGE_MAX_BYTES])
+def test_a_letter_fits_whatever_its_message_holds(size: int) -> None:
+    for payload in (bytes(size), b"token=a&" * (size // 8), b"\xff" * size):
+        letter = dead_letter(RAW, message(payload), InvalidEvent("malformed_event", "x" * 10_000), NOW)
+        assert len(LETTERS.encode(letter)) <= MESSAGE_MAX_BYTES - 1024
+        is_whole = SHORTENED_HEADER not in letter.headers
+        assert is_whole or "the letter holds the first" in letter.detail
+        if not payload.startswith(b"token"):
+            assert is_whole == (size <= LETTER_MAX_BYTES)
+            assert letter.payload == payload[: None if is_whole else reading.SHORTENED_BYTES]
+    huge = message(b"x", key=b"k" * size, headers=(("h", b"v" * size), ("n", None)))
+    assert len(LETTERS.encode(dead_letter(RAW, huge, InvalidEvent("bad_id", ""), NOW))) <= MESSAGE_MAX_BYTES - 1024
+
+
+def test_what_could_not_be_fetched_says_so() -> None:
+    found = outcome(message(b"how it begins", unreadable="too_large: 400 MB after decompression"))
+    assert isinstance(found, InvalidEvent)
+    assert (found.reason, found.detail) == ("too_large", "400 MB after decompression")
+
+
+def test_a_bug_of_ours_is_one_message_and_not_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("the body was: access_token=abc")
+
+    event = RAW.decode(GOOD)
+    monkeypatch.setattr(reading, "map_event", broken)
+    found = outcome(message(GOOD))
+    assert isinstance(found, RawReading)
+    assert found.failure is not None
+    assert found.failure.reason == "mapping_failed"
+    assert "ZeroDivisionError in broken (test_reading.py:" in found.failure.detail
+    assert "abc" not in found.failure.detail
+    monkeypatch.setattr(reading, "_check", broken)
+    failed = outcome(message(RAW.encode(event)))
+    assert isinstance(failed, InvalidEvent)
+    assert failed.reason == "not_read"
+
+
+def test_a_lost_registry_is_told_from_a_bad_message() -> None:
+    def away(_: int) -> str:
+        raise SchemasAway("no answer")
+
+    with pytest.raises(InvalidEvent) as caught:
+        read_message(codec("platform.raw", schema_id=1, fetch_schema=away), message(GOOD))
+    assert caught.value.reason == "schema_unavailable"
+
+
+def test_ids_are_measured_before_they_are_remembered() -> None:
+    reading._is_id.cache_clear()
+    event = RAW.decode(GOOD)
+    for number in range(50):
+        long = replace(event, targets=(RawTarget("x" * (1000 + number), "p", ""),))
+        assert isinstance(outcome(message(RAW.encode(long))), InvalidEvent)
+    assert reading._is_id.cache_info().currsize == 0
+
+
+def test_secrets_of_foreign_events_are_blanked_before_anything_is_stored() -> None:
+    event = replace(
+        RAW.decode(GOOD),
+        endpoint="/v25.0/me?oauth_token=s3cret&fields=id",
+        request={"key": "s3cret", "api-key": "s3cret", "fields": "id", "body": '{"accessToken": "s3cret"}'},
+        body=b'{"posts": [], "paging": "https://h/?key=s3cret", "headers": "Authorization: Bearer s3cret"}',
+    )
+    value = RAW.encode(event)
+    read = read_message(RAW, message(value))
+    assert "s3cret" not in repr(read.event)
+    assert read.event.request["fields"] == "id"
+    failure = InvalidEvent("body_not_json", "")
+    letter = dead_letter(RAW, message(value, key=b"token=s3cret", headers=(("x", b"token=s3cret"),)), failure, NOW)
+    assert b"s3cret" not in LETTERS.encode(letter)
+    assert RAW.decode(letter.payload).event_id == event.event_id
+
+
+def test_random_bytes_after_an_event_are_part_of_no_event() -> None:
+    chance = random.Random(3)
+    for _ in range(20):
+        outcome(message(GOOD + chance.randbytes(50)))

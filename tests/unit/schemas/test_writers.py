@@ -1,0 +1,172 @@
+"""Schemas by id: what is unknown is remembered, look-ups come at a bounded rate, nothing grows without end."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import writers
+from schemas.codec import MalformedEvent, codec, schema_text
+from schemas.measuring import Measure, TooMuch
+from schemas.writers import UnknownSchema, Writers
+
+RAW = "platform.raw"
+
+
+class Registry:
+    """Counts what it is asked."""
+
+    def __init__(self, known: dict[int, str]) -> None:
+        self.known = known
+        self.asked: list[int] = []
+
+    def fetch(self, schema_id: int) -> str:
+        self.asked.append(schema_id)
+        return self.known[schema_id]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_unknown_id_is_asked_for_once_in_a_while() -> None:
+    registry, clock = Registry({}), Clock()
+    held = Writers(registry.fetch, clock)
+    for _ in range(100):
+        with pytest.raises(UnknownSchema):
+            held.get(7)
+    assert registry.asked == [7]
+    clock.now += writers.UNKNOWN_SECONDS
+    registry.known[7] = "a schema"
+    assert held.get(7) == "a schema"
+
+
+def test_two_thousand_unknown_ids_are_not_two_thousand_look_ups() -> None:
+    registry, clock = Registry({1: "ours"}), Clock()
+    held = Writers(registry.fetch, clock)
+    assert held.get(1) == "ours"
+    for schema_id in range(1000, 3000):
+        with pytest.raises(UnknownSchema):
+            held.get(schema_id)
+        assert held.get(1) == "ours", "what is known is never refused"
+    assert len(registry.asked) <= 1 + writers.LOOKUPS_AT_ONCE
+
+
+def test_look_ups_go_on_at_a_bounded_rate() -> None:
+    registry, clock = Registry({}), Clock()
+    held = Writers(registry.fetch, clock)
+    for schema_id in range(10_000):
+        clock.now += 0.01
+        with pytest.raises(UnknownSchema):
+            held.get(schema_id)
+    assert len(registry.asked) <= writers.LOOKUPS_AT_ONCE + writers.LOOKUPS_PER_SECOND * 100 + 1
+
+
+def test_its_memory_is_bounded() -> None:
+    clock = Clock()
+    held = Writers(Registry(dict.fromkeys(range(0, 60000, 2), "text")).fetch, clock)
+    for schema_id in range(60_000):
+        clock.now += 1
+        try:
+            held.get(schema_id)
+        except UnknownSchema:
+            pass
+    assert len(held._known) <= writers.KNOWN_MAX
+    assert len(held._unknown) <= writers.UNKNOWN_MAX
+
+
+def test_a_registry_that_is_away_is_no_unknown_schema() -> None:
+    clock = Clock()
+    asked = 0
+
+    def away(_: int) -> str:
+        nonlocal asked
+        asked += 1
+        raise RuntimeError("no answer")
+
+    held = Writers(away, clock)
+    for schema_id in range(50):
+        with pytest.raises(RuntimeError, match="no answer"):
+            held.get(schema_id)
+    assert asked == 1, "each try takes its time-outs"
+    assert not held._unknown
+
+
+NOT_AVRO = {
+    2: 'syntax = "proto3"; message Event { string id = 1; }',
+    3: '{"type": "object", "properties": {"event_id": {"type": "string"}}}',
+    4: '"string"',
+    5: '["null", "string"]',
+    6: '{"type": "record", "name": "R", "fields": [{"name": "a", "type": "Elsewhere"}]}',
+    7: "[]",
+    8: "null",
+    9: "",
+    10: '{"type": "array", "items": "null"}',
+    11: '{"type": "record"}',
+    12: "42",
+    13: json.dumps({**json.loads(schema_text(RAW)), "fields": json.loads(schema_text(RAW))["fields"][:3]}),
+}
+
+
+@pytest.mark.parametrize("topic", [RAW, "catalog.posts", "poller.requests"])
+@pytest.mark.parametrize("schema_id", sorted(NOT_AVRO))
+@given(payload=st.binary(max_size=60))
+def test_a_value_of_any_other_schema_is_malformed(topic: str, schema_id: int, payload: bytes) -> None:
+    events = codec(topic, schema_id=1, fetch_schema=lambda wanted: {1: schema_text(topic), **NOT_AVRO}[wanted])
+    with pytest.raises(MalformedEvent):
+        events.decode(struct.pack(">bI", 0, schema_id) + payload)
+
+
+def _with_field(field_type: object) -> str:
+    schema = json.loads(schema_text(RAW))
+    schema["fields"].insert(0, {"name": "extra", "type": field_type})
+    return json.dumps(schema)
+
+
+@pytest.mark.parametrize(
+    ("field_type", "value"),
+    [
+        ({"type": "array", "items": "null"}, b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f\x00"),
+        ({"type": "array", "items": {"type": "array", "items": "null"}}, b"\x02\x80\x80\x80\x80\x80\x01\x00\x00"),
+        (
+            {"type": "array", "items": {"type": "record", "name": "Empty", "fields": []}},
+            b"\x80\x80\x80\x80\x80\x01\x00",
+        ),
+        ({"type": "array", "items": {"type": "fixed", "name": "Nothing", "size": 0}}, b"\x80\x80\x80\x80\x80\x01\x00"),
+        (
+            {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]},
+            b"\x02" * 200_000 + b"\x00",
+        ),
+    ],
+)
+def test_a_few_bytes_never_become_endless_items(field_type: object, value: bytes) -> None:
+    text = _with_field(field_type)
+    events = codec(RAW, schema_id=1, fetch_schema=lambda _: text)
+    started = time.monotonic()
+    with pytest.raises(MalformedEvent):
+        events.decode(struct.pack(">bI", 0, 2) + value)
+    assert time.monotonic() - started < 30, "2^60 items would take for ever"
+
+
+def test_what_is_measured_is_what_is_read() -> None:
+    schema = json.loads(_with_field({"type": "map", "values": ["null", "long", {"type": "array", "items": "float"}]}))
+    measure = Measure(schema, 10)
+    with pytest.raises(TooMuch):
+        measure.check(b"\x16" + b"\x02a\x00" * 11 + b"\x00", 0)
+
+
+def test_more_targets_than_an_answer_has_are_refused_before_they_are_made() -> None:
+    events = codec(RAW, schema_id=1, fetch_schema=lambda _: schema_text(RAW))
+    head = struct.pack(">bI", 0, 1) + b"\x02e\x02w\x02c\x02x\x00\x00\x00"
+    many = b"\x80\x80\x40"  # 524,288 targets of three empty texts
+    with pytest.raises(MalformedEvent, match="more than 10000 targets"):
+        events.decode(head + many + bytes(3 * 524_288) + b"\x00")
