@@ -5,14 +5,22 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, field_validator
 
 from services.platforms import checked_path
-from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings, SecretKeysSettings
+from services.runtime.settings import (
+    ClickHouseSettings,
+    HttpSettings,
+    KafkaSettings,
+    RegistrySettings,
+    SecretKeysSettings,
+)
 
 
-class QueryApiSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, SecretKeysSettings):
+class QueryApiSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, SecretKeysSettings, HttpSettings):
     """Where to listen, who may write the catalog, and how much one key may ask."""
 
     query_api_host: str = "127.0.0.1"
     query_api_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port")
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="for operators; 0 takes a free port")
     query_api_workers: int = Field(default=1, ge=1, le=64, description="processes that answer on the one port")
     admin_key: SecretStr | None = Field(default=None, description="unset: the admin API answers 401 always")
     rate_limit: int = Field(default=0, ge=0, description="requests per key and minute; 0 is no limit")

@@ -12,11 +12,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from services.runtime.http_limits import HttpLimits, limited_protocol
+
+# Few ask here: a supervisor, Prometheus, somebody who looks.
+_LIMITS = HttpLimits(body_bytes=64 * 1024, connections=200, connections_by_address=100)
+
 Readiness = Callable[[], str | None]
 """None when ready, else one line that says what is missing."""
 
 
-def operations_app(readiness: Readiness) -> Starlette:
+def operations_app(readiness: Readiness, exposition: Callable[[], bytes] = generate_latest) -> Starlette:
     """An ASGI application with the three routes."""
 
     async def healthz(_: Request) -> Response:
@@ -27,7 +32,7 @@ def operations_app(readiness: Readiness) -> Starlette:
         return PlainTextResponse("ready\n") if missing is None else PlainTextResponse(missing + "\n", status_code=503)
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
 
@@ -37,11 +42,21 @@ class OperationsServer:
 
     Args:
         port: 0 takes a free one.
+        exposition: makes the metrics' text; this process's own unless told.
     """
 
-    def __init__(self, host: str, port: int, readiness: Readiness) -> None:
+    def __init__(
+        self, host: str, port: int, readiness: Readiness, exposition: Callable[[], bytes] = generate_latest
+    ) -> None:
         config = uvicorn.Config(
-            operations_app(readiness), host=host, port=port, log_config=None, access_log=False, lifespan="off"
+            operations_app(readiness, exposition),
+            host=host,
+            port=port,
+            http=limited_protocol(_LIMITS),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
         )
         self._server = uvicorn.Server(config)
         # The service's own shutdown decides; uvicorn must not take the signals.
@@ -59,6 +74,12 @@ class OperationsServer:
             if self._task.done():
                 raise OSError("the operations port can't be opened; set TIDEMARK_METRICS_PORT to a free one")
             await asyncio.sleep(0.01)
+
+    @property
+    def port(self) -> int:
+        """Where it answers, once started."""
+        port: int = self._server.servers[0].sockets[0].getsockname()[1]
+        return port
 
     async def stop(self) -> None:
         """Stop serving and wait for it."""

@@ -46,8 +46,7 @@ def find(data_dir: Path, environment: Mapping[str, str]) -> Addresses:
     services: dict[str, str] = {}
     told: dict[str, str] = {}
     if pid is not None:
-        # The query API tells its metrics where it answers; the others have a port for that alone.
-        at = {name: ports.get(name) or ports.get(f"{name}_metrics") for name in SERVICES}
+        at = {name: ports.get(f"{name}_metrics") for name in SERVICES}
         services = {name: f"http://{_HOST}:{port}" for name, port in at.items() if port}
         if "kafka" in ports:
             told["TIDEMARK_KAFKA_BOOTSTRAP"] = f"{_HOST}:{ports['kafka']}"

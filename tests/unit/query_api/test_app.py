@@ -164,7 +164,7 @@ async def test_health_and_readiness(api: FakeApi) -> None:
 
 async def test_metrics_count_requests_by_endpoint(api: FakeApi) -> None:
     await api.client.get(PATHS[0])
-    page = (await api.client.get("/metrics")).text
+    page = (await api.client.get("/metrics", headers={"authorization": f"Bearer {ADMIN_KEY}"})).text
     wanted = 'endpoint="/api/v1/posts/{id}/insights",product="postme",status="401"'
     assert f"tidemark_query_api_requests_total{{{wanted}}}" in page
 

@@ -15,7 +15,8 @@ from services.status.addresses import find, parse_targets
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The data folder of a running `tidemark up`."""
-    ports = {"kafka": 1, "clickhouse": 2, "query_api": 3, "aggregator_metrics": 4, "poller_metrics": 5}
+    ports = {"kafka": 1, "clickhouse": 2, "query_api": 3}
+    ports |= {"aggregator_metrics": 4, "poller_metrics": 5, "query_api_metrics": 6}
     (tmp_path / "ports.json").write_text(json.dumps(ports))
     (tmp_path / "secrets.json").write_text(json.dumps({"clickhouse_password": "secret"}))
     (tmp_path / "up.pid").write_text(str(os.getpid()))
@@ -27,7 +28,7 @@ def test_a_running_folder_says_where_its_parts_are(folder: Path) -> None:
     assert found.services == {
         "poller": "http://127.0.0.1:5",
         "aggregator": "http://127.0.0.1:4",
-        "query_api": "http://127.0.0.1:3",
+        "query_api": "http://127.0.0.1:6",
     }
     assert found.environment == {
         "TIDEMARK_KAFKA_BOOTSTRAP": "127.0.0.1:1",
