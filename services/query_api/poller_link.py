@@ -39,6 +39,8 @@ _RETRY_SECONDS = 1.0
 _POLL_MILLIS = 500
 # Answers this large are decoded off the loop, so that hot reads go on meanwhile.
 _LARGE_BYTES = 64 * 1024
+# Of one request's answers; what a platform sends beyond shows by its last snapshot.
+_MOST_ANSWER_BYTES = 32 * 1024 * 1024
 
 
 class _Waiting:
@@ -48,6 +50,7 @@ class _Waiting:
         self.acknowledged = asyncio.Event()
         self.finished = asyncio.Event()
         self.events: list[PlatformRaw] = []
+        self.size_bytes = 0
         self.done: PollerReply | None = None
 
 
@@ -191,8 +194,9 @@ class PollerLink:
         if waiting is None:
             return
         waiting.acknowledged.set()
-        if event is not None:
+        if event is not None and waiting.size_bytes <= _MOST_ANSWER_BYTES:
             waiting.events.append(event)
+            waiting.size_bytes += len(value)
         if reply.kind == ReplyKind.DONE:
             waiting.done = reply
             waiting.finished.set()

@@ -27,6 +27,8 @@ from services.query_api.tidemark.endpoint import Answer, Endpoint, Parameters, R
 from services.runtime.clock import Clock
 
 PRODUCT = "tidemark"
+# Hundreds of ids; every tenant may send it, so it is short enough to be read on the event loop.
+_BODY_LIMIT_BYTES = 256 * 1024
 
 
 class ServedEndpoint:
@@ -108,7 +110,7 @@ class ServedEndpoint:
     async def _parameters(self, scope: Scope, receive: Receive) -> Parameters:
         model = self._endpoint.parameters
         if self._endpoint.method == "POST":
-            return parsed(model, await whole_body(scope, receive))
+            return parsed(model, await whole_body(scope, receive, _BODY_LIMIT_BYTES))
         try:
             return model.model_validate(query_parameters(scope))
         except ValidationError as error:
