@@ -170,8 +170,17 @@ class ReadEndpoint:
             if type(question) in _LARGE:
                 status = await self._send_large(question, now, scope, receive, send, more)
             else:
-                reply, age = await self._reply(question, now)
-                status = await reply.send(send, headers, more + self._age(age))
+                # Written out: a call more would be paid by every hot read.
+                kept_by = key_of(question, now) if self._cache is not None else None
+                if kept_by is None or self._cache is None:
+                    reply, age = await self._make(question), 0.0
+                else:
+                    reply, age = await self._kept(self._cache, (self._read.path, kept_by), question, now)
+                if self._silent_seconds is not None:
+                    age = max(age, self._silent_seconds())
+                if age >= 1:
+                    more = (*more, (b"age", b"%d" % age))
+                status = await reply.send(send, headers, more)
         except ApiError as error:
             REQUESTS.labels(self._product, self._read.path, str(error.status)).inc()
             await send_problem(send, error, more)
@@ -186,10 +195,13 @@ class ReadEndpoint:
         kept_by = key_of(question, now) if self._cache is not None else None
         if kept_by is not None and self._cache is not None:
             return await self._kept(self._cache, (self._read.path, kept_by), question, now)
+        return await self._make(question), 0.0
+
+    async def _make(self, question: Question) -> Reply:
         answer = await self._read_model.answer(question)
         if answer is None:
             raise NotFound
-        return await self._written(question, answer), 0.0
+        return await self._written(question, answer)
 
     def _age(self, age: float) -> tuple[Header, ...]:
         if self._silent_seconds is not None:

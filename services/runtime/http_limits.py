@@ -132,11 +132,17 @@ def _gate_of(server_state: Any, limits: HttpLimits) -> Gate:
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol within bounds.
+    """uvicorn's protocol within bounds; may be stacked with others of its subclasses.
 
     Args:
         limits: keyword only; uvicorn gives the rest.
     """
+
+    # With more than thirty names in its dictionary an object is slower in all that it does, which each request pays.
+    __slots__ = (
+        "_address", "_body_bytes", "_gate", "_head_bytes", "_head_of", "_limits", "_linger", "_lingered_bytes",
+        "_refused", "_resumed", "_seen", "_since", "_unread",
+    )  # fmt: skip
 
     def __init__(self, *args: Any, limits: HttpLimits, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -146,16 +152,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._refused = False
         self._lingered_bytes = 0
         self._linger: asyncio.TimerHandle | None = None
-        # What the parser is in: a head (also before its first byte, on a fresh connection), a body.
-        self._in_head = True
-        self._in_body = False
-        self._heads = 0
+        # Bytes of a head that is not whole yet, and whose they are.
         self._head_bytes = 0
+        self._head_of: object = None
         self._body_bytes = 0
         self._resumed = 0
         self.url = b""
         # What the last look saw, and since when.
-        self._seen = (True, 0)
+        self._seen: tuple[bool, object] = (True, None)
         self._since = 0.0
         self._unread: tuple[float, int, int] | None = None
 
@@ -184,23 +188,34 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._lingered_bytes += len(data)
             if self._lingered_bytes > _LINGER_BYTES:
                 self.transport.abort()
-            return
-        if len(data) <= _PIECE_BYTES:
-            self._feed(data)
-            return
-        for first in range(0, len(data), _PIECE_BYTES):
-            self._feed(data[first : first + _PIECE_BYTES])
-            if self._refused or self.transport.is_closing():
-                return
+        elif len(data) > _PIECE_BYTES:
+            for first in range(0, len(data), _PIECE_BYTES):
+                self.data_received(data[first : first + _PIECE_BYTES])
+                if self._refused or self.transport.is_closing():
+                    return
+        else:
+            super().data_received(data)
+            cycle = self.cycle
+            if cycle is None or cycle.scope is not self.scope:
+                self._count_head(len(data))
 
-    def _feed(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._in_head and not self._refused:
-            self._head_bytes += len(data)
-            if len(self.url) > self._limits.target_bytes:
-                self._refuse_target()
-            elif self._head_bytes > self._limits.head_bytes:
-                self._refuse_head()
+    @property
+    def _is_in_head(self) -> bool:
+        """Whether a head is not whole yet; a fresh connection's is not, before its first byte."""
+        # The parser makes a scope when a request begins, and a cycle of it once its head is whole.
+        return self.cycle is None or self.cycle.scope is not self.scope
+
+    def _count_head(self, size: int) -> None:
+        if self._refused:
+            return
+        if self._head_of is not self.scope:
+            self._head_of = self.scope
+            self._head_bytes = 0
+        self._head_bytes += size
+        if len(self.url) > self._limits.target_bytes:
+            self._refuse_target()
+        elif self._head_bytes > self._limits.head_bytes:
+            self._refuse_head()
 
     def send_400_response(self, msg: str) -> None:
         """As uvicorn's, but sure to arrive."""
@@ -220,27 +235,19 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     # What the parser tells
 
-    def on_message_begin(self) -> None:
-        if not self._in_head:
-            self._in_head = True
-            self._head_bytes = 0
-        self._heads += 1
-        super().on_message_begin()
-
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        limits = self._limits
         if self._refused:
             return
-        if len(self.url) > self._limits.target_bytes:
+        if len(self.url) > limits.target_bytes:
             self._refuse_target()
-        elif len(self.headers) > self._limits.headers:
+        elif len(self.headers) > limits.headers:
             self._refuse_head()
         elif len(self.pipeline) >= _MOST_PIPELINED:
             # Nothing can be said: the replies before this one are not there yet.
             self._refused = True
             self.transport.abort()
         else:
-            self._in_body = True
             self._body_bytes = 0
             super().on_headers_complete()
 
@@ -253,11 +260,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             return
         super().on_body(body)
 
-    def on_message_complete(self) -> None:
-        self._in_body = False
-        if not self._refused:
-            super().on_message_complete()
-
     # Time
 
     def resume_writing(self) -> None:
@@ -269,18 +271,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._look_at_reader(now)
-        seen = (self._in_head, self._heads)
-        if seen != self._seen:
-            self._seen, self._since = seen, now
-        elif self._in_head:
+        is_in_head = self._is_in_head
+        if self._seen[0] is not is_in_head or self._seen[1] is not self.scope:
+            self._seen, self._since = (is_in_head, self.scope), now
+        elif is_in_head:
             self._look_at_head(now)
-        elif self._in_body:
+        elif self.cycle.more_body:
             self._look_at_body(now)
 
     def _look_at_head(self, now: float) -> None:
         if now - self._since <= self._limits.head_seconds:
             return
-        if self._heads:
+        if self.scope is not None:
             self._refuse(408, "request_timeout", "The request's head did not arrive in time.")
         else:
             self._refused = True
@@ -316,10 +318,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._refused = True
         REFUSED.labels(str(status)).inc()
         cycle = self.cycle
-        if self._in_body:
-            is_answerable = not (cycle.response_started or self.pipeline)
-        else:
+        if self._is_in_head:
             is_answerable = cycle is None or cycle.response_complete
+        else:
+            is_answerable = not (cycle.response_started or self.pipeline)
         if cycle is not None and not cycle.response_complete:
             # Nobody waits any more for what the application would say.
             cycle.disconnected = True

@@ -66,7 +66,11 @@ def quiet(service: Service, store: Store) -> dict[str, str]:
     service.client.put("/admin/v1/workspaces/quiet/channels/c1", json=CHANNEL, headers=ADMIN).raise_for_status()
     store.channel("quiet", "c1")
     store.post("quiet", "p1", [target("t1", values=values(views=7), captured_at=1_000)])
-    wait_until(lambda: service.client.get("/api/v1/posts/p1/insights", headers=headers).status_code == 200, 20)
+    wait_until(
+        lambda: service.client.get("/api/v1/posts/p1/insights", headers=headers).status_code == 200,
+        20,
+        lambda: "the post is read",
+    )
     return headers
 
 
