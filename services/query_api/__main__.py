@@ -123,7 +123,7 @@ def _open_door(settings: QueryApiSettings, listener: socket.socket) -> None:
             f"TIDEMARK_METRICS_HOST={settings.metrics_host} TIDEMARK_METRICS_PORT={settings.metrics_port}"
             f" can't be opened ({error}); set another port, or 0 for a free one"
         )
-    log.info("answering operators", address=f"http://{settings.metrics_host}:{port}")
+    log.info("answering operators", metrics=f"http://{settings.metrics_host}:{port}/metrics")
 
 
 async def _serve(
