@@ -7,6 +7,7 @@ metrics are those of all workers.
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from http.client import HTTPConnection, HTTPException
 
@@ -14,7 +15,6 @@ from services.query_api.observability import exposition
 from services.runtime.operations import OperationsServer
 
 _ASKING_SECONDS = 2.0
-_START_SECONDS = 10.0
 
 
 class OperatorsDoor:
@@ -26,8 +26,6 @@ class OperatorsDoor:
 
     def __init__(self, host: str, port: int, origin: tuple[str, int]) -> None:
         self._host, self._port, self._origin = host, port, origin
-        self._started = threading.Event()
-        self._failure: OSError | None = None
 
     def start(self) -> int:
         """Begin to answer; returns the port.
@@ -35,23 +33,16 @@ class OperatorsDoor:
         Raises:
             OSError: the port can't be opened.
         """
-        threading.Thread(target=lambda: asyncio.run(self._serve()), name="operators", daemon=True).start()
-        if not self._started.wait(_START_SECONDS):
-            raise OSError("the operations port did not open in time")
-        if self._failure is not None:
-            raise self._failure
-        return self._port
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.create_server((self._host, self._port), family=family)
+        port: int = listener.getsockname()[1]
+        serving = self._serve(listener)
+        threading.Thread(target=asyncio.run, args=(serving,), name="operators", daemon=True).start()
+        return port
 
-    async def _serve(self) -> None:
-        server = OperationsServer(self._host, self._port, self._missing, exposition)
-        try:
-            await server.start()
-            self._port = server.port
-        except (OSError, SystemExit) as error:
-            self._failure = OSError(str(error) or "the port is taken")
-        self._started.set()
-        if self._failure is None:
-            await asyncio.Event().wait()
+    async def _serve(self, listener: socket.socket) -> None:
+        await OperationsServer(self._host, 0, self._missing, exposition, listener).start()
+        await asyncio.Event().wait()
 
     def _missing(self) -> str | None:
         """What the origin says is missing."""

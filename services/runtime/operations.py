@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 import uvicorn
@@ -43,11 +44,18 @@ class OperationsServer:
     Args:
         port: 0 takes a free one.
         exposition: makes the metrics' text; this process's own unless told.
+        listener: listens already, and stands for host and port.
     """
 
     def __init__(
-        self, host: str, port: int, readiness: Readiness, exposition: Callable[[], bytes] = generate_latest
+        self,
+        host: str,
+        port: int,
+        readiness: Readiness,
+        exposition: Callable[[], bytes] = generate_latest,
+        listener: socket.socket | None = None,
     ) -> None:
+        self._listeners = [listener] if listener is not None else None
         config = uvicorn.Config(
             operations_app(readiness, exposition),
             host=host,
@@ -69,17 +77,11 @@ class OperationsServer:
         Raises:
             OSError: the port is taken.
         """
-        self._task = asyncio.create_task(self._server.serve())
+        self._task = asyncio.create_task(self._server.serve(self._listeners))
         while not self._server.started:
             if self._task.done():
                 raise OSError("the operations port can't be opened; set TIDEMARK_METRICS_PORT to a free one")
             await asyncio.sleep(0.01)
-
-    @property
-    def port(self) -> int:
-        """Where it answers, once started."""
-        port: int = self._server.servers[0].sockets[0].getsockname()[1]
-        return port
 
     async def stop(self) -> None:
         """Stop serving and wait for it."""
