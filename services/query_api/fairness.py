@@ -18,6 +18,8 @@ from services.query_api.errors import ReadsUnavailable, TooManyRequests
 Made = TypeVar("Made")
 
 WAIT_SECONDS = 5.0
+LARGE_WAIT_SECONDS = 20.0
+"""For what takes seconds itself."""
 MOST_WAITING = 200
 _RETRY_SECONDS = 1
 
@@ -144,15 +146,15 @@ class Turns:
 
 
 def answer_turns() -> Turns:
-    """Turns at answers of up to some megabytes, each held in memory until it is sent."""
-    return Turns(12, 3)
+    """Turns at answers of up to some megabytes, each held in memory until it is sent: about 50 MB while it is made."""
+    return Turns(8, 2, seconds=LARGE_WAIT_SECONDS)
 
 
 class Desk:
     """Threads for what is too long for the event loop: parsing, rendering and packing of large answers, by turns."""
 
     def __init__(self, threads: int = 2) -> None:
-        self._turns = Turns(threads, max(1, threads // 2))
+        self._turns = Turns(threads, max(1, threads // 2), seconds=LARGE_WAIT_SECONDS)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="desk")
 
     async def run(self, owner: Hashable, work: Callable[..., Made], *arguments: object) -> Made:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from services.query_api import sql
 
-BATCH_BYTES = 4 * 1024 * 1024
+BATCH_BYTES = 2 * 1024 * 1024
 """Of payloads in one query; a larger payload comes alone. In memory each is about ten times as large for a moment."""
 ANSWER_BYTES = 16 * 1024 * 1024
 """Of payloads in one whole answer; what goes beyond is cut off, or streamed."""

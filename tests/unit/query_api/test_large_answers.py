@@ -66,7 +66,7 @@ async def unread(stack: AsyncExitStack, port: int, path: str, headers: Any) -> N
 
 @pytest.mark.parametrize("tenants", [1, 8])
 async def test_unread_answers_leave_others_their_turn(tenants: int) -> None:
-    """A tenant's own unread ones hold three turns at most; those of many give way to whoever waits."""
+    """A tenant's own unread ones hold two turns at most; those of many give way to whoever waits."""
     api = fake_api()
 
     async def answer(question: Any) -> Any:
