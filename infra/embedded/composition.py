@@ -41,8 +41,7 @@ def ports_needed(names: frozenset[str]) -> list[str]:
     ports = [name for name in LASTING if name in names and name not in ("aggregator", "poller")]
     if "kafka" in names:
         ports.append("kafka_controller")
-    # The query API tells its metrics on its own port.
-    return ports + [f"{name}_metrics" for name in ("aggregator", "poller") if name in names]
+    return ports + [f"{name}_metrics" for name in ("aggregator", "poller", "query_api") if name in names]
 
 
 @dataclass(frozen=True)
@@ -131,8 +130,7 @@ class Plan:
         }
 
     def _operations_url(self, name: str) -> str | None:
-        # The query API tells its state where it answers; the others have a port for that alone.
-        port = self.ports.get(name if name == "query_api" else f"{name}_metrics")
+        port = self.ports.get(f"{name}_metrics")
         return f"http://{HOST}:{port}" if port is not None else None
 
     def environment(self) -> dict[str, str]:
@@ -216,8 +214,7 @@ class Plan:
             # The same name after each restart, so that a consumer group gives the slot its old partitions back.
             environment["TIDEMARK_INSTANCE_ID"] = f"{name.replace('_', '-')}-0"
             port = self.ports["query_api"] if name == "query_api" else self.ports[f"{name}_metrics"]
-            if name != "query_api":
-                environment["TIDEMARK_METRICS_PORT"] = str(port)
+            environment["TIDEMARK_METRICS_PORT"] = str(self.ports[f"{name}_metrics"])
             probe = answers(f"http://{HOST}:{port}/readyz")
         return Service(name, argv, environment, probe, depends_on, stop_timeout_seconds=STOP_TIMEOUT_SECONDS)
 

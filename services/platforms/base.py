@@ -6,7 +6,9 @@ Pure: calls are descriptions, replies are bytes. The poller makes the calls; the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -395,16 +397,50 @@ class Refreshable(Protocol):
         """What the token endpoint answered; `headers` with lower-case names."""
 
 
+_memo = threading.local()
+
+
+@contextmanager
+def parsed_once() -> Iterator[None]:
+    """Within it, each body is parsed once, however often it is read in this thread.
+
+    For reading the parts of many targets from one answer, one by one. What was parsed is shared: nobody changes it.
+    """
+    _memo.parsed = {}
+    try:
+        yield
+    finally:
+        del _memo.parsed
+
+
+def json_value(body: bytes) -> Any:
+    """The body of a successful answer as a JSON value.
+
+    Raises:
+        MappingError: `body_not_json`.
+    """
+    parsed: dict[bytes, Any] | None = getattr(_memo, "parsed", None)
+    if parsed is not None and body in parsed:
+        value = parsed[body]
+    else:
+        try:
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            value = error
+        if parsed is not None:
+            parsed[body] = value
+    if isinstance(value, orjson.JSONDecodeError):
+        raise MappingError("body_not_json", f"the body is no JSON: {value}")
+    return value
+
+
 def json_object(body: bytes) -> dict[str, Any]:
     """The body of a successful answer as a JSON object.
 
     Raises:
         MappingError: `body_not_json` or `unexpected_shape`.
     """
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise MappingError("body_not_json", f"the body is no JSON: {error}") from None
+    parsed = json_value(body)
     if not isinstance(parsed, dict):
         raise MappingError("unexpected_shape", f"the body is a JSON {type(parsed).__name__}, expected an object")
     return parsed

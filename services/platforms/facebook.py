@@ -77,6 +77,7 @@ from services.platforms.base import (
     count,
     duration,
     json_object,
+    json_value,
     objects,
     pacific_day,
     pacific_midnight,
@@ -257,10 +258,7 @@ def _batch(event: PlatformRaw) -> Iterator[_Answered]:
     Raises:
         MappingError: `body_not_json` or `unexpected_shape`.
     """
-    try:
-        elements = orjson.loads(event.body)
-    except orjson.JSONDecodeError as error:
-        raise MappingError("body_not_json", f"the body is no JSON: {error}") from None
+    elements = json_value(event.body)
     if not isinstance(elements, list):
         raise MappingError("unexpected_shape", f"a batch's answer is a JSON {type(elements).__name__}")
     requests = _requests(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import socket
 import sys
@@ -11,9 +12,11 @@ from typing import Any
 
 import uvicorn
 
+from services.query_api.operators import OperatorsDoor
 from services.query_api.service import Service
 from services.query_api.settings import QueryApiSettings
 from services.query_api.workers import run_workers
+from services.runtime.http_limits import HttpLimits, limited_protocol
 from services.runtime.logging import configure_logging, get_logger
 from services.runtime.neighbours import refuse_or_wait
 from services.runtime.secrets import SecretsError, TokenCipher
@@ -24,8 +27,9 @@ log = get_logger(__name__)
 # The supervisor gives a service 15 s to end; requests under way get most of it.
 _GRACE_SECONDS = 8
 _BACKLOG = 2048
+# Files of one process besides its callers' connections: of Kafka, ClickHouse, the registry, logs.
+_OTHER_FILES = 200
 _SERVER_OPTIONS: dict[str, Any] = {
-    "http": "httptools",
     "ws": "none",
     "loop": "uvloop",
     "log_config": None,
@@ -57,12 +61,14 @@ def main() -> None:
         log.warning("channels with tokens can't be written: TIDEMARK_SECRET_KEYS is not set")
     address = f"http://{settings.query_api_host}:{listener.getsockname()[1]}"
     log.info("listening", address=address, workers=settings.query_api_workers)
+    _open_door(settings, listener)
+    options = _server_options(settings)
     if settings.query_api_workers > 1:
-        code = run_workers(settings, listener, _SERVER_OPTIONS)
+        code = run_workers(settings, listener, options)
         log.info("stopped")
         sys.exit(code)
     with asyncio.Runner(loop_factory=_event_loop) as runner:
-        runner.run(_serve(settings, cipher, listener))
+        runner.run(_serve(settings, cipher, listener, options))
     log.info("stopped")
 
 
@@ -92,9 +98,46 @@ def _listen(settings: QueryApiSettings) -> socket.socket:
     return listener
 
 
-async def _serve(settings: QueryApiSettings, cipher: TokenCipher | None, listener: socket.socket) -> None:
+def _server_options(settings: QueryApiSettings) -> dict[str, Any]:
+    limits = HttpLimits.of(settings)
+    _may_open(limits.connections + _OTHER_FILES)
+    return {
+        **_SERVER_OPTIONS,
+        "http": limited_protocol(limits),
+        "timeout_keep_alive": settings.http_keep_alive_seconds,
+    }
+
+
+def _may_open(files: int) -> None:
+    """Raise this process's bound of open files to what the connections take, or say which setting to lower."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        if hard != resource.RLIM_INFINITY and hard < files:
+            exit_with(
+                f"TIDEMARK_HTTP_CONNECTIONS: this process may open {hard} files, and {files} are needed;"
+                " lower the setting, or raise the system's limit (ulimit -n)"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+
+
+def _open_door(settings: QueryApiSettings, listener: socket.socket) -> None:
+    host = settings.query_api_host
+    origin = (host if host not in ("0.0.0.0", "::") else "localhost", listener.getsockname()[1])  # noqa: S104 - compared
+    try:
+        port = OperatorsDoor(settings.metrics_host, settings.metrics_port, origin).start()
+    except OSError as error:
+        exit_with(
+            f"TIDEMARK_METRICS_HOST={settings.metrics_host} TIDEMARK_METRICS_PORT={settings.metrics_port}"
+            f" can't be opened ({error}); set another port, or 0 for a free one"
+        )
+    log.info("answering operators", metrics=f"http://{settings.metrics_host}:{port}/metrics")
+
+
+async def _serve(
+    settings: QueryApiSettings, cipher: TokenCipher | None, listener: socket.socket, options: dict[str, Any]
+) -> None:
     service = Service(settings, cipher)
-    server = uvicorn.Server(uvicorn.Config(service.app, lifespan="off", **_SERVER_OPTIONS))
+    server = uvicorn.Server(uvicorn.Config(service.app, lifespan="off", **options))
     service.start()
     try:
         await _run_until_signal(server, listener)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -17,9 +19,12 @@ from services.query_api import sql
 from services.query_api.accounts import account_figures, stored_health
 from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
+from services.query_api.fairness import Desk
 from services.query_api.merging import PeriodKey, merge_channel
+from services.query_api.payloads import BATCH_BYTES, batches
 from services.query_api.query import (
     Account,
+    AccountFigures,
     AccountHistory,
     AccountHistoryQuestion,
     AccountQuestion,
@@ -36,14 +41,18 @@ _PERIODS = 100
 _LEVELS_AROUND = 16
 # With fewer brackets than this a payload can't be too deep.
 _SHALLOW = 200
-_BODIES_AT_ONCE = 25
+# Rows of snapshots that are read at a time; figures of one answer take some rows.
+_PAGE_ROWS = 10_000
+# A span's answer is made whole up to so many answers and bytes of payloads, else a part at a time.
+_WHOLE_ROWS = 2_000
 
 
 class AccountReads:
     """Answers the questions about accounts."""
 
-    def __init__(self, clickhouse: ClickHouse, directory: Directory) -> None:
+    def __init__(self, clickhouse: ClickHouse, directory: Directory, desk: Desk) -> None:
         self._clickhouse = clickhouse
+        self._desk = desk
         self._directory = directory
 
     async def account(self, question: AccountQuestion, events: Sequence[PlatformRaw] = ()) -> Account | None:
@@ -72,30 +81,82 @@ class AccountReads:
         captured_at, event_id, event = max(stamps, key=lambda stamp: stamp[:2])
         if event is None:
             name = event_id.decode()
-            raw = (await self._bodies(question.workspace_id, [name])).get(name, {})
+            raw = (await self._bodies(question.workspace_id, [name])).get(name, b"{}")
         else:
-            raw = payload(blank_secret_bytes(event.body))
+            raw = await self._desk.run(question.workspace_id, _said, event.body)
         figures = account_figures(ChannelPeriod(*key, register.values) for key, register in registers.items())
-        snapshot = AccountSnapshot(captured_at, figures, raw)
+        snapshot = AccountSnapshot(captured_at, figures, orjson.Fragment(raw))
         return Account(channel.channel_id, channel.platform, bool(said), snapshot)
 
     async def history(self, question: AccountHistoryQuestion) -> AccountHistory | None:
-        """Each answer of a span, with the account as it then stood."""
+        """Each answer of a span, with the account as it then stood; a long span's by parts."""
         channel = self._channel(question)
         if channel is None:
             return None
-        where: dict[str, Any] = {
-            "workspace": question.workspace_id,
-            "channel": question.channel_id,
-            "since": question.since,
-        }
-        before, rows = await asyncio.gather(
-            self._clickhouse.rows("channel_before", sql.CHANNEL_BEFORE, {**where, "limit": _PERIODS}),
-            self._clickhouse.rows("channel_snapshots", sql.CHANNEL_SNAPSHOTS, {**where, "until": question.until}),
+        before = await self._clickhouse.rows(
+            "channel_before",
+            sql.CHANNEL_BEFORE,
+            {
+                "workspace": question.workspace_id,
+                "channel": question.channel_id,
+                "since": question.since,
+                "limit": _PERIODS,
+            },
         )
-        bodies = await self._bodies(question.workspace_id, list(dict.fromkeys(row[0] for row in rows)))
-        snapshots = await asyncio.to_thread(_stood, before, rows, bodies)
-        return AccountHistory(channel.channel_id, channel.platform, snapshots)
+        parts = self._parts(question, _Standing(before))
+        whole: list[AccountSnapshot] = []
+        size = 0
+        async for snapshots, size_bytes, is_last in parts:
+            whole += snapshots
+            size += size_bytes
+            if is_last:
+                return AccountHistory(channel.channel_id, channel.platform, whole)
+            if size > BATCH_BYTES or len(whole) > _WHOLE_ROWS:
+                return AccountHistory(channel.channel_id, channel.platform, whole, _rest(parts))
+        return AccountHistory(channel.channel_id, channel.platform, whole)
+
+    async def _parts(
+        self, question: AccountHistoryQuestion, standing: _Standing
+    ) -> AsyncGenerator[tuple[list[AccountSnapshot], int, bool], None]:
+        """Snapshots of a span, oldest first, as many at a time as fit into memory: with their bytes, and whether they
+        are the last."""
+        after: tuple[int, str] = (-(2**63), "")
+        is_last = False
+        while not is_last:
+            rows = await self._clickhouse.rows(
+                "channel_snapshots",
+                sql.CHANNEL_SNAPSHOTS,
+                {
+                    "workspace": question.workspace_id,
+                    "channel": question.channel_id,
+                    "since": question.since,
+                    "until": question.until,
+                    "after_at": after[0],
+                    "after_event": after[1],
+                    "limit": _PAGE_ROWS,
+                },
+            )
+            is_last = len(rows) < _PAGE_ROWS
+            if not is_last:
+                # The last event may go on behind the page; one that fills a page alone is shown as far as it goes.
+                whole = [row for row in rows if (row[0], row[1]) != (rows[-1][0], rows[-1][1])]
+                rows = whole or rows
+            if not rows:
+                return
+            after = (rows[-1][1], rows[-1][0])
+            stood = await self._desk.run(question.workspace_id, standing.after, rows)
+            ids = list(dict.fromkeys(event_id for event_id, _, _ in stood))
+            left = len(ids)
+            async for event_ids, size in batches(self._clickhouse, question.workspace_id, ids):
+                bodies = await self._bodies(question.workspace_id, event_ids)
+                left -= len(event_ids)
+                shown = set(event_ids)
+                snapshots = [
+                    AccountSnapshot(at, figures, orjson.Fragment(bodies.get(event_id, b"{}")))
+                    for event_id, at, figures in stood
+                    if event_id in shown
+                ]
+                yield snapshots, size, is_last and not left
 
     async def health(self, question: HealthQuestion) -> Health | None:
         """Whether the connection works, by what is known without asking."""
@@ -105,30 +166,45 @@ class AccountReads:
     def _channel(self, question: AccountQuestion | AccountHistoryQuestion | HealthQuestion) -> CatalogChannel | None:
         return self._directory.get(question.workspace_id, question.channel_id)
 
-    async def _bodies(self, workspace_id: str, event_ids: list[str]) -> dict[str, Any]:
-        """Payloads by event id, as JSON values; one that is lost is left out."""
-        found: dict[str, Any] = {}
-        for first in range(0, len(event_ids), _BODIES_AT_ONCE):
-            wanted = {"workspace": workspace_id, "events": event_ids[first : first + _BODIES_AT_ONCE]}
-            rows = await self._clickhouse.rows("raw_bodies", sql.RAW_BODIES, wanted)
-            # Off the loop: payloads are large, and hot reads go on meanwhile.
-            found.update(await asyncio.to_thread(_payloads, rows))
-        return found
+    async def _bodies(self, workspace_id: str, event_ids: list[str]) -> dict[str, bytes]:
+        """Payloads by event id, as JSON; one that is lost is left out."""
+        wanted = {"workspace": workspace_id, "events": event_ids}
+        rows = await self._clickhouse.rows("raw_bodies", sql.RAW_BODIES, wanted)
+        # Off the loop: payloads are large, and hot reads go on meanwhile.
+        return await self._desk.run(workspace_id, _payloads, rows)
 
 
-def _payloads(rows: Iterable[list[Any]]) -> dict[str, Any]:
-    return {event_id: payload(base64.b64decode(encoded)) for event_id, encoded in rows}
+async def _rest(
+    parts: AsyncGenerator[tuple[list[AccountSnapshot], int, bool], None],
+) -> AsyncGenerator[Sequence[AccountSnapshot], None]:
+    async with aclosing(parts):
+        async for snapshots, _, _ in parts:
+            yield snapshots
 
 
-def is_showable(value: Any) -> bool:
-    """Whether a reply can carry a JSON value: the encoder takes fewer levels (254) than the decoder does (1024)."""
+def _payloads(rows: Iterable[list[Any]]) -> dict[str, bytes]:
+    return {event_id: orjson.dumps(payload(base64.b64decode(encoded))) for event_id, encoded in rows}
+
+
+def _said(body: bytes) -> bytes:
+    return orjson.dumps(payload(blank_secret_bytes(body)))
+
+
+def shown_bytes(value: Any) -> bytes | None:
+    """A JSON value as text; None when a reply can't carry it: the encoder takes fewer levels (254) than the decoder
+    does (1024), and callers may take fewer still."""
     for _ in range(_LEVELS_AROUND):
         value = [value]
     try:
-        orjson.dumps(value)
+        text = orjson.dumps(value)
     except TypeError:
-        return False
-    return True
+        return None
+    return text[_LEVELS_AROUND:-_LEVELS_AROUND]
+
+
+def is_showable(value: Any) -> bool:
+    """Whether a reply can carry a JSON value."""
+    return shown_bytes(value) is not None
 
 
 def payload(body: bytes) -> Any:
@@ -142,25 +218,23 @@ def payload(body: bytes) -> Any:
     return value if isinstance(value, dict) else {"data": value}
 
 
-def _stood(before: Iterable[list[Any]], rows: Iterable[list[Any]], bodies: dict[str, Any]) -> list[AccountSnapshot]:
-    """The account as it stood right after each answer; answers come oldest first, so the last said counts."""
-    held: dict[PeriodKey, list[int | None]] = {(period, start, end): values for period, start, end, *values in before}
-    snapshots: list[AccountSnapshot] = []
-    event_id: str | None = None
-    at = 0
+class _Standing:
+    """An account as it stands after one answer and the next; answers come oldest first, so the last said counts."""
 
-    def close() -> None:
-        if event_id is not None:
-            figures = account_figures(ChannelPeriod(*key, tuple(values)) for key, values in held.items())
-            snapshots.append(AccountSnapshot(at, figures, bodies.get(event_id, {})))
+    def __init__(self, before: Iterable[list[Any]]) -> None:
+        self._held: dict[PeriodKey, list[int | None]] = {
+            (period, start, end): values for period, start, end, *values in before
+        }
 
-    for said_by, captured_at, period, start, end, spoken, *values in rows:
-        if (said_by, captured_at) != (event_id, at):
-            close()
-            event_id, at = said_by, captured_at
-        current = held.setdefault((period, start, end), list(NO_CHANNEL_VALUES))
-        for index in range(_METRICS):
-            if spoken >> index & 1:
-                current[index] = values[index]
-    close()
-    return snapshots
+    def after(self, rows: Iterable[list[Any]]) -> list[tuple[str, int, AccountFigures]]:
+        """Each answer's event and time, and the account right after it."""
+        found: list[tuple[str, int, AccountFigures]] = []
+        for (event_id, at), said in groupby(rows, key=lambda row: (row[0], row[1])):
+            for _, _, period, start, end, spoken, *values in said:
+                current = self._held.setdefault((period, start, end), list(NO_CHANNEL_VALUES))
+                for index in range(_METRICS):
+                    if spoken >> index & 1:
+                        current[index] = values[index]
+            figures = account_figures(ChannelPeriod(*key, tuple(values)) for key, values in self._held.items())
+            found.append((event_id, at, figures))
+        return found

@@ -13,7 +13,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.query_api.admin.routes import OPERATIONS, Admin, AdminEndpoint, Operation
-from services.query_api.auth import KeyRing
+from services.query_api.auth import AdminKey, KeyRing
 from services.query_api.cache import AnswerCache
 from services.query_api.dialects import all_dialects
 from services.query_api.endpoint import ReadEndpoint
@@ -102,6 +102,8 @@ def create_app(parts: Parts) -> QueryApi:
             clock=parts.clock,
             cache=parts.cache,
             silent_seconds=parts.silent_seconds,
+            answers=parts.sources.answers,
+            desk=parts.sources.desk,
         )
         for dialect in all_dialects()
         for read in dialect.reads
@@ -128,10 +130,10 @@ def create_app(parts: Parts) -> QueryApi:
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
     routes += [Route(path, AdminEndpoint(parts.admin, operations)) for path, operations in by_path.items()]
-    return QueryApi(reads, [*routes, *_service_routes(parts.readiness)])
+    return QueryApi(reads, [*routes, *_service_routes(parts.readiness, parts.admin.key)])
 
 
-def _service_routes(readiness: Readiness) -> list[Route]:
+def _service_routes(readiness: Readiness, admin_key: AdminKey) -> list[Route]:
     description = openapi_json(all_dialects(), all_endpoints(), OPERATIONS)
     page = documentation_page(all_dialects(), all_endpoints(), OPERATIONS)
 
@@ -142,8 +144,10 @@ def _service_routes(readiness: Readiness) -> list[Route]:
         missing = await readiness()
         return PlainTextResponse("ready\n") if missing is None else PlainTextResponse(missing + "\n", status_code=503)
 
-    async def metrics(_: Request) -> Response:
-        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(request: Request) -> Response:
+        # What they tell of all tenants is for operators, who have a port of their own, too.
+        admin_key.check(request.scope["headers"])
+        return Response(exposition(), media_type=CONTENT_TYPE_LATEST, headers={"cache-control": "no-store"})
 
     async def openapi(_: Request) -> Response:
         return Response(description, media_type="application/json")

@@ -1,9 +1,15 @@
-"""Requests that arrive together share one query: keys in, one load a batch, each asker its own value out. No I/O."""
+"""Requests that arrive together share one query: keys in, one load a batch, each asker its own value out. No I/O.
+
+Keys of several workspaces share a load. Where more wait than one load takes, each workspace gets its share of the next
+one, so that a workspace with thousands of keys waits for itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from services.query_api.errors import ReadsUnavailable
@@ -28,6 +34,9 @@ class Batcher(Generic[Key, Value]):
             of few keys cost ClickHouse more than one of all (64 callers of look-ups on 2 busy cores: 343 and 458 reads
             a second with two at any size, 512 and 685 with one).
         max_waiting: keys waiting for a load; more are refused, so that a slow store can't fill the memory.
+        max_waiting_each: likewise, of one workspace.
+        max_loads_each: loads at once of one workspace, where `max_keys` is 1.
+        owner: the workspace of a key.
     """
 
     def __init__(
@@ -37,15 +46,24 @@ class Batcher(Generic[Key, Value]):
         max_keys: int = 256,
         max_loads: int = 2,
         max_waiting: int = 20_000,
+        max_waiting_each: int = 5_000,
+        max_loads_each: int | None = None,
+        owner: Callable[[Key], Hashable] = lambda _: None,
         linger_seconds: float = LINGER_SECONDS,
     ) -> None:
         self._load = load
         self._max_keys = max_keys
         self._max_loads = max_loads
         self._max_waiting = max_waiting
+        self._max_waiting_each = max_waiting_each
+        self._max_loads_each = max_loads_each
+        self._owner = owner
         self._linger_seconds = linger_seconds
         self._waiting: dict[Key, asyncio.Future[Value | None]] = {}
+        # Keys that wait, by workspace; the one that was served last is the last.
+        self._queues: OrderedDict[Hashable, dict[Key, None]] = OrderedDict()
         self._loads: set[asyncio.Task[None]] = set()
+        self._loading: Counter[Hashable] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
     async def get(self, key: Key) -> Value | None:
@@ -57,8 +75,13 @@ class Batcher(Generic[Key, Value]):
         """
         future = self._waiting.get(key)
         if future is None:
-            if len(self._waiting) >= self._max_waiting:
+            owner = self._owner(key)
+            queue = self._queues.get(owner)
+            if len(self._waiting) >= self._max_waiting or len(queue or ()) >= self._max_waiting_each:
                 raise ReadsUnavailable
+            if queue is None:
+                queue = self._queues[owner] = {}
+            queue[key] = None
             future = self._waiting[key] = asyncio.get_running_loop().create_future()
             self._schedule()
         # Shielded: an asker that gives up must not take the value from the others.
@@ -83,11 +106,47 @@ class Batcher(Generic[Key, Value]):
             self._timer.cancel()
             self._timer = None
         while self._waiting and self._has_room():
-            keys = list(self._waiting)[: self._max_keys]
+            keys = list(self._next_keys())
+            if not keys:
+                return
             batch = {key: self._waiting.pop(key) for key in keys}
             task = asyncio.get_running_loop().create_task(self._run(batch))
             self._loads.add(task)
+            if self._max_loads_each is not None:
+                owner = self._owner(keys[0])
+                self._loading[owner] += 1
+                task.add_done_callback(partial(self._loaded, owner))
             task.add_done_callback(self._finish)
+
+    def _next_keys(self) -> Iterator[Key]:
+        """Keys of the next load, taken out of the queues: one of each workspace in turn."""
+        if len(self._waiting) <= self._max_keys and self._max_loads_each is None:
+            for queue in self._queues.values():
+                yield from queue
+            self._queues.clear()
+            return
+        room = self._max_keys
+        while room:
+            owner = next((owner for owner in self._queues if self._may_load(owner)), None)
+            if owner is None:
+                return
+            queue = self._queues[owner]
+            key = next(iter(queue))
+            del queue[key]
+            if queue:
+                self._queues.move_to_end(owner)
+            else:
+                del self._queues[owner]
+            room -= 1
+            yield key
+
+    def _may_load(self, owner: Hashable) -> bool:
+        return self._max_loads_each is None or self._loading[owner] < self._max_loads_each
+
+    def _loaded(self, owner: Hashable, _: asyncio.Task[None]) -> None:
+        self._loading[owner] -= 1
+        if not self._loading[owner]:
+            del self._loading[owner]
 
     async def _run(self, batch: dict[Key, asyncio.Future[Value | None]]) -> None:
         try:

@@ -25,6 +25,9 @@ LONGEST_MAKING_SECONDS = 10.0
 LONGEST_SECONDS = 60.0
 """How long an answer is kept at most: an aggregator that dies between publishing and storing tells nobody."""
 
+# An answer that takes more than this part of a cache is not kept: a few of them would take everybody else's away.
+_LARGEST_PART = 32
+_SMALL_BYTES = 64 * 1024
 # What an entry costs beside its value: the key, the tags and their places in the tables.
 _ENTRY_BYTES = 1_000
 _MOST_RECENT = 200_000
@@ -101,6 +104,8 @@ class AnswerCache(Generic[Value]):
         if self.now() - began_at > LONGEST_MAKING_SECONDS or self._changed_since(made_of, began_at - SETTLE_SECONDS):
             return
         self._remove(key)
+        if size_bytes > max(self._max_bytes // _LARGEST_PART, _SMALL_BYTES):
+            return
         entry = Entry(value, made_of, size_bytes + _ENTRY_BYTES, began_at, began_at + min(seconds, LONGEST_SECONDS))
         self._entries[key] = entry
         self._bytes += entry.size_bytes

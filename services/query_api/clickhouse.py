@@ -15,6 +15,7 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from services.query_api.errors import ReadsUnavailable
+from services.query_api.fairness import Turns
 from services.query_api.observability import QUERY_SECONDS
 from services.runtime.logging import get_logger
 from services.runtime.settings import ClickHouseSettings
@@ -26,6 +27,12 @@ DEADLINE_SECONDS = 5.0
 # Of a file: how long its reader is waited for at most, and ClickHouse between two chunks.
 _STREAM_SECONDS = 3600
 _SILENCE_SECONDS = 60.0
+# Queries at once, of them those of one workspace: its lists and histories. Look-ups of many workspaces together have
+# connections of their own, and their fairness where they are gathered (`batching`).
+_MOST_QUERIES, _MOST_QUERIES_EACH = 10, 4
+_MOST_PATIENT, _MOST_PATIENT_EACH = 4, 2
+# A query whose result is larger is refused by the server; what may be long has a LIMIT, or is read by parts.
+_MOST_RESULT_BYTES = 64 * 1024 * 1024
 # Parameters go into the address while they are short, since a form costs the server more to read; between this service
 # and the server may be proxies that take 8 KiB of address, and escaping makes twice as much of the keys at most.
 _LONGEST_ADDRESS = 3_500
@@ -41,11 +48,13 @@ _SETTINGS = {
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_quote_decimals": 0,
     "wait_end_of_query": 1,
+    "max_result_bytes": _MOST_RESULT_BYTES,
 }
 _STREAM_SETTINGS = {
     **_SETTINGS,
     "max_execution_time": _STREAM_SECONDS,
     "wait_end_of_query": 0,
+    "max_result_bytes": 0,
     # A server goes on without its caller unless told.
     "cancel_http_readonly_queries_on_client_close": 1,
     # Text of the server's within a file would look like rows.
@@ -66,6 +75,8 @@ class ClickHouse:
         self._form_client: AsyncClient | None = None
         self._patient_client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
+        self._turns = Turns(_MOST_QUERIES, _MOST_QUERIES_EACH)
+        self._patient_turns = Turns(_MOST_PATIENT, _MOST_PATIENT_EACH)
 
     async def rows(
         self, name: str, sql: str, parameters: dict[str, Any], seconds: float = DEADLINE_SECONDS
@@ -75,15 +86,28 @@ class ClickHouse:
         Args:
             name: of the query, for metrics and logs.
             sql: with `{name:Type}` where a value goes; values are never part of it.
-            parameters: the values.
-            seconds: the deadline.
+            parameters: the values; a query of one workspace names it as `workspace`, and waits for its turn.
+            seconds: the deadline, the wait included.
 
         Returns:
             Rows of JSON values: integers, strings, lists, None.
 
         Raises:
             ReadsUnavailable: no answer within the deadline, or an error.
+            TooManyAtOnce: too many queries of the workspace wait.
         """
+        workspace_id = parameters.get("workspace")
+        if workspace_id is None:
+            return await self._rows(name, sql, parameters, seconds)
+        turns = self._turns if seconds <= DEADLINE_SECONDS else self._patient_turns
+        try:
+            async with asyncio.timeout(seconds), turns.turn(workspace_id):
+                return await self._rows(name, sql, parameters, seconds)
+        except TimeoutError:
+            log.warning("query without an answer in time", query=name, seconds=seconds)
+            raise ReadsUnavailable from None
+
+    async def _rows(self, name: str, sql: str, parameters: dict[str, Any], seconds: float) -> list[list[Any]]:
         started = perf_counter()
         try:
             async with asyncio.timeout(seconds):
@@ -157,14 +181,14 @@ class ClickHouse:
     async def _connect(self) -> AsyncClient:
         async with self._connecting:
             if self._client is None:
-                self._client = await self._new_client(DEADLINE_SECONDS, 16, is_form=False)
+                self._client = await self._new_client(DEADLINE_SECONDS, 2 * _MOST_QUERIES, is_form=False)
             return self._client
 
     async def _connect_form(self) -> AsyncClient:
         """For parameters that don't fit into an address."""
         async with self._connecting:
             if self._form_client is None:
-                self._form_client = await self._new_client(DEADLINE_SECONDS, 16)
+                self._form_client = await self._new_client(DEADLINE_SECONDS, 2 * _MOST_QUERIES)
             return self._form_client
 
     async def _connect_patient(self) -> AsyncClient:

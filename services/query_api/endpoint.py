@@ -6,8 +6,9 @@ plain ASGI, since every layer in between would be paid on every hot read (docs/d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -19,14 +20,27 @@ from starlette.types import Receive, Scope, Send
 from services.query_api.auth import KeyRing
 from services.query_api.cache import AnswerCache
 from services.query_api.errors import ApiError, Header, NotFound, ReadsUnavailable
+from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.flights import Flights
 from services.query_api.keeping import kept, key_of
 from services.query_api.limits import RateLimiter
 from services.query_api.observability import CACHE, REQUEST_SECONDS, REQUESTS
-from services.query_api.query import ID, Question, ReadModel
-from services.query_api.replies import Reply, send_problem
+from services.query_api.query import (
+    ID,
+    AccountHistory,
+    AccountHistoryQuestion,
+    AccountQuestion,
+    PostHistoryQuestion,
+    Question,
+    ReadModel,
+    SnapshotsQuestion,
+)
+from services.query_api.replies import JSON, LARGE_BYTES, ReaderStalled, Reply, send_problem
+from services.query_api.streams import Stream, send_stream
 from services.runtime.clock import Clock
 
+# Their answers hold payloads: some megabytes of them.
+_LARGE = frozenset({SnapshotsQuestion, PostHistoryQuestion, AccountQuestion, AccountHistoryQuestion})
 _NO_PARAMETERS: Mapping[str, str] = {}
 
 
@@ -71,6 +85,8 @@ class Read:
         sample: the document's own sample reply.
         schema: JSON schema of the reply.
         tag_of: from the JSON value to what its ETag is made of, where that is not all of it.
+        series: the last name of the JSON value, a list, where an answer may be too long to be made whole: then it is
+            sent a part at a time.
     """
 
     path: str
@@ -82,6 +98,7 @@ class Read:
     schema: Mapping[str, Any]
     tag_of: Callable[[Any], Any] | None = None
     parameters: tuple[Parameter, ...] = ()
+    series: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +120,8 @@ class ReadEndpoint:
         limiter: None is no limit.
         cache: None keeps nothing.
         silent_seconds: for how long what is held in memory has not been brought up to date; 0 while it is.
+        answers: turns at answers that hold payloads.
+        desk: where these are written.
     """
 
     def __init__(
@@ -116,7 +135,11 @@ class ReadEndpoint:
         clock: Clock,
         cache: AnswerCache[Reply] | None = None,
         silent_seconds: Callable[[], float] | None = None,
+        answers: Turns | None = None,
+        desk: Desk | None = None,
     ) -> None:
+        self._answers = answers or answer_turns()
+        self._desk = desk or Desk()
         self._read = read
         self._keys = keys
         self._limiter = limiter
@@ -144,26 +167,96 @@ class ReadEndpoint:
             question = self._read.compile(
                 ReadRequest(key.workspace_id, scope["path_params"], parameters(scope), headers, now)
             )
-            kept_by = key_of(question, now) if self._cache is not None else None
-            if kept_by is None or self._cache is None:
-                reply, age = await self._make(question), 0.0
+            if type(question) in _LARGE:
+                status = await self._send_large(question, now, scope, receive, send, more)
             else:
-                reply, age = await self._kept(self._cache, (self._read.path, kept_by), question, now)
+                # Written out: a call more would be paid by every hot read.
+                kept_by = key_of(question, now) if self._cache is not None else None
+                if kept_by is None or self._cache is None:
+                    reply, age = await self._make(question), 0.0
+                else:
+                    reply, age = await self._kept(self._cache, (self._read.path, kept_by), question, now)
+                if self._silent_seconds is not None:
+                    age = max(age, self._silent_seconds())
+                if age >= 1:
+                    more = (*more, (b"age", b"%d" % age))
+                status = await reply.send(send, headers, more)
         except ApiError as error:
             REQUESTS.labels(self._product, self._read.path, str(error.status)).inc()
             await send_problem(send, error, more)
             return
-        if self._silent_seconds is not None:
-            age = max(age, self._silent_seconds())
-        if age >= 1:
-            more = (*more, (b"age", b"%d" % age))
-        self._requests[await reply.send(send, headers, more)].inc()
+        except ReaderStalled:
+            return
+        self._requests[status].inc()
         self._seconds.observe(perf_counter() - started)
+
+    async def _reply(self, question: Question, now: int) -> tuple[Reply, float]:
+        """A reply with its age in seconds."""
+        kept_by = key_of(question, now) if self._cache is not None else None
+        if kept_by is not None and self._cache is not None:
+            return await self._kept(self._cache, (self._read.path, kept_by), question, now)
+        return await self._make(question), 0.0
 
     async def _make(self, question: Question) -> Reply:
         answer = await self._read_model.answer(question)
         if answer is None:
             raise NotFound
+        return await self._written(question, answer)
+
+    def _age(self, age: float) -> tuple[Header, ...]:
+        if self._silent_seconds is not None:
+            age = max(age, self._silent_seconds())
+        return ((b"age", b"%d" % age),) if age >= 1 else ()
+
+    async def _send_large(
+        self, question: Question, now: int, scope: Scope, receive: Receive, send: Send, more: tuple[Header, ...]
+    ) -> int:
+        """Answer with what may hold payloads, which takes a turn until it is sent; returns the status."""
+        kept_by = key_of(question, now) if self._cache is not None else None
+        held = self._cache.get((self._read.path, kept_by)) if self._cache is not None else None
+        if held is not None and len(held.value.body) < LARGE_BYTES:
+            reply, age = await self._reply(question, now)
+            return await reply.send(send, scope["headers"], more + self._age(age))
+        wanted = partial(self._answers.is_wanted, question.workspace_id)
+        async with self._answers.turn(question.workspace_id):
+            if isinstance(question, AccountHistoryQuestion):
+                answer = await self._read_model.answer(question)
+                if answer is None:
+                    raise NotFound
+                if answer.rest is not None:
+                    stream = Stream(JSON, self._series(question, answer), is_wanted=wanted)
+                    return await send_stream(stream, scope, receive, send, more + self._age(0.0))
+                reply, age = await self._written(question, answer), 0.0
+            else:
+                reply, age = await self._reply(question, now)
+            return await reply.send(send, scope["headers"], more + self._age(age), wanted)
+
+    async def _series(self, question: AccountHistoryQuestion, answer: AccountHistory) -> AsyncIterator[bytes]:
+        """The reply's text, in parts."""
+        assert answer.rest is not None
+        owner = question.workspace_id
+        text = await self._desk.run(owner, self._text, question, replace(answer, rest=None))
+        if not text.endswith(b"]}"):
+            raise TypeError(f"{self._read.path}: the list is not the last of the reply")
+        yield text[:-2]
+        is_begun = bool(answer.snapshots)
+        async with aclosing(answer.rest) as rest:
+            async for snapshots in rest:
+                items = await self._desk.run(owner, self._items, question, replace(answer, snapshots=snapshots))
+                if items:
+                    yield b"," + items if is_begun else items
+                    is_begun = True
+        yield b"]}"
+
+    def _text(self, question: Question, answer: Any) -> bytes:
+        return orjson.dumps(self._read.render(question, answer))
+
+    def _items(self, question: Question, answer: AccountHistory) -> bytes:
+        return orjson.dumps(self._read.render(question, replace(answer, rest=None))[self._read.series])[1:-1]
+
+    async def _written(self, question: Question, answer: Any) -> Reply:
+        if type(question) in _LARGE:
+            return await self._desk.run(question.workspace_id, self._render, question, answer)
         return self._render(question, answer)
 
     def _render(self, question: Question, answer: Any) -> Reply:
@@ -194,7 +287,7 @@ class ReadEndpoint:
         answer = await self._read_model.answer(question)
         if answer is None:
             raise NotFound
-        reply = self._render(question, answer)
+        reply = await self._written(question, answer)
         tags, seconds = kept(question, answer, now)
         cache.put(key, reply, tags=tags, size_bytes=reply.size_bytes, began_at=began_at, seconds=seconds)
         return reply

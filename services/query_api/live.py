@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 from schemas.events import ChannelStatus, PlatformRaw, PollerReply, PullKind, PullTarget
 from services.query_api.directory import Directory
+from services.query_api.errors import ReadsUnavailable
+from services.query_api.fairness import TooManyAtOnce, Turns
 from services.query_api.flights import Flights
 from services.query_api.observability import LIVE
 from services.query_api.query import (
@@ -30,6 +32,9 @@ from services.query_api.query import (
 )
 from services.runtime.clock import Clock
 
+# Requests to the poller at once, in all and of one workspace; whoever gets no turn soon is shown what is stored.
+_MOST_PULLS, _MOST_PULLS_EACH = 64, 8
+_TURN_SECONDS = 0.5
 _UNASKED = frozenset({ChannelStatus.DISABLED, ChannelStatus.REVOKED})
 
 
@@ -73,6 +78,7 @@ class LiveReads:
         self._directory = directory
         self._clock = clock
         self._flights = Flights()
+        self._turns = Turns(_MOST_PULLS, _MOST_PULLS_EACH, seconds=_TURN_SECONDS)
         self._live: Mapping[type, Callable[[Any], Awaitable[Any]]] = {
             LivePostQuestion: self._post,
             AccountQuestion: self._account,
@@ -99,8 +105,7 @@ class LiveReads:
         targets = [_pull(post, target) for target in post.targets if self._is_asked(question.workspace_id, target)]
         if not targets:
             return post
-        pulled = await self._link.ask(PullKind.TARGETS, question.workspace_id, targets=targets)
-        self._count(PullKind.TARGETS, pulled)
+        pulled = await self._pull(PullKind.TARGETS, question.workspace_id, targets=targets)
         if pulled is None or not pulled.events:
             return post
         return await self._stored.post_with(question.workspace_id, post, pulled.events)
@@ -121,8 +126,7 @@ class LiveReads:
         try:
             channel = self._directory.get(question.workspace_id, question.channel_id)
             if channel is not None and channel.status == ChannelStatus.ACTIVE:
-                pulled = await self._link.ask(PullKind.ACCOUNT, question.workspace_id, channel_id=question.channel_id)
-                self._count(PullKind.ACCOUNT, pulled)
+                pulled = await self._pull(PullKind.ACCOUNT, question.workspace_id, channel_id=question.channel_id)
                 if pulled is not None and pulled.events:
                     return await self._stored.account_with(question, pulled.events)
             stored: Account | None = await reading
@@ -133,8 +137,7 @@ class LiveReads:
     async def _health(self, question: HealthQuestion) -> Health | None:
         channel = self._directory.get(question.workspace_id, question.channel_id)
         if channel is not None and ChannelStatus(channel.status) not in _UNASKED:
-            pulled = await self._link.ask(PullKind.HEALTH, question.workspace_id, channel_id=question.channel_id)
-            self._count(PullKind.HEALTH, pulled)
+            pulled = await self._pull(PullKind.HEALTH, question.workspace_id, channel_id=question.channel_id)
             done = pulled.done if pulled is not None else None
             if done is not None and done.is_live:
                 return Health(
@@ -150,9 +153,19 @@ class LiveReads:
         stored: Health | None = await self._stored.answer(question)
         return stored
 
-    def _count(self, kind: PullKind, pulled: Pulled | None) -> None:
+    async def _pull(
+        self, kind: PullKind, workspace_id: str, *, channel_id: str = "", targets: Sequence[PullTarget] = ()
+    ) -> Pulled | None:
+        """Ask the poller when the workspace has its turn; None when it gets none, or no poller answers."""
+        try:
+            async with self._turns.turn(workspace_id):
+                pulled = await self._link.ask(kind, workspace_id, channel_id=channel_id, targets=targets)
+        except (ReadsUnavailable, TooManyAtOnce):
+            LIVE.labels(kind.value, "busy").inc()
+            return None
         outcome = "no_poller" if pulled is None else "done" if pulled.done is not None else "deadline"
         LIVE.labels(kind.value, outcome).inc()
+        return pulled
 
 
 def _seen(reading: asyncio.Future[Any]) -> None:

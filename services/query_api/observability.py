@@ -42,7 +42,7 @@ FEED_LAG = Gauge(
 )
 LIVE = Counter(
     "tidemark_query_api_live_requests_total",
-    "Requests to the poller, by what came of them: done, the deadline first, or no poller.",
+    "Requests to the poller, by what came of them: done, the deadline first, no poller, or too many at once (busy).",
     ["kind", "outcome"],
 )
 CACHE = Counter(

@@ -41,6 +41,8 @@ _RETRY_SECONDS = 1.0
 _POLL_MILLIS = 500
 # Answers this large are decoded off the loop, so that hot reads go on meanwhile.
 _LARGE_BYTES = 64 * 1024
+# Of one request's answers; what a platform sends beyond shows by its last snapshot.
+_MOST_ANSWER_BYTES = 32 * 1024 * 1024
 
 
 class _Waiting:
@@ -51,6 +53,7 @@ class _Waiting:
         self.acknowledged = asyncio.Event()
         self.finished = asyncio.Event()
         self.events: list[PlatformRaw] = []
+        self.size_bytes = 0
         self.done: PollerReply | None = None
 
 
@@ -206,8 +209,9 @@ class PollerLink:
             log.error("a reply of the poller is about another workspace than its request")
             return
         waiting.acknowledged.set()
-        if event is not None:
+        if event is not None and waiting.size_bytes <= _MOST_ANSWER_BYTES:
             waiting.events.append(event)
+            waiting.size_bytes += len(value)
         if reply.kind == ReplyKind.DONE:
             waiting.done = reply
             waiting.finished.set()

@@ -8,8 +8,8 @@ between views and impressions is applied here, for replies only, never in storag
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -116,7 +116,7 @@ class Snapshot:
 
     Attributes:
         values: in the order of POST_METRICS.
-        part: the target's own part of the answer, JSON values.
+        part: the target's own part of the answer, JSON values or JSON text (`orjson.Fragment`).
     """
 
     event_id: str
@@ -235,7 +235,7 @@ class AccountSnapshot:
 
     Attributes:
         captured_at: ms.
-        raw: the answer's payload, JSON values.
+        raw: the answer's payload, JSON values or JSON text (`orjson.Fragment`).
     """
 
     captured_at: int
@@ -268,11 +268,16 @@ class AccountQuestion:
 
 @dataclass(frozen=True, slots=True)
 class AccountHistory:
-    """A channel's snapshots, oldest first."""
+    """A channel's snapshots, oldest first.
+
+    Attributes:
+        rest: what comes after `snapshots`, some at a time, where it is too much to hold; None where they are all.
+    """
 
     channel_id: str
     platform: str
     snapshots: Sequence[AccountSnapshot]
+    rest: AsyncGenerator[Sequence[AccountSnapshot], None] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

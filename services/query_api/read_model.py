@@ -6,7 +6,7 @@ Whatever keeps answers for later goes in front of `ReadModel.answer`: questions 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,14 +17,17 @@ from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values, engagements
 from schemas.registers import Register, load_groups
 from schemas.windows import FOLLOWERS, LONGEST_RANGE, NATIVE_MAX_AGE, RANGES, ChannelPeriod, WindowTarget, window_totals
 from services.platforms import platform
+from services.platforms.base import parsed_once
 from services.query_api import sql
-from services.query_api.account_reads import AccountReads, is_showable
+from services.query_api.account_reads import AccountReads, shown_bytes
 from services.query_api.batching import Batcher
 from services.query_api.cache import LONGEST_SECONDS, AnswerCache, channel_tag, channels_tag
 from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
+from services.query_api.fairness import Desk
 from services.query_api.merging import merge_targets, with_register
 from services.query_api.observability import QUERY_KEYS
+from services.query_api.payloads import ANSWER_BYTES, batches
 from services.query_api.query import (
     Account,
     AccountHistoryQuestion,
@@ -52,8 +55,9 @@ from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
 
-# Bodies are up to 8 MiB: this many at once in memory.
-_EVENTS_AT_ONCE = 25
+# An answer is full after so many bytes of payloads have been read for it, too: of each, a part may be shown that is
+# next to nothing.
+_READ_BYTES = 4 * ANSWER_BYTES
 _METRICS = len(POST_METRICS)
 _WINDOW_BYTES = 800
 
@@ -103,24 +107,32 @@ class ClickHouseReadModel:
     """The read model of production.
 
     Args:
+        desk: where payloads are read.
         windows: keeps the totals of channels' windows while no target enters or leaves; None keeps none.
     """
 
     def __init__(
-        self, clickhouse: ClickHouse, directory: Directory, windows: AnswerCache[WindowRow] | None = None
+        self,
+        clickhouse: ClickHouse,
+        directory: Directory,
+        windows: AnswerCache[WindowRow] | None = None,
+        desk: Desk | None = None,
     ) -> None:
         self._clickhouse = clickhouse
+        self._desk = desk or Desk()
         self._directory = directory
         self._kept_windows = windows
-        self._posts: Batcher[tuple[str, str], _PostRow] = Batcher(self._load_posts)
-        self._windows: Batcher[tuple[str, str, str], WindowRow] = Batcher(self._load_windows)
+        self._posts: Batcher[tuple[str, str], _PostRow] = Batcher(self._load_posts, owner=_first)
+        self._windows: Batcher[tuple[str, str, str], WindowRow] = Batcher(self._load_windows, owner=_first)
         # One question a query: lists, and windows that no stored row covers. Few at once, they are the expensive ones.
-        self._single: Batcher[Question, Any] = Batcher(self._load_single, max_keys=1, max_loads=4, linger_seconds=0)
-        self._scores: Batcher[tuple[str, str, int], ChannelScores] = Batcher(
-            self._load_scores, max_keys=1, max_loads=4, linger_seconds=0
+        self._single: Batcher[Question, Any] = Batcher(
+            self._load_single, max_keys=1, max_loads=6, max_loads_each=2, linger_seconds=0, owner=_workspace
         )
-        self._target_posts: Batcher[tuple[str, str], str] = Batcher(self._load_target_posts)
-        self._accounts = AccountReads(clickhouse, directory)
+        self._scores: Batcher[tuple[str, str, int], ChannelScores] = Batcher(
+            self._load_scores, max_keys=1, max_loads=6, max_loads_each=2, linger_seconds=0, owner=_first
+        )
+        self._target_posts: Batcher[tuple[str, str], str] = Batcher(self._load_target_posts, owner=_first)
+        self._accounts = AccountReads(clickhouse, directory, self._desk)
         self._answers: Mapping[type, Callable[[Any], Awaitable[Any]]] = {
             PostQuestion: self._post,
             LivePostQuestion: self._post,
@@ -130,7 +142,8 @@ class ClickHouseReadModel:
             SnapshotsQuestion: self._single.get,
             PostHistoryQuestion: self._single.get,
             AccountQuestion: self._single.get,
-            AccountHistoryQuestion: self._single.get,
+            # Not shared: a long one is read on while it is sent.
+            AccountHistoryQuestion: self._accounts.history,
             HealthQuestion: self._accounts.health,
         }
 
@@ -149,7 +162,7 @@ class ClickHouseReadModel:
             for target_id, groups, captured_at, *values in rows
         }
         # Off the loop: payloads are large.
-        merged = await asyncio.to_thread(merge_targets, stored, events)
+        merged = await self._desk.run(workspace_id, merge_targets, stored, events)
         return replace(
             post,
             targets=tuple(
@@ -251,7 +264,7 @@ class ClickHouseReadModel:
             {"workspace": workspace_id, "channel": channel_id, "start": end - SPAN, "end": end},
         )
         # Off the loop: a channel may have published thousands of posts.
-        return {keys[0]: await asyncio.to_thread(_scores, rows)}
+        return {keys[0]: await self._desk.run(workspace_id, _scores, rows)}
 
     async def _window(self, question: ChannelWindowQuestion) -> ChannelWindow | None:
         channel = self._directory.get(question.workspace_id, question.channel_id)
@@ -305,8 +318,6 @@ class ClickHouseReadModel:
             return {question: await self._snapshots(question)}
         if isinstance(question, AccountQuestion):
             return {question: await self._accounts.account(question)}
-        if isinstance(question, AccountHistoryQuestion):
-            return {question: await self._accounts.history(question)}
         assert isinstance(question, PostHistoryQuestion)
         return {question: await self._history(question)}
 
@@ -398,32 +409,60 @@ class ClickHouseReadModel:
     async def _with_parts(
         self, workspace_id: str, stood: Sequence[_Stood], channels: Mapping[str, CatalogChannel]
     ) -> tuple[Snapshot, ...]:
-        """Rows whose target has a channel, each with its own part of the answer."""
+        """Rows whose target has a channel, each with its own part of the answer, until the answer is full.
+
+        What is left out are the oldest rows: "up to" so many is what the lists promise.
+        """
         shown = [row for row in stood if row.target_id in channels]
-        parts: dict[tuple[str, str], Any] = {}
         targets_by_event: dict[str, list[str]] = {}
         for row in shown:
             targets_by_event.setdefault(row.event_id, []).append(row.target_id)
-        event_ids = list(targets_by_event)
-        for first in range(0, len(event_ids), _EVENTS_AT_ONCE):
+        parts: dict[tuple[str, str], bytes | None] = {}
+        read: set[str] = set()
+        read_bytes = held_bytes = 0
+        async for event_ids, size in batches(self._clickhouse, workspace_id, list(targets_by_event)):
+            if read and (read_bytes + size > _READ_BYTES or held_bytes > ANSWER_BYTES):
+                break
             rows = await self._clickhouse.rows(
-                "raw_events",
-                sql.RAW_EVENTS,
-                {"workspace": workspace_id, "events": event_ids[first : first + _EVENTS_AT_ONCE]},
+                "raw_events", sql.RAW_EVENTS, {"workspace": workspace_id, "events": event_ids}
             )
             # Off the loop: payloads are large, and hot reads go on meanwhile.
-            parts.update(await asyncio.to_thread(_parts, workspace_id, rows, targets_by_event))
-        return tuple(
-            Snapshot(
-                event_id=row.event_id,
-                target_id=row.target_id,
-                channel_id=channels[row.target_id].channel_id,
-                captured_at=row.captured_at,
-                values=row.values,
-                part=parts.get((row.event_id, row.target_id), {}),
+            found = await self._desk.run(
+                workspace_id, _parts, workspace_id, rows, targets_by_event, ANSWER_BYTES - held_bytes
             )
-            for row in shown
-        )
+            parts |= found
+            read.update(event_ids)
+            read_bytes += size
+            held_bytes += sum(len(part) for part in found.values() if part is not None)
+        snapshots: list[Snapshot] = []
+        room = ANSWER_BYTES
+        for row in shown:
+            part = parts.get((row.event_id, row.target_id), b"{}")
+            if part is None or row.event_id not in read:
+                break
+            room -= len(part)
+            if snapshots and room < 0:
+                break
+            snapshots.append(
+                Snapshot(
+                    event_id=row.event_id,
+                    target_id=row.target_id,
+                    channel_id=channels[row.target_id].channel_id,
+                    captured_at=row.captured_at,
+                    values=row.values,
+                    part=orjson.Fragment(part),
+                )
+            )
+        return tuple(snapshots)
+
+
+def _first(key: tuple[Any, ...]) -> Hashable:
+    held: Hashable = key[0]
+    return held
+
+
+def _workspace(question: Question) -> str:
+    return question.workspace_id
 
 
 def _scores(rows: Iterable[list[Any]]) -> ChannelScores:
@@ -444,22 +483,33 @@ def _stood(rows: Iterable[list[Any]]) -> list[_Stood]:
 
 
 def _parts(
-    workspace_id: str, rows: Iterable[list[Any]], targets_by_event: Mapping[str, Sequence[str]]
-) -> dict[tuple[str, str], Any]:
-    """Each target's own part of each answer, by event and target; what can't be read is left out."""
-    found: dict[tuple[str, str], Any] = {}
-    for row in rows:
-        event = raw_event(workspace_id, row)
+    workspace_id: str, rows: Iterable[list[Any]], targets_by_event: Mapping[str, Sequence[str]], most_bytes: int
+) -> dict[tuple[str, str], bytes | None]:
+    """Each target's own part of each answer as JSON, by event and target; what can't be read is left out.
+
+    Args:
+        targets_by_event: in the order in which they are shown.
+        most_bytes: what comes after more than this is None.
+    """
+    found: dict[tuple[str, str], bytes | None] = {}
+    held = 0
+    order = {event_id: place for place, event_id in enumerate(targets_by_event)}
+    for event in sorted((raw_event(workspace_id, row) for row in rows), key=lambda event: order[event.event_id]):
         places = {target.target_id: place for place, target in enumerate(event.targets)}
-        for target_id in targets_by_event[event.event_id]:
-            place = places.get(target_id)
-            if place is None:
-                continue
-            try:
-                part = platform(event.platform).part(event, place)
-            except Exception as error:  # one strange payload must not take the whole list away
-                log.warning("part of a payload can't be read", platform=event.platform, error=type(error).__name__)
-                continue
-            if is_showable(part):
-                found[event.event_id, target_id] = part
+        with parsed_once():
+            for target_id in targets_by_event[event.event_id]:
+                place = places.get(target_id)
+                if place is None:
+                    continue
+                if held > most_bytes:
+                    found[event.event_id, target_id] = None
+                    continue
+                try:
+                    part = shown_bytes(platform(event.platform).part(event, place))
+                except Exception as error:  # one strange payload must not take the whole list away
+                    log.warning("part of a payload can't be read", platform=event.platform, error=type(error).__name__)
+                    continue
+                if part is not None:
+                    found[event.event_id, target_id] = part
+                    held += len(part)
     return found

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from services.query_api.errors import ApiError, Header
 
 JSON = "application/json"
 
 _JSON: Header = (b"content-type", JSON.encode())
-_VARY: Header = (b"vary", b"accept-encoding")
+OF_A_KEY: tuple[Header, ...] = (
+    (b"cache-control", b"private"),
+    (b"vary", b"authorization, x-api-key, x-workspace-id, accept, accept-encoding"),
+)
+"""On everything that a key may open, and on its refusals: no shared cache may give it to anybody else."""
+NOT_STORED: Header = (b"cache-control", b"no-store")
 _GZIP: Header = (b"content-encoding", b"gzip")
 # Below this a packed reply saves no packet.
 _SMALLEST_PACKED_BYTES = 1_200
 _GZIP_LEVEL = 5
+LARGE_BYTES = 256 * 1024
+"""Replies from this size on are packed beside the event loop and sent in pieces."""
+_PIECE_BYTES = 64 * 1024
+# A reader that has not taken one piece in this time gives way to whoever waits.
+_STALL_SECONDS = 2.0
+_LONGEST_ACCEPTED_BYTES = 200
+_LONGEST_KNOWN_BYTES = 4_000
 _TAG_BYTES = 12
+
+
+class ReaderStalled(Exception):
+    """The caller did not read its reply while others waited for its place."""
 
 
 class Reply:
@@ -36,9 +54,7 @@ class Reply:
         digest = blake2b(body if tag_of is None else tag_of, digest_size=_TAG_BYTES).hexdigest()
         # Weak: the packed reply has the same, and so has one whose window moved by a second.
         self.etag = f'W/"{digest}"'.encode()
-        self.headers: tuple[Header, ...] = ((b"content-type", content_type.encode()), (b"etag", self.etag))
-        if len(body) >= _SMALLEST_PACKED_BYTES:
-            self.headers += (_VARY,)
+        self.headers: tuple[Header, ...] = ((b"content-type", content_type.encode()), (b"etag", self.etag), *OF_A_KEY)
         self._packed: bytes | None = None
 
     @property
@@ -53,8 +69,21 @@ class Reply:
             self._packed = packer.compress(self.body) + packer.flush()
         return self._packed
 
-    async def send(self, send: Send, request_headers: tuple[Header, ...], more: tuple[Header, ...] = ()) -> int:
-        """Send it in the form that was asked for; returns the status."""
+    async def send(
+        self,
+        send: Send,
+        request_headers: tuple[Header, ...],
+        more: tuple[Header, ...] = (),
+        is_wanted: Callable[[], bool] | None = None,
+    ) -> int:
+        """Send it in the form that was asked for; returns the status.
+
+        Args:
+            is_wanted: see `send_pieces`.
+
+        Raises:
+            ReaderStalled: likewise.
+        """
         known = accepted = None
         for name, value in request_headers:
             if name == b"if-none-match":
@@ -67,24 +96,67 @@ class Reply:
             return 304
         body, headers = self.body, self.headers + more
         if accepted is not None and len(body) >= _SMALLEST_PACKED_BYTES and _takes_gzip(accepted):
-            body = self.packed()
+            body = self.packed() if len(body) < LARGE_BYTES else await asyncio.to_thread(self.packed)
             headers = (*headers, _GZIP)
         length = (b"content-length", b"%d" % len(body))
         await send({"type": "http.response.start", "status": 200, "headers": [*headers, length]})
-        await send({"type": "http.response.body", "body": body})
+        if len(body) < LARGE_BYTES:
+            await send({"type": "http.response.body", "body": body})
+        else:
+            await send_pieces(send, body, is_wanted)
         return 200
+
+
+async def send_pieces(
+    send: Send, body: bytes, is_wanted: Callable[[], bool] | None, *, more_body: bool = False
+) -> None:
+    """Send a large body so that no more of it waits in the connection than its reader takes.
+
+    Args:
+        is_wanted: whether somebody waits for what the sender holds.
+        more_body: whether more comes after it.
+
+    Raises:
+        ReaderStalled: it was not read for a while, and somebody waits.
+    """
+    for first in range(0, len(body), _PIECE_BYTES):
+        is_last = first + _PIECE_BYTES >= len(body)
+        piece = body[first : first + _PIECE_BYTES]
+        message = {"type": "http.response.body", "body": piece, "more_body": more_body or not is_last}
+        if is_wanted is None:
+            await send(message)
+        else:
+            await _send_while_unwanted(send, message, is_wanted)
+
+
+async def _send_while_unwanted(send: Send, message: Message, is_wanted: Callable[[], bool]) -> None:
+    sending = asyncio.ensure_future(send(message))
+    try:
+        while not (await asyncio.wait((sending,), timeout=_STALL_SECONDS))[0]:
+            if is_wanted():
+                raise ReaderStalled
+        sending.result()
+    finally:
+        sending.cancel()
 
 
 def _matches(known: bytes, etag: bytes) -> bool:
     """Whether one of the tags that a caller knows is this one, compared weakly."""
+    if len(known) > _LONGEST_KNOWN_BYTES:
+        return False
     if known.strip() == b"*":
         return True
     return any(tag.strip().removeprefix(b"W/") == etag[2:] for tag in known.split(b","))
 
 
-@lru_cache(maxsize=256)
 def _takes_gzip(accepted: bytes) -> bool:
-    """Whether an Accept-Encoding allows gzip."""
+    """Whether an Accept-Encoding allows gzip; one that is longer than any client's is not looked into."""
+    return len(accepted) <= _LONGEST_ACCEPTED_BYTES and _allows_gzip(accepted)
+
+
+# Its keys are the callers' own texts, so both their number and their length are bounded.
+@lru_cache(maxsize=256)
+def _allows_gzip(accepted: bytes) -> bool:
     weights: dict[bytes, float] = {}
     for part in accepted.lower().split(b","):
         coding, _, parameter = part.partition(b";")
@@ -98,7 +170,7 @@ def _takes_gzip(accepted: bytes) -> bool:
 async def send_json(send: Send, status: int, body: bytes, headers: tuple[Header, ...] = ()) -> None:
     """Send a whole JSON reply that is never asked for again."""
     length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
+    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, NOT_STORED, *headers]})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -108,6 +180,7 @@ async def send_problem(send: Send, error: ApiError, headers: tuple[Header, ...] 
     start: list[Header] = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", b"%d" % len(body)),
+        *OF_A_KEY,
         *headers,
         *error.headers,
     ]

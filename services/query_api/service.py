@@ -18,6 +18,7 @@ from services.query_api.cache import AnswerCache
 from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
 from services.query_api.drops import DropFeed
+from services.query_api.fairness import Desk
 from services.query_api.feed import CatalogFeed
 from services.query_api.key_writes import CatchUp, KeyWrites
 from services.query_api.limits import RateLimiter
@@ -66,6 +67,7 @@ class Service:
         if key_writes is not None:
             keys.on_write = lambda place: key_writes.wrote(place.partition, place.offset)
             keys.catch_up = CatchUp(key_writes, lambda partition: feed.read_to(keys.topic, partition))
+        desk = Desk()
         catalog = Catalog(
             self._publisher, directory=directory, keys=keys, vault=vault, cipher=cipher, clock=self._clock
         )
@@ -83,9 +85,13 @@ class Service:
                     clickhouse,
                     directory,
                     LiveReads(
-                        ClickHouseReadModel(clickhouse, directory, self._windows), self._link, directory, self._clock
+                        ClickHouseReadModel(clickhouse, directory, self._windows, desk),
+                        self._link,
+                        directory,
+                        self._clock,
                     ),
                     settings.poll_speed,
+                    desk=desk,
                 ),
                 admin=Admin(
                     AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),

@@ -9,14 +9,17 @@ from pydantic import Field, SecretStr, field_validator
 from services.platforms import checked_path
 from services.runtime.settings import (
     ClickHouseSettings,
+    HttpSettings,
     KafkaSettings,
-    LogSettings,
+    OperationsSettings,
     RegistrySettings,
     SecretKeysSettings,
 )
 
 
-class QueryApiSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, SecretKeysSettings, LogSettings):
+class QueryApiSettings(
+    KafkaSettings, RegistrySettings, ClickHouseSettings, SecretKeysSettings, HttpSettings, OperationsSettings
+):
     """Where to listen, who may write the catalog, and how much one key may ask."""
 
     query_api_host: str = "127.0.0.1"

@@ -159,6 +159,13 @@ LIMIT 1 BY event_id
 """
 """Answers as received, by event id."""
 
+RAW_SIZES = """
+SELECT event_id, max(length(body)) FROM raw_events_store
+WHERE workspace_id = {workspace:String} AND event_id IN {events:Array(String)}
+GROUP BY event_id
+"""
+"""How long payloads are, in bytes, by event id."""
+
 TARGET_REGISTERS = f"""
 SELECT target_id, registers, {millis("captured_at")}, {_POST_FIGURES}
 FROM latest_post_metrics_store FINAL
@@ -233,11 +240,13 @@ FROM (
     SELECT * FROM channel_snapshots_store
     WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
         AND {millis("captured_at")} >= {{since:Int64}} AND {millis("captured_at")} < {{until:Int64}}
+        AND ({millis("captured_at")}, event_id) > ({{after_at:Int64}}, {{after_event:String}})
     ORDER BY version DESC LIMIT 1 BY event_id, period, period_start, period_end
 )
 ORDER BY captured_at, event_id
+LIMIT {{limit:UInt32}}
 """
-"""What each answer of a span said of a channel, oldest first."""
+"""What each answer of a span said of a channel, oldest first; of a page, after the last event of the one before."""
 
 NEWEST_CHANNEL_EVENT = f"""
 SELECT event_id, {millis("captured_at")} FROM channel_snapshots_store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 import uvicorn
@@ -12,11 +13,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from services.runtime.http_limits import HttpLimits, limited_protocol
+
+# Few ask here: a supervisor, Prometheus, somebody who looks.
+_LIMITS = HttpLimits(body_bytes=64 * 1024, connections=200, connections_by_address=100)
+
 Readiness = Callable[[], str | None]
 """None when ready, else one line that says what is missing."""
 
 
-def operations_app(readiness: Readiness) -> Starlette:
+def operations_app(readiness: Readiness, exposition: Callable[[], bytes] = generate_latest) -> Starlette:
     """An ASGI application with the three routes."""
 
     async def healthz(_: Request) -> Response:
@@ -27,7 +33,7 @@ def operations_app(readiness: Readiness) -> Starlette:
         return PlainTextResponse("ready\n") if missing is None else PlainTextResponse(missing + "\n", status_code=503)
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
 
@@ -37,11 +43,28 @@ class OperationsServer:
 
     Args:
         port: 0 takes a free one.
+        exposition: makes the metrics' text; this process's own unless told.
+        listener: listens already, and stands for host and port.
     """
 
-    def __init__(self, host: str, port: int, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        readiness: Readiness,
+        exposition: Callable[[], bytes] = generate_latest,
+        listener: socket.socket | None = None,
+    ) -> None:
+        self._listeners = [listener] if listener is not None else None
         config = uvicorn.Config(
-            operations_app(readiness), host=host, port=port, log_config=None, access_log=False, lifespan="off"
+            operations_app(readiness, exposition),
+            host=host,
+            port=port,
+            http=limited_protocol(_LIMITS),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
         )
         self._server = uvicorn.Server(config)
         # The service's own shutdown decides; uvicorn must not take the signals.
@@ -54,7 +77,7 @@ class OperationsServer:
         Raises:
             OSError: the port is taken.
         """
-        self._task = asyncio.create_task(self._server.serve())
+        self._task = asyncio.create_task(self._server.serve(self._listeners))
         while not self._server.started:
             if self._task.done():
                 raise OSError("the operations port can't be opened; set TIDEMARK_METRICS_PORT to a free one")

@@ -34,6 +34,7 @@ class Reader:
         self.workspace = f"kept-{secrets.token_hex(3)}"
         key = tidemark.get(self.workspace, "/v1/analytics").request.headers["authorization"]
         headers = {"authorization": key, "x-workspace-id": self.workspace}
+        self.admin = {"authorization": f"Bearer {tidemark.ready['admin_key']}"}
         self.client = httpx.Client(base_url=tidemark.ready["query_api"], headers=headers, trust_env=False, timeout=20)
 
     def likes(self, path: str) -> Any:
@@ -41,7 +42,7 @@ class Reader:
         return PATHS[path](reply.json()) if reply.status_code == 200 else reply.status_code
 
     def hits(self) -> float:
-        lines = self.client.get("/metrics").text.splitlines()
+        lines = self.client.get("/metrics", headers=self.admin).text.splitlines()
         wanted = [line for line in lines if line.startswith("tidemark_query_api_cache_total") and '"hit"' in line]
         return sum(float(line.rpartition(" ")[2]) for line in wanted)
 

@@ -59,7 +59,7 @@ PURE = {
     "services.query_api.shapes", "services.query_api.sql",
     "services.query_api.tidemark.analysis.datasets", "services.query_api.tidemark.analysis.figures",
     "services.query_api.tidemark.analysis.formats", "services.query_api.tidemark.analysis.growth",
-    "services.query_api.tidemark.analysis.ranges", "services.query_api.tidemark.analysis.slots",
+    "services.query_api.tidemark.analysis.ranges",
     "services.query_api.tidemark.analysis.sql",
     "services.query_api.tidemark.cursor", "services.query_api.tidemark.parameters",
     "services.query_api.tidemark.resources.answered",

@@ -23,11 +23,19 @@ from infra.embedded.clickhouse.disk import DiskGuard
 from infra.embedded.clickhouse.engine import Engine, quoted_identifier
 from infra.embedded.clickhouse.grammar import EngineGrammar
 from infra.embedded.clickhouse.guests import Guests
-from services.runtime.http_upgrades import UpgradeIgnoringProtocol
+from services.runtime.http_limits import HttpLimits, limited_protocol
 
 _STATEMENTS_MAY_FINISH_SECONDS = 8.0
 _CANCELLED_MAY_FINISH_SECONDS = 2.0
 _MOST_CONNECTIONS = 1000
+# Statements may come in the address.
+_ADDRESS_BYTES = 64 * 1024
+# What a form adds around an INSERT's data.
+_FORM_BYTES = 8 * 1024 * 1024
+# `request` gives up on a body before that, with ClickHouse's own error.
+_BODY_SECONDS = 60.0
+# The query API reads on as its own callers do; the analyst's replies have a shorter bound of their own.
+_UNREAD_SECONDS = 120.0
 
 
 class _HttpServer(uvicorn.Server):
@@ -46,11 +54,14 @@ async def _serve(settings: Settings, engine: Engine, guard: DiskGuard, listener:
         engine, users, guests, spool=settings.spool_path, default_database=settings.database,
         insert_bytes=settings.insert_bytes, guard=guard,
     )  # fmt: skip
+    limits = HttpLimits(
+        target_bytes=_ADDRESS_BYTES, body_bytes=settings.insert_bytes + _FORM_BYTES, body_seconds=_BODY_SECONDS,
+        unread_seconds=_UNREAD_SECONDS, connections=_MOST_CONNECTIONS, connections_by_address=_MOST_CONNECTIONS,
+    )  # fmt: skip
     http = _HttpServer(
         uvicorn.Config(
-            server.app(), loop="uvloop", http=UpgradeIgnoringProtocol, ws="none", lifespan="off", log_level="critical",
+            server.app(), loop="uvloop", http=limited_protocol(limits), ws="none", lifespan="off", log_level="critical",
             access_log=False, server_header=False, timeout_keep_alive=600, backlog=1024,
-            limit_concurrency=_MOST_CONNECTIONS,
         )
     )  # fmt: skip
     loop = asyncio.get_running_loop()

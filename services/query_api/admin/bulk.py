@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from services.query_api.admin.body import LINE_LIMIT_BYTES
+from services.query_api.admin.body import LINE_LIMIT_BYTES, check_json
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.models import CatalogLine, ChannelLine, PostLine, describe
-from services.query_api.errors import NoSecretKeys
+from services.query_api.errors import Invalid, NoSecretKeys
 from services.query_api.publisher import Write
 
 # Lines whose events are on their way to Kafka together.
@@ -52,9 +52,13 @@ async def write_lines(catalog: Catalog, lines: AsyncIterator[bytes | None]) -> d
         if not line.strip():
             continue
         try:
+            check_json(line)
             chunk.append(CatalogLine.validate_json(line))
         except ValidationError as error:
             rejected.append({"line": number, "error": describe(error)})
+            continue
+        except Invalid as error:
+            rejected.append({"line": number, "error": error.message})
             continue
         numbers.append(number)
         size += len(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from services.query_api.directory import Directory
 from services.query_api.errors import Header
+from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.query import ReadModel
+from services.query_api.streams import Stream
 
 PREFIX = "/tidemark/v1"
 
@@ -70,12 +72,16 @@ class Sources:
 
     Attributes:
         poll_speed: what poll intervals are divided by.
+        answers: turns at answers that are made anew: held until they are sent.
+        desk: where payloads are read and large replies are written.
     """
 
     store: Store
     directory: Directory
     read_model: ReadModel
     poll_speed: float = 1.0
+    answers: Turns = field(default_factory=answer_turns)
+    desk: Desk = field(default_factory=Desk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +98,6 @@ class Answer:
     tags: tuple[bytes, ...] = ()
     seconds: float = 0.0
     media_type: str = "application/json"
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """An answer that is sent as it is read.
-
-    Attributes:
-        chunks: closed by whoever sends it, also when the caller goes away. An error before the first chunk is an error
-            reply; one after it breaks the connection, so that no short file passes for a whole one.
-        headers: besides content-type.
-    """
-
-    media_type: str
-    chunks: AsyncIterator[bytes]
-    headers: tuple[Header, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from time import perf_counter
@@ -22,14 +21,14 @@ from services.query_api.flights import Flights
 from services.query_api.limits import RateLimiter
 from services.query_api.observability import CACHE, REQUEST_SECONDS, REQUESTS
 from services.query_api.query import ID
-from services.query_api.replies import JSON, Reply, send_problem
-from services.query_api.tidemark.endpoint import Answer, Endpoint, Parameters, Request, Sources, Stream
+from services.query_api.replies import JSON, ReaderStalled, Reply, send_problem
+from services.query_api.streams import Stream, send_stream
+from services.query_api.tidemark.endpoint import Answer, Endpoint, Parameters, Request, Sources
 from services.runtime.clock import Clock
-from services.runtime.logging import get_logger
-
-log = get_logger(__name__)
 
 PRODUCT = "tidemark"
+# Hundreds of ids; every tenant may send it, so it is short enough to be read on the event loop.
+_BODY_LIMIT_BYTES = 256 * 1024
 
 
 class ServedEndpoint:
@@ -75,25 +74,35 @@ class ServedEndpoint:
             request = Request(key.workspace_id, key.key_id, path, asked, headers, now)
             if self._cache is not None:
                 reply, age = await self._kept(self._cache, request)
+                self._count(await reply.send(send, headers, (*more, *self._age(age))))
             else:
-                made = await self._endpoint.answer(self._sources, request)
-                if isinstance(made, Stream):
-                    self._count(await _stream(made, scope, receive, send, more))
-                    self._seconds.observe(perf_counter() - started)
-                    return
-                reply, age = self._reply(made), 0.0
+                self._count(await self._make(request, scope, receive, send, more))
         except ApiError as error:
             self._count(error.status)
             await send_problem(send, error, more)
             return
-        except ClientGone:
+        except (ClientGone, ReaderStalled):
             return
+        self._seconds.observe(perf_counter() - started)
+
+    def _age(self, age: float) -> tuple[Header, ...]:
         if self._silent_seconds is not None:
             age = max(age, self._silent_seconds())
-        if age >= 1:
-            more = (*more, (b"age", b"%d" % age))
-        self._count(await reply.send(send, headers, more))
-        self._seconds.observe(perf_counter() - started)
+        return ((b"age", b"%d" % age),) if age >= 1 else ()
+
+    async def _make(
+        self, request: Request[Any], scope: Scope, receive: Receive, send: Send, more: tuple[Header, ...]
+    ) -> int:
+        """Answer with what is not kept; returns the status."""
+        answers = self._sources.answers
+        async with answers.turn(request.workspace_id):
+            made = await self._endpoint.answer(self._sources, request)
+            if not isinstance(made, Stream):
+                reply = await self._sources.desk.run(request.workspace_id, self._reply, made)
+                wanted = partial(answers.is_wanted, request.workspace_id)
+                return await reply.send(send, request.headers, (*more, *self._age(0.0)), wanted)
+        # A stream is made as it is sent, and has turns of its own.
+        return await send_stream(made, scope, receive, send, more)
 
     def _count(self, status: int) -> None:
         REQUESTS.labels(PRODUCT, self._endpoint.path, str(status)).inc()
@@ -101,7 +110,7 @@ class ServedEndpoint:
     async def _parameters(self, scope: Scope, receive: Receive) -> Parameters:
         model = self._endpoint.parameters
         if self._endpoint.method == "POST":
-            return parsed(model, await whole_body(scope, receive))
+            return parsed(model, await whole_body(scope, receive, _BODY_LIMIT_BYTES))
         try:
             return model.model_validate(query_parameters(scope))
         except ValidationError as error:
@@ -138,63 +147,14 @@ class ServedEndpoint:
             raise TypeError(f"{self._endpoint.path}: a stream can't be kept")
         reply = self._reply(answer)
         if answer.seconds > 0:
+            # The key holds what was asked: up to hundreds of ids, which are as long as the reply or longer.
+            asked_bytes = len(repr(request.parameters)) + sum(map(len, answer.tags))
             cache.put(
                 key,
                 reply,
                 tags=answer.tags,
-                size_bytes=reply.size_bytes,
+                size_bytes=reply.size_bytes + 2 * asked_bytes,
                 began_at=began_at,
                 seconds=answer.seconds,
             )
         return reply
-
-
-async def _stream(stream: Stream, scope: Scope, receive: Receive, send: Send, more: tuple[Header, ...]) -> int:
-    """Send a stream until its end or until the caller goes away; returns the status.
-
-    Raises:
-        ApiError: before anything was sent.
-    """
-    sending = asyncio.ensure_future(_send_chunks(stream, scope, send, more))
-    gone = asyncio.ensure_future(_disconnected(receive))
-    try:
-        # Nothing tells a sender that nobody listens any more, so that is waited for beside it.
-        await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
-        if sending.done():
-            sending.result()
-    finally:
-        for task in (sending, gone):
-            task.cancel()
-        await asyncio.gather(sending, gone, return_exceptions=True)
-    return 200
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _send_chunks(stream: Stream, scope: Scope, send: Send, more: tuple[Header, ...]) -> None:
-    content_type = (b"content-type", stream.media_type.encode())
-    start = {"type": "http.response.start", "status": 200, "headers": [content_type, *stream.headers, *more]}
-    is_started = False
-    try:
-        if scope["method"] != "HEAD":
-            async for chunk in stream.chunks:
-                if not is_started:
-                    is_started = True
-                    await send(start)
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    except Exception as error:
-        if not is_started:
-            raise
-        # Without a last part the server breaks the connection, which is what tells the caller.
-        log.warning("a stream broke off", error=type(error).__name__)
-        return
-    finally:
-        close = getattr(stream.chunks, "aclose", None)
-        if close is not None:
-            await close()
-    if not is_started:
-        await send(start)
-    await send({"type": "http.response.body", "body": b""})

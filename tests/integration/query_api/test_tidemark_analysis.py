@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -385,6 +386,46 @@ def test_catalog_exports(service: Service, store: Store) -> None:
     assert [row["content"] for row in table] == ["'" + content, 'fine, "quoted"\nlines', ""]
     assert table[1]["external_id"] == "'-1"
     assert service.client.get("/tidemark/v1/exports/posts?channel_id=c9", headers=headers).status_code == 404
+
+
+def _blanks() -> list[str]:
+    """Every character that shows nothing or a space: separators, control and format characters, marks."""
+    blank = {"Zs", "Zl", "Zp", "Cc", "Cf", "Mn", "Me", "Mc"}
+    # As old and new tables have it: ClickHouse has some of its own.
+    found = [
+        chr(code)
+        for code in range(1, 0x110000)
+        if unicodedata.category(chr(code)) in blank and unicodedata.ucd_3_2_0.category(chr(code)) in blank
+    ]
+    return [*found, "\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"]
+
+
+def test_what_begins_as_a_formula_after_anything_blank_is_text_in_csv(service: Service, store: Store) -> None:
+    workspace_id = "analysis-formulas"
+    _, headers = service.make_key(workspace_id)
+    know_channels(service, store, workspace_id, ["c0", "c1"])
+    rng = Random(7)
+    blanks = _blanks()
+    signs = ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\u2212"]
+    formulas = [blank + rng.choice(signs) + "1+1" for blank in blanks]
+    formulas += ["".join(rng.choices(blanks, k=rng.randint(0, 6))) + sign + "x" for sign in signs for _ in range(30)]
+    formulas += ["\t1", "\r1", "\n1"]
+    plain = ["a" + blank + "=1" for blank in rng.sample(blanks, 50)] + ["1", "\u00a0a", "'=1", "#=1"]
+    texts = formulas + plain
+    store.post(
+        workspace_id,
+        "p1",
+        [
+            target(f"t{number:05}", "c0", content=text, values=values(likes=-3), captured_at=START, published_at=START)
+            for number, text in enumerate(texts)
+        ],
+    )
+    wait_until_known(service, headers)
+    # A column of numbers holds numbers, also below zero.
+    reply = export(service, "targets", headers)
+    table = list(csv.DictReader(io.StringIO(reply.content.decode(), newline="")))
+    assert [row["content"] for row in table] == ["'" + text for text in formulas] + plain
+    assert {row["likes"] for row in table} == {"-3"}
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ class Workers(Service):
             r'tidemark_query_api_requests_total\{endpoint="/api/v1/posts/\{id\}/insights",product="postme",'
             rf'status="{status}"\}} (\S+)'
         )
-        found = row.search(self.ask("/metrics").text)
+        found = row.search(self.ask("/metrics", ADMIN).text)
         return float(found[1]) if found else 0.0
 
 
@@ -125,7 +125,7 @@ def test_metrics_are_of_all_workers_and_outlive_one(workers: Workers) -> None:
     assert workers.counted(404) > 5
     with workers.without(second):
         assert workers.ask(POST, headers).status_code == 404
-        assert "tidemark_query_api_cache_bytes 0.0" in workers.ask("/metrics").text
+        assert "tidemark_query_api_cache_bytes 0.0" in workers.ask("/metrics", ADMIN).text
 
 
 def test_workers_that_start_slowly_are_waited_for(workers: Workers, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ async def test_health_and_readiness(api: FakeApi) -> None:
 
 async def test_metrics_count_requests_by_endpoint(api: FakeApi) -> None:
     await api.client.get(PATHS[0])
-    page = (await api.client.get("/metrics")).text
+    page = (await api.client.get("/metrics", headers={"authorization": f"Bearer {ADMIN_KEY}"})).text
     wanted = 'endpoint="/api/v1/posts/{id}/insights",product="postme",status="401"'
     assert f"tidemark_query_api_requests_total{{{wanted}}}" in page
 
@@ -196,3 +196,39 @@ async def test_any_other_range_is_28d(api: FakeApi, text: str, shown: str) -> No
 async def test_the_admin_key_opens_no_reads(api: FakeApi) -> None:
     reply = await api.client.get(PATHS[0], headers={"authorization": f"Bearer {ADMIN_KEY}"})
     assert reply.status_code == 401
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer good"}, {"x-api-key": "wrong"}])
+@pytest.mark.parametrize("path", [*PATHS, "/tidemark/v1/posts?ids=p1", "/tidemark/v1/exports/posts", "/nowhere"])
+async def test_no_shared_cache_keeps_what_a_key_opens_or_its_refusals(
+    api: FakeApi, path: str, headers: dict[str, str]
+) -> None:
+    api.add_key("w1", "good")
+    reply = await api.client.get(path, headers=headers)
+    assert reply.headers["cache-control"] == "private"
+    varying = {name.strip() for name in reply.headers["vary"].split(",")}
+    assert varying >= {"authorization", "x-api-key", "x-workspace-id", "accept", "accept-encoding"}
+    assert len(reply.headers.get_list("vary")) == len(reply.headers.get_list("cache-control")) == 1
+
+
+async def test_metrics_are_for_operators(api: FakeApi) -> None:
+    for headers in ({}, {"authorization": "Bearer good"}, {"authorization": "Bearer "}):
+        reply = await api.client.get("/metrics", headers=headers)
+        assert reply.status_code == 401
+        assert "tidemark_" not in reply.text
+
+
+async def test_what_is_admins_is_stored_nowhere(api: FakeApi) -> None:
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+    reply = await api.client.post("/admin/v1/workspaces/w1/keys", json={"scopes": ["analytics:read"]}, headers=headers)
+    assert (reply.status_code, reply.headers["cache-control"]) == (201, "no-store")
+
+
+async def test_encodings_that_nobody_sends_are_not_looked_into() -> None:
+    from services.query_api import replies
+
+    before = replies._allows_gzip.cache_info()
+    assert not replies._takes_gzip(b"gzip, " + b"x" * 100_000)
+    assert replies._takes_gzip(b"gzip, deflate, br, zstd")
+    after = replies._allows_gzip.cache_info()
+    assert after.currsize + after.hits <= before.currsize + before.hits + 1

@@ -28,7 +28,7 @@ from services.query_api.query import (
     SnapshotsQuestion,
     TargetQuestion,
 )
-from tests.support.query_api import NOW, FakeApi, fake_api, target, values
+from tests.support.query_api import ADMIN_KEY, NOW, FakeApi, fake_api, target, values
 
 DAY = 86_400_000
 POST = Post("p1", "published", None, None, NOW, (target("t1", values=values(likes=1), captured_at=NOW, post_id="p1"),))
@@ -160,7 +160,7 @@ async def test_large_replies_are_packed_when_asked(accepted: str, is_packed: boo
     assert ("content-encoding" in reply.headers) == is_packed
     assert (gzip.decompress(raw) if is_packed else raw) == plain.content
     assert int(reply.headers["content-length"]) == len(raw)
-    assert reply.headers["vary"] == "accept-encoding"
+    assert "accept-encoding" in reply.headers["vary"]
     assert reply.headers["etag"] == plain.headers["etag"]
 
 
@@ -169,7 +169,7 @@ async def test_metrics_tell_hits_from_misses() -> None:
 
     async def count(outcome: str) -> float:
         wanted = f'tidemark_query_api_cache_total{{endpoint="/api/v1/posts/{{id}}/insights",outcome="{outcome}"'
-        page = (await api.fake.client.get("/metrics")).text
+        page = (await api.fake.client.get("/metrics", headers={"authorization": f"Bearer {ADMIN_KEY}"})).text
         return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(wanted))
 
     hits, misses = await count("hit"), await count("miss")

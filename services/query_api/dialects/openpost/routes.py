@@ -60,7 +60,8 @@ DIALECT = Dialect(
         Read(
             path="/v1/analytics",
             summary="Workspace snapshots",
-            description=f"Up to {MAX_ROWS} recent snapshots across the workspace, newest first.",
+            description=f"Up to {MAX_ROWS} recent snapshots across the workspace, newest first; fewer where the "
+            "platforms' answers in them come to more than 16 MiB.",
             compile=list_question,
             render=snapshot_list,
             sample=LIST_SAMPLE,
@@ -70,7 +71,8 @@ DIALECT = Dialect(
         Read(
             path="/v1/analytics/post/{post_id}",
             summary="Per-post metrics",
-            description="Latest figures of one post, broken out per target. Days bound the snapshots only.",
+            description="Latest figures of one post, broken out per target. Days bound the snapshots only; "
+            "their oldest are left out where the platforms' answers in them come to more than 16 MiB.",
             compile=post_question,
             render=post_metrics,
             sample=POST_SAMPLE,

@@ -73,6 +73,7 @@ DIALECT = Dialect(
                 Parameter("since", "Start of the range: unix seconds or ISO 8601; 30 days before its end by default."),
                 Parameter("until", "End of the range, exclusive: unix seconds or ISO 8601; now by default."),
             ),
+            series="data",
         ),
         Read(
             path="/api/v1/social-accounts/{id}/health",

@@ -26,8 +26,13 @@ _SETTINGS_IN_ORDER = (
     "SETTINGS do_not_merge_across_partitions_select_final = 0, max_threads = 1, query_plan_join_swap_table = 'false',"
     " query_plan_remove_redundant_sorting = 0, join_algorithm = 'hash'"
 )
-# What a spreadsheet takes for the beginning of a formula, also after spaces, and in the wide forms of its signs.
-_FORMULA = r"^[\\s\\x00]*(?:[=+@-]|\\x{FF1D}|\\x{FF0B}|\\x{FF0D}|\\x{FF20})|^[\\t\\r\\n]"
+# What shows nothing, or a space: separators, control and format characters (a byte order mark, zero widths), marks, and
+# the letters and signs that are blank.
+_BLANK = r"[\\s\\p{Z}\\p{C}\\p{M}\\x{115F}\\x{1160}\\x{2800}\\x{3164}\\x{FFA0}]*"
+# What a spreadsheet takes for the beginning of a formula, in all forms of its signs; after what is blank, since one
+# program drops it and the next one doesn't. A tab or a line's end alone may begin a cell of its own.
+_SIGN = r"[=+@\\x{FF1D}\\x{FF0B}\\x{FF0D}\\x{FF20}\\x{FE62}\\x{FE63}\\x{FE66}\\x{FE6B}\\x{2212}-]"
+FORMULA = rf"^{_BLANK}{_SIGN}|^[\\t\\r\\n]"
 
 ENGAGEMENTS = (
     "if(likes IS NULL AND comments IS NULL AND shares IS NULL AND saves IS NULL, NULL,"
@@ -193,7 +198,7 @@ def statement(dataset: Dataset, *, is_for_spreadsheets: bool) -> str:
 
     def column(found: re.Match[str]) -> str:
         name = found.group(1)
-        shown = f"if(match({name}, '{_FORMULA}'), concat('\\'', {name}), {name})" if is_for_spreadsheets else name
+        shown = f"if(match({name}, '{FORMULA}'), concat('\\'', {name}), {name})" if is_for_spreadsheets else name
         return f"{shown} AS {name.partition('.')[2]}"
 
     return _TEXT.sub(column, dataset.sql)

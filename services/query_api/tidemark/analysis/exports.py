@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field
 
 from services.query_api.errors import Invalid, NotFound
+from services.query_api.streams import Stream
 from services.query_api.tidemark.analysis.datasets import DATASETS, statement
 from services.query_api.tidemark.analysis.formats import CONTENT_TYPES, Format, asked_format
 from services.query_api.tidemark.analysis.ranges import EARLIEST, LATEST, parse_instant, zone
 from services.query_api.tidemark.analysis.slots import Slots
-from services.query_api.tidemark.endpoint import Parameters, Request, Sources, Stream
+from services.query_api.tidemark.endpoint import Parameters, Request, Sources
 from services.query_api.tidemark.parameters import Id
 
 FORMATS = (Format.CSV, Format.NDJSON, Format.PARQUET, Format.ARROW)
@@ -39,8 +41,10 @@ _SETTINGS: Mapping[str, Any] = {
     "output_format_parquet_string_as_string": 1,
 }
 
-# Each holds a connection and a thread of ClickHouse for as long as its reader takes.
+# Each holds a connection and a thread of ClickHouse for as long as its reader takes; a reader that reads nothing gives
+# way to whoever waits.
 MOST = 6
+MOST_PER_WORKSPACE = 3
 MOST_PER_KEY = 2
 
 
@@ -60,7 +64,7 @@ class Exports:
     """The export endpoint's answers; holds the slots of this process."""
 
     def __init__(self, slots: Slots | None = None) -> None:
-        self._slots = slots or Slots(MOST, MOST_PER_KEY)
+        self._slots = slots or Slots(MOST, MOST_PER_WORKSPACE, MOST_PER_KEY)
 
     async def answer(self, sources: Sources, request: Request[ExportParameters]) -> Stream:
         """A data set as a file.
@@ -86,10 +90,8 @@ class Exports:
                 values,
                 _CLICKHOUSE_FORMATS[kind],
             ),
-            (
-                (b"content-disposition", f'attachment; filename="{dataset.name}.{kind.value}"'.encode()),
-                (b"vary", b"accept"),
-            ),
+            ((b"content-disposition", f'attachment; filename="{dataset.name}.{kind.value}"'.encode()),),
+            partial(self._slots.is_wanted, request.workspace_id),
         )
 
     async def _chunks(
@@ -101,10 +103,10 @@ class Exports:
         values: dict[str, Any],
         fmt: str,
     ) -> AsyncIterator[bytes]:
-        with self._slots.take(key):
-            async with aclosing(sources.store.stream(name, sql, values, fmt, _SETTINGS)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+        stream = sources.store.stream
+        async with self._slots.take(*key), aclosing(stream(name, sql, values, fmt, _SETTINGS)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
 
 def _values(request: Request[ExportParameters], *, has_time: bool) -> dict[str, Any]:

@@ -6,11 +6,15 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import orjson
+
 from schemas.events import PlatformRaw
 from schemas.metrics import COMMENTS, IMPRESSIONS, LIKES, POST_METRICS, POST_NAMES, REACH, SAVES, SHARES, VIEWS, total
 from services.platforms import platform
-from services.query_api.account_reads import is_showable
-from services.query_api.errors import NotFound
+from services.platforms.base import parsed_once
+from services.query_api.account_reads import shown_bytes
+from services.query_api.errors import NotFound, ReadsUnavailable
+from services.query_api.payloads import ANSWER_BYTES, batches
 from services.query_api.tidemark.endpoint import Answer, Request, Sources
 from services.query_api.tidemark.resources import render, sql
 from services.query_api.tidemark.resources.asked import ExplainAsked
@@ -23,7 +27,8 @@ from services.runtime.logging import get_logger
 log = get_logger(__name__)
 
 _INTERACTIONS = (LIKES, COMMENTS, SHARES, SAVES)
-_EVENTS_AT_ONCE = 25
+# A post may have hundreds of targets, and each figure of each an answer of its own.
+_SECONDS = 15.0
 _RULES = {
     ENGAGEMENTS: "likes + comments + shares + saves, nulls as 0; null when all four are null",
     ENGAGEMENT_RATE: "engagements / impressions, else / reach, else / views: the first of them above zero",
@@ -62,10 +67,20 @@ async def _explained(sources: Sources, request: Request[ExplainAsked], targets: 
     places = await _places(sources, request.workspace_id, event_ids)
     reads = ResourceReads(sources, request.workspace_id, request.now)
     events: dict[str, dict[str, Any]] = {}
-    for start in range(0, len(event_ids), _EVENTS_AT_ONCE):
-        found = await reads.events(event_ids[start : start + _EVENTS_AT_ONCE])
-        # Off the loop: payloads are large, and hot reads go on meanwhile.
-        events.update(await asyncio.to_thread(_shown_events, found, places, {t.target_id for t in targets}))
+    target_ids = {target.target_id for target in targets}
+    room = ANSWER_BYTES
+    try:
+        async with asyncio.timeout(_SECONDS):
+            async for ids, _ in batches(sources.store, request.workspace_id, event_ids):
+                found = await reads.events(ids)
+                # Off the loop: payloads are large, and hot reads go on meanwhile.
+                shown, used = await sources.desk.run(
+                    request.workspace_id, _shown_events, found, places, target_ids, room
+                )
+                events |= shown
+                room -= used
+    except TimeoutError:
+        raise ReadsUnavailable from None
     values = render.post_metrics(total([target.register.values for target in targets]))
     reasons = {target.target_id: target_reasons(target, request.now) for target in targets}
     return Answer(
@@ -135,11 +150,20 @@ async def _places(sources: Sources, workspace_id: str, event_ids: list[str]) -> 
 
 
 def _shown_events(
-    events: Iterable[PlatformRaw], places: Mapping[str, _Place], target_ids: set[str]
-) -> dict[str, dict[str, Any]]:
-    """Events by id as replies show them, with the targets' own parts of the payloads under `parts`."""
-    return {
-        event.event_id: {
+    events: Iterable[PlatformRaw], places: Mapping[str, _Place], target_ids: set[str], most_bytes: int
+) -> tuple[dict[str, dict[str, Any]], int]:
+    """Events by id as replies show them, with the targets' own parts of the payloads under `parts`; and how many bytes
+    these are.
+
+    Args:
+        most_bytes: after more than this, no part is shown.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    used = 0
+    for event in events:
+        parts = _parts(event, target_ids) if used <= most_bytes else {}
+        used += sum(map(len, parts.values()))
+        found[event.event_id] = {
             "event_id": event.event_id,
             "captured_at": iso_millis(event.captured_at),
             "is_held": True,
@@ -147,22 +171,22 @@ def _shown_events(
             "endpoint": event.endpoint,
             "http_status": event.http_status,
             "origin": event.origin,
-            "parts": _parts(event, target_ids),
+            "parts": {target_id: orjson.Fragment(part) for target_id, part in parts.items()},
         }
-        for event in events
-    }
+    return found, used
 
 
-def _parts(event: PlatformRaw, target_ids: set[str]) -> dict[str, Any]:
-    parts: dict[str, Any] = {}
-    for index, target in enumerate(event.targets):
-        if target.target_id not in target_ids:
-            continue
-        try:
-            part = platform(event.platform).part(event, index)
-        except Exception as error:  # one strange payload must not take the whole explanation away
-            log.warning("part of a payload can't be read", platform=event.platform, error=type(error).__name__)
-            continue
-        if is_showable(part):
-            parts[target.target_id] = part
+def _parts(event: PlatformRaw, target_ids: set[str]) -> dict[str, bytes]:
+    parts: dict[str, bytes] = {}
+    with parsed_once():
+        for index, target in enumerate(event.targets):
+            if target.target_id not in target_ids:
+                continue
+            try:
+                part = shown_bytes(platform(event.platform).part(event, index))
+            except Exception as error:  # one strange payload must not take the whole explanation away
+                log.warning("part of a payload can't be read", platform=event.platform, error=type(error).__name__)
+                continue
+            if part is not None:
+                parts[target.target_id] = part
     return parts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ import orjson
 from schemas.events import CatalogChannel, PlatformRaw
 from schemas.registers import Register, load_groups
 from schemas.tiers import MILLIS_PER_DAY, rule_of
+from services.query_api.payloads import ANSWER_BYTES, batches
 from services.query_api.raw_events import raw_event
 from services.query_api.sql import RAW_EVENTS
 from services.query_api.tidemark.endpoint import Sources
@@ -33,10 +33,9 @@ from services.query_api.tidemark.resources.reasons import channel_needs_answers,
 _ANSWERS_SINCE = 3 * MILLIS_PER_DAY
 # A member's post on LinkedIn takes a call a metric; no platform takes more calls for one round.
 _MOST_ANSWERS = 16
-# Bodies are up to 8 MiB: this many at once in memory.
-_EVENTS_AT_ONCE = 25
 # Of these many answers the bodies are read too, failed ones first; of the others the status alone counts.
 _MOST_BODIES = 200
+_MOST_BODY_BYTES = 2 * ANSWER_BYTES
 _PERIODS = 100
 
 
@@ -49,6 +48,7 @@ class ResourceReads:
 
     def __init__(self, sources: Sources, workspace_id: str, now: int) -> None:
         self._store = sources.store
+        self._desk = sources.desk
         self._directory = sources.directory
         self._workspace_id = workspace_id
         self._now = now
@@ -232,10 +232,14 @@ class ResourceReads:
 
     async def _meanings(self, event_ids: Sequence[str]) -> dict[str, Meaning]:
         found: dict[str, Meaning] = {}
-        for start in range(0, len(event_ids), _EVENTS_AT_ONCE):
-            events = await self.events(event_ids[start : start + _EVENTS_AT_ONCE])
+        read_bytes = 0
+        async for ids, size in batches(self._store, self._workspace_id, event_ids):
+            events = await self.events(ids)
             # Off the loop: payloads are large, and hot reads go on meanwhile.
-            found.update(await asyncio.to_thread(_meanings, events, self._now))
+            found.update(await self._desk.run(self._workspace_id, _meanings, events, self._now))
+            read_bytes += size
+            if read_bytes > _MOST_BODY_BYTES:
+                break
         return found
 
     async def events(self, event_ids: Sequence[str]) -> list[PlatformRaw]:

@@ -129,7 +129,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         f"{PREFIX}/posts/{{id}}/explain",
         "Where a post's figure comes from",
-        "The answers that a total was read from: their raw events by topic, partition and offset, and what read them.",
+        "The answers that a total was read from: their raw events by topic, partition and offset, and what read them. "
+        "Of the answers themselves 16 MiB are shown; `answer` is null in further ones.",
         explain_post,
         samples.EXPLANATION,
         parameters=ExplainAsked,

@@ -17,7 +17,8 @@ from services.query_api.directory import Directory
 from services.query_api.errors import NotFound, ReadsUnavailable
 from services.query_api.limits import RateLimiter
 from services.query_api.replies import Reply
-from services.query_api.tidemark.endpoint import Answer, Endpoint, Parameters, Request, Sources, Stream
+from services.query_api.streams import Stream
+from services.query_api.tidemark.endpoint import Answer, Endpoint, Parameters, Request, Sources
 from services.query_api.tidemark.parameters import Ids
 from services.query_api.tidemark.serving import ServedEndpoint
 from tests.support.query_api import FakeReadModel, FakeStore, ManualClock

@@ -220,7 +220,7 @@ def request(key_id: str = "k") -> Request[ExportParameters]:
 async def test_a_key_has_so_many_exports_at_a_time(api: FakeApi) -> None:
     store = Endless()
     sources = Sources(store, api.directory, api.read_model)
-    exports = Exports(Slots(3, 2))
+    exports = Exports(Slots(3, 3, 2, seconds=0.2))
 
     async def begin(key_id: str) -> AsyncGenerator[bytes, None]:
         chunks = (await exports.answer(sources, request(key_id))).chunks

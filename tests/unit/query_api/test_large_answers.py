@@ -1,0 +1,166 @@
+"""Large answers over fakes and a real server: unread ones give way, long series are streamed, payloads are bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+import uvicorn
+
+from services.platforms import base
+from services.platforms.base import json_object, parsed_once
+from services.query_api.payloads import grouped
+from services.query_api.query import (
+    AccountFigures,
+    AccountHistory,
+    AccountHistoryQuestion,
+    AccountSnapshot,
+    Snapshot,
+    SnapshotsQuestion,
+)
+from services.query_api.read_model import _parts
+from services.runtime.http_limits import HttpLimits, limited_protocol
+from tests.support.query_api import FakeApi, fake_api, values
+
+RANGE = "/api/v1/social-accounts/c1/metrics"
+LARGE = Snapshot("e", "t1", "c1", 0, values(likes=1), orjson.Fragment(b'"' + b"x" * 4_000_000 + b'"'))
+
+
+@asynccontextmanager
+async def serving(api: FakeApi) -> AsyncIterator[int]:
+    """The application behind a real socket; its port."""
+    app = api.client._transport.app  # type: ignore[attr-defined]  # as it was made
+    config = uvicorn.Config(
+        app, port=0, http=limited_protocol(HttpLimits()), ws="none", log_config=None, lifespan="off"
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(10):
+            while not server.started:  # noqa: ASYNC110 - uvicorn tells it no other way
+                await asyncio.sleep(0.01)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await task
+
+
+async def unread(stack: AsyncExitStack, port: int, path: str, headers: Any) -> None:
+    """A request whose reply nobody reads."""
+    held = stack.enter_context(socket.socket())
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    held.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(held, ("127.0.0.1", port))
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    await loop.sock_sendall(held, f"GET {path} HTTP/1.1\r\nhost: a\r\n{lines}\r\n".encode())
+
+
+@pytest.mark.parametrize("tenants", [1, 8])
+async def test_unread_answers_leave_others_their_turn(tenants: int) -> None:
+    """A tenant's own unread ones hold two turns at most; those of many give way to whoever waits."""
+    api = fake_api()
+
+    async def answer(question: Any) -> Any:
+        assert isinstance(question, SnapshotsQuestion)
+        return (LARGE,)
+
+    api.read_model.answer = answer  # type: ignore[method-assign]  # for every workspace
+    quiet = api.add_key("quiet", "quiet")
+    async with serving(api) as port, AsyncExitStack() as stack:
+        for number in range(24):
+            name = f"greedy{number % tenants}"
+            await unread(stack, port, "/v1/analytics", api.add_key(name, name))
+        await asyncio.sleep(0.5)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+            reply = await client.get("/v1/analytics", headers=quiet)
+            assert reply.status_code == 200
+            assert len(reply.content) > 4_000_000
+
+
+class Counted:
+    """The parts of a series, and whether it was closed."""
+
+    def __init__(self, parts: Sequence[Sequence[AccountSnapshot]]) -> None:
+        self.parts = parts
+        self.is_closed = False
+
+    async def read(self) -> AsyncGenerator[Sequence[AccountSnapshot], None]:
+        try:
+            for part in self.parts:
+                yield part
+        finally:
+            self.is_closed = True
+
+
+@pytest.mark.parametrize("sizes", [[2, 1, 3], [1], [], [2, 0, 1]])
+async def test_a_streamed_series_is_the_whole_one(sizes: list[int]) -> None:
+    figures = AccountFigures(1, 2, 3, 4, 5, 6)
+    rows = [AccountSnapshot(number, figures, {"n": number}) for number in range(1, 20)]
+    first, left = rows[:2], iter(rows[2:])
+    parts = [[next(left) for _ in range(size)] for size in sizes]
+    whole = AccountHistory("c1", "x", [*first, *(row for part in parts for row in part)])
+    api = fake_api()
+    key = api.add_key("w1", "good")
+    rest = Counted(parts)
+    replies = []
+    for answer in (whole, AccountHistory("c1", "x", first, rest.read())):
+        question = AccountHistoryQuestion("w1", "c1", 1_000, 2_000)
+        api.read_model.answers[question] = answer
+        replies.append(await api.client.get(RANGE, params={"since": "1", "until": "2"}, headers=key))
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert replies[0].content == replies[1].content
+    assert replies[1].headers["cache-control"] == "private"
+    assert rest.is_closed
+
+
+def test_payloads_are_read_in_groups_that_fit_into_memory() -> None:
+    sizes = {"a": 3, "b": 3, "c": 9, "d": 1, "e": 1}
+    groups = list(grouped([*sizes, "lost"], sizes, most_bytes=6))
+    assert groups == [(["a", "b"], 6), (["c"], 9), (["d", "e", "lost"], 2)]
+    assert list(grouped([], {})) == []
+
+
+def _event(count: int, size: int) -> list[Any]:
+    names = [f"t{number}" for number in range(count)]
+    body = {"data": [{"id": name, "text": "x" * size, "public_metrics": {"like_count": 1}} for name in names]}
+    encoded = base64.b64encode(orjson.dumps(body)).decode()
+    return ["e", "c1", "x", "POST_METRICS", "/2/tweets", {"ids": ",".join(names)}, names, names, names, 200, encoded, 0,
+            "SCHEDULE"]  # fmt: skip
+
+
+def test_a_payload_is_parsed_once_for_all_of_its_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = 0
+    loads = orjson.loads
+
+    class Counting:
+        JSONDecodeError = orjson.JSONDecodeError
+
+        @staticmethod
+        def loads(text: bytes) -> Any:
+            nonlocal parsed
+            parsed += 1
+            return loads(text)
+
+    monkeypatch.setattr(base, "orjson", Counting)
+    names = [f"t{number}" for number in range(100)]
+    found = _parts("w1", [_event(100, 10)], {"e": names}, 10**9)
+    assert parsed == 1
+    assert [orjson.loads(found["e", name] or b"")["id"] for name in names] == names
+    with parsed_once():
+        assert json_object(b'{"a":1}') is json_object(b'{"a":1}')
+    assert json_object(b'{"a":1}') is not json_object(b'{"a":1}')
+
+
+def test_parts_end_when_there_is_no_more_room() -> None:
+    names = [f"t{number}" for number in range(10)]
+    found = _parts("w1", [_event(10, 1_000)], {"e": names}, 3_000)
+    assert [name for name in names if found["e", name] is not None] == names[:3]
