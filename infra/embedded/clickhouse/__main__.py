@@ -143,6 +143,9 @@ def main(arguments: list[str]) -> int:
     except StartError as error:
         sys.stderr.write(f"clickhouse: {error}\n")
         return 2
+    except OSError as error:
+        sys.stderr.write(f"clickhouse: cannot write {error.filename or settings.path} ({error.strerror})\n")
+        return 2
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, engine, listener))
     engine.close()
