@@ -74,7 +74,7 @@ async def run(settings: AggregatorSettings) -> int:
     operations = OperationsServer(
         settings.metrics_host,
         settings.metrics_port,
-        lambda: None if worker.is_ready else "waiting for an assignment and for the catalog's end",
+        lambda: sink.problem or (None if worker.is_ready else "waiting for an assignment and for the catalog's end"),
     )
     try:
         await operations.start()

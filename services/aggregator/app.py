@@ -15,6 +15,7 @@ from faust.types import TP
 
 from services.aggregator import metrics
 from services.aggregator.errors import OwnershipLost
+from services.aggregator.handover import HandoverWatch
 from services.aggregator.limits import DeadLetterLimit
 from services.aggregator.partition import RAW, Codecs, PartitionTask, Received
 from services.aggregator.reading import Message
@@ -115,6 +116,7 @@ class Worker:
             settings.dead_letter_limit_minimum_events,
             settings.dead_letter_limit_workspace_share,
         )
+        self._handovers = HandoverWatch(sink)
         self.was_assigned = False
         app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]  # signal types want exact names
         app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]  # likewise
@@ -169,7 +171,14 @@ class Worker:
         await self._stop_tasks(set(self._tasks))
         for partition in sorted(wanted):
             task = PartitionTask(
-                partition, self._settings, self._sink, self._codecs, self._clock, self._make_room, self._limit
+                partition,
+                self._settings,
+                self._sink,
+                self._codecs,
+                self._clock,
+                self._make_room,
+                self._limit,
+                self._handovers,
             )
             running = asyncio.create_task(task.run(), name=f"partition-{partition}")
             running.add_done_callback(self._ended)

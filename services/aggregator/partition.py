@@ -27,17 +27,20 @@ from services.aggregator.catalog import CatalogReader
 from services.aggregator.errors import DeadLetterLimitReached, InvalidEvent, SinkUnavailable
 from services.aggregator.filling import SettledReader, fill
 from services.aggregator.handover import (
+    HANDOVER_CHECK_SECONDS,
+    HandoverWatch,
     channels_of,
     differing_posts,
     fold_tail,
     gone_channels,
     note_handover,
-    pending_handover,
 )
 from services.aggregator.limits import DeadLetterLimit
+from services.aggregator.mending import MirrorMender, all_posts, stray_rollups
 from services.aggregator.pipeline import Batch, CatalogWrite, Effects, Inserts
 from services.aggregator.publisher import Encoded, PartitionPublisher
 from services.aggregator.reading import Message, dead_letter, read_message
+from services.aggregator.rebuild import Rebuild
 from services.aggregator.rows import Version
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
@@ -94,6 +97,7 @@ class PartitionTask:
         partition: number.
         on_taken: called after received events were taken up, so that more may be given.
         limit: of dead letters; one for all partitions of the process.
+        handovers: likewise.
     """
 
     def __init__(
@@ -105,8 +109,10 @@ class PartitionTask:
         clock: Clock,
         on_taken: Callable[[], None],
         limit: DeadLetterLimit,
+        handovers: HandoverWatch,
     ) -> None:
         self.partition = partition
+        self._handovers = handovers
         self._on_taken = on_taken
         self._limit = limit
         self._settings = settings
@@ -125,7 +131,9 @@ class PartitionTask:
         self._epoch = 0
         self._sequence = 0
         self._windows_due_at = 0.0
+        self._handover_due_at = 0.0
         self.is_caught_up = False
+        self.is_taking_over = False
         self.last_progress = 0.0
 
     @property
@@ -210,7 +218,7 @@ class PartitionTask:
 
     async def _round(self, follower: asyncio.Task[None]) -> None:
         loop = asyncio.get_running_loop()
-        await self._gather(max(0.01, self._windows_due_at - loop.time()))
+        await self._gather(max(0.01, min(self._windows_due_at, self._handover_due_at) - loop.time()))
         if follower.done():
             follower.result()
         received = [self._raw.popleft() for _ in range(min(len(self._raw), self._settings.aggregator_batch_events))]
@@ -220,9 +228,16 @@ class PartitionTask:
         batch = await asyncio.to_thread(self._read, [entry.message for entry in received])
         await self._hold_to_limit(len(received), batch)
         batch.catalog = pipeline.newest_writes(writes)
+        if loop.time() >= self._handover_due_at:
+            self._handover_due_at = loop.time() + HANDOVER_CHECK_SECONDS
+            rebuild = await self._handovers.pending(self._generation)
+            if rebuild is not None:
+                await self._settle()
+                self.is_taking_over = True
+                await self._take_over(rebuild)
+                self.is_taking_over = False
         if loop.time() >= self._windows_due_at:
             await self._settle()
-            await self._take_over()
             batch.expired = await self._sink.expired_channels(self._generation, self.partition, self._clock.now())
             self._windows_due_at = loop.time() + self._settings.aggregator_window_check_seconds
 
@@ -302,11 +317,8 @@ class PartitionTask:
                 "again"
             )
 
-    async def _take_over(self) -> None:
+    async def _take_over(self, rebuild: Rebuild) -> None:
         """Move to a rebuilt generation that is complete but for this partition's tail."""
-        rebuild = await pending_handover(self._sink, self._generation)
-        if rebuild is None:
-            return
         old, partitions = self._generation, self._settings.topic_partitions
         log.info("handover_begins", partition=self.partition, generation=rebuild.generation)
         cache = self._settings.aggregator_cache_targets
@@ -315,7 +327,14 @@ class PartitionTask:
         self._generation = rebuild.generation
         gone = await gone_channels(self._sink, old, rebuild.generation, self.partition)
         await self._publish(await asyncio.to_thread(self._encode, Batch(), Effects(rollups=gone)))
-        posts = await differing_posts(self._sink, old, rebuild.generation, self.partition)
+        if self.partition in rebuild.mirror:
+            await self._mend_mirror()
+        if self.partition in rebuild.rollups:
+            async for strays in stray_rollups(self._settings, self._sink, rebuild.generation, self.partition):
+                await self._publish(await asyncio.to_thread(self._encode, Batch(), Effects(rollups=strays)))
+            posts = await all_posts(self._sink, rebuild.generation, self.partition)
+        else:
+            posts = await differing_posts(self._sink, old, rebuild.generation, self.partition)
         for start in range(0, len(posts), _RETOLD_PER_BATCH):
             await self._apply(Batch(retold=posts[start : start + _RETOLD_PER_BATCH]))
         channels = await channels_of(self._sink, rebuild.generation, self.partition)
@@ -325,9 +344,33 @@ class PartitionTask:
         await note_handover(self._sink, self._clock, rebuild, self.partition)
         log.info("handover_done", partition=self.partition, generation=rebuild.generation, posts=len(posts))
 
+    async def _mend_mirror(self) -> None:
+        """Fold every catalog write that the mirror lacks, as if it came now."""
+        mender = MirrorMender(
+            self._settings,
+            self._sink,
+            self._codecs.catalog,
+            self._clock,
+            self.partition,
+            self._settings.topic_partitions,
+        )
+        mended = 0
+        async for writes in mender.writes():
+            for start in range(0, len(writes), _CATALOG_WRITES_PER_BATCH):
+                some = writes[start : start + _CATALOG_WRITES_PER_BATCH]
+                await self._apply(Batch(catalog=some))
+                await self._settle()
+                await mender.forget(some, self._last_number)
+                mended += len(some)
+        log.info("mirror_mended", partition=self.partition, entries=mended)
+
+    @property
+    def _last_number(self) -> int:
+        return (self._epoch << _SEQUENCE_BITS) + self._sequence
+
     def _next_number(self) -> int:
         self._sequence += 1
-        return (self._epoch << _SEQUENCE_BITS) + self._sequence
+        return self._last_number
 
     async def _apply(self, batch: Batch, confirm: Callable[[], Awaitable[None]] | None = None) -> None:
         """Fold a batch, wait until the one before it is written, and begin to write it.
