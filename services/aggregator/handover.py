@@ -25,7 +25,7 @@ _HANDOVERS = ("rebuild_handovers", ("generation", "partition", "taken_at"))
 
 
 class HandoverWatch:
-    """Notices rebuilds that wait for owners; asks once a second for all partitions of a process."""
+    """Notices rebuilds that wait for owners, to mend or to take over; asks once a second for all partitions of a process."""
 
     def __init__(self, sink: ClickHouseSink) -> None:
         self._sink = sink
@@ -39,7 +39,7 @@ class HandoverWatch:
             self._asked_at = now
             self._found = await latest_rebuild(self._sink)
         found = self._found
-        if found is None or found.state != "handover" or found.generation <= generation:
+        if found is None or found.state == "filling" or found.generation <= generation:
             return None
         return found
 

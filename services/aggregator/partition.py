@@ -40,7 +40,7 @@ from services.aggregator.mending import MirrorMender, all_posts, stray_rollups
 from services.aggregator.pipeline import Batch, CatalogWrite, Effects, Inserts
 from services.aggregator.publisher import Encoded, PartitionPublisher
 from services.aggregator.reading import Message, dead_letter, read_message
-from services.aggregator.rebuild import Rebuild
+from services.aggregator.rebuild import Rebuild, note_mended
 from services.aggregator.rows import Version
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
@@ -132,6 +132,7 @@ class PartitionTask:
         self._sequence = 0
         self._windows_due_at = 0.0
         self._handover_due_at = 0.0
+        self._mended_for = 0
         self.is_caught_up = False
         self.is_taking_over = False
         self.last_progress = 0.0
@@ -234,7 +235,7 @@ class PartitionTask:
             if rebuild is not None:
                 await self._settle()
                 self.is_taking_over = True
-                await self._take_over(rebuild)
+                await (self._mend_mirror if rebuild.state == "mending" else self._take_over)(rebuild)
                 self.is_taking_over = False
         if loop.time() >= self._windows_due_at:
             await self._settle()
@@ -327,8 +328,6 @@ class PartitionTask:
         self._generation = rebuild.generation
         gone = await gone_channels(self._sink, old, rebuild.generation, self.partition)
         await self._publish(await asyncio.to_thread(self._encode, Batch(), Effects(rollups=gone)))
-        if self.partition in rebuild.mirror:
-            await self._mend_mirror()
         if self.partition in rebuild.rollups:
             async for strays in stray_rollups(self._settings, self._sink, rebuild.generation, self.partition):
                 await self._publish(await asyncio.to_thread(self._encode, Batch(), Effects(rollups=strays)))
@@ -344,8 +343,10 @@ class PartitionTask:
         await note_handover(self._sink, self._clock, rebuild, self.partition)
         log.info("handover_done", partition=self.partition, generation=rebuild.generation, posts=len(posts))
 
-    async def _mend_mirror(self) -> None:
+    async def _mend_mirror(self, rebuild: Rebuild) -> None:
         """Fold every catalog write that the mirror lacks, as if it came now."""
+        if self.partition not in rebuild.mirror or self._mended_for == rebuild.generation:
+            return
         mender = MirrorMender(
             self._settings,
             self._sink,
@@ -362,6 +363,8 @@ class PartitionTask:
                 await self._settle()
                 await mender.forget(some, self._last_number)
                 mended += len(some)
+        await note_mended(self._sink, self._clock, rebuild, self.partition)
+        self._mended_for = rebuild.generation
         log.info("mirror_mended", partition=self.partition, entries=mended)
 
     @property

@@ -2,11 +2,12 @@
 
 0. Raw events that `platform.raw` still holds and ClickHouse lost are stored again. Partitions whose mirror of the
    catalog or whose rollups differ from their topics are noted, for their owners to mend.
+   Those of the catalog mend it at once, since everything is made from it.
 1. A new generation is noted with, for each partition, the first offset that its owner will fold itself.
 2. Every tenant's catalog and raw events are folded into it; what was folded is noted, so that a rebuild that was
    stopped goes on where it was.
-3. The state turns to `handover`: each partition's owner folds the tail, mends what was noted (`mending.py`), publishes
-   the rollups that came out different, and writes to the new generation from then on (`handover.py`).
+3. The state turns to `handover`: each partition's owner folds the tail, publishes the rollups that came out different
+   or were noted, and writes to the new generation from then on (`handover.py`).
 4. When all have, one row makes the generation the active one, and the old one's parts are dropped.
 
 Readers see the old generation until step 4 and the new one after it, never a mixture.
@@ -18,7 +19,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -43,6 +44,8 @@ _PROGRESS = (
     "rebuild_progress",
     ("generation", "workspace_id", "last_event_id", "is_done", "events", "updated_at"),
 )
+# In the progress of a rebuild, before the number of a partition whose mirror is mended; ids hold no slash.
+_MENDED = "/catalog/"
 _HANDOVER_POLL_SECONDS = 0.5
 _SIDE_BY_SIDE = 6
 _CACHE_TARGETS = 300_000
@@ -62,7 +65,7 @@ class Rebuild:
     Attributes:
         cuts: by partition, the first offset that is left to the owner.
         started_at: ms.
-        mirror: partitions whose owners compare the mirror of the catalog with its topics.
+        mirror: partitions whose owners compare the mirror of the catalog with its topics, while the state is `mending`.
         rollups: partitions whose owners tell every total again.
     """
 
@@ -79,8 +82,8 @@ class Step:
     """Progress to show.
 
     Attributes:
-        phase: `looking`, `folding`, `handover` or `done`.
-        done: partitions of topics compared, events folded, or partitions handed over.
+        phase: `looking`, `mending`, `folding`, `handover` or `done`.
+        done: partitions of topics compared, partitions mended, events folded, or partitions handed over.
         total: of those.
     """
 
@@ -106,7 +109,7 @@ async def latest_rebuild(sink: ClickHouseSink) -> Rebuild | None:
     """The newest rebuild that is under way; None when there is none."""
     rows = await sink.query(
         "SELECT generation, state, cuts, toUnixTimestamp64Milli(started_at) FROM rebuilds FINAL "
-        "WHERE state IN ('filling', 'handover') ORDER BY generation DESC LIMIT 1"
+        "WHERE state IN ('mending', 'filling', 'handover') ORDER BY generation DESC LIMIT 1"
     )
     if not rows:
         return None
@@ -142,10 +145,14 @@ async def run_rebuild(
     """
     rebuild = await latest_rebuild(sink) or await _begin(sink, clock, partitions, survey, on_step)
     unmapped: dict[str, int] = {}
+    if rebuild.state == "mending":
+        await _wait_for_owners(sink, rebuild, "mending", rebuild.mirror, on_step, handover_seconds)
+        rebuild = replace(rebuild, state="filling")
+        await _note(sink, clock, rebuild, "filling")
     if rebuild.state == "filling":
         unmapped = await _fold_all(sink, clock, rebuild, partitions, on_step)
         await _note(sink, clock, rebuild, "handover")
-    await _wait_for_owners(sink, rebuild, partitions, on_step, handover_seconds)
+    await _wait_for_owners(sink, rebuild, "handover", frozenset(range(partitions)), on_step, handover_seconds)
     old = await sink.active_generation()
     # The one write that makes it visible.
     await sink.insert(("active_generations", ("generation", "version")), [(rebuild.generation, clock.now())])
@@ -165,8 +172,9 @@ async def _begin(
     generation = max(int(newest[0][0]), await sink.active_generation()) + 1
     ends = await sink.query("SELECT partition, max(offset) + 1 FROM raw_events_store GROUP BY partition")
     cuts = dict.fromkeys(range(partitions), 0) | {int(row[0]): int(row[1]) for row in ends}
-    rebuild = Rebuild(generation, "filling", cuts, clock.now(), mirror, rollups)
-    await _note(sink, clock, rebuild, "filling")
+    state = "mending" if mirror else "filling"
+    rebuild = Rebuild(generation, state, cuts, clock.now(), mirror, rollups)
+    await _note(sink, clock, rebuild, state)
     return rebuild
 
 
@@ -241,23 +249,45 @@ async def _fold_all(
     return dict(unmapped)
 
 
+async def note_mended(sink: ClickHouseSink, clock: Clock, rebuild: Rebuild, partition: int) -> None:
+    """Tell the rebuild that this partition's mirror is what its topics say."""
+    await sink.insert(_PROGRESS, [(rebuild.generation, f"{_MENDED}{partition}", "", 1, 0, clock.now())])
+
+
+async def _mended(sink: ClickHouseSink, rebuild: Rebuild) -> set[int]:
+    rows = await sink.query(
+        "SELECT workspace_id FROM rebuild_progress FINAL WHERE generation = {generation:UInt16} "
+        "AND startsWith(workspace_id, {mended:String})",
+        {"generation": rebuild.generation, "mended": _MENDED},
+    )
+    return {int(row[0].removeprefix(_MENDED)) for row in rows}
+
+
+async def _taken_over(sink: ClickHouseSink, rebuild: Rebuild) -> set[int]:
+    rows = await sink.query(
+        "SELECT partition FROM rebuild_handovers FINAL WHERE generation = {generation:UInt16}",
+        {"generation": rebuild.generation},
+    )
+    return {int(row[0]) for row in rows}
+
+
 async def _wait_for_owners(
-    sink: ClickHouseSink, rebuild: Rebuild, partitions: int, on_step: Callable[[Step], None], seconds: float
+    sink: ClickHouseSink,
+    rebuild: Rebuild,
+    phase: str,
+    wanted: frozenset[int],
+    on_step: Callable[[Step], None],
+    seconds: float,
 ) -> None:
     deadline = time.monotonic() + seconds
     while True:
-        rows = await sink.query(
-            "SELECT partition FROM rebuild_handovers FINAL WHERE generation = {generation:UInt16}",
-            {"generation": rebuild.generation},
-        )
-        taken = {int(row[0]) for row in rows}
-        on_step(Step("handover", len(taken), partitions))
-        if len(taken) >= partitions:
+        done = await (_mended if phase == "mending" else _taken_over)(sink, rebuild)
+        on_step(Step(phase, len(done & wanted), len(wanted)))
+        if wanted <= done:
             return
         if time.monotonic() > deadline:
-            missing = sorted(set(range(partitions)) - taken)
             raise RebuildError(
-                f"the owners of partitions {missing} did not take over within {seconds:.0f} s; "
+                f"the owners of partitions {sorted(wanted - done)} did not take part within {seconds:.0f} s; "
                 "see that the aggregator runs, then run `tidemark rebuild` again: it goes on from here"
             )
         await asyncio.sleep(_HANDOVER_POLL_SECONDS)

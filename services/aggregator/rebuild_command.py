@@ -22,6 +22,7 @@ from services.runtime.settings import SettingsError, exit_with
 _LINE_SECONDS = 2.0
 _UNITS = {
     "looking": "partitions of topics compared with the tables",
+    "mending": "partitions with their catalog mirrored anew",
     "folding": "events folded",
     "handover": "partitions handed over",
     "done": "partitions on the new generation",

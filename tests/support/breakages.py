@@ -54,7 +54,7 @@ def fill(backend: Backend, workspaces: list[str]) -> None:
     wait_until(lambda: backend.rows(query, {"w": workspaces})[0]["likes"] == 14 * len(workspaces), 30, backend.log_tail)
 
 
-def figures(backend: Backend, workspaces: list[str]) -> dict[str, object]:
+def figures(backend: Backend, workspaces: list[str]) -> dict[str, set[str]]:
     """Everything that those who ask can see of some workspaces, but for when it was told."""
     parameters = {"w": workspaces}
     windows = "workspace_id, channel_id, `range`, source, likes, comments, followers, posts_count, engagements"
@@ -69,19 +69,19 @@ def figures(backend: Backend, workspaces: list[str]) -> dict[str, object]:
         "post_totals": "*",
         "channel_totals": windows,
     }
-    found: dict[str, object] = {
-        table: sorted(
+    found = {
+        table: {
             str(row)
             for row in backend.rows(
                 f"SELECT {columns} FROM {table} WHERE workspace_id IN {{w:Array(String)}}", parameters
             )
-        )
+        }
         for table, columns in tables.items()
     }
     telling = {"version", "window_start", "window_end", "valid_from", "valid_until"}
     for topic in ("rollups.posts", "rollups.channels"):
         found[topic] = {
-            name: {field: value for field, value in record.items() if field not in telling}
+            f"{name} { ({field: value for field, value in record.items() if field not in telling}) }"
             for name, record in backend.latest(topic).items()
             if name.partition("/")[0] in workspaces
         }
