@@ -26,6 +26,7 @@ import uvloop
 from infra.embedded.clickhouse.access import Users
 from infra.embedded.clickhouse.app import Server
 from infra.embedded.clickhouse.config import Settings, write_engine_config
+from infra.embedded.clickhouse.disk import DiskGuard
 from infra.embedded.clickhouse.engine import Engine, quoted_identifier
 from infra.embedded.clickhouse.errors import StartError
 from infra.embedded.clickhouse.lock import DirectoryLock
@@ -59,6 +60,13 @@ def parse_settings(arguments: list[str]) -> Settings:
     )  # fmt: skip
     parser.add_argument("--memory-mb", type=int, default=1536, help="limit of all statements together")
     parser.add_argument("--handles", type=int, default=16, help="statements that may run at once")
+    parser.add_argument("--insert-mb", type=int, default=1024, help="limit of one INSERT's data (default: %(default)s)")
+    parser.add_argument(
+        "--keep-free-mb",
+        type=int,
+        default=256,
+        help="of the disk; with less, nothing is written (default: %(default)s)",
+    )
     given = parser.parse_args(arguments)
     return Settings(
         path=given.path,
@@ -69,6 +77,8 @@ def parse_settings(arguments: list[str]) -> Settings:
         analyst_hidden=("_*", *given.analyst_hide),
         memory_bytes=given.memory_mb * 1024 * 1024,
         handles=given.handles,
+        insert_bytes=given.insert_mb * 1024 * 1024,
+        keep_free_bytes=given.keep_free_mb * 1024 * 1024,
         password=os.environ.get("TIDEMARK_EMBEDDED_CLICKHOUSE_PASSWORD", ""),
         analyst_password=os.environ.get("TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD"),
     )
@@ -96,9 +106,12 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(settings: Settings, engine: Engine, listener: socket.socket) -> None:
+async def serve(settings: Settings, engine: Engine, guard: DiskGuard, listener: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT, then lets running statements finish for a while."""
-    server = Server(engine, Users(settings), spool=settings.spool_path, default_database=settings.database)
+    server = Server(
+        engine, Users(settings), spool=settings.spool_path, default_database=settings.database,
+        insert_bytes=settings.insert_bytes, guard=guard,
+    )  # fmt: skip
     http = _HttpServer(
         uvicorn.Config(
             server.app(), loop="uvloop", http="httptools", ws="none", lifespan="off", log_level="critical",
@@ -140,6 +153,7 @@ def main(arguments: list[str]) -> int:
         config = write_engine_config(settings)
         engine = Engine(str(settings.engine_path.resolve()), str(config.resolve()), handles=settings.handles)
         engine.control(f"CREATE DATABASE IF NOT EXISTS {quoted_identifier(settings.database)}")
+        guard = DiskGuard(settings.path, settings.keep_free_bytes, engine)
     except StartError as error:
         sys.stderr.write(f"clickhouse: {error}\n")
         return 2
@@ -147,7 +161,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"clickhouse: cannot write {error.filename or settings.path} ({error.strerror})\n")
         return 2
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, engine, listener))
+        runner.run(serve(settings, engine, guard, listener))
+    guard.close()
     engine.close()
     del lock
     return 0

@@ -7,6 +7,7 @@ decided by `access`, what it is by `statements`, and only `engine` talks to chDB
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import logging
@@ -26,12 +27,12 @@ from infra.embedded.clickhouse import request as requests
 from infra.embedded.clickhouse import statements
 from infra.embedded.clickhouse.access import User, Users
 from infra.embedded.clickhouse.compression import Compressor, compressor
+from infra.embedded.clickhouse.disk import DiskGuard, may_write
 from infra.embedded.clickhouse.engine import Call, Engine, Handle, quoted_string
 from infra.embedded.clickhouse.errors import (
     ABORTED,
     AUTHENTICATION_FAILED,
     BAD_ARGUMENTS,
-    NOT_IMPLEMENTED,
     READONLY,
     ServerError,
     refusal,
@@ -77,13 +78,26 @@ class Server:
     Args:
         spool: folder for large bodies and replies.
         default_database: for requests that name none.
+        insert_bytes: how much one INSERT may carry.
+        guard: of the disk that statements write to.
     """
 
-    def __init__(self, engine: Engine, users: Users, *, spool: Path, default_database: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        users: Users,
+        *,
+        spool: Path,
+        default_database: str,
+        insert_bytes: int,
+        guard: DiskGuard,
+    ) -> None:
         self._engine = engine
         self._users = users
         self._spool = spool
         self._default_database = default_database
+        self._insert_bytes = insert_bytes
+        self._guard = guard
         self._running: dict[str, str] = {}
         self._closing = False
 
@@ -148,7 +162,12 @@ class Server:
             try:
                 # Before the body is read: nobody uploads without a password.
                 user = self._users.authenticate(requests.credentials(request))
-                incoming = await requests.read(request, default_database=self._default_database, spool=self._spool)
+                incoming = await requests.read(
+                    request,
+                    default_database=self._default_database,
+                    spool=self._spool,
+                    insert_bytes=0 if user.analyst else self._insert_bytes,
+                )
                 reply = Reply(request.receive, send)
                 await self._execute(request.method, user, incoming, reply)
             except ServerError as error:
@@ -171,12 +190,12 @@ class Server:
         reply.close()
 
     async def _execute(self, method: str, user: User, incoming: Incoming, reply: Reply) -> None:
-        if not incoming.head.strip() and method in ("GET", "HEAD"):
+        if incoming.is_empty() and method in ("GET", "HEAD"):
             await reply.whole(self._headers(), b"Ok.\n")
             return
         if self._closing:
             raise refusal(ABORTED, "The server is shutting down")
-        statement = statements.parse(incoming.head)
+        statement = incoming.statement()
         settings = dict(incoming.settings)
         call = Call(
             sql=statement.sql,
@@ -201,8 +220,14 @@ class Server:
 
     async def _run(self, incoming: Incoming, statement: Statement, call: Call, handle: Handle, reply: Reply) -> None:
         engine = self._engine
+        writing = self._guard.writing if may_write(statement) else contextlib.nullcontext
         if statement.data_start is not None:
-            written = await engine.in_thread(handle, lambda: self._insert(handle, call, statement, incoming))
+
+            def insert() -> Totals:
+                with writing():
+                    return self._insert(handle, call, statement, incoming)
+
+            written = await engine.in_thread(handle, insert)
             await reply.whole(self._headers(incoming.query_id, None, written), b"")
             return
         if statement.reads and _is_streamed(call):
@@ -213,7 +238,8 @@ class Server:
         encoding = incoming.encoding if statement.has_result else None
 
         def work() -> tuple[bytes, Totals]:
-            content, totals = engine.run(handle, call)
+            with writing():
+                content, totals = engine.run(handle, call)
             if encoding is not None:
                 encoder = compressor(encoding)
                 content = encoder.feed(content) + encoder.finish()
@@ -225,14 +251,8 @@ class Server:
         await reply.whole(self._headers(incoming.query_id, fmt, totals, encoding), content)
 
     def _insert(self, handle: Handle, call: Call, statement: Statement, incoming: Incoming) -> Totals:
-        if call.params and "{" in incoming.head:
-            if statement.format != "Values" or not incoming.complete:
-                raise refusal(
-                    NOT_IMPLEMENTED,
-                    "Parameters are supported in INSERT ... VALUES and INSERT ... SELECT only",
-                )
-            return self._engine.run(handle, dataclasses.replace(call, sql=incoming.head))[1]
-        return self._engine.run_insert(handle, call, incoming.data_from(statement.data_start or 0))
+        with incoming.data() as path:
+            return self._engine.run_insert(handle, call, statement, path)
 
     def _with_engine_ids(self, call: Call) -> Call:
         """The KILL statement with the engine's ids for those that clients gave their statements."""

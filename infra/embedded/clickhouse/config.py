@@ -25,6 +25,8 @@ class Settings:
         analyst_hidden: patterns of table names (`*` and `?`) that the analyst may not name.
         memory_bytes: the engine's limit for all statements together.
         handles: how many statements may run at once; each has its own engine handle.
+        insert_bytes: how much data one INSERT may carry, decompressed; it waits on disk.
+        keep_free_bytes: of the disk; with less, nothing is written.
         password: of the user `default`; empty means that none is asked for, as on a fresh server.
         analyst_password: None means that there is no user `analyst`.
     """
@@ -37,6 +39,8 @@ class Settings:
     analyst_hidden: tuple[str, ...] = ("_*",)
     memory_bytes: int = 1536 * _MIB
     handles: int = 16
+    insert_bytes: int = 1024 * _MIB
+    keep_free_bytes: int = 256 * _MIB
     password: str = ""
     analyst_password: str | None = None
 
@@ -60,6 +64,7 @@ def write_engine_config(settings: Settings) -> Path:
         _CONFIG.format(
             users=escape(str(users.resolve())),
             memory=settings.memory_bytes,
+            keep_free=settings.keep_free_bytes,
             mark_cache=64 * _MIB,
             index_cache=32 * _MIB,
             tmp=escape(str((settings.engine_path / "tmp").resolve()) + "/"),
@@ -83,6 +88,9 @@ _CONFIG = """<clickhouse>
     <logger><level>none</level></logger>
     <tmp_path>{tmp}</tmp_path>
     <max_server_memory_usage>{memory}</max_server_memory_usage>
+    <storage_configuration>
+        <disks><default><keep_free_space_bytes>{keep_free}</keep_free_space_bytes></default></disks>
+    </storage_configuration>
     <mark_cache_size>{mark_cache}</mark_cache_size>
     <index_mark_cache_size>{index_cache}</index_mark_cache_size>
     <primary_index_cache_size>{index_cache}</primary_index_cache_size>

@@ -21,20 +21,20 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import chdb
 
 from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, ServerError, StartError, engine_errors, refusal
+from infra.embedded.clickhouse.inserts import from_file, without_file
 from infra.embedded.clickhouse.running import RunningDocument, RunningSelect, Totals
-from infra.embedded.clickhouse.statements import DOCUMENT_FORMATS, written_to
+from infra.embedded.clickhouse.statements import DOCUMENT_FORMATS, Statement, written_to
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9.]*")
-_INSERT_CHUNK_BYTES = 4 * 1024 * 1024
 _CLOSE_MERGES_SECONDS = 3.0
 _SYNTAX_TREE = (
     "SELECT parseQueryToJSON({sql:String}) AS tree, formatQuerySingleLine({sql:String}) = formatQueryFromJSON(tree)"
@@ -259,28 +259,19 @@ class Engine:
                 elapsed_seconds=result.elapsed(),
             )
 
-    def run_insert(self, handle: Handle, call: Call, data: IO[bytes]) -> Totals:
-        """Inserts encoded rows; they are durable against the death of this process when it returns.
+    def run_insert(self, handle: Handle, call: Call, statement: Statement, path: str) -> Totals:
+        """Inserts encoded rows from a file; they are durable against the death of this process when it returns.
 
         Guarantee: nothing of a failed insert stays, as long as it fits one block of the engine
         (`min_insert_block_size_rows`, 1,048,449 rows, and 256 MB); of a larger one whole blocks may stay.
+
+        Raises:
+            ServerError: the engine has not confirmed the rows.
         """
-        connection = self.prepare(handle, call)
-        with engine_errors():
-            inserter = connection.send_insert(call.sql, call.format)
-            try:
-                while chunk := data.read(_INSERT_CHUNK_BYTES):
-                    inserter.append(chunk)
-                result = inserter.finish()
-            except BaseException:
-                with contextlib.suppress(Exception):
-                    inserter.cancel()
-                raise
-        return Totals(
-            written_rows=result.rows_written,
-            written_bytes=result.bytes_written,
-            elapsed_seconds=result.elapsed,
-        )
+        try:
+            return self.run(handle, dataclasses.replace(call, sql=from_file(statement, path, call.format)))[1]
+        except ServerError as error:
+            raise ServerError(error.code, without_file(error.message)) from error
 
     def cancel(self, marker: str) -> None:
         """Asks the engine to stop the statement with this marker, if it runs; blocks the calling thread."""

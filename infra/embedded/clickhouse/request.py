@@ -9,24 +9,24 @@ import base64
 import binascii
 import email.parser
 import email.policy
-import io
 import secrets
-import tempfile
 import uuid
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from starlette.requests import Request
 
+from infra.embedded.clickhouse import statements
+from infra.embedded.clickhouse.bodies import STATEMENT_BYTES, Body
 from infra.embedded.clickhouse.compression import Decompressor, chosen_encoding
-from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, NOT_IMPLEMENTED, refusal
+from infra.embedded.clickhouse.errors import NOT_IMPLEMENTED, refusal
+from infra.embedded.clickhouse.inserts import is_insert
+from infra.embedded.clickhouse.statements import Statement
 
-# A statement must lie within this many bytes of a body; what follows an INSERT's head is data.
-SQL_BYTES = 4 * 1024 * 1024
-_HEAD_BYTES = 64 * 1024
-_SPOOL_BYTES = 48 * 1024 * 1024
+# An INSERT whose data begins this close to the end of what was read may go on with its head.
+_CUT_CHARACTERS = 64
 
 # Parameters of the HTTP interface itself; every other one is a setting of the statement.
 _TRANSPORT = frozenset(
@@ -55,16 +55,12 @@ class Incoming:
     """One request.
 
     Attributes:
-        head: the text in which the statement is looked for: all of it, except for an INSERT with long data.
-        complete: whether `head` is all of `body`.
-        body: everything that was sent as SQL and data, decompressed, on its way through a file when it is large.
+        body: everything that was sent as SQL and data, decompressed.
         settings: settings of the statement, as strings.
         params: values of `{name:Type}`, without `param_`.
     """
 
-    head: str
-    body: IO[bytes]
-    complete: bool
+    body: Body
     query_id: str
     database: str
     default_format: str | None
@@ -73,11 +69,40 @@ class Incoming:
     settings: dict[str, str]
     params: dict[str, str]
     marker: str = field(default_factory=lambda: secrets.token_hex(12))
+    _data_position: int = 0
 
-    def data_from(self, position: int) -> IO[bytes]:
-        """The body from a position of `head` on, as bytes to insert."""
-        self.body.seek(len(self.head[:position].encode("utf-8", "surrogateescape")))
-        return self.body
+    def statement(self) -> Statement:
+        """The statement, looked for in the beginning of the body, or in all of it where it is no INSERT with data.
+
+        Raises:
+            ServerError: SYNTAX_ERROR for no statement or several; QUERY_IS_TOO_LARGE.
+        """
+        text = self.body.head()
+        if not self.body.is_short and is_insert(text):
+            statement = statements.parse(text)
+            start = statement.data_start
+            is_whole = start is not None and statement.format is not None and start + _CUT_CHARACTERS < len(text)
+            if is_whole and (statement.format != "Values" or self.body.size > STATEMENT_BYTES):
+                return self._found(statement, text)
+        if not self.body.is_short:
+            text = self.body.text()
+        statement = statements.parse(text)
+        if statement.format == "Values" and statement.data_start is not None:
+            # The engine reads no further than the first semicolon.
+            statements.check_single(text[statement.data_start :])
+        return self._found(statement, text)
+
+    def _found(self, statement: Statement, text: str) -> Statement:
+        self._data_position = len(text[: statement.data_start or 0].encode("utf-8", "surrogateescape"))
+        return statement
+
+    def is_empty(self) -> bool:
+        """Whether nothing was asked."""
+        return not self.body.head().strip()
+
+    def data(self) -> AbstractContextManager[str]:
+        """The path of a file with the data of the INSERT that `statement` gave, for as long as the context lasts."""
+        return self.body.file_from(self._data_position)
 
 
 def credentials(request: Request) -> Credentials:
@@ -98,15 +123,16 @@ def credentials(request: Request) -> Credentials:
     return Credentials(query.get("user", "default"), query.get("password", ""))
 
 
-async def read(request: Request, *, default_database: str, spool: Path) -> Incoming:
+async def read(request: Request, *, default_database: str, spool: Path, insert_bytes: int) -> Incoming:
     """Reads a whole request.
 
     Args:
         default_database: where the request names none.
         spool: folder for bodies too large for memory.
+        insert_bytes: how much an INSERT may carry; 0 for a user who may not insert.
 
     Raises:
-        ServerError: the body is in an unknown encoding, broken, or uses a feature that is not here.
+        ServerError: the body is too large, in an unknown encoding, broken, or uses a feature that is not here.
     """
     query = dict(request.query_params)
     if query.get("compress", "0") not in ("0", "") or query.get("decompress", "0") not in ("0", ""):
@@ -116,24 +142,19 @@ async def read(request: Request, *, default_database: str, spool: Path) -> Incom
             " use Accept-Encoding with enable_http_compression=1, and Content-Encoding",
         )
     content_type = request.headers.get("content-type", "")
-    body: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=str(spool))  # noqa: SIM115
+    is_form = content_type.startswith("multipart/form-data")
+    if is_form:
+        query.update(_form_fields(content_type, await request.body()))
+    statement = query.get("query", "").encode("utf-8", "surrogateescape")
+    body = Body(statement + (b"\n" if statement else b""), folder=spool, insert_bytes=insert_bytes)
     try:
-        if content_type.startswith("multipart/form-data"):
-            query.update(_form_fields(content_type, await request.body()))
-            body.write(query.get("query", "").encode())
-        else:
-            statement = query.get("query", "")
-            if statement:
-                body.write(statement.encode("utf-8", "surrogateescape") + b"\n")
+        if not is_form:
             await _copy_body(request, body)
-        head, complete = _head(body)
     except BaseException:
         body.close()
         raise
     return Incoming(
-        head=head,
         body=body,
-        complete=complete,
         query_id=query.get("query_id") or str(uuid.uuid4()),
         database=query.get("database") or request.headers.get("x-clickhouse-database") or default_database,
         default_format=query.get("default_format") or request.headers.get("x-clickhouse-format"),
@@ -152,25 +173,13 @@ def _settings(query: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in query.items() if name not in _TRANSPORT and not name.startswith("param_")}
 
 
-async def _copy_body(request: Request, body: IO[bytes]) -> None:
+async def _copy_body(request: Request, body: Body) -> None:
     encoding = request.headers.get("content-encoding", "").strip().lower()
     decompressor = Decompressor(encoding) if encoding not in ("", "identity") else None
     async for chunk in request.stream():
         body.write(decompressor.feed(chunk) if decompressor and chunk else chunk)
     if decompressor:
         decompressor.close()
-
-
-def _head(body: IO[bytes]) -> tuple[str, bool]:
-    """The beginning of a body as text, and whether that is all of it."""
-    size = body.seek(0, io.SEEK_END)
-    body.seek(0)
-    start = body.read(_HEAD_BYTES)
-    if size > _HEAD_BYTES and start.lstrip()[:6].upper() != b"INSERT":
-        if size > SQL_BYTES:
-            raise refusal(BAD_ARGUMENTS, f"The statement has {size} bytes; at most {SQL_BYTES} are read")
-        start += body.read()
-    return start.decode("utf-8", "surrogateescape"), size == len(start)
 
 
 def _form_fields(content_type: str, content: bytes) -> dict[str, str]:

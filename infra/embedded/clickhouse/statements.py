@@ -91,12 +91,14 @@ class Statement:
         sql: the statement; for an INSERT that carries data, only the part before its FORMAT or VALUES.
         format: the FORMAT clause's name; for an INSERT with data the format of the data.
         data_start: where an INSERT's data begins in the text it was read from; None for any other statement.
+        input_at: in an INSERT that selects from its own data, `input(` in `sql`; what follows are the arguments.
     """
 
     verb: str
     sql: str
     format: str | None = None
     data_start: int | None = None
+    input_at: tuple[int, int] | None = None
 
     @property
     def reads(self) -> bool:
@@ -166,6 +168,12 @@ def _verb(text: str) -> str:
     return ""
 
 
+def check_single(text: str) -> None:
+    """Raises: ServerError: SYNTAX_ERROR where another statement follows in a text, such as the rows after VALUES."""
+    if ";" in text:
+        _single_statement_end(text)
+
+
 def _single_statement_end(text: str) -> int:
     end: int | None = None
     for token in tokens(text):
@@ -232,26 +240,50 @@ def _unquoted(token: Token) -> str:
 
 
 def _parse_insert(text: str) -> Statement | None:
-    """The INSERT's head, and where its data begins; None where its rows come from a SELECT or a file."""
+    """The INSERT's head, and where its data begins; None where its rows come from a SELECT or a file.
+
+    Raises:
+        ServerError: SYNTAX_ERROR for a SELECT from `input` without a FORMAT, whose data the engine would drop.
+    """
     previous = ""
     format_at: Token | None = None
+    bracketed: Token | None = None
+    selects = False
+    has_input = False
+    input_at: tuple[int, int] | None = None
+    word_input: Token | None = None
     for token in tokens(text):
         if format_at is not None:
             if token.kind not in ("word", "quoted"):
                 return None
-            return Statement("INSERT", text[: format_at.start], _unquoted(token), _data_start(text, token.end))
+            sql, data_start = text[: format_at.start], _data_start(text, token.end)
+            return Statement("INSERT", sql, _unquoted(token), data_start, input_at)
+        # After an opening bracket, SELECT may also be the name of a column.
+        selects = selects or (bracketed is not None and token.text not in (",", ")"))
+        bracketed = token if token.upper in ("SELECT", "WITH") and previous == "(" else None
         if token.depth == 0 and previous != ".":
-            if token.upper == "FORMAT":
+            if token.upper == "FORMAT" and (input_at or not selects):
                 format_at = token
                 continue
-            if token.upper == "VALUES" and previous not in ("INTO", "TABLE"):
-                return Statement("INSERT", text[: token.start], "Values", token.end)
-            if token.upper in ("SELECT", "WITH", "INFILE", "WATCH", "EXPLAIN"):
+            if not selects:
+                if token.upper == "VALUES" and previous not in ("INTO", "TABLE"):
+                    return Statement("INSERT", text[: token.start], "Values", token.end)
+                if token.upper in ("INFILE", "WATCH", "EXPLAIN"):
+                    return None
+                selects = token.upper in ("SELECT", "WITH")
+        if selects and word_input is not None and token.text == "(":
+            input_at = (word_input.start, token.end)
+        word_input = token if token.upper == "INPUT" and previous != "." else None
+        if selects and not has_input:
+            has_input = "input" in text.lower()
+            if not has_input:
                 return None
-        if token.upper in ("SELECT", "WITH") and previous == "(":
-            return None
         previous = token.upper or token.text
-    return Statement("INSERT", text, None, len(text))
+    if input_at is not None:
+        raise refusal(
+            SYNTAX_ERROR, "Syntax error: an INSERT that selects from input() needs a FORMAT and data after it"
+        )
+    return None if selects else Statement("INSERT", text, None, len(text))
 
 
 def _data_start(text: str, position: int) -> int:

@@ -1,0 +1,137 @@
+"""What a request sends as SQL and data: bounded, in memory while it is short and in a file from then on.
+
+In: pieces of a body, decompressed. Out: the text in which the statement is looked for, and the data after it as a
+file that the engine can open. It never keeps more than `MEMORY_BYTES` of a body in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from infra.embedded.clickhouse.errors import NOT_ENOUGH_SPACE, QUERY_IS_TOO_LARGE, ServerError, refusal
+from infra.embedded.clickhouse.inserts import is_insert
+
+# A statement must lie within this many bytes; what follows an INSERT's head is data.
+STATEMENT_BYTES = 4 * 1024 * 1024
+MEMORY_BYTES = 8 * 1024 * 1024
+_HEAD_BYTES = 64 * 1024
+_COPY_BYTES = 1024 * 1024
+
+
+class Body:
+    """A request's SQL and data.
+
+    Args:
+        statement: the part of it that stood in the URL; empty, or with a line end after it.
+        folder: for what is too large for memory.
+        insert_bytes: how much an INSERT may carry; 0 for who may not insert.
+    """
+
+    def __init__(self, statement: bytes, *, folder: Path, insert_bytes: int) -> None:
+        self._statement = statement
+        self._folder = str(folder)
+        self._insert_bytes = insert_bytes
+        self._allowed = STATEMENT_BYTES
+        self._file = tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES, dir=self._folder)  # noqa: SIM115
+        self.size = len(statement)
+        self._check_size()
+
+    def write(self, piece: bytes) -> None:
+        """Adds the next piece.
+
+        Raises:
+            ServerError: QUERY_IS_TOO_LARGE; NOT_ENOUGH_SPACE where the disk is full.
+        """
+        self.size += len(piece)
+        self._check_size()
+        with _disk_errors():
+            self._file.write(piece)
+
+    def _check_size(self) -> None:
+        if self.size <= self._allowed:
+            return
+        if self._allowed < self._insert_bytes and is_insert(self.head()):
+            self._allowed = self._insert_bytes
+            if self.size <= self._allowed:
+                return
+        what = "The data of an INSERT" if self._allowed > STATEMENT_BYTES else "The statement"
+        raise refusal(QUERY_IS_TOO_LARGE, f"{what} has more than {self._allowed} bytes; send it in smaller parts")
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the beginning is all of it."""
+        return self.size <= _HEAD_BYTES
+
+    def head(self) -> str:
+        """The beginning as text."""
+        return (self._statement + self._read(0, _HEAD_BYTES))[:_HEAD_BYTES].decode("utf-8", "surrogateescape")
+
+    def text(self) -> str:
+        """All of it as text.
+
+        Raises:
+            ServerError: QUERY_IS_TOO_LARGE; it can't be a statement.
+        """
+        if self.size > STATEMENT_BYTES:
+            raise refusal(
+                QUERY_IS_TOO_LARGE, f"The statement has {self.size} bytes; at most {STATEMENT_BYTES} are read"
+            )
+        return (self._statement + self._read(0, self.size)).decode("utf-8", "surrogateescape")
+
+    def _read(self, position: int, size: int) -> bytes:
+        self._file.seek(position)
+        content = self._file.read(size)
+        self._file.seek(0, io.SEEK_END)
+        return content
+
+    @contextlib.contextmanager
+    def file_from(self, position: int) -> Iterator[str]:
+        """The path of a file with everything from a position on, for as long as the context lasts.
+
+        Raises:
+            ServerError: NOT_ENOUGH_SPACE where the disk is full.
+        """
+        size = self.size - position
+        on_disk = size > MEMORY_BYTES
+        with _disk_errors():
+            if on_disk and position == len(self._statement):
+                self._file.rollover()
+                self._file.flush()
+                self._file.seek(0)
+                yield f"/dev/fd/{self._file.fileno()}"
+                return
+            with _scratch_file(self._folder, on_disk) as target:
+                target.write(self._statement[position:])
+                self._file.seek(max(0, position - len(self._statement)))
+                while piece := self._file.read(_COPY_BYTES):
+                    target.write(piece)
+                target.flush()
+                target.seek(0)
+                yield f"/dev/fd/{target.fileno()}"
+
+    def close(self) -> None:
+        """Gives back memory and disk."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+def _scratch_file(folder: str, on_disk: bool) -> IO[bytes]:
+    if on_disk or not hasattr(os, "memfd_create"):
+        return tempfile.TemporaryFile(dir=folder)
+    return os.fdopen(os.memfd_create("insert", os.MFD_CLOEXEC), "w+b")
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except ServerError:
+        raise
+    except OSError as error:
+        raise refusal(NOT_ENOUGH_SPACE, f"Cannot keep the request's body: {error.strerror}") from error

@@ -1,0 +1,154 @@
+"""Nothing is confirmed that a full disk may have cut: the engine of chDB does not see a write that failed.
+
+In: the free space of the data directory's file system, looked at all the time, and the engine. Out: refusals.
+
+Measured with chDB 26.9: where `write` fails (no space left, a file too large), an INSERT, a merge or a CREATE ends as
+if all had been written, and the part on disk is short. The engine only refuses to begin where it can't reserve space.
+So the engine keeps some space free in its own reservations (`keep_free_space_bytes`), and for what others write:
+
+- below that space no statement that writes is begun, and merges, whose sources would be deleted, are stopped;
+- a statement during which space fell below it is confirmed only after its parts were checked. A short part is dropped,
+  together with its deduplication token, so that the same insert may come again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from infra.embedded.clickhouse.errors import NOT_ENOUGH_SPACE, ServerError, refusal
+from infra.embedded.clickhouse.statements import Statement, tokens
+
+log = logging.getLogger(__name__)
+
+# A disk that takes 2 GB/s loses 40 MB between two looks.
+_LOOK_SECONDS = 0.02
+_FREEING = frozenset({"DROP", "TRUNCATE", "DETACH", "KILL", "SYSTEM", "SET", "USE"})
+_NEW_PARTS = (
+    "SELECT toJSONString((database, table, name)) FROM system.parts"
+    " WHERE active AND modification_time >= fromUnixTimestamp({since:Int64})"
+)
+
+
+class Control(Protocol):
+    """The engine's handle for this process's own statements."""
+
+    def control(self, sql: str, params: Mapping[str, str] | None = None) -> str: ...
+
+
+def may_write(statement: Statement) -> bool:
+    """Whether a statement may take space on the disk."""
+    if statement.has_result or statement.verb in _FREEING:
+        return False
+    if statement.verb == "ALTER":
+        words = [token.upper for token in tokens(statement.sql)]
+        return not any(pair in (("DROP", "PART"), ("DROP", "PARTITION")) for pair in itertools.pairwise(words))
+    return True
+
+
+class DiskGuard:
+    """Looks at the free space of one file system until it is closed.
+
+    Args:
+        keep_free_bytes: below this nothing is written.
+    """
+
+    def __init__(self, path: Path, keep_free_bytes: int, engine: Control) -> None:
+        self._path = path
+        self._keep_free = keep_free_bytes
+        self._engine = engine
+        self._lowest_at = -1.0
+        self._broken_at = -1.0
+        self._merges_stopped_at: float | None = None
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="disk", daemon=True)
+        self._thread.start()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around a statement that writes; blocks the calling thread.
+
+        Raises:
+            ServerError: NOT_ENOUGH_SPACE; the statement was not begun, or something that it wrote may be missing.
+        """
+        since = time.monotonic()
+        if self._is_low():
+            raise refusal(
+                NOT_ENOUGH_SPACE,
+                f"Less than {self._keep_free} bytes are free on the disk of the data directory; nothing is written"
+                " until there is more space",
+            )
+        try:
+            yield
+        finally:
+            if self._is_low() or self._lowest_at >= since:
+                with self._lock:
+                    self._drop_broken_parts(since)
+        # Whosever part it was: one statement may have dropped what another wrote.
+        if self._broken_at >= since:
+            raise refusal(NOT_ENOUGH_SPACE, "The disk became full while the statement was writing; run it again")
+
+    def close(self) -> None:
+        """Stops looking."""
+        self._closed.set()
+        self._thread.join()
+
+    def _is_low(self) -> bool:
+        disk = os.statvfs(self._path)
+        is_low = disk.f_bavail * disk.f_frsize < self._keep_free
+        if is_low:
+            self._lowest_at = time.monotonic()
+        return is_low
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_LOOK_SECONDS):
+            try:
+                if self._is_low():
+                    self._stop_merges()
+                elif self._merges_stopped_at is not None:
+                    self._start_merges()
+            except (OSError, ServerError) as error:
+                log.warning("cannot look at the disk of %s: %s", self._path, error)
+
+    def _stop_merges(self) -> None:
+        if self._merges_stopped_at is None:
+            self._merges_stopped_at = time.monotonic()
+            self._engine.control("SYSTEM STOP MERGES")
+
+    def _start_merges(self) -> None:
+        assert self._merges_stopped_at is not None
+        self._engine.control("SYSTEM START MERGES")
+        self._merges_stopped_at = None
+
+    def _drop_broken_parts(self, since: float) -> None:
+        began_at = time.time() - (time.monotonic() - since) - 1
+        for line in self._engine.control(_NEW_PARTS, {"since": str(int(began_at))}).splitlines():
+            database, table, part = json.loads(line)
+            name = f"{_quoted(database, '`')}.{_quoted(table, '`')}"
+            if self._is_whole(name, part):
+                continue
+            self._broken_at = time.monotonic()
+            log.error("part %s of %s was cut by a full disk and is dropped", part, name)
+            with contextlib.suppress(ServerError):
+                quoted = _quoted(part, "'")
+                self._engine.control(f"ALTER TABLE {name} DROP PART {quoted}")
+
+    def _is_whole(self, name: str, part: str) -> bool:
+        check = f"CHECK TABLE {name} PART {_quoted(part, chr(39))} SETTINGS check_query_single_value_result = 1"
+        try:
+            return self._engine.control(check).strip() == "1"
+        except ServerError:
+            return False
+
+
+def _quoted(name: str, quote: str) -> str:
+    return quote + name.replace("\\", "\\\\").replace(quote, "\\" + quote) + quote
