@@ -25,7 +25,7 @@ _HANDOVERS = ("rebuild_handovers", ("generation", "partition", "taken_at"))
 
 
 class HandoverWatch:
-    """Notices rebuilds that wait for owners, to mend or to take over; asks once a second for all partitions of a process."""
+    """Notices rebuilds that wait for owners, to mend or take over; asks once a second for a whole process."""
 
     def __init__(self, sink: ClickHouseSink) -> None:
         self._sink = sink
