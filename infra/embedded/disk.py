@@ -10,8 +10,8 @@ from pathlib import Path
 from infra.embedded.console import say
 
 MEBIBYTE = 1024 * 1024
-# Kafka, ClickHouse and the registry stop writing somewhere below this.
-FULL_BYTES = 64 * MEBIBYTE
+# Below this the embedded ClickHouse writes nothing; Kafka and the registry go on to the last byte.
+FULL_BYTES = 256 * MEBIBYTE
 LINE_SECONDS = 10.0
 # Services notice what a full disk did to them with some delay.
 EXCUSE_SECONDS = 60.0
@@ -53,8 +53,8 @@ class Disk:
             if self._told_at is None or now - self._told_at >= LINE_SECONDS:
                 self._told_at = now
                 self._tell(
-                    f"tidemark: the disk of {self._folder} is full ({free // MEBIBYTE} MB are free): free some space; "
-                    "events wait meanwhile, and services that stop are started again"
+                    f"tidemark: only {free // MEBIBYTE} MB are free on the disk of {self._folder}: free at least "
+                    f"{FULL_BYTES // MEBIBYTE} MB; events wait meanwhile, and services that stop are started again"
                 )
         elif self._told_at is not None:
             self._told_at = None

@@ -157,7 +157,7 @@ async def run_rebuild(
     # The one write that makes it visible.
     await sink.insert(("active_generations", ("generation", "version")), [(rebuild.generation, clock.now())])
     await _note(sink, clock, rebuild, "done")
-    await _wait_for_readers(sink)
+    await wait_for_readers(sink)
     if old != rebuild.generation:
         await drop_generation(sink, old)
     on_step(Step("done", partitions, partitions))
@@ -293,7 +293,7 @@ async def _wait_for_owners(
         await asyncio.sleep(_HANDOVER_POLL_SECONDS)
 
 
-async def _wait_for_readers(sink: ClickHouseSink) -> None:
+async def wait_for_readers(sink: ClickHouseSink) -> None:
     """Wait until every query that runs now has ended.
 
     A server tells of its own queries alone; where there are several, the whole time is waited.

@@ -23,7 +23,8 @@ from tests.support.full_disk import SmallDisk, small_disk
 from tests.support.tidemark import RawPublisher, Tidemark
 from tests.support.waiting import wait_until
 
-MEBIBYTES = 768
+# What ClickHouse keeps free, and room for some minutes of everything.
+MEBIBYTES = 1536
 SEED = int(os.environ.get("TIDEMARK_TEST_SEED") or secrets.randbelow(10**6))
 
 pytestmark = pytest.mark.timeout(1100)

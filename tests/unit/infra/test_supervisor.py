@@ -60,7 +60,7 @@ def test_a_full_disk_is_told_every_ten_seconds_and_its_end_once(tmp_path: Path) 
     for second in range(25):
         now[0] = float(second)
         disk.look()
-    assert [line for line in lines if f"the disk of {tmp_path} is full (5 MB are free)" in line] == lines
+    assert [line for line in lines if f"only 5 MB are free on the disk of {tmp_path}" in line] == lines
     assert len(lines) == 3
     free[0] = 1 << 30
     disk.look()
