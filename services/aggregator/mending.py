@@ -100,12 +100,16 @@ class MirrorMender:
             async for stray in self._strays(table, last.places):
                 yield stray
 
-    async def forget(self, writes: Sequence[CatalogWrite], number: int) -> None:
+    async def forget(self, writes: Sequence[CatalogWrite], number: int) -> bool:
         """Remove rows of written things that claim to be newer than the owner's last batch: nobody may write such.
 
         Args:
             number: version of that batch.
+
+        Returns:
+            Whether there were any; they may have replaced the rows of that batch, which has to be written once more.
         """
+        were_there = False
         for table, is_post in ((CHANNELS, False), (POSTS, True)):
             keys = [(write.workspace_id, write.id) for write in writes if write.is_post is is_post]
             if not keys:
@@ -115,6 +119,8 @@ class MirrorMender:
             found = await self._sink.query(f"SELECT count() FROM {name} WHERE {where}", parameters)
             if found[0][0]:
                 await self._sink.command(f"ALTER TABLE {name} DELETE WHERE {where}", parameters, {"mutations_sync": 2})
+                were_there = True
+        return were_there
 
     async def _lacking(
         self, page: Sequence[tuple[bytes, bytes | None, int]], name: str, table: Table

@@ -361,7 +361,9 @@ class PartitionTask:
                 some = writes[start : start + _CATALOG_WRITES_PER_BATCH]
                 await self._apply(Batch(catalog=some))
                 await self._settle()
-                await mender.forget(some, self._last_number)
+                if await mender.forget(some, self._last_number):
+                    await self._apply(Batch(catalog=some))
+                    await self._settle()
                 mended += len(some)
         await note_mended(self._sink, self._clock, rebuild, self.partition)
         self._mended_for = rebuild.generation
