@@ -70,7 +70,7 @@ class RawAudit:
         told: set[Key] = set()
         for start in range(low, end, _OFFSETS_PER_PASS):
             stop = min(end, start + _OFFSETS_PER_PASS)
-            for first, last in _gaps(self._stored(partition, start, stop), start, stop):
+            for first, last in gaps(self._stored(partition, start, stop), start, stop):
                 for chunk in self._read(partition, first, last):
                     yield from self._without_row(chunk, told)
 
@@ -119,7 +119,7 @@ class RawAudit:
                 yield read
 
 
-def _gaps(stored: Iterator[int], start: int, stop: int) -> list[tuple[int, int]]:
+def gaps(stored: Iterator[int], start: int, stop: int) -> list[tuple[int, int]]:
     """Ranges `[first, last)` of `[start, stop)` that hold every offset which is not stored."""
     gaps: list[tuple[int, int]] = []
 
