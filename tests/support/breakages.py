@@ -43,6 +43,9 @@ def fill(backend: Backend, workspaces: list[str]) -> None:
         backend.put_post(name, "p2", [CatalogTarget("t3", "c1", detail='{"a": 1}')], published_at=at)
         backend.put_post(name, "p3", [CatalogTarget("t4", "c1")], published_at=at)
         backend.delete("catalog.posts", name, "p3")
+    # A snapshot keeps the post that the catalog gave its target by then, or else the one that the event names.
+    backend.settle(60)
+    for name in workspaces:
         backend.publish_raw(bluesky_event(name, "c1", "e1", {"t1": {"likeCount": 5}, "t3": {"likeCount": 2}}))
         backend.publish_raw(bluesky_event(name, "c2", "e2", {"t2": {"likeCount": 7, "replyCount": 1}}))
         profile = bluesky_event(name, "c1", "e3", {})
