@@ -184,6 +184,7 @@ class Plan:
                 broker.command(),
                 environment,
                 ready=broker.is_ready,
+                alive=broker.is_ready,
                 prepare=broker.prepare,
                 stop_timeout_seconds=STOP_TIMEOUT_SECONDS,
             )
@@ -194,6 +195,7 @@ class Plan:
                 registry.command(),
                 environment,
                 ready=registry.is_ready,
+                alive=registry.is_ready,
                 prepare=registry.prepare,
                 stop_timeout_seconds=STOP_TIMEOUT_SECONDS,
             )
@@ -206,17 +208,20 @@ class Plan:
             argv += ["--port", str(self.ports[name]), "--database", DATABASE]
             environment["TIDEMARK_EMBEDDED_CLICKHOUSE_PASSWORD"] = self.secrets.clickhouse_password
             environment["TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD"] = self.secrets.clickhouse_analyst_password
-            probe = answers(f"http://{HOST}:{self.ports[name]}/ping")
+            probe = alive = answers(f"http://{HOST}:{self.ports[name]}/ping")
         elif name == "sandbox":
             argv = [self.python, "-m", "infra.sandbox", "--port", str(self.ports[name])]
-            probe = answers(f"{self.sandbox_url}/", any_status=True)
+            probe = alive = answers(f"{self.sandbox_url}/", any_status=True)
         else:
             # The same name after each restart, so that a consumer group gives the slot its old partitions back.
             environment["TIDEMARK_INSTANCE_ID"] = f"{name.replace('_', '-')}-0"
             port = self.ports["query_api"] if name == "query_api" else self.ports[f"{name}_metrics"]
             environment["TIDEMARK_METRICS_PORT"] = str(self.ports[f"{name}_metrics"])
             probe = answers(f"http://{HOST}:{port}/readyz")
-        return Service(name, argv, environment, probe, depends_on, stop_timeout_seconds=STOP_TIMEOUT_SECONDS)
+            alive = answers(f"http://{HOST}:{port}/healthz")
+        return Service(
+            name, argv, environment, probe, depends_on, stop_timeout_seconds=STOP_TIMEOUT_SECONDS, alive=alive
+        )
 
 
 def answers(url: str, *, any_status: bool = False) -> Readiness:

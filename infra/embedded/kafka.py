@@ -120,7 +120,10 @@ class Broker:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lines = [f"{key}={value}" for key, value in self.properties().items()]
-            self.properties_path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            text = "\n".join(lines) + "\n"
+            # Written only where it is another: on a full disk it would be cut to nothing.
+            if not self.properties_path.exists() or self.properties_path.read_text(encoding="utf-8") != text:
+                self.properties_path.write_text(text, encoding="utf-8")
             if not (self.folder / FORMATTED_MARKER).exists():
                 self._format()
         except OSError as error:

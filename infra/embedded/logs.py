@@ -27,7 +27,8 @@ class Logs:
     def announce(self, service: str, text: str) -> None:
         """Write a line of the supervisor's own between those of the service."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        with self.path(service).open("a", encoding="utf-8") as log:
+        # On a full disk the service matters more than the line.
+        with contextlib.suppress(OSError), self.path(service).open("a", encoding="utf-8") as log:
             log.write(f"--- {now} {text}\n")
 
     def rotate(self, service: str) -> bool:
@@ -37,9 +38,14 @@ class Logs:
         the two are lost.
         """
         path = self.path(service)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             if path.stat().st_size > self._max_bytes:
-                shutil.copyfile(path, path.with_suffix(".log.1"))
+                older = path.with_suffix(".log.1")
+                try:
+                    shutil.copyfile(path, older)
+                except OSError:
+                    # No space for the older half: it is given up, rather than let the log grow on a full disk.
+                    older.unlink(missing_ok=True)
                 os.truncate(path, 0)
                 return True
         return False

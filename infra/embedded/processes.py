@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 WATCHDOG = Path(__file__).with_name("watchdog.py")
@@ -77,6 +77,14 @@ class Watchdog:
             self._process.stdin.flush()
 
 
+def _opened(log: Path) -> BinaryIO:
+    """The log, to append to; nowhere, when a full disk has no place for one more file."""
+    try:
+        return log.open("ab")
+    except OSError:
+        return open(os.devnull, "ab")
+
+
 class Child:
     """A running program that leads its own session and process group.
 
@@ -108,7 +116,7 @@ class Child:
         command = list(argv)
         if threading.current_thread() is threading.main_thread():
             command = tied(command)
-        with log.open("ab") as output:
+        with _opened(log) as output:
             process = subprocess.Popen(  # noqa: S603 - what to run is the caller's business; no shell
                 command,
                 stdin=subprocess.DEVNULL,

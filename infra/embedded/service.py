@@ -22,6 +22,7 @@ class State(StrEnum):
     READY = "ready"
     DONE = "done"
     DOWN = "down"
+    SILENT = "silent"
     STOPPED = "stopped"
 
 
@@ -32,6 +33,8 @@ class Service:
     Attributes:
         environment: its whole environment.
         ready: when its dependents may start; for a service that runs once, its exit code 0 counts instead.
+        alive: asked of a ready service all the time; when it says False for `silent_seconds` the service is killed
+            and started anew. None: only its end counts.
         depends_on: names of services that must be ready (or done) first, and that stop after it.
         once: it runs to completion; a start after it ended well is not repeated.
         prepare: blocking work before each start, such as formatting a folder; its `EmbeddedError` ends everything.
@@ -48,6 +51,8 @@ class Service:
     prepare: Callable[[], None] | None = None
     stop_timeout_seconds: float = 5.0
     start_timeout_seconds: float = 120.0
+    alive: Readiness | None = None
+    silent_seconds: float = 30.0
 
 
 @dataclass
@@ -62,15 +67,18 @@ class Deaths:
     allowed_after_ready: int = 10
     quick: int = 0
 
-    def record(self, *, ready_seconds: float | None, was_ever_ready: bool) -> float | None:
+    def record(self, *, ready_seconds: float | None, was_ever_ready: bool, is_excused: bool = False) -> float | None:
         """Count one death.
 
         Args:
             ready_seconds: how long it had been ready when it died; None when it was not.
+            is_excused: what it died of passes, and is not the service's: it doesn't count.
 
         Returns:
             Seconds until the next attempt; None to give up.
         """
+        if is_excused:
+            return LONGEST_RESTART_SECONDS
         steady = ready_seconds is not None and ready_seconds >= STEADY_SECONDS
         self.quick = 1 if steady else self.quick + 1
         if self.quick >= (self.allowed_after_ready if was_ever_ready else self.allowed_before_ready):

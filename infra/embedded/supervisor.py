@@ -13,17 +13,22 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from infra.embedded.disk import Disk
 from infra.embedded.display import Display
-from infra.embedded.errors import ServiceFailedError
+from infra.embedded.errors import EmbeddedError, ServiceFailedError
 from infra.embedded.logs import Logs
 from infra.embedded.processes import Child, Watchdog
-from infra.embedded.service import Deaths, Readiness, Service, State, stop_order
+from infra.embedded.service import LONGEST_RESTART_SECONDS, Deaths, Readiness, Service, State, stop_order
 
 POLL_SECONDS = 0.05
 READINESS_PAUSE_SECONDS = 0.1
 # Everything is dead by then: the contract allows 15 s.
 STOP_DEADLINE_SECONDS = 13.0
 LOG_CHECK_SECONDS = 5.0
+PROBE_PAUSE_SECONDS = 2.0
+PROBE_TIMEOUT_SECONDS = 5.0
+# From then on a service that doesn't answer is named.
+SILENCE_TOLD_SECONDS = 5.0
 
 PidsChanged = Callable[[Mapping[str, int]], None]
 
@@ -35,6 +40,7 @@ class Supervisor:
         on_ready: called once, when every service has been ready.
         on_pids: called with name -> pid of the running services when all are ready, and at each later change;
             services that run once are not in it.
+        disk: of the data folder; deaths while it is full don't count.
     """
 
     def __init__(
@@ -45,7 +51,10 @@ class Supervisor:
         display: Display,
         on_pids: PidsChanged,
         on_ready: Callable[[], None],
+        disk: Disk | None = None,
     ) -> None:
+        self._disk = disk
+        self._are_pids_told = True
         self._services = list(services)
         self._stop_groups = stop_order(self._services)
         self._logs = logs
@@ -116,7 +125,14 @@ class Supervisor:
         while True:
             if service.prepare is not None:
                 self._display.show(service.name, State.STARTING, "(preparing)")
-                await asyncio.to_thread(service.prepare)
+                try:
+                    await asyncio.to_thread(service.prepare)
+                except (EmbeddedError, OSError) as error:
+                    if not self._is_excused:
+                        raise
+                    self._display.show(service.name, State.DOWN, f"({error}); again in {LONGEST_RESTART_SECONDS:g} s")
+                    await asyncio.sleep(LONGEST_RESTART_SECONDS)
+                    continue
             child, started_at = self._spawn(service), time.monotonic()
             end, ready_at = await self._until_ready(service, child), None
             if end is None:
@@ -127,11 +143,12 @@ class Supervisor:
                 if service.once:
                     self._children.pop(service.name)
                     return
-                end = _describe_end(await self._until_dead(child))
+                end = await self._until_ended(service, child)
             self._children.pop(service.name, None)
             pause = deaths.record(
                 ready_seconds=None if ready_at is None else time.monotonic() - ready_at,
                 was_ever_ready=self._ready[service.name].is_set(),
+                is_excused=self._is_excused,
             )
             self._logs.announce(service.name, f"{service.name} {end}")
             if pause is None:
@@ -151,8 +168,21 @@ class Supervisor:
         self._children[service.name] = child
         self._display.show(service.name, State.STARTING)
         if self._all_ready and not service.once:
-            self._on_pids(self.pids)
+            self._tell_pids()
         return child
+
+    def _tell_pids(self) -> None:
+        try:
+            self._on_pids(self.pids)
+        except OSError:
+            # A full disk must not end everything: it is tried again.
+            self._are_pids_told = False
+        else:
+            self._are_pids_told = True
+
+    @property
+    def _is_excused(self) -> bool:
+        return self._disk is not None and self._disk.excuses
 
     async def _until_ready(self, service: Service, child: Child) -> str | None:
         """None when the service is ready (or done); else how it ended, since it is dead then."""
@@ -175,6 +205,50 @@ class Supervisor:
         await self._stop(service, child)
         return f"was not ready within {service.start_timeout_seconds:g} s"
 
+    async def _until_ended(self, service: Service, child: Child) -> str:
+        """Wait for the end of a ready service, or make one when it falls silent; returns how it ended."""
+        dead = asyncio.create_task(self._until_dead(child))
+        silent = asyncio.create_task(self._until_silent(service))
+        try:
+            await asyncio.wait([dead, silent], return_when=asyncio.FIRST_COMPLETED)
+            if dead.done():
+                return _describe_end(dead.result())
+            silent.result()
+            child.signal_group(signal.SIGKILL)
+            await dead
+            return f"did not answer for {service.silent_seconds:g} s and was killed"
+        finally:
+            dead.cancel()
+            silent.cancel()
+
+    async def _until_silent(self, service: Service) -> None:
+        """Return when a service has not answered for too long, frozen or locked up as it may be."""
+        if service.alive is None:
+            await asyncio.Event().wait()
+            return
+        since: float | None = None
+        is_told = False
+        while True:
+            await asyncio.sleep(min(PROBE_PAUSE_SECONDS, service.silent_seconds / 4))
+            asked_at = time.monotonic()
+            if await _answers(service.alive):
+                since = None
+                if is_told:
+                    is_told = False
+                    self._display.show(service.name, State.READY, "(answers again)")
+                continue
+            if self._disk is not None and self._disk.is_full:
+                since = None  # another start would find the disk as full
+                continue
+            since = asked_at if since is None else since
+            silence = time.monotonic() - since
+            if silence >= service.silent_seconds:
+                return
+            if not is_told and silence >= min(SILENCE_TOLD_SECONDS, service.silent_seconds / 2):
+                is_told = True
+                detail = f"(no answer for {silence:.0f} s; restarted after {service.silent_seconds:g} s)"
+                self._display.show(service.name, State.SILENT, detail)
+
     async def _until_dead(self, child: Child) -> int:
         while (code := child.poll()) is None:  # noqa: ASYNC110 - the end of a process is not an asyncio event everywhere
             await asyncio.sleep(POLL_SECONDS)
@@ -185,7 +259,7 @@ class Supervisor:
             await event.wait()
         self._all_ready = True
         self._display.settle()
-        self._on_pids(self.pids)
+        self._tell_pids()
         self._on_ready()
 
     async def _tick(self) -> None:
@@ -193,6 +267,10 @@ class Supervisor:
         while True:
             self._display.tick()
             await asyncio.sleep(4 * POLL_SECONDS)
+            if self._disk is not None:
+                self._disk.look()
+            if not self._are_pids_told:
+                self._tell_pids()
             if time.monotonic() - checked_at >= LOG_CHECK_SECONDS:
                 checked_at = time.monotonic()
                 for service in self._services:
@@ -228,6 +306,14 @@ class Supervisor:
 
 async def _ask(ready: Readiness) -> bool:
     return await ready()
+
+
+async def _answers(alive: Readiness) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+            return await alive()
+    except TimeoutError:
+        return False
 
 
 def _describe_end(code: int) -> str:

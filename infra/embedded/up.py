@@ -21,6 +21,7 @@ from infra.embedded import artifacts
 from infra.embedded.composition import LASTING, NAMES, Plan, ports_needed
 from infra.embedded.console import say
 from infra.embedded.datadir import DataDir, write_atomically
+from infra.embedded.disk import Disk
 from infra.embedded.display import display_for
 from infra.embedded.environment import with_secrets_read
 from infra.embedded.errors import DataDirError, EmbeddedError, UsageError
@@ -117,6 +118,7 @@ def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path 
         display=display_for([service.name for service in services]),
         on_pids=on_pids,
         on_ready=lambda: _print_addresses(plan, folder),
+        disk=Disk(folder.path),
     )
     try:
         asyncio.run(supervisor.run())

@@ -72,7 +72,7 @@ async def run(settings: AggregatorSettings) -> int:
     operations = OperationsServer(
         settings.metrics_host,
         settings.metrics_port,
-        lambda: worker.missing,
+        lambda: sink.problem or worker.missing,
     )
     loop.add_signal_handler(signal.SIGUSR1, worker.pause.resume)
     try:

@@ -16,6 +16,7 @@ from mode.utils.queues import ThrowableQueue
 
 from services.aggregator import metrics
 from services.aggregator.errors import OwnershipLost
+from services.aggregator.handover import HandoverWatch
 from services.aggregator.limits import DeadLetterLimit
 from services.aggregator.partition import Codecs, PartitionTask, Received
 from services.aggregator.pause import DeadLetterPause
@@ -160,6 +161,7 @@ class Worker:
         )
         self.pause = DeadLetterPause(limit, settings.dead_letter_limit_ratio, clock)
         self._tenants = Tenants(sink, clock)
+        self._handovers = HandoverWatch(sink)
         self.was_assigned = False
         app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]  # signal types want exact names
         app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]  # likewise
@@ -233,6 +235,7 @@ class Worker:
                 self._make_room,
                 self.pause,
                 self._tenants,
+                self._handovers,
             )
             running = asyncio.create_task(task.run(), name=f"partition-{partition}")
             running.add_done_callback(self._ended)

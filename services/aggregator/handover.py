@@ -5,6 +5,7 @@ Runs between two batches of the owner, so nothing else writes for the partition 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,13 +20,28 @@ from services.runtime.kafka import partition_of
 
 # Catalog writes are timed by the API's clock, and the mirror is behind them by moments.
 _CATALOG_MARGIN_MILLIS = 10 * 60 * 1000
+HANDOVER_CHECK_SECONDS = 1.0
 _HANDOVERS = ("rebuild_handovers", ("generation", "partition", "taken_at"))
 
 
-async def pending_handover(sink: ClickHouseSink, generation: int) -> Rebuild | None:
-    """The rebuild that waits for owners of an older generation, if any."""
-    rebuild = await latest_rebuild(sink)
-    return rebuild if rebuild is not None and rebuild.state == "handover" and rebuild.generation > generation else None
+class HandoverWatch:
+    """Notices rebuilds that wait for owners, to mend or take over; asks once a second for a whole process."""
+
+    def __init__(self, sink: ClickHouseSink) -> None:
+        self._sink = sink
+        self._asked_at = float("-inf")
+        self._found: Rebuild | None = None
+
+    async def pending(self, generation: int) -> Rebuild | None:
+        """The rebuild that waits for owners of an older generation, if any."""
+        now = asyncio.get_running_loop().time()
+        if now - self._asked_at >= HANDOVER_CHECK_SECONDS:
+            self._asked_at = now
+            self._found = await latest_rebuild(self._sink)
+        found = self._found
+        if found is None or found.state == "filling" or found.generation <= generation:
+            return None
+        return found
 
 
 async def fold_tail(

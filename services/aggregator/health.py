@@ -108,7 +108,9 @@ async def watch(
             await asyncio.sleep(_CHECK_SECONDS)
             metrics.observe_states(task.state for task in worker.partitions)
             partitions = [TopicPartition(settings.topic(RAW), task.partition) for task in worker.partitions]
-            if sink.failing_since is not None or worker.pause.why is not None or not partitions:
+            # A rebuild is taken over between two batches, for as long as that takes.
+            is_busy = any(task.is_taking_over for task in worker.partitions)
+            if sink.failing_since is not None or worker.pause.why is not None or is_busy or not partitions:
                 progress.forget()
                 continue
             try:

@@ -24,18 +24,21 @@ from services.aggregator import metrics, pipeline
 from services.aggregator.catalog import CatalogReader
 from services.aggregator.filling import SettledReader, fill
 from services.aggregator.handover import (
+    HANDOVER_CHECK_SECONDS,
+    HandoverWatch,
     channels_of,
     differing_posts,
     fold_tail,
     gone_channels,
     note_handover,
-    pending_handover,
 )
 from services.aggregator.limits import STRANGERS
+from services.aggregator.mending import MirrorMender, all_posts, stray_rollups
 from services.aggregator.pause import DeadLetterPause, Judged
 from services.aggregator.pipeline import Batch, CatalogWrite, Effects
 from services.aggregator.publisher import Encoded, PartitionPublisher
 from services.aggregator.reading import Message
+from services.aggregator.rebuild import Rebuild, note_mended
 from services.aggregator.rows import Version
 from services.aggregator.set_aside import BatchReader, halves, key_of
 from services.aggregator.settings import AggregatorSettings
@@ -94,6 +97,7 @@ class PartitionTask:
         on_taken: called after received events were taken up, so that more may be given.
         pause: what holds all partitions of the process back while most events are bad.
         tenants: which workspaces there are.
+        handovers: whether a rebuild waits for its partitions to be taken over; one for all of the process.
     """
 
     def __init__(
@@ -106,8 +110,10 @@ class PartitionTask:
         on_taken: Callable[[], None],
         pause: DeadLetterPause,
         tenants: Tenants,
+        handovers: HandoverWatch,
     ) -> None:
         self.partition = partition
+        self._handovers = handovers
         self._on_taken = on_taken
         self._pause = pause
         self._tenants = tenants
@@ -130,7 +136,10 @@ class PartitionTask:
         self._epoch = 0
         self._sequence = 0
         self._windows_due_at = 0.0
+        self._handover_due_at = 0.0
+        self._mended_for = 0
         self.is_caught_up = False
+        self.is_taking_over = False
         self.last_progress = 0.0
 
     @property
@@ -215,7 +224,7 @@ class PartitionTask:
 
     async def _round(self, follower: asyncio.Task[None]) -> None:
         loop = asyncio.get_running_loop()
-        await self._gather(max(0.01, self._windows_due_at - loop.time()))
+        await self._gather(max(0.01, min(self._windows_due_at, self._handover_due_at) - loop.time()))
         if follower.done():
             follower.result()
         received = self._taken()
@@ -224,9 +233,16 @@ class PartitionTask:
         positions = self._catalog.positions() if writes and not self._writes else None
         batch = await self._usable([entry.message for entry in received])
         batch.catalog = pipeline.newest_writes(writes)
+        if loop.time() >= self._handover_due_at:
+            self._handover_due_at = loop.time() + HANDOVER_CHECK_SECONDS
+            rebuild = await self._handovers.pending(self._generation)
+            if rebuild is not None:
+                await self._settle()
+                self.is_taking_over = True
+                await (self._mend_mirror if rebuild.state == "mending" else self._take_over)(rebuild)
+                self.is_taking_over = False
         if loop.time() >= self._windows_due_at:
             await self._settle()
-            await self._take_over()
             batch.expired = await self._sink.expired_channels(self._generation, self.partition, self._clock.now())
             self._windows_due_at = loop.time() + self._settings.aggregator_window_check_seconds
 
@@ -319,11 +335,8 @@ class PartitionTask:
             [(name if name in known else STRANGERS, reason) for name, reason in zip(named, reasons, strict=True)],
         )
 
-    async def _take_over(self) -> None:
+    async def _take_over(self, rebuild: Rebuild) -> None:
         """Move to a rebuilt generation that is complete but for this partition's tail."""
-        rebuild = await pending_handover(self._sink, self._generation)
-        if rebuild is None:
-            return
         old, partitions = self._generation, self._settings.topic_partitions
         log.info("handover_begins", partition=self.partition, generation=rebuild.generation)
         cache = self._settings.aggregator_cache_targets
@@ -332,7 +345,14 @@ class PartitionTask:
         self._generation = rebuild.generation
         gone = await gone_channels(self._sink, old, rebuild.generation, self.partition)
         await self._writer.publish(await asyncio.to_thread(self._writer.encode, Batch(), Effects(rollups=gone)))
-        posts = await differing_posts(self._sink, old, rebuild.generation, self.partition)
+        if self.partition in rebuild.rollups:
+            async for strays in stray_rollups(self._settings, self._sink, rebuild.generation, self.partition):
+                await self._writer.publish(
+                    await asyncio.to_thread(self._writer.encode, Batch(), Effects(rollups=strays))
+                )
+            posts = await all_posts(self._sink, rebuild.generation, self.partition)
+        else:
+            posts = await differing_posts(self._sink, old, rebuild.generation, self.partition)
         for start in range(0, len(posts), _RETOLD_PER_BATCH):
             await self._apply(Batch(retold=posts[start : start + _RETOLD_PER_BATCH]))
         channels = await channels_of(self._sink, rebuild.generation, self.partition)
@@ -342,9 +362,39 @@ class PartitionTask:
         await note_handover(self._sink, self._clock, rebuild, self.partition)
         log.info("handover_done", partition=self.partition, generation=rebuild.generation, posts=len(posts))
 
+    async def _mend_mirror(self, rebuild: Rebuild) -> None:
+        """Fold every catalog write that the mirror lacks, as if it came now."""
+        if self.partition not in rebuild.mirror or self._mended_for == rebuild.generation:
+            return
+        mender = MirrorMender(
+            self._settings,
+            self._sink,
+            self._codecs.catalog,
+            self._clock,
+            self.partition,
+            self._settings.topic_partitions,
+        )
+        mended = 0
+        async for writes in mender.writes():
+            for start in range(0, len(writes), _CATALOG_WRITES_PER_BATCH):
+                some = writes[start : start + _CATALOG_WRITES_PER_BATCH]
+                await self._apply(Batch(catalog=some))
+                await self._settle()
+                if await mender.forget(some, self._last_number):
+                    await self._apply(Batch(catalog=some))
+                    await self._settle()
+                mended += len(some)
+        await note_mended(self._sink, self._clock, rebuild, self.partition)
+        self._mended_for = rebuild.generation
+        log.info("mirror_mended", partition=self.partition, entries=mended)
+
+    @property
+    def _last_number(self) -> int:
+        return (self._epoch << _SEQUENCE_BITS) + self._sequence
+
     def _next_number(self) -> int:
         self._sequence += 1
-        return (self._epoch << _SEQUENCE_BITS) + self._sequence
+        return self._last_number
 
     async def _apply(self, batch: Batch, confirm: Callable[[], Awaitable[None]] | None = None) -> None:
         """Fold a batch, wait until the one before it is written, and begin to write it.

@@ -1,10 +1,13 @@
 """`tidemark rebuild`: maps all history anew into a generation beside the live one, then swaps them.
 
+0. Raw events that `platform.raw` still holds and ClickHouse lost are stored again. Partitions whose mirror of the
+   catalog or whose rollups differ from their topics are noted, for their owners to mend.
+   Those of the catalog mend it at once, since everything is made from it.
 1. A new generation is noted with, for each partition, the first offset that its owner will fold itself.
 2. Every tenant's catalog and raw events are folded into it; what was folded is noted, so that a rebuild that was
    stopped goes on where it was.
-3. The state turns to `handover`: each partition's owner folds the tail, publishes the rollups that came out different,
-   and writes to the new generation from then on (`handover.py`).
+3. The state turns to `handover`: each partition's owner folds the tail, publishes the rollups that came out different
+   or were noted, and writes to the new generation from then on (`handover.py`).
 4. When all have, one row makes the generation the active one, and the old one's parts are dropped.
 
 Readers see the old generation until step 4 and the new one after it, never a mixture.
@@ -16,12 +19,14 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
 from services.aggregator.replay import Replayer
+from services.aggregator.rows import RAW_EVENTS, raw_event_row
 from services.aggregator.sink import ClickHouseSink
+from services.aggregator.survey import Survey
 from services.runtime.clock import Clock
 
 # Versions of replayed rows must be below every owner's (epoch << 40): milliseconds since 2020 fit for 34 years.
@@ -39,11 +44,14 @@ _PROGRESS = (
     "rebuild_progress",
     ("generation", "workspace_id", "last_event_id", "is_done", "events", "updated_at"),
 )
+# In the progress of a rebuild, before the number of a partition whose mirror is mended; ids hold no slash.
+_MENDED = "/catalog/"
 _HANDOVER_POLL_SECONDS = 0.5
 _SIDE_BY_SIDE = 6
 _CACHE_TARGETS = 300_000
-# Queries that began on the old generation may still run when it is replaced.
+# Queries that began on the old generation may still run when it is replaced: they are waited for, this long at most.
 _DROP_AFTER_SECONDS = 10.0
+_DROP_POLL_SECONDS = 0.2
 
 
 class RebuildError(RuntimeError):
@@ -57,12 +65,16 @@ class Rebuild:
     Attributes:
         cuts: by partition, the first offset that is left to the owner.
         started_at: ms.
+        mirror: partitions whose owners compare the mirror of the catalog with its topics, while the state is `mending`.
+        rollups: partitions whose owners tell every total again.
     """
 
     generation: int
     state: str
     cuts: dict[int, int]
     started_at: int
+    mirror: frozenset[int] = frozenset()
+    rollups: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +82,8 @@ class Step:
     """Progress to show.
 
     Attributes:
-        phase: `folding`, `handover` or `done`.
-        done: events folded, or partitions handed over.
+        phase: `looking`, `mending`, `folding`, `handover` or `done`.
+        done: partitions of topics compared, partitions mended, events folded, or partitions handed over.
         total: of those.
     """
 
@@ -97,21 +109,31 @@ async def latest_rebuild(sink: ClickHouseSink) -> Rebuild | None:
     """The newest rebuild that is under way; None when there is none."""
     rows = await sink.query(
         "SELECT generation, state, cuts, toUnixTimestamp64Milli(started_at) FROM rebuilds FINAL "
-        "WHERE state IN ('filling', 'handover') ORDER BY generation DESC LIMIT 1"
+        "WHERE state IN ('mending', 'filling', 'handover') ORDER BY generation DESC LIMIT 1"
     )
     if not rows:
         return None
     generation, state, cuts, started_at = rows[0]
-    return Rebuild(generation, state, {int(name): offset for name, offset in orjson.loads(cuts).items()}, started_at)
+    noted = orjson.loads(cuts)
+    mirror, rollups = (frozenset(noted.pop(name, ())) for name in ("mirror", "rollups"))
+    return Rebuild(
+        generation, state, {int(name): offset for name, offset in noted.items()}, started_at, mirror, rollups
+    )
 
 
 async def run_rebuild(
-    sink: ClickHouseSink, clock: Clock, partitions: int, on_step: Callable[[Step], None], handover_seconds: float
+    sink: ClickHouseSink,
+    clock: Clock,
+    partitions: int,
+    survey: Survey,
+    on_step: Callable[[Step], None],
+    handover_seconds: float,
 ) -> dict[str, int]:
     """Run a rebuild to its end, or go on with the one that was stopped.
 
     Args:
         partitions: number of partitions of the topics.
+        survey: finds what to mend; used unless a rebuild goes on.
         on_step: called after every batch.
         handover_seconds: how long owners may take.
 
@@ -121,35 +143,66 @@ async def run_rebuild(
     Raises:
         RebuildError: owners did not take over in time; running it again goes on from there.
     """
-    rebuild = await latest_rebuild(sink) or await _begin(sink, clock, partitions)
+    rebuild = await latest_rebuild(sink) or await _begin(sink, clock, partitions, survey, on_step)
     unmapped: dict[str, int] = {}
+    if rebuild.state == "mending":
+        await _wait_for_owners(sink, rebuild, "mending", rebuild.mirror, on_step, handover_seconds)
+        rebuild = replace(rebuild, state="filling")
+        await _note(sink, clock, rebuild, "filling")
     if rebuild.state == "filling":
         unmapped = await _fold_all(sink, clock, rebuild, partitions, on_step)
         await _note(sink, clock, rebuild, "handover")
-    await _wait_for_owners(sink, rebuild, partitions, on_step, handover_seconds)
+    await _wait_for_owners(sink, rebuild, "handover", frozenset(range(partitions)), on_step, handover_seconds)
     old = await sink.active_generation()
     # The one write that makes it visible.
     await sink.insert(("active_generations", ("generation", "version")), [(rebuild.generation, clock.now())])
     await _note(sink, clock, rebuild, "done")
-    await asyncio.sleep(_DROP_AFTER_SECONDS)
+    await wait_for_readers(sink)
     if old != rebuild.generation:
         await drop_generation(sink, old)
     on_step(Step("done", partitions, partitions))
     return unmapped
 
 
-async def _begin(sink: ClickHouseSink, clock: Clock, partitions: int) -> Rebuild:
+async def _begin(
+    sink: ClickHouseSink, clock: Clock, partitions: int, survey: Survey, on_step: Callable[[Step], None]
+) -> Rebuild:
+    mirror, rollups = await _look(sink, survey, on_step)
     newest = await sink.query("SELECT max(generation) FROM rebuilds FINAL")
     generation = max(int(newest[0][0]), await sink.active_generation()) + 1
     ends = await sink.query("SELECT partition, max(offset) + 1 FROM raw_events_store GROUP BY partition")
     cuts = dict.fromkeys(range(partitions), 0) | {int(row[0]): int(row[1]) for row in ends}
-    rebuild = Rebuild(generation, "filling", cuts, clock.now())
-    await _note(sink, clock, rebuild, "filling")
+    state = "mending" if mirror else "filling"
+    rebuild = Rebuild(generation, state, cuts, clock.now(), mirror, rollups)
+    await _note(sink, clock, rebuild, state)
     return rebuild
 
 
+async def _look(
+    sink: ClickHouseSink, survey: Survey, on_step: Callable[[Step], None]
+) -> tuple[frozenset[int], frozenset[int]]:
+    """Store raw events that were lost; returns partitions whose mirror, and whose rollups, are to be mended."""
+    loop = asyncio.get_running_loop()
+    await asyncio.to_thread(survey.__enter__)
+    try:
+        total = survey.partitions
+
+        def on_done(done: int) -> None:
+            loop.call_soon_threadsafe(on_step, Step("looking", done, total))
+
+        chunks = survey.missing_events(on_done)
+        while chunk := await asyncio.to_thread(next, chunks, None):
+            await sink.insert(RAW_EVENTS, [raw_event_row(read) for read in chunk])
+        mirror = await asyncio.to_thread(survey.mirrors, on_done)
+        return mirror, await asyncio.to_thread(survey.rollups, on_done)
+    finally:
+        await asyncio.to_thread(survey.__exit__, None, None, None)
+
+
 async def _note(sink: ClickHouseSink, clock: Clock, rebuild: Rebuild, state: str) -> None:
-    cuts = orjson.dumps({str(partition): offset for partition, offset in rebuild.cuts.items()}).decode()
+    noted: dict[str, int | list[int]] = {str(partition): offset for partition, offset in rebuild.cuts.items()}
+    noted |= {"mirror": sorted(rebuild.mirror), "rollups": sorted(rebuild.rollups)}
+    cuts = orjson.dumps(noted).decode()
     await sink.insert(_REBUILDS, [(rebuild.generation, state, cuts, rebuild.started_at, clock.now())])
 
 
@@ -196,26 +249,66 @@ async def _fold_all(
     return dict(unmapped)
 
 
+async def note_mended(sink: ClickHouseSink, clock: Clock, rebuild: Rebuild, partition: int) -> None:
+    """Tell the rebuild that this partition's mirror is what its topics say."""
+    await sink.insert(_PROGRESS, [(rebuild.generation, f"{_MENDED}{partition}", "", 1, 0, clock.now())])
+
+
+async def _mended(sink: ClickHouseSink, rebuild: Rebuild) -> set[int]:
+    rows = await sink.query(
+        "SELECT workspace_id FROM rebuild_progress FINAL WHERE generation = {generation:UInt16} "
+        "AND startsWith(workspace_id, {mended:String})",
+        {"generation": rebuild.generation, "mended": _MENDED},
+    )
+    return {int(row[0].removeprefix(_MENDED)) for row in rows}
+
+
+async def _taken_over(sink: ClickHouseSink, rebuild: Rebuild) -> set[int]:
+    rows = await sink.query(
+        "SELECT partition FROM rebuild_handovers FINAL WHERE generation = {generation:UInt16}",
+        {"generation": rebuild.generation},
+    )
+    return {int(row[0]) for row in rows}
+
+
 async def _wait_for_owners(
-    sink: ClickHouseSink, rebuild: Rebuild, partitions: int, on_step: Callable[[Step], None], seconds: float
+    sink: ClickHouseSink,
+    rebuild: Rebuild,
+    phase: str,
+    wanted: frozenset[int],
+    on_step: Callable[[Step], None],
+    seconds: float,
 ) -> None:
     deadline = time.monotonic() + seconds
     while True:
-        rows = await sink.query(
-            "SELECT partition FROM rebuild_handovers FINAL WHERE generation = {generation:UInt16}",
-            {"generation": rebuild.generation},
-        )
-        taken = {int(row[0]) for row in rows}
-        on_step(Step("handover", len(taken), partitions))
-        if len(taken) >= partitions:
+        done = await (_mended if phase == "mending" else _taken_over)(sink, rebuild)
+        on_step(Step(phase, len(done & wanted), len(wanted)))
+        if wanted <= done:
             return
         if time.monotonic() > deadline:
-            missing = sorted(set(range(partitions)) - taken)
             raise RebuildError(
-                f"the owners of partitions {missing} did not take over within {seconds:.0f} s; "
+                f"the owners of partitions {sorted(wanted - done)} did not take part within {seconds:.0f} s; "
                 "see that the aggregator runs, then run `tidemark rebuild` again: it goes on from here"
             )
         await asyncio.sleep(_HANDOVER_POLL_SECONDS)
+
+
+async def wait_for_readers(sink: ClickHouseSink) -> None:
+    """Wait until every query that runs now has ended.
+
+    A server tells of its own queries alone; where there are several, the whole time is waited.
+    """
+    since = time.monotonic()
+    while (waited := time.monotonic() - since) < _DROP_AFTER_SECONDS:
+        await asyncio.sleep(_DROP_POLL_SECONDS)
+        # The answer's own query is younger than the wait, and so are all that began after the swap.
+        running = await sink.query(
+            "SELECT count(), (SELECT count() FROM system.clusters WHERE NOT is_local) FROM system.processes "
+            "WHERE elapsed > {waited:Float64}",
+            {"waited": waited},
+        )
+        if running[0] == (0, 0):
+            return
 
 
 async def drop_generation(sink: ClickHouseSink, generation: int) -> None:

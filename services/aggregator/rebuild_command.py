@@ -9,17 +9,24 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from services.aggregator.audit.run import AuditSettings
+from services.aggregator.audit.store import AuditFailed
 from services.aggregator.rebuild import RebuildError, Step, run_rebuild
 from services.aggregator.sink import ClickHouseSink
+from services.aggregator.survey import Survey
+from services.aggregator.topic_reader import TopicUnreadable
 from services.runtime.clock import SystemClock
-from services.runtime.settings import ClickHouseSettings, KafkaSettings, SettingsError, exit_with
+from services.runtime.registry import RegistryUnavailable
+from services.runtime.settings import SettingsError, exit_with
 
 _LINE_SECONDS = 2.0
-_UNITS = {"folding": "events folded", "handover": "partitions handed over", "done": "partitions on the new generation"}
-
-
-class _RebuildSettings(ClickHouseSettings):
-    topic_partitions: int = KafkaSettings.model_fields["topic_partitions"].default
+_UNITS = {
+    "looking": "partitions of topics compared with the tables",
+    "mending": "partitions with their catalog mirrored anew",
+    "folding": "events folded",
+    "handover": "partitions handed over",
+    "done": "partitions on the new generation",
+}
 
 
 class _Display:
@@ -63,18 +70,20 @@ class _Display:
 def run(handover_seconds: float) -> int:
     """Run or resume a rebuild; returns the exit code."""
     try:
-        settings = _RebuildSettings.load()
+        settings = AuditSettings.load()
     except SettingsError as error:
         exit_with(str(error))
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     display = _Display(console)
     sink = ClickHouseSink(settings)
+    clock = SystemClock()
+    survey = Survey(settings, clock)
     started = time.monotonic()
     try:
         unmapped = asyncio.run(
-            run_rebuild(sink, SystemClock(), settings.topic_partitions, display.show, handover_seconds)
+            run_rebuild(sink, clock, settings.topic_partitions, survey, display.show, handover_seconds)
         )
-    except RebuildError as error:
+    except (RebuildError, AuditFailed, TopicUnreadable, RegistryUnavailable) as error:
         exit_with(str(error), 1)
     except KeyboardInterrupt:
         exit_with("stopped; run `tidemark rebuild` again to go on from here", 130)

@@ -59,13 +59,17 @@ _THREADS = 8
 # of ten rows or of a thousand.
 _MEET_SECONDS = 0.05
 _LARGE_BLOCK = 5_000
+# What fails this long is worth a line to whoever asks whether all is well,
+_PROBLEM_SECONDS = 5.0
+# and a line in the log this often.
+_TOLD_SECONDS = 10.0
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def _is_passing(error: ClickHouseError) -> bool:
     code = getattr(error, "code", None)
     if code:
-        return int(code) in _PASSING_CODES
+        return int(code) in _PASSING_CODES or _is_full_disk(str(error))
     return isinstance(error, OperationalError) or "HTTP" in str(error) or "onnection" in str(error)
 
 
@@ -93,6 +97,11 @@ def _answer(waiters: list[tuple[asyncio.Future[None], int]], rows: Sequence[Row]
             waiter.set_exception(RowsRefused([rows[position] for position in mine], refused[mine[0]]))
         else:
             waiter.set_result(None)
+
+
+def _is_full_disk(text: str) -> bool:
+    """The server meets a full disk in many places, each with a code of its own."""
+    return "No space left on device" in text or "NOT_ENOUGH_SPACE" in text
 
 
 def _instants(column: str) -> str:
@@ -143,7 +152,27 @@ class ClickHouseSink:
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_retry = on_retry
         self.counters = SinkCounters()
-        self.failing_since: float | None = None
+        # By kind of call, since when it fails and why: on a full disk inserts fail while queries answer.
+        self._failing: dict[str, tuple[float, str]] = {}
+        self._told_at = float("-inf")
+
+    @property
+    def failing_since(self) -> float | None:
+        """When calls of any kind began to fail (event loop's time); None while all succeed."""
+        return min((since for since, _ in self._failing.values()), default=None)
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is stored at present, in a line for the operator; None when things are."""
+        if not self._failing:
+            return None
+        since, why = min(self._failing.values())
+        seconds = asyncio.get_running_loop().time() - since
+        if seconds < _PROBLEM_SECONDS:
+            return None
+        if _is_full_disk(why):
+            return f"the disk of ClickHouse is full since {seconds:.0f} s: free some space; events wait meanwhile"
+        return f"ClickHouse takes nothing since {seconds:.0f} s ({why[:200]}); events wait meanwhile"
 
     def close(self) -> None:
         """Drop the connections; nothing may be in flight."""
@@ -335,15 +364,17 @@ class ClickHouseSink:
         def run() -> Sequence[Sequence[Any]]:
             return self._connected().query(query, parameters=parameters, settings={"max_threads": 2}).result_rows
 
-        return await self._until_done(run)
+        return await self._until_done("query", run)
 
-    async def command(self, statement: str) -> None:
+    async def command(
+        self, statement: str, parameters: dict[str, Any] | None = None, settings: dict[str, Any] | None = None
+    ) -> None:
         """Run a statement without a result."""
 
         def run() -> None:
-            self._connected().command(statement)
+            self._connected().command(statement, parameters=parameters, settings=settings)
 
-        await self._until_done(run)
+        await self._until_done("command", run)
 
     # Inserting
 
@@ -434,7 +465,7 @@ class ClickHouseSink:
                 settings=settings,
             )
 
-        await self._until_done(run)
+        await self._until_done("insert", run)
         self.counters.rows += len(rows)
         self.counters.blocks += 1
 
@@ -456,7 +487,7 @@ class ClickHouseSink:
             )
         return self._client
 
-    async def _until_done(self, call: Callable[[], Result]) -> Result:
+    async def _until_done(self, kind: str, call: Callable[[], Result]) -> Result:
         loop = asyncio.get_running_loop()
 
         def translated() -> Result:
@@ -469,21 +500,27 @@ class ClickHouseSink:
             except OSError as error:
                 raise SinkUnavailable(f"{type(error).__name__}: {error}") from None
 
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(SinkUnavailable),
-            wait=wait_random_exponential(multiplier=0.1, max=_RETRY_SECONDS_MAX),
-            before_sleep=lambda state: self._note_retry(state.outcome.exception() if state.outcome else None),
-            reraise=True,
-        ):
-            with attempt:
-                result = await loop.run_in_executor(self._threads, translated)
-        self.failing_since = None
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(SinkUnavailable),
+                wait=wait_random_exponential(multiplier=0.1, max=_RETRY_SECONDS_MAX),
+                before_sleep=lambda state: self._note_retry(kind, state.outcome.exception() if state.outcome else None),
+                reraise=True,
+            ):
+                with attempt:
+                    result = await loop.run_in_executor(self._threads, translated)
+        finally:
+            # Also when it was given up: others of the kind note it again at their next try.
+            self._failing.pop(kind, None)
         return result
 
-    def _note_retry(self, error: BaseException | None) -> None:
+    def _note_retry(self, kind: str, error: BaseException | None) -> None:
         self.counters.retries += 1
-        if self.failing_since is None:
-            self.failing_since = asyncio.get_running_loop().time()
-            log.warning("clickhouse_unavailable", error=str(error))
+        now = asyncio.get_running_loop().time()
+        since, _ = self._failing.get(kind, (now, ""))
+        self._failing[kind] = (since, str(error))
+        if now - self._told_at >= _TOLD_SECONDS:
+            self._told_at = now
+            log.warning("clickhouse_unavailable", call=kind, seconds=round(now - since), error=str(error))
         if self._on_retry is not None:
             self._on_retry(str(error))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from services.aggregator import reading
 from services.runtime.kafka import confluent_options
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
@@ -42,6 +43,7 @@ class TopicReader:
                 "log_level": 0,
             }
         )
+        self._settings = settings
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +78,30 @@ class TopicReader:
         except KafkaException as error:
             raise _unreadable(error) from None
         return int(low), int(high)
+
+    def committed(self, group: str, topic: str, partition: int) -> int:
+        """The offset that a group (name without prefix) committed; the first one held where it committed none.
+
+        Raises:
+            TopicUnreadable: no answer.
+        """
+        member = Consumer(
+            {
+                **confluent_options(self._settings),
+                "group.id": f"{self._settings.topic_prefix}{group}",
+                "enable.auto.commit": False,
+                "log_level": 0,
+            }
+        )
+        try:
+            found = member.committed([TopicPartition(topic, partition)], timeout=_TIMEOUT_SECONDS)[0].offset
+        except KafkaException as error:
+            raise _unreadable(error) from None
+        finally:
+            member.close()
+        low, high = self.bounds(topic, partition)
+        # A position that the topic doesn't have is of another topic of the same name.
+        return int(found) if low <= found <= high else low
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Message]:
         """Messages of `[start, end)`, in order; fewer where compaction or retention took some.
@@ -130,6 +156,20 @@ class TopicReader:
         except KafkaException as error:
             raise _unreadable(error) from None
         return int(found) if found >= 0 else self.bounds(topic, partition)[1]
+
+
+def received(message: Message) -> reading.Message:
+    """A message as the aggregator would have received it."""
+    headers: Any = message.headers() or ()
+    return reading.Message(
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        message.key(),
+        message.value(),
+        message.timestamp()[1],
+        tuple((name, bytes(value or b"")) for name, value in headers),
+    )
 
 
 def _unreadable(error: KafkaException) -> TopicUnreadable:

@@ -87,6 +87,7 @@ class Answer:
     lags: list[PartitionLag] = field(default_factory=list)
     tables: list[TableSize] = field(default_factory=list)
     memory_bytes: int | None = None
+    free_bytes: int | None = None
 
 
 def ask_service(origin: str) -> ServiceState:
@@ -187,12 +188,17 @@ def ask_clickhouse(settings: ClickHouseSettings) -> Answer:
             "WHERE active AND database = currentDatabase() GROUP BY table ORDER BY sum(bytes_on_disk) DESC"
         ).result_rows
         memory = client.query("SELECT value FROM system.metrics WHERE metric = 'MemoryTracking'").result_rows
+        disks = client.query("SELECT min(free_space) FROM system.disks WHERE NOT is_remote").result_rows
     except Exception as error:  # the client lets its HTTP library's errors through
         return Answer(problem=str(error).splitlines()[0] if str(error) else type(error).__name__)
     finally:
         client.close()
     tables = [TableSize(str(name), int(count), int(parts), int(size)) for name, count, parts, size in rows]
-    return Answer(tables=tables, memory_bytes=int(memory[0][0]) if memory else None)
+    return Answer(
+        tables=tables,
+        memory_bytes=int(memory[0][0]) if memory else None,
+        free_bytes=int(disks[0][0]) if disks and disks[0][0] is not None else None,
+    )
 
 
 def memory_of_children(supervisor_pid: int) -> dict[str, int]:

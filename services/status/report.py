@@ -23,6 +23,7 @@ _LATENCIES = {
     "request_seconds": "tidemark_query_api_request_seconds",
     "late_seconds": "tidemark_poller_late_seconds",
 }
+_FULL_BYTES = 64 << 20
 Report = dict[str, Any]
 
 
@@ -92,6 +93,7 @@ def full_report(services: Mapping[str, Report], kafka: Answer, clickhouse: Answe
         "clickhouse": {
             "problem": clickhouse.problem,
             "memory_bytes": clickhouse.memory_bytes,
+            "free_bytes": clickhouse.free_bytes,
             "tables": [
                 {"name": table.name, "rows": table.rows, "parts": table.parts, "disk_bytes": table.disk_bytes}
                 for table in clickhouse.tables
@@ -101,7 +103,17 @@ def full_report(services: Mapping[str, Report], kafka: Answer, clickhouse: Answe
     }
 
 
+def is_disk_full(report: Report) -> bool:
+    """Whether ClickHouse can hardly write any more."""
+    free = report["clickhouse"].get("free_bytes")
+    return free is not None and free < _FULL_BYTES
+
+
 def is_healthy(report: Report) -> bool:
     """Whether everything that has an address answered, and every service is ready."""
     engines_answer = report["kafka"]["problem"] is None and report["clickhouse"]["problem"] is None
-    return engines_answer and all(service["readiness"] == "ready" for service in report["services"].values())
+    return (
+        engines_answer
+        and not is_disk_full(report)
+        and all(service["readiness"] == "ready" for service in report["services"].values())
+    )

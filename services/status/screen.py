@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.status.platforms import merged
-from services.status.report import Report
+from services.status.report import Report, is_disk_full
 
 _MEBIBYTE = 1 << 20
 
@@ -104,6 +104,12 @@ def _tables(report: Report, console: Console) -> None:
     if clickhouse["problem"]:
         console.print(f"ClickHouse: {clickhouse['problem']}", markup=False)
         return
+    if is_disk_full(report):
+        console.print(
+            f"ClickHouse: its disk is full ({_size(clickhouse['free_bytes'])} are free): free some space; events wait "
+            "meanwhile",
+            markup=False,
+        )
     table = _table("ClickHouse table", "rows", "parts", "disk")
     for entry in clickhouse["tables"]:
         table.add_row(entry["name"], f"{entry['rows']:,}", str(entry["parts"]), _size(entry["disk_bytes"]))

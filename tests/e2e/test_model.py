@@ -82,13 +82,14 @@ def _wait_until_equal(tidemark: Tidemark, world: World) -> None:
     seen: list[str] = []
 
     def is_equal() -> bool:
-        seen[:] = _differences(tidemark, world)
+        seen[:] = differences(tidemark, world)
         return not seen
 
     wait_until(is_equal, 30, lambda: f"seed {SEED}, {world.workspace_id}: {seen[:4]}; {tidemark.log('aggregator')}")
 
 
-def _differences(tidemark: Tidemark, world: World) -> list[str]:
+def differences(tidemark: Tidemark, world: World) -> list[str]:
+    """What any surface shows of a world that is not the model's."""
     found: list[str] = []
     for check in (_tables, _windows, _topics, _posts_of_products, _channels_of_products):
         for what, seen, expected in check(tidemark, world):

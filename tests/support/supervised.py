@@ -1,8 +1,9 @@
 """A supervisor in a process of its own, so that a test can kill it: `python -m tests.support.supervised SCENARIO.json`.
 
 The scenario is `{"folder": ..., "services": [{"name": ..., "code": Python source, "depends_on": [...], "once": false,
-"stop_timeout_seconds": 1}]}`. A service is ready when `<folder>/<name>.ready` exists. The ready-file is
-`<folder>/ready.json`: name -> pid.
+"stop_timeout_seconds": 1, "silent_seconds": 2}]}`. A service is ready when `<folder>/<name>.ready` exists; one with
+`silent_seconds` is alive while it touches `<folder>/<name>.alive`. The ready-file is `<folder>/ready.json`: name, pid.
+The disk counts as full while `<folder>/full` exists.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from infra.embedded.console import say
 from infra.embedded.datadir import write_atomically
+from infra.embedded.disk import Disk
 from infra.embedded.display import LineDisplay
 from infra.embedded.errors import EmbeddedError
 from infra.embedded.logs import Logs
@@ -38,6 +41,7 @@ def main(scenario_path: Path) -> int:
         display=LineDisplay(),
         on_pids=on_pids,
         on_ready=lambda: say("all ready"),
+        disk=Disk(folder, free_bytes=lambda held: 0 if (held / "full").exists() else 1 << 40),
     )
     try:
         asyncio.run(supervisor.run())
@@ -57,12 +61,21 @@ def _service(folder: Path, described: dict[str, Any]) -> Service:
         once=described.get("once", False),
         stop_timeout_seconds=described.get("stop_timeout_seconds", 5),
         start_timeout_seconds=described.get("start_timeout_seconds", 30),
+        alive=_is_touched(folder / f"{described['name']}.alive") if "silent_seconds" in described else None,
+        silent_seconds=described.get("silent_seconds", 30),
     )
 
 
 def _exists(path: Path) -> Callable[[], Awaitable[bool]]:
     async def probe() -> bool:
         return path.exists()  # noqa: ASYNC240 - one stat
+
+    return probe
+
+
+def _is_touched(path: Path) -> Callable[[], Awaitable[bool]]:
+    async def probe() -> bool:
+        return path.exists() and time.time() - path.stat().st_mtime < 0.5  # noqa: ASYNC240 - one stat
 
     return probe
 

@@ -90,7 +90,9 @@ class Tidemark:
 
     # Admin API and products
 
-    def admin(self, method: str, path: str, body: Any = None, content: bytes | None = None) -> httpx.Response:
+    def admin(
+        self, method: str, path: str, body: Any = None, content: bytes | None = None, seconds: float = 30
+    ) -> httpx.Response:
         """One admin request."""
         return httpx.request(
             method,
@@ -98,7 +100,7 @@ class Tidemark:
             json=body,
             content=content,
             headers={"Authorization": f"Bearer {self.ready['admin_key']}"},
-            timeout=30,
+            timeout=seconds,
             trust_env=False,
         )
 
@@ -154,7 +156,7 @@ class RawPublisher:
 
     TOPIC = "platform.raw"
 
-    def __init__(self, ready: Mapping[str, Any]) -> None:
+    def __init__(self, ready: Mapping[str, Any], message_timeout_seconds: int = 60) -> None:
         registry = SchemaRegistryClient({"url": ready["schema_registry"], "timeout": 10})
         self._serializer = AvroSerializer(registry, schema_text(self.TOPIC), conf={"auto.register.schemas": False})
         self._producer = Producer(
@@ -162,7 +164,7 @@ class RawPublisher:
                 "bootstrap.servers": ready["kafka"],
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
-                "message.timeout.ms": 60_000,
+                "message.timeout.ms": message_timeout_seconds * 1000,
                 "log_level": 0,
             }
         )
@@ -173,6 +175,6 @@ class RawPublisher:
         self._producer.produce(self.TOPIC, key=event["workspace_id"].encode(), value=value)
         self._producer.poll(0)
 
-    def flush(self) -> None:
+    def flush(self, seconds: float = 60) -> None:
         """Wait until all is acknowledged."""
-        assert self._producer.flush(60) == 0
+        assert self._producer.flush(seconds) == 0

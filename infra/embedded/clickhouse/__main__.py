@@ -162,6 +162,9 @@ def main(arguments: list[str]) -> int:
     except StartError as error:
         sys.stderr.write(f"clickhouse: {error}\n")
         return 2
+    except OSError as error:
+        sys.stderr.write(f"clickhouse: cannot write {error.filename or settings.path} ({error.strerror})\n")
+        return 2
     del lock
     return 0
 

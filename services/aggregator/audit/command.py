@@ -13,6 +13,18 @@ from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import exit_with, load_or_exit
 
 CLEAN, DIFFERENT, UNUSABLE = 0, 1, 2
+# By the name of the check. All that is derived is made anew from what it is derived from.
+MENDS = {
+    "raw_events": "`tidemark rebuild` stores what platform.raw still holds",
+    "catalog.channels": "`tidemark rebuild` reads the topic again",
+    "catalog.posts": "`tidemark rebuild` reads the topic again",
+    "latest_post_metrics": "`tidemark rebuild` makes it anew from raw events and catalog",
+    "latest_channel_metrics": "`tidemark rebuild` makes it anew from raw events and catalog",
+    "post_totals": "`tidemark rebuild` makes it anew from raw events and catalog",
+    "channel_totals": "`tidemark rebuild` makes it anew from raw events and catalog",
+    "rollups.posts": "`tidemark rebuild` tells the topic again",
+    "rollups.channels": "`tidemark rebuild` tells the topic again",
+}
 
 
 def run(options: Options) -> int:
@@ -33,6 +45,8 @@ def run(options: Options) -> int:
         f"in {summary.seconds:.1f} s{share}",
         file=sys.stderr,
     )
+    for name, count in summary.by_check.items():
+        print(f"audit: {name}: {count} differ; to mend: {MENDS[name]}", file=sys.stderr)  # noqa: T201 - likewise
     return DIFFERENT if summary.differences else CLEAN
 
 

@@ -43,7 +43,7 @@ def post_fields(row: Sequence[Any], platforms: Platforms) -> Fields:
     """The message of a row (version, workspace, key, POST_COLUMNS)."""
     version, workspace_id, _, post_id, captured_at, values, targets = row
     by_channel: dict[str, list[Any]] = {}
-    for target in orjson.loads(targets):
+    for target in _parts(targets):
         by_channel.setdefault(target["channel_id"], []).append(target)
     channels = []
     for channel_id, parts in by_channel.items():
@@ -52,6 +52,15 @@ def post_fields(row: Sequence[Any], platforms: Platforms) -> Fields:
         platform = platforms.get((workspace_id, channel_id), "")
         channels.append((channel_id, platform, max(times, default=None), *summed, *_derived(summed)))
     return (workspace_id, post_id, captured_at, version, *values, *_derived(values), tuple(channels))
+
+
+def _parts(targets: str) -> list[Any]:
+    """A damaged text holds no parts: the message then differs, and whoever audits is told instead of stopped."""
+    try:
+        parts: list[Any] = orjson.loads(targets)
+    except orjson.JSONDecodeError:
+        return []
+    return parts
 
 
 def _derived(values: Sequence[int | None]) -> tuple[int | None, float | None]:

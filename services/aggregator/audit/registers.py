@@ -9,8 +9,11 @@ from services.aggregator.audit.checks import GENERATION, Check, Scope, differing
 from services.aggregator.rows import CATALOG_TARGET_TYPE
 
 # An answer's place among others, as one text that sorts by time and then by the bytes of its id; texts compare much
-# faster than tuples.
-_STAMP = "concat(leftPad(hex(toUnixTimestamp64Milli(snapshots.captured_at)), 16, '0'), event_id)"
+# faster than tuples. Of two rows of one answer the newer counts, as for every reader, before they are merged too.
+_STAMP = (
+    "concat(leftPad(hex(toUnixTimestamp64Milli(snapshots.captured_at)), 16, '0'), event_id, '\\0', "
+    "leftPad(hex(version), 16, '0'))"
+)
 
 
 def _latest(metrics: Sequence[Metric], ranged: str) -> str:

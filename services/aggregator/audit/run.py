@@ -7,26 +7,33 @@ difference; only what is wrong every time is.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from services.aggregator.audit import registers, totals, windows
 from services.aggregator.audit.checks import Check
+from services.aggregator.audit.mirror import MIRRORS, Mirror, MirrorAudit
 from services.aggregator.audit.plan import Part, Sample, plan
+from services.aggregator.audit.raw_events import RawAudit
 from services.aggregator.audit.rollups import TOPICS, RollupAudit, RollupTopic
 from services.aggregator.audit.store import AuditStore, Difference
+from services.aggregator.settings import AggregatorSettings
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.clock import Clock
 from services.runtime.kafka import partition_of
 from services.runtime.registry import Registry
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
 
+RAW = "platform.raw"
 CHECKS: tuple[Check, ...] = (registers.TARGETS, registers.CHANNELS, totals.POSTS, windows.HELD, windows.WINDOWS)
 
 
 class AuditSettings(KafkaSettings, RegistrySettings, ClickHouseSettings):
     """Everything the audit is told by the environment."""
+
+    aggregator_group: str = AggregatorSettings.model_fields["aggregator_group"].default
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,7 @@ class Summary:
     Attributes:
         rows: stored rows of the parts.
         rollups: keys of the compacted topics, with what should be there and is not.
+        by_check: number of differences by the name of the check.
     """
 
     rows: int = 0
@@ -61,6 +69,12 @@ class Summary:
     rollups: int = 0
     differences: int = 0
     seconds: float = 0.0
+    by_check: dict[str, int] = field(default_factory=dict)
+
+    def note(self, difference: Difference) -> None:
+        """Count one."""
+        self.differences += 1
+        self.by_check[difference.check] = self.by_check.get(difference.check, 0) + 1
 
 
 Progress = Callable[[str, int, int], None]
@@ -83,49 +97,116 @@ def audit(
         stack.callback(store.close)
         store.require_steady()
         reader = stack.enter_context(TopicReader(settings))
-        registry = Registry(settings, settings)
-        codecs = {topic.name: (registry.record_codec(topic.name), registry.encoder(topic.name)) for topic in TOPICS}
-        partitions = {topic.name: _partitions(reader, settings, topic, options.workspace) for topic in TOPICS}
+        links = list(topic_links(settings, options, store, reader))
         parts = plan(store.rows_by_workspace(options.workspace), options.sample)
         summary.parts, summary.rows = len(parts), sum(part.rows for part in parts)
-        steps = len(parts) * len(CHECKS) + sum(len(numbers) for numbers in partitions.values())
+        steps = len(parts) * len(CHECKS) + sum(len(link.partitions) for link in links)
         done = 0
+
+        def counted(found: Iterable[Difference]) -> Iterator[Difference]:
+            for difference in found:
+                summary.note(difference)
+                yield difference
+
         for part in parts:
             for check in CHECKS:
                 progress(f"{check.name} {_name(part)}", done, steps)
-                for difference in _settled(store, check, part, options):
-                    summary.differences += 1
-                    yield difference
+                yield from counted(_settled(store, check, part, options))
                 done += 1
-        platforms = dict(_platforms(store, options.workspace))
-        for topic in TOPICS:
-            rollups = RollupAudit(
-                topic,
-                settings.topic(topic.name),
-                store,
-                reader,
-                *codecs[topic.name],
-                platforms,
-                workspace=options.workspace,
-                sample=options.sample,
-                retries=options.retries,
-                grace_seconds=options.grace_seconds,
-            )
-            for number in partitions[topic.name]:
-                progress(f"{topic.name} partition {number}", done, steps)
-                for difference in rollups.differences(number):
-                    summary.differences += 1
-                    yield difference
+        for link in links:
+            for number in link.partitions:
+                progress(f"{link.name} partition {number}", done, steps)
+                yield from counted(link.audit.differences(number))
                 done += 1
-            summary.rollups += rollups.compared
+            summary.rollups += link.audit.compared if isinstance(link.audit, RollupAudit) else 0
         progress("done", done, steps)
         store.require_steady()
     summary.seconds = time.monotonic() - started
 
 
-def _partitions(reader: TopicReader, settings: AuditSettings, topic: RollupTopic, workspace: str | None) -> list[int]:
-    numbers = reader.partitions(settings.topic(topic.name))
-    return numbers if workspace is None else [partition_of(workspace, len(numbers))]
+class TopicAudit(Protocol):
+    """Compares one topic with its table."""
+
+    def differences(self, partition: int) -> Iterator[Difference]:
+        """What differs in a partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLink:
+    """One topic that is compared with its table.
+
+    Attributes:
+        name: of the topic, without prefix.
+        partitions: that are looked at.
+    """
+
+    name: str
+    partitions: Sequence[int]
+    audit: TopicAudit
+
+
+def topic_links(
+    settings: AuditSettings, options: Options, store: AuditStore, reader: TopicReader
+) -> Iterator[TopicLink]:
+    """Every topic that is compared: raw events and the catalog with what is made of them, and totals with what is told.
+
+    Raises:
+        TopicUnreadable: Kafka can't be used.
+        RegistryUnavailable: the registry can't be used.
+    """
+    registry = Registry(settings, settings)
+    group, workspace, sample = settings.aggregator_group, options.workspace, options.sample
+
+    def link(name: str, make: Callable[[str, int], TopicAudit]) -> TopicLink:
+        full_name = settings.topic(name)
+        numbers = reader.partitions(full_name)
+        looked_at = numbers if workspace is None else [partition_of(workspace, len(numbers))]
+        return TopicLink(name, looked_at, make(full_name, len(numbers)))
+
+    def raw(full_name: str, count: int) -> TopicAudit:
+        codec = registry.codec(RAW)
+        return RawAudit(
+            full_name, store, reader, codec, partitions=count, group=group, workspace=workspace, sample=sample
+        )
+
+    yield link(RAW, raw)
+    for mirror in MIRRORS:
+
+        def mirrored(full_name: str, count: int, mirror: Mirror = mirror) -> TopicAudit:
+            return MirrorAudit(
+                mirror,
+                full_name,
+                store,
+                reader,
+                registry.record_codec(mirror.topic),
+                partitions=count,
+                group=f"{group}-catalog",
+                workspace=workspace,
+                sample=sample,
+                retries=options.retries,
+                grace_seconds=options.grace_seconds,
+            )
+
+        yield link(mirror.topic, mirrored)
+    platforms = dict(_platforms(store, workspace))
+    for topic in TOPICS:
+
+        def told(full_name: str, _: int, topic: RollupTopic = topic) -> TopicAudit:
+            return RollupAudit(
+                topic,
+                full_name,
+                store,
+                reader,
+                registry.record_codec(topic.name),
+                registry.encoder(topic.name),
+                platforms,
+                workspace=workspace,
+                sample=sample,
+                retries=options.retries,
+                grace_seconds=options.grace_seconds,
+            )
+
+        yield link(topic.name, told)
 
 
 def _settled(store: AuditStore, check: Check, part: Part, options: Options) -> list[Difference]:

@@ -87,20 +87,27 @@ class AuditStore:
             "max_execution_time": _STATEMENT_SECONDS,
         }
         self.generation = self._active_generation()
-        self._snapshot_days = self._retention_days()
+        self._snapshot_days = self._retention_days("post_snapshots_store", "channel_snapshots_store")
+        self._raw_event_days = self._retention_days("raw_events_store")
 
     def _active_generation(self) -> int:
         return int(self._query("SELECT argMax(generation, version) FROM active_generations", {})[0][0])
 
-    def _retention_days(self) -> int:
-        """How long snapshots are kept; 0: for ever."""
+    def _retention_days(self, *tables: str) -> int:
+        """How long rows of these tables are kept; 0: for ever."""
         rows = self._query(
             "SELECT extract(engine_full, 'TTL .*?toIntervalDay\\\\((\\\\d+)\\\\)') FROM system.tables "
-            "WHERE database = currentDatabase() AND name IN ('post_snapshots_store', 'channel_snapshots_store')",
-            {},
+            "WHERE database = currentDatabase() AND name IN {tables:Array(String)}",
+            {"tables": list(tables)},
         )
         days = [int(row[0]) for row in rows if row[0]]
         return min(days, default=0)
+
+    def keeps_raw_event(self, captured_at: int) -> bool:
+        """Whether the row of a raw event of this time (ms) must still be there."""
+        days = self._raw_event_days
+        # Merges drop what is too old at their leisure: a day on the safe side.
+        return not days or captured_at >= self._clock.now() - (days - 1) * _DAY_MILLIS
 
     def require_steady(self) -> None:
         """Tables and topics tell one generation only outside of a rebuild's last minutes.

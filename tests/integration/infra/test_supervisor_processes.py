@@ -217,6 +217,47 @@ def test_a_service_that_is_never_ready_is_given_up(runner: Runner) -> None:
     assert "deaf was not ready within 0.3 s, 3 times in a row" in output
 
 
+def test_a_frozen_service_is_named_and_started_anew(runner: Runner) -> None:
+    breathing = PREAMBLE + "ready()\nwhile True:\n    (folder / f'{name}.alive').touch()\n    time.sleep(0.05)\n"
+    run = runner.start(
+        {"name": "frozen", "code": breathing, "silent_seconds": 2},
+        {"name": "fine", "code": breathing, "silent_seconds": 2},
+    )
+    before = run.wait_ready()
+    os.kill(before["frozen"], signal.SIGSTOP)
+    wait_until(lambda: run.pids()["frozen"] != before["frozen"], 15, "another pid of the frozen service")
+    wait_gone(before["frozen"])
+    assert run.pids()["fine"] == before["fine"]
+    run.process.terminate()
+    _, output = run.wait_end(15)
+    assert "frozen silent (no answer for" in output
+    assert "frozen down (did not answer for 2 s and was killed)" in output
+
+
+def test_a_full_disk_is_told_and_makes_nobody_give_up(runner: Runner) -> None:
+    """What dies of a full disk dies at each start, far more often than a broken service would be tried."""
+    fails_on_full = (
+        PREAMBLE
+        + "if (folder / 'full').exists():\n    sys.exit(1)\nready()\n"
+        + ("while not (folder / 'full').exists():\n    time.sleep(0.01)\nsys.exit(1)\n")
+    )
+    run = runner.start(*({"name": f"s{number}", "code": fails_on_full} for number in range(3)))
+    run.wait_ready()
+    (run.folder / "full").touch()
+    # The supervisor's own files are as full: a ready-file that can't be written, logs that can't.
+    wait_until(
+        lambda: (run.folder / "logs" / "s0.log").read_text().count("exited with code 1") >= 3, 30, "three deaths"
+    )
+    (run.folder / "full").unlink()
+    old = run.pids()
+    wait_until(lambda: all(map(is_alive, run.pids().values())), 15, lambda: f"all run again: {old}")
+    run.process.terminate()
+    code, output = run.wait_end(15)
+    assert code == 0, output
+    assert "tidemark: only 0 MB are free on the disk of" in output
+    assert "has space again" in output
+
+
 def test_engines_of_a_killed_test_run_die_with_it(tmp_path: Path) -> None:
     code = f"""
 import sys, time

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.datadir import DataDir, write_atomically
+from infra.embedded.disk import Disk
 from infra.embedded.errors import DataDirError, PortTakenError, ServiceFailedError
 from infra.embedded.logs import Logs
 from infra.embedded.ports import free_ports, is_free, require_free
@@ -40,6 +41,43 @@ def test_a_steady_time_forgives_earlier_deaths() -> None:
     deaths = Deaths(allowed_after_ready=3)
     for _ in range(20):
         assert deaths.record(ready_seconds=STEADY_SECONDS, was_ever_ready=True) == 0.2
+
+
+def test_what_a_full_disk_killed_does_not_count() -> None:
+    deaths = Deaths(allowed_before_ready=2)
+    for _ in range(200):
+        assert deaths.record(ready_seconds=None, was_ever_ready=False, is_excused=True) == 5.0
+    assert deaths.record(ready_seconds=None, was_ever_ready=False) == 0.2
+    assert deaths.record(ready_seconds=None, was_ever_ready=False) is None
+
+
+def test_a_full_disk_is_told_every_ten_seconds_and_its_end_once(tmp_path: Path) -> None:
+    free, now, lines = [1 << 30], [0.0], list[str]()
+    disk = Disk(tmp_path, free_bytes=lambda _: free[0], tell=lines.append, clock=lambda: now[0])
+    disk.look()
+    assert (lines, disk.excuses) == ([], False)
+    free[0] = 5 << 20
+    for second in range(25):
+        now[0] = float(second)
+        disk.look()
+    assert [line for line in lines if f"only 5 MB are free on the disk of {tmp_path}" in line] == lines
+    assert len(lines) == 3
+    free[0] = 1 << 30
+    disk.look()
+    disk.look()
+    assert len(lines) == 4
+    assert "has space again" in lines[3]
+    assert disk.excuses
+    now[0] += 61
+    assert not disk.excuses
+
+
+@pytest.mark.parametrize("folder", ["gone/logs", "file/logs"])
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").touch()
+    logs = Logs(tmp_path / folder)
+    logs.announce("a", "a started, pid 7")
+    assert not logs.rotate("a")
 
 
 def test_dependents_stop_before_what_they_depend_on() -> None:

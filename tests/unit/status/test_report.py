@@ -128,6 +128,15 @@ def test_the_screen_shows_what_there_is() -> None:
         assert part in shown, part
 
 
+def test_a_full_disk_is_unhealthy_and_shown() -> None:
+    report = full_report({}, Answer(), Answer(free_bytes=3 << 20), {})
+    assert not is_healthy(report)
+    assert is_healthy(full_report({}, Answer(), Answer(free_bytes=3 << 30), {}))
+    out = io.StringIO()
+    draw(report, Console(file=out, width=160))
+    assert "its disk is full (3.0 MB are free): free some space" in out.getvalue()
+
+
 def test_the_screen_says_what_is_not_known() -> None:
     report = full_report({}, Answer(problem="TIDEMARK_KAFKA_BOOTSTRAP is not set"), Answer(problem="no [address]"), {})
     out = io.StringIO()

@@ -1,0 +1,139 @@
+"""Raw events that `platform.raw` still holds and ClickHouse does not.
+
+Rows keep the offset of their message, so only messages whose offset no row has are read: dead letters, events that came
+twice, and what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from schemas.codec import Codec
+from schemas.events import PlatformRaw
+from services.aggregator.audit.plan import Sample
+from services.aggregator.audit.store import AuditStore, Difference, Key
+from services.aggregator.errors import InvalidEvent
+from services.aggregator.reading import RawReading, read_message
+from services.aggregator.topic_reader import TopicReader, received
+from services.runtime.kafka import partition_of
+
+CHECK = "raw_events"
+_TABLE = "raw_events_store"
+# Offsets held at once.
+_OFFSETS_PER_PASS = 1_000_000
+_EVENTS_PER_QUESTION = 500
+# Gaps closer to each other than this are read in one go.
+_CLOSE = 200
+
+
+class RawAudit:
+    """Compares the topic of raw events with their table.
+
+    Args:
+        topic: full name.
+        partitions: of the topic.
+        group: of consumers, without prefix, that commits what it stored.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        store: AuditStore,
+        reader: TopicReader,
+        codec: Codec[PlatformRaw],
+        *,
+        partitions: int,
+        group: str,
+        workspace: str | None = None,
+        sample: Sample | None = None,
+    ) -> None:
+        self._topic = topic
+        self._store = store
+        self._reader = reader
+        self._codec = codec
+        self._partitions = partitions
+        self._group = group
+        self._workspace = workspace
+        self._sample = sample or Sample()
+
+    def differences(self, partition: int) -> Iterator[Difference]:
+        """Events of a partition that have no row."""
+        for read in self.missing(partition):
+            event = read.event
+            row = (("row", "absent", "present"),)
+            yield Difference(CHECK, event.workspace_id, event.event_id, event.event_id, row)
+
+    def missing(self, partition: int) -> Iterator[RawReading]:
+        """Valid events, confirmed as stored, of which no row is there; each once."""
+        end = self._reader.committed(self._group, self._topic, partition)
+        low, _ = self._reader.bounds(self._topic, partition)
+        told: set[Key] = set()
+        for start in range(low, end, _OFFSETS_PER_PASS):
+            stop = min(end, start + _OFFSETS_PER_PASS)
+            for first, last in gaps(self._stored(partition, start, stop), start, stop):
+                for chunk in self._read(partition, first, last):
+                    yield from self._without_row(chunk, told)
+
+    def _stored(self, partition: int, start: int, stop: int) -> Iterator[int]:
+        query = (
+            f"SELECT DISTINCT offset FROM {_TABLE} WHERE partition = {{partition:UInt32}} AND topic = {{topic:String}} "
+            "AND offset >= {start:UInt64} AND offset < {stop:UInt64} ORDER BY offset"
+        )
+        parameters = {"partition": partition, "topic": self._topic, "start": start, "stop": stop}
+        for row in self._store.stream(query, parameters):
+            yield int(row[0])
+
+    def _read(self, partition: int, first: int, last: int) -> Iterator[list[RawReading]]:
+        """Events of `[first, last)` that can be used and are at home here."""
+        chunk: list[RawReading] = []
+        for message in self._reader.read(self._topic, partition, first, last):
+            try:
+                read = read_message(self._codec, received(message))
+            except InvalidEvent:
+                continue
+            workspace_id = read.event.workspace_id
+            if (
+                partition_of(workspace_id, self._partitions) != partition
+                or not self._store.keeps_raw_event(read.event.captured_at)
+                or (self._workspace is not None and workspace_id != self._workspace)
+                or not self._sample.takes(workspace_id)
+            ):
+                continue
+            chunk.append(read)
+            if len(chunk) >= _EVENTS_PER_QUESTION:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def _without_row(self, chunk: Sequence[RawReading], told: set[Key]) -> Iterator[RawReading]:
+        keys = [(read.event.workspace_id, read.event.event_id) for read in chunk]
+        query = (
+            f"SELECT DISTINCT workspace_id, event_id FROM {_TABLE} "
+            "WHERE (workspace_id, event_id) IN {keys:Array(Tuple(String, String))}"
+        )
+        stored = {(row[0], row[1]) for row in self._store.stream(query, {"keys": keys})}
+        for key, read in zip(keys, chunk, strict=True):
+            if key not in stored and key not in told:
+                told.add(key)
+                yield read
+
+
+def gaps(stored: Iterator[int], start: int, stop: int) -> list[tuple[int, int]]:
+    """Ranges `[first, last)` of `[start, stop)` that hold every offset which is not stored."""
+    gaps: list[tuple[int, int]] = []
+
+    def note(first: int, last: int) -> None:
+        if first >= last:
+            return
+        if gaps and first - gaps[-1][1] < _CLOSE:
+            gaps[-1] = (gaps[-1][0], last)
+        else:
+            gaps.append((first, last))
+
+    place = start
+    for offset in stored:
+        note(place, offset)
+        place = offset + 1
+    note(place, stop)
+    return gaps

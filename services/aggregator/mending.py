@@ -1,0 +1,227 @@
+"""A partition's owner mends what a rebuild found wrong in the mirror of the catalog and on the rollup topics.
+
+The topics of the catalog say what the mirror must hold, and the mirror what the rollup topics must hold. Runs between
+two batches of the owner, so nothing else writes for the partition meanwhile. A topic is read twice: first for the
+place of each key's last message, then for those messages alone, so that memory holds keys and not values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+from schemas.codec import Codec, MalformedEvent
+from schemas.events import CatalogPost
+from services.aggregator.pipeline import CatalogWrite, Outgoing
+from services.aggregator.rows import CHANNELS, POSTS, Version, channel_row, post_row
+from services.aggregator.sink import ClickHouseSink, Table
+from services.aggregator.state import Key
+from services.aggregator.topic_reader import TopicReader
+from services.runtime.clock import Clock
+from services.runtime.kafka import partition_of, split_key
+from services.runtime.settings import KafkaSettings
+
+_KEYS_PER_PAGE = 1_000
+_NO_VERSION = Version(0, 0, 0)
+_INSTANTS = frozenset({"created_at", "published_at", "updated_at", "token_expires_at"})
+
+
+class LastMessages:
+    """The last message of each key of one partition of a compacted topic. Blocking.
+
+    Args:
+        topic: full name.
+    """
+
+    def __init__(self, reader: TopicReader, topic: str, partition: int) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._partition = partition
+        self._begin, self._end = reader.bounds(topic, partition)
+        self.places: dict[bytes, int] = {}
+        self.held: set[bytes] = set()
+        for message in reader.read(topic, partition, self._begin, self._end):
+            key = message.key() or b""
+            self.places[key] = message.offset() or 0
+            if message.value() is None:
+                self.held.discard(key)
+            else:
+                self.held.add(key)
+
+    def pages(self) -> Iterator[list[tuple[bytes, bytes | None, int]]]:
+        """Key, value and time (ms) of each, in offset order."""
+        page = []
+        for message in self._reader.read(self._topic, self._partition, self._begin, self._end):
+            key = message.key() or b""
+            # What was compacted away meanwhile was written anew, and comes to the owner by itself.
+            if self.places.get(key) != message.offset():
+                continue
+            page.append((key, message.value(), message.timestamp()[1]))
+            if len(page) >= _KEYS_PER_PAGE:
+                yield page
+                page = []
+        if page:
+            yield page
+
+
+class MirrorMender:
+    """Finds the catalog writes that the mirror lacks, in one partition.
+
+    Args:
+        codecs: of the catalog's topics, by name without prefix.
+        partitions: of the topics.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        sink: ClickHouseSink,
+        codecs: Mapping[str, Codec[Any]],
+        clock: Clock,
+        partition: int,
+        partitions: int,
+    ) -> None:
+        self._settings = settings
+        self._sink = sink
+        self._codecs = codecs
+        self._clock = clock
+        self._partition = partition
+        self._partitions = partitions
+
+    async def writes(self) -> AsyncIterator[list[CatalogWrite]]:
+        """Writes that make the mirror what the topics say: channels first, then posts."""
+        for name, table in (("catalog.channels", CHANNELS), ("catalog.posts", POSTS)):
+            with TopicReader(self._settings) as reader:
+                last = await asyncio.to_thread(LastMessages, reader, self._settings.topic(name), self._partition)
+                pages = last.pages()
+                while page := await asyncio.to_thread(next, pages, None):
+                    yield await self._lacking(page, name, table)
+            async for stray in self._strays(table, last.places):
+                yield stray
+
+    async def forget(self, writes: Sequence[CatalogWrite], number: int) -> bool:
+        """Remove rows of written things that claim to be newer than the owner's last batch: nobody may write such.
+
+        Args:
+            number: version of that batch.
+
+        Returns:
+            Whether there were any; they may have replaced the rows of that batch, which has to be written once more.
+        """
+        were_there = False
+        for table, is_post in ((CHANNELS, False), (POSTS, True)):
+            keys = [(write.workspace_id, write.id) for write in writes if write.is_post is is_post]
+            if not keys:
+                continue
+            name, where = table[0], f"{_is_one_of(table)} AND version > {{number:UInt64}}"
+            parameters = {"keys": keys, "number": number}
+            found = await self._sink.query(f"SELECT count() FROM {name} WHERE {where}", parameters)
+            if found[0][0]:
+                await self._sink.command(f"ALTER TABLE {name} DELETE WHERE {where}", parameters, {"mutations_sync": 2})
+                were_there = True
+        return were_there
+
+    async def _lacking(
+        self, page: Sequence[tuple[bytes, bytes | None, int]], name: str, table: Table
+    ) -> list[CatalogWrite]:
+        told = [write for key, value, at in page if (write := self._decoded(name, key, value, at)) is not None]
+        keys = [(write.workspace_id, write.id) for write in told]
+        held = {(row[0], row[1]): row for row in await self._rows(table, _is_one_of(table), {"keys": keys})}
+        return [write for write in told if not _is_mirrored(write, held.get((write.workspace_id, write.id)))]
+
+    def _decoded(self, name: str, key: bytes, value: bytes | None, at: int) -> CatalogWrite | None:
+        try:
+            workspace_id, thing_id = split_key(key)
+            event = None if value is None else self._codecs[name].decode(value)
+        except (MalformedEvent, UnicodeDecodeError):
+            return None  # passed over and logged when it was first read
+        if not workspace_id or not thing_id or partition_of(workspace_id, self._partitions) != self._partition:
+            return None
+        return CatalogWrite(workspace_id, thing_id, event, name == "catalog.posts", at)
+
+    async def _strays(self, table: Table, known: Mapping[bytes, int]) -> AsyncIterator[list[CatalogWrite]]:
+        """Tombstones for things that the mirror holds and the topic doesn't know."""
+        name, thing = table[0], table[1][1]
+        after: Key = ("", "")
+        while True:
+            found = await self._sink.query(
+                f"SELECT workspace_id, {thing} FROM {name} FINAL WHERE NOT (is_deleted AND status = '') "
+                f"AND kafkaMurmurHash(workspace_id) % {self._partitions} = {self._partition} "
+                f"AND (workspace_id, {thing}) > ({{workspace:String}}, {{thing:String}}) "
+                f"ORDER BY workspace_id, {thing} LIMIT {_KEYS_PER_PAGE}",
+                {"workspace": after[0], "thing": after[1]},
+            )
+            if not found:
+                return
+            after = (found[-1][0], found[-1][1])
+            strays = [
+                CatalogWrite(row[0], row[1], None, table is POSTS, self._clock.now())
+                for row in found
+                if f"{row[0]}/{row[1]}".encode() not in known
+            ]
+            if strays:
+                yield strays
+
+    async def _rows(self, table: Table, where: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        """Rows of a mirror in the order of its columns, but for the version."""
+        name, columns = table
+        shown = (f"toUnixTimestamp64Milli({at})" if at in _INSTANTS else at for at in columns[:-1])
+        return await self._sink.query(f"SELECT {', '.join(shown)} FROM {name} FINAL WHERE {where}", parameters)
+
+
+def _is_one_of(table: Table) -> str:
+    return f"(workspace_id, {table[1][1]}) IN {{keys:Array(Tuple(String, String))}}"
+
+
+def _is_mirrored(write: CatalogWrite, row: Sequence[Any] | None) -> bool:
+    """Whether a row is what a write leaves behind."""
+    if write.event is None:
+        # A tombstone's row has no status; a post of status deleted keeps its own.
+        return row is None or bool(row[-1] and not row[2 if write.is_post else 5])
+    event = write.event
+    expected = post_row(_NO_VERSION, event) if isinstance(event, CatalogPost) else channel_row(_NO_VERSION, event)
+    return row is not None and tuple(row) == expected[:-1]
+
+
+async def stray_rollups(
+    settings: KafkaSettings, sink: ClickHouseSink, generation: int, partition: int
+) -> AsyncIterator[list[Outgoing]]:
+    """Tombstones for keys of the rollup topics that no total is behind."""
+    for name, query in (
+        ("rollups.posts", "SELECT concat(workspace_id, '/', post_id) FROM post_totals_store"),
+        ("rollups.channels", "SELECT concat(workspace_id, '/', channel_id, '/', `range`) FROM channel_totals_store"),
+    ):
+        with TopicReader(settings) as reader:
+            last = await asyncio.to_thread(LastMessages, reader, settings.topic(name), partition)
+        told = sorted(last.held)
+        for start in range(0, len(told), _KEYS_PER_PAGE):
+            page = told[start : start + _KEYS_PER_PAGE]
+            keys = [key.decode(errors="replace") for key in page]
+            found = await sink.query(
+                f"SELECT message_key FROM ({query.replace(' FROM', ' AS message_key FROM')} FINAL "
+                "WHERE generation = {generation:UInt16} AND partition = {partition:UInt32} AND is_deleted = 0 "
+                "AND workspace_id IN {workspaces:Array(String)}) WHERE message_key IN {keys:Array(String)}",
+                {
+                    "generation": generation,
+                    "partition": partition,
+                    "workspaces": sorted({key.partition("/")[0] for key in keys}),
+                    "keys": keys,
+                },
+            )
+            held = {row[0] for row in found}
+            strays: list[Outgoing] = [
+                (name, key, None) for key, text in zip(page, keys, strict=True) if text not in held
+            ]
+            if strays:
+                yield strays
+
+
+async def all_posts(sink: ClickHouseSink, generation: int, partition: int) -> list[Key]:
+    """Posts of a partition that the catalog holds."""
+    rows = await sink.query(
+        "SELECT workspace_id, post_id FROM post_totals_store FINAL WHERE partition = {partition:UInt32} "
+        "AND generation = {generation:UInt16} AND is_deleted = 0 ORDER BY workspace_id, post_id",
+        {"partition": partition, "generation": generation},
+    )
+    return [(row[0], row[1]) for row in rows]
