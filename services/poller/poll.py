@@ -219,6 +219,15 @@ class Poller:
                 current.give_up_until(mended_at)
                 break
             call = current.pending.popleft()
+            if current.credentials.access_token is None and not current.renewed:
+                look_at = None if self._refresher is None else self._refresher.awaits_tokens(work.plan.key, now)
+                if look_at is not None:
+                    current.say(call, Settled(Fate.RETRY, look_at))
+                    current.give_up_until(look_at)
+                    break
+                # Nothing can be asked without a token; a refresh token may still bring one.
+                await self._broken(name, current, call, Verdict(Outcome.TOKEN_EXPIRED, detail="no token"))
+                continue
             key = WindowKey(name, "/".join(work.plan.key) if current.headers else APP, call.limit_group)
             free_at = self._budget.wait_until(key, now)
             if free_at > now:
@@ -314,9 +323,7 @@ class Poller:
         self._budget.served(key)
         if outcome is Outcome.OK:
             self._captured(current, call, event)
-            recovered = self._accounts.works(plan.key, name, now)
-            if recovered is not None:
-                await self._publisher.announce(recovered)
+            await self._works(name, current, now)
         elif outcome in _BROKEN_CONNECTION:
             await self._broken(name, current, call, verdict)
         elif outcome in (Outcome.TARGET_GONE, Outcome.NO_DATA_EVER):
@@ -327,6 +334,18 @@ class Poller:
         else:  # PERMISSION_MISSING, TOO_EARLY: asking sooner won't help
             _log.info("no figures", platform=name, channel=plan.key, outcome=outcome.value, detail=verdict.detail)
             self._refused(current, call, verdict, Settled(Fate.SKIPPED), now)
+
+    async def _works(self, name: str, current: Round, now: int) -> None:
+        """The connection works: a channel that was thought broken is polled again, and then that is announced."""
+        plan = current.work.plan
+        if current.is_probe:
+            is_active = plan.active if self._refresher is None else await self._refresher.works_again(plan.key, now)
+            if is_active:
+                self._schedule.resume(plan, now)
+        if plan.active and not plan.paused:
+            recovered = self._accounts.works(plan.key, name, now)
+            if recovered is not None:
+                await self._publisher.announce(recovered)
 
     def _captured(self, current: Round, call: Call, event: PlatformRaw) -> None:
         gone: set[int] = set()
@@ -427,8 +446,8 @@ class Poller:
         if not self._ownership.is_active(key[0]):
             return  # another process's to find out, and to announce
         await self._pause(name, current, verdict, now)
-        if self._refresher is not None and verdict.outcome is not Outcome.ACCOUNT_DISABLED:
-            await self._refresher.give_up(key, now)
+        if self._refresher is not None:
+            await self._refresher.give_up(key, now, is_closed=verdict.outcome is Outcome.ACCOUNT_DISABLED)
 
     async def _pause(self, name: str, current: Round, verdict: Verdict, now: int) -> None:
         plan = current.work.plan
