@@ -297,7 +297,9 @@ class Live:
         if channel is None:
             return Probe(False, None, None, None)
         error_code = ERROR_CODES.get(verdict.outcome) if verdict is not None else None
-        error_code = error_code or ERROR_OF_STATUS.get(channel.status)
+        error_code = (
+            error_code or ERROR_OF_STATUS.get(channel.status) or self._poller.unavailable(channel.platform, key)
+        )
         return Probe(verdict is not None, channel.status, error_code, channel.token_expires_at)
 
     def _forget(self) -> None:

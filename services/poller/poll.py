@@ -20,6 +20,7 @@ from services.poller.metrics import PollerMetrics
 from services.poller.ownership import Ownership, alone
 from services.poller.refresh import DONE, Refresher
 from services.poller.round import Heard, Round
+from services.poller.sandbox import UNAVAILABLE, WHY, SandboxGuard
 from services.poller.schedule import ChannelKey, Fate, Plan, Schedule, Settled, Work
 from services.poller.timing import Time
 from services.poller.tokens import TokenStore
@@ -63,6 +64,7 @@ class Poller:
         circuits: one a platform.
         refresher: renews tokens; without it a token that ended pauses its channel at once.
         ownership: whom may be asked for; by default everybody.
+        sandbox: which channels the built-in sandbox is not asked for; by default there is none.
     """
 
     def __init__(
@@ -81,10 +83,12 @@ class Poller:
         refresher: Refresher | None = None,
         uniform: Uniform = random.uniform,
         ownership: Ownership | None = None,
+        sandbox: SandboxGuard | None = None,
     ) -> None:
         self._time = time
         self._platforms = platforms
         self._schedule = schedule
+        self._sandbox = sandbox or SandboxGuard(tokens)
         self._fetcher = fetcher
         self._publisher = publisher
         self._tokens = tokens
@@ -122,6 +126,8 @@ class Poller:
         channel_fate = Settled(Fate.RETRY, self._time.now())
         self._metrics.late_seconds.labels(name).observe(work.late_by / 1000)
         try:
+            if self._is_refused(name, plan):
+                return
             wait_until = None if self._refresher is None else await self._refresher.ahead(name, plan.key)
             if wait_until is not None:
                 fates = [Settled(Fate.RETRY, wait_until)] * len(work.entries)
@@ -171,6 +177,8 @@ class Poller:
             return None
         circuit.admit()
         try:
+            if self._is_refused(name, plan):
+                return None
             if self._refresher is not None and await self._refresher.ahead(name, plan.key) is not None:
                 return None
             current = Round(
@@ -197,6 +205,22 @@ class Poller:
             return None
         finally:
             circuit.release()
+
+    def unavailable(self, name: str, key: ChannelKey) -> str | None:
+        """Why a channel is not asked for at all, as a code; None when it may be."""
+        try:
+            return UNAVAILABLE if self._sandbox.refuses(name, key) else None
+        except SecretsError:
+            return None  # said where the channel is asked
+
+    def _is_refused(self, name: str, plan: Plan) -> bool:
+        """Whether a channel must not be asked for; it is left alone then until other tokens come."""
+        if not self._sandbox.refuses(name, plan.key):
+            return False
+        if not plan.paused:
+            _log.warning(WHY, platform=name, channel=plan.key, error_code=UNAVAILABLE)
+            self._schedule.pause(plan)
+        return True
 
     async def _ask_all(self, name: str, current: Round) -> None:
         work, now = current.work, self._time.now()

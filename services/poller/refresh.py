@@ -40,6 +40,7 @@ from services.poller.errors import PollerError
 from services.poller.fetch import Fetcher
 from services.poller.metrics import PollerMetrics
 from services.poller.ownership import Ownership, alone
+from services.poller.sandbox import SandboxGuard
 from services.poller.schedule import ChannelKey
 from services.poller.timing import Time
 from services.poller.tokens import REFRESH, TokenStore
@@ -113,6 +114,7 @@ class Refresher:
         clients: our own app by platform; the others have none.
         uniform: random number between two bounds.
         ownership: whose tokens are this process's to renew; by default everybody's.
+        sandbox: whose tokens are never shown to the built-in sandbox; by default there is none.
     """
 
     def __init__(
@@ -129,8 +131,10 @@ class Refresher:
         clients: Mapping[str, AppClient] | None = None,
         uniform: Uniform = random.uniform,
         ownership: Ownership | None = None,
+        sandbox: SandboxGuard | None = None,
     ) -> None:
         self._time = time
+        self._sandbox = sandbox or SandboxGuard(tokens)
         self._platforms = platforms
         self._fetcher = fetcher
         self._publisher = publisher
@@ -272,6 +276,8 @@ class Refresher:
         if not isinstance(platform, Refreshable):
             return None
         try:
+            if self._sandbox.refuses(name, key):
+                return None
             pair = self._tokens.credentials(key, name).pair
         except SecretsError:
             return None  # said where the channel is asked

@@ -30,9 +30,11 @@ from services.poller.catalog import Catalog
 from services.poller.circuit import TOKEN_FAILURES
 from services.poller.fetch import Fetcher
 from services.poller.live import Live
+from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics
 from services.poller.poll import Poller
 from services.poller.refresh import TOKENS_LATE, Refresher
+from services.poller.sandbox import SandboxGuard
 from services.poller.schedule import Schedule
 from services.poller.tokens import TokenStore
 from services.runtime.secrets import TokenCipher, TokenPair
@@ -61,7 +63,7 @@ def failing(status: int, reason: str) -> Callable[[httpx.Request], httpx.Respons
 class World:
     """A poller that serves live requests, with fakes at its edges."""
 
-    def __init__(self) -> None:
+    def __init__(self, sandboxed: tuple[str, ...] = ()) -> None:
         self.time = ManualTime()
         self.wire = PlatformTransport(videos)
         platforms = all_platforms()
@@ -72,17 +74,20 @@ class World:
         fetcher = Fetcher({}, transports=lambda *_: self.wire)
         circuits = {name: Circuit(lambda _, upper: upper) for name in platforms}
         self.circuit = circuits["youtube"]
+        sandbox = SandboxGuard(tokens, sandboxed)
         metrics = PollerMetrics(CollectorRegistry())
         refresher = Refresher(
             time=self.time, platforms=platforms, fetcher=fetcher, publisher=self.publisher, tokens=tokens,
-            catalog=self.catalog, accounts=accounts, metrics=metrics,
+            catalog=self.catalog, accounts=accounts, metrics=metrics, sandbox=sandbox,
         )  # fmt: skip
         self.budget = Budget(lambda _, upper: upper)
         poller = Poller(
             time=self.time, platforms=platforms, schedule=self.schedule, fetcher=fetcher, publisher=self.publisher,
             tokens=tokens, accounts=accounts, budget=self.budget, circuits=circuits,
-            metrics=metrics, refresher=refresher, uniform=lambda _, upper: upper,
+            metrics=metrics, refresher=refresher, uniform=lambda _, upper: upper, sandbox=sandbox,
         )  # fmt: skip
+        self.loop = Loop(self.time, self.schedule, poller, circuits, 8)
+        self.refresher = refresher
         self.replies: dict[str, list[PollerReply]] = {}
         self.live = Live(
             time=self.time, platforms=platforms, schedule=self.schedule, catalog=self.catalog, poller=poller,
@@ -90,8 +95,10 @@ class World:
         )  # fmt: skip
         self.connect()
 
-    def connect(self, channel_id: str = "c1", status: str = "active", updated_at: int = START) -> None:
-        pair = CIPHER.encrypt(TokenPair("access-token-1", None))
+    def connect(
+        self, channel_id: str = "c1", status: str = "active", updated_at: int = START, token: str = "access-token-1"
+    ) -> None:
+        pair = CIPHER.encrypt(TokenPair(token, None))
         tokens = ChannelTokens("w1", channel_id, pair, "f", None, "put", START)
         self.catalog.put_tokens(("w1", channel_id), tokens, START)
         event = channel(channel_id, "youtube", status=status, updated_at=updated_at)
@@ -363,3 +370,46 @@ async def test_a_disabled_channel_is_not_probed(world: World) -> None:
     *_, done = await world.ask("r1", kind=PullKind.HEALTH)
     assert (done.is_live, done.status) == (False, "disabled")
     assert not world.wire.requests
+
+
+async def test_the_sandbox_is_asked_for_no_channel_of_a_real_account(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither by schedule nor live nor for its health, and its token is shown to nobody."""
+    world = World(sandboxed=("youtube",))
+    polling = [asyncio.create_task(world.loop.run()), asyncio.create_task(world.refresher.run())]
+    try:
+        await world.time.advance(3600 * SECOND)
+        assert [reply.kind for reply in await world.ask("r1", "t1")] == ["ACK", "DONE"]
+        assert [reply.kind for reply in await world.ask("r2", kind=PullKind.ACCOUNT)] == ["ACK", "DONE"]
+        *_, done = await world.ask("r3", kind=PullKind.HEALTH)
+        assert (done.is_live, done.status, done.error_code) == (False, "active", "platform_unavailable")
+        assert not world.wire.requests
+        assert not world.publisher.events
+        assert not world.publisher.written
+        assert capsys.readouterr().out.count("--no-sandbox") == 1, "said once, with what to do"
+        world.connect(token="sandbox-token")
+        await world.time.advance(SECOND)
+        assert world.wire.requests, "a token of the sandbox is asked with at once"
+        *_, done = await world.ask("r4", kind=PullKind.HEALTH)
+        assert (done.is_live, done.error_code) == (True, None)
+    finally:
+        for task in polling:
+            task.cancel()
+        await asyncio.gather(*polling, return_exceptions=True)
+        await world.live.close()
+
+
+async def test_a_token_that_ends_is_not_renewed_at_the_sandbox() -> None:
+    world = World(sandboxed=("youtube",))
+    pair = CIPHER.encrypt(TokenPair("access-token-1", "refresh-token-1"))
+    world.catalog.put_tokens(("w1", "c1"), ChannelTokens("w1", "c1", pair, "g", START + SECOND, "put", START), START)
+    for status in ("active", "token_expired"):
+        world.catalog.take_channel(("w1", "c1"), channel("c1", "youtube", status=status), START)
+        assert not (await world.refresher.renew("youtube", ("w1", "c1"))).done
+        assert await world.refresher.ahead("youtube", ("w1", "c1")) is None
+    assert not world.wire.requests
+    await world.live.close()
+
+
+async def test_where_the_user_named_an_address_every_token_is_sent(world: World) -> None:
+    assert world.events(await world.ask("r1", "t1"))
+    assert world.wire.requests[0].headers["authorization"] == "Bearer access-token-1"

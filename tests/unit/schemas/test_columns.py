@@ -14,7 +14,7 @@ from schemas.metrics import CHANNEL_METRICS, CHANNEL_NAMES, POST_METRICS, POST_N
 from services.aggregator import rows
 from services.runtime.migrations import migrations
 
-_CREATE = re.compile(r"CREATE (TABLE|VIEW) IF NOT EXISTS (\w+) +\(\n")
+_CREATE = re.compile(r"CREATE (?:(TABLE|VIEW) IF NOT EXISTS|OR REPLACE (VIEW)) (\w+) +\(\n")
 _COLUMN = re.compile(r"^ {4}`?([A-Za-z_.]+)`? (.+?) COMMENT '((?:[^']|'')*)'")
 DERIVED = ("engagements", "engagement_rate")
 
@@ -35,7 +35,7 @@ def relations() -> dict[str, Relation]:
             match = _CREATE.match(statement)
             if match is None:
                 continue
-            kind, name = match[1], match[2]
+            kind, name = match[1] or match[2], match[3]
             columns: dict[str, tuple[str, str]] = {}
             undocumented: list[str] = []
             for line in statement[match.end() :].splitlines():

@@ -9,7 +9,15 @@ from typing import Any
 
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Kind
 from services.query_api.tidemark.analysis import sql
-from services.query_api.tidemark.analysis.figures import OWN_METRICS, Chosen, Figures, chosen, held_within
+from services.query_api.tidemark.analysis.figures import (
+    OWN_METRICS,
+    RATE_BASE,
+    RATED,
+    Chosen,
+    Figures,
+    chosen,
+    held_within,
+)
 from services.query_api.tidemark.analysis.growth import Change, cumulative, increments, merged
 from services.query_api.tidemark.analysis.ranges import Span
 from services.query_api.tidemark.analysis.sql import Scope
@@ -103,8 +111,9 @@ async def read_published(store: Store, subject: Subject, span: Span, before: Spa
 
 
 def _totals(row: Sequence[Any]) -> dict[str, int | None]:
-    found: dict[str, int | None] = {}
-    for metric, amount, count in zip(POST_METRICS, row[::2], row[1::2], strict=True):
+    engaged, base, *sums = row
+    found: dict[str, int | None] = {RATED: int(engaged), RATE_BASE: int(base)}
+    for metric, amount, count in zip(POST_METRICS, sums[::2], sums[1::2], strict=True):
         is_known = int(count) == 1 if metric.kind is Kind.MEAN else int(count) > 0
         found[metric.name] = held_within(int(amount), metric.name) if is_known else None
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from schemas.metric_sql import rated
 from schemas.metrics import POST_METRICS, Kind, Metric
 from services.query_api.tidemark.analysis.figures import Chosen
 from services.runtime.clock import MILLIS_PER_DAY
@@ -198,12 +199,15 @@ def _growth(chosen: Chosen, answers: str, published: str) -> str:
 def published_totals(scope: Scope) -> str:
     """Sums of the latest figures of what was published in a span, and of the one before it that ends where it begins.
 
-    Rows: whether it is the span itself, then of each metric its sum as text and how many targets have it.
+    Rows: whether it is the span itself, then of the targets that have an engagement rate the sums of what it is made of
+    (as texts), then of each metric its sum as text and how many targets have it.
     """
+    engaged, base = rated()
     sums = ", ".join(f"toString(sum(toInt128({figure(metric)}))), count({metric.name})" for metric in POST_METRICS)
     columns = ", ".join(("published_at", *(metric.name for metric in POST_METRICS)))
     return f"""
-SELECT toUnixTimestamp64Milli(published_at) >= {{start:Int64}} AS is_current, {sums}
+SELECT toUnixTimestamp64Milli(published_at) >= {{start:Int64}} AS is_current,
+    toString(sumIf({engaged}, {base} > 0)), toString(sum({base})), {sums}
 FROM ({listed(scope, columns)}
     AND published_at >= fromUnixTimestamp64Milli({{before:Int64}}, 'UTC')
     AND published_at < fromUnixTimestamp64Milli({{end:Int64}}, 'UTC')

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from schemas.events import PlatformRaw
-from schemas.metrics import COMMENTS, IMPRESSIONS, LIKES, POST_METRICS, POST_NAMES, REACH, SAVES, SHARES, VIEWS, total
+from schemas.metrics import COMMENTS, IMPRESSIONS, LIKES, POST_METRICS, POST_NAMES, REACH, SAVES, SHARES, VIEWS
 from services.platforms import platform
 from services.query_api.account_reads import is_showable
 from services.query_api.errors import NotFound
@@ -26,7 +26,8 @@ _INTERACTIONS = (LIKES, COMMENTS, SHARES, SAVES)
 _EVENTS_AT_ONCE = 25
 _RULES = {
     ENGAGEMENTS: "likes + comments + shares + saves, nulls as 0; null when all four are null",
-    ENGAGEMENT_RATE: "engagements / impressions, else / reach, else / views: the first of them above zero",
+    ENGAGEMENT_RATE: "engagements / impressions, else / reach, else / views: the first of them above zero; of several "
+    "targets the sum of the engagements of those that have a rate, divided by the sum of what each was divided by",
 }
 
 
@@ -66,7 +67,7 @@ async def _explained(sources: Sources, request: Request[ExplainAsked], targets: 
         found = await reads.events(event_ids[start : start + _EVENTS_AT_ONCE])
         # Off the loop: payloads are large, and hot reads go on meanwhile.
         events.update(await asyncio.to_thread(_shown_events, found, places, {t.target_id for t in targets}))
-    values = render.post_metrics(total([target.register.values for target in targets]))
+    values = render.total_metrics([target.register.values for target in targets])
     reasons = {target.target_id: target_reasons(target, request.now) for target in targets}
     return Answer(
         {
