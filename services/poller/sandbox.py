@@ -1,4 +1,4 @@
-"""Which channels the built-in sandbox may be asked for: those whose access token says so, and no others. Pure.
+"""Which channels the built-in sandbox may be asked for: those whose access token says so, and no others.
 
 `tidemark up` points platforms at its sandbox unless told otherwise. The sandbox makes its figures up, so the channel of
 a real account must neither get such figures nor show its token there.

@@ -39,7 +39,7 @@ BETWEEN_SERVICES = (
 
 # Modules that compute and never talk: no client, no socket, no event loop; and they import only each other.
 PURE = {
-    "services.runtime.clock", "services.runtime.secrets", "services.runtime.since",
+    "services.runtime.clock", "services.runtime.instants", "services.runtime.secrets", "services.runtime.since",
     "services.poller.accounts", "services.poller.answers", "services.poller.backfill_plan", "services.poller.budget",
     "services.poller.calls", "services.poller.circuit",
     "services.poller.entry", "services.poller.errors",
@@ -65,7 +65,7 @@ PURE = {
     "services.query_api.tidemark.resources.model", "services.query_api.tidemark.resources.reasons",
     "services.query_api.tidemark.resources.render", "services.query_api.tidemark.resources.samples",
     "services.query_api.tidemark.resources.sql",
-    "infra.sandbox.curves", "infra.sandbox.ids",
+    "infra.sandbox.channels", "infra.sandbox.curves", "infra.sandbox.ids",
 }  # fmt: skip
 # Parts of runtime that hold no client, so that pure modules may use their functions.
 PURE_ENOUGH = {"services.runtime.kafka", "services.runtime.logging", "services.runtime.settings", "schemas"}

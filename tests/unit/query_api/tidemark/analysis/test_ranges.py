@@ -117,9 +117,7 @@ def test_instants(text: str, name: str, instant: str) -> None:
     assert shown(parse_instant(text, zone(name))) == instant
 
 
-@pytest.mark.parametrize(
-    "text", ["", "yesterday", "2026-13-01", "1969-01-01", "2300-01-01", "0001-01-01T00:00+23:00"]
-)
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "1969-01-01", "2300-01-01", "0001-01-01T00:00+23:00"])
 def test_no_instants(text: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         parse_instant(text, zone("UTC"))
