@@ -337,8 +337,8 @@ CHANNEL_TOTALS = (
     "channel_totals_store",
     (
         "generation", "workspace_id", "channel_id", "platform", "range", "source", "window_start", "window_end",
-        "valid_from", "valid_until", "captured_at", *_WINDOW_NAMES, "engagements", "views_or_impressions",
-        "impressions_or_views", "is_deleted", "partition", "version",
+        "valid_from", "valid_until", "captured_at", *_WINDOW_NAMES, "engagements", "engagement_rate",
+        "views_or_impressions", "impressions_or_views", "is_deleted", "partition", "version",
     ),
 )  # fmt: skip
 
@@ -350,8 +350,9 @@ def channel_totals_row(
     return (
         version.generation, workspace_id, channel.channel_id, channel.platform, range_name, totals.source,
         totals.start, totals.end, totals.valid_from, totals.valid_until, channel.captured_at,
-        *stored(WINDOW_METRICS, totals.values), totals.engagements, totals.views_or_impressions,
-        totals.impressions_or_views, int(not channel.is_held), version.partition, version.number,
+        *stored(WINDOW_METRICS, totals.values), totals.engagements, totals.engagement_rate,
+        totals.views_or_impressions, totals.impressions_or_views, int(not channel.is_held), version.partition,
+        version.number,
     )  # fmt: skip
 
 
@@ -363,6 +364,5 @@ def channel_rollup_message(
     return (
         workspace_id, channel.channel_id, channel.platform, range_name, totals.source, totals.start, totals.end,
         totals.valid_from, totals.valid_until, channel.captured_at, version.number, *values, totals.engagements,
-        engagement_rate(totals.engagements, values[IMPRESSIONS], values[REACH], values[VIEWS]),
-        totals.views_or_impressions, totals.impressions_or_views,
+        totals.engagement_rate, totals.views_or_impressions, totals.impressions_or_views,
     )  # fmt: skip

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -14,12 +14,14 @@ from schemas.metrics import CHANNEL_METRICS, NO_CHANNEL_VALUES
 from schemas.registers import Register, load_groups
 from schemas.windows import ChannelPeriod
 from services.query_api import sql
-from services.query_api.accounts import account_figures, stored_health
+from services.query_api.accounts import account_figures, account_sources, stored_health
 from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
 from services.query_api.merging import PeriodKey, merge_channel
+from services.query_api.polls import LONGEST_POLL, Answer, polls, raw_of
 from services.query_api.query import (
     Account,
+    AccountFigures,
     AccountHistory,
     AccountHistoryQuestion,
     AccountQuestion,
@@ -37,6 +39,9 @@ _LEVELS_AROUND = 16
 # With fewer brackets than this a payload can't be too deep.
 _SHALLOW = 200
 _BODIES_AT_ONCE = 25
+_ANSWERS_AT_ONCE = 1000
+# Answers that are looked through for those of the newest poll.
+_POLLED = 30
 
 
 class AccountReads:
@@ -55,46 +60,65 @@ class AccountReads:
         channel = self._channel(question)
         if channel is None:
             return None
-        where = {"workspace": question.workspace_id, "channel": question.channel_id}
+        workspace_id = question.workspace_id
+        where = {"workspace": workspace_id, "channel": question.channel_id}
         rows, newest = await asyncio.gather(
             self._clickhouse.rows("channel_figures", sql.CHANNEL_FIGURES, {**where, "limit": _PERIODS}),
-            self._clickhouse.rows("newest_channel_event", sql.NEWEST_CHANNEL_EVENT, where),
+            self._clickhouse.rows("newest_channel_events", sql.NEWEST_CHANNEL_EVENTS, {**where, "limit": _POLLED}),
         )
         registers = {
             (period, start, end): Register(load_groups(groups), tuple(values), captured_at)
             for period, start, end, captured_at, groups, *values in rows
         }
-        stamps: list[tuple[int, bytes, PlatformRaw | None]] = [(at, name.encode(), None) for name, at in newest]
         said = merge_channel(registers, events)
-        stamps += [(event.captured_at, event.event_id.encode(), event) for event in said]
-        if not stamps:
+        periods = [ChannelPeriod(*key, register.values) for key, register in registers.items()]
+        groups_of = {period[:3]: register.groups for period, register in zip(periods, registers.values(), strict=True)}
+        sources = {
+            stamp.event_id.decode()
+            for period, metric in account_sources(periods)
+            for stamp, mask in groups_of[period[:3]]
+            if mask >> metric & 1
+        }
+        fresh = {event.event_id: _answer_of(event) for event in said}
+        known = {name: at for name, at in newest if name not in fresh}
+        answers = {**await self._answers(workspace_id, {*known, *sources} - set(fresh), known), **fresh}
+        recent = sorted((answers[name] for name in (*known, *fresh)), key=_order)
+        if not recent:
             return Account(channel.channel_id, channel.platform, False, None)
-        captured_at, event_id, event = max(stamps, key=lambda stamp: stamp[:2])
-        if event is None:
-            name = event_id.decode()
-            raw = (await self._bodies(question.workspace_id, [name])).get(name, {})
-        else:
-            raw = payload(blank_secret_bytes(event.body))
-        figures = account_figures(ChannelPeriod(*key, register.values) for key, register in registers.items())
-        snapshot = AccountSnapshot(captured_at, figures, raw)
+        poll = polls(recent)[-1]
+        shown = sorted(
+            {*(one.event_id for one in poll), *sources}, key=lambda name: _order(answers[name]), reverse=True
+        )
+        payloads = await self._bodies(workspace_id, [name for name in shown if name not in fresh])
+        payloads |= {event.event_id: payload(blank_secret_bytes(event.body)) for event in said}
+        raw = raw_of([answers[name] for name in shown], payloads)
+        snapshot = AccountSnapshot(poll[-1].captured_at, account_figures(periods), raw)
         return Account(channel.channel_id, channel.platform, bool(said), snapshot)
 
     async def history(self, question: AccountHistoryQuestion) -> AccountHistory | None:
-        """Each answer of a span, with the account as it then stood."""
+        """Each poll of a span, with the account as it then stood."""
         channel = self._channel(question)
         if channel is None:
             return None
-        where: dict[str, Any] = {
-            "workspace": question.workspace_id,
-            "channel": question.channel_id,
-            "since": question.since,
-        }
+        workspace_id = question.workspace_id
+        # A poll counts where its last answer does; the others may lie before the span, and later ones past its end.
+        since, until = question.since - LONGEST_POLL, question.until + LONGEST_POLL
+        where: dict[str, Any] = {"workspace": workspace_id, "channel": question.channel_id, "since": since}
         before, rows = await asyncio.gather(
             self._clickhouse.rows("channel_before", sql.CHANNEL_BEFORE, {**where, "limit": _PERIODS}),
-            self._clickhouse.rows("channel_snapshots", sql.CHANNEL_SNAPSHOTS, {**where, "until": question.until}),
+            self._clickhouse.rows("channel_snapshots", sql.CHANNEL_SNAPSHOTS, {**where, "until": until}),
         )
-        bodies = await self._bodies(question.workspace_id, list(dict.fromkeys(row[0] for row in rows)))
-        snapshots = await asyncio.to_thread(_stood, before, rows, bodies)
+        times = {row[0]: row[1] for row in rows}
+        answers = await self._answers(workspace_id, set(times), times)
+        stood = await asyncio.to_thread(_stood, before, rows, answers)
+        stood = [one for one in stood if question.since <= one.captured_at < question.until]
+        names = {name for one in stood for name in one.event_ids}
+        answers |= await self._answers(workspace_id, names - set(answers), {})
+        payloads = await self._bodies(workspace_id, sorted(names))
+        snapshots = []
+        for one in stood:
+            shown = sorted((answers[name] for name in one.event_ids), key=_order, reverse=True)
+            snapshots.append(AccountSnapshot(one.captured_at, one.figures, raw_of(shown, payloads)))
         return AccountHistory(channel.channel_id, channel.platform, snapshots)
 
     async def health(self, question: HealthQuestion) -> Health | None:
@@ -104,6 +128,24 @@ class AccountReads:
 
     def _channel(self, question: AccountQuestion | AccountHistoryQuestion | HealthQuestion) -> CatalogChannel | None:
         return self._directory.get(question.workspace_id, question.channel_id)
+
+    async def _answers(
+        self, workspace_id: str, event_ids: Iterable[str], times: Mapping[str, int]
+    ) -> dict[str, Answer]:
+        """What was asked, by event id; of one whose raw event is not held any more, no more than its time.
+
+        Args:
+            times: when answers came, ms, as far as known otherwise.
+        """
+        wanted = sorted(event_ids)
+        found = {name: Answer(name, times.get(name, 0), "", "", {}) for name in wanted}
+        for first in range(0, len(wanted), _ANSWERS_AT_ONCE):
+            names = {"workspace": workspace_id, "events": wanted[first : first + _ANSWERS_AT_ONCE]}
+            for name, at, origin, endpoint, request in await self._clickhouse.rows(
+                "raw_answers", sql.RAW_ANSWERS, names
+            ):
+                found[name] = Answer(name, times.get(name, at), origin, endpoint, dict(request))
+        return found
 
     async def _bodies(self, workspace_id: str, event_ids: list[str]) -> dict[str, Any]:
         """Payloads by event id, as JSON values; one that is lost is left out."""
@@ -142,25 +184,50 @@ def payload(body: bytes) -> Any:
     return value if isinstance(value, dict) else {"data": value}
 
 
-def _stood(before: Iterable[list[Any]], rows: Iterable[list[Any]], bodies: dict[str, Any]) -> list[AccountSnapshot]:
-    """The account as it stood right after each answer; answers come oldest first, so the last said counts."""
-    held: dict[PeriodKey, list[int | None]] = {(period, start, end): values for period, start, end, *values in before}
-    snapshots: list[AccountSnapshot] = []
-    event_id: str | None = None
-    at = 0
+class _Poll(NamedTuple):
+    """The account right after a poll, with the answers that are shown of it."""
 
-    def close() -> None:
-        if event_id is not None:
-            figures = account_figures(ChannelPeriod(*key, tuple(values)) for key, values in held.items())
-            snapshots.append(AccountSnapshot(at, figures, bodies.get(event_id, {})))
+    captured_at: int
+    figures: AccountFigures
+    event_ids: tuple[str, ...]
 
-    for said_by, captured_at, period, start, end, spoken, *values in rows:
-        if (said_by, captured_at) != (event_id, at):
-            close()
-            event_id, at = said_by, captured_at
+
+def _answer_of(event: PlatformRaw) -> Answer:
+    return Answer(event.event_id, event.captured_at, event.origin, event.endpoint, event.request)
+
+
+def _order(answer: Answer) -> tuple[int, bytes]:
+    return answer.captured_at, answer.event_id.encode()
+
+
+def _stood(before: Iterable[list[Any]], rows: Sequence[list[Any]], answers: Mapping[str, Answer]) -> list[_Poll]:
+    """The account as it stood right after each poll; answers come oldest first, so the last said counts."""
+    held: dict[PeriodKey, list[int | None]] = {}
+    said: dict[PeriodKey, list[str]] = {}
+    for period, start, end, names, *values in before:
+        held[period, start, end], said[period, start, end] = values, names
+    ends = {poll[-1].event_id: poll for poll in polls(answers[name] for name in dict.fromkeys(row[0] for row in rows))}
+    found: list[_Poll] = []
+
+    def close(event_id: str) -> None:
+        poll = ends.pop(event_id, None)
+        if poll is None:
+            return
+        periods = [ChannelPeriod(*key, tuple(values)) for key, values in held.items()]
+        sources = (said[period[:3]][metric] for period, metric in account_sources(periods))
+        shown = dict.fromkeys((*(one.event_id for one in poll), *sources))
+        found.append(_Poll(poll[-1].captured_at, account_figures(periods), tuple(shown)))
+
+    last: str | None = None
+    for event_id, _, period, start, end, spoken, *values in rows:
+        if last is not None and event_id != last:
+            close(last)
+        last = event_id
         current = held.setdefault((period, start, end), list(NO_CHANNEL_VALUES))
+        names = said.setdefault((period, start, end), [""] * _METRICS)
         for index in range(_METRICS):
             if spoken >> index & 1:
-                current[index] = values[index]
-    close()
-    return snapshots
+                current[index], names[index] = values[index], event_id
+    if last is not None:
+        close(last)
+    return found

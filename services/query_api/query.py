@@ -231,11 +231,11 @@ class AccountFigures:
 
 @dataclass(frozen=True, slots=True)
 class AccountSnapshot:
-    """A channel as it stood right after one answer.
+    """A channel as it stood right after one poll.
 
     Attributes:
-        captured_at: ms.
-        raw: the answer's payload, JSON values.
+        captured_at: of the poll's newest answer, ms.
+        raw: the payloads of its answers, and of those that the figures shown are from; JSON values.
     """
 
     captured_at: int

@@ -15,7 +15,16 @@ import orjson
 from schemas.events import CatalogChannel, PlatformRaw, PostStatus
 from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values, engagements
 from schemas.registers import Register, load_groups
-from schemas.windows import FOLLOWERS, LONGEST_RANGE, NATIVE_MAX_AGE, RANGES, ChannelPeriod, WindowTarget, window_totals
+from schemas.windows import (
+    DAY,
+    FOLLOWERS,
+    LONGEST_RANGE,
+    NATIVE_MAX_AGE,
+    RANGES,
+    ChannelPeriod,
+    WindowTarget,
+    window_totals,
+)
 from services.platforms import platform
 from services.query_api import sql
 from services.query_api.account_reads import AccountReads, is_showable
@@ -314,7 +323,8 @@ class ClickHouseReadModel:
         """The totals from the registers: the stored row is missing, or a target entered or left since."""
         length = RANGES[question.range]
         where = {"workspace": question.workspace_id, "channel": question.channel_id}
-        span = {"start": question.end - length, "end": question.end}
+        # A platform's own window may have ended a while ago, and posts are summed within its bounds.
+        span = {"start": question.end - length - NATIVE_MAX_AGE - DAY, "end": question.end}
         oldest = {"oldest": question.end - LONGEST_RANGE - NATIVE_MAX_AGE}
         targets, measured, periods = await asyncio.gather(
             self._clickhouse.rows("window_targets", sql.WINDOW_TARGETS, {**where, **span}),

@@ -73,11 +73,6 @@ def _engagements(values: Sequence[int | None]) -> int | None:
     return min(max(sum(known), INT64_MIN), INT64_MAX) if known else None
 
 
-def _rate(interactions: int | None, *bases: int | None) -> float | None:
-    base = next((value for value in bases if value is not None and value > 0), None)
-    return None if interactions is None or base is None else interactions / base
-
-
 def _summed(parts: Sequence[Sequence[int | None]]) -> list[int | None]:
     """Totals over targets: sums, and a mean only where exactly one has it."""
     summed: list[int | None] = []
@@ -92,15 +87,14 @@ CHANNEL_COLUMNS = ", ".join(
         "channel_id, platform, `range`, source",
         *(_at(name) for name in ("window_start", "window_end", "valid_from", "valid_until", "captured_at")),
         _integers(WINDOW_METRICS),
-        "engagements, views_or_impressions, impressions_or_views",
+        "engagements, engagement_rate, views_or_impressions, impressions_or_views",
     ]
 )
 
 
 def channel_fields(row: Sequence[Any], _: Platforms) -> Fields:
     """The message of a row (version, workspace, key, CHANNEL_COLUMNS)."""
-    version, workspace_id, _key, *window, values, interactions, views_or, impressions_or = row
-    rate = _rate(interactions, values[_IMPRESSIONS], values[_REACH], values[_VIEWS])
+    version, workspace_id, _key, *window, values, interactions, rate, views_or, impressions_or = row
     return (workspace_id, *window, version, *values, interactions, rate, views_or, impressions_or)
 
 

@@ -16,6 +16,9 @@ from services.runtime.migrations import migrations
 
 _CREATE = re.compile(r"CREATE (?:(TABLE|VIEW) IF NOT EXISTS|OR REPLACE (VIEW)) (\w+) +\(\n")
 _COLUMN = re.compile(r"^ {4}`?([A-Za-z_.]+)`? (.+?) COMMENT '((?:[^']|'')*)'")
+_ADD = re.compile(
+    r"ALTER TABLE (\w+)\s+ADD COLUMN IF NOT EXISTS\s+(\w+) (\S+) DEFAULT .*? COMMENT '((?:[^']|'')*)'", re.DOTALL
+)
 DERIVED = ("engagements", "engagement_rate")
 
 
@@ -32,6 +35,8 @@ def relations() -> dict[str, Relation]:
     found: dict[str, Relation] = {}
     for migration in migrations():
         for statement in migration.statements(None):
+            if added := _ADD.match(statement):
+                found[added[1]].columns[added[2]] = (added[3], added[4].replace("''", "'"))
             match = _CREATE.match(statement)
             if match is None:
                 continue
