@@ -111,6 +111,16 @@ class ChannelWindowQuestion:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowTotalsQuestion:
+    """As `ChannelWindowQuestion`, computed from the latest figures. Answer: `schemas.windows.WindowTotals`."""
+
+    workspace_id: str
+    channel_id: str
+    range: str
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A target as it stood right after one answer: each metric's latest value up to then.
 
@@ -318,6 +328,7 @@ class HealthQuestion:
 Question = (
     PostQuestion
     | ChannelWindowQuestion
+    | WindowTotalsQuestion
     | SnapshotsQuestion
     | PostHistoryQuestion
     | TargetQuestion

@@ -23,6 +23,7 @@ from schemas.windows import (
     RANGES,
     ChannelPeriod,
     WindowTarget,
+    WindowTotals,
     window_totals,
 )
 from services.platforms import platform
@@ -54,6 +55,7 @@ from services.query_api.query import (
     SnapshotsQuestion,
     Target,
     TargetQuestion,
+    WindowTotalsQuestion,
 )
 from services.query_api.raw_events import raw_event
 from services.query_api.scores import SPAN, Scored, channel_scores
@@ -136,6 +138,7 @@ class ClickHouseReadModel:
             TargetQuestion: self._target,
             PostScoresQuestion: self._post_scores,
             ChannelWindowQuestion: self._window,
+            WindowTotalsQuestion: self._window_totals,
             SnapshotsQuestion: self._single.get,
             PostHistoryQuestion: self._single.get,
             AccountQuestion: self._single.get,
@@ -319,25 +322,13 @@ class ClickHouseReadModel:
         assert isinstance(question, PostHistoryQuestion)
         return {question: await self._history(question)}
 
+    async def _window_totals(self, question: WindowTotalsQuestion) -> WindowTotals | None:
+        known = self._directory.get(question.workspace_id, question.channel_id) is not None
+        return await self._totals_of(question) if known else None
+
     async def _compute_window(self, question: ChannelWindowQuestion) -> WindowRow:
         """The totals from the registers: the stored row is missing, or a target entered or left since."""
-        length = RANGES[question.range]
-        where = {"workspace": question.workspace_id, "channel": question.channel_id}
-        # A platform's own window may have ended a while ago, and posts are summed within its bounds.
-        span = {"start": question.end - length - NATIVE_MAX_AGE - DAY, "end": question.end}
-        oldest = {"oldest": question.end - LONGEST_RANGE - NATIVE_MAX_AGE}
-        targets, measured, periods = await asyncio.gather(
-            self._clickhouse.rows("window_targets", sql.WINDOW_TARGETS, {**where, **span}),
-            self._clickhouse.rows("channel_measured", sql.CHANNEL_MEASURED, where),
-            self._clickhouse.rows("channel_periods", sql.CHANNEL_PERIODS, {**where, **oldest}),
-        )
-        totals = window_totals(
-            [WindowTarget(published_at, tuple(values)) for published_at, *values in targets],
-            [ChannelPeriod(period, start, end, tuple(values)) for period, start, end, *values in periods],
-            length,
-            question.end,
-            is_measured=bool(measured),
-        )
+        totals = await self._totals_of(question)
         return WindowRow(
             source=totals.source,
             start=totals.start,
@@ -349,6 +340,25 @@ class ClickHouseReadModel:
             impressions_or_views=totals.impressions_or_views,
             followers=totals.values[FOLLOWERS],
             values=totals.values[:_METRICS],
+        )
+
+    async def _totals_of(self, question: ChannelWindowQuestion | WindowTotalsQuestion) -> WindowTotals:
+        length = RANGES[question.range]
+        where = {"workspace": question.workspace_id, "channel": question.channel_id}
+        # A platform's own window may have ended a while ago, and posts are summed within its bounds.
+        span = {"start": question.end - length - NATIVE_MAX_AGE - DAY, "end": question.end}
+        oldest = {"oldest": question.end - LONGEST_RANGE - NATIVE_MAX_AGE}
+        targets, measured, periods = await asyncio.gather(
+            self._clickhouse.rows("window_targets", sql.WINDOW_TARGETS, {**where, **span}),
+            self._clickhouse.rows("channel_measured", sql.CHANNEL_MEASURED, where),
+            self._clickhouse.rows("channel_periods", sql.CHANNEL_PERIODS, {**where, **oldest}),
+        )
+        return window_totals(
+            [WindowTarget(published_at, tuple(values)) for published_at, *values in targets],
+            [ChannelPeriod(period, start, end, tuple(values)) for period, start, end, *values in periods],
+            length,
+            question.end,
+            is_measured=bool(measured),
         )
 
     async def _snapshots(self, question: SnapshotsQuestion) -> tuple[Snapshot, ...] | None:
