@@ -8,6 +8,8 @@ from schemas.metrics import INT64_MAX, INT64_MIN, POST_NAMES
 
 _INTERACTIONS = ("likes", "comments", "shares", "saves")
 _BASES = ("impressions", "reach", "views")
+RATE_METRICS = (*_INTERACTIONS, *_BASES)
+"""What an engagement rate is made of."""
 
 
 def _figure(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Kind
 from services.query_api.tidemark.analysis import sql
 from services.query_api.tidemark.analysis.figures import (
+    ENGAGEMENT_RATE,
     OWN_METRICS,
     RATE_BASE,
     RATED,
@@ -62,13 +63,20 @@ async def read_series(
     """
     of_posts, own = subject.choose(names, is_growth=is_growth)
     post_sql, own_sql = (sql.post_growth, sql.channel_growth) if is_growth else (sql.post_changes, sql.channel_changes)
+    rated = of_posts if ENGAGEMENT_RATE in names and not subject.is_own else _NONE
     found = await asyncio.gather(
         _changes(store, "post_series", subject, of_posts, post_sql, spans),
         _changes(store, "channel_series", subject, own, own_sql, spans),
+        _rates(store, subject, rated, sql.post_rate_growth if is_growth else sql.post_rates, spans),
     )
     if is_growth:
-        return merged([increments(changes, spans) for changes in found])
-    return merged([cumulative(changes, spans, _MEANS, now) for changes in found])
+        points = merged([increments(changes, spans) for changes in found])
+    else:
+        points = merged([cumulative(changes, spans, _MEANS, now) for changes in found])
+    if rated.metrics:
+        for point in points:
+            point.setdefault(RATE_BASE, None)  # no target has a rate: nor has their total
+    return points
 
 
 async def _changes(
@@ -90,6 +98,31 @@ async def _changes(
         SECONDS,
     )
     return [Change(names[place], int(start), int(amount), int(count)) for place, start, amount, count in rows]
+
+
+async def _rates(
+    store: Store, subject: Subject, metrics: Chosen, statement: Any, spans: Sequence[Span]
+) -> list[Change]:
+    """What the engagement rate over targets is made of."""
+    if not metrics.metrics:
+        return []
+    rows = await store.rows(
+        "post_rates",
+        statement(metrics, subject.scope),
+        {
+            "workspace": subject.workspace_id,
+            **subject.values,
+            "start": spans[0].start,
+            "end": spans[-1].end,
+            "edges": [span.start for span in spans],
+        },
+        SECONDS,
+    )
+    return [
+        Change(name, int(start), int(amount), int(count))
+        for start, engaged, base, count in rows
+        for name, amount in ((RATED, engaged), (RATE_BASE, base))
+    ]
 
 
 async def read_published(store: Store, subject: Subject, span: Span, before: Span) -> tuple[Figures, Figures]:
