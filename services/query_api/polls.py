@@ -59,8 +59,10 @@ def polls(answers: Iterable[Answer]) -> list[list[Answer]]:
 
 
 def _belongs(answer: Answer, poll: Sequence[Answer]) -> bool:
+    # Of an answer whose raw event is not held any more it is not known what was asked: it stands alone.
     return (
-        answer.captured_at - poll[-1].captured_at <= LONGEST_GAP
+        bool(answer.endpoint and poll[-1].endpoint)
+        and answer.captured_at - poll[-1].captured_at <= LONGEST_GAP
         and answer.captured_at - poll[0].captured_at <= LONGEST_POLL
         and all(answer.question != other.question for other in poll)
     )

@@ -38,6 +38,11 @@ def test_a_pause_ends_a_poll() -> None:
     assert names(polls(asked)) == [["a", "b"], ["c"]]
 
 
+def test_what_nothing_more_is_known_of_stands_alone() -> None:
+    asked = [answer("a", 0, "", ""), answer("b", 1, "", ""), answer("c", 2, "/me", ""), answer("d", 3, "", "")]
+    assert names(polls(asked)) == [["a"], ["b"], ["c"], ["d"]]
+
+
 def test_a_live_pull_beside_a_scheduled_poll_is_one_of_its_own() -> None:
     asked = [
         answer("a", 0), answer("l", 1, "/me", "LIVE"), answer("b", 2, "/insights"), answer("m", 3, "/insights", "LIVE"),
