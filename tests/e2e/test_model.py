@@ -135,6 +135,12 @@ def _post(world: World, post_id: str) -> Figures:
     return total([world.figures(target_id) for target_id in world.targets_of(post_id)])
 
 
+def _shown_by_postflow(figures: Figures, names: dict[str, str]) -> dict[str, int]:
+    """Figures by PostFlow's names; its shares leave the quotes out."""
+    found = {at: figures[name] or 0 for at, name in names.items()}
+    return {**found, "shares": max(0, found["shares"] - found["quotes"])}
+
+
 def _full_post(world: World, post_id: str) -> dict[str, Any]:
     parts = [world.figures(target_id) for target_id in world.targets_of(post_id)]
     return {**_full(total(parts)), "engagement_rate": total_rate(parts)}
@@ -247,7 +253,7 @@ def _posts_of_products(tidemark: Tidemark, world: World) -> Compared:
         yield (
             f"PostFlow {post_id}",
             [(row["id"], {at: row[at] or 0 for at in of_postflow}) for row in postflow],
-            [(each, {at: world.figures(each)[name] or 0 for at, name in of_postflow.items()}) for each in targets],
+            [(each, _shown_by_postflow(world.figures(each), of_postflow)) for each in targets],
         )
         counted = ("impressions", "likes", "comments", "shares")
         yield f"OpenPost {post_id}", openpost["data"]["totals"], _zeroed(figures, counted)
