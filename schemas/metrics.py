@@ -7,7 +7,7 @@ integers: counts as they are, seconds as whole milliseconds (`scale` 3), so that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -172,6 +172,47 @@ def engagement_rate(
 def post_engagement_rate(values: Sequence[int | None]) -> float | None:
     """`engagement_rate` of a tuple in the order of POST_METRICS."""
     return engagement_rate(post_engagements(values), values[IMPRESSIONS], values[REACH], values[VIEWS])
+
+
+def rated(values: Sequence[int | None]) -> tuple[int, int] | None:
+    """What the engagement rate of one target is made of.
+
+    Args:
+        values: in the order of POST_METRICS.
+
+    Returns:
+        Its engagements, and what they are divided by: impressions, else reach, else views above zero. None when the
+        target has no rate.
+    """
+    engaged = post_engagements(values)
+    if engaged is None:
+        return None
+    for base in (values[IMPRESSIONS], values[REACH], values[VIEWS]):
+        if base is not None and base > 0:
+            return engaged, base
+    return None
+
+
+def total_engagement_rate(parts: Iterable[Sequence[int | None]]) -> float | None:
+    """The engagement rate of several targets together.
+
+    The sum of the engagements of the targets that have a rate, divided by the sum of what each was divided by. So it
+    lies between the lowest and the highest of their rates, which the quotient of two totals does not: a target may
+    count in one total and not in the other.
+
+    Args:
+        parts: one tuple a target, in the order of POST_METRICS.
+
+    Returns:
+        A fraction, or None when no target has a rate.
+    """
+    engaged = shown = 0
+    for values in parts:
+        pair = rated(values)
+        if pair is not None:
+            engaged += pair[0]
+            shown += pair[1]
+    return engaged / shown if shown else None
 
 
 def total(parts: Sequence[Values]) -> Values:

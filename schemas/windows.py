@@ -36,9 +36,11 @@ from schemas.metrics import (
     WINDOW_METRICS,
     Values,
     bounded,
+    engagement_rate,
     engagements,
     post_engagements,
     total,
+    total_engagement_rate,
 )
 
 HOUR = 3_600_000
@@ -99,6 +101,8 @@ class WindowTotals(NamedTuple):
         end: ms, exclusive.
         values: in the order of WINDOW_METRICS; gauges are the latest known, whatever the source.
         engagements: of the window.
+        engagement_rate: of the channel's own figures, else over the window's posts.
+        native: names of the totals that the platform told; the others are sums of posts, within the same bounds.
         views_or_impressions: sum over targets of views, else impressions.
         impressions_or_views: the other way round.
         valid_from: exact for ends after this, ms; None: since ever.
@@ -110,6 +114,8 @@ class WindowTotals(NamedTuple):
     end: int
     values: Values
     engagements: int | None
+    engagement_rate: float | None
+    native: tuple[str, ...]
     views_or_impressions: int | None
     impressions_or_views: int | None
     valid_from: int | None
@@ -141,8 +147,8 @@ def window_totals(
         is_measured: whether any target of the channel was ever measured, in the window or not.
 
     Returns:
-        The platform's own figures where they cover the window (`channel`), else the sum of the window's posts
-        (`posts`), else `none`.
+        The platform's own figures where they cover the window (`channel`), with the sums of the posts within the same
+        bounds for what it does not tell; else the sums of the window's posts (`posts`), else `none`.
     """
     gauges = _gauges(periods)
     # The platform's own figures come into question when their period ends, and go out 72 h later.
@@ -154,9 +160,10 @@ def window_totals(
     ]
     native = _native(periods, range_ms, end)
     if native is not None:
-        return _native_totals(native, gauges, *_nearest(instants, end))
+        inside = [target.values for target in targets if native.start <= target.published_at < native.end]
+        return _native_totals(native, inside, gauges, *_nearest(instants, end))
     start = end - range_ms
-    inside: list[Values] = []
+    inside = []
     for target in targets:
         enters, leaves = target.published_at, target.published_at + range_ms
         if enters < end <= leaves:
@@ -171,6 +178,8 @@ def window_totals(
         end=end,
         values=sums + gauges,
         engagements=post_engagements(sums),
+        engagement_rate=total_engagement_rate(inside),
+        native=(),
         views_or_impressions=_sum_first(inside, VIEWS, IMPRESSIONS),
         impressions_or_views=_sum_first(inside, IMPRESSIONS, VIEWS),
         # Targets too old for any window may be missing, and their last instants with them: don't reach back far.
@@ -279,25 +288,41 @@ def _day_end(days: dict[int, tuple[int, Values]], instant: int) -> int | None:
 
 def _native_totals(
     native: _Native,
+    inside: Sequence[Values],
     gauges: tuple[int | None, int | None, int | None, int | None],
     valid_from: int | None,
     valid_until: int | None,
 ) -> WindowTotals:
-    figures: list[int | None] = [None] * len(POST_METRICS)
-    for source, place in _NATIVE_SUMS:
-        figures[place] = native.values[source]
-    figures[REACH] = native.values[CH_REACH]
+    """What the platform tells of the window, and the sums of the posts inside of it for what it doesn't tell."""
+    told: dict[int, int] = {}
+    for source, place in (*_NATIVE_SUMS, (CH_REACH, REACH)):
+        figure = native.values[source]
+        if figure is not None:
+            told[place] = figure
+    summed = total(inside)
+    figures = tuple(told.get(place, value) for place, value in enumerate(summed))
     own = native.values[CH_ENGAGEMENTS]
-    views, impressions = figures[VIEWS], figures[IMPRESSIONS]
+    names = [POST_METRICS[place].name for place in told]
+    if own is None:
+        engaged = engagements(figures[LIKES], figures[COMMENTS], figures[SHARES], figures[SAVES])
+    else:
+        engaged = own
+        names.append("engagements")
+    if own is not None or all(place in told for place in (LIKES, COMMENTS, SHARES, SAVES)):
+        # Of the channel's own figures alone: posts' impressions are no base for them.
+        rate = engagement_rate(engaged, told.get(IMPRESSIONS), told.get(REACH), told.get(VIEWS))
+    else:
+        rate = total_engagement_rate(inside)
+    views, impressions = told.get(VIEWS), told.get(IMPRESSIONS)
     followers, following, posts_count, _ = gauges
     return WindowTotals(
         source="channel",
         start=native.start,
         end=native.end,
         values=(*figures, followers, following, posts_count, native.values[CH_PROFILE_VIEWS]),
-        engagements=own
-        if own is not None
-        else engagements(figures[LIKES], figures[COMMENTS], figures[SHARES], figures[SAVES]),
+        engagements=engaged,
+        engagement_rate=rate,
+        native=tuple(names),
         views_or_impressions=views if views is not None else impressions,
         impressions_or_views=impressions if impressions is not None else views,
         valid_from=valid_from,

@@ -238,8 +238,10 @@ class Checker:
             what = f"PostFlow {target.target_id}"
             of_target = shown(served[target.target_id])
             sums = summed([of_target])
-            for name in ("views", "reach", "likes", "shares", "saves"):
+            for name in ("views", "reach", "likes", "quotes", "saves"):
                 self._report.equal(f"{what} {name}", element[name], of_target[name])
+            shares, quotes = of_target["shares"], of_target["quotes"] or 0
+            self._report.equal(f"{what} shares", element["shares"], None if shares is None else shares - quotes)
             self._report.equal(f"{what} replies", element["replies"], of_target["comments"])
             self._report.equal(f"{what} engagements", element["engagements"], sums["engagements"])
             for base in ("impressions", "reach"):

@@ -70,6 +70,8 @@ _FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "reddit": {"likes": ("score",), "comments": ("num_comments",), "shares": ("num_crossposts",)},
 }
+# The part of the shares that are quotes, where a platform tells it.
+_QUOTES = {"x": "quote_count", "bluesky": "quoteCount", "threads": "quotes"}
 _VIDEO_VIEWS = {"x": "view_count", "facebook": "post_video_views"}
 _LOCATION_VIEWS = tuple(
     f"BUSINESS_IMPRESSIONS_{device}_{surface}" for device in ("DESKTOP", "MOBILE") for surface in ("MAPS", "SEARCH")
@@ -95,6 +97,7 @@ def figures(platform: str, served: Mapping[str, Any]) -> Figures:
     for metric in METRICS:
         names = _FIELDS[platform].get(metric)
         found[metric] = sum(served[name] for name in names) if names else None
+    found["quotes"] = served.get(_QUOTES.get(platform, ""))
     # Told of videos only.
     found["video_views"] = served.get(_VIDEO_VIEWS.get(platform, ""))
     return found

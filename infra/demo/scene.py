@@ -7,34 +7,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from infra.sandbox.channels import ACCOUNTS, channel_line
 from infra.sandbox.ids import make_id
 
 WORKSPACE = "demo"
 HOUR = 3_600_000
-_ACCOUNTS = {
-    "x": ("ch-x", "1001", "tidemark"),
-    "instagram": ("ch-instagram", "17841400000000001", "tidemark.studio"),
-    "youtube": ("ch-youtube", "UCtidemarkdemochannel0", "Tidemark"),
-    "bluesky": ("ch-bluesky", "did:plc:sandboxsandboxsandboxsan", "tidemark.test"),
-    "linkedin": ("ch-linkedin", "urn:li:organization:2414183", "Tidemark"),
-    "facebook": ("ch-facebook", "104583221947103", "Tidemark"),
-    "threads": ("ch-threads", "17841401234567890", "tidemark.studio"),
-    "tiktok": ("ch-tiktok", "723f24d7-e717-40f8-a2b6-cb8464cd23b4", "tidemark"),
-    "pinterest": ("ch-pinterest", "2783136121146311751", "tidemark"),
-    "reddit": ("ch-reddit", "tidemark_demo", "tidemark_demo"),
-    "google_business": ("ch-google", "11293847561029384756", "Tidemark Store"),
-}
-_POST_TYPES = {
-    "x": "x-post",
-    "instagram": "instagram-feed",
-    "youtube": "youtube-video",
-    "bluesky": "bluesky-post",
-    "linkedin": "linkedin-post",
-    "facebook": "facebook-post",
-    "threads": "threads-post",
-    "tiktok": "tiktok-video",
-    "pinterest": "pinterest-pin",
-    "reddit": "reddit-post",
+_CHANNELS = {
+    "x": "ch-x",
+    "instagram": "ch-instagram",
+    "youtube": "ch-youtube",
+    "bluesky": "ch-bluesky",
+    "linkedin": "ch-linkedin",
+    "facebook": "ch-facebook",
+    "threads": "ch-threads",
+    "tiktok": "ch-tiktok",
+    "pinterest": "ch-pinterest",
+    "reddit": "ch-reddit",
+    "google_business": "ch-google",
 }
 LOCATION = "ch-google"
 
@@ -68,11 +57,11 @@ class Scene:
     @property
     def platforms(self) -> dict[str, str]:
         """The platform of each channel."""
-        return {channel_id: platform for platform, (channel_id, _, _) in _ACCOUNTS.items()}
+        return {channel_id: platform for platform, channel_id in _CHANNELS.items()}
 
     def account_of(self, channel_id: str) -> str:
         """The platform's own id of a channel."""
-        return next(external_id for found, external_id, _ in _ACCOUNTS.values() if found == channel_id)
+        return ACCOUNTS[self.platforms[channel_id]].external_id
 
     def of_channel(self, channel_id: str) -> list[DemoTarget]:
         """Targets on one channel."""
@@ -86,18 +75,7 @@ class Scene:
     def catalog(self) -> list[dict[str, Any]]:
         """The catalog as lines of `POST /admin/v1/catalog`."""
         lines: list[dict[str, Any]] = [
-            {
-                "type": "channel",
-                "workspace_id": WORKSPACE,
-                "id": channel_id,
-                "platform": platform,
-                "external_id": external_id,
-                "username": username,
-                # What follows the ~ tells the sandbox whose token it is.
-                "access_token": f"sandbox-{platform}-token~{external_id}",
-                "status": "active",
-            }
-            for platform, (channel_id, external_id, username) in _ACCOUNTS.items()
+            channel_line(platform, WORKSPACE, channel_id) for platform, channel_id in _CHANNELS.items()
         ]
         for post_id in self.post_ids:
             targets = self.of_post(post_id)
@@ -113,7 +91,7 @@ class Scene:
                         {
                             "target_id": target.target_id,
                             "channel_id": target.channel_id,
-                            "post_type": _POST_TYPES[target.platform],
+                            "post_type": ACCOUNTS[target.platform].post_type,
                             "status": "published",
                             "external_id": target.external_id,
                             "published_at": _iso(target.published_at),
@@ -137,11 +115,12 @@ def make_scene(now: int | None = None) -> Scene:
     for number, (post_id, age_hours) in enumerate(
         (("launch", 3), ("teaser", 20), ("behind-the-scenes", 50), ("customer-story", 24 * 5), ("roadmap", 24 * 20)), 1
     ):
-        for platform, (channel_id, account, _) in _ACCOUNTS.items():
-            if platform not in _POST_TYPES or (platform == "x" and age_hours > 72):
+        for platform, channel_id in _CHANNELS.items():
+            account = ACCOUNTS[platform]
+            if not account.post_type or (platform == "x" and age_hours > 72):
                 continue  # X figures are asked for 72 h long
             published_at = (at - age_hours * HOUR) // 1000 * 1000
-            external_id = make_id(platform, published_at, number, account=account)
+            external_id = make_id(platform, published_at, number, account=account.external_id)
             scene.targets.append(
                 DemoTarget(f"{post_id}.{platform}", post_id, channel_id, platform, external_id, published_at)
             )

@@ -153,13 +153,16 @@ class Plan:
         if "query_api" in self.names:
             told["TIDEMARK_QUERY_API_PORT"] = str(self.ports["query_api"])
         if self.sandbox_url is not None:
+            told["TIDEMARK_SANDBOX_URL"] = self.sandbox_url
             for platform in all_platforms():
                 prefix = f"TIDEMARK_{platform.upper()}"
-                told[f"{prefix}_BASE_URL"] = self.inherited.get(f"{prefix}_BASE_URL") or self.sandbox_url
+                own = self.inherited.get(f"{prefix}_BASE_URL")
+                told[f"{prefix}_BASE_URL"] = own or self.sandbox_url
                 for part in ("CLIENT_ID", "CLIENT_SECRET"):
                     # Long and odd, since a held secret is blanked wherever it occurs in an answer.
                     made_up = f"tidemark-sandbox-{platform}-{part.lower().replace('_', '-')}"
-                    told[f"{prefix}_{part}"] = self.inherited.get(f"{prefix}_{part}") or made_up
+                    # The sandbox is told nothing of an app that the caller has at the platform.
+                    told[f"{prefix}_{part}"] = (own and self.inherited.get(f"{prefix}_{part}")) or made_up
         return {**self.inherited, **{name: value for name, value in told.items() if value is not None}}
 
     def services(self) -> list[Service]:
@@ -210,7 +213,7 @@ class Plan:
             environment["TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD"] = self.secrets.clickhouse_analyst_password
             probe = alive = answers(f"http://{HOST}:{self.ports[name]}/ping")
         elif name == "sandbox":
-            argv = [self.python, "-m", "infra.sandbox", "--port", str(self.ports[name])]
+            argv = [self.python, "-m", "infra.sandbox", "--port", str(self.ports[name]), "--own-tokens"]
             probe = alive = answers(f"{self.sandbox_url}/", any_status=True)
         else:
             # The same name after each restart, so that a consumer group gives the slot its old partitions back.

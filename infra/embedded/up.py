@@ -162,7 +162,25 @@ def _print_addresses(plan: Plan, folder: DataDir) -> None:
     left_out = [name for name in LASTING if name not in plan.names]
     if left_out:
         say(f"  {'left out':<21} {', '.join(left_out)}")
+    for line in platforms_asked(plan):
+        say(line)
     say("\ntidemark is ready; press Ctrl-C to stop")
+
+
+def platforms_asked(plan: Plan) -> list[str]:
+    """Whom the poller asks, in lines for a person."""
+    own = [name for name in all_platforms() if plan.inherited.get(f"TIDEMARK_{name.upper()}_BASE_URL")]
+    lines = []
+    if plan.sandbox_url is None:
+        lines.append("\n  Platforms: the real ones, with the channels' own tokens.")
+    else:
+        lines += [
+            "\n  Platforms: the built-in sandbox, with made-up figures, and only for channels whose access token",
+            "  begins with sandbox- (`tidemark sandbox channel` prints some). --no-sandbox asks the real ones.",
+        ]
+    if own:
+        lines.append(f"  Asked at their TIDEMARK_<PLATFORM>_BASE_URL, for every channel: {', '.join(own)}.")
+    return lines
 
 
 def _explain(error: OSError, data_dir: Path) -> str:

@@ -28,6 +28,15 @@ _BODY_MAX_BYTES = 1024 * 1024
 _SECRET_PARAMETERS = frozenset({"access_token", "refresh_token", "client_secret", "key"})
 
 
+OWN = "sandbox-"
+"""How tokens of the sandbox's own channels begin."""
+
+NOT_OWN = (
+    "This is Tidemark's built-in sandbox, whose figures are made up: it answers only for access tokens that begin with "
+    "sandbox-. Start tidemark up with --no-sandbox to ask the platform itself."
+)
+
+
 class ConnectionReset(Exception):
     """Raised in the middle of an answer, so that the server drops the connection."""
 
@@ -97,6 +106,8 @@ class Sandbox:
         )
 
     def _answer(self, routes: Routes, endpoint: Endpoint, ask: Ask) -> tuple[Reply, Fault | None]:
+        if self.state.own_tokens and ask.token and not (endpoint.renews or ask.token.startswith(OWN)):
+            return Reply(503, {"error": "platform_unavailable", "message": NOT_OWN}), None
         fault = self.state.strike(ask.platform, endpoint.name, ask.token)
         kind = fault.kind if fault is not None else ""
         if not ask.token and endpoint.token_needed:

@@ -125,6 +125,7 @@ class Endpoint:
         token_needed: whether a call without a token fails.
         method: the only one that is answered.
         over_limit: what a call over the limit meets: `rate_limited`, or `quota_exhausted` where it is a day's quota.
+        renews: whether it renews tokens, and its token is a refresh token.
         claims: for a path that platforms share: whether a query is this platform's. Those that claim are asked first.
     """
 
@@ -137,6 +138,7 @@ class Endpoint:
     token_needed: bool = True
     method: str = "GET"
     over_limit: str = "rate_limited"
+    renews: bool = False
     claims: Callable[[dict[str, str]], bool] | None = None
 
 

@@ -191,6 +191,7 @@ class State:
         enforce_limits: whether calls over a platform's rate limit fail.
         served_limit: most served records kept.
         calls_limit: most recent calls kept.
+        own_tokens: whether only tokens that begin with `sandbox-` are answered.
     """
 
     def __init__(
@@ -200,8 +201,11 @@ class State:
         enforce_limits: bool = True,
         served_limit: int = 100_000,
         calls_limit: int = 5_000,
+        *,
+        own_tokens: bool = False,
     ) -> None:
         self.seed = seed
+        self.own_tokens = own_tokens
         self.clock = clock or Clock()
         self.limits = Limits(enforce_limits)
         self._served_limit, self._calls_limit = served_limit, calls_limit

@@ -30,9 +30,11 @@ from schemas.metrics import (
     Metric,
     Values,
     engagement_rate,
+    post_engagement_rate,
     post_engagements,
     seconds,
     total,
+    total_engagement_rate,
 )
 from schemas.registers import Register, dump_groups
 from schemas.windows import WindowTotals
@@ -267,20 +269,23 @@ class PostTotals(NamedTuple):
 
     Attributes:
         captured_at: the freshest answer, ms; None when never measured.
+        engagement_rate: over the parts that have one.
     """
 
     values: Values
     captured_at: int | None
+    engagement_rate: float | None
 
 
 def post_totals(parts: Sequence[PostPart]) -> PostTotals:
     """Sum the parts."""
     if len(parts) == 1:
         register = parts[0].target.register
-        return PostTotals(register.values, register.captured_at)
+        return PostTotals(register.values, register.captured_at, post_engagement_rate(register.values))
     registers = [part.target.register for part in parts]
     freshest = max((held.captured_at for held in registers if held.captured_at is not None), default=None)
-    return PostTotals(total([held.values for held in registers]), freshest)
+    values = [held.values for held in registers]
+    return PostTotals(total(values), freshest, total_engagement_rate(values))
 
 
 def post_totals_row(
@@ -304,18 +309,15 @@ def post_totals_row(
     )  # fmt: skip
 
 
-def _figures(values: Values) -> Row:
-    interactions = post_engagements(values)
-    return (
-        *values, interactions, engagement_rate(interactions, values[IMPRESSIONS], values[REACH], values[VIEWS]),
-    )  # fmt: skip
+def _figures(totals: PostTotals) -> Row:
+    return (*totals.values, post_engagements(totals.values), totals.engagement_rate)
 
 
 def post_rollup_message(
     version: Version, workspace_id: str, post: PostState, parts: Sequence[PostPart], totals: PostTotals
 ) -> Row:
     """One value of `rollups.posts`, fields in the schema's order."""
-    figures = _figures(totals.values)
+    figures = _figures(totals)
     if len(parts) == 1:
         only = parts[0]
         channels: list[Row] = [(only.target.channel_id, only.channel.platform, totals.captured_at, *figures)]
@@ -326,9 +328,7 @@ def post_rollup_message(
         channels = []
         for channel_id, group in by_channel.items():
             of_channel = post_totals(group)
-            channels.append(
-                (channel_id, group[0].channel.platform, of_channel.captured_at, *_figures(of_channel.values))
-            )
+            channels.append((channel_id, group[0].channel.platform, of_channel.captured_at, *_figures(of_channel)))
     return (workspace_id, post.post_id, totals.captured_at, version.number, *figures, channels)
 
 
@@ -337,8 +337,8 @@ CHANNEL_TOTALS = (
     "channel_totals_store",
     (
         "generation", "workspace_id", "channel_id", "platform", "range", "source", "window_start", "window_end",
-        "valid_from", "valid_until", "captured_at", *_WINDOW_NAMES, "engagements", "views_or_impressions",
-        "impressions_or_views", "is_deleted", "partition", "version",
+        "valid_from", "valid_until", "captured_at", *_WINDOW_NAMES, "engagements", "engagement_rate",
+        "views_or_impressions", "impressions_or_views", "is_deleted", "partition", "version",
     ),
 )  # fmt: skip
 
@@ -350,8 +350,9 @@ def channel_totals_row(
     return (
         version.generation, workspace_id, channel.channel_id, channel.platform, range_name, totals.source,
         totals.start, totals.end, totals.valid_from, totals.valid_until, channel.captured_at,
-        *stored(WINDOW_METRICS, totals.values), totals.engagements, totals.views_or_impressions,
-        totals.impressions_or_views, int(not channel.is_held), version.partition, version.number,
+        *stored(WINDOW_METRICS, totals.values), totals.engagements, totals.engagement_rate,
+        totals.views_or_impressions, totals.impressions_or_views, int(not channel.is_held), version.partition,
+        version.number,
     )  # fmt: skip
 
 
@@ -363,6 +364,5 @@ def channel_rollup_message(
     return (
         workspace_id, channel.channel_id, channel.platform, range_name, totals.source, totals.start, totals.end,
         totals.valid_from, totals.valid_until, channel.captured_at, version.number, *values, totals.engagements,
-        engagement_rate(totals.engagements, values[IMPRESSIONS], values[REACH], values[VIEWS]),
-        totals.views_or_impressions, totals.impressions_or_views,
+        totals.engagement_rate, totals.views_or_impressions, totals.impressions_or_views,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS
 from schemas.registers import Register, empty_register
-from schemas.windows import DAY, LONGEST_RANGE, ChannelPeriod, WindowTarget
+from schemas.windows import DAY, LONGEST_RANGE, NATIVE_MAX_AGE, ChannelPeriod, WindowTarget
 
 Key = tuple[str, str]
 """(workspace_id, id)"""
@@ -21,7 +21,8 @@ PeriodKey = tuple[str, int | None, int | None]
 NO_POST_REGISTER = empty_register(len(POST_METRICS))
 NO_CHANNEL_REGISTER = empty_register(len(CHANNEL_METRICS))
 # Targets leave a channel's window memory a day after they left its longest window.
-WINDOW_MEMORY = LONGEST_RANGE + DAY
+# A platform's own window may have ended a while ago, and posts are summed within its bounds.
+WINDOW_MEMORY = LONGEST_RANGE + NATIVE_MAX_AGE + DAY
 # Figures of days and windows older than this can't be part of any window any more.
 PERIOD_MEMORY = LONGEST_RANGE + 10 * DAY
 

@@ -32,6 +32,7 @@ from services.poller.poll import Poller
 from services.poller.publisher import RAW, REPLIES, KafkaPublisher, Room
 from services.poller.reader import RETRY_SECONDS, TopicReader
 from services.poller.refresh import Refresher
+from services.poller.sandbox import SandboxGuard
 from services.poller.schedule import Schedule
 from services.poller.settings import PollerSettings
 from services.poller.shards import Shards
@@ -108,14 +109,15 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             {name: access.base_url for name, access in settings.platforms.items() if access.base_url},
             timeout_seconds=settings.call_timeout_seconds,
         )
+        sandbox = SandboxGuard(tokens, settings.sandboxed)
         refresher = Refresher(
             time=time, platforms=platforms, fetcher=fetcher, publisher=publisher, tokens=tokens, catalog=catalog,
-            accounts=accounts, metrics=metrics, clients=_clients(settings), ownership=ownership,
+            accounts=accounts, metrics=metrics, clients=_clients(settings), ownership=ownership, sandbox=sandbox,
         )  # fmt: skip
         poller = Poller(
             time=time, platforms=platforms, schedule=schedule, fetcher=fetcher, publisher=publisher, tokens=tokens,
             accounts=accounts, budget=budget, circuits=circuits, metrics=metrics, refresher=refresher,
-            ownership=ownership,
+            ownership=ownership, sandbox=sandbox,
         )  # fmt: skip
         shared = SharedRounds(
             time=time, platforms=platforms, schedule=schedule, fetcher=fetcher, publisher=publisher,
@@ -175,6 +177,8 @@ def _apps(settings: PollerSettings) -> dict[str, App]:
     apps = {}
     for name, platform in all_platforms().items():
         access = settings.platforms[name]
+        if name in settings.sandboxed:
+            continue  # its channels go one by one, so that none is asked for that is not the sandbox's
         if access.app_token is not None and isinstance(platform, AcrossAccounts):
             apps[name] = App(platform, access.app_token.get_secret_value(), access.secrets())
     return apps

@@ -40,6 +40,7 @@ class Catalog:
         on_channel: called after news of a channel or of its tokens.
         refused: how many messages did not count, by topic and reason.
         on_refused: called for each of them.
+        is_news: asked of each event of a channel that the topic brings, whether it is to be taken in.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Catalog:
         self._names: dict[str, str] = {}
         self.channels: dict[ChannelKey, CatalogChannel] = {}
         self.on_channel: Callable[[ChannelKey], None] = _nothing
+        self.is_news: Callable[[ChannelKey, CatalogChannel | None], bool] = _always_news
         schedule.forget = self._forget
         self.refused: Counter[tuple[str, Reason]] = Counter()
         self.on_refused: Callable[[str, Reason], None] = _uncounted
@@ -97,9 +99,14 @@ class Catalog:
         if topic == POSTS:
             self.put_post(key[0], subject_id, event, now)
         elif topic == CHANNELS:
-            self.put_channel(key, event, now)
+            self.take_channel(key, event, now)
         else:
             self.put_tokens(key, event, now)
+
+    def take_channel(self, key: ChannelKey, event: CatalogChannel | None, now: int) -> None:
+        """A channel as the topic brings it; see `put_channel`."""
+        if self.is_news(key, event):
+            self.put_channel(key, event, now)
 
     def put_channel(self, key: ChannelKey, event: CatalogChannel | None, now: int) -> None:
         """A channel as it is now; None for its deletion. Acts at once on what is not yet in flight."""
@@ -223,4 +230,9 @@ def _uncounted(topic: str, reason: Reason) -> None:
 
 def _always(_: str) -> bool:
     """Where nothing is read from Kafka, all is known."""
+    return True
+
+
+def _always_news(_: ChannelKey, __: CatalogChannel | None) -> bool:
+    """Where this process writes no channel, everything on the topic is news."""
     return True

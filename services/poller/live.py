@@ -68,6 +68,13 @@ ERROR_CODES: Mapping[Outcome, str] = {
 }
 """Why a connection doesn't work, by what the identity call's answer meant; any other means that it does."""
 
+ERROR_OF_STATUS: Mapping[str, str] = {
+    ChannelStatus.TOKEN_EXPIRED: "token_expired",
+    ChannelStatus.REVOKED: "token_revoked",
+    ChannelStatus.DISABLED: "account_disabled",
+}
+"""Why a channel is not polled, by its status: whatever the platform answers, its connection is not healthy then."""
+
 _UNASKED = frozenset({ChannelStatus.DISABLED, ChannelStatus.REVOKED})
 
 FlightKey = tuple[str, str, str]
@@ -272,8 +279,6 @@ class Live:
                 asked = calls(self._platforms[name], plan)
                 with self._ownership.working(key[0]):
                     flight.verdict = await self._poller.ask_now(name, plan, asked, flight.hear, is_probe=is_probe)
-            if is_probe and flight.verdict is not None and flight.verdict.outcome is Outcome.OK:
-                self._schedule.resume(plan, self._time.now())
         except Exception:
             # A mistake in one platform's file must cost its asker the live numbers, and nobody else anything.
             _log.exception("a live pull failed", platform=name, channel=key)
@@ -292,6 +297,9 @@ class Live:
         if channel is None:
             return Probe(False, None, None, None)
         error_code = ERROR_CODES.get(verdict.outcome) if verdict is not None else None
+        error_code = (
+            error_code or ERROR_OF_STATUS.get(channel.status) or self._poller.unavailable(channel.platform, key)
+        )
         return Probe(verdict is not None, channel.status, error_code, channel.token_expires_at)
 
     def _forget(self) -> None:

@@ -20,6 +20,7 @@ from services.poller.metrics import PollerMetrics
 from services.poller.ownership import Ownership, alone
 from services.poller.refresh import DONE, Refresher
 from services.poller.round import Heard, Round
+from services.poller.sandbox import UNAVAILABLE, WHY, SandboxGuard
 from services.poller.schedule import ChannelKey, Fate, Plan, Schedule, Settled, Work
 from services.poller.timing import Time
 from services.poller.tokens import TokenStore
@@ -63,6 +64,7 @@ class Poller:
         circuits: one a platform.
         refresher: renews tokens; without it a token that ended pauses its channel at once.
         ownership: whom may be asked for; by default everybody.
+        sandbox: which channels the built-in sandbox is not asked for; by default there is none.
     """
 
     def __init__(
@@ -81,10 +83,12 @@ class Poller:
         refresher: Refresher | None = None,
         uniform: Uniform = random.uniform,
         ownership: Ownership | None = None,
+        sandbox: SandboxGuard | None = None,
     ) -> None:
         self._time = time
         self._platforms = platforms
         self._schedule = schedule
+        self._sandbox = sandbox or SandboxGuard(tokens)
         self._fetcher = fetcher
         self._publisher = publisher
         self._tokens = tokens
@@ -122,6 +126,8 @@ class Poller:
         channel_fate = Settled(Fate.RETRY, self._time.now())
         self._metrics.late_seconds.labels(name).observe(work.late_by / 1000)
         try:
+            if self._is_refused(name, plan):
+                return
             wait_until = None if self._refresher is None else await self._refresher.ahead(name, plan.key)
             if wait_until is not None:
                 fates = [Settled(Fate.RETRY, wait_until)] * len(work.entries)
@@ -171,6 +177,8 @@ class Poller:
             return None
         circuit.admit()
         try:
+            if self._is_refused(name, plan):
+                return None
             if self._refresher is not None and await self._refresher.ahead(name, plan.key) is not None:
                 return None
             current = Round(
@@ -198,6 +206,22 @@ class Poller:
         finally:
             circuit.release()
 
+    def unavailable(self, name: str, key: ChannelKey) -> str | None:
+        """Why a channel is not asked for at all, as a code; None when it may be."""
+        try:
+            return UNAVAILABLE if self._sandbox.refuses(name, key) else None
+        except SecretsError:
+            return None  # said where the channel is asked
+
+    def _is_refused(self, name: str, plan: Plan) -> bool:
+        """Whether a channel must not be asked for; it is left alone then until other tokens come."""
+        if not self._sandbox.refuses(name, plan.key):
+            return False
+        if not plan.paused:
+            _log.warning(WHY, platform=name, channel=plan.key, error_code=UNAVAILABLE)
+            self._schedule.pause(plan)
+        return True
+
     async def _ask_all(self, name: str, current: Round) -> None:
         work, now = current.work, self._time.now()
         if work.entries:
@@ -219,6 +243,15 @@ class Poller:
                 current.give_up_until(mended_at)
                 break
             call = current.pending.popleft()
+            if current.credentials.access_token is None and not current.renewed:
+                look_at = None if self._refresher is None else self._refresher.awaits_tokens(work.plan.key, now)
+                if look_at is not None:
+                    current.say(call, Settled(Fate.RETRY, look_at))
+                    current.give_up_until(look_at)
+                    break
+                # Nothing can be asked without a token; a refresh token may still bring one.
+                await self._broken(name, current, call, Verdict(Outcome.TOKEN_EXPIRED, detail="no token"))
+                continue
             key = WindowKey(name, "/".join(work.plan.key) if current.headers else APP, call.limit_group)
             free_at = self._budget.wait_until(key, now)
             if free_at > now:
@@ -314,9 +347,7 @@ class Poller:
         self._budget.served(key)
         if outcome is Outcome.OK:
             self._captured(current, call, event)
-            recovered = self._accounts.works(plan.key, name, now)
-            if recovered is not None:
-                await self._publisher.announce(recovered)
+            await self._works(name, current, now)
         elif outcome in _BROKEN_CONNECTION:
             await self._broken(name, current, call, verdict)
         elif outcome in (Outcome.TARGET_GONE, Outcome.NO_DATA_EVER):
@@ -327,6 +358,18 @@ class Poller:
         else:  # PERMISSION_MISSING, TOO_EARLY: asking sooner won't help
             _log.info("no figures", platform=name, channel=plan.key, outcome=outcome.value, detail=verdict.detail)
             self._refused(current, call, verdict, Settled(Fate.SKIPPED), now)
+
+    async def _works(self, name: str, current: Round, now: int) -> None:
+        """The connection works: a channel that was thought broken is polled again, and then that is announced."""
+        plan = current.work.plan
+        if current.is_probe:
+            is_active = plan.active if self._refresher is None else await self._refresher.works_again(plan.key, now)
+            if is_active:
+                self._schedule.resume(plan, now)
+        if plan.active and not plan.paused:
+            recovered = self._accounts.works(plan.key, name, now)
+            if recovered is not None:
+                await self._publisher.announce(recovered)
 
     def _captured(self, current: Round, call: Call, event: PlatformRaw) -> None:
         gone: set[int] = set()
@@ -427,8 +470,8 @@ class Poller:
         if not self._ownership.is_active(key[0]):
             return  # another process's to find out, and to announce
         await self._pause(name, current, verdict, now)
-        if self._refresher is not None and verdict.outcome is not Outcome.ACCOUNT_DISABLED:
-            await self._refresher.give_up(key, now)
+        if self._refresher is not None:
+            await self._refresher.give_up(key, now, is_closed=verdict.outcome is Outcome.ACCOUNT_DISABLED)
 
     async def _pause(self, name: str, current: Round, verdict: Verdict, now: int) -> None:
         plan = current.work.plan

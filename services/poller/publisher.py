@@ -142,9 +142,13 @@ class KafkaPublisher:
         """Make a channel or its tokens durable; returns when Kafka has confirmed it, however long that takes."""
         await self.put(topic, event.workspace_id, key(event.workspace_id, event.channel_id), event)
 
-    async def put(self, topic: str, workspace_id: str, message_key: bytes, event: object) -> None:
-        """Make any event of a workspace durable; returns when Kafka has confirmed it, however long that takes."""
-        value = self._codecs[topic].encode(event)
+    async def erase(self, topic: str, subject: tuple[str, str]) -> None:
+        """Make the tombstone of a workspace's thing durable; returns when Kafka has confirmed it."""
+        await self.put(topic, subject[0], key(*subject), None)
+
+    async def put(self, topic: str, workspace_id: str, message_key: bytes, event: object | None) -> None:
+        """Make any event of a workspace, or a tombstone, durable; returns when Kafka has confirmed it."""
+        value = None if event is None else self._codecs[topic].encode(event)
         partition = partition_of(workspace_id, self._partitions)
         while True:
             generation, producer = self._generation, self._producer

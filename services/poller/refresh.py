@@ -35,11 +35,13 @@ from services.platforms.base import (
 from services.poller.accounts import RECOVERED, Accounts
 from services.poller.binding import Binder
 from services.poller.budget import Uniform, backoff
-from services.poller.catalog import CHANNELS, TOKENS, Catalog
+from services.poller.catalog import TOKENS, Catalog
+from services.poller.channel_writes import ChannelWrites
 from services.poller.errors import PollerError
 from services.poller.fetch import Fetcher
 from services.poller.metrics import PollerMetrics
 from services.poller.ownership import Ownership, alone
+from services.poller.sandbox import SandboxGuard
 from services.poller.schedule import ChannelKey
 from services.poller.timing import Time
 from services.poller.tokens import REFRESH, TokenStore
@@ -54,6 +56,10 @@ FINAL_CAP = 6 * MILLIS_PER_HOUR
 CONCURRENCY = 8
 # How soon after Kafka's silence ended a refresh is tried, ms.
 _LEASE_LOOK = MILLIS_PER_SECOND
+# How long after a channel was written its tokens may be on their way, since they come by a topic of their own, ms; and
+# how often that is looked at.
+TOKENS_LATE = 5 * MILLIS_PER_SECOND
+_TOKENS_LOOK = 500
 _log = get_logger(__name__)
 
 
@@ -68,6 +74,9 @@ class Publisher(Protocol):
 
     async def write(self, topic: str, event: CatalogChannel | ChannelTokens) -> None:
         """Make a catalog event durable; returns when it is."""
+
+    async def erase(self, topic: str, key: ChannelKey) -> None:
+        """Make a tombstone durable; returns when it is."""
 
     async def announce(self, event: AccountEvent) -> None:
         """Hand over one account event."""
@@ -106,6 +115,7 @@ class Refresher:
         clients: our own app by platform; the others have none.
         uniform: random number between two bounds.
         ownership: whose tokens are this process's to renew; by default everybody's.
+        sandbox: whose tokens are never shown to the built-in sandbox; by default there is none.
     """
 
     def __init__(
@@ -122,8 +132,10 @@ class Refresher:
         clients: Mapping[str, AppClient] | None = None,
         uniform: Uniform = random.uniform,
         ownership: Ownership | None = None,
+        sandbox: SandboxGuard | None = None,
     ) -> None:
         self._time = time
+        self._sandbox = sandbox or SandboxGuard(tokens)
         self._platforms = platforms
         self._fetcher = fetcher
         self._publisher = publisher
@@ -134,6 +146,7 @@ class Refresher:
         self._clients = clients or {}
         self._uniform = uniform
         self._ownership = ownership or alone()
+        self._channels = ChannelWrites(publisher, catalog, time, self._ownership)
         self._under_way: dict[ChannelKey, asyncio.Task[Renewal]] = {}
         self._writing: set[asyncio.Task[None]] = set()
         self._barred: dict[ChannelKey, _Barred] = {}
@@ -196,19 +209,56 @@ class Refresher:
             and barred.renewal.retry_at is None
         )
 
-    async def give_up(self, key: ChannelKey, now: int) -> None:
-        """A channel's token ended for good: its status says so from `now` on (ms)."""
+    def awaits_tokens(self, key: ChannelKey, now: int) -> int | None:
+        """When to look again (ms) for the tokens of a channel that was written a moment ago; None: it has none."""
         channel = self._catalog.channels.get(key)
-        held, barred = self._tokens.sealed(key), self._barred.get(key)
-        if channel is None or channel.status != ChannelStatus.ACTIVE or held is None:
+        if channel is None or self._tokens.sealed(key) is not None or now - channel.updated_at >= TOKENS_LATE:
+            return None
+        return now + _TOKENS_LOOK
+
+    async def give_up(self, key: ChannelKey, now: int, *, is_closed: bool = False) -> None:
+        """A channel's token ended for good, or it has none: its status says so from `now` on (ms).
+
+        Args:
+            is_closed: the platform closed the account itself; only a PUT helps.
+        """
+        channel = self._catalog.channels.get(key)
+        if channel is None:
             return
-        if held.origin == REFRESH and (barred is None or barred.tokens is not held):
+        if is_closed:
+            if channel.status in (ChannelStatus.ACTIVE, ChannelStatus.TOKEN_EXPIRED):
+                await self._channels.put(key, replace(channel, status=ChannelStatus.DISABLED.value, updated_at=now))
+            return
+        if channel.status != ChannelStatus.ACTIVE:
+            return
+        held, barred = self._tokens.sealed(key), self._barred.get(key)
+        if held is not None and held.origin == REFRESH and (barred is None or barred.tokens is not held):
             # The refresh worked, and what it brought does not: not to be repeated at once, for ever.
             count, at = self._useless.get(key, (0, 0))
             count = count + 1 if now - at < MILLIS_PER_DAY else 1
             self._useless[key] = (count, now)
             self._bar(key, held, RefreshFailure(Outcome.TOKEN_EXPIRED), count)
-        await self._put_channel(key, replace(channel, status=ChannelStatus.TOKEN_EXPIRED.value, updated_at=now))
+        await self._channels.put(key, replace(channel, status=ChannelStatus.TOKEN_EXPIRED.value, updated_at=now))
+
+    async def works_again(self, key: ChannelKey, now: int) -> bool:
+        """The platform took a channel's token: a channel that was thought expired is active, and polled, from `now` on.
+
+        Returns:
+            Whether the channel is active now. Not one that the customer disabled or revoked, before or meanwhile.
+        """
+        channel = self._catalog.channels.get(key)
+        if channel is None or not self._ownership.is_active(key[0]):
+            return False
+        if channel.status == ChannelStatus.TOKEN_EXPIRED:
+            await self._reinstate(key, channel, now)
+        current = self._catalog.channels.get(key)
+        return current is not None and current.status == ChannelStatus.ACTIVE
+
+    async def _reinstate(self, key: ChannelKey, channel: CatalogChannel, now: int) -> None:
+        """Make a token_expired channel active, and say so once it is."""
+        if await self._channels.put(key, replace(channel, status=ChannelStatus.ACTIVE.value, updated_at=now)):
+            announced = self._accounts.works(key, channel.platform, now)
+            await self._publisher.announce(announced or AccountEvent(*key, channel.platform, RECOVERED, now))
 
     async def run(self) -> None:
         """Try the refresh of token_expired channels until cancelled."""
@@ -224,7 +274,7 @@ class Refresher:
     async def close(self, seconds: float) -> None:
         """Wait for what is under way, for at most this long: what a platform has given must not be lost."""
         await self._binder.close()
-        tasks = [*self._under_way.values(), *self._writing]
+        tasks = [*self._under_way.values(), *self._writing, *self._channels.under_way()]
         if tasks:
             _, left = await asyncio.wait(tasks, timeout=seconds)
             for task in left:
@@ -235,6 +285,8 @@ class Refresher:
         if not isinstance(platform, Refreshable):
             return None
         try:
+            if self._sandbox.refuses(name, key):
+                return None
             pair = self._tokens.credentials(key, name).pair
         except SecretsError:
             return None  # said where the channel is asked
@@ -274,7 +326,7 @@ class Refresher:
         # Where a PUT came meanwhile, its pair stays, and is written again.
         self._catalog.put_tokens(key, event, now)
         _log.info("a token was refreshed", platform=name, channel=key)
-        await self._renewed(name, key, event, now)
+        await self._renewed(key, event, now)
         return DONE
 
     async def _exchange(self, name: str, key: ChannelKey, call: RefreshCall) -> TokenGrant | RefreshFailure | None:
@@ -313,29 +365,16 @@ class Refresher:
         self._barred[key] = _Barred(held, failures, now + wait, renewal)
         return renewal
 
-    async def _renewed(self, name: str, key: ChannelKey, tokens: ChannelTokens, now: int) -> None:
+    async def _renewed(self, key: ChannelKey, tokens: ChannelTokens, now: int) -> None:
         """Let the catalog show the new end, and a channel that had none of its tokens left be polled again."""
         channel = self._catalog.channels.get(key)
         if channel is None:
             return
-        expired = channel.status == ChannelStatus.TOKEN_EXPIRED
-        status = ChannelStatus.ACTIVE.value if expired else channel.status
-        if expired or channel.token_expires_at != tokens.token_expires_at:
-            newer = replace(channel, status=status, token_expires_at=tokens.token_expires_at, updated_at=now)
-            await self._put_channel(key, newer)
-        if expired:
-            announced = self._accounts.works(key, name, now)
-            await self._publisher.announce(announced or AccountEvent(*key, name, RECOVERED, now))
-
-    async def _put_channel(self, key: ChannelKey, event: CatalogChannel) -> None:
-        """Write a channel that this process changes; a PUT that came meanwhile is written again after it."""
-        before = self._catalog.channels.get(key)
-        await self._publisher.write(CHANNELS, event)
-        now = self._catalog.channels.get(key)
-        if now == before:
-            self._catalog.put_channel(key, event, self._time.now())
-        elif now is not None and now != event:
-            await self._publisher.write(CHANNELS, now)
+        newer = replace(channel, token_expires_at=tokens.token_expires_at, updated_at=now)
+        if channel.status == ChannelStatus.TOKEN_EXPIRED:
+            await self._reinstate(key, newer, now)
+        elif channel.token_expires_at != tokens.token_expires_at:
+            await self._channels.put(key, newer)
 
     async def _try(self, key: ChannelKey) -> None:
         """Try the refresh of a token_expired channel once, and say when to try it again."""

@@ -109,10 +109,12 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
         call_timeout_seconds: for one call as a whole, the body included.
         poller_group: consumer group, under the topic prefix; its processes share the channels.
         poller_session_seconds: how long the group waits for a silent process before others take its channels over.
+        sandbox_url: origin of the built-in sandbox; platforms whose base URL it is are asked only for channels of it.
         platforms_path: folders of further platforms' files; read by `services.platforms`.
     """
 
     platforms_path: str = ""
+    sandbox_url: str | None = None
     poll_speed: float = Field(default=1.0, gt=0, le=1_000_000)
     platform_concurrency: int = Field(default=32, ge=1, le=1000)
     channel_concurrency: int = Field(default=4, ge=1, le=100)
@@ -146,6 +148,13 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
             ]
             limits[name] = [*documented, *configured]
         return limits
+
+    @property
+    def sandboxed(self) -> frozenset[str]:
+        """The platforms that the built-in sandbox stands in for."""
+        if self.sandbox_url is None:
+            return frozenset()
+        return frozenset(n for n, access in self.platforms.items() if access.base_url == self.sandbox_url.rstrip("/"))
 
     @cached_property
     def platforms(self) -> dict[str, PlatformSettings]:

@@ -35,22 +35,33 @@ def account_figures(periods: Iterable[ChannelPeriod]) -> AccountFigures:
     Args:
         periods: the channel's latest figures, any order.
     """
+    shown = _shown(periods)
+    return AccountFigures(**{name: period.values[metric] for name, (period, metric) in shown.items()})
+
+
+def account_sources(periods: Iterable[ChannelPeriod]) -> list[tuple[ChannelPeriod, int]]:
+    """The figures that `account_figures` shows: of which period, and which metric."""
+    return list(_shown(periods).values())
+
+
+def _shown(periods: Iterable[ChannelPeriod]) -> dict[str, tuple[ChannelPeriod, int]]:
     held = list(periods)
     reported = sorted((p for p in held if p.end is not None), key=lambda p: (p.end or 0, p.start or 0), reverse=True)
     levels = [period for period in held if period.period == LIFETIME]
-    return AccountFigures(
-        followers=_first(levels, CH_FOLLOWERS),
-        following=_first(levels, CH_FOLLOWING),
-        posts_count=_first(levels, CH_POSTS_COUNT),
-        impressions=_first(reported, CH_IMPRESSIONS, CH_VIEWS),
-        reach=_first(reported, CH_REACH),
-        profile_views=_first(reported, CH_PROFILE_VIEWS),
-    )
+    found = {
+        "followers": _first(levels, CH_FOLLOWERS),
+        "following": _first(levels, CH_FOLLOWING),
+        "posts_count": _first(levels, CH_POSTS_COUNT),
+        "impressions": _first(reported, CH_IMPRESSIONS, CH_VIEWS),
+        "reach": _first(reported, CH_REACH),
+        "profile_views": _first(reported, CH_PROFILE_VIEWS),
+    }
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def _first(periods: Sequence[ChannelPeriod], *metrics: int) -> int | None:
+def _first(periods: Sequence[ChannelPeriod], *metrics: int) -> tuple[ChannelPeriod, int] | None:
     return next(
-        (period.values[metric] for period in periods for metric in metrics if period.values[metric] is not None), None
+        ((period, metric) for period in periods for metric in metrics if period.values[metric] is not None), None
     )
 
 

@@ -139,7 +139,8 @@ class LiveReads:
         if channel is not None and ChannelStatus(channel.status) not in _UNASKED:
             pulled = await self._pull(PullKind.HEALTH, question.workspace_id, channel_id=question.channel_id)
             done = pulled.done if pulled is not None else None
-            if done is not None and done.is_live:
+            # An owner that did not ask still knows what the catalog's copy here may not show yet.
+            if done is not None and (done.is_live or done.error_code is not None):
                 return Health(
                     channel_id=channel.channel_id,
                     platform=channel.platform,
@@ -147,7 +148,7 @@ class LiveReads:
                     status=done.status or channel.status,
                     error_code=done.error_code,
                     token_expires_at=done.token_expires_at,
-                    is_live=True,
+                    is_live=done.is_live,
                     checked_at=self._clock.now(),
                 )
         stored: Health | None = await self._stored.answer(question)

@@ -111,6 +111,16 @@ class ChannelWindowQuestion:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowTotalsQuestion:
+    """As `ChannelWindowQuestion`, computed from the latest figures. Answer: `schemas.windows.WindowTotals`."""
+
+    workspace_id: str
+    channel_id: str
+    range: str
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A target as it stood right after one answer: each metric's latest value up to then.
 
@@ -231,11 +241,12 @@ class AccountFigures:
 
 @dataclass(frozen=True, slots=True)
 class AccountSnapshot:
-    """A channel as it stood right after one answer.
+    """A channel as it stood right after one poll.
 
     Attributes:
-        captured_at: ms.
-        raw: the answer's payload, JSON values or JSON text (`orjson.Fragment`).
+        captured_at: of the poll's newest answer, ms.
+        raw: the payloads of its answers, and of those that the figures shown are from; JSON values or JSON text
+            (`orjson.Fragment`).
     """
 
     captured_at: int
@@ -323,6 +334,7 @@ class HealthQuestion:
 Question = (
     PostQuestion
     | ChannelWindowQuestion
+    | WindowTotalsQuestion
     | SnapshotsQuestion
     | PostHistoryQuestion
     | TargetQuestion

@@ -15,11 +15,22 @@ import orjson
 from schemas.events import CatalogChannel, PlatformRaw, PostStatus
 from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values, engagements
 from schemas.registers import Register, load_groups
-from schemas.windows import FOLLOWERS, LONGEST_RANGE, NATIVE_MAX_AGE, RANGES, ChannelPeriod, WindowTarget, window_totals
+from schemas.windows import (
+    DAY,
+    FOLLOWERS,
+    LONGEST_RANGE,
+    NATIVE_MAX_AGE,
+    RANGES,
+    ChannelPeriod,
+    WindowTarget,
+    WindowTotals,
+    window_totals,
+)
 from services.platforms import platform
 from services.platforms.base import parsed_once
 from services.query_api import sql
-from services.query_api.account_reads import AccountReads, shown_bytes
+from services.query_api.account_answers import shown_bytes
+from services.query_api.account_reads import AccountReads
 from services.query_api.batching import Batcher
 from services.query_api.cache import LONGEST_SECONDS, AnswerCache, channel_tag, channels_tag
 from services.query_api.clickhouse import ClickHouse
@@ -48,6 +59,7 @@ from services.query_api.query import (
     SnapshotsQuestion,
     Target,
     TargetQuestion,
+    WindowTotalsQuestion,
 )
 from services.query_api.raw_events import raw_event
 from services.query_api.scores import SPAN, Scored, channel_scores
@@ -139,6 +151,7 @@ class ClickHouseReadModel:
             TargetQuestion: self._target,
             PostScoresQuestion: self._post_scores,
             ChannelWindowQuestion: self._window,
+            WindowTotalsQuestion: self._window_totals,
             SnapshotsQuestion: self._single.get,
             PostHistoryQuestion: self._single.get,
             AccountQuestion: self._single.get,
@@ -321,24 +334,13 @@ class ClickHouseReadModel:
         assert isinstance(question, PostHistoryQuestion)
         return {question: await self._history(question)}
 
+    async def _window_totals(self, question: WindowTotalsQuestion) -> WindowTotals | None:
+        known = self._directory.get(question.workspace_id, question.channel_id) is not None
+        return await self._totals_of(question) if known else None
+
     async def _compute_window(self, question: ChannelWindowQuestion) -> WindowRow:
         """The totals from the registers: the stored row is missing, or a target entered or left since."""
-        length = RANGES[question.range]
-        where = {"workspace": question.workspace_id, "channel": question.channel_id}
-        span = {"start": question.end - length, "end": question.end}
-        oldest = {"oldest": question.end - LONGEST_RANGE - NATIVE_MAX_AGE}
-        targets, measured, periods = await asyncio.gather(
-            self._clickhouse.rows("window_targets", sql.WINDOW_TARGETS, {**where, **span}),
-            self._clickhouse.rows("channel_measured", sql.CHANNEL_MEASURED, where),
-            self._clickhouse.rows("channel_periods", sql.CHANNEL_PERIODS, {**where, **oldest}),
-        )
-        totals = window_totals(
-            [WindowTarget(published_at, tuple(values)) for published_at, *values in targets],
-            [ChannelPeriod(period, start, end, tuple(values)) for period, start, end, *values in periods],
-            length,
-            question.end,
-            is_measured=bool(measured),
-        )
+        totals = await self._totals_of(question)
         return WindowRow(
             source=totals.source,
             start=totals.start,
@@ -350,6 +352,25 @@ class ClickHouseReadModel:
             impressions_or_views=totals.impressions_or_views,
             followers=totals.values[FOLLOWERS],
             values=totals.values[:_METRICS],
+        )
+
+    async def _totals_of(self, question: ChannelWindowQuestion | WindowTotalsQuestion) -> WindowTotals:
+        length = RANGES[question.range]
+        where = {"workspace": question.workspace_id, "channel": question.channel_id}
+        # A platform's own window may have ended a while ago, and posts are summed within its bounds.
+        span = {"start": question.end - length - NATIVE_MAX_AGE - DAY, "end": question.end}
+        oldest = {"oldest": question.end - LONGEST_RANGE - NATIVE_MAX_AGE}
+        targets, measured, periods = await asyncio.gather(
+            self._clickhouse.rows("window_targets", sql.WINDOW_TARGETS, {**where, **span}),
+            self._clickhouse.rows("channel_measured", sql.CHANNEL_MEASURED, where),
+            self._clickhouse.rows("channel_periods", sql.CHANNEL_PERIODS, {**where, **oldest}),
+        )
+        return window_totals(
+            [WindowTarget(published_at, tuple(values)) for published_at, *values in targets],
+            [ChannelPeriod(period, start, end, tuple(values)) for period, start, end, *values in periods],
+            length,
+            question.end,
+            is_measured=bool(measured),
         )
 
     async def _snapshots(self, question: SnapshotsQuestion) -> tuple[Snapshot, ...] | None:

@@ -218,8 +218,12 @@ _CHANNEL_STOOD = ",\n    ".join(
     for index, metric in enumerate(CHANNEL_METRICS)
 )
 
+_CHANNEL_SAID = ", ".join(
+    f"argMaxIf(event_id, (captured_at, event_id), bitTest(spoken, {index}))" for index in range(len(CHANNEL_METRICS))
+)
+
 CHANNEL_BEFORE = f"""
-SELECT period, {millis("period_start")}, {millis("period_end")},
+SELECT period, {millis("period_start")}, {millis("period_end")}, [{_CHANNEL_SAID}],
     {_CHANNEL_STOOD}
 FROM (
     SELECT * FROM channel_snapshots_store
@@ -231,7 +235,8 @@ GROUP BY period, period_start, period_end
 ORDER BY period = 'lifetime' DESC, period_end DESC, period_start DESC
 LIMIT {{limit:UInt32}}
 """
-"""A channel's figures as they stood before an instant: of its lifetime, and of its latest periods."""
+"""A channel's figures as they stood before an instant, and the answer of each: of its lifetime, and of its latest
+periods."""
 
 CHANNEL_SNAPSHOTS = f"""
 SELECT event_id, {millis("captured_at")}, period, {millis("period_start")}, {millis("period_end")}, spoken,
@@ -248,13 +253,21 @@ LIMIT {{limit:UInt32}}
 """
 """What each answer of a span said of a channel, oldest first; of a page, after the last event of the one before."""
 
-NEWEST_CHANNEL_EVENT = f"""
-SELECT event_id, {millis("captured_at")} FROM channel_snapshots_store
+NEWEST_CHANNEL_EVENTS = f"""
+SELECT DISTINCT event_id, {millis("captured_at")} AS at FROM channel_snapshots_store
 WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND channel_id = {{channel:String}}
-ORDER BY captured_at DESC, event_id DESC
-LIMIT 1
+ORDER BY at DESC, event_id DESC
+LIMIT {{limit:UInt32}}
 """
-"""The newest answer that spoke of a channel."""
+"""The newest answers that spoke of a channel."""
+
+RAW_ANSWERS = f"""
+SELECT event_id, {millis("captured_at")} AS at, origin, endpoint, request FROM raw_events_store FINAL
+WHERE workspace_id = {{workspace:String}} AND event_id IN {{events:Array(String)}}
+ORDER BY captured_at DESC
+LIMIT 1 BY event_id
+"""
+"""What was asked, and why, by event id."""
 
 RAW_BODIES = """
 SELECT event_id, base64Encode(body) FROM raw_events_store FINAL

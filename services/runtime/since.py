@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 
-from services.runtime.clock import to_millis
+from services.runtime.instants import parse_instant
 
 _AGO = re.compile(r"(\d+)([smhd])")
 _UNIT_MILLIS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def parse_since(text: str, now: int) -> int:
-    """`90s`, `15m`, `2h`, `3d` ago, or an ISO instant (UTC without an offset), as ms.
+    """`90s`, `15m`, `2h`, `3d` ago, or an instant as every parameter takes it (`instants.py`), as ms.
 
     Raises:
         ValueError: neither.
@@ -20,7 +19,6 @@ def parse_since(text: str, now: int) -> int:
     if match := _AGO.fullmatch(text):
         return now - int(match[1]) * _UNIT_MILLIS[match[2]]
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"--since {text!r} is neither like 15m, 2h or 3d nor an ISO instant") from None
-    return to_millis(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+        return parse_instant(text)
+    except ValueError as error:
+        raise ValueError(f"--since {text!r} is neither like 15m, 2h or 3d nor an instant: {error}") from None

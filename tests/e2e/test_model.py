@@ -33,6 +33,7 @@ from tests.support.brute_force import (
     engagements,
     rate,
     total,
+    total_rate,
 )
 from tests.support.tidemark import RawPublisher, Tidemark
 from tests.support.waiting import wait_until
@@ -127,12 +128,23 @@ def _tables(tidemark: Tidemark, world: World) -> Compared:
     yield (
         "post_totals",
         {row["post_id"]: row for row in rows},
-        {post_id: {"post_id": post_id, **_full(_post(world, post_id))} for post_id in world.held_posts()},
+        {post_id: {"post_id": post_id, **_full_post(world, post_id)} for post_id in world.held_posts()},
     )
 
 
 def _post(world: World, post_id: str) -> Figures:
     return total([world.figures(target_id) for target_id in world.targets_of(post_id)])
+
+
+def _shown_by_postflow(figures: Figures, names: dict[str, str]) -> dict[str, int]:
+    """Figures by PostFlow's names; its shares leave the quotes out."""
+    found = {at: figures[name] or 0 for at, name in names.items()}
+    return {**found, "shares": max(0, found["shares"] - found["quotes"])}
+
+
+def _full_post(world: World, post_id: str) -> dict[str, Any]:
+    parts = [world.figures(target_id) for target_id in world.targets_of(post_id)]
+    return {**_full(total(parts)), "engagement_rate": total_rate(parts)}
 
 
 def _windows(tidemark: Tidemark, world: World) -> Compared:
@@ -159,7 +171,7 @@ def _topics(tidemark: Tidemark, world: World) -> Compared:
     for post_id in POSTS:
         record = held.get(f"{world.workspace_id}/{post_id}")
         seen = None if record is None else {name: record[name] for name in (*METRICS, "engagements", "engagement_rate")}
-        yield f"rollups.posts {post_id}", seen, _full(_post(world, post_id)) if post_id in world.held_posts() else None
+        yield f"rollups.posts {post_id}", seen, _full_post(world, post_id) if post_id in world.held_posts() else None
     held = _latest(tidemark, "rollups.channels", world.workspace_id)
     yield (
         "rollups.channels",
@@ -242,7 +254,7 @@ def _posts_of_products(tidemark: Tidemark, world: World) -> Compared:
         yield (
             f"PostFlow {post_id}",
             [(row["id"], {at: row[at] or 0 for at in of_postflow}) for row in postflow],
-            [(each, {at: world.figures(each)[name] or 0 for at, name in of_postflow.items()}) for each in targets],
+            [(each, _shown_by_postflow(world.figures(each), of_postflow)) for each in targets],
         )
         counted = ("impressions", "likes", "comments", "shares")
         yield f"OpenPost {post_id}", openpost["data"]["totals"], _zeroed(figures, counted)

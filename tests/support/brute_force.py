@@ -234,5 +234,12 @@ def rate(figures: Figures) -> float | None:
     return done / shown if shown and done is not None else None
 
 
+def total_rate(parts: list[Figures]) -> float | None:
+    """Over several targets: of those that have a rate, all engagements over all impressions."""
+    counted = [(engagements(part), part["impressions"]) for part in parts if rate(part) is not None]
+    shown = sum(impressions or 0 for _, impressions in counted)
+    return sum(done or 0 for done, _ in counted) / shown if shown else None
+
+
 def _iso(instant: int) -> str:
     return datetime.fromtimestamp(instant / 1000, UTC).isoformat()

@@ -14,6 +14,7 @@ class MemoryPublisher:
         self.events: list[PlatformRaw] = []
         self.announced: list[AccountEvent] = []
         self.written: list[tuple[str, CatalogChannel | ChannelTokens]] = []
+        self.erased: list[tuple[str, tuple[str, str]]] = []
         self.reserved = 0
         self.room = asyncio.Event()
         self.room.set()
@@ -40,3 +41,8 @@ class MemoryPublisher:
         """Keep one catalog event; durable as soon as there is room."""
         await self.room.wait()
         self.written.append((topic, event))
+
+    async def erase(self, topic: str, key: tuple[str, str]) -> None:
+        """Keep one tombstone; durable as soon as there is room."""
+        await self.room.wait()
+        self.erased.append((topic, key))

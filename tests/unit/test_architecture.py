@@ -40,7 +40,7 @@ BETWEEN_SERVICES = (
 
 # Modules that compute and never talk: no client, no socket, no event loop; and they import only each other.
 PURE = {
-    "services.runtime.clock", "services.runtime.inflating", "services.runtime.redaction",
+    "services.runtime.clock", "services.runtime.inflating", "services.runtime.instants", "services.runtime.redaction",
     "services.runtime.secrets", "services.runtime.since",
     "services.poller.accounts", "services.poller.answers", "services.poller.backfill_plan", "services.poller.budget",
     "services.poller.calls", "services.poller.circuit",
@@ -54,7 +54,7 @@ PURE = {
     "services.aggregator.rows", "services.aggregator.state",
     "services.status.addresses",
     "services.query_api.accounts", "services.query_api.cache", "services.query_api.errors",
-    "services.query_api.keeping", "services.query_api.merging",
+    "services.query_api.keeping", "services.query_api.merging", "services.query_api.polls",
     "services.query_api.query", "services.query_api.raw_events", "services.query_api.scores",
     "services.query_api.shapes", "services.query_api.sql",
     "services.query_api.tidemark.analysis.datasets", "services.query_api.tidemark.analysis.figures",
@@ -67,7 +67,7 @@ PURE = {
     "services.query_api.tidemark.resources.model", "services.query_api.tidemark.resources.reasons",
     "services.query_api.tidemark.resources.render", "services.query_api.tidemark.resources.samples",
     "services.query_api.tidemark.resources.sql",
-    "infra.sandbox.curves", "infra.sandbox.ids",
+    "infra.sandbox.channels", "infra.sandbox.curves", "infra.sandbox.ids",
 }  # fmt: skip
 # Parts of runtime that hold no client, so that pure modules may use their functions.
 PURE_ENOUGH = {"services.runtime.kafka", "services.runtime.logging", "services.runtime.settings", "schemas"}

@@ -124,7 +124,9 @@ class BlueskyRoutes:
         _endpoint("app.bsky.actor.getProfiles", _profiles),
         _endpoint("app.bsky.actor.getProfile", _one_profile),
         _endpoint("com.atproto.server.getSession", _session, token_needed=True),
-        replace(_endpoint("com.atproto.server.refreshSession", _refresh, token_needed=True), method="POST"),
+        replace(
+            _endpoint("com.atproto.server.refreshSession", _refresh, token_needed=True), method="POST", renews=True
+        ),
     )
 
     def failure(self, kind: str, ask: Ask, retry_after_seconds: int) -> Reply:

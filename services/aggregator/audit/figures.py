@@ -43,15 +43,16 @@ def post_fields(row: Sequence[Any], platforms: Platforms) -> Fields:
     """The message of a row (version, workspace, key, POST_COLUMNS)."""
     version, workspace_id, _, post_id, captured_at, values, targets = row
     by_channel: dict[str, list[Any]] = {}
-    for target in _parts(targets):
+    held = _parts(targets)
+    for target in held:
         by_channel.setdefault(target["channel_id"], []).append(target)
     channels = []
     for channel_id, parts in by_channel.items():
         times = [part["captured_at"] for part in parts if part["captured_at"] is not None]
         summed = parts[0]["values"] if len(parts) == 1 else _summed([part["values"] for part in parts])
         platform = platforms.get((workspace_id, channel_id), "")
-        channels.append((channel_id, platform, max(times, default=None), *summed, *_derived(summed)))
-    return (workspace_id, post_id, captured_at, version, *values, *_derived(values), tuple(channels))
+        channels.append((channel_id, platform, max(times, default=None), *summed, *_derived(summed, parts)))
+    return (workspace_id, post_id, captured_at, version, *values, *_derived(values, held), tuple(channels))
 
 
 def _parts(targets: str) -> list[Any]:
@@ -63,16 +64,22 @@ def _parts(targets: str) -> list[Any]:
     return parts
 
 
-def _derived(values: Sequence[int | None]) -> tuple[int | None, float | None]:
-    """Engagements and their rate, by the contract's definition."""
+def _derived(values: Sequence[int | None], parts: Sequence[Mapping[str, Any]]) -> tuple[int | None, float | None]:
+    """Engagements of a total, and the rate over its parts, by the contract's definitions."""
+    engaged = shown = 0
+    for part in parts:
+        figures = part["values"]
+        bases = (figures[_IMPRESSIONS], figures[_REACH], figures[_VIEWS])
+        base = next((value for value in bases if value is not None and value > 0), None)
+        interactions = _engagements(figures)
+        if interactions is not None and base is not None:
+            engaged, shown = engaged + interactions, shown + base
+    return _engagements(values), engaged / shown if shown else None
+
+
+def _engagements(values: Sequence[int | None]) -> int | None:
     known = [value for place in _INTERACTIONS if (value := values[place]) is not None]
-    interactions = min(max(sum(known), INT64_MIN), INT64_MAX) if known else None
-    return interactions, _rate(interactions, values[_IMPRESSIONS], values[_REACH], values[_VIEWS])
-
-
-def _rate(interactions: int | None, *bases: int | None) -> float | None:
-    base = next((value for value in bases if value is not None and value > 0), None)
-    return None if interactions is None or base is None else interactions / base
+    return min(max(sum(known), INT64_MIN), INT64_MAX) if known else None
 
 
 def _summed(parts: Sequence[Sequence[int | None]]) -> list[int | None]:
@@ -89,15 +96,14 @@ CHANNEL_COLUMNS = ", ".join(
         "channel_id, platform, `range`, source",
         *(_at(name) for name in ("window_start", "window_end", "valid_from", "valid_until", "captured_at")),
         _integers(WINDOW_METRICS),
-        "engagements, views_or_impressions, impressions_or_views",
+        "engagements, engagement_rate, views_or_impressions, impressions_or_views",
     ]
 )
 
 
 def channel_fields(row: Sequence[Any], _: Platforms) -> Fields:
     """The message of a row (version, workspace, key, CHANNEL_COLUMNS)."""
-    version, workspace_id, _key, *window, values, interactions, views_or, impressions_or = row
-    rate = _rate(interactions, values[_IMPRESSIONS], values[_REACH], values[_VIEWS])
+    version, workspace_id, _key, *window, values, interactions, rate, views_or, impressions_or = row
     return (workspace_id, *window, version, *values, interactions, rate, views_or, impressions_or)
 
 

@@ -81,6 +81,8 @@ class AuditStore:
         self._clock = clock
         self._settings: dict[str, Any] = {
             "max_threads": threads,
+            "max_block_size": 2048,
+            "max_joined_block_size_rows": 2048,
             "max_memory_usage": memory_mebibytes * _MEBIBYTE,
             "max_bytes_before_external_group_by": memory_mebibytes * _MEBIBYTE // 2,
             "join_use_nulls": 0,

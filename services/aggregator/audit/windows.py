@@ -6,12 +6,14 @@ last of them, and for the end it was told at.
 
 from __future__ import annotations
 
+from schemas.metric_sql import rated
 from schemas.metrics import (
     CHANNEL_METRICS,
     CHANNEL_NAMES,
     INT64_MAX,
     INT64_MIN,
     POST_METRICS,
+    POST_NAMES,
     WINDOW_METRICS,
     Metric,
 )
@@ -36,7 +38,17 @@ _NATIVE_MAX_AGE = 72 * _HOUR
 # The freshest answer of a channel is looked for among periods that ended at most this long ago.
 _PERIOD_MEMORY = 38 * _DAY
 _NAMES = tuple(metric.name for metric in WINDOW_METRICS)
-_FIELDS = ("source", "window", "captured_at", *_NAMES, "engagements", "views_or_impressions", "impressions_or_views")
+_FIELDS = (
+    "source",
+    "window",
+    "captured_at",
+    *_NAMES,
+    "engagements",
+    "engagement_rate",
+    "views_or_impressions",
+    "impressions_or_views",
+)
+_INTERACTIONS = ("likes", "comments", "shares", "saves")
 
 # Of a channel's own figures, by their place in `values`: those that a window shows under the same name.
 _PLACES = {metric.name: place for place, metric in enumerate(CHANNEL_METRICS, 1)}
@@ -61,13 +73,25 @@ def _value(metric: Metric) -> str:
 
 
 def _native_text(name: str) -> str:
-    """One of the platform's own figures for the window, as a stored column shows it."""
+    """One of the figures of a window of the platform's own, as a stored column shows it."""
     if name in _GAUGES:
         return f"gauges[{_GAUGES.index(name) + 1}]"
-    if name not in _SHOWN:
-        return "NULL"
-    figure = f"native[{_PLACES[name]}]"
-    return f"toString(toDecimal128({figure}, 3) / 1000)" if name.endswith("_seconds") else f"toString({figure})"
+    told = "NULL"
+    if name in _SHOWN:
+        figure = f"native[{_PLACES[name]}]"
+        told = f"toString(toDecimal128({figure}, 3) / 1000)" if name.endswith("_seconds") else f"toString({figure})"
+    # What the platform does not tell is the sum of the posts.
+    return told if name not in POST_NAMES else f"ifNull({told}, posts[{POST_NAMES.index(name) + 1}])"
+
+
+def _native_count(name: str) -> str:
+    """An interaction of a window of the platform's own, as a number."""
+    return f"ifNull(native[{_PLACES[name]}], toInt128OrNull(posts[{POST_NAMES.index(name) + 1}]))"
+
+
+def _short(rate: str) -> str:
+    """A rate as text, by so many digits as do not depend on the order of a sum."""
+    return f"toString(toFloat32({rate}))"
 
 
 def _windows(scope: Scope) -> str:
@@ -83,8 +107,8 @@ def _windows(scope: Scope) -> str:
                 AS length, source, {milliseconds("window_start")} AS starts, {milliseconds("window_end")} AS ends,
                 {milliseconds("valid_from")} AS valid_from_ms, {milliseconds("valid_until")} AS valid_until_ms,
                 captured_at AS own_captured_at,
-                arrayConcat({texts(WINDOW_METRICS)}, [toString(engagements), toString(views_or_impressions),
-                    toString(impressions_or_views)]) AS told
+                arrayConcat({texts(WINDOW_METRICS)}, [toString(engagements), {_short("engagement_rate")},
+                    toString(views_or_impressions), toString(impressions_or_views)]) AS told
             FROM channel_totals_store FINAL
             WHERE {GENERATION} AND {scope.where("channel_id")} AND is_deleted = 0
         )"""
@@ -93,17 +117,10 @@ def _windows(scope: Scope) -> str:
         FROM latest_post_metrics_store FINAL
         WHERE {GENERATION} AND {scope.where("channel_id")} AND is_listed AND published_at IS NOT NULL"""
     sums = ", ".join(total_text(metric, "1") for metric in POST_METRICS)
-    interactions = " + ".join(f"sum(toInt128(ifNull({name}, 0)))" for name in ("likes", "comments", "shares", "saves"))
-    any_interaction = " OR ".join(f"count({name}) > 0" for name in ("likes", "comments", "shares", "saves"))
-    inside = f"""
-        SELECT ends.workspace_id AS workspace_id, ends.channel_id AS channel_id, range_name, instant, [{sums},
-            if({any_interaction}, {bounded_text(interactions)}, NULL),
-            {bounded_text("sum(toInt128(ifNull(views, impressions)))")},
-            {bounded_text("sum(toInt128(ifNull(impressions, views)))")}] AS sums
-        FROM ({ends}) AS ends INNER JOIN ({targets}) AS targets
-            ON ends.workspace_id = targets.workspace_id AND ends.channel_id = targets.channel_id
-        WHERE at < instant AND at >= instant - length
-        GROUP BY workspace_id, channel_id, range_name, instant"""
+    interactions = " + ".join(f"sum(toInt128(ifNull({name}, 0)))" for name in _INTERACTIONS)
+    any_interaction = " OR ".join(f"count({name}) > 0" for name in _INTERACTIONS)
+    engaged, base = rated()
+    rate = f"if(sum({base}) = 0, NULL, toFloat64(sumIf({engaged}, {base} > 0)) / toFloat64(sum({base})))"
     measured = f"""
         SELECT workspace_id, channel_id, count() AS targets_measured FROM latest_post_metrics_store FINAL
         WHERE {GENERATION} AND {scope.where("channel_id")} AND is_listed AND captured_at IS NOT NULL
@@ -123,15 +140,24 @@ def _windows(scope: Scope) -> str:
             FROM latest_channel_metrics_store FINAL WHERE {GENERATION} AND {scope.where("channel_id")}
         ) GROUP BY workspace_id, channel_id"""
     view, impression, reach = _PLACES["views"], _PLACES["impressions"], _PLACES["reach"]
-    interacted = [f"native[{_PLACES[name]}]" for name in ("likes", "comments", "shares", "saves")]
-    all_null = " AND ".join(f"{figure} IS NULL" for figure in interacted)
-    added = " + ".join(f"ifNull({figure}, 0)" for figure in interacted)
-    engagements = f"ifNull(toString(native[{_PLACES['engagements']}]), if({all_null}, NULL, {bounded_text(added)}))"
+    counts = [_native_count(name) for name in _INTERACTIONS]
+    all_null = " AND ".join(f"{figure} IS NULL" for figure in counts)
+    added = " + ".join(f"ifNull({figure}, 0)" for figure in counts)
+    own_engagements = f"native[{_PLACES['engagements']}]"
+    engagements = (
+        f"if({own_engagements} IS NULL, if({all_null}, NULL, {bounded_text(added)}), toString({own_engagements}))"
+    )
+    is_own = " AND ".join(f"native[{_PLACES[name]}] IS NOT NULL" for name in _INTERACTIONS)
+    bases = ", ".join(
+        f"ifNull(native[{place}], 0) > 0, toFloat64(native[{place}])" for place in (impression, reach, view)
+    )
+    own_rate = f"toFloat64(ifNull({own_engagements}, {added})) / multiIf({bases}, NULL)"
+    native_rate = _short(f"if({own_engagements} IS NOT NULL OR ({is_own}), {own_rate}, toFloat64OrNull(posts_rate))")
     # `walk` goes back from the last day: before a day comes the one that ends where it begins, or the last one to end
     # within an hour of that.
     before = f"""if(indexOf(known_ends, walk.1) > 0, indexOf(known_ends, walk.1),
                     arrayFirstIndex(e -> abs(e - walk.1) <= {_HOUR}, known_ends))"""
-    rows = f"""
+    judged = f"""
         WITH
             arrayReverseSort(p -> (p.2, p.1), arrayFilter(p -> p.2 <= instant AND instant - p.2 <= {_NATIVE_MAX_AGE}
                 AND abs(p.2 - p.1 - length) <= {_HOUR} AND (p.3[{view}] IS NOT NULL OR p.3[{impression}] IS NOT NULL),
@@ -151,9 +177,26 @@ def _windows(scope: Scope) -> str:
                 least(greatest(arraySum(arrayMap(v -> ifNull(v[m], 0), covered)), toInt128('{INT64_MIN}')),
                     toInt128('{INT64_MAX}')))), range(1, {len(CHANNEL_NAMES) + 1})) AS summed_days,
             notEmpty(fitting) OR has_days AS is_native,
-            if(notEmpty(fitting), fitting[1].3, summed_days) AS native,
+            if(notEmpty(fitting), fitting[1].3, summed_days) AS native
+        SELECT workspace_id, channel_id, range_name, length, source, starts, ends, own_captured_at, told, instant,
+            answers, lifetime, is_native, native,
+            multiIf(notEmpty(fitting), fitting[1].1, has_days, walked.1, instant - length) AS sum_start,
+            multiIf(notEmpty(fitting), fitting[1].2, has_days, last, instant) AS sum_end
+        FROM ({ends}) AS base LEFT JOIN ({own}) AS own USING (workspace_id, channel_id)"""
+    inside = f"""
+        SELECT judged.workspace_id AS workspace_id, judged.channel_id AS channel_id, range_name, instant, [{sums},
+            if({any_interaction}, {bounded_text(interactions)}, NULL), toString({rate}),
+            {bounded_text("sum(toInt128(ifNull(views, impressions)))")},
+            {bounded_text("sum(toInt128(ifNull(impressions, views)))")}] AS sums
+        FROM ({judged}) AS judged INNER JOIN ({targets}) AS targets
+            ON judged.workspace_id = targets.workspace_id AND judged.channel_id = targets.channel_id
+        WHERE at < sum_end AND at >= sum_start
+        GROUP BY workspace_id, channel_id, range_name, instant"""
+    rows = f"""
+        WITH
             if(empty(lifetime), {no_texts(len(_GAUGES))}, lifetime) AS gauges,
-            if(empty(sums), {no_texts(len(POST_METRICS) + 3)}, sums) AS posts,
+            if(empty(sums), {no_texts(len(POST_METRICS) + 4)}, sums) AS posts,
+            posts[{len(POST_METRICS) + 2}] AS posts_rate,
             source != 'channel' AND instant = ends AS is_told_end
         SELECT workspace_id, channel_id AS key,
             concat(channel_id, ' ', range_name, ' at ', toString(fromUnixTimestamp64Milli(instant, 'UTC')))
@@ -162,19 +205,18 @@ def _windows(scope: Scope) -> str:
                 toString(ends - starts)), if(is_told_end, toString(own_captured_at), '')], told) AS stored,
             arrayConcat(
                 [multiIf(is_native, 'channel', targets_measured > 0, 'posts', 'none'),
-                    multiIf(notEmpty(fitting), concat(toString(fitting[1].1), '..', toString(fitting[1].2)),
-                        has_days, concat(toString(walked.1), '..', toString(last)), toString(length)),
+                    if(is_native, concat(toString(sum_start), '..', toString(sum_end)), toString(length)),
                     if(is_told_end, if(arrayExists(a -> a.1 = 0 OR a.1 >= instant - {_PERIOD_MEMORY}, answers),
                         toString(arrayMax(arrayMap(a -> a.2,
                             arrayFilter(a -> a.1 = 0 OR a.1 >= instant - {_PERIOD_MEMORY}, answers)))), NULL), '')],
                 if(is_native, [{", ".join(_native_text(name) for name in _NAMES)}, {engagements},
-                        toString(ifNull(native[{view}], native[{impression}])),
+                        {native_rate}, toString(ifNull(native[{view}], native[{impression}])),
                         toString(ifNull(native[{impression}], native[{view}]))],
                     arrayConcat(arraySlice(posts, 1, {len(POST_METRICS)}), gauges, [NULL],
-                        arraySlice(posts, {len(POST_METRICS) + 1}, 3)))) AS recomputed
-        FROM ({ends}) AS base
+                        [posts[{len(POST_METRICS) + 1}], {_short("toFloat64OrNull(posts_rate)")}],
+                        arraySlice(posts, {len(POST_METRICS) + 3}, 2)))) AS recomputed
+        FROM ({judged}) AS judged
         LEFT JOIN ({inside}) AS inside USING (workspace_id, channel_id, range_name, instant)
-        LEFT JOIN ({own}) AS own USING (workspace_id, channel_id)
         LEFT JOIN ({measured}) AS measured USING (workspace_id, channel_id)"""
     return differing(len(_FIELDS), rows)
 

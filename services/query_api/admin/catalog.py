@@ -10,7 +10,7 @@ from zlib import crc32
 
 import orjson
 
-from schemas.events import CatalogChannel, CatalogPost, CatalogTarget
+from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, ChannelStatus
 from services.query_api.admin.models import ChannelPut, PostPut, TargetPut
 from services.query_api.admin.vault import TokenVault, token_change
 from services.query_api.auth import KeyRing
@@ -62,25 +62,31 @@ class Catalog:
     def channel_writes(self, workspace_id: str, channel_id: str, put: ChannelPut) -> list[Write]:
         """The events of a PUT of a channel; call it while holding the channel, since it compares with what is held.
 
+        A channel that has no token can't be polled, so an active one without any is written as token_expired.
+
         Raises:
             NoSecretKeys: there are tokens, and nothing to encrypt them with.
         """
         now = self._clock.now()
+        held = self._vault.get(workspace_id, channel_id)
         change = token_change(
             put,
-            self._vault.get(workspace_id, channel_id),
+            held,
             workspace_id=workspace_id,
             channel_id=channel_id,
             cipher=self._cipher,
             now=now,
         )
+        status = put.status
+        if status == ChannelStatus.ACTIVE and change.event is None and held is None:
+            status = ChannelStatus.TOKEN_EXPIRED
         channel = CatalogChannel(
             workspace_id=workspace_id,
             channel_id=channel_id,
             platform=put.platform,
             external_id=put.external_id,
             username=put.username,
-            status=put.status.value,
+            status=status.value,
             token_expires_at=change.token_expires_at,
             updated_at=now,
         )
@@ -103,14 +109,18 @@ class Catalog:
         )
         return [Write(POSTS, workspace_id, post_id, post)]
 
-    async def put_channel(self, workspace_id: str, channel_id: str, put: ChannelPut) -> None:
-        """Write a channel, and its tokens where they are new.
+    async def put_channel(self, workspace_id: str, channel_id: str, put: ChannelPut) -> str:
+        """Write a channel, and its tokens where they are new; returns the status written.
 
         Raises:
             WritesUnavailable, NoSecretKeys: see there.
         """
         async with self.holding([(workspace_id, channel_id)]):
-            await self.write(self.channel_writes(workspace_id, channel_id, put))
+            writes = self.channel_writes(workspace_id, channel_id, put)
+            await self.write(writes)
+        written = writes[-1].event
+        assert isinstance(written, CatalogChannel), "the channel comes last"
+        return written.status
 
     async def delete_channel(self, workspace_id: str, channel_id: str) -> None:
         """Tombstone a channel and its tokens, whether the catalog holds them or not."""

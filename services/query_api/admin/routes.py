@@ -74,8 +74,8 @@ class Operation:
 
 async def _put_channel(admin: Admin, path: Mapping[str, str], scope: Scope, receive: Receive) -> Reply:
     put = parsed(ChannelPut, await whole_body(scope, receive))
-    await admin.catalog.put_channel(path["workspace_id"], path["channel_id"], put)
-    return Reply(200, {**path, "status": put.status.value})
+    status = await admin.catalog.put_channel(path["workspace_id"], path["channel_id"], put)
+    return Reply(200, {**path, "status": status})
 
 
 async def _delete_channel(admin: Admin, path: Mapping[str, str], _: Scope, __: Receive) -> Reply:
@@ -159,7 +159,8 @@ OPERATIONS: tuple[Operation, ...] = (
         _CHANNEL,
         "Write a channel",
         "Adds or replaces a connected account. A token left out or null keeps the one held; a PUT that repeats the "
-        "tokens of the PUT before it does not undo a refresh made since.",
+        "tokens of the PUT before it does not undo a refresh made since. An active account without any token is "
+        "`token_expired`.",
         _put_channel,
         model=ChannelPut,
         sample={"workspace_id": "w1", "channel_id": "c1", "status": "active"},

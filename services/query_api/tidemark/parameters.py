@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from services.query_api.query import ID
-from services.runtime.clock import to_millis
+from services.runtime.instants import WRITTEN, parse_instant
 
 MOST_IDS = 500
-_EARLIEST = to_millis(datetime(1970, 1, 1, tzinfo=UTC))
-_LATEST = to_millis(datetime(2200, 1, 1, tzinfo=UTC))
 _ID_PATTERN = "^[A-Za-z0-9._:-]{1,128}$"
 
 
@@ -37,14 +34,9 @@ def _ids(value: Any) -> Any:
 
 
 def _instant(value: Any) -> int:
-    try:
-        moment = datetime.fromisoformat(value)
-        instant = to_millis(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("must be an ISO 8601 time or date, such as 2026-06-28T09:14:22Z or 2026-06-28") from None
-    if not _EARLIEST <= instant <= _LATEST:
-        raise ValueError("must be between 1970 and 2200")
-    return instant
+    if not isinstance(value, str):
+        raise ValueError(f"must be {WRITTEN}")
+    return parse_instant(value)
 
 
 Id = Annotated[str, BeforeValidator(_id), WithJsonSchema({"type": "string", "pattern": _ID_PATTERN})]
@@ -76,7 +68,7 @@ Instant = Annotated[
     BeforeValidator(_instant),
     WithJsonSchema({"type": "string", "examples": ["2026-06-28T09:14:22Z", "2026-06-28"]}),
 ]
-"""Milliseconds; asked as an ISO 8601 time, UTC where it names no offset, a date alone its midnight."""
+"""Milliseconds; asked as unix seconds or an ISO 8601 time, UTC where it names no offset, a date alone its midnight."""
 
 Limit = Annotated[int, Field(ge=1, le=MOST_IDS)]
 """Rows of one page."""

@@ -117,3 +117,14 @@ def _differences(history: History, metric: str, span_start: int) -> Iterable[tup
         elif last[1] == is_ranged:
             yield answer.at, max(value - last[0], 0)
         last = value, is_ranged
+
+
+def rate(parts: Iterable[dict[str, int | None]]) -> float | None:
+    """The engagement rate over targets: of those that have one, all engagements over all that they are divided by."""
+    engaged = shown = 0
+    for part in parts:
+        known = [value for name in ("likes", "comments") if (value := part.get(name)) is not None]
+        base = next((value for name in ("reach", "views") if (value := part.get(name) or 0) > 0), 0)
+        if known and base:
+            engaged, shown = engaged + sum(known), shown + base
+    return engaged / shown if shown else None

@@ -16,6 +16,7 @@ from services.query_api.query import (
     TargetQuestion,
 )
 from services.query_api.read_model import ClickHouseReadModel
+from services.runtime.clock import iso_millis
 from tests.integration.query_api.rows import Store
 from tests.support.query_api import NOW, channel, target, values
 
@@ -100,10 +101,40 @@ async def test_a_range_shows_the_account_as_it_stood_at_each_answer(
     assert [(row.captured_at, row.figures, orjson.loads(orjson.dumps(row.raw))) for row in history.snapshots] == [
         (NOW - 10, AccountFigures(2, 7, None, None, 3, None), {}),
         (NOW - 5, AccountFigures(2, 7, None, 9, 4, None), {"data": [1]}),
-        (NOW - 5, AccountFigures(None, 7, None, 9, 4, None), {}),
+        # Its own payload is not held any more; that of the figures shown is.
+        (NOW - 5, AccountFigures(None, 7, None, 9, 4, None), {"data": [1]}),
     ]
     assert (await read_model.answer(AccountHistoryQuestion("w1", "c1", NOW + 1, NOW + 2))).snapshots == []
     assert await read_model.answer(AccountHistoryQuestion("w1", "unknown", 0, NOW)) is None
+
+
+async def test_the_answers_of_one_poll_are_one_snapshot(
+    store: Store, directory: Directory, read_model: ClickHouseReadModel
+) -> None:
+    """Two polls of two addresses each, and one more answer to the first address."""
+    know(directory, "c1")
+    today = ("day", NOW - DAY, NOW)
+    for number, at in enumerate((NOW - 9_000_000, NOW - 5_000_000)):
+        store.channel_snapshot("w1", "c1", f"profile-{number}", at, followers=10 + number)
+        store.channel_snapshot("w1", "c1", f"insights-{number}", at + 2_000, today, reach=20 + number)
+        store.raw_event("w1", f"profile-{number}", "x", [], {"n": number}, endpoint="/me", captured_at=iso_millis(at))
+        store.raw_event(
+            "w1", f"insights-{number}", "x", [], {"i": number}, endpoint="/me/insights",
+            captured_at=iso_millis(at + 2_000),
+        )  # fmt: skip
+    store.channel_snapshot("w1", "c1", "profile-2", NOW - 1000, followers=12)
+    store.raw_event("w1", "profile-2", "x", [], {"n": 2}, endpoint="/me", captured_at=iso_millis(NOW - 1000))
+    history = await read_model.answer(AccountHistoryQuestion("w1", "c1", NOW - DAY, NOW))
+    assert [(row.captured_at, row.figures.followers, row.figures.reach, row.raw) for row in history.snapshots] == [
+        (NOW - 8_998_000, 10, 20, {"/me/insights": {"i": 0}, "/me": {"n": 0}}),
+        (NOW - 4_998_000, 11, 21, {"/me/insights": {"i": 1}, "/me": {"n": 1}}),
+        # One answer, and the one whose figures still stand beside it.
+        (NOW - 1000, 12, 21, {"/me": {"n": 2}, "/me/insights": {"i": 1}}),
+    ]
+    # A poll counts where its last answer does, whole.
+    for since, until, found in ((NOW - 8_999_000, NOW, 3), (NOW - 8_997_999, NOW, 2), (NOW - DAY, NOW - 4_999_000, 1)):
+        spanned = await read_model.answer(AccountHistoryQuestion("w1", "c1", since, until))
+        assert len(spanned.snapshots) == found
 
 
 async def test_health_and_live_posts_without_a_poller(

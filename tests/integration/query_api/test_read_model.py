@@ -167,9 +167,13 @@ async def test_native_days_make_a_window_where_no_row_is_stored(
 ) -> None:
     know(directory, "c1")
     midnight = NOW // DAY * DAY
-    store.channel_period("w1", "c1", "day", midnight - DAY, midnight, views=77)
+    store.channel_period("w1", "c1", "day", midnight - DAY, midnight, views=77, engagements=50)
+    inside = target("t1", published_at=midnight - DAY, values=values(likes=34), captured_at=NOW)
+    outside = target("t2", published_at=midnight, values=values(likes=1000), captured_at=NOW)
+    store.post("w1", "p1", [inside, outside])
     window = await read_model.answer(ChannelWindowQuestion("w1", "c1", "24h", NOW // 1000 * 1000))
-    assert (window.source, window.views_or_impressions) == ("channel", 77)
+    assert (window.source, window.views_or_impressions, window.engagements) == ("channel", 77, 50)
+    assert window.values[LIKES] == 34, "what the platform does not tell is of the posts within the same bounds"
     assert (window.start, window.end) == (midnight - DAY, midnight)
 
 

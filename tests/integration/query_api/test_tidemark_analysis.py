@@ -34,6 +34,8 @@ from tests.integration.query_api.histories import (
     cumulative,
     growth,
     random_history,
+    rate,
+    stood,
 )
 from tests.integration.query_api.rows import Store, metric_columns
 from tests.integration.query_api.running import ADMIN, Service
@@ -208,6 +210,40 @@ def test_series_are_what_the_snapshots_say(service: Service, tenants: list[Tenan
                     assert point[name] == shown(name, expected), (path, name, point)
                     compared += point[name] is not None
     assert compared > 500
+
+
+def test_the_rate_of_several_targets_is_of_those_that_have_one(service: Service, tenants: list[Tenant]) -> None:
+    """At each instant, and of what they grew by."""
+    names, compared = ("likes", "comments", "reach", "views"), 0
+    for tenant in tenants:
+        for path, histories in [
+            *((f"channels/{c}", [one for one in tenant.histories if one.channel_id == c]) for c in ("c0", "c1")),
+            *(
+                (f"posts/{post}", [one for one in tenant.histories if one.post_id == post])
+                for post in {one.post_id for one in tenant.histories}
+            ),
+        ]:
+            for mode in ("cumulative", "increments"):
+                reply = read(service, f"{path}/series", tenant.headers, metrics="engagement_rate", mode=mode)
+                for point, bucket in zip(reply["points"], days(), strict=True):
+                    parts = [
+                        {name: stood(one.answers, name, bucket[1]) for name in names}
+                        if mode == "cumulative"
+                        else {name: growth([one], name, (START, END), bucket) for name in names}
+                        for one in histories
+                    ]
+                    expected, found = rate(parts), point["engagement_rate"]
+                    assert (found is None) == (expected is None), (path, mode, point)
+                    assert expected is None or float(found) == pytest.approx(expected), (path, mode, point)
+                    compared += found is not None
+        received = read(service, "totals", tenant.headers, attribution="received")["metrics"]["engagement_rate"][
+            "value"
+        ]
+        expected = rate(
+            {name: growth([one], name, (START, END), (START, END)) for name in names} for one in tenant.histories
+        )
+        assert received == (None if expected is None else pytest.approx(expected))
+    assert compared > 50
 
 
 def test_hours_add_up_to_their_day(service: Service, tenants: list[Tenant]) -> None:

@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from pydantic import SecretStr
 
@@ -293,6 +294,47 @@ async def test_top_posts_are_ranked_as_their_totals_are(tenant: Tenant) -> None:
         assert len(found) >= 2, metric
 
 
+async def test_the_rate_of_several_targets_is_the_same_everywhere(tenant: Tenant, clickhouse_url: str) -> None:
+    """View, export, totals and single posts; and it lies between the targets' own."""
+    tenant.channel("c1")
+    random = Random("rates")
+
+    def figures() -> Values:
+        told = ("likes", "comments", "shares", "saves", "impressions", "reach", "views")
+        known = {name: random.choice([None, 0, random.randrange(1, 10_000)]) for name in told}
+        return values(**{name: value for name, value in known.items() if value is not None})
+
+    for number in range(40):
+        targets = [
+            target(f"t{number}-{one}", captured_at=NOW, values=figures(), published_at=NOW - HOUR)
+            for one in range(random.randrange(4))
+        ]
+        tenant.post(f"p{number:02}", *targets)
+    reader = ClickHouse(ClickHouseSettings(clickhouse_url=SecretStr(clickhouse_url)))
+    viewed = dict(await reader.rows("view", "SELECT post_id, engagement_rate FROM post_totals", {}))
+    await reader.close()
+    lines = (await tenant.reply("exports/posts", format="ndjson")).text.splitlines()
+    exported = {row["post_id"]: row["engagement_rate"] for row in map(orjson.loads, lines)}
+    posts = (await tenant.get("posts", limit=100))["data"]
+    shown = {post["id"]: post["metrics"]["engagement_rate"] for post in posts}
+    assert viewed == exported == shown
+    assert len({rate for rate in shown.values() if rate is not None}) > 20
+    pairs = []
+    for post in posts:
+        own = [one["metrics"]["engagement_rate"] for one in post["targets"]]
+        known = [rate for rate in own if rate is not None]
+        rate = shown[post["id"]]
+        assert (rate is None) == (not known)
+        assert rate is None or min(known) * 0.999999 <= rate <= max(known) * 1.000001
+        for one in post["targets"]:
+            held = one["metrics"]
+            base = next((held[name] for name in ("impressions", "reach", "views") if (held[name] or 0) > 0), 0)
+            pairs.append((held["engagements"], base) if held["engagement_rate"] is not None else (0, 0))
+    whole = await tenant.get("totals", **{"from": iso_millis(NOW - DAY), "to": iso_millis(NOW)})
+    expected = sum(done for done, _ in pairs) / sum(base for _, base in pairs)
+    assert whole["metrics"]["engagement_rate"]["value"] == expected
+
+
 async def test_top_posts_of_a_channel_count_what_they_did_there(tenant: Tenant) -> None:
     tenant.channel("c1")
     tenant.channel("c2", "instagram")
@@ -342,7 +384,8 @@ async def test_a_figure_is_explained_by_its_raw_events(tenant: Tenant) -> None:
     unknown = await tenant.get("targets/t1/explain", metric="clicks")
     assert (unknown["parts"][0]["event"], unknown["parts"][0]["hidden"]) == (None, False)
     derived = await tenant.get("posts/p1/explain", metric="engagement_rate")
-    assert (derived["value"], len(derived["parts"])) == (3.0, 14)
+    # The likes are of one target and the impressions of another: neither has a rate.
+    assert (derived["value"], len(derived["parts"])) == (None, 14)
 
 
 async def test_another_workspaces_things_are_not_there(tenant: Tenant, api: FakeApi, store: Store) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from infra.embedded.composition import NAMES, Plan, ports_needed
 from infra.embedded.datadir import Secrets
+from infra.embedded.up import platforms_asked
 from services.platforms import all_platforms
 
 SECRETS = Secrets("rw", "ro", "admin", "fernet")
@@ -42,6 +43,7 @@ def test_what_the_user_set_stays(tmp_path: Path) -> None:
     assert told["TIDEMARK_SECRET_KEYS"] == "new,old"
     assert told["TIDEMARK_X_BASE_URL"] == "http://127.0.0.1:1"
     assert told["TIDEMARK_X_CLIENT_ID"] == "id"
+    assert told["TIDEMARK_SANDBOX_URL"] != told["TIDEMARK_X_BASE_URL"]
     assert (told["TIDEMARK_RATE_LIMIT"], told["HOME"]) == ("7", "/somewhere")
 
 
@@ -52,8 +54,27 @@ def test_the_sandbox_stands_in_for_every_platform(tmp_path: Path) -> None:
     assert set(addresses) == {f"TIDEMARK_{name.upper()}_BASE_URL" for name in all_platforms()}
     assert set(addresses.values()) == {made.sandbox_url}
     assert addresses["TIDEMARK_GOOGLE_BUSINESS_BASE_URL"] == made.sandbox_url
+    assert told["TIDEMARK_SANDBOX_URL"] == made.sandbox_url
+    assert "--own-tokens" in next(service for service in made.services() if service.name == "sandbox").argv
     without = plan(tmp_path, frozenset(NAMES) - {"sandbox"})
+    assert "TIDEMARK_SANDBOX_URL" not in without.environment()
     assert not [name for name in without.environment() if name.endswith("_BASE_URL")]
+
+
+def test_the_sandbox_hears_nothing_of_a_real_app(tmp_path: Path) -> None:
+    told = plan(tmp_path, TIDEMARK_X_CLIENT_ID="real-id", TIDEMARK_X_CLIENT_SECRET="real-secret").environment()
+    assert told["TIDEMARK_X_CLIENT_SECRET"] == "tidemark-sandbox-x-client-secret"
+
+
+def test_the_first_screen_says_whom_is_asked(tmp_path: Path) -> None:
+    sandboxed = " ".join(platforms_asked(plan(tmp_path, TIDEMARK_X_BASE_URL="http://127.0.0.1:1")))
+    assert "built-in sandbox" in sandboxed
+    assert "sandbox-" in sandboxed
+    assert "--no-sandbox" in sandboxed
+    assert "for every channel: x." in sandboxed
+    real = " ".join(platforms_asked(plan(tmp_path, frozenset(NAMES) - {"sandbox"})))
+    assert "the real ones" in real
+    assert "sandbox" not in real
 
 
 def test_requests_between_services_never_take_a_proxy(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 
 import httpx
@@ -29,9 +30,11 @@ from services.poller.catalog import Catalog
 from services.poller.circuit import TOKEN_FAILURES
 from services.poller.fetch import Fetcher
 from services.poller.live import Live
+from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics
 from services.poller.poll import Poller
-from services.poller.refresh import Refresher
+from services.poller.refresh import TOKENS_LATE, Refresher
+from services.poller.sandbox import SandboxGuard
 from services.poller.schedule import Schedule
 from services.poller.tokens import TokenStore
 from services.runtime.secrets import TokenCipher, TokenPair
@@ -60,7 +63,7 @@ def failing(status: int, reason: str) -> Callable[[httpx.Request], httpx.Respons
 class World:
     """A poller that serves live requests, with fakes at its edges."""
 
-    def __init__(self) -> None:
+    def __init__(self, sandboxed: tuple[str, ...] = ()) -> None:
         self.time = ManualTime()
         self.wire = PlatformTransport(videos)
         platforms = all_platforms()
@@ -71,17 +74,20 @@ class World:
         fetcher = Fetcher({}, transports=lambda *_: self.wire)
         circuits = {name: Circuit(lambda _, upper: upper) for name in platforms}
         self.circuit = circuits["youtube"]
+        sandbox = SandboxGuard(tokens, sandboxed)
         metrics = PollerMetrics(CollectorRegistry())
         refresher = Refresher(
             time=self.time, platforms=platforms, fetcher=fetcher, publisher=self.publisher, tokens=tokens,
-            catalog=self.catalog, accounts=accounts, metrics=metrics,
+            catalog=self.catalog, accounts=accounts, metrics=metrics, sandbox=sandbox,
         )  # fmt: skip
         self.budget = Budget(lambda _, upper: upper)
         poller = Poller(
             time=self.time, platforms=platforms, schedule=self.schedule, fetcher=fetcher, publisher=self.publisher,
             tokens=tokens, accounts=accounts, budget=self.budget, circuits=circuits,
-            metrics=metrics, refresher=refresher, uniform=lambda _, upper: upper,
+            metrics=metrics, refresher=refresher, uniform=lambda _, upper: upper, sandbox=sandbox,
         )  # fmt: skip
+        self.loop = Loop(self.time, self.schedule, poller, circuits, 8)
+        self.refresher = refresher
         self.replies: dict[str, list[PollerReply]] = {}
         self.live = Live(
             time=self.time, platforms=platforms, schedule=self.schedule, catalog=self.catalog, poller=poller,
@@ -89,11 +95,14 @@ class World:
         )  # fmt: skip
         self.connect()
 
-    def connect(self, channel_id: str = "c1", status: str = "active") -> None:
-        pair = CIPHER.encrypt(TokenPair("access-token-1", None), ("w1", channel_id))
+    def connect(
+        self, channel_id: str = "c1", status: str = "active", updated_at: int = START, token: str = "access-token-1"
+    ) -> None:
+        pair = CIPHER.encrypt(TokenPair(token, None), ("w1", channel_id))
         tokens = ChannelTokens("w1", channel_id, pair, "f", None, "put", START)
         self.catalog.put_tokens(("w1", channel_id), tokens, START)
-        self.catalog.put_channel(("w1", channel_id), channel(channel_id, "youtube", status=status), START)
+        event = channel(channel_id, "youtube", status=status, updated_at=updated_at)
+        self.catalog.take_channel(("w1", channel_id), event, START)
 
     async def reply(self, reply_to: str, reply: PollerReply) -> None:
         assert reply_to == "api"
@@ -250,8 +259,157 @@ async def test_a_dead_token_flips_the_channel_and_is_announced_once(world: World
     assert len(world.publisher.announced) == 1
 
 
+def statuses(world: World) -> list[str]:
+    """What this process wrote of the channel, in order."""
+    return [event.status for _, event in world.publisher.written if isinstance(event, CatalogChannel)]
+
+
+def is_polled(world: World) -> bool:
+    plan = world.schedule.plans["w1", "c1"]
+    return plan.active and not plan.paused
+
+
+async def test_an_expired_token_that_works_again_is_active_polled_and_announced(world: World) -> None:
+    world.wire.answer = failing(401, "authError")
+    await world.ask("r1", kind=PullKind.HEALTH)
+    assert not is_polled(world)
+    world.wire.answer = videos
+    *_, done = await world.ask("r2", kind=PullKind.HEALTH)
+    assert (done.is_live, done.status, done.error_code) == (True, "active", None)
+    assert statuses(world) == ["token_expired", "active"]
+    assert [event.type for event in world.publisher.announced] == ["account.token_expired", "account.recovered"]
+    assert is_polled(world)
+    assert len(world.events(await world.ask("r3", "t1"))) == 1, "live pulls are made again, too"
+
+
+@pytest.mark.parametrize("status", ["disabled", "revoked"])
+async def test_a_put_during_a_probe_wins(world: World, status: str) -> None:
+    world.connect(status="token_expired")
+    write = world.publisher.write
+
+    async def overtaken(topic: str, event: CatalogChannel | ChannelTokens) -> None:
+        if not world.publisher.written:
+            world.connect(status=status)
+        await write(topic, event)
+
+    world.publisher.write = overtaken  # type: ignore[method-assign]
+    *_, done = await world.ask("r1", kind=PullKind.HEALTH)
+    assert done.status == status
+    assert done.error_code == {"disabled": "account_disabled", "revoked": "token_revoked"}[status]
+    assert statuses(world) == ["active", status], "the topic ends with what was put"
+    assert world.publisher.announced == []
+    assert not is_polled(world)
+
+
+async def test_a_deletion_during_a_probe_wins(world: World) -> None:
+    world.connect(status="token_expired")
+    write = world.publisher.write
+
+    async def overtaken(topic: str, event: CatalogChannel | ChannelTokens) -> None:
+        world.catalog.take_channel(("w1", "c1"), None, world.time.at)
+        await write(topic, event)
+
+    world.publisher.write = overtaken  # type: ignore[method-assign]
+    await world.ask("r1", kind=PullKind.HEALTH)
+    assert world.publisher.erased == [("catalog.channels", ("w1", "c1"))]
+    assert world.publisher.announced == []
+
+
+async def test_an_account_that_the_platform_closed_reads_disabled(world: World) -> None:
+    world.wire.answer = failing(403, "accountClosed")
+    *_, done = await world.ask("r1", kind=PullKind.HEALTH)
+    assert (done.status, done.error_code) == ("disabled", "account_disabled")
+    assert [event.type for event in world.publisher.announced] == ["account.disabled"]
+    assert not is_polled(world)
+    world.time.at += SECOND
+    world.wire.answer = videos
+    world.connect(updated_at=world.time.at)
+    await world.ask("r2", kind=PullKind.HEALTH)
+    assert [event.type for event in world.publisher.announced] == ["account.disabled", "account.recovered"]
+
+
+async def test_a_channel_without_a_token_is_not_healthy(world: World) -> None:
+    world.catalog.put_tokens(("w1", "c1"), None, world.time.at)
+    world.time.at += TOKENS_LATE
+    *_, done = await world.ask("r1", kind=PullKind.HEALTH)
+    assert (done.is_live, done.status, done.error_code) == (False, "token_expired", "token_expired")
+    assert not world.wire.requests
+
+
+_ANSWERS = {
+    "works": videos,
+    "expired": failing(401, "authError"),
+    "closed": failing(403, "accountClosed"),
+    "forbidden": failing(403, "insufficientPermissions"),
+    "limited": failing(403, "quotaExceeded"),
+    "down": failing(500, "backendError"),
+}
+
+
+@pytest.mark.parametrize("status", ["active", "token_expired", "revoked", "disabled"])
+@pytest.mark.parametrize("history", list(itertools.permutations(_ANSWERS, 2)))
+async def test_health_status_events_and_polling_agree(world: World, status: str, history: tuple[str, ...]) -> None:
+    """Whatever the platform answered before, whatever the status was."""
+    world.connect(status=status)
+    for number, answer in enumerate(history):
+        await world.time.advance(600 * SECOND)
+        world.wire.answer = _ANSWERS[answer]
+        said = len(world.publisher.announced)
+        *_, done = await world.ask(f"r{number}", kind=PullKind.HEALTH)
+        assert done.status == world.catalog.channels["w1", "c1"].status
+        assert is_polled(world) == (done.status == "active")
+        if done.error_code is None:
+            assert done.status == "active"
+        for event in world.publisher.announced[said:]:
+            expected = {"account.recovered": "active", "account.token_expired": "token_expired"}
+            assert done.status == expected.get(event.type, "disabled")
+
+
 async def test_a_disabled_channel_is_not_probed(world: World) -> None:
     world.connect(status="disabled")
     *_, done = await world.ask("r1", kind=PullKind.HEALTH)
     assert (done.is_live, done.status) == (False, "disabled")
     assert not world.wire.requests
+
+
+async def test_the_sandbox_is_asked_for_no_channel_of_a_real_account(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither by schedule nor live nor for its health, and its token is shown to nobody."""
+    world = World(sandboxed=("youtube",))
+    polling = [asyncio.create_task(world.loop.run()), asyncio.create_task(world.refresher.run())]
+    try:
+        await world.time.advance(3600 * SECOND)
+        assert [reply.kind for reply in await world.ask("r1", "t1")] == ["ACK", "DONE"]
+        assert [reply.kind for reply in await world.ask("r2", kind=PullKind.ACCOUNT)] == ["ACK", "DONE"]
+        *_, done = await world.ask("r3", kind=PullKind.HEALTH)
+        assert (done.is_live, done.status, done.error_code) == (False, "active", "platform_unavailable")
+        assert not world.wire.requests
+        assert not world.publisher.events
+        assert not world.publisher.written
+        assert capsys.readouterr().out.count("--no-sandbox") == 1, "said once, with what to do"
+        world.connect(token="sandbox-token")
+        await world.time.advance(SECOND)
+        assert world.wire.requests, "a token of the sandbox is asked with at once"
+        *_, done = await world.ask("r4", kind=PullKind.HEALTH)
+        assert (done.is_live, done.error_code) == (True, None)
+    finally:
+        for task in polling:
+            task.cancel()
+        await asyncio.gather(*polling, return_exceptions=True)
+        await world.live.close()
+
+
+async def test_a_token_that_ends_is_not_renewed_at_the_sandbox() -> None:
+    world = World(sandboxed=("youtube",))
+    pair = CIPHER.encrypt(TokenPair("access-token-1", "refresh-token-1"), ("w1", "c1"))
+    world.catalog.put_tokens(("w1", "c1"), ChannelTokens("w1", "c1", pair, "g", START + SECOND, "put", START), START)
+    for status in ("active", "token_expired"):
+        world.catalog.take_channel(("w1", "c1"), channel("c1", "youtube", status=status), START)
+        assert not (await world.refresher.renew("youtube", ("w1", "c1"))).done
+        assert await world.refresher.ahead("youtube", ("w1", "c1")) is None
+    assert not world.wire.requests
+    await world.live.close()
+
+
+async def test_where_the_user_named_an_address_every_token_is_sent(world: World) -> None:
+    assert world.events(await world.ask("r1", "t1"))
+    assert world.wire.requests[0].headers["authorization"] == "Bearer access-token-1"

@@ -20,7 +20,7 @@ from services.poller.fetch import Fetcher
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics
 from services.poller.poll import Poller
-from services.poller.refresh import FINAL_BASE, Refresher
+from services.poller.refresh import FINAL_BASE, TOKENS_LATE, Refresher
 from services.poller.schedule import Schedule
 from services.poller.tokens import TokenStore
 from services.runtime.clock import MILLIS_PER_HOUR
@@ -340,11 +340,23 @@ async def test_without_a_refresh_token_the_channel_expires_at_once(world: World)
     assert world.refreshes() == 0
 
 
-async def test_a_channel_without_any_token_keeps_its_status(world: World) -> None:
+async def test_a_channel_without_any_token_is_token_expired_and_not_asked(world: World) -> None:
     world.connect()
-    await world.time.advance(SECOND)
-    assert world.status() == "active"
+    await world.time.advance(TOKENS_LATE - SECOND)
+    assert world.status() == "active", "its token may be on its way"
+    await world.time.advance(2 * SECOND)
+    assert world.status() == "token_expired"
     assert world.said() == []
+    assert world.wire.requests == []
+
+
+async def test_a_token_that_comes_after_its_channel_costs_no_status(world: World) -> None:
+    world.connect()
+    await world.time.advance(2 * SECOND)
+    world.put("access-0", None)
+    await world.time.advance(TOKENS_LATE)
+    assert world.status() == "active"
+    assert [event.http_status for event in world.publisher.events] == [200]
 
 
 async def test_a_new_token_that_fails_too_is_not_refreshed_again_and_again(world: World) -> None:

@@ -41,6 +41,15 @@ def test_platforms_have_settings_of_their_own(monkeypatch: pytest.MonkeyPatch, t
     assert len(settings.secret_keys) == 2
 
 
+def test_only_platforms_at_the_sandboxs_own_address_are_sandboxed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    at = {"TIDEMARK_X_BASE_URL": "http://127.0.0.1:9", "TIDEMARK_REDDIT_BASE_URL": "http://127.0.0.1:8"}
+    assert load(monkeypatch, tmp_path, **at).sandboxed == frozenset()
+    found = load(monkeypatch, tmp_path, **at, TIDEMARK_SANDBOX_URL="http://127.0.0.1:9/")
+    assert found.sandboxed == {"x"}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

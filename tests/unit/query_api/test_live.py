@@ -148,6 +148,16 @@ async def test_health_is_what_the_probe_found() -> None:
     )  # fmt: skip
 
 
+async def test_health_that_the_owner_knew_without_asking_is_no_live_probe() -> None:
+    world = World()
+    found = PollerReply("r", "w1", ReplyKind.DONE, None, False, "token_expired", "token_expired", None)
+    world.link.pulled = Pulled([], found)
+    health = await world.reads.answer(HealthQuestion("w1", "c1", NOW))
+    assert (health.is_live, health.is_healthy, health.status, health.error_code) == (
+        False, False, "token_expired", "token_expired",
+    )  # fmt: skip
+
+
 def test_fresh_answers_are_merged_by_the_aggregators_rule() -> None:
     stored = merge(empty_register(len(POST_METRICS)), 1 << LIKES | 1, 0, values(likes=5, views=9), NOW, b"e5")
     older, same_time, newer = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from services.query_api.account_reads import is_showable, payload
+from services.query_api.account_answers import is_showable, payload
 
 
 @pytest.mark.parametrize(

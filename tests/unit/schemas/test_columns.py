@@ -14,8 +14,11 @@ from schemas.metrics import CHANNEL_METRICS, CHANNEL_NAMES, POST_METRICS, POST_N
 from services.aggregator import rows
 from services.runtime.migrations import migrations
 
-_CREATE = re.compile(r"CREATE (TABLE|VIEW) IF NOT EXISTS (\w+) +\(\n")
+_CREATE = re.compile(r"CREATE (?:(TABLE|VIEW) IF NOT EXISTS|OR REPLACE (VIEW)) (\w+) +\(\n")
 _COLUMN = re.compile(r"^ {4}`?([A-Za-z_.]+)`? (.+?) COMMENT '((?:[^']|'')*)'")
+_ADD = re.compile(
+    r"ALTER TABLE (\w+)\s+ADD COLUMN IF NOT EXISTS\s+(\w+) (\S+) DEFAULT .*? COMMENT '((?:[^']|'')*)'", re.DOTALL
+)
 DERIVED = ("engagements", "engagement_rate")
 
 
@@ -32,10 +35,12 @@ def relations() -> dict[str, Relation]:
     found: dict[str, Relation] = {}
     for migration in migrations():
         for statement in migration.statements(None):
+            if added := _ADD.match(statement):
+                found[added[1]].columns[added[2]] = (added[3], added[4].replace("''", "'"))
             match = _CREATE.match(statement)
             if match is None:
                 continue
-            kind, name = match[1], match[2]
+            kind, name = match[1] or match[2], match[3]
             columns: dict[str, tuple[str, str]] = {}
             undocumented: list[str] = []
             for line in statement[match.end() :].splitlines():

@@ -47,11 +47,12 @@ from services.runtime.clock import iso_seconds, to_millis
 
 
 class _Shown(NamedTuple):
-    """Figures of one target: its own, or the sums of its stories'."""
+    """Figures of one target: its own, or the sums of its stories', which then are its parts."""
 
     values: Values
     video_views: int | None
     captured_at: int | None
+    parts: tuple[Values, ...]
 
 
 def post_metrics(question: PostScoresQuestion, answer: PostScores) -> list[dict[str, Any]]:
@@ -87,7 +88,8 @@ def _element(
 
 def _own(target: Target) -> _Shown:
     views = video_views(target.values, target.platform, target.post_type)
-    return _Shown(with_fallback(target.values), views, target.captured_at)
+    values = with_fallback(target.values)
+    return _Shown(values, views, target.captured_at, (values,))
 
 
 def _sums(parts: Sequence[_Shown], own: _Shown) -> _Shown:
@@ -97,7 +99,24 @@ def _sums(parts: Sequence[_Shown], own: _Shown) -> _Shown:
         totals(part.values for part in parts),
         bounded(sum(watched)) if watched else None,
         latest([own.captured_at, *(part.captured_at for part in parts)]),
+        tuple(part.values for part in parts),
     )
+
+
+def _rate(shown: _Shown, base: int) -> float | None:
+    """Engagements over a metric, of the targets that have both: so it lies between the stories' own."""
+    counted = [
+        (engagements, shown_to)
+        for values in shown.parts
+        if (engagements := post_engagements(values)) is not None and (shown_to := values[base] or 0) > 0
+    ]
+    return _number(rate(sum(pair[0] for pair in counted), sum(pair[1] for pair in counted)))
+
+
+def _shares(shown: _Shown) -> int | None:
+    """Shares without the quotes, where a target tells these: the two can be added."""
+    told = [max(0, shares - (values[QUOTES] or 0)) for values in shown.parts if (shares := values[SHARES]) is not None]
+    return bounded(sum(told)) if told else None
 
 
 def _metrics(post: Post, target: Target, shown: _Shown, scores: Mapping[str, ChannelScores]) -> dict[str, Any]:
@@ -116,7 +135,7 @@ def _metrics(post: Post, target: Target, shown: _Shown, scores: Mapping[str, Cha
         "reach": values[REACH],
         "likes": values[LIKES],
         "dislikes": values[DISLIKES],
-        "shares": values[SHARES],
+        "shares": _shares(shown),
         "quotes": values[QUOTES],
         "replies": values[COMMENTS],
         "saves": values[SAVES],
@@ -125,8 +144,8 @@ def _metrics(post: Post, target: Target, shown: _Shown, scores: Mapping[str, Cha
         "post_link_clicks": values[CLICKS],
         "post_other_clicks": values[OTHER_CLICKS],
         "engagements": engagements,
-        "engagement_rate_impressions": _number(rate(engagements, values[IMPRESSIONS])),
-        "engagement_rate_reach": _number(rate(engagements, values[REACH])),
+        "engagement_rate_impressions": _rate(shown, IMPRESSIONS),
+        "engagement_rate_reach": _rate(shown, REACH),
         "video_views": shown.video_views,
         "video_watch_time_total": whole_seconds(values[WATCH_TIME]),
         "video_watch_time_avg": whole_seconds(values[AVG_WATCH_TIME]),

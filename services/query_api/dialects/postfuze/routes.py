@@ -12,11 +12,11 @@ from services.query_api.dialects.postfuze.models import (
     POST_SCHEMA,
 )
 from services.query_api.dialects.postfuze.render import account_health, account_metrics, post_analytics
-from services.query_api.dialects.postfuze.times import parse_time
 from services.query_api.endpoint import Dialect, Parameter, Read, ReadRequest, path_id
 from services.query_api.errors import Invalid
 from services.query_api.query import AccountHistoryQuestion, AccountQuestion, HealthQuestion, LivePostQuestion
 from services.runtime.clock import MILLIS_PER_DAY
+from services.runtime.instants import EARLIEST, parse_instant
 
 
 def post_question(request: ReadRequest) -> LivePostQuestion:
@@ -33,11 +33,18 @@ def account_question(request: ReadRequest) -> AccountQuestion | AccountHistoryQu
     since, until = request.query.get("since"), request.query.get("until")
     if since is None and until is None:
         return AccountQuestion(request.workspace_id, path_id(request, "id"))
-    end = request.now if until is None else parse_time("until", until)
-    start = end - DEFAULT_RANGE_DAYS * MILLIS_PER_DAY if since is None else parse_time("since", since)
+    end = request.now if until is None else _instant("until", until)
+    start = max(EARLIEST, end - DEFAULT_RANGE_DAYS * MILLIS_PER_DAY) if since is None else _instant("since", since)
     if start >= end:
         raise Invalid("since: must be before until.")
     return AccountHistoryQuestion(request.workspace_id, path_id(request, "id"), start, end)
+
+
+def _instant(name: str, text: str) -> int:
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise Invalid(f"{name}: {error}.") from None
 
 
 def health_question(request: ReadRequest) -> HealthQuestion:

@@ -11,10 +11,11 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from services.query_api.errors import Invalid
-from services.query_api.tidemark.analysis.ranges import EARLIEST, Span, Step, parse_instant, zone
+from services.query_api.tidemark.analysis.ranges import Span, Step, zone
 from services.query_api.tidemark.endpoint import Parameters
 from services.query_api.tidemark.parameters import Names
 from services.runtime.clock import MILLIS_PER_DAY
+from services.runtime.instants import EARLIEST, parse_instant
 
 DEFAULT_DAYS = 28
 _T = TypeVar("_T")
@@ -53,7 +54,7 @@ class SpanParameters(Parameters):
     start: str | None = Field(
         None,
         alias="from",
-        description=f"First instant, ISO 8601 or a date; {DEFAULT_DAYS} days before the end if absent.",
+        description=f"First instant, ISO 8601, a date or unix seconds; {DEFAULT_DAYS} days before the end if absent.",
     )
     end: str | None = Field(None, alias="to", description="End, exclusive; now if absent.")
     tz: str = Field("UTC", description="IANA time zone of days, of dates and of times without an offset.")

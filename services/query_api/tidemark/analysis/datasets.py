@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from schemas.metric_sql import RATED_TARGETS, TOTAL_ENGAGEMENT_RATE
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS
 from services.query_api.tidemark.analysis.sql import GENERATION, LIVE_CHANNELS
 
@@ -88,14 +89,17 @@ POSTS = Dataset(
     "posts",
     "One row a post, its figures summed over its targets. Span: when it was published.",
     f"""
-SELECT post_id, status, created_at, published_at, updated_at, captured_at, {_POST_COLUMNS}, {ENGAGEMENTS}, {RATE}
+SELECT post_id, status, created_at, published_at, updated_at, captured_at, {_POST_COLUMNS}, {ENGAGEMENTS},
+    engagement_rate
 FROM (
     SELECT post_id, status, created_at, published_at, updated_at FROM posts_store FINAL
     WHERE workspace_id = {{workspace:String}} AND is_deleted = 0 AND {_PUBLISHED}
         AND ({{channel:String}} = '' OR post_id IN (SELECT post_id FROM ({_LISTED})))
 ) AS held
 LEFT JOIN (
-    SELECT post_id, captured_at, {_POST_COLUMNS} FROM post_totals_store FINAL
+    WITH {RATED_TARGETS} AS rated_targets
+    SELECT post_id, captured_at, {_POST_COLUMNS}, {TOTAL_ENGAGEMENT_RATE} AS engagement_rate
+    FROM post_totals_store FINAL
     WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND is_deleted = 0
 ) AS totals USING (post_id)
 ORDER BY post_id

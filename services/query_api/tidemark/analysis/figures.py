@@ -26,6 +26,10 @@ _INTERACTIONS = ("likes", "comments", "shares", "saves")
 _BASES = ("impressions", "reach", "views")
 _DERIVED = (ENGAGEMENTS, ENGAGEMENT_RATE)
 
+RATED = "rated_engagements"
+RATE_BASE = "rate_base"
+"""Sums over the targets that have an engagement rate: of their engagements, and of what each was divided by."""
+
 POST_FIGURES: tuple[str, ...] = (*(metric.name for metric in POST_METRICS), *_DERIVED)
 """What may be asked of a post or a target."""
 
@@ -89,12 +93,19 @@ def check(names: Sequence[str], known: Sequence[str], *, is_growth: bool) -> Non
 def derived(figures: Figures) -> dict[str, int | float | None]:
     """Figures with engagements and engagement rate, from those that are there.
 
-    Engagements that are there already are a platform's own, and stay.
+    Engagements that are there already are a platform's own, and stay. The rate of several targets needs `RATED` and
+    `RATE_BASE`; without them the figures are those of one.
     """
-    found: dict[str, int | float | None] = dict(figures)
+    found: dict[str, int | float | None] = {
+        name: value for name, value in figures.items() if name not in (RATED, RATE_BASE)
+    }
     interactions = engagements(*(figures.get(name) for name in _INTERACTIONS))
     found.setdefault(ENGAGEMENTS, interactions)
-    found[ENGAGEMENT_RATE] = engagement_rate(interactions, *(figures.get(name) for name in _BASES))
+    if RATE_BASE in figures:
+        engaged, base = figures.get(RATED), figures[RATE_BASE]
+        found[ENGAGEMENT_RATE] = engaged / base if engaged is not None and base else None
+    else:
+        found[ENGAGEMENT_RATE] = engagement_rate(interactions, *(figures.get(name) for name in _BASES))
     return found
 
 

@@ -9,7 +9,16 @@ from typing import Any
 
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Kind
 from services.query_api.tidemark.analysis import sql
-from services.query_api.tidemark.analysis.figures import OWN_METRICS, Chosen, Figures, chosen, held_within
+from services.query_api.tidemark.analysis.figures import (
+    ENGAGEMENT_RATE,
+    OWN_METRICS,
+    RATE_BASE,
+    RATED,
+    Chosen,
+    Figures,
+    chosen,
+    held_within,
+)
 from services.query_api.tidemark.analysis.growth import Change, cumulative, increments, merged
 from services.query_api.tidemark.analysis.ranges import Span
 from services.query_api.tidemark.analysis.sql import Scope
@@ -54,13 +63,20 @@ async def read_series(
     """
     of_posts, own = subject.choose(names, is_growth=is_growth)
     post_sql, own_sql = (sql.post_growth, sql.channel_growth) if is_growth else (sql.post_changes, sql.channel_changes)
+    rated = of_posts if ENGAGEMENT_RATE in names and not subject.is_own else _NONE
     found = await asyncio.gather(
         _changes(store, "post_series", subject, of_posts, post_sql, spans),
         _changes(store, "channel_series", subject, own, own_sql, spans),
+        _rates(store, subject, rated, sql.post_rate_growth if is_growth else sql.post_rates, spans),
     )
     if is_growth:
-        return merged([increments(changes, spans) for changes in found])
-    return merged([cumulative(changes, spans, _MEANS, now) for changes in found])
+        points = merged([increments(changes, spans) for changes in found])
+    else:
+        points = merged([cumulative(changes, spans, _MEANS, now) for changes in found])
+    if rated.metrics:
+        for point in points:
+            point.setdefault(RATE_BASE, None)  # no target has a rate: nor has their total
+    return points
 
 
 async def _changes(
@@ -84,6 +100,31 @@ async def _changes(
     return [Change(names[place], int(start), int(amount), int(count)) for place, start, amount, count in rows]
 
 
+async def _rates(
+    store: Store, subject: Subject, metrics: Chosen, statement: Any, spans: Sequence[Span]
+) -> list[Change]:
+    """What the engagement rate over targets is made of."""
+    if not metrics.metrics:
+        return []
+    rows = await store.rows(
+        "post_rates",
+        statement(metrics, subject.scope),
+        {
+            "workspace": subject.workspace_id,
+            **subject.values,
+            "start": spans[0].start,
+            "end": spans[-1].end,
+            "edges": [span.start for span in spans],
+        },
+        SECONDS,
+    )
+    return [
+        Change(name, int(start), int(amount), int(count))
+        for start, engaged, base, count in rows
+        for name, amount in ((RATED, engaged), (RATE_BASE, base))
+    ]
+
+
 async def read_published(store: Store, subject: Subject, span: Span, before: Span) -> tuple[Figures, Figures]:
     """Sums of the latest figures of what was published in a span, and in the one before."""
     rows = await store.rows(
@@ -103,8 +144,9 @@ async def read_published(store: Store, subject: Subject, span: Span, before: Spa
 
 
 def _totals(row: Sequence[Any]) -> dict[str, int | None]:
-    found: dict[str, int | None] = {}
-    for metric, amount, count in zip(POST_METRICS, row[::2], row[1::2], strict=True):
+    engaged, base, *sums = row
+    found: dict[str, int | None] = {RATED: int(engaged), RATE_BASE: int(base)}
+    for metric, amount, count in zip(POST_METRICS, sums[::2], sums[1::2], strict=True):
         is_known = int(count) == 1 if metric.kind is Kind.MEAN else int(count) > 0
         found[metric.name] = held_within(int(amount), metric.name) if is_known else None
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from schemas.metric_sql import RATE_METRICS, rated
 from schemas.metrics import POST_METRICS, Kind, Metric
 from services.query_api.tidemark.analysis.figures import Chosen
 from services.runtime.clock import MILLIS_PER_DAY
@@ -145,12 +146,23 @@ def _differences(chosen: Chosen) -> str:
         )"""
 
 
+_BUCKET = "if(step.1 < {start:Int64}, {start:Int64} - 1, roundDown(step.1, {edges:Array(Int64)}))"
+
+
 def _by_bucket(answers: str, steps: str, where: str = "", join: str = "") -> str:
     return f"""
-SELECT place, if(step.1 < {{start:Int64}}, {{start:Int64}} - 1, roundDown(step.1, {{edges:Array(Int64)}})) AS bucket,
-    toString(sum(step.2)), sum(step.3)
+SELECT place, {_BUCKET} AS bucket, toString(sum(step.2)), sum(step.3)
+{_steps(answers, steps, where, join)}
+GROUP BY place, bucket
+{_SETTINGS}
+"""
+
+
+def _steps(answers: str, steps: str, where: str = "", join: str = "") -> str:
+    """From where a row a step comes: of which target (`id`) and metric (`place`), and `step`."""
+    return f"""
 FROM (
-    SELECT place, arrayJoin({steps}) AS step
+    SELECT id, place, arrayJoin({steps}) AS step
     FROM (
         SELECT id, said.1 AS place, {_STOOD}
         FROM ({answers})
@@ -159,9 +171,71 @@ FROM (
     {join}
 )
 {where}
-GROUP BY place, bucket
+"""
+
+
+def _rated_by_bucket(chosen: Chosen, steps: str, *, is_growth: bool) -> str:
+    """How the sums that a rate over several targets is made of change: (bucket, engagements, base, targets).
+
+    A target's figures have to be seen together: which of them is the base, and whether there is one, may change with
+    every answer.
+    """
+    names = {metric.name: place for place, metric in chosen.metrics if metric.name in RATE_METRICS}
+    within = (
+        "" if is_growth else "OVER (PARTITION BY id ORDER BY bucket ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
+    )
+    of_bucket = ", ".join(
+        f"sumIf(step.2, place = {place}) AS amount_{name}, sumIf(step.3, place = {place}) AS known_{name}"
+        for name, place in names.items()
+    )
+    stood = ", ".join(
+        f"amount_{name} AS stood_{name}, known_{name} AS count_{name}"
+        if is_growth
+        else f"sum(amount_{name}) {within} AS stood_{name}, sum(known_{name}) {within} AS count_{name}"
+        for name in names
+    )
+    engaged, base = rated(lambda name: f"if(count_{name} > 0, stood_{name}, NULL)" if name in names else "NULL")
+    before = "(PARTITION BY id ORDER BY bucket ROWS BETWEEN 1 PRECEDING AND 1 PRECEDING)"
+    change = (
+        "engaged, base, toInt64(base > 0) AS is_rated"
+        if is_growth
+        else ", ".join(
+            f"{figure} - ifNull(any({figure}) OVER {before}, 0) AS {name}"
+            for figure, name in (("engaged", "engaged_by"), ("base", "base_by"), ("toInt64(base > 0)", "is_rated"))
+        )
+    )
+    added = ("engaged", "base") if is_growth else ("engaged_by", "base_by")
+    return f"""
+SELECT bucket, toString(sum({added[0]})), toString(sum({added[1]})), sum(is_rated)
+FROM (
+    SELECT bucket, {change}
+    FROM (
+        SELECT id, bucket, {base} AS base, if(base > 0, {engaged}, toInt128(0)) AS engaged
+        FROM (
+            SELECT id, bucket, {stood}
+            FROM (
+                SELECT id, {_BUCKET} AS bucket, {of_bucket}
+                {steps}
+                GROUP BY id, bucket
+            )
+        )
+    )
+)
+GROUP BY bucket
 {_SETTINGS}
 """
+
+
+def post_rates(chosen: Chosen, scope: Scope) -> str:
+    """As `post_changes`, of the sums that the engagement rate of several targets is made of."""
+    return _rated_by_bucket(chosen, _steps(_post_answers(chosen, scope, is_growth=False), _CHANGES), is_growth=False)
+
+
+def post_rate_growth(chosen: Chosen, scope: Scope) -> str:
+    """As `post_growth`, of the sums that the rate of several targets' growth is made of."""
+    published = listed(scope, "target_id AS id, toUnixTimestamp64Milli(published_at) AS published")
+    steps = _growth_steps(chosen, _post_answers(chosen, scope, is_growth=True), published)
+    return _rated_by_bucket(chosen, steps, is_growth=True)
 
 
 def post_changes(chosen: Chosen, scope: Scope) -> str:
@@ -187,7 +261,16 @@ def channel_growth(chosen: Chosen, scope: Scope) -> str:
 
 
 def _growth(chosen: Chosen, answers: str, published: str) -> str:
-    return _by_bucket(
+    return f"""
+SELECT place, {_BUCKET} AS bucket, toString(sum(step.2)), sum(step.3)
+{_growth_steps(chosen, answers, published)}
+GROUP BY place, bucket
+{_SETTINGS}
+"""
+
+
+def _growth_steps(chosen: Chosen, answers: str, published: str) -> str:
+    return _steps(
         answers,
         _differences(chosen),
         "WHERE step.1 >= {start:Int64} AND step.3 > 0",
@@ -198,12 +281,15 @@ def _growth(chosen: Chosen, answers: str, published: str) -> str:
 def published_totals(scope: Scope) -> str:
     """Sums of the latest figures of what was published in a span, and of the one before it that ends where it begins.
 
-    Rows: whether it is the span itself, then of each metric its sum as text and how many targets have it.
+    Rows: whether it is the span itself, then of the targets that have an engagement rate the sums of what it is made of
+    (as texts), then of each metric its sum as text and how many targets have it.
     """
+    engaged, base = rated()
     sums = ", ".join(f"toString(sum(toInt128({figure(metric)}))), count({metric.name})" for metric in POST_METRICS)
     columns = ", ".join(("published_at", *(metric.name for metric in POST_METRICS)))
     return f"""
-SELECT toUnixTimestamp64Milli(published_at) >= {{start:Int64}} AS is_current, {sums}
+SELECT toUnixTimestamp64Milli(published_at) >= {{start:Int64}} AS is_current,
+    toString(sumIf({engaged}, {base} > 0)), toString(sum({base})), {sums}
 FROM ({listed(scope, columns)}
     AND published_at >= fromUnixTimestamp64Milli({{before:Int64}}, 'UTC')
     AND published_at < fromUnixTimestamp64Milli({{end:Int64}}, 'UTC')

@@ -10,6 +10,7 @@ from services.query_api.errors import NotFound
 from services.query_api.tidemark.analysis.asking import Attribution, TotalsParameters, asked_span
 from services.query_api.tidemark.analysis.figures import (
     CHANNEL_FIGURES,
+    ENGAGEMENT_RATE,
     POST_FIGURES,
     Figures,
     change,
@@ -84,7 +85,7 @@ async def _answer(
 
 
 async def _received(sources: Sources, subject: Subject, span: Span, now: int) -> Figures:
-    names = (*POST_NAMES, *CHANNEL_FIGURES[len(POST_FIGURES) :])
+    names = (*POST_NAMES, ENGAGEMENT_RATE, *CHANNEL_FIGURES[len(POST_FIGURES) :])
     (found,) = await read_series(sources.store, subject, names, [span], is_growth=True, now=now)
     return found
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.events import PlatformRaw
-from schemas.metrics import COMMENTS, IMPRESSIONS, LIKES, POST_METRICS, POST_NAMES, REACH, SAVES, SHARES, VIEWS, total
+from schemas.metrics import COMMENTS, IMPRESSIONS, LIKES, POST_METRICS, POST_NAMES, REACH, SAVES, SHARES, VIEWS
 from services.platforms import platform
 from services.platforms.base import parsed_once
-from services.query_api.account_reads import shown_bytes
+from services.query_api.account_answers import shown_bytes
 from services.query_api.errors import NotFound, ReadsUnavailable
 from services.query_api.payloads import ANSWER_BYTES, batches
 from services.query_api.tidemark.endpoint import Answer, Request, Sources
@@ -31,7 +31,8 @@ _INTERACTIONS = (LIKES, COMMENTS, SHARES, SAVES)
 _SECONDS = 15.0
 _RULES = {
     ENGAGEMENTS: "likes + comments + shares + saves, nulls as 0; null when all four are null",
-    ENGAGEMENT_RATE: "engagements / impressions, else / reach, else / views: the first of them above zero",
+    ENGAGEMENT_RATE: "engagements / impressions, else / reach, else / views: the first of them above zero; of several "
+    "targets the sum of the engagements of those that have a rate, divided by the sum of what each was divided by",
 }
 
 
@@ -81,7 +82,7 @@ async def _explained(sources: Sources, request: Request[ExplainAsked], targets: 
                 room -= used
     except TimeoutError:
         raise ReadsUnavailable from None
-    values = render.post_metrics(total([target.register.values for target in targets]))
+    values = render.total_metrics([target.register.values for target in targets])
     reasons = {target.target_id: target_reasons(target, request.now) for target in targets}
     return Answer(
         {

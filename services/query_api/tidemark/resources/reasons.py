@@ -26,6 +26,7 @@ from schemas.metrics import (
     Values,
     post_engagement_rate,
     post_engagements,
+    total_engagement_rate,
 )
 from services.platforms import all_platforms
 from services.platforms.base import Outcome
@@ -137,7 +138,13 @@ def post_reasons(post: PostState, values: Values, of_targets: Sequence[dict[str,
             found[metric] = Reason.NOT_SUPPORTED
         else:
             found[metric] = first(reasons[name] for reasons in of_targets if name in reasons)
-    return _with_derived(values, found)
+    reasons = _with_derived(values, found)
+    reasons.pop(ENGAGEMENT_RATE, None)
+    if total_engagement_rate(target.register.values for target in post.targets) is None:
+        # Each target has its own reason, also where one has only engagements and another only views.
+        of_rates = [reasons[ENGAGEMENT_RATE] for reasons in of_targets if ENGAGEMENT_RATE in reasons]
+        reasons[ENGAGEMENT_RATE] = first(of_rates)
+    return reasons
 
 
 def _with_derived(values: Values, found: dict[int, Reason]) -> dict[str, Reason]:

@@ -18,6 +18,7 @@ from schemas.metrics import (
     post_engagement_rate,
     post_engagements,
     total,
+    total_engagement_rate,
 )
 from services.query_api.tidemark.resources.due import NEVER, Due, channel_due, target_due
 from services.query_api.tidemark.resources.model import ChannelState, PeriodState, PostState, TargetState
@@ -41,7 +42,8 @@ def post(state: PostState, now: int, speed: float) -> dict[str, Any]:
     """
     reasons = [target_reasons(target, now) for target in state.targets]
     dues = [target_due(target, now, speed) for target in state.targets]
-    values = total([target.register.values for target in state.targets])
+    parts = [target.register.values for target in state.targets]
+    values = total(parts)
     captured = [target.register.captured_at for target in state.targets if target.register.captured_at is not None]
     return {
         "id": state.post_id,
@@ -50,7 +52,7 @@ def post(state: PostState, now: int, speed: float) -> dict[str, Any]:
         "published_at": time(state.published_at),
         "updated_at": time(state.updated_at),
         **_polled(max(captured, default=None), _next(dues), now),
-        "metrics": post_metrics(values),
+        "metrics": total_metrics(parts),
         "reasons": post_reasons(state, values, reasons),
         "targets": [
             _target(target, of_target, due, now)
@@ -155,6 +157,11 @@ def post_metrics(values: Values) -> dict[str, Any]:
         ENGAGEMENTS: post_engagements(values),
         ENGAGEMENT_RATE: post_engagement_rate(values),
     }
+
+
+def total_metrics(parts: Sequence[Values]) -> dict[str, Any]:
+    """Totals over targets by column, with what is derived of them."""
+    return {**post_metrics(total(parts)), ENGAGEMENT_RATE: total_engagement_rate(parts)}
 
 
 def _figures(metrics: Sequence[Metric], values: Values) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.query_api.tidemark.endpoint import PREFIX, Endpoint
-from services.query_api.tidemark.resources import answers, samples
+from services.query_api.tidemark.resources import answers, samples, windows
 from services.query_api.tidemark.resources.asked import (
     ByIds,
     ChannelsAsked,
@@ -14,6 +14,7 @@ from services.query_api.tidemark.resources.asked import (
 )
 from services.query_api.tidemark.resources.explain import explain_post, explain_target
 from services.query_api.tidemark.resources.render import without_age
+from services.query_api.tidemark.resources.windows import WindowAsked, get_window
 
 _IDS_IN_BODY = "For more ids than an address can hold: as `ids` of the GET, up to 500 of them in the body."
 
@@ -144,6 +145,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         samples.EXPLANATION,
         parameters=ExplainAsked,
         schema=samples.EXPLANATION_SCHEMA,
+    ),
+    Endpoint(
+        f"{PREFIX}/channels/{{id}}/windows",
+        "Totals of a channel over its trailing window",
+        "The totals that postme shows, by the common columns. `sources` says of each whether the platform told it "
+        "(channel) or it is the sum of the posts published within the same bounds (posts); engagements may be of both.",
+        get_window,
+        windows.SAMPLE,
+        parameters=WindowAsked,
+        schema=windows.SCHEMA,
     ),
     Endpoint(
         f"{PREFIX}/capabilities",

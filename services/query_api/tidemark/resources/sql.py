@@ -5,6 +5,7 @@ See `services.query_api.sql` for how tables are read.
 
 from __future__ import annotations
 
+from schemas.metric_sql import rated
 from schemas.metrics import CHANNEL_METRICS, INT64_MAX, INT64_MIN, POST_METRICS, POST_NAMES
 from services.query_api.sql import GENERATION, figure, millis
 
@@ -150,7 +151,6 @@ LIMIT {{limit:UInt32}}
 """Ids of a workspace's channels, by id."""
 
 _INTERACTIONS = ("likes", "comments", "shares", "saves")
-_BASES = ("impressions", "reach", "views")
 
 
 def _bounded(summed: str) -> str:
@@ -176,10 +176,10 @@ def _ranked(metric: str) -> str:
         known = " + ".join(f"count({name})" for name in _INTERACTIONS)
         return f"if({known} = 0, NULL, {_bounded(' + '.join(parts))})"
     if metric == "engagement_rate":
-        engaged = _ranked("engagements")
-        base = "multiIf(" + ", ".join(f"{_sum(name)} > 0, {_sum(name)}" for name in _BASES) + ", NULL)"
-        rate = f"assumeNotNull({engaged}) / assumeNotNull({base})"
-        return f"if({engaged} IS NULL OR {base} IS NULL, NULL, {_ordered(rate)})"
+        # Of the targets that have a rate, as `schemas.metrics.total_engagement_rate`.
+        engaged, base = rated()
+        rate = f"toFloat64(sumIf({engaged}, {base} > 0)) / toFloat64(sum({base}))"
+        return f"if(sum({base}) = 0, NULL, {_ordered(rate)})"
     column = POST_METRICS[POST_NAMES.index(metric)]
     if not column.summable:
         return f"if(count({metric}) = 1, any({figure(column)}), NULL)"

@@ -92,6 +92,21 @@ async def test_a_token_left_out_keeps_the_one_held(api: FakeApi) -> None:
     assert (pair.access_token, pair.refresh_token) == ("access-2", "refresh-1")
 
 
+async def test_an_active_channel_without_a_token_is_token_expired(api: FakeApi) -> None:
+    """It can't be polled, so nothing may say that it is active."""
+    bare = {"platform": "x", "external_id": "42"}
+    assert (await put(api, CHANNEL, {**bare, "status": "active"}))["status"] == "token_expired"
+    assert (await put(api, CHANNEL, {**bare, "status": "disabled"}))["status"] == "disabled"
+    line = {"type": "channel", "workspace_id": "w1", "id": "c1", **bare, "access_token": ""}
+    await api.client.post("/admin/v1/catalog", content=json.dumps(line), headers=ADMIN)
+    assert (await put(api, CHANNEL, {**bare, "access_token": "access-1"}))["status"] == "active"
+    assert (await put(api, CHANNEL, bare))["status"] == "active", "the token held is kept"
+    await api.client.delete(CHANNEL, headers=ADMIN)
+    assert (await put(api, CHANNEL, bare))["status"] == "token_expired"
+    written = [write.event.status for write in api.publisher.of("catalog.channels") if write.event is not None]
+    assert written == ["token_expired", "disabled", "token_expired", "active", "active", "token_expired"]
+
+
 async def test_texts_that_there_are_none_of_may_be_null(api: FakeApi) -> None:
     await put(api, CHANNEL, {**CHANNEL_BODY, "username": None})
     target = {"target_id": "t1", "channel_id": "c1", "status": "draft", "external_id": None, "post_type": None}

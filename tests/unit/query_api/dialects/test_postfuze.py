@@ -4,43 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.query_api.dialects.postfuze.times import parse_time
-from services.query_api.errors import Invalid
 from services.query_api.query import AccountHistoryQuestion, AccountQuestion, LivePostQuestion, Post
 from tests.support.query_api import NOW, fake_api, target, values
 
 DAY = 86_400_000
-
-
-@pytest.mark.parametrize(
-    ("text", "instant"),
-    [
-        ("0", 0),
-        ("1781395200", 1_781_395_200_000),
-        ("2026-06-14", 1_781_395_200_000),
-        ("2026-06-14T00:00", 1_781_395_200_000),
-        ("2026-06-14T00:00:00", 1_781_395_200_000),
-        ("2026-06-14 00:00:00", 1_781_395_200_000),
-        ("2026-06-14T00:00:00Z", 1_781_395_200_000),
-        ("2026-06-14t00:00:00z", 1_781_395_200_000),
-        ("2026-06-14T02:00:00+02:00", 1_781_395_200_000),
-        ("2026-06-14T02:00:00 02:00", 1_781_395_200_000),
-        ("2026-06-13T22:00:00-0200", 1_781_395_200_000),
-        ("2026-06-14T00:00:00.1239Z", 1_781_395_200_123),
-    ],
-)
-def test_times(text: str, instant: int) -> None:
-    assert parse_time("since", text) == instant
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", " ", "x", "-1", "1.5", "2026-13-01", "2026-02-30", "2026-06-14T25:00", "2026-06-14T", "99999999999",
-     "2026-W01-1", "٣", "1781395200 ", "2200-01-01", "0000-01-01", "0001-01-01T00:00:00+14:00", "NaN", "now"],
-)  # fmt: skip
-def test_no_times(text: str) -> None:
-    with pytest.raises(Invalid, match="until"):
-        parse_time("until", text)
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,7 @@ def test_an_instant_is_utc_unless_it_says_otherwise(text: str, expected: int) ->
     assert TypeAdapter(Instant).validate_python(text) == expected
 
 
-@pytest.mark.parametrize(
-    "text", ["", "yesterday", "2026-13-01", "1782638062", "1969-12-31", "2300-01-01", "0001-01-01", 5]
-)
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "1969-12-31", "2300-01-01", "0001-01-01", 5])
 def test_what_is_no_instant_is_refused(text: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Instant).validate_python(text)

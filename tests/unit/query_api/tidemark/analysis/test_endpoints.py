@@ -52,8 +52,8 @@ async def get(api: FakeApi, path: str, *, accept: str = "*/*", **params: str) ->
         ("targets/t1/series", {"metrics": "likes", "step": "week"}, "step"),
         ("targets/t1/series", {"metrics": "likes", "mode": "sum"}, "mode"),
         ("targets/t1/series", {"metrics": "likes", "tz": "Nowhere"}, "tz: must be the IANA name"),
-        ("targets/t1/series", {"metrics": "likes", "from": "x"}, "from: must be an ISO 8601"),
-        ("targets/t1/series", {"metrics": "likes", "to": "2300-01-01"}, "to: must be between"),
+        ("targets/t1/series", {"metrics": "likes", "from": "x"}, "from: must be unix seconds, or an ISO 8601 time"),
+        ("targets/t1/series", {"metrics": "likes", "to": "2300-01-01"}, "to: must be from 1970"),
         (
             "targets/t1/series",
             {"metrics": "likes", "from": "2026-06-02", "to": "2026-06-02"},
@@ -146,10 +146,11 @@ async def test_the_span_of_who_asks_for_none(api: FakeApi) -> None:
 
 async def test_published_totals_compared(api: FakeApi) -> None:
     def row(is_current: int, likes: int, count: int) -> list[Any]:
+        # Of the likes, 12 are of targets that have a rate.
         figures: list[Any] = ["0", 0] * 17
         figures[LIKES * 2 : LIKES * 2 + 2] = [str(likes), count]
         figures[30:32] = ["1500", count]
-        return [is_current, *figures]
+        return [is_current, "12", "48", *figures]
 
     api.store.answers["published_totals"] = [row(1, 30, 1), row(0, 20, 2)]
     found = (await get(api, "totals", compare="previous", **SPAN)).json()
@@ -159,7 +160,9 @@ async def test_published_totals_compared(api: FakeApi) -> None:
     # Of two posts there is no mean.
     assert found["metrics"]["avg_watch_time_seconds"] == {"value": 1.5, "previous": None, "change": None}
     assert found["metrics"]["views"] == {"value": None, "previous": None, "change": None}
+    assert found["metrics"]["engagement_rate"]["value"] == 0.25
     assert "followers" not in found["metrics"]
+    assert not {"rated_engagements", "rate_base"} & set(found["metrics"])
 
 
 async def test_received_totals_compared(api: FakeApi) -> None:

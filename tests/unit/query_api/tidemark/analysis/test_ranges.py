@@ -15,12 +15,11 @@ from services.query_api.tidemark.analysis.ranges import (
     Step,
     before,
     buckets,
-    parse_instant,
     shown,
-    start_of_day,
     zone,
 )
 from services.runtime.clock import to_millis, utc
+from services.runtime.instants import parse_instant, start_of_day
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 # With changes of the clock at midnight, at noon of UTC, by half hours, and hours that begin at a quarter.
@@ -118,9 +117,7 @@ def test_instants(text: str, name: str, instant: str) -> None:
     assert shown(parse_instant(text, zone(name))) == instant
 
 
-@pytest.mark.parametrize(
-    "text", ["", "yesterday", "2026-13-01", "1782637200", "1969-01-01", "2300-01-01", "0001-01-01T00:00+23:00"]
-)
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "1969-01-01", "2300-01-01", "0001-01-01T00:00+23:00"])
 def test_no_instants(text: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         parse_instant(text, zone("UTC"))

@@ -1,0 +1,48 @@
+"""What ClickHouse computes of post figures, as text, by the definitions of `metrics.py`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from schemas.metrics import INT64_MAX, INT64_MIN, POST_NAMES
+
+_INTERACTIONS = ("likes", "comments", "shares", "saves")
+_BASES = ("impressions", "reach", "views")
+RATE_METRICS = (*_INTERACTIONS, *_BASES)
+"""What an engagement rate is made of."""
+
+
+def _figure(name: str) -> str:
+    """A figure of one element of `targets`, which holds its values in the order of POST_METRICS."""
+    return f"part.1[{POST_NAMES.index(name) + 1}]"
+
+
+def rated(figure: Callable[[str], str] = str) -> tuple[str, str]:
+    """Engagements of one target, and what they are divided by (0: it has no rate), as integers of 128 bits.
+
+    Args:
+        figure: the nullable expression of a metric; by default the column of its name.
+    """
+    counts = {name: f"toInt128(ifNull({figure(name)}, 0))" for name in (*_INTERACTIONS, *_BASES)}
+    engaged = " + ".join(counts[name] for name in _INTERACTIONS)
+    unknown = " AND ".join(f"{figure(name)} IS NULL" for name in _INTERACTIONS)
+    bases = ", ".join(f"{counts[name]} > 0, {counts[name]}" for name in _BASES)
+    return (
+        f"least(greatest({engaged}, toInt128('{INT64_MIN}')), toInt128('{INT64_MAX}'))",
+        f"multiIf({unknown}, toInt128(0), {bases}, toInt128(0))",
+    )
+
+
+def _parts() -> str:
+    held = "JSONExtract(targets, 'Array(Tuple(values Array(Nullable(Int64))))')"
+    return f"arrayMap(part -> ({', '.join(rated(_figure))}), {held})"
+
+
+RATED_TARGETS = f"arrayFilter(rated -> rated.2 > 0, {_parts()})"
+"""(engagements, what they are divided by) of each target that has a rate, from `targets` of `post_totals_store`."""
+
+TOTAL_ENGAGEMENT_RATE = (
+    "if(empty(rated_targets), NULL, toFloat64(arraySum(rated -> rated.1, rated_targets))"
+    " / toFloat64(arraySum(rated -> rated.2, rated_targets)))"
+)
+"""`metrics.total_engagement_rate` of RATED_TARGETS, which the statement names `rated_targets`."""
