@@ -41,6 +41,7 @@ MIB = 1024 * 1024
 MOST_BYTES = {"aggregator": 1200 * MIB, "query_api": 500 * MIB, "clickhouse": 2048 * MIB}
 P99_SECONDS = 0.25
 LATE_SECONDS = 5.0
+COMMAND_SECONDS = 120.0
 HOARDED_POSTS = 200
 HOARDED_EVENTS = 40
 
@@ -93,7 +94,7 @@ def _attack(tidemark: Tidemark, seconds: float, strength: float) -> None:
             functions=_names(tidemark, "functions"),
         )
         with traffic:
-            time.sleep(QUIET_SECONDS)
+            time.sleep(QUIET_SECONDS)  # a span that is measured, not a wait for something
             quiet = traffic.take()
             codes = _run_attackers(scenario.write(), seconds)
             attacked = traffic.take()
@@ -110,6 +111,7 @@ def _attack(tidemark: Tidemark, seconds: float, strength: float) -> None:
     ]
     failures += [f"a connection was opened: {heard!r}" for heard in listener.heard[:5]]
     failures += _judge_secrets(tidemark, outside, before)
+    failures += _judge_commands(tidemark)
     print(table(SEED, seconds, quiet, attacked, reports, watcher))
     assert not failures, f"seed {SEED}:\n" + "\n".join(failures)
 
@@ -241,4 +243,28 @@ def _judge_secrets(tidemark: Tidemark, outside: Path, before: str) -> list[str]:
     found += [f"up.log holds a secret: {secret!r}" for secret in forbidden if secret.decode() in tidemark.log()]
     found += canaries.secrets_in_topics(ready, forbidden)
     found += canaries.secrets_in_tables(ready)
+    return found
+
+
+def _judge_commands(tidemark: Tidemark) -> list[str]:
+    """The operator's commands work on what the attack left, and show no secret of it."""
+    ready = tidemark.ready
+    environment = {
+        **os.environ,
+        "TIDEMARK_KAFKA_BOOTSTRAP": ready["kafka"],
+        "TIDEMARK_SCHEMA_REGISTRY_URL": ready["schema_registry"],
+        "TIDEMARK_CLICKHOUSE_URL": ready["clickhouse"],
+    }
+    found = []
+    for command in (("audit",), ("dead-letters", "list")):
+        argv = [sys.executable, "-m", "services.cli", *command]
+        try:
+            done = subprocess.run(argv, env=environment, capture_output=True, check=False, timeout=COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            found.append(f"tidemark {' '.join(command)} took longer than {COMMAND_SECONDS:g} s")
+            continue
+        said = done.stdout + done.stderr
+        if done.returncode:
+            found.append(f"tidemark {' '.join(command)} ended with {done.returncode}: {said[-1500:].decode()}")
+        found += [f"tidemark {command[0]} shows {mark}" for mark in (TOKEN_MARK, FILE_MARK) if mark.encode() in said]
     return found
