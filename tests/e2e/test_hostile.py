@@ -198,10 +198,11 @@ def _judge_traffic(quiet: Seen, attacked: Seen) -> list[str]:
     p99, bound = quantile(attacked.took, 0.99), P99_SECONDS + quantile(quiet.took, 0.99)
     if p99 > bound:
         found.append(f"p99 of the tenants' reads was {p99 * 1000:.0f} ms, more than {bound * 1000:.0f}")
-    late = max(attacked.late, default=0.0)
-    if late > LATE_SECONDS:
-        share = sum(each > LATE_SECONDS for each in attacked.late) / len(attacked.late)
-        found.append(f"figures were up to {late:.1f} s late, {share:.1%} more than {LATE_SECONDS:g} s")
+    # Half a second is the pipeline's own; what a busy machine adds to it is there without an attack as well.
+    late, bound = max(attacked.late, default=0.0), LATE_SECONDS + max(0.0, max(quiet.late, default=0.0) - 0.5)
+    if late > bound:
+        share = sum(each > bound for each in attacked.late) / len(attacked.late)
+        found.append(f"figures were up to {late:.1f} s late, {share:.1%} more than {bound:.1f} s")
     if len(attacked.took) < 100 or attacked.published < 100:
         found.append(f"only {len(attacked.took)} reads and {attacked.published} events beside the attack")
     return found
