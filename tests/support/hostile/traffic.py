@@ -141,15 +141,17 @@ class Traffic:
     def stale_reads(self, tenant: Tenant) -> list[str]:
         """Reads that do not come to show the newest state; asked once no event is on its way."""
         waiting = [read for read in tenant.reads() if read.shown is not None]
-        wrong: dict[Read, str] = {}
         deadline = time.monotonic() + SETTLED_SECONDS
+        wrong = dict.fromkeys(waiting, "nothing: never asked")
         while waiting and time.monotonic() < deadline:
             for read in list(waiting):
+                if time.monotonic() >= deadline:
+                    break
                 if shown := self._shown_wrongly(tenant, read):
                     wrong[read] = shown
                 else:
                     waiting.remove(read)
-        return [f"{tenant.workspace} {read.path} shows in the end {wrong[read]}" for read in waiting if read in wrong]
+        return [f"{tenant.workspace} {read.path} shows in the end {wrong[read]}" for read in waiting]
 
     def _shown_wrongly(self, tenant: Tenant, read: Read) -> str | None:
         assert read.shown is not None
@@ -169,7 +171,7 @@ class Traffic:
     def _get(self, tenant: Tenant, read: Read) -> httpx.Response:
         headers = self._headers(tenant)
         url = self._tidemark.ready["query_api"] + read.path
-        return httpx.get(url, headers=headers, timeout=30, trust_env=False)
+        return httpx.get(url, headers=headers, timeout=10, trust_env=False)
 
     def _publish(self, tenant: Tenant, _: int) -> None:
         publisher = RawPublisher(self._tidemark.ready)
