@@ -72,6 +72,7 @@ class Traffic:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._keys: dict[str, str] = {}
+        self._client = httpx.Client(timeout=10, trust_env=False)
         self.seen = Seen()
 
     @property
@@ -169,9 +170,7 @@ class Traffic:
         return {"Authorization": f"Bearer {self._keys[tenant.workspace]}", "X-Workspace-Id": tenant.workspace}
 
     def _get(self, tenant: Tenant, read: Read) -> httpx.Response:
-        headers = self._headers(tenant)
-        url = self._tidemark.ready["query_api"] + read.path
-        return httpx.get(url, headers=headers, timeout=10, trust_env=False)
+        return self._client.get(self._tidemark.ready["query_api"] + read.path, headers=self._headers(tenant))
 
     def _publish(self, tenant: Tenant, _: int) -> None:
         publisher = RawPublisher(self._tidemark.ready)
