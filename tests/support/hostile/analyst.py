@@ -24,9 +24,9 @@ zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else
 
 STATEMENTS_PER_SECOND = 12
 ENDLESS_MOST = 20
-# Endless answers take the slots that statements need to be judged and run at all, so they come in waves.
-WAVE_SECONDS = 15.0
-WAVE_EVERY_SECONDS = 45.0
+# Endless answers take the slots that statements need to run at all, so they come in waves, each after time without.
+WAVE_EVERY_SECONDS = 120.0
+WAVE_AFTER_SECONDS = 75.0
 HEAVY_EVERY_SECONDS = 6.0
 BOMB_BYTES = 1024 * 1024 * 1024
 FORM_BYTES = 150 * 1024 * 1024
@@ -136,7 +136,7 @@ class Analyst:
             "SELECT randomString(100000) FROM system.numbers FORMAT Native",
         )
         while (now := time.monotonic()) < end:
-            if (now - began) % WAVE_EVERY_SECONDS > WAVE_SECONDS:
+            if (now - began) % WAVE_EVERY_SECONDS < WAVE_AFTER_SECONDS:
                 for connection in held:
                     connection.close()
                 held.clear()
