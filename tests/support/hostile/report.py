@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tests.support.hostile.traffic import Seen, quantile
@@ -11,6 +13,7 @@ from tests.support.hostile.watcher import Watcher
 
 MIB = 1024 * 1024
 WIDTH = 52
+_LOGGED = re.compile(r'level=(warning|error|critical) .*?event=("[^"]{,60}|\S{,60})')
 
 
 def table(
@@ -30,7 +33,8 @@ def table(
         lines.append(_row(what, quantile(quiet.late, share), quantile(attacked.late, share), digits=2))
     lines.append(_row("reads", len(quiet.took), len(attacked.took)))
     lines.append(_row("events published", quiet.published, attacked.published))
-    lines.append(_row("wrong reads", quiet.wrong_count, attacked.wrong_count))
+    lines.append(_row("failed reads", quiet.failed.total(), attacked.failed.total()))
+    lines.append(_row("wrong figures", len(quiet.wrong), len(attacked.wrong)))
     slowest = max(watcher.health_seconds, default=0.0)
     lines += [
         "",
@@ -52,3 +56,13 @@ def _counts(title: str, counts: Mapping[str, int], most: int = 40) -> list[str]:
 
 def _row(what: str, quiet: float, attacked: float, digits: int = 0) -> str:
     return f"{what:{WIDTH}} {quiet:>10.{digits}f} {attacked:>10.{digits}f}"
+
+
+def log_lines(folder: Path, most: int = 12) -> str:
+    """How often the services logged something above `info`, by service, level and event."""
+    found: Counter[str] = Counter()
+    for path in sorted(folder.glob("*.log")):
+        for line in path.read_text(errors="replace").splitlines():
+            if (said := _LOGGED.search(line)) is not None:
+                found[" ".join((path.stem, said[1], said[2].strip('"')))] += 1
+    return "\n".join(["logged:", *_counts("", dict(found), most)])

@@ -7,6 +7,7 @@ import random
 import secrets
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -32,20 +33,15 @@ class Seen:
     Attributes:
         took: seconds of each read.
         late: seconds by which each judged figure was late.
-        wrong: figures of no state, wrong statuses, failed requests.
+        wrong: figures of no state, the first ones.
+        failed: wrong statuses and failed requests, by product and kind.
     """
 
     took: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    wrong_count: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
     published: int = 0
-
-    def note_wrong(self, what: str) -> None:
-        """Keep the first ones."""
-        self.wrong_count += 1
-        if len(self.wrong) < MOST_NOTES:
-            self.wrong.append(what)
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -194,25 +190,36 @@ class Traffic:
                 try:
                     reply = client.get(read.path)
                 except httpx.HTTPError as error:
-                    self._note(tenant, read, time.monotonic() - asked_at, type(error).__name__, None)
+                    self._note(tenant, read, time.monotonic() - asked_at, failed=type(error).__name__)
                     continue
                 took = time.monotonic() - asked_at
                 if reply.status_code != read.status:
-                    self._note(tenant, read, took, f"{reply.status_code} {reply.text[:200]}", None)
+                    self._note(tenant, read, took, failed=f"answered {reply.status_code}")
                 elif read.shown is None or read.expected is None:
-                    self._note(tenant, read, took, None, None)
+                    self._note(tenant, read, took)
                 else:
                     shown = read.shown(reply.json())
                     late = tenant.history.lateness(asked_at, shown, read.expected)
                     wrong = (
                         None if late is not None else f"{shown} was never so; {read.expected(tenant.history.newest)}"
                     )
-                    self._note(tenant, read, took, wrong, late)
+                    self._note(tenant, read, took, wrong=wrong, late=late)
 
-    def _note(self, tenant: Tenant, read: Read, took: float, wrong: str | None, late: float | None) -> None:
+    def _note(
+        self,
+        tenant: Tenant,
+        read: Read,
+        took: float,
+        *,
+        failed: str | None = None,
+        wrong: str | None = None,
+        late: float | None = None,
+    ) -> None:
         with self._lock:
             self.seen.took.append(took)
             if late is not None:
                 self.seen.late.append(late)
-            if wrong is not None:
-                self.seen.note_wrong(f"{tenant.workspace} {read.path}: {wrong}")
+            if wrong is not None and len(self.seen.wrong) < MOST_NOTES:
+                self.seen.wrong.append(f"{tenant.workspace} {read.path}: {wrong}")
+            if failed is not None:
+                self.seen.failed[f"{read.product}: {failed}"] += 1
