@@ -24,7 +24,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SECURITY = ROOT / "docs" / "security.md"
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 VERBS = {"help", "setup", "demo", "up", "test", "test-long", "bench", "lint", "lock"}
 
 # Put together here, so that this file does not hold them.
@@ -131,6 +135,21 @@ def test_documents_link_to_files_that_exist(path: Path) -> None:
 def test_documents_name_files_that_exist(path: Path) -> None:
     named = re.findall(r"`((?:schemas|services|infra|tests|docs|benchmarks)/[\w./-]+)`", text_of(path))
     assert not [name for name in named if "NNNN" not in name and not (ROOT / name).exists()]
+
+
+def test_each_line_of_the_security_page_names_the_test_that_shows_it() -> None:
+    rows = [line for line in text_of(SECURITY).splitlines() if line.startswith("| **")]
+    assert len(rows) >= 7
+    for row in rows:
+        shown_by = re.findall(r"`(tests/[\w/]+/test_\w+\.py)`", row.split("|")[-2])
+        assert shown_by, f"{row[:60]}... names no test"
+        assert not [name for name in shown_by if not (ROOT / name).exists()]
+
+
+def test_reports_of_vulnerabilities_go_to_no_made_up_address() -> None:
+    text = text_of(ROOT / "SECURITY.md")
+    assert "@" not in text
+    assert "http" not in text
 
 
 def test_the_readme_begins_with_what_it_is_and_the_two_commands() -> None:
