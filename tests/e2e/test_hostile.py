@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_model import _differences as differences_from_model
+from tests.e2e.test_model import differences as differences_from_model
 from tests.support.brute_force import World
 from tests.support.hostile import canaries
 from tests.support.hostile.report import log_lines, table
