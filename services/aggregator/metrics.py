@@ -16,7 +16,7 @@ from services.platforms import all_platforms
 EVENTS = Counter("tidemark_raw_events_total", "Raw events folded.", ["platform"])
 DEAD_LETTERS = Counter("tidemark_dead_letters_total", "Messages sent to the dead letters.", ["reason"])
 PAUSED = Gauge("tidemark_paused", "1 while the dead-letter limit holds this worker back.")
-REFUSED = Counter(
+SET_ASIDE = Counter(
     "tidemark_refused_total", "Rows and messages that ClickHouse or Kafka will never take, set aside.", ["what"]
 )
 SKIPPED_WRITES = Counter("tidemark_catalog_writes_skipped_total", "Catalog messages that can't be read or folded.")

@@ -1,4 +1,4 @@
-"""ClickHouse: reads states back, and inserts rows in blocks. The only importer of its client here.
+"""ClickHouse: reads states back, and inserts rows in blocks. The only user of its client here.
 
 Guarantee: an insert returns once ClickHouse confirmed it; what fails for reasons that pass is tried again with the
 same deduplication token for as long as it takes, so a block lands once. Anything else raises and ends the process.
@@ -7,7 +7,6 @@ same deduplication token for as long as it takes, so a block lands once. Anythin
 from __future__ import annotations
 
 import asyncio
-import struct
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +16,14 @@ from typing import Any, TypeVar
 import clickhouse_connect
 import orjson
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, OperationalError
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, millis
 from schemas.registers import Register, load_groups
 from schemas.windows import WindowTarget
-from services.aggregator.errors import RowsRefused, SinkUnavailable
+from services.aggregator.errors import SinkUnavailable
+from services.aggregator.refusals import answer, insert_in_parts, is_full_disk, is_passing
 from services.aggregator.rows import CATALOG_TARGET_TYPE, Row
 from services.aggregator.state import (
     PERIOD_MEMORY,
@@ -42,15 +42,6 @@ log = get_logger(__name__)
 Result = TypeVar("Result")
 Table = tuple[str, tuple[str, ...]]
 
-# ClickHouse's codes of what passes by itself: time-outs, too many queries or parts, memory, network, read-only
-# replicas, a cluster in motion, shutting down.
-_PASSING_CODES = frozenset(
-    {3, 159, 164, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 286, 289, 319, 394, 425, 439, 735, 999}
-)
-# What a row's values cause: they can't be converted to their columns' types, or not be read.
-_ROW_CODES = frozenset({6, 26, 27, 33, 36, 38, 41, 53, 69, 70, 72, 117, 131, 190, 321, 349, 407, 469, 652, 691})
-# A block of which everything is refused is our mistake, and not that of its rows.
-_ALL_REFUSED_MIN = 50
 # Keys a query; larger lists are asked for in parts.
 _KEYS_PER_QUERY = 2_000
 _RETRY_SECONDS_MAX = 5.0
@@ -64,44 +55,6 @@ _PROBLEM_SECONDS = 5.0
 # and a line in the log this often.
 _TOLD_SECONDS = 10.0
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-
-
-def _is_passing(error: ClickHouseError) -> bool:
-    code = getattr(error, "code", None)
-    if code:
-        return int(code) in _PASSING_CODES or _is_full_disk(str(error))
-    return isinstance(error, OperationalError) or "HTTP" in str(error) or "onnection" in str(error)
-
-
-def _is_of_rows(error: Exception) -> bool:
-    """Whether a final error comes of the rows given, so that others may be stored without them."""
-    if isinstance(error, ClickHouseError):
-        code = getattr(error, "code", None)
-        return int(code) in _ROW_CODES if code else isinstance(error, DataError)
-    # Raised by the client before anything was sent: a value that its column's format can't hold.
-    return isinstance(error, (TypeError, ValueError, OverflowError, AttributeError, struct.error, ArithmeticError))
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
-
-
-def _answer(waiters: list[tuple[asyncio.Future[None], int]], rows: Sequence[Row], refused: dict[int, str]) -> None:
-    start = 0
-    for waiter, count in waiters:
-        mine = [position for position in range(start, start + count) if position in refused] if refused else []
-        start += count
-        if waiter.done():
-            continue
-        if mine:
-            waiter.set_exception(RowsRefused([rows[position] for position in mine], refused[mine[0]]))
-        else:
-            waiter.set_result(None)
-
-
-def _is_full_disk(text: str) -> bool:
-    """The server meets a full disk in many places, each with a code of its own."""
-    return "No space left on device" in text or "NOT_ENOUGH_SPACE" in text
 
 
 def _instants(column: str) -> str:
@@ -170,7 +123,7 @@ class ClickHouseSink:
         seconds = asyncio.get_running_loop().time() - since
         if seconds < _PROBLEM_SECONDS:
             return None
-        if _is_full_disk(why):
+        if is_full_disk(why):
             return f"the disk of ClickHouse is full since {seconds:.0f} s: free some space; events wait meanwhile"
         return f"ClickHouse takes nothing since {seconds:.0f} s ({why[:200]}); events wait meanwhile"
 
@@ -406,7 +359,7 @@ class ClickHouseSink:
                 rows, waiters = pending.rows, pending.waiters
                 pending.rows, pending.waiters = [], []
                 try:
-                    refused = await self._insert_all(table, rows)
+                    refused = await insert_in_parts(lambda part: self._insert_block(table, part), table[0], rows)
                 except BaseException as error:
                     for waiter, _ in waiters:
                         if not waiter.done():
@@ -414,36 +367,9 @@ class ClickHouseSink:
                     if not isinstance(error, Exception):
                         raise
                 else:
-                    _answer(waiters, rows, refused)
+                    answer(waiters, rows, refused)
         finally:
             pending.is_running = False
-
-    async def _insert_all(self, table: Table, rows: Sequence[Row]) -> dict[int, str]:
-        """Insert a block, in parts where a row of it can't be stored; returns why by the refused rows' positions."""
-        try:
-            await self._insert_block(table, rows)
-            return {}
-        except Exception as error:
-            if not _is_of_rows(error):
-                raise
-            log.warning("insert_refused", table=table[0], rows=len(rows), error=_first_line(error))
-        refused: dict[int, str] = {}
-        parts = [(0, len(rows))]
-        while parts:
-            start, end = parts.pop()
-            try:
-                await self._insert_block(table, rows[start:end])
-            except Exception as error:
-                if not _is_of_rows(error):
-                    raise
-                if end - start == 1:
-                    refused[start] = _first_line(error)
-                    if len(refused) == len(rows) >= _ALL_REFUSED_MIN:
-                        raise
-                else:
-                    middle = (start + end) // 2
-                    parts += [(middle, end), (start, middle)]
-        return refused
 
     async def _insert_block(self, table: Table, rows: Sequence[Row]) -> None:
         name, columns = table
@@ -494,7 +420,7 @@ class ClickHouseSink:
             try:
                 return call()
             except ClickHouseError as error:
-                if _is_passing(error):
+                if is_passing(error):
                     raise SinkUnavailable(str(error).splitlines()[0] if str(error) else "no answer") from None
                 raise
             except OSError as error:

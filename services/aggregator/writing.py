@@ -33,7 +33,7 @@ async def insert_all(sink: ClickHouseSink, inserts: Inserts) -> list[tuple[Row, 
     refused: list[tuple[Row, str]] = []
     for (name, _), outcome in zip(inserts, outcomes, strict=True):
         if isinstance(outcome, RowsRefused):
-            metrics.REFUSED.labels(name).inc(len(outcome.rows))
+            metrics.SET_ASIDE.labels(name).inc(len(outcome.rows))
             log.error("rows_refused", table=name, rows=len(outcome.rows), why=outcome.reason)
             if name == RAW_EVENTS[0]:
                 refused += [(row, outcome.reason) for row in outcome.rows]
@@ -93,7 +93,7 @@ class TopicWriter:
             except MessagesRefused as error:
                 for position, why in error.positions.items():
                     message = left[position]
-                    metrics.REFUSED.labels(message.topic).inc()
+                    metrics.SET_ASIDE.labels(message.topic).inc()
                     log.error("message_refused", topic=message.topic, key=_shown(message.key), why=why)
                 letters = self._batches.not_moved(
                     batch, self._topic(RAW), [left[position] for position in error.positions]
@@ -109,7 +109,7 @@ class TopicWriter:
             try:
                 encoded.append(Encoded(topic, partition, message_key, None if fields is None else encode(fields)))
             except Exception as error:  # a bug of ours, of this one message
-                metrics.REFUSED.labels(topic).inc()
+                metrics.SET_ASIDE.labels(topic).inc()
                 log.error("message_refused", topic=topic, key=_shown(message_key), why=describe_bug(error))
         for dead in batch.dead:
             encoded.append(self._batches.encoded(dead))

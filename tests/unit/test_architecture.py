@@ -81,7 +81,7 @@ IMPORTERS: dict[str, set[str]] = {
     "fastavro": {"schemas.codec"},
     "faust": {"services.aggregator.app"},
     "clickhouse_connect": {
-        "services.aggregator.sink", "services.aggregator.audit.store", "services.query_api.clickhouse",
+        "services.aggregator.sink", "services.aggregator.refusals", "services.aggregator.audit.store", "services.query_api.clickhouse",
         "services.runtime.migrations",
     },
     "aiokafka": {
