@@ -59,7 +59,8 @@ async def _serve(settings: Settings, engine: Engine, guard: DiskGuard, listener:
     )  # fmt: skip
     limits = HttpLimits(
         target_bytes=_ADDRESS_BYTES, head_bytes=_HEAD_BYTES, headers=_MOST_HEADERS,
-        body_bytes=settings.insert_bytes + _FORM_BYTES, body_seconds=_BODY_SECONDS, unread_seconds=_UNREAD_SECONDS, connections=_MOST_CONNECTIONS, connections_by_address=_MOST_CONNECTIONS,
+        body_bytes=settings.insert_bytes + _FORM_BYTES, body_seconds=_BODY_SECONDS,
+        unread_seconds=_UNREAD_SECONDS, connections=_MOST_CONNECTIONS, connections_by_address=_MOST_CONNECTIONS,
     )  # fmt: skip
     http = _HttpServer(
         uvicorn.Config(
