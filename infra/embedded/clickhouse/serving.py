@@ -30,6 +30,9 @@ _CANCELLED_MAY_FINISH_SECONDS = 2.0
 _MOST_CONNECTIONS = 1000
 # Statements may come in the address.
 _ADDRESS_BYTES = 64 * 1024
+# `request` refuses long heads before that, with ClickHouse's own error.
+_HEAD_BYTES = 256 * 1024
+_MOST_HEADERS = 1000
 # What a form adds around an INSERT's data.
 _FORM_BYTES = 8 * 1024 * 1024
 # `request` gives up on a body before that, with ClickHouse's own error.
@@ -55,7 +58,8 @@ async def _serve(settings: Settings, engine: Engine, guard: DiskGuard, listener:
         insert_bytes=settings.insert_bytes, guard=guard,
     )  # fmt: skip
     limits = HttpLimits(
-        target_bytes=_ADDRESS_BYTES, body_bytes=settings.insert_bytes + _FORM_BYTES, body_seconds=_BODY_SECONDS,
+        target_bytes=_ADDRESS_BYTES, head_bytes=_HEAD_BYTES, headers=_MOST_HEADERS,
+        body_bytes=settings.insert_bytes + _FORM_BYTES, body_seconds=_BODY_SECONDS,
         unread_seconds=_UNREAD_SECONDS, connections=_MOST_CONNECTIONS, connections_by_address=_MOST_CONNECTIONS,
     )  # fmt: skip
     http = _HttpServer(

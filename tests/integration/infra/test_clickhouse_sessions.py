@@ -82,14 +82,18 @@ def test_a_session_ends(server: Process) -> None:
 
 def test_sessions_are_bounded(server: Process) -> None:
     codes = [
-        code(server.post("SET max_threads = 1", session_id=f"many {n}", session_timeout="5"))
+        code(server.post("SET max_threads = 1", session_id=f"many {n}", session_timeout="600"))
         for n in range(MOST_KEPT + 1)
     ]
     assert codes[0] is None
     assert codes[-1] == "700"
     for number in range(1100):
         assert server.post("SELECT 1", session_id=f"idle {number}").status_code == 200
+    # Sessions that left something stay for their time, however many others came.
     assert server.post("SELECT getSetting('max_threads')", session_id="many 0").text == "1\n"
+    for number in range(MOST_KEPT + 1):
+        server.post("SELECT 1", session_id=f"many {number}", close_session="1")
+    assert code(server.post("SET max_threads = 1", session_id="after", close_session="1")) is None
 
 
 def test_clickhouse_connect_with_its_own_sessions(server: Process) -> None:
