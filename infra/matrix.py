@@ -1,10 +1,10 @@
-"""Writes `docs/platforms.md`: what each platform reports, from the platforms' own files and their golden answers.
+"""Writes `docs/platforms.md`: what each platform reports, from the facts in the platforms' own files.
 
     python -m infra.matrix          writes it
     python -m infra.matrix --check  says whether it is up to date, and changes nothing
 
-What a post can have comes from each file's facts; what a channel can have, from the golden answers, since an account's
-figures differ by endpoint. Nothing here asks a platform.
+`/tidemark/v1/capabilities` answers from the same facts, and a test holds both against the golden answers. Nothing here
+asks a platform.
 """
 
 from __future__ import annotations
@@ -13,15 +13,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import orjson
-
 from schemas.metrics import CHANNEL_NAMES, PLATFORMS, POST_NAMES
 from services.platforms import all_platforms
 from services.platforms.base import AppClient, Platform, Refreshable
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "platforms.md"
-GOLDEN = ROOT / "tests" / "golden" / "platforms"
 
 _HEADER = """# What each platform reports
 
@@ -55,17 +52,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield f"| {' | '.join(row)} |"
 
 
-def channel_periods(name: str) -> dict[str, set[str]]:
-    """For each channel metric that a platform's golden answers hold a figure of: the periods."""
-    found: dict[str, set[str]] = {}
-    for path in (GOLDEN / name).glob("*.events.json"):
-        for reading in orjson.loads(path.read_bytes()).get("channels", ()):
-            for metric, value in reading["metrics"].items():
-                if value is not None:
-                    found.setdefault(metric, set()).add(reading["period"])
-    return found
-
-
 def _refresh(platform: Platform) -> str:
     """How its tokens are renewed, in words."""
     call = platform.refresh_call(_Tokens(), AppClient()) if isinstance(platform, Refreshable) else None
@@ -86,7 +72,7 @@ def _posts(platforms: Sequence[Platform]) -> Iterator[str]:
 def _channels(platforms: Sequence[Platform]) -> Iterator[str]:
     yield "\n## Channels\n"
     yield "now: a figure as it stands; days, ranges: figures of a day, or of a longer range of dates.\n"
-    periods = {platform.facts.name: channel_periods(platform.facts.name) for platform in platforms}
+    periods = {platform.facts.name: platform.facts.channel_metrics for platform in platforms}
     rows = []
     for metric in CHANNEL_NAMES:
         cells = (

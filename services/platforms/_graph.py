@@ -32,10 +32,11 @@ _LONGEST_PERIOD = 29 * 86_400_000
 _GONE_ID = re.compile(r"ID '([^']{1,128})'")
 _MISSING_ALIAS = re.compile(r"do(?:es)? not exist: ([\w.-]{1,128})")
 _REFUSED = re.compile(
-    r"does not support the (\w+) metric|incompatible metrics? \(?(\w+)|^\(#100\) (\w+) metric"
-    r"|nonexisting field \((\w+)\)",
+    r"^\(#100\) (\w+) metric|nonexisting field \((\w+)\)",
     re.I,
 )
+# The metric exists, but not for posts of this kind.
+_NOT_OFFERED = re.compile(r"does not support the (\w+) metric|incompatible metrics? \(?(\w+)", re.I)
 _UNNAMED = re.compile(r"must be a valid insights metric|invalid metric", re.I)
 _USAGE_HEADERS = ("x-app-usage", "x-business-use-case-usage")
 _SHARE_NAMES = ("call_count", "total_time", "total_cputime")
@@ -103,6 +104,9 @@ def verdict_of(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
             return Verdict(Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
         case 100, 2108006:
             return Verdict(Outcome.NO_DATA_EVER, detail=detail)
+        case 100, _ if (not_offered := _NOT_OFFERED.search(message)) is not None:
+            metric = next(filter(None, not_offered.groups()), None)
+            return Verdict(Outcome.METRIC_NOT_OFFERED, detail=detail, refused_metric=metric)
         case 100, _:
             return Verdict(Outcome.REQUEST_WRONG, detail=detail, refused_metric=_refused_metric(message))
         case ((3 | 10), _):

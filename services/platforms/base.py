@@ -171,7 +171,10 @@ class Outcome(StrEnum):
     TARGET_GONE = "target_gone"  # this target will never answer again
     NO_DATA_EVER = "no_data"  # the platform will never have figures for this target
     TOO_EARLY = "too_early"  # too little data yet; ask at the next regular time
-    REQUEST_WRONG = "request_wrong"  # a metric or parameter is wrong: ours to fix, loud
+    METRIC_FORBIDDEN = "metric_forbidden"  # this connection may not read one of the metrics; ask again without it
+    METRIC_NOT_OFFERED = "metric_not_offered"  # one of the metrics does not exist for this kind of post; as above
+    TARGET_REFUSED = "target_refused"  # the id of a post is none of the platform's, or the post is withheld by law
+    REQUEST_WRONG = "request_wrong"  # a metric or parameter is wrong for everybody: ours to fix, loud
     PLATFORM_DOWN = "platform_unavailable"  # back off
     ACCOUNT_DISABLED = "account_disabled"  # suspended, closed or taken down by the platform or its owner
 
@@ -183,8 +186,8 @@ class Verdict:
     Attributes:
         retry_after_seconds: for RETRY_LATER and QUOTA_EXHAUSTED, when the platform said it.
         detail: the platform's own code, for logs; never a secret.
-        refused_metric: the one metric name that made the whole request fail, when the body names it; empty when the
-            body says only that there is one.
+        refused_metric: for REQUEST_WRONG, METRIC_FORBIDDEN and METRIC_NOT_OFFERED, the one metric name that made the
+            whole request fail, when the body names it; empty when the body says only that there is one.
         refused_target: the external id that made the whole request fail, when the body names it: ask again without.
         is_app_wide: for RETRY_LATER and QUOTA_EXHAUSTED, whether the body says that it is our whole app's limit.
     """
@@ -627,6 +630,8 @@ def by_status(status: int, headers: Mapping[str, str], detail: str) -> Verdict:
         return Verdict(Outcome.TARGET_GONE, detail=detail)
     if status == 429:
         return Verdict(Outcome.RETRY_LATER, retry_after(headers), detail)
+    if status == 451:
+        return Verdict(Outcome.TARGET_REFUSED, detail=detail)
     if 400 <= status < 500 and status not in (408, 425):
         return Verdict(Outcome.REQUEST_WRONG, detail=detail)
     return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)

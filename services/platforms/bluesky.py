@@ -293,6 +293,8 @@ class Bluesky:
             outcome = Outcome.TOKEN_REVOKED
         if outcome is Outcome.REQUEST_WRONG and "not found" in message:
             outcome = Outcome.TARGET_GONE
+        if outcome is Outcome.REQUEST_WRONG and "at-uri" in message:
+            outcome = Outcome.TARGET_REFUSED  # the catalog's id of a post is no address of the protocol
         wait = None
         if outcome in (Outcome.RETRY_LATER, Outcome.PLATFORM_DOWN):
             wait = retry_after(headers)

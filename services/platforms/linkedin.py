@@ -639,11 +639,13 @@ class LinkedIn:
         if outcome is None:
             verdict = by_status(status if status >= 400 else 500, headers, detail)
             outcome = verdict.outcome
+        if outcome is Outcome.REQUEST_WRONG and named:
+            outcome = Outcome.TARGET_REFUSED  # the request is right but for the id of one post
         if outcome is Outcome.RETRY_LATER and " DAY " in message:
             is_app_wide = " APPLICATION " in message
             return Verdict(Outcome.QUOTA_EXHAUSTED, (DAY - now % DAY) / 1000, detail, is_app_wide=is_app_wide)
         wait = retry_after(headers) if outcome in _WAITING else None
-        refused = named[0] if named and outcome in (Outcome.TARGET_GONE, Outcome.REQUEST_WRONG) else None
+        refused = named[0] if named and outcome in (Outcome.TARGET_GONE, Outcome.TARGET_REFUSED) else None
         return Verdict(outcome, wait, detail, refused_target=refused)
 
     def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:

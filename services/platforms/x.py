@@ -106,6 +106,7 @@ _USER = (("followers_count", CH_FOLLOWERS), ("following_count", CH_FOLLOWING), (
 _USER_BITS = bits(CH_FOLLOWERS, CH_FOLLOWING, CH_POSTS_COUNT)
 
 _GONE_TYPES = ("resource-not-found", "not-authorized-for-resource")
+_BAD_ID = re.compile(r"`?ids?`? query parameter value \[([^\]]{1,128})\] (?:is not valid|does not match)")
 _BAD_VALUE = re.compile(r"query parameter value \[([\w.]+)\] is not one of")
 _OUTCOME_OF_TYPE = {
     "usage-capped": Outcome.QUOTA_EXHAUSTED,
@@ -436,11 +437,14 @@ class X:
         if kind == "not-authorized-for-field":
             name = problem.get("field")
             refused = name.partition(".")[0] if isinstance(name, str) else None
-            return Verdict(Outcome.REQUEST_WRONG, detail=detail, refused_metric=refused)
+            return Verdict(Outcome.METRIC_FORBIDDEN, detail=detail, refused_metric=refused)
         code = problem.get("code")
         outcome = _OUTCOME_OF_TYPE.get(kind) or (_OUTCOME_OF_CODE.get(code) if isinstance(code, int) else None)
         if outcome in (None, Outcome.REQUEST_WRONG):
             for error in (problem, *_errors(problem)):
+                bad_id = _BAD_ID.search(text(error.get("message", "")))
+                if bad_id is not None:
+                    return Verdict(Outcome.TARGET_REFUSED, detail=detail, refused_target=bad_id[1])
                 bad = _BAD_VALUE.search(text(error.get("message", "")))
                 if bad is not None:
                     return Verdict(Outcome.REQUEST_WRONG, detail=detail, refused_metric=bad[1])

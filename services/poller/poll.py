@@ -29,6 +29,8 @@ from services.runtime.logging import get_logger
 from services.runtime.secrets import SecretsError
 
 _BROKEN_CONNECTION = frozenset(TYPE_OF_OUTCOME)
+# The platform refuses one of the metrics: the call is made again without it.
+_WITHOUT_A_METRIC = frozenset({Outcome.REQUEST_WRONG, Outcome.METRIC_FORBIDDEN, Outcome.METRIC_NOT_OFFERED})
 _LATER_BY_THEN = frozenset({Outcome.RETRY_LATER, Outcome.QUOTA_EXHAUSTED})
 _log = get_logger(__name__)
 
@@ -353,9 +355,9 @@ class Poller:
         elif outcome in (Outcome.TARGET_GONE, Outcome.NO_DATA_EVER):
             fate = Settled(Fate.GONE if outcome is Outcome.TARGET_GONE else Fate.NEVER)
             self._refused(current, call, verdict, fate, now)
-        elif outcome is Outcome.REQUEST_WRONG:
+        elif outcome in _WITHOUT_A_METRIC:
             self._wrong(name, current, call, verdict, now)
-        else:  # PERMISSION_MISSING, TOO_EARLY: asking sooner won't help
+        else:  # PERMISSION_MISSING, TARGET_REFUSED, TOO_EARLY: asking sooner won't help
             _log.info("no figures", platform=name, channel=plan.key, outcome=outcome.value, detail=verdict.detail)
             self._refused(current, call, verdict, Settled(Fate.SKIPPED), now)
 
@@ -404,7 +406,7 @@ class Poller:
             current.say(call, fate)
 
     def _wrong(self, name: str, current: Round, call: Call, verdict: Verdict, now: int) -> None:
-        """A request of ours that the platform refuses: without the metric it named, else loud."""
+        """The platform refuses a metric or the request: ask without the metric it named; else loud where it is ours."""
         if verdict.refused_metric == "":
             self._wrong_somewhere(name, current, call, verdict, now)
             return
@@ -412,14 +414,12 @@ class Poller:
             smaller = without_metric(call, verdict.refused_metric)
             if smaller is not None:
                 key = current.work.plan.key
-                _log.warning(
-                    "a metric is refused and left out", platform=name, channel=key, metric=verdict.refused_metric,
-                    detail=verdict.detail,
-                )  # fmt: skip
+                self._note_refused(name, key, verdict, verdict.refused_metric)
                 self._refusals.remember(key, call, smaller, now)
                 current.pending.appendleft(smaller)
                 return
-        _log.error("a request is wrong", platform=name, endpoint=call.path, detail=verdict.detail)
+        if verdict.outcome is Outcome.REQUEST_WRONG:
+            _log.error("a request is wrong", platform=name, endpoint=call.path, detail=verdict.detail)
         self._refused(current, call, verdict, Settled(Fate.SKIPPED), now)
 
     def _wrong_somewhere(self, name: str, current: Round, call: Call, verdict: Verdict, now: int) -> None:
@@ -432,11 +432,13 @@ class Poller:
         refused = metrics_of(call)
         for metric in refused:
             self._refusals.refuse(key, metric, now)
-        _log.warning(
-            "a metric is refused and left out", platform=name, channel=key, metric=",".join(refused),
-            detail=verdict.detail,
-        )  # fmt: skip
+        self._note_refused(name, key, verdict, ",".join(refused))
         current.say(call, Settled(Fate.SKIPPED))
+
+    def _note_refused(self, name: str, key: ChannelKey, verdict: Verdict, metric: str) -> None:
+        """A metric that nobody can have any more is ours to look at; one that this post or account lacks is not."""
+        log = _log.warning if verdict.outcome is Outcome.REQUEST_WRONG else _log.info
+        log("a metric is refused and left out", platform=name, channel=key, metric=metric, detail=verdict.detail)
 
     def _failed(self, name: str, current: Round, call: Call, retry_after_seconds: float | None) -> None:
         """The platform did not answer, or said that it is down: leave it alone for a while."""

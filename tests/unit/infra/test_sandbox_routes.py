@@ -423,7 +423,7 @@ async def test_a_name_of_another_kind_fails_the_request(bench: Bench) -> None:
     wrong = target("instagram", 1, "story", post_type="instagram-reel")
     (call,) = platform("instagram").post_calls(channel_of("instagram"), [wrong], NOW)
     _, verdict, _ = await bench.call("instagram", call)
-    assert verdict.outcome is Outcome.REQUEST_WRONG
+    assert verdict.outcome is Outcome.METRIC_NOT_OFFERED
     assert verdict.refused_metric == "saved"
 
 

@@ -95,6 +95,16 @@ class World:
         """Post answers published so far."""
         return [event for event in self.publisher.events if event.kind == RawKind.POST_METRICS]
 
+    def outcomes(self, platform: str, kind: str) -> dict[str, int]:
+        """How often each outcome was counted."""
+        return {
+            sample.labels["outcome"]: int(sample.value)
+            for metric in self.registry.collect()
+            for sample in metric.samples
+            if sample.name == "tidemark_poller_calls_total"
+            and (sample.labels["platform"], sample.labels["kind"]) == (platform, kind)
+        }
+
     def calls(self, path: str = POSTS_PATH) -> int:
         return sum(request.url.path == path for wire in self.wires.values() for request in wire.requests)
 
@@ -299,6 +309,34 @@ async def test_a_refused_metric_is_left_out_at_once_and_later(world: World) -> N
     assert "non_public_metrics" not in world.asked()[-1].request["tweet.fields"]
     await world.time.advance(MILLIS_PER_HOUR // 2)
     assert world.calls("/2/tweets") == 3
+    assert world.outcomes("x", "POST_METRICS") == {"metric_forbidden": 1, "ok": 2}
+
+
+async def test_a_channel_without_a_token_is_no_wrong_request(world: World) -> None:
+    for name in world.platforms:
+        world.connect(f"c-{name}", name, token=None)
+        world.publish(f"t-{name}", channel_id=f"c-{name}")
+    await world.time.advance(MILLIS_PER_HOUR)
+    for name, wire in world.wires.items():
+        assert not wire.requests
+        assert not world.outcomes(name, "POST_METRICS")
+        assert not world.outcomes(name, "CHANNEL_METRICS")
+
+
+async def test_a_refused_id_of_a_post_costs_the_others_nothing_and_is_no_wrong_request(world: World) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        names = request.url.params["ids"].split(",")
+        if "e-bad" in names:
+            message = "The `ids` query parameter value [e-bad] does not match ^[0-9]{1,19}$"
+            return json_answer(400, orjson.dumps({"errors": [{"message": message}], "type": "x/invalid-request"}))
+        return json_answer(200, orjson.dumps({"data": [{"id": name, "public_metrics": {}} for name in names]}))
+
+    world.wires["x"].answer = answer
+    world.connect(platform="x")
+    world.publish("a", "bad", "b")
+    await world.time.advance(SECOND)
+    assert {t.target_id for event in world.asked() if event.http_status == 200 for t in event.targets} == {"a", "b"}
+    assert world.outcomes("x", "POST_METRICS") == {"target_refused": 1, "ok": 1}
 
 
 async def test_a_failing_platform_opens_its_circuit_and_costs_the_others_nothing(world: World) -> None:

@@ -54,6 +54,8 @@ _OF_OUTCOME = {
     Outcome.OK: Reason.PENDING,
     Outcome.TOO_EARLY: Reason.PENDING,
     Outcome.PERMISSION_MISSING: Reason.PERMISSION,
+    Outcome.METRIC_FORBIDDEN: Reason.PERMISSION,
+    Outcome.METRIC_NOT_OFFERED: Reason.NOT_SUPPORTED,
     Outcome.TOKEN_EXPIRED: Reason.PERMISSION,
     Outcome.TOKEN_REVOKED: Reason.PERMISSION,
     Outcome.ACCOUNT_DISABLED: Reason.PERMISSION,
