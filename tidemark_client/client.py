@@ -19,6 +19,7 @@ from tidemark_client.models import (
     Series,
     Target,
     Totals,
+    Window,
 )
 from tidemark_client.transport import Transport, quoted
 
@@ -53,6 +54,10 @@ class Tidemark(Transport):
     def channel(self, channel_id: str) -> Channel:
         """A connected account."""
         return self._get(Channel, f"channels/{quoted(channel_id)}")
+
+    def window(self, channel_id: str, length: Literal["24h", "7d", "28d"] = "28d") -> Window:
+        """Totals of an account over the window of this length that ends now."""
+        return self._get(Window, f"channels/{quoted(channel_id)}/windows", {"range": length})
 
     def posts_by_ids(self, ids: Sequence[str]) -> Page[Post]:
         """Any number of posts, in this order; those that are not there under `missing`."""

@@ -1,4 +1,4 @@
-"""`request_wrong` counts what is ours to fix: refusals that the account or the post causes have outcomes of their own."""
+"""`request_wrong` counts what is ours to fix: what an account or a post causes has an outcome of its own."""
 
 from __future__ import annotations
 
