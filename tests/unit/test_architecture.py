@@ -81,8 +81,8 @@ IMPORTERS: dict[str, set[str]] = {
     "fastavro": {"schemas.codec"},
     "faust": {"services.aggregator.app"},
     "clickhouse_connect": {
-        "services.aggregator.sink", "services.aggregator.refusals", "services.aggregator.audit.store", "services.query_api.clickhouse",
-        "services.runtime.migrations",
+        "services.aggregator.sink", "services.aggregator.refusals", "services.aggregator.audit.store",
+        "services.query_api.clickhouse", "services.runtime.migrations",
     },
     "aiokafka": {
         "services.runtime.fetching", "services.runtime.kafka",
