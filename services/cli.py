@@ -87,8 +87,12 @@ def before_each_command(
         exit_with(str(error))
 
 
-def _usable(kind: type[Loaded]) -> Loaded:
-    """Settings whose neighbours answer; else the command ends with one line for each that can't be used."""
+def _usable(kind: type[Loaded], unusable: int = 1) -> Loaded:
+    """Settings whose neighbours answer; else the command ends with one line for each that can't be used.
+
+    Args:
+        unusable: exit code then.
+    """
     from services.runtime.neighbours import problems
 
     settings = load_or_exit(kind)
@@ -96,7 +100,7 @@ def _usable(kind: type[Loaded]) -> Loaded:
     for problem in found[:-1]:
         print(f"tidemark: {problem.text}", file=sys.stderr)
     if found:
-        exit_with(found[-1].text, 1)
+        exit_with(found[-1].text, unusable)
     return settings
 
 
@@ -207,11 +211,12 @@ def audit(
     """Recompute every stored number from the snapshots and print what differs; exits 1 when anything does."""
     import time
 
-    from services.aggregator.audit.command import run
+    from services.aggregator.audit.command import UNUSABLE, run
     from services.aggregator.audit.plan import Sample
     from services.aggregator.audit.run import AuditSettings, Options
 
-    _usable(AuditSettings)
+    # 1 says that something differs.
+    _usable(AuditSettings, UNUSABLE)
     chosen = Sample(sample, int(time.time() // 3600) if seed is None else seed)
     raise typer.Exit(run(Options(workspace, chosen, retries, grace_seconds, memory_mb)))
 

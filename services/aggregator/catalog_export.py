@@ -12,10 +12,11 @@ import orjson
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget
+from schemas.keys import checked_key
 from services.aggregator.catalog import CHANNELS, POSTS
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.clock import iso_millis
-from services.runtime.kafka import split_key
+from services.runtime.kafka import partition_of
 from services.runtime.registry import Registry
 from services.runtime.settings import KafkaSettings, RegistrySettings
 
@@ -37,27 +38,30 @@ def exported(settings: ExportSettings, workspace: str | None) -> Iterator[dict[s
     registry = Registry(settings, settings)
     with TopicReader(settings) as reader:
         for topic, kind in ((CHANNELS, "channel"), (POSTS, "post")):
-            newest = _newest(reader, settings.topic(topic), registry.codec(topic), workspace)
+            newest = _newest(reader, settings, topic, registry.codec(topic), workspace)
             for (workspace_id, own_id), event in sorted(newest.items(), key=lambda entry: entry[0]):
                 fields = _channel(event) if isinstance(event, CatalogChannel) else _post(event)
                 yield {"type": kind, "workspace_id": workspace_id, "id": own_id, **fields}
 
 
 def _newest(
-    reader: TopicReader, topic: str, codec: Codec[Any], workspace: str | None
+    reader: TopicReader, settings: KafkaSettings, topic: str, codec: Codec[Any], workspace: str | None
 ) -> dict[tuple[str, str], CatalogChannel | CatalogPost]:
     """The last value of each key; what was deleted, and what no reader would take, is left out."""
     found: dict[tuple[str, str], CatalogChannel | CatalogPost] = {}
-    for partition in reader.partitions(topic):
-        for message in reader.read(topic, partition, *reader.bounds(topic, partition)):
+    full_name = settings.topic(topic)
+    partitions = reader.partitions(full_name)
+    for partition in partitions:
+        for message in reader.read(full_name, partition, *reader.bounds(full_name, partition)):
+            value = message.value()
             try:
-                place = split_key(message.key() or b"")
-                value = message.value()
                 event = codec.decode(value) if value is not None else None
-            except (MalformedEvent, UnicodeDecodeError):
+                workspace_id, own_id = checked_key(topic, message.key(), event)
+            except MalformedEvent:
                 continue
-            if workspace is not None and place[0] != workspace:
+            if partition_of(workspace_id, len(partitions)) != partition or workspace not in (None, workspace_id):
                 continue
+            place = (workspace_id, own_id)
             if event is None:
                 found.pop(place, None)
             else:

@@ -13,13 +13,14 @@ from typing import Any
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogPost
+from schemas.keys import checked_key
 from services.aggregator.pipeline import CatalogWrite, Outgoing
 from services.aggregator.rows import CHANNELS, POSTS, Version, channel_row, post_row
 from services.aggregator.sink import ClickHouseSink, Table
 from services.aggregator.state import Key
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.clock import Clock
-from services.runtime.kafka import partition_of, split_key
+from services.runtime.kafka import partition_of
 from services.runtime.settings import KafkaSettings
 
 _KEYS_PER_PAGE = 1_000
@@ -132,12 +133,12 @@ class MirrorMender:
 
     def _decoded(self, name: str, key: bytes, value: bytes | None, at: int) -> CatalogWrite | None:
         try:
-            workspace_id, thing_id = split_key(key)
             event = None if value is None else self._codecs[name].decode(value)
-        except (MalformedEvent, UnicodeDecodeError):
+            workspace_id, thing_id = checked_key(
+                name, key, event, lambda workspace: partition_of(workspace, self._partitions) == self._partition
+            )
+        except MalformedEvent:
             return None  # passed over and logged when it was first read
-        if not workspace_id or not thing_id or partition_of(workspace_id, self._partitions) != self._partition:
-            return None
         return CatalogWrite(workspace_id, thing_id, event, name == "catalog.posts", at)
 
     async def _strays(self, table: Table, known: Mapping[bytes, int]) -> AsyncIterator[list[CatalogWrite]]:

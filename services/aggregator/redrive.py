@@ -115,7 +115,8 @@ class Redrive:
                 **confluent_options(self._kafka),
                 "enable.idempotence": True,
                 "message.max.bytes": MESSAGE_MAX_BYTES,
-                "compression.type": "lz4",
+                "compression.type": "gzip",
+                "compression.level": 1,
                 "log_level": 0,
             }
         )

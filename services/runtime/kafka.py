@@ -6,17 +6,21 @@ Holds no client: the modules that own one pass these options to it.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import ssl
+import sys
 from functools import lru_cache
 from typing import Any
 
 from aiokafka.partitioner import murmur2
+from aiokafka.record import default_records
 
 from services.runtime.fetching import guard_fetching
 from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
 log = get_logger(__name__)
+_GZIP_LEVEL = 1
 
 
 @lru_cache(maxsize=65_536)
@@ -62,13 +66,27 @@ def aiokafka_options(settings: KafkaSettings) -> dict[str, Any]:
 
 def aiokafka_producer_options(settings: KafkaSettings) -> dict[str, Any]:
     """Options of an aiokafka producer whose acknowledged messages are durable and not doubled by its retries."""
+    _compress_quickly()
     return {
         **aiokafka_options(settings),
         "enable_idempotence": True,
         "acks": "all",
         "max_request_size": MESSAGE_MAX_BYTES,
-        "compression_type": "lz4",
+        # The one codec that every Kafka client reads without further packages (0020).
+        "compression_type": "gzip",
     }
+
+
+def _gzip_quickly(payload: Any, compresslevel: int | None = None) -> bytes:
+    return gzip.compress(payload, _GZIP_LEVEL, mtime=0)
+
+
+def _compress_quickly() -> None:
+    """aiokafka compresses at gzip's level 9, seven times as slow for a sixth fewer bytes, and has no setting for it."""
+    default_records.gzip_encode = _gzip_quickly
+    compiled = sys.modules.get("aiokafka.record._crecords.default_records")
+    if compiled is not None:
+        compiled.gzip_encode = _gzip_quickly  # type: ignore[attr-defined]  # of a module found by name
 
 
 def confluent_options(settings: KafkaSettings) -> dict[str, Any]:

@@ -25,8 +25,6 @@ from services.runtime.settings import KafkaSettings, RegistrySettings
 
 TOPICS_DIR = Path(schemas.__file__).parent / "topics"
 _TIMEOUT_SECONDS = 30
-# Brokers before Kafka 3.8 do not know these, and do well without.
-_OPTIONAL_CONFIG = frozenset({"compression.gzip.level"})
 
 
 class TopicsError(RuntimeError):
@@ -116,26 +114,15 @@ def _existing_partitions(admin: AdminClient, kafka: KafkaSettings) -> dict[str, 
 
 def _create(admin: AdminClient, full: str, spec: TopicSpec, partitions: int) -> bool:
     """Create one topic; False when somebody else was faster."""
+    new = NewTopic(full, num_partitions=partitions, replication_factor=-1, config=spec.config)
     try:
-        _request_topic(admin, full, partitions, spec.config)
+        admin.create_topics([new], request_timeout=_TIMEOUT_SECONDS)[full].result()
     except KafkaException as error:
         if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return False
         raise TopicsError(f"topic {full} can't be created: {error.args[0].str()}") from None
     _wait_for_leaders(admin, full)
     return True
-
-
-def _request_topic(admin: AdminClient, full: str, partitions: int, config: dict[str, str]) -> None:
-    """Ask for a topic; from a broker that knows no optional configuration, without it."""
-    new = NewTopic(full, num_partitions=partitions, replication_factor=-1, config=config)
-    try:
-        admin.create_topics([new], request_timeout=_TIMEOUT_SECONDS)[full].result()
-    except KafkaException as error:
-        needed = {name: value for name, value in config.items() if name not in _OPTIONAL_CONFIG}
-        if error.args[0].code() != KafkaError.INVALID_CONFIG or needed == config:
-            raise
-        _request_topic(admin, full, partitions, needed)
 
 
 def _wait_for_leaders(admin: AdminClient, full: str) -> None:
@@ -161,11 +148,7 @@ def _align_config(admin: AdminClient, full: str, spec: TopicSpec) -> list[str]:
             f"topic {full} has cleanup.policy={held['cleanup.policy'].value}, it must be"
             f" {spec.config['cleanup.policy']}; alter it with your Kafka tools, or use another TIDEMARK_TOPIC_PREFIX"
         )
-    different = [
-        name
-        for name, value in spec.config.items()
-        if name != "retention.ms" and (name in held or name not in _OPTIONAL_CONFIG) and held[name].value != value
-    ]
+    different = [name for name, value in spec.config.items() if name != "retention.ms" and held[name].value != value]
     if different:
         entries = [
             ConfigEntry(name, spec.config[name], incremental_operation=AlterConfigOpType.SET) for name in different

@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 
 from infra.embedded.ports import free_ports
 from infra.embedded.processes import tied
-from schemas.codec import Codec
+from schemas.codec import Codec, MalformedEvent, RecordCodec
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, RawTarget
 from services.aggregator.settings import AggregatorSettings
 from services.runtime.kafka import key, partition_of
@@ -205,8 +205,9 @@ class Backend:
         group = f"{self.settings.topic_prefix}{self.settings.aggregator_group}"
         raw = self.settings.topic("platform.raw")
         missing: dict[tuple[str, int], int] = {}
-        for name, is_raw in ((group, True), (f"{group}-catalog", False)):
-            places = [TopicPartition(*place) for place in self._written if (place[0] == raw) is is_raw]
+        catalog = {self.settings.topic(name) for name in ("catalog.channels", "catalog.posts")}
+        for name, read in ((group, {raw}), (f"{group}-catalog", catalog)):
+            places = [TopicPartition(*place) for place in self._written if place[0] in read]
             if not places:
                 continue
             if name not in self._groups:
@@ -270,7 +271,10 @@ class Backend:
         return list(self.clickhouse.query(query, parameters=dict(parameters or {})).named_results())
 
     def records(self, topic: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
-        """Every committed message of a topic from its beginning to its end: key and record, None for a tombstone."""
+        """Every committed message of a topic from its beginning to its end: key and record, None for a tombstone.
+
+        The record of a value that can't be read is empty.
+        """
         codec = self.registry.record_codec(topic)
         full = self.settings.topic(topic)
         consumer = Consumer(
@@ -292,8 +296,8 @@ class Backend:
                 for message in consumer.consume(1_000, 0.1):
                     deadline = time.monotonic() + 30 * PATIENCE
                     if message.error() is None:
-                        value, message_key = message.value(), message.key()
-                        yield (message_key or b"").decode(), None if value is None else codec.decode(value)
+                        value, message_key = message.value(), message.key() or b""
+                        yield message_key.decode(errors="backslashreplace"), _record(codec, value)
                 for place in consumer.position([TopicPartition(full, p) for p in open_partitions]):
                     if place.offset >= ends[place.partition]:
                         open_partitions.discard(place.partition)
@@ -309,6 +313,13 @@ class Backend:
             else:
                 held[message_key] = record
         return held
+
+
+def _record(codec: RecordCodec, value: bytes | None) -> dict[str, Any] | None:
+    try:
+        return None if value is None else codec.decode(value)
+    except MalformedEvent:
+        return {}
 
 
 def bluesky_event(

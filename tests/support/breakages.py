@@ -130,6 +130,16 @@ def _told(topic: str, thing: str, change: dict[str, object] | None, other: str |
     return apply
 
 
+def _rubbish(topic: str, ending: bytes) -> Break:
+    """What is no message of the topic, under any key."""
+
+    def apply(backend: Backend, workspace: str) -> None:
+        backend.publish(topic, workspace.encode() + b"/" + ending, workspace, b"\x00rubbish")
+        backend.flush()
+
+    return apply
+
+
 def _both(*some: Break) -> Break:
     def apply(backend: Backend, workspace: str) -> None:
         for each in some:
@@ -273,4 +283,8 @@ BREAKAGES = (
         "rollups.channels",
         _told("rollups.channels", "c1/7d", {"channel_id": "c9"}, "c9/7d"),
     ),
+    Breakage("post's rollup unreadable", "rollups.posts", _rubbish("rollups.posts", b"p2")),
+    Breakage("window's rollup unreadable", "rollups.channels", _rubbish("rollups.channels", b"c2/24h")),
+    Breakage("rubbish under the key of no post", "rollups.posts", _rubbish("rollups.posts", b"p8")),
+    Breakage("rubbish under a key that is no text", "rollups.channels", _rubbish("rollups.channels", b"\xff\xfe/7d")),
 )

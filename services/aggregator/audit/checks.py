@@ -49,11 +49,13 @@ class Check:
         name: shown before each difference.
         fields: names of what is compared, in the order of both columns.
         statement: the SQL for a scope; its parameters are `generation`, `now` and `forgotten` (ms), and the scope's.
+        block_rows: worked on at once; few where a row's arrays are long.
     """
 
     name: str
     fields: tuple[str, ...]
     statement: Callable[[Scope], str]
+    block_rows: int = 2_048
 
 
 def texts(metrics: Sequence[Metric]) -> str:

@@ -16,10 +16,11 @@ from typing import Any
 import orjson
 
 from schemas.codec import MalformedEvent, RecordCodec, instant
+from schemas.keys import checked_key
 from services.aggregator.audit.plan import Sample
 from services.aggregator.audit.store import AuditStore, Difference
 from services.aggregator.topic_reader import TopicReader
-from services.runtime.kafka import split_key
+from services.runtime.kafka import partition_of, split_key
 
 # Values held at once; a post has about a kilobyte.
 KEYS_PER_PASS = 100_000
@@ -180,13 +181,18 @@ class MirrorAudit:
 
     def _compare(self, differing: dict[str, tuple[Texts, Texts]], key: str, held: Texts, value: bytes | None) -> None:
         try:
-            said = _ABSENT if value is None else self._mirror.told(self._codec.decode(value))
+            said = _ABSENT if value is None else self._told(key, value)
         except MalformedEvent:
-            return  # such an entry is passed over; the aggregator's log tells of it
+            return  # such an entry does not count; the aggregator's log tells of it
         if held == said:
             differing.pop(key, None)
         else:
             differing[key] = (held, said)
+
+    def _told(self, key: str, value: bytes) -> Texts:
+        record = self._codec.decode(value)
+        checked_key(self._mirror.topic, key.encode(), record)
+        return self._mirror.told(record)
 
     def _settled(
         self, partition: int, end: int, differing: dict[str, tuple[Texts, Texts]], told: dict[str, bytes | None]
@@ -239,7 +245,10 @@ class MirrorAudit:
 
     def _messages(self, partition: int, start: int, end: int) -> Iterator[tuple[str, bytes | None, int]]:
         for message in self._reader.read(self._full_name, partition, start, end):
-            yield (message.key() or b"").decode(errors="replace"), message.value(), message.offset() or 0
+            key = (message.key() or b"").decode(errors="replace")
+            # In another workspace's partition nothing counts.
+            if partition_of(key.partition("/")[0], self._partitions) == partition:
+                yield key, message.value(), message.offset() or 0
 
     def _is_wanted(self, key: str) -> bool:
         if self._workspace is not None and not key.startswith(f"{self._workspace}/"):

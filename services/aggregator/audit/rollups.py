@@ -3,6 +3,8 @@
 A partition is read in passes over its keys, so that memory holds a bounded number of values whatever the topic's size.
 A rollup follows its row in ClickHouse and both carry the batch's version: what differs is read again on both sides,
 and a row is compared with the rollup of its own version, so that numbers on their way are no differences.
+
+Others may have written to the topic: whatever a key or a value is, it is a difference at most.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from schemas.codec import RecordCodec, schema_text
+from schemas.codec import MalformedEvent, RecordCodec, schema_text
 from schemas.encoder import Encode
 from services.aggregator.audit.figures import (
     CHANNEL_COLUMNS,
@@ -29,11 +31,11 @@ from services.aggregator.audit.figures import (
 from services.aggregator.audit.plan import Sample
 from services.aggregator.audit.store import AuditStore, Difference
 from services.aggregator.topic_reader import TopicReader
-from services.runtime.kafka import split_key
 
 # Values held at once; about half a kilobyte each.
 KEYS_PER_PASS = 200_000
 _KEYS_PER_STATEMENT = 500
+_UNREADABLE: Fields = ()
 _PARTITION = "generation = {generation:UInt16} AND is_deleted = 0 AND partition = {partition:UInt32}"
 
 
@@ -81,7 +83,8 @@ class _Open:
 
     Attributes:
         values: the messages seen, by their version.
-        last: the newest one; None after a tombstone, or when there was none.
+        last: the newest one, `_UNREADABLE` where it is no message of the topic; None after a tombstone, or when there
+            was none.
     """
 
     values: dict[int, Fields] = field(default_factory=dict)
@@ -143,19 +146,19 @@ class RollupAudit:
 
     def _pass(self, partition: int, number: int, passes: int) -> Iterator[Difference]:
         low, end = self._reader.bounds(self._full_name, partition)
-        held: dict[str, bytes] = {}
+        held: dict[bytes, bytes] = {}
         for key, value in self._messages(partition, low, end):
-            if zlib.crc32(key.encode()) % passes != number or not self._is_wanted(key):
+            if zlib.crc32(key) % passes != number or not self._is_wanted(key):
                 continue
             if value is None:
                 held.pop(key, None)
             else:
                 held[key] = value
         where = f"{_PARTITION} AND {self._of_workspace} AND CRC32({self._topic.key}) % {passes} = {number}"
-        open_keys: dict[str, _Open] = {}
+        open_keys: dict[bytes, _Open] = {}
         for row in self._store.stream(self._topic.query(where), self._parameters(partition)):
-            key = row[2]
-            if not self._sample.takes(key):
+            key = row[2].encode()
+            if not self._sample.takes(row[2]):
                 continue
             self.compared += 1
             value = held.pop(key, None)
@@ -172,30 +175,31 @@ class RollupAudit:
         held.clear()
         yield from self._settled(partition, end, open_keys)
 
-    def _settled(self, partition: int, end: int, open_keys: dict[str, _Open]) -> Iterator[Difference]:
+    def _settled(self, partition: int, end: int, open_keys: dict[bytes, _Open]) -> Iterator[Difference]:
         """Read what differs again, both sides, until it agrees or the retries are used up."""
-        rows: dict[str, Fields] = {}
+        rows: dict[bytes, Fields] = {}
         for _ in range(self._retries):
             if not open_keys:
                 return
             time.sleep(self._grace_seconds)
-            rows = dict(self._rows(list(open_keys)))
+            rows = dict(self._rows(partition, list(open_keys)))
             start, end = end, self._reader.bounds(self._full_name, partition)[1]
             for key, value in self._messages(partition, start, end):
                 if key in open_keys:
                     told = None if value is None else self._decoded(value)
                     open_keys[key].last = told
-                    if told is not None:
+                    if told:
                         open_keys[key].values[told[self._version]] = told
             for key in [key for key, held in open_keys.items() if self._agree(rows.get(key), held)]:
                 del open_keys[key]
         for key, held in open_keys.items():
-            workspace_id, rest = split_key(key.encode())
-            yield Difference(self._topic.name, workspace_id, key, rest, self._fields(held.last, rows.get(key)))
+            workspace_id, _, rest = _text(key).partition("/")
+            yield Difference(self._topic.name, workspace_id, _text(key), rest, self._fields(held.last, rows.get(key)))
 
     def _fields(self, told: Fields | None, row: Fields | None) -> tuple[tuple[str, str | None, str | None], ...]:
-        if told is None or row is None:
-            return (("message", "present" if told else "absent", "present" if row else "absent"),)
+        if not told or row is None:
+            held = "absent" if told is None else "present" if told else "unreadable"
+            return (("message", held, "present" if row else "absent"),)
         return tuple(
             (name, _shown(was), _shown(is_now))
             for name, was, is_now in zip(self._names, told, row, strict=True)
@@ -203,7 +207,7 @@ class RollupAudit:
         )
 
     def _opened(self, told: Fields) -> _Open:
-        return _Open({told[self._version]: told}, told)
+        return _Open({told[self._version]: told} if told else {}, told)
 
     def _are_same(self, told: Fields, row: Fields) -> bool:
         at = self._version
@@ -215,25 +219,32 @@ class RollupAudit:
         told = held.values.get(row[self._version]) or held.last
         return told is not None and self._are_same(told, row)
 
-    def _rows(self, keys: Sequence[str]) -> Iterator[tuple[str, Fields]]:
+    def _rows(self, partition: int, keys: Sequence[bytes]) -> Iterator[tuple[bytes, Fields]]:
         for start in range(0, len(keys), _KEYS_PER_STATEMENT):
-            some = keys[start : start + _KEYS_PER_STATEMENT]
-            where = f"workspace_id IN {{workspaces:Array(String)}} AND {self._topic.key} IN {{keys:Array(String)}}"
-            names = sorted({split_key(key.encode())[0] for key in some})
-            for row in self._store.stream(self._topic.query(where), {"workspaces": names, "keys": some}):
-                yield row[2], self._topic.fields(row, self._platforms)
+            some = [_text(key) for key in keys[start : start + _KEYS_PER_STATEMENT]]
+            where = (
+                "partition = {partition:UInt32} AND workspace_id IN {workspaces:Array(String)} "
+                f"AND {self._topic.key} IN {{keys:Array(String)}}"
+            )
+            names = sorted({key.partition("/")[0] for key in some})
+            parameters = {"partition": partition, "workspaces": names, "keys": some}
+            for row in self._store.stream(self._topic.query(where), parameters):
+                yield row[2].encode(), self._topic.fields(row, self._platforms)
 
-    def _messages(self, partition: int, start: int, end: int) -> Iterator[tuple[str, bytes | None]]:
+    def _messages(self, partition: int, start: int, end: int) -> Iterator[tuple[bytes, bytes | None]]:
         for message in self._reader.read(self._full_name, partition, start, end):
-            yield (message.key() or b"").decode(), message.value()
+            yield message.key() or b"", message.value()
 
-    def _is_wanted(self, key: str) -> bool:
-        if self._workspace is not None and not key.startswith(f"{self._workspace}/"):
+    def _is_wanted(self, key: bytes) -> bool:
+        if self._workspace is not None and not key.startswith(f"{self._workspace}/".encode()):
             return False
-        return self._sample.takes(key)
+        return self._sample.takes(_text(key))
 
     def _decoded(self, value: bytes) -> Fields:
-        return record_fields(self._codec.decode(value))
+        try:
+            return record_fields(self._codec.decode(value))
+        except MalformedEvent:
+            return _UNREADABLE
 
     @property
     def _of_workspace(self) -> str:
@@ -241,6 +252,11 @@ class RollupAudit:
 
     def _parameters(self, partition: int) -> dict[str, Any]:
         return {"partition": partition, "workspace": self._workspace or ""}
+
+
+def _text(key: bytes) -> str:
+    """A key to show and to ask for; one that is not UTF-8 is the key of no row."""
+    return key.decode(errors="backslashreplace")
 
 
 def _shown(value: Any) -> str | None:

@@ -29,6 +29,7 @@ _TABLES = (
 _MEBIBYTE = 1 << 20
 _KEYS_PER_STATEMENT = 500
 _STATEMENT_SECONDS = 900
+_BLOCK_ROWS = 2_048
 _DAY_MILLIS = 86_400_000
 
 
@@ -81,8 +82,8 @@ class AuditStore:
         self._clock = clock
         self._settings: dict[str, Any] = {
             "max_threads": threads,
-            "max_block_size": 2048,
-            "max_joined_block_size_rows": 2048,
+            "max_block_size": _BLOCK_ROWS,
+            "max_joined_block_size_rows": _BLOCK_ROWS,
             "max_memory_usage": memory_mebibytes * _MEBIBYTE,
             "max_bytes_before_external_group_by": memory_mebibytes * _MEBIBYTE // 2,
             "join_use_nulls": 0,
@@ -174,7 +175,9 @@ class AuditStore:
                     if was != is_now
                 ),
             )
-            for workspace_id, key, label, stored, recomputed in self._query(check.statement(scope), parameters)
+            for workspace_id, key, label, stored, recomputed in self._query(
+                check.statement(scope), parameters, check.block_rows
+            )
         ]
 
     def stream(self, query: str, parameters: dict[str, Any]) -> Iterator[Sequence[Any]]:
@@ -188,9 +191,10 @@ class AuditStore:
         except ClickHouseError as error:
             raise _failed(error) from None
 
-    def _query(self, query: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
+    def _query(self, query: str, parameters: dict[str, Any], block_rows: int = _BLOCK_ROWS) -> Sequence[Sequence[Any]]:
+        settings = {**self._settings, "max_block_size": block_rows, "max_joined_block_size_rows": block_rows}
         try:
-            return self._client.query(query, parameters=parameters, settings=self._settings).result_rows
+            return self._client.query(query, parameters=parameters, settings=settings).result_rows
         except ClickHouseError as error:
             raise _failed(error) from None
 

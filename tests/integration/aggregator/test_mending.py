@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 from typer.testing import CliRunner, Result
 
 from services.cli import app
-from tests.support.backend import Backend
+from services.runtime.kafka import partition_of
+from tests.support.backend import PARTITIONS, Backend
 from tests.support.breakages import BREAKAGES, Breakage, figures, fill
 from tests.support.waiting import wait_until
 
@@ -53,6 +55,58 @@ def _break_and_mend(backend: Backend, tenants: dict[str, Breakage]) -> None:
 
 def test_every_difference_is_found_and_mended_by_the_command_that_is_named(backend: Backend, workspace: str) -> None:
     _break_and_mend(backend, {f"{workspace}-{number}": breakage for number, breakage in enumerate(BREAKAGES)})
+
+
+def _strangers(backend: Backend, workspace: str, other: str) -> None:
+    """Records that nobody of Tidemark writes, on every compacted topic that is compared with a table."""
+    home = partition_of(workspace, PARTITIONS)
+    for topic, thing, told in (
+        ("catalog.channels", "channel_id", f"{workspace}/c1"),
+        ("catalog.posts", "post_id", f"{workspace}/p1"),
+        ("rollups.posts", "post_id", f"{workspace}/p1"),
+        ("rollups.channels", "channel_id", f"{workspace}/c1/7d"),
+    ):
+        codec, record = backend.registry.record_codec(topic), backend.latest(topic)[told]
+        good = codec.encode(record)
+        elsewhere = codec.encode({**record, thing: "x7"})
+        rest = told.split("/", 1)[1].partition("/")
+        records = [
+            (b"\xff\xfe", good, home), (b"", good, home), (b"no-slash", good, home), (b"\x00'\\/x", b"", home),
+            (f"{workspace}/".encode() + b"\xff", None, home), (f"{workspace}/a/b/c/d".encode(), good, home),
+            (f"{workspace}/x8{rest[1]}{rest[2]}".encode(), good, home),
+            (f"{workspace}/x9{rest[1]}{rest[2]}".encode(), b"\x00\xff", home),
+            (f"{other}/x6{rest[1]}{rest[2]}".encode(), good, partition_of(other, PARTITIONS)),
+            (f"{workspace}/x7{rest[1]}{rest[2]}".encode(), elsewhere, (home + 1) % PARTITIONS),
+        ]  # fmt: skip
+        for key, value, partition in records:
+            backend.producer.produce(backend.settings.topic(topic), value, key, partition)
+    backend.flush()
+
+
+def test_what_strangers_wrote_on_compacted_topics_stops_nobody_and_enters_no_table(
+    backend: Backend, workspace: str
+) -> None:
+    other = f"{workspace}-other"
+    names = [workspace, other]
+    fill(backend, names)
+    wait_until(lambda: _audit(backend).exit_code == 0, 30, lambda: _audit(backend).output)
+    before = figures(backend, names)
+    _strangers(backend, workspace, other)
+    found = _audit(backend)
+    assert (found.exit_code, found.exception.__class__) == (1, SystemExit), found.output
+    # What does not count on the catalog's topics is no difference; on those of totals nothing else may stand.
+    assert {line.split("\t")[0] for line in found.stdout.splitlines()} == {"rollups.posts", "rollups.channels"}
+    for topic in ("catalog.channels", "catalog.posts"):
+        lost = f"ALTER TABLE {topic.removeprefix('catalog.')}_store DELETE WHERE workspace_id = {{w:String}}"
+        backend.clickhouse.command(lost, parameters={"w": workspace}, settings={"mutations_sync": 2})
+    _mended(backend, _audit(backend).stderr)
+    again = _audit(backend)
+    assert again.exit_code == 0, again.output
+    after = figures(backend, names)
+    assert {what: sorted(after[what] ^ seen) for what, seen in before.items() if after[what] != seen} == {}
+    exported = [orjson.loads(line) for line in _run(backend, "catalog", "export").stdout.splitlines()]
+    told = {(line["workspace_id"], line["id"]) for line in exported if line["workspace_id"] in names}
+    assert told == {(name, thing) for name in names for thing in ("c1", "c2", "p1", "p2")}
 
 
 @pytest.mark.long

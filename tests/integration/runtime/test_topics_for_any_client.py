@@ -1,19 +1,20 @@
-"""Public topics hold only what a Kafka client reads without extra packages, whatever codec a producer chose."""
+"""Tidemark writes only what any Kafka client reads without extra packages; brokers leave what others write as it is."""
 
 from __future__ import annotations
 
 import aiokafka.codec
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import UnsupportedCodecError
 from confluent_kafka import Producer
 
 from services.aggregator.publisher import Encoded, PartitionPublisher
+from services.runtime.kafka import aiokafka_producer_options
 from services.runtime.settings import KafkaSettings, RegistrySettings
-from services.runtime.topics import ensure_topics
+from services.runtime.topics import ensure_topics, topic_specs
+from tests.support import raw_batches
 from tests.support.engines import Engines
 
-FOREIGN = ("lz4", "snappy", "zstd", "gzip", "none")
 WRITTEN_BY_OTHERS = (
     "platform.raw",
     "platform.raw.dead-letters",
@@ -53,12 +54,12 @@ async def read_all(kafka: KafkaSettings, topic: str, count: int) -> list[bytes]:
 
 @pytest.mark.usefixtures("without_extras")
 @pytest.mark.parametrize("topic", WRITTEN_BY_OTHERS)
-async def test_what_producers_compress_is_readable(kafka: KafkaSettings, topic: str) -> None:
-    values = [f"{codec} ".encode() * 500 for codec in FOREIGN]
-    for codec, value in zip(FOREIGN, values, strict=True):
-        producer = Producer({"bootstrap.servers": kafka.kafka_bootstrap, "compression.type": codec})
-        producer.produce(kafka.topic(topic), value, b"key")
-        assert producer.flush(30) == 0
+async def test_what_the_poller_and_the_api_publish_is_readable(kafka: KafkaSettings, topic: str) -> None:
+    values = [bytes([number]) * 5_000 for number in range(5)]
+    async with AIOKafkaProducer(**aiokafka_producer_options(kafka), linger_ms=50) as producer:
+        sent = [await producer.send(kafka.topic(topic), value, b"key") for value in values]
+        for waiting in sent:
+            await waiting
     assert await read_all(kafka, topic, len(values)) == values
 
 
@@ -79,3 +80,17 @@ async def test_a_topic_that_keeps_the_producers_codec_is_not(kafka: KafkaSetting
     assert producer.flush(30) == 0
     with pytest.raises(UnsupportedCodecError):
         await read_all(kafka, "rollups.posts", 1)
+
+
+@pytest.mark.parametrize("codec", [raw_batches.GZIP, raw_batches.ZSTD])
+def test_no_topic_makes_the_broker_unpack_what_a_stranger_sends(kafka: KafkaSettings, codec: int) -> None:
+    """To recompress a batch the broker takes all of it into memory: 40 KB of zeros ended it, and with it everything."""
+    bomb = raw_batches.batch([raw_batches.Sent(b"key", bytes(400 * 1024 * 1024))], codec)
+    for spec in topic_specs():
+        assert spec.config.get("compression.type", "producer") == "producer"
+        topic = kafka.topic(spec.name)
+        raw_batches.send_batches(kafka.kafka_bootstrap, topic, 0, [bomb])
+        (after,) = raw_batches.send_batches(
+            kafka.kafka_bootstrap, topic, 0, [raw_batches.batch([raw_batches.Sent(b"key", b"after")])]
+        )
+        assert after == 1

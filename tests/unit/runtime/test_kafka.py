@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 
 import pytest
 from aiokafka.partitioner import murmur2
+from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,3 +124,14 @@ async def test_a_cancelled_stop_is_still_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_producers_compress_by_the_quickest_gzip() -> None:
+    assert aiokafka_producer_options(KafkaSettings(kafka_bootstrap="k:9092"))["compression_type"] == "gzip"
+    for builder in (DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy):
+        batch = builder(2, _DefaultRecordBatchBuilderPy.CODEC_GZIP, 0, -1, -1, -1, 2**20)
+        batch.append(0, 0, b"key", b"value " * 1_000, [])
+        compressed = bytes(batch.build())[61:]
+        assert b"value value" in gzip.decompress(compressed)
+        # XFL of the gzip header: 4 is the fastest algorithm (RFC 1952).
+        assert compressed[8] == 4

@@ -73,9 +73,9 @@ def test_each_topic_is_configured_as_promised(name: str) -> None:
     compacted = name.startswith(("catalog.", "rollups.")) or name in ("aggregator.claims", "poller.backfills")
     assert spec.is_compacted == compacted
     assert (spec.config.get("message.timestamp.type") == "LogAppendTime") == (name == "platform.raw")
-    # docs/decisions/0020: the aggregator's own are uncompressed, internal ones are read by our code alone.
+    # docs/decisions/0020: no broker recompresses what strangers send.
     is_ours = name.startswith(("metrics.", "rollups.", "poller.", "aggregator."))
-    assert (spec.config.get("compression.type") == "gzip") == (not is_ours)
+    assert spec.config.get("compression.type") == (None if is_ours else "producer")
 
 
 def test_dead_letters_and_their_source_name_each_other() -> None:
