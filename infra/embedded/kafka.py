@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 
 from infra.embedded import artifacts
 from infra.embedded.errors import DataDirError
-from infra.embedded.jvm import java_command
+from infra.embedded.jvm import java_command, make_empty
 from infra.embedded.processes import tied
 
 HOST = "127.0.0.1"
@@ -59,6 +59,11 @@ class Broker:
     def properties_path(self) -> Path:
         """The generated `server.properties`."""
         return self.folder / "server.properties"
+
+    @property
+    def temporary_path(self) -> Path:
+        """What its libraries unpack; emptied before each start."""
+        return self.folder / "tmp"
 
     def properties(self) -> dict[str, str]:
         """The broker's settings; replication follows the size of the cluster."""
@@ -119,6 +124,7 @@ class Broker:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            make_empty(self.temporary_path)
             lines = [f"{key}={value}" for key, value in self.properties().items()]
             text = "\n".join(lines) + "\n"
             # Written only where it is another: on a full disk it would be cut to nothing.
@@ -131,9 +137,8 @@ class Broker:
 
     def command(self) -> list[str]:
         """The command that runs the broker in the foreground, logging to stderr."""
-        return java_command(
-            MAX_HEAP_MEBIBYTES, "-cp", _class_path(), *_logging("info"), "kafka.Kafka", str(self.properties_path)
-        )
+        main = ["kafka.Kafka", str(self.properties_path)]
+        return java_command(MAX_HEAP_MEBIBYTES, self.temporary_path, "-cp", _class_path(), *_logging("info"), *main)
 
     async def is_ready(self) -> bool:
         """`answers`, without blocking the event loop."""
@@ -151,8 +156,11 @@ class Broker:
         # Without the marker no broker has ever run here: what is left of a broken attempt holds nothing.
         shutil.rmtree(self.folder / "log", ignore_errors=True)
         tool = ["kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(self.properties_path)]
+        command = java_command(
+            FORMAT_HEAP_MEBIBYTES, self.temporary_path, "-cp", _class_path(), *_logging("warn"), *tool
+        )
         result = subprocess.run(  # noqa: S603 - a fixed command, no shell
-            tied(java_command(FORMAT_HEAP_MEBIBYTES, "-cp", _class_path(), *_logging("warn"), *tool)),
+            tied(command),
             capture_output=True,
             text=True,
             timeout=FORMAT_TIMEOUT_SECONDS,

@@ -15,7 +15,7 @@ import httpx
 
 from infra.embedded import artifacts
 from infra.embedded.errors import DataDirError
-from infra.embedded.jvm import java_command
+from infra.embedded.jvm import java_command, make_empty
 
 HOST = "127.0.0.1"
 COMPATIBLE_API = "/apis/ccompat/v7"
@@ -53,6 +53,7 @@ class Registry:
         artifacts.ensure(artifacts.REGISTRY)
         try:
             (self.folder / "import").mkdir(parents=True, exist_ok=True)
+            make_empty(self.folder / "tmp")
         except OSError as error:
             raise DataDirError(f"cannot write {self.folder} ({error.strerror}): choose another --data-dir") from error
 
@@ -79,7 +80,7 @@ class Registry:
             "apicurio.storage.snapshot.location": str((self.folder / "import").absolute()),
         }
         options = [f"-D{key}={value}" for key, value in settings.items()]
-        return java_command(MAX_HEAP_MEBIBYTES, *options, "-jar", str(home / "quarkus-run.jar"))
+        return java_command(MAX_HEAP_MEBIBYTES, self.folder / "tmp", *options, "-jar", str(home / "quarkus-run.jar"))
 
     def answers(self) -> bool:
         """Whether the compatible API lists its subjects and refuses incompatible schemas; blocks for some seconds."""

@@ -6,7 +6,6 @@ Faust brings group membership, fetching and commits; events are acknowledged by 
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -68,6 +67,9 @@ def _bytes_of(event: Any) -> int:
 
 
 class _App(faust.App):
+    def _create_directories(self) -> None:
+        """None: an app without tables keeps no file, and what it made would stay after a kill."""
+
     def FlowControlQueue(self, maxsize: int | None = None, *, clear_on_resume: bool = False) -> Any:
         return _Buffer(maxsize=maxsize, flow_control=self.flow_control, clear_on_resume=clear_on_resume)
 
@@ -85,7 +87,6 @@ def build_app(settings: AggregatorSettings) -> faust.App:
         f"{settings.topic_prefix}{settings.aggregator_group}",
         broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],
         store="memory://",
-        datadir=tempfile.mkdtemp(prefix="tidemark-faust-"),
         web_enabled=False,
         topic_disable_leader=True,
         topic_allow_declare=False,

@@ -24,6 +24,8 @@ _METRICS = len(CHANNEL_METRICS)
 _PERIODS = 100
 # Rows of snapshots that are read at a time; figures of one answer take some rows.
 _PAGE_ROWS = 10_000
+# Rows that wait for a pause between polls; where answers come without one for so long, the last poll is cut in two.
+_MOST_WAITING_ROWS = 3 * _PAGE_ROWS
 # A span's answer is made whole up to so many polls and bytes of payloads, else a part at a time.
 _WHOLE_POLLS = 2_000
 # Polls whose payloads' sizes are asked for at once.
@@ -119,6 +121,8 @@ class AccountHistories:
         async for page, is_last in self._pages({**where, "until": question.until + LONGEST_POLL}):
             waiting += page
             cut = len(waiting) if is_last else _between_polls(waiting)
+            if not cut and len(waiting) >= _MOST_WAITING_ROWS:
+                cut = len(waiting)
             rows, waiting = waiting[:cut], waiting[cut:]
             times = {row[0]: row[1] for row in rows}
             answers = await self._answers.answers(workspace_id, times, times)

@@ -53,13 +53,15 @@ def polls(answers: Iterable[Answer]) -> list[list[Answer]]:
         answers: in the order of (`captured_at`, `event_id`).
     """
     found: list[list[Answer]] = []
-    under_way: dict[str, list[Answer]] = {}
+    under_way: dict[str, tuple[list[Answer], set[tuple[str, ...]]]] = {}
     for answer in answers:
-        poll = under_way.get(answer.origin)
-        if poll is None or not _belongs(answer, poll):
-            poll = under_way[answer.origin] = []
+        question = answer.question
+        poll, asked = under_way.get(answer.origin, ([], set()))
+        if not poll or question in asked or not _belongs(answer, poll):
+            poll, asked = under_way[answer.origin] = [], set()
             found.append(poll)
         poll.append(answer)
+        asked.add(question)
     return sorted(found, key=lambda poll: (poll[-1].captured_at, poll[-1].event_id.encode()))
 
 
@@ -69,7 +71,6 @@ def _belongs(answer: Answer, poll: Sequence[Answer]) -> bool:
         bool(answer.endpoint and poll[-1].endpoint)
         and answer.captured_at - poll[-1].captured_at <= LONGEST_GAP
         and answer.captured_at - poll[0].captured_at <= LONGEST_POLL
-        and all(answer.question != other.question for other in poll)
     )
 
 

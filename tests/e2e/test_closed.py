@@ -28,7 +28,9 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tidemark]:
     key = folder / "admin-key"
     key.write_text("admin-key-of-a-file\n")
     key.chmod(0o600)
-    running = Tidemark(folder, {**OF_THE_CALLER, "TIDEMARK_ADMIN_KEY_FILE": str(key)})
+    outside = folder / "outside"
+    outside.mkdir()
+    running = Tidemark(folder, {**OF_THE_CALLER, "TIDEMARK_ADMIN_KEY_FILE": str(key), "TMPDIR": str(outside)})
     running.start()
     yield running
     running.stop()
@@ -77,3 +79,19 @@ def test_each_service_knows_its_own_secrets_only(closed: Tidemark) -> None:
         "query_api": {"writer", "admin", "keys"},
         "poller": {"keys", "platform", "sandbox's app"},
     }
+
+
+def test_nothing_is_written_outside_the_data_folder(closed: Tidemark) -> None:
+    data, outside = closed.folder / "data", closed.folder / "outside"
+    if sys.platform == "linux":
+        for name, pid in closed.ready["pids"].items():
+            process = Path("/proc") / str(pid)
+            if name in ("kafka", "registry"):  # Java heeds no TMPDIR
+                told, wanted = process / "cmdline", f"-Djava.io.tmpdir={data / name / 'tmp'}"
+            else:
+                told, wanted = process / "environ", f"TMPDIR={data / 'tmp'}"
+            assert wanted.encode() in told.read_bytes().split(b"\0"), name
+    assert list(outside.iterdir()) == []
+    assert closed.stop() == 0
+    assert list(outside.iterdir()) == []
+    assert not (data / "tmp").exists()

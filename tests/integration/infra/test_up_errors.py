@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
@@ -113,12 +114,15 @@ def test_a_cluster_setting_contradicts_the_embedded_engine(tmp_path: Path) -> No
 
 
 def test_up_restarts_resumes_and_is_alone(tmp_path: Path) -> None:
-    ready_file, data_dir = tmp_path / "ready.json", tmp_path / "data"
+    ready_file, data_dir, outside = tmp_path / "ready.json", tmp_path / "data", tmp_path / "outside"
+    outside.mkdir()
+    its = {"TMPDIR": str(outside)}
+    monitored = Path("/tmp", f"hsperfdata_{getpass.getuser()}")
 
     def ready() -> dict[str, Any]:
         return dict(json.loads(ready_file.read_text())) if ready_file.exists() else {}
 
-    with up(data_dir, without=only("kafka"), ready_file=ready_file) as first:
+    with up(data_dir, its, without=only("kafka"), ready_file=ready_file) as first:
         document = wait_until(ready, READY_SECONDS, "the first ready-file")
         assert "another `tidemark up`" in refusal(data_dir, without=only("kafka"))
         admin = AdminClient({"bootstrap.servers": document["kafka"]})
@@ -126,6 +130,9 @@ def test_up_restarts_resumes_and_is_alone(tmp_path: Path) -> None:
         producer = Producer({"bootstrap.servers": document["kafka"], "log_level": 0})
         producer.produce("kept", b"value")
         assert producer.flush(20) == 0
+        left = data_dir / "tmp" / "left-by-a-killed-process"
+        left.touch()
+        assert not (monitored / str(document["pids"]["kafka"])).exists()
 
         os.kill(document["pids"]["kafka"], signal.SIGKILL)
         wait_until(lambda: ready()["pids"] != document["pids"], READY_SECONDS, "another pid of kafka")
@@ -133,8 +140,9 @@ def test_up_restarts_resumes_and_is_alone(tmp_path: Path) -> None:
         first.wait()
 
     ready_file.unlink()
-    with up(data_dir, without=only("kafka"), ready_file=ready_file) as second:
+    with up(data_dir, its, without=only("kafka"), ready_file=ready_file) as second:
         resumed = wait_until(ready, READY_SECONDS, "the second ready-file")
+        assert not left.exists()
         assert {**resumed, "pids": None} == {**document, "pids": None}
         assert "kept" in AdminClient({"bootstrap.servers": resumed["kafka"]}).list_topics(timeout=10).topics
         second.terminate()
@@ -142,3 +150,5 @@ def test_up_restarts_resumes_and_is_alone(tmp_path: Path) -> None:
         assert second.returncode == 0
         assert "press Ctrl-C to stop" in error
         assert not ready_file.exists()
+    assert not (data_dir / "tmp").exists()
+    assert list(outside.iterdir()) == []

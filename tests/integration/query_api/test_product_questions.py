@@ -125,7 +125,10 @@ async def test_the_answers_of_one_poll_are_one_snapshot(
     store.channel_snapshot("w1", "c1", "profile-2", NOW - 1000, followers=12)
     store.raw_event("w1", "profile-2", "x", [], {"n": 2}, endpoint="/me", captured_at=iso_millis(NOW - 1000))
     history = await read_model.answer(AccountHistoryQuestion("w1", "c1", NOW - DAY, NOW))
-    assert [(row.captured_at, row.figures.followers, row.figures.reach, row.raw) for row in history.snapshots] == [
+    assert [
+        (row.captured_at, row.figures.followers, row.figures.reach, orjson.loads(orjson.dumps(row.raw)))
+        for row in history.snapshots
+    ] == [
         (NOW - 8_998_000, 10, 20, {"/me/insights": {"i": 0}, "/me": {"n": 0}}),
         (NOW - 4_998_000, 11, 21, {"/me/insights": {"i": 1}, "/me": {"n": 1}}),
         # One answer, and the one whose figures still stand beside it.

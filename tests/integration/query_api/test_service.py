@@ -161,7 +161,7 @@ async def test_what_others_write_on_the_topics_of_keys_opens_nothing_and_stops_n
             service.restart()
         headers = {"authorization": f"Bearer {made['key']}"}
         assert service.client.get("/api/v1/posts/p1/insights", headers=headers).status_code == 404
-    metrics = service.client.get("/metrics").text
+    metrics = service.client.get("/metrics", headers=ADMIN).text
     for reason in ("key_and_value_differ", "wrong_partition", "malformed_key", "unreadable_key", "unreadable_value"):
         assert f'refused_records_total{{reason="{reason}",topic="{KEYS}"}} 1.0' in metrics
 
