@@ -27,7 +27,9 @@ HOST = "127.0.0.1"
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 # Record batch framing, key and headers come on top of a value of the full size.
 MAX_BATCH_BYTES = MAX_MESSAGE_BYTES + 64 * 1024
-MAX_HEAP_MEBIBYTES = 256
+# A connection's request lies in the heap as soon as its length is known, up to MAX_MESSAGE_BYTES and more: with 256 MiB
+# a handful of producers of large messages ended the broker of a busy machine, out of memory. Taken only when needed.
+MAX_HEAP_MEBIBYTES = 512
 FORMAT_HEAP_MEBIBYTES = 64
 FORMAT_TIMEOUT_SECONDS = 60
 FORMATTED_MARKER = "formatted"

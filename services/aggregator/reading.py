@@ -20,7 +20,8 @@ from schemas.writers import SchemasAway
 from services.aggregator.errors import InvalidEvent
 from services.platforms import all_platforms
 from services.platforms.base import NOTHING, MappingError, Reading
-from services.runtime.redaction import blank_request, blank_secret_bytes, blank_secrets
+from services.runtime.binary_secrets import blank_unreadable
+from services.runtime.redaction import MASK, blank_request, blank_secret_bytes, blank_secrets, is_secret_name
 from services.runtime.settings import MESSAGE_MAX_BYTES
 
 # A poller's clock may be ahead of the broker's by this much; more would let one bad clock win every comparison.
@@ -228,16 +229,16 @@ def clean_payload(codec: Codec[PlatformRaw], value: bytes) -> bytes:
     """A raw message's value with anything like a token blanked, and still an event where it was one."""
     try:
         event = codec.decode(value)
-    except Exception:  # whatever is no event is cleaned as text
-        return blank_secret_bytes(value)
+    except Exception:  # no event, or one that can't be read now
+        return blank_unreadable(value)
     cleaned = clean_event(event)
     if cleaned is event:
         # Other texts of it may hold one, such as an id, and so may what a newer schema adds.
-        return blank_secret_bytes(value)
+        return blank_unreadable(value)
     try:
         return codec.encode(cleaned)
     except Exception:  # an event that was read by another schema and does not fit into ours
-        return blank_secret_bytes(value)
+        return blank_unreadable(value)
 
 
 def dead_letter(codec: Codec[PlatformRaw], message: Message, error: InvalidEvent, failed_at: int) -> DeadLetter:
@@ -247,13 +248,13 @@ def dead_letter(codec: Codec[PlatformRaw], message: Message, error: InvalidEvent
     """
     payload = clean_payload(codec, message.value or b"")
     headers = {
-        blank_secrets(name): blank_secret_bytes(value or b"")
+        blank_secrets(name): MASK.encode() if value and is_secret_name(name) else blank_unreadable(value or b"")
         for name, value in message.headers
         if name not in (SHORTENED_HEADER, IDENTITY_HEADER)
     }
     key = message.key
     if key is not None:
-        key = blank_secret_bytes(key[:_ORIGIN_KEY_MAX_BYTES])
+        key = blank_unreadable(key[:_ORIGIN_KEY_MAX_BYTES])
     detail = error.detail[:_DETAIL_MAX_CHARS]
     headers_size = sum(len(name.encode()) + len(value) for name, value in headers.items())
     if headers_size > _HEADERS_MAX_BYTES:
@@ -283,5 +284,5 @@ def identity(codec: Codec[PlatformRaw], payload: bytes) -> bytes:
     try:
         event = codec.decode(payload)
     except Exception:  # no event
-        return hashlib.blake2b(blank_secret_bytes(payload), digest_size=16).digest()
+        return hashlib.blake2b(blank_unreadable(payload), digest_size=16).digest()
     return f"{event.workspace_id}/{event.event_id}".encode()

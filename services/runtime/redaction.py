@@ -2,13 +2,14 @@ r"""Blanks what looks like a token in texts and payloads, whoever wrote them. Pu
 
 A value is blanked by the name before it: `access_token=`, `"accessToken": "`, `api-key: `, plain, percent-encoded, as
 an HTML entity or as JSON inside JSON, and after `Bearer`. Names that only hold such a word (`token_count`,
-`next_page_token`) stay. Nearly every payload holds none of the words, which is found out first.
+`next_page_token`) stay. Nearly every payload holds none of the words, which is found out first. Names and values of
+bytes that nobody can read, which have lengths before them instead of signs between them, are `binary_secrets`' subject.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 MASK = "***"
@@ -16,8 +17,8 @@ _MASK = MASK.encode()
 # No answer holds so many: from the next one on all is blanked.
 _VALUES_MAX = 10_000
 # Every name below holds one of these.
-_MARKS = (b"token", b"secret", b"jwt", b"passw", b"key", b"authorization", b"bearer")
-_NAMES = frozenset({"token", "secret", "idtoken", "key", "authorization", "proxyauthorization"})
+MARKS = (b"token", b"secret", b"jwt", b"passw", b"key", b"authorization", b"bearer")
+_NAMES = frozenset({"token", "secret", "idtoken", "xtoken", "xsecret", "key", "authorization", "proxyauthorization"})
 _ENDINGS = (
     "accesstoken", "refreshtoken", "oauthtoken", "authtoken", "exchangetoken", "bearertoken", "sessiontoken",
     "securitytoken", "inputtoken", "apitoken", "apptoken", "usertoken", "clienttoken", "devtoken", "developertoken",
@@ -54,18 +55,34 @@ def is_secret_name(name: str) -> bool:
     return plain in _NAMES or plain.endswith(_ENDINGS)
 
 
-def blank_secret_bytes(payload: bytes) -> bytes:
-    """A payload of any encoding with secrets replaced by `***`; the same object when there is none."""
+def blank_secret_bytes(payload: bytes, mask: Callable[[int], bytes] | None = None) -> bytes:
+    """A payload of any text encoding with secrets blanked; the same object when there is none.
+
+    Args:
+        mask: what replaces a secret of so many bytes; `***` by default.
+    """
     lowered = payload.lower()
-    marks = [mark for mark in _MARKS if mark in lowered]
+    marks = [mark for mark in MARKS if mark in lowered]
     if not marks:
         return payload
+    return replace_spans(payload, _values(lowered, marks), mask)
+
+
+def replace_spans(
+    payload: bytes, spans: Iterator[tuple[int, int]], mask: Callable[[int], bytes] | None = None
+) -> bytes:
+    """A payload with spans replaced, cut off where there are too many; the same object when there is none.
+
+    Args:
+        spans: in the order of their beginnings; what overlaps the one before is replaced from that one's end on.
+    """
     pieces: list[bytes] = []
     copied = 0
-    for start, end in _values(lowered, marks):
-        if start < copied:
+    for begin, end in spans:
+        start = max(begin, copied)
+        if end <= start:
             continue
-        pieces += (payload[copied:start], _MASK)
+        pieces += (payload[copied:start], _MASK if mask is None else mask(end - start))
         copied = end
         if len(pieces) > 2 * _VALUES_MAX:
             return b"".join(pieces)

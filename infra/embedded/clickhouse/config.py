@@ -136,6 +136,7 @@ _USERS = """<clickhouse>
             <query_profiler_real_time_period_ns>0</query_profiler_real_time_period_ns>
             <query_profiler_cpu_time_period_ns>0</query_profiler_cpu_time_period_ns>
             <log_queries>0</log_queries>
+            <priority>1</priority>
             <wait_for_async_insert>1</wait_for_async_insert>
         </default>
     </profiles>

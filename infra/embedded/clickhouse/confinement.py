@@ -5,8 +5,8 @@ runs in the process later, the engine included; threads and programs inherit it,
 anything starts a thread. Python's own library has none of these calls, and no package for them is widely used.
 
     Landlock (Linux 5.13)  opens no file outside the folders; binds and connects no TCP (6.7); signals no one (6.12)
-    seccomp                opens no socket of any kind, starts no program, traces no process
-    capabilities           root's powers but those over the files of its own folders
+    seccomp                opens no socket of any kind, starts no program, traces no process, prefers no thread
+    capabilities           root's powers but those over the files of its own folders, and over how threads give way
 
 Source: the kernel's Documentation/userspace-api/landlock.rst and seccomp_filter.rst.
 """
@@ -42,17 +42,20 @@ _SECCOMP_MODE_FILTER = 2
 _LOAD_WORD, _EQUALS, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _FAIL_WITH = 0x7FFF0000, 0x00050000
 # Machine, its number in a filter, and the numbers of: socket, connect, execve, execveat, ptrace, io_uring_setup,
-# process_vm_readv, process_vm_writev. On x86-64 numbers from _X32 on are those of another table.
+# process_vm_readv, process_vm_writev, sched_setparam, sched_setscheduler, sched_setattr, ioprio_set; last the number of
+# setpriority, which may ask for 0 to 19 only. On x86-64 numbers from _X32 on are those of another table.
 _MACHINES = {
-    "x86_64": (0xC000003E, (41, 42, 59, 322, 101, 425, 310, 311)),
-    "aarch64": (0xC00000B7, (198, 203, 221, 281, 117, 425, 270, 271)),
+    "x86_64": (0xC000003E, (41, 42, 59, 322, 101, 425, 310, 311, 142, 144, 314, 251), 141),
+    "aarch64": (0xC00000B7, (198, 203, 221, 281, 117, 425, 270, 271, 118, 119, 274, 30), 140),
 }
+_NICEST = 20
 _X32 = 0x40000000
 
 _CAPABILITY_VERSION = 0x20080522
 _CAPABILITIES = 64
 # CAP_DAC_OVERRIDE and CAP_FOWNER: a data folder of another user's, when root runs this; Landlock bounds both.
-_KEPT_CAPABILITIES = 1 << 1 | 1 << 3
+# CAP_SYS_NICE: a thread that gave way for the analyst takes its place again; seccomp bounds what it may ask for.
+_KEPT_CAPABILITIES = 1 << 1 | 1 << 3 | 1 << 23
 
 
 def needed_to_read() -> list[Path]:
@@ -153,16 +156,21 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
     known = _MACHINES.get(platform.machine())
     if known is None:
         return False
-    architecture, numbers = known
+    architecture, numbers, set_priority = known
 
     def step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
         return struct.pack("=HBBI", code, if_true, if_false, value)
 
-    # The number lies at byte 0 of what a filter sees, the architecture at byte 4. All refusals jump to the last step.
-    steps = [step(_LOAD_WORD, 4), step(_EQUALS, architecture, 0, len(numbers) + 3), step(_LOAD_WORD, 0)]
-    steps.append(step(_AT_LEAST, _X32, len(numbers) + 1, 0))
+    # The number lies at byte 0 of what a filter sees, the architecture at byte 4, the third argument at byte 32. All
+    # refusals jump to the last step.
+    size = len(numbers)
+    steps = [step(_LOAD_WORD, 4), step(_EQUALS, architecture, 0, size + 7), step(_LOAD_WORD, 0)]
+    steps.append(step(_AT_LEAST, _X32, size + 5, 0))
+    steps.append(step(_EQUALS, set_priority, size + 1, 0))
     for place, number in enumerate(numbers):
-        steps.append(step(_EQUALS, number, len(numbers) - place, 0))
+        steps.append(step(_EQUALS, number, size - place + 3, 0))
+    steps.append(step(_RETURN, _ALLOW))
+    steps += [step(_LOAD_WORD, 32), step(_AT_LEAST, _NICEST, 1, 0)]
     steps += [step(_RETURN, _ALLOW), step(_RETURN, _FAIL_WITH | errno.EPERM)]
     wanted = _Filter(len(steps), b"".join(steps))
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(wanted), 0, 0) == 0)

@@ -34,14 +34,14 @@ class Limits:
 
     Attributes:
         slots: how many of its statements may run at once; the others wait.
-        threads: of the engine.
+        threads: of the engine; a statement of many takes the processors from all others, however few it has.
         seconds: until it ends, reading its reply included.
         waiting_seconds: for a slot.
         idle_seconds: how long the reader of a reply may leave it unread.
     """
 
     slots: int = 4
-    threads: int = 2
+    threads: int = 1
     seconds: int = 120
     waiting_seconds: float = 15.0
     idle_seconds: float = 20.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import socket
 import statistics
@@ -268,6 +270,35 @@ def test_an_analyst_who_reads_nothing_takes_nothing_from_others(server: Process)
     finally:
         for connection in unread:
             connection.close()
+
+
+def niceness(pid: int) -> list[int]:
+    """Of all threads of a process: 19 gives way to everybody."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(int((thread / "stat").read_text().rpartition(")")[2].split()[16]))
+    return found
+
+
+def test_the_analyst_gives_way_to_the_product(server: Process) -> None:
+    """One thread a statement, after the product's, and last of all for the kernel where root may tell it so."""
+    kept = "SELECT name, value FROM system.settings WHERE name IN ('max_threads', 'priority') ORDER BY name FORMAT CSV"
+    assert server.post(kept, user="analyst").text == '"max_threads","1"\n"priority","10"\n'
+    assert server.post(kept).text.endswith('"priority","1"\n')
+    reply = server.post("SELECT 1 SETTINGS priority = 0", user="analyst")
+    assert reply.headers["X-ClickHouse-Exception-Code"] == "164", reply.text
+    if os.geteuid() != 0:
+        pytest.skip("only root may let a thread give way and come back")
+    seen: list[int] = []
+    endless = "SELECT sum(sipHash64(number)) FROM numbers(1000000000000) SETTINGS max_execution_time = 5"
+    running = threading.Thread(target=lambda: server.post(endless, user="analyst"))
+    running.start()
+    while running.is_alive() and 19 not in seen:
+        seen = niceness(server.popen.pid)
+    running.join(30)
+    assert 19 in seen
+    assert 19 not in niceness(server.popen.pid)
 
 
 @pytest.mark.parametrize(

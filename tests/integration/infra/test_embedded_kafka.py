@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
+import struct
 import uuid
 
 import pytest
@@ -119,6 +122,20 @@ def test_sigkill_loses_nothing(embedded_engines: EmbeddedEngines, topic_prefix: 
 
 
 @pytest.mark.long
+def test_many_large_requests_at_once_do_not_end_the_broker(embedded_engines: EmbeddedEngines) -> None:
+    """The broker makes room for a request once it knows its length, and keeps it until the rest has come."""
+    broker = embedded_engines.kafka
+    child = embedded_engines.child("kafka")
+    with contextlib.ExitStack() as open_connections:
+        for _ in range(28):
+            connection = open_connections.enter_context(socket.create_connection(("127.0.0.1", broker.port), 10))
+            connection.sendall(struct.pack(">i", MAX_MESSAGE_BYTES))
+        for _ in range(8):
+            assert broker.answers()
+    assert child.poll() is None
+    assert broker.answers()
+
+
 def test_a_cluster_of_three_survives_one(embedded_engines: EmbeddedEngines, topic_prefix: str) -> None:
     brokers = embedded_engines.start_cluster(3)
     bootstrap = ",".join(broker.bootstrap for broker in brokers)

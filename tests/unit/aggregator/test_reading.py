@@ -25,6 +25,7 @@ from services.aggregator.reading import (
     read_message,
 )
 from services.runtime.settings import MESSAGE_MAX_BYTES
+from tests.support.hostile.bodies import SECRET_NAMES
 from tests.support.poison import Maker, Poison
 
 NOW = 1_795_222_800_000
@@ -194,6 +195,31 @@ def test_secrets_of_foreign_events_are_blanked_before_anything_is_stored() -> No
     letter = dead_letter(RAW, message(value, key=b"token=s3cret", headers=(("x", b"token=s3cret"),)), failure, NOW)
     assert b"s3cret" not in LETTERS.encode(letter)
     assert RAW.decode(letter.payload).event_id == event.event_id
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+def test_a_dead_letter_of_what_is_no_event_holds_no_secret(name: str) -> None:
+    """A cut event keeps a map's names and values in binary form, and a header says by its name what it holds."""
+    event = replace(RAW.decode(GOOD), request={name: "s3cret", "fields": "id"})
+    value = RAW.encode(event)
+    for cut in range(1, len(value)):
+        given = message(value[:-cut], headers=((name, b"s3cret"), (f"X-{name}", b"s3cret"), ("fields", b"id")))
+        letter = dead_letter(RAW, given, InvalidEvent("malformed_event", ""), NOW)
+        assert b"s3cret" not in LETTERS.encode(letter)
+        assert letter.headers == {name: b"***", f"X-{name}": b"***", "fields": b"id"}
+        assert reading.identity(RAW, given.value or b"") == reading.identity(RAW, letter.payload)
+
+
+def test_an_event_whose_schema_is_away_stays_one_in_its_dead_letter() -> None:
+    def away(_: int) -> str:
+        raise SchemasAway("no answer")
+
+    event = replace(RAW.decode(GOOD), request={"access_token": "s3cret", "fields": "id"}, body=b'{"token": "s3cret"}')
+    value = RAW.encode(event)
+    reader = codec("platform.raw", schema_id=1, fetch_schema=away)
+    letter = dead_letter(reader, message(value), InvalidEvent("schema_unavailable", ""), NOW)
+    kept = RAW.decode(letter.payload)
+    assert kept == replace(event, request={"access_token": "******", "fields": "id"}, body=b'{"token": "******"}')
 
 
 def test_random_bytes_after_an_event_are_part_of_no_event() -> None:

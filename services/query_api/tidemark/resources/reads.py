@@ -37,6 +37,8 @@ _MOST_ANSWERS = 16
 _MOST_BODIES = 200
 _MOST_BODY_BYTES = 2 * ANSWER_BYTES
 _PERIODS = 100
+# A page of posts has a thousand rows and takes tens of ms; hot reads go on meanwhile.
+_ROWS_ON_THE_LOOP = 100
 
 
 class ResourceReads:
@@ -56,7 +58,7 @@ class ResourceReads:
     async def posts(self, ids: Sequence[str]) -> dict[str, PostState]:
         """Posts by id; one that is not there is left out."""
         rows = await self._rows("tidemark_posts", sql.POSTS, ids=list(ids))
-        posts = self._states(rows)
+        posts = await self._states(rows)
         targets = await self._explained([target for post in posts for target in post.targets])
         return {
             post.post_id: replace(post, targets=tuple(targets[target.target_id] for target in post.targets))
@@ -67,7 +69,7 @@ class ResourceReads:
         """Targets by id; one that is not there is left out."""
         wanted = set(ids)
         rows = await self._rows("tidemark_targets", sql.TARGETS, ids=list(ids))
-        states = self._states(rows)
+        states = await self._states(rows)
         return await self._explained(
             [target for post in states for target in post.targets if target.target_id in wanted]
         )
@@ -93,7 +95,12 @@ class ResourceReads:
     async def _rows(self, name: str, text: str, **parameters: Any) -> list[list[Any]]:
         return await self._store.rows(name, text, {"workspace": self._workspace_id, **parameters})
 
-    def _states(self, rows: Iterable[list[Any]]) -> list[PostState]:
+    async def _states(self, rows: Sequence[list[Any]]) -> list[PostState]:
+        if len(rows) <= _ROWS_ON_THE_LOOP:
+            return self._read_states(rows)
+        return await self._desk.run(self._workspace_id, self._read_states, rows)
+
+    def _read_states(self, rows: Iterable[list[Any]]) -> list[PostState]:
         catalog: list[list[Any]] = []
         registers: dict[tuple[str, str], Register] = {}
         for is_figures, subject, *rest in rows:

@@ -1,0 +1,97 @@
+r"""Blanks secrets in bytes that nobody can read: a cut or broken event, another schema's message, rubbish. Pure.
+
+What Avro, Protobuf or MessagePack write has a length before a name and one before its value, where text has signs
+between them. A secret's value is blanked with as many bytes as it has, so that an event whose schema is only away for
+a while is still the same event with its secrets gone.
+
+    Avro         \x18access_token \x1e<value>          lengths are doubled
+    Protobuf     \x0a\x0caccess_token \x12\x0f<value>
+    MessagePack  \xacaccess_token \xaf<value>
+    BSON, C      access_token\x00 <length><value>
+"""
+
+from __future__ import annotations
+
+import re
+
+from services.runtime.redaction import MARKS, blank_secret_bytes, is_secret_name, replace_spans
+
+# No unreadable message holds so many words that names are made of: from the next one on all is blanked.
+_PLACES_MAX = 2_000
+_SHORTEST_NAME, _LONGEST_NAME = 3, 40
+_PLACE = re.compile(b"|".join(MARKS))
+_NAME_CHARS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-")
+_NAME_AROUND = re.compile(rb"[a-z0-9_-]{0,40}+")
+# Lengths, tags and types before a value, of which some look like letters, and the value.
+_TAGS_AND_VALUE = re.compile(rb"(?:.{0,7}[^\x21-\x7e])?+[\x21-\x7e]*+", re.DOTALL)
+_TEXT = frozenset(range(0x20, 0x7F)) | frozenset(b"\t\r\n")
+_VARINT_MOST_BYTES = 5
+
+
+def blank_unreadable(payload: bytes) -> bytes:
+    """Bytes with what follows a secret's name blanked, in text and in binary form, each by `*` of its length.
+
+    The same object when there is none. What was blanked already stays as it is.
+    """
+    blanked = blank_secret_bytes(payload, _stars)
+    lowered = blanked.lower()
+    if not any(mark in lowered for mark in MARKS):
+        return blanked
+    return replace_spans(blanked, iter(sorted(_values(blanked, lowered))), _stars)
+
+
+def _stars(size: int) -> bytes:
+    return b"*" * size
+
+
+def _values(payload: bytes, lowered: bytes) -> set[tuple[int, int]]:
+    """Where values of secrets lie."""
+    found: set[tuple[int, int]] = set()
+    for number, place in enumerate(_PLACE.finditer(lowered)):
+        if number >= _PLACES_MAX:
+            found.add((place.start(), len(lowered)))
+            break
+        found |= _values_at(payload, lowered, place.start(), place.end())
+    return found
+
+
+def _values_at(payload: bytes, lowered: bytes, at: int, past: int) -> set[tuple[int, int]]:
+    """Values of all names that a word may be part of: a length before a name may look like a letter of it."""
+    found: set[tuple[int, int]] = set()
+    start = at
+    for start in range(at, max(0, at - _LONGEST_NAME), -1):
+        length = payload[start - 1]
+        for size in {length // 2 if length % 2 == 0 else 0, length, length - 0xA0}:
+            end = start + size
+            if not _SHORTEST_NAME <= size <= _LONGEST_NAME or end < past:
+                continue
+            if is_secret_name(lowered[start:end].decode("latin-1")):
+                found.add(_avro_value(payload, end) if size * 2 == length else _value(payload, end))
+        if lowered[start - 1] not in _NAME_CHARS:
+            break
+    else:
+        start = max(0, at - _LONGEST_NAME)
+    if found:
+        return found
+    around = _NAME_AROUND.match(lowered, start)
+    end = around.end() if around is not None else past
+    if end < len(lowered) and lowered[end] not in _TEXT and is_secret_name(lowered[start:end].decode()):
+        found.add(_value(payload, end))
+    return found
+
+
+def _value(payload: bytes, at: int) -> tuple[int, int]:
+    """Everything up to where something unprintable follows what can be printed."""
+    found = _TAGS_AND_VALUE.match(payload, at)
+    return found.span() if found is not None else (at, at)
+
+
+def _avro_value(payload: bytes, at: int) -> tuple[int, int]:
+    """As many bytes as a length says, or all that are left of a cut message."""
+    size = 0
+    for place in range(at, min(at + _VARINT_MOST_BYTES, len(payload))):
+        byte = payload[place]
+        size |= (byte & 0x7F) << 7 * (place - at)
+        if byte < 0x80:
+            return (place + 1, min(len(payload), place + 1 + (size >> 1))) if size & 1 == 0 else _value(payload, at)
+    return _value(payload, at) if at + _VARINT_MOST_BYTES <= len(payload) else (at, at)
