@@ -1,4 +1,4 @@
-"""`request_wrong` counts what is ours to fix: refusals that the account or the post causes have outcomes of their own."""
+"""`request_wrong` counts what is ours to fix: what the account or the post causes has outcomes of its own."""
 
 from __future__ import annotations
 
