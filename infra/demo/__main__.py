@@ -19,13 +19,17 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
-from infra.demo.checks import Checker, Report
+from infra.demo.checks import Checker
+from infra.demo.report import Report
 from infra.demo.scene import Scene, make_scene
 from tidemark_client import TidemarkError
 
 START_SECONDS = 170
 NUMBERS_SECONDS = 90
 STOP_SECONDS = 20
+PROGRESS_SECONDS = 10
+# In the working folder, which git ignores: the data folder is gone when the demo ends well.
+ANSWERS_FOLDER = Path(".tidemark-demo")
 
 
 class DemoFailedError(RuntimeError):
@@ -49,11 +53,13 @@ def main() -> int:
         # Ctrl-C reaches this process alone, which then stops the other cleanly.
         start_new_session=True,
     )  # fmt: skip
-    report = Report(console)
+    answers = (options.data_dir or ANSWERS_FOLDER) / "answers.txt"
+    report = Report(console, answers)
     passed = False
     try:
         _wait(console, process, "the services", START_SECONDS, ready_file.exists)
         _show(console, process, json.loads(ready_file.read_text(encoding="utf-8")), report)
+        report.finish()
         passed = not report.wrong and report.compared > 0
     except (DemoFailedError, TidemarkError, httpx.HTTPError, RuntimeError) as error:
         console.print(f"\n[red]demo failed:[/red] {escape(str(error))}\nlogs: {folder / 'logs'}")
@@ -61,11 +67,12 @@ def main() -> int:
         console.print("\ninterrupted")
     finally:
         _stop(console, process)
-    for line in report.wrong:
-        console.print(f"[red]wrong[/red] {escape(line)}")
+    report.show_differences()
+    if report.compared:
+        console.print(f"every answer whole, and every comparison: {answers}")
     seconds = time.monotonic() - started
     if passed:
-        console.print(f"\n[green]{report.compared} figures, all as the sandbox served them[/green], in {seconds:.0f} s")
+        console.print(f"[green]{report.compared} figures, all as the sandbox served them[/green], in {seconds:.0f} s")
         if options.data_dir is None:
             shutil.rmtree(folder, ignore_errors=True)
     return 0 if passed else 1
@@ -103,7 +110,7 @@ def _wait(
     condition: Callable[[], bool],
     progress: Callable[[], str] | None = None,
 ) -> None:
-    """Wait for a condition, saying every two seconds how far it is."""
+    """Wait for a condition, printing every ten seconds how far it is."""
     started = told_at = time.monotonic()
     while not condition():
         now = time.monotonic()
@@ -111,7 +118,7 @@ def _wait(
             raise DemoFailedError(f"tidemark up ended with exit code {process.returncode}")
         if now - started > seconds:
             raise DemoFailedError(f"{what}: not within {seconds:.0f} s ({progress() if progress else 'not ready'})")
-        if progress is not None and now - told_at > 2:
+        if progress is not None and now - told_at > PROGRESS_SECONDS:
             console.print(f"waiting for {what}: {progress()}")
             told_at = now
         time.sleep(0.2)
