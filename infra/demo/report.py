@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import orjson
 from rich.console import Console
 from rich.markup import escape
 
-HEAD_LINES = 4
+HEAD_LINES = 3
+HEAD_WIDTH = 118
 SHOWN_DIFFERENCES = 10
 
 
@@ -47,14 +50,14 @@ class Report:
     def show(self, title: str, request: str, answer: Any) -> None:
         """Print the head of one answer under its product's name; the comparisons that follow are about this answer."""
         self.finish()
-        lines = orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode().splitlines()
-        self._write("\n".join([f"\n== {title}: {request}", *lines]))
+        self._write(f"\n== {title}: {request}\n{orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode()}")
         self.console.print(f"\n[bold]{escape(title)}[/bold]  [dim]{escape(request)}[/dim]")
-        head = lines if len(lines) <= HEAD_LINES + 1 else lines[:HEAD_LINES]
-        for line in head:
+        text = json.dumps(answer, ensure_ascii=False)
+        lines = textwrap.wrap(text, HEAD_WIDTH, break_on_hyphens=False)
+        for line in lines[:HEAD_LINES]:
             self.console.print(escape(line))
-        if len(head) < len(lines):
-            self.console.print(f"  [dim]... {len(lines) - len(head)} lines more[/dim]")
+        if len(lines) > HEAD_LINES:
+            self.console.print(f"[dim]... and {len(lines) - HEAD_LINES} lines more[/dim]")
 
     def finish(self) -> None:
         """Print how many figures were checked since the last answer was shown."""
