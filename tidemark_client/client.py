@@ -32,6 +32,7 @@ Step = Literal["hour", "day"]
 Mode = Literal["cumulative", "increments"]
 Attribution = Literal["published", "received"]
 Dataset = Literal["posts", "targets", "channels", "post-snapshots", "channel-snapshots"]
+Length = Literal["24h", "7d", "28d"]
 FileFormat = Literal["csv", "ndjson", "parquet", "arrow"]
 _Row = TypeVar("_Row")
 _Answer = TypeVar("_Answer", bound=Answer)
@@ -190,6 +191,10 @@ class Tidemark(Transport):
         span = {"from": _text(start), "to": _text(end), "tz": tz, "format": "json"}
         compare = "previous" if is_compared else None
         return self._get(Totals, path, {**span, "attribution": attribution, "compare": compare})
+
+    def channel_window(self, channel_id: str, length: Length = "28d") -> Window:
+        """A channel's totals over the window of that length that ends now."""
+        return self._get(Window, f"channels/{quoted(channel_id)}/windows", {"range": length})
 
     def export(
         self,

@@ -190,6 +190,18 @@ class Totals(_Span):
     metrics: dict[str, Change]
 
 
+class Window(Answer):
+    """Totals of a channel over its trailing window; `sources` tells of each whether the platform reported it."""
+
+    channel_id: str
+    range: Literal["24h", "7d", "28d"]
+    source: Literal["channel", "posts", "none"]
+    window_start: datetime
+    window_end: datetime
+    metrics: dict[str, Figure]
+    sources: dict[str, Literal["channel", "posts", "mixed"]]
+
+
 class Rejected(Answer):
     """A refused line."""
 

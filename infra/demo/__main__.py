@@ -19,13 +19,18 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
-from infra.demo.checks import Checker, Report
+from infra.demo.checks import Checker
+from infra.demo.report import Report
 from infra.demo.scene import Scene, make_scene
 from tidemark_client import TidemarkError
 
 START_SECONDS = 170
 NUMBERS_SECONDS = 90
 STOP_SECONDS = 20
+PROGRESS_SECONDS = 15
+SHOWN_LOG_LINES = 10
+# In the working folder, which git ignores: the data folder is gone when the demo ends well.
+ANSWERS_FOLDER = Path(".tidemark-demo")
 
 
 class DemoFailedError(RuntimeError):
@@ -43,32 +48,52 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     ready_file = folder / "ready.json"
     console.print("[bold]Tidemark demo[/bold]: starting Kafka, registry, ClickHouse, the sandbox and all services")
-    process = subprocess.Popen(  # noqa: S603 - this interpreter, with arguments of our own
-        [sys.executable, "-m", "services.cli", "up", "--data-dir", str(folder), "--ports", "auto", "--sandbox",
-         "--ready-file", str(ready_file)],
-        # Ctrl-C reaches this process alone, which then stops the other cleanly.
-        start_new_session=True,
-    )  # fmt: skip
-    report = Report(console)
+    # What `up` prints grows with the time that it takes; of that, the demo shows a line now and then.
+    up_log = folder / "up.log"
+    with up_log.open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - this interpreter, with arguments of our own
+            [sys.executable, "-m", "services.cli", "up", "--data-dir", str(folder), "--ports", "auto", "--sandbox",
+             "--ready-file", str(ready_file)],
+            stdout=log, stderr=log,
+            # Ctrl-C reaches this process alone, which then stops the other cleanly.
+            start_new_session=True,
+        )  # fmt: skip
+    answers = (options.data_dir or ANSWERS_FOLDER) / "answers.txt"
+    report = Report(console, answers)
     passed = False
     try:
-        _wait(console, process, "the services", START_SECONDS, ready_file.exists)
-        _show(console, process, json.loads(ready_file.read_text(encoding="utf-8")), report)
+        _wait(
+            console, process, "the services", START_SECONDS, ready_file.exists,
+            lambda: "".join(_last_lines(up_log, 1)) or "nothing printed yet",
+        )  # fmt: skip
+        ready = json.loads(ready_file.read_text(encoding="utf-8"))
+        console.print(f"all is ready after {time.monotonic() - started:.0f} s; query API {ready['query_api']}")
+        _show(console, process, ready, report)
+        report.finish()
         passed = not report.wrong and report.compared > 0
     except (DemoFailedError, TidemarkError, httpx.HTTPError, RuntimeError) as error:
-        console.print(f"\n[red]demo failed:[/red] {escape(str(error))}\nlogs: {folder / 'logs'}")
+        console.print(f"\n[red]demo failed:[/red] {escape(str(error))}\nlogs: {up_log} and {folder / 'logs'}")
+        for line in _last_lines(up_log, SHOWN_LOG_LINES):
+            console.print(escape(f"  {line}"))
     except KeyboardInterrupt:
         console.print("\ninterrupted")
     finally:
         _stop(console, process)
-    for line in report.wrong:
-        console.print(f"[red]wrong[/red] {escape(line)}")
+    report.show_differences()
+    if report.compared:
+        console.print(f"every answer whole, and every comparison: {answers}")
     seconds = time.monotonic() - started
     if passed:
-        console.print(f"\n[green]{report.compared} figures, all as the sandbox served them[/green], in {seconds:.0f} s")
+        console.print(f"[green]{report.compared} figures, all as the sandbox served them[/green], in {seconds:.0f} s")
         if options.data_dir is None:
             shutil.rmtree(folder, ignore_errors=True)
     return 0 if passed else 1
+
+
+def _last_lines(log: Path, number: int) -> list[str]:
+    """The last lines that are not empty."""
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-number:]
 
 
 def _show(console: Console, process: subprocess.Popen[bytes], ready: dict[str, Any], report: Report) -> None:
@@ -103,7 +128,7 @@ def _wait(
     condition: Callable[[], bool],
     progress: Callable[[], str] | None = None,
 ) -> None:
-    """Wait for a condition, saying every two seconds how far it is."""
+    """Wait for a condition, printing now and then how far it is."""
     started = told_at = time.monotonic()
     while not condition():
         now = time.monotonic()
@@ -111,8 +136,8 @@ def _wait(
             raise DemoFailedError(f"tidemark up ended with exit code {process.returncode}")
         if now - started > seconds:
             raise DemoFailedError(f"{what}: not within {seconds:.0f} s ({progress() if progress else 'not ready'})")
-        if progress is not None and now - told_at > 2:
-            console.print(f"waiting for {what}: {progress()}")
+        if progress is not None and now - told_at > PROGRESS_SECONDS:
+            console.print(escape(f"waiting for {what}: {progress()}"))
             told_at = now
         time.sleep(0.2)
 

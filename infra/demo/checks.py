@@ -1,16 +1,12 @@
-"""Asks each API, prints what it says, and compares every figure with what the sandbox served."""
+"""Asks each API and compares every figure of its answer with what the sandbox served."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import httpx
-from rich.console import Console
-from rich.json import JSON
-from rich.markup import escape
 
 from infra.demo.expected import (
     FOLLOWERS,
@@ -24,39 +20,9 @@ from infra.demo.expected import (
     summed,
     video_views,
 )
+from infra.demo.report import Report
 from infra.demo.scene import LOCATION, WORKSPACE, DemoTarget, Scene
 from tidemark_client import Tidemark, TidemarkAdmin
-
-
-@dataclass
-class Report:
-    """What was compared.
-
-    Attributes:
-        compared: figures that were equal or not.
-        wrong: one line a difference.
-    """
-
-    console: Console
-    compared: int = 0
-    wrong: list[str] = field(default_factory=list)
-
-    def equal(self, what: str, seen: Any, expected: Any) -> None:
-        """Note one comparison."""
-        self.compared += 1
-        if seen != expected:
-            self.wrong.append(f"{what}: the answer says {seen!r}, the sandbox served {expected!r}")
-
-    def show(self, title: str, request: str, answer: Any) -> None:
-        """Print one answer under its product's name."""
-        self.console.print(f"\n[bold]{escape(title)}[/bold]  [dim]{escape(request)}[/dim]")
-        self.console.print(JSON.from_data(answer, indent=2) if self.console.is_terminal else _compact(answer))
-
-
-def _compact(answer: Any) -> str:
-    import orjson
-
-    return orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode()
 
 
 class Checker:

@@ -59,12 +59,14 @@ ERROR_CODES: Mapping[Outcome, str] = {
     Outcome.TOKEN_EXPIRED: "token_expired",
     Outcome.TOKEN_REVOKED: "token_revoked",
     Outcome.PERMISSION_MISSING: "permission_missing",
+    Outcome.METRIC_FORBIDDEN: "permission_missing",
     Outcome.RETRY_LATER: "rate_limited",
     Outcome.QUOTA_EXHAUSTED: "quota_exhausted",
     Outcome.PLATFORM_DOWN: "platform_unavailable",
     Outcome.REQUEST_WRONG: "platform_unavailable",
     Outcome.ACCOUNT_DISABLED: "account_disabled",
     Outcome.TARGET_GONE: "account_disabled",
+    Outcome.TARGET_REFUSED: "account_disabled",
 }
 """Why a connection doesn't work, by what the identity call's answer meant; any other means that it does."""
 

@@ -20,7 +20,8 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from infra.demo import expected
-from infra.demo.checks import Checker, Report
+from infra.demo.checks import Checker
+from infra.demo.report import Report
 from infra.demo.scene import make_scene
 from services.runtime.topics import topic_specs
 from tests.support.tidemark import RawPublisher, Tidemark

@@ -1,4 +1,4 @@
-"""`request_wrong` counts what is ours to fix: what an account or a post causes has an outcome of its own."""
+"""`request_wrong` counts what is ours to fix: what the account or the post causes has outcomes of its own."""
 
 from __future__ import annotations
 

@@ -39,6 +39,7 @@ READS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
     ("GET", "/tidemark/v1/targets/{id}/series"): lambda client: client.target_series("i", ["likes"]),
     ("GET", "/tidemark/v1/channels/{id}/series"): lambda client: client.channel_series("i", ["likes"]),
     ("GET", "/tidemark/v1/channels/{id}/totals"): lambda client: client.totals(channel_id="i"),
+    ("GET", "/tidemark/v1/channels/{id}/windows"): lambda client: client.channel_window("i", "7d"),
     ("GET", "/tidemark/v1/totals"): lambda client: client.totals(is_compared=True),
 }
 
@@ -88,6 +89,9 @@ def test_a_reply_is_read_whole(name: tuple[str, str]) -> None:
     assert request.headers["authorization"] == f"Bearer {KEY}"
     if name[1].endswith(("/posts/{id}", "/targets/{id}", "/channels/{id}")):
         assert json.loads(answer.model_dump_json()) == sample
+    if name[1].endswith("/windows"):
+        assert request.url.params["range"] == "7d"
+        assert (answer.metrics["likes"], answer.sources["likes"]) == (271, "posts")
     if name[1].endswith("/series"):
         assert answer.points[1].figures == {"likes": 47, "watch_time_seconds": 81.5}
     if name[1].endswith("/totals"):

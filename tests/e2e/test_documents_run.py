@@ -1,0 +1,184 @@
+"""README and docs/api.md run as they stand: block by block, in the order given, in one shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.documents import Block, Shell, blocks
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+README = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+API = blocks((ROOT / "docs" / "api.md").read_text(encoding="utf-8"))
+UP = ".venv/bin/tidemark up --ready-file ready.json"
+# Each block that is not run as it stands in the reader's shell, by its first line, and what runs it.
+ELSEWHERE = {
+    "make demo ": "tests/e2e/test_demo.py runs `make demo`; `make up` is the next block without its ready-file",
+    UP: "the fixture `installation`, with --ports auto, since this machine's usual ports may be taken",
+    "export TIDEMARK_KAFKA_BOOTSTRAP=kafka-1": "test_the_deploy_steps_and_the_services_run",
+    ".venv/bin/tidemark aggregator": "test_the_deploy_steps_and_the_services_run",
+}
+# What the text promises of a block, by a line of it: everything that its output has to show.
+PROMISED = {
+    "catalog apply sandbox.ndjson": [
+        r"accepted 3, rejected 0", r"accepted 2, rejected 0", r"(?m)^\S+\t\S+\tpostme\tanalytics:read$",
+    ],
+    'consumer.subscribe(["rollups.posts"])': [r"(?m)^acme/post-1 likes: 12$", r"acme/sandbox-instagram-post-1 likes: "],
+    "FORMAT PrettyCompact": [r"post-1 +│ +12 "],
+    "clickhouse_connect.get_client": [r"\('post-1', 12\)"],
+    "ask /api/v1/posts/post-1/insights": [r'"likes": ?12'],
+    "tidemark status": [r"aggregator", r"poller", r"deleted sandbox-instagram-post-2", r"there are no dead letters"],
+    "get posts/post-1 ": [r'"missing": ?\["post-2"\]', r'"likes": ?12'],
+    "top/posts?metric=engagement_rate": [r'"id": ?"post-1"'],
+    "explain?metric=likes": [r'"offset": ?\d+', r'"like_count": ?12'],
+    "mode=increments": [r'"followers"'],
+    "with Tidemark(": [r"(?m)^post-1 12 None$", r"(?m)^404 not_found None$"],
+}  # fmt: skip
+
+
+def _is_elsewhere(block: Block) -> bool:
+    return block.text.startswith(tuple(ELSEWHERE))
+
+
+class Installation:
+    """What the README's second block starts, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / ".venv").symlink_to(Path(sys.prefix))
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEMARK_")}
+        with (folder / "up.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                f"exec {UP} --ports auto", shell=True, cwd=folder, env=self.environment, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        ready = folder / "ready.json"
+        wait_until(lambda: ready.exists() or self.process.poll() is not None, 170, self.log)
+        assert self.process.poll() is None, self.log()
+        self.ready: dict[str, Any] = json.loads(ready.read_text(encoding="utf-8"))
+        running = json.loads((folder / ".tidemark" / "running.json").read_text(encoding="utf-8"))
+        self.settings: dict[str, str] = running["environment"]
+
+    def log(self) -> str:
+        return (self.folder / "up.log").read_text(errors="replace")[-2500:]
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(40) == 0
+
+
+@pytest.fixture(scope="module")
+def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    if request.config.getoption("--engines") != "embedded":
+        pytest.skip("runs `tidemark up`, which has engines of its own: --engines=embedded only")
+    started = Installation(tmp_path_factory.mktemp("reader"))
+    yield started
+    started.stop()
+
+
+def test_every_block_is_run_or_named() -> None:
+    every = [*README, *API]
+    assert {block.language for block in every} <= {"sh", "python"}, "run blocks of another language, too"
+    for beginning in ELSEWHERE:
+        assert sum(block.text.startswith(beginning) for block in every) == 1, beginning
+    for line in PROMISED:
+        assert sum(line in block.text for block in every) == 1, line
+
+
+@pytest.mark.timeout(600)
+def test_readme_and_api_page_run_in_one_shell(installation: Installation) -> None:
+    with Shell(installation.folder, installation.environment) as shell:
+        for page, found in (("README.md", README), ("docs/api.md", API)):
+            for block in found:
+                if _is_elsewhere(block):
+                    continue
+                code, output = shell.run(block)
+                where = f"{page}, line {block.line}"
+                assert code == 0, f"{where}: exit code {code}\n{output[-3000:]}"
+                for line, shown in PROMISED.items():
+                    if line in block.text:
+                        for pattern in shown:
+                            assert re.search(pattern, output), f"{where}: no {pattern}\n{output[:6000]}"
+    made = {path.name for path in installation.folder.iterdir()}
+    of_the_test = {name for name in made if name.startswith("block-")} | {"up.log", ".venv"}
+    assert made - of_the_test == {
+        ".tidemark", "ready.json", "sandbox.ndjson", "catalog.ndjson", "exported.ndjson", "snapshots.parquet",
+        "posts.parquet",
+    }  # fmt: skip
+    for name in made - of_the_test:
+        path = f"{name}/" if (installation.folder / name).is_dir() else name
+        assert subprocess.run(["git", "check-ignore", "--quiet", path], cwd=ROOT, check=False).returncode == 0, path
+    assert (installation.folder / "snapshots.parquet").read_bytes()[:4] == b"PAR1"
+    assert (installation.folder / "posts.parquet").read_bytes()[:4] == b"PAR1"
+
+
+@pytest.mark.timeout(400)
+def test_the_deploy_steps_and_the_services_run(installation: Installation) -> None:
+    """The blocks for a cluster, with the addresses of the installation in place of the examples'."""
+    deploy, services = (block for block in README if block.text.startswith(tuple(ELSEWHERE)[2:]))
+    text = deploy.text
+    for name in ("TIDEMARK_KAFKA_BOOTSTRAP", "TIDEMARK_SCHEMA_REGISTRY_URL", "TIDEMARK_CLICKHOUSE_URL"):
+        text, replaced = re.subn(rf"{name}=\S+", f"{name}='{installation.settings[name]}'", text)
+        assert replaced == 1
+    with Shell(installation.folder, installation.environment) as shell:
+        code, output = shell.run(Block("sh", text, deploy.line))
+    assert code == 0, output
+    commands = [line.partition("#")[0].strip() for line in services.text.splitlines()]
+    assert commands == [f".venv/bin/tidemark {name}" for name in ("aggregator", "query-api", "poller")]
+    for command in commands:
+        _starts_and_stops(installation, command)
+
+
+def _starts_and_stops(installation: Installation, command: str) -> None:
+    metrics, own = _free_port(), _free_port()
+    environment = {
+        **installation.environment, **installation.settings,
+        "TIDEMARK_METRICS_PORT": str(metrics), "TIDEMARK_QUERY_API_PORT": str(own),
+    }  # fmt: skip
+    log = installation.folder / "block-service.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {command}"], cwd=installation.folder, env=environment, stdout=file, stderr=file
+        )
+    try:
+        wait_until(
+            lambda: process.poll() is not None or _answers(f"http://127.0.0.1:{metrics}/healthz"),
+            90,
+            lambda: f"{command}: {log.read_text(errors='replace')[-2000:]}",
+        )
+        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
+        process.send_signal(signal.SIGTERM)
+        # uvicorn passes the signal on once it has ended in order.
+        assert process.wait(40) in (0, -signal.SIGTERM), log.read_text(errors="replace")[-2000:]
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).is_success
+    except httpx.HTTPError:
+        time.sleep(0.1)
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
