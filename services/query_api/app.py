@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,7 +20,8 @@ from services.query_api.endpoint import ReadEndpoint
 from services.query_api.errors import ApiError, InternalError, route_error
 from services.query_api.limits import RateLimiter
 from services.query_api.observability import exposition
-from services.query_api.openapi import documentation_page, openapi_json
+from services.query_api.openapi import openapi_json
+from services.query_api.pages import PAGE_HEADERS, documentation_page, front, front_page, origin_of, wants_page
 from services.query_api.replies import Reply, send_problem
 from services.query_api.routing import PathTable
 from services.query_api.tidemark import all_endpoints
@@ -153,9 +154,17 @@ def _service_routes(readiness: Readiness, admin_key: AdminKey) -> list[Route]:
         return Response(description, media_type="application/json")
 
     async def docs(_: Request) -> Response:
-        return HTMLResponse(page)
+        return HTMLResponse(page, headers=PAGE_HEADERS)
+
+    async def start(request: Request) -> Response:
+        origin = origin_of(request.url.scheme, request.headers.get("host", ""))
+        headers = {"vary": "accept", "cache-control": "no-store"}
+        if wants_page(request.headers.get("accept", "")):
+            return HTMLResponse(front_page(all_dialects(), origin), headers={**PAGE_HEADERS, **headers})
+        return JSONResponse(front(all_dialects(), origin), headers=headers)
 
     return [
+        Route("/", start),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/metrics", metrics),
