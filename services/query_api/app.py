@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.query_api.admin.routes import OPERATIONS, Admin, AdminEndpoint, Operation
 from services.query_api.auth import AdminKey, KeyRing
 from services.query_api.cache import AnswerCache
+from services.query_api.cors import Cors
 from services.query_api.dialects import all_dialects
 from services.query_api.endpoint import ReadEndpoint
 from services.query_api.errors import ApiError, InternalError, route_error
@@ -43,6 +44,7 @@ class Parts:
     Attributes:
         cache: keeps replies; None keeps none.
         silent_seconds: see `ReadEndpoint`.
+        cors_origins: of pages whose scripts may call; see `cors`.
     """
 
     keys: KeyRing
@@ -53,6 +55,7 @@ class Parts:
     readiness: Readiness
     cache: AnswerCache[Reply] | None = None
     silent_seconds: Callable[[], float] | None = None
+    cors_origins: tuple[str, ...] = ()
 
 
 class QueryApi:
@@ -65,7 +68,7 @@ class QueryApi:
 
     def __init__(self, reads: Mapping[str, ASGIApp], routes: Sequence[Route]) -> None:
         self._reads = PathTable(reads)
-        # No redirects to paths with or without a slash: an unknown path is an unknown path.
+        # No redirects: a path with a slash at its end is answered as the one without.
         self._router = Router(routes, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,6 +77,8 @@ class QueryApi:
         # With it Starlette raises for unknown paths and methods, instead of sending plain text.
         scope["app"] = self
         try:
+            if scope["path"].endswith("/"):
+                scope["path"] = _without_slash(scope)
             found = self._reads.find(scope["path"]) if scope["method"] == "GET" else None
             if found is not None:
                 endpoint, scope["path_params"] = found
@@ -91,7 +96,14 @@ class QueryApi:
             await send_problem(send, InternalError())
 
 
-def create_app(parts: Parts) -> QueryApi:
+def _without_slash(scope: Scope) -> str:
+    """The path without one slash at its end, unless that was `%2F`, which belongs to a name."""
+    path: str = scope["path"]
+    is_part_of_a_name = scope.get("raw_path", b"/").partition(b"?")[0][-1:] != b"/"
+    return path if path == "/" or is_part_of_a_name else path[:-1]
+
+
+def create_app(parts: Parts) -> ASGIApp:
     """The application with every product found in `dialects/`, and Tidemark's own endpoints."""
     reads: dict[str, ASGIApp] = {
         read.path: ReadEndpoint(
@@ -131,7 +143,8 @@ def create_app(parts: Parts) -> QueryApi:
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
     routes += [Route(path, AdminEndpoint(parts.admin, operations)) for path, operations in by_path.items()]
-    return QueryApi(reads, [*routes, *_service_routes(parts.readiness, parts.admin.key)])
+    app = QueryApi(reads, [*routes, *_service_routes(parts.readiness, parts.admin.key)])
+    return Cors(app, parts.cors_origins) if parts.cors_origins else app
 
 
 def _service_routes(readiness: Readiness, admin_key: AdminKey) -> list[Route]:
