@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.query_api.admin.routes import OPERATIONS, Admin, AdminEndpoint, Operation
 from services.query_api.auth import AdminKey, KeyRing
 from services.query_api.cache import AnswerCache
+from services.query_api.cors import Cors
 from services.query_api.dialects import all_dialects
 from services.query_api.endpoint import ReadEndpoint
 from services.query_api.errors import ApiError, InternalError, route_error
 from services.query_api.limits import RateLimiter
 from services.query_api.observability import exposition
-from services.query_api.openapi import documentation_page, openapi_json
+from services.query_api.openapi import openapi_json
+from services.query_api.pages import PAGE_HEADERS, documentation_page, front, front_page, origin_of, wants_page
 from services.query_api.replies import Reply, send_problem
 from services.query_api.routing import PathTable
 from services.query_api.tidemark import all_endpoints
@@ -42,6 +44,7 @@ class Parts:
     Attributes:
         cache: keeps replies; None keeps none.
         silent_seconds: see `ReadEndpoint`.
+        cors_origins: of pages whose scripts may call; see `cors`.
     """
 
     keys: KeyRing
@@ -52,6 +55,7 @@ class Parts:
     readiness: Readiness
     cache: AnswerCache[Reply] | None = None
     silent_seconds: Callable[[], float] | None = None
+    cors_origins: tuple[str, ...] = ()
 
 
 class QueryApi:
@@ -64,7 +68,7 @@ class QueryApi:
 
     def __init__(self, reads: Mapping[str, ASGIApp], routes: Sequence[Route]) -> None:
         self._reads = PathTable(reads)
-        # No redirects to paths with or without a slash: an unknown path is an unknown path.
+        # No redirects: a path with a slash at its end is answered as the one without.
         self._router = Router(routes, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,6 +77,8 @@ class QueryApi:
         # With it Starlette raises for unknown paths and methods, instead of sending plain text.
         scope["app"] = self
         try:
+            if scope["path"].endswith("/"):
+                scope["path"] = _without_slash(scope)
             found = self._reads.find(scope["path"]) if scope["method"] == "GET" else None
             if found is not None:
                 endpoint, scope["path_params"] = found
@@ -90,7 +96,14 @@ class QueryApi:
             await send_problem(send, InternalError())
 
 
-def create_app(parts: Parts) -> QueryApi:
+def _without_slash(scope: Scope) -> str:
+    """The path without one slash at its end, unless that was `%2F`, which belongs to a name."""
+    path: str = scope["path"]
+    is_part_of_a_name = scope.get("raw_path", b"/").partition(b"?")[0][-1:] != b"/"
+    return path if path == "/" or is_part_of_a_name else path[:-1]
+
+
+def create_app(parts: Parts) -> ASGIApp:
     """The application with every product found in `dialects/`, and Tidemark's own endpoints."""
     reads: dict[str, ASGIApp] = {
         read.path: ReadEndpoint(
@@ -130,7 +143,8 @@ def create_app(parts: Parts) -> QueryApi:
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
     routes += [Route(path, AdminEndpoint(parts.admin, operations)) for path, operations in by_path.items()]
-    return QueryApi(reads, [*routes, *_service_routes(parts.readiness, parts.admin.key)])
+    app = QueryApi(reads, [*routes, *_service_routes(parts.readiness, parts.admin.key)])
+    return Cors(app, parts.cors_origins) if parts.cors_origins else app
 
 
 def _service_routes(readiness: Readiness, admin_key: AdminKey) -> list[Route]:
@@ -153,9 +167,17 @@ def _service_routes(readiness: Readiness, admin_key: AdminKey) -> list[Route]:
         return Response(description, media_type="application/json")
 
     async def docs(_: Request) -> Response:
-        return HTMLResponse(page)
+        return HTMLResponse(page, headers=PAGE_HEADERS)
+
+    async def start(request: Request) -> Response:
+        origin = origin_of(request.url.scheme, request.headers.get("host", ""))
+        headers = {"vary": "accept", "cache-control": "no-store"}
+        if wants_page(request.headers.get("accept", "")):
+            return HTMLResponse(front_page(all_dialects(), origin), headers={**PAGE_HEADERS, **headers})
+        return JSONResponse(front(all_dialects(), origin), headers=headers)
 
     return [
+        Route("/", start),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/metrics", metrics),

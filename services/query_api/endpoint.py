@@ -79,6 +79,7 @@ class Read:
     """One GET endpoint of a product.
 
     Attributes:
+        id: its name in generated clients, which a new release must not change.
         path: with `{names}`.
         compile: from request to question; raises Invalid for a bad parameter and NotFound for what can't exist.
         render: from question and answer to a JSON value with the keys in the document's order.
@@ -89,6 +90,7 @@ class Read:
             sent a part at a time.
     """
 
+    id: str
     path: str
     summary: str
     description: str

@@ -1,18 +1,17 @@
-"""The OpenAPI description and its page, from what products and the admin API declare. Pure."""
+"""The OpenAPI description, from what products, Tidemark's own API and the admin API declare. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import orjson
-from pydantic.json_schema import models_json_schema
 
 from services.query_api import tidemark
-from services.query_api.admin.models import ChannelLine, ChannelPut, KeyRequest, PostLine, PostPut
+from services.query_api.admin.models import ChannelLine, PostLine
 from services.query_api.admin.routes import Operation
+from services.query_api.components import Components
 from services.query_api.endpoint import Dialect, Parameter, Read
 from services.query_api.errors import (
     ApiError,
@@ -27,11 +26,12 @@ from services.query_api.errors import (
     WritesUnavailable,
 )
 from services.query_api.replies import JSON
+from services.query_api.shapes import COUNT, TEXT, shape
 from services.query_api.tidemark.endpoint import Endpoint
 
 TITLE = "Tidemark query API"
-_ADMIN_TAG = "admin"
-_ADMIN_DESCRIPTION = "The catalog and keys; needs the admin key."
+ADMIN_TAG = "admin"
+ADMIN_DESCRIPTION = "The catalog and keys; needs the admin key."
 _NAME = re.compile(r"\{(\w+)\}")
 _READ_ERRORS: tuple[type[ApiError], ...] = (
     Unauthorized, Forbidden, NotFound, Invalid, TooManyRequests, ReadsUnavailable,
@@ -46,47 +46,67 @@ _REPLY_HEADERS = {
     },
 }
 _NOT_MODIFIED = {"description": "The reply is the one whose ETag came in If-None-Match."}
-_PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code", "message"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string", "description": "Stable; made for programs."},
-        "message": {"type": "string", "description": "Made for people."},
+_PROBLEM = shape(
+    "Problem",
+    {
+        "type": TEXT,
+        "title": TEXT,
+        "status": COUNT,
+        "detail": TEXT,
+        "code": {**TEXT, "description": "Stable; made for programs."},
+        "message": {**TEXT, "description": "Made for people."},
     },
+)
+_INFO = {
+    "title": TITLE,
+    "version": "1",
+    "summary": "Social media analytics: five products' insight endpoints, Tidemark's own API, and the admin API.",
+    "description": "Replies are JSON, errors are RFC 9457 problems with a stable `code`. API keys go as a Bearer token "
+    "or in `x-api-key`; `tidemark keys create`, or `createKey` with the admin key, makes one.",
+    "contact": {"name": "Whoever runs this server"},
+    "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
 }
+_SERVERS = [
+    {"url": "/", "description": "Where this description came from."},
+    {
+        "url": "{origin}",
+        "description": "Any other.",
+        "variables": {
+            "origin": {"default": "http://127.0.0.1:8080", "description": "Scheme, host and port of the query API."}
+        },
+    },
+]
+_BYTES = {"type": "string", "format": "binary"}
+_KEYS: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
 
 
 def openapi(
     dialects: Sequence[Dialect], endpoints: Iterable[Endpoint], operations: Iterable[Operation]
 ) -> dict[str, Any]:
     """The OpenAPI 3.1 description."""
-    models = (ChannelPut, PostPut, KeyRequest, ChannelLine, PostLine)
-    _, schemas = models_json_schema(
-        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
-    )
+    components = Components()
+    components.schema(_PROBLEM)
     paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(components, operation)
+    admin, paths = paths, {}
     for dialect in dialects:
         for read in dialect.reads:
-            paths.setdefault(read.path, {})["get"] = _read(dialect, read)
+            paths.setdefault(read.path, {})["get"] = _read(components, dialect, read)
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _endpoint(endpoint)
-    for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _endpoint(components, endpoint)
     return {
         "openapi": "3.1.0",
-        "info": {"title": TITLE, "version": "1"},
+        "info": _INFO,
+        "servers": _SERVERS,
         "tags": [
             *({"name": dialect.title, "description": dialect.description} for dialect in dialects),
             {"name": tidemark.TITLE, "description": tidemark.DESCRIPTION},
-            {"name": _ADMIN_TAG, "description": _ADMIN_DESCRIPTION},
+            {"name": ADMIN_TAG, "description": ADMIN_DESCRIPTION},
         ],
-        "paths": paths,
+        "paths": paths | admin,
         "components": {
-            "schemas": {"Problem": _PROBLEM, **schemas["$defs"]},
+            "schemas": dict(sorted(components.schemas.items())),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -101,33 +121,35 @@ def openapi_json(dialects: Sequence[Dialect], endpoints: Iterable[Endpoint], ope
     return orjson.dumps(openapi(dialects, endpoints, operations))
 
 
-def _read(dialect: Dialect, read: Read) -> dict[str, Any]:
+def _read(components: Components, dialect: Dialect, read: Read) -> dict[str, Any]:
     return {
+        "operationId": read.id,
         "tags": [dialect.title],
         "summary": read.summary,
         "description": read.description,
-        "security": [{"bearer": []}, {"apiKey": []}],
+        "security": _KEYS,
         "parameters": [*_path_parameters(read.path), *map(_parameter, read.parameters)],
         "responses": {
-            "200": {**_json_response("Answer", read.sample, read.schema), "headers": _REPLY_HEADERS},
+            "200": {**_json_response("Answer", read.sample, components.schema(read.schema)), "headers": _REPLY_HEADERS},
             "304": _NOT_MODIFIED,
             **_problems(_READ_ERRORS),
         },
     }
 
 
-def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
+def _endpoint(components: Components, endpoint: Endpoint) -> dict[str, Any]:
     is_post = endpoint.method == "POST"
-    media: dict[str, Any] = {kind: {} for kind in endpoint.media_types}
+    media: dict[str, Any] = {kind: {"schema": _BYTES} for kind in endpoint.media_types}
     if JSON in media:
-        media[JSON] = {"example": endpoint.sample, "schema": dict(endpoint.schema)}
+        media[JSON] = {"example": endpoint.sample, "schema": components.schema(endpoint.schema)}
     for kind, text in endpoint.text_samples.items():
-        media[kind] = {"example": text, "schema": {"type": "string"}}
+        media[kind] = {"example": text, "schema": _BYTES}
     described: dict[str, Any] = {
+        "operationId": endpoint.id,
         "tags": [tidemark.TITLE],
         "summary": endpoint.summary,
         "description": endpoint.description,
-        "security": [{"bearer": []}, {"apiKey": []}],
+        "security": _KEYS,
         "parameters": [
             *_path_parameters(endpoint.path, endpoint.path_values),
             *([] if is_post else map(_parameter, asked_of(endpoint))),
@@ -139,7 +161,9 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
         },
     }
     if is_post:
-        described["requestBody"] = {"required": True, "content": {JSON: {"schema": _schema_of(endpoint)}}}
+        (schema,) = components.model(endpoint.parameters)
+        (example,) = _schema_of(endpoint)["examples"]
+        described["requestBody"] = {"required": True, "content": {JSON: {"schema": schema, "example": example}}}
     return described
 
 
@@ -184,9 +208,10 @@ def _present(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**shown, **kinds[0]} if kinds else shown
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(components: Components, operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "tags": [_ADMIN_TAG],
+        "operationId": operation.id,
+        "tags": [ADMIN_TAG],
         "summary": operation.summary,
         "description": operation.description,
         "security": [{"adminKey": []}],
@@ -194,17 +219,19 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "responses": {
             str(operation.status): {"description": "Done"}
             if operation.status == 204
-            else _json_response("Written", operation.sample, operation.schema),
+            else _json_response("Written", operation.sample, components.schema(operation.schema or {})),
             **_problems((*_ADMIN_ERRORS, *operation.errors)),
         },
     }
     if operation.model is not None:
-        schema: dict[str, Any] = {"$ref": f"#/components/schemas/{operation.model.__name__}"}
+        (schema,) = components.model(operation.model)
         media = {JSON: {"schema": schema, "example": operation.body}}
         described["requestBody"] = {"required": True, "content": media}
     elif operation.method == "POST":
-        schema = {"oneOf": [{"$ref": f"#/components/schemas/{model.__name__}"} for model in (ChannelLine, PostLine)]}
-        media = {"application/x-ndjson": {"schema": schema, "example": operation.body}}
+        line = {"title": "CatalogLine", "oneOf": components.model(ChannelLine, PostLine)}
+        # A line at a time: nothing in OpenAPI 3.1 describes lines, and one alone is NDJSON, too.
+        example = orjson.loads(operation.body.partition("\n")[0])
+        media = {"application/x-ndjson": {"schema": components.schema(line), "example": example}}
         described["requestBody"] = {"required": True, "content": media}
     return described
 
@@ -230,8 +257,8 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _json_response(description: str, sample: Any, schema: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"description": description, "content": {JSON: {"example": sample, "schema": dict(schema or {})}}}
+def _json_response(description: str, sample: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {JSON: {"example": sample, "schema": dict(schema)}}}
 
 
 def _problems(errors: Iterable[type[ApiError]]) -> dict[str, Any]:
@@ -251,51 +278,3 @@ def _problem(error: type[ApiError]) -> dict[str, Any]:
     if error.status in (TooManyRequests.status, Unavailable.status):
         described["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
     return described
-
-
-def documentation_page(
-    dialects: Sequence[Dialect], endpoints: Sequence[Endpoint], operations: Sequence[Operation]
-) -> str:
-    """The description as one page without scripts, so that it reads the same without a network."""
-    sections = []
-    for dialect in dialects:
-        entries = "".join(
-            _entry("GET", read.path, read.summary, read.description, read.parameters, read.sample)
-            for read in dialect.reads
-        )
-        sections.append(_section(dialect.title, dialect.description, entries))
-    entries = "".join(
-        _entry(entry.method, entry.path, entry.summary, entry.description, asked_of(entry), entry.sample)
-        for entry in endpoints
-    )
-    sections.append(_section(tidemark.TITLE, tidemark.DESCRIPTION, entries))
-    entries = "".join(
-        _entry(entry.method, entry.path, entry.summary, entry.description, (), entry.sample) for entry in operations
-    )
-    sections.append(_section(_ADMIN_TAG, _ADMIN_DESCRIPTION, entries))
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title><style>'
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-        "pre{background:#f4f4f4;padding:1rem;overflow:auto;font-size:13px}summary{cursor:pointer}code{font-size:15px}"
-        f'</style></head><body><h1>{TITLE}</h1><p>Machine-readable: <a href="openapi.json">openapi.json</a>. '
-        "Keys go as a Bearer token or in <code>x-api-key</code>.</p>" + "".join(sections) + "</body></html>"
-    )
-
-
-def _section(title: str, description: str, entries: str) -> str:
-    return f"<section><h2>{escape(title)}</h2><p>{escape(description)}</p>{entries}</section>"
-
-
-def _entry(method: str, path: str, summary: str, description: str, parameters: Sequence[Parameter], sample: Any) -> str:
-    listed = "".join(
-        f"<li><code>{escape(parameter.name)}</code> ({parameter.place}): {escape(parameter.description)}</li>"
-        for parameter in parameters
-    )
-    shown = ""
-    if sample is not None:
-        text = orjson.dumps(sample, option=orjson.OPT_INDENT_2).decode()
-        shown = f"<details><summary>Sample reply</summary><pre>{escape(text)}</pre></details>"
-    return (
-        f"<article><h3><code>{method} {escape(path)}</code></h3><p><b>{escape(summary)}.</b> {escape(description)}</p>"
-        f"{f'<ul>{listed}</ul>' if listed else ''}{shown}</article>"
-    )

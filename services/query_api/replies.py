@@ -150,21 +150,25 @@ def _matches(known: bytes, etag: bytes) -> bool:
 
 
 def _takes_gzip(accepted: bytes) -> bool:
-    """Whether an Accept-Encoding allows gzip; one that is longer than any client's is not looked into."""
-    return len(accepted) <= _LONGEST_ACCEPTED_BYTES and _allows_gzip(accepted)
+    return weight_of_coding(accepted, b"gzip") > 0
+
+
+def weight_of_coding(accepted: bytes, coding: bytes) -> float:
+    """How much an Accept-Encoding likes a coding; one that is longer than any client's is not looked into."""
+    return _weight(accepted, coding) if len(accepted) <= _LONGEST_ACCEPTED_BYTES else 0.0
 
 
 # Its keys are the callers' own texts, so both their number and their length are bounded.
 @lru_cache(maxsize=256)
-def _allows_gzip(accepted: bytes) -> bool:
+def _weight(accepted: bytes, coding: bytes) -> float:
     weights: dict[bytes, float] = {}
     for part in accepted.lower().split(b","):
-        coding, _, parameter = part.partition(b";")
+        name, _, parameter = part.partition(b";")
         try:
-            weights[coding.strip()] = float(parameter.strip().removeprefix(b"q=")) if parameter else 1.0
+            weights[name.strip()] = float(parameter.strip().removeprefix(b"q=")) if parameter else 1.0
         except ValueError:
-            weights[coding.strip()] = 0.0
-    return weights.get(b"gzip", weights.get(b"*", 0.0)) > 0
+            weights[name.strip()] = 0.0
+    return weights.get(coding, weights.get(b"*", 0.0))
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: tuple[Header, ...] = ()) -> None:

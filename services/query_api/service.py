@@ -103,6 +103,7 @@ class Service:
                 readiness=readiness,
                 cache=self._replies,
                 silent_seconds=lambda: drops.silent_seconds,
+                cors_origins=settings.cors_origins,
             )
         )
         self._housekeeping: asyncio.Task[None] | None = None

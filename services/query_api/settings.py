@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
 
 from services.platforms import checked_path
 from services.runtime.settings import (
@@ -15,6 +17,9 @@ from services.runtime.settings import (
     RegistrySettings,
     SecretKeysSettings,
 )
+
+# As browsers send it.
+_ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9]\d{0,4})?")
 
 
 class QueryApiSettings(
@@ -32,6 +37,9 @@ class QueryApiSettings(
         default=1.0, gt=0, le=1_000_000, description="the poller's, for when a target is next due"
     )
     answer_cache_bytes: int = Field(default=64 * 1024 * 1024, ge=0, description="for kept replies; 0 keeps none")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="pages whose scripts may call the API: https://app.example.com, comma-separated, or *"
+    )
     platforms_path: str = Field(default="", description="folders of further platforms' files")
 
     @field_validator("admin_key")
@@ -42,5 +50,21 @@ class QueryApiSettings(
                 "has spaces or characters that a header can't hold; `openssl rand -hex 32` makes a good one"
             )
         return value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        origins = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("* allows every origin already; leave the others out, or *")
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin: scheme://host or scheme://host:port in lower case, without a path,"
+                    " such as https://app.example.com; or * for all"
+                )
+        return origins
 
     _found_platforms = field_validator("platforms_path")(checked_path)

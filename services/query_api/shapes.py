@@ -16,13 +16,25 @@ FLAG: Schema = {"type": "boolean"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 TIME_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
 ANYTHING: Schema = {}
+NOTHING: Schema = {"type": ["string", "null"], "maxLength": 0, "description": "Always null."}
+"""Null alone; said so that generators of clients, few of which know a type that is only null, have a type for it."""
 
 
-def shape(properties: Schema) -> Schema:
-    """An object with exactly these properties."""
+def named(name: str, schema: Schema) -> Schema:
+    """A schema that generated clients know by a name."""
+    return {"title": name, **schema}
+
+
+def shape(name: str, properties: Schema, required: Iterable[str] | None = None) -> Schema:
+    """An object with exactly these properties, of which all are there unless it is said which.
+
+    Args:
+        name: of its type in generated clients; see `components`.
+    """
     return {
+        "title": name,
         "type": "object",
-        "required": list(properties),
+        "required": list(properties if required is None else required),
         "additionalProperties": False,
         "properties": properties,
     }
@@ -39,7 +51,12 @@ def listed(items: Schema) -> Schema:
 
 
 def or_null(schema: Schema) -> Schema:
-    """What may be missing."""
+    """What may be missing.
+
+    A plain type names null beside it, since few generators of clients read `{"type": "null"}` as a property.
+    """
+    if "title" not in schema and isinstance(schema.get("type"), str):
+        return {**schema, "type": [schema["type"], "null"]}
     return {"anyOf": [schema, {"type": "null"}]}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from services.query_api.errors import Header
+from services.query_api.packing import coding_for, packed
 from services.query_api.replies import OF_A_KEY, send_pieces
 from services.runtime.logging import get_logger
 
@@ -59,11 +60,15 @@ async def _disconnected(receive: Receive) -> None:
 
 async def _send_chunks(stream: Stream, scope: Scope, send: Send, more: tuple[Header, ...]) -> None:
     content_type = (b"content-type", stream.media_type.encode())
+    coding = coding_for(stream.media_type, scope["headers"])
+    if coding is not None:
+        more = (*more, (b"content-encoding", coding))
+    chunks = stream.chunks if coding is None else packed(stream.chunks, coding)
     start = {"type": "http.response.start", "status": 200, "headers": [content_type, *OF_A_KEY, *stream.headers, *more]}
     is_started = False
     try:
         if scope["method"] != "HEAD":
-            async for chunk in stream.chunks:
+            async for chunk in chunks:
                 if not is_started:
                     is_started = True
                     await send(start)
@@ -75,9 +80,10 @@ async def _send_chunks(stream: Stream, scope: Scope, send: Send, more: tuple[Hea
         log.warning("a stream broke off", error=type(error).__name__)
         return
     finally:
-        close = getattr(stream.chunks, "aclose", None)
-        if close is not None:
-            await close()
+        for opened in (chunks, stream.chunks):
+            close = getattr(opened, "aclose", None)
+            if close is not None:
+                await close()
     if not is_started:
         await send(start)
     await send({"type": "http.response.body", "body": b""})

@@ -141,6 +141,7 @@ def fake_api(
     cache_bytes: int | None = None,
     clickhouse: Store | None = None,
     reads: Callable[[Directory], ReadModel] | None = None,
+    cors_origins: tuple[str, ...] = (),
 ) -> FakeApi:
     """An application over fakes; without `cache_bytes` it keeps no replies.
 
@@ -177,6 +178,7 @@ def fake_api(
             readiness=readiness,
             cache=cache,
             silent_seconds=lambda: silent[0],
+            cors_origins=cors_origins,
         )
     )
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")

@@ -54,6 +54,7 @@ PURE = {
     "services.aggregator.rows", "services.aggregator.state",
     "services.status.addresses",
     "services.query_api.accounts", "services.query_api.cache", "services.query_api.errors",
+    "services.query_api.components",
     "services.query_api.keeping", "services.query_api.merging", "services.query_api.polls",
     "services.query_api.query", "services.query_api.raw_events", "services.query_api.scores",
     "services.query_api.shapes", "services.query_api.sql",

@@ -21,7 +21,7 @@ from services.query_api.errors import ApiError, BodyTooLarge, Invalid, MethodNot
 from services.query_api.observability import REQUESTS
 from services.query_api.query import ID
 from services.query_api.replies import send_json, send_problem
-from services.query_api.shapes import COUNT, TEXT, listed, one_of, shape
+from services.query_api.shapes import COUNT, TEXT, listed, named, one_of, shape
 from services.runtime.clock import iso_seconds
 
 PRODUCT = "admin"
@@ -52,6 +52,7 @@ class Operation:
     """One method of one path.
 
     Attributes:
+        id: its name in generated clients, which a new release must not change.
         model: of the body; None when there is none, or when it is no single JSON value.
         sample: of the reply.
         schema: JSON schema of the reply.
@@ -59,6 +60,7 @@ class Operation:
         errors: that it may answer with, besides those of all.
     """
 
+    id: str
     method: str
     path: str
     summary: str
@@ -128,6 +130,7 @@ _POST = _WORKSPACE + "/posts/{post_id}"
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
+        "getWorkspace",
         "GET",
         _WORKSPACE,
         "Look at a workspace",
@@ -147,14 +150,23 @@ OPERATIONS: tuple[Operation, ...] = (
             ],
         },
         schema=shape(
+            "Workspace",
             {
                 "workspace_id": TEXT,
-                "channels": listed(shape({"channel_id": TEXT, "platform": TEXT, "status": one_of(ChannelStatus)})),
-                "keys": listed(shape({"id": TEXT, "scopes": listed(TEXT), "style": TEXT, "created_at": TEXT})),
-            }
+                "channels": listed(
+                    shape(
+                        "WorkspaceChannel",
+                        {"channel_id": TEXT, "platform": TEXT, "status": named("ChannelStatus", one_of(ChannelStatus))},
+                    )
+                ),
+                "keys": listed(
+                    shape("WorkspaceKey", {"id": TEXT, "scopes": listed(TEXT), "style": TEXT, "created_at": TEXT})
+                ),
+            },
         ),
     ),
     Operation(
+        "putChannel",
         "PUT",
         _CHANNEL,
         "Write a channel",
@@ -164,11 +176,15 @@ OPERATIONS: tuple[Operation, ...] = (
         _put_channel,
         model=ChannelPut,
         sample={"workspace_id": "w1", "channel_id": "c1", "status": "active"},
-        schema=shape({"workspace_id": TEXT, "channel_id": TEXT, "status": one_of(ChannelStatus)}),
+        schema=shape(
+            "ChannelWritten",
+            {"workspace_id": TEXT, "channel_id": TEXT, "status": named("ChannelStatus", one_of(ChannelStatus))},
+        ),
         body={"platform": "x", "external_id": "1001", "username": "acme", "access_token": "...", "status": "active"},
         errors=(BodyTooLarge,),
     ),
     Operation(
+        "deleteChannel",
         "DELETE",
         _CHANNEL,
         "Delete a channel",
@@ -177,6 +193,7 @@ OPERATIONS: tuple[Operation, ...] = (
         status=204,
     ),
     Operation(
+        "putPost",
         "PUT",
         _POST,
         "Write a post",
@@ -185,7 +202,9 @@ OPERATIONS: tuple[Operation, ...] = (
         _put_post,
         model=PostPut,
         sample={"workspace_id": "w1", "post_id": "p1", "status": "published"},
-        schema=shape({"workspace_id": TEXT, "post_id": TEXT, "status": one_of(PostStatus)}),
+        schema=shape(
+            "PostWritten", {"workspace_id": TEXT, "post_id": TEXT, "status": named("PostStatus", one_of(PostStatus))}
+        ),
         body={
             "status": "published",
             "published_at": "2026-06-28T09:14:22Z",
@@ -194,6 +213,7 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(BodyTooLarge,),
     ),
     Operation(
+        "deletePost",
         "DELETE",
         _POST,
         "Delete a post",
@@ -202,6 +222,7 @@ OPERATIONS: tuple[Operation, ...] = (
         status=204,
     ),
     Operation(
+        "writeCatalog",
         "POST",
         "/admin/v1/catalog",
         "Write many channels and posts",
@@ -209,7 +230,10 @@ OPERATIONS: tuple[Operation, ...] = (
         "single writes. Bad lines are refused one by one.",
         _write_catalog,
         sample={"accepted": 2, "rejected": [{"line": 3, "error": "platform: Field required"}]},
-        schema=shape({"accepted": COUNT, "rejected": listed(shape({"line": COUNT, "error": TEXT}))}),
+        schema=shape(
+            "CatalogWritten",
+            {"accepted": COUNT, "rejected": listed(shape("RejectedLine", {"line": COUNT, "error": TEXT}))},
+        ),
         body=(
             '{"type": "channel", "workspace_id": "w1", "id": "c1", "platform": "x", "external_id": "1001"}\n'
             '{"type": "post", "workspace_id": "w1", "id": "p1", "status": "draft"}\n'
@@ -217,6 +241,7 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(BodyTooLarge,),
     ),
     Operation(
+        "createKey",
         "POST",
         _WORKSPACE + "/keys",
         "Make an API key",
@@ -225,11 +250,12 @@ OPERATIONS: tuple[Operation, ...] = (
         model=KeyRequest,
         status=201,
         sample={"id": "key_5f3a", "key": "tm_live_...", "scopes": ["analytics:read"]},
-        schema=shape({"id": TEXT, "key": TEXT, "scopes": listed(TEXT)}),
+        schema=shape("CreatedKey", {"id": TEXT, "key": TEXT, "scopes": listed(TEXT)}),
         body={"scopes": ["analytics:read"], "style": "tidemark"},
         errors=(BodyTooLarge,),
     ),
     Operation(
+        "revokeKey",
         "DELETE",
         _WORKSPACE + "/keys/{key_id}",
         "Revoke an API key",

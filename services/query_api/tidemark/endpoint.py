@@ -105,6 +105,7 @@ class Endpoint:
     """One method of one path.
 
     Attributes:
+        id: its name in generated clients, which a new release must not change.
         path: with `{names}`.
         answer: raises Invalid for parameters that don't fit together, and NotFound.
         sample: of the reply, a JSON value.
@@ -117,6 +118,7 @@ class Endpoint:
         text_samples: of replies that are no JSON, by media type.
     """
 
+    id: str
     path: str
     summary: str
     description: str

@@ -70,7 +70,8 @@ async def test_refusals_come_in_the_order_of_the_contract(path: str) -> None:
         ("/v1/posts/p1/metrics", {"x-api-key": "good"}, 404, "not_found"),
         ("/api/v1/social-accounts/p1/metrics?since=days=x", {"x-api-key": "good"}, 422, "invalid_parameter"),
         ("/api/v1/unknown", {}, 404, "not_found"),
-        ("/api/v1/posts/p1/insights/", {}, 404, "not_found"),
+        ("/api/v1/posts/p1/insights/", {}, 401, "unauthorized"),
+        ("/api/v1/posts/p1/insights//", {}, 404, "not_found"),
     ],
 )
 async def test_errors_are_problems_that_echo_nothing(
@@ -227,8 +228,8 @@ async def test_what_is_admins_is_stored_nowhere(api: FakeApi) -> None:
 async def test_encodings_that_nobody_sends_are_not_looked_into() -> None:
     from services.query_api import replies
 
-    before = replies._allows_gzip.cache_info()
+    before = replies._weight.cache_info()
     assert not replies._takes_gzip(b"gzip, " + b"x" * 100_000)
     assert replies._takes_gzip(b"gzip, deflate, br, zstd")
-    after = replies._allows_gzip.cache_info()
+    after = replies._weight.cache_info()
     assert after.currsize + after.hits <= before.currsize + before.hits + 1

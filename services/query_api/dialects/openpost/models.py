@@ -52,31 +52,35 @@ POST_SAMPLE: dict[str, Any] = {
 
 _FIGURES = each(("impressions", "likes", "comments", "shares"), COUNT)
 _ROW = shape(
+    "OpenpostSnapshot",
     {
         **each(("id", "post_target_id", "integration_id"), TEXT),
         **_FIGURES,
         "platform_data": ANYTHING,
         "captured_at": TIME,
-    }
+    },
 )
-LIST_SCHEMA = shape({"data": {**listed(_ROW), "maxItems": MAX_ROWS}})
+LIST_SCHEMA = shape("OpenpostSnapshots", {"data": {**listed(_ROW), "maxItems": MAX_ROWS}})
 POST_SCHEMA = shape(
+    "OpenpostPostMetricsReply",
     {
         "data": shape(
+            "OpenpostPostMetrics",
             {
                 "post_id": TEXT,
-                "totals": shape(_FIGURES),
+                "totals": shape("OpenpostTotals", _FIGURES),
                 "targets": listed(
                     shape(
+                        "OpenpostTarget",
                         {
                             **each(("target_id", "platform", "username", "status"), TEXT),
                             "post_url": TEXT_OR_NULL,
                             **_FIGURES,
                             "snapshots": listed(_ROW),
-                        }
+                        },
                     )
                 ),
-            }
+            },
         )
-    }
+    },
 )

@@ -58,6 +58,7 @@ DIALECT = Dialect(
     description="Metrics per post or range.",
     reads=(
         Read(
+            id="listOpenpostSnapshots",
             path="/v1/analytics",
             summary="Workspace snapshots",
             description=f"Up to {MAX_ROWS} recent snapshots across the workspace, newest first; fewer where the "
@@ -69,6 +70,7 @@ DIALECT = Dialect(
             parameters=(_DAYS_PARAMETER, Parameter("integration_id", "Only snapshots of this integration.")),
         ),
         Read(
+            id="getOpenpostPostMetrics",
             path="/v1/analytics/post/{post_id}",
             summary="Per-post metrics",
             description="Latest figures of one post, broken out per target. Days bound the snapshots only; "

@@ -141,8 +141,17 @@ _DETAIL = {
     "published_at": TIME_OR_NULL,
     "user_error_message": TEXT_OR_NULL,
     "content": TEXT_OR_NULL,
-    "link_preview": or_null(shape(each(LINK_PREVIEW_KEYS, TEXT_OR_NULL))),
+    "link_preview": or_null(shape("PostflowLinkPreview", each(LINK_PREVIEW_KEYS, TEXT_OR_NULL))),
     "post_link": TEXT_OR_NULL,
-    "firstComment": or_null(shape(_FIRST_COMMENT)),
+    "firstComment": or_null(shape("PostflowFirstComment", _FIRST_COMMENT)),
 }
-SCHEMA = listed(shape({**_METRICS, "postDetail": shape(_DETAIL), "items": listed(shape(_METRICS))}))
+SCHEMA = listed(
+    shape(
+        "PostflowPostMetrics",
+        {
+            **_METRICS,
+            "postDetail": shape("PostflowPostDetail", _DETAIL),
+            "items": listed(shape("PostflowItemMetrics", _METRICS)),
+        },
+    )
+)

@@ -19,6 +19,7 @@ DIALECT = Dialect(
     description="Figures and scores of post groups.",
     reads=(
         Read(
+            id="getPostflowPostMetrics",
             path="/v1/posts/{postId}/metrics",
             summary="Post group metrics",
             description="Figures of each target of a post, its stories as items, and its score among the channel's "

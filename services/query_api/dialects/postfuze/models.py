@@ -9,6 +9,7 @@ from services.query_api.shapes import (
     COUNT,
     COUNT_OR_NULL,
     FLAG,
+    NOTHING,
     NUMBER_OR_NULL,
     TEXT,
     TEXT_OR_NULL,
@@ -104,21 +105,23 @@ HEALTH_SAMPLE: dict[str, Any] = {
 
 _COUNTS = ("impressions", "reach", "likes", "comments", "shares", "saves", "clicks", "video_views")
 POST_SCHEMA = shape(
+    "PostfuzePostAnalytics",
     {
         "post_id": TEXT,
         "metrics_by_account": listed(
             shape(
+                "PostfuzeTargetMetrics",
                 {
                     "target_id": TEXT,
                     "platform": TEXT,
                     **each(_COUNTS, COUNT_OR_NULL),
                     "engagement_rate": NUMBER_OR_NULL,
                     "captured_at": TIME,
-                }
+                },
             )
         ),
-        "aggregated_metrics": shape(each((f"total_{name}" for name in _COUNTS), COUNT)),
-    }
+        "aggregated_metrics": shape("PostfuzeTotals", each((f"total_{name}" for name in _COUNTS), COUNT)),
+    },
 )
 _SNAPSHOT = {
     "captured_at": TIME,
@@ -127,13 +130,15 @@ _SNAPSHOT = {
 }
 _ACCOUNT = {"social_account_id": TEXT, "network": TEXT}
 ACCOUNT_SCHEMA = {
+    "title": "PostfuzeAccountMetricsReply",
     "anyOf": [
-        shape({**_ACCOUNT, "source": one_of(("live", "snapshot")), **_SNAPSHOT}),
-        shape({"social_account_id": TEXT, "metrics": {"type": "null"}, "message": TEXT}),
-        shape({**_ACCOUNT, "data": listed(shape(_SNAPSHOT))}),
-    ]
+        shape("PostfuzeAccountMetrics", {**_ACCOUNT, "source": one_of(("live", "snapshot")), **_SNAPSHOT}),
+        shape("PostfuzeNoMetrics", {"social_account_id": TEXT, "metrics": NOTHING, "message": TEXT}),
+        shape("PostfuzeAccountHistory", {**_ACCOUNT, "data": listed(shape("PostfuzeAccountSnapshot", _SNAPSHOT))}),
+    ],
 }
 HEALTH_SCHEMA = shape(
+    "PostfuzeAccountHealth",
     {
         "id": TEXT,
         "network": TEXT,
@@ -143,5 +148,5 @@ HEALTH_SCHEMA = shape(
         "token_expires_at": TIME_OR_NULL,
         "checked_live": FLAG,
         "checked_at": TIME,
-    }
+    },
 )

@@ -58,6 +58,7 @@ DIALECT = Dialect(
     description="Figures of posts, and figures and health of social accounts.",
     reads=(
         Read(
+            id="getPostfuzePostAnalytics",
             path="/api/v1/posts/{id}/analytics",
             summary="Post analytics",
             description="The figures of each published target, and their sums; asked of the platforms on request, with "
@@ -68,6 +69,7 @@ DIALECT = Dialect(
             schema=POST_SCHEMA,
         ),
         Read(
+            id="getPostfuzeAccountMetrics",
             path="/api/v1/social-accounts/{id}/metrics",
             summary="Account metrics",
             description="Audience size of one account, asked of the platform on request; with a range, the snapshots "
@@ -83,6 +85,7 @@ DIALECT = Dialect(
             series="data",
         ),
         Read(
+            id="getPostfuzeAccountHealth",
             path="/api/v1/social-accounts/{id}/health",
             summary="Account health",
             description="Whether an account's connection works.",

@@ -73,20 +73,22 @@ CHANNEL_SAMPLE: dict[str, Any] = {
 
 _FIGURES = each(("views", "engagements", "reach", "likes", "comments", "shares", "saves"), COUNT)
 POST_SCHEMA = shape(
+    "PostmePostInsights",
     {
         "post_id": TEXT,
-        "totals": shape({**_FIGURES, "impressions": COUNT, "watch_time_seconds": COUNT}),
-        "channels": listed(shape({"channel_id": TEXT, "platform": TEXT, **_FIGURES})),
+        "totals": shape("PostmePostTotals", {**_FIGURES, "impressions": COUNT, "watch_time_seconds": COUNT}),
+        "channels": listed(shape("PostmePostChannel", {"channel_id": TEXT, "platform": TEXT, **_FIGURES})),
         "updated_at": TIME_OR_NULL,
-    }
+    },
 )
 CHANNEL_SCHEMA = shape(
+    "PostmeChannelInsights",
     {
         "channel_id": TEXT,
         "platform": TEXT,
-        "window": shape({"range": one_of(RANGE_NAMES), "start": TIME, "end": TIME}),
-        "totals": shape({**_FIGURES, "watch_time_seconds": COUNT}),
+        "window": shape("PostmeWindow", {"range": one_of(RANGE_NAMES), "start": TIME, "end": TIME}),
+        "totals": shape("PostmeChannelTotals", {**_FIGURES, "watch_time_seconds": COUNT}),
         "source": one_of(("posts", "channel", "none")),
         "followers": COUNT_OR_NULL,
-    }
+    },
 )

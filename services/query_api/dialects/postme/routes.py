@@ -37,6 +37,7 @@ DIALECT = Dialect(
     description="Performance of a post or a channel.",
     reads=(
         Read(
+            id="getPostmePostInsights",
             path="/api/v1/posts/{id}/insights",
             summary="Post insights",
             description="Cumulative figures of a published post: totals and a block a channel. A fresh post reads 0.",
@@ -46,6 +47,7 @@ DIALECT = Dialect(
             schema=POST_SCHEMA,
         ),
         Read(
+            id="getPostmeChannelInsights",
             path="/api/v1/channels/{id}/insights",
             summary="Channel insights",
             description="Totals of one channel over a trailing window, and its current followers.",

@@ -24,9 +24,12 @@ SAMPLE: dict[str, Any] = {
 }
 
 SCHEMA = shape(
+    "PowerpostItemAnalytics",
     {
         **each(("post_item_id", "post_type", "platform"), TEXT),
         "status": one_of(dict.fromkeys(STATUS_NAMES.values())),
-        "metrics": or_null(shape({**each(("views", "likes", "comments"), COUNT), "fetched_at": TIME})),
-    }
+        "metrics": or_null(
+            shape("PowerpostItemMetrics", {**each(("views", "likes", "comments"), COUNT), "fetched_at": TIME})
+        ),
+    },
 )

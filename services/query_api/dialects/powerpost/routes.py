@@ -30,6 +30,7 @@ DIALECT = Dialect(
     description="Performance of published post items.",
     reads=(
         Read(
+            id="getPowerpostItemAnalytics",
             path="/api/v1/post-items/{id}/analytics",
             summary="Post item analytics",
             description="The latest figures of one post item; metrics are null until it was first polled.",

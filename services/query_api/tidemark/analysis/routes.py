@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.query_api.shapes import or_null
 from services.query_api.tidemark.analysis.asking import ChannelSeriesParameters, SeriesParameters, TotalsParameters
 from services.query_api.tidemark.analysis.datasets import DATASETS
 from services.query_api.tidemark.analysis.exports import FORMATS as FILE_FORMATS
@@ -48,9 +49,10 @@ def _sample_series(subject: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _series_schema(subject: tuple[str, ...], names: tuple[str, ...]) -> dict[str, Any]:
+def _series_schema(name: str, subject: tuple[str, ...], names: tuple[str, ...]) -> dict[str, Any]:
     shown = ("metrics", "from", "to", "step", "tz", "mode", "points")
     return {
+        "title": f"{name}Series",
         "type": "object",
         "required": [*subject, *shown],
         "additionalProperties": False,
@@ -59,12 +61,13 @@ def _series_schema(subject: tuple[str, ...], names: tuple[str, ...]) -> dict[str
             "metrics": {"type": "array", "items": {"type": "string"}},
             "from": _INSTANT,
             "to": _INSTANT,
-            "step": {"enum": ["hour", "day"]},
+            "step": {"type": "string", "enum": ["hour", "day"]},
             "tz": {"type": "string"},
-            "mode": {"enum": ["cumulative", "increments"]},
+            "mode": {"type": "string", "enum": ["cumulative", "increments"]},
             "points": {
                 "type": "array",
                 "items": {
+                    "title": f"{name}SeriesPoint",
                     "type": "object",
                     "required": ["start", "end"],
                     "additionalProperties": False,
@@ -91,30 +94,34 @@ def _sample_totals(subject: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _totals_schema(subject: tuple[str, ...]) -> dict[str, Any]:
+def _totals_schema(name: str, subject: tuple[str, ...]) -> dict[str, Any]:
     compared = {
-        "type": ["object", "null"],
+        "title": "ComparedWindow",
+        "type": "object",
         "required": ["from", "to"],
         "properties": {"from": _INSTANT, "to": _INSTANT},
     }
     metric = {
+        "title": "ComparedFigure",
         "type": "object",
         "required": ["value", "previous", "change"],
         "additionalProperties": False,
         "properties": {"value": _FIGURE, "previous": _FIGURE, "change": _FIGURE},
     }
     return {
+        "title": f"{name}Totals",
         "type": "object",
         "required": [*subject, "attribution", "from", "to", "tz", "compared_with", "metrics"],
         "additionalProperties": False,
         "properties": {
             **{name: {"type": "string"} for name in subject},
-            "attribution": {"enum": ["published", "received"]},
+            "attribution": {"type": "string", "enum": ["published", "received"]},
             "from": _INSTANT,
             "to": _INSTANT,
             "tz": {"type": "string"},
-            "compared_with": compared,
+            "compared_with": or_null(compared),
             "metrics": {
+                "title": "ComparedFigures",
                 "type": "object",
                 "required": list(POST_FIGURES),
                 "additionalProperties": False,
@@ -126,56 +133,62 @@ def _totals_schema(subject: tuple[str, ...]) -> dict[str, Any]:
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
+        "getPostSeries",
         f"{PREFIX}/posts/{{id}}/series",
         "Time series of a post",
         f"Summed over the post's targets. {_SERIES_DOC}",
         post_series,
         _sample_series({"post_id": "post-1"}),
         parameters=SeriesParameters,
-        schema=_series_schema(("post_id",), POST_FIGURES),
+        schema=_series_schema("Post", ("post_id",), POST_FIGURES),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
+        "getTargetSeries",
         f"{PREFIX}/targets/{{id}}/series",
         "Time series of a target",
         _SERIES_DOC,
         target_series,
         _sample_series({"target_id": "target-1"}),
         parameters=SeriesParameters,
-        schema=_series_schema(("target_id",), POST_FIGURES),
+        schema=_series_schema("Target", ("target_id",), POST_FIGURES),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
+        "getChannelSeries",
         f"{PREFIX}/channels/{{id}}/series",
         "Time series of a channel",
         f"{_SERIES_DOC} Levels such as followers may fall: their increments are signed.",
         channel_series,
         _sample_series({"channel_id": "ch-x", "source": "posts"}),
         parameters=ChannelSeriesParameters,
-        schema=_series_schema(("channel_id", "source"), CHANNEL_FIGURES),
+        schema=_series_schema("Channel", ("channel_id", "source"), CHANNEL_FIGURES),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
+        "getChannelTotals",
         f"{PREFIX}/channels/{{id}}/totals",
         "Totals of a channel over a window",
         _TOTALS_DOC,
         channel_totals,
         _sample_totals({"channel_id": "ch-x"}),
         parameters=TotalsParameters,
-        schema=_totals_schema(("channel_id",)),
+        schema=_totals_schema("Channel", ("channel_id",)),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
+        "getWorkspaceTotals",
         f"{PREFIX}/totals",
         "Totals of the workspace over a window",
         _TOTALS_DOC,
         workspace_totals,
         _sample_totals({}),
         parameters=TotalsParameters,
-        schema=_totals_schema(()),
+        schema=_totals_schema("Workspace", ()),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
+        "exportDataset",
         f"{PREFIX}/exports/{{dataset}}",
         "A whole data set as a file",
         "Streamed: a file that ends is whole, and one that can't be finished breaks the connection. "

@@ -20,6 +20,7 @@ _IDS_IN_BODY = "For more ids than an address can hold: as `ids` of the GET, up t
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
+        "getPost",
         f"{PREFIX}/posts/{{id}}",
         "A post",
         "Totals over its targets and the figures of each, when they were captured and are polled next, and of every "
@@ -31,6 +32,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag_of=without_age,
     ),
     Endpoint(
+        "getTarget",
         f"{PREFIX}/targets/{{id}}",
         "A target",
         "One post on one channel.",
@@ -41,6 +43,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag_of=without_age,
     ),
     Endpoint(
+        "getChannel",
         f"{PREFIX}/channels/{{id}}",
         "A channel",
         "An account's own figures: each of its lifetime where the platform says that, else of the latest period that "
@@ -51,6 +54,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag_of=without_age,
     ),
     Endpoint(
+        "listPosts",
         f"{PREFIX}/posts",
         "Posts",
         "By their ids, or in pages, the newest first.",
@@ -62,6 +66,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag_of=without_age,
     ),
     Endpoint(
+        "listTargets",
         f"{PREFIX}/targets",
         "Targets",
         "By their ids, by the platform's own id, or in pages, the newest first.",
@@ -73,6 +78,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag_of=without_age,
     ),
     Endpoint(
+        "listChannels",
         f"{PREFIX}/channels",
         "Channels",
         "By their ids, by the platform's own id, or in pages, by id.",
@@ -83,6 +89,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag_of=without_age,
     ),
     Endpoint(
+        "queryPosts",
         f"{PREFIX}/posts/query",
         "Posts by many ids",
         _IDS_IN_BODY,
@@ -94,6 +101,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag_of=without_age,
     ),
     Endpoint(
+        "queryTargets",
         f"{PREFIX}/targets/query",
         "Targets by many ids",
         _IDS_IN_BODY,
@@ -105,6 +113,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag_of=without_age,
     ),
     Endpoint(
+        "queryChannels",
         f"{PREFIX}/channels/query",
         "Channels by many ids",
         _IDS_IN_BODY,
@@ -116,6 +125,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag_of=without_age,
     ),
     Endpoint(
+        "listTopPosts",
         f"{PREFIX}/top/posts",
         "Top posts",
         "Posts with the greatest figures, of the workspace or of one channel; ties by id. Posts without the figure are "
@@ -128,6 +138,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag_of=without_age,
     ),
     Endpoint(
+        "explainPost",
         f"{PREFIX}/posts/{{id}}/explain",
         "Where a post's figure comes from",
         "The answers that a total was read from: their raw events by topic, partition and offset, and what read them. "
@@ -138,6 +149,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         schema=samples.EXPLANATION_SCHEMA,
     ),
     Endpoint(
+        "explainTarget",
         f"{PREFIX}/targets/{{id}}/explain",
         "Where a target's figure comes from",
         "The answer that a figure was read from: its raw event by topic, partition and offset, and what read it.",
@@ -147,6 +159,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         schema=samples.EXPLANATION_SCHEMA,
     ),
     Endpoint(
+        "getChannelWindow",
         f"{PREFIX}/channels/{{id}}/windows",
         "Totals of a channel over its trailing window",
         "The totals that postme shows, by the common columns. `sources` says of each whether the platform told it "
@@ -157,6 +170,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         schema=windows.SCHEMA,
     ),
     Endpoint(
+        "listCapabilities",
         f"{PREFIX}/capabilities",
         "What each platform can report",
         "Of each platform, for posts and channels, every common column: whether it is reported, as a figure of the "
@@ -164,6 +178,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         answers.list_capabilities,
         {"data": [samples.CAPABILITY]},
         schema={
+            "title": "Capabilities",
             "type": "object",
             "required": ["data"],
             "properties": {"data": {"type": "array", "items": samples.CAPABILITY_SCHEMA}},

@@ -9,6 +9,7 @@ from schemas.events import CatalogChannel
 from schemas.metrics import CHANNEL_METRICS, CHANNEL_NAMES, POST_METRICS, POST_NAMES, Metric, mask_of
 from schemas.registers import Register, Stamp
 from schemas.tiers import MILLIS_PER_DAY, MILLIS_PER_HOUR
+from services.query_api.shapes import or_null
 from services.query_api.tidemark.resources import render
 from services.query_api.tidemark.resources.model import ChannelState, PeriodState, PostState, TargetState
 from services.query_api.tidemark.resources.reasons import ENGAGEMENT_RATE, ENGAGEMENTS, Reason
@@ -110,8 +111,8 @@ def listed(sample: Any) -> Schema:
     return {"data": [sample], "missing": [], "next_cursor": None}
 
 
-def _object(properties: Schema) -> Schema:
-    return {"type": "object", "required": list(properties), "properties": properties}
+def _object(name: str, properties: Schema) -> Schema:
+    return {"title": name, "type": "object", "required": list(properties), "properties": properties}
 
 
 def _nullable(kind: str) -> Schema:
@@ -122,20 +123,22 @@ _TEXT: Schema = {"type": "string"}
 _TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
 
 
-def _metrics(metrics: Sequence[Metric], derived: Schema) -> Schema:
+def _metrics(name: str, metrics: Sequence[Metric], derived: Schema) -> Schema:
     figures = {
         metric.name: {**_nullable("number" if metric.is_duration else "integer"), "description": metric.comment}
         for metric in metrics
     }
-    return _object({**figures, **derived})
+    return _object(name, {**figures, **derived})
 
 
-_POST_METRICS = _metrics(POST_METRICS, {ENGAGEMENTS: _nullable("integer"), ENGAGEMENT_RATE: _nullable("number")})
-_CHANNEL_METRICS = _metrics(CHANNEL_METRICS, {})
+_POST_METRICS = _metrics(
+    "PostFigures", POST_METRICS, {ENGAGEMENTS: _nullable("integer"), ENGAGEMENT_RATE: _nullable("number")}
+)
+_CHANNEL_METRICS = _metrics("ChannelFigures", CHANNEL_METRICS, {})
 _REASONS = {
     "type": "object",
     "description": "Of every null among the metrics, why.",
-    "additionalProperties": {"type": "string", "enum": [reason.value for reason in Reason]},
+    "additionalProperties": {"title": "Reason", "type": "string", "enum": [reason.value for reason in Reason]},
 }
 _POLLED = {
     "captured_at": {**_TIME, "description": "The freshest answer among the figures."},
@@ -148,6 +151,7 @@ _POLLED = {
 }
 
 TARGET_SCHEMA = _object(
+    "Target",
     {
         "id": _TEXT,
         "post_id": _TEXT,
@@ -163,9 +167,10 @@ TARGET_SCHEMA = _object(
         **_POLLED,
         "metrics": _POST_METRICS,
         "reasons": _REASONS,
-    }
+    },
 )
 POST_SCHEMA = _object(
+    "Post",
     {
         "id": _TEXT,
         "status": _TEXT,
@@ -176,9 +181,10 @@ POST_SCHEMA = _object(
         "metrics": _POST_METRICS,
         "reasons": _REASONS,
         "targets": {"type": "array", "items": TARGET_SCHEMA},
-    }
+    },
 )
 CHANNEL_SCHEMA = _object(
+    "Channel",
     {
         "id": _TEXT,
         "platform": _TEXT,
@@ -192,18 +198,20 @@ CHANNEL_SCHEMA = _object(
         "periods": {
             "type": "array",
             "items": _object(
+                "ChannelPeriod",
                 {
                     "period": {"type": "string", "enum": ["lifetime", "day", "window"]},
                     "period_start": _TIME,
                     "period_end": _TIME,
                     "captured_at": _TIME,
                     "metrics": _CHANNEL_METRICS,
-                }
+                },
             ),
         },
-    }
+    },
 )
 CAPABILITY_SCHEMA = _object(
+    "Capability",
     {
         "platform": _TEXT,
         "subject": {"type": "string", "enum": ["post", "channel"]},
@@ -212,10 +220,11 @@ CAPABILITY_SCHEMA = _object(
         "kinds": {"type": "array", "items": {"type": "string", "enum": ["lifetime", "range", "day", "window"]}},
         "lag": _nullable("string"),
         "not_supported_because": _nullable("string"),
-    }
+    },
 )
 _EVENT_SCHEMA = {
-    "type": ["object", "null"],
+    "title": "ExplanationEvent",
+    "type": "object",
     "required": ["event_id", "captured_at", "is_held"],
     "properties": {
         "event_id": _TEXT,
@@ -230,6 +239,7 @@ _EVENT_SCHEMA = {
     },
 }
 EXPLANATION_SCHEMA = _object(
+    "Explanation",
     {
         "metric": _TEXT,
         "value": _nullable("number"),
@@ -237,35 +247,38 @@ EXPLANATION_SCHEMA = _object(
         "parts": {
             "type": "array",
             "items": _object(
+                "ExplanationPart",
                 {
                     "target_id": _TEXT,
                     "metric": _TEXT,
                     "value": _nullable("number"),
                     "hidden": {"type": "boolean", "description": "The answer spoke of it and said nothing: a null."},
                     "reason": _nullable("string"),
-                    "figure_of": {"enum": ["lifetime", "range", None]},
-                    "event": _EVENT_SCHEMA,
+                    "figure_of": {"type": ["string", "null"], "enum": ["lifetime", "range", None]},
+                    "event": or_null(_EVENT_SCHEMA),
                     "answer": {"description": "The target's own part of the payload."},
                     "mapping": _object(
+                        "ExplanationMapping",
                         {
                             "module": _nullable("string"),
                             "documentation": _nullable("string"),
                             "read_on": _nullable("string"),
-                        }
+                        },
                     ),
-                }
+                },
             ),
         },
-    }
+    },
 )
 
 
 def listed_schema(items: Schema) -> Schema:
     """A page."""
     return _object(
+        f"{items['title']}Page",
         {
             "data": {"type": "array", "items": items},
             "missing": {"type": "array", "items": _TEXT, "description": "Ids asked for that are not there."},
             "next_cursor": {**_nullable("string"), "description": "Of the next page; null at the end."},
-        }
+        },
     )

@@ -76,25 +76,28 @@ SAMPLE = {
     "sources": {"views": "channel", "likes": "posts", ENGAGEMENTS: "channel", ENGAGEMENT_RATE: "channel"},
 }
 SCHEMA: dict[str, Any] = {
+    "title": "ChannelWindow",
     "type": "object",
     "required": list(SAMPLE),
     "additionalProperties": False,
     "properties": {
         "channel_id": {"type": "string"},
-        "range": {"enum": ["24h", "7d", "28d"]},
-        "source": {"enum": ["channel", "posts", "none"]},
+        "range": {"type": "string", "enum": ["24h", "7d", "28d"]},
+        "source": {"type": "string", "enum": ["channel", "posts", "none"]},
         "window_start": {"type": "string", "format": "date-time"},
         "window_end": {"type": "string", "format": "date-time"},
         "metrics": {
+            "title": "WindowFigures",
             "type": "object",
             "required": list(_NAMES),
             "additionalProperties": False,
             "properties": dict.fromkeys(_NAMES, _NUMBER),
         },
         "sources": {
+            "title": "WindowSources",
             "type": "object",
             "additionalProperties": False,
-            "properties": {name: {"enum": ["channel", "posts", "mixed"]} for name in _SUMMED},
+            "properties": {name: {"type": "string", "enum": ["channel", "posts", "mixed"]} for name in _SUMMED},
         },
     },
 }

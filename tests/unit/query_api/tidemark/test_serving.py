@@ -82,7 +82,7 @@ class Served:
 
 def endpoint(answer: Any, **more: Any) -> Endpoint:
     """An endpoint that may be asked `Asked`."""
-    return Endpoint("/tidemark/v1/tests/{id}", "Test", "", answer, None, parameters=Asked, **more)
+    return Endpoint("test", "/tidemark/v1/tests/{id}", "Test", "", answer, None, parameters=Asked, **more)
 
 
 async def test_refusals_come_in_the_order_of_the_contract() -> None:

@@ -205,4 +205,5 @@ async def test_the_description_has_every_endpoint(api: FakeApi) -> None:
     assert {"ids", "limit", "cursor", "platform", "channel_id", "from", "to"} == set(posts)
     assert (posts["from"]["required"], posts["limit"]["schema"]["maximum"]) == (False, 500)
     body = described["paths"][f"{V1}/posts/query"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert body["properties"]["ids"]["maxItems"] == 500
+    assert body == {"$ref": "#/components/schemas/ByIds"}
+    assert described["components"]["schemas"]["ByIds"]["properties"]["ids"]["maxItems"] == 500

@@ -1,0 +1,143 @@
+"""Clients that openapi-generator makes of the description compile: Python, Java, TypeScript and Go."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services.query_api.admin.routes import OPERATIONS
+from services.query_api.dialects import all_dialects
+from services.query_api.openapi import openapi_json
+from services.query_api.tidemark import all_endpoints
+
+pytestmark = pytest.mark.long
+
+GENERATOR = "org.openapitools:openapi-generator-cli:7.17.0"
+_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
+_SECONDS = 600
+_NAMES = ("Post", "Target", "Channel", "PostPage", "Problem")
+
+
+def needed(*tools: str) -> None:
+    """Skip where a tool is missing."""
+    for tool in tools:
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+
+
+def fetched(command: list[str], folder: Path) -> None:
+    """Run what gets packages; without a registry the test is skipped."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"{' '.join(command[:4])} failed, as without a registry: {(done.stdout + done.stderr)[-500:]}")
+
+
+def run(command: list[str], folder: Path, **environment: str) -> str:
+    """Run what must succeed; returns what it printed."""
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4_000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def generate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Makes a client of a kind and returns its folder."""
+    needed("java", "mvn")
+    folder = tmp_path_factory.mktemp("clients")
+    fetched(["mvn", "-q", "-B", f"{_PLUGIN}:copy", f"-Dartifact={GENERATOR}", f"-DoutputDirectory={folder}"], folder)
+    (jar,) = folder.glob("openapi-generator-cli-*.jar")
+    described = folder / "openapi.json"
+    described.write_bytes(openapi_json(all_dialects(), all_endpoints(), OPERATIONS))
+
+    def made(kind: str, options: str = "") -> Path:
+        client = folder / kind
+        command = ["java", "-jar", str(jar), "generate", "-i", str(described), "-g", kind, "-o", str(client)]
+        run([*command, *(["--additional-properties", options] if options else [])], folder)
+        text = "\n".join(path.name.lower().replace("_", "") for path in client.rglob("*"))
+        for word in ("response200", "anyof", "oneof", "inlineobject"):
+            assert word not in text, f"a type of the {kind} client has a made-up name"
+        return client
+
+    return made
+
+
+def test_python(generate: Callable[[str, str], Path]) -> None:
+    client = generate("python", "packageName=tidemark_generated")
+    # What generated clients import besides pydantic.
+    pytest.importorskip("dateutil", reason="python-dateutil is not installed")
+    pytest.importorskip("urllib3", reason="urllib3 is not installed")
+    code = (
+        "import importlib, pkgutil, tidemark_generated as made\n"
+        "for module in pkgutil.walk_packages(made.__path__, 'tidemark_generated.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "from tidemark_generated.models.problem import Problem\n"
+        "print(*sorted(name for name in dir(made) if name[0].isupper()))\n"
+        "print(made.TidemarkApi.get_post.__name__, made.TidemarkApi.list_posts.__name__)\n"
+        "Problem.from_dict({'type': 'about:blank', 'title': 'Not Found', 'status': 404, 'detail': '', 'code': '', "
+        "'message': ''})\n"
+    )
+    printed = run([sys.executable, "-c", code], client, PYTHONPATH=str(client))
+    assert set(_NAMES) <= set(printed.split())
+
+
+def test_java(generate: Callable[[str, str], Path]) -> None:
+    needed("javac")
+    client = generate("java", "hideGenerationTimestamp=true")
+    fetched(["mvn", "-q", "-B", f"{_PLUGIN}:resolve"], client)
+    fetched(["mvn", "-q", "-B", f"{_PLUGIN}:build-classpath", "-Dmdep.outputFile=classpath"], client)
+    sources = [str(path) for path in (client / "src/main").rglob("*.java")]
+    (client / "sources").write_text("\n".join(sources))
+    classpath = (client / "classpath").read_text().strip()
+    run(["javac", "-nowarn", "-proc:none", "-d", "classes", "-cp", classpath, "@sources"], client)
+    assert set(_NAMES) <= {path.stem for path in (client / "classes").rglob("*.class")}
+
+
+def test_typescript(generate: Callable[[str, str], Path]) -> None:
+    needed("node", "npm")
+    client = generate("typescript-axios", "npmName=tidemark-generated")
+    fetched(
+        ["npm", "install", "--silent", "--no-audit", "--no-fund", "typescript@5", "axios@1", "@types/node@20"], client
+    )
+    compiler = str(client / "node_modules/.bin/tsc")
+    run([compiler, "--strict", "--target", "es2020", "--module", "node16", "--outDir", "made", "index.ts"], client)
+    text = (client / "made/api.d.ts").read_text()
+    for name in _NAMES:
+        assert f"export interface {name} " in text
+
+
+def test_go(generate: Callable[[str, str], Path]) -> None:
+    needed("go")
+    client = generate("go", "isGoSubmodule=false,withGoMod=true")
+    fetched(["go", "mod", "tidy"], client)
+    run(["go", "build", "."], client)
+    text = "\n".join(path.read_text() for path in client.glob("model_*.go"))
+    for name in _NAMES:
+        assert f"type {name} struct" in text
+
+
+@pytest.mark.parametrize(
+    ("packages", "command"),
+    [
+        (["@stoplight/spectral-cli@6"], ["spectral", "lint", "--fail-severity", "hint", "-r", "rules.yaml"]),
+        (["@redocly/cli@2"], ["redocly", "lint", "--extends", "recommended", "--format", "json"]),
+    ],
+)
+def test_linters_find_nothing(tmp_path: Path, packages: list[str], command: list[str]) -> None:
+    needed("node", "npm")
+    (tmp_path / "rules.yaml").write_text('extends: ["spectral:oas"]\n')
+    (tmp_path / "openapi.json").write_bytes(openapi_json(all_dialects(), all_endpoints(), OPERATIONS))
+    fetched(["npm", "install", "--silent", "--no-audit", "--no-fund", *packages], tmp_path)
+    binary = str(tmp_path / "node_modules/.bin" / command[0])
+    printed = run([binary, *command[1:], "openapi.json"], tmp_path)
+    if command[0] == "redocly":
+        assert '"warnings": 0' in printed
+        assert '"errors": 0' in printed
