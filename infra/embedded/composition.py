@@ -22,6 +22,8 @@ from services.platforms import all_platforms
 
 HOST = "127.0.0.1"
 DATABASE = "tidemark"
+# Of the user `builder`, with those whose names go on from it with `_`.
+BUILDER_DATABASE = "analytics"
 LASTING = ("kafka", "registry", "clickhouse", "sandbox", "aggregator", "query_api", "poller")
 ONE_SHOT = ("topics", "migrate")
 NAMES = (*LASTING, *ONE_SHOT)
@@ -90,6 +92,13 @@ class Plan:
         return None
 
     @property
+    def clickhouse_builder_url(self) -> str | None:
+        """With the user `builder`, in the database that it may change."""
+        if "clickhouse" in self.names:
+            return self._clickhouse_url("builder", self.secrets.clickhouse_builder_password, BUILDER_DATABASE)
+        return None
+
+    @property
     def query_api_url(self) -> str | None:
         """Origin of the five APIs and the admin API."""
         return f"http://{HOST}:{self.ports['query_api']}" if "query_api" in self.names else None
@@ -113,6 +122,7 @@ class Plan:
             "schema_registry_native": self._registry.native_url if "registry" in self.names else None,
             "clickhouse": self.clickhouse_url,
             "clickhouse_analyst": self.clickhouse_analyst_url,
+            "clickhouse_builder": self.clickhouse_builder_url,
             "sandbox": self.sandbox_url,
             "admin_key": self.admin_key,
             "pids": dict(pids),
@@ -176,8 +186,8 @@ class Plan:
     def _registry(self) -> Registry:
         return Registry(self.folder / "registry", self.ports["registry"])
 
-    def _clickhouse_url(self, user: str, password: str) -> str:
-        return f"http://{user}:{password}@{HOST}:{self.ports['clickhouse']}/{DATABASE}"
+    def _clickhouse_url(self, user: str, password: str, database: str = DATABASE) -> str:
+        return f"http://{user}:{password}@{HOST}:{self.ports['clickhouse']}/{database}"
 
     def _service(self, name: str, everything: Mapping[str, str]) -> Service:
         environment = environment_of(name, everything)
@@ -211,8 +221,12 @@ class Plan:
         if name == "clickhouse":
             argv = [self.python, "-m", "infra.embedded.clickhouse", "--path", str(self.folder / "clickhouse")]
             argv += ["--port", str(self.ports[name]), "--database", DATABASE]
+            argv += ["--builder-database", BUILDER_DATABASE]
+            for built in (BUILDER_DATABASE, f"{BUILDER_DATABASE}_*"):
+                argv += ["--analyst-database", built]
             environment["TIDEMARK_EMBEDDED_CLICKHOUSE_PASSWORD"] = self.secrets.clickhouse_password
             environment["TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD"] = self.secrets.clickhouse_analyst_password
+            environment["TIDEMARK_EMBEDDED_CLICKHOUSE_BUILDER_PASSWORD"] = self.secrets.clickhouse_builder_password
             probe = alive = answers(f"http://{HOST}:{self.ports[name]}/ping")
         elif name == "sandbox":
             argv = [self.python, "-m", "infra.sandbox", "--port", str(self.ports[name]), "--own-tokens"]

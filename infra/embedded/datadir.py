@@ -13,7 +13,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -57,6 +57,7 @@ class Secrets:
     admin_key: str
     secret_keys: str
     tokens_bound: bool = False
+    clickhouse_builder_password: str = ""
 
 
 class DataDir:
@@ -138,25 +139,32 @@ class DataDir:
         return self.path / "secrets.json"
 
     def secrets(self) -> Secrets:
-        """This folder's secrets, made the first time.
+        """This folder's secrets, made the first time; one that an older version did not have is made then.
 
         Raises:
             DataDirError: the file is there but not as it was written.
         """
         if self.secrets_path.exists():
             try:
-                return Secrets(**json.loads(self.secrets_path.read_text(encoding="utf-8")))
+                kept = Secrets(**json.loads(self.secrets_path.read_text(encoding="utf-8")))
             except (ValueError, TypeError) as error:
                 raise DataDirError(
                     f"{self.secrets_path} is damaged: restore it, or choose another --data-dir"
                 ) from error
+            if kept.clickhouse_builder_password:
+                return kept
+            return self._write_secrets(replace(kept, clickhouse_builder_password=secrets.token_urlsafe(18)))
         made = Secrets(
             clickhouse_password=secrets.token_urlsafe(18),
             clickhouse_analyst_password=secrets.token_urlsafe(18),
             admin_key=f"tm_admin_{secrets.token_urlsafe(24)}",
             secret_keys=Fernet.generate_key().decode(),
             tokens_bound=True,
+            clickhouse_builder_password=secrets.token_urlsafe(18),
         )
+        return self._write_secrets(made)
+
+    def _write_secrets(self, made: Secrets) -> Secrets:
         write_atomically(self.secrets_path, json.dumps(asdict(made), indent=2) + "\n")
         return made
 

@@ -16,10 +16,12 @@ from services.aggregator.sink import ClickHouseSink
 from services.aggregator.survey import Survey
 from services.aggregator.topic_reader import TopicUnreadable
 from services.runtime.clock import SystemClock
+from services.runtime.patience import saying
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import SettingsError, exit_with
 
 _LINE_SECONDS = 2.0
+_SILENT_SECONDS = 8.0
 _UNITS = {
     "looking": "partitions of topics compared with the tables",
     "mending": "partitions with their catalog mirrored anew",
@@ -42,6 +44,7 @@ class _Display:
         self._phase = ""
         self._began = (0.0, 0)
         self._told_at = 0.0
+        self.line = "rebuild: starting"
 
     def show(self, step: Step) -> None:
         """Show one step."""
@@ -53,6 +56,7 @@ class _Display:
             self._task = None
         rate = (step.done - self._began[1]) / max(0.001, now - self._began[0])
         text = f"{rate:,.0f}/s" if step.phase == "folding" else ""
+        self.line = f"rebuild: {_UNITS[step.phase]}: {step.done} of {step.total}"
         if self._console.is_terminal:
             if self._task is None:
                 self._progress.start()
@@ -80,9 +84,10 @@ def run(handover_seconds: float) -> int:
     survey = Survey(settings, clock)
     started = time.monotonic()
     try:
-        unmapped = asyncio.run(
-            run_rebuild(sink, clock, settings.topic_partitions, survey, display.show, handover_seconds)
-        )
+        with saying(lambda: display.line, every_seconds=_SILENT_SECONDS):
+            unmapped = asyncio.run(
+                run_rebuild(sink, clock, settings.topic_partitions, survey, display.show, handover_seconds)
+            )
     except (RebuildError, AuditFailed, TopicUnreadable, RegistryUnavailable) as error:
         exit_with(str(error), 1)
     except KeyboardInterrupt:

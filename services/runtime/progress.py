@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 import sys
-import time
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-_LINE_SECONDS = 5.0
+from services.runtime.patience import saying
 
 
 class ProgressBar:
@@ -26,7 +26,8 @@ class ProgressBar:
         self._title = title
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
-        self._said_at = time.monotonic()
+        self._line = f"{title}: starting"
+        self._speaking = ExitStack()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -41,11 +42,15 @@ class ProgressBar:
             )
             self._task = self._bar.add_task(self._title, total=None)
             self._bar.start()
+        else:
+            # By the clock and not by steps: an engine that answers nothing lets nothing advance.
+            self._speaking.enter_context(saying(lambda: self._line))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._speaking.close()
         if self._bar is not None:
             self._bar.stop()
 
@@ -53,9 +58,8 @@ class ProgressBar:
         """Say how far it is."""
         if self._bar is not None:
             self._bar.update(self._task, description=f"{self._title}: {what}", completed=done, total=steps)
-        elif time.monotonic() - self._said_at >= _LINE_SECONDS:
-            self._said_at = time.monotonic()
-            print(f"{self._title}: {done} of {steps}, {what}", file=sys.stderr, flush=True)
+        else:
+            self._line = f"{self._title}: {done} of {steps}, {what}"
 
     def print(self, line: str) -> None:
         """Print a line to standard output without disturbing the bar."""

@@ -1,7 +1,8 @@
 """`python -m infra.embedded.clickhouse`: ClickHouse's HTTP interface on the embedded engine.
 
-Passwords come from TIDEMARK_EMBEDDED_CLICKHOUSE_PASSWORD (user default; empty means none is asked for) and
-TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD (user analyst; without it there is no such user).
+Passwords come from TIDEMARK_EMBEDDED_CLICKHOUSE_PASSWORD (user default; empty means none is asked for),
+TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD (user analyst; without it there is no such user) and
+TIDEMARK_EMBEDDED_CLICKHOUSE_BUILDER_PASSWORD (user builder, likewise).
 Exit code 0 after SIGTERM or SIGINT, 2 when it cannot start, with one line on stderr that says why.
 """
 
@@ -39,6 +40,11 @@ def parse_settings(arguments: list[str]) -> tuple[Settings, bool]:
         "--analyst-hide", action="append", default=[], metavar="PATTERN",
         help="tables that the analyst may not name, besides those beginning with _; repeatable; * and ? match",
     )  # fmt: skip
+    parser.add_argument(
+        "--builder-database", default="analytics", metavar="NAME",
+        help="created at start where there is a user builder, who may change it and databases named NAME_*"
+        " (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--analyst-slots", type=int, default=4, help="statements of the analyst that may run at once")
     parser.add_argument("--memory-mb", type=int, default=1536, help="limit of all statements together")
     parser.add_argument("--handles", type=int, default=16, help="statements that may run at once")
@@ -69,6 +75,9 @@ def parse_settings(arguments: list[str]) -> tuple[Settings, bool]:
         password=os.environ.get("TIDEMARK_EMBEDDED_CLICKHOUSE_PASSWORD", ""),
         analyst_password=os.environ.get("TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD"),
         analyst_limits=Limits(slots=given.analyst_slots, memory_bytes=given.memory_mb * 1024 * 1024 // 8),
+        builder_password=os.environ.get("TIDEMARK_EMBEDDED_CLICKHOUSE_BUILDER_PASSWORD"),
+        builder_database=given.builder_database,
+        builder_limits=Limits(slots=2, seconds=300, memory_bytes=given.memory_mb * 1024 * 1024 // 4),
     )
     return settings, given.allow_root
 

@@ -1,8 +1,8 @@
-"""Who asks, and what the analyst may ask.
+"""Who asks, and what the guests, analyst and builder, may ask.
 
 In: credentials; a statement and the engine's own parse of it. Out: a user, or a call that may run, or a refusal.
 
-Text of the analyst is never run. What runs is written by the engine from the syntax tree that was judged, and has that
+Text of a guest is never run. What runs is written by the engine from the syntax tree that was judged, and has that
 same tree again; or it is a form of `forms`, built here from names. Anything else is refused.
 """
 
@@ -15,14 +15,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from infra.embedded.clickhouse import analyst, forms, limits, rebuilding, statements
+from infra.embedded.clickhouse import analyst, builder, forms, limits, rebuilding, statements
 from infra.embedded.clickhouse.config import Settings, digest
 from infra.embedded.clickhouse.engine import Call
-from infra.embedded.clickhouse.errors import AUTHENTICATION_FAILED, UNKNOWN_FORMAT, refusal
+from infra.embedded.clickhouse.errors import AUTHENTICATION_FAILED, READONLY, UNKNOWN_FORMAT, ServerError, refusal
 from infra.embedded.clickhouse.request import Credentials
 from infra.embedded.clickhouse.statements import Statement
 
 _FORMAT = re.compile(r"\w+")
+# Of rows that the builder sends. Others need a schema from a file.
+_DATA_FORMAT = re.compile(
+    r"Native|Values|(?:CSV|TSV|TabSeparated|TSVRaw|TabSeparatedRaw)(?:WithNames(?:AndTypes)?)?|Parquet|Arrow|ArrowStream|ORC"
+    r"|RowBinary(?:WithNames(?:AndTypes)?|WithDefaults)?|JSON(?:Compact|Columns|Lines)?"
+    r"|JSON(?:Compact)?(?:Strings)?EachRow(?:WithNames(?:AndTypes)?)?"
+)
+
+
+_ANALYST = "analyst: "
 
 
 class Grammar(Protocol):
@@ -41,24 +50,45 @@ class Grammar(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user of the interface."""
+    """A user of the interface.
+
+    Attributes:
+        guest: whether its statements are judged, and made anew, before they run.
+        inserts: whether it may send rows.
+    """
 
     name: str
-    analyst: bool
+    guest: bool
+    inserts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Guest:
+    """What a guest may do; `own` is what the builder may change."""
+
+    name: str
+    policy: analyst.Policy
+    limits: limits.Limits
+    own: builder.Own | None = None
 
 
 class Users:
-    """The two users, `default` and `analyst`."""
+    """The users `default`, `analyst` and `builder`."""
 
     def __init__(self, settings: Settings) -> None:
         self._passwords = {"default": digest(settings.password)}
         if settings.analyst_password is not None:
             self._passwords["analyst"] = digest(settings.analyst_password)
+        if settings.builder_password is not None:
+            self._passwords["builder"] = digest(settings.builder_password)
         self._nobody = digest("no such user")
-        self._limits = settings.analyst_limits
-        self._policy = analyst.Policy(
-            database=settings.database, databases=settings.analyst_databases, hidden=settings.analyst_hidden
-        )
+        own = builder.Own(settings.builder_database)
+        read = analyst.Policy(settings.database, settings.analyst_databases, settings.analyst_hidden)
+        built = dataclasses.replace(read, databases=(*read.databases, *own.patterns), own=own.patterns)
+        self._guests = {
+            "analyst": _Guest("analyst", read, settings.analyst_limits),
+            "builder": _Guest("builder", built, settings.builder_limits, own),
+        }
 
     def authenticate(self, credentials: Credentials) -> User:
         """The user with these credentials.
@@ -74,50 +104,111 @@ class Users:
                 f"{credentials.user}: Authentication failed: password is incorrect,"
                 " or there is no user with such name.",
             )
-        return User(credentials.user, credentials.user == "analyst")
+        name = credentials.user
+        return User(name, guest=name in self._guests, inserts=name != "analyst")
 
-    def permit(self, call: Call, statement: Statement, grammar: Grammar) -> tuple[Call, Statement]:
-        """The analyst's statement as it may run, made anew; blocks the thread.
+    def permit(self, user: User, call: Call, statement: Statement, grammar: Grammar) -> tuple[Call, Statement]:
+        """A guest's statement as it may run, made anew; blocks the thread.
 
         Raises:
             ServerError: SYNTAX_ERROR of the engine's parser, READONLY or ACCESS_DENIED; nothing must run.
         """
+        try:
+            return _Permit(self._guests[user.name], call, grammar).permit(statement)
+        except ServerError as error:
+            if error.message.startswith(_ANALYST) and user.name != "analyst":
+                raise ServerError(error.code, f"{user.name}: {error.message.removeprefix(_ANALYST)}") from error
+            raise
+
+
+class _Permit:
+    """The judging of one statement."""
+
+    def __init__(self, guest: _Guest, call: Call, grammar: Grammar) -> None:
+        self._guest = guest
+        self._call = call
+        self._grammar = grammar
+        policy = guest.policy
+        self._database = policy.database if call.database == "default" else call.database
+        if not policy.may_use(self._database):
+            raise analyst.denied(f"SHOW DATABASES on {self._database}")
+        self._check = analyst.TreeCheck(policy, self._database, call.params, grammar.functions)
+
+    def permit(self, statement: Statement) -> tuple[Call, Statement]:
+        if self._guest.own is None:
+            limits.check_settings(self._call.settings)
         if statement.data_start is not None:
-            raise analyst.not_readonly()
-        limits.check_settings(call.settings)
-        database = self._policy.database if call.database == "default" else call.database
-        if not self._policy.may_use(database):
-            raise analyst.denied(f"SHOW DATABASES on {database}")
-        made = self._made_anew(statement.sql, database, call.params, grammar)
-        fmt = made.format or call.format
+            return self._inserting(statement)
+        made = self._made_anew(statement.sql)
+        fmt = made.format or self._call.format
         if not _FORMAT.fullmatch(fmt):
             raise refusal(UNKNOWN_FORMAT, "Unknown format in the statement")
+        if made.writes:
+            return self._writing(made.settings, made.sql, fmt), Statement(made.verb, made.sql, fmt)
+        given = dict(self._call.settings) if self._guest.own is None else limits.without_building(self._call.settings)
         streamed = made.reads and fmt in statements.STREAMED_FORMATS | statements.DOCUMENT_FORMATS
-        settings = self._limits.settings({**call.settings, **made.settings}, streamed=streamed)
+        settings = self._guest.limits.settings({**given, **made.settings}, streamed=streamed)
         made_call = dataclasses.replace(
-            call, sql=made.sql, format=fmt, settings=settings, readonly=1, database=database, guest=True
+            self._call, sql=made.sql, format=fmt, settings=settings, readonly=1, database=self._database, guest=True
         )
         return made_call, Statement(made.verb, made.sql, fmt)
 
-    def _made_anew(self, sql: str, database: str, params: Mapping[str, str], grammar: Grammar) -> _MadeAnew:
-        check = analyst.TreeCheck(self._policy, database, params, grammar.functions)
-        tree = grammar.syntax_tree(sql)
+    def _writing(self, settings: Mapping[str, str], sql: str, fmt: str) -> Call:
+        if self._call.readonly:
+            raise analyst.not_readonly()
+        wanted = self._guest.limits.writing_settings({**self._call.settings, **settings})
+        return dataclasses.replace(
+            self._call, sql=sql, format=fmt, settings=wanted, database=self._database, guest=True
+        )
+
+    def _inserting(self, statement: Statement) -> tuple[Call, Statement]:
+        """An INSERT whose rows come with the request: a head made of names, and rows in a format that runs nothing."""
+        own = self._guest.own
+        if own is None or statement.input_at is not None:
+            raise analyst.not_readonly()
+        fmt = statement.format or self._call.format
+        if not _DATA_FORMAT.fullmatch(fmt):
+            raise refusal(UNKNOWN_FORMAT, f"The format {fmt[:40]} of rows is not open to builder")
+        tree = self._grammar.syntax_tree(f"{statement.sql}\nFORMAT Values")
+        if tree is None:
+            raise analyst.not_readonly()
+        parts = rebuilding.taken_apart(tree)
+        head = builder.insert_head(parts.tree, own, self._check)
+        return self._writing(parts.settings, head, fmt), dataclasses.replace(statement, sql=head, format=fmt)
+
+    def _made_anew(self, sql: str) -> _MadeAnew:
+        tree = self._grammar.syntax_tree(sql)
         if tree is not None:
             parts = rebuilding.taken_apart(tree)
-            check.check(parts.tree)
-            return _MadeAnew(parts.verb, grammar.text_of(parts.tree), parts.format, parts.settings)
-        form = forms.parse(sql, database, self._policy.check_table, check.check_database)
+            writes = self._judge(parts.tree)
+            named = rebuilding.with_user(parts.tree, self._guest.name, self._grammar.functions)
+            return _MadeAnew(parts.verb, self._grammar.text_of(named), parts.format, parts.settings, writes)
+        form = forms.parse(sql, self._database, self._guest.policy.check_table, self._check.check_database)
         if form is None:
             raise analyst.not_readonly()
         if form.sql is not None:
             return _MadeAnew(form.verb, form.sql, form.format, form.settings)
-        inner = grammar.syntax_tree(form.select or "")
+        inner = self._grammar.syntax_tree(form.select or "")
         if inner is None or inner.get("type") not in analyst.ROOTS:
             raise analyst.not_readonly()
         parts = rebuilding.taken_apart(inner)
-        check.check(parts.tree)
-        sql = f"DESCRIBE ({grammar.text_of(parts.tree)})"
+        self._check.check(parts.tree)
+        named = rebuilding.with_user(parts.tree, self._guest.name, self._grammar.functions)
+        sql = f"DESCRIBE ({self._grammar.text_of(named)})"
         return _MadeAnew(form.verb, sql, form.format, {**parts.settings, **form.settings})
+
+    def _judge(self, tree: analyst.Tree) -> bool:
+        """Refuses what may not run, and says whether the rest changes something."""
+        own = self._guest.own
+        if own is None or tree.get("type") in analyst.READING_ROOTS:
+            self._check.check(tree)
+            return False
+        if tree.get("type") == "SetQuery":
+            if not limits.is_set(rebuilding.settings_of(tree)):
+                raise refusal(READONLY, "builder: SET keeps nothing here; send settings with each statement")
+            return True
+        builder.check_written(tree, own, self._check)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +217,7 @@ class _MadeAnew:
     sql: str
     format: str | None
     settings: Mapping[str, str]
+    writes: bool = False
 
     @property
     def reads(self) -> bool:

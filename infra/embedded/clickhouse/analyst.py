@@ -49,7 +49,7 @@ _REFUSED_FUNCTIONS = re.compile(
 
 _SET_FUNCTIONS = re.compile(r"(?:global)?(?:not)?(?:null)?in(?:ignoreset)?", re.IGNORECASE)
 
-_NODES = frozenset(
+READING_NODES = frozenset(
     {
         "ArrayJoin", "Asterisk", "ColumnsApplyTransformer", "ColumnsExceptTransformer", "ColumnsListMatcher",
         "ColumnsRegexpMatcher", "ColumnsReplaceTransformer", "ColumnsReplaceTransformerReplacement",
@@ -64,6 +64,7 @@ _NODES = frozenset(
 )  # fmt: skip
 ROOTS = frozenset({"SelectWithUnionQuery", "SelectQuery", "SelectIntersectExceptQuery", "Subquery"})
 _SHOWS = frozenset({"ShowTablesQuery", "ShowColumnsQuery", "ShowIndexesQuery"})
+READING_ROOTS = ROOTS | _SHOWS | {"ExplainQuery"}
 _EXPLAINS = frozenset(
     {
         "EXPLAIN", "EXPLAIN AST", "EXPLAIN SYNTAX", "EXPLAIN QUERY TREE", "EXPLAIN PLAN", "EXPLAIN PIPELINE",
@@ -82,11 +83,13 @@ class Policy:
         database: the current database where a request names none, or `default`.
         databases: names, or prefixes ending in `*`, of the further databases open to reading.
         hidden: patterns of table names that may not be named.
+        own: names and prefixes of databases in which nothing is hidden.
     """
 
     database: str
     databases: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ("_*",)
+    own: tuple[str, ...] = ()
 
     def may_use(self, database: str) -> bool:
         """Whether this may be the current database."""
@@ -97,6 +100,8 @@ class Policy:
         if database == "system" and table in SYSTEM_TABLES:
             return
         if database.lower() == "information_schema":
+            return
+        if any(fnmatchcase(database, name) for name in self.own):
             return
         if (
             database != "system"
@@ -128,12 +133,14 @@ class TreeCheck:
         database: the current database, which names without one belong to.
         params: values of `{name:Identifier}`, which may stand in a table's or a function's name.
         functions: the engine's function names in small letters, each with the name that it stands for.
+        nodes: the kinds of nodes that may stand in a tree.
     """
 
     policy: Policy
     database: str
     params: Mapping[str, str] = field(default_factory=dict)
     functions: Mapping[str, str] = field(default_factory=dict)
+    nodes: frozenset[str] = READING_NODES
 
     def check(self, tree: Tree) -> None:
         """Checks a whole statement.
@@ -152,7 +159,7 @@ class TreeCheck:
             self._check_show(tree)
         elif kind not in ROOTS:
             raise not_readonly()
-        self._walk(tree)
+        self.walk(tree)
 
     def _check_show(self, tree: Tree) -> None:
         if any(tree.get(key) for key in ("cluster", "clusters", "temporary", "caches")):
@@ -168,19 +175,24 @@ class TreeCheck:
         if not self.policy.may_use(database) and database.lower() != "information_schema":
             raise denied(f"SHOW DATABASES on {database}")
 
-    def _walk(self, node: Any) -> None:
+    def walk(self, node: Any) -> None:
+        """Checks a part of a statement, as far as it reads.
+
+        Raises:
+            ServerError: as `check`.
+        """
         if isinstance(node, Mapping):
             if "type" in node and "field_type" not in node:
                 self._check_node(node)
             for value in node.values():
-                self._walk(value)
+                self.walk(value)
         elif isinstance(node, Sequence) and not isinstance(node, str):
             for value in node:
-                self._walk(value)
+                self.walk(value)
 
     def _check_node(self, node: Tree) -> None:
         kind = node["type"]
-        if kind not in _NODES:
+        if kind not in self.nodes:
             raise denied(f"for {kind}")
         if node.get("out_file") is not None or node.get("compression") is not None:
             raise denied("FILE")

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -68,7 +68,7 @@ class Server:
         self,
         engine: Engine,
         users: Users,
-        guests: Guests,
+        guests: Mapping[str, Guests],
         *,
         spool: Path,
         default_database: str,
@@ -156,7 +156,7 @@ class Server:
                     request,
                     default_database=self._default_database,
                     spool=self._spool,
-                    insert_bytes=0 if user.analyst else self._insert_bytes,
+                    insert_bytes=self._insert_bytes if user.inserts else 0,
                 )
                 reply = Reply(request.receive, send)
                 await self._execute(request.method, user, incoming, reply)
@@ -202,19 +202,20 @@ class Server:
             readonly=_readonly_level(settings.pop("readonly", "0"), method),
             marker=incoming.marker if statement.has_result else "",
         )
-        if user.analyst:
-            if incoming.settings.get("readonly", "1") != "1":
+        if user.guest:
+            if not user.inserts and incoming.settings.get("readonly", "1") != "1":
                 raise refusal(READONLY, "Cannot modify 'readonly' setting in readonly mode.")
             values = await asyncio.to_thread(lambda: self._engine.setting_values)
             call = dataclasses.replace(call, settings=without_meaning(settings, values))
-            call, statement = await self._guests.permit(call, statement)
-            call = dataclasses.replace(call, marker=incoming.marker)
+            call, statement = await self._guests[user.name].permit(user, call, statement)
+            if statement.data_start is None:
+                call = dataclasses.replace(call, marker=incoming.marker)
         self._running[incoming.query_id] = incoming.marker
         try:
-            # Nothing of the analyst is left behind, so that its sessions need no handle.
-            leaves = statement.changes_session and not user.analyst
+            # Nothing of a guest is left behind, so that its sessions need no handle.
+            leaves = statement.changes_session and not user.guest
             async with (
-                self._turn(call, reply),
+                self._turn(user, reply),
                 self._sessions.lease(call, user.name, incoming.session, leaves=leaves) as handle,
             ):
                 handle.spoiled = handle.spoiled or "allow_ddl" in settings
@@ -222,8 +223,8 @@ class Server:
         finally:
             self._running.pop(incoming.query_id, None)
 
-    def _turn(self, call: Call, reply: Reply) -> contextlib.AbstractAsyncContextManager[None]:
-        return self._guests.turn(reply) if call.guest else contextlib.nullcontext()
+    def _turn(self, user: User, reply: Reply) -> contextlib.AbstractAsyncContextManager[None]:
+        return self._guests[user.name].turn(reply) if user.guest else contextlib.nullcontext()
 
     async def _run(self, incoming: Incoming, statement: Statement, call: Call, handle: Handle, reply: Reply) -> None:
         engine = self._engine

@@ -18,7 +18,7 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The command line and the two passwords.
+    """The command line and the passwords.
 
     Attributes:
         path: the data directory; the engine's files live in its `engine` folder.
@@ -32,6 +32,9 @@ class Settings:
         password: of the user `default`; empty means that none is asked for, as on a fresh server.
         analyst_password: None means that there is no user `analyst`.
         analyst_limits: what the analyst's statements may take.
+        builder_password: None means that there is no user `builder`.
+        builder_database: what the builder may change, besides databases whose names go on from it with `_`.
+        builder_limits: what the builder's statements may take.
     """
 
     path: Path
@@ -47,6 +50,9 @@ class Settings:
     password: str = ""
     analyst_password: str | None = None
     analyst_limits: Limits = field(default_factory=Limits)
+    builder_password: str | None = None
+    builder_database: str = "analytics"
+    builder_limits: Limits = field(default_factory=lambda: Limits(slots=2, seconds=300))
 
     @property
     def engine_path(self) -> Path:

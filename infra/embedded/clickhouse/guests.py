@@ -1,6 +1,6 @@
-"""The analyst's statements beside those of the product: judged apart, few at a time, and for a bounded time.
+"""A guest's statements beside those of the product: judged apart, few at a time, and for a bounded time.
 
-In: a call of the analyst. Out: the call as it may run, a slot to run it in, and a reply that ends in time. It never
+In: a call of such a guest. Out: the call as it may run, a slot to run it in, and a reply that ends in time. It never
 talks to the engine itself.
 """
 
@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
-from infra.embedded.clickhouse.access import Grammar, Users
+from infra.embedded.clickhouse.access import Grammar, User, Users
 from infra.embedded.clickhouse.engine import Call
 from infra.embedded.clickhouse.errors import TOO_MANY_SIMULTANEOUS_QUERIES, refusal
 from infra.embedded.clickhouse.limits import Limits
@@ -23,13 +23,14 @@ _WAITING_PER_SLOT = 8
 
 
 class Guests:
-    """Slots for the analyst's statements.
+    """Slots for the statements of one guest.
 
     Args:
         grammar: asked on one thread of its own, which the product's statements never wait for.
     """
 
-    def __init__(self, users: Users, grammar: Grammar, limits: Limits) -> None:
+    def __init__(self, name: str, users: Users, grammar: Grammar, limits: Limits) -> None:
+        self._name = name
         self._users = users
         self._grammar = grammar
         self._limits = limits
@@ -37,10 +38,10 @@ class Guests:
         self._here = 0
         self._judge = ThreadPoolExecutor(1, thread_name_prefix="judge")
 
-    async def permit(self, call: Call, statement: Statement) -> tuple[Call, Statement]:
+    async def permit(self, user: User, call: Call, statement: Statement) -> tuple[Call, Statement]:
         """The statement as it may run; see `Users.permit`."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._judge, self._users.permit, call, statement, self._grammar)
+        return await loop.run_in_executor(self._judge, self._users.permit, user, call, statement, self._grammar)
 
     @contextlib.asynccontextmanager
     async def turn(self, reply: Reply) -> AsyncIterator[None]:
@@ -70,7 +71,7 @@ class Guests:
     def _busy(self) -> Exception:
         return refusal(
             TOO_MANY_SIMULTANEOUS_QUERIES,
-            f"analyst: Too many simultaneous queries. {self._limits.slots} statements of analyst are running,"
+            f"{self._name}: Too many simultaneous queries. {self._limits.slots} statements of {self._name} are running,"
             " which is all that may; send this one again when another has ended",
         )
 

@@ -1,4 +1,4 @@
-"""What the analyst may spend: settings that each of its statements runs with, and those that it may give itself.
+"""What a guest may spend: settings that each of its statements runs with, and those that it may give itself.
 
 In: the settings of a request and of a SETTINGS clause. Out: the settings that the statement runs with, or a refusal.
 Pure.
@@ -20,6 +20,18 @@ _HARMLESS_SETTINGS = re.compile(
     r"|max_memory_usage|aggregate_functions_null_for_empty|prefer_column_name_to_alias|limit|offset"
     r"|http_\w+|cast_keep_nullable|union_default_mode|use_client_time_zone"
 )
+# They say how rows are read that a client sends, and that a statement waits for its changes.
+_BUILDING_SETTINGS = re.compile(
+    r"input_format_\w+|date_time_input_format|(?:mutations|alter|lightweight_deletes)_sync"
+    r"|allow_nondeterministic_mutations"
+)
+# The builder's statements have these whatever they ask for: no tree shows an expression among the rows after VALUES.
+_WRITING = {
+    "allow_introspection_functions": "0",
+    "allow_nondeterministic_mutations": "1",
+    "allow_python_table_function": "0",
+    "input_format_values_interpret_expressions": "0",
+}
 _FILE_SETTINGS = re.compile(r"\w*(?:schema|template|path|file|cache_dir)\w*")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
@@ -30,7 +42,7 @@ _HELD_RESULT_BYTES = 64 * _MIB
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one statement of the analyst may take.
+    """The most that one statement of a guest may take.
 
     Attributes:
         slots: how many of its statements may run at once; the others wait.
@@ -60,6 +72,18 @@ class Limits:
             ServerError: READONLY for a setting that is not harmless, or that asks for more memory.
         """
         check_settings(given)
+        return self._bounded(given, streamed=streamed)
+
+    def writing_settings(self, given: Mapping[str, str]) -> dict[str, str]:
+        """The settings that a statement runs with that changes something.
+
+        Raises:
+            ServerError: as `settings`.
+        """
+        check_settings(given, writing=True)
+        return {**self._bounded(given, streamed=True), **_WRITING}
+
+    def _bounded(self, given: Mapping[str, str], *, streamed: bool) -> dict[str, str]:
         bounds = {
             "max_execution_time": self.seconds,
             "max_memory_usage": self.memory_bytes,
@@ -71,23 +95,33 @@ class Limits:
         for name, bound in bounds.items():
             value = _number(name, wanted[name]) if name in wanted else 0.0
             if name == "max_memory_usage" and name in wanted and not 0 < value <= bound:
-                raise refusal(
-                    READONLY, f"Cannot modify '{name}' setting in readonly mode: at most {bound} for analyst."
-                )
+                raise refusal(READONLY, f"Cannot modify '{name}' setting in readonly mode: at most {bound}.")
             wanted[name] = wanted[name] if 0 < value <= bound else str(bound)
         return wanted
 
 
-def harmless_setting(name: str) -> bool:
-    """Whether the analyst may give this setting with a statement."""
-    return _HARMLESS_SETTINGS.fullmatch(name) is not None and _FILE_SETTINGS.fullmatch(name) is None
+def harmless_setting(name: str, *, writing: bool = False) -> bool:
+    """Whether a guest may give this setting with a statement that reads, or with one that is `writing`."""
+    if _FILE_SETTINGS.fullmatch(name):
+        return False
+    return bool(_HARMLESS_SETTINGS.fullmatch(name) or (writing and _BUILDING_SETTINGS.fullmatch(name)))
 
 
-def check_settings(settings: Mapping[str, str]) -> None:
+def check_settings(settings: Mapping[str, str], *, writing: bool = False) -> None:
     """Raises: ServerError: READONLY for a setting that is not harmless."""
     for name in settings:
-        if not harmless_setting(name):
+        if not harmless_setting(name, writing=writing):
             raise refusal(READONLY, f"Cannot modify '{name}' setting in readonly mode.")
+
+
+def without_building(settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings without those that mean nothing to a statement that reads; dbt sends them with each one."""
+    return {name: value for name, value in settings.items() if not _BUILDING_SETTINGS.fullmatch(name)}
+
+
+def is_set(changes: Mapping[str, str]) -> bool:
+    """Whether the builder's statements have these settings anyway."""
+    return all(_WRITING.get(name) == value for name, value in changes.items())
 
 
 def _number(name: str, text: str) -> float:

@@ -13,11 +13,22 @@ from typing import Any
 from infra.embedded.clickhouse.analyst import Tree, not_readonly
 
 _VERBS = {
+    "AlterQuery": "ALTER",
+    "CreateQuery": "CREATE",
+    "DeleteQuery": "DELETE",
+    "DropQuery": "DROP",
+    "InsertQuery": "INSERT",
+    "OptimizeQuery": "OPTIMIZE",
+    "RenameQuery": "RENAME",
+    "SetQuery": "SET",
     "ExplainQuery": "EXPLAIN",
     "ShowTablesQuery": "SHOW",
     "ShowColumnsQuery": "SHOW",
     "ShowIndexesQuery": "SHOW",
 }
+
+_USER_FUNCTIONS = frozenset({"currentuser", "authenticateduser"})
+_MADE_OF_SELECTS = frozenset({"CreateQuery", "InsertQuery"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,11 @@ def taken_apart(tree: Tree) -> Parts:
         if isinstance(inner, Mapping):
             rest["query"] = _without_settings(inner, settings)
         _take(rest, "settings_ast", settings)
+    elif isinstance(rest.get("select"), Mapping) and rest.get("type") in _MADE_OF_SELECTS:
+        # Those of a view stay where they are: they belong to whoever reads it.
+        if not rest.get("is_ordinary_view"):
+            rest["select"] = _without_settings(rest["select"], settings)
+        _take(rest, "settings_ast", settings)
     else:
         rest = _without_settings(rest, settings)
     return Parts(_VERBS.get(str(rest.get("type")), "SELECT"), rest, fmt, settings)
@@ -71,10 +87,20 @@ def _take(tree: dict[str, Any], key: str, settings: dict[str, str]) -> None:
     clause = tree.pop(key, None)
     if clause is None:
         return
+    settings.update(settings_of(clause))
+
+
+def settings_of(clause: Any) -> dict[str, str]:
+    """The settings in a SETTINGS clause; none without one.
+
+    Raises:
+        ServerError: READONLY for a clause that says more than settings.
+    """
+    if clause is None:
+        return {}
     if set(clause) - {"type", "changes", "default_settings", "is_standalone"}:
         raise not_readonly()
-    for change in clause.get("changes", []):
-        settings[str(change["name"])] = _value(change["value"])
+    return {str(change["name"]): _value(change["value"]) for change in clause.get("changes", [])}
 
 
 def _value(value: Any) -> str:
@@ -85,3 +111,38 @@ def _value(value: Any) -> str:
     if isinstance(plain, (int, float, str)):
         return str(plain)
     raise not_readonly()
+
+
+def with_user(tree: Any, user: str, functions: Mapping[str, str]) -> Any:
+    """A tree that names the user where the engine, which knows one user alone, would name its own.
+
+    Args:
+        functions: the engine's function names in small letters, each with the name that it stands for.
+    """
+    if isinstance(tree, Mapping):
+        named = {name: with_user(value, user, functions) for name, value in tree.items()}
+        if tree.get("type") == "SelectQuery" and isinstance(named.get("select"), Mapping):
+            columns = zip(tree["select"].get("children", []), named["select"].get("children", []), strict=True)
+            children = [_under_its_name(old, new) for old, new in columns]
+            named["select"] = {**named["select"], "children": children}
+        if _is_user(tree, functions):
+            alias = {"alias": tree["alias"]} if "alias" in tree else {}
+            return {"type": "Literal", "value": {"field_type": "String", "value": user}, **alias}
+        return named
+    return [with_user(value, user, functions) for value in tree] if isinstance(tree, list) else tree
+
+
+def _under_its_name(old: Tree, new: Tree) -> Tree:
+    """A column that was replaced whole keeps the name that it had."""
+    if old.get("type") == "Function" and new.get("type") == "Literal" and "alias" not in new:
+        return {**new, "alias": f"{old['name']}()"}
+    return new
+
+
+def _is_user(node: Tree, functions: Mapping[str, str]) -> bool:
+    name = str(node.get("name", "")).lower()
+    return (
+        node.get("type") == "Function"
+        and (functions.get(name) or name) in _USER_FUNCTIONS
+        and not (node.get("arguments") or {}).get("children")
+    )

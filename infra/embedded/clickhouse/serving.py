@@ -52,7 +52,9 @@ class _HttpServer(uvicorn.Server):
 async def _serve(settings: Settings, engine: Engine, guard: DiskGuard, listener: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT, then lets running statements finish for a while."""
     users = Users(settings)
-    guests = Guests(users, EngineGrammar(engine), settings.analyst_limits)
+    grammar = EngineGrammar(engine)
+    limits_by_name = {"analyst": settings.analyst_limits, "builder": settings.builder_limits}
+    guests = {name: Guests(name, users, grammar, limits) for name, limits in limits_by_name.items()}
     server = Server(
         engine, users, guests, spool=settings.spool_path, default_database=settings.database,
         insert_bytes=settings.insert_bytes, guard=guard,
@@ -95,9 +97,11 @@ def run(settings: Settings, config: Path, listener: socket.socket) -> None:
         str(settings.engine_path.resolve()),
         str(config.resolve()),
         handles=settings.handles,
-        guests=settings.analyst_limits.slots,
+        guests=settings.analyst_limits.slots + settings.builder_limits.slots,
     )
     engine.control(f"CREATE DATABASE IF NOT EXISTS {quoted_identifier(settings.database)}")
+    if settings.builder_password is not None:
+        engine.control(f"CREATE DATABASE IF NOT EXISTS {quoted_identifier(settings.builder_database)}")
     guard = DiskGuard(settings.path, settings.keep_free_bytes, engine)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, engine, guard, listener))

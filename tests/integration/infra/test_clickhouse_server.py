@@ -26,6 +26,8 @@ from infra.embedded.clickhouse.compression import ENCODINGS, compressor
 ROOT = Path(__file__).resolve().parents[3]
 PASSWORD = "write-and-read"
 ANALYST_PASSWORD = "only-look"
+BUILDER_PASSWORD = "look-and-build"
+PASSWORDS = {"default": PASSWORD, "analyst": ANALYST_PASSWORD, "builder": BUILDER_PASSWORD}
 DEADLINE_SECONDS = 30.0
 
 
@@ -39,6 +41,7 @@ class Process:
             **os.environ,
             "TIDEMARK_EMBEDDED_CLICKHOUSE_PASSWORD": PASSWORD,
             "TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD": ANALYST_PASSWORD,
+            "TIDEMARK_EMBEDDED_CLICKHOUSE_BUILDER_PASSWORD": BUILDER_PASSWORD,
         }
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "infra.embedded.clickhouse", "--path", str(path), "--port", "0", *arguments],
@@ -70,8 +73,8 @@ class Process:
     def post(
         self, sql: str | bytes, *, user: str = "default", headers: dict[str, str] | None = None, **params: str
     ) -> httpx.Response:
-        password = PASSWORD if user == "default" else ANALYST_PASSWORD
-        return self.http.post(self.url, content=sql, params=params, headers=headers, auth=(user, password))
+        auth = (user, PASSWORDS[user])
+        return self.http.post(self.url, content=sql, params=params, headers=headers, auth=auth)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.popen.send_signal(number)

@@ -48,8 +48,8 @@ def test_credentials(given: Request, expected: Credentials) -> None:
 
 def test_authentication() -> None:
     users = Users(Settings(Path("x"), 0, password="right", analyst_password="look"))
-    assert not users.authenticate(Credentials("default", "right")).analyst
-    assert users.authenticate(Credentials("analyst", "look")).analyst
+    assert not users.authenticate(Credentials("default", "right")).guest
+    assert users.authenticate(Credentials("analyst", "look")).guest
     for wrong in (("default", ""), ("default", "look"), ("analyst", ""), ("root", "right"), ("", "")):
         with pytest.raises(ServerError) as caught:
             users.authenticate(Credentials(*wrong))

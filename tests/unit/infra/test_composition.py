@@ -99,11 +99,14 @@ def test_the_ready_file_has_the_contracts_fields(tmp_path: Path) -> None:
         "schema_registry_native",
         "clickhouse",
         "clickhouse_analyst",
+        "clickhouse_builder",
         "sandbox",
         "admin_key",
         "pids",
     ]
     assert document["clickhouse_analyst"] == f"http://analyst:ro@127.0.0.1:{made.ports['clickhouse']}/tidemark"
+    builder = f"http://builder:{made.secrets.clickhouse_builder_password}@127.0.0.1:{made.ports['clickhouse']}"
+    assert document["clickhouse_builder"] == f"{builder}/analytics"
     assert document["pids"] == {"kafka": 7}
 
 

@@ -75,3 +75,19 @@ def test_a_folder_of_an_earlier_version_may_hold_unbound_tokens(tmp_path: Path) 
         del held["tokens_bound"]
         folder.secrets_path.write_text(json.dumps(held))
         assert not folder.secrets().tokens_bound
+
+
+def test_a_folder_of_a_version_without_a_builder_gets_its_password_once(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    with DataDir(path) as folder:
+        made = folder.secrets()
+        held = json.loads(folder.secrets_path.read_text())
+        del held["clickhouse_builder_password"]
+        folder.secrets_path.write_text(json.dumps(held))
+        mended = folder.secrets()
+        assert len(mended.clickhouse_builder_password) >= 16
+        assert mended.clickhouse_builder_password != made.clickhouse_builder_password
+        assert folder.secrets() == mended
+        kept = json.loads(folder.secrets_path.read_text())
+        assert {**kept, "clickhouse_builder_password": ""} == {**held, "clickhouse_builder_password": ""}
+        assert stat.S_IMODE(folder.secrets_path.stat().st_mode) == 0o600

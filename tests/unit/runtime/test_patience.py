@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from services.runtime import patience
 from services.runtime.patience import waiting_for
+from services.runtime.progress import ProgressBar
 from tests.support.waiting import wait_until
 
 
@@ -25,3 +27,20 @@ def test_a_short_one_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     with waiting_for("Kafka"):
         pass
     assert capsys.readouterr().err == ""
+
+
+def test_progress_that_stands_still_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience.saying.__wrapped__, "__kwdefaults__", {"every_seconds": 0.01})
+    said = ""
+
+    def tells(text: str) -> bool:
+        nonlocal said
+        said += capsys.readouterr().err
+        return said.count(text) >= 2
+
+    with ProgressBar("audit") as bar:
+        wait_until(lambda: tells("audit: starting (0 s)"), 10, "the start is told")
+        bar.show("raw events", 3, 7)
+        wait_until(lambda: tells("audit: 3 of 7, raw events (0 s)"), 10, "the same step is told again")

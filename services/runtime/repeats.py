@@ -1,0 +1,101 @@
+"""Holds back log lines that only repeat what was said a moment ago of a neighbour that can't be used.
+
+In: log records. Out: of each kind the first, and then at most one in ten seconds, which says how many were held back.
+A kind is a logger and the template of its line, so that the same complaint about two tables is one kind. What a line
+about a neighbour is, is told here: clients' own loggers from WARNING on, and our events by their names.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+EVERY_SECONDS = 10.0
+_MOST_KINDS = 1000
+# A client library has nothing to say at these levels but that it can't reach whom it talks to.
+_CLIENTS = frozenset({"aiokafka", "faust", "mode", "clickhouse_connect", "urllib3", "kafka", "confluent_kafka"})
+_EVENTS = frozenset(
+    {
+        "Kafka can't be reached; trying again",
+        "Kafka did not take an event; sending it again",
+        "a message waits for its schema",
+        "a neighbour is waited for",
+        "a reply was not confirmed",
+        "a reply was not sent",
+        "a stream broke off",
+        "catalog topics can't be read; trying again",
+        "catalog_commit_failed",
+        "changes can't be followed, so nothing kept is shown as current",
+        "clickhouse_unavailable",
+        "kafka did not confirm in time",
+        "lag_unknown",
+        "query failed",
+        "query without an answer in time",
+        "registry is away",
+        "schemas are missing; trying again",
+        "topics can't be read; trying again",
+    }
+)
+# Numbers and addresses tell two lines of a client apart that say the same.
+_VARYING = re.compile(r"0x[0-9a-f]+|\d+")
+
+
+class Repeats(logging.Filter):
+    """For a handler: passes a record, adds to it how many of its kind were held back, or holds it back.
+
+    Args:
+        now: seconds of a clock that never goes back.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._now = now
+        self._lock = threading.Lock()
+        self._kinds: dict[tuple[str, str], list[float]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is shown."""
+        template = _template(record)
+        if template is None:
+            return True
+        kind = (record.name, template)
+        now = self._now()
+        with self._lock:
+            said = self._kinds.get(kind)
+            if said is not None and now - said[0] < EVERY_SECONDS:
+                said[1] += 1
+                return False
+            self._forget(now)
+            self._kinds[kind] = [now, 0]
+        held = int(said[1]) if said is not None else 0
+        if held:
+            _add(record, held)
+        return True
+
+    def _forget(self, now: float) -> None:
+        """Keeps a bound on the kinds: those that have not come for a while and hold nothing back are forgotten."""
+        if len(self._kinds) >= _MOST_KINDS:
+            self._kinds = {kind: said for kind, said in self._kinds.items() if now - said[0] < EVERY_SECONDS}
+
+
+def _template(record: logging.LogRecord) -> str | None:
+    """What lines of the same kind have in common; None for a line that is no neighbour's."""
+    if isinstance(record.msg, dict):
+        event = str(record.msg.get("event", ""))
+        return event if event in _EVENTS else None
+    if record.levelno < logging.WARNING or record.name.partition(".")[0] not in _CLIENTS:
+        return None
+    return _VARYING.sub("#", str(record.msg))
+
+
+def _add(record: logging.LogRecord, held: int) -> None:
+    if isinstance(record.msg, dict):
+        event: dict[str, Any] = {**record.msg, "held_back": held}
+        record.msg = event
+    else:
+        record.msg = f"{record.getMessage()} ({held} more like this were held back)"
+        record.args = None

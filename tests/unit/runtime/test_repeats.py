@@ -1,0 +1,82 @@
+"""A neighbour that is away is told once, and then at most once in ten seconds."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+
+import pytest
+
+from services.runtime.repeats import EVERY_SECONDS, Repeats
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def record(name: str, msg: object, *args: object, level: int = logging.WARNING) -> logging.LogRecord:
+    return logging.LogRecord(name, level, __file__, 1, msg, args, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "msgs"),
+    [
+        ("aiokafka.conn", ["Unable connect to node with id 1: %s", "Unable connect to node with id 23: %s"]),
+        ("faust.app.base", ["Consumer: %s"]),
+        ("mode.worker", ["crashed %s"]),
+        ("services.sink", [{"event": "clickhouse_unavailable", "call": "a"}, {"event": "clickhouse_unavailable"}]),
+        ("services.query_api.clickhouse", [{"event": "query failed", "query": "x"}, {"event": "query failed"}]),
+    ],
+)  # fmt: skip
+def test_one_line_of_a_kind_in_ten_seconds(name: str, msgs: list[object]) -> None:
+    clock = Clock()
+    repeats = Repeats(clock)
+    shown: list[tuple[float, str]] = []
+    for step in range(600):
+        clock.now = step * 0.1
+        msg = msgs[step % len(msgs)]
+        made = record(name, msg, *(["gone"] if isinstance(msg, str) else []), level=logging.ERROR)
+        if repeats.filter(made):
+            shown.append((clock.now, str(made.msg) if isinstance(made.msg, dict) else made.getMessage()))
+    times = [at for at, _ in shown]
+    assert len(shown) == 6
+    assert all(later - earlier >= EVERY_SECONDS for earlier, later in itertools.pairwise(times))
+    assert "99" not in shown[0][1]
+    assert all("99" in text for _, text in shown[1:])
+
+
+def test_other_kinds_and_other_lines_are_not_held_back() -> None:
+    clock = Clock()
+    repeats = Repeats(clock)
+    away = {"event": "clickhouse_unavailable"}
+    assert [repeats.filter(record("a", away)), repeats.filter(record("b", away))] == [True, True]
+    assert [repeats.filter(record("aiokafka.conn", text)) for text in ("one", "two", "one")] == [True, True, False]
+    for _ in range(3):
+        assert repeats.filter(record("services.poller.poll", {"event": "a request is wrong"}))
+        assert repeats.filter(record("uvicorn.error", "Application startup complete"))
+        assert repeats.filter(record("aiokafka.conn", "connected", level=logging.INFO))
+
+
+def test_the_line_after_a_pause_says_what_was_held_back_once() -> None:
+    clock = Clock()
+    repeats = Repeats(clock)
+    shown = []
+    for at in (0.0, 1.0, 2.0, 11.0, 30.0):
+        clock.now = at
+        made = record("s", {"event": "query failed", "query": "q"})
+        if repeats.filter(made):
+            assert isinstance(made.msg, dict)
+            shown.append(made.msg.get("held_back"))
+    assert shown == [None, 2, None]
+
+
+def test_kinds_are_bounded() -> None:
+    clock = Clock()
+    repeats = Repeats(clock)
+    for step in range(5_000):
+        clock.now = step * 20.0
+        assert repeats.filter(record("aiokafka.conn", f"{chr(97 + step % 26)}{'x' * step}"))
+    assert len(repeats._kinds) <= 1_000
