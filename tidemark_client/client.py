@@ -56,10 +56,6 @@ class Tidemark(Transport):
         """A connected account."""
         return self._get(Channel, f"channels/{quoted(channel_id)}")
 
-    def window(self, channel_id: str, length: Literal["24h", "7d", "28d"] = "28d") -> Window:
-        """Totals of an account over the window of this length that ends now."""
-        return self._get(Window, f"channels/{quoted(channel_id)}/windows", {"range": length})
-
     def posts_by_ids(self, ids: Sequence[str]) -> Page[Post]:
         """Any number of posts, in this order; those that are not there under `missing`."""
         return self._by_ids(Page[Post], "posts", ids)

@@ -97,22 +97,6 @@ class Capability(Answer):
     not_supported_because: str | None
 
 
-class Window(Answer):
-    """Totals of a channel over a trailing window, `[window_start, window_end)`.
-
-    Attributes:
-        sources: of each total, whether the platform told it, or it is the posts' sum, or made of both.
-    """
-
-    channel_id: str
-    range: Literal["24h", "7d", "28d"]
-    source: Literal["channel", "posts", "none"]
-    window_start: datetime
-    window_end: datetime
-    metrics: dict[str, Figure]
-    sources: dict[str, Literal["channel", "posts", "mixed"]]
-
-
 class Capabilities(Answer):
     """Of every platform and metric."""
 

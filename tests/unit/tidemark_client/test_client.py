@@ -24,7 +24,6 @@ READS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
     ("GET", "/tidemark/v1/posts/{id}"): lambda client: client.post("i"),
     ("GET", "/tidemark/v1/targets/{id}"): lambda client: client.target("i"),
     ("GET", "/tidemark/v1/channels/{id}"): lambda client: client.channel("i"),
-    ("GET", "/tidemark/v1/channels/{id}/windows"): lambda client: client.window("i", "7d"),
     ("GET", "/tidemark/v1/posts"): lambda client: list(client.posts(start=date(2026, 6, 1))),
     ("GET", "/tidemark/v1/targets"): lambda client: list(client.targets(platform="x", external_id="a/b")),
     ("GET", "/tidemark/v1/channels"): lambda client: list(client.channels()),
