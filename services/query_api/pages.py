@@ -47,7 +47,7 @@ _ABOUT = (
     "products' insight endpoints and an API of its own."
 )
 _KEY_LINES = (
-    "tidemark keys create --workspace demo    # on the server's machine; prints the key once",
+    "tidemark keys create demo    # on the server's machine; prints the key once",
     'curl -H "Authorization: Bearer $KEY" {origin}/tidemark/v1/posts',
 )
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")

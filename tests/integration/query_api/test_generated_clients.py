@@ -108,7 +108,8 @@ def test_typescript(generate: Callable[[str, str], Path]) -> None:
         ["npm", "install", "--silent", "--no-audit", "--no-fund", "typescript@5", "axios@1", "@types/node@20"], client
     )
     compiler = str(client / "node_modules/.bin/tsc")
-    run([compiler, "--strict", "--target", "es2020", "--module", "node16", "--outDir", "made", "index.ts"], client)
+    options = ["--strict", "--declaration", "--target", "es2020", "--module", "node16", "--outDir", "made"]
+    run([compiler, *options, "index.ts"], client)
     text = (client / "made/api.d.ts").read_text()
     for name in _NAMES:
         assert f"export interface {name} " in text

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from hashlib import sha256
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from services import cli
 from services.query_api.admin.routes import OPERATIONS
 from services.query_api.dialects import all_dialects
 from services.query_api.openapi import openapi
@@ -100,3 +103,13 @@ async def test_a_slash_that_belongs_to_a_name_stays_there() -> None:
     api = fake_api()
     reply = await api.client.get("/tidemark/v1/posts/p1%2F", headers=api.add_key("w1", "good"))
     assert (reply.status_code, api.read_model.asked) == (404, [])
+
+
+async def test_the_command_that_makes_a_key_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEMARK_ADMIN_KEY", ADMIN_KEY)
+    told = (await fake_api().client.get("/")).json()
+    program, group, name, *arguments = told["keys"]["command"].split()
+    command: Any = get_command(cli.app)
+    assert (program, told["keys"]["operation"]) == ("tidemark", "createKey")
+    made = command.commands[group].commands[name].make_context(name, arguments)
+    assert made.params["workspace"] == "demo"
