@@ -76,6 +76,8 @@ class Registry:
             "apicurio.datasource.jdbc.initial-size": "1",
             "apicurio.datasource.jdbc.min-size": "1",
             "apicurio.datasource.jdbc.max-size": "8",
+            # Else Quarkus makes one that everybody may write to.
+            "vertx.cacheDirBase": str((self.folder / "tmp" / "vertx").absolute()),
             "apicurio.import.work-dir": str((self.folder / "import").absolute()),
             "apicurio.storage.snapshot.location": str((self.folder / "import").absolute()),
         }

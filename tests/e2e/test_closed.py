@@ -12,7 +12,12 @@ import pytest
 
 from tests.support.tidemark import Tidemark
 
-OF_THE_CALLER = {"TIDEMARK_X_CLIENT_SECRET": "x-client-secret-1", "AWS_SECRET_ACCESS_KEY": "aws-secret-1"}
+OF_THE_CALLER = {
+    "TIDEMARK_X_CLIENT_SECRET": "x-client-secret-1",
+    "AWS_SECRET_ACCESS_KEY": "aws-secret-1",
+    # The sandbox is told no secret of a caller's app: only where the platform itself is asked does the poller know it.
+    "TIDEMARK_X_BASE_URL": "http://127.0.0.1:9",
+}
 
 
 @pytest.fixture(scope="module")
