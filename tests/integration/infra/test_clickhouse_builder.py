@@ -47,8 +47,8 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
     made.close()
 
 
-def built(server: Process, sql: str | bytes, **params: str) -> str:
-    reply = server.post(sql, user="builder", **{"database": "analytics", **params})
+def built(server: Process, sql: str | bytes, database: str = "analytics") -> str:
+    reply = server.post(sql, user="builder", database=database)
     assert reply.status_code == 200, (sql, reply.text)
     return reply.text
 

@@ -14,7 +14,9 @@ from infra.embedded.environment import environment_of, secrets_of, with_secrets_
 from services.platforms import all_platforms
 from services.runtime.settings import SettingsError
 
-SECRETS = Secrets("rw-password", "ro-password", "own-admin-key", "own-secret-key")
+SECRETS = Secrets(
+    "rw-password", "ro-password", "own-admin-key", "own-secret-key", clickhouse_builder_password="builder-password"
+)
 # What the caller has, by what may be told of it.
 OF_THE_CALLER = {
     "TIDEMARK_KAFKA_SASL_PASSWORD": "sasl-password",
@@ -30,7 +32,7 @@ KNOWS = {
     "kafka": set[str](),
     "registry": set(),
     "sandbox": set(),
-    "clickhouse": {"rw-password", "ro-password"},
+    "clickhouse": {"rw-password", "ro-password", "builder-password"},
     "topics": {"sasl-password"},
     "migrate": {"rw-password"},
     "aggregator": {"rw-password", "sasl-password"},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
-from services.runtime import patience
+from services.runtime import patience, progress
 from services.runtime.patience import waiting_for
 from services.runtime.progress import ProgressBar
 from tests.support.waiting import wait_until
@@ -32,7 +34,7 @@ def test_a_short_one_is_not(capsys: pytest.CaptureFixture[str]) -> None:
 def test_progress_that_stands_still_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience.saying.__wrapped__, "__kwdefaults__", {"every_seconds": 0.01})
+    monkeypatch.setattr(progress, "saying", functools.partial(patience.saying, every_seconds=0.01))
     said = ""
 
     def tells(text: str) -> bool:

@@ -1,0 +1,146 @@
+"""Engines that are frozen or absent: no command is silent for long, and no service repeats itself.
+
+A socket that is listened on and never read is what a stopped engine looks like from outside: the kernel takes
+connections for it, and nothing answers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from infra.embedded.ports import free_ports
+
+SILENT_SECONDS = 10.0
+COMMANDS = {
+    "status": ["status"],
+    "audit": ["audit"],
+    "topics": ["topics"],
+    "dead-letters list": ["dead-letters", "list"],
+    "dead-letters redrive": ["dead-letters", "redrive"],
+    "rebuild": ["rebuild"],
+    "keys list": ["keys", "list", "--workspace", "w"],
+    "catalog export": ["catalog", "export", "--workspace", "w"],
+    "migrate": ["migrate"],
+}
+
+
+@contextmanager
+def frozen_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        yield int(listener.getsockname()[1])
+
+
+def settings(kafka: int, registry: int, clickhouse: int, api: int) -> dict[str, str]:
+    return {
+        "TIDEMARK_KAFKA_BOOTSTRAP": f"127.0.0.1:{kafka}",
+        "TIDEMARK_SCHEMA_REGISTRY_URL": f"http://127.0.0.1:{registry}",
+        "TIDEMARK_CLICKHOUSE_URL": f"http://default:p@127.0.0.1:{clickhouse}/tidemark",
+        "TIDEMARK_QUERY_API_URL": f"http://127.0.0.1:{api}",
+        "TIDEMARK_ADMIN_KEY": "tm_admin_of_this_test",
+        "TIDEMARK_SECRET_KEYS": Fernet.generate_key().decode(),
+    }
+
+
+def silence(command: list[str], environment: dict[str, str], folder: Path) -> tuple[float, str]:
+    """How long a command says nothing at first, and what it then says; it is ended after that."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.cli", *command],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3]), **environment},
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    began = time.monotonic()
+    try:
+        assert process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            selector.select(3 * SILENT_SECONDS)
+        took = time.monotonic() - began
+        return took, os.read(process.stdout.fileno(), 4096).decode() if took < 3 * SILENT_SECONDS else ""
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def starting_seconds(tmp_path: Path) -> float:
+    """How long a command takes on this machine, now, that asks nobody anything."""
+    took, said = silence(["--version"], {}, tmp_path)
+    assert said.startswith("tidemark ")
+    return took
+
+
+@pytest.mark.parametrize("kind", ["frozen", "absent"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_is_silent(name: str, kind: str, tmp_path: Path, starting_seconds: float) -> None:
+    if kind == "frozen":
+        with frozen_port() as port:
+            took, said = silence(COMMANDS[name], settings(port, port, port, port), tmp_path)
+    else:
+        took, said = silence(COMMANDS[name], settings(*free_ports(4)), tmp_path)
+    # A command loads more packages than `--version` does.
+    assert took < SILENT_SECONDS + 2 * starting_seconds
+    assert said.strip()
+    assert "Traceback" not in said
+    assert "No such option" not in said, said
+    assert "Missing" not in said, said
+
+
+LINE = re.compile(r"timestamp=(\S+) level=(\w+) logger=(\S+) event=(\"(?:[^\"\\]|\\.)*\"|\S+)")
+WATCHED_SECONDS = 27.0
+
+
+# The aggregator ends without a registry, and is started anew by whoever runs it.
+@pytest.mark.parametrize("module", ["poller", "query_api"])
+def test_a_service_says_of_an_absent_neighbour_one_line_in_ten_seconds(module: str, tmp_path: Path) -> None:
+    kafka, registry, clickhouse, api, metrics = free_ports(5)
+    environment = {
+        **os.environ,
+        **settings(kafka, registry, clickhouse, api),
+        "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
+        "TIDEMARK_QUERY_API_PORT": str(api),
+        "TIDEMARK_METRICS_PORT": str(metrics),
+    }
+    environment.pop("TIDEMARK_QUERY_API_URL")
+    log = tmp_path / "log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"services.{module}"], env=environment, cwd=tmp_path, stdout=stream, stderr=stream
+        )
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(WATCHED_SECONDS)
+        finally:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+    text = log.read_text(errors="replace")
+    times = defaultdict(list)
+    for at, level, logger, event in LINE.findall(text):
+        if level in ("warning", "error", "critical"):
+            template = re.sub(r"0x[0-9a-f]+|\d+", "#", event)
+            times[logger, template].append(datetime.fromisoformat(at).timestamp())
+    assert times, text[-3000:]
+    for kind, said in times.items():
+        # What a service says at its end is no repetition.
+        waits = [later - earlier for earlier, later in itertools.pairwise(said)]
+        assert all(wait > 9.5 for wait in waits), (kind, waits)
+    assert "Traceback" not in text, text[-3000:]
