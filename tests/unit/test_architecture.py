@@ -40,7 +40,8 @@ BETWEEN_SERVICES = (
 
 # Modules that compute and never talk: no client, no socket, no event loop; and they import only each other.
 PURE = {
-    "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.inflating", "services.runtime.instants", "services.runtime.redaction",
+    "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.inflating",
+    "services.runtime.instants", "services.runtime.redaction",
     "services.runtime.secrets", "services.runtime.since",
     "services.poller.accounts", "services.poller.answers", "services.poller.backfill_plan", "services.poller.budget",
     "services.poller.calls", "services.poller.circuit",
