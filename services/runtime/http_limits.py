@@ -58,13 +58,13 @@ class HttpLimits:
     target_bytes: int = 32 * 1024
     head_bytes: int = 64 * 1024
     headers: int = 100
-    head_seconds: float = 10.0
+    head_seconds: float = 30.0
     body_bytes: int = 512 * 1024 * 1024
     body_seconds: float = 20.0
     body_bytes_per_second: int = 1024
     unread_seconds: float = 20.0
-    connections: int = 2_000
-    connections_by_address: int = 1_000
+    connections: int = 4_000
+    connections_by_address: int = 2_000
 
     @classmethod
     def of(cls, settings: HttpSettings) -> Self:

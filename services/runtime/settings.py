@@ -335,14 +335,14 @@ class OperationsSettings(LogSettings):
 class HttpSettings(Settings):
     """What one server process takes of its callers; see `http_limits.HttpLimits`."""
 
-    http_connections: int = Field(default=2_000, ge=10, description="open at once")
+    http_connections: int = Field(default=4_000, ge=10, description="open at once")
     http_connections_by_address: int = Field(
-        default=1_000, ge=1, description="open at once from one address; behind a proxy all callers have the proxy's"
+        default=2_000, ge=1, description="open at once from one address; behind a proxy all callers have the proxy's"
     )
     http_head_bytes: int = Field(default=64 * 1024, ge=8 * 1024, le=1024 * 1024, description="of a request's head")
     http_address_bytes: int = Field(default=32 * 1024, ge=1024, le=60_000, description="of a request's address")
     http_headers: int = Field(default=100, ge=20, le=10_000, description="of one request")
-    http_head_seconds: float = Field(default=10.0, ge=1, description="for a request's head to arrive")
+    http_head_seconds: float = Field(default=30.0, ge=1, description="for a request's head to arrive")
     http_body_seconds: float = Field(default=20.0, ge=1, description="for its body, and a second more for each KiB")
     http_body_bytes: int = Field(default=512 * 1024 * 1024, ge=8 * 1024 * 1024, description="of the longest body")
     http_unread_seconds: float = Field(default=20.0, ge=1, description="that a reply waits for a reader")
