@@ -184,7 +184,7 @@ for sql in json.load(sys.stdin):
         replies.append(content.decode("utf-8", "replace"))
     except Exception as error:
         replies.append("refused: " + str(error))
-    engine._close_handle(handle)
+    engine.close_handle(handle)
 sys.stdout.write(json.dumps([standing, replies]))
 sys.stdout.flush()
 os._exit(0)
