@@ -49,13 +49,15 @@ class Check:
         name: shown before each difference.
         fields: names of what is compared, in the order of both columns.
         statement: the SQL for a scope; its parameters are `generation`, `now` and `forgotten` (ms), and the scope's.
-        block_rows: worked on at once; few where a row's arrays are long.
+        keys_per_statement: most that one statement looks at, where its rows are wide; None for as many as there are.
+        keys: SQL of the keys of a scope, `workspace_id` and key; needed with `keys_per_statement`.
     """
 
     name: str
     fields: tuple[str, ...]
     statement: Callable[[Scope], str]
-    block_rows: int = 2_048
+    keys_per_statement: int | None = None
+    keys: Callable[[Scope], str] | None = None
 
 
 def texts(metrics: Sequence[Metric]) -> str:

@@ -29,7 +29,6 @@ _TABLES = (
 _MEBIBYTE = 1 << 20
 _KEYS_PER_STATEMENT = 500
 _STATEMENT_SECONDS = 900
-_BLOCK_ROWS = 2_048
 _DAY_MILLIS = 86_400_000
 
 
@@ -82,8 +81,8 @@ class AuditStore:
         self._clock = clock
         self._settings: dict[str, Any] = {
             "max_threads": threads,
-            "max_block_size": _BLOCK_ROWS,
-            "max_joined_block_size_rows": _BLOCK_ROWS,
+            "max_block_size": 2048,
+            "max_joined_block_size_rows": 2048,
             "max_memory_usage": memory_mebibytes * _MEBIBYTE,
             "max_bytes_before_external_group_by": memory_mebibytes * _MEBIBYTE // 2,
             "join_use_nulls": 0,
@@ -146,13 +145,17 @@ class AuditStore:
         """What differs in a part."""
         scope = Scope(parts=part.parts)
         parameters = {"workspaces": list(part.workspaces), "part": part.part, "parts": part.parts}
+        if check.keys is not None:
+            found = self._query(check.keys(scope), {**parameters, "generation": self.generation})
+            return self.differences_of(check, [(row[0], row[1]) for row in found])
         return self._differences(check, scope, parameters)
 
     def differences_of(self, check: Check, keys: Sequence[Key]) -> list[Difference]:
         """What differs among some keys."""
         found: list[Difference] = []
-        for start in range(0, len(keys), _KEYS_PER_STATEMENT):
-            some = list(keys[start : start + _KEYS_PER_STATEMENT])
+        size = check.keys_per_statement or _KEYS_PER_STATEMENT
+        for start in range(0, len(keys), size):
+            some = list(keys[start : start + size])
             parameters = {"workspaces": sorted({workspace_id for workspace_id, _ in some}), "keys": some}
             found += self._differences(check, Scope(by_keys=True), parameters)
         return found
@@ -175,9 +178,7 @@ class AuditStore:
                     if was != is_now
                 ),
             )
-            for workspace_id, key, label, stored, recomputed in self._query(
-                check.statement(scope), parameters, check.block_rows
-            )
+            for workspace_id, key, label, stored, recomputed in self._query(check.statement(scope), parameters)
         ]
 
     def stream(self, query: str, parameters: dict[str, Any]) -> Iterator[Sequence[Any]]:
@@ -191,10 +192,9 @@ class AuditStore:
         except ClickHouseError as error:
             raise _failed(error) from None
 
-    def _query(self, query: str, parameters: dict[str, Any], block_rows: int = _BLOCK_ROWS) -> Sequence[Sequence[Any]]:
-        settings = {**self._settings, "max_block_size": block_rows, "max_joined_block_size_rows": block_rows}
+    def _query(self, query: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
         try:
-            return self._client.query(query, parameters=parameters, settings=settings).result_rows
+            return self._client.query(query, parameters=parameters, settings=self._settings).result_rows
         except ClickHouseError as error:
             raise _failed(error) from None
 

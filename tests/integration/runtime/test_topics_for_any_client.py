@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import aiokafka.codec
+import aiokafka.consumer.fetcher as fetcher
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import UnsupportedCodecError
+from aiokafka.record.memory_records import MemoryRecords
 from confluent_kafka import Producer
 
 from services.aggregator.publisher import Encoded, PartitionPublisher
+from services.runtime.fetching import BoundedFetchResult
 from services.runtime.kafka import aiokafka_producer_options
 from services.runtime.settings import KafkaSettings, RegistrySettings
 from services.runtime.topics import ensure_topics, topic_specs
@@ -38,6 +43,17 @@ def without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aiokafka.codec, "cramjam", None)
 
 
+@pytest.fixture
+def as_aiokafka_reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it to read without our guards, which decompress by themselves; making our options puts them in place."""
+
+    def unguard() -> None:
+        monkeypatch.setattr(fetcher, "MemoryRecords", MemoryRecords)
+        monkeypatch.setattr(fetcher, "FetchResult", BoundedFetchResult.__base__)
+
+    return unguard
+
+
 async def read_all(kafka: KafkaSettings, topic: str, count: int) -> list[bytes]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka.kafka_bootstrap, enable_auto_commit=False, isolation_level="read_committed"
@@ -54,30 +70,39 @@ async def read_all(kafka: KafkaSettings, topic: str, count: int) -> list[bytes]:
 
 @pytest.mark.usefixtures("without_extras")
 @pytest.mark.parametrize("topic", WRITTEN_BY_OTHERS)
-async def test_what_the_poller_and_the_api_publish_is_readable(kafka: KafkaSettings, topic: str) -> None:
+async def test_what_the_poller_and_the_api_publish_is_readable(
+    kafka: KafkaSettings, topic: str, as_aiokafka_reads: Callable[[], None]
+) -> None:
     values = [bytes([number]) * 5_000 for number in range(5)]
     async with AIOKafkaProducer(**aiokafka_producer_options(kafka), linger_ms=50) as producer:
         sent = [await producer.send(kafka.topic(topic), value, b"key") for value in values]
         for waiting in sent:
             await waiting
+    as_aiokafka_reads()
     assert await read_all(kafka, topic, len(values)) == values
 
 
 @pytest.mark.usefixtures("without_extras")
-async def test_what_the_aggregator_publishes_is_readable(kafka: KafkaSettings) -> None:
+async def test_what_the_aggregator_publishes_is_readable(
+    kafka: KafkaSettings, as_aiokafka_reads: Callable[[], None]
+) -> None:
     publisher = PartitionPublisher(kafka, "tests", 0)
     publisher.publish([Encoded(kafka.topic(topic), 0, b"key", b"x" * 5_000) for topic in WRITTEN_BY_THE_AGGREGATOR])
     publisher.close()
+    as_aiokafka_reads()
     for topic in WRITTEN_BY_THE_AGGREGATOR:
         assert await read_all(kafka, topic, 1) == [b"x" * 5_000]
 
 
 @pytest.mark.usefixtures("without_extras")
-async def test_a_topic_that_keeps_the_producers_codec_is_not(kafka: KafkaSettings) -> None:
+async def test_a_topic_that_keeps_the_producers_codec_is_not(
+    kafka: KafkaSettings, as_aiokafka_reads: Callable[[], None]
+) -> None:
     """Shows that the tests above can fail."""
     producer = Producer({"bootstrap.servers": kafka.kafka_bootstrap, "compression.type": "lz4"})
     producer.produce(kafka.topic("rollups.posts"), b"x" * 5_000, b"key")
     assert producer.flush(30) == 0
+    as_aiokafka_reads()
     with pytest.raises(UnsupportedCodecError):
         await read_all(kafka, "rollups.posts", 1)
 
