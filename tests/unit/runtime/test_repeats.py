@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import services
+from services.runtime import repeats
 from services.runtime.repeats import EVERY_SECONDS, Repeats
 
 
@@ -80,3 +86,39 @@ def test_kinds_are_bounded() -> None:
         clock.now = step * 20.0
         assert repeats.filter(record("aiokafka.conn", f"{chr(97 + step % 26)}{'x' * step}"))
     assert len(repeats._kinds) <= 1_000
+
+
+SERVICES = Path(services.__file__).parent
+# Of a neighbour by its words, but told once or of one thing alone.
+NOT_OF_A_NEIGHBOUR = {
+    "a Kafka client did not stop cleanly",
+    "a token answer can't be read",
+    "part of a payload can't be read",
+    "an answer is too large for a reply",
+    "stopped with answers that Kafka has not confirmed",
+}
+OF_A_NEIGHBOUR = re.compile(
+    r"(?i)\bkafka\b|\bregistry\b|clickhouse_un|(can't|cannot) be (read|reached|followed)$|is away"
+)
+
+
+def warnings() -> Iterator[str]:
+    """The events of every literal warning and error of the services."""
+    for path in SERVICES.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("warning", "error")
+                and getattr(node.func.value, "id", "") in ("log", "_log")
+                and node.args
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                yield str(node.args[0].value)
+
+
+def test_each_event_about_a_neighbour_is_held_back() -> None:
+    said = set(warnings())
+    about = {event for event in said if OF_A_NEIGHBOUR.search(event)} - NOT_OF_A_NEIGHBOUR
+    assert about <= repeats._EVENTS
+    assert said >= repeats._EVENTS, "no service says these any more"
