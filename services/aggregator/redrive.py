@@ -19,7 +19,7 @@ from schemas.codec import Codec
 from schemas.events import PlatformRaw
 from services.aggregator.dead_letters import REDRIVEN_HEADER, DeadLetters, Filter, Found, Origin
 from services.aggregator.reading import identity
-from services.aggregator.topic_reader import TopicReader, TopicUnreadable
+from services.aggregator.topic_reader import TopicReader, TopicUnreadable, headers_of
 from services.aggregator.writing import RAW
 from services.runtime.clock import Clock
 from services.runtime.kafka import confluent_options, partition_of
@@ -238,5 +238,4 @@ def _clusters(chosen: Sequence[Candidate]) -> Iterator[list[Candidate]]:
 
 
 def _headers(message: Message) -> dict[str, bytes]:
-    held = message.headers() or []
-    return {name: value for name, value in dict(held).items() if isinstance(value, bytes)}
+    return {name: value for name, value in dict(headers_of(message)).items() if isinstance(value, bytes)}
