@@ -41,7 +41,7 @@ class _Session:
 
     def __init__(self, stack: ExitStack) -> None:
         self.settings = load_or_exit(DeadLetterSettings)
-        self.reader = stack.enter_context(TopicReader(self.settings))
+        self.reader = stack.enter_context(TopicReader(self.settings, is_committed=False))
         # Letters and originals are read by turns.
         self.letters = DeadLetters(self.settings, self.settings, stack.enter_context(TopicReader(self.settings)))
 

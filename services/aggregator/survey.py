@@ -44,7 +44,8 @@ class Survey:
         store = AuditStore(self._settings, self._clock, _OPTIONS.memory_mebibytes)
         self._stack.callback(store.close)
         reader = self._stack.enter_context(TopicReader(self._settings))
-        self._links = list(topic_links(self._settings, _OPTIONS, store, reader))
+        raw_reader = self._stack.enter_context(TopicReader(self._settings, is_committed=False))
+        self._links = list(topic_links(self._settings, _OPTIONS, store, reader, raw_reader))
         return self
 
     def __exit__(

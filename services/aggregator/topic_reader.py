@@ -25,20 +25,23 @@ class TopicUnreadable(RuntimeError):
 
 
 class TopicReader:
-    """A consumer without a place in any group; sees committed messages only.
+    """A consumer without a place in any group.
 
     Args:
         settings: connection.
+        is_committed: only messages of committed transactions are seen, and none behind one that is open. Raw events are
+            read without: the aggregator counts them whatever became of their transaction, and a stranger's open
+            transaction must not hold anybody up.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, *, is_committed: bool = True) -> None:
         self._consumer = Consumer(
             {
                 **confluent_options(settings),
                 "group.id": f"{settings.topic_prefix}tidemark-reader",
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
-                "isolation.level": "read_committed",
+                "isolation.level": "read_committed" if is_committed else "read_uncommitted",
                 "fetch.max.bytes": 4 * MESSAGE_MAX_BYTES,
                 "queued.max.messages.kbytes": 32 * 1024,
                 "log_level": 0,

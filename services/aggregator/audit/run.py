@@ -97,7 +97,8 @@ def audit(
         stack.callback(store.close)
         store.require_steady()
         reader = stack.enter_context(TopicReader(settings))
-        links = list(topic_links(settings, options, store, reader))
+        raw_reader = stack.enter_context(TopicReader(settings, is_committed=False))
+        links = list(topic_links(settings, options, store, reader, raw_reader))
         parts = plan(store.rows_by_workspace(options.workspace), options.sample)
         summary.parts, summary.rows = len(parts), sum(part.rows for part in parts)
         steps = len(parts) * len(CHECKS) + sum(len(link.partitions) for link in links)
@@ -146,7 +147,7 @@ class TopicLink:
 
 
 def topic_links(
-    settings: AuditSettings, options: Options, store: AuditStore, reader: TopicReader
+    settings: AuditSettings, options: Options, store: AuditStore, reader: TopicReader, raw_reader: TopicReader
 ) -> Iterator[TopicLink]:
     """Every topic that is compared: raw events and the catalog with what is made of them, and totals with what is told.
 
@@ -166,7 +167,7 @@ def topic_links(
     def raw(full_name: str, count: int) -> TopicAudit:
         codec = registry.codec(RAW)
         return RawAudit(
-            full_name, store, reader, codec, partitions=count, group=group, workspace=workspace, sample=sample
+            full_name, store, raw_reader, codec, partitions=count, group=group, workspace=workspace, sample=sample
         )
 
     yield link(RAW, raw)
