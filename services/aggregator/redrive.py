@@ -19,7 +19,7 @@ from schemas.codec import Codec
 from schemas.events import PlatformRaw
 from services.aggregator.dead_letters import REDRIVEN_HEADER, DeadLetters, Filter, Found, Origin
 from services.aggregator.reading import identity
-from services.aggregator.topic_reader import TopicReader, TopicUnreadable, headers_of
+from services.aggregator.topic_reader import TopicReader, TopicUnreadable
 from services.aggregator.writing import RAW
 from services.runtime.clock import Clock
 from services.runtime.kafka import confluent_options, partition_of
@@ -168,7 +168,8 @@ class Redrive:
     ) -> None:
         if original is not None:
             key, value = original.key(), original.value()
-            headers = _headers(original)
+            # Without its headers, which tell nothing of the event: the client breaks off at a name that is not UTF-8.
+            headers: dict[str, bytes] = {}
             done.from_originals += 1
         else:
             found = next(self._letters.at([candidate.letter]), None)
@@ -235,7 +236,3 @@ def _clusters(chosen: Sequence[Candidate]) -> Iterator[list[Candidate]]:
         cluster.append(candidate)
     if cluster:
         yield cluster
-
-
-def _headers(message: Message) -> dict[str, bytes]:
-    return {name: value for name, value in dict(headers_of(message)).items() if isinstance(value, bytes)}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -162,20 +161,11 @@ class TopicReader:
         return int(found) if found >= 0 else self.bounds(topic, partition)[1]
 
 
-def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
-    """A message's headers; none of a message with a header name that is not UTF-8, which the client can't read."""
-    try:
-        held: Any = message.headers()
-        # The client returns with the error set but not raised. A function that ctypes calls raises what is set: here,
-        # and not at some later step of whoever reads on.
-        ctypes.pythonapi.Py_IsInitialized()
-    except (UnicodeDecodeError, SystemError):
-        return []
-    return list(held or ())
-
-
 def received(message: Message) -> reading.Message:
-    """A message as the aggregator would have received it."""
+    """A message as the aggregator would have received it, but for its headers.
+
+    Headers are left alone: the client breaks off, at times with the whole process, at a name that is not UTF-8.
+    """
     return reading.Message(
         message.topic() or "",
         message.partition() or 0,
@@ -183,7 +173,6 @@ def received(message: Message) -> reading.Message:
         message.key(),
         message.value(),
         message.timestamp()[1],
-        tuple((name, bytes(value or b"")) for name, value in headers_of(message)),
     )
 
 
