@@ -60,6 +60,8 @@ def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     running.stop()
 
 
+# Not in `make test` before it has been seen to pass again and again: two cores are shared by attackers and product.
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_two_hostile_minutes(attacked: Tidemark) -> None:
     _attack(attacked, SHORT_SECONDS, strength=1.0, p99_seconds=SHORT_P99_SECONDS)
