@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import orjson
-from dotenv import dotenv_values
 from pydantic import ValidationError
 from rich.console import Console
 
+from services.runtime.environment import read_dotenv
 from services.runtime.patience import waiting_for
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, Settings, SettingsError, describe, exit_with
 from services.status.addresses import Addresses, find
@@ -32,9 +32,8 @@ Loaded = TypeVar("Loaded", bound=Settings)
 
 def run(data_dir: Path, *, as_json: bool, interval_seconds: float) -> int:
     """Print the state of everything; returns 0 when all of it is ready, else 1."""
-    environment = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     try:
-        addresses = find(data_dir, {**environment, **os.environ})
+        addresses = find(data_dir, {**read_dotenv(Path(".env")), **os.environ})
     except SettingsError as error:
         exit_with(str(error))
     with waiting_for("services and engines to answer"), ThreadPoolExecutor(8) as threads:
