@@ -136,7 +136,7 @@ class _Permit:
 
     def permit(self, statement: Statement) -> tuple[Call, Statement]:
         if self._guest.own is None:
-            limits.check_settings(self._call.settings)
+            limits.check_settings(limits.without_building(self._call.settings))
         if statement.data_start is not None:
             return self._inserting(statement)
         made = self._made_anew(statement.sql)
@@ -145,7 +145,7 @@ class _Permit:
             raise refusal(UNKNOWN_FORMAT, "Unknown format in the statement")
         if made.writes:
             return self._writing(made.settings, made.sql, fmt), Statement(made.verb, made.sql, fmt)
-        given = dict(self._call.settings) if self._guest.own is None else limits.without_building(self._call.settings)
+        given = limits.without_building(self._call.settings)
         streamed = made.reads and fmt in statements.STREAMED_FORMATS | statements.DOCUMENT_FORMATS
         settings = self._guest.limits.settings({**given, **made.settings}, streamed=streamed)
         made_call = dataclasses.replace(
@@ -182,6 +182,8 @@ class _Permit:
             parts = rebuilding.taken_apart(tree)
             writes = self._judge(parts.tree)
             named = rebuilding.with_user(parts.tree, self._guest.name, self._grammar.functions)
+            if not writes:
+                named = self._with_changeable_settings(named)
             return _MadeAnew(parts.verb, self._grammar.text_of(named), parts.format, parts.settings, writes)
         form = forms.parse(sql, self._database, self._guest.policy.check_table, self._check.check_database)
         if form is None:
@@ -196,6 +198,15 @@ class _Permit:
         named = rebuilding.with_user(parts.tree, self._guest.name, self._grammar.functions)
         sql = f"DESCRIBE ({self._grammar.text_of(named)})"
         return _MadeAnew(form.verb, sql, form.format, {**parts.settings, **form.settings})
+
+    def _with_changeable_settings(self, tree: analyst.Tree) -> analyst.Tree:
+        def source() -> analyst.Tree:
+            made = self._grammar.syntax_tree(limits.changeable_settings())
+            assert made is not None
+            return made
+
+        changed: analyst.Tree = rebuilding.with_source(tree, ("system", "settings"), source, self._database)
+        return changed
 
     def _judge(self, tree: analyst.Tree) -> bool:
         """Refuses what may not run, and says whether the rest changes something."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from infra.embedded.clickhouse.defaults import OF_INSERTS
 from infra.embedded.clickhouse.errors import READONLY, refusal
 
 # A setting that changes how a result is written or how long it may take, and neither reads a file nor lifts a limit.
@@ -105,6 +106,19 @@ def harmless_setting(name: str, *, writing: bool = False) -> bool:
     if _FILE_SETTINGS.fullmatch(name):
         return False
     return bool(_HARMLESS_SETTINGS.fullmatch(name) or (writing and _BUILDING_SETTINGS.fullmatch(name)))
+
+
+def changeable_settings() -> str:
+    """A SELECT of the engine's settings in which those that a guest may send with a statement are not read-only.
+
+    A guest's statements run where the engine lets nobody change a setting, and it would say so of each. Drivers look here
+    before they send one.
+    """
+    given = "|".join(f"(?:{names.pattern})" for names in (_HARMLESS_SETTINGS, _BUILDING_SETTINGS, OF_INSERTS))
+    escaped = given.replace("\\", "\\\\")
+    of_files = _FILE_SETTINGS.pattern.replace("\\", "\\\\")
+    changeable = f"match(name, '^(?:{escaped})$') AND NOT match(name, '^(?:{of_files})$')"
+    return f"SELECT * REPLACE (toUInt8(NOT ({changeable})) AS readonly) FROM system.settings"
 
 
 def check_settings(settings: Mapping[str, str], *, writing: bool = False) -> None:
