@@ -111,8 +111,8 @@ def harmless_setting(name: str, *, writing: bool = False) -> bool:
 def changeable_settings() -> str:
     """A SELECT of the engine's settings in which those that a guest may send with a statement are not read-only.
 
-    A guest's statements run where the engine lets nobody change a setting, and it would say so of each. Drivers look here
-    before they send one.
+    A guest's statements run where the engine lets nobody change a setting, and it would say so of each. Drivers look
+    here before they send one.
     """
     given = "|".join(f"(?:{names.pattern})" for names in (_HARMLESS_SETTINGS, _BUILDING_SETTINGS, OF_INSERTS))
     escaped = given.replace("\\", "\\\\")
