@@ -28,7 +28,7 @@ def topics(tidemark: Tidemark) -> list[str]:
     tidemark.put_post(
         workspace,
         "p",
-        [{"target_id": "t", "channel_id": "c", "external_id": "at://t"}],
+        [{"target_id": "t", "channel_id": "c", "status": "published", "external_id": "at://t"}],
         published_at=datetime.now(UTC).isoformat(),
     )
     publisher = RawPublisher(tidemark.ready)
