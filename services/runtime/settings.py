@@ -38,6 +38,10 @@ class SettingsError(ValueError):
     """A setting is missing or wrong; the message names it and says what is allowed."""
 
 
+class MissingSettingsError(SettingsError):
+    """Settings without a default are not set; the message names all of them."""
+
+
 class _SecretFiles(PydanticBaseSettingsSource):
     """Reads `NAME_FILE` for each NAME that holds a secret."""
 
@@ -141,12 +145,14 @@ class Settings(BaseSettings):
         """Read the environment.
 
         Raises:
+            MissingSettingsError: naming every setting that is missing.
             SettingsError: naming the first bad setting, without echoing a secret's value.
         """
         try:
             return cls()
         except ValidationError as error:
-            raise SettingsError(describe(error)) from None
+            is_missing = any(problem["type"] == "missing" for problem in error.errors(include_input=False))
+            raise (MissingSettingsError if is_missing else SettingsError)(describe(error)) from None
 
 
 def describe(error: ValidationError) -> str:
