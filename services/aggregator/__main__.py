@@ -11,12 +11,12 @@ import sys
 
 from services.aggregator.app import Worker, build_app
 from services.aggregator.catalog import CHANNELS, POSTS
+from services.aggregator.clickhouse import ClickHouseSink
 from services.aggregator.health import watch
 from services.aggregator.metrics import CLICKHOUSE_RETRIES
 from services.aggregator.partition import RECORD_TOPICS, Codecs
 from services.aggregator.set_aside import DEAD_LETTERS
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.sink import ClickHouseSink
 from services.aggregator.writing import RAW
 from services.runtime.clock import SystemClock
 from services.runtime.logging import configure_logging, get_logger

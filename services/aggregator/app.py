@@ -14,6 +14,7 @@ from faust.types import TP
 from mode.utils.queues import ThrowableQueue
 
 from services.aggregator import metrics
+from services.aggregator.clickhouse import ClickHouseSink
 from services.aggregator.errors import OwnershipLost
 from services.aggregator.handover import HandoverWatch
 from services.aggregator.limits import DeadLetterLimit
@@ -21,7 +22,6 @@ from services.aggregator.partition import Codecs, PartitionTask, Received
 from services.aggregator.pause import DeadLetterPause
 from services.aggregator.reading import Message
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.sink import ClickHouseSink
 from services.aggregator.tenants import Tenants
 from services.aggregator.writing import RAW
 from services.runtime.clock import Clock

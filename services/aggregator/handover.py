@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from services.aggregator.pipeline import Outgoing
+from services.aggregator.clickhouse import ClickHouseSink
+from services.aggregator.fold import Outgoing
 from services.aggregator.rebuild import Rebuild, latest_rebuild
 from services.aggregator.replay import Replayer
-from services.aggregator.sink import ClickHouseSink
 from services.aggregator.state import Key
 from services.runtime.clock import Clock
 from services.runtime.kafka import key as message_key

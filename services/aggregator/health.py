@@ -18,9 +18,9 @@ from aiokafka.errors import KafkaError
 
 from services.aggregator import metrics
 from services.aggregator.app import Worker
+from services.aggregator.clickhouse import ClickHouseSink
 from services.aggregator.errors import AggregatorStuck
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.sink import ClickHouseSink
 from services.aggregator.writing import RAW
 from services.runtime.kafka import aiokafka_options
 from services.runtime.logging import get_logger

@@ -14,9 +14,9 @@ from typing import Any
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogPost
 from schemas.keys import checked_key
-from services.aggregator.pipeline import CatalogWrite, Outgoing
+from services.aggregator.clickhouse import ClickHouseSink, Table
+from services.aggregator.fold import CatalogWrite, Outgoing
 from services.aggregator.rows import CHANNELS, POSTS, Version, channel_row, post_row
-from services.aggregator.sink import ClickHouseSink, Table
 from services.aggregator.state import Key
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.clock import Clock

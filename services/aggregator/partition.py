@@ -20,9 +20,11 @@ from typing import Any, TypeVar
 from schemas.codec import Codec
 from schemas.encoder import Encode
 from schemas.events import DeadLetter, PlatformRaw
-from services.aggregator import metrics, pipeline
+from services.aggregator import fold, metrics
 from services.aggregator.catalog import CatalogReader
+from services.aggregator.clickhouse import ClickHouseSink
 from services.aggregator.filling import SettledReader, fill
+from services.aggregator.fold import Batch, CatalogWrite, Effects
 from services.aggregator.handover import (
     HANDOVER_CHECK_SECONDS,
     HandoverWatch,
@@ -35,14 +37,12 @@ from services.aggregator.handover import (
 from services.aggregator.limits import STRANGERS
 from services.aggregator.mending import MirrorMender, all_posts, stray_rollups
 from services.aggregator.pause import DeadLetterPause, Judged
-from services.aggregator.pipeline import Batch, CatalogWrite, Effects
 from services.aggregator.publisher import Encoded, PartitionPublisher
 from services.aggregator.reading import Message
 from services.aggregator.rebuild import Rebuild, note_mended
 from services.aggregator.rows import Version
 from services.aggregator.set_aside import BatchReader, halves, key_of
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.sink import ClickHouseSink
 from services.aggregator.state import PartitionState
 from services.aggregator.tenants import Tenants
 from services.aggregator.writing import TopicWriter, insert_all, until_done
@@ -173,7 +173,7 @@ class PartitionTask:
             async for writes in self._catalog.to_end():
                 for start in range(0, len(writes), _CATALOG_WRITES_PER_BATCH):
                     await self._apply(
-                        Batch(catalog=pipeline.newest_writes(writes[start : start + _CATALOG_WRITES_PER_BATCH]))
+                        Batch(catalog=fold.newest_writes(writes[start : start + _CATALOG_WRITES_PER_BATCH]))
                     )
                 await self._settle()
                 await self._catalog.commit(self._catalog.positions())
@@ -232,7 +232,7 @@ class PartitionTask:
         writes = [self._writes.popleft() for _ in range(min(len(self._writes), _CATALOG_WRITES_PER_BATCH))]
         positions = self._catalog.positions() if writes and not self._writes else None
         batch = await self._usable([entry.message for entry in received])
-        batch.catalog = pipeline.newest_writes(writes)
+        batch.catalog = fold.newest_writes(writes)
         if loop.time() >= self._handover_due_at:
             self._handover_due_at = loop.time() + HANDOVER_CHECK_SECONDS
             rebuild = await self._handovers.pending(self._generation)
@@ -407,7 +407,7 @@ class PartitionTask:
         version = Version(self._generation, self.partition, self._next_number())
         now = self._clock.now()
         try:
-            effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, related, version, now)
+            effects = await asyncio.to_thread(fold.fold_batch, self._state, batch, related, version, now)
         except Exception as error:  # a bug of ours: find what it is about, and let everything else go on
             await self._apply_apart(batch, confirm, error)
             return
@@ -447,7 +447,7 @@ class PartitionTask:
     ) -> None:
         # Encoding and the blocks on their way to ClickHouse overlap; publishing waits for both.
         encoding = asyncio.create_task(asyncio.to_thread(self._writer.encode, batch, effects))
-        stages = pipeline.insert_stages(effects)
+        stages = fold.insert_stages(effects)
         try:
             refused = await insert_all(self._sink, stages[0])
         finally:

@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 
 import orjson
 
+from services.aggregator.clickhouse import ClickHouseSink
 from services.aggregator.replay import Replayer
 from services.aggregator.rows import RAW_EVENTS, raw_event_row
-from services.aggregator.sink import ClickHouseSink
 from services.aggregator.survey import Survey
 from services.runtime.clock import Clock
 

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from services.aggregator.audit.run import AuditSettings
 from services.aggregator.audit.store import AuditFailed
+from services.aggregator.clickhouse import ClickHouseSink
 from services.aggregator.rebuild import RebuildError, Step, run_rebuild
-from services.aggregator.sink import ClickHouseSink
 from services.aggregator.survey import Survey
 from services.aggregator.topic_reader import TopicUnreadable
 from services.runtime.clock import SystemClock

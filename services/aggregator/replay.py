@@ -14,12 +14,12 @@ from typing import Any
 import orjson
 
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, RawTarget
-from services.aggregator import pipeline
+from services.aggregator import fold
+from services.aggregator.clickhouse import ClickHouseSink
 from services.aggregator.filling import fill
-from services.aggregator.pipeline import Batch, CatalogWrite
+from services.aggregator.fold import Batch, CatalogWrite
 from services.aggregator.reading import Message, RawReading, map_or_failure
 from services.aggregator.rows import CHANNELS, POSTS, RAW_EVENTS, Version
-from services.aggregator.sink import ClickHouseSink
 from services.aggregator.state import ChannelState, PartitionState, PostState
 from services.aggregator.writing import insert_all
 from services.runtime.clock import Clock
@@ -70,7 +70,7 @@ class Replayer:
         now = self._clock.now()
         related = await fill(self._state, batch, self._sink, self._generation, now)
         version = Version(self._generation, partition_of(workspace_id, self._partitions), self._next_number())
-        effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, related, version, now)
+        effects = await asyncio.to_thread(fold.fold_batch, self._state, batch, related, version, now)
         await insert_all(self._sink, {table: rows for table, rows in effects.inserts.items() if table not in _SHARED})
         self._state.trim()
 

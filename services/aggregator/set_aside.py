@@ -11,7 +11,7 @@ from schemas.codec import Codec
 from schemas.events import DeadLetter, PlatformRaw
 from services.aggregator import metrics
 from services.aggregator.errors import InvalidEvent
-from services.aggregator.pipeline import Batch
+from services.aggregator.fold import Batch
 from services.aggregator.publisher import Encoded
 from services.aggregator.reading import LETTER_MAX_BYTES, Message, dead_letter, describe_bug, read_message
 from services.aggregator.rows import Row

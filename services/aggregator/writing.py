@@ -11,13 +11,13 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 
 from schemas.encoder import Encode
 from services.aggregator import metrics
+from services.aggregator.clickhouse import ClickHouseSink
 from services.aggregator.errors import MessagesRefused, RowsRefused, SinkUnavailable
-from services.aggregator.pipeline import Batch, Effects, Inserts
+from services.aggregator.fold import Batch, Effects, Inserts
 from services.aggregator.publisher import Encoded, PartitionPublisher
 from services.aggregator.reading import describe_bug
 from services.aggregator.rows import RAW_EVENTS, Row
 from services.aggregator.set_aside import BatchReader
-from services.aggregator.sink import ClickHouseSink
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)

@@ -9,7 +9,7 @@ from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformR
 from schemas.metrics import CHANNEL_METRICS, INT64_MAX, POST_METRICS, Metric, Values
 from schemas.windows import DAY, HOUR
 from services.aggregator.filling import fill
-from services.aggregator.pipeline import Batch, CatalogWrite, fold_batch
+from services.aggregator.fold import Batch, CatalogWrite, fold_batch
 from services.aggregator.reading import Message, RawReading
 from services.aggregator.rows import Version
 from services.aggregator.state import PartitionState

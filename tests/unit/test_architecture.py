@@ -51,7 +51,7 @@ PURE = {
     "services.aggregator.audit.checks", "services.aggregator.audit.figures", "services.aggregator.audit.plan",
     "services.aggregator.audit.registers", "services.aggregator.audit.totals", "services.aggregator.audit.windows",
     "services.aggregator.errors", "services.aggregator.filling",
-    "services.aggregator.limits", "services.aggregator.pipeline", "services.aggregator.reading",
+    "services.aggregator.limits", "services.aggregator.fold", "services.aggregator.reading",
     "services.aggregator.rows", "services.aggregator.state",
     "services.status.addresses",
     "services.query_api.accounts", "services.query_api.cache", "services.query_api.errors",
@@ -83,7 +83,7 @@ IMPORTERS: dict[str, set[str]] = {
     "fastavro": {"schemas.codec"},
     "faust": {"services.aggregator.app"},
     "clickhouse_connect": {
-        "services.aggregator.sink", "services.aggregator.refusals", "services.aggregator.audit.store",
+        "services.aggregator.clickhouse", "services.aggregator.refusals", "services.aggregator.audit.store",
         "services.query_api.clickhouse", "services.runtime.migrations",
     },
     "aiokafka": {

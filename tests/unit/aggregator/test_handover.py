@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 
 from services.aggregator import rebuild as rebuild_module
+from services.aggregator.clickhouse import ClickHouseSink
 from services.aggregator.handover import HandoverWatch
 from services.aggregator.rebuild import wait_for_readers
-from services.aggregator.sink import ClickHouseSink
 
 
 class Answers:

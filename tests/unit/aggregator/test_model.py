@@ -29,7 +29,7 @@ from schemas.metrics import (
 )
 from schemas.windows import DAY, HOUR, RANGES
 from services.aggregator.filling import fill
-from services.aggregator.pipeline import Batch, CatalogWrite, fold_batch, insert_stages, newest_writes
+from services.aggregator.fold import Batch, CatalogWrite, fold_batch, insert_stages, newest_writes
 from services.aggregator.reading import Message, RawReading
 from services.aggregator.rows import Version
 from services.aggregator.state import PartitionState

@@ -11,9 +11,9 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.aggregator.clickhouse import ClickHouseSink, Table
 from services.aggregator.errors import RowsRefused
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.sink import ClickHouseSink, Table
 
 TABLE: Table = ("a_table", ("workspace_id", "event_id"))
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from services.aggregator import sink as sink_module
-from services.aggregator.sink import ClickHouseSink
+from services.aggregator import clickhouse as clickhouse_module
+from services.aggregator.clickhouse import ClickHouseSink
 from services.runtime.settings import ClickHouseSettings
 from tests.support.waiting import wait_until_async
 
@@ -47,9 +47,9 @@ async def test_inserts_wait_for_space_while_queries_answer(
     monkeypatch: pytest.MonkeyPatch, code: int, text: str
 ) -> None:
     lines: list[str] = []
-    monkeypatch.setattr(sink_module, "_PROBLEM_SECONDS", 0.0)
-    monkeypatch.setattr(sink_module, "_RETRY_SECONDS_MAX", 0.05)
-    monkeypatch.setattr(sink_module.log, "warning", lambda event, **_: lines.append(event))
+    monkeypatch.setattr(clickhouse_module, "_PROBLEM_SECONDS", 0.0)
+    monkeypatch.setattr(clickhouse_module, "_RETRY_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(clickhouse_module.log, "warning", lambda event, **_: lines.append(event))
     sink = ClickHouseSink(ClickHouseSettings.model_validate({"clickhouse_url": "http://127.0.0.1:1/t"}))
     client = FullClient(code, text)
     monkeypatch.setattr(sink, "_connected", lambda: client)
