@@ -14,16 +14,17 @@ from faust.types import TP
 from mode.utils.queues import ThrowableQueue
 
 from services.aggregator import metrics
-from services.aggregator.clickhouse import ClickHouseSink
+from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.errors import OwnershipLost
 from services.aggregator.handover import HandoverWatch
+from services.aggregator.intake import Received
 from services.aggregator.limits import DeadLetterLimit
-from services.aggregator.partition import Codecs, PartitionTask, Received
+from services.aggregator.partition import Codecs, PartitionTask
 from services.aggregator.pause import DeadLetterPause
 from services.aggregator.reading import Message
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.tenants import Tenants
-from services.aggregator.writing import RAW
+from services.aggregator.topic_writer import RAW
 from services.runtime.clock import Clock
 from services.runtime.fetching import guard_fetching, why_unreadable
 from services.runtime.logging import get_logger
@@ -140,14 +141,14 @@ class Worker:
         self,
         settings: AggregatorSettings,
         app: faust.App,
-        sink: ClickHouseSink,
+        store: ClickHouse,
         codecs: Codecs,
         clock: Clock,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._settings = settings
         self._app = app
-        self._sink = sink
+        self._store = store
         self._codecs = codecs
         self._clock = clock
         self._on_failure = on_failure
@@ -161,8 +162,8 @@ class Worker:
             settings.dead_letter_limit_workspace_share,
         )
         self.pause = DeadLetterPause(limit, settings.dead_letter_limit_ratio, clock)
-        self._tenants = Tenants(sink, clock)
-        self._handovers = HandoverWatch(sink)
+        self._tenants = Tenants(store, clock)
+        self._handovers = HandoverWatch(store)
         self.was_assigned = False
         app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]  # signal types want exact names
         app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]  # likewise
@@ -230,7 +231,7 @@ class Worker:
             task = PartitionTask(
                 partition,
                 self._settings,
-                self._sink,
+                self._store,
                 self._codecs,
                 self._clock,
                 self._make_room,

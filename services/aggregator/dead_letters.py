@@ -13,7 +13,7 @@ from schemas.events import DeadLetter, PlatformRaw
 from services.aggregator.reading import IDENTITY_HEADER, SHORTENED_HEADER, identity
 from services.aggregator.set_aside import DEAD_LETTERS
 from services.aggregator.topic_reader import TopicReader
-from services.aggregator.writing import RAW
+from services.aggregator.topic_writer import RAW
 from services.runtime.registry import Registry
 from services.runtime.settings import KafkaSettings, RegistrySettings
 

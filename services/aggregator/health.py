@@ -18,10 +18,10 @@ from aiokafka.errors import KafkaError
 
 from services.aggregator import metrics
 from services.aggregator.app import Worker
-from services.aggregator.clickhouse import ClickHouseSink
+from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.errors import AggregatorStuck
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.writing import RAW
+from services.aggregator.topic_writer import RAW
 from services.runtime.kafka import aiokafka_options
 from services.runtime.logging import get_logger
 
@@ -95,7 +95,7 @@ class Ends:
 
 
 async def watch(
-    settings: AggregatorSettings, worker: Worker, sink: ClickHouseSink, on_stuck: Callable[[BaseException], None]
+    settings: AggregatorSettings, worker: Worker, store: ClickHouse, on_stuck: Callable[[BaseException], None]
 ) -> None:
     """Look every few seconds, until cancelled."""
     group = f"{settings.topic_prefix}{settings.aggregator_group}"
@@ -110,7 +110,7 @@ async def watch(
             partitions = [TopicPartition(settings.topic(RAW), task.partition) for task in worker.partitions]
             # A rebuild is taken over between two batches, for as long as that takes.
             is_busy = any(task.is_taking_over for task in worker.partitions)
-            if sink.failing_since is not None or worker.pause.why is not None or is_busy or not partitions:
+            if store.failing_since is not None or worker.pause.why is not None or is_busy or not partitions:
                 progress.forget()
                 continue
             try:

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.aggregator.fold import Batch, Effects
+from services.aggregator.batch import Batch, Effects
 from services.aggregator.state import BoundedCache, PartitionState
 from services.platforms import all_platforms
 

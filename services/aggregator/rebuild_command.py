@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from services.aggregator.audit.run import AuditSettings
 from services.aggregator.audit.store import AuditFailed
-from services.aggregator.clickhouse import ClickHouseSink
+from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.rebuild import RebuildError, Step, run_rebuild
 from services.aggregator.survey import Survey
 from services.aggregator.topic_reader import TopicUnreadable
@@ -79,14 +79,14 @@ def run(handover_seconds: float) -> int:
         exit_with(str(error))
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     display = _Display(console)
-    sink = ClickHouseSink(settings)
+    store = ClickHouse(settings)
     clock = SystemClock()
     survey = Survey(settings, clock)
     started = time.monotonic()
     try:
         with saying(lambda: display.line, every_seconds=_SILENT_SECONDS):
             unmapped = asyncio.run(
-                run_rebuild(sink, clock, settings.topic_partitions, survey, display.show, handover_seconds)
+                run_rebuild(store, clock, settings.topic_partitions, survey, display.show, handover_seconds)
             )
     except (RebuildError, AuditFailed, TopicUnreadable, RegistryUnavailable) as error:
         exit_with(str(error), 1)
@@ -94,7 +94,7 @@ def run(handover_seconds: float) -> int:
         exit_with("stopped; run `tidemark rebuild` again to go on from here", 130)
     finally:
         display.stop()
-        sink.close()
+        store.close()
     for reason, count in sorted(unmapped.items()):
         console.print(f"{count} events could not be mapped: {reason}")
     console.print(f"rebuilt in {time.monotonic() - started:.0f} s")

@@ -20,7 +20,7 @@ from schemas.events import PlatformRaw
 from services.aggregator.dead_letters import REDRIVEN_HEADER, DeadLetters, Filter, Found, Origin
 from services.aggregator.reading import identity
 from services.aggregator.topic_reader import TopicReader, TopicUnreadable
-from services.aggregator.writing import RAW
+from services.aggregator.topic_writer import RAW
 from services.runtime.clock import Clock
 from services.runtime.kafka import confluent_options, partition_of
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings

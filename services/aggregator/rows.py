@@ -43,6 +43,8 @@ from services.aggregator.state import ChannelState, PeriodKey, PostState, Target
 from services.platforms.base import ChannelReading, PostReading
 
 Row = tuple[Any, ...]
+Table = tuple[str, tuple[str, ...]]
+"""A table's name, and its columns in the order of the row."""
 
 
 class Version(NamedTuple):

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from schemas.codec import Codec
 from schemas.events import DeadLetter, PlatformRaw
 from services.aggregator import metrics
+from services.aggregator.batch import Batch
 from services.aggregator.errors import InvalidEvent
-from services.aggregator.fold import Batch
 from services.aggregator.publisher import Encoded
 from services.aggregator.reading import LETTER_MAX_BYTES, Message, dead_letter, describe_bug, read_message
 from services.aggregator.rows import Row
@@ -131,26 +131,11 @@ class BatchReader:
         for write in batch.catalog:
             metrics.SKIPPED_WRITES.inc()
             log.error("catalog_write_failed", workspace=write.workspace_id, id=write.id, bug=bug)
-        if batch.expired or batch.retold:
-            log.error("totals_failed", keys=[*batch.expired, *batch.retold], bug=bug)
+        if batch.expired or batch.reemitted:
+            log.error("totals_failed", keys=[*batch.expired, *batch.reemitted], bug=bug)
         return left
 
 
 def key_of(letter: DeadLetter) -> str:
     """Stands for the workspace where the event can't say it: producers key by it."""
     return (letter.origin_key or b"").decode(errors="replace")
-
-
-def halves(batch: Batch) -> list[Batch]:
-    """A batch as two smaller ones, dead letters with the first; [] when it is about one thing only."""
-    names = ("catalog", "raw", "expired", "retold")
-    filled = [name for name in names if getattr(batch, name)]
-    if len(filled) > 1:
-        parts = [Batch(**{name: getattr(batch, name)}) for name in filled]
-    elif filled and len(items := getattr(batch, filled[0])) > 1:
-        middle = len(items) // 2
-        parts = [Batch(**{filled[0]: items[:middle]}), Batch(**{filled[0]: items[middle:]})]
-    else:
-        return []
-    parts[0].dead, parts[0].misplaced = batch.dead, batch.misplaced
-    return parts

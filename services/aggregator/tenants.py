@@ -13,7 +13,7 @@ _MEMORY_MILLIS = 60_000
 
 
 class Queries(Protocol):
-    """`ClickHouseSink` in production."""
+    """`ClickHouse` in production."""
 
     async def query(self, query: str, parameters: dict[str, Any] | None = None) -> Any:
         """Rows of a query."""

@@ -1,0 +1,147 @@
+"""The batches of one partition, one after the other: fill the states that a batch touches, fold it, write it.
+
+While one batch is written, the next is filled and folded. Batches are written in the order of their versions, one at a
+time, and states are read back from ClickHouse only while nothing is on its way there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from services.aggregator.batch import Batch, halves
+from services.aggregator.filling import SettledReader, StateReader, fill
+from services.aggregator.fold import fold_batch
+from services.aggregator.rows import Version
+from services.aggregator.set_aside import BatchReader
+from services.aggregator.state import PartitionState
+from services.aggregator.writing import Acknowledge, BatchWriter
+from services.runtime.clock import Clock
+
+# A version is the owner's epoch, then the number of its batch: 16 million claims of 10^12 batches.
+_SEQUENCE_BITS = 40
+
+
+async def _acknowledge_nothing() -> None:
+    """For batches that no message stands for."""
+
+
+class Pipeline:
+    """Folds and writes; the only holder of a partition's states.
+
+    Args:
+        cache_targets: most targets and posts held in memory, each.
+        on_written: called each time a batch was written, or failed to be.
+
+    Attributes:
+        state: every state in memory.
+        generation: rebuild generation that rows are written to.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        states: StateReader,
+        writer: BatchWriter,
+        batches: BatchReader,
+        clock: Clock,
+        cache_targets: int,
+        on_written: Callable[[], None],
+    ) -> None:
+        self._partition = partition
+        self._reader = SettledReader(states, self.settle)
+        self._writer = writer
+        self._batches = batches
+        self._clock = clock
+        self._cache_targets = cache_targets
+        self._on_written = on_written
+        self._writing: asyncio.Task[None] | None = None
+        self._epoch = 0
+        self._sequence = 0
+        self.state = PartitionState.empty(cache_targets)
+        self.generation = 0
+
+    def begin(self, epoch: int, generation: int) -> None:
+        """Start as the owner with this epoch; before the first batch."""
+        self._epoch = epoch
+        self.generation = generation
+
+    def move_to(self, generation: int) -> None:
+        """Write to another generation from now on, with nothing in memory; everything folded must be settled."""
+        self.generation = generation
+        self._forget_states()
+
+    @property
+    def last_number(self) -> int:
+        """Version of the batch folded last."""
+        return (self._epoch << _SEQUENCE_BITS) + self._sequence
+
+    def next_number(self) -> int:
+        """A version greater than all before it, of this owner and older ones."""
+        self._sequence += 1
+        return self.last_number
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a batch is on its way to ClickHouse and Kafka."""
+        return self._writing is not None and not self._writing.done()
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether a batch was written, or failed to be, that nobody has waited for yet."""
+        return self._writing is not None and self._writing.done()
+
+    async def apply(self, batch: Batch, acknowledge: Acknowledge = _acknowledge_nothing) -> None:
+        """Fold a batch, wait until the one before it is written, and begin to write it.
+
+        Args:
+            acknowledge: called once everything of the batch is written.
+
+        Raises:
+            OwnershipLost: a newer owner has the partition.
+        """
+        started = asyncio.get_running_loop().time()
+        related = await fill(self.state, batch, self._reader, self.generation, self._clock.now())
+        version = Version(self.generation, self._partition, self.next_number())
+        now = self._clock.now()
+        try:
+            effects = await asyncio.to_thread(fold_batch, self.state, batch, related, version, now)
+        except Exception as error:  # a bug of ours: find what it is about, and let everything else go on
+            await self._apply_apart(batch, acknowledge, error)
+            return
+        self.state.trim()
+        await self.settle()
+        self._writing = asyncio.create_task(self._writer.write(batch, effects, started, acknowledge))
+        self._writing.add_done_callback(lambda _: self._on_written())
+
+    async def _apply_apart(self, batch: Batch, acknowledge: Acknowledge, error: Exception) -> None:
+        """Apply a batch that can't be folded in halves, until what makes it fail stands alone and is set aside."""
+        await self.settle()
+        self._forget_states()  # half of the batch may be folded in; what is stored is whole
+        parts = halves(batch)
+        if not parts:
+            batch = self._batches.without_culprit(batch, error)
+            parts = [batch] if batch.dead or batch.misplaced else []
+        for part in parts:
+            await self.apply(part)
+            await self.settle()
+        await acknowledge()
+
+    def _forget_states(self) -> None:
+        self.state = PartitionState.empty(self._cache_targets)
+
+    async def settle(self) -> None:
+        """Wait until everything folded is written and acknowledged.
+
+        Raises:
+            OwnershipLost: a newer owner took the partition meanwhile.
+        """
+        if self._writing is not None:
+            await self._writing
+            self._writing = None
+
+    async def stop(self) -> None:
+        """Break off what is being written; nothing of it is acknowledged."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
