@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from benchmarks.progress import Progress
 from benchmarks.report import Ratio, Result
 from benchmarks.workload import Workload
-from schemas.codec import RecordCodec, codec, raw_from, schema_text
+from schemas.codec import RecordCodec, codec, schema_text
+from schemas.conversions import raw_from
 from schemas.encoder import wire_encoder
 from schemas.events import PlatformRaw
 from schemas.measuring import Measure

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from schemas.codec import instant
+from schemas.conversions import instant
 from schemas.metrics import INT64_MAX, INT64_MIN, MILLIS_MAX, POST_METRICS, POST_NAMES, WINDOW_METRICS, Metric, millis
 
 Fields = tuple[Any, ...]

@@ -15,7 +15,8 @@ from typing import Any
 
 import orjson
 
-from schemas.codec import MalformedEvent, RecordCodec, instant
+from schemas.codec import MalformedEvent, RecordCodec
+from schemas.conversions import instant
 from schemas.keys import checked_key
 from services.aggregator.audit.plan import Sample
 from services.aggregator.audit.store import AuditStore, Difference
