@@ -62,11 +62,7 @@ _NATIVE_SUMS = (
     (CH_SAVES, SAVES),
     (CH_WATCH_TIME, WATCH_TIME),
 )
-_WINDOW_INDEX = {metric.name: index for index, metric in enumerate(WINDOW_METRICS)}
-FOLLOWERS = _WINDOW_INDEX["followers"]
-FOLLOWING = _WINDOW_INDEX["following"]
-POSTS_COUNT = _WINDOW_INDEX["posts_count"]
-PROFILE_VIEWS = _WINDOW_INDEX["profile_views"]
+FOLLOWERS = [metric.name for metric in WINDOW_METRICS].index("followers")
 
 
 class ChannelPeriod(NamedTuple):

@@ -155,13 +155,6 @@ class BoundedCache(Generic[Held]):
     def __getitem__(self, key: Key) -> Held:
         return self._held[key]
 
-    def __contains__(self, key: Key) -> bool:
-        return key in self._held
-
-    def get(self, key: Key) -> Held | None:
-        """The entry, or None; no use is noted."""
-        return self._held.get(key)
-
     def put(self, key: Key, state: Held) -> None:
         """Keep an entry as the most recently used."""
         self._held.pop(key, None)

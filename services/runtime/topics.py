@@ -19,7 +19,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 import schemas
-from schemas.codec import AVRO_DIR, schema_text
+from schemas.codec import schema_text
 from services.runtime.kafka import confluent_options
 from services.runtime.settings import KafkaSettings, RegistrySettings
 
@@ -171,12 +171,3 @@ def _register(client: SchemaRegistryClient, full: str, spec: TopicSpec) -> int:
         raise TopicsError(
             f"the schema registry can't be reached ({error}); check TIDEMARK_SCHEMA_REGISTRY_URL"
         ) from None
-
-
-def schema_files() -> dict[str, list[int]]:
-    """Versions of the schema files by topic, for the tests that bind files to topics."""
-    found: dict[str, list[int]] = {}
-    for path in AVRO_DIR.glob("*.avsc"):
-        topic, _, version = path.name.removesuffix(".avsc").rpartition(".v")
-        found.setdefault(topic, []).append(int(version))
-    return {topic: sorted(versions) for topic, versions in found.items()}

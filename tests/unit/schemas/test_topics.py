@@ -9,7 +9,7 @@ import pytest
 
 from schemas.codec import AVRO_DIR, Codec, RecordCodec, codec, newest_version, schema_text
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, post_engagement_rate, post_engagements
-from services.runtime.topics import TOPICS_DIR, schema_files, topic_specs
+from services.runtime.topics import TOPICS_DIR, topic_specs
 from tests.support.examples import EXAMPLES_DIR, Example, all_examples, normal
 
 SPECS = {spec.name: spec for spec in topic_specs()}
@@ -31,6 +31,15 @@ RECORDS = {
 def schema_of(topic: str, version: int | None = None) -> dict[str, Any]:
     parsed: dict[str, Any] = json.loads(schema_text(topic, version))
     return parsed
+
+
+def schema_files() -> dict[str, list[int]]:
+    """Versions of the schema files, by topic."""
+    found: dict[str, list[int]] = {}
+    for path in AVRO_DIR.glob("*.avsc"):
+        topic, _, version = path.name.removesuffix(".avsc").rpartition(".v")
+        found.setdefault(topic, []).append(int(version))
+    return {topic: sorted(versions) for topic, versions in found.items()}
 
 
 def typed(topic: str) -> Codec[Any]:
