@@ -59,5 +59,5 @@ def configure_logging(service: str, level: str = "INFO") -> None:
 
 
 def get_logger(name: str) -> Any:
-    """A structured logger; a line of it is an event's name and its values: `log.info("assigned", partitions=[1, 2])`."""
+    """A structured logger: `log.info("assigned", partitions=[1, 2])` is one line."""
     return structlog.stdlib.get_logger(name)
