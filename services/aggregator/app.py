@@ -1,6 +1,7 @@
-"""The Faust side: one worker of the consumer group, which hands each raw event to its partition's task.
+"""One Faust worker of the consumer group: it hands each raw event to the task of the event's partition.
 
-Faust brings group membership, fetching and commits; events are acknowledged by hand, after both sinks confirmed.
+Faust brings group membership, fetching and commits. Events are acknowledged by hand, once ClickHouse and Kafka
+confirmed everything that follows from them (decision 0007).
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def _bytes_of(event: Any) -> int:
 
 class _App(faust.App):
     def _create_directories(self) -> None:
-        """None: an app without tables keeps no file, and what it made would stay after a kill."""
+        """Create none: an app without tables keeps no file, and directories would stay behind after a kill."""
 
     def FlowControlQueue(self, maxsize: int | None = None, *, clear_on_resume: bool = False) -> Any:
         return _Buffer(maxsize=maxsize, flow_control=self.flow_control, clear_on_resume=clear_on_resume)
@@ -177,9 +178,9 @@ class Worker:
 
     @property
     def missing(self) -> str | None:
-        """What keeps it from being ready, in one line; None when nothing does.
+        """Why the worker is not ready, in one line; None when it is.
 
-        It is ready once the group gave an assignment and every partition of it has read its catalog.
+        A worker is ready once the group assigned partitions to it and each of them has read its catalog to the end.
         """
         if self.pause.why is not None:
             return self.pause.why
@@ -209,12 +210,12 @@ class Worker:
         return events < _WAITING_MAX and size < _WAITING_MAX_BYTES
 
     def _make_room(self) -> None:
-        """Called by a task when it took events up."""
+        """Let fetching go on if there is room; tasks call it when they took events up."""
         if self._has_room():
             self._room.set()
 
     async def _owner(self, partition: int) -> PartitionTask | None:
-        """The task of a partition; waits while it is assigned and its task is about to start."""
+        """The task of a partition; None once the partition is not assigned. Waits while the task is about to start."""
         while partition not in self._tasks:
             assigned = self._app.consumer.assignment()
             if not any(tp.topic == self._raw_topic and tp.partition == partition for tp in assigned):
@@ -255,7 +256,7 @@ class Worker:
             log.info("revoked", partitions=sorted(gone))
 
     async def stop(self) -> None:
-        """End all tasks."""
+        """End the tasks of all partitions and wait for them; nothing more is acknowledged."""
         await self._stop_tasks(set(self._tasks))
 
     async def _stop_tasks(self, partitions: set[int]) -> None:

@@ -24,7 +24,7 @@ from services.runtime.since import parse_since
 
 
 class DeadLetterSettings(KafkaSettings, RegistrySettings):
-    """What these commands are told by the environment."""
+    """Settings of the dead-letter commands, from the environment (`TIDEMARK_*`)."""
 
 
 def make_filter(reasons: list[str] | None, workspace: str | None, since: str | None) -> Filter:

@@ -1,4 +1,4 @@
-"""Loads every state that a batch touches and memory lacks, before the batch is folded."""
+"""Loads the states that a batch touches and memory lacks, before the batch is folded."""
 
 from __future__ import annotations
 
@@ -70,10 +70,18 @@ class SettledReader(StateReader):
 
 
 async def fill(state: PartitionState, batch: Batch, reader: StateReader, generation: int, now: int) -> Related:
-    """Load what is missing: at most one question a kind where the batch's own targets and posts are known already.
+    """Load the states that a batch touches and that memory lacks.
+
+    One query for each kind of state is enough unless the batch leads to further posts: those of a channel that comes or
+    goes, and those that list a target which its own post gave up.
+
+    Args:
+        state: the missing states are added to it; a state that is not stored either is added as new.
+        generation: read from.
+        now: ms; decides which targets of a channel its windows can hold.
 
     Returns:
-        What had to be asked for by other means than its key.
+        States that the batch touches without naming their keys.
     """
     filler = _Filler(state, reader, generation, now)
     named = touched.targets_named(batch)

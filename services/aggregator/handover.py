@@ -1,6 +1,7 @@
-"""A partition's owner takes over a rebuilt generation: the tail, the late catalog, and what came out different.
+"""The steps by which a partition's owner takes over a rebuilt generation; `takeover.py` puts them in order.
 
-Runs between two batches of the owner, so nothing else writes for the partition meanwhile.
+The owner folds the newest events and catalog writes into it, and finds the totals that differ from those it published
+before.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _HANDOVERS = ("rebuild_handovers", ("generation", "partition", "taken_at"))
 
 
 class HandoverWatch:
-    """Notices rebuilds that wait for owners, to mend or take over; asks once a second for a whole process."""
+    """Notices a rebuild that waits for owners to mend or take over; one query a second for the whole process."""
 
     def __init__(self, store: ClickHouse) -> None:
         self._store = store
@@ -33,7 +34,7 @@ class HandoverWatch:
         self._found: Rebuild | None = None
 
     async def pending(self, generation: int) -> Rebuild | None:
-        """The rebuild that waits for owners of an older generation, if any."""
+        """The rebuild that waits for the owners of an older generation; None when there is none."""
         now = asyncio.get_running_loop().time()
         if now - self._asked_at >= HANDOVER_CHECK_SECONDS:
             self._asked_at = now
@@ -69,12 +70,12 @@ async def fold_tail(
 
 
 async def note_handover(store: ClickHouse, clock: Clock, rebuild: Rebuild, partition: int) -> None:
-    """Tell the rebuild that this partition writes to its generation now."""
+    """Store that this partition writes to the rebuilt generation from now on; the rebuild waits for it."""
     await store.insert(_HANDOVERS, [(rebuild.generation, partition, clock.now())])
 
 
 async def differing_posts(store: ClickHouse, old: int, new: int, partition: int) -> list[Key]:
-    """Posts of a partition that two generations tell differently, whether held by both or by one."""
+    """Posts of a partition whose totals differ between two generations, or that only one of them holds."""
     return _keys(
         await store.query(
             "SELECT workspace_id, post_id FROM post_totals_store FINAL "
@@ -87,7 +88,7 @@ async def differing_posts(store: ClickHouse, old: int, new: int, partition: int)
 
 
 async def channels_of(store: ClickHouse, new: int, partition: int) -> list[Key]:
-    """Channels of a partition that the catalog holds: their windows are told anew, since time went by too."""
+    """Channels of a partition that the catalog holds: their windows are emitted again, since time has passed too."""
     return _keys(
         await store.query(
             "SELECT DISTINCT workspace_id, channel_id FROM channel_totals_store FINAL "
@@ -99,7 +100,7 @@ async def channels_of(store: ClickHouse, new: int, partition: int) -> list[Key]:
 
 
 async def gone_channels(store: ClickHouse, old: int, new: int, partition: int) -> list[Outgoing]:
-    """Tombstones of windows that only the old generation tells."""
+    """Tombstones of channel windows that only the old generation holds."""
     rows = await store.query(
         "SELECT workspace_id, channel_id, `range` FROM channel_totals_store FINAL "
         "WHERE partition = {partition:UInt32} AND generation IN ({old:UInt16}, {new:UInt16}) "

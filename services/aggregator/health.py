@@ -1,7 +1,7 @@
-"""Notices an aggregator that stands still although there is work, and measures its lag.
+"""Measures the lag, and ends an aggregator that stands still although there is work.
 
-A stream processor can stop consuming without crashing. What counts is that committed offsets move while there is lag:
-where they don't, and no sink is known to be away, the process ends and its supervisor starts a new one.
+A stream processor can stop consuming without crashing. While there is lag, committed offsets have to move. Where they
+do not, and neither ClickHouse nor Kafka is known to be away, the process ends and its supervisor starts a new one.
 
 The end of a transaction takes an offset and is no message. Events that are forwarded to their own partition are written
 in transactions, so a partition at rest can end in such markers, which nobody ever commits: where offsets stand still
@@ -59,7 +59,7 @@ class Progress:
         return now - held[1] > self._limit
 
     def forget(self) -> None:
-        """Begin anew: after a rebalance, or while a sink is away."""
+        """Forget all positions: after a rebalance, and while ClickHouse or Kafka is away."""
         self._seen.clear()
 
 
@@ -97,7 +97,11 @@ class Ends:
 async def watch(
     settings: AggregatorSettings, worker: Worker, store: ClickHouse, on_stuck: Callable[[BaseException], None]
 ) -> None:
-    """Look every few seconds, until cancelled."""
+    """Look at the lag every 5 seconds, until cancelled.
+
+    Args:
+        on_stuck: called with the error when a partition stands still for `aggregator_stuck_seconds`.
+    """
     group = f"{settings.topic_prefix}{settings.aggregator_group}"
     consumer = AIOKafkaConsumer(**aiokafka_options(settings), group_id=group, enable_auto_commit=False)
     progress = Progress(settings.aggregator_stuck_seconds)

@@ -1,8 +1,8 @@
-"""A partition's owner mends what a rebuild found wrong in the mirror of the catalog and on the rollup topics.
+"""Finds what a partition's owner has to mend in the catalog's mirror and on the rollup topics, for a rebuild.
 
-The topics of the catalog say what the mirror must hold, and the mirror what the rollup topics must hold. Runs between
-two batches of the owner, so nothing else writes for the partition meanwhile. A topic is read twice: first for the
-place of each key's last message, then for those messages alone, so that memory holds keys and not values.
+The mirror must hold what the catalog's topics hold, and the rollup topics must hold what follows from the mirror. A
+topic is read twice: first for the place of each key's last message, then for those messages alone, so that memory holds
+keys and not values.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class MirrorMender:
         self._partitions = partitions
 
     async def writes(self) -> AsyncIterator[list[CatalogWrite]]:
-        """Writes that make the mirror what the topics say: channels first, then posts."""
+        """Writes that make the mirror equal to the topics, in pages: channels first, then posts."""
         for name, table in (("catalog.channels", CHANNELS), ("catalog.posts", POSTS)):
             with TopicReader(self._settings) as reader:
                 last = await asyncio.to_thread(LastMessages, reader, self._settings.topic(name), self._partition)
@@ -102,13 +102,13 @@ class MirrorMender:
                 yield stray
 
     async def forget(self, writes: Sequence[CatalogWrite], number: int) -> bool:
-        """Remove rows of written things that claim to be newer than the owner's last batch: nobody may write such.
+        """Remove rows of the written posts and channels that have a version above the owner's: no owner wrote them.
 
         Args:
-            number: version of that batch.
+            number: version of the owner's last batch.
 
         Returns:
-            Whether there were any; they may have replaced the rows of that batch, which has to be written once more.
+            Whether there were such rows. They may have replaced rows of the batch, which has to be written once more.
         """
         were_there = False
         for table, is_post in ((CHANNELS, False), (POSTS, True)):
@@ -142,7 +142,7 @@ class MirrorMender:
         return CatalogWrite(workspace_id, thing_id, event, name == "catalog.posts", at)
 
     async def _strays(self, table: Table, known: Mapping[bytes, int]) -> AsyncIterator[list[CatalogWrite]]:
-        """Tombstones for things that the mirror holds and the topic doesn't know."""
+        """Tombstones for posts or channels that the mirror holds and the topic does not."""
         name, thing = table[0], table[1][1]
         after: Key = ("", "")
         while True:
@@ -188,7 +188,7 @@ def _is_mirrored(write: CatalogWrite, row: Sequence[Any] | None) -> bool:
 async def stray_rollups(
     settings: KafkaSettings, store: ClickHouse, generation: int, partition: int
 ) -> AsyncIterator[list[Outgoing]]:
-    """Tombstones for keys of the rollup topics that no total is behind."""
+    """Tombstones for keys of the rollup topics that have no stored total, in pages."""
     for name, query in (
         ("rollups.posts", "SELECT concat(workspace_id, '/', post_id) FROM post_totals_store"),
         ("rollups.channels", "SELECT concat(workspace_id, '/', channel_id, '/', `range`) FROM channel_totals_store"),
@@ -219,7 +219,7 @@ async def stray_rollups(
 
 
 async def all_posts(store: ClickHouse, generation: int, partition: int) -> list[Key]:
-    """Posts of a partition that the catalog holds."""
+    """Keys of the posts of a partition that the catalog holds, in order."""
     rows = await store.query(
         "SELECT workspace_id, post_id FROM post_totals_store FINAL WHERE partition = {partition:UInt32} "
         "AND generation = {generation:UInt16} AND is_deleted = 0 ORDER BY workspace_id, post_id",

@@ -67,7 +67,7 @@ class Rebuild:
         cuts: by partition, the first offset that is left to the owner.
         started_at: ms.
         mirror: partitions whose owners compare the mirror of the catalog with its topics, while the state is `mending`.
-        rollups: partitions whose owners tell every total again.
+        rollups: partitions whose owners emit every total again.
     """
 
     generation: int
@@ -84,8 +84,8 @@ class Step:
 
     Attributes:
         phase: `looking`, `mending`, `folding`, `handover` or `done`.
-        done: partitions of topics compared, partitions mended, events folded, or partitions handed over.
-        total: of those.
+        done: by phase: partitions of topics compared, partitions mended, events folded, partitions handed over.
+        total: how many of these there are.
     """
 
     phase: str
@@ -101,7 +101,7 @@ class Numbers:
         self._last = 0
 
     def next(self) -> int:
-        """The next one."""
+        """A number greater than all given before."""
         self._last = max(self._last + 1, self._clock.now() - _NUMBERS_BEGIN)
         return self._last
 
@@ -251,7 +251,7 @@ async def _fold_all(
 
 
 async def note_mended(store: ClickHouse, clock: Clock, rebuild: Rebuild, partition: int) -> None:
-    """Tell the rebuild that this partition's mirror is what its topics say."""
+    """Store that this partition's mirror equals its topics; the rebuild waits for it."""
     await store.insert(_PROGRESS, [(rebuild.generation, f"{_MENDED}{partition}", "", 1, 0, clock.now())])
 
 
@@ -297,7 +297,7 @@ async def _wait_for_owners(
 async def wait_for_readers(store: ClickHouse) -> None:
     """Wait until every query that runs now has ended.
 
-    A server tells of its own queries alone; where there are several, the whole time is waited.
+    A server lists its own queries only, so on a cluster the whole time is waited.
     """
     since = time.monotonic()
     while (waited := time.monotonic() - since) < _DROP_AFTER_SECONDS:

@@ -47,7 +47,7 @@ class _Display:
         self.line = "rebuild: starting"
 
     def show(self, step: Step) -> None:
-        """Show one step."""
+        """Show the progress: redraw the bar, or print a line at most every two seconds."""
         now = time.monotonic()
         if step.phase != self._phase:
             self._phase, self._began, self._told_at = step.phase, (now, step.done), 0.0

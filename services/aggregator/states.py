@@ -54,7 +54,7 @@ class StoredStates(StateReader):
         self._store = store
 
     async def fetch_targets(self, generation: int, keys: Sequence[Key]) -> dict[Key, TargetState]:
-        """Targets by key; absent ones are new."""
+        """Targets with their registers."""
         found: dict[Key, TargetState] = {}
         query = (
             "SELECT workspace_id, target_id, post_id, channel_id, is_listed, "
@@ -71,7 +71,7 @@ class StoredStates(StateReader):
         return found
 
     async def fetch_posts(self, generation: int, keys: Sequence[Key]) -> dict[Key, PostState]:
-        """Posts of the catalog by key; absent ones are new."""
+        """Posts of the catalog as mirrored; the same for every generation."""
         query = (
             f"SELECT workspace_id, post_id, is_deleted, targets, {_instants('updated_at')} FROM posts_store FINAL "
             "WHERE (workspace_id, post_id) IN {keys:Array(Tuple(String, String))}"
@@ -139,7 +139,7 @@ class StoredStates(StateReader):
     async def fetch_periods(
         self, generation: int, keys: Sequence[tuple[Key, PeriodKey]]
     ) -> dict[tuple[Key, PeriodKey], Register]:
-        """Figures of exact periods, however old."""
+        """Registers of exact periods of channels, however old."""
         wanted = set(keys)
         query = (
             f"SELECT workspace_id, channel_id, period, {_instants('period_start')}, {_instants('period_end')}, "
@@ -164,7 +164,7 @@ class StoredStates(StateReader):
         return [(row[0], row[1]) for row in await self._by_keys(query, generation, keys)]
 
     async def fetch_listings(self, keys: Sequence[Key]) -> dict[Key, list[Listing]]:
-        """Every listing of targets in the catalog as mirrored."""
+        """Every listing of targets in the catalog as mirrored, by target; targets without any are left out."""
         # Any version of a post may list a target, and its newest says whether it still does: the index narrows the
         # search to the former, and the key finds the latter.
         query = (
@@ -185,7 +185,11 @@ class StoredStates(StateReader):
         return found
 
     async def expired_channels(self, generation: int, partition: int, now: int) -> list[Key]:
-        """Channels of a partition whose stored totals are not exact for `now` any more."""
+        """Channels of a partition whose stored totals are not exact any more; 500 at most.
+
+        Args:
+            now: ms.
+        """
         rows = await self._store.query(
             "SELECT DISTINCT workspace_id, channel_id FROM channel_totals_store FINAL "
             "WHERE generation = {generation:UInt16} AND partition = {partition:UInt32} AND is_deleted = 0 "

@@ -56,7 +56,7 @@ def post_fields(row: Sequence[Any], platforms: Platforms) -> Fields:
 
 
 def _parts(targets: str) -> list[Any]:
-    """A damaged text holds no parts: the message then differs, and whoever audits is told instead of stopped."""
+    """The parts in a text; a damaged text has none, so that the message differs and is reported."""
     try:
         parts: list[Any] = orjson.loads(targets)
     except orjson.JSONDecodeError:
