@@ -45,7 +45,14 @@ def newest_version(topic: str) -> int:
 
 @cache
 def schema_text(topic: str, version: int | None = None) -> str:
-    """The Avro schema of a topic as JSON text; the newest version unless told."""
+    """The Avro schema of a topic as JSON text.
+
+    Args:
+        version: None for the newest.
+
+    Raises:
+        KeyError: the topic has no schema file.
+    """
     return (AVRO_DIR / f"{topic}.v{version or newest_version(topic)}.avsc").read_text(encoding="utf-8")
 
 
@@ -97,7 +104,7 @@ class RecordCodec:
         """The bytes of a message value as a record of the newest schema.
 
         Raises:
-            MalformedEvent: see there; the caller sends the message to the dead letters.
+            MalformedEvent: these bytes are no value of the topic; readers of events make a dead letter of the message.
         """
         if len(data) < _HEADER.size or data[0] != 0:
             raise MalformedEvent(f"a value of {self.topic} must begin with a zero byte and a schema id")

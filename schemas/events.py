@@ -282,7 +282,7 @@ class BackfillJob:
     """One backfill. Source: topic `poller.backfills`; instants in ms.
 
     Attributes:
-        channel_id: the one channel that it is for; empty for all of the workspace.
+        channel_id: of the channel that is backfilled; empty for all channels of the workspace.
         since: targets published or last captured since then are asked for, and channels' days since then.
         finished_at: None until it ended.
     """

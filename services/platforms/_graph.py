@@ -113,7 +113,7 @@ def verdict_of(status: int, headers: Mapping[str, str], body: bytes) -> base.Ver
 
 
 def _refused_metric(message: str) -> str | None:
-    """The metric that a message names; empty where it says only that there is one."""
+    """The refused metric in an error's message; empty where one was refused without being named, None otherwise."""
     refused = _REFUSED.search(message)
     if refused is not None:
         return next(filter(None, refused.groups()), None)

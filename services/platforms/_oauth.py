@@ -1,4 +1,4 @@
-"""What platforms share of refreshing tokens: OAuth 2 requests, Meta's renewals, and reading what comes. No platform.
+"""Refreshing tokens, as several platforms do it: OAuth 2 requests, Meta's renewals, and their answers. No platform.
 
 Documentation: RFC 6749, sections 5.2 and 6; Meta "Refresh a long-lived token"; read 2026-11-20.
 
@@ -85,7 +85,7 @@ def renewal_call(grant_type: str, tokens: base.HeldTokens, base_url: str) -> bas
 def read_oauth(
     status: int, headers: Mapping[str, str], body: bytes, *, unauthorized: base.Outcome = base.Outcome.TOKEN_EXPIRED
 ) -> base.TokenGrant | base.RefreshFailure:
-    """What an OAuth 2 token endpoint answered; a failure may come with status 200.
+    """Reads an answer of an OAuth 2 token endpoint; a failure may come with status 200.
 
     Args:
         unauthorized: what 401 means when the body names nothing known.
@@ -111,7 +111,7 @@ def read_renewal(
     body: bytes,
     classify: Callable[[int, Mapping[str, str], bytes, int], base.Verdict],
 ) -> base.TokenGrant | base.RefreshFailure:
-    """What Meta's renewal answered; its failures are those of any other call."""
+    """Reads an answer of Meta's renewal; it fails as any other call does."""
     granted = _grant(json_reading.try_json_object(body)) if 200 <= status < 300 else None
     if granted is not None:
         return granted
@@ -132,7 +132,7 @@ def _grant(answer: Mapping[str, Any]) -> base.TokenGrant | None:
 
 
 def life_seconds(value: Any) -> float | None:
-    """A token's life as a platform said it; None when it is no span of time."""
+    """A token's life in seconds as a platform sent it; None when it is no span of time."""
     if type(value) is str:
         value = http_reading.seconds_of(value)
     if type(value) not in (int, float) or not 0 < value <= _LONGEST_LIFE_SECONDS:

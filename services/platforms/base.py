@@ -1,7 +1,7 @@
-"""What every platform file answers: which calls to make, what a reply says, and what a failure means.
+"""The nouns and the protocol of platform files: calls to make, figures in a reply, and the meaning of a failure.
 
-Pure: calls are descriptions, replies are bytes. The poller makes the calls; the aggregator reads the replies from
-`platform.raw`, its own and anybody else's.
+Pure: calls are descriptions, replies are bytes. The poller makes the calls. The aggregator reads the replies from
+`platform.raw`, whoever published them.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Limit(NamedTuple):
     """A documented limit of calls that is the same for everybody.
 
     Attributes:
-        group: the limit group that it is for.
-        calls: most calls in any window.
-        window_seconds: length of the window.
+        group: limit group of the calls that count.
+        calls: most calls within any `window_seconds`.
+        window_seconds: length of a window.
         is_app_wide: whether all calls of our app share it; else each token has it.
     """
 
@@ -68,11 +68,11 @@ class Facts:
         not_reported: common post metrics that the platform never reports, each with the reason.
         channel_metrics: common channel metrics that the platform reports, each with its periods: lifetime, day, window
             (a longer range of dates).
-        report_days: how many days back one ask for the channel's figures tells day by day; 0 where it tells no days.
+        report_days: for how many days back one call reports the channel's figures day by day; 0 where it reports none.
         ranged_metrics: common post metrics that can also, or only, come for a range of dates.
-        lag: how late a post's figures are by the documentation, in words.
-        channel_lag: the same for a channel's days and windows; empty where it has none.
-        has_only_videos: whether every post is a video, so that each of its views is one of a video.
+        lag: how late a post's figures are, in the documentation's words.
+        channel_lag: the same for a channel's days and windows; empty where there is no lag.
+        has_only_videos: whether every post is a video, so that views are views of a video.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The account that a call is made for."""
+    """The account that a call is made for; `external_id` and `username` are the platform's."""
 
     workspace_id: str
     channel_id: str
@@ -105,7 +105,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One post to ask for."""
+    """One post to ask for; `external_id` is the platform's, `published_at` in ms."""
 
     target_id: str
     post_id: str
@@ -127,9 +127,9 @@ class Call:
         json: body of a POST, or None.
         targets: what is asked for, in request order.
         limit_group: name of the platform's rate limit that the call counts against.
-        base_url: another origin of the platform than its usual one; an overridden base URL stands for all of them.
-        literal: characters of the query's values that are sent as they are. With `%` among them the values come with
-            their escapes made, where a platform's syntax takes a character both bare and escaped.
+        base_url: another origin than the platform's usual one; an overridden base URL replaces all origins.
+        literal: characters of the query's values that are sent unescaped. With `%` among them the values are escaped
+            already, for a platform whose syntax takes a character both bare and escaped.
     """
 
     kind: str
@@ -158,7 +158,7 @@ class Call:
 
 
 class Outcome(StrEnum):
-    """What an answer means for whoever asked; the body's own code is read before the status."""
+    """What an answer means for the caller; the body's own code is read before the status."""
 
     OK = "ok"
     RETRY_LATER = "rate_limited"  # wait for `retry_after_seconds`, then ask again
@@ -182,12 +182,12 @@ class Verdict:
     """An outcome with what is needed to act on it.
 
     Attributes:
-        retry_after_seconds: for RETRY_LATER and QUOTA_EXHAUSTED, when the platform said it.
+        retry_after_seconds: for RETRY_LATER and QUOTA_EXHAUSTED; None where the platform gave no time.
         detail: the platform's own code, for logs; never a secret.
         refused_metric: for REQUEST_WRONG, METRIC_FORBIDDEN and METRIC_NOT_OFFERED, the one metric name that made the
             whole request fail, when the body names it; empty when the body says only that there is one.
-        refused_target: the external id that made the whole request fail, when the body names it: ask again without.
-        is_app_wide: for RETRY_LATER and QUOTA_EXHAUSTED, whether the body says that it is our whole app's limit.
+        refused_target: the external id that made the whole request fail, when the body names it; ask again without it.
+        is_app_wide: for RETRY_LATER and QUOTA_EXHAUSTED, whether the body names a limit of our whole app.
     """
 
     outcome: Outcome
@@ -199,12 +199,12 @@ class Verdict:
 
 
 class LimitState(NamedTuple):
-    """What the headers of an answer say of the budget.
+    """The state of a rate limit, from the headers of an answer.
 
     Attributes:
         limit: calls allowed in the window.
         remaining: calls left.
-        reset_at: ms since the epoch when the window turns; None when not said.
+        reset_at: ms since the epoch when the next window begins; None where the headers hold no time.
     """
 
     limit: int | None
@@ -213,11 +213,11 @@ class LimitState(NamedTuple):
 
 
 class PostReading(NamedTuple):
-    """What an answer says of one target.
+    """The figures of one target in an answer.
 
     Attributes:
         position: position in the event's `targets`.
-        spoken: bit mask over POST_METRICS: present, or absent from a block that was answered.
+        spoken: bit mask over POST_METRICS of the reported ones: present, or absent from a block that was answered.
         ranged: bit mask: figures that cover a range of dates.
         values: in the order of POST_METRICS; None outside `spoken` and for hidden counts.
     """
@@ -229,7 +229,15 @@ class PostReading(NamedTuple):
 
 
 class ChannelReading(NamedTuple):
-    """What an answer says of its channel for one period; instants in ms, `period_end` exclusive."""
+    """The figures of a channel for one period in an answer.
+
+    Attributes:
+        period: `lifetime`, `day` or `window`.
+        period_start: ms; None for lifetime.
+        period_end: ms, exclusive; None for lifetime.
+        spoken: bit mask over CHANNEL_METRICS of the reported ones.
+        values: in the order of CHANNEL_METRICS; None outside `spoken` and for hidden counts.
+    """
 
     period: str
     period_start: int | None
@@ -239,12 +247,12 @@ class ChannelReading(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """All that one answer says.
+    """All figures of one answer.
 
     Attributes:
-        posts: one item a target that the answer speaks of, unordered.
-        channels: one item a period.
-        gone: positions in `targets` that the answer says are gone or inaccessible.
+        posts: one item for each target with figures, unordered.
+        channels: one item for each period.
+        gone: positions in `targets` that the answer names as gone or inaccessible.
     """
 
     posts: Sequence[PostReading] = ()
@@ -260,7 +268,7 @@ class Platform(Protocol):
 
     @property
     def facts(self) -> Facts:
-        """The facts header."""
+        """The facts header of the platform's file."""
 
     def authorize(self, token: str | None) -> dict[str, str]:
         """Headers that authorize a call; {} when there is no token and none is needed."""
@@ -279,7 +287,7 @@ class Platform(Protocol):
         """The lightest call that proves that the token works."""
 
     def read(self, event: PlatformRaw) -> Reading:
-        """What an answer says. A failed answer says nothing (`NOTHING`).
+        """The figures of an answer; a failed answer has none (`NOTHING`).
 
         Raises:
             MappingError: a successful answer of another shape than the platform's.
@@ -292,12 +300,12 @@ class Platform(Protocol):
         """What an answer means; `headers` with lower-case names, `now` in ms."""
 
     def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
-        """What the headers say of the budget; None when nothing."""
+        """The state of the rate limit, from headers with lower-case names; None where they hold none. `now` in ms."""
 
 
 @runtime_checkable
 class AcrossAccounts(Protocol):
-    """A platform that answers for posts of several accounts at once, with a token of our app alone; pure, too."""
+    """A platform that answers for posts of several accounts in one call, with our app's own token. Pure as well."""
 
     def authorize_app(self, token: str) -> dict[str, str]:
         """Headers that authorize a call as our app."""
@@ -314,7 +322,7 @@ class AcrossAccounts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AppClient:
-    """Our own app at a platform, as configured; what is not set is left out of what is sent."""
+    """Our own app at a platform, as configured; values that are not set are not sent."""
 
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
@@ -325,11 +333,11 @@ class HeldTokens(Protocol):
 
     @property
     def access_token(self) -> str | None:
-        """What calls are authorized with."""
+        """The token that authorizes calls."""
 
     @property
     def refresh_token(self) -> str | None:
-        """What a new one is got with, where the platform has such."""
+        """The token that a new access token is requested with; None where the platform has no such tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +351,7 @@ class RefreshCall:
         form: fields of a POST.
         headers: with the app's or the channel's own authorization.
         base_url: the token endpoint's origin, where it is not the platform's usual one.
-        ahead_seconds: how long before its end a token is refreshed; days where an ended one can't be.
+        ahead_seconds: how long before its end a token is refreshed; days where an expired token can't be.
     """
 
     method: str
@@ -360,8 +368,8 @@ class TokenGrant:
     """New tokens.
 
     Attributes:
-        refresh_token: None where the one held stays the one to use.
-        expires_in_seconds: life of the access token, when it was said.
+        refresh_token: None where the old refresh token stays valid.
+        expires_in_seconds: life of the access token; None where the platform gave none.
     """
 
     access_token: str = field(repr=False)
@@ -371,7 +379,7 @@ class TokenGrant:
 
 @dataclass(frozen=True, slots=True)
 class RefreshFailure:
-    """Why there are none.
+    """Why a refresh brought no new tokens.
 
     Attributes:
         detail: the platform's own code, for logs; never a secret.
@@ -389,13 +397,13 @@ class RefreshFailure:
 
 @runtime_checkable
 class Refreshable(Protocol):
-    """A platform whose tokens can be renewed; pure, too."""
+    """A platform whose tokens can be renewed. Pure as well."""
 
     def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
         """The call that brings new tokens; None when these can't be renewed."""
 
     def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
-        """What the token endpoint answered; `headers` with lower-case names."""
+        """The new tokens in an answer of the token endpoint, or why there are none; `headers` with lower-case names."""
 
 
 if not TYPE_CHECKING:

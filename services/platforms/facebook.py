@@ -138,7 +138,7 @@ def _held(insight: dict[str, Any], name: str) -> tuple[bool, int | None]:
 
 
 def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], spoken: int) -> tuple[int, int]:
-    """Write a post's insights beside what its fields said; returns what is spoken of, and which of it is ranged."""
+    """Write a post's insights beside what its fields said; returns the masks of reported and of ranged metrics."""
     answered = json_reading.block(edge, "insights")
     listed = (
         json_reading.objects(answered.get("data"), "insights.data")
@@ -170,7 +170,7 @@ def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], s
 
 
 def _post(post: dict[str, Any], asked: _Asked) -> tuple[int, int, list[int | None]]:
-    """What one post object speaks of, which of it is ranged, and its values."""
+    """The figures of one post object: masks of reported and of ranged metrics, and values."""
     values: list[int | None] = list(metrics.NO_POST_VALUES)
     if not post or "error" in post:
         return 0, 0, values
@@ -211,7 +211,7 @@ class _Answered(NamedTuple):
 
 
 def _batch(event: PlatformRaw) -> Iterator[_Answered]:
-    """What the elements of a batch's answer say, by their requests, else by the ids in them.
+    """The posts in a batch's answer, by the request of each element, else by the id in it.
 
     Raises:
         MappingError: `body_not_json` or `unexpected_shape`.

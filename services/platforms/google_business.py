@@ -152,7 +152,7 @@ class GoogleBusiness:
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:
-        """Bearer token."""
+        """The user's token in a bearer header; no header without a token."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
     def post_calls(
@@ -188,7 +188,7 @@ class GoogleBusiness:
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
     ) -> base.TokenGrant | base.RefreshFailure:
-        """As OAuth 2."""
+        """Reads the answer by the common rules of OAuth 2."""
         return read_oauth(status, headers, body)
 
     def read(self, event: PlatformRaw) -> base.Reading:

@@ -10,12 +10,12 @@ from services.platforms.base import Outcome, Verdict
 
 
 def succeeded(event: PlatformRaw) -> bool:
-    """Whether the status says success; a body may still say failure."""
+    """Whether the status is a 2xx; the body may still report a failure."""
     return 200 <= event.http_status < 300
 
 
 def by_status(status: int, headers: Mapping[str, str], detail: str) -> Verdict:
-    """What a failure means when its body says nothing known."""
+    """What a failure means by its status alone, when its body holds no known code."""
     if status == 401:
         return Verdict(Outcome.TOKEN_EXPIRED, detail=detail)
     if status == 402:

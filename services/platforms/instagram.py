@@ -112,7 +112,7 @@ def _split(names: str) -> frozenset[str]:
 
 
 def _kind_of(target: base.Target) -> str:
-    """Which insight names fit a target: story, reel, feed, or other where the post type doesn't tell."""
+    """Which insight names fit a target: story, reel, feed, or `other` where the post type leaves it open."""
     post_type = target.post_type.lower()
     if target.is_story or "story" in post_type or "stories" in post_type:
         return "story"
@@ -136,7 +136,7 @@ def _insight_value(insight: dict[str, Any], name: str) -> tuple[bool, int | None
 
 
 def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], spoken: int) -> tuple[int, int]:
-    """Write a media's insights over what its fields said; returns what is spoken of, and which of it is ranged."""
+    """Write a media's insights over what its fields said; returns the masks of reported and of ranged metrics."""
     answered = json_reading.block(edge, "insights")
     listed = (
         json_reading.objects(answered.get("data"), "insights.data")
@@ -168,7 +168,7 @@ def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], s
 
 
 def _media(media: dict[str, Any], plain: frozenset[str], insights: frozenset[str]) -> tuple[int, int, list[int | None]]:
-    """What one media object speaks of, which of it is ranged, and its values."""
+    """The figures of one media object: masks of reported and of ranged metrics, and values."""
     values: list[int | None] = list(metrics.NO_POST_VALUES)
     if not media or "error" in media:
         return 0, 0, values

@@ -75,7 +75,7 @@ def try_json_object(body: bytes) -> dict[str, Any]:
 
 
 def count(value: Any, name: str) -> int | None:
-    """A count as the platform said it: an integer, or a string of digits; null stays None.
+    """A count as the platform sent it, an integer or a string of digits; null stays None.
 
     Raises:
         MappingError: `bad_count`: not an integer, or outside 64 bits.
@@ -97,7 +97,7 @@ def count(value: Any, name: str) -> int | None:
 
 
 def duration(value: Any, name: str) -> int | None:
-    """A duration in whole milliseconds, as the platform said it; null stays None.
+    """A duration that the platform sent in whole milliseconds; null stays None.
 
     Raises:
         MappingError: `bad_count`: no whole number, or more than a watch time column holds.
@@ -139,7 +139,7 @@ def objects(value: Any, name: str) -> list[dict[str, Any]]:
 
 
 def block(value: Any, name: str) -> dict[str, Any] | None:
-    """A block of figures that was answered; None when it is missing or empty and so says nothing.
+    """A block of figures; None when it is missing or empty, which both report nothing.
 
     Raises:
         MappingError: `unexpected_shape`: neither an object nor null.

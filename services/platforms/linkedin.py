@@ -379,7 +379,7 @@ class LinkedIn:
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
     ) -> base.TokenGrant | base.RefreshFailure:
-        """As OAuth 2."""
+        """Reads the answer by the common rules of OAuth 2."""
         return read_oauth(status, headers, body)
 
     def read(self, event: PlatformRaw) -> base.Reading:

@@ -119,7 +119,7 @@ def _asked(event: PlatformRaw) -> frozenset[str]:
 def _speak(
     figures: Mapping[str, Any], names: Mapping[str, int], asked: frozenset[str], values: list[int | None]
 ) -> int:
-    """Write a block's figures into their positions; returns what it speaks of."""
+    """Write a block's figures into their positions; returns the mask of reported metrics."""
     spoken = 0
     for name, position in names.items():
         if name in figures:
@@ -166,7 +166,7 @@ class _Analytics:
         self.summary = summary if self.known_days or not self.days else {}
 
     def post(self, asked: frozenset[str]) -> tuple[int, int, metrics.Values]:
-        """What it speaks of, which of it covers a range of dates, and the values."""
+        """The figures of the post: masks of reported and of ranged metrics, and values."""
         values: list[int | None] = list(metrics.NO_POST_VALUES)
         ranged = _speak(self.summary, _POST, asked, values) if self.summary else 0
         lifetime = 0
@@ -178,7 +178,7 @@ class _Analytics:
 
 
 def _pin(pin: Mapping[str, Any]) -> tuple[int, int, metrics.Values]:
-    """What a pin object's `pin_metrics` speak of, which of it covers a range of dates, and the values."""
+    """The figures of a pin's `pin_metrics`: masks of reported and of ranged metrics, and values."""
     values: list[int | None] = list(metrics.NO_POST_VALUES)
     blocks = json_reading.block(pin.get("pin_metrics"), "pin_metrics") or {}
     lifetime = json_reading.block(blocks.get("lifetime_metrics"), "lifetime_metrics") or {}
@@ -261,7 +261,7 @@ class Pinterest:
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:
-        """Bearer token."""
+        """The user's token in a bearer header; no header without a token."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
     def post_calls(

@@ -83,7 +83,7 @@ def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, An
 
 
 def _post(post: dict[str, Any]) -> metrics.Values:
-    """A post's figures."""
+    """The figures of a post, in the order of POST_METRICS."""
     values: list[int | None] = list(metrics.NO_POST_VALUES)
     json_reading.fill(values, post, _POST)
     views = post.get("view_count")
@@ -155,7 +155,7 @@ class Reddit:
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:
-        """Bearer token."""
+        """The user's token in a bearer header; no header without a token."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
     def post_calls(
@@ -242,7 +242,7 @@ class Reddit:
         )
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
-        """The target's post."""
+        """The post object with the target's id."""
         try:
             return _match(event, json_reading.try_json_object(event.body)).get(target_index, {})
         except base.MappingError:

@@ -69,7 +69,7 @@ class _Periods:
         self._found: dict[tuple[int, int] | None, tuple[int, list[int | None]]] = {}
 
     def speak(self, covered: tuple[int, int] | None, position: int, value: int | None) -> None:
-        """One figure."""
+        """Write one insight's figure into its position."""
         spoken, values = self._found.get(covered) or (0, list(metrics.NO_CHANNEL_VALUES))
         values[position] = value
         self._found[covered] = (spoken | 1 << position, values)
@@ -176,7 +176,7 @@ class Threads:
         return read_renewal(status, headers, body, self.classify)
 
     def read(self, event: PlatformRaw) -> base.Reading:
-        """`/{media}/insights`; `/{user}/threads_insights`; `/{user}`."""
+        """Reads answers of `/{media}/insights`, `/{user}/threads_insights` and `/{user}`."""
         if not http_reading.succeeded(event):
             return base.NOTHING
         path = http_reading.path_segments(event.endpoint)

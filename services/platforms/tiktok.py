@@ -87,7 +87,7 @@ def _id_of(video: dict[str, Any]) -> str:
 def _figures(
     answered: dict[str, Any], fields: json_reading.FieldMap, asked: str, empty: tuple[int | None, ...]
 ) -> tuple[int, tuple[int | None, ...]]:
-    """What a video or user speaks of, and its values.
+    """The figures of a video or user: the mask of reported metrics, and values.
 
     Raises:
         MappingError: `bad_count`.
@@ -154,7 +154,7 @@ class TikTok:
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:
-        """Bearer token."""
+        """The user's token in a bearer header; no header without a token."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
     def post_calls(
@@ -192,7 +192,7 @@ class TikTok:
         return read_oauth(status, headers, body)
 
     def read(self, event: PlatformRaw) -> base.Reading:
-        """`/v2/video/query/`, `/v2/video/list/`, `/v2/user/info/`."""
+        """Reads answers of `/v2/video/query/`, `/v2/video/list/` and `/v2/user/info/`."""
         if not http_reading.succeeded(event):
             return base.NOTHING
         path = http_reading.path_segments(event.endpoint)
@@ -207,7 +207,7 @@ class TikTok:
         return self._read_videos(event, answer, asked, complete=path == ("video", "query"))
 
     def _read_videos(self, event: PlatformRaw, answer: dict[str, Any], asked: str, *, complete: bool) -> base.Reading:
-        """Videos asked for by their ids, or a page of all of them, which says nothing of those it doesn't hold."""
+        """Reads videos asked for by their ids, or a page of all videos; videos outside of a page are not gone."""
         videos = _videos(answer)
         if videos is None:
             return base.NOTHING

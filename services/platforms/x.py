@@ -87,7 +87,7 @@ _OUTCOME_OF_CODE = {
 
 
 def _media_views(item: dict[str, Any], media: Mapping[str, dict[str, Any]]) -> tuple[bool, int | None]:
-    """Whether the answer speaks of a post's video views, and their sum over its videos."""
+    """Whether the answer reports video views of a post, and their sum over its videos."""
     attachments = item.get("attachments")
     keys = attachments.get("media_keys") if isinstance(attachments, dict) else None
     if not isinstance(keys, list):
@@ -107,7 +107,7 @@ def _media_views(item: dict[str, Any], media: Mapping[str, dict[str, Any]]) -> t
 
 
 def _post(item: dict[str, Any], media: Mapping[str, dict[str, Any]]) -> tuple[int, tuple[int | None, ...]]:
-    """What one post object speaks of, and its values."""
+    """The figures of one post object: the mask of reported metrics, and values."""
     values: list[int | None] = list(metrics.NO_POST_VALUES)
     spoken = 0
     public = json_reading.block(item.get("public_metrics"), "public_metrics")
@@ -224,7 +224,7 @@ def _own_error(error: dict[str, Any], external_ids: Collection[str]) -> dict[str
 
 
 def _is_posts(path: tuple[str, ...]) -> bool:
-    """`/tweets`, `/tweets/{id}`, `/users/{id}/tweets`."""
+    """Whether a path is one of posts: `/tweets`, `/tweets/{id}`, `/users/{id}/tweets`."""
     match path:
         case ("tweets",) | ("users", _, "tweets"):
             return True
@@ -273,7 +273,7 @@ class X:
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:
-        """Bearer token."""
+        """The user's token in a bearer header; no header without a token."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
     def post_calls(
@@ -301,7 +301,7 @@ class X:
         return [base.Call(RawKind.CHANNEL_METRICS, "GET", "/2/users", query, limit_group="users")]
 
     def identity_call(self, channel: base.Channel) -> base.Call:
-        """`/2/users/me`."""
+        """A call of `/2/users/me`."""
         return base.Call(RawKind.IDENTITY, "GET", "/2/users/me", limit_group="users_me")
 
     def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
@@ -311,7 +311,7 @@ class X:
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
     ) -> base.TokenGrant | base.RefreshFailure:
-        """As OAuth 2."""
+        """Reads the answer by the common rules of OAuth 2."""
         return read_oauth(status, headers, body)
 
     def read(self, event: PlatformRaw) -> base.Reading:
@@ -425,7 +425,7 @@ class X:
         return base.Verdict(outcome, wait, detail, is_app_wide=outcome is base.Outcome.QUOTA_EXHAUSTED)
 
     def authorize_app(self, token: str) -> dict[str, str]:
-        """App-only bearer token."""
+        """Our app's own token in a bearer header."""
         return {"authorization": f"Bearer {token}"}
 
     def app_post_calls(self, targets: Sequence[base.Target]) -> list[base.Call]:
@@ -439,7 +439,7 @@ class X:
         return calls
 
     def app_part(self, body: bytes, external_ids: Collection[str]) -> bytes:
-        """`data`, the media that it names, and the errors about these posts; a problem's kind without its words."""
+        """`data`, the media that it names, and the errors about these posts; of a problem only its kind."""
         answer = json_reading.try_json_object(body)
         part: dict[str, Any] = {
             name: answer[name] for name in ("type", "title", "status", "reason", "code", "period") if name in answer

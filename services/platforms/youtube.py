@@ -171,7 +171,7 @@ class _Report:
     def figures(
         self, row: list[Any], columns: Mapping[str, tuple[int, int]], empty: tuple[int | None, ...]
     ) -> tuple[int, tuple[int | None, ...]]:
-        """What one row speaks of, and its values."""
+        """The figures of one row: the mask of reported metrics, and values."""
         values = list(empty)
         spoken = 0
         for name, cell in zip(self.names, row, strict=True):
@@ -240,7 +240,7 @@ class YouTube:
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:
-        """Bearer token."""
+        """The user's token in a bearer header; no header without a token."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
     def post_calls(
@@ -293,7 +293,7 @@ class YouTube:
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
     ) -> base.TokenGrant | base.RefreshFailure:
-        """As OAuth 2."""
+        """Reads the answer by the common rules of OAuth 2."""
         return read_oauth(status, headers, body)
 
     def read(self, event: PlatformRaw) -> base.Reading:
