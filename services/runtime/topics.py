@@ -71,7 +71,7 @@ def topic_specs() -> tuple[TopicSpec, ...]:
 
 
 class TopicsSettings(KafkaSettings, RegistrySettings):
-    """What `tidemark topics` is told by the environment."""
+    """Settings of `tidemark topics`, from the environment (`TIDEMARK_*`)."""
 
 
 def ensure_topics(kafka: KafkaSettings, registry: RegistrySettings) -> Iterator[str]:
