@@ -74,8 +74,8 @@ class ClickHouse:
         if seconds < _PROBLEM_SECONDS:
             return None
         if is_full_disk(why):
-            return f"the disk of ClickHouse is full since {seconds:.0f} s: free some space; events wait meanwhile"
-        return f"ClickHouse takes nothing since {seconds:.0f} s ({why[:200]}); events wait meanwhile"
+            return f"the disk of ClickHouse has been full for {seconds:.0f} s: free some space; events wait meanwhile"
+        return f"ClickHouse has taken nothing for {seconds:.0f} s ({why[:200]}); events wait meanwhile"
 
     def close(self) -> None:
         """Close the connections; no call may be running."""

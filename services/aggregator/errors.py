@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.runtime.wording import counted
+
 
 class AggregatorError(Exception):
     """Base of all errors here."""
@@ -55,7 +57,7 @@ class RowsRefused(AggregatorError):
     """
 
     def __init__(self, rows: list[Any], reason: str) -> None:
-        super().__init__(f"{len(rows)} rows can't be stored: {reason}")
+        super().__init__(f"{counted(len(rows), 'row')} can't be stored: {reason}")
         self.rows = rows
         self.reason = reason
 
@@ -68,5 +70,5 @@ class MessagesRefused(AggregatorError):
     """
 
     def __init__(self, positions: dict[int, str]) -> None:
-        super().__init__(f"{len(positions)} messages can't be sent: {next(iter(positions.values()), '')}")
+        super().__init__(f"{counted(len(positions), 'message')} can't be sent: {next(iter(positions.values()), '')}")
         self.positions = positions

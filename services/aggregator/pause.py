@@ -15,6 +15,7 @@ from services.aggregator import metrics
 from services.aggregator.limits import Breach, DeadLetterLimit
 from services.runtime.clock import Clock
 from services.runtime.logging import get_logger
+from services.runtime.wording import counted
 
 log = get_logger(__name__)
 
@@ -51,8 +52,8 @@ class DeadLetterPause:
             return None
         breach = self._breach
         return (
-            f"paused by the dead-letter limit: {breach.dead} of {breach.events} events can't be used, in "
-            f"{breach.workspaces} workspaces (mostly {', '.join(breach.reasons)}), more than "
+            f"paused by the dead-letter limit: {breach.dead} of {counted(breach.events, 'event')} can't be used, in "
+            f"{counted(breach.workspaces, 'workspace')} (mostly {', '.join(breach.reasons)}), more than "
             f"TIDEMARK_DEAD_LETTER_LIMIT_RATIO={self._ratio:g}; see `tidemark dead-letters list` and fix the cause; "
             "SIGUSR1 lets it go on"
         )
@@ -60,7 +61,7 @@ class DeadLetterPause:
     def resume(self) -> None:
         """End the pause, and apply no limit for one window: the operator decided so."""
         self._excused_until = self._clock.now() + self._limit.window_millis
-        self._open("told")
+        self._open("an operator ended the pause")
 
     async def pass_through(self, judged: Judged, again: Callable[[], Awaitable[Judged]]) -> None:
         """Wait until a batch may be used.

@@ -19,6 +19,7 @@ from services.runtime.clock import SystemClock
 from services.runtime.patience import saying
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import SettingsError, exit_with
+from services.runtime.wording import counted
 
 _LINE_SECONDS = 2.0
 _SILENT_SECONDS = 8.0
@@ -96,6 +97,6 @@ def run(handover_seconds: float) -> int:
         display.stop()
         store.close()
     for reason, count in sorted(unmapped.items()):
-        console.print(f"{count} events could not be mapped: {reason}")
+        console.print(f"{counted(count, 'event')} could not be mapped: {reason}")
     console.print(f"rebuilt in {time.monotonic() - started:.0f} s")
     return 0

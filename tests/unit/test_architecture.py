@@ -42,7 +42,7 @@ BETWEEN_SERVICES = (
 PURE = {
     "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.inflating",
     "services.runtime.instants", "services.runtime.redaction",
-    "services.runtime.secrets", "services.runtime.since",
+    "services.runtime.secrets", "services.runtime.since", "services.runtime.wording",
     "services.poller.accounts", "services.poller.answers", "services.poller.backfill_plan", "services.poller.budget",
     "services.poller.calls", "services.poller.circuit",
     "services.poller.entry", "services.poller.errors",

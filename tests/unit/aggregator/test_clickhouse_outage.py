@@ -66,7 +66,7 @@ async def test_inserts_wait_for_space_while_queries_answer(
     assert lines == ["clickhouse_unavailable"]
     assert store.failing_since is not None
     assert store.problem is not None
-    assert store.problem.startswith("the disk of ClickHouse is full since ")
+    assert store.problem.startswith("the disk of ClickHouse has been full for ")
     assert not inserting.done()
     client.is_full = False
     await asyncio.wait_for(inserting, 10)
