@@ -15,9 +15,9 @@ from aiokafka.errors import KafkaError
 from schemas.codec import Codec, MalformedEvent
 from schemas.keys import Reason, checked_key, reason_of
 from schemas.writers import SchemasAway
+from services.aggregator.batch import CatalogWrite
 from services.aggregator.errors import SinkUnavailable
 from services.aggregator.metrics import REFUSED
-from services.aggregator.pipeline import CatalogWrite
 from services.runtime.kafka import aiokafka_options, partition_of
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable

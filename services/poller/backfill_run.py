@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from schemas.codec import Codec, MalformedEvent, RecordCodec
-from schemas.codec import instant as instant_of
+from schemas.conversions import instant as instant_of
 from schemas.events import (
     BackfillJob,
     CatalogChannel,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from schemas.codec import Codec, MalformedEvent, RecordCodec
-from schemas.codec import instant as instant_of
+from schemas.conversions import instant as instant_of
 from schemas.events import Origin, PlatformRaw, RawKind
 from schemas.keys import checked_key, parsed_key
 from services.poller.accounts import Accounts

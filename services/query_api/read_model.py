@@ -27,7 +27,7 @@ from schemas.windows import (
     window_totals,
 )
 from services.platforms import platform
-from services.platforms.base import parsed_once
+from services.platforms.json_reading import parsed_once
 from services.query_api import sql
 from services.query_api.account_answers import shown_bytes
 from services.query_api.account_reads import AccountReads

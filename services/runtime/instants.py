@@ -25,7 +25,7 @@ _BASIC = re.compile(r"(\d{8})T(\d\d(?:\d\d(?:\d\d(?:[.,]\d{1,9})?)?)?)" + _OFFSE
 
 
 def parse_instant(text: str, tz: tzinfo = UTC) -> int:
-    """What a text says, ms.
+    """Parse an instant, ms.
 
     Args:
         tz: zone of dates, and of times without an offset.

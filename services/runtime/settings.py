@@ -35,7 +35,7 @@ MESSAGE_MAX_BYTES = 8 * 1024 * 1024
 
 
 class SettingsError(ValueError):
-    """A setting is missing or wrong; the message names it and says what is allowed."""
+    """A setting is missing or wrong; the message names it and the allowed values."""
 
 
 class MissingSettingsError(SettingsError):
@@ -92,7 +92,7 @@ def secret_names(settings: type[BaseSettings], prefix: str = ENV_PREFIX) -> set[
 
 
 def read_secret(name: str, path: str) -> str:
-    """The secret that the file of `NAME_FILE` holds, without the line's end; says when everybody may read the file.
+    """The secret in the file that `NAME_FILE` names, without the line's end; warns when everybody may read the file.
 
     Raises:
         SettingsError: the file can't be read, or is empty.

@@ -34,6 +34,16 @@ def test_the_folders_of_the_setting_are_listed_too(tmp_path: Path) -> None:
     assert listed("", tmp_path).split() == sorted({*PLATFORMS, "tumblr"})
 
 
+def test_a_file_that_takes_helpers_from_the_base_still_loads(tmp_path: Path) -> None:
+    helpers = "from services.platforms.base import Call, count, pacific_midnight, path_part\n"
+    (tmp_path / "mastodon.py").write_text(helpers + GOOD.format(name="mastodon"))
+    assert "mastodon" in listed(str(tmp_path)).split()
+    (tmp_path / "mastodon.py").write_text(
+        "from services.platforms.base import orjason\n" + GOOD.format(name="mastodon")
+    )
+    assert "ImportError: cannot import name 'orjason'" in listed(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [

@@ -11,7 +11,7 @@ import orjson
 from schemas.events import PlatformRaw
 from schemas.metrics import COMMENTS, IMPRESSIONS, LIKES, POST_METRICS, POST_NAMES, REACH, SAVES, SHARES, VIEWS
 from services.platforms import platform
-from services.platforms.base import parsed_once
+from services.platforms.json_reading import parsed_once
 from services.query_api.account_answers import shown_bytes
 from services.query_api.errors import NotFound, ReadsUnavailable
 from services.query_api.payloads import ANSWER_BYTES, batches

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from services.aggregator import sink as sink_module
-from services.aggregator.sink import ClickHouseSink
+from services.aggregator import clickhouse as clickhouse_module
+from services.aggregator.clickhouse import ClickHouse
 from services.runtime.settings import ClickHouseSettings
 from tests.support.waiting import wait_until_async
 
@@ -47,27 +47,29 @@ async def test_inserts_wait_for_space_while_queries_answer(
     monkeypatch: pytest.MonkeyPatch, code: int, text: str
 ) -> None:
     lines: list[str] = []
-    monkeypatch.setattr(sink_module, "_PROBLEM_SECONDS", 0.0)
-    monkeypatch.setattr(sink_module, "_RETRY_SECONDS_MAX", 0.05)
-    monkeypatch.setattr(sink_module.log, "warning", lambda event, **_: lines.append(event))
-    sink = ClickHouseSink(ClickHouseSettings.model_validate({"clickhouse_url": "http://127.0.0.1:1/t"}))
+    monkeypatch.setattr(clickhouse_module, "_PROBLEM_SECONDS", 0.0)
+    monkeypatch.setattr(clickhouse_module, "_RETRY_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(clickhouse_module.log, "warning", lambda event, **_: lines.append(event))
+    retries: list[str] = []
+    settings = ClickHouseSettings.model_validate({"clickhouse_url": "http://127.0.0.1:1/t"})
+    store = ClickHouse(settings, on_retry=retries.append)
     client = FullClient(code, text)
-    monkeypatch.setattr(sink, "_connected", lambda: client)
-    inserting = asyncio.create_task(sink.insert(TABLE, [(7,)]))
+    monkeypatch.setattr(store, "_connected", lambda: client)
+    inserting = asyncio.create_task(store.insert(TABLE, [(7,)]))
 
     async def retried() -> bool:
         # What answers must not hide what is refused.
-        await sink.query("SELECT 1")
-        return sink.counters.retries >= 10
+        await store.query("SELECT 1")
+        return len(retries) >= 10
 
-    await wait_until_async(retried, 20, lambda: f"{sink.counters}")
+    await wait_until_async(retried, 20, lambda: f"{retries}")
     assert lines == ["clickhouse_unavailable"]
-    assert sink.failing_since is not None
-    assert sink.problem is not None
-    assert sink.problem.startswith("the disk of ClickHouse is full since ")
+    assert store.failing_since is not None
+    assert store.problem is not None
+    assert store.problem.startswith("the disk of ClickHouse has been full for ")
     assert not inserting.done()
     client.is_full = False
     await asyncio.wait_for(inserting, 10)
     assert client.stored == [(7,)]
-    assert sink._failing == {}
-    sink.close()
+    assert store._failing == {}
+    store.close()
