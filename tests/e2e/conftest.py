@@ -9,6 +9,14 @@ import pytest
 from tests.support.tidemark import Tidemark
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the running Tidemark stay in one process of the test run, so that only one is started."""
+    for item in items:
+        if "tidemark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("tidemark"))
+
+
 @pytest.fixture(scope="session")
 def tidemark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tidemark]:
     """`tidemark up` with the sandbox, polling sixty times as often as in production."""
