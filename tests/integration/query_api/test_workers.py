@@ -6,7 +6,6 @@ A worker that is frozen accepts nothing, so the other answers: that is how a tes
 from __future__ import annotations
 
 import re
-import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -16,19 +15,15 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from pydantic import SecretStr
 
-from services.runtime.migrations import migrate
-from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
-from services.runtime.topics import ensure_topics
+from services.runtime.settings import KafkaSettings
 from tests.integration.query_api.rows import Store
-from tests.integration.query_api.running import ADMIN, Service, environment_of
+from tests.integration.query_api.running import ADMIN, CHANNEL, Service, environment_of
 from tests.support.engines import Engines
 from tests.support.query_api import target, values
 from tests.support.waiting import wait_until
 
 POST = "/api/v1/posts/p1/insights"
-CHANNEL = {"platform": "x", "external_id": "42", "username": "tide", "status": "active"}
 
 
 class Workers(Service):
@@ -69,13 +64,9 @@ class Workers(Service):
 
 
 @pytest.fixture
-def workers(engines: Engines, clickhouse_url: str, tmp_path: Path) -> Iterator[Workers]:
-    settings = KafkaSettings(
-        kafka_bootstrap=engines.kafka_bootstrap, topic_prefix=f"t{secrets.token_hex(4)}.", topic_partitions=3
-    )
-    list(ensure_topics(settings, RegistrySettings(schema_registry_url=engines.schema_registry_url)))
-    list(migrate(ClickHouseSettings(clickhouse_url=SecretStr(clickhouse_url))))
-    environment = environment_of(engines, settings, Store(clickhouse_url))
+def workers(engines: Engines, kafka_settings: KafkaSettings, store: Store, tmp_path: Path) -> Iterator[Workers]:
+    """Two workers of this test's own, on the topics and tables of all."""
+    environment = environment_of(engines, kafka_settings, store)
     running = Workers({**environment, "TIDEMARK_QUERY_API_WORKERS": "2"}, tmp_path / "workers.log")
     running.start()
     running.wait_until_ready()
@@ -85,7 +76,7 @@ def workers(engines: Engines, clickhouse_url: str, tmp_path: Path) -> Iterator[W
         running.stop()
 
 
-def test_what_one_worker_wrote_the_other_knows(workers: Workers, clickhouse_url: str) -> None:
+def test_what_one_worker_wrote_the_other_knows(workers: Workers, store: Store) -> None:
     first, second = workers.wait_for_two()
     with workers.without(second):
         _, headers = workers.make_key("w1")
@@ -101,7 +92,7 @@ def test_what_one_worker_wrote_the_other_knows(workers: Workers, clickhouse_url:
         assert workers.client.delete(path, headers=ADMIN).status_code == 204
         put = workers.client.put("/admin/v1/workspaces/w1/channels/c1", json=CHANNEL, headers=ADMIN)
         assert put.status_code == 200
-    Store(clickhouse_url).post("w1", "p1", [target("t1", values=values(views=7), captured_at=1_000)])
+    store.post("w1", "p1", [target("t1", values=values(views=7), captured_at=1_000)])
     for frozen in (first, second):
         with workers.without(frozen):
             wait_until(lambda: workers.ask(POST, headers).json()["totals"]["views"] == 7, 2, "the channel is known")
