@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from tests.support.budgets import FolderTimes
+from tests.support.certificates import share_authorities
 from tests.support.containers import ContainerEngines
 from tests.support.engines import EmbeddedEngines, Engines, ExternalEngines, in_database, query_clickhouse
 from tests.support.processes import FilesTogether, take_own_ports
@@ -30,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     take_own_ports()
+    share_authorities()
     config.pluginmanager.register(FolderTimes())
 
 
