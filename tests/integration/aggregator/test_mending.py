@@ -15,6 +15,11 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.timeout(600)
 
 
+@pytest.fixture(scope="module")
+def backend(disturbed_backend: Backend) -> Backend:
+    return disturbed_backend
+
+
 def _run(backend: Backend, *arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), env=backend.environment)
 
