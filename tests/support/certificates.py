@@ -13,4 +13,4 @@ def share_authorities() -> None:
     A new HTTP client makes one, which reads the certificates of all authorities: 50 ms of CPU, thousands of times in a
     run, for addresses on this host that have no certificate.
     """
-    ssl.create_default_context = cast(Any, cache(ssl.create_default_context))
+    ssl.create_default_context = cast("Any", cache(ssl.create_default_context))
