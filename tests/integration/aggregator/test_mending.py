@@ -25,7 +25,7 @@ def _run(backend: Backend, *arguments: str) -> Result:
 
 
 def _audit(backend: Backend, *options: str) -> Result:
-    return _run(backend, "audit", "--grace-seconds", "0.2", "--retries", "3", *options)
+    return _run(backend, "audit", "--grace-seconds", "0.05", "--retries", "2", *options)
 
 
 def _mended(backend: Backend, named: str) -> None:

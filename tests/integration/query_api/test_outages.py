@@ -28,7 +28,7 @@ from services.runtime.clock import SystemClock
 from services.runtime.registry import Registry
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
 from services.runtime.topics import ensure_topics
-from tests.support.engines import EmbeddedEngines
+from tests.support.engines import EmbeddedEngines, Engines
 from tests.support.waiting import wait_until, wait_until_async
 
 PUT = ChannelPut(platform="x", external_id="1")
@@ -69,12 +69,14 @@ class Writing:
         await asyncio.gather(self.publisher.stop(), self.feed.stop())
 
 
-@pytest.fixture
-def broker(embedded_engines: EmbeddedEngines) -> Iterator[Broker]:
-    """A broker of this test's own, to be stopped."""
-    (started,) = embedded_engines.start_cluster(1)
+@pytest.fixture(scope="module")
+def broker(engines: Engines) -> Iterator[Broker]:
+    """A broker of this file's own, to be stopped; each test leaves it running."""
+    if not isinstance(engines, EmbeddedEngines):
+        pytest.skip("kills engines: runs with --engines=embedded only")
+    (started,) = engines.start_cluster(1)
     yield started
-    embedded_engines.child(_name(started)).stop(10)
+    engines.child(_name(started)).stop(10)
 
 
 def _name(broker: Broker) -> str:
