@@ -17,6 +17,7 @@ _TIMEOUT_SECONDS = 15.0
 # Without a message for this long a read is given up. An open transaction ends after a minute at the latest.
 _STALLED_SECONDS = 90.0
 _MESSAGES = 2_000
+_WAIT_SECONDS = 0.2
 
 
 class TopicUnreadable(RuntimeError):
@@ -119,7 +120,7 @@ class TopicReader:
             self._consumer.assign([place])
             deadline = time.monotonic() + _STALLED_SECONDS
             while True:
-                for message in self._consumer.consume(_MESSAGES, 0.2):
+                for message in self._consume():
                     if message.error() is not None:
                         continue
                     if (message.offset() or 0) >= end:
@@ -135,6 +136,11 @@ class TopicReader:
             raise _unreadable(error) from None
         finally:
             self._consumer.unassign()
+
+    def _consume(self) -> list[Message]:
+        """The messages that are there. Waits for the first one alone: `consume` would wait until it has all it may."""
+        first = self._consumer.poll(_WAIT_SECONDS)
+        return [] if first is None else [first, *self._consumer.consume(_MESSAGES, 0.0)]
 
     def at(self, topic: str, partition: int, offset: int) -> Message | None:
         """The one message of an offset; None when it is not held any more.
