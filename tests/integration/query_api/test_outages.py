@@ -29,7 +29,7 @@ from services.runtime.registry import Registry
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
 from services.runtime.topics import ensure_topics
 from tests.support.engines import EmbeddedEngines, Engines
-from tests.support.waiting import wait_until, wait_until_async
+from tests.support.waiting import PATIENCE, wait_until, wait_until_async
 
 PUT = ChannelPut(platform="x", external_id="1")
 
@@ -118,7 +118,7 @@ async def test_an_outage_of_kafka_refuses_writes_keeps_keys_and_ends(
     embedded_engines.child(_name(broker)).stop(10)
     started = time.monotonic()
     assert not await here.put_channel("w1", "c2")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 10 * PATIENCE
     with pytest.raises(WritesUnavailable):
         await here.key_maker.revoke("w1", made.id)
     assert there.keys.authenticate(headers).key_id == made.id
@@ -174,7 +174,7 @@ async def test_clickhouse_away_is_an_error_in_time_and_never_a_hang(port: str) -
         *(model.answer(PostQuestion("w1", f"p{n}")) for n in range(20)), return_exceptions=True
     )
     assert all(isinstance(one, ReadsUnavailable) for one in found)
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 8 * PATIENCE
     assert not await clickhouse.answers()
     await clickhouse.close()
     server.close()

@@ -26,8 +26,11 @@ from cryptography.fernet import Fernet
 
 from infra.embedded.ports import free_ports
 from infra.embedded.processes import tied
+from tests.support.waiting import busy
 
+# On a machine at rest.
 SILENT_SECONDS = 10.0
+MOST_SECONDS = 60.0
 COMMANDS = {
     "status": ["status"],
     "audit": ["audit"],
@@ -72,9 +75,9 @@ def silence(command: list[str], environment: dict[str, str], folder: Path) -> tu
         assert process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            selector.select(3 * SILENT_SECONDS)
+            selector.select(MOST_SECONDS)
         took = time.monotonic() - began
-        return took, os.read(process.stdout.fileno(), 4096).decode() if took < 3 * SILENT_SECONDS else ""
+        return took, os.read(process.stdout.fileno(), 4096).decode() if took < MOST_SECONDS else ""
     finally:
         process.kill()
         process.communicate()
@@ -106,7 +109,7 @@ def before_absent(tmp_path_factory: pytest.TempPathFactory) -> Said:
 
 
 def check(took: float, said: str) -> None:
-    assert took < SILENT_SECONDS
+    assert took < SILENT_SECONDS * busy()
     assert said.strip()
     assert "Traceback" not in said
     assert "No such option" not in said, said
