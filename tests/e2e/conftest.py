@@ -1,4 +1,7 @@
-"""Running Tidemarks for the end-to-end tests, started as an operator starts them: two that several files share."""
+"""Running Tidemarks for the end-to-end tests, started as an operator starts them: two that several files share.
+
+They end with the folder's last test, and don't poll while other folders are tested.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def _require_embedded(request: pytest.FixtureRequest) -> None:
         pytest.skip("runs `tidemark up`, which has engines of its own: --engines=embedded only")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tidemark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tidemark]:
     """`tidemark up` with the sandbox, polling sixty times as often as in production."""
     _require_embedded(request)
@@ -47,7 +50,7 @@ def tidemark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def platforms_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder outside the project with one more platform."""
     made = tmp_path_factory.mktemp("platforms")
@@ -55,7 +58,7 @@ def platforms_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def second_tidemark(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, platforms_folder: Path
 ) -> Iterator[Tidemark]:

@@ -1,6 +1,6 @@
 """One aggregator for the tests of this folder that don't disturb it, and one for those that do.
 
-Each test has workspaces of its own.
+Each test has workspaces of its own. They end with the folder's last test: an aggregator at rest costs time, too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def make_backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> 
         query_clickhouse(engines.clickhouse_url, f"DROP DATABASE IF EXISTS {name}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """A backend whose aggregator runs; no test kills it or changes what all workspaces depend on."""
     for made in make_backend(engines, tmp_path_factory):
@@ -36,7 +36,7 @@ def backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def disturbed_backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """A backend whose tables are broken and rebuilt, and whose aggregator is killed; each test leaves it mended."""
     for made in make_backend(engines, tmp_path_factory):
@@ -44,7 +44,7 @@ def disturbed_backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bare_backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """Topics and tables without an aggregator."""
     yield from make_backend(engines, tmp_path_factory)

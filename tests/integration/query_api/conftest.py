@@ -22,7 +22,7 @@ from tests.integration.query_api.running import Service, environment_of
 from tests.support.engines import Engines, in_database, query_clickhouse
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tables(engines: Engines) -> Iterator[Store]:
     """The project's tables."""
     name = f"t{secrets.token_hex(4)}"
@@ -53,7 +53,7 @@ async def read_model(store: Store, directory: Directory) -> AsyncIterator[ClickH
     await clickhouse.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kafka_settings(engines: Engines) -> KafkaSettings:
     """The project's topics."""
     settings = KafkaSettings(
@@ -63,7 +63,7 @@ def kafka_settings(engines: Engines) -> KafkaSettings:
     return settings
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(
     engines: Engines, kafka_settings: KafkaSettings, tables: Store, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
