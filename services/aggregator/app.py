@@ -25,7 +25,7 @@ from services.aggregator.sink import ClickHouseSink
 from services.aggregator.tenants import Tenants
 from services.aggregator.writing import RAW
 from services.runtime.clock import Clock
-from services.runtime.fetching import guard_fetching, why_unreadable
+from services.runtime.fetching import guard_fetching, whole_or_why
 from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES
 
@@ -284,15 +284,7 @@ def _acknowledge(stream: Any, event: Any) -> Callable[[], Any]:
 
 
 def _message(message: Any) -> Message:
-    headers = message.headers or ()
-    if isinstance(headers, dict):
-        headers = headers.items()
-    value, unreadable = message.value, None
-    held = tuple(headers)
-    damage = why_unreadable(held)
-    if damage is not None:
-        unreadable, value = damage
-        held = ()
+    value, headers, unreadable = whole_or_why(message.value, message.headers)
     return Message(
         topic=message.topic,
         partition=message.partition,
@@ -301,6 +293,6 @@ def _message(message: Any) -> Message:
         value=value,
         # Faust gives seconds as a float; a float holds today's milliseconds exactly.
         timestamp=round(message.timestamp * 1000),
-        headers=held,
+        headers=headers,
         unreadable=unreadable,
     )

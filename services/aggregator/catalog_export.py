@@ -53,10 +53,10 @@ def _newest(
     partitions = reader.partitions(full_name)
     for partition in partitions:
         for message in reader.read(full_name, partition, *reader.bounds(full_name, partition)):
-            value = message.value()
+            value = message.intact
             try:
                 event = codec.decode(value) if value is not None else None
-                workspace_id, own_id = checked_key(topic, message.key(), event)
+                workspace_id, own_id = checked_key(topic, message.key, event)
             except MalformedEvent:
                 continue
             if partition_of(workspace_id, len(partitions)) != partition or workspace not in (None, workspace_id):

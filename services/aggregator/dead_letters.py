@@ -208,14 +208,14 @@ class DeadLetters:
 
     def _read(self, partition: int, start: int, end: int) -> Iterator[Found]:
         for message in self._reader.read(self._topic, partition, start, end):
-            value = message.value()
+            value = message.intact
             if value is None:
                 continue
             try:
                 letter = self._codec.decode(value)
             except MalformedEvent:
                 continue  # not written by the aggregator; nothing to send again
-            yield Found(letter, Origin(self._topic, partition, message.offset() or 0))
+            yield Found(letter, Origin(self._topic, partition, message.offset))
 
     def note_redriven(self, root: Origin, workspace_id: str, key: bytes | None, now: int) -> bytes:
         """The value of a note for this topic: the message of `root` was sent again at `now` (ms)."""

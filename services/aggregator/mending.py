@@ -43,9 +43,9 @@ class LastMessages:
         self.places: dict[bytes, int] = {}
         self.held: set[bytes] = set()
         for message in reader.read(topic, partition, self._begin, self._end):
-            key = message.key() or b""
-            self.places[key] = message.offset() or 0
-            if message.value() is None:
+            key = message.key or b""
+            self.places[key] = message.offset
+            if message.intact is None:
                 self.held.discard(key)
             else:
                 self.held.add(key)
@@ -54,11 +54,11 @@ class LastMessages:
         """Key, value and time (ms) of each, in offset order."""
         page = []
         for message in self._reader.read(self._topic, self._partition, self._begin, self._end):
-            key = message.key() or b""
+            key = message.key or b""
             # What was compacted away meanwhile was written anew, and comes to the owner by itself.
-            if self.places.get(key) != message.offset():
+            if self.places.get(key) != message.offset:
                 continue
-            page.append((key, message.value(), message.timestamp()[1]))
+            page.append((key, message.intact, message.timestamp))
             if len(page) >= _KEYS_PER_PAGE:
                 yield page
                 page = []

@@ -68,6 +68,11 @@ class Message(NamedTuple):
     unreadable: str | None = None
 
     @property
+    def intact(self) -> bytes | None:
+        """The value, None of a tombstone; empty, which nothing decodes, when it could not be fetched whole."""
+        return self.value if self.unreadable is None else b""
+
+    @property
     def size(self) -> int:
         """Bytes of all its parts, about."""
         size = len(self.key or b"") + len(self.value or b"")

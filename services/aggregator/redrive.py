@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Message as Delivered
 
 from schemas.codec import Codec
 from schemas.events import PlatformRaw
 from services.aggregator.dead_letters import REDRIVEN_HEADER, DeadLetters, Filter, Found, Origin
-from services.aggregator.reading import identity
+from services.aggregator.reading import Message, identity
 from services.aggregator.topic_reader import TopicReader, TopicUnreadable
 from services.aggregator.writing import RAW
 from services.runtime.clock import Clock
@@ -153,21 +154,22 @@ class Redrive:
             first, last = cluster[0].root.offset, cluster[-1].root.offset
             waiting = deque(cluster)
             for message in self._reader.read(topic, partition, max(first, low), min(last + 1, high)):
-                while waiting and waiting[0].root.offset < (message.offset() or 0):
+                while waiting and waiting[0].root.offset < message.offset:
                     yield waiting.popleft(), None
-                if waiting and waiting[0].root.offset == message.offset():
+                if waiting and waiting[0].root.offset == message.offset:
                     candidate = waiting.popleft()
                     yield candidate, message if self._is_same(message, candidate) else None
             yield from ((candidate, None) for candidate in waiting)
 
     def _is_same(self, message: Message, candidate: Candidate) -> bool:
-        return identity(self._letters.raw_codec, message.value() or b"") == candidate.identity
+        value = message.intact
+        return value is not None and identity(self._letters.raw_codec, value) == candidate.identity
 
     def _send(
         self, producer: Producer, candidate: Candidate, original: Message | None, partitions: int, done: Redriven
     ) -> None:
         if original is not None:
-            key, value = original.key(), original.value()
+            key, value = original.key, original.value
             # Without its headers, which tell nothing of the event: the client breaks off at a name that is not UTF-8.
             headers: dict[str, bytes] = {}
             done.from_originals += 1
@@ -199,7 +201,7 @@ class Redrive:
         done: Redriven,
         candidate: Candidate | None = None,
     ) -> None:
-        def delivered(error: KafkaError | None, message: Message) -> None:
+        def delivered(error: KafkaError | None, message: Delivered) -> None:
             if error is not None:
                 done.failures.append(f"{candidate.root if candidate else 'a note'}: {error.str()}")
             elif candidate is not None:

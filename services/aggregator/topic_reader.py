@@ -1,23 +1,32 @@
-"""Reads topics from any place to what is their end, for commands that look and end. Blocking; commits nothing."""
+"""Reads topics from any place to what is their end, for commands that look and end. Blocking; commits nothing.
+
+Messages are read by the same guarded client as the aggregator's own (`services.runtime.fetching`): librdkafka stands
+still for good before a batch that it can't decompress, and breaks off at a header name that is not UTF-8.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+import aiokafka
+from aiokafka.errors import KafkaError
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from services.aggregator import reading
-from services.runtime.kafka import confluent_options
+from services.aggregator.reading import Message
+from services.runtime.fetching import whole_or_why
+from services.runtime.kafka import aiokafka_options, confluent_options, stop_clients
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
 _TIMEOUT_SECONDS = 15.0
 # Without a message for this long a read is given up. An open transaction ends after a minute at the latest.
 _STALLED_SECONDS = 90.0
 _MESSAGES = 2_000
-_WAIT_SECONDS = 0.2
+_WAIT_MS = 200
 
 
 class TopicUnreadable(RuntimeError):
@@ -35,19 +44,20 @@ class TopicReader:
     """
 
     def __init__(self, settings: KafkaSettings, *, is_committed: bool = True) -> None:
-        self._consumer = Consumer(
+        self._settings = settings
+        self._isolation_level = "read_committed" if is_committed else "read_uncommitted"
+        self._asked = Consumer(
             {
                 **confluent_options(settings),
                 "group.id": f"{settings.topic_prefix}tidemark-reader",
                 "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "isolation.level": "read_committed" if is_committed else "read_uncommitted",
-                "fetch.max.bytes": 4 * MESSAGE_MAX_BYTES,
-                "queued.max.messages.kbytes": 32 * 1024,
                 "log_level": 0,
             }
         )
-        self._settings = settings
+        # The guarded client is made when the first message is read, in a thread of its own.
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+        self._consumer: Any = None
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +65,8 @@ class TopicReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._consumer.close()
+        self._stack.close()
+        self._asked.close()
 
     def partitions(self, topic: str) -> list[int]:
         """Partition numbers of a topic, ascending.
@@ -64,7 +75,7 @@ class TopicReader:
             TopicUnreadable: no answer, or there is no such topic.
         """
         try:
-            found = self._consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
+            found = self._asked.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
         except KafkaException as error:
             raise _unreadable(error) from None
         if found.error is not None or not found.partitions:
@@ -78,7 +89,7 @@ class TopicReader:
             TopicUnreadable: no answer.
         """
         try:
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_SECONDS)
+            low, high = self._asked.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_SECONDS)
         except KafkaException as error:
             raise _unreadable(error) from None
         return int(low), int(high)
@@ -107,40 +118,72 @@ class TopicReader:
         # A position that the topic doesn't have is of another topic of the same name.
         return int(found) if low <= found <= high else low
 
-    def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Message]:
+    def read(self, topic: str, partition: int, start: int, end: int) -> Generator[Message]:
         """Messages of `[start, end)`, in order; fewer where compaction or retention took some.
+
+        One read at a time: a second one takes the place of the first.
 
         Raises:
             TopicUnreadable: Kafka stopped answering.
         """
         if start >= end:
             return
-        place = TopicPartition(topic, partition, start)
+        portal = self._connected()
+        place = aiokafka.TopicPartition(topic, partition)
+        deadline = time.monotonic() + _STALLED_SECONDS
         try:
-            self._consumer.assign([place])
-            deadline = time.monotonic() + _STALLED_SECONDS
+            portal.call(self._stand, place, start)
             while True:
-                for message in self._consume():
-                    if message.error() is not None:
-                        continue
-                    if (message.offset() or 0) >= end:
+                records, position = portal.call(self._some, place)
+                for record in records:
+                    if record.offset >= end:
                         return
-                    deadline = time.monotonic() + _STALLED_SECONDS
-                    yield message
+                    yield _received(record)
                 # Transaction markers hold offsets too, so the end is known by the position, not by a message.
-                if self._consumer.position([TopicPartition(topic, partition)])[0].offset >= end:
+                if position >= end:
                     return
-                if time.monotonic() > deadline:
+                if records:
+                    deadline = time.monotonic() + _STALLED_SECONDS
+                elif time.monotonic() > deadline:
                     raise TopicUnreadable(f"{topic} partition {partition} can't be read to offset {end}")
-        except KafkaException as error:
-            raise _unreadable(error) from None
+        except KafkaError as error:
+            raise _away(error) from None
         finally:
-            self._consumer.unassign()
+            portal.call(self._consumer.unsubscribe)
 
-    def _consume(self) -> list[Message]:
-        """The messages that are there. Waits for the first one alone: `consume` would wait until it has all it may."""
-        first = self._consumer.poll(_WAIT_SECONDS)
-        return [] if first is None else [first, *self._consumer.consume(_MESSAGES, 0.0)]
+    def _connected(self) -> BlockingPortal:
+        if self._portal is None:
+            portal = self._stack.enter_context(start_blocking_portal())
+            try:
+                self._consumer = portal.call(self._start)
+            except (KafkaError, OSError) as error:
+                raise _away(error) from None
+            self._stack.callback(portal.call, stop_clients, self._consumer)
+            self._portal = portal
+        return self._portal
+
+    async def _start(self) -> Any:
+        consumer = aiokafka.AIOKafkaConsumer(
+            **aiokafka_options(self._settings),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level=self._isolation_level,
+            max_partition_fetch_bytes=MESSAGE_MAX_BYTES,
+        )
+        try:
+            await consumer.start()
+        except BaseException:
+            await stop_clients(consumer)
+            raise
+        return consumer
+
+    async def _stand(self, place: aiokafka.TopicPartition, start: int) -> None:
+        self._consumer.assign([place])
+        self._consumer.seek(place, start)
+
+    async def _some(self, place: aiokafka.TopicPartition) -> tuple[list[Any], int]:
+        found = await self._consumer.getmany(place, timeout_ms=_WAIT_MS, max_records=_MESSAGES)
+        return found.get(place, []), await self._consumer.position(place)
 
     def at(self, topic: str, partition: int, offset: int) -> Message | None:
         """The one message of an offset; None when it is not held any more.
@@ -161,25 +204,21 @@ class TopicReader:
         """
         try:
             asked = [TopicPartition(topic, partition, instant)]
-            found = self._consumer.offsets_for_times(asked, timeout=_TIMEOUT_SECONDS)[0].offset
+            found = self._asked.offsets_for_times(asked, timeout=_TIMEOUT_SECONDS)[0].offset
         except KafkaException as error:
             raise _unreadable(error) from None
         return int(found) if found >= 0 else self.bounds(topic, partition)[1]
 
 
-def received(message: Message) -> reading.Message:
-    """A message as the aggregator would have received it, but for its headers.
-
-    Headers are left alone: the client breaks off, at times with the whole process, at a name that is not UTF-8.
-    """
-    return reading.Message(
-        message.topic() or "",
-        message.partition() or 0,
-        message.offset() or 0,
-        message.key(),
-        message.value(),
-        message.timestamp()[1],
+def _received(record: Any) -> Message:
+    value, headers, unreadable = whole_or_why(record.value, record.headers)
+    return Message(
+        record.topic, record.partition, record.offset, record.key, value, record.timestamp, headers, unreadable
     )
+
+
+def _away(error: Exception) -> TopicUnreadable:
+    return TopicUnreadable(f"Kafka can't be read ({error}); check TIDEMARK_KAFKA_BOOTSTRAP")
 
 
 def _unreadable(error: KafkaException) -> TopicUnreadable:

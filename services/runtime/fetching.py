@@ -12,7 +12,7 @@ aiokafka has no such setting, so two names of its fetcher are replaced, once a p
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import aiokafka.consumer.fetcher as fetcher
@@ -68,6 +68,22 @@ def why_unreadable(headers: Any) -> tuple[str, bytes] | None:
     if headers and headers[0][0] is UNREADABLE:
         return headers[0][1].decode(), headers[1][1]
     return None
+
+
+def whole_or_why(
+    value: bytes | None, headers: Iterable[tuple[str, bytes | None]] | Mapping[str, bytes | None] | None
+) -> tuple[bytes | None, tuple[tuple[str, bytes | None], ...], str | None]:
+    """Value and headers of a record that was read, and None; of another how it begins, no headers, and why.
+
+    Args:
+        headers: as a client hands them over.
+    """
+    held = tuple(headers.items() if isinstance(headers, Mapping) else headers or ())
+    damage = why_unreadable(held)
+    if damage is None:
+        return value, held, None
+    why, beginning = damage
+    return beginning, (), why
 
 
 def guard_fetching() -> None:

@@ -89,7 +89,7 @@ IMPORTERS: dict[str, set[str]] = {
     },
     "aiokafka": {
         "services.runtime.fetching", "services.runtime.kafka",
-        "services.aggregator.catalog", "services.aggregator.health",
+        "services.aggregator.catalog", "services.aggregator.health", "services.aggregator.topic_reader",
         "services.poller.publisher", "services.poller.reader",
         "services.query_api.drops", "services.query_api.feed", "services.query_api.poller_link",
         "services.query_api.publisher",

@@ -245,10 +245,10 @@ class MirrorAudit:
 
     def _messages(self, partition: int, start: int, end: int) -> Iterator[tuple[str, bytes | None, int]]:
         for message in self._reader.read(self._full_name, partition, start, end):
-            key = (message.key() or b"").decode(errors="replace")
+            key = (message.key or b"").decode(errors="replace")
             # In another workspace's partition nothing counts.
             if partition_of(key.partition("/")[0], self._partitions) == partition:
-                yield key, message.value(), message.offset() or 0
+                yield key, message.intact, message.offset
 
     def _is_wanted(self, key: str) -> bool:
         if self._workspace is not None and not key.startswith(f"{self._workspace}/"):

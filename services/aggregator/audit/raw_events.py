@@ -14,7 +14,7 @@ from services.aggregator.audit.plan import Sample
 from services.aggregator.audit.store import AuditStore, Difference, Key
 from services.aggregator.errors import InvalidEvent
 from services.aggregator.reading import RawReading, read_message
-from services.aggregator.topic_reader import TopicReader, received
+from services.aggregator.topic_reader import TopicReader
 from services.runtime.kafka import partition_of
 
 CHECK = "raw_events"
@@ -88,7 +88,7 @@ class RawAudit:
         chunk: list[RawReading] = []
         for message in self._reader.read(self._topic, partition, first, last):
             try:
-                read = read_message(self._codec, received(message))
+                read = read_message(self._codec, message)
             except InvalidEvent:
                 continue
             workspace_id = read.event.workspace_id

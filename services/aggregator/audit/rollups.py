@@ -233,7 +233,7 @@ class RollupAudit:
 
     def _messages(self, partition: int, start: int, end: int) -> Iterator[tuple[bytes, bytes | None]]:
         for message in self._reader.read(self._full_name, partition, start, end):
-            yield message.key() or b"", message.value()
+            yield message.key or b"", message.intact
 
     def _is_wanted(self, key: bytes) -> bool:
         if self._workspace is not None and not key.startswith(f"{self._workspace}/".encode()):
