@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
@@ -149,14 +148,8 @@ def create_app(parts: Parts) -> ASGIApp:
 
 
 def _service_routes(readiness: Readiness, admin_key: AdminKey) -> list[Route]:
-    # Written when they are first asked for: tens of milliseconds that a start does not wait for.
-    @cache
-    def description() -> bytes:
-        return openapi_json(all_dialects(), all_endpoints(), OPERATIONS)
-
-    @cache
-    def page() -> str:
-        return documentation_page(all_dialects(), all_endpoints(), OPERATIONS)
+    description = openapi_json(all_dialects(), all_endpoints(), OPERATIONS)
+    page = documentation_page(all_dialects(), all_endpoints(), OPERATIONS)
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -171,10 +164,10 @@ def _service_routes(readiness: Readiness, admin_key: AdminKey) -> list[Route]:
         return Response(exposition(), media_type=CONTENT_TYPE_LATEST, headers={"cache-control": "no-store"})
 
     async def openapi(_: Request) -> Response:
-        return Response(description(), media_type="application/json")
+        return Response(description, media_type="application/json")
 
     async def docs(_: Request) -> Response:
-        return HTMLResponse(page(), headers=PAGE_HEADERS)
+        return HTMLResponse(page, headers=PAGE_HEADERS)
 
     async def start(request: Request) -> Response:
         origin = origin_of(request.url.scheme, request.headers.get("host", ""))
