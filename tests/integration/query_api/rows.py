@@ -50,6 +50,17 @@ class Store:
         reply = self._client.post("/", content=sql)
         assert reply.is_success, reply.text
 
+    def clear(self) -> None:
+        """Take every row out of the tables."""
+        filled = (
+            "SELECT name FROM system.tables WHERE database = currentDatabase() AND total_rows > 0"
+            " AND (name LIKE '%store' OR name = 'active_generations')"
+        )
+        reply = self._client.post("/", content=filled)
+        assert reply.is_success, reply.text
+        for table in reply.text.split():
+            self.execute(f"TRUNCATE TABLE {table}")
+
     def post(
         self,
         workspace_id: str,

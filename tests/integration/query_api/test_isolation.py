@@ -121,9 +121,9 @@ class NoPoller:
 
 
 @pytest.fixture
-async def api(store: Store, clickhouse_url: str) -> AsyncIterator[FakeApi]:
+async def api(store: Store) -> AsyncIterator[FakeApi]:
     """The application on real tables; nothing is kept, so that every request is worked out."""
-    clickhouse = ClickHouse(ClickHouseSettings(clickhouse_url=SecretStr(clickhouse_url)))
+    clickhouse = ClickHouse(ClickHouseSettings(clickhouse_url=SecretStr(store.url)))
     made = fake_api(
         clickhouse=clickhouse,
         reads=lambda directory: LiveReads(

@@ -36,7 +36,7 @@ async def test_an_old_generation_goes_as_soon_as_no_query_reads_it() -> None:
     started = time.monotonic()
     await wait_for_readers(running.store)
     assert running.asked == 3
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < rebuild_module._DROP_AFTER_SECONDS
 
 
 @pytest.mark.parametrize("answer", [[(3, 0)], [(0, 2)]], ids=["a query that never ends", "several servers"])

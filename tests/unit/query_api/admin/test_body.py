@@ -31,11 +31,11 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 async def test_a_bomb_is_one_clear_422(name: str) -> None:
     api = fake_api()
-    began = time.perf_counter()
+    began = time.process_time()
     reply = await api.client.put("/admin/v1/workspaces/w1/posts/p1", content=BOMBS[name], headers=ADMIN)
     assert (reply.status_code, reply.json()["code"]) == (422, "invalid_body")
     assert "\n" not in reply.json()["message"]
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
     line = BOMBS[name].replace(b"\n", b" ")
     good = b'{"type": "post", "workspace_id": "w1", "id": "p1", "status": "draft"}'
     bulk = await api.client.post("/admin/v1/catalog", content=line + b"\n" + good, headers=ADMIN)

@@ -5,40 +5,17 @@ from __future__ import annotations
 import json
 import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import OF_THE_CALLER
 from tests.support.tidemark import Tidemark
 
-OF_THE_CALLER = {
-    "TIDEMARK_X_CLIENT_SECRET": "x-client-secret-1",
-    "AWS_SECRET_ACCESS_KEY": "aws-secret-1",
-    # The sandbox is told no secret of a caller's app: only where the platform itself is asked does the poller know it.
-    "TIDEMARK_X_BASE_URL": "http://127.0.0.1:9",
-}
 
-
-@pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tidemark]:
-    """On a folder that an earlier version left open to everybody."""
-    folder = tmp_path_factory.mktemp("closed")
-    data = folder / "data"
-    (data / "logs").mkdir(parents=True)
-    (data / "logs" / "poller.log").write_text("of an earlier run\n")
-    for path in (data, data / "logs"):
-        path.chmod(0o755)
-    (data / "logs" / "poller.log").chmod(0o644)
-    key = folder / "admin-key"
-    key.write_text("admin-key-of-a-file\n")
-    key.chmod(0o600)
-    outside = folder / "outside"
-    outside.mkdir()
-    running = Tidemark(folder, {**OF_THE_CALLER, "TIDEMARK_ADMIN_KEY_FILE": str(key), "TMPDIR": str(outside)})
-    running.start()
-    yield running
-    running.stop()
+@pytest.fixture
+def closed(second_tidemark: Tidemark) -> Tidemark:
+    return second_tidemark
 
 
 def test_nobody_else_reads_the_data_folder(closed: Tidemark) -> None:
@@ -87,6 +64,7 @@ def test_each_service_knows_its_own_secrets_only(closed: Tidemark) -> None:
 
 
 def test_nothing_is_written_outside_the_data_folder(closed: Tidemark) -> None:
+    """Until it has stopped; this is the last test of the installation."""
     data, outside = closed.folder / "data", closed.folder / "outside"
     if sys.platform == "linux":
         for name, pid in closed.ready["pids"].items():
