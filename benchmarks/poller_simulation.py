@@ -28,13 +28,13 @@ from benchmarks.report import Ratio, Result
 from schemas.tiers import JITTER_SHARE, MARGIN_SHARE, Rule, spread
 from services.platforms import all_platforms
 from services.platforms.base import AcrossAccounts, Channel, Limit, Target
-from services.poller.accounts import Accounts
-from services.poller.budget import APP, Budget, WindowKey
+from services.poller.asking.budget import APP, Budget, WindowKey
 from services.poller.catalog import Catalog
-from services.poller.entry import Entry
-from services.poller.plan import due_of
-from services.poller.schedule import Fate, Schedule, Settled, Work
-from services.poller.tokens import TokenStore
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.tokens import TokenStore
+from services.poller.schedule.entry import Entry
+from services.poller.schedule.plan import due_of
+from services.poller.schedule.schedule import Fate, Schedule, Settled, Work
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 from services.runtime.secrets import TokenCipher
 
@@ -153,7 +153,7 @@ class LaneRun:
         self._schedule.settle(work, fates, channel_fate, now)
 
     def _refused(self, owner: str, groups: list[str], now: int) -> Settled | None:
-        """Make calls; the fate of what could not be asked for, as `services.poller.poll` has it."""
+        """Make calls; the fate of what could not be asked for, as `services.poller.asking.poll` has it."""
         found = None
         for group in groups:
             key = WindowKey(self._name, owner, group)

@@ -15,31 +15,31 @@ from prometheus_client import REGISTRY
 from schemas.codec import Codec, RecordCodec
 from services.platforms import all_platforms
 from services.platforms.base import AcrossAccounts, AppClient
-from services.poller.accounts import TOPIC as ACCOUNTS
-from services.poller.accounts import Accounts
-from services.poller.budget import Budget, Circuit
-from services.poller.captures import CHANNEL_SNAPSHOTS, ROLLUPS
+from services.poller.asking.budget import Budget, Circuit
+from services.poller.asking.fetch import Fetcher
+from services.poller.asking.poll import Poller
+from services.poller.asking.refresh import Refresher
+from services.poller.asking.shared import App, SharedRounds
 from services.poller.catalog import CHANNELS, Catalog
 from services.poller.catalog import TOPICS as CATALOG
+from services.poller.connections.accounts import TOPIC as ACCOUNTS
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.sandbox import SandboxGuard
+from services.poller.connections.tokens import TokenStore
 from services.poller.errors import Stop
-from services.poller.fetch import Fetcher
-from services.poller.live import REQUESTS, Live
 from services.poller.loop import Loop
-from services.poller.membership import LEASE_SHARE, Membership
 from services.poller.metrics import PollerMetrics, StateCollector
-from services.poller.ownership import Ownership
-from services.poller.poll import Poller
+from services.poller.partitions.captures import CHANNEL_SNAPSHOTS, ROLLUPS
+from services.poller.partitions.membership import LEASE_SHARE, Membership
+from services.poller.partitions.ownership import Ownership
+from services.poller.partitions.shards import Shards
 from services.poller.publisher import RAW, REPLIES, KafkaPublisher, Room
 from services.poller.reader import RETRY_SECONDS, TopicReader
-from services.poller.refresh import Refresher
-from services.poller.sandbox import SandboxGuard
-from services.poller.schedule import Schedule
+from services.poller.requests.live import REQUESTS, Live
+from services.poller.schedule.schedule import Schedule
 from services.poller.settings import PollerSettings
-from services.poller.shards import Shards
-from services.poller.shared import App, SharedRounds
 from services.poller.steps import ClockSteps
 from services.poller.timing import SystemTime
-from services.poller.tokens import TokenStore
 from services.runtime.clock import ticks
 from services.runtime.kafka import partition_of
 from services.runtime.logging import configure_logging, get_logger

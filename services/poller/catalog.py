@@ -14,9 +14,9 @@ from typing import Any
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogChannel, CatalogPost, ChannelStatus, ChannelTokens, PostStatus
 from schemas.keys import Reason, checked_key, reason_of
-from services.poller.accounts import Accounts
-from services.poller.schedule import ChannelKey, Entry, Schedule
-from services.poller.tokens import TokenStore
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.tokens import TokenStore
+from services.poller.schedule.schedule import ChannelKey, Entry, Schedule
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 

@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import ExitStack
 
-from services.poller.budget import Circuit
-from services.poller.ownership import Ownership, alone
-from services.poller.poll import Poller
-from services.poller.schedule import Schedule, Work
-from services.poller.shared import SharedRounds
+from services.poller.asking.budget import Circuit
+from services.poller.asking.poll import Poller
+from services.poller.asking.shared import SharedRounds
+from services.poller.partitions.ownership import Ownership, alone
+from services.poller.schedule.schedule import Schedule, Work
 from services.poller.timing import Time
 
 # How soon after a lease ended its renewal is looked for, ms.

