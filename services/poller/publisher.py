@@ -25,6 +25,7 @@ from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
 RAW = "platform.raw"
+REQUESTS = "poller.requests"
 REPLIES = "poller.replies"
 TOPICS = (RAW, ACCOUNTS)
 # Kafka's own bytes around a message, which count against its limit.

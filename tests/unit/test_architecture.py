@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,13 +44,15 @@ PURE = {
     "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.inflating",
     "services.runtime.instants", "services.runtime.redaction",
     "services.runtime.secrets", "services.runtime.since",
-    "services.poller.errors",
-    "services.poller.asking.answers", "services.poller.asking.budget", "services.poller.asking.calls",
-    "services.poller.asking.circuit", "services.poller.asking.identifiers",
-    "services.poller.connections.accounts", "services.poller.connections.redact",
+    "services.poller.errors", "services.poller.keys",
+    "services.poller.asking.access", "services.poller.asking.budget",
+    "services.poller.asking.circuit", "services.poller.asking.decide", "services.poller.asking.identifiers",
+    "services.poller.asking.questions", "services.poller.asking.refusals", "services.poller.asking.round",
+    "services.poller.asking.smaller",
+    "services.poller.connections.accounts", "services.poller.connections.redact", "services.poller.connections.tokens",
     "services.poller.partitions.ownership", "services.poller.requests.backfill_plan",
-    "services.poller.schedule.entry", "services.poller.schedule.fairness", "services.poller.schedule.lane",
-    "services.poller.schedule.plan", "services.poller.schedule.schedule",
+    "services.poller.schedule.batch", "services.poller.schedule.entry", "services.poller.schedule.fairness",
+    "services.poller.schedule.lane", "services.poller.schedule.plan", "services.poller.schedule.schedule",
     "services.aggregator.audit.checks", "services.aggregator.audit.figures", "services.aggregator.audit.plan",
     "services.aggregator.audit.registers", "services.aggregator.audit.totals", "services.aggregator.audit.windows",
     "services.aggregator.errors", "services.aggregator.filling",
@@ -121,6 +124,11 @@ IMPORTERS_OF_SERVICES = {
 DIALECT_MAY = {
     "services.query_api.query", "services.query_api.endpoint", "services.query_api.errors", "services.query_api.shapes",
 }  # fmt: skip
+
+# Folders of the poller: each may import itself and those before it.
+POLLER_FAMILIES = ("schedule", "connections", "partitions", "asking", "requests")
+# Lines of a module.
+LONGEST = 450
 
 
 class Import(NamedTuple):
@@ -201,6 +209,42 @@ def test_imports_follow_the_arrows() -> None:
         may = ", ".join(allowed) or "nothing of the project but itself"
         broken.append(f"{entry}: {part} may import {may}. {advice}")
     assert not broken, "\n".join(broken)
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    imported: dict[str, set[str]] = {module: set() for module in MODULES}
+    for entry in IMPORTS:
+        if entry.imported in MODULES and entry.imported != entry.module:
+            imported[entry.module].add(entry.imported)
+    circle: list[str] = []
+    try:
+        TopologicalSorter(imported).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+    assert not circle, f"move what both need into a third module: {' is imported by '.join(circle)}"
+
+
+def test_families_of_the_poller_are_layers() -> None:
+    def place(module: str) -> int | None:
+        names = module.split(".")
+        in_family = names[:2] == ["services", "poller"] and len(names) > 3
+        return POLLER_FAMILIES.index(names[2]) if in_family else None
+
+    broken = []
+    for entry in IMPORTS:
+        mine, theirs = place(entry.module), place(entry.imported)
+        if mine is not None and theirs is not None and mine < theirs:
+            broken.append(f"{entry}: turn the arrow round, or hand it over in services/poller/__main__.py")
+    assert not broken, "\n".join(broken)
+
+
+def test_no_module_of_the_poller_is_long() -> None:
+    long = [name for name, path in MODULES.items() if within(name, "services.poller") and _lines(path) > LONGEST]
+    assert not long, f"look for the second subject in {long}"
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
 
 
 def test_composition_roots_are_imported_by_nobody() -> None:

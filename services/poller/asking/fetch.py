@@ -131,7 +131,7 @@ class Fetcher:
         except (httpx.HTTPError, httpx.CookieConflict, OSError, ssl.SSLError) as error:
             raise Unreachable(f"{platform}: {type(error).__name__}: {error}") from None
 
-    async def exchange(self, platform: str, call: RefreshCall, default_base_url: str) -> Reply:
+    async def fetch_grant(self, platform: str, call: RefreshCall, default_base_url: str) -> Reply:
         """Make one call to a token endpoint; no error repeats anything of it.
 
         Raises:

@@ -32,18 +32,18 @@ from services.platforms.base import (
     RefreshFailure,
     TokenGrant,
 )
-from services.poller.asking.budget import Uniform, backoff
+from services.poller.asking.binding import Binder
+from services.poller.asking.channel_writes import ChannelWrites
+from services.poller.asking.circuit import Uniform, backoff
 from services.poller.asking.fetch import Fetcher
 from services.poller.catalog import TOKENS, Catalog
 from services.poller.connections.accounts import RECOVERED, Accounts
-from services.poller.connections.binding import Binder
-from services.poller.connections.channel_writes import ChannelWrites
 from services.poller.connections.sandbox import SandboxGuard
 from services.poller.connections.tokens import REFRESH, TokenStore
 from services.poller.errors import PollerError
+from services.poller.keys import ChannelKey
 from services.poller.metrics import PollerMetrics
 from services.poller.partitions.ownership import Ownership, alone
-from services.poller.schedule.schedule import ChannelKey
 from services.poller.timing import Time
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR, MILLIS_PER_SECOND
 from services.runtime.logging import get_logger
@@ -302,7 +302,7 @@ class Refresher:
             return IMPOSSIBLE
         credentials = self._tokens.credentials(key, name)
         async with self._places[name]:
-            answer = await self._exchange(name, key, call)
+            answer = await self._ask(name, key, call)
             if answer is None:
                 return Renewal(False, self._time.now() + _LEASE_LOOK)
             if isinstance(answer, RefreshFailure):
@@ -329,7 +329,7 @@ class Refresher:
         await self._renewed(key, event, now)
         return DONE
 
-    async def _exchange(self, name: str, key: ChannelKey, call: RefreshCall) -> TokenGrant | RefreshFailure | None:
+    async def _ask(self, name: str, key: ChannelKey, call: RefreshCall) -> TokenGrant | RefreshFailure | None:
         """Ask the token endpoint and read what it answers; None when the channel is not this process's to ask for."""
         platform = self._platforms[name]
         assert isinstance(platform, Refreshable)
@@ -337,7 +337,7 @@ class Refresher:
         try:
             if not self._ownership.may_ask(key[0]):
                 return None
-            reply = await self._fetcher.exchange(name, call, platform.facts.base_url)
+            reply = await self._fetcher.fetch_grant(name, call, platform.facts.base_url)
             answer = platform.read_refresh(reply.status, reply.headers, reply.body)
         except PollerError as error:
             answer = RefreshFailure(Outcome.PLATFORM_DOWN, detail=error.code)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from schemas.events import AccountEvent
 from services.platforms.base import Outcome
-from services.poller.schedule.schedule import ChannelKey
+from services.poller.keys import ChannelKey
 
 TOPIC = "accounts.events"
 TOKEN_EXPIRED = "account.token_expired"

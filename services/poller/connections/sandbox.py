@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from services.poller.connections.tokens import TokenStore
-from services.poller.schedule.schedule import ChannelKey
+from services.poller.keys import ChannelKey
 
 PREFIX = "sandbox-"
 """How access tokens of the sandbox's channels begin."""

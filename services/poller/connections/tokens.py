@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from schemas.events import ChannelTokens
 from services.poller.connections.redact import Redactor
-from services.poller.schedule.schedule import ChannelKey
+from services.poller.keys import ChannelKey
 from services.runtime.logging import get_logger
 from services.runtime.secrets import SecretsError, TokenCipher, TokenPair, is_bound
 

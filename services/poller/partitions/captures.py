@@ -16,8 +16,8 @@ from schemas.events import Origin, PlatformRaw, RawKind
 from schemas.keys import checked_key, parsed_key
 from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
+from services.poller.keys import ChannelKey
 from services.poller.reader import Fold, Record
-from services.poller.schedule.plan import ChannelKey
 from services.poller.schedule.schedule import Schedule
 from services.runtime.clock import MILLIS_PER_DAY
 from services.runtime.logging import get_logger
@@ -66,7 +66,7 @@ class Captures:
                     continue
                 self._newest[record.partition] = max(captured_at, self._newest.get(record.partition, 0))
                 for entry in entries:
-                    if entry.plan.key[1] == part["channel_id"]:
+                    if entry.key[1] == part["channel_id"]:
                         self._schedule.restore(entry, min(captured_at, self._now()))
 
         return tolerant(fold)
@@ -100,7 +100,7 @@ class Captures:
                 self._channel((event.workspace_id, event.channel_id), event.captured_at)
             for target in event.targets:
                 for entry in self._catalog.entries(event.workspace_id, target.post_id):
-                    if entry.target_id == target.target_id and entry.plan.key[1] == event.channel_id:
+                    if entry.target_id == target.target_id and entry.key[1] == event.channel_id:
                         self._schedule.restore(entry, min(event.captured_at, self._now()))
 
         return tolerant(fold)

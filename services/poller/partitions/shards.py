@@ -22,9 +22,8 @@ from services.poller.connections.accounts import Accounts
 from services.poller.metrics import PollerMetrics
 from services.poller.partitions.captures import CHANNEL_SNAPSHOTS, ROLLUPS, Captures, account_events
 from services.poller.partitions.ownership import Ownership, Stage
-from services.poller.publisher import RAW
+from services.poller.publisher import RAW, REQUESTS
 from services.poller.reader import Fold, Record, TopicReader
-from services.poller.requests.live import REQUESTS
 from services.poller.schedule.schedule import Schedule
 from services.poller.timing import Time
 from services.runtime.kafka import partition_of

@@ -1,8 +1,8 @@
 """Backfills at the owner of their workspace: what nobody waits for, asked when nothing else is due.
 
-In: requests of origin BACKFILL from `poller.requests`. Out: on `poller.replies` that a request is being done, then each
-answer without its body, then that it is done, or why something is left; and every answer on `platform.raw`, like any
-poll's, with origin BACKFILL.
+In: requests of origin BACKFILL that were taken (`intake.py`). Out: on `poller.replies` that a request is being done,
+then each answer without its body, then that it is done, or why something is left; and every answer on `platform.raw`,
+like any poll's, with origin BACKFILL.
 
 Scheduled polls come first twice: a call is made only while nothing is due on its platform, and only while the budgets
 hold more than what scheduled polls may need at once. The schedule does not change by what is answered here.
@@ -20,19 +20,21 @@ from typing import Any
 from schemas.codec import Codec
 from schemas.events import ChannelStatus, Origin, PlatformRaw, PollerReply, PollerRequest, PullKind, ReplyKind
 from services.platforms.base import Call, Platform, Target
-from services.poller.asking.poll import Poller, Replies
-from services.poller.asking.round import CHANNEL
+from services.poller.asking.channel_rounds import ChannelRounds
+from services.poller.asking.questions import CHANNEL
 from services.poller.catalog import Catalog
+from services.poller.keys import ChannelKey
 from services.poller.partitions.ownership import Ownership
 from services.poller.requests.backfill_plan import account_calls
-from services.poller.schedule.plan import ChannelKey, Fate, Plan, Settled
+from services.poller.requests.intake import Replies, target_of
+from services.poller.schedule.batch import Fate, Settled
+from services.poller.schedule.plan import Plan
 from services.poller.schedule.schedule import Schedule
 from services.poller.timing import Time
 from services.runtime.logging import get_logger
 
-# Requests of one platform at a time, and those that may wait for a place.
+# Requests of one platform at a time.
 CONCURRENCY = 2
-MOST_REQUESTS = 100
 # How soon to look again whether something is due, or a platform has recovered, ms.
 LOOK = 250
 LOOK_AFTER_REFUSAL = 1_000
@@ -44,11 +46,14 @@ _log = get_logger(__name__)
 
 
 class Backfill:
-    """Does requests of backfills.
+    """Does requests of backfills; see `intake.Server`.
 
     Args:
         codec: of `platform.raw`.
     """
+
+    # Those that wait for a place included.
+    most_requests = 100
 
     def __init__(
         self,
@@ -57,7 +62,7 @@ class Backfill:
         platforms: Mapping[str, Platform],
         schedule: Schedule,
         catalog: Catalog,
-        poller: Poller,
+        rounds: ChannelRounds,
         replies: Replies,
         codec: Codec[Any],
         ownership: Ownership,
@@ -66,22 +71,11 @@ class Backfill:
         self._platforms = platforms
         self._schedule = schedule
         self._catalog = catalog
-        self._poller = poller
+        self._rounds = rounds
         self._replies = replies
         self._codec = codec
         self._ownership = ownership
-        self._serving: set[asyncio.Task[None]] = set()
         self._places = {name: asyncio.Semaphore(CONCURRENCY) for name in platforms}
-
-    def take(self, request: PollerRequest) -> bool:
-        """Take in one request; False when it is late, another's, or one too many, so that it gets no reply."""
-        may_ask = self._ownership.may_ask(request.workspace_id)
-        if not may_ask or len(self._serving) >= MOST_REQUESTS or self._time.now() >= request.deadline_at:
-            return False
-        task = asyncio.create_task(self.serve(request))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        return True
 
     async def serve(self, request: PollerRequest) -> None:
         """Do one request, and reply."""
@@ -98,9 +92,8 @@ class Backfill:
         asked: dict[str, list[Target]] = {}
         if request.kind == PullKind.ACCOUNT:
             asked[request.channel_id] = []
-        for t in request.targets:
-            target = Target(t.target_id, t.post_id, t.external_id, t.post_type, t.published_at, t.is_story)
-            asked.setdefault(t.channel_id, []).append(target)
+        for target in request.targets:
+            asked.setdefault(target.channel_id, []).append(target_of(target))
         left = [await self._channel(request, (request.workspace_id, name), own) for name, own in asked.items()]
         return next((why for why in left if why is not None), None)
 
@@ -125,7 +118,7 @@ class Backfill:
         asked_calls = 0
         while targets or own_left:
             plan, now = self._schedule.plans.get(key), self._time.now()
-            if plan is None or plan.channel is None or not plan.active or plan.paused:
+            if plan is None or plan.channel is None or not plan.is_polled:
                 return INACTIVE
             if targets:
                 calls = platform.post_calls(plan.channel, targets, now)
@@ -152,11 +145,10 @@ class Backfill:
             await self._time.wait(asyncio.Event(), at)
         return None
 
-    async def _make(self, name: str, plan: Plan, calls: Sequence[Call], events: _Events) -> dict[str, Settled]:
-        fates: dict[str, Settled] = {}
+    async def _make(self, name: str, plan: Plan, calls: Sequence[Call], events: _Events) -> Mapping[str, Settled]:
         with self._ownership.working(plan.key[0]):
-            await self._poller.ask_now(name, plan, calls, events.hear, origin=Origin.BACKFILL, fates=fates)
-        return fates
+            pulled = await self._rounds.pull(name, plan, calls, events.hear, origin=Origin.BACKFILL)
+        return pulled.fates
 
     def _ready_at(self, name: str, key: ChannelKey, calls: Sequence[Call], now: int) -> int:
         """When to ask (ms): at once, or when to look again."""
@@ -164,10 +156,10 @@ class Backfill:
         is_busy = due_at is not None and due_at <= now
         if is_busy or not self._ownership.may_ask(key[0]):
             return now + LOOK
-        closed_until = self._poller.closed_until(name, now)
+        closed_until = self._rounds.closed_until(name, now)
         if closed_until > now:
             return closed_until
-        return now if self._poller.has_to_spare(name, key, calls, now) else now + LOOK_AFTER_REFUSAL
+        return now if self._rounds.has_to_spare(name, key, calls, now) else now + LOOK_AFTER_REFUSAL
 
     async def _tell(self, request: PollerRequest, events: _Events) -> None:
         while (event := await events.next()) is not None:
@@ -178,13 +170,6 @@ class Backfill:
     ) -> None:
         reply = PollerReply(request.request_id, request.workspace_id, kind, event, error_code=error_code)
         await self._replies.reply(request.reply_to, reply)
-
-    async def close(self) -> None:
-        """Stop serving."""
-        tasks = list(self._serving)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Events:

@@ -33,11 +33,10 @@ from schemas.keys import checked_key, parsed_key
 from services.platforms import all_platforms
 from services.poller.catalog import CHANNELS, POSTS
 from services.poller.partitions.captures import tolerant
-from services.poller.publisher import RAW, REPLIES, KafkaPublisher, Room
+from services.poller.publisher import RAW, REPLIES, REQUESTS, KafkaPublisher, Room
 from services.poller.reader import Fold, Record, TopicReader
 from services.poller.requests.backfill import CONCURRENCY, INACTIVE
 from services.poller.requests.backfill_plan import Done, Part, parts_of
-from services.poller.requests.live import REQUESTS
 from services.runtime.clock import SystemClock
 from services.runtime.kafka import key, partition_of
 from services.runtime.registry import Registry

@@ -1,17 +1,13 @@
 """Live pulls and probes: what somebody waits for, asked at once by the same path as scheduled polls.
 
-In: requests from `poller.requests`. Out: on `poller.replies` at once that a request is being done, then each answer as
-it comes, then that it is done; and every answer on `platform.raw`, like any poll's, with origin LIVE.
+In: requests that were taken (`intake.py`). Out: on `poller.replies` at once that a request is being done, then each
+answer as it comes, then that it is done; and every answer on `platform.raw`, like any poll's, with origin LIVE.
 
 One flight per target (and per channel's own figures, and per probe), however many ask: whoever asks while it is under
 way shares it, and so does whoever had asked before its answers were captured. A flight goes on when nobody waits for it
 any more, since its answers are published either way.
 
-Only the owner of a workspace's partition acknowledges. An owner that Kafka has not confirmed of late does as if there
-were no request.
-
-Guarantee: at most once. A request that is lost, late, or one too many gets no reply, and whoever waits falls back to
-the last snapshot.
+Guarantee: at most once. A request that is lost gets no reply, and whoever waits falls back to the last snapshot.
 """
 
 from __future__ import annotations
@@ -22,11 +18,10 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from schemas.codec import Codec, MalformedEvent
+from schemas.codec import Codec
 from schemas.events import (
     CatalogChannel,
     ChannelStatus,
-    Origin,
     PlatformRaw,
     PollerReply,
     PollerRequest,
@@ -35,19 +30,18 @@ from schemas.events import (
     ReplyKind,
 )
 from services.platforms.base import Call, Outcome, Platform, Target, Verdict
-from services.poller.asking.poll import Poller, Replies
+from services.poller.asking.channel_rounds import ChannelRounds
 from services.poller.asking.round import Heard
+from services.poller.asking.upkeep import Upkeep
 from services.poller.catalog import Catalog
-from services.poller.metrics import PollerMetrics
+from services.poller.keys import ChannelKey
 from services.poller.partitions.ownership import Ownership, alone
-from services.poller.requests.backfill import Backfill
-from services.poller.schedule.schedule import ChannelKey, Plan, Schedule
+from services.poller.requests.intake import Replies, target_of
+from services.poller.schedule.plan import Plan
+from services.poller.schedule.schedule import Schedule
 from services.poller.timing import Time
 from services.runtime.logging import get_logger
 
-REQUESTS = "poller.requests"
-# Requests being done at a time; one more gets no reply, and so its asker a snapshot at once.
-MOST_REQUESTS = 2_000
 # Flights of one platform at a time: live pulls must not take all of what scheduled polls need.
 CONCURRENCY = 16
 # How long an answer serves requests that were on their way when it was captured, ms; and how many are kept.
@@ -126,13 +120,14 @@ class Probe(NamedTuple):
 
 
 class Live:
-    """Does live requests.
+    """Does live requests; see `intake.Server`.
 
     Args:
         codec: of `platform.raw`.
-        requests: codec of REQUESTS.
         ownership: whose requests are this process's; by default everybody's.
     """
+
+    most_requests = 2_000
 
     def __init__(
         self,
@@ -141,54 +136,27 @@ class Live:
         platforms: Mapping[str, Platform],
         schedule: Schedule,
         catalog: Catalog,
-        poller: Poller,
+        rounds: ChannelRounds,
+        upkeep: Upkeep,
         replies: Replies,
-        metrics: PollerMetrics,
         codec: Codec[Any],
-        requests: Codec[Any],
         ownership: Ownership | None = None,
     ) -> None:
         self._time = time
         self._platforms = platforms
         self._schedule = schedule
         self._catalog = catalog
-        self._poller = poller
+        self._rounds = rounds
+        self._upkeep = upkeep
         self._replies = replies
-        self._metrics = metrics
         self._codec = codec
-        self._requests = requests
         self._ownership = ownership or alone()
         self._flights: OrderedDict[FlightKey, Flight] = OrderedDict()
-        self._serving: set[asyncio.Task[None]] = set()
         self._flying: set[asyncio.Task[None]] = set()
         self._places = {name: asyncio.Semaphore(CONCURRENCY) for name in platforms}
-        self._backfill = Backfill(
-            time=time, platforms=platforms, schedule=schedule, catalog=catalog, poller=poller, replies=replies,
-            codec=codec, ownership=self._ownership,
-        )  # fmt: skip
-
-    def take(self, value: bytes | None) -> None:
-        """Take in the value of one message of REQUESTS."""
-        try:
-            request: PollerRequest = self._requests.decode(value or b"")
-        except MalformedEvent as error:
-            _log.error("a request can't be read and is passed over", error=str(error))
-            return
-        if request.origin == Origin.BACKFILL:
-            outcome = "taken" if self._backfill.take(request) else "refused"
-            self._metrics.live.labels(f"BACKFILL_{request.kind}", outcome).inc()
-            return
-        may_ask = self._ownership.may_ask(request.workspace_id)
-        if not may_ask or len(self._serving) >= MOST_REQUESTS or self._time.now() >= request.deadline_at:
-            self._metrics.live.labels(request.kind, "refused").inc()
-            return
-        task = asyncio.create_task(self.serve(request))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
 
     async def serve(self, request: PollerRequest) -> None:
         """Do one request, and reply."""
-        self._metrics.live.labels(request.kind, "taken").inc()
         await self._reply(request, PollerReply(request.request_id, request.workspace_id, ReplyKind.ACK))
         flights = self._flights_of(request)
         heard: asyncio.Queue[PlatformRaw | None] = asyncio.Queue()
@@ -235,13 +203,10 @@ class Live:
             else:
                 rest.setdefault(target.channel_id, []).append(target)
         for channel_id, targets in rest.items():
-            asked = [
-                Target(t.target_id, t.post_id, t.external_id, t.post_type, t.published_at, t.is_story) for t in targets
-            ]
             flight = self._take_off(
                 [(request.kind, request.workspace_id, target.target_id) for target in targets],
                 (request.workspace_id, channel_id),
-                partial(self._target_calls, asked),
+                partial(self._target_calls, [target_of(target) for target in targets]),
             )
             flights[id(flight)] = flight
         return list(flights.values())
@@ -280,7 +245,8 @@ class Live:
             async with self._places[name]:
                 asked = calls(self._platforms[name], plan)
                 with self._ownership.working(key[0]):
-                    flight.verdict = await self._poller.ask_now(name, plan, asked, flight.hear, is_probe=is_probe)
+                    pulled = await self._rounds.pull(name, plan, asked, flight.hear, is_probe=is_probe)
+                flight.verdict = pulled.verdict
         except Exception:
             # A mistake in one platform's file must cost its asker the live numbers, and nobody else anything.
             _log.exception("a live pull failed", platform=name, channel=key)
@@ -300,7 +266,7 @@ class Live:
             return Probe(False, None, None, None)
         error_code = ERROR_CODES.get(verdict.outcome) if verdict is not None else None
         error_code = (
-            error_code or ERROR_OF_STATUS.get(channel.status) or self._poller.unavailable(channel.platform, key)
+            error_code or ERROR_OF_STATUS.get(channel.status) or self._upkeep.unavailable(channel.platform, key)
         )
         return Probe(verdict is not None, channel.status, error_code, channel.token_expires_at)
 
@@ -315,12 +281,11 @@ class Live:
             del self._flights[key]
 
     async def close(self) -> None:
-        """Stop serving; flights under way are cancelled."""
-        await self._backfill.close()
-        tasks = [*self._serving, *self._flying]
-        for task in tasks:
+        """Cancel flights under way."""
+        flying = list(self._flying)
+        for task in flying:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*flying, return_exceptions=True)
 
 
 def _may_ask(channel: CatalogChannel, is_probe: bool) -> bool:

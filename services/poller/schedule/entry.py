@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from schemas.events import CatalogTarget
 from services.platforms.base import Target
-
-if TYPE_CHECKING:
-    from services.poller.schedule.plan import Plan
+from services.poller.keys import ChannelKey
 
 # Bits of `Entry.state` beneath the time at which the post went out.
 STATE_BITS = 8
@@ -21,13 +18,14 @@ class Entry:
     """One target to poll.
 
     Attributes:
+        key: of its channel.
         state: what changes or is often read, in one number: when it went out (ms), above some bits.
     """
 
-    __slots__ = ("_texts", "plan", "post_id", "post_type", "state")
+    __slots__ = ("_texts", "key", "post_id", "post_type", "state")
 
-    def __init__(self, plan: Plan, post_id: str, target: CatalogTarget, published_at: int) -> None:
-        self.plan = plan
+    def __init__(self, key: ChannelKey, post_id: str, target: CatalogTarget, published_at: int) -> None:
+        self.key = key
         self.post_id = post_id
         self.post_type = sys.intern(target.post_type)
         # Our own ids have no such character; a platform's may be anything, and comes last.
@@ -86,7 +84,7 @@ class Entry:
         """Whether the catalog still says of the target what it said before, so that nothing has to be asked anew."""
         return (
             self._texts == f"{target.target_id}\0{target.external_id}".encode()
-            and self.plan.key[1] == target.channel_id
+            and self.key[1] == target.channel_id
             and self.published_at == published_at
             and self.post_type == target.post_type
             and self.is_story == target.is_story

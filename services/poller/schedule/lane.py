@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from schemas.tiers import CHANNEL_INTERVAL, JITTER_SHARE, JOIN_SHARE, RIDE_ALONG_SHARE, Rule
 from services.poller.schedule.fairness import FairQueue
-from services.poller.schedule.plan import MOST_TIERS, Plan, due_of, item_of, slot_of
+from services.poller.schedule.plan import MOST_TIERS, Plan, Spans, due_of, item_of, slot_of
 
 # Of several that are due, the one is next whose due time and this many of its intervals are over first: young posts
 # before old ones, and an old one after four days at most even where the budget never suffices for all.
@@ -43,12 +43,10 @@ class Lane:
 
     Args:
         batch_size: most targets in one request.
-        channel_concurrency: rounds of one channel at a time.
+        channel_concurrency: batches of one channel at a time.
 
     Attributes:
-        patience: ms by tier, see `patience_of`.
-        ride_spans: how long before it is due a target of each tier may ride along, in items' units.
-        join_spans: the same where others of its tier are due.
+        spans: how far from their due times its targets may be asked for.
         horizon: how long before it is due a target of the youngest tier may ride along, ms.
         plans: all of its channels.
         on_sooner: called when something became due sooner than before; the loop wakes by it.
@@ -59,9 +57,8 @@ class Lane:
         self.speed = speed
         self.batch_size = batch_size
         self.channel_concurrency = channel_concurrency
-        self.patience = patience_of(rule, speed)
-        self.ride_spans = _spans(rule, RIDE_ALONG_SHARE / speed)
-        self.join_spans = _spans(rule, JOIN_SHARE / speed)
+        ride, join = RIDE_ALONG_SHARE / speed, JOIN_SHARE / speed
+        self.spans = Spans(patience_of(rule, speed), _in_items(rule, ride), _in_items(rule, join))
         self.horizon = int(rule.tiers[0][1] * RIDE_ALONG_SHARE / speed)
         self.plans: set[Plan] = set()
         self.on_sooner: Callable[[], None] = _nothing
@@ -103,7 +100,7 @@ class Lane:
         self._let_in(now)
         while (turn := self._ready.pop()) is not None:
             plan = turn.item
-            if plan.rank != turn.rank or plan.lane is not self:
+            if plan.rank != turn.rank or plan.platform != self.platform:
                 continue
             plan.rank = None
             if plan.in_flight >= self.channel_concurrency:
@@ -128,7 +125,7 @@ class Lane:
             if len(waiting) > 1 and (waiting[1][0] <= now or (len(waiting) > 2 and waiting[2][0] <= now)):
                 return None
             _, ticket, plan = heapq.heappop(waiting)
-            if plan.ticket != ticket or plan.lane is not self:
+            if plan.ticket != ticket or plan.platform != self.platform:
                 continue
             plan.ticket = 0
             due_at = plan.next_due()
@@ -143,7 +140,7 @@ class Lane:
         """A channel of which something is due until the horizon; nothing is due now."""
         while self._waiting and self._waiting[0][0] <= horizon:
             _, ticket, plan = heapq.heappop(self._waiting)
-            if plan.ticket != ticket or plan.lane is not self:
+            if plan.ticket != ticket or plan.platform != self.platform:
                 continue
             plan.ticket = 0
             due_at = plan.next_due()
@@ -158,13 +155,13 @@ class Lane:
         """Whatever has become due takes its place among the due."""
         while self._waiting and self._waiting[0][0] <= now:
             _, ticket, plan = heapq.heappop(self._waiting)
-            if plan.ticket != ticket or plan.lane is not self:
+            if plan.ticket != ticket or plan.platform != self.platform:
                 continue
             plan.ticket = 0
             due_at = plan.next_due()
             if due_at is None or plan.in_flight >= self.channel_concurrency:
                 continue
-            rank = plan.urgency(now, self.patience)
+            rank = plan.urgency(now, self.spans.patience)
             if rank is None:
                 self._wait(plan, due_at)
                 continue
@@ -185,7 +182,7 @@ class Lane:
         oldest, freshness = now, 0.0
         limit, late_limit = item_of(now + 1, 0), item_of(now - grace, 0)
         for plan in self.plans:
-            if not plan.active or plan.paused:
+            if not plan.is_polled:
                 continue
             for (_, interval), heap in zip(plan.rule.tiers, plan.heaps, strict=False):
                 for item in _below(heap, limit):
@@ -211,7 +208,7 @@ class Lane:
         return 1 - JITTER_SHARE + (now - due_at) * self.speed / interval
 
 
-def _spans(rule: Rule, share: float) -> tuple[int, ...]:
+def _in_items(rule: Rule, share: float) -> tuple[int, ...]:
     """A share of each tier's interval, in items' units."""
     return tuple([item_of(int(interval * share), 0) - item_of(0, 0) for _, interval in rule.tiers])
 

@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from schemas.tiers import COMMON, Rule, spread
 from services.platforms.base import Channel
+from services.poller.keys import ChannelKey
 from services.poller.schedule.entry import DROPPED, GONE, STATE_BITS, Entry
-
-if TYPE_CHECKING:
-    from services.poller.schedule.lane import Lane
 
 # Heaps of a plan; no rule has more tiers.
 MOST_TIERS = 3
-
-ChannelKey = tuple[str, str]
-"""workspace_id and channel_id."""
 
 # An item of a heap: ms since _BASE above, the position in `Plan.entries` below. 60 bits until 2054: two digits of
 # CPython's integers, 32 bytes.
@@ -32,24 +25,6 @@ _SLOTS = (1 << _SLOT_BITS) - 1
 _BASE = 1_577_836_800_000
 # Later than any item.
 _NEVER = 1 << 62
-
-
-class Fate(Enum):
-    """What became of one target, or of the channel's own figures, in a round of work."""
-
-    CAPTURED = "captured"  # answered
-    SKIPPED = "skipped"  # no figures, and asking sooner than the regular time won't help
-    RETRY = "retry"  # not asked, or no answer; due again at `at`
-    DEFERRED = "deferred"  # not asked, because the platform's budget is used up; due as before
-    GONE = "gone"  # the platform says that it is not there
-    NEVER = "never"  # the platform will never have figures
-
-
-class Settled(NamedTuple):
-    """A fate, with the instant (ms) of the next try for RETRY."""
-
-    fate: Fate
-    at: int = 0
 
 
 class ChannelFull(ValueError):
@@ -71,6 +46,20 @@ def slot_of(item: int) -> int:
     return item & _SLOTS
 
 
+class Spans(NamedTuple):
+    """How far from its due time a target may be asked for, by tier; the same for all channels of a platform.
+
+    Attributes:
+        patience: how long after it is due it should have been asked for, ms; of the channel's own figures last.
+        ride: how long before it is due it may ride along in a call, in items' units.
+        join: the same where others of its tier are due.
+    """
+
+    patience: tuple[int, ...]
+    ride: tuple[int, ...]
+    join: tuple[int, ...]
+
+
 class Plan:
     """One channel's entries, and whether and when it is asked.
 
@@ -79,7 +68,8 @@ class Plan:
         entries: each entry at the slot that its item names, None where a slot is free.
         channel: None until the catalog brings it, and after its deletion.
         paused: its token no longer works, or its account is disabled.
-        in_flight: rounds of work taken and not settled.
+        platform: in whose lane it waits; None for none.
+        in_flight: batches taken and not settled.
         alone_until: until when (ms) it is not asked together with other channels.
         ticket, wake_at: its newest place among the lane's waiting.
         rank: the one that it stands with among those that are due, None when it does not.
@@ -88,12 +78,12 @@ class Plan:
 
     __slots__ = (
         "active", "alone_until", "channel", "channel_due_at", "channel_in_flight", "entries",
-        "free", "heaps", "in_flight", "key", "lane", "paused", "put_off", "rank", "rule", "ticket", "wake_at",
+        "free", "heaps", "in_flight", "key", "paused", "platform", "put_off", "rank", "rule", "ticket", "wake_at",
     )  # fmt: skip
 
     def __init__(self, key: ChannelKey) -> None:
         self.key = key
-        self.lane: Lane | None = None
+        self.platform: str | None = None
         self.rule: Rule = COMMON
         self.channel: Channel | None = None
         self.active = False
@@ -149,6 +139,11 @@ class Plan:
             if entry is not None and not entry.dropped:
                 yield entry
 
+    @property
+    def is_polled(self) -> bool:
+        """Whether anything of it may be asked for by the schedule."""
+        return self.active and not self.paused
+
     def next_due(self) -> int | None:
         """The earliest due time, of dropped entries too; None when nothing of it may be asked."""
         if not self.active or self.paused:
@@ -196,7 +191,7 @@ class Plan:
         return heapq.nlargest(newest, held)[-1] if len(held) > newest else None
 
     def draw(
-        self, room: int, now: int, lane: Lane, expired: Callable[[Entry], None], *, near_due: bool = False
+        self, room: int, now: int, spans: Spans, expired: Callable[[Entry], None], *, near_due: bool = False
     ) -> Drawn:
         """Take out up to `room` items that are due, the most urgent first, and fill up with those that are near due.
 
@@ -213,9 +208,9 @@ class Plan:
         if len(due_in) == 1:
             self._draw(heaps[due_in[0]], base, room, now, oldest, items, expired)
         elif due_in:
-            self._draw_urgent(due_in, base, room, now, oldest, items, expired, lane.patience)
+            self._draw_urgent(due_in, base, room, now, oldest, items, expired, spans.patience)
         if items.items or near_due:
-            for tier, (ride, join) in enumerate(zip(lane.ride_spans, lane.join_spans, strict=True)):
+            for tier, (ride, join) in enumerate(zip(spans.ride, spans.join, strict=True)):
                 heap, limit = heaps[tier], base + (join if tier in due_in else ride)
                 if heap and heap[0] < limit:
                     self._draw(heap, limit, room, now, oldest, items, expired)
@@ -309,23 +304,3 @@ class Drawn(NamedTuple):
 
     items: list[int]
     passed_over: list[int]
-
-
-@dataclass(slots=True)
-class Work:
-    """One round: targets of one channel that go together, and whether its own figures are asked for too.
-
-    Attributes:
-        entries: the targets.
-        items: their items, in the same order.
-        cost: the calls that its targets are, or their part of one; the channel's own figures are one more.
-        late_by: ms since the oldest of it was due.
-    """
-
-    plan: Plan
-    channel: Channel
-    entries: list[Entry]
-    with_channel: bool
-    late_by: int
-    items: list[int] = field(default_factory=list)
-    cost: float = 0.0

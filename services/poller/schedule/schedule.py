@@ -1,7 +1,8 @@
 """Which target of which channel is due when; pure state, no clock, no tasks.
 
-The catalog adds and drops entries and says how channels stand; the loop takes work from a platform's lane and settles
-it with what became of it. A channel's entries are its plan's (`plan.py`), a platform's channels its lane's (`lane.py`).
+The catalog adds and drops entries and says how channels stand. The loop takes batches from a platform's lane, and each
+round settles its batches with what became of them. A channel's plan holds its entries (`plan.py`), a platform's lane
+its channels (`lane.py`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from schemas.events import CatalogChannel, CatalogTarget
 from schemas.tiers import CHANNEL_INTERVAL, next_in_tier, rule_of, spread
 from services.platforms.base import Channel
+from services.poller.keys import ChannelKey
+from services.poller.schedule.batch import Batch, Fate, Settled
 from services.poller.schedule.entry import Entry
 from services.poller.schedule.lane import Lane
-from services.poller.schedule.plan import ChannelKey, Fate, Plan, Settled, Work, due_of, item_of, slot_of
-
-__all__ = ["DEBOUNCE", "GONE_LIMIT", "ChannelKey", "Entry", "Fate", "Plan", "Schedule", "Settled", "Work"]
+from services.poller.schedule.plan import Plan, due_of, item_of, slot_of
 
 # A new target waits this long for others of its batch; also covers a channel arriving just before its token.
 DEBOUNCE = 300
@@ -86,9 +87,9 @@ class Schedule:
                 del self.plans[key]
             return
         lane = self.lanes.get(event.platform)
-        fresh = active and (not plan.active or plan.lane is not lane)
+        fresh = active and (not plan.active or self._lane(plan) is not lane)
         plan.channel = Channel(event.workspace_id, event.channel_id, event.external_id, event.username)
-        if plan.lane is not lane:
+        if self._lane(plan) is not lane:
             self._move(plan, lane)
             plan.rule = rule_of(event.platform)
         plan.active = active and lane is not None
@@ -105,7 +106,7 @@ class Schedule:
         tier = plan.rule.tier(now - published_at)
         if tier is None:
             return None
-        entry = Entry(plan, post_id, target, published_at)
+        entry = Entry(plan.key, post_id, target, published_at)
         plan.put(entry, max(now, published_at) + DEBOUNCE, tier)
         self.queue(plan)
         return entry
@@ -127,8 +128,9 @@ class Schedule:
 
     def queue(self, plan: Plan) -> None:
         """Place a channel in its lane."""
-        if plan.lane is not None:
-            plan.lane.queue(plan)
+        lane = self._lane(plan)
+        if lane is not None:
+            lane.queue(plan)
 
     def restore(self, entry: Entry, captured_at: int, *, or_later: bool = False) -> None:
         """While its channel is not active yet: this target was last captured then. `rebuild` after the last of these.
@@ -136,12 +138,11 @@ class Schedule:
         Args:
             or_later: keep the due time that it has, where that is later.
         """
-        plan = entry.plan
-        captures = self._captures.get(plan.key)
+        captures = self._captures.get(entry.key)
         if captures is None:
-            captures = self._captures[plan.key] = _Captures()
+            captures = self._captures[entry.key] = _Captures()
         captures.or_later = or_later
-        captures.note(plan.entries.index(entry), captured_at)
+        captures.note(self.plans[entry.key].entries.index(entry), captured_at)
 
     def restore_channel(self, key: ChannelKey, captured_at: int) -> None:
         """Before a channel's first `take`: its own figures were last captured then."""
@@ -188,9 +189,8 @@ class Schedule:
                 heap[:] = [item_of(due_of(item) - by, slot_of(item)) for item in heap]
             plan.channel_due_at -= by
             plan.alone_until -= by
-            if plan.lane is not None:
-                plan.ticket, plan.rank = 0, None
-                plan.lane.queue(plan)
+            plan.ticket, plan.rank = 0, None
+            self.queue(plan)
 
     def discard(self, keys: Iterable[ChannelKey]) -> None:
         """Forget channels with all their targets, because another process asks for them; rounds in flight end."""
@@ -206,71 +206,72 @@ class Schedule:
             for heap in plan.heaps:
                 heap.clear()
 
-    def take(self, platform: str, now: int) -> Work | None:
-        """The next round of work of a platform, None when nothing is due.
+    def take(self, platform: str, now: int) -> Batch | None:
+        """The next batch of a platform, None when nothing is due.
 
         Workspaces take turns. Of a channel the most urgent of what is due comes first; then near-due targets of the
-        same channel fill the batch. The round must be settled.
+        same channel fill the batch. The batch must be settled.
         """
         lane = self.lanes[platform]
         while (plan := lane.pop(now)) is not None:
             with_channel = not plan.channel_in_flight and plan.channel_due_at <= now
-            work = self._work(plan, lane.batch_size, now, with_channel)
-            if work is not None:
-                work.cost = 1.0 if work.entries else 0.0
-                lane.charge(plan, work.cost + work.with_channel)
-                return work
+            batch = self._batch(lane, plan, lane.batch_size, now, with_channel)
+            if batch is not None:
+                batch.cost = 1.0 if batch.entries else 0.0
+                lane.charge(plan, batch.cost + batch.with_channel)
+                return batch
             self.queue(plan)
         return None
 
-    def take_shared(self, platform: str, now: int) -> Work | list[Work] | None:
+    def take_shared(self, platform: str, now: int) -> Batch | list[Batch] | None:
         """As `take`, where calls may ask for targets of several channels.
 
         Returns:
-            One part a channel, which together fill at most one batch; or a single round of one channel, which goes
-            alone: for its own figures, or because it may not be asked with others now. Each must be settled.
+            Batches of several channels, which together fill at most one call; or a single one that goes alone: for the
+            channel's own figures, or because the channel may not be asked with others now. Each must be settled.
         """
         lane = self.lanes[platform]
-        parts: list[Work] = []
+        batches: list[Batch] = []
         # Of these nothing is taken now; back in the lane at once, they would come up again and again.
         left: list[Plan] = []
         room = lane.batch_size
         horizon = now + lane.horizon
         while room and len(left) < lane.batch_size:
-            plan = lane.pop(now, horizon if parts else None)
+            plan = lane.pop(now, horizon if batches else None)
             if plan is None:
                 break
             with_channel = not plan.channel_in_flight and plan.channel_due_at <= now
             is_alone = plan.alone_until > now
-            if parts and (with_channel or is_alone):
+            if batches and (with_channel or is_alone):
                 left.append(plan)
                 continue
-            work = self._work(
-                plan, room if is_alone or not with_channel else 0, now, with_channel, is_near_due=bool(parts)
+            batch = self._batch(
+                lane, plan, room if is_alone or not with_channel else 0, now, with_channel, is_near_due=bool(batches)
             )
-            if work is None:
+            if batch is None:
                 left.append(plan)
             elif with_channel or is_alone:
-                work.cost = 1.0 if work.entries else 0.0
-                lane.charge(plan, work.cost + work.with_channel)
+                batch.cost = 1.0 if batch.entries else 0.0
+                lane.charge(plan, batch.cost + batch.with_channel)
                 self._queue_all(left)
-                return work
+                return batch
             else:
-                work.cost = len(work.entries) / lane.batch_size
-                lane.charge(plan, work.cost)
-                room -= len(work.entries)
-                parts.append(work)
+                batch.cost = len(batch.entries) / lane.batch_size
+                lane.charge(plan, batch.cost)
+                room -= len(batch.entries)
+                batches.append(batch)
         self._queue_all(left)
-        return parts or None
+        return batches or None
 
     def _queue_all(self, plans: Sequence[Plan]) -> None:
         for plan in plans:
             self.queue(plan)
 
-    def _work(self, plan: Plan, room: int, now: int, with_channel: bool, *, is_near_due: bool = False) -> Work | None:
+    def _batch(
+        self, lane: Lane, plan: Plan, room: int, now: int, with_channel: bool, *, is_near_due: bool = False
+    ) -> Batch | None:
         """Take out of a plan what goes together, and put it back into its lane; None, and it stays out, for nothing."""
-        assert plan.lane is not None, "a plan comes from its lane"
-        drawn = plan.draw(room, now, plan.lane, self._expire, near_due=is_near_due)
+        drawn = plan.draw(room, now, lane.spans, self._expire, near_due=is_near_due)
         items = drawn.items
         for item in drawn.passed_over:
             self._put_back(plan, item, Settled(Fate.SKIPPED), now)
@@ -282,33 +283,34 @@ class Schedule:
         plan.in_flight += 1
         plan.channel_in_flight = plan.channel_in_flight or with_channel
         self.queue(plan)
-        return Work(plan, plan.channel, [plan.entry(item) for item in items], with_channel, now - oldest_due, items)
+        return Batch(plan, plan.channel, [plan.entry(item) for item in items], with_channel, now - oldest_due, items)
 
-    def settle(self, work: Work, fates: Sequence[Settled], channel_fate: Settled, now: int) -> None:
-        """Put the targets of a round back by what became of them.
+    def settle(self, batch: Batch, fates: Sequence[Settled], channel_fate: Settled, now: int) -> None:
+        """Put the targets of a batch back by what became of them.
 
         Args:
-            fates: one an entry of `work`, in its order.
+            fates: one an entry of `batch`, in its order.
             channel_fate: of the channel's own figures; ignored when they weren't asked for.
         """
-        plan = work.plan
+        plan = batch.plan
         plan.in_flight -= 1
-        if plan.lane is not None:
+        lane = self._lane(plan)
+        if lane is not None:
             # Turns that brought nothing are given back.
-            refund = work.cost if work.entries and fates.count(_DEFERRED) == len(fates) else 0.0
-            refund += work.with_channel and channel_fate.fate is Fate.DEFERRED
+            refund = batch.cost if batch.entries and fates.count(_DEFERRED) == len(fates) else 0.0
+            refund += batch.with_channel and channel_fate.fate is Fate.DEFERRED
             if refund:
-                plan.lane.charge(plan, -refund)
-        if work.with_channel:
+                lane.charge(plan, -refund)
+        if batch.with_channel:
             plan.channel_in_flight = False
             if channel_fate.fate is Fate.RETRY:
                 plan.channel_due_at = channel_fate.at
             elif channel_fate.fate is not Fate.DEFERRED:
                 plan.channel_due_at = now + spread(CHANNEL_INTERVAL, "/".join(plan.key), self.speed)
-        if fates.count(_CAPTURED) == len(work.items) == len(fates):
-            plan.answered(work.items, now, self.speed, self._expire)
+        if fates.count(_CAPTURED) == len(batch.items) == len(fates):
+            plan.answered(batch.items, now, self.speed, self._expire)
         else:
-            for item, settled in zip(work.items, fates, strict=True):
+            for item, settled in zip(batch.items, fates, strict=True):
                 self._put_back(plan, item, settled, now)
         self.queue(plan)
 
@@ -354,11 +356,15 @@ class Schedule:
 
     def _move(self, plan: Plan, lane: Lane | None) -> None:
         """Put a channel into another lane; its old places are void."""
-        if plan.lane is not None:
-            plan.lane.plans.discard(plan)
+        old = self._lane(plan)
+        if old is not None:
+            old.plans.discard(plan)
         if lane is not None:
             lane.plans.add(plan)
-        plan.lane, plan.ticket, plan.rank = lane, 0, None
+        plan.platform, plan.ticket, plan.rank = lane.platform if lane is not None else None, 0, None
+
+    def _lane(self, plan: Plan) -> Lane | None:
+        return None if plan.platform is None else self.lanes[plan.platform]
 
 
 def _nothing_of(_: Entry) -> None:

@@ -10,13 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.platforms.base import Limit, LimitState
-from services.poller.asking.budget import (
-    APP,
-    EMPTY_WAIT,
-    QUOTA_WAIT,
-    Budget,
-    WindowKey,
-)
+from services.poller.asking.budget import APP, EMPTY_WAIT, QUOTA_WAIT, Budget, WindowKey
 
 NOW = 1_790_000_000_000
 KEY = WindowKey("x", "w1/c1", "tweets")

@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from schemas.events import CatalogChannel, ChannelTokens
 from services.platforms import all_platforms
-from services.poller.asking.budget import Budget, Circuit
+from services.poller.asking.budget import Budget
+from services.poller.asking.circuit import Circuit
 from services.poller.asking.fetch import Fetcher
-from services.poller.asking.poll import Poller
 from services.poller.asking.refresh import FINAL_BASE, TOKENS_LATE, Refresher
 from services.poller.catalog import CHANNELS, TOKENS, Catalog
 from services.poller.connections.accounts import Accounts
@@ -29,7 +29,7 @@ from tests.support.manual_clock import START, ManualTime
 from tests.support.memory_publisher import MemoryPublisher
 from tests.support.platform_transport import PlatformTransport, json_answer
 from tests.support.unbound_tokens import unbound_ciphertext
-from tests.unit.poller.builders import channel, post, target
+from tests.unit.poller.builders import channel, channel_rounds, post, target
 
 SECOND = 1000
 KEY = ("w1", "c1")
@@ -98,12 +98,12 @@ class World:
             catalog=self.catalog, accounts=self.accounts, metrics=metrics, uniform=lambda _, upper: upper,
         )  # fmt: skip
         circuits = {name: Circuit(lambda _, upper: upper) for name in platforms}
-        poller = Poller(
+        rounds = channel_rounds(
             time=self.time, platforms=platforms, schedule=self.schedule, fetcher=fetcher, publisher=self.publisher,
             tokens=self.tokens, accounts=self.accounts, budget=Budget(lambda _, upper: upper), circuits=circuits,
             metrics=metrics, refresher=self.refresher, uniform=lambda _, upper: upper,
         )  # fmt: skip
-        loop = Loop(self.time, self.schedule, poller, circuits, 8)
+        loop = Loop(self.time, self.schedule, rounds, circuits, 8)
         self.tasks = [asyncio.create_task(loop.run()), asyncio.create_task(self.refresher.run())]
 
     def connect(self, status: str = "active", platform: str = "x") -> None:

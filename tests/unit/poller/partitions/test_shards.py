@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry
 from schemas.codec import Codec, RecordCodec, codec, schema_text
 from schemas.events import AccountEvent, CatalogChannel, ChannelTokens, Origin, PlatformRaw, RawKind, RawTarget
 from services.platforms import all_platforms
-from services.poller.asking.budget import Budget, Circuit
+from services.poller.asking.budget import Budget
+from services.poller.asking.circuit import Circuit
 from services.poller.asking.fetch import Fetcher
-from services.poller.asking.poll import Poller
 from services.poller.asking.refresh import Refresher
 from services.poller.catalog import CHANNELS, POSTS, TOKENS, Catalog
 from services.poller.connections.accounts import RECOVERED, TOKEN_EXPIRED, Accounts
@@ -29,9 +29,8 @@ from services.poller.metrics import PollerMetrics
 from services.poller.partitions.captures import CHANNEL_SNAPSHOTS, ROLLUPS
 from services.poller.partitions.ownership import Ownership, Stage
 from services.poller.partitions.shards import Shards
-from services.poller.publisher import RAW
+from services.poller.publisher import RAW, REQUESTS
 from services.poller.reader import Fold, TopicReader
-from services.poller.requests.live import REQUESTS
 from services.poller.schedule.schedule import Schedule
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 from services.runtime.kafka import key, partition_of
@@ -39,7 +38,7 @@ from services.runtime.secrets import TokenCipher, TokenPair
 from tests.support.manual_clock import START, ManualTime
 from tests.support.memory_publisher import MemoryPublisher
 from tests.support.platform_transport import PlatformTransport, json_answer
-from tests.unit.poller.builders import channel, post, target
+from tests.unit.poller.builders import channel, channel_rounds, post, target
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -153,12 +152,12 @@ class World:
             catalog=self.catalog, accounts=self.accounts, metrics=metrics, ownership=self.ownership,
             uniform=lambda _, upper: upper,
         )  # fmt: skip
-        poller = Poller(
+        rounds = channel_rounds(
             time=self.time, platforms=platforms, schedule=self.schedule, fetcher=fetcher, publisher=self.publisher,
             tokens=self.tokens, accounts=self.accounts, budget=Budget(lambda _, upper: upper), circuits=circuits,
             metrics=metrics, refresher=refresher, uniform=lambda _, upper: upper, ownership=self.ownership,
         )  # fmt: skip
-        loop = Loop(self.time, self.schedule, poller, circuits, 8, self.ownership)
+        loop = Loop(self.time, self.schedule, rounds, circuits, 8, self.ownership)
         self.requests: list[bytes | None] = []
         self.loaded = 0
         self.shares: list[float] = []

@@ -23,12 +23,12 @@ async def world() -> AsyncIterator[World]:
     plan.channel_due_at = made.time.at + 3_600 * SECOND
     made.schedule.lanes["youtube"].pop(made.time.at + SECOND)
     yield made
-    await made.live.close()
+    await made.close()
 
 
 async def send(world: World, name: str, *targets: str, kind: PullKind = PullKind.TARGETS, **changes: object) -> None:
     fields = {"origin": Origin.BACKFILL.value, "deadline_at": world.time.at + 60 * SECOND, **changes}
-    world.live.take(REQUESTS.encode(world.request(name, *targets, kind=kind, **fields)))
+    world.intake.take(REQUESTS.encode(world.request(name, *targets, kind=kind, **fields)))
     await world.time.settle()
 
 

@@ -24,24 +24,27 @@ from schemas.events import (
     RawKind,
 )
 from services.platforms import all_platforms
-from services.poller.asking.budget import CIRCUIT_FAILURES, Budget, Circuit
-from services.poller.asking.circuit import TOKEN_FAILURES
+from services.poller.asking.budget import Budget
+from services.poller.asking.circuit import CIRCUIT_FAILURES, TOKEN_FAILURES, Circuit
 from services.poller.asking.fetch import Fetcher
-from services.poller.asking.poll import Poller
 from services.poller.asking.refresh import TOKENS_LATE, Refresher
+from services.poller.asking.upkeep import Upkeep
 from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.sandbox import SandboxGuard
 from services.poller.connections.tokens import TokenStore
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics
+from services.poller.partitions.ownership import alone
+from services.poller.requests.backfill import Backfill
+from services.poller.requests.intake import Intake
 from services.poller.requests.live import Live
 from services.poller.schedule.schedule import Schedule
 from services.runtime.secrets import TokenCipher, TokenPair
 from tests.support.manual_clock import START, ManualTime
 from tests.support.memory_publisher import MemoryPublisher
 from tests.support.platform_transport import PlatformTransport, json_answer
-from tests.unit.poller.builders import channel
+from tests.unit.poller.builders import channel, channel_rounds
 
 SECOND = 1000
 CIPHER = TokenCipher(["0123456789abcdef"])
@@ -81,18 +84,29 @@ class World:
             catalog=self.catalog, accounts=accounts, metrics=metrics, sandbox=sandbox,
         )  # fmt: skip
         self.budget = Budget(lambda _, upper: upper)
-        poller = Poller(
+        rounds = channel_rounds(
             time=self.time, platforms=platforms, schedule=self.schedule, fetcher=fetcher, publisher=self.publisher,
             tokens=tokens, accounts=accounts, budget=self.budget, circuits=circuits,
             metrics=metrics, refresher=refresher, uniform=lambda _, upper: upper, sandbox=sandbox,
         )  # fmt: skip
-        self.loop = Loop(self.time, self.schedule, poller, circuits, 8)
+        upkeep = Upkeep(
+            time=self.time, schedule=self.schedule, publisher=self.publisher, tokens=tokens, accounts=accounts,
+            refresher=refresher, sandbox=sandbox,
+        )  # fmt: skip
+        self.loop = Loop(self.time, self.schedule, rounds, circuits, 8)
         self.refresher = refresher
         self.replies: dict[str, list[PollerReply]] = {}
         self.live = Live(
-            time=self.time, platforms=platforms, schedule=self.schedule, catalog=self.catalog, poller=poller,
-            replies=self, metrics=metrics, codec=RAW, requests=REQUESTS,
+            time=self.time, platforms=platforms, schedule=self.schedule, catalog=self.catalog, rounds=rounds,
+            upkeep=upkeep, replies=self, codec=RAW,
         )  # fmt: skip
+        backfill = Backfill(
+            time=self.time, platforms=platforms, schedule=self.schedule, catalog=self.catalog, rounds=rounds,
+            replies=self, codec=RAW, ownership=alone(),
+        )  # fmt: skip
+        self.intake = Intake(
+            time=self.time, codec=REQUESTS, metrics=metrics, ownership=alone(), live=self.live, backfill=backfill
+        )
         self.connect()
 
     def connect(
@@ -121,6 +135,10 @@ class World:
         await self.live.serve(self.request(name, *targets, kind=kind))
         return self.replies[name]
 
+    async def close(self) -> None:
+        await self.intake.close()
+        await self.live.close()
+
     def events(self, replies: list[PollerReply]) -> list[PlatformRaw]:
         return [RAW.decode(reply.event) for reply in replies if reply.event is not None]
 
@@ -129,7 +147,7 @@ class World:
 async def world() -> AsyncIterator[World]:
     made = World()
     yield made
-    await made.live.close()
+    await made.close()
 
 
 async def test_a_request_is_acknowledged_answered_and_done(world: World) -> None:
@@ -171,10 +189,10 @@ async def test_an_answer_serves_who_had_asked_before_it_was_captured_and_nobody_
 
 
 async def test_a_request_past_its_deadline_or_unreadable_gets_no_reply(world: World) -> None:
-    world.live.take(REQUESTS.encode(world.request("late", "t1", deadline_at=world.time.at)))
-    world.live.take(b"no event")
-    world.live.take(None)
-    world.live.take(REQUESTS.encode(world.request("good", "t1")))
+    world.intake.take(REQUESTS.encode(world.request("late", "t1", deadline_at=world.time.at)))
+    world.intake.take(b"no event")
+    world.intake.take(None)
+    world.intake.take(REQUESTS.encode(world.request("good", "t1")))
     for _ in range(200):
         await asyncio.sleep(0)
     assert list(world.replies) == ["good"]
@@ -395,7 +413,7 @@ async def test_the_sandbox_is_asked_for_no_channel_of_a_real_account(capsys: pyt
         for task in polling:
             task.cancel()
         await asyncio.gather(*polling, return_exceptions=True)
-        await world.live.close()
+        await world.close()
 
 
 async def test_a_token_that_ends_is_not_renewed_at_the_sandbox() -> None:
@@ -407,7 +425,7 @@ async def test_a_token_that_ends_is_not_renewed_at_the_sandbox() -> None:
         assert not (await world.refresher.renew("youtube", ("w1", "c1"))).done
         assert await world.refresher.ahead("youtube", ("w1", "c1")) is None
     assert not world.wire.requests
-    await world.live.close()
+    await world.close()
 
 
 async def test_where_the_user_named_an_address_every_token_is_sent(world: World) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from services.platforms.base import Limit
 from services.poller.asking.budget import Budget, WindowKey
-from services.poller.schedule.schedule import DEBOUNCE, Fate, Schedule, Settled, Work
+from services.poller.schedule.batch import Batch, Fate, Settled
+from services.poller.schedule.schedule import DEBOUNCE, Schedule
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 from tests.support.manual_clock import START
 from tests.unit.poller.builders import channel, target
@@ -35,14 +36,14 @@ def equal_tenants(workspaces: int) -> Schedule:
     return schedule
 
 
-def parts_of(work: Work | list[Work] | None) -> list[Work]:
-    return work if isinstance(work, list) else [] if work is None else [work]
+def parts_of(batch: Batch | list[Batch] | None) -> list[Batch]:
+    return batch if isinstance(batch, list) else [] if batch is None else [batch]
 
 
-def run(schedule: Schedule, calls_a_day: int, until: int, *, shared: bool = False) -> list[tuple[int, Work]]:
+def run(schedule: Schedule, calls_a_day: int, until: int, *, shared: bool = False) -> list[tuple[int, Batch]]:
     """Make every call as soon as the budget allows; all are answered."""
     budget = Budget(limits={"youtube": (Limit("data", calls_a_day, 24 * 3600),)})
-    done: list[tuple[int, Work]] = []
+    done: list[tuple[int, Batch]] = []
     now = START
     lane = schedule.lanes["youtube"]
     while True:
@@ -96,9 +97,9 @@ def test_after_an_outage_young_posts_come_first_and_of_equals_the_oldest_due() -
     schedule.rebuild()
     later = START + 12 * HOUR
     order = []
-    while (work := schedule.take("youtube", later)) is not None:
-        if work.entries:
-            order.append(work.plan.key[1])
+    while (batch := schedule.take("youtube", later)) is not None:
+        if batch.entries:
+            order.append(batch.plan.key[1])
     assert order == ["younger", "young", "week", "old"]
 
 
@@ -162,6 +163,6 @@ def test_a_turn_for_which_there_was_no_budget_costs_nothing() -> None:
         deferred = Settled(Fate.DEFERRED)
         schedule.settle(refused, [deferred] * len(refused.entries), deferred, now)
     served = []
-    while (work := schedule.take("youtube", now)) is not None:
-        served.append(work.plan.key[0])
+    while (batch := schedule.take("youtube", now)) is not None:
+        served.append(batch.plan.key[0])
     assert sorted(served[:2]) == sorted(served[2:]) == ["w1", "w2"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.poller.schedule.batch import Batch, Fate, Settled
+from services.poller.schedule.entry import Entry
 from services.poller.schedule.plan import due_of
-from services.poller.schedule.schedule import DEBOUNCE, GONE_LIMIT, Entry, Fate, Schedule, Settled, Work
+from services.poller.schedule.schedule import DEBOUNCE, GONE_LIMIT, Schedule
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 from tests.support.manual_clock import START
 from tests.unit.poller.builders import channel, target
@@ -28,23 +30,23 @@ def add(schedule: Schedule, name: str, published_at: int = START, now: int = STA
     return entry
 
 
-def taken(schedule: Schedule, now: int, platform: str = "youtube") -> list[Work]:
-    works = []
-    while (work := schedule.take(platform, now)) is not None:
-        works.append(work)
-    return works
+def taken(schedule: Schedule, now: int, platform: str = "youtube") -> list[Batch]:
+    batches = []
+    while (batch := schedule.take(platform, now)) is not None:
+        batches.append(batch)
+    return batches
 
 
-def due_at(entry: Entry) -> int:
+def due_at(schedule: Schedule, entry: Entry) -> int:
     """When an entry that waits is due."""
-    plan = entry.plan
+    plan = schedule.plan(entry.key)
     (found,) = [due_of(item) for heap in plan.heaps for item in heap if plan.entry(item) is entry]
     return found
 
 
-def settle(schedule: Schedule, works: list[Work], now: int, fate: Settled = CAPTURED) -> None:
-    for work in works:
-        schedule.settle(work, [fate] * len(work.entries), fate, now)
+def settle(schedule: Schedule, batches: list[Batch], now: int, fate: Settled = CAPTURED) -> None:
+    for batch in batches:
+        schedule.settle(batch, [fate] * len(batch.entries), fate, now)
 
 
 def test_new_targets_go_together_at_once_with_the_channel() -> None:
@@ -52,9 +54,9 @@ def test_new_targets_go_together_at_once_with_the_channel() -> None:
     for number in range(3):
         add(schedule, f"t{number}")
     assert schedule.take("youtube", START) is None
-    (work,) = taken(schedule, START + DEBOUNCE)
-    assert [entry.target_id for entry in work.entries] == ["t0", "t1", "t2"]
-    assert work.with_channel
+    (batch,) = taken(schedule, START + DEBOUNCE)
+    assert [entry.target_id for entry in batch.entries] == ["t0", "t1", "t2"]
+    assert batch.with_channel
     assert schedule.lanes["youtube"].due(START + DEBOUNCE) == (0, 0, 0, 0, 0.0)
 
 
@@ -71,20 +73,20 @@ def test_batches_are_bounded_and_so_is_a_channel() -> None:
     schedule = made(batch_size=10, concurrency=2)
     for number in range(35):
         add(schedule, f"t{number}")
-    works = taken(schedule, START + DEBOUNCE)
-    assert [len(work.entries) for work in works] == [10, 10]
-    settle(schedule, works, START + DEBOUNCE)
-    assert [len(work.entries) for work in taken(schedule, START + DEBOUNCE)] == [10, 5]
+    batches = taken(schedule, START + DEBOUNCE)
+    assert [len(batch.entries) for batch in batches] == [10, 10]
+    settle(schedule, batches, START + DEBOUNCE)
+    assert [len(batch.entries) for batch in taken(schedule, START + DEBOUNCE)] == [10, 5]
 
 
 def test_near_due_targets_ride_along() -> None:
     schedule = made(batch_size=3)
     entries = [add(schedule, f"t{number}") for number in range(4)]
     settle(schedule, taken(schedule, START + DEBOUNCE), START + DEBOUNCE)
-    first = min(due_at(entry) for entry in entries)
-    works = taken(schedule, first)
-    assert [len(work.entries) for work in works] == [3]
-    assert {entry.target_id for entry in works[0].entries} < {f"t{number}" for number in range(4)}
+    first = min(due_at(schedule, entry) for entry in entries)
+    batches = taken(schedule, first)
+    assert [len(batch.entries) for batch in batches] == [3]
+    assert {entry.target_id for entry in batches[0].entries} < {f"t{number}" for number in range(4)}
 
 
 def test_a_channel_alone_takes_nobody_along() -> None:
@@ -92,25 +94,25 @@ def test_a_channel_alone_takes_nobody_along() -> None:
     settle(schedule, taken(schedule, START + DEBOUNCE), START + DEBOUNCE)
     plan = schedule.plan(KEY)
     add(schedule, "t", published_at=plan.channel_due_at + 10 - DEBOUNCE, now=START + DEBOUNCE)
-    work = schedule.take("youtube", plan.channel_due_at)
-    assert work is not None
-    assert work.with_channel
-    assert not work.entries
+    batch = schedule.take("youtube", plan.channel_due_at)
+    assert batch is not None
+    assert batch.with_channel
+    assert not batch.entries
 
 
 def test_a_dropped_target_is_never_taken() -> None:
     schedule = made()
     schedule.drop(add(schedule, "t"))
-    (work,) = taken(schedule, START + DEBOUNCE)
-    assert not work.entries
+    (batch,) = taken(schedule, START + DEBOUNCE)
+    assert not batch.entries
 
 
 def test_dropped_in_flight_stays_dropped() -> None:
     schedule = made()
     entry = add(schedule, "t")
-    works = taken(schedule, START + DEBOUNCE)
+    batches = taken(schedule, START + DEBOUNCE)
     schedule.drop(entry)
-    settle(schedule, works, START + DEBOUNCE)
+    settle(schedule, batches, START + DEBOUNCE)
     assert len(schedule.plan(KEY)) == 0
 
 
@@ -120,13 +122,13 @@ def test_an_inactive_or_paused_channel_is_left_alone() -> None:
     schedule.connect(KEY, channel(status="disabled"), active=False, now=START)
     assert not taken(schedule, START + HOUR)
     schedule.connect(KEY, channel(), active=True, now=START + HOUR)
-    works = taken(schedule, START + HOUR + DEBOUNCE)
-    assert len(works) == 1
+    batches = taken(schedule, START + HOUR + DEBOUNCE)
+    assert len(batches) == 1
     schedule.pause(schedule.plan(KEY))
-    settle(schedule, works, START + HOUR, Settled(Fate.RETRY, START + HOUR))
+    settle(schedule, batches, START + HOUR, Settled(Fate.RETRY, START + HOUR))
     assert not taken(schedule, START + 2 * HOUR)
     schedule.resume(schedule.plan(KEY), START + 2 * HOUR)
-    assert [len(work.entries) for work in taken(schedule, START + 2 * HOUR)] == [1]
+    assert [len(batch.entries) for batch in taken(schedule, START + 2 * HOUR)] == [1]
 
 
 def test_gone_targets_stop_after_some_times_and_never_at_once() -> None:
@@ -134,9 +136,9 @@ def test_gone_targets_stop_after_some_times_and_never_at_once() -> None:
     gone, never = add(schedule, "gone"), add(schedule, "never")
     now = START + DEBOUNCE
     for _ in range(GONE_LIMIT):
-        for work in taken(schedule, now):
-            fates = [Settled(Fate.NEVER if entry is never else Fate.GONE) for entry in work.entries]
-            schedule.settle(work, fates, CAPTURED, now)
+        for batch in taken(schedule, now):
+            fates = [Settled(Fate.NEVER if entry is never else Fate.GONE) for entry in batch.entries]
+            schedule.settle(batch, fates, CAPTURED, now)
         assert never.dropped
         now += HOUR
     assert gone.dropped
@@ -157,8 +159,8 @@ def test_x_polls_the_newest_fifty_of_the_last_72_hours() -> None:
     for number in range(60):
         add(schedule, f"t{number:02}", published_at=START - number * HOUR // 2)
     assert schedule.add(schedule.plan(KEY), "p", target("old"), START - 72 * HOUR, START) is None
-    works = taken(schedule, START + DEBOUNCE, "x")
-    asked = {entry.target_id for work in works for entry in work.entries}
+    batches = taken(schedule, START + DEBOUNCE, "x")
+    asked = {entry.target_id for batch in batches for entry in batch.entries}
     assert asked == {f"t{number:02}" for number in range(50)}
 
 
@@ -168,7 +170,7 @@ def test_x_takes_the_next_when_a_newer_one_is_deleted() -> None:
     settle(schedule, taken(schedule, START + DEBOUNCE, "x"), START + DEBOUNCE)
     schedule.drop(entries[0])
     later = START + DEBOUNCE + HOUR
-    asked = {entry.target_id for work in taken(schedule, later, "x") for entry in work.entries}
+    asked = {entry.target_id for batch in taken(schedule, later, "x") for entry in batch.entries}
     assert "t50" in asked
     assert "t00" not in asked
 
@@ -187,9 +189,9 @@ def test_a_restart_goes_by_what_was_last_captured() -> None:
     schedule.restore(old, START - HOUR)
     schedule.restore_channel(KEY, START - HOUR)
     schedule.rebuild()
-    (work,) = taken(schedule, START)
-    assert [entry.target_id for entry in work.entries] == ["late"]
-    assert not work.with_channel
+    (batch,) = taken(schedule, START)
+    assert [entry.target_id for entry in batch.entries] == ["late"]
+    assert not batch.with_channel
     assert forgotten == [old]
 
 
@@ -198,7 +200,7 @@ def test_a_post_may_come_before_its_channel() -> None:
     add(schedule, "t")
     assert not taken(schedule, START + HOUR)
     schedule.connect(KEY, channel(), active=True, now=START + HOUR)
-    assert [len(work.entries) for work in taken(schedule, START + HOUR + DEBOUNCE)] == [1]
+    assert [len(batch.entries) for batch in taken(schedule, START + HOUR + DEBOUNCE)] == [1]
 
 
 def test_a_platform_that_is_not_known_is_not_polled() -> None:
@@ -212,23 +214,23 @@ def test_speed_divides_intervals() -> None:
     schedule = made(speed=1800.0)
     entry = add(schedule, "t")
     settle(schedule, taken(schedule, START + DEBOUNCE), START + DEBOUNCE)
-    assert 900 <= due_at(entry) - START - DEBOUNCE <= 1000
+    assert 900 <= due_at(schedule, entry) - START - DEBOUNCE <= 1000
 
 
 def test_a_discarded_channel_is_forgotten_and_its_round_ends_in_nothing() -> None:
     schedule = made()
     entries = [add(schedule, name) for name in ("t0", "t1")]
-    works = taken(schedule, START + DEBOUNCE)
+    batches = taken(schedule, START + DEBOUNCE)
     late = add(schedule, "t2", now=START + HOUR)
     schedule.discard([KEY, ("w1", "unknown")])
     assert schedule.plans == {}
     assert all(entry.dropped for entry in [*entries, late])
-    settle(schedule, works, START + DEBOUNCE)
+    settle(schedule, batches, START + DEBOUNCE)
     assert taken(schedule, START + 10 * HOUR) == []
     schedule.connect(KEY, channel(platform="youtube"), active=True, now=START + HOUR)
     add(schedule, "t0", now=START + HOUR)
-    (work,) = taken(schedule, START + HOUR + DEBOUNCE)
-    assert [entry.target_id for entry in work.entries] == ["t0"]
+    (batch,) = taken(schedule, START + HOUR + DEBOUNCE)
+    assert [entry.target_id for entry in batch.entries] == ["t0"]
 
 
 def test_what_was_captured_later_outweighs_what_was_captured_before() -> None:
@@ -236,16 +238,16 @@ def test_what_was_captured_later_outweighs_what_was_captured_before() -> None:
     entry = add(schedule, "t")
     schedule.restore(entry, START - HOUR)
     schedule.rebuild([KEY])
-    assert due_at(entry) < START
+    assert due_at(schedule, entry) < START
     schedule.restore(entry, START - 1000, or_later=True)
     schedule.rebuild([KEY])
-    restored = due_at(entry)
+    restored = due_at(schedule, entry)
     assert restored > START
     schedule.restore(entry, START - HOUR, or_later=True)
     schedule.rebuild([KEY])
-    assert due_at(entry) == restored
-    (work,) = taken(schedule, START + DEBOUNCE)
-    assert (work.entries, work.with_channel) == ([], True)
+    assert due_at(schedule, entry) == restored
+    (batch,) = taken(schedule, START + DEBOUNCE)
+    assert (batch.entries, batch.with_channel) == ([], True)
 
 
 fates = st.sampled_from([CAPTURED, Settled(Fate.SKIPPED), Settled(Fate.RETRY, START + HOUR), Settled(Fate.GONE)])
@@ -268,13 +270,13 @@ def test_every_target_is_held_once_and_never_asked_twice_at_a_time(
     now = START
     for step, fate in steps:
         now += step
-        works = taken(schedule, now)
-        asked = [entry for work in works for entry in work.entries]
+        batches = taken(schedule, now)
+        asked = [entry for batch in batches for entry in batch.entries]
         assert len(asked) == len(set(asked))
-        assert all(len(work.entries) <= batch_size for work in works)
+        assert all(len(batch.entries) <= batch_size for batch in batches)
         assert all(plan.rule.interval(now - entry.published_at) is not None for entry in asked)
-        assert plan.in_flight == len(works) <= 3
-        settle(schedule, works, now, fate)
+        assert plan.in_flight == len(batches) <= 3
+        settle(schedule, batches, now, fate)
         assert plan.in_flight == 0
         held = [plan.entry(item) for heap in plan.heaps for item in heap if not plan.entry(item).dropped]
         assert len(held) == len(set(held)) == len(list(plan.live()))

@@ -13,10 +13,11 @@ from prometheus_client import CollectorRegistry
 from schemas.events import ChannelTokens, PlatformRaw, RawKind
 from services.platforms import all_platforms
 from services.platforms.base import AcrossAccounts, Limit
-from services.poller.asking.budget import Budget, Circuit
+from services.poller.asking.budget import Budget
+from services.poller.asking.circuit import Circuit
+from services.poller.asking.exchange import Exchange
 from services.poller.asking.fetch import Fetcher
-from services.poller.asking.poll import Poller
-from services.poller.asking.shared import ALONE, ASIDE, App, SharedRounds
+from services.poller.asking.shared_rounds import ALONE, ASIDE, App, SharedRounds
 from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.tokens import TokenStore
@@ -30,7 +31,7 @@ from services.runtime.secrets import TokenCipher, TokenPair
 from tests.support.manual_clock import ManualTime
 from tests.support.memory_publisher import MemoryPublisher
 from tests.support.platform_transport import PlatformTransport, json_answer
-from tests.unit.poller.builders import channel, post, target
+from tests.unit.poller.builders import channel, channel_rounds, post, target
 
 SECOND = 1000
 CIPHER = TokenCipher(["0123456789abcdef"])
@@ -68,19 +69,23 @@ class World:
             lambda _, upper: upper, {"youtube": platforms["youtube"].facts.limits if limits is None else limits}
         )
         metrics = PollerMetrics(CollectorRegistry())
-        poller = Poller(
+        rounds = channel_rounds(
             time=self.time, platforms=platforms, schedule=self.schedule, fetcher=fetcher, publisher=self.publisher,
             tokens=tokens, accounts=accounts, budget=self.budget, circuits=circuits, metrics=metrics,
         )  # fmt: skip
         youtube = platforms["youtube"]
         assert isinstance(youtube, AcrossAccounts)
+        exchange = Exchange(
+            time=self.time, platforms=platforms, fetcher=fetcher, publisher=self.publisher, budget=self.budget,
+            metrics=metrics, ownership=ownership,
+        )  # fmt: skip
         self.shared = SharedRounds(
-            time=self.time, platforms=platforms, schedule=self.schedule, fetcher=fetcher, publisher=self.publisher,
+            time=self.time, platforms=platforms, schedule=self.schedule, exchange=exchange,
             apps={"youtube": App(youtube, KEY)}, budget=self.budget, circuits=circuits, metrics=metrics,
-            uniform=lambda _, upper: upper, ownership=ownership,
+            uniform=lambda _, upper: upper,
         )  # fmt: skip
         self.tokens = tokens
-        loop = Loop(self.time, self.schedule, poller, circuits, 8, shared=self.shared)
+        loop = Loop(self.time, self.schedule, rounds, circuits, 8, shared=self.shared)
         self.task = asyncio.create_task(loop.run())
 
     def connect(self, workspace_id: str, *names: str, channel_id: str = "c1") -> None:

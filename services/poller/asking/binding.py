@@ -16,8 +16,8 @@ from typing import Protocol
 from schemas.events import ChannelTokens
 from services.poller.catalog import TOKENS
 from services.poller.connections.tokens import TokenStore
+from services.poller.keys import ChannelKey
 from services.poller.partitions.ownership import Ownership
-from services.poller.schedule.schedule import ChannelKey
 from services.poller.timing import Time
 from services.runtime.clock import MILLIS_PER_SECOND
 from services.runtime.logging import get_logger

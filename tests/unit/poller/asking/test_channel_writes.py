@@ -11,9 +11,9 @@ import pytest
 from schemas.codec import codec, schema_text
 from schemas.events import CatalogChannel
 from services.platforms import all_platforms
+from services.poller.asking.channel_writes import ChannelWrites
 from services.poller.catalog import CHANNELS, Catalog
 from services.poller.connections.accounts import Accounts
-from services.poller.connections.channel_writes import ChannelWrites
 from services.poller.connections.tokens import TokenStore
 from services.poller.partitions.ownership import alone
 from services.poller.schedule.schedule import Schedule

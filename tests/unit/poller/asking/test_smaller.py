@@ -7,7 +7,8 @@ import pytest
 from schemas.events import RawKind
 from services.platforms import platform
 from services.platforms.base import Call, Channel, Target
-from services.poller.asking.calls import Refusals, halves, metric_halves, metrics_of, without_metric, without_target
+from services.poller.asking.refusals import Refusals
+from services.poller.asking.smaller import halves, metric_halves, metrics_of, without_metric, without_target
 
 CHANNEL = Channel("w1", "c1", "ext")
 KEY = ("w1", "c1")

@@ -17,8 +17,8 @@ from typing import Protocol
 
 from schemas.events import CatalogChannel
 from services.poller.catalog import CHANNELS, Catalog
+from services.poller.keys import ChannelKey
 from services.poller.partitions.ownership import Ownership
-from services.poller.schedule.schedule import ChannelKey
 from services.poller.timing import Time
 
 
