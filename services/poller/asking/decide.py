@@ -91,6 +91,21 @@ class Decision(Generic[Asked]):
     consequence: Consequence | None = None
 
 
+def gone_in(platform: Platform, events: Iterable[PlatformRaw]) -> frozenset[Subject]:
+    """The targets that successful answers say are gone."""
+    gone = []
+    for event in events:
+        if not event.targets:
+            continue
+        try:
+            positions = platform.read(event).gone
+        except MappingError:
+            continue  # the aggregator says so, in the dead letters
+        channel = (event.workspace_id, event.channel_id)
+        gone += [Subject(channel, event.targets[position].target_id) for position in positions]
+    return frozenset(gone)
+
+
 def decide(question: Asked, verdict: Verdict, gone: Collection[Subject], now: int) -> Decision[Asked]:
     """What follows from an answer.
 
@@ -165,21 +180,6 @@ def decide_unanswered(question: Asked, why: NoAnswer, now: int) -> Decision[Aske
         return Decision(_all(question, Fate.RETRY), consequence=BackOff())
     again = question.halves(now) if isinstance(why, AnswerTooLarge) else []
     return Decision({}, again) if again else Decision(_all(question, Fate.SKIPPED))
-
-
-def gone_in(platform: Platform, events: Iterable[PlatformRaw]) -> frozenset[Subject]:
-    """The targets that successful answers say are gone."""
-    gone = []
-    for event in events:
-        if not event.targets:
-            continue
-        try:
-            positions = platform.read(event).gone
-        except MappingError:
-            continue  # the aggregator says so, in the dead letters
-        channel = (event.workspace_id, event.channel_id)
-        gone += [Subject(channel, event.targets[position].target_id) for position in positions]
-    return frozenset(gone)
 
 
 def _all(question: ChannelQuestion | SharedQuestion, fate: Fate) -> dict[Subject, Fate]:

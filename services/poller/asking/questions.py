@@ -69,7 +69,7 @@ class ChannelQuestion:
 
     def instead(self, call: Call) -> ChannelQuestion:
         """Another call about the same channel."""
-        return replace(self, call=call)
+        return self if call is self.call else replace(self, call=call)
 
     def halves(self, now: int) -> list[ChannelQuestion]:
         """The same in two halves of the targets; [] when there are fewer than two. `now` in ms."""
