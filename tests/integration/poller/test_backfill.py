@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from schemas.events import BackfillJob, Origin, PlatformRaw
-from services.poller.backfill import CONCURRENCY
-from services.poller.backfill_run import JOBS
 from services.poller.publisher import RAW
 from services.poller.reader import Record, TopicReader
+from services.poller.requests.backfill import CONCURRENCY
+from services.poller.requests.backfill_run import JOBS
 from services.runtime.clock import MILLIS_PER_DAY
 from services.runtime.secrets import TokenPair
 from tests.support.engines import EmbeddedEngines

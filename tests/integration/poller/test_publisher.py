@@ -10,7 +10,7 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from schemas.events import AccountEvent, PlatformRaw, RawTarget
-from services.poller.accounts import TOPIC as ACCOUNTS
+from services.poller.connections.accounts import TOPIC as ACCOUNTS
 from services.poller.errors import AnswerTooLarge, Stop
 from services.poller.publisher import RAW, TOPICS, KafkaPublisher, Room
 from services.poller.reader import TopicReader

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.poller.redact import Redactor
+from services.poller.connections.redact import Redactor
 from services.runtime.redaction import blank_request, blank_secret_bytes, blank_secrets
 from tests.unit.platforms import golden
 

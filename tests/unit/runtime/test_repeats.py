@@ -61,7 +61,7 @@ def test_other_kinds_and_other_lines_are_not_held_back() -> None:
     assert [repeats.filter(record("a", away)), repeats.filter(record("b", away))] == [True, True]
     assert [repeats.filter(record("aiokafka.conn", text)) for text in ("one", "two", "one")] == [True, True, False]
     for _ in range(3):
-        assert repeats.filter(record("services.poller.poll", {"event": "a request is wrong"}))
+        assert repeats.filter(record("services.poller.asking.channel_rounds", {"event": "a request is wrong"}))
         assert repeats.filter(record("uvicorn.error", "Application startup complete"))
         assert repeats.filter(record("aiokafka.conn", "connected", level=logging.INFO))
 
