@@ -26,14 +26,14 @@ from benchmarks.reads_data import CHANNELS, LATEST_SNAPSHOTS, WORKSPACES, channe
 from schemas.events import ApiKey, CatalogChannel
 from schemas.metrics import POST_NAMES
 from services.query_api.app import QueryApi
-from services.query_api.auth import READ_SCOPE, KeyRing, key_hash
-from services.query_api.batching import Batcher
-from services.query_api.clickhouse import ClickHouse
 from services.query_api.dialects.postme.routes import DIALECT
 from services.query_api.directory import Directory
 from services.query_api.endpoint import ReadEndpoint
-from services.query_api.query import Post, PostQuestion, Question, ReadModel, Target
-from services.query_api.read_model import ClickHouseReadModel
+from services.query_api.reads.batching import Batcher
+from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.query import Post, PostQuestion, Question, ReadModel, Target
+from services.query_api.reads.read_model import ClickHouseReadModel
+from services.query_api.serving.auth import READ_SCOPE, KeyRing, key_hash
 from services.query_api.settings import QueryApiSettings
 from services.runtime.clock import SystemClock
 

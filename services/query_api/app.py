@@ -13,18 +13,18 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.query_api.admin.routes import OPERATIONS, Admin, AdminEndpoint, Operation
-from services.query_api.auth import AdminKey, KeyRing
 from services.query_api.cache import AnswerCache
-from services.query_api.cors import Cors
 from services.query_api.dialects import all_dialects
 from services.query_api.endpoint import ReadEndpoint
 from services.query_api.errors import ApiError, InternalError, route_error
-from services.query_api.limits import RateLimiter
 from services.query_api.observability import exposition
-from services.query_api.openapi import openapi_json
-from services.query_api.pages import PAGE_HEADERS, documentation_page, front, front_page, origin_of, wants_page
-from services.query_api.replies import Reply, send_problem
-from services.query_api.routing import PathTable
+from services.query_api.serving.auth import AdminKey, KeyRing
+from services.query_api.serving.cors import Cors
+from services.query_api.serving.limits import RateLimiter
+from services.query_api.serving.openapi import openapi_json
+from services.query_api.serving.pages import PAGE_HEADERS, documentation_page, front, front_page, origin_of, wants_page
+from services.query_api.serving.replies import Reply, send_problem
+from services.query_api.serving.routing import PathTable
 from services.query_api.tidemark import all_endpoints
 from services.query_api.tidemark.endpoint import Sources
 from services.query_api.tidemark.serving import ServedEndpoint

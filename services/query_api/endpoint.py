@@ -17,15 +17,13 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from services.query_api.auth import KeyRing
 from services.query_api.cache import AnswerCache
 from services.query_api.errors import ApiError, Header, NotFound, ReadsUnavailable
 from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.flights import Flights
-from services.query_api.keeping import kept, key_of
-from services.query_api.limits import RateLimiter
 from services.query_api.observability import CACHE, REQUEST_SECONDS, REQUESTS
-from services.query_api.query import (
+from services.query_api.reads.keeping import kept, key_of
+from services.query_api.reads.query import (
     ID,
     AccountHistory,
     AccountHistoryQuestion,
@@ -35,8 +33,10 @@ from services.query_api.query import (
     ReadModel,
     SnapshotsQuestion,
 )
-from services.query_api.replies import JSON, LARGE_BYTES, ReaderStalled, Reply, send_problem
-from services.query_api.streams import Stream, send_stream
+from services.query_api.serving.auth import KeyRing
+from services.query_api.serving.limits import RateLimiter
+from services.query_api.serving.replies import JSON, LARGE_BYTES, ReaderStalled, Reply, send_problem
+from services.query_api.serving.streams import Stream, send_stream
 from services.runtime.clock import Clock
 
 # Their answers hold payloads: some megabytes of them.

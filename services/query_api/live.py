@@ -18,7 +18,7 @@ from services.query_api.errors import ReadsUnavailable
 from services.query_api.fairness import TooManyAtOnce, Turns
 from services.query_api.flights import Flights
 from services.query_api.observability import LIVE
-from services.query_api.query import (
+from services.query_api.reads.query import (
     PUBLISHED,
     Account,
     AccountQuestion,

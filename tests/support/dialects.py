@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.query_api import query
-from services.query_api.query import (
+from services.query_api.reads import query
+from services.query_api.reads.query import (
     Account,
     AccountFigures,
     AccountHistory,

@@ -15,14 +15,14 @@ from services.query_api.admin.keys import Keys
 from services.query_api.admin.routes import Admin
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
-from services.query_api.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
 from services.query_api.cache import AnswerCache
 from services.query_api.directory import Directory
 from services.query_api.errors import WritesUnavailable
-from services.query_api.limits import RateLimiter
 from services.query_api.publisher import Write
-from services.query_api.query import Question, ReadModel, Target
-from services.query_api.replies import Reply
+from services.query_api.reads.query import Question, ReadModel, Target
+from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
+from services.query_api.serving.limits import RateLimiter
+from services.query_api.serving.replies import Reply
 from services.query_api.tidemark.endpoint import Sources, Store
 from services.query_api.views import Place
 from services.runtime.kafka import key as message_key

@@ -54,20 +54,20 @@ PURE = {
     "services.aggregator.limits", "services.aggregator.pipeline", "services.aggregator.reading",
     "services.aggregator.rows", "services.aggregator.state",
     "services.status.addresses",
-    "services.query_api.accounts", "services.query_api.cache", "services.query_api.errors",
-    "services.query_api.components",
-    "services.query_api.keeping", "services.query_api.merging", "services.query_api.polls",
-    "services.query_api.query", "services.query_api.raw_events", "services.query_api.scores",
-    "services.query_api.shapes", "services.query_api.sql",
+    "services.query_api.reads.accounts", "services.query_api.cache", "services.query_api.errors",
+    "services.query_api.serving.components",
+    "services.query_api.reads.keeping", "services.query_api.reads.merging", "services.query_api.reads.polls",
+    "services.query_api.reads.query", "services.query_api.reads.raw_events", "services.query_api.reads.scores",
+    "services.query_api.serving.shapes", "services.query_api.reads.sql",
     "services.query_api.tidemark.analysis.datasets", "services.query_api.tidemark.analysis.figures",
     "services.query_api.tidemark.analysis.formats", "services.query_api.tidemark.analysis.growth",
     "services.query_api.tidemark.analysis.ranges",
     "services.query_api.tidemark.analysis.sql",
-    "services.query_api.tidemark.cursor", "services.query_api.tidemark.parameters",
-    "services.query_api.tidemark.resources.answered",
+    "services.query_api.tidemark.cursor", "services.query_api.serving.parameters",
+    "services.query_api.tidemark.resources.evidence",
     "services.query_api.tidemark.resources.capabilities", "services.query_api.tidemark.resources.due",
-    "services.query_api.tidemark.resources.model", "services.query_api.tidemark.resources.reasons",
-    "services.query_api.tidemark.resources.render", "services.query_api.tidemark.resources.samples",
+    "services.query_api.tidemark.resources.states", "services.query_api.tidemark.resources.reasons",
+    "services.query_api.tidemark.resources.render", "services.query_api.tidemark.resources.models",
     "services.query_api.tidemark.resources.sql",
     "infra.sandbox.channels", "infra.sandbox.curves", "infra.sandbox.ids",
 }  # fmt: skip
@@ -84,7 +84,7 @@ IMPORTERS: dict[str, set[str]] = {
     "faust": {"services.aggregator.app"},
     "clickhouse_connect": {
         "services.aggregator.sink", "services.aggregator.refusals", "services.aggregator.audit.store",
-        "services.query_api.clickhouse", "services.runtime.migrations",
+        "services.query_api.reads.clickhouse", "services.runtime.migrations",
     },
     "aiokafka": {
         "services.runtime.fetching", "services.runtime.kafka",
@@ -117,7 +117,8 @@ IMPORTERS_OF_SERVICES = {
 }
 # What a dialect may know of the query API: the questions, the way in, the errors, and words for schemas.
 DIALECT_MAY = {
-    "services.query_api.query", "services.query_api.endpoint", "services.query_api.errors", "services.query_api.shapes",
+    "services.query_api.reads.query", "services.query_api.endpoint", "services.query_api.errors",
+    "services.query_api.serving.shapes",
 }  # fmt: skip
 
 

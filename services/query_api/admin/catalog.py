@@ -11,11 +11,11 @@ from zlib import crc32
 import orjson
 
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, ChannelStatus
-from services.query_api.admin.models import ChannelPut, PostPut, TargetPut
+from services.query_api.admin.parameters import ChannelPut, PostPut, TargetPut
 from services.query_api.admin.vault import TokenVault, token_change
-from services.query_api.auth import KeyRing
 from services.query_api.directory import Directory
 from services.query_api.publisher import Publisher, Write
+from services.query_api.serving.auth import KeyRing
 from services.query_api.views import TopicView
 from services.runtime.clock import Clock, to_millis
 from services.runtime.secrets import TokenCipher

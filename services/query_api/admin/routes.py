@@ -11,17 +11,17 @@ from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from schemas.events import ChannelStatus, PostStatus
-from services.query_api.admin.body import ClientGone, lines, parsed, whole_body
 from services.query_api.admin.bulk import write_lines
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
-from services.query_api.admin.models import ChannelPut, KeyRequest, PostPut
-from services.query_api.auth import AdminKey
+from services.query_api.admin.parameters import ChannelPut, KeyRequest, PostPut
 from services.query_api.errors import ApiError, BodyTooLarge, Invalid, MethodNotAllowed, NotFound
 from services.query_api.observability import REQUESTS
-from services.query_api.query import ID
-from services.query_api.replies import send_json, send_problem
-from services.query_api.shapes import COUNT, TEXT, listed, named, one_of, shape
+from services.query_api.reads.query import ID
+from services.query_api.serving.auth import AdminKey
+from services.query_api.serving.bodies import ClientGone, lines, parsed, whole_body
+from services.query_api.serving.replies import send_json, send_problem
+from services.query_api.serving.shapes import COUNT, TEXT, listed, named, one_of, shape
 from services.runtime.clock import iso_seconds
 
 PRODUCT = "admin"

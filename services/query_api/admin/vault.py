@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from schemas.events import ChannelTokens
-from services.query_api.admin.models import ChannelPut
+from services.query_api.admin.parameters import ChannelPut
 from services.query_api.errors import NoSecretKeys
 from services.query_api.views import TopicView
 from services.runtime.clock import to_millis

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from services.query_api.directory import Directory
 from services.query_api.errors import Header
 from services.query_api.fairness import Desk, Turns, answer_turns
-from services.query_api.query import ReadModel
-from services.query_api.streams import Stream
+from services.query_api.reads.query import ReadModel
+from services.query_api.serving.streams import Stream
 
 PREFIX = "/tidemark/v1"
 

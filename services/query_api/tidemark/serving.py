@@ -11,18 +11,18 @@ import orjson
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from services.query_api.admin.body import ClientGone, parsed, whole_body
-from services.query_api.admin.models import describe
-from services.query_api.auth import KeyRing
+from services.query_api.admin.parameters import describe
 from services.query_api.cache import AnswerCache
 from services.query_api.endpoint import parameters as query_parameters
 from services.query_api.errors import ApiError, Header, Invalid, NotFound, ReadsUnavailable
 from services.query_api.flights import Flights
-from services.query_api.limits import RateLimiter
 from services.query_api.observability import CACHE, REQUEST_SECONDS, REQUESTS
-from services.query_api.query import ID
-from services.query_api.replies import JSON, ReaderStalled, Reply, send_problem
-from services.query_api.streams import Stream, send_stream
+from services.query_api.reads.query import ID
+from services.query_api.serving.auth import KeyRing
+from services.query_api.serving.bodies import ClientGone, parsed, whole_body
+from services.query_api.serving.limits import RateLimiter
+from services.query_api.serving.replies import JSON, ReaderStalled, Reply, send_problem
+from services.query_api.serving.streams import Stream, send_stream
 from services.query_api.tidemark.endpoint import Answer, Endpoint, Parameters, Request, Sources
 from services.runtime.clock import Clock
 

@@ -13,7 +13,7 @@ import pytest
 
 from services.query_api.admin.routes import OPERATIONS
 from services.query_api.dialects import all_dialects
-from services.query_api.openapi import openapi_json
+from services.query_api.serving.openapi import openapi_json
 from services.query_api.tidemark import all_endpoints
 
 pytestmark = pytest.mark.long

@@ -18,11 +18,11 @@ import pytest
 from pydantic import SecretStr
 
 from services.query_api.admin.routes import OPERATIONS
-from services.query_api.clickhouse import ClickHouse
 from services.query_api.dialects import all_dialects
 from services.query_api.live import LiveReads
-from services.query_api.openapi import openapi
-from services.query_api.read_model import ClickHouseReadModel
+from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.read_model import ClickHouseReadModel
+from services.query_api.serving.openapi import openapi
 from services.query_api.tidemark import all_endpoints
 from services.runtime.settings import ClickHouseSettings
 from tests.integration.query_api.rows import Store

@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 from schemas.metrics import CHANNEL_NAMES, POST_NAMES
 from services.query_api.admin.routes import OPERATIONS
 from services.query_api.dialects import all_dialects
-from services.query_api.openapi import openapi
+from services.query_api.serving.openapi import openapi
 from services.query_api.tidemark import all_endpoints
 from services.runtime.migrations import migrate
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from services.query_api.directory import Directory
-from services.query_api.query import (
+from services.query_api.reads.query import (
     AccountFigures,
     AccountHistoryQuestion,
     AccountQuestion,
@@ -15,7 +15,7 @@ from services.query_api.query import (
     Target,
     TargetQuestion,
 )
-from services.query_api.read_model import ClickHouseReadModel
+from services.query_api.reads.read_model import ClickHouseReadModel
 from services.runtime.clock import iso_millis
 from tests.integration.query_api.rows import Store
 from tests.support.query_api import NOW, channel, target, values

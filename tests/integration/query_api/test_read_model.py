@@ -9,13 +9,13 @@ import pytest
 
 from schemas.metrics import IMPRESSIONS, INT64_MAX, LIKES, MILLIS_MAX, VIEWS, WATCH_TIME
 from services.query_api.directory import Directory
-from services.query_api.query import (
+from services.query_api.reads.query import (
     ChannelWindowQuestion,
     PostHistoryQuestion,
     PostQuestion,
     SnapshotsQuestion,
 )
-from services.query_api.read_model import ClickHouseReadModel
+from services.query_api.reads.read_model import ClickHouseReadModel
 from tests.integration.query_api.rows import Store
 from tests.support.query_api import NOW, channel, target, values
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from schemas.events import ApiKey
 from services.query_api.admin.catalog import KEYS
-from services.query_api.auth import key_hash, new_key
+from services.query_api.serving.auth import key_hash, new_key
 from services.runtime.kafka import confluent_options, partition_of
 from services.runtime.migrations import migrate
 from services.runtime.registry import Registry

@@ -8,7 +8,7 @@ import pytest
 
 from services.query_api.dialects import all_dialects
 from services.query_api.errors import ReadsUnavailable
-from services.query_api.query import ChannelWindowQuestion, Post, PostQuestion
+from services.query_api.reads.query import ChannelWindowQuestion, Post, PostQuestion
 from tests.support.query_api import ADMIN_KEY, NOW, FakeApi, fake_api
 
 PATHS = [
@@ -226,7 +226,7 @@ async def test_what_is_admins_is_stored_nowhere(api: FakeApi) -> None:
 
 
 async def test_encodings_that_nobody_sends_are_not_looked_into() -> None:
-    from services.query_api import replies
+    from services.query_api.serving import replies
 
     before = replies._weight.cache_info()
     assert not replies._takes_gzip(b"gzip, " + b"x" * 100_000)

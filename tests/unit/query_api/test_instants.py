@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.query_api.query import AccountHistoryQuestion
+from services.query_api.reads.query import AccountHistoryQuestion
 from services.runtime.instants import EARLIEST, LATEST, parse_instant
 from services.runtime.since import parse_since
 from tests.support.query_api import NOW, FakeApi, fake_api

@@ -13,11 +13,11 @@ import pytest
 from schemas.events import PlatformRaw, PollerReply, PullKind, PullTarget, RawTarget, ReplyKind
 from schemas.metrics import LIKES, POST_METRICS
 from schemas.registers import empty_register, merge
-from services.query_api.accounts import stored_health
 from services.query_api.directory import Directory
 from services.query_api.live import LiveReads, Pulled
-from services.query_api.merging import merge_targets
-from services.query_api.query import (
+from services.query_api.reads.accounts import stored_health
+from services.query_api.reads.merging import merge_targets
+from services.query_api.reads.query import (
     Account,
     AccountQuestion,
     HealthQuestion,

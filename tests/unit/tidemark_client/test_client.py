@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.query_api.admin.models import ChannelPut, PostPut
+from services.query_api.admin.parameters import ChannelPut, PostPut
 from services.query_api.admin.routes import OPERATIONS
 from services.query_api.tidemark import all_endpoints
 from tidemark_client import Tidemark, TidemarkAdmin, TidemarkError, transport

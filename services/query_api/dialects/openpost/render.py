@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.metrics import COMMENTS, IMPRESSIONS, LIKES, SHARES, Values
 from services.query_api.dialects.openpost.models import PLATFORM_NAMES
-from services.query_api.query import (
+from services.query_api.reads.query import (
     PostHistory,
     PostHistoryQuestion,
     Snapshot,

@@ -16,7 +16,7 @@ from services.query_api.dialects.openpost.models import (
 from services.query_api.dialects.openpost.render import post_metrics, snapshot_list
 from services.query_api.endpoint import Dialect, Parameter, Read, ReadRequest, path_id
 from services.query_api.errors import Invalid, NotFound
-from services.query_api.query import ID, PostHistoryQuestion, SnapshotsQuestion
+from services.query_api.reads.query import ID, PostHistoryQuestion, SnapshotsQuestion
 from services.runtime.clock import MILLIS_PER_DAY
 
 _DAYS = re.compile(r"[0-9]{1,6}")

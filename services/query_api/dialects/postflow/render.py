@@ -30,7 +30,7 @@ from schemas.metrics import (
     whole_seconds,
 )
 from services.query_api.dialects.postflow.models import LINK_PREVIEW_KEYS, PLATFORM_NAMES, STATUS_NUMBERS
-from services.query_api.query import (
+from services.query_api.reads.query import (
     NO_SCORES,
     ChannelScores,
     Post,

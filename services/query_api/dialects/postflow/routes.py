@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.query_api.dialects.postflow.models import SAMPLE, SCHEMA
 from services.query_api.dialects.postflow.render import post_metrics
 from services.query_api.endpoint import Dialect, Read, ReadRequest, path_id
-from services.query_api.query import PostScoresQuestion
+from services.query_api.reads.query import PostScoresQuestion
 
 
 def post_question(request: ReadRequest) -> PostScoresQuestion:

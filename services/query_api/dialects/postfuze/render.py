@@ -20,7 +20,7 @@ from schemas.metrics import (
 )
 from services.query_api.dialects.postfuze.models import NO_METRICS, NOT_PUBLISHED, RATE_STEPS
 from services.query_api.errors import NotPublished
-from services.query_api.query import (
+from services.query_api.reads.query import (
     PUBLISHED,
     Account,
     AccountFigures,

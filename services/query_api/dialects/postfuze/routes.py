@@ -14,7 +14,7 @@ from services.query_api.dialects.postfuze.models import (
 from services.query_api.dialects.postfuze.render import account_health, account_metrics, post_analytics
 from services.query_api.endpoint import Dialect, Parameter, Read, ReadRequest, path_id
 from services.query_api.errors import Invalid
-from services.query_api.query import AccountHistoryQuestion, AccountQuestion, HealthQuestion, LivePostQuestion
+from services.query_api.reads.query import AccountHistoryQuestion, AccountQuestion, HealthQuestion, LivePostQuestion
 from services.runtime.clock import MILLIS_PER_DAY
 from services.runtime.instants import EARLIEST, parse_instant
 

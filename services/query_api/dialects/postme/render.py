@@ -18,7 +18,7 @@ from schemas.metrics import (
     whole_seconds,
 )
 from services.query_api.dialects.postme.models import PLATFORM_NAMES
-from services.query_api.query import (
+from services.query_api.reads.query import (
     PUBLISHED,
     ChannelWindow,
     ChannelWindowQuestion,

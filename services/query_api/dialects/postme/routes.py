@@ -12,7 +12,7 @@ from services.query_api.dialects.postme.models import (
 )
 from services.query_api.dialects.postme.render import channel_insights, post_insights, without_window_bounds
 from services.query_api.endpoint import Dialect, Parameter, Read, ReadRequest, path_id
-from services.query_api.query import ChannelWindowQuestion, PostQuestion
+from services.query_api.reads.query import ChannelWindowQuestion, PostQuestion
 
 
 def post_question(request: ReadRequest) -> PostQuestion:

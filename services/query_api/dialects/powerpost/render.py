@@ -6,7 +6,7 @@ from typing import Any
 
 from schemas.metrics import COMMENTS, LIKES, VIEWS
 from services.query_api.dialects.powerpost.models import STATUS_NAMES
-from services.query_api.query import Target, TargetQuestion, or_zero, with_fallback
+from services.query_api.reads.query import Target, TargetQuestion, or_zero, with_fallback
 from services.runtime.clock import iso_seconds
 
 

@@ -6,7 +6,7 @@ from services.query_api.dialects.powerpost.models import SAMPLE, SCHEMA
 from services.query_api.dialects.powerpost.render import item_analytics
 from services.query_api.endpoint import Dialect, Parameter, Read, ReadRequest, path_id
 from services.query_api.errors import NotFound
-from services.query_api.query import TargetQuestion
+from services.query_api.reads.query import TargetQuestion
 
 WORKSPACE_HEADER = "X-Workspace-Id"
 _WORKSPACE_HEADER = WORKSPACE_HEADER.lower().encode()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.query_api.shapes import or_null
-from services.query_api.tidemark.analysis.asking import ChannelSeriesParameters, SeriesParameters, TotalsParameters
+from services.query_api.serving.shapes import or_null
 from services.query_api.tidemark.analysis.datasets import DATASETS
 from services.query_api.tidemark.analysis.exports import FORMATS as FILE_FORMATS
 from services.query_api.tidemark.analysis.exports import ExportParameters, Exports
 from services.query_api.tidemark.analysis.figures import CHANNEL_FIGURES, POST_FIGURES
 from services.query_api.tidemark.analysis.formats import MEDIA_TYPES, Format
+from services.query_api.tidemark.analysis.parameters import ChannelSeriesParameters, SeriesParameters, TotalsParameters
 from services.query_api.tidemark.analysis.series import FORMATS, channel_series, post_series, target_series
 from services.query_api.tidemark.analysis.totals import channel_totals, workspace_totals
 from services.query_api.tidemark.endpoint import PREFIX, Endpoint

@@ -6,15 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.query_api.errors import NotFound
-from services.query_api.query import PostQuestion, TargetQuestion
-from services.query_api.tidemark.analysis.asking import (
-    ChannelSeriesParameters,
-    Mode,
-    SeriesParameters,
-    Source,
-    asked_span,
-    named,
-)
+from services.query_api.reads.query import PostQuestion, TargetQuestion
 from services.query_api.tidemark.analysis.figures import (
     CHANNEL_FIGURES,
     POST_FIGURES,
@@ -24,6 +16,14 @@ from services.query_api.tidemark.analysis.figures import (
     written,
 )
 from services.query_api.tidemark.analysis.formats import CONTENT_TYPES, Format, as_json, asked_format, write_rows
+from services.query_api.tidemark.analysis.parameters import (
+    ChannelSeriesParameters,
+    Mode,
+    SeriesParameters,
+    Source,
+    asked_span,
+    named,
+)
 from services.query_api.tidemark.analysis.ranges import buckets, shown
 from services.query_api.tidemark.analysis.reads import Subject, read_series
 from services.query_api.tidemark.analysis.sql import Scope

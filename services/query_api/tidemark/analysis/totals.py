@@ -7,7 +7,6 @@ from typing import Any
 
 from schemas.metrics import POST_NAMES
 from services.query_api.errors import NotFound
-from services.query_api.tidemark.analysis.asking import Attribution, TotalsParameters, asked_span
 from services.query_api.tidemark.analysis.figures import (
     CHANNEL_FIGURES,
     ENGAGEMENT_RATE,
@@ -18,6 +17,7 @@ from services.query_api.tidemark.analysis.figures import (
     written,
 )
 from services.query_api.tidemark.analysis.formats import CONTENT_TYPES, Format, as_json, asked_format, write_rows
+from services.query_api.tidemark.analysis.parameters import Attribution, TotalsParameters, asked_span
 from services.query_api.tidemark.analysis.ranges import Span, before, shown
 from services.query_api.tidemark.analysis.reads import Subject, read_published, read_series
 from services.query_api.tidemark.analysis.series import FORMATS

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from schemas.events import ChannelStatus, PostStatus
 from schemas.tiers import CHANNEL_INTERVAL, MILLIS_PER_DAY, MILLIS_PER_HOUR, next_due, rule_of, spread
-from services.query_api.tidemark.resources.model import ChannelState, TargetState, last_heard_at
+from services.query_api.tidemark.resources.states import ChannelState, TargetState, last_heard_at
 
 _MILLIS_PER_MINUTE = 60_000
 

@@ -12,15 +12,15 @@ from schemas.events import PlatformRaw
 from schemas.metrics import COMMENTS, IMPRESSIONS, LIKES, POST_METRICS, POST_NAMES, REACH, SAVES, SHARES, VIEWS
 from services.platforms import platform
 from services.platforms.base import parsed_once
-from services.query_api.account_answers import shown_bytes
 from services.query_api.errors import NotFound, ReadsUnavailable
-from services.query_api.payloads import ANSWER_BYTES, batches
+from services.query_api.reads.account_answers import shown_bytes
+from services.query_api.reads.payloads import ANSWER_BYTES, batches
 from services.query_api.tidemark.endpoint import Answer, Request, Sources
 from services.query_api.tidemark.resources import render, sql
-from services.query_api.tidemark.resources.asked import ExplainAsked
-from services.query_api.tidemark.resources.model import TargetState, stamp_of
+from services.query_api.tidemark.resources.parameters import ExplainAsked
 from services.query_api.tidemark.resources.reads import ResourceReads
 from services.query_api.tidemark.resources.reasons import ENGAGEMENT_RATE, ENGAGEMENTS, Reason, target_reasons
+from services.query_api.tidemark.resources.states import TargetState, stamp_of
 from services.runtime.clock import iso_millis
 from services.runtime.logging import get_logger
 

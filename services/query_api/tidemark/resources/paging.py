@@ -8,7 +8,7 @@ from typing import Any
 from services.query_api.tidemark.cursor import Cursor, decode, encode
 from services.query_api.tidemark.endpoint import Request, Sources
 from services.query_api.tidemark.resources import sql
-from services.query_api.tidemark.resources.asked import ChannelsAsked, PostsAsked, TargetsAsked, TopAsked
+from services.query_api.tidemark.resources.parameters import ChannelsAsked, PostsAsked, TargetsAsked, TopAsked
 
 _FIRST = Cursor(0, "")
 _UNBOUNDED = -1

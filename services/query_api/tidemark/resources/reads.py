@@ -11,12 +11,13 @@ import orjson
 from schemas.events import CatalogChannel, PlatformRaw
 from schemas.registers import Register, load_groups
 from schemas.tiers import MILLIS_PER_DAY, rule_of
-from services.query_api.payloads import ANSWER_BYTES, batches
-from services.query_api.raw_events import raw_event
-from services.query_api.sql import RAW_EVENTS
+from services.query_api.reads.payloads import ANSWER_BYTES, batches
+from services.query_api.reads.raw_events import raw_event
+from services.query_api.reads.sql import RAW_EVENTS
 from services.query_api.tidemark.endpoint import Sources
 from services.query_api.tidemark.resources import sql
-from services.query_api.tidemark.resources.answered import (
+from services.query_api.tidemark.resources.due import is_published, is_too_old
+from services.query_api.tidemark.resources.evidence import (
     Answer,
     Asked,
     Meaning,
@@ -25,9 +26,8 @@ from services.query_api.tidemark.resources.answered import (
     newest_to_each,
     understood,
 )
-from services.query_api.tidemark.resources.due import is_published, is_too_old
-from services.query_api.tidemark.resources.model import ChannelState, Heard, PeriodState, PostState, TargetState
 from services.query_api.tidemark.resources.reasons import channel_needs_answers, needs_answers
+from services.query_api.tidemark.resources.states import ChannelState, Heard, PeriodState, PostState, TargetState
 
 # What is still polled is asked once a day at least; the rest is room for a poll that is late.
 _ANSWERS_SINCE = 3 * MILLIS_PER_DAY

@@ -31,7 +31,7 @@ from schemas.metrics import (
 from services.platforms import all_platforms
 from services.platforms.base import Outcome
 from services.query_api.tidemark.resources.due import is_published, is_too_old
-from services.query_api.tidemark.resources.model import ChannelState, Heard, PostState, TargetState, stamp_of
+from services.query_api.tidemark.resources.states import ChannelState, Heard, PostState, TargetState, stamp_of
 
 ENGAGEMENTS = "engagements"
 ENGAGEMENT_RATE = "engagement_rate"

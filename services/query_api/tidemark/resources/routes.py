@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from services.query_api.tidemark.endpoint import PREFIX, Endpoint
-from services.query_api.tidemark.resources import answers, samples, windows
-from services.query_api.tidemark.resources.asked import (
+from services.query_api.tidemark.resources import lookups, models, windows
+from services.query_api.tidemark.resources.explain import explain_post, explain_target
+from services.query_api.tidemark.resources.parameters import (
     ByIds,
     ChannelsAsked,
     ExplainAsked,
@@ -12,7 +13,6 @@ from services.query_api.tidemark.resources.asked import (
     TargetsAsked,
     TopAsked,
 )
-from services.query_api.tidemark.resources.explain import explain_post, explain_target
 from services.query_api.tidemark.resources.render import without_age
 from services.query_api.tidemark.resources.windows import WindowAsked, get_window
 
@@ -25,9 +25,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "A post",
         "Totals over its targets and the figures of each, when they were captured and are polled next, and of every "
         "null the reason.",
-        answers.get_post,
-        samples.POST,
-        schema=samples.POST_SCHEMA,
+        lookups.get_post,
+        models.POST,
+        schema=models.POST_SCHEMA,
         is_kept=True,
         tag_of=without_age,
     ),
@@ -36,9 +36,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         f"{PREFIX}/targets/{{id}}",
         "A target",
         "One post on one channel.",
-        answers.get_target,
-        samples.TARGET,
-        schema=samples.TARGET_SCHEMA,
+        lookups.get_target,
+        models.TARGET,
+        schema=models.TARGET_SCHEMA,
         is_kept=True,
         tag_of=without_age,
     ),
@@ -48,9 +48,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "A channel",
         "An account's own figures: each of its lifetime where the platform says that, else of the latest period that "
         "has it; and the latest period of each kind and length.",
-        answers.get_channel,
-        samples.CHANNEL,
-        schema=samples.CHANNEL_SCHEMA,
+        lookups.get_channel,
+        models.CHANNEL,
+        schema=models.CHANNEL_SCHEMA,
         tag_of=without_age,
     ),
     Endpoint(
@@ -58,10 +58,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         f"{PREFIX}/posts",
         "Posts",
         "By their ids, or in pages, the newest first.",
-        answers.list_posts,
-        samples.listed(samples.POST),
+        lookups.list_posts,
+        models.listed(models.POST),
         parameters=PostsAsked,
-        schema=samples.listed_schema(samples.POST_SCHEMA),
+        schema=models.listed_schema(models.POST_SCHEMA),
         is_kept=True,
         tag_of=without_age,
     ),
@@ -70,10 +70,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         f"{PREFIX}/targets",
         "Targets",
         "By their ids, by the platform's own id, or in pages, the newest first.",
-        answers.list_targets,
-        samples.listed(samples.TARGET),
+        lookups.list_targets,
+        models.listed(models.TARGET),
         parameters=TargetsAsked,
-        schema=samples.listed_schema(samples.TARGET_SCHEMA),
+        schema=models.listed_schema(models.TARGET_SCHEMA),
         is_kept=True,
         tag_of=without_age,
     ),
@@ -82,10 +82,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         f"{PREFIX}/channels",
         "Channels",
         "By their ids, by the platform's own id, or in pages, by id.",
-        answers.list_channels,
-        samples.listed(samples.CHANNEL),
+        lookups.list_channels,
+        models.listed(models.CHANNEL),
         parameters=ChannelsAsked,
-        schema=samples.listed_schema(samples.CHANNEL_SCHEMA),
+        schema=models.listed_schema(models.CHANNEL_SCHEMA),
         tag_of=without_age,
     ),
     Endpoint(
@@ -93,11 +93,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         f"{PREFIX}/posts/query",
         "Posts by many ids",
         _IDS_IN_BODY,
-        answers.query_posts,
-        samples.listed(samples.POST),
+        lookups.query_posts,
+        models.listed(models.POST),
         method="POST",
         parameters=ByIds,
-        schema=samples.listed_schema(samples.POST_SCHEMA),
+        schema=models.listed_schema(models.POST_SCHEMA),
         tag_of=without_age,
     ),
     Endpoint(
@@ -105,11 +105,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         f"{PREFIX}/targets/query",
         "Targets by many ids",
         _IDS_IN_BODY,
-        answers.query_targets,
-        samples.listed(samples.TARGET),
+        lookups.query_targets,
+        models.listed(models.TARGET),
         method="POST",
         parameters=ByIds,
-        schema=samples.listed_schema(samples.TARGET_SCHEMA),
+        schema=models.listed_schema(models.TARGET_SCHEMA),
         tag_of=without_age,
     ),
     Endpoint(
@@ -117,11 +117,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         f"{PREFIX}/channels/query",
         "Channels by many ids",
         _IDS_IN_BODY,
-        answers.query_channels,
-        samples.listed(samples.CHANNEL),
+        lookups.query_channels,
+        models.listed(models.CHANNEL),
         method="POST",
         parameters=ByIds,
-        schema=samples.listed_schema(samples.CHANNEL_SCHEMA),
+        schema=models.listed_schema(models.CHANNEL_SCHEMA),
         tag_of=without_age,
     ),
     Endpoint(
@@ -130,10 +130,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Top posts",
         "Posts with the greatest figures, of the workspace or of one channel; ties by id. Posts without the figure are "
         "never listed.",
-        answers.list_top_posts,
-        samples.listed(samples.POST),
+        lookups.list_top_posts,
+        models.listed(models.POST),
         parameters=TopAsked,
-        schema=samples.listed_schema(samples.POST_SCHEMA),
+        schema=models.listed_schema(models.POST_SCHEMA),
         is_kept=True,
         tag_of=without_age,
     ),
@@ -144,9 +144,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "The answers that a total was read from: their raw events by topic, partition and offset, and what read them. "
         "Of the answers themselves 16 MiB are shown; `answer` is null in further ones.",
         explain_post,
-        samples.EXPLANATION,
+        models.EXPLANATION,
         parameters=ExplainAsked,
-        schema=samples.EXPLANATION_SCHEMA,
+        schema=models.EXPLANATION_SCHEMA,
     ),
     Endpoint(
         "explainTarget",
@@ -154,9 +154,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Where a target's figure comes from",
         "The answer that a figure was read from: its raw event by topic, partition and offset, and what read it.",
         explain_target,
-        samples.EXPLANATION,
+        models.EXPLANATION,
         parameters=ExplainAsked,
-        schema=samples.EXPLANATION_SCHEMA,
+        schema=models.EXPLANATION_SCHEMA,
     ),
     Endpoint(
         "getChannelWindow",
@@ -175,13 +175,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "What each platform can report",
         "Of each platform, for posts and channels, every common column: whether it is reported, as a figure of the "
         "lifetime, of a range of dates, a day or a longer window, and how late by the platform's documentation.",
-        answers.list_capabilities,
-        {"data": [samples.CAPABILITY]},
+        lookups.list_capabilities,
+        {"data": [models.CAPABILITY]},
         schema={
             "title": "Capabilities",
             "type": "object",
             "required": ["data"],
-            "properties": {"data": {"type": "array", "items": samples.CAPABILITY_SCHEMA}},
+            "properties": {"data": {"type": "array", "items": models.CAPABILITY_SCHEMA}},
         },
     ),
 )

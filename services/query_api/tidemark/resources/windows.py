@@ -9,7 +9,7 @@ from pydantic import Field
 from schemas.metrics import POST_NAMES, WINDOW_METRICS
 from schemas.windows import WindowTotals
 from services.query_api.errors import NotFound
-from services.query_api.query import WindowTotalsQuestion
+from services.query_api.reads.query import WindowTotalsQuestion
 from services.query_api.tidemark.endpoint import Answer, Parameters, Request, Sources
 from services.query_api.tidemark.resources.reasons import ENGAGEMENT_RATE, ENGAGEMENTS
 from services.query_api.tidemark.resources.render import figure, time

@@ -12,9 +12,9 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from services.query_api.clickhouse import StreamBroken
 from services.query_api.errors import ReadsUnavailable, TooManyRequests
-from services.query_api.query import Post, PostQuestion, TargetQuestion
+from services.query_api.reads.clickhouse import StreamBroken
+from services.query_api.reads.query import Post, PostQuestion, TargetQuestion
 from services.query_api.tidemark.analysis.exports import ExportParameters, Exports
 from services.query_api.tidemark.analysis.slots import ExportsBusy, Slots
 from services.query_api.tidemark.endpoint import Request, Sources

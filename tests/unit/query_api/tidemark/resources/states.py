@@ -8,7 +8,7 @@ from typing import Any
 from schemas.metrics import CHANNEL_NAMES, POST_NAMES, mask_of
 from schemas.registers import Register, Stamp, empty_register
 from services.platforms.base import Outcome
-from services.query_api.tidemark.resources.model import ChannelState, Heard, PeriodState, PostState, TargetState
+from services.query_api.tidemark.resources.states import ChannelState, Heard, PeriodState, PostState, TargetState
 from tests.support.query_api import NOW, channel, values
 
 HOUR = 3_600_000

@@ -9,7 +9,7 @@ import pytest
 from schemas.tiers import CHANNEL_INTERVAL, JITTER_SHARE, next_due, rule_of
 from services.platforms.base import Outcome
 from services.query_api.tidemark.resources.due import NEVER, channel_due, interval_name, is_too_old, target_due
-from services.query_api.tidemark.resources.model import PeriodState
+from services.query_api.tidemark.resources.states import PeriodState
 from tests.support.query_api import NOW
 from tests.unit.query_api.tidemark.resources.states import (
     DAY,

@@ -12,7 +12,6 @@ from schemas.metrics import CHANNEL_NAMES, POST_NAMES, post_engagements, total
 from schemas.registers import Register
 from services.platforms import all_platforms
 from services.platforms.base import Outcome
-from services.query_api.tidemark.resources.model import PeriodState
 from services.query_api.tidemark.resources.reasons import (
     Reason,
     channel_needs_answers,
@@ -22,6 +21,7 @@ from services.query_api.tidemark.resources.reasons import (
     target_reasons,
 )
 from services.query_api.tidemark.resources.render import channel_values, post_metrics, total_metrics
+from services.query_api.tidemark.resources.states import PeriodState
 from tests.support.query_api import NOW
 from tests.unit.query_api.tidemark.resources.states import (
     DAY,

@@ -1,0 +1,235 @@
+"""How every endpoint of Tidemark's own API is served: refusals, kept replies, bodies and streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import Message
+
+from schemas.events import ApiKey
+from services.query_api.cache import AnswerCache
+from services.query_api.directory import Directory
+from services.query_api.errors import NotFound, ReadsUnavailable
+from services.query_api.serving.auth import READ_SCOPE, KeyRing, key_hash
+from services.query_api.serving.limits import RateLimiter
+from services.query_api.serving.parameters import Ids
+from services.query_api.serving.replies import Reply
+from services.query_api.serving.streams import Stream
+from services.query_api.tidemark.endpoint import Answer, Endpoint, Parameters, Request, Sources
+from services.query_api.tidemark.serving import ServedEndpoint
+from tests.support.query_api import FakeReadModel, FakeStore, ManualClock
+
+KEY = {"authorization": "Bearer good"}
+TAG = b"p/w1/p1"
+
+
+class Asked(Parameters):
+    """What the endpoint of these tests may be asked."""
+
+    ids: Ids = ("p1",)
+    format: str = "json"
+
+
+class Counted:
+    """An endpoint's answers, counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.error: Exception | None = None
+
+    async def answer(self, sources: Sources, request: Request[Asked]) -> Answer:
+        if self.error is not None:
+            raise self.error
+        self.count += 1
+        ids = list(request.parameters.ids)
+        return Answer({"workspace": request.workspace_id, "ids": ids, "count": self.count}, (TAG,), 60.0)
+
+
+class Served:
+    """One endpoint behind a client; x-path stands for the id of the path."""
+
+    def __init__(self, endpoint: Endpoint, *, rate_limit: int = 0, is_cached: bool = False) -> None:
+        self.clock = ManualClock()
+        self.cache: AnswerCache[Reply] = AnswerCache(100_000, lambda: self.clock.now() / 1000)
+        keys = KeyRing()
+        for workspace_id, text, scopes in [
+            ("w1", "good", (READ_SCOPE,)),
+            ("w1", "bad", ()),
+            ("w2", "two", (READ_SCOPE,)),
+        ]:
+            event = ApiKey(workspace_id, text, key_hash(text), scopes, "tidemark", self.clock.now())
+            keys.apply((workspace_id, text), event)
+        served = ServedEndpoint(
+            endpoint,
+            Sources(FakeStore(), Directory(), FakeReadModel()),
+            keys=keys,
+            limiter=RateLimiter(rate_limit) if rate_limit else None,
+            clock=self.clock,
+            cache=self.cache if is_cached else None,
+        )
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            scope["path_params"] = {"id": scope["path"].removeprefix("/")}
+            await served(scope, receive, send)
+
+        self.app = app
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
+
+
+def endpoint(answer: Any, **more: Any) -> Endpoint:
+    """An endpoint that may be asked `Asked`."""
+    return Endpoint("test", "/tidemark/v1/tests/{id}", "Test", "", answer, None, parameters=Asked, **more)
+
+
+async def test_refusals_come_in_the_order_of_the_contract() -> None:
+    async def nothing(_: Sources, __: Request[Asked]) -> Answer:
+        raise NotFound
+
+    served = Served(endpoint(nothing), rate_limit=2)
+    bad = "/p1?ids="
+    assert (await served.client.get(bad)).status_code == 401
+    assert (await served.client.get(bad, headers={"x-api-key": "bad"})).status_code == 403
+    assert (await served.client.get(bad, headers=KEY)).status_code == 422
+    assert (await served.client.get("/p1", headers=KEY)).status_code == 404
+    assert (await served.client.get(bad, headers=KEY)).status_code == 429
+
+
+@pytest.mark.parametrize("query", ["ids=", "ids=a,,b", "ids=a%20b", f"ids={','.join(map(str, range(501)))}", "idz=a"])
+async def test_a_bad_parameter_is_named_and_not_echoed(query: str) -> None:
+    reply = await Served(endpoint(Counted().answer)).client.get(f"/p1?{query}", headers=KEY)
+    assert (reply.status_code, reply.json()["code"]) == (422, "invalid_parameter")
+    assert "id" in reply.json()["message"]
+    assert "a b" not in reply.text
+
+
+async def test_what_is_no_id_is_not_found_before_anything_is_asked() -> None:
+    counted = Counted()
+    reply = await Served(endpoint(counted.answer)).client.get("/no%20id", headers=KEY)
+    assert (reply.status_code, counted.count) == (404, 0)
+
+
+async def test_a_body_is_checked_like_a_query() -> None:
+    served = Served(endpoint(Counted().answer, method="POST"))
+    whole = await served.client.post("/p1", json={"ids": ["b", "a", "b"]}, headers=KEY)
+    assert whole.json()["ids"] == ["b", "a"]
+    bodies: list[Any] = [{"ids": []}, {"ids": [1]}, {"ids": {"a": 1}}, {"more": 1}, ["a"]]
+    for body in bodies:
+        refused = await served.client.post("/p1", json=body, headers=KEY)
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_body"), body
+    assert (await served.client.post("/p1", content=b"{", headers=KEY)).status_code == 422
+
+
+async def test_a_kept_reply_is_found_by_workspace_path_and_parameters_and_dropped_by_its_tag() -> None:
+    counted = Counted()
+    served = Served(endpoint(counted.answer, is_kept=True), is_cached=True)
+    first = await served.client.get("/p1?ids=a", headers=KEY)
+    again = await served.client.get("/p1?ids=a", headers=KEY)
+    assert first.content == again.content
+    for path, headers in [("/p2?ids=a", KEY), ("/p1?ids=b", KEY), ("/p1?ids=a", {"x-api-key": "two"})]:
+        assert (await served.client.get(path, headers=headers)).json()["count"] > 1
+    known = {**KEY, "if-none-match": first.headers["etag"]}
+    assert (await served.client.get("/p1?ids=a", headers=known)).status_code == 304
+    served.clock.advance(2)
+    assert (await served.client.get("/p1?ids=a", headers=KEY)).headers["age"] == "2"
+    served.cache.drop(TAG)
+    assert (await served.client.get("/p1?ids=a", headers=KEY)).json()["count"] == 5
+
+
+async def test_while_nothing_answers_the_last_known_is_shown_with_its_age() -> None:
+    counted = Counted()
+    served = Served(endpoint(counted.answer, is_kept=True), is_cached=True)
+    first = await served.client.get("/p1", headers=KEY)
+    served.cache.drop(TAG)
+    counted.error = ReadsUnavailable()
+    last = await served.client.get("/p1", headers=KEY)
+    assert (last.status_code, last.content) == (200, first.content)
+    assert int(last.headers["age"]) >= 1
+    assert (await served.client.get("/p2", headers=KEY)).status_code == 503
+
+
+async def test_an_etag_leaves_out_what_the_endpoint_says() -> None:
+    counted = Counted()
+    served = Served(endpoint(counted.answer, tag_of=lambda value: value["ids"]))
+    first, second = [await served.client.get("/p1", headers=KEY) for _ in range(2)]
+    assert first.content != second.content
+    assert first.headers["etag"] == second.headers["etag"]
+
+
+class Chunks:
+    """A stream that may fail or never end, and says whether it was closed."""
+
+    def __init__(self, *, fails_after: int | None = None, waits_after: int | None = None) -> None:
+        self.fails_after = fails_after
+        self.waits_after = waits_after
+        self.sent = 0
+        self.is_closed = False
+
+    async def read(self) -> AsyncIterator[bytes]:
+        try:
+            for number in range(3):
+                if number == self.fails_after:
+                    raise ReadsUnavailable
+                if number == self.waits_after:
+                    await asyncio.Event().wait()
+                self.sent += 1
+                yield b"row %d\n" % number
+        finally:
+            self.is_closed = True
+
+    async def answer(self, sources: Sources, request: Request[Asked]) -> Stream:
+        return Stream("text/csv", self.read(), ((b"x-more", b"1"),))
+
+
+async def _received(served: Served, messages: list[Message]) -> list[Message]:
+    """What a caller who sends `messages` is sent."""
+    sent: list[Message] = []
+    waiting = list(messages)
+
+    async def receive() -> Message:
+        if not waiting:
+            await asyncio.Event().wait()
+        return waiting.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "GET", "path": "/p1", "query_string": b"",
+        "headers": [(b"authorization", b"Bearer good")],
+    }  # fmt: skip
+    await asyncio.wait_for(served.app(scope, receive, send), 5)
+    return sent
+
+
+async def test_a_stream_is_sent_part_by_part_to_its_end() -> None:
+    chunks = Chunks()
+    reply = await Served(endpoint(chunks.answer)).client.get("/p1", headers=KEY)
+    assert (reply.status_code, reply.content) == (200, b"row 0\nrow 1\nrow 2\n")
+    assert (reply.headers["content-type"], reply.headers["x-more"]) == ("text/csv", "1")
+    assert chunks.is_closed
+
+
+async def test_an_error_before_the_first_part_is_an_error_reply() -> None:
+    reply = await Served(endpoint(Chunks(fails_after=0).answer)).client.get("/p1", headers=KEY)
+    assert (reply.status_code, reply.json()["code"]) == (503, "analytics_unavailable")
+
+
+async def test_an_error_after_it_never_ends_the_reply() -> None:
+    chunks = Chunks(fails_after=2)
+    sent = await _received(Served(endpoint(chunks.answer)), [])
+    assert [message.get("body") for message in sent[1:]] == [b"row 0\n", b"row 1\n"]
+    assert all(message["more_body"] for message in sent[1:])
+    assert chunks.is_closed
+
+
+async def test_a_caller_who_goes_away_ends_the_reading() -> None:
+    chunks = Chunks(waits_after=1)
+    gone = {"type": "http.disconnect"}
+    task = asyncio.ensure_future(_received(Served(endpoint(chunks.answer)), [{"type": "http.request"}, gone]))
+    await task
+    assert chunks.is_closed
+    assert chunks.sent <= 1
