@@ -110,7 +110,7 @@ class PostgresReadModel:
         self._pool = pool
         self._directory = directory
 
-    async def answer(self, question: Question) -> Post:
+    async def answer(self, question: Question[Any]) -> Post:
         """See `query.ReadModel`; knows posts only."""
         assert isinstance(question, PostQuestion)
         rows = await self._pool.fetch(LATEST_SNAPSHOTS, question.post_id, question.workspace_id)

@@ -27,11 +27,8 @@ from services.query_api.reads.query import (
     ID,
     AccountHistory,
     AccountHistoryQuestion,
-    AccountQuestion,
-    PostHistoryQuestion,
     Question,
     ReadModel,
-    SnapshotsQuestion,
 )
 from services.query_api.serving.auth import KeyRing
 from services.query_api.serving.limits import RateLimiter
@@ -39,8 +36,6 @@ from services.query_api.serving.replies import JSON, LARGE_BYTES, ReaderStalled,
 from services.query_api.serving.streams import Stream, send_stream
 from services.runtime.clock import Clock
 
-# Their answers hold payloads: some megabytes of them.
-_LARGE = frozenset({SnapshotsQuestion, PostHistoryQuestion, AccountQuestion, AccountHistoryQuestion})
 _NO_PARAMETERS: Mapping[str, str] = {}
 
 
@@ -94,7 +89,7 @@ class Read:
     path: str
     summary: str
     description: str
-    compile: Callable[[ReadRequest], Question]
+    compile: Callable[[ReadRequest], Question[Any]]
     render: Callable[[Any, Any], Any]
     sample: Any
     schema: Mapping[str, Any]
@@ -169,7 +164,7 @@ class ReadEndpoint:
             question = self._read.compile(
                 ReadRequest(key.workspace_id, scope["path_params"], parameters(scope), headers, now)
             )
-            if type(question) in _LARGE:
+            if question.holds_payloads:
                 status = await self._send_large(question, now, scope, receive, send, more)
             else:
                 # Written out: a call more would be paid by every hot read.
@@ -192,14 +187,14 @@ class ReadEndpoint:
         self._requests[status].inc()
         self._seconds.observe(perf_counter() - started)
 
-    async def _reply(self, question: Question, now: int) -> tuple[Reply, float]:
+    async def _reply(self, question: Question[Any], now: int) -> tuple[Reply, float]:
         """A reply with its age in seconds."""
         kept_by = key_of(question, now) if self._cache is not None else None
         if kept_by is not None and self._cache is not None:
             return await self._kept(self._cache, (self._read.path, kept_by), question, now)
         return await self._make(question), 0.0
 
-    async def _make(self, question: Question) -> Reply:
+    async def _make(self, question: Question[Any]) -> Reply:
         answer = await self._read_model.answer(question)
         if answer is None:
             raise NotFound
@@ -211,7 +206,7 @@ class ReadEndpoint:
         return ((b"age", b"%d" % age),) if age >= 1 else ()
 
     async def _send_large(
-        self, question: Question, now: int, scope: Scope, receive: Receive, send: Send, more: tuple[Header, ...]
+        self, question: Question[Any], now: int, scope: Scope, receive: Receive, send: Send, more: tuple[Header, ...]
     ) -> int:
         """Answer with what may hold payloads, which takes a turn until it is sent; returns the status."""
         kept_by = key_of(question, now) if self._cache is not None else None
@@ -250,24 +245,24 @@ class ReadEndpoint:
                     is_begun = True
         yield b"]}"
 
-    def _text(self, question: Question, answer: Any) -> bytes:
+    def _text(self, question: Question[Any], answer: Any) -> bytes:
         return orjson.dumps(self._read.render(question, answer))
 
-    def _items(self, question: Question, answer: AccountHistory) -> bytes:
+    def _items(self, question: Question[Any], answer: AccountHistory) -> bytes:
         return orjson.dumps(self._read.render(question, replace(answer, rest=None))[self._read.series])[1:-1]
 
-    async def _written(self, question: Question, answer: Any) -> Reply:
-        if type(question) in _LARGE:
+    async def _written(self, question: Question[Any], answer: Any) -> Reply:
+        if question.holds_payloads:
             return await self._desk.run(question.workspace_id, self._render, question, answer)
         return self._render(question, answer)
 
-    def _render(self, question: Question, answer: Any) -> Reply:
+    def _render(self, question: Question[Any], answer: Any) -> Reply:
         value = self._read.render(question, answer)
         tag_of = self._read.tag_of
         return Reply(orjson.dumps(value), None if tag_of is None else orjson.dumps(tag_of(value)))
 
     async def _kept(
-        self, cache: AnswerCache[Reply], key: Hashable, question: Question, now: int
+        self, cache: AnswerCache[Reply], key: Hashable, question: Question[Any], now: int
     ) -> tuple[Reply, float]:
         """A reply that is held or made, with its age in seconds."""
         entry = cache.get(key)
@@ -284,7 +279,7 @@ class ReadEndpoint:
             self._stale.inc()
             return last.value, max(1.0, cache.now() - last.made_at)
 
-    async def _fill(self, cache: AnswerCache[Reply], key: Hashable, question: Question, now: int) -> Reply:
+    async def _fill(self, cache: AnswerCache[Reply], key: Hashable, question: Question[Any], now: int) -> Reply:
         began_at = cache.now()
         answer = await self._read_model.answer(question)
         if answer is None:

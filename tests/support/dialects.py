@@ -45,10 +45,10 @@ class GoldenCase:
         return json.loads((GOLDEN / self.product / f"{self.name}.{kind}.json").read_text(encoding="utf-8"))
 
     @property
-    def question(self) -> Question:
+    def question(self) -> Question[Any]:
         """The question that the request asks."""
         fields = dict(self.read("query")["question"])
-        asked: Question = getattr(query, fields.pop("type"))(**fields)
+        asked: Question[Any] = getattr(query, fields.pop("type"))(**fields)
         return asked
 
     @property

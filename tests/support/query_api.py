@@ -19,7 +19,7 @@ from services.query_api.cache import AnswerCache
 from services.query_api.directory import Directory
 from services.query_api.errors import WritesUnavailable
 from services.query_api.publisher import Write
-from services.query_api.reads.query import Question, ReadModel, Target
+from services.query_api.reads.query import Answered, Question, ReadModel, Target
 from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
 from services.query_api.serving.limits import RateLimiter
 from services.query_api.serving.replies import Reply
@@ -52,15 +52,22 @@ class FakeReadModel:
     """Answers what it was told, by question; keeps what it was asked."""
 
     def __init__(self) -> None:
-        self.answers: dict[Question, Any] = {}
-        self.asked: list[Question] = []
+        self.answers: dict[Question[Any], Any] = {}
+        self.asked: list[Question[Any]] = []
         self.error: Exception | None = None
 
-    async def answer(self, question: Question) -> Any:
+    async def answer(self, question: Question[Any]) -> Any:
         self.asked.append(question)
         if self.error is not None:
             raise self.error
         return self.answers.get(question)
+
+
+async def answered(reads: ReadModel, question: Question[Answered]) -> Answered:
+    """The answer to a question about something that is there."""
+    found = await reads.answer(question)
+    assert found is not None, f"nothing answers {question}"
+    return found
 
 
 class FakeStore:

@@ -1,25 +1,56 @@
 """The questions that every product's endpoint asks, their answers, and the rules that all replies share. Pure.
 
-Questions are frozen and comparable: equal requests give equal questions, so an answer may be shared or kept by its
-question. Figures are tuples in the order of `schemas.metrics.POST_METRICS`, as the platforms said them; the fallback
+A question carries the type of its answer, so whoever asks a `PostQuestion` is given a `Post`, and mypy knows. Questions
+are frozen and comparable: equal requests give equal questions, so an answer may be shared or kept by its question.
+Figures are tuples in the order of `schemas.metrics.POST_METRICS`, as the platforms said them; the fallback
 between views and impressions is applied here, for replies only, never in storage.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from schemas.metrics import IMPRESSIONS, VIDEO_VIEWS, VIEWS, Values, total
+from schemas.windows import WindowTotals
 from services.platforms import all_platforms
 
 ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 """Our ids; anything else in a path is the id of nothing."""
 
 PUBLISHED = "published"
+
+Answered = TypeVar("Answered")
+Answered_co = TypeVar("Answered_co", covariant=True)
+
+
+class Answering(NamedTuple):
+    """A kind of question, and the function that answers it; made by `Question.answered_by` alone."""
+
+    kind: type[Question[Any]]
+    answer: Callable[[Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[Answered_co]):
+    """Base of the questions; its parameter is the type of their answer.
+
+    Attributes:
+        workspace_id: whose post, target or channel is asked about.
+        holds_payloads: whether the answer holds what platforms sent: some megabytes of it.
+    """
+
+    workspace_id: str
+    holds_payloads: ClassVar[bool] = False
+
+    @classmethod
+    def answered_by(cls, answer: Callable[[Self], Awaitable[Answered_co | None]]) -> Answering:
+        """This kind of question with a function that answers it: see `dispatch`."""
+        return Answering(cls, answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +96,9 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
-class PostQuestion:
-    """The latest figures of one post. Answer: `Post`."""
+class PostQuestion(Question[Post]):
+    """The latest figures of one post."""
 
-    workspace_id: str
     post_id: str
 
 
@@ -101,20 +131,18 @@ class ChannelWindow:
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelWindowQuestion:
-    """Totals of one channel over the window that ends at `end`, ms. Answer: `ChannelWindow`."""
+class ChannelWindowQuestion(Question[ChannelWindow]):
+    """Totals of one channel over the window that ends at `end`, ms."""
 
-    workspace_id: str
     channel_id: str
     range: str
     end: int
 
 
 @dataclass(frozen=True, slots=True)
-class WindowTotalsQuestion:
-    """As `ChannelWindowQuestion`, computed from the latest figures. Answer: `schemas.windows.WindowTotals`."""
+class WindowTotalsQuestion(Question[WindowTotals]):
+    """As `ChannelWindowQuestion`, computed from the latest figures."""
 
-    workspace_id: str
     channel_id: str
     range: str
     end: int
@@ -138,8 +166,8 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class SnapshotsQuestion:
-    """A workspace's newest snapshots. Answer: `tuple[Snapshot, ...]`, newest first.
+class SnapshotsQuestion(Question[tuple[Snapshot, ...]]):
+    """A workspace's newest snapshots, the newest first.
 
     Attributes:
         channel_id: only of this channel; None is all.
@@ -147,7 +175,8 @@ class SnapshotsQuestion:
         limit: at most this many rows.
     """
 
-    workspace_id: str
+    holds_payloads: ClassVar[bool] = True
+
     channel_id: str | None
     since: int
     limit: int
@@ -162,33 +191,32 @@ class PostHistory:
 
 
 @dataclass(frozen=True, slots=True)
-class PostHistoryQuestion:
-    """A post's latest figures and its snapshots. Answer: `PostHistory`.
+class PostHistoryQuestion(Question[PostHistory]):
+    """A post's latest figures and its snapshots.
 
     Attributes:
         since: oldest snapshot shown, ms, inclusive.
         limit: at most this many rows a target.
     """
 
-    workspace_id: str
+    holds_payloads: ClassVar[bool] = True
+
     post_id: str
     since: int
     limit: int
 
 
 @dataclass(frozen=True, slots=True)
-class TargetQuestion:
-    """The latest figures of one target. Answer: `Target`."""
+class TargetQuestion(Question[Target]):
+    """The latest figures of one target."""
 
-    workspace_id: str
     target_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class LivePostQuestion:
-    """The figures of one post, asked of its platforms now where that is possible. Answer: `Post`."""
+class LivePostQuestion(Question[Post]):
+    """The figures of one post, asked of its platforms now where that is possible."""
 
-    workspace_id: str
     post_id: str
 
 
@@ -219,10 +247,9 @@ class PostScores:
 
 
 @dataclass(frozen=True, slots=True)
-class PostScoresQuestion:
-    """A post's latest figures, and scores among what its channels published before `end`, ms. Answer: `PostScores`."""
+class PostScoresQuestion(Question[PostScores]):
+    """A post's latest figures, and scores among what its channels published before `end`, ms."""
 
-    workspace_id: str
     post_id: str
     end: int
 
@@ -270,10 +297,11 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class AccountQuestion:
-    """A channel's own figures, asked of its platform now where that is possible. Answer: `Account`."""
+class AccountQuestion(Question[Account]):
+    """A channel's own figures, asked of its platform now where that is possible."""
 
-    workspace_id: str
+    holds_payloads: ClassVar[bool] = True
+
     channel_id: str
 
 
@@ -290,12 +318,20 @@ class AccountHistory:
     snapshots: Sequence[AccountSnapshot]
     rest: AsyncGenerator[Sequence[AccountSnapshot], None] | None = field(default=None, compare=False)
 
+    async def parts_after(self) -> AsyncGenerator[AccountHistory, None]:
+        """What comes after `snapshots` as histories of their own, none of which has a rest."""
+        assert self.rest is not None
+        async with aclosing(self.rest) as rest:
+            async for snapshots in rest:
+                yield replace(self, snapshots=snapshots, rest=None)
+
 
 @dataclass(frozen=True, slots=True)
-class AccountHistoryQuestion:
-    """A channel's snapshots with `since <= captured_at < until`, ms. Answer: `AccountHistory`."""
+class AccountHistoryQuestion(Question[AccountHistory]):
+    """A channel's snapshots with `since <= captured_at < until`, ms."""
 
-    workspace_id: str
+    holds_payloads: ClassVar[bool] = True
+
     channel_id: str
     since: int
     until: int
@@ -323,34 +359,18 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class HealthQuestion:
-    """Whether a channel's connection works at `now`, ms. Answer: `Health`."""
+class HealthQuestion(Question[Health]):
+    """Whether a channel's connection works at `now`, ms."""
 
-    workspace_id: str
     channel_id: str
     now: int
-
-
-Question = (
-    PostQuestion
-    | ChannelWindowQuestion
-    | WindowTotalsQuestion
-    | SnapshotsQuestion
-    | PostHistoryQuestion
-    | TargetQuestion
-    | LivePostQuestion
-    | PostScoresQuestion
-    | AccountQuestion
-    | AccountHistoryQuestion
-    | HealthQuestion
-)
 
 
 class ReadModel(Protocol):
     """Whoever answers questions."""
 
-    async def answer(self, question: Question) -> Any:
-        """The answer that the question names, or None when the thing is not there, deleted, or another workspace's.
+    async def answer(self, question: Question[Answered]) -> Answered | None:
+        """The answer, or None when the thing is not there, deleted, or another workspace's.
 
         Raises:
             ReadsUnavailable: nothing answers in time; say so to the caller.

@@ -6,13 +6,13 @@ Whatever keeps answers for later goes in front of `ReadModel.answer`: questions 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.events import CatalogChannel, PlatformRaw, PostStatus
+from schemas.events import PlatformRaw, PostStatus
 from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values, engagements
 from schemas.registers import Register, load_groups
 from schemas.windows import (
@@ -26,50 +26,44 @@ from schemas.windows import (
     WindowTotals,
     window_totals,
 )
-from services.platforms import platform
-from services.platforms.base import parsed_once
 from services.query_api.cache import LONGEST_SECONDS, AnswerCache, channel_tag, channels_tag
 from services.query_api.directory import Directory
 from services.query_api.fairness import Desk
 from services.query_api.observability import QUERY_KEYS
 from services.query_api.reads import sql
-from services.query_api.reads.account_answers import shown_bytes
 from services.query_api.reads.account_reads import AccountReads
 from services.query_api.reads.batching import Batcher
 from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.dispatch import Dispatch
 from services.query_api.reads.merging import merge_targets, with_register
-from services.query_api.reads.payloads import ANSWER_BYTES, batches
 from services.query_api.reads.query import (
     Account,
     AccountHistoryQuestion,
     AccountQuestion,
+    Answered,
     ChannelScores,
     ChannelWindow,
     ChannelWindowQuestion,
     HealthQuestion,
     LivePostQuestion,
     Post,
-    PostHistory,
     PostHistoryQuestion,
     PostQuestion,
     PostScores,
     PostScoresQuestion,
     Question,
-    Snapshot,
     SnapshotsQuestion,
     Target,
     TargetQuestion,
     WindowTotalsQuestion,
 )
-from services.query_api.reads.raw_events import raw_event
 from services.query_api.reads.scores import SPAN, Scored, channel_scores
+from services.query_api.reads.single import SingleQuestions
+from services.query_api.reads.snapshots import SnapshotReads
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
 
-# An answer is full after so many bytes of payloads have been read for it, too: of each, a part may be shown that is
-# next to nothing.
-_READ_BYTES = 4 * ANSWER_BYTES
 _METRICS = len(POST_METRICS)
 _WINDOW_BYTES = 800
 
@@ -106,13 +100,13 @@ class WindowRow(NamedTuple):
         )
 
 
-class _Stood(NamedTuple):
-    """A target as it stood at one answer."""
+@dataclass(frozen=True, slots=True)
+class _WindowRowQuestion(Question[WindowRow]):
+    """The totals of a channel's window that ends at `end`, ms, computed from the registers."""
 
-    event_id: str
-    target_id: str
-    captured_at: int
-    values: Values
+    channel_id: str
+    range: str
+    end: int
 
 
 class ClickHouseReadModel:
@@ -136,33 +130,37 @@ class ClickHouseReadModel:
         self._kept_windows = windows
         self._posts: Batcher[tuple[str, str], _PostRow] = Batcher(self._load_posts, owner=_first)
         self._windows: Batcher[tuple[str, str, str], WindowRow] = Batcher(self._load_windows, owner=_first)
-        # One question a query: lists, and windows that no stored row covers. Few at once, they are the expensive ones.
-        self._single: Batcher[Question, Any] = Batcher(
-            self._load_single, max_keys=1, max_loads=6, max_loads_each=2, linger_seconds=0, owner=_workspace
+        self._accounts = AccountReads(clickhouse, directory, self._desk)
+        snapshots = SnapshotReads(clickhouse, directory, self._desk, self._post)
+        # Lists, and windows that no stored row covers.
+        self._single = SingleQuestions(
+            SnapshotsQuestion.answered_by(snapshots.of_workspace),
+            PostHistoryQuestion.answered_by(snapshots.of_post),
+            AccountQuestion.answered_by(self._accounts.account),
+            _WindowRowQuestion.answered_by(self._compute_window),
         )
         self._scores: Batcher[tuple[str, str, int], ChannelScores] = Batcher(
             self._load_scores, max_keys=1, max_loads=6, max_loads_each=2, linger_seconds=0, owner=_first
         )
         self._target_posts: Batcher[tuple[str, str], str] = Batcher(self._load_target_posts, owner=_first)
-        self._accounts = AccountReads(clickhouse, directory, self._desk)
-        self._answers: Mapping[type, Callable[[Any], Awaitable[Any]]] = {
-            PostQuestion: self._post,
-            LivePostQuestion: self._post,
-            TargetQuestion: self._target,
-            PostScoresQuestion: self._post_scores,
-            ChannelWindowQuestion: self._window,
-            WindowTotalsQuestion: self._window_totals,
-            SnapshotsQuestion: self._single.get,
-            PostHistoryQuestion: self._single.get,
-            AccountQuestion: self._single.get,
+        self._answers = Dispatch(
+            PostQuestion.answered_by(self._post),
+            LivePostQuestion.answered_by(self._post),
+            TargetQuestion.answered_by(self._target),
+            PostScoresQuestion.answered_by(self._post_scores),
+            ChannelWindowQuestion.answered_by(self._window),
+            WindowTotalsQuestion.answered_by(self._window_totals),
+            SnapshotsQuestion.answered_by(self._single.answer),
+            PostHistoryQuestion.answered_by(self._single.answer),
+            AccountQuestion.answered_by(self._single.answer),
             # Not shared: a long one is read on while it is sent.
-            AccountHistoryQuestion: self._accounts.history,
-            HealthQuestion: self._accounts.health,
-        }
+            AccountHistoryQuestion.answered_by(self._accounts.history),
+            HealthQuestion.answered_by(self._accounts.health),
+        )
 
-    async def answer(self, question: Question) -> Any:
+    async def answer(self, question: Question[Answered]) -> Answered | None:
         """See `query.ReadModel`."""
-        return await self._answers[type(question)](question)
+        return await self._answers.answer(question)
 
     async def post_with(self, workspace_id: str, post: Post, events: Sequence[PlatformRaw]) -> Post:
         """See `live.StoredReads`."""
@@ -308,7 +306,7 @@ class ClickHouseReadModel:
         began_at = cache.now() if cache is not None else 0.0
         row = await self._windows.get(key)
         if row is None or not row.is_exact_at(question.end):
-            row = await self._single.get(question)
+            row = await self._single.answer(_WindowRowQuestion(*key, question.end))
             assert row is not None
         if cache is not None:
             tags = (channel_tag(*key[:2]), channels_tag(question.workspace_id))
@@ -323,22 +321,11 @@ class ClickHouseReadModel:
             for workspace_id, channel_id, length, *rest in rows
         }
 
-    async def _load_single(self, questions: Sequence[Question]) -> dict[Question, Any]:
-        (question,) = questions
-        if isinstance(question, ChannelWindowQuestion):
-            return {question: await self._compute_window(question)}
-        if isinstance(question, SnapshotsQuestion):
-            return {question: await self._snapshots(question)}
-        if isinstance(question, AccountQuestion):
-            return {question: await self._accounts.account(question)}
-        assert isinstance(question, PostHistoryQuestion)
-        return {question: await self._history(question)}
-
     async def _window_totals(self, question: WindowTotalsQuestion) -> WindowTotals | None:
         known = self._directory.get(question.workspace_id, question.channel_id) is not None
         return await self._totals_of(question) if known else None
 
-    async def _compute_window(self, question: ChannelWindowQuestion) -> WindowRow:
+    async def _compute_window(self, question: _WindowRowQuestion) -> WindowRow:
         """The totals from the registers: the stored row is missing, or a target entered or left since."""
         totals = await self._totals_of(question)
         return WindowRow(
@@ -354,7 +341,7 @@ class ClickHouseReadModel:
             values=totals.values[:_METRICS],
         )
 
-    async def _totals_of(self, question: ChannelWindowQuestion | WindowTotalsQuestion) -> WindowTotals:
+    async def _totals_of(self, question: _WindowRowQuestion | WindowTotalsQuestion) -> WindowTotals:
         length = RANGES[question.range]
         where = {"workspace": question.workspace_id, "channel": question.channel_id}
         # A platform's own window may have ended a while ago, and posts are summed within its bounds.
@@ -373,117 +360,10 @@ class ClickHouseReadModel:
             is_measured=bool(measured),
         )
 
-    async def _snapshots(self, question: SnapshotsQuestion) -> tuple[Snapshot, ...] | None:
-        if question.channel_id is not None and self._directory.get(question.workspace_id, question.channel_id) is None:
-            return None
-        rows = await self._clickhouse.rows(
-            "workspace_snapshots",
-            sql.WORKSPACE_SNAPSHOTS,
-            {
-                "workspace": question.workspace_id,
-                "channel": question.channel_id or "",
-                "since": question.since,
-                "limit": question.limit,
-            },
-        )
-        stood = _stood(rows)
-        if not stood:
-            return ()
-        owners = await self._clickhouse.rows(
-            "target_channels",
-            sql.TARGET_CHANNELS,
-            {"workspace": question.workspace_id, "targets": sorted({row.target_id for row in stood})},
-        )
-        channels = {
-            target_id: channel
-            for target_id, channel_id in owners
-            if (channel := self._directory.get(question.workspace_id, channel_id)) is not None
-        }
-        return await self._with_parts(question.workspace_id, stood, channels)
-
-    async def _history(self, question: PostHistoryQuestion) -> PostHistory | None:
-        post = await self._post(PostQuestion(question.workspace_id, question.post_id))
-        if post is None:
-            return None
-        channels = {
-            target.target_id: channel
-            for target in post.targets
-            if (channel := self._directory.get(question.workspace_id, target.channel_id)) is not None
-        }
-        if not channels:
-            return PostHistory(post, {})
-        rows = await self._clickhouse.rows(
-            "target_snapshots",
-            sql.TARGET_SNAPSHOTS,
-            {
-                "workspace": question.workspace_id,
-                "targets": list(channels),
-                "since": question.since,
-                "limit": question.limit,
-            },
-        )
-        snapshots: dict[str, list[Snapshot]] = {}
-        for snapshot in await self._with_parts(question.workspace_id, _stood(rows), channels):
-            snapshots.setdefault(snapshot.target_id, []).append(snapshot)
-        return PostHistory(post, snapshots)
-
-    async def _with_parts(
-        self, workspace_id: str, stood: Sequence[_Stood], channels: Mapping[str, CatalogChannel]
-    ) -> tuple[Snapshot, ...]:
-        """Rows whose target has a channel, each with its own part of the answer, until the answer is full.
-
-        What is left out are the oldest rows: "up to" so many is what the lists promise.
-        """
-        shown = [row for row in stood if row.target_id in channels]
-        targets_by_event: dict[str, list[str]] = {}
-        for row in shown:
-            targets_by_event.setdefault(row.event_id, []).append(row.target_id)
-        parts: dict[tuple[str, str], bytes | None] = {}
-        read: set[str] = set()
-        read_bytes = held_bytes = 0
-        async for event_ids, size in batches(self._clickhouse, workspace_id, list(targets_by_event)):
-            if read and (read_bytes + size > _READ_BYTES or held_bytes > ANSWER_BYTES):
-                break
-            rows = await self._clickhouse.rows(
-                "raw_events", sql.RAW_EVENTS, {"workspace": workspace_id, "events": event_ids}
-            )
-            # Off the loop: payloads are large, and hot reads go on meanwhile.
-            found = await self._desk.run(
-                workspace_id, _parts, workspace_id, rows, targets_by_event, ANSWER_BYTES - held_bytes
-            )
-            parts |= found
-            read.update(event_ids)
-            read_bytes += size
-            held_bytes += sum(len(part) for part in found.values() if part is not None)
-        snapshots: list[Snapshot] = []
-        room = ANSWER_BYTES
-        for row in shown:
-            part = parts.get((row.event_id, row.target_id), b"{}")
-            if part is None or row.event_id not in read:
-                break
-            room -= len(part)
-            if snapshots and room < 0:
-                break
-            snapshots.append(
-                Snapshot(
-                    event_id=row.event_id,
-                    target_id=row.target_id,
-                    channel_id=channels[row.target_id].channel_id,
-                    captured_at=row.captured_at,
-                    values=row.values,
-                    part=orjson.Fragment(part),
-                )
-            )
-        return tuple(snapshots)
-
 
 def _first(key: tuple[Any, ...]) -> Hashable:
     held: Hashable = key[0]
     return held
-
-
-def _workspace(question: Question) -> str:
-    return question.workspace_id
 
 
 def _scores(rows: Iterable[list[Any]]) -> ChannelScores:
@@ -497,40 +377,3 @@ def _scores(rows: Iterable[list[Any]]) -> ChannelScores:
             for target_id, views, impressions, likes, comments, shares, saves in rows
         ]
     )
-
-
-def _stood(rows: Iterable[list[Any]]) -> list[_Stood]:
-    return [_Stood(event_id, target_id, at, tuple(values)) for event_id, target_id, at, *values in rows]
-
-
-def _parts(
-    workspace_id: str, rows: Iterable[list[Any]], targets_by_event: Mapping[str, Sequence[str]], most_bytes: int
-) -> dict[tuple[str, str], bytes | None]:
-    """Each target's own part of each answer as JSON, by event and target; what can't be read is left out.
-
-    Args:
-        targets_by_event: in the order in which they are shown.
-        most_bytes: what comes after more than this is None.
-    """
-    found: dict[tuple[str, str], bytes | None] = {}
-    held = 0
-    order = {event_id: place for place, event_id in enumerate(targets_by_event)}
-    for event in sorted((raw_event(workspace_id, row) for row in rows), key=lambda event: order[event.event_id]):
-        places = {target.target_id: place for place, target in enumerate(event.targets)}
-        with parsed_once():
-            for target_id in targets_by_event[event.event_id]:
-                place = places.get(target_id)
-                if place is None:
-                    continue
-                if held > most_bytes:
-                    found[event.event_id, target_id] = None
-                    continue
-                try:
-                    part = shown_bytes(platform(event.platform).part(event, place))
-                except Exception as error:  # one strange payload must not take the whole list away
-                    log.warning("part of a payload can't be read", platform=event.platform, error=type(error).__name__)
-                    continue
-                if part is not None:
-                    found[event.event_id, target_id] = part
-                    held += len(part)
-    return found

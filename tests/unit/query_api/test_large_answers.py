@@ -25,7 +25,7 @@ from services.query_api.reads.query import (
     Snapshot,
     SnapshotsQuestion,
 )
-from services.query_api.reads.read_model import _parts
+from services.query_api.reads.snapshots import _parts
 from services.runtime.http_limits import HttpLimits, limited_protocol
 from tests.support.query_api import FakeApi, fake_api, values
 

@@ -183,7 +183,7 @@ async def test_metrics_tell_hits_from_misses() -> None:
     [LivePostQuestion("w1", "p1"), AccountQuestion("w1", "c1"), AccountHistoryQuestion("w1", "c1", 0, NOW),
      HealthQuestion("w1", "c1", NOW)],
 )  # fmt: skip
-def test_live_answers_health_and_accounts_are_never_kept(question: Question) -> None:
+def test_live_answers_health_and_accounts_are_never_kept(question: Question[Any]) -> None:
     assert key_of(question, NOW) is None
 
 
@@ -218,7 +218,7 @@ def test_what_answers_are_made_of() -> None:
 def test_a_list_holds_until_its_oldest_row_leaves(of_post: bool) -> None:
     since = NOW - DAY
     rows = tuple(Snapshot(f"e{n}", "t1", "c1", since + n * 4_000, values(), {}) for n in (9, 1, 5))
-    question: Question
+    question: Question[Any]
     answer: Any
     if of_post:
         question, answer = PostHistoryQuestion("w1", "p1", since, 500), PostHistory(POST, {"t1": rows})
