@@ -28,12 +28,13 @@ from schemas.metrics import POST_NAMES
 from services.query_api.app import QueryApi
 from services.query_api.dialects.postme.routes import DIALECT
 from services.query_api.directory import Directory
-from services.query_api.endpoint import ReadEndpoint
 from services.query_api.reads.batching import Batcher
 from services.query_api.reads.clickhouse import ClickHouse
-from services.query_api.reads.query import Post, PostQuestion, Question, ReadModel, Target
+from services.query_api.reads.query import Post, PostQuestion, Question, Target
 from services.query_api.reads.read_model import ClickHouseReadModel
-from services.query_api.serving.auth import READ_SCOPE, KeyRing, key_hash
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
+from services.query_api.serving.server import EndpointServer, Shared
 from services.query_api.settings import QueryApiSettings
 from services.runtime.clock import SystemClock
 
@@ -55,12 +56,16 @@ async def _serve(kind: str, port: int) -> None:
     else:
         keys, directory = _catalog(os.environ["BENCH_KEYS"].split(","))
         if kind == "clickhouse":
-            app = reads(UnbatchedReadModel(ClickHouse(QueryApiSettings.load()), directory), keys)
+            store = ClickHouse(QueryApiSettings.load())
+            app = reads(Sources(store, directory, UnbatchedReadModel(store, directory)), keys)
         else:
             pool = await asyncpg.create_pool(
                 os.environ["BENCH_POSTGRES"], min_size=POSTGRES_CONNECTIONS, max_size=POSTGRES_CONNECTIONS
             )
-            app = reads(PostgresReadModel(pool, directory), keys)
+            # The store is not asked: posts come from the read model.
+            app = reads(
+                Sources(ClickHouse(QueryApiSettings.load()), directory, PostgresReadModel(pool, directory)), keys
+            )
     # As `services.query_api.__main__` has it.
     config = uvicorn.Config(
         app, host="127.0.0.1", port=port, http="httptools", ws="none", lifespan="off", log_config=None,
@@ -88,11 +93,11 @@ def static(body: bytes) -> ASGIApp:
     return app
 
 
-def reads(model: ReadModel, keys: KeyRing) -> ASGIApp:
+def reads(sources: Sources, keys: KeyRing) -> ASGIApp:
     """postme's post insights as the query API serves them, on another read model and without kept answers."""
-    read = next(read for read in DIALECT.reads if read.path.startswith("/api/v1/posts/"))
-    endpoint = ReadEndpoint(DIALECT.name, read, keys=keys, limiter=None, read_model=model, clock=SystemClock())
-    return QueryApi({read.path: endpoint}, [Route(read.path, endpoint, methods=["GET"])])
+    read = next(read for read in DIALECT.endpoints if read.path.startswith("/api/v1/posts/"))
+    shared = Shared(keys=keys, admin_key=AdminKey(None), clock=SystemClock())
+    return QueryApi([EndpointServer(DIALECT.name, read, sources, shared)])
 
 
 class UnbatchedReadModel(ClickHouseReadModel):

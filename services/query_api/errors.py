@@ -172,10 +172,3 @@ class NoSecretKeys(Unavailable):
 
     code = "secret_keys_missing"
     message = "Tokens can't be stored: this server has no usable TIDEMARK_SECRET_KEYS."
-
-
-def route_error(status: int, headers: tuple[Header, ...] = ()) -> ApiError:
-    """The error of a request that no route takes."""
-    if status == MethodNotAllowed.status:
-        return MethodNotAllowed(headers=headers)
-    return NotFound()

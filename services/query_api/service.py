@@ -25,11 +25,11 @@ from services.query_api.poller_link import PollerLink
 from services.query_api.publisher import Codecs, KafkaPublisher
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.read_model import ClickHouseReadModel, WindowRow
+from services.query_api.reads.sources import Sources
 from services.query_api.serving.auth import AdminKey, KeyRing
 from services.query_api.serving.limits import RateLimiter
 from services.query_api.serving.replies import Reply
 from services.query_api.settings import QueryApiSettings
-from services.query_api.tidemark.endpoint import Sources
 from services.runtime.clock import SystemClock
 from services.runtime.registry import Registry
 from services.runtime.secrets import TokenCipher
@@ -93,11 +93,8 @@ class Service:
                     settings.poll_speed,
                     desk=desk,
                 ),
-                admin=Admin(
-                    AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
-                    catalog,
-                    Keys(catalog, keys, self._clock),
-                ),
+                admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
+                admin=Admin(catalog, Keys(catalog, keys, self._clock)),
                 limiter=self._limiter,
                 clock=self._clock,
                 readiness=readiness,

@@ -20,10 +20,10 @@ from services.query_api.directory import Directory
 from services.query_api.errors import WritesUnavailable
 from services.query_api.publisher import Write
 from services.query_api.reads.query import Answered, Question, ReadModel, Target
+from services.query_api.reads.sources import Sources, Store
 from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
 from services.query_api.serving.limits import RateLimiter
 from services.query_api.serving.replies import Reply
-from services.query_api.tidemark.endpoint import Sources, Store
 from services.query_api.views import Place
 from services.runtime.kafka import key as message_key
 from services.runtime.secrets import TokenCipher
@@ -179,7 +179,8 @@ def fake_api(
         Parts(
             keys=keys,
             sources=Sources(clickhouse or store, directory, reads(directory) if reads else read_model),
-            admin=Admin(AdminKey(admin_key), catalog, Keys(catalog, keys, clock)),
+            admin_key=AdminKey(admin_key),
+            admin=Admin(catalog, Keys(catalog, keys, clock)),
             limiter=RateLimiter(rate_limit) if rate_limit else None,
             clock=clock,
             readiness=readiness,

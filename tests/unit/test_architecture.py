@@ -63,7 +63,7 @@ PURE = {
     "services.query_api.tidemark.analysis.formats", "services.query_api.tidemark.analysis.growth",
     "services.query_api.tidemark.analysis.ranges",
     "services.query_api.tidemark.analysis.sql",
-    "services.query_api.tidemark.cursor", "services.query_api.serving.parameters",
+    "services.query_api.tidemark.cursor", "services.query_api.serving.accept", "services.query_api.serving.parameters",
     "services.query_api.tidemark.resources.evidence",
     "services.query_api.tidemark.resources.capabilities", "services.query_api.tidemark.resources.due",
     "services.query_api.tidemark.resources.states", "services.query_api.tidemark.resources.reasons",
@@ -117,8 +117,8 @@ IMPORTERS_OF_SERVICES = {
 }
 # What a dialect may know of the query API: the questions, the way in, the errors, and words for schemas.
 DIALECT_MAY = {
-    "services.query_api.reads.query", "services.query_api.endpoint", "services.query_api.errors",
-    "services.query_api.serving.shapes",
+    "services.query_api.reads.query", "services.query_api.errors", "services.query_api.serving.actions",
+    "services.query_api.serving.endpoint", "services.query_api.serving.parameters", "services.query_api.serving.shapes",
 }  # fmt: skip
 
 
@@ -161,7 +161,7 @@ PURE |= {name for name in MODULES if name.startswith(("schemas.", "services.plat
 PURE |= {
     name
     for name in MODULES
-    if name.startswith("services.query_api.dialects.") and name.endswith((".models", ".render"))
+    if name.startswith("services.query_api.dialects.") and name.endswith((".models", ".parameters", ".render"))
 }
 IMPORTS = list(dict.fromkeys(entry for module in MODULES for entry in imports_of(module)))
 

@@ -15,7 +15,6 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     TypeAdapter,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -27,8 +26,6 @@ from services.query_api.serving.auth import PREFIXES
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-# Only such names are shown in a refusal: a field's name is the caller's text.
-_SHOWABLE = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 def parse_instant(value: Any) -> datetime:
@@ -202,21 +199,3 @@ CatalogLine: TypeAdapter[ChannelLine | PostLine] = TypeAdapter(
 )
 
 assert set(PREFIXES) == set(get_args(Style))
-
-
-def describe(error: ValidationError) -> str:
-    """The first problem as one line that names the field and echoes nothing else."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    path = [part for part in first["loc"] if part not in ("channel", "post")]
-    name = ".".join(str(part) if _SHOWABLE.fullmatch(str(part)) else "?" for part in path)
-    problem = "is not a known field" if first["type"] == "extra_forbidden" else _plain(first)
-    return f"{name}: {problem}" if name else problem
-
-
-def _plain(problem: Any) -> str:
-    if problem["type"] == "union_tag_invalid" or problem["type"] == "union_tag_not_found":
-        return "type: must be channel or post"
-    if problem["type"] == "json_invalid":
-        return "The body is not valid JSON."
-    message: str = problem["msg"]
-    return message.removeprefix("Value error, ")

@@ -94,24 +94,28 @@ class KeyRing(TopicView[ApiKey]):
         """The keys of one workspace, unordered."""
         return [key for (owner, _), key in self._by_id.items() if owner == workspace_id]
 
-    async def find(self, headers: Iterable[Header]) -> ApiKey:
+    async def find(self, headers: Iterable[Header], scope: str = READ_SCOPE) -> ApiKey:
         """See `authenticate`; an unknown key is looked for again once the newest ones have arrived."""
         try:
-            return self.authenticate(headers)
+            return self.authenticate(headers, scope)
         except Unauthorized:
             if self.catch_up is None or not await self.catch_up():
                 raise
-            return self.authenticate(headers)
+            return self.authenticate(headers, scope)
 
-    def authenticate(self, headers: Iterable[Header]) -> ApiKey:
+    def authenticate(self, headers: Iterable[Header], scope: str = READ_SCOPE) -> ApiKey:
         """The key of a request.
+
+        Args:
+            headers: names in lower case.
+            scope: that the key has to have.
 
         A look-up by hash tells by its time nothing that helps to find a key: whoever chooses the key does not choose
         its hash.
 
         Raises:
             Unauthorized: no key, or an unknown one.
-            Forbidden: the key may not read analytics.
+            Forbidden: the key does not have the scope.
         """
         presented = presented_key(headers)
         if not presented or len(presented) > _LONGEST_KEY_BYTES:
@@ -119,8 +123,8 @@ class KeyRing(TopicView[ApiKey]):
         key = self._by_hash.get(sha256(presented).hexdigest())
         if key is None:
             raise Unauthorized
-        if READ_SCOPE not in key.scopes:
-            raise Forbidden
+        if scope not in key.scopes:
+            raise Forbidden(f"This key does not have the scope {scope}.")
         return key
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive
 
-from services.query_api.admin.parameters import describe
-from services.query_api.errors import BodyTooLarge, Invalid
+from services.query_api.errors import BodyTooLarge, Header, Invalid
+from services.query_api.serving.parameters import describe
 
 # A post with 500 targets of some thousand characters each; well under what a Kafka message may hold.
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
@@ -40,14 +40,14 @@ async def chunks(receive: Receive) -> AsyncIterator[bytes]:
             return
 
 
-async def whole_body(scope: Scope, receive: Receive, limit_bytes: int = BODY_LIMIT_BYTES) -> bytes:
+async def whole_body(headers: Iterable[Header], receive: Receive, limit_bytes: int = BODY_LIMIT_BYTES) -> bytes:
     """The body in one piece.
 
     Raises:
         BodyTooLarge: it is over the limit; the rest is not read.
         ClientGone: see `chunks`.
     """
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"content-length" and value.isdigit() and (len(value) > 15 or int(value) > limit_bytes):
             raise BodyTooLarge
     body = bytearray()

@@ -1,4 +1,4 @@
-"""The OpenAPI description, from what products, Tidemark's own API and the admin API declare. Pure."""
+"""The OpenAPI description, made of the declarations of endpoints and of nothing else. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
-from services.query_api import tidemark
-from services.query_api.admin.parameters import ChannelLine, PostLine
-from services.query_api.admin.routes import Operation
-from services.query_api.endpoint import Dialect, Parameter, Read
 from services.query_api.errors import (
     ApiError,
     BodyTooLarge,
@@ -25,13 +22,11 @@ from services.query_api.errors import (
     WritesUnavailable,
 )
 from services.query_api.serving.components import Components
+from services.query_api.serving.endpoint import Api, Endpoint, Key, Lines, Parameter
 from services.query_api.serving.replies import JSON
 from services.query_api.serving.shapes import COUNT, TEXT, shape
-from services.query_api.tidemark.endpoint import Endpoint
 
 TITLE = "Tidemark query API"
-ADMIN_TAG = "admin"
-ADMIN_DESCRIPTION = "The catalog and keys; needs the admin key."
 _NAME = re.compile(r"\{(\w+)\}")
 _READ_ERRORS: tuple[type[ApiError], ...] = (
     Unauthorized, Forbidden, NotFound, Invalid, TooManyRequests, ReadsUnavailable,
@@ -80,31 +75,20 @@ _BYTES = {"type": "string", "format": "binary"}
 _KEYS: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
 
 
-def openapi(
-    dialects: Sequence[Dialect], endpoints: Iterable[Endpoint], operations: Iterable[Operation]
-) -> dict[str, Any]:
-    """The OpenAPI 3.1 description."""
+def openapi(apis: Sequence[Api[Any]]) -> dict[str, Any]:
+    """The OpenAPI 3.1 description of some APIs, in their order."""
     components = Components()
     components.schema(_PROBLEM)
     paths: dict[str, dict[str, Any]] = {}
-    for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(components, operation)
-    admin, paths = paths, {}
-    for dialect in dialects:
-        for read in dialect.reads:
-            paths.setdefault(read.path, {})["get"] = _read(components, dialect, read)
-    for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _endpoint(components, endpoint)
+    for api in apis:
+        for endpoint in api.endpoints:
+            paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(components, api.title, endpoint)
     return {
         "openapi": "3.1.0",
         "info": _INFO,
         "servers": _SERVERS,
-        "tags": [
-            *({"name": dialect.title, "description": dialect.description} for dialect in dialects),
-            {"name": tidemark.TITLE, "description": tidemark.DESCRIPTION},
-            {"name": ADMIN_TAG, "description": ADMIN_DESCRIPTION},
-        ],
-        "paths": paths | admin,
+        "tags": [{"name": api.title, "description": api.description} for api in apis],
+        "paths": paths,
         "components": {
             "schemas": dict(sorted(components.schemas.items())),
             "securitySchemes": {
@@ -116,60 +100,62 @@ def openapi(
     }
 
 
-def openapi_json(dialects: Sequence[Dialect], endpoints: Iterable[Endpoint], operations: Iterable[Operation]) -> bytes:
+def openapi_json(apis: Sequence[Api[Any]]) -> bytes:
     """`openapi` as bytes."""
-    return orjson.dumps(openapi(dialects, endpoints, operations))
+    return orjson.dumps(openapi(apis))
 
 
-def _read(components: Components, dialect: Dialect, read: Read) -> dict[str, Any]:
-    return {
-        "operationId": read.id,
-        "tags": [dialect.title],
-        "summary": read.summary,
-        "description": read.description,
-        "security": _KEYS,
-        "parameters": [*_path_parameters(read.path), *map(_parameter, read.parameters)],
-        "responses": {
-            "200": {**_json_response("Answer", read.sample, components.schema(read.schema)), "headers": _REPLY_HEADERS},
-            "304": _NOT_MODIFIED,
-            **_problems(_READ_ERRORS),
-        },
+def _operation(components: Components, tag: str, endpoint: Endpoint[Any, Any, Any]) -> dict[str, Any]:
+    is_admin = endpoint.key is Key.ADMIN
+    refusals = [*(_ADMIN_ERRORS if is_admin else _READ_ERRORS), *endpoint.errors]
+    described: dict[str, Any] = {
+        "operationId": endpoint.id,
+        "tags": [tag],
+        "summary": endpoint.summary,
+        "description": endpoint.description,
+        "security": [{"adminKey": []}] if is_admin else _KEYS,
+        "parameters": [
+            *_path_parameters(endpoint.path, endpoint.path_values),
+            *(_parameter(parameter) for parameter in asked_of(endpoint) if parameter.place != "body"),
+        ],
+        "responses": _responses(components, endpoint),
     }
+    if endpoint.body is not None:
+        refusals.append(BodyTooLarge)
+        described["requestBody"] = {"required": True, "content": _body(components, endpoint)}
+    described["responses"] |= _problems(refusals)
+    return described
 
 
-def _endpoint(components: Components, endpoint: Endpoint) -> dict[str, Any]:
-    is_post = endpoint.method == "POST"
+def _responses(components: Components, endpoint: Endpoint[Any, Any, Any]) -> dict[str, Any]:
+    """The replies that are no refusals."""
+    status = str(endpoint.action.status)
+    if status == "204":
+        return {status: {"description": "Done"}}
     media: dict[str, Any] = {kind: {"schema": _BYTES} for kind in endpoint.media_types}
     if JSON in media:
         media[JSON] = {"example": endpoint.sample, "schema": components.schema(endpoint.schema)}
     for kind, text in endpoint.text_samples.items():
         media[kind] = {"example": text, "schema": _BYTES}
-    described: dict[str, Any] = {
-        "operationId": endpoint.id,
-        "tags": [tidemark.TITLE],
-        "summary": endpoint.summary,
-        "description": endpoint.description,
-        "security": _KEYS,
-        "parameters": [
-            *_path_parameters(endpoint.path, endpoint.path_values),
-            *([] if is_post else map(_parameter, asked_of(endpoint))),
-        ],
-        "responses": {
-            "200": {"description": "Answer", "content": media, "headers": _REPLY_HEADERS},
-            "304": _NOT_MODIFIED,
-            **_problems((BodyTooLarge, *_READ_ERRORS) if is_post else _READ_ERRORS),
-        },
-    }
-    if is_post:
-        (schema,) = components.model(endpoint.parameters)
-        (example,) = _schema_of(endpoint)["examples"]
-        described["requestBody"] = {"required": True, "content": {JSON: {"schema": schema, "example": example}}}
-    return described
+    if not endpoint.action.is_read:
+        return {status: {"description": "Written", "content": media}}
+    return {status: {"description": "Answer", "content": media, "headers": _REPLY_HEADERS}, "304": _NOT_MODIFIED}
 
 
-def _schema_of(endpoint: Endpoint) -> dict[str, Any]:
+def _body(components: Components, endpoint: Endpoint[Any, Any, Any]) -> dict[str, Any]:
+    """What the request's body holds, by media type."""
+    if isinstance(endpoint.body, Lines):
+        # A line at a time: nothing in OpenAPI 3.1 describes lines, and one alone is NDJSON, too.
+        line = {"title": endpoint.body.name, "oneOf": components.model(*endpoint.body.models)}
+        return {"application/x-ndjson": {"schema": components.schema(line), "example": endpoint.body.example}}
+    assert endpoint.body is not None
+    (schema,) = components.model(endpoint.action.parameters)
+    return {JSON: {"schema": schema, "example": endpoint.body.example}}
+
+
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """What may be asked, without references: they would point to nothing in the whole description."""
-    schema = endpoint.parameters.model_json_schema(by_alias=True)
+    schema = model.model_json_schema(by_alias=True)
     definitions = schema.pop("$defs", {})
 
     def inlined(value: Any) -> Any:
@@ -183,15 +169,15 @@ def _schema_of(endpoint: Endpoint) -> dict[str, Any]:
     return found
 
 
-def asked_of(endpoint: Endpoint) -> tuple[Parameter, ...]:
+def asked_of(endpoint: Endpoint[Any, Any, Any]) -> tuple[Parameter, ...]:
     """An endpoint's parameters as they are documented; a list is one comma-separated value."""
-    schema = _schema_of(endpoint)
+    schema = _schema_of(endpoint.action.parameters)
     required = schema.get("required", ())
-    return tuple(
+    return endpoint.headers + tuple(
         Parameter(
             name,
             held.get("description", ""),
-            "body" if endpoint.method == "POST" else "query",
+            "query" if endpoint.body is None else "body",
             _present(held),
             name in required,
         )
@@ -206,34 +192,6 @@ def _present(schema: Mapping[str, Any]) -> dict[str, Any]:
     if shown.get("default", ...) is None:
         del shown["default"]
     return {**shown, **kinds[0]} if kinds else shown
-
-
-def _operation(components: Components, operation: Operation) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "operationId": operation.id,
-        "tags": [ADMIN_TAG],
-        "summary": operation.summary,
-        "description": operation.description,
-        "security": [{"adminKey": []}],
-        "parameters": _path_parameters(operation.path),
-        "responses": {
-            str(operation.status): {"description": "Done"}
-            if operation.status == 204
-            else _json_response("Written", operation.sample, components.schema(operation.schema or {})),
-            **_problems((*_ADMIN_ERRORS, *operation.errors)),
-        },
-    }
-    if operation.model is not None:
-        (schema,) = components.model(operation.model)
-        media = {JSON: {"schema": schema, "example": operation.body}}
-        described["requestBody"] = {"required": True, "content": media}
-    elif operation.method == "POST":
-        line = {"title": "CatalogLine", "oneOf": components.model(ChannelLine, PostLine)}
-        # A line at a time: nothing in OpenAPI 3.1 describes lines, and one alone is NDJSON, too.
-        example = orjson.loads(operation.body.partition("\n")[0])
-        media = {"application/x-ndjson": {"schema": components.schema(line), "example": example}}
-        described["requestBody"] = {"required": True, "content": media}
-    return described
 
 
 def _path_parameters(path: str, values: Mapping[str, Sequence[str]] | None = None) -> list[dict[str, Any]]:
@@ -255,10 +213,6 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "schema": dict(parameter.schema),
         **style,
     }
-
-
-def _json_response(description: str, sample: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {JSON: {"example": sample, "schema": dict(schema)}}}
 
 
 def _problems(errors: Iterable[type[ApiError]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from services.query_api.errors import Header
-from services.query_api.serving.replies import weight_of_coding
+from services.query_api.serving.accept import best_coding
 
 _zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 _GZIP_LEVEL = 5
@@ -26,10 +26,7 @@ def coding_for(media_type: str, headers: tuple[Header, ...]) -> bytes | None:
     """The coding for a reply, None to send it as it is: files that are packed by themselves gain nothing."""
     if media_type in _PACKED_MEDIA_TYPES:
         return None
-    accepted = b",".join(value for name, value in headers if name == b"accept-encoding")
-    weights = {coding: weight_of_coding(accepted, coding) for coding in _CODINGS}
-    best = max(weights.values())
-    return next(coding for coding in _CODINGS if weights[coding] == best) if best > 0 else None
+    return best_coding(headers, _CODINGS)
 
 
 async def packed(chunks: AsyncIterator[bytes], coding: bytes) -> AsyncGenerator[bytes, None]:

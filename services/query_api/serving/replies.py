@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable
-from functools import lru_cache
 from hashlib import blake2b
 
 from starlette.types import Message, Send
 
 from services.query_api.errors import ApiError, Header
+from services.query_api.serving.accept import coding_among
 
 JSON = "application/json"
 
@@ -22,6 +22,8 @@ OF_A_KEY: tuple[Header, ...] = (
 """On everything that a key may open, and on its refusals: no shared cache may give it to anybody else."""
 NOT_STORED: Header = (b"cache-control", b"no-store")
 _GZIP: Header = (b"content-encoding", b"gzip")
+# What is made once and sent many times is held in one packed form.
+_CODINGS = (b"gzip",)
 # Below this a packed reply saves no packet.
 _SMALLEST_PACKED_BYTES = 1_200
 _GZIP_LEVEL = 5
@@ -30,7 +32,6 @@ LARGE_BYTES = 256 * 1024
 _PIECE_BYTES = 64 * 1024
 # A reader that has not taken one piece in this time gives way to whoever waits.
 _STALL_SECONDS = 2.0
-_LONGEST_ACCEPTED_BYTES = 200
 _LONGEST_KNOWN_BYTES = 4_000
 _TAG_BYTES = 12
 
@@ -95,7 +96,7 @@ class Reply:
             await send({"type": "http.response.body", "body": b""})
             return 304
         body, headers = self.body, self.headers + more
-        if accepted is not None and len(body) >= _SMALLEST_PACKED_BYTES and _takes_gzip(accepted):
+        if accepted is not None and len(body) >= _SMALLEST_PACKED_BYTES and coding_among(accepted, _CODINGS):
             body = self.packed() if len(body) < LARGE_BYTES else await asyncio.to_thread(self.packed)
             headers = (*headers, _GZIP)
         length = (b"content-length", b"%d" % len(body))
@@ -105,6 +106,50 @@ class Reply:
         else:
             await send_pieces(send, body, is_wanted)
         return 200
+
+
+class Plain:
+    """A reply that is sent as it is: without a tag, and never packed.
+
+    Args:
+        headers: all but content-length; no length is told where there is no body at all.
+    """
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, body: bytes, headers: tuple[Header, ...]) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+    @classmethod
+    def of(cls, body: bytes, media_type: str, more: tuple[Header, ...] = (), status: int = 200) -> Plain:
+        """A page, or a text for machines."""
+        return cls(status, body, ((b"content-type", media_type.encode()), *more))
+
+    @classmethod
+    def unstored(cls, status: int, body: bytes) -> Plain:
+        """JSON that no cache may store."""
+        return cls(status, body, (_JSON, NOT_STORED))
+
+    @classmethod
+    def empty(cls) -> Plain:
+        """Done, and nothing to tell."""
+        return cls(204, b"", ())
+
+    async def send(
+        self,
+        send: Send,
+        request_headers: tuple[Header, ...],
+        more: tuple[Header, ...] = (),
+        is_wanted: Callable[[], bool] | None = None,
+    ) -> int:
+        """Send it; returns the status. Arguments as of `Reply.send`."""
+        length: tuple[Header, ...] = () if self.status == 204 else ((b"content-length", b"%d" % len(self.body)),)
+        headers = [*self.headers, *length, *more]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+        return self.status
 
 
 async def send_pieces(
@@ -147,35 +192,6 @@ def _matches(known: bytes, etag: bytes) -> bool:
     if known.strip() == b"*":
         return True
     return any(tag.strip().removeprefix(b"W/") == etag[2:] for tag in known.split(b","))
-
-
-def _takes_gzip(accepted: bytes) -> bool:
-    return weight_of_coding(accepted, b"gzip") > 0
-
-
-def weight_of_coding(accepted: bytes, coding: bytes) -> float:
-    """How much an Accept-Encoding likes a coding; one that is longer than any client's is not looked into."""
-    return _weight(accepted, coding) if len(accepted) <= _LONGEST_ACCEPTED_BYTES else 0.0
-
-
-# Its keys are the callers' own texts, so both their number and their length are bounded.
-@lru_cache(maxsize=256)
-def _weight(accepted: bytes, coding: bytes) -> float:
-    weights: dict[bytes, float] = {}
-    for part in accepted.lower().split(b","):
-        name, _, parameter = part.partition(b";")
-        try:
-            weights[name.strip()] = float(parameter.strip().removeprefix(b"q=")) if parameter else 1.0
-        except ValueError:
-            weights[name.strip()] = 0.0
-    return weights.get(coding, weights.get(b"*", 0.0))
-
-
-async def send_json(send: Send, status: int, body: bytes, headers: tuple[Header, ...] = ()) -> None:
-    """Send a whole JSON reply that is never asked for again."""
-    length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, NOT_STORED, *headers]})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def send_problem(send: Send, error: ApiError, headers: tuple[Header, ...] = ()) -> None:

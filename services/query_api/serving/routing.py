@@ -1,10 +1,12 @@
-"""Which endpoint takes a path: one regular expression over all templates, instead of one a route in turn. Pure."""
+"""Which endpoint takes a request: one regular expression over all templates of a method. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
+
+from starlette.types import Scope
 
 Endpoint = TypeVar("Endpoint")
 
@@ -41,3 +43,38 @@ class PathTable(Generic[Endpoint]):
             return None
         endpoint, groups = self._entries[match.lastgroup]
         return endpoint, {name: match[group] for name, group in groups}
+
+
+class MethodTable(Generic[Endpoint]):
+    """Finds endpoints by method and path; HEAD is served wherever GET is.
+
+    Args:
+        endpoints: with the method and the template of each.
+    """
+
+    def __init__(self, endpoints: Iterable[tuple[str, str, Endpoint]]) -> None:
+        by_method: dict[str, dict[str, Endpoint]] = {}
+        for method, template, endpoint in endpoints:
+            by_method.setdefault(method, {})[template] = endpoint
+            if method == "GET":
+                by_method.setdefault("HEAD", {})[template] = endpoint
+        self._tables = {method: PathTable(held) for method, held in by_method.items()}
+
+    def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
+        """The endpoint and the parameters of the path, None when there is none."""
+        table = self._tables.get(method)
+        return None if table is None else table.find(path)
+
+    def methods_of(self, path: str) -> dict[str, Endpoint]:
+        """The endpoints of a path by method; empty where nothing has that path."""
+        found = {method: table.find(path) for method, table in self._tables.items()}
+        return {method: held[0] for method, held in found.items() if held is not None}
+
+
+def path_of(scope: Scope) -> str:
+    """The path without one slash at its end, unless that was `%2F`, which belongs to a name."""
+    path: str = scope["path"]
+    if path == "/" or not path.endswith("/"):
+        return path
+    is_part_of_a_name = scope.get("raw_path", b"/").partition(b"?")[0][-1:] != b"/"
+    return path if is_part_of_a_name else path[:-1]

@@ -25,12 +25,15 @@ class Stream:
             reply; one after it breaks the connection, so that no short file passes for a whole one.
         headers: besides content-type.
         is_wanted: whether somebody waits for what the stream holds; a reader that reads nothing is then cut off.
+        keeps_turn: whether it is sent within the turn at large answers in which it was begun; any other stream has
+            turns of its own.
     """
 
     media_type: str
     chunks: AsyncIterator[bytes]
     headers: tuple[Header, ...] = ()
     is_wanted: Callable[[], bool] | None = None
+    keeps_turn: bool = False
 
 
 async def send_stream(stream: Stream, scope: Scope, receive: Receive, send: Send, more: tuple[Header, ...]) -> int:

@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from services.query_api.admin.routes import OPERATIONS
-from services.query_api.dialects import all_dialects
+from services.query_api.apis import all_apis
 from services.query_api.serving.openapi import openapi_json
-from services.query_api.tidemark import all_endpoints
 
 pytestmark = pytest.mark.long
 
@@ -56,7 +54,7 @@ def generate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
     fetched(["mvn", "-q", "-B", f"{_PLUGIN}:copy", f"-Dartifact={GENERATOR}", f"-DoutputDirectory={folder}"], folder)
     (jar,) = folder.glob("openapi-generator-cli-*.jar")
     described = folder / "openapi.json"
-    described.write_bytes(openapi_json(all_dialects(), all_endpoints(), OPERATIONS))
+    described.write_bytes(openapi_json(all_apis()))
 
     def made(kind: str, options: str = "") -> Path:
         client = folder / kind
@@ -135,7 +133,7 @@ def test_go(generate: Callable[[str, str], Path]) -> None:
 def test_linters_find_nothing(tmp_path: Path, packages: list[str], command: list[str]) -> None:
     needed("node", "npm")
     (tmp_path / "rules.yaml").write_text('extends: ["spectral:oas"]\n')
-    (tmp_path / "openapi.json").write_bytes(openapi_json(all_dialects(), all_endpoints(), OPERATIONS))
+    (tmp_path / "openapi.json").write_bytes(openapi_json(all_apis()))
     fetched(["npm", "install", "--silent", "--no-audit", "--no-fund", *packages], tmp_path)
     binary = str(tmp_path / "node_modules/.bin" / command[0])
     printed = run([binary, *command[1:], "openapi.json"], tmp_path)

@@ -13,13 +13,13 @@ import httpx
 import pytest
 
 from services.query_api.admin.parameters import ChannelPut, PostPut
-from services.query_api.admin.routes import OPERATIONS
-from services.query_api.tidemark import all_endpoints
+from services.query_api.admin.routes import API as ADMIN_API
+from services.query_api.tidemark import tidemark_api
 from tidemark_client import Tidemark, TidemarkAdmin, TidemarkError, transport
 from tidemark_client.models import ChannelLine, ChannelWrite, PostLine, PostWrite, TargetWrite
 
 KEY = "tm_live_secret-of-the-tests"
-SAMPLES = {(endpoint.method, endpoint.path): endpoint.sample for endpoint in all_endpoints()}
+SAMPLES = {(endpoint.method, endpoint.path): endpoint.sample for endpoint in tidemark_api().endpoints}
 READS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
     ("GET", "/tidemark/v1/posts/{id}"): lambda client: client.post("i"),
     ("GET", "/tidemark/v1/targets/{id}"): lambda client: client.target("i"),
@@ -208,7 +208,7 @@ def test_the_key_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_writes_are_what_the_admin_api_takes() -> None:
-    replies = {operation.path: operation.sample for operation in OPERATIONS if operation.sample is not None}
+    replies = {operation.path: operation.sample for operation in ADMIN_API.endpoints if operation.sample is not None}
     wire = Wire(lambda request: httpx.Response(200, json=replies["/admin/v1/workspaces/{workspace_id}/keys"]))
     admin = wire.admin()
     channel = ChannelWrite.model_validate({"platform": "x", "external_id": "1", "access_token": "secret-token"})

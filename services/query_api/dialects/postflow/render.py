@@ -35,7 +35,6 @@ from services.query_api.reads.query import (
     ChannelScores,
     Post,
     PostScores,
-    PostScoresQuestion,
     Target,
     latest,
     rate,
@@ -55,7 +54,7 @@ class _Shown(NamedTuple):
     parts: tuple[Values, ...]
 
 
-def post_metrics(question: PostScoresQuestion, answer: PostScores) -> list[dict[str, Any]]:
+def post_metrics(answer: PostScores) -> list[dict[str, Any]]:
     """One element a target without a parent, in target order, with its stories as items.
 
     A target whose parent was deleted has none any more.

@@ -13,13 +13,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from services.query_api.errors import Invalid, NotFound
-from services.query_api.serving.parameters import Id
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Request
+from services.query_api.serving.parameters import Id, Parameters
 from services.query_api.serving.streams import Stream
 from services.query_api.tidemark.analysis.datasets import DATASETS, statement
 from services.query_api.tidemark.analysis.formats import CONTENT_TYPES, Format, asked_format
 from services.query_api.tidemark.analysis.ranges import zone
 from services.query_api.tidemark.analysis.slots import Slots
-from services.query_api.tidemark.endpoint import Parameters, Request, Sources
 from services.runtime.instants import EARLIEST, LATEST, parse_instant
 
 FORMATS = (Format.CSV, Format.NDJSON, Format.PARQUET, Format.ARROW)

@@ -11,9 +11,8 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from services.query_api.errors import Invalid
-from services.query_api.serving.parameters import Names
+from services.query_api.serving.parameters import Names, Parameters
 from services.query_api.tidemark.analysis.ranges import Span, Step, zone
-from services.query_api.tidemark.endpoint import Parameters
 from services.runtime.clock import MILLIS_PER_DAY
 from services.runtime.instants import EARLIEST, parse_instant
 

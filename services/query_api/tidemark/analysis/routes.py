@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.actions import Reads
+from services.query_api.serving.endpoint import Endpoint
 from services.query_api.serving.shapes import or_null
+from services.query_api.tidemark import PREFIX
 from services.query_api.tidemark.analysis.datasets import DATASETS
 from services.query_api.tidemark.analysis.exports import FORMATS as FILE_FORMATS
 from services.query_api.tidemark.analysis.exports import ExportParameters, Exports
@@ -13,7 +17,6 @@ from services.query_api.tidemark.analysis.formats import MEDIA_TYPES, Format
 from services.query_api.tidemark.analysis.parameters import ChannelSeriesParameters, SeriesParameters, TotalsParameters
 from services.query_api.tidemark.analysis.series import FORMATS, channel_series, post_series, target_series
 from services.query_api.tidemark.analysis.totals import channel_totals, workspace_totals
-from services.query_api.tidemark.endpoint import PREFIX, Endpoint
 
 _FIGURE = {"type": ["number", "null"]}
 _INSTANT = {"type": "string", "format": "date-time"}
@@ -131,72 +134,65 @@ def _totals_schema(name: str, subject: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-ENDPOINTS: tuple[Endpoint, ...] = (
+ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
     Endpoint(
-        "getPostSeries",
-        f"{PREFIX}/posts/{{id}}/series",
-        "Time series of a post",
-        f"Summed over the post's targets. {_SERIES_DOC}",
-        post_series,
-        _sample_series({"post_id": "post-1"}),
-        parameters=SeriesParameters,
+        id="getPostSeries",
+        path=f"{PREFIX}/posts/{{id}}/series",
+        summary="Time series of a post",
+        description=f"Summed over the post's targets. {_SERIES_DOC}",
+        action=Reads(SeriesParameters, post_series),
+        sample=_sample_series({"post_id": "post-1"}),
         schema=_series_schema("Post", ("post_id",), POST_FIGURES),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
-        "getTargetSeries",
-        f"{PREFIX}/targets/{{id}}/series",
-        "Time series of a target",
-        _SERIES_DOC,
-        target_series,
-        _sample_series({"target_id": "target-1"}),
-        parameters=SeriesParameters,
+        id="getTargetSeries",
+        path=f"{PREFIX}/targets/{{id}}/series",
+        summary="Time series of a target",
+        description=_SERIES_DOC,
+        action=Reads(SeriesParameters, target_series),
+        sample=_sample_series({"target_id": "target-1"}),
         schema=_series_schema("Target", ("target_id",), POST_FIGURES),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
-        "getChannelSeries",
-        f"{PREFIX}/channels/{{id}}/series",
-        "Time series of a channel",
-        f"{_SERIES_DOC} Levels such as followers may fall: their increments are signed.",
-        channel_series,
-        _sample_series({"channel_id": "ch-x", "source": "posts"}),
-        parameters=ChannelSeriesParameters,
+        id="getChannelSeries",
+        path=f"{PREFIX}/channels/{{id}}/series",
+        summary="Time series of a channel",
+        description=f"{_SERIES_DOC} Levels such as followers may fall: their increments are signed.",
+        action=Reads(ChannelSeriesParameters, channel_series),
+        sample=_sample_series({"channel_id": "ch-x", "source": "posts"}),
         schema=_series_schema("Channel", ("channel_id", "source"), CHANNEL_FIGURES),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
-        "getChannelTotals",
-        f"{PREFIX}/channels/{{id}}/totals",
-        "Totals of a channel over a window",
-        _TOTALS_DOC,
-        channel_totals,
-        _sample_totals({"channel_id": "ch-x"}),
-        parameters=TotalsParameters,
+        id="getChannelTotals",
+        path=f"{PREFIX}/channels/{{id}}/totals",
+        summary="Totals of a channel over a window",
+        description=_TOTALS_DOC,
+        action=Reads(TotalsParameters, channel_totals),
+        sample=_sample_totals({"channel_id": "ch-x"}),
         schema=_totals_schema("Channel", ("channel_id",)),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
-        "getWorkspaceTotals",
-        f"{PREFIX}/totals",
-        "Totals of the workspace over a window",
-        _TOTALS_DOC,
-        workspace_totals,
-        _sample_totals({}),
-        parameters=TotalsParameters,
+        id="getWorkspaceTotals",
+        path=f"{PREFIX}/totals",
+        summary="Totals of the workspace over a window",
+        description=_TOTALS_DOC,
+        action=Reads(TotalsParameters, workspace_totals),
+        sample=_sample_totals({}),
         schema=_totals_schema("Workspace", ()),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
-        "exportDataset",
-        f"{PREFIX}/exports/{{dataset}}",
-        "A whole data set as a file",
-        "Streamed: a file that ends is whole, and one that can't be finished breaks the connection. "
+        id="exportDataset",
+        path=f"{PREFIX}/exports/{{dataset}}",
+        summary="A whole data set as a file",
+        description="Streamed: a file that ends is whole, and one that can't be finished breaks the connection. "
         + " ".join(f"{dataset.name}: {dataset.doc}" for dataset in DATASETS.values())
         + " In CSV, text that a spreadsheet would run begins with an apostrophe. Two exports of a key run at a time.",
-        Exports().answer,
-        None,
-        parameters=ExportParameters,
+        action=Reads(ExportParameters, Exports().answer),
         media_types=tuple(MEDIA_TYPES[kind] for kind in FILE_FORMATS),
         path_values={"dataset": tuple(DATASETS)},
         text_samples={

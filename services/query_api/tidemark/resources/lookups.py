@@ -8,7 +8,9 @@ from typing import Any
 
 from services.query_api.cache import channels_tag, post_tag, posts_tag
 from services.query_api.errors import NotFound
-from services.query_api.tidemark.endpoint import Answer, NoParameters, Request, Sources
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Answer, Request
+from services.query_api.serving.parameters import NoParameters
 from services.query_api.tidemark.resources import render
 from services.query_api.tidemark.resources.capabilities import capabilities
 from services.query_api.tidemark.resources.paging import channels_page, posts_page, targets_page, top_page
@@ -20,7 +22,7 @@ _SECONDS = 1.0
 _RENDERED_AT_ONCE = 25
 
 
-async def get_post(sources: Sources, request: Request[NoParameters]) -> Answer:
+async def get_post(sources: Sources, request: Request[NoParameters]) -> Answer[object]:
     """The post of the path."""
     post_id = request.path["id"]
     found = await _posts(sources, request, [post_id])
@@ -30,7 +32,7 @@ async def get_post(sources: Sources, request: Request[NoParameters]) -> Answer:
     return Answer(found[post_id], tags, _SECONDS)
 
 
-async def get_target(sources: Sources, request: Request[NoParameters]) -> Answer:
+async def get_target(sources: Sources, request: Request[NoParameters]) -> Answer[object]:
     """The target of the path."""
     target_id = request.path["id"]
     found = await _targets(sources, request, [target_id])
@@ -40,7 +42,7 @@ async def get_target(sources: Sources, request: Request[NoParameters]) -> Answer
     return Answer(found[target_id], tags, _SECONDS)
 
 
-async def get_channel(sources: Sources, request: Request[NoParameters]) -> Answer:
+async def get_channel(sources: Sources, request: Request[NoParameters]) -> Answer[object]:
     """The channel of the path."""
     channel_id = request.path["id"]
     found = await _channels(sources, request, [channel_id])
@@ -49,7 +51,7 @@ async def get_channel(sources: Sources, request: Request[NoParameters]) -> Answe
     return Answer(found[channel_id])
 
 
-async def list_posts(sources: Sources, request: Request[PostsAsked]) -> Answer:
+async def list_posts(sources: Sources, request: Request[PostsAsked]) -> Answer[object]:
     """Posts by their ids, or a page of them."""
     if request.parameters.ids is not None:
         return _many(request, request.parameters.ids, await _posts(sources, request, request.parameters.ids))
@@ -57,7 +59,7 @@ async def list_posts(sources: Sources, request: Request[PostsAsked]) -> Answer:
     return _listed(request, ids, await _posts(sources, request, ids), cursor)
 
 
-async def list_targets(sources: Sources, request: Request[TargetsAsked]) -> Answer:
+async def list_targets(sources: Sources, request: Request[TargetsAsked]) -> Answer[object]:
     """Targets by their ids, or a page of them."""
     if request.parameters.ids is not None:
         return _many(request, request.parameters.ids, await _targets(sources, request, request.parameters.ids))
@@ -65,7 +67,7 @@ async def list_targets(sources: Sources, request: Request[TargetsAsked]) -> Answ
     return _listed(request, ids, await _targets(sources, request, ids), cursor)
 
 
-async def list_channels(sources: Sources, request: Request[ChannelsAsked]) -> Answer:
+async def list_channels(sources: Sources, request: Request[ChannelsAsked]) -> Answer[object]:
     """Channels by their ids, or a page of them."""
     if request.parameters.ids is not None:
         return _many(request, request.parameters.ids, await _channels(sources, request, request.parameters.ids))
@@ -73,28 +75,28 @@ async def list_channels(sources: Sources, request: Request[ChannelsAsked]) -> An
     return _listed(request, ids, await _channels(sources, request, ids), cursor)
 
 
-async def query_posts(sources: Sources, request: Request[ByIds]) -> Answer:
+async def query_posts(sources: Sources, request: Request[ByIds]) -> Answer[object]:
     """Posts by the ids of the body."""
     return _many(request, request.parameters.ids, await _posts(sources, request, request.parameters.ids))
 
 
-async def query_targets(sources: Sources, request: Request[ByIds]) -> Answer:
+async def query_targets(sources: Sources, request: Request[ByIds]) -> Answer[object]:
     """Targets by the ids of the body."""
     return _many(request, request.parameters.ids, await _targets(sources, request, request.parameters.ids))
 
 
-async def query_channels(sources: Sources, request: Request[ByIds]) -> Answer:
+async def query_channels(sources: Sources, request: Request[ByIds]) -> Answer[object]:
     """Channels by the ids of the body."""
     return _many(request, request.parameters.ids, await _channels(sources, request, request.parameters.ids))
 
 
-async def list_top_posts(sources: Sources, request: Request[TopAsked]) -> Answer:
+async def list_top_posts(sources: Sources, request: Request[TopAsked]) -> Answer[object]:
     """The posts with the greatest figures, each with all that is known of it."""
     ids, cursor = await top_page(sources, request)
     return _listed(request, ids, await _posts(sources, request, ids), cursor)
 
 
-async def list_capabilities(_: Sources, __: Request[NoParameters]) -> Answer:
+async def list_capabilities(_: Sources, __: Request[NoParameters]) -> Answer[object]:
     """What each platform can report."""
     return Answer({"data": capabilities()})
 
@@ -130,16 +132,16 @@ async def _rendered(found: Mapping[str, Any], make: Callable[[Any], Any]) -> dic
     return shown
 
 
-def _many(request: Request[Any], ids: Sequence[str], found: dict[str, Any]) -> Answer:
+def _many(request: Request[Any], ids: Sequence[str], found: dict[str, Any]) -> Answer[object]:
     missing = [id_ for id_ in ids if id_ not in found]
     return _whole(request, [found[id_] for id_ in ids if id_ in found], missing, None)
 
 
-def _listed(request: Request[Any], ids: Sequence[str], found: dict[str, Any], cursor: str | None) -> Answer:
+def _listed(request: Request[Any], ids: Sequence[str], found: dict[str, Any], cursor: str | None) -> Answer[object]:
     # What was deleted since the page was read is left out.
     return _whole(request, [found[id_] for id_ in ids if id_ in found], [], cursor)
 
 
-def _whole(request: Request[Any], data: list[Any], missing: list[str], cursor: str | None) -> Answer:
+def _whole(request: Request[Any], data: list[Any], missing: list[str], cursor: str | None) -> Answer[object]:
     tags = (posts_tag(request.workspace_id), channels_tag(request.workspace_id))
     return Answer({"data": data, "missing": missing, "next_cursor": cursor}, tags, _SECONDS)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Request
 from services.query_api.tidemark.cursor import Cursor, decode, encode
-from services.query_api.tidemark.endpoint import Request, Sources
 from services.query_api.tidemark.resources import sql
 from services.query_api.tidemark.resources.parameters import ChannelsAsked, PostsAsked, TargetsAsked, TopAsked
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from schemas.metrics import POST_NAMES
-from services.query_api.serving.parameters import Id, Ids, Instant, Limit
-from services.query_api.tidemark.endpoint import Parameters
+from services.query_api.serving.parameters import Id, Ids, Instant, Limit, Parameters
 from services.query_api.tidemark.resources.reasons import ENGAGEMENT_RATE, ENGAGEMENTS
 
 DEFAULT_LIMIT = 50
@@ -21,8 +20,6 @@ ExternalId = Annotated[str, Field(min_length=1, max_length=1000)]
 
 class ByIds(Parameters):
     """Many things by their ids."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"ids": ["post-1", "post-2"]}]})
 
     ids: Ids = Field(description="Up to 500 ids; answered in this order, unknown ones under `missing`.")
 

@@ -13,8 +13,8 @@ from schemas.registers import Register, load_groups
 from schemas.tiers import MILLIS_PER_DAY, rule_of
 from services.query_api.reads.payloads import ANSWER_BYTES, batches
 from services.query_api.reads.raw_events import raw_event
+from services.query_api.reads.sources import Sources
 from services.query_api.reads.sql import RAW_EVENTS
-from services.query_api.tidemark.endpoint import Sources
 from services.query_api.tidemark.resources import sql
 from services.query_api.tidemark.resources.due import is_published, is_too_old
 from services.query_api.tidemark.resources.evidence import (

@@ -10,7 +10,9 @@ from schemas.metrics import POST_NAMES, WINDOW_METRICS
 from schemas.windows import WindowTotals
 from services.query_api.errors import NotFound
 from services.query_api.reads.query import WindowTotalsQuestion
-from services.query_api.tidemark.endpoint import Answer, Parameters, Request, Sources
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Answer, Request
+from services.query_api.serving.parameters import Parameters
 from services.query_api.tidemark.resources.reasons import ENGAGEMENT_RATE, ENGAGEMENTS
 from services.query_api.tidemark.resources.render import figure, time
 
@@ -26,7 +28,7 @@ class WindowAsked(Parameters):
     range: Literal["24h", "7d", "28d"] = Field("28d", description="Length of the window, which ends now.")
 
 
-async def get_window(sources: Sources, request: Request[WindowAsked]) -> Answer:
+async def get_window(sources: Sources, request: Request[WindowAsked]) -> Answer[object]:
     """The window of the channel of the path."""
     channel_id, length = request.path["id"], request.parameters.range
     totals: WindowTotals | None = await sources.read_model.answer(

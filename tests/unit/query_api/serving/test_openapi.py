@@ -10,17 +10,15 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from services.query_api import tidemark
-from services.query_api.admin.routes import OPERATIONS
+from services.query_api.apis import all_apis
 from services.query_api.dialects import all_dialects
 from services.query_api.serving.components import Components
 from services.query_api.serving.openapi import openapi
-from services.query_api.serving.pages import documentation_page
 from services.query_api.serving.shapes import shape
-from services.query_api.tidemark import all_endpoints
+from services.query_api.site.pages import documentation_page
 from tests.support.dialects import GoldenCase, golden_cases
 
-DESCRIBED: dict[str, Any] = openapi(all_dialects(), all_endpoints(), OPERATIONS)
+DESCRIBED: dict[str, Any] = openapi(all_apis())
 OPERATIONS_BY_NAME: dict[str, Any] = {
     f"{method.upper()} {path}": operation
     for path, methods in DESCRIBED["paths"].items()
@@ -133,7 +131,7 @@ def test_golden_replies_keep_to_their_products_schema(case: GoldenCase) -> None:
 
 
 def reads_of(product: str) -> list[Any]:
-    return [read for dialect in all_dialects() if dialect.name == product for read in dialect.reads]
+    return [read for dialect in all_dialects() if dialect.name == product for read in dialect.endpoints]
 
 
 def path_fits(template: str, path: str) -> bool:
@@ -144,10 +142,10 @@ def path_fits(template: str, path: str) -> bool:
 
 
 def test_the_page_shows_every_operation() -> None:
-    page = documentation_page(all_dialects(), all_endpoints(), OPERATIONS)
+    page = documentation_page(all_apis())
     for name in OPERATIONS_BY_NAME:
         assert f"<code>{name}</code>" in page
-    assert tidemark.TITLE in page
+    assert "Tidemark" in page
 
 
 def test_the_ids_of_operations_never_change() -> None:
@@ -220,7 +218,7 @@ def test_a_property_called_title_is_no_name() -> None:
 
 
 def test_the_page_begins_with_a_table_of_contents_whose_links_lead_somewhere() -> None:
-    page = documentation_page(all_dialects(), all_endpoints(), OPERATIONS)
+    page = documentation_page(all_apis())
     contents = page[page.index("<nav") : page.index("</nav>")]
     links = re.findall(r'href="#([^"]+)"', contents)
     assert set(links) >= set(IDS)

@@ -32,7 +32,7 @@ def test_other_paths_find_nothing(path: str) -> None:
 
 
 def test_every_products_paths_are_told_apart() -> None:
-    paths = [read.path for dialect in all_dialects() for read in dialect.reads]
+    paths = [read.path for dialect in all_dialects() for read in dialect.endpoints]
     table = PathTable({path: path for path in paths})
     for path in paths:
         found = table.find(re.sub(r"\{\w+\}", "analytics", path))

@@ -1,4 +1,4 @@
-"""How every endpoint of Tidemark's own API is served: refusals, kept replies, bodies and streams."""
+"""How every endpoint is served: refusals, kept replies, bodies and streams."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from schemas.events import ApiKey
 from services.query_api.cache import AnswerCache
 from services.query_api.directory import Directory
 from services.query_api.errors import NotFound, ReadsUnavailable
-from services.query_api.serving.auth import READ_SCOPE, KeyRing, key_hash
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.actions import Reads
+from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
+from services.query_api.serving.endpoint import Answer, Body, Endpoint, Request
 from services.query_api.serving.limits import RateLimiter
-from services.query_api.serving.parameters import Ids
+from services.query_api.serving.parameters import Ids, Parameters
 from services.query_api.serving.replies import Reply
+from services.query_api.serving.server import EndpointServer, Shared
 from services.query_api.serving.streams import Stream
-from services.query_api.tidemark.endpoint import Answer, Endpoint, Parameters, Request, Sources
-from services.query_api.tidemark.serving import ServedEndpoint
 from tests.support.query_api import FakeReadModel, FakeStore, ManualClock
 
 KEY = {"authorization": "Bearer good"}
@@ -41,7 +43,7 @@ class Counted:
         self.count = 0
         self.error: Exception | None = None
 
-    async def answer(self, sources: Sources, request: Request[Asked]) -> Answer:
+    async def answer(self, sources: Sources, request: Request[Asked]) -> Answer[object]:
         if self.error is not None:
             raise self.error
         self.count += 1
@@ -52,7 +54,7 @@ class Counted:
 class Served:
     """One endpoint behind a client; x-path stands for the id of the path."""
 
-    def __init__(self, endpoint: Endpoint, *, rate_limit: int = 0, is_cached: bool = False) -> None:
+    def __init__(self, endpoint: Endpoint[Sources, Any, Any], *, rate_limit: int = 0, is_cached: bool = False) -> None:
         self.clock = ManualClock()
         self.cache: AnswerCache[Reply] = AnswerCache(100_000, lambda: self.clock.now() / 1000)
         keys = KeyRing()
@@ -63,14 +65,15 @@ class Served:
         ]:
             event = ApiKey(workspace_id, text, key_hash(text), scopes, "tidemark", self.clock.now())
             keys.apply((workspace_id, text), event)
-        served = ServedEndpoint(
-            endpoint,
-            Sources(FakeStore(), Directory(), FakeReadModel()),
+        shared = Shared(
             keys=keys,
-            limiter=RateLimiter(rate_limit) if rate_limit else None,
+            admin_key=AdminKey(None),
             clock=self.clock,
+            limiter=RateLimiter(rate_limit) if rate_limit else None,
             cache=self.cache if is_cached else None,
         )
+        sources = Sources(FakeStore(), Directory(), FakeReadModel())
+        served = EndpointServer("tidemark", endpoint, sources, shared)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             scope["path_params"] = {"id": scope["path"].removeprefix("/")}
@@ -80,13 +83,21 @@ class Served:
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
 
 
-def endpoint(answer: Any, **more: Any) -> Endpoint:
-    """An endpoint that may be asked `Asked`."""
-    return Endpoint("test", "/tidemark/v1/tests/{id}", "Test", "", answer, None, parameters=Asked, **more)
+def endpoint(answer: Any, *, body: Body | None = None, **more: Any) -> Endpoint[Sources, Any, Any]:
+    """An endpoint that may be asked `Asked`, by its query or its body."""
+    return Endpoint(
+        id="test",
+        method="GET" if body is None else "POST",
+        path="/tidemark/v1/tests/{id}",
+        summary="Test",
+        description="",
+        action=Reads(Asked, answer, **more),
+        body=body,
+    )
 
 
 async def test_refusals_come_in_the_order_of_the_contract() -> None:
-    async def nothing(_: Sources, __: Request[Asked]) -> Answer:
+    async def nothing(_: Sources, __: Request[Asked]) -> Answer[object]:
         raise NotFound
 
     served = Served(endpoint(nothing), rate_limit=2)
@@ -113,7 +124,7 @@ async def test_what_is_no_id_is_not_found_before_anything_is_asked() -> None:
 
 
 async def test_a_body_is_checked_like_a_query() -> None:
-    served = Served(endpoint(Counted().answer, method="POST"))
+    served = Served(endpoint(Counted().answer, body=Body({})))
     whole = await served.client.post("/p1", json={"ids": ["b", "a", "b"]}, headers=KEY)
     assert whole.json()["ids"] == ["b", "a"]
     bodies: list[Any] = [{"ids": []}, {"ids": [1]}, {"ids": {"a": 1}}, {"more": 1}, ["a"]]

@@ -11,14 +11,13 @@ import pytest
 from typer.main import get_command
 
 from services import cli
-from services.query_api.admin.routes import OPERATIONS
+from services.query_api.apis import all_apis
 from services.query_api.dialects import all_dialects
 from services.query_api.serving.openapi import openapi
-from services.query_api.tidemark import all_endpoints
 from tests.support.query_api import ADMIN_KEY, fake_api
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
-DESCRIBED = openapi(all_dialects(), all_endpoints(), OPERATIONS)
+DESCRIBED = openapi(all_apis())
 ADDRESSES = sorted(
     (method.upper(), path) for path, held in DESCRIBED["paths"].items() for method in held
 ) + [("GET", path) for path in ("/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/nothing")]  # fmt: skip
@@ -54,7 +53,7 @@ async def test_both_tell_the_same_addresses() -> None:
     assert told["origin"] == "http://api"
     paths = [path for product in told["products"] for path in product["paths"]]
     assert len(told["products"]) == 5
-    assert sorted(paths) == sorted(read.path for dialect in all_dialects() for read in dialect.reads)
+    assert sorted(paths) == sorted(read.path for dialect in all_dialects() for read in dialect.endpoints)
     for text in (*paths, told["origin"], told["openapi"], told["documentation"], told["tidemark"], told["admin"]):
         assert text in page
     assert told["keys"]["command"] in page
