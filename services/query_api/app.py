@@ -63,7 +63,9 @@ class QueryApi:
             return
         try:
             # No redirects: a path with a slash at its end is answered as the one without.
-            path = path_of(scope)
+            path: str = scope["path"]
+            if path.endswith("/"):
+                path = path_of(path, scope.get("raw_path", b"/"))
             found = self._table.find(scope["method"], path)
             if found is None:
                 self._refuse(scope, path)

@@ -12,7 +12,7 @@ from schemas.events import PlatformRaw
 from services.query_api.fairness import Desk
 from services.query_api.reads import sql
 from services.query_api.reads.clickhouse import ClickHouse
-from services.query_api.reads.polls import Answer
+from services.query_api.reads.polls import AccountAnswer
 from services.runtime.redaction import blank_secret_bytes
 
 # The most levels that a reply's own shape puts around a payload, with room.
@@ -30,20 +30,22 @@ class AccountAnswers:
         self._clickhouse = clickhouse
         self._desk = desk
 
-    async def answers(self, workspace_id: str, event_ids: Iterable[str], times: Mapping[str, int]) -> dict[str, Answer]:
+    async def answers(
+        self, workspace_id: str, event_ids: Iterable[str], times: Mapping[str, int]
+    ) -> dict[str, AccountAnswer]:
         """What was asked, by event id; of one whose raw event is not held any more, no more than its time.
 
         Args:
             times: when answers came, ms, as far as known otherwise.
         """
         wanted = sorted(event_ids)
-        found = {name: Answer(name, times.get(name, 0), "", "", {}) for name in wanted}
+        found = {name: AccountAnswer(name, times.get(name, 0), "", "", {}) for name in wanted}
         for first in range(0, len(wanted), _ANSWERS_AT_ONCE):
             names = {"workspace": workspace_id, "events": wanted[first : first + _ANSWERS_AT_ONCE]}
             for name, at, origin, endpoint, request in await self._clickhouse.rows(
                 "raw_answers", sql.RAW_ANSWERS, names
             ):
-                found[name] = Answer(name, times.get(name, at), origin, endpoint, dict(request))
+                found[name] = AccountAnswer(name, times.get(name, at), origin, endpoint, dict(request))
         return found
 
     async def sizes(self, workspace_id: str, event_ids: Sequence[str]) -> dict[str, int]:

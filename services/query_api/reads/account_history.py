@@ -16,7 +16,7 @@ from services.query_api.reads.accounts import account_figures, account_sources
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.merging import PeriodKey
 from services.query_api.reads.payloads import BATCH_BYTES, grouped
-from services.query_api.reads.polls import LONGEST_GAP, LONGEST_POLL, Answer, order, polls, raw_of
+from services.query_api.reads.polls import LONGEST_GAP, LONGEST_POLL, AccountAnswer, order, polls, raw_of
 from services.query_api.reads.query import AccountFigures, AccountHistory, AccountHistoryQuestion, AccountSnapshot
 
 _METRICS = len(CHANNEL_METRICS)
@@ -158,7 +158,7 @@ class Standing:
         for period, start, end, names, *values in before:
             self._held[period, start, end], self._said[period, start, end] = values, names
 
-    def after(self, rows: Sequence[list[Any]], answers: Mapping[str, Answer]) -> list[Poll]:
+    def after(self, rows: Sequence[list[Any]], answers: Mapping[str, AccountAnswer]) -> list[Poll]:
         """The account right after each poll.
 
         Args:
@@ -182,7 +182,7 @@ class Standing:
             found.append(self._poll(ends[last]))
         return found
 
-    def _poll(self, answered: Sequence[Answer]) -> Poll:
+    def _poll(self, answered: Sequence[AccountAnswer]) -> Poll:
         periods = [ChannelPeriod(*key, tuple(values)) for key, values in self._held.items()]
         sources = (self._said[period[:3]][metric] for period, metric in account_sources(periods))
         shown = dict.fromkeys((*(answer.event_id for answer in answered), *sources))

@@ -16,7 +16,7 @@ from services.query_api.reads.account_history import AccountHistories
 from services.query_api.reads.accounts import account_figures, account_sources, stored_health
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.merging import merge_channel
-from services.query_api.reads.polls import Answer, order, polls, raw_of
+from services.query_api.reads.polls import AccountAnswer, order, polls, raw_of
 from services.query_api.reads.query import (
     Account,
     AccountHistory,
@@ -99,5 +99,5 @@ class AccountReads:
         return self._directory.get(question.workspace_id, question.channel_id)
 
 
-def _answer_of(event: PlatformRaw) -> Answer:
-    return Answer(event.event_id, event.captured_at, event.origin, event.endpoint, event.request)
+def _answer_of(event: PlatformRaw) -> AccountAnswer:
+    return AccountAnswer(event.event_id, event.captured_at, event.origin, event.endpoint, event.request)

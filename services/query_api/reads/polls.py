@@ -20,7 +20,7 @@ LONGEST_POLL = 600 * MILLIS_PER_SECOND
 _DIGITS = re.compile(r"\d+")
 
 
-class Answer(NamedTuple):
+class AccountAnswer(NamedTuple):
     """One answer about an account.
 
     Attributes:
@@ -41,19 +41,19 @@ class Answer(NamedTuple):
         return (self.endpoint, *parts)
 
 
-def order(answer: Answer) -> tuple[int, bytes]:
+def order(answer: AccountAnswer) -> tuple[int, bytes]:
     """By which answers are sorted: the newest is the greatest."""
     return answer.captured_at, answer.event_id.encode()
 
 
-def polls(answers: Iterable[Answer]) -> list[list[Answer]]:
+def polls(answers: Iterable[AccountAnswer]) -> list[list[AccountAnswer]]:
     """Answers by their polls, each poll in the order of its answers, polls by their last answer.
 
     Args:
         answers: in the order of (`captured_at`, `event_id`).
     """
-    found: list[list[Answer]] = []
-    under_way: dict[str, tuple[list[Answer], set[tuple[str, ...]]]] = {}
+    found: list[list[AccountAnswer]] = []
+    under_way: dict[str, tuple[list[AccountAnswer], set[tuple[str, ...]]]] = {}
     for answer in answers:
         question = answer.question
         poll, asked = under_way.get(answer.origin, ([], set()))
@@ -65,7 +65,7 @@ def polls(answers: Iterable[Answer]) -> list[list[Answer]]:
     return sorted(found, key=lambda poll: (poll[-1].captured_at, poll[-1].event_id.encode()))
 
 
-def _belongs(answer: Answer, poll: Sequence[Answer]) -> bool:
+def _belongs(answer: AccountAnswer, poll: Sequence[AccountAnswer]) -> bool:
     # Of an answer whose raw event is not held any more it is not known what was asked: it stands alone.
     return (
         bool(answer.endpoint and poll[-1].endpoint)
@@ -74,7 +74,7 @@ def _belongs(answer: Answer, poll: Sequence[Answer]) -> bool:
     )
 
 
-def raw_of(answers: Iterable[Answer], payloads: Mapping[str, Any]) -> Any:
+def raw_of(answers: Iterable[AccountAnswer], payloads: Mapping[str, Any]) -> Any:
     """The payloads of some answers: of one alone, else by the path that was asked; {} where none is held any more.
 
     Args:

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
-from starlette.types import Scope
-
 Endpoint = TypeVar("Endpoint")
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -71,10 +69,13 @@ class MethodTable(Generic[Endpoint]):
         return {method: held[0] for method, held in found.items() if held is not None}
 
 
-def path_of(scope: Scope) -> str:
-    """The path without one slash at its end, unless that was `%2F`, which belongs to a name."""
-    path: str = scope["path"]
+def path_of(path: str, raw_path: bytes) -> str:
+    """The path without one slash at its end, unless that was `%2F`, which belongs to a name.
+
+    Args:
+        path: decoded.
+        raw_path: as it was sent; the query may follow.
+    """
     if path == "/" or not path.endswith("/"):
         return path
-    is_part_of_a_name = scope.get("raw_path", b"/").partition(b"?")[0][-1:] != b"/"
-    return path if is_part_of_a_name else path[:-1]
+    return path[:-1] if raw_path.partition(b"?")[0][-1:] == b"/" else path

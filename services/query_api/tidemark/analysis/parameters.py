@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
 from services.query_api.errors import Invalid
-from services.query_api.serving.parameters import Names, Parameters
+from services.query_api.serving.parameters import Id, Names, Parameters
 from services.query_api.tidemark.analysis.ranges import Span, Step, zone
 from services.runtime.clock import MILLIS_PER_DAY
 from services.runtime.instants import EARLIEST, parse_instant
@@ -94,16 +93,27 @@ class TotalsParameters(SpanParameters):
     compare: Compared | None = Field(None, description="previous: with the window of the same length just before.")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A span with its zone."""
+class ExportParameters(Parameters):
+    """What is exported, and how."""
+
+    start: str | None = Field(None, alias="from", description="First instant of the span; see the data set.")
+    end: str | None = Field(None, alias="to", description="End of the span, exclusive.")
+    tz: str = Field("UTC", description="IANA time zone of times without an offset and of dates.")
+    channel_id: Id | None = Field(None, description="Only what belongs to this channel.")
+    format: Literal["csv", "ndjson", "parquet", "arrow"] | None = Field(
+        None, description="csv, ndjson, parquet or arrow; without it, by Accept, else csv."
+    )
+
+
+class ZonedSpan(NamedTuple):
+    """A span with its zone, and the zone's name as it was asked for."""
 
     span: Span
     tz: ZoneInfo
     tz_name: str
 
 
-def asked_span(parameters: SpanParameters, now: int) -> Asked:
+def zoned_span(parameters: SpanParameters, now: int) -> ZonedSpan:
     """The span that is asked for.
 
     Args:
@@ -112,20 +122,44 @@ def asked_span(parameters: SpanParameters, now: int) -> Asked:
     Raises:
         Invalid: a bad time or zone, or a span that ends before it begins.
     """
-    tz = named("tz", lambda: zone(parameters.tz))
-    if parameters.end is None:
-        end = now // 1000 * 1000
-    else:
-        text = parameters.end
-        end = named("to", lambda: parse_instant(text, tz))
-    if parameters.start is None:
-        start = max(EARLIEST, end - DEFAULT_DAYS * MILLIS_PER_DAY)
-    else:
-        first = parameters.start
-        start = named("from", lambda: parse_instant(first, tz))
-    if start >= end:
+    tz = zone_of(parameters.tz)
+    end = instant_of("to", parameters.end, tz, now // 1000 * 1000)
+    span = span_between(parameters.start, None, tz, max(EARLIEST, end - DEFAULT_DAYS * MILLIS_PER_DAY), end)
+    return ZonedSpan(span, tz, parameters.tz)
+
+
+def span_between(start: str | None, end: str | None, tz: ZoneInfo, first: int, last: int) -> Span:
+    """The span between two times.
+
+    Args:
+        first: where no start is asked for, ms.
+        last: where no end is asked for, ms.
+
+    Raises:
+        Invalid: a bad time, or a span that ends before it begins.
+    """
+    span = Span(instant_of("from", start, tz, first), instant_of("to", end, tz, last))
+    if span.start >= span.end:
         raise Invalid("from: must be before to")
-    return Asked(Span(start, end), tz, parameters.tz)
+    return span
+
+
+def instant_of(name: str, text: str | None, tz: ZoneInfo, default: int) -> int:
+    """The instant that a parameter names, ms.
+
+    Raises:
+        Invalid: it is no time.
+    """
+    return default if text is None else named(name, lambda: parse_instant(text, tz))
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """The time zone that `tz` names.
+
+    Raises:
+        Invalid: there is none of this name.
+    """
+    return named("tz", lambda: zone(name))
 
 
 def named(name: str, check: Callable[[], _T]) -> _T:

@@ -7,19 +7,22 @@ from typing import Any
 from services.query_api.reads.sources import Sources
 from services.query_api.serving.actions import Reads
 from services.query_api.serving.endpoint import Endpoint
-from services.query_api.serving.shapes import or_null
 from services.query_api.tidemark import PREFIX
 from services.query_api.tidemark.analysis.datasets import DATASETS
 from services.query_api.tidemark.analysis.exports import FORMATS as FILE_FORMATS
-from services.query_api.tidemark.analysis.exports import ExportParameters, Exports
+from services.query_api.tidemark.analysis.exports import Exports
 from services.query_api.tidemark.analysis.figures import CHANNEL_FIGURES, POST_FIGURES
 from services.query_api.tidemark.analysis.formats import MEDIA_TYPES, Format
-from services.query_api.tidemark.analysis.parameters import ChannelSeriesParameters, SeriesParameters, TotalsParameters
+from services.query_api.tidemark.analysis.models import sample_series, sample_totals, series_schema, totals_schema
+from services.query_api.tidemark.analysis.parameters import (
+    ChannelSeriesParameters,
+    ExportParameters,
+    SeriesParameters,
+    TotalsParameters,
+)
 from services.query_api.tidemark.analysis.series import FORMATS, channel_series, post_series, target_series
 from services.query_api.tidemark.analysis.totals import channel_totals, workspace_totals
 
-_FIGURE = {"type": ["number", "null"]}
-_INSTANT = {"type": "string", "format": "date-time"}
 _TABLE_TYPES = tuple(MEDIA_TYPES[kind] for kind in FORMATS)
 
 _SERIES_DOC = (
@@ -36,104 +39,6 @@ _TOTALS_DOC = (
 )
 
 
-def _sample_series(subject: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **subject,
-        "metrics": ["likes", "watch_time_seconds"],
-        "from": "2026-06-26T22:00:00Z",
-        "to": "2026-06-28T22:00:00Z",
-        "step": "day",
-        "tz": "Europe/Berlin",
-        "mode": "cumulative",
-        "points": [
-            {"start": "2026-06-26T22:00:00Z", "end": "2026-06-27T22:00:00Z", "likes": 12, "watch_time_seconds": None},
-            {"start": "2026-06-27T22:00:00Z", "end": "2026-06-28T22:00:00Z", "likes": 47, "watch_time_seconds": 81.5},
-        ],
-    }
-
-
-def _series_schema(name: str, subject: tuple[str, ...], names: tuple[str, ...]) -> dict[str, Any]:
-    shown = ("metrics", "from", "to", "step", "tz", "mode", "points")
-    return {
-        "title": f"{name}Series",
-        "type": "object",
-        "required": [*subject, *shown],
-        "additionalProperties": False,
-        "properties": {
-            **{name: {"type": "string"} for name in subject},
-            "metrics": {"type": "array", "items": {"type": "string"}},
-            "from": _INSTANT,
-            "to": _INSTANT,
-            "step": {"type": "string", "enum": ["hour", "day"]},
-            "tz": {"type": "string"},
-            "mode": {"type": "string", "enum": ["cumulative", "increments"]},
-            "points": {
-                "type": "array",
-                "items": {
-                    "title": f"{name}SeriesPoint",
-                    "type": "object",
-                    "required": ["start", "end"],
-                    "additionalProperties": False,
-                    "properties": {"start": _INSTANT, "end": _INSTANT, **dict.fromkeys(names, _FIGURE)},
-                },
-            },
-        },
-    }
-
-
-def _sample_totals(subject: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **subject,
-        "attribution": "received",
-        "from": "2026-06-22T00:00:00Z",
-        "to": "2026-06-29T00:00:00Z",
-        "tz": "UTC",
-        "compared_with": {"from": "2026-06-15T00:00:00Z", "to": "2026-06-22T00:00:00Z"},
-        "metrics": {
-            **{name: {"value": None, "previous": None, "change": None} for name in POST_FIGURES},
-            "impressions": {"value": 1500, "previous": 1000, "change": 0.5},
-            "likes": {"value": 37, "previous": 0, "change": None},
-        },
-    }
-
-
-def _totals_schema(name: str, subject: tuple[str, ...]) -> dict[str, Any]:
-    compared = {
-        "title": "ComparedWindow",
-        "type": "object",
-        "required": ["from", "to"],
-        "properties": {"from": _INSTANT, "to": _INSTANT},
-    }
-    metric = {
-        "title": "ComparedFigure",
-        "type": "object",
-        "required": ["value", "previous", "change"],
-        "additionalProperties": False,
-        "properties": {"value": _FIGURE, "previous": _FIGURE, "change": _FIGURE},
-    }
-    return {
-        "title": f"{name}Totals",
-        "type": "object",
-        "required": [*subject, "attribution", "from", "to", "tz", "compared_with", "metrics"],
-        "additionalProperties": False,
-        "properties": {
-            **{name: {"type": "string"} for name in subject},
-            "attribution": {"type": "string", "enum": ["published", "received"]},
-            "from": _INSTANT,
-            "to": _INSTANT,
-            "tz": {"type": "string"},
-            "compared_with": or_null(compared),
-            "metrics": {
-                "title": "ComparedFigures",
-                "type": "object",
-                "required": list(POST_FIGURES),
-                "additionalProperties": False,
-                "properties": dict.fromkeys(CHANNEL_FIGURES, metric),
-            },
-        },
-    }
-
-
 ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
     Endpoint(
         id="getPostSeries",
@@ -141,8 +46,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="Time series of a post",
         description=f"Summed over the post's targets. {_SERIES_DOC}",
         action=Reads(SeriesParameters, post_series),
-        sample=_sample_series({"post_id": "post-1"}),
-        schema=_series_schema("Post", ("post_id",), POST_FIGURES),
+        sample=sample_series({"post_id": "post-1"}),
+        schema=series_schema("Post", ("post_id",), POST_FIGURES),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
@@ -151,8 +56,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="Time series of a target",
         description=_SERIES_DOC,
         action=Reads(SeriesParameters, target_series),
-        sample=_sample_series({"target_id": "target-1"}),
-        schema=_series_schema("Target", ("target_id",), POST_FIGURES),
+        sample=sample_series({"target_id": "target-1"}),
+        schema=series_schema("Target", ("target_id",), POST_FIGURES),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
@@ -161,8 +66,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="Time series of a channel",
         description=f"{_SERIES_DOC} Levels such as followers may fall: their increments are signed.",
         action=Reads(ChannelSeriesParameters, channel_series),
-        sample=_sample_series({"channel_id": "ch-x", "source": "posts"}),
-        schema=_series_schema("Channel", ("channel_id", "source"), CHANNEL_FIGURES),
+        sample=sample_series({"channel_id": "ch-x", "source": "posts"}),
+        schema=series_schema("Channel", ("channel_id", "source"), CHANNEL_FIGURES),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
@@ -171,8 +76,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="Totals of a channel over a window",
         description=_TOTALS_DOC,
         action=Reads(TotalsParameters, channel_totals),
-        sample=_sample_totals({"channel_id": "ch-x"}),
-        schema=_totals_schema("Channel", ("channel_id",)),
+        sample=sample_totals({"channel_id": "ch-x"}),
+        schema=totals_schema("Channel", ("channel_id",)),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
@@ -181,8 +86,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="Totals of the workspace over a window",
         description=_TOTALS_DOC,
         action=Reads(TotalsParameters, workspace_totals),
-        sample=_sample_totals({}),
-        schema=_totals_schema("Workspace", ()),
+        sample=sample_totals({}),
+        schema=totals_schema("Workspace", ()),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(

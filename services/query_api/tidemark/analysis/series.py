@@ -23,8 +23,8 @@ from services.query_api.tidemark.analysis.parameters import (
     Mode,
     SeriesParameters,
     Source,
-    asked_span,
     named,
+    zoned_span,
 )
 from services.query_api.tidemark.analysis.ranges import buckets, shown
 from services.query_api.tidemark.analysis.reads import Subject, read_series
@@ -74,7 +74,7 @@ async def _answer(
     sources: Sources, request: Request[Any], subject_shown: dict[str, Any], subject: Subject
 ) -> Answer[object]:
     parameters: SeriesParameters = request.parameters
-    asked = asked_span(parameters, request.now)
+    asked = zoned_span(parameters, request.now)
     spans = named("from", lambda: buckets(asked.span, parameters.step, asked.tz))
     is_growth = parameters.mode is Mode.INCREMENTS
     figures = await read_series(sources.store, subject, parameters.metrics, spans, is_growth=is_growth, now=request.now)

@@ -19,7 +19,7 @@ from services.query_api.tidemark.analysis.figures import (
     written,
 )
 from services.query_api.tidemark.analysis.formats import CONTENT_TYPES, Format, as_json, asked_format, write_rows
-from services.query_api.tidemark.analysis.parameters import Attribution, TotalsParameters, asked_span
+from services.query_api.tidemark.analysis.parameters import Attribution, TotalsParameters, zoned_span
 from services.query_api.tidemark.analysis.ranges import Span, before, shown
 from services.query_api.tidemark.analysis.reads import Subject, read_published, read_series
 from services.query_api.tidemark.analysis.series import FORMATS
@@ -46,7 +46,7 @@ async def _answer(
     sources: Sources, request: Request[TotalsParameters], subject_shown: dict[str, Any], subject: Subject
 ) -> Answer[object]:
     parameters = request.parameters
-    asked = asked_span(parameters, request.now)
+    asked = zoned_span(parameters, request.now)
     previous = before(asked.span, asked.tz)
     is_compared = parameters.compare is not None
     if parameters.attribution is Attribution.PUBLISHED:

@@ -13,13 +13,13 @@ from typing import NamedTuple
 from schemas.events import PlatformRaw
 from services.platforms import platform
 from services.platforms.base import MappingError, Outcome
-from services.query_api.tidemark.resources.states import Heard
+from services.query_api.tidemark.resources.states import Evidence
 
 _NUMBER = re.compile(r"[0-9]+")
 _SMALLEST_ERROR = 400
 
 
-class Answer(NamedTuple):
+class PlatformAnswer(NamedTuple):
     """An answer about a target or a channel; `captured_at` in ms."""
 
     event_id: str
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
         return self.http_status >= _SMALLEST_ERROR
 
 
-class Asked(NamedTuple):
+class PlatformCall(NamedTuple):
     """What an answer was asked: the path, the query, and the platform's ids by ours."""
 
     endpoint: str
@@ -47,7 +47,7 @@ class Meaning(NamedTuple):
     gone: frozenset[str]
 
 
-def is_telling(answers: Iterable[Answer], spoke: Mapping[str, int]) -> bool:
+def is_telling(answers: Iterable[PlatformAnswer], spoke: Mapping[str, int]) -> bool:
     """Whether any of a thing's answers may say why something of it is unknown.
 
     Args:
@@ -57,23 +57,25 @@ def is_telling(answers: Iterable[Answer], spoke: Mapping[str, int]) -> bool:
     return any(answer.event_id not in spoke and (answer.failed or answer.captured_at > newest) for answer in answers)
 
 
-def question_of(asked: Asked, subject: str) -> tuple[str, ...]:
+def question_of(call: PlatformCall, subject: str) -> tuple[str, ...]:
     """What was asked of a target or a channel, without what differs from one time to the next."""
-    external_id = asked.external_ids.get(subject)
+    external_id = call.external_ids.get(subject)
     request = (
         f"{name}={_NUMBER.sub('#', value)}"
-        for name, value in sorted(asked.request.items())
+        for name, value in sorted(call.request.items())
         if not external_id or external_id not in value
     )
-    endpoint = asked.endpoint.replace(external_id, "") if external_id else asked.endpoint
+    endpoint = call.endpoint.replace(external_id, "") if external_id else call.endpoint
     return _NUMBER.sub("#", endpoint), *request
 
 
-def newest_to_each(answers: Iterable[Answer], asked: Mapping[str, Asked], subject: str) -> list[Answer]:
+def newest_to_each(
+    answers: Iterable[PlatformAnswer], calls: Mapping[str, PlatformCall], subject: str
+) -> list[PlatformAnswer]:
     """The newest answer to each question; one whose question is lost stands for itself."""
-    newest: dict[tuple[str, ...], Answer] = {}
+    newest: dict[tuple[str, ...], PlatformAnswer] = {}
     for answer in sorted(answers, key=lambda one: (one.captured_at, one.event_id)):
-        held = asked.get(answer.event_id)
+        held = calls.get(answer.event_id)
         newest[(answer.event_id,) if held is None else question_of(held, subject)] = answer
     return list(newest.values())
 
@@ -89,8 +91,8 @@ def meaning(event: PlatformRaw, now: int) -> Meaning:
     return Meaning(outcome, frozenset(event.targets[place].target_id for place in gone))
 
 
-def understood(answer: Answer, subject: str, meanings: Mapping[str, Meaning]) -> Heard:
+def understood(answer: PlatformAnswer, subject: str, meanings: Mapping[str, Meaning]) -> Evidence:
     """An answer with its meaning; by its status alone where its body was not read."""
     by_status = Meaning(Outcome.REQUEST_WRONG if answer.failed else Outcome.OK, frozenset())
     outcome, gone = meanings.get(answer.event_id, by_status)
-    return Heard(answer.event_id, answer.captured_at, outcome, subject in gone)
+    return Evidence(answer.event_id, answer.captured_at, outcome, subject in gone)

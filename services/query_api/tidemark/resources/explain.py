@@ -18,7 +18,7 @@ from services.query_api.reads.payloads import ANSWER_BYTES, batches
 from services.query_api.reads.sources import Sources
 from services.query_api.serving.endpoint import Answer, Request
 from services.query_api.tidemark.resources import render, sql
-from services.query_api.tidemark.resources.parameters import ExplainAsked
+from services.query_api.tidemark.resources.parameters import ExplainParameters
 from services.query_api.tidemark.resources.reads import ResourceReads
 from services.query_api.tidemark.resources.reasons import ENGAGEMENT_RATE, ENGAGEMENTS, Reason, target_reasons
 from services.query_api.tidemark.resources.states import TargetState, stamp_of
@@ -43,7 +43,7 @@ class _Place(NamedTuple):
     offset: int
 
 
-async def explain_target(sources: Sources, request: Request[ExplainAsked]) -> Answer[object]:
+async def explain_target(sources: Sources, request: Request[ExplainParameters]) -> Answer[object]:
     """A figure of one target."""
     target_id = request.path["id"]
     targets = await ResourceReads(sources, request.workspace_id, request.now).targets([target_id])
@@ -52,7 +52,7 @@ async def explain_target(sources: Sources, request: Request[ExplainAsked]) -> An
     return await _explained(sources, request, [targets[target_id]])
 
 
-async def explain_post(sources: Sources, request: Request[ExplainAsked]) -> Answer[object]:
+async def explain_post(sources: Sources, request: Request[ExplainParameters]) -> Answer[object]:
     """A total of one post: the figures of its targets that it is made of."""
     post_id = request.path["id"]
     posts = await ResourceReads(sources, request.workspace_id, request.now).posts([post_id])
@@ -62,7 +62,7 @@ async def explain_post(sources: Sources, request: Request[ExplainAsked]) -> Answ
 
 
 async def _explained(
-    sources: Sources, request: Request[ExplainAsked], targets: Sequence[TargetState]
+    sources: Sources, request: Request[ExplainParameters], targets: Sequence[TargetState]
 ) -> Answer[object]:
     metric = request.parameters.metric
     parts = [(target, part) for target in targets for part in _parts_of(metric)]

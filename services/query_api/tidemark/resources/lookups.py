@@ -14,7 +14,13 @@ from services.query_api.serving.parameters import NoParameters
 from services.query_api.tidemark.resources import render
 from services.query_api.tidemark.resources.capabilities import capabilities
 from services.query_api.tidemark.resources.paging import channels_page, posts_page, targets_page, top_page
-from services.query_api.tidemark.resources.parameters import ByIds, ChannelsAsked, PostsAsked, TargetsAsked, TopAsked
+from services.query_api.tidemark.resources.parameters import (
+    ByIds,
+    ChannelsParameters,
+    PostsParameters,
+    TargetsParameters,
+    TopParameters,
+)
 from services.query_api.tidemark.resources.reads import ResourceReads
 
 # Ages are shown in whole seconds.
@@ -51,7 +57,7 @@ async def get_channel(sources: Sources, request: Request[NoParameters]) -> Answe
     return Answer(found[channel_id])
 
 
-async def list_posts(sources: Sources, request: Request[PostsAsked]) -> Answer[object]:
+async def list_posts(sources: Sources, request: Request[PostsParameters]) -> Answer[object]:
     """Posts by their ids, or a page of them."""
     if request.parameters.ids is not None:
         return _many(request, request.parameters.ids, await _posts(sources, request, request.parameters.ids))
@@ -59,7 +65,7 @@ async def list_posts(sources: Sources, request: Request[PostsAsked]) -> Answer[o
     return _listed(request, ids, await _posts(sources, request, ids), cursor)
 
 
-async def list_targets(sources: Sources, request: Request[TargetsAsked]) -> Answer[object]:
+async def list_targets(sources: Sources, request: Request[TargetsParameters]) -> Answer[object]:
     """Targets by their ids, or a page of them."""
     if request.parameters.ids is not None:
         return _many(request, request.parameters.ids, await _targets(sources, request, request.parameters.ids))
@@ -67,7 +73,7 @@ async def list_targets(sources: Sources, request: Request[TargetsAsked]) -> Answ
     return _listed(request, ids, await _targets(sources, request, ids), cursor)
 
 
-async def list_channels(sources: Sources, request: Request[ChannelsAsked]) -> Answer[object]:
+async def list_channels(sources: Sources, request: Request[ChannelsParameters]) -> Answer[object]:
     """Channels by their ids, or a page of them."""
     if request.parameters.ids is not None:
         return _many(request, request.parameters.ids, await _channels(sources, request, request.parameters.ids))
@@ -90,7 +96,7 @@ async def query_channels(sources: Sources, request: Request[ByIds]) -> Answer[ob
     return _many(request, request.parameters.ids, await _channels(sources, request, request.parameters.ids))
 
 
-async def list_top_posts(sources: Sources, request: Request[TopAsked]) -> Answer[object]:
+async def list_top_posts(sources: Sources, request: Request[TopParameters]) -> Answer[object]:
     """The posts with the greatest figures, each with all that is known of it."""
     ids, cursor = await top_page(sources, request)
     return _listed(request, ids, await _posts(sources, request, ids), cursor)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas.events import CatalogChannel
-from schemas.metrics import CHANNEL_METRICS, CHANNEL_NAMES, POST_METRICS, POST_NAMES, Metric, mask_of
+from schemas.metrics import CHANNEL_METRICS, CHANNEL_NAMES, POST_METRICS, POST_NAMES, WINDOW_METRICS, Metric, mask_of
 from schemas.registers import Register, Stamp
 from schemas.tiers import MILLIS_PER_DAY, MILLIS_PER_HOUR
 from services.query_api.serving.shapes import or_null
@@ -282,3 +282,51 @@ def listed_schema(items: Schema) -> Schema:
             "next_cursor": {**_nullable("string"), "description": "Of the next page; null at the end."},
         },
     )
+
+
+_NUMBER = {"type": ["number", "null"]}
+_WINDOW_NAMES = (*(metric.name for metric in WINDOW_METRICS), ENGAGEMENTS, ENGAGEMENT_RATE)
+SUMMED_NAMES = (*POST_NAMES, ENGAGEMENTS, ENGAGEMENT_RATE)
+"""Figures of a window whose source is shown: the platform's own, or sums over posts."""
+
+WINDOW: dict[str, Any] = {
+    "channel_id": "ch-facebook",
+    "range": "7d",
+    "source": "channel",
+    "window_start": "2026-06-21T07:00:00Z",
+    "window_end": "2026-06-28T07:00:00Z",
+    "metrics": {
+        **dict.fromkeys(_WINDOW_NAMES),
+        "views": 18240,
+        "likes": 271,
+        ENGAGEMENTS: 1965,
+        ENGAGEMENT_RATE: 0.1077,
+    },
+    "sources": {"views": "channel", "likes": "posts", ENGAGEMENTS: "channel", ENGAGEMENT_RATE: "channel"},
+}
+WINDOW_SCHEMA: dict[str, Any] = {
+    "title": "ChannelWindow",
+    "type": "object",
+    "required": list(WINDOW),
+    "additionalProperties": False,
+    "properties": {
+        "channel_id": {"type": "string"},
+        "range": {"type": "string", "enum": ["24h", "7d", "28d"]},
+        "source": {"type": "string", "enum": ["channel", "posts", "none"]},
+        "window_start": {"type": "string", "format": "date-time"},
+        "window_end": {"type": "string", "format": "date-time"},
+        "metrics": {
+            "title": "WindowFigures",
+            "type": "object",
+            "required": list(_WINDOW_NAMES),
+            "additionalProperties": False,
+            "properties": dict.fromkeys(_WINDOW_NAMES, _NUMBER),
+        },
+        "sources": {
+            "title": "WindowSources",
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {name: {"type": "string", "enum": ["channel", "posts", "mixed"]} for name in SUMMED_NAMES},
+        },
+    },
+}

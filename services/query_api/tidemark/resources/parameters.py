@@ -57,11 +57,11 @@ class _Dated(_Page):
         return self
 
 
-class PostsAsked(_Dated):
+class PostsParameters(_Dated):
     """Posts by ids, or a page of them."""
 
 
-class TargetsAsked(_Dated):
+class TargetsParameters(_Dated):
     """Targets by ids, or a page of them."""
 
     external_id: ExternalId | None = Field(None, description="The platform's own id of the post; needs platform.")
@@ -72,7 +72,7 @@ class TargetsAsked(_Dated):
         return self
 
 
-class ChannelsAsked(_Page):
+class ChannelsParameters(_Page):
     """Channels by ids, or a page of them."""
 
     external_id: ExternalId | None = Field(None, description="The platform's own id of the account; needs platform.")
@@ -83,7 +83,7 @@ class ChannelsAsked(_Page):
         return self
 
 
-class TopAsked(Parameters):
+class TopParameters(Parameters):
     """Which posts are compared, by what."""
 
     metric: MetricName = Field(description="What posts are ranked by.")
@@ -102,10 +102,16 @@ class TopAsked(Parameters):
         return self
 
 
-class ExplainAsked(Parameters):
+class ExplainParameters(Parameters):
     """Which figure is to be explained."""
 
     metric: MetricName = Field(description="A column of the post.")
+
+
+class WindowParameters(Parameters):
+    """Which window."""
+
+    range: Literal["24h", "7d", "28d"] = Field("28d", description="Length of the window, which ends now.")
 
 
 def check_span(since: int | None, until: int | None) -> None:

@@ -9,18 +9,19 @@ from services.query_api.serving.actions import Reads
 from services.query_api.serving.endpoint import Body, Endpoint
 from services.query_api.serving.parameters import NoParameters
 from services.query_api.tidemark import PREFIX
-from services.query_api.tidemark.resources import lookups, models, windows
+from services.query_api.tidemark.resources import lookups, models
 from services.query_api.tidemark.resources.explain import explain_post, explain_target
 from services.query_api.tidemark.resources.parameters import (
     ByIds,
-    ChannelsAsked,
-    ExplainAsked,
-    PostsAsked,
-    TargetsAsked,
-    TopAsked,
+    ChannelsParameters,
+    ExplainParameters,
+    PostsParameters,
+    TargetsParameters,
+    TopParameters,
+    WindowParameters,
 )
 from services.query_api.tidemark.resources.render import without_age
-from services.query_api.tidemark.resources.windows import WindowAsked, get_window
+from services.query_api.tidemark.resources.windows import get_window
 
 _IDS_IN_BODY = "For more ids than an address can hold: as `ids` of the GET, up to 500 of them in the body."
 
@@ -61,7 +62,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/posts",
         summary="Posts",
         description="By their ids, or in pages, the newest first.",
-        action=Reads(PostsAsked, lookups.list_posts, is_kept=True, tag_of=without_age),
+        action=Reads(PostsParameters, lookups.list_posts, is_kept=True, tag_of=without_age),
         sample=models.listed(models.POST),
         schema=models.listed_schema(models.POST_SCHEMA),
     ),
@@ -70,7 +71,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/targets",
         summary="Targets",
         description="By their ids, by the platform's own id, or in pages, the newest first.",
-        action=Reads(TargetsAsked, lookups.list_targets, is_kept=True, tag_of=without_age),
+        action=Reads(TargetsParameters, lookups.list_targets, is_kept=True, tag_of=without_age),
         sample=models.listed(models.TARGET),
         schema=models.listed_schema(models.TARGET_SCHEMA),
     ),
@@ -79,7 +80,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/channels",
         summary="Channels",
         description="By their ids, by the platform's own id, or in pages, by id.",
-        action=Reads(ChannelsAsked, lookups.list_channels, tag_of=without_age),
+        action=Reads(ChannelsParameters, lookups.list_channels, tag_of=without_age),
         sample=models.listed(models.CHANNEL),
         schema=models.listed_schema(models.CHANNEL_SCHEMA),
     ),
@@ -122,7 +123,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="Top posts",
         description="Posts with the greatest figures, of the workspace or of one channel; ties by id. Posts without "
         "the figure are never listed.",
-        action=Reads(TopAsked, lookups.list_top_posts, is_kept=True, tag_of=without_age),
+        action=Reads(TopParameters, lookups.list_top_posts, is_kept=True, tag_of=without_age),
         sample=models.listed(models.POST),
         schema=models.listed_schema(models.POST_SCHEMA),
     ),
@@ -132,7 +133,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="Where a post's figure comes from",
         description="The answers that a total was read from: their raw events by topic, partition and offset, and "
         "what read them. Of the answers themselves 16 MiB are shown; `answer` is null in further ones.",
-        action=Reads(ExplainAsked, explain_post),
+        action=Reads(ExplainParameters, explain_post),
         sample=models.EXPLANATION,
         schema=models.EXPLANATION_SCHEMA,
     ),
@@ -142,7 +143,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="Where a target's figure comes from",
         description="The answer that a figure was read from: its raw event by topic, partition and offset, and what "
         "read it.",
-        action=Reads(ExplainAsked, explain_target),
+        action=Reads(ExplainParameters, explain_target),
         sample=models.EXPLANATION,
         schema=models.EXPLANATION_SCHEMA,
     ),
@@ -153,9 +154,9 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         description="The totals that postme shows, by the common columns. `sources` says of each whether the platform "
         "told it (channel) or it is the sum of the posts published within the same bounds (posts); engagements may be "
         "of both.",
-        action=Reads(WindowAsked, get_window),
-        sample=windows.SAMPLE,
-        schema=windows.SCHEMA,
+        action=Reads(WindowParameters, get_window),
+        sample=models.WINDOW,
+        schema=models.WINDOW_SCHEMA,
     ),
     Endpoint(
         id="listCapabilities",

@@ -11,7 +11,7 @@ from schemas.registers import Register, Stamp
 from services.platforms.base import Outcome
 
 
-class Heard(NamedTuple):
+class Evidence(NamedTuple):
     """The newest answer to one question about a target or a channel.
 
     Attributes:
@@ -36,7 +36,7 @@ class TargetState:
         updated_at: of its post's last catalog write, ms.
         register: figures in the order of POST_METRICS, each with the answer that it is from.
         is_newest: whether it is among the newest of its channel, where only those are polled.
-        heard: the newest answer to each question; () where nothing unknown had to be explained.
+        evidence: the newest answer to each question; () where nothing unknown had to be explained.
     """
 
     target_id: str
@@ -52,7 +52,7 @@ class TargetState:
     updated_at: int
     register: Register
     is_newest: bool = True
-    heard: tuple[Heard, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,12 @@ class ChannelState:
 
     Attributes:
         periods: its lifetime figures, then its latest periods, the latest first.
-        heard: see `TargetState`.
+        evidence: see `TargetState`.
     """
 
     channel: CatalogChannel
     periods: tuple[PeriodState, ...]
-    heard: tuple[Heard, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
 
 
 def stamp_of(register: Register, metric: int) -> Stamp | None:
@@ -96,6 +96,8 @@ def stamp_of(register: Register, metric: int) -> Stamp | None:
     return next((stamp for stamp, mask in register.groups if mask >> metric & 1), None)
 
 
-def last_heard_at(captured_at: int | None, heard: Sequence[Heard]) -> int | None:
+def last_answered_at(captured_at: int | None, evidence: Sequence[Evidence]) -> int | None:
     """When something was last answered at all, ms; None when never."""
-    return max((at for at in (captured_at, *(answer.captured_at for answer in heard)) if at is not None), default=None)
+    return max(
+        (at for at in (captured_at, *(answer.captured_at for answer in evidence)) if at is not None), default=None
+    )

@@ -12,7 +12,7 @@ from services.query_api.fairness import Desk
 from services.query_api.reads.account_answers import AccountAnswers
 from services.query_api.reads.account_history import AccountHistories
 from services.query_api.reads.clickhouse import ClickHouse
-from services.query_api.reads.polls import Answer, polls
+from services.query_api.reads.polls import AccountAnswer, polls
 from services.query_api.reads.query import AccountHistoryQuestion
 
 ANSWERS = 120_000
@@ -66,7 +66,8 @@ async def test_a_long_span_comes_by_parts_also_without_a_pause(apart: int) -> No
 @pytest.mark.timeout(60)
 def test_a_poll_of_many_answers_takes_no_longer_each() -> None:
     answers = [
-        Answer(f"{number:06}", number, "SCHEDULE", f"/{'a' * (number % 400)}/{number}", {}) for number in range(30_000)
+        AccountAnswer(f"{number:06}", number, "SCHEDULE", f"/{'a' * (number % 400)}/{number}", {})
+        for number in range(30_000)
     ]
     (poll,) = polls(answers)
     assert poll == answers

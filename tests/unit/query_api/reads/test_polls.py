@@ -5,16 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.query_api.reads.polls import LONGEST_GAP, Answer, polls, raw_of
+from services.query_api.reads.polls import LONGEST_GAP, AccountAnswer, polls, raw_of
 
 SECOND = 1000
 
 
-def answer(name: str, at: int, endpoint: str = "/me", origin: str = "SCHEDULE", **request: str) -> Answer:
-    return Answer(name, at, origin, endpoint, request)
+def answer(name: str, at: int, endpoint: str = "/me", origin: str = "SCHEDULE", **request: str) -> AccountAnswer:
+    return AccountAnswer(name, at, origin, endpoint, request)
 
 
-def names(found: list[list[Answer]]) -> list[list[str]]:
+def names(found: list[list[AccountAnswer]]) -> list[list[str]]:
     return [[one.event_id for one in poll] for poll in found]
 
 

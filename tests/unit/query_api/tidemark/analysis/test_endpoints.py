@@ -17,7 +17,8 @@ from services.query_api.reads.clickhouse import StreamBroken
 from services.query_api.reads.query import Post, PostQuestion, TargetQuestion
 from services.query_api.reads.sources import Sources
 from services.query_api.serving.endpoint import Request
-from services.query_api.tidemark.analysis.exports import ExportParameters, Exports
+from services.query_api.tidemark.analysis.exports import Exports
+from services.query_api.tidemark.analysis.parameters import ExportParameters
 from services.query_api.tidemark.analysis.slots import ExportsBusy, Slots
 from tests.support.query_api import NOW, FakeApi, FakeStore, fake_api, target
 

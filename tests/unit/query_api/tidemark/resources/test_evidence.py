@@ -9,21 +9,21 @@ import orjson
 from schemas.events import PlatformRaw, RawTarget
 from services.platforms.base import Outcome
 from services.query_api.tidemark.resources.evidence import (
-    Answer,
-    Asked,
     Meaning,
+    PlatformAnswer,
+    PlatformCall,
     is_telling,
     meaning,
     newest_to_each,
     question_of,
     understood,
 )
-from services.query_api.tidemark.resources.states import Heard
+from services.query_api.tidemark.resources.states import Evidence
 from tests.support.query_api import NOW
 
 
-def asked(ids: str, fields: str = "likes", endpoint: str = "/v1/posts", **external_ids: str) -> Asked:
-    return Asked(endpoint, {"ids": ids, "fields": fields}, external_ids or {"t1": "7001"})
+def asked(ids: str, fields: str = "likes", endpoint: str = "/v1/posts", **external_ids: str) -> PlatformCall:
+    return PlatformCall(endpoint, {"ids": ids, "fields": fields}, external_ids or {"t1": "7001"})
 
 
 def test_the_same_question_differs_in_ids_and_numbers_only() -> None:
@@ -40,7 +40,12 @@ def test_the_same_question_differs_in_ids_and_numbers_only() -> None:
 
 
 def test_of_the_answers_to_one_question_the_newest_counts() -> None:
-    answers = [Answer("e3", 403, 3), Answer("e1", 200, 1), Answer("e2", 503, 2), Answer("e0", 403, 0)]
+    answers = [
+        PlatformAnswer("e3", 403, 3),
+        PlatformAnswer("e1", 200, 1),
+        PlatformAnswer("e2", 503, 2),
+        PlatformAnswer("e0", 403, 0),
+    ]
     questions = {"e1": asked("7001"), "e3": asked("7001"), "e2": asked("7001", fields="saves")}
     # The question of e0 is lost.
     assert {answer.event_id for answer in newest_to_each(answers, questions, "t1")} == {"e0", "e2", "e3"}
@@ -49,10 +54,10 @@ def test_of_the_answers_to_one_question_the_newest_counts() -> None:
 def test_only_failed_and_silent_answers_tell() -> None:
     spoke = {"e5": 5}
     assert not is_telling([], spoke)
-    assert not is_telling([Answer("e5", 200, 5), Answer("e4", 200, 4)], spoke)
-    assert is_telling([Answer("e6", 200, 6)], spoke)
-    assert is_telling([Answer("e4", 403, 4)], spoke)
-    assert is_telling([Answer("e4", 200, 4)], {})
+    assert not is_telling([PlatformAnswer("e5", 200, 5), PlatformAnswer("e4", 200, 4)], spoke)
+    assert is_telling([PlatformAnswer("e6", 200, 6)], spoke)
+    assert is_telling([PlatformAnswer("e4", 403, 4)], spoke)
+    assert is_telling([PlatformAnswer("e4", 200, 4)], {})
 
 
 def event(body: Any, status: int = 200, platform: str = "tiktok") -> PlatformRaw:
@@ -83,7 +88,7 @@ def test_an_answer_means_what_its_platform_says() -> None:
 
 def test_without_its_body_an_answer_means_what_its_status_says() -> None:
     meanings = {"e1": Meaning(Outcome.OK, frozenset({"t1"}))}
-    assert understood(Answer("e1", 200, 1), "t1", meanings) == Heard("e1", 1, Outcome.OK, True)
-    assert understood(Answer("e1", 200, 1), "t2", meanings) == Heard("e1", 1, Outcome.OK, False)
-    assert understood(Answer("e2", 200, 1), "t1", meanings) == Heard("e2", 1, Outcome.OK, False)
-    assert understood(Answer("e2", 500, 1), "t1", meanings) == Heard("e2", 1, Outcome.REQUEST_WRONG, False)
+    assert understood(PlatformAnswer("e1", 200, 1), "t1", meanings) == Evidence("e1", 1, Outcome.OK, True)
+    assert understood(PlatformAnswer("e1", 200, 1), "t2", meanings) == Evidence("e1", 1, Outcome.OK, False)
+    assert understood(PlatformAnswer("e2", 200, 1), "t1", meanings) == Evidence("e2", 1, Outcome.OK, False)
+    assert understood(PlatformAnswer("e2", 500, 1), "t1", meanings) == Evidence("e2", 1, Outcome.REQUEST_WRONG, False)
