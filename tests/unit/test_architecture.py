@@ -54,7 +54,7 @@ PURE = {
     "services.aggregator.limits", "services.aggregator.pipeline", "services.aggregator.reading",
     "services.aggregator.rows", "services.aggregator.state",
     "services.status.addresses",
-    "services.query_api.cache", "services.query_api.errors",
+    "services.query_api.admin.models", "services.query_api.cache", "services.query_api.errors",
     "services.query_api.reads.accounts", "services.query_api.reads.dispatch", "services.query_api.reads.keeping",
     "services.query_api.reads.merging", "services.query_api.reads.polls", "services.query_api.reads.query",
     "services.query_api.reads.raw_events", "services.query_api.reads.scores", "services.query_api.reads.sql",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -15,6 +13,7 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     TypeAdapter,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -22,31 +21,17 @@ from pydantic import (
 from schemas.events import ChannelStatus, PostStatus
 from services.platforms import all_platforms
 from services.query_api.serving.auth import PREFIXES
-
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+from services.runtime.instants import parse_timestamp
 
 
-def parse_instant(value: Any) -> datetime:
-    """An RFC 3339 time with an offset as an aware datetime.
-
-    Raises:
-        ValueError: it is none, or lies outside the years that every store can hold.
-    """
-    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+def _timestamp(value: Any) -> int:
+    if not isinstance(value, str):
         raise ValueError("must be an RFC 3339 time with an offset")
-    try:
-        moment = datetime.fromisoformat(value.upper())
-    except ValueError:
-        raise ValueError("must be an RFC 3339 time that exists") from None
-    if not _EARLIEST <= moment < _LATEST:
-        raise ValueError("must be a time from 1970 to 2199")
-    return moment
+    return parse_timestamp(value)
 
 
-def _instant_text(value: str) -> str:
-    parse_instant(value)
+def _timestamp_text(value: str) -> str:
+    parse_timestamp(value)
     return value
 
 
@@ -57,8 +42,11 @@ def _known_platform(value: str) -> str:
 
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
-Instant = Annotated[datetime, BeforeValidator(parse_instant)]
-InstantText = Annotated[str, AfterValidator(_instant_text)]
+Timestamp = Annotated[
+    int, BeforeValidator(_timestamp), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
+]
+"""A time, ms."""
+TimestampText = Annotated[str, AfterValidator(_timestamp_text)]
 """A time that is kept as it was written."""
 ShortText = Annotated[str, StringConstraints(max_length=1_024)]
 OptionalText = Annotated[ShortText, BeforeValidator(lambda value: "" if value is None else value)]
@@ -88,7 +76,7 @@ class ChannelPut(Strict):
     username: OptionalText = ""
     access_token: Token | None = None
     refresh_token: Token | None = None
-    token_expires_at: Instant | None = None
+    token_expires_at: Timestamp | None = None
     status: ChannelStatus = ChannelStatus.ACTIVE
 
 
@@ -110,8 +98,8 @@ class FirstComment(Strict):
     condition_value: int | float | None = None
     publishing_failed: bool | None = None
     user_error_message: LongText | None = None
-    published_at: InstantText | None = None
-    created_at: InstantText | None = None
+    published_at: TimestampText | None = None
+    created_at: TimestampText | None = None
 
 
 class TargetDetail(Strict):
@@ -134,7 +122,7 @@ class TargetPut(Strict):
     status: PostStatus
     external_id: OptionalText = ""
     permalink: Annotated[str, StringConstraints(max_length=8_192)] | None = None
-    published_at: Instant | None = None
+    published_at: Timestamp | None = None
     content: LongText | None = None
     is_story: bool = False
     parent_target_id: Id | None = None
@@ -145,8 +133,8 @@ class PostPut(Strict):
     """A post with all its targets."""
 
     status: PostStatus
-    created_at: Instant | None = None
-    published_at: Instant | None = None
+    created_at: Timestamp | None = None
+    published_at: Timestamp | None = None
     targets: Annotated[list[TargetPut], Field(max_length=500)] = []
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from schemas.events import ChannelStatus, PostStatus
+from services.query_api.admin import models
 from services.query_api.admin.bulk import write_lines
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
@@ -16,7 +16,6 @@ from services.query_api.serving.actions import Writes
 from services.query_api.serving.bodies import BODY_LIMIT_BYTES
 from services.query_api.serving.endpoint import Api, Body, Endpoint, Key, Lines, Request
 from services.query_api.serving.parameters import AnyParameters
-from services.query_api.serving.shapes import COUNT, TEXT, listed, named, one_of, shape
 from services.runtime.clock import iso_seconds
 
 
@@ -90,33 +89,8 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         description="Its channels with their status, and its keys without the keys themselves. A workspace that "
         "nothing was written of is empty.",
         action=Writes(AnyParameters, _show_workspace),
-        sample={
-            "workspace_id": "w1",
-            "channels": [{"channel_id": "c1", "platform": "x", "status": "active"}],
-            "keys": [
-                {
-                    "id": "key_5f3a",
-                    "scopes": ["analytics:read"],
-                    "style": "tidemark",
-                    "created_at": "2026-06-28T09:14:22Z",
-                }
-            ],
-        },
-        schema=shape(
-            "Workspace",
-            {
-                "workspace_id": TEXT,
-                "channels": listed(
-                    shape(
-                        "WorkspaceChannel",
-                        {"channel_id": TEXT, "platform": TEXT, "status": named("ChannelStatus", one_of(ChannelStatus))},
-                    )
-                ),
-                "keys": listed(
-                    shape("WorkspaceKey", {"id": TEXT, "scopes": listed(TEXT), "style": TEXT, "created_at": TEXT})
-                ),
-            },
-        ),
+        sample=models.WORKSPACE,
+        schema=models.WORKSPACE_SCHEMA,
     ),
     _endpoint(
         id="putChannel",
@@ -130,11 +104,8 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         body=_body(
             {"platform": "x", "external_id": "1001", "username": "acme", "access_token": "...", "status": "active"}
         ),
-        sample={"workspace_id": "w1", "channel_id": "c1", "status": "active"},
-        schema=shape(
-            "ChannelWritten",
-            {"workspace_id": TEXT, "channel_id": TEXT, "status": named("ChannelStatus", one_of(ChannelStatus))},
-        ),
+        sample=models.CHANNEL,
+        schema=models.CHANNEL_SCHEMA,
     ),
     _endpoint(
         id="deleteChannel",
@@ -159,10 +130,8 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
                 "targets": [{"target_id": "t1", "channel_id": "c1", "status": "published", "external_id": "199000"}],
             }
         ),
-        sample={"workspace_id": "w1", "post_id": "p1", "status": "published"},
-        schema=shape(
-            "PostWritten", {"workspace_id": TEXT, "post_id": TEXT, "status": named("PostStatus", one_of(PostStatus))}
-        ),
+        sample=models.POST,
+        schema=models.POST_SCHEMA,
     ),
     _endpoint(
         id="deletePost",
@@ -186,11 +155,8 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
             name="CatalogLine",
             models=(ChannelLine, PostLine),
         ),
-        sample={"accepted": 2, "rejected": [{"line": 3, "error": "platform: Field required"}]},
-        schema=shape(
-            "CatalogWritten",
-            {"accepted": COUNT, "rejected": listed(shape("RejectedLine", {"line": COUNT, "error": TEXT}))},
-        ),
+        sample=models.CATALOG,
+        schema=models.CATALOG_SCHEMA,
     ),
     _endpoint(
         id="createKey",
@@ -201,8 +167,8 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         "the APIs.",
         action=Writes(KeyRequest, _make_key, status=201),
         body=_body({"scopes": ["analytics:read"], "style": "tidemark"}),
-        sample={"id": "key_5f3a", "key": "tm_live_...", "scopes": ["analytics:read"]},
-        schema=shape("CreatedKey", {"id": TEXT, "key": TEXT, "scopes": listed(TEXT)}),
+        sample=models.KEY,
+        schema=models.KEY_SCHEMA,
     ),
     _endpoint(
         id="revokeKey",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -42,7 +41,8 @@ from services.query_api.reads.query import (
     video_views,
     with_fallback,
 )
-from services.runtime.clock import iso_seconds, to_millis
+from services.runtime.clock import iso_seconds
+from services.runtime.instants import parse_timestamp
 
 
 class _Shown(NamedTuple):
@@ -206,4 +206,4 @@ def _time(instant: int | None) -> str | None:
 
 def _time_of_text(text: str | None) -> str | None:
     """A time that the catalog keeps as it was written."""
-    return None if text is None else iso_seconds(to_millis(datetime.fromisoformat(text.upper())))
+    return None if text is None else iso_seconds(parse_timestamp(text))
