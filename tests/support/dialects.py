@@ -39,10 +39,11 @@ class GoldenCase:
 
     product: str
     name: str
+    folder: Path = GOLDEN
 
     def read(self, kind: str) -> Any:
         """One of the files: `request`, `query` or `reply`."""
-        return json.loads((GOLDEN / self.product / f"{self.name}.{kind}.json").read_text(encoding="utf-8"))
+        return json.loads((self.folder / self.product / f"{self.name}.{kind}.json").read_text(encoding="utf-8"))
 
     @property
     def question(self) -> Question[Any]:
@@ -77,11 +78,11 @@ class GoldenCase:
         return PostHistory(_post(held["post"]), shots)
 
 
-def golden_cases() -> list[GoldenCase]:
+def golden_cases(folder: Path = GOLDEN) -> list[GoldenCase]:
     """Every case, by product and name."""
     return [
-        GoldenCase(path.parent.name, path.name.removesuffix(".request.json"))
-        for path in sorted(GOLDEN.glob("*/*.request.json"))
+        GoldenCase(path.parent.name, path.name.removesuffix(".request.json"), folder)
+        for path in sorted(folder.glob("*/*.request.json"))
     ]
 
 

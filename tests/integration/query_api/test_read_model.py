@@ -91,7 +91,7 @@ async def test_many_posts_share_a_query(store: Store, directory: Directory, read
     for number in range(5):
         store.post("w1", f"p{number}", [target(f"t{number}", values=values(views=number), captured_at=NOW)])
     questions = [PostQuestion("w1", f"p{number % 7}") for number in range(300)]
-    posts = await asyncio.gather(*(answered(read_model, question) for question in questions))
+    posts = await asyncio.gather(*(read_model.answer(question) for question in questions))
     for question, post in zip(questions, posts, strict=True):
         number = int(question.post_id[1:])
         assert (post.targets[0].values[VIEWS] if post else None) == (number if number < 5 else None)
@@ -103,7 +103,7 @@ async def test_a_batch_of_long_ids_fits_into_a_query(
     know(directory, "c1")
     long = "p" * 120
     store.post("w1", f"{long}7", [target("t1")])
-    posts = await asyncio.gather(*(answered(read_model, PostQuestion("w1", f"{long}{n}")) for n in range(256)))
+    posts = await asyncio.gather(*(read_model.answer(PostQuestion("w1", f"{long}{n}")) for n in range(256)))
     assert [number for number, post in enumerate(posts) if post] == [7]
 
 

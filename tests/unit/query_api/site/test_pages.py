@@ -35,7 +35,7 @@ ADDRESSES = sorted(
         ("application/json, text/html;q=0.9", False),
         ("application/json, text/html", False),
         ("text/html;q=0", False),
-        ("text/html;q=no", True),
+        ("text/html;q=no", False),
         ("text/plain", False),
     ],
 )
