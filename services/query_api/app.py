@@ -13,7 +13,7 @@ from services.query_api.admin.routes import Admin
 from services.query_api.apis import all_apis
 from services.query_api.cache import AnswerCache
 from services.query_api.dialects import all_dialects
-from services.query_api.errors import ApiError, InternalError, MethodNotAllowed, NotFound
+from services.query_api.errors import ApiError, InternalError, NotFound
 from services.query_api.reads.sources import Sources
 from services.query_api.serving.auth import AdminKey, KeyRing
 from services.query_api.serving.cors import Cors
@@ -89,9 +89,7 @@ class QueryApi:
         servers = self._table.methods_of(path)
         if not servers:
             raise NotFound
-        for server in servers.values():
-            server.admit(scope["headers"])
-        raise MethodNotAllowed(headers=((b"allow", ", ".join(servers).encode()),))
+        next(iter(servers.values())).refuse_method(scope["headers"], ", ".join(servers).encode())
 
 
 def create_app(parts: Parts) -> ASGIApp:

@@ -44,7 +44,7 @@ class Request(NamedTuple, Generic[Asked]):
     Attributes:
         workspace_id: the key's; empty where no workspace's key is needed.
         key_id: the key's own id, unique within the workspace; empty likewise.
-        path: parameters of the path; each looks like an id.
+        path: parameters of the path; a question with one that is no id is never answered.
         parameters: of the query, or of the body where the endpoint takes one; checked.
         headers: names in lower case.
         now: ms.

@@ -11,14 +11,14 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from time import perf_counter
-from typing import Any, Generic
+from typing import Any, Generic, NoReturn
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive, Scope, Send
 
 from services.query_api.cache import AnswerCache
-from services.query_api.errors import ApiError, Header, Invalid, NotFound, ReadsUnavailable
+from services.query_api.errors import ApiError, Header, Invalid, MethodNotAllowed, NotFound, ReadsUnavailable
 from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.flights import Flights
 from services.query_api.observability import CACHE, REQUEST_SECONDS, REQUESTS
@@ -99,6 +99,7 @@ class EndpointServer(Generic[Context, Question, Value]):
         self._silent_seconds = shared.silent_seconds if action.is_read else None
         self._nothing_asked = action.parameters() if is_without_parameters(action.parameters) else None
         self._has_body = isinstance(endpoint.body, Body)
+        self._takes_lines = isinstance(endpoint.body, Lines)
         # The same few queries come again and again, and what they ask is frozen.
         self._known_query = lru_cache(_MOST_KNOWN_QUERIES)(self._checked)
         self._flights = Flights(linger_seconds=0)
@@ -127,14 +128,17 @@ class EndpointServer(Generic[Context, Question, Value]):
                 asked = self._nothing_asked
                 if asked is None:
                     asked = await self._of_body(receive, headers) if self._has_body else self._of_query(scope)
-                for value in path.values():
-                    if ID.fullmatch(value) is None:
-                        raise NotFound
-                request: Request[Any] = Request(workspace_id, key_id, path, asked, headers, now)
+                scheme = scope.get("scheme", "http")
+                request: Request[Any] = Request(workspace_id, key_id, path, asked, headers, now, scheme)
             else:
                 request = await self._open_request(scope, receive)
                 now = request.now
+            if self._takes_lines:
+                request = request._replace(lines=lines(receive))
             question = self._ask(request)
+            for value in path.values():
+                if ID.fullmatch(value) is None:
+                    raise NotFound
             cache = self._cache
             kept_by: Hashable | None = None
             if cache is not None and (kept_by := self._key_of(question, now)) is not None:
@@ -173,19 +177,27 @@ class EndpointServer(Generic[Context, Question, Value]):
         if self._action.is_read:
             self._seconds.observe(perf_counter() - started)
 
-    def admit(self, headers: tuple[Header, ...]) -> None:
-        """Check the admin key where one is needed: without it nobody is told more than that.
+    def refuse_method(self, headers: tuple[Header, ...], allowed: bytes) -> NoReturn:
+        """Refuse a method that the endpoint's path does not have.
 
         Raises:
-            Unauthorized: it is another, or there is none.
+            Unauthorized: the admin key is needed, and missing: without it nobody is told more than that.
+            MethodNotAllowed: with the allowed methods.
         """
-        if self.endpoint.key is Key.ADMIN:
-            self._shared.admin_key.check(headers)
+        try:
+            if self.endpoint.key is Key.ADMIN:
+                self._shared.admin_key.check(headers)
+            raise MethodNotAllowed(headers=((b"allow", allowed),))
+        except ApiError as error:
+            if self.endpoint.key is Key.ADMIN:
+                self._count(error.status)
+            raise
 
     async def _open_request(self, scope: Scope, receive: Receive) -> Request[Any]:
         """A request that needs no workspace's key, checked."""
         # Before the body is read: nobody uploads without the key.
-        self.admit(scope["headers"])
+        if self.endpoint.key is Key.ADMIN:
+            self._shared.admin_key.check(scope["headers"])
         path = scope["path_params"]
         for name, value in path.items():
             if ID.fullmatch(value) is None:
@@ -193,8 +205,7 @@ class EndpointServer(Generic[Context, Question, Value]):
         asked = self._nothing_asked
         if asked is None:
             asked = await self._of_body(receive, scope["headers"]) if self._has_body else self._of_query(scope)
-        of_body = lines(receive) if isinstance(self.endpoint.body, Lines) else None
-        return Request("", "", path, asked, scope["headers"], self._clock.now(), scope.get("scheme", "http"), of_body)
+        return Request("", "", path, asked, scope["headers"], self._clock.now(), scope.get("scheme", "http"))
 
     async def _of_body(self, receive: Receive, headers: tuple[Header, ...]) -> BaseModel:
         """What is asked by the body.
