@@ -279,7 +279,8 @@ class EndpointServer(Generic[Context, Question, Value]):
         """A reply that is held or made, with its age in seconds."""
         cache = self._cache
         assert cache is not None
-        entry = cache.get(key)
+        # Who waited for a turn may find what somebody else made meanwhile.
+        entry = cache.get(key) if is_large else None
         if entry is not None:
             self._hits.inc()
             return entry.value, cache.now() - entry.made_at
