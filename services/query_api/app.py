@@ -10,9 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.query_api.admin.routes import API as ADMIN_API
 from services.query_api.admin.routes import Admin
-from services.query_api.apis import all_apis
+from services.query_api.apis import all_apis, product_apis, read_apis
 from services.query_api.cache import AnswerCache
-from services.query_api.dialects import all_dialects
 from services.query_api.errors import ApiError, InternalError, NotFound
 from services.query_api.reads.sources import Sources
 from services.query_api.serving.auth import AdminKey, KeyRing
@@ -22,7 +21,6 @@ from services.query_api.serving.replies import Reply, send_problem
 from services.query_api.serving.routing import MethodTable, path_of
 from services.query_api.serving.server import EndpointServer, Shared, servers_of
 from services.query_api.site.routes import SITE, Readiness, Site
-from services.query_api.tidemark import tidemark_api
 from services.runtime.clock import Clock
 from services.runtime.logging import get_logger
 
@@ -104,10 +102,10 @@ def create_app(parts: Parts) -> ASGIApp:
         answers=parts.sources.answers,
         desk=parts.sources.desk,
     )
-    site = Site(parts.readiness, all_apis(), all_dialects())
+    site = Site(parts.readiness, all_apis(), product_apis())
     app = QueryApi(
         [
-            *(server for api in (*all_dialects(), tidemark_api()) for server in servers_of(api, parts.sources, shared)),
+            *(server for api in read_apis() for server in servers_of(api, parts.sources, shared)),
             *servers_of(ADMIN_API, parts.admin, shared),
             *servers_of(SITE, site, shared),
         ]

@@ -116,6 +116,17 @@ IMPORTERS_OF_SERVICES = {
         "services.cli",
     },
 }
+# What a folder of the query API may import of the others; all may import what lies beside the folders, but for what
+# puts the service together.
+FOLDERS = {
+    "reads": set[str](),
+    "serving": {"reads"},
+    "admin": {"serving"},
+    "tidemark": {"reads", "serving"},
+    "dialects": {"reads", "serving"},
+    "site": {"serving"},
+}
+WHOLE = {"apis", "app", "service", "workers", "operators"}
 # What a dialect may know of the query API: the questions, the way in, the errors, and words for schemas.
 DIALECT_MAY = {
     "services.query_api.reads.query", "services.query_api.errors", "services.query_api.serving.actions",
@@ -268,6 +279,19 @@ def test_a_dialect_knows_only_the_questions() -> None:
         is_foreign = within(entry.imported, "services.query_api") and not within(entry.imported, own)
         if is_foreign and entry.imported not in DIALECT_MAY:
             broken.append(f"{entry}: a dialect renders answers of query.py; what several need goes there")
+    assert not broken, "\n".join(broken)
+
+
+def test_the_query_api_reads_then_serves_then_answers() -> None:
+    root = "services.query_api"
+    broken = []
+    for entry in IMPORTS:
+        if not within(entry.module, root) or not within(entry.imported, root):
+            continue
+        mine, theirs = (f"{name}...".split(".")[2] for name in (entry.module, entry.imported))
+        if mine in FOLDERS and (theirs in WHOLE or (theirs in FOLDERS and theirs not in FOLDERS[mine] | {mine})):
+            may = ", ".join(sorted(FOLDERS[mine])) or "no other folder"
+            broken.append(f"{entry}: {mine} may import {may}; what several endpoints need goes to serving or reads")
     assert not broken, "\n".join(broken)
 
 
