@@ -80,11 +80,14 @@ class AdminClosed(Unauthorized):
 
 
 class Forbidden(ApiError):
-    """A known key that may not do this."""
+    """A known key that may not do this, for lack of a scope."""
 
     status = 403
     code = "insufficient_scope"
-    message = "This key does not have the scope analytics:read."
+    message = "This key does not have the scope that is needed."
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This key does not have the scope {scope}.")
 
 
 class NotFound(ApiError):

@@ -121,12 +121,15 @@ class Reads(Action[Context, Request[Asked], object], Generic[Context, Asked]):
         read: raises Invalid for parameters that don't fit together, and NotFound.
         is_kept: whether replies may be kept and shared; then `read` never gives a Stream, and parameters are hashable.
         tag_of: from the JSON value to what its ETag is made of, where that is not all of it.
+        by_turns: whether what is not kept may be megabytes, so that it is made and sent by turns. Not so what waits for
+            something: its turn would be held meanwhile.
     """
 
     parameters: type[Asked]
     read: Callable[[Context, Request[Asked]], Awaitable[Answer[object] | Stream]]
     is_kept: bool = False
     tag_of: Callable[[Any], object] | None = None
+    by_turns: bool = True
     ask: Callable[[Request[Asked]], Request[Asked]] = field(default=_itself, init=False)
     key: Callable[[Request[Asked], int], Hashable | None] = field(default=never, init=False)
 
@@ -135,8 +138,8 @@ class Reads(Action[Context, Request[Asked], object], Generic[Context, Asked]):
             object.__setattr__(self, "key", _request_key)
 
     def is_large(self, question: Request[Asked]) -> bool:
-        """Whatever is not kept may be large."""
-        return not self.is_kept
+        """Whatever is not kept may be large, unless it is said that it is not."""
+        return self.by_turns and not self.is_kept
 
     async def answer(self, context: Context, question: Request[Asked]) -> Answer[object] | Stream:
         """What was read."""

@@ -124,7 +124,7 @@ class KeyRing(TopicView[ApiKey]):
         if key is None:
             raise Unauthorized
         if scope not in key.scopes:
-            raise Forbidden(f"This key does not have the scope {scope}.")
+            raise Forbidden(scope)
         return key
 
 

@@ -1,7 +1,7 @@
 """How an endpoint is declared: where it is, whose key opens it, what may be asked, what it does, and what comes back.
 
 One `Endpoint` is one method of one path. `server` serves it and `openapi` describes it, and neither knows anything of
-an endpoint that its declaration does not say. What an endpoint does is one of the four actions of `actions`. Pure.
+an endpoint that its declaration does not say. What an endpoint does is one of the four actions of `actions`.
 """
 
 from __future__ import annotations

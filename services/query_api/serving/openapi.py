@@ -123,7 +123,7 @@ def _operation(components: Components, tag: str, endpoint: Endpoint[Any, Any, An
     if endpoint.body is not None:
         refusals.append(BodyTooLarge)
         described["requestBody"] = {"required": True, "content": _body(components, endpoint)}
-    described["responses"] |= _problems(refusals)
+    described["responses"] |= _problems(refusals, endpoint.scope)
     return described
 
 
@@ -215,17 +215,18 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _problems(errors: Iterable[type[ApiError]]) -> dict[str, Any]:
-    return {str(error.status): _problem(error) for error in sorted(errors, key=lambda error: error.status)}
+def _problems(errors: Iterable[type[ApiError]], scope: str) -> dict[str, Any]:
+    shown = (Forbidden(scope) if error is Forbidden else error() for error in errors)
+    return {str(error.status): _problem(error) for error in sorted(shown, key=lambda error: error.status)}
 
 
-def _problem(error: type[ApiError]) -> dict[str, Any]:
+def _problem(error: ApiError) -> dict[str, Any]:
     described: dict[str, Any] = {
         "description": error.message,
         "content": {
             "application/problem+json": {
                 "schema": {"$ref": "#/components/schemas/Problem"},
-                "example": orjson.loads(error().body()),
+                "example": orjson.loads(error.body()),
             }
         },
     }

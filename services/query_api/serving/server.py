@@ -157,16 +157,16 @@ class EndpointServer(Generic[Context, Question, Value]):
                     return
             if self._action.is_large(question):
                 status = await self._send_large(question, request, kept_by, scope, receive, send, more)
-            else:
-                reply: Reply | Plain
-                if kept_by is not None:
-                    reply, age = await self._kept(question, request, kept_by, is_large=False)
-                else:
-                    answer = await self._action.answer(self._context, question)
-                    if isinstance(answer, Stream):
-                        raise TypeError(f"{self._path}: only what may be large is streamed")
-                    reply, age = self._action.reply(answer), 0.0
+            elif kept_by is not None:
+                reply, age = await self._kept(question, request, kept_by, is_large=False)
                 status = await reply.send(send, headers, (*more, *self._age(age)))
+            else:
+                answer = await self._action.answer(self._context, question)
+                more = (*more, *self._age(0.0))
+                if isinstance(answer, Stream):
+                    status = await send_stream(answer, scope, receive, send, more)
+                else:
+                    status = await self._action.reply(answer).send(send, headers, more)
         except ApiError as error:
             self._count(error.status)
             await send_problem(send, error, more)
@@ -271,7 +271,7 @@ class EndpointServer(Generic[Context, Question, Value]):
             if answer.keeps_turn:
                 return await send_stream(answer, scope, receive, send, (*more, *self._age(0.0)))
         # This stream is made as it is sent, and has turns of its own.
-        return await send_stream(answer, scope, receive, send, more)
+        return await send_stream(answer, scope, receive, send, (*more, *self._age(0.0)))
 
     async def _kept(
         self, question: Question, request: Request[Any], key: Hashable, *, is_large: bool

@@ -15,12 +15,13 @@ from services.query_api.cache import AnswerCache
 from services.query_api.directory import Directory
 from services.query_api.errors import NotFound, ReadsUnavailable
 from services.query_api.reads.sources import Sources
-from services.query_api.serving.actions import Reads
+from services.query_api.serving.actions import Reads, Shows, Writes
 from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
-from services.query_api.serving.endpoint import Answer, Body, Endpoint, Request
+from services.query_api.serving.endpoint import Answer, Api, Body, Endpoint, Key, Request
 from services.query_api.serving.limits import RateLimiter
-from services.query_api.serving.parameters import Ids, Parameters
-from services.query_api.serving.replies import Reply
+from services.query_api.serving.openapi import openapi
+from services.query_api.serving.parameters import AnyParameters, Ids, Parameters
+from services.query_api.serving.replies import Plain, Reply
 from services.query_api.serving.server import EndpointServer, Shared
 from services.query_api.serving.streams import Stream
 from tests.support.query_api import FakeReadModel, FakeStore, ManualClock
@@ -62,10 +63,11 @@ class Served:
             ("w1", "good", (READ_SCOPE,)),
             ("w1", "bad", ()),
             ("w2", "two", (READ_SCOPE,)),
+            ("w1", "writer", (READ_SCOPE, "hooks:write")),
         ]:
             event = ApiKey(workspace_id, text, key_hash(text), scopes, "tidemark", self.clock.now())
             keys.apply((workspace_id, text), event)
-        shared = Shared(
+        self.shared = Shared(
             keys=keys,
             admin_key=AdminKey(None),
             clock=self.clock,
@@ -73,7 +75,7 @@ class Served:
             cache=self.cache if is_cached else None,
         )
         sources = Sources(FakeStore(), Directory(), FakeReadModel())
-        served = EndpointServer("tidemark", endpoint, sources, shared)
+        served = EndpointServer("tidemark", endpoint, sources, self.shared)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             scope["path_params"] = {"id": scope["path"].removeprefix("/")}
@@ -244,3 +246,62 @@ async def test_a_caller_who_goes_away_ends_the_reading() -> None:
     await task
     assert chunks.is_closed
     assert chunks.sent <= 1
+
+
+async def test_a_stream_that_waits_holds_no_turn() -> None:
+    """A stream of events may last for hours; nobody else's large answer waits for that, nor does it wait for theirs."""
+    chunks = Chunks()
+    made = endpoint(chunks.answer, by_turns=False)
+    served = Served(made)
+    async with asyncio.timeout(5):
+        for _ in range(2):
+            await served.shared.answers.take("w1")
+        reply = await served.client.get("/p1", headers=KEY)
+    assert (reply.status_code, reply.content) == (200, b"row 0\nrow 1\nrow 2\n")
+    assert chunks.is_closed
+
+
+async def test_a_write_has_a_scope_and_a_status_of_its_own_and_is_stored_nowhere() -> None:
+    async def write(_: Sources, request: Request[Asked]) -> dict[str, Any]:
+        return {"secret": request.key_id, "ids": list(request.parameters.ids)}
+
+    made = Endpoint(
+        id="makeHook",
+        method="POST",
+        path="/tidemark/v1/hooks/{id}",
+        summary="Make a hook",
+        description="",
+        action=Writes(Asked, write, status=201),
+        scope="hooks:write",
+        body=Body({}, limit_bytes=40),
+    )
+    served = Served(made, rate_limit=9, is_cached=True)
+    refused = await served.client.post("/h1", json={"ids": ["a"]}, headers=KEY)
+    assert (refused.status_code, refused.json()["message"]) == (403, "This key does not have the scope hooks:write.")
+    writer = {"x-api-key": "writer"}
+    assert (await served.client.post("/h1", json={"ids": ["a" * 50]}, headers=writer)).status_code == 413
+    reply = await served.client.post("/h1", json={"ids": ["a"]}, headers=writer)
+    assert (reply.status_code, reply.json()) == (201, {"secret": "writer", "ids": ["a"]})
+    assert (reply.headers["cache-control"], reply.headers["ratelimit"]) == ("no-store", '"default";r=7;t=60')
+    assert "etag" not in reply.headers
+    described = openapi((Api("hooks", "Hooks", "", (made,)),))["paths"]["/tidemark/v1/hooks/{id}"]["post"]
+    assert set(described["responses"]) == {"201", "401", "403", "404", "413", "422", "429", "503"}
+    problem = described["responses"]["403"]["content"]["application/problem+json"]["example"]
+    assert problem == refused.json()
+
+
+async def test_a_page_needs_no_key_and_has_headers_of_its_own() -> None:
+    async def show(_: Sources, request: Request[AnyParameters]) -> Plain:
+        return Plain.of(f"<p>{request.scheme}".encode(), "text/html", ((b"cache-control", b"max-age=60"),))
+
+    made: Endpoint[Sources, Any, Any] = Endpoint(
+        id="page",
+        path="/{id}",
+        summary="Page",
+        description="",
+        action=Shows(AnyParameters, show),
+        key=Key.NONE,
+    )
+    reply = await Served(made).client.get("/app?whatever=1")
+    assert (reply.status_code, reply.text) == (200, "<p>http")
+    assert dict(reply.headers) == {"content-type": "text/html", "cache-control": "max-age=60", "content-length": "7"}
