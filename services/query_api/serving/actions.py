@@ -105,6 +105,19 @@ class Asks(Action[Sources, Question[Answered], Answered], Generic[Asked, Answere
         return orjson.dumps(shown[name])[1:-1]
 
 
+def asks(
+    parameters: type[Asked],
+    ask: Callable[[Request[Asked]], Question[Answered]],
+    render: Callable[[Answered], Shown],
+    *,
+    tag_of: Callable[[Shown], object] | None = None,
+    series: Series[Answered] | None = None,
+) -> Action[Sources, Any, Any]:
+    """`Asks`, whose functions are held against each other by mypy: an endpoint forgets their types, and would let a
+    function render another question's answer."""
+    return Asks(parameters, ask, render, tag_of, series)
+
+
 def _itself(request: Request[Asked]) -> Request[Asked]:
     return request
 

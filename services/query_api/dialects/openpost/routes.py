@@ -13,7 +13,7 @@ from services.query_api.dialects.openpost.parameters import DaysParameters, Snap
 from services.query_api.dialects.openpost.render import post_metrics, snapshot_list
 from services.query_api.errors import NotFound
 from services.query_api.reads.query import ID, PostHistoryQuestion, SnapshotsQuestion
-from services.query_api.serving.actions import Asks
+from services.query_api.serving.actions import asks
 from services.query_api.serving.endpoint import Api, Endpoint, Request
 from services.runtime.clock import MILLIS_PER_DAY
 
@@ -48,7 +48,7 @@ DIALECT = Api(
             summary="Workspace snapshots",
             description=f"Up to {MAX_ROWS} recent snapshots across the workspace, newest first; fewer where the "
             "platforms' answers in them come to more than 16 MiB.",
-            action=Asks(SnapshotsParameters, list_question, snapshot_list),
+            action=asks(SnapshotsParameters, list_question, snapshot_list),
             sample=LIST_SAMPLE,
             schema=LIST_SCHEMA,
         ),
@@ -58,7 +58,7 @@ DIALECT = Api(
             summary="Per-post metrics",
             description="Latest figures of one post, broken out per target. Days bound the snapshots only; "
             "their oldest are left out where the platforms' answers in them come to more than 16 MiB.",
-            action=Asks(DaysParameters, post_question, post_metrics),
+            action=asks(DaysParameters, post_question, post_metrics),
             sample=POST_SAMPLE,
             schema=POST_SCHEMA,
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.query_api.dialects.postflow.models import SAMPLE, SCHEMA
 from services.query_api.dialects.postflow.render import post_metrics
 from services.query_api.reads.query import PostScoresQuestion
-from services.query_api.serving.actions import Asks
+from services.query_api.serving.actions import asks
 from services.query_api.serving.endpoint import Api, Endpoint, Request
 from services.query_api.serving.parameters import AnyParameters
 
@@ -26,7 +26,7 @@ DIALECT = Api(
             summary="Post group metrics",
             description="Figures of each target of a post, its stories as items, and its score among the channel's "
             "posts of the last 90 days.",
-            action=Asks(AnyParameters, post_question, post_metrics),
+            action=asks(AnyParameters, post_question, post_metrics),
             sample=SAMPLE,
             schema=SCHEMA,
         ),

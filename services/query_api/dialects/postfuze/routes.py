@@ -24,7 +24,7 @@ from services.query_api.reads.query import (
     HealthQuestion,
     LivePostQuestion,
 )
-from services.query_api.serving.actions import Asks, Series
+from services.query_api.serving.actions import Series, asks
 from services.query_api.serving.endpoint import Api, Endpoint, Request
 from services.query_api.serving.parameters import AnyParameters
 from services.runtime.clock import MILLIS_PER_DAY
@@ -73,7 +73,7 @@ DIALECT = Api(
             summary="Post analytics",
             description="The figures of each published target, and their sums; asked of the platforms on request, with "
             "the last snapshot of a target where that fails.",
-            action=Asks(AnyParameters, post_question, post_analytics),
+            action=asks(AnyParameters, post_question, post_analytics),
             sample=POST_SAMPLE,
             schema=POST_SCHEMA,
         ),
@@ -83,7 +83,7 @@ DIALECT = Api(
             summary="Account metrics",
             description="Audience size of one account, asked of the platform on request; with a range, the snapshots "
             "stored of it, oldest first.",
-            action=Asks(
+            action=asks(
                 RangeParameters, account_question, account_metrics, series=Series("data", parts_after=_parts_after)
             ),
             sample=ACCOUNT_SAMPLE,
@@ -94,7 +94,7 @@ DIALECT = Api(
             path="/api/v1/social-accounts/{id}/health",
             summary="Account health",
             description="Whether an account's connection works.",
-            action=Asks(AnyParameters, health_question, account_health),
+            action=asks(AnyParameters, health_question, account_health),
             sample=HEALTH_SAMPLE,
             schema=HEALTH_SCHEMA,
         ),

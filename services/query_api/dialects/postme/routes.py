@@ -11,7 +11,7 @@ from services.query_api.dialects.postme.models import (
 from services.query_api.dialects.postme.parameters import WindowParameters
 from services.query_api.dialects.postme.render import channel_insights, post_insights, without_window_bounds
 from services.query_api.reads.query import ChannelWindowQuestion, PostQuestion
-from services.query_api.serving.actions import Asks
+from services.query_api.serving.actions import asks
 from services.query_api.serving.endpoint import Api, Endpoint, Request
 from services.query_api.serving.parameters import AnyParameters
 
@@ -41,7 +41,7 @@ DIALECT = Api(
             path="/api/v1/posts/{id}/insights",
             summary="Post insights",
             description="Cumulative figures of a published post: totals and a block a channel. A fresh post reads 0.",
-            action=Asks(AnyParameters, post_question, post_insights),
+            action=asks(AnyParameters, post_question, post_insights),
             sample=POST_SAMPLE,
             schema=POST_SCHEMA,
         ),
@@ -50,7 +50,7 @@ DIALECT = Api(
             path="/api/v1/channels/{id}/insights",
             summary="Channel insights",
             description="Totals of one channel over a trailing window, and its current followers.",
-            action=Asks(WindowParameters, channel_question, channel_insights, tag_of=without_window_bounds),
+            action=asks(WindowParameters, channel_question, channel_insights, tag_of=without_window_bounds),
             sample=CHANNEL_SAMPLE,
             schema=CHANNEL_SCHEMA,
         ),

@@ -6,7 +6,7 @@ from services.query_api.dialects.powerpost.models import SAMPLE, SCHEMA
 from services.query_api.dialects.powerpost.render import item_analytics
 from services.query_api.errors import NotFound
 from services.query_api.reads.query import TargetQuestion
-from services.query_api.serving.actions import Asks
+from services.query_api.serving.actions import asks
 from services.query_api.serving.endpoint import Api, Endpoint, Parameter, Request
 from services.query_api.serving.parameters import AnyParameters
 
@@ -36,7 +36,7 @@ DIALECT = Api(
             path="/api/v1/post-items/{id}/analytics",
             summary="Post item analytics",
             description="The latest figures of one post item; metrics are null until it was first polled.",
-            action=Asks(AnyParameters, item_question, item_analytics),
+            action=asks(AnyParameters, item_question, item_analytics),
             sample=SAMPLE,
             schema=SCHEMA,
             headers=(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.query_api.reads.query import LivePostQuestion, PostQuestion
-from services.query_api.serving.actions import Asks
+from services.query_api.serving.actions import asks
 from services.query_api.serving.endpoint import Api, Endpoint, Request
 
 from .models import SAMPLE, SCHEMA
@@ -27,7 +27,7 @@ DIALECT = Api(
             path="/beam/v1/posts/{id}/reactions",
             summary="Reactions",
             description="How many people reacted to a post, in all and by channel.",
-            action=Asks(ReactionsParameters, post_question, reactions),
+            action=asks(ReactionsParameters, post_question, reactions),
             sample=SAMPLE,
             schema=SCHEMA,
         ),
