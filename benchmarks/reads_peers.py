@@ -30,7 +30,8 @@ from services.query_api.dialects.postme.routes import DIALECT
 from services.query_api.directory import Directory
 from services.query_api.reads.batching import Batcher
 from services.query_api.reads.clickhouse import ClickHouse
-from services.query_api.reads.query import Post, PostQuestion, Question, Target
+from services.query_api.reads.dispatch import Dispatch
+from services.query_api.reads.query import Answered, Post, PostQuestion, Question, Target
 from services.query_api.reads.read_model import ClickHouseReadModel
 from services.query_api.reads.sources import Sources
 from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
@@ -114,10 +115,13 @@ class PostgresReadModel:
     def __init__(self, pool: asyncpg.Pool, directory: Directory) -> None:
         self._pool = pool
         self._directory = directory
+        self._answers = Dispatch(PostQuestion.answered_by(self._post))
 
-    async def answer(self, question: Question[Any]) -> Post:
+    async def answer(self, question: Question[Answered]) -> Answered | None:
         """See `query.ReadModel`; knows posts only."""
-        assert isinstance(question, PostQuestion)
+        return await self._answers.answer(question)
+
+    async def _post(self, question: PostQuestion) -> Post:
         rows = await self._pool.fetch(LATEST_SNAPSHOTS, question.post_id, question.workspace_id)
         targets = tuple(
             self._target(question, target_id, channel_id, captured_at, values)

@@ -12,7 +12,7 @@ from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.parameters import ChannelLine, ChannelPut, KeyRequest, PostLine, PostPut
 from services.query_api.errors import NotFound
-from services.query_api.serving.actions import Writes
+from services.query_api.serving.actions import writes
 from services.query_api.serving.bodies import BODY_LIMIT_BYTES
 from services.query_api.serving.endpoint import Api, Body, Endpoint, Key, Lines, Request
 from services.query_api.serving.parameters import AnyParameters
@@ -88,7 +88,7 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         summary="Look at a workspace",
         description="Its channels with their status, and its keys without the keys themselves. A workspace that "
         "nothing was written of is empty.",
-        action=Writes(AnyParameters, _show_workspace),
+        action=writes(AnyParameters, _show_workspace),
         sample=models.WORKSPACE,
         schema=models.WORKSPACE_SCHEMA,
     ),
@@ -100,7 +100,7 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         description="Adds or replaces a connected account. A token left out or null keeps the one held; a PUT that "
         "repeats the tokens of the PUT before it does not undo a refresh made since. An active account without any "
         "token is `token_expired`.",
-        action=Writes(ChannelPut, _put_channel),
+        action=writes(ChannelPut, _put_channel),
         body=_body(
             {"platform": "x", "external_id": "1001", "username": "acme", "access_token": "...", "status": "active"}
         ),
@@ -113,7 +113,7 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         path=_CHANNEL,
         summary="Delete a channel",
         description="Deletes the account and its tokens; its targets leave every reply. Also 204 when there is none.",
-        action=Writes(AnyParameters, _delete_channel, status=204),
+        action=writes(AnyParameters, _delete_channel, status=204),
     ),
     _endpoint(
         id="putPost",
@@ -122,7 +122,7 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         summary="Write a post",
         description="Adds or replaces a post with all its targets; a target absent from a newer PUT is deleted. A "
         "target that several posts list belongs to the one of them that was written last.",
-        action=Writes(PostPut, _put_post),
+        action=writes(PostPut, _put_post),
         body=_body(
             {
                 "status": "published",
@@ -140,7 +140,7 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         summary="Delete a post",
         description="The post reads 404 everywhere; a later PUT restores it with its history. Also 204 when there is "
         "none.",
-        action=Writes(AnyParameters, _delete_post, status=204),
+        action=writes(AnyParameters, _delete_post, status=204),
     ),
     _endpoint(
         id="writeCatalog",
@@ -149,7 +149,7 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         summary="Write many channels and posts",
         description='NDJSON, one `{"type": "channel"|"post", "workspace_id": ..., "id": ..., ...}` a line, with the '
         "fields of the single writes. Bad lines are refused one by one.",
-        action=Writes(AnyParameters, _write_catalog),
+        action=writes(AnyParameters, _write_catalog),
         body=Lines(
             example={"type": "channel", "workspace_id": "w1", "id": "c1", "platform": "x", "external_id": "1001"},
             name="CatalogLine",
@@ -165,7 +165,7 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         summary="Make an API key",
         description="The key is shown once and stored only as a hash. The style sets the prefix; any key opens any of "
         "the APIs.",
-        action=Writes(KeyRequest, _make_key, status=201),
+        action=writes(KeyRequest, _make_key, status=201),
         body=_body({"scopes": ["analytics:read"], "style": "tidemark"}),
         sample=models.KEY,
         schema=models.KEY_SCHEMA,
@@ -176,7 +176,7 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         path=_WORKSPACE + "/keys/{key_id}",
         summary="Revoke an API key",
         description="The key stops working here at once, and within 5 s everywhere.",
-        action=Writes(AnyParameters, _revoke_key, status=204),
+        action=writes(AnyParameters, _revoke_key, status=204),
         errors=(NotFound,),
     ),
 )

@@ -105,19 +105,6 @@ class Asks(Action[Sources, Question[Answered], Answered], Generic[Asked, Answere
         return orjson.dumps(shown[name])[1:-1]
 
 
-def asks(
-    parameters: type[Asked],
-    ask: Callable[[Request[Asked]], Question[Answered]],
-    render: Callable[[Answered], Shown],
-    *,
-    tag_of: Callable[[Shown], object] | None = None,
-    series: Series[Answered] | None = None,
-) -> Action[Sources, Any, Any]:
-    """`Asks`, whose functions are held against each other by mypy: an endpoint forgets their types, and would let a
-    function render another question's answer."""
-    return Asks(parameters, ask, render, tag_of, series)
-
-
 def _itself(request: Request[Asked]) -> Request[Asked]:
     return request
 
@@ -211,3 +198,45 @@ class Shows(Action[Context, Request[Asked], Plain], Generic[Context, Asked]):
     def reply(self, answer: Answer[Plain]) -> Plain:
         """The page as it is."""
         return answer.value
+
+
+# Endpoints are declared with these: an endpoint forgets the types of its action, so mypy holds the parts of an action
+# against each other only where a function takes all of them.
+
+
+def asks(
+    parameters: type[Asked],
+    ask: Callable[[Request[Asked]], Question[Answered]],
+    render: Callable[[Answered], Shown],
+    *,
+    tag_of: Callable[[Shown], object] | None = None,
+    series: Series[Answered] | None = None,
+) -> Action[Sources, Any, Any]:
+    """`Asks`, checked: parameters, question and rendering fit together."""
+    return Asks(parameters, ask, render, tag_of, series)
+
+
+def reads(
+    parameters: type[Asked],
+    read: Callable[[Context, Request[Asked]], Awaitable[Answer[object] | Stream]],
+    *,
+    is_kept: bool = False,
+    tag_of: Callable[[Any], object] | None = None,
+    by_turns: bool = True,
+) -> Action[Context, Any, Any]:
+    """`Reads`, checked."""
+    return Reads(parameters, read, is_kept, tag_of, by_turns)
+
+
+def writes(
+    parameters: type[Asked], write: Callable[[Context, Request[Asked]], Awaitable[object]], *, status: int = 200
+) -> Action[Context, Any, Any]:
+    """`Writes`, checked."""
+    return Writes(parameters, write, status)
+
+
+def shows(
+    parameters: type[Asked], show: Callable[[Context, Request[Asked]], Awaitable[Plain]]
+) -> Action[Context, Any, Any]:
+    """`Shows`, checked."""
+    return Shows(parameters, show)

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from services.query_api.errors import Header
 from services.query_api.observability import exposition
 from services.query_api.serving.accept import accept_of, prefers_page
-from services.query_api.serving.actions import Shows
+from services.query_api.serving.actions import shows
 from services.query_api.serving.endpoint import Api, Endpoint, Key, Request
 from services.query_api.serving.openapi import openapi_json
 from services.query_api.serving.parameters import AnyParameters
@@ -88,7 +88,7 @@ def _page(
     show: Callable[[Site, Request[AnyParameters]], Awaitable[Plain]],
     key: Key = Key.NONE,
 ) -> Endpoint[Site, Any, Any]:
-    return Endpoint(id=name, path=path, summary=summary, description="", action=Shows(AnyParameters, show), key=key)
+    return Endpoint(id=name, path=path, summary=summary, description="", action=shows(AnyParameters, show), key=key)
 
 
 SITE = Api(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.query_api.reads.sources import Sources
-from services.query_api.serving.actions import Reads
+from services.query_api.serving.actions import reads
 from services.query_api.serving.endpoint import Endpoint
 from services.query_api.tidemark import PREFIX
 from services.query_api.tidemark.analysis.datasets import DATASETS
@@ -45,7 +45,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/posts/{{id}}/series",
         summary="Time series of a post",
         description=f"Summed over the post's targets. {_SERIES_DOC}",
-        action=Reads(SeriesParameters, post_series),
+        action=reads(SeriesParameters, post_series),
         sample=sample_series({"post_id": "post-1"}),
         schema=series_schema("Post", ("post_id",), POST_FIGURES),
         media_types=_TABLE_TYPES,
@@ -55,7 +55,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/targets/{{id}}/series",
         summary="Time series of a target",
         description=_SERIES_DOC,
-        action=Reads(SeriesParameters, target_series),
+        action=reads(SeriesParameters, target_series),
         sample=sample_series({"target_id": "target-1"}),
         schema=series_schema("Target", ("target_id",), POST_FIGURES),
         media_types=_TABLE_TYPES,
@@ -65,7 +65,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/channels/{{id}}/series",
         summary="Time series of a channel",
         description=f"{_SERIES_DOC} Levels such as followers may fall: their increments are signed.",
-        action=Reads(ChannelSeriesParameters, channel_series),
+        action=reads(ChannelSeriesParameters, channel_series),
         sample=sample_series({"channel_id": "ch-x", "source": "posts"}),
         schema=series_schema("Channel", ("channel_id", "source"), CHANNEL_FIGURES),
         media_types=_TABLE_TYPES,
@@ -75,7 +75,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/channels/{{id}}/totals",
         summary="Totals of a channel over a window",
         description=_TOTALS_DOC,
-        action=Reads(TotalsParameters, channel_totals),
+        action=reads(TotalsParameters, channel_totals),
         sample=sample_totals({"channel_id": "ch-x"}),
         schema=totals_schema("Channel", ("channel_id",)),
         media_types=_TABLE_TYPES,
@@ -85,7 +85,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/totals",
         summary="Totals of the workspace over a window",
         description=_TOTALS_DOC,
-        action=Reads(TotalsParameters, workspace_totals),
+        action=reads(TotalsParameters, workspace_totals),
         sample=sample_totals({}),
         schema=totals_schema("Workspace", ()),
         media_types=_TABLE_TYPES,
@@ -97,7 +97,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         description="Streamed: a file that ends is whole, and one that can't be finished breaks the connection. "
         + " ".join(f"{dataset.name}: {dataset.doc}" for dataset in DATASETS.values())
         + " In CSV, text that a spreadsheet would run begins with an apostrophe. Two exports of a key run at a time.",
-        action=Reads(ExportParameters, Exports().answer),
+        action=reads(ExportParameters, Exports().answer),
         media_types=tuple(MEDIA_TYPES[kind] for kind in FILE_FORMATS),
         path_values={"dataset": tuple(DATASETS)},
         text_samples={

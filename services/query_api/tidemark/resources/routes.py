@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.query_api.reads.sources import Sources
-from services.query_api.serving.actions import Reads
+from services.query_api.serving.actions import reads
 from services.query_api.serving.endpoint import Body, Endpoint
 from services.query_api.serving.parameters import NoParameters
 from services.query_api.tidemark import PREFIX
@@ -34,7 +34,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="A post",
         description="Totals over its targets and the figures of each, when they were captured and are polled next, "
         "and of every null the reason.",
-        action=Reads(NoParameters, lookups.get_post, is_kept=True, tag_of=without_age),
+        action=reads(NoParameters, lookups.get_post, is_kept=True, tag_of=without_age),
         sample=models.POST,
         schema=models.POST_SCHEMA,
     ),
@@ -43,7 +43,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/targets/{{id}}",
         summary="A target",
         description="One post on one channel.",
-        action=Reads(NoParameters, lookups.get_target, is_kept=True, tag_of=without_age),
+        action=reads(NoParameters, lookups.get_target, is_kept=True, tag_of=without_age),
         sample=models.TARGET,
         schema=models.TARGET_SCHEMA,
     ),
@@ -53,7 +53,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="A channel",
         description="An account's own figures: each of its lifetime where the platform says that, else of the latest "
         "period that has it; and the latest period of each kind and length.",
-        action=Reads(NoParameters, lookups.get_channel, tag_of=without_age),
+        action=reads(NoParameters, lookups.get_channel, tag_of=without_age),
         sample=models.CHANNEL,
         schema=models.CHANNEL_SCHEMA,
     ),
@@ -62,7 +62,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/posts",
         summary="Posts",
         description="By their ids, or in pages, the newest first.",
-        action=Reads(PostsParameters, lookups.list_posts, is_kept=True, tag_of=without_age),
+        action=reads(PostsParameters, lookups.list_posts, is_kept=True, tag_of=without_age),
         sample=models.listed(models.POST),
         schema=models.listed_schema(models.POST_SCHEMA),
     ),
@@ -71,7 +71,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/targets",
         summary="Targets",
         description="By their ids, by the platform's own id, or in pages, the newest first.",
-        action=Reads(TargetsParameters, lookups.list_targets, is_kept=True, tag_of=without_age),
+        action=reads(TargetsParameters, lookups.list_targets, is_kept=True, tag_of=without_age),
         sample=models.listed(models.TARGET),
         schema=models.listed_schema(models.TARGET_SCHEMA),
     ),
@@ -80,7 +80,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/channels",
         summary="Channels",
         description="By their ids, by the platform's own id, or in pages, by id.",
-        action=Reads(ChannelsParameters, lookups.list_channels, tag_of=without_age),
+        action=reads(ChannelsParameters, lookups.list_channels, tag_of=without_age),
         sample=models.listed(models.CHANNEL),
         schema=models.listed_schema(models.CHANNEL_SCHEMA),
     ),
@@ -90,7 +90,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/posts/query",
         summary="Posts by many ids",
         description=_IDS_IN_BODY,
-        action=Reads(ByIds, lookups.query_posts, tag_of=without_age),
+        action=reads(ByIds, lookups.query_posts, tag_of=without_age),
         body=_BODY,
         sample=models.listed(models.POST),
         schema=models.listed_schema(models.POST_SCHEMA),
@@ -101,7 +101,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/targets/query",
         summary="Targets by many ids",
         description=_IDS_IN_BODY,
-        action=Reads(ByIds, lookups.query_targets, tag_of=without_age),
+        action=reads(ByIds, lookups.query_targets, tag_of=without_age),
         body=_BODY,
         sample=models.listed(models.TARGET),
         schema=models.listed_schema(models.TARGET_SCHEMA),
@@ -112,7 +112,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/channels/query",
         summary="Channels by many ids",
         description=_IDS_IN_BODY,
-        action=Reads(ByIds, lookups.query_channels, tag_of=without_age),
+        action=reads(ByIds, lookups.query_channels, tag_of=without_age),
         body=_BODY,
         sample=models.listed(models.CHANNEL),
         schema=models.listed_schema(models.CHANNEL_SCHEMA),
@@ -123,7 +123,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="Top posts",
         description="Posts with the greatest figures, of the workspace or of one channel; ties by id. Posts without "
         "the figure are never listed.",
-        action=Reads(TopParameters, lookups.list_top_posts, is_kept=True, tag_of=without_age),
+        action=reads(TopParameters, lookups.list_top_posts, is_kept=True, tag_of=without_age),
         sample=models.listed(models.POST),
         schema=models.listed_schema(models.POST_SCHEMA),
     ),
@@ -133,7 +133,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="Where a post's figure comes from",
         description="The answers that a total was read from: their raw events by topic, partition and offset, and "
         "what read them. Of the answers themselves 16 MiB are shown; `answer` is null in further ones.",
-        action=Reads(ExplainParameters, explain_post),
+        action=reads(ExplainParameters, explain_post),
         sample=models.EXPLANATION,
         schema=models.EXPLANATION_SCHEMA,
     ),
@@ -143,7 +143,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="Where a target's figure comes from",
         description="The answer that a figure was read from: its raw event by topic, partition and offset, and what "
         "read it.",
-        action=Reads(ExplainParameters, explain_target),
+        action=reads(ExplainParameters, explain_target),
         sample=models.EXPLANATION,
         schema=models.EXPLANATION_SCHEMA,
     ),
@@ -154,7 +154,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         description="The totals that postme shows, by the common columns. `sources` says of each whether the platform "
         "told it (channel) or it is the sum of the posts published within the same bounds (posts); engagements may be "
         "of both.",
-        action=Reads(WindowParameters, get_window),
+        action=reads(WindowParameters, get_window),
         sample=models.WINDOW,
         schema=models.WINDOW_SCHEMA,
     ),
@@ -165,7 +165,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         description="Of each platform, for posts and channels, every common column: whether it is reported, as a "
         "figure of the lifetime, of a range of dates, a day or a longer window, and how late by the platform's "
         "documentation.",
-        action=Reads(NoParameters, lookups.list_capabilities),
+        action=reads(NoParameters, lookups.list_capabilities),
         sample={"data": [models.CAPABILITY]},
         schema={
             "title": "Capabilities",

@@ -15,7 +15,7 @@ from services.query_api.cache import AnswerCache
 from services.query_api.directory import Directory
 from services.query_api.errors import NotFound, ReadsUnavailable
 from services.query_api.reads.sources import Sources
-from services.query_api.serving.actions import Reads, Shows, Writes
+from services.query_api.serving.actions import reads, shows, writes
 from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
 from services.query_api.serving.endpoint import Answer, Api, Body, Endpoint, Key, Request
 from services.query_api.serving.limits import RateLimiter
@@ -93,7 +93,7 @@ def endpoint(answer: Any, *, body: Body | None = None, **more: Any) -> Endpoint[
         path="/tidemark/v1/tests/{id}",
         summary="Test",
         description="",
-        action=Reads(Asked, answer, **more),
+        action=reads(Asked, answer, **more),
         body=body,
     )
 
@@ -271,7 +271,7 @@ async def test_a_write_has_a_scope_and_a_status_of_its_own_and_is_stored_nowhere
         path="/tidemark/v1/hooks/{id}",
         summary="Make a hook",
         description="",
-        action=Writes(Asked, write, status=201),
+        action=writes(Asked, write, status=201),
         scope="hooks:write",
         body=Body({}, limit_bytes=40),
     )
@@ -299,7 +299,7 @@ async def test_a_page_needs_no_key_and_has_headers_of_its_own() -> None:
         path="/{id}",
         summary="Page",
         description="",
-        action=Shows(AnyParameters, show),
+        action=shows(AnyParameters, show),
         key=Key.NONE,
     )
     reply = await Served(made).client.get("/app?whatever=1")
