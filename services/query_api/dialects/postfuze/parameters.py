@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from services.query_api.serving.parameters import Instant, LooseParameters
+from services.query_api.serving.parameters import LooseParameters
+from services.runtime.instants import parse_instant
 
-_Bound = Annotated[Instant, WithJsonSchema({"type": "string"})]
+
+def _instant(text: str) -> int:
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        # PostFuze's messages are sentences.
+        raise ValueError(f"{error}.") from None
+
+
+_Bound = Annotated[int, BeforeValidator(_instant), WithJsonSchema({"type": "string"})]
 
 
 class RangeParameters(LooseParameters):
