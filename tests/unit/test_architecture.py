@@ -60,21 +60,22 @@ PURE = {
     "services.aggregator.fold", "services.aggregator.limits", "services.aggregator.reading",
     "services.aggregator.rows", "services.aggregator.state", "services.aggregator.touched",
     "services.status.addresses",
-    "services.query_api.accounts", "services.query_api.cache", "services.query_api.errors",
-    "services.query_api.components",
-    "services.query_api.keeping", "services.query_api.merging", "services.query_api.polls",
-    "services.query_api.query", "services.query_api.raw_events", "services.query_api.scores",
-    "services.query_api.shapes", "services.query_api.sql",
+    "services.query_api.admin.models", "services.query_api.cache", "services.query_api.errors",
+    "services.query_api.reads.accounts", "services.query_api.reads.dispatch", "services.query_api.reads.keeping",
+    "services.query_api.reads.merging", "services.query_api.reads.polls", "services.query_api.reads.query",
+    "services.query_api.reads.raw_events", "services.query_api.reads.scores", "services.query_api.reads.sql",
+    "services.query_api.serving.accept", "services.query_api.serving.components",
+    "services.query_api.serving.parameters", "services.query_api.serving.routing", "services.query_api.serving.shapes",
     "services.query_api.tidemark.analysis.datasets", "services.query_api.tidemark.analysis.figures",
     "services.query_api.tidemark.analysis.formats", "services.query_api.tidemark.analysis.growth",
-    "services.query_api.tidemark.analysis.ranges",
-    "services.query_api.tidemark.analysis.sql",
-    "services.query_api.tidemark.cursor", "services.query_api.tidemark.parameters",
-    "services.query_api.tidemark.resources.answered",
+    "services.query_api.tidemark.analysis.models", "services.query_api.tidemark.analysis.parameters",
+    "services.query_api.tidemark.analysis.ranges", "services.query_api.tidemark.analysis.sql",
+    "services.query_api.tidemark.cursor",
     "services.query_api.tidemark.resources.capabilities", "services.query_api.tidemark.resources.due",
-    "services.query_api.tidemark.resources.model", "services.query_api.tidemark.resources.reasons",
-    "services.query_api.tidemark.resources.render", "services.query_api.tidemark.resources.samples",
-    "services.query_api.tidemark.resources.sql",
+    "services.query_api.tidemark.resources.evidence", "services.query_api.tidemark.resources.models",
+    "services.query_api.tidemark.resources.parameters", "services.query_api.tidemark.resources.reasons",
+    "services.query_api.tidemark.resources.render", "services.query_api.tidemark.resources.sql",
+    "services.query_api.tidemark.resources.states",
     "infra.sandbox.channels", "infra.sandbox.curves", "infra.sandbox.ids",
 }  # fmt: skip
 # Parts of runtime that hold no client, so that pure modules may use their functions.
@@ -90,7 +91,7 @@ IMPORTERS: dict[str, set[str]] = {
     "faust": {"services.aggregator.app"},
     "clickhouse_connect": {
         "services.aggregator.clickhouse", "services.aggregator.refusals", "services.aggregator.audit.store",
-        "services.query_api.clickhouse", "services.runtime.migrations",
+        "services.query_api.reads.clickhouse", "services.runtime.migrations",
     },
     "aiokafka": {
         "services.runtime.fetching", "services.runtime.kafka",
@@ -121,9 +122,21 @@ IMPORTERS_OF_SERVICES = {
         "services.cli",
     },
 }
+# What a folder of the query API may import of the others; all may import what lies beside the folders, but for what
+# puts the service together.
+FOLDERS = {
+    "reads": set[str](),
+    "serving": {"reads"},
+    "admin": {"serving"},
+    "tidemark": {"reads", "serving"},
+    "dialects": {"reads", "serving"},
+    "site": {"serving"},
+}
+WHOLE = {"apis", "app", "service", "workers", "operators"}
 # What a dialect may know of the query API: the questions, the way in, the errors, and words for schemas.
 DIALECT_MAY = {
-    "services.query_api.query", "services.query_api.endpoint", "services.query_api.errors", "services.query_api.shapes",
+    "services.query_api.reads.query", "services.query_api.errors", "services.query_api.serving.actions",
+    "services.query_api.serving.endpoint", "services.query_api.serving.parameters", "services.query_api.serving.shapes",
 }  # fmt: skip
 # What platform files may use of each other's folder, besides modules with a leading underscore.
 SHARED_BY_PLATFORMS = {
@@ -175,7 +188,7 @@ PURE |= {name for name in MODULES if name.startswith(("schemas.", "services.plat
 PURE |= {
     name
     for name in MODULES
-    if name.startswith("services.query_api.dialects.") and name.endswith((".models", ".render"))
+    if name.startswith("services.query_api.dialects.") and name.endswith((".models", ".parameters", ".render"))
 }
 IMPORTS = list(dict.fromkeys(entry for module in MODULES for entry in imports_of(module)))
 
@@ -317,6 +330,19 @@ def test_a_dialect_knows_only_the_questions() -> None:
         is_foreign = within(entry.imported, "services.query_api") and not within(entry.imported, own)
         if is_foreign and entry.imported not in DIALECT_MAY:
             broken.append(f"{entry}: a dialect renders answers of query.py; what several need goes there")
+    assert not broken, "\n".join(broken)
+
+
+def test_the_query_api_reads_then_serves_then_answers() -> None:
+    root = "services.query_api"
+    broken = []
+    for entry in IMPORTS:
+        if not within(entry.module, root) or not within(entry.imported, root):
+            continue
+        mine, theirs = (f"{name}...".split(".")[2] for name in (entry.module, entry.imported))
+        if mine in FOLDERS and (theirs in WHOLE or (theirs in FOLDERS and theirs not in FOLDERS[mine] | {mine})):
+            may = ", ".join(sorted(FOLDERS[mine])) or "no other folder"
+            broken.append(f"{entry}: {mine} may import {may}; what several endpoints need goes to serving or reads")
     assert not broken, "\n".join(broken)
 
 

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from pydantic import SecretStr
 
-from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
-from services.query_api.read_model import ClickHouseReadModel
+from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.read_model import ClickHouseReadModel
 from services.runtime.migrations import migrate
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
 from services.runtime.topics import ensure_topics

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from schemas.metrics import CHANNEL_NAMES, POST_METRICS, POST_NAMES, Values, mask_of, post_engagements, seconds, total
-from services.query_api.query import Target, totals
+from services.query_api.reads.query import Target, totals
 from services.runtime.clock import iso_millis
 
 

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.query_api.admin.routes import OPERATIONS
-from services.query_api.dialects import all_dialects
-from services.query_api.openapi import openapi_json
-from services.query_api.tidemark import all_endpoints
+from services.query_api.apis import all_apis
+from services.query_api.serving.openapi import openapi_json
 from tests.support.foreign import need, run, with_caches
 
 pytestmark = pytest.mark.long
@@ -33,7 +31,7 @@ def generate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
     )
     (jar,) = folder.glob("openapi-generator-cli-*.jar")
     described = folder / "openapi.json"
-    described.write_bytes(openapi_json(all_dialects(), all_endpoints(), OPERATIONS))
+    described.write_bytes(openapi_json(all_apis()))
 
     def made(kind: str, options: str = "") -> Path:
         client = folder / kind
@@ -113,7 +111,7 @@ def test_go(generate: Callable[[str, str], Path]) -> None:
 def test_linters_find_nothing(tmp_path: Path, packages: list[str], command: list[str]) -> None:
     need("node", "npm")
     (tmp_path / "rules.yaml").write_text('extends: ["spectral:oas"]\n')
-    (tmp_path / "openapi.json").write_bytes(openapi_json(all_dialects(), all_endpoints(), OPERATIONS))
+    (tmp_path / "openapi.json").write_bytes(openapi_json(all_apis()))
     caches = with_caches(tmp_path / "caches")
     run(["npm", "install", "--silent", "--no-audit", "--no-fund", *packages], tmp_path, caches)
     binary = str(tmp_path / "node_modules/.bin" / command[0])

@@ -19,10 +19,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from schemas.metrics import CHANNEL_NAMES, POST_NAMES
-from services.query_api.admin.routes import OPERATIONS
-from services.query_api.dialects import all_dialects
-from services.query_api.openapi import openapi
-from services.query_api.tidemark import all_endpoints
+from services.query_api.apis import all_apis
+from services.query_api.serving.openapi import openapi
 from tests.integration.query_api.rows import Store
 from tests.integration.query_api.running import ADMIN, Service
 from tests.support.backend import now_ms
@@ -39,7 +37,7 @@ CHECKS: list[CheckFunction] = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-DESCRIBED = openapi(all_dialects(), all_endpoints(), OPERATIONS)
+DESCRIBED = openapi(all_apis())
 load_all_checks()
 SCHEMA = schemathesis.openapi.from_dict(DESCRIBED)
 # Every bound of every parameter, one by one: thousands of requests, so only at length.

@@ -14,16 +14,16 @@ from pydantic import SecretStr
 from infra.embedded.kafka import Broker
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
-from services.query_api.admin.models import ChannelPut, KeyRequest
+from services.query_api.admin.parameters import ChannelPut, KeyRequest
 from services.query_api.admin.vault import TokenVault
-from services.query_api.auth import KeyRing
-from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
 from services.query_api.errors import NotFound, ReadsUnavailable, WritesUnavailable
 from services.query_api.feed import CatalogFeed
 from services.query_api.publisher import Codecs, KafkaPublisher
-from services.query_api.query import PostQuestion
-from services.query_api.read_model import ClickHouseReadModel
+from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.query import PostQuestion
+from services.query_api.reads.read_model import ClickHouseReadModel
+from services.query_api.serving.auth import KeyRing
 from services.runtime.clock import SystemClock
 from services.runtime.registry import Registry
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings

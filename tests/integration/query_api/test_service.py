@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from schemas.events import ApiKey
 from services.query_api.admin.catalog import KEYS
-from services.query_api.auth import key_hash, new_key
+from services.query_api.serving.auth import key_hash, new_key
 from services.runtime.kafka import confluent_options, partition_of
 from services.runtime.registry import Registry
 from services.runtime.settings import KafkaSettings, RegistrySettings

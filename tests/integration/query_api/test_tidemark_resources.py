@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from schemas.metrics import CHANNEL_NAMES, INT64_MAX, MILLIS_MAX, POST_METRICS, POST_NAMES, Values, mask_of
 from schemas.registers import Stamp, dump_groups
-from services.query_api.clickhouse import ClickHouse
-from services.query_api.query import Target
-from services.query_api.tidemark.resources.asked import METRICS
+from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.query import Target
+from services.query_api.tidemark.resources.parameters import METRICS
 from services.runtime.clock import iso_millis
 from services.runtime.settings import ClickHouseSettings
 from tests.integration.query_api.rows import Store

@@ -16,8 +16,8 @@ import uvicorn
 
 from services.platforms import json_reading
 from services.platforms.json_reading import json_object, parsed_once
-from services.query_api.payloads import grouped
-from services.query_api.query import (
+from services.query_api.reads.payloads import grouped
+from services.query_api.reads.query import (
     AccountFigures,
     AccountHistory,
     AccountHistoryQuestion,
@@ -25,7 +25,7 @@ from services.query_api.query import (
     Snapshot,
     SnapshotsQuestion,
 )
-from services.query_api.read_model import _parts
+from services.query_api.reads.snapshots import _parts
 from services.runtime.http_limits import HttpLimits, limited_protocol
 from tests.support.query_api import FakeApi, fake_api, values
 

@@ -34,7 +34,7 @@ def record(name: str, msg: object, *args: object, level: int = logging.WARNING) 
         ("faust.app.base", ["Consumer: %s"]),
         ("mode.worker", ["crashed %s"]),
         ("services.sink", [{"event": "clickhouse_unavailable", "call": "a"}, {"event": "clickhouse_unavailable"}]),
-        ("services.query_api.clickhouse", [{"event": "query failed", "query": "x"}, {"event": "query failed"}]),
+        ("services.query_api.reads.clickhouse", [{"event": "query failed", "query": "x"}, {"event": "query failed"}]),
     ],
 )  # fmt: skip
 def test_one_line_of_a_kind_in_ten_seconds(name: str, msgs: list[object]) -> None:
