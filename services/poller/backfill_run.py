@@ -37,7 +37,8 @@ from services.poller.captures import tolerant
 from services.poller.catalog import CHANNELS, POSTS
 from services.poller.live import REQUESTS
 from services.poller.publisher import RAW, REPLIES, KafkaPublisher, Room
-from services.poller.reader import Fold, Record, TopicReader
+from services.poller.reader import Fold, TopicReader
+from services.runtime.brokers import Record
 from services.runtime.clock import SystemClock
 from services.runtime.kafka import key, partition_of
 from services.runtime.registry import Registry

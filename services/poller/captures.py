@@ -17,8 +17,9 @@ from schemas.keys import checked_key, parsed_key
 from services.poller.accounts import Accounts
 from services.poller.catalog import Catalog
 from services.poller.plan import ChannelKey
-from services.poller.reader import Fold, Record
+from services.poller.reader import Fold
 from services.poller.schedule import Schedule
+from services.runtime.brokers import Record
 from services.runtime.clock import MILLIS_PER_DAY
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable

@@ -24,9 +24,10 @@ from services.poller.live import REQUESTS
 from services.poller.metrics import PollerMetrics
 from services.poller.ownership import Ownership, Stage
 from services.poller.publisher import RAW
-from services.poller.reader import Fold, Record, TopicReader
+from services.poller.reader import Fold, TopicReader
 from services.poller.schedule import Schedule
 from services.poller.timing import Time
+from services.runtime.brokers import Record
 from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
 
