@@ -56,7 +56,6 @@ CLAIMS = "aggregator.claims"
 RECORD_TOPICS = (CLAIMS, "metrics.post-snapshots", "metrics.channel-snapshots", "rollups.posts", "rollups.channels")
 # A version is the owner's epoch, then the number of its batch: 16 million claims of 10^12 batches.
 _SEQUENCE_BITS = 40
-_CATALOG_POLL_MILLIS = 500
 _RETOLD_PER_BATCH = 2_000
 # Catalog writes folded at once; a deleted channel may touch every post it ever had.
 _CATALOG_WRITES_PER_BATCH = 500
@@ -169,7 +168,6 @@ class PartitionTask:
         follower: asyncio.Task[None] | None = None
         try:
             await self._claim()
-            await until_done(self._catalog.start)
             async for writes in self._catalog.to_end():
                 for start in range(0, len(writes), _CATALOG_WRITES_PER_BATCH):
                     await self._apply(
@@ -185,6 +183,7 @@ class PartitionTask:
         finally:
             if follower is not None:
                 follower.cancel()
+                await asyncio.gather(follower, return_exceptions=True)
             if self._writing is not None:
                 self._writing.cancel()
                 await asyncio.gather(self._writing, return_exceptions=True)
@@ -215,7 +214,7 @@ class PartitionTask:
         while True:
             # Positions are committed only once the writes up to them are folded: hold the next poll until then.
             if not self._writes:
-                writes = await self._catalog.poll(_CATALOG_POLL_MILLIS)
+                writes = await self._catalog.poll()
                 if writes:
                     self._writes.extend(writes)
                     self._wake.set()

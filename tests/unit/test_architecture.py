@@ -87,11 +87,7 @@ IMPORTERS: dict[str, set[str]] = {
         "services.query_api.clickhouse", "services.runtime.migrations",
     },
     "aiokafka": {
-        "services.runtime.fetching", "services.runtime.kafka",
-        "services.aggregator.catalog", "services.aggregator.health", "services.aggregator.topic_reader",
-        "services.poller.publisher", "services.poller.reader",
-        "services.query_api.drops", "services.query_api.feed", "services.query_api.poller_link",
-        "services.query_api.publisher",
+        "services.runtime.fetching", "services.runtime.kafka", "services.runtime.kafka_brokers",
     },
     "confluent_kafka": {
         "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",

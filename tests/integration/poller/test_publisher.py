@@ -7,13 +7,14 @@ import signal
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from aiokafka import ConsumerRecord
 
 from schemas.events import AccountEvent, PlatformRaw, RawTarget
 from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.errors import AnswerTooLarge, Stop
 from services.poller.publisher import RAW, TOPICS, KafkaPublisher, Room
 from services.poller.reader import TopicReader
+from services.runtime.brokers import Record
+from services.runtime.clock import SystemClock
 from services.runtime.kafka import partition_of
 from services.runtime.registry import Registry
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings, RegistrySettings
@@ -51,10 +52,10 @@ class Streams:
             lambda: self.room.held_events == 0, seconds, lambda: f"{self.room.held_events} events unconfirmed"
         )
 
-    async def read(self, topic: str, since: int | None = None) -> list[ConsumerRecord]:
+    async def read(self, topic: str, since: int | None = None) -> list[Record]:
         """All of a topic, decoded nowhere."""
         reader = TopicReader(self.kafka)
-        found: list[ConsumerRecord] = []
+        found: list[Record] = []
         await reader.partition_count([topic])
         await reader.replay(topic, lambda _, record: found.append(record), since)
         return found
@@ -93,7 +94,9 @@ async def test_events_lie_where_everybody_looks_for_them(streams: Streams) -> No
     for record, event in zip(records, decoded, strict=True):
         assert record.key == event.workspace_id.encode()
         assert record.partition == partition_of(event.workspace_id, 4)
-        assert record.timestamp_type == 1
+        # By the broker's clock, in ms: the event says another.
+        assert record.timestamp != NOW
+        assert abs(record.timestamp - SystemClock().now()) < 3_600_000
     (announced,) = await streams.read(ACCOUNTS)
     assert announced.key == b"w1/c1"
     assert announced.partition == partition_of("w1", 4)
@@ -124,7 +127,7 @@ async def test_following_sees_what_comes_later(streams: Streams) -> None:
     reader, caught_up = TopicReader(streams.kafka), asyncio.Event()
     seen: list[tuple[str, bytes]] = []
 
-    def fold(topic: str, record: ConsumerRecord) -> None:
+    def fold(topic: str, record: Record) -> None:
         seen.append((topic, record.key))
 
     await reader.partition_count([ACCOUNTS])
