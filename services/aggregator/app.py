@@ -164,6 +164,7 @@ class Worker:
         self._tenants = Tenants(sink, clock)
         self._handovers = HandoverWatch(sink)
         self.was_assigned = False
+        self._rebalanced = asyncio.Event()
         app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]  # signal types want exact names
         app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]  # likewise
         topic = app.topic(self._raw_topic, key_serializer="raw", value_serializer="raw")
@@ -218,7 +219,8 @@ class Worker:
             assigned = self._app.consumer.assignment()
             if not any(tp.topic == self._raw_topic and tp.partition == partition for tp in assigned):
                 return None
-            await asyncio.sleep(0.01)
+            self._rebalanced.clear()
+            await self._rebalanced.wait()
         return self._tasks[partition][0]
 
     async def _assigned(self, _: Any, *args: Any, **__: Any) -> None:
@@ -242,6 +244,7 @@ class Worker:
             running.add_done_callback(self._ended)
             self._tasks[partition] = (task, running)
         self.was_assigned = True
+        self._rebalanced.set()
         metrics.OWNED.set(len(self._tasks))
         log.info("assigned", partitions=sorted(wanted))
 
@@ -249,6 +252,7 @@ class Worker:
         revoked: set[TP] = args[0]
         gone = {tp.partition for tp in revoked if tp.topic == self._raw_topic}
         await self._stop_tasks(gone)
+        self._rebalanced.set()
         metrics.OWNED.set(len(self._tasks))
         if gone:
             log.info("revoked", partitions=sorted(gone))

@@ -47,7 +47,7 @@ class DropFeed:
             begin=at_end,
             # What is told is stored already, and a change told twice costs one look-up: no wait for the commit.
             is_committed=False,
-            name="changes",
+            name="changes that end what is kept",
             most=_MAX_RECORDS,
             wait_seconds=_WAIT_SECONDS,
             probe_seconds=_PROBE_SECONDS,

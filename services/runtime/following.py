@@ -119,7 +119,7 @@ class Follower:
         retry_on: errors of `take` after which the batch is given again, however often; others end `run`.
         is_committed: only messages of committed transactions are read, and none behind one that is open.
         group: for `at_committed` and `commit`; no member of it.
-        name: what is followed, for the log.
+        name: what is followed, for the log; the topics, if nothing is told.
         most: records of a batch.
         wait_seconds: how long to wait for messages before an empty batch tells that there are none.
         probe_seconds: an idle connection does not notice that its brokers are gone: so often it is asked for ends, and
@@ -150,15 +150,15 @@ class Follower:
         now: Callable[[], float] = monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        numbers = tuple(partitions)
-        self.places = tuple(Place(topic, number) for topic in topics for number in numbers)
+        names, numbers = tuple(topics), tuple(partitions)
+        self.places = tuple(Place(topic, number) for topic in names for number in numbers)
         self._brokers = brokers
         self._take = take
         self._begin = begin
         self._retry_on = retry_on
         self._is_committed = is_committed
         self._group = group
-        self._name = name
+        self._name = name or ", ".join(names)
         self._most = most
         self._wait_seconds = wait_seconds
         self._probe_seconds = probe_seconds
@@ -248,8 +248,11 @@ class Follower:
         """
         while self._given is None:
             try:
-                self._given = await (self._connect() if self._reader is None else self._read(self._reader))
-                self._failures = 0
+                if self._reader is None:
+                    self._given = await self._connect()
+                else:
+                    self._given = await self._read(self._reader)
+                    self._failures = 0
             except BrokersUnavailable as error:
                 seconds = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS) - 1)]
                 self._failures += 1

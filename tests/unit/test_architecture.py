@@ -24,7 +24,10 @@ ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
     "services.poller": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.aggregator": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.query_api": (("schemas", "services.runtime", "services.platforms"), ""),
-    "services.status": (("services.runtime",), "status asks services from outside; it knows none of their code"),
+    "services.status": (
+        ("schemas.topic_names", "services.runtime"),
+        "status asks services from outside; it knows none of their code",
+    ),
     "services.cli": (("schemas", "services", "infra"), ""),
     "services.configuration": (("services",), "it brings the settings classes together, and nothing else"),
     "infra": (("schemas", "services", "tidemark_client"), ""),
