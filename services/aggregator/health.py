@@ -88,10 +88,7 @@ class Ends:
 
     async def _is_drained(self, place: Place, committed: int, end: int) -> bool:
         self._reader.stand({place: committed})
-        try:
-            return not await self._reader.read(_READ_SECONDS, 1) and await self._reader.position(place) >= end
-        finally:
-            self._reader.stand({})
+        return not await self._reader.read(_READ_SECONDS, 1) and await self._reader.position(place) >= end
 
 
 async def watch(

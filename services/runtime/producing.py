@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from services.runtime.brokers import Brokers, BrokersUnavailable, Sent, Writer
 from services.runtime.logging import get_logger
@@ -39,8 +40,8 @@ class Producer:
         handover_seconds: float = 0.0,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._make = lambda: brokers.writer(
-            is_durable=is_durable, linger_seconds=linger_seconds, batch_bytes=batch_bytes
+        self._make: Callable[[], Writer] = partial(
+            brokers.writer, is_durable=is_durable, linger_seconds=linger_seconds, batch_bytes=batch_bytes
         )
         self._handover_seconds = handover_seconds
         self._pause = pause

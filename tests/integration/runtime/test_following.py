@@ -29,7 +29,7 @@ class KafkaWorld:
     def __init__(self, engines: Engines, prefix: str) -> None:
         self._engines = engines
         self._settings = KafkaSettings(kafka_bootstrap=engines.kafka_bootstrap, topic_prefix=prefix)
-        self._options = {"bootstrap.servers": engines.kafka_bootstrap}
+        self._options: dict[str, str | int | float | bool] = {"bootstrap.servers": engines.kafka_bootstrap}
         self._admin = AdminClient(self._options)
         self._producer = Producer(self._options)
         self.brokers = KafkaBrokers(self._settings)
@@ -60,7 +60,8 @@ class KafkaWorld:
 
     async def delete_before(self, topic: str, partition: int, offset: int) -> None:
         place = TopicPartition(self._settings.topic(topic), partition, offset)
-        await asyncio.to_thread(self._admin.delete_records([place])[place].result, SECONDS)
+        (deleted,) = self._admin.delete_records([place]).values()
+        await asyncio.to_thread(deleted.result, SECONDS)
 
     async def make_anew(self, topic: str) -> None:
         name = self._settings.topic(topic)
