@@ -50,6 +50,20 @@ from schemas.metrics import (
     seconds,
 )
 from schemas.raw_decoder import Layout, NotReadable, layout_of, read_raw
+from schemas.topic_names import (
+    ACCOUNT_EVENTS,
+    API_KEYS,
+    BACKFILLS,
+    CHANNEL_SNAPSHOTS,
+    CHANNELS,
+    DEAD_LETTERS,
+    POST_SNAPSHOTS,
+    POSTS,
+    RAW,
+    REPLIES,
+    REQUESTS,
+    TOKENS,
+)
 from schemas.writers import UnknownSchema, Writers
 
 AVRO_DIR = Path(__file__).parent / "avro"
@@ -354,18 +368,18 @@ def _reply_from(record: dict[str, Any]) -> PollerReply:
 
 
 _TYPED: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, Any]], Any]]] = {
-    "platform.raw": (_raw_to, raw_from),
-    "catalog.channels": (_fields_of, _channel_from),
-    "catalog.posts": (_post_to, _post_from),
-    "catalog.api-keys": (_fields_of, _key_from),
-    "catalog.tokens": (_fields_of, _tokens_from),
-    "metrics.post-snapshots": (_post_snapshot_to, _post_snapshot_from),
-    "metrics.channel-snapshots": (_channel_snapshot_to, _channel_snapshot_from),
-    "accounts.events": (_fields_of, _account_event_from),
-    "platform.raw.dead-letters": (_fields_of, _dead_letter_from),
-    "poller.requests": (_request_to, _request_from),
-    "poller.replies": (_fields_of, _reply_from),
-    "poller.backfills": (_fields_of, _job_from),
+    RAW: (_raw_to, raw_from),
+    CHANNELS: (_fields_of, _channel_from),
+    POSTS: (_post_to, _post_from),
+    API_KEYS: (_fields_of, _key_from),
+    TOKENS: (_fields_of, _tokens_from),
+    POST_SNAPSHOTS: (_post_snapshot_to, _post_snapshot_from),
+    CHANNEL_SNAPSHOTS: (_channel_snapshot_to, _channel_snapshot_from),
+    ACCOUNT_EVENTS: (_fields_of, _account_event_from),
+    DEAD_LETTERS: (_fields_of, _dead_letter_from),
+    REQUESTS: (_request_to, _request_from),
+    REPLIES: (_fields_of, _reply_from),
+    BACKFILLS: (_fields_of, _job_from),
 }
 
 
@@ -373,7 +387,7 @@ class RawCodec(Codec[PlatformRaw]):
     """The codec of `platform.raw`: today's schema is read straight into events, any other by the general reader."""
 
     def __init__(self, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None) -> None:
-        super().__init__("platform.raw", _raw_to, raw_from, schema_id=schema_id, fetch_schema=fetch_schema)
+        super().__init__(RAW, _raw_to, raw_from, schema_id=schema_id, fetch_schema=fetch_schema)
         self._fetch = fetch_schema
         self._layouts: Writers[tuple[Layout | None]] = Writers(self._layout)
 
@@ -410,7 +424,7 @@ def codec(topic: str, *, schema_id: int | None = None, fetch_schema: Callable[[i
     Raises:
         KeyError: the topic has no typed event.
     """
-    if topic == "platform.raw":
+    if topic == RAW:
         return RawCodec(schema_id=schema_id, fetch_schema=fetch_schema)
     to_record, from_record = _TYPED[topic]
     return Codec(topic, to_record, from_record, schema_id=schema_id, fetch_schema=fetch_schema)

@@ -13,6 +13,7 @@ import faust
 from faust.types import TP
 from mode.utils.queues import ThrowableQueue
 
+from schemas.topic_names import RAW
 from services.aggregator import metrics
 from services.aggregator.errors import OwnershipLost
 from services.aggregator.handover import HandoverWatch
@@ -23,7 +24,6 @@ from services.aggregator.reading import Message
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
 from services.aggregator.tenants import Tenants
-from services.aggregator.writing import RAW
 from services.runtime.clock import Clock
 from services.runtime.fetching import guard_fetching, whole_or_why
 from services.runtime.logging import get_logger

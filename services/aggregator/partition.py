@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from schemas.codec import Codec
 from schemas.encoder import Encode
 from schemas.events import DeadLetter, PlatformRaw
+from schemas.topic_names import CHANNEL_ROLLUPS, CHANNEL_SNAPSHOTS, CLAIMS, POST_ROLLUPS, POST_SNAPSHOTS
 from services.aggregator import metrics, pipeline
 from services.aggregator.catalog import CatalogReader
 from services.aggregator.filling import SettledReader, fill
@@ -51,9 +52,8 @@ from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
 Result = TypeVar("Result")
-CLAIMS = "aggregator.claims"
 # Topics whose values are encoded from positional fields.
-RECORD_TOPICS = (CLAIMS, "metrics.post-snapshots", "metrics.channel-snapshots", "rollups.posts", "rollups.channels")
+RECORD_TOPICS = (CLAIMS, POST_SNAPSHOTS, CHANNEL_SNAPSHOTS, POST_ROLLUPS, CHANNEL_ROLLUPS)
 # A version is the owner's epoch, then the number of its batch: 16 million claims of 10^12 batches.
 _SEQUENCE_BITS = 40
 _RETOLD_PER_BATCH = 2_000

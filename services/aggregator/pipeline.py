@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from schemas.events import CatalogChannel, CatalogPost, DeadLetter, PostStatus
 from schemas.registers import merge
+from schemas.topic_names import CHANNEL_ROLLUPS, CHANNEL_SNAPSHOTS, POST_ROLLUPS, POST_SNAPSHOTS
 from schemas.windows import RANGES, window_totals
 from services.aggregator import rows
 from services.aggregator.reading import Message, RawReading
@@ -26,8 +27,6 @@ from services.aggregator.state import (
     TargetState,
 )
 from services.runtime.kafka import key as message_key
-
-POST_SNAPSHOTS_TOPIC = "metrics.post-snapshots"
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,7 +399,7 @@ class _Fold:
             snapshots.append(rows.post_snapshot_row(self.version, event, target, said))
             metrics.append(
                 (
-                    POST_SNAPSHOTS_TOPIC,
+                    POST_SNAPSHOTS,
                     f"{workspace_id}/{target_id}".encode(),
                     rows.post_snapshot_message(event, target, said),
                 )
@@ -422,7 +421,7 @@ class _Fold:
             self.effects.insert(rows.CHANNEL_SNAPSHOTS, rows.channel_snapshot_row(self.version, read, of_channel))
             self.effects.metrics.append(
                 (
-                    "metrics.channel-snapshots",
+                    CHANNEL_SNAPSHOTS,
                     message_key(event.workspace_id, event.channel_id),
                     rows.channel_snapshot_message(read, of_channel),
                 )
@@ -459,7 +458,7 @@ class _Fold:
         totals = rows.post_totals(parts)
         self.effects.insert(rows.POST_TOTALS, rows.post_totals_row(self.version, workspace_id, post, parts, totals))
         fields = rows.post_rollup_message(self.version, workspace_id, post, parts, totals) if post.is_held else None
-        self.effects.rollups.append(("rollups.posts", message_key(workspace_id, post_id), fields))
+        self.effects.rollups.append((POST_ROLLUPS, message_key(workspace_id, post_id), fields))
 
     def _emit_channel(self, channel_key: Key) -> None:
         workspace_id, channel_id = channel_key
@@ -480,7 +479,7 @@ class _Fold:
                 if channel.is_held
                 else None
             )
-            self.effects.rollups.append(("rollups.channels", message_key(workspace_id, channel_id, range_name), fields))
+            self.effects.rollups.append((CHANNEL_ROLLUPS, message_key(workspace_id, channel_id, range_name), fields))
 
 
 def post_parts(state: PartitionState, workspace_id: str, post: PostState) -> list[rows.PostPart]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from schemas.encoder import Encode
+from schemas.topic_names import RAW
 from services.aggregator import metrics
 from services.aggregator.errors import MessagesRefused, RowsRefused, SinkUnavailable
 from services.aggregator.pipeline import Batch, Effects, Inserts
@@ -22,7 +23,6 @@ from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
 Result = TypeVar("Result")
-RAW = "platform.raw"
 
 
 async def insert_all(sink: ClickHouseSink, inserts: Inserts) -> list[tuple[Row, str]]:

@@ -13,23 +13,22 @@ import uvloop
 from prometheus_client import REGISTRY
 
 from schemas.codec import Codec, RecordCodec
+from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_SNAPSHOTS, CHANNELS, POST_ROLLUPS, RAW, REPLIES, REQUESTS
 from services.platforms import all_platforms
 from services.platforms.base import AcrossAccounts, AppClient
-from services.poller.accounts import TOPIC as ACCOUNTS
 from services.poller.accounts import Accounts
 from services.poller.budget import Budget, Circuit
-from services.poller.captures import CHANNEL_SNAPSHOTS, ROLLUPS
-from services.poller.catalog import CHANNELS, Catalog
 from services.poller.catalog import TOPICS as CATALOG
+from services.poller.catalog import Catalog
 from services.poller.errors import Stop
 from services.poller.fetch import Fetcher
-from services.poller.live import REQUESTS, Live
+from services.poller.live import Live
 from services.poller.loop import Loop
 from services.poller.membership import LEASE_SHARE, Membership
 from services.poller.metrics import PollerMetrics, StateCollector
 from services.poller.ownership import Ownership
 from services.poller.poll import Poller
-from services.poller.publisher import RAW, REPLIES, KafkaPublisher, Room
+from services.poller.publisher import KafkaPublisher, Room
 from services.poller.reader import RETRY_SECONDS, TopicReader
 from services.poller.refresh import Refresher
 from services.poller.sandbox import SandboxGuard
@@ -49,7 +48,7 @@ from services.runtime.registry import Registry, RegistryUnavailable
 from services.runtime.secrets import SecretsError, TokenCipher
 from services.runtime.settings import exit_with, load_or_exit
 
-ALL_TOPICS = (RAW, ACCOUNTS, *CATALOG, ROLLUPS, CHANNEL_SNAPSHOTS, REQUESTS, REPLIES)
+ALL_TOPICS = (RAW, ACCOUNT_EVENTS, *CATALOG, POST_ROLLUPS, CHANNEL_SNAPSHOTS, REQUESTS, REPLIES)
 # Of the 5 seconds that a stop may take: calls and refreshes under way are finished first, then Kafka has its time.
 DRAIN_SECONDS = 1.5
 REFRESH_SECONDS = 0.2
@@ -200,8 +199,8 @@ async def _codecs(settings: PollerSettings) -> tuple[dict[str, Codec[object]], R
 
     def make() -> tuple[dict[str, Codec[object]], RecordCodec]:
         return {
-            name: registry.codec(name) for name in (RAW, ACCOUNTS, REQUESTS, REPLIES, *CATALOG)
-        }, registry.record_codec(ROLLUPS)
+            name: registry.codec(name) for name in (RAW, ACCOUNT_EVENTS, REQUESTS, REPLIES, *CATALOG)
+        }, registry.record_codec(POST_ROLLUPS)
 
     while True:
         try:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from schemas.events import ChannelTokens
-from services.poller.catalog import TOKENS
+from schemas.topic_names import TOKENS
 from services.poller.ownership import Ownership
 from services.poller.schedule import ChannelKey
 from services.poller.timing import Time

@@ -14,15 +14,13 @@ from typing import Any
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogChannel, CatalogPost, ChannelStatus, ChannelTokens, PostStatus
 from schemas.keys import Reason, checked_key, reason_of
+from schemas.topic_names import CHANNELS, POSTS, TOKENS
 from services.poller.accounts import Accounts
 from services.poller.schedule import ChannelKey, Entry, Schedule
 from services.poller.tokens import TokenStore
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 
-CHANNELS = "catalog.channels"
-POSTS = "catalog.posts"
-TOKENS = "catalog.tokens"
 TOPICS = (CHANNELS, TOKENS, POSTS)
 
 _log = get_logger(__name__)

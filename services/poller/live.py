@@ -45,7 +45,6 @@ from services.poller.schedule import ChannelKey, Plan, Schedule
 from services.poller.timing import Time
 from services.runtime.logging import get_logger
 
-REQUESTS = "poller.requests"
 # Requests being done at a time; one more gets no reply, and so its asker a snapshot at once.
 MOST_REQUESTS = 2_000
 # Flights of one platform at a time: live pulls must not take all of what scheduled polls need.

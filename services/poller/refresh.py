@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from schemas.events import AccountEvent, CatalogChannel, ChannelStatus, ChannelTokens
+from schemas.topic_names import TOKENS
 from services.platforms.base import (
     AppClient,
     Outcome,
@@ -35,7 +36,7 @@ from services.platforms.base import (
 from services.poller.accounts import RECOVERED, Accounts
 from services.poller.binding import Binder
 from services.poller.budget import Uniform, backoff
-from services.poller.catalog import TOKENS, Catalog
+from services.poller.catalog import Catalog
 from services.poller.channel_writes import ChannelWrites
 from services.poller.errors import PollerError
 from services.poller.fetch import Fetcher

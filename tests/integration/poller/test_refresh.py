@@ -16,11 +16,12 @@ from prometheus_client import CollectorRegistry
 from infra.sandbox.app import Sandbox
 from infra.sandbox.state import State
 from schemas.events import CatalogChannel, ChannelTokens
+from schemas.topic_names import TOKENS
 from services.platforms import all_platforms
 from services.platforms.base import AppClient, Outcome, Refreshable, RefreshFailure, TokenGrant
 from services.poller.accounts import Accounts
 from services.poller.budget import Budget, Circuit
-from services.poller.catalog import TOKENS, Catalog
+from services.poller.catalog import Catalog
 from services.poller.fetch import Fetcher
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics

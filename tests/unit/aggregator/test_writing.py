@@ -8,15 +8,16 @@ from typing import Any, cast
 import pytest
 
 from schemas.codec import codec, schema_text
+from schemas.topic_names import DEAD_LETTERS, RAW
 from services.aggregator.errors import MessagesRefused, RowsRefused, SinkUnavailable
 from services.aggregator.pipeline import Batch, Effects
 from services.aggregator.publisher import Encoded, PartitionPublisher
 from services.aggregator.reading import Message
 from services.aggregator.rows import POST_TOTALS, RAW_EVENTS
-from services.aggregator.set_aside import DEAD_LETTERS, BatchReader
+from services.aggregator.set_aside import BatchReader
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.sink import ClickHouseSink
-from services.aggregator.writing import RAW, TopicWriter, insert_all
+from services.aggregator.writing import TopicWriter, insert_all
 from services.runtime.clock import SystemClock
 
 SETTINGS = AggregatorSettings.model_validate(

@@ -10,9 +10,10 @@ import pytest
 
 from schemas.codec import codec, schema_text
 from schemas.events import CatalogChannel, CatalogPost, ChannelTokens
+from schemas.topic_names import CHANNELS, POSTS, TOKENS
 from services.platforms.base import Outcome
 from services.poller.accounts import Accounts
-from services.poller.catalog import CHANNELS, POSTS, TOKENS, TOPICS, Catalog
+from services.poller.catalog import TOPICS, Catalog
 from services.poller.schedule import DEBOUNCE, Schedule
 from services.poller.tokens import TokenStore
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR

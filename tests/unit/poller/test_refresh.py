@@ -12,10 +12,11 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from schemas.events import CatalogChannel, ChannelTokens
+from schemas.topic_names import CHANNELS, TOKENS
 from services.platforms import all_platforms
 from services.poller.accounts import Accounts
 from services.poller.budget import Budget, Circuit
-from services.poller.catalog import CHANNELS, TOKENS, Catalog
+from services.poller.catalog import Catalog
 from services.poller.fetch import Fetcher
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics
