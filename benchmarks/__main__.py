@@ -13,7 +13,18 @@ import time
 import traceback
 from collections.abc import Callable
 
-from benchmarks import growth, machine, poller_calls, poller_simulation, reads, rebuild, storage, throughput, visibility
+from benchmarks import (
+    avro,
+    growth,
+    machine,
+    poller_calls,
+    poller_simulation,
+    reads,
+    rebuild,
+    storage,
+    throughput,
+    visibility,
+)
 from benchmarks.report import RESULTS, Result, table
 from benchmarks.stage import engines
 from tests.support.engines import EmbeddedEngines
@@ -28,7 +39,7 @@ BENCHMARKS: dict[str, Callable[[EmbeddedEngines, bool], Result]] = {
     "visibility": visibility.run,
 }
 
-WITHOUT_ENGINES: dict[str, Callable[[bool], Result]] = {"poller": poller_simulation.run}
+WITHOUT_ENGINES: dict[str, Callable[[bool], Result]] = {"poller": poller_simulation.run, "avro": avro.run}
 
 
 def main(arguments: list[str]) -> int:

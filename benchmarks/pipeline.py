@@ -18,7 +18,7 @@ from benchmarks.machine import Usage
 from benchmarks.progress import Progress
 from benchmarks.stage import Stage
 from benchmarks.workload import Workload
-from schemas.codec import instant
+from schemas.conversions import instant
 from tests.support.backend import PARTITIONS
 from tests.support.engines import EmbeddedEngines
 

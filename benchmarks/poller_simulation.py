@@ -28,13 +28,14 @@ from benchmarks.report import Ratio, Result
 from schemas.tiers import JITTER_SHARE, MARGIN_SHARE, Rule, spread
 from services.platforms import all_platforms
 from services.platforms.base import AcrossAccounts, Channel, Limit, Target
-from services.poller.accounts import Accounts
-from services.poller.budget import APP, Budget, WindowKey
+from services.poller.asking.budget import APP, Budget, WindowKey
 from services.poller.catalog import Catalog
-from services.poller.entry import Entry
-from services.poller.plan import due_of
-from services.poller.schedule import Fate, Schedule, Settled, Work
-from services.poller.tokens import TokenStore
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.tokens import TokenStore
+from services.poller.schedule.batch import Batch, Fate, Settled
+from services.poller.schedule.entry import Entry
+from services.poller.schedule.plan import due_of
+from services.poller.schedule.schedule import Schedule
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 from services.runtime.secrets import TokenCipher
 
@@ -78,7 +79,7 @@ class Simulation:
 
 
 class LaneRun:
-    """One platform's dispatching, as `services.poller.loop` and `poll` do it.
+    """One platform's dispatching, as `services.poller.loop` and the rounds do it.
 
     Attributes:
         polls: targets that were asked for.
@@ -121,39 +122,39 @@ class LaneRun:
                 now = max(now, self._budget.app_wait_until(gate, now))
             if now >= end:
                 return
-            work = schedule.take_shared(name, now) if self._is_shared else schedule.take(name, now)
-            if work is None:
+            taken = schedule.take_shared(name, now) if self._is_shared else schedule.take(name, now)
+            if taken is None:
                 due_at = lane.next_due_at()
                 if due_at is None or due_at >= end:
                     return
                 now = max(now, due_at)
-            elif isinstance(work, list):
+            elif isinstance(taken, list):
                 self._make(WindowKey(name, APP, self._app_group), now)
                 self.calls += 1
-                for part in work:
+                for part in taken:
                     if self.counts_workspaces:
                         self.given[part.plan.key[0]] += len(part.entries)
                     schedule.settle(part, self._answered(part, now), _CAPTURED, now)
             else:
-                self._alone(work, now)
+                self._alone(taken, now)
 
-    def _alone(self, work: Work, now: int) -> None:
+    def _alone(self, batch: Batch, now: int) -> None:
         """A round of one channel with its own token: each call as far as the budget goes."""
-        owner = "/".join(work.plan.key)
-        fates, channel_fate = [_DEFERRED] * len(work.entries), _DEFERRED
-        if work.entries:
+        owner = "/".join(batch.plan.key)
+        fates, channel_fate = [_DEFERRED] * len(batch.entries), _DEFERRED
+        if batch.entries:
             refused = self._refused(owner, self._post_groups, now)
             if refused is None:
                 self.calls += len(self._post_groups)
-                fates = self._answered(work, now)
+                fates = self._answered(batch, now)
             else:
-                fates = [refused] * len(work.entries)
-        if work.with_channel:
+                fates = [refused] * len(batch.entries)
+        if batch.with_channel:
             channel_fate = self._refused(owner, self._channel_groups, now) or _CAPTURED
-        self._schedule.settle(work, fates, channel_fate, now)
+        self._schedule.settle(batch, fates, channel_fate, now)
 
     def _refused(self, owner: str, groups: list[str], now: int) -> Settled | None:
-        """Make calls; the fate of what could not be asked for, as `services.poller.poll` has it."""
+        """Make calls; the fate of what could not be asked for, as `services.poller.asking.channel_rounds` has it."""
         found = None
         for group in groups:
             key = WindowKey(self._name, owner, group)
@@ -177,15 +178,15 @@ class LaneRun:
         self._budget.end(key)
         self._budget.observe(key, state, now)
 
-    def _answered(self, work: Work, now: int) -> list[Settled]:
-        count = len(work.entries)
+    def _answered(self, batch: Batch, now: int) -> list[Settled]:
+        count = len(batch.entries)
         self.polls += count
         if self.counts_workspaces:
-            self.by_workspace[work.plan.key[0]] += count
+            self.by_workspace[batch.plan.key[0]] += count
         # Sooner than the least margin of the shortest interval, nothing can be late.
-        if work.late_by > MARGIN_SHARE * work.plan.rule.tiers[0][1]:
-            for entry, item in zip(work.entries, work.items, strict=True):
-                over = now - promised(work.plan.rule, entry, due_of(item))
+        if batch.late_by > MARGIN_SHARE * batch.plan.rule.tiers[0][1]:
+            for entry, item in zip(batch.entries, batch.items, strict=True):
+                over = now - promised(batch.plan.rule, entry, due_of(item))
                 if over > 0:
                     self.late += 1
                     self.worst = max(self.worst, over)

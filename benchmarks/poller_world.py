@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget
 from services.platforms.base import Limit, LimitState
-from services.poller.budget import WindowKey
+from services.poller.asking.budget import WindowKey
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR, MILLIS_PER_SECOND
 
 START = 1_790_000_000_000

@@ -23,7 +23,7 @@ from benchmarks.report import Ratio, Result
 from benchmarks.stage import Stage
 from benchmarks.workload import Workload
 from infra.embedded.ports import free_ports
-from services.query_api.auth import new_key
+from services.query_api.serving.auth import new_key
 from services.runtime.kafka import key
 from tests.support.backend import now_ms
 from tests.support.engines import EmbeddedEngines

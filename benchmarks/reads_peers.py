@@ -26,14 +26,16 @@ from benchmarks.reads_data import CHANNELS, LATEST_SNAPSHOTS, WORKSPACES, channe
 from schemas.events import ApiKey, CatalogChannel
 from schemas.metrics import POST_NAMES
 from services.query_api.app import QueryApi
-from services.query_api.auth import READ_SCOPE, KeyRing, key_hash
-from services.query_api.batching import Batcher
-from services.query_api.clickhouse import ClickHouse
 from services.query_api.dialects.postme.routes import DIALECT
 from services.query_api.directory import Directory
-from services.query_api.endpoint import ReadEndpoint
-from services.query_api.query import Post, PostQuestion, Question, ReadModel, Target
-from services.query_api.read_model import ClickHouseReadModel
+from services.query_api.reads.batching import Batcher
+from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.dispatch import Dispatch
+from services.query_api.reads.query import Answered, Post, PostQuestion, Question, Target
+from services.query_api.reads.read_model import ClickHouseReadModel
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
+from services.query_api.serving.server import EndpointServer, Shared
 from services.query_api.settings import QueryApiSettings
 from services.runtime.clock import SystemClock
 
@@ -55,12 +57,16 @@ async def _serve(kind: str, port: int) -> None:
     else:
         keys, directory = _catalog(os.environ["BENCH_KEYS"].split(","))
         if kind == "clickhouse":
-            app = reads(UnbatchedReadModel(ClickHouse(QueryApiSettings.load()), directory), keys)
+            store = ClickHouse(QueryApiSettings.load())
+            app = reads(Sources(store, directory, UnbatchedReadModel(store, directory)), keys)
         else:
             pool = await asyncpg.create_pool(
                 os.environ["BENCH_POSTGRES"], min_size=POSTGRES_CONNECTIONS, max_size=POSTGRES_CONNECTIONS
             )
-            app = reads(PostgresReadModel(pool, directory), keys)
+            # The store is not asked: posts come from the read model.
+            app = reads(
+                Sources(ClickHouse(QueryApiSettings.load()), directory, PostgresReadModel(pool, directory)), keys
+            )
     # As `services.query_api.__main__` has it.
     config = uvicorn.Config(
         app, host="127.0.0.1", port=port, http="httptools", ws="none", lifespan="off", log_config=None,
@@ -88,11 +94,11 @@ def static(body: bytes) -> ASGIApp:
     return app
 
 
-def reads(model: ReadModel, keys: KeyRing) -> ASGIApp:
+def reads(sources: Sources, keys: KeyRing) -> ASGIApp:
     """postme's post insights as the query API serves them, on another read model and without kept answers."""
-    read = next(read for read in DIALECT.reads if read.path.startswith("/api/v1/posts/"))
-    endpoint = ReadEndpoint(DIALECT.name, read, keys=keys, limiter=None, read_model=model, clock=SystemClock())
-    return QueryApi({read.path: endpoint}, [Route(read.path, endpoint, methods=["GET"])])
+    read = next(read for read in DIALECT.endpoints if read.path.startswith("/api/v1/posts/"))
+    shared = Shared(keys=keys, admin_key=AdminKey(None), clock=SystemClock())
+    return QueryApi([EndpointServer(DIALECT.name, read, sources, shared)])
 
 
 class UnbatchedReadModel(ClickHouseReadModel):
@@ -109,10 +115,13 @@ class PostgresReadModel:
     def __init__(self, pool: asyncpg.Pool, directory: Directory) -> None:
         self._pool = pool
         self._directory = directory
+        self._answers = Dispatch(PostQuestion.answered_by(self._post))
 
-    async def answer(self, question: Question) -> Post:
+    async def answer(self, question: Question[Answered]) -> Answered | None:
         """See `query.ReadModel`; knows posts only."""
-        assert isinstance(question, PostQuestion)
+        return await self._answers.answer(question)
+
+    async def _post(self, question: PostQuestion) -> Post:
         rows = await self._pool.fetch(LATEST_SNAPSHOTS, question.post_id, question.workspace_id)
         targets = tuple(
             self._target(question, target_id, channel_id, captured_at, values)

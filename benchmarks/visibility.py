@@ -27,7 +27,7 @@ from benchmarks.stage import Stage
 from benchmarks.workload import PER_EVENT, Workload
 from infra.embedded.ports import free_ports
 from schemas.events import ApiKey, PlatformRaw, RawTarget
-from services.query_api.auth import READ_SCOPE, key_hash, new_key
+from services.query_api.serving.auth import READ_SCOPE, key_hash, new_key
 from services.runtime.kafka import key
 from tests.support.backend import PARTITIONS, now_ms
 from tests.support.engines import EmbeddedEngines

@@ -81,7 +81,7 @@ def _row(row: Row) -> Iterator[str]:
 
 
 def render(readme: str) -> str:
-    """The whole file."""
+    """The text of the whole file."""
     return "\n".join([_HEADER.rstrip(), *(line for row in rows(readme) for line in _row(row))]) + "\n"
 
 

@@ -103,7 +103,7 @@ def _details(platforms: Sequence[Platform]) -> Iterator[str]:
 
 
 def render() -> str:
-    """The whole page."""
+    """The text of the whole page."""
     platforms = _platforms()
     return "\n".join([_HEADER.rstrip(), *_posts(platforms), *_channels(platforms), *_details(platforms)]) + "\n"
 

@@ -10,7 +10,6 @@ import io
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import fields
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,37 +17,9 @@ from typing import Any, Generic, TypeVar
 import fastavro
 from fastavro.types import Schema
 
-from schemas.events import (
-    AccountEvent,
-    ApiKey,
-    BackfillJob,
-    CatalogChannel,
-    CatalogPost,
-    CatalogTarget,
-    ChannelSnapshot,
-    ChannelTokens,
-    DeadLetter,
-    PlatformRaw,
-    PollerReply,
-    PollerRequest,
-    PostSnapshot,
-    PullTarget,
-    RawTarget,
-)
+from schemas.conversions import TYPED, raw_from, raw_to
+from schemas.events import PlatformRaw
 from schemas.measuring import Measure
-from schemas.metrics import (
-    CHANNEL_METRICS,
-    CHANNEL_NAMES,
-    POST_METRICS,
-    POST_NAMES,
-    Metric,
-    Values,
-    engagement_rate,
-    millis,
-    post_engagement_rate,
-    post_engagements,
-    seconds,
-)
 from schemas.raw_decoder import Layout, NotReadable, layout_of, read_raw
 from schemas.writers import UnknownSchema, Writers
 
@@ -74,7 +45,14 @@ def newest_version(topic: str) -> int:
 
 @cache
 def schema_text(topic: str, version: int | None = None) -> str:
-    """The Avro schema of a topic as JSON text; the newest version unless told."""
+    """The Avro schema of a topic as JSON text.
+
+    Args:
+        version: None for the newest.
+
+    Raises:
+        KeyError: the topic has no schema file.
+    """
     return (AVRO_DIR / f"{topic}.v{version or newest_version(topic)}.avsc").read_text(encoding="utf-8")
 
 
@@ -126,7 +104,7 @@ class RecordCodec:
         """The bytes of a message value as a record of the newest schema.
 
         Raises:
-            MalformedEvent: see there; the caller sends the message to the dead letters.
+            MalformedEvent: these bytes are no value of the topic; readers of events make a dead letter of the message.
         """
         if len(data) < _HEADER.size or data[0] != 0:
             raise MalformedEvent(f"a value of {self.topic} must begin with a zero byte and a schema id")
@@ -179,201 +157,11 @@ class Codec(Generic[Event]):
         return self._from_record(self._records.decode(data))
 
 
-def instant(value: Any) -> int | None:
-    """An Avro timestamp (an aware datetime after decoding) as whole milliseconds."""
-    if value is None:
-        return None
-    if isinstance(value, int):
-        return value
-    # Not `timestamp()`: a float loses the last millisecond now and then.
-    return int(value.replace(microsecond=0).timestamp()) * 1000 + int(value.microsecond) // 1000
-
-
-def _required_instant(value: Any) -> int:
-    return instant(value) or 0
-
-
-def metric_record(metrics: tuple[Metric, ...], values: Values) -> dict[str, Any]:
-    """Values in the order of `metrics` as Avro fields."""
-    return {
-        metric.name: seconds(value) if metric.is_duration else value
-        for metric, value in zip(metrics, values, strict=True)
-    }
-
-
-def metric_values(metrics: tuple[Metric, ...], record: dict[str, Any]) -> Values:
-    """Avro fields as values in the order of `metrics`."""
-    return tuple(millis(record[m.name]) if m.is_duration else record[m.name] for m in metrics)
-
-
-def _fields_of(event: Any) -> dict[str, Any]:
-    return {entry.name: getattr(event, entry.name) for entry in fields(event)}
-
-
-def _raw_to(event: PlatformRaw) -> dict[str, Any]:
-    record = _fields_of(event)
-    record["targets"] = [target._asdict() for target in event.targets]
-    return record
-
-
-def raw_from(record: dict[str, Any]) -> PlatformRaw:
-    """A decoded `platform.raw` record as an event."""
-    return PlatformRaw(
-        event_id=record["event_id"],
-        workspace_id=record["workspace_id"],
-        channel_id=record["channel_id"],
-        platform=record["platform"],
-        kind=record["kind"],
-        endpoint=record["endpoint"],
-        request=record["request"],
-        targets=tuple([RawTarget(t["target_id"], t["post_id"], t["external_id"]) for t in record["targets"]]),
-        http_status=record["http_status"],
-        body=record["body"],
-        captured_at=_required_instant(record["captured_at"]),
-        origin=record["origin"],
-    )
-
-
-def _channel_from(record: dict[str, Any]) -> CatalogChannel:
-    return CatalogChannel(
-        **{
-            **record,
-            "token_expires_at": instant(record["token_expires_at"]),
-            "updated_at": _required_instant(record["updated_at"]),
-        }
-    )
-
-
-def _post_to(event: CatalogPost) -> dict[str, Any]:
-    return {**_fields_of(event), "targets": [_fields_of(target) for target in event.targets]}
-
-
-def _post_from(record: dict[str, Any]) -> CatalogPost:
-    return CatalogPost(
-        workspace_id=record["workspace_id"],
-        post_id=record["post_id"],
-        status=record["status"],
-        created_at=instant(record["created_at"]),
-        published_at=instant(record["published_at"]),
-        targets=tuple(
-            CatalogTarget(**{**target, "published_at": instant(target["published_at"])}) for target in record["targets"]
-        ),
-        updated_at=_required_instant(record["updated_at"]),
-    )
-
-
-def _key_from(record: dict[str, Any]) -> ApiKey:
-    return ApiKey(
-        **{**record, "scopes": tuple(record["scopes"]), "created_at": _required_instant(record["created_at"])}
-    )
-
-
-def _tokens_from(record: dict[str, Any]) -> ChannelTokens:
-    return ChannelTokens(
-        **{
-            **record,
-            "token_expires_at": instant(record["token_expires_at"]),
-            "updated_at": _required_instant(record["updated_at"]),
-        }
-    )
-
-
-def _post_snapshot_to(event: PostSnapshot) -> dict[str, Any]:
-    record = _fields_of(event)
-    values = record.pop("values")
-    record.update(metric_record(POST_METRICS, values))
-    record["engagements"] = post_engagements(values)
-    record["engagement_rate"] = post_engagement_rate(values)
-    return record
-
-
-def _post_snapshot_from(record: dict[str, Any]) -> PostSnapshot:
-    values = metric_values(POST_METRICS, record)
-    rest = {k: v for k, v in record.items() if k not in POST_NAMES and k not in {"engagements", "engagement_rate"}}
-    return PostSnapshot(**{**rest, "captured_at": _required_instant(record["captured_at"])}, values=values)
-
-
-def _channel_snapshot_to(event: ChannelSnapshot) -> dict[str, Any]:
-    record = _fields_of(event)
-    values = record.pop("values")
-    record.update(metric_record(CHANNEL_METRICS, values))
-    record["engagement_rate"] = engagement_rate(
-        record["engagements"], record["impressions"], record["reach"], record["views"]
-    )
-    return record
-
-
-def _channel_snapshot_from(record: dict[str, Any]) -> ChannelSnapshot:
-    values = metric_values(CHANNEL_METRICS, record)
-    rest = {k: v for k, v in record.items() if k not in CHANNEL_NAMES and k != "engagement_rate"}
-    for name in ("captured_at", "period_start", "period_end"):
-        rest[name] = instant(rest[name])
-    return ChannelSnapshot(**rest, values=values)
-
-
-def _account_event_from(record: dict[str, Any]) -> AccountEvent:
-    return AccountEvent(**{**record, "occurred_at": _required_instant(record["occurred_at"])})
-
-
-def _dead_letter_from(record: dict[str, Any]) -> DeadLetter:
-    return DeadLetter(**{**record, "failed_at": _required_instant(record["failed_at"])})
-
-
-def _request_to(event: PollerRequest) -> dict[str, Any]:
-    return {**_fields_of(event), "targets": [target._asdict() for target in event.targets]}
-
-
-def _request_from(record: dict[str, Any]) -> PollerRequest:
-    return PollerRequest(
-        **{
-            **record,
-            "targets": tuple(
-                PullTarget(**{**target, "published_at": instant(target["published_at"])})
-                for target in record["targets"]
-            ),
-            "requested_at": _required_instant(record["requested_at"]),
-            "deadline_at": _required_instant(record["deadline_at"]),
-            "as_of": instant(record["as_of"]),
-        }
-    )
-
-
-def _job_from(record: dict[str, Any]) -> BackfillJob:
-    return BackfillJob(
-        **{
-            **record,
-            "since": _required_instant(record["since"]),
-            "started_at": _required_instant(record["started_at"]),
-            "finished_at": instant(record["finished_at"]),
-        }
-    )
-
-
-def _reply_from(record: dict[str, Any]) -> PollerReply:
-    return PollerReply(**{**record, "token_expires_at": instant(record["token_expires_at"])})
-
-
-_TYPED: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, Any]], Any]]] = {
-    "platform.raw": (_raw_to, raw_from),
-    "catalog.channels": (_fields_of, _channel_from),
-    "catalog.posts": (_post_to, _post_from),
-    "catalog.api-keys": (_fields_of, _key_from),
-    "catalog.tokens": (_fields_of, _tokens_from),
-    "metrics.post-snapshots": (_post_snapshot_to, _post_snapshot_from),
-    "metrics.channel-snapshots": (_channel_snapshot_to, _channel_snapshot_from),
-    "accounts.events": (_fields_of, _account_event_from),
-    "platform.raw.dead-letters": (_fields_of, _dead_letter_from),
-    "poller.requests": (_request_to, _request_from),
-    "poller.replies": (_fields_of, _reply_from),
-    "poller.backfills": (_fields_of, _job_from),
-}
-
-
 class RawCodec(Codec[PlatformRaw]):
     """The codec of `platform.raw`: today's schema is read straight into events, any other by the general reader."""
 
     def __init__(self, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None) -> None:
-        super().__init__("platform.raw", _raw_to, raw_from, schema_id=schema_id, fetch_schema=fetch_schema)
+        super().__init__("platform.raw", raw_to, raw_from, schema_id=schema_id, fetch_schema=fetch_schema)
         self._fetch = fetch_schema
         self._layouts: Writers[tuple[Layout | None]] = Writers(self._layout)
 
@@ -405,12 +193,14 @@ class RawCodec(Codec[PlatformRaw]):
 
 
 def codec(topic: str, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None) -> Codec[Any]:
-    """The typed codec of a topic; see `RecordCodec`. Rollup topics have none: their records are written as dicts.
+    """The typed codec of a topic; see `RecordCodec` for the arguments.
+
+    Topics that only the aggregator writes (`metrics.*`, `rollups.*`) have none; `RecordCodec` reads them.
 
     Raises:
         KeyError: the topic has no typed event.
     """
     if topic == "platform.raw":
         return RawCodec(schema_id=schema_id, fetch_schema=fetch_schema)
-    to_record, from_record = _TYPED[topic]
+    to_record, from_record = TYPED[topic]
     return Codec(topic, to_record, from_record, schema_id=schema_id, fetch_schema=fetch_schema)

@@ -1,4 +1,4 @@
-"""Holds published schemas to their word: a published file is never edited, and a new version reads what is there.
+"""Checks published schemas: a published file is never edited, and a new version reads all values written before it.
 
 `python -m schemas.compatibility` compares the files of `avro/` with `avro/published.lock` and every version of a topic
 with the ones before it; `--publish` adds new versions to the record, and refuses to change what it holds. Pure but for
@@ -165,14 +165,14 @@ def versions(directory: Path = AVRO_DIR) -> dict[str, dict[int, str]]:
 
 
 def published(directory: Path = AVRO_DIR) -> dict[str, str]:
-    """The record: checksum by file name."""
+    """The record of published files: checksum by file name."""
     path = directory / LOCK_NAME
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines if line)}
 
 
 def problems(directory: Path = AVRO_DIR) -> list[str]:
-    """What breaks a promise, one line each; [] when all is well."""
+    """Violations of the two rules, one line each; [] when there are none."""
     found: list[str] = []
     record = published(directory)
     files = {
@@ -211,7 +211,7 @@ def publish(directory: Path = AVRO_DIR) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Entry point; 1 when a promise is broken."""
+    """Entry point; returns the exit code: 1 when a rule is violated."""
     if list(arguments) == ["--publish"]:
         for name in publish():
             print(f"published {name}")

@@ -1,8 +1,8 @@
 """Frozen typed events, one class a topic value, matching the newest schema in `avro/`.
 
-Instants are whole milliseconds since the epoch (`_ms`-free names keep the schema's: `captured_at`), because events
-are compared, folded and stored far more often than shown. Values of metrics are tuples in the order of
-`schemas.metrics`, durations as whole milliseconds.
+Instants are whole milliseconds since the epoch under the schema's own names (`captured_at`), because events are
+compared, folded and stored far more often than shown. Topics that only the aggregator writes (`metrics.*`, `rollups.*`)
+have no class: `services/aggregator/rows.py` makes their values by position.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
-
-from schemas.metrics import Values
 
 
 class RawKind(StrEnum):
@@ -176,51 +174,6 @@ class ChannelTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class PostSnapshot:
-    """What one answer said of one target. Source: topic `metrics.post-snapshots`.
-
-    Attributes:
-        spoken: bit mask over POST_METRICS: what the answer spoke of; a value may still be None (a hidden count).
-        ranged: bit mask: which figures cover a range of dates and so never replace lifetime ones.
-    """
-
-    workspace_id: str
-    target_id: str
-    post_id: str
-    channel_id: str
-    platform: str
-    event_id: str
-    captured_at: int
-    origin: str
-    spoken: int
-    ranged: int
-    values: Values
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelSnapshot:
-    """What one answer said of one channel and period. Source: topic `metrics.channel-snapshots`.
-
-    Attributes:
-        period: `lifetime`, `day` or `window`.
-        period_start: ms; None for lifetime.
-        period_end: ms, exclusive; None for lifetime.
-    """
-
-    workspace_id: str
-    channel_id: str
-    platform: str
-    event_id: str
-    captured_at: int
-    origin: str
-    period: str
-    period_start: int | None
-    period_end: int | None
-    spoken: int
-    values: Values
-
-
-@dataclass(frozen=True, slots=True)
 class AccountEvent:
     """Something happened to a channel's connection. Source: topic `accounts.events`."""
 
@@ -329,7 +282,7 @@ class BackfillJob:
     """One backfill. Source: topic `poller.backfills`; instants in ms.
 
     Attributes:
-        channel_id: the one channel that it is for; empty for all of the workspace.
+        channel_id: of the channel that is backfilled; empty for all channels of the workspace.
         since: targets published or last captured since then are asked for, and channels' days since then.
         finished_at: None until it ended.
     """

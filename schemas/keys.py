@@ -1,7 +1,7 @@
-"""Whether a record of a topic is what its key says: a reader counts only those that are. Pure.
+"""Checks that a record's key, value and partition belong together; readers ignore records that fail. Pure.
 
-Keys decide whose a record is, and compaction goes by them; values are what readers act by. Where the two could differ,
-whoever may write one workspace's records could act for another. The same check stands in every reader.
+The key decides to which workspace a record belongs, for compaction and for access. Readers act by the value. If the two
+could differ, a writer of one workspace's records could act for another workspace. Every reader makes the same check.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Reason(StrEnum):
 
 
 class RefusedRecord(MalformedEvent):
-    """This record does not count; nothing of what it holds is in the message."""
+    """A record that readers ignore; the message repeats nothing of the record's contents."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -83,8 +83,8 @@ def checked_key(
 
     Args:
         topic: name without prefix.
-        value: an event of the topic, or its record as a dict; None for a tombstone, which says nothing to differ in.
-        is_home: whether the partition that the record was found in is a workspace's; without it, that is not asked.
+        value: an event of the topic, or its record as a dict; None for a tombstone, which has only a key.
+        is_home: whether a workspace belongs to the partition that the record was read from; None skips this check.
 
     Raises:
         RefusedRecord: the record does not count.

@@ -1,7 +1,7 @@
-"""Counts what an Avro value would become, before anything is made of it. Pure.
+"""Counts the items of an Avro value before any of them is made. Pure.
 
-Whoever may register a schema may write one of which a value of ten bytes holds 2^60 items, and a general reader makes
-them all.
+A schema can be written so that a value of ten bytes holds 2^60 items, and a general reader makes them all. Anybody who
+may register a schema can do so.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Measure:
 
     Args:
         schema: Avro, parsed from its JSON.
-        most_items: of all arrays and maps together.
+        most_items: bound of the items of all arrays and maps of a value together.
     """
 
     def __init__(self, schema: Any, most_items: int) -> None:
@@ -35,8 +35,11 @@ class Measure:
     def check(self, data: bytes, start: int) -> None:
         """Walk over a value.
 
+        Args:
+            start: position of the value's first byte.
+
         Raises:
-            TooMuch: see there.
+            TooMuch: the value has more items than the bound, nests deeper than 32, or is not of the schema.
         """
         try:
             _Walk(data, self._named, self._most).over(self._schema, start, 0)

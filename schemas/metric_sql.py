@@ -1,4 +1,4 @@
-"""What ClickHouse computes of post figures, as text, by the definitions of `metrics.py`. Pure."""
+"""SQL expressions of post figures for ClickHouse, by the definitions of `metrics.py`. Pure."""
 
 from __future__ import annotations
 

@@ -54,11 +54,6 @@ class Metric:
         return self.kind is not Kind.MEAN
 
     @property
-    def clickhouse_type(self) -> str:
-        """Column type: counts as the platform said them, durations with milliseconds."""
-        return "Nullable(Decimal(18, 3))" if self.is_duration else "Nullable(Int64)"
-
-    @property
     def comment(self) -> str:
         """Column comment: meaning, kind, and what null means."""
         return f"{self.doc} Kind: {self.kind.value}. Null: the platform did not say."

@@ -1,8 +1,8 @@
-"""Registers: for each figure of a target, or of a channel's period, the latest that was said. Pure.
+"""Registers: the latest value of each figure of a target, or of a channel's period. Pure.
 
 A register keeps, for each metric, the value with the greatest stamp (lifetime before date range, `captured_at`,
 `event_id`). Merging is commutative, associative and idempotent, so duplicates, replays and reordering end in the same
-state. Metrics that one answer spoke of share a stamp, so a register is a short list of (stamp, mask) groups beside
+state. Metrics of one answer share a stamp, so a register is a short list of (stamp, mask) groups beside
 the values: one group for nearly every target.
 """
 
@@ -39,8 +39,8 @@ class Register(NamedTuple):
 
     Attributes:
         groups: which answer each figure is from.
-        values: one a metric; None where nothing was said, or a hidden count.
-        captured_at: the freshest answer that spoke of anything, ms; None before the first.
+        values: one a metric; None where no answer reported it yet, or reported a hidden count.
+        captured_at: when the newest answer with any figure was captured, ms; None before the first.
     """
 
     groups: Groups
@@ -49,7 +49,7 @@ class Register(NamedTuple):
 
 
 def empty_register(metrics_count: int) -> Register:
-    """A register that nothing was said to."""
+    """A register before its first answer, with this many metrics."""
     return Register((), (None,) * metrics_count, None)
 
 
@@ -58,7 +58,7 @@ def merge(held: Register, spoken: int, ranged: int, values: Values, captured_at:
 
     Args:
         held: the register so far.
-        spoken: bit mask of the metrics that the answer spoke of.
+        spoken: bit mask of the metrics that the answer reported.
         ranged: bit mask of its figures for a range of dates.
         values: the answer's figures; None outside `spoken`.
         captured_at: ms.
@@ -84,7 +84,7 @@ def merge(held: Register, spoken: int, ranged: int, values: Values, captured_at:
 
 
 def _covers(held: Register, spoken: int, captured_at: int) -> bool:
-    """Nearly every call: the first answer, or a newer one that speaks of at least what is known."""
+    """Whether an answer replaces a whole register: the first answer, or a newer one with at least the same metrics."""
     if not held.groups:
         return True
     return (

@@ -1,4 +1,4 @@
-"""How often a target is polled at which age: pure, shared by the poller and whoever tells when a target is due.
+"""How often a target is polled at which age. Pure; shared by the poller and the API, which shows when it is due.
 
 Ages count from `published_at`; instants and spans are milliseconds. Source: DESIGN, "Time, limits, tokens".
 """

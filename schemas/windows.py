@@ -62,11 +62,7 @@ _NATIVE_SUMS = (
     (CH_SAVES, SAVES),
     (CH_WATCH_TIME, WATCH_TIME),
 )
-_WINDOW_INDEX = {metric.name: index for index, metric in enumerate(WINDOW_METRICS)}
-FOLLOWERS = _WINDOW_INDEX["followers"]
-FOLLOWING = _WINDOW_INDEX["following"]
-POSTS_COUNT = _WINDOW_INDEX["posts_count"]
-PROFILE_VIEWS = _WINDOW_INDEX["profile_views"]
+FOLLOWERS = [metric.name for metric in WINDOW_METRICS].index("followers")
 
 
 class ChannelPeriod(NamedTuple):
@@ -102,7 +98,7 @@ class WindowTotals(NamedTuple):
         values: in the order of WINDOW_METRICS; gauges are the latest known, whatever the source.
         engagements: of the window.
         engagement_rate: of the channel's own figures, else over the window's posts.
-        native: names of the totals that the platform told; the others are sums of posts, within the same bounds.
+        native: names of the totals that the platform reported; the others are sums of posts within the same bounds.
         views_or_impressions: sum over targets of views, else impressions.
         impressions_or_views: the other way round.
         valid_from: exact for ends after this, ms; None: since ever.
@@ -144,11 +140,11 @@ def window_totals(
         periods: the channel's latest figures, any order.
         range_ms: length of the window.
         end: the instant of the answer, ms.
-        is_measured: whether any target of the channel was ever measured, in the window or not.
+        is_measured: whether any target of the channel was ever measured, inside the window or outside.
 
     Returns:
         The platform's own figures where they cover the window (`channel`), with the sums of the posts within the same
-        bounds for what it does not tell; else the sums of the window's posts (`posts`), else `none`.
+        bounds for figures that it does not report; else the sums of the window's posts (`posts`), else `none`.
     """
     gauges = _gauges(periods)
     # The platform's own figures come into question when their period ends, and go out 72 h later.
@@ -277,9 +273,9 @@ def _native_days(
 
 
 def _day_end(days: dict[int, tuple[int, Values]], instant: int) -> int | None:
-    """The end of the day that ends at an instant, or where none does, of the last one within an hour of it.
+    """The end of the day that ends at an instant; where no day does, the end of the last one within an hour of it.
 
-    Ends told at one hour of the clock all the year are an hour off on one side of a change to or from summer time.
+    A platform that ends its days at the same hour all year is an hour off on one side of a change of summer time.
     """
     if instant in days:
         return instant
@@ -293,7 +289,7 @@ def _native_totals(
     valid_from: int | None,
     valid_until: int | None,
 ) -> WindowTotals:
-    """What the platform tells of the window, and the sums of the posts inside of it for what it doesn't tell."""
+    """Totals of a window: the platform's own figures, and sums of its posts for the figures that it does not report."""
     told: dict[int, int] = {}
     for source, place in (*_NATIVE_SUMS, (CH_REACH, REACH)):
         figure = native.values[source]

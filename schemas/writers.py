@@ -1,7 +1,7 @@
-"""Writers' schemas by their id, as the registry tells them: known ones, unknown ones, and how often it is asked. Pure.
+"""Remembers writers' schemas by their id, and bounds how often the registry is asked for an unknown one. Pure.
 
-Anybody may put any number into a value's header. An id that names no Avro schema is remembered for a while, and new ids
-are looked up at a bounded rate: two thousand invented ones would hold a partition up for as many round trips.
+Anybody may put any number into a value's header. An id without an Avro schema is remembered for a while, and new ids
+are looked up at a bounded rate: two thousand invented ids would delay a partition by as many round trips.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class UnknownSchema(ValueError):
 
 
 class SchemasAway(RuntimeError):
-    """Whether there is a schema can't be said now; try again."""
+    """The registry does not answer, so a schema may or may not exist; try again."""
 
 
 class Writers(Generic[Schema]):
     """A bounded memory of schemas. May be used from several threads.
 
     Args:
-        load: from an id to the schema; raises KeyError or UnknownSchema where there is none, anything else where that
-            can't be said now.
+        load: from an id to the schema; raises KeyError or UnknownSchema where there is none, any other error where the
+            registry does not answer.
         clock: seconds; never goes back.
     """
 
@@ -55,8 +55,8 @@ class Writers(Generic[Schema]):
         """The schema of an id.
 
         Raises:
-            UnknownSchema: there is none, was none a moment ago, or too many unknown ones were asked for.
-            SchemasAway: or what else `load` raised where it can't say.
+            UnknownSchema: the id has no schema, had none a moment ago, or too many unknown ids were asked for.
+            SchemasAway: the registry does not answer; other errors of `load` are raised as they are.
         """
         found = self._known.get(schema_id)
         if found is not None:

@@ -20,7 +20,7 @@ import typer
 from typer._click.exceptions import ClickException
 
 from services.runtime.patience import waiting_for
-from services.runtime.settings import Loaded, SettingsError, exit_with, load_or_exit
+from services.runtime.settings import Loaded, MissingSettingsError, SettingsError, exit_with
 
 app = typer.Typer(
     name="tidemark",
@@ -95,7 +95,14 @@ def _usable(kind: type[Loaded], unusable: int = 1) -> Loaded:
     """
     from services.runtime.neighbours import problems
 
-    settings = load_or_exit(kind)
+    try:
+        settings = kind.load()
+    except MissingSettingsError as error:
+        exit_with(
+            f"{error}; set what is missing, or run this in the folder of a running `tidemark up` (see --data-dir)"
+        )
+    except SettingsError as error:
+        exit_with(str(error))
     found = problems(settings)
     for problem in found[:-1]:
         print(f"tidemark: {problem.text}", file=sys.stderr)
@@ -142,8 +149,8 @@ def poller_backfill(
     anew: Annotated[bool, typer.Option("--anew", help="Begin again, whatever a stopped run has done.")] = False,
 ) -> None:
     """Have running pollers ask again for a span, after their scheduled polls; goes on with a run that was stopped."""
-    from services.poller.backfill_command import run
-    from services.poller.backfill_run import BackfillSettings
+    from services.poller.requests.backfill_command import run
+    from services.poller.requests.backfill_run import BackfillSettings
 
     _usable(BackfillSettings)
     raise typer.Exit(run(workspace, since, channel, anew=anew))
@@ -226,10 +233,10 @@ def rebuild(
     handover_seconds: Annotated[float, typer.Option(min=1, help="How long partition owners may take.")] = 600,
 ) -> None:
     """Map all raw events anew beside the live numbers, then swap; resumes a rebuild that was stopped."""
+    from services.aggregator.audit.run import AuditSettings
     from services.aggregator.rebuild_command import run
-    from services.runtime.settings import ClickHouseSettings
 
-    _usable(ClickHouseSettings)
+    _usable(AuditSettings)
     raise typer.Exit(run(handover_seconds))
 
 

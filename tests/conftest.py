@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
 
+from tests.support.budgets import FolderTimes
+from tests.support.certificates import share_authorities
 from tests.support.containers import ContainerEngines
 from tests.support.engines import EmbeddedEngines, Engines, ExternalEngines, in_database, query_clickhouse
+from tests.support.processes import FilesTogether, take_own_ports
 
 # How long an example takes says more of the machine's other work than of the code: figures are kept by `make bench`.
 hypothesis.settings.register_profile("tidemark", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -23,6 +27,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="embedded",
         help="where Kafka, the registry and ClickHouse come from: child processes, Docker, or TIDEMARK_* addresses",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    take_own_ports()
+    share_authorities()
+    config.pluginmanager.register(FolderTimes())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
+    return FilesTogether(config, log)
 
 
 @pytest.fixture(scope="session")

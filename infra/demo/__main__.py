@@ -34,7 +34,7 @@ ANSWERS_FOLDER = Path(".tidemark-demo")
 
 
 class DemoFailedError(RuntimeError):
-    """The demo can't go on; the message says why and where to look."""
+    """The demo can't go on; the message names the cause and where to look."""
 
 
 def main() -> int:

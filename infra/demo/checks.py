@@ -221,7 +221,7 @@ class Checker:
                 self._report.equal(f"{what} score_{grade}", element[f"score_{grade}"], count)
 
     def _check_tidemark(self, post_id: str, targets: list[DemoTarget], served: dict[str, Figures]) -> None:
-        """By the client; figures as platforms say them, null where they don't."""
+        """Check Tidemark's own API by its client: figures as the platforms report them, null where they report none."""
         assert self._tidemark is not None
         post = self._tidemark.post(post_id)
         self._report.show("Tidemark", f"GET /tidemark/v1/posts/{post_id}", post.model_dump(mode="json"))
@@ -287,7 +287,7 @@ class Checker:
         return found
 
     def close(self) -> None:
-        """Drop the connections."""
+        """Close the connections."""
         self._api.close()
         self._sandbox.close()
         if self._tidemark is not None:

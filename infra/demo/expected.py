@@ -1,6 +1,6 @@
-"""What the answers must say, computed from the sandbox's own record of what it served. Pure.
+"""Computes the expected answers from the sandbox's own record of the figures that it served. Pure.
 
-Written apart from the mapping and the totals of the services on purpose: two roads to one number.
+Shares no code with the mapping and the totals of the services on purpose: two ways to one number.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def shown(of_target: Figures) -> Figures:
 
 
 def summed(parts: Iterable[Figures]) -> dict[str, int]:
-    """Sums over targets, what is missing as 0, with engagements."""
+    """Sums over targets with engagements; missing figures count as 0."""
     held = list(parts)
     sums = {metric: sum(part[metric] or 0 for part in held) for metric in METRICS}
     sums["engagements"] = sums["likes"] + sums["comments"] + sums["shares"] + sums["saves"]

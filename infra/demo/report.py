@@ -38,7 +38,7 @@ class Report:
             answers.write_text("", encoding="utf-8")
 
     def equal(self, what: str, seen: Any, expected: Any) -> None:
-        """Note one comparison."""
+        """Note a comparison: the expected value and the one that was answered."""
         self.compared += 1
         if seen == expected:
             self._write(f"right: {what}: {seen!r}")

@@ -69,7 +69,7 @@ class Scene:
 
     @property
     def post_ids(self) -> list[str]:
-        """Posts, in order."""
+        """Ids of the scene's posts, in order."""
         return list(dict.fromkeys(target.post_id for target in self.targets))
 
     def catalog(self) -> list[dict[str, Any]]:

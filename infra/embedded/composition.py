@@ -1,4 +1,4 @@
-"""The services of `tidemark up` and what each is told: commands, environments, order and readiness.
+"""The services of `tidemark up`: their commands, environments, order and readiness.
 
 Comes in: the ports, secrets and environment of one data folder. Goes out: `Service` descriptions for the supervisor,
 and the addresses of the ready-file. It starts nothing.
@@ -72,7 +72,7 @@ class Plan:
 
     @property
     def schema_registry_url(self) -> str | None:
-        """The Confluent-compatible API."""
+        """Address of the schema registry, which has Confluent's API."""
         if "registry" in self.names:
             return self._registry.url
         return self.inherited.get("TIDEMARK_SCHEMA_REGISTRY_URL")
@@ -129,7 +129,7 @@ class Plan:
         }
 
     def running_document(self) -> dict[str, object]:
-        """What commands need to work with this run: where services tell their state, and the settings they run with."""
+        """What commands need to work with this run: the services' addresses and settings."""
         services = {name: self._operations_url(name) for name in ("poller", "aggregator", "query_api")}
         told = {name: value for name, value in self.environment().items() if name.startswith("TIDEMARK_") and value}
         if self.query_api_url is not None:
@@ -144,7 +144,7 @@ class Plan:
         return f"http://{HOST}:{port}" if port is not None else None
 
     def environment(self) -> dict[str, str]:
-        """What the services are told in all, on top of the inherited environment."""
+        """The settings of all services together, on top of the inherited environment."""
         told = {
             "TIDEMARK_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
             "TIDEMARK_SCHEMA_REGISTRY_URL": self.schema_registry_url,
@@ -178,7 +178,7 @@ class Plan:
         return {**self.inherited, **{name: value for name, value in told.items() if value is not None}}
 
     def services(self) -> list[Service]:
-        """The services to run, without those left out; each is told its own part of `environment`."""
+        """The services to run, without those left out; each gets its own part of `environment`."""
         everything = self.environment()
         return [self._service(name, everything) for name in NAMES if name in self.names]
 
@@ -247,7 +247,12 @@ def answers(url: str, *, any_status: bool = False) -> Readiness:
     """A probe: GET of an address on this host answers with success (or at all, with `any_status`)."""
 
     async def probe() -> bool:
-        async with httpx.AsyncClient(trust_env=False, timeout=PROBE_TIMEOUT_SECONDS) as client:
+        # An address on this host, over HTTP: with `verify` each probe would read the authorities' certificates.
+        async with httpx.AsyncClient(
+            trust_env=False,
+            timeout=PROBE_TIMEOUT_SECONDS,
+            verify=False,  # noqa: S501
+        ) as client:
             try:
                 reply = await client.get(url)
             except httpx.HTTPError:

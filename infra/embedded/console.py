@@ -1,4 +1,4 @@
-"""The one way that the embedded engines speak to the person at the terminal: whole lines on stderr."""
+"""Messages of the embedded engines to the person at the terminal: whole lines on stderr."""
 
 from __future__ import annotations
 

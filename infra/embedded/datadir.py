@@ -139,7 +139,7 @@ class DataDir:
         return self.path / "secrets.json"
 
     def secrets(self) -> Secrets:
-        """This folder's secrets, made the first time; one that an older version did not have is made then.
+        """This folder's secrets; missing ones are made: all of them the first time, new ones after an upgrade.
 
         Raises:
             DataDirError: the file is there but not as it was written.
@@ -201,7 +201,7 @@ class DataDir:
 
 
 def close_to_others(path: Path) -> None:
-    """Take from everybody but its owner what may be done with a file, or with a folder and all that it holds."""
+    """Remove all permissions of group and others from a file, or from a folder and everything in it."""
     try:
         status = path.lstat()
     except FileNotFoundError:

@@ -21,7 +21,7 @@ class Disk:
     """The disk of a folder, looked at several times a second.
 
     Args:
-        free_bytes: of the disk; raises OSError when it can't be told.
+        free_bytes: measures the disk; raises OSError when it can't.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Disk:
         self.is_full = False
 
     def look(self) -> None:
-        """Find out how full it is; says so at most every ten seconds, and once when there is space again."""
+        """Measure the free space; prints a full disk at most every ten seconds, and once when there is space again."""
         try:
             free = self._free_bytes(self._folder)
         except OSError:

@@ -18,7 +18,7 @@ REFRESHES_PER_SECOND = 4
 
 
 class Display(Protocol):
-    """Is told of every change of a service's state."""
+    """Receives every change of a service's state."""
 
     def show(self, service: str, state: State, detail: str = "") -> None:
         """A service came to a state; `detail` is a few words, such as "in 3.1 s"."""
@@ -31,7 +31,7 @@ class Display(Protocol):
 
 
 class LineDisplay:
-    """One line a change, and a reminder of what is still awaited every few seconds; for logs and pipes."""
+    """One line for each change, and every few seconds one that names the services still awaited; for logs and pipes."""
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""What each service of `tidemark up` is told of the environment: what it needs to run, its settings, its own secrets.
+"""The part of the environment that each service of `tidemark up` gets: its settings, its own secrets, and no others.
 
 Pure. Which secrets a service needs is what its settings class says: the fields that hold one. Of the caller's own
 variables only those go down that programs need to run, since any other may be a secret of something else.
@@ -48,7 +48,7 @@ _SECRET_LOOKING = re.compile(r".*(KEY|KEYS|SECRET|PASSWORD|TOKEN|CREDENTIALS?)")
 
 
 def environment_of(service: str, everything: Mapping[str, str]) -> dict[str, str]:
-    """The part of an environment that one service is told."""
+    """The part of an environment that one service gets."""
     own, all_secrets = secrets_of(service), _every_secret()
     told = {}
     for name, value in everything.items():

@@ -59,7 +59,7 @@ class Broker:
 
     @property
     def properties_path(self) -> Path:
-        """The generated `server.properties`."""
+        """Path of the generated `server.properties`."""
         return self.folder / "server.properties"
 
     @property

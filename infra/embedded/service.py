@@ -34,7 +34,7 @@ class Service:
         environment: its whole environment.
         ready: when its dependents may start; for a service that runs once, its exit code 0 counts instead.
         alive: asked of a ready service all the time; when it says False for `silent_seconds` the service is killed
-            and started anew. None: only its end counts.
+            and started anew. None: only its end counts. An overloaded machine stretches this time and the next.
         depends_on: names of services that must be ready (or done) first, and that stop after it.
         once: it runs to completion; a start after it ended well is not repeated.
         prepare: blocking work before each start, such as formatting a folder; its `EmbeddedError` ends everything.

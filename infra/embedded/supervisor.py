@@ -19,6 +19,7 @@ from infra.embedded.errors import EmbeddedError, ServiceFailedError
 from infra.embedded.logs import Logs
 from infra.embedded.processes import Child, Watchdog
 from infra.embedded.service import LONGEST_RESTART_SECONDS, Deaths, Readiness, Service, State, stop_order
+from infra.embedded.strain import is_stopped, patience
 
 POLL_SECONDS = 0.05
 READINESS_PAUSE_SECONDS = 0.1
@@ -186,8 +187,8 @@ class Supervisor:
 
     async def _until_ready(self, service: Service, child: Child) -> str | None:
         """None when the service is ready (or done); else how it ended, since it is dead then."""
-        deadline = time.monotonic() + service.start_timeout_seconds
-        while time.monotonic() < deadline:
+        started = time.monotonic()
+        while time.monotonic() - started < service.start_timeout_seconds * patience():
             if (code := child.poll()) is not None:
                 return None if service.once and code == 0 else _describe_end(code)
             if service.ready is not None and not service.once:
@@ -203,29 +204,32 @@ class Supervisor:
                 return None
             await asyncio.sleep(READINESS_PAUSE_SECONDS)
         await self._stop(service, child)
-        return f"was not ready within {service.start_timeout_seconds:g} s"
+        return f"was not ready within {max(service.start_timeout_seconds, time.monotonic() - started):.3g} s"
 
     async def _until_ended(self, service: Service, child: Child) -> str:
         """Wait for the end of a ready service, or make one when it falls silent; returns how it ended."""
         dead = asyncio.create_task(self._until_dead(child))
-        silent = asyncio.create_task(self._until_silent(service))
+        silent = asyncio.create_task(self._until_silent(service, child))
         try:
             await asyncio.wait([dead, silent], return_when=asyncio.FIRST_COMPLETED)
             if dead.done():
                 return _describe_end(dead.result())
-            silent.result()
+            silence = silent.result()
             child.signal_group(signal.SIGKILL)
             await dead
-            return f"did not answer for {service.silent_seconds:g} s and was killed"
+            return f"did not answer for {silence:.0f} s and was killed"
         finally:
             dead.cancel()
             silent.cancel()
 
-    async def _until_silent(self, service: Service) -> None:
-        """Return when a service has not answered for too long, frozen or locked up as it may be."""
+    async def _until_silent(self, service: Service, child: Child) -> float:
+        """Return when a service has not answered for too long, frozen or locked up as it may be; for how many seconds.
+
+        On a machine that is overloaded the service has more time, unless a signal stopped it.
+        """
         if service.alive is None:
             await asyncio.Event().wait()
-            return
+            return 0.0
         since: float | None = None
         is_told = False
         while True:
@@ -242,11 +246,12 @@ class Supervisor:
                 continue
             since = asked_at if since is None else since
             silence = time.monotonic() - since
-            if silence >= service.silent_seconds:
-                return
+            limit = service.silent_seconds * (1 if is_stopped(child.pid) else patience())
+            if silence >= limit:
+                return silence
             if not is_told and silence >= min(SILENCE_TOLD_SECONDS, service.silent_seconds / 2):
                 is_told = True
-                detail = f"(no answer for {silence:.0f} s; restarted after {service.silent_seconds:g} s)"
+                detail = f"(no answer for {silence:.0f} s; restarted after {limit:.0f} s)"
                 self._display.show(service.name, State.SILENT, detail)
 
     async def _until_dead(self, child: Child) -> int:

@@ -30,7 +30,7 @@ from infra.embedded.supervisor import Supervisor
 from services.configuration import check_services
 from services.platforms import SETTING, PlatformFileError, all_platforms
 from services.runtime.environment import read_dotenv
-from services.runtime.settings import SettingsError
+from services.runtime.settings import ENV_PREFIX, SettingsError
 
 Ports = Literal["auto", "default"]
 INTERRUPTED = 130
@@ -100,7 +100,9 @@ def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path 
     chosen = folder.ports(ports_needed(names), usual=ports == "default")
     plan = Plan(folder.path, names, chosen, folder.secrets(), inherited)
     # Before engines are fetched or started: a wrong setting is one line, whichever service would stumble over it.
-    check_services(plan.environment(), names)
+    # Also where the plan says something else, such as a port: what is wrong here is wrong wherever it is taken to.
+    told = {name: value for name, value in inherited.items() if name.startswith(ENV_PREFIX) and value}
+    check_services({**plan.environment(), **told}, names)
     engines = [name for name in (artifacts.KAFKA, artifacts.REGISTRY) if name in names]
     if engines:
         artifacts.ensure(*engines)

@@ -12,7 +12,7 @@ import sys
 
 
 def main() -> None:
-    """Read until the pipe ends, then kill what is left."""
+    """Read until the pipe ends, then kill the process groups that are left."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     groups: set[int] = set()

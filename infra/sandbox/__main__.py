@@ -37,7 +37,7 @@ class _OneLine(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The parser of the command line."""
     made = _OneLine(prog="sandbox", description="Answers as the social platforms do.")
     made.add_argument("--host", default="127.0.0.1")
     made.add_argument("--port", type=int, required=True, help="0 takes a free one and prints it")

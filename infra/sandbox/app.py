@@ -71,7 +71,7 @@ class Sandbox:
         self._control = control_app(self.state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
+        """Answer one ASGI connection; see the module for the order of checks."""
         if scope["type"] != "http" or scope["path"].startswith(PREFIX):
             await self._control(scope, receive, send)
             return
@@ -147,7 +147,7 @@ class Sandbox:
 
 
 async def _body(receive: Receive) -> bytes:
-    """The whole body of a call; what is over the limit is not kept."""
+    """The body of a call; bytes over the limit are not kept."""
     received = bytearray()
     while True:
         message = await receive()

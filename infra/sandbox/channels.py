@@ -40,7 +40,7 @@ PLATFORMS = tuple(ACCOUNTS)
 
 
 def access_token(platform: str) -> str:
-    """A token that the sandbox answers for; what follows the ~ tells it whose token it is."""
+    """A token that the sandbox accepts; the part after the ~ names the account."""
     return f"sandbox-{platform}-token~{ACCOUNTS[platform].external_id}"
 
 

@@ -37,7 +37,7 @@ _FAULT_FIELDS = {field.name for field in fields(Fault)} - {"seen", "failed"}
 
 
 class BadControlError(ValueError):
-    """A control request that makes no sense; the message says what would."""
+    """A control request that can't be followed; the message names the allowed values."""
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -92,11 +92,11 @@ class Control:
         self.state = state
 
     async def healthz(self, request: Request) -> Response:
-        """Alive."""
+        """Answer that the process is alive."""
         return _json({"status": "ok", "seed": self.state.seed, "now": self.state.clock.now()})
 
     async def served(self, request: Request) -> Response:
-        """What was answered."""
+        """List the figures that were answered, oldest first; `since` and `until` in ms."""
         query = request.query_params
         records = self.state.served.of(query.get("platform"), query.get("external_id"))
         since, until = _whole(request, "since", 0), _whole(request, "until", 1 << 62)
@@ -163,7 +163,7 @@ class Control:
         return _json({"faults": self.state.fault_list()})
 
     async def calls(self, request: Request) -> Response:
-        """Which calls came."""
+        """List the calls that arrived."""
         platform = request.query_params.get("platform")
         counts = [
             {"platform": of_platform, "endpoint": endpoint, "status": status, "count": count}
@@ -187,7 +187,7 @@ class Control:
         return _json({"enforced": self.state.limits.enforced})
 
     async def reset(self, request: Request) -> Response:
-        """Forget everything."""
+        """Forget all calls, figures and faults."""
         self.state.reset()
         return _json({"status": "ok"})
 

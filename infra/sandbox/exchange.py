@@ -87,7 +87,7 @@ class Ask:
 
     @property
     def token_kind(self) -> str:
-        """The word that decides how a token fares: `expired`, `revoked`, ..., or empty for one that works."""
+        """The part of a token that decides its answer: `expired`, `revoked`, ..., or empty for a token that works."""
         word = self.token.removeprefix("sandbox-").partition("-")[0]
         return word if word in TOKEN_KINDS else ""
 
@@ -98,7 +98,7 @@ class Ask:
         return named or str(int.from_bytes(blake2b(self.token.encode(), digest_size=7).digest(), "big"))
 
     def served(self, external_id: str, fields: dict[str, Any]) -> None:
-        """Put what is answered about one thing on the record."""
+        """Record the figures that are answered about one post or account."""
         self.state.served.add(self.platform, external_id, self.wall, self.now, fields)
 
 

@@ -25,7 +25,7 @@ class Clock:
         self.frozen_at: int | None = None
 
     def wall(self) -> int:
-        """The machine's clock."""
+        """The machine's clock, ms."""
         return int(self._wall())
 
     def now(self) -> int:

@@ -11,13 +11,13 @@ import sys
 
 from services.aggregator.app import Worker, build_app
 from services.aggregator.catalog import CHANNELS, POSTS
+from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.health import watch
 from services.aggregator.metrics import CLICKHOUSE_RETRIES
 from services.aggregator.partition import RECORD_TOPICS, Codecs
 from services.aggregator.set_aside import DEAD_LETTERS
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.sink import ClickHouseSink
-from services.aggregator.writing import RAW
+from services.aggregator.topic_writer import RAW
 from services.runtime.clock import SystemClock
 from services.runtime.logging import configure_logging, get_logger
 from services.runtime.neighbours import refuse_or_wait
@@ -66,13 +66,13 @@ async def run(settings: AggregatorSettings) -> int:
         codecs = await asyncio.to_thread(load_codecs, settings)
     except RegistryUnavailable as error:
         exit_with(str(error))
-    sink = ClickHouseSink(settings, on_retry=lambda _: CLICKHOUSE_RETRIES.inc())
+    store = ClickHouse(settings, on_retry=lambda _: CLICKHOUSE_RETRIES.inc())
     app = build_app(settings)
-    worker = Worker(settings, app, sink, codecs, SystemClock(), fail)
+    worker = Worker(settings, app, store, codecs, SystemClock(), fail)
     operations = OperationsServer(
         settings.metrics_host,
         settings.metrics_port,
-        lambda: sink.problem or worker.missing,
+        lambda: store.problem or worker.missing,
     )
     loop.add_signal_handler(signal.SIGUSR1, worker.pause.resume)
     try:
@@ -81,7 +81,7 @@ async def run(settings: AggregatorSettings) -> int:
         exit_with(str(error))
     running = asyncio.create_task(_start(app), name="faust")
     running.add_done_callback(lambda task: _report(task, fail))
-    watching = asyncio.create_task(watch(settings, worker, sink, fail), name="health")
+    watching = asyncio.create_task(watch(settings, worker, store, fail), name="health")
     watching.add_done_callback(lambda task: _report(task, fail))
     await stopped.wait()
     watching.cancel()
@@ -96,7 +96,7 @@ async def run(settings: AggregatorSettings) -> int:
             await operations.stop()
     except TimeoutError:
         log.warning("stop_timed_out")
-    sink.close()
+    store.close()
     return 0
 
 

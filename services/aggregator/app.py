@@ -1,6 +1,7 @@
-"""The Faust side: one worker of the consumer group, which hands each raw event to its partition's task.
+"""One Faust worker of the consumer group: it hands each raw event to the task of the event's partition.
 
-Faust brings group membership, fetching and commits; events are acknowledged by hand, after both sinks confirmed.
+Faust brings group membership, fetching and commits. Events are acknowledged by hand, once ClickHouse and Kafka
+confirmed everything that follows from them (decision 0007).
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from faust.types import TP
 from mode.utils.queues import ThrowableQueue
 
 from services.aggregator import metrics
+from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.errors import OwnershipLost
 from services.aggregator.handover import HandoverWatch
+from services.aggregator.intake import Received
 from services.aggregator.limits import DeadLetterLimit
-from services.aggregator.partition import Codecs, PartitionTask, Received
+from services.aggregator.partition import Codecs, PartitionTask
 from services.aggregator.pause import DeadLetterPause
 from services.aggregator.reading import Message
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.sink import ClickHouseSink
 from services.aggregator.tenants import Tenants
-from services.aggregator.writing import RAW
+from services.aggregator.topic_writer import RAW
 from services.runtime.clock import Clock
 from services.runtime.fetching import guard_fetching, whole_or_why
 from services.runtime.logging import get_logger
@@ -68,7 +70,7 @@ def _bytes_of(event: Any) -> int:
 
 class _App(faust.App):
     def _create_directories(self) -> None:
-        """None: an app without tables keeps no file, and what it made would stay after a kill."""
+        """Create none: an app without tables keeps no file, and directories would stay behind after a kill."""
 
     def FlowControlQueue(self, maxsize: int | None = None, *, clear_on_resume: bool = False) -> Any:
         return _Buffer(maxsize=maxsize, flow_control=self.flow_control, clear_on_resume=clear_on_resume)
@@ -140,14 +142,14 @@ class Worker:
         self,
         settings: AggregatorSettings,
         app: faust.App,
-        sink: ClickHouseSink,
+        store: ClickHouse,
         codecs: Codecs,
         clock: Clock,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._settings = settings
         self._app = app
-        self._sink = sink
+        self._store = store
         self._codecs = codecs
         self._clock = clock
         self._on_failure = on_failure
@@ -161,8 +163,8 @@ class Worker:
             settings.dead_letter_limit_workspace_share,
         )
         self.pause = DeadLetterPause(limit, settings.dead_letter_limit_ratio, clock)
-        self._tenants = Tenants(sink, clock)
-        self._handovers = HandoverWatch(sink)
+        self._tenants = Tenants(store, clock)
+        self._handovers = HandoverWatch(store)
         self.was_assigned = False
         self._rebalanced = asyncio.Event()
         app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]  # signal types want exact names
@@ -177,9 +179,9 @@ class Worker:
 
     @property
     def missing(self) -> str | None:
-        """What keeps it from being ready, in one line; None when nothing does.
+        """Why the worker is not ready, in one line; None when it is.
 
-        It is ready once the group gave an assignment and every partition of it has read its catalog.
+        A worker is ready once the group assigned partitions to it and each of them has read its catalog to the end.
         """
         if self.pause.why is not None:
             return self.pause.why
@@ -209,12 +211,12 @@ class Worker:
         return events < _WAITING_MAX and size < _WAITING_MAX_BYTES
 
     def _make_room(self) -> None:
-        """Called by a task when it took events up."""
+        """Let fetching go on if there is room; tasks call it when they took events up."""
         if self._has_room():
             self._room.set()
 
     async def _owner(self, partition: int) -> PartitionTask | None:
-        """The task of a partition; waits while it is assigned and its task is about to start."""
+        """The task of a partition; None once the partition is not assigned. Waits while the task is about to start."""
         while partition not in self._tasks:
             assigned = self._app.consumer.assignment()
             if not any(tp.topic == self._raw_topic and tp.partition == partition for tp in assigned):
@@ -232,7 +234,7 @@ class Worker:
             task = PartitionTask(
                 partition,
                 self._settings,
-                self._sink,
+                self._store,
                 self._codecs,
                 self._clock,
                 self._make_room,
@@ -258,7 +260,7 @@ class Worker:
             log.info("revoked", partitions=sorted(gone))
 
     async def stop(self) -> None:
-        """End all tasks."""
+        """End the tasks of all partitions and wait for them; nothing more is acknowledged."""
         await self._stop_tasks(set(self._tasks))
 
     async def _stop_tasks(self, partitions: set[int]) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from schemas.codec import Codec, MalformedEvent
 from schemas.keys import Reason, checked_key, reason_of
 from schemas.writers import SchemasAway
+from services.aggregator.batch import CatalogWrite
 from services.aggregator.metrics import REFUSED
-from services.aggregator.pipeline import CatalogWrite
 from services.runtime.brokers import Brokers, BrokersUnavailable, Place, Record
 from services.runtime.following import Follower, at_committed
 from services.runtime.kafka import partition_of

@@ -1,6 +1,6 @@
 """The catalog as the lines that `tidemark catalog apply` reads, from the compacted topics. Reads only.
 
-Tokens are in no line: they are ciphertext at rest, and whoever imports a catalog elsewhere connects the accounts anew.
+No line holds a token: tokens are ciphertext at rest, and after an import elsewhere the accounts are connected anew.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from services.runtime.settings import KafkaSettings, RegistrySettings
 
 
 class ExportSettings(KafkaSettings, RegistrySettings):
-    """What `tidemark catalog export` is told by the environment."""
+    """Settings of `tidemark catalog export`, from the environment (`TIDEMARK_*`)."""
 
 
 def exported(settings: ExportSettings, workspace: str | None) -> Iterator[dict[str, Any]]:

@@ -21,10 +21,11 @@ from services.runtime.redaction import blank_secret_bytes, blank_secrets
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import KafkaSettings, RegistrySettings, exit_with, load_or_exit
 from services.runtime.since import parse_since
+from services.runtime.wording import counted
 
 
 class DeadLetterSettings(KafkaSettings, RegistrySettings):
-    """What these commands are told by the environment."""
+    """Settings of the dead-letter commands, from the environment (`TIDEMARK_*`)."""
 
 
 def make_filter(reasons: list[str] | None, workspace: str | None, since: str | None) -> Filter:
@@ -111,7 +112,7 @@ def redrive(wanted: Filter, *, is_dry: bool) -> int:
         print(f"tidemark: {failure}", file=sys.stderr)
     total = sum(done.by_reason.values())
     if is_dry:
-        print(f"would send {total} messages again", file=sys.stderr)
+        print(f"would send {counted(total, 'message')} again", file=sys.stderr)
     else:
         print(
             f"sent {done.from_originals + done.from_payloads} of {total} messages again: {done.from_originals} as "

@@ -13,7 +13,7 @@ from schemas.events import DeadLetter, PlatformRaw
 from services.aggregator.reading import IDENTITY_HEADER, SHORTENED_HEADER, identity
 from services.aggregator.set_aside import DEAD_LETTERS
 from services.aggregator.topic_reader import TopicReader
-from services.aggregator.writing import RAW
+from services.aggregator.topic_writer import RAW
 from services.runtime.registry import Registry
 from services.runtime.settings import KafkaSettings, RegistrySettings
 
@@ -63,7 +63,7 @@ class Filter:
     since: int | None = None
 
     def takes(self, letter: DeadLetter) -> bool:
-        """Whether a letter is meant."""
+        """Whether a letter is among the chosen ones."""
         return (
             letter.reason != REDRIVEN
             and (not self.reasons or letter.reason in self.reasons)
@@ -98,11 +98,11 @@ class Found(NamedTuple):
         return SHORTENED_HEADER in self.letter.headers
 
     def identity(self, codec: Codec[PlatformRaw]) -> bytes:
-        """What tells the message from another one in its place, had the topic been made anew."""
+        """Identifies the message; another message in the same place (the topic was made anew) has another identity."""
         return self.letter.headers.get(IDENTITY_HEADER) or identity(codec, self.letter.payload)
 
     def without_payload(self) -> Found:
-        """The same, light enough to keep many."""
+        """The same letter without its payload, so that many fit in memory."""
         letter = self.letter
         return Found(
             DeadLetter(

@@ -13,18 +13,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.runtime.wording import counted
+
 
 class AggregatorError(Exception):
-    """Base of all."""
+    """Base of all errors here."""
 
 
 class InvalidEvent(AggregatorError):
-    """A bad event.
+    """An event that can't be used; it becomes a dead letter.
 
     Args:
         reason: stable code, kept in the dead letter.
         detail: for a person; never a secret.
-        workspace_id: the tenant, when the event says it.
+        workspace_id: the tenant, where the event names one.
     """
 
     def __init__(self, reason: str, detail: str, workspace_id: str = "") -> None:
@@ -35,15 +37,15 @@ class InvalidEvent(AggregatorError):
 
 
 class SinkUnavailable(AggregatorError):
-    """A sink did not take what was given; nothing is known of how much of it arrived. Try the same again."""
+    """ClickHouse or Kafka did not confirm a call, and any part of it may have arrived. Make the same call again."""
 
 
 class OwnershipLost(AggregatorError):
-    """Another worker owns the partition now; stop writing for it."""
+    """Another worker owns the partition now: its old owner stops writing for it."""
 
 
 class AggregatorStuck(AggregatorError):
-    """There is work and no progress; only a new process helps."""
+    """Offsets stand still although there are events; only a new process helps."""
 
 
 class RowsRefused(AggregatorError):
@@ -51,11 +53,11 @@ class RowsRefused(AggregatorError):
 
     Args:
         rows: as given.
-        reason: of the first of them, in words.
+        reason: why the first of them was refused, for a person.
     """
 
     def __init__(self, rows: list[Any], reason: str) -> None:
-        super().__init__(f"{len(rows)} rows can't be stored: {reason}")
+        super().__init__(f"{counted(len(rows), 'row')} can't be stored: {reason}")
         self.rows = rows
         self.reason = reason
 
@@ -64,9 +66,9 @@ class MessagesRefused(AggregatorError):
     """Messages that Kafka will not take however often they are sent; nothing of the same call is visible.
 
     Args:
-        positions: in the call's messages, with why.
+        positions: of the refused messages in the call's list, each with the reason.
     """
 
     def __init__(self, positions: dict[int, str]) -> None:
-        super().__init__(f"{len(positions)} messages can't be sent: {next(iter(positions.values()), '')}")
+        super().__init__(f"{counted(len(positions), 'message')} can't be sent: {next(iter(positions.values()), '')}")
         self.positions = positions

@@ -1,4 +1,4 @@
-"""Loads every state that a batch touches and memory lacks, before the batch is folded."""
+"""Loads the states that a batch touches and memory lacks, before the batch is folded."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from schemas.registers import Register
-from services.aggregator import pipeline
-from services.aggregator.pipeline import Batch, Related
+from services.aggregator import touched
+from services.aggregator.batch import Batch, Related
 from services.aggregator.state import ChannelState, Key, Listing, PartitionState, PeriodKey, PostState, TargetState
 
 
 class StateReader(Protocol):
-    """Where states are read back from; `ClickHouseSink` in production."""
+    """Where states are read back from; `states.StoredStates` in production."""
 
     async def fetch_targets(self, generation: int, keys: Sequence[Key]) -> dict[Key, TargetState]:
         """Targets by key; absent ones are new."""
@@ -70,45 +70,53 @@ class SettledReader(StateReader):
 
 
 async def fill(state: PartitionState, batch: Batch, reader: StateReader, generation: int, now: int) -> Related:
-    """Load what is missing: at most one question a kind where the batch's own targets and posts are known already.
+    """Load the states that a batch touches and that memory lacks.
+
+    One query for each kind of state is enough unless the batch leads to further posts: those of a channel that comes or
+    goes, and those that list a target which its own post gave up.
+
+    Args:
+        state: the missing states are added to it; a state that is not stored either is added as new.
+        generation: read from.
+        now: ms; decides which targets of a channel its windows can hold.
 
     Returns:
-        What had to be asked for by other means than its key.
+        States that the batch touches without naming their keys.
     """
     filler = _Filler(state, reader, generation, now)
-    named = pipeline.targets_named(batch)
+    named = touched.targets_named(batch)
     await filler.targets(named)
     targets = dict.fromkeys(named)
-    written = pipeline.posts_written(batch)
+    written = touched.posts_written(batch)
     if written:
         await filler.posts(written)
-        before = pipeline.targets_of_posts(state, written)
+        before = touched.targets_of_posts(state, written)
         await filler.targets(before)
         targets.update(dict.fromkeys(before))
-    let_go = pipeline.targets_let_go(state, batch)
+    let_go = touched.targets_let_go(state, batch)
     listings = await reader.fetch_listings(let_go) if let_go else {}
     others = [(key[0], listing) for key, found in listings.items() for listing in found]
-    await filler.channels(pipeline.channels_named(batch))
-    await filler.periods(pipeline.periods_named(batch))
-    flipped_channels = pipeline.channels_flipped(state, batch)
+    await filler.channels(touched.channels_named(batch))
+    await filler.periods(touched.periods_named(batch))
+    flipped_channels = touched.channels_flipped(state, batch)
     flipped: list[Key] = []
     if flipped_channels:
         flipped = await reader.fetch_channel_targets(generation, flipped_channels)
         await filler.targets(flipped)
         targets.update(dict.fromkeys(flipped))
     posts = [
-        *pipeline.posts_of_targets(state, targets),
+        *touched.posts_of_targets(state, targets),
         *((workspace_id, listing.post_id) for workspace_id, listing in others),
-        *batch.retold,
+        *batch.reemitted,
     ]
     await filler.posts(posts)
-    siblings = [key for key in pipeline.targets_of_posts(state, posts) if key not in targets]
+    siblings = [key for key in touched.targets_of_posts(state, posts) if key not in targets]
     if siblings:
         await filler.targets(siblings)
         targets.update(dict.fromkeys(siblings))
     await filler.channels(
         [
-            *pipeline.channels_of_targets(state, targets),
+            *touched.channels_of_targets(state, targets),
             *((workspace_id, listing.channel_id) for workspace_id, listing in others),
         ]
     )

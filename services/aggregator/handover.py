@@ -1,6 +1,7 @@
-"""A partition's owner takes over a rebuilt generation: the tail, the late catalog, and what came out different.
+"""The steps by which a partition's owner takes over a rebuilt generation; `takeover.py` puts them in order.
 
-Runs between two batches of the owner, so nothing else writes for the partition meanwhile.
+The owner folds the newest events and catalog writes into it, and finds the totals that differ from those it published
+before.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from services.aggregator.pipeline import Outgoing
+from services.aggregator.batch import Outgoing
+from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.rebuild import Rebuild, latest_rebuild
 from services.aggregator.replay import Replayer
-from services.aggregator.sink import ClickHouseSink
 from services.aggregator.state import Key
 from services.runtime.clock import Clock
 from services.runtime.kafka import key as message_key
@@ -25,19 +26,19 @@ _HANDOVERS = ("rebuild_handovers", ("generation", "partition", "taken_at"))
 
 
 class HandoverWatch:
-    """Notices rebuilds that wait for owners, to mend or take over; asks once a second for a whole process."""
+    """Notices a rebuild that waits for owners to mend or take over; one query a second for the whole process."""
 
-    def __init__(self, sink: ClickHouseSink) -> None:
-        self._sink = sink
+    def __init__(self, store: ClickHouse) -> None:
+        self._store = store
         self._asked_at = float("-inf")
         self._found: Rebuild | None = None
 
     async def pending(self, generation: int) -> Rebuild | None:
-        """The rebuild that waits for owners of an older generation, if any."""
+        """The rebuild that waits for the owners of an older generation; None when there is none."""
         now = asyncio.get_running_loop().time()
         if now - self._asked_at >= HANDOVER_CHECK_SECONDS:
             self._asked_at = now
-            self._found = await latest_rebuild(self._sink)
+            self._found = await latest_rebuild(self._store)
         found = self._found
         if found is None or found.state == "filling" or found.generation <= generation:
             return None
@@ -45,7 +46,7 @@ class HandoverWatch:
 
 
 async def fold_tail(
-    sink: ClickHouseSink,
+    store: ClickHouse,
     clock: Clock,
     rebuild: Rebuild,
     partition: int,
@@ -54,9 +55,9 @@ async def fold_tail(
     cache_targets: int,
 ) -> None:
     """Fold what the rebuild left to the owner: events from the cut on, and catalog writes since its beginning."""
-    replayer = Replayer(sink, clock, rebuild.generation, partitions, next_number, cache_targets)
+    replayer = Replayer(store, clock, rebuild.generation, partitions, next_number, cache_targets)
     since = rebuild.started_at - _CATALOG_MARGIN_MILLIS
-    rows = await sink.query(
+    rows = await store.query(
         "SELECT DISTINCT workspace_id FROM (SELECT workspace_id, updated_at FROM posts_store UNION ALL "
         "SELECT workspace_id, updated_at FROM channels_store) "
         "WHERE updated_at >= fromUnixTimestamp64Milli({since:Int64}) ORDER BY workspace_id",
@@ -68,15 +69,15 @@ async def fold_tail(
     await replayer.tail(partition, rebuild.cuts.get(partition, 0))
 
 
-async def note_handover(sink: ClickHouseSink, clock: Clock, rebuild: Rebuild, partition: int) -> None:
-    """Tell the rebuild that this partition writes to its generation now."""
-    await sink.insert(_HANDOVERS, [(rebuild.generation, partition, clock.now())])
+async def note_handover(store: ClickHouse, clock: Clock, rebuild: Rebuild, partition: int) -> None:
+    """Store that this partition writes to the rebuilt generation from now on; the rebuild waits for it."""
+    await store.insert(_HANDOVERS, [(rebuild.generation, partition, clock.now())])
 
 
-async def differing_posts(sink: ClickHouseSink, old: int, new: int, partition: int) -> list[Key]:
-    """Posts of a partition that two generations tell differently, whether held by both or by one."""
+async def differing_posts(store: ClickHouse, old: int, new: int, partition: int) -> list[Key]:
+    """Posts of a partition whose totals differ between two generations, or that only one of them holds."""
     return _keys(
-        await sink.query(
+        await store.query(
             "SELECT workspace_id, post_id FROM post_totals_store FINAL "
             "WHERE partition = {partition:UInt32} AND generation IN ({old:UInt16}, {new:UInt16}) "
             "GROUP BY workspace_id, post_id HAVING count() < 2 OR uniqExact(targets, is_deleted) > 1 "
@@ -86,10 +87,10 @@ async def differing_posts(sink: ClickHouseSink, old: int, new: int, partition: i
     )
 
 
-async def channels_of(sink: ClickHouseSink, new: int, partition: int) -> list[Key]:
-    """Channels of a partition that the catalog holds: their windows are told anew, since time went by too."""
+async def channels_of(store: ClickHouse, new: int, partition: int) -> list[Key]:
+    """Channels of a partition that the catalog holds: their windows are emitted again, since time has passed too."""
     return _keys(
-        await sink.query(
+        await store.query(
             "SELECT DISTINCT workspace_id, channel_id FROM channel_totals_store FINAL "
             "WHERE partition = {partition:UInt32} AND generation = {new:UInt16} AND is_deleted = 0 "
             "ORDER BY workspace_id, channel_id",
@@ -98,9 +99,9 @@ async def channels_of(sink: ClickHouseSink, new: int, partition: int) -> list[Ke
     )
 
 
-async def gone_channels(sink: ClickHouseSink, old: int, new: int, partition: int) -> list[Outgoing]:
-    """Tombstones of windows that only the old generation tells."""
-    rows = await sink.query(
+async def gone_channels(store: ClickHouse, old: int, new: int, partition: int) -> list[Outgoing]:
+    """Tombstones of channel windows that only the old generation holds."""
+    rows = await store.query(
         "SELECT workspace_id, channel_id, `range` FROM channel_totals_store FINAL "
         "WHERE partition = {partition:UInt32} AND generation IN ({old:UInt16}, {new:UInt16}) "
         "GROUP BY workspace_id, channel_id, `range` "

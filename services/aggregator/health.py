@@ -1,7 +1,7 @@
-"""Notices an aggregator that stands still although there is work, and measures its lag.
+"""Measures the lag, and ends an aggregator that stands still although there is work.
 
-A stream processor can stop consuming without crashing. What counts is that committed offsets move while there is lag:
-where they don't, and no sink is known to be away, the process ends and its supervisor starts a new one.
+A stream processor can stop consuming without crashing. While there is lag, committed offsets have to move. Where they
+do not, and neither ClickHouse nor Kafka is known to be away, the process ends and its supervisor starts a new one.
 
 The end of a transaction takes an offset and is no message. Events that are forwarded to their own partition are written
 in transactions, so a partition at rest can end in such markers, which nobody ever commits: where offsets stand still
@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 from services.aggregator import metrics
 from services.aggregator.app import Worker
+from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.errors import AggregatorStuck
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.sink import ClickHouseSink
-from services.aggregator.writing import RAW
+from services.aggregator.topic_writer import RAW
 from services.runtime.brokers import BrokersUnavailable, Place, Reader
 from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.logging import get_logger
@@ -57,7 +57,7 @@ class Progress:
         return now - held[1] > self._limit
 
     def forget(self) -> None:
-        """Begin anew: after a rebalance, or while a sink is away."""
+        """Forget all positions: after a rebalance, and while ClickHouse or Kafka is away."""
         self._seen.clear()
 
 
@@ -92,9 +92,13 @@ class Ends:
 
 
 async def watch(
-    settings: AggregatorSettings, worker: Worker, sink: ClickHouseSink, on_stuck: Callable[[BaseException], None]
+    settings: AggregatorSettings, worker: Worker, store: ClickHouse, on_stuck: Callable[[BaseException], None]
 ) -> None:
-    """Look every few seconds, until cancelled."""
+    """Look at the lag every 5 seconds, until cancelled.
+
+    Args:
+        on_stuck: called with the error when a partition stands still for `aggregator_stuck_seconds`.
+    """
     reader = KafkaBrokers(settings).reader(is_committed=False, group=settings.aggregator_group)
     progress = Progress(settings.aggregator_stuck_seconds)
     known = Ends(reader)
@@ -106,7 +110,7 @@ async def watch(
             places = [Place(RAW, task.partition) for task in worker.partitions]
             # A rebuild is taken over between two batches, for as long as that takes.
             is_busy = any(task.is_taking_over for task in worker.partitions)
-            if sink.failing_since is not None or worker.pause.why is not None or is_busy or not places:
+            if store.failing_since is not None or worker.pause.why is not None or is_busy or not places:
                 progress.forget()
                 continue
             try:

@@ -1,10 +1,10 @@
 """The dead-letter limit: when most events turn bad, the worker pauses instead of draining the topic. Pure.
 
-What is bad everywhere is our fault, or the deploy's: a schema that nobody reads any more, a platform whose answers
-changed. Going on would put every event into the dead letters and every number would stand still without a word. What
-is bad in one workspace is that producer's fault, and must not stop the others: a workspace counts for a fixed share of
-all events at most, so that only several together reach the limit. Everything of workspaces that the catalog doesn't
-hold counts as one: anybody can invent as many as wanted.
+Events that are bad in every workspace are our fault: a schema that cannot be read any more, a platform whose answers
+changed. Going on would put every event into the dead letters, and every number would stand still unnoticed. Events
+that are bad in one workspace are its producer's fault and must not stop the others: dead letters of one workspace count
+up to a fixed share of all events, so that only several workspaces together reach the limit. All workspaces that the
+catalog does not hold count as one, since anybody can invent such names.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Breach:
     """The limit was passed.
 
     Attributes:
-        events: in the window.
-        dead: of them, those that could not be used.
-        counted: of those, with no workspace above its share.
-        workspaces: that had any.
-        reasons: the most frequent reasons.
+        events: number of events in the window.
+        dead: number of dead letters among them.
+        counted: dead letters that count: none above the share of their workspace.
+        workspaces: number of workspaces with a dead letter.
+        reasons: the three most frequent reasons, the most frequent first.
     """
 
     events: int
@@ -49,10 +49,10 @@ class DeadLetterLimit:
     """Counts events and dead letters of one worker over a sliding window.
 
     Args:
-        ratio: of all events; 1 or more is no limit, since it would take every event of every workspace.
-        window_millis: looked back.
-        minimum_events: fewer in the window say nothing.
-        workspace_share: of all events, as much as one workspace's dead letters count at most; 1 counts all of them.
+        ratio: of dead letters that count to all events, 0..1; 1 or more is no limit.
+        window_millis: length of the window.
+        minimum_events: with fewer events in the window there is no limit.
+        workspace_share: the share of all events up to which dead letters of one workspace count; 1 counts all of them.
     """
 
     def __init__(self, ratio: float, window_millis: int, minimum_events: int, workspace_share: float) -> None:
@@ -65,15 +65,15 @@ class DeadLetterLimit:
         self._dead: Counter[tuple[str, str]] = Counter()
 
     def note(self, now: int, events: int, dead: Iterable[tuple[str, str]]) -> Breach | None:
-        """Count what was read.
+        """Count events that were read.
 
         Args:
             now: ms; never goes back.
             events: all of them, the dead ones included.
-            dead: (workspace, reason) of each dead one; `STRANGERS` for those of no workspace of the catalog's.
+            dead: (workspace, reason) of each dead one; `STRANGERS` for workspaces that the catalog does not hold.
 
         Returns:
-            None while all is well.
+            The breach; None while the limit holds.
         """
         current = self._slice(now)
         current.events += events
@@ -84,11 +84,11 @@ class DeadLetterLimit:
         return self._breach(self._events, self._dead) if letters and self._events >= self._minimum else None
 
     def judge(self, events: int, dead: Iterable[tuple[str, str]]) -> Breach | None:
-        """What `note` would say of these events alone, however few; nothing is counted."""
+        """The breach of these events alone, however few they are; nothing is counted."""
         return self._breach(events, Counter(dead))
 
     def forget(self) -> None:
-        """Begin with an empty window."""
+        """Empty the window."""
         self._slices.clear()
         self._events = 0
         self._dead.clear()

@@ -1,8 +1,8 @@
-"""A partition's owner mends what a rebuild found wrong in the mirror of the catalog and on the rollup topics.
+"""Finds what a partition's owner has to mend in the catalog's mirror and on the rollup topics, for a rebuild.
 
-The topics of the catalog say what the mirror must hold, and the mirror what the rollup topics must hold. Runs between
-two batches of the owner, so nothing else writes for the partition meanwhile. A topic is read twice: first for the
-place of each key's last message, then for those messages alone, so that memory holds keys and not values.
+The mirror must hold what the catalog's topics hold, and the rollup topics must hold what follows from the mirror. A
+topic is read twice: first for the place of each key's last message, then for those messages alone, so that memory holds
+keys and not values.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogPost
 from schemas.keys import checked_key
-from services.aggregator.pipeline import CatalogWrite, Outgoing
-from services.aggregator.rows import CHANNELS, POSTS, Version, channel_row, post_row
-from services.aggregator.sink import ClickHouseSink, Table
+from services.aggregator.batch import CatalogWrite, Outgoing
+from services.aggregator.clickhouse import ClickHouse
+from services.aggregator.rows import CHANNELS, POSTS, Table, Version, channel_row, post_row
 from services.aggregator.state import Key
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.clock import Clock
@@ -77,21 +77,21 @@ class MirrorMender:
     def __init__(
         self,
         settings: KafkaSettings,
-        sink: ClickHouseSink,
+        store: ClickHouse,
         codecs: Mapping[str, Codec[Any]],
         clock: Clock,
         partition: int,
         partitions: int,
     ) -> None:
         self._settings = settings
-        self._sink = sink
+        self._store = store
         self._codecs = codecs
         self._clock = clock
         self._partition = partition
         self._partitions = partitions
 
     async def writes(self) -> AsyncIterator[list[CatalogWrite]]:
-        """Writes that make the mirror what the topics say: channels first, then posts."""
+        """Writes that make the mirror equal to the topics, in pages: channels first, then posts."""
         for name, table in (("catalog.channels", CHANNELS), ("catalog.posts", POSTS)):
             with TopicReader(self._settings) as reader:
                 last = await asyncio.to_thread(LastMessages, reader, self._settings.topic(name), self._partition)
@@ -102,13 +102,13 @@ class MirrorMender:
                 yield stray
 
     async def forget(self, writes: Sequence[CatalogWrite], number: int) -> bool:
-        """Remove rows of written things that claim to be newer than the owner's last batch: nobody may write such.
+        """Remove rows of the written posts and channels that have a version above the owner's: no owner wrote them.
 
         Args:
-            number: version of that batch.
+            number: version of the owner's last batch.
 
         Returns:
-            Whether there were any; they may have replaced the rows of that batch, which has to be written once more.
+            Whether there were such rows. They may have replaced rows of the batch, which has to be written once more.
         """
         were_there = False
         for table, is_post in ((CHANNELS, False), (POSTS, True)):
@@ -117,9 +117,9 @@ class MirrorMender:
                 continue
             name, where = table[0], f"{_is_one_of(table)} AND version > {{number:UInt64}}"
             parameters = {"keys": keys, "number": number}
-            found = await self._sink.query(f"SELECT count() FROM {name} WHERE {where}", parameters)
+            found = await self._store.query(f"SELECT count() FROM {name} WHERE {where}", parameters)
             if found[0][0]:
-                await self._sink.command(f"ALTER TABLE {name} DELETE WHERE {where}", parameters, {"mutations_sync": 2})
+                await self._store.command(f"ALTER TABLE {name} DELETE WHERE {where}", parameters, {"mutations_sync": 2})
                 were_there = True
         return were_there
 
@@ -142,11 +142,11 @@ class MirrorMender:
         return CatalogWrite(workspace_id, thing_id, event, name == "catalog.posts", at)
 
     async def _strays(self, table: Table, known: Mapping[bytes, int]) -> AsyncIterator[list[CatalogWrite]]:
-        """Tombstones for things that the mirror holds and the topic doesn't know."""
+        """Tombstones for posts or channels that the mirror holds and the topic does not."""
         name, thing = table[0], table[1][1]
         after: Key = ("", "")
         while True:
-            found = await self._sink.query(
+            found = await self._store.query(
                 f"SELECT workspace_id, {thing} FROM {name} FINAL WHERE NOT (is_deleted AND status = '') "
                 f"AND kafkaMurmurHash(workspace_id) % {self._partitions} = {self._partition} "
                 f"AND (workspace_id, {thing}) > ({{workspace:String}}, {{thing:String}}) "
@@ -168,7 +168,7 @@ class MirrorMender:
         """Rows of a mirror in the order of its columns, but for the version."""
         name, columns = table
         shown = (f"toUnixTimestamp64Milli({at})" if at in _INSTANTS else at for at in columns[:-1])
-        return await self._sink.query(f"SELECT {', '.join(shown)} FROM {name} FINAL WHERE {where}", parameters)
+        return await self._store.query(f"SELECT {', '.join(shown)} FROM {name} FINAL WHERE {where}", parameters)
 
 
 def _is_one_of(table: Table) -> str:
@@ -186,9 +186,9 @@ def _is_mirrored(write: CatalogWrite, row: Sequence[Any] | None) -> bool:
 
 
 async def stray_rollups(
-    settings: KafkaSettings, sink: ClickHouseSink, generation: int, partition: int
+    settings: KafkaSettings, store: ClickHouse, generation: int, partition: int
 ) -> AsyncIterator[list[Outgoing]]:
-    """Tombstones for keys of the rollup topics that no total is behind."""
+    """Tombstones for keys of the rollup topics that have no stored total, in pages."""
     for name, query in (
         ("rollups.posts", "SELECT concat(workspace_id, '/', post_id) FROM post_totals_store"),
         ("rollups.channels", "SELECT concat(workspace_id, '/', channel_id, '/', `range`) FROM channel_totals_store"),
@@ -199,7 +199,7 @@ async def stray_rollups(
         for start in range(0, len(told), _KEYS_PER_PAGE):
             page = told[start : start + _KEYS_PER_PAGE]
             keys = [key.decode(errors="replace") for key in page]
-            found = await sink.query(
+            found = await store.query(
                 f"SELECT message_key FROM ({query.replace(' FROM', ' AS message_key FROM')} FINAL "
                 "WHERE generation = {generation:UInt16} AND partition = {partition:UInt32} AND is_deleted = 0 "
                 "AND workspace_id IN {workspaces:Array(String)}) WHERE message_key IN {keys:Array(String)}",
@@ -218,9 +218,9 @@ async def stray_rollups(
                 yield strays
 
 
-async def all_posts(sink: ClickHouseSink, generation: int, partition: int) -> list[Key]:
-    """Posts of a partition that the catalog holds."""
-    rows = await sink.query(
+async def all_posts(store: ClickHouse, generation: int, partition: int) -> list[Key]:
+    """Keys of the posts of a partition that the catalog holds, in order."""
+    rows = await store.query(
         "SELECT workspace_id, post_id FROM post_totals_store FINAL WHERE partition = {partition:UInt32} "
         "AND generation = {generation:UInt16} AND is_deleted = 0 ORDER BY workspace_id, post_id",
         {"partition": partition, "generation": generation},

@@ -1,4 +1,4 @@
-"""What the aggregator tells its operators: each metric named, typed and explained once."""
+"""The aggregator's metrics for operators: each named, typed and explained once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.aggregator.pipeline import Batch, Effects
+from services.aggregator.batch import Batch, Effects
 from services.aggregator.state import BoundedCache, PartitionState
 from services.platforms import all_platforms
 
@@ -53,7 +53,7 @@ def observe_batch(batch: Batch, effects: Effects, seconds: float, now: int) -> N
     """Count one finished batch.
 
     Args:
-        seconds: it took.
+        seconds: from the beginning of the batch until everything was published.
         now: ms; when it was finished.
     """
     platforms = all_platforms()
@@ -79,7 +79,7 @@ def note_kafka_retry() -> None:
 
 
 def observe_states(states: Iterable[PartitionState]) -> None:
-    """Take up what the caches of all owned partitions hold and counted since the last call."""
+    """Publish the sizes of the state caches of all owned partitions, and their hits and misses since the last call."""
     held: Counts[str] = Counts()
     for state in states:
         for kind in ("targets", "posts", "channels"):

@@ -1,8 +1,8 @@
 """Holds all partitions of a worker back while most events are bad, and lets them go on.
 
-Nothing is read on or acknowledged meanwhile, and the process stays: a restart would end here again. It goes on when an
-operator says so (SIGUSR1), and by itself: each time a window has passed, the batches held back are read again, which
-mends what lay outside (a registry that was away), and the first one that is good opens the way.
+While paused, a worker reads and acknowledges nothing more. The process stays, since a restart would pause again. The
+pause ends in two ways. An operator sends SIGUSR1. Or a batch turns good: each time a window has passed, the batches
+held back are read again, which helps where the cause lay outside (a registry that was away).
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from services.aggregator import metrics
 from services.aggregator.limits import Breach, DeadLetterLimit
 from services.runtime.clock import Clock
 from services.runtime.logging import get_logger
+from services.runtime.wording import counted
 
 log = get_logger(__name__)
 
 
 class Judged(NamedTuple):
-    """What a batch says of itself: its events, and (workspace, reason) of each dead one."""
+    """What counts of a batch: its number of events, and (workspace, reason) of each dead letter."""
 
     events: int
     dead: Sequence[tuple[str, str]]
@@ -30,8 +31,8 @@ class DeadLetterPause:
     """The pause of one worker.
 
     Args:
-        limit: of dead letters.
-        ratio: the limit's, for the words.
+        limit: counts dead letters.
+        ratio: of the limit, for the message to the operator.
     """
 
     def __init__(self, limit: DeadLetterLimit, ratio: float, clock: Clock) -> None:
@@ -51,23 +52,23 @@ class DeadLetterPause:
             return None
         breach = self._breach
         return (
-            f"paused by the dead-letter limit: {breach.dead} of {breach.events} events can't be used, in "
-            f"{breach.workspaces} workspaces (mostly {', '.join(breach.reasons)}), more than "
+            f"paused by the dead-letter limit: {breach.dead} of {counted(breach.events, 'event')} can't be used, in "
+            f"{counted(breach.workspaces, 'workspace')} (mostly {', '.join(breach.reasons)}), more than "
             f"TIDEMARK_DEAD_LETTER_LIMIT_RATIO={self._ratio:g}; see `tidemark dead-letters list` and fix the cause; "
             "SIGUSR1 lets it go on"
         )
 
     def resume(self) -> None:
-        """Go on in spite of everything, without a limit for one window."""
+        """End the pause, and apply no limit for one window: the operator decided so."""
         self._excused_until = self._clock.now() + self._limit.window_millis
-        self._open("told")
+        self._open("an operator ended the pause")
 
     async def pass_through(self, judged: Judged, again: Callable[[], Awaitable[Judged]]) -> None:
-        """Come back once a batch may be used.
+        """Wait until a batch may be used.
 
         Args:
-            judged: of the batch.
-            again: reads the batch once more.
+            judged: counts of the batch.
+            again: reads the batch once more and counts it.
         """
         while True:
             if self._breach is None:

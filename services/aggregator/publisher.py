@@ -183,7 +183,7 @@ class PartitionPublisher:
             self._producer = None  # the new producer's init_transactions aborts what is still open
 
     def close(self) -> None:
-        """Abort what is open and let go."""
+        """Abort an open transaction and close the producer."""
         producer, self._producer = self._producer, None
         if producer is not None:
             try:

@@ -1,7 +1,7 @@
-"""A raw message to what it says, or to the reason why it can't be read. Pure but for the codec's schema look-up.
+"""Reads a raw message: the decoded event and its figures, or the reason why it can't be used. Pure but for schemas.
 
-Anybody may publish here. Whatever a message is, reading it ends in an event or in an `InvalidEvent`, and nothing that
-ClickHouse's columns or the dead-letter topic can't hold passes.
+The codec may look a schema up in the registry. Anybody may publish to `platform.raw`, so reading any message ends in an
+event or in an `InvalidEvent`, and every event fits ClickHouse's columns and the dead-letter topic.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Message(NamedTuple):
 
     Attributes:
         timestamp: the broker's append time, ms.
-        unreadable: why it could not be fetched as it is, and then `value` is only how it begins.
+        unreadable: why the message could not be fetched whole; `value` is then its beginning. None for others.
     """
 
     topic: str
@@ -74,7 +74,7 @@ class Message(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of all its parts, about."""
+        """Approximate size in bytes: key, value and headers."""
         size = len(self.key or b"") + len(self.value or b"")
         for name, value in self.headers:
             size += len(name) + len(value or b"") + 8
@@ -83,14 +83,14 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RawReading:
-    """One raw event with what it says.
+    """One raw event and the figures of its answer.
 
     Attributes:
-        message: where it came from.
-        event: the decoded event, its body with anything like a token blanked.
-        event_id: the event's id as bytes, for stamps.
-        reading: what it says.
-        failure: why a successful answer could not be mapped, when so; the event itself is kept all the same.
+        message: as consumed.
+        event: as decoded, anything like a token blanked.
+        event_id: the event's id as UTF-8 bytes, for the stamps of registers.
+        reading: figures of targets and of the channel.
+        failure: why a successful answer could not be mapped; None when it was. The event is kept in both cases.
     """
 
     message: Message
@@ -137,7 +137,7 @@ def _read(codec: Codec[PlatformRaw], message: Message) -> RawReading:
 
 
 def map_or_failure(event: PlatformRaw) -> tuple[Reading, InvalidEvent | None]:
-    """What an event says, or nothing and why it can't be told. Never raises."""
+    """The figures of an event, or none and the reason why it can't be mapped. Never raises."""
     try:
         reading = map_event(event)
         _check_periods(reading)
@@ -156,10 +156,10 @@ def describe_bug(error: BaseException) -> str:
 
 
 def map_event(event: PlatformRaw) -> Reading:
-    """What an event says, by its platform's file.
+    """The figures of an event, read by its platform's file.
 
     Raises:
-        MappingError: see there; `unknown_platform` when there is no such file.
+        MappingError: the answer has another shape than the platform's; `unknown_platform` when there is no such file.
     """
     known = all_platforms().get(event.platform)
     if known is None:
@@ -247,7 +247,7 @@ def clean_payload(codec: Codec[PlatformRaw], value: bytes) -> bytes:
 
 
 def dead_letter(codec: Codec[PlatformRaw], message: Message, error: InvalidEvent, failed_at: int) -> DeadLetter:
-    """A message that can't be used, with why and where it came from; anything like a token blanked.
+    """The dead letter of a message: reason, origin and payload, anything like a token blanked.
 
     Where the message is too large for a letter, the letter holds its beginning, and headers that say so.
     """
@@ -288,7 +288,7 @@ def dead_letter(codec: Codec[PlatformRaw], message: Message, error: InvalidEvent
 
 
 def identity(codec: Codec[PlatformRaw], payload: bytes) -> bytes:
-    """What tells a message from others, with or without its secrets: the event's id, else a digest of the bytes."""
+    """Identifies a message, whether or not its secrets were blanked: the event's id, else a digest of the bytes."""
     try:
         event = codec.decode(payload)
     except Exception:  # no event

@@ -23,9 +23,10 @@ from dataclasses import dataclass, replace
 
 import orjson
 
+from services.aggregator.claims import active_generation
+from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.replay import Replayer
 from services.aggregator.rows import RAW_EVENTS, raw_event_row
-from services.aggregator.sink import ClickHouseSink
 from services.aggregator.survey import Survey
 from services.runtime.clock import Clock
 
@@ -66,7 +67,7 @@ class Rebuild:
         cuts: by partition, the first offset that is left to the owner.
         started_at: ms.
         mirror: partitions whose owners compare the mirror of the catalog with its topics, while the state is `mending`.
-        rollups: partitions whose owners tell every total again.
+        rollups: partitions whose owners emit every total again.
     """
 
     generation: int
@@ -83,8 +84,8 @@ class Step:
 
     Attributes:
         phase: `looking`, `mending`, `folding`, `handover` or `done`.
-        done: partitions of topics compared, partitions mended, events folded, or partitions handed over.
-        total: of those.
+        done: by phase: partitions of topics compared, partitions mended, events folded, partitions handed over.
+        total: how many of these there are.
     """
 
     phase: str
@@ -100,14 +101,14 @@ class Numbers:
         self._last = 0
 
     def next(self) -> int:
-        """The next one."""
+        """A number greater than all given before."""
         self._last = max(self._last + 1, self._clock.now() - _NUMBERS_BEGIN)
         return self._last
 
 
-async def latest_rebuild(sink: ClickHouseSink) -> Rebuild | None:
+async def latest_rebuild(store: ClickHouse) -> Rebuild | None:
     """The newest rebuild that is under way; None when there is none."""
-    rows = await sink.query(
+    rows = await store.query(
         "SELECT generation, state, cuts, toUnixTimestamp64Milli(started_at) FROM rebuilds FINAL "
         "WHERE state IN ('mending', 'filling', 'handover') ORDER BY generation DESC LIMIT 1"
     )
@@ -122,7 +123,7 @@ async def latest_rebuild(sink: ClickHouseSink) -> Rebuild | None:
 
 
 async def run_rebuild(
-    sink: ClickHouseSink,
+    store: ClickHouse,
     clock: Clock,
     partitions: int,
     survey: Survey,
@@ -143,43 +144,43 @@ async def run_rebuild(
     Raises:
         RebuildError: owners did not take over in time; running it again goes on from there.
     """
-    rebuild = await latest_rebuild(sink) or await _begin(sink, clock, partitions, survey, on_step)
+    rebuild = await latest_rebuild(store) or await _begin(store, clock, partitions, survey, on_step)
     unmapped: dict[str, int] = {}
     if rebuild.state == "mending":
-        await _wait_for_owners(sink, rebuild, "mending", rebuild.mirror, on_step, handover_seconds)
+        await _wait_for_owners(store, rebuild, "mending", rebuild.mirror, on_step, handover_seconds)
         rebuild = replace(rebuild, state="filling")
-        await _note(sink, clock, rebuild, "filling")
+        await _note(store, clock, rebuild, "filling")
     if rebuild.state == "filling":
-        unmapped = await _fold_all(sink, clock, rebuild, partitions, on_step)
-        await _note(sink, clock, rebuild, "handover")
-    await _wait_for_owners(sink, rebuild, "handover", frozenset(range(partitions)), on_step, handover_seconds)
-    old = await sink.active_generation()
+        unmapped = await _fold_all(store, clock, rebuild, partitions, on_step)
+        await _note(store, clock, rebuild, "handover")
+    await _wait_for_owners(store, rebuild, "handover", frozenset(range(partitions)), on_step, handover_seconds)
+    old = await active_generation(store)
     # The one write that makes it visible.
-    await sink.insert(("active_generations", ("generation", "version")), [(rebuild.generation, clock.now())])
-    await _note(sink, clock, rebuild, "done")
-    await wait_for_readers(sink)
+    await store.insert(("active_generations", ("generation", "version")), [(rebuild.generation, clock.now())])
+    await _note(store, clock, rebuild, "done")
+    await wait_for_readers(store)
     if old != rebuild.generation:
-        await drop_generation(sink, old)
+        await drop_generation(store, old)
     on_step(Step("done", partitions, partitions))
     return unmapped
 
 
 async def _begin(
-    sink: ClickHouseSink, clock: Clock, partitions: int, survey: Survey, on_step: Callable[[Step], None]
+    store: ClickHouse, clock: Clock, partitions: int, survey: Survey, on_step: Callable[[Step], None]
 ) -> Rebuild:
-    mirror, rollups = await _look(sink, survey, on_step)
-    newest = await sink.query("SELECT max(generation) FROM rebuilds FINAL")
-    generation = max(int(newest[0][0]), await sink.active_generation()) + 1
-    ends = await sink.query("SELECT partition, max(offset) + 1 FROM raw_events_store GROUP BY partition")
+    mirror, rollups = await _look(store, survey, on_step)
+    newest = await store.query("SELECT max(generation) FROM rebuilds FINAL")
+    generation = max(int(newest[0][0]), await active_generation(store)) + 1
+    ends = await store.query("SELECT partition, max(offset) + 1 FROM raw_events_store GROUP BY partition")
     cuts = dict.fromkeys(range(partitions), 0) | {int(row[0]): int(row[1]) for row in ends}
     state = "mending" if mirror else "filling"
     rebuild = Rebuild(generation, state, cuts, clock.now(), mirror, rollups)
-    await _note(sink, clock, rebuild, state)
+    await _note(store, clock, rebuild, state)
     return rebuild
 
 
 async def _look(
-    sink: ClickHouseSink, survey: Survey, on_step: Callable[[Step], None]
+    store: ClickHouse, survey: Survey, on_step: Callable[[Step], None]
 ) -> tuple[frozenset[int], frozenset[int]]:
     """Store raw events that were lost; returns partitions whose mirror, and whose rollups, are to be mended."""
     loop = asyncio.get_running_loop()
@@ -192,32 +193,32 @@ async def _look(
 
         chunks = survey.missing_events(on_done)
         while chunk := await asyncio.to_thread(next, chunks, None):
-            await sink.insert(RAW_EVENTS, [raw_event_row(read) for read in chunk])
+            await store.insert(RAW_EVENTS, [raw_event_row(read) for read in chunk])
         mirror = await asyncio.to_thread(survey.mirrors, on_done)
         return mirror, await asyncio.to_thread(survey.rollups, on_done)
     finally:
         await asyncio.to_thread(survey.__exit__, None, None, None)
 
 
-async def _note(sink: ClickHouseSink, clock: Clock, rebuild: Rebuild, state: str) -> None:
+async def _note(store: ClickHouse, clock: Clock, rebuild: Rebuild, state: str) -> None:
     noted: dict[str, int | list[int]] = {str(partition): offset for partition, offset in rebuild.cuts.items()}
     noted |= {"mirror": sorted(rebuild.mirror), "rollups": sorted(rebuild.rollups)}
     cuts = orjson.dumps(noted).decode()
-    await sink.insert(_REBUILDS, [(rebuild.generation, state, cuts, rebuild.started_at, clock.now())])
+    await store.insert(_REBUILDS, [(rebuild.generation, state, cuts, rebuild.started_at, clock.now())])
 
 
 async def _fold_all(
-    sink: ClickHouseSink, clock: Clock, rebuild: Rebuild, partitions: int, on_step: Callable[[Step], None]
+    store: ClickHouse, clock: Clock, rebuild: Rebuild, partitions: int, on_step: Callable[[Step], None]
 ) -> dict[str, int]:
     """Fold every tenant, some side by side: while one waits for ClickHouse, another is mapped."""
-    total = int((await sink.query("SELECT count() FROM raw_events_store FINAL"))[0][0])
-    noted = await sink.query(
+    total = int((await store.query("SELECT count() FROM raw_events_store FINAL"))[0][0])
+    noted = await store.query(
         "SELECT workspace_id, last_event_id, is_done, events FROM rebuild_progress FINAL "
         "WHERE generation = {generation:UInt16}",
         {"generation": rebuild.generation},
     )
     progress = {row[0]: (row[1], bool(row[2]), int(row[3])) for row in noted}
-    rows = await sink.query(
+    rows = await store.query(
         "SELECT DISTINCT workspace_id FROM (SELECT workspace_id FROM raw_events_store UNION ALL "
         "SELECT workspace_id FROM posts_store UNION ALL SELECT workspace_id FROM channels_store) ORDER BY workspace_id"
     )
@@ -229,7 +230,7 @@ async def _fold_all(
     async def fold_tenants() -> dict[str, int]:
         nonlocal done
         cache = _CACHE_TARGETS // _SIDE_BY_SIDE
-        replayer = Replayer(sink, clock, rebuild.generation, partitions, numbers.next, cache)
+        replayer = Replayer(store, clock, rebuild.generation, partitions, numbers.next, cache)
         while waiting:
             workspace_id = waiting.popleft()
             after, _, events = progress.get(workspace_id, ("", False, 0))
@@ -238,9 +239,9 @@ async def _fold_all(
                 events += count
                 done += count
                 after = last
-                await sink.insert(_PROGRESS, [(rebuild.generation, workspace_id, last, 0, events, clock.now())])
+                await store.insert(_PROGRESS, [(rebuild.generation, workspace_id, last, 0, events, clock.now())])
                 on_step(Step("folding", done, total))
-            await sink.insert(_PROGRESS, [(rebuild.generation, workspace_id, after, 1, events, clock.now())])
+            await store.insert(_PROGRESS, [(rebuild.generation, workspace_id, after, 1, events, clock.now())])
         return replayer.unmapped
 
     unmapped: Counter[str] = Counter()
@@ -249,13 +250,13 @@ async def _fold_all(
     return dict(unmapped)
 
 
-async def note_mended(sink: ClickHouseSink, clock: Clock, rebuild: Rebuild, partition: int) -> None:
-    """Tell the rebuild that this partition's mirror is what its topics say."""
-    await sink.insert(_PROGRESS, [(rebuild.generation, f"{_MENDED}{partition}", "", 1, 0, clock.now())])
+async def note_mended(store: ClickHouse, clock: Clock, rebuild: Rebuild, partition: int) -> None:
+    """Store that this partition's mirror equals its topics; the rebuild waits for it."""
+    await store.insert(_PROGRESS, [(rebuild.generation, f"{_MENDED}{partition}", "", 1, 0, clock.now())])
 
 
-async def _mended(sink: ClickHouseSink, rebuild: Rebuild) -> set[int]:
-    rows = await sink.query(
+async def _mended(store: ClickHouse, rebuild: Rebuild) -> set[int]:
+    rows = await store.query(
         "SELECT workspace_id FROM rebuild_progress FINAL WHERE generation = {generation:UInt16} "
         "AND startsWith(workspace_id, {mended:String})",
         {"generation": rebuild.generation, "mended": _MENDED},
@@ -263,8 +264,8 @@ async def _mended(sink: ClickHouseSink, rebuild: Rebuild) -> set[int]:
     return {int(row[0].removeprefix(_MENDED)) for row in rows}
 
 
-async def _taken_over(sink: ClickHouseSink, rebuild: Rebuild) -> set[int]:
-    rows = await sink.query(
+async def _taken_over(store: ClickHouse, rebuild: Rebuild) -> set[int]:
+    rows = await store.query(
         "SELECT partition FROM rebuild_handovers FINAL WHERE generation = {generation:UInt16}",
         {"generation": rebuild.generation},
     )
@@ -272,7 +273,7 @@ async def _taken_over(sink: ClickHouseSink, rebuild: Rebuild) -> set[int]:
 
 
 async def _wait_for_owners(
-    sink: ClickHouseSink,
+    store: ClickHouse,
     rebuild: Rebuild,
     phase: str,
     wanted: frozenset[int],
@@ -281,7 +282,7 @@ async def _wait_for_owners(
 ) -> None:
     deadline = time.monotonic() + seconds
     while True:
-        done = await (_mended if phase == "mending" else _taken_over)(sink, rebuild)
+        done = await (_mended if phase == "mending" else _taken_over)(store, rebuild)
         on_step(Step(phase, len(done & wanted), len(wanted)))
         if wanted <= done:
             return
@@ -293,16 +294,16 @@ async def _wait_for_owners(
         await asyncio.sleep(_HANDOVER_POLL_SECONDS)
 
 
-async def wait_for_readers(sink: ClickHouseSink) -> None:
+async def wait_for_readers(store: ClickHouse) -> None:
     """Wait until every query that runs now has ended.
 
-    A server tells of its own queries alone; where there are several, the whole time is waited.
+    A server lists its own queries only, so on a cluster the whole time is waited.
     """
     since = time.monotonic()
     while (waited := time.monotonic() - since) < _DROP_AFTER_SECONDS:
         await asyncio.sleep(_DROP_POLL_SECONDS)
         # The answer's own query is younger than the wait, and so are all that began after the swap.
-        running = await sink.query(
+        running = await store.query(
             "SELECT count(), (SELECT count() FROM system.clusters WHERE NOT is_local) FROM system.processes "
             "WHERE elapsed > {waited:Float64}",
             {"waited": waited},
@@ -311,13 +312,13 @@ async def wait_for_readers(sink: ClickHouseSink) -> None:
             return
 
 
-async def drop_generation(sink: ClickHouseSink, generation: int) -> None:
+async def drop_generation(store: ClickHouse, generation: int) -> None:
     """Remove a generation that is not the active one."""
     for table in GENERATION_TABLES:
-        rows = await sink.query(
+        rows = await store.query(
             "SELECT DISTINCT partition_id FROM system.parts WHERE database = currentDatabase() AND table = {t:String} "
             "AND active AND (partition = {one:String} OR startsWith(partition, {many:String}))",
             {"t": table, "one": str(generation), "many": f"({generation},"},
         )
         for (partition_id,) in rows:
-            await sink.command(f"ALTER TABLE {table} DROP PARTITION ID '{partition_id}'")
+            await store.command(f"ALTER TABLE {table} DROP PARTITION ID '{partition_id}'")

@@ -11,14 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from services.aggregator.audit.run import AuditSettings
 from services.aggregator.audit.store import AuditFailed
+from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.rebuild import RebuildError, Step, run_rebuild
-from services.aggregator.sink import ClickHouseSink
 from services.aggregator.survey import Survey
 from services.aggregator.topic_reader import TopicUnreadable
 from services.runtime.clock import SystemClock
 from services.runtime.patience import saying
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import SettingsError, exit_with
+from services.runtime.wording import counted
 
 _LINE_SECONDS = 2.0
 _SILENT_SECONDS = 8.0
@@ -47,7 +48,7 @@ class _Display:
         self.line = "rebuild: starting"
 
     def show(self, step: Step) -> None:
-        """Show one step."""
+        """Show the progress: redraw the bar, or print a line at most every two seconds."""
         now = time.monotonic()
         if step.phase != self._phase:
             self._phase, self._began, self._told_at = step.phase, (now, step.done), 0.0
@@ -79,14 +80,14 @@ def run(handover_seconds: float) -> int:
         exit_with(str(error))
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     display = _Display(console)
-    sink = ClickHouseSink(settings)
+    store = ClickHouse(settings)
     clock = SystemClock()
     survey = Survey(settings, clock)
     started = time.monotonic()
     try:
         with saying(lambda: display.line, every_seconds=_SILENT_SECONDS):
             unmapped = asyncio.run(
-                run_rebuild(sink, clock, settings.topic_partitions, survey, display.show, handover_seconds)
+                run_rebuild(store, clock, settings.topic_partitions, survey, display.show, handover_seconds)
             )
     except (RebuildError, AuditFailed, TopicUnreadable, RegistryUnavailable) as error:
         exit_with(str(error), 1)
@@ -94,8 +95,8 @@ def run(handover_seconds: float) -> int:
         exit_with("stopped; run `tidemark rebuild` again to go on from here", 130)
     finally:
         display.stop()
-        sink.close()
+        store.close()
     for reason, count in sorted(unmapped.items()):
-        console.print(f"{count} events could not be mapped: {reason}")
+        console.print(f"{counted(count, 'event')} could not be mapped: {reason}")
     console.print(f"rebuilt in {time.monotonic() - started:.0f} s")
     return 0

@@ -1,4 +1,4 @@
-"""Sends dead letters' messages to `platform.raw` again, once what they failed of is fixed.
+"""Sends the messages of dead letters to `platform.raw` again, once the cause of their failure is fixed.
 
 Guarantee: at least once, in their old order within a partition. Repeating is safe: an event counts once by its id,
 however often it comes. A message that fails again becomes a dead letter that names its first place, so that a later
@@ -21,7 +21,7 @@ from schemas.events import PlatformRaw
 from services.aggregator.dead_letters import REDRIVEN_HEADER, DeadLetters, Filter, Found, Origin
 from services.aggregator.reading import Message, identity
 from services.aggregator.topic_reader import TopicReader, TopicUnreadable
-from services.aggregator.writing import RAW
+from services.aggregator.topic_writer import RAW
 from services.runtime.clock import Clock
 from services.runtime.kafka import confluent_options, partition_of
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
@@ -39,7 +39,7 @@ class Candidate:
     Attributes:
         root: where it first stood.
         letter: where its newest dead letter stands.
-        identity: tells the message from another one in its place, had the topic been made anew.
+        identity: of the message; another message in the same place (the topic was made anew) has another.
     """
 
     root: Origin
@@ -51,13 +51,13 @@ class Candidate:
 
 @dataclass(slots=True)
 class Redriven:
-    """What came of a redrive.
+    """Counts of one redrive.
 
     Attributes:
         from_originals: sent as first received.
         from_payloads: sent as kept in the dead letter, anything like a token blanked, since the original is gone.
         by_reason: candidates by reason.
-        failures: what Kafka said of messages it did not take.
+        failures: errors of messages that Kafka did not take.
     """
 
     from_originals: int = 0
@@ -95,10 +95,10 @@ class Redrive:
         self._reader = reader
 
     def run(self, wanted: Filter, *, is_dry: bool, progress: Progress) -> Redriven:
-        """Send what is wanted.
+        """Send the chosen messages again and wait until Kafka confirmed them.
 
         Args:
-            is_dry: only count.
+            is_dry: count without sending.
 
         Raises:
             TopicUnreadable: Kafka can't be read.

@@ -1,4 +1,4 @@
-"""What ClickHouse refuses: which errors pass, which come of single rows, and finding those rows by halves."""
+"""Judges errors of ClickHouse: some pass by themselves, some are caused by single rows, which are found by halving."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def is_passing(error: ClickHouseError) -> bool:
 
 
 def is_of_rows(error: Exception) -> bool:
-    """Whether a final error comes of the rows given, so that others may be stored without them."""
+    """Whether an error that does not pass is caused by some of the rows; the others may be stored without them."""
     if isinstance(error, ClickHouseError):
         code = getattr(error, "code", None)
         return int(code) in _ROW_CODES if code else isinstance(error, DataError)
@@ -42,12 +42,17 @@ def is_of_rows(error: Exception) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """An error for the log and for dead letters."""
+    """An error in one line of at most 200 characters, for the log and for dead letters."""
     return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
 
 
 def answer(waiters: list[tuple[asyncio.Future[None], int]], rows: Sequence[Row], refused: dict[int, str]) -> None:
-    """Tell those who gave a block's rows, each with how many in order, what became of theirs."""
+    """Resolve the waiters of a block: done, or `RowsRefused` with those of their own rows that were refused.
+
+    Args:
+        waiters: each with the number of its rows, in the order of `rows`.
+        refused: reasons by position in `rows`.
+    """
     start = 0
     for waiter, count in waiters:
         mine = [position for position in range(start, start + count) if position in refused] if refused else []
@@ -61,18 +66,24 @@ def answer(waiters: list[tuple[asyncio.Future[None], int]], rows: Sequence[Row],
 
 
 def is_full_disk(text: str) -> bool:
-    """The server meets a full disk in many places, each with a code of its own."""
+    """Whether an error's text is that of a full disk; the server gives many codes for it."""
     return "No space left on device" in text or "NOT_ENOUGH_SPACE" in text
 
 
 async def insert_in_parts(
     insert: Callable[[Sequence[Row]], Awaitable[None]], table: str, rows: Sequence[Row]
 ) -> dict[int, str]:
-    """Insert a block, in parts where a row of it can't be stored; returns why by the refused rows' positions.
+    """Insert a block; where some of its rows can't be stored, insert it in ever smaller parts without them.
 
     Args:
         insert: stores a block or raises.
         table: name for the log.
+
+    Returns:
+        Reasons by the positions of the rows that were refused; {} when all are stored.
+
+    Raises:
+        Exception: what `insert` raised, where it is not caused by single rows.
     """
     try:
         await insert(rows)

@@ -14,13 +14,14 @@ from typing import Any
 import orjson
 
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, RawTarget
-from services.aggregator import pipeline
+from services.aggregator.batch import Batch, CatalogWrite
+from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.filling import fill
-from services.aggregator.pipeline import Batch, CatalogWrite
+from services.aggregator.fold import fold_batch
 from services.aggregator.reading import Message, RawReading, map_or_failure
 from services.aggregator.rows import CHANNELS, POSTS, RAW_EVENTS, Version
-from services.aggregator.sink import ClickHouseSink
 from services.aggregator.state import ChannelState, PartitionState, PostState
+from services.aggregator.states import StoredStates
 from services.aggregator.writing import insert_all
 from services.runtime.clock import Clock
 from services.runtime.kafka import partition_of
@@ -50,14 +51,15 @@ class Replayer:
 
     def __init__(
         self,
-        sink: ClickHouseSink,
+        store: ClickHouse,
         clock: Clock,
         generation: int,
         partitions: int,
         next_number: Callable[[], int],
         cache_targets: int = 100_000,
     ) -> None:
-        self._sink = sink
+        self._store = store
+        self._states = StoredStates(store)
         self._clock = clock
         self._generation = generation
         self._partitions = partitions
@@ -68,10 +70,10 @@ class Replayer:
     async def fold(self, workspace_id: str, batch: Batch) -> None:
         """Fold one batch of a tenant and wait until its rows are stored."""
         now = self._clock.now()
-        related = await fill(self._state, batch, self._sink, self._generation, now)
+        related = await fill(self._state, batch, self._states, self._generation, now)
         version = Version(self._generation, partition_of(workspace_id, self._partitions), self._next_number())
-        effects = await asyncio.to_thread(pipeline.fold_batch, self._state, batch, related, version, now)
-        await insert_all(self._sink, {table: rows for table, rows in effects.inserts.items() if table not in _SHARED})
+        effects = await asyncio.to_thread(fold_batch, self._state, batch, related, version, now)
+        await insert_all(self._store, {table: rows for table, rows in effects.inserts.items() if table not in _SHARED})
         self._state.trim()
 
     async def catalog(self, workspace_id: str, since: int = 0) -> None:
@@ -82,7 +84,7 @@ class Replayer:
         """
         parameters = {"workspace": workspace_id, "since": since}
         where = "workspace_id = {workspace:String} AND updated_at >= fromUnixTimestamp64Milli({since:Int64})"
-        channels = await self._sink.query(
+        channels = await self._store.query(
             "SELECT channel_id, platform, external_id, username, status, toUnixTimestamp64Milli(token_expires_at), "
             f"toUnixTimestamp64Milli(updated_at), is_deleted FROM channels_store FINAL WHERE {where}",
             parameters,
@@ -95,7 +97,7 @@ class Replayer:
             await self.fold(workspace_id, Batch(catalog=chunk))
         after = ""
         while True:
-            posts = await self._sink.query(
+            posts = await self._store.query(
                 "SELECT post_id, status, toUnixTimestamp64Milli(created_at), toUnixTimestamp64Milli(published_at), "
                 f"toUnixTimestamp64Milli(updated_at), targets, is_deleted FROM posts_store FINAL WHERE {where} "
                 "AND post_id > {after:String} ORDER BY post_id LIMIT {limit:UInt32}",
@@ -111,7 +113,7 @@ class Replayer:
     async def _recall_channels(self, writes: Sequence[CatalogWrite]) -> None:
         """Take every write for a change of what the catalog holds: the mirror has it already, the totals may not."""
         keys = [(write.workspace_id, write.id) for write in writes]
-        found = await self._sink.fetch_channels(self._generation, keys, self._clock.now())
+        found = await self._states.fetch_channels(self._generation, keys, self._clock.now())
         for write, key in zip(writes, keys, strict=True):
             channel = found.get(key) or ChannelState(write.id)
             channel.is_held = write.event is None
@@ -119,7 +121,7 @@ class Replayer:
 
     async def _recall_targets(self, workspace_id: str, post_ids: Sequence[str]) -> None:
         """Note which targets this generation lists under posts: the mirror only knows their newest version."""
-        rows = await self._sink.query(
+        rows = await self._store.query(
             "SELECT post_id, groupArray(target_id) FROM latest_post_metrics_store FINAL "
             "WHERE generation = {generation:UInt16} AND workspace_id = {workspace:String} AND is_listed "
             "AND post_id IN {posts:Array(String)} GROUP BY post_id",
@@ -150,7 +152,7 @@ class Replayer:
             page.cancel()
 
     async def _page(self, workspace_id: str, after: str) -> Sequence[Sequence[Any]]:
-        return await self._sink.query(
+        return await self._store.query(
             f"SELECT {_RAW_COLUMNS} FROM raw_events_store FINAL WHERE workspace_id = {{workspace:String}} "
             "AND event_id > {after:String} ORDER BY event_id LIMIT {limit:UInt32}",
             {"workspace": workspace_id, "after": after, "limit": EVENTS_PER_BATCH},
@@ -160,7 +162,7 @@ class Replayer:
         """Fold a partition's raw events from an offset on; returns their number."""
         folded = 0
         while True:
-            rows = await self._sink.query(
+            rows = await self._store.query(
                 f"SELECT {_RAW_COLUMNS} FROM raw_events_store FINAL WHERE partition = {{partition:UInt32}} "
                 "AND offset >= {offset:UInt64} ORDER BY offset LIMIT {limit:UInt32}",
                 {"partition": partition, "offset": offset, "limit": EVENTS_PER_BATCH},

@@ -1,7 +1,7 @@
 """States to table rows and topic messages. Pure.
 
-Both are positional, since they are made by the ten thousand: rows in the order of the columns named beside them,
-messages in the order of their schema's fields, durations as whole milliseconds.
+Both are positional, since tens of thousands are made a second: rows in the order of the columns named beside them,
+messages in the order of their schema's fields. Messages hold durations as whole milliseconds, rows as decimal seconds.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ from services.aggregator.state import ChannelState, PeriodKey, PostState, Target
 from services.platforms.base import ChannelReading, PostReading
 
 Row = tuple[Any, ...]
+Table = tuple[str, tuple[str, ...]]
+"""A table's name, and its columns in the order of the row."""
 
 
 class Version(NamedTuple):
@@ -278,7 +280,7 @@ class PostTotals(NamedTuple):
 
 
 def post_totals(parts: Sequence[PostPart]) -> PostTotals:
-    """Sum the parts."""
+    """The totals of a post over its parts; all None without any part."""
     if len(parts) == 1:
         register = parts[0].target.register
         return PostTotals(register.values, register.captured_at, post_engagement_rate(register.values))

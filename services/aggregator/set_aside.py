@@ -1,6 +1,7 @@
-"""Makes batches of messages, and dead letters of those that can't be used, at whatever step that shows.
+"""Reads messages into batches, and makes dead letters of messages that fail at any step: reading, folding or storing.
 
-Nothing here raises of a message: what is unexpected is a bug of ours, and becomes a dead letter with the place of it.
+No message makes this module raise. An unexpected error is a bug of ours: the message becomes a dead letter that names
+the line of the bug.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Sequence
 from schemas.codec import Codec
 from schemas.events import DeadLetter, PlatformRaw
 from services.aggregator import metrics
+from services.aggregator.batch import Batch
 from services.aggregator.errors import InvalidEvent
-from services.aggregator.pipeline import Batch
 from services.aggregator.publisher import Encoded
 from services.aggregator.reading import LETTER_MAX_BYTES, Message, dead_letter, describe_bug, read_message
 from services.aggregator.rows import Row
@@ -49,7 +50,7 @@ class BatchReader:
         self._clock = clock
 
     def read(self, messages: Sequence[Message]) -> Batch:
-        """Messages as a batch; the pure part of a round."""
+        """Read messages into a batch: usable events, misplaced ones, and dead letters of the others."""
         batch = Batch()
         now = self._clock.now()
         for message in messages:
@@ -91,7 +92,7 @@ class BatchReader:
         batch.dead.append(letter)
 
     def encoded(self, dead: DeadLetter) -> Encoded:
-        """A letter as it is sent: to its workspace's partition where it says one."""
+        """A letter ready to send: to the partition of its workspace, or to this one where it names no workspace."""
         home = self._partition
         if dead.workspace_id:
             home = partition_of(dead.workspace_id, self._settings.topic_partitions)
@@ -121,7 +122,10 @@ class BatchReader:
         return [self.encoded(letter) for letter in letters.dead]
 
     def without_culprit(self, batch: Batch, error: Exception) -> Batch:
-        """What is left of a batch of one thing that can't be folded: its dead letter."""
+        """The rest of a batch that holds one event, write or key which can't be folded: the dead letter of that event.
+
+        A catalog write or a key has no dead letter; it is logged.
+        """
         bug = describe_bug(error)
         now = self._clock.now()
         left = Batch(dead=batch.dead, misplaced=batch.misplaced)
@@ -131,26 +135,11 @@ class BatchReader:
         for write in batch.catalog:
             metrics.SKIPPED_WRITES.inc()
             log.error("catalog_write_failed", workspace=write.workspace_id, id=write.id, bug=bug)
-        if batch.expired or batch.retold:
-            log.error("totals_failed", keys=[*batch.expired, *batch.retold], bug=bug)
+        if batch.expired or batch.reemitted:
+            log.error("totals_failed", keys=[*batch.expired, *batch.reemitted], bug=bug)
         return left
 
 
 def key_of(letter: DeadLetter) -> str:
-    """Stands for the workspace where the event can't say it: producers key by it."""
+    """The message's key, which stands for the workspace where the event names none: producers key by workspace."""
     return (letter.origin_key or b"").decode(errors="replace")
-
-
-def halves(batch: Batch) -> list[Batch]:
-    """A batch as two smaller ones, dead letters with the first; [] when it is about one thing only."""
-    names = ("catalog", "raw", "expired", "retold")
-    filled = [name for name in names if getattr(batch, name)]
-    if len(filled) > 1:
-        parts = [Batch(**{name: getattr(batch, name)}) for name in filled]
-    elif filled and len(items := getattr(batch, filled[0])) > 1:
-        middle = len(items) // 2
-        parts = [Batch(**{filled[0]: items[:middle]}), Batch(**{filled[0]: items[middle:]})]
-    else:
-        return []
-    parts[0].dead, parts[0].misplaced = batch.dead, batch.misplaced
-    return parts

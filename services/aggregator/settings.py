@@ -9,7 +9,7 @@ from services.runtime.settings import ClickHouseSettings, KafkaSettings, Operati
 
 
 class AggregatorSettings(KafkaSettings, RegistrySettings, ClickHouseSettings, OperationsSettings):
-    """Everything the aggregator is told."""
+    """Settings of the aggregator, from the environment (`TIDEMARK_*`)."""
 
     # Folders of further platforms' files; read by `services.platforms`.
     platforms_path: str = ""

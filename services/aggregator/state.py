@@ -1,4 +1,4 @@
-"""What the aggregator knows of targets, posts and channels, in bounded memory. Pure.
+"""States of targets, posts and channels, in bounded memory. Pure.
 
 Every state is a row of ClickHouse: a cache entry may be dropped at any batch's end and read again later.
 """
@@ -29,11 +29,11 @@ PERIOD_MEMORY = LONGEST_RANGE + 10 * DAY
 
 @dataclass(slots=True)
 class TargetState:
-    """One target: what the catalog says of it, and its latest figures.
+    """One target: its place in the catalog, and its latest figures.
 
     Attributes:
-        post_id: its post by the catalog, else by the last event that named it.
-        channel_id: likewise.
+        post_id: its post by the catalog; for a target that the catalog does not hold, by the first event that named it.
+        channel_id: its channel, likewise.
         is_listed: whether the catalog holds it, in a post that is not deleted.
         published_at: ms; None when not published.
     """
@@ -47,7 +47,7 @@ class TargetState:
 
     @property
     def is_measured(self) -> bool:
-        """Whether any answer spoke of it."""
+        """Whether any answer held figures of it."""
         return self.register.captured_at is not None
 
 
@@ -66,10 +66,14 @@ class PostState:
 
 
 class Listing(NamedTuple):
-    """A target's entry in a post of the catalog, both counting.
+    """An entry of a target in a post of the catalog; neither the post nor the entry is deleted.
 
-    A target belongs to the greatest of its listings, by the post's last write and then its id: the catalog as it is
-    decides, and not the order or the company in which its writes were read.
+    A target belongs to the greatest of its listings, by the post's last write and then the post's id. So the catalog's
+    contents decide, and not the order or the batches in which its writes were read.
+
+    Attributes:
+        updated_at: ms, of the post's last write.
+        published_at: ms, of the target; None when not published.
     """
 
     updated_at: int
@@ -85,7 +89,7 @@ class Listing(NamedTuple):
 
 @dataclass(slots=True)
 class ChannelState:
-    """One channel: what the catalog says, its own figures, and its targets that windows can hold.
+    """One channel: its place in the catalog, its own figures, and its targets that windows can hold.
 
     Attributes:
         is_held: whether the catalog holds it.
@@ -104,7 +108,7 @@ class ChannelState:
 
     @property
     def captured_at(self) -> int | None:
-        """The freshest answer that spoke of the channel itself, ms."""
+        """When the newest answer with figures of the channel itself was captured, ms; None without any."""
         return max((held.captured_at for held in self.periods.values() if held.captured_at is not None), default=None)
 
     def channel_periods(self) -> list[ChannelPeriod]:
@@ -112,7 +116,7 @@ class ChannelState:
         return [ChannelPeriod(*key, register.values) for key, register in self.periods.items()]
 
     def take(self, target: TargetState, now: int) -> None:
-        """Note a target's place and figures, or drop it when it is not (any more) of this channel's windows."""
+        """Keep a target's figures for the windows, or drop a target that no window of this channel holds (any more)."""
         published_at = target.published_at
         is_inside = (
             target.is_listed
@@ -137,7 +141,7 @@ Held = TypeVar("Held")
 
 
 class BoundedCache(Generic[Held]):
-    """States by key, the least recently used dropped first, and only when told to.
+    """States by key; `trim` drops the least recently used ones, and nothing else drops any.
 
     Args:
         capacity: entries kept by `trim`.
@@ -154,13 +158,6 @@ class BoundedCache(Generic[Held]):
 
     def __getitem__(self, key: Key) -> Held:
         return self._held[key]
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self._held
-
-    def get(self, key: Key) -> Held | None:
-        """The entry, or None; no use is noted."""
-        return self._held.get(key)
 
     def put(self, key: Key, state: Held) -> None:
         """Keep an entry as the most recently used."""
@@ -198,7 +195,7 @@ class BoundedCache(Generic[Held]):
 
 @dataclass(slots=True)
 class PartitionState:
-    """All that is known of one partition's tenants."""
+    """The states in memory of one partition's tenants."""
 
     targets: BoundedCache[TargetState]
     posts: BoundedCache[PostState]
@@ -206,7 +203,7 @@ class PartitionState:
 
     @classmethod
     def empty(cls, capacity: int) -> PartitionState:
-        """Nothing known yet.
+        """No states yet.
 
         Args:
             capacity: most targets and posts kept each; channels get a tenth.

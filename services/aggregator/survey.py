@@ -1,6 +1,6 @@
-"""What a rebuild has to mend besides the derived tables: raw events without a row, and topics that differ.
+"""Finds what a rebuild has to mend besides the derived tables: raw events without a row, and topics that differ.
 
-Uses the audit's own comparisons, so that whatever the audit finds is found here. Blocking.
+Uses the audit's own comparisons, so a rebuild mends everything that an audit reports. Blocking.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ class Survey:
                 on_done(self._done)
 
     def mirrors(self, on_done: Callable[[int], None]) -> frozenset[int]:
-        """Partitions whose catalog is mirrored wrongly."""
+        """Partitions whose mirror differs from the catalog's topics."""
         return self._differing(MirrorAudit, on_done)
 
     def rollups(self, on_done: Callable[[int], None]) -> frozenset[int]:
-        """Partitions whose totals are told wrongly."""
+        """Partitions whose rollups differ from the stored totals."""
         return self._differing(RollupAudit, on_done)
 
     def _differing(self, kind: type[MirrorAudit | RollupAudit], on_done: Callable[[int], None]) -> frozenset[int]:

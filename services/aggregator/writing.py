@@ -1,123 +1,115 @@
-"""Writes what a batch gave: rows into ClickHouse, messages onto topics. What a sink will never take is set aside."""
+"""Writes one batch: rows into ClickHouse, then messages onto topics, then the acknowledgement.
+
+Guarantee: at least once. A crash between any two steps repeats the whole batch. Rows are functions of registers that
+ignore a repeat and carry a version to replace by, so repeating gives the same numbers.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
 
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
-
-from schemas.encoder import Encode
-from services.aggregator import metrics
-from services.aggregator.errors import MessagesRefused, RowsRefused, SinkUnavailable
-from services.aggregator.pipeline import Batch, Effects, Inserts
-from services.aggregator.publisher import Encoded, PartitionPublisher
-from services.aggregator.reading import describe_bug
-from services.aggregator.rows import RAW_EVENTS, Row
+from services.aggregator import metrics, rows
+from services.aggregator.batch import Batch, Effects, Inserts
+from services.aggregator.clickhouse import ClickHouse
+from services.aggregator.errors import RowsRefused
+from services.aggregator.publisher import Encoded
 from services.aggregator.set_aside import BatchReader
-from services.aggregator.sink import ClickHouseSink
+from services.aggregator.topic_writer import TopicWriter
+from services.runtime.clock import Clock
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
-Result = TypeVar("Result")
-RAW = "platform.raw"
+Acknowledge = Callable[[], Awaitable[None]]
+"""Notes in Kafka that everything of a batch is written."""
+
+_STATES = (rows.LATEST_POST_METRICS, rows.LATEST_CHANNEL_METRICS)
+_MIRRORS = (rows.CHANNELS, rows.POSTS)
 
 
-async def insert_all(sink: ClickHouseSink, inserts: Inserts) -> list[tuple[Row, str]]:
-    """Insert rows of all tables and wait for it; returns rows of raw events that can't be stored, with why."""
+def insert_stages(effects: Effects) -> list[Inserts]:
+    """What to insert one after the other: the consequences of a batch, then states, then the catalog's mirror.
+
+    A batch of answers touches the same states whenever it is repeated, so all of it is one stage. A catalog write
+    touches what the old state says (the post that a target leaves, the targets of a channel that goes), so its
+    consequences are stored and published first, the states next and the mirror last. A crash in between repeats the
+    write: either against states that still say what it touched, or after its consequences were published.
+    """
+    inserts = effects.inserts
+    if not any(table in inserts for table in _MIRRORS):
+        return [inserts]
+    later = (*_STATES, *_MIRRORS)
+    return [
+        {table: held for table, held in inserts.items() if table not in later},
+        {table: inserts[table] for table in _STATES if table in inserts},
+        {table: inserts[table] for table in _MIRRORS if table in inserts},
+    ]
+
+
+async def insert_all(store: ClickHouse, inserts: Inserts) -> list[tuple[rows.Row, str]]:
+    """Insert rows of all tables at once and wait until they are stored.
+
+    Returns:
+        Rows of raw events that ClickHouse will never take, with the reason. Refused rows of other tables are only
+        logged and counted.
+    """
     outcomes = await asyncio.gather(
-        *(sink.insert(table, rows) for table, rows in inserts.items()), return_exceptions=True
+        *(store.insert(table, some) for table, some in inserts.items()), return_exceptions=True
     )
-    refused: list[tuple[Row, str]] = []
+    refused: list[tuple[rows.Row, str]] = []
     for (name, _), outcome in zip(inserts, outcomes, strict=True):
         if isinstance(outcome, RowsRefused):
             metrics.SET_ASIDE.labels(name).inc(len(outcome.rows))
             log.error("rows_refused", table=name, rows=len(outcome.rows), why=outcome.reason)
-            if name == RAW_EVENTS[0]:
+            if name == rows.RAW_EVENTS[0]:
                 refused += [(row, outcome.reason) for row in outcome.rows]
         elif isinstance(outcome, BaseException):
             raise outcome
     return refused
 
 
-async def until_done(call: Callable[[], Awaitable[Result]]) -> Result:
-    """Try again while Kafka is away, for as long as it takes."""
-    result: Result
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(SinkUnavailable),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        before_sleep=lambda state: metrics.note_kafka_retry(),
-        reraise=True,
-    ):
-        with attempt:
-            result = await call()
-    return result
-
-
-class TopicWriter:
-    """Encodes and publishes messages of one partition.
+class BatchWriter:
+    """Writes the batches of one partition.
 
     Args:
-        topic: from a topic's name to its full name.
-        encoders: by topic's name.
-        batches: makes dead letters.
+        batches: makes dead letters of what a sink will never take.
     """
 
-    def __init__(
-        self,
-        partition: int,
-        topic: Callable[[str], str],
-        encoders: Mapping[str, Encode],
-        publisher: PartitionPublisher,
-        batches: BatchReader,
-    ) -> None:
-        self._partition = partition
-        self._topic = topic
-        self._encoders = {name: (topic(name), encode) for name, encode in encoders.items()}
-        self._publisher = publisher
+    def __init__(self, store: ClickHouse, topics: TopicWriter, batches: BatchReader, clock: Clock) -> None:
+        self._store = store
+        self._topics = topics
         self._batches = batches
+        self._clock = clock
 
-    async def publish(self, messages: Sequence[Encoded], batch: Batch | None = None) -> None:
-        """Send messages; those that Kafka will never take are set aside, and the others sent.
+    async def write(self, batch: Batch, effects: Effects, started: float, acknowledge: Acknowledge) -> None:
+        """Flush, publish and acknowledge one batch; waits while ClickHouse or Kafka is away.
 
         Args:
-            batch: whose misplaced events may be among the messages.
+            started: when the batch was begun, in seconds of the event loop's clock; for the metrics.
+
+        Raises:
+            OwnershipLost: a newer owner has the partition; nothing is acknowledged.
         """
-        left = list(messages)
-        while left:
-            try:
-                await until_done(partial(asyncio.to_thread, self._publisher.publish, left))
-                return
-            except MessagesRefused as error:
-                for position, why in error.positions.items():
-                    message = left[position]
-                    metrics.SET_ASIDE.labels(message.topic).inc()
-                    log.error("message_refused", topic=message.topic, key=_shown(message.key), why=why)
-                letters = self._batches.not_moved(
-                    batch, self._topic(RAW), [left[position] for position in error.positions]
-                )
-                left = [message for number, message in enumerate(left) if number not in error.positions] + letters
+        consequences, *later = insert_stages(effects)
+        messages = await self._flush(consequences, batch, effects)
+        await self._topics.publish(messages, batch)
+        for stage in later:
+            await insert_all(self._store, stage)
+        if later:
+            # A reader that drops what it cached when a rollup arrives must find the new states behind that rollup.
+            await self.publish(Effects(rollups=effects.rollups))
+        metrics.observe_batch(batch, effects, asyncio.get_running_loop().time() - started, self._clock.now())
+        await acknowledge()
 
-    def encode(self, batch: Batch, effects: Effects) -> list[Encoded]:
-        """Everything that a batch publishes."""
-        encoders, partition = self._encoders, self._partition
-        encoded: list[Encoded] = []
-        for name, message_key, fields in (*effects.metrics, *effects.rollups):
-            topic, encode = encoders[name]
-            try:
-                encoded.append(Encoded(topic, partition, message_key, None if fields is None else encode(fields)))
-            except Exception as error:  # a bug of ours, of this one message
-                metrics.SET_ASIDE.labels(topic).inc()
-                log.error("message_refused", topic=topic, key=_shown(message_key), why=describe_bug(error))
-        for dead in batch.dead:
-            encoded.append(self._batches.encoded(dead))
-        for message, home in batch.misplaced:
-            # Sent by a producer with another partitioner: bring it to its tenant's partition, as it is.
-            encoded.append(Encoded(self._topic(RAW), home, message.key, message.value, message.headers))
-        return encoded
+    async def publish(self, effects: Effects) -> None:
+        """Encode and publish the messages of effects, without any rows."""
+        await self._topics.publish(await asyncio.to_thread(self._topics.encode, Batch(), effects))
 
-
-def _shown(key: bytes | None) -> str:
-    return (key or b"")[:200].decode(errors="replace")
+    async def _flush(self, consequences: Inserts, batch: Batch, effects: Effects) -> list[Encoded]:
+        """Insert the first stage while its messages are encoded; returns the messages, dead letters included."""
+        encoding = asyncio.create_task(asyncio.to_thread(self._topics.encode, batch, effects))
+        try:
+            refused = await insert_all(self._store, consequences)
+        finally:
+            messages = await encoding
+        return messages + self._batches.not_stored(batch, refused) if refused else messages

@@ -1,6 +1,7 @@
 """What is known of each platform, one file a platform, found by listing this folder.
 
-A module here other than `base` holds one platform and exposes it as `PLATFORM`. Nothing here opens a socket.
+A module here holds one platform and exposes it as `PLATFORM`. The platforms share `base` (the nouns and the protocol),
+`json_reading`, `http_reading`, `report_days`, and modules whose names begin with `_`. Nothing here opens a socket.
 
 Further folders of such files are named by `TIDEMARK_PLATFORMS_PATH`, so that a platform can be added to an installed
 Tidemark. Their files are modules of this package, as if they lay here.
@@ -19,6 +20,7 @@ from dotenv import dotenv_values
 from services.platforms.base import Platform
 
 SETTING = "TIDEMARK_PLATFORMS_PATH"
+_SHARED = frozenset({"base", "http_reading", "json_reading", "report_days"})
 
 
 class PlatformFileError(ValueError):
@@ -46,7 +48,7 @@ def all_platforms() -> dict[str, Platform]:
         if not Path(folder).is_dir():
             raise PlatformFileError(f"{folder} is no folder")
         for module in sorted(pkgutil.iter_modules([folder]), key=lambda entry: entry.name):
-            if module.ispkg or module.name == "base" or module.name.startswith("_"):
+            if module.ispkg or module.name in _SHARED or module.name.startswith("_"):
                 continue
             if module.name in found:
                 raise PlatformFileError(f"{folder}/{module.name}.py: there is a platform {module.name} already")

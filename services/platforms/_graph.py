@@ -12,19 +12,7 @@ from typing import Any
 
 import orjson
 
-from services.platforms.base import (
-    EARLIEST,
-    LATEST,
-    LimitState,
-    Outcome,
-    Verdict,
-    by_status,
-    pacific_day,
-    pacific_midnight,
-    retry_after,
-    text,
-    try_json_object,
-)
+from services.platforms import base, http_reading, json_reading, report_days
 
 DAYS_OF_PERIOD = {"day": 1, "week": 7, "days_28": 28}
 
@@ -56,14 +44,14 @@ def instant(text: Any) -> int | None:
             at = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * 1000
     except (ValueError, OverflowError):
         return None
-    return at if EARLIEST + _LONGEST_PERIOD <= at < LATEST else None
+    return at if report_days.EARLIEST + _LONGEST_PERIOD <= at < report_days.LATEST else None
 
 
 def days_before(end: int, days: int) -> int:
     """The instant some Pacific days before one: exact where the end is a midnight, across clock changes too."""
-    day = pacific_day(end)
-    if pacific_midnight(day) == end:
-        return pacific_midnight(day - timedelta(days=days))
+    day = report_days.pacific_day(end)
+    if report_days.pacific_midnight(day) == end:
+        return report_days.pacific_midnight(day - timedelta(days=days))
     return end - days * 86_400_000
 
 
@@ -72,69 +60,73 @@ def period_of(start: int, end: int) -> str:
     return "day" if start == days_before(end, 1) else "window"
 
 
-def verdict_of(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
+def verdict_of(status: int, headers: Mapping[str, str], body: bytes) -> base.Verdict:
     """What an answer means, by Meta's code and subcode; the status is 400 for nearly everything."""
-    error = try_json_object(body).get("error")
+    error = json_reading.try_json_object(body).get("error")
     if not isinstance(error, dict):
         if 200 <= status < 300:
-            return Verdict(Outcome.OK) if body[:1] in (b"{", b"[") else Verdict(Outcome.PLATFORM_DOWN)
-        return by_status(status, headers, str(status))
-    code, subcode, message = error.get("code"), error.get("error_subcode"), text(error.get("message", ""))
-    detail = f"{status} {text(error.get('type'))} {text(code)}/{text(subcode)}"[:200]
+            return (
+                base.Verdict(base.Outcome.OK) if body[:1] in (b"{", b"[") else base.Verdict(base.Outcome.PLATFORM_DOWN)
+            )
+        return http_reading.by_status(status, headers, str(status))
+    code, subcode, message = error.get("code"), error.get("error_subcode"), json_reading.text(error.get("message", ""))
+    detail = f"{status} {json_reading.text(error.get('type'))} {json_reading.text(code)}/{json_reading.text(subcode)}"[
+        :200
+    ]
     match code, subcode:
         case 190, 458 | 460:
-            return Verdict(Outcome.TOKEN_REVOKED, detail=detail)
+            return base.Verdict(base.Outcome.TOKEN_REVOKED, detail=detail)
         case 190, 459 | 464:
-            return Verdict(Outcome.ACCOUNT_DISABLED, detail=detail)
+            return base.Verdict(base.Outcome.ACCOUNT_DISABLED, detail=detail)
         case ((190 | 102), _):
-            return Verdict(Outcome.TOKEN_EXPIRED, detail=detail)
+            return base.Verdict(base.Outcome.TOKEN_EXPIRED, detail=detail)
         case 4, _:
-            return Verdict(Outcome.RETRY_LATER, regain_seconds(headers), detail, is_app_wide=True)
+            return base.Verdict(base.Outcome.RETRY_LATER, regain_seconds(headers), detail, is_app_wide=True)
         case ((17 | 32 | 368 | 613), _):
-            return Verdict(Outcome.RETRY_LATER, regain_seconds(headers), detail)
+            return base.Verdict(base.Outcome.RETRY_LATER, regain_seconds(headers), detail)
         case int(), _ if 80000 <= code <= 80014:
-            return Verdict(Outcome.RETRY_LATER, regain_seconds(headers), detail)
+            return base.Verdict(base.Outcome.RETRY_LATER, regain_seconds(headers), detail)
         case 10, _ if "not enough viewers" in message.lower():
-            return Verdict(Outcome.TOO_EARLY, detail=detail)
+            return base.Verdict(base.Outcome.TOO_EARLY, detail=detail)
         case 100, 33:
             gone = _GONE_ID.search(message)
-            return Verdict(Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
+            return base.Verdict(base.Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
         case 803, _:
             gone = _MISSING_ALIAS.search(message)
-            return Verdict(Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
+            return base.Verdict(base.Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
         case 100, 2108006:
-            return Verdict(Outcome.NO_DATA_EVER, detail=detail)
+            return base.Verdict(base.Outcome.NO_DATA_EVER, detail=detail)
         case 100, _ if (not_offered := _NOT_OFFERED.search(message)) is not None:
             metric = next(filter(None, not_offered.groups()), None)
-            return Verdict(Outcome.METRIC_NOT_OFFERED, detail=detail, refused_metric=metric)
+            return base.Verdict(base.Outcome.METRIC_NOT_OFFERED, detail=detail, refused_metric=metric)
         case 100, _:
-            return Verdict(Outcome.REQUEST_WRONG, detail=detail, refused_metric=_refused_metric(message))
+            return base.Verdict(base.Outcome.REQUEST_WRONG, detail=detail, refused_metric=_refused_metric(message))
         case ((3 | 10), _):
-            return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
+            return base.Verdict(base.Outcome.PERMISSION_MISSING, detail=detail)
         case int(), _ if 200 <= code <= 299:
-            return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
+            return base.Verdict(base.Outcome.PERMISSION_MISSING, detail=detail)
         case ((1 | 2), _):
-            return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
+            return base.Verdict(base.Outcome.PLATFORM_DOWN, http_reading.retry_after(headers), detail)
     if error.get("is_transient") is True or status < 400:
-        return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
-    return by_status(status, headers, detail)
+        return base.Verdict(base.Outcome.PLATFORM_DOWN, http_reading.retry_after(headers), detail)
+    return http_reading.by_status(status, headers, detail)
 
 
 def _refused_metric(message: str) -> str | None:
-    """The metric that a message names; empty where it says only that there is one."""
+    """The refused metric in an error's message; empty where one was refused without being named, None otherwise."""
     refused = _REFUSED.search(message)
     if refused is not None:
         return next(filter(None, refused.groups()), None)
     return "" if _UNNAMED.search(message) else None
 
 
-def limits_of(headers: Mapping[str, str], now: int) -> LimitState | None:
+def limits_of(headers: Mapping[str, str], now: int) -> base.LimitState | None:
     """Percent left of the fullest of the budgets that the usage headers name; `now` in ms."""
     used = [share for name in _USAGE_HEADERS for share in _shares(headers.get(name))]
     if not used:
         return None
     wait = regain_seconds(headers)
-    return LimitState(100, max(0, 100 - max(used)), now + int(wait * 1000) if wait else None)
+    return base.LimitState(100, max(0, 100 - max(used)), now + int(wait * 1000) if wait else None)
 
 
 def regain_seconds(headers: Mapping[str, str]) -> float | None:
@@ -143,7 +135,7 @@ def regain_seconds(headers: Mapping[str, str]) -> float | None:
         usage.get("estimated_time_to_regain_access") for usage in _usages(headers.get("x-business-use-case-usage"))
     ]
     minutes = [wait for wait in waits if isinstance(wait, int | float) and 0 < wait < 1e6]
-    said = retry_after(headers)
+    said = http_reading.retry_after(headers)
     return said if said is not None else (max(minutes) * 60.0 if minutes else None)
 
 

@@ -1,4 +1,4 @@
-"""What platforms share of refreshing tokens: OAuth 2 requests, Meta's renewals, and reading what comes. No platform.
+"""Refreshing tokens, as several platforms do it: OAuth 2 requests, Meta's renewals, and their answers. No platform.
 
 Documentation: RFC 6749, sections 5.2 and 6; Meta "Refresh a long-lived token"; read 2026-11-20.
 
@@ -16,56 +16,44 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from services.platforms.base import (
-    AppClient,
-    HeldTokens,
-    Outcome,
-    RefreshCall,
-    RefreshFailure,
-    TokenGrant,
-    Verdict,
-    retry_after,
-    seconds_of,
-    text,
-    try_json_object,
-)
+from services.platforms import base, http_reading, json_reading
 
 # Meta renews a token that is at least a day old and not yet ended: so a week before its end.
 RENEW_AHEAD_SECONDS = 7 * 86_400.0
 _LONGEST_LIFE_SECONDS = 10 * 366 * 86_400
 
 _OUTCOME_OF_ERROR = {
-    "invalid_grant": Outcome.TOKEN_REVOKED,
-    "invalid_token": Outcome.TOKEN_REVOKED,
-    "access_denied": Outcome.TOKEN_REVOKED,
-    "expired_token": Outcome.TOKEN_EXPIRED,
-    "invalid_client": Outcome.REQUEST_WRONG,
-    "unauthorized_client": Outcome.REQUEST_WRONG,
-    "unsupported_grant_type": Outcome.REQUEST_WRONG,
-    "invalid_scope": Outcome.REQUEST_WRONG,
-    "invalid_request": Outcome.REQUEST_WRONG,
-    "rate_limit_exceeded": Outcome.RETRY_LATER,
-    "slow_down": Outcome.RETRY_LATER,
-    "temporarily_unavailable": Outcome.PLATFORM_DOWN,
-    "server_error": Outcome.PLATFORM_DOWN,
-    "internal_error": Outcome.PLATFORM_DOWN,
-    "internal_failure": Outcome.PLATFORM_DOWN,
+    "invalid_grant": base.Outcome.TOKEN_REVOKED,
+    "invalid_token": base.Outcome.TOKEN_REVOKED,
+    "access_denied": base.Outcome.TOKEN_REVOKED,
+    "expired_token": base.Outcome.TOKEN_EXPIRED,
+    "invalid_client": base.Outcome.REQUEST_WRONG,
+    "unauthorized_client": base.Outcome.REQUEST_WRONG,
+    "unsupported_grant_type": base.Outcome.REQUEST_WRONG,
+    "invalid_scope": base.Outcome.REQUEST_WRONG,
+    "invalid_request": base.Outcome.REQUEST_WRONG,
+    "rate_limit_exceeded": base.Outcome.RETRY_LATER,
+    "slow_down": base.Outcome.RETRY_LATER,
+    "temporarily_unavailable": base.Outcome.PLATFORM_DOWN,
+    "server_error": base.Outcome.PLATFORM_DOWN,
+    "internal_error": base.Outcome.PLATFORM_DOWN,
+    "internal_failure": base.Outcome.PLATFORM_DOWN,
 }
-_OUTCOME_OF_STATUS = {408: Outcome.PLATFORM_DOWN, 425: Outcome.PLATFORM_DOWN, 429: Outcome.RETRY_LATER}
+_OUTCOME_OF_STATUS = {408: base.Outcome.PLATFORM_DOWN, 425: base.Outcome.PLATFORM_DOWN, 429: base.Outcome.RETRY_LATER}
 # A code is shown in logs, so nothing that could be a token may pass for one.
 _CODE = re.compile(r"[A-Za-z_]{1,40}")
 
 
 def oauth_call(
     path: str,
-    tokens: HeldTokens,
-    client: AppClient,
+    tokens: base.HeldTokens,
+    client: base.AppClient,
     *,
     base_url: str | None = None,
     id_name: str = "client_id",
     basic: bool = False,
     ahead_seconds: float = 300.0,
-) -> RefreshCall | None:
+) -> base.RefreshCall | None:
     """OAuth 2's `grant_type=refresh_token`; None without a refresh token.
 
     Args:
@@ -82,27 +70,27 @@ def oauth_call(
     elif not basic:
         app = ((id_name, client.client_id), ("client_secret", client.client_secret))
         form += [(name, value) for name, value in app if value is not None]
-    return RefreshCall("POST", path, (), tuple(form), headers, base_url, ahead_seconds)
+    return base.RefreshCall("POST", path, (), tuple(form), headers, base_url, ahead_seconds)
 
 
-def renewal_call(grant_type: str, tokens: HeldTokens, base_url: str) -> RefreshCall | None:
+def renewal_call(grant_type: str, tokens: base.HeldTokens, base_url: str) -> base.RefreshCall | None:
     """Meta's renewal of a long-lived token, which is its own refresh token; None without one."""
     if not tokens.access_token:
         return None
     query = (("grant_type", grant_type), ("access_token", tokens.access_token))
     path = "/refresh_access_token"
-    return RefreshCall("GET", path, query, base_url=base_url, ahead_seconds=RENEW_AHEAD_SECONDS)
+    return base.RefreshCall("GET", path, query, base_url=base_url, ahead_seconds=RENEW_AHEAD_SECONDS)
 
 
 def read_oauth(
-    status: int, headers: Mapping[str, str], body: bytes, *, unauthorized: Outcome = Outcome.TOKEN_EXPIRED
-) -> TokenGrant | RefreshFailure:
-    """What an OAuth 2 token endpoint answered; a failure may come with status 200.
+    status: int, headers: Mapping[str, str], body: bytes, *, unauthorized: base.Outcome = base.Outcome.TOKEN_EXPIRED
+) -> base.TokenGrant | base.RefreshFailure:
+    """Reads an answer of an OAuth 2 token endpoint; a failure may come with status 200.
 
     Args:
         unauthorized: what 401 means when the body names nothing known.
     """
-    answer = try_json_object(body)
+    answer = json_reading.try_json_object(body)
     granted = _grant(answer) if 200 <= status < 300 else None
     if granted is not None:
         return granted
@@ -110,33 +98,33 @@ def read_oauth(
     code = error if isinstance(error, str) and _CODE.fullmatch(error) else ""
     detail = f"{status} {code}".strip()
     outcome = _OUTCOME_OF_ERROR.get(code)
-    if code == "invalid_request" and "token" in text(answer.get("error_description", "")).lower():
-        outcome = Outcome.TOKEN_REVOKED
+    if code == "invalid_request" and "token" in json_reading.text(answer.get("error_description", "")).lower():
+        outcome = base.Outcome.TOKEN_REVOKED
     if outcome is None:
         outcome = unauthorized if status == 401 else _by_status(status)
-    return RefreshFailure(outcome, _wait(outcome, headers), detail)
+    return base.RefreshFailure(outcome, _wait(outcome, headers), detail)
 
 
 def read_renewal(
     status: int,
     headers: Mapping[str, str],
     body: bytes,
-    classify: Callable[[int, Mapping[str, str], bytes, int], Verdict],
-) -> TokenGrant | RefreshFailure:
-    """What Meta's renewal answered; its failures are those of any other call."""
-    granted = _grant(try_json_object(body)) if 200 <= status < 300 else None
+    classify: Callable[[int, Mapping[str, str], bytes, int], base.Verdict],
+) -> base.TokenGrant | base.RefreshFailure:
+    """Reads an answer of Meta's renewal; it fails as any other call does."""
+    granted = _grant(json_reading.try_json_object(body)) if 200 <= status < 300 else None
     if granted is not None:
         return granted
     verdict = classify(status, headers, body, 0)
-    outcome = Outcome.PLATFORM_DOWN if verdict.outcome is Outcome.OK else verdict.outcome
-    return RefreshFailure(outcome, verdict.retry_after_seconds, str(status))
+    outcome = base.Outcome.PLATFORM_DOWN if verdict.outcome is base.Outcome.OK else verdict.outcome
+    return base.RefreshFailure(outcome, verdict.retry_after_seconds, str(status))
 
 
-def _grant(answer: Mapping[str, Any]) -> TokenGrant | None:
+def _grant(answer: Mapping[str, Any]) -> base.TokenGrant | None:
     access_token, refresh_token = answer.get("access_token"), answer.get("refresh_token")
     if not isinstance(access_token, str) or not access_token:
         return None
-    return TokenGrant(
+    return base.TokenGrant(
         access_token,
         refresh_token if isinstance(refresh_token, str) and refresh_token else None,
         life_seconds(answer.get("expires_in")),
@@ -144,21 +132,23 @@ def _grant(answer: Mapping[str, Any]) -> TokenGrant | None:
 
 
 def life_seconds(value: Any) -> float | None:
-    """A token's life as a platform said it; None when it is no span of time."""
+    """A token's life in seconds as a platform sent it; None when it is no span of time."""
     if type(value) is str:
-        value = seconds_of(value)
+        value = http_reading.seconds_of(value)
     if type(value) not in (int, float) or not 0 < value <= _LONGEST_LIFE_SECONDS:
         return None
     return float(value)
 
 
-def _by_status(status: int) -> Outcome:
+def _by_status(status: int) -> base.Outcome:
     if 400 <= status < 500:
         return _OUTCOME_OF_STATUS.get(
-            status, Outcome.TOKEN_EXPIRED if status in (400, 401, 403) else Outcome.REQUEST_WRONG
+            status, base.Outcome.TOKEN_EXPIRED if status in (400, 401, 403) else base.Outcome.REQUEST_WRONG
         )
-    return Outcome.PLATFORM_DOWN
+    return base.Outcome.PLATFORM_DOWN
 
 
-def _wait(outcome: Outcome, headers: Mapping[str, str]) -> float | None:
-    return retry_after(headers) if outcome in (Outcome.RETRY_LATER, Outcome.PLATFORM_DOWN) else None
+def _wait(outcome: base.Outcome, headers: Mapping[str, str]) -> float | None:
+    return (
+        http_reading.retry_after(headers) if outcome in (base.Outcome.RETRY_LATER, base.Outcome.PLATFORM_DOWN) else None
+    )

@@ -1,24 +1,22 @@
-"""What every platform file answers: which calls to make, what a reply says, and what a failure means.
+"""The nouns and the protocol of platform files: calls to make, figures in a reply, and the meaning of a failure.
 
-Pure: calls are descriptions, replies are bytes. The poller makes the calls; the aggregator reads the replies from
-`platform.raw`, its own and anybody else's.
+Pure: calls are descriptions, replies are bytes. The poller makes the calls. The aggregator reads the replies from
+`platform.raw`, whoever published them.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import quote, unquote, urlencode
 
 import orjson
 
 from schemas.events import PlatformRaw
-from schemas.metrics import INT64_MAX, INT64_MIN, MILLIS_MAX, Values
+from schemas.metrics import Values
 
 
 class MappingError(ValueError):
@@ -40,9 +38,9 @@ class Limit(NamedTuple):
     """A documented limit of calls that is the same for everybody.
 
     Attributes:
-        group: the limit group that it is for.
-        calls: most calls in any window.
-        window_seconds: length of the window.
+        group: limit group of the calls that count.
+        calls: most calls within any `window_seconds`.
+        window_seconds: length of a window.
         is_app_wide: whether all calls of our app share it; else each token has it.
     """
 
@@ -70,11 +68,11 @@ class Facts:
         not_reported: common post metrics that the platform never reports, each with the reason.
         channel_metrics: common channel metrics that the platform reports, each with its periods: lifetime, day, window
             (a longer range of dates).
-        report_days: how many days back one ask for the channel's figures tells day by day; 0 where it tells no days.
+        report_days: for how many days back one call reports the channel's figures day by day; 0 where it reports none.
         ranged_metrics: common post metrics that can also, or only, come for a range of dates.
-        lag: how late a post's figures are by the documentation, in words.
-        channel_lag: the same for a channel's days and windows; empty where it has none.
-        has_only_videos: whether every post is a video, so that each of its views is one of a video.
+        lag: how late a post's figures are, in the documentation's words.
+        channel_lag: the same for a channel's days and windows; empty where there is no lag.
+        has_only_videos: whether every post is a video, so that views are views of a video.
     """
 
     name: str
@@ -97,7 +95,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The account that a call is made for."""
+    """The account that a call is made for; `external_id` and `username` are the platform's."""
 
     workspace_id: str
     channel_id: str
@@ -107,7 +105,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One post to ask for."""
+    """One post to ask for; `external_id` is the platform's, `published_at` in ms."""
 
     target_id: str
     post_id: str
@@ -129,9 +127,9 @@ class Call:
         json: body of a POST, or None.
         targets: what is asked for, in request order.
         limit_group: name of the platform's rate limit that the call counts against.
-        base_url: another origin of the platform than its usual one; an overridden base URL stands for all of them.
-        literal: characters of the query's values that are sent as they are. With `%` among them the values come with
-            their escapes made, where a platform's syntax takes a character both bare and escaped.
+        base_url: another origin than the platform's usual one; an overridden base URL replaces all origins.
+        literal: characters of the query's values that are sent unescaped. With `%` among them the values are escaped
+            already, for a platform whose syntax takes a character both bare and escaped.
     """
 
     kind: str
@@ -160,7 +158,7 @@ class Call:
 
 
 class Outcome(StrEnum):
-    """What an answer means for whoever asked; the body's own code is read before the status."""
+    """What an answer means for the caller; the body's own code is read before the status."""
 
     OK = "ok"
     RETRY_LATER = "rate_limited"  # wait for `retry_after_seconds`, then ask again
@@ -184,12 +182,12 @@ class Verdict:
     """An outcome with what is needed to act on it.
 
     Attributes:
-        retry_after_seconds: for RETRY_LATER and QUOTA_EXHAUSTED, when the platform said it.
+        retry_after_seconds: for RETRY_LATER and QUOTA_EXHAUSTED; None where the platform gave no time.
         detail: the platform's own code, for logs; never a secret.
         refused_metric: for REQUEST_WRONG, METRIC_FORBIDDEN and METRIC_NOT_OFFERED, the one metric name that made the
             whole request fail, when the body names it; empty when the body says only that there is one.
-        refused_target: the external id that made the whole request fail, when the body names it: ask again without.
-        is_app_wide: for RETRY_LATER and QUOTA_EXHAUSTED, whether the body says that it is our whole app's limit.
+        refused_target: the external id that made the whole request fail, when the body names it; ask again without it.
+        is_app_wide: for RETRY_LATER and QUOTA_EXHAUSTED, whether the body names a limit of our whole app.
     """
 
     outcome: Outcome
@@ -201,12 +199,12 @@ class Verdict:
 
 
 class LimitState(NamedTuple):
-    """What the headers of an answer say of the budget.
+    """The state of a rate limit, from the headers of an answer.
 
     Attributes:
         limit: calls allowed in the window.
         remaining: calls left.
-        reset_at: ms since the epoch when the window turns; None when not said.
+        reset_at: ms since the epoch when the next window begins; None where the headers hold no time.
     """
 
     limit: int | None
@@ -215,11 +213,11 @@ class LimitState(NamedTuple):
 
 
 class PostReading(NamedTuple):
-    """What an answer says of one target.
+    """The figures of one target in an answer.
 
     Attributes:
         position: position in the event's `targets`.
-        spoken: bit mask over POST_METRICS: present, or absent from a block that was answered.
+        spoken: bit mask over POST_METRICS of the reported ones: present, or absent from a block that was answered.
         ranged: bit mask: figures that cover a range of dates.
         values: in the order of POST_METRICS; None outside `spoken` and for hidden counts.
     """
@@ -231,7 +229,15 @@ class PostReading(NamedTuple):
 
 
 class ChannelReading(NamedTuple):
-    """What an answer says of its channel for one period; instants in ms, `period_end` exclusive."""
+    """The figures of a channel for one period in an answer.
+
+    Attributes:
+        period: `lifetime`, `day` or `window`.
+        period_start: ms; None for lifetime.
+        period_end: ms, exclusive; None for lifetime.
+        spoken: bit mask over CHANNEL_METRICS of the reported ones.
+        values: in the order of CHANNEL_METRICS; None outside `spoken` and for hidden counts.
+    """
 
     period: str
     period_start: int | None
@@ -241,12 +247,12 @@ class ChannelReading(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """All that one answer says.
+    """All figures of one answer.
 
     Attributes:
-        posts: one item a target that the answer speaks of, unordered.
-        channels: one item a period.
-        gone: positions in `targets` that the answer says are gone or inaccessible.
+        posts: one item for each target with figures, unordered.
+        channels: one item for each period.
+        gone: positions in `targets` that the answer names as gone or inaccessible.
     """
 
     posts: Sequence[PostReading] = ()
@@ -262,7 +268,7 @@ class Platform(Protocol):
 
     @property
     def facts(self) -> Facts:
-        """The facts header."""
+        """The facts header of the platform's file."""
 
     def authorize(self, token: str | None) -> dict[str, str]:
         """Headers that authorize a call; {} when there is no token and none is needed."""
@@ -281,7 +287,7 @@ class Platform(Protocol):
         """The lightest call that proves that the token works."""
 
     def read(self, event: PlatformRaw) -> Reading:
-        """What an answer says. A failed answer says nothing (`NOTHING`).
+        """The figures of an answer; a failed answer has none (`NOTHING`).
 
         Raises:
             MappingError: a successful answer of another shape than the platform's.
@@ -294,12 +300,12 @@ class Platform(Protocol):
         """What an answer means; `headers` with lower-case names, `now` in ms."""
 
     def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
-        """What the headers say of the budget; None when nothing."""
+        """The state of the rate limit, from headers with lower-case names; None where they hold none. `now` in ms."""
 
 
 @runtime_checkable
 class AcrossAccounts(Protocol):
-    """A platform that answers for posts of several accounts at once, with a token of our app alone; pure, too."""
+    """A platform that answers for posts of several accounts in one call, with our app's own token. Pure as well."""
 
     def authorize_app(self, token: str) -> dict[str, str]:
         """Headers that authorize a call as our app."""
@@ -316,7 +322,7 @@ class AcrossAccounts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AppClient:
-    """Our own app at a platform, as configured; what is not set is left out of what is sent."""
+    """Our own app at a platform, as configured; values that are not set are not sent."""
 
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
@@ -327,11 +333,11 @@ class HeldTokens(Protocol):
 
     @property
     def access_token(self) -> str | None:
-        """What calls are authorized with."""
+        """The token that authorizes calls."""
 
     @property
     def refresh_token(self) -> str | None:
-        """What a new one is got with, where the platform has such."""
+        """The token that a new access token is requested with; None where the platform has no such tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +351,7 @@ class RefreshCall:
         form: fields of a POST.
         headers: with the app's or the channel's own authorization.
         base_url: the token endpoint's origin, where it is not the platform's usual one.
-        ahead_seconds: how long before its end a token is refreshed; days where an ended one can't be.
+        ahead_seconds: how long before its end a token is refreshed; days where an expired token can't be.
     """
 
     method: str
@@ -362,8 +368,8 @@ class TokenGrant:
     """New tokens.
 
     Attributes:
-        refresh_token: None where the one held stays the one to use.
-        expires_in_seconds: life of the access token, when it was said.
+        refresh_token: None where the old refresh token stays valid.
+        expires_in_seconds: life of the access token; None where the platform gave none.
     """
 
     access_token: str = field(repr=False)
@@ -373,7 +379,7 @@ class TokenGrant:
 
 @dataclass(frozen=True, slots=True)
 class RefreshFailure:
-    """Why there are none.
+    """Why a refresh brought no new tokens.
 
     Attributes:
         detail: the platform's own code, for logs; never a secret.
@@ -391,278 +397,19 @@ class RefreshFailure:
 
 @runtime_checkable
 class Refreshable(Protocol):
-    """A platform whose tokens can be renewed; pure, too."""
+    """A platform whose tokens can be renewed. Pure as well."""
 
     def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
         """The call that brings new tokens; None when these can't be renewed."""
 
     def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
-        """What the token endpoint answered; `headers` with lower-case names."""
+        """The new tokens in an answer of the token endpoint, or why there are none; `headers` with lower-case names."""
 
 
-_memo = threading.local()
-
-
-@contextmanager
-def parsed_once() -> Iterator[None]:
-    """Within it, each body is parsed once, however often it is read in this thread.
-
-    For reading the parts of many targets from one answer, one by one. What was parsed is shared: nobody changes it.
-    """
-    _memo.parsed = {}
-    try:
-        yield
-    finally:
-        del _memo.parsed
-
-
-def json_value(body: bytes) -> Any:
-    """The body of a successful answer as a JSON value.
-
-    Raises:
-        MappingError: `body_not_json`.
-    """
-    parsed: dict[bytes, Any] | None = getattr(_memo, "parsed", None)
-    if parsed is not None and body in parsed:
-        value = parsed[body]
-    else:
-        try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            value = error
-        if parsed is not None:
-            parsed[body] = value
-    if isinstance(value, orjson.JSONDecodeError):
-        raise MappingError("body_not_json", f"the body is no JSON: {value}")
-    return value
-
-
-def json_object(body: bytes) -> dict[str, Any]:
-    """The body of a successful answer as a JSON object.
-
-    Raises:
-        MappingError: `body_not_json` or `unexpected_shape`.
-    """
-    parsed = json_value(body)
-    if not isinstance(parsed, dict):
-        raise MappingError("unexpected_shape", f"the body is a JSON {type(parsed).__name__}, expected an object")
-    return parsed
-
-
-def try_json_object(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object, or {} when it is anything else: for reading error bodies."""
-    try:
-        return json_object(body)
-    except MappingError:
-        return {}
-
-
-def count(value: Any, name: str) -> int | None:
-    """A count as the platform said it: an integer, or a string of digits; null stays None.
-
-    Raises:
-        MappingError: `bad_count`: not an integer, or outside 64 bits.
-    """
-    if type(value) is int:
-        if INT64_MIN <= value <= INT64_MAX:
-            return value
-        raise MappingError("bad_count", f"{name} is outside 64 bits")
-    if value is None:
-        return None
-    if isinstance(value, str):
-        digits = value[1:] if value.startswith("-") else value
-        if digits.isascii() and digits.isdigit() and len(digits) <= 20:
-            return count(int(value), name)
-        raise MappingError("bad_count", f"{name} is a string that is no integer")
-    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
-        return int(value)
-    raise MappingError("bad_count", f"{name} is a {type(value).__name__}, expected an integer")
-
-
-def text(value: Any) -> str:
-    """A JSON value as text; a list or an object, however deep, stands as its kind."""
-    return f"({type(value).__name__})" if isinstance(value, dict | list) else str(value)
-
-
-def succeeded(event: PlatformRaw) -> bool:
-    """Whether the status says success; a body may still say failure."""
-    return 200 <= event.http_status < 300
-
-
-def objects(value: Any, name: str) -> list[dict[str, Any]]:
-    """A list of JSON objects.
-
-    Raises:
-        MappingError: `unexpected_shape`.
-    """
-    if not isinstance(value, list):
-        raise MappingError("unexpected_shape", f"{name} is a JSON {type(value).__name__}, expected a list")
-    for item in value:
-        if not isinstance(item, dict):
-            raise MappingError("unexpected_shape", f"an item of {name} is a JSON {type(item).__name__}")
-    return value
-
-
-def block(value: Any, name: str) -> dict[str, Any] | None:
-    """A block of figures that was answered; None when it is missing or empty and so says nothing.
-
-    Raises:
-        MappingError: `unexpected_shape`: neither an object nor null.
-    """
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise MappingError("unexpected_shape", f"{name} is a JSON {type(value).__name__}, expected an object")
-    return value or None
-
-
-def duration(value: Any, name: str) -> int | None:
-    """A duration in whole milliseconds, as the platform said it; null stays None.
-
-    Raises:
-        MappingError: `bad_count`: no whole number, or more than a watch time column holds.
-    """
-    millis = count(value, name)
-    if millis is not None and abs(millis) > MILLIS_MAX:
-        raise MappingError("bad_count", f"{name} is more than a watch time holds")
-    return millis
-
-
-# Instants and days outside of these are no times of a period.
-EARLIEST = 0
-LATEST = 4_102_444_800_000  # 2100-01-01
-
-FieldMap = tuple[tuple[str, int], ...]
-"""A platform's keys of one block, each with the position of its common metric."""
-
-
-def bits(*metrics: int) -> int:
-    """The bit mask of some positions."""
-    mask = 0
-    for position in metrics:
-        mask |= 1 << position
-    return mask
-
-
-def fill(values: list[int | None], answered: Mapping[str, Any], fields: FieldMap) -> None:
-    """Write one block's counts into their positions; a key that the block leaves out stays null.
-
-    Raises:
-        MappingError: `bad_count`.
-    """
-    for key, position in fields:
-        value = answered.get(key)
-        # In line: nearly every figure is a plain integer.
-        is_plain = type(value) is int and INT64_MIN <= value <= INT64_MAX
-        values[position] = value if is_plain else count(value, key)
-
-
-def added(first: int | None, second: int | None, name: str) -> int | None:
-    """The sum of two counts that one metric is made of; null counts are left out, None when both are null.
-
-    Raises:
-        MappingError: `bad_count`: the sum is outside 64 bits.
-    """
-    if first is None or second is None:
-        return second if first is None else first
-    return count(first + second, name)
-
-
-def positions(event: PlatformRaw) -> dict[str, list[int]]:
-    """Where in the event's targets each external id stands; one id may stand for several targets."""
-    found: dict[str, list[int]] = {}
-    for index, target in enumerate(event.targets):
-        if target.external_id in found:
-            found[target.external_id].append(index)
-        else:
-            found[target.external_id] = [index]
-    return found
-
-
-def path_part(external_id: str) -> str:
-    """A platform's id as one segment of a path, whatever it holds; every id in a path goes through here.
-
-    `.` and `..` are resolved also where they are escaped, so they are escaped twice: they name nothing then, as they
-    should.
-    """
-    if external_id in (".", ".."):
-        return external_id.replace(".", "%252E")
-    return quote(external_id, safe="", errors="replace")
-
-
-def path_segments(endpoint: str) -> tuple[str, ...]:
-    """The path's segments without scheme, host, query and leading version (`https://h/v2/reports?a=1` -> `reports`)."""
-    path = endpoint.partition("?")[0]
-    if "://" in path and not path.startswith("/"):
-        path = "/" + path.partition("://")[2].partition("/")[2]
-    return tuple(segment for segment in path_without_version(path).split("/") if segment)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a `retry-after` header; None when it is absent or a date."""
-    return seconds_of(headers.get("retry-after"))
-
-
-def seconds_of(text: str | None) -> float | None:
-    """A header's decimal number that is not negative, such as seconds or calls left; None when it is anything else."""
-    try:
-        number = float(text) if text is not None else -1.0
-    except ValueError:
-        return None
-    return number if 0 <= number < 1e12 else None
-
-
-def seconds_until(epoch_second: str | None, now: int) -> float | None:
-    """Seconds from `now` (ms) to an epoch second of a header, at least 0."""
-    at = seconds_of(epoch_second)
-    return None if at is None else max(0.0, at - now / 1000)
-
-
-def by_status(status: int, headers: Mapping[str, str], detail: str) -> Verdict:
-    """What a failure means when its body says nothing known."""
-    if status == 401:
-        return Verdict(Outcome.TOKEN_EXPIRED, detail=detail)
-    if status == 402:
-        return Verdict(Outcome.QUOTA_EXHAUSTED, retry_after(headers), detail)
-    if status == 403:
-        return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
-    if status in (404, 410):
-        return Verdict(Outcome.TARGET_GONE, detail=detail)
-    if status == 429:
-        return Verdict(Outcome.RETRY_LATER, retry_after(headers), detail)
-    if status == 451:
-        return Verdict(Outcome.TARGET_REFUSED, detail=detail)
-    if 400 <= status < 500 and status not in (408, 425):
-        return Verdict(Outcome.REQUEST_WRONG, detail=detail)
-    return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
-
-
-def pacific_midnight(day: date) -> int:
-    """The instant (ms) at which a day begins in Pacific time, by which Meta and Google close their days.
-
-    Source: daylight time runs from the second Sunday of March to the first Sunday of November (since 2007). The
-    switch is at 2 o'clock, so the day of the switch begins by the old clock.
-    """
-    march, november = date(day.year, 3, 1), date(day.year, 11, 1)
-    begins = march + timedelta(days=(6 - march.weekday()) % 7 + 7)
-    ends = november + timedelta(days=(6 - november.weekday()) % 7)
-    hours = 7 if begins < day <= ends else 8
-    return int(datetime(day.year, day.month, day.day, hours, tzinfo=UTC).timestamp() * 1000)
-
-
-def pacific_day(at: int) -> date:
-    """The Pacific day that an instant (ms) falls in.
-
-    Raises:
-        ValueError, OverflowError: outside the calendar.
-    """
-    day = datetime.fromtimestamp(at // 1000, UTC).date()
-    return day if pacific_midnight(day) <= at else day - timedelta(days=1)
-
-
-def path_without_version(endpoint: str) -> str:
-    """The path without a leading version segment (`/v25.0/1_2/insights` -> `/1_2/insights`)."""
-    head, _, rest = endpoint.lstrip("/").partition("/")
-    if head[:1] == "v" and head[1:].replace(".", "", 1).isdigit():
-        return "/" + rest
-    return "/" + head + ("/" + rest if rest else "")
+if not TYPE_CHECKING:
+    # Platform files of operators (`TIDEMARK_PLATFORMS_PATH`) may take helpers from here, where all of them once were.
+    def __getattr__(name: str) -> Any:
+        for module in ("json_reading", "http_reading", "report_days") if not name.startswith("_") else ():
+            if hasattr(found := import_module(f"services.platforms.{module}"), name):
+                return getattr(found, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

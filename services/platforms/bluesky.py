@@ -25,64 +25,28 @@ from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from schemas.metrics import (
-    CH_FOLLOWERS,
-    CH_FOLLOWING,
-    CH_POSTS_COUNT,
-    COMMENTS,
-    LIKES,
-    NO_CHANNEL_VALUES,
-    NO_POST_VALUES,
-    QUOTES,
-    SAVES,
-    SHARES,
-)
+from services.platforms import base, http_reading, json_reading
 from services.platforms._oauth import life_seconds
-from services.platforms.base import (
-    NOTHING,
-    AppClient,
-    Call,
-    Channel,
-    ChannelReading,
-    Facts,
-    HeldTokens,
-    Limit,
-    LimitState,
-    MappingError,
-    Outcome,
-    PostReading,
-    Reading,
-    RefreshCall,
-    RefreshFailure,
-    Target,
-    TokenGrant,
-    Verdict,
-    added,
-    bits,
-    by_status,
-    count,
-    fill,
-    json_object,
-    objects,
-    path_segments,
-    positions,
-    retry_after,
-    seconds_of,
-    seconds_until,
-    succeeded,
-    text,
-    try_json_object,
-)
 
 BATCH_SIZE = 25
 
-_POST = (("likeCount", LIKES), ("replyCount", COMMENTS), ("bookmarkCount", SAVES), ("quoteCount", QUOTES))
+_POST = (
+    ("likeCount", metrics.LIKES),
+    ("replyCount", metrics.COMMENTS),
+    ("bookmarkCount", metrics.SAVES),
+    ("quoteCount", metrics.QUOTES),
+)
 _POST_KEYS = frozenset({"likeCount", "replyCount", "bookmarkCount", "quoteCount", "repostCount"})
-_POST_BITS = bits(LIKES, COMMENTS, SAVES, QUOTES, SHARES)
-_PROFILE = (("followersCount", CH_FOLLOWERS), ("followsCount", CH_FOLLOWING), ("postsCount", CH_POSTS_COUNT))
+_POST_BITS = json_reading.bits(metrics.LIKES, metrics.COMMENTS, metrics.SAVES, metrics.QUOTES, metrics.SHARES)
+_PROFILE = (
+    ("followersCount", metrics.CH_FOLLOWERS),
+    ("followsCount", metrics.CH_FOLLOWING),
+    ("postsCount", metrics.CH_POSTS_COUNT),
+)
 _PROFILE_KEYS = frozenset(key for key, _ in _PROFILE)
-_PROFILE_BITS = bits(CH_FOLLOWERS, CH_FOLLOWING, CH_POSTS_COUNT)
+_PROFILE_BITS = json_reading.bits(metrics.CH_FOLLOWERS, metrics.CH_FOLLOWING, metrics.CH_POSTS_COUNT)
 
 _METHODS: dict[str, tuple[str, ...]] = {
     RawKind.POST_METRICS: ("app.bsky.feed.getPosts",),
@@ -95,27 +59,27 @@ _METHODS: dict[str, tuple[str, ...]] = {
 }
 
 _OUTCOME_OF_ERROR = {
-    "ExpiredToken": Outcome.TOKEN_EXPIRED,
-    "InvalidToken": Outcome.TOKEN_EXPIRED,
-    "AuthMissing": Outcome.TOKEN_EXPIRED,
-    "AuthenticationRequired": Outcome.TOKEN_EXPIRED,
-    "AccountTakedown": Outcome.ACCOUNT_DISABLED,
-    "AccountDeactivated": Outcome.ACCOUNT_DISABLED,
-    "AccountSuspended": Outcome.ACCOUNT_DISABLED,
-    "RepoTakendown": Outcome.ACCOUNT_DISABLED,
-    "RepoDeactivated": Outcome.ACCOUNT_DISABLED,
-    "AccountNotFound": Outcome.ACCOUNT_DISABLED,
-    "RateLimitExceeded": Outcome.RETRY_LATER,
-    "Forbidden": Outcome.PERMISSION_MISSING,
-    "InsufficientScope": Outcome.PERMISSION_MISSING,
-    "ScopeMissingError": Outcome.PERMISSION_MISSING,
-    "NotFound": Outcome.TARGET_GONE,
-    "InvalidRequest": Outcome.REQUEST_WRONG,
-    "MethodNotImplemented": Outcome.REQUEST_WRONG,
-    "InternalServerError": Outcome.PLATFORM_DOWN,
-    "UpstreamFailure": Outcome.PLATFORM_DOWN,
-    "UpstreamTimeout": Outcome.PLATFORM_DOWN,
-    "NotEnoughResources": Outcome.PLATFORM_DOWN,
+    "ExpiredToken": base.Outcome.TOKEN_EXPIRED,
+    "InvalidToken": base.Outcome.TOKEN_EXPIRED,
+    "AuthMissing": base.Outcome.TOKEN_EXPIRED,
+    "AuthenticationRequired": base.Outcome.TOKEN_EXPIRED,
+    "AccountTakedown": base.Outcome.ACCOUNT_DISABLED,
+    "AccountDeactivated": base.Outcome.ACCOUNT_DISABLED,
+    "AccountSuspended": base.Outcome.ACCOUNT_DISABLED,
+    "RepoTakendown": base.Outcome.ACCOUNT_DISABLED,
+    "RepoDeactivated": base.Outcome.ACCOUNT_DISABLED,
+    "AccountNotFound": base.Outcome.ACCOUNT_DISABLED,
+    "RateLimitExceeded": base.Outcome.RETRY_LATER,
+    "Forbidden": base.Outcome.PERMISSION_MISSING,
+    "InsufficientScope": base.Outcome.PERMISSION_MISSING,
+    "ScopeMissingError": base.Outcome.PERMISSION_MISSING,
+    "NotFound": base.Outcome.TARGET_GONE,
+    "InvalidRequest": base.Outcome.REQUEST_WRONG,
+    "MethodNotImplemented": base.Outcome.REQUEST_WRONG,
+    "InternalServerError": base.Outcome.PLATFORM_DOWN,
+    "UpstreamFailure": base.Outcome.PLATFORM_DOWN,
+    "UpstreamTimeout": base.Outcome.PLATFORM_DOWN,
+    "NotEnoughResources": base.Outcome.PLATFORM_DOWN,
 }
 
 
@@ -123,7 +87,7 @@ def _life_of(token: str) -> float | None:
     """Seconds from a JWT's issue to its end; None when it is no such token."""
     try:
         payload = token.split(".")[1]
-        claims = try_json_object(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        claims = json_reading.try_json_object(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except (IndexError, ValueError):
         return None
     issued, ends = claims.get("iat"), claims.get("exp")
@@ -140,12 +104,12 @@ def _by_handle(post: dict[str, Any], uri: str) -> str | None:
 
 def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, Any]]:
     """The post view of each target; of a repeated one, the first."""
-    wanted = positions(event)
+    wanted = json_reading.positions(event)
     matched: dict[int, dict[str, Any]] = {}
-    for post in objects(answer.get("posts"), "posts"):
+    for post in json_reading.objects(answer.get("posts"), "posts"):
         uri = post.get("uri")
         if not isinstance(uri, str):
-            raise MappingError("unexpected_shape", "a post has no text `uri`")
+            raise base.MappingError("unexpected_shape", "a post has no text `uri`")
         indexes = wanted.get(uri)
         if indexes is None:
             indexes = wanted.get(_by_handle(post, uri) or "", [])
@@ -157,7 +121,7 @@ def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, An
 class Bluesky:
     """Bluesky: pure reading and describing, see the module's header."""
 
-    facts = Facts(
+    facts = base.Facts(
         name="bluesky",
         base_url="https://bsky.social",
         documentation="https://docs.bsky.app/docs/api/app-bsky-feed-get-posts",
@@ -166,7 +130,7 @@ class Bluesky:
         rate_limit="3000 requests in 5 minutes an IP",
         post_batch_size=BATCH_SIZE,
         post_group="xrpc",
-        limits=(Limit("xrpc", 3000, 300),),
+        limits=(base.Limit("xrpc", 3000, 300),),
         channel_metrics={"followers": ("lifetime",), "following": ("lifetime",), "posts_count": ("lifetime",)},
         lag="none",
         not_reported={
@@ -189,127 +153,141 @@ class Bluesky:
         """Bearer token; none is needed on the public app view."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
-    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+    def post_calls(
+        self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
+    ) -> list[base.Call]:
         """Batches of 25, the parameter repeated for each post."""
-        calls: list[Call] = []
+        calls: list[base.Call] = []
         for start in range(0, len(targets), BATCH_SIZE):
             part = tuple(targets[start : start + BATCH_SIZE])
             query = tuple(("uris", target.external_id) for target in part)
-            calls.append(Call(RawKind.POST_METRICS, "GET", "/xrpc/app.bsky.feed.getPosts", query, None, part, "xrpc"))
+            calls.append(
+                base.Call(RawKind.POST_METRICS, "GET", "/xrpc/app.bsky.feed.getPosts", query, None, part, "xrpc")
+            )
         return calls
 
-    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+    def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The profile as it is now; Bluesky has no history of it."""
         query = (("actors", channel.external_id),)
         path = "/xrpc/app.bsky.actor.getProfiles"
-        return [Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="xrpc")]
+        return [base.Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="xrpc")]
 
-    def identity_call(self, channel: Channel) -> Call:
+    def identity_call(self, channel: base.Channel) -> base.Call:
         """The session: the only method here that fails without a token that works."""
-        return Call(RawKind.IDENTITY, "GET", "/xrpc/com.atproto.server.getSession", limit_group="xrpc")
+        return base.Call(RawKind.IDENTITY, "GET", "/xrpc/com.atproto.server.getSession", limit_group="xrpc")
 
-    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
         """`refreshSession`: authorized by the refresh JWT; both rotate."""
         if not tokens.refresh_token:
             return None
         headers = {"authorization": f"Bearer {tokens.refresh_token}"}
-        return RefreshCall("POST", "/xrpc/com.atproto.server.refreshSession", headers=headers)
+        return base.RefreshCall("POST", "/xrpc/com.atproto.server.refreshSession", headers=headers)
 
-    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+    def read_refresh(
+        self, status: int, headers: Mapping[str, str], body: bytes
+    ) -> base.TokenGrant | base.RefreshFailure:
         """The session's tokens; their ends stand in the tokens themselves."""
-        answer = try_json_object(body)
+        answer = json_reading.try_json_object(body)
         access, refresh = answer.get("accessJwt"), answer.get("refreshJwt")
         if 200 <= status < 300 and isinstance(access, str) and access:
             renewed = refresh if isinstance(refresh, str) and refresh else None
-            return TokenGrant(access, renewed, _life_of(access))
+            return base.TokenGrant(access, renewed, _life_of(access))
         verdict = self.classify(status, headers, body, 0)
         outcome = verdict.outcome
-        if outcome is Outcome.OK:
-            outcome = Outcome.PLATFORM_DOWN
-        elif status in (400, 401) and outcome is Outcome.REQUEST_WRONG and "error" not in answer:
-            outcome = Outcome.TOKEN_EXPIRED
-        return RefreshFailure(outcome, verdict.retry_after_seconds, verdict.detail)
+        if outcome is base.Outcome.OK:
+            outcome = base.Outcome.PLATFORM_DOWN
+        elif status in (400, 401) and outcome is base.Outcome.REQUEST_WRONG and "error" not in answer:
+            outcome = base.Outcome.TOKEN_EXPIRED
+        return base.RefreshFailure(outcome, verdict.retry_after_seconds, verdict.detail)
 
-    def read(self, event: PlatformRaw) -> Reading:
+    def read(self, event: PlatformRaw) -> base.Reading:
         """`app.bsky.feed.getPosts`; `app.bsky.actor.getProfiles` and `getProfile`."""
-        if not succeeded(event):
-            return NOTHING
-        path = path_segments(event.endpoint)
+        if not http_reading.succeeded(event):
+            return base.NOTHING
+        path = http_reading.path_segments(event.endpoint)
         if not path or path[-1] not in _METHODS.get(event.kind, ()) or path[:-1] not in ((), ("xrpc",)):
-            raise MappingError("unknown_endpoint", f"Bluesky has no {event.kind} at {event.endpoint[:200]!r}")
-        answer = json_object(event.body)
+            raise base.MappingError("unknown_endpoint", f"Bluesky has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_reading.json_object(event.body)
         if isinstance(answer.get("error"), str) or event.kind == RawKind.IDENTITY:
-            return NOTHING
+            return base.NOTHING
         if event.kind == RawKind.POST_METRICS:
             return self._posts(event, answer)
         several = path[-1] == "app.bsky.actor.getProfiles"
-        return self._profile(event, objects(answer.get("profiles"), "profiles") if several else [answer])
+        return self._profile(event, json_reading.objects(answer.get("profiles"), "profiles") if several else [answer])
 
-    def _posts(self, event: PlatformRaw, answer: dict[str, Any]) -> Reading:
+    def _posts(self, event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
         matched = _match(event, answer)
         readings = []
         for index, post in matched.items():
             if _POST_KEYS.isdisjoint(post):
                 continue
-            values: list[int | None] = list(NO_POST_VALUES)
-            fill(values, post, _POST)
-            values[SHARES] = added(count(post.get("repostCount"), "repostCount"), values[QUOTES], "shares")
-            readings.append(PostReading(index, _POST_BITS, 0, tuple(values)))
+            values: list[int | None] = list(metrics.NO_POST_VALUES)
+            json_reading.fill(values, post, _POST)
+            values[metrics.SHARES] = json_reading.added(
+                json_reading.count(post.get("repostCount"), "repostCount"), values[metrics.QUOTES], "shares"
+            )
+            readings.append(base.PostReading(index, _POST_BITS, 0, tuple(values)))
         gone = [index for index in range(len(event.targets)) if index not in matched]
-        return Reading(readings, (), gone)
+        return base.Reading(readings, (), gone)
 
-    def _profile(self, event: PlatformRaw, profiles: list[dict[str, Any]]) -> Reading:
+    def _profile(self, event: PlatformRaw, profiles: list[dict[str, Any]]) -> base.Reading:
         if len(profiles) > 1:
             asked = event.request.get("actors", "").split(",")[0]
             profiles = [profile for profile in profiles if asked in (profile.get("did"), profile.get("handle"))][:1]
         for profile in profiles:
             if not _PROFILE_KEYS.isdisjoint(profile):
-                values: list[int | None] = list(NO_CHANNEL_VALUES)
-                fill(values, profile, _PROFILE)
-                return Reading((), (ChannelReading("lifetime", None, None, _PROFILE_BITS, tuple(values)),))
-        return NOTHING
+                values: list[int | None] = list(metrics.NO_CHANNEL_VALUES)
+                json_reading.fill(values, profile, _PROFILE)
+                return base.Reading((), (base.ChannelReading("lifetime", None, None, _PROFILE_BITS, tuple(values)),))
+        return base.NOTHING
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's post view."""
         try:
-            return _match(event, try_json_object(event.body)).get(target_index, {})
-        except MappingError:
+            return _match(event, json_reading.try_json_object(event.body)).get(target_index, {})
+        except base.MappingError:
             return {}
 
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """The error's name; an expired token is 400 from an account's server and 401 from the app view."""
-        answer = try_json_object(body)
+        answer = json_reading.try_json_object(body)
         error = answer.get("error")
         if not isinstance(error, str):
             if 200 <= status < 300:
-                return Verdict(Outcome.OK) if answer else Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
+                return (
+                    base.Verdict(base.Outcome.OK)
+                    if answer
+                    else base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
+                )
             error = ""
-        message = text(answer.get("message", "")).lower()
+        message = json_reading.text(answer.get("message", "")).lower()
         detail = f"{status} {error}"[:200]
         outcome = _OUTCOME_OF_ERROR.get(error)
         if outcome is None:
-            outcome = by_status(status, headers, detail).outcome if status >= 400 else Outcome.PLATFORM_DOWN
-        if outcome is Outcome.TOKEN_EXPIRED and "revoked" in message:
-            outcome = Outcome.TOKEN_REVOKED
-        if outcome is Outcome.REQUEST_WRONG and "not found" in message:
-            outcome = Outcome.TARGET_GONE
-        if outcome is Outcome.REQUEST_WRONG and "at-uri" in message:
-            outcome = Outcome.TARGET_REFUSED  # the catalog's id of a post is no address of the protocol
+            outcome = (
+                http_reading.by_status(status, headers, detail).outcome if status >= 400 else base.Outcome.PLATFORM_DOWN
+            )
+        if outcome is base.Outcome.TOKEN_EXPIRED and "revoked" in message:
+            outcome = base.Outcome.TOKEN_REVOKED
+        if outcome is base.Outcome.REQUEST_WRONG and "not found" in message:
+            outcome = base.Outcome.TARGET_GONE
+        if outcome is base.Outcome.REQUEST_WRONG and "at-uri" in message:
+            outcome = base.Outcome.TARGET_REFUSED  # the catalog's id of a post is no address of the protocol
         wait = None
-        if outcome in (Outcome.RETRY_LATER, Outcome.PLATFORM_DOWN):
-            wait = retry_after(headers)
-            if wait is None and outcome is Outcome.RETRY_LATER:
-                wait = seconds_until(headers.get("ratelimit-reset"), now)
-        return Verdict(outcome, wait, detail)
+        if outcome in (base.Outcome.RETRY_LATER, base.Outcome.PLATFORM_DOWN):
+            wait = http_reading.retry_after(headers)
+            if wait is None and outcome is base.Outcome.RETRY_LATER:
+                wait = http_reading.seconds_until(headers.get("ratelimit-reset"), now)
+        return base.Verdict(outcome, wait, detail)
 
-    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+    def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """`RateLimit-*`, reset as an epoch second."""
-        limit = seconds_of(headers.get("ratelimit-limit"))
-        remaining = seconds_of(headers.get("ratelimit-remaining"))
-        reset = seconds_of(headers.get("ratelimit-reset"))
+        limit = http_reading.seconds_of(headers.get("ratelimit-limit"))
+        remaining = http_reading.seconds_of(headers.get("ratelimit-remaining"))
+        reset = http_reading.seconds_of(headers.get("ratelimit-reset"))
         if limit is None and remaining is None:
             return None
-        return LimitState(
+        return base.LimitState(
             None if limit is None else int(limit),
             None if remaining is None else int(remaining),
             None if reset is None else int(reset * 1000),

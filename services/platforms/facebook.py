@@ -37,57 +37,9 @@ from urllib.parse import parse_qsl, unquote
 
 import orjson
 
+from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from schemas.metrics import (
-    AVG_WATCH_TIME,
-    CH_ENGAGEMENTS,
-    CH_FOLLOWERS,
-    CH_IMPRESSIONS,
-    CH_POSTS_COUNT,
-    CH_PROFILE_VIEWS,
-    CH_REACH,
-    CH_VIEWS,
-    CLICKS,
-    COMMENTS,
-    IMPRESSIONS,
-    LIKES,
-    NO_CHANNEL_VALUES,
-    NO_POST_VALUES,
-    REACH,
-    SHARES,
-    VIDEO_VIEWS,
-    VIEWS,
-    WATCH_TIME,
-)
-from services.platforms._graph import DAYS_OF_PERIOD, days_before, instant, limits_of, period_of, verdict_of
-from services.platforms.base import (
-    NOTHING,
-    Call,
-    Channel,
-    ChannelReading,
-    Facts,
-    LimitState,
-    MappingError,
-    Outcome,
-    PostReading,
-    Reading,
-    Target,
-    Verdict,
-    block,
-    count,
-    duration,
-    json_object,
-    json_value,
-    objects,
-    pacific_day,
-    pacific_midnight,
-    path_part,
-    path_segments,
-    positions,
-    succeeded,
-    text,
-    try_json_object,
-)
+from services.platforms import _graph, base, http_reading, json_reading, report_days
 
 VERSION = "v25.0"
 BATCH_SIZE = 50
@@ -103,31 +55,31 @@ _PAGE_NAMES = "page_media_view,page_total_media_view_unique,page_post_engagement
 
 # Fields of a post, each with the object and the key that hold its count.
 _FIELDS = {
-    "reactions": ("summary", "total_count", LIKES),
-    "comments": ("summary", "total_count", COMMENTS),
-    "shares": ("", "count", SHARES),
+    "reactions": ("summary", "total_count", metrics.LIKES),
+    "comments": ("summary", "total_count", metrics.COMMENTS),
+    "shares": ("", "count", metrics.SHARES),
 }
 _INSIGHTS = {
-    "post_media_view": VIEWS,
-    "post_total_media_view_unique": REACH,
-    "post_impressions": IMPRESSIONS,
-    "post_impressions_unique": REACH,
-    "post_clicks": CLICKS,
-    "post_video_views": VIDEO_VIEWS,
-    "post_video_view_time": WATCH_TIME,
-    "post_video_avg_time_watched": AVG_WATCH_TIME,
-    "post_reactions_by_type_total": LIKES,
+    "post_media_view": metrics.VIEWS,
+    "post_total_media_view_unique": metrics.REACH,
+    "post_impressions": metrics.IMPRESSIONS,
+    "post_impressions_unique": metrics.REACH,
+    "post_clicks": metrics.CLICKS,
+    "post_video_views": metrics.VIDEO_VIEWS,
+    "post_video_view_time": metrics.WATCH_TIME,
+    "post_video_avg_time_watched": metrics.AVG_WATCH_TIME,
+    "post_reactions_by_type_total": metrics.LIKES,
 }
 _DURATIONS = frozenset({"post_video_view_time", "post_video_avg_time_watched"})
 _BY_TYPE = frozenset({"post_reactions_by_type_total"})
 # Where a field or a newer name has spoken, these only fill what is unknown.
 _SECOND_CHOICE = frozenset({"post_reactions_by_type_total", "post_impressions_unique"})
 _PAGE_INSIGHTS = {
-    "page_media_view": CH_VIEWS,
-    "page_impressions": CH_IMPRESSIONS,
-    "page_total_media_view_unique": CH_REACH,
-    "page_post_engagements": CH_ENGAGEMENTS,
-    "page_views_total": CH_PROFILE_VIEWS,
+    "page_media_view": metrics.CH_VIEWS,
+    "page_impressions": metrics.CH_IMPRESSIONS,
+    "page_total_media_view_unique": metrics.CH_REACH,
+    "page_post_engagements": metrics.CH_ENGAGEMENTS,
+    "page_views_total": metrics.CH_PROFILE_VIEWS,
 }
 
 _INSIGHT_NAMES = re.compile(r"insights(?:\.\w+\([^()]*\))*\.metric\(([^()]*)\)")
@@ -167,14 +119,16 @@ def _figure(value: Any, name: str) -> int | None:
         MappingError: `bad_count`.
     """
     if name in _BY_TYPE and isinstance(value, dict):
-        known = [figure for kind, item in value.items() if (figure := count(item, f"{name}.{kind}")) is not None]
-        return count(sum(known), name) if known else None
-    return duration(value, name) if name in _DURATIONS else count(value, name)
+        known = [
+            figure for kind, item in value.items() if (figure := json_reading.count(item, f"{name}.{kind}")) is not None
+        ]
+        return json_reading.count(sum(known), name) if known else None
+    return json_reading.duration(value, name) if name in _DURATIONS else json_reading.count(value, name)
 
 
 def _held(insight: dict[str, Any], name: str) -> tuple[bool, int | None]:
     """Whether an insight holds a figure, and the figure: the newest of its `values`."""
-    values = objects(insight.get("values") or [], f"{name}.values")
+    values = json_reading.objects(insight.get("values") or [], f"{name}.values")
     if not values or "value" not in values[-1]:
         return False, None
     value = values[-1]["value"]
@@ -184,9 +138,13 @@ def _held(insight: dict[str, Any], name: str) -> tuple[bool, int | None]:
 
 
 def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], spoken: int) -> tuple[int, int]:
-    """Write a post's insights beside what its fields said; returns what is spoken of, and which of it is ranged."""
-    answered = block(edge, "insights")
-    listed = objects(answered.get("data"), "insights.data") if answered is not None and "data" in answered else []
+    """Write a post's insights beside what its fields said; returns the masks of reported and of ranged metrics."""
+    answered = json_reading.block(edge, "insights")
+    listed = (
+        json_reading.objects(answered.get("data"), "insights.data")
+        if answered is not None and "data" in answered
+        else []
+    )
     if not listed:
         return spoken, 0
     ranged = 0
@@ -212,18 +170,18 @@ def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], s
 
 
 def _post(post: dict[str, Any], asked: _Asked) -> tuple[int, int, list[int | None]]:
-    """What one post object speaks of, which of it is ranged, and its values."""
-    values: list[int | None] = list(NO_POST_VALUES)
+    """The figures of one post object: masks of reported and of ranged metrics, and values."""
+    values: list[int | None] = list(metrics.NO_POST_VALUES)
     if not post or "error" in post:
         return 0, 0, values
     spoken = 0
     for field, (inner, key, position) in _FIELDS.items():
         if field in post:
-            holder = block(post[field], field)
+            holder = json_reading.block(post[field], field)
             if inner and holder is not None:
-                holder = block(holder.get(inner), f"{field}.{inner}")
+                holder = json_reading.block(holder.get(inner), f"{field}.{inner}")
             if holder is not None:
-                values[position] = count(holder.get(key), f"{field}.{key}")
+                values[position] = json_reading.count(holder.get(key), f"{field}.{key}")
                 spoken |= 1 << position
         elif field in asked.fields:
             spoken |= 1 << position
@@ -253,33 +211,33 @@ class _Answered(NamedTuple):
 
 
 def _batch(event: PlatformRaw) -> Iterator[_Answered]:
-    """What the elements of a batch's answer say, by their requests, else by the ids in them.
+    """The posts in a batch's answer, by the request of each element, else by the id in it.
 
     Raises:
         MappingError: `body_not_json` or `unexpected_shape`.
     """
-    elements = json_value(event.body)
+    elements = json_reading.json_value(event.body)
     if not isinstance(elements, list):
-        raise MappingError("unexpected_shape", f"a batch's answer is a JSON {type(elements).__name__}")
+        raise base.MappingError("unexpected_shape", f"a batch's answer is a JSON {type(elements).__name__}")
     requests = _requests(event)
     for index, element in enumerate(elements):
         if element is None:
             continue  # did not finish in time: nothing is known
         if not isinstance(element, dict):
-            raise MappingError("unexpected_shape", f"an element of a batch is a JSON {type(element).__name__}")
+            raise base.MappingError("unexpected_shape", f"an element of a batch is a JSON {type(element).__name__}")
         url = requests[index].get("relative_url") if index < len(requests) else None
         path_text, _, query_text = url.partition("?") if isinstance(url, str) else ("", "", "")
-        path, query = path_segments("/" + path_text.lstrip("/")), dict(parse_qsl(query_text))
+        path, query = http_reading.path_segments("/" + path_text.lstrip("/")), dict(parse_qsl(query_text))
         text = element.get("body")
         if not isinstance(text, str):
-            raise MappingError("unexpected_shape", f"the body of an element is a JSON {type(text).__name__}")
+            raise base.MappingError("unexpected_shape", f"the body of an element is a JSON {type(text).__name__}")
         code = element.get("code")
         if type(code) is not int or not 200 <= code < 300:
             status = code if type(code) is int else 500
-            if path and verdict_of(status, {}, text.encode()).outcome is Outcome.TARGET_GONE:
+            if path and _graph.verdict_of(status, {}, text.encode()).outcome is base.Outcome.TARGET_GONE:
                 yield _Answered(path[0], _asked(""), None)
             continue
-        answer = json_object(text.encode())
+        answer = json_reading.json_object(text.encode())
         own = answer.get("id")
         external_id = path[0] if path else own if isinstance(own, str) else ""
         if path[1:] == ("insights",):
@@ -291,7 +249,7 @@ def _batch(event: PlatformRaw) -> Iterator[_Answered]:
 class Facebook:
     """Facebook pages: pure reading and describing, see the module's header."""
 
-    facts = Facts(
+    facts = base.Facts(
         name="facebook",
         base_url="https://graph.facebook.com",
         documentation="https://developers.facebook.com/docs/graph-api/reference/insights",
@@ -330,28 +288,30 @@ class Facebook:
         """Bearer token: the Graph API takes it as a header as well as in the query, where logs would keep it."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
-    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+    def post_calls(
+        self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
+    ) -> list[base.Call]:
         """Batches of 50 posts."""
-        calls: list[Call] = []
+        calls: list[base.Call] = []
         for start in range(0, len(targets), BATCH_SIZE):
             part = tuple(targets[start : start + BATCH_SIZE])
             query = (("ids", ",".join(target.external_id for target in part)), ("fields", _POST_FIELDS))
-            calls.append(Call(RawKind.POST_METRICS, "GET", f"/{VERSION}/", query, None, part, "graph"))
+            calls.append(base.Call(RawKind.POST_METRICS, "GET", f"/{VERSION}/", query, None, part, "graph"))
         return calls
 
-    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+    def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The page as it is now, how many posts it has, and its last 28 closed Pacific days."""
-        page = f"/{VERSION}/{path_part(channel.external_id)}"
-        today = pacific_day(now)
+        page = f"/{VERSION}/{http_reading.path_part(channel.external_id)}"
+        today = report_days.pacific_day(now)
         days = (
             ("metric", _PAGE_NAMES),
             ("period", "day"),
-            ("since", str(pacific_midnight(today - timedelta(days=REPORT_DAYS)) // 1000)),
-            ("until", str(pacific_midnight(today) // 1000)),
+            ("since", str(report_days.pacific_midnight(today - timedelta(days=REPORT_DAYS)) // 1000)),
+            ("until", str(report_days.pacific_midnight(today) // 1000)),
         )
         counted = (("summary", "total_count"), ("limit", "1"), ("fields", "id"))
         return [
-            Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="graph")
+            base.Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="graph")
             for path, query in (
                 (page, (("fields", "followers_count,fan_count"),)),
                 (f"{page}/published_posts", counted),
@@ -359,35 +319,35 @@ class Facebook:
             )
         ]
 
-    def identity_call(self, channel: Channel) -> Call:
+    def identity_call(self, channel: base.Channel) -> base.Call:
         """The page of the page token."""
-        return Call(RawKind.IDENTITY, "GET", f"/{VERSION}/me", (("fields", "id,name"),), limit_group="graph")
+        return base.Call(RawKind.IDENTITY, "GET", f"/{VERSION}/me", (("fields", "id,name"),), limit_group="graph")
 
-    def read(self, event: PlatformRaw) -> Reading:
+    def read(self, event: PlatformRaw) -> base.Reading:
         """`/?ids=`, `/{post}`, `/{post}/insights`, `/{page}/posts`, a batch; `/{page}` and its edges."""
-        if not succeeded(event):
-            return NOTHING
-        path = path_segments(event.endpoint)
+        if not http_reading.succeeded(event):
+            return base.NOTHING
+        path = http_reading.path_segments(event.endpoint)
         edge = path[1] if len(path) == 2 else ""
         is_posts = event.kind == RawKind.POST_METRICS
         edges = _POST_EDGES if is_posts else _CHANNEL_EDGES
         if len(path) > 2 or edge not in edges or (not path and not is_posts):
-            raise MappingError("unknown_endpoint", f"Facebook has no {event.kind} at {event.endpoint[:200]!r}")
+            raise base.MappingError("unknown_endpoint", f"Facebook has no {event.kind} at {event.endpoint[:200]!r}")
         if is_posts and not path and ("batch" in event.request or "body" in event.request):
             return self._batched(event)
-        answer = json_object(event.body)
+        answer = json_reading.json_object(event.body)
         if "error" in answer or event.kind == RawKind.IDENTITY:
-            return NOTHING
+            return base.NOTHING
         if is_posts:
             return self._posts(event, path, edge, answer)
         if edge == "insights":
-            return Reading((), self._periods(answer))
-        return Reading((), self._page(event, edge, answer))
+            return base.Reading((), self._periods(answer))
+        return base.Reading((), self._page(event, edge, answer))
 
-    def _batched(self, event: PlatformRaw) -> Reading:
+    def _batched(self, event: PlatformRaw) -> base.Reading:
         """Elements about one post add to each other: its fields and its insights can be two."""
-        wanted = positions(event)
-        found: dict[int, PostReading] = {}
+        wanted = json_reading.positions(event)
+        found: dict[int, base.PostReading] = {}
         gone: dict[int, None] = {}
         for answered in _batch(event):
             indexes = wanted.get(answered.external_id, ())
@@ -403,10 +363,10 @@ class Facebook:
                         for position, value in enumerate(values)
                     )
                     kept = held.ranged & ~spoken
-                    found[index] = PostReading(index, held.spoken | spoken, kept | ranged, merged)
+                    found[index] = base.PostReading(index, held.spoken | spoken, kept | ranged, merged)
                 else:
-                    found[index] = PostReading(index, spoken, ranged, tuple(values))
-        return Reading(list(found.values()), (), [index for index in gone if index not in found])
+                    found[index] = base.PostReading(index, spoken, ranged, tuple(values))
+        return base.Reading(list(found.values()), (), [index for index in gone if index not in found])
 
     def _parts(self, path: tuple[str, ...], edge: str, answer: dict[str, Any]) -> dict[str, Any]:
         """Post objects by id: of several asked for, of a page's list, or of one."""
@@ -415,62 +375,72 @@ class Facebook:
         if edge == "insights":
             return {unquote(path[0]): {"insights": answer}}
         if edge:
-            return {text(item.get("id")): item for item in objects(answer.get("data"), "data")}
+            return {
+                json_reading.text(item.get("id")): item for item in json_reading.objects(answer.get("data"), "data")
+            }
         own = answer.get("id")
         return {unquote(path[0]): answer, **({own: answer} if isinstance(own, str) else {})}
 
-    def _posts(self, event: PlatformRaw, path: tuple[str, ...], edge: str, answer: dict[str, Any]) -> Reading:
+    def _posts(self, event: PlatformRaw, path: tuple[str, ...], edge: str, answer: dict[str, Any]) -> base.Reading:
         asked = _asked(event.request.get("fields", ""))
         if edge == "insights":
             asked = _Asked(frozenset(), _split(event.request.get("metric", "")))
         parts = self._parts(path, edge, answer)
-        readings: list[PostReading] = []
-        for external_id, indexes in positions(event).items():
+        readings: list[base.PostReading] = []
+        for external_id, indexes in json_reading.positions(event).items():
             if external_id not in parts:
                 continue
             part = parts[external_id]
             if not isinstance(part, dict):
-                raise MappingError("unexpected_shape", f"a post is a JSON {type(part).__name__}, expected an object")
+                raise base.MappingError(
+                    "unexpected_shape", f"a post is a JSON {type(part).__name__}, expected an object"
+                )
             spoken, ranged, values = _post(part, asked)
             if spoken:
                 whole = tuple(values)
-                readings.extend(PostReading(index, spoken, ranged, whole) for index in indexes)
-        return Reading(readings)
+                readings.extend(base.PostReading(index, spoken, ranged, whole) for index in indexes)
+        return base.Reading(readings)
 
-    def _page(self, event: PlatformRaw, edge: str, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
+    def _page(self, event: PlatformRaw, edge: str, answer: dict[str, Any]) -> tuple[base.ChannelReading, ...]:
         """Followers from the page itself, the number of posts from the summary of its posts."""
-        values: list[int | None] = list(NO_CHANNEL_VALUES)
+        values: list[int | None] = list(metrics.NO_CHANNEL_VALUES)
         if edge:
-            summary = block(answer.get("summary"), "summary")
+            summary = json_reading.block(answer.get("summary"), "summary")
             if summary is None:
                 return ()
-            position, values[CH_POSTS_COUNT] = CH_POSTS_COUNT, count(summary.get("total_count"), "total_count")
+            position, values[metrics.CH_POSTS_COUNT] = (
+                metrics.CH_POSTS_COUNT,
+                json_reading.count(summary.get("total_count"), "total_count"),
+            )
         else:
             asked = "followers_count" in _asked(event.request.get("fields", "")).fields
             if not answer or not (asked or "followers_count" in answer):
                 return ()
-            position, values[CH_FOLLOWERS] = CH_FOLLOWERS, count(answer.get("followers_count"), "followers_count")
-        return (ChannelReading("lifetime", None, None, 1 << position, tuple(values)),)
+            position, values[metrics.CH_FOLLOWERS] = (
+                metrics.CH_FOLLOWERS,
+                json_reading.count(answer.get("followers_count"), "followers_count"),
+            )
+        return (base.ChannelReading("lifetime", None, None, 1 << position, tuple(values)),)
 
-    def _periods(self, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
+    def _periods(self, answer: dict[str, Any]) -> tuple[base.ChannelReading, ...]:
         """Insights of a page: one reading a day, week or 28 days, closed at `end_time`."""
         found: dict[tuple[int, int], tuple[int, list[int | None]]] = {}
-        for insight in objects(answer.get("data"), "data"):
+        for insight in json_reading.objects(answer.get("data"), "data"):
             name, period = insight.get("name"), insight.get("period")
             position = _PAGE_INSIGHTS.get(name) if isinstance(name, str) else None
-            days = DAYS_OF_PERIOD.get(period) if isinstance(period, str) else None
+            days = _graph.DAYS_OF_PERIOD.get(period) if isinstance(period, str) else None
             if position is None or days is None:
                 continue
-            for value in objects(insight.get("values") or [], f"{name}.values"):
-                end = instant(value.get("end_time"))
+            for value in json_reading.objects(insight.get("values") or [], f"{name}.values"):
+                end = _graph.instant(value.get("end_time"))
                 if end is None or "value" not in value:
                     continue
-                covered = (days_before(end, days), end)
-                spoken, values = found.get(covered) or (0, list(NO_CHANNEL_VALUES))
-                values[position] = count(value["value"], str(name))
+                covered = (_graph.days_before(end, days), end)
+                spoken, values = found.get(covered) or (0, list(metrics.NO_CHANNEL_VALUES))
+                values[position] = json_reading.count(value["value"], str(name))
                 found[covered] = (spoken | 1 << position, values)
         return tuple(
-            ChannelReading(period_of(start, end), start, end, spoken, tuple(values))
+            base.ChannelReading(_graph.period_of(start, end), start, end, spoken, tuple(values))
             for (start, end), (spoken, values) in found.items()
         )
 
@@ -479,27 +449,27 @@ class Facebook:
         if not 0 <= target_index < len(event.targets):
             return {}
         external_id = event.targets[target_index].external_id
-        path = path_segments(event.endpoint)
+        path = http_reading.path_segments(event.endpoint)
         own: Any = None
         try:
             if not path and ("batch" in event.request or "body" in event.request):
                 parts = [found.post for found in _batch(event) if found.external_id == external_id and found.post]
                 own = {key: value for part in parts for key, value in part.items()}
             else:
-                answer = try_json_object(event.body)
+                answer = json_reading.try_json_object(event.body)
                 if "error" not in answer:
                     own = self._parts(path, path[1] if len(path) == 2 else "", answer).get(external_id)
-        except MappingError:
+        except base.MappingError:
             return {}
         return own if isinstance(own, dict) else {}
 
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """Meta's code and subcode; the status is 400 for nearly everything."""
-        return verdict_of(status, headers, body)
+        return _graph.verdict_of(status, headers, body)
 
-    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+    def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """Percent left of the fullest of the budgets that the usage headers name."""
-        return limits_of(headers, now)
+        return _graph.limits_of(headers, now)
 
 
 PLATFORM = Facebook()

@@ -29,42 +29,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from schemas.metrics import CH_IMPRESSIONS, NO_CHANNEL_VALUES, POST_NAMES
+from services.platforms import base, http_reading, json_reading, report_days
 from services.platforms._oauth import oauth_call, read_oauth
-from services.platforms.base import (
-    EARLIEST,
-    LATEST,
-    NOTHING,
-    AppClient,
-    Call,
-    Channel,
-    ChannelReading,
-    Facts,
-    HeldTokens,
-    Limit,
-    LimitState,
-    MappingError,
-    Outcome,
-    Reading,
-    RefreshCall,
-    RefreshFailure,
-    Target,
-    TokenGrant,
-    Verdict,
-    bits,
-    block,
-    by_status,
-    count,
-    json_object,
-    objects,
-    path_part,
-    path_segments,
-    retry_after,
-    succeeded,
-    text,
-    try_json_object,
-)
 
 TOKEN_URL = "https://oauth2.googleapis.com"
 IDENTITY_URL = "https://mybusinessbusinessinformation.googleapis.com"
@@ -81,27 +49,27 @@ _IMPRESSIONS = (
 _KEPT_RAW = ("WEBSITE_CLICKS", "CALL_CLICKS", "BUSINESS_DIRECTION_REQUESTS", "BUSINESS_CONVERSATIONS")
 
 _OUTCOME_OF_REASON = {
-    "ACCESS_TOKEN_EXPIRED": Outcome.TOKEN_EXPIRED,
-    "UNAUTHENTICATED": Outcome.TOKEN_EXPIRED,
-    "authError": Outcome.TOKEN_EXPIRED,
-    "invalid_grant": Outcome.TOKEN_REVOKED,
-    "ACCOUNT_STATE_INVALID": Outcome.ACCOUNT_DISABLED,
-    "USER_BLOCKED_BY_ADMIN": Outcome.ACCOUNT_DISABLED,
-    "RATE_LIMIT_EXCEEDED": Outcome.RETRY_LATER,
-    "RESOURCE_EXHAUSTED": Outcome.RETRY_LATER,
-    "dailyLimitExceeded": Outcome.QUOTA_EXHAUSTED,
-    "quotaExceeded": Outcome.QUOTA_EXHAUSTED,
-    "SERVICE_DISABLED": Outcome.PERMISSION_MISSING,
-    "ACCESS_TOKEN_SCOPE_INSUFFICIENT": Outcome.PERMISSION_MISSING,
-    "PERMISSION_DENIED": Outcome.PERMISSION_MISSING,
-    "forbidden": Outcome.PERMISSION_MISSING,
-    "NOT_FOUND": Outcome.TARGET_GONE,
-    "notFound": Outcome.TARGET_GONE,
-    "INVALID_ARGUMENT": Outcome.REQUEST_WRONG,
-    "badRequest": Outcome.REQUEST_WRONG,
-    "UNAVAILABLE": Outcome.PLATFORM_DOWN,
-    "INTERNAL": Outcome.PLATFORM_DOWN,
-    "DEADLINE_EXCEEDED": Outcome.PLATFORM_DOWN,
+    "ACCESS_TOKEN_EXPIRED": base.Outcome.TOKEN_EXPIRED,
+    "UNAUTHENTICATED": base.Outcome.TOKEN_EXPIRED,
+    "authError": base.Outcome.TOKEN_EXPIRED,
+    "invalid_grant": base.Outcome.TOKEN_REVOKED,
+    "ACCOUNT_STATE_INVALID": base.Outcome.ACCOUNT_DISABLED,
+    "USER_BLOCKED_BY_ADMIN": base.Outcome.ACCOUNT_DISABLED,
+    "RATE_LIMIT_EXCEEDED": base.Outcome.RETRY_LATER,
+    "RESOURCE_EXHAUSTED": base.Outcome.RETRY_LATER,
+    "dailyLimitExceeded": base.Outcome.QUOTA_EXHAUSTED,
+    "quotaExceeded": base.Outcome.QUOTA_EXHAUSTED,
+    "SERVICE_DISABLED": base.Outcome.PERMISSION_MISSING,
+    "ACCESS_TOKEN_SCOPE_INSUFFICIENT": base.Outcome.PERMISSION_MISSING,
+    "PERMISSION_DENIED": base.Outcome.PERMISSION_MISSING,
+    "forbidden": base.Outcome.PERMISSION_MISSING,
+    "NOT_FOUND": base.Outcome.TARGET_GONE,
+    "notFound": base.Outcome.TARGET_GONE,
+    "INVALID_ARGUMENT": base.Outcome.REQUEST_WRONG,
+    "badRequest": base.Outcome.REQUEST_WRONG,
+    "UNAVAILABLE": base.Outcome.PLATFORM_DOWN,
+    "INTERNAL": base.Outcome.PLATFORM_DOWN,
+    "DEADLINE_EXCEEDED": base.Outcome.PLATFORM_DOWN,
 }
 _SERIES = ("fetchMultiDailyMetricsTimeSeries", "getDailyMetricsTimeSeries")
 
@@ -112,14 +80,14 @@ def _day(value: Any) -> int:
     Raises:
         MappingError: `unexpected_shape`.
     """
-    parts = block(value, "date") or {}
+    parts = json_reading.block(value, "date") or {}
     try:
         day = date(parts["year"], parts["month"], parts["day"])
     except (KeyError, TypeError, ValueError, OverflowError):
-        raise MappingError("unexpected_shape", "a date is no whole date") from None
+        raise base.MappingError("unexpected_shape", "a date is no whole date") from None
     at = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
-    if not EARLIEST < at < LATEST - 2 * _DAY:
-        raise MappingError("unexpected_shape", "a date is no date of a report")
+    if not report_days.EARLIEST < at < report_days.LATEST - 2 * _DAY:
+        raise base.MappingError("unexpected_shape", "a date is no date of a report")
     return at
 
 
@@ -129,29 +97,29 @@ def _series(answer: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     Raises:
         MappingError: `unexpected_shape`.
     """
-    for group in objects(answer.get("multiDailyMetricTimeSeries") or [], "multiDailyMetricTimeSeries"):
+    for group in json_reading.objects(answer.get("multiDailyMetricTimeSeries") or [], "multiDailyMetricTimeSeries"):
         nested = group.get("dailyMetricTimeSeries")
         if nested is None:
             nested = [group]
         elif isinstance(nested, dict):
             nested = [nested]
-        for series in objects(nested, "dailyMetricTimeSeries"):
+        for series in json_reading.objects(nested, "dailyMetricTimeSeries"):
             # A series of a part of the day or of the week is not the day's.
             if not series.get("dailySubEntityType"):
-                yield text(series.get("dailyMetric")), series.get("timeSeries")
+                yield json_reading.text(series.get("dailyMetric")), series.get("timeSeries")
 
 
 def _points(series: Any, name: str) -> dict[int, int | None]:
     """A series' value by day."""
-    answered = block(series, "timeSeries") or {}
+    answered = json_reading.block(series, "timeSeries") or {}
     found: dict[int, int | None] = {}
-    for point in objects(answered.get("datedValues") or [], "datedValues"):
-        found[_day(point.get("date"))] = count(point["value"], name) if "value" in point else 0
+    for point in json_reading.objects(answered.get("datedValues") or [], "datedValues"):
+        found[_day(point.get("date"))] = json_reading.count(point["value"], name) if "value" in point else 0
     return found
 
 
 def _location(external_id: str) -> str:
-    return path_part(external_id.strip("/").rpartition("/")[2])
+    return http_reading.path_part(external_id.strip("/").rpartition("/")[2])
 
 
 def _method(path: tuple[str, ...]) -> str | None:
@@ -167,7 +135,7 @@ def _method(path: tuple[str, ...]) -> str | None:
 class GoogleBusiness:
     """Google Business Profile: pure reading and describing, see the module's header."""
 
-    facts = Facts(
+    facts = base.Facts(
         name="google_business",
         base_url="https://businessprofileperformance.googleapis.com",
         documentation="https://developers.google.com/my-business/reference/performance/rest/v1/locations",
@@ -176,22 +144,24 @@ class GoogleBusiness:
         rate_limit="300 requests a minute a project",
         post_batch_size=1,
         post_group="performance",
-        limits=(Limit("performance", 300, 60),),
+        limits=(base.Limit("performance", 300, 60),),
         report_days=REPORT_DAYS,
         channel_metrics={"impressions": ("day",)},
         channel_lag="several days",
-        not_reported=dict.fromkeys(POST_NAMES, "Google retired the figures of local posts"),
+        not_reported=dict.fromkeys(metrics.POST_NAMES, "Google retired the figures of local posts"),
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:
-        """Bearer token."""
+        """The user's token in a bearer header; no header without a token."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
-    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+    def post_calls(
+        self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
+    ) -> list[base.Call]:
         """None: there are no figures of posts."""
         return []
 
-    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+    def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The location's last reported days."""
         last = datetime.fromtimestamp(now // 1000, UTC).date()
         first = last - timedelta(days=REPORT_DAYS)
@@ -203,61 +173,69 @@ class GoogleBusiness:
                 (f"dailyRange.{name}.day", str(day.day)),
             ]
         path = f"/v1/locations/{_location(channel.external_id)}:fetchMultiDailyMetricsTimeSeries"
-        return [Call(RawKind.CHANNEL_METRICS, "GET", path, tuple(query), limit_group="performance")]
+        return [base.Call(RawKind.CHANNEL_METRICS, "GET", path, tuple(query), limit_group="performance")]
 
-    def identity_call(self, channel: Channel) -> Call:
+    def identity_call(self, channel: base.Channel) -> base.Call:
         """The location's name, from the Business Information API."""
         path = f"/v1/locations/{_location(channel.external_id)}"
         query = (("readMask", "name,title"),)
-        return Call(RawKind.IDENTITY, "GET", path, query, limit_group="information", base_url=IDENTITY_URL)
+        return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="information", base_url=IDENTITY_URL)
 
-    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
         """Google's token endpoint; the refresh token stays."""
         return oauth_call("/token", tokens, client, base_url=TOKEN_URL)
 
-    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
-        """As OAuth 2."""
+    def read_refresh(
+        self, status: int, headers: Mapping[str, str], body: bytes
+    ) -> base.TokenGrant | base.RefreshFailure:
+        """Reads the answer by the common rules of OAuth 2."""
         return read_oauth(status, headers, body)
 
-    def read(self, event: PlatformRaw) -> Reading:
+    def read(self, event: PlatformRaw) -> base.Reading:
         """`:fetchMultiDailyMetricsTimeSeries` and `:getDailyMetricsTimeSeries` of a location."""
-        if not succeeded(event):
-            return NOTHING
-        method = _method(path_segments(event.endpoint))
+        if not http_reading.succeeded(event):
+            return base.NOTHING
+        method = _method(http_reading.path_segments(event.endpoint))
         known = event.kind == RawKind.CHANNEL_METRICS and method in _SERIES
         if not known and not (event.kind == RawKind.IDENTITY and method == ""):
-            raise MappingError("unknown_endpoint", f"Google has no {event.kind} at {event.endpoint[:200]!r}")
-        answer = json_object(event.body)
+            raise base.MappingError("unknown_endpoint", f"Google has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_reading.json_object(event.body)
         if "error" in answer or event.kind == RawKind.IDENTITY:
-            return NOTHING
+            return base.NOTHING
         kinds: dict[str, dict[int, int | None]] = {}
         for name, series in _series(answer):
             if name in _IMPRESSIONS:
                 kinds.setdefault(name, {}).update(_points(series, name))
-        return Reading((), tuple(self._days([points for points in kinds.values() if points])))
+        return base.Reading((), tuple(self._days([points for points in kinds.values() if points])))
 
-    def _days(self, kinds: Sequence[Mapping[int, int | None]]) -> Iterator[ChannelReading]:
+    def _days(self, kinds: Sequence[Mapping[int, int | None]]) -> Iterator[base.ChannelReading]:
         for start in sorted(set().union(*kinds)) if kinds else ():
             if all(start in points for points in kinds):
                 told = [value for points in kinds if (value := points[start]) is not None]
-                values = list(NO_CHANNEL_VALUES)
+                values = list(metrics.NO_CHANNEL_VALUES)
                 if len(told) == len(kinds):
-                    values[CH_IMPRESSIONS] = count(sum(told), "impressions")
-                yield ChannelReading("day", start, start + _DAY, bits(CH_IMPRESSIONS), tuple(values))
+                    values[metrics.CH_IMPRESSIONS] = json_reading.count(sum(told), "impressions")
+                yield base.ChannelReading(
+                    "day", start, start + _DAY, json_reading.bits(metrics.CH_IMPRESSIONS), tuple(values)
+                )
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """Nothing: answers are about the location."""
         return {}
 
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """The reason in the details, else Google's status; a limit of 0 is a missing grant, whatever the reason."""
-        answer = try_json_object(body)
+        answer = json_reading.try_json_object(body)
         error = answer.get("error")
         if not isinstance(error, dict):
             if 200 <= status < 300 and error is None:
                 # A location without figures answers {}.
                 whole = body[:1] == b"{"
-                return Verdict(Outcome.OK) if whole else Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
+                return (
+                    base.Verdict(base.Outcome.OK)
+                    if whole
+                    else base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
+                )
             error = {"status": error} if isinstance(error, str) else {}
         details = [
             item
@@ -270,19 +248,19 @@ class GoogleBusiness:
             reasons.append(error["status"])
         detail = f"{status} {' '.join(reasons)}"[:200]
         metadata = [held for item in details if isinstance(held := item.get("metadata"), dict)]
-        if any(text(held.get("quota_limit_value")) == "0" for held in (*metadata, error)):
-            return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
+        if any(json_reading.text(held.get("quota_limit_value")) == "0" for held in (*metadata, error)):
+            return base.Verdict(base.Outcome.PERMISSION_MISSING, detail=detail)
         outcome = next((_OUTCOME_OF_REASON[reason] for reason in reasons if reason in _OUTCOME_OF_REASON), None)
         if outcome is None:
             code = error.get("code")
             failed = status if status >= 400 else code if type(code) is int and 400 <= code < 600 else 500
-            return by_status(failed, headers, detail)
-        if outcome is Outcome.TOKEN_EXPIRED and "revoked" in text(error.get("message", "")).lower():
-            outcome = Outcome.TOKEN_REVOKED
-        waits = (Outcome.RETRY_LATER, Outcome.QUOTA_EXHAUSTED, Outcome.PLATFORM_DOWN)
-        return Verdict(outcome, retry_after(headers) if outcome in waits else None, detail)
+            return http_reading.by_status(failed, headers, detail)
+        if outcome is base.Outcome.TOKEN_EXPIRED and "revoked" in json_reading.text(error.get("message", "")).lower():
+            outcome = base.Outcome.TOKEN_REVOKED
+        waits = (base.Outcome.RETRY_LATER, base.Outcome.QUOTA_EXHAUSTED, base.Outcome.PLATFORM_DOWN)
+        return base.Verdict(outcome, http_reading.retry_after(headers) if outcome in waits else None, detail)
 
-    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+    def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """Google sends no headers about the quota."""
         return None
 

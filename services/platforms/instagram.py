@@ -32,75 +32,10 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
+from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from schemas.metrics import (
-    AVG_WATCH_TIME,
-    CH_COMMENTS,
-    CH_ENGAGEMENTS,
-    CH_FOLLOWERS,
-    CH_FOLLOWING,
-    CH_IMPRESSIONS,
-    CH_LIKES,
-    CH_POSTS_COUNT,
-    CH_PROFILE_VIEWS,
-    CH_REACH,
-    CH_SAVES,
-    CH_SHARES,
-    CH_VIEWS,
-    COMMENTS,
-    FOLLOWS,
-    IMPRESSIONS,
-    LIKES,
-    NO_CHANNEL_VALUES,
-    NO_POST_VALUES,
-    PROFILE_CLICKS,
-    REACH,
-    SAVES,
-    SHARES,
-    VIDEO_VIEWS,
-    VIEWS,
-    WATCH_TIME,
-)
-from services.platforms._graph import (
-    DAYS_OF_PERIOD,
-    days_before,
-    instant,
-    limits_of,
-    period_of,
-    verdict_of,
-)
+from services.platforms import _graph, base, http_reading, json_reading, report_days
 from services.platforms._oauth import read_renewal, renewal_call
-from services.platforms.base import (
-    NOTHING,
-    AppClient,
-    Call,
-    Channel,
-    ChannelReading,
-    Facts,
-    HeldTokens,
-    LimitState,
-    MappingError,
-    PostReading,
-    Reading,
-    RefreshCall,
-    RefreshFailure,
-    Target,
-    TokenGrant,
-    Verdict,
-    block,
-    count,
-    duration,
-    json_object,
-    objects,
-    pacific_day,
-    pacific_midnight,
-    path_part,
-    path_segments,
-    positions,
-    succeeded,
-    text,
-    try_json_object,
-)
 
 VERSION = "v25.0"
 # Instagram Login renews its tokens here; those of Facebook Login begin so and can't be renewed by their holder alone.
@@ -122,40 +57,40 @@ _FIELDS_OF_KIND = {
 }
 _FEED_WORDS = ("feed", "image", "photo", "picture", "carousel", "album")
 
-_MEDIA_FIELDS = {"like_count": LIKES, "comments_count": COMMENTS}
+_MEDIA_FIELDS = {"like_count": metrics.LIKES, "comments_count": metrics.COMMENTS}
 _INSIGHTS = {
-    "views": VIEWS,
-    "impressions": IMPRESSIONS,
-    "reach": REACH,
-    "likes": LIKES,
-    "comments": COMMENTS,
-    "replies": COMMENTS,
-    "shares": SHARES,
-    "saved": SAVES,
-    "follows": FOLLOWS,
-    "profile_visits": PROFILE_CLICKS,
-    "video_views": VIDEO_VIEWS,
-    "ig_reels_video_view_total_time": WATCH_TIME,
-    "ig_reels_avg_watch_time": AVG_WATCH_TIME,
+    "views": metrics.VIEWS,
+    "impressions": metrics.IMPRESSIONS,
+    "reach": metrics.REACH,
+    "likes": metrics.LIKES,
+    "comments": metrics.COMMENTS,
+    "replies": metrics.COMMENTS,
+    "shares": metrics.SHARES,
+    "saved": metrics.SAVES,
+    "follows": metrics.FOLLOWS,
+    "profile_visits": metrics.PROFILE_CLICKS,
+    "video_views": metrics.VIDEO_VIEWS,
+    "ig_reels_video_view_total_time": metrics.WATCH_TIME,
+    "ig_reels_avg_watch_time": metrics.AVG_WATCH_TIME,
 }
 # Where the field or the more exact insight has spoken, these only fill what is unknown.
 _SECOND_CHOICE = frozenset({"likes", "comments", "replies"})
 
 _USER_FIELDS = {
-    "followers_count": CH_FOLLOWERS,
-    "follows_count": CH_FOLLOWING,
-    "media_count": CH_POSTS_COUNT,
+    "followers_count": metrics.CH_FOLLOWERS,
+    "follows_count": metrics.CH_FOLLOWING,
+    "media_count": metrics.CH_POSTS_COUNT,
 }
 _USER_INSIGHTS = {
-    "views": CH_VIEWS,
-    "impressions": CH_IMPRESSIONS,
-    "reach": CH_REACH,
-    "profile_views": CH_PROFILE_VIEWS,
-    "total_interactions": CH_ENGAGEMENTS,
-    "likes": CH_LIKES,
-    "comments": CH_COMMENTS,
-    "shares": CH_SHARES,
-    "saves": CH_SAVES,
+    "views": metrics.CH_VIEWS,
+    "impressions": metrics.CH_IMPRESSIONS,
+    "reach": metrics.CH_REACH,
+    "profile_views": metrics.CH_PROFILE_VIEWS,
+    "total_interactions": metrics.CH_ENGAGEMENTS,
+    "likes": metrics.CH_LIKES,
+    "comments": metrics.CH_COMMENTS,
+    "shares": metrics.CH_SHARES,
+    "saves": metrics.CH_SAVES,
 }
 _USER_TOTALS = "reach,views,profile_views,total_interactions,likes,comments,shares,saves"
 
@@ -176,8 +111,8 @@ def _split(names: str) -> frozenset[str]:
     return frozenset(name.strip() for name in names.split(","))
 
 
-def _kind_of(target: Target) -> str:
-    """Which insight names fit a target: story, reel, feed, or other where the post type doesn't tell."""
+def _kind_of(target: base.Target) -> str:
+    """Which insight names fit a target: story, reel, feed, or `other` where the post type leaves it open."""
     post_type = target.post_type.lower()
     if target.is_story or "story" in post_type or "stories" in post_type:
         return "story"
@@ -188,22 +123,26 @@ def _kind_of(target: Target) -> str:
 
 def _insight_value(insight: dict[str, Any], name: str) -> tuple[bool, int | None]:
     """Whether one named insight holds a figure, and the figure: in `values`, or in `total_value`."""
-    figure = duration if name.startswith("ig_reels_") else count
+    figure = json_reading.duration if name.startswith("ig_reels_") else json_reading.count
     values = insight.get("values")
     if type(values) is list and values and type(values[0]) is dict and "value" in values[0]:
         return True, figure(values[0]["value"], name)
     if values is not None:
-        listed = objects(values, f"{name}.values")
+        listed = json_reading.objects(values, f"{name}.values")
         if listed and listed[0]:
             return True, figure(listed[0].get("value"), name)
-    total = block(insight.get("total_value"), f"{name}.total_value")
+    total = json_reading.block(insight.get("total_value"), f"{name}.total_value")
     return (False, None) if total is None else (True, figure(total.get("value"), name))
 
 
 def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], spoken: int) -> tuple[int, int]:
-    """Write a media's insights over what its fields said; returns what is spoken of, and which of it is ranged."""
-    answered = block(edge, "insights")
-    listed = objects(answered.get("data"), "insights.data") if answered is not None and "data" in answered else []
+    """Write a media's insights over what its fields said; returns the masks of reported and of ranged metrics."""
+    answered = json_reading.block(edge, "insights")
+    listed = (
+        json_reading.objects(answered.get("data"), "insights.data")
+        if answered is not None and "data" in answered
+        else []
+    )
     if not listed:
         return spoken, 0
     ranged = 0
@@ -229,14 +168,14 @@ def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], s
 
 
 def _media(media: dict[str, Any], plain: frozenset[str], insights: frozenset[str]) -> tuple[int, int, list[int | None]]:
-    """What one media object speaks of, which of it is ranged, and its values."""
-    values: list[int | None] = list(NO_POST_VALUES)
+    """The figures of one media object: masks of reported and of ranged metrics, and values."""
+    values: list[int | None] = list(metrics.NO_POST_VALUES)
     if not media or "error" in media:
         return 0, 0, values
     spoken = 0
     for field, position in _MEDIA_FIELDS.items():
         if field in media:
-            values[position] = count(media[field], field)
+            values[position] = json_reading.count(media[field], field)
             spoken |= 1 << position
         elif field in plain:
             spoken |= 1 << position
@@ -247,7 +186,7 @@ def _media(media: dict[str, Any], plain: frozenset[str], insights: frozenset[str
 class Instagram:
     """Instagram: pure reading and describing, see the module's header."""
 
-    facts = Facts(
+    facts = base.Facts(
         name="instagram",
         base_url="https://graph.facebook.com",
         documentation="https://developers.facebook.com/documentation/instagram-platform/reference/instagram-media/insights",
@@ -287,67 +226,73 @@ class Instagram:
         """Bearer token: the Graph API takes it as a header as well as in the query, where logs would keep it."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
-    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+    def post_calls(
+        self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
+    ) -> list[base.Call]:
         """Batches of 50 media of one kind."""
-        kinds: dict[str, list[Target]] = {}
+        kinds: dict[str, list[base.Target]] = {}
         for target in targets:
             kinds.setdefault(_kind_of(target), []).append(target)
-        calls: list[Call] = []
+        calls: list[base.Call] = []
         for kind, group in kinds.items():
             for start in range(0, len(group), BATCH_SIZE):
                 part = tuple(group[start : start + BATCH_SIZE])
                 ids = ",".join(target.external_id for target in part)
                 query = (("ids", ids), ("fields", _FIELDS_OF_KIND[kind]))
-                calls.append(Call(RawKind.POST_METRICS, "GET", f"/{VERSION}/", query, None, part, "graph"))
+                calls.append(base.Call(RawKind.POST_METRICS, "GET", f"/{VERSION}/", query, None, part, "graph"))
         return calls
 
-    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+    def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The account as it is now, and its totals of the last 1, 7 and 28 closed Pacific days."""
-        account = f"/{VERSION}/{path_part(channel.external_id)}"
+        account = f"/{VERSION}/{http_reading.path_part(channel.external_id)}"
         fields = (("fields", ",".join(_USER_FIELDS)),)
-        calls = [Call(RawKind.CHANNEL_METRICS, "GET", account, fields, limit_group="graph")]
-        today = pacific_day(now)
+        calls = [base.Call(RawKind.CHANNEL_METRICS, "GET", account, fields, limit_group="graph")]
+        today = report_days.pacific_day(now)
         for days in WINDOW_DAYS:
             query = (
                 ("metric", _USER_TOTALS),
                 ("period", "day"),
                 ("metric_type", "total_value"),
-                ("since", str(pacific_midnight(today - timedelta(days=days)) // 1000)),
-                ("until", str(pacific_midnight(today) // 1000)),
+                ("since", str(report_days.pacific_midnight(today - timedelta(days=days)) // 1000)),
+                ("until", str(report_days.pacific_midnight(today) // 1000)),
             )
-            calls.append(Call(RawKind.CHANNEL_METRICS, "GET", f"{account}/insights", query, limit_group="graph"))
+            calls.append(base.Call(RawKind.CHANNEL_METRICS, "GET", f"{account}/insights", query, limit_group="graph"))
         return calls
 
-    def identity_call(self, channel: Channel) -> Call:
+    def identity_call(self, channel: base.Channel) -> base.Call:
         """The account's id and name."""
-        path = f"/{VERSION}/{path_part(channel.external_id)}"
-        return Call(RawKind.IDENTITY, "GET", path, (("fields", "id,username"),), limit_group="graph")
+        path = f"/{VERSION}/{http_reading.path_part(channel.external_id)}"
+        return base.Call(RawKind.IDENTITY, "GET", path, (("fields", "id,username"),), limit_group="graph")
 
-    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
         """`ig_refresh_token`: the token is its own refresh token, until it has ended. Facebook's are not renewed so."""
         if (tokens.access_token or "").startswith(FACEBOOK_TOKEN):
             return None
         return renewal_call("ig_refresh_token", tokens, TOKEN_URL)
 
-    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+    def read_refresh(
+        self, status: int, headers: Mapping[str, str], body: bytes
+    ) -> base.TokenGrant | base.RefreshFailure:
         """As any other answer of Meta's."""
         return read_renewal(status, headers, body, self.classify)
 
-    def read(self, event: PlatformRaw) -> Reading:
+    def read(self, event: PlatformRaw) -> base.Reading:
         """`/?ids=`, `/{media}`, `/{media}/insights`, `/{ig-user}/media`; `/{ig-user}`, `/{ig-user}/insights`."""
-        if not succeeded(event):
-            return NOTHING
-        path = path_segments(event.endpoint)
+        if not http_reading.succeeded(event):
+            return base.NOTHING
+        path = http_reading.path_segments(event.endpoint)
         edge = path[1] if len(path) == 2 else ""
         if len(path) > 2 or edge not in ("", "insights", "media"):
-            raise MappingError("unknown_endpoint", f"Instagram has no {event.kind} at {event.endpoint[:200]!r}")
+            raise base.MappingError("unknown_endpoint", f"Instagram has no {event.kind} at {event.endpoint[:200]!r}")
         if event.kind != RawKind.POST_METRICS and (not path or edge == "media"):
-            raise MappingError("unknown_endpoint", f"Instagram has no {event.kind} at {event.endpoint[:200]!r}")
-        answer = json_object(event.body)
+            raise base.MappingError("unknown_endpoint", f"Instagram has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_reading.json_object(event.body)
         if "error" in answer or event.kind == RawKind.IDENTITY:
-            return NOTHING
+            return base.NOTHING
         if event.kind == RawKind.CHANNEL_METRICS:
-            return Reading((), self._windows(event, answer) if edge == "insights" else self._account(event, answer))
+            return base.Reading(
+                (), self._windows(event, answer) if edge == "insights" else self._account(event, answer)
+            )
         if edge == "insights":
             asked = _split(event.request.get("metric", ""))
             return self._posts(event, {unquote(path[0]): {"insights": answer}}, frozenset(), asked)
@@ -359,71 +304,77 @@ class Instagram:
         if not path:
             return answer
         if edge == "media":
-            return {text(item.get("id")): item for item in objects(answer.get("data"), "data")}
+            return {
+                json_reading.text(item.get("id")): item for item in json_reading.objects(answer.get("data"), "data")
+            }
         own = answer.get("id")
         return {own if isinstance(own, str) else unquote(path[0]): answer}
 
     def _posts(
         self, event: PlatformRaw, media: dict[str, Any], plain: frozenset[str], insights: frozenset[str]
-    ) -> Reading:
-        readings: list[PostReading] = []
-        for external_id, indexes in positions(event).items():
+    ) -> base.Reading:
+        readings: list[base.PostReading] = []
+        for external_id, indexes in json_reading.positions(event).items():
             if external_id not in media:
                 continue
             part = media[external_id]
             if not isinstance(part, dict):
-                raise MappingError("unexpected_shape", f"a media is a JSON {type(part).__name__}, expected an object")
+                raise base.MappingError(
+                    "unexpected_shape", f"a media is a JSON {type(part).__name__}, expected an object"
+                )
             spoken, ranged, values = _media(part, plain, insights)
             if spoken:
                 whole = tuple(values)
-                readings.extend(PostReading(index, spoken, ranged, whole) for index in indexes)
-        return Reading(readings)
+                readings.extend(base.PostReading(index, spoken, ranged, whole) for index in indexes)
+        return base.Reading(readings)
 
-    def _account(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
+    def _account(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[base.ChannelReading, ...]:
         asked, _ = _asked(event.request.get("fields", ""))
-        values: list[int | None] = list(NO_CHANNEL_VALUES)
+        values: list[int | None] = list(metrics.NO_CHANNEL_VALUES)
         spoken = 0
         for field, position in _USER_FIELDS.items():
             if field in answer:
-                values[position] = count(answer[field], field)
+                values[position] = json_reading.count(answer[field], field)
                 spoken |= 1 << position
             elif field in asked and answer:
                 spoken |= 1 << position
-        return (ChannelReading("lifetime", None, None, spoken, tuple(values)),) if spoken else ()
+        return (base.ChannelReading("lifetime", None, None, spoken, tuple(values)),) if spoken else ()
 
-    def _windows(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
+    def _windows(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[base.ChannelReading, ...]:
         """Insights of an account: one reading a range, of totals and of daily, weekly or 28-day values."""
-        asked_start, asked_end = instant(event.request.get("since")), instant(event.request.get("until"))
+        asked_start, asked_end = _graph.instant(event.request.get("since")), _graph.instant(event.request.get("until"))
         found: dict[tuple[int, int], tuple[int, list[int | None]]] = {}
 
         def speak(start: int, end: int, position: int, value: int | None) -> None:
-            spoken, values = found.get((start, end)) or (0, list(NO_CHANNEL_VALUES))
+            spoken, values = found.get((start, end)) or (0, list(metrics.NO_CHANNEL_VALUES))
             values[position] = value
             found[(start, end)] = (spoken | 1 << position, values)
 
-        for insight in objects(answer.get("data"), "data"):
+        for insight in json_reading.objects(answer.get("data"), "data"):
             name = insight.get("name")
             position = _USER_INSIGHTS.get(name) if isinstance(name, str) else None
             if position is None:
                 continue
-            total = block(insight.get("total_value"), f"{name}.total_value")
+            total = json_reading.block(insight.get("total_value"), f"{name}.total_value")
             if total is not None and asked_start is not None and asked_end is not None and asked_start < asked_end:
-                speak(asked_start, asked_end, position, count(total.get("value"), str(name)))
+                speak(asked_start, asked_end, position, json_reading.count(total.get("value"), str(name)))
             period = insight.get("period")
-            days = DAYS_OF_PERIOD.get(period) if isinstance(period, str) else None
-            for value in objects(insight.get("values") or [], f"{name}.values"):
-                end = instant(value.get("end_time"))
+            days = _graph.DAYS_OF_PERIOD.get(period) if isinstance(period, str) else None
+            for value in json_reading.objects(insight.get("values") or [], f"{name}.values"):
+                end = _graph.instant(value.get("end_time"))
                 if end is not None and days is not None:
-                    speak(days_before(end, days), end, position, count(value.get("value"), str(name)))
+                    speak(
+                        _graph.days_before(end, days), end, position, json_reading.count(value.get("value"), str(name))
+                    )
         return tuple(
-            ChannelReading(period_of(start, end), start, end, spoken, tuple(values))
+            base.ChannelReading(_graph.period_of(start, end), start, end, spoken, tuple(values))
             for (start, end), (spoken, values) in found.items()
         )
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's media object, or its insights where only these were asked for."""
-        answer = try_json_object(event.body)
-        path = path_segments(event.endpoint)
+        answer = json_reading.try_json_object(event.body)
+        path = http_reading.path_segments(event.endpoint)
         if not 0 <= target_index < len(event.targets) or "error" in answer:
             return {}
         external_id = event.targets[target_index].external_id
@@ -431,17 +382,17 @@ class Instagram:
             return answer if unquote(path[0]) == external_id else {}
         try:
             own = self._objects_of(path, path[1] if len(path) == 2 else "", answer).get(external_id)
-        except MappingError:
+        except base.MappingError:
             return {}
         return own if isinstance(own, dict) else {}
 
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """Meta's code and subcode; the status is 400 for nearly everything."""
-        return verdict_of(status, headers, body)
+        return _graph.verdict_of(status, headers, body)
 
-    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+    def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """Percent left of the fullest of the budgets that the usage headers name."""
-        return limits_of(headers, now)
+        return _graph.limits_of(headers, now)
 
 
 PLATFORM = Instagram()

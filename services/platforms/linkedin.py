@@ -33,67 +33,10 @@ from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
+from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from schemas.metrics import (
-    CH_COMMENTS,
-    CH_FOLLOWERS,
-    CH_IMPRESSIONS,
-    CH_LIKES,
-    CH_PROFILE_VIEWS,
-    CH_REACH,
-    CH_SHARES,
-    CLICKS,
-    COMMENTS,
-    FOLLOWS,
-    IMPRESSIONS,
-    LIKES,
-    NO_CHANNEL_VALUES,
-    NO_POST_VALUES,
-    PROFILE_CLICKS,
-    REACH,
-    SAVES,
-    SHARES,
-    VIDEO_VIEWS,
-    WATCH_TIME,
-)
+from services.platforms import base, http_reading, json_reading, report_days
 from services.platforms._oauth import oauth_call, read_oauth
-from services.platforms.base import (
-    EARLIEST,
-    LATEST,
-    NOTHING,
-    AppClient,
-    Call,
-    Channel,
-    ChannelReading,
-    Facts,
-    FieldMap,
-    HeldTokens,
-    LimitState,
-    MappingError,
-    Outcome,
-    PostReading,
-    Reading,
-    RefreshCall,
-    RefreshFailure,
-    Target,
-    TokenGrant,
-    Verdict,
-    bits,
-    block,
-    by_status,
-    count,
-    duration,
-    fill,
-    json_object,
-    objects,
-    path_part,
-    path_segments,
-    positions,
-    retry_after,
-    succeeded,
-    text,
-    try_json_object,
-)
 
 VERSION = "202606"
 BATCH_SIZE = 20
@@ -105,46 +48,48 @@ REPORT_DAYS = 28
 # Brackets, commas and colons are the syntax of lists and records; urns in them come escaped.
 _RESTLI = "(),:%"
 
-_STATISTICS: FieldMap = (
-    ("impressionCount", IMPRESSIONS),
-    ("likeCount", LIKES),
-    ("commentCount", COMMENTS),
-    ("shareCount", SHARES),
-    ("clickCount", CLICKS),
+_STATISTICS: json_reading.FieldMap = (
+    ("impressionCount", metrics.IMPRESSIONS),
+    ("likeCount", metrics.LIKES),
+    ("commentCount", metrics.COMMENTS),
+    ("shareCount", metrics.SHARES),
+    ("clickCount", metrics.CLICKS),
 )
-_STATISTICS_BITS = bits(IMPRESSIONS, LIKES, COMMENTS, SHARES, CLICKS)
+_STATISTICS_BITS = json_reading.bits(
+    metrics.IMPRESSIONS, metrics.LIKES, metrics.COMMENTS, metrics.SHARES, metrics.CLICKS
+)
 _UNIQUE = "uniqueImpressionsCount"
-_CHANNEL_STATISTICS: FieldMap = (
-    ("impressionCount", CH_IMPRESSIONS),
-    ("likeCount", CH_LIKES),
-    ("commentCount", CH_COMMENTS),
-    ("shareCount", CH_SHARES),
+_CHANNEL_STATISTICS: json_reading.FieldMap = (
+    ("impressionCount", metrics.CH_IMPRESSIONS),
+    ("likeCount", metrics.CH_LIKES),
+    ("commentCount", metrics.CH_COMMENTS),
+    ("shareCount", metrics.CH_SHARES),
 )
 
 _MEMBER_METRICS = {
-    "IMPRESSION": IMPRESSIONS,
-    "MEMBERS_REACHED": REACH,
-    "REACTION": LIKES,
-    "COMMENT": COMMENTS,
-    "RESHARE": SHARES,
-    "POST_SAVE": SAVES,
-    "LINK_CLICKS": CLICKS,
-    "FOLLOWER_GAINED_FROM_CONTENT": FOLLOWS,
-    "PROFILE_VIEW_FROM_CONTENT": PROFILE_CLICKS,
-    "VIDEO_PLAY": VIDEO_VIEWS,
-    "VIDEO_WATCH_TIME": WATCH_TIME,
+    "IMPRESSION": metrics.IMPRESSIONS,
+    "MEMBERS_REACHED": metrics.REACH,
+    "REACTION": metrics.LIKES,
+    "COMMENT": metrics.COMMENTS,
+    "RESHARE": metrics.SHARES,
+    "POST_SAVE": metrics.SAVES,
+    "LINK_CLICKS": metrics.CLICKS,
+    "FOLLOWER_GAINED_FROM_CONTENT": metrics.FOLLOWS,
+    "PROFILE_VIEW_FROM_CONTENT": metrics.PROFILE_CLICKS,
+    "VIDEO_PLAY": metrics.VIDEO_VIEWS,
+    "VIDEO_WATCH_TIME": metrics.WATCH_TIME,
 }
 _MEMBER_ASKED = ("IMPRESSION", "MEMBERS_REACHED", "REACTION", "COMMENT", "RESHARE", "POST_SAVE", "LINK_CLICKS")
 _MEMBER_VIDEO_ASKED = ("VIDEO_PLAY", "VIDEO_WATCH_TIME")
 _MEMBER_CHANNEL = {
-    "IMPRESSION": CH_IMPRESSIONS,
-    "MEMBERS_REACHED": CH_REACH,
-    "REACTION": CH_LIKES,
-    "COMMENT": CH_COMMENTS,
-    "RESHARE": CH_SHARES,
+    "IMPRESSION": metrics.CH_IMPRESSIONS,
+    "MEMBERS_REACHED": metrics.CH_REACH,
+    "REACTION": metrics.CH_LIKES,
+    "COMMENT": metrics.CH_COMMENTS,
+    "RESHARE": metrics.CH_SHARES,
 }
 _MEMBER_CHANNEL_ASKED = ("IMPRESSION", "REACTION", "COMMENT", "RESHARE")
-_VIDEO_METRICS = {"VIDEO_VIEW": VIDEO_VIEWS, "TIME_WATCHED": WATCH_TIME}
+_VIDEO_METRICS = {"VIDEO_VIEW": metrics.VIDEO_VIEWS, "TIME_WATCHED": metrics.WATCH_TIME}
 
 _SHARE_STATISTICS = "organizationalEntityShareStatistics"
 _MEMBER_POSTS = "memberCreatorPostAnalytics"
@@ -174,22 +119,22 @@ _RESOURCES: dict[str, frozenset[tuple[str, int]]] = {
 """The resources of each kind, with how many segments their paths have."""
 
 _OUTCOME_OF_CODE = {
-    "EXPIRED_ACCESS_TOKEN": Outcome.TOKEN_EXPIRED,
-    "INVALID_ACCESS_TOKEN": Outcome.TOKEN_EXPIRED,
-    "EMPTY_ACCESS_TOKEN": Outcome.TOKEN_EXPIRED,
-    "REVOKED_ACCESS_TOKEN": Outcome.TOKEN_REVOKED,
-    "ACCESS_DENIED": Outcome.PERMISSION_MISSING,
-    "NONEXISTENT_VERSION": Outcome.REQUEST_WRONG,
-    "RESOURCE_NOT_FOUND": Outcome.REQUEST_WRONG,
-    "ILLEGAL_ARGUMENT": Outcome.REQUEST_WRONG,
-    "TOO_MANY_REQUESTS": Outcome.RETRY_LATER,
+    "EXPIRED_ACCESS_TOKEN": base.Outcome.TOKEN_EXPIRED,
+    "INVALID_ACCESS_TOKEN": base.Outcome.TOKEN_EXPIRED,
+    "EMPTY_ACCESS_TOKEN": base.Outcome.TOKEN_EXPIRED,
+    "REVOKED_ACCESS_TOKEN": base.Outcome.TOKEN_REVOKED,
+    "ACCESS_DENIED": base.Outcome.PERMISSION_MISSING,
+    "NONEXISTENT_VERSION": base.Outcome.REQUEST_WRONG,
+    "RESOURCE_NOT_FOUND": base.Outcome.REQUEST_WRONG,
+    "ILLEGAL_ARGUMENT": base.Outcome.REQUEST_WRONG,
+    "TOO_MANY_REQUESTS": base.Outcome.RETRY_LATER,
 }
 _OUTCOME_OF_SERVICE_CODE = {
-    65600: Outcome.TOKEN_EXPIRED,
-    65601: Outcome.TOKEN_REVOKED,
-    65602: Outcome.TOKEN_EXPIRED,
-    100: Outcome.PERMISSION_MISSING,
-    101: Outcome.RETRY_LATER,
+    65600: base.Outcome.TOKEN_EXPIRED,
+    65601: base.Outcome.TOKEN_REVOKED,
+    65602: base.Outcome.TOKEN_EXPIRED,
+    100: base.Outcome.PERMISSION_MISSING,
+    101: base.Outcome.RETRY_LATER,
 }
 _Speak = Callable[[tuple[int, int] | None, int, int | None], None]
 """Takes one figure of a channel: its range (None: lifetime), its metric and its value."""
@@ -203,7 +148,7 @@ def _urn(external_id: str) -> str:
     return f"urn:li:share:{external_id}" if external_id.isascii() and external_id.isdigit() else external_id
 
 
-def _organization(channel: Channel) -> str | None:
+def _organization(channel: base.Channel) -> str | None:
     """The organization's urn; None for a member."""
     external_id = channel.external_id
     if external_id.isascii() and external_id.isdigit():
@@ -227,13 +172,13 @@ def _entity(urn: str) -> str:
 def _wanted(event: PlatformRaw) -> dict[str, list[int]]:
     """Where in the event's targets each post's urn stands."""
     found: dict[str, list[int]] = {}
-    for external_id, indexes in positions(event).items():
+    for external_id, indexes in json_reading.positions(event).items():
         found.setdefault(_urn(external_id), []).extend(indexes)
     return found
 
 
 def _elements(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    return objects(answer.get("elements"), "elements")
+    return json_reading.objects(answer.get("elements"), "elements")
 
 
 def _named_urn(text: Any) -> str | None:
@@ -251,7 +196,7 @@ def _metric_type(element: dict[str, Any], otherwise: str) -> str:
 
 
 def _figure(value: Any, name: str, position: int) -> int | None:
-    return duration(value, name) if position == WATCH_TIME else count(value, name)
+    return json_reading.duration(value, name) if position == metrics.WATCH_TIME else json_reading.count(value, name)
 
 
 def _range(element: dict[str, Any]) -> tuple[int, int] | None:
@@ -260,7 +205,7 @@ def _range(element: dict[str, Any]) -> tuple[int, int] | None:
     if not isinstance(named, dict):
         return None
     start, end = named.get("start"), named.get("end")
-    if type(start) is int and type(end) is int and EARLIEST <= start < end < LATEST:
+    if type(start) is int and type(end) is int and report_days.EARLIEST <= start < end < report_days.LATEST:
         return start, end
     return None
 
@@ -274,7 +219,7 @@ def _midnight(named: Any) -> int | None:
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     at = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
-    return at if EARLIEST <= at < LATEST - DAY else None
+    return at if report_days.EARLIEST <= at < report_days.LATEST - DAY else None
 
 
 def _days(element: dict[str, Any]) -> tuple[int, int] | None:
@@ -297,7 +242,7 @@ def _period(covered: tuple[int, int] | None) -> tuple[str, int | None, int | Non
 class LinkedIn:
     """LinkedIn: pure reading and describing, see the module's header."""
 
-    facts = Facts(
+    facts = base.Facts(
         name="linkedin",
         base_url="https://api.linkedin.com",
         documentation="https://learn.microsoft.com/en-us/linkedin/marketing/community-management/",
@@ -336,17 +281,19 @@ class LinkedIn:
             "x-restli-protocol-version": "2.0.0",
         }
 
-    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+    def post_calls(
+        self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
+    ) -> list[base.Call]:
         """An organization's posts in lists of 20 by their kind; a member's one by one, a call for each metric."""
         organization = _organization(channel)
         if organization is None:
             return [call for target in targets for call in self._member_calls(target)]
-        kinds: dict[str, list[Target]] = {}
+        kinds: dict[str, list[base.Target]] = {}
         for target in targets:
             urn = _urn(target.external_id)
             kind = "ugcPosts" if urn.startswith("urn:li:ugcPost:") else "ids" if ":activity:" in urn else "shares"
             kinds.setdefault(kind, []).append(target)
-        calls: list[Call] = []
+        calls: list[base.Call] = []
         for kind, group in kinds.items():
             for start in range(0, len(group), BATCH_SIZE):
                 part = tuple(group[start : start + BATCH_SIZE])
@@ -363,11 +310,11 @@ class LinkedIn:
         calls.extend(call for target in kinds.get("ugcPosts", ()) for call in self._video_calls(target))
         return calls
 
-    def _posts(self, resource: str, query: tuple[tuple[str, str], ...], targets: tuple[Target, ...]) -> Call:
+    def _posts(self, resource: str, query: tuple[tuple[str, str], ...], targets: tuple[base.Target, ...]) -> base.Call:
         path = f"/rest/{resource}"
-        return Call(RawKind.POST_METRICS, "GET", path, query, None, targets, resource, literal=_RESTLI)
+        return base.Call(RawKind.POST_METRICS, "GET", path, query, None, targets, resource, literal=_RESTLI)
 
-    def _member_calls(self, target: Target) -> Iterator[Call]:
+    def _member_calls(self, target: base.Target) -> Iterator[base.Call]:
         entity = _entity(_urn(target.external_id))
         resources: list[tuple[str, tuple[str, ...]]] = [(_MEMBER_POSTS, _MEMBER_ASKED)]
         if "video" in target.post_type.lower():
@@ -377,14 +324,14 @@ class LinkedIn:
                 query = (("q", "entity"), ("entity", entity), ("queryType", name), ("aggregation", "TOTAL"))
                 yield self._posts(resource, query, (target,))
 
-    def _video_calls(self, target: Target) -> Iterator[Call]:
+    def _video_calls(self, target: base.Target) -> Iterator[base.Call]:
         if "video" in target.post_type.lower():
             for name in _VIDEO_METRICS:
                 entity = _escaped(_urn(target.external_id))
                 query = (("q", "entity"), ("entity", entity), ("type", name), ("aggregation", "ALL"))
                 yield self._posts("videoAnalytics", query, (target,))
 
-    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+    def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """Followers now, and the last 28 closed UTC days: of posts and page for organizations, of posts for members."""
         organization = _organization(channel)
         today = now // DAY * DAY
@@ -406,76 +353,82 @@ class LinkedIn:
         days = ("timeIntervals", f"(timeRange:(start:{start},end:{today}),timeGranularityType:DAY)")
         urn = _escaped(organization)
         return [
-            self._channel(f"networkSizes/{path_part(organization)}", (("edgeType", "COMPANY_FOLLOWED_BY_MEMBER"),)),
+            self._channel(
+                f"networkSizes/{http_reading.path_part(organization)}", (("edgeType", "COMPANY_FOLLOWED_BY_MEMBER"),)
+            ),
             self._channel(_SHARE_STATISTICS, (("q", "organizationalEntity"), ("organizationalEntity", urn), days)),
             self._channel("organizationPageStatistics", (("q", "organization"), ("organization", urn), days)),
         ]
 
-    def _channel(self, resource: str, query: tuple[tuple[str, str], ...]) -> Call:
+    def _channel(self, resource: str, query: tuple[tuple[str, str], ...]) -> base.Call:
         group = resource.partition("/")[0]
-        return Call(RawKind.CHANNEL_METRICS, "GET", f"/rest/{resource}", query, limit_group=group, literal=_RESTLI)
+        return base.Call(RawKind.CHANNEL_METRICS, "GET", f"/rest/{resource}", query, limit_group=group, literal=_RESTLI)
 
-    def identity_call(self, channel: Channel) -> Call:
+    def identity_call(self, channel: base.Channel) -> base.Call:
         """The organization, which only its administrators read in full; a member's own profile."""
         organization = _organization(channel)
         if organization is None:
-            return Call(RawKind.IDENTITY, "GET", "/v2/userinfo", limit_group="userinfo")
-        path = f"/rest/organizations/{path_part(organization.rpartition(':')[2])}"
-        return Call(RawKind.IDENTITY, "GET", path, limit_group="organizations")
+            return base.Call(RawKind.IDENTITY, "GET", "/v2/userinfo", limit_group="userinfo")
+        path = f"/rest/organizations/{http_reading.path_part(organization.rpartition(':')[2])}"
+        return base.Call(RawKind.IDENTITY, "GET", path, limit_group="organizations")
 
-    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
         """`/oauth/v2/accessToken`; the refresh token stays, and so does its end."""
         return oauth_call("/oauth/v2/accessToken", tokens, client, base_url=TOKEN_URL, ahead_seconds=86_400.0)
 
-    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
-        """As OAuth 2."""
+    def read_refresh(
+        self, status: int, headers: Mapping[str, str], body: bytes
+    ) -> base.TokenGrant | base.RefreshFailure:
+        """Reads the answer by the common rules of OAuth 2."""
         return read_oauth(status, headers, body)
 
-    def read(self, event: PlatformRaw) -> Reading:
+    def read(self, event: PlatformRaw) -> base.Reading:
         """Statistics of shares, members' posts and videos, social metadata; followers, days of posts and page."""
-        if not succeeded(event):
-            return NOTHING
-        path = path_segments(event.endpoint)
+        if not http_reading.succeeded(event):
+            return base.NOTHING
+        path = http_reading.path_segments(event.endpoint)
         if path[:1] == ("rest",):
             path = path[1:]
         if not path or (path[0], len(path)) not in _RESOURCES.get(event.kind, ()):
-            raise MappingError("unknown_endpoint", f"LinkedIn has no {event.kind} at {event.endpoint[:200]!r}")
-        answer = json_object(event.body)
+            raise base.MappingError("unknown_endpoint", f"LinkedIn has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_reading.json_object(event.body)
         if event.kind == RawKind.IDENTITY or "serviceErrorCode" in answer:
-            return NOTHING
+            return base.NOTHING
         if event.kind == RawKind.CHANNEL_METRICS:
-            return Reading((), self._read_channel(event, path[0], answer))
+            return base.Reading((), self._read_channel(event, path[0], answer))
         if path[0] == "socialMetadata":
             return self._metadata(event, path, answer)
         if path[0] == _SHARE_STATISTICS:
             return self._shares(event, answer)
         return self._single(event, path[0], answer)
 
-    def _shares(self, event: PlatformRaw, answer: dict[str, Any]) -> Reading:
+    def _shares(self, event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
         """One element a post, or a post and day; posts without activity are left out."""
         wanted = _wanted(event)
-        readings: dict[int, PostReading] = {}
+        readings: dict[int, base.PostReading] = {}
         for element in _elements(answer):
             urn = element.get("share", element.get("ugcPost"))
             indexes = wanted.get(urn, ()) if isinstance(urn, str) else ()
-            figures = block(element.get("totalShareStatistics"), "totalShareStatistics") if indexes else None
+            figures = (
+                json_reading.block(element.get("totalShareStatistics"), "totalShareStatistics") if indexes else None
+            )
             if figures is None:
                 continue
-            values: list[int | None] = list(NO_POST_VALUES)
-            fill(values, figures, _STATISTICS)
+            values: list[int | None] = list(metrics.NO_POST_VALUES)
+            json_reading.fill(values, figures, _STATISTICS)
             spoken, is_ranged = _STATISTICS_BITS, "timeRange" in element
             if _UNIQUE in figures or not is_ranged:
-                values[REACH] = count(figures.get(_UNIQUE), _UNIQUE)
-                spoken |= bits(REACH)
+                values[metrics.REACH] = json_reading.count(figures.get(_UNIQUE), _UNIQUE)
+                spoken |= json_reading.bits(metrics.REACH)
             for index in indexes:
-                readings[index] = PostReading(index, spoken, spoken if is_ranged else 0, tuple(values))
-        return Reading(list(readings.values()))
+                readings[index] = base.PostReading(index, spoken, spoken if is_ranged else 0, tuple(values))
+        return base.Reading(list(readings.values()))
 
-    def _single(self, event: PlatformRaw, resource: str, answer: dict[str, Any]) -> Reading:
+    def _single(self, event: PlatformRaw, resource: str, answer: dict[str, Any]) -> base.Reading:
         """One metric of one post: of a member, or of an organization's video."""
         request = event.request
         if request.get("q") == "me":
-            return NOTHING  # totals of all posts together
+            return base.NOTHING  # totals of all posts together
         urn = _named_urn(request.get("entity"))
         wanted = _wanted(event)
         asked = wanted.get(urn, []) if urn is not None else next(iter(wanted.values())) if len(wanted) == 1 else []
@@ -484,7 +437,7 @@ class LinkedIn:
         ranged_call = request.get("aggregation") in ("DAILY", "DAY", "WEEK") or bool(
             {"dateRange", "timeRange"} & request.keys()
         )
-        values: list[int | None] = list(NO_POST_VALUES)
+        values: list[int | None] = list(metrics.NO_POST_VALUES)
         spoken = ranged = 0
         for element in _elements(answer):
             if is_video:
@@ -500,40 +453,42 @@ class LinkedIn:
             if ranged_call or "dateRange" in element:
                 ranged |= 1 << position
         whole = tuple(values)
-        return Reading([PostReading(index, spoken, ranged, whole) for index in asked] if spoken else ())
+        return base.Reading([base.PostReading(index, spoken, ranged, whole) for index in asked] if spoken else ())
 
     def _metadata_of(self, event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any]) -> dict[str, Any]:
         """Social metadata by urn: of several, or of one."""
         if len(path) == 2:
             return {unquote(path[1]): answer}
-        results = block(answer.get("results"), "results") or {}
+        results = json_reading.block(answer.get("results"), "results") or {}
         return {unquote(urn): part for urn, part in results.items()}
 
-    def _metadata(self, event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any]) -> Reading:
-        readings: list[PostReading] = []
+    def _metadata(self, event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any]) -> base.Reading:
+        readings: list[base.PostReading] = []
         wanted = _wanted(event)
         for urn, part in self._metadata_of(event, path, answer).items():
             indexes = wanted.get(urn, ())
-            metadata = block(part, "a result") if indexes else None
+            metadata = json_reading.block(part, "a result") if indexes else None
             if metadata is None:
                 continue
-            values: list[int | None] = list(NO_POST_VALUES)
+            values: list[int | None] = list(metrics.NO_POST_VALUES)
             spoken = 0
-            reactions = block(metadata.get("reactionSummaries"), "reactionSummaries")
+            reactions = json_reading.block(metadata.get("reactionSummaries"), "reactionSummaries")
             if reactions is not None:
                 counts = [
-                    count(block(each, f"reactionSummaries.{kind}") and each.get("count"), "count")
+                    json_reading.count(
+                        json_reading.block(each, f"reactionSummaries.{kind}") and each.get("count"), "count"
+                    )
                     for kind, each in reactions.items()
                 ]
                 known = [each for each in counts if each is not None]
-                values[LIKES] = count(sum(known), "reactions") if known else None
-                spoken |= bits(LIKES)
-            comments = block(metadata.get("commentSummary"), "commentSummary")
+                values[metrics.LIKES] = json_reading.count(sum(known), "reactions") if known else None
+                spoken |= json_reading.bits(metrics.LIKES)
+            comments = json_reading.block(metadata.get("commentSummary"), "commentSummary")
             if comments is not None:
-                values[COMMENTS] = count(comments.get("count"), "commentSummary.count")
-                spoken |= bits(COMMENTS)
+                values[metrics.COMMENTS] = json_reading.count(comments.get("count"), "commentSummary.count")
+                spoken |= json_reading.bits(metrics.COMMENTS)
             if spoken:
-                readings.extend(PostReading(index, spoken, 0, tuple(values)) for index in indexes)
+                readings.extend(base.PostReading(index, spoken, 0, tuple(values)) for index in indexes)
         errors = answer.get("errors")
         gone = [
             index
@@ -542,29 +497,35 @@ class LinkedIn:
             for index in wanted.get(unquote(urn), ())
         ]
         answered = {reading.position for reading in readings}
-        return Reading(readings, (), [index for index in gone if index not in answered])
+        return base.Reading(readings, (), [index for index in gone if index not in answered])
 
-    def _read_channel(self, event: PlatformRaw, resource: str, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
+    def _read_channel(
+        self, event: PlatformRaw, resource: str, answer: dict[str, Any]
+    ) -> tuple[base.ChannelReading, ...]:
         found: dict[tuple[int, int] | None, tuple[int, list[int | None]]] = {}
 
         def speak(covered: tuple[int, int] | None, position: int, value: int | None) -> None:
-            spoken, values = found.get(covered) or (0, list(NO_CHANNEL_VALUES))
+            spoken, values = found.get(covered) or (0, list(metrics.NO_CHANNEL_VALUES))
             values[position] = value
             found[covered] = (spoken | 1 << position, values)
 
         if resource == "networkSizes":
             if "firstDegreeSize" in answer:
-                speak(None, CH_FOLLOWERS, count(answer["firstDegreeSize"], "firstDegreeSize"))
+                speak(None, metrics.CH_FOLLOWERS, json_reading.count(answer["firstDegreeSize"], "firstDegreeSize"))
         elif resource == "memberFollowersCount":
             for element in _elements(answer):
                 if "memberFollowersCount" in element and "dateRange" not in element:
-                    speak(None, CH_FOLLOWERS, count(element["memberFollowersCount"], "memberFollowersCount"))
+                    speak(
+                        None,
+                        metrics.CH_FOLLOWERS,
+                        json_reading.count(element["memberFollowersCount"], "memberFollowersCount"),
+                    )
         elif resource == _MEMBER_POSTS:
             for element in _elements(answer):
                 covered = _days(element)
                 position = _MEMBER_CHANNEL.get(_metric_type(element, event.request.get("queryType", "")))
                 if covered is not None and position is not None and "count" in element:
-                    speak(covered, position, count(element["count"], "count"))
+                    speak(covered, position, json_reading.count(element["count"], "count"))
         else:
             for element in _elements(answer):
                 covered = _range(element)
@@ -575,35 +536,35 @@ class LinkedIn:
                 else:
                     self._speak_page(speak, covered, element)
         return tuple(
-            ChannelReading(*_period(covered), spoken, tuple(values)) for covered, (spoken, values) in found.items()
+            base.ChannelReading(*_period(covered), spoken, tuple(values)) for covered, (spoken, values) in found.items()
         )
 
     def _speak_statistics(self, speak: _Speak, covered: tuple[int, int] | None, element: dict[str, Any]) -> None:
         """All posts of an organization together; an element about one post is not the channel's."""
-        figures = block(element.get("totalShareStatistics"), "totalShareStatistics")
+        figures = json_reading.block(element.get("totalShareStatistics"), "totalShareStatistics")
         if figures is None or "share" in element or "ugcPost" in element:
             return
         for key, position in _CHANNEL_STATISTICS:
-            speak(covered, position, count(figures.get(key), key))
+            speak(covered, position, json_reading.count(figures.get(key), key))
         if _UNIQUE in figures:
-            speak(covered, CH_REACH, count(figures[_UNIQUE], _UNIQUE))
+            speak(covered, metrics.CH_REACH, json_reading.count(figures[_UNIQUE], _UNIQUE))
 
     def _speak_page(self, speak: _Speak, covered: tuple[int, int] | None, element: dict[str, Any]) -> None:
         """Views of an organization's page."""
         views: Any = element
         for name in ("totalPageStatistics", "views", "allPageViews"):
-            views = block(views.get(name), name)
+            views = json_reading.block(views.get(name), name)
             if views is None:
                 return
-        speak(covered, CH_PROFILE_VIEWS, count(views.get("pageViews"), "pageViews"))
+        speak(covered, metrics.CH_PROFILE_VIEWS, json_reading.count(views.get("pageViews"), "pageViews"))
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's element, or its social metadata."""
-        answer = try_json_object(event.body)
+        answer = json_reading.try_json_object(event.body)
         if not 0 <= target_index < len(event.targets):
             return {}
         urn = _urn(event.targets[target_index].external_id)
-        path = path_segments(event.endpoint)
+        path = http_reading.path_segments(event.endpoint)
         if path[:1] == ("rest",):
             path = path[1:]
         try:
@@ -615,44 +576,48 @@ class LinkedIn:
                     return element
                 if path[:1] != (_SHARE_STATISTICS,) and _named_urn(event.request.get("entity")) == urn:
                     return element
-        except MappingError:
+        except base.MappingError:
             pass  # an answer that can't be read holds no part of the target
         return {}
 
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """LinkedIn's code, or its service's; the status where there is none."""
-        answer = try_json_object(body)
+        answer = json_reading.try_json_object(body)
         code, service_code, message = (
             answer.get("code"),
             answer.get("serviceErrorCode"),
-            text(answer.get("message", "")),
+            json_reading.text(answer.get("message", "")),
         )
         if 200 <= status < 300 and service_code is None:
-            return Verdict(Outcome.OK) if answer else Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
-        detail = f"{status} {text(service_code)} {text(code)}"[:200]
+            return (
+                base.Verdict(base.Outcome.OK)
+                if answer
+                else base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
+            )
+        detail = f"{status} {json_reading.text(service_code)} {json_reading.text(code)}"[:200]
         outcome = _OUTCOME_OF_CODE.get(code) if isinstance(code, str) else None
         if outcome is None and type(service_code) is int:
             outcome = _OUTCOME_OF_SERVICE_CODE.get(service_code)
         named = _POST_URN.search(message)
-        if outcome is Outcome.PERMISSION_MISSING and (named or _FOREIGN.search(message)):
-            outcome = Outcome.TARGET_GONE  # one post of another author
+        if outcome is base.Outcome.PERMISSION_MISSING and (named or _FOREIGN.search(message)):
+            outcome = base.Outcome.TARGET_GONE  # one post of another author
         if outcome is None:
-            verdict = by_status(status if status >= 400 else 500, headers, detail)
+            verdict = http_reading.by_status(status if status >= 400 else 500, headers, detail)
             outcome = verdict.outcome
-        if outcome is Outcome.REQUEST_WRONG and named:
-            outcome = Outcome.TARGET_REFUSED  # the request is right but for the id of one post
-        if outcome is Outcome.RETRY_LATER and " DAY " in message:
+        if outcome is base.Outcome.REQUEST_WRONG and named:
+            outcome = base.Outcome.TARGET_REFUSED  # the request is right but for the id of one post
+        if outcome is base.Outcome.RETRY_LATER and " DAY " in message:
             is_app_wide = " APPLICATION " in message
-            return Verdict(Outcome.QUOTA_EXHAUSTED, (DAY - now % DAY) / 1000, detail, is_app_wide=is_app_wide)
-        wait = retry_after(headers) if outcome in _WAITING else None
-        refused = named[0] if named and outcome in (Outcome.TARGET_GONE, Outcome.TARGET_REFUSED) else None
-        return Verdict(outcome, wait, detail, refused_target=refused)
+            return base.Verdict(base.Outcome.QUOTA_EXHAUSTED, (DAY - now % DAY) / 1000, detail, is_app_wide=is_app_wide)
+        wait = http_reading.retry_after(headers) if outcome in _WAITING else None
+        refused = named[0] if named and outcome in (base.Outcome.TARGET_GONE, base.Outcome.TARGET_REFUSED) else None
+        return base.Verdict(outcome, wait, detail, refused_target=refused)
 
-    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+    def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """LinkedIn sends no headers about its limits."""
         return None
 
 
-_WAITING = frozenset({Outcome.RETRY_LATER, Outcome.PLATFORM_DOWN, Outcome.QUOTA_EXHAUSTED})
+_WAITING = frozenset({base.Outcome.RETRY_LATER, base.Outcome.PLATFORM_DOWN, base.Outcome.QUOTA_EXHAUSTED})
 
 PLATFORM = LinkedIn()

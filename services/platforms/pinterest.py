@@ -33,70 +33,10 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import unquote
 
+from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from schemas.metrics import (
-    AVG_WATCH_TIME,
-    CH_ENGAGEMENTS,
-    CH_FOLLOWERS,
-    CH_FOLLOWING,
-    CH_IMPRESSIONS,
-    CH_POSTS_COUNT,
-    CH_PROFILE_VIEWS,
-    CH_SAVES,
-    CLICKS,
-    COMMENTS,
-    FOLLOWS,
-    IMPRESSIONS,
-    LIKES,
-    MILLIS_MAX,
-    NO_CHANNEL_VALUES,
-    NO_POST_VALUES,
-    OTHER_CLICKS,
-    PROFILE_CLICKS,
-    SAVES,
-    VIDEO_VIEWS,
-    WATCH_TIME,
-    Values,
-    round_half_up,
-)
+from services.platforms import base, http_reading, json_reading, report_days
 from services.platforms._oauth import oauth_call, read_oauth
-from services.platforms.base import (
-    EARLIEST,
-    LATEST,
-    NOTHING,
-    AppClient,
-    Call,
-    Channel,
-    ChannelReading,
-    Facts,
-    HeldTokens,
-    Limit,
-    LimitState,
-    MappingError,
-    Outcome,
-    PostReading,
-    Reading,
-    RefreshCall,
-    RefreshFailure,
-    Target,
-    TokenGrant,
-    Verdict,
-    bits,
-    block,
-    by_status,
-    count,
-    fill,
-    json_object,
-    objects,
-    path_part,
-    path_segments,
-    positions,
-    retry_after,
-    seconds_of,
-    succeeded,
-    text,
-    try_json_object,
-)
 
 # "Cannot be more than 90 days back from today"; a day early, for the call's own time.
 WINDOW_DAYS = 89
@@ -105,35 +45,41 @@ REPORT_DAYS = 31
 _DAY = 86_400_000
 
 _POST = {
-    "IMPRESSION": IMPRESSIONS,
-    "SAVE": SAVES,
-    "OUTBOUND_CLICK": CLICKS,
-    "PIN_CLICK": OTHER_CLICKS,
-    "PROFILE_VISIT": PROFILE_CLICKS,
-    "USER_FOLLOW": FOLLOWS,
-    "VIDEO_MRC_VIEW": VIDEO_VIEWS,
-    "VIDEO_V50_WATCH_TIME": WATCH_TIME,
-    "VIDEO_AVG_WATCH_TIME": AVG_WATCH_TIME,
+    "IMPRESSION": metrics.IMPRESSIONS,
+    "SAVE": metrics.SAVES,
+    "OUTBOUND_CLICK": metrics.CLICKS,
+    "PIN_CLICK": metrics.OTHER_CLICKS,
+    "PROFILE_VISIT": metrics.PROFILE_CLICKS,
+    "USER_FOLLOW": metrics.FOLLOWS,
+    "VIDEO_MRC_VIEW": metrics.VIDEO_VIEWS,
+    "VIDEO_V50_WATCH_TIME": metrics.WATCH_TIME,
+    "VIDEO_AVG_WATCH_TIME": metrics.AVG_WATCH_TIME,
 }
-_LIFETIME = {**_POST, "TOTAL_REACTIONS": LIKES, "TOTAL_COMMENTS": COMMENTS}
-_DURATIONS = (WATCH_TIME, AVG_WATCH_TIME)
+_LIFETIME = {**_POST, "TOTAL_REACTIONS": metrics.LIKES, "TOTAL_COMMENTS": metrics.COMMENTS}
+_DURATIONS = (metrics.WATCH_TIME, metrics.AVG_WATCH_TIME)
 _PIN_METRICS = {
-    "impression": IMPRESSIONS,
-    "save": SAVES,
-    "outbound_click": CLICKS,
-    "clickthrough": CLICKS,
-    "pin_click": OTHER_CLICKS,
-    "reaction": LIKES,
-    "comment": COMMENTS,
+    "impression": metrics.IMPRESSIONS,
+    "save": metrics.SAVES,
+    "outbound_click": metrics.CLICKS,
+    "clickthrough": metrics.CLICKS,
+    "pin_click": metrics.OTHER_CLICKS,
+    "reaction": metrics.LIKES,
+    "comment": metrics.COMMENTS,
 }
-_PIN_BITS = bits(IMPRESSIONS, SAVES, CLICKS, OTHER_CLICKS, LIKES, COMMENTS)
-_ACCOUNT = (("follower_count", CH_FOLLOWERS), ("following_count", CH_FOLLOWING), ("pin_count", CH_POSTS_COUNT))
-_ACCOUNT_BITS = bits(CH_FOLLOWERS, CH_FOLLOWING, CH_POSTS_COUNT)
+_PIN_BITS = json_reading.bits(
+    metrics.IMPRESSIONS, metrics.SAVES, metrics.CLICKS, metrics.OTHER_CLICKS, metrics.LIKES, metrics.COMMENTS
+)
+_ACCOUNT = (
+    ("follower_count", metrics.CH_FOLLOWERS),
+    ("following_count", metrics.CH_FOLLOWING),
+    ("pin_count", metrics.CH_POSTS_COUNT),
+)
+_ACCOUNT_BITS = json_reading.bits(metrics.CH_FOLLOWERS, metrics.CH_FOLLOWING, metrics.CH_POSTS_COUNT)
 _CHANNEL = {
-    "IMPRESSION": CH_IMPRESSIONS,
-    "SAVE": CH_SAVES,
-    "ENGAGEMENT": CH_ENGAGEMENTS,
-    "PROFILE_VISIT": CH_PROFILE_VIEWS,
+    "IMPRESSION": metrics.CH_IMPRESSIONS,
+    "SAVE": metrics.CH_SAVES,
+    "ENGAGEMENT": metrics.CH_ENGAGEMENTS,
+    "PROFILE_VISIT": metrics.CH_PROFILE_VIEWS,
 }
 _CHANNEL_METRICS = "ENGAGEMENT,IMPRESSION,OUTBOUND_CLICK,PIN_CLICK,SAVE"
 _VIDEO_METRICS = "VIDEO_MRC_VIEW,VIDEO_V50_WATCH_TIME,VIDEO_AVG_WATCH_TIME,TOTAL_COMMENTS,TOTAL_REACTIONS"
@@ -141,13 +87,13 @@ _KNOWN_STATES = ("READY", "ESTIMATE")
 _VIDEO_WORDS = ("video", "idea", "clip", "reel", "short")
 
 _OUTCOME_OF_CODE = {
-    1: Outcome.REQUEST_WRONG,
-    2: Outcome.TOKEN_EXPIRED,
-    3: Outcome.PERMISSION_MISSING,
-    7: Outcome.PERMISSION_MISSING,
-    8: Outcome.RETRY_LATER,
-    29: Outcome.PERMISSION_MISSING,
-    50: Outcome.TARGET_GONE,
+    1: base.Outcome.REQUEST_WRONG,
+    2: base.Outcome.TOKEN_EXPIRED,
+    3: base.Outcome.PERMISSION_MISSING,
+    7: base.Outcome.PERMISSION_MISSING,
+    8: base.Outcome.RETRY_LATER,
+    29: base.Outcome.PERMISSION_MISSING,
+    50: base.Outcome.TARGET_GONE,
 }
 
 
@@ -158,11 +104,11 @@ def _figure(value: Any, name: str, position: int) -> int | None:
         MappingError: `bad_count`.
     """
     if position not in _DURATIONS or value is None or isinstance(value, str):
-        return count(value, name)
-    if type(value) in (int, float) and abs(value) < MILLIS_MAX:
+        return json_reading.count(value, name)
+    if type(value) in (int, float) and abs(value) < metrics.MILLIS_MAX:
         # By its digits, so that 2507.5 ms is not the binary fraction just below it.
-        return round_half_up(Fraction(repr(value)))
-    raise MappingError("bad_count", f"{name} is no duration: a {type(value).__name__}")
+        return metrics.round_half_up(Fraction(repr(value)))
+    raise base.MappingError("bad_count", f"{name} is no duration: a {type(value).__name__}")
 
 
 def _asked(event: PlatformRaw) -> frozenset[str]:
@@ -173,16 +119,16 @@ def _asked(event: PlatformRaw) -> frozenset[str]:
 def _speak(
     figures: Mapping[str, Any], names: Mapping[str, int], asked: frozenset[str], values: list[int | None]
 ) -> int:
-    """Write a block's figures into their positions; returns what it speaks of."""
+    """Write a block's figures into their positions; returns the mask of reported metrics."""
     spoken = 0
     for name, position in names.items():
         if name in figures:
             value = _figure(figures[name], name, position)
-            if position not in _DURATIONS or value is None or abs(value) <= MILLIS_MAX:
+            if position not in _DURATIONS or value is None or abs(value) <= metrics.MILLIS_MAX:
                 values[position] = value
                 spoken |= 1 << position
             else:
-                raise MappingError("bad_count", f"{name} is more than a watch time holds")
+                raise base.MappingError("bad_count", f"{name} is more than a watch time holds")
         elif name in asked:
             spoken |= 1 << position
     return spoken
@@ -197,10 +143,10 @@ def _day(text: Any) -> int:
     try:
         day = date.fromisoformat(text)
     except (TypeError, ValueError):
-        raise MappingError("unexpected_shape", "a date is no date") from None
+        raise base.MappingError("unexpected_shape", "a date is no date") from None
     at = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
-    if not EARLIEST < at < LATEST - 2 * _DAY:
-        raise MappingError("unexpected_shape", "a date is no date of a report")
+    if not report_days.EARLIEST < at < report_days.LATEST - 2 * _DAY:
+        raise base.MappingError("unexpected_shape", "a date is no date of a report")
     return at
 
 
@@ -212,16 +158,16 @@ class _Analytics:
     """
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
-        whole = block(answer.get("all", answer.get("ALL")), "all") or {}
-        self.lifetime = block(whole.get("lifetime_metrics"), "lifetime_metrics") or {}
-        self.days = objects(whole.get("daily_metrics") or [], "daily_metrics")
+        whole = json_reading.block(answer.get("all", answer.get("ALL")), "all") or {}
+        self.lifetime = json_reading.block(whole.get("lifetime_metrics"), "lifetime_metrics") or {}
+        self.days = json_reading.objects(whole.get("daily_metrics") or [], "daily_metrics")
         self.known_days = [day for day in self.days if day.get("data_status") in _KNOWN_STATES]
-        summary = block(whole.get("summary_metrics"), "summary_metrics") or {}
+        summary = json_reading.block(whole.get("summary_metrics"), "summary_metrics") or {}
         self.summary = summary if self.known_days or not self.days else {}
 
-    def post(self, asked: frozenset[str]) -> tuple[int, int, Values]:
-        """What it speaks of, which of it covers a range of dates, and the values."""
-        values: list[int | None] = list(NO_POST_VALUES)
+    def post(self, asked: frozenset[str]) -> tuple[int, int, metrics.Values]:
+        """The figures of the post: masks of reported and of ranged metrics, and values."""
+        values: list[int | None] = list(metrics.NO_POST_VALUES)
         ranged = _speak(self.summary, _POST, asked, values) if self.summary else 0
         lifetime = 0
         if self.lifetime:
@@ -231,12 +177,12 @@ class _Analytics:
         return ranged | lifetime, ranged & ~lifetime, tuple(values)
 
 
-def _pin(pin: Mapping[str, Any]) -> tuple[int, int, Values]:
-    """What a pin object's `pin_metrics` speak of, which of it covers a range of dates, and the values."""
-    values: list[int | None] = list(NO_POST_VALUES)
-    metrics = block(pin.get("pin_metrics"), "pin_metrics") or {}
-    lifetime = block(metrics.get("lifetime_metrics"), "lifetime_metrics") or {}
-    recent = block(metrics.get("90d"), "90d") or {}
+def _pin(pin: Mapping[str, Any]) -> tuple[int, int, metrics.Values]:
+    """The figures of a pin's `pin_metrics`: masks of reported and of ranged metrics, and values."""
+    values: list[int | None] = list(metrics.NO_POST_VALUES)
+    blocks = json_reading.block(pin.get("pin_metrics"), "pin_metrics") or {}
+    lifetime = json_reading.block(blocks.get("lifetime_metrics"), "lifetime_metrics") or {}
+    recent = json_reading.block(blocks.get("90d"), "90d") or {}
     ranged = _speak(recent, _PIN_METRICS, frozenset(), values)
     held = _speak(lifetime, _PIN_METRICS, frozenset(), values)
     ranged &= ~held
@@ -250,7 +196,7 @@ def _own_id(path: tuple[str, ...]) -> str | None:
 
 def _listed(answer: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The pins of a list by their ids."""
-    for pin in objects(answer.get("items"), "items"):
+    for pin in json_reading.objects(answer.get("items"), "items"):
         external_id = pin.get("id")
         if isinstance(external_id, str):
             yield external_id, pin
@@ -271,7 +217,7 @@ def _is_analytics(path: tuple[str, ...]) -> bool:
 class Pinterest:
     """Pinterest: pure reading and describing, see the module's header."""
 
-    facts = Facts(
+    facts = base.Facts(
         name="pinterest",
         base_url="https://api.pinterest.com",
         documentation="https://developers.pinterest.com/docs/api/v5/pins-get",
@@ -280,7 +226,7 @@ class Pinterest:
         rate_limit="100 calls a second a user and app, and by category a minute; trial 1000 calls a day",
         post_batch_size=1,
         post_group="org_read",
-        limits=(Limit("org_read", 100, 1), Limit("org_analytics", 100, 1)),
+        limits=(base.Limit("org_read", 100, 1), base.Limit("org_analytics", 100, 1)),
         report_days=REPORT_DAYS,
         channel_metrics={
             "followers": ("lifetime",),
@@ -315,25 +261,27 @@ class Pinterest:
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:
-        """Bearer token."""
+        """The user's token in a bearer header; no header without a token."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
-    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+    def post_calls(
+        self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
+    ) -> list[base.Call]:
         """Each pin's lifetime; of video pins also the figures that only analytics has."""
-        calls: list[Call] = []
+        calls: list[base.Call] = []
         for target in targets:
-            path, only = f"/v5/pins/{path_part(target.external_id)}", (target,)
+            path, only = f"/v5/pins/{http_reading.path_part(target.external_id)}", (target,)
             query: tuple[tuple[str, str], ...] = (("pin_metrics", "true"),)
-            calls.append(Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_read"))
+            calls.append(base.Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_read"))
             if now is not None and any(word in target.post_type.lower() for word in _VIDEO_WORDS):
                 today = datetime.fromtimestamp(now // 1000, UTC).date()
                 dates = (("start_date", (today - timedelta(days=WINDOW_DAYS)).isoformat()), ("end_date", str(today)))
                 query = (*dates, ("app_types", "ALL"), ("metric_types", _VIDEO_METRICS))
                 path = f"{path}/analytics"
-                calls.append(Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_analytics"))
+                calls.append(base.Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_analytics"))
         return calls
 
-    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+    def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The account as it is now, and its last days."""
         today = datetime.fromtimestamp(now // 1000, UTC).date()
         query = (
@@ -342,27 +290,29 @@ class Pinterest:
             ("metric_types", _CHANNEL_METRICS),
         )
         return [
-            Call(RawKind.CHANNEL_METRICS, "GET", "/v5/user_account", limit_group="org_read"),
-            Call(RawKind.CHANNEL_METRICS, "GET", "/v5/user_account/analytics", query, limit_group="org_analytics"),
+            base.Call(RawKind.CHANNEL_METRICS, "GET", "/v5/user_account", limit_group="org_read"),
+            base.Call(RawKind.CHANNEL_METRICS, "GET", "/v5/user_account/analytics", query, limit_group="org_analytics"),
         ]
 
-    def identity_call(self, channel: Channel) -> Call:
+    def identity_call(self, channel: base.Channel) -> base.Call:
         """The token's own account."""
-        return Call(RawKind.IDENTITY, "GET", "/v5/user_account", limit_group="org_read")
+        return base.Call(RawKind.IDENTITY, "GET", "/v5/user_account", limit_group="org_read")
 
-    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
         """`/v5/oauth/token`, signed by the app; each refresh prolongs, and replaces, the refresh token."""
         return oauth_call("/v5/oauth/token", tokens, client, basic=True, ahead_seconds=86_400.0)
 
-    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+    def read_refresh(
+        self, status: int, headers: Mapping[str, str], body: bytes
+    ) -> base.TokenGrant | base.RefreshFailure:
         """As OAuth 2; 401 means that the app was refused."""
-        return read_oauth(status, headers, body, unauthorized=Outcome.REQUEST_WRONG)
+        return read_oauth(status, headers, body, unauthorized=base.Outcome.REQUEST_WRONG)
 
-    def read(self, event: PlatformRaw) -> Reading:
+    def read(self, event: PlatformRaw) -> base.Reading:
         """Pins alone and in lists, analytics of one and of several; the account and its analytics."""
-        if not succeeded(event):
-            return NOTHING
-        path = path_segments(event.endpoint)
+        if not http_reading.succeeded(event):
+            return base.NOTHING
+        path = http_reading.path_segments(event.endpoint)
         if event.kind == RawKind.POST_METRICS:
             known = _is_posts(path)
         else:
@@ -370,29 +320,29 @@ class Pinterest:
                 event.kind == RawKind.CHANNEL_METRICS and path == ("user_account", "analytics")
             )
         if not known:
-            raise MappingError("unknown_endpoint", f"Pinterest has no {event.kind} at {event.endpoint[:200]!r}")
-        answer = json_object(event.body)
+            raise base.MappingError("unknown_endpoint", f"Pinterest has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_reading.json_object(event.body)
         if _is_error(answer) or event.kind == RawKind.IDENTITY:
-            return NOTHING
+            return base.NOTHING
         if event.kind == RawKind.CHANNEL_METRICS:
-            return Reading((), self._days(event, answer) if _is_analytics(path) else self._account(answer))
+            return base.Reading((), self._days(event, answer) if _is_analytics(path) else self._account(answer))
         return self._pins(event, path, answer)
 
-    def _pins(self, event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any]) -> Reading:
-        wanted = positions(event)
+    def _pins(self, event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any]) -> base.Reading:
+        wanted = json_reading.positions(event)
         asked = _asked(event)
-        readings: list[PostReading] = []
+        readings: list[base.PostReading] = []
         for external_id, indexes in wanted.items():
             part = self._part(event, path, answer, external_id)
             if part is None:
                 continue
             spoken, ranged, values = _Analytics(part).post(asked) if _is_analytics(path) else _pin(part)
             if spoken:
-                readings.extend(PostReading(index, spoken, ranged, values) for index in indexes)
+                readings.extend(base.PostReading(index, spoken, ranged, values) for index in indexes)
         gone: list[int] = []
         if path == ("pins", "analytics"):
             gone = [index for external_id, held in wanted.items() if external_id not in answer for index in held]
-        return Reading(readings, (), gone)
+        return base.Reading(readings, (), gone)
 
     def _part(
         self, event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any], external_id: str
@@ -403,7 +353,7 @@ class Pinterest:
             MappingError: `unexpected_shape`.
         """
         if path == ("pins", "analytics"):
-            return block(answer.get(external_id), "a pin")
+            return json_reading.block(answer.get(external_id), "a pin")
         own = _own_id(path)
         if own is None:
             return dict(_listed(answer)).get(external_id)
@@ -411,73 +361,79 @@ class Pinterest:
             return answer
         return None
 
-    def _account(self, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
+    def _account(self, answer: dict[str, Any]) -> tuple[base.ChannelReading, ...]:
         if not answer:
             return ()
-        values: list[int | None] = list(NO_CHANNEL_VALUES)
-        fill(values, answer, _ACCOUNT)
-        return (ChannelReading("lifetime", None, None, _ACCOUNT_BITS, tuple(values)),)
+        values: list[int | None] = list(metrics.NO_CHANNEL_VALUES)
+        json_reading.fill(values, answer, _ACCOUNT)
+        return (base.ChannelReading("lifetime", None, None, _ACCOUNT_BITS, tuple(values)),)
 
-    def _days(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
+    def _days(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[base.ChannelReading, ...]:
         """A reading for each settled day; without days, one of the dates asked for."""
         analytics, asked = _Analytics(answer), _asked(event)
-        found: dict[int, ChannelReading] = {}
+        found: dict[int, base.ChannelReading] = {}
         for day in analytics.known_days:
             start = _day(day.get("date"))
-            metrics = block(day.get("metrics"), "metrics")
-            values: list[int | None] = list(NO_CHANNEL_VALUES)
-            spoken = _speak(metrics, _CHANNEL, asked, values) if metrics else 0
+            figures = json_reading.block(day.get("metrics"), "metrics")
+            values: list[int | None] = list(metrics.NO_CHANNEL_VALUES)
+            spoken = _speak(figures, _CHANNEL, asked, values) if figures else 0
             if spoken:
-                found[start] = ChannelReading("day", start, start + _DAY, spoken, tuple(values))
+                found[start] = base.ChannelReading("day", start, start + _DAY, spoken, tuple(values))
         dates = [event.request.get(name) for name in ("start_date", "end_date")]
         if analytics.summary and not analytics.days and None not in dates:
             start, end = _day(dates[0]), _day(dates[1]) + _DAY
-            values = list(NO_CHANNEL_VALUES)
+            values = list(metrics.NO_CHANNEL_VALUES)
             spoken = _speak(analytics.summary, _CHANNEL, asked, values)
             if spoken and start < end:
                 period = "day" if end - start == _DAY else "window"
-                return (ChannelReading(period, start, end, spoken, tuple(values)),)
+                return (base.ChannelReading(period, start, end, spoken, tuple(values)),)
         return tuple(found.values())
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's pin object or analytics."""
-        answer = try_json_object(event.body)
-        path = path_segments(event.endpoint)
+        answer = json_reading.try_json_object(event.body)
+        path = http_reading.path_segments(event.endpoint)
         if not 0 <= target_index < len(event.targets) or not _is_posts(path) or _is_error(answer):
             return {}
         try:
             return self._part(event, path, answer, event.targets[target_index].external_id) or {}
-        except MappingError:
+        except base.MappingError:
             return {}
 
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """The body's code, where it is Pinterest's own and no repeated status."""
-        answer = try_json_object(body)
+        answer = json_reading.try_json_object(body)
         code = answer.get("code")
         if 200 <= status < 300 and not _is_error(answer):
             whole = body[:1] == b"{"
-            return Verdict(Outcome.OK) if whole else Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
-        detail = f"{status} {text(code)}"[:200]
+            return (
+                base.Verdict(base.Outcome.OK)
+                if whole
+                else base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
+            )
+        detail = f"{status} {json_reading.text(code)}"[:200]
         known = _OUTCOME_OF_CODE.get(code) if type(code) is int else None
         failed = code if status < 400 and type(code) is int and 400 <= code < 600 else status
-        verdict = Verdict(known, None, detail) if known else by_status(failed, headers, detail)
-        if verdict.outcome is Outcome.RETRY_LATER:
-            wait = retry_after(headers)
-            return Verdict(
-                verdict.outcome, seconds_of(headers.get("x-ratelimit-reset")) if wait is None else wait, detail
+        verdict = base.Verdict(known, None, detail) if known else http_reading.by_status(failed, headers, detail)
+        if verdict.outcome is base.Outcome.RETRY_LATER:
+            wait = http_reading.retry_after(headers)
+            return base.Verdict(
+                verdict.outcome,
+                http_reading.seconds_of(headers.get("x-ratelimit-reset")) if wait is None else wait,
+                detail,
             )
         if failed < 400 and known is None:
-            return Verdict(Outcome.PLATFORM_DOWN, detail=detail)
+            return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=detail)
         return verdict
 
-    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+    def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """`x-ratelimit-*`: the limit is followed by its policy, the reset is in seconds from now."""
-        remaining = seconds_of(headers.get("x-ratelimit-remaining"))
+        remaining = http_reading.seconds_of(headers.get("x-ratelimit-remaining"))
         if remaining is None:
             return None
-        limit = seconds_of(headers.get("x-ratelimit-limit", "").partition(",")[0])
-        reset = seconds_of(headers.get("x-ratelimit-reset"))
-        return LimitState(
+        limit = http_reading.seconds_of(headers.get("x-ratelimit-limit", "").partition(",")[0])
+        reset = http_reading.seconds_of(headers.get("x-ratelimit-reset"))
+        return base.LimitState(
             None if limit is None else int(limit), int(remaining), None if reset is None else now + int(reset * 1000)
         )
 

@@ -27,60 +27,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from schemas.metrics import (
-    CH_FOLLOWERS,
-    COMMENTS,
-    IMPRESSIONS,
-    LIKES,
-    NO_CHANNEL_VALUES,
-    NO_POST_VALUES,
-    SHARES,
-    Values,
-)
+from services.platforms import base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
-from services.platforms.base import (
-    NOTHING,
-    AppClient,
-    Call,
-    Channel,
-    ChannelReading,
-    Facts,
-    HeldTokens,
-    Limit,
-    LimitState,
-    MappingError,
-    Outcome,
-    PostReading,
-    Reading,
-    RefreshCall,
-    RefreshFailure,
-    Target,
-    TokenGrant,
-    Verdict,
-    bits,
-    block,
-    by_status,
-    count,
-    fill,
-    json_object,
-    objects,
-    path_part,
-    path_segments,
-    positions,
-    retry_after,
-    seconds_of,
-    succeeded,
-    text,
-    try_json_object,
-)
 
 BATCH_SIZE = 100
 TOKEN_URL = "https://www.reddit.com"
 
-_POST = (("score", LIKES), ("num_comments", COMMENTS), ("num_crossposts", SHARES))
+_POST = (("score", metrics.LIKES), ("num_comments", metrics.COMMENTS), ("num_crossposts", metrics.SHARES))
 _POST_KEYS = frozenset(key for key, _ in _POST)
-_POST_BITS = bits(LIKES, COMMENTS, SHARES, IMPRESSIONS)
+_POST_BITS = json_reading.bits(metrics.LIKES, metrics.COMMENTS, metrics.SHARES, metrics.IMPRESSIONS)
 _LISTINGS = frozenset({"new", "hot", "top", "rising", "controversial", "submitted", "overview"})
 _DISABLED_REASONS = frozenset({"suspended", "user_suspended", "account_suspended", "shadowbanned"})
 _GONE_REASONS = frozenset({"banned", "deleted"})
@@ -99,17 +56,17 @@ def _children(answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     data = answer.get("data")
     if not isinstance(data, dict):
-        raise MappingError("unexpected_shape", f"data is a JSON {type(data).__name__}, expected an object")
-    for child in objects(data.get("children"), "children"):
+        raise base.MappingError("unexpected_shape", f"data is a JSON {type(data).__name__}, expected an object")
+    for child in json_reading.objects(data.get("children"), "children"):
         thing = child.get("data")
         if not isinstance(thing, dict):
-            raise MappingError("unexpected_shape", f"a child's data is a JSON {type(thing).__name__}")
-        yield text(child.get("kind")), thing
+            raise base.MappingError("unexpected_shape", f"a child's data is a JSON {type(thing).__name__}")
+        yield json_reading.text(child.get("kind")), thing
 
 
 def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, Any]]:
     """The post of each target; of a repeated one, the first."""
-    wanted = positions(event)
+    wanted = json_reading.positions(event)
     matched: dict[int, dict[str, Any]] = {}
     for kind, post in _children(answer):
         if kind != "t3":
@@ -117,7 +74,7 @@ def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, An
         name, bare = post.get("name"), post.get("id")
         if not isinstance(name, str):
             if not isinstance(bare, str):
-                raise MappingError("unexpected_shape", "a post has no text `name`")
+                raise base.MappingError("unexpected_shape", "a post has no text `name`")
             name = f"t3_{bare}"
         for external_id in (name, name.removeprefix("t3_")):
             for index in wanted.get(external_id, ()):
@@ -125,20 +82,20 @@ def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, An
     return matched
 
 
-def _post(post: dict[str, Any]) -> Values:
-    """A post's figures."""
-    values: list[int | None] = list(NO_POST_VALUES)
-    fill(values, post, _POST)
+def _post(post: dict[str, Any]) -> metrics.Values:
+    """The figures of a post, in the order of POST_METRICS."""
+    values: list[int | None] = list(metrics.NO_POST_VALUES)
+    json_reading.fill(values, post, _POST)
     views = post.get("view_count")
-    values[IMPRESSIONS] = count(views, "view_count") if type(views) in (int, str) else None
+    values[metrics.IMPRESSIONS] = json_reading.count(views, "view_count") if type(views) in (int, str) else None
     if post.get("hide_score") is True:
-        values[LIKES] = None
+        values[metrics.LIKES] = None
     return tuple(values)
 
 
 def _segments(endpoint: str) -> tuple[str, ...]:
     """The path without the `.json` that the site's own addresses end in."""
-    path = path_segments(endpoint)
+    path = http_reading.path_segments(endpoint)
     return (*path[:-1], path[-1].removesuffix(".json")) if path else path
 
 
@@ -168,7 +125,7 @@ def _is_channel(path: tuple[str, ...]) -> bool:
 class Reddit:
     """Reddit: pure reading and describing, see the module's header."""
 
-    facts = Facts(
+    facts = base.Facts(
         name="reddit",
         base_url="https://oauth.reddit.com",
         documentation="https://www.reddit.com/dev/api",
@@ -177,7 +134,7 @@ class Reddit:
         rate_limit="100 queries a minute a client, averaged over 10 minutes",
         post_batch_size=BATCH_SIZE,
         post_group="api",
-        limits=(Limit("api", 1000, 600),),
+        limits=(base.Limit("api", 1000, 600),),
         channel_metrics={"followers": ("lifetime",)},
         lag="none; scores are fuzzed",
         not_reported={
@@ -198,20 +155,22 @@ class Reddit:
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:
-        """Bearer token."""
+        """The user's token in a bearer header; no header without a token."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
-    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+    def post_calls(
+        self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
+    ) -> list[base.Call]:
         """Batches of 100 fullnames."""
-        calls: list[Call] = []
+        calls: list[base.Call] = []
         for start in range(0, len(targets), BATCH_SIZE):
             part = tuple(targets[start : start + BATCH_SIZE])
             ids = ",".join(_fullname(target.external_id) for target in part)
             query = (("id", ids), ("raw_json", "1"))
-            calls.append(Call(RawKind.POST_METRICS, "GET", "/api/info", query, None, part, "api"))
+            calls.append(base.Call(RawKind.POST_METRICS, "GET", "/api/info", query, None, part, "api"))
         return calls
 
-    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+    def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The subreddit or the profile as it is now; Reddit has no history of it."""
         raw: tuple[tuple[str, str], ...] = (("raw_json", "1"),)
         external_id, username = channel.external_id.strip("/"), channel.username.strip("/")
@@ -219,111 +178,117 @@ class Reddit:
             path, raw = "/api/info", (("id", external_id), *raw)
         elif external_id.startswith("r/") or username.startswith("r/"):
             name = external_id if external_id.startswith("r/") else username
-            path = f"/r/{path_part(name[2:])}/about"
+            path = f"/r/{http_reading.path_part(name[2:])}/about"
         else:
             name = username.removeprefix("u/") or external_id.removeprefix("u/")
-            path = f"/user/{path_part(name)}/about"
-        return [Call(RawKind.CHANNEL_METRICS, "GET", path, raw, limit_group="api")]
+            path = f"/user/{http_reading.path_part(name)}/about"
+        return [base.Call(RawKind.CHANNEL_METRICS, "GET", path, raw, limit_group="api")]
 
-    def identity_call(self, channel: Channel) -> Call:
+    def identity_call(self, channel: base.Channel) -> base.Call:
         """The token's own account."""
-        return Call(RawKind.IDENTITY, "GET", "/api/v1/me", (("raw_json", "1"),), limit_group="api")
+        return base.Call(RawKind.IDENTITY, "GET", "/api/v1/me", (("raw_json", "1"),), limit_group="api")
 
-    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
         """`/api/v1/access_token` of the site itself, signed by the app; the refresh token stays."""
         return oauth_call("/api/v1/access_token", tokens, client, base_url=TOKEN_URL, basic=True)
 
-    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+    def read_refresh(
+        self, status: int, headers: Mapping[str, str], body: bytes
+    ) -> base.TokenGrant | base.RefreshFailure:
         """As OAuth 2; 401 means that the app was refused."""
-        return read_oauth(status, headers, body, unauthorized=Outcome.REQUEST_WRONG)
+        return read_oauth(status, headers, body, unauthorized=base.Outcome.REQUEST_WRONG)
 
-    def read(self, event: PlatformRaw) -> Reading:
+    def read(self, event: PlatformRaw) -> base.Reading:
         """`/api/info`, `/by_id/{names}`, lists of posts; `/r/{name}/about`, `/user/{name}/about`, `/api/v1/me`."""
-        if not succeeded(event):
-            return NOTHING
+        if not http_reading.succeeded(event):
+            return base.NOTHING
         path = _segments(event.endpoint)
         of_posts = event.kind == RawKind.POST_METRICS
         if not (_is_posts(path) if of_posts else _is_channel(path)):
-            raise MappingError("unknown_endpoint", f"Reddit has no {event.kind} at {event.endpoint[:200]!r}")
-        answer = json_object(event.body)
+            raise base.MappingError("unknown_endpoint", f"Reddit has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_reading.json_object(event.body)
         if "error" in answer or event.kind == RawKind.IDENTITY:
-            return NOTHING
+            return base.NOTHING
         if of_posts:
             return self._posts(event, answer, all_asked=_is_ids(path))
         return self._channel(path, answer)
 
-    def _posts(self, event: PlatformRaw, answer: dict[str, Any], *, all_asked: bool) -> Reading:
+    def _posts(self, event: PlatformRaw, answer: dict[str, Any], *, all_asked: bool) -> base.Reading:
         matched = _match(event, answer)
         readings = [
-            PostReading(index, _POST_BITS, 0, _post(post))
+            base.PostReading(index, _POST_BITS, 0, _post(post))
             for index, post in matched.items()
             if not _POST_KEYS.isdisjoint(post)
         ]
         gone = [index for index in range(len(event.targets)) if index not in matched] if all_asked else []
-        return Reading(readings, (), gone)
+        return base.Reading(readings, (), gone)
 
-    def _channel(self, path: tuple[str, ...], answer: dict[str, Any]) -> Reading:
+    def _channel(self, path: tuple[str, ...], answer: dict[str, Any]) -> base.Reading:
         if path == ("api", "info"):
             of_kind = [thing for kind, thing in _children(answer) if kind == "t5"]
             subreddit = of_kind[0] if of_kind else None
         elif path == ("api", "v1", "me"):
-            subreddit = block(answer.get("subreddit"), "subreddit")
+            subreddit = json_reading.block(answer.get("subreddit"), "subreddit")
         else:
-            thing = block(answer.get("data"), "data")
+            thing = json_reading.block(answer.get("data"), "data")
             is_profile = answer.get("kind") == "t2" or path[0] == "user"
-            subreddit = block(thing.get("subreddit"), "subreddit") if thing and is_profile else thing
+            subreddit = json_reading.block(thing.get("subreddit"), "subreddit") if thing and is_profile else thing
         if not subreddit or "subscribers" not in subreddit:
-            return NOTHING
-        values: list[int | None] = list(NO_CHANNEL_VALUES)
-        values[CH_FOLLOWERS] = count(subreddit["subscribers"], "subscribers")
-        return Reading((), (ChannelReading("lifetime", None, None, bits(CH_FOLLOWERS), tuple(values)),))
+            return base.NOTHING
+        values: list[int | None] = list(metrics.NO_CHANNEL_VALUES)
+        values[metrics.CH_FOLLOWERS] = json_reading.count(subreddit["subscribers"], "subscribers")
+        return base.Reading(
+            (), (base.ChannelReading("lifetime", None, None, json_reading.bits(metrics.CH_FOLLOWERS), tuple(values)),)
+        )
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
-        """The target's post."""
+        """The post object with the target's id."""
         try:
-            return _match(event, try_json_object(event.body)).get(target_index, {})
-        except MappingError:
+            return _match(event, json_reading.try_json_object(event.body)).get(target_index, {})
+        except base.MappingError:
             return {}
 
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """The body's `reason` or `error` name, then what `www-authenticate` says, then the status."""
-        answer = try_json_object(body)
+        answer = json_reading.try_json_object(body)
         error, reason = answer.get("error"), answer.get("reason")
         failed = status
         if 200 <= status < 300:
             if not answer:
-                return Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
+                return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
             data = answer.get("data")
             if isinstance(data, dict) and data.get("is_suspended") is True:
-                return Verdict(Outcome.ACCOUNT_DISABLED, detail=f"{status} is_suspended")
+                return base.Verdict(base.Outcome.ACCOUNT_DISABLED, detail=f"{status} is_suspended")
             if "error" not in answer:
-                return Verdict(Outcome.OK)
+                return base.Verdict(base.Outcome.OK)
             failed = error if type(error) is int and 400 <= error < 600 else 500
         words = reason if isinstance(reason, str) else error if isinstance(error, str) else ""
         challenge = headers.get("www-authenticate", "")
         detail = f"{status} {words}"[:200]
         if words.lower() in _DISABLED_REASONS:
-            return Verdict(Outcome.ACCOUNT_DISABLED, detail=detail)
+            return base.Verdict(base.Outcome.ACCOUNT_DISABLED, detail=detail)
         if failed == 404 and words.lower() in _GONE_REASONS:
-            return Verdict(Outcome.TARGET_GONE, detail=detail)
+            return base.Verdict(base.Outcome.TARGET_GONE, detail=detail)
         if "insufficient_scope" in challenge or words == "insufficient_scope":
-            return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
-        verdict = by_status(failed, headers, detail)
-        if verdict.outcome is Outcome.RETRY_LATER:
-            wait = retry_after(headers)
-            return Verdict(
-                verdict.outcome, seconds_of(headers.get("x-ratelimit-reset")) if wait is None else wait, detail
+            return base.Verdict(base.Outcome.PERMISSION_MISSING, detail=detail)
+        verdict = http_reading.by_status(failed, headers, detail)
+        if verdict.outcome is base.Outcome.RETRY_LATER:
+            wait = http_reading.retry_after(headers)
+            return base.Verdict(
+                verdict.outcome,
+                http_reading.seconds_of(headers.get("x-ratelimit-reset")) if wait is None else wait,
+                detail,
             )
         return verdict
 
-    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+    def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """`x-ratelimit-*`: what is left is a decimal number, the reset is in seconds from now."""
-        used = seconds_of(headers.get("x-ratelimit-used"))
-        remaining = seconds_of(headers.get("x-ratelimit-remaining"))
-        reset = seconds_of(headers.get("x-ratelimit-reset"))
+        used = http_reading.seconds_of(headers.get("x-ratelimit-used"))
+        remaining = http_reading.seconds_of(headers.get("x-ratelimit-remaining"))
+        reset = http_reading.seconds_of(headers.get("x-ratelimit-reset"))
         if remaining is None:
             return None
-        return LimitState(
+        return base.LimitState(
             None if used is None else int(used + remaining),
             int(remaining),
             None if reset is None else now + int(reset * 1000),

@@ -26,62 +26,17 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
 
+from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from schemas.metrics import (
-    CH_COMMENTS,
-    CH_FOLLOWERS,
-    CH_LIKES,
-    CH_PROFILE_VIEWS,
-    CH_SHARES,
-    COMMENTS,
-    LIKES,
-    NO_CHANNEL_VALUES,
-    NO_POST_VALUES,
-    QUOTES,
-    SHARES,
-    VIEWS,
-)
-from services.platforms._graph import days_before, instant, limits_of, period_of, verdict_of
+from services.platforms import _graph, base, http_reading, json_reading, report_days
 from services.platforms._oauth import read_renewal, renewal_call
-from services.platforms.base import (
-    NOTHING,
-    AppClient,
-    Call,
-    Channel,
-    ChannelReading,
-    Facts,
-    HeldTokens,
-    Limit,
-    LimitState,
-    MappingError,
-    PostReading,
-    Reading,
-    RefreshCall,
-    RefreshFailure,
-    Target,
-    TokenGrant,
-    Verdict,
-    added,
-    bits,
-    block,
-    count,
-    json_object,
-    objects,
-    pacific_day,
-    pacific_midnight,
-    path_part,
-    path_segments,
-    positions,
-    succeeded,
-    try_json_object,
-)
 
 VERSION = "v1.0"
 WINDOW_DAYS = (1, 7, 28)
 
 _POST_METRICS = "views,likes,replies,reposts,quotes,shares"
-_POST = {"views": VIEWS, "likes": LIKES, "replies": COMMENTS, "quotes": QUOTES}
-_TOTALS = {"likes": CH_LIKES, "replies": CH_COMMENTS}
+_POST = {"views": metrics.VIEWS, "likes": metrics.LIKES, "replies": metrics.COMMENTS, "quotes": metrics.QUOTES}
+_TOTALS = {"likes": metrics.CH_LIKES, "replies": metrics.CH_COMMENTS}
 _SHARE_PARTS = ("reposts", "quotes")
 _EDGES: dict[str, tuple[str, ...]] = {
     RawKind.POST_METRICS: ("insights",),
@@ -94,16 +49,16 @@ _TOTAL_METRICS = "likes,replies,reposts,quotes"
 def _value(insight: dict[str, Any], name: str) -> tuple[bool, int | None]:
     """Whether an insight holds a figure, and the figure: the first of `values`, or `total_value`."""
     if "values" in insight:
-        values = objects(insight["values"], f"{name}.values")
+        values = json_reading.objects(insight["values"], f"{name}.values")
         if values and values[0]:
-            return True, count(values[0].get("value"), name)
-    total = block(insight.get("total_value"), f"{name}.total_value")
-    return (False, None) if total is None else (True, count(total.get("value"), name))
+            return True, json_reading.count(values[0].get("value"), name)
+    total = json_reading.block(insight.get("total_value"), f"{name}.total_value")
+    return (False, None) if total is None else (True, json_reading.count(total.get("value"), name))
 
 
 def _named(answer: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """The insights of an answer by name."""
-    listed = objects(answer.get("data"), "data")
+    listed = json_reading.objects(answer.get("data"), "data")
     return [(insight["name"], insight) for insight in listed if isinstance(insight.get("name"), str)]
 
 
@@ -114,25 +69,25 @@ class _Periods:
         self._found: dict[tuple[int, int] | None, tuple[int, list[int | None]]] = {}
 
     def speak(self, covered: tuple[int, int] | None, position: int, value: int | None) -> None:
-        """One figure."""
-        spoken, values = self._found.get(covered) or (0, list(NO_CHANNEL_VALUES))
+        """Write one insight's figure into its position."""
+        spoken, values = self._found.get(covered) or (0, list(metrics.NO_CHANNEL_VALUES))
         values[position] = value
         self._found[covered] = (spoken | 1 << position, values)
 
-    def readings(self) -> tuple[ChannelReading, ...]:
+    def readings(self) -> tuple[base.ChannelReading, ...]:
         """One reading a range."""
         readings = []
         for covered, (spoken, values) in self._found.items():
             start, end = covered or (None, None)
-            period = "lifetime" if start is None or end is None else period_of(start, end)
-            readings.append(ChannelReading(period, start, end, spoken, tuple(values)))
+            period = "lifetime" if start is None or end is None else _graph.period_of(start, end)
+            readings.append(base.ChannelReading(period, start, end, spoken, tuple(values)))
         return tuple(readings)
 
 
 class Threads:
     """Threads: pure reading and describing, see the module's header."""
 
-    facts = Facts(
+    facts = base.Facts(
         name="threads",
         base_url="https://graph.threads.net",
         documentation="https://developers.facebook.com/documentation/threads/insights",
@@ -141,7 +96,7 @@ class Threads:
         rate_limit="4800 x the account's impressions in 24 hours",
         post_batch_size=1,
         post_group="threads",
-        limits=(Limit("threads", 48_000, 24 * 3600, is_app_wide=False),),
+        limits=(base.Limit("threads", 48_000, 24 * 3600, is_app_wide=False),),
         report_days=min(WINDOW_DAYS),
         channel_metrics={
             "followers": ("lifetime",),
@@ -171,14 +126,16 @@ class Threads:
         """Bearer token: taken as a header as well as in the query, where logs would keep it."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
-    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+    def post_calls(
+        self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
+    ) -> list[base.Call]:
         """One post a call."""
         query = (("metric", _POST_METRICS),)
         return [
-            Call(
+            base.Call(
                 RawKind.POST_METRICS,
                 "GET",
-                f"/{VERSION}/{path_part(target.external_id)}/insights",
+                f"/{VERSION}/{http_reading.path_part(target.external_id)}/insights",
                 query,
                 None,
                 (target,),
@@ -187,55 +144,57 @@ class Threads:
             for target in targets
         ]
 
-    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+    def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """Followers now, and the last 1, 7 and 28 closed Pacific days; the longest with the daily profile views."""
-        path = f"/{VERSION}/{path_part(channel.external_id)}/threads_insights"
+        path = f"/{VERSION}/{http_reading.path_part(channel.external_id)}/threads_insights"
         calls = [
-            Call(RawKind.CHANNEL_METRICS, "GET", path, (("metric", "followers_count"),), limit_group="threads"),
+            base.Call(RawKind.CHANNEL_METRICS, "GET", path, (("metric", "followers_count"),), limit_group="threads"),
         ]
-        today = pacific_day(now)
+        today = report_days.pacific_day(now)
         for days in WINDOW_DAYS:
             names = f"views,{_TOTAL_METRICS}" if days == max(WINDOW_DAYS) else _TOTAL_METRICS
             query = (
                 ("metric", names),
-                ("since", str(pacific_midnight(today - timedelta(days=days)) // 1000)),
-                ("until", str(pacific_midnight(today) // 1000)),
+                ("since", str(report_days.pacific_midnight(today - timedelta(days=days)) // 1000)),
+                ("until", str(report_days.pacific_midnight(today) // 1000)),
             )
-            calls.append(Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="threads"))
+            calls.append(base.Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="threads"))
         return calls
 
-    def identity_call(self, channel: Channel) -> Call:
+    def identity_call(self, channel: base.Channel) -> base.Call:
         """The token's own account."""
-        return Call(RawKind.IDENTITY, "GET", f"/{VERSION}/me", (("fields", "id,username"),), limit_group="threads")
+        return base.Call(RawKind.IDENTITY, "GET", f"/{VERSION}/me", (("fields", "id,username"),), limit_group="threads")
 
-    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
         """`th_refresh_token`: the token is its own refresh token, until it has ended."""
         return renewal_call("th_refresh_token", tokens, self.facts.base_url)
 
-    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+    def read_refresh(
+        self, status: int, headers: Mapping[str, str], body: bytes
+    ) -> base.TokenGrant | base.RefreshFailure:
         """As any other answer of Meta's."""
         return read_renewal(status, headers, body, self.classify)
 
-    def read(self, event: PlatformRaw) -> Reading:
-        """`/{media}/insights`; `/{user}/threads_insights`; `/{user}`."""
-        if not succeeded(event):
-            return NOTHING
-        path = path_segments(event.endpoint)
+    def read(self, event: PlatformRaw) -> base.Reading:
+        """Reads answers of `/{media}/insights`, `/{user}/threads_insights` and `/{user}`."""
+        if not http_reading.succeeded(event):
+            return base.NOTHING
+        path = http_reading.path_segments(event.endpoint)
         if not path or path[1:] != _EDGES.get(event.kind):
-            raise MappingError("unknown_endpoint", f"Threads has no {event.kind} at {event.endpoint[:200]!r}")
-        answer = json_object(event.body)
+            raise base.MappingError("unknown_endpoint", f"Threads has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_reading.json_object(event.body)
         if "error" in answer or event.kind == RawKind.IDENTITY:
-            return NOTHING
+            return base.NOTHING
         if event.kind == RawKind.CHANNEL_METRICS:
-            return Reading((), self._periods(event, answer))
+            return base.Reading((), self._periods(event, answer))
         return self._post(event, unquote(path[0]), answer)
 
-    def _post(self, event: PlatformRaw, external_id: str, answer: dict[str, Any]) -> Reading:
+    def _post(self, event: PlatformRaw, external_id: str, answer: dict[str, Any]) -> base.Reading:
         named = _named(answer)
-        indexes = positions(event).get(external_id, ())
+        indexes = json_reading.positions(event).get(external_id, ())
         if not named or not indexes:
-            return NOTHING
-        values: list[int | None] = list(NO_POST_VALUES)
+            return base.NOTHING
+        values: list[int | None] = list(metrics.NO_POST_VALUES)
         spoken = 0
         reposts: int | None = None
         unanswered = {name.strip() for name in event.request.get("metric", "").split(",")}
@@ -245,19 +204,21 @@ class Threads:
             if not holds:
                 continue
             if name == "reposts":
-                reposts, spoken = value, spoken | bits(SHARES)
+                reposts, spoken = value, spoken | json_reading.bits(metrics.SHARES)
             else:
                 values[_POST[name]] = value
                 spoken |= 1 << _POST[name]
         for name in unanswered:
-            spoken |= bits(SHARES) if name == "reposts" else 1 << _POST[name] if name in _POST else 0
-        if spoken & bits(SHARES):
-            values[SHARES] = added(reposts, values[QUOTES], "shares")
+            spoken |= (
+                json_reading.bits(metrics.SHARES) if name == "reposts" else 1 << _POST[name] if name in _POST else 0
+            )
+        if spoken & json_reading.bits(metrics.SHARES):
+            values[metrics.SHARES] = json_reading.added(reposts, values[metrics.QUOTES], "shares")
         whole = tuple(values)
-        return Reading([PostReading(index, spoken, 0, whole) for index in indexes] if spoken else ())
+        return base.Reading([base.PostReading(index, spoken, 0, whole) for index in indexes] if spoken else ())
 
-    def _periods(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[ChannelReading, ...]:
-        since, until = instant(event.request.get("since")), instant(event.request.get("until"))
+    def _periods(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[base.ChannelReading, ...]:
+        since, until = _graph.instant(event.request.get("since")), _graph.instant(event.request.get("until"))
         asked = (since, until) if since is not None and until is not None and since < until else None
         periods = _Periods()
         shares: dict[str, int | None] = {}
@@ -265,40 +226,46 @@ class Threads:
             if name == "followers_count":
                 holds, value = _value(insight, name)
                 if holds:
-                    periods.speak(None, CH_FOLLOWERS, value)
+                    periods.speak(None, metrics.CH_FOLLOWERS, value)
             elif name == "views":
-                for day in objects(insight.get("values") or [], "views.values"):
-                    end = instant(day.get("end_time"))
+                for day in json_reading.objects(insight.get("values") or [], "views.values"):
+                    end = _graph.instant(day.get("end_time"))
                     if end is not None:
-                        periods.speak((days_before(end, 1), end), CH_PROFILE_VIEWS, count(day.get("value"), name))
+                        periods.speak(
+                            (_graph.days_before(end, 1), end),
+                            metrics.CH_PROFILE_VIEWS,
+                            json_reading.count(day.get("value"), name),
+                        )
             elif asked is not None and (name in _TOTALS or name in _SHARE_PARTS):
-                total = block(insight.get("total_value"), f"{name}.total_value")
+                total = json_reading.block(insight.get("total_value"), f"{name}.total_value")
                 if total is None:
                     continue
-                value = count(total.get("value"), name)
+                value = json_reading.count(total.get("value"), name)
                 if name in _TOTALS:
                     periods.speak(asked, _TOTALS[name], value)
                 else:
                     shares[name] = value
         if "reposts" in shares:
-            periods.speak(asked, CH_SHARES, added(shares["reposts"], shares.get("quotes"), "shares"))
+            periods.speak(
+                asked, metrics.CH_SHARES, json_reading.added(shares["reposts"], shares.get("quotes"), "shares")
+            )
         return periods.readings()
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The whole answer: it is about one post."""
-        answer = try_json_object(event.body)
-        path = path_segments(event.endpoint)
+        answer = json_reading.try_json_object(event.body)
+        path = http_reading.path_segments(event.endpoint)
         if not 0 <= target_index < len(event.targets) or "error" in answer or not path:
             return {}
         return answer if unquote(path[0]) == event.targets[target_index].external_id else {}
 
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """Meta's code and subcode; the status is 400 for nearly everything."""
-        return verdict_of(status, headers, body)
+        return _graph.verdict_of(status, headers, body)
 
-    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+    def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """What is left by Meta's usage headers, where they come."""
-        return limits_of(headers, now)
+        return _graph.limits_of(headers, now)
 
 
 PLATFORM = Threads()

@@ -22,81 +22,39 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from schemas.metrics import (
-    CH_FOLLOWERS,
-    CH_FOLLOWING,
-    CH_LIKES,
-    CH_POSTS_COUNT,
-    COMMENTS,
-    LIKES,
-    NO_CHANNEL_VALUES,
-    NO_POST_VALUES,
-    SHARES,
-    VIEWS,
-)
+from services.platforms import base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
-from services.platforms.base import (
-    NOTHING,
-    AppClient,
-    Call,
-    Channel,
-    ChannelReading,
-    Facts,
-    FieldMap,
-    HeldTokens,
-    Limit,
-    LimitState,
-    MappingError,
-    Outcome,
-    PostReading,
-    Reading,
-    RefreshCall,
-    RefreshFailure,
-    Target,
-    TokenGrant,
-    Verdict,
-    block,
-    by_status,
-    count,
-    json_object,
-    objects,
-    path_segments,
-    positions,
-    retry_after,
-    succeeded,
-    text,
-    try_json_object,
-)
 
 BATCH_SIZE = 20
 DAY_MS = 86_400_000
 
-_VIDEO: FieldMap = (
-    ("view_count", VIEWS),
-    ("like_count", LIKES),
-    ("comment_count", COMMENTS),
-    ("share_count", SHARES),
+_VIDEO: json_reading.FieldMap = (
+    ("view_count", metrics.VIEWS),
+    ("like_count", metrics.LIKES),
+    ("comment_count", metrics.COMMENTS),
+    ("share_count", metrics.SHARES),
 )
 _VIDEO_FIELDS = ",".join(("id", *(name for name, _ in _VIDEO)))
-_USER: FieldMap = (
-    ("follower_count", CH_FOLLOWERS),
-    ("following_count", CH_FOLLOWING),
-    ("video_count", CH_POSTS_COUNT),
-    ("likes_count", CH_LIKES),
+_USER: json_reading.FieldMap = (
+    ("follower_count", metrics.CH_FOLLOWERS),
+    ("following_count", metrics.CH_FOLLOWING),
+    ("video_count", metrics.CH_POSTS_COUNT),
+    ("likes_count", metrics.CH_LIKES),
 )
 _USER_FIELDS = ",".join(name for name, _ in _USER)
 
 _OUTCOME_OF_CODE = {
-    "access_token_invalid": Outcome.TOKEN_EXPIRED,
-    "access_token_expired": Outcome.TOKEN_EXPIRED,
-    "scope_not_authorized": Outcome.PERMISSION_MISSING,
-    "scope_permission_missed": Outcome.PERMISSION_MISSING,
-    "rate_limit_exceeded": Outcome.RETRY_LATER,
-    "daily_quota_limit_exceeded": Outcome.QUOTA_EXHAUSTED,
-    "invalid_params": Outcome.REQUEST_WRONG,
-    "invalid_param": Outcome.REQUEST_WRONG,
-    "internal_error": Outcome.PLATFORM_DOWN,
+    "access_token_invalid": base.Outcome.TOKEN_EXPIRED,
+    "access_token_expired": base.Outcome.TOKEN_EXPIRED,
+    "scope_not_authorized": base.Outcome.PERMISSION_MISSING,
+    "scope_permission_missed": base.Outcome.PERMISSION_MISSING,
+    "rate_limit_exceeded": base.Outcome.RETRY_LATER,
+    "daily_quota_limit_exceeded": base.Outcome.QUOTA_EXHAUSTED,
+    "invalid_params": base.Outcome.REQUEST_WRONG,
+    "invalid_param": base.Outcome.REQUEST_WRONG,
+    "internal_error": base.Outcome.PLATFORM_DOWN,
 }
 _PATHS: dict[str, tuple[tuple[str, ...], ...]] = {
     RawKind.POST_METRICS: (("video", "query"), ("video", "list")),
@@ -109,7 +67,7 @@ def _code(answer: dict[str, Any]) -> str | None:
     """The answer's own code; None when it has none."""
     error = answer.get("error")
     code = error.get("code") if isinstance(error, dict) else error
-    return None if code is None else text(code)
+    return None if code is None else json_reading.text(code)
 
 
 def _id_of(video: dict[str, Any]) -> str:
@@ -123,13 +81,13 @@ def _id_of(video: dict[str, Any]) -> str:
         return external_id
     if type(external_id) is int:
         return str(external_id)
-    raise MappingError("unexpected_shape", "a video has no `id`")
+    raise base.MappingError("unexpected_shape", "a video has no `id`")
 
 
 def _figures(
-    answered: dict[str, Any], fields: FieldMap, asked: str, empty: tuple[int | None, ...]
+    answered: dict[str, Any], fields: json_reading.FieldMap, asked: str, empty: tuple[int | None, ...]
 ) -> tuple[int, tuple[int | None, ...]]:
-    """What a video or user speaks of, and its values.
+    """The figures of a video or user: the mask of reported metrics, and values.
 
     Raises:
         MappingError: `bad_count`.
@@ -140,7 +98,7 @@ def _figures(
     spoken = 0
     for key, position in fields:
         if key in answered:
-            values[position] = count(answered[key], key)
+            values[position] = json_reading.count(answered[key], key)
         elif not (all_asked or (names is not None and key in names)):
             continue
         spoken |= 1 << position
@@ -153,15 +111,15 @@ def _videos(answer: dict[str, Any]) -> list[dict[str, Any]] | None:
     Raises:
         MappingError: `unexpected_shape`.
     """
-    data = block(answer.get("data"), "data")
+    data = json_reading.block(answer.get("data"), "data")
     listed = None if data is None else data.get("videos")
-    return None if listed is None else objects(listed, "data.videos")
+    return None if listed is None else json_reading.objects(listed, "data.videos")
 
 
 class TikTok:
     """TikTok: pure reading and describing, see the module's header."""
 
-    facts = Facts(
+    facts = base.Facts(
         name="tiktok",
         base_url="https://open.tiktokapis.com",
         documentation="https://developers.tiktok.com/doc/tiktok-api-v2-video-query",
@@ -170,7 +128,7 @@ class TikTok:
         rate_limit="600 requests a minute for each endpoint",
         post_batch_size=BATCH_SIZE,
         post_group="video_query",
-        limits=(Limit("video_query", 600, 60), Limit("user_info", 600, 60)),
+        limits=(base.Limit("video_query", 600, 60), base.Limit("user_info", 600, 60)),
         channel_metrics={
             "followers": ("lifetime",),
             "following": ("lifetime",),
@@ -196,76 +154,84 @@ class TikTok:
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:
-        """Bearer token."""
+        """The user's token in a bearer header; no header without a token."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
-    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+    def post_calls(
+        self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
+    ) -> list[base.Call]:
         """Batches of 20 videos, named in the body."""
-        calls: list[Call] = []
+        calls: list[base.Call] = []
         for start in range(0, len(targets), BATCH_SIZE):
             part = tuple(targets[start : start + BATCH_SIZE])
             filters = {"filters": {"video_ids": [target.external_id for target in part]}}
             query = (("fields", _VIDEO_FIELDS),)
-            calls.append(Call(RawKind.POST_METRICS, "POST", "/v2/video/query/", query, filters, part, "video_query"))
+            calls.append(
+                base.Call(RawKind.POST_METRICS, "POST", "/v2/video/query/", query, filters, part, "video_query")
+            )
         return calls
 
-    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+    def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The token's account as it is now; TikTok has no history of it."""
         query = (("fields", _USER_FIELDS),)
-        return [Call(RawKind.CHANNEL_METRICS, "GET", "/v2/user/info/", query, limit_group="user_info")]
+        return [base.Call(RawKind.CHANNEL_METRICS, "GET", "/v2/user/info/", query, limit_group="user_info")]
 
-    def identity_call(self, channel: Channel) -> Call:
+    def identity_call(self, channel: base.Channel) -> base.Call:
         """The token's own account, by the scope that every token has."""
         query = (("fields", "open_id,display_name"),)
-        return Call(RawKind.IDENTITY, "GET", "/v2/user/info/", query, limit_group="user_info")
+        return base.Call(RawKind.IDENTITY, "GET", "/v2/user/info/", query, limit_group="user_info")
 
-    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
         """`/v2/oauth/token/`; the refresh token may be replaced."""
         return oauth_call("/v2/oauth/token/", tokens, client, id_name="client_key")
 
-    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+    def read_refresh(
+        self, status: int, headers: Mapping[str, str], body: bytes
+    ) -> base.TokenGrant | base.RefreshFailure:
         """As OAuth 2, failures with status 200 too."""
         return read_oauth(status, headers, body)
 
-    def read(self, event: PlatformRaw) -> Reading:
-        """`/v2/video/query/`, `/v2/video/list/`, `/v2/user/info/`."""
-        if not succeeded(event):
-            return NOTHING
-        path = path_segments(event.endpoint)
+    def read(self, event: PlatformRaw) -> base.Reading:
+        """Reads answers of `/v2/video/query/`, `/v2/video/list/` and `/v2/user/info/`."""
+        if not http_reading.succeeded(event):
+            return base.NOTHING
+        path = http_reading.path_segments(event.endpoint)
         if path not in _PATHS.get(event.kind, ()):
-            raise MappingError("unknown_endpoint", f"TikTok has no {event.kind} at {event.endpoint[:200]!r}")
-        answer = json_object(event.body)
+            raise base.MappingError("unknown_endpoint", f"TikTok has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_reading.json_object(event.body)
         if _code(answer) not in ("ok", None) or event.kind == RawKind.IDENTITY:
-            return NOTHING
+            return base.NOTHING
         asked = event.request.get("fields", "")
         if event.kind == RawKind.CHANNEL_METRICS:
             return self._read_user(answer, asked)
         return self._read_videos(event, answer, asked, complete=path == ("video", "query"))
 
-    def _read_videos(self, event: PlatformRaw, answer: dict[str, Any], asked: str, *, complete: bool) -> Reading:
-        """Videos asked for by their ids, or a page of all of them, which says nothing of those it doesn't hold."""
+    def _read_videos(self, event: PlatformRaw, answer: dict[str, Any], asked: str, *, complete: bool) -> base.Reading:
+        """Reads videos asked for by their ids, or a page of all videos; videos outside of a page are not gone."""
         videos = _videos(answer)
         if videos is None:
-            return NOTHING
-        wanted = positions(event)
-        readings: dict[int, PostReading] = {}
+            return base.NOTHING
+        wanted = json_reading.positions(event)
+        readings: dict[int, base.PostReading] = {}
         answered: set[int] = set()
         for video in videos:
             for index in wanted.get(_id_of(video), ()):
                 answered.add(index)
-                spoken, values = _figures(video, _VIDEO, asked, NO_POST_VALUES)
+                spoken, values = _figures(video, _VIDEO, asked, metrics.NO_POST_VALUES)
                 if spoken:
-                    readings.setdefault(index, PostReading(index, spoken, 0, values))
+                    readings.setdefault(index, base.PostReading(index, spoken, 0, values))
         gone = [index for index in range(len(event.targets)) if index not in answered] if complete else []
-        return Reading(list(readings.values()), (), gone)
+        return base.Reading(list(readings.values()), (), gone)
 
-    def _read_user(self, answer: dict[str, Any], asked: str) -> Reading:
-        data = block(answer.get("data"), "data")
-        user = None if data is None else block(data.get("user"), "data.user")
+    def _read_user(self, answer: dict[str, Any], asked: str) -> base.Reading:
+        data = json_reading.block(answer.get("data"), "data")
+        user = None if data is None else json_reading.block(data.get("user"), "data.user")
         if user is None:
-            return NOTHING
-        spoken, values = _figures(user, _USER, asked, NO_CHANNEL_VALUES)
-        return Reading((), (ChannelReading("lifetime", None, None, spoken, values),)) if spoken else NOTHING
+            return base.NOTHING
+        spoken, values = _figures(user, _USER, asked, metrics.NO_CHANNEL_VALUES)
+        return (
+            base.Reading((), (base.ChannelReading("lifetime", None, None, spoken, values),)) if spoken else base.NOTHING
+        )
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's video object."""
@@ -273,32 +239,36 @@ class TikTok:
             return {}
         external_id = event.targets[target_index].external_id
         try:
-            for video in _videos(try_json_object(event.body)) or ():
+            for video in _videos(json_reading.try_json_object(event.body)) or ():
                 if _id_of(video) == external_id:
                     return video
-        except MappingError:
+        except base.MappingError:
             pass  # an answer that can't be read holds no part of the target
         return {}
 
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """`error.code` on every status; the status where there is none."""
-        answer = try_json_object(body)
+        answer = json_reading.try_json_object(body)
         code = _code(answer)
         if 200 <= status < 300:
             if code == "ok" or (code is None and "data" in answer):
-                return Verdict(Outcome.OK)
+                return base.Verdict(base.Outcome.OK)
             if code is None:
-                return Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} without a code")
+                return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} without a code")
         detail = f"{status} {code}"[:200]
         outcome = _OUTCOME_OF_CODE.get(code or "")
         if outcome is None:
-            return by_status(status if status >= 400 else 500, headers, detail)
-        if outcome is Outcome.QUOTA_EXHAUSTED:
-            return Verdict(outcome, (DAY_MS - now % DAY_MS) / 1000, detail)
-        wait = retry_after(headers) if outcome in (Outcome.RETRY_LATER, Outcome.PLATFORM_DOWN) else None
-        return Verdict(outcome, wait, detail)
+            return http_reading.by_status(status if status >= 400 else 500, headers, detail)
+        if outcome is base.Outcome.QUOTA_EXHAUSTED:
+            return base.Verdict(outcome, (DAY_MS - now % DAY_MS) / 1000, detail)
+        wait = (
+            http_reading.retry_after(headers)
+            if outcome in (base.Outcome.RETRY_LATER, base.Outcome.PLATFORM_DOWN)
+            else None
+        )
+        return base.Verdict(outcome, wait, detail)
 
-    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+    def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """TikTok sends no headers about the limit."""
         return None
 

@@ -26,60 +26,10 @@ from typing import Any
 
 import orjson
 
+from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from schemas.metrics import (
-    CH_FOLLOWERS,
-    CH_FOLLOWING,
-    CH_POSTS_COUNT,
-    CLICKS,
-    COMMENTS,
-    IMPRESSIONS,
-    LIKES,
-    NO_CHANNEL_VALUES,
-    NO_POST_VALUES,
-    PROFILE_CLICKS,
-    QUOTES,
-    SAVES,
-    SHARES,
-    VIDEO_VIEWS,
-)
+from services.platforms import base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
-from services.platforms.base import (
-    NOTHING,
-    AppClient,
-    Call,
-    Channel,
-    ChannelReading,
-    Facts,
-    HeldTokens,
-    Limit,
-    LimitState,
-    MappingError,
-    Outcome,
-    PostReading,
-    Reading,
-    RefreshCall,
-    RefreshFailure,
-    Target,
-    TokenGrant,
-    Verdict,
-    added,
-    bits,
-    block,
-    by_status,
-    count,
-    fill,
-    json_object,
-    objects,
-    path_segments,
-    positions,
-    retry_after,
-    seconds_of,
-    seconds_until,
-    succeeded,
-    text,
-    try_json_object,
-)
 
 BATCH_SIZE = 100
 # Calls with the app's own token count against another limit than those with users' tokens.
@@ -92,46 +42,52 @@ _OWNER_FIELDS = "public_metrics,non_public_metrics,organic_metrics"
 _MEDIA_QUERY = (("expansions", "attachments.media_keys"), ("media.fields", "public_metrics"))
 
 _PUBLIC = (
-    ("impression_count", IMPRESSIONS),
-    ("like_count", LIKES),
-    ("reply_count", COMMENTS),
-    ("bookmark_count", SAVES),
-    ("quote_count", QUOTES),
+    ("impression_count", metrics.IMPRESSIONS),
+    ("like_count", metrics.LIKES),
+    ("reply_count", metrics.COMMENTS),
+    ("bookmark_count", metrics.SAVES),
+    ("quote_count", metrics.QUOTES),
 )
-_PUBLIC_BITS = bits(IMPRESSIONS, LIKES, COMMENTS, SAVES, QUOTES, SHARES)
-_PRIVATE = (("url_link_clicks", CLICKS), ("user_profile_clicks", PROFILE_CLICKS))
-_PRIVATE_BITS = bits(CLICKS, PROFILE_CLICKS)
-_VIDEO_BITS = bits(VIDEO_VIEWS)
-_USER = (("followers_count", CH_FOLLOWERS), ("following_count", CH_FOLLOWING), ("tweet_count", CH_POSTS_COUNT))
-_USER_BITS = bits(CH_FOLLOWERS, CH_FOLLOWING, CH_POSTS_COUNT)
+_PUBLIC_BITS = json_reading.bits(
+    metrics.IMPRESSIONS, metrics.LIKES, metrics.COMMENTS, metrics.SAVES, metrics.QUOTES, metrics.SHARES
+)
+_PRIVATE = (("url_link_clicks", metrics.CLICKS), ("user_profile_clicks", metrics.PROFILE_CLICKS))
+_PRIVATE_BITS = json_reading.bits(metrics.CLICKS, metrics.PROFILE_CLICKS)
+_VIDEO_BITS = json_reading.bits(metrics.VIDEO_VIEWS)
+_USER = (
+    ("followers_count", metrics.CH_FOLLOWERS),
+    ("following_count", metrics.CH_FOLLOWING),
+    ("tweet_count", metrics.CH_POSTS_COUNT),
+)
+_USER_BITS = json_reading.bits(metrics.CH_FOLLOWERS, metrics.CH_FOLLOWING, metrics.CH_POSTS_COUNT)
 
 _GONE_TYPES = ("resource-not-found", "not-authorized-for-resource")
 _BAD_ID = re.compile(r"`?ids?`? query parameter value \[([^\]]{1,128})\] (?:is not valid|does not match)")
 _BAD_VALUE = re.compile(r"query parameter value \[([\w.]+)\] is not one of")
 _OUTCOME_OF_TYPE = {
-    "usage-capped": Outcome.QUOTA_EXHAUSTED,
-    "rate-limit-exceeded": Outcome.RETRY_LATER,
-    "client-forbidden": Outcome.PERMISSION_MISSING,
-    "unsupported-authentication": Outcome.PERMISSION_MISSING,
-    "resource-not-found": Outcome.TARGET_GONE,
-    "not-authorized-for-resource": Outcome.TARGET_GONE,
-    "invalid-request": Outcome.REQUEST_WRONG,
+    "usage-capped": base.Outcome.QUOTA_EXHAUSTED,
+    "rate-limit-exceeded": base.Outcome.RETRY_LATER,
+    "client-forbidden": base.Outcome.PERMISSION_MISSING,
+    "unsupported-authentication": base.Outcome.PERMISSION_MISSING,
+    "resource-not-found": base.Outcome.TARGET_GONE,
+    "not-authorized-for-resource": base.Outcome.TARGET_GONE,
+    "invalid-request": base.Outcome.REQUEST_WRONG,
 }
 # Codes of the older error form, which v2 paths still answer now and then.
 _OUTCOME_OF_CODE = {
-    32: Outcome.TOKEN_EXPIRED,
-    64: Outcome.ACCOUNT_DISABLED,
-    88: Outcome.RETRY_LATER,
-    89: Outcome.TOKEN_EXPIRED,
-    130: Outcome.PLATFORM_DOWN,
-    131: Outcome.PLATFORM_DOWN,
-    144: Outcome.TARGET_GONE,
-    326: Outcome.ACCOUNT_DISABLED,
+    32: base.Outcome.TOKEN_EXPIRED,
+    64: base.Outcome.ACCOUNT_DISABLED,
+    88: base.Outcome.RETRY_LATER,
+    89: base.Outcome.TOKEN_EXPIRED,
+    130: base.Outcome.PLATFORM_DOWN,
+    131: base.Outcome.PLATFORM_DOWN,
+    144: base.Outcome.TARGET_GONE,
+    326: base.Outcome.ACCOUNT_DISABLED,
 }
 
 
 def _media_views(item: dict[str, Any], media: Mapping[str, dict[str, Any]]) -> tuple[bool, int | None]:
-    """Whether the answer speaks of a post's video views, and their sum over its videos."""
+    """Whether the answer reports video views of a post, and their sum over its videos."""
     attachments = item.get("attachments")
     keys = attachments.get("media_keys") if isinstance(attachments, dict) else None
     if not isinstance(keys, list):
@@ -141,30 +97,32 @@ def _media_views(item: dict[str, Any], media: Mapping[str, dict[str, Any]]) -> t
         part = media.get(key) if isinstance(key, str) else None
         if part is None:
             return False, None
-        figures = block(part.get("public_metrics"), "media.public_metrics")
+        figures = json_reading.block(part.get("public_metrics"), "media.public_metrics")
         if figures is not None:
             spoken = True
-            views = count(figures.get("view_count"), "view_count")
+            views = json_reading.count(figures.get("view_count"), "view_count")
             hidden = hidden or views is None
             total += views or 0
-    return spoken, None if hidden or not spoken else count(total, "view_count")
+    return spoken, None if hidden or not spoken else json_reading.count(total, "view_count")
 
 
 def _post(item: dict[str, Any], media: Mapping[str, dict[str, Any]]) -> tuple[int, tuple[int | None, ...]]:
-    """What one post object speaks of, and its values."""
-    values: list[int | None] = list(NO_POST_VALUES)
+    """The figures of one post object: the mask of reported metrics, and values."""
+    values: list[int | None] = list(metrics.NO_POST_VALUES)
     spoken = 0
-    public = block(item.get("public_metrics"), "public_metrics")
+    public = json_reading.block(item.get("public_metrics"), "public_metrics")
     if public is not None:
-        fill(values, public, _PUBLIC)
-        values[SHARES] = added(count(public.get("retweet_count"), "retweet_count"), values[QUOTES], "shares")
+        json_reading.fill(values, public, _PUBLIC)
+        values[metrics.SHARES] = json_reading.added(
+            json_reading.count(public.get("retweet_count"), "retweet_count"), values[metrics.QUOTES], "shares"
+        )
         spoken = _PUBLIC_BITS
-    private = block(item.get("non_public_metrics"), "non_public_metrics")
+    private = json_reading.block(item.get("non_public_metrics"), "non_public_metrics")
     if private is not None:
-        fill(values, private, _PRIVATE)
+        json_reading.fill(values, private, _PRIVATE)
         spoken |= _PRIVATE_BITS
     if media:
-        answered, values[VIDEO_VIEWS] = _media_views(item, media)
+        answered, values[metrics.VIDEO_VIEWS] = _media_views(item, media)
         if answered:
             spoken |= _VIDEO_BITS
     return spoken, tuple(values)
@@ -176,10 +134,10 @@ def _items(answer: dict[str, Any]) -> list[dict[str, Any]]:
     if isinstance(data, dict):
         return [data]
     if data is not None:
-        return objects(data, "data")
+        return json_reading.objects(data, "data")
     if isinstance(answer.get("errors"), list) or _is_problem(answer) or "meta" in answer:
         return []
-    raise MappingError("unexpected_shape", "the answer has neither `data` nor `errors`")
+    raise base.MappingError("unexpected_shape", "the answer has neither `data` nor `errors`")
 
 
 def _is_problem(answer: dict[str, Any]) -> bool:
@@ -191,7 +149,7 @@ def _id_of(item: dict[str, Any]) -> str:
     external_id = item.get("id")
     if isinstance(external_id, str):
         return external_id
-    raise MappingError("unexpected_shape", "an item of data has no text `id`")
+    raise base.MappingError("unexpected_shape", "an item of data has no text `id`")
 
 
 def _versions(item: dict[str, Any]) -> Iterator[str]:
@@ -206,7 +164,7 @@ def _versions(item: dict[str, Any]) -> Iterator[str]:
 
 def _match(event: PlatformRaw, items: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     """The post object of each target: by its own id, else the newest version of the post that it is a version of."""
-    wanted = positions(event)
+    wanted = json_reading.positions(event)
     matched: dict[int, dict[str, Any]] = {}
     for item in items:
         for index in wanted.get(_id_of(item), ()):
@@ -234,7 +192,7 @@ def _gone(event: PlatformRaw, answer: dict[str, Any], matched: Mapping[int, Any]
     """Targets that the answer names as deleted, private or suspended."""
     if "errors" not in answer:
         return []
-    wanted = positions(event)
+    wanted = json_reading.positions(event)
     found: dict[int, None] = {}
     for error in _errors(answer):
         if error.get("section") == "includes" or _type_of(error) not in _GONE_TYPES:
@@ -266,7 +224,7 @@ def _own_error(error: dict[str, Any], external_ids: Collection[str]) -> dict[str
 
 
 def _is_posts(path: tuple[str, ...]) -> bool:
-    """`/tweets`, `/tweets/{id}`, `/users/{id}/tweets`."""
+    """Whether a path is one of posts: `/tweets`, `/tweets/{id}`, `/users/{id}/tweets`."""
     match path:
         case ("tweets",) | ("users", _, "tweets"):
             return True
@@ -286,7 +244,7 @@ def _is_users(path: tuple[str, ...]) -> bool:
 class X:
     """X: pure reading and describing, see the module's header."""
 
-    facts = Facts(
+    facts = base.Facts(
         name="x",
         base_url="https://api.x.com",
         documentation="https://docs.x.com/x-api/fundamentals/metrics",
@@ -296,10 +254,10 @@ class X:
         post_batch_size=BATCH_SIZE,
         post_group="tweets",
         limits=(
-            Limit("tweets", 5000, 900, is_app_wide=False),
-            Limit("users", 900, 900, is_app_wide=False),
-            Limit("users_me", 75, 900, is_app_wide=False),
-            Limit(_APP_GROUP, 3500, 900),
+            base.Limit("tweets", 5000, 900, is_app_wide=False),
+            base.Limit("users", 900, 900, is_app_wide=False),
+            base.Limit("users_me", 75, 900, is_app_wide=False),
+            base.Limit(_APP_GROUP, 3500, 900),
         ),
         channel_metrics={"followers": ("lifetime",), "following": ("lifetime",), "posts_count": ("lifetime",)},
         not_reported={
@@ -315,65 +273,69 @@ class X:
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:
-        """Bearer token."""
+        """The user's token in a bearer header; no header without a token."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
-    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+    def post_calls(
+        self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
+    ) -> list[base.Call]:
         """Batches of 100: posts young enough for private figures, then the others."""
-        recent: list[Target] = []
-        old: list[Target] = []
+        recent: list[base.Target] = []
+        old: list[base.Target] = []
         for target in targets:
             published = target.published_at
             expired = now is not None and published is not None and now - published > PRIVATE_FIGURES_MS
             (old if expired else recent).append(target)
-        calls: list[Call] = []
+        calls: list[base.Call] = []
         for group, fields in ((recent, _OWNER_FIELDS), (old, _PUBLIC_FIELDS)):
             for start in range(0, len(group), BATCH_SIZE):
                 part = tuple(group[start : start + BATCH_SIZE])
                 ids = ",".join(target.external_id for target in part)
                 query = (("ids", ids), ("tweet.fields", fields), *_MEDIA_QUERY)
-                calls.append(Call(RawKind.POST_METRICS, "GET", "/2/tweets", query, None, part, "tweets"))
+                calls.append(base.Call(RawKind.POST_METRICS, "GET", "/2/tweets", query, None, part, "tweets"))
         return calls
 
-    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+    def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The account as it is now; X has no history of it."""
         query = (("ids", channel.external_id), ("user.fields", "public_metrics"))
-        return [Call(RawKind.CHANNEL_METRICS, "GET", "/2/users", query, limit_group="users")]
+        return [base.Call(RawKind.CHANNEL_METRICS, "GET", "/2/users", query, limit_group="users")]
 
-    def identity_call(self, channel: Channel) -> Call:
-        """`/2/users/me`."""
-        return Call(RawKind.IDENTITY, "GET", "/2/users/me", limit_group="users_me")
+    def identity_call(self, channel: base.Channel) -> base.Call:
+        """A call of `/2/users/me`."""
+        return base.Call(RawKind.IDENTITY, "GET", "/2/users/me", limit_group="users_me")
 
-    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
         """`/2/oauth2/token`; a refresh token works once, and the answer brings the next."""
         return oauth_call("/2/oauth2/token", tokens, client, basic=client.client_secret is not None)
 
-    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
-        """As OAuth 2."""
+    def read_refresh(
+        self, status: int, headers: Mapping[str, str], body: bytes
+    ) -> base.TokenGrant | base.RefreshFailure:
+        """Reads the answer by the common rules of OAuth 2."""
         return read_oauth(status, headers, body)
 
-    def read(self, event: PlatformRaw) -> Reading:
+    def read(self, event: PlatformRaw) -> base.Reading:
         """Posts by ids, one post, posts of a user; users by ids, one user."""
-        if not succeeded(event):
-            return NOTHING
-        path = path_segments(event.endpoint)
+        if not http_reading.succeeded(event):
+            return base.NOTHING
+        path = http_reading.path_segments(event.endpoint)
         if path and path[0] not in ("tweets", "users"):
             path = path[1:]
         if not (_is_posts(path) if event.kind == RawKind.POST_METRICS else _is_users(path)):
-            raise MappingError("unknown_endpoint", f"X has no {event.kind} at {event.endpoint[:200]!r}")
-        answer = json_object(event.body)
+            raise base.MappingError("unknown_endpoint", f"X has no {event.kind} at {event.endpoint[:200]!r}")
+        answer = json_reading.json_object(event.body)
         if event.kind == RawKind.POST_METRICS:
             return self._read_posts(event, answer)
         if event.kind == RawKind.CHANNEL_METRICS:
             return self._read_channel(event, answer)
-        return NOTHING
+        return base.NOTHING
 
-    def _read_posts(self, event: PlatformRaw, answer: dict[str, Any]) -> Reading:
+    def _read_posts(self, event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
         matched = _match(event, _items(answer))
         includes = answer.get("includes")
         media: dict[str, dict[str, Any]] = {}
         if isinstance(includes, dict) and "media" in includes:
-            for part in objects(includes["media"], "includes.media"):
+            for part in json_reading.objects(includes["media"], "includes.media"):
                 key = part.get("media_key")
                 if isinstance(key, str):
                     media[key] = part
@@ -381,28 +343,28 @@ class X:
         for index, item in matched.items():
             spoken, values = _post(item, media)
             if spoken:
-                readings.append(PostReading(index, spoken, 0, values))
-        return Reading(readings, (), _gone(event, answer, matched))
+                readings.append(base.PostReading(index, spoken, 0, values))
+        return base.Reading(readings, (), _gone(event, answer, matched))
 
-    def _read_channel(self, event: PlatformRaw, answer: dict[str, Any]) -> Reading:
+    def _read_channel(self, event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
         items = _items(answer)
         if len(items) > 1:
             asked = event.request.get("ids", "").split(",")[0]
             items = [item for item in items if item.get("id") == asked][:1]
         for item in items:
-            figures = block(item.get("public_metrics"), "public_metrics")
+            figures = json_reading.block(item.get("public_metrics"), "public_metrics")
             if figures is not None:
-                values: list[int | None] = list(NO_CHANNEL_VALUES)
-                fill(values, figures, _USER)
-                return Reading((), (ChannelReading("lifetime", None, None, _USER_BITS, tuple(values)),))
-        return NOTHING
+                values: list[int | None] = list(metrics.NO_CHANNEL_VALUES)
+                json_reading.fill(values, figures, _USER)
+                return base.Reading((), (base.ChannelReading("lifetime", None, None, _USER_BITS, tuple(values)),))
+        return base.NOTHING
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's post object, with its media under `media` where the answer includes them."""
-        answer = try_json_object(event.body)
+        answer = json_reading.try_json_object(event.body)
         try:
             item = _match(event, _items(answer)).get(target_index)
-        except MappingError:
+        except base.MappingError:
             return {}
         if item is None:
             return {}
@@ -415,21 +377,21 @@ class X:
             return {**item, "media": own}
         return item
 
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """The problem's type, title or code first; then the status."""
-        answer = try_json_object(body)
+        answer = json_reading.try_json_object(body)
         errors = _errors(answer)
         if 200 <= status < 300:
             if "data" in answer or "meta" in answer:
-                return Verdict(Outcome.OK)
+                return base.Verdict(base.Outcome.OK)
             if not errors and not _is_problem(answer):
-                return Verdict(Outcome.PLATFORM_DOWN, detail=f"{status} without data")
+                return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} without data")
         problem = errors[0] if errors and not _is_problem(answer) else answer
         return self._verdict_of(problem, status, headers, now)
 
-    def _verdict_of(self, problem: dict[str, Any], status: int, headers: Mapping[str, str], now: int) -> Verdict:
+    def _verdict_of(self, problem: dict[str, Any], status: int, headers: Mapping[str, str], now: int) -> base.Verdict:
         kind, title = _type_of(problem), problem.get("title")
-        detail = f"{status} {text(problem.get('reason') or problem.get('code') or title or kind)}"[:200]
+        detail = f"{status} {json_reading.text(problem.get('reason') or problem.get('code') or title or kind)}"[:200]
         if title == "UsageCapExceeded":
             kind = "usage-capped"
         elif title == "Too Many Requests":
@@ -437,46 +399,48 @@ class X:
         if kind == "not-authorized-for-field":
             name = problem.get("field")
             refused = name.partition(".")[0] if isinstance(name, str) else None
-            return Verdict(Outcome.METRIC_FORBIDDEN, detail=detail, refused_metric=refused)
+            return base.Verdict(base.Outcome.METRIC_FORBIDDEN, detail=detail, refused_metric=refused)
         code = problem.get("code")
         outcome = _OUTCOME_OF_TYPE.get(kind) or (_OUTCOME_OF_CODE.get(code) if isinstance(code, int) else None)
-        if outcome in (None, Outcome.REQUEST_WRONG):
+        if outcome in (None, base.Outcome.REQUEST_WRONG):
             for error in (problem, *_errors(problem)):
-                bad_id = _BAD_ID.search(text(error.get("message", "")))
+                bad_id = _BAD_ID.search(json_reading.text(error.get("message", "")))
                 if bad_id is not None:
-                    return Verdict(Outcome.TARGET_REFUSED, detail=detail, refused_target=bad_id[1])
-                bad = _BAD_VALUE.search(text(error.get("message", "")))
+                    return base.Verdict(base.Outcome.TARGET_REFUSED, detail=detail, refused_target=bad_id[1])
+                bad = _BAD_VALUE.search(json_reading.text(error.get("message", "")))
                 if bad is not None:
-                    return Verdict(Outcome.REQUEST_WRONG, detail=detail, refused_metric=bad[1])
+                    return base.Verdict(base.Outcome.REQUEST_WRONG, detail=detail, refused_metric=bad[1])
         if outcome is None:
             said = problem.get("status")
             if status < 400 and type(said) is int and 400 <= said < 600:
                 status = said
-            outcome = by_status(status, headers, detail).outcome if status >= 400 else Outcome.REQUEST_WRONG
+            outcome = (
+                http_reading.by_status(status, headers, detail).outcome if status >= 400 else base.Outcome.REQUEST_WRONG
+            )
         wait = None
-        if outcome in (Outcome.RETRY_LATER, Outcome.PLATFORM_DOWN):
-            wait = retry_after(headers)
-            if wait is None and outcome is Outcome.RETRY_LATER:
-                wait = seconds_until(headers.get("x-rate-limit-reset"), now)
-        return Verdict(outcome, wait, detail, is_app_wide=outcome is Outcome.QUOTA_EXHAUSTED)
+        if outcome in (base.Outcome.RETRY_LATER, base.Outcome.PLATFORM_DOWN):
+            wait = http_reading.retry_after(headers)
+            if wait is None and outcome is base.Outcome.RETRY_LATER:
+                wait = http_reading.seconds_until(headers.get("x-rate-limit-reset"), now)
+        return base.Verdict(outcome, wait, detail, is_app_wide=outcome is base.Outcome.QUOTA_EXHAUSTED)
 
     def authorize_app(self, token: str) -> dict[str, str]:
-        """App-only bearer token."""
+        """Our app's own token in a bearer header."""
         return {"authorization": f"Bearer {token}"}
 
-    def app_post_calls(self, targets: Sequence[Target]) -> list[Call]:
+    def app_post_calls(self, targets: Sequence[base.Target]) -> list[base.Call]:
         """Batches of 100, for public figures: the private ones are the owner's alone."""
-        calls: list[Call] = []
+        calls: list[base.Call] = []
         for start in range(0, len(targets), BATCH_SIZE):
             part = tuple(targets[start : start + BATCH_SIZE])
             ids = ",".join(dict.fromkeys(target.external_id for target in part))
             query = (("ids", ids), ("tweet.fields", _PUBLIC_FIELDS), *_MEDIA_QUERY)
-            calls.append(Call(RawKind.POST_METRICS, "GET", "/2/tweets", query, None, part, _APP_GROUP))
+            calls.append(base.Call(RawKind.POST_METRICS, "GET", "/2/tweets", query, None, part, _APP_GROUP))
         return calls
 
     def app_part(self, body: bytes, external_ids: Collection[str]) -> bytes:
-        """`data`, the media that it names, and the errors about these posts; a problem's kind without its words."""
-        answer = try_json_object(body)
+        """`data`, the media that it names, and the errors about these posts; of a problem only its kind."""
+        answer = json_reading.try_json_object(body)
         part: dict[str, Any] = {
             name: answer[name] for name in ("type", "title", "status", "reason", "code", "period") if name in answer
         }
@@ -499,14 +463,14 @@ class X:
             part["meta"] = {"result_count": 0}
         return orjson.dumps(part) if part else b""
 
-    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+    def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """`x-rate-limit-*`, reset as an epoch second; absent on 401."""
-        limit = seconds_of(headers.get("x-rate-limit-limit"))
-        remaining = seconds_of(headers.get("x-rate-limit-remaining"))
-        reset = seconds_of(headers.get("x-rate-limit-reset"))
+        limit = http_reading.seconds_of(headers.get("x-rate-limit-limit"))
+        remaining = http_reading.seconds_of(headers.get("x-rate-limit-remaining"))
+        reset = http_reading.seconds_of(headers.get("x-rate-limit-reset"))
         if limit is None and remaining is None:
             return None
-        return LimitState(
+        return base.LimitState(
             None if limit is None else int(limit),
             None if remaining is None else int(remaining),
             None if reset is None else int(reset * 1000),

@@ -15,31 +15,36 @@ from prometheus_client import REGISTRY
 from schemas.codec import Codec, RecordCodec
 from services.platforms import all_platforms
 from services.platforms.base import AcrossAccounts, AppClient
-from services.poller.accounts import TOPIC as ACCOUNTS
-from services.poller.accounts import Accounts
-from services.poller.budget import Budget, Circuit
-from services.poller.captures import CHANNEL_SNAPSHOTS, ROLLUPS
+from services.poller.asking.budget import Budget
+from services.poller.asking.channel_rounds import ChannelRounds
+from services.poller.asking.circuit import Circuit
+from services.poller.asking.exchange import Exchange
+from services.poller.asking.fetch import Fetcher
+from services.poller.asking.refresh import Refresher
+from services.poller.asking.shared_rounds import App, SharedRounds
+from services.poller.asking.upkeep import Upkeep
 from services.poller.catalog import CHANNELS, Catalog
 from services.poller.catalog import TOPICS as CATALOG
+from services.poller.connections.accounts import TOPIC as ACCOUNTS
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.sandbox import SandboxGuard
+from services.poller.connections.tokens import TokenStore
 from services.poller.errors import Stop
-from services.poller.fetch import Fetcher
-from services.poller.live import REQUESTS, Live
 from services.poller.loop import Loop
-from services.poller.membership import LEASE_SHARE, Membership
 from services.poller.metrics import PollerMetrics, StateCollector
-from services.poller.ownership import Ownership
-from services.poller.poll import Poller
-from services.poller.publisher import RAW, REPLIES, KafkaPublisher, Room
+from services.poller.partitions.captures import CHANNEL_SNAPSHOTS, ROLLUPS
+from services.poller.partitions.membership import LEASE_SHARE, Membership
+from services.poller.partitions.ownership import Ownership
+from services.poller.partitions.shards import Shards
+from services.poller.publisher import RAW, REPLIES, REQUESTS, KafkaPublisher, Room
 from services.poller.reader import RETRY_SECONDS, TopicReader
-from services.poller.refresh import Refresher
-from services.poller.sandbox import SandboxGuard
-from services.poller.schedule import Schedule
+from services.poller.requests.backfill import Backfill
+from services.poller.requests.intake import Intake
+from services.poller.requests.live import Live
+from services.poller.schedule.schedule import Schedule
 from services.poller.settings import PollerSettings
-from services.poller.shards import Shards
-from services.poller.shared import App, SharedRounds
 from services.poller.steps import ClockSteps
 from services.poller.timing import SystemTime
-from services.poller.tokens import TokenStore
 from services.runtime.clock import ticks
 from services.runtime.kafka import partition_of
 from services.runtime.logging import configure_logging, get_logger
@@ -114,25 +119,39 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             time=time, platforms=platforms, fetcher=fetcher, publisher=publisher, tokens=tokens, catalog=catalog,
             accounts=accounts, metrics=metrics, clients=_clients(settings), ownership=ownership, sandbox=sandbox,
         )  # fmt: skip
-        poller = Poller(
-            time=time, platforms=platforms, schedule=schedule, fetcher=fetcher, publisher=publisher, tokens=tokens,
-            accounts=accounts, budget=budget, circuits=circuits, metrics=metrics, refresher=refresher,
+        exchange = Exchange(
+            time=time, platforms=platforms, fetcher=fetcher, publisher=publisher, budget=budget, metrics=metrics,
+            ownership=ownership,
+        )  # fmt: skip
+        upkeep = Upkeep(
+            time=time, schedule=schedule, publisher=publisher, tokens=tokens, accounts=accounts, refresher=refresher,
             ownership=ownership, sandbox=sandbox,
         )  # fmt: skip
-        shared = SharedRounds(
-            time=time, platforms=platforms, schedule=schedule, fetcher=fetcher, publisher=publisher,
-            apps=_apps(settings), budget=budget, circuits=circuits, metrics=metrics, ownership=ownership,
+        channel_rounds = ChannelRounds(
+            time=time, platforms=platforms, schedule=schedule, exchange=exchange, upkeep=upkeep, budget=budget,
+            circuits=circuits, metrics=metrics,
+        )  # fmt: skip
+        shared_rounds = SharedRounds(
+            time=time, platforms=platforms, schedule=schedule, exchange=exchange, apps=_apps(settings), budget=budget,
+            circuits=circuits, metrics=metrics,
         )  # fmt: skip
         live = Live(
-            time=time, platforms=platforms, schedule=schedule, catalog=catalog, poller=poller, replies=publisher,
-            metrics=metrics, codec=codecs[RAW], requests=codecs[REQUESTS], ownership=ownership,
+            time=time, platforms=platforms, schedule=schedule, catalog=catalog, rounds=channel_rounds, upkeep=upkeep,
+            replies=publisher, codec=codecs[RAW], ownership=ownership,
         )  # fmt: skip
-        loop = Loop(time, schedule, poller, circuits, settings.platform_concurrency, ownership, shared)
+        backfill = Backfill(
+            time=time, platforms=platforms, schedule=schedule, catalog=catalog, rounds=channel_rounds,
+            replies=publisher, codec=codecs[RAW], ownership=ownership,
+        )  # fmt: skip
+        intake = Intake(
+            time=time, codec=codecs[REQUESTS], metrics=metrics, ownership=ownership, live=live, backfill=backfill
+        )
+        loop = Loop(time, schedule, channel_rounds, circuits, settings.platform_concurrency, ownership, shared_rounds)
         drain_seconds = settings.call_timeout_seconds + _DRAIN_MARGIN_SECONDS
         shards = Shards(
             time=time, ownership=ownership, reader=reader, catalog=catalog, schedule=schedule, accounts=accounts,
             codecs=codecs, rollup_codec=rollup_codec, metrics=metrics, is_published=lambda: not room.held_events,
-            take=live.take, on_loaded=_FirstLoad(), on_share=budget.set_share, drain_seconds=drain_seconds,
+            take=intake.take, on_loaded=_FirstLoad(), on_share=budget.set_share, drain_seconds=drain_seconds,
         )  # fmt: skip
         membership = Membership(
             settings, settings.topic(settings.poller_group), settings.topic(CHANNELS), shards,
@@ -150,9 +169,10 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         stack.push_async_callback(fetcher.close)
         stack.push_async_callback(refresher.close, REFRESH_SECONDS)
         stack.push_async_callback(live.close)
+        stack.push_async_callback(intake.close)
         start(refresher.run())
         start(loop.run())
-        followers = [poller.clock_set_back, shared.clock_set_back, schedule.clock_set_back]
+        followers = [channel_rounds.clock_set_back, shared_rounds.clock_set_back, schedule.clock_set_back]
         start(ClockSteps(time.now, ticks).watch(followers))
         stack.push_async_callback(shards.drain, None, DRAIN_SECONDS)
         await membership.run()

@@ -14,9 +14,11 @@ from typing import Any
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogChannel, CatalogPost, ChannelStatus, ChannelTokens, PostStatus
 from schemas.keys import Reason, checked_key, reason_of
-from services.poller.accounts import Accounts
-from services.poller.schedule import ChannelKey, Entry, Schedule
-from services.poller.tokens import TokenStore
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.tokens import TokenStore
+from services.poller.keys import ChannelKey
+from services.poller.schedule.entry import Entry
+from services.poller.schedule.schedule import Schedule
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 
@@ -208,7 +210,7 @@ class Catalog:
         _log.error("a catalog event does not count", topic=topic, reason=reason.value, error=error)
 
     def _forget(self, entry: Entry) -> None:
-        posts = self._posts.get(entry.plan.key[0], {})
+        posts = self._posts.get(entry.key[0], {})
         left = tuple(other for other in posts.get(entry.post_id, ()) if other is not entry)
         if left:
             posts[entry.post_id] = left

@@ -1,14 +1,15 @@
 """The poller's errors, and what each asks of whoever catches it.
 
 PollerError
-|- RetryLater             ask again later; nothing is known of the targets
-|  |- Unreachable         no connection: DNS, TCP, TLS, or it broke before an answer
-|  |- TimedOut            too slow to connect, to answer, or as a whole
-|  `- BrokenAnswer        bytes that are no HTTP, or a body that can't be decompressed
-|- AnswerTooLarge         ask again in halves; a single target that large is given up until its next regular time
-|- NotSent                the request can't be sent as it is (address, header); asking again won't help
-|  `- ForbiddenAddress    a platform's name that leads into a private network
-`- Stop                   the process must not go on; the message says what an operator does
+|- NoAnswer                  a call to a platform brought nothing that could be published
+|  |- RetryLater             ask again later; nothing is known of the targets
+|  |  |- Unreachable         no connection: DNS, TCP, TLS, or it broke before an answer
+|  |  |- TimedOut            too slow to connect, to answer, or as a whole
+|  |  `- BrokenAnswer        bytes that are no HTTP, or a body that can't be decompressed
+|  |- AnswerTooLarge         ask again in halves; a single target that large is given up until its next regular time
+|  `- NotSent                the request can't be sent as it is (address, header); asking again won't help
+|     `- ForbiddenAddress    a platform's name that leads into a private network
+`- Stop                      the process must not go on; the message says what an operator does
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ class PollerError(Exception):
     code = "error"
 
 
-class RetryLater(PollerError):
+class NoAnswer(PollerError):
+    """A call brought nothing that could be published."""
+
+
+class RetryLater(NoAnswer):
     """No answer came; counts against the platform's circuit."""
 
 
@@ -42,13 +47,13 @@ class BrokenAnswer(RetryLater):
     code = "broken_answer"
 
 
-class AnswerTooLarge(PollerError):
+class AnswerTooLarge(NoAnswer):
     """The answer doesn't fit a Kafka message."""
 
     code = "too_large"
 
 
-class NotSent(PollerError):
+class NotSent(NoAnswer):
     """The request itself is impossible."""
 
     code = "not_sent"

@@ -1,4 +1,4 @@
-"""The polling loop: for each platform, take what is due and do it, as many rounds at a time as allowed.
+"""The polling loop: for each platform, take what is due and ask for it, as many rounds at a time as allowed.
 
 Platforms don't wait for one another: each has its own dispatcher, its own places and its own circuit. Without a lease
 (`ownership.py`) no round begins.
@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import ExitStack
 
-from services.poller.budget import Circuit
-from services.poller.ownership import Ownership, alone
-from services.poller.poll import Poller
-from services.poller.schedule import Schedule, Work
-from services.poller.shared import SharedRounds
+from services.poller.asking.channel_rounds import ChannelRounds
+from services.poller.asking.circuit import Circuit
+from services.poller.asking.shared_rounds import SharedRounds
+from services.poller.partitions.ownership import Ownership, alone
+from services.poller.schedule.batch import Batch
+from services.poller.schedule.schedule import Schedule
 from services.poller.timing import Time
 
 # How soon after a lease ended its renewal is looked for, ms.
@@ -22,7 +23,7 @@ _LEASE_LOOK = 200
 
 
 class Loop:
-    """Dispatches rounds of work.
+    """Dispatches rounds.
 
     Args:
         concurrency: rounds of one platform at a time.
@@ -34,7 +35,7 @@ class Loop:
         self,
         time: Time,
         schedule: Schedule,
-        poller: Poller,
+        channel_rounds: ChannelRounds,
         circuits: Mapping[str, Circuit],
         concurrency: int,
         ownership: Ownership | None = None,
@@ -42,7 +43,7 @@ class Loop:
     ) -> None:
         self._time = time
         self._schedule = schedule
-        self._poller = poller
+        self._channel_rounds = channel_rounds
         self._circuits = circuits
         self._concurrency = concurrency
         self._ownership = ownership or alone()
@@ -76,28 +77,18 @@ class Loop:
 
         while True:
             changed.clear()
-            work, until = self._next(name, len(rounds))
-            if work is None:
+            taken, until = self._next(name, len(rounds))
+            if taken is None:
                 await self._time.wait(changed, until)
                 continue
-            task = asyncio.create_task(self._round(name, work))
+            task = asyncio.create_task(self._round(name, taken))
             rounds.add(task)
             task.add_done_callback(over)
             # Lets the round begin, and the rest of the process live, however much is due.
             await asyncio.sleep(0)
 
-    async def _round(self, name: str, work: Work | list[Work]) -> None:
-        with ExitStack() as working:
-            for part in work if isinstance(work, list) else [work]:
-                working.enter_context(self._ownership.working(part.plan.key[0]))
-            if isinstance(work, list):
-                assert self._shared is not None, "only these rounds have parts"
-                await self._shared.run(name, work)
-            else:
-                await self._poller.run(name, work)
-
-    def _next(self, name: str, in_flight: int) -> tuple[Work | list[Work] | None, int | None]:
-        """The next round, or until when to wait (None: until something changes)."""
+    def _next(self, name: str, in_flight: int) -> tuple[Batch | list[Batch] | None, int | None]:
+        """What the next round asks for, or until when to wait (None: until something changes)."""
         if in_flight >= self._concurrency:
             return None, None
         now, circuit = self._time.now(), self._circuits[name]
@@ -106,16 +97,24 @@ class Loop:
         open_at = circuit.wait_until(now)
         if open_at is None or open_at > now:
             return None, open_at
-        closed_until = self._poller.closed_until(name, now)
-        work: Work | list[Work] | None
-        if self._shared is not None and self._shared.serves(name, now):
+        is_shared = self._shared is not None and self._shared.serves(name, now)
+        closed_until = self._channel_rounds.closed_until(name, now)
+        if self._shared is not None and is_shared:
             closed_until = max(closed_until, self._shared.closed_until(name, now))
-            work = None if closed_until > now else self._schedule.take_shared(name, now)
-        else:
-            work = None if closed_until > now else self._schedule.take(name, now)
         if closed_until > now:
             return None, closed_until
-        if work is None:
+        taken = self._schedule.take_shared(name, now) if is_shared else self._schedule.take(name, now)
+        if taken is None:
             return None, self._schedule.lanes[name].next_due_at()
         circuit.admit()
-        return work, None
+        return taken, None
+
+    async def _round(self, name: str, taken: Batch | list[Batch]) -> None:
+        with ExitStack() as working:
+            for batch in taken if isinstance(taken, list) else [taken]:
+                working.enter_context(self._ownership.working(batch.plan.key[0]))
+            if isinstance(taken, list):
+                assert self._shared is not None, "only these rounds have several batches"
+                await self._shared.run(name, taken)
+            else:
+                await self._channel_rounds.run(name, taken)

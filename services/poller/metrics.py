@@ -8,10 +8,10 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.poller.budget import Budget
-from services.poller.ownership import Ownership, Stage, alone
+from services.poller.asking.budget import Budget
+from services.poller.partitions.ownership import Ownership, Stage, alone
 from services.poller.publisher import Room
-from services.poller.schedule import Schedule
+from services.poller.schedule.schedule import Schedule
 
 # Due for longer than this is overdue: something holds the poller back.
 OVERDUE_SECONDS = 60

@@ -15,7 +15,7 @@ from typing import Any
 
 from schemas.codec import Codec
 from schemas.events import AccountEvent, BackfillJob, CatalogChannel, ChannelTokens, PlatformRaw, PollerReply
-from services.poller.accounts import TOPIC as ACCOUNTS
+from services.poller.connections.accounts import TOPIC as ACCOUNTS
 from services.poller.errors import AnswerTooLarge
 from services.runtime.brokers import Brokers, BrokersUnavailable, MessageTooLarge
 from services.runtime.kafka import key, partition_of
@@ -25,6 +25,7 @@ from services.runtime.producing import Producer
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
 RAW = "platform.raw"
+REQUESTS = "poller.requests"
 REPLIES = "poller.replies"
 TOPICS = (RAW, ACCOUNTS)
 # Kafka's own bytes around a message, which count against its limit.

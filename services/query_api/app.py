@@ -1,40 +1,30 @@
-"""The application: mounts every product found, the admin API, health and documentation; turns errors into replies."""
+"""The application: a server for each declared endpoint; what no endpoint takes, and bugs, become replies here."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
-from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.query_api.admin.routes import OPERATIONS, Admin, AdminEndpoint, Operation
-from services.query_api.auth import AdminKey, KeyRing
+from services.query_api.admin.routes import API as ADMIN_API
+from services.query_api.admin.routes import Admin
+from services.query_api.apis import all_apis, product_apis, read_apis
 from services.query_api.cache import AnswerCache
-from services.query_api.cors import Cors
-from services.query_api.dialects import all_dialects
-from services.query_api.endpoint import ReadEndpoint
-from services.query_api.errors import ApiError, InternalError, route_error
-from services.query_api.limits import RateLimiter
-from services.query_api.observability import exposition
-from services.query_api.openapi import openapi_json
-from services.query_api.pages import PAGE_HEADERS, documentation_page, front, front_page, origin_of, wants_page
-from services.query_api.replies import Reply, send_problem
-from services.query_api.routing import PathTable
-from services.query_api.tidemark import all_endpoints
-from services.query_api.tidemark.endpoint import Sources
-from services.query_api.tidemark.serving import ServedEndpoint
+from services.query_api.errors import ApiError, InternalError, NotFound
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.auth import AdminKey, KeyRing
+from services.query_api.serving.cors import Cors
+from services.query_api.serving.limits import RateLimiter
+from services.query_api.serving.replies import Reply, send_problem
+from services.query_api.serving.routing import MethodTable, path_of
+from services.query_api.serving.server import EndpointServer, Shared, servers_of
+from services.query_api.site.routes import SITE, Readiness, Site
 from services.runtime.clock import Clock
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
-
-Readiness = Callable[[], Awaitable[str | None]]
-"""None when ready, else one line that says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +32,14 @@ class Parts:
     """What the application is made of; real or fake.
 
     Attributes:
+        limiter: None is no limit.
         cache: keeps replies; None keeps none.
-        silent_seconds: see `ReadEndpoint`.
+        silent_seconds: see `server.Shared`.
         cors_origins: of pages whose scripts may call; see `cors`.
     """
 
     keys: KeyRing
+    admin_key: AdminKey
     sources: Sources
     admin: Admin
     limiter: RateLimiter | None
@@ -59,35 +51,24 @@ class Parts:
 
 
 class QueryApi:
-    """The ASGI application: the routes and the one place where errors become replies.
+    """The ASGI application: from method and path to a server, and the one place where unserved requests get replies."""
 
-    Args:
-        reads: endpoints by path template; GET is looked up there first.
-        routes: of everything, the reads included, so that wrong methods are told from unknown paths.
-    """
-
-    def __init__(self, reads: Mapping[str, ASGIApp], routes: Sequence[Route]) -> None:
-        self._reads = PathTable(reads)
-        # No redirects: a path with a slash at its end is answered as the one without.
-        self._router = Router(routes, redirect_slashes=False)
+    def __init__(self, servers: Iterable[EndpointServer[Any, Any, Any]]) -> None:
+        self._table = MethodTable((server.endpoint.method, server.endpoint.path, server) for server in servers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        # With it Starlette raises for unknown paths and methods, instead of sending plain text.
-        scope["app"] = self
         try:
-            if scope["path"].endswith("/"):
-                scope["path"] = _without_slash(scope)
-            found = self._reads.find(scope["path"]) if scope["method"] == "GET" else None
-            if found is not None:
-                endpoint, scope["path_params"] = found
-                await endpoint(scope, receive, send)
-            else:
-                await self._router(scope, receive, send)
-        except HTTPException as error:
-            headers = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
-            await send_problem(send, route_error(error.status_code, headers))
+            # No redirects: a path with a slash at its end is answered as the one without.
+            path: str = scope["path"]
+            if path.endswith("/"):
+                path = path_of(path, scope.get("raw_path", b"/"))
+            found = self._table.find(scope["method"], path)
+            if found is None:
+                self._refuse(scope, path)
+            server, scope["path_params"] = found
+            await server(scope, receive, send)
         except ApiError as error:
             await send_problem(send, error)
         except Exception:
@@ -95,92 +76,38 @@ class QueryApi:
             # Nothing was sent yet: replies are sent whole, after all that can fail, and streams end by themselves.
             await send_problem(send, InternalError())
 
+    def _refuse(self, scope: Scope, path: str) -> NoReturn:
+        """Refuse what no endpoint takes.
 
-def _without_slash(scope: Scope) -> str:
-    """The path without one slash at its end, unless that was `%2F`, which belongs to a name."""
-    path: str = scope["path"]
-    is_part_of_a_name = scope.get("raw_path", b"/").partition(b"?")[0][-1:] != b"/"
-    return path if path == "/" or is_part_of_a_name else path[:-1]
+        Raises:
+            NotFound: nothing has the path.
+            Unauthorized: the path is the admin API's, and the admin key is missing.
+            MethodNotAllowed: the path has other methods.
+        """
+        servers = self._table.methods_of(path)
+        if not servers:
+            raise NotFound
+        next(iter(servers.values())).refuse_method(scope["headers"], ", ".join(servers).encode())
 
 
 def create_app(parts: Parts) -> ASGIApp:
-    """The application with every product found in `dialects/`, and Tidemark's own endpoints."""
-    reads: dict[str, ASGIApp] = {
-        read.path: ReadEndpoint(
-            dialect.name,
-            read,
-            keys=parts.keys,
-            limiter=parts.limiter,
-            read_model=parts.sources.read_model,
-            clock=parts.clock,
-            cache=parts.cache,
-            silent_seconds=parts.silent_seconds,
-            answers=parts.sources.answers,
-            desk=parts.sources.desk,
-        )
-        for dialect in all_dialects()
-        for read in dialect.reads
-    }
-    served = [
-        (
-            endpoint,
-            ServedEndpoint(
-                endpoint,
-                parts.sources,
-                keys=parts.keys,
-                limiter=parts.limiter,
-                clock=parts.clock,
-                cache=parts.cache,
-                silent_seconds=parts.silent_seconds,
-            ),
-        )
-        for endpoint in all_endpoints()
-    ]
-    reads |= {endpoint.path: app for endpoint, app in served if endpoint.method == "GET"}
-    routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in reads.items()]
-    routes += [Route(endpoint.path, app, methods=["POST"]) for endpoint, app in served if endpoint.method == "POST"]
-    by_path: dict[str, dict[str, Operation]] = {}
-    for operation in OPERATIONS:
-        by_path.setdefault(operation.path, {})[operation.method] = operation
-    routes += [Route(path, AdminEndpoint(parts.admin, operations)) for path, operations in by_path.items()]
-    app = QueryApi(reads, [*routes, *_service_routes(parts.readiness, parts.admin.key)])
+    """The application with every product found in `dialects/`, Tidemark's own API, the admin API, and the site."""
+    shared = Shared(
+        keys=parts.keys,
+        admin_key=parts.admin_key,
+        clock=parts.clock,
+        limiter=parts.limiter,
+        cache=parts.cache,
+        silent_seconds=parts.silent_seconds,
+        answers=parts.sources.answers,
+        desk=parts.sources.desk,
+    )
+    site = Site(parts.readiness, all_apis(), product_apis())
+    app = QueryApi(
+        [
+            *(server for api in read_apis() for server in servers_of(api, parts.sources, shared)),
+            *servers_of(ADMIN_API, parts.admin, shared),
+            *servers_of(SITE, site, shared),
+        ]
+    )
     return Cors(app, parts.cors_origins) if parts.cors_origins else app
-
-
-def _service_routes(readiness: Readiness, admin_key: AdminKey) -> list[Route]:
-    description = openapi_json(all_dialects(), all_endpoints(), OPERATIONS)
-    page = documentation_page(all_dialects(), all_endpoints(), OPERATIONS)
-
-    async def healthz(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def readyz(_: Request) -> Response:
-        missing = await readiness()
-        return PlainTextResponse("ready\n") if missing is None else PlainTextResponse(missing + "\n", status_code=503)
-
-    async def metrics(request: Request) -> Response:
-        # What they tell of all tenants is for operators, who have a port of their own, too.
-        admin_key.check(request.scope["headers"])
-        return Response(exposition(), media_type=CONTENT_TYPE_LATEST, headers={"cache-control": "no-store"})
-
-    async def openapi(_: Request) -> Response:
-        return Response(description, media_type="application/json")
-
-    async def docs(_: Request) -> Response:
-        return HTMLResponse(page, headers=PAGE_HEADERS)
-
-    async def start(request: Request) -> Response:
-        origin = origin_of(request.url.scheme, request.headers.get("host", ""))
-        headers = {"vary": "accept", "cache-control": "no-store"}
-        if wants_page(request.headers.get("accept", "")):
-            return HTMLResponse(front_page(all_dialects(), origin), headers={**PAGE_HEADERS, **headers})
-        return JSONResponse(front(all_dialects(), origin), headers=headers)
-
-    return [
-        Route("/", start),
-        Route("/healthz", healthz),
-        Route("/readyz", readyz),
-        Route("/metrics", metrics),
-        Route("/openapi.json", openapi),
-        Route("/docs", docs),
-    ]

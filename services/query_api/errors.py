@@ -80,11 +80,14 @@ class AdminClosed(Unauthorized):
 
 
 class Forbidden(ApiError):
-    """A known key that may not do this."""
+    """A known key that may not do this, for lack of a scope."""
 
     status = 403
     code = "insufficient_scope"
-    message = "This key does not have the scope analytics:read."
+    message = "This key does not have the scope that is needed."
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This key does not have the scope {scope}.")
 
 
 class NotFound(ApiError):
@@ -172,10 +175,3 @@ class NoSecretKeys(Unavailable):
 
     code = "secret_keys_missing"
     message = "Tokens can't be stored: this server has no usable TIDEMARK_SECRET_KEYS."
-
-
-def route_error(status: int, headers: tuple[Header, ...] = ()) -> ApiError:
-    """The error of a request that no route takes."""
-    if status == MethodNotAllowed.status:
-        return MethodNotAllowed(headers=headers)
-    return NotFound()

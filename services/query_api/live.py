@@ -8,7 +8,7 @@ later.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -18,10 +18,12 @@ from services.query_api.errors import ReadsUnavailable
 from services.query_api.fairness import TooManyAtOnce, Turns
 from services.query_api.flights import Flights
 from services.query_api.observability import LIVE
-from services.query_api.query import (
+from services.query_api.reads.dispatch import Dispatch
+from services.query_api.reads.query import (
     PUBLISHED,
     Account,
     AccountQuestion,
+    Answered,
     Health,
     HealthQuestion,
     LivePostQuestion,
@@ -79,27 +81,26 @@ class LiveReads:
         self._clock = clock
         self._flights = Flights()
         self._turns = Turns(_MOST_PULLS, _MOST_PULLS_EACH, seconds=_TURN_SECONDS)
-        self._live: Mapping[type, Callable[[Any], Awaitable[Any]]] = {
-            LivePostQuestion: self._post,
-            AccountQuestion: self._account,
-            HealthQuestion: self._health,
-        }
+        self._live = Dispatch(
+            LivePostQuestion.answered_by(self._post),
+            AccountQuestion.answered_by(self._account),
+            HealthQuestion.answered_by(self._health),
+        )
 
-    async def answer(self, question: Question) -> Any:
+    async def answer(self, question: Question[Answered]) -> Answered | None:
         """See `query.ReadModel`."""
-        ask = self._live.get(type(question))
-        if ask is None:
+        if question not in self._live:
             return await self._stored.answer(question)
         # A health question names its instant; those of one moment are one all the same.
-        key = (
+        key: Hashable = (
             (HealthQuestion, question.workspace_id, question.channel_id)
             if isinstance(question, HealthQuestion)
             else question
         )
-        return await self._flights.share(key, partial(ask, question))
+        return await self._flights.share(key, partial(self._live.answer, question))
 
     async def _post(self, question: LivePostQuestion) -> Post | None:
-        post: Post | None = await self._stored.answer(question)
+        post = await self._stored.answer(question)
         if post is None:
             return None
         targets = [_pull(post, target) for target in post.targets if self._is_asked(question.workspace_id, target)]
@@ -129,8 +130,7 @@ class LiveReads:
                 pulled = await self._pull(PullKind.ACCOUNT, question.workspace_id, channel_id=question.channel_id)
                 if pulled is not None and pulled.events:
                     return await self._stored.account_with(question, pulled.events)
-            stored: Account | None = await reading
-            return stored
+            return await reading
         finally:
             reading.cancel()
 
@@ -151,8 +151,7 @@ class LiveReads:
                     is_live=done.is_live,
                     checked_at=self._clock.now(),
                 )
-        stored: Health | None = await self._stored.answer(question)
-        return stored
+        return await self._stored.answer(question)
 
     async def _pull(
         self, kind: PullKind, workspace_id: str, *, channel_id: str = "", targets: Sequence[PullTarget] = ()

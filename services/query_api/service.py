@@ -13,23 +13,23 @@ from services.query_api.admin.keys import Keys
 from services.query_api.admin.routes import Admin
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
-from services.query_api.auth import AdminKey, KeyRing
 from services.query_api.cache import AnswerCache
-from services.query_api.clickhouse import ClickHouse
 from services.query_api.directory import Directory
 from services.query_api.drops import DropFeed
 from services.query_api.fairness import Desk
 from services.query_api.feed import CatalogFeed
 from services.query_api.key_writes import CatchUp, KeyWrites
-from services.query_api.limits import RateLimiter
 from services.query_api.live import LiveReads
 from services.query_api.observability import CACHE_BYTES
 from services.query_api.poller_link import PollerLink
 from services.query_api.publisher import Codecs, KafkaPublisher
-from services.query_api.read_model import ClickHouseReadModel, WindowRow
-from services.query_api.replies import Reply
+from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.read_model import ClickHouseReadModel, WindowRow
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.auth import AdminKey, KeyRing
+from services.query_api.serving.limits import RateLimiter
+from services.query_api.serving.replies import Reply
 from services.query_api.settings import QueryApiSettings
-from services.query_api.tidemark.endpoint import Sources
 from services.runtime.clock import SystemClock
 from services.runtime.registry import Registry
 from services.runtime.secrets import TokenCipher
@@ -92,11 +92,8 @@ class Service:
                     settings.poll_speed,
                     desk=desk,
                 ),
-                admin=Admin(
-                    AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
-                    catalog,
-                    Keys(catalog, keys, self._clock),
-                ),
+                admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
+                admin=Admin(catalog, Keys(catalog, keys, self._clock)),
                 limiter=self._limiter,
                 clock=self._clock,
                 readiness=readiness,

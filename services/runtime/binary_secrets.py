@@ -87,7 +87,7 @@ def _value(payload: bytes, at: int) -> tuple[int, int]:
 
 
 def _avro_value(payload: bytes, at: int) -> tuple[int, int]:
-    """As many bytes as a length says, or all that are left of a cut message."""
+    """The bytes of a value by its length, or all that are left of a cut message."""
     size = 0
     for place in range(at, min(at + _VARINT_MOST_BYTES, len(payload))):
         byte = payload[place]

@@ -19,7 +19,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's wall clock; it may be set back."""
 
     def now(self) -> int:
         return time.time_ns() // 1_000_000

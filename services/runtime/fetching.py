@@ -1,4 +1,4 @@
-"""Guards aiokafka's fetching, so that no message, whoever wrote it, ends or fills the process that reads it.
+"""Guards aiokafka's fetching: no message of any producer can end its reader's process or fill that process's memory.
 
 aiokafka decompresses a whole batch before its first record is seen, and the broker bounds only the compressed size:
 8 MiB of zstd may be 200 GiB of zeros. It raises on a header name that is not UTF-8, and the reader ends there at each
@@ -38,7 +38,10 @@ class _Mark(str):
 
 
 UNREADABLE = _Mark("unreadable")
-"""Name of the first header of a record that can't be read; its value says why, the second's is how it begins."""
+"""Name of the first header of a record that can't be read.
+
+Its value is the reason; the second header's value is the beginning of the record.
+"""
 _BEGINNING = _Mark("beginning")
 
 # Attributes of a batch: https://kafka.apache.org/documentation/#recordbatch
@@ -87,7 +90,7 @@ def whole_or_why(
 
 
 def guard_fetching() -> None:
-    """Guard every aiokafka consumer of this process from now on; doing it again changes nothing."""
+    """Guard every aiokafka consumer of this process from now on; calling it again changes nothing."""
     fetcher.MemoryRecords = GuardedRecords
     fetcher.FetchResult = BoundedFetchResult
 
@@ -228,7 +231,7 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka
     _partition_records: Any
 
     def getall(self, max_records: int | None = None) -> list[Any]:
-        """The next records: as many as told, and not many more bytes than a fetch may have."""
+        """The next records: at most the number asked for, and not many more bytes than a fetch may have."""
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         taken: list[Any] = []

@@ -1,4 +1,4 @@
-"""Decompresses what Kafka's codecs compressed, piece by piece and no further than told. Pure."""
+"""Decompresses the codecs of Kafka's batches piece by piece, up to a bound. Pure."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Inflater:
         self._at = 0
 
     def read_up_to(self, size: int) -> bytes:
-        """The next bytes: as many as told, or all that there are."""
+        """The next bytes: the number asked for, or all that are left."""
         while len(self._held) - self._at < size and self._grow():
             pass
         found = bytes(self._held[self._at : self._at + size])
@@ -169,7 +169,7 @@ class Inflater:
                 raise Unreadable("the bytes end early")
 
     def varint(self) -> int:
-        """A zigzag integer."""
+        """The next zigzag integer, of at most 64 bits."""
         shift = number = 0
         while shift <= 63:
             byte = self.read(1)[0]
@@ -180,7 +180,7 @@ class Inflater:
         raise Unreadable("an integer is longer than 64 bits")
 
     def is_at_end(self) -> bool:
-        """Whether all was read."""
+        """Whether every byte was read."""
         return self._at >= len(self._held) and not self._grow()
 
     def _grow(self) -> bool:

@@ -1,7 +1,8 @@
-"""Instants as people and programs write them in parameters: `from`, `to`, `since`, `until`. Pure.
+"""Instants as people and programs write them. Pure.
 
-One reading for every endpoint and command: digits are unix seconds, anything else is ISO 8601. Without an offset a time
-is one of the zone asked for, which is UTC unless an endpoint takes another; a date alone is the beginning of its day.
+In parameters (`from`, `to`, `since`, `until`) every endpoint and command reads them alike: digits are unix seconds,
+anything else is ISO 8601. Without an offset a time is one of the zone asked for, which is UTC unless an endpoint takes
+another; a date alone is the beginning of its day. In bodies, which programs write, only a whole RFC 3339 time counts.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 # The + of an offset that nobody escaped in an address arrives as a space.
 _OFFSET = r"(Z|[ +-]\d\d(?::?\d\d)?)?"
 _EXTENDED = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d(?::\d\d(?::\d\d(?:[.,]\d{1,9})?)?)?)" + _OFFSET, re.ASCII)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _BASIC = re.compile(r"(\d{8})T(\d\d(?:\d\d(?:\d\d(?:[.,]\d{1,9})?)?)?)" + _OFFSET, re.ASCII)
 
 
 def parse_instant(text: str, tz: tzinfo = UTC) -> int:
-    """What a text says, ms.
+    """Parse an instant, ms.
 
     Args:
         tz: zone of dates, and of times without an offset.
@@ -39,6 +41,24 @@ def parse_instant(text: str, tz: tzinfo = UTC) -> int:
         raise ValueError(f"must be {WRITTEN}") from None
     if not EARLIEST <= instant <= LATEST:
         raise ValueError("must be from 1970 to 2199")
+    return instant
+
+
+def parse_timestamp(text: str) -> int:
+    """What an RFC 3339 time with an offset says, ms.
+
+    Raises:
+        ValueError: it is no such time, or none from 1970 to 2199; says what is expected.
+    """
+    upper = text.upper()
+    if not _RFC3339.fullmatch(upper):
+        raise ValueError("must be an RFC 3339 time with an offset")
+    try:
+        instant = to_millis(datetime.fromisoformat(upper))
+    except (ValueError, OverflowError):
+        raise ValueError("must be an RFC 3339 time that exists") from None
+    if not EARLIEST <= instant <= LATEST:
+        raise ValueError("must be a time from 1970 to 2199")
     return instant
 
 

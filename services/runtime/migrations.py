@@ -33,7 +33,7 @@ class MigrationError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One numbered file."""
+    """One numbered file of `schemas/clickhouse`."""
 
     number: int
     name: str
@@ -142,7 +142,7 @@ def migrate(settings: ClickHouseSettings) -> Iterator[str]:
 
 
 def _set_retention(client: Client, settings: ClickHouseSettings, on_cluster: str) -> Iterator[str]:
-    """Bring the tables' TTLs to the settings; changing one rewrites nothing by itself, merges drop what is old."""
+    """Set the tables' TTLs by the settings. That rewrites no row by itself; merges drop old rows."""
     for table, days in (
         ("raw_events_store", settings.raw_events_retention_days),
         ("post_snapshots_store", settings.snapshots_retention_days),
@@ -164,7 +164,7 @@ def _set_retention(client: Client, settings: ClickHouseSettings, on_cluster: str
 
 
 def _create_analyst(client: Client, database: str, on_cluster: str) -> str:
-    """The role for analysts: reads this database and nothing else; users are given it by whoever runs the server."""
+    """Create the role for analysts, which reads this database alone; operators grant it to users."""
     try:
         client.command(f"CREATE ROLE IF NOT EXISTS analyst{on_cluster}")
         client.command(f"GRANT{on_cluster} SELECT ON {database}.* TO analyst")

@@ -52,10 +52,10 @@ def problems(settings: Settings) -> list[Problem]:
 
 
 def refuse_or_wait(settings: Settings) -> list[str]:
-    """For the start of a service: a refusal ends the process with one line, an absence is only told.
+    """Check the neighbours at the start of a service: a refusal ends the process with one line.
 
-    A wrong password or path never gets better by itself. A neighbour that is not there yet does, and the service
-    waits for it.
+    A wrong password or path never gets better by itself. A neighbour that is not there yet does: the service waits for
+    it.
 
     Returns:
         one line for each neighbour that does not answer yet, to be logged.
@@ -80,7 +80,7 @@ def _questions(settings: Settings) -> Iterator[Callable[[], Problem | None]]:
 
 
 def ask_kafka(settings: KafkaSettings) -> Problem | None:
-    """Whether a broker tells its topics."""
+    """Whether a broker lists its topics."""
     errors: list[str] = []
     options: dict[str, Any] = {
         **confluent_options(settings),

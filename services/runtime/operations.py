@@ -1,4 +1,4 @@
-"""The operators' door of a service: `/healthz`, `/readyz` and `/metrics` on a port of its own."""
+"""Serves `/healthz`, `/readyz` and `/metrics` of a service to operators, on a port of its own."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class OperationsServer:
 
     Args:
         port: 0 takes a free one.
-        exposition: makes the metrics' text; this process's own unless told.
-        listener: listens already, and stands for host and port.
+        exposition: makes the metrics' text; by default that of this process.
+        listener: a socket that listens already, instead of host and port.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Holds back log lines that only repeat what was said a moment ago of a neighbour that can't be used.
+"""Holds back log lines that repeat a moment later that a neighbour can't be used.
 
 In: log records. Out: of each kind the first, and then at most one in ten seconds, which says how many were held back.
 A kind is a logger and the template of its line, so that the same complaint about two tables is one kind. What a line

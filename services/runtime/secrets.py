@@ -106,7 +106,7 @@ class TokenCipher:
         """Keyed hash of a token of a channel; the same token of another channel has another one.
 
         Returns:
-            64 hex digits, of no use to whoever lacks the key.
+            64 hex digits, of no use without the key.
         """
         return self.bind(_token_hash(self._token_keys[0], token), owner)
 

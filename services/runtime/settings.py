@@ -35,7 +35,11 @@ MESSAGE_MAX_BYTES = 8 * 1024 * 1024
 
 
 class SettingsError(ValueError):
-    """A setting is missing or wrong; the message names it and says what is allowed."""
+    """A setting is missing or wrong; the message names it and the allowed values."""
+
+
+class MissingSettingsError(SettingsError):
+    """Settings without a default are not set; the message names all of them."""
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
@@ -88,7 +92,7 @@ def secret_names(settings: type[BaseSettings], prefix: str = ENV_PREFIX) -> set[
 
 
 def read_secret(name: str, path: str) -> str:
-    """The secret that the file of `NAME_FILE` holds, without the line's end; says when everybody may read the file.
+    """The secret in the file that `NAME_FILE` names, without the line's end; warns when everybody may read the file.
 
     Raises:
         SettingsError: the file can't be read, or is empty.
@@ -141,12 +145,14 @@ class Settings(BaseSettings):
         """Read the environment.
 
         Raises:
+            MissingSettingsError: naming every setting that is missing.
             SettingsError: naming the first bad setting, without echoing a secret's value.
         """
         try:
             return cls()
         except ValidationError as error:
-            raise SettingsError(describe(error)) from None
+            is_missing = any(problem["type"] == "missing" for problem in error.errors(include_input=False))
+            raise (MissingSettingsError if is_missing else SettingsError)(describe(error)) from None
 
 
 def describe(error: ValidationError) -> str:

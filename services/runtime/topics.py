@@ -19,9 +19,10 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 import schemas
-from schemas.codec import AVRO_DIR, schema_text
+from schemas.codec import schema_text
 from services.runtime.kafka import confluent_options
 from services.runtime.settings import KafkaSettings, RegistrySettings
+from services.runtime.wording import counted
 
 TOPICS_DIR = Path(schemas.__file__).parent / "topics"
 _TIMEOUT_SECONDS = 30
@@ -71,7 +72,7 @@ def topic_specs() -> tuple[TopicSpec, ...]:
 
 
 class TopicsSettings(KafkaSettings, RegistrySettings):
-    """What `tidemark topics` is told by the environment."""
+    """Settings of `tidemark topics`, from the environment (`TIDEMARK_*`)."""
 
 
 def ensure_topics(kafka: KafkaSettings, registry: RegistrySettings) -> Iterator[str]:
@@ -92,14 +93,14 @@ def ensure_topics(kafka: KafkaSettings, registry: RegistrySettings) -> Iterator[
         made = full not in existing and _create(admin, full, spec, kafka.topic_partitions)
         if full in existing and existing[full] != kafka.topic_partitions:
             raise TopicsError(
-                f"topic {full} has {existing[full]} partitions, TIDEMARK_TOPIC_PARTITIONS says "
+                f"topic {full} has {counted(existing[full], 'partition')}, TIDEMARK_TOPIC_PARTITIONS says "
                 f"{kafka.topic_partitions}; the number is fixed when topics are made, since a tenant's place depends "
                 "on it: set it back"
             )
         changed = [] if made else _align_config(admin, full, spec)
         version = _register(schemas_by_topic, full, spec)
         what = "created" if made else f"updated {', '.join(changed)}" if changed else "verified"
-        yield f"{full}: {what}, {kafka.topic_partitions} partitions, schema version {version}"
+        yield f"{full}: {what}, {counted(kafka.topic_partitions, 'partition')}, schema version {version}"
 
 
 def _existing_partitions(admin: AdminClient, kafka: KafkaSettings) -> dict[str, int]:
@@ -171,12 +172,3 @@ def _register(client: SchemaRegistryClient, full: str, spec: TopicSpec) -> int:
         raise TopicsError(
             f"the schema registry can't be reached ({error}); check TIDEMARK_SCHEMA_REGISTRY_URL"
         ) from None
-
-
-def schema_files() -> dict[str, list[int]]:
-    """Versions of the schema files by topic, for the tests that bind files to topics."""
-    found: dict[str, list[int]] = {}
-    for path in AVRO_DIR.glob("*.avsc"):
-        topic, _, version = path.name.removesuffix(".avsc").rpartition(".v")
-        found.setdefault(topic, []).append(int(version))
-    return {topic: sorted(versions) for topic, versions in found.items()}

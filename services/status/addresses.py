@@ -1,6 +1,6 @@
-"""Where things are: the environment, over what a running `tidemark up` notes in its data folder.
+"""Finds addresses: in the environment, else in the data folder of a running `tidemark up`.
 
-Nothing is guessed: a part without an address is shown as unknown, with the setting that would say it.
+Nothing is guessed: a part without an address is shown as unknown, with the name of its setting.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PLACES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What is known.
+    """The addresses that are known.
 
     Attributes:
         services: operators' origin by name; a name may be numbered, as `aggregator-2`.
@@ -39,7 +39,7 @@ class Addresses:
 
 
 def find(data_dir: Path, environment: Mapping[str, str]) -> Addresses:
-    """Put together what the folder and the environment say; the environment wins.
+    """The addresses of the folder and of the environment; the environment wins.
 
     Raises:
         SettingsError: TIDEMARK_STATUS_TARGETS is no list of name=URL.

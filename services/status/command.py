@@ -83,7 +83,7 @@ def _clickhouse(addresses: Addresses) -> Answer:
 
 
 def _settings(kind: type[Loaded], addresses: Addresses) -> Loaded | str:
-    """Settings from the addresses found; a line that says what is missing where they don't suffice."""
+    """Settings from the addresses that were found; a line that names the missing ones where they don't suffice."""
     told = {name.removeprefix("TIDEMARK_").lower(): value for name, value in addresses.environment.items()}
     known = {name: value for name, value in told.items() if name in kind.model_fields}
     try:

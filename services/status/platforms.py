@@ -1,4 +1,4 @@
-"""What pollers say of each platform, as part of the report. Pure."""
+"""Reads each platform's state from the metrics of pollers, for the report. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FINE = "ok"
 
 
 def platform_reports(before: Samples | None, now: Samples, seconds: float) -> dict[str, Platform]:
-    """Each platform that a poller has targets of or asks, by name; {} for what is no poller.
+    """The state of each platform that a poller has targets of or asks, by name; {} for a process that is no poller.
 
     Args:
         before: the same process an interval earlier; calls and errors are what came since, where it is known.
@@ -56,7 +56,7 @@ def platform_reports(before: Samples | None, now: Samples, seconds: float) -> di
 
 
 def merged(reports: Iterable[Mapping[str, Platform]]) -> dict[str, Platform]:
-    """What several pollers say, together: counts are added, the stalest snapshot and the longest wait count."""
+    """The states of several pollers in one: the sums of counts, the oldest snapshot and the longest wait."""
     found: dict[str, Platform] = {}
     for report in reports:
         for name, platform in report.items():

@@ -1,4 +1,4 @@
-"""Asks services, Kafka, ClickHouse and the machine; what does not answer says why instead."""
+"""Asks services, Kafka, ClickHouse and the machine; where one does not answer, the reason stands instead."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class TableSize:
 
 @dataclass(slots=True)
 class Answer:
-    """What one engine said; `problem` instead, in one line, where it did not.
+    """The answer of one engine, or `problem`: why there is none, in one line.
 
     Attributes:
         owners: partitions by the member that owns them, by consumer group.

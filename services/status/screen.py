@@ -12,7 +12,7 @@ _MEBIBYTE = 1 << 20
 
 
 def draw(report: Report, console: Console) -> None:
-    """Print the report."""
+    """Print the report's tables to a console."""
     _services(report, console)
     _platforms(report, console)
     _lag(report, console)

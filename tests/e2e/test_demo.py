@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.waiting import busy
 
 ROOT = Path(__file__).parents[2]
 MOST_LINES = 120
@@ -24,7 +25,7 @@ def test_the_demo_shows_and_checks_each_api_in_120_lines(tmp_path: Path, request
     recipe = re.search(r"^demo: .*\n\t@\$\(VENV_PYTHON\) (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe is not None
     assert recipe[1] == "-m infra.demo"
-    busy_before = _busy()
+    busy_before = busy()
     shown = subprocess.run(
         [sys.executable, *recipe[1].split(), "--data-dir", str(tmp_path / "demo")],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=280,
@@ -37,18 +38,13 @@ def test_the_demo_shows_and_checks_each_api_in_120_lines(tmp_path: Path, request
     checked = [int(number) for number in re.findall(r"^checked: (\d+) figures?, all as", shown.stdout, re.MULTILINE)]
     total = re.search(r"^(\d+) figures, all as the sandbox served them, in (\d+) s$", shown.stdout, re.MULTILINE)
     assert total is not None
-    assert int(total[2]) < LONGEST_SECONDS * max(busy_before, _busy())
+    assert int(total[2]) < LONGEST_SECONDS * max(busy_before, busy())
     assert sum(checked) == int(total[1]) > 100
     named = re.search(r"every answer whole, and every comparison: (\S+)", shown.stdout)
     assert named is not None
     whole = Path(named[1]).read_text(encoding="utf-8")
     assert whole.count("\nright: ") == int(total[1])
     assert all(f"\n== {name}: " in whole for name in NAMES)
-
-
-def _busy() -> float:
-    """How many times as many threads want to run as there are cores; at least 1."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def test_what_the_demo_makes_is_ignored_by_git() -> None:

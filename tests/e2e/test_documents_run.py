@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.embedded.processes import tied
 from tests.support.documents import Block, Shell, blocks
 from tests.support.waiting import wait_until
 
@@ -62,8 +63,9 @@ class Installation:
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEMARK_")}
         with (folder / "up.log").open("wb") as log:
             self.process = subprocess.Popen(
-                f"exec {UP} --ports auto", shell=True, cwd=folder, env=self.environment, stdout=log, stderr=log,
-                start_new_session=True,
+                # Dies with the test run, even when that is interrupted or killed.
+                tied(["/bin/sh", "-c", f"exec {UP} --ports auto"]), cwd=folder, env=self.environment, stdout=log,
+                stderr=log, start_new_session=True,
             )  # fmt: skip
         ready = folder / "ready.json"
         wait_until(lambda: ready.exists() or self.process.poll() is not None, 170, self.log)

@@ -28,7 +28,7 @@ def topics(tidemark: Tidemark) -> list[str]:
     tidemark.put_post(
         workspace,
         "p",
-        [{"target_id": "t", "channel_id": "c", "external_id": "at://t"}],
+        [{"target_id": "t", "channel_id": "c", "status": "published", "external_id": "at://t"}],
         published_at=datetime.now(UTC).isoformat(),
     )
     publisher = RawPublisher(tidemark.ready)
@@ -60,12 +60,15 @@ def test_kafkajs_with_its_stock_codecs(tidemark: Tidemark, topics: list[str], tm
     assert all(read[topic] == "true" for topic in FILLED), read
 
 
-def test_franz_go(tidemark: Tidemark, topics: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "module"), [("franz", "github.com/twmb/franz-go"), ("sarama", "github.com/IBM/sarama")]
+)
+def test_go(tidemark: Tidemark, topics: list[str], tmp_path: Path, name: str, module: str) -> None:
     folder = built(
         tmp_path,
-        "franz",
+        name,
         ("go",),
-        ["go", "get", "github.com/twmb/franz-go@latest"],
+        ["go", "get", f"{module}@latest"],
         ["go", "mod", "tidy"],
         ["go", "build", "-o", "client", "."],
     )

@@ -40,8 +40,9 @@ MIB = 1024 * 1024
 # The engine's own limit for statements is 1.5 GiB; the rest is the process and its libraries.
 MOST_BYTES = {"aggregator": 1200 * MIB, "query_api": 500 * MIB, "clickhouse": 2048 * MIB}
 P99_SECONDS = 0.25
-# The aim is P99_SECONDS, and the long form judges by it. Attackers and product share two cores here: 1.0 and 1.5 s were
-# measured with nothing else on the machine (the table shows each run's). This bound tells a slow product from none.
+# The aim is P99_SECONDS, and the long form judges by it. On two cores, shared with the attackers, 1.0 to 2.3 s were
+# measured: each read is several queries whose analysis alone takes the engine 6 to 35 ms (0021 has the profile; the
+# table shows each run's figures by product). This bound tells a slow product from one that is held up.
 SHORT_P99_SECONDS = 4.0
 LATE_SECONDS = 5.0
 COMMAND_SECONDS = 120.0
@@ -60,8 +61,6 @@ def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     running.stop()
 
 
-# Not in `make test` before it has been seen to pass again and again: two cores are shared by attackers and product.
-@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_two_hostile_minutes(attacked: Tidemark) -> None:
     _attack(attacked, SHORT_SECONDS, strength=1.0, p99_seconds=SHORT_P99_SECONDS)

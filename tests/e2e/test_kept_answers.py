@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 # The promise is 2 s, which the benchmark measures on a machine of its own; a kept answer that nobody dropped would show
 # for a minute.
-VISIBLE_SECONDS = 6.0
+VISIBLE_SECONDS = 20.0
 PATHS = {
     "/api/v1/posts/p/insights": lambda body: body["totals"]["likes"],
     "/api/v1/channels/c/insights?range=24h": lambda body: body["totals"]["likes"],

@@ -208,7 +208,8 @@ def _latest(tidemark: Tidemark, topic: str, workspace: str) -> dict[str, dict[st
         deadline = time.monotonic() + 20
         while open_numbers:
             assert time.monotonic() < deadline, f"{topic} could not be read to its end"
-            for message in consumer.consume(2000, 0.2):
+            first = consumer.poll(0.2)
+            for message in [] if first is None else [first, *consumer.consume(2000, 0.0)]:
                 name = (message.key() or b"").decode()
                 if message.error() is None and name.startswith(f"{workspace}/"):
                     context = SerializationContext(topic, MessageField.VALUE)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,30 +14,13 @@ from tests.support.tidemark import Tidemark
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
-TWELFTH = ROOT / "tests" / "support" / "twelfth"
 NAME = "mastodon"
 WORKSPACE = "twelfth"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder outside the project with one more platform."""
-    made = tmp_path_factory.mktemp("platforms")
-    shutil.copytree(TWELFTH, made, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    return made
-
-
-@pytest.fixture(scope="module")
-def extended(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, folder: Path
-) -> Iterator[Tidemark]:
-    """`tidemark up` that was told of the folder, and of nothing else."""
-    if request.config.getoption("--engines") != "embedded":
-        pytest.skip("runs `tidemark up`, which has engines of its own: --engines=embedded only")
-    running = Tidemark(tmp_path_factory.mktemp("up"), {"TIDEMARK_PLATFORMS_PATH": str(folder)})
-    running.start()
-    yield running
-    running.stop()
+@pytest.fixture
+def extended(second_tidemark: Tidemark) -> Tidemark:
+    return second_tidemark
 
 
 def test_a_platform_added_at_run_time_is_polled_mapped_and_answered(extended: Tidemark) -> None:
@@ -100,14 +81,14 @@ def test_a_name_that_no_file_has_is_refused_with_those_that_are(extended: Tidema
     assert "myspace" not in reply.text
 
 
-def test_the_contract_suites_of_platforms_take_it_in(folder: Path) -> None:
+def test_the_contract_suites_of_platforms_take_it_in(platforms_folder: Path) -> None:
     suites = ["test_golden.py", "test_fuzz.py"]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-k", NAME, "-p", "no:cacheprovider"]
         + [f"tests/unit/platforms/{suite}" for suite in suites]
         + ["tests/unit/infra/test_sandbox_routes.py"],
         cwd=ROOT,
-        env={**os.environ, "TIDEMARK_PLATFORMS_PATH": str(folder)},
+        env={**os.environ, "TIDEMARK_PLATFORMS_PATH": str(platforms_folder)},
         capture_output=True,
         text=True,
         check=False,

@@ -293,7 +293,8 @@ class Backend:
             open_partitions = {p for p, end in ends.items() if end > 0}
             while open_partitions:
                 assert time.monotonic() < deadline, f"{full} could not be read to its end"
-                for message in consumer.consume(1_000, 0.1):
+                first = consumer.poll(0.1)
+                for message in [] if first is None else [first, *consumer.consume(1_000, 0.0)]:
                     deadline = time.monotonic() + 30 * PATIENCE
                     if message.error() is None:
                         value, message_key = message.value(), message.key() or b""

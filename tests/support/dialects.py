@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.query_api import query
-from services.query_api.query import (
+from services.query_api.reads import query
+from services.query_api.reads.query import (
     Account,
     AccountFigures,
     AccountHistory,
@@ -39,16 +39,17 @@ class GoldenCase:
 
     product: str
     name: str
+    folder: Path = GOLDEN
 
     def read(self, kind: str) -> Any:
         """One of the files: `request`, `query` or `reply`."""
-        return json.loads((GOLDEN / self.product / f"{self.name}.{kind}.json").read_text(encoding="utf-8"))
+        return json.loads((self.folder / self.product / f"{self.name}.{kind}.json").read_text(encoding="utf-8"))
 
     @property
-    def question(self) -> Question:
+    def question(self) -> Question[Any]:
         """The question that the request asks."""
         fields = dict(self.read("query")["question"])
-        asked: Question = getattr(query, fields.pop("type"))(**fields)
+        asked: Question[Any] = getattr(query, fields.pop("type"))(**fields)
         return asked
 
     @property
@@ -77,11 +78,11 @@ class GoldenCase:
         return PostHistory(_post(held["post"]), shots)
 
 
-def golden_cases() -> list[GoldenCase]:
+def golden_cases(folder: Path = GOLDEN) -> list[GoldenCase]:
     """Every case, by product and name."""
     return [
-        GoldenCase(path.parent.name, path.name.removesuffix(".request.json"))
-        for path in sorted(GOLDEN.glob("*/*.request.json"))
+        GoldenCase(path.parent.name, path.name.removesuffix(".request.json"), folder)
+        for path in sorted(folder.glob("*/*.request.json"))
     ]
 
 

@@ -153,6 +153,14 @@ class EmbeddedEngines:
             self._wait(f"{folder.name}-{broker.node_id}", broker.answers)
         return brokers
 
+    def stop_cluster(self, brokers: Sequence[Broker]) -> None:
+        """End the brokers of a cluster of several that still run."""
+        children = [self._children.pop(f"{broker.folder.parent.name}-{broker.node_id}") for broker in brokers]
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.stop(STOP_TIMEOUT_SECONDS)
+
     def start(
         self,
         name: str,

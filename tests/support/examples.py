@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import schemas
-from schemas.codec import instant
+from schemas.conversions import instant
 
 EXAMPLES_DIR = Path(schemas.__file__).parent / "examples"
 

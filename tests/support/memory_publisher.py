@@ -8,7 +8,7 @@ from schemas.events import AccountEvent, CatalogChannel, ChannelTokens, Platform
 
 
 class MemoryPublisher:
-    """See `services.poller.poll.Publisher`."""
+    """See `services.poller.asking.exchange.Publisher`."""
 
     def __init__(self) -> None:
         self.events: list[PlatformRaw] = []

@@ -15,15 +15,15 @@ from services.query_api.admin.keys import Keys
 from services.query_api.admin.routes import Admin
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
-from services.query_api.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
 from services.query_api.cache import AnswerCache
 from services.query_api.directory import Directory
 from services.query_api.errors import WritesUnavailable
-from services.query_api.limits import RateLimiter
 from services.query_api.publisher import Write
-from services.query_api.query import Question, ReadModel, Target
-from services.query_api.replies import Reply
-from services.query_api.tidemark.endpoint import Sources, Store
+from services.query_api.reads.query import Answered, Question, ReadModel, Target
+from services.query_api.reads.sources import Sources, Store
+from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
+from services.query_api.serving.limits import RateLimiter
+from services.query_api.serving.replies import Reply
 from services.query_api.views import Place
 from services.runtime.kafka import key as message_key
 from services.runtime.secrets import TokenCipher
@@ -52,15 +52,22 @@ class FakeReadModel:
     """Answers what it was told, by question; keeps what it was asked."""
 
     def __init__(self) -> None:
-        self.answers: dict[Question, Any] = {}
-        self.asked: list[Question] = []
+        self.answers: dict[Question[Any], Any] = {}
+        self.asked: list[Question[Any]] = []
         self.error: Exception | None = None
 
-    async def answer(self, question: Question) -> Any:
+    async def answer(self, question: Question[Any]) -> Any:
         self.asked.append(question)
         if self.error is not None:
             raise self.error
         return self.answers.get(question)
+
+
+async def answered(reads: ReadModel, question: Question[Answered]) -> Answered:
+    """The answer to a question about something that is there."""
+    found = await reads.answer(question)
+    assert found is not None, f"nothing answers {question}"
+    return found
 
 
 class FakeStore:
@@ -172,7 +179,8 @@ def fake_api(
         Parts(
             keys=keys,
             sources=Sources(clickhouse or store, directory, reads(directory) if reads else read_model),
-            admin=Admin(AdminKey(admin_key), catalog, Keys(catalog, keys, clock)),
+            admin_key=AdminKey(admin_key),
+            admin=Admin(catalog, Keys(catalog, keys, clock)),
             limiter=RateLimiter(rate_limit) if rate_limit else None,
             clock=clock,
             readiness=readiness,

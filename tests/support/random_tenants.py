@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, RawTarget
 from schemas.metrics import CHANNEL_METRICS, INT64_MAX, POST_METRICS, Metric, Values
 from schemas.windows import DAY, HOUR
+from services.aggregator.batch import Batch, CatalogWrite
 from services.aggregator.filling import fill
-from services.aggregator.pipeline import Batch, CatalogWrite, fold_batch
+from services.aggregator.fold import fold_batch
 from services.aggregator.reading import Message, RawReading
 from services.aggregator.rows import Version
 from services.aggregator.state import PartitionState

@@ -11,7 +11,7 @@ from schemas.codec import schema_text
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, millis
 from schemas.registers import Register, load_groups
 from schemas.windows import WindowTarget
-from services.aggregator.pipeline import Effects, Inserts
+from services.aggregator.batch import Effects, Inserts
 from services.aggregator.state import (
     PERIOD_MEMORY,
     WINDOW_MEMORY,

@@ -19,6 +19,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+from infra.embedded.processes import tied
 from schemas.codec import schema_text
 from tests.support.waiting import wait_until
 
@@ -42,8 +43,9 @@ class Tidemark:
         """Start and wait until all is ready."""
         with (self.folder / "up.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "services.cli", "up", "--data-dir", str(self.folder / "data"), "--ports", "auto",
-                 "--sandbox", "--ready-file", str(self._ready_file), *options],
+                # Dies with the test run, even when that is interrupted or killed.
+                tied([sys.executable, "-m", "services.cli", "up", "--data-dir", str(self.folder / "data"),
+                      "--ports", "auto", "--sandbox", "--ready-file", str(self._ready_file), *options]),
                 env=self._environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         process = self._process

@@ -15,6 +15,14 @@ POLL_SECONDS = 0.02
 PATIENCE = float(os.environ.get("TIDEMARK_TEST_PATIENCE", "3"))
 
 
+def busy() -> float:
+    """How many threads want to run for each core, over the last minute; at least 1.
+
+    A bound in wall time that the product promises on a machine at rest is multiplied by it.
+    """
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def wait_until(condition: Callable[[], T], timeout: float, message: str | Callable[[], str]) -> T:
     """Call `condition` until it returns something true, and return that.
 

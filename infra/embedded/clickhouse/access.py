@@ -11,14 +11,22 @@ from __future__ import annotations
 import dataclasses
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from infra.embedded.clickhouse import analyst, builder, forms, limits, rebuilding, statements
 from infra.embedded.clickhouse.config import Settings, digest
 from infra.embedded.clickhouse.engine import Call
-from infra.embedded.clickhouse.errors import AUTHENTICATION_FAILED, READONLY, UNKNOWN_FORMAT, ServerError, refusal
+from infra.embedded.clickhouse.errors import (
+    ACCESS_DENIED,
+    AUTHENTICATION_FAILED,
+    READONLY,
+    UNKNOWN_FORMAT,
+    ServerError,
+    refusal,
+)
+from infra.embedded.clickhouse.external import ExternalTable
 from infra.embedded.clickhouse.request import Credentials
 from infra.embedded.clickhouse.statements import Statement
 
@@ -29,8 +37,11 @@ _DATA_FORMAT = re.compile(
     r"|RowBinary(?:WithNames(?:AndTypes)?|WithDefaults)?|JSON(?:Compact|Columns|Lines)?"
     r"|JSON(?:Compact)?(?:Strings)?EachRow(?:WithNames(?:AndTypes)?)?"
 )
-
-
+# Of rows of external tables: those that the engine reads with code of its own, each row or block by itself.
+_EXTERNAL_FORMAT = re.compile(
+    r"Native|Values|(?:CSV|TSV|TabSeparated|TSVRaw|TabSeparatedRaw)(?:WithNames(?:AndTypes)?)?"
+    r"|RowBinary(?:WithNames(?:AndTypes)?)?|JSON(?:Compact)?(?:Strings)?EachRow(?:WithNames(?:AndTypes)?)?"
+)
 _ANALYST = "analyst: "
 
 
@@ -107,6 +118,31 @@ class Users:
         name = credentials.user
         return User(name, guest=name in self._guests, inserts=name != "analyst")
 
+    def permit_tables(
+        self, user: User, settings: Mapping[str, str], tables: Sequence[ExternalTable], statement: Statement
+    ) -> dict[str, str]:
+        """The settings with which the external tables of a guest's statement are filled.
+
+        Args:
+            settings: those that the request gives.
+            statement: the one that may run.
+
+        Raises:
+            ServerError: READONLY for a statement that does not read; ACCESS_DENIED for a name that the guest may not
+                read; UNKNOWN_FORMAT.
+        """
+        guest = self._guests[user.name]
+        if statement.verb not in ("SELECT", "EXPLAIN"):
+            raise refusal(READONLY, f"{user.name}: External tables come with a SELECT")
+        for table in tables:
+            if not guest.policy.may_name(table.name):
+                raise refusal(ACCESS_DENIED, f"{user.name}: The external table {table.name} needs another name")
+            if not _EXTERNAL_FORMAT.fullmatch(table.format):
+                raise refusal(
+                    UNKNOWN_FORMAT, f"{user.name}: The format {table.format} of external tables is not open to it"
+                )
+        return guest.limits.filling_settings(settings)
+
     def permit(self, user: User, call: Call, statement: Statement, grammar: Grammar) -> tuple[Call, Statement]:
         """A guest's statement as it may run, made anew; blocks the thread.
 
@@ -136,7 +172,7 @@ class _Permit:
 
     def permit(self, statement: Statement) -> tuple[Call, Statement]:
         if self._guest.own is None:
-            limits.check_settings(self._call.settings)
+            limits.check_settings(limits.without_building(self._call.settings))
         if statement.data_start is not None:
             return self._inserting(statement)
         made = self._made_anew(statement.sql)
@@ -145,7 +181,7 @@ class _Permit:
             raise refusal(UNKNOWN_FORMAT, "Unknown format in the statement")
         if made.writes:
             return self._writing(made.settings, made.sql, fmt), Statement(made.verb, made.sql, fmt)
-        given = dict(self._call.settings) if self._guest.own is None else limits.without_building(self._call.settings)
+        given = limits.without_building(self._call.settings)
         streamed = made.reads and fmt in statements.STREAMED_FORMATS | statements.DOCUMENT_FORMATS
         settings = self._guest.limits.settings({**given, **made.settings}, streamed=streamed)
         made_call = dataclasses.replace(
@@ -182,6 +218,8 @@ class _Permit:
             parts = rebuilding.taken_apart(tree)
             writes = self._judge(parts.tree)
             named = rebuilding.with_user(parts.tree, self._guest.name, self._grammar.functions)
+            if not writes:
+                named = self._with_changeable_settings(named)
             return _MadeAnew(parts.verb, self._grammar.text_of(named), parts.format, parts.settings, writes)
         form = forms.parse(sql, self._database, self._guest.policy.check_table, self._check.check_database)
         if form is None:
@@ -196,6 +234,15 @@ class _Permit:
         named = rebuilding.with_user(parts.tree, self._guest.name, self._grammar.functions)
         sql = f"DESCRIBE ({self._grammar.text_of(named)})"
         return _MadeAnew(form.verb, sql, form.format, {**parts.settings, **form.settings})
+
+    def _with_changeable_settings(self, tree: analyst.Tree) -> analyst.Tree:
+        def source() -> analyst.Tree:
+            made = self._grammar.syntax_tree(limits.changeable_settings())
+            assert made is not None
+            return made
+
+        changed: analyst.Tree = rebuilding.with_source(tree, ("system", "settings"), source, self._database)
+        return changed
 
     def _judge(self, tree: analyst.Tree) -> bool:
         """Refuses what may not run, and says whether the rest changes something."""

@@ -95,6 +95,10 @@ class Policy:
         """Whether this may be the current database."""
         return database in (self.database, "system") or any(fnmatchcase(database, name) for name in self.databases)
 
+    def may_name(self, table: str) -> bool:
+        """Whether no hidden table has this name."""
+        return not any(fnmatchcase(table, pattern) for pattern in self.hidden)
+
     def check_table(self, database: str, table: str) -> None:
         """Raises: ServerError: ACCESS_DENIED for a table that the analyst may not read."""
         if database == "system" and table in SYSTEM_TABLES:
@@ -103,11 +107,7 @@ class Policy:
             return
         if any(fnmatchcase(database, name) for name in self.own):
             return
-        if (
-            database != "system"
-            and self.may_use(database)
-            and not any(fnmatchcase(table, pattern) for pattern in self.hidden)
-        ):
+        if database != "system" and self.may_use(database) and self.may_name(table):
             return
         raise denied(f"SELECT on {database}.{table}")
 

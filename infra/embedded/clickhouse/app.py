@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -37,8 +37,10 @@ from infra.embedded.clickhouse.errors import (
     ServerError,
     refusal,
 )
+from infra.embedded.clickhouse.external import ExternalTable, made
 from infra.embedded.clickhouse.guests import Guests
 from infra.embedded.clickhouse.headers import content_type, header_text, summary
+from infra.embedded.clickhouse.limits import EXTERNAL_BYTES
 from infra.embedded.clickhouse.native_blocks import for_version
 from infra.embedded.clickhouse.native_compression import BlockEncoder
 from infra.embedded.clickhouse.pieces import pieces_of, send_spooled, spooled
@@ -157,6 +159,7 @@ class Server:
                     default_database=self._default_database,
                     spool=self._spool,
                     insert_bytes=self._insert_bytes if user.inserts else 0,
+                    external_bytes=min(self._insert_bytes, EXTERNAL_BYTES) if user.guest else self._insert_bytes,
                 )
                 reply = Reply(request.receive, send)
                 await self._execute(request.method, user, incoming, reply)
@@ -168,7 +171,7 @@ class Server:
             if reply is not None:
                 reply.close()
             if incoming is not None:
-                incoming.body.close()
+                incoming.close()
 
     async def _fail(self, error: ServerError, incoming: Incoming | None, reply: Reply) -> None:
         headers = self._headers(incoming.query_id if incoming else "")
@@ -202,6 +205,7 @@ class Server:
             readonly=_readonly_level(settings.pop("readonly", "0"), method),
             marker=incoming.marker if statement.has_result else "",
         )
+        filling = settings
         if user.guest:
             if not user.inserts and incoming.settings.get("readonly", "1") != "1":
                 raise refusal(READONLY, "Cannot modify 'readonly' setting in readonly mode.")
@@ -210,13 +214,18 @@ class Server:
             call, statement = await self._guests[user.name].permit(user, call, statement)
             if statement.data_start is None:
                 call = dataclasses.replace(call, marker=incoming.marker)
+            if incoming.tables:
+                filling = self._users.permit_tables(user, settings, incoming.tables, statement)
         self._running[incoming.query_id] = incoming.marker
         try:
             # Nothing of a guest is left behind, so that its sessions need no handle.
             leaves = statement.changes_session and not user.guest
             async with (
                 self._turn(user, reply),
-                self._sessions.lease(call, user.name, incoming.session, leaves=leaves) as handle,
+                self._sessions.lease(
+                    call, user.name, incoming.session, leaves=leaves, fresh=bool(incoming.tables)
+                ) as handle,
+                self._external(incoming, dataclasses.replace(call, settings=filling), handle, reply),
             ):
                 handle.spoiled = handle.spoiled or "allow_ddl" in settings
                 await self._run(incoming, statement, call, handle, reply)
@@ -225,6 +234,33 @@ class Server:
 
     def _turn(self, user: User, reply: Reply) -> contextlib.AbstractAsyncContextManager[None]:
         return self._guests[user.name].turn(reply) if user.guest else contextlib.nullcontext()
+
+    @contextlib.asynccontextmanager
+    async def _external(self, incoming: Incoming, call: Call, handle: Handle, reply: Reply) -> AsyncIterator[None]:
+        """The request's external tables on a handle, which does what `call` says from then on.
+
+        Args:
+            call: with the settings that the tables are filled with.
+        """
+        if not incoming.tables:
+            yield
+            return
+        engine = self._engine
+        there: list[ExternalTable] = []
+
+        def run(sql: str) -> object:
+            return engine.run(handle, dataclasses.replace(call, sql=sql, format=_DEFAULT_FORMAT, params={}))
+
+        try:
+            filled = engine.in_thread(handle, lambda: there.extend(made(incoming.tables, run)))
+            await reply.unless_gone(filled, self._canceller(call))
+            handle.readonly = call.readonly
+            yield
+        finally:
+            # A handle with less rights is thrown away, and its tables with it; a session's may stay.
+            # Nobody waits for that: the handle has one thread, and what comes next runs after it.
+            if not call.readonly:
+                handle.thread.submit(lambda: [run(table.dropping) for table in there])
 
     async def _run(self, incoming: Incoming, statement: Statement, call: Call, handle: Handle, reply: Reply) -> None:
         engine = self._engine

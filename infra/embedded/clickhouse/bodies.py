@@ -50,7 +50,7 @@ class Body:
         """
         self.size += len(piece)
         self._check_size()
-        with _disk_errors():
+        with disk_errors():
             self._file.write(piece)
 
     def _check_size(self) -> None:
@@ -99,7 +99,7 @@ class Body:
         """
         size = self.size - position
         on_disk = size > MEMORY_BYTES
-        with _disk_errors():
+        with disk_errors():
             if on_disk and position == len(self._statement):
                 self._file.rollover()
                 self._file.flush()
@@ -128,7 +128,8 @@ def _scratch_file(folder: str, on_disk: bool) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def _disk_errors() -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
+    """What the disk refuses, as the client reads it: NOT_ENOUGH_SPACE."""
     try:
         yield
     except ServerError:

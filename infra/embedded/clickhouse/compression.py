@@ -1,7 +1,8 @@
-"""HTTP content encodings in both directions, frame formats as clickhouse-connect and curl send and expect them.
+"""HTTP content encodings in both directions: zstd, lz4 (frames) and gzip; clients that compress have one of these.
 
-In: bytes and an encoding's name. Out: bytes. Brotli is there when its package is, and new enough to be bounded.
-ClickHouse's own block compression (`compress=1`, `decompress=1`) is no content encoding: see `native_compression`.
+In: bytes and an encoding's name. Out: bytes. A client that offers others besides (`br`, `deflate`) gets one of these
+three; a client that offers only others gets a plain reply. ClickHouse's own block compression (`compress=1`,
+`decompress=1`) is no content encoding: see `native_compression`. Which client sends what: decision 0023.
 """
 
 from __future__ import annotations
@@ -11,19 +12,15 @@ import sys
 import zlib
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 from infra.embedded.clickhouse.errors import CANNOT_DECOMPRESS, UNKNOWN_COMPRESSION_METHOD, refusal
 
 lz4_frame: Any = import_module("lz4.frame")
 zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
-_BROTLI: Any = import_module("brotli") if find_spec("brotli") else None
-if _BROTLI is not None and not hasattr(_BROTLI.Decompressor, "can_accept_more_data"):
-    _BROTLI = None
 
 # In the order in which they are chosen: the cheapest for a processor that also runs the queries first.
-ENCODINGS = ("zstd", "lz4", *(("br",) if _BROTLI else ()), "gzip", "deflate")
+ENCODINGS = ("zstd", "lz4", "gzip")
 
 # Whatever a body claims, it is decoded in pieces of at most this size.
 PIECE_BYTES = 256 * 1024
@@ -31,6 +28,8 @@ PIECE_BYTES = 256 * 1024
 _ZSTD_WINDOW_LOG = 23
 _ZSTD_LEVEL = 1
 _ZLIB_LEVEL = 3
+# zlib's number for its largest window inside a gzip header.
+_GZIP_WINDOW_BITS = 31
 _ZERO_WEIGHT = re.compile(r"0(\.0*)?")
 
 
@@ -83,9 +82,9 @@ class _Lz4:
         return encoded
 
 
-class _Zlib:
-    def __init__(self, window_bits: int) -> None:
-        self._encoder = zlib.compressobj(_ZLIB_LEVEL, zlib.DEFLATED, window_bits)
+class _Gzip:
+    def __init__(self) -> None:
+        self._encoder = zlib.compressobj(_ZLIB_LEVEL, zlib.DEFLATED, _GZIP_WINDOW_BITS)
 
     def feed(self, chunk: bytes) -> bytes:
         return self._encoder.compress(chunk) + self._encoder.flush(zlib.Z_SYNC_FLUSH)
@@ -94,28 +93,11 @@ class _Zlib:
         return self._encoder.flush(zlib.Z_FINISH)
 
 
-class _Brotli:
-    def __init__(self) -> None:
-        self._encoder = _BROTLI.Compressor(quality=3)
-
-    def feed(self, chunk: bytes) -> bytes:
-        encoded: bytes = self._encoder.process(chunk) + self._encoder.flush()
-        return encoded
-
-    def finish(self) -> bytes:
-        encoded: bytes = self._encoder.finish()
-        return encoded
-
-
 def compressor(encoding: str) -> Compressor:
     """A fresh compressor of one of `ENCODINGS`."""
     if encoding == "zstd":
         return _Zstd()
-    if encoding == "lz4":
-        return _Lz4()
-    if encoding == "br":
-        return _Brotli()
-    return _Zlib(31 if encoding == "gzip" else 15)
+    return _Lz4() if encoding == "lz4" else _Gzip()
 
 
 class Decoder(Protocol):
@@ -154,9 +136,7 @@ class Decompressor:
             return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
         if self._encoding == "lz4":
             return lz4_frame.LZ4FrameDecompressor()
-        if self._encoding == "br":
-            return _BROTLI.Decompressor()
-        return zlib.decompressobj(31 if self._encoding == "gzip" else 15)
+        return zlib.decompressobj(_GZIP_WINDOW_BITS)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """See `Decoder`."""
@@ -167,31 +147,25 @@ class Decompressor:
                 piece, chunk, has_more = self._step(chunk)
             except (zlib.error, zstd.ZstdError, RuntimeError, EOFError) as error:
                 raise refusal(CANNOT_DECOMPRESS, f"Cannot read the {self._encoding} request body: {error}") from error
-            except Exception as error:
-                if type(error).__module__ not in ("brotli", "_brotli"):
-                    raise
-                raise refusal(CANNOT_DECOMPRESS, f"Cannot read the br request body: {error}") from error
             if piece:
                 yield piece
 
     def _step(self, chunk: bytes) -> tuple[bytes, bytes, bool]:
         """One piece, the bytes not read yet, and whether the decoder holds more."""
         decoder = self._decoder
-        if self._encoding == "br":
-            return decoder.process(chunk, output_buffer_limit=PIECE_BYTES), b"", not decoder.can_accept_more_data()
         piece: bytes = decoder.decompress(chunk, PIECE_BYTES)
         if decoder.eof:
             rest = bytes(decoder.unused_data or b"")
             self._decoder = self._fresh()
             self._begun = False
             return piece, rest, False
-        if self._encoding in ("gzip", "deflate"):
+        if self._encoding == "gzip":
             return piece, decoder.unconsumed_tail, len(piece) == PIECE_BYTES
         return piece, b"", not decoder.needs_input
 
     def close(self) -> None:
         """See `Decoder`."""
-        if self._begun and not (self._encoding == "br" and self._decoder.is_finished()):
+        if self._begun:
             raise refusal(CANNOT_DECOMPRESS, f"The {self._encoding} request body ends in the middle of a frame")
 
 

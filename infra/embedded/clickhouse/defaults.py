@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 # They say how an INSERT is made.
-_OF_INSERTS = re.compile(
+OF_INSERTS = re.compile(
     r"(?:wait_for_)?async_insert\w*|insert_deduplicat\w+|insert_null_as_default|insert_quorum\w*|insert_distributed_\w+"
     r"|max_insert_\w+|min_insert_\w+|deduplicate_insert\w*"
 )
@@ -26,7 +26,7 @@ def without_meaning(settings: Mapping[str, str], values: Mapping[str, str]) -> d
     return {
         name: value
         for name, value in settings.items()
-        if not _OF_INSERTS.fullmatch(name) and (name not in values or _plain(values[name]) != _plain(value))
+        if not OF_INSERTS.fullmatch(name) and (name not in values or _plain(values[name]) != _plain(value))
     }
 
 

@@ -139,10 +139,16 @@ class Engine:
         return dict(json.loads(row) for row in rows)
 
     @contextlib.asynccontextmanager
-    async def lease(self, call: Call) -> AsyncIterator[Handle]:
-        """A handle for one statement, waiting for one while all are in use."""
+    async def lease(self, call: Call, *, fresh: bool = False) -> AsyncIterator[Handle]:
+        """A handle for one statement, waiting for one while all are in use.
+
+        Args:
+            fresh: whether it is a handle of this statement alone. It may still do what the call may not; it gives
+                that up with the first call after its `readonly` was set to the call's.
+        """
         async with self._slots[call.guest]:
-            handle = self._take(call)
+            handle = self.new_handle(readonly=0, guest=call.guest) if fresh else self._take(call)
+            handle.spoiled = handle.spoiled or fresh
             try:
                 yield handle
             finally:

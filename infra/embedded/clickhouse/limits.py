@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from infra.embedded.clickhouse.defaults import OF_INSERTS
 from infra.embedded.clickhouse.errors import READONLY, refusal
 
 # A setting that changes how a result is written or how long it may take, and neither reads a file nor lifts a limit.
@@ -25,12 +26,18 @@ _BUILDING_SETTINGS = re.compile(
     r"input_format_\w+|date_time_input_format|(?:mutations|alter|lightweight_deletes)_sync"
     r"|allow_nondeterministic_mutations"
 )
-# The builder's statements have these whatever they ask for: no tree shows an expression among the rows after VALUES.
+# No tree shows an expression among the rows after VALUES. Without the second one the engine takes an expression for a
+# template of constants, whatever the first one says, and evaluates it.
+_PLAIN_VALUES = {
+    "input_format_values_interpret_expressions": "0",
+    "input_format_values_deduce_templates_of_expressions": "0",
+}
+# The builder's statements have these whatever they ask for.
 _WRITING = {
+    **_PLAIN_VALUES,
     "allow_introspection_functions": "0",
     "allow_nondeterministic_mutations": "1",
     "allow_python_table_function": "0",
-    "input_format_values_interpret_expressions": "0",
 }
 _FILE_SETTINGS = re.compile(r"\w*(?:schema|template|path|file|cache_dir)\w*")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -38,6 +45,9 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _MIB = 1024 * 1024
 # Rows of a document that is held in memory whole (JSON and the like) take several times their bytes.
 _HELD_RESULT_BYTES = 64 * _MIB
+# What the external tables of a guest's statement may have together: as they are sent, and as the engine holds them.
+EXTERNAL_BYTES = 16 * _MIB
+EXTERNAL_MEMORY_BYTES = 64 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,16 @@ class Limits:
         check_settings(given)
         return self._bounded(given, streamed=streamed)
 
+    def filling_settings(self, given: Mapping[str, str]) -> dict[str, str]:
+        """The settings that the external tables of a statement are filled with: those that say how rows are read.
+
+        The tables stay in memory until the statement ends, besides what the statement itself takes.
+        """
+        of_rows = {name: value for name, value in given.items() if harmless_setting(name, writing=True)}
+        bounded = self._bounded(without_harmless(of_rows), streamed=True)
+        memory = str(min(self.memory_bytes, EXTERNAL_MEMORY_BYTES))
+        return {**bounded, **_PLAIN_VALUES, "max_memory_usage": memory}
+
     def writing_settings(self, given: Mapping[str, str]) -> dict[str, str]:
         """The settings that a statement runs with that changes something.
 
@@ -107,6 +127,19 @@ def harmless_setting(name: str, *, writing: bool = False) -> bool:
     return bool(_HARMLESS_SETTINGS.fullmatch(name) or (writing and _BUILDING_SETTINGS.fullmatch(name)))
 
 
+def changeable_settings() -> str:
+    """A SELECT of the engine's settings in which those that a guest may send with a statement are not read-only.
+
+    A guest's statements run where the engine lets nobody change a setting, and it would say so of each. Drivers look
+    here before they send one.
+    """
+    given = "|".join(f"(?:{names.pattern})" for names in (_HARMLESS_SETTINGS, _BUILDING_SETTINGS, OF_INSERTS))
+    escaped = given.replace("\\", "\\\\")
+    of_files = _FILE_SETTINGS.pattern.replace("\\", "\\\\")
+    changeable = f"match(name, '^(?:{escaped})$') AND NOT match(name, '^(?:{of_files})$')"
+    return f"SELECT * REPLACE (toUInt8(NOT ({changeable})) AS readonly) FROM system.settings"
+
+
 def check_settings(settings: Mapping[str, str], *, writing: bool = False) -> None:
     """Raises: ServerError: READONLY for a setting that is not harmless."""
     for name in settings:
@@ -117,6 +150,11 @@ def check_settings(settings: Mapping[str, str], *, writing: bool = False) -> Non
 def without_building(settings: Mapping[str, str]) -> dict[str, str]:
     """The settings without those that mean nothing to a statement that reads; dbt sends them with each one."""
     return {name: value for name, value in settings.items() if not _BUILDING_SETTINGS.fullmatch(name)}
+
+
+def without_harmless(settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings without those that mean nothing to rows that are read in."""
+    return {name: value for name, value in settings.items() if not _HARMLESS_SETTINGS.fullmatch(name)}
 
 
 def is_set(changes: Mapping[str, str]) -> bool:

@@ -6,7 +6,7 @@ statement instead, as they do in a request's address. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,6 +130,27 @@ def with_user(tree: Any, user: str, functions: Mapping[str, str]) -> Any:
             return {"type": "Literal", "value": {"field_type": "String", "value": user}, **alias}
         return named
     return [with_user(value, user, functions) for value in tree] if isinstance(tree, list) else tree
+
+
+def with_source(tree: Any, table: tuple[str, str], source: Callable[[], Tree], database: str) -> Any:
+    """A tree that reads a SELECT where it would read a table; the columns can be named by the table's name as before.
+
+    Args:
+        table: its database and its name.
+        source: gives the tree of the SELECT.
+        database: the current one, which bare names belong to.
+    """
+    if isinstance(tree, Mapping):
+        replaced = {name: with_source(value, table, source, database) for name, value in tree.items()}
+        named = tree.get("database_and_table_name")
+        if tree.get("type") == "TableExpression" and isinstance(named, Mapping):
+            parts = [str(part) for part in named.get("name_parts") or [named.get("name", "")]]
+            if tuple(parts if len(parts) > 1 else [database, *parts]) == table:
+                del replaced["database_and_table_name"]
+                alias = str(named.get("alias") or table[1])
+                replaced["subquery"] = {"type": "Subquery", "alias": alias, "children": [source()]}
+        return replaced
+    return [with_source(value, table, source, database) for value in tree] if isinstance(tree, list) else tree
 
 
 def _under_its_name(old: Tree, new: Tree) -> Tree:

@@ -22,8 +22,9 @@ from infra.embedded.clickhouse import statements
 from infra.embedded.clickhouse.bodies import STATEMENT_BYTES, Body
 from infra.embedded.clickhouse.compression import Chain, Compressor, Decoder, Decompressor, chosen_encoding, compressor
 from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, QUERY_IS_TOO_LARGE, SOCKET_TIMEOUT, refusal
+from infra.embedded.clickhouse.external import ExternalTable, external_tables, of_tables
 from infra.embedded.clickhouse.inserts import is_insert
-from infra.embedded.clickhouse.multipart import MOST_FIELDS, form_fields
+from infra.embedded.clickhouse.multipart import MOST_FIELDS, Form, read_form
 from infra.embedded.clickhouse.native_compression import LZ4, ZSTD, BlockDecoder, BlockEncoder
 from infra.embedded.clickhouse.sessions import Named, named
 from infra.embedded.clickhouse.statements import Statement
@@ -50,7 +51,7 @@ _TRANSPORT = frozenset(
         "client_protocol_version", "send_progress_in_http_headers", "http_headers_progress_interval_ms",
         "add_http_cors_header", "cancel_http_readonly_queries_on_client_close",
         "http_wait_end_of_query", "http_response_buffer_size", "http_send_timeout", "http_receive_timeout",
-        "send_logs_level",
+        "network_compression_method", "network_zstd_compression_level", "send_logs_level",
     }
 )  # fmt: skip
 
@@ -69,6 +70,8 @@ class Incoming:
 
     Attributes:
         body: everything that was sent as SQL and data, decompressed.
+        form: the multipart form that was sent instead; empty for none.
+        tables: those that came with the form.
         encoding: the HTTP encoding of the reply.
         blocks: the method of ClickHouse's own compression of the reply, inside `encoding`.
         protocol_version: which blocks the client reads in Native; 0 where it does not say.
@@ -77,6 +80,8 @@ class Incoming:
     """
 
     body: Body
+    form: Form
+    tables: tuple[ExternalTable, ...]
     query_id: str
     database: str
     default_format: str | None
@@ -120,6 +125,11 @@ class Incoming:
         blocks = BlockEncoder(self.blocks) if self.blocks is not None else None
         http = compressor(self.encoding) if self.encoding is not None else None
         return Chain(blocks, http) if blocks and http else blocks or http
+
+    def close(self) -> None:
+        """Gives back memory and disk."""
+        self.body.close()
+        self.form.close()
 
     def is_empty(self) -> bool:
         """Whether nothing was asked."""
@@ -168,17 +178,19 @@ def check_bounds(request: Request) -> None:
         )
 
 
-async def read(request: Request, *, default_database: str, spool: Path, insert_bytes: int) -> Incoming:
+async def read(
+    request: Request, *, default_database: str, spool: Path, insert_bytes: int, external_bytes: int
+) -> Incoming:
     """Reads a whole request.
 
     Args:
         default_database: where the request names none.
         spool: folder for bodies too large for memory.
         insert_bytes: how much an INSERT may carry; 0 for a user who may not insert.
+        external_bytes: how much all external tables may have together.
 
     Raises:
-        ServerError: the body is too large or too slow, in an unknown encoding, broken, or uses a feature that is
-            not here.
+        ServerError: the body is too large or too slow, in an unknown encoding, or broken.
     """
     query = dict(request.query_params)
     encoding = request.headers.get("content-encoding", "").strip().lower()
@@ -188,19 +200,26 @@ async def read(request: Request, *, default_database: str, spool: Path, insert_b
     pieces = _decoded(_chunks(request), decoders)
     content_type = request.headers.get("content-type", "")
     is_form = content_type.startswith("multipart/form-data")
-    if is_form:
-        query.update(await form_fields(content_type, pieces))
-    statement = query.get("query", "").encode("utf-8", "surrogateescape")
-    body = Body(statement + (b"\n" if statement else b""), folder=spool, insert_bytes=insert_bytes)
+    form = await read_form(content_type, pieces, folder=spool, file_bytes=external_bytes) if is_form else Form()
+    body: Body | None = None
     try:
+        query.update(form.fields)
+        tables = external_tables(form.files, query)
+        query = {name: value for name, value in query.items() if not of_tables(form.files, name)}
+        statement = query.get("query", "").encode("utf-8", "surrogateescape")
+        body = Body(statement + (b"\n" if statement else b""), folder=spool, insert_bytes=insert_bytes)
         if not is_form:
             async for piece in pieces:
                 body.write(piece)
     except BaseException:
-        body.close()
+        form.close()
+        if body is not None:
+            body.close()
         raise
     return Incoming(
         body=body,
+        form=form,
+        tables=tables,
         query_id=query.get("query_id") or str(uuid.uuid4()),
         database=query.get("database") or request.headers.get("x-clickhouse-database") or default_database,
         default_format=query.get("default_format") or request.headers.get("x-clickhouse-format"),

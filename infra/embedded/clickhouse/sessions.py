@@ -78,11 +78,14 @@ class Sessions:
         self._timer: asyncio.TimerHandle | None = None
 
     @contextlib.asynccontextmanager
-    async def lease(self, call: Call, user: str, asked: Named | None, *, leaves: bool) -> AsyncIterator[Handle]:
+    async def lease(
+        self, call: Call, user: str, asked: Named | None, *, leaves: bool, fresh: bool = False
+    ) -> AsyncIterator[Handle]:
         """The handle for one statement.
 
         Args:
             leaves: whether the statement leaves something behind for the session.
+            fresh: whether a handle that is none of the session's must be new, see `Engine.lease`.
 
         Raises:
             ServerError: SESSION_NOT_FOUND, SESSION_IS_LOCKED, USER_SESSION_LIMIT_EXCEEDED; READONLY for a request that
@@ -90,7 +93,7 @@ class Sessions:
         """
         session = self._find(user, asked) if asked is not None else None
         try:
-            async with self._leased(call, session, leaves=leaves) as handle:
+            async with self._leased(call, session, leaves=leaves, fresh=fresh) as handle:
                 yield handle
         finally:
             if asked is not None and asked.ends and session is not None and not session.busy:
@@ -98,10 +101,12 @@ class Sessions:
                 self._sessions.pop((user, asked.id), None)
 
     @contextlib.asynccontextmanager
-    async def _leased(self, call: Call, session: _Session | None, *, leaves: bool) -> AsyncIterator[Handle]:
+    async def _leased(
+        self, call: Call, session: _Session | None, *, leaves: bool, fresh: bool
+    ) -> AsyncIterator[Handle]:
         if session is None or (session.handle is None and not leaves):
-            async with self._engine.lease(call) as handle:
-                handle.spoiled = leaves
+            async with self._engine.lease(call, fresh=fresh) as handle:
+                handle.spoiled = leaves or fresh
                 yield handle
             return
         if session.busy:

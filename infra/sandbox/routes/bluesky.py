@@ -116,7 +116,7 @@ def _endpoint(method: str, answer: Any, token_needed: bool = False) -> Endpoint:
 
 
 class BlueskyRoutes:
-    """See the module."""
+    """The endpoints of this platform, its limits and its failures."""
 
     platform = "bluesky"
     endpoints = (

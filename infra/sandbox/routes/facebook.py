@@ -328,7 +328,7 @@ def _endpoint(path: str, name: str, answer: Callable[[Ask], Reply], **more: Any)
 
 
 class FacebookRoutes:
-    """See the module."""
+    """The endpoints of this platform, its limits and its failures."""
 
     platform = "facebook"
     endpoints = (
@@ -343,7 +343,7 @@ class FacebookRoutes:
     )
 
     def failure(self, kind: str, ask: Ask, retry_after_seconds: int) -> Reply:
-        """Status 400 for nearly everything, code and subcode tell."""
+        """A failure: status 400 for nearly all kinds, told apart by code and subcode."""
         if kind in ("rate_limited", "quota_exhausted"):
             reply = _error(400, 80001, "(#80001) There have been too many calls to this Page account.", 2446079)
             reply.headers["x-business-use-case-usage"] = _usage(ask.account_id, 100, -(-retry_after_seconds // 60))
@@ -362,7 +362,7 @@ class FacebookRoutes:
         return _error(400, 190, "Error validating access token: Session has expired.", 463)
 
     def limit_headers(self, endpoint: Endpoint, ask: Ask, remaining: int, ends_at: int) -> dict[str, str]:
-        """Percentages used."""
+        """The usage headers: percentages of the limit that are used."""
         used = 100 - remaining * 100 // endpoint.limit
         return {
             "x-app-usage": orjson.dumps({"call_count": used, "total_cputime": 0, "total_time": 0}).decode(),

@@ -111,7 +111,7 @@ def _location(ask: Ask) -> Reply:
 
 
 class GoogleBusinessRoutes:
-    """See the module."""
+    """The endpoints of this platform, its limits and its failures."""
 
     platform = "google_business"
     endpoints = (

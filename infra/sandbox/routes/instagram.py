@@ -284,7 +284,7 @@ def _endpoint(path: str, name: str, answer: Any) -> Endpoint:
 
 
 class InstagramRoutes:
-    """See the module."""
+    """The endpoints of this platform, its limits and its failures."""
 
     platform = "instagram"
     endpoints = (
@@ -302,7 +302,7 @@ class InstagramRoutes:
     )
 
     def failure(self, kind: str, ask: Ask, retry_after_seconds: int) -> Reply:
-        """Status 400 for nearly everything, code and subcode tell."""
+        """A failure: status 400 for nearly all kinds, told apart by code and subcode."""
         if kind in ("rate_limited", "quota_exhausted"):
             reply = _error(400, 4, "(#4) Application request limit reached", is_transient=True)
             minutes = -(-retry_after_seconds // 60)
@@ -321,7 +321,7 @@ class InstagramRoutes:
         return _error(400, 190, "Error validating access token: Session has expired.", 463)
 
     def limit_headers(self, endpoint: Endpoint, ask: Ask, remaining: int, ends_at: int) -> dict[str, str]:
-        """Percentages used."""
+        """The usage headers: percentages of the limit that are used."""
         used = 100 - remaining * 100 // endpoint.limit
         return {
             "x-app-usage": orjson.dumps({"call_count": used, "total_cputime": 0, "total_time": 0}).decode(),

@@ -396,7 +396,7 @@ def _token(ask: Ask) -> Reply:
 
 
 class LinkedInRoutes:
-    """See the module."""
+    """The endpoints of this platform, its limits and its failures."""
 
     platform = "linkedin"
     endpoints = (

@@ -199,7 +199,7 @@ def _token(ask: Ask) -> Reply:
 
 
 class PinterestRoutes:
-    """See the module."""
+    """The endpoints of this platform, its limits and its failures."""
 
     platform = "pinterest"
     endpoints = (

@@ -114,7 +114,7 @@ def _token(ask: Ask) -> Reply:
 
 
 class RedditRoutes:
-    """See the module."""
+    """The endpoints of this platform, its limits and its failures."""
 
     platform = "reddit"
     endpoints = (

@@ -137,7 +137,7 @@ def _endpoint(path: str, name: str, answer: Any) -> Endpoint:
 
 
 class ThreadsRoutes:
-    """See the module."""
+    """The endpoints of this platform, its limits and its failures."""
 
     platform = "threads"
     endpoints = (
@@ -155,7 +155,7 @@ class ThreadsRoutes:
     )
 
     def failure(self, kind: str, ask: Ask, retry_after_seconds: int) -> Reply:
-        """Status 400 for nearly everything, the code tells; nothing says how long a limit lasts."""
+        """A failure: status 400 for nearly all kinds, told apart by the code; a limit names no time."""
         if kind in ("rate_limited", "quota_exhausted"):
             return _error(400, 4, "(#4) Application request limit reached")
         if kind == "token_missing":

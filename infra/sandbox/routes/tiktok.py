@@ -145,7 +145,7 @@ def _token(ask: Ask) -> Reply:
 
 
 class TikTokRoutes:
-    """See the module."""
+    """The endpoints of this platform, its limits and its failures."""
 
     platform = "tiktok"
     endpoints = (

@@ -231,7 +231,7 @@ def _token(ask: Ask) -> Reply:
 
 
 class XRoutes:
-    """See the module."""
+    """The endpoints of this platform, its limits and its failures."""
 
     platform = "x"
     endpoints = (

@@ -193,7 +193,7 @@ def _metered(path: str, answer: Callable[[Ask], Reply]) -> Endpoint:
 
 
 class YouTubeRoutes:
-    """See the module."""
+    """The endpoints of this platform, its limits and its failures."""
 
     platform = "youtube"
     endpoints = (
@@ -204,7 +204,7 @@ class YouTubeRoutes:
     )
 
     def failure(self, kind: str, ask: Ask, retry_after_seconds: int) -> Reply:
-        """403 for quota and permission alike; the reason tells."""
+        """A failure: 403 for quota and permission alike, told apart by the reason."""
         if kind == "quota_exhausted":
             message = 'The request cannot be completed because you have exceeded your <a href="/quota">quota</a>.'
             errors = [{"message": message, "domain": "youtube.quota", "reason": "quotaExceeded"}]

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from schemas.codec import instant
+from schemas.conversions import instant
 from schemas.metrics import INT64_MAX, INT64_MIN, MILLIS_MAX, POST_METRICS, POST_NAMES, WINDOW_METRICS, Metric, millis
 
 Fields = tuple[Any, ...]
@@ -56,7 +56,7 @@ def post_fields(row: Sequence[Any], platforms: Platforms) -> Fields:
 
 
 def _parts(targets: str) -> list[Any]:
-    """A damaged text holds no parts: the message then differs, and whoever audits is told instead of stopped."""
+    """The parts in a text; a damaged text has none, so that the message differs and is reported."""
     try:
         parts: list[Any] = orjson.loads(targets)
     except orjson.JSONDecodeError:

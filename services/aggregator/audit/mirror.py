@@ -1,4 +1,4 @@
-"""The catalog as mirrored in ClickHouse against its compacted topics: the last value of every key.
+"""Compares the catalog's mirror in ClickHouse with its compacted topics: the last value of every key.
 
 A write that the aggregator has not confirmed yet is no difference: keys with a message past its committed position are
 not judged. A partition is read in passes over its keys, so that memory holds a bounded number of values.
@@ -15,7 +15,8 @@ from typing import Any
 
 import orjson
 
-from schemas.codec import MalformedEvent, RecordCodec, instant
+from schemas.codec import MalformedEvent, RecordCodec
+from schemas.conversions import instant
 from schemas.keys import checked_key
 from services.aggregator.audit.plan import Sample
 from services.aggregator.audit.store import AuditStore, Difference
@@ -149,7 +150,7 @@ class MirrorAudit:
         self._keys_per_pass = keys_per_pass
 
     def differences(self, partition: int) -> Iterator[Difference]:
-        """What differs in a partition."""
+        """The differences in one partition."""
         # Asked for before anything is read: what was confirmed by now must be in the table by then.
         folded = self._reader.committed(self._group, self._full_name, partition)
         low, end = self._reader.bounds(self._full_name, partition)

@@ -14,7 +14,7 @@ _SHARES = 1 << 32
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one statement looks at: some workspaces, or one share of the keys of a large one.
+    """What one statement compares: some workspaces, or one share of the keys of a large one.
 
     Attributes:
         rows: stored rows of all its workspaces (of the share, where it is one).
@@ -28,18 +28,18 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Which parts of everything are looked at.
+    """Which parts are compared.
 
     Attributes:
         fraction: 0..1 of the tenants, and of the shares of large tenants.
-        seed: another one takes other parts, so that an hourly sample gets round to all.
+        seed: another seed takes other parts, so that hourly samples cover all parts in time.
     """
 
     fraction: float = 1.0
     seed: int = 0
 
     def takes(self, *name: str) -> bool:
-        """Whether the thing of this name is in the sample; the same for every call."""
+        """Whether a part of this name is in the sample; the same answer for every call."""
         if self.fraction >= 1:
             return True
         text = "\0".join((str(self.seed), *name)).encode()

@@ -1,7 +1,7 @@
-"""Raw events that `platform.raw` still holds and ClickHouse does not.
+"""Finds raw events that `platform.raw` still holds and ClickHouse does not.
 
-Rows keep the offset of their message, so only messages whose offset no row has are read: dead letters, events that came
-twice, and what is missing.
+Rows keep the offset of their message, so only messages without a row are read: dead letters, repeated events, and
+missing ones.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Stored totals against the compacted topics: the last value of every key, and tombstones for what is gone.
+"""Compares stored totals with the compacted topics: the last value of every key, and tombstones of deleted ones.
 
 A partition is read in passes over its keys, so that memory holds a bounded number of values whatever the topic's size.
-A rollup follows its row in ClickHouse and both carry the batch's version: what differs is read again on both sides,
-and a row is compared with the rollup of its own version, so that numbers on their way are no differences.
+A rollup follows its row in ClickHouse, and both carry the batch's version. Keys that differ are read again on both
+sides, and a row is compared with the rollup of its own version, so that numbers on their way are no differences.
 
-Others may have written to the topic: whatever a key or a value is, it is a difference at most.
+Anybody may have written to the topic: an unreadable key or value is a difference, never an error.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class RollupAudit:
         self.compared = 0
 
     def differences(self, partition: int) -> Iterator[Difference]:
-        """What differs in a partition."""
+        """The differences in one partition."""
         query = f"SELECT count() FROM {self._topic.table} WHERE {_PARTITION} AND {self._of_workspace}"
         rows = int(next(iter(self._store.stream(query, self._parameters(partition))))[0])
         passes = max(1, -(-rows // self._keys_per_pass))

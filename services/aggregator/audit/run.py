@@ -1,7 +1,7 @@
-"""One audit from plan to verdict.
+"""Runs one audit: plans its parts, compares them, and yields the differences.
 
-Data is in flight while it runs: what differs is read again after a grace, several times, before it is called a
-difference; only what is wrong every time is.
+Data is in flight meanwhile. So rows that differ are read again several times, each after a pause, and count as a
+difference only if they differ every time.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ CHECKS: tuple[Check, ...] = (registers.TARGETS, registers.CHANNELS, totals.POSTS
 
 
 class AuditSettings(KafkaSettings, RegistrySettings, ClickHouseSettings):
-    """Everything the audit is told by the environment."""
+    """Settings of the audit, from the environment (`TIDEMARK_*`)."""
 
     aggregator_group: str = AggregatorSettings.model_fields["aggregator_group"].default
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the operator chose.
+    """The operator's options.
 
     Attributes:
         workspace: only this one.
@@ -56,11 +56,11 @@ class Options:
 
 @dataclass(slots=True)
 class Summary:
-    """What was looked at.
+    """Counts of what was compared.
 
     Attributes:
         rows: stored rows of the parts.
-        rollups: keys of the compacted topics, with what should be there and is not.
+        rollups: keys of the compacted topics, missing ones included.
         by_check: number of differences by the name of the check.
     """
 
@@ -72,7 +72,7 @@ class Summary:
     by_check: dict[str, int] = field(default_factory=dict)
 
     def note(self, difference: Difference) -> None:
-        """Count one."""
+        """Count one difference."""
         self.differences += 1
         self.by_check[difference.check] = self.by_check.get(difference.check, 0) + 1
 
@@ -149,7 +149,7 @@ class TopicLink:
 def topic_links(
     settings: AuditSettings, options: Options, store: AuditStore, reader: TopicReader, raw_reader: TopicReader
 ) -> Iterator[TopicLink]:
-    """Every topic that is compared: raw events and the catalog with what is made of them, and totals with what is told.
+    """Every topic that is compared: raw events and the catalog with their tables, rollups with the stored totals.
 
     Raises:
         TopicUnreadable: Kafka can't be used.

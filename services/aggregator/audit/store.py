@@ -38,11 +38,11 @@ class AuditFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A stored thing that is not what it is made of.
+    """A stored row or message that differs from what it should follow from.
 
     Attributes:
         check: name of the comparison.
-        key: id to ask for it again by.
+        key: id of the row, for comparing it again.
         label: id as shown.
         fields: (field, stored, recomputed) where they differ.
     """
@@ -112,7 +112,7 @@ class AuditStore:
         return not days or captured_at >= self._clock.now() - (days - 1) * _DAY_MILLIS
 
     def require_steady(self) -> None:
-        """Tables and topics tell one generation only outside of a rebuild's last minutes.
+        """Refuse to compare while tables and topics may be of two generations, in the last minutes of a rebuild.
 
         Raises:
             AuditFailed: the topics move to a rebuilt generation, or the tables did since this store was made.
@@ -125,11 +125,11 @@ class AuditStore:
             )
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection."""
         self._client.close()
 
     def rows_by_workspace(self, workspace: str | None) -> list[tuple[str, int]]:
-        """Stored rows of each workspace, or of the one."""
+        """Number of stored rows by workspace; of one workspace where one is chosen."""
         where = "workspace_id = {workspace:String}" if workspace is not None else "1"
         counts = " UNION ALL ".join(
             f"SELECT workspace_id, count() AS n FROM {table} WHERE {where}"
@@ -142,7 +142,7 @@ class AuditStore:
         return [(str(name), int(rows)) for name, rows in found]
 
     def differences(self, check: Check, part: Part) -> list[Difference]:
-        """What differs in a part."""
+        """The differences in a part."""
         scope = Scope(parts=part.parts)
         parameters = {"workspaces": list(part.workspaces), "part": part.part, "parts": part.parts}
         if check.keys is not None:
@@ -151,7 +151,7 @@ class AuditStore:
         return self._differences(check, scope, parameters)
 
     def differences_of(self, check: Check, keys: Sequence[Key]) -> list[Difference]:
-        """What differs among some keys."""
+        """The differences among some keys."""
         found: list[Difference] = []
         size = check.keys_per_statement or _KEYS_PER_STATEMENT
         for start in range(0, len(keys), size):

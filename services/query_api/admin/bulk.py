@@ -7,11 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from services.query_api.admin.body import LINE_LIMIT_BYTES, check_json
 from services.query_api.admin.catalog import Catalog
-from services.query_api.admin.models import CatalogLine, ChannelLine, PostLine, describe
+from services.query_api.admin.parameters import CatalogLine, ChannelLine, PostLine
 from services.query_api.errors import Invalid, NoSecretKeys
 from services.query_api.publisher import Write
+from services.query_api.serving.bodies import LINE_LIMIT_BYTES, check_json
+from services.query_api.serving.parameters import describe
 
 # Lines whose events are on their way to Kafka together.
 CHUNK_LINES = 500

@@ -11,13 +11,13 @@ from zlib import crc32
 import orjson
 
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, ChannelStatus
-from services.query_api.admin.models import ChannelPut, PostPut, TargetPut
+from services.query_api.admin.parameters import ChannelPut, PostPut, TargetPut
 from services.query_api.admin.vault import TokenVault, token_change
-from services.query_api.auth import KeyRing
 from services.query_api.directory import Directory
 from services.query_api.publisher import Publisher, Write
+from services.query_api.serving.auth import KeyRing
 from services.query_api.views import TopicView
-from services.runtime.clock import Clock, to_millis
+from services.runtime.clock import Clock
 from services.runtime.secrets import TokenCipher
 
 CHANNELS = Directory.topic
@@ -102,8 +102,8 @@ class Catalog:
             workspace_id=workspace_id,
             post_id=post_id,
             status=put.status.value,
-            created_at=None if put.created_at is None else to_millis(put.created_at),
-            published_at=None if put.published_at is None else to_millis(put.published_at),
+            created_at=put.created_at,
+            published_at=put.published_at,
             targets=tuple(_target(target) for target in put.targets),
             updated_at=self._clock.now(),
         )
@@ -168,7 +168,7 @@ def _target(put: TargetPut) -> CatalogTarget:
         status=put.status.value,
         external_id=put.external_id,
         permalink=put.permalink,
-        published_at=None if put.published_at is None else to_millis(put.published_at),
+        published_at=put.published_at,
         content=put.content,
         is_story=put.is_story,
         parent_target_id=put.parent_target_id,

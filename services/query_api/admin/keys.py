@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from schemas.events import ApiKey
 from services.query_api.admin.catalog import KEYS, Catalog
-from services.query_api.admin.models import KeyRequest
-from services.query_api.auth import KeyRing, key_hash, new_key
+from services.query_api.admin.parameters import KeyRequest
 from services.query_api.errors import NotFound
 from services.query_api.publisher import Write
+from services.query_api.serving.auth import KeyRing, key_hash, new_key
 from services.runtime.clock import Clock
 
 

@@ -1,222 +1,39 @@
-"""What the admin API takes, strictly: unknown fields, wrong types and foreign spellings are refused by name."""
+"""Sample replies and the schemas of replies of the admin API. Pure."""
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self, get_args
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from typing import Any
 
 from schemas.events import ChannelStatus, PostStatus
-from services.platforms import all_platforms
-from services.query_api.auth import PREFIXES
+from services.query_api.serving.shapes import COUNT, TEXT, listed, named, one_of, shape
 
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-# Only such names are shown in a refusal: a field's name is the caller's text.
-_SHOWABLE = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_CHANNEL_STATUS = named("ChannelStatus", one_of(ChannelStatus))
+_POST_STATUS = named("PostStatus", one_of(PostStatus))
 
-
-def parse_instant(value: Any) -> datetime:
-    """An RFC 3339 time with an offset as an aware datetime.
-
-    Raises:
-        ValueError: it is none, or lies outside the years that every store can hold.
-    """
-    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
-        raise ValueError("must be an RFC 3339 time with an offset")
-    try:
-        moment = datetime.fromisoformat(value.upper())
-    except ValueError:
-        raise ValueError("must be an RFC 3339 time that exists") from None
-    if not _EARLIEST <= moment < _LATEST:
-        raise ValueError("must be a time from 1970 to 2199")
-    return moment
-
-
-def _instant_text(value: str) -> str:
-    parse_instant(value)
-    return value
-
-
-def _known_platform(value: str) -> str:
-    if value not in all_platforms():
-        raise ValueError(f"must be one of {', '.join(all_platforms())}")
-    return value
-
-
-Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
-Instant = Annotated[datetime, BeforeValidator(parse_instant)]
-InstantText = Annotated[str, AfterValidator(_instant_text)]
-"""A time that is kept as it was written."""
-ShortText = Annotated[str, StringConstraints(max_length=1_024)]
-OptionalText = Annotated[ShortText, BeforeValidator(lambda value: "" if value is None else value)]
-"""Empty where there is none yet, which callers also say with null."""
-LongText = Annotated[str, StringConstraints(max_length=200_000)]
-Token = Annotated[SecretStr, Field(max_length=16_384)]
-PlatformName = Annotated[
-    str,
-    AfterValidator(_known_platform),
-    Field(json_schema_extra=lambda schema: schema.update(enum=list(all_platforms()))),
-]
-Scope = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]{1,64}(:[a-z0-9_.*-]{1,64})?$")]
-Style = Literal["postme", "powerpost", "postfuze", "postflow", "openpost", "tidemark"]
-
-
-class Strict(BaseModel):
-    """Base: no unknown fields, no silent conversions."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
-
-
-class ChannelPut(Strict):
-    """A connected account."""
-
-    platform: PlatformName
-    external_id: Annotated[str, StringConstraints(min_length=1, max_length=1_024)]
-    username: OptionalText = ""
-    access_token: Token | None = None
-    refresh_token: Token | None = None
-    token_expires_at: Instant | None = None
-    status: ChannelStatus = ChannelStatus.ACTIVE
-
-
-class LinkPreview(Strict):
-    """Preview of a link in a post."""
-
-    url: ShortText | None = None
-    host: ShortText | None = None
-    title: LongText | None = None
-    description: LongText | None = None
-    image_url: ShortText | None = None
-
-
-class FirstComment(Strict):
-    """A comment that follows the post."""
-
-    id: ShortText | None = None
-    condition_type: int | None = None
-    condition_value: int | float | None = None
-    publishing_failed: bool | None = None
-    user_error_message: LongText | None = None
-    published_at: InstantText | None = None
-    created_at: InstantText | None = None
-
-
-class TargetDetail(Strict):
-    """Extras of a target, in PostFlow's shapes."""
-
-    enabled: bool = True
-    is_customized: bool = False
-    user_error_message: LongText | None = None
-    link_preview: LinkPreview | None = None
-    first_comment: FirstComment | None = None
-    poll_results: Annotated[list[LongText], Field(max_length=100)] | None = None
-
-
-class TargetPut(Strict):
-    """One post on one channel."""
-
-    target_id: Id
-    channel_id: Id
-    post_type: OptionalText = ""
-    status: PostStatus
-    external_id: OptionalText = ""
-    permalink: Annotated[str, StringConstraints(max_length=8_192)] | None = None
-    published_at: Instant | None = None
-    content: LongText | None = None
-    is_story: bool = False
-    parent_target_id: Id | None = None
-    detail: TargetDetail = TargetDetail()
-
-
-class PostPut(Strict):
-    """A post with all its targets."""
-
-    status: PostStatus
-    created_at: Instant | None = None
-    published_at: Instant | None = None
-    targets: Annotated[list[TargetPut], Field(max_length=500)] = []
-
-    @model_validator(mode="after")
-    def _targets_fit_together(self) -> Self:
-        parents = {target.target_id: target.parent_target_id for target in self.targets}
-        if len(parents) != len(self.targets):
-            raise ValueError("targets: a target_id occurs twice")
-        for target_id, parent in parents.items():
-            if parent is None:
-                continue
-            if parent not in parents:
-                raise ValueError("targets: a parent_target_id is no target of this post")
-            if parent == target_id or parents[parent] is not None:
-                raise ValueError("targets: a parent_target_id names a target that has a parent itself")
-        return self
-
-
-class KeyRequest(Strict):
-    """A key to be made."""
-
-    scopes: Annotated[list[Scope], Field(max_length=32)]
-    style: Style = "tidemark"
-
-    @field_validator("scopes")
-    @classmethod
-    def _once_each(cls, scopes: list[str]) -> list[str]:
-        if len(set(scopes)) != len(scopes):
-            raise ValueError("a scope occurs twice")
-        return scopes
-
-
-class ChannelLine(ChannelPut):
-    """A channel in a bulk write."""
-
-    type: Literal["channel"]
-    workspace_id: Id
-    id: Id
-
-
-class PostLine(PostPut):
-    """A post in a bulk write."""
-
-    type: Literal["post"]
-    workspace_id: Id
-    id: Id
-
-
-CatalogLine: TypeAdapter[ChannelLine | PostLine] = TypeAdapter(
-    Annotated[ChannelLine | PostLine, Field(discriminator="type")]
+WORKSPACE: dict[str, Any] = {
+    "workspace_id": "w1",
+    "channels": [{"channel_id": "c1", "platform": "x", "status": "active"}],
+    "keys": [
+        {"id": "key_5f3a", "scopes": ["analytics:read"], "style": "tidemark", "created_at": "2026-06-28T09:14:22Z"}
+    ],
+}
+WORKSPACE_SCHEMA = shape(
+    "Workspace",
+    {
+        "workspace_id": TEXT,
+        "channels": listed(
+            shape("WorkspaceChannel", {"channel_id": TEXT, "platform": TEXT, "status": _CHANNEL_STATUS})
+        ),
+        "keys": listed(shape("WorkspaceKey", {"id": TEXT, "scopes": listed(TEXT), "style": TEXT, "created_at": TEXT})),
+    },
 )
-
-assert set(PREFIXES) == set(get_args(Style))
-
-
-def describe(error: ValidationError) -> str:
-    """The first problem as one line that names the field and echoes nothing else."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    path = [part for part in first["loc"] if part not in ("channel", "post")]
-    name = ".".join(str(part) if _SHOWABLE.fullmatch(str(part)) else "?" for part in path)
-    problem = "is not a known field" if first["type"] == "extra_forbidden" else _plain(first)
-    return f"{name}: {problem}" if name else problem
-
-
-def _plain(problem: Any) -> str:
-    if problem["type"] == "union_tag_invalid" or problem["type"] == "union_tag_not_found":
-        return "type: must be channel or post"
-    if problem["type"] == "json_invalid":
-        return "The body is not valid JSON."
-    message: str = problem["msg"]
-    return message.removeprefix("Value error, ")
+CHANNEL = {"workspace_id": "w1", "channel_id": "c1", "status": "active"}
+CHANNEL_SCHEMA = shape("ChannelWritten", {"workspace_id": TEXT, "channel_id": TEXT, "status": _CHANNEL_STATUS})
+POST = {"workspace_id": "w1", "post_id": "p1", "status": "published"}
+POST_SCHEMA = shape("PostWritten", {"workspace_id": TEXT, "post_id": TEXT, "status": _POST_STATUS})
+CATALOG: dict[str, Any] = {"accepted": 2, "rejected": [{"line": 3, "error": "platform: Field required"}]}
+CATALOG_SCHEMA = shape(
+    "CatalogWritten", {"accepted": COUNT, "rejected": listed(shape("RejectedLine", {"line": COUNT, "error": TEXT}))}
+)
+KEY: dict[str, Any] = {"id": "key_5f3a", "key": "tm_live_...", "scopes": ["analytics:read"]}
+KEY_SCHEMA = shape("CreatedKey", {"id": TEXT, "key": TEXT, "scopes": listed(TEXT)})

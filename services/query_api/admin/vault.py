@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from schemas.events import ChannelTokens
-from services.query_api.admin.models import ChannelPut
+from services.query_api.admin.parameters import ChannelPut
 from services.query_api.errors import NoSecretKeys
 from services.query_api.views import TopicView
-from services.runtime.clock import to_millis
 from services.runtime.logging import get_logger
 from services.runtime.secrets import Owner, SecretsError, TokenCipher, TokenPair, is_bound
 
@@ -77,7 +76,7 @@ def token_change(
         NoSecretKeys: there are tokens to store and no key, or not the key that opens those held.
     """
     brought = TokenPair(_plain(put.access_token), _plain(put.refresh_token))
-    expires_at = None if put.token_expires_at is None else to_millis(put.token_expires_at)
+    expires_at = put.token_expires_at
     if not brought.held():
         return TokenChange(None, _kept_expiry(held, expires_at))
     if cipher is None:

@@ -6,11 +6,12 @@ import importlib
 import pkgutil
 from functools import cache
 
-from services.query_api.endpoint import Dialect
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Api
 
 
 @cache
-def all_dialects() -> tuple[Dialect, ...]:
+def all_dialects() -> tuple[Api[Sources], ...]:
     """Every product, by folder name."""
     return tuple(
         importlib.import_module(f"{__name__}.{folder.name}.routes").DIALECT

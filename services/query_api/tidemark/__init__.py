@@ -1,8 +1,7 @@
 """Tidemark's own API, under `/tidemark/v1`: all that is known, in the common columns and without a product's words.
 
-One folder a subject, found by listing its `routes` module, which holds its `ENDPOINTS`, each an `Endpoint`: path, what
-may be asked (a pydantic model), and an `answer` that is given the `Sources` and the `Request`. `serving` does the rest,
-the same for all: key, scope, limit, parameters, existence, then the reply, kept, tagged, packed or streamed.
+One folder a subject, found by listing its `routes` module, which holds its `ENDPOINTS`. In each subject `parameters`
+says what may be asked, `models` what replies look like, `routes` which endpoints there are; the other modules answer.
 """
 
 from __future__ import annotations
@@ -12,18 +11,23 @@ import pkgutil
 from functools import cache
 from importlib.util import find_spec
 
-from services.query_api.tidemark.endpoint import Endpoint
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Api
 
-TITLE = "Tidemark"
-DESCRIPTION = "Every post, target and channel with all common columns, and where each figure comes from."
+PREFIX = "/tidemark/v1"
 
 
 @cache
-def all_endpoints() -> tuple[Endpoint, ...]:
-    """Every endpoint, by folder name, then as the folder lists them."""
-    return tuple(
-        endpoint
-        for folder in sorted(pkgutil.iter_modules(__path__), key=lambda entry: entry.name)
-        if folder.ispkg and find_spec(f"{__name__}.{folder.name}.routes") is not None
-        for endpoint in importlib.import_module(f"{__name__}.{folder.name}.routes").ENDPOINTS
+def tidemark_api() -> Api[Sources]:
+    """Tidemark's own API: every endpoint by folder name, then as the folder lists them."""
+    return Api(
+        name="tidemark",
+        title="Tidemark",
+        description="Every post, target and channel with all common columns, and where each figure comes from.",
+        endpoints=tuple(
+            endpoint
+            for folder in sorted(pkgutil.iter_modules(__path__), key=lambda entry: entry.name)
+            if folder.ispkg and find_spec(f"{__name__}.{folder.name}.routes") is not None
+            for endpoint in importlib.import_module(f"{__name__}.{folder.name}.routes").ENDPOINTS
+        ),
     )

@@ -14,7 +14,7 @@ import orjson
 
 from schemas.metrics import INT64_MAX, INT64_MIN
 from services.query_api.errors import Invalid
-from services.query_api.query import ID
+from services.query_api.reads.query import ID
 
 
 class Cursor(NamedTuple):

@@ -1,4 +1,7 @@
-"""One aggregator for the tests of this folder that don't disturb it; each test has workspaces of its own."""
+"""One aggregator for the tests of this folder that don't disturb it, and one for those that do.
+
+Each test has workspaces of its own. They end with the folder's last test: an aggregator at rest costs time, too.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +28,29 @@ def make_backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> 
         query_clickhouse(engines.clickhouse_url, f"DROP DATABASE IF EXISTS {name}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """A backend whose aggregator runs."""
+    """A backend whose aggregator runs; no test kills it or changes what all workspaces depend on."""
     for made in make_backend(engines, tmp_path_factory):
         made.start_aggregator()
         yield made
+
+
+@pytest.fixture(scope="package")
+def disturbed_backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """A backend whose tables are broken and rebuilt, and whose aggregator is killed; each test leaves it mended."""
+    for made in make_backend(engines, tmp_path_factory):
+        made.start_aggregator()
+        yield made
+
+
+@pytest.fixture(scope="package")
+def bare_backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """Topics and tables without an aggregator."""
+    yield from make_backend(engines, tmp_path_factory)
 
 
 @pytest.fixture
 def workspace() -> str:
     """A tenant of this test's own."""
     return f"w-{secrets.token_hex(4)}"
-
-
-@pytest.fixture(scope="module")
-def bare_backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """Topics and tables without an aggregator."""
-    yield from make_backend(engines, tmp_path_factory)

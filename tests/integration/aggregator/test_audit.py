@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
-QUICK = {"retries": 2, "grace_seconds": 0.2}
+QUICK = {"retries": 2, "grace_seconds": 0.05}
 
 
 def _settings(backend: Backend) -> AuditSettings:
@@ -137,7 +137,7 @@ def test_a_changed_rollup_and_a_missing_tombstone_are_found(backend: Backend, te
 
 def test_the_command_prints_what_differs_and_exits_by_it(backend: Backend, tenant: str) -> None:
     def run(**environment: str) -> Result:
-        options = ["--workspace", tenant, "--grace-seconds", "0.2", "--retries", "2"]
+        options = ["--workspace", tenant, "--grace-seconds", "0.05", "--retries", "2"]
         return CliRunner().invoke(app, ["audit", *options], env={**backend.environment, **environment})
 
     clean = run()

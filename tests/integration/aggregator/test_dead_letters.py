@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import orjson
+import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner, Result
@@ -16,7 +17,9 @@ from typer.testing import CliRunner, Result
 from schemas.events import CatalogTarget
 from services.cli import app
 from services.runtime.kafka import partition_of
+from tests.integration.aggregator.conftest import make_backend
 from tests.support.backend import PARTITIONS, Backend, bluesky_event, now_ms
+from tests.support.engines import Engines
 from tests.support.waiting import wait_until
 
 RAW = "platform.raw"
@@ -170,7 +173,31 @@ def _readiness(backend: Backend, name: str) -> str:
     return httpx.get(f"{backend.operations_url(name)}/readyz", trust_env=False).text
 
 
-def test_the_limit_pauses_the_worker_once_several_workspaces_fail(bare_backend: Backend) -> None:
+def _wait_for_rest(backend: Backend, query: str, seconds: float) -> int:
+    """The number that a query gives, once it has been the same for so long."""
+    seen, since = -1, time.monotonic()
+
+    def is_at_rest() -> bool:
+        nonlocal seen, since
+        now: int = backend.rows(query)[0]["n"]
+        if now != seen:
+            seen, since = now, time.monotonic()
+        return time.monotonic() - since >= seconds
+
+    wait_until(is_at_rest, seconds + 30, lambda: f"{query} changes, now {seen}")
+    return seen
+
+
+# A worker that is stuck ends after ten seconds: at length, a pause is seen to be no reason.
+@pytest.mark.parametrize("paused_seconds", [0.0, pytest.param(20.0, marks=pytest.mark.long)], ids=["short", "long"])
+def test_the_limit_pauses_the_worker_once_several_workspaces_fail(
+    engines: Engines, tmp_path_factory: pytest.TempPathFactory, paused_seconds: float
+) -> None:
+    for backend in make_backend(engines, tmp_path_factory):
+        _check_the_limit(backend, paused_seconds)
+
+
+def _check_the_limit(bare_backend: Backend, paused_seconds: float) -> None:
     names = ["alone", *(f"also-{number}" for number in range(8))]
     for name in names:
         bare_backend.put_channel(name, "c1", "bluesky")
@@ -200,13 +227,11 @@ def test_the_limit_pauses_the_worker_once_several_workspaces_fail(bare_backend: 
     metrics = httpx.get(f"{bare_backend.operations_url('limited')}/metrics", trust_env=False).text
     assert "tidemark_paused 1.0" in metrics
     events = "SELECT uniqExact(workspace_id, event_id) AS n FROM raw_events"
-    # What was read before is still written; then it stays, for longer than a worker that is stuck would.
-    time.sleep(5)
-    held = bare_backend.rows(events)[0]["n"]
+    # What was read before is still written; then it stays.
+    held = _wait_for_rest(bare_backend, events, 2.0)
     assert held < 100 + 300 + 8 * 150, "the rest waits"
-    time.sleep(20)
+    assert _wait_for_rest(bare_backend, events, paused_seconds) == held
     assert bare_backend.pid("limited") == pid
-    assert bare_backend.rows(events)[0]["n"] == held
     os.kill(pid, signal.SIGUSR1)
     bare_backend.settle(60)
     assert bare_backend.rows(events) == [{"n": 100 + 300 + 8 * 150}]

@@ -15,12 +15,17 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.timeout(600)
 
 
+@pytest.fixture(scope="module")
+def backend(disturbed_backend: Backend) -> Backend:
+    return disturbed_backend
+
+
 def _run(backend: Backend, *arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), env=backend.environment)
 
 
 def _audit(backend: Backend, *options: str) -> Result:
-    return _run(backend, "audit", "--grace-seconds", "0.2", "--retries", "3", *options)
+    return _run(backend, "audit", "--grace-seconds", "0.05", "--retries", "2", *options)
 
 
 def _mended(backend: Backend, named: str) -> None:

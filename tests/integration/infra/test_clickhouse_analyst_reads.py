@@ -120,3 +120,26 @@ def test_statements_of_drivers_answer_the_analyst_as_they_answer_default(server:
         if got != expected:
             different.append((sql, got, expected))
     assert not different
+
+
+def test_a_driver_sends_the_settings_that_the_server_lets_it_change(server: Process) -> None:
+    given = {"max_execution_time": 20, "max_threads": 1, "async_insert": 0, "mutations_sync": 3}
+    with server.client("analyst", ANALYST_PASSWORD, settings=given) as analyst:
+        read = analyst.query(
+            "SELECT getSetting('max_threads'), settings.value FROM system.settings WHERE name = 'max_threads'"
+        )
+        assert read.result_rows == [(1, "1")]
+        refused = analyst.query(
+            "SELECT name FROM system.settings AS s WHERE s.readonly = 0 AND name IN"
+            " ('readonly', 'allow_ddl', 'format_schema', 'input_format_max_rows_to_read_for_schema_inference',"
+            " 'filesystem_cache_name', 'os_threads_nice_value_query', 'priority')"
+        )
+        assert refused.result_rows == []
+    all_of_them, columns = (
+        [answer(server, user, sql, {}) for user in ("default", "analyst")]
+        for sql in ("SELECT name, value, type FROM system.settings ORDER BY name", "DESCRIBE TABLE system.settings")
+    )
+    assert columns[0] == columns[1]
+    names = [[line.split(b"\t")[0] for line in content.splitlines()] for _, content in all_of_them]
+    assert len(names[0]) > 1000
+    assert names[0] == names[1]

@@ -205,6 +205,20 @@ BAD = (
 )
 
 
+def test_rows_after_values_are_values(server: Process) -> None:
+    built(server, "CREATE TABLE plain (a String, b Array(UInt8)) ENGINE = MergeTree ORDER BY a")
+    built(server, "INSERT INTO plain VALUES ('it''s; 1', [1, 2]), ('b', [])")
+    for expression in ("upper('x')", "'a' || 'b'", "toString(1 + 1)", "(SELECT 'x')", "file('/etc/hostname')"):
+        for setting in ("interpret_expressions", "deduce_templates_of_expressions"):
+            reply = server.post(
+                f"INSERT INTO plain SETTINGS input_format_values_{setting} = 1 VALUES ({expression}, [])",
+                user="builder", database="analytics",
+            )  # fmt: skip
+            # The second setting is no guest's to change.
+            assert reply.headers["X-ClickHouse-Exception-Code"] in ("344", "164"), (expression, reply.text)
+    assert built(server, "SELECT count() FROM plain") == "2\n"
+
+
 def test_what_it_keeps_is_judged_like_what_it_reads(server: Process, outside: Outside) -> None:
     built(server, "CREATE TABLE IF NOT EXISTS texts (a String) ENGINE = MergeTree ORDER BY a")
     before = everything(server)

@@ -19,7 +19,9 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    process = Process(tmp_path_factory.mktemp("clickhouse"))
+    process = Process(
+        tmp_path_factory.mktemp("clickhouse"), "--analyst-database", "analytics", "--analyst-database", "analytics_*"
+    )
     try:
         yield process.wait_until_ready()
     finally:
@@ -42,14 +44,15 @@ def go_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("compression", ["none", "lz4", "zstd", "gzip"])
 def test_clickhouse_go(server: Process, go_client: Path, compression: str) -> None:
-    command = [str(go_client), f"127.0.0.1:{server.port}", PASSWORD, compression]
+    command = [str(go_client), f"127.0.0.1:{server.port}", PASSWORD, ANALYST_PASSWORD, compression]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.stdout.splitlines() == [
+    read = [
         "inserted 100000 4999950000 10",
         "read 50000 99999 9 49999.5 [x 99999] 99999",
         "error true",
         "empty sql: no rows in result set",
-    ], done.stderr
+    ]
+    assert done.stdout.splitlines() == ["as default", *read, "as analyst", *read], done.stderr
     assert done.returncode == 0
 
 
@@ -102,7 +105,7 @@ def test_java_client_v2(server: Process, tmp_path: Path) -> None:
     address = f"127.0.0.1:{server.port}"
     command = ["java", "-cp", f".{os.pathsep}lib{os.sep}*", "ClientV2", address, PASSWORD, ANALYST_PASSWORD]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    assert done.stdout.splitlines() == ["read 5000 it's; 9999", "parameter it's; 7", "error true"], done.stderr
+    assert done.stdout.splitlines() == ["read 5000 it's; 9999", "parameter it's; 7", "error 60 true"], done.stderr
 
 
 def test_rust(server: Process, tmp_path: Path) -> None:
@@ -138,8 +141,8 @@ DBT_FILES = {
 
 
 def test_dbt_as_the_builder(server: Process, tmp_path: Path) -> None:
-    # From 2.0 on, dbt-core's installation fetches a part that is in no registry.
-    pip = [sys.executable, "-m", "venv", "."], ["bin/pip", "-q", "install", "dbt-core==1.10.*", "dbt-clickhouse"]
+    # From 1.12 on, dbt-core's installation fetches a part that is in no registry.
+    pip = [sys.executable, "-m", "venv", "."], ["bin/pip", "-q", "install", "dbt-core==1.11.*", "dbt-clickhouse"]
     folder = built(tmp_path, None, (), *pip)
     profile = (
         "tidemark: {target: dev, outputs: {dev: {type: clickhouse, driver: http, host: 127.0.0.1, "

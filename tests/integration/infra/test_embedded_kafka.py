@@ -155,3 +155,4 @@ def test_a_cluster_of_three_survives_one(embedded_engines: EmbeddedEngines, topi
 
     survivors = ",".join(broker.bootstrap for broker in brokers[1:])
     assert len(set(consume_all(survivors, topic, 200))) == 200
+    embedded_engines.stop_cluster(brokers)

@@ -113,6 +113,11 @@ def test_a_cluster_setting_contradicts_the_embedded_engine(tmp_path: Path) -> No
     assert "TIDEMARK_CLICKHOUSE_CLUSTER is set" in line
 
 
+@pytest.mark.parametrize("name", ["TIDEMARK_QUERY_API_PORT", "TIDEMARK_METRICS_PORT"])
+def test_a_wrong_value_that_up_itself_would_not_use(tmp_path: Path, name: str) -> None:
+    assert refusal(tmp_path / "data", {name: "99999"}).startswith(f"tidemark: {name}: ")
+
+
 def test_up_restarts_resumes_and_is_alone(tmp_path: Path) -> None:
     ready_file, data_dir, outside = tmp_path / "ready.json", tmp_path / "data", tmp_path / "outside"
     outside.mkdir()

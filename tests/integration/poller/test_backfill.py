@@ -14,8 +14,8 @@ import pytest
 
 from schemas.events import BackfillJob, Origin, PlatformRaw
 from schemas.topic_names import BACKFILLS, RAW
-from services.poller.backfill import CONCURRENCY
 from services.poller.reader import TopicReader
+from services.poller.requests.backfill import CONCURRENCY
 from services.runtime.brokers import Record
 from services.runtime.clock import MILLIS_PER_DAY
 from services.runtime.secrets import TokenPair

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from services.poller.membership import Membership
+from services.poller.partitions.membership import Membership
 from services.runtime.clock import ticks
 from services.runtime.settings import KafkaSettings, RegistrySettings
 from services.runtime.topics import ensure_topics

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from schemas.events import AccountEvent, PlatformRaw, RawTarget
-from services.poller.accounts import TOPIC as ACCOUNTS
+from services.poller.connections.accounts import TOPIC as ACCOUNTS
 from services.poller.errors import AnswerTooLarge, Stop
 from services.poller.publisher import RAW, TOPICS, KafkaPublisher, Room
 from services.poller.reader import TopicReader

@@ -18,21 +18,21 @@ from infra.sandbox.state import State
 from schemas.events import CatalogChannel, ChannelTokens
 from services.platforms import all_platforms
 from services.platforms.base import AppClient, Outcome, Refreshable, RefreshFailure, TokenGrant
-from services.poller.accounts import Accounts
-from services.poller.budget import Budget, Circuit
+from services.poller.asking.budget import Budget
+from services.poller.asking.circuit import Circuit
+from services.poller.asking.fetch import Fetcher
+from services.poller.asking.refresh import Refresher
 from services.poller.catalog import TOKENS, Catalog
-from services.poller.fetch import Fetcher
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.tokens import TokenStore
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics
-from services.poller.poll import Poller
-from services.poller.refresh import Refresher
-from services.poller.schedule import Schedule
+from services.poller.schedule.schedule import Schedule
 from services.poller.timing import SystemTime
-from services.poller.tokens import TokenStore
 from services.runtime.secrets import TokenCipher, TokenPair
 from tests.support.memory_publisher import MemoryPublisher
 from tests.support.waiting import wait_until_async
-from tests.unit.poller.builders import post, target
+from tests.unit.poller.builders import channel_rounds, post, target
 
 CIPHER = TokenCipher(["0123456789abcdef"])
 CLIENT = AppClient("app-id", "app-secret")
@@ -83,7 +83,7 @@ async def until(condition: Callable[[], bool], message: str) -> None:
 async def refreshed(fetcher: Fetcher, name: str, pair: TokenPair) -> TokenGrant | RefreshFailure:
     subject: Any = all_platforms()[name]
     call = subject.refresh_call(pair, CLIENT)
-    reply = await fetcher.exchange(name, call, "https://never.asked.example")
+    reply = await fetcher.fetch_grant(name, call, "https://never.asked.example")
     answer: TokenGrant | RefreshFailure = subject.read_refresh(reply.status, reply.headers, reply.body)
     return answer
 
@@ -143,11 +143,11 @@ async def test_a_channel_goes_on_over_an_expired_token_and_stops_at_a_revoked_on
         accounts=accounts, metrics=metrics, clients={"x": CLIENT},
     )  # fmt: skip
     circuits = {name: Circuit() for name in platforms}
-    poller = Poller(
+    rounds = channel_rounds(
         time=time, platforms=platforms, schedule=schedule, fetcher=fetcher, publisher=publisher, tokens=tokens,
         accounts=accounts, budget=Budget(), circuits=circuits, metrics=metrics, refresher=refresher,
     )  # fmt: skip
-    loop = Loop(time, schedule, poller, circuits, 8)
+    loop = Loop(time, schedule, rounds, circuits, 8)
 
     def put(access: str, refresh: str, fingerprint: str) -> None:
         now = time.now()

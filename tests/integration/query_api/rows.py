@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from schemas.metrics import CHANNEL_NAMES, POST_METRICS, POST_NAMES, Values, mask_of, post_engagements, seconds, total
-from services.query_api.query import Target, totals
+from services.query_api.reads.query import Target, totals
 from services.runtime.clock import iso_millis
 
 
@@ -49,6 +49,17 @@ class Store:
         """Run a statement."""
         reply = self._client.post("/", content=sql)
         assert reply.is_success, reply.text
+
+    def clear(self) -> None:
+        """Take every row out of the tables."""
+        filled = (
+            "SELECT name FROM system.tables WHERE database = currentDatabase() AND total_rows > 0"
+            " AND (name LIKE '%store' OR name = 'active_generations')"
+        )
+        reply = self._client.post("/", content=filled)
+        assert reply.is_success, reply.text
+        for table in reply.text.split():
+            self.execute(f"TRUNCATE TABLE {table}")
 
     def post(
         self,

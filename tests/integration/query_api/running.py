@@ -18,6 +18,7 @@ from tests.support.query_api import ADMIN_KEY, SECRET_KEY
 from tests.support.waiting import wait_until
 
 ADMIN = {"authorization": f"Bearer {ADMIN_KEY}"}
+CHANNEL = {"platform": "x", "external_id": "42", "username": "tide", "status": "active"}
 READY_SECONDS = 30
 
 

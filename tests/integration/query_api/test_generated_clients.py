@@ -2,61 +2,36 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from services.query_api.admin.routes import OPERATIONS
-from services.query_api.dialects import all_dialects
-from services.query_api.openapi import openapi_json
-from services.query_api.tidemark import all_endpoints
+from services.query_api.apis import all_apis
+from services.query_api.serving.openapi import openapi_json
+from tests.support.foreign import need, run, with_caches
 
 pytestmark = pytest.mark.long
 
-GENERATOR = "org.openapitools:openapi-generator-cli:7.17.0"
+GENERATOR = "org.openapitools:openapi-generator-cli:7.25.0"
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
-_SECONDS = 600
 _NAMES = ("Post", "Target", "Channel", "PostPage", "Problem")
-
-
-def needed(*tools: str) -> None:
-    """Skip where a tool is missing."""
-    for tool in tools:
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
-
-
-def fetched(command: list[str], folder: Path) -> None:
-    """Run what gets packages; without a registry the test is skipped."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"{' '.join(command[:4])} failed, as without a registry: {(done.stdout + done.stderr)[-500:]}")
-
-
-def run(command: list[str], folder: Path, **environment: str) -> str:
-    """Run what must succeed; returns what it printed."""
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False,
-        env={**os.environ, **environment},
-    )  # fmt: skip
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4_000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def generate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
     """Makes a client of a kind and returns its folder."""
-    needed("java", "mvn")
+    need("java", "mvn")
     folder = tmp_path_factory.mktemp("clients")
-    fetched(["mvn", "-q", "-B", f"{_PLUGIN}:copy", f"-Dartifact={GENERATOR}", f"-DoutputDirectory={folder}"], folder)
+    run(
+        ["mvn", "-q", "-B", f"{_PLUGIN}:copy", f"-Dartifact={GENERATOR}", f"-DoutputDirectory={folder}"],
+        folder,
+        with_caches(folder / "caches"),
+    )
     (jar,) = folder.glob("openapi-generator-cli-*.jar")
     described = folder / "openapi.json"
-    described.write_bytes(openapi_json(all_dialects(), all_endpoints(), OPERATIONS))
+    described.write_bytes(openapi_json(all_apis()))
 
     def made(kind: str, options: str = "") -> Path:
         client = folder / kind
@@ -72,9 +47,9 @@ def generate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
 
 def test_python(generate: Callable[[str, str], Path]) -> None:
     client = generate("python", "packageName=tidemark_generated")
-    # What generated clients import besides pydantic.
-    pytest.importorskip("dateutil", reason="python-dateutil is not installed")
-    pytest.importorskip("urllib3", reason="urllib3 is not installed")
+    environment = with_caches(client / "caches")
+    run([sys.executable, "-m", "venv", "environment"], client)
+    run(["environment/bin/pip", "-q", "install", "."], client, environment)
     code = (
         "import importlib, pkgutil, tidemark_generated as made\n"
         "for module in pkgutil.walk_packages(made.__path__, 'tidemark_generated.'):\n"
@@ -85,15 +60,16 @@ def test_python(generate: Callable[[str, str], Path]) -> None:
         "Problem.from_dict({'type': 'about:blank', 'title': 'Not Found', 'status': 404, 'detail': '', 'code': '', "
         "'message': ''})\n"
     )
-    printed = run([sys.executable, "-c", code], client, PYTHONPATH=str(client))
+    printed = run(["environment/bin/python", "-I", "-c", code], client)
     assert set(_NAMES) <= set(printed.split())
 
 
 def test_java(generate: Callable[[str, str], Path]) -> None:
-    needed("javac")
+    need("javac")
     client = generate("java", "hideGenerationTimestamp=true")
-    fetched(["mvn", "-q", "-B", f"{_PLUGIN}:resolve"], client)
-    fetched(["mvn", "-q", "-B", f"{_PLUGIN}:build-classpath", "-Dmdep.outputFile=classpath"], client)
+    environment = with_caches(client / "caches")
+    run(["mvn", "-q", "-B", f"{_PLUGIN}:resolve"], client, environment)
+    run(["mvn", "-q", "-B", f"{_PLUGIN}:build-classpath", "-Dmdep.outputFile=classpath"], client, environment)
     sources = [str(path) for path in (client / "src/main").rglob("*.java")]
     (client / "sources").write_text("\n".join(sources))
     classpath = (client / "classpath").read_text().strip()
@@ -102,11 +78,10 @@ def test_java(generate: Callable[[str, str], Path]) -> None:
 
 
 def test_typescript(generate: Callable[[str, str], Path]) -> None:
-    needed("node", "npm")
+    need("node", "npm")
     client = generate("typescript-axios", "npmName=tidemark-generated")
-    fetched(
-        ["npm", "install", "--silent", "--no-audit", "--no-fund", "typescript@5", "axios@1", "@types/node@20"], client
-    )
+    packages = ["typescript@5", "axios@1", "@types/node@20"]
+    run(["npm", "install", "--silent", "--no-audit", "--no-fund", *packages], client, with_caches(client / "caches"))
     compiler = str(client / "node_modules/.bin/tsc")
     options = ["--strict", "--declaration", "--target", "es2020", "--module", "node16", "--outDir", "made"]
     run([compiler, *options, "index.ts"], client)
@@ -116,10 +91,11 @@ def test_typescript(generate: Callable[[str, str], Path]) -> None:
 
 
 def test_go(generate: Callable[[str, str], Path]) -> None:
-    needed("go")
+    need("go")
     client = generate("go", "isGoSubmodule=false,withGoMod=true")
-    fetched(["go", "mod", "tidy"], client)
-    run(["go", "build", "."], client)
+    environment = with_caches(client.parent / "go-caches")
+    run(["go", "mod", "tidy"], client, environment)
+    run(["go", "build", "."], client, environment)
     text = "\n".join(path.read_text() for path in client.glob("model_*.go"))
     for name in _NAMES:
         assert f"type {name} struct" in text
@@ -133,10 +109,11 @@ def test_go(generate: Callable[[str, str], Path]) -> None:
     ],
 )
 def test_linters_find_nothing(tmp_path: Path, packages: list[str], command: list[str]) -> None:
-    needed("node", "npm")
+    need("node", "npm")
     (tmp_path / "rules.yaml").write_text('extends: ["spectral:oas"]\n')
-    (tmp_path / "openapi.json").write_bytes(openapi_json(all_dialects(), all_endpoints(), OPERATIONS))
-    fetched(["npm", "install", "--silent", "--no-audit", "--no-fund", *packages], tmp_path)
+    (tmp_path / "openapi.json").write_bytes(openapi_json(all_apis()))
+    caches = with_caches(tmp_path / "caches")
+    run(["npm", "install", "--silent", "--no-audit", "--no-fund", *packages], tmp_path, caches)
     binary = str(tmp_path / "node_modules/.bin" / command[0])
     printed = run([binary, *command[1:], "openapi.json"], tmp_path)
     if command[0] == "redocly":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -13,19 +12,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 import psutil
 import pytest
-from pydantic import SecretStr
 
-from services.runtime.migrations import migrate
-from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
-from services.runtime.topics import ensure_topics
+from services.runtime.settings import KafkaSettings
 from tests.integration.query_api.rows import Store
-from tests.integration.query_api.running import ADMIN, Service, environment_of
+from tests.integration.query_api.running import ADMIN, CHANNEL, Service, environment_of
 from tests.support.backend import now_ms
-from tests.support.engines import Engines, in_database, query_clickhouse
+from tests.support.engines import Engines
 from tests.support.query_api import target, values
 from tests.support.waiting import PATIENCE, wait_until
 
-CHANNEL = {"platform": "x", "external_id": "42", "username": "tide", "status": "active"}
 TARGETS = 30
 MEBIBYTE = 1024 * 1024
 MOST_MEMORY_BYTES = 500 * MEBIBYTE
@@ -35,23 +30,18 @@ SLOWEST_SECONDS = 1.0 * PATIENCE
 
 
 @pytest.fixture(scope="module")
-def store(engines: Engines) -> Iterator[Store]:
-    """Tables of this module."""
-    name = f"t{secrets.token_hex(4)}"
-    url = in_database(engines.clickhouse_url, name)
-    list(migrate(ClickHouseSettings(clickhouse_url=SecretStr(url))))
-    yield Store(url)
-    query_clickhouse(engines.clickhouse_url, f"DROP DATABASE {name}")
+def store(tables: Store) -> Iterator[Store]:
+    """The tables, filled by all tests of this file."""
+    yield tables
+    tables.clear()
 
 
 @pytest.fixture(scope="module")
-def service(engines: Engines, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The service, which keeps no answers: each read is made anew."""
-    settings = KafkaSettings(
-        kafka_bootstrap=engines.kafka_bootstrap, topic_prefix=f"t{secrets.token_hex(4)}.", topic_partitions=3
-    )
-    list(ensure_topics(settings, RegistrySettings(schema_registry_url=engines.schema_registry_url)))
-    environment = {**environment_of(engines, settings, store), "TIDEMARK_ANSWER_CACHE_BYTES": "0"}
+def service(
+    engines: Engines, kafka_settings: KafkaSettings, store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """A service of this file's own, which keeps no answers: each read is made anew."""
+    environment = {**environment_of(engines, kafka_settings, store), "TIDEMARK_ANSWER_CACHE_BYTES": "0"}
     running = Service(environment, tmp_path_factory.mktemp("hoarders") / "service.log")
     running.start()
     running.wait_until_ready()
@@ -173,13 +163,19 @@ MANY_IDS = "/tidemark/v1/posts?ids=" + ",".join(f"p{number}" for number in range
     ("path", "times"),
     [
         ("/v1/analytics", 30),
-        ("/v1/analytics/post/p1", 30),
         (RANGE, 10),
         (EXPORT, 12),
-        ("/api/v1/posts/p1/analytics", 60),
-        ("/api/v1/social-accounts/c1/metrics", 60),
-        ("/tidemark/v1/posts/p1/explain?metric=likes", 30),
         (MANY_IDS, 60),
+        # Read by the same queries as one of those above, in another product's words.
+        *(
+            pytest.param(path, times, marks=pytest.mark.long)
+            for path, times in (
+                ("/v1/analytics/post/p1", 30),
+                ("/api/v1/posts/p1/analytics", 60),
+                ("/api/v1/social-accounts/c1/metrics", 60),
+                ("/tidemark/v1/posts/p1/explain?metric=likes", 30),
+            )
+        ),
     ],
 )
 async def test_whoever_reads_much_at_once_waits_for_itself(
@@ -196,7 +192,7 @@ async def test_whoever_reads_much_at_once_waits_for_itself(
     assert memory_of(service) < MOST_MEMORY_BYTES
 
 
-@pytest.mark.parametrize("path", ["/v1/analytics", RANGE, EXPORT])
+@pytest.mark.parametrize("path", ["/v1/analytics", pytest.param(RANGE, marks=pytest.mark.long), EXPORT])
 async def test_whoever_reads_nothing_holds_nothing_that_others_need(
     service: Service, quiet: dict[str, str], greedy: list[dict[str, str]], path: str
 ) -> None:

@@ -17,13 +17,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from services.query_api.admin.routes import OPERATIONS
-from services.query_api.clickhouse import ClickHouse
-from services.query_api.dialects import all_dialects
+from services.query_api.apis import all_apis
 from services.query_api.live import LiveReads
-from services.query_api.openapi import openapi
-from services.query_api.read_model import ClickHouseReadModel
-from services.query_api.tidemark import all_endpoints
+from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.read_model import ClickHouseReadModel
+from services.query_api.serving.openapi import openapi
 from services.runtime.settings import ClickHouseSettings
 from tests.integration.query_api.rows import Store
 from tests.support.query_api import NOW, FakeApi, ManualClock, fake_api, target, values
@@ -44,7 +42,7 @@ KIND_BY_PARAMETER = {"integration_id": "channel", "channel_id": "channel", "exte
 # Named things that are no ids of a workspace.
 NO_IDS = {"dataset"}
 REQUIRED = {"metric": "likes", "metrics": "likes"}
-DESCRIBED = openapi(all_dialects(), all_endpoints(), OPERATIONS)
+DESCRIBED = openapi(all_apis())
 ROUNDS = 25
 TRIES = 3
 SHORTEST, LONGEST = 0.7, 1.4
@@ -121,9 +119,9 @@ class NoPoller:
 
 
 @pytest.fixture
-async def api(store: Store, clickhouse_url: str) -> AsyncIterator[FakeApi]:
+async def api(store: Store) -> AsyncIterator[FakeApi]:
     """The application on real tables; nothing is kept, so that every request is worked out."""
-    clickhouse = ClickHouse(ClickHouseSettings(clickhouse_url=SecretStr(clickhouse_url)))
+    clickhouse = ClickHouse(ClickHouseSettings(clickhouse_url=SecretStr(store.url)))
     made = fake_api(
         clickhouse=clickhouse,
         reads=lambda directory: LiveReads(

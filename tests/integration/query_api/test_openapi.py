@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -11,7 +10,6 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
-from pydantic import SecretStr
 from schemathesis.checks import CheckFunction, load_all_checks
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -21,17 +19,11 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from schemas.metrics import CHANNEL_NAMES, POST_NAMES
-from services.query_api.admin.routes import OPERATIONS
-from services.query_api.dialects import all_dialects
-from services.query_api.openapi import openapi
-from services.query_api.tidemark import all_endpoints
-from services.runtime.migrations import migrate
-from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
-from services.runtime.topics import ensure_topics
+from services.query_api.apis import all_apis
+from services.query_api.serving.openapi import openapi
 from tests.integration.query_api.rows import Store
-from tests.integration.query_api.running import ADMIN, Service, environment_of
+from tests.integration.query_api.running import ADMIN, Service
 from tests.support.backend import now_ms
-from tests.support.engines import Engines, in_database, query_clickhouse
 from tests.support.query_api import target, values
 from tests.support.waiting import wait_until
 
@@ -45,7 +37,7 @@ CHECKS: list[CheckFunction] = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-DESCRIBED = openapi(all_dialects(), all_endpoints(), OPERATIONS)
+DESCRIBED = openapi(all_apis())
 load_all_checks()
 SCHEMA = schemathesis.openapi.from_dict(DESCRIBED)
 # Every bound of every parameter, one by one: thousands of requests, so only at length.
@@ -63,31 +55,19 @@ EVERYTHING = settings(
 )
 
 
-@pytest.fixture(scope="module")
-def service(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The service over a workspace with posts, channels and their histories."""
-    kafka_settings = KafkaSettings(
-        kafka_bootstrap=engines.kafka_bootstrap, topic_prefix=f"t{secrets.token_hex(4)}.", topic_partitions=2
-    )
-    list(ensure_topics(kafka_settings, RegistrySettings(schema_registry_url=engines.schema_registry_url)))
-    database = f"t{secrets.token_hex(4)}"
-    url = in_database(engines.clickhouse_url, database)
-    list(migrate(ClickHouseSettings(clickhouse_url=SecretStr(url))))
-    store = Store(url)
-    fill(store)
-    running = Service(environment_of(engines, kafka_settings, store), tmp_path_factory.mktemp("openapi") / "log")
-    running.start()
-    running.wait_until_ready()
+@pytest.fixture(scope="module", autouse=True)
+def workspace(service: Service, tables: Store) -> Iterator[None]:
+    """A workspace with posts, channels and their histories."""
+    fill(tables)
     for channel_id, platform in (("c1", "x"), ("c2", "instagram")):
-        put = running.client.put(
+        put = service.client.put(
             f"/admin/v1/workspaces/{WORKSPACE}/channels/{channel_id}",
             json={"platform": platform, "external_id": f"ext-{channel_id}", "status": "active"},
             headers=ADMIN,
         )
         assert put.status_code == 200, put.text
-    yield running
-    running.stop()
-    query_clickhouse(engines.clickhouse_url, f"DROP DATABASE {database}")
+    yield
+    tables.clear()
 
 
 def fill(store: Store) -> None:

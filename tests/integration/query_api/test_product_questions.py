@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from services.query_api.directory import Directory
-from services.query_api.query import (
+from services.query_api.reads.query import (
     AccountFigures,
     AccountHistoryQuestion,
     AccountQuestion,
@@ -15,10 +15,10 @@ from services.query_api.query import (
     Target,
     TargetQuestion,
 )
-from services.query_api.read_model import ClickHouseReadModel
+from services.query_api.reads.read_model import ClickHouseReadModel
 from services.runtime.clock import iso_millis
 from tests.integration.query_api.rows import Store
-from tests.support.query_api import NOW, channel, target, values
+from tests.support.query_api import NOW, answered, channel, target, values
 
 DAY = 86_400_000
 
@@ -36,9 +36,9 @@ async def test_a_target_is_found_by_its_id(store: Store, directory: Directory, r
     store.post("w1", "p4", [target("gone")])
     store.post("w1", "p4", [target("gone")], is_deleted=1)
     store.post("w2", "p1", [target("foreign")])
-    found = await read_model.answer(TargetQuestion("w1", "t2"))
+    found = await answered(read_model, TargetQuestion("w1", "t2"))
     assert (found.target_id, found.values[0], found.captured_at) == ("t2", 3, NOW)
-    assert (await read_model.answer(TargetQuestion("w1", "draft"))).status == "draft"
+    assert (await answered(read_model, TargetQuestion("w1", "draft"))).status == "draft"
     for name in ("dead", "lost", "gone", "foreign", "unknown"):
         assert await read_model.answer(TargetQuestion("w1", name)) is None
 
@@ -57,7 +57,7 @@ async def test_a_post_is_scored_among_what_its_channels_published_and_measured(
     store.post("w1", "p4", [target("unmeasured"), target("failed", status="failed", captured_at=NOW)])
     store.post("w1", "p5", [measured("future", ago=-1, likes=99)])
     store.post("w2", "p1", [measured("foreign", likes=99)])
-    answer = await read_model.answer(PostScoresQuestion("w1", "p1", NOW))
+    answer = await answered(read_model, PostScoresQuestion("w1", "p1", NOW))
     assert [one.target_id for one in answer.post.targets] == ["low", "alone"]
     assert answer.scores["c1"].tenths == {"first": 17, "low": 50, "high": 83}
     assert answer.scores["c1"].counts == (0, 1, 0, 0, 1, 0, 0, 0, 1, 0)
@@ -75,11 +75,12 @@ async def test_an_account_has_its_latest_figures_and_the_newest_payload(
     store.channel_snapshot("w1", "c1", "a", NOW - 5, followers=10)
     store.channel_snapshot("w1", "c1", "b", NOW - 5, ("day", NOW - 2 * DAY, NOW - DAY), reach=5)
     store.raw_event("w1", "b", "x", [], {"newest": True})
-    account = await read_model.answer(AccountQuestion("w1", "c1"))
+    account = await answered(read_model, AccountQuestion("w1", "c1"))
+    assert account.snapshot is not None
     assert (account.platform, account.is_live, account.snapshot.captured_at) == ("x", False, NOW - 5)
     assert account.snapshot.figures == AccountFigures(followers=10, posts_count=3, reach=5, profile_views=2)
     assert orjson.loads(orjson.dumps(account.snapshot.raw)) == {"newest": True}
-    assert (await read_model.answer(AccountQuestion("w1", "c2"))).snapshot is None
+    assert (await answered(read_model, AccountQuestion("w1", "c2"))).snapshot is None
     assert await read_model.answer(AccountQuestion("w2", "c1")) is None
 
 
@@ -97,14 +98,14 @@ async def test_a_range_shows_the_account_as_it_stood_at_each_answer(
     store.channel_snapshot("w1", "c1", "e4", NOW - 5, hidden=["followers"])
     store.channel_snapshot("w1", "c1", "e5", NOW, followers=9)
     store.raw_event("w1", "e3", "x", [], [1])
-    history = await read_model.answer(AccountHistoryQuestion("w1", "c1", NOW - 10, NOW))
+    history = await answered(read_model, AccountHistoryQuestion("w1", "c1", NOW - 10, NOW))
     assert [(row.captured_at, row.figures, orjson.loads(orjson.dumps(row.raw))) for row in history.snapshots] == [
         (NOW - 10, AccountFigures(2, 7, None, None, 3, None), {}),
         (NOW - 5, AccountFigures(2, 7, None, 9, 4, None), {"data": [1]}),
         # Its own payload is not held any more; that of the figures shown is.
         (NOW - 5, AccountFigures(None, 7, None, 9, 4, None), {"data": [1]}),
     ]
-    assert (await read_model.answer(AccountHistoryQuestion("w1", "c1", NOW + 1, NOW + 2))).snapshots == []
+    assert (await answered(read_model, AccountHistoryQuestion("w1", "c1", NOW + 1, NOW + 2))).snapshots == []
     assert await read_model.answer(AccountHistoryQuestion("w1", "unknown", 0, NOW)) is None
 
 
@@ -124,7 +125,7 @@ async def test_the_answers_of_one_poll_are_one_snapshot(
         )  # fmt: skip
     store.channel_snapshot("w1", "c1", "profile-2", NOW - 1000, followers=12)
     store.raw_event("w1", "profile-2", "x", [], {"n": 2}, endpoint="/me", captured_at=iso_millis(NOW - 1000))
-    history = await read_model.answer(AccountHistoryQuestion("w1", "c1", NOW - DAY, NOW))
+    history = await answered(read_model, AccountHistoryQuestion("w1", "c1", NOW - DAY, NOW))
     assert [
         (row.captured_at, row.figures.followers, row.figures.reach, orjson.loads(orjson.dumps(row.raw)))
         for row in history.snapshots
@@ -136,7 +137,7 @@ async def test_the_answers_of_one_poll_are_one_snapshot(
     ]
     # A poll counts where its last answer does, whole.
     for since, until, found in ((NOW - 8_999_000, NOW, 3), (NOW - 8_997_999, NOW, 2), (NOW - DAY, NOW - 4_999_000, 1)):
-        spanned = await read_model.answer(AccountHistoryQuestion("w1", "c1", since, until))
+        spanned = await answered(read_model, AccountHistoryQuestion("w1", "c1", since, until))
         assert len(spanned.snapshots) == found
 
 
@@ -145,7 +146,7 @@ async def test_health_and_live_posts_without_a_poller(
 ) -> None:
     know(directory, "c1")
     store.post("w1", "p1", [target("t1", captured_at=NOW, values=values(likes=1))])
-    assert (await read_model.answer(LivePostQuestion("w1", "p1"))).targets[0].captured_at == NOW
-    health = await read_model.answer(HealthQuestion("w1", "c1", NOW))
+    assert (await answered(read_model, LivePostQuestion("w1", "p1"))).targets[0].captured_at == NOW
+    health = await answered(read_model, HealthQuestion("w1", "c1", NOW))
     assert (health.is_healthy, health.is_live, health.checked_at) == (True, False, NOW)
     assert await read_model.answer(HealthQuestion("w1", "unknown", NOW)) is None

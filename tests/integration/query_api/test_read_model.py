@@ -9,15 +9,15 @@ import pytest
 
 from schemas.metrics import IMPRESSIONS, INT64_MAX, LIKES, MILLIS_MAX, VIEWS, WATCH_TIME
 from services.query_api.directory import Directory
-from services.query_api.query import (
+from services.query_api.reads.query import (
     ChannelWindowQuestion,
     PostHistoryQuestion,
     PostQuestion,
     SnapshotsQuestion,
 )
-from services.query_api.read_model import ClickHouseReadModel
+from services.query_api.reads.read_model import ClickHouseReadModel
 from tests.integration.query_api.rows import Store
-from tests.support.query_api import NOW, channel, target, values
+from tests.support.query_api import NOW, answered, channel, target, values
 
 DAY = 86_400_000
 SINCE = NOW - 30 * DAY
@@ -34,7 +34,7 @@ async def test_a_post_has_its_targets_in_order_with_their_figures(
     know(directory, "c1", "c2")
     measured = target("t2", "c1", values=values(views=5, watch_time_seconds=1500), captured_at=NOW)
     store.post("w1", "p1", [measured, target("t1", "c2", detail={"enabled": False})])
-    post = await read_model.answer(PostQuestion("w1", "p1"))
+    post = await answered(read_model, PostQuestion("w1", "p1"))
     assert [one.target_id for one in post.targets] == ["t2", "t1"]
     assert post.targets[0].values[WATCH_TIME] == 1500
     assert post.targets[0].captured_at == NOW
@@ -60,7 +60,7 @@ async def test_targets_of_deleted_channels_and_deleted_targets_are_left_out(
 ) -> None:
     know(directory, "c1")
     store.post("w1", "p1", [target("t1", "c9"), target("t2"), target("t3", status="deleted")])
-    post = await read_model.answer(PostQuestion("w1", "p1"))
+    post = await answered(read_model, PostQuestion("w1", "p1"))
     assert [one.target_id for one in post.targets] == ["t2"]
 
 
@@ -71,7 +71,7 @@ async def test_the_largest_figures_come_whole(
     largest = values(views=INT64_MAX, watch_time_seconds=MILLIS_MAX)
     bounds = {"window_start": NOW - DAY, "window_end": NOW}
     store.window("w1", "c1", "24h", parts=[largest], source="posts", **bounds)
-    window = await read_model.answer(ChannelWindowQuestion("w1", "c1", "24h", NOW))
+    window = await answered(read_model, ChannelWindowQuestion("w1", "c1", "24h", NOW))
     assert (window.values[VIEWS], window.values[WATCH_TIME]) == (INT64_MAX, MILLIS_MAX)
 
 
@@ -81,9 +81,9 @@ async def test_only_the_active_generation_is_read(
     know(directory, "c1")
     store.post("w1", "p1", [target("t1", values=values(views=1), captured_at=NOW)])
     store.post("w1", "p1", [target("t1", values=values(views=2), captured_at=NOW)], generation=1)
-    assert (await read_model.answer(PostQuestion("w1", "p1"))).targets[0].values[VIEWS] == 1
+    assert (await answered(read_model, PostQuestion("w1", "p1"))).targets[0].values[VIEWS] == 1
     store.insert("active_generations", [{"generation": 1}])
-    assert (await read_model.answer(PostQuestion("w1", "p1"))).targets[0].values[VIEWS] == 2
+    assert (await answered(read_model, PostQuestion("w1", "p1"))).targets[0].values[VIEWS] == 2
 
 
 async def test_many_posts_share_a_query(store: Store, directory: Directory, read_model: ClickHouseReadModel) -> None:
@@ -123,7 +123,7 @@ async def test_a_stored_window_answers_where_it_is_exact(
         valid_until=NOW + DAY,
         followers=8421,
     )
-    window = await read_model.answer(ChannelWindowQuestion("w1", "c1", "7d", NOW))
+    window = await answered(read_model, ChannelWindowQuestion("w1", "c1", "7d", NOW))
     assert (window.source, window.start, window.end) == ("posts", NOW - 7 * DAY, NOW)
     assert (window.views_or_impressions, window.engagements, window.followers) == (10, 1, 8421)
     assert window.values[WATCH_TIME] == 2500
@@ -149,7 +149,7 @@ async def test_outside_its_bounds_a_window_is_summed_from_the_posts(
     outside = target("t2", published_at=end, values=values(views=4), captured_at=NOW)
     store.post("w1", "p1", [inside, outside])
     store.channel_period("w1", "c1", "lifetime", None, None, followers=12)
-    window = await read_model.answer(ChannelWindowQuestion("w1", "c1", "24h", end))
+    window = await answered(read_model, ChannelWindowQuestion("w1", "c1", "24h", end))
     assert (window.source, window.views_or_impressions, window.followers) == ("posts", 3, 12)
     assert (window.start, window.end) == (end - DAY, end)
 
@@ -158,7 +158,7 @@ async def test_a_window_of_a_channel_never_measured_is_none(
     directory: Directory, read_model: ClickHouseReadModel
 ) -> None:
     know(directory, "c1")
-    window = await read_model.answer(ChannelWindowQuestion("w1", "c1", "28d", NOW))
+    window = await answered(read_model, ChannelWindowQuestion("w1", "c1", "28d", NOW))
     assert (window.source, window.views_or_impressions, window.followers) == ("none", None, None)
 
 
@@ -171,7 +171,7 @@ async def test_native_days_make_a_window_where_no_row_is_stored(
     inside = target("t1", published_at=midnight - DAY, values=values(likes=34), captured_at=NOW)
     outside = target("t2", published_at=midnight, values=values(likes=1000), captured_at=NOW)
     store.post("w1", "p1", [inside, outside])
-    window = await read_model.answer(ChannelWindowQuestion("w1", "c1", "24h", NOW // 1000 * 1000))
+    window = await answered(read_model, ChannelWindowQuestion("w1", "c1", "24h", NOW // 1000 * 1000))
     assert (window.source, window.views_or_impressions, window.engagements) == ("channel", 77, 50)
     assert window.values[LIKES] == 34, "what the platform does not tell is of the posts within the same bounds"
     assert (window.start, window.end) == (midnight - DAY, midnight)
@@ -190,7 +190,7 @@ async def test_snapshots_show_the_target_as_it_then_stood(
     store.snapshot("w1", "t1", "e2", at[2], values(views=5), ranged=views)
     store.snapshot("w1", "t1", "e3", at[3], values(), spoken=likes)
     store.snapshot("w1", "t1", "e4", at[4], values(views=6))
-    rows = await read_model.answer(SnapshotsQuestion("w1", None, SINCE, 500))
+    rows = await answered(read_model, SnapshotsQuestion("w1", None, SINCE, 500))
     seen = [(row.event_id, row.values[VIEWS], row.values[IMPRESSIONS], row.values[LIKES]) for row in rows]
     assert seen == [
         ("e4", 6, 100, None),  # a lifetime figure replaces a ranged one
@@ -209,7 +209,7 @@ async def test_an_older_answer_that_came_late_changes_only_later_rows(
     store.post("w1", "p1", [target("t1")])
     store.snapshot("w1", "t1", "b", NOW - 1000, values(likes=2))
     store.snapshot("w1", "t1", "a", NOW - 1000, values(likes=1, views=9))
-    rows = await read_model.answer(SnapshotsQuestion("w1", None, SINCE, 500))
+    rows = await answered(read_model, SnapshotsQuestion("w1", None, SINCE, 500))
     # One instant: rows are in the order of their ids, and the greater id counts.
     assert [(row.event_id, row.values[LIKES], row.values[VIEWS]) for row in rows] == [("a", 1, 9), ("b", 2, 9)]
 
@@ -222,7 +222,7 @@ async def test_snapshots_before_the_days_count_but_are_not_shown(
     store.post("w1", "p1", [target("t1")])
     store.snapshot("w1", "t1", "old", SINCE - 1, values(likes=4))
     store.snapshot("w1", "t1", "new", SINCE, values(views=1))
-    rows = await read_model.answer(SnapshotsQuestion("w1", None, SINCE, 500))
+    rows = await answered(read_model, SnapshotsQuestion("w1", None, SINCE, 500))
     assert [(row.event_id, row.values[LIKES]) for row in rows] == [("new", 4)]
 
 
@@ -236,9 +236,9 @@ async def test_a_list_is_bounded_and_ordered(
     for number in range(3):
         for name in ("tb", "ta", "tc"):
             store.snapshot("w1", name, f"e{number}", NOW - number, values(likes=number))
-    rows = await read_model.answer(SnapshotsQuestion("w1", None, SINCE, 4))
+    rows = await answered(read_model, SnapshotsQuestion("w1", None, SINCE, 4))
     assert [(row.target_id, row.event_id) for row in rows] == [("ta", "e0"), ("tb", "e0"), ("tc", "e0"), ("ta", "e1")]
-    rows = await read_model.answer(SnapshotsQuestion("w1", "c2", SINCE, 500))
+    rows = await answered(read_model, SnapshotsQuestion("w1", "c2", SINCE, 500))
     assert [(row.target_id, row.channel_id) for row in rows] == [("tc", "c2")] * 3
 
 
@@ -253,7 +253,7 @@ async def test_snapshots_belong_to_whom_the_catalog_says(
     store.post("w2", "p1", [target("t4")])
     for workspace_id, name in (("w1", "t1"), ("w1", "t2"), ("w1", "t3"), ("w1", "t9"), ("w2", "t4"), ("w2", "t1")):
         store.snapshot(workspace_id, name, f"e-{workspace_id}", NOW - 1, values(likes=1), channel_id="claimed")
-    rows = await read_model.answer(SnapshotsQuestion("w1", None, SINCE, 500))
+    rows = await answered(read_model, SnapshotsQuestion("w1", None, SINCE, 500))
     assert [(row.target_id, row.channel_id, row.event_id) for row in rows] == [("t1", "c1", "e-w1")]
 
 
@@ -263,7 +263,7 @@ async def test_a_repeated_event_is_one_row(store: Store, directory: Directory, r
     store.post("w1", "p1", [target("t1")])
     for likes in (1, 2):
         store.snapshot("w1", "t1", "e1", NOW - 1, values(likes=likes))
-    rows = await read_model.answer(SnapshotsQuestion("w1", None, SINCE, 500))
+    rows = await answered(read_model, SnapshotsQuestion("w1", None, SINCE, 500))
     assert [row.values[LIKES] for row in rows] == [2]
 
 
@@ -282,7 +282,7 @@ async def test_rows_carry_their_own_part_of_the_payload(
     store.snapshot("w1", "t3", "lost", NOW - 1, values(likes=1))
     store.raw_event("w1", "strange", "myspace", [("t3", "3")], ["what"])
     store.snapshot("w1", "t3", "strange", NOW - 2, values(likes=1))
-    rows = await read_model.answer(SnapshotsQuestion("w1", None, SINCE, 500))
+    rows = await answered(read_model, SnapshotsQuestion("w1", None, SINCE, 500))
     assert {row.target_id: orjson.loads(orjson.dumps(row.part)) for row in rows} == {
         "t1": body["data"][1],
         "t2": body["data"][0],
@@ -299,7 +299,7 @@ async def test_a_history_has_each_target_with_its_own_rows(
     for number in range(4):
         store.snapshot("w1", "t1", f"e{number}", NOW - number, values(likes=9 - number))
     store.snapshot("w1", "t3", "e0", NOW, values(likes=1))
-    history = await read_model.answer(PostHistoryQuestion("w1", "p1", SINCE, 3))
+    history = await answered(read_model, PostHistoryQuestion("w1", "p1", SINCE, 3))
     assert [one.target_id for one in history.post.targets] == ["t1", "t2"]
     assert {name: [row.event_id for row in rows] for name, rows in history.snapshots.items()} == {
         "t1": ["e0", "e1", "e2"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -12,59 +11,18 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
-from pydantic import SecretStr
 
 from schemas.events import ApiKey
 from services.query_api.admin.catalog import KEYS
-from services.query_api.auth import key_hash, new_key
+from services.query_api.serving.auth import key_hash, new_key
 from services.runtime.kafka import confluent_options, partition_of
-from services.runtime.migrations import migrate
 from services.runtime.registry import Registry
-from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
-from services.runtime.topics import ensure_topics
+from services.runtime.settings import KafkaSettings, RegistrySettings
 from tests.integration.query_api.rows import Store
-from tests.integration.query_api.running import ADMIN, Service, environment_of
-from tests.support.engines import Engines, in_database, query_clickhouse
+from tests.integration.query_api.running import ADMIN, CHANNEL, Service
+from tests.support.engines import Engines
 from tests.support.query_api import target, values
 from tests.support.unreadable import send_unreadable
-
-CHANNEL = {"platform": "x", "external_id": "42", "username": "tide", "status": "active"}
-
-
-@pytest.fixture(scope="module")
-def kafka_settings(engines: Engines) -> KafkaSettings:
-    """Topics of this module; its tests keep apart by their workspaces."""
-    settings = KafkaSettings(
-        kafka_bootstrap=engines.kafka_bootstrap, topic_prefix=f"t{secrets.token_hex(4)}.", topic_partitions=3
-    )
-    list(ensure_topics(settings, RegistrySettings(schema_registry_url=engines.schema_registry_url)))
-    return settings
-
-
-@pytest.fixture(scope="module")
-def store(engines: Engines) -> Iterator[Store]:
-    """A database of this module."""
-    name = f"t{secrets.token_hex(4)}"
-    url = in_database(engines.clickhouse_url, name)
-    list(migrate(ClickHouseSettings(clickhouse_url=SecretStr(url))))
-    yield Store(url)
-    query_clickhouse(engines.clickhouse_url, f"DROP DATABASE {name}")
-
-
-@pytest.fixture(scope="module")
-def service(
-    engines: Engines, kafka_settings: KafkaSettings, store: Store, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
-    """The service, ready."""
-    running = Service(
-        environment_of(engines, kafka_settings, store),
-        tmp_path_factory.mktemp("service") / "service.log",
-    )
-    running.start()
-    running.wait_until_ready()
-    yield running
-    running.stop()
-
 
 Records = list[tuple[int, bytes, bytes | None]]
 

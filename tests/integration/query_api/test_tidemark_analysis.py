@@ -25,7 +25,6 @@ import pytest
 
 from schemas.metrics import POST_NAMES
 from services.runtime.clock import iso_millis, iso_seconds, to_millis
-from tests.integration.query_api import test_service as whole
 from tests.integration.query_api.histories import (
     DAY,
     METRICS,
@@ -38,12 +37,10 @@ from tests.integration.query_api.histories import (
     stood,
 )
 from tests.integration.query_api.rows import Store, metric_columns
-from tests.integration.query_api.running import ADMIN, Service
+from tests.integration.query_api.running import ADMIN, CHANNEL, Service
 from tests.support.engines import Engines, query_clickhouse
 from tests.support.query_api import target, values
 from tests.support.waiting import wait_until
-
-kafka_settings, store, service = whole.kafka_settings, whole.store, whole.service
 
 BERLIN = ZoneInfo("Europe/Berlin")
 # Over the night of 25 October 2026, when clocks in Berlin go back.
@@ -131,7 +128,7 @@ def latest(history: History) -> tuple[int | None, ...]:
 def know_channels(service: Service, store: Store, workspace_id: str, channels: Sequence[str]) -> None:
     """Make channels known to the service and to ClickHouse."""
     lines = [
-        json.dumps({"type": "channel", "workspace_id": workspace_id, "id": channel_id, **whole.CHANNEL})
+        json.dumps({"type": "channel", "workspace_id": workspace_id, "id": channel_id, **CHANNEL})
         for channel_id in channels
     ]
     reply = service.client.post("/admin/v1/catalog", content="\n".join(lines), headers=ADMIN)
@@ -147,6 +144,13 @@ def wait_until_known(service: Service, headers: dict[str, str]) -> None:
         return service.client.get("/tidemark/v1/channels/c1/totals", params=SPAN, headers=headers).status_code
 
     wait_until(lambda: status() == 200, READY_SECONDS, lambda: f"channel c1 reads {status()}")
+
+
+@pytest.fixture(scope="module")
+def store(tables: Store) -> Iterator[Store]:
+    """The tables, filled by all tests of this file."""
+    yield tables
+    tables.clear()
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from schemas.metrics import CHANNEL_NAMES, INT64_MAX, MILLIS_MAX, POST_METRICS, POST_NAMES, Values, mask_of
 from schemas.registers import Stamp, dump_groups
-from services.query_api.clickhouse import ClickHouse
-from services.query_api.query import Target
-from services.query_api.tidemark.resources.asked import METRICS
+from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.query import Target
+from services.query_api.tidemark.resources.parameters import METRICS
 from services.runtime.clock import iso_millis
 from services.runtime.settings import ClickHouseSettings
 from tests.integration.query_api.rows import Store
@@ -81,9 +81,9 @@ def bit(*names: str) -> int:
 
 
 @pytest.fixture
-async def api(store: Store, clickhouse_url: str) -> AsyncIterator[FakeApi]:
-    """The application on the test's own database."""
-    clickhouse = ClickHouse(ClickHouseSettings(clickhouse_url=SecretStr(clickhouse_url)))
+async def api(store: Store) -> AsyncIterator[FakeApi]:
+    """The application on real tables."""
+    clickhouse = ClickHouse(ClickHouseSettings(clickhouse_url=SecretStr(store.url)))
     made = fake_api(clickhouse=clickhouse)
     yield made
     await made.client.aclose()
@@ -294,7 +294,7 @@ async def test_top_posts_are_ranked_as_their_totals_are(tenant: Tenant) -> None:
         assert len(found) >= 2, metric
 
 
-async def test_the_rate_of_several_targets_is_the_same_everywhere(tenant: Tenant, clickhouse_url: str) -> None:
+async def test_the_rate_of_several_targets_is_the_same_everywhere(tenant: Tenant, store: Store) -> None:
     """View, export, totals and single posts; and it lies between the targets' own."""
     tenant.channel("c1")
     random = Random("rates")
@@ -310,7 +310,7 @@ async def test_the_rate_of_several_targets_is_the_same_everywhere(tenant: Tenant
             for one in range(random.randrange(4))
         ]
         tenant.post(f"p{number:02}", *targets)
-    reader = ClickHouse(ClickHouseSettings(clickhouse_url=SecretStr(clickhouse_url)))
+    reader = ClickHouse(ClickHouseSettings(clickhouse_url=SecretStr(store.url)))
     viewed = dict(await reader.rows("view", "SELECT post_id, engagement_rate FROM post_totals", {}))
     await reader.close()
     lines = (await tenant.reply("exports/posts", format="ndjson")).text.splitlines()

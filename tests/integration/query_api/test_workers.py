@@ -6,7 +6,6 @@ A worker that is frozen accepts nothing, so the other answers: that is how a tes
 from __future__ import annotations
 
 import re
-import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -16,19 +15,15 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from pydantic import SecretStr
 
-from services.runtime.migrations import migrate
-from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
-from services.runtime.topics import ensure_topics
+from services.runtime.settings import KafkaSettings
 from tests.integration.query_api.rows import Store
-from tests.integration.query_api.running import ADMIN, Service, environment_of
+from tests.integration.query_api.running import ADMIN, CHANNEL, Service, environment_of
 from tests.support.engines import Engines
 from tests.support.query_api import target, values
 from tests.support.waiting import wait_until
 
 POST = "/api/v1/posts/p1/insights"
-CHANNEL = {"platform": "x", "external_id": "42", "username": "tide", "status": "active"}
 
 
 class Workers(Service):
@@ -68,15 +63,14 @@ class Workers(Service):
         return float(found[1]) if found else 0.0
 
 
-@pytest.fixture
-def workers(engines: Engines, clickhouse_url: str, tmp_path: Path) -> Iterator[Workers]:
-    settings = KafkaSettings(
-        kafka_bootstrap=engines.kafka_bootstrap, topic_prefix=f"t{secrets.token_hex(4)}.", topic_partitions=3
-    )
-    list(ensure_topics(settings, RegistrySettings(schema_registry_url=engines.schema_registry_url)))
-    list(migrate(ClickHouseSettings(clickhouse_url=SecretStr(clickhouse_url))))
-    environment = environment_of(engines, settings, Store(clickhouse_url))
-    running = Workers({**environment, "TIDEMARK_QUERY_API_WORKERS": "2"}, tmp_path / "workers.log")
+@pytest.fixture(scope="module")
+def workers(
+    engines: Engines, kafka_settings: KafkaSettings, tables: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workers]:
+    """Two workers of this file's own, on the topics and tables of all; each test leaves two behind."""
+    environment = environment_of(engines, kafka_settings, tables)
+    log = tmp_path_factory.mktemp("workers") / "workers.log"
+    running = Workers({**environment, "TIDEMARK_QUERY_API_WORKERS": "2"}, log)
     running.start()
     running.wait_until_ready()
     yield running
@@ -85,7 +79,7 @@ def workers(engines: Engines, clickhouse_url: str, tmp_path: Path) -> Iterator[W
         running.stop()
 
 
-def test_what_one_worker_wrote_the_other_knows(workers: Workers, clickhouse_url: str) -> None:
+def test_what_one_worker_wrote_the_other_knows(workers: Workers, store: Store) -> None:
     first, second = workers.wait_for_two()
     with workers.without(second):
         _, headers = workers.make_key("w1")
@@ -101,7 +95,7 @@ def test_what_one_worker_wrote_the_other_knows(workers: Workers, clickhouse_url:
         assert workers.client.delete(path, headers=ADMIN).status_code == 204
         put = workers.client.put("/admin/v1/workspaces/w1/channels/c1", json=CHANNEL, headers=ADMIN)
         assert put.status_code == 200
-    Store(clickhouse_url).post("w1", "p1", [target("t1", values=values(views=7), captured_at=1_000)])
+    store.post("w1", "p1", [target("t1", values=values(views=7), captured_at=1_000)])
     for frozen in (first, second):
         with workers.without(frozen):
             wait_until(lambda: workers.ask(POST, headers).json()["totals"]["views"] == 7, 2, "the channel is known")
@@ -111,18 +105,19 @@ def test_what_one_worker_wrote_the_other_knows(workers: Workers, clickhouse_url:
 def test_metrics_are_of_all_workers_and_outlive_one(workers: Workers) -> None:
     first, second = workers.wait_for_two()
     _, headers = workers.make_key("w1")
+    before = workers.counted(404)
     for frozen, times in ((first, 2), (second, 3)):
         with workers.without(frozen):
             for _ in range(times):
                 assert workers.ask(POST, headers).status_code == 404
-    assert workers.counted(404) == 5
+    assert workers.counted(404) == before + 5
     psutil.Process(first).kill()
     # Nobody is refused meanwhile, and whoever replaces it knows the keys before it answers.
     deadline = time.monotonic() + 60
     while not (len(workers.pids()) == 2 and first not in workers.pids()):
         assert workers.ask(POST, headers).status_code == 404
         assert time.monotonic() < deadline, workers.log.read_text()[-3000:]
-    assert workers.counted(404) > 5
+    assert workers.counted(404) > before + 5
     with workers.without(second):
         assert workers.ask(POST, headers).status_code == 404
         assert "tidemark_query_api_cache_bytes 0.0" in workers.ask("/metrics", ADMIN).text
@@ -132,7 +127,7 @@ def test_workers_that_start_slowly_are_waited_for(workers: Workers, tmp_path: Pa
     workers.stop()
     # Read by every Python as it starts; a busy machine's imports take as long.
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys, time\nif '--multiprocessing-fork' in sys.orig_argv:\n    time.sleep(8)\n"
+        "import sys, time\nif '--multiprocessing-fork' in sys.orig_argv:\n    time.sleep(6)\n"
     )
     workers.log.write_text("")
     workers.environment["PYTHONPATH"] = str(tmp_path)
@@ -140,6 +135,7 @@ def test_workers_that_start_slowly_are_waited_for(workers: Workers, tmp_path: Pa
     workers.wait_until_ready()
     workers.wait_for_two()
     assert "died" not in workers.log.read_text()
+    del workers.environment["PYTHONPATH"]
 
 
 def test_all_workers_end_with_their_supervisor(workers: Workers) -> None:

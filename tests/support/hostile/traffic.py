@@ -32,12 +32,14 @@ class Seen:
 
     Attributes:
         took: seconds of each read.
+        took_by_product: the same, by product.
         late: seconds by which each judged figure was late.
         wrong: figures of no state, the first ones.
         failed: wrong statuses and failed requests, by product and kind.
     """
 
     took: list[float] = field(default_factory=list)
+    took_by_product: dict[str, list[float]] = field(default_factory=dict)
     late: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
@@ -217,6 +219,7 @@ class Traffic:
     ) -> None:
         with self._lock:
             self.seen.took.append(took)
+            self.seen.took_by_product.setdefault(read.product, []).append(took)
             if late is not None:
                 self.seen.late.append(late)
             if wrong is not None and len(self.seen.wrong) < MOST_NOTES:

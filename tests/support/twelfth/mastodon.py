@@ -15,62 +15,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from schemas.metrics import (
-    CH_FOLLOWERS,
-    CH_FOLLOWING,
-    CH_POSTS_COUNT,
-    COMMENTS,
-    LIKES,
-    NO_CHANNEL_VALUES,
-    NO_POST_VALUES,
-    POST_NAMES,
-    QUOTES,
-    SHARES,
-)
-from services.platforms.base import (
-    NOTHING,
-    Call,
-    Channel,
-    ChannelReading,
-    Facts,
-    LimitState,
-    MappingError,
-    Outcome,
-    PostReading,
-    Reading,
-    Target,
-    Verdict,
-    added,
-    bits,
-    by_status,
-    count,
-    fill,
-    json_object,
-    objects,
-    path_segments,
-    positions,
-    retry_after,
-    seconds_of,
-    succeeded,
-    text,
-    try_json_object,
-)
+from services.platforms import base, http_reading, json_reading
 
 BATCH_SIZE = 20
 
-_POST = (("favourites_count", LIKES), ("replies_count", COMMENTS), ("quotes_count", QUOTES))
-_POST_BITS = bits(LIKES, COMMENTS, QUOTES, SHARES)
-_ACCOUNT = (("followers_count", CH_FOLLOWERS), ("following_count", CH_FOLLOWING), ("statuses_count", CH_POSTS_COUNT))
+_POST = (("favourites_count", metrics.LIKES), ("replies_count", metrics.COMMENTS), ("quotes_count", metrics.QUOTES))
+_POST_BITS = json_reading.bits(metrics.LIKES, metrics.COMMENTS, metrics.QUOTES, metrics.SHARES)
+_ACCOUNT = (
+    ("followers_count", metrics.CH_FOLLOWERS),
+    ("following_count", metrics.CH_FOLLOWING),
+    ("statuses_count", metrics.CH_POSTS_COUNT),
+)
 _REPORTED = {"likes", "comments", "shares", "quotes"}
 
 
 def _statuses(event: PlatformRaw) -> dict[int, dict[str, Any]]:
     """The status of each target; a list of them is answered under `statuses`."""
-    wanted = positions(event)
+    wanted = json_reading.positions(event)
     matched: dict[int, dict[str, Any]] = {}
-    for status in objects(json_object(event.body).get("statuses"), "statuses"):
-        for index in wanted.get(text(status.get("id")), ()):
+    for status in json_reading.objects(json_reading.json_object(event.body).get("statuses"), "statuses"):
+        for index in wanted.get(json_reading.text(status.get("id")), ()):
             matched.setdefault(index, status)
     return matched
 
@@ -78,7 +44,7 @@ def _statuses(event: PlatformRaw) -> dict[int, dict[str, Any]]:
 class Mastodon:
     """Mastodon: pure reading and describing, see the module's header."""
 
-    facts = Facts(
+    facts = base.Facts(
         name="mastodon",
         base_url="https://mastodon.social",
         documentation="https://docs.joinmastodon.org/methods/statuses/",
@@ -86,18 +52,20 @@ class Mastodon:
         auth="OAuth 2.0 user token (Bearer)",
         rate_limit="300 requests in 5 minutes an account",
         post_batch_size=BATCH_SIZE,
-        not_reported={name: "not in the API" for name in POST_NAMES if name not in _REPORTED},
+        not_reported={name: "not in the API" for name in metrics.POST_NAMES if name not in _REPORTED},
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:
         """Bearer token."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
-    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+    def post_calls(
+        self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
+    ) -> list[base.Call]:
         """Batches of 20 ids."""
         batches = [tuple(targets[start : start + BATCH_SIZE]) for start in range(0, len(targets), BATCH_SIZE)]
         return [
-            Call(
+            base.Call(
                 RawKind.POST_METRICS,
                 "GET",
                 "/api/v1/statuses",
@@ -107,73 +75,75 @@ class Mastodon:
             for batch in batches
         ]
 
-    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+    def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The account as it is now."""
-        return [Call(RawKind.CHANNEL_METRICS, "GET", f"/api/v1/accounts/{channel.external_id}")]
+        return [base.Call(RawKind.CHANNEL_METRICS, "GET", f"/api/v1/accounts/{channel.external_id}")]
 
-    def identity_call(self, channel: Channel) -> Call:
+    def identity_call(self, channel: base.Channel) -> base.Call:
         """The token's own account."""
-        return Call(RawKind.IDENTITY, "GET", "/api/v1/accounts/verify_credentials")
+        return base.Call(RawKind.IDENTITY, "GET", "/api/v1/accounts/verify_credentials")
 
-    def read(self, event: PlatformRaw) -> Reading:
+    def read(self, event: PlatformRaw) -> base.Reading:
         """`/api/v1/statuses`; `/api/v1/accounts/{id}`."""
-        if not succeeded(event):
-            return NOTHING
-        path = path_segments(event.endpoint)
+        if not http_reading.succeeded(event):
+            return base.NOTHING
+        path = http_reading.path_segments(event.endpoint)
         of_posts = event.kind == RawKind.POST_METRICS
         if path[:-1] != (("api", "v1") if of_posts else ("api", "v1", "accounts")) or (
             of_posts and path[-1] != "statuses"
         ):
-            raise MappingError("unknown_endpoint", f"Mastodon has no {event.kind} at {event.endpoint[:200]!r}")
+            raise base.MappingError("unknown_endpoint", f"Mastodon has no {event.kind} at {event.endpoint[:200]!r}")
         return self._posts(event) if of_posts else self._account(event)
 
-    def _posts(self, event: PlatformRaw) -> Reading:
+    def _posts(self, event: PlatformRaw) -> base.Reading:
         matched = _statuses(event)
         readings = []
         for index, status in matched.items():
-            values: list[int | None] = list(NO_POST_VALUES)
-            fill(values, status, _POST)
-            values[SHARES] = added(count(status.get("reblogs_count"), "reblogs_count"), values[QUOTES], "shares")
-            readings.append(PostReading(index, _POST_BITS, 0, tuple(values)))
-        return Reading(readings, (), [index for index in range(len(event.targets)) if index not in matched])
+            values: list[int | None] = list(metrics.NO_POST_VALUES)
+            json_reading.fill(values, status, _POST)
+            values[metrics.SHARES] = json_reading.added(
+                json_reading.count(status.get("reblogs_count"), "reblogs_count"), values[metrics.QUOTES], "shares"
+            )
+            readings.append(base.PostReading(index, _POST_BITS, 0, tuple(values)))
+        return base.Reading(readings, (), [index for index in range(len(event.targets)) if index not in matched])
 
-    def _account(self, event: PlatformRaw) -> Reading:
-        answer = json_object(event.body)
+    def _account(self, event: PlatformRaw) -> base.Reading:
+        answer = json_reading.json_object(event.body)
         if event.kind == RawKind.IDENTITY:
-            return NOTHING
-        values: list[int | None] = list(NO_CHANNEL_VALUES)
-        fill(values, answer, _ACCOUNT)
-        spoken = bits(*(position for _, position in _ACCOUNT))
-        return Reading((), (ChannelReading("lifetime", None, None, spoken, tuple(values)),))
+            return base.NOTHING
+        values: list[int | None] = list(metrics.NO_CHANNEL_VALUES)
+        json_reading.fill(values, answer, _ACCOUNT)
+        spoken = json_reading.bits(*(position for _, position in _ACCOUNT))
+        return base.Reading((), (base.ChannelReading("lifetime", None, None, spoken, tuple(values)),))
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's status."""
         try:
             return _statuses(event).get(target_index, {})
-        except MappingError:
+        except base.MappingError:
             return {}
 
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """By the status; the body's `error` tells a revoked token from an ended one."""
-        error = text(try_json_object(body).get("error", ""))
+        error = json_reading.text(json_reading.try_json_object(body).get("error", ""))
         if 200 <= status < 300:
-            return Verdict(Outcome.OK)
+            return base.Verdict(base.Outcome.OK)
         if status == 401 and "revoked" in error:
-            return Verdict(Outcome.TOKEN_REVOKED, detail=f"{status} {error}"[:200])
+            return base.Verdict(base.Outcome.TOKEN_REVOKED, detail=f"{status} {error}"[:200])
         if status == 403 and "disabled" in error:
-            return Verdict(Outcome.ACCOUNT_DISABLED, detail=f"{status} {error}"[:200])
-        return by_status(status, headers, f"{status} {error}"[:200])
+            return base.Verdict(base.Outcome.ACCOUNT_DISABLED, detail=f"{status} {error}"[:200])
+        return http_reading.by_status(status, headers, f"{status} {error}"[:200])
 
-    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+    def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """`X-RateLimit-*`; a wait is told by `Retry-After`."""
         limit, remaining = (
-            seconds_of(headers.get("x-ratelimit-limit")),
-            seconds_of(headers.get("x-ratelimit-remaining")),
+            http_reading.seconds_of(headers.get("x-ratelimit-limit")),
+            http_reading.seconds_of(headers.get("x-ratelimit-remaining")),
         )
         if limit is None or remaining is None:
             return None
-        wait = retry_after(headers)
-        return LimitState(int(limit), int(remaining), None if wait is None else now + int(wait * 1000))
+        wait = http_reading.retry_after(headers)
+        return base.LimitState(int(limit), int(remaining), None if wait is None else now + int(wait * 1000))
 
 
 PLATFORM = Mastodon()

@@ -28,11 +28,13 @@ from schemas.metrics import (
     VIEWS,
 )
 from schemas.windows import DAY, HOUR, RANGES
+from services.aggregator.batch import Batch, CatalogWrite, newest_writes
 from services.aggregator.filling import fill
-from services.aggregator.pipeline import Batch, CatalogWrite, fold_batch, insert_stages, newest_writes
+from services.aggregator.fold import fold_batch
 from services.aggregator.reading import Message, RawReading
 from services.aggregator.rows import Version
 from services.aggregator.state import PartitionState
+from services.aggregator.writing import insert_stages
 from services.platforms.base import ChannelReading, PostReading, Reading
 from tests.support.state_store import StateStore
 

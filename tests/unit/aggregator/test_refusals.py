@@ -11,9 +11,10 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.errors import RowsRefused
+from services.aggregator.rows import Table
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.sink import ClickHouseSink, Table
 
 TABLE: Table = ("a_table", ("workspace_id", "event_id"))
 
@@ -34,7 +35,7 @@ def _error(code: int) -> Exception:
     return error
 
 
-class Store(ClickHouseSink):
+class Store(ClickHouse):
     """Refuses blocks that hold a bad row."""
 
     def __init__(self, error: Exception, bad: set[int]) -> None:

@@ -1,108 +1,132 @@
-"""What Kafka will never take is set aside, the others are sent; rows of one table never hide those of another."""
+"""A batch is flushed, then published, then acknowledged; refused rows of one table never hide those of another."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 
-from schemas.codec import codec, schema_text
-from services.aggregator.errors import MessagesRefused, RowsRefused, SinkUnavailable
-from services.aggregator.pipeline import Batch, Effects
-from services.aggregator.publisher import Encoded, PartitionPublisher
-from services.aggregator.reading import Message
-from services.aggregator.rows import POST_TOTALS, RAW_EVENTS
-from services.aggregator.set_aside import DEAD_LETTERS, BatchReader
-from services.aggregator.settings import AggregatorSettings
-from services.aggregator.sink import ClickHouseSink
-from services.aggregator.writing import RAW, TopicWriter, insert_all
+from services.aggregator.batch import Batch, Effects
+from services.aggregator.clickhouse import ClickHouse
+from services.aggregator.errors import OwnershipLost, RowsRefused
+from services.aggregator.rows import CHANNELS, LATEST_POST_METRICS, POST_TOTALS, RAW_EVENTS, Table
+from services.aggregator.set_aside import BatchReader
+from services.aggregator.topic_writer import TopicWriter
+from services.aggregator.writing import BatchWriter, insert_all
 from services.runtime.clock import SystemClock
 
-SETTINGS = AggregatorSettings.model_validate(
-    {
-        "kafka_bootstrap": "127.0.0.1:1",
-        "schema_registry_url": "http://127.0.0.1:1",
-        "clickhouse_url": "http://u:p@127.0.0.1:1/x",
-        "topic_prefix": "",
-    }
-)
-LETTERS = codec(DEAD_LETTERS, schema_id=1, fetch_schema=lambda _: schema_text(DEAD_LETTERS))
-READER = BatchReader(
-    0, SETTINGS, codec(RAW, schema_id=2, fetch_schema=lambda _: schema_text(RAW)), LETTERS, SystemClock()
-)
+ROLLUP = ("rollups.posts", b"w/p", (1,))
 
 
-class Broker:
-    """Refuses messages that hold a word, and is away for the first calls."""
+class Store:
+    """Notes inserts in `steps`, refuses those of some tables."""
 
-    def __init__(self, word: bytes, away: int = 0) -> None:
-        self._word = word
-        self._away = away
-        self.sent: list[Encoded] = []
+    def __init__(self, steps: list[str], outcomes: dict[str, Exception] | None = None) -> None:
+        self._steps = steps
+        self._outcomes = outcomes or {}
 
-    def publish(self, messages: Sequence[Encoded]) -> None:
-        if self._away:
-            self._away -= 1
-            raise SinkUnavailable("away")
-        refused = {
-            number: "too large"
-            for number, sent in enumerate(messages)
-            if sent.topic == RAW and self._word in (sent.value or b"")
-        }
-        if refused:
-            raise MessagesRefused(refused)
-        self.sent += messages
-
-
-def _writer(broker: Broker, encoders: dict[str, Any] | None = None) -> TopicWriter:
-    return TopicWriter(0, SETTINGS.topic, encoders or {}, cast("PartitionPublisher", broker), READER)
-
-
-async def test_a_misplaced_event_that_is_refused_becomes_a_dead_letter() -> None:
-    broker = Broker(b"poison", away=1)
-    moved = [Message(RAW, 0, number, b"k", value, 1) for number, value in enumerate([b"good", b"a poison"])]
-    batch = Batch(misplaced=[(message, 3) for message in moved])
-    writer = _writer(broker)
-    await writer.publish(writer.encode(batch, Effects()), batch)
-    (sent, letter) = broker.sent
-    assert (sent.topic, sent.partition, sent.value) == (RAW, 3, b"good")
-    assert letter.topic == DEAD_LETTERS
-    held = LETTERS.decode(letter.value or b"")
-    assert (held.reason, held.origin_offset) == ("misplaced", 1)
-
-
-async def test_a_message_that_can_not_be_encoded_is_left_out() -> None:
-    def encode(fields: Any) -> bytes:
-        return bytes([fields[0]])
-
-    effects = Effects()
-    effects.rollups += [
-        ("rollups.posts", b"w/a", (1,)),
-        ("rollups.posts", b"w/b", (999,)),
-        ("rollups.posts", b"w/c", None),
-    ]
-    sent = _writer(Broker(b"-"), {"rollups.posts": encode}).encode(Batch(), effects)
-    assert [(message.key, message.value) for message in sent] == [(b"w/a", b"\1"), (b"w/c", None)]
-
-
-class Sink:
-    def __init__(self, outcomes: dict[str, Exception]) -> None:
-        self._outcomes = outcomes
-
-    async def insert(self, table: tuple[str, tuple[str, ...]], rows: Sequence[Any]) -> None:
+    async def insert(self, table: Table, rows: Sequence[Any]) -> None:
+        await asyncio.sleep(0)
+        self._steps.append(table[0])
         if table[0] in self._outcomes:
             raise self._outcomes[table[0]]
 
 
-async def test_refused_rows_of_raw_events_are_told_and_others_counted() -> None:
+class Topics:
+    """Notes what is published in `steps`."""
+
+    def __init__(self, steps: list[str], failure: Exception | None = None) -> None:
+        self._steps = steps
+        self._failure = failure
+
+    def encode(self, batch: Batch, effects: Effects) -> list[Any]:
+        return [f"published {name}" for name, _, _ in (*effects.metrics, *effects.rollups)]
+
+    async def publish(self, messages: list[Any], batch: Batch | None = None) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._steps += messages
+
+
+class Letters:
+    """Makes one dead letter of each refused row."""
+
+    def not_stored(self, batch: Batch, refused: Sequence[tuple[Any, str]]) -> list[Any]:
+        return [f"letter of {row[1]}: {why}" for row, why in refused]
+
+
+def _writer(steps: list[str], store: Store, topics: Topics | None = None) -> BatchWriter:
+    return BatchWriter(
+        cast("ClickHouse", store),
+        cast("TopicWriter", topics or Topics(steps)),
+        cast("BatchReader", Letters()),
+        SystemClock(),
+    )
+
+
+async def _write(steps: list[str], writer: BatchWriter, effects: Effects) -> None:
+    async def acknowledge() -> None:
+        steps.append("acknowledged")
+
+    await writer.write(Batch(), effects, 0.0, acknowledge)
+
+
+async def test_answers_are_flushed_published_and_acknowledged() -> None:
+    steps: list[str] = []
+    effects = Effects({RAW_EVENTS: [("w", "e")], LATEST_POST_METRICS: [()]}, [("metrics.x", b"k", ())], [ROLLUP])
+    await _write(steps, _writer(steps, Store(steps)), effects)
+    assert sorted(steps[:2]) == sorted([RAW_EVENTS[0], LATEST_POST_METRICS[0]])
+    assert steps[2:] == ["published metrics.x", "published rollups.posts", "acknowledged"]
+
+
+async def test_consequences_of_a_catalog_write_are_published_before_its_states_and_mirror_are_stored() -> None:
+    steps: list[str] = []
+    effects = Effects({CHANNELS: [()], LATEST_POST_METRICS: [()], POST_TOTALS: [()]}, [], [ROLLUP])
+    await _write(steps, _writer(steps, Store(steps)), effects)
+    assert steps == [
+        POST_TOTALS[0],
+        "published rollups.posts",
+        LATEST_POST_METRICS[0],
+        CHANNELS[0],
+        "published rollups.posts",
+        "acknowledged",
+    ]
+
+
+async def test_a_raw_event_that_is_refused_is_published_as_a_dead_letter() -> None:
+    steps: list[str] = []
+    row = ("w", "e1")
+    store = Store(steps, {RAW_EVENTS[0]: RowsRefused([row], "too long")})
+    await _write(steps, _writer(steps, store), Effects({RAW_EVENTS: [row]}, [], [ROLLUP]))
+    assert steps == [RAW_EVENTS[0], "published rollups.posts", "letter of e1: too long", "acknowledged"]
+
+
+async def test_a_fenced_owner_acknowledges_nothing() -> None:
+    steps: list[str] = []
+    writer = _writer(steps, Store(steps), Topics(steps, OwnershipLost("fenced")))
+    with pytest.raises(OwnershipLost):
+        await _write(steps, writer, Effects({RAW_EVENTS: [("w", "e")]}, [], [ROLLUP]))
+    assert steps == [RAW_EVENTS[0]]
+
+
+async def test_a_failed_insert_publishes_and_acknowledges_nothing() -> None:
+    steps: list[str] = []
+    store = Store(steps, {RAW_EVENTS[0]: RuntimeError("no such table")})
+    with pytest.raises(RuntimeError):
+        await _write(steps, _writer(steps, store), Effects({RAW_EVENTS: [("w", "e")]}, [], [ROLLUP]))
+    assert steps == [RAW_EVENTS[0]]
+
+
+async def test_refused_rows_of_raw_events_are_returned_and_others_counted() -> None:
     raw, totals = ("w", "e1"), ("1", "w")
     outcomes: dict[str, Exception] = {
         RAW_EVENTS[0]: RowsRefused([raw], "too long"),
         POST_TOTALS[0]: RowsRefused([totals], "?"),
     }
-    sink = cast("ClickHouseSink", Sink(outcomes))
-    assert await insert_all(sink, {RAW_EVENTS: [raw], POST_TOTALS: [totals]}) == [(raw, "too long")]
-    broken = cast("ClickHouseSink", Sink({**outcomes, POST_TOTALS[0]: RuntimeError("no such table")}))
+    store = cast("ClickHouse", Store([], outcomes))
+    assert await insert_all(store, {RAW_EVENTS: [raw], POST_TOTALS: [totals]}) == [(raw, "too long")]
+    broken = cast("ClickHouse", Store([], {**outcomes, POST_TOTALS[0]: RuntimeError("no such table")}))
     with pytest.raises(RuntimeError):
         await insert_all(broken, {RAW_EVENTS: [raw], POST_TOTALS: [totals]})

@@ -30,6 +30,7 @@ from infra.embedded.clickhouse.native_compression import LZ4, NONE, ZSTD, BlockD
         ("lz4,zstd,gzip,deflate", "zstd"),
         ("gzip;q=0.5, zstd;q=0", "gzip"),
         ("GZIP", "gzip"),
+        ("deflate, br", None),
     ],
 )
 def test_chosen_encoding(header: str | None, encoding: str | None) -> None:
@@ -66,10 +67,12 @@ def test_broken_bodies(encoding: str) -> None:
         list(Decompressor(encoding).feed(b"certainly not compressed" * 10))
 
 
-def test_unknown_encoding() -> None:
+@pytest.mark.parametrize("encoding", ["snappy", "br", "deflate"])
+def test_unknown_encoding(encoding: str) -> None:
     with pytest.raises(ServerError) as caught:
-        Decompressor("snappy")
+        Decompressor(encoding)
     assert caught.value.code == 89
+    assert "expected one of zstd, lz4, gzip" in caught.value.message
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

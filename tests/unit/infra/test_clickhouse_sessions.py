@@ -25,7 +25,7 @@ class FakeEngine:
         return Handle(None, readonly, ThreadPoolExecutor(1))
 
     @contextlib.asynccontextmanager
-    async def lease(self, call: Call) -> AsyncIterator[Handle]:
+    async def lease(self, call: Call, *, fresh: bool = False) -> AsyncIterator[Handle]:
         yield self.new_handle(readonly=call.readonly)
 
     def slot(self) -> contextlib.AbstractAsyncContextManager[None]:

@@ -15,7 +15,7 @@ from infra.sandbox.ids import published_at
 from infra.sandbox.state import State
 from services.platforms import all_platforms, platform
 from services.platforms.base import Channel, Outcome
-from services.query_api.admin.models import CatalogLine, ChannelLine
+from services.query_api.admin.parameters import CatalogLine, ChannelLine
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:

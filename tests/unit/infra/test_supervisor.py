@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from infra.embedded.errors import DataDirError, PortTakenError, ServiceFailedErr
 from infra.embedded.logs import Logs
 from infra.embedded.ports import free_ports, is_free, require_free
 from infra.embedded.service import STEADY_SECONDS, Deaths, Service, State, stop_order
+from infra.embedded.strain import is_stopped, patience_at
 from infra.embedded.supervisor import Supervisor
 
 
@@ -252,3 +255,20 @@ def test_a_program_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ServiceFailedError, match=r"ghost exited with code 1.*cannot run /no/such/program"):
         asyncio.run(run())
+
+
+def test_time_limits_are_stretched_on_an_overloaded_machine() -> None:
+    assert [patience_at(load, 2) for load in (0.0, 2.0, 8.0, 16.0, 24.0, 40.0, 400.0)] == [1, 1, 1, 2, 3, 5, 5]
+
+
+def test_a_process_that_a_signal_stopped_is_told_from_a_slow_one() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        try:
+            assert not is_stopped(process.pid)
+            process.send_signal(signal.SIGSTOP)
+            os.waitpid(process.pid, os.WUNTRACED)
+            assert is_stopped(process.pid)
+        finally:
+            process.kill()
+            process.send_signal(signal.SIGCONT)
+    assert not is_stopped(process.pid)

@@ -34,6 +34,16 @@ def test_the_folders_of_the_setting_are_listed_too(tmp_path: Path) -> None:
     assert listed("", tmp_path).split() == sorted({*PLATFORMS, "tumblr"})
 
 
+def test_a_file_that_takes_helpers_from_the_base_still_loads(tmp_path: Path) -> None:
+    helpers = "from services.platforms.base import Call, count, pacific_midnight, path_part\n"
+    (tmp_path / "mastodon.py").write_text(helpers + GOOD.format(name="mastodon"))
+    assert "mastodon" in listed(str(tmp_path)).split()
+    (tmp_path / "mastodon.py").write_text(
+        "from services.platforms.base import orjason\n" + GOOD.format(name="mastodon")
+    )
+    assert "ImportError: cannot import name 'orjason'" in listed(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
@@ -50,8 +60,7 @@ def test_a_file_that_is_no_platform_is_named(tmp_path: Path, name: str, text: st
     assert problem in told
 
 
-@pytest.mark.parametrize("module", ["services.poller", "services.aggregator", "services.query_api"])
-def test_a_missing_folder_ends_the_start_of_a_service_in_one_line(tmp_path: Path, module: str) -> None:
+def test_a_missing_folder_ends_the_start_of_a_service_in_one_line(tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "TIDEMARK_PLATFORMS_PATH": str(tmp_path / "nowhere"),
@@ -59,9 +68,17 @@ def test_a_missing_folder_ends_the_start_of_a_service_in_one_line(tmp_path: Path
         "TIDEMARK_SCHEMA_REGISTRY_URL": "http://127.0.0.1:1",
         "TIDEMARK_CLICKHOUSE_URL": "http://127.0.0.1:1/t",
     }
-    ran = subprocess.run([sys.executable, "-m", module], cwd=ROOT, env=environment, capture_output=True, check=False)
-    assert ran.returncode == 2
-    assert ran.stderr.decode() == f"tidemark: TIDEMARK_PLATFORMS_PATH: {tmp_path / 'nowhere'} is no folder\n"
+    # Most of their time goes into imports: side by side.
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"services.{module}"], cwd=ROOT, env=environment, stderr=subprocess.PIPE
+        )
+        for module in ("poller", "aggregator", "query_api")
+    ]
+    for process in started:
+        _, said = process.communicate(timeout=120)
+        assert said.decode() == f"tidemark: TIDEMARK_PLATFORMS_PATH: {tmp_path / 'nowhere'} is no folder\n"
+        assert process.returncode == 2
 
 
 def test_the_platforms_of_the_contract_are_all_here() -> None:

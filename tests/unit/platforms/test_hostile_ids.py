@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from services.platforms import all_platforms
-from services.platforms.base import AcrossAccounts, Call, Channel, Platform, Target, path_part
+from services.platforms.base import AcrossAccounts, Call, Channel, Platform, Target
+from services.platforms.http_reading import path_part
+from services.poller.asking.fetch import target_of
 from services.poller.errors import NotSent
-from services.poller.fetch import target_of
 
 HARMLESS = "7777777"
 NOW = 1_790_000_000_000

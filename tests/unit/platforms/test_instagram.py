@@ -11,8 +11,9 @@ import pytest
 
 from schemas.events import PlatformRaw
 from schemas.metrics import COMMENTS, LIKES, REACH, VIEWS, WATCH_TIME
-from services.platforms.base import Channel, MappingError, PostReading, Target, pacific_midnight
+from services.platforms.base import Channel, MappingError, PostReading, Target
 from services.platforms.instagram import PLATFORM
+from services.platforms.report_days import pacific_midnight
 from tests.unit.platforms import golden
 
 NOW = golden.RECEIVED_AT

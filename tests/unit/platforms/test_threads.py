@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from schemas.metrics import CH_SHARES, LIKES, QUOTES, SHARES, VIEWS
-from services.platforms.base import NOTHING, Channel, PostReading, Reading, Target, pacific_midnight
+from services.platforms.base import NOTHING, Channel, PostReading, Reading, Target
+from services.platforms.report_days import pacific_midnight
 from services.platforms.threads import PLATFORM
 from tests.unit.platforms import golden
 

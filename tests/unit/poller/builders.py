@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
+
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget
+from services.platforms.base import Platform
+from services.poller.asking.budget import Budget
+from services.poller.asking.channel_rounds import ChannelRounds
+from services.poller.asking.circuit import Circuit, Uniform
+from services.poller.asking.exchange import Exchange
+from services.poller.asking.fetch import Fetcher
+from services.poller.asking.refresh import Refresher
+from services.poller.asking.upkeep import Upkeep
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.sandbox import SandboxGuard
+from services.poller.connections.tokens import TokenStore
+from services.poller.metrics import PollerMetrics
+from services.poller.partitions.ownership import Ownership
+from services.poller.schedule.schedule import Schedule
+from services.poller.timing import Time
 from tests.support.manual_clock import START
+from tests.support.memory_publisher import MemoryPublisher
 
 
 def channel(
@@ -29,3 +48,35 @@ def post(
 ) -> CatalogPost:  # fmt: skip
     """A post event."""
     return CatalogPost(workspace_id, post_id, status, published_at, published_at, targets, START)
+
+
+def channel_rounds(
+    *,
+    time: Time,
+    platforms: Mapping[str, Platform],
+    schedule: Schedule,
+    fetcher: Fetcher,
+    publisher: MemoryPublisher,
+    tokens: TokenStore,
+    accounts: Accounts,
+    budget: Budget,
+    circuits: Mapping[str, Circuit],
+    metrics: PollerMetrics,
+    refresher: Refresher | None = None,
+    uniform: Uniform = random.uniform,
+    ownership: Ownership | None = None,
+    sandbox: SandboxGuard | None = None,
+) -> ChannelRounds:
+    """Rounds of one channel with an exchange of their own, as the composition root puts them together."""
+    exchange = Exchange(
+        time=time, platforms=platforms, fetcher=fetcher, publisher=publisher, budget=budget, metrics=metrics,
+        ownership=ownership,
+    )  # fmt: skip
+    upkeep = Upkeep(
+        time=time, schedule=schedule, publisher=publisher, tokens=tokens, accounts=accounts, refresher=refresher,
+        ownership=ownership, sandbox=sandbox,
+    )  # fmt: skip
+    return ChannelRounds(
+        time=time, platforms=platforms, schedule=schedule, exchange=exchange, upkeep=upkeep, budget=budget,
+        circuits=circuits, metrics=metrics, uniform=uniform,
+    )  # fmt: skip

@@ -11,10 +11,10 @@ import pytest
 from schemas.codec import codec, schema_text
 from schemas.events import CatalogChannel, CatalogPost, ChannelTokens
 from services.platforms.base import Outcome
-from services.poller.accounts import Accounts
 from services.poller.catalog import CHANNELS, POSTS, TOKENS, TOPICS, Catalog
-from services.poller.schedule import DEBOUNCE, Schedule
-from services.poller.tokens import TokenStore
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.tokens import TokenStore
+from services.poller.schedule.schedule import DEBOUNCE, Schedule
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 from services.runtime.kafka import key
 from services.runtime.secrets import TokenCipher, TokenPair

@@ -13,22 +13,22 @@ from prometheus_client import CollectorRegistry, generate_latest
 from schemas.events import ChannelTokens, PlatformRaw, RawKind
 from schemas.metrics import CLICKS, POST_NAMES
 from services.platforms import all_platforms
-from services.poller.accounts import Accounts
-from services.poller.budget import CIRCUIT_FAILURES, Budget, Circuit
+from services.poller.asking.budget import Budget
+from services.poller.asking.circuit import CIRCUIT_FAILURES, Circuit
+from services.poller.asking.fetch import Fetcher
 from services.poller.catalog import Catalog
-from services.poller.fetch import Fetcher
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.tokens import TokenStore
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics, StateCollector
-from services.poller.poll import Poller
 from services.poller.publisher import Room
-from services.poller.schedule import Schedule
-from services.poller.tokens import TokenStore
+from services.poller.schedule.schedule import Schedule
 from services.runtime.clock import MILLIS_PER_HOUR
 from services.runtime.secrets import TokenCipher, TokenPair
 from tests.support.manual_clock import START, ManualTime
 from tests.support.memory_publisher import MemoryPublisher
 from tests.support.platform_transport import PlatformTransport, json_answer
-from tests.unit.poller.builders import channel, post, target
+from tests.unit.poller.builders import channel, channel_rounds, post, target
 
 SECOND = 1000
 CIPHER = TokenCipher(["0123456789abcdef"])
@@ -62,12 +62,12 @@ class World:
         self.fetcher = Fetcher({}, transports=lambda name, _: self.wires[name], body_max_bytes=body_max_bytes)
         self.circuits = {name: Circuit(lambda _, upper: upper) for name in self.platforms}
         self.registry = CollectorRegistry()
-        poller = Poller(
+        rounds = channel_rounds(
             time=self.time, platforms=self.platforms, schedule=self.schedule, fetcher=self.fetcher,
             publisher=self.publisher, tokens=self.tokens, accounts=self.accounts, budget=Budget(lambda _, upper: upper),
             circuits=self.circuits, metrics=PollerMetrics(self.registry), uniform=lambda _, upper: upper,
         )  # fmt: skip
-        self.loop = Loop(self.time, self.schedule, poller, self.circuits, 8)
+        self.loop = Loop(self.time, self.schedule, rounds, self.circuits, 8)
         self.task = asyncio.create_task(self.loop.run())
 
     @property

@@ -6,9 +6,10 @@ import asyncio
 
 from schemas.tiers import COMMON, MILLIS_PER_HOUR
 from services.platforms.base import Limit
-from services.poller.budget import APP, Budget, WindowKey
-from services.poller.circuit import CIRCUIT_FAILURES, TOKEN_FAILURES, Circuit, TokenCircuits
-from services.poller.schedule import DEBOUNCE, Fate, Schedule, Settled
+from services.poller.asking.budget import APP, Budget, WindowKey
+from services.poller.asking.circuit import CIRCUIT_FAILURES, TOKEN_FAILURES, Circuit, TokenCircuits
+from services.poller.schedule.batch import Fate, Settled
+from services.poller.schedule.schedule import DEBOUNCE, Schedule
 from services.poller.steps import LEAST_STEP, ClockSteps
 from tests.support.manual_clock import START, ManualClock
 from tests.unit.poller.builders import channel, target

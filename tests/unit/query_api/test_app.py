@@ -8,7 +8,7 @@ import pytest
 
 from services.query_api.dialects import all_dialects
 from services.query_api.errors import ReadsUnavailable
-from services.query_api.query import ChannelWindowQuestion, Post, PostQuestion
+from services.query_api.reads.query import ChannelWindowQuestion, Post, PostQuestion
 from tests.support.query_api import ADMIN_KEY, NOW, FakeApi, fake_api
 
 PATHS = [
@@ -36,7 +36,7 @@ async def api() -> AsyncIterator[FakeApi]:
 
 
 def test_every_documented_path_is_there() -> None:
-    found = {read.path for dialect in all_dialects() for read in dialect.reads}
+    found = {read.path for dialect in all_dialects() for read in dialect.endpoints}
     assert len(found) == len(PATHS)
 
 
@@ -176,7 +176,7 @@ async def test_the_description_has_a_tag_a_product_and_an_example_each(api: Fake
         "postme", "PowerPost", "PostFuze", "PostFlow", "OpenPost", "Tidemark", "admin",
     }  # fmt: skip
     for dialect in all_dialects():
-        for read in dialect.reads:
+        for read in dialect.endpoints:
             reply = described["paths"][read.path]["get"]["responses"]["200"]
             assert "example" in reply["content"]["application/json"]
     assert "ChannelPut" in described["components"]["schemas"]
@@ -226,10 +226,10 @@ async def test_what_is_admins_is_stored_nowhere(api: FakeApi) -> None:
 
 
 async def test_encodings_that_nobody_sends_are_not_looked_into() -> None:
-    from services.query_api import replies
+    from services.query_api.serving import accept
 
-    before = replies._weight.cache_info()
-    assert not replies._takes_gzip(b"gzip, " + b"x" * 100_000)
-    assert replies._takes_gzip(b"gzip, deflate, br, zstd")
-    after = replies._weight.cache_info()
+    before = accept._coding.cache_info()
+    assert accept.coding_among(b"gzip, " + b"x" * 100_000, (b"gzip",)) is None
+    assert accept.coding_among(b"gzip, deflate, br, zstd", (b"gzip",)) == b"gzip"
+    after = accept._coding.cache_info()
     assert after.currsize + after.hits <= before.currsize + before.hits + 1

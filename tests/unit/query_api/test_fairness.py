@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from services.query_api.batching import Batcher
 from services.query_api.errors import ReadsUnavailable
 from services.query_api.fairness import Desk, TooManyAtOnce, Turns
+from services.query_api.reads.batching import Batcher
 
 
 async def test_a_workspace_never_holds_more_than_its_part() -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.query_api.query import AccountHistoryQuestion
-from services.runtime.instants import EARLIEST, LATEST, parse_instant
+from services.query_api.reads.query import AccountHistoryQuestion
+from services.runtime.instants import EARLIEST, LATEST, parse_instant, parse_timestamp
 from services.runtime.since import parse_since
 from tests.support.query_api import NOW, FakeApi, fake_api
 
@@ -140,3 +140,35 @@ def test_a_zone_is_of_dates_and_of_times_without_an_offset() -> None:
     assert parse_instant("2026-06-14", berlin) == parse_instant("2026-06-13T22:00Z", berlin)
     assert parse_instant("2026-06-14T02:00", berlin) == MIDNIGHT
     assert parse_instant("1781395200", berlin) == MIDNIGHT
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-06-14T00:00:00Z", MIDNIGHT),
+        ("2026-06-14t02:00:00.123456789012+02:00", MIDNIGHT + 123),
+        ("1970-01-01T00:00:00Z", EARLIEST),
+        ("2199-12-31T23:59:59.9999Z", LATEST),
+    ],
+)
+def test_bodies_hold_whole_rfc_3339_times(text: str, expected: int) -> None:
+    assert parse_timestamp(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("2026-06-14", "with an offset"),
+        ("2026-06-14T00:00:00", "with an offset"),
+        ("2026-06-14 00:00:00Z", "with an offset"),
+        ("2026-06-14T00:00Z", "with an offset"),
+        ("1781395200", "with an offset"),
+        ("2026-02-30T00:00:00Z", "that exists"),
+        ("2026-06-14T25:00:00Z", "that exists"),
+        ("1969-12-31T23:59:59.9999Z", "1970 to 2199"),
+        ("2200-01-01T00:00:00Z", "1970 to 2199"),
+    ],
+)
+def test_bodies_hold_no_other_times(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse_timestamp(text)

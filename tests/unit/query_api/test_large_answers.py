@@ -14,10 +14,10 @@ import orjson
 import pytest
 import uvicorn
 
-from services.platforms import base
-from services.platforms.base import json_object, parsed_once
-from services.query_api.payloads import grouped
-from services.query_api.query import (
+from services.platforms import json_reading
+from services.platforms.json_reading import json_object, parsed_once
+from services.query_api.reads.payloads import grouped
+from services.query_api.reads.query import (
     AccountFigures,
     AccountHistory,
     AccountHistoryQuestion,
@@ -25,7 +25,7 @@ from services.query_api.query import (
     Snapshot,
     SnapshotsQuestion,
 )
-from services.query_api.read_model import _parts
+from services.query_api.reads.snapshots import _parts
 from services.runtime.http_limits import HttpLimits, limited_protocol
 from tests.support.query_api import FakeApi, fake_api, values
 
@@ -150,7 +150,7 @@ def test_a_payload_is_parsed_once_for_all_of_its_targets(monkeypatch: pytest.Mon
             parsed += 1
             return loads(text)
 
-    monkeypatch.setattr(base, "orjson", Counting)
+    monkeypatch.setattr(json_reading, "orjson", Counting)
     names = [f"t{number}" for number in range(100)]
     found = _parts("w1", [_event(100, 10)], {"e": names}, 10**9)
     assert parsed == 1

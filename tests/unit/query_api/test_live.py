@@ -13,11 +13,11 @@ import pytest
 from schemas.events import PlatformRaw, PollerReply, PullKind, PullTarget, RawTarget, ReplyKind
 from schemas.metrics import LIKES, POST_METRICS
 from schemas.registers import empty_register, merge
-from services.query_api.accounts import stored_health
 from services.query_api.directory import Directory
 from services.query_api.live import LiveReads, Pulled
-from services.query_api.merging import merge_targets
-from services.query_api.query import (
+from services.query_api.reads.accounts import stored_health
+from services.query_api.reads.merging import merge_targets
+from services.query_api.reads.query import (
     Account,
     AccountQuestion,
     HealthQuestion,
@@ -26,7 +26,7 @@ from services.query_api.query import (
     PostQuestion,
     Question,
 )
-from tests.support.query_api import NOW, ManualClock, channel, target, values
+from tests.support.query_api import NOW, ManualClock, answered, channel, target, values
 
 DONE = PollerReply("r", "w1", ReplyKind.DONE)
 
@@ -46,9 +46,9 @@ class Stored:
     def __init__(self) -> None:
         self.post = Post("p1", "published", None, None, NOW, (target("t1", values=values(likes=1), captured_at=NOW),))
         self.channel = channel("w1", "c1")
-        self.asked: list[Question] = []
+        self.asked: list[Question[Any]] = []
 
-    async def answer(self, question: Question) -> Any:
+    async def answer(self, question: Question[Any]) -> Any:
         self.asked.append(question)
         if isinstance(question, AccountQuestion):
             return Account("c1", "x", False, None)
@@ -99,7 +99,7 @@ async def test_other_questions_pass() -> None:
 async def test_a_thousand_askers_are_one_request() -> None:
     world = World()
     world.link.pulled = Pulled([answer("e1", NOW, ("t1", 7))], DONE)
-    posts = await asyncio.gather(*(world.reads.answer(LivePostQuestion("w1", "p1")) for _ in range(1000)))
+    posts = await asyncio.gather(*(answered(world.reads, LivePostQuestion("w1", "p1")) for _ in range(1000)))
     assert {post.targets[0].values[LIKES] for post in posts} == {7}
     assert len(world.link.asked) == 1
 
@@ -124,8 +124,8 @@ async def test_without_live_answers_the_stored_is_shown(pulled: Pulled | None) -
     world = World()
     world.link.pulled = pulled
     assert await world.reads.answer(LivePostQuestion("w1", "p1")) is world.stored.post
-    assert not (await world.reads.answer(AccountQuestion("w1", "c1"))).is_live
-    assert not (await world.reads.answer(HealthQuestion("w1", "c1", NOW))).is_live
+    assert not (await answered(world.reads, AccountQuestion("w1", "c1"))).is_live
+    assert not (await answered(world.reads, HealthQuestion("w1", "c1", NOW))).is_live
 
 
 @pytest.mark.parametrize("status", ["token_expired", "revoked", "disabled"])
@@ -142,7 +142,7 @@ async def test_health_is_what_the_probe_found() -> None:
     world = World()
     found = PollerReply("r", "w1", ReplyKind.DONE, None, True, "token_expired", "token_expired", NOW - 1)
     world.link.pulled = Pulled([], found)
-    health = await world.reads.answer(HealthQuestion("w1", "c1", NOW))
+    health = await answered(world.reads, HealthQuestion("w1", "c1", NOW))
     assert (health.is_live, health.is_healthy, health.status, health.error_code, health.token_expires_at) == (
         True, False, "token_expired", "token_expired", NOW - 1,
     )  # fmt: skip
@@ -152,7 +152,7 @@ async def test_health_that_the_owner_knew_without_asking_is_no_live_probe() -> N
     world = World()
     found = PollerReply("r", "w1", ReplyKind.DONE, None, False, "token_expired", "token_expired", None)
     world.link.pulled = Pulled([], found)
-    health = await world.reads.answer(HealthQuestion("w1", "c1", NOW))
+    health = await answered(world.reads, HealthQuestion("w1", "c1", NOW))
     assert (health.is_live, health.is_healthy, health.status, health.error_code) == (
         False, False, "token_expired", "token_expired",
     )  # fmt: skip

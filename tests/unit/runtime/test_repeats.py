@@ -34,7 +34,7 @@ def record(name: str, msg: object, *args: object, level: int = logging.WARNING) 
         ("faust.app.base", ["Consumer: %s"]),
         ("mode.worker", ["crashed %s"]),
         ("services.sink", [{"event": "clickhouse_unavailable", "call": "a"}, {"event": "clickhouse_unavailable"}]),
-        ("services.query_api.clickhouse", [{"event": "query failed", "query": "x"}, {"event": "query failed"}]),
+        ("services.query_api.reads.clickhouse", [{"event": "query failed", "query": "x"}, {"event": "query failed"}]),
     ],
 )  # fmt: skip
 def test_one_line_of_a_kind_in_ten_seconds(name: str, msgs: list[object]) -> None:
@@ -61,7 +61,7 @@ def test_other_kinds_and_other_lines_are_not_held_back() -> None:
     assert [repeats.filter(record("a", away)), repeats.filter(record("b", away))] == [True, True]
     assert [repeats.filter(record("aiokafka.conn", text)) for text in ("one", "two", "one")] == [True, True, False]
     for _ in range(3):
-        assert repeats.filter(record("services.poller.poll", {"event": "a request is wrong"}))
+        assert repeats.filter(record("services.poller.asking.channel_rounds", {"event": "a request is wrong"}))
         assert repeats.filter(record("uvicorn.error", "Application startup complete"))
         assert repeats.filter(record("aiokafka.conn", "connected", level=logging.INFO))
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.codec import Codec, MalformedEvent, RecordCodec, codec, instant, newest_version, schema_text
+from schemas.codec import Codec, MalformedEvent, RecordCodec, codec, newest_version, schema_text
+from schemas.conversions import TYPED, instant
 from schemas.events import (
     AccountEvent,
     ApiKey,
@@ -18,7 +19,6 @@ from schemas.events import (
     CatalogChannel,
     CatalogPost,
     CatalogTarget,
-    ChannelSnapshot,
     ChannelStatus,
     ChannelTokens,
     DeadLetter,
@@ -26,7 +26,6 @@ from schemas.events import (
     PlatformRaw,
     PollerReply,
     PollerRequest,
-    PostSnapshot,
     PostStatus,
     PullKind,
     PullTarget,
@@ -34,17 +33,7 @@ from schemas.events import (
     RawTarget,
     ReplyKind,
 )
-from schemas.metrics import (
-    CHANNEL_METRICS,
-    INT64_MAX,
-    INT64_MIN,
-    MILLIS_MAX,
-    PLATFORMS,
-    POST_METRICS,
-    Metric,
-    Values,
-    seconds,
-)
+from schemas.metrics import INT64_MAX, PLATFORMS
 
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
 ids = st.text("abcXYZ019._:-", min_size=1, max_size=128)
@@ -55,19 +44,6 @@ origins = st.sampled_from([origin.value for origin in Origin])
 platforms = st.sampled_from(PLATFORMS)
 statuses = st.sampled_from([status.value for status in PostStatus])
 blobs = st.binary(max_size=200)
-
-
-def values(metrics: tuple[Metric, ...]) -> st.SearchStrategy[Values]:
-    counts = st.integers(INT64_MIN, INT64_MAX)
-    durations = st.integers(-MILLIS_MAX, MILLIS_MAX)
-    return st.tuples(*(st.none() | (durations if metric.is_duration else counts) for metric in metrics))
-
-
-def counts_within_sums(metrics: tuple[Metric, ...]) -> st.SearchStrategy[Values]:
-    """Values whose engagements fit a long as well."""
-    counts = st.integers(-(2**60), 2**60)
-    durations = st.integers(-MILLIS_MAX, MILLIS_MAX)
-    return st.tuples(*(st.none() | (durations if metric.is_duration else counts) for metric in metrics))
 
 
 targets = st.builds(RawTarget, ids, ids, texts)
@@ -93,14 +69,6 @@ EVENTS: dict[str, st.SearchStrategy[Any]] = {
     ),
     "catalog.api-keys": st.builds(ApiKey, ids, ids, texts, st.lists(texts, max_size=3).map(tuple), texts, instants),
     "catalog.tokens": st.builds(ChannelTokens, ids, ids, blobs, texts, maybe_instants, texts, instants),
-    "metrics.post-snapshots": st.builds(
-        PostSnapshot, ids, ids, ids, ids, platforms, ids, instants, origins, masks, masks,
-        counts_within_sums(POST_METRICS),
-    ),
-    "metrics.channel-snapshots": st.builds(
-        ChannelSnapshot, ids, ids, platforms, ids, instants, origins, st.sampled_from(["lifetime", "day", "window"]),
-        maybe_instants, maybe_instants, masks, values(CHANNEL_METRICS),
-    ),
     "accounts.events": st.builds(AccountEvent, ids, ids, platforms, texts, instants, st.none() | texts),
     "platform.raw.dead-letters": st.builds(
         DeadLetter, texts, texts, texts, texts, st.integers(0, 4095), st.integers(0, INT64_MAX), st.none() | blobs,
@@ -131,9 +99,7 @@ def test_an_event_comes_back_equal(topic: str, data: st.DataObject) -> None:
 
 
 def test_every_typed_topic_is_tried() -> None:
-    from schemas.codec import _TYPED
-
-    assert set(EVENTS) == set(_TYPED)
+    assert set(EVENTS) == set(TYPED)
 
 
 def test_the_wire_format_is_confluents() -> None:
@@ -208,13 +174,3 @@ def test_instants_lose_nothing(moment: int) -> None:
         made("accounts.events").encode(event)
     )
     assert instant(record["occurred_at"]) == moment
-
-
-@given(st.integers(-MILLIS_MAX, MILLIS_MAX))
-def test_durations_lose_nothing(millis: int) -> None:
-    durations = tuple(millis if metric.is_duration else None for metric in POST_METRICS)
-    event = PostSnapshot("w", "t", "p", "c", "x", "e", 0, "SCHEDULE", 0, 0, durations)
-    record = RecordCodec("metrics.post-snapshots", fetch_schema=lambda _: schema_text("metrics.post-snapshots")).decode(
-        made("metrics.post-snapshots").encode(event)
-    )
-    assert record["watch_time_seconds"] == seconds(millis)

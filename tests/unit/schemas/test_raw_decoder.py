@@ -7,7 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.codec import Codec, MalformedEvent, RawCodec, codec, raw_from, schema_text
+from schemas.codec import Codec, MalformedEvent, RawCodec, codec, schema_text
+from schemas.conversions import raw_from
 from schemas.events import PlatformRaw, RawTarget
 from schemas.raw_decoder import layout_of
 

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from schemas.codec import AVRO_DIR, Codec, RecordCodec, codec, newest_version, schema_text
-from schemas.events import PlatformRaw
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, post_engagement_rate, post_engagements
-from services.aggregator.reading import map_event
-from services.runtime.topics import TOPICS_DIR, schema_files, topic_specs
+from services.runtime.topics import TOPICS_DIR, topic_specs
 from tests.support.examples import EXAMPLES_DIR, Example, all_examples, normal
 
 SPECS = {spec.name: spec for spec in topic_specs()}
@@ -25,12 +23,23 @@ PUBLIC = {
     "platform.raw.dead-letters",
 }  # fmt: skip
 # Topics whose values are written as plain records; all others have a typed event.
-RECORDS = {"rollups.posts", "rollups.channels", "aggregator.claims"}
+RECORDS = {
+    "metrics.post-snapshots", "metrics.channel-snapshots", "rollups.posts", "rollups.channels", "aggregator.claims"
+}  # fmt: skip
 
 
 def schema_of(topic: str, version: int | None = None) -> dict[str, Any]:
     parsed: dict[str, Any] = json.loads(schema_text(topic, version))
     return parsed
+
+
+def schema_files() -> dict[str, list[int]]:
+    """Versions of the schema files, by topic."""
+    found: dict[str, list[int]] = {}
+    for path in AVRO_DIR.glob("*.avsc"):
+        topic, _, version = path.name.removesuffix(".avsc").rpartition(".v")
+        found.setdefault(topic, []).append(int(version))
+    return {topic: sorted(versions) for topic, versions in found.items()}
 
 
 def typed(topic: str) -> Codec[Any]:
@@ -143,35 +152,6 @@ def test_each_example_reads_as_its_typed_event(example: Example) -> None:
     # An example of an earlier version lacks what came later.
     read = normal(records(example.topic).decode(encoded))
     assert {name: read[name] for name in record} == record
-
-
-def raw_examples() -> dict[str, PlatformRaw]:
-    found = {}
-    for example in EXAMPLES:
-        if example.topic == "platform.raw":
-            record = example.record(schema_of(example.topic, example.version))
-            event = typed("platform.raw").decode(records("platform.raw").encode(record))
-            found[event.event_id] = event
-    return found
-
-
-@pytest.mark.parametrize("example", [e for e in EXAMPLES if e.topic.startswith("metrics.")], ids=lambda e: e.name)
-def test_each_snapshot_example_is_what_its_raw_example_says(example: Example) -> None:
-    snapshot = typed(example.topic).decode(
-        records(example.topic).encode(example.record(schema_of(example.topic, example.version)))
-    )
-    raw = raw_examples()[snapshot.event_id]
-    reading = map_event(raw)
-    said: Any
-    if example.topic == "metrics.post-snapshots":
-        said = next(post for post in reading.posts if raw.targets[post.position].target_id == snapshot.target_id)
-        assert snapshot.ranged == said.ranged
-    else:
-        period = (snapshot.period, snapshot.period_start, snapshot.period_end)
-        said = next(c for c in reading.channels if (c.period, c.period_start, c.period_end) == period)
-    assert (snapshot.spoken, snapshot.values) == (said.spoken, said.values)
-    assert (snapshot.workspace_id, snapshot.channel_id) == (raw.workspace_id, raw.channel_id)
-    assert (snapshot.captured_at, snapshot.origin, snapshot.platform) == (raw.captured_at, raw.origin, raw.platform)
 
 
 def _values(metrics: tuple[Metric, ...], content: dict[str, Any]) -> tuple[int | None, ...]:

@@ -151,10 +151,10 @@ def _with_field(field_type: object) -> str:
 def test_a_few_bytes_never_become_endless_items(field_type: object, value: bytes) -> None:
     text = _with_field(field_type)
     events = codec(RAW, schema_id=1, fetch_schema=lambda _: text)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(MalformedEvent):
         events.decode(struct.pack(">bI", 0, 2) + value)
-    assert time.monotonic() - started < 30, "2^60 items would take for ever"
+    assert time.process_time() - started < 30, "2^60 items would take for ever"
 
 
 def test_what_is_measured_is_what_is_read() -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
-from services.query_api.admin.models import ChannelPut, PostPut
-from services.query_api.admin.routes import OPERATIONS
-from services.query_api.tidemark import all_endpoints
+from services.query_api.admin.parameters import ChannelPut, PostPut
+from services.query_api.admin.routes import API as ADMIN_API
+from services.query_api.tidemark import tidemark_api
 from tidemark_client import Tidemark, TidemarkAdmin, TidemarkError, transport
 from tidemark_client.models import ChannelLine, ChannelWrite, PostLine, PostWrite, TargetWrite
 
 KEY = "tm_live_secret-of-the-tests"
-SAMPLES = {(endpoint.method, endpoint.path): endpoint.sample for endpoint in all_endpoints()}
+SAMPLES = {(endpoint.method, endpoint.path): endpoint.sample for endpoint in tidemark_api().endpoints}
 READS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
     ("GET", "/tidemark/v1/posts/{id}"): lambda client: client.post("i"),
     ("GET", "/tidemark/v1/targets/{id}"): lambda client: client.target("i"),
@@ -208,7 +208,7 @@ def test_the_key_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_writes_are_what_the_admin_api_takes() -> None:
-    replies = {operation.path: operation.sample for operation in OPERATIONS if operation.sample is not None}
+    replies = {operation.path: operation.sample for operation in ADMIN_API.endpoints if operation.sample is not None}
     wire = Wire(lambda request: httpx.Response(200, json=replies["/admin/v1/workspaces/{workspace_id}/keys"]))
     admin = wire.admin()
     channel = ChannelWrite.model_validate({"platform": "x", "external_id": "1", "access_token": "secret-token"})
@@ -220,7 +220,7 @@ def test_writes_are_what_the_admin_api_takes() -> None:
     at = datetime(2026, 6, 28, 9, 14, 22, tzinfo=UTC)
     targets = [TargetWrite(target_id="t", channel_id="ch-x", status="published", external_id="9", published_at=at)]
     admin.put_post("acme", "p", PostWrite(status="published", published_at=at, targets=targets))
-    assert PostPut.model_validate_json(wire.requests[-1].content).targets[0].published_at == at
+    assert PostPut.model_validate_json(wire.requests[-1].content).targets[0].published_at == 1_782_638_062_000
     made = admin.make_key("acme")
     assert (made.id, made.scopes) == ("key_5f3a", ["analytics:read"])
     assert made.key.get_secret_value() not in repr(made)

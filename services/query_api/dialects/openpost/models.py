@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.query_api.shapes import ANYTHING, COUNT, TEXT, TEXT_OR_NULL, TIME, each, listed, shape
+from services.query_api.serving.shapes import ANYTHING, COUNT, TEXT, TEXT_OR_NULL, TIME, each, listed, shape
 
 DEFAULT_DAYS = 30
 MAX_DAYS = 365

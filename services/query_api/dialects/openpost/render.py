@@ -7,11 +7,9 @@ from typing import Any
 
 from schemas.metrics import COMMENTS, IMPRESSIONS, LIKES, SHARES, Values
 from services.query_api.dialects.openpost.models import PLATFORM_NAMES
-from services.query_api.query import (
+from services.query_api.reads.query import (
     PostHistory,
-    PostHistoryQuestion,
     Snapshot,
-    SnapshotsQuestion,
     Target,
     or_zero,
     totals,
@@ -20,12 +18,12 @@ from services.query_api.query import (
 from services.runtime.clock import iso_seconds
 
 
-def snapshot_list(question: SnapshotsQuestion, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
+def snapshot_list(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
     """Snapshots of a workspace, newest first."""
     return {"data": [_row(snapshot) for snapshot in snapshots]}
 
 
-def post_metrics(question: PostHistoryQuestion, history: PostHistory) -> dict[str, Any]:
+def post_metrics(history: PostHistory) -> dict[str, Any]:
     """Latest figures of a post, a target at a time, with its snapshots."""
     targets = history.post.targets
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.query_api.shapes import (
+from services.query_api.serving.shapes import (
     COUNT,
     COUNT_OR_NULL,
     FLAG,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -30,12 +29,11 @@ from schemas.metrics import (
     whole_seconds,
 )
 from services.query_api.dialects.postflow.models import LINK_PREVIEW_KEYS, PLATFORM_NAMES, STATUS_NUMBERS
-from services.query_api.query import (
+from services.query_api.reads.query import (
     NO_SCORES,
     ChannelScores,
     Post,
     PostScores,
-    PostScoresQuestion,
     Target,
     latest,
     rate,
@@ -43,7 +41,8 @@ from services.query_api.query import (
     video_views,
     with_fallback,
 )
-from services.runtime.clock import iso_seconds, to_millis
+from services.runtime.clock import iso_seconds
+from services.runtime.instants import parse_timestamp
 
 
 class _Shown(NamedTuple):
@@ -55,7 +54,7 @@ class _Shown(NamedTuple):
     parts: tuple[Values, ...]
 
 
-def post_metrics(question: PostScoresQuestion, answer: PostScores) -> list[dict[str, Any]]:
+def post_metrics(answer: PostScores) -> list[dict[str, Any]]:
     """One element a target without a parent, in target order, with its stories as items.
 
     A target whose parent was deleted has none any more.
@@ -207,4 +206,4 @@ def _time(instant: int | None) -> str | None:
 
 def _time_of_text(text: str | None) -> str | None:
     """A time that the catalog keeps as it was written."""
-    return None if text is None else iso_seconds(to_millis(datetime.fromisoformat(text.upper())))
+    return None if text is None else iso_seconds(parse_timestamp(text))

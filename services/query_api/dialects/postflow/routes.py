@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from services.query_api.dialects.postflow.models import SAMPLE, SCHEMA
 from services.query_api.dialects.postflow.render import post_metrics
-from services.query_api.endpoint import Dialect, Read, ReadRequest, path_id
-from services.query_api.query import PostScoresQuestion
+from services.query_api.reads.query import PostScoresQuestion
+from services.query_api.serving.actions import asks
+from services.query_api.serving.endpoint import Api, Endpoint, Request
+from services.query_api.serving.parameters import AnyParameters
 
 
-def post_question(request: ReadRequest) -> PostScoresQuestion:
+def post_question(request: Request[AnyParameters]) -> PostScoresQuestion:
     """The post of the path, compared with what its channels published up to now."""
-    return PostScoresQuestion(request.workspace_id, path_id(request, "postId"), request.now)
+    return PostScoresQuestion(request.workspace_id, request.path["postId"], request.now)
 
 
-DIALECT = Dialect(
+DIALECT = Api(
     name="postflow",
     title="PostFlow",
     description="Figures and scores of post groups.",
-    reads=(
-        Read(
+    endpoints=(
+        Endpoint(
             id="getPostflowPostMetrics",
             path="/v1/posts/{postId}/metrics",
             summary="Post group metrics",
             description="Figures of each target of a post, its stories as items, and its score among the channel's "
             "posts of the last 90 days.",
-            compile=post_question,
-            render=post_metrics,
+            action=asks(AnyParameters, post_question, post_metrics),
             sample=SAMPLE,
             schema=SCHEMA,
         ),

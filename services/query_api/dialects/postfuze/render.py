@@ -20,17 +20,13 @@ from schemas.metrics import (
 )
 from services.query_api.dialects.postfuze.models import NO_METRICS, NOT_PUBLISHED, RATE_STEPS
 from services.query_api.errors import NotPublished
-from services.query_api.query import (
+from services.query_api.reads.query import (
     PUBLISHED,
     Account,
     AccountFigures,
     AccountHistory,
-    AccountHistoryQuestion,
-    AccountQuestion,
     AccountSnapshot,
     Health,
-    HealthQuestion,
-    LivePostQuestion,
     Post,
     Target,
     or_zero,
@@ -43,7 +39,7 @@ from services.runtime.clock import iso_millis
 _SUMMED = ("impressions", "reach", "likes", "comments", "shares", "saves", "clicks", "video_views")
 
 
-def post_analytics(question: LivePostQuestion, post: Post) -> dict[str, Any]:
+def post_analytics(post: Post) -> dict[str, Any]:
     """A row a published target that was ever measured, in target order, and the sums of the rows.
 
     Raises:
@@ -92,9 +88,7 @@ def _sum(rows: Sequence[dict[str, Any]], name: str) -> int:
     return bounded(sum(or_zero(row[name]) for row in rows))
 
 
-def account_metrics(
-    question: AccountQuestion | AccountHistoryQuestion, answer: Account | AccountHistory
-) -> dict[str, Any]:
+def account_metrics(answer: Account | AccountHistory) -> dict[str, Any]:
     """Figures of an account: as they stand, or a series over a range."""
     if isinstance(answer, AccountHistory):
         return {
@@ -126,7 +120,7 @@ def _snapshot(snapshot: AccountSnapshot) -> dict[str, Any]:
     }
 
 
-def account_health(question: HealthQuestion, health: Health) -> dict[str, Any]:
+def account_health(health: Health) -> dict[str, Any]:
     """Whether an account's connection works."""
     return {
         "id": health.channel_id,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 from services.query_api.dialects.postfuze.models import (
     ACCOUNT_SAMPLE,
     ACCOUNT_SCHEMA,
@@ -11,86 +13,88 @@ from services.query_api.dialects.postfuze.models import (
     POST_SAMPLE,
     POST_SCHEMA,
 )
+from services.query_api.dialects.postfuze.parameters import RangeParameters
 from services.query_api.dialects.postfuze.render import account_health, account_metrics, post_analytics
-from services.query_api.endpoint import Dialect, Parameter, Read, ReadRequest, path_id
 from services.query_api.errors import Invalid
-from services.query_api.query import AccountHistoryQuestion, AccountQuestion, HealthQuestion, LivePostQuestion
+from services.query_api.reads.query import (
+    Account,
+    AccountHistory,
+    AccountHistoryQuestion,
+    AccountQuestion,
+    HealthQuestion,
+    LivePostQuestion,
+)
+from services.query_api.serving.actions import Series, asks
+from services.query_api.serving.endpoint import Api, Endpoint, Request
+from services.query_api.serving.parameters import AnyParameters
 from services.runtime.clock import MILLIS_PER_DAY
-from services.runtime.instants import EARLIEST, parse_instant
+from services.runtime.instants import EARLIEST
 
 
-def post_question(request: ReadRequest) -> LivePostQuestion:
+def post_question(request: Request[AnyParameters]) -> LivePostQuestion:
     """The post of the path."""
-    return LivePostQuestion(request.workspace_id, path_id(request, "id"))
+    return LivePostQuestion(request.workspace_id, request.path["id"])
 
 
-def account_question(request: ReadRequest) -> AccountQuestion | AccountHistoryQuestion:
+def account_question(request: Request[RangeParameters]) -> AccountQuestion | AccountHistoryQuestion:
     """The account of the path: as it stands, or over a range where one is named.
 
     Raises:
-        Invalid: a bound is no time, or the range is empty.
+        Invalid: the range is empty.
     """
-    since, until = request.query.get("since"), request.query.get("until")
+    since, until = request.parameters.since, request.parameters.until
     if since is None and until is None:
-        return AccountQuestion(request.workspace_id, path_id(request, "id"))
-    end = request.now if until is None else _instant("until", until)
-    start = max(EARLIEST, end - DEFAULT_RANGE_DAYS * MILLIS_PER_DAY) if since is None else _instant("since", since)
+        return AccountQuestion(request.workspace_id, request.path["id"])
+    end = request.now if until is None else until
+    start = max(EARLIEST, end - DEFAULT_RANGE_DAYS * MILLIS_PER_DAY) if since is None else since
     if start >= end:
         raise Invalid("since: must be before until.")
-    return AccountHistoryQuestion(request.workspace_id, path_id(request, "id"), start, end)
+    return AccountHistoryQuestion(request.workspace_id, request.path["id"], start, end)
 
 
-def _instant(name: str, text: str) -> int:
-    try:
-        return parse_instant(text)
-    except ValueError as error:
-        raise Invalid(f"{name}: {error}.") from None
+def _parts_after(answer: Account | AccountHistory) -> AsyncGenerator[Account | AccountHistory, None] | None:
+    """What comes after the first snapshots of a long history."""
+    return answer.parts_after() if isinstance(answer, AccountHistory) and answer.rest is not None else None
 
 
-def health_question(request: ReadRequest) -> HealthQuestion:
+def health_question(request: Request[AnyParameters]) -> HealthQuestion:
     """The account of the path, now."""
-    return HealthQuestion(request.workspace_id, path_id(request, "id"), request.now)
+    return HealthQuestion(request.workspace_id, request.path["id"], request.now)
 
 
-DIALECT = Dialect(
+DIALECT = Api(
     name="postfuze",
     title="PostFuze",
     description="Figures of posts, and figures and health of social accounts.",
-    reads=(
-        Read(
+    endpoints=(
+        Endpoint(
             id="getPostfuzePostAnalytics",
             path="/api/v1/posts/{id}/analytics",
             summary="Post analytics",
             description="The figures of each published target, and their sums; asked of the platforms on request, with "
             "the last snapshot of a target where that fails.",
-            compile=post_question,
-            render=post_analytics,
+            action=asks(AnyParameters, post_question, post_analytics),
             sample=POST_SAMPLE,
             schema=POST_SCHEMA,
         ),
-        Read(
+        Endpoint(
             id="getPostfuzeAccountMetrics",
             path="/api/v1/social-accounts/{id}/metrics",
             summary="Account metrics",
             description="Audience size of one account, asked of the platform on request; with a range, the snapshots "
             "stored of it, oldest first.",
-            compile=account_question,
-            render=account_metrics,
+            action=asks(
+                RangeParameters, account_question, account_metrics, series=Series("data", parts_after=_parts_after)
+            ),
             sample=ACCOUNT_SAMPLE,
             schema=ACCOUNT_SCHEMA,
-            parameters=(
-                Parameter("since", "Start of the range: unix seconds or ISO 8601; 30 days before its end by default."),
-                Parameter("until", "End of the range, exclusive: unix seconds or ISO 8601; now by default."),
-            ),
-            series="data",
         ),
-        Read(
+        Endpoint(
             id="getPostfuzeAccountHealth",
             path="/api/v1/social-accounts/{id}/health",
             summary="Account health",
             description="Whether an account's connection works.",
-            compile=health_question,
-            render=account_health,
+            action=asks(AnyParameters, health_question, account_health),
             sample=HEALTH_SAMPLE,
             schema=HEALTH_SCHEMA,
         ),

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.windows import RANGES
-from services.query_api.shapes import COUNT, COUNT_OR_NULL, TEXT, TIME, TIME_OR_NULL, each, listed, one_of, shape
+from services.query_api.serving.shapes import (
+    COUNT,
+    COUNT_OR_NULL,
+    TEXT,
+    TIME,
+    TIME_OR_NULL,
+    each,
+    listed,
+    one_of,
+    shape,
+)
 
 DEFAULT_RANGE = "28d"
 RANGE_NAMES = tuple(RANGES)

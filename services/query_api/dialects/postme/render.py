@@ -18,12 +18,10 @@ from schemas.metrics import (
     whole_seconds,
 )
 from services.query_api.dialects.postme.models import PLATFORM_NAMES
-from services.query_api.query import (
+from services.query_api.reads.query import (
     PUBLISHED,
     ChannelWindow,
-    ChannelWindowQuestion,
     Post,
-    PostQuestion,
     Target,
     latest,
     or_zero,
@@ -32,7 +30,7 @@ from services.query_api.query import (
 from services.runtime.clock import iso_seconds
 
 
-def post_insights(question: PostQuestion, post: Post) -> dict[str, Any]:
+def post_insights(post: Post) -> dict[str, Any]:
     """Totals of a post and a block a channel with a published target, in target order.
 
     The document has totals as the sum across channels, so both are of the published targets.
@@ -70,7 +68,7 @@ def _channel_block(targets: list[Target]) -> dict[str, Any]:
     }
 
 
-def channel_insights(question: ChannelWindowQuestion, window: ChannelWindow) -> dict[str, Any]:
+def channel_insights(window: ChannelWindow) -> dict[str, Any]:
     """Totals of a channel over a window, and its followers."""
     return {
         "channel_id": window.channel_id,

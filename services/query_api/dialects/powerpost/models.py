@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.query_api.shapes import COUNT, TEXT, TIME, each, one_of, or_null, shape
+from services.query_api.serving.shapes import COUNT, TEXT, TIME, each, one_of, or_null, shape
 
 STATUS_NAMES = {
     "draft": "draft",

@@ -6,11 +6,11 @@ from typing import Any
 
 from schemas.metrics import COMMENTS, LIKES, VIEWS
 from services.query_api.dialects.powerpost.models import STATUS_NAMES
-from services.query_api.query import Target, TargetQuestion, or_zero, with_fallback
+from services.query_api.reads.query import Target, or_zero, with_fallback
 from services.runtime.clock import iso_seconds
 
 
-def item_analytics(question: TargetQuestion, target: Target) -> dict[str, Any]:
+def item_analytics(target: Target) -> dict[str, Any]:
     """The latest figures of one post item; no metrics before its first poll."""
     return {
         "post_item_id": target.target_id,

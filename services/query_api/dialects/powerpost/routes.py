@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from services.query_api.dialects.powerpost.models import SAMPLE, SCHEMA
 from services.query_api.dialects.powerpost.render import item_analytics
-from services.query_api.endpoint import Dialect, Parameter, Read, ReadRequest, path_id
 from services.query_api.errors import NotFound
-from services.query_api.query import TargetQuestion
+from services.query_api.reads.query import TargetQuestion
+from services.query_api.serving.actions import asks
+from services.query_api.serving.endpoint import Api, Endpoint, Parameter, Request
+from services.query_api.serving.parameters import AnyParameters
 
 WORKSPACE_HEADER = "X-Workspace-Id"
 _WORKSPACE_HEADER = WORKSPACE_HEADER.lower().encode()
 
 
-def item_question(request: ReadRequest) -> TargetQuestion:
+def item_question(request: Request[AnyParameters]) -> TargetQuestion:
     """The post item of the path, in the workspace that the header names.
 
     Raises:
@@ -21,24 +23,23 @@ def item_question(request: ReadRequest) -> TargetQuestion:
     named = [value.strip() for name, value in request.headers if name == _WORKSPACE_HEADER]
     if named != [request.workspace_id.encode()]:
         raise NotFound
-    return TargetQuestion(request.workspace_id, path_id(request, "id"))
+    return TargetQuestion(request.workspace_id, request.path["id"])
 
 
-DIALECT = Dialect(
+DIALECT = Api(
     name="powerpost",
     title="PowerPost",
     description="Performance of published post items.",
-    reads=(
-        Read(
+    endpoints=(
+        Endpoint(
             id="getPowerpostItemAnalytics",
             path="/api/v1/post-items/{id}/analytics",
             summary="Post item analytics",
             description="The latest figures of one post item; metrics are null until it was first polled.",
-            compile=item_question,
-            render=item_analytics,
+            action=asks(AnyParameters, item_question, item_analytics),
             sample=SAMPLE,
             schema=SCHEMA,
-            parameters=(
+            headers=(
                 Parameter(WORKSPACE_HEADER, "The key's workspace; any other reads 404.", place="header", required=True),
             ),
         ),

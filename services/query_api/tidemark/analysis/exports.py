@@ -8,19 +8,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from services.query_api.errors import Invalid, NotFound
-from services.query_api.streams import Stream
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Request
+from services.query_api.serving.streams import Stream
 from services.query_api.tidemark.analysis.datasets import DATASETS, statement
 from services.query_api.tidemark.analysis.formats import CONTENT_TYPES, Format, asked_format
-from services.query_api.tidemark.analysis.ranges import zone
+from services.query_api.tidemark.analysis.parameters import ExportParameters, span_between, zone_of
 from services.query_api.tidemark.analysis.slots import Slots
-from services.query_api.tidemark.endpoint import Parameters, Request, Sources
-from services.query_api.tidemark.parameters import Id
-from services.runtime.instants import EARLIEST, LATEST, parse_instant
+from services.runtime.instants import EARLIEST, LATEST
 
 FORMATS = (Format.CSV, Format.NDJSON, Format.PARQUET, Format.ARROW)
 _CLICKHOUSE_FORMATS: Mapping[Format, str] = {
@@ -47,18 +45,6 @@ _SETTINGS: Mapping[str, Any] = {
 MOST = 6
 MOST_PER_WORKSPACE = 3
 MOST_PER_KEY = 2
-
-
-class ExportParameters(Parameters):
-    """What is exported, and how."""
-
-    start: str | None = Field(None, alias="from", description="First instant of the span; see the data set.")
-    end: str | None = Field(None, alias="to", description="End of the span, exclusive.")
-    tz: str = Field("UTC", description="IANA time zone of times without an offset and of dates.")
-    channel_id: Id | None = Field(None, description="Only what belongs to this channel.")
-    format: Literal["csv", "ndjson", "parquet", "arrow"] | None = Field(
-        None, description="csv, ndjson, parquet or arrow; without it, by Accept, else csv."
-    )
 
 
 class Exports:
@@ -114,23 +100,11 @@ def _values(request: Request[ExportParameters], *, has_time: bool) -> dict[str, 
     asked = request.parameters
     if not has_time and (asked.start is not None or asked.end is not None):
         raise Invalid("from, to: this data set has no times to choose by; leave them out")
-    try:
-        tz = zone(asked.tz)
-    except ValueError as error:
-        raise Invalid(f"tz: {error}") from None
-    bounds = []
-    for name, text, default in (("from", asked.start, EARLIEST), ("to", asked.end, LATEST)):
-        try:
-            bounds.append(default if text is None else parse_instant(text, tz))
-        except ValueError as error:
-            raise Invalid(f"{name}: {error}") from None
-    start, end = bounds
-    if start >= end:
-        raise Invalid("from: must be before to")
+    span = span_between(asked.start, asked.end, zone_of(asked.tz), EARLIEST, LATEST)
     return {
         "workspace": request.workspace_id,
         "channel": asked.channel_id or "",
-        "from": start,
-        "to": end,
+        "from": span.start,
+        "to": span.end,
         "is_open": int(asked.start is None and asked.end is None),
     }

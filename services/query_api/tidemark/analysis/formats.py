@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from services.query_api.errors import Header
+from services.query_api.serving.accept import accept_of, best_media_type
 
 
 class Format(Enum):
@@ -39,8 +40,6 @@ CONTENT_TYPES: Mapping[Format, str] = {**MEDIA_TYPES, Format.CSV: "text/csv; cha
 def asked_format(name: str | None, headers: Iterable[Header], offered: Sequence[Format]) -> Format:
     """The format of a reply: the one named, else the one that Accept likes best, else the first offered.
 
-    An Accept that names none of them is answered in the first: that is more use to its sender than a refusal.
-
     Args:
         name: of one that is offered.
         headers: names in lower case.
@@ -48,32 +47,8 @@ def asked_format(name: str | None, headers: Iterable[Header], offered: Sequence[
     """
     if name is not None:
         return Format(name)
-    weights = _weights(b",".join(value for header, value in headers if header == b"accept").decode("latin-1"))
-    liked = {kind: _weight(MEDIA_TYPES[kind], weights) for kind in offered}
-    best = max(liked.values())
-    return next(kind for kind in offered if liked[kind] == best)
-
-
-def _weights(accept: str) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for part in accept.lower().split(","):
-        kind, *options = (text.strip() for text in part.split(";"))
-        weight = 1.0
-        for option in options:
-            if option.startswith("q="):
-                try:
-                    weight = float(option[2:])
-                except ValueError:
-                    weight = 0.0
-        if kind:
-            found[kind] = weight
-    return found
-
-
-def _weight(media_type: str, weights: Mapping[str, float]) -> float:
-    """How much a type is liked: as the most exact name that covers it says."""
-    family = media_type.partition("/")[0] + "/*"
-    return next((weights[name] for name in (media_type, family, "*/*") if name in weights), 0.0)
+    media_type = best_media_type(accept_of(headers), [MEDIA_TYPES[kind] for kind in offered])
+    return next(kind for kind in offered if MEDIA_TYPES[kind] == media_type)
 
 
 def as_json(value: Any) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Kind
+from services.query_api.reads.sources import Store
 from services.query_api.tidemark.analysis import sql
 from services.query_api.tidemark.analysis.figures import (
     ENGAGEMENT_RATE,
@@ -22,7 +23,6 @@ from services.query_api.tidemark.analysis.figures import (
 from services.query_api.tidemark.analysis.growth import Change, cumulative, increments, merged
 from services.query_api.tidemark.analysis.ranges import Span
 from services.query_api.tidemark.analysis.sql import Scope
-from services.query_api.tidemark.endpoint import Store
 
 # A channel of 10,000 posts with a million snapshots took 4 s, all metrics on one thread.
 SECONDS = 20.0

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.query_api.shapes import or_null
-from services.query_api.tidemark.analysis.asking import ChannelSeriesParameters, SeriesParameters, TotalsParameters
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.actions import reads
+from services.query_api.serving.endpoint import Endpoint
+from services.query_api.tidemark import PREFIX
 from services.query_api.tidemark.analysis.datasets import DATASETS
 from services.query_api.tidemark.analysis.exports import FORMATS as FILE_FORMATS
-from services.query_api.tidemark.analysis.exports import ExportParameters, Exports
+from services.query_api.tidemark.analysis.exports import Exports
 from services.query_api.tidemark.analysis.figures import CHANNEL_FIGURES, POST_FIGURES
 from services.query_api.tidemark.analysis.formats import MEDIA_TYPES, Format
+from services.query_api.tidemark.analysis.models import sample_series, sample_totals, series_schema, totals_schema
+from services.query_api.tidemark.analysis.parameters import (
+    ChannelSeriesParameters,
+    ExportParameters,
+    SeriesParameters,
+    TotalsParameters,
+)
 from services.query_api.tidemark.analysis.series import FORMATS, channel_series, post_series, target_series
 from services.query_api.tidemark.analysis.totals import channel_totals, workspace_totals
-from services.query_api.tidemark.endpoint import PREFIX, Endpoint
 
-_FIGURE = {"type": ["number", "null"]}
-_INSTANT = {"type": "string", "format": "date-time"}
 _TABLE_TYPES = tuple(MEDIA_TYPES[kind] for kind in FORMATS)
 
 _SERIES_DOC = (
@@ -33,170 +39,65 @@ _TOTALS_DOC = (
 )
 
 
-def _sample_series(subject: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **subject,
-        "metrics": ["likes", "watch_time_seconds"],
-        "from": "2026-06-26T22:00:00Z",
-        "to": "2026-06-28T22:00:00Z",
-        "step": "day",
-        "tz": "Europe/Berlin",
-        "mode": "cumulative",
-        "points": [
-            {"start": "2026-06-26T22:00:00Z", "end": "2026-06-27T22:00:00Z", "likes": 12, "watch_time_seconds": None},
-            {"start": "2026-06-27T22:00:00Z", "end": "2026-06-28T22:00:00Z", "likes": 47, "watch_time_seconds": 81.5},
-        ],
-    }
-
-
-def _series_schema(name: str, subject: tuple[str, ...], names: tuple[str, ...]) -> dict[str, Any]:
-    shown = ("metrics", "from", "to", "step", "tz", "mode", "points")
-    return {
-        "title": f"{name}Series",
-        "type": "object",
-        "required": [*subject, *shown],
-        "additionalProperties": False,
-        "properties": {
-            **{name: {"type": "string"} for name in subject},
-            "metrics": {"type": "array", "items": {"type": "string"}},
-            "from": _INSTANT,
-            "to": _INSTANT,
-            "step": {"type": "string", "enum": ["hour", "day"]},
-            "tz": {"type": "string"},
-            "mode": {"type": "string", "enum": ["cumulative", "increments"]},
-            "points": {
-                "type": "array",
-                "items": {
-                    "title": f"{name}SeriesPoint",
-                    "type": "object",
-                    "required": ["start", "end"],
-                    "additionalProperties": False,
-                    "properties": {"start": _INSTANT, "end": _INSTANT, **dict.fromkeys(names, _FIGURE)},
-                },
-            },
-        },
-    }
-
-
-def _sample_totals(subject: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **subject,
-        "attribution": "received",
-        "from": "2026-06-22T00:00:00Z",
-        "to": "2026-06-29T00:00:00Z",
-        "tz": "UTC",
-        "compared_with": {"from": "2026-06-15T00:00:00Z", "to": "2026-06-22T00:00:00Z"},
-        "metrics": {
-            **{name: {"value": None, "previous": None, "change": None} for name in POST_FIGURES},
-            "impressions": {"value": 1500, "previous": 1000, "change": 0.5},
-            "likes": {"value": 37, "previous": 0, "change": None},
-        },
-    }
-
-
-def _totals_schema(name: str, subject: tuple[str, ...]) -> dict[str, Any]:
-    compared = {
-        "title": "ComparedWindow",
-        "type": "object",
-        "required": ["from", "to"],
-        "properties": {"from": _INSTANT, "to": _INSTANT},
-    }
-    metric = {
-        "title": "ComparedFigure",
-        "type": "object",
-        "required": ["value", "previous", "change"],
-        "additionalProperties": False,
-        "properties": {"value": _FIGURE, "previous": _FIGURE, "change": _FIGURE},
-    }
-    return {
-        "title": f"{name}Totals",
-        "type": "object",
-        "required": [*subject, "attribution", "from", "to", "tz", "compared_with", "metrics"],
-        "additionalProperties": False,
-        "properties": {
-            **{name: {"type": "string"} for name in subject},
-            "attribution": {"type": "string", "enum": ["published", "received"]},
-            "from": _INSTANT,
-            "to": _INSTANT,
-            "tz": {"type": "string"},
-            "compared_with": or_null(compared),
-            "metrics": {
-                "title": "ComparedFigures",
-                "type": "object",
-                "required": list(POST_FIGURES),
-                "additionalProperties": False,
-                "properties": dict.fromkeys(CHANNEL_FIGURES, metric),
-            },
-        },
-    }
-
-
-ENDPOINTS: tuple[Endpoint, ...] = (
+ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
     Endpoint(
-        "getPostSeries",
-        f"{PREFIX}/posts/{{id}}/series",
-        "Time series of a post",
-        f"Summed over the post's targets. {_SERIES_DOC}",
-        post_series,
-        _sample_series({"post_id": "post-1"}),
-        parameters=SeriesParameters,
-        schema=_series_schema("Post", ("post_id",), POST_FIGURES),
+        id="getPostSeries",
+        path=f"{PREFIX}/posts/{{id}}/series",
+        summary="Time series of a post",
+        description=f"Summed over the post's targets. {_SERIES_DOC}",
+        action=reads(SeriesParameters, post_series),
+        sample=sample_series({"post_id": "post-1"}),
+        schema=series_schema("Post", ("post_id",), POST_FIGURES),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
-        "getTargetSeries",
-        f"{PREFIX}/targets/{{id}}/series",
-        "Time series of a target",
-        _SERIES_DOC,
-        target_series,
-        _sample_series({"target_id": "target-1"}),
-        parameters=SeriesParameters,
-        schema=_series_schema("Target", ("target_id",), POST_FIGURES),
+        id="getTargetSeries",
+        path=f"{PREFIX}/targets/{{id}}/series",
+        summary="Time series of a target",
+        description=_SERIES_DOC,
+        action=reads(SeriesParameters, target_series),
+        sample=sample_series({"target_id": "target-1"}),
+        schema=series_schema("Target", ("target_id",), POST_FIGURES),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
-        "getChannelSeries",
-        f"{PREFIX}/channels/{{id}}/series",
-        "Time series of a channel",
-        f"{_SERIES_DOC} Levels such as followers may fall: their increments are signed.",
-        channel_series,
-        _sample_series({"channel_id": "ch-x", "source": "posts"}),
-        parameters=ChannelSeriesParameters,
-        schema=_series_schema("Channel", ("channel_id", "source"), CHANNEL_FIGURES),
+        id="getChannelSeries",
+        path=f"{PREFIX}/channels/{{id}}/series",
+        summary="Time series of a channel",
+        description=f"{_SERIES_DOC} Levels such as followers may fall: their increments are signed.",
+        action=reads(ChannelSeriesParameters, channel_series),
+        sample=sample_series({"channel_id": "ch-x", "source": "posts"}),
+        schema=series_schema("Channel", ("channel_id", "source"), CHANNEL_FIGURES),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
-        "getChannelTotals",
-        f"{PREFIX}/channels/{{id}}/totals",
-        "Totals of a channel over a window",
-        _TOTALS_DOC,
-        channel_totals,
-        _sample_totals({"channel_id": "ch-x"}),
-        parameters=TotalsParameters,
-        schema=_totals_schema("Channel", ("channel_id",)),
+        id="getChannelTotals",
+        path=f"{PREFIX}/channels/{{id}}/totals",
+        summary="Totals of a channel over a window",
+        description=_TOTALS_DOC,
+        action=reads(TotalsParameters, channel_totals),
+        sample=sample_totals({"channel_id": "ch-x"}),
+        schema=totals_schema("Channel", ("channel_id",)),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
-        "getWorkspaceTotals",
-        f"{PREFIX}/totals",
-        "Totals of the workspace over a window",
-        _TOTALS_DOC,
-        workspace_totals,
-        _sample_totals({}),
-        parameters=TotalsParameters,
-        schema=_totals_schema("Workspace", ()),
+        id="getWorkspaceTotals",
+        path=f"{PREFIX}/totals",
+        summary="Totals of the workspace over a window",
+        description=_TOTALS_DOC,
+        action=reads(TotalsParameters, workspace_totals),
+        sample=sample_totals({}),
+        schema=totals_schema("Workspace", ()),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
-        "exportDataset",
-        f"{PREFIX}/exports/{{dataset}}",
-        "A whole data set as a file",
-        "Streamed: a file that ends is whole, and one that can't be finished breaks the connection. "
+        id="exportDataset",
+        path=f"{PREFIX}/exports/{{dataset}}",
+        summary="A whole data set as a file",
+        description="Streamed: a file that ends is whole, and one that can't be finished breaks the connection. "
         + " ".join(f"{dataset.name}: {dataset.doc}" for dataset in DATASETS.values())
         + " In CSV, text that a spreadsheet would run begins with an apostrophe. Two exports of a key run at a time.",
-        Exports().answer,
-        None,
-        parameters=ExportParameters,
+        action=reads(ExportParameters, Exports().answer),
         media_types=tuple(MEDIA_TYPES[kind] for kind in FILE_FORMATS),
         path_values={"dataset": tuple(DATASETS)},
         text_samples={

@@ -6,15 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.query_api.errors import NotFound
-from services.query_api.query import PostQuestion, TargetQuestion
-from services.query_api.tidemark.analysis.asking import (
-    ChannelSeriesParameters,
-    Mode,
-    SeriesParameters,
-    Source,
-    asked_span,
-    named,
-)
+from services.query_api.reads.query import PostQuestion, TargetQuestion
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Answer, Request
 from services.query_api.tidemark.analysis.figures import (
     CHANNEL_FIGURES,
     POST_FIGURES,
@@ -24,15 +18,22 @@ from services.query_api.tidemark.analysis.figures import (
     written,
 )
 from services.query_api.tidemark.analysis.formats import CONTENT_TYPES, Format, as_json, asked_format, write_rows
+from services.query_api.tidemark.analysis.parameters import (
+    ChannelSeriesParameters,
+    Mode,
+    SeriesParameters,
+    Source,
+    named,
+    zoned_span,
+)
 from services.query_api.tidemark.analysis.ranges import buckets, shown
 from services.query_api.tidemark.analysis.reads import Subject, read_series
 from services.query_api.tidemark.analysis.sql import Scope
-from services.query_api.tidemark.endpoint import Answer, Request, Sources
 
 FORMATS = (Format.JSON, Format.CSV, Format.NDJSON)
 
 
-async def post_series(sources: Sources, request: Request[SeriesParameters]) -> Answer:
+async def post_series(sources: Sources, request: Request[SeriesParameters]) -> Answer[object]:
     """A post's, summed over its targets."""
     post_id = request.path["id"]
     _check(request.parameters, POST_FIGURES)
@@ -43,7 +44,7 @@ async def post_series(sources: Sources, request: Request[SeriesParameters]) -> A
     return await _answer(sources, request, {"post_id": post_id}, Subject(request.workspace_id, Scope.TARGETS, targets))
 
 
-async def target_series(sources: Sources, request: Request[SeriesParameters]) -> Answer:
+async def target_series(sources: Sources, request: Request[SeriesParameters]) -> Answer[object]:
     """A target's."""
     target_id = request.path["id"]
     _check(request.parameters, POST_FIGURES)
@@ -53,7 +54,7 @@ async def target_series(sources: Sources, request: Request[SeriesParameters]) ->
     return await _answer(sources, request, {"target_id": target_id}, subject)
 
 
-async def channel_series(sources: Sources, request: Request[ChannelSeriesParameters]) -> Answer:
+async def channel_series(sources: Sources, request: Request[ChannelSeriesParameters]) -> Answer[object]:
     """A channel's: of its posts, or of itself."""
     channel_id = request.path["id"]
     source = request.parameters.source
@@ -69,9 +70,11 @@ def _check(parameters: SeriesParameters, known: Sequence[str]) -> None:
     named("metrics", lambda: check(parameters.metrics, known, is_growth=is_growth))
 
 
-async def _answer(sources: Sources, request: Request[Any], subject_shown: dict[str, Any], subject: Subject) -> Answer:
+async def _answer(
+    sources: Sources, request: Request[Any], subject_shown: dict[str, Any], subject: Subject
+) -> Answer[object]:
     parameters: SeriesParameters = request.parameters
-    asked = asked_span(parameters, request.now)
+    asked = zoned_span(parameters, request.now)
     spans = named("from", lambda: buckets(asked.span, parameters.step, asked.tz))
     is_growth = parameters.mode is Mode.INCREMENTS
     figures = await read_series(sources.store, subject, parameters.metrics, spans, is_growth=is_growth, now=request.now)

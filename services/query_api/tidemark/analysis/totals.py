@@ -7,7 +7,8 @@ from typing import Any
 
 from schemas.metrics import POST_NAMES
 from services.query_api.errors import NotFound
-from services.query_api.tidemark.analysis.asking import Attribution, TotalsParameters, asked_span
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Answer, Request
 from services.query_api.tidemark.analysis.figures import (
     CHANNEL_FIGURES,
     ENGAGEMENT_RATE,
@@ -18,16 +19,16 @@ from services.query_api.tidemark.analysis.figures import (
     written,
 )
 from services.query_api.tidemark.analysis.formats import CONTENT_TYPES, Format, as_json, asked_format, write_rows
+from services.query_api.tidemark.analysis.parameters import Attribution, TotalsParameters, zoned_span
 from services.query_api.tidemark.analysis.ranges import Span, before, shown
 from services.query_api.tidemark.analysis.reads import Subject, read_published, read_series
 from services.query_api.tidemark.analysis.series import FORMATS
 from services.query_api.tidemark.analysis.sql import Scope
-from services.query_api.tidemark.endpoint import Answer, Request, Sources
 
 _COLUMNS = ("value", "previous", "change")
 
 
-async def channel_totals(sources: Sources, request: Request[TotalsParameters]) -> Answer:
+async def channel_totals(sources: Sources, request: Request[TotalsParameters]) -> Answer[object]:
     """A channel's."""
     channel_id = request.path["id"]
     if sources.directory.get(request.workspace_id, channel_id) is None:
@@ -36,16 +37,16 @@ async def channel_totals(sources: Sources, request: Request[TotalsParameters]) -
     return await _answer(sources, request, {"channel_id": channel_id}, subject)
 
 
-async def workspace_totals(sources: Sources, request: Request[TotalsParameters]) -> Answer:
+async def workspace_totals(sources: Sources, request: Request[TotalsParameters]) -> Answer[object]:
     """The workspace's."""
     return await _answer(sources, request, {}, Subject(request.workspace_id, Scope.WORKSPACE))
 
 
 async def _answer(
     sources: Sources, request: Request[TotalsParameters], subject_shown: dict[str, Any], subject: Subject
-) -> Answer:
+) -> Answer[object]:
     parameters = request.parameters
-    asked = asked_span(parameters, request.now)
+    asked = zoned_span(parameters, request.now)
     previous = before(asked.span, asked.tz)
     is_compared = parameters.compare is not None
     if parameters.attribution is Attribution.PUBLISHED:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from schemas.events import ChannelStatus, PostStatus
 from schemas.tiers import CHANNEL_INTERVAL, MILLIS_PER_DAY, MILLIS_PER_HOUR, next_due, rule_of, spread
-from services.query_api.tidemark.resources.model import ChannelState, TargetState, last_heard_at
+from services.query_api.tidemark.resources.states import ChannelState, TargetState, last_answered_at
 
 _MILLIS_PER_MINUTE = 60_000
 
@@ -49,11 +49,11 @@ def target_due(target: TargetState, now: int, speed: float) -> Due:
     published_at = target.published_at
     if published_at is None or not is_published(target) or target.channel.status != ChannelStatus.ACTIVE:
         return NEVER
-    if is_too_old(target, now) or any(answer.is_gone for answer in target.heard):
+    if is_too_old(target, now) or any(answer.is_gone for answer in target.evidence):
         return NEVER
     rule = rule_of(target.channel.platform)
     interval = rule.interval(now - published_at)
-    asked_at = last_heard_at(target.register.captured_at, target.heard)
+    asked_at = last_answered_at(target.register.captured_at, target.evidence)
     if asked_at is None:
         next_at: int | None = max(published_at, target.updated_at)
     else:
@@ -67,7 +67,7 @@ def channel_due(channel: ChannelState, speed: float) -> Due:
     if held.status != ChannelStatus.ACTIVE:
         return NEVER
     captured_at = max((p.register.captured_at for p in channel.periods if p.register.captured_at), default=None)
-    asked_at = last_heard_at(captured_at, channel.heard)
+    asked_at = last_answered_at(captured_at, channel.evidence)
     if asked_at is None:
         return Due(interval_name(CHANNEL_INTERVAL), held.updated_at)
     identity = f"{held.workspace_id}/{held.channel_id}"

@@ -11,16 +11,17 @@ import orjson
 from schemas.events import PlatformRaw
 from schemas.metrics import COMMENTS, IMPRESSIONS, LIKES, POST_METRICS, POST_NAMES, REACH, SAVES, SHARES, VIEWS
 from services.platforms import platform
-from services.platforms.base import parsed_once
-from services.query_api.account_answers import shown_bytes
+from services.platforms.json_reading import parsed_once
 from services.query_api.errors import NotFound, ReadsUnavailable
-from services.query_api.payloads import ANSWER_BYTES, batches
-from services.query_api.tidemark.endpoint import Answer, Request, Sources
+from services.query_api.reads.account_answers import shown_bytes
+from services.query_api.reads.payloads import ANSWER_BYTES, batches
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Answer, Request
 from services.query_api.tidemark.resources import render, sql
-from services.query_api.tidemark.resources.asked import ExplainAsked
-from services.query_api.tidemark.resources.model import TargetState, stamp_of
+from services.query_api.tidemark.resources.parameters import ExplainParameters
 from services.query_api.tidemark.resources.reads import ResourceReads
 from services.query_api.tidemark.resources.reasons import ENGAGEMENT_RATE, ENGAGEMENTS, Reason, target_reasons
+from services.query_api.tidemark.resources.states import TargetState, stamp_of
 from services.runtime.clock import iso_millis
 from services.runtime.logging import get_logger
 
@@ -42,7 +43,7 @@ class _Place(NamedTuple):
     offset: int
 
 
-async def explain_target(sources: Sources, request: Request[ExplainAsked]) -> Answer:
+async def explain_target(sources: Sources, request: Request[ExplainParameters]) -> Answer[object]:
     """A figure of one target."""
     target_id = request.path["id"]
     targets = await ResourceReads(sources, request.workspace_id, request.now).targets([target_id])
@@ -51,7 +52,7 @@ async def explain_target(sources: Sources, request: Request[ExplainAsked]) -> An
     return await _explained(sources, request, [targets[target_id]])
 
 
-async def explain_post(sources: Sources, request: Request[ExplainAsked]) -> Answer:
+async def explain_post(sources: Sources, request: Request[ExplainParameters]) -> Answer[object]:
     """A total of one post: the figures of its targets that it is made of."""
     post_id = request.path["id"]
     posts = await ResourceReads(sources, request.workspace_id, request.now).posts([post_id])
@@ -60,7 +61,9 @@ async def explain_post(sources: Sources, request: Request[ExplainAsked]) -> Answ
     return await _explained(sources, request, posts[post_id].targets)
 
 
-async def _explained(sources: Sources, request: Request[ExplainAsked], targets: Sequence[TargetState]) -> Answer:
+async def _explained(
+    sources: Sources, request: Request[ExplainParameters], targets: Sequence[TargetState]
+) -> Answer[object]:
     metric = request.parameters.metric
     parts = [(target, part) for target in targets for part in _parts_of(metric)]
     stamps = [stamp_of(target.register, part) for target, part in parts]

@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Request
 from services.query_api.tidemark.cursor import Cursor, decode, encode
-from services.query_api.tidemark.endpoint import Request, Sources
 from services.query_api.tidemark.resources import sql
-from services.query_api.tidemark.resources.asked import ChannelsAsked, PostsAsked, TargetsAsked, TopAsked
+from services.query_api.tidemark.resources.parameters import (
+    ChannelsParameters,
+    PostsParameters,
+    TargetsParameters,
+    TopParameters,
+)
 
 _FIRST = Cursor(0, "")
 _UNBOUNDED = -1
@@ -18,12 +24,12 @@ Page = tuple[list[str], str | None]
 """Ids in order, and the cursor of the next page; None at the end."""
 
 
-async def posts_page(sources: Sources, request: Request[PostsAsked]) -> Page:
+async def posts_page(sources: Sources, request: Request[PostsParameters]) -> Page:
     """Newest first by the time they were published, those that never were last, ties by id."""
     return await _dated(sources, request, "posts", "tidemark_posts_page", sql.POSTS_PAGE, {})
 
 
-async def targets_page(sources: Sources, request: Request[TargetsAsked]) -> Page:
+async def targets_page(sources: Sources, request: Request[TargetsParameters]) -> Page:
     """As `posts_page`."""
     external_id = request.parameters.external_id or ""
     # A part of the id that JSON writes as it is: most posts are passed over by it without being read as JSON.
@@ -34,7 +40,7 @@ async def targets_page(sources: Sources, request: Request[TargetsAsked]) -> Page
 
 async def _dated(
     sources: Sources,
-    request: Request[PostsAsked] | Request[TargetsAsked],
+    request: Request[PostsParameters] | Request[TargetsParameters],
     kind: str,
     name: str,
     text: str,
@@ -45,14 +51,14 @@ async def _dated(
     return _cut([(id_, place) for id_, place in rows], asked.limit, kind)
 
 
-async def channels_page(sources: Sources, request: Request[ChannelsAsked]) -> Page:
+async def channels_page(sources: Sources, request: Request[ChannelsParameters]) -> Page:
     """By id."""
     more = {"external": request.parameters.external_id or ""}
     rows = await _rows(sources, request, "tidemark_channels_page", sql.CHANNELS_PAGE, "channels", more)
     return _cut([(row[0], 0) for row in rows], request.parameters.limit, "channels")
 
 
-async def top_page(sources: Sources, request: Request[TopAsked]) -> Page:
+async def top_page(sources: Sources, request: Request[TopParameters]) -> Page:
     """By a metric, the greatest first, ties by id; what has no figure is never listed."""
     asked = request.parameters
     kind = f"top/{asked.metric}"
@@ -61,14 +67,17 @@ async def top_page(sources: Sources, request: Request[TopAsked]) -> Page:
     return _cut([(id_, ranked) for id_, ranked in rows], asked.limit, kind)
 
 
-def _span(asked: PostsAsked | TargetsAsked | TopAsked) -> dict[str, int]:
+def _span(asked: PostsParameters | TargetsParameters | TopParameters) -> dict[str, int]:
     bounds = {"from": asked.since, "to": asked.until}
     return {name: _UNBOUNDED if bound is None else bound for name, bound in bounds.items()}
 
 
 async def _rows(
     sources: Sources,
-    request: Request[PostsAsked] | Request[TargetsAsked] | Request[ChannelsAsked] | Request[TopAsked],
+    request: Request[PostsParameters]
+    | Request[TargetsParameters]
+    | Request[ChannelsParameters]
+    | Request[TopParameters],
     name: str,
     text: str,
     kind: str,

@@ -11,23 +11,23 @@ import orjson
 from schemas.events import CatalogChannel, PlatformRaw
 from schemas.registers import Register, load_groups
 from schemas.tiers import MILLIS_PER_DAY, rule_of
-from services.query_api.payloads import ANSWER_BYTES, batches
-from services.query_api.raw_events import raw_event
-from services.query_api.sql import RAW_EVENTS
-from services.query_api.tidemark.endpoint import Sources
+from services.query_api.reads.payloads import ANSWER_BYTES, batches
+from services.query_api.reads.raw_events import raw_event
+from services.query_api.reads.sources import Sources
+from services.query_api.reads.sql import RAW_EVENTS
 from services.query_api.tidemark.resources import sql
-from services.query_api.tidemark.resources.answered import (
-    Answer,
-    Asked,
+from services.query_api.tidemark.resources.due import is_published, is_too_old
+from services.query_api.tidemark.resources.evidence import (
     Meaning,
+    PlatformAnswer,
+    PlatformCall,
     is_telling,
     meaning,
     newest_to_each,
     understood,
 )
-from services.query_api.tidemark.resources.due import is_published, is_too_old
-from services.query_api.tidemark.resources.model import ChannelState, Heard, PeriodState, PostState, TargetState
 from services.query_api.tidemark.resources.reasons import channel_needs_answers, needs_answers
+from services.query_api.tidemark.resources.states import ChannelState, Evidence, PeriodState, PostState, TargetState
 
 # What is still polled is asked once a day at least; the rest is room for a poll that is late.
 _ANSWERS_SINCE = 3 * MILLIS_PER_DAY
@@ -87,9 +87,10 @@ class ResourceReads:
             periods.setdefault(channel_id, []).append(PeriodState(period, start, end, register))
         states = [ChannelState(channel, tuple(periods.get(channel.channel_id, ()))) for channel in known]
         unexplained = [state for state in states if channel_needs_answers(state)]
-        heard = await self._channel_answers(unexplained)
+        evidence = await self._channel_answers(unexplained)
         return {
-            state.channel.channel_id: replace(state, heard=heard.get(state.channel.channel_id, ())) for state in states
+            state.channel.channel_id: replace(state, evidence=evidence.get(state.channel.channel_id, ()))
+            for state in states
         }
 
     async def _rows(self, name: str, text: str, **parameters: Any) -> list[list[Any]]:
@@ -148,8 +149,8 @@ class ResourceReads:
         """Targets by id, with their place among the newest and the answers that explain what is unknown."""
         placed = await self._placed(targets)
         unexplained = [target for target in placed if needs_answers(target, self._now)]
-        heard = await self._target_answers(unexplained)
-        return {target.target_id: replace(target, heard=heard.get(target.target_id, ())) for target in placed}
+        evidence = await self._target_answers(unexplained)
+        return {target.target_id: replace(target, evidence=evidence.get(target.target_id, ())) for target in placed}
 
     async def _placed(self, targets: Sequence[TargetState]) -> list[TargetState]:
         """Targets with whether they are among the newest of their channel, where only these are polled."""
@@ -176,7 +177,7 @@ class ResourceReads:
             for target in targets
         ]
 
-    async def _target_answers(self, targets: Sequence[TargetState]) -> dict[str, tuple[Heard, ...]]:
+    async def _target_answers(self, targets: Sequence[TargetState]) -> dict[str, tuple[Evidence, ...]]:
         if not targets:
             return {}
         rows = await self._rows(
@@ -187,9 +188,9 @@ class ResourceReads:
             since=self._now - _ANSWERS_SINCE,
             limit=_MOST_ANSWERS,
         )
-        return await self._heard(rows, {target.target_id: _spoke([target.register]) for target in targets})
+        return await self._evidence(rows, {target.target_id: _spoke([target.register]) for target in targets})
 
-    async def _channel_answers(self, channels: Sequence[ChannelState]) -> dict[str, tuple[Heard, ...]]:
+    async def _channel_answers(self, channels: Sequence[ChannelState]) -> dict[str, tuple[Evidence, ...]]:
         if not channels:
             return {}
         rows = await self._rows(
@@ -200,21 +201,21 @@ class ResourceReads:
             limit=_MOST_ANSWERS,
         )
         spoke = {state.channel.channel_id: _spoke(period.register for period in state.periods) for state in channels}
-        return await self._heard(rows, spoke)
+        return await self._evidence(rows, spoke)
 
-    async def _heard(
+    async def _evidence(
         self, rows: Iterable[list[Any]], spoke: Mapping[str, Mapping[str, int]]
-    ) -> dict[str, tuple[Heard, ...]]:
+    ) -> dict[str, tuple[Evidence, ...]]:
         """What the newest answers meant, by target or channel id.
 
         Args:
             spoke: of each, the events that its figures are from, with their times.
         """
-        answers: dict[str, list[Answer]] = {}
+        answers: dict[str, list[PlatformAnswer]] = {}
         for subject, *answer in rows:
-            answers.setdefault(subject, []).append(Answer(*answer))
+            answers.setdefault(subject, []).append(PlatformAnswer(*answer))
         telling = {subject: held for subject, held in answers.items() if is_telling(held, spoke[subject])}
-        asked = await self._asked({answer.event_id for held in telling.values() for answer in held})
+        asked = await self._calls({answer.event_id for held in telling.values() for answer in held})
         newest = {subject: newest_to_each(held, asked, subject) for subject, held in telling.items()}
         unread = [
             answer for subject, held in newest.items() for answer in held if answer.event_id not in spoke[subject]
@@ -227,13 +228,13 @@ class ResourceReads:
             for subject, held in answers.items()
         }
 
-    async def _asked(self, event_ids: Iterable[str]) -> dict[str, Asked]:
+    async def _calls(self, event_ids: Iterable[str]) -> dict[str, PlatformCall]:
         ids = sorted(event_ids)
         if not ids:
             return {}
         rows = await self._rows("tidemark_requests", sql.REQUESTS, ids=ids)
         return {
-            event_id: Asked(endpoint, request, dict(zip(targets, externals, strict=True)))
+            event_id: PlatformCall(endpoint, request, dict(zip(targets, externals, strict=True)))
             for event_id, endpoint, request, targets, externals in rows
         }
 

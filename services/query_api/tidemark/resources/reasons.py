@@ -31,7 +31,7 @@ from schemas.metrics import (
 from services.platforms import all_platforms
 from services.platforms.base import Outcome
 from services.query_api.tidemark.resources.due import is_published, is_too_old
-from services.query_api.tidemark.resources.model import ChannelState, Heard, PostState, TargetState, stamp_of
+from services.query_api.tidemark.resources.states import ChannelState, Evidence, PostState, TargetState, stamp_of
 
 ENGAGEMENTS = "engagements"
 ENGAGEMENT_RATE = "engagement_rate"
@@ -110,13 +110,13 @@ def _unspoken(target: TargetState, now: int) -> Reason:
     """Why no answer spoke of a metric that the platform has."""
     if not is_published(target):
         return Reason.PENDING
-    if is_too_old(target, now) or any(answer.is_gone for answer in target.heard):
+    if is_too_old(target, now) or any(answer.is_gone for answer in target.evidence):
         return Reason.RETIRED
-    return _failed(target.heard, target.channel.status)
+    return _failed(target.evidence, target.channel.status)
 
 
-def _failed(heard: Sequence[Heard], channel_status: str) -> Reason:
-    failed = [answer for answer in heard if answer.outcome is not Outcome.OK]
+def _failed(evidence: Sequence[Evidence], channel_status: str) -> Reason:
+    failed = [answer for answer in evidence if answer.outcome is not Outcome.OK]
     if failed:
         newest = max(failed, key=lambda answer: (answer.captured_at, answer.event_id))
         return _OF_OUTCOME.get(newest.outcome, Reason.ERROR)
@@ -176,7 +176,7 @@ def channel_reasons(channel: ChannelState, values: Values) -> dict[str, Reason]:
         if not is_channel_reported(channel.channel.platform, metric) or _spoken(channel, metric):
             reasons[CHANNEL_NAMES[metric]] = Reason.NOT_SUPPORTED
         else:
-            reasons[CHANNEL_NAMES[metric]] = _failed(channel.heard, channel.channel.status)
+            reasons[CHANNEL_NAMES[metric]] = _failed(channel.evidence, channel.channel.status)
     return reasons
 
 

@@ -21,7 +21,6 @@ from schemas.metrics import (
     total_engagement_rate,
 )
 from services.query_api.tidemark.resources.due import NEVER, Due, channel_due, target_due
-from services.query_api.tidemark.resources.model import ChannelState, PeriodState, PostState, TargetState
 from services.query_api.tidemark.resources.reasons import (
     ENGAGEMENT_RATE,
     ENGAGEMENTS,
@@ -30,6 +29,7 @@ from services.query_api.tidemark.resources.reasons import (
     post_reasons,
     target_reasons,
 )
+from services.query_api.tidemark.resources.states import ChannelState, PeriodState, PostState, TargetState
 from services.runtime.clock import iso_seconds
 
 

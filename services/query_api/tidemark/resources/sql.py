@@ -1,13 +1,13 @@
 """The SQL of posts, targets and channels. Values come as server-side parameters, never as text. Pure.
 
-See `services.query_api.sql` for how tables are read.
+See `services.query_api.reads.sql` for how tables are read.
 """
 
 from __future__ import annotations
 
 from schemas.metric_sql import rated
 from schemas.metrics import CHANNEL_METRICS, INT64_MAX, INT64_MIN, POST_METRICS, POST_NAMES
-from services.query_api.sql import GENERATION, figure, millis
+from services.query_api.reads.sql import GENERATION, figure, millis
 
 _POST_FIGURES = ", ".join(figure(metric) for metric in POST_METRICS)
 _CHANNEL_FIGURES = ", ".join(figure(metric) for metric in CHANNEL_METRICS)

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from schemas.metrics import POST_NAMES, WINDOW_METRICS
 from schemas.windows import WindowTotals
 from services.query_api.errors import NotFound
-from services.query_api.query import WindowTotalsQuestion
-from services.query_api.tidemark.endpoint import Answer, Parameters, Request, Sources
+from services.query_api.reads.query import WindowTotalsQuestion
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Answer, Request
+from services.query_api.tidemark.resources.models import SUMMED_NAMES
+from services.query_api.tidemark.resources.parameters import WindowParameters
 from services.query_api.tidemark.resources.reasons import ENGAGEMENT_RATE, ENGAGEMENTS
 from services.query_api.tidemark.resources.render import figure, time
 
 _INTERACTIONS = ("likes", "comments", "shares", "saves")
-_NUMBER = {"type": ["number", "null"]}
-_NAMES = (*(metric.name for metric in WINDOW_METRICS), ENGAGEMENTS, ENGAGEMENT_RATE)
-_SUMMED = (*POST_NAMES, ENGAGEMENTS, ENGAGEMENT_RATE)
 
 
-class WindowAsked(Parameters):
-    """Which window."""
-
-    range: Literal["24h", "7d", "28d"] = Field("28d", description="Length of the window, which ends now.")
-
-
-async def get_window(sources: Sources, request: Request[WindowAsked]) -> Answer:
+async def get_window(sources: Sources, request: Request[WindowParameters]) -> Answer[object]:
     """The window of the channel of the path."""
     channel_id, length = request.path["id"], request.parameters.range
     totals: WindowTotals | None = await sources.read_model.answer(
@@ -50,7 +42,7 @@ def window(channel_id: str, length: str, totals: WindowTotals) -> dict[str, Any]
         "window_start": time(totals.start),
         "window_end": time(totals.end),
         "metrics": metrics,
-        "sources": {name: _source(name, totals) for name in _SUMMED if metrics[name] is not None},
+        "sources": {name: _source(name, totals) for name in SUMMED_NAMES if metrics[name] is not None},
     }
 
 
@@ -64,40 +56,3 @@ def _source(name: str, totals: WindowTotals) -> str:
     if ENGAGEMENTS in totals.native or told == {True}:
         return "channel"
     return "mixed" if True in told and name == ENGAGEMENTS else "posts"
-
-
-SAMPLE = {
-    "channel_id": "ch-facebook",
-    "range": "7d",
-    "source": "channel",
-    "window_start": "2026-06-21T07:00:00Z",
-    "window_end": "2026-06-28T07:00:00Z",
-    "metrics": {**dict.fromkeys(_NAMES), "views": 18240, "likes": 271, ENGAGEMENTS: 1965, ENGAGEMENT_RATE: 0.1077},
-    "sources": {"views": "channel", "likes": "posts", ENGAGEMENTS: "channel", ENGAGEMENT_RATE: "channel"},
-}
-SCHEMA: dict[str, Any] = {
-    "title": "ChannelWindow",
-    "type": "object",
-    "required": list(SAMPLE),
-    "additionalProperties": False,
-    "properties": {
-        "channel_id": {"type": "string"},
-        "range": {"type": "string", "enum": ["24h", "7d", "28d"]},
-        "source": {"type": "string", "enum": ["channel", "posts", "none"]},
-        "window_start": {"type": "string", "format": "date-time"},
-        "window_end": {"type": "string", "format": "date-time"},
-        "metrics": {
-            "title": "WindowFigures",
-            "type": "object",
-            "required": list(_NAMES),
-            "additionalProperties": False,
-            "properties": dict.fromkeys(_NAMES, _NUMBER),
-        },
-        "sources": {
-            "title": "WindowSources",
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {name: {"type": "string", "enum": ["channel", "posts", "mixed"]} for name in _SUMMED},
-        },
-    },
-}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.query_api.admin.body import BODY_LIMIT_BYTES
+from services.query_api.serving.bodies import BODY_LIMIT_BYTES
 from services.runtime.secrets import TokenCipher
 from tests.support.query_api import ADMIN_KEY, NOW, SECRET_KEY, FakeApi, fake_api
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from schemas.events import ChannelTokens
-from services.poller.tokens import TokenStore
-from services.query_api.admin.models import ChannelPut
+from services.poller.connections.tokens import TokenStore
+from services.query_api.admin.parameters import ChannelPut
 from services.query_api.admin.vault import TokenChange, TokenVault, token_change
 from services.query_api.errors import NoSecretKeys
 from services.runtime.secrets import TokenCipher, TokenPair, is_bound

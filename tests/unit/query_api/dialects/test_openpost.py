@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.query_api.query import SnapshotsQuestion
+from services.query_api.reads.query import SnapshotsQuestion
 from tests.support.query_api import NOW, fake_api
 
 DAY = 86_400_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.query_api.query import AccountHistoryQuestion, AccountQuestion, LivePostQuestion, Post
+from services.query_api.reads.query import AccountHistoryQuestion, AccountQuestion, LivePostQuestion, Post
 from tests.support.query_api import NOW, fake_api, target, values
 
 DAY = 86_400_000

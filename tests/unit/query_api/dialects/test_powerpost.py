@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from services.query_api.query import TargetQuestion
+from services.query_api.reads.query import TargetQuestion
 from tests.support.query_api import fake_api, target
 
 PATH = "/api/v1/post-items/t1/analytics"

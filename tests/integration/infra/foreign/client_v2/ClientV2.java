@@ -1,4 +1,5 @@
 import com.clickhouse.client.api.Client;
+import com.clickhouse.client.api.ServerException;
 import com.clickhouse.client.api.query.GenericRecord;
 import com.clickhouse.data.ClickHouseFormat;
 import java.io.ByteArrayInputStream;
@@ -32,7 +33,9 @@ public class ClientV2 {
                 analyst.queryAll("SELECT * FROM nowhere");
                 System.out.println("error none");
             } catch (Exception error) {
-                System.out.println("error " + String.valueOf(error).contains("nowhere"));
+                Throwable cause = error.getCause();
+                int code = cause instanceof ServerException ? ((ServerException) cause).getCode() : 0;
+                System.out.println("error " + code + " " + String.valueOf(cause).contains("nowhere"));
             }
         }
     }

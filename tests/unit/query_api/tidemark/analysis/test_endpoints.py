@@ -12,12 +12,14 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from services.query_api.clickhouse import StreamBroken
 from services.query_api.errors import ReadsUnavailable, TooManyRequests
-from services.query_api.query import Post, PostQuestion, TargetQuestion
-from services.query_api.tidemark.analysis.exports import ExportParameters, Exports
+from services.query_api.reads.clickhouse import StreamBroken
+from services.query_api.reads.query import Post, PostQuestion, TargetQuestion
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Request
+from services.query_api.tidemark.analysis.exports import Exports
+from services.query_api.tidemark.analysis.parameters import ExportParameters
 from services.query_api.tidemark.analysis.slots import ExportsBusy, Slots
-from services.query_api.tidemark.endpoint import Request, Sources
 from tests.support.query_api import NOW, FakeApi, FakeStore, fake_api, target
 
 SPAN = {"from": "2026-06-01", "to": "2026-06-03"}

@@ -8,7 +8,7 @@ from typing import Any
 from schemas.metrics import CHANNEL_NAMES, POST_NAMES, mask_of
 from schemas.registers import Register, Stamp, empty_register
 from services.platforms.base import Outcome
-from services.query_api.tidemark.resources.model import ChannelState, Heard, PeriodState, PostState, TargetState
+from services.query_api.tidemark.resources.states import ChannelState, Evidence, PeriodState, PostState, TargetState
 from tests.support.query_api import NOW, channel, values
 
 HOUR = 3_600_000
@@ -58,6 +58,6 @@ def channel_state(platform: str = "instagram", *periods: PeriodState, **changes:
     return replace(ChannelState(channel("w1", "c1", platform), periods), **changes)
 
 
-def heard(outcome: Outcome, *, at: int = NOW, event_id: str = "e9", is_gone: bool = False) -> Heard:
+def evidence(outcome: Outcome, *, at: int = NOW, event_id: str = "e9", is_gone: bool = False) -> Evidence:
     """An answer."""
-    return Heard(event_id, at, outcome, is_gone)
+    return Evidence(event_id, at, outcome, is_gone)

@@ -9,14 +9,14 @@ import pytest
 from schemas.tiers import CHANNEL_INTERVAL, JITTER_SHARE, next_due, rule_of
 from services.platforms.base import Outcome
 from services.query_api.tidemark.resources.due import NEVER, channel_due, interval_name, is_too_old, target_due
-from services.query_api.tidemark.resources.model import PeriodState
+from services.query_api.tidemark.resources.states import PeriodState
 from tests.support.query_api import NOW
 from tests.unit.query_api.tidemark.resources.states import (
     DAY,
     HOUR,
     channel_register,
     channel_state,
-    heard,
+    evidence,
     post_register,
     target_state,
 )
@@ -43,7 +43,7 @@ def test_the_next_poll_is_the_pollers() -> None:
 
 
 def test_a_failed_answer_counts_as_asked() -> None:
-    asked = target_state(register=post_register(at=NOW - HOUR, likes=1), heard=(heard(Outcome.PLATFORM_DOWN),))
+    asked = target_state(register=post_register(at=NOW - HOUR, likes=1), evidence=(evidence(Outcome.PLATFORM_DOWN),))
     due = target_due(asked, NOW, 1.0).next_at
     assert due is not None
     assert due > NOW
@@ -63,7 +63,7 @@ def test_what_is_not_polled_has_no_next_poll() -> None:
         replace(state, published_at=None),
         replace(state, channel=stopped),
         replace(state, is_newest=False),
-        replace(state, heard=(heard(Outcome.OK, is_gone=True),)),
+        replace(state, evidence=(evidence(Outcome.OK, is_gone=True),)),
     ):
         assert target_due(never, NOW, 1.0) == NEVER
     assert channel_due(channel_state(channel=stopped), 1.0) == NEVER

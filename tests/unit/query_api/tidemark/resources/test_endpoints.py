@@ -13,7 +13,7 @@ from schemas.registers import Stamp, dump_groups
 from services.platforms import all_platforms
 from services.query_api.cache import post_tag
 from services.query_api.errors import ReadsUnavailable
-from services.query_api.tidemark.resources import samples
+from services.query_api.tidemark.resources import models
 from services.query_api.tidemark.resources.routes import ENDPOINTS
 from tests.support.query_api import NOW, FakeApi, fake_api, values
 
@@ -82,10 +82,10 @@ async def test_a_target_has_every_column_and_a_reason_for_every_null(api: FakeAp
     assert {name for name, value in target["metrics"].items() if value is None} == set(target["reasons"])
     assert (target["metrics"]["likes"], target["metrics"]["engagements"]) == (3, 3)
     assert (target["captured_at"], target["age_seconds"], target["tier"]) == ("2026-06-28T09:14:16Z", 5, "30m")
-    assert conforms(target, samples.TARGET_SCHEMA)
+    assert conforms(target, models.TARGET_SCHEMA)
     post = (await api.client.get(f"{V1}/posts/p1", headers=headers)).json()
     assert post["targets"] == [target]
-    assert conforms(post, samples.POST_SCHEMA)
+    assert conforms(post, models.POST_SCHEMA)
 
 
 async def test_many_are_one_query_in_the_order_asked_with_what_is_missing(api: FakeApi) -> None:
@@ -170,7 +170,7 @@ async def test_a_channel_that_was_never_measured_has_reasons_only(api: FakeApi) 
     assert set(channel["reasons"]) == set(CHANNEL_NAMES)
     assert (channel["reasons"]["followers"], channel["reasons"]["reach"]) == ("pending", "not_supported")
     assert (channel["captured_at"], channel["age_seconds"], channel["periods"]) == (None, None, [])
-    assert conforms(channel, samples.CHANNEL_SCHEMA)
+    assert conforms(channel, models.CHANNEL_SCHEMA)
 
 
 async def test_capabilities_name_every_platform_subject_and_column(api: FakeApi) -> None:

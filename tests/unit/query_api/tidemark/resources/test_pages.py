@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from services.query_api.tidemark.resources import answers
+from services.query_api.tidemark.resources import lookups
 
 
 async def test_others_are_served_while_a_page_is_rendered() -> None:
@@ -23,7 +23,7 @@ async def test_others_are_served_while_a_page_is_rendered() -> None:
             await asyncio.sleep(0)
 
     serving = asyncio.create_task(other())
-    shown = await answers._rendered(found, make)
+    shown = await lookups._rendered(found, make)
     await serving
     assert shown == {id_: {"n": number} for id_, number in found.items()}
     gaps = [after - before for before, after in zip([0, *served_at], [*served_at, len(found)], strict=True)]

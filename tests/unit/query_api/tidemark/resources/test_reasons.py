@@ -12,7 +12,6 @@ from schemas.metrics import CHANNEL_NAMES, POST_NAMES, post_engagements, total
 from schemas.registers import Register
 from services.platforms import all_platforms
 from services.platforms.base import Outcome
-from services.query_api.tidemark.resources.model import PeriodState
 from services.query_api.tidemark.resources.reasons import (
     Reason,
     channel_needs_answers,
@@ -22,12 +21,13 @@ from services.query_api.tidemark.resources.reasons import (
     target_reasons,
 )
 from services.query_api.tidemark.resources.render import channel_values, post_metrics, total_metrics
+from services.query_api.tidemark.resources.states import PeriodState
 from tests.support.query_api import NOW
 from tests.unit.query_api.tidemark.resources.states import (
     DAY,
     channel_register,
     channel_state,
-    heard,
+    evidence,
     post_register,
     post_state,
     target_state,
@@ -68,23 +68,23 @@ def test_what_an_answer_left_out_is_not_supported() -> None:
     ],
 )
 def test_the_last_answer_explains(outcome: Outcome, reason: Reason) -> None:
-    assert target_reasons(target_state(heard=(heard(outcome),)), NOW)["likes"] is reason
+    assert target_reasons(target_state(evidence=(evidence(outcome),)), NOW)["likes"] is reason
 
 
 def test_of_several_failed_answers_the_newest_explains() -> None:
     answers = (
-        heard(Outcome.PLATFORM_DOWN, at=NOW - 2),
-        heard(Outcome.PERMISSION_MISSING, at=NOW - 1),
-        heard(Outcome.OK, at=NOW),
+        evidence(Outcome.PLATFORM_DOWN, at=NOW - 2),
+        evidence(Outcome.PERMISSION_MISSING, at=NOW - 1),
+        evidence(Outcome.OK, at=NOW),
     )
-    assert target_reasons(target_state(heard=answers), NOW)["likes"] is Reason.PERMISSION
+    assert target_reasons(target_state(evidence=answers), NOW)["likes"] is Reason.PERMISSION
 
 
 def test_what_is_not_asked_any_more_is_retired() -> None:
     for state in (
         target_state(published_at=NOW - 90 * DAY),
         target_state(platform="x", is_newest=False),
-        target_state(heard=(heard(Outcome.OK, is_gone=True),)),
+        target_state(evidence=(evidence(Outcome.OK, is_gone=True),)),
     ):
         assert target_reasons(state, NOW)["likes"] is Reason.RETIRED
     assert target_reasons(target_state(status="draft", published_at=NOW - 99 * DAY), NOW)["likes"] is Reason.PENDING
@@ -105,8 +105,8 @@ def test_answers_are_asked_for_only_where_they_can_tell() -> None:
 
 
 def test_a_sum_is_as_hopeful_as_its_most_hopeful_part() -> None:
-    gone = target_state("t2", heard=(heard(Outcome.TARGET_GONE),))
-    failed = target_state("t3", heard=(heard(Outcome.PLATFORM_DOWN),))
+    gone = target_state("t2", evidence=(evidence(Outcome.TARGET_GONE),))
+    failed = target_state("t3", evidence=(evidence(Outcome.PLATFORM_DOWN),))
     for targets, reason in [((gone,), Reason.RETIRED), ((gone, failed), Reason.ERROR), ((), Reason.PENDING)]:
         reasons = post_reasons(
             post_state(*targets),
@@ -143,7 +143,7 @@ def test_nulls_and_reasons_are_the_same_columns(parts: list[tuple[str, Register]
 
 def test_a_channels_nulls_have_reasons() -> None:
     lifetime = PeriodState("lifetime", None, None, channel_register("following", followers=4))
-    state = channel_state("instagram", lifetime, heard=(heard(Outcome.PERMISSION_MISSING),))
+    state = channel_state("instagram", lifetime, evidence=(evidence(Outcome.PERMISSION_MISSING),))
     reasons = channel_reasons(state, channel_values(state.periods))
     assert set(reasons) == set(CHANNEL_NAMES) - {"followers"}
     assert reasons["following"] is Reason.NOT_SUPPORTED

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.metrics import CHANNEL_NAMES, POST_NAMES
 from schemas.windows import DAY, ChannelPeriod, WindowTarget, window_totals
-from services.query_api.query import WindowTotalsQuestion
+from services.query_api.reads.query import WindowTotalsQuestion
 from services.query_api.tidemark.resources.windows import window
 from tests.support.query_api import NOW, fake_api
 

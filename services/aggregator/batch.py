@@ -1,0 +1,122 @@
+"""The nouns of the aggregator: what one batch holds, and what follows from it. Pure.
+
+messages -> Batch (set_aside.py) -> states it touches (touched.py, filling.py) -> fold (fold.py)
+         -> Effects (emit.py) -> ClickHouse and topics (writing.py)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from schemas.events import CatalogChannel, CatalogPost, DeadLetter
+from services.aggregator.reading import Message, RawReading
+from services.aggregator.rows import Row, Table
+from services.aggregator.state import Key, Listing
+
+# Catalog writes folded at once: a deleted channel touches every post it ever had.
+CATALOG_WRITES_PER_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogWrite:
+    """One message of a catalog topic.
+
+    Attributes:
+        id: of the post or channel.
+        event: None for a tombstone.
+        is_post: whether the topic is that of posts; else it is that of channels.
+        updated_at: ms, the broker's time of the message. Only a tombstone needs it: an event has its own.
+    """
+
+    workspace_id: str
+    id: str
+    event: CatalogChannel | CatalogPost | None
+    is_post: bool
+    updated_at: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one round of a partition folds.
+
+    Attributes:
+        raw: decoded raw events of this partition's tenants, in offset order.
+        catalog: catalog writes, at most one for each post and channel.
+        dead: dead letters of messages that can't be used.
+        misplaced: raw messages whose tenant lives in another partition, each with the number of that partition.
+        expired: channels whose window totals have to be computed again because their time has passed.
+        reemitted: posts whose totals have to be emitted again although nothing of them changed.
+    """
+
+    raw: list[RawReading] = field(default_factory=list)
+    catalog: list[CatalogWrite] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    misplaced: list[tuple[Message, int]] = field(default_factory=list)
+    expired: list[Key] = field(default_factory=list)
+    reemitted: list[Key] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """What a batch touches without naming it, read from ClickHouse.
+
+    Attributes:
+        flipped_targets: listed targets of the channels of `touched.channels_flipped`.
+        listings: every listing in the mirrored catalog of each target of `touched.targets_let_go`.
+    """
+
+    flipped_targets: Sequence[Key] = ()
+    listings: Mapping[Key, Sequence[Listing]] = field(default_factory=dict)
+
+
+Outgoing = tuple[str, bytes, Row | None]
+"""One message to publish: topic, key, and the fields of a value in the schema's order; None for a tombstone."""
+
+
+Inserts = dict[Table, list[Row]]
+"""Rows by table."""
+
+
+@dataclass(slots=True)
+class Effects:
+    """Everything that a batch leads to.
+
+    Attributes:
+        inserts: rows by table.
+        metrics: what single answers reported, for the topics `metrics.*`.
+        rollups: current totals, for the topics `rollups.*`; published only once the inserts are confirmed.
+    """
+
+    inserts: Inserts = field(default_factory=dict)
+    metrics: list[Outgoing] = field(default_factory=list)
+    rollups: list[Outgoing] = field(default_factory=list)
+
+    def insert(self, table: Table, row: Row) -> None:
+        """Add one row."""
+        self.inserts.setdefault(table, []).append(row)
+
+
+def newest_writes(writes: Sequence[CatalogWrite]) -> list[CatalogWrite]:
+    """The last write of each post and channel, in order: it would replace the earlier ones of the batch anyway."""
+    newest: dict[tuple[bool, str, str], CatalogWrite] = {}
+    for write in writes:
+        at = (write.is_post, write.workspace_id, write.id)
+        newest.pop(at, None)
+        newest[at] = write
+    return list(newest.values())
+
+
+def halves(batch: Batch) -> list[Batch]:
+    """A batch as smaller ones, dead letters with the first; [] when it holds one event, write or key only."""
+    names = ("catalog", "raw", "expired", "reemitted")
+    filled = [name for name in names if getattr(batch, name)]
+    if len(filled) > 1:
+        parts = [Batch(**{name: getattr(batch, name)}) for name in filled]
+    elif filled and len(items := getattr(batch, filled[0])) > 1:
+        middle = len(items) // 2
+        parts = [Batch(**{filled[0]: items[:middle]}), Batch(**{filled[0]: items[middle:]})]
+    else:
+        return []
+    parts[0].dead, parts[0].misplaced = batch.dead, batch.misplaced
+    return parts

@@ -1,0 +1,109 @@
+"""Changed states to the rows and rollups that follow from them. Pure.
+
+Totals are always computed anew from the registers, never adjusted by a difference, so emitting a state twice gives the
+same totals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from schemas.windows import RANGES, window_totals
+from services.aggregator import rows
+from services.aggregator.batch import Effects
+from services.aggregator.state import Key, PartitionState, PeriodKey, PostState
+from services.runtime.kafka import key as message_key
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a fold changed, in the order in which it did: a repeated batch gives the same rows in the same order.
+
+    Attributes:
+        targets: whose rows are written; their posts and channels are emitted too.
+        posts: whose totals are emitted.
+        channels: whose window totals are emitted.
+        periods: of channels, whose rows are written.
+        deleted_channels: channels that the batch removed from the catalog.
+    """
+
+    targets: dict[Key, None] = field(default_factory=dict)
+    posts: dict[Key, None] = field(default_factory=dict)
+    channels: dict[Key, None] = field(default_factory=dict)
+    periods: dict[tuple[Key, PeriodKey], None] = field(default_factory=dict)
+    deleted_channels: set[Key] = field(default_factory=set)
+
+
+def emit(state: PartitionState, changes: Changes, version: rows.Version, now: int, effects: Effects) -> None:
+    """Add the rows and rollups of every changed state to `effects`.
+
+    Args:
+        state: holds every changed target, post and channel; channels take the changed targets into their windows.
+        changes: posts and channels of the changed targets are added to it.
+        version: carried by every row and rollup.
+        now: end of the emitted windows, ms.
+    """
+    _emit_targets(state, changes, version, now, effects)
+    for channel_key, period in changes.periods:
+        register = state.channels[channel_key].periods[period]
+        if register.captured_at is not None:
+            effects.insert(
+                rows.LATEST_CHANNEL_METRICS, rows.latest_channel_row(version, *channel_key, period, register)
+            )
+    for post_key in changes.posts:
+        _emit_post(state, post_key, version, effects)
+    for channel_key in changes.channels:
+        _emit_channel(state, channel_key, version, now, effects, was_deleted=channel_key in changes.deleted_channels)
+
+
+def _emit_targets(state: PartitionState, changes: Changes, version: rows.Version, now: int, effects: Effects) -> None:
+    latest = effects.inserts.setdefault(rows.LATEST_POST_METRICS, []) if changes.targets else []
+    targets, channels = state.targets, state.channels
+    for target_key in changes.targets:
+        workspace_id, target = target_key[0], targets[target_key]
+        latest.append(rows.latest_post_row(version, workspace_id, target))
+        if target.is_listed:
+            channel_key = (workspace_id, target.channel_id)
+            channels[channel_key].take(target, now)
+            changes.channels[channel_key] = None
+            changes.posts[(workspace_id, target.post_id)] = None
+
+
+def _emit_post(state: PartitionState, post_key: Key, version: rows.Version, effects: Effects) -> None:
+    workspace_id, post_id = post_key
+    post = state.posts[post_key]
+    parts = post_parts(state, workspace_id, post) if post.is_held else []
+    totals = rows.post_totals(parts)
+    effects.insert(rows.POST_TOTALS, rows.post_totals_row(version, workspace_id, post, parts, totals))
+    fields = rows.post_rollup_message(version, workspace_id, post, parts, totals) if post.is_held else None
+    effects.rollups.append(("rollups.posts", message_key(workspace_id, post_id), fields))
+
+
+def post_parts(state: PartitionState, workspace_id: str, post: PostState) -> list[rows.PostPart]:
+    """The listed targets of a post whose channels the catalog holds, in the post's order."""
+    parts = []
+    for target_id in post.target_ids:
+        target = state.targets[(workspace_id, target_id)]
+        if target.is_listed and target.post_id == post.post_id:
+            channel = state.channels[(workspace_id, target.channel_id)]
+            if channel.is_held:
+                parts.append(rows.PostPart(target, channel))
+    return parts
+
+
+def _emit_channel(
+    state: PartitionState, channel_key: Key, version: rows.Version, now: int, effects: Effects, *, was_deleted: bool
+) -> None:
+    workspace_id, channel_id = channel_key
+    channel = state.channels[channel_key]
+    channel.forget_old(now)
+    if not channel.is_held and not was_deleted:
+        return  # not in the catalog: its figures wait in the registers
+    periods = channel.channel_periods()
+    for range_name, range_ms in RANGES.items():
+        totals = window_totals(channel.window.values(), periods, range_ms, now, is_measured=channel.measured_count > 0)
+        effects.insert(rows.CHANNEL_TOTALS, rows.channel_totals_row(version, workspace_id, channel, range_name, totals))
+        fields = (
+            rows.channel_rollup_message(version, workspace_id, channel, range_name, totals) if channel.is_held else None
+        )
+        effects.rollups.append(("rollups.channels", message_key(workspace_id, channel_id, range_name), fields))

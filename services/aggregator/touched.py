@@ -1,0 +1,142 @@
+"""What a batch touches: the keys of every state that has to be in memory before the batch is folded. Pure.
+
+The functions are called by `filling.fill` one after the other. Each says which states must be filled before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from schemas.events import CatalogChannel, CatalogPost, PostStatus
+from services.aggregator.batch import Batch, CatalogWrite
+from services.aggregator.state import Key, Listing, PartitionState, PeriodKey
+
+
+def posts_written(batch: Batch) -> list[Key]:
+    """Posts that the batch's catalog writes are about."""
+    return [(write.workspace_id, write.id) for write in batch.catalog if write.is_post]
+
+
+def targets_named(batch: Batch) -> list[Key]:
+    """Targets that a batch names: in answers, and in new versions of posts. Each once."""
+    named: dict[Key, None] = {}
+    for read in batch.raw:
+        targets, workspace_id = read.event.targets, read.event.workspace_id
+        for post in read.reading.posts:
+            named[(workspace_id, targets[post.position].target_id)] = None
+    for write in batch.catalog:
+        if isinstance(write.event, CatalogPost):
+            for target in write.event.targets:
+                named[(write.workspace_id, target.target_id)] = None
+    return list(named)
+
+
+def targets_of_posts(state: PartitionState, posts: Iterable[Key]) -> list[Key]:
+    """Targets of posts as the catalog lists them; the posts must be filled."""
+    return [(post[0], target_id) for post in posts for target_id in state.posts[post].target_ids]
+
+
+def entries(write: CatalogWrite) -> list[tuple[str, Listing, bool]]:
+    """The entries of a written post: each target's id, its listing, and whether that listing counts.
+
+    A listing counts while neither the post nor the entry has the status `deleted`. A channel and a tombstone have no
+    entries.
+    """
+    event = write.event
+    if not isinstance(event, CatalogPost):
+        return []
+    is_held = event.status != PostStatus.DELETED
+    return [
+        (
+            entry.target_id,
+            Listing(event.updated_at, write.id, entry.channel_id, event.published_at_of(entry)),
+            is_held and entry.status != PostStatus.DELETED,
+        )
+        for entry in event.targets
+    ]
+
+
+def targets_let_go(state: PartitionState, batch: Batch) -> list[Key]:
+    """Targets that their own post gives up: it no longer lists them, or its write is not newer than the one before.
+
+    Any other post that lists such a target may own it now. The posts of the batch, the targets that they list and the
+    targets that they listed before must be filled.
+    """
+    found: dict[Key, None] = {}
+    for write in batch.catalog:
+        if not write.is_post:
+            continue
+        before = state.posts[(write.workspace_id, write.id)]
+        kept = {
+            target_id
+            for target_id, listing, counts in entries(write)
+            if counts and listing.updated_at >= before.updated_at
+        }
+        for target_id in before.target_ids:
+            target = state.targets[(write.workspace_id, target_id)]
+            if target.is_listed and target.post_id == write.id and target_id not in kept:
+                found[(write.workspace_id, target_id)] = None
+    return list(found)
+
+
+def channels_named(batch: Batch) -> list[Key]:
+    """Channels that a batch names: in answers, in catalog writes, and as expired. Each once."""
+    named: dict[Key, None] = dict.fromkeys(batch.expired)
+    for read in batch.raw:
+        if read.reading.channels:
+            named[(read.event.workspace_id, read.event.channel_id)] = None
+    for write in batch.catalog:
+        if not write.is_post:
+            named[(write.workspace_id, write.id)] = None
+        elif isinstance(write.event, CatalogPost):
+            for target in write.event.targets:
+                named[(write.workspace_id, target.channel_id)] = None
+    return list(named)
+
+
+def periods_named(batch: Batch) -> list[tuple[Key, PeriodKey]]:
+    """Periods of channels that the batch's answers report; one for each report."""
+    return [
+        (
+            (read.event.workspace_id, read.event.channel_id),
+            (channel.period, channel.period_start, channel.period_end),
+        )
+        for read in batch.raw
+        for channel in read.reading.channels
+    ]
+
+
+def channels_flipped(state: PartitionState, batch: Batch) -> list[Key]:
+    """Channels that the batch adds, removes or moves to another platform: all posts of these are touched.
+
+    The channels that the batch names must be filled.
+    """
+    flipped: dict[Key, None] = {}
+    for write in batch.catalog:
+        if write.is_post:
+            continue
+        channel = state.channels[(write.workspace_id, write.id)]
+        platform = write.event.platform if isinstance(write.event, CatalogChannel) else ""
+        if channel.is_held != (write.event is not None) or channel.platform != platform:
+            flipped[(write.workspace_id, write.id)] = None
+    return list(flipped)
+
+
+def posts_of_targets(state: PartitionState, targets: Iterable[Key]) -> list[Key]:
+    """Posts that these targets belong to; targets that no post lists have none. The targets must be filled."""
+    posts: dict[Key, None] = {}
+    for workspace_id, target_id in targets:
+        target = state.targets[(workspace_id, target_id)]
+        if target.is_listed:
+            posts[(workspace_id, target.post_id)] = None
+    return list(posts)
+
+
+def channels_of_targets(state: PartitionState, targets: Iterable[Key]) -> list[Key]:
+    """Channels of those of the targets that a post lists; the targets must be filled."""
+    channels: dict[Key, None] = {}
+    for workspace_id, target_id in targets:
+        target = state.targets[(workspace_id, target_id)]
+        if target.is_listed:
+            channels[(workspace_id, target.channel_id)] = None
+    return list(channels)

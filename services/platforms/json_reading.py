@@ -1,0 +1,187 @@
+"""Reads the JSON of platforms' answers: bodies, counts, and blocks of figures. Pure.
+
+Every function takes a value as a platform sent it. A value of another kind than expected raises `MappingError`, which
+sends the event to the dead letters.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+
+from schemas.events import PlatformRaw
+from schemas.metrics import INT64_MAX, INT64_MIN, MILLIS_MAX
+from services.platforms.base import MappingError
+
+_memo = threading.local()
+
+
+@contextmanager
+def parsed_once() -> Iterator[None]:
+    """Within it, each body is parsed once, however often it is read in this thread.
+
+    For reading the parts of many targets from one answer, one by one. What was parsed is shared: nobody changes it.
+    """
+    _memo.parsed = {}
+    try:
+        yield
+    finally:
+        del _memo.parsed
+
+
+def json_value(body: bytes) -> Any:
+    """The body of a successful answer as a JSON value.
+
+    Raises:
+        MappingError: `body_not_json`.
+    """
+    parsed: dict[bytes, Any] | None = getattr(_memo, "parsed", None)
+    if parsed is not None and body in parsed:
+        value = parsed[body]
+    else:
+        try:
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            value = error
+        if parsed is not None:
+            parsed[body] = value
+    if isinstance(value, orjson.JSONDecodeError):
+        raise MappingError("body_not_json", f"the body is no JSON: {value}")
+    return value
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The body of a successful answer as a JSON object.
+
+    Raises:
+        MappingError: `body_not_json` or `unexpected_shape`.
+    """
+    parsed = json_value(body)
+    if not isinstance(parsed, dict):
+        raise MappingError("unexpected_shape", f"the body is a JSON {type(parsed).__name__}, expected an object")
+    return parsed
+
+
+def try_json_object(body: bytes) -> dict[str, Any]:
+    """The body as a JSON object, or {} when it is anything else: for reading error bodies."""
+    try:
+        return json_object(body)
+    except MappingError:
+        return {}
+
+
+def count(value: Any, name: str) -> int | None:
+    """A count as the platform sent it, an integer or a string of digits; null stays None.
+
+    Raises:
+        MappingError: `bad_count`: not an integer, or outside 64 bits.
+    """
+    if type(value) is int:
+        if INT64_MIN <= value <= INT64_MAX:
+            return value
+        raise MappingError("bad_count", f"{name} is outside 64 bits")
+    if value is None:
+        return None
+    if isinstance(value, str):
+        digits = value[1:] if value.startswith("-") else value
+        if digits.isascii() and digits.isdigit() and len(digits) <= 20:
+            return count(int(value), name)
+        raise MappingError("bad_count", f"{name} is a string that is no integer")
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        return int(value)
+    raise MappingError("bad_count", f"{name} is a {type(value).__name__}, expected an integer")
+
+
+def duration(value: Any, name: str) -> int | None:
+    """A duration that the platform sent in whole milliseconds; null stays None.
+
+    Raises:
+        MappingError: `bad_count`: no whole number, or more than a watch time column holds.
+    """
+    millis = count(value, name)
+    if millis is not None and abs(millis) > MILLIS_MAX:
+        raise MappingError("bad_count", f"{name} is more than a watch time holds")
+    return millis
+
+
+def added(first: int | None, second: int | None, name: str) -> int | None:
+    """The sum of two counts that one metric is made of; null counts are left out, None when both are null.
+
+    Raises:
+        MappingError: `bad_count`: the sum is outside 64 bits.
+    """
+    if first is None or second is None:
+        return second if first is None else first
+    return count(first + second, name)
+
+
+def text(value: Any) -> str:
+    """A JSON value as text; a list or an object, however deep, stands as its kind."""
+    return f"({type(value).__name__})" if isinstance(value, dict | list) else str(value)
+
+
+def objects(value: Any, name: str) -> list[dict[str, Any]]:
+    """A list of JSON objects.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+    if not isinstance(value, list):
+        raise MappingError("unexpected_shape", f"{name} is a JSON {type(value).__name__}, expected a list")
+    for item in value:
+        if not isinstance(item, dict):
+            raise MappingError("unexpected_shape", f"an item of {name} is a JSON {type(item).__name__}")
+    return value
+
+
+def block(value: Any, name: str) -> dict[str, Any] | None:
+    """A block of figures; None when it is missing or empty, which both report nothing.
+
+    Raises:
+        MappingError: `unexpected_shape`: neither an object nor null.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise MappingError("unexpected_shape", f"{name} is a JSON {type(value).__name__}, expected an object")
+    return value or None
+
+
+FieldMap = tuple[tuple[str, int], ...]
+"""A platform's keys of one block, each with the position of its common metric."""
+
+
+def bits(*metrics: int) -> int:
+    """The bit mask of some positions."""
+    mask = 0
+    for position in metrics:
+        mask |= 1 << position
+    return mask
+
+
+def fill(values: list[int | None], answered: Mapping[str, Any], fields: FieldMap) -> None:
+    """Write one block's counts into their positions; a key that the block leaves out stays null.
+
+    Raises:
+        MappingError: `bad_count`.
+    """
+    for key, position in fields:
+        value = answered.get(key)
+        # In line: nearly every figure is a plain integer.
+        is_plain = type(value) is int and INT64_MIN <= value <= INT64_MAX
+        values[position] = value if is_plain else count(value, key)
+
+
+def positions(event: PlatformRaw) -> dict[str, list[int]]:
+    """Where in the event's targets each external id stands; one id may stand for several targets."""
+    found: dict[str, list[int]] = {}
+    for index, target in enumerate(event.targets):
+        if target.external_id in found:
+            found[target.external_id].append(index)
+        else:
+            found[target.external_id] = [index]
+    return found

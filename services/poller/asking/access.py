@@ -1,0 +1,28 @@
+"""What calls are made with: a channel's own token, or one of our app; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from services.poller.asking.budget import APP, WindowKey
+from services.poller.connections.redact import Redactor
+from services.poller.keys import ChannelKey
+
+
+class Access(NamedTuple):
+    """What a call is made with.
+
+    Attributes:
+        headers: they authorize the call.
+        redactor: blanks every secret that the answer may repeat.
+        channel: whose token it is, and so whose budget the call counts against; None for our app's.
+    """
+
+    headers: Mapping[str, str]
+    redactor: Redactor
+    channel: ChannelKey | None
+
+    def window(self, platform: str, limit_group: str) -> WindowKey:
+        """Whose limit a call of a group counts against."""
+        return WindowKey(platform, APP if self.channel is None else "/".join(self.channel), limit_group)

@@ -1,0 +1,305 @@
+"""Rounds of one channel with the channel's own token: scheduled ones, and those that somebody waits for.
+
+Each question goes through the one exchange (`exchange.py`); what its answer leads to is decided in `decide.py` and
+carried out here: on circuits, budgets, tokens, refused metrics and the schedule.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from schemas.events import Origin
+from services.platforms.base import Call, Outcome, Platform, Verdict
+from services.poller.asking.budget import APP, Budget, WindowKey
+from services.poller.asking.circuit import Circuit, TokenCircuits, Uniform
+from services.poller.asking.decide import (
+    BackOff,
+    Hold,
+    LeaveOut,
+    Pause,
+    decide,
+    decide_unanswered,
+    gone_in,
+)
+from services.poller.asking.exchange import Answer, Closed, Exchange
+from services.poller.asking.questions import ChannelQuestion, Subject
+from services.poller.asking.refusals import Refusals
+from services.poller.asking.round import ChannelRound, Heard
+from services.poller.asking.upkeep import Upkeep
+from services.poller.errors import NoAnswer
+from services.poller.keys import ChannelKey
+from services.poller.metrics import PollerMetrics
+from services.poller.schedule.batch import Batch, Fate, Settled
+from services.poller.schedule.plan import Plan
+from services.poller.schedule.schedule import Schedule
+from services.poller.timing import Time
+from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_SECOND
+from services.runtime.logging import get_logger
+from services.runtime.secrets import SecretsError
+
+# Asking sooner than the regular time won't help.
+_NO_FIGURES = frozenset({Outcome.PERMISSION_MISSING, Outcome.TARGET_REFUSED, Outcome.TOO_EARLY})
+_log = get_logger(__name__)
+
+
+class Pulled(NamedTuple):
+    """What came of calls that somebody waits for.
+
+    Attributes:
+        verdict: what the last answer meant; None when there was none: nothing may be asked now, or nobody answered.
+        fates: what became of each target by its id, and under `CHANNEL` of the channel's own figures.
+    """
+
+    verdict: Verdict | None
+    fates: Mapping[str, Settled]
+
+
+_NOTHING_PULLED = Pulled(None, {})
+
+
+class ChannelRounds:
+    """Asks for one channel at a time.
+
+    Args:
+        platforms: those that can be polled, by name.
+        upkeep: of the channels' connections.
+        circuits: one a platform.
+    """
+
+    def __init__(
+        self,
+        *,
+        time: Time,
+        platforms: Mapping[str, Platform],
+        schedule: Schedule,
+        exchange: Exchange,
+        upkeep: Upkeep,
+        budget: Budget,
+        circuits: Mapping[str, Circuit],
+        metrics: PollerMetrics,
+        uniform: Uniform = random.uniform,
+    ) -> None:
+        self._time = time
+        self._platforms = platforms
+        self._schedule = schedule
+        self._exchange = exchange
+        self._upkeep = upkeep
+        self._budget = budget
+        self._circuits = circuits
+        self._metrics = metrics
+        self._token_circuits = TokenCircuits(uniform)
+        self._refusals = Refusals(MILLIS_PER_DAY)
+
+    def clock_set_back(self, by: int) -> None:
+        """The clock was set back by so many ms."""
+        self._budget.clock_set_back(by)
+        self._token_circuits.clock_set_back(by)
+        for circuit in self._circuits.values():
+            circuit.clock_set_back(by)
+
+    def closed_until(self, name: str, now: int) -> int:
+        """Until when (ms) no scheduled poll of a platform begins, for want of our app's budget there; 0: not closed."""
+        group = self._platforms[name].facts.post_group
+        return self._budget.app_wait_until(WindowKey(name, APP, group), now) if group else 0
+
+    def has_to_spare(self, name: str, key: ChannelKey, calls: Sequence[Call], now: int) -> bool:
+        """Whether calls of a channel leave enough of the budgets for scheduled polls that become due meanwhile."""
+        owner = "/".join(key)
+        return all(self._budget.has_to_spare(WindowKey(name, owner, call.limit_group), now) for call in calls)
+
+    async def run(self, name: str, batch: Batch) -> None:
+        """Ask a platform for a batch, and settle it, whatever happens."""
+        plan, now = batch.plan, self._time.now()
+        unasked = Settled(Fate.RETRY, now)
+        current: ChannelRound | None = None
+        self._metrics.late_seconds.labels(name).observe(batch.late_by / 1000)
+        try:
+            if self._upkeep.refuses(name, plan):
+                return
+            wait_until = await self._upkeep.ahead(name, plan.key)
+            if wait_until is not None:
+                unasked = Settled(Fate.RETRY, wait_until)
+                return
+            platform = self._platforms[name]
+            current = ChannelRound(plan, batch.channel, platform, self._upkeep.credentials(name, plan.key))
+            now = self._time.now()
+            if batch.entries:
+                current.ask(platform.post_calls(batch.channel, [entry.target() for entry in batch.entries], now))
+            if batch.with_channel:
+                current.ask(platform.channel_calls(batch.channel, now))
+            await self._ask_pending(name, current)
+        except SecretsError as error:
+            _log.error("a channel is paused: its tokens can't be opened", channel=plan.key, error=str(error))
+            self._schedule.pause(plan)
+        except Exception:
+            # A mistake in one platform's file must not stop the others, nor spin on the same target.
+            _log.exception("a round of work failed", platform=name, channel=plan.key)
+            current, unasked = None, Settled(Fate.SKIPPED)
+        finally:
+            self._circuits[name].release()
+            fates = current.fates(batch) if current is not None else ([unasked] * len(batch.entries), unasked)
+            self._schedule.settle(batch, *fates, self._time.now())
+
+    async def pull(
+        self,
+        name: str,
+        plan: Plan,
+        calls: Sequence[Call],
+        heard: Heard,
+        *,
+        is_probe: bool = False,
+        origin: Origin = Origin.LIVE,
+    ) -> Pulled:
+        """Make calls for somebody who waits: within the budget, and what is answered is published like any poll's.
+
+        Args:
+            heard: receives each successful answer as it comes.
+            is_probe: ask although the channel is not polled.
+            origin: why.
+        """
+        channel, circuit = plan.channel, self._circuits[name]
+        if channel is None or circuit.wait_until(self._time.now()) != 0:
+            return _NOTHING_PULLED
+        circuit.admit()
+        try:
+            if self._upkeep.refuses(name, plan) or await self._upkeep.ahead(name, plan.key) is not None:
+                return _NOTHING_PULLED
+            current = ChannelRound(
+                plan, channel, self._platforms[name], self._upkeep.credentials(name, plan.key),
+                origin=origin, heard=heard, is_probe=is_probe,
+            )  # fmt: skip
+            if not (is_probe and await self._upkeep.is_ending(name, current)):
+                current.ask(calls)
+                await self._ask_pending(name, current)
+            fates = {subject.target_id: settled for subject, settled in current.settled.items()}
+            return Pulled(current.verdict, fates)
+        except SecretsError as error:
+            _log.error("a channel can't be asked: its tokens can't be opened", channel=plan.key, error=str(error))
+            return _NOTHING_PULLED
+        finally:
+            circuit.release()
+
+    async def _ask_pending(self, name: str, current: ChannelRound) -> None:
+        """Ask all that is pending, and all that has to be asked because of the answers."""
+        plan = current.plan
+        while current.pending:
+            now = self._time.now()
+            if not (plan.is_polled or current.is_probe):
+                current.give_up_until(now)
+                return
+            mended_at = self._token_circuits.wait_until(plan.key, now)
+            if mended_at:
+                current.give_up_until(mended_at)
+                return
+            question = current.pending.popleft()
+            if current.credentials.access_token is None and not current.is_renewed:
+                await self._upkeep.without_token(name, current, question, now)
+            else:
+                await self._ask(name, current, question, now)
+
+    async def _ask(self, name: str, current: ChannelRound, question: ChannelQuestion, now: int) -> None:
+        """Ask one question, and act on what comes."""
+        question = question.instead(self._refusals.apply(current.plan.key, question.call, now))
+        try:
+            found = await self._exchange.make(name, question, current.access, current.origin, is_probe=current.is_probe)
+        except NoAnswer as error:
+            self._unanswered(name, current, question, error)
+            return
+        if isinstance(found, Answer):
+            await self._answered(name, current, question, found)
+        elif isinstance(found, Closed):
+            self._closed(name, current, question, found.until)
+        else:
+            lost_at = self._time.now()
+            current.put_off([question], lost_at)
+            current.give_up_until(lost_at)
+
+    def _unanswered(self, name: str, current: ChannelRound, question: ChannelQuestion, why: NoAnswer) -> None:
+        now = self._time.now()
+        decision = decide_unanswered(question, why, now)
+        if isinstance(decision.consequence, BackOff):
+            self._back_off(name, current, question, decision.consequence)
+        else:
+            current.settle(decision.fates, now)
+            current.ask_first(decision.again)
+
+    def _closed(self, name: str, current: ChannelRound, question: ChannelQuestion, until: int) -> None:
+        """The budget allows no such call."""
+        is_apps = question.call.limit_group == current.platform.facts.post_group
+        if is_apps and self.closed_until(name, self._time.now()):
+            # The app's budget is closed to everybody: whose turn it is when it opens goes by who has waited.
+            current.settle(dict.fromkeys(question.subjects, Fate.DEFERRED), 0)
+        else:
+            current.put_off([question], until)
+
+    async def _answered(self, name: str, current: ChannelRound, question: ChannelQuestion, answer: Answer) -> None:
+        verdict, key, now = answer.verdict, current.plan.key, answer.at
+        current.verdict = verdict
+        gone = frozenset[Subject]()
+        if verdict.outcome is Outcome.OK:
+            if current.heard is not None:
+                for event in answer.events:
+                    current.heard(event)
+            gone = gone_in(current.platform, answer.events)
+        decision = decide(question, verdict, gone, now)
+        then = decision.consequence
+        if isinstance(then, BackOff):
+            self._back_off(name, current, question, then)
+            return
+        self._circuits[name].success()
+        self._token_circuits.success(key)
+        window = current.access.window(name, question.call.limit_group)
+        if isinstance(then, Hold):
+            until = self._budget.hold(window, then.seconds, now, exhausted=then.is_exhausted, app_wide=then.is_app_wide)
+            _log.warning("limit reached", platform=name, channel=key, detail=verdict.detail, until=until)
+            current.settle(decision.fates, until)
+            return
+        self._budget.served(window)
+        if isinstance(then, Pause):
+            await self._upkeep.broken(name, current, question, verdict)
+            return
+        if isinstance(then, LeaveOut):
+            self._leave_out(name, key, question, then, verdict, now)
+        else:
+            self._note(name, key, question, verdict)
+        current.settle(decision.fates, now)
+        current.ask_first(decision.again)
+        if verdict.outcome is Outcome.OK:
+            await self._upkeep.works(name, current, now)
+
+    def _back_off(self, name: str, current: ChannelRound, question: ChannelQuestion, back: BackOff) -> None:
+        """Leave the platform alone for a while, and the token; what is left of the round waits for as long."""
+        now, key, circuit = self._time.now(), current.plan.key, self._circuits[name]
+        if circuit.is_open or not self._token_circuits.is_open(key):
+            circuit.failure(now)
+        at = self._token_circuits.failure(key, now)
+        if back.seconds is not None:
+            at = now + int(back.seconds * MILLIS_PER_SECOND) + 1
+        current.put_off([question], at)
+        current.give_up_until(at)
+
+    def _leave_out(
+        self, name: str, key: ChannelKey, question: ChannelQuestion, then: LeaveOut, verdict: Verdict, now: int
+    ) -> None:
+        """Ask without refused metrics for a while."""
+        if then.accepted is not None:
+            self._refusals.remember(key, question.call, then.accepted, now)
+        else:
+            for metric in then.metrics:
+                self._refusals.refuse(key, metric, now)
+        # A metric that nobody can have any more is ours to look at; one that this post or account lacks is not.
+        log = _log.warning if verdict.outcome is Outcome.REQUEST_WRONG else _log.info
+        log(
+            "a metric is refused and left out", platform=name, channel=key, metric=",".join(then.metrics),
+            detail=verdict.detail,
+        )  # fmt: skip
+
+    def _note(self, name: str, key: ChannelKey, question: ChannelQuestion, verdict: Verdict) -> None:
+        """Log a refusal that a person may want to know of."""
+        outcome, detail = verdict.outcome, verdict.detail
+        if outcome is Outcome.REQUEST_WRONG and verdict.refused_metric != "":
+            _log.error("a request is wrong", platform=name, endpoint=question.call.path, detail=detail)
+        elif outcome in _NO_FIGURES:
+            _log.info("no figures", platform=name, channel=key, outcome=outcome.value, detail=detail)

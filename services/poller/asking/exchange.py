@@ -1,0 +1,223 @@
+"""One exchange with a platform: reserve room, check the lease and the budget, fetch, blank secrets, publish.
+
+Every call about figures goes through here, whoever asks and with whichever token. What its answer leads to is decided
+elsewhere (`decide.py`). Nothing is asked without room to publish the answer; nothing is published with a secret that is
+held.
+
+Guarantee: at most one process asks for a channel. The lease is checked after room was waited for, and nothing is
+awaited between that check and the call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from schemas.events import Origin, PlatformRaw, RawTarget
+from services.platforms.base import Call, Platform, Verdict
+from services.poller.asking.access import Access
+from services.poller.asking.budget import Budget, WindowKey
+from services.poller.asking.fetch import Fetcher, Reply
+from services.poller.asking.identifiers import EventIds
+from services.poller.asking.questions import Question
+from services.poller.connections.redact import Redactor
+from services.poller.errors import AnswerTooLarge, NoAnswer, NotSent
+from services.poller.keys import ChannelKey
+from services.poller.metrics import PollerMetrics
+from services.poller.partitions.ownership import Ownership, alone
+from services.poller.schedule.plan import Plan
+from services.poller.timing import Time
+from services.runtime.logging import get_logger
+
+_log = get_logger(__name__)
+
+
+class Publisher(Protocol):
+    """Where answers go; see `services.poller.publisher.KafkaPublisher`."""
+
+    async def reserve(self) -> None:
+        """Wait until one more answer can be held."""
+
+    def release(self) -> None:
+        """Give back what `reserve` took."""
+
+    async def publish(self, event: PlatformRaw) -> None:
+        """Hand over one raw answer, for which room was reserved."""
+
+
+class Answer(NamedTuple):
+    """A platform's answer, published.
+
+    Attributes:
+        verdict: what it means.
+        events: as published; one a channel that was asked for.
+        at: when it was received, ms.
+    """
+
+    verdict: Verdict
+    events: Sequence[PlatformRaw]
+    at: int
+
+
+class Lost(NamedTuple):
+    """Nothing was asked: some channels may not be asked for by this process now."""
+
+    channels: frozenset[ChannelKey]
+
+
+class Closed(NamedTuple):
+    """Nothing was asked: the budget allows no call until then (ms)."""
+
+    until: int
+
+
+class Exchange:
+    """Makes calls to platforms; holds no state of its own beyond what it is given.
+
+    Args:
+        platforms: those that can be asked, by name.
+        ownership: for whom may be asked; by default everybody.
+    """
+
+    def __init__(
+        self,
+        *,
+        time: Time,
+        platforms: Mapping[str, Platform],
+        fetcher: Fetcher,
+        publisher: Publisher,
+        budget: Budget,
+        metrics: PollerMetrics,
+        ownership: Ownership | None = None,
+    ) -> None:
+        self._time = time
+        self._platforms = platforms
+        self._fetcher = fetcher
+        self._publisher = publisher
+        self._budget = budget
+        self._metrics = metrics
+        self._ownership = ownership or alone()
+        self._ids = EventIds()
+
+    async def make(
+        self, name: str, question: Question, access: Access, origin: Origin, *, is_probe: bool = False
+    ) -> Answer | Lost | Closed:
+        """Ask a platform, and publish what it answers, whatever the status.
+
+        Args:
+            is_probe: ask also for channels that are not polled.
+
+        Raises:
+            NoAnswer: nothing came that could be published (or, where it is cut up, not all of it).
+        """
+        await self._publisher.reserve()
+        is_reserved = True
+        try:
+            # Waiting for room, or frozen, channels may have become another process's. From here to the call nothing is
+            # awaited.
+            lost = [plan.key for plan in question.plans if not self._may_ask(plan, is_probe=is_probe)]
+            if lost:
+                return Lost(frozenset(lost))
+            now, key = self._time.now(), access.window(name, question.call.limit_group)
+            free_at = self._budget.wait_until(key, now)
+            if free_at > now:
+                return Closed(free_at)
+            reply = await self._fetch(name, question.call, access, key)
+            now = self._time.now()
+            self._budget.observe(key, self._platforms[name].limits(reply.headers, now), now)
+            events = self._events(name, question, access, reply, origin, now)
+            for event in events:
+                if not is_reserved:
+                    await self._publisher.reserve()
+                    is_reserved = True
+                await self._publisher.publish(event)
+                is_reserved = False
+            verdict = self._platforms[name].classify(reply.status, reply.headers, access.redactor.body(reply.body), now)
+            self._metrics.calls.labels(name, question.call.kind, verdict.outcome.value).inc()
+            return Answer(verdict, events, now)
+        except NoAnswer as error:
+            self._note(name, question, error)
+            raise
+        finally:
+            if is_reserved:
+                self._publisher.release()
+
+    def _may_ask(self, plan: Plan, *, is_probe: bool) -> bool:
+        return (plan.is_polled or is_probe) and self._ownership.may_ask(plan.key[0])
+
+    async def _fetch(self, name: str, call: Call, access: Access, key: WindowKey) -> Reply:
+        self._budget.begin(key, self._time.now())
+        started = time.perf_counter()
+        try:
+            reply = await self._fetcher.fetch(name, call, self._platforms[name].facts.base_url, access.headers)
+        finally:
+            self._budget.end(key)
+            self._metrics.call_seconds.labels(name).observe(time.perf_counter() - started)
+        self._metrics.answer_bytes.labels(name).inc(len(reply.body))
+        return reply
+
+    def _events(
+        self, name: str, question: Question, access: Access, reply: Reply, origin: Origin, now: int
+    ) -> list[PlatformRaw]:
+        """One event for each channel that was asked for, with every secret blanked."""
+        return [
+            raw_event(
+                self._ids.next(now),
+                part.channel,
+                name,
+                part.call,
+                status=reply.status,
+                body=part.body,
+                captured_at=now,
+                origin=origin,
+                redactor=access.redactor,
+            )
+            for part in question.parts(reply.body)
+        ]
+
+    def _note(self, name: str, question: Question, error: NoAnswer) -> None:
+        """Count and log why no answer was published."""
+        call = question.call
+        self._metrics.calls.labels(name, call.kind, error.code).inc()
+        if isinstance(error, NotSent):
+            channels = [plan.key for plan in question.plans]
+            _log.error("a call can't be made", platform=name, channels=channels, error=str(error))
+        elif not isinstance(error, AnswerTooLarge):
+            _log.info("no answer", platform=name, endpoint=call.path, error=str(error))
+        elif len(question.subjects) < 2:
+            _log.error("an answer is too large even for one target", platform=name, endpoint=call.path)
+
+
+def raw_event(
+    event_id: str,
+    key: ChannelKey,
+    platform: str,
+    call: Call,
+    *,
+    status: int,
+    body: bytes,
+    captured_at: int,
+    origin: Origin,
+    redactor: Redactor,
+) -> PlatformRaw:
+    """The event of one answer, with every secret blanked.
+
+    Args:
+        call: it names only targets of this channel.
+        captured_at: ms.
+    """
+    return PlatformRaw(
+        event_id=event_id,
+        workspace_id=key[0],
+        channel_id=key[1],
+        platform=platform,
+        kind=call.kind,
+        endpoint=redactor.text(call.path),
+        request=redactor.texts(call.request_map()),
+        targets=tuple([RawTarget(t.target_id, t.post_id, t.external_id) for t in call.targets]),
+        http_status=status,
+        body=redactor.body(body),
+        captured_at=captured_at,
+        origin=origin,
+    )

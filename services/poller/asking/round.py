@@ -1,0 +1,117 @@
+"""One round under way: what is left to ask, and what is known of each subject so far; pure.
+
+A round asks for one batch with its channel's own token (`ChannelRound`), or for batches of several channels with our
+app's (`Round` of `SharedQuestion`s). A live pull is a round without a batch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Generic
+
+from schemas.events import Origin, PlatformRaw
+from services.platforms.base import Call, Channel, Platform, Verdict
+from services.poller.asking.access import Access
+from services.poller.asking.questions import CHANNEL, Asked, ChannelQuestion, Subject
+from services.poller.connections.tokens import Credentials
+from services.poller.schedule.batch import Batch, Fate, Settled
+from services.poller.schedule.plan import Plan
+
+Heard = Callable[[PlatformRaw], None]
+"""Receives each successful answer of a round as it comes."""
+
+
+class Round(Generic[Asked]):
+    """Questions that are left, and fates.
+
+    Attributes:
+        pending: what is left to ask, in order.
+        settled: what became of each subject so far.
+    """
+
+    def __init__(self) -> None:
+        self.pending: deque[Asked] = deque()
+        self.settled: dict[Subject, Settled] = {}
+
+    def ask_first(self, questions: Sequence[Asked]) -> None:
+        """Ask these before what is pending, in their order."""
+        self.pending.extendleft(reversed(questions))
+
+    def settle(self, fates: Mapping[Subject, Fate], at: int) -> None:
+        """Note what became of subjects; figures from any call outweigh what became of the others.
+
+        Args:
+            at: when to try again (ms), for RETRY.
+        """
+        for subject, fate in fates.items():
+            held = self.settled.get(subject)
+            if held is None or held.fate is not Fate.CAPTURED:
+                self.settled[subject] = Settled(fate, at if fate is Fate.RETRY else 0)
+
+    def put_off(self, questions: Iterable[Asked], at: int) -> None:
+        """What these ask for is due again then (ms)."""
+        for question in questions:
+            self.settle(dict.fromkeys(question.subjects, Fate.RETRY), at)
+
+    def give_up_until(self, at: int) -> None:
+        """Ask nothing more in this round: all that is pending is due again then (ms)."""
+        self.put_off(self.pending, at)
+        self.pending.clear()
+
+    def fates(self, batch: Batch) -> tuple[list[Settled], Settled]:
+        """What became of each target of a batch, and of its channel's own figures.
+
+        What no call asked for waits for its regular time.
+        """
+        key, regular = batch.plan.key, Settled(Fate.SKIPPED)
+        fates = [self.settled.get(Subject(key, entry.target_id), regular) for entry in batch.entries]
+        return fates, self.settled.get(Subject(key, CHANNEL), regular)
+
+
+class ChannelRound(Round[ChannelQuestion]):
+    """A round of one channel, asked with the channel's own token.
+
+    Args:
+        channel: as the platform knows it.
+        heard: receives each successful answer, where somebody waits for it.
+        is_probe: asks although the channel is not polled, to see whether its connection works.
+
+    Attributes:
+        access: what calls are made with from now on.
+        is_renewed: the token was renewed in this round, or is known not to be renewable.
+        verdict: what the last answer meant; None before the first.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        channel: Channel,
+        platform: Platform,
+        credentials: Credentials,
+        *,
+        origin: Origin = Origin.SCHEDULE,
+        heard: Heard | None = None,
+        is_probe: bool = False,
+    ) -> None:
+        super().__init__()
+        self.plan = plan
+        self.channel = channel
+        self.platform = platform
+        self.origin = origin
+        self.heard = heard
+        self.is_probe = is_probe
+        self.is_renewed = False
+        self.verdict: Verdict | None = None
+        self.authorize(credentials)
+
+    def authorize(self, credentials: Credentials) -> None:
+        """Make the calls from now on with these."""
+        self.credentials = credentials
+        headers = self.platform.authorize(credentials.access_token)
+        # Without a token, calls count against our whole app's budget.
+        self.access = Access(headers, credentials.redactor, self.plan.key if headers else None)
+
+    def ask(self, calls: Iterable[Call]) -> None:
+        """Ask these after what is pending."""
+        self.pending.extend([ChannelQuestion(self.platform, self.plan, self.channel, call) for call in calls])

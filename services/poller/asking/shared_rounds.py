@@ -1,0 +1,209 @@
+"""Rounds that ask for posts of several channels at once, with a token of our app.
+
+The answer is cut up: each channel's event holds the part that is about its own targets, and a request that names only
+them, so that no workspace is told anything of another's (`questions.py`). Figures of channels themselves, and channels
+that can't be asked for together, go the way of their own tokens (`channel_rounds.py`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from schemas.events import Origin
+from services.platforms.base import AcrossAccounts, Outcome, Platform, Target, Verdict
+from services.poller.asking.access import Access
+from services.poller.asking.budget import APP, Budget, WindowKey
+from services.poller.asking.circuit import Circuit, Uniform, backoff
+from services.poller.asking.decide import (
+    BackOff,
+    Decision,
+    Hold,
+    Pause,
+    Separate,
+    decide,
+    decide_unanswered,
+    gone_in,
+)
+from services.poller.asking.exchange import Answer, Closed, Exchange
+from services.poller.asking.questions import SharedQuestion
+from services.poller.asking.round import Round
+from services.poller.connections.redact import Redactor
+from services.poller.errors import NoAnswer
+from services.poller.metrics import PollerMetrics
+from services.poller.schedule.batch import Batch, Fate, Settled
+from services.poller.schedule.schedule import Schedule
+from services.poller.timing import Time
+from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR, MILLIS_PER_SECOND
+from services.runtime.logging import get_logger
+
+# How long a channel whose targets make the platform refuse a whole batch goes alone.
+ALONE = MILLIS_PER_DAY
+# How long an app's token that the platform refuses is not tried again.
+ASIDE = MILLIS_PER_HOUR
+_log = get_logger(__name__)
+
+
+class App:
+    """Our app at one platform.
+
+    Args:
+        token: an app-only token or API key.
+        secrets: what else has to be blanked in answers.
+
+    Attributes:
+        group: the limit group of its calls for posts.
+        aside_until: until when (ms) its token is not used, since the platform refused it.
+        failures: calls without an answer since the last one with an answer.
+    """
+
+    def __init__(self, platform: AcrossAccounts, token: str, secrets: Sequence[str] = ()) -> None:
+        self.platform = platform
+        self.access = Access(platform.authorize_app(token), Redactor((token, *secrets)), None)
+        # The same group for any posts.
+        self.group = platform.app_post_calls([Target("", "", "")])[0].limit_group
+        self.aside_until = 0
+        self.failures = 0
+
+
+class SharedRounds:
+    """Asks across channels; see the module's header.
+
+    Args:
+        apps: by platform, those that have a token.
+        circuits: one a platform, the same as the other rounds'.
+    """
+
+    def __init__(
+        self,
+        *,
+        time: Time,
+        platforms: Mapping[str, Platform],
+        schedule: Schedule,
+        exchange: Exchange,
+        apps: Mapping[str, App],
+        budget: Budget,
+        circuits: Mapping[str, Circuit],
+        metrics: PollerMetrics,
+        uniform: Uniform = random.uniform,
+    ) -> None:
+        self._time = time
+        self._platforms = platforms
+        self._schedule = schedule
+        self._exchange = exchange
+        self._apps = apps
+        self._budget = budget
+        self._circuits = circuits
+        self._metrics = metrics
+        self._uniform = uniform
+
+    def serves(self, name: str, now: int) -> bool:
+        """Whether a platform's posts are asked for across channels at present."""
+        app = self._apps.get(name)
+        return app is not None and app.aside_until <= now
+
+    def clock_set_back(self, by: int) -> None:
+        """The clock was set back by so many ms."""
+        for app in self._apps.values():
+            app.aside_until -= by
+
+    def closed_until(self, name: str, now: int) -> int:
+        """Until when (ms) none of these rounds begins, for want of the app's budget; 0: not closed."""
+        return self._budget.app_wait_until(WindowKey(name, APP, self._apps[name].group), now)
+
+    async def run(self, name: str, batches: Sequence[Batch]) -> None:
+        """Ask a platform for batches that together fill at most one call, and settle each, whatever happens."""
+        current = Round[SharedQuestion]()
+        self._metrics.late_seconds.labels(name).observe(max(batch.late_by for batch in batches) / 1000)
+        try:
+            app = self._apps[name]
+            asked = [(batch.plan, entry.target()) for batch in batches for entry in batch.entries]
+            current.pending.append(SharedQuestion(app.platform, asked))
+            while current.pending:
+                await self._ask(name, app, current, current.pending.popleft())
+        except Exception:
+            # A mistake in one platform's file must not stop the others, nor spin on the same targets.
+            _log.exception("a round of work failed", platform=name)
+            current = Round()
+        finally:
+            self._circuits[name].release()
+            for batch in batches:
+                fates, _ = current.fates(batch)
+                self._schedule.settle(batch, fates, Settled(Fate.SKIPPED), self._time.now())
+
+    async def _ask(self, name: str, app: App, current: Round[SharedQuestion], question: SharedQuestion) -> None:
+        """Ask one question, and act on what comes."""
+        try:
+            found = await self._exchange.make(name, question, app.access, Origin.SCHEDULE)
+        except NoAnswer as error:
+            self._unanswered(name, app, current, question, error)
+            return
+        now = self._time.now()
+        if isinstance(found, Answer):
+            self._answered(name, app, current, question, found)
+        elif isinstance(found, Closed):
+            current.settle(dict.fromkeys(question.subjects, Fate.DEFERRED), 0)
+        else:
+            lost = [subject for subject in question.subjects if subject.channel in found.channels]
+            current.settle(dict.fromkeys(lost, Fate.RETRY), now)
+            current.ask_first(question.without(found.channels))
+
+    def _unanswered(
+        self, name: str, app: App, current: Round[SharedQuestion], question: SharedQuestion, why: NoAnswer
+    ) -> None:
+        now = self._time.now()
+        decision = decide_unanswered(question, why, now)
+        then = decision.consequence
+        current.settle(decision.fates, self._back_off(name, app, then) if isinstance(then, BackOff) else now)
+        current.ask_first(decision.again)
+
+    def _answered(
+        self, name: str, app: App, current: Round[SharedQuestion], question: SharedQuestion, answer: Answer
+    ) -> None:
+        verdict, now = answer.verdict, answer.at
+        gone = gone_in(self._platforms[name], answer.events) if verdict.outcome is Outcome.OK else ()
+        decision = decide(question, verdict, gone, now)
+        at = self._carry_out(name, app, question, decision, verdict, now)
+        current.settle(decision.fates, at)
+        current.ask_first(decision.again)
+
+    def _carry_out(
+        self,
+        name: str,
+        app: App,
+        question: SharedQuestion,
+        decision: Decision[SharedQuestion],
+        verdict: Verdict,
+        now: int,
+    ) -> int:
+        """Do what follows beyond this round; returns when (ms) what is to be tried again is tried."""
+        then, window = decision.consequence, app.access.window(name, app.group)
+        if isinstance(then, BackOff):
+            return self._back_off(name, app, then)
+        self._circuits[name].success()
+        app.failures = 0
+        if isinstance(then, Hold):
+            until = self._budget.hold(window, then.seconds, now, exhausted=then.is_exhausted, app_wide=True)
+            _log.warning("the app's limit is reached", platform=name, detail=verdict.detail, until=until)
+            return until
+        self._budget.served(window)
+        if isinstance(then, Pause):
+            app.aside_until = now + ASIDE
+            _log.error(
+                "the app's token is refused; channels are asked for one by one meanwhile", platform=name,
+                setting=f"TIDEMARK_{name.upper()}_APP_TOKEN", detail=verdict.detail,
+            )  # fmt: skip
+        elif isinstance(then, Separate):
+            (plan,) = question.plans
+            plan.alone_until = now + ALONE
+            _log.warning("a channel is asked for alone", platform=name, channel=plan.key, detail=verdict.detail)
+        return now
+
+    def _back_off(self, name: str, app: App, back: BackOff) -> int:
+        """Leave the platform alone for a while; returns when (ms) to try again."""
+        now = self._time.now()
+        self._circuits[name].failure(now)
+        app.failures += 1
+        if back.seconds is not None:
+            return now + int(back.seconds * MILLIS_PER_SECOND) + 1
+        return now + MILLIS_PER_SECOND + backoff(app.failures, self._uniform)

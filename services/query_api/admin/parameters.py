@@ -1,0 +1,189 @@
+"""What the admin API takes, strictly: unknown fields, wrong types and foreign spellings are refused by name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    TypeAdapter,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from schemas.events import ChannelStatus, PostStatus
+from services.platforms import all_platforms
+from services.query_api.serving.auth import PREFIXES
+from services.runtime.instants import parse_timestamp
+
+
+def _timestamp(value: Any) -> int:
+    if not isinstance(value, str):
+        raise ValueError("must be an RFC 3339 time with an offset")
+    return parse_timestamp(value)
+
+
+def _timestamp_text(value: str) -> str:
+    parse_timestamp(value)
+    return value
+
+
+def _known_platform(value: str) -> str:
+    if value not in all_platforms():
+        raise ValueError(f"must be one of {', '.join(all_platforms())}")
+    return value
+
+
+Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+Timestamp = Annotated[
+    int, BeforeValidator(_timestamp), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
+]
+"""A time, ms."""
+TimestampText = Annotated[str, AfterValidator(_timestamp_text)]
+"""A time that is kept as it was written."""
+ShortText = Annotated[str, StringConstraints(max_length=1_024)]
+OptionalText = Annotated[ShortText, BeforeValidator(lambda value: "" if value is None else value)]
+"""Empty where there is none yet, which callers also say with null."""
+LongText = Annotated[str, StringConstraints(max_length=200_000)]
+Token = Annotated[SecretStr, Field(max_length=16_384)]
+PlatformName = Annotated[
+    str,
+    AfterValidator(_known_platform),
+    Field(json_schema_extra=lambda schema: schema.update(enum=list(all_platforms()))),
+]
+Scope = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]{1,64}(:[a-z0-9_.*-]{1,64})?$")]
+Style = Literal["postme", "powerpost", "postfuze", "postflow", "openpost", "tidemark"]
+
+
+class Strict(BaseModel):
+    """Base: no unknown fields, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class ChannelPut(Strict):
+    """A connected account."""
+
+    platform: PlatformName
+    external_id: Annotated[str, StringConstraints(min_length=1, max_length=1_024)]
+    username: OptionalText = ""
+    access_token: Token | None = None
+    refresh_token: Token | None = None
+    token_expires_at: Timestamp | None = None
+    status: ChannelStatus = ChannelStatus.ACTIVE
+
+
+class LinkPreview(Strict):
+    """Preview of a link in a post."""
+
+    url: ShortText | None = None
+    host: ShortText | None = None
+    title: LongText | None = None
+    description: LongText | None = None
+    image_url: ShortText | None = None
+
+
+class FirstComment(Strict):
+    """A comment that follows the post."""
+
+    id: ShortText | None = None
+    condition_type: int | None = None
+    condition_value: int | float | None = None
+    publishing_failed: bool | None = None
+    user_error_message: LongText | None = None
+    published_at: TimestampText | None = None
+    created_at: TimestampText | None = None
+
+
+class TargetDetail(Strict):
+    """Extras of a target, in PostFlow's shapes."""
+
+    enabled: bool = True
+    is_customized: bool = False
+    user_error_message: LongText | None = None
+    link_preview: LinkPreview | None = None
+    first_comment: FirstComment | None = None
+    poll_results: Annotated[list[LongText], Field(max_length=100)] | None = None
+
+
+class TargetPut(Strict):
+    """One post on one channel."""
+
+    target_id: Id
+    channel_id: Id
+    post_type: OptionalText = ""
+    status: PostStatus
+    external_id: OptionalText = ""
+    permalink: Annotated[str, StringConstraints(max_length=8_192)] | None = None
+    published_at: Timestamp | None = None
+    content: LongText | None = None
+    is_story: bool = False
+    parent_target_id: Id | None = None
+    detail: TargetDetail = TargetDetail()
+
+
+class PostPut(Strict):
+    """A post with all its targets."""
+
+    status: PostStatus
+    created_at: Timestamp | None = None
+    published_at: Timestamp | None = None
+    targets: Annotated[list[TargetPut], Field(max_length=500)] = []
+
+    @model_validator(mode="after")
+    def _targets_fit_together(self) -> Self:
+        parents = {target.target_id: target.parent_target_id for target in self.targets}
+        if len(parents) != len(self.targets):
+            raise ValueError("targets: a target_id occurs twice")
+        for target_id, parent in parents.items():
+            if parent is None:
+                continue
+            if parent not in parents:
+                raise ValueError("targets: a parent_target_id is no target of this post")
+            if parent == target_id or parents[parent] is not None:
+                raise ValueError("targets: a parent_target_id names a target that has a parent itself")
+        return self
+
+
+class KeyRequest(Strict):
+    """A key to be made."""
+
+    scopes: Annotated[list[Scope], Field(max_length=32)]
+    style: Style = "tidemark"
+
+    @field_validator("scopes")
+    @classmethod
+    def _once_each(cls, scopes: list[str]) -> list[str]:
+        if len(set(scopes)) != len(scopes):
+            raise ValueError("a scope occurs twice")
+        return scopes
+
+
+class ChannelLine(ChannelPut):
+    """A channel in a bulk write."""
+
+    type: Literal["channel"]
+    workspace_id: Id
+    id: Id
+
+
+class PostLine(PostPut):
+    """A post in a bulk write."""
+
+    type: Literal["post"]
+    workspace_id: Id
+    id: Id
+
+
+CatalogLine: TypeAdapter[ChannelLine | PostLine] = TypeAdapter(
+    Annotated[ChannelLine | PostLine, Field(discriminator="type")]
+)
+
+assert set(PREFIXES) == set(get_args(Style))

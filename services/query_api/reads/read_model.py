@@ -1,0 +1,379 @@
+"""Answers the questions of `query` from ClickHouse and the channels in memory; look-ups that meet share one query.
+
+Whatever keeps answers for later goes in front of `ReadModel.answer`: questions are its keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas.events import PlatformRaw, PostStatus
+from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values, engagements
+from schemas.registers import Register, load_groups
+from schemas.windows import (
+    DAY,
+    FOLLOWERS,
+    LONGEST_RANGE,
+    NATIVE_MAX_AGE,
+    RANGES,
+    ChannelPeriod,
+    WindowTarget,
+    WindowTotals,
+    window_totals,
+)
+from services.query_api.cache import LONGEST_SECONDS, AnswerCache, channel_tag, channels_tag
+from services.query_api.directory import Directory
+from services.query_api.fairness import Desk
+from services.query_api.observability import QUERY_KEYS
+from services.query_api.reads import sql
+from services.query_api.reads.account_reads import AccountReads
+from services.query_api.reads.batching import Batcher
+from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.dispatch import Dispatch
+from services.query_api.reads.merging import merge_targets, with_register
+from services.query_api.reads.query import (
+    Account,
+    AccountHistoryQuestion,
+    AccountQuestion,
+    Answered,
+    ChannelScores,
+    ChannelWindow,
+    ChannelWindowQuestion,
+    HealthQuestion,
+    LivePostQuestion,
+    Post,
+    PostHistoryQuestion,
+    PostQuestion,
+    PostScores,
+    PostScoresQuestion,
+    Question,
+    SnapshotsQuestion,
+    Target,
+    TargetQuestion,
+    WindowTotalsQuestion,
+)
+from services.query_api.reads.scores import SPAN, Scored, channel_scores
+from services.query_api.reads.single import SingleQuestions
+from services.query_api.reads.snapshots import SnapshotReads
+from services.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+_METRICS = len(POST_METRICS)
+_WINDOW_BYTES = 800
+
+
+class _PostRow(NamedTuple):
+    """A post as stored: catalog columns, its targets, and the figures by target id; None while it has no totals."""
+
+    status: str
+    created_at: int | None
+    published_at: int | None
+    updated_at: int
+    targets: list[dict[str, Any]]
+    figures: dict[str, tuple[int | None, Values]] | None
+
+
+class WindowRow(NamedTuple):
+    """Totals of a channel's window, with the ends that they are exact for."""
+
+    source: str
+    start: int
+    end: int
+    valid_from: int | None
+    valid_until: int | None
+    engagements: int | None
+    views_or_impressions: int | None
+    impressions_or_views: int | None
+    followers: int | None
+    values: Values
+
+    def is_exact_at(self, end: int) -> bool:
+        """Whether the totals are those of the window that ends at `end`."""
+        return (self.valid_from is None or self.valid_from < end) and (
+            self.valid_until is None or end <= self.valid_until
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _WindowRowQuestion(Question[WindowRow]):
+    """The totals of a channel's window that ends at `end`, ms, computed from the registers."""
+
+    channel_id: str
+    range: str
+    end: int
+
+
+class ClickHouseReadModel:
+    """The read model of production.
+
+    Args:
+        desk: where payloads are read.
+        windows: keeps the totals of channels' windows while no target enters or leaves; None keeps none.
+    """
+
+    def __init__(
+        self,
+        clickhouse: ClickHouse,
+        directory: Directory,
+        windows: AnswerCache[WindowRow] | None = None,
+        desk: Desk | None = None,
+    ) -> None:
+        self._clickhouse = clickhouse
+        self._desk = desk or Desk()
+        self._directory = directory
+        self._kept_windows = windows
+        self._posts: Batcher[tuple[str, str], _PostRow] = Batcher(self._load_posts, owner=_first)
+        self._windows: Batcher[tuple[str, str, str], WindowRow] = Batcher(self._load_windows, owner=_first)
+        self._accounts = AccountReads(clickhouse, directory, self._desk)
+        snapshots = SnapshotReads(clickhouse, directory, self._desk, self._post)
+        # Lists, and windows that no stored row covers.
+        self._single = SingleQuestions(
+            SnapshotsQuestion.answered_by(snapshots.of_workspace),
+            PostHistoryQuestion.answered_by(snapshots.of_post),
+            AccountQuestion.answered_by(self._accounts.account),
+            _WindowRowQuestion.answered_by(self._compute_window),
+        )
+        self._scores: Batcher[tuple[str, str, int], ChannelScores] = Batcher(
+            self._load_scores, max_keys=1, max_loads=6, max_loads_each=2, linger_seconds=0, owner=_first
+        )
+        self._target_posts: Batcher[tuple[str, str], str] = Batcher(self._load_target_posts, owner=_first)
+        self._answers = Dispatch(
+            PostQuestion.answered_by(self._post),
+            LivePostQuestion.answered_by(self._post),
+            TargetQuestion.answered_by(self._target),
+            PostScoresQuestion.answered_by(self._post_scores),
+            ChannelWindowQuestion.answered_by(self._window),
+            WindowTotalsQuestion.answered_by(self._window_totals),
+            SnapshotsQuestion.answered_by(self._single.answer),
+            PostHistoryQuestion.answered_by(self._single.answer),
+            AccountQuestion.answered_by(self._single.answer),
+            # Not shared: a long one is read on while it is sent.
+            AccountHistoryQuestion.answered_by(self._accounts.history),
+            HealthQuestion.answered_by(self._accounts.health),
+        )
+
+    async def answer(self, question: Question[Answered]) -> Answered | None:
+        """See `query.ReadModel`."""
+        return await self._answers.answer(question)
+
+    async def post_with(self, workspace_id: str, post: Post, events: Sequence[PlatformRaw]) -> Post:
+        """See `live.StoredReads`."""
+        target_ids = sorted({target.target_id for event in events for target in event.targets})
+        rows = await self._clickhouse.rows(
+            "target_registers", sql.TARGET_REGISTERS, {"workspace": workspace_id, "targets": target_ids}
+        )
+        stored = {
+            target_id: Register(load_groups(groups), tuple(values), captured_at)
+            for target_id, groups, captured_at, *values in rows
+        }
+        # Off the loop: payloads are large.
+        merged = await self._desk.run(workspace_id, merge_targets, stored, events)
+        return replace(
+            post,
+            targets=tuple(
+                with_register(target, merged[target.target_id]) if target.target_id in merged else target
+                for target in post.targets
+            ),
+        )
+
+    async def account_with(self, question: AccountQuestion, events: Sequence[PlatformRaw]) -> Account | None:
+        """See `live.StoredReads`."""
+        return await self._accounts.account(question, events)
+
+    async def _post(self, question: PostQuestion | LivePostQuestion) -> Post | None:
+        row = await self._posts.get((question.workspace_id, question.post_id))
+        if row is None:
+            return None
+        return Post(
+            post_id=question.post_id,
+            status=row.status,
+            created_at=row.created_at,
+            published_at=row.published_at,
+            updated_at=row.updated_at,
+            targets=tuple(self._targets(question.workspace_id, question.post_id, row)),
+        )
+
+    def _targets(self, workspace_id: str, post_id: str, row: _PostRow) -> Iterable[Target]:
+        for held in row.targets:
+            channel = self._directory.get(workspace_id, held["channel_id"])
+            if channel is None or held["status"] == PostStatus.DELETED:
+                continue
+            if row.figures is not None and held["target_id"] not in row.figures:
+                continue  # a newer post claimed it
+            captured_at, values = (row.figures or {}).get(held["target_id"], (None, NO_POST_VALUES))
+            yield Target(
+                target_id=held["target_id"],
+                channel_id=channel.channel_id,
+                platform=channel.platform,
+                username=channel.username,
+                post_type=held["post_type"],
+                status=held["status"],
+                external_id=held["external_id"],
+                permalink=held["permalink"],
+                published_at=held["published_at"] if held["published_at"] is not None else row.published_at,
+                content=held["content"],
+                is_story=held["is_story"],
+                parent_target_id=held["parent_target_id"],
+                detail=held["detail"],
+                captured_at=captured_at,
+                values=values,
+                post_id=post_id,
+            )
+
+    async def _load_posts(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], _PostRow]:
+        QUERY_KEYS.labels("posts").observe(len(keys))
+        found: dict[tuple[str, str], _PostRow] = {}
+        figures: dict[tuple[str, str], str] = {}
+        for row in await self._clickhouse.rows("posts", sql.POSTS, {"keys": list(keys)}):
+            is_figures, workspace_id, post_id, status, created_at, published_at, updated_at, targets = row
+            key = (workspace_id, post_id)
+            if is_figures:
+                figures[key] = targets
+            else:
+                found[key] = _PostRow(status, created_at, published_at, updated_at, orjson.loads(targets), None)
+        for key, text in figures.items():
+            if key in found:
+                told = orjson.loads(text)
+                of_targets = {each["target_id"]: (each["captured_at"], tuple(each["values"])) for each in told}
+                found[key] = found[key]._replace(figures=of_targets)
+        return found
+
+    async def _target(self, question: TargetQuestion) -> Target | None:
+        post_id = await self._target_posts.get((question.workspace_id, question.target_id))
+        if post_id is None:
+            return None
+        post = await self._post(PostQuestion(question.workspace_id, post_id))
+        targets = () if post is None else post.targets
+        return next((target for target in targets if target.target_id == question.target_id), None)
+
+    async def _load_target_posts(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        QUERY_KEYS.labels("target_posts").observe(len(keys))
+        rows = await self._clickhouse.rows("target_posts", sql.TARGET_POSTS, {"keys": list(keys)})
+        return {(workspace_id, target_id): post_id for workspace_id, target_id, post_id in rows}
+
+    async def _post_scores(self, question: PostScoresQuestion) -> PostScores | None:
+        post = await self._post(PostQuestion(question.workspace_id, question.post_id))
+        if post is None:
+            return None
+        channel_ids = list(dict.fromkeys(target.channel_id for target in post.targets))
+        scores = await asyncio.gather(
+            *(self._scores.get((question.workspace_id, channel_id, question.end)) for channel_id in channel_ids)
+        )
+        return PostScores(post, {c: held for c, held in zip(channel_ids, scores, strict=True) if held is not None})
+
+    async def _load_scores(self, keys: Sequence[tuple[str, str, int]]) -> dict[tuple[str, str, int], ChannelScores]:
+        ((workspace_id, channel_id, end),) = keys
+        rows = await self._clickhouse.rows(
+            "scored_targets",
+            sql.SCORED_TARGETS,
+            {"workspace": workspace_id, "channel": channel_id, "start": end - SPAN, "end": end},
+        )
+        # Off the loop: a channel may have published thousands of posts.
+        return {keys[0]: await self._desk.run(workspace_id, _scores, rows)}
+
+    async def _window(self, question: ChannelWindowQuestion) -> ChannelWindow | None:
+        channel = self._directory.get(question.workspace_id, question.channel_id)
+        if channel is None:
+            return None
+        row = await self._window_row(question)
+        native = row.source == "channel"
+        return ChannelWindow(
+            channel_id=question.channel_id,
+            platform=channel.platform,
+            range=question.range,
+            source=row.source,
+            start=row.start if native else question.end - RANGES[question.range],
+            end=row.end if native else question.end,
+            values=row.values,
+            engagements=row.engagements,
+            views_or_impressions=row.views_or_impressions,
+            impressions_or_views=row.impressions_or_views,
+            followers=row.followers,
+        )
+
+    async def _window_row(self, question: ChannelWindowQuestion) -> WindowRow:
+        key = (question.workspace_id, question.channel_id, question.range)
+        cache = self._kept_windows
+        held = cache.get(key) if cache is not None else None
+        if held is not None and held.value.is_exact_at(question.end):
+            return held.value
+        began_at = cache.now() if cache is not None else 0.0
+        row = await self._windows.get(key)
+        if row is None or not row.is_exact_at(question.end):
+            row = await self._single.answer(_WindowRowQuestion(*key, question.end))
+            assert row is not None
+        if cache is not None:
+            tags = (channel_tag(*key[:2]), channels_tag(question.workspace_id))
+            cache.put(key, row, tags=tags, size_bytes=_WINDOW_BYTES, began_at=began_at, seconds=LONGEST_SECONDS)
+        return row
+
+    async def _load_windows(self, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], WindowRow]:
+        QUERY_KEYS.labels("channel_windows").observe(len(keys))
+        rows = await self._clickhouse.rows("channel_windows", sql.CHANNEL_WINDOWS, {"keys": list(keys)})
+        return {
+            (workspace_id, channel_id, length): WindowRow._make([*rest[:9], tuple(rest[9:])])
+            for workspace_id, channel_id, length, *rest in rows
+        }
+
+    async def _window_totals(self, question: WindowTotalsQuestion) -> WindowTotals | None:
+        known = self._directory.get(question.workspace_id, question.channel_id) is not None
+        return await self._totals_of(question) if known else None
+
+    async def _compute_window(self, question: _WindowRowQuestion) -> WindowRow:
+        """The totals from the registers: the stored row is missing, or a target entered or left since."""
+        totals = await self._totals_of(question)
+        return WindowRow(
+            source=totals.source,
+            start=totals.start,
+            end=totals.end,
+            valid_from=totals.valid_from,
+            valid_until=totals.valid_until,
+            engagements=totals.engagements,
+            views_or_impressions=totals.views_or_impressions,
+            impressions_or_views=totals.impressions_or_views,
+            followers=totals.values[FOLLOWERS],
+            values=totals.values[:_METRICS],
+        )
+
+    async def _totals_of(self, question: _WindowRowQuestion | WindowTotalsQuestion) -> WindowTotals:
+        length = RANGES[question.range]
+        where = {"workspace": question.workspace_id, "channel": question.channel_id}
+        # A platform's own window may have ended a while ago, and posts are summed within its bounds.
+        span = {"start": question.end - length - NATIVE_MAX_AGE - DAY, "end": question.end}
+        oldest = {"oldest": question.end - LONGEST_RANGE - NATIVE_MAX_AGE}
+        targets, measured, periods = await asyncio.gather(
+            self._clickhouse.rows("window_targets", sql.WINDOW_TARGETS, {**where, **span}),
+            self._clickhouse.rows("channel_measured", sql.CHANNEL_MEASURED, where),
+            self._clickhouse.rows("channel_periods", sql.CHANNEL_PERIODS, {**where, **oldest}),
+        )
+        return window_totals(
+            [WindowTarget(published_at, tuple(values)) for published_at, *values in targets],
+            [ChannelPeriod(period, start, end, tuple(values)) for period, start, end, *values in periods],
+            length,
+            question.end,
+            is_measured=bool(measured),
+        )
+
+
+def _first(key: tuple[Any, ...]) -> Hashable:
+    held: Hashable = key[0]
+    return held
+
+
+def _scores(rows: Iterable[list[Any]]) -> ChannelScores:
+    return channel_scores(
+        [
+            Scored(
+                target_id,
+                engagements(likes, comments, shares, saves) or 0,
+                (views if impressions is None else impressions) or 0,
+            )
+            for target_id, views, impressions, likes, comments, shares, saves in rows
+        ]
+    )

@@ -1,0 +1,41 @@
+"""What answers are made from: the store, the channels in memory, the read model, and turns at what is scarce."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from services.query_api.directory import Directory
+from services.query_api.fairness import Desk, Turns, answer_turns
+from services.query_api.reads.query import ReadModel
+
+
+class Store(Protocol):
+    """Whoever runs queries: `clickhouse.ClickHouse`, or a fake."""
+
+    async def rows(self, name: str, sql: str, parameters: dict[str, Any], seconds: float = 5.0) -> list[list[Any]]:
+        """See `clickhouse.ClickHouse.rows`."""
+
+    def stream(
+        self, name: str, sql: str, parameters: dict[str, Any], fmt: str, settings: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """See `clickhouse.ClickHouse.stream`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What answers are made from.
+
+    Attributes:
+        poll_speed: what poll intervals are divided by.
+        answers: turns at answers that are made anew: held until they are sent.
+        desk: where payloads are read and large replies are written.
+    """
+
+    store: Store
+    directory: Directory
+    read_model: ReadModel
+    poll_speed: float = 1.0
+    answers: Turns = field(default_factory=answer_turns)
+    desk: Desk = field(default_factory=Desk)

@@ -1,0 +1,242 @@
+"""The four things that an endpoint can do: ask a question, read, write, show a page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeVar
+
+import orjson
+from pydantic import BaseModel
+
+from services.query_api.errors import NotFound
+from services.query_api.reads import keeping
+from services.query_api.reads.query import Question
+from services.query_api.reads.sources import Sources
+from services.query_api.serving.endpoint import Action, Answer, Request, never
+from services.query_api.serving.replies import JSON, Plain, Reply
+from services.query_api.serving.streams import Stream
+
+Asked = TypeVar("Asked", bound=BaseModel)
+Answered = TypeVar("Answered")
+Shown = TypeVar("Shown")
+Context = TypeVar("Context")
+
+
+@dataclass(frozen=True, slots=True)
+class Series(Generic[Answered]):
+    """An answer that may be too long to be made whole, so that it is sent a part at a time.
+
+    Attributes:
+        name: the last name of the JSON value, a list.
+        parts_after: what comes after an answer, as answers whose lists are the next parts; None where the answer is
+            whole.
+    """
+
+    name: str
+    parts_after: Callable[[Answered], AsyncGenerator[Answered, None] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asks(Action[Sources, Question[Answered], Answered], Generic[Asked, Answered, Shown]):
+    """Asks the read model one question, and shows its answer; replies are kept by the question, see `keeping`.
+
+    Attributes:
+        ask: pure; raises Invalid for a bad parameter and NotFound for what can't exist.
+        render: pure; from the answer to a JSON value with the keys in the document's order.
+        tag_of: from the JSON value to what its ETag is made of, where that is not all of it.
+    """
+
+    parameters: type[Asked]
+    ask: Callable[[Request[Asked]], Question[Answered]]
+    render: Callable[[Answered], Shown]
+    tag_of: Callable[[Shown], object] | None = None
+    series: Series[Answered] | None = None
+    key: Callable[[Question[Answered], int], Hashable | None] = field(default=keeping.key_of, init=False)
+
+    def is_large(self, question: Question[Answered]) -> bool:
+        """Whether the answer holds payloads."""
+        return question.holds_payloads
+
+    async def answer(self, context: Sources, question: Question[Answered]) -> Answer[Answered] | Stream:
+        """The read model's answer, not rendered yet; a stream of a series that is too long to be made whole."""
+        found = await context.read_model.answer(question)
+        if found is None:
+            raise NotFound
+        if self.series is not None and (parts := self.series.parts_after(found)) is not None:
+            owner = question.workspace_id
+            text = self._text_in_parts(context, owner, self.series.name, found, parts)
+            return Stream(JSON, text, is_wanted=partial(context.answers.is_wanted, owner), keeps_turn=True)
+        return Answer(found)
+
+    def kept(self, question: Question[Answered], answer: Answer[Answered], now: int) -> keeping.Kept:
+        """See `keeping`."""
+        return keeping.kept(question, answer.value, now)
+
+    def reply(self, answer: Answer[Answered]) -> Reply:
+        """The answer rendered and written."""
+        shown = self.render(answer.value)
+        return Reply(orjson.dumps(shown), None if self.tag_of is None else orjson.dumps(self.tag_of(shown)))
+
+    async def _text_in_parts(
+        self, context: Sources, owner: str, name: str, first: Answered, parts: AsyncGenerator[Answered, None]
+    ) -> AsyncIterator[bytes]:
+        """The reply's text: all but its end with the first part, then the items of each part, then its end."""
+        async with aclosing(parts):
+            text = await context.desk.run(owner, self._text, first)
+            if not text.endswith(b"]}"):
+                raise TypeError(f"{name} is not the last of the reply, or no list")
+            yield text[:-2]
+            is_begun = not text.endswith(b"[]}")
+            async for part in parts:
+                items = await context.desk.run(owner, self._items, name, part)
+                if items:
+                    yield b"," + items if is_begun else items
+                    is_begun = True
+        yield b"]}"
+
+    def _text(self, answer: Answered) -> bytes:
+        return orjson.dumps(self.render(answer))
+
+    def _items(self, name: str, answer: Answered) -> bytes:
+        shown: Any = self.render(answer)
+        return orjson.dumps(shown[name])[1:-1]
+
+
+def _itself(request: Request[Asked]) -> Request[Asked]:
+    return request
+
+
+def _request_key(request: Request[Any], now: int) -> Hashable:
+    return request.workspace_id, tuple(request.path.values()), request.parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Reads(Action[Context, Request[Asked], object], Generic[Context, Asked]):
+    """Reads from the sources itself, and gives a JSON value, bytes, or a stream.
+
+    Attributes:
+        read: raises Invalid for parameters that don't fit together, and NotFound.
+        is_kept: whether replies may be kept and shared; then `read` never gives a Stream, and parameters are hashable.
+        tag_of: from the JSON value to what its ETag is made of, where that is not all of it.
+        by_turns: whether what is not kept may be megabytes, so that it is made and sent by turns. Not so what waits for
+            something: its turn would be held meanwhile.
+    """
+
+    parameters: type[Asked]
+    read: Callable[[Context, Request[Asked]], Awaitable[Answer[object] | Stream]]
+    is_kept: bool = False
+    tag_of: Callable[[Any], object] | None = None
+    by_turns: bool = True
+    ask: Callable[[Request[Asked]], Request[Asked]] = field(default=_itself, init=False)
+    key: Callable[[Request[Asked], int], Hashable | None] = field(default=never, init=False)
+
+    def __post_init__(self) -> None:
+        if self.is_kept:
+            object.__setattr__(self, "key", _request_key)
+
+    def is_large(self, question: Request[Asked]) -> bool:
+        """Whatever is not kept may be large, unless it is said that it is not."""
+        return self.by_turns and not self.is_kept
+
+    async def answer(self, context: Context, question: Request[Asked]) -> Answer[object] | Stream:
+        """What was read."""
+        return await self.read(context, question)
+
+    def reply(self, answer: Answer[object]) -> Reply:
+        """The value written as JSON, or the bytes that it is."""
+        if isinstance(answer.value, bytes):
+            return Reply(answer.value, content_type=answer.media_type)
+        tag = None if self.tag_of is None else orjson.dumps(self.tag_of(answer.value))
+        return Reply(orjson.dumps(answer.value), tag)
+
+
+@dataclass(frozen=True, slots=True)
+class Writes(Action[Context, Request[Asked], object], Generic[Context, Asked]):
+    """Changes something, or reads what no cache may store: replies are JSON that is stored nowhere.
+
+    Attributes:
+        write: gives a JSON value; what it gives for status 204 is not sent.
+        status: of the reply.
+    """
+
+    is_read: ClassVar[bool] = False
+
+    parameters: type[Asked]
+    write: Callable[[Context, Request[Asked]], Awaitable[object]]
+    status: int = 200
+    ask: Callable[[Request[Asked]], Request[Asked]] = field(default=_itself, init=False)
+    key: Callable[[Request[Asked], int], Hashable | None] = field(default=never, init=False)
+
+    async def answer(self, context: Context, question: Request[Asked]) -> Answer[object]:
+        """What the write gave."""
+        return Answer(await self.write(context, question))
+
+    def reply(self, answer: Answer[object]) -> Plain:
+        """The value written as JSON; nothing for status 204."""
+        return Plain.empty() if self.status == 204 else Plain.unstored(self.status, orjson.dumps(answer.value))
+
+
+@dataclass(frozen=True, slots=True)
+class Shows(Action[Context, Request[Asked], Plain], Generic[Context, Asked]):
+    """Shows a page, or a text for machines, with headers of its own; requests are not counted in the metrics."""
+
+    is_read: ClassVar[bool] = False
+    is_counted: ClassVar[bool] = False
+
+    parameters: type[Asked]
+    show: Callable[[Context, Request[Asked]], Awaitable[Plain]]
+    ask: Callable[[Request[Asked]], Request[Asked]] = field(default=_itself, init=False)
+    key: Callable[[Request[Asked], int], Hashable | None] = field(default=never, init=False)
+
+    async def answer(self, context: Context, question: Request[Asked]) -> Answer[Plain]:
+        """The page."""
+        return Answer(await self.show(context, question))
+
+    def reply(self, answer: Answer[Plain]) -> Plain:
+        """The page as it is."""
+        return answer.value
+
+
+# Endpoints are declared with these: an endpoint forgets the types of its action, so mypy holds the parts of an action
+# against each other only where a function takes all of them.
+
+
+def asks(
+    parameters: type[Asked],
+    ask: Callable[[Request[Asked]], Question[Answered]],
+    render: Callable[[Answered], Shown],
+    *,
+    tag_of: Callable[[Shown], object] | None = None,
+    series: Series[Answered] | None = None,
+) -> Action[Sources, Any, Any]:
+    """`Asks`, checked: parameters, question and rendering fit together."""
+    return Asks(parameters, ask, render, tag_of, series)
+
+
+def reads(
+    parameters: type[Asked],
+    read: Callable[[Context, Request[Asked]], Awaitable[Answer[object] | Stream]],
+    *,
+    is_kept: bool = False,
+    tag_of: Callable[[Any], object] | None = None,
+    by_turns: bool = True,
+) -> Action[Context, Any, Any]:
+    """`Reads`, checked."""
+    return Reads(parameters, read, is_kept, tag_of, by_turns)
+
+
+def writes(
+    parameters: type[Asked], write: Callable[[Context, Request[Asked]], Awaitable[object]], *, status: int = 200
+) -> Action[Context, Any, Any]:
+    """`Writes`, checked."""
+    return Writes(parameters, write, status)
+
+
+def shows(
+    parameters: type[Asked], show: Callable[[Context, Request[Asked]], Awaitable[Plain]]
+) -> Action[Context, Any, Any]:
+    """`Shows`, checked."""
+    return Shows(parameters, show)

@@ -1,0 +1,123 @@
+"""What may be asked: bases of the models, kinds of parameters that several endpoints take, refusals in words. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from services.query_api.reads.query import ID
+from services.runtime.instants import WRITTEN, parse_instant
+
+MOST_IDS = 500
+_ID_PATTERN = "^[A-Za-z0-9._:-]{1,128}$"
+# Only such names are shown in a refusal: a field's name is the caller's text.
+_SHOWABLE = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+class Parameters(BaseModel):
+    """Base of what may be asked: fields of the query, or of a POST's JSON body.
+
+    Instances are compared and hashed, since kept answers are found by them; a name that is not known is refused.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class NoParameters(Parameters):
+    """Nothing may be asked."""
+
+
+class LooseParameters(BaseModel):
+    """Base of what may be asked where the product's document lets a query hold other names, too; they are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class AnyParameters(LooseParameters):
+    """Whatever the query holds is ignored."""
+
+
+def is_without_parameters(model: type[BaseModel]) -> bool:
+    """Whether nothing that a request brings makes a difference, so that it need not be read."""
+    return not model.model_fields and model.model_config.get("extra") == "ignore"
+
+
+def _id(value: Any) -> Any:
+    if not isinstance(value, str) or not ID.fullmatch(value):
+        raise ValueError("must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ : -")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """A comma-separated text as its parts, each once, in the order asked."""
+    return tuple(dict.fromkeys(value.split(","))) if isinstance(value, str) else value
+
+
+def _ids(value: Any) -> Any:
+    parts = _listed(value)
+    if not isinstance(parts, list | tuple):
+        raise ValueError("must be a list of ids")
+    if not 1 <= len(parts) <= MOST_IDS:
+        raise ValueError(f"must hold 1 to {MOST_IDS} ids")
+    return tuple(dict.fromkeys(_id(part) for part in parts))
+
+
+def _instant(value: Any) -> int:
+    if not isinstance(value, str):
+        raise ValueError(f"must be {WRITTEN}")
+    return parse_instant(value)
+
+
+Id = Annotated[str, BeforeValidator(_id), WithJsonSchema({"type": "string", "pattern": _ID_PATTERN})]
+"""One of our ids."""
+
+Ids = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_ids),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {"type": "string", "pattern": _ID_PATTERN},
+            "minItems": 1,
+            "maxItems": MOST_IDS,
+        }
+    ),
+]
+"""Up to 500 of our ids, each once: comma-separated in a query, an array in a body."""
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_listed),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+]
+"""Comma-separated names, each once; what names are known is the endpoint's to check."""
+
+Instant = Annotated[
+    int,
+    BeforeValidator(_instant),
+    WithJsonSchema({"type": "string", "examples": ["2026-06-28T09:14:22Z", "2026-06-28"]}),
+]
+"""Milliseconds; asked as unix seconds or an ISO 8601 time, UTC where it names no offset, a date alone its midnight."""
+
+Limit = Annotated[int, Field(ge=1, le=MOST_IDS)]
+"""Rows of one page."""
+
+
+def describe(error: ValidationError) -> str:
+    """The first problem as one line that names the field and echoes nothing else."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    path = [part for part in first["loc"] if part not in ("channel", "post")]
+    name = ".".join(str(part) if _SHOWABLE.fullmatch(str(part)) else "?" for part in path)
+    problem = "is not a known field" if first["type"] == "extra_forbidden" else _plain(first)
+    return f"{name}: {problem}" if name else problem
+
+
+def _plain(problem: Any) -> str:
+    if problem["type"] == "union_tag_invalid" or problem["type"] == "union_tag_not_found":
+        return "type: must be channel or post"
+    if problem["type"] == "json_invalid":
+        return "The body is not valid JSON."
+    message: str = problem["msg"]
+    return message.removeprefix("Value error, ")

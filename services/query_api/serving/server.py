@@ -1,0 +1,325 @@
+"""Serves one endpoint, whatever it does: who asks, how much, what, then the reply: kept, made anew, or streamed.
+
+Serving is plain ASGI, since every layer in between would be paid on every hot read
+(docs/decisions/0003-web-framework.md). The order of refusals is the contract's: key, scope, limit, parameters,
+existence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from time import perf_counter
+from typing import Any, Generic, NoReturn
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ValidationError
+from starlette.types import Receive, Scope, Send
+
+from services.query_api.cache import AnswerCache
+from services.query_api.errors import ApiError, Header, Invalid, MethodNotAllowed, NotFound, ReadsUnavailable
+from services.query_api.fairness import Desk, Turns, answer_turns
+from services.query_api.flights import Flights
+from services.query_api.observability import CACHE, REQUEST_SECONDS, REQUESTS
+from services.query_api.reads.query import ID
+from services.query_api.serving.auth import AdminKey, KeyRing
+from services.query_api.serving.bodies import ClientGone, lines, parsed, whole_body
+from services.query_api.serving.endpoint import (
+    Api,
+    Body,
+    Context,
+    Endpoint,
+    Key,
+    Lines,
+    Question,
+    Request,
+    Value,
+)
+from services.query_api.serving.limits import RateLimiter
+from services.query_api.serving.parameters import describe, is_without_parameters
+from services.query_api.serving.replies import LARGE_BYTES, Plain, ReaderStalled, Reply, send_problem
+from services.query_api.serving.streams import Stream, send_stream
+from services.runtime.clock import Clock
+
+# Checked queries are remembered; they are the callers' own texts, so both their number and their length are bounded.
+_MOST_KNOWN_QUERIES = 256
+_LONGEST_KNOWN_BYTES = 200
+BAD_ID = "must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ : -"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all servers of one process share.
+
+    Attributes:
+        admin_key: opens the endpoints for which the admin key is needed.
+        limiter: None is no limit.
+        cache: keeps replies; None keeps none.
+        silent_seconds: for how long what is held in memory has not been brought up to date; 0 while it is. None where
+            nothing is held.
+        answers: turns at large answers, which are held until they are sent.
+        desk: where large answers are written.
+    """
+
+    keys: KeyRing
+    admin_key: AdminKey
+    clock: Clock
+    limiter: RateLimiter | None = None
+    cache: AnswerCache[Reply] | None = None
+    silent_seconds: Callable[[], float] | None = None
+    answers: Turns = field(default_factory=answer_turns)
+    desk: Desk = field(default_factory=Desk)
+
+
+class EndpointServer(Generic[Context, Question, Value]):
+    """ASGI application of one `Endpoint`.
+
+    Args:
+        api: name of the endpoint's API, for metrics.
+        context: what the endpoint's action is given.
+    """
+
+    def __init__(
+        self, api: str, endpoint: Endpoint[Context, Question, Value], context: Context, shared: Shared
+    ) -> None:
+        self.endpoint = endpoint
+        self._api = api
+        self._path = endpoint.path
+        self._action = action = endpoint.action
+        self._ask = action.ask
+        self._key_of = action.key
+        self._context = context
+        self._shared = shared
+        self._is_of_workspace = endpoint.key is Key.WORKSPACE
+        self._keys = shared.keys
+        self._limiter = shared.limiter if self._is_of_workspace else None
+        self._clock = shared.clock
+        self._cache = shared.cache if action.is_read else None
+        self._silent_seconds = shared.silent_seconds if action.is_read else None
+        self._nothing_asked = action.parameters() if is_without_parameters(action.parameters) else None
+        self._has_body = isinstance(endpoint.body, Body)
+        self._takes_lines = isinstance(endpoint.body, Lines)
+        # The same few queries come again and again, and what they ask is frozen.
+        self._known_query = lru_cache(_MOST_KNOWN_QUERIES)(self._checked)
+        self._flights = Flights(linger_seconds=0)
+        self._requests: dict[int, Any] = {}
+        if action.is_read:
+            self._seconds = REQUEST_SECONDS.labels(api, endpoint.path)
+            self._hits, self._misses, self._stale = (
+                CACHE.labels(api, endpoint.path, outcome) for outcome in ("hit", "miss", "stale")
+            )
+            for status in (action.status, 304):
+                self._requests[status] = REQUESTS.labels(api, endpoint.path, str(status))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
+        more: tuple[Header, ...] = ()
+        headers = scope["headers"]
+        try:
+            # Written out, as is the look-up of a kept reply: calls more would be paid by every hot read.
+            path = scope["path_params"]
+            if self._is_of_workspace:
+                key = await self._keys.find(headers, self.endpoint.scope)
+                workspace_id, key_id = key.workspace_id, key.key_id
+                now = self._clock.now()
+                if self._limiter is not None:
+                    more = self._limiter.take((workspace_id, key_id), now)
+                asked = self._nothing_asked
+                if asked is None:
+                    asked = await self._of_body(receive, headers) if self._has_body else self._of_query(scope)
+                scheme = scope.get("scheme", "http")
+                request: Request[Any] = Request(workspace_id, key_id, path, asked, headers, now, scheme)
+            else:
+                request = await self._open_request(scope, receive)
+                now = request.now
+            if self._takes_lines:
+                request = request._replace(lines=lines(receive))
+            question = self._ask(request)
+            for value in path.values():
+                if ID.fullmatch(value) is None:
+                    raise NotFound
+            cache = self._cache
+            kept_by: Hashable | None = None
+            if cache is not None and (kept_by := self._key_of(question, now)) is not None:
+                kept_by = (self._path, kept_by)
+                held = cache.get(kept_by)
+                if held is not None and (len(held.value.body) < LARGE_BYTES or not self._action.is_large(question)):
+                    self._hits.inc()
+                    age = cache.now() - held.made_at
+                    if self._silent_seconds is not None:
+                        age = max(age, self._silent_seconds())
+                    if age >= 1:
+                        more = (*more, (b"age", b"%d" % age))
+                    status = await held.value.send(send, headers, more)
+                    self._requests[status].inc()
+                    self._seconds.observe(perf_counter() - started)
+                    return
+            if self._action.is_large(question):
+                status = await self._send_large(question, request, kept_by, scope, receive, send, more)
+            elif kept_by is not None:
+                reply, age = await self._kept(question, request, kept_by, is_large=False)
+                status = await reply.send(send, headers, (*more, *self._age(age)))
+            else:
+                answer = await self._action.answer(self._context, question)
+                more = (*more, *self._age(0.0))
+                if isinstance(answer, Stream):
+                    status = await send_stream(answer, scope, receive, send, more)
+                else:
+                    status = await self._action.reply(answer).send(send, headers, more)
+        except ApiError as error:
+            self._count(error.status)
+            await send_problem(send, error, more)
+            return
+        except (ClientGone, ReaderStalled):
+            return
+        self._count(status)
+        if self._action.is_read:
+            self._seconds.observe(perf_counter() - started)
+
+    def refuse_method(self, headers: tuple[Header, ...], allowed: bytes) -> NoReturn:
+        """Refuse a method that the endpoint's path does not have.
+
+        Raises:
+            Unauthorized: the admin key is needed, and missing: without it nobody is told more than that.
+            MethodNotAllowed: with the allowed methods.
+        """
+        try:
+            if self.endpoint.key is Key.ADMIN:
+                self._shared.admin_key.check(headers)
+            raise MethodNotAllowed(headers=((b"allow", allowed),))
+        except ApiError as error:
+            if self.endpoint.key is Key.ADMIN:
+                self._count(error.status)
+            raise
+
+    async def _open_request(self, scope: Scope, receive: Receive) -> Request[Any]:
+        """A request that needs no workspace's key, checked."""
+        # Before the body is read: nobody uploads without the key.
+        if self.endpoint.key is Key.ADMIN:
+            self._shared.admin_key.check(scope["headers"])
+        path = scope["path_params"]
+        for name, value in path.items():
+            if ID.fullmatch(value) is None:
+                raise Invalid(f"{name}: {BAD_ID}")
+        asked = self._nothing_asked
+        if asked is None:
+            asked = await self._of_body(receive, scope["headers"]) if self._has_body else self._of_query(scope)
+        return Request("", "", path, asked, scope["headers"], self._clock.now(), scope.get("scheme", "http"))
+
+    async def _of_body(self, receive: Receive, headers: tuple[Header, ...]) -> BaseModel:
+        """What is asked by the body.
+
+        Raises:
+            Invalid: names the first bad field.
+            BodyTooLarge: the body is over the endpoint's limit.
+            ClientGone: the body stopped arriving.
+        """
+        body = self.endpoint.body
+        assert isinstance(body, Body)
+        return parsed(self._action.parameters, await whole_body(headers, receive, body.limit_bytes))
+
+    def _of_query(self, scope: Scope) -> BaseModel:
+        """What is asked by the query.
+
+        Raises:
+            Invalid: names the first bad parameter.
+        """
+        query: bytes = scope["query_string"]
+        return self._known_query(query) if len(query) <= _LONGEST_KNOWN_BYTES else self._checked(query)
+
+    def _checked(self, query: bytes) -> BaseModel:
+        try:
+            return self._action.parameters.model_validate(parameters_of(query))
+        except ValidationError as error:
+            raise Invalid(describe(error)) from None
+
+    def _count(self, status: int) -> None:
+        if not self._action.is_counted:
+            return
+        counter = self._requests.get(status)
+        if counter is None:
+            counter = self._requests[status] = REQUESTS.labels(self._api, self._path, str(status))
+        counter.inc()
+
+    def _age(self, seconds: float) -> tuple[Header, ...]:
+        if self._silent_seconds is not None:
+            seconds = max(seconds, self._silent_seconds())
+        return ((b"age", b"%d" % seconds),) if seconds >= 1 else ()
+
+    async def _send_large(
+        self,
+        question: Question,
+        request: Request[Any],
+        kept_by: Hashable | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        more: tuple[Header, ...],
+    ) -> int:
+        """Answer with what may be megabytes, which takes a turn until it is sent; returns the status."""
+        turns, owner = self._shared.answers, request.workspace_id
+        wanted = partial(turns.is_wanted, owner)
+        async with turns.turn(owner):
+            if kept_by is not None:
+                reply, age = await self._kept(question, request, kept_by, is_large=True)
+                return await reply.send(send, request.headers, (*more, *self._age(age)), wanted)
+            answer = await self._action.answer(self._context, question)
+            if not isinstance(answer, Stream):
+                made = await self._shared.desk.run(owner, self._action.reply, answer)
+                return await made.send(send, request.headers, (*more, *self._age(0.0)), wanted)
+            if answer.keeps_turn:
+                return await send_stream(answer, scope, receive, send, (*more, *self._age(0.0)))
+        # This stream is made as it is sent, and has turns of its own.
+        return await send_stream(answer, scope, receive, send, (*more, *self._age(0.0)))
+
+    async def _kept(
+        self, question: Question, request: Request[Any], key: Hashable, *, is_large: bool
+    ) -> tuple[Reply, float]:
+        """A reply that is held or made, with its age in seconds."""
+        cache = self._cache
+        assert cache is not None
+        # Who waited for a turn may find what somebody else made meanwhile.
+        entry = cache.get(key) if is_large else None
+        if entry is not None:
+            self._hits.inc()
+            return entry.value, cache.now() - entry.made_at
+        self._misses.inc()
+        try:
+            return await self._flights.share(key, partial(self._fill, cache, key, question, request, is_large)), 0.0
+        except ReadsUnavailable:
+            last = cache.last_known(key)
+            if last is None:
+                raise
+            self._stale.inc()
+            return last.value, max(1.0, cache.now() - last.made_at)
+
+    async def _fill(
+        self, cache: AnswerCache[Reply], key: Hashable, question: Question, request: Request[Any], is_large: bool
+    ) -> Reply:
+        """A reply made anew, and kept."""
+        began_at = cache.now()
+        action = self._action
+        answer = await action.answer(self._context, question)
+        if isinstance(answer, Stream):
+            raise TypeError(f"{self._path}: a stream can't be kept")
+        owner = request.workspace_id
+        reply = await self._shared.desk.run(owner, action.reply, answer) if is_large else action.reply(answer)
+        if isinstance(reply, Plain):
+            raise TypeError(f"{self._path}: only reads are kept")
+        tags, seconds = action.kept(question, answer, request.now)
+        if seconds > 0:
+            # The key holds what was asked: up to hundreds of ids, which are as long as the reply or longer.
+            size = reply.size_bytes + (0 if self._nothing_asked is not None else 2 * len(repr(request.parameters)))
+            cache.put(key, reply, tags=tags, size_bytes=size, began_at=began_at, seconds=seconds)
+        return reply
+
+
+def parameters_of(query: bytes) -> dict[str, str]:
+    """The parameters of a query; of a repeated one the last."""
+    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+
+
+def servers_of(api: Api[Context], context: Context, shared: Shared) -> list[EndpointServer[Context, Any, Any]]:
+    """A server for each endpoint of an API."""
+    return [EndpointServer(api.name, endpoint, context, shared) for endpoint in api.endpoints]

@@ -1,0 +1,107 @@
+"""The addresses beside the APIs: the front page, the description, health and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from services.query_api.errors import Header
+from services.query_api.observability import exposition
+from services.query_api.serving.accept import accept_of, prefers_page
+from services.query_api.serving.actions import shows
+from services.query_api.serving.endpoint import Api, Endpoint, Key, Request
+from services.query_api.serving.openapi import openapi_json
+from services.query_api.serving.parameters import AnyParameters
+from services.query_api.serving.replies import JSON, NOT_STORED, Plain
+from services.query_api.site.pages import PAGE_HEADERS, documentation_page, front, front_page, origin_of
+
+Readiness = Callable[[], Awaitable[str | None]]
+"""None when ready, else one line that says what is missing."""
+
+_TEXT = "text/plain; charset=utf-8"
+_HTML = "text/html; charset=utf-8"
+# The address that a caller used is part of the front page.
+_FRONT_HEADERS: tuple[Header, ...] = ((b"vary", b"accept"), NOT_STORED)
+
+
+class Site:
+    """What the pages are made of.
+
+    Args:
+        apis: that are described, in the description's order.
+        products: those of them that the front page lists with their paths.
+    """
+
+    def __init__(self, readiness: Readiness, apis: Sequence[Api[Any]], products: Sequence[Api[Any]]) -> None:
+        self.readiness = readiness
+        self.apis = apis
+        self.products = products
+
+    @cached_property
+    def description(self) -> bytes:
+        """The OpenAPI description."""
+        return openapi_json(self.apis)
+
+    @cached_property
+    def documentation(self) -> bytes:
+        """The description as a page."""
+        return documentation_page(self.apis).encode()
+
+
+async def _front(site: Site, request: Request[AnyParameters]) -> Plain:
+    host = next((value for name, value in request.headers if name == b"host"), b"")
+    origin = origin_of(request.scheme, host.decode("latin-1"))
+    if prefers_page(accept_of(request.headers)):
+        return Plain.of(front_page(site.products, origin).encode(), _HTML, (*PAGE_HEADERS, *_FRONT_HEADERS))
+    return Plain.of(orjson.dumps(front(site.products, origin)), JSON, _FRONT_HEADERS)
+
+
+async def _healthz(_: Site, __: Request[AnyParameters]) -> Plain:
+    return Plain.of(b"ok\n", _TEXT)
+
+
+async def _readyz(site: Site, _: Request[AnyParameters]) -> Plain:
+    missing = await site.readiness()
+    return Plain.of(f"{missing or 'ready'}\n".encode(), _TEXT, status=200 if missing is None else 503)
+
+
+async def _metrics(_: Site, __: Request[AnyParameters]) -> Plain:
+    return Plain.of(exposition(), CONTENT_TYPE_LATEST, (NOT_STORED,))
+
+
+async def _openapi(site: Site, _: Request[AnyParameters]) -> Plain:
+    return Plain.of(site.description, JSON)
+
+
+async def _docs(site: Site, _: Request[AnyParameters]) -> Plain:
+    return Plain.of(site.documentation, _HTML, PAGE_HEADERS)
+
+
+def _page(
+    name: str,
+    path: str,
+    summary: str,
+    show: Callable[[Site, Request[AnyParameters]], Awaitable[Plain]],
+    key: Key = Key.NONE,
+) -> Endpoint[Site, Any, Any]:
+    return Endpoint(id=name, path=path, summary=summary, description="", action=shows(AnyParameters, show), key=key)
+
+
+SITE = Api(
+    name="site",
+    title="site",
+    description="Addresses beside the APIs; not described.",
+    endpoints=(
+        _page("front", "/", "What this is", _front),
+        _page("healthz", "/healthz", "Whether the process answers", _healthz),
+        _page("readyz", "/readyz", "Whether the service is ready, or what is missing", _readyz),
+        # What metrics tell of all tenants is for operators, who have a port of their own, too.
+        _page("metrics", "/metrics", "Prometheus metrics", _metrics, Key.ADMIN),
+        _page("openapi", "/openapi.json", "The description for machines", _openapi),
+        _page("docs", "/docs", "The description as a page", _docs),
+    ),
+)

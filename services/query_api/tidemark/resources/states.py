@@ -1,0 +1,103 @@
+"""What is known of posts, targets and channels, as the endpoints of resources are given it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from schemas.events import CatalogChannel
+from schemas.registers import Register, Stamp
+from services.platforms.base import Outcome
+
+
+class Evidence(NamedTuple):
+    """The newest answer to one question about a target or a channel.
+
+    Attributes:
+        captured_at: ms.
+        outcome: what it meant.
+        is_gone: whether it says that the target is not there any more.
+    """
+
+    event_id: str
+    captured_at: int
+    outcome: Outcome
+    is_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TargetState:
+    """One post on one channel.
+
+    Attributes:
+        status: the catalog's.
+        published_at: ms; the post's where the target has none of its own.
+        updated_at: of its post's last catalog write, ms.
+        register: figures in the order of POST_METRICS, each with the answer that it is from.
+        is_newest: whether it is among the newest of its channel, where only those are polled.
+        evidence: the newest answer to each question; () where nothing unknown had to be explained.
+    """
+
+    target_id: str
+    post_id: str
+    channel: CatalogChannel
+    post_type: str
+    status: str
+    external_id: str
+    permalink: str | None
+    published_at: int | None
+    is_story: bool
+    parent_target_id: str | None
+    updated_at: int
+    register: Register
+    is_newest: bool = True
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PostState:
+    """A post and its targets in order, without those that are deleted or on a deleted channel. Instants in ms."""
+
+    post_id: str
+    status: str
+    created_at: int | None
+    published_at: int | None
+    updated_at: int
+    targets: tuple[TargetState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodState:
+    """A channel's figures of one period, in the order of CHANNEL_METRICS; instants in ms."""
+
+    period: str
+    start: int | None
+    end: int | None
+    register: Register
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelState:
+    """A connected account.
+
+    Attributes:
+        periods: its lifetime figures, then its latest periods, the latest first.
+        evidence: see `TargetState`.
+    """
+
+    channel: CatalogChannel
+    periods: tuple[PeriodState, ...]
+    evidence: tuple[Evidence, ...] = ()
+
+
+def stamp_of(register: Register, metric: int) -> Stamp | None:
+    """The answer that a figure is from, also where it said null; None while no answer spoke of it."""
+    return next((stamp for stamp, mask in register.groups if mask >> metric & 1), None)
+
+
+def last_answered_at(captured_at: int | None, evidence: Sequence[Evidence]) -> int | None:
+    """When something was last answered at all, ms; None when never."""
+    return max(
+        (at for at in (captured_at, *(answer.captured_at for answer in evidence)) if at is not None), default=None
+    )

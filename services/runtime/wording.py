@@ -1,0 +1,8 @@
+"""Words of messages to people. Pure."""
+
+from __future__ import annotations
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun, which agrees with it: `1 row`, `0 rows`, `2 rows`. For nouns that take an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

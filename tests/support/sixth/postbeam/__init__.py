@@ -1,0 +1,1 @@
+"""PostBeam: reactions to a post. Source: made up for the test that adds a product."""

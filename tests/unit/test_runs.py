@@ -1,0 +1,54 @@
+"""How a test run is divided into processes, and what it tells of its time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.embedded.ports import AUTOMATIC_PORTS
+from tests.support.budgets import BUDGET_SECONDS, Spent, folder_of, lines
+from tests.support.processes import share_of_ports, together
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "expected"),
+    [
+        ("tests/unit/test_a.py::test_one", "tests/unit/test_a.py"),
+        ("tests/unit/test_a.py::TestClass::test_one[a::b]", "tests/unit/test_a.py"),
+        ("tests/unit/test_a.py::test_one[user@example]", "tests/unit/test_a.py"),
+        ("tests/unit/test_a.py::test_one@group", "group"),
+        ("tests/unit/test_a.py::test_one[user@example]@group", "group"),
+    ],
+)
+def test_a_file_or_a_group_stays_together(nodeid: str, expected: str) -> None:
+    assert together(nodeid) == expected
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_processes_pick_from_ports_of_their_own(count: int) -> None:
+    shares = [share_of_ports(range(20000, 32000), f"gw{number}", count) for number in range(count)]
+    picked = [port for share in shares for port in share]
+    assert len(picked) == len(set(picked)) > 11990
+    assert set(picked) <= set(range(20000, 32000))
+
+
+def test_ports_of_this_process_are_among_all() -> None:
+    assert set(AUTOMATIC_PORTS) <= set(range(20000, 32000))
+
+
+def test_each_folder_is_told_with_its_budget_the_longest_first() -> None:
+    spent = {"tests/e2e": Spent(3, 61.2), "tests/unit/runtime": Spent(40, 4.4), "tests/unit/new": Spent(1, 5.0)}
+    assert list(lines(spent, {"tests/e2e": 60, "tests/unit/runtime": 10})) == [
+        "tests/e2e               3 tests     61 s of 60 s: OVER ITS BUDGET",
+        "tests/unit/new          1 tests      5 s",
+        "tests/unit/runtime     40 tests      4 s of 10 s",
+        "all                    44 tests     71 s of 70 s",
+    ]
+
+
+def test_each_folder_has_a_budget() -> None:
+    folders = {folder_of(path.relative_to(TESTS.parent).as_posix()) for path in TESTS.rglob("test_*.py")}
+    assert set(BUDGET_SECONDS) == folders
