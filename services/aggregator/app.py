@@ -14,6 +14,7 @@ import faust
 from faust.types import TP
 from mode.utils.queues import ThrowableQueue
 
+from schemas.topic_names import RAW
 from services.aggregator import metrics
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.errors import OwnershipLost
@@ -25,7 +26,6 @@ from services.aggregator.pause import DeadLetterPause
 from services.aggregator.reading import Message
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.tenants import Tenants
-from services.aggregator.topic_writer import RAW
 from services.runtime.clock import Clock
 from services.runtime.fetching import guard_fetching, whole_or_why
 from services.runtime.logging import get_logger

@@ -11,6 +11,7 @@ from typing import Any
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.keys import Reason, checked_key, reason_of
+from schemas.topic_names import CHANNELS, POSTS
 from schemas.writers import SchemasAway
 from services.aggregator.batch import CatalogWrite
 from services.aggregator.metrics import REFUSED
@@ -23,8 +24,6 @@ from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import KafkaSettings
 
 log = get_logger(__name__)
-CHANNELS = "catalog.channels"
-POSTS = "catalog.posts"
 
 
 class CatalogReader:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from schemas.topic_names import RAW
 from services.aggregator import metrics
 from services.aggregator.app import Worker
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.errors import AggregatorStuck
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.topic_writer import RAW
 from services.runtime.brokers import BrokersUnavailable, Place, Reader
 from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.logging import get_logger

@@ -12,6 +12,7 @@ from typing import Any
 from schemas.codec import Codec
 from schemas.encoder import Encode
 from schemas.events import DeadLetter, PlatformRaw
+from schemas.topic_names import CHANNEL_ROLLUPS, CHANNEL_SNAPSHOTS, CLAIMS, POST_ROLLUPS, POST_SNAPSHOTS
 from services.aggregator.batch import CATALOG_WRITES_PER_BATCH, Batch, newest_writes
 from services.aggregator.catalog import CatalogReader
 from services.aggregator.claims import claim, generation_of
@@ -35,9 +36,8 @@ from services.runtime.clock import Clock
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
-CLAIMS = "aggregator.claims"
 # Topics whose values are encoded from positional fields.
-RECORD_TOPICS = (CLAIMS, "metrics.post-snapshots", "metrics.channel-snapshots", "rollups.posts", "rollups.channels")
+RECORD_TOPICS = (CLAIMS, POST_SNAPSHOTS, CHANNEL_SNAPSHOTS, POST_ROLLUPS, CHANNEL_ROLLUPS)
 
 
 class Codecs:

@@ -15,7 +15,7 @@ from typing import Any
 
 from schemas.codec import Codec
 from schemas.events import AccountEvent, BackfillJob, CatalogChannel, ChannelTokens, PlatformRaw, PollerReply
-from services.poller.connections.accounts import TOPIC as ACCOUNTS
+from schemas.topic_names import ACCOUNT_EVENTS, RAW, REPLIES
 from services.poller.errors import AnswerTooLarge
 from services.runtime.brokers import Brokers, BrokersUnavailable, MessageTooLarge
 from services.runtime.kafka import key, partition_of
@@ -24,10 +24,7 @@ from services.runtime.logging import get_logger
 from services.runtime.producing import Producer
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
-RAW = "platform.raw"
-REQUESTS = "poller.requests"
-REPLIES = "poller.replies"
-TOPICS = (RAW, ACCOUNTS)
+TOPICS = (RAW, ACCOUNT_EVENTS)
 # Kafka's own bytes around a message, which count against its limit.
 _OVERHEAD_BYTES = 4096
 _RETRY_SECONDS = 1.0
@@ -152,9 +149,9 @@ class KafkaPublisher:
     async def announce(self, event: AccountEvent) -> None:
         """Hand over one account event."""
         await self._room.reserve()
-        value = self._codecs[ACCOUNTS].encode(event)
+        value = self._codecs[ACCOUNT_EVENTS].encode(event)
         self._room.fill(len(value))
-        await self._send(ACCOUNTS, event.workspace_id, key(event.workspace_id, event.channel_id), value)
+        await self._send(ACCOUNT_EVENTS, event.workspace_id, key(event.workspace_id, event.channel_id), value)
 
     async def write(self, topic: str, event: CatalogChannel | ChannelTokens | BackfillJob) -> None:
         """Make a channel or its tokens durable; returns when Kafka has confirmed it, however long that takes."""

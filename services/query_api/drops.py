@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas.keys import RefusedRecord, parsed_key
+from schemas.topic_names import CHANNEL_ROLLUPS, POST_ROLLUPS, POSTS
 from services.query_api.cache import AnswerCache, channel_tag, channels_tag, post_tag, posts_tag
 from services.query_api.observability import DROPS, REFUSED
 from services.runtime.brokers import Brokers
@@ -18,9 +19,6 @@ from services.runtime.following import Batch, Follower, at_end
 from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.settings import KafkaSettings
 
-POST_ROLLUPS = "rollups.posts"
-CHANNEL_ROLLUPS = "rollups.channels"
-POSTS = "catalog.posts"
 TOPICS = (POST_ROLLUPS, CHANNEL_ROLLUPS, POSTS)
 
 _WAIT_SECONDS = 0.2

@@ -14,6 +14,7 @@ from typing import Any
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import PlatformRaw, PollerReply, PollerRequest, PullKind, PullTarget, ReplyKind
 from schemas.keys import Reason
+from schemas.topic_names import RAW, REPLIES, REQUESTS
 from services.query_api.live import Pulled
 from services.query_api.observability import REFUSED
 from services.query_api.publisher import Codecs
@@ -29,9 +30,6 @@ from services.runtime.settings import KafkaSettings
 
 log = get_logger(__name__)
 
-REQUESTS = "poller.requests"
-REPLIES = "poller.replies"
-RAW = "platform.raw"
 # Source: the contract's 500 ms for a snapshot without a poller, less what reading the snapshot takes.
 ACK_SECONDS = 0.3
 # Once a partition's owner missed one, until it is heard again: it answers in a tenth of this when it is there.

@@ -14,11 +14,12 @@ from prometheus_client import REGISTRY
 
 from schemas.codec import Codec, codec, schema_text
 from schemas.events import ApiKey, CatalogChannel, CatalogPost, ChannelTokens, PollerReply, ReplyKind
+from schemas.topic_names import CHANNEL_SNAPSHOTS, POST_ROLLUPS
 from services.aggregator.catalog import CatalogReader
 from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.tokens import TokenStore
-from services.poller.partitions.captures import CHANNEL_SNAPSHOTS, ROLLUPS, Captures, tolerant
+from services.poller.partitions.captures import Captures, tolerant
 from services.poller.schedule.schedule import Schedule
 from services.query_api import feed, poller_link
 from services.query_api.drops import DropFeed
@@ -212,7 +213,7 @@ def test_any_bytes_are_survived_while_captures_are_read(key: bytes | None, value
     captures = Captures(Schedule({}), catalog, lambda: 1)
     record: Any = Record("", 0, 3, 5, key, value)
     captures.channel_snapshot()(CHANNEL_SNAPSHOTS, record)
-    captures.rollup(_Breaking())(ROLLUPS, record)  # type: ignore[arg-type]
+    captures.rollup(_Breaking())(POST_ROLLUPS, record)  # type: ignore[arg-type]
     captures.raw(CODECS["platform.raw"])("platform.raw", record)
     assert not captures.channels or key is not None
 

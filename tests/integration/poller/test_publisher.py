@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from schemas.events import AccountEvent, PlatformRaw, RawTarget
-from services.poller.connections.accounts import TOPIC as ACCOUNTS
+from schemas.topic_names import ACCOUNT_EVENTS, RAW
 from services.poller.errors import AnswerTooLarge, Stop
-from services.poller.publisher import RAW, TOPICS, KafkaPublisher, Room
+from services.poller.publisher import TOPICS, KafkaPublisher, Room
 from services.poller.reader import TopicReader
 from services.runtime.brokers import Record
 from services.runtime.clock import SystemClock
@@ -97,7 +97,7 @@ async def test_events_lie_where_everybody_looks_for_them(streams: Streams) -> No
         # By the broker's clock, in ms: the event says another.
         assert record.timestamp != NOW
         assert abs(record.timestamp - SystemClock().now()) < 3_600_000
-    (announced,) = await streams.read(ACCOUNTS)
+    (announced,) = await streams.read(ACCOUNT_EVENTS)
     assert announced.key == b"w1/c1"
     assert announced.partition == partition_of("w1", 4)
 
@@ -130,12 +130,12 @@ async def test_following_sees_what_comes_later(streams: Streams) -> None:
     def fold(topic: str, record: Record) -> None:
         seen.append((topic, record.key))
 
-    await reader.partition_count([ACCOUNTS])
+    await reader.partition_count([ACCOUNT_EVENTS])
     await streams.publisher.announce(AccountEvent("w1", "before", "x", "account.recovered", NOW))
     await streams.confirmed(10)
-    task = asyncio.create_task(reader.follow([ACCOUNTS], fold, caught_up))
+    task = asyncio.create_task(reader.follow([ACCOUNT_EVENTS], fold, caught_up))
     await asyncio.wait_for(caught_up.wait(), 10)
-    assert seen == [(ACCOUNTS, b"w1/before")]
+    assert seen == [(ACCOUNT_EVENTS, b"w1/before")]
     await streams.publisher.announce(AccountEvent("w2", "after", "x", "account.recovered", NOW))
     await wait_for(lambda: len(seen) == 2, 10, "the second message")
     task.cancel()
