@@ -21,9 +21,7 @@ from schemas.conversions import TYPED, raw_from, raw_to
 from schemas.events import PlatformRaw
 from schemas.measuring import Measure
 from schemas.raw_decoder import Layout, NotReadable, layout_of, read_raw
-from schemas.topic_names import (
-    RAW,
-)
+from schemas.topic_names import RAW
 from schemas.writers import UnknownSchema, Writers
 
 AVRO_DIR = Path(__file__).parent / "avro"

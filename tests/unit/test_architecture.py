@@ -155,7 +155,6 @@ TOPICS = {value for name, value in vars(topic_names).items() if name.isupper()}
 SAY_TOPICS = {
     "schemas.topic_names",
     "services.runtime.secrets",  # what tokens are sealed for: it stays whatever the topic is called
-    "services.query_api.tidemark.resources.models",  # an example for readers of the API's description
 }
 
 
