@@ -21,6 +21,7 @@ from schemas.conversions import TYPED, raw_from, raw_to
 from schemas.events import PlatformRaw
 from schemas.measuring import Measure
 from schemas.raw_decoder import Layout, NotReadable, layout_of, read_raw
+from schemas.topic_names import RAW
 from schemas.writers import UnknownSchema, Writers
 
 AVRO_DIR = Path(__file__).parent / "avro"
@@ -161,7 +162,7 @@ class RawCodec(Codec[PlatformRaw]):
     """The codec of `platform.raw`: today's schema is read straight into events, any other by the general reader."""
 
     def __init__(self, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None) -> None:
-        super().__init__("platform.raw", raw_to, raw_from, schema_id=schema_id, fetch_schema=fetch_schema)
+        super().__init__(RAW, raw_to, raw_from, schema_id=schema_id, fetch_schema=fetch_schema)
         self._fetch = fetch_schema
         self._layouts: Writers[tuple[Layout | None]] = Writers(self._layout)
 
@@ -200,7 +201,7 @@ def codec(topic: str, *, schema_id: int | None = None, fetch_schema: Callable[[i
     Raises:
         KeyError: the topic has no typed event.
     """
-    if topic == "platform.raw":
+    if topic == RAW:
         return RawCodec(schema_id=schema_id, fetch_schema=fetch_schema)
     to_record, from_record = TYPED[topic]
     return Codec(topic, to_record, from_record, schema_id=schema_id, fetch_schema=fetch_schema)

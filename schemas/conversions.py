@@ -26,6 +26,18 @@ from schemas.events import (
     PullTarget,
     RawTarget,
 )
+from schemas.topic_names import (
+    ACCOUNT_EVENTS,
+    API_KEYS,
+    BACKFILLS,
+    CHANNELS,
+    DEAD_LETTERS,
+    POSTS,
+    RAW,
+    REPLIES,
+    REQUESTS,
+    TOKENS,
+)
 
 
 def instant(value: Any) -> int | None:
@@ -157,14 +169,14 @@ def _reply_from(record: dict[str, Any]) -> PollerReply:
 
 
 TYPED: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, Any]], Any]]] = {
-    "platform.raw": (raw_to, raw_from),
-    "catalog.channels": (_fields_of, _channel_from),
-    "catalog.posts": (_post_to, _post_from),
-    "catalog.api-keys": (_fields_of, _key_from),
-    "catalog.tokens": (_fields_of, _tokens_from),
-    "accounts.events": (_fields_of, _account_event_from),
-    "platform.raw.dead-letters": (_fields_of, _dead_letter_from),
-    "poller.requests": (_request_to, _request_from),
-    "poller.replies": (_fields_of, _reply_from),
-    "poller.backfills": (_fields_of, _job_from),
+    RAW: (raw_to, raw_from),
+    CHANNELS: (_fields_of, _channel_from),
+    POSTS: (_post_to, _post_from),
+    API_KEYS: (_fields_of, _key_from),
+    TOKENS: (_fields_of, _tokens_from),
+    ACCOUNT_EVENTS: (_fields_of, _account_event_from),
+    DEAD_LETTERS: (_fields_of, _dead_letter_from),
+    REQUESTS: (_request_to, _request_from),
+    REPLIES: (_fields_of, _reply_from),
+    BACKFILLS: (_fields_of, _job_from),
 }

@@ -12,22 +12,33 @@ from enum import StrEnum
 from typing import Any
 
 from schemas.codec import MalformedEvent
+from schemas.topic_names import (
+    API_KEYS,
+    BACKFILLS,
+    CHANNEL_ROLLUPS,
+    CHANNEL_SNAPSHOTS,
+    CHANNELS,
+    POST_ROLLUPS,
+    POST_SNAPSHOTS,
+    POSTS,
+    TOKENS,
+)
 
 KEY_FIELDS: dict[str, tuple[str, ...]] = {
-    "catalog.api-keys": ("workspace_id", "key_id"),
-    "catalog.channels": ("workspace_id", "channel_id"),
-    "catalog.posts": ("workspace_id", "post_id"),
-    "catalog.tokens": ("workspace_id", "channel_id"),
-    "metrics.channel-snapshots": ("workspace_id", "channel_id"),
-    "metrics.post-snapshots": ("workspace_id", "target_id"),
-    "poller.backfills": ("workspace_id", "channel_id"),
-    "rollups.channels": ("workspace_id", "channel_id", "range"),
-    "rollups.posts": ("workspace_id", "post_id"),
+    API_KEYS: ("workspace_id", "key_id"),
+    CHANNELS: ("workspace_id", "channel_id"),
+    POSTS: ("workspace_id", "post_id"),
+    TOKENS: ("workspace_id", "channel_id"),
+    CHANNEL_SNAPSHOTS: ("workspace_id", "channel_id"),
+    POST_SNAPSHOTS: ("workspace_id", "target_id"),
+    BACKFILLS: ("workspace_id", "channel_id"),
+    CHANNEL_ROLLUPS: ("workspace_id", "channel_id", "range"),
+    POST_ROLLUPS: ("workspace_id", "post_id"),
 }
 """The fields of the value that a key is made of, joined by slashes."""
 
 # A backfill of a whole workspace names no channel.
-_MAY_BE_EMPTY = frozenset({("poller.backfills", "channel_id")})
+_MAY_BE_EMPTY = frozenset({(BACKFILLS, "channel_id")})
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 

@@ -9,15 +9,13 @@ import os
 import signal
 import sys
 
+from schemas.topic_names import CHANNELS, DEAD_LETTERS, POSTS, RAW
 from services.aggregator.app import Worker, build_app
-from services.aggregator.catalog import CHANNELS, POSTS
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.health import watch
 from services.aggregator.metrics import CLICKHOUSE_RETRIES
 from services.aggregator.partition import RECORD_TOPICS, Codecs
-from services.aggregator.set_aside import DEAD_LETTERS
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.topic_writer import RAW
 from services.runtime.clock import SystemClock
 from services.runtime.logging import configure_logging, get_logger
 from services.runtime.neighbours import refuse_or_wait

@@ -14,6 +14,7 @@ import faust
 from faust.types import TP
 from mode.utils.queues import ThrowableQueue
 
+from schemas.topic_names import RAW
 from services.aggregator import metrics
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.errors import OwnershipLost
@@ -25,7 +26,6 @@ from services.aggregator.pause import DeadLetterPause
 from services.aggregator.reading import Message
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.tenants import Tenants
-from services.aggregator.topic_writer import RAW
 from services.runtime.clock import Clock
 from services.runtime.fetching import guard_fetching, whole_or_why
 from services.runtime.logging import get_logger
@@ -166,6 +166,7 @@ class Worker:
         self._tenants = Tenants(store, clock)
         self._handovers = HandoverWatch(store)
         self.was_assigned = False
+        self._rebalanced = asyncio.Event()
         app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]  # signal types want exact names
         app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]  # likewise
         topic = app.topic(self._raw_topic, key_serializer="raw", value_serializer="raw")
@@ -220,7 +221,8 @@ class Worker:
             assigned = self._app.consumer.assignment()
             if not any(tp.topic == self._raw_topic and tp.partition == partition for tp in assigned):
                 return None
-            await asyncio.sleep(0.01)
+            self._rebalanced.clear()
+            await self._rebalanced.wait()
         return self._tasks[partition][0]
 
     async def _assigned(self, _: Any, *args: Any, **__: Any) -> None:
@@ -244,6 +246,7 @@ class Worker:
             running.add_done_callback(self._ended)
             self._tasks[partition] = (task, running)
         self.was_assigned = True
+        self._rebalanced.set()
         metrics.OWNED.set(len(self._tasks))
         log.info("assigned", partitions=sorted(wanted))
 
@@ -251,6 +254,7 @@ class Worker:
         revoked: set[TP] = args[0]
         gone = {tp.partition for tp in revoked if tp.topic == self._raw_topic}
         await self._stop_tasks(gone)
+        self._rebalanced.set()
         metrics.OWNED.set(len(self._tasks))
         if gone:
             log.info("revoked", partitions=sorted(gone))

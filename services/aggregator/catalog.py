@@ -6,104 +6,78 @@ position is committed under a consumer group of its own, for `kafka-consumer-gro
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
-
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.keys import Reason, checked_key, reason_of
+from schemas.topic_names import CHANNELS, POSTS
 from schemas.writers import SchemasAway
 from services.aggregator.batch import CatalogWrite
-from services.aggregator.errors import SinkUnavailable
 from services.aggregator.metrics import REFUSED
-from services.runtime.kafka import aiokafka_options, partition_of
+from services.runtime.brokers import Brokers, BrokersUnavailable, Place, Record
+from services.runtime.following import Follower, at_committed
+from services.runtime.kafka import partition_of
+from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
-from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+from services.runtime.settings import KafkaSettings
 
 log = get_logger(__name__)
-CHANNELS = "catalog.channels"
-POSTS = "catalog.posts"
-_MAX_RECORDS = 2_000
 
 
 class CatalogReader:
     """One partition of the catalog topics.
 
     Args:
+        group: of the aggregator, without prefix; positions are committed for a group of its name and `-catalog`.
         codecs: of both topics, by name without prefix.
+        brokers: Kafka's of the settings, if none are given.
     """
 
-    def __init__(self, settings: KafkaSettings, group: str, partition: int, codecs: dict[str, Codec[Any]]) -> None:
-        self._codecs = {settings.topic(name): codec for name, codec in codecs.items()}
-        self._names = {settings.topic(name): name for name in codecs}
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        group: str,
+        partition: int,
+        codecs: dict[str, Codec[Any]],
+        brokers: Brokers | None = None,
+    ) -> None:
+        self._codecs = codecs
         self._count = settings.topic_partitions
-        self._partitions = [TopicPartition(settings.topic(name), partition) for name in (CHANNELS, POSTS)]
-        self._consumer = AIOKafkaConsumer(
-            **aiokafka_options(settings),
-            group_id=f"{settings.topic_prefix}{group}-catalog",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=MESSAGE_MAX_BYTES,
+        self._follower = Follower(
+            brokers or KafkaBrokers(settings),
+            (CHANNELS, POSTS),
+            (partition,),
+            begin=at_committed,
+            group=f"{group}-catalog",
+            name=f"catalog of partition {partition}",
         )
-        self._next: dict[TopicPartition, int] = {}
 
-    @property
-    def position(self) -> int:
-        """Sum of the offsets read to: grows with every write."""
-        return sum(self._next.values())
-
-    def positions(self) -> dict[TopicPartition, int]:
+    def positions(self) -> Mapping[Place, int]:
         """Offsets read to, by topic and partition."""
-        return dict(self._next)
-
-    async def start(self) -> None:
-        """Connect and go to the committed position.
-
-        Raises:
-            SinkUnavailable: Kafka does not answer; try again.
-        """
-        try:
-            await self._consumer.start()
-            self._consumer.assign(self._partitions)
-            begins = await self._consumer.beginning_offsets(self._partitions)
-            ends = await self._consumer.end_offsets(self._partitions)
-            for tp in self._partitions:
-                committed = await self._consumer.committed(tp)
-                # A position that the topic doesn't have is of another topic of the same name: begin anew.
-                usable = committed is not None and begins[tp] <= committed <= ends[tp]
-                self._next[tp] = committed if usable and committed is not None else begins[tp]
-                self._consumer.seek(tp, self._next[tp])
-        except KafkaError as error:
-            raise SinkUnavailable(f"Kafka: {error}") from None
+        return self._follower.positions
 
     async def to_end(self) -> AsyncIterator[list[CatalogWrite]]:
-        """Everything up to what is the end now, in chunks."""
-        ends = await self._consumer.end_offsets(self._partitions)
-        while any(self._next[tp] < ends[tp] for tp in self._partitions):
-            writes = await self.poll(timeout_ms=200)
+        """Everything from the committed position to what is the end now, in chunks; waits while Kafka is away."""
+        while not self._follower.is_caught_up:
+            writes = await self.poll()
             if writes:
                 yield writes
 
-    async def poll(self, timeout_ms: int) -> list[CatalogWrite]:
-        """The next writes, in offset order a topic; [] when there are none within the time."""
-        found = await self._consumer.getmany(*self._partitions, timeout_ms=timeout_ms, max_records=_MAX_RECORDS)
-        writes: list[CatalogWrite] = []
-        for records in found.values():
-            for record in records:
-                write = self._decoded(record)
-                if write is not None:
-                    writes.append(write)
-        # Transaction markers and compacted offsets have no record: go by the consumer's own position.
-        for tp in self._partitions:
-            self._next[tp] = await self._consumer.position(tp)
+    async def poll(self) -> list[CatalogWrite]:
+        """The next writes, in offset order a topic; [] when there are none for a while. Waits while Kafka is away.
+
+        Raises:
+            RegistryUnavailable: a schema can't be had; the next poll reads the same again.
+        """
+        batch = await self._follower.next()
+        writes = [write for write in map(self._decoded, batch.records) if write is not None]
+        self._follower.took()
         return writes
 
-    def _decoded(self, record: Any) -> CatalogWrite | None:
-        topic = self._names[record.topic]
+    def _decoded(self, record: Record) -> CatalogWrite | None:
+        topic = record.topic
         try:
             event = None if record.value is None else self._codecs[record.topic].decode(record.value)
             workspace_id, thing_id = checked_key(
@@ -120,7 +94,7 @@ class CatalogReader:
             return None
         return CatalogWrite(workspace_id, thing_id, event, topic == POSTS, record.timestamp)
 
-    def _refuse(self, topic: str, record: Any, reason: Reason, error: str) -> None:
+    def _refuse(self, topic: str, record: Record, reason: Reason, error: str) -> None:
         REFUSED.labels(topic, reason.value).inc()
         log.error(
             "catalog_entry_refused",
@@ -131,13 +105,13 @@ class CatalogReader:
             error=error,
         )
 
-    async def commit(self, positions: dict[TopicPartition, int]) -> None:
+    async def commit(self, positions: Mapping[Place, int]) -> None:
         """Note how far the catalog is folded. A failure only means that a restart reads more."""
         try:
-            await self._consumer.commit(positions)
-        except KafkaError as error:
+            await self._follower.commit(positions)
+        except BrokersUnavailable as error:
             log.warning("catalog_commit_failed", error=str(error))
 
     async def stop(self) -> None:
         """Disconnect."""
-        await self._consumer.stop()
+        await self._follower.close()

@@ -13,7 +13,7 @@ import orjson
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget
 from schemas.keys import checked_key
-from services.aggregator.catalog import CHANNELS, POSTS
+from schemas.topic_names import CHANNELS, POSTS
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.clock import iso_millis
 from services.runtime.kafka import partition_of

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import DeadLetter, PlatformRaw
+from schemas.topic_names import DEAD_LETTERS, RAW
 from services.aggregator.reading import IDENTITY_HEADER, SHORTENED_HEADER, identity
-from services.aggregator.set_aside import DEAD_LETTERS
 from services.aggregator.topic_reader import TopicReader
-from services.aggregator.topic_writer import RAW
 from services.runtime.registry import Registry
 from services.runtime.settings import KafkaSettings, RegistrySettings
 

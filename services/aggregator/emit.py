@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from schemas.topic_names import CHANNEL_ROLLUPS, POST_ROLLUPS
 from schemas.windows import RANGES, window_totals
 from services.aggregator import rows
 from services.aggregator.batch import Effects
@@ -76,7 +77,7 @@ def _emit_post(state: PartitionState, post_key: Key, version: rows.Version, effe
     totals = rows.post_totals(parts)
     effects.insert(rows.POST_TOTALS, rows.post_totals_row(version, workspace_id, post, parts, totals))
     fields = rows.post_rollup_message(version, workspace_id, post, parts, totals) if post.is_held else None
-    effects.rollups.append(("rollups.posts", message_key(workspace_id, post_id), fields))
+    effects.rollups.append((POST_ROLLUPS, message_key(workspace_id, post_id), fields))
 
 
 def post_parts(state: PartitionState, workspace_id: str, post: PostState) -> list[rows.PostPart]:
@@ -106,4 +107,4 @@ def _emit_channel(
         fields = (
             rows.channel_rollup_message(version, workspace_id, channel, range_name, totals) if channel.is_held else None
         )
-        effects.rollups.append(("rollups.channels", message_key(workspace_id, channel_id, range_name), fields))
+        effects.rollups.append((CHANNEL_ROLLUPS, message_key(workspace_id, channel_id, range_name), fields))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from schemas.events import CatalogChannel, CatalogPost, PostStatus
 from schemas.registers import merge
+from schemas.topic_names import CHANNEL_SNAPSHOTS, POST_SNAPSHOTS
 from services.aggregator import rows
 from services.aggregator.batch import Batch, CatalogWrite, Effects, Related
 from services.aggregator.emit import Changes, emit
@@ -17,9 +18,6 @@ from services.aggregator.reading import RawReading
 from services.aggregator.state import NO_CHANNEL_REGISTER, Key, Listing, PartitionState, TargetState
 from services.aggregator.touched import entries
 from services.runtime.kafka import key as message_key
-
-POST_SNAPSHOTS_TOPIC = "metrics.post-snapshots"
-CHANNEL_SNAPSHOTS_TOPIC = "metrics.channel-snapshots"
 
 
 def fold_batch(state: PartitionState, batch: Batch, related: Related, version: rows.Version, now: int) -> Effects:
@@ -199,7 +197,7 @@ class _Fold:
             snapshots.append(rows.post_snapshot_row(version, event, target, post))
             metrics.append(
                 (
-                    POST_SNAPSHOTS_TOPIC,
+                    POST_SNAPSHOTS,
                     f"{workspace_id}/{target_id}".encode(),
                     rows.post_snapshot_message(event, target, post),
                 )
@@ -219,7 +217,7 @@ class _Fold:
             self.effects.insert(rows.CHANNEL_SNAPSHOTS, rows.channel_snapshot_row(self.version, read, reading))
             self.effects.metrics.append(
                 (
-                    CHANNEL_SNAPSHOTS_TOPIC,
+                    CHANNEL_SNAPSHOTS,
                     message_key(event.workspace_id, event.channel_id),
                     rows.channel_snapshot_message(read, reading),
                 )

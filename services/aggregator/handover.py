@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from schemas.topic_names import CHANNEL_ROLLUPS
 from services.aggregator.batch import Outgoing
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.rebuild import Rebuild, latest_rebuild
@@ -108,7 +109,7 @@ async def gone_channels(store: ClickHouse, old: int, new: int, partition: int) -
         "HAVING countIf(generation = {new:UInt16} AND is_deleted = 0) = 0 AND countIf(is_deleted = 0) > 0",
         {"partition": partition, "old": old, "new": new},
     )
-    return [("rollups.channels", message_key(row[0], row[1], row[2]), None) for row in rows]
+    return [(CHANNEL_ROLLUPS, message_key(row[0], row[1], row[2]), None) for row in rows]
 
 
 def _keys(rows: Sequence[Sequence[Any]]) -> list[Key]:

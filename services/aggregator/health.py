@@ -13,21 +13,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
-
+from schemas.topic_names import RAW
 from services.aggregator import metrics
 from services.aggregator.app import Worker
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.errors import AggregatorStuck
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.topic_writer import RAW
-from services.runtime.kafka import aiokafka_options
+from services.runtime.brokers import BrokersUnavailable, Place, Reader
+from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
 _CHECK_SECONDS = 5.0
-_READ_MS = 1_000
+_READ_SECONDS = 1.0
 
 
 class Progress:
@@ -67,31 +65,30 @@ class Ends:
     """Where partitions end for those who wait for messages: before the markers that no message follows.
 
     Args:
-        consumer: reads from any place; commits nothing.
+        reader: reads from any place; commits nothing.
     """
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
-        self._consumer = consumer
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
         # Of each partition: committed and end of the last look, and whether a read found no message between them.
         self._looks: dict[int, tuple[int, int, bool]] = {}
 
-    async def end(self, tp: TopicPartition, committed: int, end: int) -> int:
+    async def end(self, place: Place, committed: int, end: int) -> int:
         """The end, or `committed` where only markers are left.
 
         Reads once a place, and only where the last look found the same.
         """
-        held = self._looks.get(tp.partition)
+        held = self._looks.get(place.partition)
         is_same = held is not None and held[:2] == (committed, end)
         is_drained = is_same and held is not None and held[2]
         if is_same and not is_drained and committed < end:
-            is_drained = await self._is_drained(tp, committed, end)
-        self._looks[tp.partition] = (committed, end, is_drained)
+            is_drained = await self._is_drained(place, committed, end)
+        self._looks[place.partition] = (committed, end, is_drained)
         return committed if is_drained else end
 
-    async def _is_drained(self, tp: TopicPartition, committed: int, end: int) -> bool:
-        self._consumer.seek(tp, committed)
-        found = await self._consumer.getmany(tp, timeout_ms=_READ_MS, max_records=1)
-        return not found.get(tp) and await self._consumer.position(tp) >= end
+    async def _is_drained(self, place: Place, committed: int, end: int) -> bool:
+        self._reader.stand({place: committed})
+        return not await self._reader.read(_READ_SECONDS, 1) and await self._reader.position(place) >= end
 
 
 async def watch(
@@ -102,45 +99,43 @@ async def watch(
     Args:
         on_stuck: called with the error when a partition stands still for `aggregator_stuck_seconds`.
     """
-    group = f"{settings.topic_prefix}{settings.aggregator_group}"
-    consumer = AIOKafkaConsumer(**aiokafka_options(settings), group_id=group, enable_auto_commit=False)
+    reader = KafkaBrokers(settings).reader(is_committed=False, group=settings.aggregator_group)
     progress = Progress(settings.aggregator_stuck_seconds)
-    known = Ends(consumer)
+    known = Ends(reader)
     started = False
     try:
         while True:
             await asyncio.sleep(_CHECK_SECONDS)
             metrics.observe_states(task.state for task in worker.partitions)
-            partitions = [TopicPartition(settings.topic(RAW), task.partition) for task in worker.partitions]
+            places = [Place(RAW, task.partition) for task in worker.partitions]
             # A rebuild is taken over between two batches, for as long as that takes.
             is_busy = any(task.is_taking_over for task in worker.partitions)
-            if store.failing_since is not None or worker.pause.why is not None or is_busy or not partitions:
+            if store.failing_since is not None or worker.pause.why is not None or is_busy or not places:
                 progress.forget()
                 continue
             try:
                 if not started:
-                    await consumer.start()
+                    await reader.start()
                     started = True
-                await _look(consumer, partitions, known, progress, on_stuck)
-            except KafkaError as error:
+                await _look(reader, places, known, progress, on_stuck)
+            except BrokersUnavailable as error:
                 log.warning("lag_unknown", error=str(error))
                 progress.forget()
     finally:
-        await consumer.stop()
+        await reader.stop()
 
 
 async def _look(
-    consumer: AIOKafkaConsumer,
-    partitions: list[TopicPartition],
+    reader: Reader,
+    places: list[Place],
     known: Ends,
     progress: Progress,
     on_stuck: Callable[[BaseException], None],
 ) -> None:
-    consumer.assign(partitions)
-    ends = await consumer.end_offsets(partitions)
-    for tp in partitions:
-        committed = await consumer.committed(tp) or 0
-        end = await known.end(tp, committed, ends[tp])
-        metrics.LAG.labels(str(tp.partition)).set(max(0, end - committed))
-        if progress.note(tp.partition, committed, end, asyncio.get_running_loop().time()):
-            on_stuck(AggregatorStuck(f"partition {tp.partition} stands at {committed} of {end}"))
+    bounds, commits = await reader.bounds(places), await reader.committed(places)
+    for place in places:
+        committed = commits[place] or 0
+        end = await known.end(place, committed, bounds[place].end)
+        metrics.LAG.labels(str(place.partition)).set(max(0, end - committed))
+        if progress.note(place.partition, committed, end, asyncio.get_running_loop().time()):
+            on_stuck(AggregatorStuck(f"partition {place.partition} stands at {committed} of {end}"))

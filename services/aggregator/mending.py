@@ -11,9 +11,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
+from schemas import topic_names
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogPost
 from schemas.keys import checked_key
+from schemas.topic_names import CHANNEL_ROLLUPS, POST_ROLLUPS
 from services.aggregator.batch import CatalogWrite, Outgoing
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.rows import CHANNELS, POSTS, Table, Version, channel_row, post_row
@@ -92,7 +94,7 @@ class MirrorMender:
 
     async def writes(self) -> AsyncIterator[list[CatalogWrite]]:
         """Writes that make the mirror equal to the topics, in pages: channels first, then posts."""
-        for name, table in (("catalog.channels", CHANNELS), ("catalog.posts", POSTS)):
+        for name, table in ((topic_names.CHANNELS, CHANNELS), (topic_names.POSTS, POSTS)):
             with TopicReader(self._settings) as reader:
                 last = await asyncio.to_thread(LastMessages, reader, self._settings.topic(name), self._partition)
                 pages = last.pages()
@@ -139,7 +141,7 @@ class MirrorMender:
             )
         except MalformedEvent:
             return None  # passed over and logged when it was first read
-        return CatalogWrite(workspace_id, thing_id, event, name == "catalog.posts", at)
+        return CatalogWrite(workspace_id, thing_id, event, name == topic_names.POSTS, at)
 
     async def _strays(self, table: Table, known: Mapping[bytes, int]) -> AsyncIterator[list[CatalogWrite]]:
         """Tombstones for posts or channels that the mirror holds and the topic does not."""
@@ -190,8 +192,8 @@ async def stray_rollups(
 ) -> AsyncIterator[list[Outgoing]]:
     """Tombstones for keys of the rollup topics that have no stored total, in pages."""
     for name, query in (
-        ("rollups.posts", "SELECT concat(workspace_id, '/', post_id) FROM post_totals_store"),
-        ("rollups.channels", "SELECT concat(workspace_id, '/', channel_id, '/', `range`) FROM channel_totals_store"),
+        (POST_ROLLUPS, "SELECT concat(workspace_id, '/', post_id) FROM post_totals_store"),
+        (CHANNEL_ROLLUPS, "SELECT concat(workspace_id, '/', channel_id, '/', `range`) FROM channel_totals_store"),
     ):
         with TopicReader(settings) as reader:
             last = await asyncio.to_thread(LastMessages, reader, settings.topic(name), partition)

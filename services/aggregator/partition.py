@@ -12,6 +12,7 @@ from typing import Any
 from schemas.codec import Codec
 from schemas.encoder import Encode
 from schemas.events import DeadLetter, PlatformRaw
+from schemas.topic_names import CHANNEL_ROLLUPS, CHANNEL_SNAPSHOTS, CLAIMS, POST_ROLLUPS, POST_SNAPSHOTS
 from services.aggregator.batch import CATALOG_WRITES_PER_BATCH, Batch, newest_writes
 from services.aggregator.catalog import CatalogReader
 from services.aggregator.claims import claim, generation_of
@@ -35,10 +36,8 @@ from services.runtime.clock import Clock
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
-CLAIMS = "aggregator.claims"
 # Topics whose values are encoded from positional fields.
-RECORD_TOPICS = (CLAIMS, "metrics.post-snapshots", "metrics.channel-snapshots", "rollups.posts", "rollups.channels")
-_CATALOG_POLL_MILLIS = 500
+RECORD_TOPICS = (CLAIMS, POST_SNAPSHOTS, CHANNEL_SNAPSHOTS, POST_ROLLUPS, CHANNEL_ROLLUPS)
 
 
 class Codecs:
@@ -158,6 +157,7 @@ class PartitionTask:
         finally:
             if follower is not None:
                 follower.cancel()
+                await asyncio.gather(follower, return_exceptions=True)
             await self._pipeline.stop()
             await self._catalog.stop()
             await asyncio.to_thread(self._publisher.close)
@@ -185,7 +185,6 @@ class PartitionTask:
 
     async def _read_catalog(self) -> None:
         """Fold the catalog from where the last owner left off to its end."""
-        await until_done(self._catalog.start)
         async for writes in self._catalog.to_end():
             for start in range(0, len(writes), CATALOG_WRITES_PER_BATCH):
                 some = newest_writes(writes[start : start + CATALOG_WRITES_PER_BATCH])
@@ -197,7 +196,7 @@ class PartitionTask:
         while True:
             # Positions are committed only once the writes up to them are folded: hold the next poll until then.
             await self._intake.writes_taken()
-            writes = await self._catalog.poll(_CATALOG_POLL_MILLIS)
+            writes = await self._catalog.poll()
             if writes:
                 self._intake.give_writes(writes)
 

@@ -18,10 +18,10 @@ from confluent_kafka import Message as Delivered
 
 from schemas.codec import Codec
 from schemas.events import PlatformRaw
+from schemas.topic_names import RAW
 from services.aggregator.dead_letters import REDRIVEN_HEADER, DeadLetters, Filter, Found, Origin
 from services.aggregator.reading import Message, identity
 from services.aggregator.topic_reader import TopicReader, TopicUnreadable
-from services.aggregator.topic_writer import RAW
 from services.runtime.clock import Clock
 from services.runtime.kafka import confluent_options, partition_of
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings

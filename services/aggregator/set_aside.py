@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from schemas.codec import Codec
 from schemas.events import DeadLetter, PlatformRaw
+from schemas.topic_names import DEAD_LETTERS
 from services.aggregator import metrics
 from services.aggregator.batch import Batch
 from services.aggregator.errors import InvalidEvent
@@ -22,7 +23,6 @@ from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
-DEAD_LETTERS = "platform.raw.dead-letters"
 # Reasons of dead letters that a bug of ours gives.
 _BUGS = frozenset({"not_read", "mapping_failed", "not_folded", "not_stored"})
 

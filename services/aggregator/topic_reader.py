@@ -10,23 +10,23 @@ import time
 from collections.abc import Generator
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import aiokafka
-from aiokafka.errors import KafkaError
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from services.aggregator.reading import Message
+from services.runtime.brokers import Brokers, BrokersUnavailable, Place, Reader, Record
 from services.runtime.fetching import whole_or_why
-from services.runtime.kafka import aiokafka_options, confluent_options, stop_clients
-from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+from services.runtime.kafka import confluent_options
+from services.runtime.kafka_brokers import KafkaBrokers
+from services.runtime.settings import KafkaSettings
 
 _TIMEOUT_SECONDS = 15.0
 # Without a message for this long a read is given up. An open transaction ends after a minute at the latest.
 _STALLED_SECONDS = 90.0
 _MESSAGES = 2_000
-_WAIT_MS = 200
+_WAIT_SECONDS = 0.2
 
 
 class TopicUnreadable(RuntimeError):
@@ -45,7 +45,8 @@ class TopicReader:
 
     def __init__(self, settings: KafkaSettings, *, is_committed: bool = True) -> None:
         self._settings = settings
-        self._isolation_level = "read_committed" if is_committed else "read_uncommitted"
+        self._brokers: Brokers = KafkaBrokers(settings)
+        self._is_committed = is_committed
         self._asked = Consumer(
             {
                 **confluent_options(settings),
@@ -57,7 +58,7 @@ class TopicReader:
         # The guarded client is made when the first message is read, in a thread of its own.
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
-        self._consumer: Any = None
+        self._reader: Reader | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -128,17 +129,17 @@ class TopicReader:
         """
         if start >= end:
             return
-        portal = self._connected()
-        place = aiokafka.TopicPartition(topic, partition)
+        portal, reader = self._connected()
+        place = Place(topic.removeprefix(self._settings.topic_prefix), partition)
         deadline = time.monotonic() + _STALLED_SECONDS
         try:
-            portal.call(self._stand, place, start)
+            portal.call(reader.stand, {place: start})
             while True:
-                records, position = portal.call(self._some, place)
+                records, position = portal.call(_some, reader, place)
                 for record in records:
                     if record.offset >= end:
                         return
-                    yield _received(record)
+                    yield _received(topic, record)
                 # Transaction markers hold offsets too, so the end is known by the position, not by a message.
                 if position >= end:
                     return
@@ -146,44 +147,30 @@ class TopicReader:
                     deadline = time.monotonic() + _STALLED_SECONDS
                 elif time.monotonic() > deadline:
                     raise TopicUnreadable(f"{topic} partition {partition} can't be read to offset {end}")
-        except KafkaError as error:
+        except BrokersUnavailable as error:
             raise _away(error) from None
         finally:
-            portal.call(self._consumer.unsubscribe)
+            portal.call(reader.stand, {})
 
-    def _connected(self) -> BlockingPortal:
-        if self._portal is None:
+    def _connected(self) -> tuple[BlockingPortal, Reader]:
+        if self._portal is None or self._reader is None:
             portal = self._stack.enter_context(start_blocking_portal())
             try:
-                self._consumer = portal.call(self._start)
-            except (KafkaError, OSError) as error:
+                self._reader = portal.call(self._start)
+            except BrokersUnavailable as error:
                 raise _away(error) from None
-            self._stack.callback(portal.call, stop_clients, self._consumer)
+            self._stack.callback(portal.call, self._reader.stop)
             self._portal = portal
-        return self._portal
+        return self._portal, self._reader
 
-    async def _start(self) -> Any:
-        consumer = aiokafka.AIOKafkaConsumer(
-            **aiokafka_options(self._settings),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level=self._isolation_level,
-            max_partition_fetch_bytes=MESSAGE_MAX_BYTES,
-        )
+    async def _start(self) -> Reader:
+        reader = self._brokers.reader(is_committed=self._is_committed)
         try:
-            await consumer.start()
+            await reader.start()
         except BaseException:
-            await stop_clients(consumer)
+            await reader.stop()
             raise
-        return consumer
-
-    async def _stand(self, place: aiokafka.TopicPartition, start: int) -> None:
-        self._consumer.assign([place])
-        self._consumer.seek(place, start)
-
-    async def _some(self, place: aiokafka.TopicPartition) -> tuple[list[Any], int]:
-        found = await self._consumer.getmany(place, timeout_ms=_WAIT_MS, max_records=_MESSAGES)
-        return found.get(place, []), await self._consumer.position(place)
+        return reader
 
     def at(self, topic: str, partition: int, offset: int) -> Message | None:
         """The one message of an offset; None when it is not held any more.
@@ -210,11 +197,13 @@ class TopicReader:
         return int(found) if found >= 0 else self.bounds(topic, partition)[1]
 
 
-def _received(record: Any) -> Message:
+async def _some(reader: Reader, place: Place) -> tuple[list[Record], int]:
+    return await reader.read(_WAIT_SECONDS, _MESSAGES), await reader.position(place)
+
+
+def _received(topic: str, record: Record) -> Message:
     value, headers, unreadable = whole_or_why(record.value, record.headers)
-    return Message(
-        record.topic, record.partition, record.offset, record.key, value, record.timestamp, headers, unreadable
-    )
+    return Message(topic, record.partition, record.offset, record.key, value, record.timestamp, headers, unreadable)
 
 
 def _away(error: Exception) -> TopicUnreadable:

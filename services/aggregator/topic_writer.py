@@ -13,6 +13,7 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from schemas.encoder import Encode
+from schemas.topic_names import RAW
 from services.aggregator import metrics
 from services.aggregator.batch import Batch, Effects
 from services.aggregator.errors import MessagesRefused, SinkUnavailable
@@ -23,7 +24,6 @@ from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
 Result = TypeVar("Result")
-RAW = "platform.raw"
 
 
 async def until_done(call: Callable[[], Awaitable[Result]]) -> Result:

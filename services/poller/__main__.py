@@ -13,6 +13,7 @@ import uvloop
 from prometheus_client import REGISTRY
 
 from schemas.codec import Codec, RecordCodec
+from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_SNAPSHOTS, CHANNELS, POST_ROLLUPS, RAW, REPLIES, REQUESTS
 from services.platforms import all_platforms
 from services.platforms.base import AcrossAccounts, AppClient
 from services.poller.asking.budget import Budget
@@ -23,20 +24,18 @@ from services.poller.asking.fetch import Fetcher
 from services.poller.asking.refresh import Refresher
 from services.poller.asking.shared_rounds import App, SharedRounds
 from services.poller.asking.upkeep import Upkeep
-from services.poller.catalog import CHANNELS, Catalog
 from services.poller.catalog import TOPICS as CATALOG
-from services.poller.connections.accounts import TOPIC as ACCOUNTS
+from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.sandbox import SandboxGuard
 from services.poller.connections.tokens import TokenStore
 from services.poller.errors import Stop
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics, StateCollector
-from services.poller.partitions.captures import CHANNEL_SNAPSHOTS, ROLLUPS
 from services.poller.partitions.membership import LEASE_SHARE, Membership
 from services.poller.partitions.ownership import Ownership
 from services.poller.partitions.shards import Shards
-from services.poller.publisher import RAW, REPLIES, REQUESTS, KafkaPublisher, Room
+from services.poller.publisher import KafkaPublisher, Room
 from services.poller.reader import RETRY_SECONDS, TopicReader
 from services.poller.requests.backfill import Backfill
 from services.poller.requests.intake import Intake
@@ -54,7 +53,7 @@ from services.runtime.registry import Registry, RegistryUnavailable
 from services.runtime.secrets import SecretsError, TokenCipher
 from services.runtime.settings import exit_with, load_or_exit
 
-ALL_TOPICS = (RAW, ACCOUNTS, *CATALOG, ROLLUPS, CHANNEL_SNAPSHOTS, REQUESTS, REPLIES)
+ALL_TOPICS = (RAW, ACCOUNT_EVENTS, *CATALOG, POST_ROLLUPS, CHANNEL_SNAPSHOTS, REQUESTS, REPLIES)
 # Of the 5 seconds that a stop may take: calls and refreshes under way are finished first, then Kafka has its time.
 DRAIN_SECONDS = 1.5
 REFRESH_SECONDS = 0.2
@@ -220,8 +219,8 @@ async def _codecs(settings: PollerSettings) -> tuple[dict[str, Codec[object]], R
 
     def make() -> tuple[dict[str, Codec[object]], RecordCodec]:
         return {
-            name: registry.codec(name) for name in (RAW, ACCOUNTS, REQUESTS, REPLIES, *CATALOG)
-        }, registry.record_codec(ROLLUPS)
+            name: registry.codec(name) for name in (RAW, ACCOUNT_EVENTS, REQUESTS, REPLIES, *CATALOG)
+        }, registry.record_codec(POST_ROLLUPS)
 
     while True:
         try:

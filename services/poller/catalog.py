@@ -14,6 +14,7 @@ from typing import Any
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogChannel, CatalogPost, ChannelStatus, ChannelTokens, PostStatus
 from schemas.keys import Reason, checked_key, reason_of
+from schemas.topic_names import CHANNELS, POSTS, TOKENS
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.tokens import TokenStore
 from services.poller.keys import ChannelKey
@@ -22,9 +23,6 @@ from services.poller.schedule.schedule import Schedule
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 
-CHANNELS = "catalog.channels"
-POSTS = "catalog.posts"
-TOKENS = "catalog.tokens"
 TOPICS = (CHANNELS, TOKENS, POSTS)
 
 _log = get_logger(__name__)

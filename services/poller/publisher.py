@@ -1,4 +1,4 @@
-"""Puts raw answers and account events on their topics; the only importer of aiokafka's producer here.
+"""Puts raw answers and account events on their topics.
 
 Guarantee: at-least-once. An answer handed to `publish` is sent again until Kafka has confirmed it, for as long as the
 process lives; the event's id makes a repeat count once. Room is reserved before a platform is asked, so while Kafka is
@@ -13,26 +13,23 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
-
 from schemas.codec import Codec
 from schemas.events import AccountEvent, BackfillJob, CatalogChannel, ChannelTokens, PlatformRaw, PollerReply
-from services.poller.connections.accounts import TOPIC as ACCOUNTS
+from schemas.topic_names import ACCOUNT_EVENTS, RAW, REPLIES
 from services.poller.errors import AnswerTooLarge
-from services.runtime.kafka import aiokafka_producer_options, key, partition_of, stop_clients
+from services.runtime.brokers import Brokers, BrokersUnavailable, MessageTooLarge
+from services.runtime.kafka import key, partition_of
+from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.logging import get_logger
+from services.runtime.producing import Producer
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
-RAW = "platform.raw"
-REQUESTS = "poller.requests"
-REPLIES = "poller.replies"
-TOPICS = (RAW, ACCOUNTS)
+TOPICS = (RAW, ACCOUNT_EVENTS)
 # Kafka's own bytes around a message, which count against its limit.
 _OVERHEAD_BYTES = 4096
 _RETRY_SECONDS = 1.0
 _CLOSE_SECONDS = 0.5
-_LINGER_MS = 5
+_LINGER_SECONDS = 0.005
 _BATCH_BYTES = 512 * 1024
 _log = get_logger(__name__)
 
@@ -51,6 +48,12 @@ class Room:
         self.held_events = 0
         self.held_bytes = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+
+    async def emptied(self) -> None:
+        """Wait until nothing is reserved or unconfirmed."""
+        await self._is_empty.wait()
 
     def _free(self) -> bool:
         return self.held_events < self._events and self.held_bytes < self._size
@@ -67,6 +70,7 @@ class Room:
                 self._wake()
                 raise
         self.held_events += 1
+        self._is_empty.clear()
 
     def fill(self, size: int) -> None:
         """The reserved answer has this size."""
@@ -76,6 +80,8 @@ class Room:
         """Give room back."""
         self.held_events -= 1
         self.held_bytes -= size
+        if not self.held_events:
+            self._is_empty.set()
         self._wake()
 
     def _wake(self) -> None:
@@ -94,22 +100,30 @@ class KafkaPublisher:
         codecs: a codec for each of `TOPICS` and for what is written, by name without prefix.
         partitions: partitions of every topic.
         room: shared with whoever shows it to operators.
+        brokers: Kafka's of the settings, if none are given.
     """
 
-    def __init__(self, settings: KafkaSettings, codecs: Mapping[str, Codec[Any]], partitions: int, room: Room) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        codecs: Mapping[str, Codec[Any]],
+        partitions: int,
+        room: Room,
+        brokers: Brokers | None = None,
+    ) -> None:
         self._codecs = codecs
         self._partitions = partitions
         self._room = room
-        self._producer: AIOKafkaProducer | None = None
-        self._generation = 0
-        self._renewing = asyncio.Lock()
+        self._producer = Producer(
+            brokers or KafkaBrokers(settings), linger_seconds=_LINGER_SECONDS, batch_bytes=_BATCH_BYTES
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
     async def start(self) -> None:
         """Connect; keeps trying while Kafka is away."""
-        await self._renew(0)
+        self._producer.start()
+        await self._producer.connected()
 
     async def reserve(self) -> None:
         """Wait until an answer more can be held; `publish` or `release` must follow."""
@@ -135,9 +149,9 @@ class KafkaPublisher:
     async def announce(self, event: AccountEvent) -> None:
         """Hand over one account event."""
         await self._room.reserve()
-        value = self._codecs[ACCOUNTS].encode(event)
+        value = self._codecs[ACCOUNT_EVENTS].encode(event)
         self._room.fill(len(value))
-        await self._send(ACCOUNTS, event.workspace_id, key(event.workspace_id, event.channel_id), value)
+        await self._send(ACCOUNT_EVENTS, event.workspace_id, key(event.workspace_id, event.channel_id), value)
 
     async def write(self, topic: str, event: CatalogChannel | ChannelTokens | BackfillJob) -> None:
         """Make a channel or its tokens durable; returns when Kafka has confirmed it, however long that takes."""
@@ -152,52 +166,37 @@ class KafkaPublisher:
         value = None if event is None else self._codecs[topic].encode(event)
         partition = partition_of(workspace_id, self._partitions)
         while True:
-            generation, producer = self._generation, self._producer
-            if producer is None:
-                await self._renew(generation)
-                continue
+            generation = await self._producer.connected()
             try:
-                sent = await producer.send(self._settings.topic(topic), value, key=message_key, partition=partition)
-                await sent
-            except (KafkaError, OSError) as error:
+                await (await self._producer.send(topic, partition, message_key, value))
+            except BrokersUnavailable as error:
                 await self._failed(error, generation)
             else:
                 return
 
     async def reply(self, reply_to: str, reply: PollerReply) -> None:
         """Hand over one part of a reply; whoever waits for it does so for seconds, so it is sent once or not at all."""
-        producer = self._producer
-        if producer is None:
+        if not self._producer.is_connected:
             return
         value, message_key = self._codecs[REPLIES].encode(reply), reply_to.encode()
         if len(value) + len(message_key) + _OVERHEAD_BYTES > MESSAGE_MAX_BYTES:
             _log.warning("an answer is too large for a reply", bytes=len(value))
             return
         try:
-            sent = await producer.send(
-                self._settings.topic(REPLIES),
-                value,
-                key=message_key,
-                partition=partition_of(reply_to, self._partitions),
-            )
+            sent = await self._producer.send(REPLIES, partition_of(reply_to, self._partitions), message_key, value)
             sent.add_done_callback(_settled_anyhow)
-        except (KafkaError, OSError) as error:
+        except BrokersUnavailable as error:
             _log.warning("a reply was not sent", error=repr(error))
 
     async def close(self, seconds: float) -> None:
         """Send what is held, for at most this long, then disconnect."""
         try:
-            async with asyncio.timeout(seconds):
-                while self._room.held_events and self._producer is not None:
-                    await self._producer.flush()
-                    await asyncio.sleep(0.01)
-        except (TimeoutError, KafkaError):
+            async with asyncio.timeout(seconds if self._producer.is_connected else 0):
+                await self._room.emptied()
+        except TimeoutError:
             _log.error("stopped with answers that Kafka has not confirmed", events=self._room.held_events)
         self._closing = True
-        if self._producer is not None:
-            self._background(stop_clients(self._producer))
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_CLOSE_SECONDS)
+        await self._producer.close(_CLOSE_SECONDS)
         for task in self._tasks:
             task.cancel()
 
@@ -205,18 +204,14 @@ class KafkaPublisher:
         """Hand a message to the producer, again and again until it takes it."""
         partition = partition_of(workspace_id, self._partitions)
         while True:
-            generation = self._generation
-            producer = self._producer
-            if producer is None:
-                await self._renew(generation)
-                continue
+            generation = await self._producer.connected()
             try:
-                sent = await producer.send(self._settings.topic(topic), value, key=message_key, partition=partition)
-            except MessageSizeTooLargeError:
+                sent = await self._producer.send(topic, partition, message_key, value)
+            except MessageTooLarge:
                 self._room.release(len(value))
                 _log.error("an event doesn't fit a message and is given up", topic=topic, bytes=len(value))
                 return
-            except (KafkaError, OSError) as error:
+            except BrokersUnavailable as error:
                 await self._failed(error, generation)
                 continue
             again = partial(self._send, topic, workspace_id, message_key, value)
@@ -244,36 +239,10 @@ class KafkaPublisher:
         task.add_done_callback(self._tasks.discard)
 
     async def _failed(self, error: BaseException, generation: int) -> None:
-        if self._generation == generation and not self._renewing.locked():
+        if self._producer.generation == generation and self._producer.is_connected:
             _log.warning("Kafka did not take an event; sending it again", error=repr(error))
         await asyncio.sleep(_RETRY_SECONDS)
-        # An idempotent producer that lost a batch has a gap in its sequence numbers and may never be taken again.
-        await self._renew(generation)
-
-    async def _renew(self, generation: int) -> None:
-        """Replace the producer of a generation; whoever comes later with the same one finds it done."""
-        async with self._renewing:
-            if self._generation != generation:
-                return
-            old, self._producer = self._producer, None
-            if old is not None:
-                # Ends when its messages are sent or have failed; each that failed is sent again by the new one.
-                self._background(stop_clients(old))
-            while self._producer is None:
-                producer = AIOKafkaProducer(
-                    **aiokafka_producer_options(self._settings), linger_ms=_LINGER_MS, max_batch_size=_BATCH_BYTES
-                )
-                try:
-                    await producer.start()
-                    self._producer = producer
-                except (KafkaError, OSError) as error:
-                    await stop_clients(producer)
-                    _log.warning("Kafka can't be reached; trying again", error=repr(error))
-                    await asyncio.sleep(_RETRY_SECONDS)
-                except BaseException:
-                    await stop_clients(producer)
-                    raise
-            self._generation += 1
+        self._producer.replace(generation)
 
 
 def _settled_anyhow(sent: asyncio.Future[Any]) -> None:

@@ -1,46 +1,58 @@
 """Reads topics for the poller: some once from a point to their end, others to the end and then for good.
 
-The only importer of aiokafka's consumer here. No consumer group and no committed offsets: everything read is folded
-into memory, from the beginning, whenever partitions are gained. Of each topic the same partitions are read.
+No consumer group and no committed offsets: everything read is folded into memory, from the beginning, whenever
+partitions are gained. Of each topic the same partitions are read.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
-
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from services.poller.errors import Stop
-from services.runtime.kafka import aiokafka_options, stop_clients
+from services.runtime.brokers import Brokers, BrokersUnavailable, Place, Record
+from services.runtime.following import Batch, Follower, at_beginning, at_end, at_instants
+from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
-from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+from services.runtime.settings import KafkaSettings
 
 RETRY_SECONDS = 1.0
 _SAY_EVERY = 10
-_POLL_MS = 500
 _RECORDS = 500
 _log = get_logger(__name__)
-
-Record: TypeAlias = ConsumerRecord
-"""One message as it was read: partition, offset, timestamp (ms), key and value (bytes or None)."""
 
 Fold = Callable[[str, Record], None]
 """Takes in one message; the topic's name is without prefix. May raise RegistryUnavailable: then it is called again."""
 
 
 class TopicReader:
-    """Consumers of topics without a group."""
+    """Reads topics without a group.
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    Args:
+        brokers: Kafka's of the settings, if none are given.
+    """
+
+    def __init__(self, settings: KafkaSettings, brokers: Brokers | None = None) -> None:
         self._settings = settings
-        self.waiting_for: str | None = "Kafka"
+        self._brokers = brokers or KafkaBrokers(settings)
+        self._missing: str | None = "Kafka"
         self._count = 0
         self._attempts = 0
+        # Reads that have not come to their end.
+        self._loading: list[Follower] = []
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What is not there yet or not read to its end, for people; None when everything is."""
+        if self._missing is not None or not self._loading:
+            return self._missing
+        slowest = self._loading[0]
+        if not slowest.is_connected:
+            return f"Kafka at {self._settings.kafka_bootstrap}"
+        return f"the end of {len(slowest.left)} partitions, {slowest.read_count} messages read"
 
     async def partition_count(self, topics: Iterable[str]) -> int:
         """The number of partitions that all the topics have; waits until Kafka answers and all of them exist.
@@ -51,20 +63,20 @@ class TopicReader:
         Raises:
             Stop: the numbers differ, so a workspace would not meet itself.
         """
-        names = [self._settings.topic(name) for name in topics]
+        names = list(topics)
         while True:
             counts = await self._counts(names)
-            missing = [name for name in names if not counts.get(name)]
+            missing = [self._settings.topic(name) for name, count in counts.items() if not count]
             if counts and not missing:
                 break
             if counts:
-                self.waiting_for = f"topics that don't exist yet: {', '.join(missing)}"
+                self._missing = f"topics that don't exist yet: {', '.join(missing)}"
                 self._say("topics are missing; run `tidemark topics`", topics=",".join(missing))
             await asyncio.sleep(RETRY_SECONDS)
         if len(set(counts.values())) > 1:
-            found = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
+            found = ", ".join(f"{self._settings.topic(name)}: {count}" for name, count in sorted(counts.items()))
             raise Stop(f"the topics differ in their number of partitions ({found}); they must be equal")
-        self.waiting_for = None
+        self._missing = None
         self._count = next(iter(counts.values()))
         return self._count
 
@@ -85,25 +97,25 @@ class TopicReader:
         Returns:
             How many messages were read.
         """
-        consumer = await self._consumer()
-        try:
-            places = self._places([topic], partitions)
-            return await self._to_end(consumer, await self._assign(consumer, places, since), fold)
-        finally:
-            await stop_clients(consumer)
+        begin = at_beginning if since is None else at_instants(lambda place: _instant(since, place))
+        follower = self._follower([topic], fold, partitions, begin=begin)
+        with self._load(follower):
+            await follower.run(until_caught_up=True)
+        return follower.read_count
 
     async def follow(
         self, topics: Iterable[str], fold: Fold, caught_up: asyncio.Event, partitions: Iterable[int] | None = None
     ) -> None:
         """Read topics from the beginning for as long as the task runs; `caught_up` is set at their present end."""
-        consumer = await self._consumer()
-        try:
-            await self._to_end(consumer, await self._assign(consumer, self._places(topics, partitions)), fold)
-            caught_up.set()
-            while True:
-                await self._some(consumer, fold)
-        finally:
-            await stop_clients(consumer)
+
+        def on_current(is_current: bool) -> None:
+            if is_current and not caught_up.is_set():
+                caught_up.set()
+                self._loading.remove(follower)
+
+        follower = self._follower(topics, fold, partitions, on_current=on_current)
+        with self._load(follower):
+            await follower.run()
 
     async def tail(
         self,
@@ -117,92 +129,52 @@ class TopicReader:
         Args:
             standing: set as soon as nothing that comes is missed.
         """
-        consumer = await self._consumer()
-        try:
-            for place, offset in (await self._assign(consumer, self._places(topics, partitions))).items():
-                consumer.seek(place, offset)
-            if standing is not None:
+
+        def on_current(is_current: bool) -> None:
+            if is_current and standing is not None:
                 standing.set()
-            while True:
-                await self._some(consumer, fold)
-        finally:
-            await stop_clients(consumer)
 
-    def _places(self, topics: Iterable[str], partitions: Iterable[int] | None) -> list[TopicPartition]:
-        numbers = range(self._count) if partitions is None else sorted(partitions)
-        return [TopicPartition(self._settings.topic(name), number) for name in topics for number in numbers]
+        await self._follower(topics, fold, partitions, begin=at_end, on_current=on_current).run()
 
-    async def _to_end(self, consumer: Any, ends: Mapping[TopicPartition, int], fold: Fold) -> int:
-        read = 0
-        left = list(ends)
-        while True:
-            left = [partition for partition in left if await consumer.position(partition) < ends[partition]]
-            if not left:
-                return read
-            self.waiting_for = f"the end of {len(left)} partitions, {read} messages read"
-            read += await self._some(consumer, fold)
+    def _follower(
+        self, topics: Iterable[str], fold: Fold, partitions: Iterable[int] | None, **options: Any
+    ) -> Follower:
+        async def take(batch: Batch) -> None:
+            while batch.records:
+                fold(batch.records[0].topic, batch.records[0])
+                batch.records.popleft()
 
-    async def _some(self, consumer: Any, fold: Fold) -> int:
+        return Follower(
+            self._brokers,
+            topics,
+            range(self._count) if partitions is None else sorted(partitions),
+            take,
+            retry_on=(RegistryUnavailable,),
+            # The poller's own rule is last writer wins, and totals of an aborted transaction are still true.
+            is_committed=False,
+            most=_RECORDS,
+            **options,
+        )
+
+    @contextmanager
+    def _load(self, follower: Follower) -> Iterator[None]:
+        """Show a read as one that is waited for, until it is at its end."""
+        self._loading.append(follower)
         try:
-            batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS)
-        except KafkaError as error:
-            _log.warning("topics can't be read; trying again", error=repr(error))
-            await asyncio.sleep(RETRY_SECONDS)
-            return 0
-        read = 0
-        prefix = len(self._settings.topic_prefix)
-        for partition, records in batches.items():
-            for record in records:
-                await self._fold(fold, partition.topic[prefix:], record)
-            read += len(records)
-        # A long catalog must not keep the operators' door shut.
-        await asyncio.sleep(0)
-        return read
-
-    async def _fold(self, fold: Fold, topic: str, record: ConsumerRecord) -> None:
-        while True:
-            try:
-                return fold(topic, record)
-            except RegistryUnavailable as error:
-                _log.warning("a message waits for its schema", topic=topic, error=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
-
-    async def _assign(
-        self, consumer: Any, places: list[TopicPartition], since: int | Mapping[int, int] | None = None
-    ) -> Mapping[TopicPartition, int]:
-        """Stand at the beginning, or at a time, of partitions; returns their present ends."""
-        consumer.assign(places)
-        while True:
-            try:
-                ends: Mapping[TopicPartition, int] = await consumer.end_offsets(places)
-                starts = dict(await consumer.beginning_offsets(places))
-                if since is not None:
-                    times = {place: since if isinstance(since, int) else since[place.partition] for place in places}
-                    found = await consumer.offsets_for_times(times)
-                    starts = {place: ends[place] if at is None else at.offset for place, at in found.items()}
-                break
-            except KafkaError as error:
-                _log.warning("topics can't be read; trying again", error=repr(error))
-                await asyncio.sleep(RETRY_SECONDS)
-        for place, offset in starts.items():
-            consumer.seek(place, offset)
-        return ends
+            yield
+        finally:
+            if follower in self._loading:
+                self._loading.remove(follower)
 
     async def _counts(self, names: list[str]) -> dict[str, int]:
-        """Partitions by topic, {} while Kafka is away; 0 or absent for a topic that doesn't exist."""
-        admin = AIOKafkaAdminClient(**aiokafka_options(self._settings))
+        """Partitions by topic, {} while Kafka is away; 0 for a topic that doesn't exist."""
         try:
-            await admin.start()
-            return {found["topic"]: len(found["partitions"]) for found in await admin.describe_topics(names)}
-        except (KafkaError, OSError) as error:
-            self._away(error)
+            return await self._brokers.partition_counts(names)
+        except BrokersUnavailable as error:
+            address = self._settings.kafka_bootstrap
+            self._missing = f"Kafka at {address}"
+            self._say("Kafka can't be reached; trying again", address=address, error=str(error))
             return {}
-        finally:
-            await admin.close()
-
-    def _away(self, error: Exception) -> None:
-        self.waiting_for = f"Kafka at {self._settings.kafka_bootstrap}"
-        self._say("Kafka can't be reached; trying again", address=self._settings.kafka_bootstrap, error=repr(error))
 
     def _say(self, event: str, **values: str) -> None:
         """Log the first of a row of attempts, and then one in some."""
@@ -210,24 +182,6 @@ class TopicReader:
             _log.warning(event, **values)
         self._attempts += 1
 
-    async def _consumer(self) -> Any:
-        """A consumer that is connected, however long that takes."""
-        while True:
-            consumer = AIOKafkaConsumer(
-                **aiokafka_options(self._settings),
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                # The poller's own rule is last writer wins, and totals of an aborted transaction are still true.
-                isolation_level="read_uncommitted",
-                max_partition_fetch_bytes=MESSAGE_MAX_BYTES,
-            )
-            try:
-                await consumer.start()
-                return consumer
-            except (KafkaError, OSError) as error:
-                await stop_clients(consumer)
-                self._away(error)
-                await asyncio.sleep(RETRY_SECONDS)
-            except BaseException:
-                await stop_clients(consumer)
-                raise
+
+def _instant(since: int | Mapping[int, int], place: Place) -> int:
+    return since if isinstance(since, int) else since[place.partition]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from schemas.events import CatalogChannel
+from schemas.topic_names import CHANNELS
 from services.query_api.views import TopicView
 
 
@@ -15,7 +16,7 @@ class Directory(TopicView[CatalogChannel]):
         on_change: called with the workspace after a change.
     """
 
-    topic = "catalog.channels"
+    topic = CHANNELS
 
     def __init__(self) -> None:
         super().__init__()

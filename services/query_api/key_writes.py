@@ -11,14 +11,13 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 _OFFSET: Final = struct.Struct("=q")
 # A healthy follower is milliseconds behind; the contract gives other origins 2 s.
 CATCH_UP_SECONDS = 2.0
-_LOOK_SECONDS = 0.005
 
 
 class KeyWrites:
@@ -64,30 +63,39 @@ class KeyWrites:
         os.close(self._file)
 
 
+class KeyReads(Protocol):
+    """How far this worker has read the topic of the keys."""
+
+    def read_to(self, topic: str, partition: int) -> int:
+        """The offset up to which a partition was read."""
+
+    async def reached(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Wait until each of these partitions was read up to an offset."""
+
+
 class CatchUp:
     """Waits until a worker has read the keys that were written when it was asked.
 
     Args:
-        read_to: of a partition, the offset up to which this worker has read.
+        topic: of the keys, name without prefix.
         seconds: the longest wait; what did not come by then is not waited for again.
     """
 
-    def __init__(self, writes: KeyWrites, read_to: Callable[[int], int], *, seconds: float = CATCH_UP_SECONDS) -> None:
+    def __init__(self, writes: KeyWrites, reads: KeyReads, topic: str, *, seconds: float = CATCH_UP_SECONDS) -> None:
         self._writes = writes
-        self._read_to = read_to
+        self._reads = reads
+        self._topic = topic
         self._seconds = seconds
         self._given_up: dict[int, int] = {}
 
     async def __call__(self) -> bool:
         """Wait; tells whether there was anything to wait for."""
-        wanted = self._missing(self._writes.behind(self._read_to))
+        wanted = self._missing(self._writes.behind(lambda partition: self._reads.read_to(self._topic, partition)))
         if not wanted:
             return False
         try:
             async with asyncio.timeout(self._seconds):
-                # Positions are plain numbers: there is nothing that would tell of them.
-                while any(self._read_to(number) < offset for number, offset in wanted.items()):  # noqa: ASYNC110
-                    await asyncio.sleep(_LOOK_SECONDS)
+                await self._reads.reached(self._topic, wanted)
         except TimeoutError:
             self._given_up |= wanted
         return True

@@ -11,34 +11,32 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
-
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import PlatformRaw, PollerReply, PollerRequest, PullKind, PullTarget, ReplyKind
 from schemas.keys import Reason
+from schemas.topic_names import RAW, REPLIES, REQUESTS
 from services.query_api.live import Pulled
 from services.query_api.observability import REFUSED
 from services.query_api.publisher import Codecs
+from services.runtime.brokers import Brokers, BrokersUnavailable
 from services.runtime.clock import Clock
-from services.runtime.kafka import aiokafka_options, partition_of, stop_clients
+from services.runtime.following import Batch, Follower, at_end
+from services.runtime.kafka import partition_of
+from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.logging import get_logger
+from services.runtime.producing import Producer
 from services.runtime.registry import RegistryUnavailable
-from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+from services.runtime.settings import KafkaSettings
 
 log = get_logger(__name__)
 
-REQUESTS = "poller.requests"
-REPLIES = "poller.replies"
-RAW = "platform.raw"
 # Source: the contract's 500 ms for a snapshot without a poller, less what reading the snapshot takes.
 ACK_SECONDS = 0.3
 # Once a partition's owner missed one, until it is heard again: it answers in a tenth of this when it is there.
 ACK_SECONDS_OF_SILENT = 0.1
 # Of the deadline, for reading what is stored and merging what came over it.
 _MERGING_SECONDS = 0.25
-_RETRY_SECONDS = 1.0
-_POLL_MILLIS = 500
+_CLOSE_SECONDS = 1.0
 # Answers this large are decoded off the loop, so that hot reads go on meanwhile.
 _LARGE_BYTES = 64 * 1024
 # Of one request's answers; what a platform sends beyond shows by its last snapshot.
@@ -64,37 +62,57 @@ class PollerLink:
         deadline_seconds: how long a whole live answer may take.
     """
 
-    def __init__(self, settings: KafkaSettings, codecs: Codecs, clock: Clock, *, deadline_seconds: float) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        codecs: Codecs,
+        clock: Clock,
+        *,
+        deadline_seconds: float,
+        brokers: Brokers | None = None,
+    ) -> None:
+        self._partitions = settings.topic_partitions
         self._codecs = codecs
         self._clock = clock
         self._deadline_seconds = deadline_seconds - _MERGING_SECONDS
         self._address = f"query-api-{secrets.token_hex(8)}"
-        self._producer: AIOKafkaProducer | None = None
+        brokers = brokers or KafkaBrokers(settings)
+        # One message a request and milliseconds to spare: sent at once, by the partition's leader alone.
+        self._producer = Producer(brokers, is_durable=False)
+        self._follower = Follower(
+            brokers,
+            (REPLIES,),
+            (self._partition(self._address),),
+            self._hear,
+            begin=at_end,
+            retry_on=(RegistryUnavailable,),
+            is_committed=False,
+            name="the poller's replies",
+        )
         self._requests: Codec[Any] | None = None
         self._waiting: dict[str, _Waiting] = {}
         self._knows_schemas = False
         # Partitions whose owner missed a request, or that have none now: the others' patience is not shortened by it.
         self._silent: set[int] = set()
-        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to connect."""
-        self._task = asyncio.create_task(self._run())
+        self._producer.start()
+        self._follower.start()
 
     async def stop(self) -> None:
         """Disconnect."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._follower.stop()
+        await self._producer.close(_CLOSE_SECONDS)
 
     async def ask(
         self, kind: PullKind, workspace_id: str, *, channel_id: str = "", targets: Sequence[PullTarget] = ()
     ) -> Pulled | None:
         """See `live.Link`."""
         started = asyncio.get_running_loop().time()
-        producer, codec = self._producer, self._requests
-        if producer is None or codec is None:
+        codec = self._requests
+        # A reply that comes while nothing is followed would be missed.
+        if codec is None or not self._follower.is_connected or not self._producer.is_connected:
             return None
         now, partition = self._clock.now(), self._partition(workspace_id)
         request = PollerRequest(
@@ -111,12 +129,7 @@ class PollerLink:
         try:
             patience = ACK_SECONDS_OF_SILENT if partition in self._silent else ACK_SECONDS
             async with asyncio.timeout_at(started + patience):
-                sent = await producer.send(
-                    self._settings.topic(REQUESTS),
-                    codec.encode(request),
-                    key=workspace_id.encode(),
-                    partition=partition,
-                )
+                sent = await self._producer.send(REQUESTS, partition, workspace_id.encode(), codec.encode(request))
                 sent.add_done_callback(_seen)
                 await waiting.acknowledged.wait()
             async with asyncio.timeout_at(started + self._deadline_seconds):
@@ -125,8 +138,8 @@ class PollerLink:
             if not waiting.acknowledged.is_set():
                 self._silent.add(partition)
                 return None
-        except (KafkaError, OSError) as error:
-            log.warning("a live request was not sent", error=repr(error))
+        except BrokersUnavailable as error:
+            log.warning("a live request was not sent", error=str(error))
             return None
         finally:
             del self._waiting[request.request_id]
@@ -134,51 +147,17 @@ class PollerLink:
 
     def _partition(self, workspace_id: str) -> int:
         """Where the workspace's requests go; the owner of this partition of every topic serves them."""
-        return partition_of(workspace_id, self._settings.topic_partitions)
+        return partition_of(workspace_id, self._partitions)
 
-    async def _run(self) -> None:
-        while True:
-            consumer = AIOKafkaConsumer(
-                **aiokafka_options(self._settings),
-                group_id=None,
-                enable_auto_commit=False,
-                auto_offset_reset="latest",
-                max_partition_fetch_bytes=MESSAGE_MAX_BYTES,
-            )
-            # One message a request and milliseconds to spare: sent at once, by the partition's leader alone.
-            producer = AIOKafkaProducer(
-                **aiokafka_options(self._settings), acks=1, linger_ms=0, max_request_size=MESSAGE_MAX_BYTES
-            )
-            try:
-                await consumer.start()
-                await producer.start()
-                await self._follow(consumer, producer)
-            except (KafkaError, RegistryUnavailable, OSError) as error:
-                log.warning("the poller can't be reached", error=str(error) or repr(error))
-            except Exception:
-                log.exception("reading the poller's replies failed")
-            finally:
-                self._producer = None
-                await stop_clients(consumer, producer)
-            await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _follow(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
+    async def _hear(self, batch: Batch) -> None:
         replies, raw = await self._codecs.get(REPLIES), await self._codecs.get(RAW)
         self._requests = await self._codecs.get(REQUESTS)
-        mine = TopicPartition(
-            self._settings.topic(REPLIES), partition_of(self._address, self._settings.topic_partitions)
-        )
-        consumer.assign([mine])
-        ends = await consumer.end_offsets([mine])
-        consumer.seek(mine, ends[mine])
-        # From here on no reply is missed.
-        self._producer = producer
         address = self._address.encode()
-        while True:
-            found = await consumer.getmany(timeout_ms=_POLL_MILLIS)
-            for record in found.get(mine, ()):
-                if record.key == address and record.value is not None:
-                    await self._take(replies, raw, record.value)
+        while batch.records:
+            record = batch.records[0]
+            if record.key == address and record.value is not None:
+                await self._take(replies, raw, record.value)
+            batch.records.popleft()
 
     async def _take(self, replies: Codec[Any], raw: Codec[Any], value: bytes) -> None:
         try:

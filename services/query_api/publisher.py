@@ -1,4 +1,4 @@
-"""Writes catalog events to Kafka; the only producer here.
+"""Writes catalog events to Kafka.
 
 In: typed events. Out: the place of each record, once every in-sync replica has it.
 """
@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from schemas.codec import Codec
 from services.query_api.errors import BodyTooLarge, WritesUnavailable
 from services.query_api.observability import CATALOG_EVENTS
 from services.query_api.views import Place
-from services.runtime.kafka import aiokafka_producer_options, key, partition_of, stop_clients
+from services.runtime.brokers import Brokers, BrokersUnavailable, MessageTooLarge, Sent
+from services.runtime.kafka import key, partition_of
+from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.logging import get_logger
+from services.runtime.producing import Producer
 from services.runtime.registry import Registry, RegistryUnavailable
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
@@ -27,7 +26,6 @@ log = get_logger(__name__)
 
 # A write takes milliseconds; a caller who has waited this long is told to come again.
 DEADLINE_SECONDS = 8.0
-_RETRY_SECONDS = 1.0
 # Room in a message for its key and the batch's own bytes.
 _LARGEST_VALUE_BYTES = MESSAGE_MAX_BYTES - 64 * 1024
 
@@ -90,32 +88,28 @@ class Codecs:
 class KafkaPublisher:
     """The publisher of production; connects in the background and again after a failure."""
 
-    def __init__(self, settings: KafkaSettings, codecs: Codecs) -> None:
-        self._settings = settings
+    def __init__(self, settings: KafkaSettings, codecs: Codecs, brokers: Brokers | None = None) -> None:
+        self._partitions = settings.topic_partitions
         self._codecs = codecs
-        self._producer: AIOKafkaProducer | None = None
-        self._connecting: asyncio.Task[None] | None = None
+        # Writes keep their order: what a producer that failed still holds is sent before the next one begins.
+        self._producer = Producer(brokers or KafkaBrokers(settings), handover_seconds=DEADLINE_SECONDS)
 
     def start(self) -> None:
         """Begin to connect."""
-        self._connecting = asyncio.create_task(self._connect())
+        self._producer.start()
 
     async def stop(self) -> None:
         """Disconnect."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
-        if self._producer is not None:
-            await self._producer.stop()
+        await self._producer.close(DEADLINE_SECONDS)
 
     async def publish(self, writes: Sequence[Write]) -> list[Place]:
         """See `Publisher`."""
-        producer = self._producer
-        if producer is None:
+        if not self._producer.is_connected:
             raise WritesUnavailable
+        generation = self._producer.generation
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                sent = [await self._send(producer, write) for write in writes]
+                sent = [await self._send(write) for write in writes]
                 records = await asyncio.gather(*sent)
         except TimeoutError:
             log.warning("kafka did not confirm in time", events=len(writes), seconds=DEADLINE_SECONDS)
@@ -123,44 +117,21 @@ class KafkaPublisher:
         except RegistryUnavailable as error:
             log.warning("registry is away", error=str(error))
             raise WritesUnavailable from None
-        except KafkaError as error:
+        except BrokersUnavailable as error:
             # Some errors end a producer for good, and it doesn't say which: a new one costs little.
-            log.warning("kafka refused a write", error=repr(error))
-            self._replace(producer)
+            log.warning("kafka refused a write", error=str(error))
+            self._producer.replace(generation)
             raise WritesUnavailable from None
         for write in writes:
             CATALOG_EVENTS.labels(write.topic).inc()
         return [Place(record.partition, record.offset) for record in records]
 
-    async def _send(self, producer: AIOKafkaProducer, write: Write) -> asyncio.Future[Any]:
+    async def _send(self, write: Write) -> asyncio.Future[Sent]:
         value = None if write.event is None else (await self._codecs.get(write.topic)).encode(write.event)
         if value is not None and len(value) > _LARGEST_VALUE_BYTES:
             raise BodyTooLarge
-        future: asyncio.Future[Any] = await producer.send(
-            self._settings.topic(write.topic),
-            value,
-            key=write.message_key,
-            partition=partition_of(write.workspace_id, self._settings.topic_partitions),
-        )
-        return future
-
-    def _replace(self, producer: AIOKafkaProducer) -> None:
-        if self._producer is producer:
-            self._producer = None
-            self._connecting = asyncio.create_task(self._connect(producer))
-
-    async def _connect(self, old: AIOKafkaProducer | None = None) -> None:
-        if old is not None:
-            with suppress(TimeoutError):  # it is given up either way
-                async with asyncio.timeout(DEADLINE_SECONDS):
-                    await stop_clients(old)
-        while True:
-            producer = AIOKafkaProducer(**aiokafka_producer_options(self._settings))
-            try:
-                await producer.start()
-                break
-            except (KafkaError, OSError) as error:
-                log.warning("kafka can't be reached for writing", error=repr(error))
-                await stop_clients(producer)
-                await asyncio.sleep(_RETRY_SECONDS)
-        self._producer = producer
+        partition = partition_of(write.workspace_id, self._partitions)
+        try:
+            return await self._producer.send(write.topic, partition, write.message_key, value)
+        except MessageTooLarge:
+            raise BodyTooLarge from None

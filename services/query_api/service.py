@@ -35,7 +35,6 @@ from services.runtime.registry import Registry
 from services.runtime.secrets import TokenCipher
 
 _HOUSEKEEPING_SECONDS = 1.0
-_LOOK_SECONDS = 0.02
 _COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 # Totals of windows are small: a part of what replies get is plenty.
 _WINDOWS_SHARE = 8
@@ -66,7 +65,7 @@ class Service:
         directory.on_change = drops.channel_changed
         if key_writes is not None:
             keys.on_write = lambda place: key_writes.wrote(place.partition, place.offset)
-            keys.catch_up = CatchUp(key_writes, lambda partition: feed.read_to(keys.topic, partition))
+            keys.catch_up = CatchUp(key_writes, feed, keys.topic)
         desk = Desk()
         catalog = Catalog(
             self._publisher, directory=directory, keys=keys, vault=vault, cipher=cipher, clock=self._clock
@@ -118,8 +117,7 @@ class Service:
         """Wait until the catalog was read to its end, so that every key is known; tells whether it was in time."""
         try:
             async with asyncio.timeout(seconds):
-                while self._feed.missing is not None:  # noqa: ASYNC110 - once, at the start
-                    await asyncio.sleep(_LOOK_SECONDS)
+                await self._feed.caught_up()
         except TimeoutError:
             return False
         return True

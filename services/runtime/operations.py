@@ -66,7 +66,7 @@ class OperationsServer:
             access_log=False,
             lifespan="off",
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         # The service's own shutdown decides; uvicorn must not take the signals.
         self._server.capture_signals = _no_signals  # type: ignore[method-assign, assignment]  # documented hook
         self._task: asyncio.Task[None] | None = None
@@ -78,16 +78,31 @@ class OperationsServer:
             OSError: the port is taken.
         """
         self._task = asyncio.create_task(self._server.serve(self._listeners))
-        while not self._server.started:
-            if self._task.done():
-                raise OSError("the operations port can't be opened; set TIDEMARK_METRICS_PORT to a free one")
-            await asyncio.sleep(0.01)
+        is_up = asyncio.create_task(self._server.is_up.wait())
+        try:
+            await asyncio.wait((is_up, self._task), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            is_up.cancel()
+        if not self._server.started:
+            raise OSError("the operations port can't be opened; set TIDEMARK_METRICS_PORT to a free one")
 
     async def stop(self) -> None:
         """Stop serving and wait for it."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task
+
+
+class _Server(uvicorn.Server):
+    """Tells when it serves."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
 
 
 class _NoSignals:

@@ -28,11 +28,8 @@ _EVENTS = frozenset(
         "a reply was not confirmed",
         "a reply was not sent",
         "a stream broke off",
-        "catalog topics can't be read",
         "catalog_commit_failed",
-        "changes can't be followed, so nothing kept is shown as current",
         "clickhouse_unavailable",
-        "kafka can't be reached for writing",
         "kafka did not confirm in time",
         "kafka refused a write",
         "lag_unknown",
@@ -40,7 +37,6 @@ _EVENTS = frozenset(
         "query without an answer in time",
         "registry is away",
         "schemas are missing; trying again",
-        "the poller can't be reached",
         "topics can't be read; trying again",
     }
 )

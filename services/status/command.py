@@ -13,6 +13,7 @@ import orjson
 from pydantic import ValidationError
 from rich.console import Console
 
+from schemas.topic_names import CHANNELS, POSTS, RAW
 from services.runtime.environment import read_dotenv
 from services.runtime.patience import waiting_for
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, Settings, SettingsError, describe, exit_with
@@ -24,9 +25,7 @@ from services.status.screen import draw
 _GROUP = "tidemark-aggregator"
 _POLLERS = "tidemark-poller"
 # The topic that pollers join their group on.
-_SHARED_BY_POLLERS = "catalog.channels"
-_RAW = "platform.raw"
-_CATALOG = ("catalog.channels", "catalog.posts")
+_CATALOG = (CHANNELS, POSTS)
 Loaded = TypeVar("Loaded", bound=Settings)
 
 
@@ -67,12 +66,12 @@ def _kafka(addresses: Addresses) -> Answer:
     return ask_kafka(
         settings,
         {
-            f"{settings.topic_prefix}{group}": (settings.topic(_RAW),),
+            f"{settings.topic_prefix}{group}": (settings.topic(RAW),),
             f"{group}-catalog": tuple(settings.topic(name) for name in _CATALOG),
         },
         {
-            f"{settings.topic_prefix}{group}": settings.topic(_RAW),
-            f"{settings.topic_prefix}{pollers}": settings.topic(_SHARED_BY_POLLERS),
+            f"{settings.topic_prefix}{group}": settings.topic(RAW),
+            f"{settings.topic_prefix}{pollers}": settings.topic(CHANNELS),
         },
     )
 

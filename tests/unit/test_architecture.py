@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
+from schemas import topic_names
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "services", "infra", "tidemark_client")
 
@@ -25,7 +27,10 @@ ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
     "services.poller": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.aggregator": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.query_api": (("schemas", "services.runtime", "services.platforms"), ""),
-    "services.status": (("services.runtime",), "status asks services from outside; it knows none of their code"),
+    "services.status": (
+        ("schemas.topic_names", "services.runtime"),
+        "status asks services from outside; it knows none of their code",
+    ),
     "services.cli": (("schemas", "services", "infra"), ""),
     "services.configuration": (("services",), "it brings the settings classes together, and nothing else"),
     "infra": (("schemas", "services", "tidemark_client"), ""),
@@ -94,11 +99,7 @@ IMPORTERS: dict[str, set[str]] = {
         "services.query_api.reads.clickhouse", "services.runtime.migrations",
     },
     "aiokafka": {
-        "services.runtime.fetching", "services.runtime.kafka",
-        "services.aggregator.catalog", "services.aggregator.health", "services.aggregator.topic_reader",
-        "services.poller.publisher", "services.poller.reader",
-        "services.query_api.drops", "services.query_api.feed", "services.query_api.poller_link",
-        "services.query_api.publisher",
+        "services.runtime.fetching", "services.runtime.kafka", "services.runtime.kafka_brokers",
     },
     "confluent_kafka": {
         "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",
@@ -147,6 +148,15 @@ SHARED_BY_PLATFORMS = {
 POLLER_FAMILIES = ("schedule", "connections", "partitions", "asking", "requests")
 # Lines of a module.
 LONGEST = 450
+
+
+# Every topic, and the modules that may write a topic's name themselves.
+TOPICS = {value for name, value in vars(topic_names).items() if name.isupper()}
+SAY_TOPICS = {
+    "schemas.topic_names",
+    "services.runtime.secrets",  # what tokens are sealed for: it stays whatever the topic is called
+    "services.query_api.tidemark.resources.samples",  # an example for readers of the API's description
+}
 
 
 class Import(NamedTuple):
@@ -344,6 +354,19 @@ def test_the_query_api_reads_then_serves_then_answers() -> None:
             may = ", ".join(sorted(FOLDERS[mine])) or "no other folder"
             broken.append(f"{entry}: {mine} may import {may}; what several endpoints need goes to serving or reads")
     assert not broken, "\n".join(broken)
+
+
+def test_topics_are_named_in_one_place() -> None:
+    broken = [
+        f"{module} (line {node.lineno}) writes {node.value!r}: take the name from schemas.topic_names"
+        for module, path in MODULES.items()
+        if module.startswith(("services.", "schemas.")) and module not in SAY_TOPICS
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in TOPICS
+    ]
+    assert not broken, "\n".join(broken)
+    assert all((ROOT / "schemas" / "topics" / f"{name}.toml").exists() for name in TOPICS)
+    assert len(list((ROOT / "schemas" / "topics").iterdir())) == len(TOPICS)
 
 
 def test_each_named_module_exists() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -14,14 +14,16 @@ from prometheus_client import REGISTRY
 
 from schemas.codec import Codec, codec, schema_text
 from schemas.events import ApiKey, CatalogChannel, CatalogPost, ChannelTokens, PollerReply, ReplyKind
+from schemas.topic_names import CHANNEL_SNAPSHOTS, POST_ROLLUPS
 from services.aggregator.catalog import CatalogReader
 from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.tokens import TokenStore
-from services.poller.partitions.captures import CHANNEL_SNAPSHOTS, ROLLUPS, Captures, tolerant
+from services.poller.partitions.captures import Captures, tolerant
 from services.poller.schedule.schedule import Schedule
 from services.query_api import feed, poller_link
 from services.query_api.drops import DropFeed
+from services.runtime.brokers import Record
 from services.runtime.clock import SystemClock
 from services.runtime.kafka import partition_of
 from services.runtime.registry import RegistryUnavailable
@@ -56,20 +58,9 @@ def codec_of(topic: str) -> Codec[Any]:
 CODECS = {topic: codec_of(topic) for topic in (*EVENTS, "poller.replies", "platform.raw")}
 
 
-class Record(NamedTuple):
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    offset: int = 3
-    timestamp: int = 5
-
-
 def fed(topic: str, record: Record, codecs: Any = CODECS) -> bool:
     """Whether the query API takes a record."""
-    full = {KAFKA.topic(name): found for name, found in codecs.items()}
-    names = {KAFKA.topic(name): name for name in codecs}
-    return bool(feed._decode(full, names, PARTITIONS, [record._replace(topic=KAFKA.topic(topic))]))
+    return bool(feed._decode(codecs, PARTITIONS, [record]))
 
 
 def folded(topic: str, record: Record, codecs: Any = CODECS) -> bool:
@@ -83,10 +74,9 @@ def folded(topic: str, record: Record, codecs: Any = CODECS) -> bool:
 def written(topic: str, record: Record, codecs: Any = CODECS) -> bool:
     """Whether the aggregator does."""
     reader = CatalogReader.__new__(CatalogReader)
-    reader._codecs = {KAFKA.topic(name): found for name, found in codecs.items()}
-    reader._names = {KAFKA.topic(name): name for name in codecs}
+    reader._codecs = codecs
     reader._count = PARTITIONS
-    return reader._decoded(record._replace(topic=KAFKA.topic(topic))) is not None
+    return reader._decoded(record) is not None
 
 
 def partition_of_record(record: Record) -> Callable[[str], bool]:
@@ -105,7 +95,7 @@ HOME = partition_of("w1", PARTITIONS)
 
 
 def good(topic: str) -> Record:
-    return Record(topic, HOME, KEYS[topic], CODECS[topic].encode(EVENTS[topic]))
+    return Record(topic, HOME, 3, 5, KEYS[topic], CODECS[topic].encode(EVENTS[topic]))
 
 
 @of_readers
@@ -145,7 +135,7 @@ def test_any_bytes_are_survived(topic: str, reader: Callable[..., bool], data: s
     values = st.sampled_from([bytes(mutated), encoded[: len(encoded) // 2], b"", b"\0\0\0\0\7"]) | st.binary(
         max_size=60
     )
-    reader(topic, Record(topic, data.draw(st.integers(0, 7)), data.draw(keys), data.draw(st.none() | values)))
+    reader(topic, Record(topic, data.draw(st.integers(0, 7)), 3, 5, data.draw(keys), data.draw(st.none() | values)))
 
 
 class _Breaking:
@@ -221,9 +211,9 @@ def test_any_key_is_survived_by_the_drops(topic: str, key: bytes | None) -> None
 def test_any_bytes_are_survived_while_captures_are_read(key: bytes | None, value: bytes | None) -> None:
     catalog = Catalog(CODECS, Schedule({}), TokenStore(TokenCipher(["0123456789abcdef"]), {}), Accounts())
     captures = Captures(Schedule({}), catalog, lambda: 1)
-    record: Any = Record("", 0, key, value)
+    record: Any = Record("", 0, 3, 5, key, value)
     captures.channel_snapshot()(CHANNEL_SNAPSHOTS, record)
-    captures.rollup(_Breaking())(ROLLUPS, record)  # type: ignore[arg-type]
+    captures.rollup(_Breaking())(POST_ROLLUPS, record)  # type: ignore[arg-type]
     captures.raw(CODECS["platform.raw"])("platform.raw", record)
     assert not captures.channels or key is not None
 
@@ -232,7 +222,7 @@ def test_captures_wait_for_the_registry() -> None:
     def fold(_: str, record: Any) -> None:
         raise RegistryUnavailable("away")
 
-    record: Any = Record("", 0, b"", b"")
+    record: Any = Record("", 0, 3, 5, b"", b"")
     with pytest.raises(RegistryUnavailable):
         tolerant(fold)("", record)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from schemas.topic_names import CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
 from services.aggregator.audit.run import AuditSettings, Options, Summary, audit
 from services.aggregator.audit.store import AuditFailed, Difference
 from services.aggregator.topic_reader import TopicUnreadable
@@ -16,14 +17,14 @@ CLEAN, DIFFERENT, UNUSABLE = 0, 1, 2
 # By the name of the check. All that is derived is made anew from what it is derived from.
 MENDS = {
     "raw_events": "`tidemark rebuild` stores what platform.raw still holds",
-    "catalog.channels": "`tidemark rebuild` reads the topic again",
-    "catalog.posts": "`tidemark rebuild` reads the topic again",
+    CHANNELS: "`tidemark rebuild` reads the topic again",
+    POSTS: "`tidemark rebuild` reads the topic again",
     "latest_post_metrics": "`tidemark rebuild` makes it anew from raw events and catalog",
     "latest_channel_metrics": "`tidemark rebuild` makes it anew from raw events and catalog",
     "post_totals": "`tidemark rebuild` makes it anew from raw events and catalog",
     "channel_totals": "`tidemark rebuild` makes it anew from raw events and catalog",
-    "rollups.posts": "`tidemark rebuild` tells the topic again",
-    "rollups.channels": "`tidemark rebuild` tells the topic again",
+    POST_ROLLUPS: "`tidemark rebuild` tells the topic again",
+    CHANNEL_ROLLUPS: "`tidemark rebuild` tells the topic again",
 }
 
 

@@ -18,6 +18,7 @@ import orjson
 from schemas.codec import MalformedEvent, RecordCodec
 from schemas.conversions import instant
 from schemas.keys import checked_key
+from schemas.topic_names import CHANNELS, POSTS
 from services.aggregator.audit.plan import Sample
 from services.aggregator.audit.store import AuditStore, Difference
 from services.aggregator.topic_reader import TopicReader
@@ -89,7 +90,7 @@ def _sorted(value: Any) -> str:
 _CHANNEL_FIELDS = ("platform", "external_id", "username", "status", "token_expires_at", "updated_at")
 MIRRORS = (
     Mirror(
-        "catalog.channels",
+        CHANNELS,
         "channels_store",
         "channel_id",
         (*_CHANNEL_FIELDS, "is_deleted"),
@@ -98,7 +99,7 @@ MIRRORS = (
         _channel,
     ),
     Mirror(
-        "catalog.posts",
+        POSTS,
         "posts_store",
         "post_id",
         ("status", "created_at", "published_at", "updated_at", "targets", "is_deleted"),

@@ -19,6 +19,7 @@ import orjson
 
 from schemas.codec import MalformedEvent, RecordCodec, schema_text
 from schemas.encoder import Encode
+from schemas.topic_names import CHANNEL_ROLLUPS, POST_ROLLUPS
 from services.aggregator.audit.figures import (
     CHANNEL_COLUMNS,
     POST_COLUMNS,
@@ -66,9 +67,9 @@ class RollupTopic:
 
 
 TOPICS = (
-    RollupTopic("rollups.posts", "post_totals_store", "concat(workspace_id, '/', post_id)", POST_COLUMNS, post_fields),
+    RollupTopic(POST_ROLLUPS, "post_totals_store", "concat(workspace_id, '/', post_id)", POST_COLUMNS, post_fields),
     RollupTopic(
-        "rollups.channels",
+        CHANNEL_ROLLUPS,
         "channel_totals_store",
         "concat(workspace_id, '/', channel_id, '/', `range`)",
         CHANNEL_COLUMNS,

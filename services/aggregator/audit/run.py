@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from schemas.topic_names import RAW
 from services.aggregator.audit import registers, totals, windows
 from services.aggregator.audit.checks import Check
 from services.aggregator.audit.mirror import MIRRORS, Mirror, MirrorAudit
@@ -26,7 +27,6 @@ from services.runtime.kafka import partition_of
 from services.runtime.registry import Registry
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
 
-RAW = "platform.raw"
 CHECKS: tuple[Check, ...] = (registers.TARGETS, registers.CHANNELS, totals.POSTS, windows.HELD, windows.WINDOWS)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from schemas.events import ChannelTokens
-from services.poller.catalog import TOKENS
+from schemas.topic_names import TOKENS
 from services.poller.connections.tokens import TokenStore
 from services.poller.keys import ChannelKey
 from services.poller.partitions.ownership import Ownership

@@ -16,7 +16,8 @@ from collections import deque
 from typing import Protocol
 
 from schemas.events import CatalogChannel
-from services.poller.catalog import CHANNELS, Catalog
+from schemas.topic_names import CHANNELS
+from services.poller.catalog import Catalog
 from services.poller.keys import ChannelKey
 from services.poller.partitions.ownership import Ownership
 from services.poller.timing import Time

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from schemas.events import AccountEvent, CatalogChannel, ChannelStatus, ChannelTokens
+from schemas.topic_names import TOKENS
 from services.platforms.base import (
     AppClient,
     Outcome,
@@ -36,7 +37,7 @@ from services.poller.asking.binding import Binder
 from services.poller.asking.channel_writes import ChannelWrites
 from services.poller.asking.circuit import Uniform, backoff
 from services.poller.asking.fetch import Fetcher
-from services.poller.catalog import TOKENS, Catalog
+from services.poller.catalog import Catalog
 from services.poller.connections.accounts import RECOVERED, Accounts
 from services.poller.connections.sandbox import SandboxGuard
 from services.poller.connections.tokens import REFRESH, TokenStore

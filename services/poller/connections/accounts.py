@@ -13,7 +13,6 @@ from schemas.events import AccountEvent
 from services.platforms.base import Outcome
 from services.poller.keys import ChannelKey
 
-TOPIC = "accounts.events"
 TOKEN_EXPIRED = "account.token_expired"
 DISABLED = "account.disabled"
 RECOVERED = "account.recovered"

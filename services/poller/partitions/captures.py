@@ -14,17 +14,17 @@ from schemas.codec import Codec, MalformedEvent, RecordCodec
 from schemas.conversions import instant as instant_of
 from schemas.events import Origin, PlatformRaw, RawKind
 from schemas.keys import checked_key, parsed_key
+from schemas.topic_names import CHANNEL_SNAPSHOTS, POST_ROLLUPS
 from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.keys import ChannelKey
-from services.poller.reader import Fold, Record
+from services.poller.reader import Fold
 from services.poller.schedule.schedule import Schedule
+from services.runtime.brokers import Record
 from services.runtime.clock import MILLIS_PER_DAY
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 
-ROLLUPS = "rollups.posts"
-CHANNEL_SNAPSHOTS = "metrics.channel-snapshots"
 # What the aggregator has folded by the newest capture that it tells of, less what may be out of order: a producer's
 # clock may be ahead by five minutes, and an answer waits for Kafka for a while.
 MARGIN = 6 * 60_000
@@ -58,7 +58,7 @@ class Captures:
             if record.value is None:
                 return
             rollup = codec.decode(record.value)
-            workspace_id, post_id = checked_key(ROLLUPS, record.key, rollup)
+            workspace_id, post_id = checked_key(POST_ROLLUPS, record.key, rollup)
             entries = self._catalog.entries(workspace_id, post_id)
             for part in rollup["channels"]:
                 captured_at = instant_of(part["captured_at"])

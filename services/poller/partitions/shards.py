@@ -15,17 +15,17 @@ from typing import Any
 
 from schemas.codec import Codec, RecordCodec
 from schemas.tiers import CHANNEL_INTERVAL
-from services.poller.catalog import CHANNELS, Catalog
+from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_SNAPSHOTS, CHANNELS, POST_ROLLUPS, RAW, REQUESTS
 from services.poller.catalog import TOPICS as CATALOG
-from services.poller.connections.accounts import TOPIC as ACCOUNTS
+from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.metrics import PollerMetrics
-from services.poller.partitions.captures import CHANNEL_SNAPSHOTS, ROLLUPS, Captures, account_events
+from services.poller.partitions.captures import Captures, account_events
 from services.poller.partitions.ownership import Ownership, Stage
-from services.poller.publisher import RAW, REQUESTS
-from services.poller.reader import Fold, Record, TopicReader
+from services.poller.reader import Fold, TopicReader
 from services.poller.schedule.schedule import Schedule
 from services.poller.timing import Time
+from services.runtime.brokers import Record
 from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
 
@@ -197,11 +197,11 @@ class Shards:
             await self._reader.replay(topic, shard.only(fold), since, numbers)
 
         async with asyncio.TaskGroup() as tasks:
-            await replay(ACCOUNTS, account_events(self._accounts, self._codecs[ACCOUNTS]))
+            await replay(ACCOUNT_EVENTS, account_events(self._accounts, self._codecs[ACCOUNT_EVENTS]))
             caught_up = asyncio.Event()
             tasks.create_task(self._reader.follow(CATALOG, shard.only(self._fold), caught_up, numbers))
             await caught_up.wait()
-            await replay(ROLLUPS, captures.rollup(self._rollup_codec))
+            await replay(POST_ROLLUPS, captures.rollup(self._rollup_codec))
             await replay(CHANNEL_SNAPSHOTS, captures.channel_snapshot(), started_at - int(CHANNEL_INTERVAL / speed))
             # Only after a partition that was lost comes back is there anything to wait for.
             await self._nothing_under_way(numbers)

@@ -30,21 +30,20 @@ from schemas.events import (
     ReplyKind,
 )
 from schemas.keys import checked_key, parsed_key
+from schemas.topic_names import BACKFILLS, CHANNELS, POST_ROLLUPS, POSTS, RAW, REPLIES, REQUESTS
 from services.platforms import all_platforms
-from services.poller.catalog import CHANNELS, POSTS
 from services.poller.partitions.captures import tolerant
-from services.poller.publisher import RAW, REPLIES, REQUESTS, KafkaPublisher, Room
-from services.poller.reader import Fold, Record, TopicReader
+from services.poller.publisher import KafkaPublisher, Room
+from services.poller.reader import Fold, TopicReader
 from services.poller.requests.backfill import CONCURRENCY, INACTIVE
 from services.poller.requests.backfill_plan import Done, Part, parts_of
+from services.runtime.brokers import Record
 from services.runtime.clock import SystemClock
 from services.runtime.kafka import key, partition_of
 from services.runtime.registry import Registry
 from services.runtime.settings import KafkaSettings, RegistrySettings
 
-JOBS = "poller.backfills"
-ROLLUPS = "rollups.posts"
-TOPICS = (CHANNELS, POSTS, ROLLUPS, RAW, REQUESTS, REPLIES, JOBS)
+TOPICS = (CHANNELS, POSTS, POST_ROLLUPS, RAW, REQUESTS, REPLIES, BACKFILLS)
 # How long a poller may take for one part, and how much later its reply may come.
 PART_SECONDS = 60.0
 REPLY_SECONDS = 5.0
@@ -252,14 +251,14 @@ async def run_backfill(settings: BackfillSettings, wanted: Wanted, show: Show, *
     count = await reader.partition_count(TOPICS)
     partition = [partition_of(wanted.workspace_id, count)]
     registry = Registry(settings, settings)
-    codecs = {name: await asyncio.to_thread(registry.codec, name) for name in TOPICS if name != ROLLUPS}
-    rollups = await asyncio.to_thread(registry.record_codec, ROLLUPS)
+    codecs = {name: await asyncio.to_thread(registry.codec, name) for name in TOPICS if name != POST_ROLLUPS}
+    rollups = await asyncio.to_thread(registry.record_codec, POST_ROLLUPS)
 
     show("reading the catalog", 0, 1)
     channels = await _read_channels(reader, codecs[CHANNELS], wanted, partition)
     posts: dict[str, CatalogPost] = await _latest(reader, POSTS, codecs[POSTS], wanted.workspace_id, partition)
     captured = await _captured(reader, rollups, wanted.workspace_id, partition)
-    jobs = await _latest(reader, JOBS, codecs[JOBS], wanted.workspace_id, partition)
+    jobs = await _latest(reader, BACKFILLS, codecs[BACKFILLS], wanted.workspace_id, partition)
     job, resumed = chosen_job(jobs.get(wanted.channel_id), wanted, clock.now(), anew=anew)
 
     done = Done()
@@ -281,10 +280,10 @@ async def run_backfill(settings: BackfillSettings, wanted: Wanted, show: Show, *
         )
         stack.callback(tail.cancel)
         await standing.wait()
-        await publisher.write(JOBS, job)
+        await publisher.write(BACKFILLS, job)
         run = _Run(requests, done, parts, show)
         await run.run()
-        await publisher.write(JOBS, replace(job, finished_at=clock.now()))
+        await publisher.write(BACKFILLS, replace(job, finished_at=clock.now()))
     left_out = {
         name: f"it is {channel.status}" for name, channel in channels.items() if channel.status != ChannelStatus.ACTIVE
     }
@@ -342,17 +341,17 @@ async def _captured(
     found: dict[tuple[str, str], int] = {}
 
     def fold(_: str, record: Record) -> None:
-        if record.value is None or parsed_key(ROLLUPS, record.key)[0] != workspace_id:
+        if record.value is None or parsed_key(POST_ROLLUPS, record.key)[0] != workspace_id:
             return
         rollup = codec.decode(record.value)
-        _, post_id = checked_key(ROLLUPS, record.key, rollup)
+        _, post_id = checked_key(POST_ROLLUPS, record.key, rollup)
         for part in rollup["channels"]:
             captured_at = instant_of(part["captured_at"])
             if captured_at is not None:
                 place = (post_id, part["channel_id"])
                 found[place] = max(captured_at, found.get(place, 0))
 
-    await reader.replay(ROLLUPS, tolerant(fold), None, partitions)
+    await reader.replay(POST_ROLLUPS, tolerant(fold), None, partitions)
     return found
 
 

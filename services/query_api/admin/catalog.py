@@ -11,6 +11,7 @@ from zlib import crc32
 import orjson
 
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, ChannelStatus
+from schemas.topic_names import POSTS
 from services.query_api.admin.parameters import ChannelPut, PostPut, TargetPut
 from services.query_api.admin.vault import TokenVault, token_change
 from services.query_api.directory import Directory
@@ -23,7 +24,6 @@ from services.runtime.secrets import TokenCipher
 CHANNELS = Directory.topic
 TOKENS = TokenVault.topic
 KEYS = KeyRing.topic
-POSTS = "catalog.posts"
 
 _LOCKS = 64
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from schemas.events import ChannelTokens
+from schemas.topic_names import TOKENS
 from services.query_api.admin.parameters import ChannelPut
 from services.query_api.errors import NoSecretKeys
 from services.query_api.views import TopicView
@@ -20,7 +21,7 @@ log = get_logger(__name__)
 class TokenVault(TopicView[ChannelTokens]):
     """The newest tokens event of each channel."""
 
-    topic = "catalog.tokens"
+    topic = TOKENS
 
     def __init__(self) -> None:
         super().__init__()

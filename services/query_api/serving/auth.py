@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from hashlib import sha256
 
 from schemas.events import ApiKey
+from schemas.topic_names import API_KEYS
 from services.query_api.errors import AdminClosed, Forbidden, Header, Unauthorized
 from services.query_api.views import Place, TopicView
 
@@ -62,7 +63,7 @@ class KeyRing(TopicView[ApiKey]):
         on_write: is told of each record written here, before its writer is answered.
     """
 
-    topic = "catalog.api-keys"
+    topic = API_KEYS
     catch_up: Callable[[], Awaitable[bool]] | None = None
     on_write: Callable[[Place], None] | None = None
 

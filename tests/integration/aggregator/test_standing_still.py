@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import Consumer, Producer
 from confluent_kafka import TopicPartition as ConfluentPartition
 
 from services.aggregator.health import Ends
-from services.runtime.kafka import aiokafka_options, confluent_options
+from services.runtime.brokers import Place
+from services.runtime.kafka import confluent_options
+from services.runtime.kafka_brokers import KafkaBrokers
 from services.status.probe import ask_kafka
 from tests.support.backend import Backend
 from tests.support.waiting import wait_until
@@ -36,15 +37,14 @@ def _end(backend: Backend, topic: str) -> int:
 async def test_only_messages_are_work(bare_backend: Backend, workspace: str) -> None:
     topic = bare_backend.settings.topic("accounts.events")
     _publish(bare_backend, topic, workspace)
-    partition = TopicPartition(topic, 0)
-    consumer = AIOKafkaConsumer(**aiokafka_options(bare_backend.settings), enable_auto_commit=False)
-    await consumer.start()
+    place = Place("accounts.events", 0)
+    reader = KafkaBrokers(bare_backend.settings).reader(is_committed=False)
+    await reader.start()
     try:
-        ends = Ends(consumer)
+        ends = Ends(reader)
 
         async def looked(committed: int) -> int:
-            consumer.assign([partition])
-            return await ends.end(partition, committed, (await consumer.end_offsets([partition]))[partition])
+            return await ends.end(place, committed, (await reader.bounds([place]))[place].end)
 
         assert [await looked(1) for _ in range(3)] == [2, 1, 1]
         assert [await looked(0) for _ in range(3)] == [2, 2, 2]
@@ -53,7 +53,7 @@ async def test_only_messages_are_work(bare_backend: Backend, workspace: str) -> 
         assert [await looked(1) for _ in range(2)] == [4, 4]
         assert [await looked(3) for _ in range(2)] == [4, 3]
     finally:
-        await consumer.stop()
+        await reader.stop()
 
 
 def test_status_shows_messages_as_lag_and_markers_not(bare_backend: Backend, workspace: str) -> None:

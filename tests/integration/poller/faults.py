@@ -19,8 +19,8 @@ from confluent_kafka import Consumer, TopicPartition
 from schemas.codec import Codec
 from schemas.events import PlatformRaw, RawKind
 from schemas.tiers import COMMON, MILLIS_PER_HOUR
+from schemas.topic_names import RAW
 from services.platforms import all_platforms
-from services.poller.publisher import RAW
 from services.runtime.secrets import TokenPair
 from tests.support.engines import Engines
 from tests.support.faulty_platform import WELL, Behaviour, FaultyPlatform, self_signed

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from schemas.events import BackfillJob, Origin, PlatformRaw
-from services.poller.publisher import RAW
-from services.poller.reader import Record, TopicReader
+from schemas.topic_names import BACKFILLS, RAW
+from services.poller.reader import TopicReader
 from services.poller.requests.backfill import CONCURRENCY
-from services.poller.requests.backfill_run import JOBS
+from services.runtime.brokers import Record
 from services.runtime.clock import MILLIS_PER_DAY
 from services.runtime.secrets import TokenPair
 from tests.support.engines import EmbeddedEngines
@@ -107,7 +107,7 @@ def test_a_backfill_that_is_killed_goes_on_where_it_stopped(pollers: Pollers) ->
     assert len(days) == 10
     assert max(days.values()) <= 2
 
-    jobs = [job for job in read(pollers, JOBS) if isinstance(job, BackfillJob)]
+    jobs = [job for job in read(pollers, BACKFILLS) if isinstance(job, BackfillJob)]
     assert len({job.started_at for job in jobs}) == 1
     assert [job.finished_at is None for job in jobs] == [True, True, False]
 

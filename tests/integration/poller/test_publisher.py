@@ -7,13 +7,14 @@ import signal
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from aiokafka import ConsumerRecord
 
 from schemas.events import AccountEvent, PlatformRaw, RawTarget
-from services.poller.connections.accounts import TOPIC as ACCOUNTS
+from schemas.topic_names import ACCOUNT_EVENTS, RAW
 from services.poller.errors import AnswerTooLarge, Stop
-from services.poller.publisher import RAW, TOPICS, KafkaPublisher, Room
+from services.poller.publisher import TOPICS, KafkaPublisher, Room
 from services.poller.reader import TopicReader
+from services.runtime.brokers import Record
+from services.runtime.clock import SystemClock
 from services.runtime.kafka import partition_of
 from services.runtime.registry import Registry
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings, RegistrySettings
@@ -51,10 +52,10 @@ class Streams:
             lambda: self.room.held_events == 0, seconds, lambda: f"{self.room.held_events} events unconfirmed"
         )
 
-    async def read(self, topic: str, since: int | None = None) -> list[ConsumerRecord]:
+    async def read(self, topic: str, since: int | None = None) -> list[Record]:
         """All of a topic, decoded nowhere."""
         reader = TopicReader(self.kafka)
-        found: list[ConsumerRecord] = []
+        found: list[Record] = []
         await reader.partition_count([topic])
         await reader.replay(topic, lambda _, record: found.append(record), since)
         return found
@@ -88,13 +89,15 @@ async def test_events_lie_where_everybody_looks_for_them(streams: Streams) -> No
     await streams.confirmed(10)
     assert streams.room.held_bytes == 0
     records = await streams.read(RAW)
-    decoded = [streams.codecs[RAW].decode(record.value) for record in records]
+    decoded = [streams.codecs[RAW].decode(record.value or b"") for record in records]
     assert sorted(decoded, key=lambda event: event.event_id) == events
     for record, event in zip(records, decoded, strict=True):
         assert record.key == event.workspace_id.encode()
         assert record.partition == partition_of(event.workspace_id, 4)
-        assert record.timestamp_type == 1
-    (announced,) = await streams.read(ACCOUNTS)
+        # By the broker's clock, in ms: the event says another.
+        assert record.timestamp != NOW
+        assert abs(record.timestamp - SystemClock().now()) < 3_600_000
+    (announced,) = await streams.read(ACCOUNT_EVENTS)
     assert announced.key == b"w1/c1"
     assert announced.partition == partition_of("w1", 4)
 
@@ -108,7 +111,7 @@ async def test_the_largest_event_fits_and_a_larger_one_is_told(streams: Streams)
         await streams.publisher.publish(raw(2, b"x" * MESSAGE_MAX_BYTES))
     streams.publisher.release()
     (record,) = await streams.read(RAW)
-    assert len(streams.codecs[RAW].decode(record.value).body) == MESSAGE_MAX_BYTES - 64 * 1024
+    assert len(streams.codecs[RAW].decode(record.value or b"").body) == MESSAGE_MAX_BYTES - 64 * 1024
 
 
 async def test_reading_from_a_time(streams: Streams) -> None:
@@ -122,17 +125,17 @@ async def test_reading_from_a_time(streams: Streams) -> None:
 
 async def test_following_sees_what_comes_later(streams: Streams) -> None:
     reader, caught_up = TopicReader(streams.kafka), asyncio.Event()
-    seen: list[tuple[str, bytes]] = []
+    seen: list[tuple[str, bytes | None]] = []
 
-    def fold(topic: str, record: ConsumerRecord) -> None:
+    def fold(topic: str, record: Record) -> None:
         seen.append((topic, record.key))
 
-    await reader.partition_count([ACCOUNTS])
+    await reader.partition_count([ACCOUNT_EVENTS])
     await streams.publisher.announce(AccountEvent("w1", "before", "x", "account.recovered", NOW))
     await streams.confirmed(10)
-    task = asyncio.create_task(reader.follow([ACCOUNTS], fold, caught_up))
+    task = asyncio.create_task(reader.follow([ACCOUNT_EVENTS], fold, caught_up))
     await asyncio.wait_for(caught_up.wait(), 10)
-    assert seen == [(ACCOUNTS, b"w1/before")]
+    assert seen == [(ACCOUNT_EVENTS, b"w1/before")]
     await streams.publisher.announce(AccountEvent("w2", "after", "x", "account.recovered", NOW))
     await wait_for(lambda: len(seen) == 2, 10, "the second message")
     task.cancel()
@@ -177,7 +180,7 @@ async def test_nothing_is_lost_while_kafka_is_away(embedded_engines: EmbeddedEng
         child.signal_group(signal.SIGCONT)
     await streams.confirmed(60)
     records = await streams.read(RAW)
-    assert {streams.codecs[RAW].decode(record.value).event_id for record in records} == {
+    assert {streams.codecs[RAW].decode(record.value or b"").event_id for record in records} == {
         f"event-{number:05}" for number in range(100)
     }
     await streams.publisher.close(3)

@@ -16,13 +16,14 @@ from prometheus_client import CollectorRegistry
 from infra.sandbox.app import Sandbox
 from infra.sandbox.state import State
 from schemas.events import CatalogChannel, ChannelTokens
+from schemas.topic_names import TOKENS
 from services.platforms import all_platforms
 from services.platforms.base import AppClient, Outcome, Refreshable, RefreshFailure, TokenGrant
 from services.poller.asking.budget import Budget
 from services.poller.asking.circuit import Circuit
 from services.poller.asking.fetch import Fetcher
 from services.poller.asking.refresh import Refresher
-from services.poller.catalog import TOKENS, Catalog
+from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.tokens import TokenStore
 from services.poller.loop import Loop

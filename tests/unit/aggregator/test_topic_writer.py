@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from schemas.codec import codec, schema_text
+from schemas.topic_names import DEAD_LETTERS, RAW
 from services.aggregator.batch import Batch, Effects
 from services.aggregator.errors import MessagesRefused, SinkUnavailable
 from services.aggregator.publisher import Encoded, PartitionPublisher
 from services.aggregator.reading import Message
-from services.aggregator.set_aside import DEAD_LETTERS, BatchReader
+from services.aggregator.set_aside import BatchReader
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.topic_writer import RAW, TopicWriter
+from services.aggregator.topic_writer import TopicWriter
 from services.runtime.clock import SystemClock
 
 SETTINGS = AggregatorSettings.model_validate(

@@ -10,8 +10,9 @@ import pytest
 
 from schemas.codec import codec, schema_text
 from schemas.events import CatalogChannel, CatalogPost, ChannelTokens
+from schemas.topic_names import CHANNELS, POSTS, TOKENS
 from services.platforms.base import Outcome
-from services.poller.catalog import CHANNELS, POSTS, TOKENS, TOPICS, Catalog
+from services.poller.catalog import TOPICS, Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.tokens import TokenStore
 from services.poller.schedule.schedule import DEBOUNCE, Schedule

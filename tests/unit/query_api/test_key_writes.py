@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from services.query_api.key_writes import CatchUp, KeyWrites
+
+TOPIC = "catalog.api-keys"
+
+
+class Reads:
+    """A reader of two partitions that a test moves; see `key_writes.KeyReads`."""
+
+    def __init__(self) -> None:
+        self._offsets = {0: 0, 1: 0}
+        self._moved = asyncio.Condition()
+
+    def read_to(self, topic: str, partition: int) -> int:
+        assert topic == TOPIC
+        return self._offsets[partition]
+
+    async def reached(self, topic: str, offsets: Mapping[int, int]) -> None:
+        async with self._moved:
+            await self._moved.wait_for(
+                lambda: all(self.read_to(topic, number) >= offset for number, offset in offsets.items())
+            )
+
+    async def read(self, partition: int, offset: int) -> None:
+        async with self._moved:
+            self._offsets[partition] = offset
+            self._moved.notify_all()
 
 
 @pytest.fixture
@@ -29,13 +55,13 @@ def test_every_worker_sees_how_far_any_has_written(path: Path) -> None:
 
 async def test_a_worker_waits_for_what_was_written_and_no_longer(path: Path) -> None:
     writes = KeyWrites(path, 2)
-    positions = {0: 0, 1: 0}
-    catch_up = CatchUp(writes, positions.__getitem__, seconds=30)
+    reads = Reads()
+    catch_up = CatchUp(writes, reads, TOPIC, seconds=30)
     assert not await catch_up()
     writes.wrote(1, 4)
     waiting = asyncio.create_task(catch_up())
     await asyncio.sleep(0)
-    positions[1] = 5
+    await reads.read(1, 5)
     assert await waiting
     assert not await catch_up()
 
@@ -43,7 +69,7 @@ async def test_a_worker_waits_for_what_was_written_and_no_longer(path: Path) -> 
 async def test_what_never_comes_is_waited_for_once(path: Path) -> None:
     writes = KeyWrites(path, 2)
     writes.wrote(0, 4)
-    catch_up = CatchUp(writes, lambda _: 0, seconds=0.01)
+    catch_up = CatchUp(writes, Reads(), TOPIC, seconds=0.01)
     assert await catch_up()
     assert not await catch_up()
     writes.wrote(0, 5)

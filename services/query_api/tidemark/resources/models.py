@@ -9,6 +9,7 @@ from schemas.events import CatalogChannel
 from schemas.metrics import CHANNEL_METRICS, CHANNEL_NAMES, POST_METRICS, POST_NAMES, WINDOW_METRICS, Metric, mask_of
 from schemas.registers import Register, Stamp
 from schemas.tiers import MILLIS_PER_DAY, MILLIS_PER_HOUR
+from schemas.topic_names import RAW
 from services.query_api.serving.shapes import or_null
 from services.query_api.tidemark.resources import render
 from services.query_api.tidemark.resources.reasons import ENGAGEMENT_RATE, ENGAGEMENTS, Reason
@@ -88,7 +89,7 @@ EXPLANATION = {
                 "event_id": _EVENT,
                 "captured_at": "2026-06-28T09:02:22.000Z",
                 "is_held": True,
-                "topic": "platform.raw",
+                "topic": RAW,
                 "partition": 2,
                 "offset": 48211,
                 "endpoint": "/v25.0/",

@@ -10,9 +10,10 @@ import pytest
 
 from schemas.codec import codec, schema_text
 from schemas.events import CatalogChannel
+from schemas.topic_names import CHANNELS
 from services.platforms import all_platforms
 from services.poller.asking.channel_writes import ChannelWrites
-from services.poller.catalog import CHANNELS, Catalog
+from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.tokens import TokenStore
 from services.poller.partitions.ownership import alone

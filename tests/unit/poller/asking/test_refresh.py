@@ -12,12 +12,13 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from schemas.events import CatalogChannel, ChannelTokens
+from schemas.topic_names import CHANNELS, TOKENS
 from services.platforms import all_platforms
 from services.poller.asking.budget import Budget
 from services.poller.asking.circuit import Circuit
 from services.poller.asking.fetch import Fetcher
 from services.poller.asking.refresh import FINAL_BASE, TOKENS_LATE, Refresher
-from services.poller.catalog import CHANNELS, TOKENS, Catalog
+from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.tokens import TokenStore
 from services.poller.loop import Loop

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import httpx
 import orjson
@@ -15,23 +15,22 @@ from prometheus_client import CollectorRegistry
 
 from schemas.codec import Codec, RecordCodec, codec, schema_text
 from schemas.events import AccountEvent, CatalogChannel, ChannelTokens, Origin, PlatformRaw, RawKind, RawTarget
+from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_SNAPSHOTS, CHANNELS, POST_ROLLUPS, POSTS, RAW, REQUESTS, TOKENS
 from services.platforms import all_platforms
 from services.poller.asking.budget import Budget
 from services.poller.asking.circuit import Circuit
 from services.poller.asking.fetch import Fetcher
 from services.poller.asking.refresh import Refresher
-from services.poller.catalog import CHANNELS, POSTS, TOKENS, Catalog
+from services.poller.catalog import Catalog
 from services.poller.connections.accounts import RECOVERED, TOKEN_EXPIRED, Accounts
-from services.poller.connections.accounts import TOPIC as ACCOUNTS
 from services.poller.connections.tokens import TokenStore
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics
-from services.poller.partitions.captures import CHANNEL_SNAPSHOTS, ROLLUPS
 from services.poller.partitions.ownership import Ownership, Stage
 from services.poller.partitions.shards import Shards
-from services.poller.publisher import RAW, REQUESTS
 from services.poller.reader import Fold, TopicReader
 from services.poller.schedule.schedule import Schedule
+from services.runtime.brokers import Record
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 from services.runtime.kafka import key, partition_of
 from services.runtime.secrets import TokenCipher, TokenPair
@@ -57,19 +56,9 @@ def _schema(topic: str, _: int) -> str:
 
 CODECS: dict[str, Codec[Any]] = {
     name: codec(name, schema_id=1, fetch_schema=partial(_schema, name))
-    for name in (CHANNELS, POSTS, TOKENS, ACCOUNTS, RAW)
+    for name in (CHANNELS, POSTS, TOKENS, ACCOUNT_EVENTS, RAW)
 }
-ROLLUP_CODEC = RecordCodec(ROLLUPS, schema_id=1, fetch_schema=partial(_schema, ROLLUPS))
-
-
-class Message(NamedTuple):
-    """As much of a consumer's record as is looked at."""
-
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes
-    value: bytes | None
+ROLLUP_CODEC = RecordCodec(POST_ROLLUPS, schema_id=1, fetch_schema=partial(_schema, POST_ROLLUPS))
 
 
 class MemoryReader:
@@ -78,14 +67,14 @@ class MemoryReader:
     waiting_for = None
 
     def __init__(self) -> None:
-        self.topics: dict[str, list[Message]] = {}
+        self.topics: dict[str, list[Record]] = {}
         self.followers: list[tuple[set[str], set[int], Fold]] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
 
     def put(self, topic: str, workspace: str, subject: str, value: bytes | None, at: int) -> None:
         held = self.topics.setdefault(topic, [])
-        message = Message(partition_of(workspace, PARTITIONS), len(held), at, key(workspace, subject), value)
+        message = Record(topic, partition_of(workspace, PARTITIONS), len(held), at, key(workspace, subject), value)
         held.append(message)
         for topics, partitions, fold in self.followers:
             if topic in topics and message.partition in partitions:
@@ -198,7 +187,7 @@ class World:
         """What the aggregator says of one post, once it has folded an answer."""
         part = {"channel_id": "c1", "platform": "x", "target_id": name, "captured_at": captured_at}
         record = {"workspace_id": workspace, "post_id": f"p-{name}", "version": 1, "channels": [part]}
-        self.reader.put(ROLLUPS, workspace, f"p-{name}", ROLLUP_CODEC.encode(record), START)
+        self.reader.put(POST_ROLLUPS, workspace, f"p-{name}", ROLLUP_CODEC.encode(record), START)
 
     async def gain(self, *partitions: int, not_before: int = 0) -> None:
         await self.shards.gained(partitions, not_before)
@@ -481,7 +470,7 @@ async def test_a_channel_that_was_announced_as_broken_stays_paused(world: World)
     world.put_channel("w1", at=START - MILLIS_PER_HOUR)
     world.put_post("w1", "a")
     broken = AccountEvent("w1", "c1", "x", TOKEN_EXPIRED, START - MINUTE, "token_expired")
-    world.reader.put(ACCOUNTS, "w1", "c1", CODECS[ACCOUNTS].encode(broken), START - MINUTE)
+    world.reader.put(ACCOUNT_EVENTS, "w1", "c1", CODECS[ACCOUNT_EVENTS].encode(broken), START - MINUTE)
     await world.gain(MINE)
     await world.advance(MINUTE)
     assert world.wire.requests == []

@@ -1,0 +1,24 @@
+"""Names of the topics, without prefix; each has a file `topics/<name>.toml` that says what it is for. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+RAW: Final = "platform.raw"
+DEAD_LETTERS: Final = "platform.raw.dead-letters"
+
+CHANNELS: Final = "catalog.channels"
+POSTS: Final = "catalog.posts"
+API_KEYS: Final = "catalog.api-keys"
+TOKENS: Final = "catalog.tokens"
+
+POST_SNAPSHOTS: Final = "metrics.post-snapshots"
+CHANNEL_SNAPSHOTS: Final = "metrics.channel-snapshots"
+POST_ROLLUPS: Final = "rollups.posts"
+CHANNEL_ROLLUPS: Final = "rollups.channels"
+ACCOUNT_EVENTS: Final = "accounts.events"
+
+REQUESTS: Final = "poller.requests"
+REPLIES: Final = "poller.replies"
+BACKFILLS: Final = "poller.backfills"
+CLAIMS: Final = "aggregator.claims"

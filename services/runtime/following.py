@@ -1,0 +1,424 @@
+"""Reads topics without a group, from a point to their end and then for good.
+
+In: where to begin, and what takes the messages. Out: batches, in the order of each partition. A follower connects
+again by itself, with the positions that it has; it knows when it has read to the end, and how far it is behind.
+
+Guarantee: at-least-once. A batch is given again until it counts as taken. Whoever keeps positions of its own, in one
+transaction with what a batch brought, has each message's effect once: it begins `at_positions` that it kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import NamedTuple
+
+from services.runtime.brokers import Bounds, Brokers, BrokersUnavailable, Place, Reader, Record
+from services.runtime.clock import Clock, SystemClock
+from services.runtime.logging import get_logger
+
+_log = get_logger(__name__)
+# Waits between attempts to connect; the last one stays.
+_BACKOFF_SECONDS = (0.25, 0.5, 1.0)
+RETRY_SECONDS = 1.0
+"""The wait before a batch is given again that could not be taken."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What was read at once; possibly nothing, since followers also tell that nothing came.
+
+    Attributes:
+        records: in the order of each partition. Whoever takes them one by one removes each when it is taken: what is
+            left is all that is given again after a failure.
+        positions: the next offset of every partition that moved, also where only ends of transactions were passed.
+        lost: partitions that no longer have the position that they were to be read on from: the topic is another one of
+            the same name, or retention took what stood there. They begin anew with this batch, as if never read.
+    """
+
+    records: deque[Record] = field(default_factory=deque)
+    positions: dict[Place, int] = field(default_factory=dict)
+    lost: frozenset[Place] = frozenset()
+
+
+class Lag(NamedTuple):
+    """How far a follower is behind what Kafka last told.
+
+    Attributes:
+        messages: offsets written and not taken yet; ends of transactions and what compaction took count too.
+        seconds: for how long what is known has been out of date: 0 while everything written is taken; as old as the
+            last message taken while a first read is under way; since Kafka was last heard while it is away.
+    """
+
+    messages: int
+    seconds: float
+
+
+Start = Callable[[Reader, Mapping[Place, Bounds]], Awaitable[Mapping[Place, int]]]
+"""Says where to begin with partitions, told their bounds; one that lacks the offset is read from its first."""
+
+Take = Callable[[Batch], Awaitable[None]]
+"""Takes in one batch; returns once it counts."""
+
+
+async def at_beginning(_: Reader, bounds: Mapping[Place, Bounds]) -> Mapping[Place, int]:
+    """Begin with the first message that is held."""
+    return {place: bound.begin for place, bound in bounds.items()}
+
+
+async def at_end(_: Reader, bounds: Mapping[Place, Bounds]) -> Mapping[Place, int]:
+    """Begin with what is written from now on."""
+    return {place: bound.end for place, bound in bounds.items()}
+
+
+async def at_committed(reader: Reader, bounds: Mapping[Place, Bounds]) -> Mapping[Place, int]:
+    """Begin where the reader's group left off, and with the first message where it never was."""
+    found = await reader.committed(bounds)
+    return {place: bound.begin if (at := found[place]) is None else at for place, bound in bounds.items()}
+
+
+def at_positions(held: Mapping[Place, int]) -> Start:
+    """Begin where the caller left off, and with the first message of a partition that it does not name.
+
+    Args:
+        held: next offsets; looked at when the follower connects.
+    """
+
+    async def start(_: Reader, bounds: Mapping[Place, Bounds]) -> Mapping[Place, int]:
+        return {place: held.get(place, bound.begin) for place, bound in bounds.items()}
+
+    return start
+
+
+def at_instants(instants: Callable[[Place], int]) -> Start:
+    """Begin with the first message that is not older than an instant (ms, one a partition), else at the end."""
+
+    async def start(reader: Reader, bounds: Mapping[Place, Bounds]) -> Mapping[Place, int]:
+        found = await reader.offsets_at({place: instants(place) for place in bounds})
+        # A message may have been written since the bounds were asked for.
+        return {
+            place: min(bound.end, bound.end if (at := found[place]) is None else at) for place, bound in bounds.items()
+        }
+
+    return start
+
+
+class Follower:
+    """Follows the same partitions of some topics.
+
+    Pull: `next`, then `took`. Push: `run`, or `start` and `stop`.
+
+    Args:
+        topics: names without prefix.
+        take: what `run` gives batches to.
+        begin: where to begin with partitions that have no position yet.
+        retry_on: errors of `take` after which the batch is given again, however often; others end `run`.
+        is_committed: only messages of committed transactions are read, and none behind one that is open.
+        group: for `at_committed` and `commit`; no member of it.
+        name: what is followed, for the log; the topics, if nothing is told.
+        most: records of a batch.
+        wait_seconds: how long to wait for messages before an empty batch tells that there are none.
+        probe_seconds: an idle connection does not notice that its brokers are gone: so often it is asked for ends, and
+            may take as long to answer. None: nobody has to know.
+        on_current: told when everything was read that was there at the connection, and when that is no longer sure.
+        clock: what messages' times are compared with.
+        now: seconds of a clock that only goes forward.
+        pause: waits for seconds.
+    """
+
+    def __init__(
+        self,
+        brokers: Brokers,
+        topics: Iterable[str],
+        partitions: Iterable[int],
+        take: Take | None = None,
+        *,
+        begin: Start = at_beginning,
+        retry_on: tuple[type[Exception], ...] = (),
+        is_committed: bool = True,
+        group: str | None = None,
+        name: str = "",
+        most: int = 2_000,
+        wait_seconds: float = 0.5,
+        probe_seconds: float | None = None,
+        on_current: Callable[[bool], None] = lambda _: None,
+        clock: Clock | None = None,
+        now: Callable[[], float] = monotonic,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        names, numbers = tuple(topics), tuple(partitions)
+        self.places = tuple(Place(topic, number) for topic in names for number in numbers)
+        self._brokers = brokers
+        self._take = take
+        self._begin = begin
+        self._retry_on = retry_on
+        self._is_committed = is_committed
+        self._group = group
+        self._name = name or ", ".join(names)
+        self._most = most
+        self._wait_seconds = wait_seconds
+        self._probe_seconds = probe_seconds
+        self._on_current = on_current
+        self._clock = clock or SystemClock()
+        self._now = now
+        self._pause = pause
+        self._reader: Reader | None = None
+        self._given: Batch | None = None
+        self._read_to: dict[Place, int] = {}
+        self._positions: dict[Place, int] = {}
+        # Of the connection: the ends that it began with, and what is left until them.
+        self._ends: dict[Place, int] = {}
+        self._left: set[Place] = set(self.places)
+        self._written: dict[Place, int] = {}
+        # For the lag: since when partitions have something unread, and times (ms) of what this connection read last.
+        self._behind_since: dict[Place, float] = {}
+        self._times: dict[Place, int] = {}
+        self._heard_at = self._probed_at = now()
+        self._failures = 0
+        self._moved = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.is_caught_up = False
+        """Whether everything was taken once that was there when the follower connected; stays true."""
+        self.is_current = False
+        """Likewise of this connection, and the connection stands."""
+        self.read_count = 0
+        """Messages read so far."""
+
+    @property
+    def positions(self) -> dict[Place, int]:
+        """The next offset of each partition; none before the first connection."""
+        return dict(self._positions)
+
+    def position(self, topic: str, partition: int) -> int:
+        """The next offset of one partition; 0 before the first connection."""
+        return self._positions.get(Place(topic, partition), 0)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the follower stands at its positions: nothing that is written from then on is missed."""
+        return self._reader is not None
+
+    @property
+    def left(self) -> dict[Place, int]:
+        """Offsets left until the ends that there were at the connection, by partition; none before it, or behind them.
+
+        Raises nothing; `is_caught_up` tells the two apart.
+        """
+        return {place: self._ends[place] - self._positions[place] for place in self._left if place in self._ends}
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long it has not been sure that everything is read; 0 while it is."""
+        return 0.0 if self.is_current else self._now() - self._heard_at
+
+    def lag(self) -> Lag:
+        """How far it is behind, as far as Kafka has told."""
+        behind = {
+            place: self._written[place] - self._positions[place]
+            for place in self._positions
+            if self._written.get(place, 0) > self._positions[place]
+        }
+        return Lag(sum(behind.values()), max(self.silent_seconds, *map(self._age, behind), 0.0))
+
+    def _age(self, place: Place) -> float:
+        """Seconds by which a partition with something unread is out of date."""
+        if place in self._left and place in self._times:
+            return (self._clock.now() - self._times[place]) / 1000
+        now = self._now()
+        return now - self._behind_since.get(place, now)
+
+    async def caught_up(self) -> None:
+        """Wait until everything was taken that was there when the follower connected."""
+        while not self.is_caught_up:
+            await self._moved.wait()
+
+    async def reached(self, positions: Mapping[Place, int]) -> None:
+        """Wait until all of these offsets are the next ones, or passed."""
+        while any(self._positions.get(place, 0) < offset for place, offset in positions.items()):
+            await self._moved.wait()
+
+    async def next(self) -> Batch:
+        """The next batch; the same one again until `took`. Waits while Kafka is away.
+
+        Cancelling it loses nothing.
+        """
+        while self._given is None:
+            try:
+                if self._reader is None:
+                    self._given = await self._connect()
+                else:
+                    self._given = await self._read(self._reader)
+                    self._failures = 0
+            except BrokersUnavailable as error:
+                seconds = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS) - 1)]
+                self._failures += 1
+                _log.warning("topics can't be read; trying again", reader=self._name, error=str(error))
+                await self._disconnect()
+                await self._pause(seconds)
+            except BaseException:
+                # What was read and not given is read again.
+                await self._disconnect()
+                raise
+        return self._given
+
+    def took(self) -> None:
+        """The batch that `next` gave counts: go on behind it."""
+        batch, self._given = self._given, None
+        if batch is None:
+            return
+        self._positions |= batch.positions
+        for place in batch.positions:
+            if self._positions[place] >= self._written.get(place, 0):
+                self._behind_since.pop(place, None)
+        self._left = {place for place in self._left if self._positions.get(place, 0) < self._ends.get(place, 1)}
+        if not self._left and self._reader is not None and not self.is_current:
+            self.is_current = self.is_caught_up = True
+            self._on_current(True)
+        self._tell()
+
+    async def commit(self, positions: Mapping[Place, int]) -> None:
+        """Note positions under the follower's group.
+
+        Raises:
+            BrokersUnavailable: they are not; a restart reads more.
+        """
+        if self._reader is None:
+            raise BrokersUnavailable("not connected")
+        await self._reader.commit(positions)
+
+    async def run(self, *, until_caught_up: bool = False) -> None:
+        """Give batches to `take` for as long as the task runs, or until everything there is was taken.
+
+        Raises:
+            Exception: what `take` raises, but for `retry_on`.
+        """
+        assert self._take is not None, "nothing takes the batches"
+        try:
+            while not (until_caught_up and self.is_caught_up):
+                batch = await self.next()
+                try:
+                    await self._take(batch)
+                except self._retry_on as error:
+                    _log.warning("a message waits for its schema", reader=self._name, error=str(error) or repr(error))
+                    await self._pause(RETRY_SECONDS)
+                    continue
+                self.took()
+                # What is read without waiting must not keep everything else of the process from running.
+                await asyncio.sleep(0)
+        finally:
+            await self.close()
+
+    def start(self) -> None:
+        """Run in the background; a mistake of `take` is shown, and the batch given again."""
+        self._task = asyncio.create_task(self._run_on())
+
+    async def stop(self) -> None:
+        """End what `start` began."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Disconnect; `next` connects again."""
+        await self._disconnect()
+
+    async def _run_on(self) -> None:
+        while True:
+            try:
+                await self.run()
+            except Exception:
+                # A mistake must not end the reading for good: show it, and read on.
+                _log.exception("taking in what was read failed", reader=self._name)
+            await self._pause(RETRY_SECONDS)
+
+    async def _connect(self) -> Batch:
+        reader = self._brokers.reader(
+            is_committed=self._is_committed, group=self._group, wait_seconds=self._wait_seconds
+        )
+        try:
+            await reader.start()
+            bounds = await reader.bounds(self.places)
+            starts, lost = await self._starts(reader, bounds)
+            reader.stand(starts)
+        except BaseException:
+            await reader.stop()
+            raise
+        self._reader = reader
+        self._read_to = dict(starts)
+        self._ends = {place: bound.end for place, bound in bounds.items()}
+        self._left = set(self.places)
+        self._written = {}
+        self._times = {}
+        self._heard_at = self._probed_at = self._now()
+        self._note_written(self._ends)
+        return Batch(positions=dict(starts), lost=lost)
+
+    async def _starts(
+        self, reader: Reader, bounds: Mapping[Place, Bounds]
+    ) -> tuple[dict[Place, int], frozenset[Place]]:
+        """Where to stand, and the partitions that are not gone on with."""
+        starts = dict(self._positions)
+        unknown = {place: bound for place, bound in bounds.items() if place not in starts}
+        if unknown:
+            starts |= await self._begin(reader, unknown)
+        lost = {place: bound for place, bound in bounds.items() if not bound.has(starts[place])}
+        if lost:
+            again = await self._begin(reader, lost)
+            starts |= {place: again[place] if bound.has(again[place]) else bound.begin for place, bound in lost.items()}
+        return starts, frozenset(lost)
+
+    async def _read(self, reader: Reader) -> Batch:
+        records = await reader.read(self._wait_seconds, self._most)
+        if self._probe_seconds is not None and self._now() - self._probed_at >= self._probe_seconds:
+            await self._probe(reader, self._probe_seconds)
+            self._probed_at = self._now()
+        self._heard_at = self._now()
+        self.read_count += len(records)
+        self._times |= {record.place: record.timestamp for record in records}
+        self._note_written({place: reader.written_to(place) or 0 for place in self.places})
+        # Ends of transactions and what compaction took have no record: the reader's own position tells of them. Of
+        # partitions without a record that can wait, but for a first read, until a moment when nothing comes.
+        looked_at = {record.place for record in records}
+        if self._left or not records:
+            looked_at |= {place for place in self.places if self._read_to[place] < self._written[place]}
+        positions = {place: await reader.position(place) for place in looked_at}
+        moved = {place: at for place, at in positions.items() if at > self._read_to[place]}
+        self._read_to |= moved
+        return Batch(deque(records), moved)
+
+    def _note_written(self, ends: Mapping[Place, int]) -> None:
+        """Note how far partitions are known to be written."""
+        now = self._now()
+        for place, end in ends.items():
+            if end > self._written.get(place, -1):
+                self._written[place] = end
+                if end > self._positions.get(place, 0):
+                    self._behind_since.setdefault(place, now)
+
+    async def _probe(self, reader: Reader, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                bounds = await reader.bounds(self.places)
+        except TimeoutError:
+            raise BrokersUnavailable(f"no answer within {seconds:g} s") from None
+        self._note_written({place: bound.end for place, bound in bounds.items()})
+
+    async def _disconnect(self) -> None:
+        reader, self._reader = self._reader, None
+        self._given = None
+        if self.is_current:
+            self.is_current = False
+            self._on_current(False)
+        self._tell()
+        if reader is not None:
+            with contextlib.suppress(Exception):
+                await reader.stop()
+
+    def _tell(self) -> None:
+        """Wake whoever waits for the follower to get on."""
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()

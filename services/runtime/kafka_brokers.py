@@ -1,0 +1,201 @@
+"""Kafka by aiokafka, as `brokers` describes it; the one module whose readers and writers are aiokafka's.
+
+aiokafka's errors do not leave it. What is read is guarded against what no reader should have to read (`fetching`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from services.runtime.brokers import Bounds, BrokersUnavailable, MessageTooLarge, Place, Record, Sent
+from services.runtime.kafka import aiokafka_options, aiokafka_producer_options, stop_clients
+from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+
+
+class KafkaBrokers:
+    """See `brokers.Brokers`."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+
+    def reader(self, *, is_committed: bool, group: str | None = None, wait_seconds: float = 0.5) -> KafkaReader:
+        """See `brokers.Brokers`; the group's name is without prefix."""
+        return KafkaReader(self._settings, is_committed=is_committed, group=group, wait_seconds=wait_seconds)
+
+    def writer(self, *, is_durable: bool = True, linger_seconds: float = 0.0, batch_bytes: int = 16_384) -> KafkaWriter:
+        """See `brokers.Brokers`."""
+        if is_durable:
+            options = aiokafka_producer_options(self._settings)
+        else:
+            options = {**aiokafka_options(self._settings), "acks": 1, "max_request_size": MESSAGE_MAX_BYTES}
+        options |= {"linger_ms": round(linger_seconds * 1000), "max_batch_size": batch_bytes}
+        return KafkaWriter(self._settings, options)
+
+    async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        """See `brokers.Brokers`."""
+        names = {self._settings.topic(topic): topic for topic in topics}
+        admin = AIOKafkaAdminClient(**aiokafka_options(self._settings))
+        try:
+            with _told():
+                await admin.start()
+                described = await admin.describe_topics(list(names))
+            counts = {found["topic"]: len(found["partitions"]) for found in described}
+            return {topic: counts.get(name, 0) for name, topic in names.items()}
+        finally:
+            await admin.close()
+
+
+class KafkaReader:
+    """See `brokers.Reader`."""
+
+    def __init__(
+        self, settings: KafkaSettings, *, is_committed: bool, group: str | None = None, wait_seconds: float = 0.5
+    ) -> None:
+        self._settings = settings
+        self._prefix = len(settings.topic_prefix)
+        self._known: dict[Place, TopicPartition] = {}
+        self._consumer = AIOKafkaConsumer(
+            **aiokafka_options(settings),
+            group_id=None if group is None else f"{settings.topic_prefix}{group}",
+            enable_auto_commit=False,
+            # Where to go on from an offset that is gone is decided by whoever follows, not by the client.
+            auto_offset_reset="none",
+            isolation_level="read_committed" if is_committed else "read_uncommitted",
+            fetch_max_wait_ms=round(wait_seconds * 1000),
+            max_partition_fetch_bytes=MESSAGE_MAX_BYTES,
+        )
+
+    async def start(self) -> None:
+        """See `brokers.Reader`."""
+        with _told():
+            await self._consumer.start()
+
+    async def bounds(self, places: Iterable[Place]) -> dict[Place, Bounds]:
+        """See `brokers.Reader`."""
+        asked = {self._asked(place): place for place in places}
+        with _told():
+            begins = await self._consumer.beginning_offsets(list(asked))
+            ends = await self._consumer.end_offsets(list(asked))
+        return {place: Bounds(begins[tp], ends[tp]) for tp, place in asked.items()}
+
+    async def offsets_at(self, instants: Mapping[Place, int]) -> dict[Place, int | None]:
+        """See `brokers.Reader`."""
+        with _told():
+            found = await self._consumer.offsets_for_times({self._asked(place): at for place, at in instants.items()})
+        offsets = {tp: None if at is None else at.offset for tp, at in found.items()}
+        return {place: offsets.get(self._asked(place)) for place in instants}
+
+    def stand(self, positions: Mapping[Place, int]) -> None:
+        """See `brokers.Reader`."""
+        if not positions:
+            self._consumer.unsubscribe()
+            return
+        self._consumer.assign([self._asked(place) for place in positions])
+        for place, offset in positions.items():
+            self._consumer.seek(self._asked(place), offset)
+
+    async def read(self, seconds: float, most: int) -> list[Record]:
+        """See `brokers.Reader`."""
+        with _told():
+            found = await self._consumer.getmany(timeout_ms=round(seconds * 1000), max_records=most)
+        prefix = self._prefix
+        return [
+            Record(
+                record.topic[prefix:],
+                record.partition,
+                record.offset,
+                record.timestamp,
+                record.key,
+                record.value,
+                record.headers,
+            )
+            for records in found.values()
+            for record in records
+        ]
+
+    async def position(self, place: Place) -> int:
+        """See `brokers.Reader`."""
+        with _told():
+            return int(await self._consumer.position(self._asked(place)))
+
+    def written_to(self, place: Place) -> int | None:
+        """See `brokers.Reader`."""
+        offset: int | None = self._consumer.highwater(self._asked(place))
+        return offset
+
+    async def committed(self, places: Iterable[Place]) -> dict[Place, int | None]:
+        """See `brokers.Reader`."""
+        with _told():
+            return {place: await self._consumer.committed(self._asked(place)) for place in places}
+
+    async def commit(self, positions: Mapping[Place, int]) -> None:
+        """See `brokers.Reader`."""
+        with _told():
+            await self._consumer.commit({self._asked(place): offset for place, offset in positions.items()})
+
+    async def stop(self) -> None:
+        """See `brokers.Reader`."""
+        await stop_clients(self._consumer)
+
+    def _asked(self, place: Place) -> TopicPartition:
+        found = self._known.get(place)
+        if found is None:
+            found = self._known[place] = TopicPartition(self._settings.topic(place.topic), place.partition)
+        return found
+
+
+class KafkaWriter:
+    """See `brokers.Writer`."""
+
+    def __init__(self, settings: KafkaSettings, options: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._producer = AIOKafkaProducer(**options)
+
+    async def start(self) -> None:
+        """See `brokers.Writer`."""
+        with _told():
+            await self._producer.start()
+
+    async def send(
+        self, topic: str, partition: int, message_key: bytes | None, value: bytes | None
+    ) -> asyncio.Future[Sent]:
+        """See `brokers.Writer`."""
+        with _told():
+            sent = await self._producer.send(self._settings.topic(topic), value, key=message_key, partition=partition)
+        told: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
+        sent.add_done_callback(lambda done: _pass_on(done, told))
+        return told
+
+    async def stop(self) -> None:
+        """See `brokers.Writer`."""
+        await stop_clients(self._producer)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What a client raises, as `brokers` has it."""
+    try:
+        yield
+    except MessageSizeTooLargeError as error:
+        raise MessageTooLarge(str(error)) from error
+    except (KafkaError, OSError) as error:
+        raise BrokersUnavailable(repr(error)) from error
+
+
+def _pass_on(done: asyncio.Future[Any], told: asyncio.Future[Sent]) -> None:
+    """What became of a message, to whoever asked; nobody may be left who does."""
+    error = asyncio.CancelledError() if done.cancelled() else done.exception()
+    if told.done():
+        return
+    if error is None:
+        record = done.result()
+        told.set_result(Sent(record.partition, record.offset))
+    else:
+        told.set_exception(BrokersUnavailable(repr(error)))
