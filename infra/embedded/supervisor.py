@@ -188,7 +188,7 @@ class Supervisor:
     async def _until_ready(self, service: Service, child: Child) -> str | None:
         """None when the service is ready (or done); else how it ended, since it is dead then."""
         started = time.monotonic()
-        while time.monotonic() - started < service.start_timeout_seconds * patience():
+        while time.monotonic() - started < (limit := service.start_timeout_seconds * patience()):
             if (code := child.poll()) is not None:
                 return None if service.once and code == 0 else _describe_end(code)
             if service.ready is not None and not service.once:
@@ -204,7 +204,7 @@ class Supervisor:
                 return None
             await asyncio.sleep(READINESS_PAUSE_SECONDS)
         await self._stop(service, child)
-        return f"was not ready within {max(service.start_timeout_seconds, time.monotonic() - started):.3g} s"
+        return f"was not ready within {limit:.3g} s"
 
     async def _until_ended(self, service: Service, child: Child) -> str:
         """Wait for the end of a ready service, or make one when it falls silent; returns how it ended."""

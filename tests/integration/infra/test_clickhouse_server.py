@@ -56,7 +56,7 @@ class Process:
     def wait_until_ready(self) -> Process:
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
-        assert "ready on " in line, self.popen.communicate()[1]
+        assert "ready on " in line, f"{self.popen.communicate()[1]}\nended with {self.popen.returncode}"
         self.url = line.split("ready on ")[1].split(",")[0]
         self.port = int(self.url.rsplit(":", 1)[1])
         return self
