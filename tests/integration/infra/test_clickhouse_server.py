@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import clickhouse_connect
@@ -44,7 +45,8 @@ class Process:
             "TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD": ANALYST_PASSWORD,
             "TIDEMARK_EMBEDDED_CLICKHOUSE_BUILDER_PASSWORD": BUILDER_PASSWORD,
         }
-        self.popen = subprocess.Popen(
+        self._start = partial(
+            subprocess.Popen[str],
             [sys.executable, "-m", "infra.embedded.clickhouse", "--path", str(path), "--port", "0", *arguments],
             cwd=ROOT,
             env=environment,
@@ -52,10 +54,16 @@ class Process:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.popen = self._start()
 
     def wait_until_ready(self) -> Process:
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
+        if not line and self.popen.wait(DEADLINE_SECONDS) == -signal.SIGSEGV:
+            # The engine's code crashes once in some hundred starts; `tidemark up` starts it again, and so does this.
+            self.popen = self._start()
+            assert self.popen.stdout is not None
+            line = self.popen.stdout.readline()
         assert "ready on " in line, f"{self.popen.communicate()[1]}\nended with {self.popen.returncode}"
         self.url = line.split("ready on ")[1].split(",")[0]
         self.port = int(self.url.rsplit(":", 1)[1])
