@@ -93,7 +93,7 @@ class Effects:
     rollups: list[Outgoing] = field(default_factory=list)
 
     def insert(self, table: Table, row: Row) -> None:
-        """Add one row."""
+        """Add one row to what the batch writes to a table."""
         self.inserts.setdefault(table, []).append(row)
 
 

@@ -88,7 +88,7 @@ class DeadLetterLimit:
         return self._breach(events, Counter(dead))
 
     def forget(self) -> None:
-        """Empty the window."""
+        """Forget all events counted so far, so that the window begins anew."""
         self._slices.clear()
         self._events = 0
         self._dead.clear()

@@ -225,7 +225,7 @@ def _nothing(key: ChannelKey) -> None:
 
 
 def _uncounted(topic: str, reason: Reason) -> None:
-    """Nobody counts."""
+    """Stands in for a counter of refused records where none is kept."""
 
 
 def _always(_: str) -> bool:

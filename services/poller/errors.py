@@ -36,7 +36,7 @@ class Unreachable(RetryLater):
 
 
 class TimedOut(RetryLater):
-    """Too slow."""
+    """The platform did not answer within the time of a call."""
 
     code = "timed_out"
 

@@ -77,7 +77,7 @@ class Room:
         self.held_bytes += size
 
     def release(self, size: int = 0) -> None:
-        """Give room back."""
+        """Give the room of one reserved answer back, and the bytes that it filled."""
         self.held_events -= 1
         self.held_bytes -= size
         if not self.held_events:

@@ -18,6 +18,7 @@ from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import KafkaSettings
+from services.runtime.wording import counted
 
 RETRY_SECONDS = 1.0
 _SAY_EVERY = 10
@@ -52,7 +53,7 @@ class TopicReader:
         slowest = self._loading[0]
         if not slowest.is_connected:
             return f"Kafka at {self._settings.kafka_bootstrap}"
-        return f"the end of {len(slowest.left)} partitions, {slowest.read_count} messages read"
+        return f"the end of {counted(len(slowest.left), 'partition')}, {counted(slowest.read_count, 'message')} read"
 
     async def partition_count(self, topics: Iterable[str]) -> int:
         """The number of partitions that all the topics have; waits until Kafka answers and all of them exist.

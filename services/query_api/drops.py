@@ -59,11 +59,11 @@ class DropFeed:
         return self._follower.silent_seconds
 
     def start(self) -> None:
-        """Begin reading."""
+        """Begin reading the topic, in a task of its own."""
         self._follower.start()
 
     async def stop(self) -> None:
-        """Stop reading."""
+        """Stop reading, and disconnect."""
         await self._follower.stop()
 
     def channel_changed(self, workspace_id: str) -> None:

@@ -66,7 +66,7 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """How many askers wait for a turn, of all workspaces."""
         return sum(map(len, self._waiting.values()))
 
     def is_wanted(self, owner: Hashable) -> bool:

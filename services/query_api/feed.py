@@ -64,7 +64,7 @@ class CatalogFeed:
         return f"{sum(self._follower.left.values())} catalog events are not read yet"
 
     def start(self) -> None:
-        """Begin reading."""
+        """Begin reading the topic, in a task of its own."""
         self._follower.start()
 
     async def caught_up(self) -> None:
@@ -80,7 +80,7 @@ class CatalogFeed:
         await self._follower.reached({brokers.Place(topic, partition): offset for partition, offset in offsets.items()})
 
     async def stop(self) -> None:
-        """Stop reading."""
+        """Stop reading, and disconnect."""
         await self._follower.stop()
 
     async def _take(self, batch: Batch) -> None:

@@ -96,7 +96,7 @@ class PollerLink:
         self._silent: set[int] = set()
 
     def start(self) -> None:
-        """Begin to connect."""
+        """Begin to connect to Kafka, in a task of its own."""
         self._producer.start()
         self._follower.start()
 

@@ -95,7 +95,7 @@ class KafkaPublisher:
         self._producer = Producer(brokers or KafkaBrokers(settings), handover_seconds=DEADLINE_SECONDS)
 
     def start(self) -> None:
-        """Begin to connect."""
+        """Begin to connect to Kafka, in a task of its own."""
         self._producer.start()
 
     async def stop(self) -> None:

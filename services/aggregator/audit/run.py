@@ -72,7 +72,7 @@ class Summary:
     by_check: dict[str, int] = field(default_factory=dict)
 
     def note(self, difference: Difference) -> None:
-        """Count one difference."""
+        """Count one difference, in all and under its check."""
         self.differences += 1
         self.by_check[difference.check] = self.by_check.get(difference.check, 0) + 1
 

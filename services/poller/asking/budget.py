@@ -103,7 +103,7 @@ class Pace:
         return 0 if free < 0 else int(free / self._interval) + 1
 
     def take(self, now: int) -> None:
-        """A call begins."""
+        """Count a call that begins now."""
         self._next = max(self._next, float(now)) + self._interval
 
     def clock_set_back(self, by: int) -> None:

@@ -67,7 +67,7 @@ class Circuit:
         self._probing = False
 
     def success(self) -> None:
-        """The platform answered."""
+        """Note that the platform answered: the circuit closes."""
         self._failures = self._opened = self._open_until = 0
         self._probing = False
 
@@ -123,7 +123,7 @@ class TokenCircuits:
             failing.until -= by
 
     def success(self, token: Hashable) -> None:
-        """An answer came."""
+        """Note that an answer came with this token: its circuit closes."""
         self._failing.pop(token, None)
 
 

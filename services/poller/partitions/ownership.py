@@ -155,7 +155,7 @@ class Ownership:
 
 
 def _nothing(_: int) -> None:
-    """Nobody waits yet."""
+    """Stands in for a listener until one is set."""
 
 
 def alone() -> Ownership:

@@ -92,7 +92,7 @@ class Flight:
         self._listeners: list[Heard] = []
 
     def hear(self, event: PlatformRaw) -> None:
-        """An answer came."""
+        """Keep an answer that came, and tell the listeners of it."""
         self.events.append(event)
         for listener in self._listeners:
             listener(event)

@@ -232,4 +232,4 @@ def _below(heap: Sequence[int], limit: int) -> Iterator[int]:
 
 
 def _nothing() -> None:
-    """Nobody waits yet."""
+    """Stands in for a listener until one is set."""

@@ -72,7 +72,7 @@ class Plan:
         in_flight: batches taken and not settled.
         alone_until: until when (ms) it is not asked together with other channels.
         ticket, wake_at: its newest place among the lane's waiting.
-        rank: the one that it stands with among those that are due, None when it does not.
+        rank: its rank among the plans that are due; None while it is not due.
         put_off: since when (ms) entries have really been due that were put off since, by slot; few at most times.
     """
 

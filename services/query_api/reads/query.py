@@ -367,7 +367,7 @@ class HealthQuestion(Question[Health]):
 
 
 class ReadModel(Protocol):
-    """Whoever answers questions."""
+    """Answers questions of the products' APIs, from whatever store."""
 
     async def answer(self, question: Question[Answered]) -> Answered | None:
         """The answer, or None when the thing is not there, deleted, or another workspace's.

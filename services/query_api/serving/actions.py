@@ -142,7 +142,7 @@ class Reads(Action[Context, Request[Asked], object], Generic[Context, Asked]):
         return self.by_turns and not self.is_kept
 
     async def answer(self, context: Context, question: Request[Asked]) -> Answer[object] | Stream:
-        """What was read."""
+        """What the endpoint's function reads for the request."""
         return await self.read(context, question)
 
     def reply(self, answer: Answer[object]) -> Reply:
@@ -192,7 +192,7 @@ class Shows(Action[Context, Request[Asked], Plain], Generic[Context, Asked]):
     key: Callable[[Request[Asked], int], Hashable | None] = field(default=never, init=False)
 
     async def answer(self, context: Context, question: Request[Asked]) -> Answer[Plain]:
-        """The page."""
+        """What the endpoint's function shows for the request."""
         return Answer(await self.show(context, question))
 
     def reply(self, answer: Answer[Plain]) -> Plain:
@@ -224,19 +224,19 @@ def reads(
     tag_of: Callable[[Any], object] | None = None,
     by_turns: bool = True,
 ) -> Action[Context, Any, Any]:
-    """`Reads`, checked."""
+    """Make a `Reads`, its types checked against each other."""
     return Reads(parameters, read, is_kept, tag_of, by_turns)
 
 
 def writes(
     parameters: type[Asked], write: Callable[[Context, Request[Asked]], Awaitable[object]], *, status: int = 200
 ) -> Action[Context, Any, Any]:
-    """`Writes`, checked."""
+    """Make a `Writes`, its types checked against each other."""
     return Writes(parameters, write, status)
 
 
 def shows(
     parameters: type[Asked], show: Callable[[Context, Request[Asked]], Awaitable[Plain]]
 ) -> Action[Context, Any, Any]:
-    """`Shows`, checked."""
+    """Make a `Shows`, its types checked against each other."""
     return Shows(parameters, show)

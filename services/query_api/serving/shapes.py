@@ -46,7 +46,7 @@ def each(names: Iterable[str], schema: Schema) -> Schema:
 
 
 def listed(items: Schema) -> Schema:
-    """An array."""
+    """The schema of an array of items."""
     return {"type": "array", "items": items}
 
 

@@ -140,7 +140,7 @@ async def test_what_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     brokers.put(RAW, 1, b"w", b"a")
     seen: list[str | None] = []
     await reader.replay(RAW, lambda *_: seen.append(reader.waiting_for))
-    assert seen == ["the end of 1 partitions, 1 messages read"]
+    assert seen == ["the end of 1 partition, 1 message read"]
 
 
 async def test_topics_that_differ_in_their_partitions_stop_the_poller() -> None:

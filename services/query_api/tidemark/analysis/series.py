@@ -45,7 +45,7 @@ async def post_series(sources: Sources, request: Request[SeriesParameters]) -> A
 
 
 async def target_series(sources: Sources, request: Request[SeriesParameters]) -> Answer[object]:
-    """A target's."""
+    """The time series of one target; NotFound when the workspace has no such target."""
     target_id = request.path["id"]
     _check(request.parameters, POST_FIGURES)
     if await sources.read_model.answer(TargetQuestion(request.workspace_id, target_id)) is None:

@@ -23,7 +23,7 @@ _AT = "toUnixTimestamp64Milli(captured_at)"
 
 
 class Scope(Enum):
-    """Whose figures."""
+    """Whose figures a statement reads."""
 
     TARGETS = "targets"  # of the targets in {targets:Array(String)}
     CHANNEL = "channel"  # of the channel in {channel:String}

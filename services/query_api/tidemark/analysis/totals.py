@@ -29,7 +29,7 @@ _COLUMNS = ("value", "previous", "change")
 
 
 async def channel_totals(sources: Sources, request: Request[TotalsParameters]) -> Answer[object]:
-    """A channel's."""
+    """The totals of one channel; NotFound when the workspace has no such channel."""
     channel_id = request.path["id"]
     if sources.directory.get(request.workspace_id, channel_id) is None:
         raise NotFound
@@ -38,7 +38,7 @@ async def channel_totals(sources: Sources, request: Request[TotalsParameters]) -
 
 
 async def workspace_totals(sources: Sources, request: Request[TotalsParameters]) -> Answer[object]:
-    """The workspace's."""
+    """The totals of all channels of the workspace."""
     return await _answer(sources, request, {}, Subject(request.workspace_id, Scope.WORKSPACE))
 
 

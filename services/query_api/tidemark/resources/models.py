@@ -274,7 +274,7 @@ EXPLANATION_SCHEMA = _object(
 
 
 def listed_schema(items: Schema) -> Schema:
-    """A page."""
+    """The schema of a page: its items, the ids that are missing, and the cursor of the next page."""
     return _object(
         f"{items['title']}Page",
         {

@@ -30,7 +30,7 @@ async def posts_page(sources: Sources, request: Request[PostsParameters]) -> Pag
 
 
 async def targets_page(sources: Sources, request: Request[TargetsParameters]) -> Page:
-    """As `posts_page`."""
+    """A page of targets, in the order of `posts_page`; of one platform's id when it is asked for."""
     external_id = request.parameters.external_id or ""
     # A part of the id that JSON writes as it is: most posts are passed over by it without being read as JSON.
     needle = max(_PLAIN.findall(external_id), key=len, default="")
@@ -52,7 +52,7 @@ async def _dated(
 
 
 async def channels_page(sources: Sources, request: Request[ChannelsParameters]) -> Page:
-    """By id."""
+    """A page of channels, ordered by id."""
     more = {"external": request.parameters.external_id or ""}
     rows = await _rows(sources, request, "tidemark_channels_page", sql.CHANNELS_PAGE, "channels", more)
     return _cut([(row[0], 0) for row in rows], request.parameters.limit, "channels")

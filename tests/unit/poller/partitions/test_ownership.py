@@ -1,5 +1,5 @@
-"""Ownership: a call needs the partition, its catalog and a young word of Kafka; and whatever befalls a group of
-processes, no workspace may be asked for by two of them at once, and none is forgotten."""
+"""Ownership: a call needs the partition, its catalog and an answer of Kafka that is not old. Whatever befalls a group of
+processes, no workspace is asked for by two of them at once, and none is forgotten."""
 
 from __future__ import annotations
 
