@@ -1,4 +1,4 @@
-"""Ownership: a call needs the partition, its catalog and an answer of Kafka that is not old. Whatever befalls a group of
+"""Ownership: a call needs the partition, its catalog and a recent answer of Kafka. Whatever befalls a group of
 processes, no workspace is asked for by two of them at once, and none is forgotten."""
 
 from __future__ import annotations
