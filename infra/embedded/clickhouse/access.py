@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,14 +19,12 @@ from infra.embedded.clickhouse import analyst, builder, forms, limits, rebuildin
 from infra.embedded.clickhouse.config import Settings, digest
 from infra.embedded.clickhouse.engine import Call
 from infra.embedded.clickhouse.errors import (
-    ACCESS_DENIED,
     AUTHENTICATION_FAILED,
     READONLY,
     UNKNOWN_FORMAT,
     ServerError,
     refusal,
 )
-from infra.embedded.clickhouse.external import ExternalTable
 from infra.embedded.clickhouse.request import Credentials
 from infra.embedded.clickhouse.statements import Statement
 
@@ -36,11 +34,6 @@ _DATA_FORMAT = re.compile(
     r"Native|Values|(?:CSV|TSV|TabSeparated|TSVRaw|TabSeparatedRaw)(?:WithNames(?:AndTypes)?)?|Parquet|Arrow|ArrowStream|ORC"
     r"|RowBinary(?:WithNames(?:AndTypes)?|WithDefaults)?|JSON(?:Compact|Columns|Lines)?"
     r"|JSON(?:Compact)?(?:Strings)?EachRow(?:WithNames(?:AndTypes)?)?"
-)
-# Of rows of external tables: those that the engine reads with code of its own, each row or block by itself.
-_EXTERNAL_FORMAT = re.compile(
-    r"Native|Values|(?:CSV|TSV|TabSeparated|TSVRaw|TabSeparatedRaw)(?:WithNames(?:AndTypes)?)?"
-    r"|RowBinary(?:WithNames(?:AndTypes)?)?|JSON(?:Compact)?(?:Strings)?EachRow(?:WithNames(?:AndTypes)?)?"
 )
 _ANALYST = "analyst: "
 
@@ -117,31 +110,6 @@ class Users:
             )
         name = credentials.user
         return User(name, guest=name in self._guests, inserts=name != "analyst")
-
-    def permit_tables(
-        self, user: User, settings: Mapping[str, str], tables: Sequence[ExternalTable], statement: Statement
-    ) -> dict[str, str]:
-        """The settings with which the external tables of a guest's statement are filled.
-
-        Args:
-            settings: those that the request gives.
-            statement: the one that may run.
-
-        Raises:
-            ServerError: READONLY for a statement that does not read; ACCESS_DENIED for a name that the guest may not
-                read; UNKNOWN_FORMAT.
-        """
-        guest = self._guests[user.name]
-        if statement.verb not in ("SELECT", "EXPLAIN"):
-            raise refusal(READONLY, f"{user.name}: External tables come with a SELECT")
-        for table in tables:
-            if not guest.policy.may_name(table.name):
-                raise refusal(ACCESS_DENIED, f"{user.name}: The external table {table.name} needs another name")
-            if not _EXTERNAL_FORMAT.fullmatch(table.format):
-                raise refusal(
-                    UNKNOWN_FORMAT, f"{user.name}: The format {table.format} of external tables is not open to it"
-                )
-        return guest.limits.filling_settings(settings)
 
     def permit(self, user: User, call: Call, statement: Statement, grammar: Grammar) -> tuple[Call, Statement]:
         """A guest's statement as it may run, made anew; blocks the thread.

@@ -40,7 +40,6 @@ from infra.embedded.clickhouse.errors import (
 from infra.embedded.clickhouse.external import ExternalTable, made
 from infra.embedded.clickhouse.guests import Guests
 from infra.embedded.clickhouse.headers import content_type, header_text, summary
-from infra.embedded.clickhouse.limits import EXTERNAL_BYTES
 from infra.embedded.clickhouse.native_blocks import for_version
 from infra.embedded.clickhouse.native_compression import BlockEncoder
 from infra.embedded.clickhouse.pieces import pieces_of, send_spooled, spooled
@@ -159,7 +158,7 @@ class Server:
                     default_database=self._default_database,
                     spool=self._spool,
                     insert_bytes=self._insert_bytes if user.inserts else 0,
-                    external_bytes=min(self._insert_bytes, EXTERNAL_BYTES) if user.guest else self._insert_bytes,
+                    external_bytes=0 if user.guest else self._insert_bytes,
                 )
                 reply = Reply(request.receive, send)
                 await self._execute(request.method, user, incoming, reply)
@@ -205,7 +204,6 @@ class Server:
             readonly=_readonly_level(settings.pop("readonly", "0"), method),
             marker=incoming.marker if statement.has_result else "",
         )
-        filling = settings
         if user.guest:
             if not user.inserts and incoming.settings.get("readonly", "1") != "1":
                 raise refusal(READONLY, "Cannot modify 'readonly' setting in readonly mode.")
@@ -214,8 +212,6 @@ class Server:
             call, statement = await self._guests[user.name].permit(user, call, statement)
             if statement.data_start is None:
                 call = dataclasses.replace(call, marker=incoming.marker)
-            if incoming.tables:
-                filling = self._users.permit_tables(user, settings, incoming.tables, statement)
         self._running[incoming.query_id] = incoming.marker
         try:
             # Nothing of a guest is left behind, so that its sessions need no handle.
@@ -225,7 +221,7 @@ class Server:
                 self._sessions.lease(
                     call, user.name, incoming.session, leaves=leaves, fresh=bool(incoming.tables)
                 ) as handle,
-                self._external(incoming, dataclasses.replace(call, settings=filling), handle, reply),
+                self._external(incoming, call, handle, reply),
             ):
                 handle.spoiled = handle.spoiled or "allow_ddl" in settings
                 await self._run(incoming, statement, call, handle, reply)
@@ -237,11 +233,7 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def _external(self, incoming: Incoming, call: Call, handle: Handle, reply: Reply) -> AsyncIterator[None]:
-        """The request's external tables on a handle, which does what `call` says from then on.
-
-        Args:
-            call: with the settings that the tables are filled with.
-        """
+        """The request's external tables on a handle, which does what `call` says from then on."""
         if not incoming.tables:
             yield
             return

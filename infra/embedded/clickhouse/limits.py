@@ -45,9 +45,6 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _MIB = 1024 * 1024
 # Rows of a document that is held in memory whole (JSON and the like) take several times their bytes.
 _HELD_RESULT_BYTES = 64 * _MIB
-# What the external tables of a guest's statement may have together: as they are sent, and as the engine holds them.
-EXTERNAL_BYTES = 16 * _MIB
-EXTERNAL_MEMORY_BYTES = 64 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +80,6 @@ class Limits:
         """
         check_settings(given)
         return self._bounded(given, streamed=streamed)
-
-    def filling_settings(self, given: Mapping[str, str]) -> dict[str, str]:
-        """The settings that the external tables of a statement are filled with: those that say how rows are read.
-
-        The tables stay in memory until the statement ends, besides what the statement itself takes.
-        """
-        of_rows = {name: value for name, value in given.items() if harmless_setting(name, writing=True)}
-        bounded = self._bounded(without_harmless(of_rows), streamed=True)
-        memory = str(min(self.memory_bytes, EXTERNAL_MEMORY_BYTES))
-        return {**bounded, **_PLAIN_VALUES, "max_memory_usage": memory}
 
     def writing_settings(self, given: Mapping[str, str]) -> dict[str, str]:
         """The settings that a statement runs with that changes something.
@@ -150,11 +137,6 @@ def check_settings(settings: Mapping[str, str], *, writing: bool = False) -> Non
 def without_building(settings: Mapping[str, str]) -> dict[str, str]:
     """The settings without those that mean nothing to a statement that reads; dbt sends them with each one."""
     return {name: value for name, value in settings.items() if not _BUILDING_SETTINGS.fullmatch(name)}
-
-
-def without_harmless(settings: Mapping[str, str]) -> dict[str, str]:
-    """The settings without those that mean nothing to rows that are read in."""
-    return {name: value for name, value in settings.items() if not _HARMLESS_SETTINGS.fullmatch(name)}
 
 
 def is_set(changes: Mapping[str, str]) -> bool:

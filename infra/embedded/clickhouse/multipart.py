@@ -16,7 +16,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from infra.embedded.clickhouse.bodies import STATEMENT_BYTES, disk_errors
-from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, QUERY_IS_TOO_LARGE, refusal
+from infra.embedded.clickhouse.errors import ACCESS_DENIED, BAD_ARGUMENTS, QUERY_IS_TOO_LARGE, refusal
 
 MOST_FIELDS = 1000
 MOST_FILES = 16
@@ -101,6 +101,10 @@ class _Reader:
         self._header_value.clear()
 
     def _begin_file(self) -> None:
+        if not self._file_bytes:
+            raise refusal(
+                ACCESS_DENIED, "External tables are open to user default alone; write their rows into the statement"
+            )
         if self._name in self._form.files or len(self._form.files) >= MOST_FILES:
             raise refusal(BAD_ARGUMENTS, f"The form has two files of one name, or more than {MOST_FILES}")
         with disk_errors():
@@ -127,10 +131,11 @@ async def read_form(content_type: str, pieces: AsyncIterator[bytes], *, folder: 
 
     Args:
         folder: for files.
-        file_bytes: how much all files together may have.
+        file_bytes: how much all files together may have; 0 for a user who may send none.
 
     Raises:
-        ServerError: QUERY_IS_TOO_LARGE; BAD_ARGUMENTS for too many parts or what is no form; NOT_ENOUGH_SPACE.
+        ServerError: QUERY_IS_TOO_LARGE; ACCESS_DENIED for a file of a user who may send none; BAD_ARGUMENTS for too
+            many parts or what is no form; NOT_ENOUGH_SPACE.
     """
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")

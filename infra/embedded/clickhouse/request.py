@@ -187,7 +187,7 @@ async def read(
         default_database: where the request names none.
         spool: folder for bodies too large for memory.
         insert_bytes: how much an INSERT may carry; 0 for a user who may not insert.
-        external_bytes: how much all external tables may have together.
+        external_bytes: how much all external tables may have together; 0 for a user who may send none.
 
     Raises:
         ServerError: the body is too large or too slow, in an unknown encoding, or broken.
