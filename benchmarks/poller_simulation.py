@@ -27,7 +27,8 @@ from benchmarks.progress import Progress
 from benchmarks.report import Ratio, Result
 from schemas.tiers import JITTER_SHARE, MARGIN_SHARE, Rule, spread
 from services.platforms import all_platforms
-from services.platforms.base import AcrossAccounts, Channel, Limit, Target
+from services.platforms.abilities import AcrossAccounts
+from services.platforms.base import Channel, Limit, Target
 from services.poller.asking.budget import APP, Budget, WindowKey
 from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from schemas.metrics import CHANNEL_NAMES, PLATFORMS, POST_NAMES
 from services.platforms import all_platforms
-from services.platforms.base import AppClient, Platform, Refreshable
+from services.platforms.abilities import AppClient, Refreshable
+from services.platforms.base import Platform
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "platforms.md"

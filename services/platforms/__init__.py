@@ -1,7 +1,8 @@
 """What is known of each platform, one file a platform, found by listing this folder.
 
 A module here holds one platform and exposes it as `PLATFORM`. The platforms share `base` (the nouns and the protocol),
-`json_reading`, `http_reading`, `report_days`, and modules whose names begin with `_`. Nothing here opens a socket.
+`abilities` (what a platform may offer beyond it), `json_reading`, `http_reading`, `report_days`, and modules whose
+names begin with `_`. Nothing here opens a socket.
 
 Further folders of such files are named by `TIDEMARK_PLATFORMS_PATH`, so that a platform can be added to an installed
 Tidemark. Their files are modules of this package, as if they lay here.
@@ -20,7 +21,7 @@ from dotenv import dotenv_values
 from services.platforms.base import Platform
 
 SETTING = "TIDEMARK_PLATFORMS_PATH"
-_SHARED = frozenset({"base", "http_reading", "json_reading", "report_days"})
+_SHARED = frozenset({"abilities", "base", "http_reading", "json_reading", "report_days"})
 
 
 class PlatformFileError(ValueError):

@@ -16,7 +16,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from services.platforms import base, http_reading, json_reading
+from services.platforms import abilities, base, http_reading, json_reading
 
 # Meta renews a token that is at least a day old and not yet ended: so a week before its end.
 RENEW_AHEAD_SECONDS = 7 * 86_400.0
@@ -46,14 +46,14 @@ _CODE = re.compile(r"[A-Za-z_]{1,40}")
 
 def oauth_call(
     path: str,
-    tokens: base.HeldTokens,
-    client: base.AppClient,
+    tokens: abilities.HeldTokens,
+    client: abilities.AppClient,
     *,
     base_url: str | None = None,
     id_name: str = "client_id",
     basic: bool = False,
     ahead_seconds: float = 300.0,
-) -> base.RefreshCall | None:
+) -> abilities.RefreshCall | None:
     """OAuth 2's `grant_type=refresh_token`; None without a refresh token.
 
     Args:
@@ -70,21 +70,21 @@ def oauth_call(
     elif not basic:
         app = ((id_name, client.client_id), ("client_secret", client.client_secret))
         form += [(name, value) for name, value in app if value is not None]
-    return base.RefreshCall("POST", path, (), tuple(form), headers, base_url, ahead_seconds)
+    return abilities.RefreshCall("POST", path, (), tuple(form), headers, base_url, ahead_seconds)
 
 
-def renewal_call(grant_type: str, tokens: base.HeldTokens, base_url: str) -> base.RefreshCall | None:
+def renewal_call(grant_type: str, tokens: abilities.HeldTokens, base_url: str) -> abilities.RefreshCall | None:
     """Meta's renewal of a long-lived token, which is its own refresh token; None without one."""
     if not tokens.access_token:
         return None
     query = (("grant_type", grant_type), ("access_token", tokens.access_token))
     path = "/refresh_access_token"
-    return base.RefreshCall("GET", path, query, base_url=base_url, ahead_seconds=RENEW_AHEAD_SECONDS)
+    return abilities.RefreshCall("GET", path, query, base_url=base_url, ahead_seconds=RENEW_AHEAD_SECONDS)
 
 
 def read_oauth(
     status: int, headers: Mapping[str, str], body: bytes, *, unauthorized: base.Outcome = base.Outcome.TOKEN_EXPIRED
-) -> base.TokenGrant | base.RefreshFailure:
+) -> abilities.TokenGrant | abilities.RefreshFailure:
     """Reads an answer of an OAuth 2 token endpoint; a failure may come with status 200.
 
     Args:
@@ -102,7 +102,7 @@ def read_oauth(
         outcome = base.Outcome.TOKEN_REVOKED
     if outcome is None:
         outcome = unauthorized if status == 401 else _by_status(status)
-    return base.RefreshFailure(outcome, _wait(outcome, headers), detail)
+    return abilities.RefreshFailure(outcome, _wait(outcome, headers), detail)
 
 
 def read_renewal(
@@ -110,21 +110,21 @@ def read_renewal(
     headers: Mapping[str, str],
     body: bytes,
     classify: Callable[[int, Mapping[str, str], bytes, int], base.Verdict],
-) -> base.TokenGrant | base.RefreshFailure:
+) -> abilities.TokenGrant | abilities.RefreshFailure:
     """Reads an answer of Meta's renewal; it fails as any other call does."""
     granted = _grant(json_reading.try_json_object(body)) if 200 <= status < 300 else None
     if granted is not None:
         return granted
     verdict = classify(status, headers, body, 0)
     outcome = base.Outcome.PLATFORM_DOWN if verdict.outcome is base.Outcome.OK else verdict.outcome
-    return base.RefreshFailure(outcome, verdict.retry_after_seconds, str(status))
+    return abilities.RefreshFailure(outcome, verdict.retry_after_seconds, str(status))
 
 
-def _grant(answer: Mapping[str, Any]) -> base.TokenGrant | None:
+def _grant(answer: Mapping[str, Any]) -> abilities.TokenGrant | None:
     access_token, refresh_token = answer.get("access_token"), answer.get("refresh_token")
     if not isinstance(access_token, str) or not access_token:
         return None
-    return base.TokenGrant(
+    return abilities.TokenGrant(
         access_token,
         refresh_token if isinstance(refresh_token, str) and refresh_token else None,
         life_seconds(answer.get("expires_in")),

@@ -6,11 +6,11 @@ Pure: calls are descriptions, replies are bytes. The poller makes the calls. The
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote, urlencode
 
 import orjson
@@ -95,12 +95,17 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The account that a call is made for; `external_id` and `username` are the platform's."""
+    """The account that a call is made for; `external_id` and `username` are the platform's.
+
+    Attributes:
+        home_url: origin of the account's own server, where a platform has many servers and this one is known.
+    """
 
     workspace_id: str
     channel_id: str
     external_id: str
     username: str = ""
+    home_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,9 @@ class Call:
         base_url: another origin than the platform's usual one; an overridden base URL replaces all origins.
         literal: characters of the query's values that are sent unescaped. With `%` among them the values are escaped
             already, for a platform whose syntax takes a character both bare and escaped.
+        shape: what distinguishes this kind of call from the platform's others, in words for operators, such as
+            `posts/reel` or `channel/days`. What the platform refuses of every target of a shape is remembered for the
+            shape. Empty: the kind alone.
     """
 
     kind: str
@@ -141,6 +149,7 @@ class Call:
     limit_group: str = "default"
     base_url: str | None = None
     literal: str = "(),"
+    shape: str = ""
 
     def request_map(self) -> dict[str, str]:
         """The query as `platform.raw` keeps it: decoded, repeated names joined by commas, a JSON body under `body`."""
@@ -172,6 +181,7 @@ class Outcome(StrEnum):
     METRIC_FORBIDDEN = "metric_forbidden"  # this connection may not read one of the metrics; ask again without it
     METRIC_NOT_OFFERED = "metric_not_offered"  # one of the metrics does not exist for this kind of post; as above
     TARGET_REFUSED = "target_refused"  # the id of a post is none of the platform's, or the post is withheld by law
+    TOO_MUCH = "too_much"  # the call asks for more than the platform answers at once; ask for less
     REQUEST_WRONG = "request_wrong"  # a metric or parameter is wrong for everybody: ours to fix, loud
     PLATFORM_DOWN = "platform_unavailable"  # back off
     ACCOUNT_DISABLED = "account_disabled"  # suspended, closed or taken down by the platform or its owner
@@ -186,6 +196,8 @@ class Verdict:
         detail: the platform's own code, for logs; never a secret.
         refused_metric: for REQUEST_WRONG, METRIC_FORBIDDEN and METRIC_NOT_OFFERED, the one metric name that made the
             whole request fail, when the body names it; empty when the body says only that there is one.
+        refused_position: for the same outcomes, the place of the refused metric among those asked for, from 0,
+            when the body tells the place and not the name.
         refused_target: the external id that made the whole request fail, when the body names it; ask again without it.
         is_app_wide: for RETRY_LATER and QUOTA_EXHAUSTED, whether the body names a limit of our whole app.
     """
@@ -194,6 +206,7 @@ class Verdict:
     retry_after_seconds: float | None = None
     detail: str = ""
     refused_metric: str | None = None
+    refused_position: int | None = None
     refused_target: str | None = None
     is_app_wide: bool = False
 
@@ -303,113 +316,10 @@ class Platform(Protocol):
         """The state of the rate limit, from headers with lower-case names; None where they hold none. `now` in ms."""
 
 
-@runtime_checkable
-class AcrossAccounts(Protocol):
-    """A platform that answers for posts of several accounts in one call, with our app's own token. Pure as well."""
-
-    def authorize_app(self, token: str) -> dict[str, str]:
-        """Headers that authorize a call as our app."""
-
-    def app_post_calls(self, targets: Sequence[Target]) -> list[Call]:
-        """Calls that ask for the public figures of posts of any accounts, in the platform's largest batches."""
-
-    def app_part(self, body: bytes, external_ids: Collection[str]) -> bytes:
-        """An answer's body with nothing of other posts than these, in the answer's own shape; also of a failed one.
-
-        An answer that can't be read has no part: empty.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class AppClient:
-    """Our own app at a platform, as configured; values that are not set are not sent."""
-
-    client_id: str | None = None
-    client_secret: str | None = field(default=None, repr=False)
-
-
-class HeldTokens(Protocol):
-    """The tokens that a channel holds."""
-
-    @property
-    def access_token(self) -> str | None:
-        """The token that authorizes calls."""
-
-    @property
-    def refresh_token(self) -> str | None:
-        """The token that a new access token is requested with; None where the platform has no such tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshCall:
-    """One request to a token endpoint. It holds secrets: its answer is never published, and neither is ever logged.
-
-    Attributes:
-        method: GET or POST.
-        path: the platform's own path, from the origin on.
-        query: parameters in order.
-        form: fields of a POST.
-        headers: with the app's or the channel's own authorization.
-        base_url: the token endpoint's origin, where it is not the platform's usual one.
-        ahead_seconds: how long before its end a token is refreshed; days where an expired token can't be.
-    """
-
-    method: str
-    path: str
-    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    form: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    base_url: str | None = None
-    ahead_seconds: float = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class TokenGrant:
-    """New tokens.
-
-    Attributes:
-        refresh_token: None where the old refresh token stays valid.
-        expires_in_seconds: life of the access token; None where the platform gave none.
-    """
-
-    access_token: str = field(repr=False)
-    refresh_token: str | None = field(default=None, repr=False)
-    expires_in_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshFailure:
-    """Why a refresh brought no new tokens.
-
-    Attributes:
-        detail: the platform's own code, for logs; never a secret.
-    """
-
-    outcome: Outcome
-    retry_after_seconds: float | None = None
-    detail: str = ""
-
-    @property
-    def is_final(self) -> bool:
-        """Whether these tokens will never bring new ones: the person has to reconnect."""
-        return self.outcome in (Outcome.TOKEN_EXPIRED, Outcome.TOKEN_REVOKED, Outcome.ACCOUNT_DISABLED)
-
-
-@runtime_checkable
-class Refreshable(Protocol):
-    """A platform whose tokens can be renewed. Pure as well."""
-
-    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
-        """The call that brings new tokens; None when these can't be renewed."""
-
-    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
-        """The new tokens in an answer of the token endpoint, or why there are none; `headers` with lower-case names."""
-
-
 if not TYPE_CHECKING:
     # Platform files of operators (`TIDEMARK_PLATFORMS_PATH`) may take helpers from here, where all of them once were.
     def __getattr__(name: str) -> Any:
-        for module in ("json_reading", "http_reading", "report_days") if not name.startswith("_") else ():
+        for module in ("abilities", "json_reading", "http_reading", "report_days") if not name.startswith("_") else ():
             if hasattr(found := import_module(f"services.platforms.{module}"), name):
                 return getattr(found, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

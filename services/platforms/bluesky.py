@@ -27,7 +27,7 @@ from typing import Any
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import base, http_reading, json_reading
+from services.platforms import abilities, base, http_reading, json_reading
 from services.platforms._oauth import life_seconds
 
 BATCH_SIZE = 25
@@ -176,29 +176,29 @@ class Bluesky:
         """The session: the only method here that fails without a token that works."""
         return base.Call(RawKind.IDENTITY, "GET", "/xrpc/com.atproto.server.getSession", limit_group="xrpc")
 
-    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
+    def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`refreshSession`: authorized by the refresh JWT; both rotate."""
         if not tokens.refresh_token:
             return None
         headers = {"authorization": f"Bearer {tokens.refresh_token}"}
-        return base.RefreshCall("POST", "/xrpc/com.atproto.server.refreshSession", headers=headers)
+        return abilities.RefreshCall("POST", "/xrpc/com.atproto.server.refreshSession", headers=headers)
 
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
-    ) -> base.TokenGrant | base.RefreshFailure:
+    ) -> abilities.TokenGrant | abilities.RefreshFailure:
         """The session's tokens; their ends stand in the tokens themselves."""
         answer = json_reading.try_json_object(body)
         access, refresh = answer.get("accessJwt"), answer.get("refreshJwt")
         if 200 <= status < 300 and isinstance(access, str) and access:
             renewed = refresh if isinstance(refresh, str) and refresh else None
-            return base.TokenGrant(access, renewed, _life_of(access))
+            return abilities.TokenGrant(access, renewed, _life_of(access))
         verdict = self.classify(status, headers, body, 0)
         outcome = verdict.outcome
         if outcome is base.Outcome.OK:
             outcome = base.Outcome.PLATFORM_DOWN
         elif status in (400, 401) and outcome is base.Outcome.REQUEST_WRONG and "error" not in answer:
             outcome = base.Outcome.TOKEN_EXPIRED
-        return base.RefreshFailure(outcome, verdict.retry_after_seconds, verdict.detail)
+        return abilities.RefreshFailure(outcome, verdict.retry_after_seconds, verdict.detail)
 
     def read(self, event: PlatformRaw) -> base.Reading:
         """`app.bsky.feed.getPosts`; `app.bsky.actor.getProfiles` and `getProfile`."""

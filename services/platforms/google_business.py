@@ -31,7 +31,7 @@ from typing import Any
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import base, http_reading, json_reading, report_days
+from services.platforms import abilities, base, http_reading, json_reading, report_days
 from services.platforms._oauth import oauth_call, read_oauth
 
 TOKEN_URL = "https://oauth2.googleapis.com"
@@ -181,13 +181,13 @@ class GoogleBusiness:
         query = (("readMask", "name,title"),)
         return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="information", base_url=IDENTITY_URL)
 
-    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
+    def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """Google's token endpoint; the refresh token stays."""
         return oauth_call("/token", tokens, client, base_url=TOKEN_URL)
 
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
-    ) -> base.TokenGrant | base.RefreshFailure:
+    ) -> abilities.TokenGrant | abilities.RefreshFailure:
         """Reads the answer by the common rules of OAuth 2."""
         return read_oauth(status, headers, body)
 

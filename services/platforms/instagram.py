@@ -34,7 +34,7 @@ from urllib.parse import unquote
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import _graph, base, http_reading, json_reading, report_days
+from services.platforms import _graph, abilities, base, http_reading, json_reading, report_days
 from services.platforms._oauth import read_renewal, renewal_call
 
 VERSION = "v25.0"
@@ -264,7 +264,7 @@ class Instagram:
         path = f"/{VERSION}/{http_reading.path_part(channel.external_id)}"
         return base.Call(RawKind.IDENTITY, "GET", path, (("fields", "id,username"),), limit_group="graph")
 
-    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
+    def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`ig_refresh_token`: the token is its own refresh token, until it has ended. Facebook's are not renewed so."""
         if (tokens.access_token or "").startswith(FACEBOOK_TOKEN):
             return None
@@ -272,7 +272,7 @@ class Instagram:
 
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
-    ) -> base.TokenGrant | base.RefreshFailure:
+    ) -> abilities.TokenGrant | abilities.RefreshFailure:
         """As any other answer of Meta's."""
         return read_renewal(status, headers, body, self.classify)
 

@@ -35,7 +35,7 @@ from urllib.parse import quote, unquote
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import base, http_reading, json_reading, report_days
+from services.platforms import abilities, base, http_reading, json_reading, report_days
 from services.platforms._oauth import oauth_call, read_oauth
 
 VERSION = "202606"
@@ -372,13 +372,13 @@ class LinkedIn:
         path = f"/rest/organizations/{http_reading.path_part(organization.rpartition(':')[2])}"
         return base.Call(RawKind.IDENTITY, "GET", path, limit_group="organizations")
 
-    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
+    def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/oauth/v2/accessToken`; the refresh token stays, and so does its end."""
         return oauth_call("/oauth/v2/accessToken", tokens, client, base_url=TOKEN_URL, ahead_seconds=86_400.0)
 
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
-    ) -> base.TokenGrant | base.RefreshFailure:
+    ) -> abilities.TokenGrant | abilities.RefreshFailure:
         """Reads the answer by the common rules of OAuth 2."""
         return read_oauth(status, headers, body)
 

@@ -35,7 +35,7 @@ from urllib.parse import unquote
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import base, http_reading, json_reading, report_days
+from services.platforms import abilities, base, http_reading, json_reading, report_days
 from services.platforms._oauth import oauth_call, read_oauth
 
 # "Cannot be more than 90 days back from today"; a day early, for the call's own time.
@@ -298,13 +298,13 @@ class Pinterest:
         """The token's own account."""
         return base.Call(RawKind.IDENTITY, "GET", "/v5/user_account", limit_group="org_read")
 
-    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
+    def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/v5/oauth/token`, signed by the app; each refresh prolongs, and replaces, the refresh token."""
         return oauth_call("/v5/oauth/token", tokens, client, basic=True, ahead_seconds=86_400.0)
 
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
-    ) -> base.TokenGrant | base.RefreshFailure:
+    ) -> abilities.TokenGrant | abilities.RefreshFailure:
         """As OAuth 2; 401 means that the app was refused."""
         return read_oauth(status, headers, body, unauthorized=base.Outcome.REQUEST_WRONG)
 

@@ -29,7 +29,7 @@ from typing import Any
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import base, http_reading, json_reading
+from services.platforms import abilities, base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
 
 BATCH_SIZE = 100
@@ -188,13 +188,13 @@ class Reddit:
         """The token's own account."""
         return base.Call(RawKind.IDENTITY, "GET", "/api/v1/me", (("raw_json", "1"),), limit_group="api")
 
-    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
+    def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/api/v1/access_token` of the site itself, signed by the app; the refresh token stays."""
         return oauth_call("/api/v1/access_token", tokens, client, base_url=TOKEN_URL, basic=True)
 
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
-    ) -> base.TokenGrant | base.RefreshFailure:
+    ) -> abilities.TokenGrant | abilities.RefreshFailure:
         """As OAuth 2; 401 means that the app was refused."""
         return read_oauth(status, headers, body, unauthorized=base.Outcome.REQUEST_WRONG)
 

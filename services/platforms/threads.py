@@ -28,7 +28,7 @@ from urllib.parse import unquote
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import _graph, base, http_reading, json_reading, report_days
+from services.platforms import _graph, abilities, base, http_reading, json_reading, report_days
 from services.platforms._oauth import read_renewal, renewal_call
 
 VERSION = "v1.0"
@@ -165,13 +165,13 @@ class Threads:
         """The token's own account."""
         return base.Call(RawKind.IDENTITY, "GET", f"/{VERSION}/me", (("fields", "id,username"),), limit_group="threads")
 
-    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
+    def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`th_refresh_token`: the token is its own refresh token, until it has ended."""
         return renewal_call("th_refresh_token", tokens, self.facts.base_url)
 
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
-    ) -> base.TokenGrant | base.RefreshFailure:
+    ) -> abilities.TokenGrant | abilities.RefreshFailure:
         """As any other answer of Meta's."""
         return read_renewal(status, headers, body, self.classify)
 

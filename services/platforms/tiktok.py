@@ -24,7 +24,7 @@ from typing import Any
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import base, http_reading, json_reading
+from services.platforms import abilities, base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
 
 BATCH_SIZE = 20
@@ -181,13 +181,13 @@ class TikTok:
         query = (("fields", "open_id,display_name"),)
         return base.Call(RawKind.IDENTITY, "GET", "/v2/user/info/", query, limit_group="user_info")
 
-    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
+    def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/v2/oauth/token/`; the refresh token may be replaced."""
         return oauth_call("/v2/oauth/token/", tokens, client, id_name="client_key")
 
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
-    ) -> base.TokenGrant | base.RefreshFailure:
+    ) -> abilities.TokenGrant | abilities.RefreshFailure:
         """As OAuth 2, failures with status 200 too."""
         return read_oauth(status, headers, body)
 

@@ -28,7 +28,7 @@ import orjson
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import base, http_reading, json_reading
+from services.platforms import abilities, base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
 
 BATCH_SIZE = 100
@@ -304,13 +304,13 @@ class X:
         """A call of `/2/users/me`."""
         return base.Call(RawKind.IDENTITY, "GET", "/2/users/me", limit_group="users_me")
 
-    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
+    def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/2/oauth2/token`; a refresh token works once, and the answer brings the next."""
         return oauth_call("/2/oauth2/token", tokens, client, basic=client.client_secret is not None)
 
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
-    ) -> base.TokenGrant | base.RefreshFailure:
+    ) -> abilities.TokenGrant | abilities.RefreshFailure:
         """Reads the answer by the common rules of OAuth 2."""
         return read_oauth(status, headers, body)
 

@@ -30,7 +30,7 @@ import orjson
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import base, http_reading, json_reading, report_days
+from services.platforms import abilities, base, http_reading, json_reading, report_days
 from services.platforms._oauth import oauth_call, read_oauth
 
 BATCH_SIZE = 50
@@ -286,13 +286,13 @@ class YouTube:
         query = (("part", "id"), ("mine", "true"))
         return base.Call(RawKind.IDENTITY, "GET", "/youtube/v3/channels", query, limit_group="data")
 
-    def refresh_call(self, tokens: base.HeldTokens, client: base.AppClient) -> base.RefreshCall | None:
+    def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """Google's token endpoint; the refresh token stays."""
         return oauth_call("/token", tokens, client, base_url=TOKEN_URL)
 
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
-    ) -> base.TokenGrant | base.RefreshFailure:
+    ) -> abilities.TokenGrant | abilities.RefreshFailure:
         """Reads the answer by the common rules of OAuth 2."""
         return read_oauth(status, headers, body)
 

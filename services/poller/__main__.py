@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from schemas.codec import Codec, RecordCodec
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_SNAPSHOTS, CHANNELS, POST_ROLLUPS, RAW, REPLIES, REQUESTS
 from services.platforms import all_platforms
-from services.platforms.base import AcrossAccounts, AppClient
+from services.platforms.abilities import AcrossAccounts, AppClient
 from services.poller.asking.budget import Budget
 from services.poller.asking.channel_rounds import ChannelRounds
 from services.poller.asking.circuit import Circuit

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
 from services.platforms import all_platforms, checked_path
-from services.platforms.base import AcrossAccounts, Limit
+from services.platforms.abilities import AcrossAccounts
+from services.platforms.base import Limit
 from services.runtime.settings import (
     ENV_PREFIX,
     KafkaSettings,

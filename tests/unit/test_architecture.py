@@ -141,7 +141,7 @@ DIALECT_MAY = {
 }  # fmt: skip
 # What platform files may use of each other's folder, besides modules with a leading underscore.
 SHARED_BY_PLATFORMS = {
-    f"services.platforms.{name}" for name in ("base", "http_reading", "json_reading", "report_days")
+    f"services.platforms.{name}" for name in ("abilities", "base", "http_reading", "json_reading", "report_days")
 }  # fmt: skip
 
 # Folders of the poller: each may import itself and those before it.

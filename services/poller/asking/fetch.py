@@ -22,7 +22,8 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 import httpx
 import orjson
 
-from services.platforms.base import Call, RefreshCall
+from services.platforms.abilities import RefreshCall
+from services.platforms.base import Call
 from services.poller.asking.addresses import public_only_transport
 from services.poller.errors import AnswerTooLarge, BrokenAnswer, NotSent, PollerError, TimedOut, Unreachable
 from services.runtime.settings import MESSAGE_MAX_BYTES

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from schemas.events import RawKind
-from services.platforms.base import AcrossAccounts, Call, Channel, Platform, Target
+from services.platforms.abilities import AcrossAccounts
+from services.platforms.base import Call, Channel, Platform, Target
 from services.poller.asking.smaller import halves, metric_halves, without_metric, without_target
 from services.poller.keys import ChannelKey
 from services.poller.schedule.plan import Plan

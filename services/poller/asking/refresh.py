@@ -24,15 +24,8 @@ from typing import NamedTuple, Protocol
 
 from schemas.events import AccountEvent, CatalogChannel, ChannelStatus, ChannelTokens
 from schemas.topic_names import TOKENS
-from services.platforms.base import (
-    AppClient,
-    Outcome,
-    Platform,
-    Refreshable,
-    RefreshCall,
-    RefreshFailure,
-    TokenGrant,
-)
+from services.platforms.abilities import AppClient, Refreshable, RefreshCall, RefreshFailure, TokenGrant
+from services.platforms.base import Outcome, Platform
 from services.poller.asking.binding import Binder
 from services.poller.asking.channel_writes import ChannelWrites
 from services.poller.asking.circuit import Uniform, backoff

@@ -11,7 +11,8 @@ import random
 from collections.abc import Mapping, Sequence
 
 from schemas.events import Origin
-from services.platforms.base import AcrossAccounts, Outcome, Platform, Target, Verdict
+from services.platforms.abilities import AcrossAccounts
+from services.platforms.base import Outcome, Platform, Target, Verdict
 from services.poller.asking.access import Access
 from services.poller.asking.budget import APP, Budget, WindowKey
 from services.poller.asking.circuit import Circuit, Uniform, backoff

@@ -18,7 +18,8 @@ from infra.sandbox.state import State
 from schemas.events import CatalogChannel, ChannelTokens
 from schemas.topic_names import TOKENS
 from services.platforms import all_platforms
-from services.platforms.base import AppClient, Outcome, Refreshable, RefreshFailure, TokenGrant
+from services.platforms.abilities import AppClient, Refreshable, RefreshFailure, TokenGrant
+from services.platforms.base import Outcome
 from services.poller.asking.budget import Budget
 from services.poller.asking.circuit import Circuit
 from services.poller.asking.fetch import Fetcher

@@ -10,7 +10,8 @@ import pytest
 
 from schemas.events import Origin, PlatformRaw, RawTarget
 from services.platforms import all_platforms
-from services.platforms.base import AcrossAccounts, Outcome, Platform, Target
+from services.platforms.abilities import AcrossAccounts
+from services.platforms.base import Outcome, Platform, Target
 
 NOW = 1_790_000_000_000
 SHARING = sorted(name for name, platform in all_platforms().items() if isinstance(platform, AcrossAccounts))

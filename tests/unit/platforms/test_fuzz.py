@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from schemas.events import Origin, PlatformRaw, RawTarget
 from schemas.metrics import CHANNEL_NAMES, INT64_MAX, INT64_MIN, MILLIS_MAX, POST_NAMES
 from services.platforms import all_platforms, platform
-from services.platforms.base import MappingError, Outcome, Refreshable
+from services.platforms.abilities import Refreshable
+from services.platforms.base import MappingError, Outcome
 from tests.unit.platforms import golden
 
 NAMES = sorted(all_platforms())

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from services.platforms import all_platforms
-from services.platforms.base import AcrossAccounts, Call, Channel, Platform, Target
+from services.platforms.abilities import AcrossAccounts
+from services.platforms.base import Call, Channel, Platform, Target
 from services.platforms.http_reading import path_part
 from services.poller.asking.fetch import target_of
 from services.poller.errors import NotSent

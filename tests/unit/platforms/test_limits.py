@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from services.platforms import all_platforms
-from services.platforms.base import AcrossAccounts, Call, Channel, Platform, Target
+from services.platforms.abilities import AcrossAccounts
+from services.platforms.base import Call, Channel, Platform, Target
 
 NOW = 1_790_000_000_000
 PLATFORMS = all_platforms()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from schemas.metrics import PLATFORMS
 from services.platforms import all_platforms, platform
-from services.platforms.base import AppClient, Outcome, Refreshable, RefreshCall, RefreshFailure, TokenGrant
+from services.platforms.abilities import AppClient, Refreshable, RefreshCall, RefreshFailure, TokenGrant
+from services.platforms.base import Outcome
 from services.runtime.secrets import TokenPair
 
 CLIENT = AppClient("app-id", "app-secret")

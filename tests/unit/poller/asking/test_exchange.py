@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from schemas.events import Origin
 from services.platforms import all_platforms
-from services.platforms.base import AcrossAccounts, LimitState, Outcome, Target
+from services.platforms.abilities import AcrossAccounts
+from services.platforms.base import LimitState, Outcome, Target
 from services.poller.asking.access import Access
 from services.poller.asking.budget import Budget
 from services.poller.asking.exchange import Answer, Closed, Exchange, Lost

@@ -6,7 +6,8 @@ import orjson
 
 from schemas.events import RawKind
 from services.platforms import all_platforms
-from services.platforms.base import AcrossAccounts, Channel, Target
+from services.platforms.abilities import AcrossAccounts
+from services.platforms.base import Channel, Target
 from services.poller.asking.questions import CHANNEL, ChannelQuestion, SharedQuestion, Subject
 from services.poller.schedule.plan import Plan
 

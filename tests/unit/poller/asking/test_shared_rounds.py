@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from schemas.events import ChannelTokens, PlatformRaw, RawKind
 from services.platforms import all_platforms
-from services.platforms.base import AcrossAccounts, Limit
+from services.platforms.abilities import AcrossAccounts
+from services.platforms.base import Limit
 from services.poller.asking.budget import Budget
 from services.poller.asking.circuit import Circuit
 from services.poller.asking.exchange import Exchange

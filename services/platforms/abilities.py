@@ -1,0 +1,221 @@
+"""What a platform may offer beyond the protocol that all platforms have, each ability with its nouns.
+
+A platform has an ability where its class has the methods; the poller looks for them. Pure, as all of a platform is:
+calls are descriptions, replies are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from schemas.events import PlatformRaw
+from services.platforms.base import Call, Channel, Outcome, Platform, Target, Verdict
+
+
+@runtime_checkable
+class AcrossAccounts(Protocol):
+    """A platform that answers for posts of several accounts in one call, with our app's own token. Pure as well."""
+
+    def authorize_app(self, token: str) -> dict[str, str]:
+        """Headers that authorize a call as our app."""
+
+    def app_post_calls(self, targets: Sequence[Target]) -> list[Call]:
+        """Calls that ask for the public figures of posts of any accounts, in the platform's largest batches."""
+
+    def app_part(self, body: bytes, external_ids: Collection[str]) -> bytes:
+        """An answer's body with nothing of other posts than these, in the answer's own shape; also of a failed one.
+
+        An answer that can't be read has no part: empty.
+        """
+
+
+@runtime_checkable
+class AnswersApart(Protocol):
+    """A platform of which one answer can tell of each target apart whether it was answered. Pure as well."""
+
+    def verdicts(self, event: PlatformRaw, headers: Mapping[str, str], now: int) -> Mapping[int, Verdict]:
+        """What an answer means for those targets that it tells of apart, by their positions in `event.targets`.
+
+        A target that is absent from the result has the meaning of the whole answer (`classify`). `headers` with
+        lower-case names, `now` in ms.
+        """
+
+
+class PlatformSetting(NamedTuple):
+    """A setting of one platform, or of several that share it.
+
+    Attributes:
+        name: its environment variable without `TIDEMARK_`, such as `META_VERSION`.
+        pattern: regular expression that a value has to match as a whole.
+        expected: what a value looks like, for a person: `such as v25.0`.
+        default: the value where the setting is not set; None where there is none.
+    """
+
+    name: str
+    pattern: str
+    expected: str
+    default: str | None = None
+
+
+@runtime_checkable
+class Configurable(Protocol):
+    """A platform with settings of its own. Pure as well."""
+
+    @property
+    def settings(self) -> Sequence[PlatformSetting]:
+        """The settings; two platforms that share one declare it alike."""
+
+    def configured(self, values: Mapping[str, str]) -> Platform:
+        """The platform with these values, by the settings' names; a name that is left out keeps its default."""
+
+
+@runtime_checkable
+class HostedByToken(Protocol):
+    """A platform whose origin depends on which login a token is from. Pure as well."""
+
+    def origin_of(self, token: str | None) -> str | None:
+        """The origin that takes this token; None for the platform's usual one."""
+
+
+@runtime_checkable
+class ProvesTokens(Protocol):
+    """A platform that lets an app prove that a token was given to it. Pure as well."""
+
+    def proof(self, token: str, client: AppClient) -> Mapping[str, str]:
+        """Query parameters that are sent with each call and never recorded; {} where the app has no secret."""
+
+
+class Discovered(NamedTuple):
+    """A post that an account's own list names; times in ms, texts as the platform has them."""
+
+    external_id: str
+    published_at: int
+    post_type: str = ""
+    permalink: str = ""
+    content: str = ""
+
+
+@runtime_checkable
+class Discovers(Protocol):
+    """A platform that lists the newest posts of an account. Pure as well."""
+
+    def discovery_call(self, channel: Channel, now: int) -> Call:
+        """The call that lists the account's newest posts; of kind IDENTITY, so that no figure is read from it."""
+
+    def discovered(self, event: PlatformRaw) -> Sequence[Discovered]:
+        """The posts in an answer, newest first; [] for a failed one.
+
+        Raises:
+            MappingError: a successful answer of another shape than the platform's.
+        """
+
+
+class Resource(NamedTuple):
+    """Something that a platform bills for once a UTC day; `kind` is a key of `Priced.prices`."""
+
+    kind: str
+    external_id: str
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A platform that bills for what is read. Pure as well."""
+
+    @property
+    def prices(self) -> Mapping[str, Decimal]:
+        """US dollars for one resource, by its kind."""
+
+    def may_read(self, call: Call) -> Sequence[Resource]:
+        """The most that an answer to a call can be billed for, as far as its parameters tell."""
+
+    def billed(self, event: PlatformRaw) -> Sequence[Resource]:
+        """What an answer is billed for."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppClient:
+    """Our own app at a platform, as configured; values that are not set are not sent."""
+
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+
+
+class HeldTokens(Protocol):
+    """The tokens that a channel holds."""
+
+    @property
+    def access_token(self) -> str | None:
+        """The token that authorizes calls."""
+
+    @property
+    def refresh_token(self) -> str | None:
+        """The token that a new access token is requested with; None where the platform has no such tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshCall:
+    """One request to a token endpoint. It holds secrets: its answer is never published, and neither is ever logged.
+
+    Attributes:
+        method: GET or POST.
+        path: the platform's own path, from the origin on.
+        query: parameters in order.
+        form: fields of a POST.
+        headers: with the app's or the channel's own authorization.
+        base_url: the token endpoint's origin, where it is not the platform's usual one.
+        ahead_seconds: how long before its end a token is refreshed; days where an expired token can't be.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    form: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    base_url: str | None = None
+    ahead_seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGrant:
+    """New tokens.
+
+    Attributes:
+        refresh_token: None where the old refresh token stays valid.
+        expires_in_seconds: life of the access token; None where the platform gave none.
+    """
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    expires_in_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshFailure:
+    """Why a refresh brought no new tokens.
+
+    Attributes:
+        detail: the platform's own code, for logs; never a secret.
+    """
+
+    outcome: Outcome
+    retry_after_seconds: float | None = None
+    detail: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether these tokens will never bring new ones: the person has to reconnect."""
+        return self.outcome in (Outcome.TOKEN_EXPIRED, Outcome.TOKEN_REVOKED, Outcome.ACCOUNT_DISABLED)
+
+
+@runtime_checkable
+class Refreshable(Protocol):
+    """A platform whose tokens can be renewed. Pure as well."""
+
+    def refresh_call(self, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+        """The call that brings new tokens; None when these can't be renewed."""
+
+    def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+        """The new tokens in an answer of the token endpoint, or why there are none; `headers` with lower-case names."""
