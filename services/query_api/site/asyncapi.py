@@ -9,7 +9,7 @@ Source: AsyncAPI 3.0.0; Kafka bindings 0.5.0.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ _DESCRIPTION = (
     "chosen by the murmur2 hash of the `workspace_id` alone, on every topic. Delivery is at least once: a repeated "
     "message holds the same state. A null value on a compacted topic deletes the key."
 )
-_CONFIGS = {
+_CONFIGS: Mapping[str, Callable[[str], Any]] = {
     "cleanup.policy": lambda value: value.split(","),
     "retention.ms": int,
     "delete.retention.ms": int,
