@@ -27,6 +27,7 @@ from platformdirs import user_cache_path
 
 from infra.embedded.console import say
 from infra.embedded.errors import ArtifactError, EmbeddedError
+from infra.embedded.jvm import ARCHIVE_SUFFIX
 from infra.embedded.lockfile import (
     LOCK_PATH,
     Bundle,
@@ -162,6 +163,10 @@ def _refuse_if_shared(root: Path) -> None:
             f"others can write the cache {root}: `chmod go-w` it, or set TIDEMARK_CACHE_DIR to a folder that you own"
         )
     if status.st_uid == os.geteuid():
+        if status.st_mode & 0o022:
+            # No lock knows what a class archive has to be, and a group could write here until now.
+            for archive in root.glob(f"*{ARCHIVE_SUFFIX}"):
+                archive.unlink(missing_ok=True)
         _close(root, status.st_mode)
 
 

@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 
 from infra.embedded import artifacts
 from infra.embedded.errors import DataDirError
-from infra.embedded.jvm import java_command, make_empty
+from infra.embedded.jvm import archive_options, java_command, make_empty
 from infra.embedded.processes import tied
 
 HOST = "127.0.0.1"
@@ -141,7 +141,7 @@ class Broker:
     def command(self) -> list[str]:
         """The command that runs the broker in the foreground, logging to stderr."""
         main = ["kafka.Kafka", str(self.properties_path)]
-        return java_command(MAX_HEAP_MEBIBYTES, self.temporary_path, "-cp", _class_path(), *_logging("info"), *main)
+        return java_command(MAX_HEAP_MEBIBYTES, self.temporary_path, *_classes(), *_logging("info"), *main)
 
     async def is_ready(self) -> bool:
         """As `answers`, without blocking the event loop."""
@@ -159,9 +159,7 @@ class Broker:
         # Without the marker no broker has ever run here, so an earlier attempt's files hold no messages.
         shutil.rmtree(self.folder / "log", ignore_errors=True)
         tool = ["kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(self.properties_path)]
-        command = java_command(
-            FORMAT_HEAP_MEBIBYTES, self.temporary_path, "-cp", _class_path(), *_logging("warn"), *tool
-        )
+        command = java_command(FORMAT_HEAP_MEBIBYTES, self.temporary_path, *_classes(), *_logging("warn"), *tool)
         result = subprocess.run(  # noqa: S603 - a fixed command, no shell
             tied(command),
             capture_output=True,
@@ -211,9 +209,9 @@ def _cluster_id(folder: Path) -> str:
     return fresh
 
 
-def _class_path() -> str:
+def _classes() -> list[str]:
     folder = artifacts.ensure(artifacts.KAFKA)[artifacts.KAFKA]
-    return f"{folder}/*"
+    return [*archive_options(folder), "-cp", f"{folder}/*"]
 
 
 def _logging(level: str) -> list[str]:

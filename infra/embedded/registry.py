@@ -15,7 +15,7 @@ import httpx
 
 from infra.embedded import artifacts
 from infra.embedded.errors import DataDirError
-from infra.embedded.jvm import java_command, make_empty
+from infra.embedded.jvm import archive_options, java_command, make_empty
 
 HOST = "127.0.0.1"
 COMPATIBLE_API = "/apis/ccompat/v7"
@@ -81,7 +81,7 @@ class Registry:
             "apicurio.import.work-dir": str((self.folder / "import").absolute()),
             "apicurio.storage.snapshot.location": str((self.folder / "import").absolute()),
         }
-        options = [f"-D{key}={value}" for key, value in settings.items()]
+        options = [*archive_options(home), *(f"-D{key}={value}" for key, value in settings.items())]
         return java_command(MAX_HEAP_MEBIBYTES, self.folder / "tmp", *options, "-jar", str(home / "quarkus-run.jar"))
 
     def answers(self) -> bool:

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Literal
 
 from infra.embedded import artifacts
+from infra.embedded.class_archives import Making
 from infra.embedded.composition import LASTING, NAMES, Plan, ports_needed
 from infra.embedded.console import say
 from infra.embedded.datadir import DataDir, write_atomically
 from infra.embedded.disk import Disk
 from infra.embedded.display import display_for
-from infra.embedded.environment import with_secrets_read
+from infra.embedded.environment import environment_of, with_secrets_read
 from infra.embedded.errors import DataDirError, EmbeddedError, UsageError
 from infra.embedded.logs import Logs
 from infra.embedded.supervisor import Supervisor
@@ -34,6 +35,7 @@ from services.runtime.settings import ENV_PREFIX, SettingsError
 
 Ports = Literal["auto", "default"]
 INTERRUPTED = 130
+CACHE_SETTING = "TIDEMARK_CACHE_DIR"
 
 
 def main(
@@ -114,19 +116,32 @@ def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path 
             document = json.dumps(plan.ready_document(pids), indent=2) + "\n"
             write_atomically(ready_file, document, mode=0o600)
 
+    archives = Making(engines, _of_makers(inherited))
+
+    def on_ready() -> None:
+        _print_addresses(plan, folder)
+        archives.begin()
+
     supervisor = Supervisor(
         services,
         logs=Logs(folder.logs),
         display=display_for([service.name for service in services]),
         on_pids=on_pids,
-        on_ready=lambda: _print_addresses(plan, folder),
+        on_ready=on_ready,
         disk=Disk(folder.path),
     )
     try:
-        asyncio.run(supervisor.run())
+        with archives:
+            asyncio.run(supervisor.run())
     finally:
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
+
+
+def _of_makers(inherited: Mapping[str, str]) -> dict[str, str]:
+    """What the process that makes class archives is told: what an engine is, and where the cache is."""
+    told = environment_of(artifacts.KAFKA, inherited)
+    return {**told, CACHE_SETTING: str(artifacts.cache_dir().absolute())}
 
 
 def _names(sandbox: bool, without: Sequence[str]) -> frozenset[str]:

@@ -27,6 +27,9 @@ _TIMEOUT_SECONDS = 15.0
 _STALLED_SECONDS = 90.0
 _MESSAGES = 2_000
 _WAIT_SECONDS = 0.2
+# How long a broker holds a fetch at a partition's end. The client asks on there by itself, and sends that broker
+# nothing else until it is answered: with half a second, the next partition is waited for as long.
+_FETCH_WAIT_SECONDS = 0.02
 
 
 class TopicUnreadable(RuntimeError):
@@ -55,6 +58,8 @@ class TopicReader:
                 "log_level": 0,
             }
         )
+        # Those that ask for the positions of a group, by group.
+        self._members: dict[str, Consumer] = {}
         # The guarded client is made when the first message is read, in a thread of its own.
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
@@ -67,7 +72,8 @@ class TopicReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-        self._asked.close()
+        for client in (self._asked, *self._members.values()):
+            client.close()
 
     def partitions(self, topic: str) -> list[int]:
         """Partition numbers of a topic, ascending.
@@ -101,20 +107,20 @@ class TopicReader:
         Raises:
             TopicUnreadable: no answer.
         """
-        member = Consumer(
-            {
-                **confluent_options(self._settings),
-                "group.id": f"{self._settings.topic_prefix}{group}",
-                "enable.auto.commit": False,
-                "log_level": 0,
-            }
-        )
+        if group not in self._members:
+            self._members[group] = Consumer(
+                {
+                    **confluent_options(self._settings),
+                    "group.id": f"{self._settings.topic_prefix}{group}",
+                    "enable.auto.commit": False,
+                    "log_level": 0,
+                }
+            )
         try:
-            found = member.committed([TopicPartition(topic, partition)], timeout=_TIMEOUT_SECONDS)[0].offset
+            asked = [TopicPartition(topic, partition)]
+            found = self._members[group].committed(asked, timeout=_TIMEOUT_SECONDS)[0].offset
         except KafkaException as error:
             raise _unreadable(error) from None
-        finally:
-            member.close()
         low, high = self.bounds(topic, partition)
         # A position that the topic doesn't have is of another topic of the same name.
         return int(found) if low <= found <= high else low
@@ -164,7 +170,7 @@ class TopicReader:
         return self._portal, self._reader
 
     async def _start(self) -> Reader:
-        reader = self._brokers.reader(is_committed=self._is_committed)
+        reader = self._brokers.reader(is_committed=self._is_committed, wait_seconds=_FETCH_WAIT_SECONDS)
         try:
             await reader.start()
         except BaseException:

@@ -196,6 +196,7 @@ def _latest(tidemark: Tidemark, topic: str, workspace: str) -> dict[str, dict[st
             # Nothing is committed, and so nothing is waited for when it closes.
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 20,
             "log_level": 0,
         }
     )

@@ -54,6 +54,7 @@ def _read_all(ready: dict[str, Any], topic: str) -> list[tuple[str, Any]]:
             "group.id": secrets.token_hex(8),
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
         }
     )
     found: list[tuple[str, Any]] = []

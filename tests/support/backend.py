@@ -283,6 +283,8 @@ class Backend:
                 "group.id": f"reader-{time.time_ns()}",
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
+                # One partition's end does not hold back the others' messages.
+                "fetch.wait.max.ms": 20,
             }
         )
         try:

@@ -36,9 +36,12 @@ def backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield made
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def disturbed_backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """A backend whose tables are broken and rebuilt, and whose aggregator is killed; each test leaves it mended."""
+    """A backend whose tables are broken and rebuilt, and whose aggregator is killed; each test leaves it mended.
+
+    One a file, since each tenant that is there makes every rebuild and every audit longer.
+    """
     for made in make_backend(engines, tmp_path_factory):
         made.start_aggregator()
         yield made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from infra.embedded.strain import MOST_PATIENCE
 from tests.support.waiting import wait_until
 
 START_SECONDS = 30.0
@@ -214,7 +216,10 @@ def test_a_service_that_is_never_ready_is_given_up(runner: Runner) -> None:
     run = runner.start({"name": "deaf", "code": deaf, "start_timeout_seconds": 0.3})
     code, output = run.wait_end(30)
     assert code == 1
-    assert "deaf was not ready within 0.3 s, 3 times in a row" in output
+    told = re.search(r"deaf was not ready within ([\d.]+) s, 3 times in a row", output)
+    assert told is not None, output
+    # On an overloaded machine a start has more time.
+    assert 0.3 <= float(told[1]) <= 0.3 * MOST_PATIENCE
 
 
 def test_a_frozen_service_is_named_and_started_anew(runner: Runner) -> None:
@@ -231,7 +236,10 @@ def test_a_frozen_service_is_named_and_started_anew(runner: Runner) -> None:
     run.process.terminate()
     _, output = run.wait_end(15)
     assert "frozen silent (no answer for" in output
-    assert "frozen down (did not answer for 2 s and was killed)" in output
+    told = re.search(r"frozen down \(did not answer for (\d+) s and was killed\)", output)
+    assert told is not None, output
+    # A machine that is busy asks later than it would, but a frozen service has no more time for that.
+    assert 2 <= int(told[1]) < 2 * MOST_PATIENCE
 
 
 def test_a_full_disk_is_told_and_makes_nobody_give_up(runner: Runner) -> None:

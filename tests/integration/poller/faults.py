@@ -217,7 +217,7 @@ def _read_all(bootstrap: str, topic: str, codec: Codec[Any]) -> Iterator[Platfor
         deadline = time.monotonic() + _READ_SECONDS * PATIENCE
         while any(left.values()):
             assert time.monotonic() < deadline, f"the topic ends early: {left}"
-            for message in consumer.consume(500, 0.5):
+            for message in consumer.consume(500, 0.05):
                 assert message.error() is None, message.error()
                 partition, value = message.partition(), message.value()
                 assert partition is not None

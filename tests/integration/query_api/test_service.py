@@ -39,6 +39,7 @@ def read_topic(kafka_settings: KafkaSettings) -> Callable[[str, str], Records]:
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
+                "fetch.wait.max.ms": 20,
             }
         )
         topic = kafka_settings.topic(name)

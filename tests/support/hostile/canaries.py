@@ -107,6 +107,7 @@ def secrets_in_topics(ready: dict[str, Any], marks: list[bytes]) -> Iterator[str
             # Also what was aborted or never ended: it can be read.
             "isolation.level": "read_uncommitted",
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
             "log_level": 0,
         }
     )
@@ -126,7 +127,8 @@ def _leaks(consumer: Consumer, place: TopicPartition, marks: list[bytes]) -> Ite
     told = 0
     deadline = time.monotonic() + READ_SECONDS
     while time.monotonic() < deadline:
-        for message in consumer.consume(500, 1.0):
+        # A call waits for all 500 or for its time, also where the end is there: a second for each of fifty partitions.
+        for message in consumer.consume(500, 0.05):
             error = message.error()
             if error is not None and error.code() == KafkaError._PARTITION_EOF:
                 return
