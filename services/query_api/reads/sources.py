@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from services.query_api.directory import Directory
 from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.reads.query import ReadModel
+from services.query_api.store.handle import Store as OwnStore
 
 
 class Store(Protocol):
@@ -28,6 +29,7 @@ class Sources:
     """What answers are made from.
 
     Attributes:
+        own_store: the query API's own store; None where it has none.
         poll_speed: what poll intervals are divided by.
         answers: turns at answers that are made anew: held until they are sent.
         desk: where payloads are read and large replies are written.
@@ -39,3 +41,4 @@ class Sources:
     poll_speed: float = 1.0
     answers: Turns = field(default_factory=answer_turns)
     desk: Desk = field(default_factory=Desk)
+    own_store: OwnStore | None = None

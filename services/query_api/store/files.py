@@ -11,7 +11,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
+from uuid import uuid4
 
 import lmdb
 import orjson
@@ -19,7 +20,7 @@ import orjson
 from services.query_api.store import layout
 from services.query_api.store.layout import Damaged
 
-Transaction = lmdb.Transaction[bytes]
+Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 StoreError = lmdb.Error
 
 _CURRENT = "CURRENT"
@@ -52,6 +53,7 @@ class Environment:
     """One open environment.
 
     Args:
+        is_writable: whether this process may write it; else it has to be there.
         is_durable: whether a transaction is on disk when it is committed. Without it a crash of the machine may leave
             anything: for what is being filled and read by nobody.
 
@@ -59,16 +61,20 @@ class Environment:
         Damaged: it can't be opened, or is shorter than it says.
     """
 
-    def __init__(self, path: Path, *, is_durable: bool = True, map_bytes: int = MAP_BYTES) -> None:
+    def __init__(
+        self, path: Path, *, is_writable: bool = True, is_durable: bool = True, map_bytes: int = MAP_BYTES
+    ) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
+        if is_writable:
+            path.mkdir(parents=True, exist_ok=True)
         size = _size(path)
         try:
             self._env = lmdb.open(
                 str(path),
-                map_size=max(map_bytes, size),
+                map_size=max(map_bytes, 2 * size),
                 max_dbs=len(_DATABASES),
                 max_readers=_READERS,
+                readonly=not is_writable,
                 # What a transaction wrote is on disk before its root is; the last root may be lost in a crash of the
                 # machine, and its messages are then read again.
                 sync=is_durable,
@@ -81,7 +87,7 @@ class Environment:
             raise Damaged(f"{path} can't be opened: {error}") from None
         try:
             self._check_length()
-            self.databases = {name: self._env.open_db(name) for name in _DATABASES}
+            self.databases = {name: self._env.open_db(name, create=is_writable) for name in _DATABASES}
         except lmdb.Error as error:
             self._env.close()
             raise Damaged(f"{path} can't be read: {error}") from None
@@ -120,6 +126,11 @@ class Environment:
         size: int = self._env.info()["map_size"] * 2
         self._env.set_mapsize(size)
         return size
+
+    @property
+    def map_bytes(self) -> int:
+        """How much fits in."""
+        return self._env.info()["map_size"]
 
     @property
     def last_transaction(self) -> int:
@@ -239,8 +250,8 @@ class Folder:
 
     def new(self) -> Path:
         """A place for a new environment, beside those that there are."""
-        numbers = [int(path.name.removeprefix(_PREFIX)) for path in self._all() if _number(path) is not None]
-        return self.root / f"{_PREFIX}{max(numbers, default=0) + 1}"
+        # Never the name of an earlier one, which a process may still read.
+        return self.root / f"{_PREFIX}{uuid4().hex}"
 
     def make_current(self, path: Path) -> None:
         """Read this environment from now on, and let go of the others."""
@@ -255,7 +266,7 @@ class Folder:
 
     def remove_others(self, kept: Path | None) -> None:
         """Remove every environment but one; processes that read one go on reading it until they look."""
-        for path in self._all():
+        for path in self.all():
             if kept is None or path.name != kept.name:
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -276,18 +287,11 @@ class Folder:
         finally:
             marker.unlink(missing_ok=True)
 
-    def _all(self) -> list[Path]:
+    def all(self) -> list[Path]:
+        """Every environment that there is."""
         return [path for path in self.root.glob(f"{_PREFIX}*") if path.is_dir()]
-
-
-def _number(path: Path) -> int | None:
-    text = path.name.removeprefix(_PREFIX)
-    return int(text) if text.isdecimal() else None
 
 
 def used_bytes(path: Path) -> int:
     """Bytes on disk of an environment."""
     return _size(path)
-
-
-Databases = dict[bytes, Any]

@@ -1,9 +1,9 @@
 """What lies where in the store: tables, keys, and values that show when they are damaged. Pure.
 
 A table holds one topic: the newest value of each message key. `changes` holds, for each workspace, the offset of every
-table's newest values, so that what changed since an offset is one range; a key's older offset leaves it as the newer one
-comes, as compaction would have it. Keys are the messages' own (`workspace_id/id`, ASCII), values are
-checksum, offset and payload; no payload is a tombstone, which stays for as long as cursors are good.
+table's newest values, so that what changed since an offset is one range; a key's older offset leaves it as the newer
+one comes, as compaction would have it. Keys are the messages' own (`workspace_id/id`, ASCII), values are checksum,
+offset and payload; no payload is a tombstone, which stays for as long as cursors are good.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class StoredTarget(NamedTuple):
 
 
 class StoredPost(NamedTuple):
-    """A post of the catalog with the figures of its targets, in order; those that are deleted or another post's left out.
+    """A post of the catalog and the figures of its targets, in order, without those that are deleted or another's.
 
     Attributes:
         offsets: of the catalog's message and of the figures'.
