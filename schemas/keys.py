@@ -13,6 +13,7 @@ from typing import Any
 
 from schemas.codec import MalformedEvent
 from schemas.topic_names import (
+    ACCOUNT_EVENTS,
     API_KEYS,
     BACKFILLS,
     CHANNEL_ROLLUPS,
@@ -34,6 +35,7 @@ KEY_FIELDS: dict[str, tuple[str, ...]] = {
     BACKFILLS: ("workspace_id", "channel_id"),
     CHANNEL_ROLLUPS: ("workspace_id", "channel_id", "range"),
     POST_ROLLUPS: ("workspace_id", "post_id"),
+    ACCOUNT_EVENTS: ("workspace_id", "channel_id"),
 }
 """The fields of a topic's value whose texts, joined by slashes, are the key."""
 

@@ -4,7 +4,7 @@ Comes in: names of engines. Goes out: the archives that are missing, made by `py
 kafka registry`; `jvm.archive_options` starts an engine with its own. Kafka is then ready with half of the processor
 time, the registry with three quarters. An archive is of one JVM and of these very jars, which its name says and the JVM
 checks; one that is damaged or of something else is passed over, so no start depends on any.
-Source: docs/decisions/0025-class-archives.md.
+Source: docs/decisions/0026-class-archives.md.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ messages in the order of their schema's fields. Messages hold durations as whole
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -36,7 +37,7 @@ from schemas.metrics import (
     total,
     total_engagement_rate,
 )
-from schemas.registers import Register, dump_groups
+from schemas.registers import Groups, Register, dump_groups
 from schemas.windows import WindowTotals
 from services.aggregator.reading import RawReading
 from services.aggregator.state import ChannelState, PeriodKey, PostState, TargetState
@@ -301,6 +302,7 @@ def post_totals_row(
                 "channel_id": part.target.channel_id,
                 "captured_at": part.target.register.captured_at,
                 "values": part.target.register.values,
+                "answers": orjson.Fragment(dump_groups(part.target.register.groups)),
             }
             for part in parts
         ]
@@ -331,7 +333,24 @@ def post_rollup_message(
         for channel_id, group in by_channel.items():
             of_channel = post_totals(group)
             channels.append((channel_id, group[0].channel.platform, of_channel.captured_at, *_figures(of_channel)))
-    return (workspace_id, post.post_id, totals.captured_at, version.number, *figures, channels)
+    targets = [_target_figures(part) for part in parts]
+    return (workspace_id, post.post_id, totals.captured_at, version.number, *figures, channels, targets)
+
+
+def _target_figures(part: PostPart) -> Row:
+    """One element of `targets` in `rollups.posts`."""
+    target = part.target
+    values = target.register.values
+    return (
+        target.target_id, target.channel_id, part.channel.platform, target.register.captured_at, *values,
+        post_engagements(values), post_engagement_rate(values), _sources(target.register.groups),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _sources(groups: Groups) -> tuple[Row, ...]:
+    """The answers that figures are from, for messages; the targets of one answer share them."""
+    return tuple((stamp.event_id.decode(), stamp.captured_at, bool(stamp.is_lifetime), mask) for stamp, mask in groups)
 
 
 _WINDOW_NAMES = tuple(metric.name for metric in WINDOW_METRICS)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from pathlib import Path
 
+from schemas.positional import PositionalCodec
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.routes import Admin
@@ -20,7 +22,7 @@ from services.query_api.fairness import Desk
 from services.query_api.feed import CatalogFeed
 from services.query_api.key_writes import CatchUp, KeyWrites
 from services.query_api.live import LiveReads
-from services.query_api.observability import CACHE_BYTES
+from services.query_api.observability import CACHE_BYTES, REFUSED
 from services.query_api.poller_link import PollerLink
 from services.query_api.publisher import Codecs, KafkaPublisher
 from services.query_api.reads.clickhouse import ClickHouse
@@ -30,9 +32,14 @@ from services.query_api.serving.auth import AdminKey, KeyRing
 from services.query_api.serving.limits import RateLimiter
 from services.query_api.serving.replies import Reply
 from services.query_api.settings import QueryApiSettings
-from services.runtime.clock import SystemClock
+from services.query_api.store import layout, records
+from services.query_api.store.feeding import StoreFeed
+from services.query_api.store.handle import Store
+from services.runtime.clock import Clock, SystemClock
+from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.registry import Registry
 from services.runtime.secrets import TokenCipher
+from services.runtime.topics import incarnation
 
 _HOUSEKEEPING_SECONDS = 1.0
 _COLLECTOR_THRESHOLDS = (50_000, 20, 50)
@@ -54,7 +61,8 @@ class Service:
         self._clock = SystemClock()
         self._key_writes = key_writes
         keys, directory, vault = KeyRing(), Directory(), TokenVault()
-        codecs = Codecs(Registry(settings, settings))
+        registry = Registry(settings, settings)
+        codecs = Codecs(registry)
         self._publisher = KafkaPublisher(settings, codecs)
         self._feed = feed = CatalogFeed(settings, codecs, (keys, directory, vault))
         self._clickhouse = clickhouse = ClickHouse(settings)
@@ -66,6 +74,10 @@ class Service:
         if key_writes is not None:
             keys.on_write = lambda place: key_writes.wrote(place.partition, place.offset)
             keys.catch_up = CatchUp(key_writes, feed, keys.topic)
+        self._store: Store | None = None
+        self._store_feed: StoreFeed | None = None
+        if settings.store_dir:
+            self._store, self._store_feed = _store_of(settings, registry, self._clock)
         desk = Desk()
         catalog = Catalog(
             self._publisher, directory=directory, keys=keys, vault=vault, cipher=cipher, clock=self._clock
@@ -75,6 +87,8 @@ class Service:
         async def readiness() -> str | None:
             if feed.missing is not None:
                 return feed.missing
+            if self._store is not None and self._store.awaited is not None:
+                return self._store.awaited
             return None if await clickhouse.answers() else "ClickHouse does not answer, or lacks the tables"
 
         self.app = create_app(
@@ -91,6 +105,7 @@ class Service:
                     ),
                     settings.poll_speed,
                     desk=desk,
+                    own_store=self._store,
                 ),
                 admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
                 admin=Admin(catalog, Keys(catalog, keys, self._clock)),
@@ -111,8 +126,9 @@ class Service:
         # Nearly all that a request leaves goes by its references; looking through every kept answer for cycles, as
         # often as the defaults have it, made one cold read in a hundred wait 139 instead of 53 ms.
         gc.set_threshold(*_COLLECTOR_THRESHOLDS)
-        for part in (self._publisher, self._feed, self._link, self._drops):
-            part.start()
+        for part in (self._publisher, self._feed, self._link, self._drops, self._store, self._store_feed):
+            if part is not None:
+                part.start()
         self._housekeeping = asyncio.create_task(self._keep_house())
 
     async def has_read(self, seconds: float) -> bool:
@@ -133,6 +149,9 @@ class Service:
             self._clickhouse.close(),
             return_exceptions=True,
         )
+        for part in (self._store_feed, self._store):
+            if part is not None:
+                await part.stop()
         if self._key_writes is not None:
             self._key_writes.close()
 
@@ -142,3 +161,25 @@ class Service:
             if self._limiter is not None:
                 self._limiter.forget_old(self._clock.now())
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+def _store_of(settings: QueryApiSettings, registry: Registry, clock: Clock) -> tuple[Store, StoreFeed]:
+    """The store of the settings' folder, and what fills it when it is this process's turn."""
+    store = Store(Path(settings.store_dir), settings.topic_partitions, clock)
+
+    def decoders() -> dict[str, PositionalCodec]:
+        return {topic: PositionalCodec(topic, registry.fetch_schema, records.WANTED[topic]) for topic in layout.TOPICS}
+
+    async def identify() -> str:
+        return await asyncio.to_thread(incarnation, settings, layout.TOPICS)
+
+    feed = StoreFeed(
+        store,
+        KafkaBrokers(settings),
+        settings.topic_partitions,
+        decoders,
+        identify,
+        clock,
+        lambda topic, reason: REFUSED.labels(topic, reason.value).inc(),
+    )
+    return store, feed

@@ -37,6 +37,7 @@ class QueryApiSettings(
         default=1.0, gt=0, le=1_000_000, description="the poller's, for when a target is next due"
     )
     answer_cache_bytes: int = Field(default=64 * 1024 * 1024, ge=0, description="for kept replies; 0 keeps none")
+    store_dir: str = Field(default="", description="folder of the API's own store; empty: reads go to ClickHouse")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="pages whose scripts may call the API: https://app.example.com, comma-separated, or *"
     )

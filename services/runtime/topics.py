@@ -6,15 +6,16 @@ A deploy step (`tidemark topics`): no service creates topics or registers schema
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from schemas.codec import schema_text
 from schemas.topic_specs import TopicSpec, topic_specs
+from services.runtime.brokers import BrokersUnavailable
 from services.runtime.kafka import confluent_options
 from services.runtime.settings import KafkaSettings, RegistrySettings
 from services.runtime.wording import counted
@@ -56,6 +57,23 @@ def ensure_topics(kafka: KafkaSettings, registry: RegistrySettings) -> Iterator[
         version = _register(schemas_by_topic, full, spec)
         what = "created" if made else f"updated {', '.join(changed)}" if changed else "verified"
         yield f"{full}: {what}, {counted(kafka.topic_partitions, 'partition')}, schema version {version}"
+
+
+def incarnation(kafka: KafkaSettings, topics: Iterable[str]) -> str:
+    """Names the cluster and topics (names without prefix) as they are now: a topic made anew has another name.
+
+    Raises:
+        BrokersUnavailable: no answer, or a topic is not there.
+    """
+    admin = AdminClient({**confluent_options(kafka), "socket.timeout.ms": 10_000, "log_level": 0})
+    names = [kafka.topic(topic) for topic in topics]
+    try:
+        cluster = admin.describe_cluster(request_timeout=_TIMEOUT_SECONDS).result().cluster_id
+        described = admin.describe_topics(TopicCollection(names), request_timeout=_TIMEOUT_SECONDS)
+        ids = [described[name].result().topic_id for name in names]
+    except KafkaException as error:
+        raise BrokersUnavailable(f"the topics can't be looked up: {error.args[0].str()}") from None
+    return " ".join([str(cluster), *(f"{name}={id_}" for name, id_ in zip(names, ids, strict=True))])
 
 
 def _existing_partitions(admin: AdminClient, kafka: KafkaSettings) -> dict[str, int]:

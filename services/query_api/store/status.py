@@ -1,0 +1,75 @@
+"""What the process that fills the store says to the others of its replica, in a file that all have mapped."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from time import monotonic
+from typing import Final, NamedTuple
+
+_NAME: Final = "status"
+_LAYOUT: Final = struct.Struct("=dqqqq")
+# A writer beats several times a second; a longer silence than this, and it hangs or is gone.
+DEAD_SECONDS: Final = 5.0
+
+
+class Phase(IntEnum):
+    """What the process that fills the store is at."""
+
+    NOBODY = 0
+    WAITING = 1
+    CHECKING = 2
+    FILLING = 3
+    FOLLOWING = 4
+    BROKEN = 5
+
+
+class Told(NamedTuple):
+    """What was told last.
+
+    Attributes:
+        beat: monotonic seconds of this machine.
+        left: messages until the end, while filling.
+        taken: messages taken in since the process began.
+        current_at: ms since the epoch, when everything written was last known to be read; 0 for never.
+    """
+
+    beat: float
+    phase: int
+    left: int
+    taken: int
+    current_at: int
+
+
+class Status:
+    """The file, mapped. Numbers of eight bytes are written and read whole."""
+
+    def __init__(self, root: Path, now: Callable[[], float] = monotonic) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self._now = now
+        self._file = os.open(root / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(self._file).st_size < _LAYOUT.size:
+            os.ftruncate(self._file, _LAYOUT.size)
+        self._held = mmap.mmap(self._file, _LAYOUT.size)
+
+    def tell(self, phase: Phase, *, left: int = 0, taken: int = 0, current_at: int = 0) -> None:
+        """Say how things are; what was current stays so where nothing newer is known."""
+        before = Told._make(_LAYOUT.unpack_from(self._held))
+        _LAYOUT.pack_into(self._held, 0, self._now(), phase, left, taken, max(current_at, before.current_at))
+
+    def told(self) -> Told:
+        """What was told last; that nobody fills the store where it was too long ago."""
+        found = Told._make(_LAYOUT.unpack_from(self._held))
+        # A beat of the future is of before this machine began anew.
+        if not 0 <= self._now() - found.beat <= DEAD_SECONDS:
+            return found._replace(phase=Phase.NOBODY)
+        return found
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._held.close()
+        os.close(self._file)

@@ -1,0 +1,275 @@
+"""Takes batches of messages into the store: what they bring and the positions behind them in one transaction.
+
+Guarantee: each message has its effect once. A message that is not newer than what its key holds changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+
+from schemas.codec import MalformedEvent
+from schemas.keys import Reason, RefusedRecord, parsed_key, reason_of
+from schemas.writers import SchemasAway
+from services.query_api.store import layout, records
+from services.query_api.store.files import Environment, Transaction
+from services.query_api.store.layout import FIGURES_AT, POST_AT, TABLES, TOPICS, WINDOW_AT
+from services.runtime.brokers import Place, Record
+from services.runtime.kafka import partition_of
+from services.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+INCOMPLETE = b"incomplete"
+"""In `meta`: how many posts have figures without those of each target."""
+# Of what single transactions wrote, for whoever keeps answers: a process that is further behind forgets all of them.
+_RECENT_BYTES = 4 * 1024 * 1024
+_PRUNED_AT_ONCE = 2_000
+
+
+class Decoder(Protocol):
+    """Decodes one topic; see `schemas.positional.PositionalCodec`."""
+
+    def decode(self, data: bytes) -> tuple[Any, ...]:
+        """The wanted fields of a value."""
+
+
+class _Message(NamedTuple):
+    """A message that counts.
+
+    Attributes:
+        payload: empty where its thing is gone.
+        targets: whose post it names.
+    """
+
+    topic_at: int
+    key: bytes
+    offset: int
+    timestamp: int
+    payload: bytes
+    targets: Sequence[str]
+
+
+class Writer:
+    """Writes one environment.
+
+    Args:
+        decoders: by topic.
+        partitions: of each topic.
+        refused: told topic and reason of each record that does not count.
+        is_read: whether anybody reads the environment yet, and has to be told what changed.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        decoders: Mapping[str, Decoder],
+        partitions: int,
+        refused: Callable[[str, Reason], None] = lambda _, __: None,
+        *,
+        is_read: bool = True,
+    ) -> None:
+        self._env = environment
+        self._db = environment.databases
+        self._decoders = decoders
+        self._partitions = partitions
+        self._refused = refused
+        self._is_read = is_read
+        self._recent: deque[tuple[int, int]] = deque()
+        self._recent_bytes = 0
+        with environment.writing() as txn:
+            self._next = self._forget_recent(txn)
+
+    def _forget_recent(self, txn: Transaction) -> int:
+        """Begin a row of numbers of its own behind what an earlier writer wrote: nobody may take it for a whole one."""
+        last = 0
+        with txn.cursor(db=self._db[layout.RECENT]) as cursor:
+            if cursor.last():
+                last = layout.number_of(cursor.key())
+        txn.drop(self._db[layout.RECENT], delete=False)
+        txn.put(layout.number(last + 2), b"[]", db=self._db[layout.RECENT])
+        return last + 3
+
+    def positions(self) -> dict[Place, int]:
+        """The next offset of each partition."""
+        with self._env.reading() as txn:
+            return {
+                Place(TOPICS[topic_at], partition): layout.number_of(value)
+                for key, value in txn.cursor(db=self._db[layout.POSITIONS])
+                for topic_at, partition in (layout.place_of(key),)
+            }
+
+    def decoded(self, batch: Iterable[Record]) -> list[_Message]:
+        """The messages that count; whatever else was written to the topics is passed over.
+
+        Raises:
+            SchemasAway: the registry does not answer.
+        """
+        found: list[_Message] = []
+        for record in batch:
+            try:
+                message = self._message(record)
+            except SchemasAway:
+                raise
+            except MalformedEvent as error:
+                self._refuse(record, reason_of(error))
+            except Exception as error:
+                # One record must not keep the others from being read, whatever is wrong with it or with its decoder.
+                log.error("an entry breaks its decoder", topic=record.topic, offset=record.offset, error=repr(error))
+                self._refuse(record, Reason.UNREADABLE_VALUE)
+            else:
+                found.append(message)
+        return found
+
+    def _message(self, record: Record) -> _Message:
+        topic, key = record.topic, record.key or b""
+        parts = parsed_key(topic, key or None)
+        if partition_of(parts[0], self._partitions) != record.partition:
+            raise RefusedRecord(Reason.WRONG_PARTITION, f"a message of {topic} is in another workspace's partition")
+        payload, targets = b"", []
+        if record.value is not None:
+            fields = self._decoders[topic].decode(record.value)
+            if records.told_key(topic, fields) != parts:
+                raise RefusedRecord(Reason.KEY_AND_VALUE_DIFFER, f"key and value of a message of {topic} differ")
+            if not records.is_deleted(topic, fields):
+                payload, targets = records.payload(topic, fields), records.target_ids(topic, fields)
+        return _Message(TOPICS.index(topic), key, record.offset, record.timestamp, payload, targets)
+
+    def _refuse(self, record: Record, reason: Reason) -> None:
+        self._refused(record.topic, reason)
+        log.error(
+            "an entry does not count",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=reason.value,
+        )
+
+    def take(self, messages: Sequence[_Message], positions: Mapping[Place, int]) -> None:
+        """Take messages in, in one transaction with the positions behind them.
+
+        Raises:
+            StoreError: nothing was taken; MapFullError: there is no room.
+        """
+        incomplete = 0
+        touched: dict[tuple[int, bytes], bool] = {}
+        with self._env.writing() as txn:
+            for message in messages:
+                change = self._put(txn, message)
+                if change is not None:
+                    incomplete += change
+                    touched[(message.topic_at, message.key)] = not message.payload
+            if incomplete:
+                self._count_incomplete(txn, incomplete)
+            for place, offset in positions.items():
+                key = layout.place_key(TOPICS.index(place.topic), place.partition)
+                txn.put(key, layout.number(offset), db=self._db[layout.POSITIONS])
+            kept = self._note_recent(txn, touched) if touched and self._is_read else None
+        if kept is not None:
+            self._next += 1
+            self._recent, self._recent_bytes = kept
+
+    def _put(self, txn: Transaction, message: _Message) -> int | None:
+        """Take one message; returns by how much more posts lack figures of targets, None where it changes nothing."""
+        topic_at, key, offset, timestamp, payload, targets = message
+        table = self._db[TABLES[topic_at]]
+        stored = txn.get(key, db=table)
+        held = None if stored is None else layout.unpack(key, stored)
+        if held is not None and held.offset >= offset:
+            return None
+        incomplete = 0
+        if topic_at == FIGURES_AT:
+            before = b"" if held is None else held.payload
+            if not payload and before and self._is_held(txn, key):
+                # The post was made again since: its figures stand until the aggregator says new ones, which it does
+                # once it has read so far.
+                payload = before
+            elif payload != before:
+                self._put_targets(txn, key, (before and records.read_targets(before)) or (), targets)
+            incomplete = (payload == _INCOMPLETE) - (before == _INCOMPLETE)
+        if is_listed(topic_at, key):
+            workspace, _, rest = key.partition(b"/")
+            changes = self._db[layout.CHANGES]
+            if held is not None:
+                txn.delete(layout.change_key(workspace, topic_at, held.offset), db=changes)
+            txn.put(layout.change_key(workspace, topic_at, offset), rest, db=changes)
+        if not payload:
+            txn.put(layout.gone_key(timestamp, topic_at, key), layout.number(offset), db=self._db[layout.GONE])
+        txn.put(key, layout.pack(key, offset, payload), db=table)
+        return incomplete
+
+    def _is_held(self, txn: Transaction, key: bytes) -> bool:
+        stored = txn.get(key, db=self._db[TABLES[POST_AT]])
+        return stored is not None and bool(layout.unpack(key, stored).payload)
+
+    def _put_targets(self, txn: Transaction, key: bytes, before: Iterable[str], after: Sequence[str]) -> None:
+        """Let the targets of a post be found by their ids."""
+        targets = self._db[layout.TARGETS]
+        workspace, _, post_id = key.partition(b"/")
+        for target_id in set(before) - set(after):
+            at = b"%b/%b" % (workspace, target_id.encode())
+            # Another post may have taken it since.
+            if txn.get(at, db=targets) == post_id:
+                txn.delete(at, db=targets)
+        for target_id in after:
+            txn.put(b"%b/%b" % (workspace, target_id.encode()), post_id, db=targets)
+
+    def _count_incomplete(self, txn: Transaction, more: int) -> None:
+        meta = self._db[layout.META]
+        held = txn.get(INCOMPLETE, db=meta)
+        txn.put(INCOMPLETE, layout.number((0 if held is None else layout.number_of(held)) + more), db=meta)
+
+    def _note_recent(
+        self, txn: Transaction, touched: Mapping[tuple[int, bytes], bool]
+    ) -> tuple[deque[tuple[int, int]], int]:
+        """Note what this transaction wrote, and let go of what the oldest ones did."""
+        recent = self._db[layout.RECENT]
+        told = orjson.dumps([[topic_at, key.decode(), is_gone] for (topic_at, key), is_gone in touched.items()])
+        txn.put(layout.number(self._next), told, db=recent)
+        kept = deque(self._recent)
+        kept.append((self._next, len(told)))
+        size = self._recent_bytes + len(told)
+        while size > _RECENT_BYTES and len(kept) > 1:
+            oldest, oldest_size = kept.popleft()
+            size -= oldest_size
+            txn.delete(layout.number(oldest), db=recent)
+        return kept, size
+
+    def prune(self, now: int) -> int:
+        """Let go of tombstones that are older than cursors may be, some at a time; returns how many were.
+
+        Args:
+            now: ms.
+        """
+        until = now - layout.TOMBSTONE_MILLIS
+        pruned = 0
+        with self._env.writing() as txn, txn.cursor(db=self._db[layout.GONE]) as cursor:
+            while pruned < _PRUNED_AT_ONCE and cursor.first():
+                instant, topic_at, key = layout.gone_at(cursor.key())
+                if instant >= until:
+                    break
+                self._prune(txn, topic_at, key, layout.number_of(cursor.value()))
+                cursor.delete()
+                pruned += 1
+        return pruned
+
+    def _prune(self, txn: Transaction, topic_at: int, key: bytes, offset: int) -> None:
+        table = self._db[TABLES[topic_at]]
+        stored = txn.get(key, db=table)
+        held = None if stored is None else layout.unpack(key, stored)
+        if held is None or held.payload or held.offset != offset:
+            return
+        txn.delete(key, db=table)
+        txn.delete(layout.change_key(key.partition(b"/")[0], topic_at, offset), db=self._db[layout.CHANGES])
+
+
+_INCOMPLETE = b"null"
+_LISTED_WINDOW = f"/{layout.LONGEST_RANGE}".encode()
+
+
+def is_listed(topic_at: int, key: bytes) -> bool:
+    """Whether a message stands in the order of changes; of a channel's windows, which come together, one does."""
+    return topic_at != WINDOW_AT or key.endswith(_LISTED_WINDOW)
