@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from os import environ
 
+import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from infra.embedded import ports
@@ -27,6 +28,10 @@ GROUPS = {
 """By file, the fixture that it shares with others."""
 
 
+FIRST = "tests/e2e/test_hostile.py"
+"""The file that takes longest: begun late, it would be waited for by all processes but its own."""
+
+
 class FilesTogether(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
     """Hands out whole groups, and whole files where a file has no group."""
 
@@ -38,6 +43,11 @@ def together(nodeid: str) -> str:
     """The group of a test's file, or the file where it has none."""
     file = nodeid.partition("::")[0]
     return GROUPS.get(file, file)
+
+
+def longest_first(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest file before the others, which keep their order."""
+    items.sort(key=lambda item: not item.nodeid.startswith(f"{FIRST}::"))
 
 
 def share_of_ports(all_ports: range, process: str, count: int) -> range:

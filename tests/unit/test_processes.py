@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.e2e.conftest import SHARED
-from tests.support.processes import GROUPS, FilesTogether, together
+from tests.support.processes import FIRST, GROUPS, FilesTogether, longest_first, together
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,3 +28,16 @@ def test_the_scheduler_splits_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_groups_are_of_files_that_are_there_and_of_fixtures_that_are_shared() -> None:
     assert [file for file in GROUPS if not (ROOT / file).exists()] == []
     assert set(GROUPS.values()) == set(SHARED)
+
+
+class _Item:
+    def __init__(self, nodeid: str) -> None:
+        self.nodeid = nodeid
+
+
+def test_the_longest_file_comes_first_and_the_others_keep_their_order() -> None:
+    names = ["tests/unit/b.py::b", f"{FIRST}::y", "tests/unit/a.py::a", f"{FIRST}::x"]
+    items = cast("list[pytest.Item]", [_Item(name) for name in names])
+    longest_first(items)
+    assert [item.nodeid for item in items] == [f"{FIRST}::y", f"{FIRST}::x", "tests/unit/b.py::b", "tests/unit/a.py::a"]
+    assert (ROOT / FIRST).exists()
