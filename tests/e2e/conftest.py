@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import together
 from tests.support.tidemark import Tidemark
 
 TWELFTH = Path(__file__).parents[1] / "support" / "twelfth"
@@ -24,13 +25,12 @@ OF_THE_CALLER = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of a running Tidemark stay in one process of the test run, so that only one is started."""
     for item in items:
         for name in SHARED:
-            if name in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(name))
+            if name in getattr(item, "fixturenames", ()) and together(item.nodeid) != name:
+                raise pytest.UsageError(f"{item.nodeid} uses {name}: name its file in tests/support/processes.py")
 
 
 def _require_embedded(request: pytest.FixtureRequest) -> None:

@@ -1,35 +1,53 @@
 """A test run in several processes (pytest-xdist): which tests stay together, and which ports each process picks from.
 
 Each process has engines of its own, and fixtures of a module are built once where its tests run in one process. So a
-file is never split, and tests of several files that share something larger have a mark `xdist_group` in common.
+file is never split, and files that share something larger stay together, as `GROUPS` says. (pytest-xdist writes its
+groups into the ids of tests, which pytest 9.2 makes of something else: a mark `xdist_group` has no effect there.)
 """
 
 from __future__ import annotations
 
 from os import environ
 
+import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from infra.embedded import ports
 
+GROUPS = {
+    "tests/e2e/test_foreign_clients.py": "tidemark",
+    "tests/e2e/test_kept_answers.py": "tidemark",
+    "tests/e2e/test_kills.py": "tidemark",
+    "tests/e2e/test_live.py": "tidemark",
+    "tests/e2e/test_model.py": "tidemark",
+    "tests/e2e/test_surfaces.py": "tidemark",
+    "tests/e2e/test_tokens.py": "tidemark",
+    "tests/e2e/test_twelfth_platform.py": "second_tidemark",
+    "tests/e2e/test_up_is_closed.py": "second_tidemark",
+}
+"""By file, the fixture that it shares with others."""
+
+
+FIRST = "tests/e2e/test_hostile.py"
+"""The file that takes longest: begun late, it would be waited for by all processes but its own."""
+
 
 class FilesTogether(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Hands out whole groups, and whole files where a test has no group."""
+    """Hands out whole groups, and whole files where a file has no group."""
 
     def _split_scope(self, nodeid: str) -> str:
         return together(nodeid)
 
 
 def together(nodeid: str) -> str:
-    """The group of a test, or its file where it has none.
+    """The group of a test's file, or the file where it has none."""
+    file = nodeid.partition("::")[0]
+    return GROUPS.get(file, file)
 
-    Args:
-        nodeid: of a run with `--dist loadgroup`, which writes `@<group>` behind it.
-    """
-    # Parameters in brackets may hold an @ of their own.
-    if nodeid.rfind("@") > nodeid.rfind("]"):
-        return nodeid.rpartition("@")[2]
-    return nodeid.partition("::")[0]
+
+def longest_first(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest file before the others, which keep their order."""
+    items.sort(key=lambda item: not item.nodeid.startswith(f"{FIRST}::"))
 
 
 def share_of_ports(all_ports: range, process: str, count: int) -> range:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import re
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -109,6 +111,20 @@ def test_make_has_the_verbs_and_describes_each() -> None:
 def test_make_help_lists_every_verb() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert set(re.findall(r"^  make (\S+)", shown, re.MULTILINE)) == VERBS
+
+
+@pytest.mark.parametrize("verb", ["test", "test-long"])
+def test_a_test_run_keeps_compiled_modules_where_nobody_looks(verb: str) -> None:
+    """Also where the environment says not to: hundreds of processes would compile the same modules."""
+    command = subprocess.run(["make", "--dry-run", verb], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    kept = re.search(r"^(PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX='(.+)') \S+ -m pytest ", command, re.MULTILINE)
+    assert kept is not None, command
+    assert Path(kept[2]).is_relative_to(ROOT / ".venv")
+    told = subprocess.run(
+        ["sh", "-c", f"{kept[1]} {sys.executable} -c 'import sys; print(sys.dont_write_bytecode, sys.pycache_prefix)'"],
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert told == f"False {kept[2]}\n"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from infra.embedded.ports import AUTOMATIC_PORTS
+from tests.e2e.conftest import SHARED
 from tests.support.budgets import BUDGET_SECONDS, Spent, folder_of, lines
-from tests.support.processes import share_of_ports, together
+from tests.support.processes import FIRST, GROUPS, FilesTogether, longest_first, share_of_ports, together
 
 TESTS = Path(__file__).parents[1]
 
@@ -19,12 +21,37 @@ TESTS = Path(__file__).parents[1]
         ("tests/unit/test_a.py::test_one", "tests/unit/test_a.py"),
         ("tests/unit/test_a.py::TestClass::test_one[a::b]", "tests/unit/test_a.py"),
         ("tests/unit/test_a.py::test_one[user@example]", "tests/unit/test_a.py"),
-        ("tests/unit/test_a.py::test_one@group", "group"),
-        ("tests/unit/test_a.py::test_one[user@example]@group", "group"),
+        ("tests/e2e/test_kills.py::test_one", "tidemark"),
+        ("tests/e2e/test_live.py::test_one[user@example]", "tidemark"),
+        ("tests/e2e/test_up_is_closed.py::test_one[a::b]", "second_tidemark"),
     ],
 )
 def test_a_file_or_a_group_stays_together(nodeid: str, expected: str) -> None:
     assert together(nodeid) == expected
+
+
+def test_the_scheduler_splits_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is xdist's own but for this method; without it, a file or a test alone would be handed out."""
+    monkeypatch.setattr(FilesTogether, "__init__", lambda self: None)
+    assert FilesTogether()._split_scope("tests/e2e/test_model.py::test_a") == "tidemark"
+
+
+def test_groups_are_of_files_that_are_there_and_of_fixtures_that_are_shared() -> None:
+    assert [file for file in GROUPS if not (TESTS.parent / file).exists()] == []
+    assert set(GROUPS.values()) == set(SHARED)
+
+
+class _Item:
+    def __init__(self, nodeid: str) -> None:
+        self.nodeid = nodeid
+
+
+def test_the_longest_file_comes_first_and_the_others_keep_their_order() -> None:
+    names = ["tests/unit/b.py::b", f"{FIRST}::y", "tests/unit/a.py::a", f"{FIRST}::x"]
+    items = cast("list[pytest.Item]", [_Item(name) for name in names])
+    longest_first(items)
+    assert [item.nodeid for item in items] == [f"{FIRST}::y", f"{FIRST}::x", "tests/unit/b.py::b", "tests/unit/a.py::a"]
+    assert (TESTS.parent / FIRST).exists()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
