@@ -11,7 +11,7 @@ import pytest
 from schemas.events import PlatformRaw, RawTarget
 from schemas.metrics import CLICKS, COMMENTS, LIKES, REACH, SHARES, VIEWS
 from services.platforms.abilities import AppClient, RefreshFailure, TokenGrant
-from services.platforms.base import NOTHING, Call, Channel, MappingError, Outcome, PostReading, Target
+from services.platforms.base import NOTHING, Call, Channel, LimitState, MappingError, Outcome, PostReading, Target
 from services.platforms.facebook import PLATFORM
 from services.poller.asking.smaller import without_metric
 from services.runtime.secrets import TokenPair
@@ -290,6 +290,6 @@ def test_channel_calls() -> None:
 
 
 def test_limits_are_what_is_left_of_the_fullest_budget() -> None:
-    assert PLATFORM.limits(golden.response("facebook", "normal")["headers"], NOW) == (100, 69, None)
+    assert PLATFORM.limits(golden.response("facebook", "normal")["headers"], NOW) == LimitState(100, 69, None)
     limits = PLATFORM.limits(golden.response("facebook", "rate_limited")["headers"], NOW)
-    assert limits == (100, 0, NOW + 19 * 60_000)
+    assert limits == LimitState(100, 0, NOW + 19 * 60_000)
