@@ -195,7 +195,8 @@ class Verdict:
         retry_after_seconds: for RETRY_LATER and QUOTA_EXHAUSTED; None where the platform gave no time.
         detail: the platform's own code, for logs; never a secret.
         refused_metric: for REQUEST_WRONG, METRIC_FORBIDDEN and METRIC_NOT_OFFERED, the one metric name that made the
-            whole request fail, when the body names it; empty when the body says only that there is one.
+            whole request fail, when the body names it; empty when the body says only that there is one. Several that
+            fail together are one name: as they stand beside one another in the call, commas included.
         refused_position: for the same outcomes, the place of the refused metric among those asked for, from 0,
             when the body tells the place and not the name.
         refused_target: the external id that made the whole request fail, when the body names it; ask again without it.

@@ -13,7 +13,6 @@ from schemas.metrics import CLICKS, COMMENTS, LIKES, REACH, SHARES, VIEWS
 from services.platforms.abilities import AppClient, RefreshFailure, TokenGrant
 from services.platforms.base import NOTHING, Call, Channel, LimitState, MappingError, Outcome, PostReading, Target
 from services.platforms.facebook import PLATFORM
-from services.poller.asking.smaller import without_metric
 from services.runtime.secrets import TokenPair
 from tests.unit.platforms import golden
 
@@ -171,9 +170,10 @@ def test_without_a_scope_the_figures_come_from_insights_in_one_call_more() -> No
     verdict = PLATFORM.classify(400, {}, refused, NOW)
     assert verdict.outcome is Outcome.METRIC_FORBIDDEN
     assert verdict.refused_metric is not None
-    smaller = without_metric(shape_of("104583221947103_1"), verdict.refused_metric)
-    assert smaller is not None
-    fields = dict(smaller.query)["fields"]
+    # Named as the two fields stand in the call, so that both go at once.
+    asked = dict(shape_of("104583221947103_1").query)["fields"]
+    assert asked.startswith(f"{verdict.refused_metric},")
+    fields = asked.removeprefix(f"{verdict.refused_metric},")
     assert fields.startswith("shares,insights.metric(")
     assert "post_reactions_by_type_total,post_activity_by_action_type" in fields
     # Of a photo nothing is left: it is all that was asked for.
