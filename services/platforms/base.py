@@ -195,11 +195,14 @@ class Verdict:
         retry_after_seconds: for RETRY_LATER and QUOTA_EXHAUSTED; None where the platform gave no time.
         detail: the platform's own code, for logs; never a secret.
         refused_metric: for REQUEST_WRONG, METRIC_FORBIDDEN and METRIC_NOT_OFFERED, the one metric name that made the
-            whole request fail, when the body names it; empty when the body says only that there is one.
+            whole request fail, when the body names it; empty when the body says only that there is one. Several that
+            fail together are one name: as they stand beside one another in the call, commas included.
         refused_position: for the same outcomes, the place of the refused metric among those asked for, from 0,
             when the body tells the place and not the name.
         refused_target: the external id that made the whole request fail, when the body names it; ask again without it.
         is_app_wide: for RETRY_LATER and QUOTA_EXHAUSTED, whether the body names a limit of our whole app.
+        reason: why, as a stable code, where more is known than the outcome says: `user_token` for a token of another
+            kind, `appsecret_proof`, or the scope that is missing.
     """
 
     outcome: Outcome
@@ -209,6 +212,7 @@ class Verdict:
     refused_position: int | None = None
     refused_target: str | None = None
     is_app_wide: bool = False
+    reason: str | None = None
 
 
 class LimitState(NamedTuple):

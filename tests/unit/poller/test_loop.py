@@ -431,6 +431,35 @@ async def test_a_target_that_waits_for_another_try_grows_stale_all_the_same(worl
     assert lane.due(world.time.at)[3:] == (0, 0.0)
 
 
+async def test_a_page_s_token_without_user_content_gets_the_insights_in_one_call_more(world: World) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        fields = request.url.params.get("fields", "")
+        if "reactions." in fields or "comments." in fields:
+            error = {"code": 10, "message": "(#10) This endpoint requires the 'pages_read_user_content' permission"}
+            return json_answer(400, orjson.dumps({"error": error}))
+        actions = {"like": 3, "comment": 2, "share": 1}
+        insights = [
+            {"name": "post_media_view", "period": "lifetime", "values": [{"value": 70}]},
+            {"name": "post_activity_by_action_type", "period": "lifetime", "values": [{"value": actions}]},
+        ]
+        return json_answer(200, orjson.dumps({"insights": {"data": insights}}))
+
+    world.wires["facebook"].answer = answer
+    world.connect(platform="facebook")
+    world.publish("a")
+    await world.time.advance(SECOND)
+    assert world.calls("/v25.0/e-a") == 2
+    (post,) = (
+        world.platforms["facebook"]
+        .read(next(event for event in world.asked() if event.targets and event.http_status == 200))
+        .posts
+    )
+    shown = {name: post.values[at] for at, name in enumerate(POST_NAMES) if post.values[at] is not None}
+    assert shown == {"views": 70, "likes": 3, "comments": 2, "shares": 1}
+    await world.time.advance(MILLIS_PER_HOUR // 2)
+    assert world.calls("/v25.0/e-a") == 3
+
+
 async def test_a_metric_refused_without_its_name_costs_the_others_nothing(world: World) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         fields = request.url.params.get("fields", "")
@@ -439,8 +468,7 @@ async def test_a_metric_refused_without_its_name_costs_the_others_nothing(world:
             error = {"code": 100, "message": "(#100) The value must be a valid insights metric"}
             return json_answer(400, orjson.dumps({"error": error}))
         insights = [{"name": name, "period": "lifetime", "values": [{"value": 1}]} for name in names]
-        posts = {post_id: {"insights": {"data": insights}} for post_id in request.url.params["ids"].split(",")}
-        return json_answer(200, orjson.dumps(posts))
+        return json_answer(200, orjson.dumps({"insights": {"data": insights}}))
 
     world.wires["facebook"].answer = answer
     world.connect(platform="facebook")
@@ -453,7 +481,7 @@ async def test_a_metric_refused_without_its_name_costs_the_others_nothing(world:
             spoken |= one.spoken
     assert {name for at, name in enumerate(POST_NAMES) if spoken >> at & 1} >= {"views", "reach", "video_views"}
     assert not spoken >> CLICKS & 1
-    before = world.calls("/v25.0/")
+    before = world.calls("/v25.0/e-a")
     await world.time.advance(MILLIS_PER_HOUR // 2)
-    assert world.calls("/v25.0/") == before + 1
+    assert world.calls("/v25.0/e-a") == before + 1
     assert "post_clicks" not in world.asked()[-1].request["fields"]
