@@ -174,7 +174,7 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
     def limits(self) -> dict[str, list[Limit]]:
         """Each platform's limits: the documented ones, and in their place the configured ones of our app."""
         limits = {}
-        for name, platform in all_platforms().items():
+        for name, platform in self.configured_platforms.items():
             configured = parsed_limits(self.platforms[name].limits)
             replaced = {limit.group for limit in configured}
             documented = [
