@@ -1,7 +1,7 @@
 """Pinterest, API v5, business accounts.
 
 Documentation: https://developers.pinterest.com/docs/api/v5/pins-get and .../pins-analytics; pinterest/api-description
-    `v5/openapi.json` 5.23.0; read 2026-11-20.
+    `v5/openapi.json` 5.23.0; read 2026-11-30.
 Auth: OAuth 2.0, access token of 30 d, continuous refresh token of 60 d; scopes pins:read, boards:read,
     user_accounts:read.
 Rate limit: standard access 100 calls a second a user and app, and by category (`org_read`, `org_analytics`) a minute;
@@ -9,9 +9,13 @@ Rate limit: standard access 100 calls a second a user and app, and by category (
 Poll interval: by the common tiers; figures of a day settle within about two days.
 Cannot supply: reach, shares, views; video figures only for a range of dates.
 
+Changed since 2026-11-20, when these pages were read before: nothing.
+
 Uncertain, and how it is read here:
 - One pin a request: `/pins/analytics` takes 100 but is in beta and closed to most apps. Its answers (keyed by pin) are
-  read; a pin that it leaves out counts as gone.
+  read; a pin that it leaves out counts as gone. Lists of pins hold the same figures, and are read; no poll asks for
+  them, since a list can't be asked for certain pins, and what it leaves out may be on any other page.
+- The trial's 1000 calls a day are told by the window of a 429's `x-ratelimit-limit`, and by nothing else.
 - `pin_metrics` of a pin holds its lifetime, and `90d`, a range of dates, which stands in for what the lifetime lacks.
   The specification's example has no `save`; answers in the wild have it, some also `outbound_click` for
   `clickthrough`. Pins made before 2023-03-20 have lifetime figures only if they are video or idea pins.
@@ -221,7 +225,7 @@ class Pinterest:
         name="pinterest",
         base_url="https://api.pinterest.com",
         documentation="https://developers.pinterest.com/docs/api/v5/pins-get",
-        read_on="2026-11-20",
+        read_on="2026-11-30",
         auth="OAuth 2.0 user token (Bearer) of a business account",
         rate_limit="100 calls a second a user and app, and by category a minute; trial 1000 calls a day",
         post_batch_size=1,
@@ -248,8 +252,29 @@ class Pinterest:
             "watch_time_seconds",
             "avg_watch_time_seconds",
         ),
+        channel_not_asked={
+            "impressions": ("window",),
+            "saves": ("window",),
+            "engagements": ("window",),
+            "profile_views": ("day", "window"),
+        },
         lag="about 2 days for figures of a range of dates",
         channel_lag="about 2 days",
+        not_asked={
+            "profile_clicks": "only in analytics, which cost a call more a pin: asked of videos alone, for their views",
+            "follows": "only in analytics, which cost a call more a pin: asked of videos alone, for their views",
+        },
+        conditions={
+            "impressions": "business accounts",
+            "saves": "business accounts",
+            "clicks": "business accounts",
+            "other_clicks": "business accounts",
+            "likes": "business accounts; not of pins made before 2023-03-20 that are no videos",
+            "comments": "business accounts; not of pins made before 2023-03-20 that are no videos",
+            "video_views": "videos of business accounts, the last 90 days",
+            "watch_time_seconds": "videos of business accounts, the last 90 days",
+            "avg_watch_time_seconds": "videos of business accounts, the last 90 days",
+        },
         not_reported={
             "views": "pins are shown, not viewed: see impressions",
             "reach": "not told by pin",
@@ -272,13 +297,17 @@ class Pinterest:
         for target in targets:
             path, only = f"/v5/pins/{http_reading.path_part(target.external_id)}", (target,)
             query: tuple[tuple[str, str], ...] = (("pin_metrics", "true"),)
-            calls.append(base.Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_read"))
+            calls.append(base.Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_read", shape="posts"))
             if now is not None and any(word in target.post_type.lower() for word in _VIDEO_WORDS):
                 today = datetime.fromtimestamp(now // 1000, UTC).date()
                 dates = (("start_date", (today - timedelta(days=WINDOW_DAYS)).isoformat()), ("end_date", str(today)))
                 query = (*dates, ("app_types", "ALL"), ("metric_types", _VIDEO_METRICS))
                 path = f"{path}/analytics"
-                calls.append(base.Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_analytics"))
+                calls.append(
+                    base.Call(
+                        RawKind.POST_METRICS, "GET", path, query, None, only, "org_analytics", shape="posts/video"
+                    )
+                )
         return calls
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
@@ -289,14 +318,45 @@ class Pinterest:
             ("end_date", today.isoformat()),
             ("metric_types", _CHANNEL_METRICS),
         )
+        path = "/v5/user_account"
         return [
-            base.Call(RawKind.CHANNEL_METRICS, "GET", "/v5/user_account", limit_group="org_read"),
-            base.Call(RawKind.CHANNEL_METRICS, "GET", "/v5/user_account/analytics", query, limit_group="org_analytics"),
-        ]
+            base.Call(RawKind.CHANNEL_METRICS, "GET", path, limit_group="org_read", shape="channel"),
+            base.Call(
+                RawKind.CHANNEL_METRICS, "GET", f"{path}/analytics", query, limit_group="org_analytics",
+                shape="channel/days",
+            ),
+        ]  # fmt: skip
 
     def identity_call(self, channel: base.Channel) -> base.Call:
         """The token's own account."""
-        return base.Call(RawKind.IDENTITY, "GET", "/v5/user_account", limit_group="org_read")
+        return base.Call(RawKind.IDENTITY, "GET", "/v5/user_account", limit_group="org_read", shape="identity")
+
+    def discovery_call(self, channel: base.Channel, now: int) -> base.Call:
+        """The account's newest pins."""
+        query = (("page_size", "100"),)
+        return base.Call(RawKind.IDENTITY, "GET", "/v5/pins", query, limit_group="org_read", shape="discovery")
+
+    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+        """The pins of a page that the account made itself."""
+        if not http_reading.succeeded(event):
+            return []
+        answer = json_reading.json_object(event.body)
+        found = []
+        for external_id, pin in _listed(answer) if not _is_error(answer) else ():
+            at = json_reading.instant(pin.get("created_at"))
+            if at is None or pin.get("is_owner") is False:
+                continue
+            media = pin.get("media")
+            is_video = isinstance(media, dict) and media.get("media_type") == "video"
+            title = pin.get("title") or pin.get("description")
+            found.append(
+                abilities.Discovered(
+                    external_id, at, "pinterest-video" if is_video else "pinterest-pin",
+                    f"https://www.pinterest.com/pin/{http_reading.path_part(external_id)}/",
+                    title if isinstance(title, str) else "",
+                )
+            )  # fmt: skip
+        return sorted(found, key=lambda post: -post.published_at)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/v5/oauth/token`, signed by the app; each refresh prolongs, and replaces, the refresh token."""
@@ -313,7 +373,7 @@ class Pinterest:
         if not http_reading.succeeded(event):
             return base.NOTHING
         path = http_reading.path_segments(event.endpoint)
-        if event.kind == RawKind.POST_METRICS:
+        if event.kind == RawKind.POST_METRICS or (event.kind == RawKind.IDENTITY and path == ("pins",)):
             known = _is_posts(path)
         else:
             known = path == ("user_account",) or (
@@ -414,14 +474,17 @@ class Pinterest:
         detail = f"{status} {json_reading.text(code)}"[:200]
         known = _OUTCOME_OF_CODE.get(code) if type(code) is int else None
         failed = code if status < 400 and type(code) is int and 400 <= code < 600 else status
-        verdict = base.Verdict(known, None, detail) if known else http_reading.by_status(failed, headers, detail)
+        # An error of the API's own repeats the status.
+        by_status = http_reading.by_status if _is_error(answer) else http_reading.without_code
+        verdict = base.Verdict(known, None, detail) if known else by_status(failed, headers, detail)
         if verdict.outcome is base.Outcome.RETRY_LATER:
             wait = http_reading.retry_after(headers)
-            return base.Verdict(
-                verdict.outcome,
-                http_reading.seconds_of(headers.get("x-ratelimit-reset")) if wait is None else wait,
-                detail,
-            )
+            if wait is None:
+                wait = http_reading.seconds_of(headers.get("x-ratelimit-reset"))
+            if "w=86400" in headers.get("x-ratelimit-limit", ""):
+                left = (_DAY - now % _DAY) / 1000
+                return base.Verdict(base.Outcome.QUOTA_EXHAUSTED, left if wait is None else wait, detail)
+            return base.Verdict(verdict.outcome, wait, detail)
         if failed < 400 and known is None:
             return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=detail)
         return verdict
