@@ -102,6 +102,15 @@ class Facts:
     channel_lag: str = ""
     has_only_videos: bool = False
 
+    def is_asked(self, metric: str) -> bool:
+        """Whether polls bring a common post metric, of such posts as it is told of."""
+        return metric not in self.not_reported and metric not in self.not_asked
+
+    def asked_periods(self, metric: str) -> tuple[str, ...]:
+        """The periods for which polls bring a common channel metric; empty where they don't."""
+        left_out = self.channel_not_asked.get(metric, ())
+        return tuple(period for period in self.channel_metrics.get(metric, ()) if period not in left_out)
+
 
 @dataclass(frozen=True, slots=True)
 class Channel:
