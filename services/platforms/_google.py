@@ -95,6 +95,8 @@ def classify(
         if verdict.outcome is not base.Outcome.RETRY_LATER or not error.is_daily:
             return verdict
         outcome = verdict.outcome
+    if outcome is base.Outcome.REQUEST_WRONG and error.message.lower().startswith("quota exceeded"):
+        outcome = base.Outcome.RETRY_LATER
     if outcome is base.Outcome.QUOTA_EXHAUSTED or (outcome is base.Outcome.RETRY_LATER and error.is_daily):
         return base.Verdict(base.Outcome.QUOTA_EXHAUSTED, until_pacific_midnight(now), detail)
     if outcome is base.Outcome.TOKEN_EXPIRED and "revoked" in error.message.lower():

@@ -348,6 +348,10 @@ class Pinterest:
             )
         detail = f"{status} {json_reading.text(code)}"[:200]
         known = _OUTCOME_OF_CODE.get(code) if type(code) is int else None
+        if status == 404 and _is_error(answer):
+            # Code 2 is a token's with 401 alone: with 404 it says that something was not found, as the status does.
+            is_pin = code == 50 or "pin" in json_reading.text(answer["message"]).lower()
+            known = base.Outcome.TARGET_GONE if is_pin else base.Outcome.REQUEST_WRONG
         failed = code if status < 400 and type(code) is int and 400 <= code < 600 else status
         # An error of the API's own repeats the status.
         by_status = http_reading.by_status if _is_error(answer) else http_reading.without_code

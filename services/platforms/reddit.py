@@ -237,8 +237,11 @@ class Reddit:
         """The newest 100 posts of the profile, or of the subreddit."""
         query = (("limit", str(BATCH_SIZE)), ("sort", "new"), ("raw_json", "1"))
         kind, name = _place(channel)
-        of_profile, part = kind == "u", http_reading.path_part(name)
-        path = f"/user/{part}/submitted" if of_profile else f"/r/{part}/new"
+        if kind == "t5":
+            # Lists go by the name.
+            name = channel.username.strip("/").removeprefix("r/") or name
+        part = http_reading.path_part(name)
+        path = f"/user/{part}/submitted" if kind == "u" else f"/r/{part}/new"
         return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="api", shape="discovery")
 
     def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:

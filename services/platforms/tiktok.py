@@ -58,6 +58,13 @@ _OUTCOME_OF_CODE = {
     "daily_quota_limit_exceeded": base.Outcome.QUOTA_EXHAUSTED,
     "invalid_params": base.Outcome.REQUEST_WRONG,
     "invalid_param": base.Outcome.REQUEST_WRONG,
+    "invalid_file_upload": base.Outcome.REQUEST_WRONG,
+    "invalid_client": base.Outcome.REQUEST_WRONG,
+    "invalid_request": base.Outcome.REQUEST_WRONG,
+    "unauthorized_client": base.Outcome.REQUEST_WRONG,
+    "invalid_grant": base.Outcome.TOKEN_REVOKED,
+    "access_denied": base.Outcome.PERMISSION_MISSING,
+    "unaudited_client_can_only_post_to_private_accounts": base.Outcome.PERMISSION_MISSING,
     "internal_error": base.Outcome.PLATFORM_DOWN,
 }
 _PATHS: dict[str, tuple[tuple[str, ...], ...]] = {
