@@ -76,15 +76,13 @@ def is_due(channel: base.Channel, published_at: int, now: int) -> bool:
 
 
 def post_calls(channel: base.Channel, targets: Sequence[base.Target], now: int) -> list[base.Call]:
-    """Lifetime reports of videos, where one of them is due for its report; the others ride along at no cost.
+    """Lifetime reports of those videos that are due for theirs.
 
-    Videos that are too young for any day of theirs to be processed, and those of unknown age, are left out.
+    Videos that are too young for any day of theirs to be processed, and those of unknown age, are left out. Each video
+    is judged alone, so that a part of a call's targets is asked for by the same kind of call.
     """
     ages = [(target, target.published_at) for target in targets if target.published_at is not None]
-    known = [(target, at) for target, at in ages if now - at >= LATE_DAYS * _DAY_MS]
-    if not any(is_due(channel, at, now) for _, at in known):
-        return []
-    old = [target for target, _ in known]
+    old = [target for target, at in ages if now - at >= LATE_DAYS * _DAY_MS and is_due(channel, at, now)]
     calls = []
     for start in range(0, len(old), BATCH_SIZE):
         part = tuple(old[start : start + BATCH_SIZE])

@@ -19,7 +19,7 @@ Uncertain, and how it is read here:
   nothing of them.
 - A video left out of the answer is deleted or private; it counts as gone, and its figures stay as they were. A video
   that `videos:batchGetStats` lists as failed may also have failed for the moment: nothing is said of it.
-- Posts that are a week old are asked for by `videos:batchGetStats`, so that the two quotas share the work.
+- Videos that are a week old are asked for by `videos:batchGetStats`, so that the two quotas share the work.
 - Thumbnail impressions are named for Analytics since January 2026, and refused in most combinations; no poll asks.
 """
 
@@ -197,18 +197,21 @@ class YouTube:
         return calls if now is None else calls + _youtube_reports.post_calls(channel, targets, now)
 
     def _video_calls(self, targets: Sequence[base.Target], now: int | None) -> list[base.Call]:
+        # By the age of each alone, so that a part of a call's targets is asked for by the same kind of call.
+        old = [
+            t for t in targets if now is not None and t.published_at is not None and now - t.published_at >= STATS_AGE
+        ]
+        held = frozenset(id(target) for target in old)
+        young = [target for target in targets if id(target) not in held]
         calls: list[base.Call] = []
-        for start in range(0, len(targets), BATCH_SIZE):
-            part = tuple(targets[start : start + BATCH_SIZE])
-            is_old = now is not None and all(
-                target.published_at is not None and now - target.published_at >= STATS_AGE for target in part
-            )
-            path, group = ("videos:batchGetStats", "stats") if is_old else ("videos", "data")
-            query = (("part", "statistics"), ("id", ",".join(dict.fromkeys(target.external_id for target in part))))
-            shape = "posts/stats" if is_old else "posts"
-            calls.append(
-                base.Call(RawKind.POST_METRICS, "GET", f"/youtube/v3/{path}", query, None, part, group, shape=shape)
-            )
+        kinds = ((young, "videos", "data", "posts"), (old, "videos:batchGetStats", "stats", "posts/stats"))
+        for of_age, path, group, shape in kinds:
+            for start in range(0, len(of_age), BATCH_SIZE):
+                part = tuple(of_age[start : start + BATCH_SIZE])
+                query = (("part", "statistics"), ("id", ",".join(dict.fromkeys(target.external_id for target in part))))
+                calls.append(
+                    base.Call(RawKind.POST_METRICS, "GET", f"/youtube/v3/{path}", query, None, part, group, shape=shape)
+                )
         return calls
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:

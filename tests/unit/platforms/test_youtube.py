@@ -124,14 +124,24 @@ def test_channels_ask_analytics_at_hours_of_their_own() -> None:
     assert len(hours) > 2
 
 
-def test_others_ride_along_with_a_video_that_is_due_and_the_newest_stay_out() -> None:
-    targets = [video(30.0, 1), video(3.0, 2), video(1.0, 3)]
+def test_the_newest_stay_out_of_reports() -> None:
+    targets = [video(30.0, 1), video(40.0, 2), video(1.0, 3)]
     (call,) = report_calls(targets, NOW)
     assert [target.target_id for target in call.targets] == ["t1", "t2"]
     query = dict(call.query)
     assert query["filters"] == "video==video000001,video000002"
     assert (query["startDate"], query["endDate"], query["ids"]) == ("2005-02-14", "2026-11-20", "channel==UC1")
     assert report_calls([video(1.0)], NOW) == []
+
+
+@pytest.mark.parametrize("hour", range(24))
+def test_a_part_of_the_targets_is_asked_for_by_calls_of_the_same_kinds(hour: int) -> None:
+    """So that a call that is refused can be split until the culprit stands alone."""
+    targets = [video(days, number) for number, days in enumerate((0.5, 1.0, 3.0, 5.0, 8.0, 30.0))]
+    now = NOW + hour * 3_600_000
+    whole = {(call.shape, one.target_id) for call in PLATFORM.post_calls(OWN, targets, now) for one in call.targets}
+    alone = {(call.shape, one.target_id) for one in targets for call in PLATFORM.post_calls(OWN, [one], now)}
+    assert whole == alone
 
 
 def test_a_report_takes_five_hundred() -> None:
@@ -176,7 +186,7 @@ def test_posts_of_a_week_are_asked_for_by_the_other_quota() -> None:
     paths = [(c.path, c.limit_group) for c in PLATFORM.post_calls(OWN, [old], NOW) if c.limit_group != "analytics"]
     assert paths == [("/youtube/v3/videos:batchGetStats", "stats")]
     mixed = [c.path for c in PLATFORM.post_calls(OWN, [young, old], NOW) if c.limit_group != "analytics"]
-    assert mixed == ["/youtube/v3/videos"]
+    assert mixed == ["/youtube/v3/videos", "/youtube/v3/videos:batchGetStats"]
     assert [c.path for c in PLATFORM.post_calls(OWN, [old])] == ["/youtube/v3/videos"]
 
 
