@@ -252,7 +252,7 @@ class Reddit:
         found = []
         for kind, post in _children(answer) if "error" not in answer else ():
             name, created = post.get("name"), post.get("created_utc")
-            if kind != "t3" or not isinstance(name, str) or type(created) not in (int, float) or created <= 0:
+            if kind != "t3" or not isinstance(name, str) or not isinstance(created, int | float) or created <= 0:
                 continue
             link, title = post.get("permalink"), post.get("title")
             permalink = f"https://www.reddit.com{link}" if isinstance(link, str) else ""
