@@ -348,9 +348,10 @@ class Reddit:
         if not answer and any(said in body for said in _BLOCKED):
             wait = http_reading.retry_after(headers)
             return base.Verdict(base.Outcome.PLATFORM_DOWN, wait, f"{status} blocked: see TIDEMARK_REDDIT_USER_AGENT")
-        # A body of the API's own repeats the status.
-        by_status = http_reading.by_status if answer else http_reading.without_code
-        verdict = by_status(failed, headers, detail)
+        if failed in (404, 410) and answer:
+            # Unknown posts are left out of a list; this speaks of the address, of an account or a subreddit at most.
+            return base.Verdict(base.Outcome.REQUEST_WRONG, detail=detail)
+        verdict = http_reading.without_code(failed, headers, detail)
         if verdict.outcome is base.Outcome.RETRY_LATER:
             wait = http_reading.retry_after(headers)
             return base.Verdict(
