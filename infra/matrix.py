@@ -1,4 +1,4 @@
-"""Writes `docs/platforms.md`: what each platform reports, from the facts in the platforms' own files.
+"""Writes `docs/platforms.md`: what polls of each platform bring, from the facts in the platforms' own files.
 
     python -m infra.matrix          writes it
     python -m infra.matrix --check  says whether it is up to date, and changes nothing
@@ -10,12 +10,19 @@ asks a platform.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from schemas.metrics import CHANNEL_NAMES, PLATFORMS, POST_NAMES
 from services.platforms import all_platforms
-from services.platforms.abilities import AppClient, ExchangesTokens, Refreshable, RefreshCall
+from services.platforms.abilities import (
+    AppClient,
+    Configurable,
+    ExchangesTokens,
+    PlatformSetting,
+    Refreshable,
+    RefreshCall,
+)
 from services.platforms.base import Channel, Platform
 
 ROOT = Path(__file__).parents[1]
@@ -25,9 +32,11 @@ _HEADER = """# What each platform reports
 
 <!-- Written by `python -m infra.matrix`; change the platforms' files instead. -->
 
-A metric that a platform does not report is null in every answer, never 0. A metric that it reports can still be null
-for one post: hidden by its owner, or not offered for that kind of post. The files in `services/platforms/` say how each
-figure is read, and what is uncertain about it.
+The tables show what polls ask for by themselves: each figure in them comes by a call that a test has seen. A metric
+that a platform does not report is null in every answer, never 0. A metric that it reports can still be null for one
+post: hidden by its owner, or not offered for that kind of post; the sections below say what each takes. What no poll
+asks for is read all the same where somebody's answer on `platform.raw` has it. The files in `services/platforms/` say
+how each figure is read, and what is uncertain about it.
 """
 _PERIODS = {"lifetime": "now", "day": "days", "window": "ranges"}
 
@@ -72,7 +81,7 @@ def _address(platform: Platform, call: RefreshCall) -> str:
 def _posts(platforms: Sequence[Platform]) -> Iterator[str]:
     yield "\n## Posts\n"
     rows = [
-        [f"`{metric}`", *("" if metric in platform.facts.not_reported else "yes" for platform in platforms)]
+        [f"`{metric}`", *("yes" if platform.facts.is_asked(metric) else "" for platform in platforms)]
         for metric in POST_NAMES
     ]
     yield from _table(["metric", *(platform.facts.name for platform in platforms)], rows)
@@ -81,15 +90,16 @@ def _posts(platforms: Sequence[Platform]) -> Iterator[str]:
 def _channels(platforms: Sequence[Platform]) -> Iterator[str]:
     yield "\n## Channels\n"
     yield "now: a figure as it stands; days, ranges: figures of a day, or of a longer range of dates.\n"
-    periods = {platform.facts.name: platform.facts.channel_metrics for platform in platforms}
     rows = []
     for metric in CHANNEL_NAMES:
-        cells = (
-            ", ".join(word for period, word in _PERIODS.items() if period in found.get(metric, ()))
-            for found in periods.values()
+        asked = [platform.facts.asked_periods(metric) for platform in platforms]
+        rows.append(
+            [
+                f"`{metric}`",
+                *(", ".join(word for period, word in _PERIODS.items() if period in found) for found in asked),
+            ]
         )
-        rows.append([f"`{metric}`", *cells])
-    yield from _table(["metric", *periods], rows)
+    yield from _table(["metric", *(platform.facts.name for platform in platforms)], rows)
 
 
 def _details(platforms: Sequence[Platform]) -> Iterator[str]:
@@ -102,13 +112,30 @@ def _details(platforms: Sequence[Platform]) -> Iterator[str]:
         yield f"- Authorization: {facts.auth}"
         yield f"- Token refresh: {_refresh(platform)}"
         yield f"- Limits: {facts.rate_limit}"
+        if isinstance(platform, Configurable):
+            yield from _settings(platform.settings)
         if set(facts.not_reported) == set(POST_NAMES):
             yield f"- Posts: none; {next(iter(facts.not_reported.values()))}"
-            continue
-        yield f"- Posts in one request: {facts.post_batch_size}"
-        if facts.not_reported:
-            yield "- Not reported:"
-            yield from (f"  - `{metric}`: {reason}" for metric, reason in facts.not_reported.items())
+        else:
+            yield f"- Posts in one request: {facts.post_batch_size}; late by: {facts.lag}"
+            yield from _listed("Not of every post", facts.conditions)
+            yield from _listed("Read, but no poll asks for it", facts.not_asked)
+            yield from _listed("Not reported", facts.not_reported)
+        yield from _listed("Not of every account", facts.channel_conditions)
+
+
+def _settings(settings: Sequence[PlatformSetting]) -> Iterator[str]:
+    for setting in settings:
+        default = (
+            f"default `{setting.default}`" if setting.default else "required" if setting.is_required else "not set"
+        )
+        yield f"- Setting: `TIDEMARK_{setting.name}`, {setting.expected}; {default}"
+
+
+def _listed(title: str, words: Mapping[str, str]) -> Iterator[str]:
+    if words:
+        yield f"- {title}:"
+        yield from (f"  - `{metric}`: {why}" for metric, why in words.items())
 
 
 def render() -> str:

@@ -86,7 +86,11 @@ class Page(Answer, Generic[Row]):
 
 
 class Capability(Answer):
-    """Whether a platform reports a metric, of what kind, and how late."""
+    """Whether polls of a platform bring a metric, of what kind, how late, and what it takes.
+
+    Attributes:
+        condition: what a post or account needs for it, such as a scope; None for nothing, and from older servers.
+    """
 
     platform: str
     subject: Literal["post", "channel"]
@@ -95,6 +99,7 @@ class Capability(Answer):
     kinds: list[str]
     lag: str | None
     not_supported_because: str | None
+    condition: str | None = None
 
 
 class Capabilities(Answer):

@@ -69,7 +69,6 @@ OTHERS = [
     ("pinterest", 404, {"code": 50, "message": "Pin not found."}, Outcome.TARGET_GONE),
     ("youtube", 404, _google(404, "videoNotFound", "NOT_FOUND"), Outcome.TARGET_GONE),
     ("bluesky", 400, {"error": "InvalidRequest", "message": "Post not found"}, Outcome.TARGET_GONE),
-    ("reddit", 404, {"error": 404, "message": "Not Found"}, Outcome.TARGET_GONE),
 ]  # fmt: skip
 OURS = [
     ("x", 400, {"errors": [{"message": "The `tweet.fields` query parameter value [likes] is not one of [x]"}]}),
@@ -80,6 +79,8 @@ OURS = [
     ("threads", 400, _meta(100, "metric[5] must be one of the following values: views, likes")),
     ("tiktok", 400, {"error": {"code": "invalid_params", "message": "Invalid fields: favorite_count"}}),
     ("youtube", 400, _google(400, "badRequest", "INVALID_ARGUMENT")),
+    # A 404 without the platform's own word of a post.
+    ("reddit", 404, {"error": 404, "message": "Not Found"}),
     ("bluesky", 400, {"error": "InvalidRequest", "message": "uris must not have more than 25 elements"}),
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.metrics import POST_NAMES
-from services.platforms.base import Channel, Target
+from services.platforms.base import Channel, Outcome, Target
 from services.platforms.google_business import PLATFORM
 from tests.unit.platforms import golden
 
@@ -32,3 +32,19 @@ def test_an_account_s_own_path_to_a_location_is_read() -> None:
     longer = {**answer, "endpoint": answer["endpoint"].replace("/v1/", "/v1/accounts/7/")}
     read = PLATFORM.read
     assert read(golden.raw_event("google_business", longer)) == read(golden.raw_event("google_business", answer))
+
+
+def test_what_is_retired_is_not_asked_for() -> None:
+    (call,) = PLATFORM.channel_calls(Channel("w", "c", "1"), NOW)
+    assert "BUSINESS_CONVERSATIONS" not in call.request_map()["dailyMetrics"]
+
+
+def test_a_refused_metric_is_named_or_said_to_be_one_of_them() -> None:
+    named = golden.body_of(golden.response("google_business", "foreign_unknown_metric"))
+    assert PLATFORM.classify(400, {}, named, NOW).refused_metric == "BUSINESS_CONVERSATIONS"
+    unnamed = b'{"error": {"message": "Request contains an invalid argument.", "status": "INVALID_ARGUMENT"}}'
+    assert PLATFORM.classify(400, {}, unnamed, NOW).refused_metric == ""
+
+
+def test_a_bare_404_says_nothing_of_the_location() -> None:
+    assert PLATFORM.classify(404, {}, b"<html>", NOW).outcome is Outcome.PLATFORM_DOWN

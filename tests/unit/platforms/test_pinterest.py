@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from schemas.metrics import AVG_WATCH_TIME, CLICKS, IMPRESSIONS, SAVES, WATCH_TIME
-from services.platforms.base import Channel, LimitState, MappingError, PostReading, Target
+from services.platforms.base import Channel, LimitState, MappingError, Outcome, PostReading, Target
 from services.platforms.pinterest import PLATFORM
 from tests.unit.platforms import golden
 
@@ -77,3 +77,28 @@ def test_limits() -> None:
     headers = {"x-ratelimit-limit": '1000, 1000;w=60;name="a"', "x-ratelimit-remaining": "7", "x-ratelimit-reset": "41"}
     assert PLATFORM.limits(headers, NOW) == LimitState(1000, 7, NOW + 41_000)
     assert PLATFORM.limits({}, NOW) is None
+
+
+def test_the_trial_s_day_is_told_by_the_window_of_its_limit() -> None:
+    limited = {"x-ratelimit-limit": '1000, 1000;w=86400;name="trial_app_id"', "x-ratelimit-reset": "60"}
+    body = b'{"code": 8, "message": "You have exceeded your rate limit."}'
+    verdict = PLATFORM.classify(429, limited, body, NOW)
+    assert (verdict.outcome, verdict.retry_after_seconds) == (Outcome.QUOTA_EXHAUSTED, 60.0)
+    minute = {**limited, "x-ratelimit-limit": '300, 300;w=60;name="org_analytics"'}
+    assert PLATFORM.classify(429, minute, body, NOW).outcome is Outcome.RETRY_LATER
+
+
+def test_code_2_is_a_token_s_with_401_alone() -> None:
+    body = b'{"code": 2, "message": "AdAccount not found."}'
+    assert PLATFORM.classify(401, {}, body, NOW).outcome is Outcome.TOKEN_EXPIRED
+    assert PLATFORM.classify(404, {}, body, NOW).outcome is Outcome.REQUEST_WRONG
+    assert PLATFORM.classify(404, {}, b'{"code": 50, "message": "Pin not found."}', NOW).outcome is Outcome.TARGET_GONE
+    assert PLATFORM.classify(404, {}, b"<html>", NOW).outcome is Outcome.PLATFORM_DOWN
+
+
+def test_pins_of_a_page_are_discovered() -> None:
+    event = golden.raw_event("pinterest", golden.response("pinterest", "foreign_pin_in_a_list"))
+    (found,) = PLATFORM.discovered(replace(event, kind="IDENTITY"))
+    assert found.external_id == event.targets[0].external_id
+    assert found.published_at == 1_779_265_800_000
+    assert found.post_type == "pinterest-pin"

@@ -63,3 +63,41 @@ def test_a_video_without_an_id_belongs_to_nobody() -> None:
 def test_a_missing_list_says_nothing_and_loses_nobody() -> None:
     body = orjson.dumps({"data": {}, "error": {"code": "ok"}})
     assert PLATFORM.read(replace(NORMAL, body=body)) == NOTHING
+
+
+CODES = {
+    "access_token_invalid": Outcome.TOKEN_EXPIRED,
+    "scope_not_authorized": Outcome.PERMISSION_MISSING,
+    "scope_permission_missed": Outcome.PERMISSION_MISSING,
+    "rate_limit_exceeded": Outcome.RETRY_LATER,
+    "invalid_params": Outcome.REQUEST_WRONG,
+    "invalid_file_upload": Outcome.REQUEST_WRONG,
+    "internal_error": Outcome.PLATFORM_DOWN,
+}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_code_outweighs_whatever_status_it_comes_with(code: str) -> None:
+    for status in (200, 400, 401, 403, 404, 429, 500, 503):
+        assert PLATFORM.classify(status, {}, answer([], code), NOW).outcome is CODES[code], status
+
+
+def test_a_bare_404_is_nobody_s_end() -> None:
+    assert PLATFORM.classify(404, {}, b"<html>", NOW).outcome is Outcome.PLATFORM_DOWN
+
+
+def test_a_page_of_videos_is_discovered_newest_first() -> None:
+    call = PLATFORM.discovery_call(Channel("w", "c", "o"), NOW)
+    assert (call.method, call.path, call.json) == ("POST", "/v2/video/list/", {"max_count": 20})
+    videos = [
+        {"id": 1, "create_time": 10, "title": "old"},
+        {"id": "2", "create_time": 20, "share_url": "https://tiktok.example/2", "video_description": "new"},
+        {"id": "3"},
+    ]
+    event = replace(NORMAL, kind=call.kind, endpoint=call.path, body=answer(videos))
+    found = PLATFORM.discovered(event)
+    told = [(one.external_id, one.published_at, one.content) for one in found]
+    assert told == [("2", 20_000, "new"), ("1", 10_000, "old")]
+    assert PLATFORM.discovered(replace(event, http_status=500)) == []
+    assert PLATFORM.discovered(replace(event, body=answer(videos, "access_token_invalid"))) == []
+    assert PLATFORM.read(event) == NOTHING

@@ -1,4 +1,4 @@
-"""What each platform can report, from the platforms' own files. Pure."""
+"""What polls of each platform bring, and of which posts, from the platforms' own files. Pure."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def _posts(held: Platform) -> list[dict[str, Any]]:
     facts = held.facts
     rows = []
     for metric in POST_NAMES:
-        is_supported = metric not in facts.not_reported
         kinds = [_LIFETIME, *([_RANGE] if metric in facts.ranged_metrics else [])]
-        rows.append(_row(facts.name, "post", metric, kinds if is_supported else [], facts.lag))
-        rows[-1]["not_supported_because"] = facts.not_reported.get(metric)
+        rows.append(_row(facts.name, "post", metric, kinds if facts.is_asked(metric) else [], facts.lag))
+        rows[-1]["not_supported_because"] = facts.not_reported.get(metric) or facts.not_asked.get(metric)
+        rows[-1]["condition"] = facts.conditions.get(metric)
     return rows
 
 
@@ -34,10 +34,12 @@ def _channels(held: Platform) -> list[dict[str, Any]]:
     facts = held.facts
     rows = []
     for metric in CHANNEL_NAMES:
-        kinds = list(facts.channel_metrics.get(metric, ()))
+        kinds = list(facts.asked_periods(metric))
         is_lifetime = kinds == [_LIFETIME]
+        why = "no poll asks for it" if metric in facts.channel_metrics else "not reported of an account"
         rows.append(_row(facts.name, "channel", metric, kinds, facts.lag if is_lifetime else facts.channel_lag))
-        rows[-1]["not_supported_because"] = None if kinds else "not reported of an account"
+        rows[-1]["not_supported_because"] = None if kinds else why
+        rows[-1]["condition"] = facts.channel_conditions.get(metric) if kinds else None
     return rows
 
 

@@ -71,6 +71,7 @@ CAPABILITY = {
     "kinds": [],
     "lag": None,
     "not_supported_because": "not in the API",
+    "condition": None,
 }
 EXPLANATION = {
     "metric": "likes",
@@ -221,6 +222,7 @@ CAPABILITY_SCHEMA = _object(
         "kinds": {"type": "array", "items": {"type": "string", "enum": ["lifetime", "range", "day", "window"]}},
         "lag": _nullable("string"),
         "not_supported_because": _nullable("string"),
+        "condition": _nullable("string"),
     },
 )
 _EVENT_SCHEMA = {

@@ -1,9 +1,9 @@
 """Why a figure is null. Pure.
 
-`not_supported`: the platform never reports it, or answered without it for this very post or channel. `retired`: it is
-not asked for any more, by age or because the platform says that the post is gone. `permission`: by the last answer a
-permission, a plan or a working connection is missing. `error`: the last answer failed otherwise. `pending`: there was
-no answer yet, or too little data.
+`not_supported`: the platform never reports it, no poll asks for it, or an answer of this very post or channel was
+without it. `retired`: it is not asked for any more, by age or because the platform says that the post is gone.
+`permission`: by the last answer a permission, a plan or a working connection is missing. `error`: the last answer
+failed otherwise. `pending`: there was no answer yet, or too little data.
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ def first(reasons: Iterable[Reason]) -> Reason:
 
 
 def is_reported(platform: str, metric: int) -> bool:
-    """Whether a platform ever reports a post metric."""
+    """Whether polls of a platform ever bring a post metric."""
     known = all_platforms().get(platform)
-    return known is not None and POST_NAMES[metric] not in known.facts.not_reported
+    return known is not None and known.facts.is_asked(POST_NAMES[metric])
 
 
 def is_channel_reported(platform: str, metric: int) -> bool:
-    """Whether a platform ever reports a channel metric."""
+    """Whether polls of a platform ever bring a channel metric."""
     known = all_platforms().get(platform)
-    return known is not None and CHANNEL_NAMES[metric] in known.facts.channel_metrics
+    return known is not None and bool(known.facts.asked_periods(CHANNEL_NAMES[metric]))
 
 
 def needs_answers(target: TargetState, now: int) -> bool:

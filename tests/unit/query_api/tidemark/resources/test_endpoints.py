@@ -179,7 +179,13 @@ async def test_capabilities_name_every_platform_subject_and_column(api: FakeApi)
     assert len(rows) == len(all_platforms()) * (len(POST_NAMES) + len(CHANNEL_NAMES))
     assert rows["instagram", "post", "dislikes"]["not_supported_because"] == "not in the API"
     assert rows["youtube", "post", "views"]["kinds"] == ["lifetime", "range"]
-    assert rows["youtube", "channel", "views"]["kinds"] == ["lifetime", "day", "window"]
+    # Windows of a channel are added up from its days: no poll asks YouTube for them.
+    assert rows["youtube", "channel", "views"]["kinds"] == ["lifetime", "day"]
+    assert rows["youtube", "post", "impressions"]["supported"] is False
+    assert rows["youtube", "post", "impressions"]["not_supported_because"].startswith("Analytics refuses them")
+    assert "yt-analytics.readonly" in rows["youtube", "post", "watch_time_seconds"]["condition"]
+    assert rows["youtube", "post", "views"]["condition"] is None
+    assert rows["youtube", "channel", "impressions"]["not_supported_because"] == "no poll asks for it"
     assert rows["youtube", "channel", "views"]["lag"] == "2 to 3 days"
     assert rows["google_business", "post", "views"]["supported"] is False
     assert all(row["supported"] is bool(row["kinds"]) for row in rows.values())
