@@ -21,6 +21,7 @@ from schemas.topic_names import (
     POST_ROLLUPS,
     POST_SNAPSHOTS,
     POSTS,
+    SPENDING,
     TOKENS,
 )
 
@@ -32,6 +33,7 @@ KEY_FIELDS: dict[str, tuple[str, ...]] = {
     CHANNEL_SNAPSHOTS: ("workspace_id", "channel_id"),
     POST_SNAPSHOTS: ("workspace_id", "target_id"),
     BACKFILLS: ("workspace_id", "channel_id"),
+    SPENDING: ("workspace_id", "platform", "month"),
     CHANNEL_ROLLUPS: ("workspace_id", "channel_id", "range"),
     POST_ROLLUPS: ("workspace_id", "post_id"),
 }

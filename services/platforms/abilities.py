@@ -181,6 +181,10 @@ class Priced(Protocol):
     """A platform that bills for what is read. Pure as well."""
 
     @property
+    def priced_on(self) -> str:
+        """Date of the prices, ISO."""
+
+    @property
     def prices(self) -> Mapping[str, Decimal]:
         """US dollars for one resource, by its kind."""
 

@@ -338,8 +338,10 @@ class Bluesky:
             return replace(call, base_url=self.home_of(channel, known) or call.base_url)
         if call.kind != RawKind.POST_METRICS:
             return call
-        names = {**known, **_own_handle(channel)}
-        targets = tuple([replace(target, external_id=_by_did(target.external_id, names)) for target in call.targets])
+        own = _own_handle(channel)
+        targets = tuple(
+            [replace(target, external_id=_by_did(_by_did(target.external_id, own), known)) for target in call.targets]
+        )
         if targets == call.targets:
             return call
         return replace(call, query=tuple([("uris", target.external_id) for target in targets]), targets=targets)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from schemas.events import Origin
-from services.platforms.base import Call, Outcome, Platform, Verdict
+from schemas.events import Origin, PlatformRaw
+from services.platforms.abilities import OwnersFigures
+from services.platforms.base import Call, Outcome, Platform, Target, Verdict
 from services.poller.asking.budget import APP, Budget, WindowKey
 from services.poller.asking.circuit import Circuit, TokenCircuits, Uniform
 from services.poller.asking.decide import (
@@ -23,8 +25,10 @@ from services.poller.asking.decide import (
     decide_unanswered,
     gone_in,
 )
+from services.poller.asking.directory import AGAIN_AFTER, Directory
 from services.poller.asking.exchange import Answer, Closed, Exchange
-from services.poller.asking.questions import ChannelQuestion, Subject
+from services.poller.asking.money import Ledger
+from services.poller.asking.questions import CHANNEL, ChannelQuestion, Subject
 from services.poller.asking.refusals import Refusals
 from services.poller.asking.round import ChannelRound, Heard
 from services.poller.asking.upkeep import Upkeep
@@ -41,6 +45,7 @@ from services.runtime.secrets import SecretsError
 
 # Asking sooner than the regular time won't help.
 _NO_FIGURES = frozenset({Outcome.PERMISSION_MISSING, Outcome.TARGET_REFUSED, Outcome.TOO_EARLY})
+_OF_TOKENS = frozenset({Outcome.TOKEN_EXPIRED, Outcome.TOKEN_REVOKED})
 _log = get_logger(__name__)
 
 
@@ -66,6 +71,8 @@ class ChannelRounds:
         platforms: those that can be polled, by name.
         upkeep: of the channels' connections.
         circuits: one a platform.
+        directory: where accounts have servers of their own; without it every call is made as it stands.
+        ledgers: the books of the platforms that bill for what is read; by default there are none.
     """
 
     def __init__(
@@ -80,8 +87,11 @@ class ChannelRounds:
         circuits: Mapping[str, Circuit],
         metrics: PollerMetrics,
         uniform: Uniform = random.uniform,
+        directory: Directory | None = None,
+        ledgers: Mapping[str, Ledger] | None = None,
     ) -> None:
         self._time = time
+        self._ledgers = ledgers or {}
         self._platforms = platforms
         self._schedule = schedule
         self._exchange = exchange
@@ -91,6 +101,7 @@ class ChannelRounds:
         self._metrics = metrics
         self._token_circuits = TokenCircuits(uniform)
         self._refusals = Refusals(MILLIS_PER_DAY)
+        self._directory = directory
 
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""
@@ -125,10 +136,13 @@ class ChannelRounds:
             platform = self._platforms[name]
             current = ChannelRound(plan, batch.channel, platform, self._upkeep.credentials(name, plan.key))
             now = self._time.now()
+            own = self._own_calls(name, current, batch, now) if batch.with_channel else []
+            if own and all(call.is_public for call in own):
+                # Figures that anybody may read prove nothing of the connection.
+                current.ask([platform.identity_call(batch.channel)])
             if batch.entries:
-                current.ask(platform.post_calls(batch.channel, [entry.target() for entry in batch.entries], now))
-            if batch.with_channel:
-                current.ask(platform.channel_calls(batch.channel, now))
+                current.ask(platform.post_calls(batch.channel, self._affordable(name, current, batch, now), now))
+            current.ask(own)
             await self._ask_pending(name, current)
         except SecretsError as error:
             _log.error("a channel is paused: its tokens can't be opened", channel=plan.key, error=str(error))
@@ -141,6 +155,53 @@ class ChannelRounds:
             self._circuits[name].release()
             fates = current.fates(batch) if current is not None else ([unasked] * len(batch.entries), unasked)
             self._schedule.settle(batch, *fates, self._time.now())
+
+    def _affordable(self, name: str, current: ChannelRound, batch: Batch, now: int) -> list[Target]:
+        """The targets of a batch that may be read now; the others are put off, for the money's sake."""
+        targets, ledger = [entry.target() for entry in batch.entries], self._ledgers.get(name)
+        if ledger is None:
+            return targets
+
+        def calls_of(target: Target) -> list[Call]:
+            return current.platform.post_calls(batch.channel, [target], now)
+
+        key = batch.plan.key
+        sifted = ledger.sift(key[0], targets, calls_of, now)
+        held_back = [Subject(key, target.target_id) for target in sifted.held_back]
+        current.settle(dict.fromkeys(held_back, Fate.RETRY), sifted.until)
+        return sifted.affordable
+
+    def _own_calls(self, name: str, current: ChannelRound, batch: Batch, now: int) -> list[Call]:
+        """The calls for the channel's own figures; [] where they are put off, for the money's sake."""
+        calls, ledger = current.platform.channel_calls(batch.channel, now), self._ledgers.get(name)
+        if ledger is None:
+            return calls
+        key = batch.plan.key
+        until = ledger.wait_until(key[0], ledger.cost_of(calls, now), now)
+        if until:
+            current.settle({Subject(key, CHANNEL): Fate.RETRY}, until)
+        return [] if until else calls
+
+    async def ask_owner(self, name: str, batch: Batch) -> None:
+        """After a batch was asked for with our app's token: ask for what its author alone may read, where a token is held.
+
+        What was read on the same day costs nothing more.
+        """
+        platform, channel = self._platforms[name], batch.plan.channel
+        if not isinstance(platform, OwnersFigures) or channel is None:
+            return
+        try:
+            if self._upkeep.credentials(name, batch.plan.key).access_token is None:
+                return
+            targets = [entry.target() for entry in batch.entries if not entry.dropped]
+            calls = platform.owner_calls(channel, targets, self._time.now())
+            if calls:
+                await self.pull(name, batch.plan, calls, _unheard, origin=Origin.SCHEDULE)
+        except SecretsError as error:
+            _log.error("a channel can't be asked: its tokens can't be opened", channel=batch.plan.key, error=str(error))
+        except Exception:
+            # A mistake in one platform's file must not stop the others.
+            _log.exception("a round of work failed", platform=name, channel=batch.plan.key)
 
     async def pull(
         self,
@@ -202,15 +263,22 @@ class ChannelRounds:
     async def _ask(self, name: str, current: ChannelRound, question: ChannelQuestion, now: int) -> None:
         """Ask one question, and act on what comes."""
         question = question.instead(self._refusals.apply(current.plan.key, question.call, now))
+        if self._directory is not None:
+            placed = await self._directory.placed(name, question.channel, question.call)
+            if placed is None:
+                current.put_off([question], self._time.now() + AGAIN_AFTER)
+                return
+            question = question.instead(placed)
+        access = current.access.of(question.call)
         try:
-            found = await self._exchange.make(name, question, current.access, current.origin, is_probe=current.is_probe)
+            found = await self._exchange.make(name, question, access, current.origin, is_probe=current.is_probe)
         except NoAnswer as error:
             self._unanswered(name, current, question, error)
             return
         if isinstance(found, Answer):
             await self._answered(name, current, question, found)
         elif isinstance(found, Closed):
-            self._closed(name, current, question, found.until)
+            self._closed(name, current, question, found)
         else:
             lost_at = self._time.now()
             current.put_off([question], lost_at)
@@ -225,17 +293,20 @@ class ChannelRounds:
             current.settle(decision.fates, now)
             current.ask_first(decision.again)
 
-    def _closed(self, name: str, current: ChannelRound, question: ChannelQuestion, until: int) -> None:
+    def _closed(self, name: str, current: ChannelRound, question: ChannelQuestion, closed: Closed) -> None:
         """The budget allows no such call."""
-        is_apps = question.call.limit_group == current.platform.facts.post_group
+        is_apps = question.call.limit_group == current.platform.facts.post_group and not closed.is_spent
         if is_apps and self.closed_until(name, self._time.now()):
             # The app's budget is closed to everybody: whose turn it is when it opens goes by who has waited.
             current.settle(dict.fromkeys(question.subjects, Fate.DEFERRED), 0)
         else:
-            current.put_off([question], until)
+            current.put_off([question], closed.until)
 
     async def _answered(self, name: str, current: ChannelRound, question: ChannelQuestion, answer: Answer) -> None:
         verdict, key, now = answer.verdict, current.plan.key, answer.at
+        if question.call.is_public and verdict.outcome in _OF_TOKENS:
+            # No token was shown, so the answer says nothing of the channel's.
+            verdict = replace(verdict, outcome=Outcome.PERMISSION_MISSING)
         current.verdict = verdict
         gone = frozenset[Subject]()
         if verdict.outcome is Outcome.OK:
@@ -250,7 +321,7 @@ class ChannelRounds:
             return
         self._circuits[name].success()
         self._token_circuits.success(key)
-        window = current.access.window(name, question.call.limit_group)
+        window = current.access.of(question.call).window(name, question.call.limit_group)
         if isinstance(then, Hold):
             until = self._budget.hold(window, then.seconds, now, exhausted=then.is_exhausted, app_wide=then.is_app_wide)
             _log.warning("limit reached", platform=name, channel=key, detail=verdict.detail, until=until)
@@ -258,6 +329,9 @@ class ChannelRounds:
             return
         self._budget.served(window)
         if isinstance(then, Pause):
+            if await self._has_moved(name, question, verdict):
+                current.ask_first([question])
+                return
             await self._upkeep.broken(name, current, question, verdict)
             return
         if isinstance(then, LeaveOut):
@@ -269,8 +343,20 @@ class ChannelRounds:
         if verdict.outcome is Outcome.OK:
             await self._upkeep.works(name, current, now)
 
+    async def _has_moved(self, name: str, question: ChannelQuestion, verdict: Verdict) -> bool:
+        """Whether an account that its server calls closed lives on another server now."""
+        if self._directory is None or verdict.outcome is not Outcome.ACCOUNT_DISABLED:
+            return False
+        is_apart = self._directory.is_apart(name, question.call)
+        return is_apart and await self._directory.has_moved(name, question.channel)
+
     def _back_off(self, name: str, current: ChannelRound, question: ChannelQuestion, back: BackOff) -> None:
         """Leave the platform alone for a while, and the token; what is left of the round waits for as long."""
+        if self._directory is not None and self._directory.is_apart(name, question.call):
+            # One account's server is down: that keeps nobody from the platform, not even the account's own figures.
+            self._directory.forget(name, question.channel)
+            current.put_off([question], self._time.now() + AGAIN_AFTER)
+            return
         now, key, circuit = self._time.now(), current.plan.key, self._circuits[name]
         if circuit.is_open or not self._token_circuits.is_open(key):
             circuit.failure(now)
@@ -303,3 +389,7 @@ class ChannelRounds:
             _log.error("a request is wrong", platform=name, endpoint=question.call.path, detail=detail)
         elif outcome in _NO_FIGURES:
             _log.info("no figures", platform=name, channel=key, outcome=outcome.value, detail=detail)
+
+
+def _unheard(_: PlatformRaw) -> None:
+    """Nobody waits for the answer."""

@@ -20,6 +20,7 @@ from services.poller.asking.access import Access
 from services.poller.asking.budget import Budget, WindowKey
 from services.poller.asking.fetch import Fetcher, Reply
 from services.poller.asking.identifiers import EventIds
+from services.poller.asking.money import Ledger
 from services.poller.asking.questions import Question
 from services.poller.connections.redact import Redactor
 from services.poller.errors import AnswerTooLarge, NoAnswer, NotSent
@@ -67,9 +68,14 @@ class Lost(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """Nothing was asked: the budget allows no call until then (ms)."""
+    """Nothing was asked: the budget allows no call until then (ms).
+
+    Attributes:
+        is_spent: it is the month's budget of money that is spent.
+    """
 
     until: int
+    is_spent: bool = False
 
 
 class Exchange:
@@ -78,6 +84,7 @@ class Exchange:
     Args:
         platforms: those that can be asked, by name.
         ownership: for whom may be asked; by default everybody.
+        ledgers: the books of the platforms that bill for what is read; by default there are none.
     """
 
     def __init__(
@@ -90,8 +97,10 @@ class Exchange:
         budget: Budget,
         metrics: PollerMetrics,
         ownership: Ownership | None = None,
+        ledgers: Mapping[str, Ledger] | None = None,
     ) -> None:
         self._time = time
+        self._ledgers = ledgers or {}
         self._platforms = platforms
         self._fetcher = fetcher
         self._publisher = publisher
@@ -123,10 +132,16 @@ class Exchange:
             free_at = self._budget.wait_until(key, now)
             if free_at > now:
                 return Closed(free_at)
-            reply = await self._fetch(name, question.call, access, key)
+            ledger = self._ledgers.get(name)
+            if ledger is not None and (spent_until := ledger.closed_until(question.call, now)):
+                return Closed(spent_until, is_spent=True)
+            reply = await self._fetch(name, question.call, access, key, ledger)
             now = self._time.now()
             self._budget.observe(key, self._platforms[name].limits(reply.headers, now), now)
             events = self._events(name, question, access, reply, origin, now)
+            if ledger is not None:
+                for event in events:
+                    ledger.book(event, now)
             for event in events:
                 if not is_reserved:
                     await self._publisher.reserve()
@@ -146,13 +161,16 @@ class Exchange:
     def _may_ask(self, plan: Plan, *, is_probe: bool) -> bool:
         return (plan.is_polled or is_probe) and self._ownership.may_ask(plan.key[0])
 
-    async def _fetch(self, name: str, call: Call, access: Access, key: WindowKey) -> Reply:
+    async def _fetch(self, name: str, call: Call, access: Access, key: WindowKey, ledger: Ledger | None) -> Reply:
+        cost = 0 if ledger is None else ledger.begin(call, self._time.now())
         self._budget.begin(key, self._time.now())
         started = time.perf_counter()
         try:
             reply = await self._fetcher.fetch(name, call, self._platforms[name].facts.base_url, access.headers)
         finally:
             self._budget.end(key)
+            if ledger is not None:
+                ledger.end(cost)
             self._metrics.call_seconds.labels(name).observe(time.perf_counter() - started)
         self._metrics.answer_bytes.labels(name).inc(len(reply.body))
         return reply

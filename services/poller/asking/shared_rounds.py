@@ -27,12 +27,14 @@ from services.poller.asking.decide import (
     gone_in,
 )
 from services.poller.asking.exchange import Answer, Closed, Exchange
-from services.poller.asking.questions import SharedQuestion
+from services.poller.asking.money import Ledger
+from services.poller.asking.questions import SharedQuestion, Subject
 from services.poller.asking.round import Round
 from services.poller.connections.redact import Redactor
 from services.poller.errors import NoAnswer
 from services.poller.metrics import PollerMetrics
 from services.poller.schedule.batch import Batch, Fate, Settled
+from services.poller.schedule.plan import Plan
 from services.poller.schedule.schedule import Schedule
 from services.poller.timing import Time
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR, MILLIS_PER_SECOND
@@ -62,7 +64,7 @@ class App:
         self.platform = platform
         self.access = Access(platform.authorize_app(token), Redactor((token, *secrets)), None)
         # The same group for any posts.
-        self.group = platform.app_post_calls([Target("", "", "")])[0].limit_group
+        self.group = platform.app_post_calls([Target("", "", "0")])[0].limit_group
         self.aside_until = 0
         self.failures = 0
 
@@ -73,6 +75,7 @@ class SharedRounds:
     Args:
         apps: by platform, those that have a token.
         circuits: one a platform, the same as the other rounds'.
+        ledgers: the books of the platforms that bill for what is read; by default there are none.
     """
 
     def __init__(
@@ -87,8 +90,10 @@ class SharedRounds:
         circuits: Mapping[str, Circuit],
         metrics: PollerMetrics,
         uniform: Uniform = random.uniform,
+        ledgers: Mapping[str, Ledger] | None = None,
     ) -> None:
         self._time = time
+        self._ledgers = ledgers or {}
         self._platforms = platforms
         self._schedule = schedule
         self._exchange = exchange
@@ -118,8 +123,8 @@ class SharedRounds:
         self._metrics.late_seconds.labels(name).observe(max(batch.late_by for batch in batches) / 1000)
         try:
             app = self._apps[name]
-            asked = [(batch.plan, entry.target()) for batch in batches for entry in batch.entries]
-            current.pending.append(SharedQuestion(app.platform, asked))
+            asked = self._affordable(name, app, current, batches)
+            current.pending.extend(_questions(app.platform, asked))
             while current.pending:
                 await self._ask(name, app, current, current.pending.popleft())
         except Exception:
@@ -132,6 +137,23 @@ class SharedRounds:
                 fates, _ = current.fates(batch)
                 self._schedule.settle(batch, fates, Settled(Fate.SKIPPED), self._time.now())
 
+    def _affordable(
+        self, name: str, app: App, current: Round[SharedQuestion], batches: Sequence[Batch]
+    ) -> list[tuple[Plan, Target]]:
+        """The targets of batches that may be read now; the others are put off, for the money's sake."""
+        ledger, now = self._ledgers.get(name), self._time.now()
+        asked: list[tuple[Plan, Target]] = []
+        for batch in batches:
+            targets = [entry.target() for entry in batch.entries]
+            if ledger is not None:
+                key = batch.plan.key
+                sifted = ledger.sift(key[0], targets, lambda target: app.platform.app_post_calls([target]), now)
+                held_back = [Subject(key, target.target_id) for target in sifted.held_back]
+                current.settle(dict.fromkeys(held_back, Fate.RETRY), sifted.until)
+                targets = sifted.affordable
+            asked += [(batch.plan, target) for target in targets]
+        return asked
+
     async def _ask(self, name: str, app: App, current: Round[SharedQuestion], question: SharedQuestion) -> None:
         """Ask one question, and act on what comes."""
         try:
@@ -143,7 +165,9 @@ class SharedRounds:
         if isinstance(found, Answer):
             self._answered(name, app, current, question, found)
         elif isinstance(found, Closed):
-            current.settle(dict.fromkeys(question.subjects, Fate.DEFERRED), 0)
+            # For a limit's sake no round begins until then, and whose turn it is goes by who has waited.
+            fate = Fate.RETRY if found.is_spent else Fate.DEFERRED
+            current.settle(dict.fromkeys(question.subjects, fate), found.until)
         else:
             lost = [subject for subject in question.subjects if subject.channel in found.channels]
             current.settle(dict.fromkeys(lost, Fate.RETRY), now)
@@ -208,3 +232,10 @@ class SharedRounds:
         if back.seconds is not None:
             return now + int(back.seconds * MILLIS_PER_SECOND) + 1
         return now + MILLIS_PER_SECOND + backoff(app.failures, self._uniform)
+
+
+def _questions(platform: AcrossAccounts, asked: Sequence[tuple[Plan, Target]]) -> list[SharedQuestion]:
+    """One question for each call that the platform needs; a target in no call can't be asked for."""
+    plans = {id(target): plan for plan, target in asked}
+    calls = platform.app_post_calls([target for _, target in asked])
+    return [SharedQuestion(platform, [(plans[id(target)], target) for target in call.targets]) for call in calls]

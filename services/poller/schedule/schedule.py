@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from schemas.events import CatalogChannel, CatalogTarget
-from schemas.tiers import CHANNEL_INTERVAL, next_in_tier, rule_of, spread
+from schemas.tiers import next_in_tier, rule_of, spread
 from services.platforms.base import Channel
 from services.poller.keys import ChannelKey
 from services.poller.schedule.batch import Batch, Fate, Settled
@@ -148,7 +148,7 @@ class Schedule:
         """Before a channel's first `take`: its own figures were last captured then."""
         plan = self.plans.get(key)
         if plan is not None:
-            plan.channel_due_at = captured_at + spread(CHANNEL_INTERVAL, "/".join(key), self.speed)
+            plan.channel_due_at = captured_at + spread(plan.rule.channel_interval, "/".join(key), self.speed)
 
     def rebuild(self, keys: Iterable[ChannelKey] | None = None) -> None:
         """Put channels (None: all) in order after `restore`."""
@@ -306,7 +306,7 @@ class Schedule:
             if channel_fate.fate is Fate.RETRY:
                 plan.channel_due_at = channel_fate.at
             elif channel_fate.fate is not Fate.DEFERRED:
-                plan.channel_due_at = now + spread(CHANNEL_INTERVAL, "/".join(plan.key), self.speed)
+                plan.channel_due_at = now + spread(plan.rule.channel_interval, "/".join(plan.key), self.speed)
         if fates.count(_CAPTURED) == len(batch.items) == len(fates):
             plan.answered(batch.items, now, self.speed, self._expire)
         else:

@@ -1,0 +1,300 @@
+"""What polls of platforms that bill for reads cost: spent, left, forecast, and what may still be read; pure.
+
+A platform bills each resource once a UTC day, so what was read today costs nothing more. A month's budget is spread
+over its days: what is left, less a reserve for live pulls, divided by the days to come. While half of a day's part is
+unspent, nothing is held back. Above that the freshest posts come first: posts of the first tier's age may use up the
+day's part, older posts and accounts' own figures keep to its pace. A workspace that has had its equal part of the day
+keeps to the pace with all of its reads. What is held back is asked for later on the day, or on the next.
+
+Amounts are micro-dollars, instants ms. What a process read is known to it at once; what others read comes with their
+records on `poller.spending`, so several processes together may pass a limit by what they read within seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+from schemas.events import PlatformRaw, PollerSpending
+from services.platforms.abilities import Priced, Resource
+from services.platforms.base import Call, Target
+from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR, MILLIS_PER_SECOND
+
+MICROS = 1_000_000
+# The part of a month's budget that scheduled polls leave to live pulls.
+RESERVE_SHARE = 0.05
+# The part of a day's part that is spent before anything is held back.
+FREE_SHARE = 0.5
+# How old a post is at most that comes first: the first tier of the platforms that bill.
+FRESH = MILLIS_PER_DAY
+# What is held back for the pace's sake is looked at again after this.
+_LOOK = MILLIS_PER_HOUR
+_FORECAST_DAYS = 7
+
+
+class Money(NamedTuple):
+    """The state of one platform's month, in micro-dollars.
+
+    Attributes:
+        left: None without a budget.
+        forecast: spent by the month's end if it goes on as in the last days.
+        by_workspace: spent, by workspace.
+    """
+
+    spent: int
+    left: int | None
+    forecast: int
+    by_workspace: Mapping[str, int]
+
+
+class Sifted(NamedTuple):
+    """Targets that may be asked for, and until when (ms) the others wait."""
+
+    affordable: list[Target]
+    held_back: list[Target]
+    until: int
+
+
+@dataclass(slots=True)
+class _Account:
+    """One workspace's month at one platform, by days from 0."""
+
+    days: list[int] = field(default_factory=lambda: [0] * 31)
+    reads: dict[str, int] = field(default_factory=dict)
+    as_of: int = 0
+
+
+class Ledger:
+    """Books of one platform.
+
+    Args:
+        budget: micro-dollars a month, for all workspaces together; None for no limit.
+        payers: the workspaces of this process that have something to poll, for equal parts.
+    """
+
+    def __init__(
+        self, platform: str, priced: Priced, budget: int | None, payers: Callable[[], Collection[str]]
+    ) -> None:
+        self.platform = platform
+        self.budget = budget
+        self._priced = priced
+        self._prices = {kind: int(price * MICROS) for kind, price in priced.prices.items()}
+        self._payers = payers
+        self._accounts: dict[str, dict[str, _Account]] = {}
+        self._read: set[Resource] = set()
+        self._day = -1
+        self._pending = 0
+        self.dirty: set[tuple[str, str]] = set()
+
+    # What things cost
+
+    def cost(self, resources: Iterable[Resource], now: int) -> int:
+        """What reading resources costs today; nothing for those that were read today."""
+        self._turn(now)
+        return sum(self._prices.get(one.kind, 0) for one in set(resources) if one not in self._read)
+
+    def cost_of(self, calls: Iterable[Call], now: int) -> int:
+        """The most that calls cost today."""
+        return self.cost([one for call in calls for one in self._priced.may_read(call)], now)
+
+    def seen(self, calls: Iterable[Call], at: int, now: int) -> None:
+        """Calls like these were answered at an instant, and booked then: what they read costs nothing more that day."""
+        self._turn(now)
+        if at // MILLIS_PER_DAY == self._day:
+            self._read.update(one for call in calls for one in self._priced.may_read(call))
+
+    # What may be read
+
+    def sift(
+        self, workspace_id: str, targets: Sequence[Target], calls_of: Callable[[Target], Iterable[Call]], now: int
+    ) -> Sifted:
+        """Which targets of a scheduled poll may be asked for, the freshest first.
+
+        Args:
+            calls_of: the calls that a target alone would be asked with.
+        """
+        if self.budget is None:
+            return Sifted(list(targets), [], 0)
+        taken, held, until, planned = set(), [], 0, 0
+        for target in sorted(targets, key=lambda one: -(one.published_at or 0)):
+            cost = self.cost_of(calls_of(target), now)
+            is_fresh = target.published_at is not None and now - target.published_at < FRESH
+            wait = self.wait_until(workspace_id, cost, now, planned, is_fresh=is_fresh) if cost else 0
+            if wait:
+                held.append(target)
+                until = wait if not until else min(until, wait)
+            else:
+                taken.add(id(target))
+                planned += cost
+        return Sifted([target for target in targets if id(target) in taken], held, until)
+
+    def wait_until(self, workspace_id: str, cost: int, now: int, planned: int = 0, *, is_fresh: bool = False) -> int:
+        """Until when (ms) something of a scheduled poll is not to be read; 0 for now.
+
+        Args:
+            planned: what the same poll reads besides.
+        """
+        if self.budget is None or not cost:
+            return 0
+        self._turn(now)
+        date, tomorrow = _date(now), (now // MILLIS_PER_DAY + 1) * MILLIS_PER_DAY
+        today = self._spent_on(date) + self._pending + planned
+        before = self._spent_in(date) - self._spent_on(date)
+        scheduled = int(self.budget * (1 - RESERVE_SHARE))
+        part = max(0, scheduled - before) // _days_left(date)
+        if today + cost > part:
+            # The next day's part is of a new month where this was the last day.
+            return tomorrow
+        if today + cost <= part * FREE_SHARE:
+            return 0
+        is_in_pace = today + cost <= part * (now % MILLIS_PER_DAY) / MILLIS_PER_DAY
+        if is_in_pace:
+            return 0
+        mine = self._spent_on(date, workspace_id) + planned
+        within_its_part = mine + cost <= part // max(1, len(self._sharers(date)))
+        return 0 if is_fresh and within_its_part else min(tomorrow, now + _LOOK)
+
+    def closed_until(self, call: Call, now: int) -> int:
+        """Until when (ms) no call like this may be made by anybody, because the month's budget is spent; 0 for now."""
+        if self.budget is None:
+            return 0
+        cost = self.cost_of([call], now)
+        if not cost or self._spent_in(_date(now)) + self._pending + cost <= self.budget:
+            return 0
+        return _month_end(now)
+
+    # What was read
+
+    def begin(self, call: Call, now: int) -> int:
+        """A call is being made; returns what `end` must be given."""
+        cost = self.cost_of([call], now)
+        self._pending += cost
+        return cost
+
+    def end(self, cost: int) -> None:
+        """The call is over; what its answer is billed for is booked by `book`."""
+        self._pending -= cost
+
+    def book(self, event: PlatformRaw, now: int) -> int:
+        """An answer came; returns what it cost."""
+        self._turn(now)
+        cost, account = 0, self._account(event.workspace_id, _month(_date(now)))
+        for one in self._priced.billed(event):
+            if one not in self._read:
+                self._read.add(one)
+                cost += self._prices.get(one.kind, 0)
+                account.reads[one.kind] = account.reads.get(one.kind, 0) + 1
+        if cost:
+            account.days[_date(now).day - 1] += cost
+            account.as_of = max(account.as_of, now)
+            self.dirty.add((event.workspace_id, _month(_date(now))))
+        return cost
+
+    def replay(self, event: PlatformRaw, now: int) -> None:
+        """An answer that was published before this process held its workspace: booked where no record has it yet."""
+        held = self._accounts.get(_month(_date(now)), {}).get(event.workspace_id)
+        is_today = event.captured_at // MILLIS_PER_DAY == now // MILLIS_PER_DAY
+        if is_today and (held is None or event.captured_at > held.as_of):
+            self.book(event, now)
+
+    # Records
+
+    def take(self, record: PollerSpending) -> None:
+        """A record of any process; of two of one day the larger has all that the other has."""
+        account = self._account(record.workspace_id, record.month)
+        account.days = [max(pair) for pair in zip(account.days, [*record.days, *[0] * 31], strict=False)]
+        for kind, count in record.reads.items():
+            account.reads[kind] = max(count, account.reads.get(kind, 0))
+        account.as_of = max(account.as_of, record.as_of)
+        for month in sorted(self._accounts)[:-2]:
+            del self._accounts[month]
+
+    def record(self, workspace_id: str, month: str, now: int) -> PollerSpending:
+        """A workspace's month as it is told to others."""
+        date = _date(now)
+        account = self._account(workspace_id, month)
+        share = None if self.budget is None else self.budget // max(1, len(self._sharers(date)))
+        return PollerSpending(
+            workspace_id,
+            self.platform,
+            month,
+            tuple(account.days),
+            dict(account.reads),
+            share,
+            self._priced.priced_on,
+            account.as_of,
+        )
+
+    def state(self, now: int) -> Money:
+        """The month so far."""
+        date = _date(now)
+        accounts = self._accounts.get(_month(date), {})
+        spent = self._spent_in(date)
+        left = None if self.budget is None else max(0, self.budget - spent)
+        total = [sum(days) for days in zip(*(account.days for account in accounts.values()), strict=True)] or [0] * 31
+        by_workspace = {name: sum(account.days) for name, account in accounts.items()}
+        return Money(spent, left, forecast(total, now), by_workspace)
+
+    def _turn(self, now: int) -> None:
+        if (day := now // MILLIS_PER_DAY) != self._day:
+            self._day = day
+            self._read.clear()
+
+    def _account(self, workspace_id: str, month: str) -> _Account:
+        return self._accounts.setdefault(month, {}).setdefault(workspace_id, _Account())
+
+    def _spent_on(self, date: datetime, workspace_id: str | None = None) -> int:
+        accounts, day = self._accounts.get(_month(date), {}), date.day - 1
+        if workspace_id is not None:
+            return accounts[workspace_id].days[day] if workspace_id in accounts else 0
+        return sum(account.days[day] for account in accounts.values())
+
+    def _spent_in(self, date: datetime) -> int:
+        return sum(sum(account.days) for account in self._accounts.get(_month(date), {}).values())
+
+    def _sharers(self, date: datetime) -> set[str]:
+        """Whoever spent in this month, and whoever has something to poll here."""
+        return {*self._payers(), *self._accounts.get(_month(date), {})}
+
+
+def forecast(days: Sequence[int], now: int) -> int:
+    """What is spent by the end of the month that an instant (ms) is in, at the rate of its last days.
+
+    Args:
+        days: spent by day of the month, from its first.
+    """
+    date = _date(now)
+    first = max(0, date.day - _FORECAST_DAYS)
+    elapsed = (date.day - 1 - first) * MILLIS_PER_DAY + now % MILLIS_PER_DAY
+    # Much of a day is spent at its beginning, so less than half a day says little.
+    rate = sum(days[first : date.day]) / max(elapsed, MILLIS_PER_DAY // 2)
+    return sum(days) + int(rate * (_month_end(now) - now))
+
+
+def micros(dollars: Decimal) -> int:
+    """Micro-dollars of an amount."""
+    return int(dollars * MICROS)
+
+
+def _date(now: int) -> datetime:
+    return datetime.fromtimestamp(now / MILLIS_PER_SECOND, UTC)
+
+
+def _month(date: datetime) -> str:
+    return f"{date.year:04d}-{date.month:02d}"
+
+
+def _first_of_next(date: datetime) -> datetime:
+    return (date.replace(day=1, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=32)).replace(day=1)
+
+
+def _days_left(date: datetime) -> int:
+    """Days to the month's end, today included."""
+    return (_first_of_next(date) - date.replace(hour=0, minute=0, second=0, microsecond=0)).days
+
+
+def _month_end(now: int) -> int:
+    return int(_first_of_next(_date(now)).timestamp()) * MILLIS_PER_SECOND

@@ -1,0 +1,139 @@
+"""Tells other processes what this one's polls cost, and takes in what theirs do: `poller.spending`.
+
+Each record holds a workspace's whole month at one platform, so the newest of a key is enough, and a process that starts
+knows what was spent. What was booked in the seconds before a crash is in no record; whoever loads the workspace next
+books it again from `platform.raw`.
+
+Guarantee: at-least-once. A record that comes again, or late, changes nothing: of one day the larger amount stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Protocol
+
+from schemas.codec import Codec
+from schemas.events import PlatformRaw, PollerSpending
+from schemas.keys import checked_key
+from schemas.topic_names import SPENDING
+from services.platforms.abilities import Priced
+from services.platforms.base import Call, Channel, Platform
+from services.poller.asking.money import Ledger, micros
+from services.poller.keys import ChannelKey
+from services.poller.partitions.captures import tolerant
+from services.poller.reader import Fold
+from services.poller.schedule.entry import Entry
+from services.poller.schedule.schedule import Schedule
+from services.poller.timing import Time
+from services.runtime.brokers import Record
+from services.runtime.clock import MILLIS_PER_SECOND
+from services.runtime.kafka import key as message_key
+from services.runtime.logging import get_logger
+
+# How long what was booked waits to be told.
+FLUSH = 2 * MILLIS_PER_SECOND
+_log = get_logger(__name__)
+
+
+class Publisher(Protocol):
+    """Where records go; see `services.poller.publisher.KafkaPublisher`."""
+
+    async def put(self, topic: str, workspace_id: str, message_key: bytes, event: object | None) -> None:
+        """Make an event durable; returns when it is."""
+
+
+def ledgers(
+    platforms: Mapping[str, Platform], budgets: Mapping[str, Decimal | None], schedule: Schedule
+) -> dict[str, Ledger]:
+    """The books of each platform that bills for what is read.
+
+    Args:
+        budgets: US dollars a month by platform; None or absent for no limit.
+    """
+
+    def payers(name: str) -> Callable[[], set[str]]:
+        return lambda: {plan.key[0] for plan in schedule.lanes[name].plans if plan.is_polled}
+
+    found = {}
+    for name, platform in platforms.items():
+        if isinstance(platform, Priced):
+            budget = budgets.get(name)
+            found[name] = Ledger(name, platform, None if budget is None else micros(budget), payers(name))
+    return found
+
+
+class Spending:
+    """Keeps the ledgers of all processes alike; see `captures.Bookkeeper`."""
+
+    def __init__(
+        self,
+        *,
+        time: Time,
+        platforms: Mapping[str, Platform],
+        schedule: Schedule,
+        ledgers: Mapping[str, Ledger],
+        publisher: Publisher,
+        codec: Codec[PollerSpending],
+    ) -> None:
+        self._time = time
+        self._platforms = platforms
+        self._schedule = schedule
+        self._ledgers = ledgers
+        self._publisher = publisher
+        self._codec = codec
+
+    def fold(self) -> Fold:
+        """Folds `poller.spending`, of all partitions."""
+
+        def fold(topic: str, record: Record) -> None:
+            if record.value is None:
+                return
+            event = self._codec.decode(record.value)
+            checked_key(topic, record.key, event)
+            ledger = self._ledgers.get(event.platform)
+            if ledger is not None:
+                ledger.take(event)
+
+        return tolerant(fold)
+
+    def target_was_read(self, entry: Entry, at: int) -> None:
+        """See `captures.Bookkeeper`."""
+        plan = self._schedule.plans.get(entry.key)
+        name = None if plan is None else plan.platform
+        if name in self._ledgers and plan is not None and plan.channel is not None:
+            platform, channel, now = self._platforms[name], plan.channel, self._time.now()
+            self._seen(name, platform.post_calls(channel, [entry.target()], now), at)
+
+    def channel_was_read(self, key: ChannelKey, at: int) -> None:
+        """See `captures.Bookkeeper`."""
+        plan = self._schedule.plans.get(key)
+        if plan is not None and plan.platform in self._ledgers and plan.channel is not None:
+            self._seen(plan.platform, self._channel_calls(plan.platform, plan.channel), at)
+
+    def replay(self, event: PlatformRaw) -> None:
+        """See `captures.Bookkeeper`."""
+        ledger = self._ledgers.get(event.platform)
+        if ledger is not None:
+            ledger.replay(event, self._time.now())
+
+    async def run(self) -> None:
+        """Tell what is booked until cancelled."""
+        while True:
+            await self._time.wait(asyncio.Event(), self._time.now() + FLUSH)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Tell all that was booked and not told."""
+        for name, ledger in self._ledgers.items():
+            told, ledger.dirty = ledger.dirty, set()
+            for workspace_id, month in sorted(told):
+                record = ledger.record(workspace_id, month, self._time.now())
+                await self._publisher.put(SPENDING, workspace_id, message_key(workspace_id, name, month), record)
+
+    def _channel_calls(self, name: str, channel: Channel) -> list[Call]:
+        return self._platforms[name].channel_calls(channel, self._time.now())
+
+    def _seen(self, name: str, calls: list[Call], at: int) -> None:
+        self._ledgers[name].seen(calls, at, self._time.now())
