@@ -60,7 +60,8 @@ COMMON = Rule(
     )
 )
 RULES: dict[str, Rule] = {
-    # Reads are billed by the item there, once a UTC day. This is our choice of what to spend, so it is not in the platform's file.
+    # Reads are billed by the item there, once a UTC day. This is our choice of what to spend, so it is not in the
+    # platform's file.
     "x": Rule(((MILLIS_PER_DAY, MILLIS_PER_HOUR // 2), (3 * MILLIS_PER_DAY, 6 * MILLIS_PER_HOUR)), 50, MILLIS_PER_DAY),
     # It has figures of locations only: a post that is out is never polled.
     "google_business": Rule(((0, 6 * MILLIS_PER_HOUR),)),

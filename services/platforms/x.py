@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -69,7 +69,7 @@ _WINDOWS = (
 
 PRICES = abilities.PlatformSetting(
     "X_PRICES",
-    r"(?:(?:post|media|user|analytics)=[0-9]{1,3}(?:\.[0-9]{1,6})?,?){1,4}@[0-9]{4}-[0-9]{2}-[0-9]{2}",
+    r"(?:(?:post|media|user|analytics)=[0-9]{1,3}(?:\.[0-9]{1,6})?,?){1,4}@20[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])",
     "such as post=0.005,media=0.005,user=0.010,analytics=0.005@2026-11-30: US dollars, and the date of the prices",
     "post=0.005,media=0.005,user=0.010,analytics=0.005@2026-11-30",
 )
@@ -100,6 +100,7 @@ _BAD_VALUE = re.compile(r"query parameter value \[([\w.]+)\] is not one of")
 _OUTCOME_OF_TYPE = {
     "usage-capped": base.Outcome.QUOTA_EXHAUSTED,
     "credits": base.Outcome.QUOTA_EXHAUSTED,
+    "credits-depleted": base.Outcome.QUOTA_EXHAUSTED,
     "rate-limit-exceeded": base.Outcome.RETRY_LATER,
     "client-forbidden": base.Outcome.PERMISSION_MISSING,
     "unsupported-authentication": base.Outcome.PERMISSION_MISSING,
@@ -124,7 +125,7 @@ def prices_of(text: str) -> tuple[dict[str, Decimal], str]:
     """US dollars for one resource by its kind, and the date of the prices, from the setting's text."""
     listed, _, on = text.partition("@")
     pairs = (part.partition("=") for part in listed.split(",") if part)
-    return {kind: Decimal(price) for kind, _, price in pairs}, date.fromisoformat(on).isoformat()
+    return {kind: Decimal(price) for kind, _, price in pairs}, on
 
 
 def may_have_video(post_type: str) -> bool:
@@ -433,7 +434,9 @@ class X:
     settings = (PRICES,)
 
     def __init__(self, prices: str = PRICES.default or "") -> None:
-        self._prices, self.priced_on = prices_of(prices)
+        usual, _ = prices_of(PRICES.default or "")
+        configured, self.priced_on = prices_of(prices)
+        self._prices = {**usual, **configured}
 
     facts = base.Facts(
         name="x",
@@ -605,7 +608,7 @@ class X:
     def _verdict_of(self, problem: dict[str, Any], status: int, headers: Mapping[str, str], now: int) -> base.Verdict:
         kind, title = _type_of(problem), problem.get("title")
         detail = f"{status} {json_reading.text(problem.get('reason') or problem.get('code') or title or kind)}"[:200]
-        if title == "UsageCapExceeded":
+        if title in ("UsageCapExceeded", "CreditsDepleted", "SpendCapReached"):
             kind = "usage-capped"
         elif title == "Too Many Requests":
             kind = "rate-limit-exceeded"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from functools import cached_property
-from typing import Self
+from functools import cache, cached_property
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, create_model, field_validator
 
-from services.platforms import all_platforms, checked_path
+from services.platforms import all_platforms, checked_path, configured_platforms, declared_settings
 from services.platforms.abilities import AcrossAccounts, Priced
-from services.platforms.base import Limit
+from services.platforms.base import Limit, Platform
 from services.runtime.settings import (
     ENV_PREFIX,
     KafkaSettings,
@@ -107,6 +107,29 @@ class PlatformSettings(Settings):
         return found
 
 
+@cache
+def own_settings() -> type[Settings]:
+    """The class that reads the settings which platforms have of their own; one field a setting, None where not set."""
+    fields: dict[str, Any] = {name.lower(): (str | None, None) for name in declared_settings()}
+    return create_model("OwnSettings", __base__=Settings, **fields)
+
+
+def own_values() -> dict[str, str]:
+    """The values of platforms' own settings that are set, by the settings' names.
+
+    Raises:
+        SettingsError: naming the variable whose value has another form than its platform takes.
+    """
+    read = own_settings().load()
+    found = {name: getattr(read, name.lower()) for name in declared_settings()}
+    values = {name: value for name, value in found.items() if value is not None}
+    for name, value in values.items():
+        setting = declared_settings()[name]
+        if not re.fullmatch(setting.pattern, value):
+            raise SettingsError(f"{ENV_PREFIX}{name}: {value[:60]!r} has another form; expected {setting.expected}")
+    return values
+
+
 class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, OperationsSettings):
     """Everything the poller reads from the environment, once.
 
@@ -143,7 +166,7 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
         settings = super().load()
         if not settings.secret_keys:
             raise SettingsError("TIDEMARK_SECRET_KEYS is not set; it opens the tokens in catalog.tokens")
-        _ = settings.platforms
+        _ = settings.platforms, settings.configured_platforms
         return settings
 
     @cached_property
@@ -159,6 +182,11 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
             limits[name] = [*documented, *configured]
         return limits
 
+    @cached_property
+    def monthly_budgets(self) -> dict[str, Decimal | None]:
+        """US dollars that polls of a platform may cost in a UTC month; None for no limit."""
+        return {name: access.monthly_budget_usd for name, access in self.platforms.items()}
+
     @property
     def sandboxed(self) -> frozenset[str]:
         """The platforms that the built-in sandbox stands in for."""
@@ -170,3 +198,8 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
     def platforms(self) -> dict[str, PlatformSettings]:
         """Each platform's settings by its name."""
         return {name: PlatformSettings.of(name) for name in all_platforms()}
+
+    @cached_property
+    def configured_platforms(self) -> dict[str, Platform]:
+        """Every platform by its name, with the settings that it has of its own."""
+        return configured_platforms(own_values())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Protocol
 
@@ -123,6 +124,12 @@ class Spending:
         while True:
             await self._time.wait(asyncio.Event(), self._time.now() + FLUSH)
             await self.flush()
+
+    async def close(self, seconds: float) -> None:
+        """Tell what is booked, for at most this long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.flush()
 
     async def flush(self) -> None:
         """Tell all that was booked and not told."""

@@ -30,6 +30,7 @@ from services.query_api.serving.auth import AdminKey, KeyRing
 from services.query_api.serving.limits import RateLimiter
 from services.query_api.serving.replies import Reply
 from services.query_api.settings import QueryApiSettings
+from services.query_api.spending import Spending
 from services.runtime.clock import SystemClock
 from services.runtime.registry import Registry
 from services.runtime.secrets import TokenCipher
@@ -53,10 +54,10 @@ class Service:
     ) -> None:
         self._clock = SystemClock()
         self._key_writes = key_writes
-        keys, directory, vault = KeyRing(), Directory(), TokenVault()
+        keys, directory, vault, spending = KeyRing(), Directory(), TokenVault(), Spending()
         codecs = Codecs(Registry(settings, settings))
         self._publisher = KafkaPublisher(settings, codecs)
-        self._feed = feed = CatalogFeed(settings, codecs, (keys, directory, vault))
+        self._feed = feed = CatalogFeed(settings, codecs, (keys, directory, vault, spending))
         self._clickhouse = clickhouse = ClickHouse(settings)
         self._link = PollerLink(settings, codecs, self._clock, deadline_seconds=settings.live_deadline_seconds)
         self._replies: AnswerCache[Reply] = AnswerCache(settings.answer_cache_bytes)
@@ -90,6 +91,7 @@ class Service:
                         self._clock,
                     ),
                     settings.poll_speed,
+                    spending,
                     desk=desk,
                 ),
                 admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),

@@ -183,7 +183,7 @@ class ChannelRounds:
         return [] if until else calls
 
     async def ask_owner(self, name: str, batch: Batch) -> None:
-        """After a batch was asked for with our app's token: ask for what its author alone may read, where a token is held.
+        """After our app's token asked for a batch: ask for what its author alone may read, where a token is held.
 
         What was read on the same day costs nothing more.
         """

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
 from schemas.events import PlatformRaw, PollerSpending
+from schemas.spending import MICROS, date_of, days_left, forecast, month_end, month_of
 from services.platforms.abilities import Priced, Resource
 from services.platforms.base import Call, Target
-from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR, MILLIS_PER_SECOND
+from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 
-MICROS = 1_000_000
 # The part of a month's budget that scheduled polls leave to live pulls.
 RESERVE_SHARE = 0.05
 # The part of a day's part that is spent before anything is held back.
@@ -32,7 +31,6 @@ FREE_SHARE = 0.5
 FRESH = MILLIS_PER_DAY
 # What is held back for the pace's sake is looked at again after this.
 _LOOK = MILLIS_PER_HOUR
-_FORECAST_DAYS = 7
 
 
 class Money(NamedTuple):
@@ -140,11 +138,11 @@ class Ledger:
         if self.budget is None or not cost:
             return 0
         self._turn(now)
-        date, tomorrow = _date(now), (now // MILLIS_PER_DAY + 1) * MILLIS_PER_DAY
-        today = self._spent_on(date) + self._pending + planned
-        before = self._spent_in(date) - self._spent_on(date)
+        tomorrow = (now // MILLIS_PER_DAY + 1) * MILLIS_PER_DAY
+        today = self._spent_on(now) + self._pending + planned
+        before = self._spent_in(now) - self._spent_on(now)
         scheduled = int(self.budget * (1 - RESERVE_SHARE))
-        part = max(0, scheduled - before) // _days_left(date)
+        part = max(0, scheduled - before) // days_left(now)
         if today + cost > part:
             # The next day's part is of a new month where this was the last day.
             return tomorrow
@@ -153,8 +151,8 @@ class Ledger:
         is_in_pace = today + cost <= part * (now % MILLIS_PER_DAY) / MILLIS_PER_DAY
         if is_in_pace:
             return 0
-        mine = self._spent_on(date, workspace_id) + planned
-        within_its_part = mine + cost <= part // max(1, len(self._sharers(date)))
+        mine = self._spent_on(now, workspace_id) + planned
+        within_its_part = mine + cost <= part // max(1, len(self._sharers(now)))
         return 0 if is_fresh and within_its_part else min(tomorrow, now + _LOOK)
 
     def closed_until(self, call: Call, now: int) -> int:
@@ -162,9 +160,9 @@ class Ledger:
         if self.budget is None:
             return 0
         cost = self.cost_of([call], now)
-        if not cost or self._spent_in(_date(now)) + self._pending + cost <= self.budget:
+        if not cost or self._spent_in(now) + self._pending + cost <= self.budget:
             return 0
-        return _month_end(now)
+        return month_end(now)
 
     # What was read
 
@@ -181,21 +179,21 @@ class Ledger:
     def book(self, event: PlatformRaw, now: int) -> int:
         """An answer came; returns what it cost."""
         self._turn(now)
-        cost, account = 0, self._account(event.workspace_id, _month(_date(now)))
+        cost, account = 0, self._account(event.workspace_id, month_of(now))
         for one in self._priced.billed(event):
             if one not in self._read:
                 self._read.add(one)
                 cost += self._prices.get(one.kind, 0)
                 account.reads[one.kind] = account.reads.get(one.kind, 0) + 1
         if cost:
-            account.days[_date(now).day - 1] += cost
+            account.days[date_of(now).day - 1] += cost
             account.as_of = max(account.as_of, now)
-            self.dirty.add((event.workspace_id, _month(_date(now))))
+            self.dirty.add((event.workspace_id, month_of(now)))
         return cost
 
     def replay(self, event: PlatformRaw, now: int) -> None:
         """An answer that was published before this process held its workspace: booked where no record has it yet."""
-        held = self._accounts.get(_month(_date(now)), {}).get(event.workspace_id)
+        held = self._accounts.get(month_of(now), {}).get(event.workspace_id)
         is_today = event.captured_at // MILLIS_PER_DAY == now // MILLIS_PER_DAY
         if is_today and (held is None or event.captured_at > held.as_of):
             self.book(event, now)
@@ -214,9 +212,8 @@ class Ledger:
 
     def record(self, workspace_id: str, month: str, now: int) -> PollerSpending:
         """A workspace's month as it is told to others."""
-        date = _date(now)
         account = self._account(workspace_id, month)
-        share = None if self.budget is None else self.budget // max(1, len(self._sharers(date)))
+        share = None if self.budget is None else self.budget // max(1, len(self._sharers(now)))
         return PollerSpending(
             workspace_id,
             self.platform,
@@ -230,9 +227,8 @@ class Ledger:
 
     def state(self, now: int) -> Money:
         """The month so far."""
-        date = _date(now)
-        accounts = self._accounts.get(_month(date), {})
-        spent = self._spent_in(date)
+        accounts = self._accounts.get(month_of(now), {})
+        spent = self._spent_in(now)
         left = None if self.budget is None else max(0, self.budget - spent)
         total = [sum(days) for days in zip(*(account.days for account in accounts.values()), strict=True)] or [0] * 31
         by_workspace = {name: sum(account.days) for name, account in accounts.items()}
@@ -246,55 +242,20 @@ class Ledger:
     def _account(self, workspace_id: str, month: str) -> _Account:
         return self._accounts.setdefault(month, {}).setdefault(workspace_id, _Account())
 
-    def _spent_on(self, date: datetime, workspace_id: str | None = None) -> int:
-        accounts, day = self._accounts.get(_month(date), {}), date.day - 1
+    def _spent_on(self, now: int, workspace_id: str | None = None) -> int:
+        accounts, day = self._accounts.get(month_of(now), {}), date_of(now).day - 1
         if workspace_id is not None:
             return accounts[workspace_id].days[day] if workspace_id in accounts else 0
         return sum(account.days[day] for account in accounts.values())
 
-    def _spent_in(self, date: datetime) -> int:
-        return sum(sum(account.days) for account in self._accounts.get(_month(date), {}).values())
+    def _spent_in(self, now: int) -> int:
+        return sum(sum(account.days) for account in self._accounts.get(month_of(now), {}).values())
 
-    def _sharers(self, date: datetime) -> set[str]:
+    def _sharers(self, now: int) -> set[str]:
         """Whoever spent in this month, and whoever has something to poll here."""
-        return {*self._payers(), *self._accounts.get(_month(date), {})}
-
-
-def forecast(days: Sequence[int], now: int) -> int:
-    """What is spent by the end of the month that an instant (ms) is in, at the rate of its last days.
-
-    Args:
-        days: spent by day of the month, from its first.
-    """
-    date = _date(now)
-    first = max(0, date.day - _FORECAST_DAYS)
-    elapsed = (date.day - 1 - first) * MILLIS_PER_DAY + now % MILLIS_PER_DAY
-    # Much of a day is spent at its beginning, so less than half a day says little.
-    rate = sum(days[first : date.day]) / max(elapsed, MILLIS_PER_DAY // 2)
-    return sum(days) + int(rate * (_month_end(now) - now))
+        return {*self._payers(), *self._accounts.get(month_of(now), {})}
 
 
 def micros(dollars: Decimal) -> int:
     """Micro-dollars of an amount."""
     return int(dollars * MICROS)
-
-
-def _date(now: int) -> datetime:
-    return datetime.fromtimestamp(now / MILLIS_PER_SECOND, UTC)
-
-
-def _month(date: datetime) -> str:
-    return f"{date.year:04d}-{date.month:02d}"
-
-
-def _first_of_next(date: datetime) -> datetime:
-    return (date.replace(day=1, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=32)).replace(day=1)
-
-
-def _days_left(date: datetime) -> int:
-    """Days to the month's end, today included."""
-    return (_first_of_next(date) - date.replace(hour=0, minute=0, second=0, microsecond=0)).days
-
-
-def _month_end(now: int) -> int:
-    return int(_first_of_next(_date(now)).timestamp()) * MILLIS_PER_SECOND

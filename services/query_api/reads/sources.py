@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from services.query_api.directory import Directory
 from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.reads.query import ReadModel
+from services.query_api.spending import Spending
 
 
 class Store(Protocol):
@@ -29,6 +30,7 @@ class Sources:
 
     Attributes:
         poll_speed: what poll intervals are divided by.
+        spending: what polls cost.
         answers: turns at answers that are made anew: held until they are sent.
         desk: where payloads are read and large replies are written.
     """
@@ -37,5 +39,6 @@ class Sources:
     directory: Directory
     read_model: ReadModel
     poll_speed: float = 1.0
+    spending: Spending = field(default_factory=Spending)
     answers: Turns = field(default_factory=answer_turns)
     desk: Desk = field(default_factory=Desk)
