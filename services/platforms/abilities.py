@@ -57,14 +57,6 @@ class LimitsByWindow(Protocol):
 
 
 @runtime_checkable
-class ChecksIds(Protocol):
-    """A platform whose ids have a form that is known, and that refuses a whole call for one id of another form."""
-
-    def is_id(self, external_id: str) -> bool:
-        """Whether a text can be the id of a post; a target whose id cannot is never asked for."""
-
-
-@runtime_checkable
 class OwnersFigures(Protocol):
     """A platform with figures that only a post's author may read, beside those that our app's own token reads."""
 

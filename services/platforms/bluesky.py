@@ -50,7 +50,7 @@ _PLC_DIRECTORY = "https://plc.directory"
 # Source: atproto.com/specs/at-uri-scheme, restricted syntax; /specs/did; /specs/handle.
 _DID = re.compile(r"did:[a-z]+:[A-Za-z0-9._:%-]{1,2000}", re.ASCII)
 _PLC = re.compile(r"did:plc:[a-z2-7]{1,64}", re.ASCII)
-_WEB = re.compile(r"did:web:([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?:%3[Aa]([0-9]{1,5}))?", re.ASCII)
+_WEB = re.compile(r"did:web:((?:[A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]*)(?:%3[Aa]([0-9]{1,5}))?", re.ASCII)
 _HANDLE = re.compile(
     r"(?=.{3,253}\Z)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]*", re.ASCII
 )

@@ -21,7 +21,7 @@ Uncertain, and how it is read here:
 - An expired and a revoked token answer the same 401: only the refresh tells them apart.
 - A media object of a post without a video costs as much as any other and has no figure that is read here, so media are
   asked for only where a post's type leaves a video possible. An unknown type does.
-- An id that is no number of up to 19 digits makes X refuse the whole call, so such a post is never asked for.
+- An id that is no number of up to 19 digits makes X refuse the whole call; those are asked for apart from the others.
 - The documentation gives an app's own reads of its developer's own posts ("owned reads", $0.001) a lower price. They
   are counted at the full price here, since X does not tell in an answer which price it took.
 - A cap of the billing period doesn't tell when the period ends, and the owner may raise it at any time.
@@ -319,7 +319,7 @@ def _has_private_figures(target: base.Target, now: int | None) -> bool:
 def _lookups(
     targets: Sequence[base.Target], fields: str, limit_group: str, *, with_media: bool = True
 ) -> list[base.Call]:
-    """Calls for posts by ids; posts that may have a video in calls of their own, since their media cost as well.
+    """Calls for posts by ids: posts that may have a video apart, since their media cost as well; what is no id last.
 
     Args:
         fields: of a post.
@@ -327,12 +327,16 @@ def _lookups(
     """
     plain: list[base.Target] = []
     videos: list[base.Target] = []
+    malformed: list[base.Target] = []
     for target in targets:
-        if _POST_ID.fullmatch(target.external_id):
+        if not _POST_ID.fullmatch(target.external_id):
+            malformed.append(target)
+        else:
             (videos if with_media and may_have_video(target.post_type) else plain).append(target)
     visibility = "owner" if fields == _OWNER_FIELDS else "public"
     calls: list[base.Call] = []
-    for group, media, kind in ((plain, (), "posts"), (videos, _MEDIA_QUERY, "posts/media")):
+    groups = ((plain, (), "posts"), (videos, _MEDIA_QUERY, "posts/media"), (malformed, (), "posts/malformed"))
+    for group, media, kind in groups:
         for start in range(0, len(group), BATCH_SIZE):
             part = tuple(group[start : start + BATCH_SIZE])
             ids = ",".join(dict.fromkeys(target.external_id for target in part))
@@ -473,10 +477,6 @@ class X:
     def configured(self, values: Mapping[str, str]) -> X:
         """X with the prices of the setting."""
         return X(values[PRICES.name]) if PRICES.name in values else self
-
-    def is_id(self, external_id: str) -> bool:
-        """Whether a text can be a post's id: a number of up to 19 digits."""
-        return _POST_ID.fullmatch(external_id) is not None
 
     def post_calls(
         self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None

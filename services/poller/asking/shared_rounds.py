@@ -64,7 +64,7 @@ class App:
         self.platform = platform
         self.access = Access(platform.authorize_app(token), Redactor((token, *secrets)), None)
         # The same group for any posts.
-        self.group = platform.app_post_calls([Target("", "", "0")])[0].limit_group
+        self.group = platform.app_post_calls([Target("", "", "")])[0].limit_group
         self.aside_until = 0
         self.failures = 0
 
@@ -235,7 +235,7 @@ class SharedRounds:
 
 
 def _questions(platform: AcrossAccounts, asked: Sequence[tuple[Plan, Target]]) -> list[SharedQuestion]:
-    """One question for each call that the platform needs; a target in no call can't be asked for."""
+    """One question for each call that the platform needs."""
     plans = {id(target): plan for plan, target in asked}
     calls = platform.app_post_calls([target for _, target in asked])
     return [SharedQuestion(platform, [(plans[id(target)], target) for target in call.targets]) for call in calls]

@@ -2,8 +2,8 @@
 
 `not_supported`: the platform never reports it, or answered without it for this very post or channel. `retired`: it is
 not asked for any more, by age or because the platform says that the post is gone. `permission`: by the last answer a
-permission, a plan or a working connection is missing. `error`: the last answer failed otherwise, or the post's id is
-none of the platform's, so that it is never asked for. `pending`: there was no answer yet, or too little data.
+permission, a plan or a working connection is missing. `error`: the last answer failed otherwise. `pending`: there was
+no answer yet, or too little data.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from schemas.metrics import (
     total_engagement_rate,
 )
 from services.platforms import all_platforms
-from services.platforms.abilities import ChecksIds
 from services.platforms.base import Outcome
 from services.query_api.tidemark.resources.due import is_published, is_too_old
 from services.query_api.tidemark.resources.states import ChannelState, Evidence, PostState, TargetState, stamp_of
@@ -111,10 +110,6 @@ def _unspoken(target: TargetState, now: int) -> Reason:
     """Why no answer spoke of a metric that the platform has."""
     if not is_published(target):
         return Reason.PENDING
-    known = all_platforms().get(target.channel.platform)
-    if isinstance(known, ChecksIds) and not known.is_id(target.external_id):
-        # Nobody ever asks for it, since the platform would refuse the whole call.
-        return Reason.ERROR
     if is_too_old(target, now) or any(answer.is_gone for answer in target.evidence):
         return Reason.RETIRED
     return _failed(target.evidence, target.channel.status)
