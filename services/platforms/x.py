@@ -490,7 +490,9 @@ class X:
 
     def owner_calls(self, channel: base.Channel, targets: Sequence[base.Target], now: int) -> list[base.Call]:
         """Batches of 100 of the posts young enough for private figures, which our app's own token may not read."""
-        recent = [target for target in targets if _has_private_figures(target, now)]
+        recent = [
+            target for target in targets if _has_private_figures(target, now) and _POST_ID.fullmatch(target.external_id)
+        ]
         return _lookups(recent, _OWNER_FIELDS, "tweets", with_media=False)
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:

@@ -105,13 +105,13 @@ class Spending:
         name = None if plan is None else plan.platform
         if name in self._ledgers and plan is not None and plan.channel is not None:
             platform, channel, now = self._platforms[name], plan.channel, self._time.now()
-            self._seen(name, platform.post_calls(channel, [entry.target()], now), at)
+            self._seen(name, entry.key[0], platform.post_calls(channel, [entry.target()], now), at)
 
     def channel_was_read(self, key: ChannelKey, at: int) -> None:
         """See `captures.Bookkeeper`."""
         plan = self._schedule.plans.get(key)
         if plan is not None and plan.platform in self._ledgers and plan.channel is not None:
-            self._seen(plan.platform, self._channel_calls(plan.platform, plan.channel), at)
+            self._seen(plan.platform, key[0], self._channel_calls(plan.platform, plan.channel), at)
 
     def replay(self, event: PlatformRaw) -> None:
         """See `captures.Bookkeeper`."""
@@ -142,5 +142,5 @@ class Spending:
     def _channel_calls(self, name: str, channel: Channel) -> list[Call]:
         return self._platforms[name].channel_calls(channel, self._time.now())
 
-    def _seen(self, name: str, calls: list[Call], at: int) -> None:
-        self._ledgers[name].seen(calls, at, self._time.now())
+    def _seen(self, name: str, workspace_id: str, calls: list[Call], at: int) -> None:
+        self._ledgers[name].seen(workspace_id, calls, at, self._time.now())

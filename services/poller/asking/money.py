@@ -31,6 +31,8 @@ FREE_SHARE = 0.5
 FRESH = MILLIS_PER_DAY
 # What is held back for the pace's sake is looked at again after this.
 _LOOK = MILLIS_PER_HOUR
+# How long the number of those who share a budget is taken for what it was.
+_SHARERS_KEPT = 60_000
 
 
 class Money(NamedTuple):
@@ -82,6 +84,9 @@ class Ledger:
         self._prices = {kind: int(price * MICROS) for kind, price in priced.prices.items()}
         self._payers = payers
         self._accounts: dict[str, dict[str, _Account]] = {}
+        # Of all workspaces, by month: a scheduled poll asks for them for each of its targets.
+        self._days: dict[str, list[int]] = {}
+        self._sharers = (-1, 1)
         self._read: set[Resource] = set()
         self._day = -1
         self._pending = 0
@@ -98,10 +103,14 @@ class Ledger:
         """The most that calls cost today."""
         return self.cost([one for call in calls for one in self._priced.may_read(call)], now)
 
-    def seen(self, calls: Iterable[Call], at: int, now: int) -> None:
-        """Calls like these were answered at an instant, and booked then: what they read costs nothing more that day."""
+    def seen(self, workspace_id: str, calls: Iterable[Call], at: int, now: int) -> None:
+        """Calls like these were answered at an instant, and booked then: what they read costs nothing more that day.
+
+        Not so what came after the workspace's record was told: `replay` books it.
+        """
         self._turn(now)
-        if at // MILLIS_PER_DAY == self._day:
+        held = self._accounts.get(month_of(now), {}).get(workspace_id)
+        if at // MILLIS_PER_DAY == self._day and (held is None or at <= held.as_of):
             self._read.update(one for call in calls for one in self._priced.may_read(call))
 
     # What may be read
@@ -152,7 +161,7 @@ class Ledger:
         if is_in_pace:
             return 0
         mine = self._spent_on(now, workspace_id) + planned
-        within_its_part = mine + cost <= part // max(1, len(self._sharers(now)))
+        within_its_part = mine + cost <= part // self._sharer_count(now)
         return 0 if is_fresh and within_its_part else min(tomorrow, now + _LOOK)
 
     def closed_until(self, call: Call, now: int) -> int:
@@ -186,7 +195,9 @@ class Ledger:
                 cost += self._prices.get(one.kind, 0)
                 account.reads[one.kind] = account.reads.get(one.kind, 0) + 1
         if cost:
-            account.days[date_of(now).day - 1] += cost
+            day, total = date_of(now).day - 1, self._total(month_of(now))
+            account.days[day] += cost
+            total[day] += cost
             account.as_of = max(account.as_of, now)
             self.dirty.add((event.workspace_id, month_of(now)))
         return cost
@@ -203,17 +214,22 @@ class Ledger:
     def take(self, record: PollerSpending) -> None:
         """A record of any process; of two of one day the larger has all that the other has."""
         account = self._account(record.workspace_id, record.month)
-        account.days = [max(pair) for pair in zip(account.days, [*record.days, *[0] * 31], strict=False)]
+        total = self._total(record.month)
+        for day, (held, told) in enumerate(zip(account.days, record.days, strict=False)):
+            if told > held:
+                account.days[day] = told
+                total[day] += told - held
         for kind, count in record.reads.items():
             account.reads[kind] = max(count, account.reads.get(kind, 0))
         account.as_of = max(account.as_of, record.as_of)
         for month in sorted(self._accounts)[:-2]:
             del self._accounts[month]
+            self._days.pop(month, None)
 
     def record(self, workspace_id: str, month: str, now: int) -> PollerSpending:
         """A workspace's month as it is told to others."""
         account = self._account(workspace_id, month)
-        share = None if self.budget is None else self.budget // max(1, len(self._sharers(now)))
+        share = None if self.budget is None else self.budget // self._sharer_count(now)
         return PollerSpending(
             workspace_id,
             self.platform,
@@ -230,9 +246,8 @@ class Ledger:
         accounts = self._accounts.get(month_of(now), {})
         spent = self._spent_in(now)
         left = None if self.budget is None else max(0, self.budget - spent)
-        total = [sum(days) for days in zip(*(account.days for account in accounts.values()), strict=True)] or [0] * 31
         by_workspace = {name: sum(account.days) for name, account in accounts.items()}
-        return Money(spent, left, forecast(total, now), by_workspace)
+        return Money(spent, left, forecast(self._total(month_of(now)), now), by_workspace)
 
     def _turn(self, now: int) -> None:
         if (day := now // MILLIS_PER_DAY) != self._day:
@@ -242,18 +257,27 @@ class Ledger:
     def _account(self, workspace_id: str, month: str) -> _Account:
         return self._accounts.setdefault(month, {}).setdefault(workspace_id, _Account())
 
+    def _total(self, month: str) -> list[int]:
+        return self._days.setdefault(month, [0] * 31)
+
     def _spent_on(self, now: int, workspace_id: str | None = None) -> int:
-        accounts, day = self._accounts.get(month_of(now), {}), date_of(now).day - 1
-        if workspace_id is not None:
-            return accounts[workspace_id].days[day] if workspace_id in accounts else 0
-        return sum(account.days[day] for account in accounts.values())
+        """Spent on the day of an instant, by all or by one."""
+        month, day = month_of(now), date_of(now).day - 1
+        if workspace_id is None:
+            return self._total(month)[day]
+        account = self._accounts.get(month, {}).get(workspace_id)
+        return 0 if account is None else account.days[day]
 
     def _spent_in(self, now: int) -> int:
-        return sum(sum(account.days) for account in self._accounts.get(month_of(now), {}).values())
+        return sum(self._total(month_of(now)))
 
-    def _sharers(self, now: int) -> set[str]:
-        """Whoever spent in this month, and whoever has something to poll here."""
-        return {*self._payers(), *self._accounts.get(month_of(now), {})}
+    def _sharer_count(self, now: int) -> int:
+        """How many spent in this month, or have something to poll here; at least 1, and up to a minute old."""
+        at, count = self._sharers
+        if not 0 <= now - at < _SHARERS_KEPT:
+            count = max(1, len({*self._payers(), *self._accounts.get(month_of(now), {})}))
+            self._sharers = (now, count)
+        return count
 
 
 def micros(dollars: Decimal) -> int:

@@ -185,7 +185,8 @@ def test_a_restart_loses_nothing_and_counts_nothing_twice() -> None:
     before.book(unrecorded, unrecorded.captured_at)
     after = ledger(10.5)
     after.take(record)
-    after.seen(calls_of(posts(1)[0]), NOW, NOW + 2000)
+    after.seen("w1", calls_of(posts(1)[0]), NOW, NOW + 2000)
+    after.seen("w1", calls_of(posts(3)[0]), NOW + 1000, NOW + 2000)
     for event in (first, unrecorded, unrecorded):
         after.replay(event, NOW + 2000)
     assert after.state(NOW).spent == before.state(NOW).spent == 3 * POST
