@@ -29,7 +29,7 @@ from services.poller.schedule.entry import Entry
 from services.poller.schedule.schedule import Schedule
 from services.poller.timing import Time
 from services.runtime.brokers import Record
-from services.runtime.clock import MILLIS_PER_SECOND
+from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_SECOND
 from services.runtime.kafka import key as message_key
 from services.runtime.logging import get_logger
 
@@ -101,10 +101,13 @@ class Spending:
 
     def target_was_read(self, entry: Entry, at: int) -> None:
         """See `captures.Bookkeeper`."""
+        now = self._time.now()
+        if at // MILLIS_PER_DAY != now // MILLIS_PER_DAY:
+            return  # nearly all of a large catalog: nothing of it is free today
         plan = self._schedule.plans.get(entry.key)
         name = None if plan is None else plan.platform
         if name in self._ledgers and plan is not None and plan.channel is not None:
-            platform, channel, now = self._platforms[name], plan.channel, self._time.now()
+            platform, channel = self._platforms[name], plan.channel
             self._seen(name, entry.key[0], platform.post_calls(channel, [entry.target()], now), at)
 
     def channel_was_read(self, key: ChannelKey, at: int) -> None:

@@ -185,7 +185,7 @@ class ChannelRounds:
     async def ask_owner(self, name: str, batch: Batch) -> None:
         """After our app's token asked for a batch: ask for what its author alone may read, where a token is held.
 
-        What was read on the same day costs nothing more.
+        Where reads are billed, only of posts that were read today, since those cost nothing more.
         """
         platform, channel = self._platforms[name], batch.plan.channel
         if not isinstance(platform, OwnersFigures) or channel is None:
@@ -193,8 +193,11 @@ class ChannelRounds:
         try:
             if self._upkeep.credentials(name, batch.plan.key).access_token is None:
                 return
+            now, ledger = self._time.now(), self._ledgers.get(name)
             targets = [entry.target() for entry in batch.entries if not entry.dropped]
-            calls = platform.owner_calls(channel, targets, self._time.now())
+            if ledger is not None:
+                targets = [one for one in targets if not ledger.cost_of(platform.owner_calls(channel, [one], now), now)]
+            calls = platform.owner_calls(channel, targets, now)
             if calls:
                 await self.pull(name, batch.plan, calls, _unheard, origin=Origin.SCHEDULE)
         except SecretsError as error:

@@ -141,7 +141,7 @@ class Directory:
         return self._missed.get((name, wanted), 0) > self._time.now()
 
     def _value(self, name: str, wanted: str) -> str | None:
-        held = self._known.get(name, {}).get(wanted.lower())
+        held = self._known.get(name, OrderedDict()).get(wanted.lower())
         return None if held is None else held[0]
 
     def _fresh(self, name: str) -> Mapping[str, str]:

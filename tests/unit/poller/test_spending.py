@@ -12,11 +12,9 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from schemas.codec import Codec
-from schemas.conversions import codec
+from schemas.codec import Codec, codec, schema_text
 from schemas.events import CatalogChannel, ChannelTokens, PlatformRaw, PollerSpending, RawKind
 from schemas.topic_names import SPENDING
-from schemas.topics import schema_text
 from services.platforms import all_platforms
 from services.platforms.abilities import AcrossAccounts
 from services.platforms.base import Target
