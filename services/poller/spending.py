@@ -13,14 +13,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from schemas.codec import Codec
 from schemas.events import PlatformRaw, PollerSpending
 from schemas.keys import checked_key
 from schemas.topic_names import SPENDING
 from services.platforms.abilities import Priced
-from services.platforms.base import Call, Channel, Platform
+from services.platforms.base import Platform
 from services.poller.asking.money import Ledger, micros
 from services.poller.keys import ChannelKey
 from services.poller.partitions.captures import tolerant
@@ -76,7 +76,7 @@ class Spending:
         schedule: Schedule,
         ledgers: Mapping[str, Ledger],
         publisher: Publisher,
-        codec: Codec[PollerSpending],
+        codec: Codec[Any],
     ) -> None:
         self._time = time
         self._platforms = platforms
@@ -84,6 +84,9 @@ class Spending:
         self._ledgers = ledgers
         self._publisher = publisher
         self._codec = codec
+        self._booked = asyncio.Event()
+        for ledger in ledgers.values():
+            ledger.on_booked = self._booked.set
 
     def fold(self) -> Fold:
         """Folds `poller.spending`, of all partitions."""
@@ -91,7 +94,7 @@ class Spending:
         def fold(topic: str, record: Record) -> None:
             if record.value is None:
                 return
-            event = self._codec.decode(record.value)
+            event: PollerSpending = self._codec.decode(record.value)
             checked_key(topic, record.key, event)
             ledger = self._ledgers.get(event.platform)
             if ledger is not None:
@@ -105,16 +108,18 @@ class Spending:
         if at // MILLIS_PER_DAY != now // MILLIS_PER_DAY:
             return  # nearly all of a large catalog: nothing of it is free today
         plan = self._schedule.plans.get(entry.key)
-        name = None if plan is None else plan.platform
-        if name in self._ledgers and plan is not None and plan.channel is not None:
-            platform, channel = self._platforms[name], plan.channel
-            self._seen(name, entry.key[0], platform.post_calls(channel, [entry.target()], now), at)
+        if plan is None or plan.channel is None or plan.platform is None or plan.platform not in self._ledgers:
+            return
+        calls = self._platforms[plan.platform].post_calls(plan.channel, [entry.target()], now)
+        self._ledgers[plan.platform].seen(entry.key[0], calls, at, now)
 
     def channel_was_read(self, key: ChannelKey, at: int) -> None:
         """See `captures.Bookkeeper`."""
-        plan = self._schedule.plans.get(key)
-        if plan is not None and plan.platform in self._ledgers and plan.channel is not None:
-            self._seen(plan.platform, key[0], self._channel_calls(plan.platform, plan.channel), at)
+        plan, now = self._schedule.plans.get(key), self._time.now()
+        if plan is None or plan.channel is None or plan.platform is None or plan.platform not in self._ledgers:
+            return
+        calls = self._platforms[plan.platform].channel_calls(plan.channel, now)
+        self._ledgers[plan.platform].seen(key[0], calls, at, now)
 
     def replay(self, event: PlatformRaw) -> None:
         """See `captures.Bookkeeper`."""
@@ -125,6 +130,8 @@ class Spending:
     async def run(self) -> None:
         """Tell what is booked until cancelled."""
         while True:
+            await self._booked.wait()
+            self._booked.clear()
             await self._time.wait(asyncio.Event(), self._time.now() + FLUSH)
             await self.flush()
 
@@ -141,9 +148,3 @@ class Spending:
             for workspace_id, month in sorted(told):
                 record = ledger.record(workspace_id, month, self._time.now())
                 await self._publisher.put(SPENDING, workspace_id, message_key(workspace_id, name, month), record)
-
-    def _channel_calls(self, name: str, channel: Channel) -> list[Call]:
-        return self._platforms[name].channel_calls(channel, self._time.now())
-
-    def _seen(self, name: str, workspace_id: str, calls: list[Call], at: int) -> None:
-        self._ledgers[name].seen(workspace_id, calls, at, self._time.now())

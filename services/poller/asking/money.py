@@ -73,6 +73,10 @@ class Ledger:
     Args:
         budget: micro-dollars a month, for all workspaces together; None for no limit.
         payers: the workspaces of this process that have something to poll, for equal parts.
+
+    Attributes:
+        dirty: workspaces and months of which something was booked that is not told yet.
+        on_booked: called whenever something is added to them.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Ledger:
         self._day = -1
         self._pending = 0
         self.dirty: set[tuple[str, str]] = set()
+        self.on_booked: Callable[[], None] = _nothing
 
     # What things cost
 
@@ -200,6 +205,7 @@ class Ledger:
             total[day] += cost
             account.as_of = max(account.as_of, now)
             self.dirty.add((event.workspace_id, month_of(now)))
+            self.on_booked()
         return cost
 
     def replay(self, event: PlatformRaw, now: int) -> None:
@@ -283,3 +289,7 @@ class Ledger:
 def micros(dollars: Decimal) -> int:
     """Micro-dollars of an amount."""
     return int(dollars * MICROS)
+
+
+def _nothing() -> None:
+    """Nobody tells others of the books."""
