@@ -144,7 +144,14 @@ class Spending:
     async def flush(self) -> None:
         """Tell all that was booked and not told."""
         for name, ledger in self._ledgers.items():
-            told, ledger.dirty = ledger.dirty, set()
-            for workspace_id, month in sorted(told):
+            for booked in sorted(ledger.dirty):
+                # Before the record is made: what is booked meanwhile is told next.
+                ledger.dirty.discard(booked)
+                workspace_id, month = booked
                 record = ledger.record(workspace_id, month, self._time.now())
-                await self._publisher.put(SPENDING, workspace_id, message_key(workspace_id, name, month), record)
+                key = message_key(workspace_id, name, month)
+                try:
+                    await self._publisher.put(SPENDING, workspace_id, key, record)
+                except BaseException:
+                    ledger.dirty.add(booked)
+                    raise
