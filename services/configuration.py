@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from services.aggregator.settings import AggregatorSettings
+from services.mcp.settings import McpSettings
 from services.platforms import all_platforms
-from services.poller.settings import PlatformSettings, PollerSettings
+from services.poller.settings import PlatformSettings, PollerSettings, own_settings
 from services.query_api.settings import QueryApiSettings
 from services.runtime.environment import UnknownName, read_dotenv, unknown_names
 from services.runtime.secrets import SecretsError, TokenCipher
@@ -23,6 +24,7 @@ SERVICES: dict[str, type[Settings]] = {
     "poller": PollerSettings,
     "aggregator": AggregatorSettings,
     "query_api": QueryApiSettings,
+    "mcp": McpSettings,
 }
 # Read by commands and engines, not through a settings class.
 OTHER_NAMES = frozenset(
@@ -44,6 +46,7 @@ def known_names() -> frozenset[str]:
     found = set(OTHER_NAMES)
     for settings in SERVICES.values():
         found |= _names(settings, ENV_PREFIX)
+    found |= _names(own_settings(), ENV_PREFIX)
     for platform in all_platforms():
         found |= _names(PlatformSettings, f"{ENV_PREFIX}{platform.upper()}_")
     return frozenset(found)

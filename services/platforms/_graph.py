@@ -12,7 +12,13 @@ from typing import Any
 
 import orjson
 
-from services.platforms import base, http_reading, json_reading, report_days
+from services.platforms import abilities, base, http_reading, json_reading, report_days
+
+# The version that calls name, as of 2026-11-30; a newer one is a setting away. Instagram and Facebook pages share it.
+DEFAULT_VERSION = "v25.0"
+VERSION = abilities.PlatformSetting(
+    "META_VERSION", r"v[1-9][0-9]{0,2}\.[0-9]", "a version of the Graph API, such as v25.0", DEFAULT_VERSION
+)
 
 DAYS_OF_PERIOD = {"day": 1, "week": 7, "days_28": 28}
 

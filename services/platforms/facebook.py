@@ -41,7 +41,6 @@ from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
 from services.platforms import _graph, base, http_reading, json_reading, report_days
 
-VERSION = "v25.0"
 BATCH_SIZE = 50
 # The days of a page that are asked for each time: the longest range that is shown.
 REPORT_DAYS = 28
@@ -284,6 +283,15 @@ class Facebook:
         },
     )
 
+    settings = (_graph.VERSION,)
+
+    def __init__(self, version: str = _graph.DEFAULT_VERSION) -> None:
+        self._version = version
+
+    def configured(self, values: Mapping[str, str]) -> Facebook:
+        """The platform with another version of the Graph API."""
+        return Facebook(values.get(_graph.VERSION.name, self._version))
+
     def authorize(self, token: str | None) -> dict[str, str]:
         """Bearer token: the Graph API takes it as a header as well as in the query, where logs would keep it."""
         return {"authorization": f"Bearer {token}"} if token else {}
@@ -296,12 +304,12 @@ class Facebook:
         for start in range(0, len(targets), BATCH_SIZE):
             part = tuple(targets[start : start + BATCH_SIZE])
             query = (("ids", ",".join(target.external_id for target in part)), ("fields", _POST_FIELDS))
-            calls.append(base.Call(RawKind.POST_METRICS, "GET", f"/{VERSION}/", query, None, part, "graph"))
+            calls.append(base.Call(RawKind.POST_METRICS, "GET", f"/{self._version}/", query, None, part, "graph"))
         return calls
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The page as it is now, how many posts it has, and its last 28 closed Pacific days."""
-        page = f"/{VERSION}/{http_reading.path_part(channel.external_id)}"
+        page = f"/{self._version}/{http_reading.path_part(channel.external_id)}"
         today = report_days.pacific_day(now)
         days = (
             ("metric", _PAGE_NAMES),
@@ -321,7 +329,7 @@ class Facebook:
 
     def identity_call(self, channel: base.Channel) -> base.Call:
         """The page of the page token."""
-        return base.Call(RawKind.IDENTITY, "GET", f"/{VERSION}/me", (("fields", "id,name"),), limit_group="graph")
+        return base.Call(RawKind.IDENTITY, "GET", f"/{self._version}/me", (("fields", "id,name"),), limit_group="graph")
 
     def read(self, event: PlatformRaw) -> base.Reading:
         """`/?ids=`, `/{post}`, `/{post}/insights`, `/{page}/posts`, a batch; `/{page}` and its edges."""

@@ -37,7 +37,6 @@ from schemas.events import PlatformRaw, RawKind
 from services.platforms import _graph, abilities, base, http_reading, json_reading, report_days
 from services.platforms._oauth import read_renewal, renewal_call
 
-VERSION = "v25.0"
 # Instagram Login renews its tokens here; those of Facebook Login begin so and can't be renewed by their holder alone.
 TOKEN_URL = "https://graph.instagram.com"
 FACEBOOK_TOKEN = "EAA"
@@ -222,6 +221,15 @@ class Instagram:
         },
     )
 
+    settings = (_graph.VERSION,)
+
+    def __init__(self, version: str = _graph.DEFAULT_VERSION) -> None:
+        self._version = version
+
+    def configured(self, values: Mapping[str, str]) -> Instagram:
+        """The platform with another version of the Graph API."""
+        return Instagram(values.get(_graph.VERSION.name, self._version))
+
     def authorize(self, token: str | None) -> dict[str, str]:
         """Bearer token: the Graph API takes it as a header as well as in the query, where logs would keep it."""
         return {"authorization": f"Bearer {token}"} if token else {}
@@ -239,12 +247,12 @@ class Instagram:
                 part = tuple(group[start : start + BATCH_SIZE])
                 ids = ",".join(target.external_id for target in part)
                 query = (("ids", ids), ("fields", _FIELDS_OF_KIND[kind]))
-                calls.append(base.Call(RawKind.POST_METRICS, "GET", f"/{VERSION}/", query, None, part, "graph"))
+                calls.append(base.Call(RawKind.POST_METRICS, "GET", f"/{self._version}/", query, None, part, "graph"))
         return calls
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The account as it is now, and its totals of the last 1, 7 and 28 closed Pacific days."""
-        account = f"/{VERSION}/{http_reading.path_part(channel.external_id)}"
+        account = f"/{self._version}/{http_reading.path_part(channel.external_id)}"
         fields = (("fields", ",".join(_USER_FIELDS)),)
         calls = [base.Call(RawKind.CHANNEL_METRICS, "GET", account, fields, limit_group="graph")]
         today = report_days.pacific_day(now)
@@ -261,7 +269,7 @@ class Instagram:
 
     def identity_call(self, channel: base.Channel) -> base.Call:
         """The account's id and name."""
-        path = f"/{VERSION}/{http_reading.path_part(channel.external_id)}"
+        path = f"/{self._version}/{http_reading.path_part(channel.external_id)}"
         return base.Call(RawKind.IDENTITY, "GET", path, (("fields", "id,username"),), limit_group="graph")
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:

@@ -14,7 +14,6 @@ from prometheus_client import REGISTRY
 
 from schemas.codec import Codec, RecordCodec
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_SNAPSHOTS, CHANNELS, POST_ROLLUPS, RAW, REPLIES, REQUESTS
-from services.platforms import all_platforms
 from services.platforms.abilities import AcrossAccounts, AppClient
 from services.poller.asking.budget import Budget
 from services.poller.asking.channel_rounds import ChannelRounds
@@ -82,7 +81,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         Stop: the topics contradict each other.
     """
     time, accounts, reader = SystemTime(), Accounts(), TopicReader(settings)
-    platforms = all_platforms()
+    platforms = settings.configured_platforms
     schedule = Schedule(
         {name: platform.facts.post_batch_size for name, platform in platforms.items()},
         speed=settings.poll_speed,
@@ -197,7 +196,7 @@ class _FirstLoad:
 def _apps(settings: PollerSettings) -> dict[str, App]:
     """Our own app at each platform that answers it across accounts."""
     apps = {}
-    for name, platform in all_platforms().items():
+    for name, platform in settings.configured_platforms.items():
         access = settings.platforms[name]
         if name in settings.sandboxed:
             continue  # its channels go one by one, so that none is asked for that is not the sandbox's
