@@ -56,7 +56,7 @@ PURE = {
     "services.poller.errors", "services.poller.keys",
     "services.poller.asking.access", "services.poller.asking.budget",
     "services.poller.asking.circuit", "services.poller.asking.decide", "services.poller.asking.identifiers",
-    "services.poller.asking.money",
+    "services.poller.asking.affording", "services.poller.asking.money",
     "services.poller.asking.questions", "services.poller.asking.refusals", "services.poller.asking.round",
     "services.poller.asking.smaller",
     "services.poller.connections.accounts", "services.poller.connections.redact", "services.poller.connections.tokens",

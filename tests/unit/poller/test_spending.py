@@ -111,7 +111,7 @@ class World:
         self.registry.register(StateCollector(self.schedule, Room(1, 1), dict, self.time.now, ledgers=self.books))
         self.tasks = [asyncio.create_task(loop.run()), asyncio.create_task(self.spending.run())]
 
-    def connect(self, workspace_id: str, *ids: int, age: int = 0) -> None:
+    def connect(self, workspace_id: str, *ids: int | str, age: int = 0) -> None:
         """A channel with text posts."""
         key, now = (workspace_id, "c1"), self.time.at
         sealed = CIPHER.encrypt(TokenPair("a-token"), key)
@@ -241,3 +241,26 @@ async def test_with_an_app_s_token_the_owner_is_asked_for_the_private_figures(wo
     assert world.books["x"].state(world.time.at).spent == 3 * 5_000 + 2 * 10_000
     await world.time.advance(MILLIS_PER_HOUR // 2)
     assert (len(world.asked(owner=False)), len(world.asked(owner=True))) == (2, 4)
+
+
+async def test_one_id_that_is_none_silences_no_other_post_and_is_hardly_asked_for(worlds: list[World]) -> None:
+    """Source: abraham/twitteroauth issue 1028."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bad = [one for one in request.url.params["ids"].split(",") if not one.isdigit()]
+        if not bad:
+            return x(request)
+        message = f"The `ids` query parameter value [{bad[0]}] is not valid"
+        errors = [{"parameters": {"ids": [request.url.params["ids"]]}, "message": message}]
+        problem = {"errors": errors, "title": "Invalid Request", "type": "x/problems/invalid-request"}
+        return json_answer(400, orjson.dumps(problem))
+
+    worlds.append(world := World())
+    world.wire.answer = answer
+    world.connect("w1", 1, "status/3", 2)
+    await world.time.advance(MILLIS_PER_DAY)
+    polls = [event for event in world.publisher.events if event.kind == RawKind.POST_METRICS]
+    good = [event for event in polls if event.http_status == 200]
+    assert len(good) >= 45
+    assert {tuple(one.external_id for one in event.targets) for event in good} == {("1", "2")}
+    assert 1 <= len(polls) - len(good) <= 4
