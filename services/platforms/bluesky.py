@@ -221,7 +221,7 @@ def _own_handle(channel: base.Channel) -> dict[str, str]:
     return {}
 
 
-def _lookups(targets: Sequence[base.Target], shape: str) -> list[base.Call]:
+def _lookups(targets: Sequence[base.Target]) -> list[base.Call]:
     """Calls for posts by their addresses."""
     path = "/xrpc/app.bsky.feed.getPosts"
     calls = []
@@ -229,7 +229,7 @@ def _lookups(targets: Sequence[base.Target], shape: str) -> list[base.Call]:
         part = tuple(targets[start : start + BATCH_SIZE])
         query = tuple([("uris", target.external_id) for target in part])
         calls.append(
-            base.Call(RawKind.POST_METRICS, "GET", path, query, None, part, "xrpc", shape=shape, is_public=True)
+            base.Call(RawKind.POST_METRICS, "GET", path, query, None, part, "xrpc", shape="posts", is_public=True)
         )
     return calls
 
@@ -277,7 +277,8 @@ class Bluesky:
         others: list[base.Target] = []
         for target in targets:
             (addresses if _authority(target.external_id) is not None else others).append(target)
-        return [*_lookups(addresses, "posts"), *_lookups(others, "posts/malformed")]
+        # One shape: where a lone malformed id is refused, the answers about the others show that it is the id's fault.
+        return [*_lookups(addresses), *_lookups(others)]
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The profile as it is now; Bluesky has no history of it."""

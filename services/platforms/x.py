@@ -335,13 +335,13 @@ def _lookups(
             (videos if with_media and may_have_video(target.post_type) else plain).append(target)
     visibility = "owner" if fields == _OWNER_FIELDS else "public"
     calls: list[base.Call] = []
-    groups = ((plain, (), "posts"), (videos, _MEDIA_QUERY, "posts/media"), (malformed, (), "posts/malformed"))
-    for group, media, kind in groups:
+    # One shape: where a lone malformed id is refused, the answers about the others show that it is the id's fault.
+    for group, media in ((plain, ()), (videos, _MEDIA_QUERY), (malformed, ())):
         for start in range(0, len(group), BATCH_SIZE):
             part = tuple(group[start : start + BATCH_SIZE])
             ids = ",".join(dict.fromkeys(target.external_id for target in part))
             query = (("ids", ids), ("tweet.fields", fields), *media)
-            shape = f"{kind}/{visibility}"
+            shape = f"posts/{visibility}"
             calls.append(
                 base.Call(RawKind.POST_METRICS, "GET", "/2/tweets", query, None, part, limit_group, shape=shape)
             )
