@@ -23,6 +23,7 @@ from schemas.events import (
     PlatformRaw,
     PollerReply,
     PollerRequest,
+    PollerSpending,
     PullTarget,
     RawTarget,
 )
@@ -36,6 +37,7 @@ from schemas.topic_names import (
     RAW,
     REPLIES,
     REQUESTS,
+    SPENDING,
     TOKENS,
 )
 
@@ -164,6 +166,10 @@ def _job_from(record: dict[str, Any]) -> BackfillJob:
     )
 
 
+def _spending_from(record: dict[str, Any]) -> PollerSpending:
+    return PollerSpending(**{**record, "days": tuple(record["days"]), "as_of": _required_instant(record["as_of"])})
+
+
 def _reply_from(record: dict[str, Any]) -> PollerReply:
     return PollerReply(**{**record, "token_expires_at": instant(record["token_expires_at"])})
 
@@ -179,4 +185,5 @@ TYPED: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, Any]
     REQUESTS: (_request_to, _request_from),
     REPLIES: (_fields_of, _reply_from),
     BACKFILLS: (_fields_of, _job_from),
+    SPENDING: (_fields_of, _spending_from),
 }

@@ -295,3 +295,26 @@ class BackfillJob:
     since: int
     started_at: int
     finished_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PollerSpending:
+    """What a workspace's polls cost in a month. Source: topic `poller.spending`; amounts in millionths of a US dollar.
+
+    Attributes:
+        month: UTC, as 2026-11.
+        days: spent by day of the month, from its first.
+        reads: resources billed in the month, by kind.
+        share: the workspace's equal part of the month's budget; None without one.
+        priced_on: date of the prices, ISO; empty when unknown.
+        as_of: when the newest answer that is counted came, ms.
+    """
+
+    workspace_id: str
+    platform: str
+    month: str
+    days: tuple[int, ...]
+    reads: dict[str, int]
+    share: int | None
+    priced_on: str
+    as_of: int

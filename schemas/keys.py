@@ -22,6 +22,7 @@ from schemas.topic_names import (
     POST_ROLLUPS,
     POST_SNAPSHOTS,
     POSTS,
+    SPENDING,
     TOKENS,
 )
 
@@ -33,6 +34,7 @@ KEY_FIELDS: dict[str, tuple[str, ...]] = {
     CHANNEL_SNAPSHOTS: ("workspace_id", "channel_id"),
     POST_SNAPSHOTS: ("workspace_id", "target_id"),
     BACKFILLS: ("workspace_id", "channel_id"),
+    SPENDING: ("workspace_id", "platform", "month"),
     CHANNEL_ROLLUPS: ("workspace_id", "channel_id", "range"),
     POST_ROLLUPS: ("workspace_id", "post_id"),
     ACCOUNT_EVENTS: ("workspace_id", "channel_id"),

@@ -33,10 +33,12 @@ class Rule:
         tiers: (age up to which the tier holds, exclusive; interval), by rising age. A target past the last tier is
             never polled.
         newest: how many of a channel's newest posts are polled; None for all.
+        channel_interval: interval of the channel's own figures, ms.
     """
 
     tiers: tuple[tuple[int, int], ...]
     newest: int | None = None
+    channel_interval: int = CHANNEL_INTERVAL
 
     def interval(self, age: int) -> int | None:
         """The interval at an age, ms; None when the target is too old. An age below zero counts as 0."""
@@ -59,8 +61,9 @@ COMMON = Rule(
     )
 )
 RULES: dict[str, Rule] = {
-    # X bills reads by the item. How much to spend is Tidemark's choice, so the rule is not in the platform's file.
-    "x": Rule(((MILLIS_PER_DAY, MILLIS_PER_HOUR // 2), (3 * MILLIS_PER_DAY, 6 * MILLIS_PER_HOUR)), newest=50),
+    # X bills reads by the item, once a UTC day. How much to spend is Tidemark's choice, so the rule is not in the
+    # platform's file.
+    "x": Rule(((MILLIS_PER_DAY, MILLIS_PER_HOUR // 2), (3 * MILLIS_PER_DAY, 6 * MILLIS_PER_HOUR)), 50, MILLIS_PER_DAY),
     # Google Business has figures of locations only, so a published post is never polled.
     "google_business": Rule(((0, 6 * MILLIS_PER_HOUR),)),
 }

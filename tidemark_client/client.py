@@ -19,6 +19,7 @@ from tidemark_client.models import (
     Series,
     Target,
     Totals,
+    Usage,
     Window,
 )
 from tidemark_client.transport import Transport, quoted
@@ -128,6 +129,10 @@ class Tidemark(Transport):
     def capabilities(self) -> list[Capability]:
         """For each platform and metric, whether the platform reports the metric, and how late."""
         return self._get(Capabilities, "capabilities").data
+
+    def usage(self) -> Usage:
+        """What the workspace's polls cost in this month."""
+        return self._get(Usage, "usage")
 
     def post_series(
         self,

@@ -108,6 +108,27 @@ class Capabilities(Answer):
     data: list[Capability]
 
 
+class PlatformUsage(Answer):
+    """What polls of one platform cost in a month, in US dollars; without a budget there is none left either."""
+
+    platform: str
+    spent_usd: float
+    budget_usd: float | None
+    left_usd: float | None
+    forecast_usd: float
+    reads: dict[str, int]
+    days_usd: list[float]
+    priced_on: str | None
+    as_of: datetime
+
+
+class Usage(Answer):
+    """What polls cost in a UTC month; platforms that bill for nothing are left out."""
+
+    month: str
+    platforms: list[PlatformUsage]
+
+
 class Part(Answer):
     """Where one target's figure is from; `event` has the raw event's topic, partition and offset while it is held."""
 

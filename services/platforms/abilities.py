@@ -56,6 +56,42 @@ class LimitsByWindow(Protocol):
         """
 
 
+@runtime_checkable
+class OwnersFigures(Protocol):
+    """A platform with figures that only a post's author may read, beside those that our app's own token reads."""
+
+    def owner_calls(self, channel: Channel, targets: Sequence[Target], now: int) -> list[Call]:
+        """Calls that ask for the private figures of posts of one channel with its token; [] where none has any."""
+
+
+@runtime_checkable
+class InDirectories(Protocol):
+    """A platform of many servers, where public directories know who has a name and which server holds an account.
+
+    Pure as well: the poller makes the lookups, without any token, and keeps what they answer for a while.
+    """
+
+    def names_of(self, channel: Channel, call: Call | None, known: Mapping[str, str]) -> Sequence[str]:
+        """The names that have to be looked up before a call is made, less those that are known.
+
+        Args:
+            call: None for a refresh of the channel's tokens.
+            known: what was found, by name.
+        """
+
+    def lookup_call(self, name: str) -> Call | None:
+        """The call that looks a name up; None where no directory can know it."""
+
+    def looked_up(self, name: str, status: int, body: bytes) -> str | None:
+        """What a directory's answer says of a name; None when it doesn't."""
+
+    def placed(self, channel: Channel, call: Call, known: Mapping[str, str]) -> Call:
+        """The call as it has to be made, with what was looked up."""
+
+    def home_of(self, channel: Channel, known: Mapping[str, str]) -> str | None:
+        """Origin of the account's own server, which alone takes its tokens; None where it is not known."""
+
+
 class PlatformSetting(NamedTuple):
     """A setting of one platform, or of several that share it.
 
@@ -138,6 +174,10 @@ class Resource(NamedTuple):
 @runtime_checkable
 class Priced(Protocol):
     """A platform that bills for what is read. Pure as well."""
+
+    @property
+    def priced_on(self) -> str:
+        """Date of the prices, ISO."""
 
     @property
     def prices(self) -> Mapping[str, Decimal]:

@@ -154,6 +154,7 @@ class Call:
         base_url: another origin than the platform's usual one; an overridden base URL replaces all origins.
         literal: characters of the query's values that are sent unescaped. With `%` among them the values are escaped
             already, for a platform whose syntax takes a character both bare and escaped.
+        is_public: whether anybody may ask it: it is sent without the channel's token, and counts against our own limit.
         shape: what distinguishes this kind of call from the platform's others, in words for operators, such as
             `posts/reel` or `channel/days`. What the platform refuses of every target of a shape is remembered for the
             shape. Empty: the kind alone.
@@ -169,6 +170,7 @@ class Call:
     base_url: str | None = None
     literal: str = "(),"
     shape: str = ""
+    is_public: bool = False
 
     def request_map(self) -> dict[str, str]:
         """The query as `platform.raw` keeps it: decoded, repeated names joined by commas, a JSON body under `body`."""

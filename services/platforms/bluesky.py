@@ -1,29 +1,40 @@
 """Bluesky, the app view's XRPC methods.
 
 Documentation: https://docs.bsky.app/docs/api/app-bsky-feed-get-posts, and the lexicons app.bsky.feed.defs and
-    app.bsky.actor.defs; read 2026-11-20.
-Auth: access JWT of the account's server, 2 h by default; refresh JWT 90 d, both rotate. Without a token the same
-    methods answer on https://public.api.bsky.app.
+    app.bsky.actor.defs; https://atproto.com/specs/did and /specs/handle; read 2026-11-30.
+Auth: none for figures: the public app view https://public.api.bsky.app answers for every account, wherever it is
+    hosted. The account's own server takes its access JWT, 2 h by default; refresh JWT 90 d, both rotate.
 Rate limit: 3000 requests in 5 min an IP, `RateLimit-*` headers with an epoch second.
 Poll interval: by the common tiers; figures are current.
 Cannot supply: views, impressions, reach, clicks, watch time, dislikes.
 
 Uncertain, and how it is read here:
-- Calls go to the account's server, which passes them on to the app view and, unlike it, accepts the account's token.
-  Accounts that live on another server than bsky.social need TIDEMARK_BLUESKY_BASE_URL.
+- An account's token works at its own server alone. The did document names the server (`#atproto_pds`): it is at
+  https://plc.directory for did:plc, and under /.well-known/did.json of the host for did:web. Without a directory's word
+  the tokens go nowhere but to bsky.social, where most accounts are made.
+- `getPosts` looks an address up as it stands, so one with a handle is found by nobody. Handles are resolved to dids
+  before posts are asked for. An address whose handle can't be resolved is asked for as it is, and its absence means
+  nothing.
+- One address that is none makes the server refuse the whole call; those are asked for apart from the others.
 - Every count is optional in the lexicon. A post that carries some counts answered them all, so the others read as
   null; a post without any count says nothing.
 - `quoteCount` without `repostCount`, or the reverse (older servers), is taken for the shares.
 - Posts are found by their at:// uri; one that was registered with a handle in place of the did, by its author's handle.
 - A post left out is deleted, taken down or blocked; it counts as gone, and its figures stay as they were.
+- A 404 without the protocol's error object, and `XRPCNotSupported`, are about the host: it speaks another protocol, or
+  does not know the method.
 - `InvalidToken` says no more than 401 elsewhere: only the refresh shows whether the session was revoked.
 """
 
 from __future__ import annotations
 
+import re
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
@@ -31,6 +42,19 @@ from services.platforms import abilities, base, http_reading, json_reading
 from services.platforms._oauth import life_seconds
 
 BATCH_SIZE = 25
+DISCOVERY_SIZE = 30
+# Where accounts of Bluesky's own servers sign in; it passes their calls on to the server that holds them.
+ENTRYWAY = "https://bsky.social"
+_PLC_DIRECTORY = "https://plc.directory"
+
+# Source: atproto.com/specs/at-uri-scheme, restricted syntax; /specs/did; /specs/handle.
+_DID = re.compile(r"did:[a-z]+:[A-Za-z0-9._:%-]{1,2000}", re.ASCII)
+_PLC = re.compile(r"did:plc:[a-z2-7]{1,64}", re.ASCII)
+_WEB = re.compile(r"did:web:((?:[A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]*)(?:%3[Aa]([0-9]{1,5}))?", re.ASCII)
+_HANDLE = re.compile(
+    r"(?=.{3,253}\Z)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]*", re.ASCII
+)
+_ADDRESS = re.compile(r"at://([^/?#\s]+)(?:/[A-Za-z][A-Za-z0-9.-]*(?:/[A-Za-z0-9._:~-]{1,512})?)?", re.ASCII)
 
 _POST = (
     ("likeCount", metrics.LIKES),
@@ -55,6 +79,7 @@ _METHODS: dict[str, tuple[str, ...]] = {
         "com.atproto.server.getSession",
         "app.bsky.actor.getProfile",
         "app.bsky.actor.getProfiles",
+        "app.bsky.feed.getAuthorFeed",
     ),
 }
 
@@ -75,7 +100,8 @@ _OUTCOME_OF_ERROR = {
     "ScopeMissingError": base.Outcome.PERMISSION_MISSING,
     "NotFound": base.Outcome.TARGET_GONE,
     "InvalidRequest": base.Outcome.REQUEST_WRONG,
-    "MethodNotImplemented": base.Outcome.REQUEST_WRONG,
+    "MethodNotImplemented": base.Outcome.PLATFORM_DOWN,
+    "XRPCNotSupported": base.Outcome.PLATFORM_DOWN,
     "InternalServerError": base.Outcome.PLATFORM_DOWN,
     "UpstreamFailure": base.Outcome.PLATFORM_DOWN,
     "UpstreamTimeout": base.Outcome.PLATFORM_DOWN,
@@ -118,15 +144,105 @@ def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, An
     return matched
 
 
+def _authority(uri: str) -> str | None:
+    """Whose an address is: a did or a handle; None where it is no address of the protocol."""
+    match = _ADDRESS.fullmatch(uri)
+    if match is None or not (_DID.fullmatch(match[1]) or _HANDLE.fullmatch(match[1])):
+        return None
+    return match[1]
+
+
+def _by_did(uri: str, known: Mapping[str, str]) -> str:
+    """An address with the did in place of its handle, where that is known."""
+    authority = _authority(uri)
+    if authority is None or _DID.fullmatch(authority):
+        return uri
+    did = known.get(authority.lower())
+    return uri if did is None else f"at://{did}{uri[len('at://') + len(authority) :]}"
+
+
+def _did_of(channel: base.Channel, known: Mapping[str, str]) -> str | None:
+    account = channel.external_id
+    return account if _DID.fullmatch(account) else known.get(account.lower())
+
+
+def _home_in(document: Mapping[str, Any], did: str) -> str | None:
+    """Origin of the account's server in a did document; https only, and nothing but an origin."""
+    services = document.get("service")
+    if document.get("id") != did or not isinstance(services, list):
+        return None
+    for service in services:
+        if not isinstance(service, dict) or service.get("id") not in ("#atproto_pds", f"{did}#atproto_pds"):
+            continue
+        endpoint = service.get("serviceEndpoint")
+        if service.get("type") != "AtprotoPersonalDataServer" or not isinstance(endpoint, str):
+            continue
+        try:
+            parts = urlsplit(endpoint)
+            is_origin = parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
+            if parts.scheme == "https" and parts.hostname and is_origin and (parts.port is None or parts.port > 0):
+                return f"https://{parts.netloc.lower()}"
+        except ValueError:
+            continue
+    return None
+
+
+def _posted(view: dict[str, Any]) -> abilities.Discovered | None:
+    """A post of an account's own list; None for one without an address or a time."""
+    record, uri = view.get("record"), view.get("uri")
+    if not isinstance(uri, str) or not isinstance(record, dict):
+        return None
+    # Whoever wrote the record chose its time; the app view's own is never before the post went out.
+    times = [_millis(text) for text in (record.get("createdAt"), view.get("indexedAt"))]
+    at = min((one for one in times if one is not None), default=None)
+    if at is None or _authority(uri) is None:
+        return None
+    embed = view.get("embed")
+    kind = embed.get("$type") if isinstance(embed, dict) else None
+    post_type = "video" if kind == "app.bsky.embed.video#view" else ""
+    did, _, path = uri.removeprefix("at://").partition("/")
+    permalink = f"https://bsky.app/profile/{did}/post/{path.rpartition('/')[2]}"
+    return abilities.Discovered(uri, at, post_type, permalink, json_reading.text(record.get("text", "")))
+
+
+def _millis(text: Any) -> int | None:
+    """An ISO time with its offset in ms; None when it is none."""
+    try:
+        at = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return None if at is None or at.tzinfo is None else int(at.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _own_handle(channel: base.Channel) -> dict[str, str]:
+    """The did of the account's own handle, where the channel holds both."""
+    if _DID.fullmatch(channel.external_id) and _HANDLE.fullmatch(channel.username):
+        return {channel.username.lower(): channel.external_id}
+    return {}
+
+
+def _lookups(targets: Sequence[base.Target]) -> list[base.Call]:
+    """Calls for posts by their addresses."""
+    path = "/xrpc/app.bsky.feed.getPosts"
+    calls = []
+    for start in range(0, len(targets), BATCH_SIZE):
+        part = tuple(targets[start : start + BATCH_SIZE])
+        query = tuple([("uris", target.external_id) for target in part])
+        calls.append(
+            base.Call(RawKind.POST_METRICS, "GET", path, query, None, part, "xrpc", shape="posts", is_public=True)
+        )
+    return calls
+
+
 class Bluesky:
     """Bluesky: pure reading and describing, see the module's header."""
 
     facts = base.Facts(
         name="bluesky",
-        base_url="https://bsky.social",
+        base_url="https://public.api.bsky.app",
         documentation="https://docs.bsky.app/docs/api/app-bsky-feed-get-posts",
-        read_on="2026-11-20",
-        auth="access JWT of the account's server (Bearer); none on the public app view",
+        read_on="2026-11-30",
+        auth="none for figures, from the public app view; access JWT (Bearer) at the account's own server for the rest",
         rate_limit="3000 requests in 5 minutes an IP",
         post_batch_size=BATCH_SIZE,
         post_group="xrpc",
@@ -156,32 +272,113 @@ class Bluesky:
     def post_calls(
         self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
     ) -> list[base.Call]:
-        """Batches of 25, the parameter repeated for each post."""
-        calls: list[base.Call] = []
-        for start in range(0, len(targets), BATCH_SIZE):
-            part = tuple(targets[start : start + BATCH_SIZE])
-            query = tuple(("uris", target.external_id) for target in part)
-            calls.append(
-                base.Call(RawKind.POST_METRICS, "GET", "/xrpc/app.bsky.feed.getPosts", query, None, part, "xrpc")
-            )
-        return calls
+        """Batches of 25, the parameter repeated for each post; what is no address of the protocol goes apart."""
+        addresses: list[base.Target] = []
+        others: list[base.Target] = []
+        for target in targets:
+            (addresses if _authority(target.external_id) is not None else others).append(target)
+        # One shape: where a lone malformed id is refused, the answers about the others show that it is the id's fault.
+        return [*_lookups(addresses), *_lookups(others)]
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The profile as it is now; Bluesky has no history of it."""
         query = (("actors", channel.external_id),)
         path = "/xrpc/app.bsky.actor.getProfiles"
-        return [base.Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="xrpc")]
+        return [
+            base.Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="xrpc", shape="channel", is_public=True)
+        ]
 
     def identity_call(self, channel: base.Channel) -> base.Call:
-        """The session: the only method here that fails without a token that works."""
-        return base.Call(RawKind.IDENTITY, "GET", "/xrpc/com.atproto.server.getSession", limit_group="xrpc")
+        """The session at the account's own server: the only method here that fails without a token that works."""
+        origin = channel.home_url or ENTRYWAY
+        path = "/xrpc/com.atproto.server.getSession"
+        return base.Call(RawKind.IDENTITY, "GET", path, limit_group="session", base_url=origin, shape="identity")
+
+    def names_of(self, channel: base.Channel, call: base.Call | None, known: Mapping[str, str]) -> Sequence[str]:
+        """Handles in posts' addresses; of a call to the account's own server the account's did, then the server."""
+        if call is None or call.shape == "identity":
+            did = _did_of(channel, known)
+            if did is None:
+                return [channel.external_id.lower()]
+            return [] if did in known else [did]
+        if call.kind != RawKind.POST_METRICS:
+            return []
+        own = _own_handle(channel)
+        authorities = [_authority(target.external_id) for target in call.targets]
+        handles = [name.lower() for name in authorities if name is not None and not _DID.fullmatch(name)]
+        return list(dict.fromkeys([name for name in handles if name not in known and name not in own]))
+
+    def lookup_call(self, name: str) -> base.Call | None:
+        """`resolveHandle` for a handle, the did document for a did."""
+        if _PLC.fullmatch(name):
+            path = f"/{http_reading.path_part(name)}"
+            return base.Call(RawKind.IDENTITY, "GET", path, base_url=_PLC_DIRECTORY, shape="lookup", is_public=True)
+        web = _WEB.fullmatch(name)
+        if web is not None:
+            origin = f"https://{web[1].lower()}" + (f":{web[2]}" if web[2] else "")
+            path = "/.well-known/did.json"
+            return base.Call(RawKind.IDENTITY, "GET", path, base_url=origin, shape="lookup", is_public=True)
+        if _HANDLE.fullmatch(name) is None:
+            return None
+        path = "/xrpc/com.atproto.identity.resolveHandle"
+        return base.Call(
+            RawKind.IDENTITY, "GET", path, (("handle", name),), limit_group="xrpc", shape="lookup", is_public=True
+        )
+
+    def looked_up(self, name: str, status: int, body: bytes) -> str | None:
+        """The did of a handle; the origin of the server of a did."""
+        answer = json_reading.try_json_object(body) if status == 200 else {}
+        if name.startswith("did:"):
+            return _home_in(answer, unquote(name) if name.startswith("did:plc:") else name)
+        did = answer.get("did")
+        return did if isinstance(did, str) and _DID.fullmatch(did) else None
+
+    def placed(self, channel: base.Channel, call: base.Call, known: Mapping[str, str]) -> base.Call:
+        """Posts by their authors' dids; the session at the account's own server."""
+        if call.shape == "identity":
+            return replace(call, base_url=self.home_of(channel, known) or call.base_url)
+        if call.kind != RawKind.POST_METRICS:
+            return call
+        own = _own_handle(channel)
+        targets = tuple(
+            [replace(target, external_id=_by_did(_by_did(target.external_id, own), known)) for target in call.targets]
+        )
+        if targets == call.targets:
+            return call
+        return replace(call, query=tuple([("uris", target.external_id) for target in targets]), targets=targets)
+
+    def home_of(self, channel: base.Channel, known: Mapping[str, str]) -> str | None:
+        """The server that the account's did document names."""
+        did = _did_of(channel, known)
+        return None if did is None else known.get(did)
+
+    def discovery_call(self, channel: base.Channel, now: int) -> base.Call:
+        """The account's own list without replies and pins."""
+        query = (
+            ("actor", channel.external_id),
+            ("filter", "posts_no_replies"),
+            ("includePins", "false"),
+            ("limit", str(DISCOVERY_SIZE)),
+        )
+        path = "/xrpc/app.bsky.feed.getAuthorFeed"
+        return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="xrpc", shape="discovery", is_public=True)
+
+    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+        """Posts of the account itself: an item with a `reason` is a repost or a pin."""
+        if not http_reading.succeeded(event) or not event.endpoint.endswith("app.bsky.feed.getAuthorFeed"):
+            return []
+        feed = json_reading.objects(json_reading.json_object(event.body).get("feed"), "feed")
+        views = [item["post"] for item in feed if "reason" not in item and isinstance(item.get("post"), dict)]
+        found = [post for post in map(_posted, views) if post is not None]
+        return sorted(found, key=lambda post: post.published_at, reverse=True)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`refreshSession`: authorized by the refresh JWT; both rotate."""
         if not tokens.refresh_token:
             return None
         headers = {"authorization": f"Bearer {tokens.refresh_token}"}
-        return abilities.RefreshCall("POST", "/xrpc/com.atproto.server.refreshSession", headers=headers)
+        path = "/xrpc/com.atproto.server.refreshSession"
+        return abilities.RefreshCall("POST", path, headers=headers, base_url=ENTRYWAY)
 
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
@@ -227,7 +424,11 @@ class Bluesky:
                 json_reading.count(post.get("repostCount"), "repostCount"), values[metrics.QUOTES], "shares"
             )
             readings.append(base.PostReading(index, _POST_BITS, 0, tuple(values)))
-        gone = [index for index in range(len(event.targets)) if index not in matched]
+        gone = [
+            index
+            for index, target in enumerate(event.targets)
+            if index not in matched and _DID.fullmatch(_authority(target.external_id) or "")
+        ]
         return base.Reading(readings, (), gone)
 
     def _profile(self, event: PlatformRaw, profiles: list[dict[str, Any]]) -> base.Reading:
@@ -263,10 +464,11 @@ class Bluesky:
         message = json_reading.text(answer.get("message", "")).lower()
         detail = f"{status} {error}"[:200]
         outcome = _OUTCOME_OF_ERROR.get(error)
+        if outcome is None and (status < 400 or status in (404, 410)):
+            # The host speaks another protocol, or is another host than it was.
+            outcome = base.Outcome.PLATFORM_DOWN
         if outcome is None:
-            outcome = (
-                http_reading.by_status(status, headers, detail).outcome if status >= 400 else base.Outcome.PLATFORM_DOWN
-            )
+            outcome = http_reading.by_status(status, headers, detail).outcome
         if outcome is base.Outcome.TOKEN_EXPIRED and "revoked" in message:
             outcome = base.Outcome.TOKEN_REVOKED
         if outcome is base.Outcome.REQUEST_WRONG and "not found" in message:

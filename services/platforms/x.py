@@ -1,10 +1,13 @@
 """X (Twitter), API v2.
 
-Documentation: https://docs.x.com/x-api/fundamentals/metrics, read 2026-11-20.
+Documentation: https://docs.x.com/x-api/fundamentals/metrics, and x-api/getting-started/pricing; read 2026-11-30.
 Auth: OAuth 2.0 with PKCE, user token of 2 h, rotating refresh token; scopes tweet.read users.read offline.access.
-Rate limit: posts by ids 5000 a user and 3500 an app in 15 min; users by ids 900 / 300; `/users/me` 75.
-    Reads are also billed by item and capped by month.
-Poll interval: by the common tiers; scheduled polls stop at 72 h and take the newest 50 posts of a channel.
+Rate limit: posts by ids 5000 a user and 3500 an app in 15 min; users by ids 900 / 300; `/users/me` 75. Some plans have
+    limits of 24 hours beside those, told in headers of their own.
+Prices: reads are billed by resource, each once a UTC day: a post, a media object and an analytics row $0.005, a user
+    $0.010; failed calls are free. `TIDEMARK_X_PRICES` has the prices and their date.
+Poll interval: by the common tiers; scheduled polls stop at 72 h and take the newest 50 posts of a channel. The
+    account's own figures are asked for once a day.
 Cannot supply: reach, watch time, dislikes, follows from a post.
 
 Uncertain, and how it is read here:
@@ -16,12 +19,22 @@ Uncertain, and how it is read here:
 - A video in several posts has one view count, and every one of the posts reports it. A post with several videos has
   their sum; where one of its media is not in `includes`, nothing is said, since the rest would be too little.
 - An expired and a revoked token answer the same 401: only the refresh tells them apart.
+- A media object of a post without a video costs as much as any other and has no figure that is read here, so media are
+  asked for only where a post's type leaves a video possible. An unknown type does.
+- An id that is no number of up to 19 digits makes X refuse the whole call; those are asked for apart from the others.
+- The documentation gives an app's own reads of its developer's own posts ("owned reads", $0.001) a lower price. They
+  are counted at the full price here, since X does not tell in an answer which price it took.
+- A cap of the billing period doesn't tell when the period ends, and the owner may raise it at any time.
+- A 404 without a problem document is about the path or the host: X names a missing post in `errors`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -40,6 +53,26 @@ PRIVATE_FIGURES_MS = 29 * 24 * 3600 * 1000
 _PUBLIC_FIELDS = "public_metrics"
 _OWNER_FIELDS = "public_metrics,non_public_metrics,organic_metrics"
 _MEDIA_QUERY = (("expansions", "attachments.media_keys"), ("media.fields", "public_metrics"))
+# What the parts of a post type say of a post that certainly has no video.
+_TYPES_WITHOUT_VIDEO = frozenset({"article", "image", "images", "link", "photo", "photos", "picture", "poll", "text"})
+_POST_ID = re.compile(r"[0-9]{1,19}", re.ASCII)
+DISCOVERY_SIZE = 20
+
+MILLIS_PER_DAY = 24 * 3600 * 1000
+_DAY_SECONDS = 24 * 3600
+# Headers of each limit: how they begin, the length of its window, and whether it is our whole app's.
+_WINDOWS = (
+    ("x-rate-limit", None, False),
+    ("x-user-limit-24hour", _DAY_SECONDS, False),
+    ("x-app-limit-24hour", _DAY_SECONDS, True),
+)
+
+PRICES = abilities.PlatformSetting(
+    "X_PRICES",
+    r"(?:(?:post|media|user|analytics)=[0-9]{1,3}(?:\.[0-9]{1,6})?,?){1,4}@20[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])",
+    "such as post=0.005,media=0.005,user=0.010,analytics=0.005@2026-11-30: US dollars, and the date of the prices",
+    "post=0.005,media=0.005,user=0.010,analytics=0.005@2026-11-30",
+)
 
 _PUBLIC = (
     ("impression_count", metrics.IMPRESSIONS),
@@ -62,10 +95,12 @@ _USER = (
 _USER_BITS = json_reading.bits(metrics.CH_FOLLOWERS, metrics.CH_FOLLOWING, metrics.CH_POSTS_COUNT)
 
 _GONE_TYPES = ("resource-not-found", "not-authorized-for-resource")
-_BAD_ID = re.compile(r"`?ids?`? query parameter value \[([^\]]{1,128})\] (?:is not valid|does not match)")
+_BAD_ID = re.compile(r"`?ids?`? (?:query|path) parameter value \[(.{1,512}?)\] (?:is not valid|does not match)")
 _BAD_VALUE = re.compile(r"query parameter value \[([\w.]+)\] is not one of")
 _OUTCOME_OF_TYPE = {
     "usage-capped": base.Outcome.QUOTA_EXHAUSTED,
+    "credits": base.Outcome.QUOTA_EXHAUSTED,
+    "credits-depleted": base.Outcome.QUOTA_EXHAUSTED,
     "rate-limit-exceeded": base.Outcome.RETRY_LATER,
     "client-forbidden": base.Outcome.PERMISSION_MISSING,
     "unsupported-authentication": base.Outcome.PERMISSION_MISSING,
@@ -84,6 +119,35 @@ _OUTCOME_OF_CODE = {
     144: base.Outcome.TARGET_GONE,
     326: base.Outcome.ACCOUNT_DISABLED,
 }
+
+
+def prices_of(text: str) -> tuple[dict[str, Decimal], str]:
+    """US dollars for one resource by its kind, and the date of the prices, from the setting's text."""
+    listed, _, on = text.partition("@")
+    pairs = (part.partition("=") for part in listed.split(",") if part)
+    return {kind: Decimal(price) for kind, _, price in pairs}, on
+
+
+def may_have_video(post_type: str) -> bool:
+    """Whether a post of this type may carry a video; one of an unknown type may."""
+    return _TYPES_WITHOUT_VIDEO.isdisjoint(re.split(r"[^a-z]+", post_type.lower()))
+
+
+def _bad_id(problem: dict[str, Any]) -> str | None:
+    """The id that X calls malformed: as its message quotes it, else the one among the parameter's values."""
+    for error in (problem, *_errors(problem)):
+        quoted = _BAD_ID.search(json_reading.text(error.get("message", "")))
+        if quoted is not None:
+            return quoted[1]
+    for error in (problem, *_errors(problem)):
+        parameters = error.get("parameters")
+        values = parameters.get("ids", parameters.get("id")) if isinstance(parameters, dict) else None
+        if isinstance(values, list):
+            asked = [part for value in values if isinstance(value, str) for part in value.split(",")]
+            bad = [part for part in asked if not _POST_ID.fullmatch(part)]
+            if len(bad) == 1:
+                return bad[0]
+    return None
 
 
 def _media_views(item: dict[str, Any], media: Mapping[str, dict[str, Any]]) -> tuple[bool, int | None]:
@@ -241,14 +305,148 @@ def _is_users(path: tuple[str, ...]) -> bool:
     return False
 
 
+def _path_of(event: PlatformRaw) -> tuple[str, ...]:
+    path = http_reading.path_segments(event.endpoint)
+    return path[1:] if path and path[0] not in ("tweets", "users") else path
+
+
+def _has_private_figures(target: base.Target, now: int | None) -> bool:
+    """Whether X still has private figures of a post for its author."""
+    published = target.published_at
+    return now is None or published is None or now - published <= PRIVATE_FIGURES_MS
+
+
+def _lookups(
+    targets: Sequence[base.Target], fields: str, limit_group: str, *, with_media: bool = True
+) -> list[base.Call]:
+    """Calls for posts by ids: posts that may have a video apart, since their media cost as well; what is no id last.
+
+    Args:
+        fields: of a post.
+        with_media: whether videos' views are asked for at all.
+    """
+    plain: list[base.Target] = []
+    videos: list[base.Target] = []
+    malformed: list[base.Target] = []
+    for target in targets:
+        if not _POST_ID.fullmatch(target.external_id):
+            malformed.append(target)
+        else:
+            (videos if with_media and may_have_video(target.post_type) else plain).append(target)
+    visibility = "owner" if fields == _OWNER_FIELDS else "public"
+    calls: list[base.Call] = []
+    # One shape: where a lone malformed id is refused, the answers about the others show that it is the id's fault.
+    for group, media in ((plain, ()), (videos, _MEDIA_QUERY), (malformed, ())):
+        for start in range(0, len(group), BATCH_SIZE):
+            part = tuple(group[start : start + BATCH_SIZE])
+            ids = ",".join(dict.fromkeys(target.external_id for target in part))
+            query = (("ids", ids), ("tweet.fields", fields), *media)
+            shape = f"posts/{visibility}"
+            calls.append(
+                base.Call(RawKind.POST_METRICS, "GET", "/2/tweets", query, None, part, limit_group, shape=shape)
+            )
+    return calls
+
+
+def _discovered(item: dict[str, Any]) -> abilities.Discovered:
+    """A post of an account's own list."""
+    created = item.get("created_at")
+    try:
+        at = datetime.fromisoformat(created) if isinstance(created, str) else None
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise base.MappingError("unexpected_shape", "a post of the list has no time `created_at`")
+    external_id = _id_of(item)
+    content = json_reading.text(item.get("text", ""))
+    published_at = int(at.timestamp() * 1000)
+    return abilities.Discovered(external_id, published_at, "", f"https://x.com/i/status/{external_id}", content)
+
+
+def _by_status(problem: dict[str, Any], status: int, headers: Mapping[str, str], detail: str) -> base.Outcome:
+    """What a failure without a known type or code means. A problem with status 200 names its status itself."""
+    said = problem.get("status")
+    if status < 400 and type(said) is int and 400 <= said < 600:
+        status = said
+    if status < 400:
+        return base.Outcome.REQUEST_WRONG
+    if status in (404, 410):
+        # Of a post X says so by the problem's type.
+        return base.Outcome.PLATFORM_DOWN
+    return http_reading.by_status(status, headers, detail).outcome
+
+
+def _with_wait(
+    outcome: base.Outcome, detail: str, problem: dict[str, Any], headers: Mapping[str, str], now: int
+) -> base.Verdict:
+    """The verdict, with until when a limit holds."""
+    if outcome is base.Outcome.QUOTA_EXHAUSTED:
+        wait = http_reading.retry_after(headers)
+        if wait is None and problem.get("period") == "Daily":
+            wait = (MILLIS_PER_DAY - now % MILLIS_PER_DAY) / 1000
+        return base.Verdict(outcome, wait, detail, is_app_wide=True)
+    wait = None
+    if outcome in (base.Outcome.RETRY_LATER, base.Outcome.PLATFORM_DOWN):
+        wait = http_reading.retry_after(headers)
+    if outcome is base.Outcome.RETRY_LATER:
+        # Of several limits, the call has to wait for the longest that is used up.
+        spent = [state for state in _limits_of(headers) if state.remaining == 0 and state.reset_at is not None]
+        day = [state for state in spent if state.window_seconds == _DAY_SECONDS]
+        if day:
+            ends = max(state.reset_at or 0 for state in day)
+            is_app_wide = any(state.is_app_wide for state in day)
+            return base.Verdict(
+                base.Outcome.QUOTA_EXHAUSTED, max(0.0, (ends - now) / 1000), detail, is_app_wide=is_app_wide
+            )
+        if wait is None:
+            wait = http_reading.seconds_until(headers.get("x-rate-limit-reset"), now)
+    return base.Verdict(outcome, wait, detail)
+
+
+def _limits_of(headers: Mapping[str, str]) -> list[base.LimitState]:
+    """The states of the limits that headers tell of, of the shortest window first."""
+    found = []
+    for prefix, seconds, is_app_wide in _WINDOWS:
+        limit = http_reading.seconds_of(headers.get(f"{prefix}-limit"))
+        remaining = http_reading.seconds_of(headers.get(f"{prefix}-remaining"))
+        reset = http_reading.seconds_of(headers.get(f"{prefix}-reset"))
+        if limit is not None or remaining is not None:
+            found.append(
+                base.LimitState(
+                    None if limit is None else int(limit),
+                    None if remaining is None else int(remaining),
+                    None if reset is None else int(reset * 1000),
+                    seconds,
+                    is_app_wide,
+                )
+            )
+    return found
+
+
+def _media_of(external_id: str, place: int) -> abilities.Resource:
+    """A media object of a post by its place among them, from 1: which objects a post has is not known before."""
+    return abilities.Resource("media", f"{external_id}/{place}")
+
+
 class X:
-    """X: pure reading and describing, see the module's header."""
+    """X: pure reading and describing, see the module's header.
+
+    Args:
+        prices: US dollars for one resource, by its kind, and the date of the prices, as the setting has them.
+    """
+
+    settings = (PRICES,)
+
+    def __init__(self, prices: str = PRICES.default or "") -> None:
+        usual, _ = prices_of(PRICES.default or "")
+        configured, self.priced_on = prices_of(prices)
+        self._prices = {**usual, **configured}
 
     facts = base.Facts(
         name="x",
         base_url="https://api.x.com",
         documentation="https://docs.x.com/x-api/fundamentals/metrics",
-        read_on="2026-11-20",
+        read_on="2026-11-30",
         auth="OAuth 2.0 user token (Bearer); app-only bearer for public figures",
         rate_limit="5000 requests a user and 3500 an app in 15 minutes for posts by ids",
         post_batch_size=BATCH_SIZE,
@@ -276,33 +474,53 @@ class X:
         """The user's token in a bearer header; no header without a token."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
+    def configured(self, values: Mapping[str, str]) -> X:
+        """X with the prices of the setting."""
+        return X(values[PRICES.name]) if PRICES.name in values else self
+
     def post_calls(
         self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
     ) -> list[base.Call]:
-        """Batches of 100: posts young enough for private figures, then the others."""
+        """Batches of 100: posts young enough for private figures, then the others; of each those with a video last."""
         recent: list[base.Target] = []
         old: list[base.Target] = []
         for target in targets:
-            published = target.published_at
-            expired = now is not None and published is not None and now - published > PRIVATE_FIGURES_MS
-            (old if expired else recent).append(target)
-        calls: list[base.Call] = []
-        for group, fields in ((recent, _OWNER_FIELDS), (old, _PUBLIC_FIELDS)):
-            for start in range(0, len(group), BATCH_SIZE):
-                part = tuple(group[start : start + BATCH_SIZE])
-                ids = ",".join(target.external_id for target in part)
-                query = (("ids", ids), ("tweet.fields", fields), *_MEDIA_QUERY)
-                calls.append(base.Call(RawKind.POST_METRICS, "GET", "/2/tweets", query, None, part, "tweets"))
-        return calls
+            (recent if _has_private_figures(target, now) else old).append(target)
+        return [*_lookups(recent, _OWNER_FIELDS, "tweets"), *_lookups(old, _PUBLIC_FIELDS, "tweets")]
+
+    def owner_calls(self, channel: base.Channel, targets: Sequence[base.Target], now: int) -> list[base.Call]:
+        """Batches of 100 of the posts young enough for private figures, which our app's own token may not read."""
+        recent = [
+            target for target in targets if _has_private_figures(target, now) and _POST_ID.fullmatch(target.external_id)
+        ]
+        return _lookups(recent, _OWNER_FIELDS, "tweets", with_media=False)
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The account as it is now; X has no history of it."""
         query = (("ids", channel.external_id), ("user.fields", "public_metrics"))
-        return [base.Call(RawKind.CHANNEL_METRICS, "GET", "/2/users", query, limit_group="users")]
+        return [base.Call(RawKind.CHANNEL_METRICS, "GET", "/2/users", query, limit_group="users", shape="channel")]
 
     def identity_call(self, channel: base.Channel) -> base.Call:
         """A call of `/2/users/me`."""
-        return base.Call(RawKind.IDENTITY, "GET", "/2/users/me", limit_group="users_me")
+        return base.Call(RawKind.IDENTITY, "GET", "/2/users/me", limit_group="users_me", shape="identity")
+
+    def discovery_call(self, channel: base.Channel, now: int) -> base.Call:
+        """The account's newest posts without reposts and replies to others."""
+        path = f"/2/users/{http_reading.path_part(channel.external_id)}/tweets"
+        query = (
+            ("max_results", str(DISCOVERY_SIZE)),
+            ("exclude", "retweets,replies"),
+            ("tweet.fields", "created_at"),
+        )
+        return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="timelines", shape="discovery")
+
+    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+        """`data`: each post with its text and its time, the newest first."""
+        path = _path_of(event)
+        if not http_reading.succeeded(event) or path[:1] != ("users",) or path[-1] != "tweets":
+            return []
+        found = [_discovered(item) for item in _items(json_reading.json_object(event.body))]
+        return sorted(found, key=lambda post: post.published_at, reverse=True)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/2/oauth2/token`; a refresh token works once, and the answer brings the next."""
@@ -318,9 +536,9 @@ class X:
         """Posts by ids, one post, posts of a user; users by ids, one user."""
         if not http_reading.succeeded(event):
             return base.NOTHING
-        path = http_reading.path_segments(event.endpoint)
-        if path and path[0] not in ("tweets", "users"):
-            path = path[1:]
+        path = _path_of(event)
+        if event.kind == RawKind.IDENTITY and _is_posts(path):
+            return base.NOTHING
         if not (_is_posts(path) if event.kind == RawKind.POST_METRICS else _is_users(path)):
             raise base.MappingError("unknown_endpoint", f"X has no {event.kind} at {event.endpoint[:200]!r}")
         answer = json_reading.json_object(event.body)
@@ -392,7 +610,7 @@ class X:
     def _verdict_of(self, problem: dict[str, Any], status: int, headers: Mapping[str, str], now: int) -> base.Verdict:
         kind, title = _type_of(problem), problem.get("title")
         detail = f"{status} {json_reading.text(problem.get('reason') or problem.get('code') or title or kind)}"[:200]
-        if title == "UsageCapExceeded":
+        if title in ("UsageCapExceeded", "CreditsDepleted", "SpendCapReached"):
             kind = "usage-capped"
         elif title == "Too Many Requests":
             kind = "rate-limit-exceeded"
@@ -403,26 +621,16 @@ class X:
         code = problem.get("code")
         outcome = _OUTCOME_OF_TYPE.get(kind) or (_OUTCOME_OF_CODE.get(code) if isinstance(code, int) else None)
         if outcome in (None, base.Outcome.REQUEST_WRONG):
+            bad_id = _bad_id(problem)
+            if bad_id is not None:
+                return base.Verdict(base.Outcome.TARGET_REFUSED, detail=detail, refused_target=bad_id)
             for error in (problem, *_errors(problem)):
-                bad_id = _BAD_ID.search(json_reading.text(error.get("message", "")))
-                if bad_id is not None:
-                    return base.Verdict(base.Outcome.TARGET_REFUSED, detail=detail, refused_target=bad_id[1])
                 bad = _BAD_VALUE.search(json_reading.text(error.get("message", "")))
                 if bad is not None:
                     return base.Verdict(base.Outcome.REQUEST_WRONG, detail=detail, refused_metric=bad[1])
         if outcome is None:
-            said = problem.get("status")
-            if status < 400 and type(said) is int and 400 <= said < 600:
-                status = said
-            outcome = (
-                http_reading.by_status(status, headers, detail).outcome if status >= 400 else base.Outcome.REQUEST_WRONG
-            )
-        wait = None
-        if outcome in (base.Outcome.RETRY_LATER, base.Outcome.PLATFORM_DOWN):
-            wait = http_reading.retry_after(headers)
-            if wait is None and outcome is base.Outcome.RETRY_LATER:
-                wait = http_reading.seconds_until(headers.get("x-rate-limit-reset"), now)
-        return base.Verdict(outcome, wait, detail, is_app_wide=outcome is base.Outcome.QUOTA_EXHAUSTED)
+            outcome = _by_status(problem, status, headers, detail)
+        return _with_wait(outcome, detail, problem, headers, now)
 
     def authorize_app(self, token: str) -> dict[str, str]:
         """Our app's own token in a bearer header."""
@@ -430,13 +638,7 @@ class X:
 
     def app_post_calls(self, targets: Sequence[base.Target]) -> list[base.Call]:
         """Batches of 100, for public figures: the private ones are the owner's alone."""
-        calls: list[base.Call] = []
-        for start in range(0, len(targets), BATCH_SIZE):
-            part = tuple(targets[start : start + BATCH_SIZE])
-            ids = ",".join(dict.fromkeys(target.external_id for target in part))
-            query = (("ids", ids), ("tweet.fields", _PUBLIC_FIELDS), *_MEDIA_QUERY)
-            calls.append(base.Call(RawKind.POST_METRICS, "GET", "/2/tweets", query, None, part, _APP_GROUP))
-        return calls
+        return _lookups(targets, _PUBLIC_FIELDS, _APP_GROUP)
 
     def app_part(self, body: bytes, external_ids: Collection[str]) -> bytes:
         """`data`, the media that it names, and the errors about these posts; of a problem only its kind."""
@@ -463,18 +665,51 @@ class X:
             part["meta"] = {"result_count": 0}
         return orjson.dumps(part) if part else b""
 
+    @property
+    def prices(self) -> Mapping[str, Decimal]:
+        """US dollars for a post, a media object, a user and an analytics row."""
+        return MappingProxyType(self._prices)
+
+    def may_read(self, call: base.Call) -> Sequence[abilities.Resource]:
+        """Each post that is asked for, with one media object where media are; the account of a call about one."""
+        asked = dict(call.query)
+        if call.path == "/2/tweets":
+            ids = [part for part in asked.get("ids", "").split(",") if part]
+            media = [_media_of(external_id, 1) for external_id in ids] if "expansions" in asked else []
+            return [abilities.Resource("post", external_id) for external_id in ids] + media
+        if call.path.endswith("/tweets"):
+            # Which posts the list holds is not known before.
+            return [abilities.Resource("post", f"{call.path}#{n}") for n in range(int(asked.get("max_results", "0")))]
+        return [abilities.Resource("user", asked.get("ids", "me"))]
+
+    def billed(self, event: PlatformRaw) -> Sequence[abilities.Resource]:
+        """Posts, media objects and users of a successful answer; of media that posts share, the first's is billed."""
+        answer = json_reading.try_json_object(event.body) if http_reading.succeeded(event) else {}
+        data = answer.get("data")
+        items = [data] if isinstance(data, dict) else data if isinstance(data, list) else []
+        kind = "post" if _is_posts(_path_of(event)) else "user"
+        found: dict[abilities.Resource, None] = {}
+        seen: set[str] = set()
+        includes = answer.get("includes")
+        included = includes.get("media") if isinstance(includes, dict) else None
+        media = {one.get("media_key") for one in included or () if isinstance(one, dict)}
+        for item in items:
+            external_id = item.get("id") if isinstance(item, dict) else None
+            if not isinstance(external_id, str):
+                continue
+            found[abilities.Resource(kind, external_id)] = None
+            own = [key for key in _media_keys(item) if key in media and key not in seen]
+            seen.update(own)
+            found.update(dict.fromkeys(_media_of(external_id, place) for place in range(1, len(own) + 1)))
+        return list(found)
+
+    def all_limits(self, headers: Mapping[str, str], now: int) -> Sequence[base.LimitState]:
+        """`x-rate-limit-*`, and of 24 hours `x-user-limit-24hour-*` and `x-app-limit-24hour-*`."""
+        return _limits_of(headers)
+
     def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """`x-rate-limit-*`, reset as an epoch second; absent on 401."""
-        limit = http_reading.seconds_of(headers.get("x-rate-limit-limit"))
-        remaining = http_reading.seconds_of(headers.get("x-rate-limit-remaining"))
-        reset = http_reading.seconds_of(headers.get("x-rate-limit-reset"))
-        if limit is None and remaining is None:
-            return None
-        return base.LimitState(
-            None if limit is None else int(limit),
-            None if remaining is None else int(remaining),
-            None if reset is None else int(reset * 1000),
-        )
+        return next((state for state in _limits_of(headers) if state.window_seconds is None), None)
 
 
 PLATFORM = X()

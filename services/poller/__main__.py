@@ -14,14 +14,25 @@ import uvloop
 from prometheus_client import REGISTRY
 
 from schemas.codec import Codec, RecordCodec
-from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_SNAPSHOTS, CHANNELS, POST_ROLLUPS, RAW, REPLIES, REQUESTS
+from schemas.topic_names import (
+    ACCOUNT_EVENTS,
+    CHANNEL_SNAPSHOTS,
+    CHANNELS,
+    POST_ROLLUPS,
+    RAW,
+    REPLIES,
+    REQUESTS,
+    SPENDING,
+)
 from services.platforms.abilities import AcrossAccounts, AppClient, ProvesTokens
 from services.platforms.base import Platform
 from services.poller.asking.budget import Budget
 from services.poller.asking.channel_rounds import ChannelRounds
 from services.poller.asking.circuit import Circuit
+from services.poller.asking.directory import Directory
 from services.poller.asking.exchange import Exchange
 from services.poller.asking.fetch import Fetcher
+from services.poller.asking.knowledge import Knowledge
 from services.poller.asking.refresh import Refresher
 from services.poller.asking.shared_rounds import App, SharedRounds
 from services.poller.asking.upkeep import Upkeep
@@ -43,6 +54,7 @@ from services.poller.requests.intake import Intake
 from services.poller.requests.live import Live
 from services.poller.schedule.schedule import Schedule
 from services.poller.settings import PollerSettings
+from services.poller.spending import Spending, ledgers
 from services.poller.steps import ClockSteps
 from services.poller.timing import SystemTime
 from services.runtime.clock import ticks
@@ -54,10 +66,11 @@ from services.runtime.registry import Registry, RegistryUnavailable
 from services.runtime.secrets import SecretsError, TokenCipher
 from services.runtime.settings import exit_with, load_or_exit
 
-ALL_TOPICS = (RAW, ACCOUNT_EVENTS, *CATALOG, POST_ROLLUPS, CHANNEL_SNAPSHOTS, REQUESTS, REPLIES)
+ALL_TOPICS = (RAW, ACCOUNT_EVENTS, *CATALOG, POST_ROLLUPS, CHANNEL_SNAPSHOTS, REQUESTS, REPLIES, SPENDING)
 # Of the 5 seconds that a stop may take: calls and refreshes under way are finished first, then Kafka has its time.
 DRAIN_SECONDS = 1.5
 REFRESH_SECONDS = 0.2
+SPENDING_SECONDS = 0.2
 FLUSH_SECONDS = 2.5
 # Beyond the longest call, when partitions are given back: an answer is published, a refreshed token written.
 _DRAIN_MARGIN_SECONDS = 2.0
@@ -116,25 +129,37 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             timeout_seconds=settings.call_timeout_seconds,
         )
         sandbox = SandboxGuard(tokens, settings.sandboxed, settings.unnamed)
+        configured = {name for name, access in settings.platforms.items() if access.base_url}
+        directory = Directory(time=time, platforms=platforms, fetcher=fetcher, configured=configured)
+        books = ledgers(platforms, settings.monthly_budgets, schedule)
+        spending = Spending(
+            time=time, platforms=platforms, schedule=schedule, ledgers=books, publisher=publisher,
+            codec=codecs[SPENDING],
+        )  # fmt: skip
         refresher = Refresher(
             time=time, platforms=platforms, fetcher=fetcher, publisher=publisher, tokens=tokens, catalog=catalog,
             accounts=accounts, metrics=metrics, clients=clients, ownership=ownership, sandbox=sandbox,
+            directory=directory,
         )  # fmt: skip
         exchange = Exchange(
             time=time, platforms=platforms, fetcher=fetcher, publisher=publisher, budget=budget, metrics=metrics,
-            ownership=ownership,
+            ownership=ownership, ledgers=books,
         )  # fmt: skip
         upkeep = Upkeep(
             time=time, schedule=schedule, publisher=publisher, tokens=tokens, accounts=accounts, refresher=refresher,
             ownership=ownership, sandbox=sandbox,
         )  # fmt: skip
+        known = Knowledge(schedule.polled_channels, schedule.speed)
+        catalog.is_set_aside = known.forget
         channel_rounds = ChannelRounds(
             time=time, platforms=platforms, schedule=schedule, exchange=exchange, upkeep=upkeep, budget=budget,
-            circuits=circuits, metrics=metrics,
+            circuits=circuits, metrics=metrics, known=known, directory=directory,
+            ledgers=books,
         )  # fmt: skip
         shared_rounds = SharedRounds(
             time=time, platforms=platforms, schedule=schedule, exchange=exchange, apps=_apps(settings), budget=budget,
-            circuits=circuits, metrics=metrics,
+            circuits=circuits, metrics=metrics, known=known, has_token=upkeep.has_token,
+            ledgers=books,
         )  # fmt: skip
         live = Live(
             time=time, platforms=platforms, schedule=schedule, catalog=catalog, rounds=channel_rounds, upkeep=upkeep,
@@ -153,13 +178,16 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             time=time, ownership=ownership, reader=reader, catalog=catalog, schedule=schedule, accounts=accounts,
             codecs=codecs, rollup_codec=rollup_codec, metrics=metrics, is_published=lambda: not room.held_events,
             take=intake.take, on_loaded=_FirstLoad(), on_share=budget.set_share, drain_seconds=drain_seconds,
+            bookkeeper=spending,
         )  # fmt: skip
         membership = Membership(
             settings, settings.topic(settings.poller_group), settings.topic(CHANNELS), shards,
             instance_id=settings.instance_id, session_seconds=settings.poller_session_seconds,
             drain_seconds=drain_seconds, position=shards.position,
         )  # fmt: skip
-        REGISTRY.register(StateCollector(schedule, room, loop.in_flight, time.now, ownership, budget))
+        REGISTRY.register(
+            StateCollector(schedule, room, loop.in_flight, time.now, ownership, budget, known.incidents, ledgers=books)
+        )
         readiness.stage = shards.missing
 
         # What is begun last ends first: the place in the group is kept until the answers are in Kafka.
@@ -168,6 +196,12 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         stack.push_async_callback(publisher.close, FLUSH_SECONDS)
         await publisher.start()
         stack.push_async_callback(fetcher.close)
+        # What other processes read is to be known before this one reads anything.
+        told = asyncio.Event()
+        start(reader.follow((SPENDING,), spending.fold(), told))
+        await told.wait()
+        stack.push_async_callback(spending.close, SPENDING_SECONDS)
+        start(spending.run())
         stack.push_async_callback(refresher.close, REFRESH_SECONDS)
         stack.push_async_callback(live.close)
         stack.push_async_callback(intake.close)
@@ -230,7 +264,7 @@ async def _codecs(settings: PollerSettings) -> tuple[dict[str, Codec[object]], R
 
     def make() -> tuple[dict[str, Codec[object]], RecordCodec]:
         return {
-            name: registry.codec(name) for name in (RAW, ACCOUNT_EVENTS, REQUESTS, REPLIES, *CATALOG)
+            name: registry.codec(name) for name in (RAW, ACCOUNT_EVENTS, REQUESTS, REPLIES, SPENDING, *CATALOG)
         }, registry.record_codec(POST_ROLLUPS)
 
     while True:

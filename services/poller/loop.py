@@ -20,6 +20,8 @@ from services.poller.timing import Time
 
 # How soon after a lease ended its renewal is looked for, ms.
 _LEASE_LOOK = 200
+# Of one shared round, channels at a time that are asked for what their own tokens alone may read.
+_OWNERS_AT_ONCE = 8
 
 
 class Loop:
@@ -116,5 +118,8 @@ class Loop:
             if isinstance(taken, list):
                 assert self._shared is not None, "only these rounds have several batches"
                 await self._shared.run(name, taken)
+                for start in range(0, len(taken), _OWNERS_AT_ONCE):
+                    owners = taken[start : start + _OWNERS_AT_ONCE]
+                    await asyncio.gather(*(self._channel_rounds.ask_owner(name, batch) for batch in owners))
             else:
                 await self._channel_rounds.run(name, taken)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from schemas.spending import MICROS
 from services.poller.asking.budget import Budget
+from services.poller.asking.incidents import Incidents
+from services.poller.asking.money import Ledger
 from services.poller.partitions.ownership import Ownership, Stage, alone
 from services.poller.publisher import Room
 from services.poller.schedule.schedule import Schedule
 
 # Due for longer than this is overdue: something holds the poller back.
 OVERDUE_SECONDS = 60
+# Workspaces whose spending has a gauge of its own.
+MOST_WORKSPACES = 50
 
 
 class PollerMetrics:
@@ -78,6 +83,8 @@ class StateCollector(Collector):
         now: the clock, ms.
         ownership: this process's partitions.
         budget: what may be asked.
+        incidents: which shapes of call are refused of most channels.
+        ledgers: the books of the platforms that bill for what is read.
     """
 
     def __init__(
@@ -88,8 +95,12 @@ class StateCollector(Collector):
         now: Callable[[], int],
         ownership: Ownership | None = None,
         budget: Budget | None = None,
+        incidents: Incidents | None = None,
+        ledgers: Mapping[str, Ledger] | None = None,
     ) -> None:
         self._schedule = schedule
+        self._incidents = incidents or Incidents(schedule.polled_channels)
+        self._ledgers = ledgers or {}
         self._budget = budget or Budget()
         self._room = room
         self._in_flight = in_flight
@@ -141,7 +152,24 @@ class StateCollector(Collector):
         )
         unconfirmed_bytes.add_metric([], self._room.held_bytes)
         families = [due, overdue, oldest, held, stale, freshness, flying, unconfirmed, unconfirmed_bytes]
-        return [*families, *self._budgets(now), *self._partitions()]
+        return [*families, *self._budgets(now), *self._money(now), *self._refused_shapes(), *self._partitions()]
+
+    def _refused_shapes(self) -> Iterable[Metric]:
+        refused = GaugeMetricFamily(
+            "tidemark_poller_refused_shapes",
+            "Channels of which a shape of call is refused alike, where that is most channels of the platform.",
+            labels=["platform", "shape", "outcome"],
+        )
+        since = GaugeMetricFamily(
+            "tidemark_poller_refused_shape_since_seconds",
+            "Since when a shape of call is refused of most channels, in seconds since the epoch, and in whose words.",
+            labels=["platform", "shape", "outcome", "detail"],
+        )
+        for incident in self._incidents.current():
+            labels = [incident.platform, incident.shape, incident.outcome.value]
+            refused.add_metric(labels, incident.channels)
+            since.add_metric([*labels, incident.detail], incident.since / 1000)
+        return [refused, since]
 
     def _budgets(self, now: int) -> Iterable[Metric]:
         state = self._budget.state(now)
@@ -165,6 +193,40 @@ class StateCollector(Collector):
         for platform, count in sorted(state.waiting.items()):
             waiting.add_metric([platform], count)
         return [left, closed, waiting]
+
+    def _money(self, now: int) -> Iterable[Metric]:
+        spent = GaugeMetricFamily(
+            "tidemark_poller_spent_usd",
+            "What polls cost in this UTC month by the configured prices, of all processes.",
+            labels=["platform"],
+        )
+        left = GaugeMetricFamily(
+            "tidemark_poller_money_left_usd",
+            "What is left of the month's budget; absent without one.",
+            labels=["platform"],
+        )
+        forecast = GaugeMetricFamily(
+            "tidemark_poller_spending_forecast_usd",
+            "What polls will have cost by the month's end at the rate of the last days.",
+            labels=["platform"],
+        )
+        by_workspace = GaugeMetricFamily(
+            "tidemark_poller_workspace_spent_usd",
+            f"What a workspace's polls cost in this UTC month, of this process's, the {MOST_WORKSPACES} largest.",
+            labels=["platform", "workspace"],
+        )
+        for name, ledger in self._ledgers.items():
+            money = ledger.state(now)
+            if not money.spent and ledger.budget is None:
+                continue
+            spent.add_metric([name], money.spent / MICROS)
+            forecast.add_metric([name], money.forecast / MICROS)
+            if money.left is not None:
+                left.add_metric([name], money.left / MICROS)
+            own = {key: cost for key, cost in money.by_workspace.items() if cost and self._ownership.is_active(key)}
+            for workspace_id, cost in sorted(own.items(), key=lambda one: -one[1])[:MOST_WORKSPACES]:
+                by_workspace.add_metric([name, workspace_id], cost / MICROS)
+        return [spent, left, forecast, by_workspace]
 
     def _partitions(self) -> Iterable[Metric]:
         owned = GaugeMetricFamily(

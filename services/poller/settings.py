@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from functools import cache, cached_property
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, create_model, field_validator
 
 from services.platforms import all_platforms, checked_path, configured_platforms, declared_settings
-from services.platforms.abilities import AcrossAccounts, Configurable
+from services.platforms.abilities import AcrossAccounts, Configurable, Priced
 from services.platforms.base import Limit, Platform
 from services.runtime.settings import (
     ENV_PREFIX,
@@ -48,6 +49,7 @@ class PlatformSettings(Settings):
         base_url: stands for every origin of the platform; None for the platform's own.
         app_token: an app-only token or API key; posts of all channels are asked for with it, in shared batches.
         limits: `group=calls/seconds`, comma-separated: limits of our app in place of the documented ones.
+        monthly_budget_usd: the most that polls may cost in a UTC month, where the platform bills for what is read.
     """
 
     base_url: str | None = None
@@ -55,6 +57,7 @@ class PlatformSettings(Settings):
     client_secret: SecretStr | None = None
     app_token: SecretStr | None = None
     limits: str = ""
+    monthly_budget_usd: Decimal | None = Field(default=None, ge=0, le=10_000_000)
 
     @field_validator("limits")
     @classmethod
@@ -94,6 +97,12 @@ class PlatformSettings(Settings):
             raise SettingsError(
                 f"{prefix}APP_TOKEN is set, but {platform} can't be asked across accounts; leave it out (it is for "
                 f"{', '.join(able)})"
+            )
+        if found.monthly_budget_usd is not None and not isinstance(all_platforms()[platform], Priced):
+            priced = [name for name, known in all_platforms().items() if isinstance(known, Priced)]
+            raise SettingsError(
+                f"{prefix}MONTHLY_BUDGET_USD is set, but {platform} bills for nothing; leave it out (it is for "
+                f"{', '.join(priced)})"
             )
         return found
 
@@ -182,6 +191,11 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
             ]
             limits[name] = [*documented, *configured]
         return limits
+
+    @cached_property
+    def monthly_budgets(self) -> dict[str, Decimal | None]:
+        """US dollars that polls of a platform may cost in a UTC month; None for no limit."""
+        return {name: access.monthly_budget_usd for name, access in self.platforms.items()}
 
     @property
     def sandboxed(self) -> frozenset[str]:

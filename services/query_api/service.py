@@ -32,6 +32,7 @@ from services.query_api.serving.auth import AdminKey, KeyRing
 from services.query_api.serving.limits import RateLimiter
 from services.query_api.serving.replies import Reply
 from services.query_api.settings import QueryApiSettings
+from services.query_api.spending import Spending
 from services.query_api.store import layout, records
 from services.query_api.store.feeding import StoreFeed
 from services.query_api.store.handle import Store
@@ -60,11 +61,11 @@ class Service:
     ) -> None:
         self._clock = SystemClock()
         self._key_writes = key_writes
-        keys, directory, vault = KeyRing(), Directory(), TokenVault()
+        keys, directory, vault, spending = KeyRing(), Directory(), TokenVault(), Spending()
         registry = Registry(settings, settings)
         codecs = Codecs(registry)
         self._publisher = KafkaPublisher(settings, codecs)
-        self._feed = feed = CatalogFeed(settings, codecs, (keys, directory, vault))
+        self._feed = feed = CatalogFeed(settings, codecs, (keys, directory, vault, spending))
         self._clickhouse = clickhouse = ClickHouse(settings)
         self._link = PollerLink(settings, codecs, self._clock, deadline_seconds=settings.live_deadline_seconds)
         self._replies: AnswerCache[Reply] = AnswerCache(settings.answer_cache_bytes)
@@ -104,6 +105,7 @@ class Service:
                         self._clock,
                     ),
                     settings.poll_speed,
+                    spending,
                     desk=desk,
                     own_store=self._store,
                 ),

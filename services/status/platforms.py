@@ -22,6 +22,13 @@ _CALLS = "tidemark_poller_calls_total"
 _LEFT = "tidemark_poller_budget_left_calls"
 _CLOSED = "tidemark_poller_budget_closed_seconds"
 _FINE = "ok"
+# Of the whole installation, whichever poller is asked; in US dollars.
+_MONEY = {
+    "spent_usd": "tidemark_poller_spent_usd",
+    "money_left_usd": "tidemark_poller_money_left_usd",
+    "spending_forecast_usd": "tidemark_poller_spending_forecast_usd",
+}
+_BY_WORKSPACE = "tidemark_poller_workspace_spent_usd"
 
 
 def platform_reports(before: Samples | None, now: Samples, seconds: float) -> dict[str, Platform]:
@@ -51,8 +58,22 @@ def platform_reports(before: Samples | None, now: Samples, seconds: float) -> di
         report["budget_closed_seconds"] = {
             group: round(wait, 1) for group, wait in sorted(closed.get(name, {}).items()) if wait
         }
+        report |= _money_report(now, name)
         found[name] = report
     return found
+
+
+def _money_report(now: Samples, name: str) -> Platform:
+    """What polls cost, where the platform bills for them; {} where nothing was spent and there is no budget."""
+    report: Platform = {
+        key: round(amounts[name], 2)
+        for key, metric in _MONEY.items()
+        if name in (amounts := now.by(metric, "platform"))
+    }
+    spent = now.by_two(_BY_WORKSPACE, "platform", "workspace").get(name)
+    if spent:
+        report["spent_usd_by_workspace"] = {key: round(cost, 2) for key, cost in sorted(spent.items())}
+    return report
 
 
 def merged(reports: Iterable[Mapping[str, Platform]]) -> dict[str, Platform]:
@@ -66,15 +87,20 @@ def merged(reports: Iterable[Mapping[str, Platform]]) -> dict[str, Platform]:
 
 def _added(first: Platform, second: Platform) -> Platform:
     both: Platform = {}
-    for key, value in first.items():
-        other = second[key]
-        if key == "freshness":
+    for key in (*first, *(key for key in second if key not in first)):
+        value, other = first.get(key), second.get(key)
+        if key in _MONEY and value is not None and other is not None:
+            # Each poller tells of all of them; who has heard of more is right.
+            both[key] = (min if key == "money_left_usd" else max)(value, other)
+        elif value is None or other is None:
+            both[key] = other if value is None else value
+        elif key == "freshness":
             both[key] = max(value, other)
         elif isinstance(value, dict):
             add = max if key == "budget_closed_seconds" else _sum
             both[key] = {part: add(value.get(part, 0), other.get(part, 0)) for part in sorted({*value, *other})}
         else:
-            both[key] = other if value is None else value if other is None else round(value + other, 1)
+            both[key] = round(value + other, 1)
     return both
 
 

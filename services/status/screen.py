@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -57,6 +60,7 @@ def _platforms(report: Report, console: Console) -> None:
         budget += [f"{group} closed for {wait:g} s" for group, wait in held["budget_closed_seconds"].items()]
         if held["tokens_waiting"]:
             budget.append(f"{held['tokens_waiting']:g} tokens wait")
+        budget += _money(held)
         table.add_row(
             name,
             *(f"{held[key]:,g}" for key in ("targets", "due", "overdue", "stale")),
@@ -68,6 +72,16 @@ def _platforms(report: Report, console: Console) -> None:
         )
     table.caption = "stale: last snapshot older than the interval of the target's age; stalest: in such intervals"
     console.print(table)
+
+
+def _money(held: Mapping[str, Any]) -> list[str]:
+    """What polls of a platform cost this month, in words; [] where nothing is billed."""
+    if "spent_usd" not in held:
+        return []
+    said = [f"${held['spent_usd']:,.2f} spent this month, ${held['spending_forecast_usd']:,.2f} by its end"]
+    if "money_left_usd" in held:
+        said.append(f"${held['money_left_usd']:,.2f} left")
+    return said
 
 
 def _lag(report: Report, console: Console) -> None:

@@ -24,6 +24,7 @@ from services.query_api.reads.sources import Sources, Store
 from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
 from services.query_api.serving.limits import RateLimiter
 from services.query_api.serving.replies import Reply
+from services.query_api.spending import Spending
 from services.query_api.views import Place
 from services.runtime.kafka import key as message_key
 from services.runtime.secrets import TokenCipher
@@ -127,6 +128,7 @@ class FakeApi:
     missing: list[str] = field(default_factory=list)
     cache: AnswerCache[Reply] | None = None
     silent: list[float] = field(default_factory=list)
+    spending: Spending = field(default_factory=Spending)
 
     def add_key(self, workspace_id: str, text: str, scopes: tuple[str, ...] = (READ_SCOPE,)) -> Mapping[str, str]:
         """Make a key known; returns the headers that present it."""
@@ -157,7 +159,7 @@ def fake_api(
         reads: makes what stands for the fake read model.
     """
     clock, read_model, store, publisher = ManualClock(), FakeReadModel(), FakeStore(), MemoryPublisher()
-    keys, directory, vault = KeyRing(), Directory(), TokenVault()
+    keys, directory, vault, spending = KeyRing(), Directory(), TokenVault(), Spending()
     catalog = Catalog(
         publisher,
         directory=directory,
@@ -178,7 +180,9 @@ def fake_api(
     app = create_app(
         Parts(
             keys=keys,
-            sources=Sources(clickhouse or store, directory, reads(directory) if reads else read_model),
+            sources=Sources(
+                clickhouse or store, directory, reads(directory) if reads else read_model, spending=spending
+            ),
             admin_key=AdminKey(admin_key),
             admin=Admin(catalog, Keys(catalog, keys, clock)),
             limiter=RateLimiter(rate_limit) if rate_limit else None,
@@ -190,7 +194,9 @@ def fake_api(
         )
     )
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
-    return FakeApi(client, read_model, store, publisher, keys, directory, vault, clock, missing, cache, silent)
+    return FakeApi(
+        client, read_model, store, publisher, keys, directory, vault, clock, missing, cache, silent, spending
+    )
 
 
 def channel(

@@ -7,17 +7,20 @@ Source: bluesky-social/atproto lexicons `app.bsky.feed.getPosts`, `app.bsky.feed
 from __future__ import annotations
 
 import re
+from base64 import b32encode
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
 
 from infra.sandbox.curves import level_value, metric_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
-from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.ids import behaviour, make_id, published_at
 from infra.sandbox.tokens import renewed
 
 _BATCH = 25
 _LIMIT, _FIVE_MINUTES = 3000, 300
+_QUARTER_DAY_MS = 6 * 3_600_000
 _COUNTS = ("replyCount", "repostCount", "likeCount", "quoteCount", "bookmarkCount")
 _OLD_COUNTS = _COUNTS[:3]
 _URI = re.compile(r"at://([^/]+)/app\.bsky\.feed\.post/([\w.~-]+)", re.ASCII)
@@ -63,7 +66,8 @@ def _posts(ask: Ask) -> Reply:
     found = [
         _view(ask, uri, match[1])
         for uri, match in zip(uris, matches, strict=True)
-        if match is not None and behaviour("bluesky", uri) != "gone"
+        # As it stands: an address by a handle is found by nobody.
+        if match is not None and match[1].startswith("did:") and behaviour("bluesky", uri) != "gone"
     ]
     return Reply(200, {"posts": found})
 
@@ -97,6 +101,60 @@ def _one_profile(ask: Ask) -> Reply:
     return Reply(200, _profile(ask, actor))
 
 
+def _did_of(handle: str) -> str:
+    """The did behind a handle; the sandbox's own account has its own."""
+    if handle == "account.sandbox.test":
+        return "did:plc:sandboxsandboxsandboxsan"
+    return f"did:plc:{b32encode(blake2b(handle.encode(), digest_size=15).digest()).decode().lower()}"
+
+
+def _resolved(ask: Ask) -> Reply:
+    handle = ask.value("handle").lower()
+    if not re.fullmatch(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+", handle):
+        return _error(400, "InvalidRequest", "Error: handle must be a valid handle")
+    if handle.startswith("gone."):
+        return _error(400, "InvalidRequest", "Unable to resolve handle")
+    return Reply(200, {"did": _did_of(handle)})
+
+
+def _document(ask: Ask) -> Reply:
+    """The did document of any account: a server of its own name holds it."""
+    did = ask.path.removeprefix("/")
+    if did.endswith("gone"):
+        return Reply(404, {"message": f"DID not registered: {did}"})
+    service = {
+        "id": "#atproto_pds",
+        "type": "AtprotoPersonalDataServer",
+        "serviceEndpoint": "https://pds.sandbox.test",
+    }
+    names = ["at://account.sandbox.test"]
+    return Reply(
+        200, {"@context": ["https://www.w3.org/ns/did/v1"], "id": did, "alsoKnownAs": names, "service": [service]}
+    )
+
+
+def _author_feed(ask: Ask) -> Reply:
+    """The newest posts of any account, one each quarter of a day, with a repost between them."""
+    actor = ask.value("actor")
+    if not actor:
+        return _error(400, "InvalidRequest", 'Error: Params must have the property "actor"')
+    limit = ask.value("limit", "50")
+    if not limit.isdigit() or not 1 <= int(limit) <= 100:
+        return _error(400, "InvalidRequest", "Error: limit can not be greater than 100")
+    did = actor if actor.startswith("did:") else _did_of(actor)
+    last = ask.now - ask.now % _QUARTER_DAY_MS
+    feed: list[dict[str, Any]] = []
+    for step in range(int(limit)):
+        is_repost = step % 5 == 4
+        author = "did:plc:somebodyelsesomebodyelse" if is_repost else did
+        uri = make_id("bluesky", last - step * _QUARTER_DAY_MS, 7, account=author)
+        item: dict[str, Any] = {"post": _view(ask, uri, author)}
+        if is_repost:
+            item["reason"] = {"$type": "app.bsky.feed.defs#reasonRepost", "by": {"did": did}}
+        feed.append(item)
+    return Reply(200, {"feed": feed, "cursor": "2025-01-01T00:00:00.000Z"})
+
+
 def _session(ask: Ask) -> Reply:
     account = ask.account_id
     did = account if account.startswith("did:") else f"did:plc:{account}"
@@ -123,6 +181,9 @@ class BlueskyRoutes:
         _endpoint("app.bsky.feed.getPosts", _posts),
         _endpoint("app.bsky.actor.getProfiles", _profiles),
         _endpoint("app.bsky.actor.getProfile", _one_profile),
+        _endpoint("app.bsky.feed.getAuthorFeed", _author_feed),
+        _endpoint("com.atproto.identity.resolveHandle", _resolved),
+        Endpoint(re.compile(r"/did:plc:[a-z2-7]+"), "/{did}", _document, _LIMIT, _FIVE_MINUTES, "address", False),
         _endpoint("com.atproto.server.getSession", _session, token_needed=True),
         replace(
             _endpoint("com.atproto.server.refreshSession", _refresh, token_needed=True), method="POST", renews=True

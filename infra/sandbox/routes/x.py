@@ -12,13 +12,14 @@ from typing import Any
 
 from infra.sandbox.curves import level_value, metric_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
-from infra.sandbox.ids import behaviour, has_video, published_at
+from infra.sandbox.ids import behaviour, has_video, make_id, published_at
 from infra.sandbox.tokens import oauth_refresh
 
 _PROBLEMS = "https://api.x.com/2/problems/"
 _PRIVATE_MS = 30 * 86_400_000
 _BATCH = 100
 _FIFTEEN_MINUTES = 900
+_QUARTER_DAY_MS = 6 * 3_600_000
 
 _PUBLIC: tuple[str, ...] = (
     "retweet_count",
@@ -194,6 +195,24 @@ def _one_tweet(ask: Ask) -> Reply:
     return _answer(ask, [ask.path_ids[0]], "id")
 
 
+def _timeline(ask: Ask) -> Reply:
+    """The newest posts of any account: one each quarter of a day, also such as were published elsewhere."""
+    account = ask.path_ids[0]
+    wanted = ask.value("max_results", "10")
+    if not wanted.isdigit() or not 5 <= int(wanted) <= 100:
+        return _invalid(
+            "max_results", wanted, f"The `max_results` query parameter value [{wanted}] is not between 5 and 100"
+        )
+    last = ask.now - ask.now % _QUARTER_DAY_MS
+    number = int(account) % 1000
+    posts = []
+    for step in range(int(wanted)):
+        external_id = make_id("x", last - step * _QUARTER_DAY_MS, number)
+        posts.append(_tweet(ask, external_id, {"created_at", *ask.listed("tweet.fields")}, None))
+    newest, oldest = posts[0]["id"], posts[-1]["id"]
+    return Reply(200, {"data": posts, "meta": {"result_count": len(posts), "newest_id": newest, "oldest_id": oldest}})
+
+
 def _user(ask: Ask, external_id: str) -> dict[str, Any]:
     user: dict[str, Any] = {"id": external_id, "name": f"Account {external_id}", "username": f"account{external_id}"}
     if "public_metrics" in ask.listed("user.fields"):
@@ -241,6 +260,9 @@ class XRoutes:
         Endpoint(re.compile(r"/2/users/(me)"), "/2/users/me", _one_user, 75, _FIFTEEN_MINUTES),
         Endpoint(re.compile(r"/2/oauth2/token"), "/2/oauth2/token", _token, 300, 900, "address", False, "POST"),
         Endpoint(re.compile(r"/2/users/([0-9]{1,19})"), "/2/users/{id}", _one_user, 900, _FIFTEEN_MINUTES),
+        Endpoint(
+            re.compile(r"/2/users/([0-9]{1,19})/tweets"), "/2/users/{id}/tweets", _timeline, 900, _FIFTEEN_MINUTES
+        ),
     )
 
     def failure(self, kind: str, ask: Ask, retry_after_seconds: int) -> Reply:

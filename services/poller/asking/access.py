@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from services.platforms.base import Call
 from services.poller.asking.budget import APP, WindowKey
 from services.poller.connections.redact import Redactor
 from services.poller.keys import ChannelKey
@@ -26,6 +27,10 @@ class Access(NamedTuple):
     channel: ChannelKey | None
     origin: str | None = None
     proof: tuple[tuple[str, str], ...] = ()
+
+    def of(self, call: Call) -> Access:
+        """What this call is made with: nothing that authorizes one that anybody may make."""
+        return self._replace(headers={}, channel=None) if call.is_public else self
 
     def window(self, platform: str, limit_group: str) -> WindowKey:
         """Whose limit a call of a group counts against."""

@@ -13,14 +13,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from schemas.events import Origin, PlatformRaw, RawTarget
-from services.platforms.base import Call, Platform, Verdict
+from services.platforms.abilities import LimitsByWindow
+from services.platforms.base import Call, LimitState, Platform, Verdict
 from services.poller.asking.access import Access
 from services.poller.asking.budget import Budget, WindowKey
 from services.poller.asking.fetch import Fetcher, Reply
 from services.poller.asking.identifiers import EventIds
+from services.poller.asking.money import Ledger
 from services.poller.asking.questions import Question
 from services.poller.connections.redact import Redactor
 from services.poller.errors import AnswerTooLarge, NoAnswer, NotSent
@@ -54,11 +57,13 @@ class Answer(NamedTuple):
         verdict: what it means.
         events: as published; one a channel that was asked for.
         at: when it was received, ms.
+        headers: with lower-case names.
     """
 
     verdict: Verdict
     events: Sequence[PlatformRaw]
     at: int
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Lost(NamedTuple):
@@ -68,9 +73,14 @@ class Lost(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """Nothing was asked: the budget allows no call until then (ms)."""
+    """Nothing was asked: the budget allows no call until then (ms).
+
+    Attributes:
+        is_spent: it is the month's budget of money that is spent.
+    """
 
     until: int
+    is_spent: bool = False
 
 
 class Exchange:
@@ -79,6 +89,7 @@ class Exchange:
     Args:
         platforms: those that can be asked, by name.
         ownership: for whom may be asked; by default everybody.
+        ledgers: the books of the platforms that bill for what is read; by default there are none.
     """
 
     def __init__(
@@ -91,8 +102,10 @@ class Exchange:
         budget: Budget,
         metrics: PollerMetrics,
         ownership: Ownership | None = None,
+        ledgers: Mapping[str, Ledger] | None = None,
     ) -> None:
         self._time = time
+        self._ledgers = ledgers or {}
         self._platforms = platforms
         self._fetcher = fetcher
         self._publisher = publisher
@@ -124,10 +137,17 @@ class Exchange:
             free_at = self._budget.wait_until(key, now)
             if free_at > now:
                 return Closed(free_at)
-            reply = await self._fetch(name, question.call, access, key)
+            ledger = self._ledgers.get(name)
+            if ledger is not None and (spent_until := ledger.closed_until(question.call, now)):
+                return Closed(spent_until, is_spent=True)
+            reply = await self._fetch(name, question.call, access, key, ledger)
             now = self._time.now()
-            self._budget.observe(key, self._platforms[name].limits(reply.headers, now), now)
+            for state in self._states(name, reply, now):
+                self._budget.observe(key, state, now)
             events = self._events(name, question, access, reply, origin, now)
+            if ledger is not None:
+                for event in events:
+                    ledger.book(event, now)
             for event in events:
                 if not is_reserved:
                     await self._publisher.reserve()
@@ -136,7 +156,7 @@ class Exchange:
                 is_reserved = False
             verdict = self._platforms[name].classify(reply.status, reply.headers, access.redactor.body(reply.body), now)
             self._metrics.calls.labels(name, question.call.kind, verdict.outcome.value).inc()
-            return Answer(verdict, events, now)
+            return Answer(verdict, events, now, reply.headers)
         except NoAnswer as error:
             self._note(name, question, error)
             raise
@@ -144,10 +164,19 @@ class Exchange:
             if is_reserved:
                 self._publisher.release()
 
+    def _states(self, name: str, reply: Reply, now: int) -> Sequence[LimitState]:
+        """The limits that an answer's headers tell of."""
+        platform = self._platforms[name]
+        if isinstance(platform, LimitsByWindow):
+            return platform.all_limits(reply.headers, now)
+        state = platform.limits(reply.headers, now)
+        return [] if state is None else [state]
+
     def _may_ask(self, plan: Plan, *, is_probe: bool) -> bool:
         return (plan.is_polled or is_probe) and self._ownership.may_ask(plan.key[0])
 
-    async def _fetch(self, name: str, call: Call, access: Access, key: WindowKey) -> Reply:
+    async def _fetch(self, name: str, call: Call, access: Access, key: WindowKey, ledger: Ledger | None) -> Reply:
+        cost = 0 if ledger is None else ledger.begin(call, self._time.now())
         self._budget.begin(key, self._time.now())
         started = time.perf_counter()
         origin = access.origin or self._platforms[name].facts.base_url
@@ -157,6 +186,8 @@ class Exchange:
             reply = await self._fetcher.fetch(name, sent, origin, access.headers)
         finally:
             self._budget.end(key)
+            if ledger is not None:
+                ledger.end(cost)
             self._metrics.call_seconds.labels(name).observe(time.perf_counter() - started)
         self._metrics.answer_bytes.labels(name).inc(len(reply.body))
         return reply

@@ -36,6 +36,7 @@ from services.platforms.base import Channel, Outcome, Platform
 from services.poller.asking.binding import Binder
 from services.poller.asking.channel_writes import ChannelWrites
 from services.poller.asking.circuit import Uniform, backoff
+from services.poller.asking.directory import Directory
 from services.poller.asking.fetch import Fetcher
 from services.poller.catalog import Catalog
 from services.poller.connections.accounts import RECOVERED, Accounts
@@ -117,6 +118,7 @@ class Refresher:
         uniform: random number between two bounds.
         ownership: whose tokens are this process's to renew; by default everybody's.
         sandbox: whose tokens are never shown to the built-in sandbox; by default there is none.
+        directory: where accounts have servers of their own; without it every refresh goes where the platform says.
     """
 
     def __init__(
@@ -134,8 +136,10 @@ class Refresher:
         uniform: Uniform = random.uniform,
         ownership: Ownership | None = None,
         sandbox: SandboxGuard | None = None,
+        directory: Directory | None = None,
     ) -> None:
         self._time = time
+        self._directory = directory
         self._sandbox = sandbox or SandboxGuard(tokens)
         self._platforms = platforms
         self._fetcher = fetcher
@@ -341,6 +345,14 @@ class Refresher:
         if isinstance(platform, ExchangesTokens):
             read = platform.read_exchange
         assert read is not None
+        channel = self._account(key)
+        if self._directory is not None and channel is not None:
+            placed = await self._directory.refresh_at_home(name, channel, call)
+            if placed is None:
+                # A refresh token is shown to nobody but the account's own server.
+                self._metrics.refreshes.labels(name, Outcome.PLATFORM_DOWN.value).inc()
+                return RefreshFailure(Outcome.PLATFORM_DOWN, detail="the account's server can't be found")
+            call = placed
         await self._publisher.reserve()
         try:
             if not self._ownership.may_ask(key[0]):
@@ -355,9 +367,16 @@ class Refresher:
             answer = RefreshFailure(Outcome.REQUEST_WRONG, detail="unreadable")
         finally:
             self._publisher.release()
+        if isinstance(answer, RefreshFailure) and self._directory is not None and channel is not None:
+            self._directory.forget(name, channel)
         outcome = answer.outcome.value if isinstance(answer, RefreshFailure) else Outcome.OK.value
         self._metrics.refreshes.labels(name, outcome).inc()
         return answer
+
+    def _account(self, key: ChannelKey) -> Channel | None:
+        """The channel as its platform knows it."""
+        held = self._catalog.channels.get(key)
+        return None if held is None else Channel(*key, held.external_id, held.username)
 
     def _bar(self, key: ChannelKey, held: ChannelTokens, failure: RefreshFailure, failures: int = 0) -> Renewal:
         before, now = self._barred.get(key), self._time.now()

@@ -8,7 +8,7 @@ aggregator stands still, the raw events of the longest interval are read: what w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from schemas.codec import Codec, MalformedEvent, RecordCodec
 from schemas.conversions import instant as instant_of
@@ -19,6 +19,7 @@ from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.keys import ChannelKey
 from services.poller.reader import Fold
+from services.poller.schedule.entry import Entry
 from services.poller.schedule.schedule import Schedule
 from services.runtime.brokers import Record
 from services.runtime.clock import MILLIS_PER_DAY
@@ -34,18 +35,35 @@ _ANSWERED = frozenset({200, 400, 403, 404, 410})
 _log = get_logger(__name__)
 
 
+class Bookkeeper(Protocol):
+    """Keeps the books of what platforms bill for; see `services.poller.spending`."""
+
+    def target_was_read(self, entry: Entry, at: int) -> None:
+        """A target was captured at an instant, ms."""
+
+    def channel_was_read(self, key: ChannelKey, at: int) -> None:
+        """A channel's own figures were captured at an instant, ms."""
+
+    def replay(self, event: PlatformRaw) -> None:
+        """An answer that was published before."""
+
+
 class Captures:
     """What is found out while some partitions are loaded.
 
     Args:
         now: the clock, ms; what was captured later than that, by a clock that was wrong, counts as captured now.
+        bookkeeper: told what was captured, so that what platforms bill for is known; by default nobody.
 
     Attributes:
         channels: when channels' own figures were last captured, ms.
     """
 
-    def __init__(self, schedule: Schedule, catalog: Catalog, now: Callable[[], int]) -> None:
+    def __init__(
+        self, schedule: Schedule, catalog: Catalog, now: Callable[[], int], bookkeeper: Bookkeeper | None = None
+    ) -> None:
         self._schedule = schedule
+        self._bookkeeper = bookkeeper
         self._catalog = catalog
         self._now = now
         self._newest: dict[int, int] = {}
@@ -68,6 +86,8 @@ class Captures:
                 for entry in entries:
                     if entry.key[1] == part["channel_id"]:
                         self._schedule.restore(entry, min(captured_at, self._now()))
+                        if self._bookkeeper is not None:
+                            self._bookkeeper.target_was_read(entry, captured_at)
 
         return tolerant(fold)
 
@@ -94,6 +114,8 @@ class Captures:
 
         def fold(_: str, record: Record) -> None:
             event: PlatformRaw = codec.decode(record.value or b"")
+            if self._bookkeeper is not None:
+                self._bookkeeper.replay(event)
             if event.origin == Origin.BACKFILL or event.http_status not in _ANSWERED:
                 return
             if event.kind == RawKind.CHANNEL_METRICS:
@@ -106,6 +128,8 @@ class Captures:
         return tolerant(fold)
 
     def _channel(self, key: ChannelKey, captured_at: int) -> None:
+        if self._bookkeeper is not None:
+            self._bookkeeper.channel_was_read(key, captured_at)
         self.channels[key] = max(min(captured_at, self._now()), self.channels.get(key, 0))
 
 

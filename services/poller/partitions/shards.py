@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from schemas.codec import Codec, RecordCodec
-from schemas.tiers import CHANNEL_INTERVAL
+from schemas.tiers import COMMON, RULES
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_SNAPSHOTS, CHANNELS, POST_ROLLUPS, RAW, REQUESTS
 from services.poller.catalog import TOPICS as CATALOG
 from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.metrics import PollerMetrics
-from services.poller.partitions.captures import Captures, account_events
+from services.poller.partitions.captures import Bookkeeper, Captures, account_events
 from services.poller.partitions.ownership import Ownership, Stage
 from services.poller.reader import Fold, TopicReader
 from services.poller.schedule.schedule import Schedule
@@ -32,6 +32,7 @@ from services.runtime.logging import get_logger
 # How long a load waits until this process's own earlier answers are in Kafka, where it looks for them.
 _PUBLISHED_SECONDS = 10.0
 _LOOK_SECONDS = 0.05
+_LONGEST_CHANNEL_INTERVAL = max(rule.channel_interval for rule in (COMMON, *RULES.values()))
 _log = get_logger(__name__)
 
 
@@ -63,6 +64,7 @@ class Shards:
         on_loaded: called after partitions became active.
         on_share: told which part (0..1) of all partitions this process has, whenever that changes.
         drain_seconds: the longest that calls under way are waited for.
+        bookkeeper: see `Captures`.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Shards:
         on_loaded: Callable[[], None],
         on_share: Callable[[float], None],
         drain_seconds: float,
+        bookkeeper: Bookkeeper | None = None,
     ) -> None:
         self._time = time
         self._ownership = ownership
@@ -97,6 +100,7 @@ class Shards:
         self._on_loaded = on_loaded
         self._on_share = on_share
         self._drain_seconds = drain_seconds
+        self._bookkeeper = bookkeeper
         self._shards: list[_Shard] = []
         self._positions: dict[int, int] = {}
         self._is_member = False
@@ -190,7 +194,7 @@ class Shards:
     async def _tend(self, shard: _Shard) -> None:
         """Read a shard, make it active, and keep up with its catalog and its live requests."""
         numbers, started_at = sorted(shard.partitions), self._time.now()
-        captures = Captures(self._schedule, self._catalog, self._time.now)
+        captures = Captures(self._schedule, self._catalog, self._time.now, self._bookkeeper)
         speed = self._schedule.speed
 
         async def replay(topic: str, fold: Fold, since: int | Mapping[int, int] | None = None) -> None:
@@ -202,7 +206,9 @@ class Shards:
             tasks.create_task(self._reader.follow(CATALOG, shard.only(self._fold), caught_up, numbers))
             await caught_up.wait()
             await replay(POST_ROLLUPS, captures.rollup(self._rollup_codec))
-            await replay(CHANNEL_SNAPSHOTS, captures.channel_snapshot(), started_at - int(CHANNEL_INTERVAL / speed))
+            await replay(
+                CHANNEL_SNAPSHOTS, captures.channel_snapshot(), started_at - int(_LONGEST_CHANNEL_INTERVAL / speed)
+            )
             # Only after a partition that was lost comes back is there anything to wait for.
             await self._nothing_under_way(numbers)
             await self._all_published()

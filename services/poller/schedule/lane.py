@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from schemas.tiers import CHANNEL_INTERVAL, JITTER_SHARE, JOIN_SHARE, RIDE_ALONG_SHARE, Rule
+from schemas.tiers import JITTER_SHARE, JOIN_SHARE, RIDE_ALONG_SHARE, Rule
 from services.poller.schedule.fairness import FairQueue
 from services.poller.schedule.plan import MOST_TIERS, Plan, Spans, due_of, item_of, slot_of
 
@@ -216,7 +216,7 @@ def _in_items(rule: Rule, share: float) -> tuple[int, ...]:
 def patience_of(rule: Rule, speed: float) -> tuple[int, ...]:
     """How long (ms) after it is due a target of each tier should have been asked for; of the channel's figures last."""
     intervals = [interval for _, interval in rule.tiers]
-    intervals += [CHANNEL_INTERVAL] * (MOST_TIERS - len(intervals) + 1)
+    intervals += [rule.channel_interval] * (MOST_TIERS - len(intervals) + 1)
     return tuple([int(PATIENCE * interval / speed) for interval in intervals])
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from services.query_api.directory import Directory
 from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.reads.query import ReadModel
+from services.query_api.spending import Spending
 from services.query_api.store.handle import Store as OwnStore
 
 
@@ -31,6 +32,7 @@ class Sources:
     Attributes:
         own_store: the query API's own store; None where it has none.
         poll_speed: the divisor of poll intervals.
+        spending: what polls cost.
         answers: turns at making large answers, each held until the answer is sent.
         desk: threads in which payloads are read and large replies are written.
     """
@@ -39,6 +41,7 @@ class Sources:
     directory: Directory
     read_model: ReadModel
     poll_speed: float = 1.0
+    spending: Spending = field(default_factory=Spending)
     answers: Turns = field(default_factory=answer_turns)
     desk: Desk = field(default_factory=Desk)
     own_store: OwnStore | None = None

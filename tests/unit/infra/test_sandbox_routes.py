@@ -659,3 +659,40 @@ async def test_unknown_paths_belong_to_no_platform(bench: Bench) -> None:
     for path in ("/2/tweets/search/recent", "/xrpc/app.bsky.feed.nothing", "/favicon.ico", "/v2/video"):
         assert (await bench.client.get(path)).status_code == 404
     assert (await bench.client.post("/2/tweets")).status_code == 405
+
+
+@pytest.mark.parametrize("name", ["x", "bluesky"])
+async def test_accounts_own_lists_are_read_as_posts_that_can_be_asked_for(name: str, bench: Bench) -> None:
+    subject: Any = platform(name)
+    channel = Channel("w", "c", ACCOUNT[name])
+    call = subject.discovery_call(channel, NOW)
+    answer = await bench.client.get(f"{call.path}?{call.query_text()}", headers=subject.authorize("sandbox-1"))
+    event = PlatformRaw(
+        "e", "w", "c", name, call.kind, call.path, call.request_map(), (), answer.status_code, answer.content, NOW,
+        Origin.SCHEDULE,
+    )  # fmt: skip
+    posts = subject.discovered(event)
+    assert len(posts) >= 10
+    assert [post.published_at for post in posts] == sorted((post.published_at for post in posts), reverse=True)
+    assert all(abs(published_at(name, post.external_id) - post.published_at) < 1000 for post in posts)
+    targets = [Target(f"t{place}", "p", post.external_id) for place, post in enumerate(posts)]
+    for asked in subject.post_calls(channel, targets, NOW):
+        _, verdict, reading = await bench.call(name, asked)
+        assert verdict.outcome is Outcome.OK
+        assert len(reading.posts) == len(asked.targets)
+
+
+async def test_bluesky_s_directories(bench: Bench) -> None:
+    subject: Any = platform("bluesky")
+    for handle, expected in (("alice.example", "did:plc:"), ("gone.example", None)):
+        call = subject.lookup_call(handle)
+        answer = await bench.client.get(f"{call.path}?{call.query_text()}")
+        did = subject.looked_up(handle, answer.status_code, answer.content)
+        assert (did is None) is (expected is None)
+        if did is not None:
+            document = await bench.client.get(subject.lookup_call(did).path)
+            assert subject.looked_up(did, document.status_code, document.content) == "https://pds.sandbox.test"
+    by_handle = Target("t", "p", "at://alice.example/app.bsky.feed.post/3kaaaaaaaaa2a")
+    (asked,) = subject.post_calls(Channel("w", "c", "did:plc:a"), [by_handle])
+    _, verdict, reading = await bench.call("bluesky", asked)
+    assert (verdict.outcome, list(reading.posts), list(reading.gone)) == (Outcome.OK, [], [])

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from schemas.metrics import QUOTES, SHARES
-from services.platforms.base import Channel, LimitState, Outcome, Target
+from services.platforms.base import Channel, LimitState, MappingError, Outcome, Target
 from services.platforms.bluesky import PLATFORM
 from tests.unit.platforms import golden
 
@@ -80,3 +80,129 @@ def test_limits() -> None:
     headers = golden.response("bluesky", "normal")["headers"]
     assert PLATFORM.limits(headers, NOW) == LimitState(3000, 2999, 1_795_223_100_000)
     assert PLATFORM.limits({}, NOW) is None
+
+
+def test_an_address_that_is_none_goes_apart_from_the_others() -> None:
+    good = [f"at://did:plc:a/app.bsky.feed.post/{n}" for n in range(3)]
+    bad = ["https://bsky.app/profile/a/post/3", "at://", "at://did:plc:a/app.bsky.feed.post/a b", "3kaaaa", ""]
+    targets = [Target(f"t{n}", "p", uri) for n, uri in enumerate([bad[0], *good, *bad[1:]])]
+    first, second = PLATFORM.post_calls(Channel("w", "c", "did:plc:a"), targets)
+    assert [target.external_id for target in first.targets] == good
+    assert [target.external_id for target in second.targets] == bad
+    assert (first.shape, second.shape) == ("posts", "posts")
+
+
+def test_figures_are_public_and_the_session_is_not() -> None:
+    channel = Channel("w", "c", "did:plc:a")
+    calls = [*PLATFORM.post_calls(channel, [Target("t", "p", URI)]), *PLATFORM.channel_calls(channel, NOW)]
+    assert all(call.is_public and call.base_url is None for call in [*calls, PLATFORM.discovery_call(channel, NOW)])
+    identity = PLATFORM.identity_call(channel)
+    assert (identity.is_public, identity.base_url) == (False, "https://bsky.social")
+    at_home = PLATFORM.identity_call(replace(channel, home_url="https://pds.example"))
+    assert at_home.base_url == "https://pds.example"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, b'{"error": "XRPCNotSupported", "message": "XRPCNotSupported"}'),
+        (404, b'{"message": "Cannot GET /xrpc/app.bsky.feed.getPosts", "statusCode": 404}'),
+        (404, b"<html>"),
+        (404, b""),
+        (410, b"gone"),
+        (501, b'{"error": "MethodNotImplemented", "message": "Method Not Implemented"}'),
+        (200, b"<html>welcome</html>"),
+    ],
+)
+def test_a_host_that_speaks_another_protocol_says_nothing_of_a_post(status: int, body: bytes) -> None:
+    assert PLATFORM.classify(status, {}, body, NOW).outcome is Outcome.PLATFORM_DOWN
+
+
+def test_an_address_by_handle_that_is_left_out_is_not_gone() -> None:
+    targets = (NORMAL.targets[0]._replace(external_id="at://bsky.app/app.bsky.feed.post/3x"), NORMAL.targets[0])
+    assert PLATFORM.read(replace(NORMAL, targets=targets, body=b'{"posts": []}')).gone == [1]
+
+
+def test_an_account_s_list_names_its_own_newest_posts() -> None:
+    def item(rkey: str, created: str, **more: Any) -> dict[str, Any]:
+        record = {"$type": "app.bsky.feed.post", "createdAt": created, "text": f"post {rkey}"}
+        uri = f"at://did:plc:a/app.bsky.feed.post/{rkey}"
+        post = {"uri": uri, "record": record, "indexedAt": "2026-11-02T10:00:00.000Z"}
+        return {"post": {**post, **more}}
+
+    video = {"embed": {"$type": "app.bsky.embed.video#view"}}
+    feed = [
+        item("3a", "2026-11-01T10:00:00.000Z"),
+        {**item("3b", "2026-11-01T11:00:00Z"), "reason": {"$type": "app.bsky.feed.defs#reasonRepost"}},
+        # Whoever wrote the record chose its time.
+        item("3c", "2031-01-01T00:00:00.000Z", **video),
+        item("3d", "not a time", indexedAt=None),
+    ]
+    call = PLATFORM.discovery_call(Channel("w", "c", "did:plc:a"), NOW)
+    event = replace(NORMAL, kind=call.kind, endpoint=call.path, targets=(), body=orjson.dumps({"feed": feed}))
+    first, second = PLATFORM.discovered(event)
+    assert (first.external_id, first.post_type) == ("at://did:plc:a/app.bsky.feed.post/3c", "video")
+    assert (first.permalink, first.content) == ("https://bsky.app/profile/did:plc:a/post/3c", "post 3c")
+    assert (first.published_at, second.published_at) == (1_793_613_600_000, 1_793_527_200_000)
+    assert not PLATFORM.read(event).channels
+    assert PLATFORM.discovered(replace(event, http_status=400, body=b"{}")) == []
+    with pytest.raises(MappingError):
+        PLATFORM.discovered(replace(event, body=b'{"feed": 7}'))
+
+
+@pytest.mark.parametrize(
+    ("document", "home"),
+    [
+        # MarshalX/atproto tests/models/test_data/did_doc.json.
+        ({"service": [{"id": "#atproto_pds", "serviceEndpoint": "https://bsky.social"}]}, "https://bsky.social"),
+        ({"service": [{"id": "did:plc:a#atproto_pds", "serviceEndpoint": "https://PDS.example:8443/"}]},
+         "https://pds.example:8443"),
+        ({"service": [{"id": "#atproto_labeler", "serviceEndpoint": "https://mod.bsky.app"}]}, None),
+        ({"service": [{"id": "#atproto_pds", "type": "Other", "serviceEndpoint": "https://a.example"}]}, None),
+        ({"id": "did:plc:b", "service": [{"id": "#atproto_pds", "serviceEndpoint": "https://a.example"}]}, None),
+        ({"service": [{"id": "#atproto_pds", "serviceEndpoint": "https://a.example:99999"}]}, None),
+        ({"service": 7}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_a_did_document_names_the_account_s_server(document: dict[str, Any], home: str | None) -> None:
+    services = document.get("service")
+    if isinstance(services, list):
+        services = [{"type": "AtprotoPersonalDataServer", **service} for service in services]
+        document = {**document, "service": services}
+    body = orjson.dumps({"id": "did:plc:a", **document})
+    assert PLATFORM.looked_up("did:plc:a", 200, body) == home
+    assert PLATFORM.looked_up("did:plc:a", 404, body) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("did:plc:k7aaaabbbb", "https://plc.directory/did:plc:k7aaaabbbb"),
+        ("did:web:alice.example", "https://alice.example/.well-known/did.json"),
+        ("did:web:alice.example%3A8443", "https://alice.example:8443/.well-known/did.json"),
+        ("did:web:alice.example:path", None),
+        ("did:web:alice.example/..", None),
+        ("did:web:127.0.0.1", None),
+        ("did:web:localhost", None),
+        ("did:plc:../me", None),
+        ("did:key:z6Mk", None),
+        ("alice", None),
+    ],
+)
+def test_a_lookup_goes_where_the_did_says(name: str, address: str | None) -> None:
+    call = PLATFORM.lookup_call(name)
+    found = None if call is None else f"{call.base_url}{call.path}".replace("%3A", ":")
+    assert found == address
+    assert call is None or call.is_public
+
+
+def test_a_handle_is_resolved_at_the_app_view() -> None:
+    call = PLATFORM.lookup_call("bsky.app")
+    assert call is not None
+    assert (call.path, call.query) == ("/xrpc/com.atproto.identity.resolveHandle", (("handle", "bsky.app"),))
+    # MarshalX/atproto tests/models/test_data/resolve_handle.json.
+    did = "did:plc:z72i7hdynmk6r22z27h6tvur"
+    assert PLATFORM.looked_up("bsky.app", 200, orjson.dumps({"did": did})) == did
+    refused = b'{"error": "InvalidRequest", "message": "Unable to resolve handle"}'
+    assert PLATFORM.looked_up("bsky.app", 400, refused) is None

@@ -131,3 +131,134 @@ def test_of_several_users_the_one_asked_for_counts() -> None:
     users = [{"id": "7", "public_metrics": {"followers_count": 1}}, *orjson.loads(event.body)["data"]]
     (channel,) = PLATFORM.read(replace(event, body=orjson.dumps({"data": users}))).channels
     assert channel.values[0] == 507902
+
+
+BAD_IDS = [
+    ("The `ids` query parameter value [status/3] is not valid", "status/3"),
+    ("The `ids` query parameter value [abc] does not match ^[0-9]{1,19}$", "abc"),
+    ("The `id` query parameter value [:id] is not valid", ":id"),
+    ("The `ids` query parameter value [a]b] is not valid", "a]b"),
+    ("The `ids` path parameter value [12345678901234567890] does not match ^[0-9]{1,19}$", "12345678901234567890"),
+    # Of a wording that is not known, the parameter's values tell: one of them can't be an id.
+    ("Something about the identifiers is not right", "x y"),
+]
+
+
+@pytest.mark.parametrize(("message", "bad"), BAD_IDS)
+def test_a_malformed_id_is_found_by_what_the_body_says(message: str, bad: str) -> None:
+    errors = [{"parameters": {"ids": [f"1,{bad},2"]}, "message": message}]
+    body = {"errors": errors, "title": "Invalid Request", "type": "https://api.x.com/2/problems/invalid-request"}
+    verdict = PLATFORM.classify(400, {}, orjson.dumps(body), NOW)
+    assert (verdict.outcome, verdict.refused_target) == (Outcome.TARGET_REFUSED, bad)
+
+
+def test_of_several_malformed_values_none_is_blamed() -> None:
+    body = {"errors": [{"parameters": {"ids": ["a,b,3"]}, "message": "?"}], "type": "x/invalid-request"}
+    verdict = PLATFORM.classify(400, {}, orjson.dumps(body), NOW)
+    assert (verdict.outcome, verdict.refused_target) == (Outcome.REQUEST_WRONG, None)
+
+
+@pytest.mark.parametrize("bad", ["status/3", "", "1" * 20, "12a", "\uff11\uff12", " 1", "-1"])
+def test_what_can_be_no_id_goes_apart_and_silences_nobody(bad: str) -> None:
+    targets = [Target("t1", "p", "1"), Target("t2", "p", bad), Target("t3", "p", "2")]
+    for calls in (PLATFORM.post_calls(CHANNEL, targets, NOW), PLATFORM.app_post_calls(targets)):
+        assert [[target.target_id for target in call.targets] for call in calls] == [["t1", "t3"], ["t2"]]
+        assert calls[1].shape == calls[0].shape
+        assert "expansions" not in dict(calls[1].query)
+
+
+@pytest.mark.parametrize(
+    ("post_type", "may"),
+    [("", True), ("x-video", True), ("post", True), ("thread", True), ("carousel", True), ("x-image", False),
+     ("text", False), ("Photo", False), ("poll", False), ("link_post", False)],
+)  # fmt: skip
+def test_media_are_asked_for_only_where_a_video_may_be(post_type: str, may: bool) -> None:
+    (call,) = PLATFORM.post_calls(CHANNEL, [Target("t", "p", "1", post_type)], NOW)
+    assert ("expansions" in dict(call.query)) is may
+    assert call.shape == "posts/owner"
+
+
+def test_posts_with_and_without_a_video_go_in_calls_of_their_own() -> None:
+    targets = [Target(f"t{n}", "p", str(n), "video" if n % 2 else "text") for n in range(10)]
+    plain, videos = PLATFORM.app_post_calls(targets)
+    assert [target.external_id for target in plain.targets] == ["0", "2", "4", "6", "8"]
+    assert "expansions" in dict(videos.query)
+
+
+def test_the_owner_s_figures_are_asked_for_young_posts_alone_and_without_media() -> None:
+    young, old = Target("t1", "p", "1", published_at=NOW - DAY), Target("t2", "p", "2", published_at=NOW - 31 * DAY)
+    (call,) = PLATFORM.owner_calls(CHANNEL, [young, old], NOW)
+    assert [target.target_id for target in call.targets] == ["t1"]
+    assert "non_public_metrics" in dict(call.query)["tweet.fields"]
+    assert "expansions" not in dict(call.query)
+    assert PLATFORM.owner_calls(CHANNEL, [old], NOW) == []
+
+
+def test_limits_of_a_day_stand_beside_those_of_a_quarter_of_an_hour() -> None:
+    headers = golden.response("x", "foreign_user_day_limit")["headers"]
+    states = PLATFORM.all_limits(headers, NOW)
+    assert [(state.remaining, state.window_seconds, state.is_app_wide) for state in states] == [
+        (898, None, False),
+        (0, 86_400, False),
+        (1500, 86_400, True),
+    ]
+    assert PLATFORM.limits(headers, NOW) == states[0]
+    assert PLATFORM.all_limits({}, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (404, b"", Outcome.PLATFORM_DOWN),
+        (404, b"<html><body>404</body></html>", Outcome.PLATFORM_DOWN),
+        (410, b"{}", Outcome.PLATFORM_DOWN),
+        (404, b'{"title": "Not Found Error", "type": "x/resource-not-found"}', Outcome.TARGET_GONE),
+        (403, b'{"title": "SpendCapReached", "detail": "billing cycle spend cap"}', Outcome.QUOTA_EXHAUSTED),
+        (403, b'{"type": "x/client-forbidden", "reason": "official-client-forbidden"}', Outcome.PERMISSION_MISSING),
+        (402, b"", Outcome.QUOTA_EXHAUSTED),
+    ],
+)  # fmt: skip
+def test_only_x_s_own_problem_speaks_of_a_post(status: int, body: bytes, outcome: Outcome) -> None:
+    assert PLATFORM.classify(status, {}, body, NOW).outcome is outcome
+
+
+def test_a_daily_cap_waits_for_the_utc_midnight() -> None:
+    body = orjson.dumps({"title": "UsageCapExceeded", "period": "Daily", "type": "x/usage-capped"})
+    verdict = PLATFORM.classify(429, {}, body, NOW)
+    assert verdict.retry_after_seconds == 23 * 3600.0
+    assert verdict.is_app_wide
+
+
+def test_what_is_billed_is_what_came() -> None:
+    assert set(PLATFORM.billed(NORMAL)) == {("post", ID), ("media", f"{ID}/1")}
+    failed = replace(NORMAL, http_status=503)
+    assert PLATFORM.billed(failed) == []
+    channel = golden.raw_event("x", golden.response("x", "channel"))
+    assert PLATFORM.billed(channel) == [("user", "2244994945")]
+    (call,) = PLATFORM.channel_calls(CHANNEL, NOW)
+    assert PLATFORM.may_read(call) == [("user", "1")]
+
+
+def test_a_video_that_two_posts_share_is_billed_once() -> None:
+    media = [{"media_key": "m"}]
+    items = [{"id": name, "attachments": {"media_keys": ["m"]}} for name in ("1", "2")]
+    billed = PLATFORM.billed(answered({"data": items, "includes": {"media": media}}))
+    assert sorted(billed) == [("media", "1/1"), ("post", "1"), ("post", "2")]
+
+
+def test_an_account_s_list_names_its_newest_posts() -> None:
+    call = PLATFORM.discovery_call(CHANNEL, NOW)
+    assert (call.kind, call.path) == ("IDENTITY", "/2/users/1/tweets")
+    data = [
+        {"id": "8", "text": "older", "created_at": "2026-11-01T10:00:00.000Z"},
+        {"id": "9", "text": "newer", "created_at": "2026-11-02T10:00:00.000Z"},
+    ]
+    event = replace(answered({"data": data}), kind=call.kind, endpoint=call.path, targets=())
+    first, second = PLATFORM.discovered(event)
+    assert (first.external_id, first.content, first.permalink) == ("9", "newer", "https://x.com/i/status/9")
+    assert (second.published_at, PLATFORM.read(event).posts) == (1_793_527_200_000, ())
+    assert sorted(PLATFORM.billed(event)) == [("post", "8"), ("post", "9")]
+    assert PLATFORM.discovered(replace(event, http_status=429)) == []
+    assert PLATFORM.discovered(replace(event, body=b'{"meta": {"result_count": 0}}')) == []
+    with pytest.raises(MappingError):
+        PLATFORM.discovered(replace(event, body=b'{"data": [{"id": "8"}]}'))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from services import platforms
 from services.platforms import PlatformFileError, all_platforms, declared_settings
-from services.platforms.abilities import PlatformSetting
+from services.platforms.abilities import PlatformSetting, Priced
 from services.platforms.base import Channel, Limit
 from services.platforms.facebook import Facebook
 from services.poller.settings import PollerSettings
@@ -66,6 +68,11 @@ def test_only_platforms_at_the_sandboxs_own_address_are_sandboxed(
         ("TIDEMARK_REDDIT_APP_TOKEN", "token-of-an-app"),
         ("TIDEMARK_YOUTUBE_LIMITS", "data=many/day"),
         ("TIDEMARK_YOUTUBE_LIMITS", "data=0/60"),
+        ("TIDEMARK_X_MONTHLY_BUDGET_USD", "lots"),
+        ("TIDEMARK_X_MONTHLY_BUDGET_USD", "-1"),
+        ("TIDEMARK_BLUESKY_MONTHLY_BUDGET_USD", "5"),
+        ("TIDEMARK_X_PRICES", "post=0.005"),
+        ("TIDEMARK_X_PRICES", "post=free@2026-11-30"),
         ("TIDEMARK_META_VERSION", "25"),
         ("TIDEMARK_META_VERSION", "v25.0/../me"),
         ("TIDEMARK_LINKEDIN_VERSION", "202613"),
@@ -78,6 +85,16 @@ def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: objec
     with pytest.raises(SettingsError, match=name) as raised:
         load(monkeypatch, tmp_path, **{name: value})
     assert "\n" not in str(raised.value)
+
+
+def test_a_budget_and_prices(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    settings = load(
+        monkeypatch, tmp_path, TIDEMARK_X_MONTHLY_BUDGET_USD="12.50", TIDEMARK_X_PRICES="post=0.004@2027-02-01"
+    )
+    x = settings.configured_platforms["x"]
+    assert isinstance(x, Priced)
+    assert settings.monthly_budgets == {**dict.fromkeys(all_platforms()), "x": Decimal("12.50")}
+    assert (x.prices["post"], x.prices["user"], x.priced_on) == (Decimal("0.004"), Decimal("0.010"), "2027-02-01")
 
 
 def test_an_apps_token_and_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:

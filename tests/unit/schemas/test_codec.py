@@ -26,6 +26,7 @@ from schemas.events import (
     PlatformRaw,
     PollerReply,
     PollerRequest,
+    PollerSpending,
     PostStatus,
     PullKind,
     PullTarget,
@@ -80,6 +81,11 @@ EVENTS: dict[str, st.SearchStrategy[Any]] = {
         st.sampled_from([origin.value for origin in Origin]), maybe_instants,
     ),
     "poller.backfills": st.builds(BackfillJob, ids, texts, instants, instants, maybe_instants),
+    "poller.spending": st.builds(
+        PollerSpending, ids, platforms, texts, st.lists(st.integers(0, INT64_MAX), max_size=31).map(tuple),
+        st.dictionaries(texts, st.integers(0, INT64_MAX), max_size=3), st.none() | st.integers(0, INT64_MAX), texts,
+        instants,
+    ),
     "poller.replies": st.builds(
         PollerReply, ids, ids, st.sampled_from([kind.value for kind in ReplyKind]), st.none() | blobs, st.booleans(),
         st.none() | texts, st.none() | texts, maybe_instants,

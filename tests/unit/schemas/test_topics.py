@@ -79,7 +79,9 @@ def test_each_topic_is_configured_as_promised(name: str) -> None:
         assert spec.config["delete.retention.ms"] == NINETY_DAYS
     else:
         assert int(spec.config["retention.ms"]) > 0
-    compacted = name.startswith(("catalog.", "rollups.")) or name in ("aggregator.claims", "poller.backfills")
+    compacted = name.startswith(("catalog.", "rollups.")) or name in (
+        "aggregator.claims", "poller.backfills", "poller.spending",
+    )  # fmt: skip
     assert spec.is_compacted == compacted
     assert (spec.config.get("message.timestamp.type") == "LogAppendTime") == (name == "platform.raw")
     # docs/decisions/0020: no broker recompresses what strangers send.

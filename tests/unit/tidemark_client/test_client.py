@@ -34,6 +34,7 @@ READS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
     ("GET", "/tidemark/v1/posts/{id}/explain"): lambda client: client.explain_post("i", "likes"),
     ("GET", "/tidemark/v1/targets/{id}/explain"): lambda client: client.explain_target("i", "likes"),
     ("GET", "/tidemark/v1/capabilities"): lambda client: client.capabilities(),
+    ("GET", "/tidemark/v1/usage"): lambda client: client.usage(),
     ("GET", "/tidemark/v1/posts/{id}/series"): lambda client: client.post_series("i", ["likes"]),
     ("GET", "/tidemark/v1/targets/{id}/series"): lambda client: client.target_series("i", ["likes"]),
     ("GET", "/tidemark/v1/channels/{id}/series"): lambda client: client.channel_series("i", ["likes"]),

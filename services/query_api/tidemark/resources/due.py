@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from schemas.events import ChannelStatus, PostStatus
-from schemas.tiers import CHANNEL_INTERVAL, MILLIS_PER_DAY, MILLIS_PER_HOUR, next_due, rule_of, spread
+from schemas.tiers import MILLIS_PER_DAY, MILLIS_PER_HOUR, next_due, rule_of, spread
 from services.query_api.tidemark.resources.states import ChannelState, TargetState, last_answered_at
 
 _MILLIS_PER_MINUTE = 60_000
@@ -68,10 +68,11 @@ def channel_due(channel: ChannelState, speed: float) -> Due:
         return NEVER
     captured_at = max((p.register.captured_at for p in channel.periods if p.register.captured_at), default=None)
     asked_at = last_answered_at(captured_at, channel.evidence)
+    interval = rule_of(held.platform).channel_interval
     if asked_at is None:
-        return Due(interval_name(CHANNEL_INTERVAL), held.updated_at)
+        return Due(interval_name(interval), held.updated_at)
     identity = f"{held.workspace_id}/{held.channel_id}"
-    return Due(interval_name(CHANNEL_INTERVAL), asked_at + spread(CHANNEL_INTERVAL, identity, speed))
+    return Due(interval_name(interval), asked_at + spread(interval, identity, speed))
 
 
 def interval_name(interval: int) -> str:

@@ -57,6 +57,7 @@ IDS = {
     "explainTarget": "GET /tidemark/v1/targets/{id}/explain",
     "getChannelWindow": "GET /tidemark/v1/channels/{id}/windows",
     "listCapabilities": "GET /tidemark/v1/capabilities",
+    "getUsage": "GET /tidemark/v1/usage",
     "getWorkspace": "GET /admin/v1/workspaces/{workspace_id}",
     "putChannel": "PUT /admin/v1/workspaces/{workspace_id}/channels/{channel_id}",
     "deleteChannel": "DELETE /admin/v1/workspaces/{workspace_id}/channels/{channel_id}",

@@ -1,0 +1,1 @@
+"""What a workspace's polls cost at platforms that bill for what is read."""
