@@ -120,12 +120,16 @@ def decide_apart(
 def _again(question: Asked, by_metrics: Mapping[tuple[str, ...], list[int]], now: int) -> list[Asked]:
     """The same about targets that were refused metrics, without these; in halves of the metrics where none is named."""
     again: list[Asked] = []
-    asked = set(metrics_of(question.call))
+    asked: list[str] = metrics_of(question.call)
     for refused, positions in by_metrics.items():
         for lone in question.only(positions, now):
             # What the whole call left out is left out again.
-            left_out = {*refused, *(set(metrics_of(lone.call)) - asked)}
+            left_out: list[str] = [*refused, *_beyond(metrics_of(lone.call), asked)]
             less = lone.without_metrics(left_out)
             if less is not None:
                 again.extend([less.arranged()] if refused else [half.arranged() for half in less.metric_halves()])
     return again
+
+
+def _beyond(names: Sequence[str], asked: Collection[str]) -> list[str]:
+    return [name for name in names if name not in asked]

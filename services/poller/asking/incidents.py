@@ -127,6 +127,11 @@ class Incidents:
         known = self._shapes.get((platform, shape))
         return known is not None and known.is_total
 
+    def try_at(self, platform: str, shape: str) -> int | None:
+        """When a shape that is refused of all channels is tried next (ms); None for any other."""
+        known = self._shapes.get((platform, shape))
+        return known.next_at if known is not None and known.is_total else None
+
     def current(self) -> list[Incident]:
         """All that is going on."""
         return [
