@@ -124,12 +124,11 @@ def _again(question: Asked, by_metrics: Mapping[tuple[str, ...], list[int]], now
     for refused, positions in by_metrics.items():
         for lone in question.only(positions, now):
             # What the whole call left out is left out again.
-            left_out: list[str] = [*refused, *_beyond(metrics_of(lone.call), asked)]
-            less = lone.without_metrics(left_out)
+            less = lone.without_metrics(_left_out(refused, metrics_of(lone.call), asked))
             if less is not None:
                 again.extend([less.arranged()] if refused else [half.arranged() for half in less.metric_halves()])
     return again
 
 
-def _beyond(names: Sequence[str], asked: Collection[str]) -> list[str]:
-    return [name for name in names if name not in asked]
+def _left_out(refused: Sequence[str], names: Sequence[str], asked: Collection[str]) -> list[str]:
+    return [*refused, *(name for name in names if name not in asked)]
