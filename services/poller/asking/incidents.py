@@ -14,8 +14,8 @@ from services.platforms.base import Outcome
 from services.poller.keys import ChannelKey
 from services.runtime.clock import MILLIS_PER_HOUR
 
-# What was heard of a channel counts for as long: every channel with young posts is asked meanwhile, so that one that was
-# answered is not forgotten before it is asked again.
+# What was heard of a channel counts for as long: every channel with young posts is asked meanwhile, so that one that
+# was answered is not forgotten before it is asked again.
 WINDOW = 35 * MILLIS_PER_HOUR // 60
 # Channels that have to be refused alike; all of them where there are fewer.
 LEAST_CHANNELS = 5
