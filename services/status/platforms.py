@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from services.status.samples import Samples
@@ -21,6 +22,8 @@ _FRESHNESS = "tidemark_poller_freshness_ratio"
 _CALLS = "tidemark_poller_calls_total"
 _LEFT = "tidemark_poller_budget_left_calls"
 _CLOSED = "tidemark_poller_budget_closed_seconds"
+_REFUSED = "tidemark_poller_refused_shapes"
+_REFUSED_SINCE = "tidemark_poller_refused_shape_since_seconds"
 _FINE = "ok"
 # Of the whole installation, whichever poller is asked; in US dollars.
 _MONEY = {
@@ -74,6 +77,23 @@ def _money_report(now: Samples, name: str) -> Platform:
     if spent:
         report["spent_usd_by_workspace"] = {key: round(cost, 2) for key, cost in sorted(spent.items())}
     return report
+
+
+def refused_shapes(samples: Samples) -> list[dict[str, Any]]:
+    """The shapes of call that are refused of most channels, as one poller has them; the oldest first."""
+    channels = {
+        (labels["platform"], labels["shape"], labels["outcome"]): int(count)
+        for labels, count in samples.labelled(_REFUSED)
+    }
+    found = [
+        {
+            **{name: labels[name] for name in ("platform", "shape", "outcome", "detail")},
+            "since": datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds"),
+            "channels": channels.get((labels["platform"], labels["shape"], labels["outcome"]), 0),
+        }
+        for labels, at in samples.labelled(_REFUSED_SINCE)
+    ]
+    return sorted(found, key=lambda one: (one["since"], one["platform"], one["shape"]))
 
 
 def merged(reports: Iterable[Mapping[str, Platform]]) -> dict[str, Platform]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.status.platforms import platform_reports
+from services.status.platforms import platform_reports, refused_shapes
 from services.status.probe import Answer, ServiceState
 from services.status.samples import Samples
 
@@ -51,6 +51,9 @@ def service_report(before: ServiceState | None, now: ServiceState, seconds: floa
     platforms = platform_reports(earlier, samples, seconds)
     if platforms:
         report["platforms"] = platforms
+    refused = refused_shapes(samples)
+    if refused:
+        report["refused_shapes"] = refused
     letters = samples.by("tidemark_dead_letters_total", "reason")
     if letters:
         report["dead_letters"] = {reason: int(count) for reason, count in sorted(letters.items())}

@@ -42,6 +42,10 @@ class Samples:
             held[named.get(inner, "")] = held.get(named.get(inner, ""), 0) + value
         return found
 
+    def labelled(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """Every sample of a metric with its labels."""
+        return [(dict(labels), value) for labels, value in self.values.get(name, {}).items()]
+
     def quantile(self, name: str, fraction: float, before: Samples | None = None) -> float | None:
         """The smallest bucket bound of a histogram that holds at least a fraction of the observations.
 

@@ -18,6 +18,7 @@ def draw(report: Report, console: Console) -> None:
     """Print the report's tables to a console."""
     _services(report, console)
     _platforms(report, console)
+    _refused_shapes(report, console)
     _lag(report, console)
     _letters(report, console)
     _tables(report, console)
@@ -82,6 +83,16 @@ def _money(held: Mapping[str, Any]) -> list[str]:
     if "money_left_usd" in held:
         said.append(f"${held['money_left_usd']:,.2f} left")
     return said
+
+
+def _refused_shapes(report: Report, console: Console) -> None:
+    for service in report["services"].values():
+        for held in service.get("refused_shapes", []):
+            console.print(
+                f"{held['platform']} refuses `{held['shape']}` of {held['channels']} channels since {held['since']}: "
+                f"{held['outcome']}, in its words: {held['detail'] or 'none'}",
+                markup=False,
+            )
 
 
 def _lag(report: Report, console: Console) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from typing import Any
 
 START = 1_790_000_000_000
 # Enough turns of the event loop for whatever was woken to reach its next wait.
@@ -26,18 +27,23 @@ class ManualTime(ManualClock):
 
     def __init__(self, at: int = START) -> None:
         super().__init__(at)
-        self._alarms: list[tuple[int, int, asyncio.Event]] = []
+        self._alarms: list[list[Any]] = []
         self._count = 0
 
     async def wait(self, changed: asyncio.Event, until: int | None) -> None:
         """See `services.poller.timing.Time.wait`."""
-        if until is not None and until > self.at:
-            self._count += 1
-            heapq.heappush(self._alarms, (until, self._count, changed))
-        elif until is not None:
+        if until is not None and until <= self.at:
             await asyncio.sleep(0)
             return
-        await changed.wait()
+        self._count += 1
+        alarm = [until, self._count, changed]
+        if until is not None:
+            heapq.heappush(self._alarms, alarm)
+        try:
+            await changed.wait()
+        finally:
+            # Whoever was woken by something else waits for this instant no longer.
+            alarm[2] = None
 
     async def advance(self, millis: int = 0) -> None:
         """Move on, stopping at each alarm on the way."""
@@ -45,6 +51,8 @@ class ManualTime(ManualClock):
         await self.settle()
         while self._alarms and self._alarms[0][0] <= end:
             at, _, changed = heapq.heappop(self._alarms)
+            if changed is None:
+                continue
             self.at = max(self.at, at)
             changed.set()
             await self.settle()

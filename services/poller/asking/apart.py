@@ -120,12 +120,15 @@ def decide_apart(
 def _again(question: Asked, by_metrics: Mapping[tuple[str, ...], list[int]], now: int) -> list[Asked]:
     """The same about targets that were refused metrics, without these; in halves of the metrics where none is named."""
     again: list[Asked] = []
-    asked = set(metrics_of(question.call))
+    asked: list[str] = metrics_of(question.call)
     for refused, positions in by_metrics.items():
         for lone in question.only(positions, now):
             # What the whole call left out is left out again.
-            left_out = {*refused, *(set(metrics_of(lone.call)) - asked)}
-            less = lone.without_metrics(left_out)
+            less = lone.without_metrics(_left_out(refused, metrics_of(lone.call), asked))
             if less is not None:
                 again.extend([less.arranged()] if refused else [half.arranged() for half in less.metric_halves()])
     return again
+
+
+def _left_out(refused: Sequence[str], names: Sequence[str], asked: Collection[str]) -> list[str]:
+    return [*refused, *(name for name in names if name not in asked)]

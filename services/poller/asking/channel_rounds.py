@@ -317,7 +317,7 @@ class ChannelRounds:
             return
         self._circuits[name].success()
         self._token_circuits.success(key)
-        self._learn(name, current, question, meaning, decision, now)
+        retry_at = self._learn(name, current, question, meaning, decision, now)
         window = current.access.of(question.call).window(name, question.call.limit_group)
         if isinstance(then, Hold):
             until = self._budget.hold(window, then.seconds, now, exhausted=then.is_exhausted, app_wide=then.is_app_wide)
@@ -333,6 +333,9 @@ class ChannelRounds:
             await self._upkeep.broken(name, current, question, verdict)
             return
         current.settle(decision.fates, now)
+        if retry_at is not None:
+            # Refused because everything is: due again when that may be over.
+            current.settle({one: Fate.RETRY for one, fate in decision.fates.items() if fate is Fate.SKIPPED}, retry_at)
         current.ask_first(decision.again)
         if verdict.outcome is Outcome.OK:
             await self._upkeep.works(name, current, now)
@@ -352,17 +355,17 @@ class ChannelRounds:
         meaning: Meaning,
         decision: Decision[ChannelQuestion],
         now: int,
-    ) -> None:
-        """Keep what an answer teaches, and act on it at once."""
+    ) -> int | None:
+        """Keep what an answer teaches; returns when (ms) to try again where not the targets, but all is refused."""
         verdict, seen, key = meaning.verdict, current.seen[question.shape], current.plan.key
         given = {subject for subject, fate in decision.fates.items() if fate is Fate.CAPTURED}
         if given:
             self._schedule.hasten(answered(question, name, self._known, seen, given, now), now)
         if verdict.outcome is Outcome.OK and not decision.lessons:
-            return
+            return None
         self._note(name, key, question, verdict, decision)
         if isinstance(decision.consequence, Hold | Pause):
-            return
+            return None
         if learn(question, name, self._known, seen, decision.lessons, verdict, now):
             again_at = self._known.shapes.again_at(key)
             current.drop(question.shape, Settled(Fate.RETRY, again_at))
@@ -370,6 +373,8 @@ class ChannelRounds:
                 "a shape of call is refused of a channel", platform=name, channel=key, shape=question.shape,
                 outcome=verdict.outcome.value, detail=verdict.detail, again_at=again_at,
             )  # fmt: skip
+            return None if self._known.shapes.is_old(key, question.shape, now) else again_at
+        return self._known.incidents.try_at(name, question.shape) if question.call.targets else None
 
     def _back_off(self, name: str, current: ChannelRound, question: ChannelQuestion, back: BackOff) -> None:
         """Leave the platform alone for a while, and the token; what is left of the round waits for as long."""

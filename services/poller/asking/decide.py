@@ -228,7 +228,7 @@ def _refused_metric(
     """The platform refuses a metric: find out of whom, and ask those without it."""
     if len(question.subjects) > 1:
         again = _split(question, now, was_answered=was_answered)
-        lessons = [Suspect(metric) for metric in metrics]
+        lessons = [Suspect(metric) for metric in metrics or metrics_of(question.call)]
         return Decision({}, again, lessons=lessons) if again else Decision(_all(question, Fate.SKIPPED))
     if not metrics:
         asked = metrics_of(question.call)

@@ -1,4 +1,4 @@
-"""Reads what an answer means, of all and of each target, and what follows with what is known so far; pure."""
+"""Reads what an answer means, of all and of each target, and what follows with what is known so far."""
 
 from __future__ import annotations
 

@@ -14,7 +14,9 @@ from services.platforms.base import Outcome
 from services.poller.keys import ChannelKey
 from services.runtime.clock import MILLIS_PER_HOUR
 
-WINDOW = MILLIS_PER_HOUR // 4
+# What was heard of a channel counts for as long: every channel with young posts is asked meanwhile, so that one that
+# was answered is not forgotten before it is asked again.
+WINDOW = 35 * MILLIS_PER_HOUR // 60
 # Channels that have to be refused alike; all of them where there are fewer.
 LEAST_CHANNELS = 5
 # Between two tries while all channels are refused.
@@ -126,6 +128,11 @@ class Incidents:
         """Whether a shape is refused of all channels that were asked."""
         known = self._shapes.get((platform, shape))
         return known is not None and known.is_total
+
+    def try_at(self, platform: str, shape: str) -> int | None:
+        """When a shape that is refused of all channels is tried next (ms); None for any other."""
+        known = self._shapes.get((platform, shape))
+        return known.next_at if known is not None and known.is_total else None
 
     def current(self) -> list[Incident]:
         """All that is going on."""

@@ -83,7 +83,8 @@ def answered(
             resumed.add(plan.key)
         known.sizes.answered(plan.key, shape)
         healed = known.incidents.answered(name, shape, plan.key, now)
-        known.shapes.forget(healed, shape)
+        for key, external_ids in known.shapes.forget(healed, shape):
+            known.culprits.forget(key, external_ids)
         resumed.update(healed)
     if not question.call.targets:
         return resumed

@@ -202,14 +202,21 @@ class RefusedShapes:
             del self._known[key]
         return struck
 
-    def forget(self, keys: Iterable[ChannelKey], shape: str) -> None:
-        """A shape is asked of channels again, as if it had not been refused of them."""
+    def forget(self, keys: Iterable[ChannelKey], shape: str) -> list[tuple[ChannelKey, list[str]]]:
+        """A shape is asked of channels again, as if it had not been refused of them.
+
+        Returns:
+            By channel, the targets that were refused meanwhile.
+        """
+        forgotten = []
         for key in keys:
             channel = self._known.get(key)
             if channel is not None:
                 channel.refused.pop(shape, None)
                 channel.strikes.pop(shape, None)
                 channel.next_at = 0
+                forgotten.append((key, list(channel.struck)))
+        return forgotten
 
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""

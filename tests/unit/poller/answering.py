@@ -55,32 +55,32 @@ _IDS = {
 }
 _OWNERS = {"linkedin": "urn:li:organization:1"}
 
-Meaning = Callable[[Call], Verdict]
-
 
 class Answering:
     """One platform.
 
     Args:
         name: whose file makes the calls.
-        meaning: what a call's answer means; None for success.
 
     Attributes:
-        requests: of posts, in order.
-        calls: the same, as the platform's file described them.
+        requests: in order.
     """
 
-    def __init__(self, name: str, meaning: Meaning | None = None) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.file = all_platforms()[name]
         self.requests: list[httpx.Request] = []
-        self.meaning = meaning
         self._answer: Callable[[httpx.Request], httpx.Response] | None = None
         self._verdict: Verdict | None = None
 
     def fail(self, answer: Callable[[httpx.Request], httpx.Response] | None, verdict: Verdict | None) -> None:
         """From now on answer so (None: well), or so that it means this."""
         self._answer, self._verdict = answer, verdict
+
+    @property
+    def meant(self) -> Verdict | None:
+        """What any answer means now; None where it is for the platform's file to say."""
+        return None if self._answer is not None else self._verdict or Verdict(Outcome.OK)
 
     def wire(self, request: httpx.Request) -> httpx.Response:
         """The answer to a request."""
@@ -94,49 +94,57 @@ class Answered:
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
         self._file = answering.file
-        self.asked: list[Call] = []
 
     @property
     def facts(self) -> Facts:
+        """The file's."""
         return self._file.facts
 
     def authorize(self, token: str | None) -> dict[str, str]:
+        """The file\'s."""
         return self._file.authorize(token)
 
     def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+        """The file\'s."""
         return self._file.post_calls(channel, targets, now)
 
     def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+        """The file\'s."""
         return self._file.channel_calls(channel, now)
 
     def identity_call(self, channel: Channel) -> Call:
+        """The file\'s."""
         return self._file.identity_call(channel)
 
     def read(self, event: PlatformRaw) -> Reading:
+        """Nothing of a good answer, which holds nothing; the file's of any other."""
         return NOTHING if event.body == b"{}" else self._file.read(event)
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
+        """The file\'s."""
         return self._file.part(event, target_index)
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
-        if self._answering._verdict is not None:
-            return self._answering._verdict
-        if self._answering._answer is not None:
-            return self._file.classify(status, headers, body, now)
-        return Verdict(Outcome.OK)
+        """What `Answering` says, or the file."""
+        meant = self._answering.meant
+        return self._file.classify(status, headers, body, now) if meant is None else meant
 
     def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+        """None."""
         return None
 
 
 class World:
-    """A poller of one platform."""
+    """A poller of one platform.
 
-    def __init__(self, answering: Answering, platform: Platform | None = None) -> None:
-        self.answering = answering
-        name = self.name = answering.name
+    Args:
+        wire: what answers requests.
+    """
+
+    def __init__(self, name: str, platform: Platform, wire: Callable[[httpx.Request], httpx.Response]) -> None:
+        self.name = name
         self.time = ManualTime()
-        self.platform = platform or Answered(answering)
+        self.platform = platform
         self.schedule = Schedule({name: self.platform.facts.post_batch_size})
         self.accounts = Accounts()
         tokens = self.tokens = TokenStore(CIPHER, {})
@@ -144,7 +152,7 @@ class World:
         self.publisher = MemoryPublisher()
         self.known = Knowledge(self.schedule.polled_channels)
         self.catalog.is_set_aside = self.known.forget
-        transport = PlatformTransport(answering.wire)
+        transport = PlatformTransport(wire)
         circuits = {name: Circuit()}
         rounds = channel_rounds(
             time=self.time, platforms={name: self.platform}, schedule=self.schedule,

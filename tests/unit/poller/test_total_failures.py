@@ -9,17 +9,16 @@ import asyncio
 from collections.abc import Callable
 
 import httpx
-import orjson
 import pytest
 
 from services.platforms import all_platforms
-from services.platforms.base import Call, Outcome, Platform, Verdict
+from services.platforms.base import Outcome, Verdict
 from services.runtime.clock import MILLIS_PER_HOUR
 from tests.support.platform_transport import json_answer
-from tests.unit.poller.answering import Answering, World
+from tests.unit.poller.answering import Answered, Answering, World
 
 MINUTE = MILLIS_PER_HOUR // 60
-POSTS = 12
+POSTS = 8
 # Of a channel, in the hour. The issue's bound.
 MOST_CALLS = 20
 
@@ -53,11 +52,6 @@ MEANT = {
 }
 
 
-def figures_of(platform: Platform, call: Call) -> bytes:
-    """Any body; what it says is answered by the test's own reading."""
-    return orjson.dumps({"asked": [target.external_id for target in call.targets]})
-
-
 POLLED = [name for name in all_platforms() if name != "google_business"]
 
 
@@ -65,7 +59,7 @@ POLLED = [name for name in all_platforms() if name != "google_business"]
 @pytest.mark.parametrize("name", POLLED)
 async def test_an_hour_of_a_total_failure(name: str, failure: str) -> None:
     answering = Answering(name)
-    world = World(answering)
+    world = World(name, Answered(answering), answering.wire)
     try:
         world.connect("c1")
         world.publish("c1", POSTS)

@@ -143,3 +143,26 @@ def test_the_screen_says_what_is_not_known() -> None:
     draw(report, Console(file=out, width=160))
     for part in ("no addresses known", "TIDEMARK_KAFKA_BOOTSTRAP is not set", "no [address]"):
         assert part in out.getvalue()
+
+
+def test_shapes_that_platforms_refuse_of_most_channels_are_told() -> None:
+    page = (
+        "# TYPE tidemark_poller_refused_shapes gauge\n"
+        'tidemark_poller_refused_shapes{outcome="request_wrong",platform="facebook",shape="posts"} 12.0\n'
+        "# TYPE tidemark_poller_refused_shape_since_seconds gauge\n"
+        'tidemark_poller_refused_shape_since_seconds{detail="400 gone",outcome="request_wrong",platform="facebook",'
+        'shape="posts"} 1.79e+09\n'
+    )
+    report = service_report(None, ServiceState("ready", parse(page)), 1.0)
+    assert report["refused_shapes"] == [
+        {
+            "platform": "facebook", "shape": "posts", "outcome": "request_wrong", "detail": "400 gone",
+            "since": "2026-09-21T14:13:20+00:00", "channels": 12,
+        }
+    ]  # fmt: skip
+    console = Console(record=True, width=200)
+    draw(full_report({"poller": report}, Answer(), Answer(), {}), console)
+    assert (
+        "facebook refuses `posts` of 12 channels since 2026-09-21T14:13:20+00:00: request_wrong"
+        in console.export_text()
+    )

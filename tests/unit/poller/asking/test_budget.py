@@ -14,6 +14,7 @@ from services.poller.asking.budget import APP, EMPTY_WAIT, QUOTA_WAIT, Budget, W
 
 NOW = 1_790_000_000_000
 KEY = WindowKey("x", "w1/c1", "tweets")
+HOUR = 3_600_000
 
 
 def greatest(_: float, upper: float) -> float:
@@ -221,3 +222,42 @@ def test_what_headers_say_is_kept_by_half_and_shown() -> None:
     budget.observe(own, LimitState(100, 0, NOW + 1000), NOW)
     assert budget.state(NOW).waiting == {"x": 1}
     assert budget.state(NOW + 1000).waiting == {"x": 0}
+
+
+def day_state(limit: int, remaining: int, reset_at: int, *, is_app_wide: bool = False) -> LimitState:
+    return LimitState(limit, remaining, reset_at, 24 * 3600, is_app_wide)
+
+
+def test_a_days_limit_is_spread_over_the_day_with_a_burst_at_its_begin() -> None:
+    day, budget = 24 * HOUR, Budget(lambda _, upper: upper)
+    key, remaining, begun = WindowKey("x", "w/c", "tweets"), 1000, NOW
+    made: list[int] = []
+    now = begun
+    while now < begun + day:
+        wait = budget.wait_until(key, now)
+        if wait > now:
+            now = wait
+            continue
+        remaining -= 1
+        made.append(now)
+        budget.begin(key, now)
+        budget.end(key)
+        budget.observe(key, LimitState(900, 900, now + 900_000), now)
+        budget.observe(key, day_state(1000, remaining, begun + day), now)
+        now += 1000
+    assert len(made) == 1000
+    early = sum(at < begun + HOUR for at in made)
+    assert 100 <= early <= 150
+    by_hour = [sum((at - begun) // HOUR == hour for at in made) for hour in range(24)]
+    assert min(by_hour) >= 30
+    assert budget.wait_until(key, begun + day) == 0
+
+
+def test_a_spent_day_waits_for_its_reset_and_an_apps_day_closes_all_tokens() -> None:
+    budget, now = Budget(lambda _, upper: upper), NOW
+    one, other = WindowKey("x", "w/c1", "tweets"), WindowKey("x", "w/c2", "tweets")
+    budget.observe(one, day_state(100, 0, now + 5 * HOUR), now)
+    assert budget.wait_until(one, now) == now + 5 * HOUR
+    assert budget.wait_until(other, now) == 0
+    budget.observe(one, day_state(100, 0, now + 6 * HOUR, is_app_wide=True), now)
+    assert budget.wait_until(other, now) == now + 6 * HOUR

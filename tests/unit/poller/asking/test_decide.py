@@ -147,7 +147,7 @@ def test_of_several_targets_it_is_found_who_lacks_the_metric() -> None:
     for verdict in (Verdict(Outcome.REQUEST_WRONG, refused_metric="n"), Verdict(Outcome.METRIC_NOT_OFFERED)):
         decision = decide(with_metrics("m,n,o", "a", "b"), verdict, (), NOW)
         assert [[one.target_id for one in other.subjects] for other in decision.again] == [["a"], ["b"]]
-        assert list(decision.lessons) == ([Suspect("n")] if verdict.refused_metric else [])
+        assert list(decision.lessons) == [Suspect(name) for name in verdict.refused_metric or "mno"]
 
 
 @pytest.mark.parametrize("position", [None, 7])
