@@ -16,11 +16,10 @@ import orjson
 
 from infra.sandbox.exchange import Ask
 
-# Parameters that hold ids, by their names on any platform; `filters` holds them after `video==`.
+# Parameters that hold ids of posts or accounts, by their names on any platform; `filters` holds them after `video==`.
 _ID_PARAMETERS = frozenset(
-    {"actor", "actors", "entity", "filters", "id", "ids", "organizationalEntity", "pin_ids", "shares", "ugcPosts",
-     "uris"}
-)  # fmt: skip
+    {"actor", "actors", "entity", "filters", "id", "ids", "pin_ids", "shares", "ugcPosts", "uris"}
+)
 # Parameters that hold names of metrics; where a platform has `fields`, only what is inside `.metric()` is a metric.
 _METRIC_PARAMETERS = frozenset({"dailyMetrics", "metric", "metric_types", "metrics", "queryType", "type"})
 _FIELD_PARAMETERS = frozenset({"fields", "part", "tweet.fields", "user.fields", "media.fields", "expansions"})

@@ -110,11 +110,12 @@ def _batch(ask: Ask, elements: list[Any], answer: Answer, platform_of: PlatformO
     if reply.status != 200 or not isinstance(reply.body, list):
         return reply
     answers = iter(reply.body)
-    merged = [stopped[index] if index in stopped else next(answers, None) for index in range(len(elements))]
+    merged: list[Any] = [stopped[index] if index in stopped else next(answers, None) for index in range(len(elements))]
     for index, met in altered.items():
-        if isinstance(merged[index], dict) and merged[index]["code"] == 200:
-            body = _altered(orjson.loads(merged[index]["body"]), met, all_asked[index])
-            merged[index] = {**merged[index], "body": orjson.dumps(body).decode()}
+        part = merged[index]
+        if isinstance(part, dict) and part["code"] == 200:
+            body = _altered(orjson.loads(part["body"]), met, all_asked[index])
+            merged[index] = {**part, "body": orjson.dumps(body).decode()}
     return Reply(200, merged, reply.headers)
 
 
@@ -142,10 +143,12 @@ def _applied(ask: Ask, asked: Asked, met: Iterable[Switch], answer: Answer) -> R
 
 def _altered(body: Any, switches: Iterable[Switch], asked: Asked) -> Any:
     for switch in switches:
-        if _row(switch).alter is not None:
-            for one in asked.ids or ("",):
-                if not switch.target or one.endswith(switch.target):
-                    body = _row(switch).alter(body, one)
+        alter = _row(switch).alter
+        if alter is None:
+            continue
+        for one in asked.ids or ("",):
+            if not switch.target or one.endswith(switch.target):
+                body = alter(body, one)
     return body
 
 
