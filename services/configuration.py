@@ -13,7 +13,7 @@ from pathlib import Path
 
 from services.aggregator.settings import AggregatorSettings
 from services.platforms import all_platforms
-from services.poller.settings import PlatformSettings, PollerSettings
+from services.poller.settings import PlatformSettings, PollerSettings, own_settings
 from services.query_api.settings import QueryApiSettings
 from services.runtime.environment import UnknownName, read_dotenv, unknown_names
 from services.runtime.secrets import SecretsError, TokenCipher
@@ -44,6 +44,7 @@ def known_names() -> frozenset[str]:
     found = set(OTHER_NAMES)
     for settings in SERVICES.values():
         found |= _names(settings, ENV_PREFIX)
+    found |= _names(own_settings(), ENV_PREFIX)
     for platform in all_platforms():
         found |= _names(PlatformSettings, f"{ENV_PREFIX}{platform.upper()}_")
     return frozenset(found)

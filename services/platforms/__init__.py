@@ -13,11 +13,13 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from dotenv import dotenv_values
 
+from services.platforms.abilities import Configurable, PlatformSetting
 from services.platforms.base import Platform
 
 SETTING = "TIDEMARK_PLATFORMS_PATH"
@@ -66,6 +68,36 @@ def _load(name: str, folder: str) -> Platform:
     if said != name:
         raise PlatformFileError(f"{folder}/{name}.py: its facts say {said!r}, expected the file's name")
     return loaded
+
+
+def declared_settings() -> dict[str, PlatformSetting]:
+    """The settings that platforms have of their own, by their names; one that several platforms share is there once.
+
+    Raises:
+        PlatformFileError: two platforms declare one setting differently.
+    """
+    found: dict[str, PlatformSetting] = {}
+    for name, known in all_platforms().items():
+        for setting in known.settings if isinstance(known, Configurable) else ():
+            if found.setdefault(setting.name, setting) != setting:
+                raise PlatformFileError(f"{name}: {setting.name} is declared differently by another platform")
+    return found
+
+
+def configured_platforms(values: Mapping[str, str]) -> dict[str, Platform]:
+    """Every platform by its name, each with its own settings of these values.
+
+    Args:
+        values: by the settings' names; a name that is left out has its default.
+    """
+    return {
+        name: known.configured(
+            {setting.name: values[setting.name] for setting in known.settings if setting.name in values}
+        )
+        if isinstance(known, Configurable)
+        else known
+        for name, known in all_platforms().items()
+    }
 
 
 def checked_path(value: str) -> str:

@@ -1,33 +1,79 @@
-"""What Meta's platforms share: error codes, usage headers, instants and periods of insights. No platform of its own.
+"""What Meta's platforms share: versions, proofs of tokens, what an error means, usage headers. No platform of its own.
 
-Documentation: https://developers.facebook.com/documentation/graph-api/guides/error-handling, read 2026-11-20.
+Documentation: https://developers.facebook.com/documentation/graph-api/guides/error-handling, read 2026-11-30.
+
+What changed lately, and how it is met:
+- 2026-10-27 (announced 2026-07-29): `GET /?ids=` is refused on every version, code 100 with status 500; new apps never
+  have it since 2026-11-04. Objects are asked for one by one; a Graph batch counts each of its parts as a call.
+- 2026-06-15: names of insights that end in `_impressions_unique` are refused on every version.
+- 2026-11 (v27.0): `total_video_consumption_rate` answers nothing any more; nothing here asks for it.
+
+Uncertain, and how it is read here:
+- `(#10) Object does not exist, cannot be loaded ...` is what a deleted post reads; where the sentence goes on to name
+  a permission that the endpoint requires, the permission is missing instead.
+- `Invalid parameter` without a subcode is a refused metric whose name is not told.
+- Code 1 with words about the amount of data, or about a time-out, asks for less; code 1 with other words is an outage.
 """
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
-from services.platforms import base, http_reading, json_reading, report_days
+from services.platforms import abilities, base, http_reading, json_reading, report_days
 
+# The version that calls name, as of 2026-11-30; a newer one is a setting away. Instagram and Facebook pages share it.
+DEFAULT_VERSION = "v25.0"
+VERSION = abilities.PlatformSetting(
+    "META_VERSION", r"v[1-9][0-9]{0,2}\.[0-9]", "a version of the Graph API, such as v25.0", DEFAULT_VERSION
+)
+# The fields of a page's post that need a scope of their own, as calls write them.
+USER_CONTENT_FIELDS = "reactions.limit(0).summary(total_count),comments.limit(0).summary(total_count)"
 DAYS_OF_PERIOD = {"day": 1, "week": 7, "days_28": 28}
 
 _LONGEST_PERIOD = 29 * 86_400_000
+_LONGEST_DETAIL = 200
 _GONE_ID = re.compile(r"ID '([^']{1,128})'")
 _MISSING_ALIAS = re.compile(r"do(?:es)? not exist: ([\w.-]{1,128})")
+_GONE = re.compile(r"object (?:with id '[^']{0,128}' )?does not exist", re.I)
+_SCOPE = re.compile(r"requires? (?:the )?'?(\w{4,60})'? permission", re.I)
+_PROOF = re.compile(r"app ?secret[ _]proof", re.I)
+_USER_CONTENT = "pages_read_user_content"
+_TOO_MUCH = re.compile(r"reduce the amount of data|timed out|time-?out", re.I)
+# The metric is gone for everybody. In each sentence the name stands where the group is.
 _REFUSED = re.compile(
-    r"^\(#100\) (\w+) metric|nonexisting field \((\w+)\)",
+    r"^\(#100\) (?!the\b)(\w+) metric\b|\bthe (\w+) metric is no longer supported|\bmetric (\w+) is not supported"
+    r"|nonexisting field \((\w+)\)|following metrics? \((\w+)\) should",
     re.I,
 )
 # The metric exists, but not for posts of this kind.
-_NOT_OFFERED = re.compile(r"does not support the (\w+) metric|incompatible metrics? \(?(\w+)", re.I)
-_UNNAMED = re.compile(r"must be a valid insights metric|invalid metric", re.I)
+_NOT_OFFERED = re.compile(
+    r"does not support the (\w+) metric|metric (\w+) is not supported for this media|incompatible metrics? \(?(\w+)",
+    re.I,
+)
+# The names that follow the place are those that are valid.
+_PLACE = re.compile(r"\bmetric\[(\d{1,3})\] must be one of", re.I)
+_UNNAMED = re.compile(r"must be a valid insights metric|invalid metric|^(?:\(#100\) )?invalid parameter", re.I)
+# Edges, not metrics: a node that lacks one is of another type.
+_EDGES = frozenset({"insights", "video_insights"})
 _USAGE_HEADERS = ("x-app-usage", "x-business-use-case-usage")
 _SHARE_NAMES = ("call_count", "total_time", "total_cputime")
+
+
+def proof(token: str, client: abilities.AppClient) -> dict[str, str]:
+    """`appsecret_proof`, which apps may be set to require; {} where the app has no secret.
+
+    Source: https://developers.facebook.com/docs/graph-api/guides/secure-requests
+    """
+    if not token or not client.client_secret:
+        return {}
+    return {"appsecret_proof": hmac.new(client.client_secret.encode(), token.encode(), "sha256").hexdigest()}
 
 
 def instant(text: Any) -> int | None:
@@ -61,24 +107,72 @@ def period_of(start: int, end: int) -> str:
 
 
 def verdict_of(status: int, headers: Mapping[str, str], body: bytes) -> base.Verdict:
-    """What an answer means, by Meta's code and subcode; the status is 400 for nearly everything."""
+    """What an answer means, by Meta's code and subcode; the status is 400 for nearly everything.
+
+    A batch answers 200 whatever its parts say: where all of them say the same, it is the batch's meaning, too.
+    """
+    if 200 <= status < 300 and body[:1] == b"[":
+        return _verdict_of_parts(body)
     error = json_reading.try_json_object(body).get("error")
-    if not isinstance(error, dict):
-        if 200 <= status < 300:
-            return (
-                base.Verdict(base.Outcome.OK) if body[:1] in (b"{", b"[") else base.Verdict(base.Outcome.PLATFORM_DOWN)
-            )
-        return http_reading.by_status(status, headers, str(status))
+    if isinstance(error, dict):
+        return _verdict_of_error(error, status, headers)
+    if 200 <= status < 300:
+        return base.Verdict(base.Outcome.OK if body[:1] == b"{" else base.Outcome.PLATFORM_DOWN)
+    return http_reading.by_status(status, headers, str(status))
+
+
+def verdict_of_part(element: Any) -> base.Verdict:
+    """What one element of a batch's answer means; an element that did not finish in time asks for less."""
+    if element is None:
+        return base.Verdict(base.Outcome.TOO_MUCH, detail="a part of a batch did not finish")
+    if not isinstance(element, dict):
+        return base.Verdict(base.Outcome.OK)  # what it is instead is said where it is read
+    code, text = element.get("code"), element.get("body")
+    listed = element.get("headers")
+    headers = {
+        str(header.get("name")).lower(): str(header.get("value"))
+        for header in (listed if isinstance(listed, list) else ())
+        if isinstance(header, dict)
+    }
+    status = code if type(code) is int else 500
+    answer = json_reading.try_json_object(text.encode() if isinstance(text, str) else b"")
+    error = answer.get("error")
+    if isinstance(error, dict):
+        return _verdict_of_error(error, status, headers)
+    return base.Verdict(base.Outcome.OK) if 200 <= status < 300 else http_reading.by_status(status, headers, str(code))
+
+
+def _verdict_of_parts(body: bytes) -> base.Verdict:
+    try:
+        elements = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return base.Verdict(base.Outcome.OK)  # cut off: said where it is read
+    verdicts = [verdict_of_part(element) for element in elements]
+    if len({verdict.outcome for verdict in verdicts}) != 1 or verdicts[0].outcome is base.Outcome.OK:
+        return base.Verdict(base.Outcome.OK)
+    waits = [verdict.retry_after_seconds for verdict in verdicts if verdict.retry_after_seconds is not None]
+    metrics = {(verdict.refused_metric, verdict.refused_position) for verdict in verdicts}
+    first = replace(verdicts[0], retry_after_seconds=max(waits, default=None))
+    if len(metrics) > 1:
+        first = replace(first, refused_metric=None, refused_position=None)
+    return first if len(verdicts) == 1 else replace(first, refused_target=None)
+
+
+def _verdict_of_error(error: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> base.Verdict:
     code, subcode, message = error.get("code"), error.get("error_subcode"), json_reading.text(error.get("message", ""))
-    detail = f"{status} {json_reading.text(error.get('type'))} {json_reading.text(code)}/{json_reading.text(subcode)}"[
-        :200
-    ]
+    detail = f"{status} {json_reading.text(error.get('type'))} {json_reading.text(code)}/{json_reading.text(subcode)}"
+    detail = detail[:_LONGEST_DETAIL]
     match code, subcode:
         case 190, 458 | 460:
             return base.Verdict(base.Outcome.TOKEN_REVOKED, detail=detail)
         case 190, 459 | 464:
             return base.Verdict(base.Outcome.ACCOUNT_DISABLED, detail=detail)
+        case 190, _ if subcode == 2069032 or "page access token" in message.lower():
+            wanted = f"{detail}: a user token where a page token is needed"
+            return base.Verdict(base.Outcome.TOKEN_EXPIRED, detail=wanted, reason="user_token")
         case ((190 | 102), _):
+            return base.Verdict(base.Outcome.TOKEN_EXPIRED, detail=detail)
+        case ((104 | 2500), _) if "access token" in message.lower():
             return base.Verdict(base.Outcome.TOKEN_EXPIRED, detail=detail)
         case 4, _:
             return base.Verdict(base.Outcome.RETRY_LATER, regain_seconds(headers), detail, is_app_wide=True)
@@ -86,25 +180,23 @@ def verdict_of(status: int, headers: Mapping[str, str], body: bytes) -> base.Ver
             return base.Verdict(base.Outcome.RETRY_LATER, regain_seconds(headers), detail)
         case int(), _ if 80000 <= code <= 80014:
             return base.Verdict(base.Outcome.RETRY_LATER, regain_seconds(headers), detail)
-        case 10, _ if "not enough viewers" in message.lower():
-            return base.Verdict(base.Outcome.TOO_EARLY, detail=detail)
-        case 100, 33:
-            gone = _GONE_ID.search(message)
-            return base.Verdict(base.Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
+        case ((10 | 100 | 200), _) if (known := _refused_access(message, subcode, detail)) is not None:
+            return known
+        case 100, _:
+            return _refused_request(message, subcode, detail)
         case 803, _:
             gone = _MISSING_ALIAS.search(message)
             return base.Verdict(base.Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
-        case 100, 2108006:
-            return base.Verdict(base.Outcome.NO_DATA_EVER, detail=detail)
-        case 100, _ if (not_offered := _NOT_OFFERED.search(message)) is not None:
-            metric = next(filter(None, not_offered.groups()), None)
-            return base.Verdict(base.Outcome.METRIC_NOT_OFFERED, detail=detail, refused_metric=metric)
-        case 100, _:
-            return base.Verdict(base.Outcome.REQUEST_WRONG, detail=detail, refused_metric=_refused_metric(message))
+        case 12, _:  # "singular statuses API is deprecated": the id lacks the part that names its page
+            return base.Verdict(base.Outcome.TARGET_REFUSED, detail=detail)
         case ((3 | 10), _):
             return base.Verdict(base.Outcome.PERMISSION_MISSING, detail=detail)
         case int(), _ if 200 <= code <= 299:
             return base.Verdict(base.Outcome.PERMISSION_MISSING, detail=detail)
+        case 960, _:  # "Request aborted. This could happen if ... the entire request timed out."
+            return base.Verdict(base.Outcome.TOO_MUCH, detail=detail)
+        case ((1 | 2 | -2 | -3), _) if _TOO_MUCH.search(message):
+            return base.Verdict(base.Outcome.TOO_MUCH, detail=detail)
         case ((1 | 2), _):
             return base.Verdict(base.Outcome.PLATFORM_DOWN, http_reading.retry_after(headers), detail)
     if error.get("is_transient") is True or status < 400:
@@ -112,12 +204,53 @@ def verdict_of(status: int, headers: Mapping[str, str], body: bytes) -> base.Ver
     return http_reading.by_status(status, headers, detail)
 
 
-def _refused_metric(message: str) -> str | None:
-    """The refused metric in an error's message; empty where one was refused without being named, None otherwise."""
-    refused = _REFUSED.search(message)
-    if refused is not None:
-        return next(filter(None, refused.groups()), None)
-    return "" if _UNNAMED.search(message) else None
+def _refused_access(message: str, subcode: Any, detail: str) -> base.Verdict | None:
+    """What a sentence about access means, whose code is the same for several meanings; None for other sentences."""
+    if "not enough viewers" in message.lower():
+        return base.Verdict(base.Outcome.TOO_EARLY, detail=detail)
+    if subcode == 33:
+        gone = _GONE_ID.search(message)
+        return base.Verdict(base.Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
+    scope = _SCOPE.search(message)
+    if scope is not None and scope[1] == _USER_CONTENT:
+        # Only two fields of the call need it: the rest is answered without them.
+        return base.Verdict(
+            base.Outcome.METRIC_FORBIDDEN, detail=detail, refused_metric=USER_CONTENT_FIELDS, reason=_USER_CONTENT
+        )
+    if scope is not None:
+        return base.Verdict(base.Outcome.PERMISSION_MISSING, detail=detail, reason=scope[1])
+    if _PROOF.search(message):
+        return base.Verdict(base.Outcome.PERMISSION_MISSING, detail=detail, reason="appsecret_proof")
+    if _GONE.search(message):
+        gone = _GONE_ID.search(message)
+        return base.Verdict(base.Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
+    return None
+
+
+def _refused_request(message: str, subcode: Any, detail: str) -> base.Verdict:
+    """What code 100 means: a metric that is refused, by its name or its place or neither, or another parameter."""
+    if subcode == 2108006:
+        return base.Verdict(base.Outcome.NO_DATA_EVER, detail=detail)
+    place = _PLACE.search(message)
+    if place is not None:
+        return base.Verdict(
+            base.Outcome.REQUEST_WRONG, detail=detail, refused_metric="", refused_position=int(place[1])
+        )
+    not_offered = _named(_NOT_OFFERED, message)
+    if not_offered is not None:
+        return base.Verdict(base.Outcome.METRIC_NOT_OFFERED, detail=detail, refused_metric=not_offered)
+    refused = _named(_REFUSED, message)
+    if refused in _EDGES:
+        return base.Verdict(base.Outcome.REQUEST_WRONG, detail=detail)
+    # Subcode 2207086: a `total_*` name in a batch; the body doesn't say which.
+    if refused is None and (subcode == 2207086 or _UNNAMED.search(message)):
+        refused = ""
+    return base.Verdict(base.Outcome.REQUEST_WRONG, detail=detail, refused_metric=refused)
+
+
+def _named(sentences: re.Pattern[str], message: str) -> str | None:
+    found = sentences.search(message)
+    return None if found is None else next(filter(None, found.groups()), None)
 
 
 def limits_of(headers: Mapping[str, str], now: int) -> base.LimitState | None:

@@ -219,3 +219,14 @@ class Refreshable(Protocol):
 
     def read_refresh(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
         """The new tokens in an answer of the token endpoint, or why there are none; `headers` with lower-case names."""
+
+
+@runtime_checkable
+class ExchangesTokens(Refreshable, Protocol):
+    """A platform that gives the token of an account for the token of a person who manages it. Pure as well.
+
+    Asked only once the platform has refused a token, and only where `refresh_call` has no call for it.
+    """
+
+    def exchange_call(self, channel: Channel, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
+        """The call that brings the account's own token, read by `read_refresh`; None when there is no token to give."""

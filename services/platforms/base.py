@@ -200,6 +200,8 @@ class Verdict:
             when the body tells the place and not the name.
         refused_target: the external id that made the whole request fail, when the body names it; ask again without it.
         is_app_wide: for RETRY_LATER and QUOTA_EXHAUSTED, whether the body names a limit of our whole app.
+        reason: why, as a stable code, where more is known than the outcome says: `user_token` for a token of another
+            kind, `appsecret_proof`, or the scope that is missing.
     """
 
     outcome: Outcome
@@ -209,6 +211,7 @@ class Verdict:
     refused_position: int | None = None
     refused_target: str | None = None
     is_app_wide: bool = False
+    reason: str | None = None
 
 
 class LimitState(NamedTuple):

@@ -1,79 +1,78 @@
 """Facebook pages, Graph API.
 
-Documentation: https://developers.facebook.com/docs/graph-api/reference/insights, read 2026-11-20.
-Auth: page token without an end, from a user token of 60 days; pages_show_list, pages_read_engagement, read_insights.
+Documentation: https://developers.facebook.com/docs/graph-api/reference/insights, read 2026-11-30.
+Auth: page token without an end, from a user token of 60 days; pages_show_list, pages_read_engagement, read_insights,
+    and pages_read_user_content for the counts of reactions and comments themselves.
 Rate limit: 4800 x the page's engaged users in 24 h, and 200 x the app's users an hour, shown as percentages in
     `X-Business-Use-Case-Usage` and `X-App-Usage`; codes 4, 17, 32, 613, 80001.
 Poll interval: by the common tiers; most insights are renewed once in 24 h, reactions, comments and shares at once.
 Cannot supply: saves, dislikes, quotes; impressions were retired for every version on 2025-11-15.
 
+How posts are asked for: one by one (ADR 0025), by the form of the id and the post's type. Publishing a reel, a video, a
+photo or a story may return a bare id, without the page's id and an underscore before. The node of such an id has
+neither `insights` nor `shares`:
+- a reel or video answers at `/video_insights`, asked without names, so that no retired name can fail the request;
+- a photo has reactions and comments, a story insights of its own;
+- a bare id whose type tells nothing is taken for a video, which most of them are.
+
 Uncertain, and how it is read here:
 - `shares` is absent where there are none, but also where they may not be seen: absent from an answered post it is
   null, as any count is that was asked for and left out.
 - `comments.summary.total_count` counts filtered comments too; it is taken as it is.
+- Without pages_read_user_content the whole request is refused for the fields `reactions` and `comments`. They are named
+  as the refused metric; the insights by type and by action, which are asked for at all times, stand in.
 - Reactions come as `reactions.summary` and as the insight by type; the summary counts, the insight's sum stands in.
-  An insight by type without any type says nothing.
+  An insight by type without any type says nothing, nor does one by action of an action that it leaves out.
 - Insight names retire often, and the refusal (`(#100) The value must be a valid insights metric`) doesn't say which
   of them it means; one that did is left out and the rest asked again.
 - One figure can come once for each period: `lifetime` counts; where only days came, the figure is ranged.
 - A name asked for in a list of insights that came back with others, but without it, was answered as unknown (null);
   an empty list, as tokens without read_insights get, says nothing.
 - `post_clicks` are clicks anywhere on the post. `post_video_views` are views of 3 s, zero on posts without a video.
-- Reels have figures of their own on `/video_insights`, which page tokens of posts don't always open; a reel's post
-  is asked for like any other.
+  `blue_reels_play_count` are plays, read as views.
+- Stories: Meta's post on v25.0 (2026-02-18) names `page_story_total_media_view_unique`; other sources find no insights
+  on a story at all. Where they are refused, a story has no figures.
 - `page_follows` of a day is a running total, not a figure of the day: it is kept raw, followers come from the page.
 - `published_posts.summary` is documented for posts in general; where it is refused, posts are not counted.
-- One id that is gone fails the whole request, with its id in the message; in a batch it fails alone.
+- A user token works for some calls and reads 190/2069032 for others; it is exchanged for the page's once refused.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote
-
-import orjson
+from urllib.parse import unquote
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import _graph, base, http_reading, json_reading, report_days
+from services.platforms import (
+    _facebook_figures,
+    _graph,
+    _graph_reading,
+    abilities,
+    base,
+    http_reading,
+    json_reading,
+    report_days,
+)
+from services.platforms._oauth import read_renewal
 
-VERSION = "v25.0"
-BATCH_SIZE = 50
 # The days of a page that are asked for each time: the longest range that is shown.
 REPORT_DAYS = 28
 
-_POST_NAMES = "post_media_view,post_total_media_view_unique,post_clicks,post_video_views,post_video_view_time"
-_POST_FIELDS = (
-    "reactions.limit(0).summary(total_count),comments.limit(0).summary(total_count),shares,"
-    f"insights.metric({_POST_NAMES}).period(lifetime)"
+_POST_NAMES = (
+    "post_media_view,post_total_media_view_unique,post_clicks,post_video_views,post_video_view_time,"
+    "post_reactions_by_type_total,post_activity_by_action_type"
+)
+_POST_FIELDS = f"{_graph.USER_CONTENT_FIELDS},shares,insights.metric({_POST_NAMES}).period(lifetime)"
+_STORY_NAMES = (
+    "page_story_total_media_view_unique,pages_fb_story_thread_lightweight_reactions,pages_fb_story_replies,"
+    "pages_fb_story_shares"
 )
 _PAGE_NAMES = "page_media_view,page_total_media_view_unique,page_post_engagements,page_views_total"
+_LIST_FIELDS = "id,created_time,permalink_url,message,status_type"
 
-# Fields of a post, each with the object and the key that hold its count.
-_FIELDS = {
-    "reactions": ("summary", "total_count", metrics.LIKES),
-    "comments": ("summary", "total_count", metrics.COMMENTS),
-    "shares": ("", "count", metrics.SHARES),
-}
-_INSIGHTS = {
-    "post_media_view": metrics.VIEWS,
-    "post_total_media_view_unique": metrics.REACH,
-    "post_impressions": metrics.IMPRESSIONS,
-    "post_impressions_unique": metrics.REACH,
-    "post_clicks": metrics.CLICKS,
-    "post_video_views": metrics.VIDEO_VIEWS,
-    "post_video_view_time": metrics.WATCH_TIME,
-    "post_video_avg_time_watched": metrics.AVG_WATCH_TIME,
-    "post_reactions_by_type_total": metrics.LIKES,
-}
-_DURATIONS = frozenset({"post_video_view_time", "post_video_avg_time_watched"})
-_BY_TYPE = frozenset({"post_reactions_by_type_total"})
-# Where a field or a newer name has spoken, these only fill what is unknown.
-_SECOND_CHOICE = frozenset({"post_reactions_by_type_total", "post_impressions_unique"})
 _PAGE_INSIGHTS = {
     "page_media_view": metrics.CH_VIEWS,
     "page_impressions": metrics.CH_IMPRESSIONS,
@@ -82,168 +81,36 @@ _PAGE_INSIGHTS = {
     "page_views_total": metrics.CH_PROFILE_VIEWS,
 }
 
-_INSIGHT_NAMES = re.compile(r"insights(?:\.\w+\([^()]*\))*\.metric\(([^()]*)\)")
-_BRACKETED = re.compile(r"\([^(){}]*\)|\{[^(){}]*\}")
-_POST_EDGES = ("", "insights", "posts", "feed", "published_posts")
+_POST_EDGES = ("", "insights", "video_insights", "posts", "feed", "published_posts")
 _CHANNEL_EDGES = ("", "insights", "published_posts")
+_PHOTO_WORDS = ("photo", "image", "picture")
 
 
-class _Asked(NamedTuple):
-    """Plain fields and names of insights that a request asked for."""
+class _Shape(NamedTuple):
+    """How posts of one kind are asked for: the shape's name, the edge of the node, and the parameters."""
 
-    fields: frozenset[str]
-    insights: frozenset[str]
-
-
-def _split(names: str) -> frozenset[str]:
-    return frozenset(name.strip() for name in names.split(","))
+    name: str
+    edge: str
+    query: tuple[tuple[str, str], ...]
 
 
-@lru_cache(maxsize=1024)
-def _asked(fields: str) -> _Asked:
-    """What a `fields` parameter asks for."""
-    names = _INSIGHT_NAMES.search(fields)
-    plain, shorter = fields, _BRACKETED.sub("", fields)
-    while shorter != plain:
-        plain, shorter = shorter, _BRACKETED.sub("", shorter)
-    return _Asked(
-        frozenset(field.partition(".")[0].strip() for field in plain.split(",")),
-        _split(names[1]) if names else frozenset(),
-    )
+_PAGE_POST = _Shape("posts/page-post", "", (("fields", _POST_FIELDS),))
+_REEL = _Shape("posts/bare-reel", "/video_insights", ())
+_VIDEO = _Shape("posts/bare-video", "/video_insights", ())
+_PHOTO = _Shape("posts/bare-photo", "", (("fields", _graph.USER_CONTENT_FIELDS),))
+_STORY = _Shape("posts/bare-story", "/insights", (("metric", _STORY_NAMES),))
 
 
-def _figure(value: Any, name: str) -> int | None:
-    """A figure of an insight: a count, a duration, or the sum of counts by type.
-
-    Raises:
-        MappingError: `bad_count`.
-    """
-    if name in _BY_TYPE and isinstance(value, dict):
-        known = [
-            figure for kind, item in value.items() if (figure := json_reading.count(item, f"{name}.{kind}")) is not None
-        ]
-        return json_reading.count(sum(known), name) if known else None
-    return json_reading.duration(value, name) if name in _DURATIONS else json_reading.count(value, name)
-
-
-def _held(insight: dict[str, Any], name: str) -> tuple[bool, int | None]:
-    """Whether an insight holds a figure, and the figure: the newest of its `values`."""
-    values = json_reading.objects(insight.get("values") or [], f"{name}.values")
-    if not values or "value" not in values[-1]:
-        return False, None
-    value = values[-1]["value"]
-    if name in _BY_TYPE and value in ({}, []):
-        return False, None
-    return True, _figure(value, name)
-
-
-def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], spoken: int) -> tuple[int, int]:
-    """Write a post's insights beside what its fields said; returns the masks of reported and of ranged metrics."""
-    answered = json_reading.block(edge, "insights")
-    listed = (
-        json_reading.objects(answered.get("data"), "insights.data")
-        if answered is not None and "data" in answered
-        else []
-    )
-    if not listed:
-        return spoken, 0
-    ranged = 0
-    unanswered = set(asked)
-    # Lifetime figures first, then the newer names: whatever comes later only fills.
-    known = [insight for insight in listed if isinstance(insight.get("name"), str) and insight["name"] in _INSIGHTS]
-    known.sort(key=lambda insight: (insight.get("period") != "lifetime", insight["name"] in _SECOND_CHOICE))
-    for insight in known:
-        name = insight["name"]
-        position = _INSIGHTS[name]
-        unanswered.discard(name)
-        bit = 1 << position
-        if values[position] is not None or (spoken & bit and name not in _SECOND_CHOICE):
-            continue
-        holds, value = _held(insight, name)
-        if holds:
-            values[position] = value
-            spoken |= bit
-            ranged |= 0 if insight.get("period", "lifetime") == "lifetime" else bit
-    for name in unanswered & _INSIGHTS.keys():
-        spoken |= 1 << _INSIGHTS[name]
-    return spoken, ranged
-
-
-def _post(post: dict[str, Any], asked: _Asked) -> tuple[int, int, list[int | None]]:
-    """The figures of one post object: masks of reported and of ranged metrics, and values."""
-    values: list[int | None] = list(metrics.NO_POST_VALUES)
-    if not post or "error" in post:
-        return 0, 0, values
-    spoken = 0
-    for field, (inner, key, position) in _FIELDS.items():
-        if field in post:
-            holder = json_reading.block(post[field], field)
-            if inner and holder is not None:
-                holder = json_reading.block(holder.get(inner), f"{field}.{inner}")
-            if holder is not None:
-                values[position] = json_reading.count(holder.get(key), f"{field}.{key}")
-                spoken |= 1 << position
-        elif field in asked.fields:
-            spoken |= 1 << position
-    spoken, ranged = _read_insights(post.get("insights"), asked.insights, values, spoken)
-    return spoken, ranged, values
-
-
-def _requests(event: PlatformRaw) -> list[dict[str, Any]]:
-    """The requests of a batch, from the body that was sent; [] where it isn't known."""
-    sent: Any = event.request.get("batch")
-    try:
-        if sent is None:
-            body = orjson.loads(event.request.get("body", "null"))
-            sent = body.get("batch") if isinstance(body, dict) else None
-        batch = orjson.loads(sent) if isinstance(sent, str) else sent
-    except orjson.JSONDecodeError:
-        return []
-    return [request for request in batch if isinstance(request, dict)] if isinstance(batch, list) else []
-
-
-class _Answered(NamedTuple):
-    """One element of a batch: whose it is, what was asked, and what came (None: its post is gone)."""
-
-    external_id: str
-    asked: _Asked
-    post: dict[str, Any] | None
-
-
-def _batch(event: PlatformRaw) -> Iterator[_Answered]:
-    """The posts in a batch's answer, by the request of each element, else by the id in it.
-
-    Raises:
-        MappingError: `body_not_json` or `unexpected_shape`.
-    """
-    elements = json_reading.json_value(event.body)
-    if not isinstance(elements, list):
-        raise base.MappingError("unexpected_shape", f"a batch's answer is a JSON {type(elements).__name__}")
-    requests = _requests(event)
-    for index, element in enumerate(elements):
-        if element is None:
-            continue  # did not finish in time: nothing is known
-        if not isinstance(element, dict):
-            raise base.MappingError("unexpected_shape", f"an element of a batch is a JSON {type(element).__name__}")
-        url = requests[index].get("relative_url") if index < len(requests) else None
-        path_text, _, query_text = url.partition("?") if isinstance(url, str) else ("", "", "")
-        path, query = http_reading.path_segments("/" + path_text.lstrip("/")), dict(parse_qsl(query_text))
-        text = element.get("body")
-        if not isinstance(text, str):
-            raise base.MappingError("unexpected_shape", f"the body of an element is a JSON {type(text).__name__}")
-        code = element.get("code")
-        if type(code) is not int or not 200 <= code < 300:
-            status = code if type(code) is int else 500
-            if path and _graph.verdict_of(status, {}, text.encode()).outcome is base.Outcome.TARGET_GONE:
-                yield _Answered(path[0], _asked(""), None)
-            continue
-        answer = json_reading.json_object(text.encode())
-        own = answer.get("id")
-        external_id = path[0] if path else own if isinstance(own, str) else ""
-        if path[1:] == ("insights",):
-            yield _Answered(external_id, _Asked(frozenset(), _split(query.get("metric", ""))), {"insights": answer})
-        else:
-            yield _Answered(external_id, _asked(query.get("fields", "")), answer)
+def _shape_of(target: base.Target) -> _Shape:
+    """How a target is asked for: by its page, or by a bare id of the kind that its type tells."""
+    if "_" in target.external_id:
+        return _PAGE_POST
+    post_type = target.post_type.lower()
+    if target.is_story or "story" in post_type or "stories" in post_type:
+        return _STORY
+    if "reel" in post_type:
+        return _REEL
+    return _PHOTO if any(word in post_type for word in _PHOTO_WORDS) else _VIDEO
 
 
 class Facebook:
@@ -253,10 +120,12 @@ class Facebook:
         name="facebook",
         base_url="https://graph.facebook.com",
         documentation="https://developers.facebook.com/docs/graph-api/reference/insights",
-        read_on="2026-11-20",
-        auth="page token (Bearer) with pages_read_engagement and read_insights",
+        read_on="2026-11-30",
+        auth="page token (Bearer) with pages_show_list, pages_read_engagement and read_insights, and "
+        "pages_read_user_content for reactions and comments as they stand (without it the insights' counts, up to 24 "
+        "hours late); a user token is exchanged for the page's; `appsecret_proof` where a client secret is set",
         rate_limit="4800 x the page's engaged users in 24 hours",
-        post_batch_size=BATCH_SIZE,
+        post_batch_size=1,
         post_group="graph",
         report_days=REPORT_DAYS,
         channel_metrics={
@@ -279,29 +148,43 @@ class Facebook:
             "other_clicks": "clicks are any clicks on the post",
             "profile_clicks": "not in the API",
             "follows": "not reported for posts",
-            "avg_watch_time_seconds": "only on the edge of videos",
             "poll_votes": "not in the API",
         },
     )
+
+    settings = (_graph.VERSION,)
+
+    def __init__(self, version: str = _graph.DEFAULT_VERSION) -> None:
+        self._version = version
+
+    def configured(self, values: Mapping[str, str]) -> Facebook:
+        """The platform with another version of the Graph API."""
+        return Facebook(values.get(_graph.VERSION.name, self._version))
 
     def authorize(self, token: str | None) -> dict[str, str]:
         """Bearer token: the Graph API takes it as a header as well as in the query, where logs would keep it."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
+    def proof(self, token: str, client: abilities.AppClient) -> Mapping[str, str]:
+        """`appsecret_proof`, where a client secret is set."""
+        return _graph.proof(token, client)
+
     def post_calls(
         self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
     ) -> list[base.Call]:
-        """Batches of 50 posts."""
-        calls: list[base.Call] = []
-        for start in range(0, len(targets), BATCH_SIZE):
-            part = tuple(targets[start : start + BATCH_SIZE])
-            query = (("ids", ",".join(target.external_id for target in part)), ("fields", _POST_FIELDS))
-            calls.append(base.Call(RawKind.POST_METRICS, "GET", f"/{VERSION}/", query, None, part, "graph"))
+        """One post a call."""
+        calls = []
+        for target in targets:
+            shape = _shape_of(target)
+            path = f"/{self._version}/{http_reading.path_part(target.external_id)}{shape.edge}"
+            calls.append(
+                base.Call(RawKind.POST_METRICS, "GET", path, shape.query, None, (target,), "graph", shape=shape.name)
+            )
         return calls
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The page as it is now, how many posts it has, and its last 28 closed Pacific days."""
-        page = f"/{VERSION}/{http_reading.path_part(channel.external_id)}"
+        page = f"/{self._version}/{http_reading.path_part(channel.external_id)}"
         today = report_days.pacific_day(now)
         days = (
             ("metric", _PAGE_NAMES),
@@ -311,95 +194,94 @@ class Facebook:
         )
         counted = (("summary", "total_count"), ("limit", "1"), ("fields", "id"))
         return [
-            base.Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="graph")
-            for path, query in (
-                (page, (("fields", "followers_count,fan_count"),)),
-                (f"{page}/published_posts", counted),
-                (f"{page}/insights", days),
+            base.Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="graph", shape=shape)
+            for shape, path, query in (
+                ("channel/page", page, (("fields", "followers_count,fan_count"),)),
+                ("channel/posts", f"{page}/published_posts", counted),
+                ("channel/days", f"{page}/insights", days),
             )
         ]
 
     def identity_call(self, channel: base.Channel) -> base.Call:
         """The page of the page token."""
-        return base.Call(RawKind.IDENTITY, "GET", f"/{VERSION}/me", (("fields", "id,name"),), limit_group="graph")
+        path, query = f"/{self._version}/me", (("fields", "id,name"),)
+        return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="graph", shape="identity")
+
+    def discovery_call(self, channel: base.Channel, now: int) -> base.Call:
+        """The page's own newest posts."""
+        path = f"/{self._version}/{http_reading.path_part(channel.external_id)}/posts"
+        query = (("fields", _LIST_FIELDS), ("limit", str(_graph_reading.DISCOVERED)))
+        return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="graph", shape="discovery")
+
+    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+        """The posts in the list; all of them have page-qualified ids, whatever they hold."""
+        return _graph_reading.discovered(
+            event,
+            "posts",
+            lambda item: _graph_reading.listed_post(item, "created_time", "permalink_url", "message", "facebook-post"),
+        )
+
+    def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
+        """None: a page token has no end, and what ends it can't be mended by the app."""
+        return None
+
+    def exchange_call(
+        self, channel: base.Channel, tokens: abilities.HeldTokens, client: abilities.AppClient
+    ) -> abilities.RefreshCall | None:
+        """The page's token, asked for with the token of a user who manages the page."""
+        if not tokens.access_token:
+            return None
+        return abilities.RefreshCall(
+            "GET",
+            f"/{self._version}/{http_reading.path_part(channel.external_id)}",
+            (("fields", "access_token"), *self.proof(tokens.access_token, client).items()),
+            headers=self.authorize(tokens.access_token),
+        )
+
+    def read_refresh(
+        self, status: int, headers: Mapping[str, str], body: bytes
+    ) -> abilities.TokenGrant | abilities.RefreshFailure:
+        """A page token, or why there is none: an answer without one is of a user who doesn't manage the page."""
+        if 200 <= status < 300 and not json_reading.try_json_object(body).get("access_token"):
+            return abilities.RefreshFailure(base.Outcome.TOKEN_EXPIRED, detail=f"{status} no page token")
+        return read_renewal(status, headers, body, self.classify)
 
     def read(self, event: PlatformRaw) -> base.Reading:
-        """`/?ids=`, `/{post}`, `/{post}/insights`, `/{page}/posts`, a batch; `/{page}` and its edges."""
+        """`/{post}` and its edges, a batch, `/?ids=`, `/{page}/posts`; `/{page}` and its edges."""
         if not http_reading.succeeded(event):
             return base.NOTHING
         path = http_reading.path_segments(event.endpoint)
         edge = path[1] if len(path) == 2 else ""
         is_posts = event.kind == RawKind.POST_METRICS
-        edges = _POST_EDGES if is_posts else _CHANNEL_EDGES
+        edges = _POST_EDGES if is_posts else _CHANNEL_EDGES if event.kind == RawKind.CHANNEL_METRICS else ("", "posts")
         if len(path) > 2 or edge not in edges or (not path and not is_posts):
             raise base.MappingError("unknown_endpoint", f"Facebook has no {event.kind} at {event.endpoint[:200]!r}")
-        if is_posts and not path and ("batch" in event.request or "body" in event.request):
-            return self._batched(event)
+        if is_posts and _graph_reading.is_batch(event):
+            return _graph_reading.batch_reading(event, _facebook_figures.post_figures)
         answer = json_reading.json_object(event.body)
         if "error" in answer or event.kind == RawKind.IDENTITY:
             return base.NOTHING
         if is_posts:
-            return self._posts(event, path, edge, answer)
+            wanted = _graph_reading.asked_of(edge, event.request)
+            return _graph_reading.nodes_reading(
+                event, self._nodes(path, edge, answer), wanted, _facebook_figures.post_figures
+            )
         if edge == "insights":
             return base.Reading((), self._periods(answer))
         return base.Reading((), self._page(event, edge, answer))
 
-    def _batched(self, event: PlatformRaw) -> base.Reading:
-        """Elements about one post add to each other: its fields and its insights can be two."""
-        wanted = json_reading.positions(event)
-        found: dict[int, base.PostReading] = {}
-        gone: dict[int, None] = {}
-        for answered in _batch(event):
-            indexes = wanted.get(answered.external_id, ())
-            if answered.post is None:
-                gone.update(dict.fromkeys(indexes))
-                continue
-            spoken, ranged, values = _post(answered.post, answered.asked)
-            for index in indexes if spoken else ():
-                held = found.get(index)
-                if held is not None:
-                    merged = tuple(
-                        value if spoken >> position & 1 else held.values[position]
-                        for position, value in enumerate(values)
-                    )
-                    kept = held.ranged & ~spoken
-                    found[index] = base.PostReading(index, held.spoken | spoken, kept | ranged, merged)
-                else:
-                    found[index] = base.PostReading(index, spoken, ranged, tuple(values))
-        return base.Reading(list(found.values()), (), [index for index in gone if index not in found])
-
-    def _parts(self, path: tuple[str, ...], edge: str, answer: dict[str, Any]) -> dict[str, Any]:
+    def _nodes(self, path: tuple[str, ...], edge: str, answer: dict[str, Any]) -> dict[str, Any]:
         """Post objects by id: of several asked for, of a page's list, or of one."""
         if not path:
             return answer
-        if edge == "insights":
-            return {unquote(path[0]): {"insights": answer}}
+        if edge in _graph_reading.INSIGHT_EDGES:
+            return {unquote(path[0]): {edge: answer}}
         if edge:
             return {
                 json_reading.text(item.get("id")): item for item in json_reading.objects(answer.get("data"), "data")
             }
         own = answer.get("id")
         return {unquote(path[0]): answer, **({own: answer} if isinstance(own, str) else {})}
-
-    def _posts(self, event: PlatformRaw, path: tuple[str, ...], edge: str, answer: dict[str, Any]) -> base.Reading:
-        asked = _asked(event.request.get("fields", ""))
-        if edge == "insights":
-            asked = _Asked(frozenset(), _split(event.request.get("metric", "")))
-        parts = self._parts(path, edge, answer)
-        readings: list[base.PostReading] = []
-        for external_id, indexes in json_reading.positions(event).items():
-            if external_id not in parts:
-                continue
-            part = parts[external_id]
-            if not isinstance(part, dict):
-                raise base.MappingError(
-                    "unexpected_shape", f"a post is a JSON {type(part).__name__}, expected an object"
-                )
-            spoken, ranged, values = _post(part, asked)
-            if spoken:
-                whole = tuple(values)
-                readings.extend(base.PostReading(index, spoken, ranged, whole) for index in indexes)
-        return base.Reading(readings)
 
     def _page(self, event: PlatformRaw, edge: str, answer: dict[str, Any]) -> tuple[base.ChannelReading, ...]:
         """Followers from the page itself, the number of posts from the summary of its posts."""
@@ -413,7 +295,7 @@ class Facebook:
                 json_reading.count(summary.get("total_count"), "total_count"),
             )
         else:
-            asked = "followers_count" in _asked(event.request.get("fields", "")).fields
+            asked = "followers_count" in _graph_reading.asked(event.request.get("fields", "")).fields
             if not answer or not (asked or "followers_count" in answer):
                 return ()
             position, values[metrics.CH_FOLLOWERS] = (
@@ -452,13 +334,12 @@ class Facebook:
         path = http_reading.path_segments(event.endpoint)
         own: Any = None
         try:
-            if not path and ("batch" in event.request or "body" in event.request):
-                parts = [found.post for found in _batch(event) if found.external_id == external_id and found.post]
-                own = {key: value for part in parts for key, value in part.items()}
+            if _graph_reading.is_batch(event):
+                own = _graph_reading.batch_part(event, external_id)
             else:
                 answer = json_reading.try_json_object(event.body)
                 if "error" not in answer:
-                    own = self._parts(path, path[1] if len(path) == 2 else "", answer).get(external_id)
+                    own = self._nodes(path, path[1] if len(path) == 2 else "", answer).get(external_id)
         except base.MappingError:
             return {}
         return own if isinstance(own, dict) else {}
@@ -466,6 +347,10 @@ class Facebook:
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """Meta's code and subcode; the status is 400 for nearly everything."""
         return _graph.verdict_of(status, headers, body)
+
+    def verdicts(self, event: PlatformRaw, headers: Mapping[str, str], now: int) -> Mapping[int, base.Verdict]:
+        """What the parts of a batch mean, and errors in place of posts."""
+        return _graph_reading.verdicts(event)
 
     def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """Percent left of the fullest of the budgets that the usage headers name."""

@@ -1,47 +1,50 @@
 """Instagram, Graph API, professional accounts.
 
 Documentation: https://developers.facebook.com/documentation/instagram-platform/reference/instagram-media/insights,
-    read 2026-11-20.
-Auth: long-lived token of 60 days, renewed in place; instagram_basic and instagram_manage_insights (Facebook Login) or
-    instagram_business_basic and instagram_business_manage_insights (Instagram Login, on graph.instagram.com).
+    read 2026-11-30.
+Auth: long-lived token of 60 days, renewed in place; instagram_basic and instagram_manage_insights with
+    pages_read_engagement (Facebook Login, `EAA...`, on graph.facebook.com), or instagram_business_basic and
+    instagram_business_manage_insights (Instagram Login, `IG...`, on graph.instagram.com).
 Rate limit: 4800 x the account's impressions in 24 h, shown as percentages in `X-App-Usage` and
     `X-Business-Use-Case-Usage`; codes 4, 17, 32, 613, 80002.
 Poll interval: by the common tiers; figures are up to 48 h late, story figures live for 24 h.
 Cannot supply: clicks on posts, dislikes, quotes; impressions only for media made before 2024-07-02 on old versions.
 
+How media are asked for: one by one (ADR 0025), with the names that fit the kind which the post's type tells; types that
+tell nothing are asked for what feed posts and reels share. One name that doesn't fit fails the whole request.
+
 Uncertain, and how it is read here:
 - `like_count` (every like) and the insight `likes` (organic ones) can both be answered: the field counts, the insight
   stands in where the field is hidden or was not asked for. The same holds for comments; of stories the insight
-  `replies` is the comments.
+  `replies` is the comments, 0 for authors in Europe and Japan.
 - `profile_visits` is read as profile clicks: a visit from a post is made by a tap on the profile in it.
 - A name asked for in a list of insights that came back with others, but without it, was answered as unknown (null);
   an empty list says nothing.
 - Totals of an account for `since` to `until` carry no times of their own: the request's are taken. A range of exactly
   one Pacific day is that day's figure. Without both bounds the range is unknown and nothing is said.
-- One name that doesn't fit a media's kind fails the whole request, and the kind is known only from our post type, so
-  targets are grouped by it; types that tell nothing are asked for what feed posts and reels share.
-- One id that is gone fails the whole request, with its id in the message.
+- `shares` is refused for some images (`The metric shares is not supported for this media type`): left out then.
+- A token of the other login reads 190 "Cannot parse access token"; its host follows from how it begins.
+- `appsecret_proof` goes with tokens of Facebook Login only: Instagram Login signs with another secret.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import _graph, abilities, base, http_reading, json_reading, report_days
+from services.platforms import _graph, _graph_reading, abilities, base, http_reading, json_reading, report_days
+from services.platforms._graph_reading import Asked
 from services.platforms._oauth import read_renewal, renewal_call
 
-VERSION = "v25.0"
-# Instagram Login renews its tokens here; those of Facebook Login begin so and can't be renewed by their holder alone.
-TOKEN_URL = "https://graph.instagram.com"
+# Instagram Login: its tokens begin so, work on this host only, and are renewed there. Those of Facebook Login begin
+# otherwise, work on graph.facebook.com only, and can't be renewed by their holder alone.
+INSTAGRAM_URL = "https://graph.instagram.com"
+INSTAGRAM_TOKEN = "IG"
 FACEBOOK_TOKEN = "EAA"
-BATCH_SIZE = 50
 WINDOW_DAYS = (1, 7, 28)
 
 _SHARED_NAMES = ("views", "reach", "shares", "saved")
@@ -94,21 +97,9 @@ _USER_INSIGHTS = {
 }
 _USER_TOTALS = "reach,views,profile_views,total_interactions,likes,comments,shares,saves"
 
-_INSIGHT_NAMES = re.compile(r"insights(?:\.\w+\([^()]*\))*\.metric\(([^()]*)\)")
-_BRACKETED = re.compile(r"\([^()]*\)|\{[^{}]*\}")
-
-
-@lru_cache(maxsize=1024)
-def _asked(fields: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The plain fields and the insight names of a `fields` parameter."""
-    names = _INSIGHT_NAMES.search(fields)
-    plain = frozenset(field.strip() for field in _BRACKETED.sub("", fields).split(","))
-    return plain, _split(names[1]) if names else frozenset()
-
-
-@lru_cache(maxsize=1024)
-def _split(names: str) -> frozenset[str]:
-    return frozenset(name.strip() for name in names.split(","))
+_LIST_FIELDS = "id,timestamp,media_type,media_product_type,permalink,caption"
+_POST_TYPES = {"REELS": "instagram-reel", "STORY": "instagram-story", "CAROUSEL_ALBUM": "instagram-carousel"}
+_POST_EDGES = ("", "insights", "media")
 
 
 def _kind_of(target: base.Target) -> str:
@@ -167,7 +158,7 @@ def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], s
     return spoken, ranged
 
 
-def _media(media: dict[str, Any], plain: frozenset[str], insights: frozenset[str]) -> tuple[int, int, list[int | None]]:
+def _media(media: dict[str, Any], asked: Asked) -> tuple[int, int, list[int | None]]:
     """The figures of one media object: masks of reported and of ranged metrics, and values."""
     values: list[int | None] = list(metrics.NO_POST_VALUES)
     if not media or "error" in media:
@@ -177,9 +168,9 @@ def _media(media: dict[str, Any], plain: frozenset[str], insights: frozenset[str
         if field in media:
             values[position] = json_reading.count(media[field], field)
             spoken |= 1 << position
-        elif field in plain:
+        elif field in asked.fields:
             spoken |= 1 << position
-    spoken, ranged = _read_insights(media.get("insights"), insights, values, spoken)
+    spoken, ranged = _read_insights(media.get("insights"), asked.insights, values, spoken)
     return spoken, ranged, values
 
 
@@ -190,10 +181,13 @@ class Instagram:
         name="instagram",
         base_url="https://graph.facebook.com",
         documentation="https://developers.facebook.com/documentation/instagram-platform/reference/instagram-media/insights",
-        read_on="2026-11-20",
-        auth="long-lived user token (Bearer) with the insights scope of its login",
+        read_on="2026-11-30",
+        auth="long-lived token (Bearer), of Instagram Login with instagram_business_basic and "
+        "instagram_business_manage_insights, asked on graph.instagram.com, or of Facebook Login with instagram_basic, "
+        "instagram_manage_insights and pages_read_engagement; `appsecret_proof` with the latter where a client secret is "
+        "set",
         rate_limit="4800 x the account's impressions in 24 hours",
-        post_batch_size=BATCH_SIZE,
+        post_batch_size=1,
         post_group="graph",
         report_days=min(WINDOW_DAYS),
         channel_metrics={
@@ -222,31 +216,48 @@ class Instagram:
         },
     )
 
+    settings = (_graph.VERSION,)
+
+    def __init__(self, version: str = _graph.DEFAULT_VERSION) -> None:
+        self._version = version
+
+    def configured(self, values: Mapping[str, str]) -> Instagram:
+        """The platform with another version of the Graph API."""
+        return Instagram(values.get(_graph.VERSION.name, self._version))
+
     def authorize(self, token: str | None) -> dict[str, str]:
         """Bearer token: the Graph API takes it as a header as well as in the query, where logs would keep it."""
         return {"authorization": f"Bearer {token}"} if token else {}
 
+    def origin_of(self, token: str | None) -> str | None:
+        """graph.instagram.com for tokens of Instagram Login."""
+        return INSTAGRAM_URL if token and token.startswith(INSTAGRAM_TOKEN) else None
+
+    def proof(self, token: str, client: abilities.AppClient) -> Mapping[str, str]:
+        """`appsecret_proof`, for tokens of Facebook Login where a client secret is set."""
+        return {} if self.origin_of(token) is not None else _graph.proof(token, client)
+
     def post_calls(
         self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
     ) -> list[base.Call]:
-        """Batches of 50 media of one kind."""
-        kinds: dict[str, list[base.Target]] = {}
+        """One media a call, with the names of its kind."""
+        calls = []
         for target in targets:
-            kinds.setdefault(_kind_of(target), []).append(target)
-        calls: list[base.Call] = []
-        for kind, group in kinds.items():
-            for start in range(0, len(group), BATCH_SIZE):
-                part = tuple(group[start : start + BATCH_SIZE])
-                ids = ",".join(target.external_id for target in part)
-                query = (("ids", ids), ("fields", _FIELDS_OF_KIND[kind]))
-                calls.append(base.Call(RawKind.POST_METRICS, "GET", f"/{VERSION}/", query, None, part, "graph"))
+            kind = _kind_of(target)
+            path = f"/{self._version}/{http_reading.path_part(target.external_id)}"
+            query = (("fields", _FIELDS_OF_KIND[kind]),)
+            calls.append(
+                base.Call(RawKind.POST_METRICS, "GET", path, query, None, (target,), "graph", shape=f"posts/{kind}")
+            )
         return calls
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The account as it is now, and its totals of the last 1, 7 and 28 closed Pacific days."""
-        account = f"/{VERSION}/{http_reading.path_part(channel.external_id)}"
+        account = f"/{self._version}/{http_reading.path_part(channel.external_id)}"
         fields = (("fields", ",".join(_USER_FIELDS)),)
-        calls = [base.Call(RawKind.CHANNEL_METRICS, "GET", account, fields, limit_group="graph")]
+        calls = [
+            base.Call(RawKind.CHANNEL_METRICS, "GET", account, fields, limit_group="graph", shape="channel/account")
+        ]
         today = report_days.pacific_day(now)
         for days in WINDOW_DAYS:
             query = (
@@ -256,19 +267,41 @@ class Instagram:
                 ("since", str(report_days.pacific_midnight(today - timedelta(days=days)) // 1000)),
                 ("until", str(report_days.pacific_midnight(today) // 1000)),
             )
-            calls.append(base.Call(RawKind.CHANNEL_METRICS, "GET", f"{account}/insights", query, limit_group="graph"))
+            shape = "channel/day" if days == 1 else "channel/window"
+            calls.append(
+                base.Call(
+                    RawKind.CHANNEL_METRICS, "GET", f"{account}/insights", query, limit_group="graph", shape=shape
+                )
+            )
         return calls
 
     def identity_call(self, channel: base.Channel) -> base.Call:
         """The account's id and name."""
-        path = f"/{VERSION}/{http_reading.path_part(channel.external_id)}"
-        return base.Call(RawKind.IDENTITY, "GET", path, (("fields", "id,username"),), limit_group="graph")
+        path = f"/{self._version}/{http_reading.path_part(channel.external_id)}"
+        query = (("fields", "id,username"),)
+        return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="graph", shape="identity")
+
+    def discovery_call(self, channel: base.Channel, now: int) -> base.Call:
+        """The account's newest media; stories are listed elsewhere and live too shortly to be found in time."""
+        path = f"/{self._version}/{http_reading.path_part(channel.external_id)}/media"
+        query = (("fields", _LIST_FIELDS), ("limit", str(_graph_reading.DISCOVERED)))
+        return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="graph", shape="discovery")
+
+    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+        """The media in the list, with post types that tell their kinds."""
+
+        def post_of(item: dict[str, Any]) -> abilities.Discovered | None:
+            kinds = (str(item.get("media_product_type")), str(item.get("media_type")))
+            post_type = next((_POST_TYPES[kind] for kind in kinds if kind in _POST_TYPES), "instagram-feed")
+            return _graph_reading.listed_post(item, "timestamp", "permalink", "caption", post_type)
+
+        return _graph_reading.discovered(event, "media", post_of)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`ig_refresh_token`: the token is its own refresh token, until it has ended. Facebook's are not renewed so."""
         if (tokens.access_token or "").startswith(FACEBOOK_TOKEN):
             return None
-        return renewal_call("ig_refresh_token", tokens, TOKEN_URL)
+        return renewal_call("ig_refresh_token", tokens, INSTAGRAM_URL)
 
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
@@ -277,15 +310,17 @@ class Instagram:
         return read_renewal(status, headers, body, self.classify)
 
     def read(self, event: PlatformRaw) -> base.Reading:
-        """`/?ids=`, `/{media}`, `/{media}/insights`, `/{ig-user}/media`; `/{ig-user}`, `/{ig-user}/insights`."""
+        """`/{media}` and its insights, a batch, `/?ids=`, `/{ig-user}/media`; `/{ig-user}`, `/{ig-user}/insights`."""
         if not http_reading.succeeded(event):
             return base.NOTHING
         path = http_reading.path_segments(event.endpoint)
         edge = path[1] if len(path) == 2 else ""
-        if len(path) > 2 or edge not in ("", "insights", "media"):
+        is_posts = event.kind == RawKind.POST_METRICS
+        is_known = edge in _POST_EDGES and (edge != "media" or event.kind != RawKind.CHANNEL_METRICS)
+        if len(path) > 2 or not is_known or (not path and not is_posts):
             raise base.MappingError("unknown_endpoint", f"Instagram has no {event.kind} at {event.endpoint[:200]!r}")
-        if event.kind != RawKind.POST_METRICS and (not path or edge == "media"):
-            raise base.MappingError("unknown_endpoint", f"Instagram has no {event.kind} at {event.endpoint[:200]!r}")
+        if is_posts and _graph_reading.is_batch(event):
+            return _graph_reading.batch_reading(event, _media)
         answer = json_reading.json_object(event.body)
         if "error" in answer or event.kind == RawKind.IDENTITY:
             return base.NOTHING
@@ -293,16 +328,15 @@ class Instagram:
             return base.Reading(
                 (), self._windows(event, answer) if edge == "insights" else self._account(event, answer)
             )
-        if edge == "insights":
-            asked = _split(event.request.get("metric", ""))
-            return self._posts(event, {unquote(path[0]): {"insights": answer}}, frozenset(), asked)
-        plain, insights = _asked(event.request.get("fields", ""))
-        return self._posts(event, self._objects_of(path, edge, answer), plain, insights)
+        wanted = _graph_reading.asked_of(edge, event.request)
+        return _graph_reading.nodes_reading(event, self._nodes(path, edge, answer), wanted, _media)
 
-    def _objects_of(self, path: tuple[str, ...], edge: str, answer: dict[str, Any]) -> dict[str, Any]:
+    def _nodes(self, path: tuple[str, ...], edge: str, answer: dict[str, Any]) -> dict[str, Any]:
         """Media objects by id: of several asked for, of an account's list, or of one."""
         if not path:
             return answer
+        if edge == "insights":
+            return {unquote(path[0]): {"insights": answer}}
         if edge == "media":
             return {
                 json_reading.text(item.get("id")): item for item in json_reading.objects(answer.get("data"), "data")
@@ -310,26 +344,8 @@ class Instagram:
         own = answer.get("id")
         return {own if isinstance(own, str) else unquote(path[0]): answer}
 
-    def _posts(
-        self, event: PlatformRaw, media: dict[str, Any], plain: frozenset[str], insights: frozenset[str]
-    ) -> base.Reading:
-        readings: list[base.PostReading] = []
-        for external_id, indexes in json_reading.positions(event).items():
-            if external_id not in media:
-                continue
-            part = media[external_id]
-            if not isinstance(part, dict):
-                raise base.MappingError(
-                    "unexpected_shape", f"a media is a JSON {type(part).__name__}, expected an object"
-                )
-            spoken, ranged, values = _media(part, plain, insights)
-            if spoken:
-                whole = tuple(values)
-                readings.extend(base.PostReading(index, spoken, ranged, whole) for index in indexes)
-        return base.Reading(readings)
-
     def _account(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[base.ChannelReading, ...]:
-        asked, _ = _asked(event.request.get("fields", ""))
+        asked = _graph_reading.asked(event.request.get("fields", "")).fields
         values: list[int | None] = list(metrics.NO_CHANNEL_VALUES)
         spoken = 0
         for field, position in _USER_FIELDS.items():
@@ -373,15 +389,19 @@ class Instagram:
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's media object, or its insights where only these were asked for."""
-        answer = json_reading.try_json_object(event.body)
-        path = http_reading.path_segments(event.endpoint)
-        if not 0 <= target_index < len(event.targets) or "error" in answer:
+        if not 0 <= target_index < len(event.targets):
             return {}
         external_id = event.targets[target_index].external_id
-        if len(path) == 2 and path[1] == "insights":
-            return answer if unquote(path[0]) == external_id else {}
+        path = http_reading.path_segments(event.endpoint)
         try:
-            own = self._objects_of(path, path[1] if len(path) == 2 else "", answer).get(external_id)
+            if _graph_reading.is_batch(event):
+                return _graph_reading.batch_part(event, external_id)
+            answer = json_reading.try_json_object(event.body)
+            if "error" in answer:
+                return {}
+            if len(path) == 2 and path[1] == "insights":
+                return answer if unquote(path[0]) == external_id else {}
+            own = self._nodes(path, path[1] if len(path) == 2 else "", answer).get(external_id)
         except base.MappingError:
             return {}
         return own if isinstance(own, dict) else {}
@@ -389,6 +409,10 @@ class Instagram:
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """Meta's code and subcode; the status is 400 for nearly everything."""
         return _graph.verdict_of(status, headers, body)
+
+    def verdicts(self, event: PlatformRaw, headers: Mapping[str, str], now: int) -> Mapping[int, base.Verdict]:
+        """What the parts of a batch mean, and errors in place of media."""
+        return _graph_reading.verdicts(event)
 
     def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """Percent left of the fullest of the budgets that the usage headers name."""

@@ -1,6 +1,6 @@
 """Threads, Meta's API of its own host.
 
-Documentation: https://developers.facebook.com/documentation/threads/insights, read 2026-11-20.
+Documentation: https://developers.facebook.com/documentation/threads/insights, read 2026-11-30.
 Auth: long-lived token of 60 days, renewed in place when at least a day old; scopes threads_basic and
     threads_manage_insights.
 Rate limit: 4800 x the account's impressions of the last 24 h (at least 10 of them); codes 4, 17, 32, 613, 80002.
@@ -16,6 +16,8 @@ Uncertain, and how it is read here:
 - `views` of an account are views of its profile, one value a day that closes at `end_time`; likes and the like are
   one total of the range asked for, which carries no times of its own: the request's are taken.
 - `period` reads `day` on every figure of an account and means nothing there.
+- A name of the account's insights asked of a post (`clicks`) reads code 1, "An unknown error has occurred", as an outage
+  does: only names of posts are asked of posts.
 - Usage headers are not documented for this host; Meta's are read where they come.
 """
 
@@ -28,10 +30,14 @@ from urllib.parse import unquote
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import _graph, abilities, base, http_reading, json_reading, report_days
+from services.platforms import _graph, _graph_reading, abilities, base, http_reading, json_reading, report_days
 from services.platforms._oauth import read_renewal, renewal_call
 
-VERSION = "v1.0"
+# As of 2026-11-30 the only one; a newer one is a setting away.
+DEFAULT_VERSION = "v1.0"
+VERSION = abilities.PlatformSetting(
+    "THREADS_VERSION", r"v[1-9][0-9]{0,2}\.[0-9]", "a version of the Threads API, such as v1.0", DEFAULT_VERSION
+)
 WINDOW_DAYS = (1, 7, 28)
 
 _POST_METRICS = "views,likes,replies,reposts,quotes,shares"
@@ -43,6 +49,9 @@ _EDGES: dict[str, tuple[str, ...]] = {
     RawKind.CHANNEL_METRICS: ("threads_insights",),
     RawKind.IDENTITY: (),
 }
+_LIST_FIELDS = "id,timestamp,media_type,permalink,text"
+# A post of somebody else that the account reposted: it has no figures.
+_REPOST = "REPOST_FACADE"
 _TOTAL_METRICS = "likes,replies,reposts,quotes"
 
 
@@ -91,8 +100,8 @@ class Threads:
         name="threads",
         base_url="https://graph.threads.net",
         documentation="https://developers.facebook.com/documentation/threads/insights",
-        read_on="2026-11-20",
-        auth="long-lived user token (Bearer) with threads_manage_insights",
+        read_on="2026-11-30",
+        auth="long-lived user token (Bearer) with threads_basic and threads_manage_insights",
         rate_limit="4800 x the account's impressions in 24 hours",
         post_batch_size=1,
         post_group="threads",
@@ -122,6 +131,15 @@ class Threads:
         },
     )
 
+    settings = (VERSION,)
+
+    def __init__(self, version: str = DEFAULT_VERSION) -> None:
+        self._version = version
+
+    def configured(self, values: Mapping[str, str]) -> Threads:
+        """The platform with another version of its API."""
+        return Threads(values.get(VERSION.name, self._version))
+
     def authorize(self, token: str | None) -> dict[str, str]:
         """Bearer token: taken as a header as well as in the query, where logs would keep it."""
         return {"authorization": f"Bearer {token}"} if token else {}
@@ -135,20 +153,28 @@ class Threads:
             base.Call(
                 RawKind.POST_METRICS,
                 "GET",
-                f"/{VERSION}/{http_reading.path_part(target.external_id)}/insights",
+                f"/{self._version}/{http_reading.path_part(target.external_id)}/insights",
                 query,
                 None,
                 (target,),
                 "threads",
+                shape="posts/insights",
             )
             for target in targets
         ]
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """Followers now, and the last 1, 7 and 28 closed Pacific days; the longest with the daily profile views."""
-        path = f"/{VERSION}/{http_reading.path_part(channel.external_id)}/threads_insights"
+        path = f"/{self._version}/{http_reading.path_part(channel.external_id)}/threads_insights"
         calls = [
-            base.Call(RawKind.CHANNEL_METRICS, "GET", path, (("metric", "followers_count"),), limit_group="threads"),
+            base.Call(
+                RawKind.CHANNEL_METRICS,
+                "GET",
+                path,
+                (("metric", "followers_count"),),
+                limit_group="threads",
+                shape="channel/followers",
+            ),
         ]
         today = report_days.pacific_day(now)
         for days in WINDOW_DAYS:
@@ -158,12 +184,30 @@ class Threads:
                 ("since", str(report_days.pacific_midnight(today - timedelta(days=days)) // 1000)),
                 ("until", str(report_days.pacific_midnight(today) // 1000)),
             )
-            calls.append(base.Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="threads"))
+            shape = "channel/day" if days == 1 else "channel/window"
+            calls.append(base.Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="threads", shape=shape))
         return calls
 
     def identity_call(self, channel: base.Channel) -> base.Call:
         """The token's own account."""
-        return base.Call(RawKind.IDENTITY, "GET", f"/{VERSION}/me", (("fields", "id,username"),), limit_group="threads")
+        path, query = f"/{self._version}/me", (("fields", "id,username"),)
+        return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="threads", shape="identity")
+
+    def discovery_call(self, channel: base.Channel, now: int) -> base.Call:
+        """The account's newest posts."""
+        path = f"/{self._version}/{http_reading.path_part(channel.external_id)}/threads"
+        query = (("fields", _LIST_FIELDS), ("limit", str(_graph_reading.DISCOVERED)))
+        return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="threads", shape="discovery")
+
+    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+        """The posts in the list that are the account's own."""
+
+        def post_of(item: dict[str, Any]) -> abilities.Discovered | None:
+            if item.get("media_type") == _REPOST:
+                return None
+            return _graph_reading.listed_post(item, "timestamp", "permalink", "text", "threads-post")
+
+        return _graph_reading.discovered(event, "threads", post_of)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`th_refresh_token`: the token is its own refresh token, until it has ended."""
@@ -180,7 +224,8 @@ class Threads:
         if not http_reading.succeeded(event):
             return base.NOTHING
         path = http_reading.path_segments(event.endpoint)
-        if not path or path[1:] != _EDGES.get(event.kind):
+        is_list = event.kind == RawKind.IDENTITY and path[1:] == ("threads",)
+        if not path or (path[1:] != _EDGES.get(event.kind) and not is_list):
             raise base.MappingError("unknown_endpoint", f"Threads has no {event.kind} at {event.endpoint[:200]!r}")
         answer = json_reading.json_object(event.body)
         if "error" in answer or event.kind == RawKind.IDENTITY:

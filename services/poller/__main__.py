@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -14,8 +15,8 @@ from prometheus_client import REGISTRY
 
 from schemas.codec import Codec, RecordCodec
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_SNAPSHOTS, CHANNELS, POST_ROLLUPS, RAW, REPLIES, REQUESTS
-from services.platforms import all_platforms
-from services.platforms.abilities import AcrossAccounts, AppClient
+from services.platforms.abilities import AcrossAccounts, AppClient, ProvesTokens
+from services.platforms.base import Platform
 from services.poller.asking.budget import Budget
 from services.poller.asking.channel_rounds import ChannelRounds
 from services.poller.asking.circuit import Circuit
@@ -28,7 +29,7 @@ from services.poller.catalog import TOPICS as CATALOG
 from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.sandbox import SandboxGuard
-from services.poller.connections.tokens import TokenStore
+from services.poller.connections.tokens import Prove, TokenStore
 from services.poller.errors import Stop
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics, StateCollector
@@ -81,14 +82,15 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         Stop: the topics contradict each other.
     """
     time, accounts, reader = SystemTime(), Accounts(), TopicReader(settings)
-    platforms = all_platforms()
+    platforms = settings.configured_platforms
     schedule = Schedule(
         {name: platform.facts.post_batch_size for name, platform in platforms.items()},
         speed=settings.poll_speed,
         channel_concurrency=settings.channel_concurrency,
     )
     secrets = {name: access.secrets() for name, access in settings.platforms.items()}
-    tokens = TokenStore(cipher, secrets)
+    clients = _clients(settings)
+    tokens = TokenStore(cipher, secrets, _provers(platforms, clients))
     readiness.stage = lambda: f"waiting for {reader.waiting_for}" if reader.waiting_for else "starting"
     partitions = await reader.partition_count(ALL_TOPICS)
     readiness.stage = lambda: "waiting for the schema registry"
@@ -116,7 +118,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         sandbox = SandboxGuard(tokens, settings.sandboxed)
         refresher = Refresher(
             time=time, platforms=platforms, fetcher=fetcher, publisher=publisher, tokens=tokens, catalog=catalog,
-            accounts=accounts, metrics=metrics, clients=_clients(settings), ownership=ownership, sandbox=sandbox,
+            accounts=accounts, metrics=metrics, clients=clients, ownership=ownership, sandbox=sandbox,
         )  # fmt: skip
         exchange = Exchange(
             time=time, platforms=platforms, fetcher=fetcher, publisher=publisher, budget=budget, metrics=metrics,
@@ -194,7 +196,7 @@ class _FirstLoad:
 def _apps(settings: PollerSettings) -> dict[str, App]:
     """Our own app at each platform that answers it across accounts."""
     apps = {}
-    for name, platform in all_platforms().items():
+    for name, platform in settings.configured_platforms.items():
         access = settings.platforms[name]
         if name in settings.sandboxed:
             continue  # its channels go one by one, so that none is asked for that is not the sandbox's
@@ -210,6 +212,15 @@ def _clients(settings: PollerSettings) -> dict[str, AppClient]:
             access.client_id, access.client_secret.get_secret_value() if access.client_secret is not None else None
         )
         for name, access in settings.platforms.items()
+    }
+
+
+def _provers(platforms: Mapping[str, Platform], clients: Mapping[str, AppClient]) -> dict[str, Prove]:
+    """How tokens are proven to each platform that takes a proof of them."""
+    return {
+        name: partial(platform.proof, client=clients[name])
+        for name, platform in platforms.items()
+        if isinstance(platform, ProvesTokens)
     }
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
-from typing import Self
+from functools import cache, cached_property
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, create_model, field_validator
 
-from services.platforms import all_platforms, checked_path
+from services.platforms import all_platforms, checked_path, configured_platforms, declared_settings
 from services.platforms.abilities import AcrossAccounts
-from services.platforms.base import Limit
+from services.platforms.base import Limit, Platform
 from services.runtime.settings import (
     ENV_PREFIX,
     KafkaSettings,
@@ -98,6 +98,29 @@ class PlatformSettings(Settings):
         return found
 
 
+@cache
+def own_settings() -> type[Settings]:
+    """The class that reads the settings which platforms have of their own; one field a setting, None where not set."""
+    fields: dict[str, Any] = {name.lower(): (str | None, None) for name in declared_settings()}
+    return create_model("OwnSettings", __base__=Settings, **fields)
+
+
+def own_values() -> dict[str, str]:
+    """The values of platforms' own settings that are set, by the settings' names.
+
+    Raises:
+        SettingsError: naming the variable whose value has another form than its platform takes.
+    """
+    read = own_settings().load()
+    found = {name: getattr(read, name.lower()) for name in declared_settings()}
+    values = {name: value for name, value in found.items() if value is not None}
+    for name, value in values.items():
+        setting = declared_settings()[name]
+        if not re.fullmatch(setting.pattern, value):
+            raise SettingsError(f"{ENV_PREFIX}{name}: {value[:60]!r} has another form; expected {setting.expected}")
+    return values
+
+
 class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, OperationsSettings):
     """Everything the poller reads from the environment, once.
 
@@ -134,7 +157,7 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
         settings = super().load()
         if not settings.secret_keys:
             raise SettingsError("TIDEMARK_SECRET_KEYS is not set; it opens the tokens in catalog.tokens")
-        _ = settings.platforms
+        _ = settings.platforms, settings.configured_platforms
         return settings
 
     @cached_property
@@ -161,3 +184,8 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
     def platforms(self) -> dict[str, PlatformSettings]:
         """Each platform's settings by its name."""
         return {name: PlatformSettings.of(name) for name in all_platforms()}
+
+    @cached_property
+    def configured_platforms(self) -> dict[str, Platform]:
+        """Every platform by its name, with the settings that it has of its own."""
+        return configured_platforms(own_values())

@@ -17,11 +17,15 @@ class Access(NamedTuple):
         headers: they authorize the call.
         redactor: blanks every secret that the answer may repeat.
         channel: whose token it is, and so whose budget the call counts against; None for our app's.
+        origin: the origin that takes the token; None for the platform's usual one.
+        proof: parameters that are sent with each call and recorded nowhere: they prove that the token is our app's.
     """
 
     headers: Mapping[str, str]
     redactor: Redactor
     channel: ChannelKey | None
+    origin: str | None = None
+    proof: tuple[tuple[str, str], ...] = ()
 
     def window(self, platform: str, limit_group: str) -> WindowKey:
         """Whose limit a call of a group counts against."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from schemas.events import Origin, PlatformRaw, RawTarget
@@ -149,8 +150,11 @@ class Exchange:
     async def _fetch(self, name: str, call: Call, access: Access, key: WindowKey) -> Reply:
         self._budget.begin(key, self._time.now())
         started = time.perf_counter()
+        origin = access.origin or self._platforms[name].facts.base_url
+        # Only what is sent holds the proof: events are made of the question's own call.
+        sent = replace(call, query=(*call.query, *access.proof)) if access.proof else call
         try:
-            reply = await self._fetcher.fetch(name, call, self._platforms[name].facts.base_url, access.headers)
+            reply = await self._fetcher.fetch(name, sent, origin, access.headers)
         finally:
             self._budget.end(key)
             self._metrics.call_seconds.labels(name).observe(time.perf_counter() - started)

@@ -24,8 +24,8 @@ from typing import NamedTuple, Protocol
 
 from schemas.events import AccountEvent, CatalogChannel, ChannelStatus, ChannelTokens
 from schemas.topic_names import TOKENS
-from services.platforms.abilities import AppClient, Refreshable, RefreshCall, RefreshFailure, TokenGrant
-from services.platforms.base import Outcome, Platform
+from services.platforms.abilities import AppClient, ExchangesTokens, Refreshable, RefreshCall, RefreshFailure, TokenGrant
+from services.platforms.base import Channel, Outcome, Platform
 from services.poller.asking.binding import Binder
 from services.poller.asking.channel_writes import ChannelWrites
 from services.poller.asking.circuit import Uniform, backoff
@@ -274,7 +274,8 @@ class Refresher:
             for task in left:
                 task.cancel()
 
-    def _call(self, name: str, key: ChannelKey) -> RefreshCall | None:
+    def _call(self, name: str, key: ChannelKey, *, is_refused: bool = False) -> RefreshCall | None:
+        """The call that brings other tokens; one that the platform refused may also be exchanged for another kind."""
         platform = self._platforms.get(name)
         if not isinstance(platform, Refreshable):
             return None
@@ -284,14 +285,20 @@ class Refresher:
             pair = self._tokens.credentials(key, name).pair
         except SecretsError:
             return None  # said where the channel is asked
-        return platform.refresh_call(pair, self._clients.get(name, AppClient()))
+        client = self._clients.get(name, AppClient())
+        call = platform.refresh_call(pair, client)
+        channel = self._catalog.channels.get(key)
+        if call is None and is_refused and channel is not None and isinstance(platform, ExchangesTokens):
+            known = Channel(*key, channel.external_id, channel.username)
+            return platform.exchange_call(known, pair, client)
+        return call
 
     async def _renew(self, name: str, key: ChannelKey) -> Renewal:
         with self._ownership.working(key[0]):
             return await self._renew_owned(name, key)
 
     async def _renew_owned(self, name: str, key: ChannelKey) -> Renewal:
-        held, call = self._tokens.sealed(key), self._call(name, key)
+        held, call = self._tokens.sealed(key), self._call(name, key, is_refused=True)
         if held is None or call is None:
             return IMPOSSIBLE
         credentials = self._tokens.credentials(key, name)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic
 
 from schemas.events import Origin, PlatformRaw
+from services.platforms.abilities import HostedByToken
 from services.platforms.base import Call, Channel, Platform, Verdict
 from services.poller.asking.access import Access
 from services.poller.asking.questions import CHANNEL, Asked, ChannelQuestion, Subject
@@ -108,9 +109,16 @@ class ChannelRound(Round[ChannelQuestion]):
     def authorize(self, credentials: Credentials) -> None:
         """Make the calls from now on with these."""
         self.credentials = credentials
-        headers = self.platform.authorize(credentials.access_token)
+        platform, token = self.platform, credentials.access_token
+        headers = platform.authorize(token)
         # Without a token, calls count against our whole app's budget.
-        self.access = Access(headers, credentials.redactor, self.plan.key if headers else None)
+        self.access = Access(
+            headers,
+            credentials.redactor,
+            self.plan.key if headers else None,
+            platform.origin_of(token) if isinstance(platform, HostedByToken) else None,
+            tuple(credentials.proof.items()),
+        )
 
     def ask(self, calls: Iterable[Call]) -> None:
         """Ask these after what is pending."""

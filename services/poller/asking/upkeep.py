@@ -141,7 +141,8 @@ class Upkeep:
         plan = current.plan
         self._schedule.pause(plan)
         current.give_up_until(now)
-        announcement = self._accounts.broken(plan.key, name, verdict.outcome, self._tokens.updated_at(plan.key), now)
+        updated_at = self._tokens.updated_at(plan.key)
+        announcement = self._accounts.broken(plan.key, name, verdict.outcome, updated_at, now, verdict.reason)
         _log.warning(
             "a channel is paused", platform=name, channel=plan.key, outcome=verdict.outcome.value,
             detail=verdict.detail,

@@ -69,12 +69,19 @@ class Accounts:
         return True
 
     def broken(
-        self, key: ChannelKey, platform: str, outcome: Outcome, tokens_updated_at: int | None, now: int
+        self,
+        key: ChannelKey,
+        platform: str,
+        outcome: Outcome,
+        tokens_updated_at: int | None,
+        now: int,
+        reason: str | None = None,
     ) -> AccountEvent | None:
         """A channel's connection turned out broken.
 
         Args:
             tokens_updated_at: when the tokens held were written; None when there are none.
+            reason: why, where more is known than the outcome says.
 
         Returns:
             What to announce; None when that was done before, or there is no token that could have ended.
@@ -88,7 +95,7 @@ class Accounts:
         if tokens_updated_at is None:
             fresh.announced_at = 0
             return None
-        return AccountEvent(*key, platform, TYPE_OF_OUTCOME[outcome], now, REASON_OF_OUTCOME[outcome])
+        return AccountEvent(*key, platform, TYPE_OF_OUTCOME[outcome], now, reason or REASON_OF_OUTCOME[outcome])
 
     def works(self, key: ChannelKey, platform: str, now: int) -> AccountEvent | None:
         """A channel's connection works: what to announce, None when nobody thought otherwise."""

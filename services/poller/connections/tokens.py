@@ -18,14 +18,19 @@ BOUND = "bound"
 _log = get_logger(__name__)
 
 
+Prove = Callable[[str], Mapping[str, str]]
+"""From an access token to the parameters that prove that it was given to our app; see `abilities.ProvesTokens`."""
+
+
 class Credentials:
-    """What a channel's calls are authorized with."""
+    """What a channel's calls are authorized with; `proof` goes with each call, and is blanked in answers."""
 
-    __slots__ = ("pair", "redactor")
+    __slots__ = ("pair", "proof", "redactor")
 
-    def __init__(self, pair: TokenPair, app_secrets: Sequence[str]) -> None:
+    def __init__(self, pair: TokenPair, app_secrets: Sequence[str], prove: Prove | None = None) -> None:
         self.pair = pair
-        self.redactor = Redactor((*pair.held(), *app_secrets))
+        self.proof = prove(pair.access_token) if prove is not None and pair.access_token else {}
+        self.redactor = Redactor((*pair.held(), *app_secrets, *self.proof.values()))
 
     @property
     def access_token(self) -> str | None:
@@ -38,13 +43,20 @@ class TokenStore:
 
     Args:
         app_secrets: secrets of our own app at each platform, by platform.
+        provers: by platform, of those that take a proof.
 
     Attributes:
         on_overwritten: called with the tokens held when the topic brings older ones after them, and so ends with those.
     """
 
-    def __init__(self, cipher: TokenCipher, app_secrets: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        cipher: TokenCipher,
+        app_secrets: Mapping[str, Sequence[str]],
+        provers: Mapping[str, Prove] | None = None,
+    ) -> None:
         self._cipher = cipher
+        self._provers = provers or {}
         self._app_secrets = app_secrets
         self._sealed: dict[ChannelKey, ChannelTokens] = {}
         self._opened: dict[ChannelKey, Credentials] = {}
@@ -135,7 +147,9 @@ class TokenStore:
         if found is None:
             tokens = self._sealed.get(key)
             pair = TokenPair() if tokens is None else self._cipher.decrypt(tokens.ciphertext, key)
-            found = self._opened[key] = Credentials(pair, self._app_secrets.get(platform, ()))
+            found = self._opened[key] = Credentials(
+                pair, self._app_secrets.get(platform, ()), self._provers.get(platform)
+            )
         return found
 
     def _is_overtaken(self, key: ChannelKey, tokens: ChannelTokens, held: ChannelTokens) -> bool:

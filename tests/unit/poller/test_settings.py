@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.platforms import all_platforms
-from services.platforms.base import Limit
+from services import platforms
+from services.platforms import PlatformFileError, all_platforms, declared_settings
+from services.platforms.abilities import PlatformSetting
+from services.platforms.base import Channel, Limit
+from services.platforms.facebook import Facebook
 from services.poller.settings import PollerSettings
 from services.runtime.settings import SettingsError
 
@@ -14,6 +17,7 @@ GOOD = {
     "TIDEMARK_SCHEMA_REGISTRY_URL": "http://127.0.0.1:8081",
     "TIDEMARK_SECRET_KEYS": "newest-key-0123456789,older-key-0123456789",
 }
+CHANNEL = Channel("w", "c", "104583221947103")
 
 
 def load(monkeypatch: pytest.MonkeyPatch, tmp_path: object, **changed: str) -> PollerSettings:
@@ -62,6 +66,8 @@ def test_only_platforms_at_the_sandboxs_own_address_are_sandboxed(
         ("TIDEMARK_REDDIT_APP_TOKEN", "token-of-an-app"),
         ("TIDEMARK_YOUTUBE_LIMITS", "data=many/day"),
         ("TIDEMARK_YOUTUBE_LIMITS", "data=0/60"),
+        ("TIDEMARK_META_VERSION", "25"),
+        ("TIDEMARK_META_VERSION", "v25.0/../me"),
     ],
 )
 def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: object, name: str, value: str) -> None:
@@ -90,3 +96,25 @@ def test_a_configured_limit_leaves_those_of_tokens(monkeypatch: pytest.MonkeyPat
     settings = load(monkeypatch, tmp_path, TIDEMARK_X_LIMITS="tweets=100/900")
     assert Limit("tweets", 5000, 900, is_app_wide=False) in settings.limits["x"]
     assert Limit("tweets", 100, 900) in settings.limits["x"]
+
+
+def test_a_platform_s_own_setting_changes_its_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    def paths(settings: PollerSettings) -> set[str]:
+        asked = [settings.configured_platforms[name].identity_call(CHANNEL).path for name in ("instagram", "facebook")]
+        return {path.split("/")[1] for path in asked}
+
+    assert paths(load(monkeypatch, tmp_path)) == {"v25.0"}
+    assert paths(load(monkeypatch, tmp_path, TIDEMARK_META_VERSION="v27.0")) == {"v27.0"}
+    assert all_platforms()["facebook"].identity_call(CHANNEL).path.startswith("/v25.0/")
+
+
+def test_platforms_that_share_a_setting_declare_it_alike() -> None:
+    assert declared_settings()["META_VERSION"].default == "v25.0"
+
+
+def test_a_setting_that_two_platforms_declare_differently(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = Facebook(), Facebook()
+    monkeypatch.setattr(other, "settings", (PlatformSetting("META_VERSION", ".*", "anything"),), raising=False)
+    monkeypatch.setattr(platforms, "all_platforms", lambda: {"one": one, "other": other})
+    with pytest.raises(PlatformFileError, match="META_VERSION"):
+        declared_settings()

@@ -1,0 +1,251 @@
+"""How answers of the Graph API are read, whatever node they are of: what was asked, batches, lists. No platform.
+
+A node is a post, a media or a video; `Figures` is how a platform reads one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+import orjson
+
+from schemas.events import PlatformRaw, RawKind
+from services.platforms import _graph, abilities, base, http_reading, json_reading
+
+INSIGHT_EDGES = ("insights", "video_insights")
+# Of an account's newest posts, as many as are asked for at once.
+DISCOVERED = 25
+
+_INSIGHT_NAMES = re.compile(r"insights(?:\.\w+\([^()]*\))*\.metric\(([^()]*)\)")
+_BRACKETED = re.compile(r"\([^(){}]*\)|\{[^(){}]*\}")
+
+
+class Asked(NamedTuple):
+    """Plain fields and names of insights that a request asked for."""
+
+    fields: frozenset[str]
+    insights: frozenset[str]
+
+
+NOTHING_ASKED = Asked(frozenset(), frozenset())
+Figures = Callable[[dict[str, Any], Asked], tuple[int, int, list[int | None]]]
+"""From a node and what was asked to its figures: masks of reported and of ranged metrics, and values."""
+
+
+@lru_cache(maxsize=1024)
+def split(names: str) -> frozenset[str]:
+    """Names between commas."""
+    return frozenset(name.strip() for name in names.split(",") if name.strip())
+
+
+@lru_cache(maxsize=1024)
+def asked(fields: str) -> Asked:
+    """What a `fields` parameter asks for; nested fields are not the node's own."""
+    names = _INSIGHT_NAMES.search(fields)
+    plain, shorter = fields, _BRACKETED.sub("", fields)
+    while shorter != plain:
+        plain, shorter = shorter, _BRACKETED.sub("", shorter)
+    return Asked(
+        frozenset(field.partition(".")[0].strip() for field in plain.split(",")),
+        split(names[1]) if names else frozenset(),
+    )
+
+
+def asked_of(edge: str, parameters: Mapping[str, str]) -> Asked:
+    """What a request asked for at an edge of a node (`insights`), or at the node itself (empty)."""
+    if edge in INSIGHT_EDGES:
+        return Asked(frozenset(), split(parameters.get("metric", "")))
+    return asked(parameters.get("fields", ""))
+
+
+def is_batch(event: PlatformRaw) -> bool:
+    """Whether an event is of a Graph batch: posted to the root, with its requests in the body."""
+    return not http_reading.path_segments(event.endpoint) and ("batch" in event.request or "body" in event.request)
+
+
+class Part(NamedTuple):
+    """One element of a batch: which node and edge were asked, with which parameters, and the element as it came."""
+
+    external_id: str
+    edge: str
+    parameters: Mapping[str, str]
+    element: Any
+
+
+def parts(event: PlatformRaw) -> Iterator[Part]:
+    """The elements of a batch's answer, each by its request, else by the id in it.
+
+    Raises:
+        MappingError: `body_not_json` or `unexpected_shape`.
+    """
+    elements = json_reading.json_value(event.body)
+    if not isinstance(elements, list):
+        raise base.MappingError("unexpected_shape", f"a batch's answer is a JSON {type(elements).__name__}")
+    requests = _requests(event)
+    for index, element in enumerate(elements):
+        url = requests[index].get("relative_url") if index < len(requests) else None
+        path_text, _, query_text = url.partition("?") if isinstance(url, str) else ("", "", "")
+        path = http_reading.path_segments("/" + path_text.lstrip("/"))
+        external_id = unquote(path[0]) if path else _own_id(element)
+        yield Part(external_id, "/".join(path[1:]), dict(parse_qsl(query_text)), element)
+
+
+def _requests(event: PlatformRaw) -> list[dict[str, Any]]:
+    """The requests of a batch, from the body that was sent; [] where it isn't known."""
+    sent: Any = event.request.get("batch")
+    try:
+        if sent is None:
+            body = orjson.loads(event.request.get("body", "null"))
+            sent = body.get("batch") if isinstance(body, dict) else None
+        batch = orjson.loads(sent) if isinstance(sent, str) else sent
+    except orjson.JSONDecodeError:
+        return []
+    return [request if isinstance(request, dict) else {} for request in batch] if isinstance(batch, list) else []
+
+
+def _own_id(element: Any) -> str:
+    text = element.get("body") if isinstance(element, dict) else None
+    own = json_reading.try_json_object(text.encode()).get("id") if isinstance(text, str) else None
+    return own if isinstance(own, str) else ""
+
+
+def answered(part: Part) -> dict[str, Any] | None:
+    """The node in an element that was answered; {} in one that failed or did not finish, None where it is gone.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+    element = part.element
+    if element is None:
+        return {}  # did not finish in time: nothing is known
+    if not isinstance(element, dict):
+        raise base.MappingError("unexpected_shape", f"an element of a batch is a JSON {type(element).__name__}")
+    text = element.get("body")
+    if not isinstance(text, str):
+        raise base.MappingError("unexpected_shape", f"the body of an element is a JSON {type(text).__name__}")
+    code = element.get("code")
+    if type(code) is not int or not 200 <= code < 300:
+        is_gone = _graph.verdict_of_part(element).outcome is base.Outcome.TARGET_GONE
+        return None if is_gone and part.external_id else {}
+    answer = json_reading.json_object(text.encode())
+    return {part.edge: answer} if part.edge in INSIGHT_EDGES else answer
+
+
+def batch_reading(event: PlatformRaw, figures: Figures) -> base.Reading:
+    """Elements about one node add to each other: its fields and its insights can be two.
+
+    Raises:
+        MappingError: `body_not_json`, `unexpected_shape` or `bad_count`.
+    """
+    wanted = json_reading.positions(event)
+    found: dict[int, base.PostReading] = {}
+    gone: dict[int, None] = {}
+    for part in parts(event):
+        node, indexes = answered(part), wanted.get(part.external_id, ())
+        if node is None:
+            gone.update(dict.fromkeys(indexes))
+            continue
+        spoken, ranged, values = figures(node, asked_of(part.edge, part.parameters))
+        for index in indexes if spoken else ():
+            held = found.get(index)
+            if held is not None:
+                merged = tuple(
+                    value if spoken >> position & 1 else held.values[position] for position, value in enumerate(values)
+                )
+                found[index] = base.PostReading(index, held.spoken | spoken, held.ranged & ~spoken | ranged, merged)
+            else:
+                found[index] = base.PostReading(index, spoken, ranged, tuple(values))
+    return base.Reading(list(found.values()), (), [index for index in gone if index not in found])
+
+
+def nodes_reading(event: PlatformRaw, nodes: Mapping[str, Any], wanted: Asked, figures: Figures) -> base.Reading:
+    """The figures of an answer's nodes, by their ids.
+
+    Raises:
+        MappingError: `unexpected_shape` or `bad_count`.
+    """
+    readings: list[base.PostReading] = []
+    for external_id, indexes in json_reading.positions(event).items():
+        if external_id not in nodes:
+            continue
+        node = nodes[external_id]
+        if not isinstance(node, dict):
+            raise base.MappingError("unexpected_shape", f"a node is a JSON {type(node).__name__}, expected an object")
+        spoken, ranged, values = figures(node, wanted)
+        if spoken:
+            whole = tuple(values)
+            readings.extend(base.PostReading(index, spoken, ranged, whole) for index in indexes)
+    return base.Reading(readings)
+
+
+def batch_part(event: PlatformRaw, external_id: str) -> dict[str, Any]:
+    """What a batch's answer says of one node, its elements put together.
+
+    Raises:
+        MappingError: as `batch_reading`.
+    """
+    nodes = [answered(part) for part in parts(event) if part.external_id == external_id]
+    return {key: value for node in nodes if node for key, value in node.items()}
+
+
+def verdicts(event: PlatformRaw) -> dict[int, base.Verdict]:
+    """What an answer means for each target that it tells of apart: the parts of a batch, errors in place of nodes.
+
+    Of several parts about one target the best counts: it has been answered then.
+    """
+    found: dict[int, base.Verdict] = {}
+    wanted = json_reading.positions(event)
+    try:
+        told = [(part.external_id, _graph.verdict_of_part(part.element)) for part in parts(event)]
+    except base.MappingError:
+        # Several ids in one request, as producers other than the poller may have asked.
+        nodes = json_reading.try_json_object(event.body).items() if event.http_status < 300 else ()
+        told = [
+            (external_id, _graph.verdict_of(400, {}, orjson.dumps(node)))
+            for external_id, node in nodes
+            if external_id in wanted and isinstance(node, dict) and isinstance(node.get("error"), dict)
+        ]
+    for external_id, verdict in told:
+        for index in wanted.get(external_id, ()):
+            if found.get(index) is None or verdict.outcome is base.Outcome.OK:
+                found[index] = verdict
+    return found
+
+
+def discovered(
+    event: PlatformRaw, edge: str, post_of: Callable[[dict[str, Any]], abilities.Discovered | None]
+) -> list[abilities.Discovered]:
+    """The posts in an account's list at an edge, newest first; [] for a failed answer and for another one.
+
+    Raises:
+        MappingError: `body_not_json` or `unexpected_shape`.
+    """
+    path = http_reading.path_segments(event.endpoint)
+    if not http_reading.succeeded(event) or event.kind != RawKind.IDENTITY or path[1:] != (edge,):
+        return []
+    answer = json_reading.json_object(event.body)
+    if "error" in answer:
+        return []
+    found = [post_of(item) for item in json_reading.objects(answer.get("data"), "data")]
+    return sorted((post for post in found if post is not None), key=lambda post: -post.published_at)
+
+
+def listed_post(
+    item: Mapping[str, Any], time_field: str, link_field: str, text_field: str, post_type: str
+) -> abilities.Discovered | None:
+    """A post of a list; None without an id or a time, which it can't be polled without."""
+    external_id, at = item.get("id"), _graph.instant(item.get(time_field))
+    if not isinstance(external_id, str) or not external_id or at is None:
+        return None
+    link, content = item.get(link_field), item.get(text_field)
+    return abilities.Discovered(
+        external_id,
+        at,
+        post_type,
+        link if isinstance(link, str) else "",
+        content if isinstance(content, str) else "",
+    )
