@@ -52,12 +52,15 @@ class PlatformSetting(NamedTuple):
         pattern: regular expression that a value has to match as a whole.
         expected: what a value looks like, for a person: `such as v25.0`.
         default: the value where the setting is not set; None where there is none.
+        is_required: whether the platform itself refuses calls that are made without it. No real account is asked for
+            then; another server that stands for the platform (`TIDEMARK_<PLATFORM>_BASE_URL`) needs none.
     """
 
     name: str
     pattern: str
     expected: str
     default: str | None = None
+    is_required: bool = False
 
 
 @runtime_checkable

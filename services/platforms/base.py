@@ -66,8 +66,14 @@ class Facts:
             poll begins. Empty where no limit is the whole app's.
         limits: the documented limit in numbers, where it has some.
         not_reported: common post metrics that the platform never reports, each with the reason.
+        not_asked: common post metrics that no poll asks for, each with the reason; an answer that has them, whoever
+            asked for it, is read all the same.
+        conditions: common post metrics that not every post gets, each with what it takes: a scope, a kind of post, an
+            age. Without it the metric stays null.
         channel_metrics: common channel metrics that the platform reports, each with its periods: lifetime, day, window
             (a longer range of dates).
+        channel_not_asked: for common channel metrics, those of their periods that no poll asks for.
+        channel_conditions: as `conditions`, for common channel metrics.
         report_days: for how many days back one call reports the channel's figures day by day; 0 where it reports none.
         ranged_metrics: common post metrics that can also, or only, come for a range of dates.
         lag: how late a post's figures are, in the documentation's words.
@@ -85,7 +91,11 @@ class Facts:
     post_group: str = ""
     limits: tuple[Limit, ...] = ()
     not_reported: Mapping[str, str] = field(default_factory=dict)
+    not_asked: Mapping[str, str] = field(default_factory=dict)
+    conditions: Mapping[str, str] = field(default_factory=dict)
     channel_metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    channel_not_asked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    channel_conditions: Mapping[str, str] = field(default_factory=dict)
     report_days: int = 0
     ranged_metrics: tuple[str, ...] = ()
     lag: str = "not documented"

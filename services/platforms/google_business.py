@@ -1,12 +1,15 @@
 """Google Business Profile, the Performance API: figures of a location, by day.
 
-Documentation: https://developers.google.com/my-business/reference/performance/rest/v1/locations; read 2026-11-20.
+Documentation: https://developers.google.com/my-business/reference/performance/rest/v1/locations; read 2026-11-30.
 Auth: Google OAuth 2.0, access token of 1 h, refresh token until revoked; scope business.manage. Access to the APIs is
     granted by a form.
 Rate limit: 300 requests a minute a project; no headers. A limit of "0" in the error means that access was never
     granted.
 Poll interval: the channel's; days are several days late and go 18 months back.
 Cannot supply: any figure of a post (`localPosts:reportInsights` is retired), followers, reach, likes, comments.
+
+Changed since 2026-11-20, when these pages were read before: `BUSINESS_CONVERSATIONS` is past its removal date
+(2026-01-31) and is not asked for any more.
 
 Uncertain, and how it is read here:
 - Values are 64-bit integers in strings. A dated point without `value` is 0, one whose value is null is unknown, and
@@ -20,18 +23,22 @@ Uncertain, and how it is read here:
 - Which zone a date belongs to is not documented; it is read as UTC.
 - The four-level nesting of the documentation (`multiDailyMetricTimeSeries[].dailyMetricTimeSeries[]`) is also seen
   with one level less; both are read.
+- A metric that is not there any more refuses the whole request; the sentence names it, or only says that an argument is
+  invalid.
 - A location is `locations/{id}`; longer names (`accounts/{a}/locations/{id}`) are asked for by their last part.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import abilities, base, http_reading, json_reading, report_days
+from services.platforms import _google, abilities, base, http_reading, json_reading, report_days
 from services.platforms._oauth import oauth_call, read_oauth
 
 TOKEN_URL = "https://oauth2.googleapis.com"
@@ -46,7 +53,7 @@ _IMPRESSIONS = (
     "BUSINESS_IMPRESSIONS_MOBILE_MAPS",
     "BUSINESS_IMPRESSIONS_MOBILE_SEARCH",
 )
-_KEPT_RAW = ("WEBSITE_CLICKS", "CALL_CLICKS", "BUSINESS_DIRECTION_REQUESTS", "BUSINESS_CONVERSATIONS")
+_KEPT_RAW = ("WEBSITE_CLICKS", "CALL_CLICKS", "BUSINESS_DIRECTION_REQUESTS")
 
 _OUTCOME_OF_REASON = {
     "ACCESS_TOKEN_EXPIRED": base.Outcome.TOKEN_EXPIRED,
@@ -71,6 +78,8 @@ _OUTCOME_OF_REASON = {
     "INTERNAL": base.Outcome.PLATFORM_DOWN,
     "DEADLINE_EXCEEDED": base.Outcome.PLATFORM_DOWN,
 }
+# `Invalid value at 'daily_metrics' (type.googleapis.com/...DailyMetric), "NAME"`
+_REFUSED = re.compile(r"daily_?metrics?\b[^\"]*\"(\w+)\"", re.IGNORECASE)
 _SERIES = ("fetchMultiDailyMetricsTimeSeries", "getDailyMetricsTimeSeries")
 
 
@@ -139,7 +148,7 @@ class GoogleBusiness:
         name="google_business",
         base_url="https://businessprofileperformance.googleapis.com",
         documentation="https://developers.google.com/my-business/reference/performance/rest/v1/locations",
-        read_on="2026-11-20",
+        read_on="2026-11-30",
         auth="Google OAuth 2.0 user token (Bearer) with business.manage",
         rate_limit="300 requests a minute a project",
         post_batch_size=1,
@@ -147,6 +156,7 @@ class GoogleBusiness:
         limits=(base.Limit("performance", 300, 60),),
         report_days=REPORT_DAYS,
         channel_metrics={"impressions": ("day",)},
+        channel_conditions={"impressions": "of verified locations, with business.manage and access granted by Google"},
         channel_lag="several days",
         not_reported=dict.fromkeys(metrics.POST_NAMES, "Google retired the figures of local posts"),
     )
@@ -173,13 +183,19 @@ class GoogleBusiness:
                 (f"dailyRange.{name}.day", str(day.day)),
             ]
         path = f"/v1/locations/{_location(channel.external_id)}:fetchMultiDailyMetricsTimeSeries"
-        return [base.Call(RawKind.CHANNEL_METRICS, "GET", path, tuple(query), limit_group="performance")]
+        return [
+            base.Call(
+                RawKind.CHANNEL_METRICS, "GET", path, tuple(query), limit_group="performance", shape="channel/days"
+            )
+        ]
 
     def identity_call(self, channel: base.Channel) -> base.Call:
         """The location's name, from the Business Information API."""
         path = f"/v1/locations/{_location(channel.external_id)}"
         query = (("readMask", "name,title"),)
-        return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="information", base_url=IDENTITY_URL)
+        return base.Call(
+            RawKind.IDENTITY, "GET", path, query, limit_group="information", base_url=IDENTITY_URL, shape="identity"
+        )
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """Google's token endpoint; the refresh token stays."""
@@ -225,40 +241,17 @@ class GoogleBusiness:
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """The reason in the details, else Google's status; a limit of 0 is a missing grant, whatever the reason."""
-        answer = json_reading.try_json_object(body)
-        error = answer.get("error")
-        if not isinstance(error, dict):
-            if 200 <= status < 300 and error is None:
-                # A location without figures answers {}.
-                whole = body[:1] == b"{"
-                return (
-                    base.Verdict(base.Outcome.OK)
-                    if whole
-                    else base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
-                )
-            error = {"status": error} if isinstance(error, str) else {}
-        details = [
-            item
-            for listed in (error.get("details"), error.get("errors"))
-            for item in (listed if isinstance(listed, list) else ())
-            if isinstance(item, dict)
-        ]
-        reasons = [reason for item in details if isinstance(reason := item.get("reason"), str)]
-        if isinstance(error.get("status"), str):
-            reasons.append(error["status"])
-        detail = f"{status} {' '.join(reasons)}"[:200]
-        metadata = [held for item in details if isinstance(held := item.get("metadata"), dict)]
-        if any(json_reading.text(held.get("quota_limit_value")) == "0" for held in (*metadata, error)):
-            return base.Verdict(base.Outcome.PERMISSION_MISSING, detail=detail)
-        outcome = next((_OUTCOME_OF_REASON[reason] for reason in reasons if reason in _OUTCOME_OF_REASON), None)
-        if outcome is None:
-            code = error.get("code")
-            failed = status if status >= 400 else code if type(code) is int and 400 <= code < 600 else 500
-            return http_reading.by_status(failed, headers, detail)
-        if outcome is base.Outcome.TOKEN_EXPIRED and "revoked" in json_reading.text(error.get("message", "")).lower():
-            outcome = base.Outcome.TOKEN_REVOKED
-        waits = (base.Outcome.RETRY_LATER, base.Outcome.QUOTA_EXHAUSTED, base.Outcome.PLATFORM_DOWN)
-        return base.Verdict(outcome, http_reading.retry_after(headers) if outcome in waits else None, detail)
+        error = _google.read_error(body)
+        if 200 <= status < 300 and error is None:
+            # A location without figures answers {}.
+            if body[:1] == b"{":
+                return base.Verdict(base.Outcome.OK)
+            return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
+        verdict = _google.classify(status, headers, body, now, _OUTCOME_OF_REASON)
+        if verdict.outcome is base.Outcome.REQUEST_WRONG and error is not None:
+            refused = _REFUSED.search(error.message)
+            return replace(verdict, refused_metric=refused[1] if refused else "")
+        return verdict
 
     def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """Google sends no headers about the quota."""

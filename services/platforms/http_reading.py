@@ -33,6 +33,16 @@ def by_status(status: int, headers: Mapping[str, str], detail: str) -> Verdict:
     return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
 
 
+def without_code(status: int, headers: Mapping[str, str], detail: str) -> Verdict:
+    """What a failure means whose body holds none of the platform's codes: `by_status`, except that nothing is gone.
+
+    A bare 404 or 410 speaks of the host or of the path, never of one post.
+    """
+    if status in (404, 410):
+        return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
+    return by_status(status, headers, detail)
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds of a `retry-after` header; None when it is absent or a date."""
     return seconds_of(headers.get("retry-after"))

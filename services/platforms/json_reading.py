@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -106,6 +107,21 @@ def duration(value: Any, name: str) -> int | None:
     if millis is not None and abs(millis) > MILLIS_MAX:
         raise MappingError("bad_count", f"{name} is more than a watch time holds")
     return millis
+
+
+def instant(value: Any) -> int | None:
+    """The ms of an instant that a platform wrote as RFC 3339, such as `2026-11-30T12:00:00Z`; None when it is none.
+
+    An instant without a zone is UTC.
+    """
+    if not isinstance(value, str):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    millis = round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    return millis if millis > 0 else None
 
 
 def added(first: int | None, second: int | None, name: str) -> int | None:

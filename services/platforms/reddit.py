@@ -1,12 +1,15 @@
 """Reddit, the OAuth API.
 
 Documentation: https://www.reddit.com/dev/api and the "Data API wiki"; shapes as recorded by praw-dev/praw
-    `tests/integration/cassettes`; read 2026-11-20.
-Auth: OAuth 2.0, access token of 1 h (newer apps 24 h), permanent refresh token; scopes read and identity. A
-    descriptive `User-Agent` is needed: a generic one is answered 429 or 403.
+    `tests/integration/cassettes`; read 2026-11-30.
+Auth: OAuth 2.0, access token of 1 h (newer apps 24 h), permanent refresh token; scopes read, identity and, to discover
+    posts, history. Access is by approval since November 2025. A `User-Agent` of the app itself
+    (`<platform>:<app id>:<version> (by /u/<user>)`) is needed: a generic one is answered 429 or 403.
 Rate limit: 100 queries a minute a client, averaged over 10 minutes; `x-ratelimit-*` headers, reset in seconds.
 Poll interval: by the common tiers; figures are current, the score is fuzzed.
 Cannot supply: views, reach, saves, clicks, watch time; impressions only where `view_count` is told.
+
+Changed since 2026-11-20, when these pages were read before: nothing.
 
 Uncertain, and how it is read here:
 - `score` is net votes (`ups` repeats it, `likes` is the caller's own vote) and is read as likes; it may be negative.
@@ -20,11 +23,14 @@ Uncertain, and how it is read here:
   else the profile of its username, whose followers are the subscribers of its `u_` subreddit. A profile that does
   not show them says nothing.
 - 403 has many kinds: `private`, `quarantined`, `gated` subreddits and a missing scope all lack a permission.
+- A page in HTML is never about a post. "whoa there, pardner" is what Reddit shows to a User-Agent or an address that it
+  blocks: the host is left alone for a while.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from schemas import metrics
@@ -38,6 +44,15 @@ TOKEN_URL = "https://www.reddit.com"
 _POST = (("score", metrics.LIKES), ("num_comments", metrics.COMMENTS), ("num_crossposts", metrics.SHARES))
 _POST_KEYS = frozenset(key for key, _ in _POST)
 _POST_BITS = json_reading.bits(metrics.LIKES, metrics.COMMENTS, metrics.SHARES, metrics.IMPRESSIONS)
+# A form in which the person's own app is named; any one word would do for Reddit, and be limited with all others' word.
+USER_AGENT = abilities.PlatformSetting(
+    "REDDIT_USER_AGENT",
+    r"[!-~][ -~]{8,255}",
+    "a name of your app, such as linux:com.example.stats:v1.0 (by /u/example)",
+    is_required=True,
+)
+_BLOCKED = (b"whoa there, pardner", b"blocked due to a network policy", b"blocked by network security")
+
 _LISTINGS = frozenset({"new", "hot", "top", "rising", "controversial", "submitted", "overview"})
 _DISABLED_REASONS = frozenset({"suspended", "user_suspended", "account_suspended", "shadowbanned"})
 _GONE_REASONS = frozenset({"banned", "deleted"})
@@ -46,6 +61,16 @@ _GONE_REASONS = frozenset({"banned", "deleted"})
 def _fullname(external_id: str) -> str:
     """A post's id with its kind in front."""
     return external_id if external_id.startswith("t3_") else f"t3_{external_id}"
+
+
+def _place(channel: base.Channel) -> tuple[str, str]:
+    """What a channel is, and its name: `t5` with a fullname, `r` with a subreddit's name, `u` with a profile's."""
+    external_id, username = channel.external_id.strip("/"), channel.username.strip("/")
+    if external_id.startswith("t5_"):
+        return "t5", external_id
+    if external_id.startswith("r/") or username.startswith("r/"):
+        return "r", (external_id if external_id.startswith("r/") else username)[2:]
+    return "u", username.removeprefix("u/") or external_id.removeprefix("u/")
 
 
 def _children(answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -123,20 +148,33 @@ def _is_channel(path: tuple[str, ...]) -> bool:
 
 
 class Reddit:
-    """Reddit: pure reading and describing, see the module's header."""
+    """Reddit: pure reading and describing, see the module's header.
+
+    Args:
+        user_agent: what our app calls itself; None for what every poller calls itself.
+    """
+
+    def __init__(self, user_agent: str | None = None) -> None:
+        self._named = {"user-agent": user_agent} if user_agent else {}
 
     facts = base.Facts(
         name="reddit",
         base_url="https://oauth.reddit.com",
         documentation="https://www.reddit.com/dev/api",
-        read_on="2026-11-20",
-        auth="OAuth 2.0 user token (Bearer), and a descriptive User-Agent",
+        read_on="2026-11-30",
+        auth="OAuth 2.0 user token (Bearer) with read, and the app's own User-Agent (TIDEMARK_REDDIT_USER_AGENT)",
         rate_limit="100 queries a minute a client, averaged over 10 minutes",
         post_batch_size=BATCH_SIZE,
         post_group="api",
         limits=(base.Limit("api", 1000, 600),),
         channel_metrics={"followers": ("lifetime",)},
+        channel_conditions={"followers": "not of a profile that does not show them, nor of a private subreddit"},
         lag="none; scores are fuzzed",
+        conditions={
+            "likes": "net votes; not while the score is hidden, which a subreddit may do for some hours",
+            "impressions": "only where `view_count` is told, which is nearly nowhere",
+            "shares": "crossposts; not of very old posts",
+        },
         not_reported={
             "views": "`view_count`, where it is told, is read as impressions",
             "reach": "the API has no unique viewers",
@@ -155,8 +193,17 @@ class Reddit:
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:
-        """The user's token in a bearer header; no header without a token."""
-        return {"authorization": f"Bearer {token}"} if token else {}
+        """The user's token in a bearer header, and the app's name; no header without a token."""
+        return {"authorization": f"Bearer {token}", **self._named} if token else {}
+
+    @property
+    def settings(self) -> Sequence[abilities.PlatformSetting]:
+        """`TIDEMARK_REDDIT_USER_AGENT`."""
+        return (USER_AGENT,)
+
+    def configured(self, values: Mapping[str, str]) -> Reddit:
+        """The platform with our app's own name."""
+        return Reddit(values.get(USER_AGENT.name))
 
     def post_calls(
         self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
@@ -167,30 +214,53 @@ class Reddit:
             part = tuple(targets[start : start + BATCH_SIZE])
             ids = ",".join(_fullname(target.external_id) for target in part)
             query = (("id", ids), ("raw_json", "1"))
-            calls.append(base.Call(RawKind.POST_METRICS, "GET", "/api/info", query, None, part, "api"))
+            calls.append(base.Call(RawKind.POST_METRICS, "GET", "/api/info", query, None, part, "api", shape="posts"))
         return calls
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The subreddit or the profile as it is now; Reddit has no history of it."""
         raw: tuple[tuple[str, str], ...] = (("raw_json", "1"),)
-        external_id, username = channel.external_id.strip("/"), channel.username.strip("/")
-        if external_id.startswith("t5_"):
-            path, raw = "/api/info", (("id", external_id), *raw)
-        elif external_id.startswith("r/") or username.startswith("r/"):
-            name = external_id if external_id.startswith("r/") else username
-            path = f"/r/{http_reading.path_part(name[2:])}/about"
+        kind, name = _place(channel)
+        if kind == "t5":
+            path, raw = "/api/info", (("id", name), *raw)
         else:
-            name = username.removeprefix("u/") or external_id.removeprefix("u/")
-            path = f"/user/{http_reading.path_part(name)}/about"
-        return [base.Call(RawKind.CHANNEL_METRICS, "GET", path, raw, limit_group="api")]
+            path = f"/{'user' if kind == 'u' else 'r'}/{http_reading.path_part(name)}/about"
+        return [base.Call(RawKind.CHANNEL_METRICS, "GET", path, raw, limit_group="api", shape="channel")]
 
     def identity_call(self, channel: base.Channel) -> base.Call:
         """The token's own account."""
-        return base.Call(RawKind.IDENTITY, "GET", "/api/v1/me", (("raw_json", "1"),), limit_group="api")
+        return base.Call(
+            RawKind.IDENTITY, "GET", "/api/v1/me", (("raw_json", "1"),), limit_group="api", shape="identity"
+        )
+
+    def discovery_call(self, channel: base.Channel, now: int) -> base.Call:
+        """The newest 100 posts of the profile, or of the subreddit."""
+        query = (("limit", str(BATCH_SIZE)), ("sort", "new"), ("raw_json", "1"))
+        kind, name = _place(channel)
+        of_profile, part = kind == "u", http_reading.path_part(name)
+        path = f"/user/{part}/submitted" if of_profile else f"/r/{part}/new"
+        return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="api", shape="discovery")
+
+    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+        """The posts of a list; comments and the like in it are passed over."""
+        if not http_reading.succeeded(event):
+            return []
+        answer = json_reading.json_object(event.body)
+        found = []
+        for kind, post in _children(answer) if "error" not in answer else ():
+            name, created = post.get("name"), post.get("created_utc")
+            if kind != "t3" or not isinstance(name, str) or type(created) not in (int, float) or created <= 0:
+                continue
+            link, title = post.get("permalink"), post.get("title")
+            permalink = f"https://www.reddit.com{link}" if isinstance(link, str) else ""
+            content = title if isinstance(title, str) else ""
+            found.append(abilities.Discovered(name, int(created * 1000), "reddit-post", permalink, content))
+        return sorted(found, key=lambda post: -post.published_at)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/api/v1/access_token` of the site itself, signed by the app; the refresh token stays."""
-        return oauth_call("/api/v1/access_token", tokens, client, base_url=TOKEN_URL, basic=True)
+        call = oauth_call("/api/v1/access_token", tokens, client, base_url=TOKEN_URL, basic=True)
+        return call and replace(call, headers={**call.headers, **self._named})
 
     def read_refresh(
         self, status: int, headers: Mapping[str, str], body: bytes
@@ -204,7 +274,8 @@ class Reddit:
             return base.NOTHING
         path = _segments(event.endpoint)
         of_posts = event.kind == RawKind.POST_METRICS
-        if not (_is_posts(path) if of_posts else _is_channel(path)):
+        is_known = _is_posts(path) if of_posts else _is_channel(path)
+        if not is_known and not (event.kind == RawKind.IDENTITY and _is_posts(path)):
             raise base.MappingError("unknown_endpoint", f"Reddit has no {event.kind} at {event.endpoint[:200]!r}")
         answer = json_reading.json_object(event.body)
         if "error" in answer or event.kind == RawKind.IDENTITY:
@@ -271,7 +342,12 @@ class Reddit:
             return base.Verdict(base.Outcome.TARGET_GONE, detail=detail)
         if "insufficient_scope" in challenge or words == "insufficient_scope":
             return base.Verdict(base.Outcome.PERMISSION_MISSING, detail=detail)
-        verdict = http_reading.by_status(failed, headers, detail)
+        if not answer and any(said in body for said in _BLOCKED):
+            wait = http_reading.retry_after(headers)
+            return base.Verdict(base.Outcome.PLATFORM_DOWN, wait, f"{status} blocked: see TIDEMARK_REDDIT_USER_AGENT")
+        # A body of the API's own repeats the status.
+        by_status = http_reading.by_status if answer else http_reading.without_code
+        verdict = by_status(failed, headers, detail)
         if verdict.outcome is base.Outcome.RETRY_LATER:
             wait = http_reading.retry_after(headers)
             return base.Verdict(

@@ -1,11 +1,13 @@
 """TikTok, Display API v2.
 
-Documentation: https://developers.tiktok.com/doc/tiktok-api-v2-video-query, read 2026-11-20.
+Documentation: https://developers.tiktok.com/doc/tiktok-api-v2-video-query, read 2026-11-30.
 Auth: OAuth 2.0 user token of 24 h, refresh token of 365 days that may be replaced at each refresh; scopes video.list,
     user.info.basic, user.info.stats.
 Rate limit: 600 requests a minute for each endpoint, over a sliding minute; no headers.
 Poll interval: by the common tiers.
 Cannot supply: reach, impressions, saves, clicks, watch time: these are in the business account API, another product.
+
+Changed since 2026-11-20, when these pages were read before: nothing.
 
 Uncertain, and how it is read here:
 - `error.code` is on every answer, `ok` with success; another one makes an answer a failure whatever its status.
@@ -13,6 +15,7 @@ Uncertain, and how it is read here:
 - Deleted, private and foreign videos are left out without a word, so what is missing from an answered list is gone.
 - Counts that were asked for and are absent from a video are null; where the fields of a request are not known, a
   video with any count has been asked for all four.
+- A list of videos that holds an id of another form is refused as a whole, without saying which.
 - `access_token_invalid` covers expired and revoked tokens and suspended accounts: only the refresh tells them apart.
 - `likes_count` of an account is every like that its videos ever had: likes of its lifetime.
 """
@@ -37,6 +40,7 @@ _VIDEO: json_reading.FieldMap = (
     ("share_count", metrics.SHARES),
 )
 _VIDEO_FIELDS = ",".join(("id", *(name for name, _ in _VIDEO)))
+_LIST_FIELDS = "id,create_time,share_url,title,video_description"
 _USER: json_reading.FieldMap = (
     ("follower_count", metrics.CH_FOLLOWERS),
     ("following_count", metrics.CH_FOLLOWING),
@@ -59,7 +63,7 @@ _OUTCOME_OF_CODE = {
 _PATHS: dict[str, tuple[tuple[str, ...], ...]] = {
     RawKind.POST_METRICS: (("video", "query"), ("video", "list")),
     RawKind.CHANNEL_METRICS: (("user", "info"),),
-    RawKind.IDENTITY: (("user", "info"),),
+    RawKind.IDENTITY: (("user", "info"), ("video", "list")),
 }
 
 
@@ -123,12 +127,20 @@ class TikTok:
         name="tiktok",
         base_url="https://open.tiktokapis.com",
         documentation="https://developers.tiktok.com/doc/tiktok-api-v2-video-query",
-        read_on="2026-11-20",
+        read_on="2026-11-30",
         auth="OAuth 2.0 user token (Bearer) with video.list and user.info.stats",
         rate_limit="600 requests a minute for each endpoint",
         post_batch_size=BATCH_SIZE,
         post_group="video_query",
-        limits=(base.Limit("video_query", 600, 60), base.Limit("user_info", 600, 60)),
+        limits=(
+            base.Limit("video_query", 600, 60),
+            base.Limit("user_info", 600, 60),
+            base.Limit("video_list", 600, 60),
+        ),
+        channel_conditions=dict.fromkeys(("followers", "following", "posts_count", "likes"), "with user.info.stats"),
+        conditions=dict.fromkeys(
+            ("views", "likes", "comments", "shares"), "of the account's public videos, with video.list"
+        ),
         channel_metrics={
             "followers": ("lifetime",),
             "following": ("lifetime",),
@@ -167,19 +179,51 @@ class TikTok:
             filters = {"filters": {"video_ids": [target.external_id for target in part]}}
             query = (("fields", _VIDEO_FIELDS),)
             calls.append(
-                base.Call(RawKind.POST_METRICS, "POST", "/v2/video/query/", query, filters, part, "video_query")
+                base.Call(
+                    RawKind.POST_METRICS, "POST", "/v2/video/query/", query, filters, part, "video_query", shape="posts"
+                )
             )
         return calls
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The token's account as it is now; TikTok has no history of it."""
         query = (("fields", _USER_FIELDS),)
-        return [base.Call(RawKind.CHANNEL_METRICS, "GET", "/v2/user/info/", query, limit_group="user_info")]
+        path = "/v2/user/info/"
+        return [base.Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="user_info", shape="channel")]
 
     def identity_call(self, channel: base.Channel) -> base.Call:
         """The token's own account, by the scope that every token has."""
         query = (("fields", "open_id,display_name"),)
-        return base.Call(RawKind.IDENTITY, "GET", "/v2/user/info/", query, limit_group="user_info")
+        return base.Call(RawKind.IDENTITY, "GET", "/v2/user/info/", query, limit_group="user_info", shape="identity")
+
+    def discovery_call(self, channel: base.Channel, now: int) -> base.Call:
+        """The account's newest 20 public videos."""
+        query = (("fields", _LIST_FIELDS),)
+        return base.Call(
+            RawKind.IDENTITY, "POST", "/v2/video/list/", query, {"max_count": BATCH_SIZE},
+            limit_group="video_list", shape="discovery",
+        )  # fmt: skip
+
+    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+        """The videos of a page."""
+        if not http_reading.succeeded(event):
+            return []
+        answer = json_reading.json_object(event.body)
+        if _code(answer) not in ("ok", None):
+            return []
+        found = []
+        for video in _videos(answer) or ():
+            at = video.get("create_time")
+            if type(at) is not int or at <= 0:
+                continue
+            link, text = video.get("share_url"), video.get("video_description") or video.get("title")
+            found.append(
+                abilities.Discovered(
+                    _id_of(video), at * 1000, "tiktok-video", link if isinstance(link, str) else "",
+                    text if isinstance(text, str) else "",
+                )
+            )  # fmt: skip
+        return sorted(found, key=lambda post: -post.published_at)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/v2/oauth/token/`; the refresh token may be replaced."""
@@ -258,7 +302,7 @@ class TikTok:
         detail = f"{status} {code}"[:200]
         outcome = _OUTCOME_OF_CODE.get(code or "")
         if outcome is None:
-            return http_reading.by_status(status if status >= 400 else 500, headers, detail)
+            return http_reading.without_code(status if status >= 400 else 500, headers, detail)
         if outcome is base.Outcome.QUOTA_EXHAUSTED:
             return base.Verdict(outcome, (DAY_MS - now % DAY_MS) / 1000, detail)
         wait = (

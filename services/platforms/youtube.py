@@ -1,43 +1,46 @@
-"""YouTube: Data API v3, and YouTube Analytics v2 for days.
+"""YouTube: Data API v3, and YouTube Analytics v2 (`_youtube_reports.py`).
 
-Documentation: https://developers.google.com/youtube/v3/docs/videos, .../youtube/analytics/reference; read 2026-11-20.
+Documentation: https://developers.google.com/youtube/v3/docs/videos, .../docs/videos/batchGetStats,
+    .../youtube/analytics/reference; read 2026-11-30.
 Auth: OAuth 2.0, access token of 1 h, refresh token until revoked; scopes youtube.readonly and yt-analytics.readonly.
-Rate limit: 10,000 units a day a project for everything (1 a call here), reset at midnight Pacific; no headers.
-    Analytics has a quota of its own.
-Poll interval: by the common tiers; Data API figures are minutes to hours old, Analytics days 2-3 days late.
-Cannot supply: reach, saves, clicks; impressions only in Analytics reports.
+Rate limit: 10,000 units a day a project (1 a call here), and 10,000 calls a day of `videos:batchGetStats` beside them;
+    both begin anew at midnight Pacific; no headers. Analytics has a quota of its own.
+Poll interval: by the common tiers; Data API figures are minutes to hours old. Analytics is asked once a day, and is 2
+    to 3 days late.
+Cannot supply: reach, saves, clicks; impressions only in bulk reports.
+
+Changed since 2026-11-20, when these pages were read before: `videos:batchGetStats` (since 2026-06-03) is used; a day's
+quota inside a 429 is told from a minute's; views of all formats count from the first frame since 2026-08-24.
 
 Uncertain, and how it is read here:
 - Counts are strings of digits. `favoriteCount` is always 0 and means nothing.
 - `likeCount` is absent when hidden, `commentCount` when comments are off, `dislikeCount` for all but (rarely) the
-  owner: all three read as null wherever the statistics were answered.
-- A video left out of the answer is deleted or private; it counts as gone, and its figures stay as they were.
-- Analytics figures cover the dates asked for, so they are ranged and never replace the Data API's. Rows of a report
-  that is split by anything but video (posts) or day (channels) are refused. Without rows nothing was processed yet.
-- Analytics reports filtered to some videos say nothing of the channel.
-- `videosAddedToPlaylists` is no save: one video in two lists counts twice.
+  owner: all three read as null wherever the statistics were answered. `videos:batchGetStats` has no dislikes: it says
+  nothing of them.
+- A video left out of the answer is deleted or private; it counts as gone, and its figures stay as they were. A video
+  that `videos:batchGetStats` lists as failed may also have failed for the moment: nothing is said of it.
+- Posts that are a week old are asked for by `videos:batchGetStats`, so that the two quotas share the work.
+- Thumbnail impressions are named for Analytics since January 2026, and refused in most combinations; no poll asks.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, timedelta
-from fractions import Fraction
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import abilities, base, http_reading, json_reading, report_days
+from services.platforms import _google, _youtube_reports, abilities, base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
 
 BATCH_SIZE = 50
 TOKEN_URL = "https://oauth2.googleapis.com"
-ANALYTICS_URL = "https://youtubeanalytics.googleapis.com"
-# Days asked for: 28 reported days, and the days that are not reported yet.
-REPORT_DAYS = 33
+# From this age on (ms) posts are asked for by the quota of `videos:batchGetStats`: about half of all polls.
+STATS_AGE = 7 * 86_400_000
 
 _VIDEO = (
     ("viewCount", metrics.VIEWS),
@@ -45,35 +48,14 @@ _VIDEO = (
     ("commentCount", metrics.COMMENTS),
     ("dislikeCount", metrics.DISLIKES),
 )
-_VIDEO_BITS = json_reading.bits(metrics.VIEWS, metrics.LIKES, metrics.COMMENTS, metrics.DISLIKES)
+_STATS_BITS = json_reading.bits(metrics.VIEWS, metrics.LIKES, metrics.COMMENTS)
+_VIDEO_BITS = _STATS_BITS | json_reading.bits(metrics.DISLIKES)
 _CHANNEL = (
     ("subscriberCount", metrics.CH_FOLLOWERS),
     ("videoCount", metrics.CH_POSTS_COUNT),
     ("viewCount", metrics.CH_VIEWS),
 )
 _CHANNEL_BITS = json_reading.bits(metrics.CH_FOLLOWERS, metrics.CH_POSTS_COUNT, metrics.CH_VIEWS)
-
-# Columns of Analytics reports: position, and milliseconds in one unit of a duration (0: a count).
-_POST_COLUMNS = {
-    "views": (metrics.VIEWS, 0),
-    "likes": (metrics.LIKES, 0),
-    "dislikes": (metrics.DISLIKES, 0),
-    "comments": (metrics.COMMENTS, 0),
-    "shares": (metrics.SHARES, 0),
-    "subscribersGained": (metrics.FOLLOWS, 0),
-    "videoThumbnailImpressions": (metrics.IMPRESSIONS, 0),
-    "estimatedMinutesWatched": (metrics.WATCH_TIME, 60_000),
-    "averageViewDuration": (metrics.AVG_WATCH_TIME, 1000),
-}
-_CHANNEL_COLUMNS = {
-    "views": (metrics.CH_VIEWS, 0),
-    "likes": (metrics.CH_LIKES, 0),
-    "comments": (metrics.CH_COMMENTS, 0),
-    "shares": (metrics.CH_SHARES, 0),
-    "videoThumbnailImpressions": (metrics.CH_IMPRESSIONS, 0),
-    "estimatedMinutesWatched": (metrics.CH_WATCH_TIME, 60_000),
-}
-_REPORT_METRICS = "views,likes,comments,shares,estimatedMinutesWatched"
 
 _OUTCOME_OF_REASON = {
     "quotaExceeded": base.Outcome.QUOTA_EXHAUSTED,
@@ -109,86 +91,21 @@ _OUTCOME_OF_REASON = {
     "internalError": base.Outcome.PLATFORM_DOWN,
 }
 _PATHS: dict[str, tuple[tuple[str, ...], ...]] = {
-    RawKind.POST_METRICS: (("videos",), ("reports",)),
+    RawKind.POST_METRICS: (("videos",), ("videos:batchGetStats",), ("reports",)),
     RawKind.CHANNEL_METRICS: (("channels",), ("reports",)),
-    RawKind.IDENTITY: (("channels",),),
+    RawKind.IDENTITY: (("channels",), ("playlistItems",)),
 }
 _REFUSED = re.compile(r"Unknown identifier \((\w+)\)")
 
 
-def _figure(value: Any, name: str, millis_of_unit: int) -> int | None:
-    """A cell of a report: a count, or a duration in whole milliseconds.
-
-    Raises:
-        MappingError: `bad_count`.
-    """
-    if not millis_of_unit or value is None:
-        return json_reading.count(value, name)
-    if type(value) in (int, float) and abs(value) < metrics.MILLIS_MAX // millis_of_unit:
-        # By its digits, so that 12.3455 s is not the binary fraction just below it.
-        return metrics.round_half_up(Fraction(repr(value)) * millis_of_unit)
-    raise base.MappingError("bad_count", f"{name} is no duration: a {type(value).__name__}")
+def _failed(answer: dict[str, Any]) -> list[str]:
+    """The videos that `videos:batchGetStats` could not answer for."""
+    summary = answer.get("summary")
+    failed = summary.get("failedVideoIds") if isinstance(summary, dict) else None
+    return [video_id for video_id in failed if isinstance(video_id, str)] if isinstance(failed, list) else []
 
 
-def _day(text: Any, name: str) -> date | None:
-    """An ISO date; None when there is none.
-
-    Raises:
-        MappingError: `unexpected_shape`.
-    """
-    if text is None:
-        return None
-    try:
-        day = date.fromisoformat(text)
-    except (TypeError, ValueError):
-        raise base.MappingError("unexpected_shape", f"{name} is no date") from None
-    if not report_days.EARLIEST < report_days.pacific_midnight(day) < report_days.LATEST - 2 * 86_400_000:
-        raise base.MappingError("unexpected_shape", f"{name} is no date of a report")
-    return day
-
-
-class _Report:
-    """An Analytics answer: named columns, positional rows.
-
-    Raises:
-        MappingError: `unexpected_shape`.
-    """
-
-    def __init__(self, answer: dict[str, Any]) -> None:
-        headers = json_reading.objects(answer.get("columnHeaders"), "columnHeaders")
-        self.names = [json_reading.text(header.get("name")) for header in headers]
-        self.dimensions = [
-            json_reading.text(header.get("name")) for header in headers if header.get("columnType") == "DIMENSION"
-        ]
-        rows = answer.get("rows") or []
-        if not isinstance(rows, list):
-            raise base.MappingError("unexpected_shape", f"rows is a JSON {type(rows).__name__}, expected a list")
-        for row in rows:
-            if not isinstance(row, list) or len(row) != len(self.names):
-                raise base.MappingError("unexpected_shape", "a row doesn't fit the column headers")
-        self.rows: list[list[Any]] = rows
-
-    def figures(
-        self, row: list[Any], columns: Mapping[str, tuple[int, int]], empty: tuple[int | None, ...]
-    ) -> tuple[int, tuple[int | None, ...]]:
-        """The figures of one row: the mask of reported metrics, and values."""
-        values = list(empty)
-        spoken = 0
-        for name, cell in zip(self.names, row, strict=True):
-            column = columns.get(name)
-            if column is not None:
-                values[column[0]] = _figure(cell, name, column[1])
-                spoken |= 1 << column[0]
-        return spoken, tuple(values)
-
-
-def _filtered_videos(event: PlatformRaw) -> list[str]:
-    """Ids of a report's `filters=video==a,b`."""
-    for part in event.request.get("filters", "").split(";"):
-        name, _, ids = part.partition("==")
-        if name == "video":
-            return ids.split(",")
-    return []
+_OF_ANALYTICS = "with yt-analytics.readonly, for videos of 2 days and more, by the owner's token"
 
 
 class YouTube:
@@ -198,13 +115,13 @@ class YouTube:
         name="youtube",
         base_url="https://www.googleapis.com",
         documentation="https://developers.google.com/youtube/v3/docs/videos",
-        read_on="2026-11-20",
-        auth="Google OAuth 2.0 user token (Bearer)",
-        rate_limit="10,000 units a day a project, 1 unit a call",
+        read_on="2026-11-30",
+        auth="Google OAuth 2.0 user token (Bearer) with youtube.readonly and yt-analytics.readonly",
+        rate_limit="10,000 units and 10,000 videos:batchGetStats a day a project, 1 a call; Analytics apart",
         post_batch_size=BATCH_SIZE,
         post_group="data",
-        limits=(base.Limit("data", 10_000, 24 * 3600),),
-        report_days=REPORT_DAYS,
+        limits=(base.Limit("data", 10_000, 24 * 3600), base.Limit("stats", 10_000, 24 * 3600)),
+        report_days=_youtube_reports.REPORT_DAYS,
         channel_metrics={
             "followers": ("lifetime",),
             "posts_count": ("lifetime",),
@@ -215,6 +132,21 @@ class YouTube:
             "shares": ("day", "window"),
             "watch_time_seconds": ("day", "window"),
         },
+        channel_not_asked={
+            "views": ("window",),
+            "impressions": ("day", "window"),
+            "likes": ("window",),
+            "comments": ("window",),
+            "shares": ("window",),
+            "watch_time_seconds": ("window",),
+        },
+        channel_conditions={
+            "followers": "not where the channel hides them; rounded to three significant figures",
+            "likes": "with yt-analytics.readonly",
+            "comments": "with yt-analytics.readonly",
+            "shares": "with yt-analytics.readonly",
+            "watch_time_seconds": "with yt-analytics.readonly",
+        },
         ranged_metrics=(
             "views",
             "impressions",
@@ -224,9 +156,19 @@ class YouTube:
             "watch_time_seconds",
             "avg_watch_time_seconds",
         ),
-        lag="minutes to hours; figures of a range of dates 2 to 3 days",
+        lag="minutes to hours; shares, follows and watch times 2 to 3 days, asked for once a day",
         channel_lag="2 to 3 days",
         has_only_videos=True,
+        not_asked={"impressions": "Analytics refuses them in most reports, the bulk reports apart"},
+        conditions={
+            "likes": "not where they are hidden",
+            "comments": "not where comments are off",
+            "dislikes": "the owner's token alone, and rarely; not for posts of more than a week",
+            "shares": _OF_ANALYTICS,
+            "follows": _OF_ANALYTICS,
+            "watch_time_seconds": _OF_ANALYTICS,
+            "avg_watch_time_seconds": _OF_ANALYTICS,
+        },
         not_reported={
             "reach": "the API has no unique viewers",
             "quotes": "not on the platform",
@@ -246,45 +188,67 @@ class YouTube:
     def post_calls(
         self, channel: base.Channel, targets: Sequence[base.Target], now: int | None = None
     ) -> list[base.Call]:
-        """Batches of 50 videos."""
-        return self._video_calls(targets)
+        """Batches of 50 videos, and once a day their reports."""
+        calls = self._video_calls(targets, now)
+        return calls if now is None else calls + _youtube_reports.post_calls(channel, targets, now)
 
-    def _video_calls(self, targets: Sequence[base.Target]) -> list[base.Call]:
+    def _video_calls(self, targets: Sequence[base.Target], now: int | None) -> list[base.Call]:
         calls: list[base.Call] = []
         for start in range(0, len(targets), BATCH_SIZE):
             part = tuple(targets[start : start + BATCH_SIZE])
+            is_old = now is not None and all(
+                target.published_at is not None and now - target.published_at >= STATS_AGE for target in part
+            )
+            path, group = ("videos:batchGetStats", "stats") if is_old else ("videos", "data")
             query = (("part", "statistics"), ("id", ",".join(dict.fromkeys(target.external_id for target in part))))
-            calls.append(base.Call(RawKind.POST_METRICS, "GET", "/youtube/v3/videos", query, None, part, "data"))
+            shape = "posts/stats" if is_old else "posts"
+            calls.append(
+                base.Call(RawKind.POST_METRICS, "GET", f"/youtube/v3/{path}", query, None, part, group, shape=shape)
+            )
         return calls
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The channel as it is now, and its last reported days."""
-        statistics = (("part", "statistics"), ("id", channel.external_id))
-        today = report_days.pacific_day(now)
-        report = (
-            ("ids", f"channel=={channel.external_id}"),
-            ("startDate", (today - timedelta(days=REPORT_DAYS)).isoformat()),
-            ("endDate", today.isoformat()),
-            ("metrics", _REPORT_METRICS),
-            ("dimensions", "day"),
-            ("sort", "day"),
-        )
+        query = (("part", "statistics"), ("id", channel.external_id))
+        path = "/youtube/v3/channels"
         return [
-            base.Call(RawKind.CHANNEL_METRICS, "GET", "/youtube/v3/channels", statistics, limit_group="data"),
-            base.Call(
-                RawKind.CHANNEL_METRICS,
-                "GET",
-                "/v2/reports",
-                report,
-                limit_group="analytics",
-                base_url=ANALYTICS_URL,
-            ),
+            base.Call(RawKind.CHANNEL_METRICS, "GET", path, query, limit_group="data", shape="channel"),
+            _youtube_reports.channel_call(channel, now),
         ]
 
     def identity_call(self, channel: base.Channel) -> base.Call:
         """The token's own channel."""
         query = (("part", "id"), ("mine", "true"))
-        return base.Call(RawKind.IDENTITY, "GET", "/youtube/v3/channels", query, limit_group="data")
+        path = "/youtube/v3/channels"
+        return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="data", shape="identity")
+
+    def discovery_call(self, channel: base.Channel, now: int) -> base.Call:
+        """The newest 50 of the channel's uploads: a playlist whose id is the channel's with another beginning."""
+        playlist = f"UU{channel.external_id.removeprefix('UC')}"
+        query = (("part", "snippet,contentDetails"), ("playlistId", playlist), ("maxResults", str(BATCH_SIZE)))
+        path = "/youtube/v3/playlistItems"
+        return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="data", shape="discovery")
+
+    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+        """The videos of a playlist's answer; private ones, which have no time of publishing, are left out."""
+        if not http_reading.succeeded(event):
+            return []
+        answer = json_reading.json_object(event.body)
+        if "error" in answer:
+            return []
+        found = []
+        for item in json_reading.objects(answer.get("items", []), "items"):
+            snippet = json_reading.block(item.get("snippet"), "snippet") or {}
+            details = json_reading.block(item.get("contentDetails"), "contentDetails") or {}
+            named = json_reading.block(snippet.get("resourceId"), "resourceId") or {}
+            video_id = details.get("videoId", named.get("videoId"))
+            at = json_reading.instant(details.get("videoPublishedAt") or snippet.get("publishedAt"))
+            if isinstance(video_id, str) and at is not None and "videoPublishedAt" in details:
+                title = snippet.get("title")
+                link = f"https://www.youtube.com/watch?v={video_id}"
+                content = title if isinstance(title, str) else ""
+                found.append(abilities.Discovered(video_id, at, "youtube-video", link, content))
+        return sorted(found, key=lambda post: -post.published_at)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """Google's token endpoint; the refresh token stays."""
@@ -297,7 +261,7 @@ class YouTube:
         return read_oauth(status, headers, body)
 
     def read(self, event: PlatformRaw) -> base.Reading:
-        """`/youtube/v3/videos` and `/youtube/v3/channels`; `/v2/reports` for both."""
+        """`/youtube/v3/videos`, `/youtube/v3/videos:batchGetStats`, `/youtube/v3/channels`; `/v2/reports` for both."""
         if not http_reading.succeeded(event):
             return base.NOTHING
         path = http_reading.path_segments(event.endpoint)
@@ -311,15 +275,15 @@ class YouTube:
         if path == ("reports",):
             if answer.get("errors"):
                 return base.NOTHING
-            report = _Report(answer)
+            report = _youtube_reports.Report(answer, event.request)
             if event.kind == RawKind.POST_METRICS:
-                return self._ranged_posts(event, report)
-            return base.Reading((), self._periods(event, report))
+                return _youtube_reports.posts(event, report)
+            return base.Reading((), _youtube_reports.periods(event, report))
         if event.kind == RawKind.CHANNEL_METRICS:
             return self._channel(event, answer)
-        return self._videos(event, answer)
+        return self._videos(event, answer, _STATS_BITS if path == ("videos:batchGetStats",) else _VIDEO_BITS)
 
-    def _videos(self, event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
+    def _videos(self, event: PlatformRaw, answer: dict[str, Any], asked: int) -> base.Reading:
         wanted = json_reading.positions(event)
         readings: dict[int, base.PostReading] = {}
         answered: set[int] = set()
@@ -336,8 +300,11 @@ class YouTube:
                 continue
             values: list[int | None] = list(metrics.NO_POST_VALUES)
             json_reading.fill(values, statistics, _VIDEO)
+            spoken = asked | (1 << metrics.DISLIKES if "dislikeCount" in statistics else 0)
             for index in indexes:
-                readings[index] = base.PostReading(index, _VIDEO_BITS, 0, tuple(values))
+                readings[index] = base.PostReading(index, spoken, 0, tuple(values))
+        for external_id in _failed(answer):
+            answered.update(wanted.get(external_id, ()))
         gone = [index for index in range(len(event.targets)) if index not in answered]
         return base.Reading(list(readings.values()), (), gone)
 
@@ -356,51 +323,6 @@ class YouTube:
                 return base.Reading((), (base.ChannelReading("lifetime", None, None, _CHANNEL_BITS, tuple(values)),))
         return base.NOTHING
 
-    def _ranged_posts(self, event: PlatformRaw, report: _Report) -> base.Reading:
-        """Rows split by video, or the one row of the one video that the report was filtered to."""
-        wanted = json_reading.positions(event)
-        only = _filtered_videos(event)
-        if report.dimensions == ["video"]:
-            column = report.names.index("video")
-            named = [(row[column], row) for row in report.rows]
-        elif not report.dimensions and len(only) == 1:
-            named = [(only[0], row) for row in report.rows[:1]]
-        else:
-            raise base.MappingError("unexpected_shape", f"a report of posts is split by {report.dimensions}")
-        readings: dict[int, base.PostReading] = {}
-        for external_id, row in named:
-            indexes = wanted.get(external_id, ()) if isinstance(external_id, str) else ()
-            if not indexes:
-                continue
-            spoken, values = report.figures(row, _POST_COLUMNS, metrics.NO_POST_VALUES)
-            if spoken:
-                for index in indexes:
-                    readings.setdefault(index, base.PostReading(index, spoken, spoken, values))
-        return base.Reading(list(readings.values()))
-
-    def _periods(self, event: PlatformRaw, report: _Report) -> tuple[base.ChannelReading, ...]:
-        """Rows split by day, or the one row of the whole range."""
-        if _filtered_videos(event):
-            return ()
-        if report.dimensions == ["day"]:
-            column = report.names.index("day")
-            named = [(_day(row[column], "day"), _day(row[column], "day"), row) for row in report.rows]
-        elif not report.dimensions:
-            first, last = (_day(event.request.get(name), name) for name in ("startDate", "endDate"))
-            named = [(first, last, row) for row in report.rows[:1]]
-        else:
-            raise base.MappingError("unexpected_shape", f"a report of a channel is split by {report.dimensions}")
-        readings: dict[tuple[date, date], base.ChannelReading] = {}
-        for first, last, row in named:
-            if first is None or last is None or last < first:
-                continue
-            spoken, values = report.figures(row, _CHANNEL_COLUMNS, metrics.NO_CHANNEL_VALUES)
-            if spoken:
-                period = "day" if first == last else "window"
-                start, end = report_days.pacific_midnight(first), report_days.pacific_midnight(last + timedelta(days=1))
-                readings.setdefault((first, last), base.ChannelReading(period, start, end, spoken, values))
-        return tuple(readings.values())
-
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's video object, or its row of a report as an object by column names."""
         answer = json_reading.try_json_object(event.body)
@@ -409,7 +331,7 @@ class YouTube:
         external_id = event.targets[target_index].external_id
         try:
             if "columnHeaders" in answer:
-                report = _Report(answer)
+                report = _youtube_reports.Report(answer, event.request)
                 for row in report.rows:
                     named = dict(zip(report.names, row, strict=True))
                     if named.get("video", external_id) == external_id:
@@ -422,45 +344,17 @@ class YouTube:
         return {}
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
-        """The reason of the first error, else of the details, else Google's status; 403 has many meanings."""
-        answer = json_reading.try_json_object(body)
-        error = answer.get("error")
-        if not isinstance(error, dict):
-            if 200 <= status < 300:
-                return (
-                    base.Verdict(base.Outcome.OK)
-                    if answer
-                    else base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
-                )
-            error = {"status": error} if isinstance(error, str) else {}
-        message = json_reading.text(error.get("message", ""))
-        reasons = [
-            reason
-            for listed in (error.get("details"), error.get("errors"))
-            for item in (listed if isinstance(listed, list) else ())
-            if isinstance(item, dict) and isinstance(reason := item.get("reason"), str)
-        ]
-        if isinstance(error.get("status"), str):
-            reasons.append(error["status"])
-        detail = f"{status} {' '.join(reasons)}"[:200]
-        outcome = next((_OUTCOME_OF_REASON[reason] for reason in reasons if reason in _OUTCOME_OF_REASON), None)
-        if outcome is None:
-            code = error.get("code")
-            failed = status if status >= 400 else code if type(code) is int and 400 <= code < 600 else 500
-            return http_reading.by_status(failed, headers, detail)
-        if outcome is base.Outcome.QUOTA_EXHAUSTED:
-            turns = report_days.pacific_midnight(report_days.pacific_day(now) + timedelta(days=1))
-            return base.Verdict(outcome, (turns - now) / 1000, detail)
-        if outcome is base.Outcome.TOKEN_EXPIRED and "revoked" in message.lower():
-            outcome = base.Outcome.TOKEN_REVOKED
-        if outcome is base.Outcome.REQUEST_WRONG and (refused := _REFUSED.search(message)):
-            return base.Verdict(outcome, detail=detail, refused_metric=refused[1])
-        wait = (
-            http_reading.retry_after(headers)
-            if outcome in (base.Outcome.RETRY_LATER, base.Outcome.PLATFORM_DOWN)
-            else None
-        )
-        return base.Verdict(outcome, wait, detail)
+        """The reason of the details, else of the first error, else Google's status; 403 has many meanings."""
+        error = _google.read_error(body)
+        if 200 <= status < 300 and error is None:
+            if json_reading.try_json_object(body):
+                return base.Verdict(base.Outcome.OK)
+            return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
+        verdict = _google.classify(status, headers, body, now, _OUTCOME_OF_REASON)
+        refused = _REFUSED.search(error.message) if error is not None else None
+        if verdict.outcome is base.Outcome.REQUEST_WRONG and refused:
+            return replace(verdict, refused_metric=refused[1])
+        return verdict
 
     def authorize_app(self, token: str) -> dict[str, str]:
         """An API key, as a header."""
@@ -468,7 +362,7 @@ class YouTube:
 
     def app_post_calls(self, targets: Sequence[base.Target]) -> list[base.Call]:
         """Batches of 50 videos of any channels; the same figures as with a user's token, but for `dislikeCount`."""
-        return self._video_calls(targets)
+        return self._video_calls(targets, None)
 
     def app_part(self, body: bytes, external_ids: Collection[str]) -> bytes:
         """The items of these videos; of an error its codes, without its words."""

@@ -115,7 +115,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             {name: access.base_url for name, access in settings.platforms.items() if access.base_url},
             timeout_seconds=settings.call_timeout_seconds,
         )
-        sandbox = SandboxGuard(tokens, settings.sandboxed)
+        sandbox = SandboxGuard(tokens, settings.sandboxed, settings.unnamed)
         refresher = Refresher(
             time=time, platforms=platforms, fetcher=fetcher, publisher=publisher, tokens=tokens, catalog=catalog,
             accounts=accounts, metrics=metrics, clients=clients, ownership=ownership, sandbox=sandbox,

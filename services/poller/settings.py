@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, create_model, field_validator
 
 from services.platforms import all_platforms, checked_path, configured_platforms, declared_settings
-from services.platforms.abilities import AcrossAccounts
+from services.platforms.abilities import AcrossAccounts, Configurable
 from services.platforms.base import Limit, Platform
 from services.runtime.settings import (
     ENV_PREFIX,
@@ -98,6 +98,11 @@ class PlatformSettings(Settings):
         return found
 
 
+def _said(variable: str) -> str:
+    """What a value of a platform's own setting looks like."""
+    return declared_settings()[variable.removeprefix(ENV_PREFIX)].expected
+
+
 @cache
 def own_settings() -> type[Settings]:
     """The class that reads the settings which platforms have of their own; one field a setting, None where not set."""
@@ -158,13 +163,18 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
         if not settings.secret_keys:
             raise SettingsError("TIDEMARK_SECRET_KEYS is not set; it opens the tokens in catalog.tokens")
         _ = settings.platforms, settings.configured_platforms
+        for name, variable in settings.unnamed.items():
+            if settings.platforms[name].client_id is not None:
+                raise SettingsError(
+                    f"{variable} is not set, and {name} refuses calls without it; expected {_said(variable)}"
+                )
         return settings
 
     @cached_property
     def limits(self) -> dict[str, list[Limit]]:
         """Each platform's limits: the documented ones, and in their place the configured ones of our app."""
         limits = {}
-        for name, platform in all_platforms().items():
+        for name, platform in self.configured_platforms.items():
             configured = parsed_limits(self.platforms[name].limits)
             replaced = {limit.group for limit in configured}
             documented = [
@@ -184,6 +194,21 @@ class PollerSettings(KafkaSettings, RegistrySettings, SecretKeysSettings, Operat
     def platforms(self) -> dict[str, PlatformSettings]:
         """Each platform's settings by its name."""
         return {name: PlatformSettings.of(name) for name in all_platforms()}
+
+    @property
+    def unnamed(self) -> dict[str, str]:
+        """By platform, the variable that is not set and without which the platform itself takes no calls.
+
+        Another server that stands for the platform needs none.
+        """
+        values = own_values()
+        return {
+            name: f"{ENV_PREFIX}{setting.name}"
+            for name, known in all_platforms().items()
+            if isinstance(known, Configurable) and self.platforms[name].base_url is None
+            for setting in known.settings
+            if setting.is_required and setting.name not in values
+        }
 
     @cached_property
     def configured_platforms(self) -> dict[str, Platform]:

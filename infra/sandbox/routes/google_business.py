@@ -24,13 +24,16 @@ _NAMES = frozenset(
         "WEBSITE_CLICKS",
         "CALL_CLICKS",
         "BUSINESS_DIRECTION_REQUESTS",
-        "BUSINESS_CONVERSATIONS",
         "BUSINESS_BOOKINGS",
         "BUSINESS_FOOD_ORDERS",
         "BUSINESS_FOOD_MENU_CLICKS",
     }
 )
 _QUOTA = "Quota exceeded for quota metric 'Requests' and limit 'Requests per minute' of the project."
+
+_WRONG_NAME = (
+    "Invalid value at 'daily_metrics' (type.googleapis.com/google.mybusiness.businessprofileperformance.v1.DailyMetric)"
+)
 
 
 def _error(status: int, google_status: str, message: str, reason: str = "", **metadata: str) -> Reply:
@@ -76,7 +79,10 @@ def _answer(ask: Ask, names: list[str]) -> dict[str, dict[str, Any]] | Reply:
     location = ask.path_ids[0]
     if location.endswith("404"):
         return _error(404, "NOT_FOUND", "Requested entity was not found.")
-    if not names or not set(names) <= _NAMES:
+    unknown = [name for name in names if name not in _NAMES]
+    if unknown:
+        return _error(400, "INVALID_ARGUMENT", f'{_WRONG_NAME}, "{unknown[0]}"')
+    if not names:
         return _error(400, "INVALID_ARGUMENT", "Request contains an invalid argument.")
     try:
         first, last = _date(ask, "start"), _date(ask, "end")

@@ -1,4 +1,4 @@
-"""YouTube: statistics of videos and channels, and Analytics reports by video, by day or of a whole range.
+"""YouTube: statistics of videos and channels, uploads, and Analytics reports by video, by day or of a whole range.
 
 Source: YouTube Data API reference "videos", "channels", "Errors"; YouTube Analytics "reports.query"; error bodies as
 in dmunozv04/iSponsorBlockTV pull 34. Analytics ranges here are UTC days.
@@ -13,11 +13,12 @@ from typing import Any
 
 from infra.sandbox.curves import average_watch_millis, level_value, metric_value, period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
-from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.ids import behaviour, make_id, published_at
 from infra.sandbox.tokens import oauth_refresh
 
 _BATCH, _REPORT_BATCH = 50, 500
 _UNITS, _DAY = 10_000, 86_400
+_DAY_MS = 86_400_000
 # The newest days are not reported yet.
 _LATE_DAYS = 2
 
@@ -74,6 +75,44 @@ def _videos(ask: Ask) -> Reply:
             ask.served(video_id, {**counts, hidden: None} if hidden else counts)
         items.append(item)
     return _page("video", items)
+
+
+def _stats(ask: Ask) -> Reply:
+    """As `videos`, in another envelope: what can't be answered for is listed as failed."""
+    reply = _videos(ask)
+    if reply.status != 200:
+        return reply
+    items = [{**item, "kind": "youtube#videoStats"} for item in reply.body["items"]]
+    for item in items:
+        item.get("statistics", {}).pop("favoriteCount", None)
+    present = {item["id"] for item in items}
+    failed = [video_id for video_id in ask.listed("id") if video_id not in present]
+    summary: dict[str, Any] = {"requestedVideoCount": len(ask.listed("id")), "succeededVideoCount": len(items)}
+    if failed:
+        summary |= {"failedVideoCount": len(failed), "failedVideoIds": failed}
+    return Reply(200, {"kind": "youtube#batchGetStatsResponse", "etag": "etag", "items": items, "summary": summary})
+
+
+def _uploads(ask: Ask) -> Reply:
+    """The newest videos of a channel that publishes one a day."""
+    size = int(ask.value("maxResults") or "5")
+    if not ask.value("playlistId").startswith("UU") or not 0 <= size <= _BATCH:
+        message = "The playlist identified with the request's <code>playlistId</code> parameter cannot be found."
+        return _error(404, "playlistNotFound", message, "NOT_FOUND", "youtube.playlistItem")
+    newest = ask.now // _DAY_MS * _DAY_MS
+    items = []
+    for number in range(size):
+        video_id = make_id("youtube", newest - number * _DAY_MS, 0)
+        at = datetime.fromtimestamp(published_at("youtube", video_id) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        item = _item("playlistItem", f"{ask.value('playlistId')}.{number}")
+        item["snippet"] = {
+            "publishedAt": at,
+            "title": f"Video {video_id}",
+            "resourceId": {"kind": "youtube#video", "videoId": video_id},
+        }
+        item["contentDetails"] = {"videoId": video_id, "videoPublishedAt": at}
+        items.append(item)
+    return _page("playlistItem", items)
 
 
 def _channels(ask: Ask) -> Reply:
@@ -198,6 +237,8 @@ class YouTubeRoutes:
     platform = "youtube"
     endpoints = (
         _metered("/youtube/v3/videos", _videos),
+        _metered("/youtube/v3/videos:batchGetStats", _stats),
+        _metered("/youtube/v3/playlistItems", _uploads),
         _metered("/youtube/v3/channels", _channels),
         Endpoint(re.compile(r"/token"), "/token", _token, 300, 900, "address", False, "POST"),
         _metered("/v2/reports", _reports),

@@ -14,7 +14,7 @@ from services.poller.asking.questions import ChannelQuestion
 from services.poller.asking.refresh import DONE, Refresher
 from services.poller.asking.round import ChannelRound
 from services.poller.connections.accounts import Accounts
-from services.poller.connections.sandbox import UNAVAILABLE, WHY, SandboxGuard
+from services.poller.connections.sandbox import UNAVAILABLE, SandboxGuard
 from services.poller.connections.tokens import Credentials, TokenStore
 from services.poller.keys import ChannelKey
 from services.poller.partitions.ownership import Ownership, alone
@@ -76,7 +76,7 @@ class Upkeep:
         if not self._sandbox.refuses(name, plan.key):
             return False
         if not plan.paused:
-            _log.warning(WHY, platform=name, channel=plan.key, error_code=UNAVAILABLE)
+            _log.warning(self._sandbox.why(name), platform=name, channel=plan.key, error_code=UNAVAILABLE)
             self._schedule.pause(plan)
         return True
 

@@ -1,12 +1,13 @@
-"""Which channels the built-in sandbox may be asked for: those whose access token says so, and no others.
+"""Which channels must not be asked for: those that are none of the sandbox's, and those of a platform that refuses us.
 
 `tidemark up` points platforms at its sandbox unless told otherwise. The sandbox makes its figures up, so the channel of
-a real account must neither get such figures nor show its token there.
+a real account must neither get such figures nor show its token there. A platform may also take no calls at all without
+a setting, such as the name of our app.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from services.poller.connections.tokens import TokenStore
 from services.poller.keys import ChannelKey
@@ -20,24 +21,37 @@ WHY = (
     "tidemark up with --no-sandbox to ask the platform itself, or take a channel from tidemark sandbox channel"
 )
 
+UNNAMED = "the channel is not asked for: {variable} is not set, and its platform refuses calls without it"
+
 
 class SandboxGuard:
     """Tells which channels stay unasked.
 
     Args:
         platforms: those that the sandbox stands in for.
+        unnamed: by platform, the setting that is missing and without which it takes no calls.
     """
 
-    def __init__(self, tokens: TokenStore, platforms: Iterable[str] = ()) -> None:
+    def __init__(
+        self, tokens: TokenStore, platforms: Iterable[str] = (), unnamed: Mapping[str, str] | None = None
+    ) -> None:
         self._tokens = tokens
         self._platforms = frozenset(platforms)
+        self._unnamed = dict(unnamed or {})
+
+    def why(self, name: str) -> str:
+        """Why a platform's refused channels are not asked for, for a person."""
+        variable = self._unnamed.get(name)
+        return WHY if variable is None else UNNAMED.format(variable=variable)
 
     def refuses(self, name: str, key: ChannelKey) -> bool:
-        """Whether a channel's platform is the sandbox, and its tokens are none of the sandbox's.
+        """Whether a channel must not be asked for: its platform takes no calls, or its tokens are not the sandbox's.
 
         Raises:
             SecretsError: its tokens can't be opened.
         """
+        if name in self._unnamed:
+            return True
         if name not in self._platforms:
             return False
         pair = self._tokens.credentials(key, name).pair

@@ -66,9 +66,9 @@ def names(calls: list[Call]) -> list[str]:
 
 
 def test_a_member_s_post_costs_one_call_a_metric() -> None:
-    calls = PLATFORM.post_calls(MEMBER, [target("urn:li:share:1")], NOW)
+    calls = PLATFORM.post_calls(MEMBER, [target("urn:li:share:1")])
     assert names(calls) == [
-        *("IMPRESSION", "MEMBERS_REACHED", "REACTION", "COMMENT", "RESHARE", "POST_SAVE", "LINK_CLICKS"),
+        *("IMPRESSION", "REACTION", "COMMENT", "MEMBERS_REACHED", "RESHARE", "POST_SAVE", "LINK_CLICKS"),
     ]
     assert all(len(call.targets) == 1 for call in calls)
     video = PLATFORM.post_calls(MEMBER, [target("urn:li:ugcPost:1", "linkedin-video")], NOW)
@@ -90,7 +90,8 @@ def test_organizations_by_number_or_urn(external_id: str) -> None:
 
 
 def test_members() -> None:
-    assert PLATFORM.identity_call(MEMBER).path == "/v2/userinfo"
+    # The sign-in product, which `/v2/userinfo` needs, is not open to an app that reads members' figures.
+    assert PLATFORM.identity_call(MEMBER).path == "/rest/memberFollowersCount"
     followers, *days = PLATFORM.channel_calls(MEMBER, NOW)
     assert followers.path == "/rest/memberFollowersCount"
     assert names(days) == ["IMPRESSION", "REACTION", "COMMENT", "RESHARE"]
@@ -188,3 +189,58 @@ def test_an_error_in_a_successful_answer_says_nothing() -> None:
     event = replace(NORMAL, body=orjson.dumps({"serviceErrorCode": 100, "status": 403}))
     assert PLATFORM.read(event) == NOTHING
     assert PLATFORM.classify(200, {}, event.body, NOW).outcome is Outcome.PERMISSION_MISSING
+
+
+HALF_HOUR = 1_800_000
+MEMBER_NAMES = {"IMPRESSION", "REACTION", "COMMENT", "MEMBERS_REACHED", "RESHARE", "POST_SAVE", "LINK_CLICKS"}
+
+
+def test_one_metric_of_all_posts_comes_before_the_next() -> None:
+    calls = PLATFORM.post_calls(MEMBER, [target("urn:li:share:1"), target("urn:li:share:2")])
+    assert names(calls)[:4] == ["IMPRESSION", "IMPRESSION", "REACTION", "REACTION"]
+
+
+@pytest.mark.parametrize("interval", [HALF_HOUR, 12 * HALF_HOUR, 48 * HALF_HOUR])
+def test_where_two_calls_are_allowed_each_metric_has_its_turn_and_the_dearest_most(interval: int) -> None:
+    polls = [names(PLATFORM.post_calls(MEMBER, [target("urn:li:share:1")], NOW + n * interval)) for n in range(84)]
+    assert all(set(asked) == MEMBER_NAMES for asked in polls)
+    first = [name for asked in polls for name in asked[:2]]
+    assert set(first) == MEMBER_NAMES
+    dearest = sum(name in ("IMPRESSION", "REACTION", "COMMENT") for name in first)
+    assert dearest == len(first) * 6 // 7
+
+
+def test_the_development_tier_has_limits_and_another_has_none() -> None:
+    groups = {(limit.group, limit.calls, limit.is_app_wide) for limit in PLATFORM.facts.limits}
+    assert {("memberCreatorPostAnalytics", 100, False), ("memberCreatorPostAnalytics", 500, True)} < groups
+    assert PLATFORM.configured({"LINKEDIN_TIER": "standard"}).facts.limits == ()
+
+
+def test_a_version_that_is_retired_says_which_setting_names_another() -> None:
+    answer = golden.response("linkedin", "version_retired")
+    verdict = PLATFORM.classify(426, {}, golden.body_of(answer), NOW)
+    assert verdict.outcome is Outcome.REQUEST_WRONG
+    assert "TIDEMARK_LINKEDIN_VERSION" in verdict.detail
+
+
+def test_a_total_with_an_empty_range_is_a_total() -> None:
+    (reading,) = member([{"count": 2, "dateRange": {}, "metricType": "COMMENT"}])
+    assert not reading.ranged
+    event = golden.raw_event("linkedin", golden.response("linkedin", "channel_member"))
+    body = orjson.dumps({"elements": [{"memberFollowersCount": 7, "dateRange": {}}]})
+    assert PLATFORM.read(replace(event, body=body)).channels[0].period == "lifetime"
+
+
+@pytest.mark.parametrize("status", [413, 414])
+def test_a_request_that_is_too_long_asks_for_less(status: int) -> None:
+    assert PLATFORM.classify(status, {}, b"<html>", NOW).outcome is Outcome.TOO_MUCH
+
+
+def test_a_batch_tells_of_each_post_apart() -> None:
+    event = golden.raw_event("linkedin", golden.response("linkedin", "social_metadata"))
+    urns = [one.external_id for one in event.targets]
+    errors = {urns[-1]: {"status": 403, "code": "ACCESS_DENIED", "message": "no", "serviceErrorCode": 100}}
+    body = orjson.dumps({"results": {}, "errors": {**errors, "urn:li:share:999": {"status": 500}, urns[0]: "x"}})
+    verdicts = PLATFORM.verdicts(replace(event, body=body), {}, NOW)
+    assert {at: verdict.outcome for at, verdict in verdicts.items()} == {len(urns) - 1: Outcome.PERMISSION_MISSING}
+    assert PLATFORM.verdicts(replace(event, body=body, http_status=500), {}, NOW) == {}

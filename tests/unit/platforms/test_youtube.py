@@ -9,9 +9,10 @@ import orjson
 import pytest
 
 from schemas.events import PlatformRaw
-from schemas.metrics import AVG_WATCH_TIME, VIEWS, WATCH_TIME
-from services.platforms.base import Channel, MappingError, Outcome
-from services.platforms.youtube import ANALYTICS_URL, PLATFORM
+from schemas.metrics import AVG_WATCH_TIME, DISLIKES, VIEWS, WATCH_TIME
+from services.platforms._youtube_reports import ORIGIN, is_due
+from services.platforms.base import Call, Channel, MappingError, Outcome, Target
+from services.platforms.youtube import PLATFORM
 from tests.unit.platforms import golden
 
 NOW = golden.RECEIVED_AT
@@ -85,7 +86,7 @@ def test_a_revoked_token_says_so() -> None:
 
 def test_days_are_asked_of_analytics() -> None:
     _, days = PLATFORM.channel_calls(Channel("w", "c", "UC1"), NOW)
-    assert days.base_url == ANALYTICS_URL
+    assert days.base_url == ORIGIN
     query = dict(days.query)
     assert (query["ids"], query["startDate"], query["endDate"]) == ("channel==UC1", "2026-10-18", "2026-11-20")
 
@@ -94,3 +95,138 @@ def test_part_of_a_report_is_its_row_by_names() -> None:
     part = PLATFORM.part(REPORT, 0)
     assert part["video"] == ID
     assert part["views"] == 340
+
+
+DAY = 86_400_000
+OWN = Channel("w", "c", "UC1")
+
+
+def video(days_old: float, number: int = 1) -> Target:
+    return Target(f"t{number}", f"p{number}", f"video{number:06d}", published_at=int(NOW - days_old * DAY))
+
+
+def report_calls(targets: list[Target], now: int) -> list[Call]:
+    return [call for call in PLATFORM.post_calls(OWN, targets, now) if call.limit_group == "analytics"]
+
+
+@pytest.mark.parametrize(("days_old", "polls"), [(3.0, 4), (30.0, 1)])
+def test_analytics_is_asked_in_one_poll_of_a_day(days_old: float, polls: int) -> None:
+    times = [NOW + poll * DAY // polls for poll in range(polls)]
+    asked = [now for now in times if report_calls([video(days_old)], now)]
+    assert len(asked) == 1
+
+
+def test_channels_ask_analytics_at_hours_of_their_own() -> None:
+    hours = set()
+    for number in range(20):
+        channel = Channel("w", f"c{number}", "UC1")
+        hours.add(next(h for h in range(24) if is_due(channel, video(3.0), NOW + h * 3_600_000)))
+    assert len(hours) > 2
+
+
+def test_others_ride_along_with_a_video_that_is_due_and_the_newest_stay_out() -> None:
+    targets = [video(30.0, 1), video(3.0, 2), video(1.0, 3)]
+    (call,) = report_calls(targets, NOW)
+    assert [target.target_id for target in call.targets] == ["t1", "t2"]
+    query = dict(call.query)
+    assert query["filters"] == "video==video000001,video000002"
+    assert (query["startDate"], query["endDate"], query["ids"]) == ("2005-02-14", "2026-11-20", "channel==UC1")
+    assert report_calls([video(1.0)], NOW) == []
+
+
+def test_a_report_takes_five_hundred() -> None:
+    calls = report_calls([video(30.0, number) for number in range(501)], NOW)
+    assert [len(call.targets) for call in calls] == [500, 1]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "is_whole"),
+    [
+        ("2005-02-14", "2026-11-20", True),
+        ("2005-02-14", "2026-11-19", True),
+        ("2005-02-14", "2026-11-18", False),
+        ("2005-02-15", "2026-11-20", False),
+        ("2000-01-01", "2026-11-20", True),
+        ("2005-02-14", "soon", False),
+    ],
+)
+def test_a_report_of_a_whole_life_is_a_lifetime_figure(start: str, end: str, is_whole: bool) -> None:
+    event = replace(REPORT, request={**REPORT.request, "startDate": start, "endDate": end})
+    columns = {"video": "DIMENSION", "views": "METRIC", "estimatedMinutesWatched": "METRIC"}
+    (reading,) = PLATFORM.read(report(columns, [[ID, 5, 7]], event)).posts
+    # The Data API is ahead of Analytics, so views stay figures of a range.
+    assert reading.ranged == 1 << VIEWS | (0 if is_whole else 1 << WATCH_TIME)
+
+
+def test_headers_may_carry_names_only() -> None:
+    body = {"columnHeaders": [{"name": "video"}, {"name": "estimatedMinutesWatched"}], "rows": [[ID, 7]]}
+    (reading,) = PLATFORM.read(replace(REPORT, body=orjson.dumps(body))).posts
+    assert reading.values[WATCH_TIME] == 420_000
+
+
+@pytest.mark.parametrize("body", [{"kind": "youtubeAnalytics#resultTable"}, {"columnHeaders": [], "rows": []}])
+def test_an_answer_without_rows_says_nothing(body: dict[str, Any]) -> None:
+    assert not PLATFORM.read(replace(REPORT, body=orjson.dumps(body))).posts
+    days = golden.raw_event("youtube", golden.response("youtube", "report_days"))
+    assert not PLATFORM.read(replace(days, body=orjson.dumps(body))).channels
+
+
+def test_posts_of_a_week_are_asked_for_by_the_other_quota() -> None:
+    young, old = video(1.0, 1), video(8.0, 2)
+    paths = [(c.path, c.limit_group) for c in PLATFORM.post_calls(OWN, [old], NOW) if c.limit_group != "analytics"]
+    assert paths == [("/youtube/v3/videos:batchGetStats", "stats")]
+    mixed = [c.path for c in PLATFORM.post_calls(OWN, [young, old], NOW) if c.limit_group != "analytics"]
+    assert mixed == ["/youtube/v3/videos"]
+    assert [c.path for c in PLATFORM.post_calls(OWN, [old])] == ["/youtube/v3/videos"]
+
+
+def test_stats_say_nothing_of_dislikes_nor_of_what_failed() -> None:
+    event = golden.raw_event("youtube", golden.response("youtube", "one_gone"))
+    first, *others = [target.external_id for target in event.targets]
+    body = {
+        "kind": "youtube#batchGetStatsResponse",
+        "items": [{"id": first, "statistics": {"viewCount": "5"}}],
+        "summary": {"failedVideoIds": others},
+    }
+    moved = replace(event, endpoint="/youtube/v3/videos:batchGetStats", body=orjson.dumps(body))
+    reading = PLATFORM.read(moved)
+    assert not reading.posts[0].spoken >> DISLIKES & 1
+    assert not reading.gone
+    del body["summary"]
+    assert len(PLATFORM.read(replace(moved, body=orjson.dumps(body))).gone) == len(others)
+
+
+def quota(**metadata: str) -> bytes:
+    info = {"reason": "RATE_LIMIT_EXCEEDED", "domain": "googleapis.com", "metadata": metadata}
+    error = {"code": 429, "message": "Quota exceeded", "errors": [{"reason": "rateLimitExceeded"}], "details": [info]}
+    return orjson.dumps({"error": error})
+
+
+def test_a_day_s_quota_in_a_429_is_told_from_a_minute_s() -> None:
+    by_name = PLATFORM.classify(429, {}, quota(quota_limit="defaultPerDayPerProject"), NOW)
+    by_unit = PLATFORM.classify(429, {}, quota(quota_limit="uploads", quota_unit="1/d/{project}"), NOW)
+    for verdict in (by_name, by_unit):
+        assert (verdict.outcome, verdict.retry_after_seconds) == (Outcome.QUOTA_EXHAUSTED, 7 * 3600)
+    minute = PLATFORM.classify(429, {}, quota(quota_limit="defaultPerMinutePerUser", quota_unit="1/min/{user}"), NOW)
+    assert minute.outcome is Outcome.RETRY_LATER
+    never = PLATFORM.classify(429, {}, quota(quota_limit="defaultPerDayPerProject", quota_limit_value="0"), NOW)
+    assert never.outcome is Outcome.PERMISSION_MISSING
+
+
+def test_a_bare_404_is_nobody_s_end() -> None:
+    assert PLATFORM.classify(404, {}, b"<html>", NOW).outcome is Outcome.PLATFORM_DOWN
+
+
+def test_uploads_are_discovered_newest_first() -> None:
+    call = PLATFORM.discovery_call(Channel("w", "c", "UC_x5XG1OV2P6uZZ5FSM9Ttw"), NOW)
+    assert dict(call.query)["playlistId"] == "UU_x5XG1OV2P6uZZ5FSM9Ttw"
+    items = [
+        {"snippet": {"title": "old"}, "contentDetails": {"videoId": "a", "videoPublishedAt": "2026-11-01T00:00:00Z"}},
+        {"snippet": {"title": "new"}, "contentDetails": {"videoId": "b", "videoPublishedAt": "2026-11-02T00:00:00Z"}},
+        {"snippet": {"title": "Private video"}, "contentDetails": {"videoId": "c"}},
+    ]
+    event = replace(REPORT, kind=call.kind, endpoint=call.path, body=orjson.dumps({"items": items}))
+    found = PLATFORM.discovered(event)
+    assert [(one.external_id, one.content) for one in found] == [("b", "new"), ("a", "old")]
+    assert found[1].published_at == 1_793_491_200_000
+    assert not PLATFORM.read(event).posts

@@ -68,6 +68,10 @@ def test_only_platforms_at_the_sandboxs_own_address_are_sandboxed(
         ("TIDEMARK_YOUTUBE_LIMITS", "data=0/60"),
         ("TIDEMARK_META_VERSION", "25"),
         ("TIDEMARK_META_VERSION", "v25.0/../me"),
+        ("TIDEMARK_LINKEDIN_VERSION", "202613"),
+        ("TIDEMARK_LINKEDIN_TIER", "premium"),
+        ("TIDEMARK_REDDIT_USER_AGENT", "bot"),
+        ("TIDEMARK_REDDIT_USER_AGENT", "an app\r\nx-evil: 1"),
     ],
 )
 def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: object, name: str, value: str) -> None:
@@ -87,9 +91,11 @@ def test_an_apps_token_and_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: obj
     youtube = settings.platforms["youtube"]
     assert set(youtube.secrets()) == {"hush-hush", "an-api-key"}
     assert "an-api-key" not in repr(youtube)
-    assert settings.limits["youtube"] == [Limit("data", 1_000_000, 86_400), Limit("analytics", 100, 60)]
+    assert settings.limits["youtube"] == [
+        Limit("stats", 10_000, 86_400), Limit("data", 1_000_000, 86_400), Limit("analytics", 100, 60)
+    ]  # fmt: skip
     assert settings.limits["tiktok"] == list(all_platforms()["tiktok"].facts.limits)
-    assert settings.limits["linkedin"] == []
+    assert settings.limits["bluesky"] == list(all_platforms()["bluesky"].facts.limits)
 
 
 def test_a_configured_limit_leaves_those_of_tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
@@ -106,6 +112,33 @@ def test_a_platform_s_own_setting_changes_its_calls(monkeypatch: pytest.MonkeyPa
     assert paths(load(monkeypatch, tmp_path)) == {"v25.0"}
     assert paths(load(monkeypatch, tmp_path, TIDEMARK_META_VERSION="v27.0")) == {"v27.0"}
     assert all_platforms()["facebook"].identity_call(CHANNEL).path.startswith("/v25.0/")
+
+
+def test_linkedin_s_version_and_tier(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    settings = load(monkeypatch, tmp_path)
+    assert Limit("memberCreatorPostAnalytics", 100, 86_400, is_app_wide=False) in settings.limits["linkedin"]
+    assert Limit("memberCreatorPostAnalytics", 500, 86_400) in settings.limits["linkedin"]
+    settings = load(monkeypatch, tmp_path, TIDEMARK_LINKEDIN_VERSION="202611", TIDEMARK_LINKEDIN_TIER="standard")
+    assert settings.configured_platforms["linkedin"].authorize("t")["linkedin-version"] == "202611"
+    assert settings.limits["linkedin"] == []
+
+
+NAMED = "linux:com.example.stats:v1.0 (by /u/example)"
+
+
+def test_reddit_s_own_setting_is_required_of_a_real_app(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    # Without an app of ours it is told where a channel is asked for.
+    assert load(monkeypatch, tmp_path).unnamed == {"reddit": "TIDEMARK_REDDIT_USER_AGENT"}
+    with pytest.raises(SettingsError, match="TIDEMARK_REDDIT_USER_AGENT is not set, and reddit refuses"):
+        load(monkeypatch, tmp_path, TIDEMARK_REDDIT_CLIENT_ID="app")
+    settings = load(monkeypatch, tmp_path, TIDEMARK_REDDIT_USER_AGENT=NAMED)
+    assert settings.unnamed == {}
+    assert settings.configured_platforms["reddit"].authorize("t") == {"authorization": "Bearer t", "user-agent": NAMED}
+
+
+def test_another_server_than_reddit_needs_no_name(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    asked = {"TIDEMARK_REDDIT_CLIENT_ID": "app", "TIDEMARK_REDDIT_BASE_URL": "http://127.0.0.1:9"}
+    assert load(monkeypatch, tmp_path, **asked).unnamed == {}
 
 
 def test_platforms_that_share_a_setting_declare_it_alike() -> None:

@@ -1,0 +1,143 @@
+"""The figures of LinkedIn posts: statistics of shares, single metrics, social metadata. No platform of its own.
+
+Documentation: Microsoft Learn "Organization Share Statistics", "Member Creator Post Statistics", "Video Analytics",
+    "Social Metadata API"; read 2026-11-30. What is uncertain is said in `linkedin.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+from schemas import metrics
+from schemas.events import PlatformRaw
+from services.platforms import base, json_reading
+from services.platforms._linkedin_channel import UNIQUE, elements_of, metric_type
+from services.platforms._linkedin_urns import named_urn, wanted
+
+_STATISTICS: json_reading.FieldMap = (
+    ("impressionCount", metrics.IMPRESSIONS),
+    ("likeCount", metrics.LIKES),
+    ("commentCount", metrics.COMMENTS),
+    ("shareCount", metrics.SHARES),
+    ("clickCount", metrics.CLICKS),
+)
+_STATISTICS_BITS = json_reading.bits(
+    metrics.IMPRESSIONS, metrics.LIKES, metrics.COMMENTS, metrics.SHARES, metrics.CLICKS
+)
+_MEMBER_METRICS = {
+    "IMPRESSION": metrics.IMPRESSIONS,
+    "MEMBERS_REACHED": metrics.REACH,
+    "REACTION": metrics.LIKES,
+    "COMMENT": metrics.COMMENTS,
+    "RESHARE": metrics.SHARES,
+    "POST_SAVE": metrics.SAVES,
+    "LINK_CLICKS": metrics.CLICKS,
+    "FOLLOWER_GAINED_FROM_CONTENT": metrics.FOLLOWS,
+    "PROFILE_VIEW_FROM_CONTENT": metrics.PROFILE_CLICKS,
+    "VIDEO_PLAY": metrics.VIDEO_VIEWS,
+    "VIDEO_WATCH_TIME": metrics.WATCH_TIME,
+}
+VIDEO_METRICS = {"VIDEO_VIEW": metrics.VIDEO_VIEWS, "TIME_WATCHED": metrics.WATCH_TIME}
+
+
+def _figure(value: Any, name: str, position: int) -> int | None:
+    return json_reading.duration(value, name) if position == metrics.WATCH_TIME else json_reading.count(value, name)
+
+
+def shares(event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
+    """One element a post, or a post and day; posts without activity are left out."""
+    places = wanted(event)
+    readings: dict[int, base.PostReading] = {}
+    for element in elements_of(answer):
+        urn = element.get("share", element.get("ugcPost"))
+        indexes = places.get(urn, ()) if isinstance(urn, str) else ()
+        figures = json_reading.block(element.get("totalShareStatistics"), "totalShareStatistics") if indexes else None
+        if figures is None:
+            continue
+        values: list[int | None] = list(metrics.NO_POST_VALUES)
+        json_reading.fill(values, figures, _STATISTICS)
+        spoken, is_ranged = _STATISTICS_BITS, "timeRange" in element
+        if UNIQUE in figures or not is_ranged:
+            values[metrics.REACH] = json_reading.count(figures.get(UNIQUE), UNIQUE)
+            spoken |= json_reading.bits(metrics.REACH)
+        for index in indexes:
+            readings[index] = base.PostReading(index, spoken, spoken if is_ranged else 0, tuple(values))
+    return base.Reading(list(readings.values()))
+
+
+def single(event: PlatformRaw, resource: str, answer: dict[str, Any]) -> base.Reading:
+    """One metric of one post: of a member, or of an organization's video."""
+    request = event.request
+    if request.get("q") == "me":
+        return base.NOTHING  # totals of all posts together
+    urn = named_urn(request.get("entity"))
+    places = wanted(event)
+    asked = places.get(urn, []) if urn is not None else next(iter(places.values())) if len(places) == 1 else []
+    is_video = resource == "videoAnalytics"
+    names = VIDEO_METRICS if is_video else _MEMBER_METRICS
+    ranged_call = request.get("aggregation") in ("DAILY", "DAY", "WEEK") or bool(
+        {"dateRange", "timeRange"} & request.keys()
+    )
+    values: list[int | None] = list(metrics.NO_POST_VALUES)
+    spoken = ranged = 0
+    for element in elements_of(answer):
+        if is_video:
+            said = element.get("statisticsType", element.get("type"))
+            name, key = said if isinstance(said, str) else request.get("type", ""), "value"
+        else:
+            name, key = metric_type(element, request.get("queryType", "")), "count"
+        position = names.get(name)
+        if position is None or key not in element:
+            continue
+        values[position] = _figure(element[key], name, position)
+        spoken |= 1 << position
+        if ranged_call or element.get("dateRange"):
+            ranged |= 1 << position
+    whole = tuple(values)
+    return base.Reading([base.PostReading(index, spoken, ranged, whole) for index in asked] if spoken else ())
+
+
+def metadata_of(path: tuple[str, ...], answer: dict[str, Any]) -> dict[str, Any]:
+    """Social metadata by urn: of several, or of one."""
+    if len(path) == 2:
+        return {unquote(path[1]): answer}
+    results = json_reading.block(answer.get("results"), "results") or {}
+    return {unquote(urn): part for urn, part in results.items()}
+
+
+def metadata(event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any]) -> base.Reading:
+    """Reactions and comments of several posts or of one, and which of them are gone by their own errors."""
+    readings: list[base.PostReading] = []
+    places = wanted(event)
+    for urn, part in metadata_of(path, answer).items():
+        indexes = places.get(urn, ())
+        found = json_reading.block(part, "a result") if indexes else None
+        if found is None:
+            continue
+        values: list[int | None] = list(metrics.NO_POST_VALUES)
+        spoken = 0
+        reactions = json_reading.block(found.get("reactionSummaries"), "reactionSummaries")
+        if reactions is not None:
+            counts = [
+                json_reading.count(json_reading.block(each, f"reactionSummaries.{kind}") and each.get("count"), "count")
+                for kind, each in reactions.items()
+            ]
+            known = [each for each in counts if each is not None]
+            values[metrics.LIKES] = json_reading.count(sum(known), "reactions") if known else None
+            spoken |= json_reading.bits(metrics.LIKES)
+        comments = json_reading.block(found.get("commentSummary"), "commentSummary")
+        if comments is not None:
+            values[metrics.COMMENTS] = json_reading.count(comments.get("count"), "commentSummary.count")
+            spoken |= json_reading.bits(metrics.COMMENTS)
+        if spoken:
+            readings.extend(base.PostReading(index, spoken, 0, tuple(values)) for index in indexes)
+    errors = answer.get("errors")
+    gone = [
+        index
+        for urn, error in (errors.items() if isinstance(errors, dict) and len(path) == 1 else ())
+        if isinstance(error, dict) and error.get("status") == 404
+        for index in places.get(unquote(urn), ())
+    ]
+    answered = {reading.position for reading in readings}
+    return base.Reading(readings, (), [index for index in gone if index not in answered])
