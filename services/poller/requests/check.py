@@ -250,9 +250,8 @@ def _telling(value: Any) -> str:
         held = value.get(name)
         if held and (found := held if isinstance(held, str) else _telling(held)):
             return found
-    return next(
-        (found for inner in value.values() if isinstance(inner, dict | list) and (found := _telling(inner))), ""
-    )
+    nested = (inner for inner in value.values() if isinstance(inner, dict | list) or str(inner)[:1] in ("{", "["))
+    return next((found for inner in nested if (found := _telling(inner))), "")
 
 
 def _event(subject: Subject, call: Call, reply: Reply, now: int) -> PlatformRaw:
