@@ -195,6 +195,12 @@ def query_api() -> None:
     _service("services.query_api")
 
 
+@app.command()
+def mcp() -> None:
+    """Offer one workspace's figures to a language model's host, as tools of the Model Context Protocol on stdio."""
+    _service("services.mcp")
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def sandbox(context: typer.Context) -> None:
     """Answer as the platforms do, with numbers that can be computed. Options: see `tidemark sandbox --help`."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from services.aggregator.settings import AggregatorSettings
+from services.mcp.settings import McpSettings
 from services.platforms import all_platforms
 from services.poller.settings import PlatformSettings, PollerSettings, own_settings
 from services.query_api.settings import QueryApiSettings
@@ -23,6 +24,7 @@ SERVICES: dict[str, type[Settings]] = {
     "poller": PollerSettings,
     "aggregator": AggregatorSettings,
     "query_api": QueryApiSettings,
+    "mcp": McpSettings,
 }
 # Read by commands and engines, not through a settings class.
 OTHER_NAMES = frozenset(

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from schemas.events import PlatformRaw
-from services.platforms.base import Call, Channel, Outcome, Platform, Target, Verdict
+from services.platforms.base import Call, Channel, LimitState, Outcome, Platform, Target, Verdict
 
 
 @runtime_checkable
@@ -41,6 +41,18 @@ class AnswersApart(Protocol):
 
         A target that is absent from the result has the meaning of the whole answer (`classify`). `headers` with
         lower-case names, `now` in ms.
+        """
+
+
+@runtime_checkable
+class LimitsByWindow(Protocol):
+    """A platform of which one answer tells of limits of several windows, such as 15 minutes and a day. Pure as well."""
+
+    def all_limits(self, headers: Mapping[str, str], now: int) -> Sequence[LimitState]:
+        """The state of each limit that the headers tell of; [] where they tell of none. Used in place of `limits`.
+
+        `headers` with lower-case names, `now` in ms. Each state of a window but the shortest names its length
+        (`window_seconds`).
         """
 
 

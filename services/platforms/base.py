@@ -249,11 +249,16 @@ class LimitState(NamedTuple):
         limit: calls allowed in the window.
         remaining: calls left.
         reset_at: ms since the epoch when the next window begins; None where the headers hold no time.
+        window_seconds: length of the window, where a platform tells of several at once; states of windows of other
+            lengths hold beside one another. None: the platform tells of one window.
+        is_app_wide: whether the limit is our whole app's, whichever token the call was made with.
     """
 
     limit: int | None
     remaining: int | None
     reset_at: int | None
+    window_seconds: int | None = None
+    is_app_wide: bool = False
 
 
 class PostReading(NamedTuple):

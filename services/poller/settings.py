@@ -105,13 +105,13 @@ def _said(variable: str) -> str:
 
 @cache
 def own_settings() -> type[Settings]:
-    """The class that reads the settings which platforms have of their own; one field a setting, None where not set."""
-    fields: dict[str, Any] = {name.lower(): (str | None, None) for name in declared_settings()}
+    """The class that reads the settings which platforms have of their own; one field a setting, with its default."""
+    fields: dict[str, Any] = {name.lower(): (str | None, known.default) for name, known in declared_settings().items()}
     return create_model("OwnSettings", __base__=Settings, **fields)
 
 
 def own_values() -> dict[str, str]:
-    """The values of platforms' own settings that are set, by the settings' names.
+    """The values of platforms' own settings that are set or have a default, by the settings' names.
 
     Raises:
         SettingsError: naming the variable whose value has another form than its platform takes.

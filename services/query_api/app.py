@@ -36,6 +36,8 @@ class Parts:
         cache: keeps replies; None keeps none.
         silent_seconds: see `server.Shared`.
         cors_origins: of pages whose scripts may call; see `cors`.
+        topic_prefix: stands before the topics' names; for their description.
+        partitions: how many each topic has; likewise.
     """
 
     keys: KeyRing
@@ -48,6 +50,8 @@ class Parts:
     cache: AnswerCache[Reply] | None = None
     silent_seconds: Callable[[], float] | None = None
     cors_origins: tuple[str, ...] = ()
+    topic_prefix: str = ""
+    partitions: int = 1
 
 
 class QueryApi:
@@ -102,7 +106,7 @@ def create_app(parts: Parts) -> ASGIApp:
         answers=parts.sources.answers,
         desk=parts.sources.desk,
     )
-    site = Site(parts.readiness, all_apis(), product_apis())
+    site = Site(parts.readiness, all_apis(), product_apis(), parts.topic_prefix, parts.partitions)
     app = QueryApi(
         [
             *(server for api in read_apis() for server in servers_of(api, parts.sources, shared)),

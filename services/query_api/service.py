@@ -100,6 +100,8 @@ class Service:
                 cache=self._replies,
                 silent_seconds=lambda: drops.silent_seconds,
                 cors_origins=settings.cors_origins,
+                topic_prefix=settings.topic_prefix,
+                partitions=settings.topic_partitions,
             )
         )
         self._housekeeping: asyncio.Task[None] | None = None

@@ -6,69 +6,24 @@ A deploy step (`tidemark topics`); no service does it on the side.
 from __future__ import annotations
 
 import time
-import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-import schemas
 from schemas.codec import schema_text
+from schemas.topic_specs import TopicSpec, topic_specs
 from services.runtime.kafka import confluent_options
 from services.runtime.settings import KafkaSettings, RegistrySettings
 from services.runtime.wording import counted
 
-TOPICS_DIR = Path(schemas.__file__).parent / "topics"
 _TIMEOUT_SECONDS = 30
 
 
 class TopicsError(RuntimeError):
     """Topics or schemas can't be made, or are other than they must be; the message says which and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class TopicSpec:
-    """One file of `schemas/topics`.
-
-    Attributes:
-        name: topic name without prefix.
-        versions: schema versions that may be found in the topic, ascending.
-        config: broker configuration by name.
-    """
-
-    name: str
-    purpose: str
-    key: str
-    producers: tuple[str, ...]
-    consumers: tuple[str, ...]
-    versions: tuple[int, ...]
-    compatibility: str
-    config: dict[str, str]
-    dead_letters: str | None = None
-    dead_letters_of: str | None = None
-
-    @property
-    def is_compacted(self) -> bool:
-        """Whether the last value of each key is kept."""
-        return self.config["cleanup.policy"] == "compact"
-
-
-@cache
-def topic_specs() -> tuple[TopicSpec, ...]:
-    """Every topic of the project, by name."""
-    found = []
-    for path in sorted(TOPICS_DIR.glob("*.toml")):
-        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        for name in ("producers", "consumers", "versions"):
-            raw[name] = tuple(raw[name])
-        found.append(TopicSpec(**raw))
-    return tuple(found)
 
 
 class TopicsSettings(KafkaSettings, RegistrySettings):

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from services.runtime.topics import topic_specs
+from schemas.topic_specs import topic_specs
 from tests.support.foreign import built
 from tests.support.tidemark import RawPublisher, Tidemark
 from tests.support.waiting import wait_until

@@ -23,7 +23,7 @@ from infra.demo import expected
 from infra.demo.checks import Checker
 from infra.demo.report import Report
 from infra.demo.scene import make_scene
-from services.runtime.topics import topic_specs
+from schemas.topic_specs import topic_specs
 from tests.support.tidemark import RawPublisher, Tidemark
 from tests.support.waiting import wait_until
 

@@ -31,6 +31,10 @@ ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
         ("schemas.topic_names", "services.runtime"),
         "status asks services from outside; it knows none of their code",
     ),
+    "services.mcp": (
+        ("services.runtime", "tidemark_client"),
+        "it is a client like any other, of one workspace: what it needs goes through the API",
+    ),
     "services.cli": (("schemas", "services", "infra"), ""),
     "services.configuration": (("services",), "it brings the settings classes together, and nothing else"),
     "infra": (("schemas", "services", "tidemark_client"), ""),

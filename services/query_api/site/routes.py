@@ -17,6 +17,7 @@ from services.query_api.serving.endpoint import Api, Endpoint, Key, Request
 from services.query_api.serving.openapi import openapi_json
 from services.query_api.serving.parameters import AnyParameters
 from services.query_api.serving.replies import JSON, NOT_STORED, Plain
+from services.query_api.site.asyncapi import asyncapi_json
 from services.query_api.site.pages import PAGE_HEADERS, documentation_page, front, front_page, origin_of
 
 Readiness = Callable[[], Awaitable[str | None]]
@@ -34,17 +35,33 @@ class Site:
     Args:
         apis: that are described, in the description's order.
         products: those of them that the front page lists with their paths.
+        topic_prefix: stands before the topics' names.
+        partitions: how many each topic has.
     """
 
-    def __init__(self, readiness: Readiness, apis: Sequence[Api[Any]], products: Sequence[Api[Any]]) -> None:
+    def __init__(
+        self,
+        readiness: Readiness,
+        apis: Sequence[Api[Any]],
+        products: Sequence[Api[Any]],
+        topic_prefix: str,
+        partitions: int,
+    ) -> None:
         self.readiness = readiness
         self.apis = apis
         self.products = products
+        self._topic_prefix = topic_prefix
+        self._partitions = partitions
 
     @cached_property
     def description(self) -> bytes:
         """The OpenAPI description."""
         return openapi_json(self.apis)
+
+    @cached_property
+    def topics(self) -> bytes:
+        """The AsyncAPI description."""
+        return asyncapi_json(self._topic_prefix, self._partitions)
 
     @cached_property
     def documentation(self) -> bytes:
@@ -77,6 +94,10 @@ async def _openapi(site: Site, _: Request[AnyParameters]) -> Plain:
     return Plain.of(site.description, JSON)
 
 
+async def _asyncapi(site: Site, _: Request[AnyParameters]) -> Plain:
+    return Plain.of(site.topics, JSON)
+
+
 async def _docs(site: Site, _: Request[AnyParameters]) -> Plain:
     return Plain.of(site.documentation, _HTML, PAGE_HEADERS)
 
@@ -102,6 +123,7 @@ SITE = Api(
         # What metrics tell of all tenants is for operators, who have a port of their own, too.
         _page("metrics", "/metrics", "Prometheus metrics", _metrics, Key.ADMIN),
         _page("openapi", "/openapi.json", "The description for machines", _openapi),
+        _page("asyncapi", "/asyncapi.json", "The description of the topics, for machines", _asyncapi),
         _page("docs", "/docs", "The description as a page", _docs),
     ),
 )

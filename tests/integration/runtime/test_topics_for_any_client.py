@@ -13,11 +13,12 @@ from aiokafka.errors import UnsupportedCodecError
 from aiokafka.record.memory_records import MemoryRecords
 from confluent_kafka import Producer
 
+from schemas.topic_specs import topic_specs
 from services.aggregator.publisher import Encoded, PartitionPublisher
 from services.runtime.fetching import BoundedFetchResult
 from services.runtime.kafka import aiokafka_producer_options
 from services.runtime.settings import KafkaSettings, RegistrySettings
-from services.runtime.topics import ensure_topics, topic_specs
+from services.runtime.topics import ensure_topics
 from tests.support import raw_batches
 from tests.support.engines import Engines
 

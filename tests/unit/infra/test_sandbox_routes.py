@@ -19,7 +19,7 @@ from infra.sandbox.state import FAULT_KINDS, Clock, State
 from schemas.events import Origin, PlatformRaw, RawTarget
 from schemas.metrics import CHANNEL_NAMES, POST_NAMES
 from services.platforms import all_platforms, platform
-from services.platforms.base import Call, Channel, ChannelReading, Outcome, Reading, Target, Verdict
+from services.platforms.base import Call, Channel, ChannelReading, LimitState, Outcome, Reading, Target, Verdict
 
 NAMES = sorted(all_platforms())
 SEED = 42
@@ -538,7 +538,7 @@ async def test_rate_limits_count_and_turn(bench: Bench) -> None:
     call = platform("x").identity_call(channel_of("x"))
     for left in range(74, -1, -1):
         answer, _, _ = await bench.call("x", call)
-        assert platform("x").limits(dict(answer.headers), NOW) == (75, left, NOW + 900_000)
+        assert platform("x").limits(dict(answer.headers), NOW) == LimitState(75, left, NOW + 900_000)
     _, verdict, _ = await bench.call("x", call)
     assert verdict.outcome is Outcome.RETRY_LATER
     assert verdict.retry_after_seconds == 900

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from schemas.metrics import QUOTES, SHARES
-from services.platforms.base import Channel, Outcome, Target
+from services.platforms.base import Channel, LimitState, Outcome, Target
 from services.platforms.bluesky import PLATFORM
 from tests.unit.platforms import golden
 
@@ -78,5 +78,5 @@ def test_an_error_with_200_says_nothing() -> None:
 
 def test_limits() -> None:
     headers = golden.response("bluesky", "normal")["headers"]
-    assert PLATFORM.limits(headers, NOW) == (3000, 2999, 1_795_223_100_000)
+    assert PLATFORM.limits(headers, NOW) == LimitState(3000, 2999, 1_795_223_100_000)
     assert PLATFORM.limits({}, NOW) is None

@@ -10,7 +10,7 @@ import pytest
 
 from schemas.events import PlatformRaw, RawTarget
 from schemas.metrics import CLICKS, LIKES, REACH, SHARES, VIEWS
-from services.platforms.base import Channel, MappingError, Outcome, PostReading
+from services.platforms.base import Channel, LimitState, MappingError, Outcome, PostReading
 from services.platforms.facebook import PLATFORM
 from tests.unit.platforms import golden
 
@@ -141,6 +141,6 @@ def test_channel_calls() -> None:
 
 
 def test_limits_are_what_is_left_of_the_fullest_budget() -> None:
-    assert PLATFORM.limits(golden.response("facebook", "normal")["headers"], NOW) == (100, 69, None)
+    assert PLATFORM.limits(golden.response("facebook", "normal")["headers"], NOW) == LimitState(100, 69, None)
     limits = PLATFORM.limits(golden.response("facebook", "rate_limited")["headers"], NOW)
-    assert limits == (100, 0, NOW + 19 * 60_000)
+    assert limits == LimitState(100, 0, NOW + 19 * 60_000)

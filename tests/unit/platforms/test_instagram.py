@@ -11,7 +11,7 @@ import pytest
 
 from schemas.events import PlatformRaw
 from schemas.metrics import COMMENTS, LIKES, REACH, VIEWS, WATCH_TIME
-from services.platforms.base import Channel, MappingError, PostReading, Target
+from services.platforms.base import Channel, LimitState, MappingError, PostReading, Target
 from services.platforms.instagram import PLATFORM
 from services.platforms.report_days import pacific_midnight
 from tests.unit.platforms import golden
@@ -128,6 +128,6 @@ def test_channel_calls_ask_for_closed_days() -> None:
 
 def test_limits_are_what_is_left_of_the_fullest_budget() -> None:
     limits = PLATFORM.limits(golden.response("instagram", "normal")["headers"], NOW)
-    assert limits == (100, 69, None)
+    assert limits == LimitState(100, 69, None)
     limits = PLATFORM.limits(golden.response("instagram", "rate_limited")["headers"], NOW)
-    assert limits == (100, 0, NOW + 19 * 60_000)
+    assert limits == LimitState(100, 0, NOW + 19 * 60_000)

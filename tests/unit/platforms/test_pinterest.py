@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from schemas.metrics import AVG_WATCH_TIME, CLICKS, IMPRESSIONS, SAVES, WATCH_TIME
-from services.platforms.base import Channel, MappingError, PostReading, Target
+from services.platforms.base import Channel, LimitState, MappingError, PostReading, Target
 from services.platforms.pinterest import PLATFORM
 from tests.unit.platforms import golden
 
@@ -75,5 +75,5 @@ def test_watch_times_are_rounded_by_their_digits() -> None:
 
 def test_limits() -> None:
     headers = {"x-ratelimit-limit": '1000, 1000;w=60;name="a"', "x-ratelimit-remaining": "7", "x-ratelimit-reset": "41"}
-    assert PLATFORM.limits(headers, NOW) == (1000, 7, NOW + 41_000)
+    assert PLATFORM.limits(headers, NOW) == LimitState(1000, 7, NOW + 41_000)
     assert PLATFORM.limits({}, NOW) is None

@@ -7,7 +7,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from services.platforms.base import Channel, Outcome, Target
+from services.platforms.base import Channel, LimitState, Outcome, Target
 from services.platforms.reddit import PLATFORM
 from tests.unit.platforms import golden
 
@@ -65,4 +65,4 @@ def test_failures(status: int, body: dict[str, object], outcome: Outcome) -> Non
 
 def test_what_is_left_is_a_decimal_number() -> None:
     headers = {"x-ratelimit-used": "4", "x-ratelimit-remaining": "96.0", "x-ratelimit-reset": "300"}
-    assert PLATFORM.limits(headers, NOW) == (100, 96, NOW + 300_000)
+    assert PLATFORM.limits(headers, NOW) == LimitState(100, 96, NOW + 300_000)

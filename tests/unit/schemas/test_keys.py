@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.codec import MalformedEvent
 from schemas.keys import KEY_FIELDS, Reason, RefusedRecord, checked_key, parsed_key, reason_of
-from services.runtime.topics import topic_specs
+from schemas.topic_specs import topic_specs
 
 TOPICS = sorted(KEY_FIELDS)
 ids = st.text("abzAZ019._:-", min_size=1, max_size=8)

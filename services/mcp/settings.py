@@ -1,0 +1,26 @@
+"""Settings of `tidemark mcp`: where the query API is, and the key of the workspace that is read."""
+
+from __future__ import annotations
+
+from pydantic import SecretStr, field_validator
+
+from services.runtime.settings import Settings
+
+
+class McpSettings(Settings):
+    """Settings of `tidemark mcp`, from the environment (`TIDEMARK_*`).
+
+    Attributes:
+        query_api_url: origin of the query API.
+        api_key: of the workspace that is read, with the scope `analytics:read`.
+    """
+
+    query_api_url: str = "http://127.0.0.1:8080"
+    api_key: SecretStr
+
+    @field_validator("query_api_url")
+    @classmethod
+    def _origin(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must be an http(s) origin, such as https://analytics.example.com")
+        return value
