@@ -14,8 +14,15 @@ def succeeded(event: PlatformRaw) -> bool:
     return 200 <= event.http_status < 300
 
 
-def by_status(status: int, headers: Mapping[str, str], detail: str) -> Verdict:
-    """What a failure means by its status alone, when its body holds no known code."""
+def by_status(status: int, headers: Mapping[str, str], detail: str, body: bytes | None = None) -> Verdict:
+    """What a failure means by its status alone, when its body holds no known code.
+
+    A bare 404 or 410 speaks of the address or of the host, never of a target: of the request where the answer is JSON,
+    of the host where it is anything else.
+
+    Args:
+        body: as received; without it, the `content-type` tells whether the answer is JSON.
+    """
     if status == 401:
         return Verdict(Outcome.TOKEN_EXPIRED, detail=detail)
     if status == 402:
@@ -23,7 +30,8 @@ def by_status(status: int, headers: Mapping[str, str], detail: str) -> Verdict:
     if status == 403:
         return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
     if status in (404, 410):
-        return Verdict(Outcome.TARGET_GONE, detail=detail)
+        outcome = Outcome.REQUEST_WRONG if _is_json(headers, body) else Outcome.PLATFORM_DOWN
+        return Verdict(outcome, retry_after(headers), detail)
     if status == 429:
         return Verdict(Outcome.RETRY_LATER, retry_after(headers), detail)
     if status == 451:
@@ -41,6 +49,12 @@ def without_code(status: int, headers: Mapping[str, str], detail: str) -> Verdic
     if status in (404, 410):
         return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
     return by_status(status, headers, detail)
+
+
+def _is_json(headers: Mapping[str, str], body: bytes | None) -> bool:
+    if body is not None:
+        return body.lstrip()[:1] in (b"{", b"[")
+    return "json" in headers.get("content-type", "json").lower()
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

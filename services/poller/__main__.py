@@ -22,6 +22,7 @@ from services.poller.asking.channel_rounds import ChannelRounds
 from services.poller.asking.circuit import Circuit
 from services.poller.asking.exchange import Exchange
 from services.poller.asking.fetch import Fetcher
+from services.poller.asking.knowledge import Knowledge
 from services.poller.asking.refresh import Refresher
 from services.poller.asking.shared_rounds import App, SharedRounds
 from services.poller.asking.upkeep import Upkeep
@@ -128,13 +129,15 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             time=time, schedule=schedule, publisher=publisher, tokens=tokens, accounts=accounts, refresher=refresher,
             ownership=ownership, sandbox=sandbox,
         )  # fmt: skip
+        known = Knowledge(schedule.polled_channels, schedule.speed)
+        catalog.is_set_aside = known.forget
         channel_rounds = ChannelRounds(
             time=time, platforms=platforms, schedule=schedule, exchange=exchange, upkeep=upkeep, budget=budget,
-            circuits=circuits, metrics=metrics,
+            circuits=circuits, metrics=metrics, known=known,
         )  # fmt: skip
         shared_rounds = SharedRounds(
             time=time, platforms=platforms, schedule=schedule, exchange=exchange, apps=_apps(settings), budget=budget,
-            circuits=circuits, metrics=metrics,
+            circuits=circuits, metrics=metrics, known=known, has_token=upkeep.has_token,
         )  # fmt: skip
         live = Live(
             time=time, platforms=platforms, schedule=schedule, catalog=catalog, rounds=channel_rounds, upkeep=upkeep,
@@ -159,7 +162,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             instance_id=settings.instance_id, session_seconds=settings.poller_session_seconds,
             drain_seconds=drain_seconds, position=shards.position,
         )  # fmt: skip
-        REGISTRY.register(StateCollector(schedule, room, loop.in_flight, time.now, ownership, budget))
+        REGISTRY.register(StateCollector(schedule, room, loop.in_flight, time.now, ownership, budget, known.incidents))
         readiness.stage = shards.missing
 
         # What is begun last ends first: the place in the group is kept until the answers are in Kafka.

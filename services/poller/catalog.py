@@ -40,6 +40,7 @@ class Catalog:
         on_channel: called after news of a channel or of its tokens.
         refused: how many messages did not count, by topic and reason.
         on_refused: called for each of them.
+        is_set_aside: asked of each target that is written again as it was: whether it was refused, and so is put off.
         is_news: asked of each event of a channel that the topic brings, whether it is to be taken in.
     """
 
@@ -60,6 +61,7 @@ class Catalog:
         self._names: dict[str, str] = {}
         self.channels: dict[ChannelKey, CatalogChannel] = {}
         self.on_channel: Callable[[ChannelKey], None] = _nothing
+        self.is_set_aside: Callable[[ChannelKey, str], bool] = _never
         self.is_news: Callable[[ChannelKey, CatalogChannel | None], bool] = _always_news
         schedule.forget = self._forget
         self.refused: Counter[tuple[str, Reason]] = Counter()
@@ -131,7 +133,10 @@ class Catalog:
         self.on_channel(key)
 
     def put_post(self, workspace_id: str, post_id: str, event: CatalogPost | None, now: int) -> None:
-        """A post with all its targets; None for its deletion. Targets that stayed the same keep their due times."""
+        """A post with all its targets; None for its deletion.
+
+        Targets that stayed the same keep their due times, but for those that their platform had no figures of.
+        """
         posts = self._posts.setdefault(workspace_id, {})
         held = posts.get(post_id, ())
         kept: list[Entry] = []
@@ -141,6 +146,9 @@ class Catalog:
                 if published_at is None or not target.external_id or target.status != PostStatus.PUBLISHED:
                     continue
                 entry = next((entry for entry in held if entry.same_as(target, published_at)), None)
+                if entry is not None and (entry.is_resting or self.is_set_aside(entry.key, entry.external_id)):
+                    # Whoever writes it again wants it to be asked for again.
+                    entry = None
                 if entry is None:
                     plan = self._schedule.plan((workspace_id, target.channel_id))
                     entry = self._schedule.add(plan, post_id, target, published_at, now)
@@ -226,6 +234,11 @@ def _nothing(key: ChannelKey) -> None:
 
 def _uncounted(topic: str, reason: Reason) -> None:
     """Stands in for a counter of refused records where none is kept."""
+
+
+def _never(_: ChannelKey, __: str) -> bool:
+    """Where nothing is asked of platforms, nothing was refused."""
+    return False
 
 
 def _always(_: str) -> bool:

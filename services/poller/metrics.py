@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.poller.asking.budget import Budget
+from services.poller.asking.incidents import Incidents
 from services.poller.partitions.ownership import Ownership, Stage, alone
 from services.poller.publisher import Room
 from services.poller.schedule.schedule import Schedule
@@ -78,6 +79,7 @@ class StateCollector(Collector):
         now: the clock, ms.
         ownership: this process's partitions.
         budget: what may be asked.
+        incidents: which shapes of call are refused of most channels.
     """
 
     def __init__(
@@ -88,8 +90,10 @@ class StateCollector(Collector):
         now: Callable[[], int],
         ownership: Ownership | None = None,
         budget: Budget | None = None,
+        incidents: Incidents | None = None,
     ) -> None:
         self._schedule = schedule
+        self._incidents = incidents or Incidents(schedule.polled_channels)
         self._budget = budget or Budget()
         self._room = room
         self._in_flight = in_flight
@@ -141,7 +145,24 @@ class StateCollector(Collector):
         )
         unconfirmed_bytes.add_metric([], self._room.held_bytes)
         families = [due, overdue, oldest, held, stale, freshness, flying, unconfirmed, unconfirmed_bytes]
-        return [*families, *self._budgets(now), *self._partitions()]
+        return [*families, *self._budgets(now), *self._refused_shapes(), *self._partitions()]
+
+    def _refused_shapes(self) -> Iterable[Metric]:
+        refused = GaugeMetricFamily(
+            "tidemark_poller_refused_shapes",
+            "Channels of which a shape of call is refused alike, where that is most channels of the platform.",
+            labels=["platform", "shape", "outcome"],
+        )
+        since = GaugeMetricFamily(
+            "tidemark_poller_refused_shape_since_seconds",
+            "Since when a shape of call is refused of most channels, in seconds since the epoch, and in whose words.",
+            labels=["platform", "shape", "outcome", "detail"],
+        )
+        for incident in self._incidents.current():
+            labels = [incident.platform, incident.shape, incident.outcome.value]
+            refused.add_metric(labels, incident.channels)
+            since.add_metric([*labels, incident.detail], incident.since / 1000)
+        return [refused, since]
 
     def _budgets(self, now: int) -> Iterable[Metric]:
         state = self._budget.state(now)

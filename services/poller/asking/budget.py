@@ -23,6 +23,7 @@ from services.poller.asking.circuit import (
     TokenCircuits,
     Uniform,
     backoff,
+    patience,
 )
 from services.runtime.clock import MILLIS_PER_HOUR, MILLIS_PER_SECOND
 
@@ -42,6 +43,10 @@ EMPTY_WAIT = 60 * MILLIS_PER_SECOND
 BURST_SHARE = 0.05
 # The part of what may be begun at once, and of a window that headers tell of, that backfills leave to scheduled polls.
 KEPT_SHARE = 0.5
+# The part of a longer window's limit, such as a day's, that may be used early; the rest is spread over the window.
+EARLY_SHARE = 0.1
+# From this length on a window that headers tell of is spread so.
+_SPREAD_SECONDS = 6 * 3600
 _LONGEST_PACE_SECONDS = 3600
 _FORGET_ABOVE = 10_000
 
@@ -115,8 +120,33 @@ class Pace:
         return self._next <= now
 
 
+class _Longer:
+    """A limit of a longer window, as headers told of it: what is left is spread over the time until it turns."""
+
+    __slots__ = ("limit", "remaining", "reset_at", "window")
+
+    def __init__(self, state: LimitState, window_seconds: int, now: int) -> None:
+        self.window = window_seconds * MILLIS_PER_SECOND
+        self.limit = state.limit
+        self.remaining = state.remaining or 0
+        self.reset_at = state.reset_at if state.reset_at is not None else now + EMPTY_WAIT
+
+    def wait_until(self, in_flight: int, now: int) -> int:
+        """When a call may begin: 0 for now."""
+        if self.reset_at <= now:
+            return 0
+        left = self.remaining - in_flight
+        if left <= 0:
+            return self.reset_at
+        if self.limit is None or self.limit <= 0:
+            return 0
+        # Less is left than would be by now of the part that comes evenly: wait until that is as much.
+        at = self.reset_at - int(left / (self.limit * (1 - EARLY_SHARE)) * self.window)
+        return at if at > now else 0
+
+
 class _Window:
-    __slots__ = ("failures", "held_until", "in_flight", "limit", "pace", "remaining", "reset_at")
+    __slots__ = ("failures", "held_until", "in_flight", "limit", "longer", "pace", "remaining", "reset_at")
 
     def __init__(self, pace: Pace | None) -> None:
         self.limit: int | None = None
@@ -126,10 +156,17 @@ class _Window:
         self.in_flight = 0
         self.failures = 0
         self.pace = pace
+        self.longer: dict[int, _Longer] = {}
 
     def wait_until(self, now: int) -> int:
         if self.held_until > now:
             return self.held_until
+        own = self._own_wait_until(now)
+        return (
+            max([own, *(one.wait_until(self.in_flight, now) for one in self.longer.values())]) if self.longer else own
+        )
+
+    def _own_wait_until(self, now: int) -> int:
         if self.reset_at is not None and self.reset_at <= now:
             self.remaining = self.reset_at = None
         if self.remaining is not None and self.remaining - self.in_flight <= 0:
@@ -152,6 +189,11 @@ class _Window:
         known = [self.pace.left(now)] if self.pace is not None else []
         if self.remaining is not None and (self.reset_at is None or self.reset_at > now):
             known.append(max(0, self.remaining - self.in_flight))
+        known += [
+            0 if one.wait_until(self.in_flight, now) > now else max(0, one.remaining - self.in_flight)
+            for one in self.longer.values()
+            if one.reset_at > now
+        ]
         return min(known) if known else None
 
     def idle(self, now: int) -> bool:
@@ -159,6 +201,7 @@ class _Window:
             not self.in_flight
             and self.held_until <= now
             and (self.reset_at or 0) <= now
+            and all(one.reset_at <= now for one in self.longer.values())
             and (self.pace is None or self.pace.is_idle(now))
         )
 
@@ -278,7 +321,10 @@ class Budget:
         """
         if state is None or state.remaining is None:
             return
-        window = self._window(key, now)
+        window = self._window(key.app if state.is_app_wide else key, now)
+        if state.window_seconds is not None and state.window_seconds >= _SPREAD_SECONDS:
+            window.longer[state.window_seconds] = _Longer(state, state.window_seconds, now)
+            return
         window.remaining = state.remaining
         window.limit = state.limit
         window.reset_at = state.reset_at
@@ -307,7 +353,7 @@ class Budget:
         elif window.reset_at is not None and window.reset_at > now:
             wait = window.reset_at - now
         else:
-            wait = MILLIS_PER_SECOND + backoff(window.failures, self._uniform)
+            wait = patience(window.failures, self._uniform)
         window.held_until = max(window.held_until, now + wait)
         return window.held_until
 

@@ -12,20 +12,15 @@ from typing import NamedTuple
 
 from schemas.events import Origin
 from services.platforms.base import Call, Outcome, Platform, Verdict
+from services.poller.asking.arranging import arranged
 from services.poller.asking.budget import APP, Budget, WindowKey
 from services.poller.asking.circuit import Circuit, TokenCircuits, Uniform
-from services.poller.asking.decide import (
-    BackOff,
-    Hold,
-    LeaveOut,
-    Pause,
-    decide,
-    decide_unanswered,
-    gone_in,
-)
+from services.poller.asking.decide import BackOff, Decision, Hold, LeaveOut, Pause, decide_unanswered
 from services.poller.asking.exchange import Answer, Closed, Exchange
-from services.poller.asking.questions import ChannelQuestion, Subject
-from services.poller.asking.refusals import Refusals
+from services.poller.asking.following import Meaning, follow, read_answer
+from services.poller.asking.knowledge import Knowledge
+from services.poller.asking.learning import Seen, answered, learn, over
+from services.poller.asking.questions import ChannelQuestion
 from services.poller.asking.round import ChannelRound, Heard
 from services.poller.asking.upkeep import Upkeep
 from services.poller.errors import NoAnswer
@@ -35,7 +30,7 @@ from services.poller.schedule.batch import Batch, Fate, Settled
 from services.poller.schedule.plan import Plan
 from services.poller.schedule.schedule import Schedule
 from services.poller.timing import Time
-from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_SECOND
+from services.runtime.clock import MILLIS_PER_SECOND
 from services.runtime.logging import get_logger
 from services.runtime.secrets import SecretsError
 
@@ -66,6 +61,7 @@ class ChannelRounds:
         platforms: those that can be polled, by name.
         upkeep: of the channels' connections.
         circuits: one a platform.
+        known: what answers taught; shared with the other rounds.
     """
 
     def __init__(
@@ -79,6 +75,7 @@ class ChannelRounds:
         budget: Budget,
         circuits: Mapping[str, Circuit],
         metrics: PollerMetrics,
+        known: Knowledge | None = None,
         uniform: Uniform = random.uniform,
     ) -> None:
         self._time = time
@@ -90,12 +87,13 @@ class ChannelRounds:
         self._circuits = circuits
         self._metrics = metrics
         self._token_circuits = TokenCircuits(uniform)
-        self._refusals = Refusals(MILLIS_PER_DAY)
+        self._known = known or Knowledge(schedule.polled_channels, schedule.speed)
 
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""
         self._budget.clock_set_back(by)
         self._token_circuits.clock_set_back(by)
+        self._known.clock_set_back(by)
         for circuit in self._circuits.values():
             circuit.clock_set_back(by)
 
@@ -139,8 +137,18 @@ class ChannelRounds:
             current, unasked = None, Settled(Fate.SKIPPED)
         finally:
             self._circuits[name].release()
+            if current is not None:
+                self._over(name, current)
             fates = current.fates(batch) if current is not None else ([unasked] * len(batch.entries), unasked)
             self._schedule.settle(batch, *fates, self._time.now())
+
+    def _over(self, name: str, current: ChannelRound) -> None:
+        """What the round as a whole says of shapes of calls."""
+        for shape, verdict in over(name, current.plan.key, self._known, current.seen, self._time.now()):
+            _log.error(
+                "a shape of call is refused of most channels", platform=name, shape=shape,
+                outcome=verdict.outcome.value, detail=verdict.detail,
+            )  # fmt: skip
 
     async def pull(
         self,
@@ -200,8 +208,14 @@ class ChannelRounds:
                 await self._ask(name, current, question, now)
 
     async def _ask(self, name: str, current: ChannelRound, question: ChannelQuestion, now: int) -> None:
-        """Ask one question, and act on what comes."""
-        question = question.instead(self._refusals.apply(current.plan.key, question.call, now))
+        """Ask one question, or what is better asked in its place, and act on what comes."""
+        if not question.is_arranged and not current.is_probe:
+            is_scheduled = current.origin is Origin.SCHEDULE
+            found_better = arranged(question, name, self._known, now, is_scheduled=is_scheduled)
+            current.settle_each(found_better.settled)
+            current.ask_first(found_better.ask)
+            return
+        self._token_circuits.admit(current.plan.key, now)
         try:
             found = await self._exchange.make(name, question, current.access, current.origin, is_probe=current.is_probe)
         except NoAnswer as error:
@@ -219,6 +233,7 @@ class ChannelRounds:
     def _unanswered(self, name: str, current: ChannelRound, question: ChannelQuestion, why: NoAnswer) -> None:
         now = self._time.now()
         decision = decide_unanswered(question, why, now)
+        learn(question, name, self._known, Seen(), decision.lessons, Verdict(Outcome.PLATFORM_DOWN), now)
         if isinstance(decision.consequence, BackOff):
             self._back_off(name, current, question, decision.consequence)
         else:
@@ -235,39 +250,62 @@ class ChannelRounds:
             current.put_off([question], until)
 
     async def _answered(self, name: str, current: ChannelRound, question: ChannelQuestion, answer: Answer) -> None:
-        verdict, key, now = answer.verdict, current.plan.key, answer.at
-        current.verdict = verdict
-        gone = frozenset[Subject]()
-        if verdict.outcome is Outcome.OK:
-            if current.heard is not None:
-                for event in answer.events:
-                    current.heard(event)
-            gone = gone_in(current.platform, answer.events)
-        decision = decide(question, verdict, gone, now)
+        key, now, seen = current.plan.key, answer.at, current.seen[question.shape]
+        meaning = read_answer(current.platform, question, answer)
+        verdict = current.verdict = meaning.verdict
+        if verdict.outcome is Outcome.OK and current.heard is not None:
+            for event in answer.events:
+                current.heard(event)
+        decision = follow(question, name, self._known, seen, meaning, now)
         then = decision.consequence
         if isinstance(then, BackOff):
             self._back_off(name, current, question, then)
             return
         self._circuits[name].success()
         self._token_circuits.success(key)
+        self._learn(name, current, question, meaning, decision, now)
         window = current.access.window(name, question.call.limit_group)
         if isinstance(then, Hold):
             until = self._budget.hold(window, then.seconds, now, exhausted=then.is_exhausted, app_wide=then.is_app_wide)
             _log.warning("limit reached", platform=name, channel=key, detail=verdict.detail, until=until)
             current.settle(decision.fates, until)
+            current.ask_first(decision.again)
             return
         self._budget.served(window)
         if isinstance(then, Pause):
             await self._upkeep.broken(name, current, question, verdict)
             return
-        if isinstance(then, LeaveOut):
-            self._leave_out(name, key, question, then, verdict, now)
-        else:
-            self._note(name, key, question, verdict)
         current.settle(decision.fates, now)
         current.ask_first(decision.again)
         if verdict.outcome is Outcome.OK:
             await self._upkeep.works(name, current, now)
+
+    def _learn(
+        self,
+        name: str,
+        current: ChannelRound,
+        question: ChannelQuestion,
+        meaning: Meaning,
+        decision: Decision[ChannelQuestion],
+        now: int,
+    ) -> None:
+        """Keep what an answer teaches, and act on it at once."""
+        verdict, seen, key = meaning.verdict, current.seen[question.shape], current.plan.key
+        given = {subject for subject, fate in decision.fates.items() if fate is Fate.CAPTURED}
+        if given:
+            self._schedule.hasten(answered(question, name, self._known, seen, given, now), now)
+        if verdict.outcome is Outcome.OK and not decision.lessons:
+            return
+        self._note(name, key, question, verdict, decision)
+        if isinstance(decision.consequence, Hold | Pause):
+            return
+        if learn(question, name, self._known, seen, decision.lessons, verdict, now):
+            again_at = self._known.shapes.again_at(key)
+            current.drop(question.shape, Settled(Fate.RETRY, again_at))
+            _log.warning(
+                "a shape of call is refused of a channel", platform=name, channel=key, shape=question.shape,
+                outcome=verdict.outcome.value, detail=verdict.detail, again_at=again_at,
+            )  # fmt: skip
 
     def _back_off(self, name: str, current: ChannelRound, question: ChannelQuestion, back: BackOff) -> None:
         """Leave the platform alone for a while, and the token; what is left of the round waits for as long."""
@@ -280,26 +318,25 @@ class ChannelRounds:
         current.put_off([question], at)
         current.give_up_until(at)
 
-    def _leave_out(
-        self, name: str, key: ChannelKey, question: ChannelQuestion, then: LeaveOut, verdict: Verdict, now: int
+    def _note(
+        self,
+        name: str,
+        key: ChannelKey,
+        question: ChannelQuestion,
+        verdict: Verdict,
+        decision: Decision[ChannelQuestion],
     ) -> None:
-        """Ask without refused metrics for a while."""
-        if then.accepted is not None:
-            self._refusals.remember(key, question.call, then.accepted, now)
-        else:
-            for metric in then.metrics:
-                self._refusals.refuse(key, metric, now)
-        # A metric that nobody can have any more is ours to look at; one that this post or account lacks is not.
-        log = _log.warning if verdict.outcome is Outcome.REQUEST_WRONG else _log.info
-        log(
-            "a metric is refused and left out", platform=name, channel=key, metric=",".join(then.metrics),
-            detail=verdict.detail,
-        )  # fmt: skip
-
-    def _note(self, name: str, key: ChannelKey, question: ChannelQuestion, verdict: Verdict) -> None:
         """Log a refusal that a person may want to know of."""
         outcome, detail = verdict.outcome, verdict.detail
-        if outcome is Outcome.REQUEST_WRONG and verdict.refused_metric != "":
+        metrics = {metric for lesson in decision.lessons if isinstance(lesson, LeaveOut) for metric in lesson.metrics}
+        if metrics:
+            # A metric that nobody can have any more is ours to look at; one that this post or account lacks is not.
+            log = _log.warning if outcome is Outcome.REQUEST_WRONG else _log.info
+            log(
+                "a metric is refused and left out", platform=name, channel=key, metric=",".join(sorted(metrics)),
+                detail=detail,
+            )  # fmt: skip
+        elif outcome is Outcome.REQUEST_WRONG and not decision.again:
             _log.error("a request is wrong", platform=name, endpoint=question.call.path, detail=detail)
         elif outcome in _NO_FIGURES:
             _log.info("no figures", platform=name, channel=key, outcome=outcome.value, detail=detail)

@@ -16,6 +16,13 @@ CIRCUIT_BASE = 2 * MILLIS_PER_SECOND
 CIRCUIT_CAP = 60 * MILLIS_PER_SECOND
 # Fewer than a platform's, so that one broken account is left alone before its whole platform is.
 TOKEN_FAILURES = 3
+# Waits where nobody says for how long: an hour of failures costs less than 20 calls, and what is due every half hour is
+# still asked for in time afterwards.
+PATIENCE_BASE = 2 * MILLIS_PER_SECOND
+PATIENCE_FACTOR = 3
+PATIENCE_CAP = 9 * 60 * MILLIS_PER_SECOND
+# What a try may take at most, while nothing else is asked with a token that failed.
+_TRIAL = 60 * MILLIS_PER_SECOND
 
 
 def backoff(attempt: int, uniform: Uniform, base: int = BACKOFF_BASE, cap: int = BACKOFF_CAP) -> int:
@@ -24,6 +31,12 @@ def backoff(attempt: int, uniform: Uniform, base: int = BACKOFF_BASE, cap: int =
     Source: AWS Architecture Blog, "Exponential Backoff and Jitter".
     """
     return int(uniform(0.0, float(min(cap, base * 2 ** min(attempt - 1, 32)))))
+
+
+def patience(attempt: int, uniform: Uniform) -> int:
+    """Backoff with half of it jitter: ms to wait before trying again after the `attempt`-th failure (from 1)."""
+    wait: int = min(PATIENCE_CAP, PATIENCE_BASE * PATIENCE_FACTOR ** min(attempt - 1, 16))
+    return wait // 2 + int(uniform(0.0, wait / 2))
 
 
 class Circuit:
@@ -108,11 +121,17 @@ class TokenCircuits:
         failing = self._failing.get(token)
         return failing is not None and failing.count >= TOKEN_FAILURES
 
+    def admit(self, token: Hashable, now: int) -> None:
+        """A call is made with a token: while it is one that failed, no other call is, until the answer comes."""
+        failing = self._failing.get(token)
+        if failing is not None and failing.count >= TOKEN_FAILURES:
+            failing.until = now + _TRIAL
+
     def failure(self, token: Hashable, now: int) -> int:
         """No answer came with this token; returns when (ms) to try again."""
         failing = self._failing.setdefault(token, _Failing())
         failing.count += 1
-        wait = MILLIS_PER_SECOND + backoff(failing.count, self._uniform)
+        wait = patience(failing.count, self._uniform)
         if failing.count >= TOKEN_FAILURES:
             failing.until = now + wait
         return now + wait

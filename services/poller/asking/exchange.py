@@ -13,10 +13,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from schemas.events import Origin, PlatformRaw, RawTarget
-from services.platforms.base import Call, Platform, Verdict
+from services.platforms.abilities import LimitsByWindow
+from services.platforms.base import Call, LimitState, Platform, Verdict
 from services.poller.asking.access import Access
 from services.poller.asking.budget import Budget, WindowKey
 from services.poller.asking.fetch import Fetcher, Reply
@@ -54,11 +56,13 @@ class Answer(NamedTuple):
         verdict: what it means.
         events: as published; one a channel that was asked for.
         at: when it was received, ms.
+        headers: with lower-case names.
     """
 
     verdict: Verdict
     events: Sequence[PlatformRaw]
     at: int
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Lost(NamedTuple):
@@ -126,7 +130,8 @@ class Exchange:
                 return Closed(free_at)
             reply = await self._fetch(name, question.call, access, key)
             now = self._time.now()
-            self._budget.observe(key, self._platforms[name].limits(reply.headers, now), now)
+            for state in self._states(name, reply, now):
+                self._budget.observe(key, state, now)
             events = self._events(name, question, access, reply, origin, now)
             for event in events:
                 if not is_reserved:
@@ -136,13 +141,21 @@ class Exchange:
                 is_reserved = False
             verdict = self._platforms[name].classify(reply.status, reply.headers, access.redactor.body(reply.body), now)
             self._metrics.calls.labels(name, question.call.kind, verdict.outcome.value).inc()
-            return Answer(verdict, events, now)
+            return Answer(verdict, events, now, reply.headers)
         except NoAnswer as error:
             self._note(name, question, error)
             raise
         finally:
             if is_reserved:
                 self._publisher.release()
+
+    def _states(self, name: str, reply: Reply, now: int) -> Sequence[LimitState]:
+        """The limits that an answer's headers tell of."""
+        platform = self._platforms[name]
+        if isinstance(platform, LimitsByWindow):
+            return platform.all_limits(reply.headers, now)
+        state = platform.limits(reply.headers, now)
+        return [] if state is None else [state]
 
     def _may_ask(self, plan: Plan, *, is_probe: bool) -> bool:
         return (plan.is_polled or is_probe) and self._ownership.may_ask(plan.key[0])

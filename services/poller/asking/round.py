@@ -6,7 +6,7 @@ app's (`Round` of `SharedQuestion`s). A live pull is a round without a batch.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic
 
@@ -14,11 +14,13 @@ from schemas.events import Origin, PlatformRaw
 from services.platforms.abilities import HostedByToken
 from services.platforms.base import Call, Channel, Platform, Verdict
 from services.poller.asking.access import Access
+from services.poller.asking.learning import Seen
 from services.poller.asking.questions import CHANNEL, Asked, ChannelQuestion, Subject
 from services.poller.connections.tokens import Credentials
 from services.poller.schedule.batch import Batch, Fate, Settled
 from services.poller.schedule.plan import Plan
 
+_GONE = frozenset({Fate.GONE, Fate.NEVER})
 Heard = Callable[[PlatformRaw], None]
 """Receives each successful answer of a round as it comes."""
 
@@ -29,11 +31,13 @@ class Round(Generic[Asked]):
     Attributes:
         pending: what is left to ask, in order.
         settled: what became of each subject so far.
+        seen: what answers of each shape of call there were.
     """
 
     def __init__(self) -> None:
         self.pending: deque[Asked] = deque()
         self.settled: dict[Subject, Settled] = {}
+        self.seen: dict[str, Seen] = defaultdict(Seen)
 
     def ask_first(self, questions: Sequence[Asked]) -> None:
         """Ask these before what is pending, in their order."""
@@ -46,9 +50,25 @@ class Round(Generic[Asked]):
             at: when to try again (ms), for RETRY.
         """
         for subject, fate in fates.items():
-            held = self.settled.get(subject)
-            if held is None or held.fate is not Fate.CAPTURED:
-                self.settled[subject] = Settled(fate, at if fate is Fate.RETRY else 0)
+            self._settle(subject, Settled(fate, at if fate is Fate.RETRY else 0))
+
+    def settle_each(self, settled: Mapping[Subject, Settled]) -> None:
+        """The same, each with its own instant."""
+        for subject, one in settled.items():
+            self._settle(subject, one)
+
+    def _settle(self, subject: Subject, settled: Settled) -> None:
+        held = self.settled.get(subject)
+        # That something else was not asked for says less than that the target is gone.
+        if held is None or not (held.fate is Fate.CAPTURED or (held.fate in _GONE and settled.fate is Fate.SKIPPED)):
+            self.settled[subject] = settled
+
+    def drop(self, shape: str, settled: Settled) -> None:
+        """Ask nothing more of a shape in this round."""
+        dropped = [question for question in self.pending if question.shape == shape]
+        for question in dropped:
+            self.pending.remove(question)
+            self.settle_each(dict.fromkeys(question.subjects, settled))
 
     def put_off(self, questions: Iterable[Asked], at: int) -> None:
         """What these ask for is due again then (ms)."""

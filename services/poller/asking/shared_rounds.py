@@ -8,29 +8,25 @@ that can't be asked for together, go the way of their own tokens (`channel_round
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from schemas.events import Origin
 from services.platforms.abilities import AcrossAccounts
 from services.platforms.base import Outcome, Platform, Target, Verdict
 from services.poller.asking.access import Access
+from services.poller.asking.arranging import arranged, owner_of
 from services.poller.asking.budget import APP, Budget, WindowKey
-from services.poller.asking.circuit import Circuit, Uniform, backoff
-from services.poller.asking.decide import (
-    BackOff,
-    Decision,
-    Hold,
-    Pause,
-    Separate,
-    decide,
-    decide_unanswered,
-    gone_in,
-)
+from services.poller.asking.circuit import Circuit, Uniform, patience
+from services.poller.asking.decide import BackOff, Decision, Hold, Pause, Separate, decide_unanswered
 from services.poller.asking.exchange import Answer, Closed, Exchange
+from services.poller.asking.following import follow, read_answer
+from services.poller.asking.knowledge import Knowledge
+from services.poller.asking.learning import Seen, answered, learn, over, separated
 from services.poller.asking.questions import SharedQuestion
 from services.poller.asking.round import Round
 from services.poller.connections.redact import Redactor
 from services.poller.errors import NoAnswer
+from services.poller.keys import ChannelKey
 from services.poller.metrics import PollerMetrics
 from services.poller.schedule.batch import Batch, Fate, Settled
 from services.poller.schedule.schedule import Schedule
@@ -73,6 +69,8 @@ class SharedRounds:
     Args:
         apps: by platform, those that have a token.
         circuits: one a platform, the same as the other rounds'.
+        known: what answers taught; shared with the other rounds.
+        has_token: whether a channel of a platform can be asked for with a token of its own; by default each can.
     """
 
     def __init__(
@@ -86,6 +84,8 @@ class SharedRounds:
         budget: Budget,
         circuits: Mapping[str, Circuit],
         metrics: PollerMetrics,
+        known: Knowledge | None = None,
+        has_token: Callable[[str, ChannelKey], bool] | None = None,
         uniform: Uniform = random.uniform,
     ) -> None:
         self._time = time
@@ -96,6 +96,8 @@ class SharedRounds:
         self._budget = budget
         self._circuits = circuits
         self._metrics = metrics
+        self._known = known or Knowledge(schedule.polled_channels, schedule.speed)
+        self._has_token = has_token or _every_channel
         self._uniform = uniform
 
     def serves(self, name: str, now: int) -> bool:
@@ -133,7 +135,12 @@ class SharedRounds:
                 self._schedule.settle(batch, fates, Settled(Fate.SKIPPED), self._time.now())
 
     async def _ask(self, name: str, app: App, current: Round[SharedQuestion], question: SharedQuestion) -> None:
-        """Ask one question, and act on what comes."""
+        """Ask one question, or what is better asked in its place, and act on what comes."""
+        if not question.is_arranged:
+            found_better = arranged(question, name, self._known, self._time.now(), is_scheduled=True)
+            current.settle_each(found_better.settled)
+            current.ask_first(found_better.ask)
+            return
         try:
             found = await self._exchange.make(name, question, app.access, Origin.SCHEDULE)
         except NoAnswer as error:
@@ -155,18 +162,59 @@ class SharedRounds:
         now = self._time.now()
         decision = decide_unanswered(question, why, now)
         then = decision.consequence
+        learn(question, name, self._known, Seen(), decision.lessons, Verdict(Outcome.PLATFORM_DOWN), now)
         current.settle(decision.fates, self._back_off(name, app, then) if isinstance(then, BackOff) else now)
         current.ask_first(decision.again)
 
     def _answered(
         self, name: str, app: App, current: Round[SharedQuestion], question: SharedQuestion, answer: Answer
     ) -> None:
-        verdict, now = answer.verdict, answer.at
-        gone = gone_in(self._platforms[name], answer.events) if verdict.outcome is Outcome.OK else ()
-        decision = decide(question, verdict, gone, now)
-        at = self._carry_out(name, app, question, decision, verdict, now)
+        now, seen = answer.at, current.seen[question.shape]
+        meaning = read_answer(self._platforms[name], question, answer)
+        has_own_token = len(question.plans) > 1 or self._has_token(name, question.plans[0].key)
+        decision = follow(question, name, self._known, seen, meaning, now, has_own_token=has_own_token)
+        at = self._carry_out(name, app, question, decision, meaning.verdict, now)
+        if not isinstance(decision.consequence, BackOff):
+            self._learn(name, current, question, decision, meaning.verdict, now)
         current.settle(decision.fates, at)
         current.ask_first(decision.again)
+
+    def _learn(
+        self,
+        name: str,
+        current: Round[SharedQuestion],
+        question: SharedQuestion,
+        decision: Decision[SharedQuestion],
+        verdict: Verdict,
+        now: int,
+    ) -> None:
+        """Keep what an answer teaches, and act on it at once."""
+        seen, shape = current.seen[question.shape], question.shape
+        given = {subject for subject, fate in decision.fates.items() if fate is Fate.CAPTURED}
+        if given:
+            self._schedule.hasten(answered(question, name, self._known, seen, given, now), now)
+        is_refused = False
+        if isinstance(decision.consequence, Separate):
+            is_refused = separated(question, name, self._known, seen, verdict, now)
+        elif not isinstance(decision.consequence, Hold | Pause) and verdict.outcome is not Outcome.OK:
+            is_refused = learn(question, name, self._known, seen, decision.lessons, verdict, now)
+        if is_refused:
+            again_at = self._known.shapes.again_at(owner_of(question, name))
+            left = {plan.key for other in current.pending for plan in other.plans}
+            current.drop(shape, Settled(Fate.RETRY, again_at))
+            _log.warning(
+                "a shape of call is refused of our app", platform=name, shape=shape, outcome=verdict.outcome.value,
+                detail=verdict.detail, again_at=again_at,
+            )  # fmt: skip
+            for key in left:
+                self._over(name, key, {shape: seen}, now)
+
+    def _over(self, name: str, key: ChannelKey, seen: Mapping[str, Seen], now: int) -> None:
+        for shape, verdict in over(name, key, self._known, seen, now):
+            _log.error(
+                "a shape of call is refused of most channels", platform=name, shape=shape,
+                outcome=verdict.outcome.value, detail=verdict.detail,
+            )  # fmt: skip
 
     def _carry_out(
         self,
@@ -207,4 +255,9 @@ class SharedRounds:
         app.failures += 1
         if back.seconds is not None:
             return now + int(back.seconds * MILLIS_PER_SECOND) + 1
-        return now + MILLIS_PER_SECOND + backoff(app.failures, self._uniform)
+        return now + patience(app.failures, self._uniform)
+
+
+def _every_channel(_: str, __: ChannelKey) -> bool:
+    """Where nothing is known of channels' tokens, each has one."""
+    return True

@@ -96,6 +96,13 @@ class Upkeep:
         """
         return self._tokens.credentials(key, name)
 
+    def has_token(self, name: str, key: ChannelKey) -> bool:
+        """Whether a channel can be asked for with a token of its own."""
+        try:
+            return self._tokens.credentials(key, name).access_token is not None
+        except SecretsError:
+            return False
+
     async def is_ending(self, name: str, current: ChannelRound) -> bool:
         """Before a probe: whether the platform refused to renew the token; the channel is paused then."""
         if self._refresher is None or not self._refresher.was_refused(current.plan.key):

@@ -7,11 +7,20 @@ import sys
 from schemas.events import CatalogTarget
 from services.platforms.base import Target
 from services.poller.keys import ChannelKey
+from services.runtime.clock import MILLIS_PER_HOUR
 
 # Bits of `Entry.state` beneath the time at which the post went out.
 STATE_BITS = 8
-_STORY, DROPPED, _GONE_ONE = 1, 2, 4
+_STORY, DROPPED = 1, 2
+# Above these: since which hour the platform says that it is not there, counted round from 1; 0: it is there.
 GONE = 0xFC
+_GONE_ONE = 4
+_HOURS = 62
+_RESTING = 63
+# For how long a platform has to say it, again and again, before it is believed; in hours that have begun, so that it is
+# a whole day at least. Polls are a day apart at most, so more than two days mean that the clock was set.
+_BELIEVED_HOURS = 25
+_LONGEST_HOURS = 2 * 24 + 2
 
 
 class Entry:
@@ -66,13 +75,30 @@ class Entry:
         """Never poll it again."""
         self.state |= DROPPED
 
-    def gone(self) -> int:
-        """The platform said again that it is not there; returns how many times in a row."""
-        self.state += _GONE_ONE
-        return (self.state & GONE) // _GONE_ONE
+    @property
+    def is_resting(self) -> bool:
+        """Whether the platform has no figures of it for good, as far as is known; it is looked at once in a while."""
+        return self.state & GONE == _RESTING * _GONE_ONE
+
+    def gone(self, now: int) -> bool:
+        """The platform said (now, ms) that it is not there; returns whether it rests, having said so for a day."""
+        if self.is_resting:
+            return True
+        hour, since = now // MILLIS_PER_HOUR % _HOURS, (self.state & GONE) // _GONE_ONE - 1
+        for_hours = (hour - since) % _HOURS
+        if since >= 0 and _BELIEVED_HOURS <= for_hours <= _LONGEST_HOURS:
+            self.rest()
+            return True
+        if since < 0 or for_hours > _LONGEST_HOURS:
+            self.state = self.state & ~GONE | (hour + 1) * _GONE_ONE
+        return False
+
+    def rest(self) -> None:
+        """It has no figures for good, as far as is known."""
+        self.state |= GONE
 
     def found(self) -> None:
-        """The platform said something else."""
+        """The platform has figures of it."""
         self.state &= ~GONE
 
     def target(self) -> Target:

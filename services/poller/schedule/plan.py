@@ -265,6 +265,17 @@ class Plan:
             else:
                 items.append(item)
 
+    def hasten(self, now: int) -> bool:
+        """Let what was put off be due now; returns whether there is any."""
+        if not self.put_off:
+            return False
+        for heap in self.heaps:
+            heap[:] = [
+                min(item, item_of(now, slot_of(item))) if slot_of(item) in self.put_off else item for item in heap
+            ]
+            heapq.heapify(heap)
+        return True
+
     def answered(self, items: Sequence[int], now: int, speed: float, expired: Callable[[Entry], None]) -> None:
         """Put items back that were asked for now and not gone: each is due an interval later.
 

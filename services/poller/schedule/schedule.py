@@ -12,18 +12,19 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from schemas.events import CatalogChannel, CatalogTarget
-from schemas.tiers import CHANNEL_INTERVAL, next_in_tier, rule_of, spread
+from schemas.tiers import CHANNEL_INTERVAL, NextDue, Rule, next_in_tier, rule_of, spread
 from services.platforms.base import Channel
 from services.poller.keys import ChannelKey
 from services.poller.schedule.batch import Batch, Fate, Settled
 from services.poller.schedule.entry import Entry
 from services.poller.schedule.lane import Lane
 from services.poller.schedule.plan import Plan, due_of, item_of, slot_of
+from services.runtime.clock import MILLIS_PER_DAY
 
 # A new target waits this long for others of its batch; also covers a channel arriving just before its token.
 DEBOUNCE = 300
-# Times that a platform may say that a target is gone before it is believed.
-GONE_LIMIT = 3
+# How often a target is looked at that its platform has no figures of for good, as far as is known.
+REST = 7 * MILLIS_PER_DAY
 _CAPTURED = Settled(Fate.CAPTURED)
 _DEFERRED = Settled(Fate.DEFERRED)
 
@@ -43,6 +44,13 @@ class _Captures:
 
     def at(self, slot: int) -> int:
         return self._times[slot] if slot < len(self._times) else 0
+
+
+def next_rest(rule: Rule, published_at: int, asked_at: int, identity: bytes, speed: float) -> NextDue | None:
+    """When and in which tier a target that rests is due again; None when it is never again."""
+    due_at = asked_at + spread(REST, identity, speed)
+    tier = rule.tier(due_at - published_at)
+    return None if tier is None else NextDue(due_at, tier)
 
 
 class Schedule:
@@ -125,6 +133,18 @@ class Schedule:
             plan.paused = False
             plan.channel_due_at = min(plan.channel_due_at, now + DEBOUNCE)
             self.queue(plan)
+
+    def hasten(self, keys: Iterable[ChannelKey], now: int) -> None:
+        """What was put off of channels is due now; what has never been put off keeps its due time."""
+        for key in keys:
+            plan = self.plans.get(key)
+            if plan is not None and plan.hasten(now):
+                self.queue(plan)
+
+    def polled_channels(self, platform: str) -> int:
+        """How many channels of a platform are polled."""
+        lane = self.lanes.get(platform)
+        return 0 if lane is None else sum(plan.is_polled for plan in lane.plans)
 
     def queue(self, plan: Plan) -> None:
         """Place a channel in its lane."""
@@ -320,7 +340,7 @@ class Schedule:
             plan.put_off.setdefault(slot_of(item), due_of(item))
         elif fate is not Fate.DEFERRED and plan.put_off:
             plan.put_off.pop(slot_of(item), None)
-        if fate is Fate.CAPTURED or fate is Fate.SKIPPED:
+        if fate is Fate.CAPTURED:
             plan.answered([item], now, self.speed, self._expire)
         elif fate is Fate.RETRY or fate is Fate.DEFERRED:
             due_at = settled.at if fate is Fate.RETRY else due_of(item)
@@ -332,17 +352,20 @@ class Schedule:
                 self._expire(entry)
             else:
                 heapq.heappush(plan.heaps[tier], item_of(due_at, slot_of(item)))
-        elif fate is Fate.NEVER or entry.gone() >= GONE_LIMIT:
-            # Still in the catalog: an unchanged PUT of its post must not start it anew, so it is not forgotten.
-            entry.drop()
-            plan.release(item)
         else:
+            if fate is Fate.NEVER:
+                entry.rest()
+            elif fate is Fate.GONE:
+                entry.gone(now)
             self._ask_again(plan, item, now)
 
     def _ask_again(self, plan: Plan, item: int, now: int) -> None:
-        """A target that was not found is due at its regular time; that it was not found stays known."""
+        """A target without figures is due at its regular time, or rests; that it was not found stays known."""
         entry = plan.entry(item)
-        due = next_in_tier(plan.rule, entry.published_at, now, entry.identity, self.speed)
+        if entry.is_resting:
+            due = next_rest(plan.rule, entry.published_at, now, entry.identity, self.speed)
+        else:
+            due = next_in_tier(plan.rule, entry.published_at, now, entry.identity, self.speed)
         if due is None or entry.dropped:
             plan.release(item)
             if not entry.dropped:

@@ -255,13 +255,35 @@ async def test_a_status_flip_acts_at_once(world: World) -> None:
     assert len(world.asked()) == 1
 
 
-async def test_gone_targets_stop_and_the_others_go_on(world: World) -> None:
+async def test_gone_targets_rest_after_a_day_and_come_back_with_an_unchanged_write(world: World) -> None:
     world.connect()
     world.publish("a", "dead")
-    await world.time.advance(6 * MILLIS_PER_HOUR)
-    asked_for_dead = sum(any(t.target_id == "dead" for t in event.targets) for event in world.asked())
-    assert asked_for_dead == 3
-    assert len(world.asked()) >= 12
+    published = [post(target(name), post_id=f"p-{name}", published_at=world.time.at) for name in ("a", "dead")]
+
+    def asked_for_dead() -> int:
+        return sum(any(t.target_id == "dead" for t in event.targets) for event in world.asked())
+
+    await world.time.advance(30 * MILLIS_PER_HOUR)
+    rested = asked_for_dead()
+    assert 48 <= rested <= 56
+    await world.time.advance(5 * 24 * MILLIS_PER_HOUR)
+    assert asked_for_dead() == rested
+    assert len(world.asked()) >= rested + 20
+    for event in published:
+        world.catalog.put_post("w1", event.post_id, event, world.time.at)
+    await world.time.advance(SECOND)
+    assert asked_for_dead() == rested + 1
+
+
+async def test_an_answer_that_leaves_all_of_several_out_says_nothing_of_any(world: World) -> None:
+    world.youtube.answer = lambda _: json_answer(200, b'{"items":[]}')
+    world.connect()
+    world.publish("a", "b")
+    await world.time.advance(30 * MILLIS_PER_HOUR)
+    world.youtube.answer = videos
+    before = len(world.asked())
+    await world.time.advance(12 * MILLIS_PER_HOUR)
+    assert len(world.asked()) > before
 
 
 async def test_a_batch_that_fails_for_one_target_is_asked_in_halves(world: World) -> None:

@@ -15,7 +15,10 @@ from services.poller.asking.decide import (
     Hold,
     LeaveOut,
     Pause,
+    Refused,
     Separate,
+    Suspect,
+    TooMany,
     decide,
     decide_unanswered,
 )
@@ -99,31 +102,101 @@ def test_limits_and_refusals_of_the_apps_token_are_the_apps() -> None:
         assert decide(question, Verdict(outcome), (), NOW).consequence == Pause(outcome)
 
 
-def with_metrics(listed: str) -> ChannelQuestion:
-    question = of_channel("a", "b")
+def with_metrics(listed: str, *names: str) -> ChannelQuestion:
+    question = of_channel(*(names or "a"))
     return question.instead(replace(question.call, query=(*question.call.query, ("metric", listed))))
 
 
-def test_a_named_metric_is_left_out_of_the_same_call() -> None:
-    decision = decide(with_metrics("m,n,o"), Verdict(Outcome.METRIC_FORBIDDEN, refused_metric="n"), (), NOW)
+def left_out(question: ChannelQuestion, metrics: list[str], outcome: Outcome) -> LeaveOut:
+    return LeaveOut(question.subjects[0], question.call.targets[0], metrics, outcome)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        Verdict(Outcome.METRIC_FORBIDDEN, refused_metric="n"),
+        Verdict(Outcome.METRIC_FORBIDDEN, refused_position=1),
+        Verdict(Outcome.METRIC_FORBIDDEN, refused_metric="a valid one", refused_position=1),
+    ],
+)
+def test_a_metric_known_by_name_or_by_place_is_left_out_of_the_same_call(named: Verdict) -> None:
+    question = with_metrics("m,n,o")
+    decision = decide(question, named, (), NOW)
     (again,) = decision.again
     assert dict(again.call.query)["metric"] == "m,o"
-    assert decision.consequence == LeaveOut(["n"], again.call)
+    assert decision.lessons == [left_out(question, ["n"], Outcome.METRIC_FORBIDDEN)]
 
 
 def test_a_metric_that_is_not_named_is_found_in_halves() -> None:
     refused = Verdict(Outcome.REQUEST_WRONG, refused_metric="")
     halved = decide(with_metrics("m,n,o"), refused, (), NOW)
     assert [dict(other.call.query)["metric"] for other in halved.again] == ["m", "n,o"]
-    alone = decide(with_metrics("n"), refused, (), NOW)
+    question = with_metrics("n")
+    alone = decide(question, refused, (), NOW)
     assert set(alone.fates.values()) == {Fate.SKIPPED}
-    assert alone.consequence == LeaveOut(["n"], None)
+    assert alone.lessons == [left_out(question, ["n"], Outcome.REQUEST_WRONG)]
 
 
-def test_a_refusal_of_a_metric_that_was_not_asked_for_is_one_of_the_call() -> None:
-    decision = decide(with_metrics("m"), Verdict(Outcome.REQUEST_WRONG, refused_metric="other"), (), NOW)
+def test_what_others_of_the_kind_were_refused_is_left_out_before_halving() -> None:
+    refused = Verdict(Outcome.METRIC_NOT_OFFERED)
+    (again,) = decide(with_metrics("m,n,o"), refused, (), NOW, doubted=["o", "x"]).again
+    assert dict(again.call.query)["metric"] == "m,n"
+
+
+def test_of_several_targets_it_is_found_who_lacks_the_metric() -> None:
+    for verdict in (Verdict(Outcome.REQUEST_WRONG, refused_metric="n"), Verdict(Outcome.METRIC_NOT_OFFERED)):
+        decision = decide(with_metrics("m,n,o", "a", "b"), verdict, (), NOW)
+        assert [[one.target_id for one in other.subjects] for other in decision.again] == [["a"], ["b"]]
+        assert list(decision.lessons) == ([Suspect("n")] if verdict.refused_metric else [])
+
+
+@pytest.mark.parametrize("position", [None, 7])
+def test_a_refusal_of_a_metric_that_was_not_asked_for_is_one_of_the_call(position: int | None) -> None:
+    question = with_metrics("m")
+    verdict = Verdict(Outcome.REQUEST_WRONG, refused_metric="other", refused_position=position)
+    decision = decide(question, verdict, (), NOW)
     assert set(decision.fates.values()) == {Fate.SKIPPED}
-    assert decision.consequence is None
+    if position is None:
+        assert decision.lessons == [Refused(question.subjects[0], question.call.targets[0], Outcome.REQUEST_WRONG)]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome.PERMISSION_MISSING, Outcome.METRIC_FORBIDDEN, Outcome.METRIC_NOT_OFFERED, Outcome.REQUEST_WRONG,
+        Outcome.TARGET_REFUSED, Outcome.TARGET_GONE, Outcome.NO_DATA_EVER, Outcome.TOO_EARLY, Outcome.TOO_MUCH,
+    ],
+)  # fmt: skip
+def test_what_a_batch_is_refused_for_silences_nobody_before_it_is_known_of_whom(outcome: Outcome) -> None:
+    for was_answered in (True, False):
+        decision = decide(of_channel(*"abcdefg"), Verdict(outcome), (), NOW, was_answered=was_answered)
+        assert not decision.fates
+        assert sum(len(other.subjects) for other in decision.again) == 7
+
+
+def test_where_nothing_was_answered_yet_one_is_asked_alone_first() -> None:
+    decision = decide(of_channel(*"abcdefg"), Verdict(Outcome.REQUEST_WRONG), (), NOW, was_answered=False)
+    assert ["".join(one.target_id for one in other.subjects) for other in decision.again] == ["g", "abc", "def"]
+
+
+def test_an_answer_that_leaves_out_all_of_several_says_nothing() -> None:
+    several, lone = of_channel("a", "b"), of_channel("a")
+    assert set(decide(several, Verdict(Outcome.OK), several.subjects, NOW).fates.values()) == {Fate.SKIPPED}
+    assert set(decide(lone, Verdict(Outcome.OK), lone.subjects, NOW).fates.values()) == {Fate.GONE}
+
+
+def test_too_much_is_asked_in_halves_and_the_number_is_known() -> None:
+    for decision in (
+        decide(of_channel(*"abcd"), Verdict(Outcome.TOO_MUCH), (), NOW, was_answered=False),
+        decide_unanswered(of_channel(*"abcd"), AnswerTooLarge(), NOW),
+    ):
+        assert [len(other.subjects) for other in decision.again] == [2, 2]
+        assert decision.lessons == [TooMany(4)]
+    metrics = decide(with_metrics("m,n"), Verdict(Outcome.TOO_MUCH), (), NOW)
+    assert [dict(other.call.query)["metric"] for other in metrics.again] == ["m", "n"]
+    slow = decide_unanswered(of_channel(*"abcd"), TimedOut(), NOW)
+    assert (slow.consequence, slow.lessons) == (BackOff(), [TooMany(4, is_slow=True)])
+    assert decide_unanswered(of_channel("a"), TimedOut(), NOW).lessons == []
 
 
 @pytest.mark.parametrize("outcome", [Outcome.TARGET_GONE, Outcome.NO_DATA_EVER])

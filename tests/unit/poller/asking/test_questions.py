@@ -78,8 +78,10 @@ def test_each_part_of_a_shared_answer_names_its_own_targets_only() -> None:
 def test_a_shared_question_is_halved_by_targets_and_by_channels() -> None:
     question = shared(w1="abc", w2="a")
     assert [len(half.subjects) for half in question.halves(0)] == [2, 2]
-    assert [[plan.key[0] for plan in half.plans] for half in question.halves_by_channel()] == [["w1"], ["w2"]]
-    assert shared(w1="abc").halves_by_channel() == []
+    assert [[plan.key[0] for plan in half.plans] for half in question.by_channel(was_answered=True)] == [["w1"], ["w2"]]
+    assert shared(w1="abc").by_channel(was_answered=True) == []
+    five = shared(w1="a", w2="a", w3="a", w4="a", w5="a").by_channel(was_answered=False)
+    assert [[plan.key[0] for plan in part.plans] for part in five] == [["w5"], ["w1", "w2"], ["w3", "w4"]]
     assert shared(w1="a").halves(0) == []
 
 

@@ -172,11 +172,14 @@ async def test_batches_are_as_large_as_the_platform_takes(world: World) -> None:
     assert len(world.asked()) - before <= 6
 
 
-async def test_gone_targets_stop(world: World) -> None:
+async def test_gone_targets_rest_after_a_day(world: World) -> None:
     world.connect("w1", "a", "dead")
-    await world.time.advance(4 * MILLIS_PER_HOUR)
-    assert sum("e-w1-dead" in ids for ids in world.asked()) == 3
-    assert sum("e-w1-a" in ids for ids in world.asked()) >= 8
+    await world.time.advance(30 * MILLIS_PER_HOUR)
+    rested = sum("e-w1-dead" in ids for ids in world.asked())
+    assert 48 <= rested <= 56
+    await world.time.advance(48 * MILLIS_PER_HOUR)
+    assert sum("e-w1-dead" in ids for ids in world.asked()) == rested
+    assert sum("e-w1-a" in ids for ids in world.asked()) >= rested + 8
 
 
 async def test_whose_target_spoils_the_batch_goes_alone(world: World) -> None:

@@ -7,11 +7,9 @@ import pytest
 from schemas.events import RawKind
 from services.platforms import platform
 from services.platforms.base import Call, Channel, Target
-from services.poller.asking.refusals import Refusals
-from services.poller.asking.smaller import halves, metric_halves, metrics_of, without_metric, without_target
+from services.poller.asking.smaller import asks_for, halves, metric_halves, metrics_of, without_metrics, without_target
 
 CHANNEL = Channel("w1", "c1", "ext")
-KEY = ("w1", "c1")
 
 
 def call_of(count: int) -> Call:
@@ -43,30 +41,19 @@ def test_without_one_target() -> None:
         ("views,reach", "reach", "views"),
         ("like_count,insights.metric(views,reach)", "reach", "like_count,insights.metric(views)"),
         ("like_count,insights.metric(views,reach)", "views", "like_count,insights.metric(reach)"),
+        ("like_count,insights.metric(views).period(day)", "views", "like_count"),
+        ("like_count,insights.metric(views)", "insights", "like_count,insights.metric(views)"),
+        ("reactions.limit(0).summary(a,b),shares", "shares", "reactions.limit(0).summary(a,b)"),
         ("views,video_views", "views", "video_views"),
         ("views", "views", None),
         ("insights.metric(views)", "views", None),
-        ("views,reach", "likes", None),
+        ("views,reach", "likes", "views,reach"),
         ("a.b,axb", "a.b", "axb"),
     ],
 )
 def test_without_one_metric(before: str, metric: str, after: str | None) -> None:
-    smaller = without_metric(Call(RawKind.POST_METRICS, "GET", "/", (("ids", "1"), ("metric", before))), metric)
+    smaller = without_metrics(Call(RawKind.POST_METRICS, "GET", "/", (("ids", "1"), ("fields", before))), (metric,))
     assert (smaller.query[1][1] if smaller else None) == after
-
-
-def test_refusals_are_remembered_for_a_while_and_a_channel() -> None:
-    refusals = Refusals(1000)
-    call = Call(RawKind.POST_METRICS, "GET", "/", (("ids", "1"), ("metric", "a,b,c")))
-    once = without_metric(call, "b")
-    assert once is not None
-    twice = without_metric(once, "c")
-    assert twice is not None
-    refusals.remember(KEY, call, once, 0)
-    refusals.remember(KEY, once, twice, 0)
-    assert refusals.apply(KEY, call, 999).query[1][1] == "a"
-    assert refusals.apply(KEY, call, 1000) is call
-    assert refusals.apply(("w1", "c2"), call, 0) is call
 
 
 @pytest.mark.parametrize(
@@ -89,20 +76,29 @@ def test_halves_of_the_metrics(key: str, before: str, halved: list[str]) -> None
     assert all(part.query[0] == ("ids", "1,2") for part in parts)
 
 
-def test_a_metric_that_is_refused_without_being_named_is_found_in_halves() -> None:
-    def refused(call: Call) -> bool:
-        return "d" in metrics_of(call)
+def test_metrics_in_the_addresses_of_a_batch() -> None:
+    part = {"method": "GET", "relative_url": "e1?fields=shares,insights.metric(a,b).period(lifetime)&x=1"}
+    escaped = {"method": "GET", "relative_url": "e2/insights?metric=a%2Cb&period=lifetime"}
+    call = Call(RawKind.POST_METRICS, "POST", "/", json={"batch": [part, escaped]})
+    assert metrics_of(call) == ["a", "b"]
+    left = without_metrics(call, ("a",))
+    assert left is not None
+    assert [one["relative_url"] for one in left.json["batch"]] == [
+        "e1?fields=shares,insights.metric(b).period(lifetime)&x=1", "e2/insights?metric=b&period=lifetime",
+    ]  # fmt: skip
+    assert without_metrics(call, ("a", "b")) is None
+    assert without_metrics(call, ("c",)) is call
+    only = without_metrics(Call(RawKind.POST_METRICS, "POST", "/", json=[part]), ("a", "b"))
+    assert only is not None
+    assert only.json[0]["relative_url"] == "e1?fields=shares&x=1"
 
-    call = Call(RawKind.POST_METRICS, "GET", "/", (("metric", "a,b,c,d,e"),))
-    refusals, answered, pending = Refusals(1000), set[str](), [call]
-    while pending:
-        asked = pending.pop()
-        parts = metric_halves(asked) if refused(asked) else []
-        pending.extend(parts)
-        if not refused(asked):
-            answered.update(metrics_of(asked))
-        elif not parts:
-            refusals.refuse(KEY, metrics_of(asked)[0], 0)
-    assert answered == set("abce")
-    assert metrics_of(refusals.apply(KEY, call, 999)) == ["a", "b", "c", "e"]
-    assert refusals.apply(KEY, call, 1000) is call
+
+def test_an_id_is_no_metric() -> None:
+    targets = (Target("t", "p", "views"), Target("u", "q", "reach"))
+    call = Call(RawKind.POST_METRICS, "GET", "/", (("ids", "views,reach"), ("metric", "views,likes")), targets=targets)
+    left = without_metrics(call, ("views",))
+    assert left is not None
+    assert left.query == (("ids", "views,reach"), ("metric", "likes"))
+    assert asks_for(call, "likes")
+    assert not asks_for(call, "reach")
+    assert not asks_for(call, "")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from services.poller.schedule.batch import Batch, Fate, Settled
 from services.poller.schedule.entry import Entry
 from services.poller.schedule.plan import due_of
-from services.poller.schedule.schedule import DEBOUNCE, GONE_LIMIT, Schedule
+from services.poller.schedule.schedule import DEBOUNCE, REST, Schedule
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 from tests.support.manual_clock import START
 from tests.unit.poller.builders import channel, target
@@ -131,27 +131,95 @@ def test_an_inactive_or_paused_channel_is_left_alone() -> None:
     assert [len(batch.entries) for batch in taken(schedule, START + 2 * HOUR)] == [1]
 
 
-def test_gone_targets_stop_after_some_times_and_never_at_once() -> None:
+def said(schedule: Schedule, now: int, fate: Fate, hours: int, every: int = 1) -> int:
+    """The same of every target for some hours; returns the instant after them."""
+    for hour in range(0, hours, every):
+        settle(schedule, taken(schedule, now + hour * HOUR), now + hour * HOUR, Settled(fate))
+    return now + hours * HOUR
+
+
+def test_a_target_rests_that_is_gone_again_and_again_for_a_whole_day() -> None:
     schedule = made()
-    gone, never = add(schedule, "gone"), add(schedule, "never")
-    now = START + DEBOUNCE
-    for _ in range(GONE_LIMIT):
-        for batch in taken(schedule, now):
-            fates = [Settled(Fate.NEVER if entry is never else Fate.GONE) for entry in batch.entries]
-            schedule.settle(batch, fates, CAPTURED, now)
-        assert never.dropped
+    entry = add(schedule, "gone")
+    now = said(schedule, START + DEBOUNCE, Fate.GONE, 24)
+    assert not entry.is_resting
+    assert due_at(schedule, entry) < now
+    now = said(schedule, now, Fate.GONE, 7)
+    assert entry.is_resting
+    assert not entry.dropped
+    assert now - 7 * HOUR + 0.8 * REST < due_at(schedule, entry) <= now + REST
+
+
+def test_a_target_that_rests_is_looked_at_weekly_for_90_days_and_comes_back() -> None:
+    schedule = made()
+    entry = add(schedule, "gone")
+    settle(schedule, taken(schedule, START + DEBOUNCE), START + DEBOUNCE, Settled(Fate.NEVER))
+    assert entry.is_resting
+    looks, now = 0, START
+    while now < START + 91 * MILLIS_PER_DAY and not entry.dropped:
+        asked = [batch for batch in taken(schedule, now) if batch.entries]
+        looks += len(asked)
+        settle(schedule, asked, now, Settled(Fate.GONE))
         now += HOUR
-    assert gone.dropped
+    assert 12 <= looks <= 14
+    assert entry.dropped
+    other = add(schedule, "other", published_at=now, now=now)
+    settle(schedule, taken(schedule, now + DEBOUNCE), now + DEBOUNCE, Settled(Fate.NEVER))
+    (batch,) = [batch for batch in taken(schedule, now + REST) if batch.entries]
+    settle(schedule, [batch], now + REST)
+    assert not other.is_resting
+    assert due_at(schedule, other) <= now + REST + 24 * HOUR
 
 
-def test_one_answer_forgives_a_gone_target() -> None:
+def test_an_hour_of_lies_retires_nothing() -> None:
     schedule = made()
     entry = add(schedule, "t")
     now = START + DEBOUNCE
-    for fate in (Fate.GONE, Fate.GONE, Fate.CAPTURED, Fate.GONE, Fate.GONE):
-        settle(schedule, taken(schedule, now), now, Settled(fate))
-        now += HOUR
-    assert not entry.dropped
+    for _ in range(60):
+        settle(schedule, taken(schedule, now), now, Settled(Fate.GONE))
+        now += HOUR // 60
+    assert not entry.is_resting
+    assert due_at(schedule, entry) <= now + HOUR // 2
+
+
+def test_one_answer_forgives_a_gone_target_and_a_silence_does_not() -> None:
+    for fate, rests in ((Fate.CAPTURED, False), (Fate.SKIPPED, True)):
+        schedule = made()
+        entry = add(schedule, "t")
+        now = said(schedule, START + DEBOUNCE, Fate.GONE, 20)
+        now = said(schedule, now, fate, 1)
+        said(schedule, now, Fate.GONE, 10)
+        assert entry.is_resting is rests
+
+
+def test_daily_polls_retire_a_gone_target_after_some_days_and_a_clock_set_back_does_not() -> None:
+    schedule = made()
+    entry = add(schedule, "t", published_at=START - 8 * MILLIS_PER_DAY)
+    now = said(schedule, START + DEBOUNCE, Fate.GONE, 24, every=24)
+    assert not entry.is_resting
+    for _ in range(2):
+        now = said(schedule, now, Fate.GONE, 24, every=24)
+    assert entry.is_resting
+    fresh = Entry(KEY, "p", target("u"), START)
+    assert not fresh.gone(START)
+    assert not fresh.gone(START - 3 * HOUR)
+    assert not fresh.gone(START + 10 * HOUR)
+
+
+def test_what_was_put_off_can_be_hastened() -> None:
+    schedule = made()
+    entries = [add(schedule, f"t{number}") for number in range(3)]
+    now = START + DEBOUNCE
+    (batch,) = taken(schedule, now)
+    fates = [Settled(Fate.RETRY, now + HOUR // 3), CAPTURED, Settled(Fate.RETRY, now + HOUR // 3)]
+    schedule.settle(batch, fates, CAPTURED, now)
+    assert not taken(schedule, now + 1000)
+    schedule.hasten([KEY, ("w1", "unknown")], now + 2000)
+    (again,) = taken(schedule, now + 2000)
+    assert set(again.entries) == {entries[0], entries[2]}
+    settle(schedule, [again], now + 2000)
+    schedule.hasten([KEY], now + 3000)
+    assert not taken(schedule, now + 3000)
 
 
 def test_x_polls_the_newest_fifty_of_the_last_72_hours() -> None:

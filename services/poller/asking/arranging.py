@@ -1,0 +1,155 @@
+"""Arranges what is to be asked by what is known: who is asked apart, without what, how many at once, or not now; pure.
+
+In: a question as the platform's file describes it. Out: the questions to ask in its place, and what becomes of targets
+that are not asked for now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic
+
+from services.platforms.base import Target
+from services.poller.asking.budget import APP
+from services.poller.asking.knowledge import Knowledge
+from services.poller.asking.questions import CHANNEL, Asked, ChannelQuestion, SharedQuestion, Subject
+from services.poller.asking.refusals import Kind
+from services.poller.asking.refused_shapes import Turn
+from services.poller.keys import ChannelKey
+from services.poller.schedule.batch import Fate, Settled
+
+
+@dataclass(slots=True)
+class Arranged(Generic[Asked]):
+    """What a question became.
+
+    Attributes:
+        ask: in this order; those that are to be asked as they are say so (`is_arranged`).
+        settled: what becomes of subjects that are not asked for now.
+    """
+
+    ask: list[Asked] = field(default_factory=list)
+    settled: dict[Subject, Settled] = field(default_factory=dict)
+
+
+def arranged(question: Asked, name: str, known: Knowledge, now: int, *, is_scheduled: bool) -> Arranged[Asked]:
+    """What to ask in place of a question.
+
+    Args:
+        name: the platform's.
+        now: ms.
+        is_scheduled: the schedule asks. Whoever else asks is waited for: nothing is put off then.
+    """
+    if question.is_arranged or known.is_empty:
+        return Arranged([question.arranged()])
+    if is_scheduled:
+        held = _held_back(question, name, known, now)
+        if held is not None:
+            return held
+    if not question.call.targets:
+        return _of_channel(question, known, now)
+    found: Arranged[Asked] = Arranged()
+    shape, together = question.shape, list(range(len(question.subjects)))
+    if known.culprits:
+        together = []
+        for position, (subject, target) in enumerate(zip(question.subjects, question.call.targets, strict=True)):
+            again_at = known.culprits.again_at(subject.channel, shape, target.external_id)
+            if again_at is None:
+                together.append(position)
+            elif is_scheduled and now < again_at:
+                found.settled[subject] = Settled(Fate.SKIPPED)
+            else:
+                found.ask += _without(question.only([position], now), known, name, now, found)
+    rest = [question] if len(together) == len(question.subjects) else question.only(together, now)
+    for other in rest:
+        for part in _sized(other, known, now):
+            found.ask += _without([part], known, name, now, found)
+    return found
+
+
+def _held_back(question: Asked, name: str, known: Knowledge, now: int) -> Arranged[Asked] | None:
+    """What becomes of a question whose shape is refused of its channel, or of all channels; None for any other."""
+    shape, key, turn = question.shape, owner_of(question, name), Turn.FREE
+    if question.call.targets:
+        turn = known.shapes.turn(key, shape, now)
+    if turn is Turn.WAIT:
+        is_old = known.shapes.is_old(key, shape, now)
+        fate = Settled(Fate.SKIPPED) if is_old else Settled(Fate.RETRY, known.shapes.again_at(key))
+        return Arranged(settled=dict.fromkeys(question.subjects, fate))
+    until = known.incidents.wait_until(name, shape, now)
+    if until:
+        return Arranged(settled=dict.fromkeys(question.subjects, Settled(Fate.RETRY, until)))
+    if not question.call.targets or (turn is Turn.FREE and not known.incidents.is_total(name, shape)):
+        return None
+    # A try: with a target that was not refused yet, where there is one.
+    struck = [known.shapes.was_struck(key, target.external_id) for target in question.call.targets]
+    first = struck.index(False) if False in struck else now // 1000 % len(struck)
+    others = [position for position in range(len(struck)) if position != first]
+    found: Arranged[Asked] = Arranged()
+    found.ask += _without(question.only([first], now), known, name, now, found)
+    # The others are arranged after the try, and so asked or put off by what came of it.
+    found.ask += question.only(others, now) if others else []
+    return found
+
+
+def _targets(question: Asked) -> Sequence[tuple[Subject, Target]]:
+    return list(zip(question.subjects, question.call.targets, strict=True))
+
+
+def _of_channel(question: Asked, known: Knowledge, now: int) -> Arranged[Asked]:
+    """A channel's own figures."""
+    (subject,) = question.subjects or (Subject(question.plans[0].key, CHANNEL),)
+    left_out = known.refusals.of_channel(subject.channel, question.shape, now)
+    smaller = question.without_metrics(left_out) if left_out else question
+    if smaller is None:
+        return Arranged(settled={subject: Settled(Fate.SKIPPED)})
+    return Arranged([smaller.arranged()])
+
+
+def _sized(question: Asked, known: Knowledge, now: int) -> list[Asked]:
+    """A question in parts that the platform answers at once."""
+    sizes = [known.sizes.most(plan.key, question.shape, now) for plan in question.plans]
+    most = min([size for size in sizes if size is not None], default=None)
+    count = len(question.subjects)
+    if most is None or count <= most:
+        return [question]
+    return [
+        part for begin in range(0, count, most) for part in question.only(range(begin, min(begin + most, count)), now)
+    ]
+
+
+def _without(questions: Sequence[Asked], known: Knowledge, name: str, now: int, found: Arranged[Asked]) -> list[Asked]:
+    """The same without what each target is refused: one question for all targets that lack the same."""
+    if not known.refusals:
+        return [question.arranged() for question in questions]
+    ask: list[Asked] = []
+    for question in questions:
+        groups: dict[tuple[frozenset[str], str], list[int]] = {}
+        for position, (subject, target) in enumerate(_targets(question)):
+            kind = Kind(name, question.shape, target.post_type)
+            left_out, is_trial = known.refusals.left_out(subject.channel, kind, target, now)
+            groups.setdefault((left_out, target.target_id if is_trial else ""), []).append(position)
+        for (left_out, _), positions in groups.items():
+            parts = [question] if len(groups) == 1 else question.only(positions, now)
+            for part in parts:
+                smaller = part.without_metrics(left_out) if left_out else part
+                if smaller is None:
+                    found.settled |= dict.fromkeys(part.subjects, Settled(Fate.SKIPPED))
+                else:
+                    ask.append(smaller.arranged())
+    return ask
+
+
+def owner_of(question: ChannelQuestion | SharedQuestion, name: str) -> ChannelKey:
+    """Whose refusals of a whole shape a question meets: its channel's, or our app's at the platform."""
+    return (APP, name) if isinstance(question, SharedQuestion) else question.plans[0].key
+
+
+def kinds_of(question: ChannelQuestion | SharedQuestion, name: str) -> Mapping[Kind, list[str]]:
+    """The kinds of a question's targets, each with the ids of its targets."""
+    shape = question.shape
+    kinds: dict[Kind, list[str]] = {}
+    for target in question.call.targets:
+        kinds.setdefault(Kind(name, shape, target.post_type), []).append(target.external_id)
+    return kinds

@@ -1,0 +1,50 @@
+"""What the answers of platforms taught: targets, metrics, shapes of call and sizes that are refused; pure.
+
+Held by the process, bounded, and forgotten at its end: what is still so is found again by a few calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from services.poller.asking.culprits import Culprits
+from services.poller.asking.incidents import Incidents
+from services.poller.asking.refusals import Refusals
+from services.poller.asking.refused_shapes import RefusedShapes
+from services.poller.asking.sizes import Sizes
+from services.poller.keys import ChannelKey
+from services.runtime.clock import MILLIS_PER_DAY
+
+
+def _no_channels(_: str) -> int:
+    return 0
+
+
+class Knowledge:
+    """All of it.
+
+    Args:
+        channels_of: how many channels of a platform are polled.
+        speed: divides every interval.
+    """
+
+    def __init__(self, channels_of: Callable[[str], int] = _no_channels, speed: float = 1.0) -> None:
+        self.culprits = Culprits(speed)
+        self.refusals = Refusals(int(MILLIS_PER_DAY / speed))
+        self.shapes = RefusedShapes(speed)
+        self.sizes = Sizes(speed)
+        self.incidents = Incidents(channels_of, speed)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known, so that everything is asked as it is."""
+        return not (self.culprits or self.refusals or self.shapes or self.sizes or self.incidents)
+
+    def forget(self, key: ChannelKey, external_id: str) -> bool:
+        """The catalog has a target written again: ask for it; returns whether it was asked for apart."""
+        return bool(self.culprits) and self.culprits.forget(key, (external_id,))
+
+    def clock_set_back(self, by: int) -> None:
+        """The clock was set back by so many ms."""
+        for part in (self.culprits, self.refusals, self.shapes, self.sizes, self.incidents):
+            part.clock_set_back(by)

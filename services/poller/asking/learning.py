@@ -1,0 +1,185 @@
+"""Learns from answers: what was given, what was refused, and when enough was refused to stop asking for a while; pure.
+
+Knowledge is of the whole process (`knowledge.py`); what one round has seen of a shape of call is the round's (`Seen`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from services.platforms.base import Outcome, Verdict
+from services.poller.asking.arranging import kinds_of, owner_of
+from services.poller.asking.decide import LeaveOut, Lesson, Refused, Suspect, TooMany
+from services.poller.asking.knowledge import Knowledge
+from services.poller.asking.questions import Asked, ChannelQuestion, SharedQuestion, Subject
+from services.poller.asking.refusals import Kind
+from services.poller.asking.smaller import metrics_of
+from services.poller.keys import ChannelKey
+from services.runtime.clock import MILLIS_PER_HOUR
+
+# Refused alone without anything else being refused alike, these are matters of that target alone.
+_OF_ONE = frozenset({Outcome.TOO_EARLY, Outcome.NO_DATA_EVER})
+# A channel that was answered since then is refused single targets, not the shape of the call.
+_LATELY = MILLIS_PER_HOUR // 2
+
+
+class Seen:
+    """What a round has seen of one shape of call.
+
+    Attributes:
+        is_answered: something of it was answered.
+        is_split: a call about several targets was refused.
+        refused: the last refusal.
+    """
+
+    __slots__ = ("is_answered", "is_split", "refused")
+
+    def __init__(self) -> None:
+        self.is_answered = False
+        self.is_split = False
+        self.refused: Verdict | None = None
+
+
+def doubted(question: Asked, name: str, known: Knowledge) -> list[str]:
+    """Metrics that other targets of a lone target's kind in its channel were refused."""
+    if len(question.call.targets) != 1:
+        return []
+    kind = Kind(name, question.shape, question.call.targets[0].post_type)
+    return known.refusals.doubted(question.subjects[0].channel, kind)
+
+
+def was_given(question: Asked, name: str, known: Knowledge, metrics: Sequence[str], now: int) -> bool:
+    """Whether targets like those of a question were given metrics of late."""
+    kinds = kinds_of(question, name)
+    return all(
+        any(known.refusals.was_given(plan.key, kinds, metric, now) for plan in question.plans) for metric in metrics
+    )
+
+
+def answered(
+    question: ChannelQuestion | SharedQuestion,
+    name: str,
+    known: Knowledge,
+    seen: Seen,
+    given: Collection[Subject],
+    now: int,
+) -> set[ChannelKey]:
+    """A call was answered.
+
+    Args:
+        given: the targets that have figures by it.
+
+    Returns:
+        The channels of which what was put off is asked again from now on.
+    """
+    shape = question.shape
+    seen.is_answered = True
+    resumed: set[ChannelKey] = set()
+    struck = known.shapes.answered(owner_of(question, name), shape, now)
+    for plan in question.plans:
+        if struck is not None:
+            # They were refused while everything was.
+            known.culprits.forget(plan.key, struck)
+            resumed.add(plan.key)
+        known.sizes.answered(plan.key, shape)
+        healed = known.incidents.answered(name, shape, plan.key, now)
+        known.shapes.forget(healed, shape)
+        resumed.update(healed)
+    if not question.call.targets:
+        return resumed
+    if known.culprits:
+        for subject, target in zip(question.subjects, question.call.targets, strict=True):
+            if subject in given:
+                known.culprits.answered(subject.channel, shape, target.external_id)
+    if known.refusals:
+        listed = metrics_of(question.call)
+        by_channel: dict[tuple[ChannelKey, Kind], list[str]] = {}
+        for subject, target in zip(question.subjects, question.call.targets, strict=True):
+            if subject in given:
+                kind = Kind(name, shape, target.post_type)
+                by_channel.setdefault((subject.channel, kind), []).append(target.external_id)
+        for (key, kind), external_ids in by_channel.items():
+            known.refusals.given(key, kind, external_ids, listed, now)
+    return resumed
+
+
+def learn(
+    question: ChannelQuestion | SharedQuestion,
+    name: str,
+    known: Knowledge,
+    seen: Seen,
+    lessons: Iterable[Lesson],
+    verdict: Verdict,
+    now: int,
+) -> bool:
+    """Keep what an answer taught; returns whether the shape is taken for refused from now on.
+
+    Args:
+        verdict: what the answer means.
+    """
+    shape, is_concluded = question.shape, False
+    if not question.call.targets:
+        seen.refused = verdict
+    seen.is_split = seen.is_split or len(question.subjects) > 1
+    for lesson in lessons:
+        if isinstance(lesson, Suspect):
+            for plan in question.plans:
+                known.refusals.suspect(plan.key, kinds_of(question, name), lesson.metric)
+        elif isinstance(lesson, TooMany):
+            for plan in question.plans:
+                if lesson.is_slow:
+                    known.sizes.timed_out(plan.key, shape, lesson.targets, now)
+                else:
+                    known.sizes.too_many(plan.key, shape, lesson.targets, now)
+        elif isinstance(lesson, LeaveOut):
+            if lesson.target is None:
+                known.refusals.refuse_channel(lesson.subject.channel, shape, lesson.metrics, now)
+            else:
+                kind = Kind(name, shape, lesson.target.post_type)
+                is_connections = lesson.outcome is Outcome.METRIC_FORBIDDEN
+                known.refusals.refuse(
+                    lesson.subject.channel, kind, lesson.target, lesson.metrics, now, is_connections=is_connections
+                )
+        else:
+            is_concluded = _refused(lesson, shape, owner_of(question, name), known, seen, now) or is_concluded
+            seen.refused = verdict
+    return is_concluded
+
+
+def _refused(lesson: Refused, shape: str, owner: ChannelKey, known: Knowledge, seen: Seen, now: int) -> bool:
+    key, external_id = lesson.subject.channel, lesson.target.external_id
+    was_known = known.culprits.again_at(key, shape, external_id) is not None
+    known.culprits.refused(key, shape, external_id, lesson.outcome, now)
+    is_refused = known.shapes.is_refused(owner, shape)
+    if seen.is_answered or (not is_refused and (was_known or (lesson.outcome in _OF_ONE and not seen.is_split))):
+        return False
+    return known.shapes.refused(owner, shape, external_id, lesson.outcome, now, is_sample=seen.is_split)
+
+
+def separated(question: SharedQuestion, name: str, known: Knowledge, seen: Seen, verdict: Verdict, now: int) -> bool:
+    """A call of our app about one channel was refused; returns whether the shape is taken for refused of our app."""
+    seen.refused, seen.is_split = verdict, True
+    if seen.is_answered:
+        return False
+    (plan,) = question.plans
+    owner, outcome = owner_of(question, name), verdict.outcome
+    return known.shapes.refused(owner, question.shape, "/".join(plan.key), outcome, now, is_sample=True)
+
+
+def over(
+    name: str, key: ChannelKey, known: Knowledge, by_shape: Mapping[str, Seen], now: int
+) -> list[tuple[str, Verdict]]:
+    """A round of a channel is over: note which shapes were refused of it.
+
+    Returns:
+        The shapes of which that is an incident from now on, with what the last answer means.
+    """
+    begun = []
+    for shape, seen in by_shape.items():
+        if seen.is_answered or seen.refused is None:
+            continue
+        if known.shapes.is_refused(key, shape) or not known.shapes.was_answered(key, shape, now - _LATELY):
+            outcome, detail = seen.refused.outcome, seen.refused.detail
+            if known.incidents.refused(name, shape, key, outcome, detail, now):
+                begun.append((shape, seen.refused))
+    return begun
