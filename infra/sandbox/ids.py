@@ -40,6 +40,8 @@ BEHAVIOURS: dict[str, dict[str, str]] = {
         "20071": "reel",  # takes only the names of reels
         "20072": "story",  # takes only the names of stories
         "20073": "feed",  # takes only the names of feed posts
+        "20074": "image",  # an image that does not take `shares`
+        "50001": "heavy",  # fails with code 1, "reduce the amount of data"
     },
     "youtube": {
         "_404": "gone",  # left out of the answer
@@ -63,6 +65,10 @@ BEHAVIOURS: dict[str, dict[str, str]] = {
         "80380": "alias",  # fails the whole request: 803
         "20000": "no_insights",  # insights with an empty list
         "20888": "unshared",  # without shares
+        "40410": "deleted",  # fails the whole request: 10, "Object does not exist"
+        "50001": "heavy",  # fails with code 1, "reduce the amount of data"
+        "20075": "photo",  # of bare ids, which are videos' else
+        "20076": "story",
     },
     "threads": {
         "40404": "gone",  # 100/33
@@ -137,7 +143,7 @@ def published_at(platform: str, external_id: str) -> int:
         at = (int(external_id[:20]) >> 22) + X_EPOCH
     elif platform == "instagram" and re.fullmatch(r"17\d{16}", external_id, re.ASCII):
         at = int(external_id[2:15])
-    elif platform == "facebook" and re.fullmatch(r"\d{1,20}_12\d{16}", external_id, re.ASCII):
+    elif platform == "facebook" and re.fullmatch(r"(?:\d{1,20}_)?12\d{16}", external_id, re.ASCII):
         at = int(external_id[-16:-3])
     elif platform == "threads" and re.fullmatch(r"18\d{16}", external_id, re.ASCII):
         at = int(external_id[2:15])

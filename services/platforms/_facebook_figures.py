@@ -125,10 +125,12 @@ def _read_insights(
 
 
 def _read_actions(value: Any, name: str, values: list[int | None]) -> int:
-    """Write counts by action where nothing better has spoken; returns the mask of those written."""
+    """Write counts by action where nothing better has spoken; returns the mask of those written.
+
+    One number for all actions together, as some videos have, says nothing of any of them.
+    """
     spoken = 0
-    counted = json_reading.block(value, name) or {}
-    for action, item in counted.items():
+    for action, item in value.items() if isinstance(value, dict) else ():
         position = _ACTIONS.get(action.lower())
         if position is not None and values[position] is None:
             values[position] = json_reading.count(item, f"{name}.{action}")

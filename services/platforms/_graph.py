@@ -160,6 +160,7 @@ def _verdict_of_parts(body: bytes) -> base.Verdict:
 
 def _verdict_of_error(error: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> base.Verdict:
     code, subcode, message = error.get("code"), error.get("error_subcode"), json_reading.text(error.get("message", ""))
+    user_message = json_reading.text(error.get("error_user_msg", ""))
     detail = f"{status} {json_reading.text(error.get('type'))} {json_reading.text(code)}/{json_reading.text(subcode)}"
     detail = detail[:_LONGEST_DETAIL]
     match code, subcode:
@@ -180,7 +181,7 @@ def _verdict_of_error(error: Mapping[str, Any], status: int, headers: Mapping[st
             return base.Verdict(base.Outcome.RETRY_LATER, regain_seconds(headers), detail)
         case int(), _ if 80000 <= code <= 80014:
             return base.Verdict(base.Outcome.RETRY_LATER, regain_seconds(headers), detail)
-        case ((10 | 100 | 200), _) if (known := _refused_access(message, subcode, detail)) is not None:
+        case ((10 | 100 | 200), _) if (known := _refused_access(message, user_message, subcode, detail)) is not None:
             return known
         case 100, _:
             return _refused_request(message, subcode, detail)
@@ -204,12 +205,12 @@ def _verdict_of_error(error: Mapping[str, Any], status: int, headers: Mapping[st
     return http_reading.by_status(status, headers, detail)
 
 
-def _refused_access(message: str, subcode: Any, detail: str) -> base.Verdict | None:
+def _refused_access(message: str, user_message: str, subcode: Any, detail: str) -> base.Verdict | None:
     """What a sentence about access means, whose code is the same for several meanings; None for other sentences."""
     if "not enough viewers" in message.lower():
         return base.Verdict(base.Outcome.TOO_EARLY, detail=detail)
     if subcode == 33:
-        gone = _GONE_ID.search(message)
+        gone = _GONE_ID.search(message) or _GONE_ID.search(user_message)
         return base.Verdict(base.Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
     scope = _SCOPE.search(message)
     if scope is not None and scope[1] == _USER_CONTENT:

@@ -237,11 +237,14 @@ class Refreshable(Protocol):
 
 
 @runtime_checkable
-class ExchangesTokens(Refreshable, Protocol):
+class ExchangesTokens(Protocol):
     """A platform that gives the token of an account for the token of a person who manages it. Pure as well.
 
-    Asked only once the platform has refused a token, and only where `refresh_call` has no call for it.
+    Asked only once the platform has refused a token, and only where no refresh brings another.
     """
 
     def exchange_call(self, channel: Channel, tokens: HeldTokens, client: AppClient) -> RefreshCall | None:
-        """The call that brings the account's own token, read by `read_refresh`; None when there is no token to give."""
+        """The call that brings the account's own token; None when there is no token to exchange."""
+
+    def read_exchange(self, status: int, headers: Mapping[str, str], body: bytes) -> TokenGrant | RefreshFailure:
+        """The account's token in an answer, or why there is none; `headers` with lower-case names."""

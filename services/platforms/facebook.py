@@ -242,10 +242,6 @@ class Facebook:
             lambda item: _graph_reading.listed_post(item, "created_time", "permalink_url", "message", "facebook-post"),
         )
 
-    def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
-        """None: a page token has no end, and what ends it can't be mended by the app."""
-        return None
-
     def exchange_call(
         self, channel: base.Channel, tokens: abilities.HeldTokens, client: abilities.AppClient
     ) -> abilities.RefreshCall | None:
@@ -259,7 +255,7 @@ class Facebook:
             headers=self.authorize(tokens.access_token),
         )
 
-    def read_refresh(
+    def read_exchange(
         self, status: int, headers: Mapping[str, str], body: bytes
     ) -> abilities.TokenGrant | abilities.RefreshFailure:
         """A page token, or why there is none: an answer without one is of a user who doesn't manage the page."""

@@ -189,8 +189,8 @@ class Instagram:
         read_on="2026-11-30",
         auth="long-lived token (Bearer), of Instagram Login with instagram_business_basic and "
         "instagram_business_manage_insights, asked on graph.instagram.com, or of Facebook Login with instagram_basic, "
-        "instagram_manage_insights and pages_read_engagement; `appsecret_proof` with the latter where a client secret is "
-        "set",
+        "instagram_manage_insights and pages_read_engagement; `appsecret_proof` with the latter where a client secret "
+        "is set",
         rate_limit="4800 x the account's impressions in 24 hours",
         post_batch_size=1,
         post_group="graph",

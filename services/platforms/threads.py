@@ -16,8 +16,8 @@ Uncertain, and how it is read here:
 - `views` of an account are views of its profile, one value a day that closes at `end_time`; likes and the like are
   one total of the range asked for, which carries no times of its own: the request's are taken.
 - `period` reads `day` on every figure of an account and means nothing there.
-- A name of the account's insights asked of a post (`clicks`) reads code 1, "An unknown error has occurred", as an outage
-  does: only names of posts are asked of posts.
+- A name of the account's insights asked of a post (`clicks`) reads code 1, "An unknown error has occurred", as an
+  outage does: only names of posts are asked of posts.
 - Usage headers are not documented for this host; Meta's are read where they come.
 """
 

@@ -1,4 +1,4 @@
-"""Instagram on the Graph API: media by ids or alone, their insights, the account and its insights.
+"""Instagram on the Graph API: media one by one, their insights, the account and its insights.
 
 Source: Meta "Instagram Media Insights", "Instagram User Insights"; sns-sdks/python-facebook `testdata/instagram`;
 error bodies as in airbytehq/airbyte issue 1814 and `source-instagram/unit_tests`.
@@ -7,20 +7,19 @@ error bodies as in airbytehq/airbyte issue 1814 and `source-instagram/unit_tests
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from infra.sandbox.curves import DAY_SECONDS, average_watch_millis, level_value, metric_value, period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
-from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.ids import behaviour, make_id, published_at
+from infra.sandbox.routes import _graph
+from infra.sandbox.routes._graph import RefusedError, split_fields
 from infra.sandbox.tokens import renewal
 
-_BATCH = 50
 # Calls a day of an account with 10 impressions a day; the real limit is 4800 x its impressions.
 _LIMIT, _DAY = 48_000, 86_400
+HOUR_MILLIS = 3_600_000
 _MONTH_SECONDS = 30 * DAY_SECONDS
 
 _ALL_KINDS = ("reach", "views", "shares", "total_interactions")
@@ -54,21 +53,6 @@ _ID = r"([0-9]{1,20})"
 _VERSION = r"(?:/v[0-9]{1,2}\.[0-9])?"
 
 
-def _error(status: int, code: int, message: str, subcode: int | None = None, **more: Any) -> Reply:
-    body: dict[str, Any] = {"message": message, "type": "OAuthException", "code": code}
-    if subcode is not None:
-        body["error_subcode"] = subcode
-    return Reply(status, {"error": {**body, **more, "fbtrace_id": "Asandboxsandboxsandbox"}})
-
-
-class _RefusedError(Exception):
-    """One thing about the request fails all of it."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.status)
-        self.reply = reply
-
-
 def _value(ask: Ask, external_id: str, name: str) -> int:
     seed = ask.state.seed
     average = average_watch_millis(seed, "instagram", external_id)
@@ -82,63 +66,37 @@ def _value(ask: Ask, external_id: str, name: str) -> int:
 
 def _check_media(external_id: str) -> None:
     """Refuse ids that fail whatever is asked."""
-    if behaviour("instagram", external_id) == "gone" or not re.fullmatch(_ID, external_id):
-        raise _RefusedError(
-            _error(
-                400,
-                100,
-                f"Unsupported get request. Object with ID '{external_id}' does not exist, cannot be loaded due to "
-                "missing permissions, or does not support this operation.",
-                33,
-            )
-        )
+    peculiar = behaviour("instagram", external_id)
+    if peculiar == "heavy":
+        raise RefusedError(_graph.too_much())
+    if peculiar == "gone" or not re.fullmatch(_ID, external_id):
+        raise RefusedError(_graph.no_such_object(external_id, "OAuthException"))
 
 
 def _insights(ask: Ask, external_id: str, names: list[str], served: dict[str, Any]) -> dict[str, Any]:
     peculiar = behaviour("instagram", external_id)
     if peculiar == "before_business":
         title = "Media posted before business account conversion"
-        raise _RefusedError(_error(400, 100, "Invalid parameter", 2108006, is_transient=False, error_user_title=title))
+        raise RefusedError(
+            _graph.error(400, 100, "Invalid parameter", 2108006, is_transient=False, error_user_title=title)
+        )
     if peculiar == "few_viewers":
-        raise _RefusedError(_error(400, 10, "(#10) Not enough viewers for the media to show insights"))
+        raise RefusedError(_graph.error(400, 10, "(#10) Not enough viewers for the media to show insights"))
     for name in names:
         if name not in _ANY_NAME:
-            known = ", ".join(sorted(_ANY_NAME))
-            raise _RefusedError(
-                _error(400, 100, f"(#100) metric[{names.index(name)}] must be one of the following values: {known}")
-            )
+            raise RefusedError(_graph.metric_by_place(names.index(name), sorted(_ANY_NAME)))
+        if peculiar == "image" and name == "shares":
+            raise RefusedError(_graph.metric_of_another_type(name))
         if peculiar in _NAMES and name not in _NAMES[peculiar]:
-            message = f"(#100) The Media Insights API does not support the {name} metric for this media product type."
-            raise _RefusedError(_error(400, 100, message))
+            raise RefusedError(_graph.metric_of_another_kind(name))
     if peculiar == "no_insights":
         return {"data": []}
     data = []
     for name in names:
         value = _value(ask, external_id, name)
         served[name] = value
-        data.append(
-            {
-                "name": name,
-                "period": "lifetime",
-                "values": [{"value": value}],
-                "title": name.replace("_", " ").capitalize(),
-                "description": "",
-                "id": f"{external_id}/insights/{name}/lifetime",
-            }
-        )
+        data.append(_graph.insight(external_id, name, "lifetime", value))
     return {"data": data}
-
-
-def _split_fields(text: str) -> Iterator[str]:
-    """Fields between commas, not between those inside brackets."""
-    depth, start = 0, 0
-    for index, character in enumerate(text):
-        depth += (character in "({") - (character in ")}")
-        if character == "," and depth == 0:
-            yield text[start:index].strip()
-            start = index + 1
-    if text[start:]:
-        yield text[start:].strip()
 
 
 def _media(ask: Ask, external_id: str, fields: list[str], served: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +114,7 @@ def _media(ask: Ask, external_id: str, fields: list[str], served: dict[str, Any]
             at = datetime.fromtimestamp(published_at("instagram", external_id) // 1000, UTC)
             media[field] = at.strftime("%Y-%m-%dT%H:%M:%S+0000")
         elif field != "id":
-            raise _RefusedError(_error(400, 100, f"(#100) Tried accessing nonexisting field ({field})"))
+            raise RefusedError(_graph.no_such_field(field, "InstagramMedia"))
     media["id"] = external_id
     return media
 
@@ -168,19 +126,6 @@ def _answer_media(ask: Ask, ids: list[str], fields: list[str]) -> dict[str, dict
     for external_id, figures in served.items():
         ask.served(external_id, figures)
     return found
-
-
-def _several(ask: Ask) -> Reply:
-    ids = ask.listed("ids")
-    if not ids:
-        return _error(400, 100, "(#100) The parameter ids is required.")
-    if len(ids) > _BATCH:
-        return _error(400, 100, f"(#100) Too many IDs. Maximum: {_BATCH}. Provided: {len(ids)}.")
-    fields = list(_split_fields(ask.value("fields")))
-    try:
-        return Reply(200, _answer_media(ask, ids, fields))
-    except _RefusedError as refused:
-        return refused.reply
 
 
 def _account(ask: Ask, external_id: str, fields: list[str]) -> Reply:
@@ -201,12 +146,12 @@ def _account(ask: Ask, external_id: str, fields: list[str]) -> Reply:
 def _node(ask: Ask) -> Reply:
     """A media or an account: which of them is told by the fields, as both are plain numbers."""
     external_id = ask.account_id if ask.path_ids[0] == "me" else ask.path_ids[0]
-    fields = list(_split_fields(ask.value("fields")))
+    fields = list(split_fields(ask.value("fields")))
     try:
         if any(field.startswith(("like_count", "comments_count", "insights", "timestamp")) for field in fields):
             return Reply(200, _answer_media(ask, [external_id], fields)[external_id])
         _check_media(external_id)
-    except _RefusedError as refused:
+    except RefusedError as refused:
         return refused.reply
     return _account(ask, external_id, fields)
 
@@ -223,20 +168,18 @@ def _account_insights(ask: Ask, external_id: str, names: list[str]) -> Reply:
     series = ask.value("metric_type", "time_series") == "time_series"
     window = _window_of(ask)
     if window is None:
-        return _error(400, 100, "(#100) There cannot be more than 30 days (2592000 s) between since and until")
+        return _graph.error(400, 100, "(#100) There cannot be more than 30 days (2592000 s) between since and until")
     start, end = window
     served: dict[str, Any] = {"since": start, "until": end}
     data = []
     for name in names:
         if name not in _USER_NAMES:
-            known = ", ".join(sorted(_USER_NAMES))
-            message = f"(#100) metric[{names.index(name)}] must be one of the following values: {known}"
-            return _error(400, 100, message)
+            return _graph.metric_by_place(names.index(name), sorted(_USER_NAMES))
         if series and name not in _TIME_SERIES_NAMES:
             message = (
                 f"(#100) The following metrics ({name}) should be specified with parameter metric_type=total_value"
             )
-            return _error(400, 100, message)
+            return _graph.error(400, 100, message)
         insight: dict[str, Any] = {"name": name, "period": "day", "title": name, "description": ""}
         metric = "profile_visits" if name == "profile_views" else name
         until = min(end * 1000, ask.now)
@@ -266,17 +209,36 @@ def _node_insights(ask: Ask) -> Reply:
     external_id = ask.account_id if ask.path_ids[0] == "me" else ask.path_ids[0]
     names = ask.listed("metric")
     if not names:
-        return _error(400, 100, "(#100) The parameter metric is required")
+        return _graph.error(400, 100, "(#100) The parameter metric is required")
     if ask.value("period", "lifetime") != "lifetime":
         return _account_insights(ask, external_id, names)
     served: dict[str, Any] = {}
     try:
         _check_media(external_id)
         reply = Reply(200, _insights(ask, external_id, names, served))
-    except _RefusedError as refused:
+    except RefusedError as refused:
         return refused.reply
     ask.served(external_id, served)
     return reply
+
+
+def _listed(ask: Ask) -> Reply:
+    """The account's newest media, one an hour; each third is a reel."""
+    account = ask.account_id if ask.path_ids[0] == "me" else ask.path_ids[0]
+    data = []
+    for number in range(1, min(int(ask.value("limit") or 25), 100) + 1):
+        at = (ask.now // HOUR_MILLIS - number + 1) * HOUR_MILLIS
+        data.append(
+            {
+                "id": make_id("instagram", at, number),
+                "timestamp": datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S+0000"),
+                "media_type": "IMAGE" if number % 3 else "VIDEO",
+                "media_product_type": "FEED" if number % 3 else "REELS",
+                "permalink": f"https://www.instagram.com/p/{account}-{number}/",
+                "caption": f"Media {number}",
+            }
+        )
+    return Reply(200, {"data": data, "paging": {}})
 
 
 def _endpoint(path: str, name: str, answer: Any) -> Endpoint:
@@ -296,7 +258,8 @@ class InstagramRoutes:
             3600,
             claims=lambda query: query.get("grant_type") == "ig_refresh_token",
         ),
-        _endpoint(r"/?", "/?ids=", _several),
+        _endpoint(r"/?", "/?ids=", lambda ask: _graph.ids_retired()),
+        _endpoint(r"/(me|[0-9]{1,20})/media", "/{ig-user}/media", _listed),
         _endpoint(r"/(me|[0-9]{1,20})/insights", "/{id}/insights", _node_insights),
         _endpoint(r"/(me|[0-9]{1,20})", "/{id}", _node),
     )
@@ -304,40 +267,26 @@ class InstagramRoutes:
     def failure(self, kind: str, ask: Ask, retry_after_seconds: int) -> Reply:
         """A failure: status 400 for nearly all kinds, told apart by code and subcode."""
         if kind in ("rate_limited", "quota_exhausted"):
-            reply = _error(400, 4, "(#4) Application request limit reached", is_transient=True)
+            reply = _graph.error(400, 4, "(#4) Application request limit reached", is_transient=True)
             minutes = -(-retry_after_seconds // 60)
-            reply.headers["x-business-use-case-usage"] = _usage(ask.account_id, 100, minutes)
+            reply.headers["x-business-use-case-usage"] = _graph.usage(ask.account_id, "instagram", 100, minutes)
             return reply
         if kind == "token_missing":
-            return _error(400, 104, "An access token is required to request this resource.")
+            return _graph.token_missing()
         if kind == "token_revoked":
-            return _error(400, 190, "Error validating access token: The user has not authorized application 1.", 458)
+            return _graph.revoked()
         if kind == "permission_missing":
-            return _error(403, 10, "(#10) Application does not have permission for this action")
+            return _graph.error(403, 10, "(#10) Application does not have permission for this action")
         if kind == "account_disabled":
-            return _error(400, 190, "Error validating access token: The user is checkpointed.", 459)
+            return _graph.checkpointed()
         if kind == "server_error":
-            return _error(500, 2, "An unexpected error has occurred. Please retry your request later.")
-        return _error(400, 190, "Error validating access token: Session has expired.", 463)
+            return _graph.server_error()
+        return _graph.expired()
 
     def limit_headers(self, endpoint: Endpoint, ask: Ask, remaining: int, ends_at: int) -> dict[str, str]:
         """The usage headers: percentages of the limit that are used."""
         used = 100 - remaining * 100 // endpoint.limit
-        return {
-            "x-app-usage": orjson.dumps({"call_count": used, "total_cputime": 0, "total_time": 0}).decode(),
-            "x-business-use-case-usage": _usage(ask.account_id, used, 0),
-        }
-
-
-def _usage(account_id: str, used: int, minutes: int) -> str:
-    usage = {
-        "type": "instagram",
-        "call_count": used,
-        "total_cputime": 0,
-        "total_time": 0,
-        "estimated_time_to_regain_access": minutes,
-    }
-    return orjson.dumps({account_id: [usage]}).decode()
+        return _graph.usage_headers(ask.account_id, "instagram", used)
 
 
 ROUTES = InstagramRoutes()

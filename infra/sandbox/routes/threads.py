@@ -11,40 +11,31 @@ from typing import Any
 
 from infra.sandbox.curves import DAY_SECONDS, level_value, metric_value, period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
-from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.ids import behaviour, make_id, published_at
+from infra.sandbox.routes import _graph
 from infra.sandbox.tokens import renewal
 
 # Calls a day of an account with 10 impressions a day; the real limit is 4800 x its impressions.
 _LIMIT, _DAY = 48_000, 86_400
+HOUR_MILLIS = 3_600_000
 _EARLIEST_SINCE = 1_712_991_600
 
 _MEDIA_NAMES = ("views", "likes", "replies", "reposts", "quotes", "shares")
 _USER_NAMES = ("views", "likes", "replies", "reposts", "quotes", "clicks", "followers_count")
 
 
-def _error(status: int, code: int, message: str, subcode: int | None = None, kind: str = "OAuthException") -> Reply:
-    body: dict[str, Any] = {"message": message, "type": kind, "code": code}
-    if subcode is not None:
-        body["error_subcode"] = subcode
-    return Reply(status, {"error": {**body, "fbtrace_id": "Asandboxsandboxsandbox"}})
-
-
 def _gone(external_id: str) -> Reply:
-    message = (
-        f"Unsupported get request. Object with ID '{external_id}' does not exist, cannot be loaded due to missing "
-        "permissions, or does not support this operation"
-    )
-    return _error(400, 100, message, 33, "THApiException")
+    return _graph.no_such_object(external_id, "THApiException")
 
 
 def _names(ask: Ask, known: tuple[str, ...]) -> list[str] | Reply:
     names = ask.listed("metric")
     if not names:
-        return _error(400, 100, "The parameter metric is required.", kind="THApiException")
+        return _graph.error(400, 100, "The parameter metric is required.", kind="THApiException")
     for index, name in enumerate(names):
         if name not in known:
             message = f"(#100) metric[{index}] must be one of the following values: {', '.join(known)}"
-            return _error(400, 100, message, kind="THApiException")
+            return _graph.error(400, 100, message, kind="THApiException")
     return names
 
 
@@ -66,16 +57,7 @@ def _media_insights(ask: Ask) -> Reply:
             continue
         published = published_at("threads", external_id)
         served[name] = metric_value(ask.state.seed, "threads", external_id, name, published, ask.now)
-        data.append(
-            {
-                "name": name,
-                "period": "lifetime",
-                "values": [{"value": served[name]}],
-                "title": name.capitalize(),
-                "description": "",
-                "id": f"{external_id}/insights/{name}/lifetime",
-            }
-        )
+        data.append(_graph.insight(external_id, name, "lifetime", served[name]))
     ask.served(external_id, served)
     return Reply(200, {"data": data})
 
@@ -95,7 +77,7 @@ def _user_insights(ask: Ask) -> Reply:
         return names
     window = _window_of(ask)
     if window is None or ("followers_count" in names and ask.value("since")):
-        return _error(400, 100, "(#100) The parameters since and until are invalid.", kind="THApiException")
+        return _graph.error(400, 100, "(#100) The parameters since and until are invalid.", kind="THApiException")
     start, end = window
     seed, until = ask.state.seed, min(end * 1000, ask.now)
     served: dict[str, Any] = {"since": start, "until": end}
@@ -131,6 +113,24 @@ def _account(ask: Ask) -> Reply:
     return Reply(200, {"id": account, "username": f"account{account}"})
 
 
+def _listed(ask: Ask) -> Reply:
+    """The account's newest posts, one an hour; each fifth is somebody else's that was reposted."""
+    account = ask.account_id if ask.path_ids[0] == "me" else ask.path_ids[0]
+    data = []
+    for number in range(1, min(int(ask.value("limit") or 25), 100) + 1):
+        at = (ask.now // HOUR_MILLIS - number + 1) * HOUR_MILLIS
+        data.append(
+            {
+                "id": make_id("threads", at, number),
+                "timestamp": datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S+0000"),
+                "media_type": "TEXT_POST" if number % 5 else "REPOST_FACADE",
+                "permalink": f"https://www.threads.net/@account{account}/post/{number}",
+                "text": f"Post {number}",
+            }
+        )
+    return Reply(200, {"data": data, "paging": {}})
+
+
 def _endpoint(path: str, name: str, answer: Any) -> Endpoint:
     # Threads has one version, which the Graph API doesn't have.
     return Endpoint(re.compile("/v1.0" + path), name, answer, _LIMIT, _DAY, claims=lambda query: True)
@@ -150,6 +150,7 @@ class ThreadsRoutes:
             claims=lambda query: query.get("grant_type") == "th_refresh_token",
         ),
         _endpoint(r"/([0-9]{1,20})/insights", "/{media}/insights", _media_insights),
+        _endpoint(r"/(me|[0-9]{1,20})/threads", "/{user}/threads", _listed),
         _endpoint(r"/(me|[0-9]{1,20})/threads_insights", "/{user}/threads_insights", _user_insights),
         _endpoint(r"/(me|[0-9]{1,20})", "/{user}", _account),
     )
@@ -157,19 +158,19 @@ class ThreadsRoutes:
     def failure(self, kind: str, ask: Ask, retry_after_seconds: int) -> Reply:
         """A failure: status 400 for nearly all kinds, told apart by the code; a limit names no time."""
         if kind in ("rate_limited", "quota_exhausted"):
-            return _error(400, 4, "(#4) Application request limit reached")
+            return _graph.error(400, 4, "(#4) Application request limit reached")
         if kind == "token_missing":
-            return _error(400, 104, "An access token is required to request this resource.")
+            return _graph.token_missing()
         if kind == "token_revoked":
-            return _error(400, 190, "Error validating access token: The user has not authorized application 1.", 458)
+            return _graph.revoked()
         if kind == "account_disabled":
-            return _error(400, 190, "Error validating access token: The user is checkpointed.", 459)
+            return _graph.checkpointed()
         if kind == "permission_missing":
             message = "(#10) Application does not have permission for this action"
-            return _error(403, 10, message, kind="THApiException")
+            return _graph.error(403, 10, message, kind="THApiException")
         if kind == "server_error":
-            return _error(500, 2, "An unexpected error has occurred. Please retry your request later.")
-        return _error(400, 190, "Error validating access token: Session has expired.")
+            return _graph.server_error()
+        return _graph.error(400, 190, "Error validating access token: Session has expired.")
 
     def limit_headers(self, endpoint: Endpoint, ask: Ask, remaining: int, ends_at: int) -> dict[str, str]:
         """None are documented for this host."""

@@ -24,7 +24,14 @@ from typing import NamedTuple, Protocol
 
 from schemas.events import AccountEvent, CatalogChannel, ChannelStatus, ChannelTokens
 from schemas.topic_names import TOKENS
-from services.platforms.abilities import AppClient, ExchangesTokens, Refreshable, RefreshCall, RefreshFailure, TokenGrant
+from services.platforms.abilities import (
+    AppClient,
+    ExchangesTokens,
+    Refreshable,
+    RefreshCall,
+    RefreshFailure,
+    TokenGrant,
+)
 from services.platforms.base import Channel, Outcome, Platform
 from services.poller.asking.binding import Binder
 from services.poller.asking.channel_writes import ChannelWrites
@@ -276,9 +283,7 @@ class Refresher:
 
     def _call(self, name: str, key: ChannelKey, *, is_refused: bool = False) -> RefreshCall | None:
         """The call that brings other tokens; one that the platform refused may also be exchanged for another kind."""
-        platform = self._platforms.get(name)
-        if not isinstance(platform, Refreshable):
-            return None
+        platform, channel = self._platforms.get(name), self._catalog.channels.get(key)
         try:
             if self._sandbox.refuses(name, key):
                 return None
@@ -286,12 +291,11 @@ class Refresher:
         except SecretsError:
             return None  # said where the channel is asked
         client = self._clients.get(name, AppClient())
-        call = platform.refresh_call(pair, client)
-        channel = self._catalog.channels.get(key)
-        if call is None and is_refused and channel is not None and isinstance(platform, ExchangesTokens):
-            known = Channel(*key, channel.external_id, channel.username)
-            return platform.exchange_call(known, pair, client)
-        return call
+        if isinstance(platform, Refreshable):
+            return platform.refresh_call(pair, client)
+        if is_refused and channel is not None and isinstance(platform, ExchangesTokens):
+            return platform.exchange_call(Channel(*key, channel.external_id, channel.username), pair, client)
+        return None
 
     async def _renew(self, name: str, key: ChannelKey) -> Renewal:
         with self._ownership.working(key[0]):
@@ -333,13 +337,16 @@ class Refresher:
     async def _ask(self, name: str, key: ChannelKey, call: RefreshCall) -> TokenGrant | RefreshFailure | None:
         """Ask the token endpoint and read what it answers; None when the channel is not this process's to ask for."""
         platform = self._platforms[name]
-        assert isinstance(platform, Refreshable)
+        read = platform.read_refresh if isinstance(platform, Refreshable) else None
+        if isinstance(platform, ExchangesTokens):
+            read = platform.read_exchange
+        assert read is not None
         await self._publisher.reserve()
         try:
             if not self._ownership.may_ask(key[0]):
                 return None
             reply = await self._fetcher.fetch_grant(name, call, platform.facts.base_url)
-            answer = platform.read_refresh(reply.status, reply.headers, reply.body)
+            answer = read(reply.status, reply.headers, reply.body)
         except PollerError as error:
             answer = RefreshFailure(Outcome.PLATFORM_DOWN, detail=error.code)
         except Exception as error:

@@ -19,6 +19,7 @@ from infra.sandbox.state import FAULT_KINDS, Clock, State
 from schemas.events import Origin, PlatformRaw, RawTarget
 from schemas.metrics import CHANNEL_NAMES, POST_NAMES
 from services.platforms import all_platforms, platform
+from services.platforms.abilities import Discovers
 from services.platforms.base import Call, Channel, ChannelReading, LimitState, Outcome, Reading, Target, Verdict
 
 NAMES = sorted(all_platforms())
@@ -114,7 +115,7 @@ RETRY_AFTER: dict[str, float | None] = {
     "tiktok": None,
 }
 # Platforms whose largest batch is one list in the query.
-IN_LISTS = sorted({"x", "instagram", "youtube", "bluesky", "facebook", "reddit"} & set(NAMES))
+IN_LISTS = sorted({"x", "youtube", "bluesky", "reddit"} & set(NAMES))
 # Google Business Profile has no figures of posts.
 WITH_POSTS = [name for name in NAMES if set(platform(name).facts.not_reported) != set(POST_NAMES)]
 
@@ -408,15 +409,61 @@ async def test_gone_posts_cost_the_others_nothing(bench: Bench, name: str) -> No
         ("few_viewers", Outcome.TOO_EARLY),
     ],
 )
-async def test_one_media_fails_the_request(bench: Bench, peculiar: str, outcome: Outcome) -> None:
+async def test_one_media_fails_alone(bench: Bench, peculiar: str, outcome: Outcome) -> None:
     targets = [target("instagram", 1), target("instagram", 2, peculiar)]
-    (call,) = platform("instagram").post_calls(channel_of("instagram"), targets, NOW)
-    _, verdict, reading = await bench.call("instagram", call)
+    healthy, refused = platform("instagram").post_calls(channel_of("instagram"), targets, NOW)
+    _, verdict, reading = await bench.call("instagram", refused)
     assert verdict.outcome is outcome
     assert not reading.posts
     if outcome is Outcome.TARGET_GONE:
         assert verdict.refused_target == targets[1].external_id
     assert not (await bench.control("served"))["served"]
+    _, verdict, reading = await bench.call("instagram", healthy)
+    assert verdict.outcome is Outcome.OK
+    assert shown(reading)["views"] is not None
+
+
+@pytest.mark.parametrize("name", ["instagram", "facebook"])
+async def test_several_ids_at_the_root_are_refused(bench: Bench, name: str) -> None:
+    ids = ",".join(target(name, number).external_id for number in (1, 2))
+    call = Call(RawKind.POST_METRICS, "GET", "/v25.0/", (("ids", ids), ("fields", "id")), None, (target(name),))
+    answer, verdict, reading = await bench.call(name, call)
+    assert answer.status_code == 500
+    assert verdict.outcome is Outcome.REQUEST_WRONG
+    assert not reading.posts
+
+
+@pytest.mark.parametrize("name", ["instagram", "facebook", "threads"])
+async def test_an_account_s_newest_posts_are_listed(bench: Bench, name: str) -> None:
+    finds = platform(name)
+    assert isinstance(finds, Discovers)
+    call = finds.discovery_call(channel_of(name), NOW)
+    answer, verdict, _ = await bench.call(name, call)
+    assert verdict.outcome is Outcome.OK
+    event = PlatformRaw(
+        "e", "w", "c", name, call.kind, call.path, call.request_map(), (), 200, answer.content, NOW, Origin.LIVE
+    )
+    found = finds.discovered(event)
+    assert len(found) >= 20
+    for post in found:
+        assert post.published_at == published_at(name, post.external_id) // 1000 * 1000 <= NOW
+    (asked, *_) = finds.post_calls(channel_of(name), [Target("t", "p", found[0].external_id, found[0].post_type)], NOW)
+    _, verdict, reading = await bench.call(name, asked)
+    assert verdict.outcome is Outcome.OK
+    assert reading.posts
+
+
+@pytest.mark.parametrize("name", ["instagram", "facebook"])
+async def test_a_heavy_post_is_too_much(bench: Bench, name: str) -> None:
+    (call,) = platform(name).post_calls(channel_of(name), [target(name, 1, "heavy")], NOW)
+    _, verdict, _ = await bench.call(name, call)
+    assert verdict.outcome is Outcome.TOO_MUCH
+
+
+async def test_an_image_without_shares(bench: Bench) -> None:
+    (call,) = platform("instagram").post_calls(channel_of("instagram"), [target("instagram", 1, "image")], NOW)
+    _, verdict, _ = await bench.call("instagram", call)
+    assert (verdict.outcome, verdict.refused_metric) == (Outcome.METRIC_NOT_OFFERED, "shares")
 
 
 async def test_a_name_of_another_kind_fails_the_request(bench: Bench) -> None:

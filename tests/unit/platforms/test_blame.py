@@ -53,6 +53,7 @@ OTHERS = [
     ("linkedin", 403, {"code": "ACCESS_DENIED", "serviceErrorCode": 100}, Outcome.PERMISSION_MISSING),
     ("instagram", 400, _meta(10, "Application does not have permission"), Outcome.PERMISSION_MISSING),
     ("facebook", 400, _meta(200, "Permissions error"), Outcome.PERMISSION_MISSING),
+    ("facebook", 400, _meta(10, "Object does not exist, cannot be loaded due to missing"), Outcome.TARGET_GONE),
     ("threads", 400, _meta(10, "Application does not have permission"), Outcome.PERMISSION_MISSING),
     ("tiktok", 401, {"error": {"code": "scope_not_authorized"}}, Outcome.PERMISSION_MISSING),
     ("youtube", 403, _google(403, "insufficientPermissions", "PERMISSION_DENIED"), Outcome.PERMISSION_MISSING),

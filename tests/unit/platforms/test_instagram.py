@@ -11,6 +11,7 @@ import pytest
 
 from schemas.events import PlatformRaw
 from schemas.metrics import COMMENTS, LIKES, REACH, VIEWS, WATCH_TIME
+from services.platforms.abilities import AppClient
 from services.platforms.base import Channel, LimitState, MappingError, PostReading, Target
 from services.platforms.instagram import PLATFORM
 from services.platforms.report_days import pacific_midnight
@@ -20,6 +21,8 @@ NOW = golden.RECEIVED_AT
 CHANNEL = Channel("w", "c", "17841400008460056")
 NORMAL = golden.raw_event("instagram", golden.response("instagram", "normal"))
 ID = NORMAL.targets[0].external_id
+# HMAC-SHA256 of `EAAGabcdef`, keyed with `app-secret`.
+PROOF = "7c0fa9624967ce83e0a76b2a7f569d9947dd8ebc3b4011a5210f5239e81d52f7"
 
 
 def insight(name: str, value: Any, period: str = "lifetime") -> dict[str, Any]:
@@ -32,18 +35,76 @@ def read(media: dict[str, Any], fields: str) -> PostReading:
     return reading
 
 
-def test_calls_are_grouped_by_kind() -> None:
+def test_each_media_is_asked_for_alone_with_the_names_of_its_kind() -> None:
     types = {"a": "instagram-reel", "b": "instagram-story", "c": "instagram-carousel", "d": "", "e": "instagram-reel"}
     targets = [Target(external_id, "p", external_id, post_type) for external_id, post_type in types.items()]
     targets.append(Target("f", "p", "f", "", is_story=True))
     calls = PLATFORM.post_calls(CHANNEL, targets, NOW)
-    asked = {dict(call.query)["ids"]: dict(call.query)["fields"] for call in calls}
-    assert set(asked) == {"a,e", "b,f", "c", "d"}
-    assert "ig_reels_avg_watch_time" in asked["a,e"]
-    assert "replies" in asked["b,f"]
-    assert "comments_count" not in asked["b,f"]
-    assert "profile_visits" in asked["c"]
-    assert asked["d"] == "like_count,comments_count,insights.metric(views,reach,shares,saved)"
+    assert [call.path for call in calls] == [f"/v25.0/{name}" for name in "abcdef"]
+    assert [call.shape for call in calls] == [
+        "posts/reel", "posts/story", "posts/feed", "posts/other", "posts/reel", "posts/story",
+    ]  # fmt: skip
+    fields = [dict(call.query)["fields"] for call in calls]
+    assert "ig_reels_avg_watch_time" in fields[0]
+    assert "replies" in fields[1]
+    assert "comments_count" not in fields[1]
+    assert "profile_visits" in fields[2]
+    assert fields[3] == "like_count,comments_count,insights.metric(views,reach,shares,saved)"
+    assert not any("ids" in dict(call.query) for call in calls)
+
+
+@pytest.mark.parametrize(
+    ("token", "origin"),
+    [
+        ("IGAAabcdef", "https://graph.instagram.com"),
+        ("EAAGabcdef", None),
+        ("sandbox-1~17841400008460056", None),
+        (None, None),
+    ],
+)
+def test_the_host_goes_with_the_login(token: str | None, origin: str | None) -> None:
+    assert PLATFORM.origin_of(token) == origin
+
+
+def test_tokens_of_facebook_login_are_proven() -> None:
+    client = AppClient("1", "app-secret")
+    ((name, proven),) = PLATFORM.proof("EAAGabcdef", client).items()
+    assert name == "appsecret_proof"
+    assert proven == PROOF
+    assert PLATFORM.proof("EAAGabcdef", AppClient("1")) == {}
+    # Instagram Login signs with a secret of its own.
+    assert PLATFORM.proof("IGAAabcdef", client) == {}
+
+
+def test_a_newer_version_is_a_setting_away() -> None:
+    newer = PLATFORM.configured({"META_VERSION": "v27.0"})
+    (call,) = newer.post_calls(CHANNEL, [Target("a", "p", "1")], NOW)
+    assert call.path == "/v27.0/1"
+
+
+def test_the_newest_media_with_their_kinds() -> None:
+    call = PLATFORM.discovery_call(CHANNEL, NOW)
+    assert (call.kind, call.path) == ("IDENTITY", "/v25.0/17841400008460056/media")
+    found = PLATFORM.discovered(golden.raw_event("instagram", golden.response("instagram", "foreign_list")))
+    assert [post.external_id for post in found] == ["17895731045244887", "17896622936197745"]
+    assert found[0].published_at == 1_628_843_128_000
+    assert found[0].permalink == "https://www.instagram.com/p/CSgf9BChwVq/"
+    items = [
+        {"id": "1", "timestamp": "2026-11-01T08:00:00+0000", "media_product_type": "REELS", "media_type": "VIDEO"},
+        {
+            "id": "2",
+            "timestamp": "2026-11-02T08:00:00+0000",
+            "media_product_type": "FEED",
+            "media_type": "CAROUSEL_ALBUM",
+        },
+        {"id": "3", "media_product_type": "FEED"},
+    ]
+    event = replace(NORMAL, kind=call.kind, endpoint=call.path, body=orjson.dumps({"data": items}))
+    assert [(post.external_id, post.post_type) for post in PLATFORM.discovered(event)] == [
+        ("2", "instagram-carousel"), ("1", "instagram-reel"),
+    ]  # fmt: skip
+    assert PLATFORM.discovered(replace(event, http_status=400)) == []
+    assert not PLATFORM.read(event).posts
 
 
 def test_the_field_counts_and_the_insight_stands_in() -> None:

@@ -36,6 +36,25 @@ def test_one_post_a_call() -> None:
     assert [len(call.targets) for call in calls] == [1, 1]
 
 
+def test_the_newest_posts_that_are_the_account_s_own() -> None:
+    call = PLATFORM.discovery_call(CHANNEL, NOW)
+    assert (call.kind, call.path) == ("IDENTITY", "/v1.0/17841401234567890/threads")
+    items = [
+        {"id": "1", "timestamp": "2026-11-01T08:00:00+0000", "media_type": "TEXT_POST", "text": "One"},
+        {"id": "2", "timestamp": "2026-11-02T08:00:00+0000", "media_type": "REPOST_FACADE"},
+    ]
+    event = replace(NORMAL, kind=call.kind, endpoint=call.path, body=orjson.dumps({"data": items}))
+    (post,) = PLATFORM.discovered(event)
+    assert (post.external_id, post.content, post.post_type) == ("1", "One", "threads-post")
+    assert PLATFORM.read(event) == NOTHING
+
+
+def test_a_newer_version_is_a_setting_away() -> None:
+    newer = PLATFORM.configured({"THREADS_VERSION": "v2.0"})
+    assert newer.post_calls(CHANNEL, [Target("a", "p", "1")], NOW)[0].path == "/v2.0/1/insights"
+    assert newer.identity_call(CHANNEL).path == "/v2.0/me"
+
+
 def test_shares_are_reposts_with_quotes_and_never_the_platform_s_shares() -> None:
     assert read([insight("reposts", 4), insight("quotes", 3), insight("shares", 100)]).values[SHARES] == 7
     assert read([insight("reposts", 4)]).values[SHARES] == 4
