@@ -48,6 +48,7 @@ BEHAVIOURS: dict[str, dict[str, str]] = {
         "_hid": "hidden_likes",  # without likeCount
         "_noc": "comments_off",  # without commentCount
         "_nos": "no_statistics",  # an item without statistics
+        "_own": "owner_dislikes",  # with dislikeCount, as rarely for the owner
     },
     "bluesky": {
         "gone": "gone",  # left out of the answer

@@ -64,14 +64,13 @@ _OWN_BITS = json_reading.bits(metrics.SHARES, metrics.FOLLOWS, metrics.WATCH_TIM
 _DIMENSIONS = frozenset({"video", "day", "month", "channel", "country", "playlist", "group", "deviceType", "ageGroup"})
 
 
-def is_due(channel: base.Channel, target: base.Target, now: int) -> bool:
+def is_due(channel: base.Channel, published_at: int, now: int) -> bool:
     """Whether a poll at an instant (ms) is the one of the day that asks Analytics for a video.
 
     Reports change once a day, and a poll knows nothing of those before it. So each channel has its own hour of the day,
     and the first poll of a target after that hour asks: the hour lies within the target's interval before the poll.
     """
-    age = _DAY_MS if target.published_at is None else now - target.published_at
-    interval = tiers.rule_of("youtube").interval(age) or tiers.CHANNEL_INTERVAL
+    interval = tiers.rule_of("youtube").interval(now - published_at) or tiers.CHANNEL_INTERVAL
     hour = int(tiers.jitter(f"{channel.workspace_id}/{channel.channel_id}") * _DAY_MS)
     return (now - hour) // _DAY_MS != (now - interval - hour) // _DAY_MS
 
@@ -79,11 +78,13 @@ def is_due(channel: base.Channel, target: base.Target, now: int) -> bool:
 def post_calls(channel: base.Channel, targets: Sequence[base.Target], now: int) -> list[base.Call]:
     """Lifetime reports of videos, where one of them is due for its report; the others ride along at no cost.
 
-    Videos that are too young for any day of theirs to be processed are left out.
+    Videos that are too young for any day of theirs to be processed, and those of unknown age, are left out.
     """
-    old = [t for t in targets if t.published_at is None or now - t.published_at >= LATE_DAYS * _DAY_MS]
-    if not any(is_due(channel, target, now) for target in old):
+    ages = [(target, target.published_at) for target in targets if target.published_at is not None]
+    known = [(target, at) for target, at in ages if now - at >= LATE_DAYS * _DAY_MS]
+    if not any(is_due(channel, at, now) for _, at in known):
         return []
+    old = [target for target, _ in known]
     calls = []
     for start in range(0, len(old), BATCH_SIZE):
         part = tuple(old[start : start + BATCH_SIZE])

@@ -178,9 +178,9 @@ def _in_turn(now: int | None) -> list[str]:
     """A member's metrics, those first that a poll at an instant (ms) is to bring where calls are short.
 
     Among the dearest each comes first in its turn; of seven turns one begins with the others, so that none of them
-    waits for ever. A turn moves on by one a day too, so that posts that are polled once a day meet all of them.
+    waits for ever. A day has one turn less than half hours, so that posts that are polled once a day meet all of them.
     """
-    turn = 0 if now is None else now // _TURN + now // DAY
+    turn = 0 if now is None else now // _TURN - now // DAY
 
     def turned(names: tuple[str, ...]) -> list[str]:
         first = turn % len(names)

@@ -1,7 +1,7 @@
 """Pinterest, API v5, business accounts.
 
 Documentation: https://developers.pinterest.com/docs/api/v5/pins-get and .../pins-analytics; pinterest/api-description
-    `v5/openapi.json` 5.23.0; read 2026-11-20.
+    `v5/openapi.json` 5.23.0; read 2026-11-30.
 Auth: OAuth 2.0, access token of 30 d, continuous refresh token of 60 d; scopes pins:read, boards:read,
     user_accounts:read.
 Rate limit: standard access 100 calls a second a user and app, and by category (`org_read`, `org_analytics`) a minute;
@@ -9,9 +9,13 @@ Rate limit: standard access 100 calls a second a user and app, and by category (
 Poll interval: by the common tiers; figures of a day settle within about two days.
 Cannot supply: reach, shares, views; video figures only for a range of dates.
 
+Changed since 2026-11-20, when these pages were read before: nothing.
+
 Uncertain, and how it is read here:
 - One pin a request: `/pins/analytics` takes 100 but is in beta and closed to most apps. Its answers (keyed by pin) are
-  read; a pin that it leaves out counts as gone.
+  read; a pin that it leaves out counts as gone. Lists of pins hold the same figures, and are read; no poll asks for
+  them, since a list can't be asked for certain pins, and what it leaves out may be on any other page.
+- The trial's 1000 calls a day are told by the window of a 429's `x-ratelimit-limit`, and by nothing else.
 - `pin_metrics` of a pin holds its lifetime, and `90d`, a range of dates, which stands in for what the lifetime lacks.
   The specification's example has no `save`; answers in the wild have it, some also `outbound_click` for
   `clickthrough`. Pins made before 2023-03-20 have lifetime figures only if they are video or idea pins.
@@ -28,62 +32,29 @@ Uncertain, and how it is read here:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
-from fractions import Fraction
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import abilities, base, http_reading, json_reading, report_days
+from services.platforms import abilities, base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
+from services.platforms._pinterest_figures import CHANNEL, DAY, Analytics, asked_of, day_of, of_pin, speak
 
 # "Cannot be more than 90 days back from today"; a day early, for the call's own time.
-WINDOW_DAYS = 89
+WINDOWDAYS = 89
 # Days asked for of an account: 28 settled days, and the last ones that are not settled yet.
-REPORT_DAYS = 31
-_DAY = 86_400_000
+REPORTDAYS = 31
 
-_POST = {
-    "IMPRESSION": metrics.IMPRESSIONS,
-    "SAVE": metrics.SAVES,
-    "OUTBOUND_CLICK": metrics.CLICKS,
-    "PIN_CLICK": metrics.OTHER_CLICKS,
-    "PROFILE_VISIT": metrics.PROFILE_CLICKS,
-    "USER_FOLLOW": metrics.FOLLOWS,
-    "VIDEO_MRC_VIEW": metrics.VIDEO_VIEWS,
-    "VIDEO_V50_WATCH_TIME": metrics.WATCH_TIME,
-    "VIDEO_AVG_WATCH_TIME": metrics.AVG_WATCH_TIME,
-}
-_LIFETIME = {**_POST, "TOTAL_REACTIONS": metrics.LIKES, "TOTAL_COMMENTS": metrics.COMMENTS}
-_DURATIONS = (metrics.WATCH_TIME, metrics.AVG_WATCH_TIME)
-_PIN_METRICS = {
-    "impression": metrics.IMPRESSIONS,
-    "save": metrics.SAVES,
-    "outbound_click": metrics.CLICKS,
-    "clickthrough": metrics.CLICKS,
-    "pin_click": metrics.OTHER_CLICKS,
-    "reaction": metrics.LIKES,
-    "comment": metrics.COMMENTS,
-}
-_PIN_BITS = json_reading.bits(
-    metrics.IMPRESSIONS, metrics.SAVES, metrics.CLICKS, metrics.OTHER_CLICKS, metrics.LIKES, metrics.COMMENTS
-)
 _ACCOUNT = (
     ("follower_count", metrics.CH_FOLLOWERS),
     ("following_count", metrics.CH_FOLLOWING),
     ("pin_count", metrics.CH_POSTS_COUNT),
 )
 _ACCOUNT_BITS = json_reading.bits(metrics.CH_FOLLOWERS, metrics.CH_FOLLOWING, metrics.CH_POSTS_COUNT)
-_CHANNEL = {
-    "IMPRESSION": metrics.CH_IMPRESSIONS,
-    "SAVE": metrics.CH_SAVES,
-    "ENGAGEMENT": metrics.CH_ENGAGEMENTS,
-    "PROFILE_VISIT": metrics.CH_PROFILE_VIEWS,
-}
 _CHANNEL_METRICS = "ENGAGEMENT,IMPRESSION,OUTBOUND_CLICK,PIN_CLICK,SAVE"
 _VIDEO_METRICS = "VIDEO_MRC_VIEW,VIDEO_V50_WATCH_TIME,VIDEO_AVG_WATCH_TIME,TOTAL_COMMENTS,TOTAL_REACTIONS"
-_KNOWN_STATES = ("READY", "ESTIMATE")
 _VIDEO_WORDS = ("video", "idea", "clip", "reel", "short")
 
 _OUTCOME_OF_CODE = {
@@ -95,98 +66,6 @@ _OUTCOME_OF_CODE = {
     29: base.Outcome.PERMISSION_MISSING,
     50: base.Outcome.TARGET_GONE,
 }
-
-
-def _figure(value: Any, name: str, position: int) -> int | None:
-    """A count, or a duration in whole milliseconds.
-
-    Raises:
-        MappingError: `bad_count`.
-    """
-    if position not in _DURATIONS or value is None or isinstance(value, str):
-        return json_reading.count(value, name)
-    if type(value) in (int, float) and abs(value) < metrics.MILLIS_MAX:
-        # By its digits, so that 2507.5 ms is not the binary fraction just below it.
-        return metrics.round_half_up(Fraction(repr(value)))
-    raise base.MappingError("bad_count", f"{name} is no duration: a {type(value).__name__}")
-
-
-def _asked(event: PlatformRaw) -> frozenset[str]:
-    """The metric names that were asked for; a name among them that an answered block lacks is unknown (null)."""
-    return frozenset(event.request.get("metric_types", "").split(","))
-
-
-def _speak(
-    figures: Mapping[str, Any], names: Mapping[str, int], asked: frozenset[str], values: list[int | None]
-) -> int:
-    """Write a block's figures into their positions; returns the mask of reported metrics."""
-    spoken = 0
-    for name, position in names.items():
-        if name in figures:
-            value = _figure(figures[name], name, position)
-            if position not in _DURATIONS or value is None or abs(value) <= metrics.MILLIS_MAX:
-                values[position] = value
-                spoken |= 1 << position
-            else:
-                raise base.MappingError("bad_count", f"{name} is more than a watch time holds")
-        elif name in asked:
-            spoken |= 1 << position
-    return spoken
-
-
-def _day(text: Any) -> int:
-    """The instant (ms) at which a UTC day begins.
-
-    Raises:
-        MappingError: `unexpected_shape`.
-    """
-    try:
-        day = date.fromisoformat(text)
-    except (TypeError, ValueError):
-        raise base.MappingError("unexpected_shape", "a date is no date") from None
-    at = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
-    if not report_days.EARLIEST < at < report_days.LATEST - 2 * _DAY:
-        raise base.MappingError("unexpected_shape", "a date is no date of a report")
-    return at
-
-
-class _Analytics:
-    """One analytics block: of all apps, or the one part that it was split into.
-
-    Raises:
-        MappingError: `unexpected_shape`.
-    """
-
-    def __init__(self, answer: Mapping[str, Any]) -> None:
-        whole = json_reading.block(answer.get("all", answer.get("ALL")), "all") or {}
-        self.lifetime = json_reading.block(whole.get("lifetime_metrics"), "lifetime_metrics") or {}
-        self.days = json_reading.objects(whole.get("daily_metrics") or [], "daily_metrics")
-        self.known_days = [day for day in self.days if day.get("data_status") in _KNOWN_STATES]
-        summary = json_reading.block(whole.get("summary_metrics"), "summary_metrics") or {}
-        self.summary = summary if self.known_days or not self.days else {}
-
-    def post(self, asked: frozenset[str]) -> tuple[int, int, metrics.Values]:
-        """The figures of the post: masks of reported and of ranged metrics, and values."""
-        values: list[int | None] = list(metrics.NO_POST_VALUES)
-        ranged = _speak(self.summary, _POST, asked, values) if self.summary else 0
-        lifetime = 0
-        if self.lifetime:
-            # A name asked for that only the summary has is no hidden lifetime figure.
-            totals = asked & {"TOTAL_REACTIONS", "TOTAL_COMMENTS"}
-            lifetime = _speak(self.lifetime, _LIFETIME, totals, values)
-        return ranged | lifetime, ranged & ~lifetime, tuple(values)
-
-
-def _pin(pin: Mapping[str, Any]) -> tuple[int, int, metrics.Values]:
-    """The figures of a pin's `pin_metrics`: masks of reported and of ranged metrics, and values."""
-    values: list[int | None] = list(metrics.NO_POST_VALUES)
-    blocks = json_reading.block(pin.get("pin_metrics"), "pin_metrics") or {}
-    lifetime = json_reading.block(blocks.get("lifetime_metrics"), "lifetime_metrics") or {}
-    recent = json_reading.block(blocks.get("90d"), "90d") or {}
-    ranged = _speak(recent, _PIN_METRICS, frozenset(), values)
-    held = _speak(lifetime, _PIN_METRICS, frozenset(), values)
-    ranged &= ~held
-    return ranged | held | (_PIN_BITS if lifetime else 0), ranged, tuple(values)
 
 
 def _own_id(path: tuple[str, ...]) -> str | None:
@@ -221,13 +100,13 @@ class Pinterest:
         name="pinterest",
         base_url="https://api.pinterest.com",
         documentation="https://developers.pinterest.com/docs/api/v5/pins-get",
-        read_on="2026-11-20",
+        read_on="2026-11-30",
         auth="OAuth 2.0 user token (Bearer) of a business account",
         rate_limit="100 calls a second a user and app, and by category a minute; trial 1000 calls a day",
         post_batch_size=1,
         post_group="org_read",
         limits=(base.Limit("org_read", 100, 1), base.Limit("org_analytics", 100, 1)),
-        report_days=REPORT_DAYS,
+        report_days=REPORTDAYS,
         channel_metrics={
             "followers": ("lifetime",),
             "following": ("lifetime",),
@@ -248,8 +127,29 @@ class Pinterest:
             "watch_time_seconds",
             "avg_watch_time_seconds",
         ),
+        channel_not_asked={
+            "impressions": ("window",),
+            "saves": ("window",),
+            "engagements": ("window",),
+            "profile_views": ("day", "window"),
+        },
         lag="about 2 days for figures of a range of dates",
         channel_lag="about 2 days",
+        not_asked={
+            "profile_clicks": "only in analytics, which cost a call more a pin: asked of videos alone, for their views",
+            "follows": "only in analytics, which cost a call more a pin: asked of videos alone, for their views",
+        },
+        conditions={
+            "impressions": "business accounts",
+            "saves": "business accounts",
+            "clicks": "business accounts",
+            "other_clicks": "business accounts",
+            "likes": "business accounts; not of pins made before 2023-03-20 that are no videos",
+            "comments": "business accounts; not of pins made before 2023-03-20 that are no videos",
+            "video_views": "videos of business accounts, the last 90 days",
+            "watch_time_seconds": "videos of business accounts, the last 90 days",
+            "avg_watch_time_seconds": "videos of business accounts, the last 90 days",
+        },
         not_reported={
             "views": "pins are shown, not viewed: see impressions",
             "reach": "not told by pin",
@@ -280,31 +180,66 @@ class Pinterest:
         for target in targets:
             path, only = f"/v5/pins/{http_reading.path_part(target.external_id)}", (target,)
             query: tuple[tuple[str, str], ...] = (("pin_metrics", "true"),)
-            calls.append(base.Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_read"))
+            calls.append(base.Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_read", shape="posts"))
             if now is not None and any(word in target.post_type.lower() for word in _VIDEO_WORDS):
                 today = datetime.fromtimestamp(now // 1000, UTC).date()
-                dates = (("start_date", (today - timedelta(days=WINDOW_DAYS)).isoformat()), ("end_date", str(today)))
+                dates = (("start_date", (today - timedelta(days=WINDOWDAYS)).isoformat()), ("end_date", str(today)))
                 query = (*dates, ("app_types", "ALL"), ("metric_types", _VIDEO_METRICS))
                 path = f"{path}/analytics"
-                calls.append(base.Call(RawKind.POST_METRICS, "GET", path, query, None, only, "org_analytics"))
+                calls.append(
+                    base.Call(
+                        RawKind.POST_METRICS, "GET", path, query, None, only, "org_analytics", shape="posts/video"
+                    )
+                )
         return calls
 
     def channel_calls(self, channel: base.Channel, now: int) -> list[base.Call]:
         """The account as it is now, and its last days."""
         today = datetime.fromtimestamp(now // 1000, UTC).date()
         query = (
-            ("start_date", (today - timedelta(days=REPORT_DAYS)).isoformat()),
+            ("start_date", (today - timedelta(days=REPORTDAYS)).isoformat()),
             ("end_date", today.isoformat()),
             ("metric_types", _CHANNEL_METRICS),
         )
+        path = "/v5/user_account"
         return [
-            base.Call(RawKind.CHANNEL_METRICS, "GET", "/v5/user_account", limit_group="org_read"),
-            base.Call(RawKind.CHANNEL_METRICS, "GET", "/v5/user_account/analytics", query, limit_group="org_analytics"),
-        ]
+            base.Call(RawKind.CHANNEL_METRICS, "GET", path, limit_group="org_read", shape="channel"),
+            base.Call(
+                RawKind.CHANNEL_METRICS, "GET", f"{path}/analytics", query, limit_group="org_analytics",
+                shape="channel/days",
+            ),
+        ]  # fmt: skip
 
     def identity_call(self, channel: base.Channel) -> base.Call:
         """The token's own account."""
-        return base.Call(RawKind.IDENTITY, "GET", "/v5/user_account", limit_group="org_read")
+        return base.Call(RawKind.IDENTITY, "GET", "/v5/user_account", limit_group="org_read", shape="identity")
+
+    def discovery_call(self, channel: base.Channel, now: int) -> base.Call:
+        """The account's newest pins."""
+        query = (("page_size", "100"),)
+        return base.Call(RawKind.IDENTITY, "GET", "/v5/pins", query, limit_group="org_read", shape="discovery")
+
+    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+        """The pins of a page that the account made itself."""
+        if not http_reading.succeeded(event):
+            return []
+        answer = json_reading.json_object(event.body)
+        found = []
+        for external_id, pin in _listed(answer) if not _is_error(answer) else ():
+            at = json_reading.instant(pin.get("created_at"))
+            if at is None or pin.get("is_owner") is False:
+                continue
+            media = pin.get("media")
+            is_video = isinstance(media, dict) and media.get("media_type") == "video"
+            title = pin.get("title") or pin.get("description")
+            found.append(
+                abilities.Discovered(
+                    external_id, at, "pinterest-video" if is_video else "pinterest-pin",
+                    f"https://www.pinterest.com/pin/{http_reading.path_part(external_id)}/",
+                    title if isinstance(title, str) else "",
+                )
+            )  # fmt: skip
+        return sorted(found, key=lambda post: -post.published_at)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/v5/oauth/token`, signed by the app; each refresh prolongs, and replaces, the refresh token."""
@@ -321,7 +256,7 @@ class Pinterest:
         if not http_reading.succeeded(event):
             return base.NOTHING
         path = http_reading.path_segments(event.endpoint)
-        if event.kind == RawKind.POST_METRICS:
+        if event.kind == RawKind.POST_METRICS or (event.kind == RawKind.IDENTITY and path == ("pins",)):
             known = _is_posts(path)
         else:
             known = path == ("user_account",) or (
@@ -338,13 +273,13 @@ class Pinterest:
 
     def _pins(self, event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any]) -> base.Reading:
         wanted = json_reading.positions(event)
-        asked = _asked(event)
+        asked = asked_of(event)
         readings: list[base.PostReading] = []
         for external_id, indexes in wanted.items():
             part = self._part(event, path, answer, external_id)
             if part is None:
                 continue
-            spoken, ranged, values = _Analytics(part).post(asked) if _is_analytics(path) else _pin(part)
+            spoken, ranged, values = Analytics(part).post(asked) if _is_analytics(path) else of_pin(part)
             if spoken:
                 readings.extend(base.PostReading(index, spoken, ranged, values) for index in indexes)
         gone: list[int] = []
@@ -378,22 +313,22 @@ class Pinterest:
 
     def _days(self, event: PlatformRaw, answer: dict[str, Any]) -> tuple[base.ChannelReading, ...]:
         """A reading for each settled day; without days, one of the dates asked for."""
-        analytics, asked = _Analytics(answer), _asked(event)
+        analytics, asked = Analytics(answer), asked_of(event)
         found: dict[int, base.ChannelReading] = {}
         for day in analytics.known_days:
-            start = _day(day.get("date"))
+            start = day_of(day.get("date"))
             figures = json_reading.block(day.get("metrics"), "metrics")
             values: list[int | None] = list(metrics.NO_CHANNEL_VALUES)
-            spoken = _speak(figures, _CHANNEL, asked, values) if figures else 0
+            spoken = speak(figures, CHANNEL, asked, values) if figures else 0
             if spoken:
-                found[start] = base.ChannelReading("day", start, start + _DAY, spoken, tuple(values))
+                found[start] = base.ChannelReading("day", start, start + DAY, spoken, tuple(values))
         dates = [event.request.get(name) for name in ("start_date", "end_date")]
         if analytics.summary and not analytics.days and None not in dates:
-            start, end = _day(dates[0]), _day(dates[1]) + _DAY
+            start, end = day_of(dates[0]), day_of(dates[1]) + DAY
             values = list(metrics.NO_CHANNEL_VALUES)
-            spoken = _speak(analytics.summary, _CHANNEL, asked, values)
+            spoken = speak(analytics.summary, CHANNEL, asked, values)
             if spoken and start < end:
-                period = "day" if end - start == _DAY else "window"
+                period = "day" if end - start == DAY else "window"
                 return (base.ChannelReading(period, start, end, spoken, tuple(values)),)
         return tuple(found.values())
 
@@ -422,14 +357,17 @@ class Pinterest:
         detail = f"{status} {json_reading.text(code)}"[:200]
         known = _OUTCOME_OF_CODE.get(code) if type(code) is int else None
         failed = code if status < 400 and type(code) is int and 400 <= code < 600 else status
-        verdict = base.Verdict(known, None, detail) if known else http_reading.by_status(failed, headers, detail)
+        # An error of the API's own repeats the status.
+        by_status = http_reading.by_status if _is_error(answer) else http_reading.without_code
+        verdict = base.Verdict(known, None, detail) if known else by_status(failed, headers, detail)
         if verdict.outcome is base.Outcome.RETRY_LATER:
             wait = http_reading.retry_after(headers)
-            return base.Verdict(
-                verdict.outcome,
-                http_reading.seconds_of(headers.get("x-ratelimit-reset")) if wait is None else wait,
-                detail,
-            )
+            if wait is None:
+                wait = http_reading.seconds_of(headers.get("x-ratelimit-reset"))
+            if "w=86400" in headers.get("x-ratelimit-limit", ""):
+                left = (DAY - now % DAY) / 1000
+                return base.Verdict(base.Outcome.QUOTA_EXHAUSTED, left if wait is None else wait, detail)
+            return base.Verdict(verdict.outcome, wait, detail)
         if failed < 400 and known is None:
             return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=detail)
         return verdict

@@ -267,7 +267,7 @@ def _member_figure(ask: Ask, metric: str, value_of: Callable[[str], int]) -> Rep
         value = -1 if behaviour("linkedin", urn) == "negative" and metric == "REACTION" else value_of(urn)
         ask.served(urn, {metric: value})
         kind = "ugc" if "ugcPost" in urn else "share"
-        elements.append({"count": value, "metricType": metric, "targetEntity": {kind: urn}})
+        elements.append({"count": value, "metricType": metric, "targetEntity": {kind: urn}, "dateRange": {}})
     return Reply(200, {"paging": {"start": 0, "count": 10, "links": []}, "elements": elements})
 
 

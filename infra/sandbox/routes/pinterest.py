@@ -13,7 +13,7 @@ from typing import Any
 
 from infra.sandbox.curves import average_watch_millis, level_value, metric_value, period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
-from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.ids import behaviour, make_id, published_at
 from infra.sandbox.tokens import oauth_refresh
 
 _BATCH = 100
@@ -83,6 +83,27 @@ def _pin(ask: Ask) -> Reply:
             pin["pin_metrics"]["lifetime_metrics"] = lifetime
             ask.served(pin_id, shown)
     return Reply(200, pin)
+
+
+def _pins(ask: Ask) -> Reply:
+    """The newest pins of an account that pins once a day."""
+    size = int(ask.value("page_size") or "25")
+    newest = ask.now // _DAY * _DAY
+    items = []
+    for number in range(min(size, _LONGEST_DAYS)):
+        pin_id = make_id("pinterest", newest - number * _DAY, 0)
+        created = datetime.fromtimestamp(published_at("pinterest", pin_id) / 1000, UTC)
+        items.append(
+            {
+                "id": pin_id,
+                "created_at": created.strftime("%Y-%m-%dT%H:%M:%S"),
+                "title": f"Pin {pin_id}",
+                "media": {"media_type": "image"},
+                "is_owner": True,
+                "pin_metrics": None,
+            }
+        )
+    return Reply(200, {"items": items, "bookmark": None})
 
 
 def _midnight(day: date) -> int:
@@ -203,6 +224,7 @@ class PinterestRoutes:
 
     platform = "pinterest"
     endpoints = (
+        Endpoint(re.compile(r"/v5/pins"), "/v5/pins", _pins, _READ_LIMIT, _MINUTE),
         Endpoint(re.compile(r"/v5/pins/([0-9]{1,20})"), "/v5/pins/{id}", _pin, _READ_LIMIT, _MINUTE),
         Endpoint(
             re.compile(r"/v5/pins/([0-9]{1,20})/analytics"),

@@ -12,11 +12,12 @@ from urllib.parse import unquote
 
 from infra.sandbox.curves import level_value, metric_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
-from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.ids import behaviour, make_id, published_at
 from infra.sandbox.tokens import oauth_refresh
 
 _BATCH = 100
 _LIMIT, _TEN_MINUTES = 1000, 600
+_DAY_MS = 86_400_000
 _COUNTS = ("score", "num_comments", "num_crossposts")
 
 
@@ -40,6 +41,7 @@ def _post(ask: Ask, name: str) -> dict[str, Any]:
         "subreddit": "sandbox",
         "author": "account",
         "title": f"Post {name}",
+        "permalink": f"/r/sandbox/comments/{name.removeprefix('t3_')}/post/",
         "created_utc": published / 1000,
         "likes": None,
         "upvote_ratio": 0.97,
@@ -105,6 +107,13 @@ def _about_user(ask: Ask) -> Reply:
     return Reply(200, {"kind": "t2", "data": _profile(ask, name)})
 
 
+def _newest(ask: Ask) -> Reply:
+    """The newest posts of a subreddit, or of a profile, that has one a day."""
+    size = min(_BATCH, int(ask.value("limit") or "25"))
+    newest = ask.now // _DAY_MS * _DAY_MS
+    return _listing([_post(ask, make_id("reddit", newest - number * _DAY_MS, 0)) for number in range(size)])
+
+
 def _me(ask: Ask) -> Reply:
     return Reply(200, _profile(ask, ask.account_id))
 
@@ -121,6 +130,8 @@ class RedditRoutes:
         Endpoint(re.compile(r"/api/info"), "/api/info", _info, _LIMIT, _TEN_MINUTES),
         Endpoint(re.compile(r"/by_id/([^/]+)"), "/by_id/{names}", _by_id, _LIMIT, _TEN_MINUTES),
         Endpoint(re.compile(r"/r/([\w-]+)/about"), "/r/{name}/about", _about_subreddit, _LIMIT, _TEN_MINUTES),
+        Endpoint(re.compile(r"/user/([\w-]+)/submitted"), "/user/{name}/submitted", _newest, _LIMIT, _TEN_MINUTES),
+        Endpoint(re.compile(r"/r/([\w-]+)/new"), "/r/{name}/new", _newest, _LIMIT, _TEN_MINUTES),
         Endpoint(re.compile(r"/user/([\w-]+)/about"), "/user/{name}/about", _about_user, _LIMIT, _TEN_MINUTES),
         Endpoint(
             re.compile(r"/api/v1/access_token"), "/api/v1/access_token", _token, 300, 900, "address", False, "POST"

@@ -71,6 +71,8 @@ def _videos(ask: Ask) -> Reply:
         if "statistics" in ask.listed("part") and peculiar != "no_statistics":
             hidden = {"hidden_likes": "likeCount", "comments_off": "commentCount"}.get(peculiar)
             counts = {name: _value(ask, video_id, name, ask.now) for name in _COUNTS if name != hidden}
+            if peculiar == "owner_dislikes" and not ask.path.endswith(":batchGetStats"):
+                counts["dislikeCount"] = _value(ask, video_id, "dislikeCount", ask.now)
             item["statistics"] = {**{name: str(value) for name, value in counts.items()}, "favoriteCount": "0"}
             ask.served(video_id, {**counts, hidden: None} if hidden else counts)
         items.append(item)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.platforms import all_platforms
-from services.platforms.abilities import AcrossAccounts
+from services.platforms.abilities import AcrossAccounts, Discovers
 from services.platforms.base import Call, Channel, Platform, Target
 
 NOW = 1_790_000_000_000
@@ -24,7 +24,15 @@ def test_limits_are_of_groups_that_calls_have(name: str) -> None:
     platform = PLATFORMS[name]
     posts, own = calls(platform, name)
     identity = platform.identity_call(Channel("w", "c", "urn:li:organization:1", "name"))
-    groups = {call.limit_group for call in [*posts, *own, identity]}
+    # Some calls are for posts of an age or of a kind, for persons, or for finding posts.
+    others = [
+        Target("t", "p", "1", post_type, NOW - days * 86_400_000) for days in (0, 30) for post_type in ("", "video")
+    ]
+    person = Channel("w", "c", "urn:li:person:1", "name")
+    further = [call for target in others for call in platform.post_calls(person, [target], NOW)]
+    if isinstance(platform, Discovers):
+        further.append(platform.discovery_call(person, NOW))
+    groups = {call.limit_group for call in [*posts, *own, identity, *further]}
     if isinstance(platform, AcrossAccounts):
         groups |= {call.limit_group for call in platform.app_post_calls([Target("t", "p", "1")])}
     limits = platform.facts.limits

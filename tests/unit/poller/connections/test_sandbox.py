@@ -6,7 +6,7 @@ from services.poller.connections.sandbox import WHY, SandboxGuard
 from services.poller.connections.tokens import TokenStore
 from services.runtime.secrets import TokenCipher
 
-TOKENS = TokenStore(TokenCipher(("key-0123456789abcdef",)))
+TOKENS = TokenStore(TokenCipher(("key-0123456789abcdef",)), {})
 KEY = ("w", "c")
 
 
