@@ -36,11 +36,18 @@ class Asked:
         ids: the platform's ids of posts or accounts, in request order.
         names: of everything that is asked for: fields, metrics, edges and methods of the path.
         metrics: those of the names that are metrics, in request order.
+        limit: how many things of a list are asked for; 0 where that is not said.
     """
 
     ids: tuple[str, ...]
     names: frozenset[str]
     metrics: tuple[str, ...]
+    limit: int = 0
+
+    @property
+    def size(self) -> int:
+        """How much is asked for at once."""
+        return max(len(self.ids), self.limit)
 
     def mentions(self, external_id: str) -> bool:
         """Whether the call asks for an id, alone or inside another (`share:urn:li:share:1`)."""
@@ -65,7 +72,8 @@ def asked_of(ask: Ask) -> Asked:
     ids += _body_ids(ask)
     if not ids:
         ids = [segment for segment in unquote(ask.path).split("/") if _PATH_ID.fullmatch(segment)]
-    return Asked(tuple(ids), frozenset(names | set(metrics)), tuple(metrics))
+    limit = ask.value("limit")
+    return Asked(tuple(ids), frozenset(names | set(metrics)), tuple(metrics), int(limit) if limit.isdigit() else 0)
 
 
 def without_ids(ask: Ask, left_out: Sequence[str]) -> Ask | None:

@@ -36,7 +36,9 @@ def answered(ask: Ask, answer: Answer, platform_of: PlatformOf) -> Reply:
     if elements is not None:
         return _batch(ask, elements, answer, platform_of)
     asked = asked_of(ask)
-    return _applied(ask, asked, _met(ask, asked), answer)
+    # Only a part of a batch can be unfinished.
+    met = [switch for switch in _met(ask, asked) if _row(switch).effect is not Effect.UNFINISHED]
+    return _applied(ask, asked, met, answer)
 
 
 def _row(switch: Switch) -> Refusal:
@@ -64,7 +66,9 @@ def _meets(switch: Switch, ask: Ask, asked: Asked) -> bool:
     if switch.target and not asked.mentions(switch.target):
         return False
     # Without a target it concerns every id asked for; a call that asks for none can't be about one.
-    return len(asked.ids) > row.more_than or (not row.more_than and row.about is not About.TARGET)
+    if row.about is About.TARGET and not asked.ids:
+        return False
+    return not row.more_than or asked.size > row.more_than
 
 
 def _met(ask: Ask, asked: Asked, *, whole: bool = False) -> list[Switch]:
@@ -186,6 +190,7 @@ def _values(ask: Ask, asked: Asked, switch: Switch) -> dict[str, str | int]:
     return {
         "target": switch.target or (asked.ids[0] if asked.ids else ""),
         "ids": ",".join(asked.ids),
+        "index": asked.ids.index(switch.target) if switch.target in asked.ids else 0,
         "metric": metric,
         "position": asked.metrics.index(metric) if metric in asked.metrics else 0,
         "account": ask.account_id,

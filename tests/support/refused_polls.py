@@ -78,6 +78,8 @@ FIGURES = {
     "pinterest": ("impressions", "impression"),
     "reddit": ("likes", "score"),
 }
+# The same where insights are what is refused.
+BESIDE_INSIGHTS = {"facebook": ("shares", "shares")}
 
 
 class HttpTime(ManualTime):
@@ -262,9 +264,8 @@ class PolledPlatform:
             event.channel_id == channel and since <= event.captured_at < until for event in self.publisher.events
         )
 
-    def right(self, external_id: str, at: int) -> int:
-        """What the checked figure of a post is at an instant (ms)."""
-        _, name = FIGURES[self.platform]
+    def right(self, external_id: str, at: int, name: str) -> int:
+        """What a figure of a post is at an instant (ms), by the platform's name of it."""
         went_out = published_at_of(self.platform, external_id)
         return metric_value(self.state.seed, self.platform, external_id, name, went_out, at)
 

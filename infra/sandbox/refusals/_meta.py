@@ -89,7 +89,7 @@ def multiple_ids(platform: str) -> Refusal:
     )  # fmt: skip
 
 
-def reduce_data(platform: str) -> Refusal:
+def reduce_data(platform: str, edge: str) -> Refusal:
     """More than the platform answers at once."""
     return Refusal(
         platform, "reduce_data", "singer-io/tap-facebook issue 65; facebookarchive/php-graph-sdk issue 563", About.SIZE,
@@ -97,6 +97,7 @@ def reduce_data(platform: str) -> Refusal:
         {"error": {"code": 1,
                    "message": "Please reduce the amount of data you're asking for, then retry your request"}},
         more_than=2, is_whole=True,
+        example=f"/v25.0/{{account}}/{edge}?fields=id&limit=25",
     )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ ROWS = (
     _row(
         "invalid_uri", f"{_CODE} packages/lexicon, validation", About.TARGET, ("request_wrong", "target_refused"),
         "finds the post and leaves it out; the others are read", 400, "InvalidRequest",
-        "Error: uris/0 must be a valid at-uri", path=_POSTS,
+        "Error: uris/{index} must be a valid at-uri", path=_POSTS,
     ),
     Refusal(
         "bluesky", "post_left_out", f"{_CODE} lexicons/app/bsky/feed/getPosts.json", About.TARGET, ("ok",),

@@ -199,6 +199,6 @@ ROWS = (
         {"x-business-use-case-usage": usage("pages", 15)},
         reset="in_15_minutes",
     ),
-    reduce_data("facebook"),
+    reduce_data("facebook", "posts"),
     *outages("facebook"),
 )

@@ -71,7 +71,7 @@ ROWS = (
         "invalid_parameter", _MEDIA, "Invalid parameter", ("request_wrong",),
         "finds the metric by halves and leaves it out",
     ),
-    reduce_data("instagram"),
+    reduce_data("instagram", "media"),
     Refusal(
         "instagram", "few_viewers", _MEDIA, About.TARGET, ("too_early",),
         "reads likes and comments; the insights are asked for again at the regular times", 400,

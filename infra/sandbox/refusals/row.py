@@ -5,6 +5,7 @@ Texts in `body` and `headers` may hold place holders, which are filled in when a
 - `{target}`: the id that the refusal is about; `{metric}`: the metric; `{position}`: its place in the list, from 0.
 - `{now}`, `{in_15_minutes}`, `{next_utc_day}`, `{next_pacific_day}`, `{next_month}`: instants, in whole unix seconds.
 - `{seconds_to_utc_day}`: a span, in whole seconds.
+- `{index}`: the place of `{target}` among the ids asked, from 0.
 - `{account}`: the account of the token; `{path}`: the path that was asked; `{ids}`: all ids asked, joined by commas.
 
 A text that is one place holder and nothing else becomes a number where the place holder is one.
@@ -59,7 +60,7 @@ class Refusal:
         path: regular expression that is found in the paths of the calls concerned; empty: of all calls, but for
             those of token endpoints.
         names: fields or metrics, of which a call has to ask for at least one to be concerned; () for any call.
-        more_than: only calls about more ids than this.
+        more_than: only calls about more ids than this, or for longer lists.
         effect: what becomes of the call.
         alone: for LEAVE_OUT, the body when no other id was asked for.
         alter: for ALTER and LEAVE_OUT: changes the body of the answer.

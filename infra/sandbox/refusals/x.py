@@ -231,7 +231,6 @@ ROWS = (
             scope="Product",
         ),
         outcomes=("quota_exhausted",),
-        reset="next_month",
     ),
     Refusal(
         "x",
@@ -244,7 +243,6 @@ ROWS = (
         _problem(
             "credits", "CreditsDepleted", "Your enrolled account does not have any credits to fulfill this request."
         ),
-        reset="next_month",
     ),
     Refusal(
         "x",

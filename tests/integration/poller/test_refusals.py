@@ -19,7 +19,8 @@ from infra.sandbox.state import State
 from infra.sandbox.switches import instants
 from schemas.tiers import CHANNEL_INTERVAL, COMMON
 from services.platforms import all_platforms
-from tests.support.refused_polls import CULPRIT, FIGURES, HOUR, MINUTE, NEIGHBOUR, PolledPlatform
+from services.poller.asking.budget import QUOTA_WAIT
+from tests.support.refused_polls import BESIDE_INSIGHTS, CULPRIT, FIGURES, HOUR, MINUTE, NEIGHBOUR, PolledPlatform
 from tests.support.served_sandbox import serving
 
 INTERVAL = COMMON.tiers[0][1]
@@ -32,7 +33,8 @@ SPANS = dict.fromkeys((About.TARGET, About.METRIC, About.SIZE, About.SHAPE), 3 *
 # Of what a channel's own figures may meet, which are asked for seldom, the first round is a part.
 FROM_THE_START = frozenset({About.METRIC, About.SHAPE})
 RECONNECTS = frozenset({"token_expired", "token_revoked", "account_disabled"})
-ROWS = [row for row in catalogue().values() if not row.example]
+# A part of a batch is unfinished only where there are batches: the sandbox's own tests send some.
+ROWS = [row for row in catalogue().values() if not row.example and row.effect is not Effect.UNFINISHED]
 ASKED_BY_HAND = [row for row in catalogue().values() if row.example]
 
 
@@ -74,6 +76,12 @@ class Polling:
         """Whether the refusal is there before the first poll."""
         has_posts = self.row.platform in FIGURES
         return self.row.is_of_tokens or self.row.about in FROM_THE_START or not has_posts
+
+    @property
+    def figure(self) -> tuple[str, str]:
+        """The figure that is compared: none of those that are refused."""
+        is_of_insights = "insights" in self.row.names and self.row.about is About.METRIC
+        return (BESIDE_INSIGHTS if is_of_insights else FIGURES).get(self.row.platform) or FIGURES[self.row.platform]
 
     @property
     def culprits(self) -> list[str]:
@@ -125,13 +133,13 @@ class Polling:
             for channel in external_ids:
                 assert self.world.channel_figures(channel, since), channel
             return
-        metric, _ = FIGURES[self.row.platform]
+        metric, name = self.figure
         figures = [figure for figure in self.world.figures(since) if figure.metric == metric]
         for external_id in external_ids:
             own = [figure for figure in figures if figure.external_id == external_id and figure.at <= until]
             assert own, (external_id, self.world.outcomes(None, since))
             for figure in own:
-                assert figure.value == self.world.right(external_id, figure.at), figure
+                assert figure.value == self.world.right(external_id, figure.at, name), figure
 
 
 async def usual(server: Server, row: Refusal, known: dict[tuple[str, int, bool], dict[str, int]]) -> dict[str, int]:
@@ -179,7 +187,9 @@ async def test_a_refusal_costs_its_culprit_alone(
             await world.time.advance(CHANNEL_INTERVAL + 5 * MINUTE)
             polling.check_figures([CULPRIT, NEIGHBOUR], off, world.time.at)
             return
-        await world.time.advance(INTERVAL + 5 * MINUTE)
+        # Where a quota's end is told nowhere, it is looked for now and then.
+        is_unknown = not row.reset and "quota_exhausted" in row.outcomes
+        await world.time.advance(INTERVAL + 5 * MINUTE + (QUOTA_WAIT if is_unknown else 0))
         returned = [one for one in world.posts[CULPRIT] if not (row.is_final and one in polling.culprits)]
         polling.check_figures(returned + world.posts[NEIGHBOUR], off, world.time.at)
     finally:
@@ -205,7 +215,8 @@ async def test_a_refusal_that_no_poll_meets_is_answered_all_the_same(row: Refusa
             switch = world.switch_on(row.name)
             reply = await client.get(path, headers=headers)
         assert switch.refused == 1, path
-        assert reply.status_code == row.status != before.status_code
+        assert reply.status_code == row.status
+        assert reply.content != before.content
         known = all_platforms()[row.platform]
         verdict = known.classify(reply.status_code, reply.headers, reply.content, START)
         assert verdict.outcome.value in row.outcomes

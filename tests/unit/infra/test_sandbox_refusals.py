@@ -12,7 +12,7 @@ import pytest
 from infra.sandbox.app import Sandbox
 from infra.sandbox.asked import asked_of, without_ids
 from infra.sandbox.exchange import Ask
-from infra.sandbox.ids import BEHAVIOURS, make_id
+from infra.sandbox.ids import BEHAVIOURS, behaviour, make_id
 from infra.sandbox.refusals import catalogue, names_of
 from infra.sandbox.refusals.row import About, Effect
 from infra.sandbox.state import Clock, State, Switch
@@ -255,11 +255,24 @@ def test_ids_of_a_body_and_of_a_path_are_found() -> None:
     assert not member.mentions("urn:li:share:7")
 
 
-def test_each_peculiar_id_belongs_to_a_route_or_to_the_catalogue() -> None:
-    for platform, endings in BEHAVIOURS.items():
-        for ending, name in endings.items():
-            made = make_id(platform, NOW - HOUR, 1, name)
-            assert made.endswith(ending), (platform, name)
+async def test_an_id_may_meet_a_refusal_for_ever(wire: Wire) -> None:
+    well, culprit = make_id("x", NOW - HOUR, 1), make_id("x", NOW - HOUR, 2, "malformed_id")
+    refused = await wire.get("/2/tweets", ids=f"{well},{culprit}")
+    assert refused.status_code == 400
+    assert culprit in refused.json()["errors"][0]["message"]
+    assert (await wire.get("/2/tweets", ids=well)).status_code == 200
+
+
+def test_the_default_worlds_hold_refusals_of_the_catalogue() -> None:
+    named = {
+        (platform, name)
+        for platform, endings in BEHAVIOURS.items()
+        for name in endings.values()
+        if (platform, name) in catalogue()
+    }
+    assert len(named) >= 6
+    for platform, name in named:
+        assert behaviour(platform, make_id(platform, NOW - HOUR, 1, name)) == name
 
 
 @pytest.mark.parametrize("row", ROWS, ids=SHOWN)

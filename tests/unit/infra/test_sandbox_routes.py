@@ -16,7 +16,7 @@ from infra.sandbox.exchange import TOKEN_FAULTS
 from infra.sandbox.ids import BEHAVIOURS, make_id, published_at
 from infra.sandbox.routes import all_routes
 from infra.sandbox.state import FAULT_KINDS, Clock, State
-from schemas.events import Origin, PlatformRaw, RawTarget
+from schemas.events import Origin, PlatformRaw, RawKind, RawTarget
 from schemas.metrics import CHANNEL_NAMES, POST_NAMES
 from services.platforms import all_platforms, platform
 from services.platforms.abilities import Discovers
