@@ -50,7 +50,7 @@ def wanted(platform: str, tmp_path: Path, *, with_post: bool = True) -> Wanted:
     account = ACCOUNTS[platform]
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}~{account.external_id}\n")
-    posts = ()
+    posts: tuple[str, ...] = ()
     if account.post_type and with_post:
         posts = (make_id(platform, time.time_ns() // 1_000_000 - HOUR, 1, account=account.external_id),)
     return Wanted(platform, account.external_id, None, posts, account.post_type, file)
