@@ -356,6 +356,8 @@ class Pinterest:
             )
         detail = f"{status} {json_reading.text(code)}"[:200]
         known = _OUTCOME_OF_CODE.get(code) if type(code) is int else None
+        if code == 404 and json_reading.text(answer.get("message", "")).startswith("Pin not found"):
+            known = base.Outcome.TARGET_GONE  # the form for one pin repeats the status, and says of whom it is
         failed = code if status < 400 and type(code) is int and 400 <= code < 600 else status
         # An error of the API's own repeats the status.
         by_status = http_reading.by_status if _is_error(answer) else http_reading.without_code

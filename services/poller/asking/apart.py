@@ -121,10 +121,11 @@ def _again(question: Asked, by_metrics: Mapping[tuple[str, ...], list[int]], now
     """The same about targets that were refused metrics, without these; in halves of the metrics where none is named."""
     again: list[Asked] = []
     asked = set(metrics_of(question.call))
-    for metrics, positions in by_metrics.items():
-        for other in question.only(positions, now):
-            less = other.without_metrics({*metrics, *(name for name in metrics_of(other.call) if name not in asked)})
+    for refused, positions in by_metrics.items():
+        for lone in question.only(positions, now):
+            # What the whole call left out is left out again.
+            left_out = {*refused, *(set(metrics_of(lone.call)) - asked)}
+            less = lone.without_metrics(left_out)
             if less is not None:
-                parts = [less] if metrics else less.metric_halves()
-                again += [part.arranged() for part in parts]
+                again.extend([less.arranged()] if refused else [half.arranged() for half in less.metric_halves()])
     return again

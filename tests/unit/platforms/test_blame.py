@@ -69,7 +69,6 @@ OTHERS = [
     ("pinterest", 404, {"code": 50, "message": "Pin not found."}, Outcome.TARGET_GONE),
     ("youtube", 404, _google(404, "videoNotFound", "NOT_FOUND"), Outcome.TARGET_GONE),
     ("bluesky", 400, {"error": "InvalidRequest", "message": "Post not found"}, Outcome.TARGET_GONE),
-    ("reddit", 404, {"error": 404, "message": "Not Found"}, Outcome.TARGET_GONE),
 ]  # fmt: skip
 OURS = [
     ("x", 400, {"errors": [{"message": "The `tweet.fields` query parameter value [likes] is not one of [x]"}]}),
@@ -80,6 +79,8 @@ OURS = [
     ("threads", 400, _meta(100, "metric[5] must be one of the following values: views, likes")),
     ("tiktok", 400, {"error": {"code": "invalid_params", "message": "Invalid fields: favorite_count"}}),
     ("youtube", 400, _google(400, "badRequest", "INVALID_ARGUMENT")),
+    # A 404 without the platform's own word of a post.
+    ("reddit", 404, {"error": 404, "message": "Not Found"}),
     ("bluesky", 400, {"error": "InvalidRequest", "message": "uris must not have more than 25 elements"}),
 ]
 
@@ -118,3 +119,14 @@ def test_the_alert_counts_what_is_ours_or_the_platform_s() -> None:
     assert counted == {
         Outcome.REQUEST_WRONG, Outcome.PLATFORM_DOWN, Outcome.RETRY_LATER, Outcome.QUOTA_EXHAUSTED,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", all_platforms())
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_bare_404_is_nobodys_end(name: str, status: int) -> None:
+    """It speaks of the address where the platform answers in JSON, of the host where something else does."""
+    page = b"<!doctype html><html></html>"
+    html = platform(name).classify(status, {"content-type": "text/html"}, page, NOW).outcome
+    assert html is Outcome.PLATFORM_DOWN
+    bare = platform(name).classify(status, {"content-type": "application/json"}, b"{}", NOW).outcome
+    assert bare in (Outcome.REQUEST_WRONG, Outcome.PLATFORM_DOWN)

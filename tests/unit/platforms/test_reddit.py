@@ -55,7 +55,7 @@ def test_the_site_s_own_addresses_are_read_too() -> None:
         (403, {"reason": "quarantined", "message": "Forbidden", "error": 403}, Outcome.PERMISSION_MISSING),
         (403, {"message": "Forbidden", "error": 403}, Outcome.PERMISSION_MISSING),
         (403, {"reason": "suspended", "message": "Forbidden", "error": 403}, Outcome.ACCOUNT_DISABLED),
-        (404, {"message": "Not Found", "error": 404}, Outcome.TARGET_GONE),
+        (404, {"message": "Not Found", "error": 404}, Outcome.REQUEST_WRONG),
         (200, {"message": "Too Many Requests", "error": 429}, Outcome.RETRY_LATER),
     ],
 )

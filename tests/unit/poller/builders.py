@@ -12,6 +12,7 @@ from services.poller.asking.channel_rounds import ChannelRounds
 from services.poller.asking.circuit import Circuit, Uniform
 from services.poller.asking.exchange import Exchange
 from services.poller.asking.fetch import Fetcher
+from services.poller.asking.knowledge import Knowledge
 from services.poller.asking.refresh import Refresher
 from services.poller.asking.upkeep import Upkeep
 from services.poller.connections.accounts import Accounts
@@ -66,6 +67,7 @@ def channel_rounds(
     uniform: Uniform = random.uniform,
     ownership: Ownership | None = None,
     sandbox: SandboxGuard | None = None,
+    known: Knowledge | None = None,
 ) -> ChannelRounds:
     """Rounds of one channel with an exchange of their own, as the composition root puts them together."""
     exchange = Exchange(
@@ -78,5 +80,5 @@ def channel_rounds(
     )  # fmt: skip
     return ChannelRounds(
         time=time, platforms=platforms, schedule=schedule, exchange=exchange, upkeep=upkeep, budget=budget,
-        circuits=circuits, metrics=metrics, uniform=uniform,
+        circuits=circuits, metrics=metrics, known=known, uniform=uniform,
     )  # fmt: skip

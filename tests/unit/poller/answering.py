@@ -1,0 +1,189 @@
+"""A platform in memory that answers every call or fails every call, and a poller that asks it; all in virtual time.
+
+The platform's own file makes the calls. What an answer means is said here, so that any way of failing can be had of any
+platform, whatever its bodies look like; bodies of a whole failure (`fail` with an answer) are the file's own to read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+from schemas.events import CatalogTarget, ChannelTokens, PlatformRaw, RawKind
+from services.platforms import all_platforms
+from services.platforms.base import (
+    NOTHING,
+    Call,
+    Channel,
+    Facts,
+    LimitState,
+    Outcome,
+    Platform,
+    Reading,
+    Target,
+    Verdict,
+)
+from services.poller.asking.budget import Budget
+from services.poller.asking.circuit import Circuit
+from services.poller.asking.fetch import Fetcher
+from services.poller.asking.knowledge import Knowledge
+from services.poller.catalog import Catalog
+from services.poller.connections.accounts import Accounts
+from services.poller.connections.tokens import TokenStore
+from services.poller.loop import Loop
+from services.poller.metrics import PollerMetrics
+from services.poller.schedule.schedule import Schedule
+from services.runtime.secrets import TokenCipher, TokenPair
+from tests.support.manual_clock import ManualTime
+from tests.support.memory_publisher import MemoryPublisher
+from tests.support.platform_transport import PlatformTransport, json_answer
+from tests.unit.poller.builders import channel, channel_rounds, post
+
+CIPHER = TokenCipher(["0123456789abcdef"])
+# An id as the platform has them, with a number in it.
+_IDS = {
+    "x": "19000000000000{:05}",
+    "linkedin": "urn:li:share:70000000000{:05}",
+    "facebook": "20481632011_1221603400{:05}",
+    "instagram": "178961000000{:05}",
+    "bluesky": "at://did:plc:k7aaaabbbbccccddddeeeeff/app.bsky.feed.post/3k{:05}",
+}
+_OWNERS = {"linkedin": "urn:li:organization:1"}
+
+Meaning = Callable[[Call], Verdict]
+
+
+class Answering:
+    """One platform.
+
+    Args:
+        name: whose file makes the calls.
+        meaning: what a call's answer means; None for success.
+
+    Attributes:
+        requests: of posts, in order.
+        calls: the same, as the platform's file described them.
+    """
+
+    def __init__(self, name: str, meaning: Meaning | None = None) -> None:
+        self.name = name
+        self.file = all_platforms()[name]
+        self.requests: list[httpx.Request] = []
+        self.meaning = meaning
+        self._answer: Callable[[httpx.Request], httpx.Response] | None = None
+        self._verdict: Verdict | None = None
+
+    def fail(self, answer: Callable[[httpx.Request], httpx.Response] | None, verdict: Verdict | None) -> None:
+        """From now on answer so (None: well), or so that it means this."""
+        self._answer, self._verdict = answer, verdict
+
+    def wire(self, request: httpx.Request) -> httpx.Response:
+        """The answer to a request."""
+        self.requests.append(request)
+        return self._answer(request) if self._answer is not None else json_answer(200, b"{}")
+
+
+class Answered:
+    """A platform's file of which the answers of `Answering` mean what it says."""
+
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
+        self._file = answering.file
+        self.asked: list[Call] = []
+
+    @property
+    def facts(self) -> Facts:
+        return self._file.facts
+
+    def authorize(self, token: str | None) -> dict[str, str]:
+        return self._file.authorize(token)
+
+    def post_calls(self, channel: Channel, targets: Sequence[Target], now: int | None = None) -> list[Call]:
+        return self._file.post_calls(channel, targets, now)
+
+    def channel_calls(self, channel: Channel, now: int) -> list[Call]:
+        return self._file.channel_calls(channel, now)
+
+    def identity_call(self, channel: Channel) -> Call:
+        return self._file.identity_call(channel)
+
+    def read(self, event: PlatformRaw) -> Reading:
+        return NOTHING if event.body == b"{}" else self._file.read(event)
+
+    def part(self, event: PlatformRaw, target_index: int) -> Any:
+        return self._file.part(event, target_index)
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+        if self._answering._verdict is not None:
+            return self._answering._verdict
+        if self._answering._answer is not None:
+            return self._file.classify(status, headers, body, now)
+        return Verdict(Outcome.OK)
+
+    def limits(self, headers: Mapping[str, str], now: int) -> LimitState | None:
+        return None
+
+
+class World:
+    """A poller of one platform."""
+
+    def __init__(self, answering: Answering, platform: Platform | None = None) -> None:
+        self.answering = answering
+        name = self.name = answering.name
+        self.time = ManualTime()
+        self.platform = platform or Answered(answering)
+        self.schedule = Schedule({name: self.platform.facts.post_batch_size})
+        self.accounts = Accounts()
+        tokens = self.tokens = TokenStore(CIPHER, {})
+        self.catalog = Catalog({}, self.schedule, tokens, self.accounts)
+        self.publisher = MemoryPublisher()
+        self.known = Knowledge(self.schedule.polled_channels)
+        self.catalog.is_set_aside = self.known.forget
+        transport = PlatformTransport(answering.wire)
+        circuits = {name: Circuit()}
+        rounds = channel_rounds(
+            time=self.time, platforms={name: self.platform}, schedule=self.schedule,
+            fetcher=Fetcher({}, transports=lambda *_: transport), publisher=self.publisher, tokens=tokens,
+            accounts=self.accounts, budget=Budget(limits={name: self.platform.facts.limits}), circuits=circuits,
+            metrics=PollerMetrics(CollectorRegistry()), known=self.known,
+        )  # fmt: skip
+        self.task = asyncio.create_task(Loop(self.time, self.schedule, rounds, circuits, 8).run())
+
+    def token(self, channel_id: str, token: str) -> None:
+        """Connect a channel with a token."""
+        key = ("w1", channel_id)
+        sealed = CIPHER.encrypt(TokenPair(token), key)
+        self.catalog.put_tokens(key, ChannelTokens(*key, sealed, "f", None, "put", self.time.at), self.time.at)
+
+    def connect(self, *channels: str) -> None:
+        """Channels that are polled."""
+        for channel_id in channels:
+            self.token(channel_id, f"token-of-{channel_id}")
+            event = channel(channel_id, self.name, updated_at=self.time.at)
+            event = replace(event, external_id=_OWNERS.get(self.name, event.external_id))
+            self.catalog.put_channel(("w1", channel_id), event, self.time.at)
+
+    def publish(self, channel_id: str, count: int, *, first: int = 0, post_type: str = "") -> None:
+        """Posts that go out now, numbered from `first`."""
+        for number in range(first, first + count):
+            name = f"{channel_id}-{number}"
+            external_id = _IDS.get(self.name, "id{:05}").format(number)
+            of = CatalogTarget(name, channel_id, post_type, "published", external_id)
+            event = post(of, post_id=f"p-{name}", published_at=self.time.at)
+            self.catalog.put_post("w1", event.post_id, event, self.time.at)
+
+    def captured_since(self, channel_id: str, at: int, outcome: Collection[int] = (200,)) -> int:
+        """How many posts of a channel have had an answer since an instant."""
+        found = {
+            target.target_id
+            for event in self.publisher.events
+            if event.kind == RawKind.POST_METRICS and event.channel_id == channel_id and event.captured_at >= at
+            and event.http_status in outcome and event.body == b"{}"
+            for target in event.targets
+        }  # fmt: skip
+        return len(found)
