@@ -78,9 +78,9 @@ ROWS = (
         error("(#10) Not enough viewers for the media to show insights", 10), names=("insights",),
     ),
     Refusal(
-        "instagram", "insights_scope", "Meta docs, Instagram permissions", About.METRIC,
+        "instagram", "insights_scope", "Meta docs, Instagram permissions", About.TOKEN,
         ("permission_missing", "metric_forbidden"),
-        "asks for likes and comments alone; the scope of insights is missing", 403,
+        "asks at the regular times only; the scope of insights is missing", 403,
         error("(#10) Application does not have permission for this action", 10), names=("insights",),
     ),
     Refusal(

@@ -32,7 +32,6 @@ MOST_WASTED = 20
 SPANS = dict.fromkeys((About.TARGET, About.METRIC, About.SIZE, About.SHAPE), 3 * HOUR)
 # Of what a channel's own figures may meet, which are asked for seldom, the first round is a part.
 FROM_THE_START = frozenset({About.METRIC, About.SHAPE})
-RECONNECTS = frozenset({"token_expired", "token_revoked", "account_disabled"})
 # A part of a batch is unfinished only where there are batches: the sandbox's own tests send some.
 ROWS = [row for row in catalogue().values() if not row.example and row.effect is not Effect.UNFINISHED]
 ASKED_BY_HAND = [row for row in catalogue().values() if row.example]
@@ -181,7 +180,8 @@ async def test_a_refusal_costs_its_culprit_alone(
             assert wasted <= MOST_WASTED, (channel, wasted)
         # Over: everything within an interval.
         off = world.time.at
-        if RECONNECTS & set(row.outcomes) and row.about is About.TOKEN:
+        if row.about is About.TOKEN:
+            # The person connects the account again: a scope, too, comes with a new token only.
             world.connect(CULPRIT)
         if row.platform not in FIGURES:
             await world.time.advance(CHANNEL_INTERVAL + 5 * MINUTE)
