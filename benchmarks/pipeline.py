@@ -220,7 +220,7 @@ def _rolled_up(stage: Stage, timeline: list[tuple[float, tuple[int, ...]]]) -> t
     workload, needed = stage.workload, [0] * PARTITIONS
     for channel in range(workload.channels):
         newest = stage.start + _last_event(workload, channel)
-        for number in range(50):
+        for number in range(workload.per_event):
             message = last[f"{workload.workspace(channel)}/p{channel}-{number}"]
             record = codec.decode(message.value() or b"")
             assert instant(record["captured_at"]) == newest, f"an older total stayed for p{channel}-{number}"
@@ -240,4 +240,4 @@ def _check_rows(stage: Stage, history: int) -> None:
     total = stage.workload.snapshots + history
     assert found["n"] == total, f"{found['n']} snapshots of {total}"
     latest = stage.rows("SELECT count() AS n FROM latest_post_metrics WHERE captured_at IS NOT NULL")[0]["n"]
-    assert latest >= stage.workload.channels * 50, f"{latest} targets have figures"
+    assert latest >= stage.workload.channels * stage.workload.per_event, f"{latest} targets have figures"

@@ -216,7 +216,9 @@ def halves() -> list[set[str]]:
         least = work.index(min(work))
         parts[least].add(name)
         # An app's token makes one call of many; a call for each post is dearer.
-        weight = {"x": 0.3, "youtube": 0.5, "threads": 2.0, "pinterest": 2.0}.get(name, 1.0)
+        weight = {
+            "x": 0.3, "youtube": 0.5, "instagram": 2.0, "facebook": 2.0, "threads": 2.0, "pinterest": 2.0
+        }.get(name, 1.0)  # fmt: skip
         work[least] += share * posts * weight
     return parts
 

@@ -19,18 +19,20 @@ class Workload:
 
     Attributes:
         snapshots: in all.
-        channels: each with 50 posts of one target.
+        channels: each with `per_event` posts of one target.
         workspaces: channels are spread over these.
+        per_event: targets of one event; 1 where a platform is asked for its posts one by one.
     """
 
     snapshots: int
     channels: int = 200
     workspaces: int = 200
+    per_event: int = PER_EVENT
 
     @property
     def events(self) -> int:
         """Raw events."""
-        return self.snapshots // PER_EVENT
+        return self.snapshots // self.per_event
 
     def workspace(self, channel: int) -> str:
         """The tenant of a channel."""
@@ -39,7 +41,7 @@ class Workload:
     def posts(self, now: int) -> Iterator[tuple[str, str, int, list[CatalogTarget]]]:
         """Workspace, post id, publishing time and targets of every post."""
         for channel in range(self.channels):
-            for number in range(PER_EVENT):
+            for number in range(self.per_event):
                 target = CatalogTarget(f"t{channel}-{number}", f"c{channel}", external_id=_external(channel, number))
                 yield self.workspace(channel), f"p{channel}-{number}", now - 3_600_000 * (1 + number * 6), [target]
 
@@ -50,7 +52,7 @@ class Workload:
             channel = index % self.channels
             round_number = index // self.channels
             targets = tuple(
-                RawTarget(f"t{channel}-{n}", f"p{channel}-{n}", _external(channel, n)) for n in range(PER_EVENT)
+                RawTarget(f"t{channel}-{n}", f"p{channel}-{n}", _external(channel, n)) for n in range(self.per_event)
             )
             base = 100 + round_number * 10
             data = [

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from schemas.metrics import CHANNEL_NAMES, PLATFORMS, POST_NAMES
 from services.platforms import all_platforms
-from services.platforms.abilities import AppClient, Refreshable
-from services.platforms.base import Platform
+from services.platforms.abilities import AppClient, ExchangesTokens, Refreshable, RefreshCall
+from services.platforms.base import Channel, Platform
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "platforms.md"
@@ -55,10 +55,18 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _refresh(platform: Platform) -> str:
     """How its tokens are renewed, in words."""
+    made_up = Channel("", "", "ACCOUNT")
+    exchange = (
+        platform.exchange_call(made_up, _Tokens(), AppClient()) if isinstance(platform, ExchangesTokens) else None
+    )
+    if exchange is not None:
+        return f"none; a user's token is exchanged by `{exchange.method} {_address(platform, exchange)}`"
     call = platform.refresh_call(_Tokens(), AppClient()) if isinstance(platform, Refreshable) else None
-    if call is None:
-        return "none"
-    return f"`{call.method} {call.base_url or platform.facts.base_url}{call.path}`"
+    return "none" if call is None else f"`{call.method} {_address(platform, call)}`"
+
+
+def _address(platform: Platform, call: RefreshCall) -> str:
+    return f"{call.base_url or platform.facts.base_url}{call.path}"
 
 
 def _posts(platforms: Sequence[Platform]) -> Iterator[str]:

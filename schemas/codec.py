@@ -1,7 +1,7 @@
 """Bytes to events and back, in the Confluent wire format (a zero byte, a four-byte schema id, Avro).
 
-The only importer of fastavro. Schemas are files beside this module; the id of a schema is the registry's, given by
-the caller, so nothing here opens a connection.
+The only importer of fastavro. Schemas are files beside this module. The caller passes the registry's id of a schema, so
+nothing here opens a connection.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from schemas.writers import UnknownSchema, Writers
 
 AVRO_DIR = Path(__file__).parent / "avro"
 _HEADER = struct.Struct(">bI")
-# Of all lists of one value together; a post has some targets, an answer 10,000 at most.
+# The most items in all lists of one value together; a post has some targets, an answer 10,000 at most.
 _ITEMS_MAX = 50_000
 Event = TypeVar("Event")
 
 
 class MalformedEvent(ValueError):
-    """These bytes are no event of this topic: not in the wire format, of an unknown schema, or not decodable."""
+    """The bytes are no event of this topic: not in the wire format, of an unknown schema, or not decodable."""
 
 
 @cache
@@ -65,7 +65,7 @@ def _parsed(text: str) -> Schema:
 def _usable(text: str) -> Schema:
     try:
         return _parsed(text)
-    except Exception as error:  # fastavro raises many kinds; all of them mean that nothing can be read by it
+    except Exception as error:  # fastavro raises many kinds; all of them mean that the schema can't be used
         raise UnknownSchema(f"it can't be used: {error}") from None
 
 
@@ -76,7 +76,7 @@ class RecordCodec:
         topic: name without prefix, as in `schemas/topics`.
         schema_id: the registry's id of the newest schema; needed to encode.
         fetch_schema: from a schema id to the writer's Avro schema as JSON text; raises KeyError for an unknown id.
-            Needed to decode; answers are kept, and ids without an Avro schema are not asked for again for a while.
+            Needed to decode. Schemas are kept, and an id without an Avro schema is not looked up again for a while.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class RecordCodec:
         """One record as the bytes of a message value.
 
         Raises:
-            ValueError: the record doesn't fit the schema, or the codec has no schema id.
+            ValueError: the record does not fit the schema, or the codec has no schema id.
         """
         if self._header is None:
             raise ValueError(f"the codec of {self.topic} was made without a schema id, so it can't encode")
@@ -125,7 +125,7 @@ class RecordCodec:
         return record
 
     def _resolve(self, schema_id: int) -> tuple[Schema, Measure | None]:
-        """A writer's schema, and what measures its values where it is none of ours."""
+        """A writer's schema, and a measure of its values where the schema is none of this project's files."""
         if self._fetch_schema is None:
             raise ValueError(f"the codec of {self.topic} was made without fetch_schema, so it can't decode")
         text = self._fetch_schema(schema_id)
@@ -159,7 +159,7 @@ class Codec(Generic[Event]):
 
 
 class RawCodec(Codec[PlatformRaw]):
-    """The codec of `platform.raw`: today's schema is read straight into events, any other by the general reader."""
+    """The codec of `platform.raw`: values of today's schema are read straight into events, others by fastavro."""
 
     def __init__(self, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None) -> None:
         super().__init__(RAW, raw_to, raw_from, schema_id=schema_id, fetch_schema=fetch_schema)
@@ -196,7 +196,7 @@ class RawCodec(Codec[PlatformRaw]):
 def codec(topic: str, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None) -> Codec[Any]:
     """The typed codec of a topic; see `RecordCodec` for the arguments.
 
-    Topics that only the aggregator writes (`metrics.*`, `rollups.*`) have none; `RecordCodec` reads them.
+    Topics that only the aggregator writes (`metrics.*`, `rollups.*`) have no typed codec; `RecordCodec` reads them.
 
     Raises:
         KeyError: the topic has no typed event.

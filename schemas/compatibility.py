@@ -22,7 +22,7 @@ from typing import Any
 AVRO_DIR = Path(__file__).parent / "avro"
 LOCK_NAME = "published.lock"
 Schema = Any
-# What a reader's primitive type reads besides itself.
+# The other primitive types that a reader's primitive type can read.
 _PROMOTIONS = {
     "long": {"int"},
     "float": {"int", "long"},
@@ -56,7 +56,7 @@ class _Names:
                     self._collect(schema[part], namespace)
 
     def resolve(self, schema: Schema) -> Schema:
-        """A definition: names looked up, `{"type": "long"}` as it would be without braces."""
+        """A schema's definition: a name is looked up, and `{"type": "long"}` becomes `"long"`."""
         if isinstance(schema, str):
             return self._known.get(schema, schema)
         if isinstance(schema, dict) and isinstance(schema["type"], dict | list):
@@ -65,11 +65,11 @@ class _Names:
 
 
 def incompatibilities(reader: Schema, writer: Schema) -> list[str]:
-    """Why a reader's schema can't read all that a writer's wrote; [] when it can.
+    """The reasons why values of a writer's schema can't all be read by a reader's schema; [] when they can.
 
     Args:
-        reader: parsed JSON of the newer schema.
-        writer: of the older one.
+        reader: the newer schema, as parsed JSON.
+        writer: the older schema, as parsed JSON.
     """
     return list(dict.fromkeys(_Comparison(_Names(reader), _Names(writer)).differences(reader, writer, "value")))
 
@@ -98,7 +98,7 @@ class _Comparison:
             yield f"{at}: {_name(writer)} was written, {_name(reader)} can't read it"
             return
         if _logical(reader) != _logical(writer):
-            # Avro itself would read the bare number; the meaning would be another.
+            # Avro itself would read the bare number, but with another meaning.
             yield f"{at}: its logical type was {_logical(writer)}, it is {_logical(reader)}"
         if kind == "array":
             yield from self.differences(reader["items"], writer["items"], f"{at}[]")
@@ -117,7 +117,7 @@ class _Comparison:
     def _of_records(self, reader: Schema, writer: Schema, at: str) -> Iterator[str]:
         pair = (reader["name"], writer["name"])
         if pair in self._seen:
-            return  # a type that holds itself
+            return  # a recursive type, compared already
         self._seen.add(pair)
         if reader["name"] != writer["name"] and writer["name"] not in reader.get("aliases", ()):
             yield f"{at}: the record was named {writer['name']}, it is {reader['name']} without that alias"

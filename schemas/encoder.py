@@ -1,9 +1,9 @@
 """Compiles an Avro schema into a fast encoder of positional values. Pure.
 
-A stream that publishes a message for every snapshot would spend most of its time writing Avro. The records are flat,
-so a function made once for a schema, with each field's writer in line and small integers and repeated strings looked
-up, is nine times faster than a general writer (decision 0022). `make bench` measures the ratio, and a property test
-holds the bytes equal to the general writer's.
+A stream that publishes a message for every snapshot would spend most of its time writing Avro. The records are flat, so
+one function is compiled for each schema: the fields' writers stand in line, and small integers and repeated strings are
+looked up. This is nine times faster than a general writer (decision 0022). `make bench` measures the ratio, and a
+property test holds the bytes equal to the general writer's.
 
 Supported: string, bytes, boolean, int, long (timestamps as whole milliseconds), double, enum, `["null", T]` of these,
 decimals on bytes (given as the unscaled integer), records, and arrays of records.
@@ -24,7 +24,7 @@ _STRINGS_MAX = 200_000
 
 
 class UnsupportedSchemaError(ValueError):
-    """The schema has a type that the compiler doesn't know."""
+    """The schema has a type that this compiler does not support."""
 
 
 def _long(value: int) -> bytes:
@@ -52,7 +52,7 @@ _NULLABLE_LONGS[None] = b"\x00"
 
 
 class _Repeated(dict[int, bytes]):
-    """Encoded integers of fields that many records of a batch share, such as times; looked up."""
+    """Encoded integers, kept for fields whose values many records of a batch share, such as times."""
 
     def __missing__(self, value: int) -> bytes:
         if len(self) >= _STRINGS_MAX:
@@ -62,7 +62,7 @@ class _Repeated(dict[int, bytes]):
 
 
 class _Strings(dict[str, bytes]):
-    """Encoded strings, looked up; emptied when there are too many of them."""
+    """Encoded strings, kept for reuse; emptied when there are too many."""
 
     def __init__(self, prefix: bytes = b"") -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class _Compiler:
         return made
 
     def expression(self, schema: Any, value: str) -> str:
-        """Python source that encodes `value` (a name) by a schema."""
+        """Python source that encodes the variable named `value` by a schema."""
         if isinstance(schema, list):
             return self.nullable(schema, value)
         kind = schema["type"] if isinstance(schema, dict) else schema
@@ -157,8 +157,8 @@ def compile_encoder(schema: dict[str, Any]) -> Encode:
     """An encoder of a record schema.
 
     Returns:
-        A function from the field values, in the schema's order, to the record's bytes without any header. Arrays take
-        sequences of such sequences; decimals the unscaled integer; timestamps whole milliseconds.
+        A function from field values, in the schema's order, to the record's bytes without any header. An array is a
+        sequence of such sequences, a decimal its unscaled integer, a timestamp whole milliseconds.
 
     Raises:
         UnsupportedSchemaError: the schema has a type that is not supported.
@@ -173,11 +173,11 @@ def compile_encoder(schema: dict[str, Any]) -> Encode:
 
 
 def wire_encoder(schema_text: str, schema_id: int) -> Encode:
-    """`compile_encoder` with the Confluent header before each record.
+    """As `compile_encoder`, with the Confluent header before each record.
 
     Args:
         schema_text: the schema as JSON.
-        schema_id: the registry's id of it.
+        schema_id: the registry's id of the schema.
     """
     header = struct.pack(">bI", 0, schema_id)
     encode = compile_encoder(json.loads(schema_text))

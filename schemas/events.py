@@ -1,4 +1,4 @@
-"""Frozen typed events, one class a topic value, matching the newest schema in `avro/`.
+"""Frozen typed events: one class for each topic's values, matching the newest schema in `avro/`.
 
 Instants are whole milliseconds since the epoch under the schema's own names (`captured_at`), because events are
 compared, folded and stored far more often than shown. Topics that only the aggregator writes (`metrics.*`, `rollups.*`)
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class RawKind(StrEnum):
-    """What a raw answer is about."""
+    """The subject of a raw answer: targets, or a channel's account."""
 
     POST_METRICS = "POST_METRICS"
     CHANNEL_METRICS = "CHANNEL_METRICS"
@@ -29,7 +29,7 @@ class Origin(StrEnum):
 
 
 class ChannelStatus(StrEnum):
-    """State of a channel's connection. Only active channels are polled."""
+    """State of a channel's connection; only active channels are polled."""
 
     ACTIVE = "active"
     TOKEN_EXPIRED = "token_expired"
@@ -38,7 +38,7 @@ class ChannelStatus(StrEnum):
 
 
 class PostStatus(StrEnum):
-    """State of a post or of a target; `deleted` reads as if the thing was not there."""
+    """State of a post or of a target; a deleted one reads as if it did not exist."""
 
     DRAFT = "draft"
     SCHEDULED = "scheduled"
@@ -49,7 +49,7 @@ class PostStatus(StrEnum):
 
 
 class RawTarget(NamedTuple):
-    """One target of a request, in request order."""
+    """One target of a request to a platform."""
 
     target_id: str
     post_id: str
@@ -63,8 +63,9 @@ class PlatformRaw:
     Attributes:
         event_id: unique per answer in its workspace.
         endpoint: the path as sent, ids and version included.
-        request: the query sent, without secrets; repeated parameters joined by commas; a JSON body under `body`.
-        targets: what was asked for, in request order; empty for channels.
+        request: the query as sent, without secrets; repeated parameters are joined by commas, a JSON body is under
+            `body`.
+        targets: the targets that the request asked for, in its order; empty for channels.
         body: as received, decompressed, secrets replaced by `***`.
         captured_at: when the answer was received, ms since the epoch.
     """
@@ -102,8 +103,8 @@ class CatalogTarget:
     """One post on one channel, inside its post's catalog event.
 
     Attributes:
-        published_at: ms; None takes the post's.
-        detail: JSON text of the product's extras, `{}` when none.
+        published_at: ms since the epoch; None means the post's own.
+        detail: the product's extras as JSON text; `{}` when there are none.
     """
 
     target_id: str
@@ -132,7 +133,7 @@ class CatalogPost:
     updated_at: int
 
     def published_at_of(self, target: CatalogTarget) -> int | None:
-        """A target without its own time takes its post's."""
+        """When a target was published, ms: its own time, else its post's."""
         return target.published_at if target.published_at is not None else self.published_at
 
 
@@ -187,7 +188,7 @@ class AccountEvent:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What could not be mapped, why, and where it came from. Source: topic `platform.raw.dead-letters`."""
+    """A message that could not be mapped, with reason and origin. Source: topic `platform.raw.dead-letters`."""
 
     workspace_id: str
     reason: str
@@ -202,7 +203,7 @@ class DeadLetter:
 
 
 class PullKind(StrEnum):
-    """What a live request asks for."""
+    """The subject of a live request."""
 
     TARGETS = "TARGETS"
     ACCOUNT = "ACCOUNT"
@@ -210,7 +211,7 @@ class PullKind(StrEnum):
 
 
 class ReplyKind(StrEnum):
-    """Which part of the reply to a live request."""
+    """The kind of one part of the reply to a live request."""
 
     ACK = "ACK"
     ANSWER = "ANSWER"
@@ -218,7 +219,7 @@ class ReplyKind(StrEnum):
 
 
 class PullTarget(NamedTuple):
-    """One target of a live request, as the catalog has it; `published_at` in ms."""
+    """One target of a live request, as the catalog holds it; `published_at` in ms."""
 
     target_id: str
     channel_id: str
@@ -231,15 +232,17 @@ class PullTarget(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PollerRequest:
-    """Ask a platform. Source: topic `poller.requests`.
+    """A request to ask a platform. Source: topic `poller.requests`.
 
     Attributes:
-        reply_to: who asks: the key of the replies.
-        channel_id: for ACCOUNT and HEALTH; empty for TARGETS.
-        requested_at: ms; an answer captured later serves it.
-        deadline_at: ms; nobody waits for it any more.
-        origin: LIVE, or BACKFILL: after all scheduled polls, and DONE comes when nothing is left or time is up.
-        as_of: for ACCOUNT of a backfill, ms: the days that were the last ones then; None for the present.
+        reply_to: the id of the requester, which is the key of the replies.
+        channel_id: the channel of ACCOUNT and HEALTH; empty for TARGETS.
+        requested_at: ms; any answer captured later satisfies the request.
+        deadline_at: ms; after this instant nobody waits for the replies.
+        origin: LIVE, or BACKFILL: then platforms are asked after all scheduled polls, and DONE comes when nothing is
+            left to ask or time is up.
+        as_of: for ACCOUNT of a backfill, ms: ask for the days that were the last ones at this instant; None for the
+            present.
     """
 
     request_id: str
@@ -259,12 +262,12 @@ class PollerReply:
     """One part of the reply to a request. Source: topic `poller.replies`.
 
     Attributes:
-        event: for ANSWER: a value of `platform.raw`, in the wire format; without its body in a backfill.
-        is_live: for DONE of HEALTH, as all that follow: whether the platform answered.
-        status: the channel's after the probe.
-        error_code: why the connection doesn't work; None when it does. For DONE of a backfill: why something is left to
-            ask; None when nothing is.
-        token_expires_at: ms, None when unknown.
+        event: for ANSWER, a value of `platform.raw` in the wire format; without its body in a backfill.
+        is_live: for DONE of HEALTH, whether the platform answered.
+        status: for DONE of HEALTH, the channel's status after the probe.
+        error_code: for DONE of HEALTH, why the connection does not work, None when it works; for DONE of a backfill,
+            why some questions are left, None when none is left.
+        token_expires_at: for DONE of HEALTH, ms; None when unknown.
     """
 
     request_id: str
@@ -282,9 +285,9 @@ class BackfillJob:
     """One backfill. Source: topic `poller.backfills`; instants in ms.
 
     Attributes:
-        channel_id: of the channel that is backfilled; empty for all channels of the workspace.
-        since: targets published or last captured since then are asked for, and channels' days since then.
-        finished_at: None until it ended.
+        channel_id: the channel that is backfilled; empty for all channels of the workspace.
+        since: the beginning of the span: targets published or last captured since then, and channels' days since then.
+        finished_at: when the backfill ended; None before.
     """
 
     workspace_id: str

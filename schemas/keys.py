@@ -35,7 +35,7 @@ KEY_FIELDS: dict[str, tuple[str, ...]] = {
     CHANNEL_ROLLUPS: ("workspace_id", "channel_id", "range"),
     POST_ROLLUPS: ("workspace_id", "post_id"),
 }
-"""The fields of the value that a key is made of, joined by slashes."""
+"""The fields of a topic's value whose texts, joined by slashes, are the key."""
 
 # A backfill of a whole workspace names no channel.
 _MAY_BE_EMPTY = frozenset({(BACKFILLS, "channel_id")})
@@ -43,7 +43,7 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class Reason(StrEnum):
-    """Why a record does not count."""
+    """The reason why a record does not count."""
 
     NO_KEY = "no_key"
     UNREADABLE_KEY = "unreadable_key"
@@ -62,15 +62,18 @@ class RefusedRecord(MalformedEvent):
 
 
 def reason_of(error: MalformedEvent) -> Reason:
-    """Why a record is refused: for its key, or because its value can't be read."""
+    """The reason in an error: about the record's key, or that its value can't be read."""
     return error.reason if isinstance(error, RefusedRecord) else Reason.UNREADABLE_VALUE
 
 
 def parsed_key(topic: str, message_key: bytes | None) -> tuple[str, ...]:
-    """The ids that the key of a message on a topic (name without prefix) is made of.
+    """The ids in a message's key.
+
+    Args:
+        topic: name without prefix.
 
     Raises:
-        RefusedRecord: it is no key of this topic.
+        RefusedRecord: the bytes are no key of this topic.
     """
     fields = KEY_FIELDS[topic]
     if message_key is None:
@@ -90,7 +93,7 @@ def parsed_key(topic: str, message_key: bytes | None) -> tuple[str, ...]:
 def checked_key(
     topic: str, message_key: bytes | None, value: Any, is_home: Callable[[str], bool] | None = None
 ) -> tuple[str, ...]:
-    """The ids of a record's key, once it was found to agree with its value and its place.
+    """The ids in a record's key, after checking that the key agrees with the record's value and partition.
 
     Args:
         topic: name without prefix.

@@ -1,21 +1,21 @@
 """Counts the items of an Avro value before any of them is made. Pure.
 
-A schema can be written so that a value of ten bytes holds 2^60 items, and a general reader makes them all. Anybody who
-may register a schema can do so.
+A schema can be such that a value of ten bytes holds 2^60 items, and a general reader would make them all. Anybody who
+may register schemas can register such a schema.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# Nobody nests deeper; a recursive schema can.
+# No honest value nests deeper; a recursive schema allows it.
 _DEPTH_MAX = 32
 _FIXED_BYTES = {"null": 0, "boolean": 1, "float": 4, "double": 8}
 _VARINTS = frozenset({"int", "long", "enum"})
 
 
 class TooMuch(ValueError):
-    """The value holds more than is read, or its bytes are not of the schema."""
+    """The value holds more items than the bound, or its bytes are not of the schema."""
 
 
 class Measure:
@@ -23,7 +23,7 @@ class Measure:
 
     Args:
         schema: Avro, parsed from its JSON.
-        most_items: bound of the items of all arrays and maps of a value together.
+        most_items: the most items that all arrays and maps of a value may have together.
     """
 
     def __init__(self, schema: Any, most_items: int) -> None:
@@ -75,7 +75,7 @@ class _Walk:
         self._left = left
 
     def over(self, schema: Any, at: int, depth: int) -> int:
-        """The position after a value of a schema."""
+        """The position after a value of a schema that begins at `at`."""
         if depth > _DEPTH_MAX:
             raise TooMuch("the value nests too deep")
         if isinstance(schema, list):

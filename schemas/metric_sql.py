@@ -9,7 +9,7 @@ from schemas.metrics import INT64_MAX, INT64_MIN, POST_NAMES
 _INTERACTIONS = ("likes", "comments", "shares", "saves")
 _BASES = ("impressions", "reach", "views")
 RATE_METRICS = (*_INTERACTIONS, *_BASES)
-"""What an engagement rate is made of."""
+"""The interactions that count as engagements."""
 
 
 def _figure(name: str) -> str:
@@ -18,10 +18,10 @@ def _figure(name: str) -> str:
 
 
 def rated(figure: Callable[[str], str] = str) -> tuple[str, str]:
-    """Engagements of one target, and what they are divided by (0: it has no rate), as integers of 128 bits.
+    """SQL for one target's engagements and their divisor, as integers of 128 bits; divisor 0 means no rate.
 
     Args:
-        figure: the nullable expression of a metric; by default the column of its name.
+        figure: makes the nullable expression of a metric; by default the column with the metric's name.
     """
     counts = {name: f"toInt128(ifNull({figure(name)}, 0))" for name in (*_INTERACTIONS, *_BASES)}
     engaged = " + ".join(counts[name] for name in _INTERACTIONS)
@@ -39,10 +39,10 @@ def _parts() -> str:
 
 
 RATED_TARGETS = f"arrayFilter(rated -> rated.2 > 0, {_parts()})"
-"""(engagements, what they are divided by) of each target that has a rate, from `targets` of `post_totals_store`."""
+"""SQL for (engagements, divisor) of each target that has a rate, from `targets` of `post_totals_store`."""
 
 TOTAL_ENGAGEMENT_RATE = (
     "if(empty(rated_targets), NULL, toFloat64(arraySum(rated -> rated.1, rated_targets))"
     " / toFloat64(arraySum(rated -> rated.2, rated_targets)))"
 )
-"""`metrics.total_engagement_rate` of RATED_TARGETS, which the statement names `rated_targets`."""
+"""`metrics.total_engagement_rate` in SQL, of RATED_TARGETS under the alias `rated_targets`."""

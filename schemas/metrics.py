@@ -1,8 +1,8 @@
 """The common metric columns: the one definition from which Avro fields, ClickHouse columns and API models follow.
 
-A metric has a name, a unit, a kind, and with the kind how it may be combined. Values are carried everywhere as
-integers: counts as they are, seconds as whole milliseconds (`scale` 3), so that every sum is exact; the edges
-(`from_stored`, Avro, ClickHouse) turn milliseconds into decimals of seconds. Nothing here does I/O.
+A metric has a name, a unit and a kind, and the kind decides how values may be combined. All values are integers, so
+that every sum is exact: counts as they are, durations as whole milliseconds. The edges (Avro, ClickHouse) turn
+milliseconds into decimals of seconds. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MILLIS_MAX = 10**18 - 1
 
 
 class Kind(Enum):
-    """What a figure is, and so how it may be combined."""
+    """The kind of a figure, which decides how values may be combined."""
 
     CUMULATIVE = "cumulative count"  # grows with the post; summed over targets; over time only as a difference
     UNIQUE = "unique count"  # people; never summed over time; over targets as the products' documents do
@@ -95,8 +95,8 @@ CHANNEL_METRICS: tuple[Metric, ...] = (
     Metric("watch_time_seconds", Kind.DURATION, "Time watched in the period, in seconds."),
 )
 
-# Positions in the tuples above. A reading is a tuple of values in this order, and "what it speaks of" is a bit mask
-# over the same positions; a test holds names and positions together.
+# Positions in the tuples above. A reading is a tuple of values in this order, and the metrics that an answer reports
+# are a bit mask over the same positions; a test holds names and positions together.
 (
     VIEWS, IMPRESSIONS, REACH, LIKES, DISLIKES, COMMENTS, SHARES, QUOTES, SAVES, CLICKS, OTHER_CLICKS,
     PROFILE_CLICKS, FOLLOWS, VIDEO_VIEWS, WATCH_TIME, AVG_WATCH_TIME, POLL_VOTES,
@@ -109,7 +109,7 @@ CHANNEL_METRICS: tuple[Metric, ...] = (
 POST_NAMES: tuple[str, ...] = tuple(metric.name for metric in POST_METRICS)
 CHANNEL_NAMES: tuple[str, ...] = tuple(metric.name for metric in CHANNEL_METRICS)
 
-# Names of the figures of a channel window: what a post has, and the gauges that only a channel has.
+# Names of a channel window's figures: those of posts, and the gauges that only a channel has.
 WINDOW_METRICS: tuple[Metric, ...] = POST_METRICS + tuple(
     metric for metric in CHANNEL_METRICS if metric.name in {"followers", "following", "posts_count", "profile_views"}
 )
@@ -120,14 +120,14 @@ PLATFORMS: tuple[str, ...] = (
 )  # fmt: skip
 
 Values = tuple[int | None, ...]
-"""One figure a metric, in the order of POST_METRICS or CHANNEL_METRICS; None where nothing is known."""
+"""One figure for each metric, in the order of POST_METRICS or CHANNEL_METRICS; None where unknown."""
 
 NO_POST_VALUES: Values = (None,) * len(POST_METRICS)
 NO_CHANNEL_VALUES: Values = (None,) * len(CHANNEL_METRICS)
 
 
 def bounded(value: int) -> int:
-    """A sum held within 64 bits: beyond them it stays at the bound, so that no figure can stop a tenant's stream."""
+    """A sum kept within 64 bits: beyond them it becomes the bound, so that no figure can stop a tenant's stream."""
     return value if INT64_MIN <= value <= INT64_MAX else INT64_MAX if value > 0 else INT64_MIN
 
 
@@ -139,11 +139,11 @@ def engagements(likes: int | None, comments: int | None, shares: int | None, sav
 
 
 def post_engagements(values: Sequence[int | None]) -> int | None:
-    """`engagements` of a tuple in the order of POST_METRICS."""
+    """As `engagements`, of a tuple in the order of POST_METRICS."""
     likes, comments, shares, saves = values[LIKES], values[COMMENTS], values[SHARES], values[SAVES]
     if likes is None and comments is None and shares is None and saves is None:
         return None
-    # In line, as `engagements`: this runs for every snapshot.
+    # Repeats `engagements` in line, since this runs for every snapshot.
     added = (likes or 0) + (comments or 0) + (shares or 0) + (saves or 0)
     return added if INT64_MIN <= added <= INT64_MAX else bounded(added)
 
@@ -151,10 +151,10 @@ def post_engagements(values: Sequence[int | None]) -> int | None:
 def engagement_rate(
     engagements: int | None, impressions: int | None, reach: int | None, views: int | None
 ) -> float | None:
-    """Engagements over impressions, else reach, else views: the first of them above zero.
+    """Engagements divided by impressions, else reach, else views: the first of the three above zero.
 
     Returns:
-        A fraction (0.041 is 4.1 %), or None when there are no engagements known or nothing to divide by.
+        A fraction (0.041 is 4.1 %); None when engagements are unknown, or none of the three is above zero.
     """
     if engagements is None:
         return None
@@ -165,19 +165,19 @@ def engagement_rate(
 
 
 def post_engagement_rate(values: Sequence[int | None]) -> float | None:
-    """`engagement_rate` of a tuple in the order of POST_METRICS."""
+    """As `engagement_rate`, of a tuple in the order of POST_METRICS."""
     return engagement_rate(post_engagements(values), values[IMPRESSIONS], values[REACH], values[VIEWS])
 
 
 def rated(values: Sequence[int | None]) -> tuple[int, int] | None:
-    """What the engagement rate of one target is made of.
+    """The numerator and the divisor of one target's engagement rate.
 
     Args:
         values: in the order of POST_METRICS.
 
     Returns:
-        Its engagements, and what they are divided by: impressions, else reach, else views above zero. None when the
-        target has no rate.
+        The target's engagements and their divisor (impressions, else reach, else views: the first above zero); None
+        when the target has no rate.
     """
     engaged = post_engagements(values)
     if engaged is None:
@@ -191,15 +191,15 @@ def rated(values: Sequence[int | None]) -> tuple[int, int] | None:
 def total_engagement_rate(parts: Iterable[Sequence[int | None]]) -> float | None:
     """The engagement rate of several targets together.
 
-    The sum of the engagements of the targets that have a rate, divided by the sum of what each was divided by. So it
-    lies between the lowest and the highest of their rates, which the quotient of two totals does not: a target may
+    Over the targets that have a rate: the sum of their engagements, divided by the sum of their divisors. So the result
+    lies between the targets' lowest and highest rate. The quotient of two plain totals may not, since a target may
     count in one total and not in the other.
 
     Args:
-        parts: one tuple a target, in the order of POST_METRICS.
+        parts: one tuple for each target, in the order of POST_METRICS.
 
     Returns:
-        A fraction, or None when no target has a rate.
+        A fraction; None when no target has a rate.
     """
     engaged = shown = 0
     for values in parts:
@@ -214,11 +214,11 @@ def total(parts: Sequence[Values]) -> Values:
     """Sum post figures over targets.
 
     Args:
-        parts: one tuple a target, in the order of POST_METRICS.
+        parts: one tuple for each target, in the order of POST_METRICS.
 
     Returns:
-        Each metric's sum over the targets that have it, None where none has; the mean watch time only where
-        exactly one target has it, since means don't add up. Sums stay within what the columns hold.
+        Each metric's sum over the targets that have the metric; None where no target has it. The mean watch time is
+        given only where exactly one target has it, since means don't add up. Sums stay within the columns' range.
     """
     if not parts:
         return NO_POST_VALUES
@@ -251,7 +251,7 @@ def millis(value: Decimal | None) -> int | None:
 
 
 def round_half_up(value: Fraction | Decimal) -> int:
-    """Round to the nearest integer, halves up: what a reply's integer fields do."""
+    """Round to the nearest integer, halves up, as for a reply's integer fields."""
     fraction = Fraction(value)
     return (fraction.numerator * 2 + fraction.denominator) // (fraction.denominator * 2)
 

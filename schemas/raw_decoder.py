@@ -1,8 +1,8 @@
 """Reads `platform.raw` values of today's schema straight into events. Pure.
 
-The list of targets makes a general reader build 150 strings inside 50 dicts an event, only to be copied into tuples. It
-also has no bound of items: a message of 8 MiB can claim millions of targets (decision 0022). Events of any other schema
-go through the general reader (`codec.py`); a property test holds the two equal, malformed bytes included.
+For one event's targets a general reader builds 150 strings in 50 dicts, which are only copied into tuples. It also has
+no bound of items: a message of 8 MiB can claim millions of targets (decision 0022). Events of any other schema go
+through the general reader (`codec.py`); a property test holds the two equal, malformed bytes included.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _EXPECTED = (
     ("origin", "enum"),
 )
 _TARGET = ("target_id", "post_id", "external_id")
-# Of one answer; platforms take 100 posts a call at most.
+# The most targets of one answer; platforms take at most 100 posts in a call.
 TARGETS_MAX = 10_000
-# Parameters of one request.
+# The most parameters of one request.
 REQUEST_MAX = 1_000
 
 
@@ -42,7 +42,7 @@ def _kind(schema: Any) -> Any:
 
 
 class Layout(NamedTuple):
-    """What differs between schemas of the layout that is read here: the symbols of the two enums."""
+    """The symbols of a schema's two enums, which may differ between the schemas that this module can read."""
 
     kinds: tuple[str, ...]
     origins: tuple[str, ...]
@@ -66,7 +66,7 @@ def layout_of(schema_text: str) -> Layout | None:
 
 
 def _long(data: bytes, at: int) -> tuple[int, int]:
-    """A zigzag integer at a position, and the position after it."""
+    """The zigzag integer at a position, and the position after the integer."""
     shift = number = 0
     while True:
         byte = data[at]
@@ -97,7 +97,7 @@ def _string(data: bytes, at: int) -> tuple[str, int]:
 
 
 def _blocks(data: bytes, at: int) -> tuple[int, int]:
-    """The number of items of the next block of an array or map; a negative count is followed by a byte size."""
+    """The item count of an array's or map's next block, and the position after it; skips the size of a block."""
     items, at = _long(data, at)
     if items < 0:
         _, at = _long(data, at)
@@ -111,7 +111,7 @@ def read_raw(data: bytes, start: int, layout: Layout) -> PlatformRaw:
     """The event that begins at `start`.
 
     Args:
-        layout: of the writer's schema.
+        layout: the layout of the writer's schema.
 
     Raises:
         NotReadable: the bytes are not of the schema.
@@ -157,7 +157,7 @@ def read_raw(data: bytes, start: int, layout: Layout) -> PlatformRaw:
 
 
 def _target(data: bytes, at: int) -> tuple[RawTarget, int]:
-    # Short texts in line: their length is one byte.
+    # Short texts, whose length is one byte, are read in line.
     size = data[at]
     if size < 0x80 and not size & 1:
         first = at + 1

@@ -1,9 +1,9 @@
-"""Registers: the latest value of each figure of a target, or of a channel's period. Pure.
+"""Registers: the latest value of each metric of a target, or of a channel's period. Pure.
 
-A register keeps, for each metric, the value with the greatest stamp (lifetime before date range, `captured_at`,
+For each metric a register keeps the value with the greatest stamp (lifetime before date range, `captured_at`,
 `event_id`). Merging is commutative, associative and idempotent, so duplicates, replays and reordering end in the same
-state. Metrics of one answer share a stamp, so a register is a short list of (stamp, mask) groups beside
-the values: one group for nearly every target.
+state. All metrics of one answer share a stamp, so a register is its values and a short list of (stamp, mask) groups;
+nearly every target has one group.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from schemas.metrics import Values
 
 
 class Stamp(NamedTuple):
-    """What decides between two answers; compared field by field.
+    """Orders answers: of two answers the one with the greater stamp counts; compared field by field.
 
     Attributes:
         is_lifetime: 1 for lifetime figures, 0 for a range of dates.
@@ -31,16 +31,16 @@ class Stamp(NamedTuple):
 
 
 Groups = tuple[tuple[Stamp, int], ...]
-"""Disjoint masks, each with the stamp of the answer its figures are from."""
+"""Disjoint masks of metrics, each with the stamp of the answer that reported them."""
 
 
 class Register(NamedTuple):
-    """The latest figures.
+    """The latest figures of a target or of a channel's period.
 
     Attributes:
-        groups: which answer each figure is from.
-        values: one a metric; None where no answer reported it yet, or reported a hidden count.
-        captured_at: when the newest answer with any figure was captured, ms; None before the first.
+        groups: the answer that each figure is from.
+        values: one for each metric; None where no answer reported the metric yet, or where its count is hidden.
+        captured_at: when the newest answer with any figure was captured, ms; None before the first answer.
     """
 
     groups: Groups
@@ -59,7 +59,7 @@ def merge(held: Register, spoken: int, ranged: int, values: Values, captured_at:
     Args:
         held: the register so far.
         spoken: bit mask of the metrics that the answer reported.
-        ranged: bit mask of its figures for a range of dates.
+        ranged: bit mask of the metrics whose figures are for a range of dates.
         values: the answer's figures; None outside `spoken`.
         captured_at: ms.
         event_id: UTF-8 bytes.
@@ -97,7 +97,7 @@ def _covers(held: Register, spoken: int, captured_at: int) -> bool:
 
 @lru_cache(maxsize=4096)
 def _group(captured_at: int, event_id: bytes, mask: int) -> Groups:
-    """One object for all targets of an answer: 50 registers share it, and its stored form."""
+    """The groups of a whole answer, kept so that all targets of the answer share one object and one stored form."""
     return ((Stamp(1, captured_at, event_id), mask),)
 
 
@@ -112,7 +112,7 @@ def _merge_group(groups: Groups, held: Values, stamp: Stamp, mask: int, values: 
             won |= both
             held_mask &= ~both
         elif both and stamp == held_stamp:
-            # One id, two answers that differ: the greater value counts, whatever the order they came in.
+            # Two different answers with one id: the greater value counts, whichever answer came first.
             won |= _greater(held, both, values)
         if held_mask:
             kept.append((held_stamp, held_mask))
@@ -128,7 +128,7 @@ def _with_group(kept: list[tuple[Stamp, int]], stamp: Stamp, mask: int) -> Group
             kept[index] = (stamp, held_mask | mask)
             return tuple(kept)
     kept.append((stamp, mask))
-    # One order for one state, so that equal registers are equal objects whatever came first.
+    # Sorted, so that registers with equal contents compare equal whatever the order of answers was.
     kept.sort()
     return tuple(kept)
 

@@ -1,4 +1,4 @@
-"""Names of the topics, without prefix; each has a file `topics/<name>.toml` that says what it is for. Pure."""
+"""Names of the topics, without prefix; each topic's purpose stands in `topics/<name>.toml`. Pure."""
 
 from __future__ import annotations
 

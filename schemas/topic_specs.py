@@ -13,7 +13,7 @@ TOPICS_DIR = Path(__file__).parent / "topics"
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """One file of `schemas/topics`.
+    """A topic as its file in `schemas/topics` describes it.
 
     Attributes:
         name: topic name without prefix.
@@ -39,7 +39,7 @@ class TopicSpec:
 
     @property
     def is_compacted(self) -> bool:
-        """Whether the last value of each key is kept."""
+        """Whether the topic keeps the last value of each key."""
         return self.config["cleanup.policy"] == "compact"
 
 

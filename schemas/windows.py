@@ -49,10 +49,10 @@ RANGES: dict[str, int] = {"24h": DAY, "7d": 7 * DAY, "28d": 28 * DAY}
 """Length of each window in milliseconds, by its public name."""
 
 LONGEST_RANGE = RANGES["28d"]
-# The platform's own days may be this old and still stand for "the last days".
+# The platform's own days may be this old and still count as "the last days".
 NATIVE_MAX_AGE = 72 * HOUR
 
-# Places of a channel's figures among the figures of a window.
+# Positions of a channel's figures among the figures of a window.
 _NATIVE_SUMS = (
     (CH_VIEWS, VIEWS),
     (CH_IMPRESSIONS, IMPRESSIONS),
@@ -82,7 +82,7 @@ class ChannelPeriod(NamedTuple):
 
 
 class WindowTarget(NamedTuple):
-    """A target with a publishing time: ms, and its latest figures in the order of POST_METRICS."""
+    """A target's publishing time, ms, and its latest figures in the order of POST_METRICS."""
 
     published_at: int
     values: Values
@@ -96,13 +96,13 @@ class WindowTotals(NamedTuple):
         start: ms, inclusive.
         end: ms, exclusive.
         values: in the order of WINDOW_METRICS; gauges are the latest known, whatever the source.
-        engagements: of the window.
-        engagement_rate: of the channel's own figures, else over the window's posts.
-        native: names of the totals that the platform reported; the others are sums of posts within the same bounds.
-        views_or_impressions: sum over targets of views, else impressions.
-        impressions_or_views: the other way round.
-        valid_from: exact for ends after this, ms; None: since ever.
-        valid_until: exact for ends up to and with this, ms; None: until figures change.
+        engagements: engagements in the window.
+        engagement_rate: the rate of the channel's own figures; without those, the rate over the window's posts.
+        native: names of the totals that the platform reported; all others are sums over posts within the same bounds.
+        views_or_impressions: sum over targets, of views or, where a target lacks views, of impressions.
+        impressions_or_views: sum over targets, of impressions or, where a target lacks impressions, of views.
+        valid_from: the totals are exact for ends after this instant, ms; None: for all earlier ends.
+        valid_until: the totals are exact for ends up to and including this instant, ms; None: until figures change.
     """
 
     source: str
@@ -147,7 +147,7 @@ def window_totals(
         bounds for figures that it does not report; else the sums of the window's posts (`posts`), else `none`.
     """
     gauges = _gauges(periods)
-    # The platform's own figures come into question when their period ends, and go out 72 h later.
+    # The platform's own figures can be used from the end of their period until 72 h later.
     instants = [
         instant
         for period in periods
@@ -178,14 +178,14 @@ def window_totals(
         native=(),
         views_or_impressions=_sum_first(inside, VIEWS, IMPRESSIONS),
         impressions_or_views=_sum_first(inside, IMPRESSIONS, VIEWS),
-        # Targets too old for any window may be missing, and their last instants with them: don't reach back far.
+        # Targets too old for any window may be missing, and so may their instants: never reach back more than a day.
         valid_from=max(valid_from if valid_from is not None else 0, end - DAY),
         valid_until=valid_until,
     )
 
 
 def _nearest(instants: Iterable[int], end: int) -> tuple[int | None, int | None]:
-    """The last instant before `end`, and the first that is not."""
+    """The last instant before `end`, and the first instant at or after it."""
     before: int | None = None
     after: int | None = None
     for instant in instants:
@@ -206,7 +206,7 @@ def _gauges(periods: Sequence[ChannelPeriod]) -> tuple[int | None, int | None, i
 
 
 def _sum_first(parts: Iterable[Values], first: int, second: int) -> int | None:
-    """Sum over targets of one figure, or of the other where a target lacks the first."""
+    """The sum over targets of one figure, or of a second figure where a target lacks the first."""
     shown = [part[second] if part[first] is None else part[first] for part in parts]
     present = [value for value in shown if value is not None]
     return bounded(sum(present)) if present else None
@@ -217,7 +217,7 @@ def _has_views(values: Values) -> bool:
 
 
 def _native(periods: Sequence[ChannelPeriod], range_ms: int, end: int) -> _Native | None:
-    """The platform's own figures for the window: one figure for all of it, else its last whole days."""
+    """The platform's own figures for the window: a figure for the whole window, else those of its last whole days."""
     whole: dict[tuple[int, int], Values] = {}
     days: dict[int, tuple[int, Values]] = {}
     for period in periods:
@@ -235,7 +235,7 @@ def _native(periods: Sequence[ChannelPeriod], range_ms: int, end: int) -> _Nativ
     fitting = [
         (last, first)
         for (first, last), values in whole.items()
-        # Midnights of a zone with summer time make a day of 23 or 25 hours.
+        # In a zone with summer time a day may have 23 or 25 hours.
         if abs(last - first - range_ms) <= HOUR and end - last <= NATIVE_MAX_AGE and _has_views(values)
     ]
     if fitting:
@@ -266,16 +266,16 @@ def _native_days(
             if value is not None:
                 held = sums[index]
                 sums[index] = value if held is None else bounded(held + value)
-    # People are not summed over days: reach comes only from a figure for the whole span.
+    # Unique people can't be summed over days, so reach comes only from a figure for the whole span.
     exact = whole.get((first, last)) or (covered[0] if length == 1 else None)
     sums[CH_REACH] = exact[CH_REACH] if exact is not None else None
     return _Native(first, last, tuple(sums))
 
 
 def _day_end(days: dict[int, tuple[int, Values]], instant: int) -> int | None:
-    """The end of the day that ends at an instant; where no day does, the end of the last one within an hour of it.
+    """The end of the day that ends at an instant; without such a day, of the last day that ends within an hour of it.
 
-    A platform that ends its days at the same hour all year is an hour off on one side of a change of summer time.
+    A platform whose days end at the same hour all year is an hour off on one side of a change to summer time.
     """
     if instant in days:
         return instant
@@ -289,7 +289,7 @@ def _native_totals(
     valid_from: int | None,
     valid_until: int | None,
 ) -> WindowTotals:
-    """Totals of a window: the platform's own figures, and sums of its posts for the figures that it does not report."""
+    """Totals of a window: the platform's own figures, and sums over posts for figures that it does not report."""
     told: dict[int, int] = {}
     for source, place in (*_NATIVE_SUMS, (CH_REACH, REACH)):
         figure = native.values[source]
@@ -305,7 +305,7 @@ def _native_totals(
         engaged = own
         names.append("engagements")
     if own is not None or all(place in told for place in (LIKES, COMMENTS, SHARES, SAVES)):
-        # Of the channel's own figures alone: posts' impressions are no base for them.
+        # Computed from the channel's own figures alone, since posts' impressions are no divisor for them.
         rate = engagement_rate(engaged, told.get(IMPRESSIONS), told.get(REACH), told.get(VIEWS))
     else:
         rate = total_engagement_rate(inside)

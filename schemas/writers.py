@@ -1,7 +1,7 @@
-"""Remembers writers' schemas by their id, and bounds how often the registry is asked for an unknown one. Pure.
+"""Remembers writers' schemas by id, and bounds how often the registry is asked for unknown ids. Pure.
 
-Anybody may put any number into a value's header. An id without an Avro schema is remembered for a while, and new ids
-are looked up at a bounded rate: two thousand invented ids would delay a partition by as many round trips.
+Any number may stand in a value's header. An id without an Avro schema is remembered for a while, and new ids are looked
+up at a bounded rate: otherwise two thousand invented ids would delay a partition by as many round trips.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Schema = TypeVar("Schema")
-# Each schema held is some KB; a topic has a few versions.
+# A schema takes some KB, and a topic has a few versions.
 KNOWN_MAX = 256
 UNKNOWN_MAX = 10_000
 UNKNOWN_SECONDS = 30.0
 # The registry answers in some milliseconds.
 LOOKUPS_AT_ONCE = 20
 LOOKUPS_PER_SECOND = 2.0
-# A registry that does not answer is not asked again for so long: each try takes its time-outs.
+# How long a registry that did not answer is left alone, since each attempt takes the whole time-out.
 AWAY_SECONDS = 5.0
 
 
 class UnknownSchema(ValueError):
-    """The id names no schema that values of the topic can be read by."""
+    """The id names no schema by which the topic's values can be read."""
 
 
 class SchemasAway(RuntimeError):
-    """The registry does not answer, so a schema may or may not exist; try again."""
+    """The registry does not answer, so it is unknown whether a schema exists; try again."""
 
 
 class Writers(Generic[Schema]):
     """A bounded memory of schemas. May be used from several threads.
 
     Args:
-        load: from an id to the schema; raises KeyError or UnknownSchema where there is none, any other error where the
-            registry does not answer.
-        clock: seconds; never goes back.
+        load: returns the schema of an id; raises KeyError or UnknownSchema where there is none, and any other error
+            where the registry does not answer.
+        clock: seconds of a clock that never goes back.
     """
 
     def __init__(self, load: Callable[[int], Schema], clock: Callable[[], float] = time.monotonic) -> None:

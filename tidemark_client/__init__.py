@@ -1,4 +1,4 @@
-"""A client of Tidemark: its own API (`Tidemark`) and the admin API (`TidemarkAdmin`), typed and synchronous.
+"""A typed, synchronous client of Tidemark's own API (`Tidemark`) and of the admin API (`TidemarkAdmin`).
 
 with Tidemark("http://127.0.0.1:8080", key) as tidemark:
     for post in tidemark.posts(channel_id="ch-x"):

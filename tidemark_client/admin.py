@@ -14,18 +14,18 @@ READ_SCOPE = "analytics:read"
 
 
 class TidemarkAdmin(Transport):
-    """Writes of any workspace, with the admin key.
+    """Writes channels, posts and keys of any workspace, with the admin key.
 
-    Every method raises TidemarkError. Writes of the catalog may be repeated and are tried again where that may help;
-    what concerns keys is not.
+    Every method raises TidemarkError. Writes of the catalog are tried again where that may help, since repeating them
+    is harmless; calls about keys are not.
     """
 
     def put_channel(self, workspace_id: str, channel_id: str, channel: ChannelWrite) -> None:
-        """Add or replace a connected account; a token left out keeps the one held."""
+        """Add or replace a connected account; without a token, the stored token is kept."""
         self._put(workspace_id, f"channels/{quoted(channel_id)}", channel)
 
     def delete_channel(self, workspace_id: str, channel_id: str) -> None:
-        """Delete an account and its tokens, whether there is one or not."""
+        """Delete an account and its tokens; an account that does not exist is no error."""
         self._call("DELETE", _path(workspace_id, f"channels/{quoted(channel_id)}"), repeatable=True)
 
     def put_post(self, workspace_id: str, post_id: str, post: PostWrite) -> None:
@@ -33,11 +33,11 @@ class TidemarkAdmin(Transport):
         self._put(workspace_id, f"posts/{quoted(post_id)}", post)
 
     def delete_post(self, workspace_id: str, post_id: str) -> None:
-        """Delete a post, whether there is one or not."""
+        """Delete a post; a post that does not exist is no error."""
         self._call("DELETE", _path(workspace_id, f"posts/{quoted(post_id)}"), repeatable=True)
 
     def write_catalog(self, lines: Iterable[ChannelLine | PostLine | Mapping[str, Any]]) -> Written:
-        """Write many channels and posts; what is wrong with a line is told of it alone."""
+        """Write many channels and posts; a wrong line is rejected by itself and does not affect the others."""
         content = b"".join(_line(line) + b"\n" for line in lines)
         reply = self._call("POST", "/admin/v1/catalog", content=content, repeatable=True)
         return Written.model_validate_json(reply.content)
@@ -45,13 +45,13 @@ class TidemarkAdmin(Transport):
     def make_key(
         self, workspace_id: str, *, style: Style = "tidemark", scopes: Sequence[str] = (READ_SCOPE,)
     ) -> MadeKey:
-        """Make an API key; it works at once, and is shown this once."""
+        """Make an API key; the key works at once, and is never shown again."""
         body = {"scopes": list(scopes), "style": style}
         reply = self._call("POST", _path(workspace_id, "keys"), json=body, repeatable=False)
         return MadeKey.model_validate_json(reply.content)
 
     def revoke_key(self, workspace_id: str, key_id: str) -> None:
-        """Revoke a key; `not_found` where there is none."""
+        """Revoke a key; raises with the code `not_found` when there is no such key."""
         self._call("DELETE", _path(workspace_id, f"keys/{quoted(key_id)}"), repeatable=False)
 
     def _put(self, workspace_id: str, path: str, body: Given) -> None:
@@ -66,5 +66,5 @@ def _path(workspace_id: str, rest: str) -> str:
 def _line(line: ChannelLine | PostLine | Mapping[str, Any]) -> bytes:
     if isinstance(line, Mapping):
         return json.dumps(line).encode()
-    # The type of a line is a default that has to be sent.
+    # A line's type is a default value, which `exclude_unset` leaves out, but the server needs it.
     return json.dumps({"type": line.type, **json.loads(line.model_dump_json(exclude_unset=True))}).encode()

@@ -1,4 +1,4 @@
-"""Tidemark's own API, `/tidemark/v1`."""
+"""The client of Tidemark's own API, `/tidemark/v1`."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _Answer = TypeVar("_Answer", bound=Answer)
 
 
 class Tidemark(Transport):
-    """Reads of one workspace, the key's.
+    """Reads the workspace that the key belongs to.
 
-    Every method raises TidemarkError; calls are tried again where that may help, since all are reads.
+    Every method raises TidemarkError. Calls are tried again where that may help, since all of them only read.
     """
 
     def post(self, post_id: str) -> Post:
@@ -57,7 +57,7 @@ class Tidemark(Transport):
         return self._get(Channel, f"channels/{quoted(channel_id)}")
 
     def posts_by_ids(self, ids: Sequence[str]) -> Page[Post]:
-        """Any number of posts, in this order; those that are not there under `missing`."""
+        """Any number of posts, in the order of their ids; ids that do not exist are under `missing`."""
         return self._by_ids(Page[Post], "posts", ids)
 
     def targets_by_ids(self, ids: Sequence[str]) -> Page[Target]:
@@ -77,7 +77,7 @@ class Tidemark(Transport):
         end: Moment | None = None,
         page_size: int = 100,
     ) -> Iterator[Post]:
-        """All posts published within `[start, end)`, the newest first, a page at a time."""
+        """All posts published within `[start, end)`, newest first; fetched page by page."""
         asked = {"channel_id": channel_id, "platform": platform, "from": _text(start), "to": _text(end)}
         return self._pages(Page[Post], "posts", {**asked, "limit": page_size})
 
@@ -91,14 +91,14 @@ class Tidemark(Transport):
         end: Moment | None = None,
         page_size: int = 100,
     ) -> Iterator[Target]:
-        """All targets published within `[start, end)`, the newest first; `external_id` needs its `platform`."""
+        """All targets published within `[start, end)`, newest first; `external_id` needs `platform`."""
         asked = {"channel_id": channel_id, "platform": platform, "from": _text(start), "to": _text(end)}
         return self._pages(Page[Target], "targets", {**asked, "external_id": external_id, "limit": page_size})
 
     def channels(
         self, *, platform: str | None = None, external_id: str | None = None, page_size: int = 100
     ) -> Iterator[Channel]:
-        """All channels, by id; `external_id` needs its `platform`."""
+        """All channels, ordered by id; `external_id` needs `platform`."""
         asked = {"platform": platform, "external_id": external_id, "limit": page_size}
         return self._pages(Page[Channel], "channels", asked)
 
@@ -112,21 +112,21 @@ class Tidemark(Transport):
         end: Moment | None = None,
         page_size: int = 50,
     ) -> Iterator[Post]:
-        """Posts by a figure, the greatest first; those without it are left out."""
+        """Posts by one metric, the greatest first; posts without the metric are left out."""
         asked = {"metric": metric, "channel_id": channel_id, "platform": platform}
         span = {"from": _text(start), "to": _text(end), "limit": page_size}
         return self._pages(Page[Post], "top/posts", {**asked, **span})
 
     def explain_post(self, post_id: str, metric: str) -> Explanation:
-        """Where a post's total is from."""
+        """The answers and targets that a post's total is made of."""
         return self._get(Explanation, f"posts/{quoted(post_id)}/explain", {"metric": metric})
 
     def explain_target(self, target_id: str, metric: str) -> Explanation:
-        """Where a target's figure is from."""
+        """The answer that a target's figure is from."""
         return self._get(Explanation, f"targets/{quoted(target_id)}/explain", {"metric": metric})
 
     def capabilities(self) -> list[Capability]:
-        """What each platform can report."""
+        """For each platform and metric, whether the platform reports the metric, and how late."""
         return self._get(Capabilities, "capabilities").data
 
     def post_series(
@@ -140,7 +140,7 @@ class Tidemark(Transport):
         tz: str = "UTC",
         mode: Mode = "cumulative",
     ) -> Series:
-        """A post's figures over time; the last 28 days where no span is given."""
+        """A post's figures over time; without a span, over the last 28 days."""
         return self._series(f"posts/{quoted(post_id)}", metrics, start, end, step, tz, mode)
 
     def target_series(
@@ -154,7 +154,7 @@ class Tidemark(Transport):
         tz: str = "UTC",
         mode: Mode = "cumulative",
     ) -> Series:
-        """A target's figures over time."""
+        """A target's figures over time; without a span, over the last 28 days."""
         return self._series(f"targets/{quoted(target_id)}", metrics, start, end, step, tz, mode)
 
     def channel_series(
@@ -169,7 +169,7 @@ class Tidemark(Transport):
         mode: Mode = "cumulative",
         source: Literal["posts", "channel"] = "posts",
     ) -> Series:
-        """A channel's figures over time: of its posts, or the platform's own of the account."""
+        """A channel's figures over time: sums over its posts, or the platform's own figures of the account."""
         return self._series(f"channels/{quoted(channel_id)}", metrics, start, end, step, tz, mode, {"source": source})
 
     def totals(
@@ -182,14 +182,14 @@ class Tidemark(Transport):
         attribution: Attribution = "published",
         is_compared: bool = False,
     ) -> Totals:
-        """Figures of a window, of the workspace or one channel; with those of the window before where asked."""
+        """Figures of the workspace or one channel in a window; `is_compared` adds those of the window before."""
         path = "totals" if channel_id is None else f"channels/{quoted(channel_id)}/totals"
         span = {"from": _text(start), "to": _text(end), "tz": tz, "format": "json"}
         compare = "previous" if is_compared else None
         return self._get(Totals, path, {**span, "attribution": attribution, "compare": compare})
 
     def channel_window(self, channel_id: str, length: Length = "28d") -> Window:
-        """A channel's totals over the window of that length that ends now."""
+        """A channel's totals over the window of a length (`24h`, `7d`, `28d`) that ends now."""
         return self._get(Window, f"channels/{quoted(channel_id)}/windows", {"range": length})
 
     def export(
@@ -202,12 +202,12 @@ class Tidemark(Transport):
         end: Moment | None = None,
         tz: str = "UTC",
     ) -> AbstractContextManager[Iterator[bytes]]:
-        """A whole data set as a file, in chunks as they come; a file that can't be finished raises on the way."""
+        """A whole data set as a file, in chunks; raises during iteration when the file can't be finished."""
         span = {"from": _text(start), "to": _text(end), "tz": tz}
         return self._stream(f"{_PREFIX}/exports/{dataset}", {**span, "channel_id": channel_id, "format": fmt})
 
     def export_to(self, path: Path, dataset: Dataset, **asked: Any) -> None:
-        """Write `export` to a file, which is there only once it is whole."""
+        """Write `export` to a file, which appears only once it is whole."""
         part = path.with_name(path.name + ".part")
         try:
             with self.export(dataset, **asked) as chunks, part.open("wb") as file:

@@ -9,10 +9,10 @@ class TidemarkError(Exception):
     """A call that did not succeed.
 
     Attributes:
-        status: of the reply; None when none came.
-        code: stable, made for programs, such as `not_found` or `rate_limited`; `unreachable` when no reply came.
-        message: made for people.
-        retry_after: seconds after which asking again may help; None where the server did not say.
+        status: the reply's HTTP status; None when no reply came.
+        code: a stable code for programs, such as `not_found` or `rate_limited`; `unreachable` when no reply came.
+        message: a text for people.
+        retry_after: seconds after which asking again may help; None where the server named no time.
     """
 
     def __init__(self, status: int | None, code: str, message: str, retry_after: float | None = None) -> None:
@@ -24,7 +24,7 @@ class TidemarkError(Exception):
 
     @classmethod
     def of_reply(cls, reply: httpx.Response) -> TidemarkError:
-        """The error that a reply tells; its body has to be read."""
+        """The error in a reply, whose body must have been read."""
         try:
             said = reply.json()
         except ValueError:
@@ -40,10 +40,10 @@ class TidemarkError(Exception):
 
     @classmethod
     def of_transport(cls, error: httpx.HTTPError) -> TidemarkError:
-        """The error of a call without a reply, or with half of one."""
+        """The error of a call without a whole reply."""
         return cls(None, "unreachable", str(error) or type(error).__name__)
 
 
 def _seconds(text: str | None) -> float | None:
-    # Tidemark sends seconds; a date is from something in between, which knows less.
+    # Tidemark sends seconds; a date comes from a proxy in between, which knows less.
     return float(text) if text is not None and text.isdigit() else None

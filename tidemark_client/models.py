@@ -1,4 +1,4 @@
-"""What the APIs answer and take. Fields that a newer server adds are passed over."""
+"""The APIs' replies and bodies. Fields that a newer server adds are ignored."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, model_validator
 
 Figure = int | float | None
-"""A count, seconds or a rate; None is unknown."""
+"""A count, seconds or a rate; None where unknown."""
 Reason = Literal["not_supported", "permission", "pending", "error", "retired"]
 Row = TypeVar("Row")
 
 
 class Answer(BaseModel):
-    """Base of what comes."""
+    """Base of all replies."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -29,7 +29,7 @@ class _Measured(Answer):
 
 
 class Target(_Measured):
-    """One post on one channel."""
+    """One post on one channel, as the API shows it."""
 
     id: str
     post_id: str

@@ -1,4 +1,4 @@
-"""One HTTP connection pool with a key: errors translated, calls that may be repeated tried again."""
+"""One HTTP connection pool with a key: translates errors, and tries calls again that may be repeated."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _backoff = wait_random_exponential(multiplier=0.2, max=5)
 
 
 def quoted(thing_id: str) -> str:
-    """An id as one segment of a path, whatever is in it."""
+    """An id as one segment of a path, whatever characters the id holds."""
     return quote(thing_id, safe=":")
 
 
 class _Bearer(httpx.Auth):
-    """Puts the key into each request; kept out of headers that a log may show."""
+    """Puts the key into each request, and keeps the key out of default headers, which a log may show."""
 
     def __init__(self, key: SecretStr) -> None:
         self._key = key
@@ -41,9 +41,9 @@ class Transport:
 
     Args:
         url: origin of the query API.
-        key: is never shown, logged or part of an error.
-        timeout_seconds: for connecting, and for each wait for bytes.
-        transport: instead of the network, for tests.
+        key: the API key; never shown, logged or part of an error.
+        timeout_seconds: limit for connecting, and for each wait for bytes.
+        transport: replaces the network in tests.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Transport:
         self.close()
 
     def close(self) -> None:
-        """Drop the connections."""
+        """Close all connections."""
         self._http.close()
 
     def _call(
@@ -87,14 +87,14 @@ class Transport:
         json: Any = None,
         content: bytes | None = None,
     ) -> httpx.Response:
-        """A whole reply.
+        """Make a call and return its whole reply.
 
         Args:
-            repeatable: doing it twice does no more than once, so it is tried again where that may help.
-            params: without those that are None.
+            repeatable: whether the call may be made twice, so that it is tried again where that may help.
+            params: query parameters; those that are None are left out.
 
         Raises:
-            TidemarkError: no reply, or one that tells an error.
+            TidemarkError: no reply came, or the reply is an error.
         """
         given = {name: value for name, value in (params or {}).items() if value is not None}
 
@@ -115,7 +115,7 @@ class Transport:
 
     @contextmanager
     def _stream(self, path: str, params: Mapping[str, Any]) -> Iterator[Iterator[bytes]]:
-        """A reply as it comes; not tried again, since its reader may have had a part."""
+        """A reply in chunks; the call is not tried again, since the caller may have used some chunks already."""
         given = {name: value for name, value in params.items() if value is not None}
         try:
             with self._http.stream("GET", path, params=given) as reply:
@@ -128,7 +128,7 @@ class Transport:
 
 
 def _may_help(error: BaseException) -> bool:
-    # A wait longer than this is the caller's to plan.
+    # Longer waits are left to the caller.
     return (
         isinstance(error, TidemarkError) and error.status in _AGAIN and (error.retry_after or 0) <= LONGEST_WAIT_SECONDS
     )

@@ -29,7 +29,7 @@ NUMBERS_SECONDS = 90
 STOP_SECONDS = 20
 PROGRESS_SECONDS = 15
 SHOWN_LOG_LINES = 10
-# In the working folder, which git ignores: the data folder is gone when the demo ends well.
+# In the working folder (git ignores it), since the data folder is removed when the demo ends well.
 ANSWERS_FOLDER = Path(".tidemark-demo")
 
 
@@ -38,7 +38,7 @@ class DemoFailedError(RuntimeError):
 
 
 def main() -> int:
-    """Run; returns the exit code: 0 only when every compared figure was right."""
+    """Run the demo; returns the exit code, which is 0 only when every compared figure was right."""
     parser = argparse.ArgumentParser(prog="demo", description="Tidemark end to end on this machine, checked.")
     parser.add_argument("--data-dir", type=Path, help="keep the state here instead of a folder that is removed")
     options = parser.parse_args()
@@ -48,14 +48,14 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     ready_file = folder / "ready.json"
     console.print("[bold]Tidemark demo[/bold]: starting Kafka, registry, ClickHouse, the sandbox and all services")
-    # What `up` prints grows with the time that it takes; of that, the demo shows a line now and then.
+    # `up` prints the more the longer it takes, so its output goes to a file, and the demo shows its last line at times.
     up_log = folder / "up.log"
     with up_log.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - this interpreter, with arguments of our own
             [sys.executable, "-m", "services.cli", "up", "--data-dir", str(folder), "--ports", "auto", "--sandbox",
              "--ready-file", str(ready_file)],
             stdout=log, stderr=log,
-            # Ctrl-C reaches this process alone, which then stops the other cleanly.
+            # With a session of its own, Ctrl-C reaches this process alone, which then stops `up` cleanly.
             start_new_session=True,
         )  # fmt: skip
     answers = (options.data_dir or ANSWERS_FOLDER) / "answers.txt"
@@ -91,7 +91,7 @@ def main() -> int:
 
 
 def _last_lines(log: Path, number: int) -> list[str]:
-    """The last lines that are not empty."""
+    """The last `number` lines of a log that are not empty."""
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-number:]
 
@@ -128,7 +128,11 @@ def _wait(
     condition: Callable[[], bool],
     progress: Callable[[], str] | None = None,
 ) -> None:
-    """Wait for a condition, printing now and then how far it is."""
+    """Wait for a condition, and print the progress now and then.
+
+    Raises:
+        DemoFailedError: the time is up, or `tidemark up` ended.
+    """
     started = told_at = time.monotonic()
     while not condition():
         now = time.monotonic()

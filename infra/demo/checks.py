@@ -44,7 +44,7 @@ class Checker:
         self._key: dict[str, str] = {}
 
     def register(self) -> None:
-        """Write the catalog and make an API key."""
+        """Write the scene's catalog and make an API key for its workspace."""
         with TidemarkAdmin(self._origin, self._admin_key) as admin:
             written = admin.write_catalog(self._scene.catalog())
             if written.rejected:
@@ -54,7 +54,7 @@ class Checker:
         self._key = {"Authorization": f"Bearer {key.get_secret_value()}"}
 
     def query(self, sql: str) -> list[dict[str, Any]]:
-        """Rows of a ClickHouse query, as the analyst."""
+        """Rows of a query that user analyst sends to ClickHouse."""
         url = httpx.URL(self._clickhouse_url)
         reply = httpx.post(
             url.copy_with(path="/", userinfo=b""),
@@ -71,16 +71,16 @@ class Checker:
         return [orjson.loads(line) for line in reply.text.splitlines()]
 
     def measured(self) -> int:
-        """Targets with figures that can be read by now."""
+        """How many targets have figures in ClickHouse by now."""
         return len(self._captured())
 
     def followed(self) -> int:
-        """Channels whose followers are known by now."""
+        """How many channels have account figures by now."""
         seen = 0
         for channel_id, platform in self._scene.platforms.items():
             reply = self._api.get(f"/api/v1/channels/{channel_id}/insights", headers=self._key)
             answer = reply.json() if reply.is_success else {}
-            # A location has no followers, but figures of its days.
+            # A Google Business location has no followers, only figures of single days.
             seen += answer.get("followers") is not None if platform in FOLLOWERS else answer.get("source") == "channel"
         return seen
 
@@ -92,7 +92,7 @@ class Checker:
         return {row["target_id"]: int(row["at"]) for row in rows}
 
     def served(self) -> dict[str, Figures]:
-        """What the sandbox last served of each target when its figures were captured, as common metrics."""
+        """Each target's common metrics, as the sandbox served them in the answer that Tidemark captured last."""
         captured = self._captured()
         return {
             target.target_id: figures(
@@ -108,7 +108,7 @@ class Checker:
         records = self._sandbox.get("/_sandbox/served", params=query).raise_for_status().json()["served"]
         if not records:
             raise RuntimeError(f"the sandbox has no record of {external_id} on {platform} until {until}")
-        # One thing may be told in several answers; of each field the last counts.
+        # Several answers may hold the same field; the last one counts.
         return {name: value for record in records for name, value in record["fields"].items()}
 
     def _get(self, title: str, path: str, *, show: bool = True) -> Any:
@@ -123,7 +123,7 @@ class Checker:
         """Ask everything once and compare.
 
         Args:
-            followers: by channel, what the sandbox served of the account.
+            followers: by channel, the account figures that the sandbox served.
         """
         served = self.served()
         post_id = self._scene.post_ids[0]
@@ -138,7 +138,7 @@ class Checker:
         self._check_postflow(post_id, targets, served)
         self._check_tidemark(post_id, targets, served)
         self._check_clickhouse(served)
-        # Last, since it asks the platforms anew.
+        # Last, since this call makes Tidemark ask the platforms anew.
         self._check_postfuze_post(post_id, targets)
         self._check_postfuze_account(targets[0])
 
@@ -173,7 +173,7 @@ class Checker:
                 )
 
     def _check_location(self) -> None:
-        """A location's own figures, of the days that the platform has reported."""
+        """Check a location's own figures, on the days that the platform has reported."""
         answer = self._get("postme", f"/api/v1/channels/{LOCATION}/insights?range=28d")
         self._report.equal("postme location source", answer["source"], "channel")
         served = self._fields("google_business", self._scene.account_of(LOCATION), 1 << 60)
@@ -275,7 +275,7 @@ class Checker:
                 self._report.equal(f"ClickHouse {row['post_id']} {name}", row[name] or 0, value)
 
     def followers(self) -> dict[str, dict[str, Any]]:
-        """By channel, the last thing that the sandbox served of the account's level figures."""
+        """By channel, the account's level figures (such as followers) that the sandbox served last."""
         found: dict[str, dict[str, Any]] = {}
         for line in self._scene.catalog():
             if line["type"] == "channel" and line["platform"] in FOLLOWERS:
@@ -287,7 +287,7 @@ class Checker:
         return found
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to Tidemark and the sandbox."""
         self._api.close()
         self._sandbox.close()
         if self._tidemark is not None:

@@ -1,6 +1,6 @@
 """Computes the expected answers from the sandbox's own record of the figures that it served. Pure.
 
-Shares no code with the mapping and the totals of the services on purpose: two ways to one number.
+Shares no code with the services' mapping and totals on purpose, so that a mistake of theirs is not repeated here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 Figures = dict[str, int | None]
 
-# Platform fields behind each common metric; several are added up.
+# Platform fields behind each common metric; several fields are added up.
 _FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "x": {
         "impressions": ("impression_count",),
@@ -70,7 +70,7 @@ _FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "reddit": {"likes": ("score",), "comments": ("num_comments",), "shares": ("num_crossposts",)},
 }
-# The part of the shares that are quotes, where a platform tells it.
+# The field with the quotes among the shares, for platforms that report quotes.
 _QUOTES = {"x": "quote_count", "bluesky": "quoteCount", "threads": "quotes"}
 _VIDEO_VIEWS = {"x": "view_count", "facebook": "post_video_views"}
 _LOCATION_VIEWS = tuple(
@@ -92,13 +92,13 @@ FOLLOWERS = {
 
 
 def figures(platform: str, served: Mapping[str, Any]) -> Figures:
-    """The common metrics that an answer's fields stand for; None where the platform has no such field."""
+    """The common metrics computed from an answer's fields; None where the platform has no such field."""
     found: Figures = {}
     for metric in METRICS:
         names = _FIELDS[platform].get(metric)
         found[metric] = sum(served[name] for name in names) if names else None
     found["quotes"] = served.get(_QUOTES.get(platform, ""))
-    # Told of videos only.
+    # Platforms report video views of videos only.
     found["video_views"] = served.get(_VIDEO_VIEWS.get(platform, ""))
     return found
 
@@ -109,7 +109,7 @@ def location_views(served: Mapping[str, Any], first: str, last: str) -> int:
 
 
 def shown(of_target: Figures) -> Figures:
-    """Views stand in for missing impressions, and the other way round."""
+    """Figures with views in place of missing impressions, and impressions in place of missing views."""
     views, impressions = of_target["views"], of_target["impressions"]
     return {
         **of_target,
@@ -119,7 +119,7 @@ def shown(of_target: Figures) -> Figures:
 
 
 def summed(parts: Iterable[Figures]) -> dict[str, int]:
-    """Sums over targets with engagements; missing figures count as 0."""
+    """Sums over targets, the engagements included; missing figures count as 0."""
     held = list(parts)
     sums = {metric: sum(part[metric] or 0 for part in held) for metric in METRICS}
     sums["engagements"] = sums["likes"] + sums["comments"] + sums["shares"] + sums["saves"]
@@ -127,12 +127,12 @@ def summed(parts: Iterable[Figures]) -> dict[str, int]:
 
 
 def divided(number: int, by: int | None) -> float | None:
-    """A rate, None where there is nothing to divide by."""
+    """A quotient; None where the divisor is missing or 0."""
     return number / by if by else None
 
 
 def video_views(platform: str, of_target: Figures) -> int | None:
-    """What replies show for video views in this scene, where YouTube's and TikTok's posts are videos."""
+    """The video views that replies show in this scene, where YouTube's and TikTok's posts are videos."""
     if of_target["video_views"] is not None:
         return of_target["video_views"]
     return of_target["views"] if platform in ("youtube", "tiktok") else 0

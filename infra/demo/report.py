@@ -1,4 +1,4 @@
-"""What the demo prints: of each answer the request, the head and how many figures were checked; the whole in a file."""
+"""Prints each answer's request, first lines and count of checked figures; whole answers go to a file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SHOWN_DIFFERENCES = 10
 
 
 class Report:
-    """What was asked, what came back, and what was compared.
+    """Collects the demo's requests, answers and comparisons.
 
     Args:
-        answers: takes every answer whole, and every comparison; written anew. None: no file.
+        answers: file for whole answers and all comparisons, written anew. None: no file.
 
     Attributes:
         compared: how many figures were compared.
@@ -38,17 +38,17 @@ class Report:
             answers.write_text("", encoding="utf-8")
 
     def equal(self, what: str, seen: Any, expected: Any) -> None:
-        """Note a comparison: the expected value and the one that was answered."""
+        """Compare the answer's value with the expected one, and note the result."""
         self.compared += 1
         if seen == expected:
             self._write(f"right: {what}: {seen!r}")
             return
-        difference = f"{what}: the answer says {seen!r}, the sandbox served {expected!r}"
+        difference = f"{what}: the answer has {seen!r}, the sandbox served {expected!r}"
         self.wrong.append(difference)
         self._write(f"WRONG: {difference}")
 
     def show(self, title: str, request: str, answer: Any) -> None:
-        """Print the head of one answer under its product's name; the comparisons that follow are about this answer."""
+        """Print the first lines of an answer under its product's name; later comparisons belong to this answer."""
         self.finish()
         self._write(f"\n== {title}: {request}\n{orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode()}")
         self.console.print(f"\n[bold]{escape(title)}[/bold]  [dim]{escape(request)}[/dim]")
@@ -57,7 +57,7 @@ class Report:
         for line in lines[:HEAD_LINES]:
             self.console.print(escape(line))
         if len(lines) > HEAD_LINES:
-            self.console.print(f"[dim]... and {len(lines) - HEAD_LINES} lines more[/dim]")
+            self.console.print(f"[dim]... and {_counted(len(lines) - HEAD_LINES, 'more line')}[/dim]")
 
     def finish(self) -> None:
         """Print how many figures were checked since the last answer was shown."""
@@ -68,7 +68,7 @@ class Report:
             self.console.print(f"checked: {_counted(compared, 'figure')}, {verdict}")
 
     def show_differences(self) -> None:
-        """Print the first figures that differ."""
+        """Print the first figures that differ, and how many more there are."""
         for line in self.wrong[:SHOWN_DIFFERENCES]:
             self.console.print(f"[red]wrong[/red] {escape(line)}")
         if len(self.wrong) > SHOWN_DIFFERENCES:

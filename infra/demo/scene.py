@@ -30,7 +30,7 @@ LOCATION = "ch-google"
 
 @dataclass(frozen=True)
 class DemoTarget:
-    """One post on one platform."""
+    """One post on one platform, as the demo registers it."""
 
     target_id: str
     post_id: str
@@ -51,7 +51,7 @@ class Scene:
     targets: list[DemoTarget] = field(default_factory=list)
 
     def of_post(self, post_id: str) -> list[DemoTarget]:
-        """Targets of one post, in order."""
+        """One post's targets, in the scene's order."""
         return [target for target in self.targets if target.post_id == post_id]
 
     @property
@@ -64,12 +64,12 @@ class Scene:
         return ACCOUNTS[self.platforms[channel_id]].external_id
 
     def of_channel(self, channel_id: str) -> list[DemoTarget]:
-        """Targets on one channel."""
+        """One channel's targets, in the scene's order."""
         return [target for target in self.targets if target.channel_id == channel_id]
 
     @property
     def post_ids(self) -> list[str]:
-        """Ids of the scene's posts, in order."""
+        """The posts' ids, each once, in the scene's order."""
         return list(dict.fromkeys(target.post_id for target in self.targets))
 
     def catalog(self) -> list[dict[str, Any]]:
@@ -105,10 +105,10 @@ class Scene:
 
 
 def make_scene(now: int | None = None) -> Scene:
-    """Five posts on all platforms that have posts: today's, last week's and last month's.
+    """Make a scene of five posts, from today, last week and last month, on all platforms that have posts.
 
     Args:
-        now: ms; the machine's clock when left out.
+        now: ms since the epoch; the machine's clock when left out.
     """
     at = time.time_ns() // 1_000_000 if now is None else now
     scene = Scene()

@@ -1,7 +1,7 @@
 """The engines' own files: fetched once, kept in the user's cache folder, checked by `artifacts.lock` at each start.
 
-Comes in: a bundle's name. Goes out: a folder with its files, complete and verified; archives are unpacked in it. What
-else is in the folder, or differs from the lock, is made anew. The folder is its owner's alone.
+Comes in: a bundle's name. Goes out: a folder with the bundle's files, complete and verified, archives unpacked. A
+folder that holds other files too, or files that differ from the lock, is made anew. Only its owner may write to it.
 A folder appears by one rename, so another process sees all of it or nothing. `TIDEMARK_CACHE_DIR` moves the cache.
 Run `python -m infra.embedded.artifacts lock` after changing a version in `REQUESTED`.
 """
@@ -53,18 +53,18 @@ PARALLEL_DOWNLOADS = 8
 PARALLEL_HASHES = 4
 MANIFEST = "manifest.json"
 ABANDONED_SECONDS = 24 * 60 * 60
-# Folders that this process has found to be what the lock says.
+# Folders whose files this process has compared with the lock and found equal.
 _genuine: set[Path] = set()
 
 
 def cache_dir() -> Path:
-    """The folder that holds every engine's files; `TIDEMARK_CACHE_DIR`, else the user's cache folder."""
+    """The folder for every engine's files: `TIDEMARK_CACHE_DIR`, or Tidemark's part of the user's cache folder."""
     override = os.environ.get("TIDEMARK_CACHE_DIR")
     return Path(override).expanduser() if override else user_cache_path("tidemark")
 
 
 def ensure(*names: str) -> dict[str, Path]:
-    """Return each named bundle's folder, fetching what is missing or damaged, all of it in parallel.
+    """Return each named bundle's folder; bundles that are missing or damaged are fetched first, in parallel.
 
     Safe to call from several processes at once: one fetches, the others wait for it.
 
@@ -80,7 +80,7 @@ def ensure(*names: str) -> dict[str, Path]:
             for name in sorted(names):
                 if not _is_right(_folder(root, lock[name]), lock[name]):
                     held.enter_context(FileLock(root / f"{name}.lock"))
-            # Looked at again under the lock: another process may have just fetched it.
+            # Checked again under the lock: another process may have fetched a bundle meanwhile.
             missing = [lock[name] for name in sorted(names) if not _is_right(_folder(root, lock[name]), lock[name])]
             if missing:
                 _fetch_bundles(missing, root)
@@ -93,7 +93,7 @@ def ensure(*names: str) -> dict[str, Path]:
 def is_genuine(folder: Path, bundle: Bundle) -> bool:
     """Whether a bundle's folder holds the files of the lock and no others; every file is hashed.
 
-    210 MB in 515 files take 0.5 s on two busy cores, so a process does it once a folder.
+    210 MB in 515 files take 0.5 s on two busy cores, so a process hashes each folder only once.
     """
     try:
         sums = _sums(folder)
@@ -102,15 +102,15 @@ def is_genuine(folder: Path, bundle: Bundle) -> bool:
     archives = [locked for locked in bundle.files if locked.packaging == "tar.gz"]
     if not archives:
         return is_intact(folder) and sums == {locked.filename: locked.sha256 for locked in bundle.files}
-    # The lock of a bundle without the digest knows its archives only.
+    # Without this digest the lock knows a bundle's archives, and not the files in them.
     return is_intact(folder) and bundle.unpacked in ("", digest_of_tree(sums))
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether a bundle's folder is as it was when this program last looked at it, by its manifest.
+    """Whether a bundle's folder still agrees with the manifest that this program wrote into it.
 
-    Sizes and modification times are compared; only a file that differs in them is hashed again, so the check takes
-    milliseconds. It finds accidents, not somebody who writes the manifest, too: that is what `is_genuine` is for.
+    Sizes and modification times are compared, and only a file that differs in them is hashed again, so the check takes
+    milliseconds. The check finds accidents. Against somebody who also rewrites the manifest there is `is_genuine`.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -155,7 +155,7 @@ def write_lock(path: Path = LOCK_PATH) -> list[Bundle]:
 
 
 def _refuse_if_shared(root: Path) -> None:
-    """Whoever can write the cache can have the engines run what he likes."""
+    """Raise when others may write to the cache: they could have the engines run any code."""
     status = root.stat()
     if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o002:
         raise ArtifactError(
@@ -180,12 +180,12 @@ def _is_right(folder: Path, bundle: Bundle) -> bool:
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a folder but the manifest, by relative path; others' rights to write are taken away."""
+    """SHA-256 of every file of a folder but the manifest, by relative path; takes the right to write from others."""
     files = []
     for path in (folder, *folder.rglob("*")):
         status = path.lstat()
         if stat.S_ISLNK(status.st_mode):
-            return {}  # nothing here unpacks to one, and what it leads to may change
+            return {}  # no archive here unpacks to a link, and the file that a link leads to may change
         if status.st_uid == os.geteuid():
             _close(path, status.st_mode)
         if stat.S_ISREG(status.st_mode) and path != folder / MANIFEST:
@@ -228,7 +228,7 @@ def _fetch_bundles(bundles: list[Bundle], root: Path) -> None:
 
 
 def _remove_abandoned(root: Path) -> None:
-    """Remove what fetches that were killed left; a day is far longer than any fetch that still runs."""
+    """Remove the files of fetches that were killed; no fetch that still runs is a day old."""
     for folder in root.glob(".fetch-*"):
         if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)

@@ -22,7 +22,7 @@ from services.platforms import all_platforms
 
 HOST = "127.0.0.1"
 DATABASE = "tidemark"
-# Of the user `builder`, with those whose names go on from it with `_`.
+# The database that the user `builder` may change, besides databases named `analytics_*`.
 BUILDER_DATABASE = "analytics"
 LASTING = ("kafka", "registry", "clickhouse", "sandbox", "aggregator", "query_api", "poller")
 ONE_SHOT = ("topics", "migrate")
@@ -52,8 +52,8 @@ class Plan:
 
     Attributes:
         names: the services to run.
-        inherited: the caller's environment with `.env` below it; where it already names an address or a key for
-            something that does not run here, that stays.
+        inherited: the caller's environment, completed from `.env`. Addresses and keys in it are kept for services
+            that do not run here.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class Plan:
 
     @property
     def kafka_bootstrap(self) -> str | None:
-        """`host:port`, or the inherited one."""
+        """`host:port` of the broker; the inherited one where Kafka does not run here."""
         if "kafka" in self.names:
             return f"{HOST}:{self.ports['kafka']}"
         return self.inherited.get("TIDEMARK_KAFKA_BOOTSTRAP")
@@ -79,21 +79,21 @@ class Plan:
 
     @property
     def clickhouse_url(self) -> str | None:
-        """With the read-write user."""
+        """ClickHouse's address with the read-write user in it."""
         if "clickhouse" in self.names:
             return self._clickhouse_url("default", self.secrets.clickhouse_password)
         return self.inherited.get("TIDEMARK_CLICKHOUSE_URL")
 
     @property
     def clickhouse_analyst_url(self) -> str | None:
-        """With the user `analyst`."""
+        """ClickHouse's address with the user `analyst` in it."""
         if "clickhouse" in self.names:
             return self._clickhouse_url("analyst", self.secrets.clickhouse_analyst_password)
         return None
 
     @property
     def clickhouse_builder_url(self) -> str | None:
-        """With the user `builder`, in the database that it may change."""
+        """ClickHouse's address with the user `builder` in it, and the database that this user may change."""
         if "clickhouse" in self.names:
             return self._clickhouse_url("builder", self.secrets.clickhouse_builder_password, BUILDER_DATABASE)
         return None
@@ -110,7 +110,7 @@ class Plan:
 
     @property
     def admin_key(self) -> str:
-        """The caller's own, else this folder's."""
+        """The admin key: the caller's own, or the one made for this folder."""
         return self.inherited.get("TIDEMARK_ADMIN_KEY") or self.secrets.admin_key
 
     def ready_document(self, pids: Mapping[str, int]) -> dict[str, object]:
@@ -151,12 +151,12 @@ class Plan:
             "TIDEMARK_CLICKHOUSE_URL": self.clickhouse_url,
             "TIDEMARK_ADMIN_KEY": self.admin_key,
             "TIDEMARK_SECRET_KEYS": self.inherited.get("TIDEMARK_SECRET_KEYS") or self.secrets.secret_keys,
-            # A folder of this version never held tokens that are not bound to their channel.
+            # A folder made by this version never held a token that is not bound to its channel.
             "TIDEMARK_UNBOUND_TOKENS": self.inherited.get("TIDEMARK_UNBOUND_TOKENS")
             or ("refuse" if self.secrets.tokens_bound else None),
             "TIDEMARK_QUERY_API_HOST": self.inherited.get("TIDEMARK_QUERY_API_HOST") or HOST,
             "PYTHONUNBUFFERED": "1",
-            # What a killed process leaves there is gone with the next start.
+            # Emptied at each start, so files of a killed process do not stay.
             "TMPDIR": str(self.folder / TEMPORARY),
             **_no_proxy(self.inherited),
         }
@@ -171,9 +171,9 @@ class Plan:
                 own = self.inherited.get(f"{prefix}_BASE_URL")
                 told[f"{prefix}_BASE_URL"] = own or self.sandbox_url
                 for part in ("CLIENT_ID", "CLIENT_SECRET"):
-                    # Long and odd, since a held secret is blanked wherever it occurs in an answer.
+                    # Long and unusual: a secret that Tidemark holds is blanked wherever its text occurs in an answer.
                     made_up = f"tidemark-sandbox-{platform}-{part.lower().replace('_', '-')}"
-                    # The sandbox is told nothing of an app that the caller has at the platform.
+                    # The sandbox never receives the credentials of the caller's own app at the platform.
                     told[f"{prefix}_{part}"] = (own and self.inherited.get(f"{prefix}_{part}")) or made_up
         return {**self.inherited, **{name: value for name, value in told.items() if value is not None}}
 
@@ -232,7 +232,7 @@ class Plan:
             argv = [self.python, "-m", "infra.sandbox", "--port", str(self.ports[name]), "--own-tokens"]
             probe = alive = answers(f"{self.sandbox_url}/", any_status=True)
         else:
-            # The same name after each restart, so that a consumer group gives the slot its old partitions back.
+            # The same name after each restart, so that the consumer group returns the same partitions to this service.
             environment["TIDEMARK_INSTANCE_ID"] = f"{name.replace('_', '-')}-0"
             port = self.ports["query_api"] if name == "query_api" else self.ports[f"{name}_metrics"]
             environment["TIDEMARK_METRICS_PORT"] = str(self.ports[f"{name}_metrics"])
@@ -244,10 +244,10 @@ class Plan:
 
 
 def answers(url: str, *, any_status: bool = False) -> Readiness:
-    """A probe: GET of an address on this host answers with success (or at all, with `any_status`)."""
+    """A probe: whether GET of an address on this host answers with success, or with any status under `any_status`."""
 
     async def probe() -> bool:
-        # An address on this host, over HTTP: with `verify` each probe would read the authorities' certificates.
+        # The address is on this host, over HTTP: with `verify` each probe would load all authorities' certificates.
         async with httpx.AsyncClient(
             trust_env=False,
             timeout=PROBE_TIMEOUT_SECONDS,
@@ -263,7 +263,7 @@ def answers(url: str, *, any_status: bool = False) -> Readiness:
 
 
 def _no_proxy(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Keeps the services' requests to each other off a proxy that the caller's environment names."""
+    """Settings that keep the services' requests to each other away from a proxy named in the caller's environment."""
     current = inherited.get("no_proxy") or inherited.get("NO_PROXY") or ""
     hosts = [host for host in current.split(",") if host]
     value = ",".join([*hosts, *(host for host in (HOST, "localhost") if host not in hosts)])

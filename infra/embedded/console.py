@@ -7,8 +7,8 @@ import sys
 
 
 def say(line: str) -> None:
-    """Write one line at once; stdout stays free for what a command was asked to print."""
-    # Where stderr is a file on a full disk, or a pipe that nobody reads, the services matter more than the line.
+    """Write one line to stderr at once; stdout stays free for a command's results."""
+    # stderr may be a file on a full disk, or a pipe that nobody reads: the services go on without the line.
     with contextlib.suppress(OSError):
         sys.stderr.write(line + "\n")
         sys.stderr.flush()

@@ -32,9 +32,9 @@ MEBIBYTE = 1024 * 1024
 PORT_RELEASE_SECONDS = 3.0
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
-# Of the services; the engines have their own.
+# The services' folder for short-lived files; the engines have folders of their own.
 TEMPORARY = "tmp"
-# What is in a data folder.
+# Names of all entries that a data folder may have.
 OWN = (
     "logs", "kafka", "registry", "clickhouse", "query_api", "ports.json", "running.json", "secrets.json", "up.lock",
     "up.pid", TEMPORARY,
@@ -44,12 +44,12 @@ DEFAULT_PORTS = {"kafka": 9092, "registry": 8081, "clickhouse": 8123, "query_api
 
 @dataclass(frozen=True)
 class Secrets:
-    """What only this data folder knows; made once.
+    """Keys and passwords of one data folder, made once.
 
     Attributes:
         secret_keys: for TIDEMARK_SECRET_KEYS, a Fernet key.
-        tokens_bound: whether every ciphertext on the folder's topics is bound to its channel, since the folder was
-            made by a version that binds them.
+        tokens_bound: whether the folder was made by a version that binds each token's ciphertext to its channel, so
+            that every ciphertext on the folder's topics is bound.
     """
 
     clickhouse_password: str
@@ -115,7 +115,7 @@ class DataDir:
         self._lock.release()
 
     def _is_all_ours(self) -> bool:
-        """Whether the folder is a data folder alone, and not somebody's home or a shared one for short-lived files."""
+        """Whether the folder holds a data folder's entries alone, and is not somebody's home or a shared `/tmp`."""
         status = self.path.stat()
         held = {entry.name for entry in self.path.iterdir()}
         return (
@@ -125,12 +125,12 @@ class DataDir:
         )
 
     def note_running(self, document: Mapping[str, object]) -> None:
-        """Write down addresses and settings of this run, so that commands find it; removed at its end."""
+        """Write addresses and settings of this run to a file for commands to find; the file is removed at the end."""
         write_atomically(self.path / RUNNING_FILE, json.dumps(document, indent=2) + "\n", mode=0o600)
 
     @property
     def logs(self) -> Path:
-        """Where each service's log is."""
+        """The folder that holds each service's log."""
         return self.path / "logs"
 
     @property
@@ -139,10 +139,10 @@ class DataDir:
         return self.path / "secrets.json"
 
     def secrets(self) -> Secrets:
-        """This folder's secrets; missing ones are made: all of them the first time, new ones after an upgrade.
+        """This folder's secrets. Missing secrets are made: all of them the first time, new ones after an upgrade.
 
         Raises:
-            DataDirError: the file is there but not as it was written.
+            DataDirError: the file exists but is damaged.
         """
         if self.secrets_path.exists():
             try:
@@ -172,8 +172,8 @@ class DataDir:
         """Choose a port per name and keep the choice.
 
         Args:
-            usual: `DEFAULT_PORTS` for the names it has; the others, and all without it, keep the port that they had
-                in this folder while it is free, since clients and Kafka's own metadata remember it.
+            usual: take `DEFAULT_PORTS` for the names listed there. All other names keep the port that they had in
+                this folder, while that port is free: clients and Kafka's own metadata remember it.
 
         Raises:
             PortTakenError: a usual port has another listener.

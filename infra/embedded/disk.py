@@ -1,4 +1,4 @@
-"""How full the disk of the data folder is: one line to the operator, and an excuse for what dies of it."""
+"""How full the disk of the data folder is: a line to the operator, and an excuse for services that a full disk ends."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MEBIBYTE = 1024 * 1024
 # Below this the embedded ClickHouse writes nothing; Kafka and the registry go on to the last byte.
 FULL_BYTES = 256 * MEBIBYTE
 LINE_SECONDS = 10.0
-# Services notice what a full disk did to them with some delay.
+# A service may die of a full disk some time after there is space again.
 EXCUSE_SECONDS = 60.0
 
 
 class Disk:
-    """The disk of a folder, looked at several times a second.
+    """The disk of a folder, measured several times a second.
 
     Args:
         free_bytes: measures the disk; raises OSError when it can't.

@@ -1,4 +1,4 @@
-"""What the person at the terminal sees of the services: a live table while they start, single lines otherwise."""
+"""Shows the services' states to the person at the terminal: a live table while they start, single lines otherwise."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Display(Protocol):
         """A service came to a state; `detail` is a few words, such as "in 3.1 s"."""
 
     def tick(self) -> None:
-        """Called several times a second."""
+        """Called several times a second, to redraw or to name the services still awaited."""
 
     def settle(self) -> None:
-        """The start is over: from now on only changes are worth showing."""
+        """Called when the start is over: from now on only changes are shown."""
 
 
 class LineDisplay:
-    """One line for each change, and every few seconds one that names the services still awaited; for logs and pipes."""
+    """One line for each change, and every few seconds a line with the services still awaited; for logs and pipes."""
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
@@ -52,7 +52,7 @@ class LineDisplay:
             say(f"waiting for {', '.join(waits)}")
 
     def settle(self) -> None:
-        """Nothing to leave behind."""
+        """Does nothing: single lines need no last state."""
 
 
 class TableDisplay:

@@ -1,7 +1,7 @@
-"""The part of the environment that each service of `tidemark up` gets: its settings, its own secrets, and no others.
+"""The part of the environment that each service of `tidemark up` gets: its settings and its own secrets, and no others.
 
-Pure. Which secrets a service needs is what its settings class says: the fields that hold one. Of the caller's own
-variables only those go down that programs need to run, since any other may be a secret of something else.
+Pure. A service's settings class tells which secrets the service needs: the class's secret fields. Of the caller's other
+variables a service gets only those that programs need to run, since any other variable may hold somebody's secret.
 """
 
 from __future__ import annotations
@@ -33,22 +33,26 @@ SETTINGS: Mapping[str, tuple[type[Settings], ...]] = {
     "query_api": (QueryApiSettings,),
     "poller": (PollerSettings,),
 }
-# The engines and the sandbox are told their own by arguments, or by the composition.
+# These read no settings of Tidemark: they are configured by arguments, or by the composition.
 ENGINES = frozenset({"kafka", "registry"})
 
-# What programs need of a caller: where things are, whose they are, language and time, authorities, and the knobs of
+# Variables that programs need to run: paths, user, language, time zone, certificate authorities, and options of
 # interpreters, allocators and coverage.
 _RUNNING = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TERM|COLUMNS|NO_COLOR|TMPDIR|TEMP|TMP|XDG_\w+|LD_LIBRARY_PATH"
     r"|DYLD_\w+|VIRTUAL_ENV|PYTHON\w+|MALLOC_\w+|OMP_\w+|OPENBLAS_\w+|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE"
     r"|CURL_CA_BUNDLE|no_proxy|NO_PROXY|JAVA_TOOL_OPTIONS|COVERAGE_\w+|COV_CORE_\w+"
 )
-# Of settings that no service is known to read.
+# Names that look like secrets, for variables that no settings class knows.
 _SECRET_LOOKING = re.compile(r".*(KEY|KEYS|SECRET|PASSWORD|TOKEN|CREDENTIALS?)")
 
 
 def environment_of(service: str, everything: Mapping[str, str]) -> dict[str, str]:
-    """The part of an environment that one service gets."""
+    """The part of an environment that one service gets.
+
+    Args:
+        everything: the whole environment, the secrets of all services included.
+    """
     own, all_secrets = secrets_of(service), _every_secret()
     told = {}
     for name, value in everything.items():
@@ -62,10 +66,10 @@ def environment_of(service: str, everything: Mapping[str, str]) -> dict[str, str
 
 
 def with_secrets_read(everything: Mapping[str, str]) -> dict[str, str]:
-    """An environment with each `NAME_FILE` of a secret replaced by NAME and what the file holds.
+    """An environment in which each `NAME_FILE` of a secret is replaced by NAME with the file's content.
 
     Raises:
-        SettingsError: a file can't be read, or NAME is set, too.
+        SettingsError: a file can't be read, or both NAME and `NAME_FILE` are set.
     """
     told = dict(everything)
     for name in sorted(_every_secret()):
@@ -79,7 +83,7 @@ def with_secrets_read(everything: Mapping[str, str]) -> dict[str, str]:
 
 @cache
 def secrets_of(service: str) -> frozenset[str]:
-    """The settings of one service that hold a secret."""
+    """The names of one service's settings that hold a secret."""
     own = {name for settings in SETTINGS.get(service, ()) for name in secret_names(settings)}
     if service == "poller":
         for platform in all_platforms():

@@ -2,8 +2,8 @@
 
 EmbeddedError
 ├── ArtifactError        an engine's files cannot be fetched or verified: check the network or the cache folder
-├── UsageError           an option or setting makes no sense here: names it and what is allowed
-├── PortTakenError       another process listens on a port: stop it or use --ports auto
+├── UsageError           an option or setting makes no sense here: the message names it and the allowed values
+├── PortTakenError       another process listens on a port: stop that process or use --ports auto
 ├── DataDirError         the data folder cannot be used: unwritable, full, or held by another `up`
 └── ServiceFailedError   a child process did not start, or died too often: read its log
 """

@@ -13,9 +13,9 @@ SMALL_JVM = (
     "-XX:TieredStopAtLevel=1",
     "-XX:+ExitOnOutOfMemoryError",
     "-Djava.awt.headless=true",
-    # Its file for monitoring tools would lie in /tmp, whatever folder is named.
+    # The JVM's file for monitoring tools would lie in /tmp, whatever temporary folder is set.
     "-XX:-UsePerfData",
-    # Kafka and Quarkus use both on purpose; Java 24 and later would warn at each start.
+    # Kafka and Quarkus use unsafe memory access and native access on purpose; Java 24 and later warn of both.
     "--sun-misc-unsafe-memory-access=allow",
     "--enable-native-access=ALL-UNNAMED",
 )
@@ -25,7 +25,7 @@ def java_command(max_heap_mebibytes: int, temporary: Path, *arguments: str) -> l
     """The command line of a small JVM.
 
     Args:
-        temporary: folder for what libraries unpack; see `make_empty`.
+        temporary: folder for files that libraries unpack; see `make_empty`.
         arguments: further options, the main class or jar, and its arguments.
     """
     folder = f"-Djava.io.tmpdir={temporary.absolute()}"
@@ -33,6 +33,6 @@ def java_command(max_heap_mebibytes: int, temporary: Path, *arguments: str) -> l
 
 
 def make_empty(folder: Path) -> None:
-    """Make a folder for short-lived files, without those of a process that was killed."""
+    """Make a folder for short-lived files; files that a killed process left in the folder are removed."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -25,10 +25,11 @@ from infra.embedded.processes import tied
 
 HOST = "127.0.0.1"
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
-# Record batch framing, key and headers come on top of a value of the full size.
+# A value may have the full size; the batch's framing, its key and its headers come on top.
 MAX_BATCH_BYTES = MAX_MESSAGE_BYTES + 64 * 1024
-# A connection's request lies in the heap as soon as its length is known, up to MAX_MESSAGE_BYTES and more: with 256 MiB
-# a handful of producers of large messages ended the broker of a busy machine, out of memory. Taken only when needed.
+# The broker takes heap for a request as soon as the request's length is known, MAX_MESSAGE_BYTES and more for each
+# connection. With 256 MiB a few producers of large messages drove the broker out of memory. The JVM takes memory up to
+# this limit only when needed.
 MAX_HEAP_MEBIBYTES = 512
 FORMAT_HEAP_MEBIBYTES = 64
 FORMAT_TIMEOUT_SECONDS = 60
@@ -41,7 +42,7 @@ class Broker:
     """One broker and controller of an embedded cluster.
 
     Attributes:
-        folder: holds everything of this broker; it survives restarts, also after SIGKILL.
+        folder: holds all state of this broker, which survives restarts, also after SIGKILL.
         voters: every controller of the cluster, `id@host:port`.
     """
 
@@ -64,7 +65,7 @@ class Broker:
 
     @property
     def temporary_path(self) -> Path:
-        """What its libraries unpack; emptied before each start."""
+        """Folder for files that the broker's libraries unpack; emptied before each start."""
         return self.folder / "tmp"
 
     def properties(self) -> dict[str, str]:
@@ -82,7 +83,7 @@ class Broker:
             "inter.broker.listener.name": "PLAINTEXT",
             "log.dirs": str(self.folder / "log"),
             "auto.create.topics.enable": "false",
-            # Messages of 8 MiB, in every place that has a limit of its own.
+            # Messages of 8 MiB, in each setting that limits them.
             "message.max.bytes": str(MAX_BATCH_BYTES),
             "replica.fetch.max.bytes": str(MAX_BATCH_BYTES),
             "replica.fetch.response.max.bytes": str(2 * MAX_BATCH_BYTES),
@@ -129,7 +130,7 @@ class Broker:
             make_empty(self.temporary_path)
             lines = [f"{key}={value}" for key, value in self.properties().items()]
             text = "\n".join(lines) + "\n"
-            # Written only where it is another: on a full disk it would be cut to nothing.
+            # Written only when the text has changed: on a full disk a rewrite would leave the file empty.
             if not self.properties_path.exists() or self.properties_path.read_text(encoding="utf-8") != text:
                 self.properties_path.write_text(text, encoding="utf-8")
             if not (self.folder / FORMATTED_MARKER).exists():
@@ -143,7 +144,7 @@ class Broker:
         return java_command(MAX_HEAP_MEBIBYTES, self.temporary_path, "-cp", _class_path(), *_logging("info"), *main)
 
     async def is_ready(self) -> bool:
-        """`answers`, without blocking the event loop."""
+        """As `answers`, without blocking the event loop."""
         return await asyncio.to_thread(self.answers)
 
     def answers(self) -> bool:
@@ -155,7 +156,7 @@ class Broker:
             return False
 
     def _format(self) -> None:
-        # Without the marker no broker has ever run here: what is left of a broken attempt holds nothing.
+        # Without the marker no broker has ever run here, so an earlier attempt's files hold no messages.
         shutil.rmtree(self.folder / "log", ignore_errors=True)
         tool = ["kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(self.properties_path)]
         command = java_command(
@@ -202,7 +203,7 @@ def _cluster_id(folder: Path) -> str:
             return kept
         folder.mkdir(parents=True, exist_ok=True)
         fresh = "-"
-        while fresh.startswith("-"):  # Kafka's own generator avoids it too: it reads as an option
+        while fresh.startswith("-"):  # Kafka's own generator avoids such an id too: a tool would take it for an option
             fresh = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         path.write_text(fresh + "\n", encoding="utf-8")
     except OSError as error:

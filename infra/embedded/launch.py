@@ -1,8 +1,8 @@
 """Becomes a supervised program: ties its life to the supervisor's, then replaces itself with it (same pid).
 
-Run as a script, not imported: `python -I -S launch.py SUPERVISOR_PID PROGRAM ARGUMENT...`. It exists because the tie
-must be made in the child, and code between fork and exec is not safe in a process with threads.
-Linux only ties here; elsewhere the watchdog process does it alone.
+Run as a script, not imported: `python -I -S launch.py SUPERVISOR_PID PROGRAM ARGUMENT...`. The tie has to be made in
+the child process, and Python code between fork and exec is not safe in a process with threads; hence a program of its
+own. This tie is Linux's own; on other systems the watchdog process alone ends the children.
 """
 
 import os
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> None:
         if os.getppid() != supervisor_pid:
             raise SystemExit(f"the supervisor {supervisor_pid} is gone")
     try:
-        os.execvp(program[0], program)  # noqa: S606 - its whole purpose
+        os.execvp(program[0], program)  # noqa: S606 - the purpose of this script
     except OSError as error:
         raise SystemExit(f"cannot run {program[0]}: {error.strerror}") from None
 

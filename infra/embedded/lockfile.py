@@ -1,4 +1,4 @@
-"""The lock of every file fetched from Maven: coordinates, size and SHA-256, and nothing of where they come from.
+"""The lock of every file fetched from Maven: coordinates, size and SHA-256. The lock names no repository.
 
 `artifacts.lock` is TOML, written by `python -m infra.embedded.artifacts lock` and read here.
 """
@@ -40,7 +40,7 @@ class LockedFile:
 
     @property
     def maven_path(self) -> Path:
-        """Where a Maven repository layout keeps the file."""
+        """The file's relative path in a Maven repository."""
         return Path(*self.group.split("."), self.artifact, self.version, self.filename)
 
 
@@ -50,8 +50,9 @@ class Bundle:
 
     Attributes:
         requested: the pinned coordinates that the files were resolved from, `group:artifact:version`,
-            followed by `:classifier:packaging` for a file that is taken alone.
-        unpacked: SHA-256 over the names and sums of what the bundle's archives unpack to; empty where it has none.
+            followed by `:classifier:packaging` for a file that is taken without its dependencies.
+        unpacked: SHA-256 over names and sums of the files in the bundle's archives; empty for a bundle without
+            archives.
     """
 
     name: str
@@ -61,12 +62,12 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """Changes with any file of the bundle."""
+        """A short hash that changes with any file of the bundle."""
         return hashlib.sha256("\n".join(sorted(f.sha256 for f in self.files)).encode()).hexdigest()
 
     @property
     def size_bytes(self) -> int:
-        """Bytes to fetch when nothing is cached."""
+        """How many bytes are fetched when nothing is cached."""
         return sum(f.size_bytes for f in self.files)
 
 

@@ -1,4 +1,4 @@
-"""The services' log files: one each, kept small, with the line that explains a death easy to find."""
+"""The services' log files: one for each service, kept small, so that the line that explains a death is easy to find."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAST_LINE_CHARACTERS = 200
 
 
 class Logs:
-    """`<folder>/<service>.log`, appended to by the service itself; the older half of a long one is `.log.1`."""
+    """Log files `<folder>/<service>.log`. The service itself appends; a log that grew too long moves to `.log.1`."""
 
     def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
         self.folder = folder
@@ -27,15 +27,15 @@ class Logs:
     def announce(self, service: str, text: str) -> None:
         """Write a line of the supervisor's own between those of the service."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        # On a full disk the service matters more than the line.
+        # The service goes on without this line when the disk is full.
         with contextlib.suppress(OSError), self.path(service).open("a", encoding="utf-8") as log:
             log.write(f"--- {now} {text}\n")
 
     def rotate(self, service: str) -> bool:
         """Move a log that grew too long to `.log.1`; safe while the service writes.
 
-        The service holds the file open for appending, so it is copied and cut, not renamed; lines written between
-        the two are lost.
+        The service holds the file open for appending. So the log is copied and then emptied, not renamed; lines
+        written between these two steps are lost.
         """
         path = self.path(service)
         with contextlib.suppress(OSError):
@@ -44,7 +44,7 @@ class Logs:
                 try:
                     shutil.copyfile(path, older)
                 except OSError:
-                    # No space for the older half: it is given up, rather than let the log grow on a full disk.
+                    # No space for the copy: older lines are given up, rather than let the log grow on a full disk.
                     older.unlink(missing_ok=True)
                 os.truncate(path, 0)
                 return True

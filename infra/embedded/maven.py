@@ -1,8 +1,8 @@
 """Maven through jgo, the only importer of it: resolve pinned coordinates, download one locked file.
 
-Repositories are jgo's own: its built-in default and those of the user's jgo configuration file; none is named here.
-Source: `jgo.maven` 3.2. Its downloader writes straight into its repository folder, so each download gets a
-folder of its own and counts only once its SHA-256 is right.
+Repositories are jgo's built-in default and those of the user's jgo configuration file; none is named here.
+Source: `jgo.maven` 3.2. The downloader of jgo writes straight into its repository folder, so each download gets a
+folder of its own, and a file counts only once its SHA-256 is right.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def matches(path: Path, wanted: LockedFile) -> bool:
 
 
 def download(wanted: LockedFile, target: Path, count_bytes: CountBytes, scratch: Path) -> None:
-    """Bring one locked file to `target`, from the local Maven repository when it is there, else over the network.
+    """Bring one locked file to `target`: from the user's local Maven repository, or over the network.
 
     Args:
         count_bytes: called with each number of bytes that arrived, from this thread.
@@ -90,9 +90,9 @@ def resolve(requested: tuple[str, ...], repository: Path) -> list[tuple[str, Pat
     """Resolve pinned coordinates to files, for writing the lock: (long coordinate, file), sorted.
 
     Args:
-        requested: `group:artifact:version` with its run-time dependencies, all such together as one class path;
-            `group:artifact:version:classifier:packaging` for that file alone.
-        repository: folder that keeps what was fetched.
+        requested: `group:artifact:version` includes its run-time dependencies, and all of these are resolved together
+            as one class path; `group:artifact:version:classifier:packaging` is that file alone.
+        repository: folder that keeps the fetched files.
     """
     context = _context(repository, None)
     artifacts = []
@@ -112,7 +112,7 @@ def resolve(requested: tuple[str, ...], repository: Path) -> list[tuple[str, Pat
 
 
 class _Counter:
-    """Bytes of one attempt, so that a failed attempt can be taken back."""
+    """Counts the bytes of one attempt, so that the count of a failed attempt can be taken back."""
 
     def __init__(self, count_bytes: CountBytes) -> None:
         self._count_bytes = count_bytes

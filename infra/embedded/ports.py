@@ -1,4 +1,4 @@
-"""Ports on 127.0.0.1: which are free, and a clear refusal of one that is taken."""
+"""Ports on 127.0.0.1: finds free ones, and refuses a taken one with a message that says what to do."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import psutil
 from infra.embedded.errors import PortTakenError
 
 HOST = "127.0.0.1"
-# Below every system's ephemeral range (32768 on Linux): an outgoing connection can then never sit on the port
-# of a service that is being restarted.
+# Below every system's ephemeral range (32768 on Linux), so that no outgoing connection takes the port of a service that
+# is being restarted.
 AUTOMATIC_PORTS = range(20000, 32000)
 
 
@@ -21,7 +21,7 @@ def free_ports(count: int, avoid: Iterable[int] = ()) -> list[int]:
     """Distinct ports that nothing listens on now, picked at random, so that two processes seldom pick the same.
 
     Args:
-        avoid: ports that are free but spoken for.
+        avoid: ports that are not to be picked, also when nothing listens on them.
     """
     taken = set(avoid)
     ports: list[int] = []
@@ -46,13 +46,14 @@ def is_free(port: int) -> bool:
 
 
 def require_free(ports: Iterable[tuple[str, int]]) -> None:
-    """Refuse the first taken port.
+    """Raise for the first taken port.
 
     Args:
         ports: (service, port) pairs.
 
     Raises:
-        PortTakenError: names the service, the port, the process that holds it where that can be seen, and a way out.
+        PortTakenError: the message names service and port, the process on the port where that can be seen, and a way
+            out.
     """
     for service, port in ports:
         if not is_free(port):

@@ -1,8 +1,8 @@
 """Child processes that never outlive their parent: spawn, signal a whole process group, and the watchdog.
 
-Each child leads its own session, so a Ctrl-C of the terminal reaches the parent alone, and everything the child
-starts can be signalled with it. Two ties kill it with its parent, each enough by itself for the child: the
-kernel's parent-death signal (Linux), and a watchdog process that holds a pipe (anywhere; grandchildren too).
+Each child leads its own session. So Ctrl-C at the terminal reaches the parent alone, and a signal to the child's group
+reaches everything that the child started. Two ties end a child with its parent, and either is enough: the kernel's
+parent-death signal (Linux), and a watchdog process that reads a pipe (any system; it ends grandchildren too).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ POLL_SECONDS = 0.02
 
 
 def tied(argv: Sequence[str]) -> list[str]:
-    """The command that runs `argv` tied to the calling thread: on Linux the kernel kills it when the thread ends."""
+    """A command that runs `argv` tied to the calling thread: on Linux the kernel kills the program with the thread."""
     return [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *argv]
 
 
@@ -50,23 +50,23 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Kills the groups that are still registered, and ends the watchdog."""
+        """Kill the groups that are still registered, and end the watchdog."""
         if self._process is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.communicate()
 
     @property
     def pid(self) -> int:
-        """The watchdog's own pid."""
+        """The process id of the watchdog."""
         assert self._process is not None
         return self._process.pid
 
     def add(self, group: int) -> None:
-        """Kill this process group if this process dies from now on."""
+        """Have the watchdog kill a process group when this process dies."""
         self._send(f"+{group}\n")
 
     def remove(self, group: int) -> None:
-        """Forget a process group that has ended."""
+        """Have the watchdog forget a process group that has ended."""
         self._send(f"-{group}\n")
 
     def _send(self, line: str) -> None:
@@ -78,7 +78,7 @@ class Watchdog:
 
 
 def _opened(log: Path) -> BinaryIO:
-    """The log, to append to; nowhere, when a full disk has no place for one more file."""
+    """The log, opened for appending; the null device when a full disk has no space for one more file."""
     try:
         return log.open("ab")
     except OSError:
@@ -88,8 +88,7 @@ def _opened(log: Path) -> BinaryIO:
 class Child:
     """A running program that leads its own session and process group.
 
-    Spawn it from a thread that lives as long as the child should: the kernel's tie is to the spawning thread, so
-    it is made from the main thread only.
+    The kernel ties a child to the thread that spawned it, so children are spawned from the main thread only.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], watchdog: Watchdog) -> None:
@@ -131,11 +130,14 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The program's own pid, which is also its process group."""
+        """The program's process id, which is also the id of its process group."""
         return self._process.pid
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs. What it left in its group is killed with it."""
+        """The exit code, negative for a signal; None while the program runs.
+
+        When the program has ended, processes that it left in its group are killed.
+        """
         code = self._process.poll()
         if code is not None and self._registered:
             self._registered = False
@@ -144,12 +146,12 @@ class Child:
         return code
 
     def signal_group(self, number: signal.Signals) -> None:
-        """Send a signal to the program and everything in its group; nothing happens when all have ended."""
+        """Send a signal to every process of the program's group; does nothing when all have ended."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
     def stop(self, timeout_seconds: float) -> int:
-        """Ask the program to end, kill its group when it takes longer, and return the exit code; blocks."""
+        """Ask the program to end, and kill its group after `timeout_seconds`; returns the exit code; blocks."""
         if (code := self.poll()) is not None:
             return code
         with contextlib.suppress(ProcessLookupError):
@@ -165,6 +167,6 @@ class Child:
         return code
 
     def terminate(self) -> None:
-        """Ask the program, not its whole group, to end: it stops its own children as it sees fit."""
+        """Ask the program, and not its whole group, to end: the program stops its own children."""
         if self._process.poll() is None:
             self._process.terminate()

@@ -1,8 +1,8 @@
 """Apicurio Registry, the schema registry of the embedded engines, with its Confluent-compatible API.
 
 Comes in: a folder and a port. Goes out: the command to run and the address for clients.
-Schemas live in an H2 file of that folder, not in Kafka: the registry then starts beside the broker (5 s) instead of
-after it, and answers while the broker is away. H2 writes each commit through, so ids survive SIGKILL.
+Schemas live in an H2 file in that folder, not in Kafka. So the registry starts at the same time as the broker (5 s)
+instead of after it, and answers while the broker is away. H2 writes each commit through, so ids survive SIGKILL.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from infra.embedded.jvm import java_command, make_empty
 HOST = "127.0.0.1"
 COMPATIBLE_API = "/apis/ccompat/v7"
 NATIVE_API = "/apis/registry/v3"
-# For subjects that have no level of their own; the registry begins with NONE, which would let any change through.
+# For subjects without a level of their own. The registry's own default is NONE, which accepts any change.
 _COMPATIBILITY = "BACKWARD"
 MAX_HEAP_MEBIBYTES = 256
 ANSWER_TIMEOUT_SECONDS = 2.0
@@ -60,23 +60,23 @@ class Registry:
     def command(self) -> list[str]:
         """The command that runs the registry in the foreground, logging to stdout."""
         home = artifacts.ensure(artifacts.REGISTRY)[artifacts.REGISTRY]
-        # WRITE_DELAY=0: a schema id that was handed out is on disk, whatever happens next.
+        # WRITE_DELAY=0: a schema id is on disk before any client receives it.
         database = f"jdbc:h2:file:{(self.folder / 'registry').absolute()};WRITE_DELAY=0"
         settings = {
             "quarkus.http.host": HOST,
             "quarkus.http.port": str(self.port),
-            # Health and metrics of Quarkus itself: unused here, on any free port of the same host.
+            # Quarkus' own health and metrics are not used here; they listen on any free port of this host.
             "quarkus.management.host": HOST,
             "quarkus.management.port": "0",
             "quarkus.http.access-log.enabled": "false",
             "apicurio.storage.kind": "sql",
             "apicurio.storage.sql.kind": "h2",
             "apicurio.datasource.url": database,
-            # Its default of 20-100 connections is for a shared PostgreSQL.
+            # The default of 20-100 connections is meant for a shared PostgreSQL.
             "apicurio.datasource.jdbc.initial-size": "1",
             "apicurio.datasource.jdbc.min-size": "1",
             "apicurio.datasource.jdbc.max-size": "8",
-            # Else Quarkus makes one that everybody may write to.
+            # Without this setting Quarkus makes a folder that everybody may write to.
             "vertx.cacheDirBase": str((self.folder / "tmp" / "vertx").absolute()),
             "apicurio.import.work-dir": str((self.folder / "import").absolute()),
             "apicurio.storage.snapshot.location": str((self.folder / "import").absolute()),
@@ -85,9 +85,12 @@ class Registry:
         return java_command(MAX_HEAP_MEBIBYTES, self.folder / "tmp", *options, "-jar", str(home / "quarkus-run.jar"))
 
     def answers(self) -> bool:
-        """Whether the compatible API lists its subjects and refuses incompatible schemas; blocks for some seconds."""
+        """Whether the Confluent-compatible API lists its subjects and refuses incompatible schemas.
+
+        Blocks for some seconds at most. Sets the default level to BACKWARD where the registry still has NONE.
+        """
         try:
-            # An address on this host, over HTTP: with `verify` the authorities' certificates would be read each time.
+            # The address is on this host, over HTTP: with `verify` all authorities' certificates would be loaded.
             with httpx.Client(
                 base_url=self.url,
                 timeout=ANSWER_TIMEOUT_SECONDS,
@@ -97,7 +100,7 @@ class Registry:
                 if client.get("/subjects").status_code != httpx.codes.OK:
                     return False
                 held = client.get("/config").json().get("compatibilityLevel")
-                # Whatever an operator chose stays.
+                # Another level was chosen by an operator and stays.
                 if held in (None, "NONE"):
                     return client.put("/config", json={"compatibility": _COMPATIBILITY}).is_success
         except (httpx.HTTPError, ValueError):
@@ -105,5 +108,5 @@ class Registry:
         return True
 
     async def is_ready(self) -> bool:
-        """`answers`, without blocking the event loop."""
+        """As `answers`, without blocking the event loop."""
         return await asyncio.to_thread(self.answers)

@@ -1,4 +1,4 @@
-"""What the supervisor knows of one service, and the arithmetic of its restarts."""
+"""The description of one supervised service, and the rules for restarting it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 Readiness = Callable[[], Awaitable[bool]]
-"""Asked again and again; must answer within a few seconds, and False rather than raise while the service starts."""
+"""Asked again and again; must answer within a few seconds, and return False, not raise, while the service starts."""
 
 FIRST_RESTART_SECONDS = 0.2
 LONGEST_RESTART_SECONDS = 5.0
@@ -32,12 +32,14 @@ class Service:
 
     Attributes:
         environment: its whole environment.
-        ready: when its dependents may start; for a service that runs once, its exit code 0 counts instead.
-        alive: asked of a ready service all the time; when it says False for `silent_seconds` the service is killed
-            and started anew. None: only its end counts. An overloaded machine stretches this time and the next.
-        depends_on: names of services that must be ready (or done) first, and that stop after it.
-        once: it runs to completion; a start after it ended well is not repeated.
-        prepare: blocking work before each start, such as formatting a folder; its `EmbeddedError` ends everything.
+        ready: tells when the service's dependents may start. A service that runs once is ready with exit code 0.
+        alive: asked all the time once the service is ready; a service that gives False for `silent_seconds` is killed
+            and started anew. None: only the end of the process counts. On an overloaded machine `silent_seconds` and
+            `start_timeout_seconds` are stretched.
+        depends_on: names of services that must be ready (or done) before this service starts, and that stop after it.
+        once: whether the service runs to completion; after exit code 0 it is not started again.
+        prepare: blocking work before each start, such as formatting a folder; an `EmbeddedError` of it stops all
+            services.
         stop_timeout_seconds: from SIGTERM to SIGKILL.
         start_timeout_seconds: from the start until `ready`; past it the start counts as a death.
     """
@@ -57,10 +59,11 @@ class Service:
 
 @dataclass
 class Deaths:
-    """Counts a service's quick deaths in a row and says when to try again.
+    """Counts a service's quick deaths in a row and computes when to start the service again.
 
-    A death is quick unless the service had been ready for `STEADY_SECONDS`. What was never ready in this run is
-    given up after few of them (its settings are wrong), what once was ready only after many (it may only be unlucky).
+    A death is quick unless the service had been ready for `STEADY_SECONDS`. A service that was never ready in this run
+    is given up after few quick deaths, since its settings are probably wrong; a service that has been ready, after
+    many.
     """
 
     allowed_before_ready: int = 3
@@ -71,8 +74,8 @@ class Deaths:
         """Count one death.
 
         Args:
-            ready_seconds: how long it had been ready when it died; None when it was not.
-            is_excused: what it died of passes, and is not the service's: it doesn't count.
+            ready_seconds: how long the service had been ready when it died; None when it was not ready.
+            is_excused: whether the death does not count, since its cause lies outside the service and will pass.
 
         Returns:
             Seconds until the next attempt; None to give up.

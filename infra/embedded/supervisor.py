@@ -1,8 +1,8 @@
 """Keeps a set of services running: ordered start, restart with backoff, clean stop, and no orphan whatever happens.
 
 Comes in: `Service` descriptions. Goes out: running processes, their logs, and a call whenever a pid changes.
-It knows nothing of what the services do. One supervisor runs in the main thread of its process; the ties that kill
-its children with it are in `processes`. Source: docs/decisions/0002-own-supervisor.md.
+It knows nothing about the services' work. One supervisor runs in the main thread of its process; the ties that end its
+children with it are made in `processes`. Source: docs/decisions/0002-own-supervisor.md.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from infra.embedded.strain import is_stopped, patience
 
 POLL_SECONDS = 0.05
 READINESS_PAUSE_SECONDS = 0.1
-# Everything is dead by then: the contract allows 15 s.
+# All processes have ended this long after a stop was asked for: the contract allows 15 s.
 STOP_DEADLINE_SECONDS = 13.0
 LOG_CHECK_SECONDS = 5.0
 PROBE_PAUSE_SECONDS = 2.0
 PROBE_TIMEOUT_SECONDS = 5.0
-# From then on a service that doesn't answer is named.
+# A service that has not answered for this long is shown to the operator.
 SILENCE_TOLD_SECONDS = 5.0
 
 PidsChanged = Callable[[Mapping[str, int]], None]
@@ -39,9 +39,9 @@ class Supervisor:
 
     Args:
         on_ready: called once, when every service has been ready.
-        on_pids: called with name -> pid of the running services when all are ready, and at each later change;
-            services that run once are not in it.
-        disk: of the data folder; deaths while it is full don't count.
+        on_pids: called with name -> pid of the running services when all are ready, and at each later change. Services
+            that run once are left out.
+        disk: the data folder's disk; deaths while this disk is full do not count.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class Supervisor:
         try:
             self._on_pids(self.pids)
         except OSError:
-            # A full disk must not end everything: it is tried again.
+            # The pids could not be written, as on a full disk: the next tick tries again.
             self._are_pids_told = False
         else:
             self._are_pids_told = True
@@ -186,7 +186,7 @@ class Supervisor:
         return self._disk is not None and self._disk.excuses
 
     async def _until_ready(self, service: Service, child: Child) -> str | None:
-        """None when the service is ready (or done); else how it ended, since it is dead then."""
+        """Wait until the service is ready (or done) and return None; or until it is dead, and return how it ended."""
         started = time.monotonic()
         while time.monotonic() - started < (limit := service.start_timeout_seconds * patience()):
             if (code := child.poll()) is not None:
@@ -207,7 +207,7 @@ class Supervisor:
         return f"was not ready within {limit:.3g} s"
 
     async def _until_ended(self, service: Service, child: Child) -> str:
-        """Wait for the end of a ready service, or make one when it falls silent; returns how it ended."""
+        """Wait for the end of a ready service, and kill the service when it stops answering; returns how it ended."""
         dead = asyncio.create_task(self._until_dead(child))
         silent = asyncio.create_task(self._until_silent(service, child))
         try:
@@ -223,9 +223,9 @@ class Supervisor:
             silent.cancel()
 
     async def _until_silent(self, service: Service, child: Child) -> float:
-        """Return when a service has not answered for too long, frozen or locked up as it may be; for how many seconds.
+        """Return when a service has not answered for too long; the result is how many seconds it did not answer.
 
-        On a machine that is overloaded the service has more time, unless a signal stopped it.
+        On an overloaded machine the service has more time, unless a signal stopped its process.
         """
         if service.alive is None:
             await asyncio.Event().wait()
@@ -242,7 +242,7 @@ class Supervisor:
                     self._display.show(service.name, State.READY, "(answers again)")
                 continue
             if self._disk is not None and self._disk.is_full:
-                since = None  # another start would find the disk as full
+                since = None  # starting the service anew would not help: the disk is full
                 continue
             since = asked_at if since is None else since
             silence = time.monotonic() - since

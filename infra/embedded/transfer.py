@@ -1,4 +1,4 @@
-"""How a long download shows itself: bytes, speed and time left, as a bar on a terminal, else a line now and then.
+"""The progress of a long download: bytes, speed and time left, as a bar on a terminal, elsewhere a line now and then.
 
 Comes in: byte counts from any number of threads. Goes out: text on stderr. Never touches a file.
 """
@@ -27,15 +27,15 @@ MEBIBYTE = 1024 * 1024
 
 
 class TransferCancelled(Exception):
-    """Raised inside a download thread once another one failed or the user pressed Ctrl-C."""
+    """Raised inside a download thread once another download failed or the user pressed Ctrl-C."""
 
 
 class Transfer:
     """Shows the progress of one download of known size; a context manager.
 
     Args:
-        title: what is fetched, in a few words.
-        total_bytes: the size of everything together.
+        title: a few words that name the files.
+        total_bytes: the size of all files together.
     """
 
     def __init__(self, title: str, total_bytes: int) -> None:
@@ -85,10 +85,10 @@ class Transfer:
             say(f"{self._title}: {size:.0f} MB in {elapsed:.1f} s")
 
     def add(self, byte_count: int) -> None:
-        """Count bytes that arrived; negative when an attempt failed and its bytes are asked again.
+        """Count bytes that arrived; a negative count takes back a failed attempt, whose bytes are fetched again.
 
         Raises:
-            TransferCancelled: the transfer was given up; the caller stops at once.
+            TransferCancelled: the transfer was given up; the caller should stop at once.
         """
         if self._cancelled:
             raise TransferCancelled(self._title)

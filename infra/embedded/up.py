@@ -47,7 +47,7 @@ def main(
     """Run until a signal; blocks, and must be called in the main thread.
 
     Args:
-        data_dir: every byte of state; a second run on it resumes.
+        data_dir: folder for all state; a second run on the same folder resumes.
         without: names of services to leave out, with hyphens or underscores.
 
     Returns:
@@ -57,7 +57,7 @@ def main(
     if threading.current_thread() is threading.main_thread():
         # Until the supervisor takes the signals over, SIGTERM ends the same way as Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Also of what the services write: nobody else on this machine reads it.
+    # Services inherit the mask: no other user of this machine may read their files.
     umask = os.umask(0o077)
     try:
         with DataDir(data_dir) as folder:
@@ -77,7 +77,7 @@ def main(
 
 
 def inherited_environment() -> dict[str, str]:
-    """This process's environment, with the settings of `.env` where it does not name them itself."""
+    """This process's environment, completed with the settings of `.env`; the environment wins."""
     return {**read_dotenv(Path(".env")), **os.environ}
 
 
@@ -99,8 +99,8 @@ def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path 
         raise UsageError(f"{SETTING}: {error}") from error
     chosen = folder.ports(ports_needed(names), usual=ports == "default")
     plan = Plan(folder.path, names, chosen, folder.secrets(), inherited)
-    # Before engines are fetched or started: a wrong setting is one line, whichever service would stumble over it.
-    # Also where the plan says something else, such as a port: what is wrong here is wrong wherever it is taken to.
+    # Checked before engines are fetched or started, so that a wrong setting of any service is one line. Settings that
+    # the plan replaces, such as a port, are checked too: they would be wrong wherever else they are used.
     told = {name: value for name, value in inherited.items() if name.startswith(ENV_PREFIX) and value}
     check_services({**plan.environment(), **told}, names)
     engines = [name for name in (artifacts.KAFKA, artifacts.REGISTRY) if name in names]
@@ -139,7 +139,7 @@ def _names(sandbox: bool, without: Sequence[str]) -> frozenset[str]:
 
 
 def _clear(ready_file: Path) -> None:
-    """Remove what an earlier run left, and find out now whether the file can be written later."""
+    """Remove an earlier run's ready-file, and fail now if the file could not be written later."""
     try:
         write_atomically(ready_file, "")
         ready_file.unlink()
@@ -171,7 +171,7 @@ def _print_addresses(plan: Plan, folder: DataDir) -> None:
 
 
 def platforms_asked(plan: Plan) -> list[str]:
-    """Whom the poller asks, in lines for a person."""
+    """Lines for a person that say which platforms the poller asks: the sandbox, or the real ones."""
     own = [name for name in all_platforms() if plan.inherited.get(f"TIDEMARK_{name.upper()}_BASE_URL")]
     lines = []
     if plan.sandbox_url is None:
@@ -182,7 +182,7 @@ def platforms_asked(plan: Plan) -> list[str]:
             "  begins with sandbox- (`tidemark sandbox channel` prints some). --no-sandbox asks the real ones.",
         ]
     if own:
-        lines.append(f"  Asked at their TIDEMARK_<PLATFORM>_BASE_URL, for every channel: {', '.join(own)}.")
+        lines.append(f"  Asked for every channel, at their TIDEMARK_<PLATFORM>_BASE_URL: {', '.join(own)}.")
     return lines
 
 

@@ -1,8 +1,8 @@
-"""Kills the process groups of a supervisor that is gone, however it went.
+"""Kills the process groups of a supervisor that is gone, whatever ended it.
 
 Run as a script by `processes.Watchdog`. Standard input is a pipe that only the supervisor holds open: lines
-`+GROUP` and `-GROUP` add and remove process groups; its end means that the supervisor is dead, and every group
-that is left is killed. It uses the standard library alone and outlives everything it watches.
+`+GROUP` and `-GROUP` add and remove process groups. The end of the pipe means that the supervisor is dead; then every
+group that is left is killed. The script uses the standard library alone and outlives every process that it watches.
 """
 
 import contextlib

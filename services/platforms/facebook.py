@@ -102,8 +102,8 @@ _STORY = _Shape("posts/bare-story", "/insights", (("metric", _STORY_NAMES),))
 
 
 def _shape_of(target: base.Target) -> _Shape:
-    """How a target is asked for: by its page, or by a bare id of the kind that its type tells."""
-    if "_" in target.external_id:
+    """How a target is asked for: as a page's post, or where its id is a bare number, as what its type tells."""
+    if not (target.external_id.isascii() and target.external_id.isdigit()):
         return _PAGE_POST
     post_type = target.post_type.lower()
     if target.is_story or "story" in post_type or "stories" in post_type:

@@ -11,7 +11,8 @@ Poll interval: by the common tiers; figures are up to 48 h late, story figures l
 Cannot supply: clicks on posts, dislikes, quotes; impressions only for media made before 2024-07-02 on old versions.
 
 How media are asked for: one by one (ADR 0025), with the names that fit the kind which the post's type tells; types that
-tell nothing are asked for what feed posts and reels share. One name that doesn't fit fails the whole request.
+tell nothing are asked for what feed posts and reels share. One name that doesn't fit fails the whole request. Newer
+names (since 2025-12-03 `reels_skip_rate`, `reposts`, `crossposted_views`, `facebook_views`) are no common metric's.
 
 Uncertain, and how it is read here:
 - `like_count` (every like) and the insight `likes` (organic ones) can both be answered: the field counts, the insight

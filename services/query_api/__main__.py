@@ -24,13 +24,13 @@ from services.runtime.settings import exit_with, load_or_exit
 
 log = get_logger(__name__)
 
-# The supervisor gives a service 15 s to end; requests under way get most of it.
+# The supervisor gives a service 15 s to end; running requests get most of that time.
 _GRACE_SECONDS = 8
 _BACKLOG = 2048
-# Files of one process besides its callers' connections: of Kafka, ClickHouse, the registry, logs.
+# Open files of one process besides its callers' connections: Kafka, ClickHouse, the registry, logs.
 _OTHER_FILES = 200
-# The loop gets the interpreter back from a thread that parses a large payload after this time, not after Python's 5 ms,
-# and it asks for it after each wait: several times a request.
+# How long a thread that parses a large payload may keep the interpreter from the event loop. The loop needs the
+# interpreter after each wait, several times a request, so Python's own 5 ms would be too long.
 _SWITCH_SECONDS = 0.0005
 _SERVER_OPTIONS: dict[str, Any] = {
     "ws": "none",
@@ -83,7 +83,7 @@ def _event_loop() -> asyncio.AbstractEventLoop:
 
 
 def _listen(settings: QueryApiSettings) -> socket.socket:
-    """Take the port before anything else starts, so that a taken one is one clear line."""
+    """Take the port before anything else starts, so that a taken port ends the start with one clear line."""
     host, port = settings.query_api_host, settings.query_api_port
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -92,7 +92,7 @@ def _listen(settings: QueryApiSettings) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # From here on connections wait for the server instead of being refused.
+        # From here on connections wait for the server, and are not refused.
         listener.listen(_BACKLOG)
     except OSError as error:
         exit_with(
@@ -113,7 +113,7 @@ def _server_options(settings: QueryApiSettings) -> dict[str, Any]:
 
 
 def _may_open(files: int) -> None:
-    """Raise this process's bound of open files to what the connections take, or say which setting to lower."""
+    """Raise this process's limit of open files to `files`; where that is impossible, name the setting to lower."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < files:
         if hard != resource.RLIM_INFINITY and hard < files:
@@ -150,7 +150,7 @@ async def _serve(
 
 
 async def _run_until_signal(server: uvicorn.Server, listener: socket.socket) -> None:
-    """Serve until a signal; a clean stop is exit code 0, which uvicorn's own signal handling would not give."""
+    """Serve until a signal. A clean stop gives exit code 0, which uvicorn's own signal handling would not give."""
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -158,7 +158,7 @@ async def _run_until_signal(server: uvicorn.Server, listener: socket.socket) -> 
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    # `serve` would put handlers of its own in place and raise the signal again at the end.
+    # uvicorn's `serve` would install handlers of its own and raise the signal again at the end.
     server.capture_signals = nullcontext  # type: ignore[method-assign, assignment]  # takes no arguments, as here
     await server.serve([listener])
 

@@ -17,10 +17,10 @@ def product_apis() -> tuple[Api[Sources], ...]:
 
 
 def read_apis() -> tuple[Api[Sources], ...]:
-    """What answers from the sources: the products, and Tidemark's own API."""
+    """The APIs that answer from the sources: the products, and Tidemark's own API."""
     return (*all_dialects(), tidemark_api())
 
 
 def all_apis() -> tuple[Api[Any], ...]:
-    """What is described, in the description's order."""
+    """All APIs, in the order of the OpenAPI description."""
     return (*read_apis(), ADMIN_API)

@@ -1,4 +1,4 @@
-"""The application: a server for each declared endpoint; what no endpoint takes, and bugs, become replies here."""
+"""The application: a server for each declared endpoint, and the replies to requests without an endpoint and to bugs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the application is made of; real or fake.
+    """The parts of the application, real or fake.
 
     Attributes:
-        limiter: None is no limit.
+        limiter: counts requests for each key; None means no limit.
         cache: keeps replies; None keeps none.
         silent_seconds: see `server.Shared`.
-        cors_origins: of pages whose scripts may call; see `cors`.
+        cors_origins: origins of pages whose scripts may call the API; see `cors`.
         topic_prefix: stands before the topics' names; for their description.
         partitions: how many each topic has; likewise.
     """
@@ -55,7 +55,7 @@ class Parts:
 
 
 class QueryApi:
-    """The ASGI application: from method and path to a server, and the one place where unserved requests get replies."""
+    """The ASGI application: finds the server for method and path, and answers requests that have no server."""
 
     def __init__(self, servers: Iterable[EndpointServer[Any, Any, Any]]) -> None:
         self._table = MethodTable((server.endpoint.method, server.endpoint.path, server) for server in servers)
@@ -64,7 +64,7 @@ class QueryApi:
         if scope["type"] != "http":
             return
         try:
-            # No redirects: a path with a slash at its end is answered as the one without.
+            # No redirects: a path with a slash at its end is answered like the path without.
             path: str = scope["path"]
             if path.endswith("/"):
                 path = path_of(path, scope.get("raw_path", b"/"))
@@ -77,14 +77,15 @@ class QueryApi:
             await send_problem(send, error)
         except Exception:
             log.exception("unexpected error", method=scope["method"])
-            # Nothing was sent yet: replies are sent whole, after all that can fail, and streams end by themselves.
+            # Nothing was sent yet, since replies are sent whole after everything that can fail; streams end by
+            # themselves.
             await send_problem(send, InternalError())
 
     def _refuse(self, scope: Scope, path: str) -> NoReturn:
-        """Refuse what no endpoint takes.
+        """Refuse a request that has no endpoint.
 
         Raises:
-            NotFound: nothing has the path.
+            NotFound: no endpoint has the path.
             Unauthorized: the path is the admin API's, and the admin key is missing.
             MethodNotAllowed: the path has other methods.
         """

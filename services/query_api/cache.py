@@ -1,11 +1,11 @@
-"""Answers kept for later, in bounded memory: found by key, dropped by what they were made of. No I/O.
+"""Keeps answers in bounded memory: found by key, and dropped by the tags of the things they were made of. No I/O.
 
-Whoever changes something names it by a tag (`drop`), and everything that was made of it is no longer shown. A change
-becomes known here while an answer is being made, or a little before all of its rows can be read (the aggregator stores
-the catalog's mirror right after it publishes what follows from it), so an answer is kept only if nothing that it is
-made of changed within `SETTLE_SECONDS` before its making began, or since.
+A change of a thing is told by the thing's tag (`drop`); answers with that tag are no longer shown. A change may become
+known here while an answer is being made, or a little before all changed rows can be read (the aggregator stores the
+catalog's mirror right after it publishes the consequences). So an answer is kept only if none of its things changed
+since `SETTLE_SECONDS` before its making began.
 
-What was dropped is held on to as the last known, for when the store doesn't answer; unless the thing is gone.
+A dropped answer is still held as the last known, for times when the store does not answer, unless its thing is gone.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Value = TypeVar("Value")
 
 SETTLE_SECONDS = 1.0
 LONGEST_MAKING_SECONDS = 10.0
-"""An answer that took longer to make is not kept: what changed that long ago is forgotten."""
+"""An answer that took longer to make is not kept, since changes that long ago are forgotten."""
 
 LONGEST_SECONDS = 60.0
-"""How long an answer is kept at most: an aggregator that dies between publishing and storing tells nobody."""
+"""How long an answer is kept at most; an aggregator that dies between publishing and storing reports no change."""
 
-# An answer that takes more than this part of a cache is not kept: a few of them would take everybody else's away.
+# An answer larger than this part of the cache is not kept: a few such answers would push out everybody else's.
 _LARGEST_PART = 32
 _SMALL_BYTES = 64 * 1024
-# What an entry costs beside its value: the key, the tags and their places in the tables.
+# The memory of an entry besides its value: the key, the tags and their places in the tables.
 _ENTRY_BYTES = 1_000
 _MOST_RECENT = 200_000
 
@@ -38,9 +38,9 @@ class Entry(Generic[Value]):
     """One kept answer.
 
     Attributes:
-        made_at: seconds of the cache's clock.
-        expires_at: likewise.
-        is_current: nothing that it is made of has changed since.
+        made_at: when the answer was made, seconds of the cache's clock.
+        expires_at: when the answer expires, seconds of the cache's clock.
+        is_current: whether none of the answer's things has changed since it was made.
     """
 
     value: Value
@@ -52,10 +52,10 @@ class Entry(Generic[Value]):
 
 
 class AnswerCache(Generic[Value]):
-    """Kept answers, the least recently used forgotten first.
+    """Kept answers; the least recently used answer is forgotten first.
 
     Args:
-        max_bytes: of all values and what holding them costs, roughly.
+        max_bytes: the most memory for all values with their overhead, roughly.
         now: seconds of a clock that only goes forward.
     """
 
@@ -68,18 +68,18 @@ class AnswerCache(Generic[Value]):
         self._dropped_at: OrderedDict[bytes, float] = OrderedDict()
         self._forgotten_until = float("-inf")
         self.is_fed = True
-        """Whether changes reach this cache; while they don't, nothing kept is taken for current."""
+        """Whether changes reach this cache; while they don't, no kept answer counts as current."""
 
     @property
     def size_bytes(self) -> int:
-        """What is held, roughly."""
+        """The memory that the cache holds, roughly."""
         return self._bytes
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, key: Hashable) -> Entry[Value] | None:
-        """The kept answer that is as good as a new one, None when there is none."""
+        """The kept answer if it is current; None otherwise."""
         entry = self._entries.get(key)
         if entry is None or not entry.is_current or not self.is_fed or self.now() >= entry.expires_at:
             return None
@@ -87,18 +87,18 @@ class AnswerCache(Generic[Value]):
         return entry
 
     def last_known(self, key: Hashable) -> Entry[Value] | None:
-        """The last answer that is held, whether current or not, for when no new one can be had."""
+        """The last held answer, current or not, for when no new answer can be had; None when there is none."""
         return self._entries.get(key)
 
     def put(
         self, key: Hashable, value: Value, *, tags: Iterable[bytes], size_bytes: int, began_at: float, seconds: float
     ) -> None:
-        """Keep an answer, unless something that it is made of changed meanwhile.
+        """Keep an answer, unless one of its things changed meanwhile.
 
         Args:
-            tags: what it is made of.
-            began_at: when its making began, seconds of `now`.
-            seconds: how long it holds by itself, from `began_at` on.
+            tags: the things that the answer is made of.
+            began_at: when the answer's making began, seconds of `now`.
+            seconds: how long the answer holds when nothing changes, from `began_at` on.
         """
         made_of = tuple(tags)
         if self.now() - began_at > LONGEST_MAKING_SECONDS or self._changed_since(made_of, began_at - SETTLE_SECONDS):
@@ -115,10 +115,10 @@ class AnswerCache(Generic[Value]):
             self._remove(next(iter(self._entries)))
 
     def drop(self, tag: bytes, *, is_gone: bool = False) -> None:
-        """Something changed: no answer made of it is current any more.
+        """Note a change of a thing: no answer with its tag is current any more.
 
         Args:
-            is_gone: it is not there any more, so that no answer made of it may be shown at all.
+            is_gone: whether the thing no longer exists, so that no answer with its tag may be shown at all.
         """
         self._dropped_at[tag] = self.now()
         self._dropped_at.move_to_end(tag)
@@ -133,7 +133,7 @@ class AnswerCache(Generic[Value]):
         self._forget_old_drops()
 
     def clear(self) -> None:
-        """Changes were missed: nothing that is kept, or being made, can be trusted."""
+        """Forget everything, including answers being made: changes were missed, so no answer can be trusted."""
         self._entries.clear()
         self._by_tag.clear()
         self._dropped_at.clear()
@@ -152,7 +152,7 @@ class AnswerCache(Generic[Value]):
             if at >= until:
                 if len(self._dropped_at) <= _MOST_RECENT:
                     return
-                # Too many to remember: whatever began before is not kept.
+                # Too many changes to remember: answers whose making began before this one are not kept.
                 self._forgotten_until = at
             del self._dropped_at[tag]
 
@@ -169,20 +169,20 @@ class AnswerCache(Generic[Value]):
 
 
 def post_tag(workspace_id: str, post_id: str) -> bytes:
-    """A post: its catalog entry and the figures of its targets."""
+    """The tag of a post: its catalog entry and its targets' figures."""
     return b"p/" + f"{workspace_id}/{post_id}".encode()
 
 
 def posts_tag(workspace_id: str) -> bytes:
-    """Every post of a workspace."""
+    """The tag of all posts of a workspace."""
     return b"w/" + workspace_id.encode()
 
 
 def channel_tag(workspace_id: str, channel_id: str) -> bytes:
-    """The windows of a channel."""
+    """The tag of a channel's windows."""
     return b"n/" + f"{workspace_id}/{channel_id}".encode()
 
 
 def channels_tag(workspace_id: str) -> bytes:
-    """Which channels a workspace has, and what they are called."""
+    """The tag of a workspace's list of channels, with their names."""
     return b"c/" + workspace_id.encode()

@@ -1,4 +1,4 @@
-"""Connected accounts in memory: what a reply shows of a channel, and whether it is there at all. No I/O."""
+"""Connected accounts in memory: whether a channel exists, and its catalog entry. No I/O."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Directory(TopicView[CatalogChannel]):
         self.on_change(key[0])
 
     def get(self, workspace_id: str, channel_id: str) -> CatalogChannel | None:
-        """The channel, None when the catalog does not hold it."""
+        """The channel; None when the catalog does not hold it."""
         return self._channels.get((workspace_id, channel_id))
 
     def of(self, workspace_id: str) -> list[CatalogChannel]:
@@ -41,4 +41,4 @@ class Directory(TopicView[CatalogChannel]):
 
 
 def _nothing(workspace_id: str) -> None:
-    """Nobody keeps anything made of channels yet."""
+    """Does nothing: no cache listens for changes yet."""

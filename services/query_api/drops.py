@@ -1,8 +1,7 @@
-"""Tells the caches what changed: reads `rollups.*` and `catalog.posts` from their present ends on, keys only.
+"""Drops cached answers whose things changed: reads the keys of `rollups.*` and `catalog.posts`, from the ends on.
 
-In: messages. Out: drops. Every instance reads every partition, without a consumer group. Channels of the catalog are
-not read here: the directory tells of them once it shows them itself, so that no answer is made with an older one and
-kept.
+In: messages. Out: drops. Every instance reads every partition, without a consumer group. Changes of channels come from
+the directory, once it shows the change itself; otherwise an answer made with the older channel could be kept.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ _PROBE_SECONDS = 2.0
 
 
 class DropFeed:
-    """Keeps caches honest.
+    """Passes changes to the caches.
 
-    While Kafka is away nothing kept counts as current; when it is back, what changed meanwhile is read first.
+    While Kafka is away no kept answer counts as current; when Kafka is back, the changes since then are read first.
     """
 
     def __init__(
@@ -43,7 +42,7 @@ class DropFeed:
             range(settings.topic_partitions),
             self._take,
             begin=at_end,
-            # What is told is stored already, and a change told twice costs one look-up: no wait for the commit.
+            # A published change is stored already, and a repeated one costs one look-up: no need to wait for commits.
             is_committed=False,
             name="changes that end what is kept",
             most=_MAX_RECORDS,
@@ -55,7 +54,7 @@ class DropFeed:
 
     @property
     def silent_seconds(self) -> float:
-        """For how long changes have not reached the caches; 0 while they do."""
+        """For how many seconds changes have not reached the caches; 0 while they do."""
         return self._follower.silent_seconds
 
     def start(self) -> None:
@@ -67,7 +66,7 @@ class DropFeed:
         await self._follower.stop()
 
     def channel_changed(self, workspace_id: str) -> None:
-        """The directory shows another state of one of a workspace's channels; it may be gone."""
+        """Drop answers about a workspace's channels: the directory shows a changed channel, or one less."""
         for cache in self._caches:
             cache.drop(channels_tag(workspace_id), is_gone=True)
 
@@ -77,7 +76,7 @@ class DropFeed:
 
     async def _take(self, batch: Batch) -> None:
         if batch.lost or not self._has_begun:
-            # The first time, or an older topic of that name: there is no way to know what was missed.
+            # The first read, or a topic made anew under the same name: nobody knows which changes were missed.
             self._has_begun = True
             for cache in self._caches:
                 cache.clear()
@@ -89,7 +88,7 @@ class DropFeed:
         try:
             workspace_id, subject_id, *_ = parsed_key(topic, key)
         except RefusedRecord as error:
-            # Its value is not looked at: whatever made it can at most have an answer made anew.
+            # The value is not read: a forged record could at most have an answer made anew.
             REFUSED.labels(topic, error.reason.value).inc()
             return
         if topic == CHANNEL_ROLLUPS:

@@ -1,4 +1,4 @@
-"""Every error that a caller can see: a status, a stable code and a message; none of them echoes an id or an input.
+"""Every error that a caller can see: a status, a stable code and a message, which repeats no id and no input.
 
 ApiError
 |- Unauthorized        401 unauthorized
@@ -30,9 +30,9 @@ class ApiError(Exception):
     """Base of the errors above; turned into a reply only in `app`.
 
     Args:
-        message: for a person; must hold nothing that the caller sent.
-        code: stable; the class's own unless told.
-        headers: more reply headers.
+        message: a text for people; must hold nothing that the caller sent.
+        code: a stable code for programs; by default the class's own.
+        headers: further reply headers.
     """
 
     status: int = 500
@@ -48,7 +48,7 @@ class ApiError(Exception):
         self.headers = headers
 
     def body(self) -> bytes:
-        """The reply's body, RFC 9457."""
+        """The reply's body, a problem of RFC 9457."""
         return orjson.dumps(
             {
                 "type": "about:blank",
@@ -62,7 +62,7 @@ class ApiError(Exception):
 
 
 class Unauthorized(ApiError):
-    """No key, or one that nobody made."""
+    """The request has no key, or an unknown one."""
 
     status = 401
     code = "unauthorized"
@@ -73,14 +73,14 @@ class Unauthorized(ApiError):
 
 
 class AdminClosed(Unauthorized):
-    """No key opens the admin API, because the server knows none."""
+    """No key opens the admin API, because the server has no admin key."""
 
     code = "admin_api_closed"
     message = "The admin API is closed: the server was started without TIDEMARK_ADMIN_KEY."
 
 
 class Forbidden(ApiError):
-    """A known key that may not do this, for lack of a scope."""
+    """The key is known, but lacks the scope for this endpoint."""
 
     status = 403
     code = "insufficient_scope"
@@ -91,7 +91,7 @@ class Forbidden(ApiError):
 
 
 class NotFound(ApiError):
-    """Not there, deleted, or another workspace's: always the same reply."""
+    """The thing does not exist, is deleted, or belongs to another workspace: always the same reply."""
 
     status = 404
     code = "not_found"
@@ -99,7 +99,7 @@ class NotFound(ApiError):
 
 
 class MethodNotAllowed(ApiError):
-    """The path is known, the method is not."""
+    """The path is known, but not with this method."""
 
     status = 405
     code = "method_not_allowed"
@@ -123,7 +123,7 @@ class Invalid(ApiError):
 
 
 class NotPublished(ApiError):
-    """A post that has nothing published yet, where a product says so instead of answering."""
+    """No target of the post is published yet, for products that report this as an error."""
 
     status = 422
     code = "post_not_published"
@@ -131,7 +131,7 @@ class NotPublished(ApiError):
 
 
 class TooManyRequests(ApiError):
-    """The key is over its limit."""
+    """The key has made more requests than its limit."""
 
     status = 429
     code = "rate_limited"
@@ -139,11 +139,11 @@ class TooManyRequests(ApiError):
 
 
 class InternalError(ApiError):
-    """A bug; the log has the rest."""
+    """A bug of the server; the log has the details."""
 
 
 class Unavailable(ApiError):
-    """Something behind this service is away; asking again later is safe."""
+    """A neighbour of this service is away; repeating the request later is safe."""
 
     status = 503
     code = "unavailable"
@@ -171,7 +171,7 @@ class WritesUnavailable(Unavailable):
 
 
 class NoSecretKeys(Unavailable):
-    """Tokens came, but there is no key to encrypt them with."""
+    """The request brings tokens, but the server has no key to encrypt them."""
 
     code = "secret_keys_missing"
     message = "Tokens can't be stored: this server has no usable TIDEMARK_SECRET_KEYS."

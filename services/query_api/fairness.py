@@ -1,7 +1,6 @@
-"""Shared resources by turns: so many at once, fewer of one workspace, and workspaces that wait are served in rotation.
+"""Turns at a shared resource: a bounded number at once, fewer for one workspace, and waiting workspaces in rotation.
 
-Whoever holds a turn holds it for as long as it computes or queries, never while it waits for its caller to read.
-No I/O.
+A turn is held while its holder computes or queries, and never while it waits for its caller to read. No I/O.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ Made = TypeVar("Made")
 
 WAIT_SECONDS = 5.0
 LARGE_WAIT_SECONDS = 20.0
-"""For what takes seconds itself."""
+"""The wait for a turn at work that takes seconds itself."""
 MOST_WAITING = 200
 _RETRY_SECONDS = 1
 
 
 class TooManyAtOnce(TooManyRequests):
-    """One workspace waits for more than it may."""
+    """Too many requests of one workspace wait already."""
 
     code = "too_many_at_once"
     message = "Too many requests of this workspace wait already; see Retry-After."
@@ -38,11 +37,11 @@ class Turns:
     """Turns at one resource.
 
     Args:
-        most: at once.
-        most_each: at once of one workspace.
-        most_waiting: of one workspace; more are refused.
-        seconds: that a turn is waited for.
-        busy: makes the error of who waited in vain.
+        most: how many turns there are at once.
+        most_each: how many of them one workspace may hold.
+        most_waiting: how many requests of one workspace may wait; more are refused.
+        seconds: how long a request may wait for a turn.
+        busy: makes the error for a request that got no turn in time.
     """
 
     def __init__(
@@ -61,16 +60,16 @@ class Turns:
         self._busy = busy
         self._taken: Counter[Hashable] = Counter()
         self._total = 0
-        # The workspace that was served last is the last.
+        # In the order in which workspaces are served next: the workspace served last stands last.
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
 
     @property
     def waiting(self) -> int:
-        """How many askers wait for a turn, of all workspaces."""
+        """How many requests of all workspaces wait for a turn."""
         return sum(map(len, self._waiting.values()))
 
     def is_wanted(self, owner: Hashable) -> bool:
-        """Whether somebody waits who could go on if this owner gave a turn back."""
+        """Whether some waiting request could go on if this owner gave a turn back."""
         return owner in self._waiting or (
             self._total >= self._most and any(self._taken[other] < self._most_each for other in self._waiting)
         )
@@ -83,8 +82,8 @@ class Turns:
             owner: the workspace.
 
         Raises:
-            TooManyAtOnce: too many of the owner wait.
-            Exception: `busy`, when there was no turn in time.
+            TooManyAtOnce: too many requests of the owner wait already.
+            Exception: the error made by `busy`: no turn came in time.
         """
         await self.take(owner)
         try:
@@ -93,9 +92,9 @@ class Turns:
             self.give_back(owner)
 
     async def take(self, owner: Hashable) -> None:
-        """Wait for a turn and hold it until `give_back`; errors as of `turn`."""
+        """Wait for a turn and hold it until `give_back`; raises as `turn` does."""
         if self._total < self._most and self._taken[owner] < self._most_each:
-            # Nobody who waits could go on: each was looked at when the last turn was given back.
+            # A free turn means that no waiting request could use it: all were checked when it was given back.
             self._hold(owner)
             return
         queue = self._waiting.setdefault(owner, deque())
@@ -118,7 +117,7 @@ class Turns:
             raise
 
     def give_back(self, owner: Hashable) -> None:
-        """Let the next one go on."""
+        """Give a turn back, and let the next waiting request go on."""
         self._total -= 1
         self._taken[owner] -= 1
         if not self._taken[owner]:
@@ -146,18 +145,18 @@ class Turns:
 
 
 def answer_turns() -> Turns:
-    """Turns at answers of up to some megabytes, each held in memory until it is sent: about 50 MB while it is made."""
+    """Turns at answers of some megabytes. Such an answer takes about 50 MB while it is made, and is held until sent."""
     return Turns(8, 2, seconds=LARGE_WAIT_SECONDS)
 
 
 class Desk:
-    """Threads for what is too long for the event loop: parsing, rendering and packing of large answers, by turns."""
+    """Threads, used by turns, for work that would block the event loop: parsing, rendering, packing large answers."""
 
     def __init__(self, threads: int = 2) -> None:
         self._turns = Turns(threads, max(1, threads // 2), seconds=LARGE_WAIT_SECONDS)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="desk")
 
     async def run(self, owner: Hashable, work: Callable[..., Made], *arguments: object) -> Made:
-        """Do it beside the loop; errors as of `Turns.turn`, or the work's own."""
+        """Run work in a thread and return its result; raises as `Turns.turn` does, or the work's own error."""
         async with self._turns.turn(owner):
             return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)

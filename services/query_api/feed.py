@@ -1,4 +1,4 @@
-"""Reads the catalog topics that are held in memory, from their beginning to their end and on.
+"""Reads the catalog topics into memory, from their beginning to their end and then for good.
 
 In: messages. Out: records to the views. Every instance reads every partition, without a consumer group.
 """
@@ -29,9 +29,9 @@ _Decoded = tuple[str, bytes, Any, Place]
 
 
 class CatalogFeed:
-    """Keeps views current.
+    """Keeps views of the catalog current.
 
-    Views keep what they hold while Kafka is away, and go on from there when it is back.
+    While Kafka is away, views keep their present state; when Kafka is back, they go on from there.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class CatalogFeed:
 
     @property
     def missing(self) -> str | None:
-        """What is not read to its end yet, as one line; None once everything was, and from then on."""
+        """One line that says what is not read yet; None once all topics were read to their ends, and from then on."""
         if self._follower.is_caught_up:
             return None
         if not self._has_begun:
@@ -68,15 +68,15 @@ class CatalogFeed:
         self._follower.start()
 
     async def caught_up(self) -> None:
-        """Wait until nothing is missing."""
+        """Wait until all topics are read to their ends."""
         await self._follower.caught_up()
 
     def read_to(self, topic: str, partition: int) -> int:
-        """The offset up to which a topic (name without prefix) was read; 0 before anything was."""
+        """The offset up to which a topic (name without prefix) is read; 0 before the first message."""
         return self._follower.position(topic, partition)
 
     async def reached(self, topic: str, offsets: Mapping[int, int]) -> None:
-        """Wait until a topic was read up to an offset of each of these partitions."""
+        """Wait until each of these partitions of a topic is read up to its offset."""
         await self._follower.reached({brokers.Place(topic, partition): offset for partition, offset in offsets.items()})
 
     async def stop(self) -> None:
@@ -87,14 +87,14 @@ class CatalogFeed:
         codecs = {topic: await self._codecs.get(topic) for topic in self._views}
         self._has_begun = True
         if batch.records:
-            # Off the loop: the first value of a schema asks the registry, and a start reads thousands.
+            # In a thread: the first value of each schema asks the registry, and a start decodes thousands of values.
             for topic, key, event, place in await asyncio.to_thread(_decode, codecs, self._partitions, batch.records):
                 self._views[topic].observe(key, event, place)
         FEED_LAG.set(self._follower.lag().messages)
 
 
 def _decode(codecs: Mapping[str, Codec[Any]], partitions: int, records: Iterable[Record]) -> list[_Decoded]:
-    """The records that count; whatever else was written to the topics is passed over.
+    """Decode the records that count; other records are logged and passed over.
 
     Args:
         partitions: how many each topic has.
@@ -110,11 +110,11 @@ def _decode(codecs: Mapping[str, Codec[Any]], partitions: int, records: Iterable
         except MalformedEvent as error:
             _refuse(topic, record, reason_of(error))
         except Exception as error:
-            # One record must not keep the others from being read, whatever is wrong with it or with its decoder.
+            # One record that breaks its decoder must not keep the others from being read.
             log.error("a catalog entry breaks its decoder", topic=topic, offset=record.offset, error=repr(error))
             _refuse(topic, record, Reason.UNREADABLE_VALUE)
         else:
-            # A record whose key is none was refused.
+            # A record without a key was refused above.
             decoded.append((topic, record.key or b"", event, Place(record.partition, record.offset)))
     return decoded
 

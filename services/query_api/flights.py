@@ -1,8 +1,8 @@
-"""One flight a key: whoever asks for what is being fetched shares the one fetch. No I/O.
+"""Shares fetches: requests for a key that is being fetched wait for the same fetch (a flight). No I/O.
 
-What is asked for by a crowd is kept for a moment after it landed. The thousand requests of a burst are not read off
-their sockets at once: without this, the last of them would find that the flight they were sent beside has just landed,
-and begin another. Whoever asks alone always gets a flight of their own.
+A flight with many askers is kept for a moment after it landed. The thousand requests of a burst are not read off their
+sockets at once: without this, the last of them would find that the burst's flight has just landed, and begin another
+one. A single asker always gets a flight of its own.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Generic, TypeVar
 Value = TypeVar("Value")
 
 CROWD = 4
-"""So many askers of one flight are a burst."""
+"""How many askers of one flight make a burst."""
 LINGER_SECONDS = 1.0
-"""How long what a burst asked for is kept after the last of it."""
+"""How long a burst's result is kept after the last asker."""
 LONGEST_LINGER_SECONDS = 10.0
-"""How long at most, however many keep asking."""
+"""How long a burst's result is kept at most, even while requests go on."""
 
 
 class _Flight(Generic[Value]):
@@ -32,7 +32,7 @@ class _Flight(Generic[Value]):
 
 
 class Flights:
-    """Flights under way, and those of bursts that just landed."""
+    """Running flights, and bursts' flights that landed a moment ago."""
 
     def __init__(
         self, *, linger_seconds: float = LINGER_SECONDS, longest_seconds: float = LONGEST_LINGER_SECONDS
@@ -42,10 +42,10 @@ class Flights:
         self._flights: dict[Hashable, _Flight[Any]] = {}
 
     async def share(self, key: Hashable, fetch: Callable[[], Awaitable[Value]]) -> Value:
-        """What `fetch` brings, or what the flight of the same key brings or has just brought.
+        """The result of `fetch`, or of the key's flight that runs or has just landed.
 
         Raises:
-            Exception: whatever the fetch raised; that is not kept.
+            Exception: the error of the fetch; errors are not kept.
         """
         flight = self._flights.get(key)
         if flight is None:
@@ -53,7 +53,7 @@ class Flights:
             flight.task.add_done_callback(lambda _: self._landed(key, flight))
         flight.askers += 1
         flight.asked_at = asyncio.get_running_loop().time()
-        # Shielded: an asker that gives up must not take the answer from the others.
+        # Shielded, so that an asker that gives up does not cancel the fetch for the others.
         value: Value = await asyncio.shield(flight.task)
         return value
 

@@ -1,7 +1,8 @@
-"""How far the workers of one origin have written API keys, so that each knows whether it has read them all.
+"""Notes how far the workers of one origin have written API keys, so that each worker can tell whether it is behind.
 
-A key that one worker made has to work at the next request, which may reach another. That one reads the same topic and
-is only milliseconds behind, so it waits for what was written; a key that nobody made costs a look at shared memory.
+A key that one worker made has to work at the next request, which may reach another worker. Each worker reads the topic
+and is only milliseconds behind, so it waits until it has read the written keys. A key that nobody made costs one look
+at shared memory.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ CATCH_UP_SECONDS = 2.0
 
 
 class KeyWrites:
-    """The next offset after the last key written here, of each partition; in a file that all workers have mapped.
+    """For each partition, the offset after the last key written at this origin; in a file that all workers have mapped.
 
     Args:
-        path: of the file; `make` makes it.
+        path: the file, which `make` has made.
     """
 
     def __init__(self, path: Path, partitions: int) -> None:
@@ -34,11 +35,11 @@ class KeyWrites:
 
     @staticmethod
     def make(path: Path, partitions: int) -> None:
-        """Make the file; nothing is written yet."""
+        """Make the file, with no key written yet."""
         path.write_bytes(bytes(partitions * _OFFSET.size))
 
     def wrote(self, partition: int, offset: int) -> None:
-        """Note a key's record before anybody is told of the key."""
+        """Note a key's record; called before the key is given to anybody."""
         # The kernel gives the lock back if this process is killed with it.
         fcntl.lockf(self._file, fcntl.LOCK_EX)
         try:
@@ -48,17 +49,17 @@ class KeyWrites:
             fcntl.lockf(self._file, fcntl.LOCK_UN)
 
     def next_offset(self, partition: int) -> int:
-        """The offset to have read up to; 0 while no key was written here."""
+        """The offset after a partition's last key; 0 while no key was written at this origin."""
         offset: int = _OFFSET.unpack_from(self._held, partition * _OFFSET.size)[0]
         return offset
 
     def behind(self, read_to: Callable[[int], int]) -> dict[int, int]:
-        """The partitions of which less was read than is written, with the offset to reach."""
+        """The partitions that are not read far enough, each with the offset to reach."""
         wanted = {number: self.next_offset(number) for number in range(self._partitions)}
         return {number: offset for number, offset in wanted.items() if read_to(number) < offset}
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._held.close()
         os.close(self._file)
 
@@ -67,18 +68,18 @@ class KeyReads(Protocol):
     """How far this worker has read the topic of the keys."""
 
     def read_to(self, topic: str, partition: int) -> int:
-        """The offset up to which a partition was read."""
+        """The offset up to which a partition is read."""
 
     async def reached(self, topic: str, offsets: Mapping[int, int]) -> None:
-        """Wait until each of these partitions was read up to an offset."""
+        """Wait until each of these partitions is read up to its offset."""
 
 
 class CatchUp:
-    """Waits until a worker has read the keys that were written when it was asked.
+    """Waits until a worker has read all keys that were written before the call.
 
     Args:
-        topic: of the keys, name without prefix.
-        seconds: the longest wait; what did not come by then is not waited for again.
+        topic: the keys' topic, name without prefix.
+        seconds: the longest wait; offsets that were not reached in this time are not waited for again.
     """
 
     def __init__(self, writes: KeyWrites, reads: KeyReads, topic: str, *, seconds: float = CATCH_UP_SECONDS) -> None:
@@ -89,7 +90,7 @@ class CatchUp:
         self._given_up: dict[int, int] = {}
 
     async def __call__(self) -> bool:
-        """Wait; tells whether there was anything to wait for."""
+        """Wait, and return whether there was anything to wait for."""
         wanted = self._missing(self._writes.behind(lambda partition: self._reads.read_to(self._topic, partition)))
         if not wanted:
             return False

@@ -1,8 +1,7 @@
-"""Answers live questions: the platforms are asked by the poller, and what they say is merged over what is stored.
+"""Answers live questions: the poller asks the platforms, and their answers are merged over the stored figures.
 
-In: questions. Out: answers with the freshest figures that could be had before the deadline; what could not be pulled is
-shown by its last snapshot. The merge is the aggregator's own, so a live answer says what storage will say a moment
-later.
+In: questions. Out: answers with the freshest figures that arrived before the deadline; other targets show their last
+snapshot. The merge follows the aggregator's rules, so a live answer equals what is stored a moment later.
 """
 
 from __future__ import annotations
@@ -34,17 +33,17 @@ from services.query_api.reads.query import (
 )
 from services.runtime.clock import Clock
 
-# Requests to the poller at once, in all and of one workspace; whoever gets no turn soon is shown what is stored.
+# Requests to the poller at once, in all and of one workspace. A question without a turn is answered from storage.
 _MOST_PULLS, _MOST_PULLS_EACH = 64, 8
 _TURN_SECONDS = 0.5
 _UNASKED = frozenset({ChannelStatus.DISABLED, ChannelStatus.REVOKED})
 
 
 class Pulled(NamedTuple):
-    """What came back of a request.
+    """The reply to a request to the poller.
 
     Attributes:
-        events: answers of platforms, in the order they came.
+        events: answers of platforms, in the order in which they came.
         done: the last part of the reply; None when the deadline came first.
     """
 
@@ -65,14 +64,14 @@ class StoredReads(ReadModel, Protocol):
     """A read model that merges fresh answers over what is stored."""
 
     async def post_with(self, workspace_id: str, post: Post, events: Sequence[PlatformRaw]) -> Post:
-        """The post with what the answers say of its targets."""
+        """The post with its targets' figures from the answers merged in."""
 
     async def account_with(self, question: AccountQuestion, events: Sequence[PlatformRaw]) -> Account | None:
-        """The account with what the answers say of it; live when they say anything."""
+        """The account with the figures from the answers merged in; live when the answers hold any."""
 
 
 class LiveReads:
-    """A read model whose live questions reach the platforms; all others pass."""
+    """A read model that asks the platforms for live questions, and passes all other questions on."""
 
     def __init__(self, stored: StoredReads, link: Link, directory: Directory, clock: Clock) -> None:
         self._stored = stored
@@ -91,7 +90,7 @@ class LiveReads:
         """See `query.ReadModel`."""
         if question not in self._live:
             return await self._stored.answer(question)
-        # A health question names its instant; those of one moment are one all the same.
+        # A health question names its instant, which is left out here: questions of one moment share one answer.
         key: Hashable = (
             (HealthQuestion, question.workspace_id, question.channel_id)
             if isinstance(question, HealthQuestion)
@@ -121,7 +120,7 @@ class LiveReads:
         )
 
     async def _account(self, question: AccountQuestion) -> Account | None:
-        # Read meanwhile, so that a snapshot is there as soon as it is needed.
+        # Storage is read at the same time, so that the snapshot is there when it is needed.
         reading = asyncio.ensure_future(self._stored.answer(question))
         reading.add_done_callback(_seen)
         try:
@@ -139,7 +138,7 @@ class LiveReads:
         if channel is not None and ChannelStatus(channel.status) not in _UNASKED:
             pulled = await self._pull(PullKind.HEALTH, question.workspace_id, channel_id=question.channel_id)
             done = pulled.done if pulled is not None else None
-            # An owner that did not ask still knows what the catalog's copy here may not show yet.
+            # A poller that did not ask the platform may still know a newer status than this process's catalog.
             if done is not None and (done.is_live or done.error_code is not None):
                 return Health(
                     channel_id=channel.channel_id,
@@ -156,7 +155,7 @@ class LiveReads:
     async def _pull(
         self, kind: PullKind, workspace_id: str, *, channel_id: str = "", targets: Sequence[PullTarget] = ()
     ) -> Pulled | None:
-        """Ask the poller when the workspace has its turn; None when it gets none, or no poller answers."""
+        """Ask the poller at the workspace's turn; None when no turn comes in time, or no poller answers."""
         try:
             async with self._turns.turn(workspace_id):
                 pulled = await self._link.ask(kind, workspace_id, channel_id=channel_id, targets=targets)
@@ -169,7 +168,7 @@ class LiveReads:
 
 
 def _seen(reading: asyncio.Future[Any]) -> None:
-    """Look at the outcome: with a live answer nobody else does."""
+    """Retrieve the task's outcome, which nobody else does when there is a live answer."""
     if not reading.cancelled():
         reading.exception()
 

@@ -1,4 +1,4 @@
-"""Names of the query API's own metrics, and their text: of this process, or summed over all workers of the origin."""
+"""The query API's own metrics, and their text: for this process, or summed over all workers of the origin."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def exposition() -> bytes:
 
 
 def forget_dead_workers() -> None:
-    """Take the levels of workers that are gone out of the sums; what they counted stays."""
+    """Remove the gauges of ended workers from the sums; their counters stay."""
     for file in Path(os.environ[SHARED_FOLDER]).glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:

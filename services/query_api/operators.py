@@ -1,7 +1,7 @@
 """The operators' door of the query API: `/healthz`, `/readyz` and `/metrics` on a port that callers don't reach.
 
-It lives in a thread of the first process, beside one worker or several: it is ready when the origin says so, and its
-metrics are those of all workers.
+It runs in a thread of the first process, beside one worker or several. It is ready when the origin is, and its metrics
+are the sums over all workers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ASKING_SECONDS = 2.0
 
 
 class OperatorsDoor:
-    """Answers until the process ends.
+    """Answers operators until the process ends.
 
     Args:
         origin: host and port of the API itself.
@@ -45,7 +45,7 @@ class OperatorsDoor:
         await asyncio.Event().wait()
 
     def _missing(self) -> str | None:
-        """What the origin says is missing."""
+        """The line that the origin's `/readyz` answers; None when the origin is ready."""
         connection = HTTPConnection(*self._origin, timeout=_ASKING_SECONDS)
         try:
             connection.request("GET", "/readyz")

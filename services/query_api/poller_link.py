@@ -1,7 +1,7 @@
 """The way to the poller and back: requests on `poller.requests`, replies on this instance's part of `poller.replies`.
 
-Guarantee: at most once. A request that nobody acknowledges in time is given up, and so is every reply after the
-deadline: whoever asked has a snapshot to show.
+Guarantee: at most once. A request that no poller acknowledges in time is given up, and so is every reply after the
+deadline; the caller then shows a snapshot.
 """
 
 from __future__ import annotations
@@ -30,21 +30,22 @@ from services.runtime.settings import KafkaSettings
 
 log = get_logger(__name__)
 
-# Source: the contract's 500 ms for a snapshot without a poller, less what reading the snapshot takes.
+# Source: the contract's 500 ms for a snapshot without a poller, less the time for reading the snapshot.
 ACK_SECONDS = 0.3
-# Once a partition's owner missed one, until it is heard again: it answers in a tenth of this when it is there.
+# The same after a partition's owner missed a request, until the owner answers again; a present owner takes a tenth of
+# it.
 ACK_SECONDS_OF_SILENT = 0.1
-# Of the deadline, for reading what is stored and merging what came over it.
+# The part of the deadline that is left for reading storage and merging answers.
 _MERGING_SECONDS = 0.25
 _CLOSE_SECONDS = 1.0
-# Answers this large are decoded off the loop, so that hot reads go on meanwhile.
+# Answers from this size on are decoded in a thread, so that other reads go on meanwhile.
 _LARGE_BYTES = 64 * 1024
-# Of one request's answers; what a platform sends beyond shows by its last snapshot.
+# The most bytes of one request's answers; targets in further answers show their last snapshot.
 _MOST_ANSWER_BYTES = 32 * 1024 * 1024
 
 
 class _Waiting:
-    """A request of a workspace under way."""
+    """A running request of one workspace."""
 
     def __init__(self, workspace_id: str) -> None:
         self.workspace_id = workspace_id
@@ -77,7 +78,7 @@ class PollerLink:
         self._deadline_seconds = deadline_seconds - _MERGING_SECONDS
         self._address = f"query-api-{secrets.token_hex(8)}"
         brokers = brokers or KafkaBrokers(settings)
-        # One message a request and milliseconds to spare: sent at once, by the partition's leader alone.
+        # A request is one message with milliseconds to spare, so it is sent at once, confirmed by the leader alone.
         self._producer = Producer(brokers, is_durable=False)
         self._follower = Follower(
             brokers,
@@ -92,7 +93,7 @@ class PollerLink:
         self._requests: Codec[Any] | None = None
         self._waiting: dict[str, _Waiting] = {}
         self._knows_schemas = False
-        # Partitions whose owner missed a request, or that have none now: the others' patience is not shortened by it.
+        # Partitions whose owner missed a request; requests on other partitions still wait for the full time.
         self._silent: set[int] = set()
 
     def start(self) -> None:
@@ -111,7 +112,7 @@ class PollerLink:
         """See `live.Link`."""
         started = asyncio.get_running_loop().time()
         codec = self._requests
-        # A reply that comes while nothing is followed would be missed.
+        # Without a connected follower the reply would be missed.
         if codec is None or not self._follower.is_connected or not self._producer.is_connected:
             return None
         now, partition = self._clock.now(), self._partition(workspace_id)
@@ -146,7 +147,7 @@ class PollerLink:
         return Pulled(waiting.events, waiting.done)
 
     def _partition(self, workspace_id: str) -> int:
-        """Where the workspace's requests go; the owner of this partition of every topic serves them."""
+        """The partition of the workspace's requests, which the owner of this partition on every topic serves."""
         return partition_of(workspace_id, self._partitions)
 
     async def _hear(self, batch: Batch) -> None:
@@ -161,7 +162,7 @@ class PollerLink:
 
     async def _take(self, replies: Codec[Any], raw: Codec[Any], value: bytes) -> None:
         try:
-            # Off the loop also the first time: the schemas are asked of the registry then.
+            # In a thread also the first time, when the registry is asked for schemas.
             if len(value) > _LARGE_BYTES or not self._knows_schemas:
                 reply, event = await asyncio.to_thread(_decode, replies, raw, value)
                 self._knows_schemas = self._knows_schemas or event is not None
@@ -177,7 +178,7 @@ class PollerLink:
             REFUSED.labels(REPLIES, Reason.UNREADABLE_VALUE.value).inc()
             log.error("a reply of the poller breaks its decoder", error=repr(error))
             return
-        # Also by an acknowledgement that comes too late for its own request.
+        # An acknowledgement that is late for its own request shows too that the owner is there.
         self._silent.discard(self._partition(reply.workspace_id))
         waiting = self._waiting.get(reply.request_id)
         if waiting is None:
@@ -202,6 +203,6 @@ def _decode(replies: Codec[Any], raw: Codec[Any], value: bytes) -> tuple[PollerR
 
 
 def _seen(sent: asyncio.Future[Any]) -> None:
-    """Look at the outcome, which nobody else does: what was not sent is not acknowledged."""
+    """Retrieve the outcome, which nobody else does: a request that was not sent is simply not acknowledged."""
     if not sent.cancelled():
         sent.exception()

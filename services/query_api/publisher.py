@@ -1,6 +1,6 @@
 """Writes catalog events to Kafka.
 
-In: typed events. Out: the place of each record, once every in-sync replica has it.
+In: typed events. Out: the place of each record, once every in-sync replica has the record.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
 log = get_logger(__name__)
 
-# A write takes milliseconds; a caller who has waited this long is told to come again.
+# A write takes milliseconds; a caller that has waited this long gets an error and may repeat the write.
 DEADLINE_SECONDS = 8.0
 # Room in a message for its key and the batch's own bytes.
 _LARGEST_VALUE_BYTES = MESSAGE_MAX_BYTES - 64 * 1024
@@ -32,11 +32,11 @@ _LARGEST_VALUE_BYTES = MESSAGE_MAX_BYTES - 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One event to be written; None is a tombstone.
+    """One event to write; the event None is a tombstone.
 
     Attributes:
         topic: name without prefix.
-        id: of the thing; the message's key is `workspace_id/id`.
+        id: the id of the channel, post or key; the message's key is `workspace_id/id`.
     """
 
     topic: str
@@ -46,12 +46,12 @@ class Write:
 
     @property
     def message_key(self) -> bytes:
-        """Key of the message."""
+        """The message's key, `workspace_id/id`."""
         return key(self.workspace_id, self.id)
 
 
 class Publisher(Protocol):
-    """Whoever makes catalog events durable."""
+    """Makes catalog events durable; Kafka, or a fake."""
 
     async def publish(self, writes: Sequence[Write]) -> list[Place]:
         """Write events and wait until all are durable.
@@ -60,7 +60,7 @@ class Publisher(Protocol):
             The place of each, in order.
 
         Raises:
-            WritesUnavailable: at least one may not be; writing all again is safe.
+            WritesUnavailable: at least one may not be durable; writing all again is safe.
 
         Guarantee: at-least-once, in the order given for each workspace and topic; the topics are compacted, so a
         repeat changes nothing.
@@ -68,7 +68,7 @@ class Publisher(Protocol):
 
 
 class Codecs:
-    """Codecs by topic, each made when first needed, since that asks the registry."""
+    """Codecs by topic, each made when first needed, since making one asks the registry."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -78,7 +78,7 @@ class Codecs:
         """The codec of a topic (name without prefix).
 
         Raises:
-            RegistryUnavailable: no answer, or the schema is not registered.
+            RegistryUnavailable: the registry does not answer, or the schema is not registered.
         """
         if topic not in self._codecs:
             self._codecs[topic] = await asyncio.to_thread(self._registry.codec, topic)
@@ -86,12 +86,12 @@ class Codecs:
 
 
 class KafkaPublisher:
-    """The publisher of production; connects in the background and again after a failure."""
+    """Publishes to Kafka; connects in the background, and again after a failure."""
 
     def __init__(self, settings: KafkaSettings, codecs: Codecs, brokers: Brokers | None = None) -> None:
         self._partitions = settings.topic_partitions
         self._codecs = codecs
-        # Writes keep their order: what a producer that failed still holds is sent before the next one begins.
+        # Writes keep their order: a failed client's held messages are sent before the next client begins.
         self._producer = Producer(brokers or KafkaBrokers(settings), handover_seconds=DEADLINE_SECONDS)
 
     def start(self) -> None:
@@ -118,7 +118,7 @@ class KafkaPublisher:
             log.warning("registry is away", error=str(error))
             raise WritesUnavailable from None
         except BrokersUnavailable as error:
-            # Some errors end a producer for good, and it doesn't say which: a new one costs little.
+            # Some errors end a client for good without saying so, and a new client costs little.
             log.warning("kafka refused a write", error=str(error))
             self._producer.replace(generation)
             raise WritesUnavailable from None

@@ -1,8 +1,8 @@
-r"""Blanks secrets in bytes that nobody can read: a cut or broken event, another schema's message, rubbish. Pure.
+r"""Blanks secrets in bytes that no schema can read: a cut or broken event, another schema's message, rubbish. Pure.
 
-What Avro, Protobuf or MessagePack write has a length before a name and one before its value, where text has signs
-between them. A secret's value is blanked with as many bytes as it has, so that an event whose schema is only away for
-a while is still the same event with its secrets gone.
+Text has signs between a name and its value. Avro, Protobuf and MessagePack write a length before the name and another
+one before the value instead. A secret's value is replaced by as many bytes as it has, so that an event whose schema is
+missing only for a while stays readable, without its secrets.
 
     Avro         \x18access_token \x1e<value>          lengths are doubled
     Protobuf     \x0a\x0caccess_token \x12\x0f<value>
@@ -16,22 +16,23 @@ import re
 
 from services.runtime.redaction import MARKS, blank_secret_bytes, is_secret_name, replace_spans
 
-# No unreadable message holds so many words that names are made of: from the next one on all is blanked.
+# No real message holds so many words of secrets' names; after this many, the rest of the message is blanked.
 _PLACES_MAX = 2_000
 _SHORTEST_NAME, _LONGEST_NAME = 3, 40
 _PLACE = re.compile(b"|".join(MARKS))
 _NAME_CHARS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-")
 _NAME_AROUND = re.compile(rb"[a-z0-9_-]{0,40}+")
-# Lengths, tags and types before a value, of which some look like letters, and the value.
+# Lengths, tags and types before a value, some of which look like letters, and the value.
 _TAGS_AND_VALUE = re.compile(rb"(?:.{0,7}[^\x21-\x7e])?+[\x21-\x7e]*+", re.DOTALL)
 _TEXT = frozenset(range(0x20, 0x7F)) | frozenset(b"\t\r\n")
 _VARINT_MOST_BYTES = 5
 
 
 def blank_unreadable(payload: bytes) -> bytes:
-    """Bytes with what follows a secret's name blanked, in text and in binary form, each by `*` of its length.
+    """Blank the values after secrets' names, in text and in binary form, each by as many `*` as the value has bytes.
 
-    The same object when there is none. What was blanked already stays as it is.
+    Returns:
+        the same object when there is no secret; values blanked before stay as they are.
     """
     blanked = blank_secret_bytes(payload, _stars)
     lowered = blanked.lower()
@@ -45,7 +46,7 @@ def _stars(size: int) -> bytes:
 
 
 def _values(payload: bytes, lowered: bytes) -> set[tuple[int, int]]:
-    """Where values of secrets lie."""
+    """The spans of secrets' values: (begin, end)."""
     found: set[tuple[int, int]] = set()
     for number, place in enumerate(_PLACE.finditer(lowered)):
         if number >= _PLACES_MAX:
@@ -56,7 +57,7 @@ def _values(payload: bytes, lowered: bytes) -> set[tuple[int, int]]:
 
 
 def _values_at(payload: bytes, lowered: bytes, at: int, past: int) -> set[tuple[int, int]]:
-    """Values of all names that a word may be part of: a length before a name may look like a letter of it."""
+    """Values after every name that a word may belong to: a length before a name may look like the name's letter."""
     found: set[tuple[int, int]] = set()
     start = at
     for start in range(at, max(0, at - _LONGEST_NAME), -1):
@@ -81,13 +82,13 @@ def _values_at(payload: bytes, lowered: bytes, at: int, past: int) -> set[tuple[
 
 
 def _value(payload: bytes, at: int) -> tuple[int, int]:
-    """Everything up to where something unprintable follows what can be printed."""
+    """The span of a value that ends where a printable byte is followed by an unprintable one."""
     found = _TAGS_AND_VALUE.match(payload, at)
     return found.span() if found is not None else (at, at)
 
 
 def _avro_value(payload: bytes, at: int) -> tuple[int, int]:
-    """The bytes of a value by its length, or all that are left of a cut message."""
+    """The span of a value by its length, cut at the message's end."""
     size = 0
     for place in range(at, min(at + _VARINT_MOST_BYTES, len(payload))):
         byte = payload[place]

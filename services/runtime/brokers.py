@@ -1,7 +1,7 @@
-"""What the project asks of Kafka, as the words that it uses for it; `kafka_brokers` asks Kafka itself.
+"""The few operations of Kafka that the project uses, as protocols; `kafka_brokers` implements them on Kafka itself.
 
-Followers (`following`) and producers (`producing`) know brokers by these protocols alone, so that all that is built on
-them runs on topics in memory too. Topics have their names without prefix here. No client, no socket.
+Followers (`following`) and producers (`producing`) know brokers by these protocols alone, so that everything built on
+them runs on topics in memory too. Topics are named without prefix here. No client, no socket.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import NamedTuple, Protocol
 
 
 class BrokersUnavailable(Exception):
-    """Kafka does not answer, or not as it was asked to; try again."""
+    """Kafka does not answer, or answers with an error; try again."""
 
 
 class MessageTooLarge(Exception):
-    """A message is larger than brokers take it; no repeat helps."""
+    """A message is larger than brokers accept; sending it again does not help."""
 
 
 class Place(NamedTuple):
@@ -27,26 +27,27 @@ class Place(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """Offsets that a partition has: from the first one held (`begin`) to the next one that can be read (`end`).
+    """Offsets that a partition has: from the first one held (`begin`) to the next one to be read (`end`).
 
-    For a reader of committed transactions the end lies before the first open one.
+    For a reader of committed transactions the end lies before the first open transaction.
     """
 
     begin: int
     end: int
 
     def has(self, position: int) -> bool:
-        """Whether a reader may stand at an offset; the end is one of them."""
+        """Whether a reader may stand at an offset: one that is held, or the end."""
         return self.begin <= position <= self.end
 
 
 class Record(NamedTuple):
-    """One message as it was read.
+    """One message that was read.
 
     Attributes:
         timestamp: ms, by the broker's clock.
         value: None is a tombstone.
-        headers: in order. Of a message that could not be read whole the first says why (`fetching.why_unreadable`).
+        headers: in order. The first header of a message that could not be read whole is the reason; see
+            `fetching.why_unreadable`.
     """
 
     topic: str
@@ -59,47 +60,47 @@ class Record(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """Where it was read."""
+        """The partition that the record was read from."""
         return Place(self.topic, self.partition)
 
 
 class Sent(NamedTuple):
-    """Where a confirmed message lies."""
+    """Partition and offset of a confirmed message."""
 
     partition: int
     offset: int
 
 
 class Reader(Protocol):
-    """One connection that reads partitions. Every method but `stand` and `written_to` may raise BrokersUnavailable."""
+    """One connection that reads partitions. All methods but `stand` and `written_to` may raise BrokersUnavailable."""
 
     async def start(self) -> None:
         """Connect."""
 
     async def bounds(self, places: Iterable[Place]) -> dict[Place, Bounds]:
-        """The offsets that partitions have now."""
+        """Ask for the offsets that partitions have now."""
 
     async def offsets_at(self, instants: Mapping[Place, int]) -> dict[Place, int | None]:
-        """The first offset whose message is not older than an instant (ms); None where no message is that young."""
+        """The first offset whose message is not older than an instant (ms); None where all messages are older."""
 
     def stand(self, positions: Mapping[Place, int]) -> None:
-        """Read these partitions from now on, and no others, each from an offset."""
+        """Read these partitions from now on, each from the given offset, and no others."""
 
     async def read(self, seconds: float, most: int) -> list[Record]:
-        """The next records, in offset order of each partition; [] when there are none within the time.
+        """The next records, in offset order within each partition; [] when none came within the time.
 
         Raises:
-            BrokersUnavailable: also when a partition no longer has the offset that is stood at.
+            BrokersUnavailable: also when a partition no longer has the reader's offset.
         """
 
     async def position(self, place: Place) -> int:
-        """The next offset to be read; ends of transactions and what compaction took are passed over by and by."""
+        """The next offset to be read; it also moves past ends of transactions and records removed by compaction."""
 
     def written_to(self, place: Place) -> int | None:
-        """The next offset to be written, as far as the last answer told; None before the first one."""
+        """The next offset to be written, as of Kafka's last answer; None before the first answer."""
 
     async def committed(self, places: Iterable[Place]) -> dict[Place, int | None]:
-        """Offsets that the reader's group has committed."""
+        """The offsets that the reader's group has committed; None for a partition without one."""
 
     async def commit(self, positions: Mapping[Place, int]) -> None:
         """Commit offsets for the reader's group."""
@@ -121,41 +122,41 @@ class Writer(Protocol):
     async def send(
         self, topic: str, partition: int, message_key: bytes | None, value: bytes | None
     ) -> asyncio.Future[Sent]:
-        """Hand over one message; the future says where it lies, or raises BrokersUnavailable.
+        """Hand over one message; the future's result is the message's place, or it raises BrokersUnavailable.
 
         Raises:
-            BrokersUnavailable: it was not taken.
-            MessageTooLarge: it never will be.
+            BrokersUnavailable: the message was not accepted.
+            MessageTooLarge: the message will never be accepted.
         """
 
     async def stop(self) -> None:
-        """Send what is held, as long as that takes, and disconnect; raises nothing."""
+        """Send all held messages, however long that takes, and disconnect; raises nothing."""
 
 
 class Brokers(Protocol):
-    """Makes readers and writers of the same topics; they are not connected yet."""
+    """Makes readers and writers, which are not connected yet, of one set of topics."""
 
     def reader(self, *, is_committed: bool, group: str | None = None, wait_seconds: float = 0.5) -> Reader:
         """A reader that is no member of any group.
 
         Args:
-            is_committed: only messages of committed transactions are seen, and none behind one that is open.
-            group: under whose name offsets are committed.
-            wait_seconds: how long a broker may hold an answer back while it has no message.
+            is_committed: whether only messages of committed transactions are read, and none after an open one.
+            group: the group in whose name offsets are committed.
+            wait_seconds: how long a broker may wait for a message before it answers.
         """
 
     def writer(self, *, is_durable: bool = True, linger_seconds: float = 0.0, batch_bytes: int = 16_384) -> Writer:
-        """A writer.
+        """A writer that is not connected yet.
 
         Args:
-            is_durable: messages are confirmed by every replica in sync, and its own repeats double none. Otherwise the
-                partition's leader alone confirms them.
-            linger_seconds: how long a message waits for others to go with.
+            is_durable: whether every replica in sync confirms a message, and the writer's own repeats never double
+                one. Otherwise the partition's leader alone confirms.
+            linger_seconds: how long a message waits for others to form a batch.
         """
 
     async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
         """How many partitions each topic has; 0 of one that doesn't exist.
 
         Raises:
-            BrokersUnavailable: no answer.
+            BrokersUnavailable: Kafka did not answer.
         """

@@ -12,7 +12,7 @@ MILLIS_PER_DAY = 86_400_000
 
 
 class Clock(Protocol):
-    """Wall clock in whole milliseconds since the epoch."""
+    """A wall clock that gives whole milliseconds since the epoch."""
 
     def now(self) -> int:
         """The current instant, ms."""
@@ -26,28 +26,32 @@ class SystemClock:
 
 
 def ticks() -> int:
-    """Milliseconds since any beginning, on a clock that is never set and goes on while the machine sleeps."""
-    # macOS has no such name; its monotonic clock stands still in sleep, as do its network connections.
+    """Milliseconds since some instant, on a clock that is never set and that goes on while the machine sleeps."""
+    # macOS has no CLOCK_BOOTTIME; its monotonic clock stands still during sleep, like its network connections.
     return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
 
 
 def iso_seconds(instant: int) -> str:
-    """Whole seconds and Z, cut not rounded: `2026-06-28T09:14:22Z`."""
+    """An instant (ms) as ISO 8601 in whole seconds, cut not rounded: `2026-06-28T09:14:22Z`."""
     return datetime.fromtimestamp(instant // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def iso_millis(instant: int) -> str:
-    """Milliseconds and Z: `2026-06-10T18:00:00.000Z`."""
+    """An instant (ms) as ISO 8601 with milliseconds: `2026-06-10T18:00:00.000Z`."""
     return datetime.fromtimestamp(instant // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant % 1000:03d}Z"
 
 
 def utc(instant: int) -> datetime:
-    """Milliseconds as an aware datetime, to the millisecond."""
+    """An instant (ms) as an aware datetime in UTC."""
     return datetime.fromtimestamp(instant // 1000, UTC).replace(microsecond=instant % 1000 * 1000)
 
 
 def to_millis(moment: datetime) -> int:
-    """An aware datetime as whole milliseconds, cut."""
+    """An aware datetime as whole milliseconds, cut not rounded.
+
+    Raises:
+        ValueError: the datetime is naive.
+    """
     if moment.tzinfo is None:
         raise ValueError("naive datetime; give it a time zone")
     return int(moment.replace(microsecond=0).timestamp()) * 1000 + moment.microsecond // 1000

@@ -1,7 +1,7 @@
 """The environment and `.env` as text: lines that can't be read, and names that no setting has.
 
-Comes in: variables, and the names that are settings. Goes out: a clear refusal, or what to warn of. It judges no value;
-each settings class does that for its own fields.
+Comes in: variables, and the names of all settings. Goes out: a clear refusal, or the names to warn of. No value is
+judged here; each settings class judges the values of its own fields.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dotenv.parser import parse_stream
 
 from services.runtime.settings import ENV_PREFIX, SettingsError
 
-# Above this share of common characters a name is taken for a slip of the pen.
+# A name whose similarity to a setting's name is above this ratio counts as a slip of the pen.
 _TYPO_RATIO = 0.87
-# Kubernetes gives every container variables about the services of its namespace, named after them.
+# Kubernetes gives every container variables about the services of its namespace, which bear those services' names.
 _OF_KUBERNETES = re.compile(r"_SERVICE_(?:HOST|PORT(?:_\w+)?)|_PORT_\d+_(?:TCP|UDP)(?:_\w+)?")
 _OF_TESTS = f"{ENV_PREFIX}TEST_"
 
@@ -27,7 +27,7 @@ class UnknownName(NamedTuple):
     """A variable with the prefix that no setting reads.
 
     Attributes:
-        nearest: the setting that was probably meant; None when no name comes close.
+        nearest: the setting that was probably meant; None when no setting's name is similar.
     """
 
     name: str
@@ -43,7 +43,7 @@ def read_dotenv(path: Path) -> dict[str, str]:
     """The variables of a `.env` file; {} when there is none.
 
     Raises:
-        SettingsError: a line is no `NAME=value`; the message gives its number, and nothing of its text.
+        SettingsError: a line is no `NAME=value`; the message gives the line's number, and nothing of its text.
     """
     try:
         with path.open(encoding="utf-8") as stream:
@@ -55,7 +55,7 @@ def read_dotenv(path: Path) -> dict[str, str]:
     found = {}
     for binding in bindings:
         if binding.error or (binding.key is not None and binding.value is None):
-            # A line's text may hold a secret, so that only its number is shown.
+            # Only the line's number is shown, since its text may hold a secret.
             number = binding.original.line + binding.original.string[: -len(binding.original.string.lstrip())].count(
                 "\n"
             )
@@ -66,10 +66,10 @@ def read_dotenv(path: Path) -> dict[str, str]:
 
 
 def unknown_names(environment: Mapping[str, str], known: Iterable[str]) -> list[UnknownName]:
-    """Variables with Tidemark's prefix that are no settings, in their order.
+    """Variables with Tidemark's prefix that no setting reads, in the environment's order.
 
     Args:
-        known: all names that are settings, of every service.
+        known: the names of all settings of all services.
     """
     names = set(known)
     return [

@@ -1,12 +1,12 @@
-"""Guards aiokafka's fetching: no message of any producer can end its reader's process or fill that process's memory.
+"""Guards aiokafka's fetching, so that no producer's message can end its reader's process or fill the process's memory.
 
-aiokafka decompresses a whole batch before its first record is seen, and the broker bounds only the compressed size:
-8 MiB of zstd may be 200 GiB of zeros. It raises on a header name that is not UTF-8, and the reader ends there at each
-start.
-Here a batch is decompressed as far as a message may be long; a larger one is read record by record. A record that
-can't be read comes as one without a value, whose first header is `UNREADABLE`; it never looks like a tombstone.
+aiokafka decompresses a whole batch before it returns the first record, and the broker bounds only the compressed size:
+8 MiB of zstd may be 200 GiB of zeros. A header name that is not UTF-8 makes aiokafka raise, at each start again.
+Here a batch is decompressed up to the length that a message may have; a larger batch is read record by record. A record
+that can't be read is returned without a value, and its first header is `UNREADABLE`, so it never looks like a
+tombstone.
 
-aiokafka has no such setting, so two names of its fetcher are replaced, once a process.
+aiokafka has no setting for this, so two names of its fetcher module are replaced, once in each process.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from services.runtime.settings import MESSAGE_MAX_BYTES
 
 # Key, value and headers of one record together.
 RECORD_MAX_BYTES = MESSAGE_MAX_BYTES + 64 * 1024
-# Decompressed to skip records that are too long; what stands behind this much in one batch is not read.
+# How far a batch is decompressed to skip records that are too long; records beyond this point are not read.
 BATCH_MAX_BYTES = 256 * 1024 * 1024
-# Handed over at once of each partition.
+# The most bytes of each partition that are handed over at once.
 FETCH_MAX_BYTES = 16 * 1024 * 1024
-# Kept of a record that is too long.
+# How much is kept of a record that is too long.
 HEAD_BYTES = 64 * 1024
 _KEY_HEAD_BYTES = 1024
 
 
 class _Mark(str):
-    """A header name that no message can bring: it is compared by identity."""
+    """A header name that no message can have, since it is compared by identity."""
 
 
 UNREADABLE = _Mark("unreadable")
 """Name of the first header of a record that can't be read.
 
-Its value is the reason; the second header's value is the beginning of the record.
+The header's value is the reason; the second header's value is the beginning of the record.
 """
 _BEGINNING = _Mark("beginning")
 
@@ -55,7 +55,7 @@ _LOG_APPEND_TIME = 1
 
 
 class Record(NamedTuple):
-    """A record as aiokafka's own."""
+    """A record with the attributes of aiokafka's own records."""
 
     offset: int
     timestamp: int
@@ -67,7 +67,7 @@ class Record(NamedTuple):
 
 
 def why_unreadable(headers: Any) -> tuple[str, bytes] | None:
-    """Why a record can't be read and how it begins; None of a record that was read."""
+    """The reason why a record can't be read, and the record's beginning; None for a record that was read."""
     if headers and headers[0][0] is UNREADABLE:
         return headers[0][1].decode(), headers[1][1]
     return None
@@ -76,10 +76,14 @@ def why_unreadable(headers: Any) -> tuple[str, bytes] | None:
 def whole_or_why(
     value: bytes | None, headers: Iterable[tuple[str, bytes | None]] | Mapping[str, bytes | None] | None
 ) -> tuple[bytes | None, tuple[tuple[str, bytes | None], ...], str | None]:
-    """Value and headers of a record that was read, and None; of another how it begins, no headers, and why.
+    """Value, headers and reason of a record.
 
     Args:
-        headers: as a client hands them over.
+        headers: in the form in which the client returned them.
+
+    Returns:
+        value, headers and None for a record that was read; else the record's beginning, no headers, and the reason
+        why it can't be read.
     """
     held = tuple(headers.items() if isinstance(headers, Mapping) else headers or ())
     damage = why_unreadable(held)
@@ -90,21 +94,21 @@ def whole_or_why(
 
 
 def guard_fetching() -> None:
-    """Guard every aiokafka consumer of this process from now on; calling it again changes nothing."""
+    """Guard every aiokafka consumer of this process from now on; a second call changes nothing."""
     fetcher.MemoryRecords = GuardedRecords
     fetcher.FetchResult = BoundedFetchResult
 
 
 class GuardedRecords(_MemoryRecordsPy):  # type: ignore[misc]  # final for type checkers only
-    """The batches of one answer of the broker."""
+    """The batches in one answer of the broker."""
 
     def next_batch(self) -> Any:
-        """The next batch, or None."""
+        """The next batch; None after the last one."""
         data = self._next_slice
         if data is None:
             return None
         if len(data) < _HEADER_BYTES or data[self.MAGIC_OFFSET] < 2:
-            # Of brokers before Kafka 0.11, whose logs no producer can write to any more.
+            # A batch in the format before Kafka 0.11, which no producer can write any more.
             self._cache_next()
             return MemoryRecords(bytes(data)).next_batch()
         self._cache_next()
@@ -112,7 +116,7 @@ class GuardedRecords(_MemoryRecordsPy):  # type: ignore[misc]  # final for type 
 
 
 class GuardedBatch:
-    """One batch: its records, each of them readable or marked as not."""
+    """One batch; iterating gives its records, and those that can't be read are marked so."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
@@ -143,13 +147,13 @@ class GuardedBatch:
                     yield record
                 return
         except (Unreadable, ValueError, IndexError, RuntimeError, fetcher.Errors.KafkaError):
-            pass  # a record that aiokafka can't read: go on from there with a reader that can
+            pass  # aiokafka can't read a record: go on from there record by record
         for record in self._one_by_one(Inflater(codec, payload, BATCH_MAX_BYTES)):
             if record.offset > seen:
                 yield record
 
     def _inflated(self, codec: int, payload: memoryview) -> Any:
-        """The same batch without compression; None when it is longer than one message may be."""
+        """The same batch without compression; None when the batch is longer than one message may be."""
         inflater = Inflater(codec, payload, BATCH_MAX_BYTES)
         whole = inflater.read_up_to(RECORD_MAX_BYTES)
         if not inflater.is_at_end():
@@ -160,7 +164,7 @@ class GuardedBatch:
         return DefaultRecordBatch(bytes(header) + whole)
 
     def _one_by_one(self, source: Inflater) -> Iterator[Record]:
-        """Records read one after another; none of them holds more than a message may."""
+        """Read the records one after the other; no returned record is longer than a message may be."""
         base, last = self._batch.base_offset, self._batch.next_offset - 1
         count = _COUNT.unpack_from(self._data, _COUNT_AT)[0]
         offset = base - 1
@@ -213,7 +217,7 @@ class GuardedBatch:
             _, at = _varint(head, at + max(0, size))
             begins = head[at:]
         except (IndexError, Unreadable):
-            pass  # its key alone is longer than what is kept
+            pass  # the key alone is longer than the kept beginning
         return self._marked(offset, key, f"too_large: the message has {length} bytes after decompression", begins)
 
     def _marked(self, offset: int, key: bytes | None, why: str, begins: bytes) -> Record:
@@ -226,12 +230,12 @@ class GuardedBatch:
 
 
 class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka is not typed
-    """What was fetched of one partition, handed over piece by piece."""
+    """The fetched records of one partition, handed over in pieces of bounded size."""
 
     _partition_records: Any
 
     def getall(self, max_records: int | None = None) -> list[Any]:
-        """The next records: at most the number asked for, and not many more bytes than a fetch may have."""
+        """The next records: at most `max_records`, and not many more bytes than `FETCH_MAX_BYTES`."""
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         taken: list[Any] = []

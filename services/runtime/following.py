@@ -1,10 +1,11 @@
 """Reads topics without a group, from a point to their end and then for good.
 
-In: where to begin, and what takes the messages. Out: batches, in the order of each partition. A follower connects
-again by itself, with the positions that it has; it knows when it has read to the end, and how far it is behind.
+In: where to begin, and a function that takes batches. Out: batches, in the order of each partition. A follower
+reconnects by itself at the positions that it has reached. It knows when it has read to the end, and how far it is
+behind.
 
-Guarantee: at-least-once. A batch is given again until it counts as taken. Whoever keeps positions of its own, in one
-transaction with what a batch brought, has each message's effect once: it begins `at_positions` that it kept.
+Guarantee: at-least-once. A batch is given again until it counts as taken. A caller that stores its positions in one
+transaction with a batch's effects, and begins `at_positions` that it stored, has each message's effect once.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ from services.runtime.clock import Clock, SystemClock
 from services.runtime.logging import get_logger
 
 _log = get_logger(__name__)
-# Waits between attempts to connect; the last one stays.
+# Waits between attempts to connect; the last wait repeats.
 _BACKOFF_SECONDS = (0.25, 0.5, 1.0)
 RETRY_SECONDS = 1.0
-"""The wait before a batch is given again that could not be taken."""
+"""The wait before a batch that could not be taken is given again."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """What was read at once; possibly nothing, since followers also tell that nothing came.
+    """Messages that were read at once. A batch may be empty: it then tells that no message came.
 
     Attributes:
-        records: in the order of each partition. Whoever takes them one by one removes each when it is taken: what is
-            left is all that is given again after a failure.
-        positions: the next offset of every partition that moved, also where only ends of transactions were passed.
-        lost: partitions that no longer have the position that they were to be read on from: the topic is another one of
-            the same name, or retention took what stood there. They begin anew with this batch, as if never read.
+        records: in the order of each partition. A caller that takes records one by one removes each taken record;
+            after a failure only the records that are left are given again.
+        positions: the next offset of every partition that moved, also where it moved past ends of transactions only.
+        lost: partitions that no longer have the follower's position: the topic was made anew under the same name, or
+            retention removed the message. These partitions begin anew with this batch, as if never read.
     """
 
     records: deque[Record] = field(default_factory=deque)
@@ -46,12 +47,12 @@ class Batch:
 
 
 class Lag(NamedTuple):
-    """How far a follower is behind what Kafka last told.
+    """How far a follower is behind, by Kafka's last answer.
 
     Attributes:
-        messages: offsets written and not taken yet; ends of transactions and what compaction took count too.
-        seconds: for how long what is known has been out of date: 0 while everything written is taken; as old as the
-            last message taken while a first read is under way; since Kafka was last heard while it is away.
+        messages: offsets written and not taken yet; ends of transactions and records removed by compaction count too.
+        seconds: for how long the follower has been out of date: 0 while everything written is taken; during the first
+            read, the age of the last message taken; while Kafka is away, the time since Kafka last answered.
     """
 
     messages: int
@@ -59,33 +60,33 @@ class Lag(NamedTuple):
 
 
 Start = Callable[[Reader, Mapping[Place, Bounds]], Awaitable[Mapping[Place, int]]]
-"""Says where to begin with partitions, told their bounds; one that lacks the offset is read from its first."""
+"""Chooses where partitions begin, given their bounds; a partition without the chosen offset begins at its first one."""
 
 Take = Callable[[Batch], Awaitable[None]]
-"""Takes in one batch; returns once it counts."""
+"""Takes one batch; returning means that the batch counts as taken."""
 
 
 async def at_beginning(_: Reader, bounds: Mapping[Place, Bounds]) -> Mapping[Place, int]:
-    """Begin with the first message that is held."""
+    """Begin with the first message that the partition still holds."""
     return {place: bound.begin for place, bound in bounds.items()}
 
 
 async def at_end(_: Reader, bounds: Mapping[Place, Bounds]) -> Mapping[Place, int]:
-    """Begin with what is written from now on."""
+    """Begin with messages written from now on."""
     return {place: bound.end for place, bound in bounds.items()}
 
 
 async def at_committed(reader: Reader, bounds: Mapping[Place, Bounds]) -> Mapping[Place, int]:
-    """Begin where the reader's group left off, and with the first message where it never was."""
+    """Begin at the offsets that the reader's group committed, and at the first message of other partitions."""
     found = await reader.committed(bounds)
     return {place: bound.begin if (at := found[place]) is None else at for place, bound in bounds.items()}
 
 
 def at_positions(held: Mapping[Place, int]) -> Start:
-    """Begin where the caller left off, and with the first message of a partition that it does not name.
+    """Begin at offsets that the caller kept, and at the first message of partitions that it does not name.
 
     Args:
-        held: next offsets; looked at when the follower connects.
+        held: next offset by partition; read at each connection, so the caller may go on changing it.
     """
 
     async def start(_: Reader, bounds: Mapping[Place, Bounds]) -> Mapping[Place, int]:
@@ -95,11 +96,11 @@ def at_positions(held: Mapping[Place, int]) -> Start:
 
 
 def at_instants(instants: Callable[[Place], int]) -> Start:
-    """Begin with the first message that is not older than an instant (ms, one a partition), else at the end."""
+    """Begin with the first message that is not older than the partition's instant (ms); at the end without one."""
 
     async def start(reader: Reader, bounds: Mapping[Place, Bounds]) -> Mapping[Place, int]:
         found = await reader.offsets_at({place: instants(place) for place in bounds})
-        # A message may have been written since the bounds were asked for.
+        # The end may have moved since the bounds were asked for.
         return {
             place: min(bound.end, bound.end if (at := found[place]) is None else at) for place, bound in bounds.items()
         }
@@ -108,26 +109,27 @@ def at_instants(instants: Callable[[Place], int]) -> Start:
 
 
 class Follower:
-    """Follows the same partitions of some topics.
+    """Follows the same partitions of several topics.
 
     Pull: `next`, then `took`. Push: `run`, or `start` and `stop`.
 
     Args:
         topics: names without prefix.
-        take: what `run` gives batches to.
-        begin: where to begin with partitions that have no position yet.
-        retry_on: errors of `take` after which the batch is given again, however often; others end `run`.
-        is_committed: only messages of committed transactions are read, and none behind one that is open.
-        group: for `at_committed` and `commit`; no member of it.
-        name: what is followed, for the log; the topics, if nothing is told.
-        most: records of a batch.
-        wait_seconds: how long to wait for messages before an empty batch tells that there are none.
-        probe_seconds: an idle connection does not notice that its brokers are gone: so often it is asked for ends, and
-            may take as long to answer. None: nobody has to know.
-        on_current: told when everything was read that was there at the connection, and when that is no longer sure.
-        clock: what messages' times are compared with.
+        take: receives the batches of `run`.
+        begin: where partitions without a position begin.
+        retry_on: errors of `take` after which the batch is given again, however often; other errors end `run`.
+        is_committed: whether only messages of committed transactions are read, and none after an open one.
+        group: the group of `at_committed` and `commit`; the follower is no member of it.
+        name: the follower's name in the log; by default the names of its topics.
+        most: how many records a batch may have.
+        wait_seconds: how long to wait for messages before an empty batch is given.
+        probe_seconds: how often an idle connection asks Kafka for ends, and how long the answer may take; an idle
+            connection does not notice by itself that its brokers are gone. None: no such question.
+        on_current: called with True once everything written before the connection was read, and with False when
+            this is no longer sure.
+        clock: the clock that messages' times are compared with.
         now: seconds of a clock that only goes forward.
-        pause: waits for seconds.
+        pause: waits for a number of seconds.
     """
 
     def __init__(
@@ -170,11 +172,11 @@ class Follower:
         self._given: Batch | None = None
         self._read_to: dict[Place, int] = {}
         self._positions: dict[Place, int] = {}
-        # Of the connection: the ends that it began with, and what is left until them.
+        # Of the present connection: the ends at its beginning, and the offsets left until them.
         self._ends: dict[Place, int] = {}
         self._left: set[Place] = set(self.places)
         self._written: dict[Place, int] = {}
-        # For the lag: since when partitions have something unread, and times (ms) of what this connection read last.
+        # For the lag: since when partitions have unread messages, and times (ms) of the messages read last.
         self._behind_since: dict[Place, float] = {}
         self._times: dict[Place, int] = {}
         self._heard_at = self._probed_at = now()
@@ -182,41 +184,41 @@ class Follower:
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.is_caught_up = False
-        """Whether everything was taken once that was there when the follower connected; stays true."""
+        """Whether the follower has once taken everything that was written before it connected; stays true."""
         self.is_current = False
-        """Likewise of this connection, and the connection stands."""
+        """Whether the connection stands, and everything that was written before this connection is taken."""
         self.read_count = 0
-        """Messages read so far."""
+        """How many messages were read so far."""
 
     @property
     def positions(self) -> dict[Place, int]:
-        """The next offset of each partition; none before the first connection."""
+        """The next offset of each partition; {} before the first connection."""
         return dict(self._positions)
 
     def position(self, topic: str, partition: int) -> int:
-        """The next offset of one partition; 0 before the first connection."""
+        """One partition's next offset; 0 before the first connection."""
         return self._positions.get(Place(topic, partition), 0)
 
     @property
     def is_connected(self) -> bool:
-        """Whether the follower stands at its positions: nothing that is written from then on is missed."""
+        """Whether the follower stands at its positions, so that it misses nothing written from now on."""
         return self._reader is not None
 
     @property
     def left(self) -> dict[Place, int]:
-        """Offsets left until the ends that there were at the connection, by partition; none before it, or behind them.
+        """Offsets left until the ends at the time of the connection, by partition.
 
-        Raises nothing; `is_caught_up` tells the two apart.
+        Empty before the connection, and empty again once the ends are reached; `is_caught_up` tells the two apart.
         """
         return {place: self._ends[place] - self._positions[place] for place in self._left if place in self._ends}
 
     @property
     def silent_seconds(self) -> float:
-        """For how long it has not been sure that everything is read; 0 while it is."""
+        """For how many seconds it has been unsure whether everything is read; 0 while it is sure."""
         return 0.0 if self.is_current else self._now() - self._heard_at
 
     def lag(self) -> Lag:
-        """How far it is behind, as far as Kafka has told."""
+        """How far the follower is behind, by Kafka's last answer."""
         behind = {
             place: self._written[place] - self._positions[place]
             for place in self._positions
@@ -225,26 +227,26 @@ class Follower:
         return Lag(sum(behind.values()), max(self.silent_seconds, *map(self._age, behind), 0.0))
 
     def _age(self, place: Place) -> float:
-        """Seconds by which a partition with something unread is out of date."""
+        """For how many seconds a partition with unread messages has been out of date."""
         if place in self._left and place in self._times:
             return (self._clock.now() - self._times[place]) / 1000
         now = self._now()
         return now - self._behind_since.get(place, now)
 
     async def caught_up(self) -> None:
-        """Wait until everything was taken that was there when the follower connected."""
+        """Wait until everything that was written before the connection is taken."""
         while not self.is_caught_up:
             await self._moved.wait()
 
     async def reached(self, positions: Mapping[Place, int]) -> None:
-        """Wait until all of these offsets are the next ones, or passed."""
+        """Wait until the follower's positions have reached or passed all of these offsets."""
         while any(self._positions.get(place, 0) < offset for place, offset in positions.items()):
             await self._moved.wait()
 
     async def next(self) -> Batch:
-        """The next batch; the same one again until `took`. Waits while Kafka is away.
+        """The next batch, or the same batch again until `took` was called. Waits while Kafka is away.
 
-        Cancelling it loses nothing.
+        Guarantee: cancelling this call loses no message.
         """
         while self._given is None:
             try:
@@ -260,13 +262,13 @@ class Follower:
                 await self._disconnect()
                 await self._pause(seconds)
             except BaseException:
-                # What was read and not given is read again.
+                # Records that were read and not given yet are read again.
                 await self._disconnect()
                 raise
         return self._given
 
     def took(self) -> None:
-        """The batch that `next` gave counts: go on behind it."""
+        """Count the last batch of `next` as taken, and go on after it."""
         batch, self._given = self._given, None
         if batch is None:
             return
@@ -281,20 +283,23 @@ class Follower:
         self._tell()
 
     async def commit(self, positions: Mapping[Place, int]) -> None:
-        """Note positions under the follower's group.
+        """Commit positions for the follower's group.
 
         Raises:
-            BrokersUnavailable: they are not; a restart reads more.
+            BrokersUnavailable: the positions are not committed, so a restart would read some messages again.
         """
         if self._reader is None:
             raise BrokersUnavailable("not connected")
         await self._reader.commit(positions)
 
     async def run(self, *, until_caught_up: bool = False) -> None:
-        """Give batches to `take` for as long as the task runs, or until everything there is was taken.
+        """Give batches to `take` until the task is cancelled, or until the follower is caught up.
+
+        Args:
+            until_caught_up: whether to return once everything that was written before the connection is taken.
 
         Raises:
-            Exception: what `take` raises, but for `retry_on`.
+            Exception: any error of `take` that is not among `retry_on`.
         """
         assert self._take is not None, "nothing takes the batches"
         try:
@@ -307,13 +312,13 @@ class Follower:
                     await self._pause(RETRY_SECONDS)
                     continue
                 self.took()
-                # What is read without waiting must not keep everything else of the process from running.
+                # Messages that are there already need no waiting: let the process's other tasks run in between.
                 await asyncio.sleep(0)
         finally:
             await self.close()
 
     def start(self) -> None:
-        """Run in the background; a mistake of `take` is shown, and the batch given again."""
+        """Run in the background; an unexpected error of `take` is logged, and the batch is given again."""
         self._task = asyncio.create_task(self._run_on())
 
     async def stop(self) -> None:
@@ -331,7 +336,7 @@ class Follower:
             try:
                 await self.run()
             except Exception:
-                # A mistake must not end the reading for good: show it, and read on.
+                # An unexpected error must not end the reading for good: log it, and give the batch again.
                 _log.exception("taking in what was read failed", reader=self._name)
             await self._pause(RETRY_SECONDS)
 
@@ -360,7 +365,7 @@ class Follower:
     async def _starts(
         self, reader: Reader, bounds: Mapping[Place, Bounds]
     ) -> tuple[dict[Place, int], frozenset[Place]]:
-        """Where to stand, and the partitions that are not gone on with."""
+        """Where to stand in each partition, and the partitions whose old position is gone."""
         starts = dict(self._positions)
         unknown = {place: bound for place, bound in bounds.items() if place not in starts}
         if unknown:
@@ -380,8 +385,8 @@ class Follower:
         self.read_count += len(records)
         self._times |= {record.place: record.timestamp for record in records}
         self._note_written({place: reader.written_to(place) or 0 for place in self.places})
-        # Ends of transactions and what compaction took have no record: the reader's own position tells of them. Of
-        # partitions without a record that can wait, but for a first read, until a moment when nothing comes.
+        # Ends of transactions and compacted records yield no record; only the reader's own position moves past them.
+        # After the first read, partitions without a record are asked for it only when no message comes at all.
         looked_at = {record.place for record in records}
         if self._left or not records:
             looked_at |= {place for place in self.places if self._read_to[place] < self._written[place]}
@@ -419,6 +424,6 @@ class Follower:
                 await reader.stop()
 
     def _tell(self) -> None:
-        """Wake whoever waits for the follower to get on."""
+        """Wake everybody who waits for the follower's progress."""
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()

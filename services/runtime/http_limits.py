@@ -1,10 +1,10 @@
 """Bounds of an HTTP server that hold before any application sees a request: connections, heads, bodies, time.
 
-uvicorn reads a head of any length, waits for it for ever, and waits as long for a reader that does not read. What is
-out of bounds gets one clear status and its connection is closed; the application is not told of it, unless it was
-answering already.
+uvicorn reads a head of any length, waits for a head for ever, and waits as long for a client that does not read. Here a
+request out of bounds gets one clear status and its connection is closed. The application never sees such a request,
+unless it was answering already.
 
-Time is looked at once a second, for all connections of a server together, so that a request costs no timer.
+Time limits are checked once a second for all connections of a server together, so that a request costs no timer.
 """
 
 from __future__ import annotations
@@ -25,34 +25,36 @@ from services.runtime.settings import HttpSettings
 
 REFUSED = Metric("tidemark_http_refused_total", "Connections closed for a bound of the server, by status.", ["status"])
 
-# Pieces that the parser is given: it joins a header that comes in parts anew with each of them.
+# The parser gets pieces of this size: with each piece it copies anew a header that is not whole yet.
 _PIECE_BYTES = 16 * 1024
 _LOOK_SECONDS = 1.0
-# How long, and for how many bytes, a refused request is read on, so that its sender gets to read why.
+# For how long, and for how many bytes, a refused request is still read, so that its sender receives the refusal.
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 4 * 1024 * 1024
 _MOST_LINGERING = 64
-# Requests that may follow each other on a connection without waiting for their replies.
+# How many requests a client may send on a connection without waiting for replies.
 _MOST_PIPELINED = 64
-# Less than this in a bound's seconds is no progress of a reader.
+# A client that reads less than this within the limit's seconds counts as not reading.
 _PROGRESS_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What one server process takes.
+    """The bounds of one server process, with the status of a request past the bound.
 
     Attributes:
-        target_bytes: of the address in the request line (414).
-        head_bytes: of the request line and all headers (431), in steps of 16 KiB.
-        headers: how many (431).
-        head_seconds: from a connection, or a head's first byte, to its last (408; without a byte just closed).
-        body_bytes: of one request (413).
-        body_seconds: for a body, more for a longer one: a second for each `body_bytes_per_second` of it (408). While
-            the application reads none of it, no time passes.
-        unread_seconds: how long a reply may wait for a reader that takes less than 64 KiB of it (cut off).
-        connections: at once (503).
-        connections_by_address: at once from one address (503). Behind a proxy all callers have the proxy's address.
+        target_bytes: length of the address in the request line (414).
+        head_bytes: length of the request line and all headers (431), in steps of 16 KiB.
+        headers: number of headers (431).
+        head_seconds: time from the connection, or from a head's first byte, to the head's end (408; a connection that
+            sent nothing is just closed).
+        body_bytes: length of one request's body (413).
+        body_seconds: time for a body, plus a second for each `body_bytes_per_second` of its length (408). No time
+            passes while the application does not read the body.
+        unread_seconds: how long a client may read less than 64 KiB of a reply (the reply is cut off).
+        connections: connections open at once (503).
+        connections_by_address: connections open at once from one address (503). Behind a proxy all callers have the
+            proxy's address.
     """
 
     target_bytes: int = 32 * 1024
@@ -68,7 +70,7 @@ class HttpLimits:
 
     @classmethod
     def of(cls, settings: HttpSettings) -> Self:
-        """The bounds that settings name."""
+        """The bounds from the settings `TIDEMARK_HTTP_*`."""
         return cls(
             target_bytes=settings.http_address_bytes,
             head_bytes=settings.http_head_bytes,
@@ -83,7 +85,7 @@ class HttpLimits:
 
 
 class Gate:
-    """The open connections of one server process: counts them, and looks at the time that each has taken."""
+    """Counts the open connections of one server process, and checks each connection's time limits."""
 
     def __init__(self, limits: HttpLimits) -> None:
         self.limits = limits
@@ -93,7 +95,7 @@ class Gate:
         self._look: asyncio.TimerHandle | None = None
 
     def enter(self, connection: LimitedHttpProtocol, address: str) -> bool:
-        """Count a connection; False when there are too many."""
+        """Count a connection; returns False when there are too many."""
         if len(self._open) >= self.limits.connections:
             return False
         if self._by_address[address] >= self.limits.connections_by_address:
@@ -105,7 +107,7 @@ class Gate:
         return True
 
     def leave(self, connection: LimitedHttpProtocol, address: str) -> None:
-        """Forget a connection that was counted."""
+        """Take a connection from the count."""
         if connection in self._open:
             self._open.discard(connection)
             self._by_address[address] -= 1
@@ -120,12 +122,12 @@ class Gate:
 
 
 def limited_protocol(limits: HttpLimits | None = None) -> Any:
-    """What `uvicorn.Config(http=...)` takes for a server within bounds; each process counts for itself."""
+    """The protocol class for `uvicorn.Config(http=...)`; each process counts its own connections."""
     return partial(LimitedHttpProtocol, limits=limits or HttpLimits())
 
 
 def _gate_of(server_state: Any, limits: HttpLimits) -> Gate:
-    """The gate of a server; uvicorn makes one state a server, and hands it to each connection."""
+    """The gate of a server; uvicorn makes one state for each server and passes it to every connection."""
     gate: Gate | None = getattr(server_state, "tidemark_gate", None)
     if gate is None:
         gate = server_state.tidemark_gate = Gate(limits)
@@ -133,13 +135,13 @@ def _gate_of(server_state: Any, limits: HttpLimits) -> Gate:
 
 
 class LimitedHttpProtocol(UpgradeIgnoringProtocol):
-    """uvicorn's protocol within bounds; may be stacked with others of its subclasses.
+    """uvicorn's protocol with bounds; may be combined with other subclasses of that protocol.
 
     Args:
-        limits: keyword only; uvicorn gives the rest.
+        limits: the bounds; uvicorn passes all other arguments.
     """
 
-    # With more than thirty names in its dictionary an object is slower in all that it does, which each request pays.
+    # Slots, because an object with more than thirty names in its dictionary is slower, which every request would pay.
     __slots__ = (
         "_address", "_body_bytes", "_gate", "_head_bytes", "_head_of", "_limits", "_linger", "_lingered_bytes",
         "_refused", "_resumed", "_seen", "_since", "_unread",
@@ -153,13 +155,13 @@ class LimitedHttpProtocol(UpgradeIgnoringProtocol):
         self._refused = False
         self._lingered_bytes = 0
         self._linger: asyncio.TimerHandle | None = None
-        # Bytes of a head that is not whole yet, and whose they are.
+        # Bytes of a head that is not whole yet, and the request that the head belongs to.
         self._head_bytes = 0
         self._head_of: object = None
         self._body_bytes = 0
         self._resumed = 0
         self.url = b""
-        # What the last look saw, and since when.
+        # The last check's result, and since when it has been the same.
         self._seen: tuple[bool, object] = (True, None)
         self._since = 0.0
         self._unread: tuple[float, int, int] | None = None
@@ -202,8 +204,8 @@ class LimitedHttpProtocol(UpgradeIgnoringProtocol):
 
     @property
     def _is_in_head(self) -> bool:
-        """Whether a head is not whole yet; a fresh connection's is not, before its first byte."""
-        # The parser makes a scope when a request begins, and a cycle of it once its head is whole.
+        """Whether a head is not whole yet; also True before the first byte of a fresh connection."""
+        # uvicorn makes a scope when a request begins, and a cycle with this scope once the head is whole.
         return self.cycle is None or self.cycle.scope is not self.scope
 
     def _count_head(self, size: int) -> None:
@@ -219,7 +221,7 @@ class LimitedHttpProtocol(UpgradeIgnoringProtocol):
             self._refuse_head()
 
     def send_400_response(self, msg: str) -> None:
-        """As uvicorn's, but sure to arrive."""
+        """As uvicorn's, but so that the client surely receives the reply."""
         if not self._refused:
             self._refuse(400, "bad_request", "This is no valid HTTP request.")
 
@@ -234,7 +236,7 @@ class LimitedHttpProtocol(UpgradeIgnoringProtocol):
             f"The headers are longer than {limits.head_bytes} bytes, or more than {limits.headers}.",
         )
 
-    # What the parser tells
+    # Callbacks of the parser
 
     def on_headers_complete(self) -> None:
         limits = self._limits
@@ -245,7 +247,7 @@ class LimitedHttpProtocol(UpgradeIgnoringProtocol):
         elif len(self.headers) > limits.headers:
             self._refuse_head()
         elif len(self.pipeline) >= _MOST_PIPELINED:
-            # Nothing can be said: the replies before this one are not there yet.
+            # No refusal can be sent, since the replies to earlier requests are not sent yet.
             self._refused = True
             self.transport.abort()
         else:
@@ -268,7 +270,7 @@ class LimitedHttpProtocol(UpgradeIgnoringProtocol):
         super().resume_writing()
 
     def look(self, now: float) -> None:
-        """Close the connection if something takes too long; called about once a second."""
+        """Close the connection if a time limit has passed; called about once a second."""
         if self._refused:
             return
         self._look_at_reader(now)
@@ -315,7 +317,7 @@ class LimitedHttpProtocol(UpgradeIgnoringProtocol):
     # Refusing
 
     def _refuse(self, status: int, code: str, message: str) -> None:
-        """Answer for the application and close, once the sender had a moment to read the answer."""
+        """Answer in the application's place, and close once the client had a moment to read the answer."""
         self._refused = True
         REFUSED.labels(str(status)).inc()
         cycle = self.cycle
@@ -324,7 +326,7 @@ class LimitedHttpProtocol(UpgradeIgnoringProtocol):
         else:
             is_answerable = not (cycle.response_started or self.pipeline)
         if cycle is not None and not cycle.response_complete:
-            # Nobody waits any more for what the application would say.
+            # The application's own answer is not wanted any more.
             cycle.disconnected = True
             cycle.message_event.set()
         self.pipeline.clear()
@@ -336,7 +338,7 @@ class LimitedHttpProtocol(UpgradeIgnoringProtocol):
         if self._gate.lingering >= _MOST_LINGERING or not self.transport.can_write_eof():
             self.transport.close()
             return
-        # Closed with unread bytes before it, the answer would be lost on its way.
+        # A connection that is closed with unread bytes loses the answer, so only this side is closed yet.
         self.transport.write_eof()
         self._gate.lingering += 1
         self._linger = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)

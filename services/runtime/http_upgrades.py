@@ -1,8 +1,8 @@
-"""An HTTP/1.1 server that takes no notice of offers to change the protocol, as RFC 9110 (section 7.8) allows.
+"""An HTTP/1.1 server that ignores offers to change the protocol, as RFC 9110 (section 7.8) allows.
 
-The parser of uvicorn ends a request at its head when the head offers an upgrade, and uvicorn drops the body: a POST of
-the JDK's HttpClient, or of `curl --http2`, which offer `Upgrade: h2c` by default, arrived empty. Here the head is given
-to a fresh parser without the offer, so that the request is read like any other. Other requests cost nothing.
+uvicorn's parser ends a request after a head that offers an upgrade, and uvicorn drops the body. The JDK's HttpClient
+and `curl --http2` offer `Upgrade: h2c` by default, so their POSTs arrived empty. Here such a head is parsed again
+without the offer, and the request is read like any other. Other requests cost nothing.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# Belong to the offer, and would offer it again. Source: RFC 9110, section 7.8; RFC 7540, section 3.2.1.
+# The headers of an offer. Source: RFC 9110, section 7.8; RFC 7540, section 3.2.1.
 _OF_THE_OFFER = frozenset({b"upgrade", b"http2-settings"})
 
 
 class UpgradeIgnoringProtocol(HttpToolsProtocol):
-    """What `uvicorn.Config(http=...)` takes; an upgrade to WebSockets is still made where the server has them."""
+    """A protocol class for `uvicorn.Config(http=...)`; upgrades to WebSockets still work where the server has them."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._offer: bytes | None = None
 
     def on_headers_complete(self) -> None:
-        """As uvicorn's, but for a head that offers an upgrade that is not taken: it is kept, to be read again."""
+        """As uvicorn's; a head with an offer that is not taken is kept, to be parsed again."""
         if self.parser.should_upgrade() and not self._should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._offer = self._head_without_offer()
             return
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """As uvicorn's; the end of a head that is read again is no end of a message."""
+        """As uvicorn's, except after a head that will be parsed again, where the message has not ended."""
         if self._offer is None:
             super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
-        """As uvicorn's, and reads again from the head that offered an upgrade."""
+        """As uvicorn's, and parses a kept head again without its offer."""
         self._unset_keepalive_if_required()
         while True:
             try:

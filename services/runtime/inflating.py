@@ -15,7 +15,7 @@ else:
     from backports.zstd import DecompressionParameter, ZstdDecompressor
 
 _CHUNK_BYTES = 256 * 1024
-# 32 MiB: what a decompressor has to keep of the past. Clients compress with windows of 8 MiB at most.
+# 32 MiB: the window that a decompressor has to hold in memory. Clients compress with windows of 8 MiB at most.
 _ZSTD_WINDOW_LOG_MAX = 25
 _XERIAL = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES = 16
@@ -24,11 +24,11 @@ _SNAPPY_BLOCK_MAX_BYTES = 32 * 1024 * 1024
 
 
 class Unreadable(ValueError):
-    """The bytes are damaged, end early, or become more than is read."""
+    """The bytes are damaged, end early, or decompress to more than the bound."""
 
 
 class _Stream(Protocol):
-    """Decompressed bytes in pieces; b"" is the end."""
+    """A source of decompressed bytes in pieces; b"" is the end."""
 
     def next(self) -> bytes: ...
 
@@ -60,7 +60,7 @@ class _Gzip:
 
 
 class _Framed:
-    """zstd and lz4: decompressors with the interface of the standard library's."""
+    """zstd and lz4, by decompressors with the interface of the standard library's."""
 
     def __init__(self, data: memoryview, decompressor: Any) -> None:
         self._make = decompressor
@@ -107,7 +107,11 @@ def _zstd() -> Any:
 
 
 def _stream(codec: int, data: memoryview) -> _Stream:
-    """By Kafka's numbers of codecs."""
+    """The decompressed bytes of a batch; `codec` is Kafka's number.
+
+    Raises:
+        Unreadable: there is no such codec.
+    """
     if codec == 0:
         return _Plain(data)
     if codec == 1:
@@ -122,14 +126,14 @@ def _stream(codec: int, data: memoryview) -> _Stream:
 
 
 class Inflater:
-    """Reads decompressed bytes from the beginning on.
+    """Reads decompressed bytes in order, and never decompresses more than a bound.
 
     Args:
-        codec: Kafka's number of it: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
-        most: more bytes than these are never decompressed.
+        codec: Kafka's number: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
+        most: the bound of decompressed bytes.
 
     Raises:
-        Unreadable: by every method: the bytes are damaged, end early, or there are more of them.
+        Unreadable: from every method: the bytes are damaged, end early, or decompress to more than `most`.
     """
 
     def __init__(self, codec: int, data: memoryview, most: int) -> None:
@@ -139,7 +143,7 @@ class Inflater:
         self._at = 0
 
     def read_up_to(self, size: int) -> bytes:
-        """The next bytes: the number asked for, or all that are left."""
+        """The next `size` bytes, or all bytes that are left."""
         while len(self._held) - self._at < size and self._grow():
             pass
         found = bytes(self._held[self._at : self._at + size])
@@ -147,7 +151,7 @@ class Inflater:
         return found
 
     def read(self, size: int) -> bytes:
-        """Exactly so many bytes."""
+        """Exactly the next `size` bytes."""
         if size < 0:
             raise Unreadable("a record has a negative length")
         found = self.read_up_to(size)
@@ -156,7 +160,7 @@ class Inflater:
         return found
 
     def skip(self, size: int) -> None:
-        """Pass over bytes without keeping them."""
+        """Pass over `size` bytes without keeping them."""
         while size > 0:
             held = len(self._held) - self._at
             if held >= size:

@@ -1,8 +1,9 @@
 """Instants as people and programs write them. Pure.
 
-In parameters (`from`, `to`, `since`, `until`) every endpoint and command reads them alike: digits are unix seconds,
-anything else is ISO 8601. Without an offset a time is one of the zone asked for, which is UTC unless an endpoint takes
-another; a date alone is the beginning of its day. In bodies, which programs write, only a whole RFC 3339 time counts.
+In parameters (`from`, `to`, `since`, `until`) every endpoint and command reads instants alike: digits are unix seconds,
+any other text is ISO 8601. A time without an offset belongs to the requested zone, which is UTC unless the endpoint has
+a parameter for the zone; a date alone means the beginning of the day. In bodies, which programs write, only a whole
+RFC 3339 time is allowed.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from services.runtime.clock import to_millis
 
 EARLIEST = 0
 LATEST = to_millis(datetime(2200, 1, 1, tzinfo=UTC)) - 1
-"""The instants that may be asked for, ms, both included; every store holds them, and every reply can show them."""
+"""The first and last instant that a parameter may name, ms; every store and every reply can hold all between them."""
 
 WRITTEN = "unix seconds, or an ISO 8601 time or date such as 2026-06-28T09:14:22Z or 2026-06-28"
 _UNIX_SECONDS = re.compile(r"[0-9]{1,11}", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-# The + of an offset that nobody escaped in an address arrives as a space.
+# An unescaped + in an address, as in an offset, arrives as a space.
 _OFFSET = r"(Z|[ +-]\d\d(?::?\d\d)?)?"
 _EXTENDED = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d(?::\d\d(?::\d\d(?:[.,]\d{1,9})?)?)?)" + _OFFSET, re.ASCII)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -33,7 +34,7 @@ def parse_instant(text: str, tz: tzinfo = UTC) -> int:
         tz: zone of dates, and of times without an offset.
 
     Raises:
-        ValueError: it is no time, or none from 1970 to 2199; says what is expected.
+        ValueError: the text is no instant from 1970 to 2199; the message says what is expected.
     """
     try:
         instant = _read(text.upper(), tz)
@@ -45,10 +46,10 @@ def parse_instant(text: str, tz: tzinfo = UTC) -> int:
 
 
 def parse_timestamp(text: str) -> int:
-    """What an RFC 3339 time with an offset says, ms.
+    """Parse an RFC 3339 time with an offset, ms.
 
     Raises:
-        ValueError: it is no such time, or none from 1970 to 2199; says what is expected.
+        ValueError: the text is no such time from 1970 to 2199; the message says what is expected.
     """
     upper = text.upper()
     if not _RFC3339.fullmatch(upper):
@@ -76,6 +77,9 @@ def _read(text: str, tz: tzinfo) -> int:
 
 
 def start_of_day(day: date, tz: tzinfo) -> int:
-    """When a day begins in a zone: at the first midnight where there are two, and where there is none at the first
-    instant after the clock was put forward over it."""
+    """The instant (ms) at which a day begins in a zone.
+
+    Where the clock shows midnight twice, the day begins at the first one; where the clock is put forward over
+    midnight, at the first instant after the change.
+    """
     return to_millis(datetime(day.year, day.month, day.day, tzinfo=tz).astimezone(UTC))

@@ -1,6 +1,6 @@
-"""What every Kafka client of the project shares: connection options, keys and partitions.
+"""Connection options, keys and partitions, which all Kafka clients of the project share.
 
-Holds no client: the modules that own one pass these options to it.
+Holds no client: the modules that own a client pass these options to it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _GZIP_LEVEL = 1
 
 @lru_cache(maxsize=65_536)
 def partition_of(workspace_id: str, partitions: int) -> int:
-    """The partition of a tenant: the Java client's default (murmur2) for its id.
+    """A tenant's partition: the Java client's default (murmur2) for the tenant's id.
 
-    Everything of a tenant goes by this, whatever the message's key, so that its channels and posts meet in one task.
+    All messages of a tenant go to this partition, whatever their key, so that its channels and posts meet in one task.
     """
     return int(murmur2(workspace_id.encode()) & 0x7FFFFFFF) % partitions
 
@@ -46,7 +46,7 @@ def split_key(message_key: bytes) -> tuple[str, str]:
 def aiokafka_options(settings: KafkaSettings) -> dict[str, Any]:
     """Connection options for aiokafka's consumer, producer and admin client.
 
-    Consumers of this process are guarded from then on against what no reader should have to read.
+    Calling this guards all aiokafka consumers of this process against messages that could end them (`fetching`).
     """
     guard_fetching()
     options: dict[str, Any] = {
@@ -65,14 +65,14 @@ def aiokafka_options(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def aiokafka_producer_options(settings: KafkaSettings) -> dict[str, Any]:
-    """Options of an aiokafka producer whose acknowledged messages are durable and not doubled by its retries."""
+    """Options of an aiokafka producer whose confirmed messages are durable and whose retries double no message."""
     _compress_quickly()
     return {
         **aiokafka_options(settings),
         "enable_idempotence": True,
         "acks": "all",
         "max_request_size": MESSAGE_MAX_BYTES,
-        # The one codec that every Kafka client reads without further packages (0020).
+        # The only codec that every Kafka client reads without further packages. Source: decision 0020.
         "compression_type": "gzip",
     }
 
@@ -82,7 +82,10 @@ def _gzip_quickly(payload: Any, compresslevel: int | None = None) -> bytes:
 
 
 def _compress_quickly() -> None:
-    """aiokafka compresses at gzip's level 9, seven times as slow for a sixth fewer bytes, and has no setting for it."""
+    """Make aiokafka compress at a quick level of gzip.
+
+    aiokafka's own level 9 takes seven times as long for a sixth fewer bytes, and there is no setting for the level.
+    """
     default_records.gzip_encode = _gzip_quickly
     compiled = sys.modules.get("aiokafka.record._crecords.default_records")
     if compiled is not None:
@@ -108,8 +111,8 @@ def confluent_options(settings: KafkaSettings) -> dict[str, Any]:
 async def stop_clients(*clients: Any) -> None:
     """Stop aiokafka clients, whatever state they are in.
 
-    While a broker goes away, `stop` may raise what broke a task of the client's own, be it a CancelledError: in a
-    `finally` that would end the caller's task, which was to connect again.
+    While a broker goes away, `stop` may raise the error of the client's own task, even a CancelledError. In a `finally`
+    that error would end the caller's task, which has to connect again.
     """
     for outcome in await asyncio.gather(*(client.stop() for client in clients), return_exceptions=True):
         if isinstance(outcome, BaseException):

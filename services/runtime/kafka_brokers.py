@@ -1,6 +1,6 @@
-"""Kafka by aiokafka, as `brokers` describes it; the one module whose readers and writers are aiokafka's.
+"""Implements `brokers` on Kafka by aiokafka; no other module uses aiokafka's consumers and producers.
 
-aiokafka's errors do not leave it. What is read is guarded against what no reader should have to read (`fetching`).
+aiokafka's errors do not leave this module. Messages that could end a reader are guarded against (`fetching`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class KafkaReader:
             **aiokafka_options(settings),
             group_id=None if group is None else f"{settings.topic_prefix}{group}",
             enable_auto_commit=False,
-            # Where to go on from an offset that is gone is decided by whoever follows, not by the client.
+            # The follower decides where to go on when an offset is gone, not the client.
             auto_offset_reset="none",
             isolation_level="read_committed" if is_committed else "read_uncommitted",
             fetch_max_wait_ms=round(wait_seconds * 1000),
@@ -180,7 +180,7 @@ class KafkaWriter:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """What a client raises, as `brokers` has it."""
+    """Turn aiokafka's errors into those of `brokers`."""
     try:
         yield
     except MessageSizeTooLargeError as error:
@@ -190,7 +190,7 @@ def _told() -> Iterator[None]:
 
 
 def _pass_on(done: asyncio.Future[Any], told: asyncio.Future[Sent]) -> None:
-    """What became of a message, to whoever asked; nobody may be left who does."""
+    """Pass a message's outcome to the caller's future, unless the caller has cancelled it."""
     error = asyncio.CancelledError() if done.cancelled() else done.exception()
     if told.done():
         return

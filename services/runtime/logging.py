@@ -1,4 +1,4 @@
-"""Structured logs: one line an event, to standard error. Tokens in them are blanked by `redaction`."""
+"""Structured logs: one line for each event, on standard error. `redaction` blanks tokens in them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from services.runtime.repeats import Repeats
 
 
 def configure_logging(service: str, level: str = "INFO") -> None:
-    """Send structlog's and the standard library's loggers to standard error in one format; once a process.
+    """Send structlog's and the standard library's loggers to standard error in one format; called once in a process.
 
     Args:
-        service: name put on every line.
-        level: lowest level shown, by its name in any case. Libraries that log every request start at WARNING.
+        service: the name on every line.
+        level: the lowest level shown, by name, in any case. Libraries that log every request start at WARNING.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

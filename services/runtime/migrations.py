@@ -1,8 +1,8 @@
 """Applies the numbered ClickHouse migrations of `schemas/clickhouse`.
 
-Every file may run twice, broken off in between, or by two at once: its statements say IF NOT EXISTS, or work on a table
-with a name of this run's own (`${run}`) and put it into place by one EXCHANGE. The table `schema_migrations` records
-what ran, with a checksum that shows an edited file.
+Every file may run twice, break off in between, or run in two processes at once: its statements say IF NOT EXISTS, or
+fill a table with a name of this run's own (`${run}`) and put it into place by one EXCHANGE. The table
+`schema_migrations` records each migration that ran, with a checksum that shows a later edit of its file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class MigrationError(RuntimeError):
-    """A migration can't be applied; the message says which and what to do."""
+    """A migration can't be applied; the message names the migration and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,14 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """Hex SHA-256 of the file, to notice an edit after it was published."""
+        """Hex SHA-256 of the file, which shows an edit after publishing."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def statements(self, cluster: str | None) -> list[str]:
-        """The statements to run, comments removed.
+        """The statements to run, without comments.
 
         Args:
-            cluster: name of the cluster for ON CLUSTER and Replicated engines; None on a single server.
+            cluster: name of the cluster, for ON CLUSTER and Replicated engines; None on a single server.
         """
         code = "\n".join(line for line in self.text.splitlines() if not line.startswith("--"))
         filled = Template(code).substitute(
@@ -63,7 +63,7 @@ def migrations(directory: Path = MIGRATIONS_DIR) -> list[Migration]:
     """All migrations in order.
 
     Raises:
-        MigrationError: a file name that is no migration, or numbers with a gap or a double.
+        MigrationError: a file is not named like a migration, or the numbers have a gap or a double.
     """
     found = []
     for path in sorted(directory.glob("*.sql")):
@@ -81,7 +81,7 @@ def connect(settings: ClickHouseSettings, database: str | None, answer_seconds: 
     """A client for deploy steps.
 
     Args:
-        answer_seconds: for one statement; migrations copy tables, which takes its time.
+        answer_seconds: how long one statement may take; migrations copy whole tables.
 
     Raises:
         MigrationError: ClickHouse can't be reached or refuses the user.
@@ -100,13 +100,14 @@ def connect(settings: ClickHouseSettings, database: str | None, answer_seconds: 
 
 
 def migrate(settings: ClickHouseSettings) -> Iterator[str]:
-    """Create the database, and apply what was not applied yet.
+    """Create the database, and apply the migrations that are not applied yet.
 
     Yields:
-        One line a migration: applied, or there already.
+        One line for each migration, which says whether it was applied now or before, and lines about retention and
+        the role for analysts.
 
     Raises:
-        MigrationError: see there.
+        MigrationError: a migration failed, or a published one was edited.
     """
     database = settings.clickhouse_database
     if not _DATABASE.fullmatch(database):
@@ -142,7 +143,7 @@ def migrate(settings: ClickHouseSettings) -> Iterator[str]:
 
 
 def _set_retention(client: Client, settings: ClickHouseSettings, on_cluster: str) -> Iterator[str]:
-    """Set the tables' TTLs by the settings. That rewrites no row by itself; merges drop old rows."""
+    """Set the tables' TTLs by the settings. The change itself rewrites no row; later merges drop old rows."""
     for table, days in (
         ("raw_events_store", settings.raw_events_retention_days),
         ("post_snapshots_store", settings.snapshots_retention_days),
@@ -164,12 +165,12 @@ def _set_retention(client: Client, settings: ClickHouseSettings, on_cluster: str
 
 
 def _create_analyst(client: Client, database: str, on_cluster: str) -> str:
-    """Create the role for analysts, which reads this database alone; operators grant it to users."""
+    """Create the role for analysts, which may read this database alone; operators grant the role to users."""
     try:
         client.command(f"CREATE ROLE IF NOT EXISTS analyst{on_cluster}")
         client.command(f"GRANT{on_cluster} SELECT ON {database}.* TO analyst")
     except ClickHouseError as error:
-        # The embedded engine keeps no users of its own (its front does), and a managed server may keep them elsewhere.
+        # The embedded engine has no users of its own, and a managed server may keep its users elsewhere.
         code = getattr(error, "code", None)
         reason = f"code {code}" if code else "refused"
         return f"role analyst: not made here ({reason}); this server keeps its users elsewhere"

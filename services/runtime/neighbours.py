@@ -1,7 +1,7 @@
-"""Asks Kafka, the schema registry and ClickHouse once whether they can be used, before anything is built on them.
+"""Asks Kafka, the schema registry and ClickHouse once whether they can be used, before a service or command begins.
 
-Comes in: settings. Goes out: a problem for each neighbour that can't be used, in one line that names the setting to
-look at. Each question is bounded by `ANSWER_SECONDS`, also where an engine accepts connections and never answers.
+Comes in: settings. Goes out: a problem for each neighbour that can't be used, as one line that names the setting to
+check. Each question takes at most `ANSWER_SECONDS`, also where an engine accepts connections and never answers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.runtime.kafka import confluent_options
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings, Settings, exit_with
 
 ANSWER_SECONDS = 5.0
-# ClickHouse's codes for credentials that it does not know.
+# ClickHouse's error codes for unknown users and wrong passwords.
 _REFUSED_CODES = frozenset({"192", "193", "194", "497", "516"})
 
 
@@ -28,8 +28,9 @@ class Problem:
     """Why a neighbour can't be used.
 
     Attributes:
-        text: one line, without a secret.
-        is_refusal: the neighbour answered, so that waiting does not help: a password or an address is wrong.
+        text: one line for a person, without any secret.
+        is_refusal: whether the neighbour answered with a refusal, so that waiting does not help: a password or an
+            address is wrong.
     """
 
     text: str
@@ -52,13 +53,13 @@ def problems(settings: Settings) -> list[Problem]:
 
 
 def refuse_or_wait(settings: Settings) -> list[str]:
-    """Check the neighbours at the start of a service: a refusal ends the process with one line.
+    """Check the neighbours at the start of a service; a refusal ends the process with one line.
 
-    A wrong password or path never gets better by itself. A neighbour that is not there yet does: the service waits for
-    it.
+    A wrong password or path does not mend itself, while a neighbour that does not answer yet may still start: the
+    service waits for such a neighbour.
 
     Returns:
-        one line for each neighbour that does not answer yet, to be logged.
+        one line for the log for each neighbour that does not answer yet.
     """
     found = problems(settings)
     refusals = [problem.text for problem in found if problem.is_refusal]
@@ -91,7 +92,7 @@ def ask_kafka(settings: KafkaSettings) -> Problem | None:
     try:
         client.list_topics(timeout=ANSWER_SECONDS)
     except KafkaException as error:
-        # The client's own callback knows more than "timed out": a refused connection, a wrong password.
+        # The client's callback tells more than "timed out": a refused connection, a wrong password.
         is_refusal = any("authentication" in said.lower() or "SSL handshake" in said for said in errors)
         said = next((text for text in errors if "brokers are down" not in text), error.args[0].str())
         setting = "TIDEMARK_KAFKA_SASL_*" if is_refusal else "TIDEMARK_KAFKA_BOOTSTRAP"
@@ -100,7 +101,7 @@ def ask_kafka(settings: KafkaSettings) -> Problem | None:
 
 
 def ask_registry(settings: RegistrySettings) -> Problem | None:
-    """Whether the address is a Confluent-compatible registry."""
+    """Whether a Confluent-compatible registry answers at the address."""
     address = settings.schema_registry_url
     shown = _without_password(address)
     try:
@@ -132,7 +133,7 @@ def ask_registry(settings: RegistrySettings) -> Problem | None:
 
 
 def ask_clickhouse(settings: ClickHouseSettings) -> Problem | None:
-    """Whether ClickHouse takes the user and its password."""
+    """Whether ClickHouse answers, and accepts the user and its password."""
     connection = settings.clickhouse_connection()
     origin = f"{'https' if connection['secure'] else 'http'}://{connection['host']}:{connection['port']}"
     headers = {"X-ClickHouse-User": connection["username"], "X-ClickHouse-Key": connection["password"]}

@@ -1,4 +1,4 @@
-"""Serves `/healthz`, `/readyz` and `/metrics` of a service to operators, on a port of its own."""
+"""Serves a service's `/healthz`, `/readyz` and `/metrics` to operators, on a port of its own."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from starlette.routing import Route
 
 from services.runtime.http_limits import HttpLimits, limited_protocol
 
-# Few ask here: a supervisor, Prometheus, somebody who looks.
+# The only callers are a supervisor, Prometheus and operators.
 _LIMITS = HttpLimits(body_bytes=64 * 1024, connections=200, connections_by_address=100)
 
 Readiness = Callable[[], str | None]
-"""None when ready, else one line that says what is missing."""
+"""Returns None when the service is ready, else one line that says what is missing."""
 
 
 def operations_app(readiness: Readiness, exposition: Callable[[], bytes] = generate_latest) -> Starlette:
-    """An ASGI application with the three routes."""
+    """An ASGI application with `/healthz`, `/readyz` and `/metrics`."""
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -43,8 +43,8 @@ class OperationsServer:
 
     Args:
         port: 0 takes a free one.
-        exposition: makes the metrics' text; by default that of this process.
-        listener: a socket that listens already, instead of host and port.
+        exposition: makes the metrics' text; by default the metrics of this process.
+        listener: a listening socket to use instead of host and port.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class OperationsServer:
             lifespan="off",
         )
         self._server = _Server(config)
-        # The service's own shutdown decides; uvicorn must not take the signals.
+        # The service's own shutdown handles signals, so uvicorn must not.
         self._server.capture_signals = _no_signals  # type: ignore[method-assign, assignment]  # documented hook
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin serving.
+        """Begin serving; returns once the port answers.
 
         Raises:
             OSError: the port is taken.
@@ -87,14 +87,14 @@ class OperationsServer:
             raise OSError("the operations port can't be opened; set TIDEMARK_METRICS_PORT to a free one")
 
     async def stop(self) -> None:
-        """Stop serving and wait for it."""
+        """Stop serving, and wait until the server has ended."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task
 
 
 class _Server(uvicorn.Server):
-    """Tells when it serves."""
+    """uvicorn's server with an event that is set once it serves."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

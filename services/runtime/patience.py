@@ -1,4 +1,4 @@
-"""Says on standard error what a command waits for, so that no command is silent for long."""
+"""Prints on standard error what a command waits for, so that no command is silent for long."""
 
 # ruff: noqa: T201 - a command line prints
 
@@ -15,17 +15,17 @@ SILENT_SECONDS = 4.0
 
 @contextmanager
 def waiting_for(what: str, *, every_seconds: float = SILENT_SECONDS) -> Iterator[None]:
-    """While the block runs, print one line every few seconds; nothing when it ends before the first."""
+    """While the block runs, print every few seconds what it waits for; a short block prints nothing."""
     with saying(lambda: f"tidemark: waiting for {what}", every_seconds=every_seconds):
         yield
 
 
 @contextmanager
 def saying(line: Callable[[], str], *, every_seconds: float = SILENT_SECONDS) -> Iterator[None]:
-    """While the block runs, print what it does every few seconds, also where nothing of it advances.
+    """While the block runs, print a line every few seconds, also while the block itself is stuck.
 
     Args:
-        line: asked in another thread; how long the block has run is added to it.
+        line: returns the line; called in another thread. The time that the block has run is appended.
     """
     began = time.monotonic()
     ended = threading.Event()

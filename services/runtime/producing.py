@@ -1,8 +1,8 @@
-"""One producer that replaces itself: what is built on it never holds a client.
+"""A producer that replaces its client after a failure, so that its callers never hold a client.
 
-An idempotent producer that lost a batch has a gap in its sequence numbers and may never be taken again, and it does not
-say so: after a failure a new one takes its place. Producers are told apart by their generation, so that of all who
-fail with the same one only the first has it replaced.
+An idempotent client that lost a batch has a gap in its sequence numbers. Brokers may refuse all its later messages, and
+the client does not report that; so after a failure a new client takes its place. Clients are numbered by generation: of
+all callers that fail with the same client, only the first one has it replaced.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ RETRY_SECONDS = 1.0
 
 
 class Producer:
-    """A writer, and another one when it has failed.
+    """Sends by one writer, and by a new one when that writer has failed.
 
     Args:
         is_durable, linger_seconds, batch_bytes: see `brokers.Brokers.writer`.
-        handover_seconds: how long a writer that failed may go on sending before the next one begins. With the time that
-            this takes, what comes later never lies before what it still held; with 0, both send at once.
-        pause: waits for seconds.
+        handover_seconds: how long a failed writer may go on sending before the next writer begins, so that no later
+            message comes before a message that the failed writer still held; with 0, both send at the same time.
+        pause: waits for a number of seconds.
     """
 
     def __init__(
@@ -50,44 +50,45 @@ class Producer:
         self._connecting: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         self.generation = 0
-        """Of the writer that `send` uses; grows with each."""
+        """The generation of the present writer; grows with each new writer."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a writer."""
+        """Whether there is a connected writer."""
         return self._writer is not None
 
     def start(self) -> None:
-        """Begin to connect, and keep trying while Kafka is away."""
+        """Begin to connect; attempts go on while Kafka is away."""
         self._connecting = asyncio.create_task(self._connect(None))
 
     async def connected(self) -> int:
-        """Wait until there is a writer; returns its generation."""
+        """Wait until a writer is connected; returns its generation."""
         await self._connected.wait()
         return self.generation
 
     async def send(
         self, topic: str, partition: int, message_key: bytes | None, value: bytes | None
     ) -> asyncio.Future[Sent]:
-        """Hand over one message to the writer that there is; its future says where the message lies once it is durable.
+        """Hand one message to the present writer; the future's result is the message's place, once it is durable.
 
         Raises:
-            BrokersUnavailable: it was not taken; the future may raise it too. `replace` what did it, and send again.
-            MessageTooLarge: it never will be taken.
+            BrokersUnavailable: the message was not accepted; the future may raise this too. Call `replace` with the
+                writer's generation, and send again.
+            MessageTooLarge: the message will never be accepted.
         """
         if self._writer is None:
             raise BrokersUnavailable("no producer is connected")
         return await self._writer.send(topic, partition, message_key, value)
 
     def replace(self, generation: int) -> None:
-        """Begin to replace the writer of a generation; another one is left alone."""
+        """Begin to replace the writer, if it is still the one of this generation."""
         if self._writer is not None and self.generation == generation:
             old, self._writer = self._writer, None
             self._connected.clear()
             self._connecting = asyncio.create_task(self._connect(old))
 
     async def close(self, seconds: float) -> None:
-        """Send what is held, and disconnect; what takes longer is given up."""
+        """Send all held messages and disconnect; messages that take longer than `seconds` are given up."""
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
@@ -101,7 +102,7 @@ class Producer:
             task.cancel()
 
     def _leave(self, writer: Writer) -> asyncio.Task[None]:
-        """Let a writer end in the background: when its messages are sent or have failed."""
+        """Let a writer end in the background, once its messages are sent or have failed."""
         task = asyncio.create_task(writer.stop())
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
@@ -111,7 +112,7 @@ class Producer:
         if old is not None:
             leaving = self._leave(old)
             if self._handover_seconds:
-                with suppress(TimeoutError):  # it is given up either way
+                with suppress(TimeoutError):  # the old writer is given up either way
                     await asyncio.wait_for(leaving, self._handover_seconds)
         while True:
             writer = self._make()

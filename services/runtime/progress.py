@@ -1,4 +1,4 @@
-"""Progress of a command at the terminal: a bar, or a line every few seconds where nobody watches."""
+"""Progress of a command: a bar at a terminal, elsewhere a line every few seconds."""
 
 # ruff: noqa: T201 - a command line prints
 
@@ -16,10 +16,10 @@ from services.runtime.patience import saying
 
 
 class ProgressBar:
-    """On standard error, so that standard output can be piped.
+    """Shows progress on standard error, so that standard output can be piped.
 
     Args:
-        title: of what is done.
+        title: a few words that name the work.
     """
 
     def __init__(self, title: str) -> None:
@@ -43,7 +43,7 @@ class ProgressBar:
             self._task = self._bar.add_task(self._title, total=None)
             self._bar.start()
         else:
-            # By the clock and not by steps: an engine that answers nothing lets nothing advance.
+            # By the clock and not by steps, since a step can wait for an engine that does not answer.
             self._speaking.enter_context(saying(lambda: self._line))
         return self
 
@@ -55,7 +55,7 @@ class ProgressBar:
             self._bar.stop()
 
     def show(self, what: str, done: int, steps: int) -> None:
-        """Say how far it is."""
+        """Show that `done` of `steps` steps are done, and what the present step is."""
         if self._bar is not None:
             self._bar.update(self._task, description=f"{self._title}: {what}", completed=done, total=steps)
         else:

@@ -1,9 +1,9 @@
-r"""Blanks what looks like a token in texts and payloads, whoever wrote them. Pure, and linear in their length.
+r"""Blanks values that look like tokens in texts and payloads, whoever wrote them. Pure; takes linear time.
 
-A value is blanked by the name before it: `access_token=`, `"accessToken": "`, `api-key: `, plain, percent-encoded, as
-an HTML entity or as JSON inside JSON, and after `Bearer`. Names that only hold such a word (`token_count`,
-`next_page_token`) stay. Nearly every payload holds none of the words, which is found out first. Names and values of
-bytes that nobody can read, which have lengths before them instead of signs between them, are `binary_secrets`' subject.
+The name before a value decides: `access_token=`, `"accessToken": "`, `api-key: `, plain, percent-encoded, as an HTML
+entity or as JSON inside JSON; so does the word `Bearer`. Values of names that merely contain such a word
+(`token_count`, `next_page_token`) stay. Most payloads contain none of the words, which is checked first. Binary
+formats, which have lengths before names and values, are the subject of `binary_secrets`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 MASK = "***"
 _MASK = MASK.encode()
-# No answer holds so many: from the next one on all is blanked.
+# No real answer holds so many secrets; after this many, the rest of the payload is blanked.
 _VALUES_MAX = 10_000
 # Every name below holds one of these.
 MARKS = (b"token", b"secret", b"jwt", b"passw", b"key", b"authorization", b"bearer")
@@ -26,10 +26,10 @@ _ENDINGS = (
     "clientsecret", "appsecret", "apisecret", "tokensecret", "consumersecret", "appsecretproof", "secretkey",
     "privatekey", "apikey", "accessjwt", "refreshjwt", "password", "passwd",
 )  # fmt: skip
-# A name is looked at this far around its word.
+# A name may reach this many bytes to either side of its word.
 _AROUND = 40
 _BEFORE = re.compile(rb"[a-z0-9_-]*\Z")
-# What an escape before a name leaves of itself: `%26token`, `\ntoken`, `\u0026token`.
+# The letters of an escape that stands before a name: `%26token`, `\ntoken`, `\u0026token`.
 _ESCAPE = re.compile(rb"(?:(?<=%)(?:25)*(?:5c(?:u[0-9a-f]{4}|[nrtbf])|[0-9a-f]{2})|(?<=\\)(?:u[0-9a-f]{4}|[nrtbf]))")
 # After a name: its closing quote, the separator, and the opening quote of the value. Nothing is tried twice.
 _ESCAPES = rb"(?:\\|%(?:25)*+5c)*+"
@@ -51,16 +51,16 @@ _KEY_BEFORE = frozenset(b"?&;\"' \t\r\n%\\(")
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a parameter or member of this name holds a secret."""
+    """Whether a parameter or JSON member of this name holds a secret."""
     plain = name.lower().replace("_", "").replace("-", "")
     return plain in _NAMES or plain.endswith(_ENDINGS)
 
 
 def blank_secret_bytes(payload: bytes, mask: Callable[[int], bytes] | None = None) -> bytes:
-    """A payload of any text encoding with secrets blanked; the same object when there is none.
+    """A payload of any text encoding with its secrets blanked; the same object when there is no secret.
 
     Args:
-        mask: what replaces a secret of so many bytes; `***` by default.
+        mask: makes the replacement for a secret of so many bytes; `***` by default.
     """
     lowered = payload.lower()
     marks = [mark for mark in MARKS if mark in lowered]
@@ -72,10 +72,13 @@ def blank_secret_bytes(payload: bytes, mask: Callable[[int], bytes] | None = Non
 def replace_spans(
     payload: bytes, spans: Iterator[tuple[int, int]], mask: Callable[[int], bytes] | None = None
 ) -> bytes:
-    """A payload with spans replaced, cut off where there are too many; the same object when there is none.
+    """A payload with spans replaced; the same object when there is no span.
+
+    After too many spans the rest of the payload is replaced as a whole.
 
     Args:
-        spans: in the order of their beginnings; what overlaps the one before is replaced from that one's end on.
+        spans: (begin, end), in the order of their beginnings; of a span that overlaps an earlier one only the rest
+            is replaced.
     """
     pieces: list[bytes] = []
     copied = 0
@@ -94,14 +97,14 @@ def replace_spans(
 
 
 def blank_secrets(text: str) -> str:
-    """A text with secrets replaced by `***`; the same object when there is none."""
+    """A text with its secrets replaced by `***`; the same object when there is no secret."""
     data = text.encode("utf-8", "surrogatepass")
     blanked = blank_secret_bytes(data)
     return text if blanked is data else blanked.decode("utf-8", "surrogatepass")
 
 
 def blank_log_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A processor of structlog: blanks the texts among an event's values."""
+    """A processor of structlog that blanks secrets in an event's texts."""
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = blank_secrets(value)
@@ -109,7 +112,7 @@ def blank_log_event(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
 
 
 def blank_request(request: dict[str, str]) -> dict[str, str]:
-    """The parameters of a request with secrets blanked, by their names too; the same object when there is none."""
+    """A request's parameters with secrets blanked, by name and inside values; the same object when there is none."""
     blanked = {
         name: MASK if held and held != MASK and is_secret_name(name) else blank_secrets(held)
         for name, held in request.items()
@@ -118,7 +121,7 @@ def blank_request(request: dict[str, str]) -> dict[str, str]:
 
 
 def _values(lowered: bytes, marks: list[bytes]) -> Iterator[tuple[int, int]]:
-    """Where values of secrets begin and end, in order."""
+    """The spans of secrets' values, in order: (begin, end)."""
     has_scheme = b"bearer" in marks
     seen = 0
     for found in _places(tuple(marks)).finditer(lowered):
@@ -141,14 +144,14 @@ def _values(lowered: bytes, marks: list[bytes]) -> Iterator[tuple[int, int]]:
 
 @cache
 def _places(marks: tuple[bytes, ...]) -> re.Pattern[bytes]:
-    """Finds what may be a name of a secret, with a separator behind it."""
+    """A pattern for texts that may be a secret's name, with the separator after it."""
     name = rb"(?P<name>(?:" + b"|".join(marks) + rb")[a-z0-9_-]{0,40}+)(?=" + _SEPARATOR.pattern + rb")"
     scheme = rb"(?P<scheme>bearer(?:\s|%(?:25)*+20|\+)++)"
     return re.compile(scheme + rb"|" + name if b"bearer" in marks else name)
 
 
 def _value(lowered: bytes, begin: int, end: int) -> tuple[int, int] | None:
-    """Where the value of the name at a place is; None when it is no secret's."""
+    """The span of the value after the name at a place; None when the name is no secret's."""
     escape = _ESCAPE.match(lowered, begin)
     names = [lowered[begin:end].decode()]
     if escape is not None:

@@ -1,6 +1,6 @@
-"""Schemas by id and ids by topic, from a Confluent-compatible registry; makes codecs that know both.
+"""Reads schemas by id and ids by topic from a Confluent-compatible registry, and makes codecs with them.
 
-Nothing is registered here: that is `tidemark topics`, a deploy step.
+Registers nothing: `tidemark topics`, a deploy step, does that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from schemas.encoder import Encode, wire_encoder
 from schemas.writers import SchemasAway
 from services.runtime.settings import KafkaSettings, RegistrySettings
 
-# Confluent's code for "schema not found"; anything else means that the registry can't answer now.
+# Confluent's code for "schema not found"; any other code means that the registry can't answer now.
 _SCHEMA_NOT_FOUND = 40403
 
 
@@ -24,7 +24,7 @@ class RegistryUnavailable(SchemasAway):
 
 
 class Registry:
-    """Codecs for topics, with the registry's ids."""
+    """Makes codecs for topics, with the registry's schema ids."""
 
     def __init__(self, registry: RegistrySettings, kafka: KafkaSettings) -> None:
         self._client = SchemaRegistryClient({"url": registry.schema_registry_url, "timeout": 10})
@@ -34,7 +34,7 @@ class Registry:
         """The registry's id of the newest schema of a topic (name without prefix).
 
         Raises:
-            RegistryUnavailable: no answer, or the schema is not registered.
+            RegistryUnavailable: the registry does not answer, or the schema is not registered.
         """
         from confluent_kafka.schema_registry import Schema
 
@@ -52,11 +52,11 @@ class Registry:
         return int(found.schema_id)
 
     def fetch_schema(self, schema_id: int) -> str:
-        """The Avro schema of an id, as JSON text.
+        """The Avro schema with an id, as JSON text.
 
         Raises:
-            KeyError: the registry has no such schema, or one of another type.
-            RegistryUnavailable: no answer.
+            KeyError: the registry has no schema with this id, or the schema is not Avro.
+            RegistryUnavailable: the registry does not answer.
         """
         try:
             found = self._client.get_schema(schema_id)
@@ -73,11 +73,11 @@ class Registry:
         return found.schema_str
 
     def codec(self, topic: str) -> Codec[Any]:
-        """Codec of a topic with typed events, able to encode and decode."""
+        """A codec of a topic with typed events, which can encode and decode."""
         return codec(topic, schema_id=self.schema_id(topic), fetch_schema=self.fetch_schema)
 
     def record_codec(self, topic: str) -> RecordCodec:
-        """Codec of a topic written as plain records."""
+        """A codec of a topic that is written as plain records."""
         return RecordCodec(topic, schema_id=self.schema_id(topic), fetch_schema=self.fetch_schema)
 
     def encoder(self, topic: str) -> Encode:

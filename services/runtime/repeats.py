@@ -1,8 +1,8 @@
-"""Holds back log lines that repeat a moment later that a neighbour can't be used.
+"""Holds back log lines that soon repeat the same complaint about a neighbour.
 
-In: log records. Out: of each kind the first, and then at most one in ten seconds, which says how many were held back.
-A kind is a logger and the template of its line, so that the same complaint about two tables is one kind. What a line
-about a neighbour is, is told here: clients' own loggers from WARNING on, and our events by their names.
+In: log records. Out: the first record of each kind, and then at most one in ten seconds, with the number of records
+held back. A kind is a logger and the template of its line, so that the same complaint about two tables is one kind.
+Complaints about neighbours are lines of clients' own loggers from WARNING on, and our own events listed here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 EVERY_SECONDS = 10.0
 _MOST_KINDS = 1000
-# A client library has nothing to say at these levels but that it can't reach whom it talks to.
+# From WARNING on, these client libraries complain about nothing but their connection.
 _CLIENTS = frozenset({"aiokafka", "faust", "mode", "clickhouse_connect", "urllib3", "kafka", "confluent_kafka"})
 _EVENTS = frozenset(
     {
@@ -40,12 +40,12 @@ _EVENTS = frozenset(
         "topics can't be read; trying again",
     }
 )
-# Numbers and addresses tell two lines of a client apart that say the same.
+# Numbers and addresses, which may be all that differs between two lines with the same complaint.
 _VARYING = re.compile(r"0x[0-9a-f]+|\d+")
 
 
 class Repeats(logging.Filter):
-    """For a handler: passes a record, adds to it how many of its kind were held back, or holds it back.
+    """A handler's filter: passes a record, with the number of records of its kind held back, or holds it back.
 
     Args:
         now: seconds of a clock that never goes back.
@@ -58,7 +58,7 @@ class Repeats(logging.Filter):
         self._kinds: dict[tuple[str, str], list[float]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is shown."""
+        """Whether the record is shown; adds the number held back to a record that is."""
         template = _template(record)
         if template is None:
             return True
@@ -77,13 +77,13 @@ class Repeats(logging.Filter):
         return True
 
     def _forget(self, now: float) -> None:
-        """Keeps a bound on the kinds: those that have not come for a while and hold nothing back are forgotten."""
+        """Forget kinds that have not come for a while and hold nothing back, so that kinds stay bounded in number."""
         if len(self._kinds) >= _MOST_KINDS:
             self._kinds = {kind: said for kind, said in self._kinds.items() if now - said[0] < EVERY_SECONDS}
 
 
 def _template(record: logging.LogRecord) -> str | None:
-    """What lines of the same kind have in common; None for a line that is no neighbour's."""
+    """The text that lines of one kind have in common; None for a line that is no complaint about a neighbour."""
     if isinstance(record.msg, dict):
         event = str(record.msg.get("event", ""))
         return event if event in _EVENTS else None

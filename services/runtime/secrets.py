@@ -1,7 +1,7 @@
-"""Platform tokens at rest: pairs in, ciphertext out, and the other way round.
+"""Encrypts and decrypts platform tokens at rest: a token pair becomes a ciphertext, and the other way round.
 
-The query API encrypts what a PUT brought, the poller decrypts it to ask platforms and encrypts what a refresh brought.
-Nothing here stores, logs or sends a token; a pair shows no token when printed.
+The query API encrypts the tokens of a PUT. The poller decrypts them to ask platforms, and encrypts refreshed tokens.
+Nothing here stores, logs or sends a token, and a printed pair shows no token.
 """
 
 from __future__ import annotations
@@ -22,48 +22,49 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
-# Shorter secrets can be guessed; a generated key has 43 characters or more.
+# A shorter key could be guessed; a generated key has 43 characters or more.
 MIN_KEY_CHARACTERS = 16
 _FERNET_KEY_BYTES = 32
-# Begins a ciphertext of this version; a Fernet token, which the earlier one wrote, begins with another character.
+# The beginning of this version's ciphertexts; the earlier version's Fernet tokens begin with another character.
 _BOUND = b"tm2."
 _NONCE_BYTES = 12
 
 Owner: TypeAlias = tuple[str, str]
-"""The channel that tokens are of: workspace and channel id."""
+"""The channel that tokens belong to: workspace id and channel id."""
 
 
 class SecretsError(ValueError):
-    """A ciphertext that none of the keys opens, or keys that can't be used; the message holds no secret."""
+    """No key opens a ciphertext, or a key can't be used; the message holds no secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """A channel's platform tokens in the clear; never logged, published or stored so."""
+    """A channel's platform tokens in the clear, which must never be logged, published or stored."""
 
     access_token: str | None = field(default=None, repr=False)
     refresh_token: str | None = field(default=None, repr=False)
 
     def held(self) -> tuple[str, ...]:
-        """The tokens there are."""
+        """The tokens of the pair that are set."""
         return tuple(token for token in (self.access_token, self.refresh_token) if token)
 
 
 class TokenCipher:
-    """Encrypts with the newest key, decrypts with any, so that keys are rotated by prepending one.
+    """Encrypts with the newest key and decrypts with any key, so that a key is rotated by putting a new one first.
 
-    A ciphertext is bound to its channel: under any other channel's key it does not open. Those of earlier versions
-    (Fernet) are not bound, so whoever can write to the topic can move one; they are read until the owner refuses them.
+    A ciphertext is bound to its channel and does not open for another channel. Ciphertexts of earlier versions (Fernet)
+    are not bound, so a writer of the topic could move one to another channel; they are opened until the operator
+    refuses them.
 
-    A key is a Fernet key (32 bytes as URL-safe base64), or any other text of at least 16 characters, from which one
-    is derived.
+    A key is a Fernet key (32 bytes as URL-safe base64), or any other text of at least 16 characters, from which a
+    Fernet key is derived.
 
     Args:
         keys: TIDEMARK_SECRET_KEYS, newest first.
         accepts_unbound: whether ciphertexts of earlier versions are opened (TIDEMARK_UNBOUND_TOKENS).
 
     Raises:
-        SecretsError: there is no key, or one is too short.
+        SecretsError: there is no key, or a key is too short.
     """
 
     def __init__(self, keys: Sequence[SecretStr | str], *, accepts_unbound: bool = True) -> None:
@@ -83,16 +84,17 @@ class TokenCipher:
         self._binding_keys = [_derive(text, b"tidemark put fingerprint 2") for text in texts]
 
     def encrypt(self, pair: TokenPair, owner: Owner) -> bytes:
-        """The pair as ciphertext that opens for this channel alone; different at every call."""
+        """Encrypt a pair for this channel alone; the ciphertext differs at every call."""
         nonce = os.urandom(_NONCE_BYTES)
         plain = orjson.dumps({"access_token": pair.access_token, "refresh_token": pair.refresh_token})
         return _BOUND + nonce + self._sealers[0].encrypt(nonce, plain, _associated(owner))
 
     def decrypt(self, ciphertext: bytes, owner: Owner) -> TokenPair:
-        """The pair of a channel's ciphertext.
+        """Decrypt a channel's ciphertext.
 
         Raises:
-            SecretsError: no key opens it for this channel, it holds no pair, or is not bound and so refused.
+            SecretsError: no key opens the ciphertext for this channel, it holds no pair, or it is not bound and the
+                operator refuses such ciphertexts.
         """
         try:
             record = orjson.loads(self._opened(ciphertext, owner))
@@ -103,17 +105,18 @@ class TokenCipher:
             raise SecretsError("the ciphertext opens, but holds no token pair") from None
 
     def fingerprint(self, token: str, owner: Owner) -> str:
-        """Keyed hash of a token of a channel; the same token of another channel has another one.
+        """A keyed hash of a channel's token; the same token in another channel has another hash.
 
         Returns:
-            64 hex digits, of no use without the key.
+            64 hex digits, which are useless without the key.
         """
         return self.bind(_token_hash(self._token_keys[0], token), owner)
 
     def is_fingerprint_of(self, fingerprint: str, token: str, owner: Owner) -> bool:
-        """Whether a fingerprint, made with any of the keys and bound or not, is of this token.
+        """Whether a fingerprint belongs to this token; it may be made with any of the keys, bound or not.
 
-        Any key counts, so that the same PUT again after a rotation doesn't pass for a new pair and undo a refresh.
+        Any key counts, so that repeating a PUT after a rotation is not taken for a new pair, which would undo a
+        refresh.
         """
         found = False
         for token_key in self._token_keys:
@@ -123,11 +126,11 @@ class TokenCipher:
         return found
 
     def bind(self, fingerprint: str, owner: Owner) -> str:
-        """A fingerprint of an earlier version, which is the same for every channel, bound to its channel."""
+        """Bind an earlier version's fingerprint, which is the same for every channel, to its channel."""
         return _bound_hash(self._binding_keys[0], fingerprint, owner)
 
     def is_bound_form(self, bound: str, fingerprint: str, owner: Owner) -> bool:
-        """Whether `bound` is what `bind` makes of a fingerprint, with any of the keys."""
+        """Whether `bound` is the result of `bind` for a fingerprint, with any of the keys."""
         return any(
             hmac.compare_digest(bound.encode(), _bound_hash(key, fingerprint, owner).encode())
             for key in self._binding_keys
@@ -151,7 +154,7 @@ class TokenCipher:
 
 
 def is_bound(ciphertext: bytes) -> bool:
-    """Whether a ciphertext is bound to its channel; those of earlier versions are not."""
+    """Whether a ciphertext is bound to its channel; ciphertexts of earlier versions are not."""
     return ciphertext.startswith(_BOUND)
 
 

@@ -1,6 +1,6 @@
-"""Settings from the environment and `.env`: what every service shares, and how a bad one is reported.
+"""Settings from the environment and `.env`: the parts that services share, and the report of a bad setting.
 
-A service's own class inherits from the parts it needs; it is read once, in `__main__`.
+A service's own settings class inherits from the parts that the service needs, and is read once, in `__main__`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pydantic_settings import (
 )
 
 ENV_PREFIX = "TIDEMARK_"
-# Files of secrets that were looked at.
+# Files of secrets whose permissions were checked.
 _warned: set[str] = set()
 # `NAME_FILE` names a file that holds NAME.
 FILE_SUFFIX = "_FILE"
 _BROKER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/@,]+):(\d{1,5})")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER")
-# Leaves room for the names of topics, which have at most 249 characters.
+# A topic's full name may have 249 characters; this leaves enough for the name itself.
 _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,200}")
 MESSAGE_MAX_BYTES = 8 * 1024 * 1024
 
@@ -55,7 +55,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
         self._held = (env_settings, dotenv_settings)
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The value, its key, and whether it is JSON, which none is."""
+        """The value, its key, and whether the value is JSON, which is always False here."""
         if not holds_secret(field):
             return None, field_name, False
         prefix = self.config.get("env_prefix") or ""
@@ -76,23 +76,23 @@ class _SecretFiles(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The values found, by field."""
+        """The values read from files, by field."""
         found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
         return {name: value for name, value in found.items() if value is not None}
 
 
 def holds_secret(field: FieldInfo) -> bool:
-    """Whether a setting holds a secret, by its type."""
+    """Whether a setting's type marks it as a secret."""
     return "SecretStr" in str(field.annotation)
 
 
 def secret_names(settings: type[BaseSettings], prefix: str = ENV_PREFIX) -> set[str]:
-    """The names of the settings of a class that hold a secret."""
+    """The names of a settings class's secrets."""
     return {f"{prefix}{name}".upper() for name, field in settings.model_fields.items() if holds_secret(field)}
 
 
 def read_secret(name: str, path: str) -> str:
-    """The secret in the file that `NAME_FILE` names, without the line's end; warns when everybody may read the file.
+    """Read the file that `NAME_FILE` names; a line end is removed. Warns when everybody may read the file.
 
     Raises:
         SettingsError: the file can't be read, or is empty.
@@ -109,7 +109,7 @@ def read_secret(name: str, path: str) -> str:
 
 
 def _warn_if_open(path: str, name: str) -> None:
-    """Once a file and process."""
+    """Warn, once for each file and process, when everybody on this machine may read a file."""
     if path in _warned or not Path(path).exists():
         return
     _warned.add(path)
@@ -136,7 +136,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment over `.env`, and the files that either names for secrets."""
+        """The sources in order: the environment, `.env`, and the files named by either for secrets."""
         files = _SecretFiles(settings_cls, env_settings, dotenv_settings)
         return init_settings, env_settings, files, dotenv_settings
 
@@ -145,8 +145,8 @@ class Settings(BaseSettings):
         """Read the environment.
 
         Raises:
-            MissingSettingsError: naming every setting that is missing.
-            SettingsError: naming the first bad setting, without echoing a secret's value.
+            MissingSettingsError: settings without a default are not set; the message names all of them.
+            SettingsError: a setting is wrong; the message names the first one, and shows no secret's value.
         """
         try:
             return cls()
@@ -156,7 +156,7 @@ class Settings(BaseSettings):
 
 
 def describe(error: ValidationError) -> str:
-    """A settings error as one line: everything that is missing, else the first bad value."""
+    """A validation error as one line: all settings that are missing, else the first bad value."""
     found = error.errors(include_input=False, include_url=False)
     missing = [_variable(problem["loc"]) for problem in found if problem["type"] == "missing"]
     if missing:
@@ -177,7 +177,7 @@ def _is_broker(text: str) -> bool:
 
 
 def _is_http_url(text: str) -> bool:
-    """Whether a text is an http(s) address whose host and port can be read."""
+    """Whether a text is an http(s) address with a valid host and port."""
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -195,7 +195,7 @@ Loaded = TypeVar("Loaded", bound=Settings)
 
 
 def load_or_exit(settings: type[Loaded]) -> Loaded:
-    """Read settings, or end the process with one line that names the bad one."""
+    """Read settings, or end the process with one line that names the bad setting."""
     try:
         return settings.load()
     except SettingsError as error:
@@ -203,7 +203,7 @@ def load_or_exit(settings: type[Loaded]) -> Loaded:
 
 
 class KafkaSettings(Settings):
-    """How to reach Kafka, and what the topics are called."""
+    """Addresses and credentials of Kafka, and the prefix and partitions of topics."""
 
     kafka_bootstrap: str = Field(description="host:port, comma-separated")
     kafka_security_protocol: str = "PLAINTEXT"
@@ -212,7 +212,7 @@ class KafkaSettings(Settings):
     kafka_sasl_password: SecretStr | None = None
     kafka_ssl_cafile: str | None = None
     topic_prefix: str = ""
-    # Fixed when the topics are made. 4 keeps a 2-core machine busy; a cluster wants some for each worker it may get.
+    # Fixed when the topics are made. 4 keep a 2-core machine busy; a cluster needs several for each worker it may get.
     topic_partitions: int = Field(default=4, ge=1, le=4096)
 
     @field_validator("kafka_bootstrap")
@@ -263,12 +263,12 @@ class KafkaSettings(Settings):
         return self
 
     def topic(self, name: str) -> str:
-        """A topic's full name."""
+        """A topic's full name, with the prefix."""
         return self.topic_prefix + name
 
 
 class RegistrySettings(Settings):
-    """Where the Confluent-compatible schema registry is."""
+    """Address of the Confluent-compatible schema registry."""
 
     schema_registry_url: str
 
@@ -281,7 +281,7 @@ class RegistrySettings(Settings):
 
 
 class ClickHouseSettings(Settings):
-    """Where ClickHouse is; user, password and database are in the URL."""
+    """Address of ClickHouse, with user, password and database, and the retention of its tables."""
 
     clickhouse_url: SecretStr
     clickhouse_cluster: str | None = None
@@ -298,7 +298,7 @@ class ClickHouseSettings(Settings):
 
     @property
     def clickhouse_database(self) -> str:
-        """Database named in the URL, `tidemark` when none is."""
+        """The database in the URL; `tidemark` where the URL names none."""
         return urlsplit(self.clickhouse_url.get_secret_value()).path.strip("/") or "tidemark"
 
     def clickhouse_connection(self) -> dict[str, Any]:
@@ -331,7 +331,7 @@ class LogSettings(Settings):
 
 
 class OperationsSettings(LogSettings):
-    """Where a service answers its operators; port 0 takes a free port."""
+    """Host and port on which a service answers its operators; port 0 takes a free port."""
 
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)
@@ -339,21 +339,25 @@ class OperationsSettings(LogSettings):
 
 
 class HttpSettings(Settings):
-    """What one server process takes of its callers; see `http_limits.HttpLimits`."""
+    """Bounds of one HTTP server process; see `http_limits.HttpLimits`."""
 
-    http_connections: int = Field(default=4_000, ge=10, description="open at once")
+    http_connections: int = Field(default=4_000, ge=10, description="connections open at once")
     http_connections_by_address: int = Field(
-        default=2_000, ge=1, description="open at once from one address; behind a proxy all callers have the proxy's"
+        default=2_000,
+        ge=1,
+        description="connections open at once from one address; behind a proxy all callers share it",
     )
-    http_head_bytes: int = Field(default=64 * 1024, ge=8 * 1024, le=1024 * 1024, description="of a request's head")
-    http_address_bytes: int = Field(default=32 * 1024, ge=1024, le=60_000, description="of a request's address")
-    http_headers: int = Field(default=100, ge=20, le=10_000, description="of one request")
-    http_head_seconds: float = Field(default=30.0, ge=1, description="for a request's head to arrive")
-    http_body_seconds: float = Field(default=20.0, ge=1, description="for its body, and a second more for each KiB")
-    http_body_bytes: int = Field(default=512 * 1024 * 1024, ge=8 * 1024 * 1024, description="of the longest body")
-    http_unread_seconds: float = Field(default=20.0, ge=1, description="that a reply waits for a reader")
-    # Longer than common proxies keep a connection (60 s), so that none of them sends a request into one being closed.
-    http_keep_alive_seconds: int = Field(default=75, ge=1, le=3600, description="that a connection waits for a request")
+    http_head_bytes: int = Field(
+        default=64 * 1024, ge=8 * 1024, le=1024 * 1024, description="longest head of a request"
+    )
+    http_address_bytes: int = Field(default=32 * 1024, ge=1024, le=60_000, description="longest address of a request")
+    http_headers: int = Field(default=100, ge=20, le=10_000, description="most headers of one request")
+    http_head_seconds: float = Field(default=30.0, ge=1, description="time for a request's head")
+    http_body_seconds: float = Field(default=20.0, ge=1, description="time for a body, plus a second for each KiB")
+    http_body_bytes: int = Field(default=512 * 1024 * 1024, ge=8 * 1024 * 1024, description="longest body")
+    http_unread_seconds: float = Field(default=20.0, ge=1, description="how long a reply may stay unread")
+    # Longer than common proxies keep a connection (60 s), so that no proxy sends a request on a closing connection.
+    http_keep_alive_seconds: int = Field(default=75, ge=1, le=3600, description="how long an idle connection is kept")
 
 
 def _split(value: object) -> object:
@@ -363,7 +367,7 @@ def _split(value: object) -> object:
 
 
 class SecretKeysSettings(Settings):
-    """Keys that encrypt tokens at rest, newest first.
+    """The keys that encrypt tokens at rest.
 
     Attributes:
         unbound_tokens: whether ciphertexts of earlier versions, which are not bound to their channel, are opened.

@@ -1,4 +1,4 @@
-"""Instants as people write them at the command line; pure."""
+"""Instants as people write them at the command line. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ _UNIT_MILLIS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def parse_since(text: str, now: int) -> int:
-    """`90s`, `15m`, `2h`, `3d` ago, or an instant as every parameter takes it (`instants.py`), as ms.
+    """Parse an age (`90s`, `15m`, `2h`, `3d`), or an instant as in every parameter (`instants.py`), to ms.
+
+    Args:
+        now: the instant that ages count back from, ms.
 
     Raises:
-        ValueError: neither.
+        ValueError: the text is neither.
     """
     if match := _AGO.fullmatch(text):
         return now - int(match[1]) * _UNIT_MILLIS[match[2]]

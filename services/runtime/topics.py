@@ -1,6 +1,6 @@
 """Creates and verifies the topics and their registered schemas, from the files in `schemas/`.
 
-A deploy step (`tidemark topics`); no service does it on the side.
+A deploy step (`tidemark topics`): no service creates topics or registers schemas by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TIMEOUT_SECONDS = 30
 
 
 class TopicsError(RuntimeError):
-    """Topics or schemas can't be made, or are other than they must be; the message says which and what to do."""
+    """A topic or schema can't be made, or differs from its file; the message names it and says what to do."""
 
 
 class TopicsSettings(KafkaSettings, RegistrySettings):
@@ -31,10 +31,10 @@ class TopicsSettings(KafkaSettings, RegistrySettings):
 
 
 def ensure_topics(kafka: KafkaSettings, registry: RegistrySettings) -> Iterator[str]:
-    """Create what is missing, verify what is there; safe to run twice and by two at once.
+    """Create missing topics and verify existing ones; safe to run twice, and by two processes at once.
 
     Yields:
-        One line a topic: what was done, for the person who runs it.
+        One line for each topic, which tells the operator what was done.
 
     Raises:
         TopicsError: Kafka or the registry can't be reached, a topic has another number of partitions or another
@@ -48,9 +48,9 @@ def ensure_topics(kafka: KafkaSettings, registry: RegistrySettings) -> Iterator[
         made = full not in existing and _create(admin, full, spec, kafka.topic_partitions)
         if full in existing and existing[full] != kafka.topic_partitions:
             raise TopicsError(
-                f"topic {full} has {counted(existing[full], 'partition')}, TIDEMARK_TOPIC_PARTITIONS says "
-                f"{kafka.topic_partitions}; the number is fixed when topics are made, since a tenant's place depends "
-                "on it: set it back"
+                f"topic {full} has {counted(existing[full], 'partition')}, but TIDEMARK_TOPIC_PARTITIONS is "
+                f"{kafka.topic_partitions}; the number can't change once topics exist, since it decides each tenant's "
+                "partition: set TIDEMARK_TOPIC_PARTITIONS back"
             )
         changed = [] if made else _align_config(admin, full, spec)
         version = _register(schemas_by_topic, full, spec)
@@ -69,7 +69,7 @@ def _existing_partitions(admin: AdminClient, kafka: KafkaSettings) -> dict[str, 
 
 
 def _create(admin: AdminClient, full: str, spec: TopicSpec, partitions: int) -> bool:
-    """Create one topic; False when somebody else was faster."""
+    """Create one topic; returns False when another process created it first."""
     new = NewTopic(full, num_partitions=partitions, replication_factor=-1, config=spec.config)
     try:
         admin.create_topics([new], request_timeout=_TIMEOUT_SECONDS)[full].result()
@@ -82,7 +82,7 @@ def _create(admin: AdminClient, full: str, spec: TopicSpec, partitions: int) -> 
 
 
 def _wait_for_leaders(admin: AdminClient, full: str) -> None:
-    """A fresh topic answers producers only once each partition has a leader."""
+    """Wait until each partition of a fresh topic has a leader, since it answers no producer before."""
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         partitions = admin.list_topics(full, timeout=_TIMEOUT_SECONDS).topics[full].partitions.values()
@@ -93,16 +93,18 @@ def _wait_for_leaders(admin: AdminClient, full: str) -> None:
 
 
 def _align_config(admin: AdminClient, full: str, spec: TopicSpec) -> list[str]:
-    """Set configurations that differ from the file, but for the clean-up policy, which is refused.
+    """Set configurations that differ from the file; returns their names. Retention is left to the operator.
 
-    Retention is the operator's to change, so it is left alone.
+    Raises:
+        TopicsError: the clean-up policy differs, which must not be changed here.
     """
     resource = ConfigResource(ResourceType.TOPIC, full)
     held = admin.describe_configs([resource])[resource].result(_TIMEOUT_SECONDS)
     if held["cleanup.policy"].value != spec.config["cleanup.policy"]:
         raise TopicsError(
-            f"topic {full} has cleanup.policy={held['cleanup.policy'].value}, it must be"
-            f" {spec.config['cleanup.policy']}; alter it with your Kafka tools, or use another TIDEMARK_TOPIC_PREFIX"
+            f"topic {full} has cleanup.policy={held['cleanup.policy'].value}, but it must be"
+            f" {spec.config['cleanup.policy']}; alter the topic with your Kafka tools, or set another"
+            " TIDEMARK_TOPIC_PREFIX"
         )
     different = [name for name, value in spec.config.items() if name != "retention.ms" and held[name].value != value]
     if different:

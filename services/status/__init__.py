@@ -1,1 +1,1 @@
-"""`tidemark status`: one screen of what runs, how far behind it is, and what it holds. Reads only."""
+"""`tidemark status`: one screen with the state, lag, rates and sizes of services and engines. Reads only."""

@@ -1,6 +1,6 @@
-"""Finds addresses: in the environment, else in the data folder of a running `tidemark up`.
+"""Finds the addresses of services and engines: in the environment, or in the data folder of a running `tidemark up`.
 
-Nothing is guessed: a part without an address is shown as unknown, with the name of its setting.
+No address is guessed: a part without one is shown as unknown, with the name of its setting.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.runtime.settings import ENV_PREFIX, SettingsError
 # Written by `tidemark up` while it runs: {"services": {name: origin}, "environment": {setting: value}}.
 RUNNING_FILE = "running.json"
 PID_FILE = "up.pid"
-# Whoever names one of these means an installation of its own, and gets nothing of another.
+# An environment that sets one of these names an installation of its own, and takes no address from `tidemark up`.
 _PLACES = frozenset(
     f"{ENV_PREFIX}{name}" for name in ("KAFKA_BOOTSTRAP", "SCHEMA_REGISTRY_URL", "CLICKHOUSE_URL", "QUERY_API_URL")
 )
@@ -25,12 +25,12 @@ _PLACES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """The addresses that are known.
+    """The addresses that were found.
 
     Attributes:
-        services: operators' origin by name; a name may be numbered, as `aggregator-2`.
+        services: origin of each service's operators' port, by name; a name may be numbered, as `aggregator-2`.
         environment: settings of the engines, `TIDEMARK_*`.
-        supervisor_pid: of a running `tidemark up` on the data folder.
+        supervisor_pid: process id of a running `tidemark up` on the data folder; None when there is none.
     """
 
     services: dict[str, str]
@@ -39,10 +39,10 @@ class Addresses:
 
 
 def find(data_dir: Path, environment: Mapping[str, str]) -> Addresses:
-    """The addresses of the folder and of the environment; the environment wins.
+    """The addresses from the data folder and the environment; the environment wins.
 
     Raises:
-        SettingsError: TIDEMARK_STATUS_TARGETS is no list of name=URL.
+        SettingsError: TIDEMARK_STATUS_TARGETS is not a list of name=URL.
     """
     running, pid = _running(data_dir)
     services = dict(running.get("services", {}))
@@ -56,8 +56,8 @@ def adopted(data_dir: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """The settings that a command takes over from a running `tidemark up`.
 
     Returns:
-        those that the environment does not name itself; {} when nothing runs on the folder, or when the environment
-        names an address of its own: a command never mixes two installations.
+        the settings that the environment lacks; {} when nothing runs on the folder, or when the environment names an
+        address of its own, since a command never mixes two installations.
     """
     told = _settings_of(environment)
     if _PLACES & told.keys():
@@ -67,10 +67,10 @@ def adopted(data_dir: Path, environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def parse_targets(text: str) -> dict[str, str]:
-    """`aggregator-0=http://host:port,poller=...` as origins by name.
+    """Parse `aggregator-0=http://host:port,poller=...` to origins by name.
 
     Raises:
-        SettingsError: naming the part that is none.
+        SettingsError: a part is not name=URL; the message names the part.
     """
     found = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -86,7 +86,7 @@ def _settings_of(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _running(data_dir: Path) -> tuple[Mapping[str, Any], int | None]:
-    """What the folder's `up` notes of itself, and its pid; nothing once it has ended, however it ended."""
+    """The document of a running `tidemark up` on the folder, and its pid; empty and None when none runs."""
     try:
         pid = int((data_dir / PID_FILE).read_text(encoding="utf-8"))
         os.kill(pid, 0)

@@ -1,4 +1,4 @@
-"""`tidemark status`: asks everything twice, an interval apart, and prints one screen or JSON."""
+"""`tidemark status`: asks services and engines twice, an interval apart, and prints one screen or JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from services.status.screen import draw
 
 _GROUP = "tidemark-aggregator"
 _POLLERS = "tidemark-poller"
-# The topic that pollers join their group on.
+# The topics that pollers join their group on.
 _CATALOG = (CHANNELS, POSTS)
 Loaded = TypeVar("Loaded", bound=Settings)
 
@@ -41,7 +41,7 @@ def run(data_dir: Path, *, as_json: bool, interval_seconds: float) -> int:
         kafka = threads.submit(_kafka, addresses)
         clickhouse = threads.submit(_clickhouse, addresses)
         time.sleep(interval_seconds)
-        # Whoever gave no answer is not waited for a second time.
+        # A service that did not answer is not asked a second time, which would only take the same time-out again.
         silent = {name: state for name, state in before.items() if state.is_silent}
         again = {name: origin for name, origin in addresses.services.items() if name not in silent}
         now = {**silent, **dict(zip(again, threads.map(ask_service, again.values()), strict=True))}
@@ -82,7 +82,7 @@ def _clickhouse(addresses: Addresses) -> Answer:
 
 
 def _settings(kind: type[Loaded], addresses: Addresses) -> Loaded | str:
-    """Settings from the addresses that were found; a line that names the missing ones where they don't suffice."""
+    """Settings made from the addresses that were found; or, where some are missing, a line that names those."""
     told = {name.removeprefix("TIDEMARK_").lower(): value for name, value in addresses.environment.items()}
     known = {name: value for name, value in told.items() if name in kind.model_fields}
     try:

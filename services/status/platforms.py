@@ -8,7 +8,7 @@ from typing import Any
 from services.status.samples import Samples
 
 Platform = dict[str, Any]
-# Gauges by their name in the report.
+# The pollers' gauges, by their name in the report.
 _GAUGES = {
     "targets": "tidemark_poller_targets",
     "due": "tidemark_poller_targets_due",
@@ -25,10 +25,10 @@ _FINE = "ok"
 
 
 def platform_reports(before: Samples | None, now: Samples, seconds: float) -> dict[str, Platform]:
-    """The state of each platform that a poller has targets of or asks, by name; {} for a process that is no poller.
+    """The state of each platform that a poller asks or has targets on, by name; {} for a process that is no poller.
 
     Args:
-        before: the same process an interval earlier; calls and errors are what came since, where it is known.
+        before: the same process an interval earlier, from which calls and errors are counted; None when unknown.
         seconds: length of the interval.
     """
     calls = now.by_two(_CALLS, "platform", "outcome")
@@ -43,7 +43,7 @@ def platform_reports(before: Samples | None, now: Samples, seconds: float) -> di
         if not made and not report["targets"]:
             continue
         report["freshness"] = round(freshness.get(name, 0.0), 2)
-        # A restart in between counts from nothing.
+        # After a restart in between, counts begin at 0 again.
         since = {kind: max(0.0, count - earlier.get(name, {}).get(kind, 0)) for kind, count in made.items()}
         report["calls_per_second"] = round(sum(since.values()) / seconds, 1) if before is not None else None
         report["errors"] = {kind: int(count) for kind, count in sorted(made.items()) if kind != _FINE and count}
@@ -56,7 +56,7 @@ def platform_reports(before: Samples | None, now: Samples, seconds: float) -> di
 
 
 def merged(reports: Iterable[Mapping[str, Platform]]) -> dict[str, Platform]:
-    """The states of several pollers in one: the sums of counts, the oldest snapshot and the longest wait."""
+    """The states of several pollers as one: the sums of counts, the oldest snapshot and the longest wait."""
     found: dict[str, Platform] = {}
     for report in reports:
         for name, platform in report.items():

@@ -1,4 +1,4 @@
-"""Asks services, Kafka, ClickHouse and the machine; where one does not answer, the reason stands instead."""
+"""Asks services, Kafka, ClickHouse and the machine; in place of a missing answer the report has the reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.runtime.settings import ClickHouseSettings, KafkaSettings
 from services.status.samples import Samples, parse
 
 _TIMEOUT_SECONDS = 5.0
-# What a child of `tidemark up` is, by a word of its command line.
+# The name of a child of `tidemark up`, by a word of its command line.
 _MARKS = {
     "kafka.Kafka": "kafka",
     "quarkus-run.jar": "registry",
@@ -30,12 +30,12 @@ _MARKS = {
 
 @dataclass(frozen=True, slots=True)
 class ServiceState:
-    """One service.
+    """The state of one service.
 
     Attributes:
-        readiness: `ready`, or why not.
-        samples: its metrics; None when it doesn't answer.
-        is_silent: it gave no answer at all.
+        readiness: `ready`, or the reason why the service is not ready.
+        samples: the service's metrics; None when there is no answer.
+        is_silent: whether the service gave no answer at all.
     """
 
     readiness: str
@@ -45,11 +45,11 @@ class ServiceState:
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """How far a group is behind in one partition.
+    """How far a consumer group is behind in one partition.
 
     Attributes:
-        committed: None before its first commit.
-        is_drained: whether only markers of transactions are left, which take offsets and are no messages.
+        committed: the group's committed offset; None before its first commit.
+        is_drained: whether only markers of transactions are left, which have offsets but are no messages.
     """
 
     topic: str
@@ -60,13 +60,13 @@ class PartitionLag:
 
     @property
     def lag(self) -> int:
-        """Messages not committed yet; markers of transactions among them count too."""
+        """Offsets not committed yet; markers of transactions count too."""
         return 0 if self.is_drained else max(0, self.end - (self.committed or 0))
 
 
 @dataclass(frozen=True, slots=True)
 class TableSize:
-    """One table of ClickHouse; rows of all generations, before replaced ones are merged away."""
+    """One table of ClickHouse; its rows include all generations and replaced rows that are not merged away yet."""
 
     name: str
     rows: int
@@ -76,10 +76,10 @@ class TableSize:
 
 @dataclass(slots=True)
 class Answer:
-    """The answer of one engine, or `problem`: why there is none, in one line.
+    """The answer of one engine; or, in `problem`, one line that says why there is no answer.
 
     Attributes:
-        owners: partitions by the member that owns them, by consumer group.
+        owners: for each consumer group, the partitions of each member.
     """
 
     problem: str | None = None
@@ -91,7 +91,7 @@ class Answer:
 
 
 def ask_service(origin: str) -> ServiceState:
-    """Readiness and metrics of a service."""
+    """Ask a service for its readiness and metrics."""
     try:
         with httpx.Client(base_url=origin, timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
             ready = client.get("/readyz")
@@ -106,11 +106,11 @@ def ask_service(origin: str) -> ServiceState:
 
 
 def ask_kafka(settings: KafkaSettings, groups: dict[str, tuple[str, ...]], owned: dict[str, str]) -> Answer:
-    """Lag of consumer groups, and who owns which partitions.
+    """Ask Kafka for consumer groups' lag, and for the owner of each partition.
 
     Args:
         groups: topics (full names) by group.
-        owned: the topic (full name) whose partitions a group shares out, by group.
+        owned: by group, the topic (full name) whose partitions the members divide among them.
     """
     if problem := neighbours.ask_kafka(settings):
         return Answer(problem=problem.text)
@@ -164,7 +164,7 @@ def _owners(settings: KafkaSettings, owned: dict[str, str]) -> dict[str, dict[st
 
 
 def _is_drained(consumer: Consumer, place: TopicPartition) -> bool:
-    """Whether no message is left from a place on, although offsets are."""
+    """Whether offsets are left from a place on, but no messages."""
     consumer.assign([place])
     try:
         message = consumer.poll(_TIMEOUT_SECONDS)
@@ -175,7 +175,7 @@ def _is_drained(consumer: Consumer, place: TopicPartition) -> bool:
 
 
 def ask_clickhouse(settings: ClickHouseSettings) -> Answer:
-    """Tables by size, and the server's memory."""
+    """Ask ClickHouse for its tables by size, its memory and its free disk space."""
     if problem := neighbours.ask_clickhouse(settings):
         return Answer(problem=problem.text)
     try:
@@ -202,7 +202,7 @@ def ask_clickhouse(settings: ClickHouseSettings) -> Answer:
 
 
 def memory_of_children(supervisor_pid: int) -> dict[str, int]:
-    """Resident bytes of what `tidemark up` runs, by name."""
+    """Resident bytes of each child process of `tidemark up`, by name."""
     found: dict[str, int] = {}
     try:
         children = psutil.Process(supervisor_pid).children(recursive=True)
@@ -215,5 +215,5 @@ def memory_of_children(supervisor_pid: int) -> dict[str, int]:
             if name is not None:
                 found[name] = found.get(name, 0) + int(child.memory_info().rss)
         except psutil.Error:
-            continue  # it ended meanwhile
+            continue  # the process ended meanwhile
     return found

@@ -1,4 +1,4 @@
-"""Answers of two moments as one report. Pure."""
+"""Makes one report from the answers of two moments. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RATES = {
     "requests": "tidemark_query_api_requests_total",
     "calls": "tidemark_poller_calls_total",
 }
-# What each service's latency is, by its histogram.
+# The name of each latency in the report, by its histogram.
 _LATENCIES = {
     "event_latency_seconds": "tidemark_event_latency_seconds",
     "batch_seconds": "tidemark_batch_seconds",
@@ -28,7 +28,7 @@ Report = dict[str, Any]
 
 
 def service_report(before: ServiceState | None, now: ServiceState, seconds: float) -> Report:
-    """One service: readiness, rates over the interval, latencies, memory.
+    """Report one service: readiness, rates over the interval, latencies, memory.
 
     Args:
         before: the same service an interval earlier.
@@ -65,7 +65,7 @@ def _rate(before: Samples | None, now: Samples, metric: str, seconds: float) -> 
     last = now.total(metric)
     if first is None or last is None or seconds <= 0:
         return None
-    return round(max(0.0, last - first) / seconds, 1)  # a restart in between counts from nothing
+    return round(max(0.0, last - first) / seconds, 1)  # after a restart in between, counts begin at 0 again
 
 
 def _whole(value: float | None) -> int | None:
@@ -73,7 +73,7 @@ def _whole(value: float | None) -> int | None:
 
 
 def full_report(services: Mapping[str, Report], kafka: Answer, clickhouse: Answer, memory: Mapping[str, int]) -> Report:
-    """The whole screen as JSON has it."""
+    """The whole report, as `--json` prints it."""
     return {
         "services": dict(services),
         "kafka": {
@@ -104,13 +104,13 @@ def full_report(services: Mapping[str, Report], kafka: Answer, clickhouse: Answe
 
 
 def is_disk_full(report: Report) -> bool:
-    """Whether ClickHouse can hardly write any more."""
+    """Whether ClickHouse's disk is so full that it soon can't write."""
     free = report["clickhouse"].get("free_bytes")
     return free is not None and free < _FULL_BYTES
 
 
 def is_healthy(report: Report) -> bool:
-    """Whether everything that has an address answered, and every service is ready."""
+    """Whether both engines answered, ClickHouse's disk has space, and every service is ready."""
     engines_answer = report["kafka"]["problem"] is None and report["clickhouse"]["problem"] is None
     return (
         engines_answer

@@ -1,4 +1,4 @@
-"""A service's metrics page as numbers that can be asked for. Pure."""
+"""Reads a service's metrics page into samples that can be looked up. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Every sample of one page.
+    """All samples of one page.
 
     Attributes:
-        values: by name, then by labels.
+        values: the numbers, by the metric's name and then by its labels.
     """
 
     values: Mapping[str, Mapping[Labels, float]]
 
     def total(self, name: str) -> float | None:
-        """A metric summed over its labels; None when the page lacks it."""
+        """A metric summed over its labels; None when the page lacks the metric."""
         held = self.values.get(name)
         return sum(held.values()) if held else None
 
@@ -43,14 +43,15 @@ class Samples:
         return found
 
     def quantile(self, name: str, fraction: float, before: Samples | None = None) -> float | None:
-        """The bucket bound that so many observations of a histogram stay within.
+        """The smallest bucket bound of a histogram that holds at least a fraction of the observations.
 
         Args:
             fraction: 0..1.
-            before: an earlier page; only what was observed since counts, where there is anything.
+            before: an earlier page; only observations since then count, unless there are none.
 
         Returns:
-            Seconds, or what the histogram counts; infinity beyond the last bound; None without observations.
+            The bound, in the histogram's unit (usually seconds); infinity beyond the last bound; None without
+            observations.
         """
         counts = _buckets(self, name)
         if before is not None:
@@ -69,10 +70,10 @@ def _buckets(samples: Samples, name: str) -> dict[float, float]:
 
 
 def parse(page: str) -> Samples:
-    """A page in Prometheus' text format.
+    """Parse a page in Prometheus' text format.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the page is not in this format.
     """
     values: dict[str, dict[Labels, float]] = {}
     for family in text_string_to_metric_families(page):

@@ -1,4 +1,4 @@
-"""The report as tables at a terminal. Pure but for the console."""
+"""Prints the report as tables at a terminal. Pure but for the console."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@
     grammar     the engine's parser and writer               config      settings, the engine's configuration
     engine      chDB: handles, threads, running statements
 
-Differences from a server, all of them refused with a clear error unless said otherwise:
+Differences from a server; requests that need more are refused with a clear error, unless the line says otherwise:
 
 - Native blocks for a `client_protocol_version` hold no JSON, Dynamic, Variant and AggregateFunction columns.
 - Columns of external tables (sent with a request) are of plain types: no JSON, Dynamic, AggregateFunction or Nested.
-- A session that keeps something (SET, USE, temporary tables) takes no readonly requests, and the analyst keeps nothing.
-- Users, roles and row policies in SQL: the two users are this process's own.
+- A session with SET, USE or temporary tables takes no readonly requests; the analyst's sessions keep nothing.
+- Users, roles and row policies in SQL do not exist: `default`, `analyst` and `builder` are this process's own users.
 - Results in a format that cannot be cut into blocks (JSON, Parquet, the *WithNames formats...) are held in memory
   whole; Native, TSV, CSV, RowBinary and JSONEachRow are streamed.
 """

@@ -1,9 +1,9 @@
 """`python -m infra.embedded.clickhouse`: ClickHouse's HTTP interface on the embedded engine.
 
-Passwords come from TIDEMARK_EMBEDDED_CLICKHOUSE_PASSWORD (user default; empty means none is asked for),
-TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD (user analyst; without it there is no such user) and
-TIDEMARK_EMBEDDED_CLICKHOUSE_BUILDER_PASSWORD (user builder, likewise).
-Exit code 0 after SIGTERM or SIGINT, 2 when it cannot start, with one line on stderr that says why.
+Passwords come from TIDEMARK_EMBEDDED_CLICKHOUSE_PASSWORD (user default; an empty one means that no password is asked
+for), TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD and TIDEMARK_EMBEDDED_CLICKHOUSE_BUILDER_PASSWORD (users analyst and
+builder; each exists only with its password).
+Exit code 0 after SIGTERM or SIGINT; 2 when the process cannot start, with one line on stderr that gives the reason.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from infra.embedded.clickhouse.lock import DirectoryLock
 
 
 def parse_settings(arguments: list[str]) -> tuple[Settings, bool]:
-    """Settings from the command line and the environment, and whether it may run as root unconfined."""
+    """The settings from command line and environment, and whether the process may run as root unconfined."""
     parser = argparse.ArgumentParser(prog="python -m infra.embedded.clickhouse", description=__doc__)
     parser.add_argument("--path", type=Path, required=True, help="data directory; created where needed")
     parser.add_argument("--port", type=int, required=True, help="HTTP port; 0 takes a free one")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--database", default="tidemark", help="created at start; for requests that name none")
+    parser.add_argument("--database", default="tidemark", help="database of requests that name none; created at start")
     parser.add_argument(
         "--analyst-database", action="append", default=[], metavar="NAME",
         help="a database that the analyst may read besides --database; repeatable; NAME* stands for a prefix",
@@ -42,11 +42,11 @@ def parse_settings(arguments: list[str]) -> tuple[Settings, bool]:
     )  # fmt: skip
     parser.add_argument(
         "--builder-database", default="analytics", metavar="NAME",
-        help="created at start where there is a user builder, who may change it and databases named NAME_*"
-        " (default: %(default)s)",
+        help="database that the user builder may change, besides databases named NAME_*; created at start where there"
+        " is a user builder (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--analyst-slots", type=int, default=4, help="statements of the analyst that may run at once")
-    parser.add_argument("--memory-mb", type=int, default=1536, help="limit of all statements together")
+    parser.add_argument("--memory-mb", type=int, default=1536, help="memory limit of all statements together, in MiB")
     parser.add_argument("--handles", type=int, default=16, help="statements that may run at once")
     parser.add_argument(
         "--allow-root", action="store_true",
@@ -58,7 +58,7 @@ def parse_settings(arguments: list[str]) -> tuple[Settings, bool]:
         "--keep-free-mb",
         type=int,
         default=256,
-        help="of the disk; with less, nothing is written (default: %(default)s)",
+        help="free space of the disk, in MiB, below which no statement may write (default: %(default)s)",
     )
     given = parser.parse_args(arguments)
     settings = Settings(
@@ -83,10 +83,10 @@ def parse_settings(arguments: list[str]) -> tuple[Settings, bool]:
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens on the address; who connects before the engine is open waits for it.
+    """A socket that listens on the address; clients that connect before the engine is open wait.
 
     Raises:
-        StartError: the address is taken or not this machine's.
+        StartError: the port is taken, or the address is none of this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -105,32 +105,32 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 
 def raise_open_files_limit() -> None:
-    """Lets this process open as many files as it may: each of the engine's threads and column files takes some."""
+    """Raise the limit of open files to the most allowed: each of the engine's threads and column files needs some."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def root_refusal(standing: list[str], *, root: bool, allowed: bool) -> str | None:
-    """Why this process must not go on as root; None where it may.
+    """The reason why this process must not go on as root; None where it may go on.
 
     Args:
-        standing: the walls around it, as `confine` gives them.
-        allowed: whether somebody said that it may run as root without them.
+        standing: the walls around the process, as `confine` returns them.
+        allowed: whether the operator allows running as root without these walls.
     """
     if not root or allowed or "landlock" in standing:
         return None
     return (
-        "runs as root, and this kernel has no Landlock to keep it in its data folder;"
-        " run it as another user, or allow it with --allow-root (TIDEMARK_EMBEDDED_CLICKHOUSE_ALLOW_ROOT=1)"
+        "runs as root, and this kernel has no Landlock to keep the process in its data folder;"
+        " run it as another user, or allow root with --allow-root (TIDEMARK_EMBEDDED_CLICKHOUSE_ALLOW_ROOT=1)"
     )
 
 
 def _confine(settings: Settings, *, allow_root: bool) -> None:
-    """Gives up what the process does not need, and writes a line where that is not all that it could be.
+    """Confine the process, and write a line to stderr for each wall that this system lacks.
 
     Raises:
-        StartError: it would run as root and unconfined.
+        StartError: the process would run as root and unconfined.
     """
     # The engine makes folders in the system's temporary folder when it is loaded.
     settings.temporary_path.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def _confine(settings: Settings, *, allow_root: bool) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the process and returns its exit code."""
+    """Run the process until a signal stops it, and return its exit code."""
     settings, allow_root = parse_settings(arguments)
     raise_open_files_limit()
     try:
@@ -164,7 +164,8 @@ def main(arguments: list[str]) -> int:
         shutil.rmtree(settings.temporary_path, ignore_errors=True)
         config = write_engine_config(settings)
         _confine(settings, allow_root=allow_root)
-        # Not before: the engine starts threads as soon as it is loaded, and a thread is confined from its start.
+        # Imported only now: the engine starts threads when it is loaded, and a thread is confined only if it starts
+        # after the process is confined.
         from infra.embedded.clickhouse.serving import run
 
         run(settings, config, listener)

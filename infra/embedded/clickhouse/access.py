@@ -1,9 +1,10 @@
-"""Who asks, and what the guests, analyst and builder, may ask.
+"""Who sends a statement, and which statements of the guests, analyst and builder, may run.
 
-In: credentials; a statement and the engine's own parse of it. Out: a user, or a call that may run, or a refusal.
+In: credentials; a statement and the engine's own parse of that statement. Out: a user, a call that may run, or a
+refusal.
 
-Text of a guest is never run. What runs is written by the engine from the syntax tree that was judged, and has that
-same tree again; or it is a form of `forms`, built here from names. Anything else is refused.
+Text of a guest is never run. The engine writes the statement anew from the judged syntax tree, and the new text must
+parse to the same tree; statements without a tree are built from names alone (see `forms`). All others are refused.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from infra.embedded.clickhouse.request import Credentials
 from infra.embedded.clickhouse.statements import Statement
 
 _FORMAT = re.compile(r"\w+")
-# Of rows that the builder sends. Others need a schema from a file.
+# Formats of rows that the builder may send. Other formats need a schema from a file.
 _DATA_FORMAT = re.compile(
     r"Native|Values|(?:CSV|TSV|TabSeparated|TSVRaw|TabSeparatedRaw)(?:WithNames(?:AndTypes)?)?|Parquet|Arrow|ArrowStream|ORC"
     r"|RowBinary(?:WithNames(?:AndTypes)?|WithDefaults)?|JSON(?:Compact|Columns|Lines)?"
@@ -42,14 +43,14 @@ class Grammar(Protocol):
     """The engine's own parser and writer of statements."""
 
     def syntax_tree(self, sql: str) -> analyst.Tree | None:
-        """The tree of a text; None for a kind of statement that has none."""
+        """The syntax tree of a text; None for a kind of statement without a tree."""
 
     def text_of(self, tree: analyst.Tree) -> str:
         """The statement that has exactly this tree."""
 
     @property
     def functions(self) -> Mapping[str, str]:
-        """Function names in small letters, each with the name that it stands for."""
+        """Function names in lower case, each with the function's full name, which differs for an alias."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ class User:
     """A user of the interface.
 
     Attributes:
-        guest: whether its statements are judged, and made anew, before they run.
-        inserts: whether it may send rows.
+        guest: whether the user's statements are judged, and written anew, before they run.
+        inserts: whether the user may send rows.
     """
 
     name: str
@@ -68,7 +69,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class _Guest:
-    """What a guest may do; `own` is what the builder may change."""
+    """What a guest may do; `own` are the databases that the builder may change."""
 
     name: str
     policy: analyst.Policy
@@ -98,7 +99,7 @@ class Users:
         """The user with these credentials.
 
         Raises:
-            ServerError: AUTHENTICATION_FAILED, the same for an unknown user and a wrong password.
+            ServerError: AUTHENTICATION_FAILED, with the same text for an unknown user and a wrong password.
         """
         expected = self._passwords.get(credentials.user)
         matches = hmac.compare_digest(expected or self._nobody, digest(credentials.password))
@@ -112,10 +113,10 @@ class Users:
         return User(name, guest=name in self._guests, inserts=name != "analyst")
 
     def permit(self, user: User, call: Call, statement: Statement, grammar: Grammar) -> tuple[Call, Statement]:
-        """A guest's statement as it may run, made anew; blocks the thread.
+        """A guest's statement, judged and written anew; blocks the thread.
 
         Raises:
-            ServerError: SYNTAX_ERROR of the engine's parser, READONLY or ACCESS_DENIED; nothing must run.
+            ServerError: SYNTAX_ERROR of the engine's parser, READONLY or ACCESS_DENIED; the statement must not run.
         """
         try:
             return _Permit(self._guests[user.name], call, grammar).permit(statement)
@@ -166,7 +167,7 @@ class _Permit:
         )
 
     def _inserting(self, statement: Statement) -> tuple[Call, Statement]:
-        """An INSERT whose rows come with the request: a head made of names, and rows in a format that runs nothing."""
+        """An INSERT whose rows come with the request: a head made of names, and a row format without expressions."""
         own = self._guest.own
         if own is None or statement.input_at is not None:
             raise analyst.not_readonly()
@@ -213,7 +214,7 @@ class _Permit:
         return changed
 
     def _judge(self, tree: analyst.Tree) -> bool:
-        """Refuses what may not run, and says whether the rest changes something."""
+        """Raise for a statement that may not run; else tell whether the statement changes anything."""
         own = self._guest.own
         if own is None or tree.get("type") in analyst.READING_ROOTS:
             self._check.check(tree)

@@ -1,8 +1,8 @@
 """What the user `analyst` may run, judged by the engine's own parse of the statement.
 
-In: the syntax tree that `parseQueryToJSON` gives. Out: nothing, or a refusal. Pure. Everything is an allowlist but
-scalar functions, of which the engine has 1,600 harmless ones: what is not known here is refused, so a later engine's
-new table function or statement is closed until someone opens it.
+In: the syntax tree that `parseQueryToJSON` gives. Out: nothing, or a refusal. Pure. Statements, clauses and table
+functions are allowlists: a kind that is not listed here is refused, so a later engine's new table function stays closed
+until somebody lists it. Only scalar functions are a list of refusals, since 1,600 of them are harmless.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ SYSTEM_TABLES = frozenset(
     }
 )  # fmt: skip
 
-# Read files, tables or dictionaries past the tables that a statement names, open connections (ai*), describe
-# the machine, or only wait.
-# Matched against names in small letters: the engine knows AIGenerate, aiGenerate and, of some, every other case.
+# Functions that read files, dictionaries or tables not named in the statement, open connections (ai*), describe the
+# machine, or only wait. Matched in lower case: the engine takes AIGenerate and aiGenerate, and some names in any case.
 _REFUSED_FUNCTIONS = re.compile(
     r"ai_?[a-z]\w*|file|dict(?:get|has|isin)\w*|joinget(?:ornull)?|hascolumnintable|catboostevaluate|evalmlmethod"
     r"|naivebayes\w*|reversednsquery|getserversetting|getserverport|getmacro|getmergetreesetting|getclienthttpheader"
@@ -80,8 +79,8 @@ class Policy:
     """What the analyst may read.
 
     Attributes:
-        database: the current database where a request names none, or `default`.
-        databases: names, or prefixes ending in `*`, of the further databases open to reading.
+        database: the current database of a request that names none, or `default`.
+        databases: further databases open to reading: names, or prefixes ending in `*`.
         hidden: patterns of table names that may not be named.
         own: names and prefixes of databases in which nothing is hidden.
     """
@@ -92,15 +91,19 @@ class Policy:
     own: tuple[str, ...] = ()
 
     def may_use(self, database: str) -> bool:
-        """Whether this may be the current database."""
+        """Whether a request may have this current database."""
         return database in (self.database, "system") or any(fnmatchcase(database, name) for name in self.databases)
 
     def may_name(self, table: str) -> bool:
-        """Whether no hidden table has this name."""
+        """Whether a table of this name is not hidden."""
         return not any(fnmatchcase(table, pattern) for pattern in self.hidden)
 
     def check_table(self, database: str, table: str) -> None:
-        """Raises: ServerError: ACCESS_DENIED for a table that the analyst may not read."""
+        """Check a table that a statement reads.
+
+        Raises:
+            ServerError: ACCESS_DENIED for a table that the analyst may not read.
+        """
         if database == "system" and table in SYSTEM_TABLES:
             return
         if database.lower() == "information_schema":
@@ -130,10 +133,10 @@ class TreeCheck:
     """One walk over a statement's syntax tree.
 
     Attributes:
-        database: the current database, which names without one belong to.
-        params: values of `{name:Identifier}`, which may stand in a table's or a function's name.
-        functions: the engine's function names in small letters, each with the name that it stands for.
-        nodes: the kinds of nodes that may stand in a tree.
+        database: the current database, for table names without one.
+        params: values of `{name:Identifier}`, which may be part of a table's or a function's name.
+        functions: function names in lower case, each with the function's full name.
+        nodes: the kinds of nodes that a tree may have.
     """
 
     policy: Policy
@@ -143,7 +146,7 @@ class TreeCheck:
     nodes: frozenset[str] = READING_NODES
 
     def check(self, tree: Tree) -> None:
-        """Checks a whole statement.
+        """Check a whole statement.
 
         Raises:
             ServerError: ACCESS_DENIED or READONLY; the statement must not run.
@@ -153,7 +156,7 @@ class TreeCheck:
             inner = tree.get("query")
             if tree.get("kind") not in _EXPLAINS or not isinstance(inner, Mapping) or inner.get("type") not in ROOTS:
                 raise not_readonly()
-            # Options of EXPLAIN look like settings, but change nothing.
+            # Options of EXPLAIN have the form of settings, but change nothing.
             tree = {name: value for name, value in tree.items() if name != "settings"}
         elif kind in _SHOWS:
             self._check_show(tree)
@@ -171,12 +174,16 @@ class TreeCheck:
             self.policy.check_table(".".join(parts), str(tree["table"]))
 
     def check_database(self, database: str) -> None:
-        """Raises: ServerError: ACCESS_DENIED for a database that the analyst may not use."""
+        """Check a database that a statement names.
+
+        Raises:
+            ServerError: ACCESS_DENIED for a database that the analyst may not use.
+        """
         if not self.policy.may_use(database) and database.lower() != "information_schema":
             raise denied(f"SHOW DATABASES on {database}")
 
     def walk(self, node: Any) -> None:
-        """Checks a part of a statement, as far as it reads.
+        """Check the parts of a statement that read.
 
         Raises:
             ServerError: as `check`.
@@ -197,7 +204,7 @@ class TreeCheck:
         if node.get("out_file") is not None or node.get("compression") is not None:
             raise denied("FILE")
         if kind == "SetQuery":
-            # Those at the end of the statement were taken out of the tree before.
+            # Only settings of a subquery come here: those at the statement's end were taken out of the tree before.
             raise refusal(READONLY, "SETTINGS within a subquery are not open to the analyst: put them at the end")
         if kind == "TableExpression":
             self._check_source(node)
@@ -206,7 +213,7 @@ class TreeCheck:
         elif kind == "Function":
             self._check_function(node)
         elif kind == "Identifier":
-            # A function's bare name is a lambda where one is expected: arrayMap(file, paths).
+            # Where a lambda is expected, a function's bare name is one: arrayMap(file, paths).
             name = self._name_parts(node)[-1]
             if name.lower() in self.functions or not self.functions:
                 self._check_function({"name": name})
@@ -215,7 +222,7 @@ class TreeCheck:
             self._check_function({"name": node.get("func_name", "")})
 
     def _check_alias(self, node: Tree) -> None:
-        # WITH name AS alias SELECT 1 IN alias reads the table of that name.
+        # WITH name AS alias SELECT 1 IN alias reads the table `name`.
         *database, name = self._name_parts(node)
         if "alias" in node and any(fnmatchcase(name, pattern) for pattern in self.policy.hidden):
             raise denied(f"SELECT on {database[0] if database else self.database}.{name}")
@@ -235,7 +242,7 @@ class TreeCheck:
             raise denied(f"for the function {name}")
         if _SET_FUNCTIONS.fullmatch(name):
             arguments = (node.get("arguments") or {}).get("children", [])
-            # `x IN name` reads the table of that name.
+            # `x IN name` reads the table `name`.
             if len(arguments) == 2 and arguments[1].get("type") in ("Identifier", "TableIdentifier"):
                 self._check_table(arguments[1])
 

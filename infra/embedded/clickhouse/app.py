@@ -1,7 +1,7 @@
 """The HTTP interface: one request in, one statement run, its rows out block by block.
 
-In: ASGI requests. Out: replies with ClickHouse's headers, statuses and error texts. Whose statement may run is
-decided by `access`, what it is by `statements`, and only `engine` talks to chDB.
+In: ASGI requests. Out: replies with ClickHouse's headers, statuses and error texts. `access` decides whether a user's
+statement may run, `statements` reads its kind, and only `engine` talks to chDB.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class Server:
 
     Args:
         spool: folder for large bodies and replies.
-        default_database: for requests that name none.
-        insert_bytes: how much one INSERT may carry.
-        guard: of the disk that statements write to.
+        default_database: database of requests that name none.
+        insert_bytes: how many bytes of data one INSERT may carry, decompressed.
+        guard: watches the disk that statements write to.
     """
 
     def __init__(
@@ -106,11 +106,11 @@ class Server:
         )
 
     def close(self) -> None:
-        """Ends what outlives a request; statements must have ended."""
+        """End all sessions; all statements must have ended before."""
         self._sessions.close()
 
     async def cancel_all(self) -> None:
-        """Asks the engine to stop every running statement, and refuses new ones."""
+        """Ask the engine to stop every running statement, and refuse new ones."""
         self._closing = True
         for marker in list(self._running.values()):
             await asyncio.to_thread(self._engine.cancel, marker)
@@ -145,13 +145,13 @@ class Server:
         return headers
 
     async def serve(self, request: Request, send: Send) -> None:
-        """Answers one request."""
+        """Run one request's statement and send the reply, or the error in ClickHouse's form."""
         incoming: Incoming | None = None
         reply: Reply | None = None
         try:
             try:
                 requests.check_bounds(request)
-                # Before the body is read: nobody uploads without a password.
+                # Before the body is read, so that nobody uploads without a password.
                 user = self._users.authenticate(requests.credentials(request))
                 incoming = await requests.read(
                     request,
@@ -180,7 +180,7 @@ class Server:
             headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
         content = error.body(self._engine.version).encode("utf-8", "replace")
         if incoming is not None and incoming.blocks is not None and error.status not in (401, 403):
-            # As a server does it: JDBC reads every error so, but these two.
+            # As a server does it: the JDBC driver expects every error in compressed blocks, but for these two.
             content = BlockEncoder(incoming.blocks).feed(content)
         if error.code == SOCKET_TIMEOUT:
             headers["Connection"] = "close"
@@ -214,7 +214,7 @@ class Server:
                 call = dataclasses.replace(call, marker=incoming.marker)
         self._running[incoming.query_id] = incoming.marker
         try:
-            # Nothing of a guest is left behind, so that its sessions need no handle.
+            # A guest's statement leaves nothing behind, so a guest's session needs no handle.
             leaves = statement.changes_session and not user.guest
             async with (
                 self._turn(user, reply),
@@ -233,7 +233,7 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def _external(self, incoming: Incoming, call: Call, handle: Handle, reply: Reply) -> AsyncIterator[None]:
-        """The request's external tables on a handle, which does what `call` says from then on."""
+        """Make the request's external tables on a handle, which then takes the rights and settings of `call`."""
         if not incoming.tables:
             yield
             return
@@ -249,8 +249,8 @@ class Server:
             handle.readonly = call.readonly
             yield
         finally:
-            # A handle with less rights is thrown away, and its tables with it; a session's may stay.
-            # Nobody waits for that: the handle has one thread, and what comes next runs after it.
+            # A readonly handle is thrown away with its tables; a session's handle may stay, so its tables are dropped.
+            # Nobody waits for the drop: the handle has one thread, and its next statement runs after the drop.
             if not call.readonly:
                 handle.thread.submit(lambda: [run(table.dropping) for table in there])
 
@@ -293,7 +293,7 @@ class Server:
             return self._engine.run_insert(handle, call, statement, path)
 
     def _with_engine_ids(self, call: Call) -> Call:
-        """The KILL statement with the engine's ids for those that clients gave their statements."""
+        """The KILL statement with the engine's own query ids in place of the ids that clients gave."""
         sql = call.sql
         for query_id, marker in list(self._running.items()):
             literal = quoted_string(query_id)
@@ -356,14 +356,14 @@ class Server:
             try:
                 content, ended = await reply.unless_gone(self._engine.in_thread(handle, lambda: next(pieces)), cancel)
             except ServerError as error:
-                # No last chunk after this: the connection breaks off, which every HTTP client takes for an error.
+                # No last chunk follows: the connection breaks off, which every HTTP client takes for an error.
                 await reply.piece(exception_block(error.body(self._engine.version), tag, encoder))
                 return
             await reply.piece(content, last=ended)
 
 
 class _Canceller:
-    """Asks the engine to stop one statement; called again until the statement has ended."""
+    """Asks the engine to stop one statement; called again and again until the statement has ended."""
 
     def __init__(self, engine: Engine, marker: str) -> None:
         self._engine = engine
@@ -374,7 +374,7 @@ class _Canceller:
 
 
 class _Endpoint:
-    """The ASGI side of `Server.serve`; a class, so that the framework leaves the reply to it."""
+    """The ASGI side of `Server.serve`; a class, so that the framework lets `serve` send the reply itself."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -384,14 +384,14 @@ class _Endpoint:
 
 
 def _is_streamed(call: Call) -> bool:
-    """Whether a SELECT's rows leave while more of them are made."""
+    """Whether a SELECT's rows are sent while the engine still makes more."""
     if call.format in statements.DOCUMENT_FORMATS:
         return not statements.writes_a_file(call.sql)
     return call.format in statements.STREAMED_FORMATS
 
 
 def _readonly_level(asked: str, method: str) -> int:
-    """The engine's `readonly` for a request: what it asks for, and 2 at least for a GET, as on a server."""
+    """The engine's `readonly` for a request: the level that it asks for, and at least 2 for a GET, as on a server."""
     if asked not in ("0", "1", "2"):
         raise refusal(BAD_ARGUMENTS, f"Setting readonly is {asked!r}; allowed are 0, 1 and 2")
     return int(asked) or (2 if method in ("GET", "HEAD") else 0)

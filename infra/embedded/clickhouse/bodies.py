@@ -1,7 +1,7 @@
-"""What a request sends as SQL and data: bounded, in memory while it is short and in a file from then on.
+"""A request's SQL and data: bounded in size, kept in memory while short and in a file from then on.
 
-In: pieces of a body, decompressed. Out: the text in which the statement is looked for, and the data after it as a
-file that the engine can open. It never keeps more than `MEMORY_BYTES` of a body in memory.
+In: pieces of a body, decompressed. Out: the text that begins with the statement, and the data after the statement as a
+file that the engine can open. Never keeps more than `MEMORY_BYTES` of a body in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import IO
 from infra.embedded.clickhouse.errors import NOT_ENOUGH_SPACE, QUERY_IS_TOO_LARGE, ServerError, refusal
 from infra.embedded.clickhouse.inserts import is_insert
 
-# A statement must lie within this many bytes; what follows an INSERT's head is data.
+# A statement must lie within this many bytes; the data after an INSERT's head does not count.
 STATEMENT_BYTES = 4 * 1024 * 1024
 MEMORY_BYTES = 8 * 1024 * 1024
 _HEAD_BYTES = 64 * 1024
@@ -28,9 +28,9 @@ class Body:
     """A request's SQL and data.
 
     Args:
-        statement: the part of it that stood in the URL; empty, or with a line end after it.
-        folder: for what is too large for memory.
-        insert_bytes: how much an INSERT may carry; 0 for who may not insert.
+        statement: the part of the SQL that stood in the URL; empty, or ending in a line end.
+        folder: holds bodies too large for memory.
+        insert_bytes: how many bytes of data an INSERT may carry; 0 for a user who may not insert.
     """
 
     def __init__(self, statement: bytes, *, folder: Path, insert_bytes: int) -> None:
@@ -43,7 +43,7 @@ class Body:
         self._check_size()
 
     def write(self, piece: bytes) -> None:
-        """Adds the next piece.
+        """Add the next piece.
 
         Raises:
             ServerError: QUERY_IS_TOO_LARGE; NOT_ENOUGH_SPACE where the disk is full.
@@ -65,18 +65,18 @@ class Body:
 
     @property
     def is_short(self) -> bool:
-        """Whether the beginning is all of it."""
+        """Whether the beginning that `head` gives is the whole body."""
         return self.size <= _HEAD_BYTES
 
     def head(self) -> str:
-        """The beginning as text."""
+        """The beginning of SQL and data, as text; see `is_short`."""
         return (self._statement + self._read(0, _HEAD_BYTES))[:_HEAD_BYTES].decode("utf-8", "surrogateescape")
 
     def text(self) -> str:
-        """All of it as text.
+        """The whole body as text.
 
         Raises:
-            ServerError: QUERY_IS_TOO_LARGE; it can't be a statement.
+            ServerError: QUERY_IS_TOO_LARGE: the body is longer than a statement may be.
         """
         if self.size > STATEMENT_BYTES:
             raise refusal(
@@ -92,7 +92,7 @@ class Body:
 
     @contextlib.contextmanager
     def file_from(self, position: int) -> Iterator[str]:
-        """The path of a file with everything from a position on, for as long as the context lasts.
+        """The path of a file with the body from a position on; the file exists as long as the context lasts.
 
         Raises:
             ServerError: NOT_ENOUGH_SPACE where the disk is full.
@@ -116,7 +116,7 @@ class Body:
                 yield f"/dev/fd/{target.fileno()}"
 
     def close(self) -> None:
-        """Gives back memory and disk."""
+        """Free the body's memory and disk space."""
         with contextlib.suppress(OSError):
             self._file.close()
 
@@ -129,7 +129,7 @@ def _scratch_file(folder: str, on_disk: bool) -> IO[bytes]:
 
 @contextlib.contextmanager
 def disk_errors() -> Iterator[None]:
-    """What the disk refuses, as the client reads it: NOT_ENOUGH_SPACE."""
+    """Turn errors of the disk into NOT_ENOUGH_SPACE for the client."""
     try:
         yield
     except ServerError:

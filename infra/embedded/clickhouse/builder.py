@@ -1,8 +1,8 @@
-"""What the user `builder` may change: tables and views in databases of its own, made of what it may read.
+"""What the user `builder` may change: tables and views in databases of its own, filled from tables that it may read.
 
-In: the syntax tree of a statement that does not read. Out: the tree to write the statement from, or a refusal. Pure.
-Everything is an allowlist, down to the fields of a node: a clause that is not known here is refused, so a later
-engine's new clause is closed until someone opens it. What a statement reads is judged by `analyst.TreeCheck`.
+In: the syntax tree of a statement that changes something. Out: nothing, or a refusal. Pure. Everything is an allowlist,
+down to the fields of a node: a clause that is not listed here is refused, so a later engine's new clause stays closed
+until somebody lists it. The parts of a statement that read are judged by `analyst.TreeCheck`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from infra.embedded.clickhouse.analyst import READING_NODES, Tree, TreeCheck
 from infra.embedded.clickhouse.errors import ACCESS_DENIED, READONLY, ServerError, refusal
 from infra.embedded.clickhouse.rebuilding import settings_of
 
-# Not Memory: what it holds is taken from the statements of all others.
+# Not Memory: its rows would take memory from everybody's statements.
 TABLE_ENGINES = frozenset(
     {
         "AggregatingMergeTree", "CoalescingMergeTree", "CollapsingMergeTree", "MergeTree", "Null", "ReplacingMergeTree",
         "SummingMergeTree", "VersionedCollapsingMergeTree",
     }
 )  # fmt: skip
-# None of them says where data lies: `disk` and `storage_policy` name paths and addresses.
+# Settings of the storage's place are left out: `disk` and `storage_policy` name paths and addresses.
 _TABLE_SETTINGS = re.compile(
     r"(?:non_)?replicated_deduplication_window|index_granularity(?:_bytes)?|allow_nullable_key|ttl_only_drop_parts"
     r"|min_(?:rows|bytes)_for_wide_part|enable_block_(?:number|offset)_column|add_minmax_index_for_\w+_columns"
@@ -72,20 +72,20 @@ class Own:
 
     @property
     def patterns(self) -> tuple[str, str]:
-        """Their names, for a policy of reading."""
+        """The database's name and the pattern of the others, for `Policy.own`."""
         return self.database, f"{self.database}_*"
 
 
 def refused(what: str) -> ServerError:
-    """A refusal that says what is not open to the builder."""
+    """ACCESS_DENIED for the builder, with the reason in `what`."""
     return refusal(ACCESS_DENIED, f"{_LABEL}Not enough privileges: {what}.")
 
 
 def check_written(tree: Tree, own: Own, check: TreeCheck) -> None:
-    """Judges a statement that changes something.
+    """Judge a statement that changes something.
 
     Args:
-        check: of what the statement reads; its current database is the one that bare names belong to.
+        check: judges the parts that read; names without a database belong to its current database.
 
     Raises:
         ServerError: ACCESS_DENIED or READONLY; the statement must not run.
@@ -94,10 +94,10 @@ def check_written(tree: Tree, own: Own, check: TreeCheck) -> None:
 
 
 def insert_head(tree: Tree, own: Own, check: TreeCheck) -> str:
-    """The beginning of an INSERT whose rows come with the request, made anew from names alone.
+    """The head of an INSERT whose rows come with the request, written anew from names alone.
 
     Raises:
-        ServerError: ACCESS_DENIED or READONLY; nothing must be inserted.
+        ServerError: ACCESS_DENIED or READONLY; the rows must not be inserted.
     """
     if tree.get("type") != "InsertQuery" or "select" in tree:
         raise refusal(READONLY, f"{_LABEL}Cannot execute query in readonly mode.")
@@ -111,7 +111,7 @@ def insert_head(tree: Tree, own: Own, check: TreeCheck) -> str:
     names = []
     for column in columns.get("children", []):
         if column.get("type") != "Identifier" or column.get("alias") or column.get("children"):
-            raise refused("an INSERT names its columns plainly")
+            raise refused("an INSERT must name its columns plainly")
         names.append(".".join(_quoted(str(part)) for part in column.get("name_parts") or [column["name"]]))
     return f"{head} ({', '.join(names)})"
 
@@ -139,7 +139,7 @@ class _Judge:
 
     def target(self, tree: Tree) -> tuple[str, str]:
         """The database and the table that a statement changes."""
-        # INSERT and the like have nodes where the others have both a name and a node.
+        # INSERT and some others have a node for each name; the other statements have a plain name and a node.
         return self._name(tree, "database") or self._check.database, self._name(tree, "table")
 
     @staticmethod
@@ -213,7 +213,7 @@ class _Judge:
         self._reads({name: value for name, value in rest.items() if name != "engine"}, engine.get("arguments"))
 
     def _ttl(self, node: Any) -> None:
-        """Rows may be deleted or grouped with time, and not moved to other disks."""
+        """Check a TTL clause: rows may be deleted or grouped, and not moved to other disks."""
         for found in _nodes(node, "TTLElement"):
             if found.get("destination_name") or str(found.get("mode", "DELETE")) not in ("DELETE", "GROUP_BY"):
                 raise refused("TTL only deletes")

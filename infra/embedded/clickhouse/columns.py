@@ -1,8 +1,8 @@
-"""The columns of a table that comes with a request, read to names and types and written anew.
+"""The columns of an external table, parsed into names and types and written anew.
 
-In: a structure (`a UInt8, b Array(String)`) or a list of types, as a client sends them. Out: the same as SQL, made of
-nothing but quoted names, known types, numbers and quoted strings. Pure. A type that is not known here is refused: a
-default, a codec or an expression has no place in it.
+In: a structure (`a UInt8, b Array(String)`) or a list of types, as a client sends them. Out: the same columns as SQL,
+made only of quoted names, known types, numbers and quoted strings. Pure. A type that is not known here is refused, and
+so is anything else that a column can have: a default, a codec, an expression.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OF_TYPES = frozenset({"Array", "LowCardinality", "Map", "Nullable", "Tuple", "V
 
 
 def of_structure(text: str) -> str:
-    """The columns of `name type, ...`.
+    """The columns of a structure `name type, ...`, as SQL.
 
     Raises:
         ServerError: BAD_ARGUMENTS for anything else.
@@ -48,7 +48,7 @@ def of_structure(text: str) -> str:
 
 
 def of_types(text: str) -> str:
-    """The columns of `type, ...`, which are named `_1`, `_2` and so on, as a server does.
+    """The columns of a list `type, ...`, as SQL; they are named `_1`, `_2` and so on, as a server names them.
 
     Raises:
         ServerError: BAD_ARGUMENTS for anything else.
@@ -65,7 +65,7 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         if len(text) > MOST_CHARACTERS:
-            raise _refused(f"it has {len(text)} characters, and {MOST_CHARACTERS} are read")
+            raise _refused(f"it has {len(text)} characters; at most {MOST_CHARACTERS} are allowed")
         self._tokens: Iterator[Token] = tokens(text)
         self._next = next(self._tokens, None)
 
@@ -73,7 +73,7 @@ class _Reader:
         if self._next is not None:
             raise self._unexpected()
         if len(columns) > MOST_COLUMNS:
-            raise _refused(f"it has {len(columns)} columns, and {MOST_COLUMNS} are allowed")
+            raise _refused(f"it has {len(columns)} columns; at most {MOST_COLUMNS} are allowed")
         return ", ".join(columns)
 
     def name(self) -> str:
@@ -118,7 +118,7 @@ class _Reader:
         return found
 
     def _element(self, kind: str, depth: int) -> str:
-        """An argument that is a type; those of a tuple may have names."""
+        """A type as another type's argument; elements of a tuple may have names."""
         token = self._next
         known = token is not None and token.text in _PLAIN | _OF_NUMBERS | _OF_TYPES
         name = f"{self.name()} " if kind == "Tuple" and not known else ""
@@ -129,7 +129,7 @@ class _Reader:
         return f"{text} = {self._literal()}" if self.took("=") else text
 
     def _literal(self) -> str:
-        """A whole number, or a string without quotes and backslashes in it."""
+        """A whole number, or a string that holds no quotes and no backslashes."""
         sign = "-" if self.took("-") else ""
         token = self._next
         if token is None:
@@ -142,7 +142,7 @@ class _Reader:
         return sign + token.text
 
     def took(self, mark: str) -> bool:
-        """Whether a mark came next, which is then behind."""
+        """Step over a mark if it comes next; whether it did."""
         if self._next is None or self._next.kind != "other" or self._next.text != mark:
             return False
         self._step()

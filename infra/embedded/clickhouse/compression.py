@@ -1,8 +1,8 @@
-"""HTTP content encodings in both directions: zstd, lz4 (frames) and gzip; clients that compress have one of these.
+"""HTTP content encodings in both directions: zstd, lz4 (frames) and gzip; every known client has one of the three.
 
-In: bytes and an encoding's name. Out: bytes. A client that offers others besides (`br`, `deflate`) gets one of these
-three; a client that offers only others gets a plain reply. ClickHouse's own block compression (`compress=1`,
-`decompress=1`) is no content encoding: see `native_compression`. Which client sends what: decision 0023.
+In: bytes and an encoding's name. Out: bytes. A client that offers none of the three (only `br` or `deflate`, say) gets
+a plain reply. ClickHouse's own block compression (`compress=1`, `decompress=1`) is no content encoding: see
+`native_compression`. Source: decision 0023 lists what each client sends.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from infra.embedded.clickhouse.errors import CANNOT_DECOMPRESS, UNKNOWN_COMPRESS
 lz4_frame: Any = import_module("lz4.frame")
 zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
-# In the order in which they are chosen: the cheapest for a processor that also runs the queries first.
+# In the order of choice: the encoding that takes the least processor time first, since queries need the processor too.
 ENCODINGS = ("zstd", "lz4", "gzip")
 
-# Whatever a body claims, it is decoded in pieces of at most this size.
+# Bodies are decoded in pieces of at most this size, whatever size a body claims.
 PIECE_BYTES = 256 * 1024
 # 8 MiB, the largest window in the content encoding `zstd`. Source: RFC 9659.
 _ZSTD_WINDOW_LOG = 23
@@ -34,7 +34,7 @@ _ZERO_WEIGHT = re.compile(r"0(\.0*)?")
 
 
 class Compressor(Protocol):
-    """A response body on its way out; what was fed is readable by the client at once."""
+    """Compresses a response body; the client can decode each fed chunk at once."""
 
     def feed(self, chunk: bytes) -> bytes: ...
 
@@ -42,7 +42,7 @@ class Compressor(Protocol):
 
 
 def chosen_encoding(accept_encoding: str | None) -> str | None:
-    """The encoding to answer with, of those that an Accept-Encoding header names; None for none of ours."""
+    """The encoding of the reply, chosen from an Accept-Encoding header; None when the header names none of ours."""
     if not accept_encoding:
         return None
     offered = set()
@@ -101,25 +101,25 @@ def compressor(encoding: str) -> Compressor:
 
 
 class Decoder(Protocol):
-    """A request body on its way in."""
+    """Decodes a request body."""
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """What this much more of the body decodes to, in pieces of a bounded size.
+        """Decode the next chunk of the body, into pieces of bounded size.
 
         Raises:
-            ServerError: CANNOT_DECOMPRESS; the body is not in the encoding that its header names.
+            ServerError: CANNOT_DECOMPRESS: the body is not in the encoding that its header names.
         """
 
     def close(self) -> None:
-        """Checks that the body was complete.
+        """Check that the body was complete.
 
         Raises:
-            ServerError: CANNOT_DECOMPRESS; the body stopped in the middle.
+            ServerError: CANNOT_DECOMPRESS: the body stopped in the middle.
         """
 
 
 class Decompressor:
-    """A body in an HTTP encoding; concatenated frames are read as one stream, as clickhouse-connect sends them."""
+    """Decodes an HTTP encoding. Concatenated frames, as clickhouse-connect sends them, are read as one stream."""
 
     def __init__(self, encoding: str) -> None:
         if encoding not in ENCODINGS:
@@ -151,7 +151,7 @@ class Decompressor:
                 yield piece
 
     def _step(self, chunk: bytes) -> tuple[bytes, bytes, bool]:
-        """One piece, the bytes not read yet, and whether the decoder holds more."""
+        """One decoded piece, the bytes not read yet, and whether the decoder holds more."""
         decoder = self._decoder
         piece: bytes = decoder.decompress(chunk, PIECE_BYTES)
         if decoder.eof:

@@ -1,7 +1,7 @@
-"""What the process is told, and the engine's own configuration files written from it.
+"""The process's settings, and the engine's own configuration files made from them.
 
-In: typed settings. Out: `config.xml` and `users.xml` in the data directory. The sizes suit a machine with two
-cores that also runs Kafka and the services; a server's defaults would take ten times as many threads.
+In: typed settings. Out: `config.xml` and `users.xml` in the data directory. The sizes suit a machine with two cores
+that also runs Kafka and the services; a server's defaults would take ten times as many threads.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Settings:
         analyst_hidden: patterns of table names (`*` and `?`) that the analyst may not name.
         memory_bytes: the engine's limit for all statements together.
         handles: how many statements may run at once; each has its own engine handle.
-        insert_bytes: how much data one INSERT may carry, decompressed; it waits on disk.
-        keep_free_bytes: of the disk; with less, nothing is written.
-        password: of the user `default`; empty means that none is asked for, as on a fresh server.
+        insert_bytes: how many bytes of data one INSERT may carry, decompressed; the data waits on disk.
+        keep_free_bytes: free space of the disk below which no statement may write.
+        password: the user `default`'s; an empty one means that no password is asked for, as on a fresh server.
         analyst_password: None means that there is no user `analyst`.
-        analyst_limits: what the analyst's statements may take.
+        analyst_limits: time, memory and slots of the analyst's statements.
         builder_password: None means that there is no user `builder`.
-        builder_database: what the builder may change, besides databases whose names go on from it with `_`.
-        builder_limits: what the builder's statements may take.
+        builder_database: the database that the builder may change, besides databases named `<builder_database>_*`.
+        builder_limits: time, memory and slots of the builder's statements.
     """
 
     path: Path
@@ -56,22 +56,22 @@ class Settings:
 
     @property
     def engine_path(self) -> Path:
-        """Where the engine keeps its data."""
+        """Folder of the engine's data."""
         return self.path / "engine"
 
     @property
     def spool_path(self) -> Path:
-        """Where large request bodies and replies wait on disk; emptied at every start."""
+        """Folder for large request bodies and replies; emptied at every start."""
         return self.path / "spool"
 
     @property
     def temporary_path(self) -> Path:
-        """For what the engine takes to the system's temporary folder; emptied at every start."""
+        """The temporary folder that the engine uses in place of the system's; emptied at every start."""
         return self.path / "temporary"
 
 
 def write_engine_config(settings: Settings) -> Path:
-    """Writes the engine's configuration and returns the path of its main file."""
+    """Write the engine's configuration and return the path of its main file."""
     users = settings.path / "users.xml"
     users.write_text(_USERS, encoding="utf-8")
     main = settings.path / "config.xml"
@@ -90,14 +90,14 @@ def write_engine_config(settings: Settings) -> Path:
 
 
 def digest(secret: str) -> bytes:
-    """A password's digest: equal lengths, so that comparing two takes the same time whatever they hold."""
+    """A password's digest. All digests have one length, so that a comparison's time tells nothing about a password."""
     return hashlib.sha256(secret.encode()).digest()
 
 
-# A server's pools are sized for dozens of processors; those that take a size here get a few threads. The others
-# (deleting old parts: 128 threads, idle but for three open files each) have theirs from the moment chdb is imported,
-# since it opens an engine of its own then. The merge_tree section keeps the engine's check satisfied that small
-# merges always find a free thread.
+# A server's thread pools are sized for dozens of processors; those with a setting get a few threads here. Other pools
+# (the one that deletes old parts: 128 threads, idle, each with three open files) have their full size from the moment
+# chdb is imported, because the import opens an engine of its own. The merge_tree section satisfies the engine's check
+# that small merges always find a free thread.
 _CONFIG = """<clickhouse>
     <users_config>{users}</users_config>
     <logger><level>none</level></logger>

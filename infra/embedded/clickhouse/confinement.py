@@ -1,8 +1,9 @@
-"""Takes from this process what it does not need, for good: files, the network, programs, and root's powers.
+"""Takes rights from this process that it does not need, for good: files, the network, programs, and root's powers.
 
-In: the folders to write to and to read from. Out: the names of the walls that stand. The kernel keeps to it whatever
-runs in the process later, the engine included; threads and programs inherit it, so it has to be called first, before
-anything starts a thread. Python's own library has none of these calls, and no package for them is widely used.
+In: the folders to write to and to read from. Out: the names of the walls that stand. The kernel holds the whole process
+to the walls, the engine included. Only threads and programs started afterwards inherit them, so `confine` has to be
+called before anything starts a thread. Python's library has none of these calls, and no package for them is widely
+used.
 
     Landlock (Linux 5.13)  opens no file outside the folders; binds and connects no TCP (6.7); signals no one (6.12)
     seccomp                opens no socket of any kind, starts no program, traces no process, prefers no thread
@@ -31,7 +32,7 @@ _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _TRUNCATE, _IOCTL_DEV = 1 << 14, 1 << 15
 _READ = _READ_FILE | _READ_DIR
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
-# What each version of Landlock added: rights over files up to this bit, TCP, and what is scoped.
+# Version of Landlock -> how many rights over files it knows.
 _FS_BITS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 _NET_SINCE, _SCOPED_SINCE = 4, 6
 _BIND_AND_CONNECT_TCP = 0b11
@@ -41,9 +42,10 @@ _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP = 22, 38, 24
 _SECCOMP_MODE_FILTER = 2
 _LOAD_WORD, _EQUALS, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _FAIL_WITH = 0x7FFF0000, 0x00050000
-# Machine, its number in a filter, and the numbers of: socket, connect, execve, execveat, ptrace, io_uring_setup,
-# process_vm_readv, process_vm_writev, sched_setparam, sched_setscheduler, sched_setattr, ioprio_set; last the number of
-# setpriority, which may ask for 0 to 19 only. On x86-64 numbers from _X32 on are those of another table.
+# For each machine: its number in a filter, and the numbers of the refused system calls socket, connect, execve,
+# execveat, ptrace, io_uring_setup, process_vm_readv, process_vm_writev, sched_setparam, sched_setscheduler,
+# sched_setattr and ioprio_set; last the number of setpriority, which is allowed for 0 to 19 only. On x86-64, numbers
+# from _X32 on belong to another table.
 _MACHINES = {
     "x86_64": (0xC000003E, (41, 42, 59, 322, 101, 425, 310, 311, 142, 144, 314, 251), 141),
     "aarch64": (0xC00000B7, (198, 203, 221, 281, 117, 425, 270, 271, 118, 119, 274, 30), 140),
@@ -53,23 +55,23 @@ _X32 = 0x40000000
 
 _CAPABILITY_VERSION = 0x20080522
 _CAPABILITIES = 64
-# CAP_DAC_OVERRIDE and CAP_FOWNER: a data folder of another user's, when root runs this; Landlock bounds both.
-# CAP_SYS_NICE: a thread that gave way for the analyst takes its place again; seccomp bounds what it may ask for.
+# CAP_DAC_OVERRIDE and CAP_FOWNER: root may run this on another user's data folder; Landlock bounds both.
+# CAP_SYS_NICE: a thread that gave way while it ran the analyst's statement takes its priority back; seccomp bounds it.
 _KEPT_CAPABILITIES = 1 << 1 | 1 << 3 | 1 << 23
 
 
 def needed_to_read() -> list[Path]:
-    """What Python and the engine read while they run, apart from data: this interpreter, its packages, the system's."""
+    """Paths that Python and the engine read besides data: the interpreter, its packages, the system's libraries."""
     code = Path(__file__).parents[2]
     entries = [Path(entry) for entry in sys.path if entry]
-    # The folder above these packages may hold anything, such as a .env.
+    # The folder that holds this code's packages is left out: it may hold anything, such as a .env.
     packages = [entry for entry in entries if entry.resolve() not in (code.parent.resolve(), Path.cwd().resolve())]
     system = [
         "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo", "/etc/ld.so.cache",
         "/etc/localtime", "/etc/timezone", "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/sys",
         "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm", "/dev/urandom", "/dev/random", "/dev/null",
     ]  # fmt: skip
-    # Not the folder: its `environ` holds passwords.
+    # Single files and not all of /proc/PID: its `environ` holds passwords.
     itself = [f"/proc/{os.getpid()}/{name}" for name in ("maps", "statm", "stat", "status", "cgroup", "mountinfo")]
     return [
         code,
@@ -82,14 +84,16 @@ def needed_to_read() -> list[Path]:
 
 
 def confine(*, write: Iterable[Path], read: Iterable[Path]) -> list[str]:
-    """Gives up everything else, for this process and whatever it starts; only the calling thread must be running.
+    """Give up all rights but the named ones, for this process and everything that it starts.
+
+    The calling thread must be the process's only one.
 
     Args:
         write: folders to read from and write to.
         read: folders and files to read from; those that do not exist are left out.
 
     Returns:
-        the walls that stand: of landlock, seccomp and capabilities. The kernel may lack any of them.
+        the names of the walls that stand: landlock, seccomp, capabilities. The kernel may lack any of them.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     standing: list[str] = []
@@ -143,7 +147,7 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
         if libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0) != 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
     finally:
-        # The kernel makes these files anew, and the rule with them void, unless somebody holds them.
+        # The kernel makes files of /proc anew, which would void the rule, unless somebody holds them open.
         if not path.is_relative_to("/proc"):
             os.close(opened)
 

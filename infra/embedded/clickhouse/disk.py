@@ -1,14 +1,15 @@
-"""Nothing is confirmed that a full disk may have cut: the engine of chDB does not see a write that failed.
+"""No statement is confirmed whose rows a full disk may have cut: chDB's engine does not notice a write that failed.
 
-In: the free space of the data directory's file system, looked at all the time, and the engine. Out: refusals.
+In: the free space of the data directory's file system, measured all the time, and the engine. Out: refusals.
 
 Measured with chDB 26.9: where `write` fails (no space left, a file too large), an INSERT, a merge or a CREATE ends as
 if all had been written, and the part on disk is short. The engine only refuses to begin where it can't reserve space.
-So the engine keeps some space free in its own reservations (`keep_free_space_bytes`), and for what others write:
+So the engine keeps some space free in its own reservations (`keep_free_space_bytes`). Other programs may use that space
+up, so:
 
-- below that space no statement that writes is begun, and merges, whose sources would be deleted, are stopped;
-- a statement during which space fell below it is confirmed only after its parts were checked. A short part is dropped,
-  together with its deduplication token, so that the same insert may come again.
+- below the limit no statement that writes begins, and merges, which would delete their sources, are stopped;
+- a statement during which free space fell below the limit is confirmed only after its parts were checked. A short part
+  is dropped, together with its deduplication token, so that the same insert may come again.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from infra.embedded.clickhouse.statements import Statement, tokens
 
 log = logging.getLogger(__name__)
 
-# A disk that takes 2 GB/s loses 40 MB between two looks.
+# At 2 GB/s a disk loses 40 MB of free space between two measurements.
 _LOOK_SECONDS = 0.02
 _FREEING = frozenset({"DROP", "TRUNCATE", "DETACH", "KILL", "SYSTEM", "SET", "USE"})
 _NEW_PARTS = (
@@ -55,10 +56,10 @@ def may_write(statement: Statement) -> bool:
 
 
 class DiskGuard:
-    """Looks at the free space of one file system until it is closed.
+    """Measures the free space of one file system until it is closed.
 
     Args:
-        keep_free_bytes: below this nothing is written.
+        keep_free_bytes: free space below which no statement may write.
     """
 
     def __init__(self, path: Path, keep_free_bytes: int, engine: Control) -> None:
@@ -75,10 +76,10 @@ class DiskGuard:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Around a statement that writes; blocks the calling thread.
+        """A context around a statement that writes; blocks the calling thread.
 
         Raises:
-            ServerError: NOT_ENOUGH_SPACE; the statement was not begun, or something that it wrote may be missing.
+            ServerError: NOT_ENOUGH_SPACE: the statement was not begun, or some of its rows may be missing.
         """
         since = time.monotonic()
         if self._is_low():
@@ -93,7 +94,7 @@ class DiskGuard:
             if self._is_low() or self._lowest_at >= since:
                 with self._lock:
                     self._drop_broken_parts(since)
-        # Whosever part it was: one statement may have dropped what another wrote.
+        # A broken part of any statement counts: this check may have found another statement's part.
         if self._broken_at >= since:
             raise refusal(NOT_ENOUGH_SPACE, "The disk became full while the statement was writing; run it again")
 

@@ -1,11 +1,11 @@
 """The chDB engine: its handles, the threads that call it, and running statements.
 
-In: `Call`s. Out: rows as bytes in the asked format, or `ServerError`. It knows nothing of HTTP and of rights
-beyond the handle's `readonly`.
+In: `Call`s. Out: rows as bytes in the requested format, or `ServerError`. This module knows nothing of HTTP, and of
+rights only a handle's `readonly`.
 
-chDB lets a process open one data directory through any number of handles. A handle runs one statement at a time
-and keeps a database and settings like a session, so each statement leases a handle, and one that already
-has the right database and settings is preferred: the common case then costs no extra call.
+chDB lets a process open one data directory through any number of handles. A handle runs one statement at a time and
+keeps a database and settings like a session. So each statement leases a handle; a handle that already has the right
+database and settings is preferred, so that the common case costs no extra call.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ T = TypeVar("T")
 
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9.]*")
 _CLOSE_MERGES_SECONDS = 3.0
-# What the engine itself refuses to a handle of the analyst, were a statement to pass that should not; and its
-# statements give way: between two blocks while one of the product runs (which have priority 1, see `config`), though
-# for 100 ms at most, as an export may run for an hour; and by the kernel at any moment, where the process may set that
-# (see `confinement`; the engine passes over it elsewhere).
+# Settings of a guest's handle. The first three make the engine itself refuse, should a statement pass that must not.
+# The others make a guest's statements give way to the product's, which have priority 1 (see `config`): between two
+# blocks while a statement of the product runs, for at most 100 ms, since an export may run for an hour; and in the
+# kernel's scheduling, where the process may set that (see `confinement`; elsewhere the engine ignores the setting).
 _GUEST_SETTINGS = (
     "allow_ddl = 0", "allow_python_table_function = 0", "allow_introspection_functions = 0",
     "priority = 10", "low_priority_query_wait_time_ms = 100", "os_threads_nice_value_query = 19",
@@ -51,12 +51,12 @@ class Call:
     """One statement for the engine.
 
     Attributes:
-        sql: without inline data, where `run_insert` is used.
-        format: the format of the rows in either direction; the statement's own FORMAT clause wins in a reply.
+        sql: the statement; for `run_insert` without inline data.
+        format: the format of the rows, sent or received; for a reply the statement's own FORMAT clause wins.
         settings: applied for this statement alone.
-        readonly: the engine's own `readonly`: 1 neither writes nor changes settings, 2 does not write.
-        marker: a comment that finds the running statement again, to cancel it.
-        guest: whether it runs in the analyst's slots.
+        readonly: the engine's own `readonly`: 1 allows neither writes nor changes of settings, 2 allows no writes.
+        marker: a comment by which the running statement can be found and cancelled.
+        guest: whether the statement runs in the guests' slots.
     """
 
     sql: str
@@ -73,7 +73,7 @@ class Call:
 class Handle:
     """One chDB connection, the session state that it holds, and the one thread that calls it.
 
-    A thread of its own measured a quarter faster than any thread of a pool: the engine keeps memory per thread.
+    A thread of its own made statements a quarter faster than a pool's threads: the engine keeps memory per thread.
     """
 
     connection: Any
@@ -86,7 +86,7 @@ class Handle:
     spoiled: bool = False
 
     def changes_to(self, call: Call) -> int:
-        """How many engine calls it takes to make this handle fit the call."""
+        """How many engine calls would give this handle the call's database and settings."""
         return (self.database != call.database) + (self.settings != dict(call.settings))
 
 
@@ -100,7 +100,7 @@ class Engine:
             StartError: chDB cannot open it.
         """
         self._connection_string = f"{path}?config-file={config}"
-        # The analyst's statements take none of the others' handles, and wait for none of them.
+        # By `Call.guest`: guests' statements never take or wait for a handle of the product.
         self._handles = {False: handles, True: guests}
         self._free: dict[bool, list[Handle]] = {False: [], True: []}
         self._free_lock = threading.Lock()
@@ -122,29 +122,29 @@ class Engine:
         return text.strip()
 
     def control(self, sql: str, params: Mapping[str, str] | None = None) -> str:
-        """Runs a short statement of this process on the handle kept for that; blocks the calling thread."""
+        """Run a short statement of this process on a handle of its own; blocks the calling thread."""
         with self._control_lock, engine_errors():
             reply: bytes = self._control.query(sql, "TabSeparatedRaw", params=dict(params or {})).bytes()
         return reply.decode()
 
     def connect(self) -> Any:
-        """A further connection to the data directory, for one thread at a time."""
+        """Open a further connection to the data directory, for one thread at a time."""
         with engine_errors():
             return self._connect()
 
     @cached_property
     def setting_values(self) -> Mapping[str, str]:
-        """The engine's settings by name, as a statement finds them; blocks the calling thread once."""
+        """The engine's default settings by name; the first call blocks its thread."""
         rows = self.control("SELECT toJSONString((name, value)) FROM system.settings").splitlines()
         return dict(json.loads(row) for row in rows)
 
     @contextlib.asynccontextmanager
     async def lease(self, call: Call, *, fresh: bool = False) -> AsyncIterator[Handle]:
-        """A handle for one statement, waiting for one while all are in use.
+        """A handle for one statement; waits while all handles are in use.
 
         Args:
-            fresh: whether it is a handle of this statement alone. It may still do what the call may not; it gives
-                that up with the first call after its `readonly` was set to the call's.
+            fresh: whether the handle is new and for this statement alone. A fresh handle may do more than the call,
+                until its `readonly` is set to the call's and its next statement runs.
         """
         async with self._slots[call.guest]:
             handle = self.new_handle(readonly=0, guest=call.guest) if fresh else self._take(call)
@@ -158,7 +158,7 @@ class Engine:
         with self._free_lock:
             free = self._free[call.guest]
             fitting = [handle for handle in free if handle.readonly == call.readonly]
-            # On a readonly handle the engine lets nobody change a setting, so that one must fit already.
+            # On a readonly handle no setting can be changed, so the handle must fit already.
             if call.readonly == 1:
                 fitting = [handle for handle in fitting if handle.settings == dict(call.settings)]
             if fitting:
@@ -169,11 +169,11 @@ class Engine:
 
     @staticmethod
     def new_handle(*, readonly: int, guest: bool = False) -> Handle:
-        """A handle that is opened with its first statement."""
+        """A handle, whose connection opens with its first statement."""
         return Handle(None, readonly, ThreadPoolExecutor(1, thread_name_prefix="statement"), guest)
 
     def slot(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """The place of one running statement of the product, for a handle that is kept elsewhere."""
+        """A slot for one running statement of the product, on a handle that a session keeps."""
         return self._slots[False]
 
     def _give_back(self, handle: Handle) -> None:
@@ -189,7 +189,7 @@ class Engine:
 
     @staticmethod
     def close_handle(handle: Handle) -> None:
-        """Closes a handle, with its temporary tables."""
+        """Close a handle and drop its temporary tables."""
         if handle.connection is not None:
             with contextlib.suppress(Exception):
                 handle.connection.close()
@@ -197,14 +197,14 @@ class Engine:
         handle.thread.shutdown(wait=False)
 
     async def in_thread(self, handle: Handle, work: Callable[[], T]) -> T:
-        """Runs blocking engine work on the handle's thread."""
+        """Run blocking engine work on the handle's thread."""
         return await asyncio.get_running_loop().run_in_executor(handle.thread, work)
 
     def prepare(self, handle: Handle, call: Call) -> Any:
-        """Gives the handle the call's database and settings, and returns its connection.
+        """Give the handle the call's database and settings, and return its connection.
 
         Raises:
-            ServerError: unknown database or setting; the handle is then not used again.
+            ServerError: unknown database or setting; the handle must not be used again.
         """
         wanted = dict(call.settings)
         for name in wanted:
@@ -240,7 +240,7 @@ class Engine:
         handle.settings = wanted
 
     def run(self, handle: Handle, call: Call) -> tuple[bytes, Totals]:
-        """Runs a statement to its end and returns all of its rows."""
+        """Run a statement to its end and return all of its rows."""
         connection = self.prepare(handle, call)
         with engine_errors():
             result = connection.query(marked(call), call.format, params=dict(call.params))
@@ -256,7 +256,7 @@ class Engine:
             )
 
     def start_select(self, handle: Handle, call: Call) -> RunningSelect | RunningDocument:
-        """Starts a SELECT in one of the formats that can be streamed."""
+        """Start a SELECT whose rows are fetched in pieces."""
         connection = self.prepare(handle, call)
         if call.format in DOCUMENT_FORMATS:
             return RunningDocument(partial(self._write, connection, call), partial(self.cancel, call.marker))
@@ -265,7 +265,7 @@ class Engine:
 
     @staticmethod
     def _write(connection: Any, call: Call, path: str) -> Totals:
-        """Runs a SELECT to its end, its rows written to a path as one document."""
+        """Run a SELECT to its end and write its rows to a path as one document."""
         written = dataclasses.replace(call, sql=written_to(call.sql, path, call.format))
         with engine_errors():
             result = connection.query(marked(written), call.format, params=dict(call.params))
@@ -277,10 +277,11 @@ class Engine:
             )
 
     def run_insert(self, handle: Handle, call: Call, statement: Statement, path: str) -> Totals:
-        """Inserts encoded rows from a file; they are durable against the death of this process when it returns.
+        """Insert encoded rows from a file.
 
-        Guarantee: nothing of a failed insert stays, as long as it fits one block of the engine
-        (`min_insert_block_size_rows`, 1,048,449 rows, and 256 MB); of a larger one whole blocks may stay.
+        Guarantee: once this returns, the rows survive the death of this process. A failed insert leaves no row when it
+        fits one block of the engine (`min_insert_block_size_rows`, 1,048,449 rows, and 256 MB); of a larger failed
+        insert whole blocks may stay.
 
         Raises:
             ServerError: the engine has not confirmed the rows.
@@ -291,19 +292,19 @@ class Engine:
             raise ServerError(error.code, without_file(error.message)) from error
 
     def cancel(self, marker: str) -> None:
-        """Asks the engine to stop the statement with this marker, if it runs; blocks the calling thread."""
+        """Ask the engine to stop the statement with this marker, if it runs; blocks the calling thread."""
         with contextlib.suppress(ServerError):
             self.control(f"KILL QUERY WHERE {_marker_condition(marker)} ASYNC")
 
     def engine_query_id(self, marker: str) -> str | None:
-        """The engine's own id of the running statement with this marker."""
+        """The engine's own query id of the running statement with this marker; None when no such statement runs."""
         found = self.control(f"SELECT query_id FROM system.processes WHERE {_marker_condition(marker)} LIMIT 1")
         return found.strip() or None
 
     def close(self) -> None:
-        """Stops background merges and closes every handle; statements must have ended.
+        """Stop background merges and close every handle; statements must have ended.
 
-        Merges that are still running while the engine closes have crashed it, so they are stopped and waited for.
+        An engine that closed during a merge has crashed, so merges are stopped and waited for.
         """
         with contextlib.suppress(ServerError):
             self.control("SYSTEM STOP MERGES")
@@ -323,7 +324,7 @@ class Engine:
 
 
 def marked(call: Call) -> str:
-    """The statement with its marker at its end, where it moves no position in an error message."""
+    """The statement with its marker at the end, where the marker shifts no position in an error message."""
     return f"{call.sql}\n/* {call.marker} */" if call.marker else call.sql
 
 
@@ -332,10 +333,10 @@ def _marker_condition(marker: str) -> str:
 
 
 def quoted_identifier(name: str) -> str:
-    """A name as SQL, whatever characters it holds."""
+    """A name quoted as SQL, whatever characters the name holds."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def quoted_string(text: str) -> str:
-    """A string literal as SQL."""
+    """A text as SQL's string literal."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

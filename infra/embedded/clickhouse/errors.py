@@ -1,6 +1,6 @@
-"""Errors as ClickHouse tells them: a numeric code, its HTTP status, and a body that clients parse.
+"""Errors in ClickHouse's form: a numeric code, its HTTP status, and a body that clients parse.
 
-In: the text of a chDB exception, or a refusal of this process. Out: `ServerError`. It never talks to the engine.
+In: the text of a chDB exception, or a refusal of this process. Out: `ServerError`. Never talks to the engine.
 
     ServerError            anything that becomes a reply: code, message, HTTP status
     StartError             the process cannot start: one line for stderr, exit code 2
@@ -118,7 +118,7 @@ class ServerError(Exception):
 
     Args:
         code: ClickHouse's error number; 1002 (UNKNOWN_EXCEPTION) where the engine gave none.
-        message: what follows `DB::Exception: `, its `(NAME)` included, without the version.
+        message: the text after `DB::Exception: `, with the code's `(NAME)` and without the version.
     """
 
     def __init__(self, code: int, message: str) -> None:
@@ -132,17 +132,17 @@ class ServerError(Exception):
         return http_status(self.code)
 
     def body(self, version: str) -> str:
-        """The reply's text, ending in the version as a server's does."""
+        """The reply's text, which ends in the version, like a server's."""
         return f"Code: {self.code}. DB::Exception: {self.message} (version {version})\n"
 
 
 def http_status(code: int) -> int:
-    """ClickHouse's HTTP status of an error code; 500 for every code it does not list."""
+    """ClickHouse's HTTP status of an error code; 500 for every code that ClickHouse's table does not list."""
     return _STATUS.get(code, 500)
 
 
 def refusal(code: int, message: str) -> ServerError:
-    """An error of this process in the engine's own wording."""
+    """An error of this process, in the form of the engine's errors."""
     name = _NAMES.get(code, "UNKNOWN_EXCEPTION")
     return ServerError(code, f"{message} ({name})")
 
@@ -163,7 +163,7 @@ def from_engine(text: str) -> ServerError:
 
 @contextlib.contextmanager
 def engine_errors() -> Iterator[None]:
-    """Turns what chDB raises into a ServerError; nothing else may leave the engine's modules."""
+    """Turn chDB's exceptions into ServerError, the only error that leaves the engine's modules."""
     try:
         yield
     except ServerError:

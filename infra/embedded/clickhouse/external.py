@@ -1,8 +1,8 @@
-"""External tables: tables that come with a request, for its own statement alone.
+"""External tables: tables that a request brings along for its own statement.
 
-In: the files of a form, and what the request says of their columns and formats. Out: `ExternalTable`s and the
-statements that make and fill them. Of the request's text these statements hold quoted names, known types and the name
-of a format, and no more (see `columns`).
+In: the files of a form, and the request's parameters with their columns and formats. Out: `ExternalTable`s and the
+statements that make and fill these tables. The statements hold quoted names, known types and the name of a format, and
+no other text of the request (see `columns`).
 Source: ClickHouse, "External data for query processing"; `src/Core/ExternalTable.cpp`.
 """
 
@@ -21,17 +21,17 @@ from infra.embedded.clickhouse.inserts import without_file
 _DEFAULT_FORMAT = "TabSeparated"
 _FORMAT = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
 _NAME_CHARACTERS = 128
-# Parameters of the request that say more of the table whose name they begin with.
+# Endings of parameters that describe a table: the table's name comes before the ending.
 _SUFFIXES = ("_format", "_structure", "_types")
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalTable:
-    """One table.
+    """One external table.
 
     Attributes:
-        columns: as SQL, made by `columns`.
-        file: its rows, at their beginning.
+        columns: the columns as SQL, made by `columns`.
+        file: the encoded rows; the file's position is at their beginning.
     """
 
     name: str
@@ -46,12 +46,12 @@ class ExternalTable:
 
     @property
     def dropping(self) -> str:
-        """The statement that drops the table, if it was made."""
+        """The statement that drops the table, if the table exists."""
         return f"DROP TEMPORARY TABLE IF EXISTS {quoted_identifier(self.name)}"
 
     @property
     def filling(self) -> str:
-        """The statement that reads the table's rows."""
+        """The statement that inserts the table's rows from its file."""
         head = f"INSERT INTO {quoted_identifier(self.name)}"
         return f"{head}\nFROM INFILE '/dev/fd/{self.file.fileno()}' COMPRESSION 'none'\nFORMAT {self.format}"
 
@@ -60,7 +60,7 @@ def external_tables(files: Mapping[str, IO[bytes]], said: Mapping[str, str]) -> 
     """The tables of a request.
 
     Args:
-        files: by the names of the tables.
+        files: the tables' rows by the tables' names.
         said: the request's parameters.
 
     Raises:
@@ -70,13 +70,13 @@ def external_tables(files: Mapping[str, IO[bytes]], said: Mapping[str, str]) -> 
 
 
 def made(tables: Iterable[ExternalTable], run: Callable[[str], object]) -> Iterator[ExternalTable]:
-    """Makes and fills tables, one after the other; each is given back as soon as it is there, and before it is filled.
+    """Make and fill tables, one after the other; each table is yielded once it exists, before it is filled.
 
     Args:
         run: runs one statement.
 
     Raises:
-        ServerError: the engine takes the table or its rows for wrong, or too large.
+        ServerError: the engine refuses the table or its rows, as wrong or too large.
     """
     for table in tables:
         run(table.making)
@@ -90,7 +90,7 @@ def made(tables: Iterable[ExternalTable], run: Callable[[str], object]) -> Itera
 
 
 def of_tables(names: Mapping[str, object], parameter: str) -> bool:
-    """Whether a parameter says more of one of the external tables, so that it is no setting."""
+    """Whether a parameter describes one of the external tables, and therefore is no setting."""
     return any(parameter == f"{name}{suffix}" for name in names for suffix in _SUFFIXES)
 
 

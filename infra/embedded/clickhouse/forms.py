@@ -1,8 +1,8 @@
 """The statements without a syntax tree that the analyst may run: DESCRIBE, EXISTS, SHOW CREATE and the like.
 
-In: the text of a statement. Out: `Form`: the names in that text, and a statement built anew from those names. Pure.
-Nothing of the text itself is ever run: where the engine would read a text in another way than this module, the names
-come out wrong, and the statement that runs still does no more than its form.
+In: the text of a statement. Out: a `Form`: a statement built anew from the names in the text. Pure. The text itself is
+never run. Should the engine read a text differently from this module, the names come out wrong, and the statement that
+runs still does no more than its form.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _NAME = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A statement as it may run.
+    """A statement without a syntax tree, in the form in which it may run.
 
     Attributes:
         verb: its keyword, as `Statement.verb`.
-        sql: built from names alone; None where `select` is to be judged first and put into brackets.
-        select: the text of a SELECT that is to be described.
-        format: the name in its FORMAT clause.
-        settings: of its SETTINGS clause; not checked yet.
+        sql: the statement, built from names alone; None where `select` has to be judged and put into brackets first.
+        select: the text of the SELECT of a DESCRIBE.
+        format: the name in the FORMAT clause.
+        settings: the settings in the SETTINGS clause; not checked yet.
     """
 
     verb: str
@@ -43,20 +43,20 @@ class Form:
 
 
 def quoted(name: str) -> str:
-    """A name as SQL, whatever characters the name holds."""
+    """A name quoted as SQL, whatever characters the name holds."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def quoted_text(text: str) -> str:
-    """A string literal as SQL."""
+    """A text as SQL's string literal."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def parse(text: str, database: str, check_table: CheckTable, check_database: CheckDatabase) -> Form | None:
-    """The form that a text has; None for every other statement.
+    """The form of a text; None for a statement that has none of these forms.
 
     Args:
-        database: the current database, which names without one belong to.
+        database: the current database, for names without one.
         check_table: raises where the analyst may not read the table.
         check_database: raises where the analyst may not use the database.
 
@@ -150,7 +150,7 @@ def _string(token: Token) -> str | None:
 
 
 def _without_output(words: list[Token]) -> tuple[list[Token], str | None, dict[str, str]]:
-    """The words without the clauses FORMAT and SETTINGS at their end, which come in either order."""
+    """Split off the clauses FORMAT and SETTINGS at the end, which may come in either order."""
     fmt: str | None = None
     settings: dict[str, str] = {}
     for _ in range(2):
@@ -170,7 +170,7 @@ def _without_output(words: list[Token]) -> tuple[list[Token], str | None, dict[s
 
 
 def _settings(words: Sequence[Token]) -> dict[str, str] | None:
-    """`a = 1, b = 'x'`; None for anything else."""
+    """The settings in `a = 1, b = 'x'`; None for anything else."""
     settings: dict[str, str] = {}
     for place in range(0, len(words), 4):
         part = words[place : place + 4]

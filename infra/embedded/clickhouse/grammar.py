@@ -1,8 +1,8 @@
-"""The engine's own parser and writer of statements, used to judge those of the analyst.
+"""The engine's own parser and writer of statements, for judging guests' statements.
 
-In: text or a syntax tree. Out: a syntax tree or text. Nothing that it is given is run: texts and trees are values of
-parameters in statements of its own, on a connection of its own, so that a statement that takes long to parse keeps
-nobody else's waiting.
+In: text or a syntax tree. Out: a syntax tree or text. Neither is ever run: texts and trees are parameters' values in
+statements of this module. These run on a connection of their own, so that a statement that takes long to parse delays
+no other.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ class EngineGrammar:
     def __init__(self, engine: Engine) -> None:
         self._connection = engine.connect()
         self._lock = threading.Lock()
-        # The same text has the same tree; a question to the engine costs as much as a small statement.
+        # The same text always has the same tree, and asking the engine costs as much as a small statement.
         self._answered = functools.lru_cache(maxsize=_KEPT)(self._ask_engine)
         lines = self._ask(_FUNCTIONS).splitlines()
         self._functions = dict(line.split("\t") for line in lines)
 
     @property
     def functions(self) -> Mapping[str, str]:
-        """The engine's function names in small letters, each with the name that it stands for."""
+        """The engine's function names in lower case, each with the function's full name."""
         return self._functions
 
     def syntax_tree(self, sql: str) -> Mapping[str, Any] | None:
         """The statement as the engine's own parser reads it; blocks the calling thread.
 
         Returns:
-            the tree as parsed JSON, or None for a kind of statement that the engine gives no tree for.
+            the tree as parsed JSON, or None for a kind of statement for which the engine makes no tree.
 
         Raises:
-            ServerError: SYNTAX_ERROR.
+            ServerError: SYNTAX_ERROR, also for a text of more than `STATEMENT_BYTES`.
         """
         size = len(sql.encode("utf-8", "surrogateescape"))
         if size > STATEMENT_BYTES:
@@ -73,14 +73,14 @@ class EngineGrammar:
         """The statement that the engine reads as exactly this tree; blocks the calling thread.
 
         Raises:
-            ServerError: NOT_IMPLEMENTED where what the engine writes would be read as another tree.
+            ServerError: NOT_IMPLEMENTED where the engine would read the written statement as another tree.
         """
         text, _, again = self._ask(_WRITE, json.dumps(tree)).rstrip("\n").rpartition("\t")
         read = json.loads(again)
         if read != tree and _unspelt(read) != _unspelt(tree):
             raise refusal(
                 NOT_IMPLEMENTED,
-                "analyst: the engine does not write this statement back as it was read; write it in other words",
+                "analyst: the engine cannot write this statement back as it was read; phrase the statement differently",
             )
         return text
 
@@ -99,7 +99,7 @@ def _mapping(tree: Any) -> Mapping[str, Any] | None:
 
 
 def _unspelt(node: Any) -> Any:
-    """A tree without the mark that a function was spelt as an operator: `a::Date` is written `CAST(a, 'Date')`."""
+    """A tree without the marks of functions spelt as operators, so that `a::Date` is written `CAST(a, 'Date')`."""
     if isinstance(node, Mapping):
         return {name: _unspelt(value) for name, value in node.items() if name != "is_operator"}
     return [_unspelt(value) for value in node] if isinstance(node, list) else node

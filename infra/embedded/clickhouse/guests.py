@@ -1,7 +1,7 @@
-"""A guest's statements beside those of the product: judged apart, few at a time, and for a bounded time.
+"""A guest's statements beside the product's: judged on a thread of their own, few at a time, and for a bounded time.
 
-In: a call of such a guest. Out: the call as it may run, a slot to run it in, and a reply that ends in time. It never
-talks to the engine itself.
+In: a guest's call. Out: the call as it may run, a slot to run it in, and a reply with a time limit. Never talks to the
+engine itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from infra.embedded.clickhouse.limits import Limits
 from infra.embedded.clickhouse.reply import Reply
 from infra.embedded.clickhouse.statements import Statement
 
-# Clients may wait for a slot, but each holds a connection and a body meanwhile.
+# How many clients may wait for each slot: a waiting client holds a connection and a body.
 _WAITING_PER_SLOT = 8
 
 
@@ -26,7 +26,7 @@ class Guests:
     """Slots for the statements of one guest.
 
     Args:
-        grammar: asked on one thread of its own, which the product's statements never wait for.
+        grammar: used on a thread of its own, for which the product's statements never wait.
     """
 
     def __init__(self, name: str, users: Users, grammar: Grammar, limits: Limits) -> None:
@@ -39,13 +39,13 @@ class Guests:
         self._judge = ThreadPoolExecutor(1, thread_name_prefix="judge")
 
     async def permit(self, user: User, call: Call, statement: Statement) -> tuple[Call, Statement]:
-        """The statement as it may run; see `Users.permit`."""
+        """The statement, judged and written anew; see `Users.permit`."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._judge, self._users.permit, user, call, statement, self._grammar)
 
     @contextlib.asynccontextmanager
     async def turn(self, reply: Reply) -> AsyncIterator[None]:
-        """A slot for one statement, whose reply is cut off when it is left unread or takes too long.
+        """A slot for one statement. Its reply is cut off when the client leaves it unread, or when it takes too long.
 
         Raises:
             ServerError: TOO_MANY_SIMULTANEOUS_QUERIES when no slot became free in time.
@@ -72,7 +72,7 @@ class Guests:
         return refusal(
             TOO_MANY_SIMULTANEOUS_QUERIES,
             f"{self._name}: Too many simultaneous queries. {self._limits.slots} statements of {self._name} are running,"
-            " which is all that may; send this one again when another has ended",
+            " the most that may run at once; send this one again when another has ended",
         )
 
     def close(self) -> None:

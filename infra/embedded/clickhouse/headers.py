@@ -1,6 +1,6 @@
-"""What the headers of a reply say: its format, and what the statement counted.
+"""Values of a reply's headers: the media type of its format, and the counts of its statement.
 
-In: a format's name, totals, a client's text. Out: header values. Pure.
+In: a format's name, totals, a text from the client. Out: header values. Pure.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def content_type(fmt: str) -> str:
 
 
 def summary(totals: Totals) -> str:
-    """The value of X-ClickHouse-Summary."""
+    """The value of X-ClickHouse-Summary: the statement's counts as JSON of strings, like a server's."""
     return json.dumps(
         {
             "read_rows": str(totals.read_rows),
@@ -57,5 +57,5 @@ def summary(totals: Totals) -> str:
 
 
 def header_text(text: str) -> str:
-    """A client's own text as a header's value: printable ASCII only."""
+    """A client's own text as a header's value, cut down to printable ASCII."""
     return "".join(character if " " <= character <= "~" else "?" for character in text)

@@ -2,9 +2,9 @@
 
 In: an INSERT's head and the path of a file with its data. Out: one plain statement. Pure.
 
-chDB's own insert handle counts rows as written although their part could not be written (a violated constraint, a full
-disk), and data after FORMAT in the text of a statement is dropped without an error. Only a plain statement that reads
-the data from a file ends in the engine's own confirmation or its error, whatever the format.
+chDB's own insert handle counts rows as written even where their part was not written (a violated constraint, a full
+disk), and chDB drops data after FORMAT in a statement's text without an error. Only a plain statement that reads the
+data from a file ends in the engine's own confirmation or error, whatever the format.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 
 from infra.embedded.clickhouse.statements import Statement, Token, tokens
 
-# What the engine says of the file, which is none of the client's.
+# The engine's words about the file, of which the client knows nothing.
 _FILE_WORDS = re.compile(
     r": \(in file/uri /dev/fd/\d+\)|: While executing File: data for INSERT was parsed from file"
     r"|: While executing File(?=[.: ]|$)|: data for INSERT was parsed from file"
@@ -27,10 +27,10 @@ def is_insert(text: str) -> bool:
 
 
 def from_file(statement: Statement, path: str, fmt: str) -> str:
-    """The statement with its rows read from a file.
+    """The INSERT that reads its rows from a file.
 
     Args:
-        path: without quotes and backslashes.
+        path: the file's path; must hold no quotes and backslashes.
         fmt: the format of the rows.
     """
     sql = statement.sql
@@ -39,12 +39,12 @@ def from_file(statement: Statement, path: str, fmt: str) -> str:
         return f"{sql[:start]}file('{path}', {_quoted(fmt)}, {sql[end:]}"
     settings = _settings_clause(sql)
     head, clause = (sql, "") if settings is None else (sql[: settings.start], sql[settings.start :])
-    # On lines of their own: each part may end in a comment.
+    # On separate lines, since each part may end in a comment.
     return f"{head}\nFROM INFILE '{path}' COMPRESSION 'none'\n{clause}\nFORMAT {_quoted(fmt, '`')}"
 
 
 def without_file(message: str) -> str:
-    """An error's message without the file that only this process knows of."""
+    """An error's message without the words about this process's own file."""
     return _FILE_WORDS.sub("", message)
 
 

@@ -1,4 +1,4 @@
-"""What a guest may spend: settings that each of its statements runs with, and those that it may give itself.
+"""A guest's limits: the settings that each of its statements runs with, and the settings that it may send.
 
 In: the settings of a request and of a SETTINGS clause. Out: the settings that the statement runs with, or a refusal.
 Pure.
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from infra.embedded.clickhouse.defaults import OF_INSERTS
 from infra.embedded.clickhouse.errors import READONLY, refusal
 
-# A setting that changes how a result is written or how long it may take, and neither reads a file nor lifts a limit.
+# Settings that change how a result is written or how long a statement may take, and that read no file and lift no
+# limit.
 _HARMLESS_SETTINGS = re.compile(
     r"output_format_\w+|describe_\w+|date_time_output_format|max_threads|max_execution_time|max_block_size"
     r"|max_result_rows|max_result_bytes|result_overflow_mode|timeout_overflow_mode|max_rows_to_read|max_bytes_to_read"
@@ -21,18 +22,18 @@ _HARMLESS_SETTINGS = re.compile(
     r"|max_memory_usage|aggregate_functions_null_for_empty|prefer_column_name_to_alias|limit|offset"
     r"|http_\w+|cast_keep_nullable|union_default_mode|use_client_time_zone"
 )
-# They say how rows are read that a client sends, and that a statement waits for its changes.
+# Settings for reading the rows that a client sends, and for waiting until a statement's changes are done.
 _BUILDING_SETTINGS = re.compile(
     r"input_format_\w+|date_time_input_format|(?:mutations|alter|lightweight_deletes)_sync"
     r"|allow_nondeterministic_mutations"
 )
-# No tree shows an expression among the rows after VALUES. Without the second one the engine takes an expression for a
-# template of constants, whatever the first one says, and evaluates it.
+# A syntax tree does not show expressions among the rows after VALUES, so both settings switch expressions off: without
+# the second one the engine takes an expression for a template of constants and evaluates it.
 _PLAIN_VALUES = {
     "input_format_values_interpret_expressions": "0",
     "input_format_values_deduce_templates_of_expressions": "0",
 }
-# The builder's statements have these whatever they ask for.
+# The builder's statements run with these settings, whatever settings they bring.
 _WRITING = {
     **_PLAIN_VALUES,
     "allow_introspection_functions": "0",
@@ -43,20 +44,20 @@ _FILE_SETTINGS = re.compile(r"\w*(?:schema|template|path|file|cache_dir)\w*")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 _MIB = 1024 * 1024
-# Rows of a document that is held in memory whole (JSON and the like) take several times their bytes.
+# For formats whose document is held in memory whole (JSON and others): there rows take several times their bytes.
 _HELD_RESULT_BYTES = 64 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one statement of a guest may take.
+    """The limits of one guest's statements.
 
     Attributes:
-        slots: how many of its statements may run at once; the others wait.
-        threads: of the engine; a statement of many takes the processors from all others, however few it has.
-        seconds: until it ends, reading its reply included.
-        waiting_seconds: for a slot.
-        idle_seconds: how long the reader of a reply may leave it unread.
+        slots: how many of the guest's statements may run at once; further statements wait.
+        threads: the engine's threads for one statement; a statement with many takes the processors from all others.
+        seconds: the longest that a statement may take, including the reading of its reply.
+        waiting_seconds: how long a statement may wait for a slot.
+        idle_seconds: how long a client may leave a reply unread.
     """
 
     slots: int = 4
@@ -72,17 +73,18 @@ class Limits:
         """The settings that a statement runs with.
 
         Args:
-            given: what its client asks for; 0, in ClickHouse's words no limit, and more than a limit mean the limit.
-            streamed: whether its rows leave while more of them are made.
+            given: settings from the client. 0, which means "no limit" to ClickHouse, and values above a limit become
+                the limit.
+            streamed: whether rows are sent while the engine still makes more.
 
         Raises:
-            ServerError: READONLY for a setting that is not harmless, or that asks for more memory.
+            ServerError: READONLY for a setting that is not harmless, or that asks for more memory than the limit.
         """
         check_settings(given)
         return self._bounded(given, streamed=streamed)
 
     def writing_settings(self, given: Mapping[str, str]) -> dict[str, str]:
-        """The settings that a statement runs with that changes something.
+        """The settings that a statement which changes something runs with.
 
         Raises:
             ServerError: as `settings`.
@@ -108,17 +110,17 @@ class Limits:
 
 
 def harmless_setting(name: str, *, writing: bool = False) -> bool:
-    """Whether a guest may give this setting with a statement that reads, or with one that is `writing`."""
+    """Whether a guest may send this setting with a statement that reads, or, with `writing`, that changes something."""
     if _FILE_SETTINGS.fullmatch(name):
         return False
     return bool(_HARMLESS_SETTINGS.fullmatch(name) or (writing and _BUILDING_SETTINGS.fullmatch(name)))
 
 
 def changeable_settings() -> str:
-    """A SELECT of the engine's settings in which those that a guest may send with a statement are not read-only.
+    """A SELECT of `system.settings` in which the settings that a guest may send are not read-only.
 
-    A guest's statements run where the engine lets nobody change a setting, and it would say so of each. Drivers look
-    here before they send one.
+    On a guest's handle no setting can be changed, so the engine would list every setting as read-only. Drivers look
+    a setting up there before they send it.
     """
     given = "|".join(f"(?:{names.pattern})" for names in (_HARMLESS_SETTINGS, _BUILDING_SETTINGS, OF_INSERTS))
     escaped = given.replace("\\", "\\\\")
@@ -128,26 +130,30 @@ def changeable_settings() -> str:
 
 
 def check_settings(settings: Mapping[str, str], *, writing: bool = False) -> None:
-    """Raises: ServerError: READONLY for a setting that is not harmless."""
+    """Check settings that a guest sent.
+
+    Raises:
+        ServerError: READONLY for a setting that is not harmless.
+    """
     for name in settings:
         if not harmless_setting(name, writing=writing):
             raise refusal(READONLY, f"Cannot modify '{name}' setting in readonly mode.")
 
 
 def without_building(settings: Mapping[str, str]) -> dict[str, str]:
-    """The settings without those that mean nothing to a statement that reads; dbt sends them with each one."""
+    """The settings without those for writing, which dbt sends with every statement, also with one that reads."""
     return {name: value for name, value in settings.items() if not _BUILDING_SETTINGS.fullmatch(name)}
 
 
 def is_set(changes: Mapping[str, str]) -> bool:
-    """Whether the builder's statements have these settings anyway."""
+    """Whether the builder's statements run with exactly these settings anyway."""
     return all(_WRITING.get(name) == value for name, value in changes.items())
 
 
 def _number(name: str, text: str) -> float:
-    # max_threads may be auto(2), which is the engine's own choice.
+    # max_threads may read auto(2): the engine's own choice.
     if name == "max_threads" and text.startswith("auto"):
         return 0.0
     if not _NUMBER.fullmatch(text):
-        raise refusal(READONLY, f"Cannot modify '{name}' setting in readonly mode: {text!r} is no number.")
+        raise refusal(READONLY, f"Cannot modify '{name}' setting in readonly mode: {text!r} is not a number.")
     return float(text)

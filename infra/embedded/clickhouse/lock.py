@@ -1,4 +1,4 @@
-"""One process a data directory: an advisory lock that the kernel releases however the process ends."""
+"""One process for each data directory: an advisory lock, which the kernel releases however the process ends."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class DirectoryLock:
     """Holds a data directory until the process ends."""
 
     def __init__(self, path: Path) -> None:
-        """Creates the directory where needed and takes it.
+        """Create the directory where needed and lock it.
 
         Raises:
-            StartError: the directory cannot be written, or another process has it.
+            StartError: the directory cannot be written, or another process holds the lock.
         """
         try:
             path.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""A multipart form: its text fields, as clients send long parameters and statements, and its files.
+"""A multipart form: text fields, in which clients send long parameters and statements, and files.
 
-In: the pieces of a body. Out: fields, and files that wait on disk; both are bounded.
+In: the pieces of a body. Out: fields in memory and files on disk; both are bounded.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _FRAME_BYTES = 1024 * 1024
 
 @dataclass(slots=True)
 class Form:
-    """What a form held; whoever reads it closes it.
+    """The fields and files of a form; its reader must close it.
 
     Attributes:
-        files: by the names of their fields, at their beginnings.
+        files: open files by the names of their fields; each position is at the file's beginning.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
     files: dict[str, IO[bytes]] = field(default_factory=dict)
 
     def close(self) -> None:
-        """Gives back memory and disk."""
+        """Close the files, which frees their disk space."""
         for file in self.files.values():
             with contextlib.suppress(OSError):
                 file.close()
@@ -71,7 +71,7 @@ class _Reader:
     def write(self, piece: bytes) -> None:
         before = self._in_files
         self._parser.write(piece)
-        # Also what frames the parts, which nobody keeps, counts.
+        # The parts' boundaries and headers count too, although they are not kept.
         self._in_fields += len(piece) - (self._in_files - before)
         if self._in_fields > STATEMENT_BYTES + _FRAME_BYTES:
             raise refusal(QUERY_IS_TOO_LARGE, f"The form has more than {STATEMENT_BYTES} bytes besides its files")
@@ -127,15 +127,15 @@ class _Reader:
 
 
 async def read_form(content_type: str, pieces: AsyncIterator[bytes], *, folder: Path, file_bytes: int) -> Form:
-    """The fields and files of a form.
+    """Read the fields and files of a form.
 
     Args:
-        folder: for files.
-        file_bytes: how much all files together may have; 0 for a user who may send none.
+        folder: holds the files.
+        file_bytes: how many bytes all files together may have; 0 for a user who may send none.
 
     Raises:
-        ServerError: QUERY_IS_TOO_LARGE; ACCESS_DENIED for a file of a user who may send none; BAD_ARGUMENTS for too
-            many parts or what is no form; NOT_ENOUGH_SPACE.
+        ServerError: QUERY_IS_TOO_LARGE; ACCESS_DENIED for a file from a user who may send none; BAD_ARGUMENTS for too
+            many parts or a body that is no form; NOT_ENOUGH_SPACE.
     """
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")

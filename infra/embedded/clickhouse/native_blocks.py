@@ -1,7 +1,7 @@
-"""Native blocks for a client that names its protocol version: with a block's head, and a byte for each column.
+"""Native blocks for a client that sends a protocol version: these have a head, and an extra byte for each column.
 
-In: blocks as the engine writes them, which knows no `client_protocol_version`. Out: the same rows as a server writes
-them for such a client. Pure. A column ends where its type says, so that every column is walked over once.
+In: blocks as the engine writes them; the engine knows no `client_protocol_version`. Out: the same rows in the blocks
+that a server writes for such a client. Pure. Each column is walked over once, since only its type tells where it ends.
 Source: ClickHouse, `src/Formats/NativeWriter.cpp`; `src/Core/ProtocolDefines.h`.
 """
 
@@ -16,7 +16,7 @@ from typing import Protocol
 from infra.embedded.clickhouse.errors import NOT_IMPLEMENTED, refusal
 
 _WITH_CUSTOM_SERIALIZATION = 54454
-# Field 1: it is no overflow row; field 2: bucket -1; the end.
+# Field 1: not an overflow row; field 2: bucket -1; end of fields.
 _BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
 _NO_CUSTOM_SERIALIZATION = b"\x00"
 _U64 = struct.Struct("<Q")
@@ -42,7 +42,7 @@ _NAMED = re.compile(r"\s*(?:[A-Za-z_]\w*|`(?:[^`\\]|\\.)*`)\s+(?=[A-Za-z])", re.
 
 
 class _Kind(Protocol):
-    """A type as it lies in a column: what comes first, and what each number of rows takes."""
+    """How a type's column is laid out: the bytes before its rows, and where its rows end."""
 
     def prefix(self) -> int: ...
 
@@ -136,7 +136,7 @@ def for_version(blocks: bytes, version: int) -> bytes:
     """Whole blocks as a server writes them for a client of this protocol version.
 
     Raises:
-        ServerError: NOT_IMPLEMENTED for a column of a type whose end only the engine knows.
+        ServerError: NOT_IMPLEMENTED for a column of a type whose layout is not known here.
     """
     if version <= 0:
         return blocks

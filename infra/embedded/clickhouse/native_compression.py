@@ -1,7 +1,7 @@
-"""ClickHouse's own block compression, `compress=1` and `decompress=1`: checksummed blocks of LZ4, ZSTD or nothing.
+"""ClickHouse's own block compression, `compress=1` and `decompress=1`: checksummed blocks of LZ4, ZSTD or plain data.
 
-In: bytes. Out: bytes. A block is a checksum (CityHash128 of version 1.0.2, 16 bytes), a method (1 byte), its own size
-with these 9 bytes and the decoded size (4 bytes each, little endian), and the data.
+In: bytes. Out: bytes. A block is a checksum (CityHash128 of version 1.0.2, 16 bytes) and a body: a method (1 byte), the
+body's size with these 9 bytes and the decoded size (4 bytes each, little endian), and the data.
 Source: ClickHouse, `src/Compression/CompressedReadBufferBase.cpp`.
 """
 
@@ -31,23 +31,23 @@ _HEAD = struct.Struct("<BII")
 _START_BYTES = _CHECKSUM_BYTES + _HEAD.size
 _BLOCK_BYTES = 1024 * 1024
 _ZSTD_LEVEL = 1
-# As large as the largest block: a frame that knows its length needs a window of that length.
+# As large as the largest block: a frame with a known length needs a window of that length.
 _ZSTD_WINDOW_LOG = 26
 
 
 class BlockEncoder:
-    """A response body in blocks of at most 1 MiB; a `compression.Compressor`."""
+    """Encodes a response body in blocks of at most 1 MiB; a `compression.Compressor`."""
 
     def __init__(self, method: int = LZ4) -> None:
         self._method = method
 
     def feed(self, chunk: bytes) -> bytes:
-        """The chunk as whole blocks."""
+        """Encode a chunk as whole blocks."""
         blocks = [self._block(chunk[at : at + _BLOCK_BYTES]) for at in range(0, len(chunk), _BLOCK_BYTES)]
         return b"".join(blocks)
 
     def finish(self) -> bytes:
-        """Nothing: a body is blocks and no more."""
+        """Return no bytes: a body consists of its blocks alone."""
         return b""
 
     def _block(self, content: bytes) -> bytes:
@@ -62,10 +62,10 @@ class BlockEncoder:
 
 
 class BlockDecoder:
-    """A request body in blocks; a `compression.Decoder`.
+    """Decodes a request body in blocks; a `compression.Decoder`.
 
     Args:
-        block_bytes: how much one block may decode to; a block that claims more is refused before it is read.
+        block_bytes: the most bytes that one block may decode to; a block that claims more is refused unread.
     """
 
     def __init__(self, block_bytes: int) -> None:
@@ -73,11 +73,11 @@ class BlockDecoder:
         self._held = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """See `compression.Decoder`.
+        """Decode the next chunk of the body; see `compression.Decoder`.
 
         Raises:
-            ServerError: CANNOT_DECOMPRESS, CHECKSUM_DOESNT_MATCH, UNKNOWN_COMPRESSION_METHOD for another codec than
-                LZ4, ZSTD and NONE, TOO_LARGE_SIZE_COMPRESSED.
+            ServerError: CANNOT_DECOMPRESS; CHECKSUM_DOESNT_MATCH; TOO_LARGE_SIZE_COMPRESSED;
+                UNKNOWN_COMPRESSION_METHOD for another codec than LZ4, ZSTD and NONE.
         """
         self._held += chunk
         while len(self._held) >= _START_BYTES:

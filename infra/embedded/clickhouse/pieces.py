@@ -1,4 +1,4 @@
-"""The body of a reply in parts, as its statement makes them, or in a file where the client wants to wait for its end.
+"""The body of a reply: in parts as its statement makes them, or, for a client that waits for the end, in a file.
 
 In: a running statement. Out: encoded bytes.
 """
@@ -16,7 +16,7 @@ from infra.embedded.clickhouse.native_blocks import for_version
 from infra.embedded.clickhouse.reply import Reply
 from infra.embedded.clickhouse.running import RunningDocument, RunningSelect
 
-# A reply up to this size leaves whole: with its length, its totals, and the right status if it failed.
+# A reply up to this size is sent whole: with its length, its totals, and the right status if the statement failed.
 _PIECE_BYTES = 1024 * 1024
 _SPOOL_BYTES = 16 * 1024 * 1024
 
@@ -27,7 +27,7 @@ def pieces_of(
     """The encoded body in parts of about a megabyte, each with whether it is the last.
 
     Args:
-        version: of the protocol, for Native blocks; else 0.
+        version: the client's protocol version for Native blocks; 0 for other formats and without one.
     """
     gathered: list[bytes] = []
     size = 0
@@ -45,7 +45,7 @@ def pieces_of(
 
 
 def spooled(pieces: Iterator[tuple[bytes, bool]], folder: Path) -> tuple[bytes, bool, IO[bytes] | None]:
-    """Everything up to the end: as bytes when it is short, else in a file."""
+    """Read the body to its end: as bytes when it is short, else into a file."""
     content, ended = next(pieces)
     if ended:
         return content, True, None

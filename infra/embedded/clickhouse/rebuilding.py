@@ -1,7 +1,7 @@
-"""A statement of the analyst as it will run: its judged syntax tree, and apart from it how the reply is written.
+"""Takes a guest's judged syntax tree apart: the statement to run, and how its reply is written.
 
-In: a syntax tree. Out: the same tree without its FORMAT clause and its last SETTINGS clause, which travel beside the
-statement instead, as they do in a request's address. Pure.
+In: a syntax tree. Out: the same tree without its FORMAT clause and its last SETTINGS clause; format and settings are
+passed beside the statement instead, like those in a request's address. Pure.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _MADE_OF_SELECTS = frozenset({"CreateQuery", "InsertQuery"})
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A statement in parts.
+    """The parts of a statement.
 
     Attributes:
-        verb: as `Statement.verb`.
-        settings: what its last SETTINGS clause says, which is what the engine applies to the whole statement.
+        verb: the statement's verb, as `Statement.verb`.
+        settings: the last SETTINGS clause, which the engine applies to the whole statement.
     """
 
     verb: str
@@ -47,10 +47,10 @@ class Parts:
 
 
 def taken_apart(tree: Tree) -> Parts:
-    """The parts of a statement.
+    """Take a statement apart.
 
     Raises:
-        ServerError: READONLY for a clause that cannot travel beside the statement.
+        ServerError: READONLY for a clause that cannot be passed beside the statement.
     """
     settings: dict[str, str] = {}
     rest = dict(tree)
@@ -62,7 +62,7 @@ def taken_apart(tree: Tree) -> Parts:
             rest["query"] = _without_settings(inner, settings)
         _take(rest, "settings_ast", settings)
     elif isinstance(rest.get("select"), Mapping) and rest.get("type") in _MADE_OF_SELECTS:
-        # Those of a view stay where they are: they belong to whoever reads it.
+        # A view's settings stay in its tree: they apply when somebody reads the view.
         if not rest.get("is_ordinary_view"):
             rest["select"] = _without_settings(rest["select"], settings)
         _take(rest, "settings_ast", settings)
@@ -91,10 +91,10 @@ def _take(tree: dict[str, Any], key: str, settings: dict[str, str]) -> None:
 
 
 def settings_of(clause: Any) -> dict[str, str]:
-    """The settings in a SETTINGS clause; none without one.
+    """The settings in a SETTINGS clause; empty without a clause.
 
     Raises:
-        ServerError: READONLY for a clause that says more than settings.
+        ServerError: READONLY for a clause that holds more than settings.
     """
     if clause is None:
         return {}
@@ -104,7 +104,7 @@ def settings_of(clause: Any) -> dict[str, str]:
 
 
 def _value(value: Any) -> str:
-    """A setting's value as an address would say it."""
+    """A setting's value as text, as it would stand in an address."""
     plain = value.get("value") if isinstance(value, Mapping) else value
     if isinstance(plain, bool):
         return "1" if plain else "0"
@@ -114,10 +114,10 @@ def _value(value: Any) -> str:
 
 
 def with_user(tree: Any, user: str, functions: Mapping[str, str]) -> Any:
-    """A tree that names the user where the engine, which knows one user alone, would name its own.
+    """A tree in which the functions for the current user give the guest's name; the engine itself knows one user only.
 
     Args:
-        functions: the engine's function names in small letters, each with the name that it stands for.
+        functions: function names in lower case, each with the function's full name.
     """
     if isinstance(tree, Mapping):
         named = {name: with_user(value, user, functions) for name, value in tree.items()}
@@ -133,12 +133,12 @@ def with_user(tree: Any, user: str, functions: Mapping[str, str]) -> Any:
 
 
 def with_source(tree: Any, table: tuple[str, str], source: Callable[[], Tree], database: str) -> Any:
-    """A tree that reads a SELECT where it would read a table; the columns can be named by the table's name as before.
+    """A tree that reads a SELECT in place of a table; columns can still be named by the table's name.
 
     Args:
-        table: its database and its name.
-        source: gives the tree of the SELECT.
-        database: the current one, which bare names belong to.
+        table: the table's database and name.
+        source: returns the tree of the SELECT.
+        database: the current database, for names without one.
     """
     if isinstance(tree, Mapping):
         replaced = {name: with_source(value, table, source, database) for name, value in tree.items()}
@@ -154,7 +154,7 @@ def with_source(tree: Any, table: tuple[str, str], source: Callable[[], Tree], d
 
 
 def _under_its_name(old: Tree, new: Tree) -> Tree:
-    """A column that was replaced whole keeps the name that it had."""
+    """Give a replaced column the name that it had before."""
     if old.get("type") == "Function" and new.get("type") == "Literal" and "alias" not in new:
         return {**new, "alias": f"{old['name']}()"}
     return new

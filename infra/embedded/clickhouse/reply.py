@@ -1,6 +1,6 @@
 """Sending a reply while watching whether the client is still there.
 
-In: headers and bytes. Out: ASGI messages. What the bytes mean is `app`'s business.
+In: headers and bytes. Out: ASGI messages. This module never looks into the bytes.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _CANCEL_EVERY_SECONDS = 0.1
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its reply was complete; nobody is left to tell."""
+    """The client closed the connection before its reply was complete; no error can be sent any more."""
 
 
 class Reply:
-    """One HTTP reply; the request's body has been read to its end."""
+    """One HTTP reply; the request's body must have been read to its end."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._send_now = send
@@ -37,11 +37,11 @@ class Reply:
             pass
 
     def bound(self, *, idle_seconds: float, seconds: float) -> None:
-        """From now on a client that leaves the reply unread counts as gone, and so does every client in the end.
+        """Set time limits: past either of them the client counts as gone.
 
         Args:
             idle_seconds: how long the client may leave one piece unread.
-            seconds: for the whole reply.
+            seconds: how long the whole reply may take.
         """
         self._idle_seconds = idle_seconds
         self._cut_off = asyncio.get_running_loop().call_later(seconds, self._gone.cancel)
@@ -59,10 +59,11 @@ class Reply:
         await sending
 
     async def unless_gone(self, work: Awaitable[T], cancel: Callable[[], Awaitable[None]] | None) -> T:
-        """Waits for engine work; when the client leaves first, cancels it.
+        """Wait for engine work, and cancel the work when the client leaves first.
 
         Args:
-            cancel: asks the engine to stop the work, once for each call; None for work that is finished regardless.
+            cancel: asks the engine to stop the work; called again and again until the work ends. None for work that
+                is finished in any case.
 
         Raises:
             ClientGone: the client left and the work was cancelled; the work has ended.
@@ -70,7 +71,7 @@ class Reply:
         task = asyncio.ensure_future(work)
         await asyncio.wait((task, self._gone), return_when=asyncio.FIRST_COMPLETED)
         if not task.done() and cancel is not None:
-            # The engine may not know the statement yet when it is first asked, so it is asked until the work ends.
+            # At the first call the engine may not know the statement yet, so cancel is repeated until the work ends.
             while not task.done():
                 await cancel()
                 await asyncio.wait((task,), timeout=_CANCEL_EVERY_SECONDS)
@@ -79,15 +80,15 @@ class Reply:
         return await task
 
     async def start(self, headers: dict[str, str], status: int = 200) -> None:
-        """Sends the status and the headers."""
+        """Send status and headers."""
         encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def piece(self, content: bytes, *, last: bool = False) -> None:
-        """Sends a part of the body, waiting while the client reads more slowly than this process writes.
+        """Send a part of the body; waits while the client reads more slowly than this process writes.
 
         Raises:
-            ClientGone: nobody reads any more.
+            ClientGone: the client left, or a time limit of `bound` passed.
         """
         if self._gone.done():
             raise ClientGone
@@ -95,19 +96,19 @@ class Reply:
             await self._send({"type": "http.response.body", "body": content, "more_body": not last})
 
     async def whole(self, headers: dict[str, str], content: bytes, status: int = 200) -> None:
-        """Sends a complete reply whose length is known."""
+        """Send a complete reply with its length."""
         await self.start({**headers, "Content-Length": str(len(content))}, status)
         await self._send({"type": "http.response.body", "body": content, "more_body": False})
 
     def close(self) -> None:
-        """Stops watching the client."""
+        """Stop watching the client."""
         if self._cut_off is not None:
             self._cut_off.cancel()
         self._gone.cancel()
 
 
 def exception_block(message: str, tag: str, encoder: Compressor | None) -> bytes:
-    """What ends a reply that failed after its headers had left, as servers since 25.11 write it.
+    """The end of a reply that failed after its headers were sent, in the form of servers since 25.11.
 
     Source: clickhouse-connect, `driver/transform.py`, `extract_exception_with_tag`.
     """

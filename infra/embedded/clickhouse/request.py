@@ -1,6 +1,6 @@
-"""An HTTP request as ClickHouse's interface understands it: whose it is, the SQL, its data, settings and parameters.
+"""Reads an HTTP request of ClickHouse's interface: credentials, SQL, data, settings and parameters.
 
-In: the ASGI request. Out: `Incoming`. Nothing is run and no right is checked here.
+In: the ASGI request. Out: `Incoming`. Nothing is run here, and no right is checked.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from infra.embedded.clickhouse.statements import Statement
 _ADDRESS_BYTES = 1024 * 1024
 _MOST_HEADERS = 200
 _HEADER_BYTES = 128 * 1024
-# clickhouse-go fills a block with 10 MiB and the column that went past it.
+# clickhouse-go ends a block with the column that takes it past 10 MiB.
 _BLOCK_BYTES = 64 * 1024 * 1024
-# A body has this long, and longer by the second that its bytes take at the slowest speed.
+# Time for a body, besides the time that its bytes take at the slowest speed allowed.
 _BODY_SECONDS = 30.0
 _BODY_BYTES_PER_SECOND = 64 * 1024
 _YIELD_BYTES = 4 * 1024 * 1024
-# An INSERT whose data begins this close to the end of what was read may go on with its head.
+# Where an INSERT's data seems to begin this close to the end of the text read so far, its head may go on.
 _CUT_CHARACTERS = 64
 
-# Parameters of the HTTP interface itself; every other one is a setting of the statement.
+# Parameters of the HTTP interface itself; all other parameters are settings of the statement.
 _TRANSPORT = frozenset(
     {
         "query", "database", "default_format", "user", "password", "quota_key", "query_id", "session_id",
@@ -58,7 +58,7 @@ _TRANSPORT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the client says it is; both may be empty."""
+    """The user name and password that the client sent; both may be empty."""
 
     user: str
     password: str
@@ -69,12 +69,12 @@ class Incoming:
     """One request.
 
     Attributes:
-        body: everything that was sent as SQL and data, decompressed.
-        form: the multipart form that was sent instead; empty for none.
-        tables: those that came with the form.
-        encoding: the HTTP encoding of the reply.
-        blocks: the method of ClickHouse's own compression of the reply, inside `encoding`.
-        protocol_version: which blocks the client reads in Native; 0 where it does not say.
+        body: SQL and data, decompressed.
+        form: the multipart form that was sent instead of a body; empty for none.
+        tables: the external tables of the form.
+        encoding: the HTTP encoding for the reply.
+        blocks: the method of ClickHouse's own compression for the reply, inside `encoding`.
+        protocol_version: the client's version of Native blocks; 0 where the client names none.
         settings: settings of the statement, as strings.
         params: values of `{name:Type}`, without `param_`.
     """
@@ -96,7 +96,7 @@ class Incoming:
     _data_position: int = 0
 
     def statement(self) -> Statement:
-        """The statement, looked for in the beginning of the body, or in all of it where it is no INSERT with data.
+        """The statement; read from the beginning of the body for an INSERT with data, else from the whole body.
 
         Raises:
             ServerError: SYNTAX_ERROR for no statement or several; QUERY_IS_TOO_LARGE.
@@ -112,7 +112,7 @@ class Incoming:
             text = self.body.text()
         statement = statements.parse(text)
         if statement.format == "Values" and statement.data_start is not None:
-            # The engine reads no further than the first semicolon.
+            # The engine would read no further than the first semicolon, and ignore a second statement.
             statements.check_single(text[statement.data_start :])
         return self._found(statement, text)
 
@@ -127,16 +127,16 @@ class Incoming:
         return Chain(blocks, http) if blocks and http else blocks or http
 
     def close(self) -> None:
-        """Gives back memory and disk."""
+        """Free memory and disk space of body, form and tables."""
         self.body.close()
         self.form.close()
 
     def is_empty(self) -> bool:
-        """Whether nothing was asked."""
+        """Whether the request holds no statement."""
         return not self.body.head().strip()
 
     def data(self) -> AbstractContextManager[str]:
-        """The path of a file with the data of the INSERT that `statement` gave, for as long as the context lasts."""
+        """The path of a file with the data of the INSERT that `statement` returned; exists as long as the context."""
         return self.body.file_from(self._data_position)
 
 
@@ -159,10 +159,10 @@ def credentials(request: Request) -> Credentials:
 
 
 def check_bounds(request: Request) -> None:
-    """Looks at a request before anything of it is read.
+    """Check a request's address and headers before its body is read.
 
     Raises:
-        ServerError: QUERY_IS_TOO_LARGE, BAD_ARGUMENTS; its address or its headers are out of bounds.
+        ServerError: QUERY_IS_TOO_LARGE or BAD_ARGUMENTS: the address or the headers are out of bounds.
     """
     address = request.scope["query_string"]
     if len(address) > _ADDRESS_BYTES:
@@ -181,13 +181,13 @@ def check_bounds(request: Request) -> None:
 async def read(
     request: Request, *, default_database: str, spool: Path, insert_bytes: int, external_bytes: int
 ) -> Incoming:
-    """Reads a whole request.
+    """Read a whole request.
 
     Args:
-        default_database: where the request names none.
+        default_database: the database of a request that names none.
         spool: folder for bodies too large for memory.
-        insert_bytes: how much an INSERT may carry; 0 for a user who may not insert.
-        external_bytes: how much all external tables may have together; 0 for a user who may send none.
+        insert_bytes: how many bytes of data an INSERT may carry; 0 for a user who may not insert.
+        external_bytes: how many bytes all external tables may have together; 0 for a user who may send none.
 
     Raises:
         ServerError: the body is too large or too slow, in an unknown encoding, or broken.
@@ -260,7 +260,7 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
     """The body as it arrives.
 
     Raises:
-        ServerError: SOCKET_TIMEOUT; it comes too slowly.
+        ServerError: SOCKET_TIMEOUT: the body arrives too slowly.
     """
     stream = request.stream()
     clock = asyncio.get_running_loop().time
@@ -278,7 +278,7 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
 
 
 async def _decoded(chunks: AsyncIterator[bytes], decoders: Sequence[Decoder]) -> AsyncIterator[bytes]:
-    """A body through its decoders; long ones leave the loop to others in between."""
+    """Decode a body; between the pieces of a long one other requests get their turn."""
     done = 0
     async for chunk in chunks:
         for piece in _through(chunk, decoders):

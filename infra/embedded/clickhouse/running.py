@@ -1,6 +1,6 @@
-"""Statements under way, their rows fetched block by block by one thread at a time.
+"""Running SELECTs, whose rows are fetched block by block, by one thread at a time.
 
-In: what the engine gives for a statement that was started. Out: bytes in the asked format, or `ServerError`.
+In: the engine's stream of a started statement. Out: bytes in the requested format, or `ServerError`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CANCEL_EVERY_SECONDS = 0.05
 
 @dataclass(slots=True)
 class Totals:
-    """What a finished statement counted."""
+    """Counts of a finished statement: rows and bytes read and written, and the time that it took."""
 
     read_rows: int = 0
     read_bytes: int = 0
@@ -60,20 +60,20 @@ class RunningSelect:
             yield content
 
     def close(self) -> None:
-        """Cancels what is still running; does nothing after the last block."""
+        """Cancel the statement if it still runs; does nothing after the last block."""
         self.ended = True
         with contextlib.suppress(Exception):
             self._stream.close()
 
 
 class RunningDocument:
-    """A SELECT whose rows make one document, such as a Parquet file; used as `RunningSelect`.
+    """A SELECT whose rows make one document, such as a Parquet file; used like `RunningSelect`.
 
-    The engine's own streaming ends a document with every block. Written to a file it makes one, row group by row
-    group; the file is a pipe here, which holds the statement back while nobody reads.
+    The engine's own streaming would end a document with every block. A statement that writes to a file makes one
+    document, row group by row group. Here the file is a pipe, so the statement pauses while nobody reads.
 
     Args:
-        write: runs the statement to its end, its rows written to the path that it is given.
+        write: runs the statement to its end and writes its rows to the given path.
         cancel: asks the engine to stop the statement.
     """
 
@@ -93,14 +93,14 @@ class RunningDocument:
         except BaseException as error:
             self._error = error
         finally:
-            # Held open until here, so that the reader meets the end of the pipe only at the end of the statement.
+            # Held open until here, so that the reader sees the pipe's end only at the statement's end.
             os.close(self._writing)
 
     def blocks(self) -> Iterator[bytes]:
         """The remaining bytes in order.
 
         Raises:
-            ServerError: the statement failed or was cancelled; what came before is no whole document.
+            ServerError: the statement failed or was cancelled; the bytes so far are no whole document.
         """
         size = 0
         while content := os.read(self._reading, _BLOCK_BYTES):
@@ -113,11 +113,11 @@ class RunningDocument:
             raise self._error
 
     def close(self) -> None:
-        """Cancels what is still running, and waits for its end; does nothing after the last block."""
+        """Cancel the statement if it still runs, and wait for its end; does nothing after the last block."""
         if self.ended:
             return
         self._end()
-        # Asked again until it ends: a statement that has just begun is not known to the engine yet.
+        # Repeated until the statement ends: the engine does not know a statement yet that has just begun.
         while self._thread.is_alive():
             self._cancel()
             self._thread.join(_CANCEL_EVERY_SECONDS)

@@ -1,6 +1,6 @@
-"""The life of the process once it is confined: the engine is opened, requests are served, and both end in order.
+"""The life of the process once it is confined: opens the engine, serves requests, and ends both in order.
 
-In: settings, a socket that listens. Out: replies, until a signal. Loading this module loads the engine.
+In: settings and a listening socket. Out: replies, until a signal. Importing this module loads the engine.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _CANCELLED_MAY_FINISH_SECONDS = 2.0
 _MOST_CONNECTIONS = 1000
 # Statements may come in the address.
 _ADDRESS_BYTES = 64 * 1024
-# `request` refuses long heads before that, with ClickHouse's own error.
+# `request` refuses shorter heads already, with ClickHouse's own error.
 _HEAD_BYTES = 256 * 1024
 _MOST_HEADERS = 1000
-# What a form adds around an INSERT's data.
+# Allowance for a form's parts around an INSERT's data.
 _FORM_BYTES = 8 * 1024 * 1024
-# `request` gives up on a body before that, with ClickHouse's own error.
+# `request` gives a body up earlier, with ClickHouse's own error.
 _BODY_SECONDS = 60.0
-# The query API reads on as its own callers do; the analyst's replies have a shorter bound of their own.
+# The query API reads as slowly as its own callers do. Guests' replies have a shorter limit of their own.
 _UNREAD_SECONDS = 120.0
 
 
 class _HttpServer(uvicorn.Server):
-    """uvicorn without its signal handling, which would end the process by the signal instead of with 0."""
+    """uvicorn without its signal handling, which would end the process by the signal instead of with exit code 0."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -50,7 +50,7 @@ class _HttpServer(uvicorn.Server):
 
 
 async def _serve(settings: Settings, engine: Engine, guard: DiskGuard, listener: socket.socket) -> None:
-    """Serves until SIGTERM or SIGINT, then lets running statements finish for a while."""
+    """Serve until SIGTERM or SIGINT, then give running statements some time to finish."""
     users = Users(settings)
     grammar = EngineGrammar(engine)
     limits_by_name = {"analyst": settings.analyst_limits, "builder": settings.builder_limits}
@@ -88,7 +88,7 @@ async def _serve(settings: Settings, engine: Engine, guard: DiskGuard, listener:
 
 
 def run(settings: Settings, config: Path, listener: socket.socket) -> None:
-    """Opens the engine and serves until SIGTERM or SIGINT.
+    """Open the engine and serve until SIGTERM or SIGINT.
 
     Raises:
         StartError: the engine cannot open its data.

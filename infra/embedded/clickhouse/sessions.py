@@ -1,8 +1,9 @@
-"""Sessions: what SET, USE and temporary tables leave behind for the next request with the same `session_id`.
+"""Sessions: settings, database and temporary tables that stay for the next request with the same `session_id`.
 
-In: a user's session as its request names it. Out: the engine handle that the statement runs on. A session has a handle
-of its own from the first statement that leaves something behind; until then, and for a user who may leave nothing, its
-requests run like any other. Sessions are bounded in number and in time, and belong to the user who began them.
+In: the session that a request names. Out: the engine handle that the request's statement runs on. A session gets a
+handle of its own with its first statement that leaves something behind. Until then its requests run like any other, and
+so do all requests of a user who may leave nothing behind. Sessions are bounded in number and time, and belong to the
+user who began them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from infra.embedded.clickhouse.errors import (
 )
 
 MOST_SESSIONS = 1000
-# Each has a thread and an engine handle.
+# How many sessions may have a handle; each handle has a thread.
 MOST_KEPT = 32
 _DEFAULT_SECONDS = 60
 _MOST_SECONDS = 3600
@@ -35,7 +36,7 @@ class Named:
 
     Attributes:
         seconds: how long the session outlives the request.
-        must_exist: whether it is an error when there is no such session yet.
+        must_exist: whether a session that does not exist is an error, instead of being begun.
         ends: whether the session ends with this request.
     """
 
@@ -54,7 +55,7 @@ class _Session:
 
 
 def named(query: Mapping[str, str]) -> Named | None:
-    """The session in a request's parameters; None for a request of its own.
+    """The session in a request's parameters; None for a request without a session.
 
     Raises:
         ServerError: INVALID_SESSION_TIMEOUT.
@@ -70,7 +71,7 @@ def named(query: Mapping[str, str]) -> Named | None:
 
 
 class Sessions:
-    """The sessions of all users; used on the event loop."""
+    """The sessions of all users; used on the event loop only."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -81,15 +82,15 @@ class Sessions:
     async def lease(
         self, call: Call, user: str, asked: Named | None, *, leaves: bool, fresh: bool = False
     ) -> AsyncIterator[Handle]:
-        """The handle for one statement.
+        """A handle for one statement.
 
         Args:
             leaves: whether the statement leaves something behind for the session.
-            fresh: whether a handle that is none of the session's must be new, see `Engine.lease`.
+            fresh: whether a handle that does not belong to the session must be new; see `Engine.lease`.
 
         Raises:
-            ServerError: SESSION_NOT_FOUND, SESSION_IS_LOCKED, USER_SESSION_LIMIT_EXCEEDED; READONLY for a request that
-                must not write in a session that may.
+            ServerError: SESSION_NOT_FOUND, SESSION_IS_LOCKED, USER_SESSION_LIMIT_EXCEEDED; READONLY for a readonly
+                request in a session that may write.
         """
         session = self._find(user, asked) if asked is not None else None
         try:
@@ -125,7 +126,7 @@ class Sessions:
             self._touch(session)
 
     def close(self) -> None:
-        """Ends all sessions; statements must have ended."""
+        """End all sessions; statements must have ended."""
         if self._timer is not None:
             self._timer.cancel()
         for session in self._sessions.values():
@@ -143,7 +144,7 @@ class Sessions:
             if len(self._sessions) >= MOST_SESSIONS:
                 self._forget_least_used()
         session.seconds = asked.seconds
-        # Last in order: the first ones are those used least lately.
+        # Put last: the first sessions in order are those unused for longest.
         self._sessions[key] = session
         self._touch(session)
         return session

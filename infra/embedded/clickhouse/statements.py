@@ -1,7 +1,7 @@
-"""What a statement is, read from its tokens: its verb, its FORMAT clause, where an INSERT's data begins.
+"""Reads a statement's tokens: its verb, its FORMAT clause, and where an INSERT's data begins.
 
-In: SQL text. Out: `Statement`. Pure: it never talks to the engine and decides nothing about rights; `access`
-judges analysts' statements by the engine's own parser.
+In: SQL text. Out: `Statement`. Pure: never talks to the engine and decides no rights; `access` judges guests'
+statements by the engine's own parser.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from infra.embedded.clickhouse.errors import SYNTAX_ERROR, refusal
 
-# Formats whose blocks, written one after another, are the same bytes as one written whole. chDB streams any other
-# format as a series of complete documents, so those are written to a file, or where they are short in one piece.
+# Formats in which blocks written one after the other give the same bytes as one block. chDB streams any other format as
+# a series of complete documents, so such replies are written to a file, or sent in one piece when short.
 STREAMED_FORMATS = frozenset(
     {
         "Native",
@@ -41,11 +41,11 @@ DOCUMENT_FORMATS = frozenset(
         "ORC",
     }
 )
-"""Formats with a beginning or an end, asked for long results."""
+"""Formats with a beginning or an end of their own in which clients ask for long results."""
 
 _READING = frozenset({"SELECT", "WITH", "FROM"})
 _SHOWING = frozenset({"SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "KILL"})
-# What changes a handle's state: the handle is thrown away afterwards, since each HTTP request stands alone.
+# Statements that change a handle's state. Without a session the handle is thrown away, since each request stands alone.
 _SESSION = frozenset({"SET", "USE"})
 
 _TOKEN = re.compile(
@@ -70,7 +70,7 @@ _MAY_COMMENT = re.compile(r"--|/\*|#")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token that is no space and no comment, with the depth of the brackets around it."""
+    """One token, with the depth of the brackets around it; spaces and comments are no tokens."""
 
     kind: str
     text: str
@@ -80,7 +80,7 @@ class Token:
 
     @property
     def upper(self) -> str:
-        """The word as a keyword; the empty string for what is no bare word."""
+        """The word in capitals, to compare with keywords; empty for a token that is no bare word."""
         return self.text.upper() if self.kind == "word" else ""
 
 
@@ -89,11 +89,11 @@ class Statement:
     """One statement of a request.
 
     Attributes:
-        verb: its first keyword in capitals, past opening brackets; empty where there is none.
-        sql: the statement; for an INSERT that carries data, only the part before its FORMAT or VALUES.
-        format: the FORMAT clause's name; for an INSERT with data the format of the data.
-        data_start: where an INSERT's data begins in the text it was read from; None for any other statement.
-        input_at: in an INSERT that selects from its own data, `input(` in `sql`; what follows are the arguments.
+        verb: the first keyword after opening brackets, in capitals; empty where there is none.
+        sql: the statement; for an INSERT that carries data, only the part before FORMAT or VALUES.
+        format: the name in the FORMAT clause; for an INSERT with data the format of the data.
+        data_start: where an INSERT's data begins in the parsed text; None for any other statement.
+        input_at: where `input(` stands in `sql`, in an INSERT that selects from its own data.
     """
 
     verb: str
@@ -104,17 +104,17 @@ class Statement:
 
     @property
     def reads(self) -> bool:
-        """Whether it is a SELECT, which alone can be streamed block by block."""
+        """Whether the statement is a SELECT, the only kind that can be streamed block by block."""
         return self.verb in _READING
 
     @property
     def has_result(self) -> bool:
-        """Whether it answers with rows, so that a format belongs to its reply."""
+        """Whether the statement's reply holds rows, so that the reply has a format."""
         return self.reads or self.verb in _SHOWING
 
     @property
     def changes_session(self) -> bool:
-        """Whether it would leave the handle in another state for whoever comes next."""
+        """Whether the statement would leave the handle in another state for the next statement."""
         return self.verb in _SESSION or (
             self.verb == "CREATE" and re.match(r"\W*CREATE\s+(OR\s+REPLACE\s+)?TEMPORARY\b", self.sql, re.I) is not None
         )
@@ -143,13 +143,13 @@ def _lexemes(text: str) -> Iterator[re.Match[str]]:
             position = _comment_end(text, position)
             if position >= 0:
                 continue
-            # Never closed: an error to the engine, and one token here, which no statement ends with.
+            # A quote or comment that never closes is one token here, and the engine's error later.
             position = len(text)
         yield match
 
 
 def _comment_end(text: str, position: int) -> int:
-    """Where a comment ends that begins before `position`; comments nest, as in the engine. -1 for no end."""
+    """The end of the comment that begins before `position`, -1 for none; comments nest, as in the engine."""
     depth = 1
     for mark in _COMMENT_MARK.finditer(text, position):
         depth += 1 if mark.group() == "/*" else -1
@@ -162,7 +162,7 @@ def parse(text: str) -> Statement:
     """The one statement in a text.
 
     Args:
-        text: the request's SQL; for an INSERT it may go on with (the beginning of) its data.
+        text: the request's SQL; an INSERT may be followed by its data, or the beginning of its data.
 
     Raises:
         ServerError: SYNTAX_ERROR for an empty text or more than one statement.
@@ -194,7 +194,11 @@ def _verb(text: str) -> str:
 
 
 def check_single(text: str) -> None:
-    """Raises: ServerError: SYNTAX_ERROR where another statement follows in a text, such as the rows after VALUES."""
+    """Check that no statement follows in a text, such as the rows after VALUES.
+
+    Raises:
+        ServerError: SYNTAX_ERROR where another statement follows.
+    """
     if ";" in text:
         _single_statement_end(text)
 
@@ -213,10 +217,10 @@ def _single_statement_end(text: str) -> int:
 
 
 def _trailing_format(sql: str) -> str | None:
-    """The name in the statement's own FORMAT clause, which only a SETTINGS clause may follow."""
+    """The name in the statement's own FORMAT clause; only a SETTINGS clause may follow that clause."""
     if "format" not in sql.lower():
         return None
-    # What clients append; without a comment anywhere, nothing that ends so can end otherwise.
+    # The form in which clients append the clause. In a text without comments such an end can be nothing else.
     appended = _APPENDED_FORMAT.search(sql)
     if appended is not None and not _MAY_COMMENT.search(sql):
         return appended.group(1)
@@ -225,7 +229,7 @@ def _trailing_format(sql: str) -> str | None:
 
 
 def _format_clause(sql: str) -> tuple[Token, Token] | None:
-    """The word FORMAT and the name of the statement's own FORMAT clause."""
+    """The tokens of the statement's own FORMAT clause: the word FORMAT and the name."""
     found: tuple[Token, Token] | None = None
     word: Token | None = None
     for token in tokens(sql):
@@ -240,21 +244,21 @@ def _format_clause(sql: str) -> tuple[Token, Token] | None:
 
 
 def writes_a_file(sql: str) -> bool:
-    """Whether a SELECT says itself where its rows go, so that they are not for its caller."""
+    """Whether a SELECT itself writes its rows to a file, instead of returning them to its caller."""
     return any(token.depth == 0 and token.upper == "OUTFILE" for token in tokens(sql))
 
 
 def written_to(sql: str, path: str, fmt: str) -> str:
-    """A SELECT that writes its rows to a file that is there already, in place of giving them to its caller.
+    """A SELECT that writes its rows to an existing file instead of returning them to its caller.
 
     Args:
-        path: of the file; without quotes and backslashes.
+        path: the file's path; must hold no quotes and backslashes.
         fmt: the format where the statement names none.
     """
     clause = _format_clause(sql)
     target = f"INTO OUTFILE '{path}' TRUNCATE "
     if clause is None:
-        # On a line of its own: the statement may end in a comment.
+        # On a line of its own, since the statement may end in a comment.
         return f"{sql}\n{target}FORMAT {fmt}"
     start = clause[0].start
     return f"{sql[:start]}{target}{sql[start:]}"
@@ -265,10 +269,10 @@ def _unquoted(token: Token) -> str:
 
 
 def _parse_insert(text: str) -> Statement | None:
-    """The INSERT's head, and where its data begins; None where its rows come from a SELECT or a file.
+    """The head of an INSERT, and where its data begins; None where its rows come from a SELECT or a file.
 
     Raises:
-        ServerError: SYNTAX_ERROR for a SELECT from `input` without a FORMAT, whose data the engine would drop.
+        ServerError: SYNTAX_ERROR for a SELECT from `input` without a FORMAT: the engine would drop its data.
     """
     previous = ""
     format_at: Token | None = None
@@ -283,7 +287,7 @@ def _parse_insert(text: str) -> Statement | None:
                 return None
             sql, data_start = text[: format_at.start], _data_start(text, token.end)
             return Statement("INSERT", sql, _unquoted(token), data_start, input_at)
-        # After an opening bracket, SELECT may also be the name of a column.
+        # Directly after an opening bracket, SELECT may also be the name of a column.
         selects = selects or (bracketed is not None and token.text not in (",", ")"))
         bracketed = token if token.upper in ("SELECT", "WITH") and previous == "(" else None
         if token.depth == 0 and previous != ".":
@@ -312,7 +316,7 @@ def _parse_insert(text: str) -> Statement | None:
 
 
 def _data_start(text: str, position: int) -> int:
-    """Past the spaces and at most one line end after the format's name, as ClickHouse finds its data."""
+    """Where data begins after the format's name: past spaces and at most one line end, like ClickHouse itself."""
     end = len(text)
     while position < end and text[position] in " \t\f":
         position += 1

@@ -1,4 +1,4 @@
-"""Many channels and posts in one request: each line is taken or refused on its own, in bounded memory."""
+"""Writes many channels and posts of one request: each line is accepted or rejected by itself, in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.query_api.publisher import Write
 from services.query_api.serving.bodies import LINE_LIMIT_BYTES, check_json
 from services.query_api.serving.parameters import describe
 
-# Lines whose events are on their way to Kafka together.
+# How many lines' events are sent to Kafka together.
 CHUNK_LINES = 500
 CHUNK_BYTES = 8 * 1024 * 1024
 MAX_LINES = 100_000
@@ -26,10 +26,10 @@ async def write_lines(catalog: Catalog, lines: AsyncIterator[bytes | None]) -> d
     """Write every good line.
 
     Args:
-        lines: raw, None for one that is too long; empty ones are passed over.
+        lines: the raw lines; None stands for a line that is too long. Empty lines are skipped.
 
     Returns:
-        `accepted`, and `rejected` with the number of each refused line, from 1, and why.
+        `accepted`, the count; and `rejected`, with number (from 1) and error of each rejected line.
 
     Raises:
         WritesUnavailable: Kafka went away; sending all lines again is safe.
@@ -43,7 +43,7 @@ async def write_lines(catalog: Catalog, lines: AsyncIterator[bytes | None]) -> d
     async for line in lines:
         number += 1
         if number > MAX_LINES:
-            # The rest is read and dropped: closing the connection early would lose this answer.
+            # Further lines are read and dropped, since closing the connection early would lose this answer.
             if number == MAX_LINES + 1:
                 rejected.append({"line": number, "error": _TOO_MANY})
             continue
@@ -77,7 +77,7 @@ async def _write_chunk(
     numbers: Sequence[int],
     rejected: list[dict[str, Any]],
 ) -> int:
-    """Write some lines in their order; returns how many."""
+    """Write some lines in their order; returns how many were accepted."""
     accepted = 0
     writes: list[Write] = []
     seen: set[tuple[str, str]] = set()
@@ -87,7 +87,7 @@ async def _write_chunk(
             if isinstance(line, ChannelLine):
                 channel = (line.workspace_id, line.id)
                 if channel in seen:
-                    # Its tokens are compared with those of the line before, so that one must be written first.
+                    # A channel's tokens are compared with those held, so an earlier line about it is written first.
                     await catalog.write(writes)
                     writes, seen = [], set()
                 seen.add(channel)

@@ -1,4 +1,4 @@
-"""Catalog commands as events, and their way to Kafka."""
+"""Turns catalog commands into events and writes the events to Kafka."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LOCKS = 64
 class Catalog:
     """Writes the catalog.
 
-    What is written is durable in Kafka when a method returns, and holds in this process' memory at once.
+    When a method returns, its events are durable in Kafka and known in this process' memory.
 
     Args:
         cipher: None when the server has no secret keys: channels with tokens are then refused.
@@ -56,16 +56,16 @@ class Catalog:
         self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
 
     def channels_of(self, workspace_id: str) -> list[CatalogChannel]:
-        """The channels of a workspace as this process knows them, by id."""
+        """The channels of a workspace that this process knows, ordered by id."""
         return sorted(self._directory.of(workspace_id), key=lambda channel: channel.channel_id)
 
     def channel_writes(self, workspace_id: str, channel_id: str, put: ChannelPut) -> list[Write]:
-        """The events of a PUT of a channel; call it while holding the channel, since it compares with what is held.
+        """The events of a PUT of a channel; call this inside `holding`, since tokens are compared with those held.
 
-        A channel that has no token can't be polled, so an active one without any is written as token_expired.
+        A channel without any token can't be polled, so an active channel without a token is written as token_expired.
 
         Raises:
-            NoSecretKeys: there are tokens, and nothing to encrypt them with.
+            NoSecretKeys: the PUT brings tokens, and there is no key to encrypt them.
         """
         now = self._clock.now()
         held = self._vault.get(workspace_id, channel_id)
@@ -92,7 +92,7 @@ class Catalog:
         )
         writes = [Write(CHANNELS, workspace_id, channel_id, channel)]
         if change.event is not None:
-            # First, so that nobody sees the channel without its tokens for long.
+            # Tokens are written first, so that nobody sees the channel without them for long.
             writes.insert(0, Write(TOKENS, workspace_id, channel_id, change.event))
         return writes
 
@@ -110,10 +110,11 @@ class Catalog:
         return [Write(POSTS, workspace_id, post_id, post)]
 
     async def put_channel(self, workspace_id: str, channel_id: str, put: ChannelPut) -> str:
-        """Write a channel, and its tokens where they are new; returns the status written.
+        """Write a channel, and its tokens where they are new; returns the written status.
 
         Raises:
-            WritesUnavailable, NoSecretKeys: see there.
+            WritesUnavailable: Kafka did not confirm; writing again is safe.
+            NoSecretKeys: the PUT brings tokens, and there is no key to encrypt them.
         """
         async with self.holding([(workspace_id, channel_id)]):
             writes = self.channel_writes(workspace_id, channel_id, put)
@@ -123,7 +124,7 @@ class Catalog:
         return written.status
 
     async def delete_channel(self, workspace_id: str, channel_id: str) -> None:
-        """Tombstone a channel and its tokens, whether the catalog holds them or not."""
+        """Write tombstones for a channel and its tokens, whether or not the catalog holds them."""
         async with self.holding([(workspace_id, channel_id)]):
             await self.write(
                 [Write(CHANNELS, workspace_id, channel_id, None), Write(TOKENS, workspace_id, channel_id, None)]
@@ -134,14 +135,14 @@ class Catalog:
         await self.write(self.post_writes(workspace_id, post_id, put))
 
     async def delete_post(self, workspace_id: str, post_id: str) -> None:
-        """Tombstone a post, whether the catalog holds it or not."""
+        """Write a tombstone for a post, whether or not the catalog holds the post."""
         await self.write([Write(POSTS, workspace_id, post_id, None)])
 
     async def write(self, writes: Sequence[Write]) -> None:
-        """Make events durable, then let this process' memory know them.
+        """Make events durable, then apply them to this process' memory.
 
         Raises:
-            WritesUnavailable: at least one may not be durable; writing all again is safe.
+            WritesUnavailable: at least one event may not be durable; writing all again is safe.
         """
         if not writes:
             return
@@ -152,7 +153,7 @@ class Catalog:
 
     @asynccontextmanager
     async def holding(self, channels: Iterable[tuple[str, str]]) -> AsyncIterator[None]:
-        """Keep others from writing these channels here: comparing tokens and writing them must not interleave."""
+        """Lock channels against other writes of this process: comparing tokens and writing must not interleave."""
         numbers = sorted({crc32("/".join(channel).encode()) % _LOCKS for channel in channels})
         async with AsyncExitStack() as stack:
             for number in numbers:

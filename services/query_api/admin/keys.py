@@ -16,7 +16,7 @@ from services.runtime.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class MadeKey:
-    """A fresh key; shown to its maker once and kept nowhere."""
+    """A fresh key, which is shown once and stored nowhere."""
 
     id: str
     key: str
@@ -32,10 +32,10 @@ class Keys:
         self._clock = clock
 
     async def make(self, workspace_id: str, request: KeyRequest) -> MadeKey:
-        """Make a key; it works here at once.
+        """Make a key, which works at this origin at once.
 
         Raises:
-            WritesUnavailable: Kafka did not confirm; the key may come to exist, but nobody has it.
+            WritesUnavailable: Kafka did not confirm; the key's record may exist, but nobody has the key.
         """
         key_id = f"key_{secrets.token_hex(12)}"
         key = new_key(request.style)
@@ -51,7 +51,7 @@ class Keys:
         return MadeKey(key_id, key, event.scopes)
 
     def of(self, workspace_id: str) -> list[ApiKey]:
-        """The keys of a workspace that work, oldest first; without the keys themselves, which nobody has."""
+        """The valid keys of a workspace, oldest first; the keys themselves are stored nowhere."""
         return sorted(self._ring.of(workspace_id), key=lambda key: (key.created_at, key.key_id))
 
     async def revoke(self, workspace_id: str, key_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Sample replies and the schemas of replies of the admin API. Pure."""
+"""The admin API's sample replies and their schemas. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the admin API takes, strictly: unknown fields, wrong types and foreign spellings are refused by name."""
+"""Bodies of the admin API, read strictly: unknown fields, wrong types and unknown values are refused by name."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TimestampText = Annotated[str, AfterValidator(_timestamp_text)]
 """A time that is kept as it was written."""
 ShortText = Annotated[str, StringConstraints(max_length=1_024)]
 OptionalText = Annotated[ShortText, BeforeValidator(lambda value: "" if value is None else value)]
-"""Empty where there is none yet, which callers also say with null."""
+"""Empty where there is none yet; callers may also send null."""
 LongText = Annotated[str, StringConstraints(max_length=200_000)]
 Token = Annotated[SecretStr, Field(max_length=16_384)]
 PlatformName = Annotated[
@@ -63,7 +63,7 @@ Style = Literal["postme", "powerpost", "postfuze", "postflow", "openpost", "tide
 
 
 class Strict(BaseModel):
-    """Base: no unknown fields, no silent conversions."""
+    """Base of the bodies: allows no unknown fields and no silent conversions."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
@@ -146,7 +146,7 @@ class PostPut(Strict):
             if parent is None:
                 continue
             if parent not in parents:
-                raise ValueError("targets: a parent_target_id is no target of this post")
+                raise ValueError("targets: a parent_target_id is not a target of this post")
             if parent == target_id or parents[parent] is not None:
                 raise ValueError("targets: a parent_target_id names a target that has a parent itself")
         return self

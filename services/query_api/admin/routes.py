@@ -1,4 +1,4 @@
-"""The admin API's endpoints: what to write, and what to answer."""
+"""The admin API's endpoints: each writes to the catalog or the keys, and answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from services.runtime.clock import iso_seconds
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """What the endpoints work with."""
+    """The services that the endpoints use."""
 
     catalog: Catalog
     keys: Keys
@@ -86,8 +86,8 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         id="getWorkspace",
         path=_WORKSPACE,
         summary="Look at a workspace",
-        description="Its channels with their status, and its keys without the keys themselves. A workspace that "
-        "nothing was written of is empty.",
+        description="The workspace's channels with their status, and its keys without the keys themselves. A workspace "
+        "that was never written to is empty.",
         action=writes(AnyParameters, _show_workspace),
         sample=models.WORKSPACE,
         schema=models.WORKSPACE_SCHEMA,
@@ -97,8 +97,8 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         method="PUT",
         path=_CHANNEL,
         summary="Write a channel",
-        description="Adds or replaces a connected account. A token left out or null keeps the one held; a PUT that "
-        "repeats the tokens of the PUT before it does not undo a refresh made since. An active account without any "
+        description="Adds or replaces a connected account. A token that is left out or null keeps the stored token; a "
+        "PUT that repeats the previous PUT's tokens does not undo a refresh made since. An active account without any "
         "token is `token_expired`.",
         action=writes(ChannelPut, _put_channel),
         body=_body(
@@ -121,7 +121,7 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         path=_POST,
         summary="Write a post",
         description="Adds or replaces a post with all its targets; a target absent from a newer PUT is deleted. A "
-        "target that several posts list belongs to the one of them that was written last.",
+        "target that several posts list belongs to the post that was written last.",
         action=writes(PostPut, _put_post),
         body=_body(
             {
@@ -148,7 +148,7 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         path="/admin/v1/catalog",
         summary="Write many channels and posts",
         description='NDJSON, one `{"type": "channel"|"post", "workspace_id": ..., "id": ..., ...}` a line, with the '
-        "fields of the single writes. Bad lines are refused one by one.",
+        "fields of the single writes. Bad lines are rejected one by one.",
         action=writes(AnyParameters, _write_catalog),
         body=Lines(
             example={"type": "channel", "workspace_id": "w1", "id": "c1", "platform": "x", "external_id": "1001"},
@@ -163,8 +163,8 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         method="POST",
         path=_WORKSPACE + "/keys",
         summary="Make an API key",
-        description="The key is shown once and stored only as a hash. The style sets the prefix; any key opens any of "
-        "the APIs.",
+        description="The key is shown once and stored only as a hash. The style sets the key's prefix; a key of any "
+        "style opens all APIs.",
         action=writes(KeyRequest, _make_key, status=201),
         body=_body({"scopes": ["analytics:read"], "style": "tidemark"}),
         sample=models.KEY,

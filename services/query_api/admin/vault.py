@@ -1,4 +1,4 @@
-"""The tokens that channels hold, as ciphertext, and what a PUT changes of them. No I/O."""
+"""Holds channels' tokens as ciphertext, and computes how a PUT changes them. No I/O."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class TokenVault(TopicView[ChannelTokens]):
             self._held[key] = event
 
     def get(self, workspace_id: str, channel_id: str) -> ChannelTokens | None:
-        """What a channel holds, None when nothing."""
+        """The tokens event of a channel; None when the channel has no tokens."""
         return self._held.get((workspace_id, channel_id))
 
 
 @dataclass(frozen=True, slots=True)
 class TokenChange:
-    """What a PUT changes.
+    """The change that a PUT makes to a channel's tokens.
 
     Attributes:
-        event: to be written; None when the PUT brings nothing new.
-        token_expires_at: when the access token then held ends, ms, if known.
+        event: the event to write; None when the PUT brings nothing new.
+        token_expires_at: when the access token expires after the change, ms; None when unknown.
     """
 
     event: ChannelTokens | None
@@ -64,17 +64,18 @@ def token_change(
     cipher: TokenCipher | None,
     now: int,
 ) -> TokenChange:
-    """What a PUT of a channel changes of its tokens.
+    """Compute how a PUT of a channel changes the channel's tokens.
 
-    A token left out keeps the one held. A PUT that brings what the PUT before it brought changes nothing, since a
-    refresh may have replaced it meanwhile: tokens are compared one by one with the fingerprints of the last PUT.
+    A token that the PUT leaves out keeps the stored token. A PUT that repeats the previous PUT's token changes nothing,
+    since a refresh may have replaced the token meanwhile: tokens are compared one by one with the last PUT's
+    fingerprints.
 
     Args:
         cipher: None when the server has no secret keys.
         now: ms.
 
     Raises:
-        NoSecretKeys: there are tokens to store and no key, or not the key that opens those held.
+        NoSecretKeys: there are tokens to store, and no key, or none of the keys opens the stored tokens.
     """
     brought = TokenPair(_plain(put.access_token), _plain(put.refresh_token))
     expires_at = put.token_expires_at
@@ -86,7 +87,7 @@ def token_change(
     was_put = _split(held.put_fingerprint if held is not None else "")
     tokens = (brought.access_token, brought.refresh_token)
     kept = None if held is None else _opened(cipher, held, owner)
-    # Tokens held that don't open are of no use to anybody, so that the same PUT again mends them.
+    # Stored tokens that no key opens are useless, so repeating the same PUT replaces them.
     if kept is not None and all(
         token is None or cipher.is_fingerprint_of(old, token, owner) for token, old in zip(tokens, was_put, strict=True)
     ):
@@ -116,7 +117,7 @@ def token_change(
 
 
 def _kept_expiry(held: ChannelTokens | None, put_expires_at: int | None) -> int | None:
-    """The expiry of tokens that a PUT leaves alone: a refresh knows it better than the PUT before it did."""
+    """The expiry of tokens that a PUT leaves alone: a refresh knows the expiry better than the earlier PUT."""
     if held is None:
         return put_expires_at
     if held.origin == "refresh" or put_expires_at is None:

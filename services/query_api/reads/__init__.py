@@ -1,1 +1,1 @@
-"""Questions about posts, targets and channels, and who answers them from ClickHouse and memory."""
+"""Questions about posts, targets and channels, and their answers from ClickHouse and memory."""

@@ -1,4 +1,4 @@
-"""Answers about accounts, and their payloads as they are shown."""
+"""Reads platforms' answers about accounts from ClickHouse, with payloads in the form that replies show."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.runtime.redaction import blank_secret_bytes
 
 # The most levels that a reply's own shape puts around a payload, with room.
 _LEVELS_AROUND = 16
-# With fewer brackets than this a payload can't be too deep.
+# A payload with fewer brackets than this can't be nested too deep.
 _SHALLOW = 200
 _BODIES_AT_ONCE = 25
 _ANSWERS_AT_ONCE = 1000
@@ -33,10 +33,10 @@ class AccountAnswers:
     async def answers(
         self, workspace_id: str, event_ids: Iterable[str], times: Mapping[str, int]
     ) -> dict[str, AccountAnswer]:
-        """What was asked, by event id; of one whose raw event is not held any more, no more than its time.
+        """Answers by event id; of an answer whose raw event is no longer stored only the time is known.
 
         Args:
-            times: when answers came, ms, as far as known otherwise.
+            times: when answers came, ms, for answers whose raw event is no longer stored.
         """
         wanted = sorted(event_ids)
         found = {name: AccountAnswer(name, times.get(name, 0), "", "", {}) for name in wanted}
@@ -49,23 +49,23 @@ class AccountAnswers:
         return found
 
     async def sizes(self, workspace_id: str, event_ids: Sequence[str]) -> dict[str, int]:
-        """Bytes of payloads by event id; one that is lost is left out."""
+        """Sizes of payloads in bytes, by event id; payloads that are no longer stored are left out."""
         wanted = {"workspace": workspace_id, "events": list(event_ids)}
         rows = await self._clickhouse.rows("raw_sizes", sql.RAW_SIZES, wanted)
         return {event_id: int(size) for event_id, size in rows}
 
     async def payloads(self, workspace_id: str, event_ids: Sequence[str]) -> dict[str, orjson.Fragment]:
-        """Payloads by event id, as JSON text; one that is lost is left out."""
+        """Payloads as JSON text, by event id; payloads that are no longer stored are left out."""
         found: dict[str, orjson.Fragment] = {}
         for first in range(0, len(event_ids), _BODIES_AT_ONCE):
             wanted = {"workspace": workspace_id, "events": list(event_ids[first : first + _BODIES_AT_ONCE])}
             rows = await self._clickhouse.rows("raw_bodies", sql.RAW_BODIES, wanted)
-            # Off the loop: payloads are large, and hot reads go on meanwhile.
+            # In a thread: payloads are large, and other reads go on meanwhile.
             found.update(await self._desk.run(workspace_id, _decoded, rows))
         return found
 
     async def payload_of(self, event: PlatformRaw) -> orjson.Fragment:
-        """The payload of an answer that storage may not hold yet."""
+        """The payload of an answer that may not be stored yet."""
         return await self._desk.run(event.workspace_id, _shown, event.body)
 
 
@@ -82,8 +82,10 @@ def _as_text(body: bytes) -> orjson.Fragment:
 
 
 def shown_bytes(value: Any) -> bytes | None:
-    """A JSON value as text; None when a reply can't carry it: the encoder takes fewer levels (254) than the decoder
-    does (1024), and callers may take fewer still."""
+    """A JSON value as text; None when a reply can't carry the value.
+
+    The encoder allows fewer levels (254) than the decoder (1024), and callers may allow fewer still.
+    """
     for _ in range(_LEVELS_AROUND):
         value = [value]
     try:
@@ -99,7 +101,7 @@ def is_showable(value: Any) -> bool:
 
 
 def payload(body: bytes) -> Any:
-    """A payload as a JSON object; {} where it is no JSON, or too deep to be shown."""
+    """A payload as a JSON value; {} for a payload that is no JSON, or nested too deep to be shown."""
     try:
         value = orjson.loads(body)
     except ValueError:

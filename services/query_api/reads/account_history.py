@@ -1,4 +1,4 @@
-"""An account as it stood after each poll of a span, read a part at a time: a year of payloads fits into no memory."""
+"""An account's state after each poll of a span, read in parts, since a year of payloads does not fit into memory."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from services.query_api.reads.polls import LONGEST_GAP, LONGEST_POLL, AccountAns
 from services.query_api.reads.query import AccountFigures, AccountHistory, AccountHistoryQuestion, AccountSnapshot
 
 _METRICS = len(CHANNEL_METRICS)
-# Days and windows that are looked through for the latest that has a figure.
+# How many days and windows are searched for the latest one that has a figure.
 _PERIODS = 100
-# Rows of snapshots that are read at a time; figures of one answer take some rows.
+# How many rows of snapshots are read at a time; one answer's figures take several rows.
 _PAGE_ROWS = 10_000
-# Rows that wait for a pause between polls; where answers come without one for so long, the last poll is cut in two.
+# How many rows may wait for a pause between polls; after more rows without a pause, the last poll is cut in two.
 _MOST_WAITING_ROWS = 3 * _PAGE_ROWS
-# A span's answer is made whole up to so many polls and bytes of payloads, else a part at a time.
+# An answer with more polls or payload bytes than this is sent in parts.
 _WHOLE_POLLS = 2_000
-# Polls whose payloads' sizes are asked for at once.
+# How many polls' payload sizes are asked for at once.
 _POLLS_AT_ONCE = 50
 
 
 class Part(NamedTuple):
-    """Some snapshots of a span, oldest first.
+    """Some of a span's snapshots, oldest first.
 
     Attributes:
-        size_bytes: of their payloads.
+        size_bytes: the size of the snapshots' payloads.
     """
 
     snapshots: list[AccountSnapshot]
@@ -45,7 +45,7 @@ class Part(NamedTuple):
 
 
 class Poll(NamedTuple):
-    """The account right after a poll, with the answers that are shown of it."""
+    """The account right after a poll, with the answers whose payloads are shown."""
 
     captured_at: int
     figures: AccountFigures
@@ -53,7 +53,7 @@ class Poll(NamedTuple):
 
 
 class AccountHistories:
-    """Answers the question about a span."""
+    """Answers the question about an account's span."""
 
     def __init__(self, clickhouse: ClickHouse, desk: Desk, answers: AccountAnswers) -> None:
         self._clickhouse = clickhouse
@@ -61,7 +61,7 @@ class AccountHistories:
         self._answers = answers
 
     async def history(self, question: AccountHistoryQuestion, channel: CatalogChannel) -> AccountHistory:
-        """Each poll of the span, with the account as it then stood; a long span's by parts."""
+        """The account's state after each poll of the span; in parts for a long span."""
         parts = self._parts(question)
         whole: list[AccountSnapshot] = []
         size = 0
@@ -106,9 +106,9 @@ class AccountHistories:
             yield Part(snapshots, size, is_last and not left)
 
     async def _polls(self, question: AccountHistoryQuestion) -> AsyncGenerator[tuple[list[Poll], bool], None]:
-        """Polls of the span, some at a time, each with whether they are the last."""
+        """The span's polls, some at a time, each time with whether they are the last ones."""
         workspace_id = question.workspace_id
-        # A poll counts where its last answer does; the others may lie before the span, and later ones past its end.
+        # A poll belongs to the span if its last answer does, so rows before the span and past its end are read too.
         where = {
             "workspace": workspace_id,
             "channel": question.channel_id,
@@ -130,7 +130,7 @@ class AccountHistories:
             yield [poll for poll in stood if question.since <= poll.captured_at < question.until], is_last
 
     async def _pages(self, where: Mapping[str, Any]) -> AsyncGenerator[tuple[list[list[Any]], bool], None]:
-        """Rows of snapshots in order, whole answers at a time."""
+        """Rows of snapshots in order, in pages of whole answers, each with whether it is the last page."""
         after: tuple[int, str] = (-(2**63), "")
         is_last = False
         while not is_last:
@@ -138,7 +138,7 @@ class AccountHistories:
             rows = await self._clickhouse.rows("channel_snapshots", sql.CHANNEL_SNAPSHOTS, wanted)
             is_last = len(rows) < _PAGE_ROWS
             if not is_last:
-                # The last answer may go on behind the page; one that fills a page alone is shown as far as it goes.
+                # The last answer may go on after the page, so it is read again; one that fills a page alone is cut.
                 rows = [row for row in rows if (row[0], row[1]) != (rows[-1][0], rows[-1][1])] or rows
             if rows:
                 after = (rows[-1][1], rows[-1][0])
@@ -146,10 +146,10 @@ class AccountHistories:
 
 
 class Standing:
-    """An account as it stands after one answer and the next; answers come oldest first, so the last said counts.
+    """An account's state after each of its answers, which come oldest first; the latest value of a figure counts.
 
     Args:
-        before: how it stood before the first of them.
+        before: the state before the first answer.
     """
 
     def __init__(self, before: Iterable[list[Any]]) -> None:
@@ -159,11 +159,11 @@ class Standing:
             self._held[period, start, end], self._said[period, start, end] = values, names
 
     def after(self, rows: Sequence[list[Any]], answers: Mapping[str, AccountAnswer]) -> list[Poll]:
-        """The account right after each poll.
+        """The account's state right after each poll.
 
         Args:
-            rows: of whole polls.
-            answers: those of the rows, by event id.
+            rows: the snapshot rows of whole polls.
+            answers: the rows' answers, by event id.
         """
         in_order = (answers[name] for name in dict.fromkeys(row[0] for row in rows))
         ends = {poll[-1].event_id: poll for poll in polls(in_order)}
@@ -190,7 +190,7 @@ class Standing:
 
 
 def _between_polls(rows: Sequence[list[Any]]) -> int:
-    """The last place where one poll has certainly ended and the next begins; 0 when there is none."""
+    """The last row before which one poll has certainly ended and the next begins; 0 when there is no such row."""
     for place in range(len(rows) - 1, 0, -1):
         if rows[place][1] - rows[place - 1][1] > LONGEST_GAP:
             return place

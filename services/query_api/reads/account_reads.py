@@ -1,4 +1,4 @@
-"""Reads a channel's own figures from ClickHouse: as they stand, and whether the connection works."""
+"""Reads a channel's own present figures from ClickHouse, and tells whether its connection works."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from services.query_api.reads.query import (
     HealthQuestion,
 )
 
-# Days and windows that are looked through for the latest that has a figure.
+# How many days and windows are searched for the latest one that has a figure.
 _PERIODS = 100
-# Answers that are looked through for those of the newest poll.
+# How many answers are searched for those of the newest poll.
 _POLLED = 30
 
 
@@ -43,10 +43,10 @@ class AccountReads:
         self._histories = AccountHistories(clickhouse, desk, self._answers)
 
     async def account(self, question: AccountQuestion, events: Sequence[PlatformRaw] = ()) -> Account | None:
-        """The latest figures: stored, and of fresh answers of the platform.
+        """The latest figures, stored ones merged with fresh answers.
 
         Args:
-            events: answers that storage may not hold yet.
+            events: the platform's answers that may not be stored yet.
         """
         channel = self._channel(question)
         if channel is None:
@@ -86,12 +86,12 @@ class AccountReads:
         return Account(channel.channel_id, channel.platform, bool(said), snapshot)
 
     async def history(self, question: AccountHistoryQuestion) -> AccountHistory | None:
-        """Each poll of a span, with the account as it then stood; a long span's by parts."""
+        """The account's state after each poll of a span; in parts for a long span."""
         channel = self._channel(question)
         return None if channel is None else await self._histories.history(question, channel)
 
     async def health(self, question: HealthQuestion) -> Health | None:
-        """Whether the connection works, by what is known without asking."""
+        """Whether the connection works, by what is stored, without asking the platform."""
         channel = self._channel(question)
         return None if channel is None else stored_health(channel, channel.token_expires_at, question.now)
 

@@ -1,4 +1,4 @@
-"""A channel's own figures as replies show them, from its latest figures by period. Pure."""
+"""Computes the account figures that replies show, from the channel's latest figures by period. Pure."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ERROR_OF_STATUS = {
 
 
 def account_figures(periods: Iterable[ChannelPeriod]) -> AccountFigures:
-    """What a reply shows of a channel.
+    """The figures of a channel that a reply shows.
 
-    Levels (followers and the like) come from its lifetime figures; what is counted over time, from the latest reported
-    period that has it, since a platform reports some figures a day later than others. The one fallback holds here too:
-    a period without impressions shows its views.
+    Levels (such as followers) come from the channel's lifetime figures. A figure that is counted over time comes from
+    the latest reported period that has it, since a platform reports some figures a day later than others. The fallback
+    applies here too: a period without impressions shows its views.
 
     Args:
         periods: the channel's latest figures, any order.
@@ -40,7 +40,7 @@ def account_figures(periods: Iterable[ChannelPeriod]) -> AccountFigures:
 
 
 def account_sources(periods: Iterable[ChannelPeriod]) -> list[tuple[ChannelPeriod, int]]:
-    """The figures that `account_figures` shows: of which period, and which metric."""
+    """The period and the metric behind each figure of `account_figures`."""
     return list(_shown(periods).values())
 
 
@@ -66,10 +66,10 @@ def _first(periods: Sequence[ChannelPeriod], *metrics: int) -> tuple[ChannelPeri
 
 
 def stored_health(channel: CatalogChannel, token_expires_at: int | None, now: int) -> Health:
-    """A channel's health by what is known of it, without asking its platform.
+    """A channel's health by its catalog entry and token, without asking the platform.
 
     Args:
-        token_expires_at: of the token held, ms, if known.
+        token_expires_at: when the stored token expires, ms; None when unknown.
     """
     error_code = ERROR_OF_STATUS.get(ChannelStatus(channel.status))
     if error_code is None and token_expires_at is not None and token_expires_at <= now:

@@ -1,7 +1,7 @@
-"""Requests that arrive together share one query: keys in, one load a batch, each asker its own value out. No I/O.
+"""Lets requests that arrive together share one query: keys in, one load for a batch, each asker's value out. No I/O.
 
-Keys of several workspaces share a load. Where more wait than one load takes, each workspace gets its share of the next
-one, so that a workspace with thousands of keys waits for itself.
+Keys of several workspaces share a load. When more keys wait than a load may have, each workspace gets its share of the
+next load, so that a workspace with thousands of keys delays only itself.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from services.query_api.errors import ReadsUnavailable
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-# Long enough that requests read off different sockets in one turn of the loop meet, short against a lookup (5 ms).
+# Long enough for requests from different sockets to meet in one turn of the loop, and short beside a look-up (5 ms).
 LINGER_SECONDS = 0.001
 
 
 class Batcher(Generic[Key, Value]):
-    """Collects keys for a moment and loads them together; equal keys are asked once.
+    """Collects keys for a moment and loads them together; equal keys are loaded once.
 
-    While loads run, further keys wait and so form larger batches: the slower the store, the fewer and
-    larger its queries.
+    While loads run, further keys wait and so form larger batches: the slower the store, the fewer and larger the
+    queries.
 
     Args:
-        load: from distinct keys to the values found; a key without value may be left out.
-        max_keys: keys in one load.
-        max_loads: loads at once. A further one beside a running one begins only once half of a batch waits: two loads
-            of few keys cost ClickHouse more than one of all (64 callers of look-ups on 2 busy cores: 343 and 458 reads
-            a second with two at any size, 512 and 685 with one).
-        max_waiting: keys waiting for a load; more are refused, so that a slow store can't fill the memory.
-        max_waiting_each: likewise, of one workspace.
-        max_loads_each: loads at once of one workspace, where `max_keys` is 1.
-        owner: the workspace of a key.
+        load: from distinct keys to the values found; keys without a value may be left out.
+        max_keys: the most keys in one load.
+        max_loads: the most loads at once. Beside a running load another one begins only once half a batch waits: two
+            loads of few keys cost ClickHouse more than one load of all (64 callers of look-ups on 2 busy cores: 343
+            and 458 reads a second with two loads of any size, 512 and 685 with one).
+        max_waiting: the most keys that wait for a load; more are refused, so that a slow store can't fill the memory.
+        max_waiting_each: the most keys of one workspace that wait.
+        max_loads_each: the most loads of one workspace at once, where `max_keys` is 1.
+        owner: returns a key's workspace.
+        linger_seconds: how long the first key of a batch waits for others.
     """
 
     def __init__(
@@ -60,18 +61,18 @@ class Batcher(Generic[Key, Value]):
         self._owner = owner
         self._linger_seconds = linger_seconds
         self._waiting: dict[Key, asyncio.Future[Value | None]] = {}
-        # Keys that wait, by workspace; the one that was served last is the last.
+        # Waiting keys by workspace; the workspace that was served last stands last.
         self._queues: OrderedDict[Hashable, dict[Key, None]] = OrderedDict()
         self._loads: set[asyncio.Task[None]] = set()
         self._loading: Counter[Hashable] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
     async def get(self, key: Key) -> Value | None:
-        """The value of a key, None when there is none.
+        """The value of a key; None when there is none.
 
         Raises:
-            ReadsUnavailable: too many wait already.
-            Exception: whatever the load raised.
+            ReadsUnavailable: too many keys wait already.
+            Exception: the error of the load.
         """
         future = self._waiting.get(key)
         if future is None:
@@ -84,11 +85,11 @@ class Batcher(Generic[Key, Value]):
             queue[key] = None
             future = self._waiting[key] = asyncio.get_running_loop().create_future()
             self._schedule()
-        # Shielded: an asker that gives up must not take the value from the others.
+        # Shielded, so that an asker that gives up does not cancel the value for the others.
         return await asyncio.shield(future)
 
     def _has_room(self) -> bool:
-        """Whether a load of what waits may begin now, or after its linger."""
+        """Whether a load of the waiting keys may begin, now or after lingering."""
         return not self._loads or (
             len(self._loads) < self._max_loads and len(self._waiting) >= (self._max_keys + 1) // 2
         )
@@ -119,7 +120,7 @@ class Batcher(Generic[Key, Value]):
             task.add_done_callback(self._finish)
 
     def _next_keys(self) -> Iterator[Key]:
-        """Keys of the next load, taken out of the queues: one of each workspace in turn."""
+        """Take the next load's keys out of the queues, one from each workspace in turn."""
         if len(self._waiting) <= self._max_keys and self._max_loads_each is None:
             for queue in self._queues.values():
                 yield from queue
@@ -156,7 +157,7 @@ class Batcher(Generic[Key, Value]):
             for future in batch.values():
                 if not future.done():
                     future.set_exception(shown)
-                    future.exception()  # an asker may have gone; that is no error of its own
+                    future.exception()  # the asker may have gone, and then nobody retrieves the error
             if not isinstance(error, Exception):
                 raise
         else:

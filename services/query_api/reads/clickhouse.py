@@ -1,5 +1,8 @@
-"""The connection to ClickHouse: SQL with server-side parameters in; out, within a deadline, rows of JSON values, or a
-file in one of ClickHouse's own formats, chunk by chunk."""
+"""The connection to ClickHouse.
+
+In: SQL with server-side parameters. Out: within a deadline, rows of JSON values; or a file in one of ClickHouse's own
+formats, chunk by chunk.
+"""
 
 from __future__ import annotations
 
@@ -22,28 +25,28 @@ from services.runtime.settings import ClickHouseSettings
 
 log = get_logger(__name__)
 
-# A lookup takes milliseconds and the longest list some tenths of a second; whoever waits longer is told to come again.
+# A look-up takes milliseconds and the longest list some tenths of a second; after this time the caller gets an error.
 DEADLINE_SECONDS = 5.0
-# Of a file: how long its reader is waited for at most, and ClickHouse between two chunks.
+# For files: how long to wait for the reader at most, and for ClickHouse between two chunks.
 _STREAM_SECONDS = 3600
 _SILENCE_SECONDS = 60.0
-# Queries at once, of them those of one workspace: its lists and histories. Look-ups of many workspaces together have
-# connections of their own, and their fairness where they are gathered (`batching`).
+# The most queries at once, in all and of one workspace: its lists and histories. Look-ups for many workspaces together
+# have connections of their own, and are made fair where they are gathered (`batching`).
 _MOST_QUERIES, _MOST_QUERIES_EACH = 10, 4
 _MOST_PATIENT, _MOST_PATIENT_EACH = 4, 2
-# A query whose result is larger is refused by the server; what may be long has a LIMIT, or is read by parts.
+# The server refuses a query with a larger result; queries that may be long have a LIMIT, or are read in parts.
 _MOST_RESULT_BYTES = 64 * 1024 * 1024
-# Parameters go into the address while they are short, since a form costs the server more to read; between this service
-# and the server may be proxies that take 8 KiB of address, and escaping makes twice as much of the keys at most.
+# Short parameters go into the address, since a form costs the server more to read. Proxies in between may allow 8 KiB
+# of address, and escaping at most doubles the keys' length.
 _LONGEST_ADDRESS = 3_500
-# A server writes its error at the end of what it has sent already, 16 KiB of it at most; that is for nobody to see.
+# A server appends an error to the rows that it has sent already, at most 16 KiB; callers must never see that text.
 _HELD_BACK_BYTES = 32 * 1024
 _SETTINGS = {
-    # One thread a query: a lookup has too little to share, and many run at once.
+    # One thread for each query: a look-up has too little work to share, and many run at once.
     "max_threads": 1,
     "max_execution_time": int(DEADLINE_SECONDS),
-    # Rebuild generations are partitions, not part of the sorting keys: merged with each other, the rows of one that is
-    # being filled would hide those of the active one.
+    # Rebuild generations are partitions, and not part of the sorting keys: merged across partitions, rows of a
+    # generation that is being filled would hide those of the active one.
     "do_not_merge_across_partitions_select_final": 1,
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_quote_decimals": 0,
@@ -55,15 +58,15 @@ _STREAM_SETTINGS = {
     "max_execution_time": _STREAM_SECONDS,
     "wait_end_of_query": 0,
     "max_result_bytes": 0,
-    # A server goes on without its caller unless told.
+    # Without this setting a server goes on with a query whose caller has left.
     "cancel_http_readonly_queries_on_client_close": 1,
-    # Text of the server's within a file would look like rows.
+    # An error text within a file would look like rows.
     "http_write_exception_in_output_format": 0,
 }
 
 
 class StreamBroken(Exception):
-    """A file broke off after its beginning had been given."""
+    """A file broke off after its first chunk was given."""
 
 
 class ClickHouse:
@@ -84,16 +87,16 @@ class ClickHouse:
         """Run one query.
 
         Args:
-            name: of the query, for metrics and logs.
-            sql: with `{name:Type}` where a value goes; values are never part of it.
-            parameters: the values; a query of one workspace names it as `workspace`, and waits for its turn.
-            seconds: the deadline, the wait included.
+            name: the query's name in metrics and logs.
+            sql: the statement, with `{name:Type}` in place of each value.
+            parameters: the values. A query of one workspace has the parameter `workspace`, and waits for its turn.
+            seconds: the deadline, including the wait for a turn.
 
         Returns:
             Rows of JSON values: integers, strings, lists, None.
 
         Raises:
-            ReadsUnavailable: no answer within the deadline, or an error.
+            ReadsUnavailable: ClickHouse did not answer within the deadline, or answered with an error.
             TooManyAtOnce: too many queries of the workspace wait.
         """
         workspace_id = parameters.get("workspace")
@@ -132,16 +135,16 @@ class ClickHouse:
     async def stream(
         self, name: str, sql: str, parameters: dict[str, Any], fmt: str, settings: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Run one query and give its rows as they come; closed early, the query is stopped.
+        """Run one query and yield its rows as they come; closing the generator early stops the query.
 
         Args:
-            name: as for `rows`, `sql` and `parameters` too.
-            fmt: ClickHouse's name of a format.
-            settings: more of ClickHouse's settings.
+            name, sql, parameters: as for `rows`.
+            fmt: ClickHouse's name of the file's format.
+            settings: further settings of ClickHouse.
 
         Raises:
-            ReadsUnavailable: no first chunk, or an error before it.
-            StreamBroken: after the first chunk; what came is no whole file.
+            ReadsUnavailable: the first chunk did not come, or an error came before it.
+            StreamBroken: an error came after the first chunk; the chunks so far are no whole file.
         """
         started = perf_counter()
         chosen = {**_STREAM_SETTINGS, **(settings or {})}
@@ -185,14 +188,14 @@ class ClickHouse:
             return self._client
 
     async def _connect_form(self) -> AsyncClient:
-        """For parameters that don't fit into an address."""
+        """The client for parameters that don't fit into an address."""
         async with self._connecting:
             if self._form_client is None:
                 self._form_client = await self._new_client(DEADLINE_SECONDS, 2 * _MOST_QUERIES)
             return self._form_client
 
     async def _connect_patient(self) -> AsyncClient:
-        """For what may take long: connections of its own, so that look-ups never wait for one."""
+        """The client for queries that may take long; it has its own connections, so that look-ups never wait."""
         async with self._connecting:
             if self._patient_client is None:
                 self._patient_client = await self._new_client(_SILENCE_SECONDS, 12)
@@ -202,11 +205,11 @@ class ClickHouse:
         return await clickhouse_connect.get_async_client(
             **self._settings.clickhouse_connection(),
             database=self._settings.clickhouse_database,
-            # A session takes one query at a time; these run side by side.
+            # A session allows one query at a time, but these queries run side by side.
             autogenerate_session_id=False,
             connect_timeout=2,
             send_receive_timeout=silence_seconds,
-            # Lookups fit into one packet: packing them costs more than it saves.
+            # A look-up's rows fit into one packet, so compression costs more than it saves.
             compress=False,
             form_encode_query_params=is_form,
             connector_limit_per_host=connections,
@@ -214,7 +217,7 @@ class ClickHouse:
 
 
 def _text_length(parameters: Mapping[str, Any]) -> int:
-    """About how long the parameters are as text."""
+    """The approximate length of the parameters as text."""
     return sum(len(str(value)) for value in parameters.values())
 
 

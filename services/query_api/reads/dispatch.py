@@ -1,4 +1,4 @@
-"""Which function answers which kind of question. Pure but for the functions it is given."""
+"""Finds the function that answers a kind of question. Pure but for the functions that it is given."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from services.query_api.reads.query import Answered, Answering, Question
 class Dispatch:
     """A table of functions by the kind of question that each answers.
 
-    The table itself forgets the types. `Question.answered_by` has checked each entry, and `answer` gives each question
-    to the entry of its own kind, so the type of the answer is the question's.
+    The table itself forgets types. But `Question.answered_by` has checked each entry, and `answer` passes each question
+    to the entry of its own kind, so the answer has the question's type.
     """
 
     def __init__(self, *entries: Answering) -> None:

@@ -1,6 +1,6 @@
-"""What of each question is kept, for how long, and what it is made of. Pure.
+"""How answers to each kind of question are kept: under which key, for how long, and with which tags. Pure.
 
-Live questions and health are not kept at all, nor are accounts: nothing tells when a channel's snapshot is written.
+Answers to live questions, health and accounts are not kept: no message tells when a channel's snapshot is written.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Kept(NamedTuple):
     """How an answer is kept.
 
     Attributes:
-        tags: what it is made of.
-        seconds: how long it holds when nothing of that changes.
+        tags: the things that the answer is made of.
+        seconds: how long the answer holds when none of these things changes.
     """
 
     tags: tuple[bytes, ...]
@@ -45,8 +45,8 @@ class _Rule(NamedTuple, Generic[Answered]):
     """How answers to one kind of question are kept.
 
     Attributes:
-        key: from the question and the instant of asking, ms; None where the question itself is the key.
-        kept: from the question, its answer, and the instant of asking, ms.
+        key: makes the key from the question and the instant of asking, ms; None where the question itself is the key.
+        kept: makes the `Kept` from the question, its answer and the instant of asking, ms.
     """
 
     key: Callable[[Any, int], Hashable] | None
@@ -54,13 +54,13 @@ class _Rule(NamedTuple, Generic[Answered]):
 
 
 def key_of(question: Question[object], now: int) -> Hashable | None:
-    """What a question is kept by: without the instant it was asked at, where the answer doesn't show it.
+    """The key under which a question's answer is kept, without the instant of asking where no reply shows it.
 
     Args:
-        now: when it was asked, ms.
+        now: when the question was asked, ms.
 
     Returns:
-        None when its answer is not kept.
+        the key; None when answers to this kind of question are not kept.
     """
     rule = _RULES.get(type(question))
     if rule is None:
@@ -92,7 +92,7 @@ def _target(question: TargetQuestion, answer: Target, now: int) -> Kept:
 
 def _window(question: ChannelWindowQuestion, answer: ChannelWindow, now: int) -> Kept:
     workspace = question.workspace_id
-    # The window ends at a whole second, which the reply shows.
+    # The reply shows the window's end, which is a whole second.
     seconds = (question.end + _SECOND - now) / 1000
     return Kept((channel_tag(workspace, question.channel_id), channels_tag(workspace)), seconds)
 
@@ -125,7 +125,7 @@ def _history(question: PostHistoryQuestion, answer: PostHistory, now: int) -> Ke
 
 
 def _until_oldest_leaves(rows: Iterable[Snapshot], since: int) -> float:
-    """Seconds until the oldest row is older than the span of days that was asked for."""
+    """Seconds until the oldest row is older than the requested days."""
     oldest = min((row.captured_at for row in rows), default=None)
     return LONGEST_SECONDS if oldest is None else min(LONGEST_SECONDS, (oldest - since + 1) / 1000)
 

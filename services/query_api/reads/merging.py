@@ -1,4 +1,4 @@
-"""Fresh answers of platforms over stored figures, by the rule that the aggregator folds by. Pure."""
+"""Merges fresh answers of platforms over stored figures, by the aggregator's own rule. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NO_CHANNEL = empty_register(len(CHANNEL_METRICS))
 
 
 def read(events: Iterable[PlatformRaw]) -> Iterator[tuple[PlatformRaw, Reading]]:
-    """What each answer says; one that can't be mapped says nothing here, and is a dead letter of the aggregator."""
+    """The readings of answers; an answer that can't be mapped is skipped, and becomes the aggregator's dead letter."""
     for event in events:
         try:
             yield event, platform(event.platform).read(event)
@@ -29,10 +29,13 @@ def read(events: Iterable[PlatformRaw]) -> Iterator[tuple[PlatformRaw, Reading]]
 
 
 def merge_targets(registers: Mapping[str, Register], events: Iterable[PlatformRaw]) -> dict[str, Register]:
-    """The registers of the targets that fresh answers speak of, merged.
+    """Merge fresh answers into the registers of their targets.
 
     Args:
-        registers: stored ones by target id; a target without one is new.
+        registers: stored registers by target id; a target without a register is new.
+
+    Returns:
+        the merged registers of the targets in the answers.
     """
     merged: dict[str, Register] = {}
     for event, reading in read(events):
@@ -45,7 +48,7 @@ def merge_targets(registers: Mapping[str, Register], events: Iterable[PlatformRa
 
 
 def merge_channel(registers: dict[PeriodKey, Register], events: Sequence[PlatformRaw]) -> list[PlatformRaw]:
-    """Merge fresh answers into a channel's registers, in place; returns those that spoke of it."""
+    """Merge fresh answers into a channel's registers, in place; returns the answers that had figures of the channel."""
     spoke: list[PlatformRaw] = []
     for event, reading in read(events):
         event_id = event.event_id.encode()

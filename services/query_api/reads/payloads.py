@@ -1,4 +1,4 @@
-"""Payloads of raw events out of ClickHouse, a few at a time: as many as fit into some megabytes, never all of them."""
+"""Reads payloads of raw events from ClickHouse in groups of some megabytes, never all at once."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ BATCH_BYTES = 2 * 1024 * 1024
 """Of payloads in one query; a larger payload comes alone. In memory each is about ten times as large for a moment."""
 ANSWER_BYTES = 16 * 1024 * 1024
 """Of payloads in one whole answer; what goes beyond is cut off, or streamed."""
-# Their sizes are asked for first; those of more are not needed where an answer is full before.
+# How many payloads' sizes are asked for at once; an answer may be full before further sizes are needed.
 _SIZES_AT_ONCE = 50
 
 
 class Rows(Protocol):
-    """Whoever runs queries; see `clickhouse.ClickHouse.rows`."""
+    """Runs queries; see `clickhouse.ClickHouse.rows`."""
 
     async def rows(self, name: str, sql: str, parameters: dict[str, Any], seconds: float = 5.0) -> list[list[Any]]:
         """See `clickhouse.ClickHouse.rows`."""
 
 
 async def batches(store: Rows, workspace_id: str, event_ids: Sequence[str]) -> AsyncIterator[tuple[list[str], int]]:
-    """The events in their order, in groups whose payloads fit into memory together, each with its bytes.
+    """The events in their order, in groups whose payloads fit into memory together, each with its payload bytes.
 
-    Whoever has enough stops asking; of what is not asked for, not even the sizes are read.
+    A caller that has enough stops iterating; sizes of later events are then never read.
     """
     for first in range(0, len(event_ids), _SIZES_AT_ONCE):
         ids = event_ids[first : first + _SIZES_AT_ONCE]
@@ -40,7 +40,7 @@ async def batches(store: Rows, workspace_id: str, event_ids: Sequence[str]) -> A
 def grouped(
     event_ids: Iterable[str], sizes: Mapping[str, int], most_bytes: int = BATCH_BYTES
 ) -> Iterable[tuple[list[str], int]]:
-    """Events in their order, cut into groups of at most so many bytes, or of one event."""
+    """Events in their order, cut into groups of at most `most_bytes`, or of one larger event."""
     group: list[str] = []
     held = 0
     for event_id in event_ids:

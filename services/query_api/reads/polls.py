@@ -1,8 +1,8 @@
-"""Which answers about an account are one poll's, and their payloads as one value. Pure.
+"""Groups answers about an account by poll, and joins a poll's payloads into one value. Pure.
 
-A poll asks several addresses for an account's figures, and each answer is an event of its own. Events don't name their
-poll, so it is told by what they are: they come soon after each other and for the same reason, and none asks again what
-another asked.
+A poll asks several addresses for an account's figures, and each answer is an event of its own. Events do not name their
+poll, so a poll is recognised: its answers come soon after each other, for the same reason, and no two of them asked the
+same.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from services.runtime.clock import MILLIS_PER_SECOND
 
-# Between two answers of a poll, ms: a call may take half a minute.
+# The longest time between two answers of a poll, ms: a call may take half a minute.
 LONGEST_GAP = 60 * MILLIS_PER_SECOND
-# From the first answer of a poll to the last, at most, ms.
+# The longest time from a poll's first answer to its last, ms.
 LONGEST_POLL = 600 * MILLIS_PER_SECOND
 _DIGITS = re.compile(r"\d+")
 
@@ -36,18 +36,18 @@ class AccountAnswer(NamedTuple):
 
     @property
     def question(self) -> tuple[str, ...]:
-        """What was asked, whenever it was asked: times and page numbers are left out."""
+        """The question behind the answer, without times and page numbers, so that two polls' questions compare."""
         parts = (f"{name}={_DIGITS.sub('0', value)}" for name, value in sorted(self.request.items()))
         return (self.endpoint, *parts)
 
 
 def order(answer: AccountAnswer) -> tuple[int, bytes]:
-    """By which answers are sorted: the newest is the greatest."""
+    """The sorting key of answers: the newest answer is the greatest."""
     return answer.captured_at, answer.event_id.encode()
 
 
 def polls(answers: Iterable[AccountAnswer]) -> list[list[AccountAnswer]]:
-    """Answers by their polls, each poll in the order of its answers, polls by their last answer.
+    """Group answers by poll: each poll's answers in their order, polls in the order of their last answers.
 
     Args:
         answers: in the order of (`captured_at`, `event_id`).
@@ -66,7 +66,7 @@ def polls(answers: Iterable[AccountAnswer]) -> list[list[AccountAnswer]]:
 
 
 def _belongs(answer: AccountAnswer, poll: Sequence[AccountAnswer]) -> bool:
-    # Of an answer whose raw event is not held any more it is not known what was asked: it stands alone.
+    # An answer whose raw event is no longer stored has no known question, so it stands alone.
     return (
         bool(answer.endpoint and poll[-1].endpoint)
         and answer.captured_at - poll[-1].captured_at <= LONGEST_GAP
@@ -75,11 +75,11 @@ def _belongs(answer: AccountAnswer, poll: Sequence[AccountAnswer]) -> bool:
 
 
 def raw_of(answers: Iterable[AccountAnswer], payloads: Mapping[str, Any]) -> Any:
-    """The payloads of some answers: of one alone, else by the path that was asked; {} where none is held any more.
+    """The payloads of some answers: one payload as it is, several by their path; {} where none is stored any more.
 
     Args:
-        answers: the newest first; a path that comes again is told from the first by its query, then by a number.
-        payloads: by event id; an answer without one is left out.
+        answers: newest first; a path that occurs again is extended by its query, and then by a number.
+        payloads: by event id; answers without a payload are left out.
     """
     held = [answer for answer in answers if answer.event_id in payloads]
     if len(held) < 2:

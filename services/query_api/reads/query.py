@@ -1,9 +1,9 @@
 """The questions that every product's endpoint asks, their answers, and the rules that all replies share. Pure.
 
-A question carries the type of its answer, so whoever asks a `PostQuestion` is given a `Post`, and mypy knows. Questions
-are frozen and comparable: equal requests give equal questions, so an answer may be shared or kept by its question.
-Figures are tuples in the order of `schemas.metrics.POST_METRICS`, as the platforms said them; the fallback
-between views and impressions is applied here, for replies only, never in storage.
+A question carries the type of its answer: a `PostQuestion` is answered by a `Post`, and mypy checks it. Questions are
+frozen and comparable: equal requests give equal questions, so an answer may be shared or kept by its question. Figures
+are tuples in the order of `schemas.metrics.POST_METRICS`, as the platforms reported them; the fallback between views
+and impressions is applied here, for replies only, never in storage.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from schemas.windows import WindowTotals
 from services.platforms import all_platforms
 
 ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-"""Our ids; anything else in a path is the id of nothing."""
+"""The form of Tidemark's ids; any other text in a path is no id."""
 
 PUBLISHED = "published"
 
@@ -37,11 +37,11 @@ class Answering(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Question(Generic[Answered_co]):
-    """Base of the questions; its parameter is the type of their answer.
+    """Base of the questions; the type parameter is the type of the answer.
 
     Attributes:
-        workspace_id: whose post, target or channel is asked about.
-        holds_payloads: whether the answer holds what platforms sent: some megabytes of it.
+        workspace_id: the workspace of the post, target or channel.
+        holds_payloads: whether the answer holds platforms' payloads, which may be some megabytes.
     """
 
     workspace_id: str
@@ -49,7 +49,7 @@ class Question(Generic[Answered_co]):
 
     @classmethod
     def answered_by(cls, answer: Callable[[Self], Awaitable[Answered_co | None]]) -> Answering:
-        """This kind of question with a function that answers it: see `dispatch`."""
+        """This kind of question with the function that answers it; see `dispatch`."""
         return Answering(cls, answer)
 
 
@@ -58,11 +58,11 @@ class Target:
     """One post on one channel, with its latest figures.
 
     Attributes:
-        published_at: ms; the post's where the target has none of its own.
+        published_at: ms; the post's time where the target has none of its own.
         detail: the product's extras as the catalog holds them.
-        captured_at: ms of the freshest answer among the figures; None when never measured.
+        captured_at: when the newest answer with one of the figures came, ms; None when never measured.
         values: in the order of POST_METRICS.
-        post_id: its post.
+        post_id: the target's post.
     """
 
     target_id: str
@@ -85,7 +85,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A post and its targets in order, without those that are deleted or on a deleted channel. Instants in ms."""
+    """A post and its targets in order, without deleted targets and those of deleted channels. Instants in ms."""
 
     post_id: str
     status: str
@@ -150,7 +150,7 @@ class WindowTotalsQuestion(Question[WindowTotals]):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A target as it stood right after one answer: each metric's latest value up to then.
+    """A target's state right after one answer: each metric's latest value up to then.
 
     Attributes:
         values: in the order of POST_METRICS.
@@ -170,9 +170,9 @@ class SnapshotsQuestion(Question[tuple[Snapshot, ...]]):
     """A workspace's newest snapshots, the newest first.
 
     Attributes:
-        channel_id: only of this channel; None is all.
+        channel_id: only this channel's snapshots; None means all channels'.
         since: ms, inclusive.
-        limit: at most this many rows.
+        limit: the most rows.
     """
 
     holds_payloads: ClassVar[bool] = True
@@ -184,7 +184,7 @@ class SnapshotsQuestion(Question[tuple[Snapshot, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class PostHistory:
-    """A post with its snapshots by target id, newest first; a target without any is absent."""
+    """A post with its snapshots by target id, newest first; targets without snapshots are absent."""
 
     post: Post
     snapshots: Mapping[str, Sequence[Snapshot]]
@@ -195,8 +195,8 @@ class PostHistoryQuestion(Question[PostHistory]):
     """A post's latest figures and its snapshots.
 
     Attributes:
-        since: oldest snapshot shown, ms, inclusive.
-        limit: at most this many rows a target.
+        since: ms, inclusive; older snapshots are left out.
+        limit: the most rows for each target.
     """
 
     holds_payloads: ClassVar[bool] = True
@@ -215,18 +215,18 @@ class TargetQuestion(Question[Target]):
 
 @dataclass(frozen=True, slots=True)
 class LivePostQuestion(Question[Post]):
-    """The figures of one post, asked of its platforms now where that is possible."""
+    """The figures of one post; its platforms are asked now where that is possible."""
 
     post_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelScores:
-    """How the posts of one channel did, compared with each other.
+    """The scores of one channel's posts, compared with each other.
 
     Attributes:
-        tenths: by target id, tenths of a point (0 to 100) of each target of the set.
-        counts: how many of them have a score above k - 1 and up to k, for k from 1 to 10.
+        tenths: each target's score in tenths of a point (0 to 100), by target id.
+        counts: for k from 1 to 10, how many targets have a score above k - 1 and up to k.
     """
 
     tenths: Mapping[str, int]
@@ -235,7 +235,7 @@ class ChannelScores:
 
 GRADES = 10
 NO_SCORES = ChannelScores({}, (0,) * GRADES)
-"""Of a channel without any target in the set."""
+"""The scores of a channel without targets in the set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ class PostScores:
 
 @dataclass(frozen=True, slots=True)
 class PostScoresQuestion(Question[PostScores]):
-    """A post's latest figures, and scores among what its channels published before `end`, ms."""
+    """A post's latest figures, and its scores among the posts that its channels published before `end`, ms."""
 
     post_id: str
     end: int
@@ -256,7 +256,7 @@ class PostScoresQuestion(Question[PostScores]):
 
 @dataclass(frozen=True, slots=True)
 class AccountFigures:
-    """A channel's own figures as replies show them: levels, and the latest reported period's sums."""
+    """A channel's own figures as replies show them: levels, and the sums of the latest reported period."""
 
     followers: int | None = None
     following: int | None = None
@@ -268,11 +268,11 @@ class AccountFigures:
 
 @dataclass(frozen=True, slots=True)
 class AccountSnapshot:
-    """A channel as it stood right after one poll.
+    """A channel's state right after one poll.
 
     Attributes:
-        captured_at: of the poll's newest answer, ms.
-        raw: the payloads of its answers, and of those that the figures shown are from; JSON values or JSON text
+        captured_at: when the poll's newest answer came, ms.
+        raw: the payloads of the poll's answers and of the answers behind the shown figures; JSON values or JSON text
             (`orjson.Fragment`).
     """
 
@@ -286,8 +286,8 @@ class Account:
     """A channel's own figures.
 
     Attributes:
-        is_live: whether the platform said them just now.
-        snapshot: None when it was never measured.
+        is_live: whether the platform was asked just now.
+        snapshot: None when the channel was never measured.
     """
 
     channel_id: str
@@ -298,7 +298,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class AccountQuestion(Question[Account]):
-    """A channel's own figures, asked of its platform now where that is possible."""
+    """A channel's own figures; its platform is asked now where that is possible."""
 
     holds_payloads: ClassVar[bool] = True
 
@@ -310,7 +310,8 @@ class AccountHistory:
     """A channel's snapshots, oldest first.
 
     Attributes:
-        rest: what comes after `snapshots`, some at a time, where it is too much to hold; None where they are all.
+        rest: the snapshots after `snapshots`, some at a time, where all are too many to hold; None where there are no
+            more.
     """
 
     channel_id: str
@@ -319,7 +320,7 @@ class AccountHistory:
     rest: AsyncGenerator[Sequence[AccountSnapshot], None] | None = field(default=None, compare=False)
 
     async def parts_after(self) -> AsyncGenerator[AccountHistory, None]:
-        """What comes after `snapshots` as histories of their own, none of which has a rest."""
+        """The snapshots in `rest`, as histories that have no rest themselves."""
         assert self.rest is not None
         async with aclosing(self.rest) as rest:
             async for snapshots in rest:
@@ -342,10 +343,10 @@ class Health:
     """Whether a channel's connection works.
 
     Attributes:
-        error_code: why not; None when it does.
-        token_expires_at: ms, if known.
-        is_live: whether the platform said so just now.
-        checked_at: ms.
+        error_code: why the connection does not work; None when it works.
+        token_expires_at: ms; None when unknown.
+        is_live: whether the platform was asked just now.
+        checked_at: when the health was determined, ms.
     """
 
     channel_id: str
@@ -370,15 +371,15 @@ class ReadModel(Protocol):
     """Answers questions of the products' APIs, from whatever store."""
 
     async def answer(self, question: Question[Answered]) -> Answered | None:
-        """The answer, or None when the thing is not there, deleted, or another workspace's.
+        """The answer; None when the thing does not exist, is deleted, or belongs to another workspace.
 
         Raises:
-            ReadsUnavailable: nothing answers in time; say so to the caller.
+            ReadsUnavailable: the store did not answer in time; the caller gets a 503.
         """
 
 
 def with_fallback(values: Values) -> Values:
-    """The one fallback: a target without views shows its impressions for them, one without impressions its views."""
+    """The one fallback: a target without views shows its impressions as views, and the other way round."""
     views, impressions = values[VIEWS], values[IMPRESSIONS]
     if (views is None) == (impressions is None):
         return values
@@ -388,7 +389,7 @@ def with_fallback(values: Values) -> Values:
 
 
 def totals(parts: Iterable[Values]) -> Values:
-    """Sums over targets as every reply shows them: the fallback first, a target at a time, then the sum."""
+    """Sums over targets as every reply shows them: first the fallback for each target, then the sum."""
     return total([with_fallback(values) for values in parts])
 
 
@@ -404,8 +405,8 @@ def video_views(values: Values, platform: str, post_type: str) -> int | None:
     """Video views as replies show them.
 
     Returns:
-        The metric; else the views where every view is one of a video (YouTube, TikTok, reels); else None where the
-        post type names a video, and 0 where it names none.
+        The metric. Without it: the views, where every view is a video's (YouTube, TikTok, reels); else None where the
+        post type names a video, and 0 for other post types.
     """
     if values[VIDEO_VIEWS] is not None:
         return values[VIDEO_VIEWS]
@@ -416,15 +417,15 @@ def video_views(values: Values, platform: str, post_type: str) -> int | None:
 
 
 def rate(engagements: int | None, base: int | None) -> Fraction | None:
-    """Engagements as a fraction of something, exactly; None when there is nothing to divide, or to divide by."""
+    """Engagements divided by a base, as an exact fraction; None without engagements, or without a base above 0."""
     return Fraction(engagements, base) if engagements is not None and base is not None and base > 0 else None
 
 
 def or_zero(value: int | None) -> int:
-    """Nulls as 0, where a product's reply says so."""
+    """A figure with null as 0, for products whose replies show nulls so."""
     return 0 if value is None else value
 
 
 def latest(instants: Iterable[int | None]) -> int | None:
-    """The latest of some instants, None when there is none."""
+    """The latest of some instants; None when there is none."""
     return max((instant for instant in instants if instant is not None), default=None)

@@ -1,4 +1,4 @@
-"""Raw events as ClickHouse keeps them, back as the events that were received. Pure."""
+"""Turns ClickHouse's rows of raw events back into the events that were received. Pure."""
 
 from __future__ import annotations
 

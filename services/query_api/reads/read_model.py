@@ -1,6 +1,6 @@
-"""Answers the questions of `query` from ClickHouse and the channels in memory; look-ups that meet share one query.
+"""Answers the questions of `query` from ClickHouse and the channels in memory; simultaneous look-ups share one query.
 
-Whatever keeps answers for later goes in front of `ReadModel.answer`: questions are its keys.
+A cache of answers stands in front of `ReadModel.answer`, with questions as its keys.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _WINDOW_BYTES = 800
 
 
 class _PostRow(NamedTuple):
-    """A post as stored: catalog columns, its targets, and the figures by target id; None while it has no totals."""
+    """A post as stored: catalog columns, targets, and figures by target id, which are None before its first totals."""
 
     status: str
     created_at: int | None
@@ -80,7 +80,7 @@ class _PostRow(NamedTuple):
 
 
 class WindowRow(NamedTuple):
-    """Totals of a channel's window, with the ends that they are exact for."""
+    """Totals of a channel's window, with the span of ends for which they are exact."""
 
     source: str
     start: int
@@ -110,11 +110,11 @@ class _WindowRowQuestion(Question[WindowRow]):
 
 
 class ClickHouseReadModel:
-    """The read model of production.
+    """The read model on ClickHouse.
 
     Args:
-        desk: where payloads are read.
-        windows: keeps the totals of channels' windows while no target enters or leaves; None keeps none.
+        desk: threads in which payloads are read.
+        windows: keeps totals of channels' windows while no target enters or leaves them; None keeps none.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class ClickHouseReadModel:
             SnapshotsQuestion.answered_by(self._single.answer),
             PostHistoryQuestion.answered_by(self._single.answer),
             AccountQuestion.answered_by(self._single.answer),
-            # Not shared: a long one is read on while it is sent.
+            # Not shared between requests: a long history is read further while it is sent.
             AccountHistoryQuestion.answered_by(self._accounts.history),
             HealthQuestion.answered_by(self._accounts.health),
         )
@@ -172,7 +172,7 @@ class ClickHouseReadModel:
             target_id: Register(load_groups(groups), tuple(values), captured_at)
             for target_id, groups, captured_at, *values in rows
         }
-        # Off the loop: payloads are large.
+        # In a thread, since payloads are large.
         merged = await self._desk.run(workspace_id, merge_targets, stored, events)
         return replace(
             post,
@@ -205,7 +205,7 @@ class ClickHouseReadModel:
             if channel is None or held["status"] == PostStatus.DELETED:
                 continue
             if row.figures is not None and held["target_id"] not in row.figures:
-                continue  # a newer post claimed it
+                continue  # a newer post lists this target
             captured_at, values = (row.figures or {}).get(held["target_id"], (None, NO_POST_VALUES))
             yield Target(
                 target_id=held["target_id"],
@@ -274,7 +274,7 @@ class ClickHouseReadModel:
             sql.SCORED_TARGETS,
             {"workspace": workspace_id, "channel": channel_id, "start": end - SPAN, "end": end},
         )
-        # Off the loop: a channel may have published thousands of posts.
+        # In a thread, since a channel may have published thousands of posts.
         return {keys[0]: await self._desk.run(workspace_id, _scores, rows)}
 
     async def _window(self, question: ChannelWindowQuestion) -> ChannelWindow | None:
@@ -326,7 +326,7 @@ class ClickHouseReadModel:
         return await self._totals_of(question) if known else None
 
     async def _compute_window(self, question: _WindowRowQuestion) -> WindowRow:
-        """The totals from the registers: the stored row is missing, or a target entered or left since."""
+        """Compute the totals from registers: the stored row is missing, or a target has entered or left since."""
         totals = await self._totals_of(question)
         return WindowRow(
             source=totals.source,

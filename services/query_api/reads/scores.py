@@ -1,6 +1,6 @@
-"""Scores of a channel's posts: where each stands among the others. Pure.
+"""Scores of a channel's posts: each post's rank among the others. Pure.
 
-Everything is integers: a percentile is a number of half places, so that rounding halves up is exact.
+All arithmetic is on integers: a percentile is a number of half places, so that rounding halves up is exact.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from services.runtime.clock import MILLIS_PER_DAY
 SPAN = 90 * MILLIS_PER_DAY
 """How far back a channel's posts are compared, ms."""
 
-# Of ten parts; source: PostFlow's document.
+# In tenths. Source: PostFlow's document.
 _ENGAGEMENTS_WEIGHT = 6
 _IMPRESSIONS_WEIGHT = 4
 
 
 class Scored(NamedTuple):
-    """One target of the set: engagements, and impressions after the fallback, null as 0."""
+    """One target of the set: engagements, and impressions after the fallback; null counts as 0."""
 
     target_id: str
     engagements: int

@@ -1,4 +1,4 @@
-"""Expensive questions: each has a query of its own, equal ones share it, and few run at once."""
+"""Expensive questions: each has a query of its own, equal questions share it, and few queries run at once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from services.query_api.reads.dispatch import Dispatch
 from services.query_api.reads.query import Answered, Answering, Question
 
 MOST_AT_ONCE, MOST_AT_ONCE_EACH = 6, 2
-"""Loads that run at once: of all workspaces, and of one."""
+"""The most loads at once: of all workspaces, and of one."""
 
 
 class SingleQuestions:
-    """Answers questions one a load, by turns between workspaces.
+    """Answers one question in each load; workspaces take turns.
 
     Args:
-        entries: which function answers which kind of question.
+        entries: the kinds of questions with the functions that answer them.
     """
 
     def __init__(self, *entries: Answering) -> None:

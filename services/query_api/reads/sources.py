@@ -1,4 +1,4 @@
-"""What answers are made from: the store, the channels in memory, the read model, and turns at what is scarce."""
+"""The sources of answers: the store, the channels in memory, the read model, and turns at scarce resources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.query_api.reads.query import ReadModel
 
 
 class Store(Protocol):
-    """Whoever runs queries: `clickhouse.ClickHouse`, or a fake."""
+    """Runs queries: `clickhouse.ClickHouse`, or a fake."""
 
     async def rows(self, name: str, sql: str, parameters: dict[str, Any], seconds: float = 5.0) -> list[list[Any]]:
         """See `clickhouse.ClickHouse.rows`."""
@@ -25,12 +25,12 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What answers are made from.
+    """The sources of answers.
 
     Attributes:
-        poll_speed: what poll intervals are divided by.
-        answers: turns at answers that are made anew: held until they are sent.
-        desk: where payloads are read and large replies are written.
+        poll_speed: the divisor of poll intervals.
+        answers: turns at making large answers, each held until the answer is sent.
+        desk: threads in which payloads are read and large replies are written.
     """
 
     store: Store

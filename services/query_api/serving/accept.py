@@ -1,6 +1,6 @@
-"""What a caller accepts: `Accept` and `Accept-Encoding`, each read by one rule. Pure.
+"""Reads `Accept` and `Accept-Encoding`, both by one rule. Pure.
 
-A name without `q` weighs 1, and one whose `q` is no number weighs 0: what a caller did not say clearly is not sent.
+A name without `q` has weight 1. A name whose `q` is not a number has weight 0, so that it is never sent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LONGEST_CODINGS_BYTES = 200
 
 
 def weights(header: str) -> dict[str, float]:
-    """The names of a header with their weights, from 0 to 1; of a repeated name the last counts."""
+    """The names of a header with their weights, from 0 to 1; the last weight of a repeated name counts."""
     found: dict[str, float] = {}
     for part in header.lower().split(","):
         name, *options = (text.strip() for text in part.split(";"))
@@ -40,12 +40,12 @@ def accept_of(headers: Iterable[Header]) -> str:
 
 
 def best_media_type(accept: str, offered: Sequence[str]) -> str:
-    """The media type that an Accept likes best, the first of those it likes alike.
+    """The offered media type with the greatest weight in an Accept; the first of several with equal weight.
 
-    An Accept that names none of them is answered in the first: that is more use to its sender than a refusal.
+    An Accept that names no offered type gets the first one, which is more use to its sender than a refusal.
 
     Args:
-        offered: the server's own liking, best first; not empty.
+        offered: in the server's order of preference; not empty.
     """
     told = weights(accept)
     liked = {media_type: _weight(media_type, told) for media_type in offered}
@@ -53,34 +53,34 @@ def best_media_type(accept: str, offered: Sequence[str]) -> str:
 
 
 def _weight(media_type: str, told: Mapping[str, float]) -> float:
-    """How much a type is liked: as the most exact name that covers it says."""
+    """A type's weight: that of the most exact name that covers the type."""
     family = media_type.partition("/")[0] + "/*"
     return next((told[name] for name in (media_type, family, "*/*") if name in told), 0.0)
 
 
 def prefers_page(accept: str) -> bool:
-    """Whether an Accept names HTML with more weight than JSON, as browsers' do; who takes anything gets JSON."""
+    """Whether an Accept gives HTML more weight than JSON, as browsers' do; a caller that accepts anything gets JSON."""
     told = weights(accept)
     return told.get("text/html", 0.0) > told.get("application/json", 0.0)
 
 
 def best_coding(headers: Iterable[Header], offered: Sequence[bytes]) -> bytes | None:
-    """The content coding that an Accept-Encoding likes best, the first of those it likes alike; None for none.
+    """The offered content coding with the greatest weight in an Accept-Encoding; None when it names none of them.
 
     Args:
         headers: names in lower case.
-        offered: the server's own liking, best first.
+        offered: in the server's order of preference; the first of several with equal weight is taken.
     """
     accepted = b",".join(value for name, value in headers if name == b"accept-encoding")
     return coding_among(accepted, tuple(offered))
 
 
 def coding_among(accepted: bytes, offered: tuple[bytes, ...]) -> bytes | None:
-    """As `best_coding`, of the header's text; one that is longer than any client's is not looked into."""
+    """As `best_coding`, from the header's text; a text longer than any client's gives None."""
     return _coding(accepted, offered) if len(accepted) <= _LONGEST_CODINGS_BYTES else None
 
 
-# Its keys are the callers' own texts, so both their number and their length are bounded.
+# The cache's keys are texts from callers, so their number and their length are both bounded.
 @lru_cache(maxsize=256)
 def _coding(accepted: bytes, offered: tuple[bytes, ...]) -> bytes | None:
     told = weights(accepted.decode("latin-1"))

@@ -27,12 +27,12 @@ Context = TypeVar("Context")
 
 @dataclass(frozen=True, slots=True)
 class Series(Generic[Answered]):
-    """An answer that may be too long to be made whole, so that it is sent a part at a time.
+    """How an answer that may be too long to be made whole is sent in parts.
 
     Attributes:
-        name: the last name of the JSON value, a list.
-        parts_after: what comes after an answer, as answers whose lists are the next parts; None where the answer is
-            whole.
+        name: the last name of the JSON value; its value is the list that is sent in parts.
+        parts_after: the parts after a first answer, as answers whose lists continue the list; None where the answer
+            is whole.
     """
 
     name: str
@@ -44,9 +44,9 @@ class Asks(Action[Sources, Question[Answered], Answered], Generic[Asked, Answere
     """Asks the read model one question, and shows its answer; replies are kept by the question, see `keeping`.
 
     Attributes:
-        ask: pure; raises Invalid for a bad parameter and NotFound for what can't exist.
-        render: pure; from the answer to a JSON value with the keys in the document's order.
-        tag_of: from the JSON value to what its ETag is made of, where that is not all of it.
+        ask: pure; raises Invalid for a bad parameter, and NotFound for an id that can't exist.
+        render: pure; from the answer to a JSON value, with the keys in the order of the product's document.
+        tag_of: from the JSON value to the part that its ETag is made of, where that is not the whole value.
     """
 
     parameters: type[Asked]
@@ -61,7 +61,7 @@ class Asks(Action[Sources, Question[Answered], Answered], Generic[Asked, Answere
         return question.holds_payloads
 
     async def answer(self, context: Sources, question: Question[Answered]) -> Answer[Answered] | Stream:
-        """The read model's answer, not rendered yet; a stream of a series that is too long to be made whole."""
+        """The read model's answer, not rendered yet; or a stream, for a series too long to be made whole."""
         found = await context.read_model.answer(question)
         if found is None:
             raise NotFound
@@ -83,7 +83,7 @@ class Asks(Action[Sources, Question[Answered], Answered], Generic[Asked, Answere
     async def _text_in_parts(
         self, context: Sources, owner: str, name: str, first: Answered, parts: AsyncGenerator[Answered, None]
     ) -> AsyncIterator[bytes]:
-        """The reply's text: all but its end with the first part, then the items of each part, then its end."""
+        """The reply's text: its beginning with the first part's items, then each further part's items, then its end."""
         async with aclosing(parts):
             text = await context.desk.run(owner, self._text, first)
             if not text.endswith(b"]}"):
@@ -115,14 +115,15 @@ def _request_key(request: Request[Any], now: int) -> Hashable:
 
 @dataclass(frozen=True, slots=True)
 class Reads(Action[Context, Request[Asked], object], Generic[Context, Asked]):
-    """Reads from the sources itself, and gives a JSON value, bytes, or a stream.
+    """Reads from the sources itself, and returns a JSON value, bytes, or a stream.
 
     Attributes:
         read: raises Invalid for parameters that don't fit together, and NotFound.
-        is_kept: whether replies may be kept and shared; then `read` never gives a Stream, and parameters are hashable.
-        tag_of: from the JSON value to what its ETag is made of, where that is not all of it.
-        by_turns: whether what is not kept may be megabytes, so that it is made and sent by turns. Not so what waits for
-            something: its turn would be held meanwhile.
+        is_kept: whether replies may be kept and shared; then `read` never returns a Stream, and parameters are
+            hashable.
+        tag_of: from the JSON value to the part that its ETag is made of, where that is not the whole value.
+        by_turns: whether replies that are not kept may have megabytes, so that they are made and sent by turns. Must
+            be False for a function that waits for something, since it would hold its turn meanwhile.
     """
 
     parameters: type[Asked]
@@ -138,7 +139,7 @@ class Reads(Action[Context, Request[Asked], object], Generic[Context, Asked]):
             object.__setattr__(self, "key", _request_key)
 
     def is_large(self, question: Request[Asked]) -> bool:
-        """Whatever is not kept may be large, unless it is said that it is not."""
+        """Whether the reply may be large: it is not kept, and the endpoint is declared `by_turns`."""
         return self.by_turns and not self.is_kept
 
     async def answer(self, context: Context, question: Request[Asked]) -> Answer[object] | Stream:
@@ -155,11 +156,11 @@ class Reads(Action[Context, Request[Asked], object], Generic[Context, Asked]):
 
 @dataclass(frozen=True, slots=True)
 class Writes(Action[Context, Request[Asked], object], Generic[Context, Asked]):
-    """Changes something, or reads what no cache may store: replies are JSON that is stored nowhere.
+    """Changes something, or reads data that no cache may store: replies are JSON, and are kept nowhere.
 
     Attributes:
-        write: gives a JSON value; what it gives for status 204 is not sent.
-        status: of the reply.
+        write: returns a JSON value, which is not sent for status 204.
+        status: the reply's status.
     """
 
     is_read: ClassVar[bool] = False
@@ -181,7 +182,7 @@ class Writes(Action[Context, Request[Asked], object], Generic[Context, Asked]):
 
 @dataclass(frozen=True, slots=True)
 class Shows(Action[Context, Request[Asked], Plain], Generic[Context, Asked]):
-    """Shows a page, or a text for machines, with headers of its own; requests are not counted in the metrics."""
+    """Shows a page, or a text for machines, with headers of its own; the metrics do not count these requests."""
 
     is_read: ClassVar[bool] = False
     is_counted: ClassVar[bool] = False
@@ -200,8 +201,8 @@ class Shows(Action[Context, Request[Asked], Plain], Generic[Context, Asked]):
         return answer.value
 
 
-# Endpoints are declared with these: an endpoint forgets the types of its action, so mypy holds the parts of an action
-# against each other only where a function takes all of them.
+# Endpoints are declared with these functions. An endpoint forgets its action's types, so mypy checks an action's parts
+# against each other only here, where one function receives all of them.
 
 
 def asks(
@@ -212,7 +213,7 @@ def asks(
     tag_of: Callable[[Shown], object] | None = None,
     series: Series[Answered] | None = None,
 ) -> Action[Sources, Any, Any]:
-    """`Asks`, checked: parameters, question and rendering fit together."""
+    """Make an `Asks`, its types checked against each other."""
     return Asks(parameters, ask, render, tag_of, series)
 
 

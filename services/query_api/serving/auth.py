@@ -1,4 +1,4 @@
-"""API keys in memory, and who a request comes from. No I/O: `feed` and `admin` bring the keys."""
+"""API keys in memory, and the authentication of requests. No I/O: `feed` and `admin` bring the keys."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ PREFIXES = {
     "openpost": "op_live_",
     "tidemark": "tm_live_",
 }
-"""What a key of each style begins with; any style opens any of the APIs."""
+"""The prefix of each style of key; a key of any style opens all APIs."""
 
 _KEY_BYTES = 32
-# Longer than any key, short enough that hashing rubbish costs nothing.
+# Longer than any key, and short enough that hashing rubbish costs nothing.
 _LONGEST_KEY_BYTES = 256
 
 
 def new_key(style: str) -> str:
-    """A fresh key with 256 random bits."""
+    """Make a key with 256 random bits."""
     return PREFIXES[style] + secrets.token_urlsafe(_KEY_BYTES)
 
 
 def key_hash(key: str | bytes) -> str:
-    """What is stored of a key."""
+    """The hash of a key, hex SHA-256; only the hash is stored."""
     return sha256(key.encode() if isinstance(key, str) else key).hexdigest()
 
 
 def presented_key(headers: Iterable[Header]) -> bytes | None:
-    """The key that a request brings: a Bearer token, else x-api-key.
+    """The key in a request: a Bearer token, else the header x-api-key; None when there is neither.
 
     Args:
-        headers: names in lower case, as ASGI has them.
+        headers: names in lower case, as in ASGI.
     """
     api_key: bytes | None = None
     for name, value in headers:
@@ -55,12 +55,12 @@ def presented_key(headers: Iterable[Header]) -> bytes | None:
 
 
 class KeyRing(TopicView[ApiKey]):
-    """Every key that works, by its hash.
+    """All valid keys, by hash.
 
     Attributes:
-        catch_up: waits for keys that were made at this origin but did not arrive here yet; tells whether any may have
-            come. None where one process is the origin: it knows the keys that it made.
-        on_write: is told of each record written here, before its writer is answered.
+        catch_up: waits for keys that another worker of this origin made and that have not arrived here yet; returns
+            whether any may have come. None where the origin is one process, which knows its own keys.
+        on_write: called with the place of each record written here, before the writer gets its answer.
     """
 
     topic = API_KEYS
@@ -88,7 +88,7 @@ class KeyRing(TopicView[ApiKey]):
             self.on_write(place)
 
     def __contains__(self, key: tuple[str, str]) -> bool:
-        """Whether a key of this workspace and id works."""
+        """Whether there is a valid key with this workspace and id."""
         return key in self._by_id
 
     def of(self, workspace_id: str) -> list[ApiKey]:
@@ -96,7 +96,7 @@ class KeyRing(TopicView[ApiKey]):
         return [key for (owner, _), key in self._by_id.items() if owner == workspace_id]
 
     async def find(self, headers: Iterable[Header], scope: str = READ_SCOPE) -> ApiKey:
-        """See `authenticate`; an unknown key is looked for again once the newest ones have arrived."""
+        """As `authenticate`; an unknown key is looked up again once the newest keys have arrived."""
         try:
             return self.authenticate(headers, scope)
         except Unauthorized:
@@ -107,15 +107,14 @@ class KeyRing(TopicView[ApiKey]):
     def authenticate(self, headers: Iterable[Header], scope: str = READ_SCOPE) -> ApiKey:
         """The key of a request.
 
+        The time of a look-up by hash reveals nothing about valid keys: a caller chooses the key, but not its hash.
+
         Args:
             headers: names in lower case.
-            scope: that the key has to have.
-
-        A look-up by hash tells by its time nothing that helps to find a key: whoever chooses the key does not choose
-        its hash.
+            scope: the scope that the key must have.
 
         Raises:
-            Unauthorized: no key, or an unknown one.
+            Unauthorized: the request has no key, or an unknown one.
             Forbidden: the key does not have the scope.
         """
         presented = presented_key(headers)
@@ -133,18 +132,18 @@ class AdminKey:
     """The one key of the admin API.
 
     Args:
-        key: TIDEMARK_ADMIN_KEY; None or empty lets nobody in.
+        key: TIDEMARK_ADMIN_KEY; with None or an empty key every request is refused.
     """
 
     def __init__(self, key: str | None) -> None:
         self._digest = sha256(key.encode()).digest() if key else None
 
     def check(self, headers: Iterable[Header]) -> None:
-        """Let the holder pass; takes the same time for every wrong key.
+        """Check that a request brings the admin key; takes the same time for every wrong key.
 
         Raises:
-            AdminClosed: there is no admin key.
-            Unauthorized: everybody else.
+            AdminClosed: the server has no admin key.
+            Unauthorized: the request brings another key, or none.
         """
         if self._digest is None:
             raise AdminClosed

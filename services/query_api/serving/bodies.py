@@ -1,4 +1,4 @@
-"""Request bodies within bounds: whole ones, and lines as they arrive."""
+"""Reads request bodies within bounds: as a whole, or line by line as they arrive."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from starlette.types import Message, Receive
 from services.query_api.errors import BodyTooLarge, Header, Invalid
 from services.query_api.serving.parameters import describe
 
-# A post with 500 targets of some thousand characters each; well under what a Kafka message may hold.
+# Enough for a post with 500 targets of several thousand characters each, and well below the limit of a Kafka message.
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 LINE_LIMIT_BYTES = BODY_LIMIT_BYTES
-# The longest number that is taken has 19 digits.
+# The longest number in any body has 19 digits.
 _MOST_DIGITS = 40
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its body was whole; there is nobody to answer."""
+    """The client closed the connection before its body was whole; no answer can be sent."""
 
 
 async def chunks(receive: Receive) -> AsyncIterator[bytes]:
     """The body as it arrives.
 
     Raises:
-        ClientGone: it stopped arriving.
+        ClientGone: the client closed the connection.
     """
     while True:
         message: Message = await receive()
@@ -44,7 +44,7 @@ async def whole_body(headers: Iterable[Header], receive: Receive, limit_bytes: i
     """The body in one piece.
 
     Raises:
-        BodyTooLarge: it is over the limit; the rest is not read.
+        BodyTooLarge: the body is over the limit; the rest is not read.
         ClientGone: see `chunks`.
     """
     for name, value in headers:
@@ -59,10 +59,10 @@ async def whole_body(headers: Iterable[Header], receive: Receive, limit_bytes: i
 
 
 def parsed(model: type[Model], body: bytes) -> Model:
-    """A body as a model.
+    """Parse a body to a model.
 
     Raises:
-        Invalid: names the first bad field.
+        Invalid: a field is bad; the message names the first one.
     """
     check_json(body)
     try:
@@ -72,10 +72,10 @@ def parsed(model: type[Model], body: bytes) -> Model:
 
 
 def check_json(text: bytes) -> None:
-    """Refuse JSON that two readers could take for two things, or that is made to be costly.
+    """Refuse JSON that two readers could understand differently, or that is costly to read.
 
     Raises:
-        Invalid: a name occurs twice in one object, it is too deep, or a number too long; or it is no JSON at all.
+        Invalid: the text is no JSON, a name occurs twice in one object, or the nesting or a number is over its bound.
     """
     try:
         json.loads(text, object_pairs_hook=_no_name_twice, parse_int=_number, parse_float=_number, parse_constant=_no)
@@ -100,7 +100,7 @@ def _no(_: str) -> NoReturn:
 
 
 async def lines(receive: Receive) -> AsyncIterator[bytes | None]:
-    """The body's lines as they arrive, without their ends; None stands for one over the limit.
+    """The body's lines as they arrive, without line ends; None stands for a line over the limit.
 
     Raises:
         ClientGone: see `chunks`.

@@ -71,7 +71,7 @@ def test_the_first_screen_says_whom_is_asked(tmp_path: Path) -> None:
     assert "built-in sandbox" in sandboxed
     assert "sandbox-" in sandboxed
     assert "--no-sandbox" in sandboxed
-    assert "for every channel: x." in sandboxed
+    assert "Asked for every channel, at their TIDEMARK_<PLATFORM>_BASE_URL: x." in sandboxed
     real = " ".join(platforms_asked(plan(tmp_path, frozenset(NAMES) - {"sandbox"})))
     assert "the real ones" in real
     assert "sandbox" not in real

@@ -25,7 +25,7 @@ def test_a_long_answer_shows_its_head_and_is_whole_in_the_file(tmp_path: Path) -
     lines = printed.getvalue().splitlines()
     assert lines[1] == "postme  GET /x"
     assert lines[2].startswith('{"metric-0": 0, "metric-1": 1, ')
-    assert re.fullmatch(r"\.\.\. and \d\d lines more", lines[2 + HEAD_LINES])
+    assert re.fullmatch(r"\.\.\. and \d\d more lines", lines[2 + HEAD_LINES])
     assert lines[-1] == "checked: 2 figures, all as the sandbox served them"
     assert len(lines) == HEAD_LINES + 4
     whole = answers.read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def test_differences_are_told_at_the_answer_and_some_at_the_end(tmp_path: Path) 
     lines = printed.getvalue().splitlines()
     assert f"checked: {SHOWN_DIFFERENCES + 3} figures, {SHOWN_DIFFERENCES + 3} of them wrong" in lines
     assert lines[-1] == "... and 3 more"
-    assert lines[-2] == f"wrong figure {SHOWN_DIFFERENCES - 1}: the answer says 9, the sandbox served None"
+    assert lines[-2] == f"wrong figure {SHOWN_DIFFERENCES - 1}: the answer has 9, the sandbox served None"
     assert answers.read_text(encoding="utf-8").count("WRONG: ") == SHOWN_DIFFERENCES + 3
 
 

@@ -61,7 +61,7 @@ def test_a_metric_that_is_named_by_its_place(name: str) -> None:
     ("message", "outcome", "metric"),
     [
         (
-            "Starting from version v22.0 and above, the impressions metric is no longer supported for the queried media.",
+            "Starting from version v22 and above, the impressions metric is no longer supported for the queried media.",
             Outcome.REQUEST_WRONG, "impressions",
         ),
         ("(#100) The metric plays is not supported any more", Outcome.REQUEST_WRONG, "plays"),
@@ -120,12 +120,12 @@ def test_other_words_of_the_same_code_are_an_outage() -> None:
     ("message", "outcome", "reason"),
     [
         (
-            "(#10) Object does not exist, cannot be loaded due to missing permission or reviewable feature, or does not "
-            "support this operation", Outcome.TARGET_GONE, None,
+            "(#10) Object does not exist, cannot be loaded due to missing permission or reviewable feature, or does "
+            "not support this operation", Outcome.TARGET_GONE, None,
         ),
         (
-            "(#10) Object does not exist, cannot be loaded due to missing permission or reviewable feature, or does not "
-            "support this operation. This endpoint requires the 'pages_read_engagement' permission",
+            "(#10) Object does not exist, cannot be loaded due to missing permission or reviewable feature, or does "
+            "not support this operation. This endpoint requires the 'pages_read_engagement' permission",
             Outcome.PERMISSION_MISSING, "pages_read_engagement",
         ),
         (
@@ -134,7 +134,10 @@ def test_other_words_of_the_same_code_are_an_outage() -> None:
         ),
         ("(#10) Not enough viewers for the media to show insights", Outcome.TOO_EARLY, None),
         ("(#10) Application does not have permission for this action", Outcome.PERMISSION_MISSING, None),
-        ("API calls from the server require an appsecret_proof argument", Outcome.PERMISSION_MISSING, "appsecret_proof"),
+        (
+            "API calls from the server require an appsecret_proof argument",
+            Outcome.PERMISSION_MISSING, "appsecret_proof",
+        ),
     ],
 )  # fmt: skip
 def test_code_10_has_several_meanings(message: str, outcome: Outcome, reason: str | None) -> None:

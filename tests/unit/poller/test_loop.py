@@ -461,8 +461,7 @@ async def test_a_metric_refused_without_its_name_costs_the_others_nothing(world:
             error = {"code": 100, "message": "(#100) The value must be a valid insights metric"}
             return json_answer(400, orjson.dumps({"error": error}))
         insights = [{"name": name, "period": "lifetime", "values": [{"value": 1}]} for name in names]
-        posts = {post_id: {"insights": {"data": insights}} for post_id in request.url.params["ids"].split(",")}
-        return json_answer(200, orjson.dumps(posts))
+        return json_answer(200, orjson.dumps({"insights": {"data": insights}}))
 
     world.wires["facebook"].answer = answer
     world.connect(platform="facebook")
@@ -475,7 +474,7 @@ async def test_a_metric_refused_without_its_name_costs_the_others_nothing(world:
             spoken |= one.spoken
     assert {name for at, name in enumerate(POST_NAMES) if spoken >> at & 1} >= {"views", "reach", "video_views"}
     assert not spoken >> CLICKS & 1
-    before = world.calls("/v25.0/")
+    before = world.calls("/v25.0/e-a")
     await world.time.advance(MILLIS_PER_HOUR // 2)
-    assert world.calls("/v25.0/") == before + 1
+    assert world.calls("/v25.0/e-a") == before + 1
     assert "post_clicks" not in world.asked()[-1].request["fields"]

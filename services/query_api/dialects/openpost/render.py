@@ -24,7 +24,7 @@ def snapshot_list(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
 
 
 def post_metrics(history: PostHistory) -> dict[str, Any]:
-    """Latest figures of a post, a target at a time, with its snapshots."""
+    """Latest figures of a post, target by target, with each target's snapshots."""
     targets = history.post.targets
     return {
         "data": {

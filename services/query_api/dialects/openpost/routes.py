@@ -19,7 +19,7 @@ from services.runtime.clock import MILLIS_PER_DAY
 
 
 def list_question(request: Request[SnapshotsParameters]) -> SnapshotsQuestion:
-    """The workspace's snapshots of the last days, of one integration where one is named."""
+    """Ask for the workspace's snapshots of the last days, or one integration's where the request names one."""
     integration_id = request.parameters.integration_id
     if integration_id is not None and not ID.fullmatch(integration_id):
         raise NotFound
@@ -27,7 +27,7 @@ def list_question(request: Request[SnapshotsParameters]) -> SnapshotsQuestion:
 
 
 def post_question(request: Request[DaysParameters]) -> PostHistoryQuestion:
-    """The post of the path, with its snapshots of the last days."""
+    """Ask for the post in the path, with its snapshots of the last days."""
     return PostHistoryQuestion(
         request.workspace_id, request.path["post_id"], _since(request.parameters, request.now), MAX_ROWS
     )

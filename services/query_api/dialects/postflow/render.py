@@ -46,7 +46,7 @@ from services.runtime.instants import parse_timestamp
 
 
 class _Shown(NamedTuple):
-    """Figures of one target: its own, or the sums of its stories', which then are its parts."""
+    """Figures of one target: its own, or the sums over its stories, which then are its parts."""
 
     values: Values
     video_views: int | None
@@ -55,9 +55,9 @@ class _Shown(NamedTuple):
 
 
 def post_metrics(answer: PostScores) -> list[dict[str, Any]]:
-    """One element a target without a parent, in target order, with its stories as items.
+    """One element for each target without a parent, in target order, with the target's stories as items.
 
-    A target whose parent was deleted has none any more.
+    A target whose parent was deleted counts as a target without a parent.
     """
     post = answer.post
     held = {target.target_id for target in post.targets}
@@ -92,7 +92,7 @@ def _own(target: Target) -> _Shown:
 
 
 def _sums(parts: Sequence[_Shown], own: _Shown) -> _Shown:
-    """What a parent without figures of its own shows."""
+    """The figures of a parent without own figures: sums over its stories."""
     watched = [part.video_views for part in parts if part.video_views is not None]
     return _Shown(
         totals(part.values for part in parts),
@@ -103,7 +103,7 @@ def _sums(parts: Sequence[_Shown], own: _Shown) -> _Shown:
 
 
 def _rate(shown: _Shown, base: int) -> float | None:
-    """Engagements over a metric, of the targets that have both: so it lies between the stories' own."""
+    """Engagements divided by a metric, over the targets that have both, so that the rate lies between the stories'."""
     counted = [
         (engagements, shown_to)
         for values in shown.parts
@@ -113,7 +113,7 @@ def _rate(shown: _Shown, base: int) -> float | None:
 
 
 def _shares(shown: _Shown) -> int | None:
-    """Shares without the quotes, where a target tells these: the two can be added."""
+    """Shares without quotes, where a target reports quotes, so that shares and quotes can be added up."""
     told = [max(0, shares - (values[QUOTES] or 0)) for values in shown.parts if (shares := values[SHARES]) is not None]
     return bounded(sum(told)) if told else None
 
@@ -205,5 +205,5 @@ def _time(instant: int | None) -> str | None:
 
 
 def _time_of_text(text: str | None) -> str | None:
-    """A time that the catalog keeps as it was written."""
+    """A time from the text that the catalog keeps as it was written."""
     return None if text is None else iso_seconds(parse_timestamp(text))

@@ -11,7 +11,7 @@ from services.query_api.serving.parameters import AnyParameters
 
 
 def post_question(request: Request[AnyParameters]) -> PostScoresQuestion:
-    """The post of the path, compared with what its channels published up to now."""
+    """Ask for the post in the path, compared with the posts that its channels published up to now."""
     return PostScoresQuestion(request.workspace_id, request.path["postId"], request.now)
 
 

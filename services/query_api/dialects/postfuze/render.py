@@ -40,10 +40,10 @@ _SUMMED = ("impressions", "reach", "likes", "comments", "shares", "saves", "clic
 
 
 def post_analytics(post: Post) -> dict[str, Any]:
-    """A row a published target that was ever measured, in target order, and the sums of the rows.
+    """A row for each published target that was ever measured, in target order, and the sums of the rows.
 
     Raises:
-        NotPublished: no target is.
+        NotPublished: no target is published.
     """
     published = [target for target in post.targets if target.status == PUBLISHED]
     if not published:
@@ -75,7 +75,7 @@ def _row(target: Target, captured_at: int) -> dict[str, Any]:
 
 
 def _engagement_rate(values: Sequence[int | None]) -> float | None:
-    """Of the figures that the row shows: over impressions, else reach, else views."""
+    """The rate of the row's figures: engagements over impressions, else reach, else views."""
     engagements = post_engagements(values)
     for base in (values[IMPRESSIONS], values[REACH], values[VIEWS]):
         fraction = rate(engagements, base)
@@ -89,7 +89,7 @@ def _sum(rows: Sequence[dict[str, Any]], name: str) -> int:
 
 
 def account_metrics(answer: Account | AccountHistory) -> dict[str, Any]:
-    """Figures of an account: as they stand, or a series over a range."""
+    """Figures of an account: the present ones, or a series over a range."""
     if isinstance(answer, AccountHistory):
         return {
             "social_account_id": answer.channel_id,

@@ -32,12 +32,12 @@ from services.runtime.instants import EARLIEST
 
 
 def post_question(request: Request[AnyParameters]) -> LivePostQuestion:
-    """The post of the path."""
+    """Ask for the post in the path."""
     return LivePostQuestion(request.workspace_id, request.path["id"])
 
 
 def account_question(request: Request[RangeParameters]) -> AccountQuestion | AccountHistoryQuestion:
-    """The account of the path: as it stands, or over a range where one is named.
+    """Ask for the account in the path: its present figures, or those over a range where the request names one.
 
     Raises:
         Invalid: the range is empty.
@@ -53,12 +53,12 @@ def account_question(request: Request[RangeParameters]) -> AccountQuestion | Acc
 
 
 def _parts_after(answer: Account | AccountHistory) -> AsyncGenerator[Account | AccountHistory, None] | None:
-    """What comes after the first snapshots of a long history."""
+    """The snapshots after the first ones of a long history."""
     return answer.parts_after() if isinstance(answer, AccountHistory) and answer.rest is not None else None
 
 
 def health_question(request: Request[AnyParameters]) -> HealthQuestion:
-    """The account of the path, now."""
+    """Ask for the health of the account in the path, now."""
     return HealthQuestion(request.workspace_id, request.path["id"], request.now)
 
 
@@ -71,8 +71,8 @@ DIALECT = Api(
             id="getPostfuzePostAnalytics",
             path="/api/v1/posts/{id}/analytics",
             summary="Post analytics",
-            description="The figures of each published target, and their sums; asked of the platforms on request, with "
-            "the last snapshot of a target where that fails.",
+            description="The figures of each published target, and their sums. The platforms are asked on request; "
+            "where that fails, a target shows its last snapshot.",
             action=asks(AnyParameters, post_question, post_analytics),
             sample=POST_SAMPLE,
             schema=POST_SCHEMA,
@@ -81,8 +81,8 @@ DIALECT = Api(
             id="getPostfuzeAccountMetrics",
             path="/api/v1/social-accounts/{id}/metrics",
             summary="Account metrics",
-            description="Audience size of one account, asked of the platform on request; with a range, the snapshots "
-            "stored of it, oldest first.",
+            description="Audience size of one account; the platform is asked on request. With a range, the account's "
+            "stored snapshots, oldest first.",
             action=asks(
                 RangeParameters, account_question, account_metrics, series=Series("data", parts_after=_parts_after)
             ),

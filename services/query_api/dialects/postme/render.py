@@ -31,9 +31,9 @@ from services.runtime.clock import iso_seconds
 
 
 def post_insights(post: Post) -> dict[str, Any]:
-    """Totals of a post and a block a channel with a published target, in target order.
+    """Totals of a post, and a block for each channel with a published target, in target order.
 
-    The document has totals as the sum across channels, so both are of the published targets.
+    By the product's document totals are the sum across channels, so both count published targets only.
     """
     published = [target for target in post.targets if target.status == PUBLISHED]
     by_channel: dict[str, list[Target]] = {}
@@ -87,7 +87,7 @@ def channel_insights(window: ChannelWindow) -> dict[str, Any]:
 
 
 def without_window_bounds(reply: dict[str, Any]) -> dict[str, Any]:
-    """What a reply about a channel says whatever the second it is asked in."""
+    """A channel's reply without the window's bounds, which change every second; its ETag is made of the rest."""
     return {**reply, "window": reply["window"]["range"]}
 
 
@@ -101,5 +101,5 @@ def _interactions(values: Values) -> dict[str, int]:
 
 
 def platform_name(platform: str) -> str:
-    """The name that postme shows."""
+    """The name that postme shows for a platform."""
     return PLATFORM_NAMES.get(platform, platform)

@@ -17,12 +17,12 @@ from services.query_api.serving.parameters import AnyParameters
 
 
 def post_question(request: Request[AnyParameters]) -> PostQuestion:
-    """The post of the path."""
+    """Ask for the post in the path."""
     return PostQuestion(request.workspace_id, request.path["id"])
 
 
 def channel_question(request: Request[WindowParameters]) -> ChannelWindowQuestion:
-    """The channel of the path over a window that ends now."""
+    """Ask for the channel in the path, over a window that ends now."""
     return ChannelWindowQuestion(
         workspace_id=request.workspace_id,
         channel_id=request.path["id"],
@@ -40,7 +40,8 @@ DIALECT = Api(
             id="getPostmePostInsights",
             path="/api/v1/posts/{id}/insights",
             summary="Post insights",
-            description="Cumulative figures of a published post: totals and a block a channel. A fresh post reads 0.",
+            description="Cumulative figures of a published post: totals, and a block for each channel. A fresh post "
+            "reads 0.",
             action=asks(AnyParameters, post_question, post_insights),
             sample=POST_SAMPLE,
             schema=POST_SCHEMA,

@@ -15,7 +15,7 @@ _WORKSPACE_HEADER = WORKSPACE_HEADER.lower().encode()
 
 
 def item_question(request: Request[AnyParameters]) -> TargetQuestion:
-    """The post item of the path, in the workspace that the header names.
+    """Ask for the post item in the path, in the workspace that the header names.
 
     Raises:
         NotFound: the header is missing, or names another workspace than the key's.

@@ -174,3 +174,23 @@ async def test_without_an_answer_room_is_given_back_and_the_reason_is_counted(
     assert world.publisher.events == []
     assert world.publisher.reserved == 0
     assert world.outcomes() == {expected.code: 1}
+
+
+async def test_a_proof_is_sent_and_recorded_nowhere() -> None:
+    world = World()
+    access = world.access._replace(proof=(("appsecret_proof", "c0ffee-c0ffee"),))
+    question = polled(of_channel("c1", "a"))
+    found = await world.exchange.make("youtube", question, access, Origin.SCHEDULE)
+    assert isinstance(found, Answer)
+    (sent,) = world.wire.requests
+    assert sent.url.params["appsecret_proof"] == "c0ffee-c0ffee"
+    assert found.events[0].request == question.call.request_map()
+    assert "appsecret_proof" not in found.events[0].request
+
+
+async def test_a_token_s_own_origin_is_asked() -> None:
+    world = World()
+    access = world.access._replace(origin="https://graph.instagram.example")
+    await world.exchange.make("youtube", polled(of_channel("c1", "a")), access, Origin.SCHEDULE)
+    (sent,) = world.wire.requests
+    assert sent.url.host == "graph.instagram.example"

@@ -493,3 +493,53 @@ async def test_a_refresh_binds_the_tokens_that_it_brings(world: World) -> None:
     assert all(is_bound(event.ciphertext) for event in tokens)
     assert CIPHER.decrypt(tokens[-1].ciphertext, KEY) == TokenPair("access-1", "refresh-1") == world.held()
     assert "f" not in tokens[-1].put_fingerprint.split(".")
+
+
+class Page:
+    """A page that takes its own token only, and gives it to a user who manages it."""
+
+    def __init__(self) -> None:
+        self.exchanges = 0
+        self.manages = True
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        is_users = request.headers["authorization"] == "Bearer user-token"
+        if request.url.params.get("fields") == "access_token":
+            self.exchanges += 1
+            body = {"access_token": "page-token", "id": "ext-c1"} if self.manages else {"id": "ext-c1"}
+            return json_answer(200, orjson.dumps(body))
+        if is_users:
+            error = {"message": "Invalid OAuth 2.0 Access Token", "code": 190, "error_subcode": 2069032}
+            return json_answer(400, orjson.dumps({"error": error}))
+        return json_answer(200, orjson.dumps({"id": request.url.path.rpartition("/")[2], "shares": {"count": 1}}))
+
+
+async def test_a_user_token_is_exchanged_once_it_was_refused(world: World) -> None:
+    world.wire.answer = page = Page()
+    world.put("user-token", None, START + 60 * 24 * MILLIS_PER_HOUR)
+    world.connect(platform="facebook")
+    await world.time.advance(SECOND)
+    (asked, *_) = [request.url for request in world.wire.requests if request.url.params.get("fields") == "access_token"]
+    assert asked.path == "/v25.0/ext-c1"
+    assert page.exchanges == 1
+    assert world.tokens.credentials(KEY, "facebook").access_token == "page-token"
+    (event,) = world.written(TOKENS)
+    assert isinstance(event, ChannelTokens)
+    # A page token has no end.
+    assert (event.origin, event.token_expires_at) == ("refresh", None)
+    assert world.publisher.events[-1].http_status == 200
+    assert (world.said(), world.status()) == ([], "active")
+    assert not any(b"page-token" in event.body for event in world.publisher.events)
+
+
+async def test_a_user_token_that_can_t_be_exchanged_says_so(world: World) -> None:
+    world.wire.answer = page = Page()
+    page.manages = False
+    world.put("user-token", None)
+    world.connect(platform="facebook")
+    await world.time.advance(SECOND)
+    assert page.exchanges >= 1
+    assert [(event.type, event.reason) for event in world.publisher.announced] == [
+        ("account.token_expired", "user_token")
+    ]
+    assert world.status() == "token_expired"

@@ -53,3 +53,9 @@ def test_a_restart_knows_what_was_announced() -> None:
     assert accounts.paused() == [KEY]
     assert not accounts.try_again(KEY, 90)
     assert accounts.broken(KEY, "x", Outcome.TOKEN_EXPIRED, 90, 200) is None
+
+
+def test_why_a_token_is_not_taken_is_told_where_it_is_known() -> None:
+    event = Accounts().broken(KEY, "facebook", Outcome.TOKEN_EXPIRED, 10, 100, "user_token")
+    assert event is not None
+    assert (event.type, event.reason) == ("account.token_expired", "user_token")

@@ -112,3 +112,20 @@ def test_an_upgrade_is_read_from_the_topic_as_it_was_written() -> None:
         store.put(KEY, event)
     assert store.credentials(KEY, "x").access_token == "a2"
     assert not store.is_unbound(KEY)
+
+
+def test_a_proof_goes_with_the_token_and_is_blanked() -> None:
+    def prove(token: str) -> dict[str, str]:
+        return {"appsecret_proof": f"proof-of-{token}"}
+
+    store = TokenStore(CIPHER, {}, {"facebook": prove})
+    store.put(KEY, sealed(TokenPair("a1")))
+    found = store.credentials(KEY, "facebook")
+    assert found.proof == {"appsecret_proof": "proof-of-a1"}
+    assert found.redactor.body(b'{"next": "https://x/?appsecret_proof=proof-of-a1"}') == (
+        b'{"next": "https://x/?appsecret_proof=***"}'
+    )
+    assert TokenStore(CIPHER, {}, {"facebook": prove}).credentials(KEY, "facebook").proof == {}
+    other = TokenStore(CIPHER, {})
+    other.put(KEY, sealed(TokenPair("a1")))
+    assert other.credentials(KEY, "facebook").proof == {}
