@@ -20,6 +20,7 @@ from typer._click.exceptions import ClickException
 from services.commands.catalog import catalog
 from services.commands.dead_letters import dead_letters
 from services.commands.keys import keys
+from services.commands.platforms import platforms
 from services.commands.usable import usable
 from services.runtime.patience import waiting_for
 from services.runtime.settings import SettingsError, exit_with
@@ -37,7 +38,6 @@ app.add_typer(keys, name="keys")
 app.add_typer(catalog, name="catalog")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(poller, name="poller")
-platforms = typer.Typer(help="See what a platform takes of us.", no_args_is_help=True)
 app.add_typer(platforms, name="platforms")
 
 # Commands that begin or serve an installation: they take no addresses from a running one.
@@ -128,31 +128,6 @@ def poller_backfill(
 
     usable(BackfillSettings)
     raise typer.Exit(run(workspace, since, channel, anew=anew))
-
-
-@platforms.command("check")
-def platforms_check(
-    platform: Annotated[str, typer.Option(help="The platform's name, such as instagram.")],
-    channel: Annotated[
-        str, typer.Option(help="The channel; with a token given here, the platform's id of the account.")
-    ],
-    workspace: Annotated[str | None, typer.Option(help="The channel's workspace; by default all are searched.")] = None,
-    post: Annotated[
-        list[str] | None, typer.Option(help="The platform's id of a post to ask for; may be repeated.")
-    ] = None,
-    post_type: Annotated[str, typer.Option(help="Of these posts, such as instagram-reel.")] = "",
-    token_file: Annotated[
-        Path | None, typer.Option(help="Holds an access token; then no catalog is needed. Or TIDEMARK_CHECK_TOKEN.")
-    ] = None,
-) -> None:
-    """Make one of each call for a channel and print what works, what is refused, and what mends it; exits 1 then."""
-    from services.poller.requests.check_command import TOKEN_VARIABLE, Wanted, run
-
-    if token_file is None and not os.environ.get(TOKEN_VARIABLE):
-        from services.poller.requests.check_catalog import CheckSettings
-
-        _usable(CheckSettings)
-    raise typer.Exit(run(Wanted(platform, channel, workspace, post or (), post_type, token_file)))
 
 
 @app.command()
