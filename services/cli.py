@@ -20,6 +20,7 @@ from typer._click.exceptions import ClickException
 from services.commands.catalog import catalog
 from services.commands.dead_letters import dead_letters
 from services.commands.keys import keys
+from services.commands.platforms import platforms
 from services.commands.usable import usable
 from services.runtime.patience import waiting_for
 from services.runtime.settings import SettingsError, exit_with
@@ -37,6 +38,7 @@ app.add_typer(keys, name="keys")
 app.add_typer(catalog, name="catalog")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(poller, name="poller")
+app.add_typer(platforms, name="platforms")
 
 # Commands that begin or serve an installation: they take no addresses from a running one.
 _STANDING_ALONE = frozenset({"up", "sandbox", "poller", "aggregator", "query-api"})

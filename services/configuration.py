@@ -31,6 +31,7 @@ OTHER_NAMES = frozenset(
     f"{ENV_PREFIX}{name}"
     for name in (
         "CACHE_DIR",
+        "CHECK_TOKEN",
         "EMBEDDED_CLICKHOUSE_ALLOW_ROOT",
         "EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD",
         "EMBEDDED_CLICKHOUSE_BUILDER_PASSWORD",

@@ -61,6 +61,11 @@ def channel_parser() -> argparse.ArgumentParser:
     made.add_argument("--workspace", default="acme")
     made.add_argument("--id", help="the channel's id; sandbox-<platform> by default")
     made.add_argument("--posts", type=int, default=1, help="how many posts, each an hour older than the one before")
+    made.add_argument(
+        "--culprits",
+        type=int,
+        help="how many more posts the platform refuses something of; by default one for each ten",
+    )
     return made
 
 
@@ -69,8 +74,10 @@ def print_channel(arguments: Sequence[str]) -> int:
     options = channel_parser().parse_args(arguments)
     if not 0 <= options.posts <= MOST_POSTS:
         channel_parser().error(f"--posts {options.posts}: must be 0 to {MOST_POSTS}")
+    if options.culprits is not None and not 0 <= options.culprits <= MOST_POSTS:
+        channel_parser().error(f"--culprits {options.culprits}: must be 0 to {MOST_POSTS}")
     now = time.time_ns() // 1_000_000
-    for line in lines(options.platform, options.workspace, options.id, options.posts, now):
+    for line in lines(options.platform, options.workspace, options.id, options.posts, now, options.culprits):
         sys.stdout.write(json.dumps(line) + "\n")
     return 0
 

@@ -12,12 +12,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-import orjson
-
 from infra.sandbox.control import PREFIX, control_app
 from infra.sandbox.exchange import JSON_TYPE, TOKEN_FAULTS, Ask, Endpoint, Reply, Routes
 from infra.sandbox.routes import all_routes
 from infra.sandbox.state import Fault, State
+from infra.sandbox.switches import answered
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -57,6 +56,12 @@ def find(path: str, query: dict[str, str], method: str) -> tuple[Routes, Endpoin
                 rank = 2 * (endpoint.method != method) + (endpoint.claims is None)
                 found.append((rank, routes, endpoint, match))
     return min(found, key=lambda candidate: candidate[0])[1:] if found else None
+
+
+def _platform_of(ask: Ask) -> str:
+    """Whose a part of a batch is."""
+    found = find(ask.path, dict(ask.query), ask.method)
+    return "" if found is None else found[0].platform
 
 
 class Sandbox:
@@ -125,7 +130,7 @@ class Sandbox:
         elif not within:
             reply = routes.failure(endpoint.over_limit, ask, max(1, -(-(ends_at - ask.wall) // 1000)))
         else:
-            reply = endpoint.answer(ask)
+            reply = answered(ask, endpoint.answer, _platform_of)
         if reply.status != 401:
             reply.headers = {**headers, **reply.headers}
         return reply, fault
@@ -161,7 +166,7 @@ async def _body(receive: Receive) -> bytes:
 async def _reply(send: Send, reply: Reply, fault: Fault | None) -> None:
     if fault is not None and fault.kind == "slow":
         await asyncio.sleep(fault.delay_seconds)
-    body = orjson.dumps(reply.body)
+    body = reply.encoded()
     if fault is not None and fault.kind == "reset":
         # ASGI has no message for this: uvicorn's own connection, where `send` belongs to one.
         transport = getattr(getattr(send, "__self__", None), "transport", None)
@@ -177,8 +182,9 @@ async def _reply(send: Send, reply: Reply, fault: Fault | None) -> None:
 
 
 async def _start(send: Send, status: int, headers: dict[str, str], length: int) -> None:
-    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-    pairs += [(b"content-type", JSON_TYPE.encode()), (b"content-length", str(length).encode())]
+    typed = {"content-type": JSON_TYPE, **headers}
+    pairs = [(name.encode(), value.encode()) for name, value in typed.items()]
+    pairs += [(b"content-length", str(length).encode())]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from infra.sandbox.ids import make_id
+from infra.sandbox.ids import behaviours_of, make_id
 
 HOUR = 3_600_000
 MOST_POSTS = 48
@@ -59,16 +59,23 @@ def channel_line(platform: str, workspace_id: str, channel_id: str) -> dict[str,
     }
 
 
-def lines(platform: str, workspace_id: str, channel_id: str | None, posts: int, now: int) -> list[dict[str, Any]]:
+def lines(
+    platform: str, workspace_id: str, channel_id: str | None, posts: int, now: int, culprits: int | None = None
+) -> list[dict[str, Any]]:
     """A channel and posts on it, each an hour older than the one before.
 
     Args:
         channel_id: `sandbox-<platform>` if None.
         now: ms.
+        culprits: how many more posts the platform refuses something of, each in another way as far as there are ways;
+            None: one for each ten posts.
     """
     account, own_id = ACCOUNTS[platform], channel_id or f"sandbox-{platform}"
     found = [channel_line(platform, workspace_id, own_id)]
-    for number in range(1, posts + 1 if account.post_type else 1):
+    ways = list(behaviours_of(platform).values())
+    refused = [ways[number % len(ways)] for number in range(posts // 10 if culprits is None else culprits) if ways]
+    kinds = [""] * posts + refused
+    for number, peculiar in enumerate(kinds if account.post_type else (), 1):
         published_at = (now - number * HOUR) // 1000 * 1000
         shown = datetime.fromtimestamp(published_at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         target = {
@@ -76,7 +83,7 @@ def lines(platform: str, workspace_id: str, channel_id: str | None, posts: int, 
             "channel_id": own_id,
             "post_type": account.post_type,
             "status": "published",
-            "external_id": make_id(platform, published_at, number, account=account.external_id),
+            "external_id": make_id(platform, published_at, number, peculiar, account=account.external_id),
         }
         found.append(
             {

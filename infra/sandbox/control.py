@@ -10,6 +10,10 @@
 - `GET faults`, `DELETE faults`, `POST faults {"platform": ..., "kind": ..., ...}`: see `state.Fault`; of one channel by
   `token` or `account`, of a share of calls by `share`; `for_seconds`
   ends it after a span. Several may be given as a list. A slow, halved or reset answer counts as served.
+- `GET refusals`, `DELETE refusals?platform=&refusal=&target=`, `POST refusals {"platform": ..., "refusal": ...}`: the
+  catalogue (`refusals`) and what of it is switched on; for one `target`, `account` or `token` (its beginning), for one
+  `metric` in place of the row's own, for a span (`for_seconds`). Several may be given as a list. A refusal is met by
+  the calls that the real platform would refuse, and by no others.
 - `GET calls?platform=&limit=`: counts by platform, endpoint and status, and the newest calls, tokens masked;
   `connections`: from how many addresses and ports calls came.
 - `GET limits`, `POST limits {"enforced": true|false}`: whether calls over a rate limit fail.
@@ -29,11 +33,13 @@ from starlette.routing import Route
 
 from infra.sandbox.curves import metric_value
 from infra.sandbox.ids import behaviours_of, make_id, published_at
+from infra.sandbox.refusals import catalogue, names_of
 from infra.sandbox.routes import platform_names
-from infra.sandbox.state import FAULT_KINDS, Fault, State
+from infra.sandbox.state import FAULT_KINDS, Fault, State, Switch
 
 PREFIX = "/_sandbox/"
 _FAULT_FIELDS = {field.name for field in fields(Fault)} - {"seen", "failed"}
+_SWITCH_FIELDS = {field.name for field in fields(Switch)} - {"refused"}
 
 
 class BadControlError(ValueError):
@@ -83,6 +89,23 @@ def _fault(wanted: Any, wall: int) -> Fault:
         raise BadControlError(f"kind is {given['kind']!r}, expected one of {', '.join(FAULT_KINDS)}")
     _known(given["platform"])
     return Fault(**given)
+
+
+def _switch(wanted: Any, wall: int) -> Switch:
+    if not isinstance(wanted, dict):
+        raise BadControlError("a refusal to switch on is an object")
+    given = dict(wanted)
+    span = given.pop("for_seconds", None)
+    if span is not None:
+        given["until"] = wall + int(span * 1000)
+    if given.keys() - _SWITCH_FIELDS or not {"platform", "refusal"} <= given.keys():
+        known = ", ".join(sorted(_SWITCH_FIELDS))
+        raise BadControlError(f"a refusal to switch on needs platform and refusal, and may have {known}")
+    platform = _known(given["platform"])
+    if given["refusal"] not in names_of(platform):
+        known = ", ".join(names_of(platform))
+        raise BadControlError(f"refusal is {given['refusal']!r}, expected one of {known}")
+    return Switch(**given)
 
 
 class Control:
@@ -162,6 +185,24 @@ class Control:
             self.state.faults.clear()
         return _json({"faults": self.state.fault_list()})
 
+    async def refusals(self, request: Request) -> Response:
+        """Show the catalogue and what of it is switched on; switch on or off."""
+        query = request.query_params
+        if request.method == "POST":
+            wanted = await _body(request)
+            wall = self.state.clock.wall()
+            made = [_switch(one, wall) for one in (wanted if isinstance(wanted, list) else [wanted])]
+            self.state.switches.extend(made)
+        elif request.method == "DELETE":
+            self.state.switch_off(query.get("platform"), query.get("refusal"), query.get("target"))
+        listed = [
+            {"platform": row.platform, "refusal": row.name, "about": row.about, "status": row.status,
+             "source": row.source}
+            for row in catalogue().values()
+            if query.get("platform") in (None, row.platform)
+        ]  # fmt: skip
+        return _json({"on": self.state.switch_list(), "catalogue": listed})
+
     async def calls(self, request: Request) -> Response:
         """List the calls that arrived."""
         platform = request.query_params.get("platform")
@@ -206,6 +247,7 @@ def control_app(state: State) -> Starlette:
         Route(f"{PREFIX}id", control.make_id),
         Route(f"{PREFIX}clock", control.clock, methods=["GET", "POST"]),
         Route(f"{PREFIX}faults", control.faults, methods=["GET", "POST", "DELETE"]),
+        Route(f"{PREFIX}refusals", control.refusals, methods=["GET", "POST", "DELETE"]),
         Route(f"{PREFIX}calls", control.calls),
         Route(f"{PREFIX}limits", control.limits, methods=["GET", "POST"]),
         Route(f"{PREFIX}reset", control.reset, methods=["POST"]),

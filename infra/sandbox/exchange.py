@@ -22,7 +22,7 @@ JSON_TYPE = "application/json; charset=utf-8"
 
 @dataclass(slots=True)
 class Reply:
-    """What goes back: a JSON value and a status, with the platform's own headers."""
+    """What goes back: a JSON value, or bytes that are sent as they are; a status; the platform's own headers."""
 
     status: int
     body: Any
@@ -30,7 +30,7 @@ class Reply:
 
     def encoded(self) -> bytes:
         """The body as sent."""
-        return orjson.dumps(self.body)
+        return self.body if isinstance(self.body, bytes) else orjson.dumps(self.body)
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ BEHAVIOURS: dict[str, dict[str, str]] = {
         "40401": "foreign",  # another account's: private figures are refused
         "30101": "edited",  # answers with its newest version, whose id is one higher
         "20000": "old",  # without impression and bookmark counts
+        "40410": "malformed_id",  # of the catalogue of refusals, as those below that are named as its rows
     },
     "instagram": {
         "40404": "gone",  # fails the whole request: 100/33
@@ -42,6 +43,7 @@ BEHAVIOURS: dict[str, dict[str, str]] = {
         "20073": "feed",  # takes only the names of feed posts
         "20074": "image",  # an image that does not take `shares`
         "50001": "heavy",  # fails with code 1, "reduce the amount of data"
+        "40470": "metric_of_other_product",
     },
     "youtube": {
         "_404": "gone",  # left out of the answer
@@ -54,6 +56,7 @@ BEHAVIOURS: dict[str, dict[str, str]] = {
         "gone": "gone",  # left out of the answer
         "olds": "old",  # without quote and bookmark counts
         "quot": "quoting",  # embeds another post, which has counts of its own
+        "badu": "invalid_uri",
     },
     "linkedin": {
         "40404": "gone",  # left out of the answer, as posts without activity are; alone a 404
@@ -70,16 +73,19 @@ BEHAVIOURS: dict[str, dict[str, str]] = {
         "50001": "heavy",  # fails with code 1, "reduce the amount of data"
         "20075": "photo",  # of bare ids, which are videos' else
         "20076": "story",
+        "40470": "video_node",
     },
     "threads": {
         "40404": "gone",  # 100/33
         "20000": "repost",  # somebody else's post: an empty list
         "20888": "no_views",  # without the insight views
+        "40470": "retired_metric",
     },
     "tiktok": {
         "40404": "gone",  # left out of the answer
         "20888": "no_stats",  # a video without its counts
         "64064": "number",  # answers with a bare number for an id
+        "40410": "invalid_id",
     },
     "pinterest": {
         "40404": "gone",  # 404
@@ -97,7 +103,8 @@ BEHAVIOURS: dict[str, dict[str, str]] = {
         "remo": "removed",  # removed by a moderator: answers still
     },
 }
-"""For each platform, the endings of ids that make a post peculiar. An X id that ends in 7 carries a video."""
+"""For each platform, the endings of ids that make a post peculiar; a name of the catalogue of refusals makes every call
+about the post meet that refusal. An X id that ends in 7 carries a video."""
 _USUAL_BEHAVIOURS = {"40404": "gone", "20888": "hidden_likes"}
 
 

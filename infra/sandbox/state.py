@@ -1,4 +1,4 @@
-"""What the sandbox remembers between calls: its clock, what it served, which calls came, rate limits, faults.
+"""What the sandbox remembers between calls: its clock, what it served, which calls came, rate limits, faults, refusals.
 
 All of it is bounded, in memory, and gone after a restart or `reset`. One event loop owns it, so nothing is locked.
 """
@@ -143,6 +143,29 @@ class Fault:
 
 
 @dataclass
+class Switch:
+    """A refusal of the catalogue (`refusals`) that is switched on.
+
+    Attributes:
+        target: only calls that ask for this id.
+        account: only calls of this account, by what follows a token's `~`.
+        token: only calls with a token that begins so.
+        metric: in place of the row's own names: only calls that ask for this one.
+        until: ms of the machine's clock; None: until it is switched off.
+        refused: calls, and parts of batches, that it met so far.
+    """
+
+    platform: str
+    refusal: str
+    target: str = ""
+    account: str = ""
+    token: str = ""
+    metric: str = ""
+    until: int | None = None
+    refused: int = field(default=0)
+
+
+@dataclass
 class Window:
     """Calls of one caller in one window of a rate limit."""
 
@@ -221,6 +244,7 @@ class State:
         self.calls: deque[dict[str, Any]] = deque(maxlen=self._calls_limit)
         self.call_counts: Counter[tuple[str, str, int]] = Counter()
         self.faults: list[Fault] = []
+        self.switches: list[Switch] = []
         self.spent_tokens: set[tuple[str, str]] = set()
         self.callers: set[tuple[str, int]] = set()
         self.grants = 0
@@ -229,6 +253,18 @@ class State:
         """The fault that a call meets, if any."""
         wall = self.clock.wall()
         return next((fault for fault in self.faults if fault.strikes(platform, endpoint, token, wall)), None)
+
+    def switch_off(self, platform: str | None = None, refusal: str | None = None, target: str | None = None) -> None:
+        """Switch refusals off: those of a platform, of a name, of a target, or all."""
+        wanted = {"platform": platform, "refusal": refusal, "target": target}
+        named = {name: value for name, value in wanted.items() if value is not None}
+        self.switches = [
+            switch for switch in self.switches if any(getattr(switch, name) != value for name, value in named.items())
+        ]
+
+    def switch_list(self) -> list[dict[str, Any]]:
+        """The refusals that are switched on, as JSON."""
+        return [asdict(switch) for switch in self.switches]
 
     def fault_list(self) -> list[dict[str, Any]]:
         """The faults as JSON."""

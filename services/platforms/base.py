@@ -79,6 +79,7 @@ class Facts:
         lag: how late a post's figures are, in the documentation's words.
         channel_lag: the same for a channel's days and windows; empty where there is no lag.
         has_only_videos: whether every post is a video, so that views are views of a video.
+        remedies: what mends refusals of this platform; the first that fits is shown.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Facts:
     lag: str = "not documented"
     channel_lag: str = ""
     has_only_videos: bool = False
+    remedies: tuple[Remedy, ...] = ()
 
     def is_asked(self, metric: str) -> bool:
         """Whether polls bring a common post metric, of such posts as it is told of."""
@@ -234,6 +236,22 @@ class Verdict:
     refused_target: str | None = None
     is_app_wide: bool = False
     reason: str | None = None
+
+
+class Remedy(NamedTuple):
+    """What mends a refusal, for the person who connects an account.
+
+    Attributes:
+        outcome: of the refusal; OK for an answer about a post that came without figures.
+        mends: the scope, role, product or setting that is missing, as an instruction.
+        calls: regular expression that is found in a call's shape and path; empty: any call's.
+        reason: the verdict's reason; empty: any.
+    """
+
+    outcome: Outcome
+    mends: str
+    calls: str = ""
+    reason: str = ""
 
 
 class LimitState(NamedTuple):

@@ -150,6 +150,27 @@ class Facebook:
             "follows": "not reported for posts",
             "poll_votes": "not in the API",
         },
+        remedies=(
+            base.Remedy(
+                base.Outcome.TOKEN_EXPIRED,
+                "give the page's own token (GET /me/accounts lists it), not the person's",
+                reason="user_token",
+            ),
+            base.Remedy(
+                base.Outcome.PERMISSION_MISSING,
+                "set TIDEMARK_FACEBOOK_CLIENT_SECRET: the app requires appsecret_proof",
+                reason="appsecret_proof",
+            ),
+            base.Remedy(
+                base.Outcome.METRIC_FORBIDDEN,
+                "scope pages_read_user_content; without it reactions and comments come from their metrics",
+            ),
+            base.Remedy(base.Outcome.PERMISSION_MISSING, "scope read_insights", r"insights"),
+            base.Remedy(
+                base.Outcome.PERMISSION_MISSING, "scopes pages_show_list, pages_read_engagement, read_insights"
+            ),
+            base.Remedy(base.Outcome.OK, "scope read_insights"),
+        ),
     )
 
     settings = (_graph.VERSION,)

@@ -159,6 +159,12 @@ class GoogleBusiness:
         channel_conditions={"impressions": "of verified locations, with business.manage and access granted by Google"},
         channel_lag="several days",
         not_reported=dict.fromkeys(metrics.POST_NAMES, "Google retired the figures of local posts"),
+        remedies=(
+            base.Remedy(
+                base.Outcome.PERMISSION_MISSING,
+                "scope business.manage, access granted by Google's form, the API enabled, and a verified location",
+            ),
+        ),
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:

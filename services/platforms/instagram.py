@@ -175,6 +175,11 @@ def _media(media: dict[str, Any], asked: Asked) -> tuple[int, int, list[int | No
     return spoken, ranged, values
 
 
+_INSIGHTS_SCOPES = (
+    "scope instagram_business_manage_insights (Instagram Login) or instagram_manage_insights (Facebook Login)"
+)
+
+
 class Instagram:
     """Instagram: pure reading and describing, see the module's header."""
 
@@ -215,6 +220,15 @@ class Instagram:
             "video_views": "retired in favour of views",
             "poll_votes": "not in the API",
         },
+        remedies=(
+            base.Remedy(
+                base.Outcome.PERMISSION_MISSING,
+                "set TIDEMARK_INSTAGRAM_CLIENT_SECRET: the app requires appsecret_proof",
+                reason="appsecret_proof",
+            ),
+            base.Remedy(base.Outcome.PERMISSION_MISSING, _INSIGHTS_SCOPES),
+            base.Remedy(base.Outcome.METRIC_FORBIDDEN, _INSIGHTS_SCOPES),
+        ),
     )
 
     settings = (_graph.VERSION,)

@@ -154,6 +154,19 @@ _FACTS = base.Facts(
         "avg_watch_time_seconds": "not in the API",
         "poll_votes": "polls are not asked for with the figures",
     },
+    remedies=(
+        base.Remedy(base.Outcome.PERMISSION_MISSING, "scope r_organization_social", r"videoAnalytics|socialMetadata"),
+        base.Remedy(
+            base.Outcome.PERMISSION_MISSING, "scope r_member_postAnalytics", r"memberCreator(Post|Video)Analytics"
+        ),
+        base.Remedy(
+            base.Outcome.PERMISSION_MISSING, "scope r_member_profileAnalytics, or r_basicprofile", r"memberFollowers"
+        ),
+        base.Remedy(
+            base.Outcome.PERMISSION_MISSING, "scope rw_organization_admin, and the role ADMINISTRATOR of the page"
+        ),
+        base.Remedy(base.Outcome.REQUEST_WRONG, "set TIDEMARK_LINKEDIN_VERSION to a version that is alive"),
+    ),
 )
 
 

@@ -158,6 +158,14 @@ class Pinterest:
             "quotes": "not on the platform",
             "poll_votes": "not in the API",
         },
+        remedies=(
+            base.Remedy(
+                base.Outcome.PERMISSION_MISSING, "a business account, and scope user_accounts:read", r"user_account"
+            ),
+            base.Remedy(
+                base.Outcome.PERMISSION_MISSING, "scopes pins:read, boards:read; the pin has to be the account's"
+            ),
+        ),
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:

@@ -190,6 +190,17 @@ class Reddit:
             "avg_watch_time_seconds": "not in the API",
             "poll_votes": "polls are not asked for with the figures",
         },
+        remedies=(
+            base.Remedy(base.Outcome.PERMISSION_MISSING, "scope identity", r"/me$"),
+            base.Remedy(
+                base.Outcome.PERMISSION_MISSING,
+                "scope read, access approved by Reddit, and a profile that is not private",
+            ),
+            base.Remedy(
+                base.Outcome.PLATFORM_DOWN,
+                "set TIDEMARK_REDDIT_USER_AGENT to a name of the app's own, or try again later",
+            ),
+        ),
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:

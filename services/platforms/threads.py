@@ -129,6 +129,10 @@ class Threads:
             "avg_watch_time_seconds": "not in the API",
             "poll_votes": "polls are not asked for with the figures",
         },
+        remedies=(
+            base.Remedy(base.Outcome.PERMISSION_MISSING, "scope threads_manage_insights", r"insights"),
+            base.Remedy(base.Outcome.PERMISSION_MISSING, "scope threads_basic"),
+        ),
     )
 
     settings = (VERSION,)

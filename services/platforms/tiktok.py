@@ -170,6 +170,10 @@ class TikTok:
             "avg_watch_time_seconds": "only in the business account API",
             "poll_votes": "not in the API",
         },
+        remedies=(
+            base.Remedy(base.Outcome.PERMISSION_MISSING, "scope video.list", r"video"),
+            base.Remedy(base.Outcome.PERMISSION_MISSING, "scopes user.info.basic, user.info.stats"),
+        ),
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:

@@ -468,6 +468,19 @@ class X:
             "avg_watch_time_seconds": "only playback quartiles, which are counts",
             "poll_votes": "polls are not asked for with the figures",
         },
+        remedies=(
+            base.Remedy(
+                base.Outcome.PERMISSION_MISSING,
+                "attach the app to a project whose plan has this endpoint; scopes tweet.read, users.read",
+            ),
+            base.Remedy(
+                base.Outcome.METRIC_FORBIDDEN,
+                "private figures need the owner's own token, and a post of the last 30 days",
+            ),
+            base.Remedy(
+                base.Outcome.QUOTA_EXHAUSTED, "buy credit, raise the spending cap, or wait for the period's end"
+            ),
+        ),
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:

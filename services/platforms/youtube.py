@@ -183,6 +183,10 @@ class YouTube:
             "video_views": "views are the video views",
             "poll_votes": "not in the API",
         },
+        remedies=(
+            base.Remedy(base.Outcome.PERMISSION_MISSING, "scope yt-analytics.readonly", r"reports"),
+            base.Remedy(base.Outcome.PERMISSION_MISSING, "scope youtube.readonly"),
+        ),
     )
 
     def authorize(self, token: str | None) -> dict[str, str]:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
-from threading import Thread
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from prometheus_client import CollectorRegistry
 
-from infra.sandbox.app import Sandbox
 from infra.sandbox.state import State
 from schemas.events import CatalogChannel, ChannelTokens
 from schemas.topic_names import TOKENS
@@ -33,6 +30,7 @@ from services.poller.schedule.schedule import Schedule
 from services.poller.timing import SystemTime
 from services.runtime.secrets import TokenCipher, TokenPair
 from tests.support.memory_publisher import MemoryPublisher
+from tests.support.served_sandbox import serving
 from tests.support.waiting import wait_until_async
 from tests.unit.poller.builders import channel_rounds, post, target
 
@@ -43,23 +41,6 @@ NAMES = sorted(name for name, found in all_platforms().items() if isinstance(fou
 # Their long-lived token is its own refresh token.
 IN_PLACE = {"instagram", "threads"}
 ONCE = {"x", "tiktok", "pinterest", "bluesky"}
-
-
-@contextmanager
-def serving(state: State) -> Iterator[str]:
-    """A sandbox on a port of its own; yields its address."""
-    config = uvicorn.Config(Sandbox(state), port=0, log_level="critical", lifespan="off", access_log=False)
-    server = uvicorn.Server(config)
-    thread = Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from infra.sandbox.__main__ import main
 from infra.sandbox.app import Sandbox
 from infra.sandbox.channels import MOST_POSTS, PLATFORMS, access_token
-from infra.sandbox.ids import published_at
+from infra.sandbox.ids import behaviour, behaviours_of, published_at
 from infra.sandbox.state import State
 from services.platforms import all_platforms, platform
 from services.platforms.base import Channel, Outcome
@@ -41,9 +41,23 @@ def test_it_is_what_catalog_apply_takes(capsys: pytest.CaptureFixture[str], name
         assert published_at(name, target["external_id"]) is not None
 
 
+@pytest.mark.parametrize("name", [name for name in PLATFORMS if name != "google_business"])
+def test_a_larger_world_has_culprits_of_several_kinds(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    lines = printed(capsys, name, "--posts", "20")
+    kinds = [behaviour(name, target["external_id"]) for line in lines[1:] for target in line["targets"]]
+    assert kinds[:20] == [""] * 20
+    assert len(kinds) == 22
+    assert set(kinds[20:]) <= set(behaviours_of(name).values())
+    assert len(printed(capsys, name, "--posts", "2", "--culprits", "5")) == 1 + 2 + 5
+    assert len(printed(capsys, name, "--posts", "20", "--culprits", "0")) == 1 + 20
+
+
 def test_bounds_are_said_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["channel", "x", "--posts", str(MOST_POSTS + 1)])
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(SystemExit):
+        main(["channel", "x", "--culprits", "-1"])
     assert capsys.readouterr().err.count("\n") == 1
 
 
