@@ -1,4 +1,4 @@
-"""What each platform can report, from the platforms' own files. Pure."""
+"""Lists the figures that each platform can report, from the platforms' own files. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RANGE = "range"
 
 @cache
 def capabilities() -> list[dict[str, Any]]:
-    """One element a platform, subject and common column, in that order."""
+    """One element for each platform, subject and common column, in that order."""
     return [row for _, held in sorted(all_platforms().items()) for row in (*_posts(held), *_channels(held))]
 
 
