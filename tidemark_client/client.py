@@ -54,7 +54,7 @@ class Tidemark(Transport):
         return self._get(Target, f"targets/{quoted(target_id)}")
 
     def channel(self, channel_id: str) -> Channel:
-        """A connected account."""
+        """A connected account with its latest figures."""
         return self._get(Channel, f"channels/{quoted(channel_id)}")
 
     def posts_by_ids(self, ids: Sequence[str]) -> Page[Post]:
@@ -62,11 +62,11 @@ class Tidemark(Transport):
         return self._by_ids(Page[Post], "posts", ids)
 
     def targets_by_ids(self, ids: Sequence[str]) -> Page[Target]:
-        """See `posts_by_ids`."""
+        """Any number of targets, in the order of their ids; ids that do not exist are under `missing`."""
         return self._by_ids(Page[Target], "targets", ids)
 
     def channels_by_ids(self, ids: Sequence[str]) -> Page[Channel]:
-        """See `posts_by_ids`."""
+        """Any number of channels, in the order of their ids; ids that do not exist are under `missing`."""
         return self._by_ids(Page[Channel], "channels", ids)
 
     def posts(

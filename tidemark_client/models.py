@@ -1,4 +1,4 @@
-"""The APIs' replies and bodies. Fields that a newer server adds are ignored."""
+"""Typed replies and bodies of the APIs; fields that a newer server adds to a reply are ignored."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, model_validator
 
 Figure = int | float | None
-"""A count, seconds or a rate; None where unknown."""
+"""A count, seconds or a rate; None for an unknown figure."""
 Reason = Literal["not_supported", "permission", "pending", "error", "retired"]
 Row = TypeVar("Row")
 
 
 class Answer(BaseModel):
-    """Base of all replies."""
+    """Base of all replies: frozen, with unknown fields ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -45,7 +45,7 @@ class Target(_Measured):
 
 
 class Post(_Measured):
-    """A post: its totals and its targets."""
+    """A post with its totals and its targets."""
 
     id: str
     status: str
@@ -66,7 +66,7 @@ class Period(Answer):
 
 
 class Channel(_Measured):
-    """A connected account."""
+    """A connected account with its latest figures, in all and by period."""
 
     id: str
     platform: str
@@ -78,7 +78,7 @@ class Channel(_Measured):
 
 
 class Page(Answer, Generic[Row]):
-    """Rows, the ids that are not there, and where the next page begins."""
+    """A page of rows, the asked ids that don't exist, and the cursor of the next page (None at the end)."""
 
     data: list[Row]
     missing: list[str]
@@ -103,7 +103,7 @@ class Capability(Answer):
 
 
 class Capabilities(Answer):
-    """Of every platform and metric."""
+    """The capabilities of every platform, one for each subject and metric."""
 
     data: list[Capability]
 
@@ -130,7 +130,13 @@ class Usage(Answer):
 
 
 class Part(Answer):
-    """Where one target's figure is from; `event` has the raw event's topic, partition and offset while it is held."""
+    """The source of one target's figure.
+
+    Attributes:
+        event: the raw event, with topic, partition and offset while the event is stored; None without an answer.
+        answer: the target's own part of the platform's answer.
+        mapping: the module that read the answer, and the documentation that it follows.
+    """
 
     target_id: str
     metric: str
@@ -144,7 +150,7 @@ class Part(Answer):
 
 
 class Explanation(Answer):
-    """Where a figure is from."""
+    """A figure with its rule, and the parts that it was computed from."""
 
     metric: str
     value: Figure
@@ -174,7 +180,7 @@ class _Span(Answer):
 
 
 class Series(_Span):
-    """Figures over time."""
+    """Figures over time, one point for each hour or day."""
 
     metrics: list[str]
     step: Literal["hour", "day"]
@@ -184,7 +190,7 @@ class Series(_Span):
 
 
 class Change(Answer):
-    """A figure, that of the window before, and the change as a fraction of it."""
+    """A figure, the same figure in the window before, and the change as a fraction of the latter."""
 
     value: Figure
     previous: Figure
@@ -192,7 +198,7 @@ class Change(Answer):
 
 
 class Totals(_Span):
-    """Figures of a window, and of the one that it is compared with."""
+    """Figures of a window, compared with the window before if the request asks for it."""
 
     attribution: Literal["published", "received"]
     tz: str
@@ -201,7 +207,7 @@ class Totals(_Span):
 
 
 class Window(Answer):
-    """Totals of a channel over its trailing window; `sources` tells of each whether the platform reported it."""
+    """Totals of a channel over its trailing window; `sources` has the source of each total that is known."""
 
     channel_id: str
     range: Literal["24h", "7d", "28d"]
@@ -213,21 +219,21 @@ class Window(Answer):
 
 
 class Rejected(Answer):
-    """A refused line."""
+    """A refused line of a bulk write: its number, from 1, and the reason."""
 
     line: int
     error: str
 
 
 class Written(Answer):
-    """What of many lines was taken; each refused one by its number, from 1, and why."""
+    """The result of a bulk write: the number of accepted lines, and the refused lines."""
 
     accepted: int
     rejected: list[Rejected]
 
 
 class MadeKey(Answer):
-    """A fresh key, which is shown this once."""
+    """A new key; the API shows the key's text only this once."""
 
     id: str
     key: SecretStr
@@ -235,13 +241,13 @@ class MadeKey(Answer):
 
 
 class Given(BaseModel):
-    """Base of what is sent; what is not set is not sent."""
+    """Base of the bodies; fields that are not set are not sent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ChannelWrite(Given):
-    """A connected account."""
+    """The body that creates or replaces a connected account."""
 
     platform: str
     external_id: str
@@ -257,7 +263,7 @@ class ChannelWrite(Given):
 
 
 class TargetWrite(Given):
-    """One post on one channel; `detail` in PostFlow's shapes."""
+    """One target of a `PostWrite`; `detail` has the shapes of PostFlow's API."""
 
     target_id: str
     channel_id: str
@@ -273,7 +279,7 @@ class TargetWrite(Given):
 
 
 class PostWrite(Given):
-    """A post with all its targets."""
+    """The body that creates or replaces a post with all of its targets."""
 
     status: Literal["draft", "scheduled", "publishing", "published", "failed", "deleted"]
     created_at: datetime | None = None
@@ -282,7 +288,7 @@ class PostWrite(Given):
 
 
 class ChannelLine(ChannelWrite):
-    """A channel among many."""
+    """A line of a bulk write that holds a channel."""
 
     type: Literal["channel"] = "channel"
     workspace_id: str
@@ -290,7 +296,7 @@ class ChannelLine(ChannelWrite):
 
 
 class PostLine(PostWrite):
-    """A post among many."""
+    """A line of a bulk write that holds a post."""
 
     type: Literal["post"] = "post"
     workspace_id: str

@@ -74,7 +74,7 @@ class Transport:
         self.close()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections to the API; no other call may follow."""
         self._http.close()
 
     def _call(

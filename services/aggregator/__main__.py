@@ -1,4 +1,4 @@
-"""Composition root of the aggregator: settings, clients, one Faust worker, the operators' door."""
+"""Composition root of the aggregator: builds the settings, the clients, one Faust worker and the operators' server."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ log = get_logger(__name__)
 # sysexits' EX_SOFTWARE: the supervisor starts a new process.
 _FAILED = 70
 _STOP_SECONDS = 8.0
-# Of glibc's mallopt.
+# The number of glibc's mallopt parameter for the most arenas.
 _M_ARENA_MAX = -8
 
 
 def load_codecs(settings: AggregatorSettings) -> Codecs:
-    """All codecs of the aggregator.
+    """Load every codec of the aggregator from the registry.
 
     Raises:
-        RegistryUnavailable: the registry doesn't answer or lacks a schema.
+        RegistryUnavailable: the registry doesn't answer or lacks a schema; `tidemark topics` registers the schemas.
     """
     registry = Registry(settings, settings)
     return Codecs(
@@ -84,7 +84,7 @@ async def run(settings: AggregatorSettings) -> int:
     await stopped.wait()
     watching.cancel()
     if failures:
-        # Nothing that is unacknowledged may be committed by an orderly stop; the next process takes it up.
+        # An orderly stop could commit unacknowledged events; the next process reads these events again.
         sys.stderr.flush()
         os._exit(_FAILED)
     try:
@@ -99,9 +99,9 @@ async def run(settings: AggregatorSettings) -> int:
 
 
 def _share_arenas() -> None:
-    """Let threads share two heaps: with one a thread, what a batch freed in one of them was of no use to the others.
+    """Let all threads share two heaps: memory that a batch frees in one thread's own heap can't serve other threads.
 
-    A fifth less memory at the end of half a million snapshots. Only glibc has this setting.
+    With two heaps the process held a fifth less memory after half a million snapshots. Only glibc has this setting.
     """
     try:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
@@ -121,7 +121,7 @@ def _report(task: asyncio.Task[None], fail: object) -> None:
 def main() -> None:
     """Entry point of `tidemark aggregator`."""
     settings = load_or_exit(AggregatorSettings)
-    # States live long and hold no cycles: the default thresholds would walk all of them again and again.
+    # States live long and hold no cycles: with the default thresholds the collector would walk them again and again.
     gc.set_threshold(200_000, 50, 100)
     _share_arenas()
     configure_logging("aggregator", settings.log_level)

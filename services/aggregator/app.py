@@ -1,7 +1,7 @@
-"""One Faust worker of the consumer group: it hands each raw event to the task of the event's partition.
+"""One Faust worker of the consumer group: gives each raw event to the task of the event's partition.
 
-Faust brings group membership, fetching and commits. Events are acknowledged by hand, once ClickHouse and Kafka
-confirmed everything that follows from them (decision 0007).
+Faust provides group membership, fetching and commits. Events are acknowledged by hand, once ClickHouse and Kafka
+confirmed every row and message that follows from them (decision 0007).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES
 
 log = get_logger(__name__)
-# Raw events held for all partitions together before fetching is held back: a few batches each.
+# Fetching pauses while this many raw events wait in all partitions together: a few batches for each partition.
 _WAITING_MAX = 4_000
-# The same in bytes: a message may have 8 MiB.
+# Fetching also pauses while the waiting events have this many bytes: a message may have 8 MiB.
 _WAITING_MAX_BYTES = 64 * 1024 * 1024
 _BUFFER_MAX_BYTES = 32 * 1024 * 1024
 
 
 class _Buffer(ThrowableQueue[Any]):
-    """Faust's queue of events, full by bytes as well as by their number."""
+    """Faust's queue of events, limited by the events' bytes as well as by their number."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._bytes = 0
@@ -70,14 +70,14 @@ def _bytes_of(event: Any) -> int:
 
 class _App(faust.App):
     def _create_directories(self) -> None:
-        """Create none: an app without tables keeps no file, and directories would stay behind after a kill."""
+        """Create no directories: an app without tables needs none, and a kill would leave them behind."""
 
     def FlowControlQueue(self, maxsize: int | None = None, *, clear_on_resume: bool = False) -> Any:
         return _Buffer(maxsize=maxsize, flow_control=self.flow_control, clear_on_resume=clear_on_resume)
 
 
 def build_app(settings: AggregatorSettings) -> faust.App:
-    """A Faust app for one worker; no tables, no leader topic, no web server of its own."""
+    """Build the Faust app of one worker, without tables, leader topic or web server."""
     guard_fetching()
     options: dict[str, Any] = {}
     if settings.kafka_security_protocol != "PLAINTEXT":
@@ -94,7 +94,7 @@ def build_app(settings: AggregatorSettings) -> faust.App:
         topic_allow_declare=False,
         key_serializer="raw",
         value_serializer="raw",
-        # A killed worker's partitions move after the session; Faust's own 60 s would leave them still that long.
+        # A killed worker's partitions move once its session ends; with Faust's default of 60 s they would wait as long.
         broker_session_timeout=6.0,
         broker_heartbeat_interval=2.0,
         broker_rebalance_timeout=30.0,
@@ -132,10 +132,14 @@ def _credentials(settings: AggregatorSettings) -> Any:
 
 
 class Worker:
-    """Partition tasks of one process, following the group's assignments.
+    """Runs the partition tasks of one process, one task for each partition that the group assigns.
 
     Args:
-        on_failure: called once with the error when the process has to end.
+        on_failure: called with the error that makes the process end.
+
+    Attributes:
+        pause: holds every partition back while most events are bad.
+        was_assigned: whether the group has assigned partitions at least once.
     """
 
     def __init__(
@@ -174,12 +178,12 @@ class Worker:
 
     @property
     def partitions(self) -> list[PartitionTask]:
-        """Tasks of the partitions owned now."""
+        """The tasks of the partitions that this process owns now."""
         return [task for task, _ in self._tasks.values()]
 
     @property
     def missing(self) -> str | None:
-        """Why the worker is not ready, in one line; None when it is.
+        """Why the worker is not ready, in one line; None while the worker is ready.
 
         A worker is ready once the group assigned partitions to it and each of them has read its catalog to the end.
         """
@@ -196,7 +200,7 @@ class Worker:
             message = event.message
             task = await self._owner(message.partition)
             if task is None:
-                # In a buffer since before the partition was revoked: the next owner reads it again.
+                # The event was buffered before the partition was revoked: the next owner reads the event again.
                 continue
             task.give(Received(_message(message), _acknowledge(stream, event)))
             if not self._has_room():
@@ -211,7 +215,7 @@ class Worker:
         return events < _WAITING_MAX and size < _WAITING_MAX_BYTES
 
     def _make_room(self) -> None:
-        """Let fetching go on if there is room; tasks call it when they took events up."""
+        """Let fetching go on if there is room; a task calls this after taking events from its queue."""
         if self._has_room():
             self._room.set()
 
@@ -228,7 +232,7 @@ class Worker:
     async def _assigned(self, _: Any, *args: Any, **__: Any) -> None:
         assigned: set[TP] = args[0]
         wanted = {tp.partition for tp in assigned if tp.topic == self._raw_topic}
-        # Every assignment begins again at the committed offsets, so tasks of earlier ones end here.
+        # Every assignment begins again at the committed offsets, so the tasks of earlier assignments end here.
         await self._stop_tasks(set(self._tasks))
         for partition in sorted(wanted):
             task = PartitionTask(

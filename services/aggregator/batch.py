@@ -1,4 +1,4 @@
-"""The nouns of the aggregator: what one batch holds, and what follows from it. Pure.
+"""The nouns of the aggregator: one batch, and the effects that follow from a batch. Pure.
 
 messages -> Batch (set_aside.py) -> states it touches (touched.py, filling.py) -> fold (fold.py)
          -> Effects (emit.py) -> ClickHouse and topics (writing.py)
@@ -14,7 +14,7 @@ from services.aggregator.reading import Message, RawReading
 from services.aggregator.rows import Row, Table
 from services.aggregator.state import Key, Listing
 
-# Catalog writes folded at once: a deleted channel touches every post it ever had.
+# The most catalog writes in one batch: a deleted channel touches every post that it ever had.
 CATALOG_WRITES_PER_BATCH = 500
 
 
@@ -23,10 +23,10 @@ class CatalogWrite:
     """One message of a catalog topic.
 
     Attributes:
-        id: of the post or channel.
-        event: None for a tombstone.
-        is_post: whether the topic is that of posts; else it is that of channels.
-        updated_at: ms, the broker's time of the message. Only a tombstone needs it: an event has its own.
+        id: the id of the post or channel.
+        event: the decoded message; None for a tombstone.
+        is_post: True for the topic of posts, False for the topic of channels.
+        updated_at: the broker's time of the message, ms. Used for tombstones only: an event carries its own time.
     """
 
     workspace_id: str
@@ -38,15 +38,15 @@ class CatalogWrite:
 
 @dataclass(slots=True)
 class Batch:
-    """What one round of a partition folds.
+    """Messages and keys that a partition folds together.
 
     Attributes:
         raw: decoded raw events of this partition's tenants, in offset order.
         catalog: catalog writes, at most one for each post and channel.
         dead: dead letters of messages that can't be used.
-        misplaced: raw messages whose tenant lives in another partition, each with the number of that partition.
-        expired: channels whose window totals have to be computed again because their time has passed.
-        reemitted: posts whose totals have to be emitted again although nothing of them changed.
+        misplaced: raw messages whose tenant belongs to another partition, each with the number of that partition.
+        expired: channels whose window totals are emitted again, because the stored totals are no longer valid.
+        reemitted: posts whose totals are emitted again, although the batch does not change these posts.
     """
 
     raw: list[RawReading] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Related:
-    """What a batch touches without naming it, read from ClickHouse.
+    """States that a batch touches although none of its messages names them, read from ClickHouse.
 
     Attributes:
         flipped_targets: listed targets of the channels of `touched.channels_flipped`.
@@ -80,11 +80,11 @@ Inserts = dict[Table, list[Row]]
 
 @dataclass(slots=True)
 class Effects:
-    """Everything that a batch leads to.
+    """All rows and messages that follow from a batch.
 
     Attributes:
         inserts: rows by table.
-        metrics: what single answers reported, for the topics `metrics.*`.
+        metrics: the figures of single answers, for the topics `metrics.*`.
         rollups: current totals, for the topics `rollups.*`; published only once the inserts are confirmed.
     """
 
@@ -93,12 +93,12 @@ class Effects:
     rollups: list[Outgoing] = field(default_factory=list)
 
     def insert(self, table: Table, row: Row) -> None:
-        """Add one row to what the batch writes to a table."""
+        """Add one row to the rows of a table."""
         self.inserts.setdefault(table, []).append(row)
 
 
 def newest_writes(writes: Sequence[CatalogWrite]) -> list[CatalogWrite]:
-    """The last write of each post and channel, in order: it would replace the earlier ones of the batch anyway."""
+    """The last write of each post and channel, in order; it would replace the earlier writes of the batch anyway."""
     newest: dict[tuple[bool, str, str], CatalogWrite] = {}
     for write in writes:
         at = (write.is_post, write.workspace_id, write.id)
@@ -108,7 +108,11 @@ def newest_writes(writes: Sequence[CatalogWrite]) -> list[CatalogWrite]:
 
 
 def halves(batch: Batch) -> list[Batch]:
-    """A batch as smaller ones, dead letters with the first; [] when it holds one event, write or key only."""
+    """Split a batch into smaller batches, the first of which gets the dead letters and misplaced messages.
+
+    Returns:
+        The smaller batches; [] for a batch of a single event, write or key.
+    """
     names = ("catalog", "raw", "expired", "reemitted")
     filled = [name for name in names if getattr(batch, name)]
     if len(filled) > 1:

@@ -1,7 +1,7 @@
-"""Reads the catalog of one partition: from where the last owner got to, to its end, and on from there.
+"""Reads the catalog of one partition: from the last owner's committed position to the end, and then new messages.
 
-What was folded is in ClickHouse, so only what is newer than the committed position has to be read at a start. The
-position is committed under a consumer group of its own, for `kafka-consumer-groups` and lag exporters to see.
+Folded catalog writes are in ClickHouse, so a start reads only messages after the committed position. The position is
+committed under a consumer group of its own, so that `kafka-consumer-groups` and lag exporters show it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ log = get_logger(__name__)
 
 
 class CatalogReader:
-    """One partition of the catalog topics.
+    """Reads one partition of both catalog topics.
 
     Args:
-        group: of the aggregator, without prefix; positions are committed for a group of its name and `-catalog`.
-        codecs: of both topics, by name without prefix.
-        brokers: Kafka's of the settings, if none are given.
+        group: the aggregator's consumer group, without prefix; positions are committed for `<group>-catalog`.
+        codecs: the codecs of both topics, by the topic's name without prefix.
+        brokers: where to read; the Kafka of `settings` when None.
     """
 
     def __init__(
@@ -55,21 +55,25 @@ class CatalogReader:
         )
 
     def positions(self) -> Mapping[Place, int]:
-        """Offsets read to, by topic and partition."""
+        """The next offset to read, by topic and partition."""
         return self._follower.positions
 
     async def to_end(self) -> AsyncIterator[list[CatalogWrite]]:
-        """Everything from the committed position to what is the end now, in chunks; waits while Kafka is away."""
+        """Yield the writes from the committed position to the topics' end, in chunks; waits while Kafka is away.
+
+        Raises:
+            RegistryUnavailable: a schema can't be fetched.
+        """
         while not self._follower.is_caught_up:
             writes = await self.poll()
             if writes:
                 yield writes
 
     async def poll(self) -> list[CatalogWrite]:
-        """The next writes, in offset order a topic; [] when there are none for a while. Waits while Kafka is away.
+        """The next writes, in offset order within each topic; [] when none came for a while. Waits while Kafka is away.
 
         Raises:
-            RegistryUnavailable: a schema can't be had; the next poll reads the same again.
+            RegistryUnavailable: a schema can't be fetched; the next poll reads the same messages again.
         """
         batch = await self._follower.next()
         writes = [write for write in map(self._decoded, batch.records) if write is not None]
@@ -84,7 +88,7 @@ class CatalogReader:
                 topic, record.key, event, lambda name: partition_of(name, self._count) == record.partition
             )
         except (SchemasAway, RegistryUnavailable):
-            raise  # not a word of the entry: it is read again
+            raise  # the entry itself may be good: it is read again
         except MalformedEvent as error:
             self._refuse(topic, record, reason_of(error), str(error))
             return None
@@ -106,12 +110,12 @@ class CatalogReader:
         )
 
     async def commit(self, positions: Mapping[Place, int]) -> None:
-        """Note how far the catalog is folded. A failure only means that a restart reads more."""
+        """Commit how far the catalog is folded; a failure is logged, and only makes a restart read more."""
         try:
             await self._follower.commit(positions)
         except BrokersUnavailable as error:
             log.warning("catalog_commit_failed", error=str(error))
 
     async def stop(self) -> None:
-        """Disconnect."""
+        """Close the connection to Kafka; nothing is committed."""
         await self._follower.close()

@@ -1,6 +1,6 @@
-"""The catalog as the lines that `tidemark catalog apply` reads, from the compacted topics. Reads only.
+"""Reads the catalog from its compacted topics, as the lines that `tidemark catalog apply` reads. Writes nothing.
 
-No line holds a token: tokens are ciphertext at rest, and after an import elsewhere the accounts are connected anew.
+No line holds a token: tokens are stored as ciphertext, and accounts have to be connected anew after an import.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class ExportSettings(KafkaSettings, RegistrySettings):
 
 
 def exported(settings: ExportSettings, workspace: str | None) -> Iterator[dict[str, Any]]:
-    """Every channel, then every post, as the admin API takes them; ordered by workspace and id.
+    """Yield every channel, then every post, in the admin API's form, ordered by workspace and id.
 
     Args:
-        workspace: only this one.
+        workspace: yield this workspace's entries only; None for all workspaces.
 
     Raises:
         TopicUnreadable: Kafka can't be read.
@@ -47,7 +47,7 @@ def exported(settings: ExportSettings, workspace: str | None) -> Iterator[dict[s
 def _newest(
     reader: TopicReader, settings: KafkaSettings, topic: str, codec: Codec[Any], workspace: str | None
 ) -> dict[tuple[str, str], CatalogChannel | CatalogPost]:
-    """The last value of each key; what was deleted, and what no reader would take, is left out."""
+    """The last value of each key, without deleted entries and without entries that no reader would use."""
     found: dict[tuple[str, str], CatalogChannel | CatalogPost] = {}
     full_name = settings.topic(topic)
     partitions = reader.partitions(full_name)

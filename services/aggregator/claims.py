@@ -1,4 +1,4 @@
-"""Who owns a partition, and which rebuild generation its owner writes to, as stored in ClickHouse."""
+"""Stores and reads in ClickHouse who owns a partition, and which rebuild generation the owner writes to."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _CLAIMS: Table = ("partition_claims", ("partition", "epoch", "instance", "claime
 
 
 async def claim(store: ClickHouse, partition: int, instance: str) -> int:
-    """Store a claim of a partition.
+    """Store this worker's claim of a partition.
 
     Args:
-        instance: name of this worker, for whoever reads the table.
+        instance: this worker's name, for people who read the table.
 
     Returns:
-        The claim's epoch, greater than that of every claim stored before. Two workers that claim at once may get the
-        same one: the transaction that follows a claim decides between them (decision 0004).
+        The claim's epoch, greater than the epoch of every claim stored before. Two workers that claim at once may get
+        the same epoch: the transaction that follows a claim decides between them (decision 0004).
     """
     rows = await store.query(
         "SELECT max(epoch) + 1, toUnixTimestamp64Milli(now64(3)) FROM partition_claims "

@@ -30,9 +30,9 @@ Result = TypeVar("Result")
 
 _RETRY_SECONDS_MAX = 5.0
 _THREADS = 8
-# A call that fails this long is a problem that the operator is shown,
+# After failing for this long a kind of call is reported to the operator as a problem.
 _PROBLEM_SECONDS = 5.0
-# and that is logged this often.
+# Failing calls are logged at most this often.
 _LOGGED_SECONDS = 10.0
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -52,20 +52,20 @@ class ClickHouse:
         self._types: dict[str, list[Any]] = {}
         self._blocks = SharedBlocks(self._insert_block)
         self._on_retry = on_retry
-        # By kind of call, since when it fails and why: on a full disk inserts fail while queries succeed.
+        # For each kind of call that fails: since when, and why. On a full disk inserts fail while queries succeed.
         self._failing: dict[str, tuple[float, str]] = {}
         self._logged_at = float("-inf")
 
     @property
     def failing_since(self) -> float | None:
-        """When calls of any kind began to fail, in seconds of the event loop's clock; None while all succeed."""
+        """When the first kind of call began to fail, in seconds of the event loop's clock; None while all succeed."""
         return min((since for since, _ in self._failing.values()), default=None)
 
     @property
     def problem(self) -> str | None:
-        """Why nothing is stored at present, in one line for the operator; None while calls succeed.
+        """Why rows can't be stored at present, in one line for the operator; None while calls succeed.
 
-        Also None for the first 5 seconds of failing.
+        None as well for the first 5 seconds of failing.
         """
         if not self._failing:
             return None
@@ -88,10 +88,10 @@ class ClickHouse:
 
         Args:
             query: selects instants as numbers, as the client's own conversion is slow.
-            parameters: by the names that the query gives them (`{name:Type}`).
+            parameters: values by the names in the query (`{name:Type}`).
 
         Raises:
-            ClickHouseError: the query itself is wrong.
+            ClickHouseError: the query itself is wrong; trying again does not help.
         """
 
         def run() -> Sequence[Sequence[Any]]:
@@ -102,7 +102,15 @@ class ClickHouse:
     async def command(
         self, statement: str, parameters: dict[str, Any] | None = None, settings: dict[str, Any] | None = None
     ) -> None:
-        """Run a statement without a result, as `query` does."""
+        """Run a statement that returns no rows; waits while ClickHouse is away.
+
+        Args:
+            parameters: values by the names in the statement (`{name:Type}`).
+            settings: ClickHouse settings for this statement.
+
+        Raises:
+            ClickHouseError: the statement itself is wrong; trying again does not help.
+        """
 
         def run() -> None:
             self._connected().command(statement, parameters=parameters, settings=settings)
@@ -110,7 +118,7 @@ class ClickHouse:
         await self._until_done("command", run)
 
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
-        """Add rows and wait until they are stored; rows that arrive within a moment share a block.
+        """Insert rows and wait until they are stored; rows that arrive within 50 ms share a block.
 
         Raises:
             RowsRefused: ClickHouse will never take some of them; the others are stored.
@@ -119,8 +127,8 @@ class ClickHouse:
 
     async def _insert_block(self, table: Table, rows: Sequence[Row]) -> None:
         name, columns = table
-        # A block that is tried again carries the same token, so that the server drops what it has already.
-        # Answers of any number of months may come together, and months are partitions of the tables.
+        # A repeated block carries the same token, so that the server drops rows that it has stored already.
+        # One block may hold rows of any number of months, and months are partitions of the tables.
         settings = {"insert_deduplication_token": uuid.uuid4().hex, "max_partitions_per_insert_block": 0}
 
         def run() -> None:
@@ -150,7 +158,7 @@ class ClickHouse:
                 connect_timeout=5,
                 send_receive_timeout=60,
                 query_retries=0,
-                # Within a machine the bytes are cheaper than their compression, on both sides.
+                # Within one machine, sending plain bytes costs both sides less than compression.
                 compress=False if connection["host"] in _LOOPBACK else "lz4",
             )
         return self._client
@@ -179,7 +187,8 @@ class ClickHouse:
                 with attempt:
                     result = await loop.run_in_executor(self._threads, translated)
         finally:
-            # Also when the call was given up: another call of the kind notes the failure again at its next try.
+            # Cleared as well when the call was cancelled: another call of this kind notes the failure again when it
+            # fails.
             self._failing.pop(kind, None)
         return result
 

@@ -29,7 +29,7 @@ class DeadLetterSettings(KafkaSettings, RegistrySettings):
 
 
 def make_filter(reasons: list[str] | None, workspace: str | None, since: str | None) -> Filter:
-    """The options of `list` and `redrive` as a filter; ends the process on a bad one."""
+    """Make a filter of the options of `list` and `redrive`; a bad `--since` ends the process."""
     try:
         instant = parse_since(since, SystemClock().now()) if since is not None else None
     except ValueError as error:
@@ -43,12 +43,12 @@ class _Session:
     def __init__(self, stack: ExitStack) -> None:
         self.settings = load_or_exit(DeadLetterSettings)
         self.reader = stack.enter_context(TopicReader(self.settings, is_committed=False))
-        # Letters and originals are read by turns.
+        # Letters and original messages are read by turns, so letters get a reader of their own.
         self.letters = DeadLetters(self.settings, self.settings, stack.enter_context(TopicReader(self.settings)))
 
 
 def list_letters(wanted: Filter, limit: int, *, as_json: bool) -> None:
-    """Print the newest letters, oldest first, one a line."""
+    """Print the newest letters, oldest first, one on each line."""
     with _connected() as stack:
         listed = _Session(stack).letters.newest(wanted, limit)
     for entry in listed:
@@ -72,7 +72,7 @@ def _line(entry: Listed) -> str:
 
 
 def show(origin: str) -> int:
-    """Print one letter with its payload, anything like a token blanked; returns the exit code."""
+    """Print one letter with its payload, with everything like a token blanked; returns the exit code."""
     try:
         place = Origin.parse(origin)
     except ValueError as error:
@@ -81,7 +81,7 @@ def show(origin: str) -> int:
         session = _Session(stack)
         found = session.letters.one(place)
         if found is None:
-            exit_with(f"there is no dead letter of {place}", 1)
+            exit_with(f"there is no dead letter of {place}; `tidemark dead-letters list` shows the origins", 1)
         described = _described(Listed(found, None))
         del described["redriven_at"]
         described["headers"] = {
@@ -93,7 +93,7 @@ def show(origin: str) -> int:
 
 
 def redrive(wanted: Filter, *, is_dry: bool) -> int:
-    """Send the messages of letters again; returns the exit code."""
+    """Send the messages of the chosen letters again; returns the exit code."""
     with _connected() as stack:
         session = _Session(stack)
         bar = stack.enter_context(ProgressBar("redrive"))
@@ -115,8 +115,8 @@ def redrive(wanted: Filter, *, is_dry: bool) -> int:
         print(f"would send {counted(total, 'message')} again", file=sys.stderr)
     else:
         print(
-            f"sent {done.from_originals + done.from_payloads} of {total} messages again: {done.from_originals} as "
-            f"received, {done.from_payloads} as kept in their dead letters",
+            f"sent {done.from_originals + done.from_payloads} of {counted(total, 'message')} again: "
+            f"{done.from_originals} as received, {done.from_payloads} as kept in their dead letters",
             file=sys.stderr,
         )
     return 1 if done.failures else 0
@@ -124,7 +124,7 @@ def redrive(wanted: Filter, *, is_dry: bool) -> int:
 
 @contextmanager
 def _connected() -> Iterator[ExitStack]:
-    """Ends the process with one line where Kafka or the registry can't be used."""
+    """Connections of one command; ends the process with one line when Kafka or the registry can't be used."""
     try:
         with ExitStack() as stack:
             yield stack
@@ -148,7 +148,7 @@ def _described(entry: Listed) -> dict[str, object]:
 
 
 def _readable(payload: bytes, codec: Codec[PlatformRaw]) -> object:
-    """A raw event as its fields, anything else as text."""
+    """A raw event as its fields, any other payload as text, with everything like a token blanked."""
     try:
         event = codec.decode(payload)
     except MalformedEvent:

@@ -16,16 +16,16 @@ from services.aggregator.topic_reader import TopicReader
 from services.runtime.registry import Registry
 from services.runtime.settings import KafkaSettings, RegistrySettings
 
-# Put on a message that was sent again: where it first stood, as `topic/partition/offset`.
+# Header of a message that was sent again: the message's first place, as `topic/partition/offset`.
 REDRIVEN_HEADER = "tidemark-redriven-from"
 
 
-# Reason of a note: not a message that failed, but that an operator sent the message of `origin` again.
+# The reason of a note. A note is not of a failed message: it says that an operator sent the message of `origin` again.
 REDRIVEN = "redriven"
 
 
 class Origin(NamedTuple):
-    """Where a message stands."""
+    """A message's place: full name of the topic, partition and offset."""
 
     topic: str
     partition: int
@@ -36,10 +36,10 @@ class Origin(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Origin:
-        """The inverse of `str`.
+        """Parse `topic/partition/offset`, the inverse of `str`.
 
         Raises:
-            ValueError: not `topic/partition/offset`.
+            ValueError: the text has another form.
         """
         parts = text.rsplit("/", 2)
         if len(parts) != 3 or not parts[1].isdecimal() or not parts[2].isdecimal():
@@ -49,12 +49,12 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which dead letters are meant.
+    """Chooses dead letters; a letter must meet every condition that is given.
 
     Attributes:
-        reasons: any of these; empty means all.
-        workspace: of this one only.
-        since: failed at this instant or later, ms.
+        reasons: the letter has one of these reasons; empty for any reason.
+        workspace: the letter is of this workspace; None for any workspace.
+        since: the message failed at this instant or later, ms; None for any time.
     """
 
     reasons: frozenset[str] = frozenset()
@@ -62,7 +62,7 @@ class Filter:
     since: int | None = None
 
     def takes(self, letter: DeadLetter) -> bool:
-        """Whether a letter is among the chosen ones."""
+        """Whether the filter chooses a letter; notes of redrives are never chosen."""
         return (
             letter.reason != REDRIVEN
             and (not self.reasons or letter.reason in self.reasons)
@@ -72,19 +72,19 @@ class Filter:
 
 
 class Found(NamedTuple):
-    """A dead letter and where it stands itself."""
+    """A dead letter, and the letter's own place in the dead-letter topic."""
 
     letter: DeadLetter
     at: Origin
 
     @property
     def origin(self) -> Origin:
-        """Where the message was read."""
+        """The place where the aggregator read the message."""
         return Origin(self.letter.origin_topic, self.letter.origin_partition, self.letter.origin_offset)
 
     @property
     def root(self) -> Origin:
-        """Where the message first stood: another place than `origin` once it was sent again and failed again."""
+        """The message's first place; differs from `origin` for a message that was sent again and failed again."""
         header = self.letter.headers.get(REDRIVEN_HEADER)
         try:
             return Origin.parse(header.decode()) if header else self.origin
@@ -93,11 +93,11 @@ class Found(NamedTuple):
 
     @property
     def is_shortened(self) -> bool:
-        """Whether the letter holds only the beginning of its message."""
+        """Whether the letter holds only the first bytes of its message."""
         return SHORTENED_HEADER in self.letter.headers
 
     def identity(self, codec: Codec[PlatformRaw]) -> bytes:
-        """Identifies the message; another message in the same place (the topic was made anew) has another identity."""
+        """Identifies the message: after the topic was created anew, another message in the same place differs."""
         return self.letter.headers.get(IDENTITY_HEADER) or identity(codec, self.letter.payload)
 
     def without_payload(self) -> Found:
@@ -113,20 +113,20 @@ class Found(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A dead letter, and when its message was sent again after it (ms); None when it was not."""
+    """A dead letter, and when its message was sent again (ms); None when nobody sent it after this letter."""
 
     found: Found
     redriven_at: int | None
 
 
 class DeadLetters:
-    """The dead-letter topic, as it stands at each call.
+    """Reads the dead-letter topic; each call reads the topic's content of that moment.
 
     Args:
-        reader: connection; closed by the caller.
+        reader: the connection to Kafka; the caller closes it.
 
     Raises:
-        RegistryUnavailable: the registry can't be reached or lacks the schema.
+        RegistryUnavailable: the registry can't be reached or lacks a schema.
     """
 
     def __init__(self, kafka: KafkaSettings, registry: RegistrySettings, reader: TopicReader) -> None:
@@ -160,7 +160,7 @@ class DeadLetters:
         ]
 
     def reasons(self, wanted: Filter) -> dict[str, int]:
-        """How many letters there are of each reason, whatever reasons are wanted.
+        """The number of letters by reason; of `wanted` every condition counts except the reasons.
 
         Raises:
             TopicUnreadable: Kafka can't be read.
@@ -168,7 +168,7 @@ class DeadLetters:
         return dict(Counter(found.letter.reason for found in self.all(replace(wanted, reasons=frozenset()))))
 
     def one(self, origin: Origin) -> Found | None:
-        """The last letter of a message, by where it was read; None when there is none.
+        """The last letter of the message that was read at `origin`; None when there is no such letter.
 
         Raises:
             TopicUnreadable: Kafka can't be read.
@@ -180,7 +180,7 @@ class DeadLetters:
         return last
 
     def all(self, wanted: Filter) -> Iterator[Found]:
-        """Letters partition by partition, oldest first in each.
+        """Yield the wanted letters partition by partition, oldest first within a partition.
 
         Raises:
             TopicUnreadable: Kafka can't be read.
@@ -188,7 +188,7 @@ class DeadLetters:
         return (found for found in self._everything(wanted.since, None) if wanted.takes(found.letter))
 
     def _everything(self, since: int | None, newest: int | None) -> Iterator[Found]:
-        """Letters and notes; about the last `newest` of each partition are enough where it is given."""
+        """Yield letters and notes; with `newest`, only about the last `newest` of each partition."""
         for partition in self._reader.partitions(self._topic):
             low, high = self._reader.bounds(self._topic, partition)
             start = low if newest is None else max(low, high - 2 * newest)  # half of the offsets may be markers
@@ -197,7 +197,7 @@ class DeadLetters:
             yield from self._read(partition, start, high)
 
     def at(self, places: Iterable[Origin]) -> Iterator[Found]:
-        """The letters at places of this topic, by partition and offset.
+        """Yield the letters that stand at these places of the dead-letter topic, by partition and offset.
 
         Raises:
             TopicUnreadable: Kafka can't be read.
@@ -213,11 +213,11 @@ class DeadLetters:
             try:
                 letter = self._codec.decode(value)
             except MalformedEvent:
-                continue  # not written by the aggregator; nothing to send again
+                continue  # the aggregator did not write this message, so there is nothing to send again
             yield Found(letter, Origin(self._topic, partition, message.offset))
 
     def note_redriven(self, root: Origin, workspace_id: str, key: bytes | None, now: int) -> bytes:
-        """The value of a note for this topic: the message of `root` was sent again at `now` (ms)."""
+        """Encode a note for the dead-letter topic: the message of `root` was sent again at `now` (ms)."""
         return self._codec.encode(
             DeadLetter(
                 workspace_id, REDRIVEN, "sent again by an operator", root.topic, root.partition, root.offset, key, b"",

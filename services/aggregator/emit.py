@@ -1,7 +1,7 @@
-"""Changed states to the rows and rollups that follow from them. Pure.
+"""Makes rows and rollups of changed states. Pure.
 
-Totals are always computed anew from the registers, never adjusted by a difference, so emitting a state twice gives the
-same totals.
+Guarantee: emitting a state twice gives the same totals, since totals are always computed anew from the registers and
+never adjusted by a difference.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from services.runtime.kafka import key as message_key
 
 @dataclass(slots=True)
 class Changes:
-    """What a fold changed, in the order in which it did: a repeated batch gives the same rows in the same order.
+    """The keys whose states a fold changed, in the order of the changes.
+
+    The order makes a repeated batch give the same rows in the same order.
 
     Attributes:
-        targets: whose rows are written; their posts and channels are emitted too.
-        posts: whose totals are emitted.
-        channels: whose window totals are emitted.
-        periods: of channels, whose rows are written.
+        targets: targets whose rows are written; their posts and channels are emitted too.
+        posts: posts whose totals are emitted.
+        channels: channels whose window totals are emitted.
+        periods: channels' periods whose rows are written.
         deleted_channels: channels that the batch removed from the catalog.
     """
 
@@ -39,10 +41,10 @@ def emit(state: PartitionState, changes: Changes, version: rows.Version, now: in
     """Add the rows and rollups of every changed state to `effects`.
 
     Args:
-        state: holds every changed target, post and channel; channels take the changed targets into their windows.
-        changes: posts and channels of the changed targets are added to it.
+        state: holds every changed target, post and channel; the channels' windows are updated with changed targets.
+        changes: the keys to emit; the posts and channels of the changed targets are added to `changes`.
         version: carried by every row and rollup.
-        now: end of the emitted windows, ms.
+        now: the end of the emitted windows, ms.
     """
     _emit_targets(state, changes, version, now, effects)
     for channel_key, period in changes.periods:
@@ -99,7 +101,7 @@ def _emit_channel(
     channel = state.channels[channel_key]
     channel.forget_old(now)
     if not channel.is_held and not was_deleted:
-        return  # not in the catalog: its figures wait in the registers
+        return  # the catalog does not hold the channel: its figures stay in the registers
     periods = channel.channel_periods()
     for range_name, range_ms in RANGES.items():
         totals = window_totals(channel.window.values(), periods, range_ms, now, is_measured=channel.measured_count > 0)

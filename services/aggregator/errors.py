@@ -1,12 +1,12 @@
-"""What can go wrong in the aggregator, and who has to act.
+"""The errors of the aggregator, each with its consequence.
 
 AggregatorError
-├── InvalidEvent        this event is bad: it goes to the dead letters, the stream goes on
-├── SinkUnavailable     ClickHouse or Kafka is down: the same batch is tried again, for as long as it takes
-├── RowsRefused         ClickHouse will never take some rows: they are set aside, the others are stored
-├── MessagesRefused     Kafka will never take some messages: they are set aside, the others are sent
-├── OwnershipLost       a newer owner has the partition: this task ends without a trace
-└── AggregatorStuck     no progress although there is work: the process ends and is started anew
+├── InvalidEvent        this event is bad: it becomes a dead letter, and the stream goes on
+├── SinkUnavailable     ClickHouse or Kafka is down: the same batch is tried again until it succeeds
+├── RowsRefused         ClickHouse will never store some rows: these rows are set aside, the others are stored
+├── MessagesRefused     Kafka will never accept some messages: these messages are set aside, the others are sent
+├── OwnershipLost       a newer owner has the partition: the task ends and writes nothing more
+└── AggregatorStuck     offsets stand still although events wait: the process ends and is started anew
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from services.runtime.wording import counted
 
 
 class AggregatorError(Exception):
-    """Base of all errors here."""
+    """Base of the aggregator's errors."""
 
 
 class InvalidEvent(AggregatorError):
-    """An event that can't be used; it becomes a dead letter.
+    """An event can't be used; the event becomes a dead letter.
 
     Args:
-        reason: stable code, kept in the dead letter.
-        detail: for a person; never a secret.
-        workspace_id: the tenant, where the event names one.
+        reason: a stable code, kept in the dead letter.
+        detail: the explanation for a person; never holds a secret.
+        workspace_id: the tenant that the event names; empty when the event names none.
     """
 
     def __init__(self, reason: str, detail: str, workspace_id: str = "") -> None:
@@ -37,23 +37,23 @@ class InvalidEvent(AggregatorError):
 
 
 class SinkUnavailable(AggregatorError):
-    """ClickHouse or Kafka did not confirm a call, and any part of it may have arrived. Make the same call again."""
+    """ClickHouse or Kafka did not confirm a call, any part of which may have arrived. Make the same call again."""
 
 
 class OwnershipLost(AggregatorError):
-    """Another worker owns the partition now: its old owner stops writing for it."""
+    """A newer owner has the partition: the old owner must stop writing for the partition."""
 
 
 class AggregatorStuck(AggregatorError):
-    """Offsets stand still although there are events; only a new process helps."""
+    """Committed offsets stand still although events wait; only a new process helps."""
 
 
 class RowsRefused(AggregatorError):
-    """Rows that ClickHouse's columns can't hold; all others of the same insert are stored.
+    """ClickHouse's columns can't hold some rows; all other rows of the same insert are stored.
 
     Args:
-        rows: as given.
-        reason: why the first of them was refused, for a person.
+        rows: the refused rows.
+        reason: why the first of these rows was refused, for a person.
     """
 
     def __init__(self, rows: list[Any], reason: str) -> None:
@@ -63,10 +63,10 @@ class RowsRefused(AggregatorError):
 
 
 class MessagesRefused(AggregatorError):
-    """Messages that Kafka will not take however often they are sent; nothing of the same call is visible.
+    """Kafka will never accept some messages; no message of the same call is visible.
 
     Args:
-        positions: of the refused messages in the call's list, each with the reason.
+        positions: the refused messages' positions in the call's list, each with the reason.
     """
 
     def __init__(self, positions: dict[int, str]) -> None:

@@ -1,4 +1,4 @@
-"""Loads the states that a batch touches and memory lacks, before the batch is folded."""
+"""Loads the states that a batch touches and that memory lacks, before the batch is folded."""
 
 from __future__ import annotations
 
@@ -12,31 +12,35 @@ from services.aggregator.state import ChannelState, Key, Listing, PartitionState
 
 
 class StateReader(Protocol):
-    """Where states are read back from; `states.StoredStates` in production."""
+    """Reads stored states; `states.StoredStates` in production."""
 
     async def fetch_targets(self, generation: int, keys: Sequence[Key]) -> dict[Key, TargetState]:
-        """Targets by key; absent ones are new."""
+        """Targets by key; keys without a stored target are left out."""
 
     async def fetch_posts(self, generation: int, keys: Sequence[Key]) -> dict[Key, PostState]:
-        """Posts by key; absent ones are new."""
+        """Posts by key; keys without a stored post are left out."""
 
     async def fetch_channels(self, generation: int, keys: Sequence[Key], now: int) -> dict[Key, ChannelState]:
-        """Channels by key with what windows at `now` (ms) can hold; absent ones are new."""
+        """Channels by key with the targets and periods of windows at `now` (ms); unknown channels are left out."""
 
     async def fetch_periods(
         self, generation: int, keys: Sequence[tuple[Key, PeriodKey]]
     ) -> dict[tuple[Key, PeriodKey], Register]:
-        """Registers of exact periods, however old."""
+        """Registers of exactly these periods, however old; periods without a register are left out."""
 
     async def fetch_channel_targets(self, generation: int, keys: Sequence[Key]) -> list[Key]:
-        """Listed targets of channels, of any age."""
+        """Keys of the channels' listed targets, of any age."""
 
     async def fetch_listings(self, keys: Sequence[Key]) -> dict[Key, list[Listing]]:
-        """Every listing of targets in the catalog as mirrored."""
+        """Every listing of the targets in the mirrored catalog; targets without a listing are left out."""
 
 
 class SettledReader(StateReader):
-    """Reads states back once everything folded before is stored, so that none is read that is about to change."""
+    """Reads stored states once all earlier batches are stored, so that no state is read that is about to change.
+
+    Args:
+        settle: waits until all earlier batches are stored.
+    """
 
     def __init__(self, reader: StateReader, settle: Callable[[], Awaitable[None]]) -> None:
         self._reader = reader
@@ -72,16 +76,17 @@ class SettledReader(StateReader):
 async def fill(state: PartitionState, batch: Batch, reader: StateReader, generation: int, now: int) -> Related:
     """Load the states that a batch touches and that memory lacks.
 
-    One query for each kind of state is enough unless the batch leads to further posts: those of a channel that comes or
-    goes, and those that list a target which its own post gave up.
+    One query for each kind of state is enough for most batches. Two kinds of batches touch further posts: a channel
+    that comes or goes touches the posts on that channel, and a target that its post gives up touches every other post
+    that lists the target.
 
     Args:
-        state: the missing states are added to it; a state that is not stored either is added as new.
-        generation: read from.
+        state: the missing states are added to it; a key without a stored state is added as a new state.
+        generation: the generation to read from.
         now: ms; decides which targets of a channel its windows can hold.
 
     Returns:
-        States that the batch touches without naming their keys.
+        The states that the batch touches without naming their keys.
     """
     filler = _Filler(state, reader, generation, now)
     named = touched.targets_named(batch)
@@ -152,7 +157,7 @@ class _Filler:
                 self._state.channels.put(key, found.get(key) or ChannelState(key[1]))
 
     async def periods(self, keys: Sequence[tuple[Key, PeriodKey]]) -> None:
-        """Periods too old to be held in memory: their registers must be read before they are folded into."""
+        """Load periods too old to be kept in memory: their registers must be read before figures are folded in."""
         channels = self._state.channels
         missing = [(channel, period) for channel, period in keys if period not in channels[channel].periods]
         if missing:

@@ -1,7 +1,8 @@
 """Folds one batch into the states of its partition. Pure.
 
-Catalog writes are folded first, then answers; in the end that order changes nothing. Folding a batch twice gives the
-same states, so a batch may be repeated whole.
+Catalog writes are folded first and answers second, but the resulting states do not depend on this order.
+
+Guarantee: folding a batch twice gives the same states, so a whole batch may be repeated.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ def fold_batch(state: PartitionState, batch: Batch, related: Related, version: r
     """Fold a batch into the states, and return every row and message that follows.
 
     Args:
-        state: every state that the batch touches must be filled.
-        batch: its dead letters and misplaced messages are not looked at.
-        related: what `fill` found besides.
+        state: holds every state that the batch touches (`filling.fill`).
+        batch: the batch; its dead letters and misplaced messages are not read.
+        related: the result of `filling.fill`.
         version: carried by every row and rollup.
-        now: end of the emitted windows, ms.
+        now: the end of the emitted windows, ms.
     """
     fold = _Fold(state, version, now)
     for write in batch.catalog:
@@ -59,7 +60,7 @@ class _Fold:
         """Fold a write of a channel.
 
         Args:
-            flipped_targets: of this channel and others.
+            flipped_targets: the `Related.flipped_targets` of the batch, on this channel and others.
         """
         channel_key = (write.workspace_id, write.id)
         channel = self.state.channels[channel_key]
@@ -84,7 +85,7 @@ class _Fold:
         """Fold posts, each written once.
 
         Args:
-            listings: of the targets of `touched.targets_let_go`; listings by the written posts are passed over.
+            listings: listings of the targets of `touched.targets_let_go`; listings by the written posts are ignored.
         """
         written = {(write.workspace_id, write.id) for write in writes}
         counting: dict[Key, list[Listing]] = {}
@@ -115,9 +116,9 @@ class _Fold:
         """Give a target to the greatest of its listings, or to no post.
 
         Args:
-            written: posts of the batch; another post that owns the target keeps its listing.
-            found: listings that count.
-            idle: a listing that does not count; it still says which post and channel the target had last.
+            written: the posts of the batch; a post outside of the batch that owns the target keeps its listing.
+            found: the listings that count.
+            idle: a listing that does not count; it names the post and channel that the target had last.
         """
         held_by = (workspace_id, target.post_id)
         if target.is_listed:
@@ -172,7 +173,7 @@ class _Fold:
         self.changes.channels[(workspace_id, target.channel_id)] = None
 
     def post_answers(self, read: RawReading) -> None:
-        """Fold an answer's figures of targets; also adds the row of the raw event itself."""
+        """Fold an answer's figures of targets, and add the row of the raw event itself."""
         event, effects, state, version = read.event, self.effects, self.state, self.version
         workspace_id, channel_id = event.workspace_id, event.channel_id
         effects.insert(rows.RAW_EVENTS, rows.raw_event_row(read))

@@ -1,7 +1,7 @@
-"""The steps by which a partition's owner takes over a rebuilt generation; `takeover.py` puts them in order.
+"""The steps by which a partition's owner takes over a rebuilt generation; `takeover.py` calls them in order.
 
-The owner folds the newest events and catalog writes into it, and finds the totals that differ from those it published
-before.
+The owner folds the newest events and catalog writes into the generation, and finds the totals that differ from the
+totals that the owner published before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from services.runtime.clock import Clock
 from services.runtime.kafka import key as message_key
 from services.runtime.kafka import partition_of
 
-# Catalog writes are timed by the API's clock, and the mirror is behind them by moments.
+# Catalog writes carry the time of the API's clock, and the mirror lags behind the writes by moments.
 _CATALOG_MARGIN_MILLIS = 10 * 60 * 1000
 HANDOVER_CHECK_SECONDS = 1.0
 _HANDOVERS = ("rebuild_handovers", ("generation", "partition", "taken_at"))
@@ -55,7 +55,11 @@ async def fold_tail(
     next_number: Callable[[], int],
     cache_targets: int,
 ) -> None:
-    """Fold what the rebuild left to the owner: events from the cut on, and catalog writes since its beginning."""
+    """Fold the part of history that the rebuild left to the owner.
+
+    The part is the raw events from the partition's cut on, and the catalog writes since 10 minutes before the rebuild
+    began.
+    """
     replayer = Replayer(store, clock, rebuild.generation, partitions, next_number, cache_targets)
     since = rebuild.started_at - _CATALOG_MARGIN_MILLIS
     rows = await store.query(
@@ -71,12 +75,12 @@ async def fold_tail(
 
 
 async def note_handover(store: ClickHouse, clock: Clock, rebuild: Rebuild, partition: int) -> None:
-    """Store that this partition writes to the rebuilt generation from now on; the rebuild waits for it."""
+    """Store that this partition writes to the rebuilt generation from now on; the rebuild waits for this note."""
     await store.insert(_HANDOVERS, [(rebuild.generation, partition, clock.now())])
 
 
 async def differing_posts(store: ClickHouse, old: int, new: int, partition: int) -> list[Key]:
-    """Posts of a partition whose totals differ between two generations, or that only one of them holds."""
+    """Posts of a partition whose totals differ between two generations or exist in only one generation."""
     return _keys(
         await store.query(
             "SELECT workspace_id, post_id FROM post_totals_store FINAL "
@@ -89,7 +93,7 @@ async def differing_posts(store: ClickHouse, old: int, new: int, partition: int)
 
 
 async def channels_of(store: ClickHouse, new: int, partition: int) -> list[Key]:
-    """Channels of a partition that the catalog holds: their windows are emitted again, since time has passed too."""
+    """Channels of a partition that the catalog holds; their windows are emitted again, since time has passed."""
     return _keys(
         await store.query(
             "SELECT DISTINCT workspace_id, channel_id FROM channel_totals_store FINAL "
@@ -101,7 +105,7 @@ async def channels_of(store: ClickHouse, new: int, partition: int) -> list[Key]:
 
 
 async def gone_channels(store: ClickHouse, old: int, new: int, partition: int) -> list[Outgoing]:
-    """Tombstones of channel windows that only the old generation holds."""
+    """Tombstones for the rollups of channel windows that only the old generation holds."""
     rows = await store.query(
         "SELECT workspace_id, channel_id, `range` FROM channel_totals_store FINAL "
         "WHERE partition = {partition:UInt32} AND generation IN ({old:UInt16}, {new:UInt16}) "

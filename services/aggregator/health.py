@@ -1,11 +1,11 @@
-"""Measures the lag, and ends an aggregator that stands still although there is work.
+"""Measures the lag, and ends an aggregator that stands still although events wait.
 
-A stream processor can stop consuming without crashing. While there is lag, committed offsets have to move. Where they
-do not, and neither ClickHouse nor Kafka is known to be away, the process ends and its supervisor starts a new one.
+A stream processor can stop consuming without crashing. While there is lag, committed offsets have to move. If offsets
+stand still, and neither ClickHouse nor Kafka is known to be away, the process ends and its supervisor starts a new one.
 
-The end of a transaction takes an offset and is no message. Events that are forwarded to their own partition are written
-in transactions, so a partition at rest can end in such markers, which nobody ever commits: where offsets stand still
-before the end, a read tells whether a message is there.
+A marker at the end of a transaction takes an offset but is no message. Events that are forwarded to their own partition
+are written in transactions, so a partition at rest can end in markers, which nobody ever commits. When offsets stand
+still before the partition's end, a read finds out whether any message is left.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _READ_SECONDS = 1.0
 
 
 class Progress:
-    """Which partitions stand still, from positions seen one after another. Pure.
+    """Finds partitions that stand still, from the positions of successive looks. Pure.
 
     Args:
-        limit_seconds: standing still this long with lag is being stuck.
+        limit_seconds: a partition with lag is stuck after standing still for longer than this.
     """
 
     def __init__(self, limit_seconds: float) -> None:
@@ -40,12 +40,12 @@ class Progress:
         self._seen: dict[int, tuple[int, float]] = {}
 
     def note(self, partition: int, committed: int, end: int, now: float) -> bool:
-        """Note a look at a partition.
+        """Note the position of a partition.
 
         Args:
-            committed: next offset to be committed from.
-            end: next offset to be written.
-            now: seconds on any clock that only goes forward.
+            committed: the committed offset, which is the next offset to be folded.
+            end: the next offset to be written.
+            now: seconds of any clock that only goes forward.
 
         Returns:
             Whether the partition is stuck.
@@ -62,21 +62,21 @@ class Progress:
 
 
 class Ends:
-    """Where partitions end for those who wait for messages: before the markers that no message follows.
+    """Finds where partitions end without counting transaction markers behind the last message.
 
     Args:
-        reader: reads from any place; commits nothing.
+        reader: a reader for any place; it commits nothing.
     """
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        # Of each partition: committed and end of the last look, and whether a read found no message between them.
+        # For each partition: committed and end at the last look, and whether a read found no message between the two.
         self._looks: dict[int, tuple[int, int, bool]] = {}
 
     async def end(self, place: Place, committed: int, end: int) -> int:
-        """The end, or `committed` where only markers are left.
+        """The partition's end; `committed` when only markers are left.
 
-        Reads once a place, and only where the last look found the same.
+        The topic is read only if the last look found the same two offsets, and once for these two offsets.
         """
         held = self._looks.get(place.partition)
         is_same = held is not None and held[:2] == (committed, end)
@@ -94,7 +94,7 @@ class Ends:
 async def watch(
     settings: AggregatorSettings, worker: Worker, store: ClickHouse, on_stuck: Callable[[BaseException], None]
 ) -> None:
-    """Look at the lag every 5 seconds, until cancelled.
+    """Measure the lag every 5 seconds, until cancelled.
 
     Args:
         on_stuck: called with the error when a partition stands still for `aggregator_stuck_seconds`.
@@ -108,7 +108,7 @@ async def watch(
             await asyncio.sleep(_CHECK_SECONDS)
             metrics.observe_states(task.state for task in worker.partitions)
             places = [Place(RAW, task.partition) for task in worker.partitions]
-            # A rebuild is taken over between two batches, for as long as that takes.
+            # Taking a rebuild over happens between two batches, and may take minutes.
             is_busy = any(task.is_taking_over for task in worker.partitions)
             if store.failing_since is not None or worker.pause.why is not None or is_busy or not places:
                 progress.forget()
@@ -138,4 +138,4 @@ async def _look(
         end = await known.end(place, committed, bounds[place].end)
         metrics.LAG.labels(str(place.partition)).set(max(0, end - committed))
         if progress.note(place.partition, committed, end, asyncio.get_running_loop().time()):
-            on_stuck(AggregatorStuck(f"partition {place.partition} stands at {committed} of {end}"))
+            on_stuck(AggregatorStuck(f"partition {place.partition} stands still at offset {committed} of {end}"))

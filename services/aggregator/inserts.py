@@ -1,6 +1,6 @@
-"""Inserts rows of several partitions in shared blocks, so that the number of blocks follows ClickHouse's pace.
+"""Inserts rows of several partitions in shared blocks, so that the number of blocks adapts to ClickHouse's pace.
 
-A block costs ClickHouse some 20 ms, be it of ten rows or of a thousand (decision 0017).
+A block costs ClickHouse some 20 ms, whether it has ten rows or a thousand (decision 0017).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from services.aggregator.errors import SinkUnavailable
 from services.aggregator.refusals import answer, insert_in_parts
 from services.aggregator.rows import Row, Table
 
-# Partitions that begin their batches together insert within this time of each other.
+# A block waits this long for rows of other partitions: partitions that begin together insert within this time.
 _MEET_SECONDS = 0.05
-# A block of so many rows does not wait for others.
+# A block with this many rows does not wait for further rows.
 _LARGE_BLOCK = 5_000
 
 
@@ -23,16 +23,17 @@ class _Pending:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        # Who waits, and how many of the rows are theirs; in the order of the rows.
+        # The waiting callers, each with the number of its rows, in the order of the rows.
         self.waiters: list[tuple[asyncio.Future[None], int]] = []
         self.is_running = False
 
 
 class SharedBlocks:
-    """Blocks of any tables; of each table one at a time is on its way.
+    """Gathers rows into blocks for any number of tables, and inserts one block of a table at a time.
 
     Args:
-        insert_block: stores the rows of one block; raises what ClickHouse will never take, and waits otherwise.
+        insert_block: stores the rows of one block; waits while ClickHouse is away, and raises an error that trying
+            again would not help.
     """
 
     def __init__(self, insert_block: Callable[[Table, Sequence[Row]], Awaitable[None]]) -> None:

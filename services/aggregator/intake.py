@@ -1,4 +1,4 @@
-"""What a partition received and has not taken up: raw events and catalog writes, until there is enough for a batch."""
+"""Holds the raw events and catalog writes that a partition received, until there is enough for a batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from services.aggregator.settings import AggregatorSettings
 
 
 class Received:
-    """A raw message, and how to acknowledge it."""
+    """A raw message with its acknowledgement.
+
+    Args:
+        acknowledge: marks the message as done, so that its offset may be committed.
+    """
 
     __slots__ = ("acknowledge", "message", "size")
 
@@ -28,7 +32,7 @@ class Intake:
     """The queues of one partition.
 
     Attributes:
-        waiting_bytes: size of the raw events that wait.
+        waiting_bytes: the size of the waiting raw events.
     """
 
     def __init__(self, settings: AggregatorSettings) -> None:
@@ -42,7 +46,7 @@ class Intake:
 
     @property
     def waiting(self) -> int:
-        """Number of raw events that wait."""
+        """The number of raw events in the queue."""
         return len(self._raw)
 
     def give(self, received: Received) -> None:
@@ -58,18 +62,18 @@ class Intake:
         self.wake()
 
     def wake(self) -> None:
-        """Let `gather` look again at what there is."""
+        """Make `gather` check the queues again."""
         self._woken.set()
 
     async def writes_taken(self) -> None:
-        """Wait until no catalog writes wait."""
+        """Wait until the queue of catalog writes is empty."""
         await self._writes_taken.wait()
 
     async def gather(self, seconds: float, pipeline: Pipeline) -> None:
-        """Wait for work, `seconds` at most, and then until there is enough of it for a batch.
+        """Wait at most `seconds` for the first event or write, and then until there is enough for a batch.
 
-        Enough is a full batch. Otherwise it is what arrived while the batch before was written and until the next
-        multiple of the linger: the partitions of a process then begin together, and share their inserts.
+        A full batch is enough at once. Otherwise events are gathered while the batch before is written, and then until
+        the next multiple of the linger, so that the partitions of a process begin together and share their inserts.
 
         Raises:
             OwnershipLost: a newer owner took the partition while the batch before was written.
@@ -81,7 +85,7 @@ class Intake:
                     if pipeline.is_unsettled:
                         await pipeline.settle()
         except TimeoutError:
-            pass  # time to look for windows that ran out
+            pass  # the caller looks for expired windows now
         if not self._raw or self._is_full():
             return
         while pipeline.is_writing and not self._is_full():
@@ -104,7 +108,10 @@ class Intake:
         )
 
     def take(self) -> list[Received]:
-        """The next events: as many as a batch holds, and not more bytes unless the first event alone has more."""
+        """Remove the next batch of events from the queue, within the limits of events and bytes.
+
+        A single event that is larger than the limit of bytes is a batch of its own.
+        """
         taken: list[Received] = []
         size = 0
         while self._raw and len(taken) < self._settings.aggregator_batch_events:
@@ -116,7 +123,7 @@ class Intake:
         return taken
 
     def take_writes(self, most: int) -> tuple[list[CatalogWrite], bool]:
-        """The next catalog writes, `most` of them at most, and whether none is left."""
+        """Remove at most `most` catalog writes from the queue; returns them, and whether the queue is now empty."""
         taken = [self._writes.popleft() for _ in range(min(len(self._writes), most))]
         if not self._writes:
             self._writes_taken.set()

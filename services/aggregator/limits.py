@@ -1,10 +1,11 @@
 """The dead-letter limit: when most events turn bad, the worker pauses instead of draining the topic. Pure.
 
-Events that are bad in every workspace are our fault: a schema that cannot be read any more, a platform whose answers
-changed. Going on would put every event into the dead letters, and every number would stand still unnoticed. Events
-that are bad in one workspace are its producer's fault and must not stop the others: dead letters of one workspace count
-up to a fixed share of all events, so that only several workspaces together reach the limit. All workspaces that the
-catalog does not hold count as one, since anybody can invent such names.
+Events that are bad in every workspace are Tidemark's fault: a schema can't be read any more, or a platform's answers
+changed. Going on would put every event into the dead letters, and every number would stand still unnoticed.
+
+Events that are bad in one workspace are its producer's fault, and must not stop other workspaces. One workspace's dead
+letters count up to a fixed share of all events, so that only several workspaces together reach the limit. All
+workspaces that the catalog does not hold count as one workspace, since anybody can invent such names.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from dataclasses import dataclass, field
 _SLICES = 30
 _REASONS_NAMED = 3
 STRANGERS = ""
-"""Stands for all workspaces that the catalog doesn't hold."""
+"""The name under which all workspaces count that the catalog doesn't hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """The limit was passed.
+    """Counts of a window in which the dead letters passed the limit.
 
     Attributes:
         events: number of events in the window.
-        dead: number of dead letters among them.
-        counted: dead letters that count: none above the share of their workspace.
+        dead: number of dead letters among these events.
+        counted: number of dead letters that count, without those above their workspace's share.
         workspaces: number of workspaces with a dead letter.
         reasons: the three most frequent reasons, the most frequent first.
     """
@@ -49,10 +50,10 @@ class DeadLetterLimit:
     """Counts events and dead letters of one worker over a sliding window.
 
     Args:
-        ratio: of dead letters that count to all events, 0..1; 1 or more is no limit.
+        ratio: the limit on counting dead letters as a share of all events, 0..1; 1 or more switches the limit off.
         window_millis: length of the window.
         minimum_events: with fewer events in the window there is no limit.
-        workspace_share: the share of all events up to which dead letters of one workspace count; 1 counts all of them.
+        workspace_share: one workspace's dead letters count up to this share of all events, 0..1; 1 counts all of them.
     """
 
     def __init__(self, ratio: float, window_millis: int, minimum_events: int, workspace_share: float) -> None:
@@ -68,12 +69,12 @@ class DeadLetterLimit:
         """Count events that were read.
 
         Args:
-            now: ms; never goes back.
-            events: all of them, the dead ones included.
-            dead: (workspace, reason) of each dead one; `STRANGERS` for workspaces that the catalog does not hold.
+            now: ms; never earlier than in the call before.
+            events: number of events, dead letters included.
+            dead: (workspace, reason) of each dead letter; `STRANGERS` for workspaces that the catalog does not hold.
 
         Returns:
-            The breach; None while the limit holds.
+            The breach; None while the dead letters stay below the limit.
         """
         current = self._slice(now)
         current.events += events
@@ -84,7 +85,7 @@ class DeadLetterLimit:
         return self._breach(self._events, self._dead) if letters and self._events >= self._minimum else None
 
     def judge(self, events: int, dead: Iterable[tuple[str, str]]) -> Breach | None:
-        """The breach of these events alone, however few they are; nothing is counted."""
+        """The breach by these events alone, however few; None without one. The window's counts do not change."""
         return self._breach(events, Counter(dead))
 
     def forget(self) -> None:

@@ -1,8 +1,8 @@
-"""Finds what a partition's owner has to mend in the catalog's mirror and on the rollup topics, for a rebuild.
+"""Finds the differences that a partition's owner has to mend for a rebuild, in the catalog's mirror and in rollups.
 
-The mirror must hold what the catalog's topics hold, and the rollup topics must hold what follows from the mirror. A
-topic is read twice: first for the place of each key's last message, then for those messages alone, so that memory holds
-keys and not values.
+The mirror must equal the catalog's topics, and the rollup topics must equal the stored totals. A topic is read twice:
+first for the place of each key's last message, then for the last messages alone, so that memory holds keys and not
+values.
 """
 
 from __future__ import annotations
@@ -31,10 +31,17 @@ _INSTANTS = frozenset({"created_at", "published_at", "updated_at", "token_expire
 
 
 class LastMessages:
-    """The last message of each key of one partition of a compacted topic. Blocking.
+    """Finds the last message of each key in one partition of a compacted topic. Blocking.
 
     Args:
-        topic: full name.
+        topic: the topic's full name.
+
+    Attributes:
+        places: the offset of each key's last message.
+        held: the keys whose last message is no tombstone.
+
+    Raises:
+        TopicUnreadable: Kafka can't be read.
     """
 
     def __init__(self, reader: TopicReader, topic: str, partition: int) -> None:
@@ -53,11 +60,15 @@ class LastMessages:
                 self.held.add(key)
 
     def pages(self) -> Iterator[list[tuple[bytes, bytes | None, int]]]:
-        """Key, value and time (ms) of each, in offset order."""
+        """Yield key, value and time (ms) of each last message, in offset order, in pages of at most 1,000.
+
+        Raises:
+            TopicUnreadable: Kafka can't be read.
+        """
         page = []
         for message in self._reader.read(self._topic, self._partition, self._begin, self._end):
             key = message.key or b""
-            # What was compacted away meanwhile was written anew, and comes to the owner by itself.
+            # A key whose last message was compacted away meanwhile has a newer message, which the owner reads anyway.
             if self.places.get(key) != message.offset:
                 continue
             page.append((key, message.intact, message.timestamp))
@@ -72,8 +83,8 @@ class MirrorMender:
     """Finds the catalog writes that the mirror lacks, in one partition.
 
     Args:
-        codecs: of the catalog's topics, by name without prefix.
-        partitions: of the topics.
+        codecs: the codecs of the catalog's topics, by the topic's name without prefix.
+        partitions: number of partitions of the topics.
     """
 
     def __init__(
@@ -93,7 +104,7 @@ class MirrorMender:
         self._partitions = partitions
 
     async def writes(self) -> AsyncIterator[list[CatalogWrite]]:
-        """Writes that make the mirror equal to the topics, in pages: channels first, then posts."""
+        """Yield the writes that make the mirror equal to the topics, in pages: channels first, then posts."""
         for name, table in ((topic_names.CHANNELS, CHANNELS), (topic_names.POSTS, POSTS)):
             with TopicReader(self._settings) as reader:
                 last = await asyncio.to_thread(LastMessages, reader, self._settings.topic(name), self._partition)
@@ -104,13 +115,13 @@ class MirrorMender:
                 yield stray
 
     async def forget(self, writes: Sequence[CatalogWrite], number: int) -> bool:
-        """Remove rows of the written posts and channels that have a version above the owner's: no owner wrote them.
+        """Remove rows of the written posts and channels whose version is above the owner's: no owner wrote such rows.
 
         Args:
-            number: version of the owner's last batch.
+            number: the version of the owner's last batch.
 
         Returns:
-            Whether there were such rows. They may have replaced rows of the batch, which has to be written once more.
+            Whether rows were removed. They may have replaced rows of the batch, so the batch must be written again.
         """
         were_there = False
         for table, is_post in ((CHANNELS, False), (POSTS, True)):
@@ -140,11 +151,11 @@ class MirrorMender:
                 name, key, event, lambda workspace: partition_of(workspace, self._partitions) == self._partition
             )
         except MalformedEvent:
-            return None  # passed over and logged when it was first read
+            return None  # the catalog reader skipped and logged this message when it was first read
         return CatalogWrite(workspace_id, thing_id, event, name == topic_names.POSTS, at)
 
     async def _strays(self, table: Table, known: Mapping[bytes, int]) -> AsyncIterator[list[CatalogWrite]]:
-        """Tombstones for posts or channels that the mirror holds and the topic does not."""
+        """Yield tombstones for posts or channels that the mirror holds and the topic does not."""
         name, thing = table[0], table[1][1]
         after: Key = ("", "")
         while True:
@@ -167,7 +178,7 @@ class MirrorMender:
                 yield strays
 
     async def _rows(self, table: Table, where: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
-        """Rows of a mirror in the order of its columns, but for the version."""
+        """Rows of a mirror with all of its columns except the version."""
         name, columns = table
         shown = (f"toUnixTimestamp64Milli({at})" if at in _INSTANTS else at for at in columns[:-1])
         return await self._store.query(f"SELECT {', '.join(shown)} FROM {name} FINAL WHERE {where}", parameters)
@@ -178,7 +189,7 @@ def _is_one_of(table: Table) -> str:
 
 
 def _is_mirrored(write: CatalogWrite, row: Sequence[Any] | None) -> bool:
-    """Whether a row is what a write leaves behind."""
+    """Whether a row equals the row that a write makes."""
     if write.event is None:
         # A tombstone's row has no status; a post of status deleted keeps its own.
         return row is None or bool(row[-1] and not row[2 if write.is_post else 5])
@@ -190,7 +201,11 @@ def _is_mirrored(write: CatalogWrite, row: Sequence[Any] | None) -> bool:
 async def stray_rollups(
     settings: KafkaSettings, store: ClickHouse, generation: int, partition: int
 ) -> AsyncIterator[list[Outgoing]]:
-    """Tombstones for keys of the rollup topics that have no stored total, in pages."""
+    """Yield tombstones for keys of the rollup topics that have no stored total, in pages.
+
+    Raises:
+        TopicUnreadable: Kafka can't be read.
+    """
     for name, query in (
         (POST_ROLLUPS, "SELECT concat(workspace_id, '/', post_id) FROM post_totals_store"),
         (CHANNEL_ROLLUPS, "SELECT concat(workspace_id, '/', channel_id, '/', `range`) FROM channel_totals_store"),
@@ -221,7 +236,7 @@ async def stray_rollups(
 
 
 async def all_posts(store: ClickHouse, generation: int, partition: int) -> list[Key]:
-    """Keys of the posts of a partition that the catalog holds, in order."""
+    """Keys of all posts of a partition that the catalog holds, in order."""
     rows = await store.query(
         "SELECT workspace_id, post_id FROM post_totals_store FINAL WHERE partition = {partition:UInt32} "
         "AND generation = {generation:UInt16} AND is_deleted = 0 ORDER BY workspace_id, post_id",

@@ -1,4 +1,4 @@
-"""The aggregator's metrics for operators: each named, typed and explained once."""
+"""The aggregator's metrics for operators: the name, type and explanation of each stand here once."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from services.platforms import all_platforms
 
 EVENTS = Counter("tidemark_raw_events_total", "Raw events folded.", ["platform"])
 DEAD_LETTERS = Counter("tidemark_dead_letters_total", "Messages sent to the dead letters.", ["reason"])
-PAUSED = Gauge("tidemark_paused", "1 while the dead-letter limit holds this worker back.")
+PAUSED = Gauge("tidemark_paused", "1 while the dead-letter limit holds this worker back, else 0.")
 SET_ASIDE = Counter(
-    "tidemark_refused_total", "Rows and messages that ClickHouse or Kafka will never take, set aside.", ["what"]
+    "tidemark_refused_total", "Rows and messages set aside: ClickHouse or Kafka will never accept them.", ["what"]
 )
-SKIPPED_WRITES = Counter("tidemark_catalog_writes_skipped_total", "Catalog messages that can't be read or folded.")
+SKIPPED_WRITES = Counter("tidemark_catalog_writes_skipped_total", "Catalog writes that could not be folded.")
 MISPLACED = Counter("tidemark_misplaced_events_total", "Raw events found in another tenant's partition and moved.")
 ROWS = Counter("tidemark_rows_inserted_total", "Rows confirmed by ClickHouse.", ["table"])
 CATALOG_WRITES = Counter("tidemark_catalog_writes_total", "Catalog writes folded.")
 REFUSED = Counter(
     "tidemark_refused_records_total",
-    "Catalog records that do not count: key and value differ, another workspace's partition, or unreadable.",
+    "Catalog messages that do not count: key and value differ, the partition is another workspace's, or unreadable.",
     ["topic", "reason"],
 )
 ROLLUPS = Counter("tidemark_rollups_published_total", "Rollups published.", ["topic"])
@@ -33,15 +33,15 @@ KAFKA_RETRIES = Counter("tidemark_kafka_retries_total", "Kafka calls that failed
 CLICKHOUSE_RETRIES = Counter("tidemark_clickhouse_retries_total", "ClickHouse calls that failed and were tried again.")
 BATCH_SECONDS = Histogram(
     "tidemark_batch_seconds",
-    "Time from the start of a batch to its offsets being ready to commit.",
+    "Seconds from the start of a batch until its offsets may be committed.",
     buckets=(0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
 )
 LATENCY_SECONDS = Histogram(
     "tidemark_event_latency_seconds",
-    "Time from the broker's append of a raw event to its numbers being readable and published.",
+    "Seconds from the broker's append of a raw event until its numbers are readable and published.",
     buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300),
 )
-LAG = Gauge("tidemark_lag_events", "Raw events in the topic that are not committed yet.", ["partition"])
+LAG = Gauge("tidemark_lag_events", "Raw events in the topic whose offsets are not committed yet.", ["partition"])
 OWNED = Gauge("tidemark_owned_partitions", "Partitions this worker owns.")
 CACHED = Gauge("tidemark_cached_states", "States held in memory.", ["kind"])
 STATE_HITS = Counter("tidemark_state_hits_total", "States that a batch needed and memory held.", ["kind"])
@@ -53,12 +53,12 @@ def observe_batch(batch: Batch, effects: Effects, seconds: float, now: int) -> N
     """Count one finished batch.
 
     Args:
-        seconds: from the beginning of the batch until everything was published.
-        now: ms; when it was finished.
+        seconds: the time from the batch's start until all of its messages were published.
+        now: when the batch was finished, ms.
     """
     platforms = all_platforms()
     for read in batch.raw:
-        # Anybody may name a platform; each name would be a series for ever.
+        # Anybody may invent a platform's name, and each name would remain as a series of its own.
         EVENTS.labels(read.event.platform if read.event.platform in platforms else "other").inc()
         LATENCY_SECONDS.observe(max(0, now - read.message.timestamp) / 1000)
     for dead in batch.dead:
@@ -74,7 +74,7 @@ def observe_batch(batch: Batch, effects: Effects, seconds: float, now: int) -> N
 
 
 def note_kafka_retry() -> None:
-    """Count one failed Kafka call."""
+    """Count one Kafka call that failed and will be tried again."""
     KAFKA_RETRIES.inc()
 
 

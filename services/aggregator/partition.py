@@ -1,6 +1,6 @@
-"""The life of one owned partition: claim it, read its catalog, then take what arrives batch by batch until revoked.
+"""The life of one owned partition: claim it, read its catalog, then fold arriving events in batches until revoked.
 
-How a batch is folded and written, and why a crash between any two steps only repeats it: `pipeline.py`, `writing.py`.
+`pipeline.py` and `writing.py` fold and write a batch, and say why a crash between any two steps only repeats the batch.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ RECORD_TOPICS = (CLAIMS, POST_SNAPSHOTS, CHANNEL_SNAPSHOTS, POST_ROLLUPS, CHANNE
 
 
 class Codecs:
-    """Every codec that a partition needs, made once a process.
+    """Every codec that a partition needs; all partitions of a process share the codecs.
 
     Args:
-        catalog: by topic's name without prefix.
-        encoders: of `RECORD_TOPICS`, by topic's name.
+        raw: the codec of raw events.
+        catalog: the codecs of the catalog's topics, by the topic's name without prefix.
+        dead_letters: the codec of dead letters.
+        encoders: the encoders of `RECORD_TOPICS`, by the topic's name without prefix.
     """
 
     def __init__(
@@ -65,11 +67,11 @@ class PartitionTask:
     """Owns one partition from assignment to revocation.
 
     Args:
-        partition: number.
-        on_taken: called after received events were taken up, so that more may be given.
+        partition: the partition's number.
+        on_taken: called after received events were taken from the queue, so that more may be given.
         pause: holds all partitions of the process back while most events are bad.
-        tenants: which workspaces the catalog holds.
-        handovers: whether a rebuild waits for its partitions to be taken over; one for all of the process.
+        tenants: knows which workspaces the catalog holds.
+        handovers: notices a rebuild that waits for owners; shared by all partitions of the process.
 
     Attributes:
         is_caught_up: whether the catalog was read to its end once.
@@ -108,7 +110,7 @@ class PartitionTask:
             self._batches,
             clock,
             settings.aggregator_cache_targets,
-            self._intake.wake,  # an idle partition has to notice what became of its last batch
+            self._intake.wake,  # an idle partition has to notice whether its last batch was written or failed
         )
         self._takeover = Takeover(partition, settings, store, codecs.catalog, clock, handovers, self._pipeline, writer)
         self._catalog = CatalogReader(settings, settings.aggregator_group, partition, codecs.catalog)
@@ -117,12 +119,12 @@ class PartitionTask:
 
     @property
     def waiting(self) -> int:
-        """Number of raw events received and not taken up."""
+        """The number of raw events that were received and are not in a batch yet."""
         return self._intake.waiting
 
     @property
     def waiting_bytes(self) -> int:
-        """Size of the raw events received and not taken up."""
+        """The size of the raw events that were received and are not in a batch yet."""
         return self._intake.waiting_bytes
 
     @property
@@ -132,11 +134,11 @@ class PartitionTask:
 
     @property
     def is_taking_over(self) -> bool:
-        """Whether a rebuild is mended or taken over right now: offsets stand still meanwhile."""
+        """Whether this partition works for a rebuild right now; its offsets stand still meanwhile."""
         return self._takeover.is_running
 
     def give(self, received: Received) -> None:
-        """Hand over one raw message, in offset order."""
+        """Add one raw message to the queue; messages come in offset order."""
         self._intake.give(received)
 
     async def run(self) -> None:
@@ -163,11 +165,11 @@ class PartitionTask:
             await asyncio.to_thread(self._publisher.close)
 
     async def _claim(self) -> int:
-        """Become the one owner, before any state is read; returns the epoch.
+        """Become the only owner, before any state is read; returns the epoch.
 
-        Starting the publisher fences every older owner. The claim is stored, and only then proven by a transaction:
-        whoever passes the proof wrote its claim before any newer owner could begin, so newer owners see it and take a
-        greater epoch; whoever was fenced fails here and never writes a state.
+        Starting the publisher fences every older owner. The claim is stored first, and a transaction proves it
+        afterwards. An owner that passes the proof stored its claim before any newer owner could begin, so newer owners
+        see the claim and get a greater epoch. An owner that was fenced fails here, and never writes a state.
         """
         await until_done(lambda: asyncio.to_thread(self._publisher.start))
         instance = self._settings.instance_id or "aggregator"
@@ -184,7 +186,7 @@ class PartitionTask:
         return epoch
 
     async def _read_catalog(self) -> None:
-        """Fold the catalog from where the last owner left off to its end."""
+        """Fold the catalog from the last owner's committed position to the end."""
         async for writes in self._catalog.to_end():
             for start in range(0, len(writes), CATALOG_WRITES_PER_BATCH):
                 some = newest_writes(writes[start : start + CATALOG_WRITES_PER_BATCH])
@@ -194,14 +196,14 @@ class PartitionTask:
 
     async def _follow_catalog(self) -> None:
         while True:
-            # Positions are committed only once the writes up to them are folded: hold the next poll until then.
+            # The next poll waits until all writes are folded: only then may positions be committed.
             await self._intake.writes_taken()
             writes = await self._catalog.poll()
             if writes:
                 self._intake.give_writes(writes)
 
     async def _round(self, follower: asyncio.Task[None]) -> None:
-        """Wait for a batch and begin to write it; in between, do what time or a rebuild demands."""
+        """Wait for a batch and begin to write it; also emit expired windows and work for a waiting rebuild."""
         loop = asyncio.get_running_loop()
         idle_seconds = max(0.01, min(self._windows_due_at, self._takeover.due_at) - loop.time())
         await self._intake.gather(idle_seconds, self._pipeline)
@@ -231,7 +233,7 @@ class PartitionTask:
             await self._pipeline.apply(batch, acknowledge)
 
     async def _usable(self, messages: Sequence[Message]) -> Batch:
-        """Read messages; while most events turn bad nothing comes back, and nothing is written or acknowledged."""
+        """Read messages into a batch; while the dead-letter limit holds the worker back, this call does not return."""
         batch = await asyncio.to_thread(self._batches.read, messages)
         if not batch.dead:
             await self._pause.pass_through(Judged(len(messages), ()), self._unread)
@@ -250,7 +252,7 @@ class PartitionTask:
         return Judged(0, ())
 
     async def _judged(self, events: int, batch: Batch) -> Judged:
-        # Where the event can't say its workspace, the key stands for it: producers key by it.
+        # For events that name no workspace the message's key is used, since producers key by workspace.
         named = [letter.workspace_id or key_of(letter) for letter in batch.dead]
         known = await self._tenants.known(set(named)) if named else set()
         reasons = [letter.reason for letter in batch.dead]

@@ -1,8 +1,8 @@
 """Holds all partitions of a worker back while most events are bad, and lets them go on.
 
-While paused, a worker reads and acknowledges nothing more. The process stays, since a restart would pause again. The
-pause ends in two ways. An operator sends SIGUSR1. Or a batch turns good: each time a window has passed, the batches
-held back are read again, which helps where the cause lay outside (a registry that was away).
+A paused worker reads and acknowledges nothing more. The process stays, since a restart would pause again. The pause
+ends in two ways: an operator sends SIGUSR1, or a batch turns good. Each time a window has passed, the batches held back
+are read again, which helps if the cause lay outside (a registry that was away).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 
 class Judged(NamedTuple):
-    """What counts of a batch: its number of events, and (workspace, reason) of each dead letter."""
+    """The counts of a batch for the limit: its number of events, and (workspace, reason) of each dead letter."""
 
     events: int
     dead: Sequence[tuple[str, str]]
@@ -31,8 +31,8 @@ class DeadLetterPause:
     """The pause of one worker.
 
     Args:
-        limit: counts dead letters.
-        ratio: of the limit, for the message to the operator.
+        limit: counts events and dead letters.
+        ratio: the limit's ratio, for the message to the operator.
     """
 
     def __init__(self, limit: DeadLetterLimit, ratio: float, clock: Clock) -> None:
@@ -41,13 +41,13 @@ class DeadLetterPause:
         self._clock = clock
         self._breach: Breach | None = None
         self._until = 0.0
-        # No limit before this instant, ms: an operator said so.
+        # An operator switched the limit off until this instant, ms.
         self._excused_until = 0
         self._changed = asyncio.Event()
 
     @property
     def why(self) -> str | None:
-        """Why the worker is paused, in one line; None while it isn't."""
+        """Why the worker is paused, in one line; None while the worker is not paused."""
         if self._breach is None:
             return None
         breach = self._breach
@@ -59,7 +59,7 @@ class DeadLetterPause:
         )
 
     def resume(self) -> None:
-        """End the pause, and apply no limit for one window: the operator decided so."""
+        """End the pause by an operator's decision, and apply no limit for one window."""
         self._excused_until = self._clock.now() + self._limit.window_millis
         self._open("an operator ended the pause")
 
@@ -68,7 +68,7 @@ class DeadLetterPause:
 
         Args:
             judged: counts of the batch.
-            again: reads the batch once more and counts it.
+            again: reads the batch once more, and returns the new counts.
         """
         while True:
             if self._breach is None:
@@ -82,7 +82,7 @@ class DeadLetterPause:
                 async with asyncio.timeout_at(self._until):
                     await self._changed.wait()
             except TimeoutError:
-                pass  # time to look whether it has turned good
+                pass  # the batch is read again below: it may have turned good
             if self._clock.now() < self._excused_until:
                 continue
             judged = await again()

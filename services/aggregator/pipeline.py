@@ -1,7 +1,7 @@
-"""The batches of one partition, one after the other: fill the states that a batch touches, fold it, write it.
+"""Applies the batches of one partition one after the other: fills the states that a batch touches, folds, writes.
 
-While one batch is written, the next is filled and folded. Batches are written in the order of their versions, one at a
-time, and states are read back from ClickHouse only while nothing is on its way there.
+While one batch is written, the next batch is filled and folded. Batches are written in the order of their versions, one
+at a time, and states are read from ClickHouse only while no batch is being written.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _SEQUENCE_BITS = 40
 
 
 async def _acknowledge_nothing() -> None:
-    """For batches that no message stands for."""
+    """The acknowledgement of batches that were not made of messages."""
 
 
 class Pipeline:
-    """Folds and writes; the only holder of a partition's states.
+    """Folds and writes batches; the only holder of a partition's states.
 
     Args:
-        cache_targets: most targets and posts held in memory, each.
-        on_written: called each time a batch was written, or failed to be.
+        cache_targets: the most targets held in memory, and as many posts.
+        on_written: called each time that writing a batch ended, with or without success.
 
     Attributes:
         state: every state in memory.
-        generation: rebuild generation that rows are written to.
+        generation: the rebuild generation that rows are written to.
     """
 
     def __init__(
@@ -62,40 +62,40 @@ class Pipeline:
         self.generation = 0
 
     def begin(self, epoch: int, generation: int) -> None:
-        """Start as the owner with this epoch; before the first batch."""
+        """Start as the owner with this epoch; call it before the first batch."""
         self._epoch = epoch
         self.generation = generation
 
     def move_to(self, generation: int) -> None:
-        """Write to another generation from now on, with nothing in memory; everything folded must be settled."""
+        """Write to another generation from now on, starting without states in memory; call `settle` before."""
         self.generation = generation
         self._forget_states()
 
     @property
     def last_number(self) -> int:
-        """Version of the batch folded last."""
+        """The version of the batch that was folded last."""
         return (self._epoch << _SEQUENCE_BITS) + self._sequence
 
     def next_number(self) -> int:
-        """A version greater than all before it, of this owner and older ones."""
+        """A version greater than all earlier versions of this owner and of older owners."""
         self._sequence += 1
         return self.last_number
 
     @property
     def is_writing(self) -> bool:
-        """Whether a batch is on its way to ClickHouse and Kafka."""
+        """Whether a batch is being written to ClickHouse and Kafka."""
         return self._writing is not None and not self._writing.done()
 
     @property
     def is_unsettled(self) -> bool:
-        """Whether a batch was written, or failed to be, that nobody has waited for yet."""
+        """Whether writing a batch has ended, with or without success, and `settle` was not called since."""
         return self._writing is not None and self._writing.done()
 
     async def apply(self, batch: Batch, acknowledge: Acknowledge = _acknowledge_nothing) -> None:
-        """Fold a batch, wait until the one before it is written, and begin to write it.
+        """Fold a batch, wait until the batch before is written, and begin to write the folded batch.
 
         Args:
-            acknowledge: called once everything of the batch is written.
+            acknowledge: called once every row and message of the batch is written.
 
         Raises:
             OwnershipLost: a newer owner has the partition.
@@ -106,7 +106,7 @@ class Pipeline:
         now = self._clock.now()
         try:
             effects = await asyncio.to_thread(fold_batch, self.state, batch, related, version, now)
-        except Exception as error:  # a bug of ours: find what it is about, and let everything else go on
+        except Exception as error:  # a bug: find the event that causes it, and apply the rest of the batch
             await self._apply_apart(batch, acknowledge, error)
             return
         self.state.trim()
@@ -115,9 +115,9 @@ class Pipeline:
         self._writing.add_done_callback(lambda _: self._on_written())
 
     async def _apply_apart(self, batch: Batch, acknowledge: Acknowledge, error: Exception) -> None:
-        """Apply a batch that can't be folded in halves, until what makes it fail stands alone and is set aside."""
+        """Apply a batch that can't be folded in ever smaller halves, and set the event aside that can't be folded."""
         await self.settle()
-        self._forget_states()  # half of the batch may be folded in; what is stored is whole
+        self._forget_states()  # memory may hold half of the batch; the stored states are whole
         parts = halves(batch)
         if not parts:
             batch = self._batches.without_culprit(batch, error)
@@ -131,17 +131,17 @@ class Pipeline:
         self.state = PartitionState.empty(self._cache_targets)
 
     async def settle(self) -> None:
-        """Wait until everything folded is written and acknowledged.
+        """Wait until every folded batch is written and acknowledged.
 
         Raises:
-            OwnershipLost: a newer owner took the partition meanwhile.
+            OwnershipLost: a newer owner took the partition meanwhile; end the task.
         """
         if self._writing is not None:
             await self._writing
             self._writing = None
 
     async def stop(self) -> None:
-        """Break off what is being written; nothing of it is acknowledged."""
+        """Stop writing the present batch, without acknowledging it."""
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)

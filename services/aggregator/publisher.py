@@ -1,7 +1,7 @@
-"""Publishes a partition's messages in transactions. The only importer of a Kafka producer here.
+"""Publishes a partition's messages in transactions.
 
-Guarantee: all messages of one call become visible together, once the call returns; a call that raises left nothing
-visible. The transactional id is the partition's, so that a newer owner fences an older one that is still writing.
+Guarantee: all messages of one call become visible together, once the call returns; a call that raises makes no message
+visible. The transactional id belongs to the partition, so that a newer owner fences an older owner that still writes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FENCED = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
-# What no try will change: the message is too large, or the broker finds it invalid.
+# Errors that another try can't change: the message is too large, or the broker finds the message invalid.
 _REFUSED = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
@@ -34,7 +34,7 @@ _REFUSED = frozenset(
         KafkaError._INVALID_ARG,
     }
 )
-# The broker aborts what a dead owner left open after this long; a newer owner aborts it at once.
+# The broker aborts a dead owner's open transaction after this time; a newer owner aborts it at once.
 _TRANSACTION_TIMEOUT_SECONDS = 60
 _CALL_TIMEOUT_SECONDS = 30.0
 
@@ -43,7 +43,7 @@ Delivered = Callable[[KafkaError | None, Message], None]
 
 
 class Encoded(NamedTuple):
-    """One message ready to send; `topic` is the full name, a None value is a tombstone."""
+    """One message ready to send; `topic` is the topic's full name, and a value of None makes a tombstone."""
 
     topic: str
     partition: int
@@ -56,8 +56,9 @@ class PartitionPublisher:
     """The transactional producer of one owned partition. Blocking: call it from a thread.
 
     Args:
-        settings: connection.
-        group: the aggregator's group; with the partition it makes the transactional id.
+        settings: the connection to Kafka.
+        group: the aggregator's consumer group; group and partition make the transactional id.
+        partition: the partition's number.
     """
 
     def __init__(self, settings: KafkaSettings, group: str, partition: int) -> None:
@@ -75,7 +76,7 @@ class PartitionPublisher:
             "log_level": 0,
         }
         self._producer: Producer | None = None
-        # After a failure each message is followed, which says whether one of them was the cause.
+        # After a failure every message gets a delivery report, which shows whether a message was the cause.
         self._is_suspicious = False
 
     def start(self) -> None:
@@ -83,6 +84,7 @@ class PartitionPublisher:
 
         Raises:
             SinkUnavailable: Kafka does not answer; try again.
+            OwnershipLost: a newer owner took the partition.
         """
         producer = Producer(self._options)
         try:
@@ -95,8 +97,9 @@ class PartitionPublisher:
         """Send messages as one transaction and wait until it is committed.
 
         Raises:
-            SinkUnavailable: not committed; nothing of it is visible to readers of committed messages. Try again.
-            MessagesRefused: Kafka will never take some of them; nothing is visible. Send the others.
+            SinkUnavailable: the transaction is not committed, and readers of committed messages see none of the
+                messages. Try again.
+            MessagesRefused: Kafka will never accept some of the messages, and none is visible. Send the others.
             OwnershipLost: a newer owner took the partition.
         """
         if not messages:
@@ -126,7 +129,7 @@ class PartitionPublisher:
         raise MessagesRefused(refused)
 
     def _produce(self, producer: Producer, messages: Sequence[Encoded], refused: dict[int, str]) -> None:
-        # One message a snapshot: by position, and without a clock, this takes half of the processor time.
+        # This runs for every snapshot: positional arguments and no clock halve its processor time.
         produce = producer.produce
         is_suspicious = self._is_suspicious
         for number, message in enumerate(messages):
@@ -141,7 +144,7 @@ class PartitionPublisher:
             except BufferError:
                 self._produce_when_room(producer, message, None)
             except (KafkaException, TypeError, ValueError) as error:
-                # Refused before it was sent; `ValueError` and `TypeError` are of headers that are none.
+                # The client refused the message before sending it; invalid headers raise `ValueError` and `TypeError`.
                 if isinstance(error, KafkaException) and error.args[0].code() not in _REFUSED:
                     raise
                 refused[number] = str(error)
@@ -163,10 +166,10 @@ class PartitionPublisher:
             except BufferError:
                 producer.poll(0.1)
                 if time.monotonic() > deadline:
-                    raise KafkaException(KafkaError(KafkaError._QUEUE_FULL, "the broker takes no messages")) from None
+                    raise KafkaException(KafkaError(KafkaError._QUEUE_FULL, "the broker accepts no messages")) from None
 
     def _recover(self, producer: Producer, error: KafkaException) -> None:
-        """Leave the producer able to begin again, or drop it so that the next call makes a new one."""
+        """Abort the transaction so that the next call can begin one, or drop the producer for a new one."""
         details = error.args[0]
         try:
             if not details.fatal():
@@ -183,7 +186,7 @@ class PartitionPublisher:
             self._producer = None  # the new producer's init_transactions aborts what is still open
 
     def close(self) -> None:
-        """Abort an open transaction and close the producer."""
+        """Abort an open transaction and close the producer; never raises a Kafka error."""
         producer, self._producer = self._producer, None
         if producer is not None:
             try:

@@ -1,7 +1,8 @@
-"""Reads a raw message: the decoded event and its figures, or the reason why it can't be used. Pure but for schemas.
+"""Reads a raw message: returns the decoded event and its figures, or the reason why the message can't be used.
 
-The codec may look a schema up in the registry. Anybody may publish to `platform.raw`, so reading any message ends in an
-event or in an `InvalidEvent`, and every event fits ClickHouse's columns and the dead-letter topic.
+Pure except for the codec, which may look a schema up in the registry. Anybody may publish to `platform.raw`, so reading
+any message ends in an event or in an `InvalidEvent`, and every event fits ClickHouse's columns and the dead-letter
+topic.
 """
 
 from __future__ import annotations
@@ -24,27 +25,29 @@ from services.runtime.binary_secrets import blank_unreadable
 from services.runtime.redaction import MARKS, MASK, blank_request, blank_secret_bytes, blank_secrets, is_secret_name
 from services.runtime.settings import MESSAGE_MAX_BYTES
 
-# A poller's clock may be ahead of the broker's by this much; more would let one bad clock win every comparison.
+# A poller's clock may be ahead of the broker's by this much; with a larger tolerance one bad clock would win every
+# comparison.
 FUTURE_TOLERANCE_MILLIS = 5 * 60 * 1000
-# ClickHouse's DateTime64 begins in 1900, but nothing was captured before social networks were.
+# The year 2000. ClickHouse's DateTime64 begins in 1900, but no platform answered before social networks existed.
 EARLIEST_CAPTURE = 946_684_800_000
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _ID_MAX_CHARS = 128
 _EVENT_ID_MAX_BYTES = 256
-# No platform is named so long; ClickHouse keeps each name once a block.
+# No platform has a longer name; ClickHouse keeps each name once in a block.
 _PLATFORM_MAX_CHARS = 64
 _ENDPOINT_MAX_CHARS = 64 * 1024
 _EXTERNAL_ID_MAX_CHARS = 8 * 1024
-# ClickHouse's Int32.
+# The range of ClickHouse's Int32.
 _STATUS_MAX = 2**31 - 1
-# DateTime64 with milliseconds ends in 2299; a period that a platform names may be any date.
+# The end of 2299, where DateTime64 with milliseconds ends; a platform may name any date as a period's end.
 _PERIOD_MAX = 10_413_791_999_000
 _DETAIL_MAX_CHARS = 2_000
 _ORIGIN_KEY_MAX_BYTES = 1_024
-# A dead letter may be no longer than a message; the rest is for its other fields and what Kafka adds.
+# The most bytes of payload and headers in a dead letter, which is a message itself; the rest is for its other fields
+# and Kafka's overhead.
 LETTER_MAX_BYTES = MESSAGE_MAX_BYTES - 64 * 1024
 SHORTENED_BYTES = 64 * 1024
-# Headers of a dead letter that holds only the beginning of its message: how long the whole was, and its identity.
+# Headers of a dead letter that holds only the first bytes of its message: the whole length, and the identity.
 SHORTENED_HEADER = "tidemark-payload-bytes"
 IDENTITY_HEADER = "tidemark-payload-identity"
 _HEADERS_MAX_BYTES = 64 * 1024
@@ -54,8 +57,9 @@ class Message(NamedTuple):
     """A message as consumed.
 
     Attributes:
+        value: None for a tombstone.
         timestamp: the broker's append time, ms.
-        unreadable: why the message could not be fetched whole; `value` is then its beginning. None for others.
+        unreadable: why the message could not be fetched whole; `value` then holds the first bytes. None for others.
     """
 
     topic: str
@@ -69,12 +73,12 @@ class Message(NamedTuple):
 
     @property
     def intact(self) -> bytes | None:
-        """The value, None of a tombstone; empty, which nothing decodes, when it could not be fetched whole."""
+        """The value: None for a tombstone, b"" (which no codec decodes) for a message that was not fetched whole."""
         return self.value if self.unreadable is None else b""
 
     @property
     def size(self) -> int:
-        """Approximate size in bytes: key, value and headers."""
+        """The approximate size of key, value and headers in bytes."""
         size = len(self.key or b"") + len(self.value or b"")
         for name, value in self.headers:
             size += len(name) + len(value or b"") + 8
@@ -86,11 +90,12 @@ class RawReading:
     """One raw event and the figures of its answer.
 
     Attributes:
-        message: as consumed.
-        event: as decoded, anything like a token blanked.
+        message: the message as consumed.
+        event: the decoded event, with everything like a token blanked.
         event_id: the event's id as UTF-8 bytes, for the stamps of registers.
-        reading: figures of targets and of the channel.
-        failure: why a successful answer could not be mapped; None when it was. The event is kept in both cases.
+        reading: the figures of targets and of the channel.
+        failure: why the platform's answer could not be mapped; None for a mapped answer. The event is kept in both
+            cases.
     """
 
     message: Message
@@ -104,17 +109,16 @@ def read_message(codec: Codec[PlatformRaw], message: Message) -> RawReading:
     """Decode and map one message of `platform.raw`.
 
     Raises:
-        InvalidEvent: the message is no valid event at all. An event that is valid but can't be mapped comes back
-            with `failure` set instead.
+        InvalidEvent: the message is no valid event. A valid event that can't be mapped is returned with `failure` set.
     """
     try:
         return _read(codec, message)
     except InvalidEvent:
         raise
     except SchemasAway as error:
-        # Known schemas are held; only events of a new one come here.
+        # Known schemas are kept in memory: only an event of a new schema comes here.
         raise InvalidEvent("schema_unavailable", blank_secrets(str(error))) from None
-    except Exception as error:  # a bug of ours: this message is set aside with the place of it, and the others go on
+    except Exception as error:  # a bug: this message is set aside with the place of the bug, and the others go on
         raise InvalidEvent("not_read", describe_bug(error)) from error
 
 
@@ -137,19 +141,19 @@ def _read(codec: Codec[PlatformRaw], message: Message) -> RawReading:
 
 
 def map_or_failure(event: PlatformRaw) -> tuple[Reading, InvalidEvent | None]:
-    """The figures of an event, or none and the reason why it can't be mapped. Never raises."""
+    """The figures of an event; or no figures, and the reason why the event can't be mapped. Never raises."""
     try:
         reading = map_event(event)
         _check_periods(reading)
         return reading, None
     except MappingError as error:
         return NOTHING, InvalidEvent(error.reason, blank_secrets(error.detail[:_DETAIL_MAX_CHARS]), event.workspace_id)
-    except Exception as error:  # a bug of ours
+    except Exception as error:  # a bug
         return NOTHING, InvalidEvent("mapping_failed", describe_bug(error), event.workspace_id)
 
 
 def describe_bug(error: BaseException) -> str:
-    """The kind of an unexpected error and where it was raised; not its text, which may quote the message."""
+    """An unexpected error's class and place in the code, without its text, which may quote the message."""
     frames = traceback.extract_tb(error.__traceback__)
     place = " < ".join(f"{frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})" for frame in frames[:-4:-1])
     return f"{type(error).__name__} in {place or 'no known place'}"
@@ -159,7 +163,8 @@ def map_event(event: PlatformRaw) -> Reading:
     """The figures of an event, read by its platform's file.
 
     Raises:
-        MappingError: the answer has another shape than the platform's; `unknown_platform` when there is no such file.
+        MappingError: the answer has another shape than the platform documents; with the reason `unknown_platform` when
+            no platform has the event's name.
     """
     known = all_platforms().get(event.platform)
     if known is None:
@@ -178,7 +183,7 @@ def _check(event: PlatformRaw, message: Message) -> None:
     if len(event.targets) > TARGETS_MAX:
         raise InvalidEvent("too_many_targets", f"an event has at most {TARGETS_MAX} targets", workspace_id)
     for target_id, post_id, external_id in event.targets:
-        # Lengths first: texts are remembered with their answer.
+        # Lengths are checked first, since `_is_id` remembers the texts.
         if (
             len(target_id) > _ID_MAX_CHARS
             or len(post_id) > _ID_MAX_CHARS
@@ -188,7 +193,7 @@ def _check(event: PlatformRaw, message: Message) -> None:
         if len(external_id) > _EXTERNAL_ID_MAX_CHARS:
             raise InvalidEvent("bad_id", f"external_id has more than {_EXTERNAL_ID_MAX_CHARS} characters", workspace_id)
     if not -_STATUS_MAX <= event.http_status <= _STATUS_MAX:
-        raise InvalidEvent("bad_status", "http_status is no status of HTTP", workspace_id)
+        raise InvalidEvent("bad_status", "http_status is no HTTP status", workspace_id)
     if len(event.platform) > _PLATFORM_MAX_CHARS:
         raise InvalidEvent("unknown_platform", "no platform has a name that long", workspace_id)
     if len(event.endpoint) > _ENDPOINT_MAX_CHARS or len(event.request) > REQUEST_MAX:
@@ -206,20 +211,20 @@ def _check(event: PlatformRaw, message: Message) -> None:
 
 @lru_cache(maxsize=200_000)
 def _is_id(text: str) -> bool:
-    """Looked up: a tenant's targets come again with every poll."""
+    """Whether a text is a valid id; remembered, since a tenant's targets come again with every poll."""
     return _ID.fullmatch(text) is not None
 
 
 def _check_periods(reading: Reading) -> None:
-    """Periods are named by the platform; their dates fit into the columns. Figures were bounded as they were read."""
+    """Refuse periods whose dates do not fit into the columns; figures were bounded when they were read."""
     for of_channel in reading.channels:
         for instant in (of_channel.period_start, of_channel.period_end):
             if instant is not None and not 0 <= instant <= _PERIOD_MAX:
-                raise MappingError("unexpected_shape", "a period begins or ends at no time that can be")
+                raise MappingError("unexpected_shape", "a period begins or ends outside of the years 1970-2299")
 
 
 def clean_event(event: PlatformRaw) -> PlatformRaw:
-    """An event with anything like a token blanked in what it was asked with and in what was answered."""
+    """An event with everything like a token blanked, in the request and in the answer."""
     endpoint, request = blank_secrets(event.endpoint), blank_request(event.request)
     body = blank_secret_bytes(event.body)
     if endpoint is event.endpoint and request is event.request and body is event.body:
@@ -231,29 +236,33 @@ def clean_event(event: PlatformRaw) -> PlatformRaw:
 
 
 def clean_payload(codec: Codec[PlatformRaw], value: bytes) -> bytes:
-    """A raw message's value with anything like a token blanked, and still an event where it was one."""
+    """A raw message's value with everything like a token blanked; the value of a valid event remains a valid event."""
     try:
         event = codec.decode(value)
-    except Exception:  # no event, or one that can't be read now
+    except Exception:  # no event, or an event that can't be read now
         return blank_unreadable(value)
     cleaned = clean_event(event)
     if cleaned is event:
-        # Other texts of it may hold one, such as an id, and so may what a newer schema adds.
+        # Other fields may hold a token too, such as an id, and so may the fields of a newer schema.
         return blank_unreadable(value)
     try:
         return codec.encode(cleaned)
-    except Exception:  # an event that was read by another schema and does not fit into ours
+    except Exception:  # the event was read by another schema and does not fit into this one
         return blank_unreadable(value)
 
 
 def dead_letter(codec: Codec[PlatformRaw], message: Message, error: InvalidEvent, failed_at: int) -> DeadLetter:
-    """The dead letter of a message: reason, origin and payload, anything like a token blanked.
+    """Make the dead letter of a message: reason, origin and payload, with everything like a token blanked.
 
-    Where the message is too large for a letter, the letter holds its beginning, and headers that say so.
+    The letter of a message that is too large holds the message's first 64 KiB, and headers with the whole length and
+    the identity.
+
+    Args:
+        failed_at: ms.
     """
     payload = clean_payload(codec, message.value or b"")
     headers = {name: value or b"" for name, value in message.headers if name not in (SHORTENED_HEADER, IDENTITY_HEADER)}
-    # Thousands of headers hold no such word, mostly: found out for all of them at once.
+    # Most headers hold no word that marks a secret, so all headers are searched at once.
     together = b"\0".join([*(name.encode() for name in headers), *headers.values()]).lower()
     if any(mark in together for mark in MARKS):
         headers = {
@@ -288,7 +297,7 @@ def dead_letter(codec: Codec[PlatformRaw], message: Message, error: InvalidEvent
 
 
 def identity(codec: Codec[PlatformRaw], payload: bytes) -> bytes:
-    """Identifies a message, whether or not its secrets were blanked: the event's id, else a digest of the bytes."""
+    """Identifies a message by the event's id, else by a digest of the bytes; blanking secrets changes neither."""
     try:
         event = codec.decode(payload)
     except Exception:  # no event

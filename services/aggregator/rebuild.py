@@ -1,16 +1,17 @@
-"""`tidemark rebuild`: maps all history anew into a generation beside the live one, then swaps them.
+"""`tidemark rebuild`: maps all history anew into a generation beside the live generation, then swaps the two.
 
 0. Raw events that `platform.raw` still holds and ClickHouse lost are stored again. Partitions whose mirror of the
-   catalog or whose rollups differ from their topics are noted, for their owners to mend.
-   Those of the catalog mend it at once, since everything is made from it.
-1. A new generation is noted with, for each partition, the first offset that its owner will fold itself.
-2. Every tenant's catalog and raw events are folded into it; what was folded is noted, so that a rebuild that was
-   stopped goes on where it was.
-3. The state turns to `handover`: each partition's owner folds the tail, publishes the rollups that came out different
-   or were noted, and writes to the new generation from then on (`handover.py`).
-4. When all have, one row makes the generation the active one, and the old one's parts are dropped.
+   catalog or whose rollups differ from their topics are noted. Owners mend a noted mirror at once, since all numbers
+   follow from the mirror, and mend noted rollups in step 3.
+1. A new generation is noted with a cut for each partition: the first offset that the partition's owner folds itself.
+2. Every tenant's catalog and raw events are folded into the new generation. Progress is noted, so that a stopped
+   rebuild continues where it stopped.
+3. The state turns to `handover`: each partition's owner folds the events after the cut, publishes the rollups that
+   changed or were noted, and writes to the new generation from then on (`handover.py`).
+4. Once all owners have taken over, one row makes the new generation the active one, and the old generation's parts are
+   dropped.
 
-Readers see the old generation until step 4 and the new one after it, never a mixture.
+Readers see the old generation until step 4 and the new generation after it, never a mixture.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ _PROGRESS = (
     "rebuild_progress",
     ("generation", "workspace_id", "last_event_id", "is_done", "events", "updated_at"),
 )
-# In the progress of a rebuild, before the number of a partition whose mirror is mended; ids hold no slash.
+# In a rebuild's progress this prefix and a partition's number stand for a mended mirror; workspace ids hold no slash.
 _MENDED = "/catalog/"
 _HANDOVER_POLL_SECONDS = 0.5
 _SIDE_BY_SIDE = 6
 _CACHE_TARGETS = 300_000
-# Queries that began on the old generation may still run when it is replaced: they are waited for, this long at most.
+# How long to wait, at most, for queries that began on the old generation, before its parts are dropped.
 _DROP_AFTER_SECONDS = 10.0
 _DROP_POLL_SECONDS = 0.2
 
@@ -64,9 +65,11 @@ class Rebuild:
     """One rebuild as stored.
 
     Attributes:
+        generation: the new generation's number.
+        state: `mending`, `filling`, `handover` or `done`.
         cuts: by partition, the first offset that is left to the owner.
         started_at: ms.
-        mirror: partitions whose owners compare the mirror of the catalog with its topics, while the state is `mending`.
+        mirror: partitions whose owners mend the catalog's mirror while the state is `mending`.
         rollups: partitions whose owners emit every total again.
     """
 
@@ -84,8 +87,9 @@ class Step:
 
     Attributes:
         phase: `looking`, `mending`, `folding`, `handover` or `done`.
-        done: by phase: partitions of topics compared, partitions mended, events folded, partitions handed over.
-        total: how many of these there are.
+        done: a count that depends on the phase: partitions of topics compared, partitions mended, events folded, or
+            partitions handed over.
+        total: the final value of the count.
     """
 
     phase: str
@@ -94,20 +98,20 @@ class Step:
 
 
 class Numbers:
-    """Growing version numbers below every owner's."""
+    """Makes growing version numbers that are below every owner's versions."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last = 0
 
     def next(self) -> int:
-        """A number greater than all given before."""
+        """A number greater than all numbers given before."""
         self._last = max(self._last + 1, self._clock.now() - _NUMBERS_BEGIN)
         return self._last
 
 
 async def latest_rebuild(store: ClickHouse) -> Rebuild | None:
-    """The newest rebuild that is under way; None when there is none."""
+    """The newest rebuild that is not done; None when all rebuilds are done."""
     rows = await store.query(
         "SELECT generation, state, cuts, toUnixTimestamp64Milli(started_at) FROM rebuilds FINAL "
         "WHERE state IN ('mending', 'filling', 'handover') ORDER BY generation DESC LIMIT 1"
@@ -130,19 +134,22 @@ async def run_rebuild(
     on_step: Callable[[Step], None],
     handover_seconds: float,
 ) -> dict[str, int]:
-    """Run a rebuild to its end, or go on with the one that was stopped.
+    """Run a rebuild to its end, or continue a rebuild that was stopped.
 
     Args:
         partitions: number of partitions of the topics.
-        survey: finds what to mend; used unless a rebuild goes on.
-        on_step: called after every batch.
-        handover_seconds: how long owners may take.
+        survey: finds lost events and differing topics; not used when a stopped rebuild continues.
+        on_step: called with the progress, at least after every batch.
+        handover_seconds: how long to wait for the owners in each phase that needs them.
 
     Returns:
         The number of events that could not be mapped, by reason.
 
     Raises:
-        RebuildError: owners did not take over in time; running it again goes on from there.
+        RebuildError: an owner did not take part in time; running the rebuild again continues from there.
+        AuditFailed: the survey can't use ClickHouse.
+        TopicUnreadable: the survey can't read Kafka.
+        RegistryUnavailable: the survey can't use the registry.
     """
     rebuild = await latest_rebuild(store) or await _begin(store, clock, partitions, survey, on_step)
     unmapped: dict[str, int] = {}
@@ -155,7 +162,7 @@ async def run_rebuild(
         await _note(store, clock, rebuild, "handover")
     await _wait_for_owners(store, rebuild, "handover", frozenset(range(partitions)), on_step, handover_seconds)
     old = await active_generation(store)
-    # The one write that makes it visible.
+    # This one write makes the generation visible to readers.
     await store.insert(("active_generations", ("generation", "version")), [(rebuild.generation, clock.now())])
     await _note(store, clock, rebuild, "done")
     await wait_for_readers(store)
@@ -182,7 +189,7 @@ async def _begin(
 async def _look(
     store: ClickHouse, survey: Survey, on_step: Callable[[Step], None]
 ) -> tuple[frozenset[int], frozenset[int]]:
-    """Store raw events that were lost; returns partitions whose mirror, and whose rollups, are to be mended."""
+    """Store lost raw events again; returns the partitions with a differing mirror, and those with differing rollups."""
     loop = asyncio.get_running_loop()
     await asyncio.to_thread(survey.__enter__)
     try:
@@ -210,7 +217,7 @@ async def _note(store: ClickHouse, clock: Clock, rebuild: Rebuild, state: str) -
 async def _fold_all(
     store: ClickHouse, clock: Clock, rebuild: Rebuild, partitions: int, on_step: Callable[[Step], None]
 ) -> dict[str, int]:
-    """Fold every tenant, some side by side: while one waits for ClickHouse, another is mapped."""
+    """Fold every tenant, six at a time: while one tenant's batch waits for ClickHouse, another's is mapped."""
     total = int((await store.query("SELECT count() FROM raw_events_store FINAL"))[0][0])
     noted = await store.query(
         "SELECT workspace_id, last_event_id, is_done, events FROM rebuild_progress FINAL "
@@ -251,7 +258,7 @@ async def _fold_all(
 
 
 async def note_mended(store: ClickHouse, clock: Clock, rebuild: Rebuild, partition: int) -> None:
-    """Store that this partition's mirror equals its topics; the rebuild waits for it."""
+    """Store that this partition's mirror equals its topics; the rebuild waits for this note."""
     await store.insert(_PROGRESS, [(rebuild.generation, f"{_MENDED}{partition}", "", 1, 0, clock.now())])
 
 
@@ -289,20 +296,20 @@ async def _wait_for_owners(
         if time.monotonic() > deadline:
             raise RebuildError(
                 f"the owners of partitions {sorted(wanted - done)} did not take part within {seconds:.0f} s; "
-                "see that the aggregator runs, then run `tidemark rebuild` again: it goes on from here"
+                "check that the aggregator runs, then run `tidemark rebuild` again: it continues from here"
             )
         await asyncio.sleep(_HANDOVER_POLL_SECONDS)
 
 
 async def wait_for_readers(store: ClickHouse) -> None:
-    """Wait until every query that runs now has ended.
+    """Wait until every query that runs now has ended, for at most 10 seconds.
 
-    A server lists its own queries only, so on a cluster the whole time is waited.
+    A server lists its own queries only, so on a cluster this waits for the whole 10 seconds.
     """
     since = time.monotonic()
     while (waited := time.monotonic() - since) < _DROP_AFTER_SECONDS:
         await asyncio.sleep(_DROP_POLL_SECONDS)
-        # The answer's own query is younger than the wait, and so are all that began after the swap.
+        # This query itself is younger than the wait, and so are all queries that began after the swap.
         running = await store.query(
             "SELECT count(), (SELECT count() FROM system.clusters WHERE NOT is_local) FROM system.processes "
             "WHERE elapsed > {waited:Float64}",
@@ -313,7 +320,7 @@ async def wait_for_readers(store: ClickHouse) -> None:
 
 
 async def drop_generation(store: ClickHouse, generation: int) -> None:
-    """Remove a generation that is not the active one."""
+    """Drop the parts of a generation in every table; the generation must not be the active one."""
     for table in GENERATION_TABLES:
         rows = await store.query(
             "SELECT DISTINCT partition_id FROM system.parts WHERE database = currentDatabase() AND table = {t:String} "

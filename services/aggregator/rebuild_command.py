@@ -33,7 +33,7 @@ _UNITS = {
 
 
 class _Display:
-    """A bar on a terminal, a line every two seconds elsewhere."""
+    """Shows a rebuild's progress: a bar on a terminal, a line every two seconds elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -68,12 +68,16 @@ class _Display:
             self._console.print(f"{_UNITS[step.phase]}: {step.done} of {step.total} {text}".rstrip())
 
     def stop(self) -> None:
-        """Leave the terminal as it was."""
+        """Remove the bar, and leave the terminal as it was before."""
         self._progress.stop()
 
 
 def run(handover_seconds: float) -> int:
-    """Run or resume a rebuild; returns the exit code."""
+    """Run a rebuild, or continue a stopped one; returns the exit code.
+
+    Args:
+        handover_seconds: how long to wait for the owners of partitions.
+    """
     try:
         settings = AuditSettings.load()
     except SettingsError as error:
@@ -92,7 +96,7 @@ def run(handover_seconds: float) -> int:
     except (RebuildError, AuditFailed, TopicUnreadable, RegistryUnavailable) as error:
         exit_with(str(error), 1)
     except KeyboardInterrupt:
-        exit_with("stopped; run `tidemark rebuild` again to go on from here", 130)
+        exit_with("stopped; run `tidemark rebuild` again to continue from here", 130)
     finally:
         display.stop()
         store.close()

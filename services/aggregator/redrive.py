@@ -1,8 +1,8 @@
 """Sends the messages of dead letters to `platform.raw` again, once the cause of their failure is fixed.
 
-Guarantee: at least once, in their old order within a partition. Repeating is safe: an event counts once by its id,
-however often it comes. A message that fails again becomes a dead letter that names its first place, so that a later
-redrive takes it once and not once more for each try.
+Guarantee: at least once, in the messages' old order within a partition. Repeating is safe: an event counts once by its
+id, however often it comes. A message that fails again becomes a dead letter that names the message's first place, so
+that a later redrive sends the message once, and not once for each try.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from services.runtime.clock import Clock
 from services.runtime.kafka import confluent_options, partition_of
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
-# Originals nearer to each other than this are read in one go.
+# Original messages whose offsets are nearer to each other than this are read in one go.
 _GAP_OFFSETS = 5_000
 _FLUSH_SECONDS = 60.0
 Progress = Callable[[str, int, int], None]
@@ -37,9 +37,9 @@ class Candidate:
     """One message to send again.
 
     Attributes:
-        root: where it first stood.
-        letter: where its newest dead letter stands.
-        identity: of the message; another message in the same place (the topic was made anew) has another.
+        root: the message's first place.
+        letter: the place of the message's newest dead letter.
+        identity: identifies the message; after the topic was created anew, another message in its place differs.
     """
 
     root: Origin
@@ -54,10 +54,11 @@ class Redriven:
     """Counts of one redrive.
 
     Attributes:
-        from_originals: sent as first received.
-        from_payloads: sent as kept in the dead letter, anything like a token blanked, since the original is gone.
-        by_reason: candidates by reason.
-        failures: errors of messages that Kafka did not take.
+        from_originals: number of messages sent as first received.
+        from_payloads: number of messages whose original is gone, sent as kept in their dead letters: with everything
+            like a token blanked.
+        by_reason: number of candidates by reason.
+        failures: one text for each message that could not be sent.
     """
 
     from_originals: int = 0
@@ -67,10 +68,10 @@ class Redriven:
 
 
 def candidates(letters: Iterable[Found], codec: Codec[PlatformRaw]) -> list[Candidate]:
-    """Each message once, in the order in which they first stood.
+    """The letters' messages, each once, ordered by first place.
 
     Args:
-        letters: any order, but those of one message oldest first.
+        letters: in any order, but the letters of one message must come oldest first.
     """
     by_root: dict[Origin, Candidate] = {}
     for found in letters:
@@ -80,10 +81,11 @@ def candidates(letters: Iterable[Found], codec: Codec[PlatformRaw]) -> list[Cand
 
 
 class Redrive:
-    """One run.
+    """One run of the command.
 
     Args:
-        reader: another connection than that of `letters`, since both are read by turns; closed by the caller.
+        reader: reads original messages, by another connection than that of `letters`, since both are read by turns;
+            the caller closes it.
     """
 
     def __init__(self, kafka: KafkaSettings, letters: DeadLetters, reader: TopicReader, clock: Clock) -> None:
@@ -131,11 +133,11 @@ class Redrive:
         if not producer.flush(_FLUSH_SECONDS):
             self._note(producer, done)
         if len(producer):
-            done.failures.append("Kafka did not confirm all messages in time; run it again, repeating is safe")
+            done.failures.append("Kafka did not confirm all messages in time; run the command again, repeating is safe")
         return done
 
     def _note(self, producer: Producer, done: Redriven) -> None:
-        """Note beside the letters which of them were sent again, once Kafka has confirmed it."""
+        """Write notes beside the letters whose messages were sent again, once Kafka has confirmed the messages."""
         now = self._clock.now()
         for candidate in self._sent:
             note = self._letters.note_redriven(candidate.root, candidate.workspace_id, None, now)
@@ -144,7 +146,7 @@ class Redrive:
         producer.flush(_FLUSH_SECONDS)
 
     def _with_originals(self, chosen: Sequence[Candidate]) -> Iterator[tuple[Candidate, Message | None]]:
-        """Candidates of one partition with the messages that still stand in their places, in order."""
+        """Yield one partition's candidates in order, each with its original message; None where that is gone."""
         topic, partition, _ = chosen[0].root
         if topic != self._raw:
             yield from ((candidate, None) for candidate in chosen)
@@ -170,17 +172,17 @@ class Redrive:
     ) -> None:
         if original is not None:
             key, value = original.key, original.value
-            # Without its headers, which tell nothing of the event: the client breaks off at a name that is not UTF-8.
+            # Sent without its headers, which say nothing about the event: the client fails at a name that is not UTF-8.
             headers: dict[str, bytes] = {}
             done.from_originals += 1
         else:
             found = next(self._letters.at([candidate.letter]), None)
             if found is None:
-                done.failures.append(f"{candidate.root}: neither the message nor its dead letter is held any more")
+                done.failures.append(f"{candidate.root}: neither the message nor its dead letter is stored any more")
                 return
             if found.is_shortened:
                 done.failures.append(
-                    f"{candidate.root}: the message is gone, and its dead letter holds only the beginning of it"
+                    f"{candidate.root}: the message is gone, and its dead letter holds only the message's first bytes"
                 )
                 return
             key, value, headers = found.letter.origin_key, found.letter.payload, dict(found.letter.headers)
@@ -223,7 +225,7 @@ class Redrive:
                 producer.poll(0.2)
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                    # With the header that says where it stood it is longer than a message may be.
+                    # With the header that names its first place, the message is longer than a message may be.
                     done.failures.append(f"{headers[REDRIVEN_HEADER].decode()}: {error.args[0].str()}")
                     return
                 raise TopicUnreadable(f"Kafka can't be written ({error.args[0].str()})") from None

@@ -1,4 +1,4 @@
-"""Judges errors of ClickHouse: some pass by themselves, some are caused by single rows, which are found by halving."""
+"""Judges errors of ClickHouse: some pass by themselves, and some are caused by single rows, found by halving blocks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from services.aggregator.rows import Row
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
-# ClickHouse's codes of what passes by itself: time-outs, too many queries or parts, memory, network, read-only
+# ClickHouse's codes of errors that pass by themselves: time-outs, too many queries or parts, memory, network, read-only
 # replicas, a cluster in motion, shutting down.
 _PASSING_CODES = frozenset(
     {3, 159, 164, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 286, 289, 319, 394, 425, 439, 735, 999}
 )
-# What a row's values cause: they can't be converted to their columns' types, or not be read.
+# ClickHouse's codes of errors caused by a row's values, which can't be read or converted to their columns' types.
 _ROW_CODES = frozenset({6, 26, 27, 33, 36, 38, 41, 53, 69, 70, 72, 117, 131, 190, 321, 349, 407, 469, 652, 691})
-# A block of which everything is refused is our mistake, and not that of its rows.
+# If all of at least this many rows are refused, the insert itself is wrong, and not its rows.
 _ALL_REFUSED_MIN = 50
 
 
 def is_passing(error: ClickHouseError) -> bool:
-    """Whether the same call may succeed later."""
+    """Whether the same call may succeed later: true for time-outs, overload, lost connections and a full disk."""
     code = getattr(error, "code", None)
     if code:
         return int(code) in _PASSING_CODES or is_full_disk(str(error))
@@ -33,7 +33,7 @@ def is_passing(error: ClickHouseError) -> bool:
 
 
 def is_of_rows(error: Exception) -> bool:
-    """Whether an error that does not pass is caused by some of the rows; the others may be stored without them."""
+    """Whether an error that does not pass is caused by single rows, without which the other rows may be stored."""
     if isinstance(error, ClickHouseError):
         code = getattr(error, "code", None)
         return int(code) in _ROW_CODES if code else isinstance(error, DataError)
@@ -47,11 +47,11 @@ def first_line(error: Exception) -> str:
 
 
 def answer(waiters: list[tuple[asyncio.Future[None], int]], rows: Sequence[Row], refused: dict[int, str]) -> None:
-    """Resolve the waiters of a block: done, or `RowsRefused` with those of their own rows that were refused.
+    """Resolve the waiters of a block; a waiter with refused rows gets `RowsRefused` with these rows of its own.
 
     Args:
         waiters: each with the number of its rows, in the order of `rows`.
-        refused: reasons by position in `rows`.
+        refused: the reasons for refused rows, by position in `rows`.
     """
     start = 0
     for waiter, count in waiters:
@@ -66,24 +66,24 @@ def answer(waiters: list[tuple[asyncio.Future[None], int]], rows: Sequence[Row],
 
 
 def is_full_disk(text: str) -> bool:
-    """Whether an error's text is that of a full disk; the server gives many codes for it."""
+    """Whether an error's text tells of a full disk, for which the server has many codes."""
     return "No space left on device" in text or "NOT_ENOUGH_SPACE" in text
 
 
 async def insert_in_parts(
     insert: Callable[[Sequence[Row]], Awaitable[None]], table: str, rows: Sequence[Row]
 ) -> dict[int, str]:
-    """Insert a block; where some of its rows can't be stored, insert it in ever smaller parts without them.
+    """Insert a block; if some of its rows can't be stored, insert the others in ever smaller parts.
 
     Args:
         insert: stores a block or raises.
-        table: name for the log.
+        table: the table's name, for the log.
 
     Returns:
-        Reasons by the positions of the rows that were refused; {} when all are stored.
+        The reasons for refused rows, by their positions in `rows`; {} when all rows are stored.
 
     Raises:
-        Exception: what `insert` raised, where it is not caused by single rows.
+        Exception: the error of `insert`, if single rows did not cause it.
     """
     try:
         await insert(rows)

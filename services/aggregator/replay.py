@@ -1,8 +1,8 @@
-"""Folds history from ClickHouse into a generation: the catalog as mirrored, and raw events as kept.
+"""Folds history from ClickHouse into a generation: the mirrored catalog, and the stored raw events.
 
-Used by `tidemark rebuild` for all of it, and by a partition's owner for the tail. Nothing is published here.
+`tidemark rebuild` replays all history, and a partition's owner replays the newest part. This module publishes nothing.
 
-Guarantee: folding an event or a catalog entry twice changes nothing, so any part may be repeated.
+Guarantee: folding an event or a catalog entry twice changes nothing, so any part of history may be replayed again.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from services.runtime.kafka import partition_of
 
 EVENTS_PER_BATCH = 300
 CATALOG_PER_BATCH = 1_000
-# When a generation last saw a post written is not kept; as if never before a newer write, all its listings are read.
+# A generation does not store when a post was last written. With this value no write counts as newer, so that the
+# listings of all targets of the post are read.
 _UNKNOWN = 2**63 - 1
-# The mirror of the catalog and the raw events are the same for every generation.
+# All generations share the raw events and the mirror of the catalog.
 _SHARED = frozenset({RAW_EVENTS, CHANNELS, POSTS})
 _RAW_COLUMNS = (
     "workspace_id, event_id, channel_id, platform, kind, endpoint, request, `targets.target_id`, `targets.post_id`, "
@@ -40,13 +41,16 @@ _RAW_COLUMNS = (
 
 
 class Replayer:
-    """Folds into one generation.
+    """Folds history into one generation.
 
     Args:
-        generation: written to and read from.
+        generation: the generation to read from and write to.
         partitions: number of partitions of the topics.
-        next_number: the number of the next batch's version.
-        cache_targets: states held in memory.
+        next_number: gives the number of the next batch's version.
+        cache_targets: the most targets held in memory, and as many posts.
+
+    Attributes:
+        unmapped: number of events that could not be mapped, by reason.
     """
 
     def __init__(
@@ -77,10 +81,10 @@ class Replayer:
         self._state.trim()
 
     async def catalog(self, workspace_id: str, since: int = 0) -> None:
-        """Fold a tenant's catalog as mirrored.
+        """Fold a tenant's mirrored catalog.
 
         Args:
-            since: ms; only entries written at or after it.
+            since: fold only entries written at or after this instant, ms.
         """
         parameters = {"workspace": workspace_id, "since": since}
         where = "workspace_id = {workspace:String} AND updated_at >= fromUnixTimestamp64Milli({since:Int64})"
@@ -111,7 +115,7 @@ class Replayer:
             after = posts[-1][0]
 
     async def _recall_channels(self, writes: Sequence[CatalogWrite]) -> None:
-        """Take every write for a change of what the catalog holds: the mirror has it already, the totals may not."""
+        """Make every write look like a change to the catalog: the mirror holds it already, but the totals may not."""
         keys = [(write.workspace_id, write.id) for write in writes]
         found = await self._states.fetch_channels(self._generation, keys, self._clock.now())
         for write, key in zip(writes, keys, strict=True):
@@ -120,7 +124,7 @@ class Replayer:
             self._state.channels.put(key, channel)
 
     async def _recall_targets(self, workspace_id: str, post_ids: Sequence[str]) -> None:
-        """Note which targets this generation lists under posts: the mirror only knows their newest version."""
+        """Load which targets this generation lists under the posts: the mirror holds only the posts' newest version."""
         rows = await self._store.query(
             "SELECT post_id, groupArray(target_id) FROM latest_post_metrics_store FINAL "
             "WHERE generation = {generation:UInt16} AND workspace_id = {workspace:String} AND is_listed "
@@ -134,7 +138,7 @@ class Replayer:
         """Fold a tenant's raw events by ascending id.
 
         Args:
-            after: ids greater than this.
+            after: fold only events with a greater id.
 
         Yields:
             After each batch, the last id folded and the number of events in the batch.
@@ -159,7 +163,7 @@ class Replayer:
         )
 
     async def tail(self, partition: int, offset: int) -> int:
-        """Fold a partition's raw events from an offset on; returns their number."""
+        """Fold a partition's raw events from an offset on; returns the number of folded events."""
         folded = 0
         while True:
             rows = await self._store.query(

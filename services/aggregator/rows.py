@@ -1,7 +1,8 @@
-"""States to table rows and topic messages. Pure.
+"""Makes table rows and topic messages of states. Pure.
 
-Both are positional, since tens of thousands are made a second: rows in the order of the columns named beside them,
-messages in the order of their schema's fields. Messages hold durations as whole milliseconds, rows as decimal seconds.
+Rows and messages are positional, since tens of thousands are made each second. Rows follow the order of the columns
+named beside them, and messages the order of their schema's fields. Durations are whole milliseconds in messages and
+decimal seconds in rows.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ Table = tuple[str, tuple[str, ...]]
 
 
 class Version(NamedTuple):
-    """What every row of a batch carries.
+    """The version that every row of a batch carries.
 
     Attributes:
-        generation: rebuild generation written to.
-        partition: Kafka partition.
-        number: greater than that of every earlier state of the same keys.
+        generation: the rebuild generation that the row belongs to.
+        partition: the Kafka partition of the row's tenant.
+        number: greater than the number of every earlier state of the same key.
     """
 
     generation: int
@@ -63,7 +64,7 @@ class Version(NamedTuple):
 
 
 def stored(metrics: Sequence[Metric], values: Values) -> Values | Row:
-    """Values as columns take them: durations as decimals."""
+    """Values in the form of the columns: durations as decimal seconds, all others unchanged."""
     if metrics is POST_METRICS and values[WATCH_TIME] is None and values[AVG_WATCH_TIME] is None:
         return values
     return tuple(seconds(value) if metric.is_duration else value for metric, value in zip(metrics, values, strict=True))
@@ -100,7 +101,7 @@ POST_SNAPSHOTS = (
 
 
 def post_snapshot_row(version: Version, event: PlatformRaw, target: TargetState, said: PostReading) -> Row:
-    """One row of `post_snapshots_store`; the target's post and channel are the catalog's where it holds them."""
+    """One row of `post_snapshots_store`; post and channel come from the catalog, if it holds the target."""
     return (
         version.generation, event.workspace_id, target.target_id, target.post_id, target.channel_id, event.platform,
         event.event_id, event.captured_at, event.origin, said.spoken, said.ranged,
@@ -218,7 +219,7 @@ POSTS = (
 
 
 CATALOG_TARGET_TYPE = "Tuple(target_id String, channel_id String, status String, published_at Nullable(Int64))"
-"""What ClickHouse reads of each entry of `targets`, where the rest does not matter."""
+"""ClickHouse's type for the fields that queries read of each entry of `targets`."""
 
 
 def post_row(version: Version, post: CatalogPost) -> Row:
@@ -271,8 +272,8 @@ class PostTotals(NamedTuple):
     """A post's figures over its parts.
 
     Attributes:
-        captured_at: the freshest answer, ms; None when never measured.
-        engagement_rate: over the parts that have one.
+        captured_at: when the freshest answer was captured, ms; None for a post that was never measured.
+        engagement_rate: the rate over the parts that have a rate, 0..1 and above; None without such a part.
     """
 
     values: Values
@@ -281,7 +282,7 @@ class PostTotals(NamedTuple):
 
 
 def post_totals(parts: Sequence[PostPart]) -> PostTotals:
-    """The totals of a post over its parts; all None without any part."""
+    """The totals of a post over its parts; every figure is None for a post without parts."""
     if len(parts) == 1:
         register = parts[0].target.register
         return PostTotals(register.values, register.captured_at, post_engagement_rate(register.values))
@@ -294,7 +295,7 @@ def post_totals(parts: Sequence[PostPart]) -> PostTotals:
 def post_totals_row(
     version: Version, workspace_id: str, post: PostState, parts: Sequence[PostPart], totals: PostTotals
 ) -> Row:
-    """One row of `post_totals_store`; without parts for a post that is not held."""
+    """One row of `post_totals_store`; a post that the catalog does not hold has no parts."""
     targets = orjson.dumps(
         [
             {

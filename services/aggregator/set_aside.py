@@ -1,7 +1,7 @@
 """Reads messages into batches, and makes dead letters of messages that fail at any step: reading, folding or storing.
 
-No message makes this module raise. An unexpected error is a bug of ours: the message becomes a dead letter that names
-the line of the bug.
+No message makes this module raise. An unexpected error is a bug: the message becomes a dead letter that names the
+bug's place in the code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
-# Reasons of dead letters that a bug of ours gives.
+# Reasons of dead letters that a bug may cause.
 _BUGS = frozenset({"not_read", "mapping_failed", "not_folded", "not_stored"})
 
 
@@ -31,8 +31,9 @@ class BatchReader:
     """Reads messages of one partition.
 
     Args:
-        raw: codec of the events.
-        letters: codec of the dead letters.
+        partition: the partition's number.
+        raw: the codec of the events.
+        letters: the codec of the dead letters.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class BatchReader:
         self._clock = clock
 
     def read(self, messages: Sequence[Message]) -> Batch:
-        """Read messages into a batch: usable events, misplaced ones, and dead letters of the others."""
+        """Read messages into a batch of usable events, misplaced messages, and dead letters of unusable messages."""
         batch = Batch()
         now = self._clock.now()
         for message in messages:
@@ -62,7 +63,7 @@ class BatchReader:
             home = partition_of(read.event.workspace_id, self._settings.topic_partitions)
             if home != self._partition:
                 if message.size > LETTER_MAX_BYTES:
-                    # It would be refused there: with what Kafka adds it is longer than a message may be.
+                    # Kafka would refuse the copy: with Kafka's overhead it is longer than a message may be.
                     detail = f"an event of {message.size} bytes stands in another tenant's partition and can't be moved"
                     self._set_aside(batch, message, InvalidEvent("misplaced", detail, read.event.workspace_id), now)
                 else:
@@ -81,7 +82,7 @@ class BatchReader:
             )
         try:
             letter = dead_letter(self._raw, message, error, now)
-            # Its strings are the last that could not be encoded.
+            # Encoded here to find out whether the letter's strings can be encoded.
             self._letters.encode(letter)
         except Exception as bug:
             log.error("dead_letter_failed", bug=describe_bug(bug), partition=self._partition, at=message.offset)
@@ -92,7 +93,7 @@ class BatchReader:
         batch.dead.append(letter)
 
     def encoded(self, dead: DeadLetter) -> Encoded:
-        """A letter ready to send: to the partition of its workspace, or to this one where it names no workspace."""
+        """A letter ready to send: to its workspace's partition, or to this partition if it names no workspace."""
         home = self._partition
         if dead.workspace_id:
             home = partition_of(dead.workspace_id, self._settings.topic_partitions)
@@ -100,7 +101,12 @@ class BatchReader:
         return Encoded(topic, home, dead.workspace_id.encode(), self._letters.encode(dead))
 
     def not_moved(self, batch: Batch | None, raw_topic: str, refused: Sequence[Encoded]) -> list[Encoded]:
-        """Dead letters of misplaced events that Kafka does not take."""
+        """Dead letters of the misplaced events among messages that Kafka refused.
+
+        Args:
+            batch: the batch with the misplaced events; None for messages without a batch.
+            refused: the refused messages; messages of other topics are ignored.
+        """
         letters = Batch()
         for encoded in refused:
             for message, _ in batch.misplaced if batch is not None and encoded.topic == raw_topic else ():
@@ -110,7 +116,11 @@ class BatchReader:
         return [self.encoded(letter) for letter in letters.dead]
 
     def not_stored(self, batch: Batch, refused: Sequence[tuple[Row, str]]) -> list[Encoded]:
-        """Dead letters of events that ClickHouse can't hold."""
+        """Dead letters of events whose rows ClickHouse refused; the letters are also added to the batch.
+
+        Args:
+            refused: refused rows of raw events, each with the reason.
+        """
         by_id = {(read.event.workspace_id, read.event.event_id): read for read in batch.raw}
         letters = Batch()
         for row, why in refused:
@@ -122,9 +132,9 @@ class BatchReader:
         return [self.encoded(letter) for letter in letters.dead]
 
     def without_culprit(self, batch: Batch, error: Exception) -> Batch:
-        """The rest of a batch that holds one event, write or key which can't be folded: the dead letter of that event.
+        """Turn a batch of one event, write or key that can't be folded into a batch with the event's dead letter.
 
-        A catalog write or a key has no dead letter; it is logged.
+        A catalog write or a key gets no dead letter, and is logged instead.
         """
         bug = describe_bug(error)
         now = self._clock.now()
@@ -141,5 +151,5 @@ class BatchReader:
 
 
 def key_of(letter: DeadLetter) -> str:
-    """The message's key, which stands for the workspace where the event names none: producers key by workspace."""
+    """The message's key as text: it names the workspace of an event that does not, since producers key by workspace."""
     return (letter.origin_key or b"").decode(errors="replace")

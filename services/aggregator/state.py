@@ -1,6 +1,6 @@
 """States of targets, posts and channels, in bounded memory. Pure.
 
-Every state is a row of ClickHouse: a cache entry may be dropped at any batch's end and read again later.
+Every state is also stored in ClickHouse, so a cache entry may be dropped at a batch's end and read again later.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ PeriodKey = tuple[str, int | None, int | None]
 
 NO_POST_REGISTER = empty_register(len(POST_METRICS))
 NO_CHANNEL_REGISTER = empty_register(len(CHANNEL_METRICS))
-# Targets leave a channel's window memory a day after they left its longest window.
-# A platform's own window may have ended a while ago, and posts are summed within its bounds.
+# A target leaves a channel's window memory a day after it left the longest window that can still be shown. The
+# platform's own window may have ended a while ago, and posts are summed within that window's bounds.
 WINDOW_MEMORY = LONGEST_RANGE + NATIVE_MAX_AGE + DAY
-# Figures of days and windows older than this can't be part of any window any more.
+# Days and windows that ended longer ago than this can't be part of any window any more.
 PERIOD_MEMORY = LONGEST_RANGE + 10 * DAY
 
 
@@ -32,10 +32,11 @@ class TargetState:
     """One target: its place in the catalog, and its latest figures.
 
     Attributes:
-        post_id: its post by the catalog; for a target that the catalog does not hold, by the first event that named it.
-        channel_id: its channel, likewise.
-        is_listed: whether the catalog holds it, in a post that is not deleted.
-        published_at: ms; None when not published.
+        post_id: the target's post in the catalog; for a target that the catalog does not hold, the post named by the
+            first event of the target.
+        channel_id: the target's channel, found like the post.
+        is_listed: whether the catalog holds the target in a post that is not deleted.
+        published_at: ms; None for a target that is not published.
     """
 
     target_id: str
@@ -47,16 +48,18 @@ class TargetState:
 
     @property
     def is_measured(self) -> bool:
-        """Whether any answer held figures of it."""
+        """Whether any answer held figures of the target."""
         return self.register.captured_at is not None
 
 
 @dataclass(slots=True)
 class PostState:
-    """One post of the catalog: whether it is held, and its targets in order.
+    """One post and its targets.
 
     Attributes:
-        updated_at: ms, of its last catalog write.
+        is_held: whether the catalog holds the post; false for a post whose status is `deleted`.
+        target_ids: the post's targets in the catalog's order.
+        updated_at: when the post was last written to the catalog, ms.
     """
 
     post_id: str
@@ -66,14 +69,14 @@ class PostState:
 
 
 class Listing(NamedTuple):
-    """An entry of a target in a post of the catalog; neither the post nor the entry is deleted.
+    """An entry of a target in a post of the catalog, where neither the post nor the entry is deleted.
 
-    A target belongs to the greatest of its listings, by the post's last write and then the post's id. So the catalog's
-    contents decide, and not the order or the batches in which its writes were read.
+    A target belongs to the greatest of its listings, by the time of the post's last write and then by the post's id. So
+    the catalog's contents decide, and not the order or the batches in which catalog writes were read.
 
     Attributes:
-        updated_at: ms, of the post's last write.
-        published_at: ms, of the target; None when not published.
+        updated_at: when the post was last written, ms.
+        published_at: when the target was published, ms; None for a target that is not published.
     """
 
     updated_at: int
@@ -83,20 +86,20 @@ class Listing(NamedTuple):
 
     @property
     def rank(self) -> tuple[int, str]:
-        """What decides between listings."""
+        """The sort key that decides between listings: the post's last write (ms), then the post's id."""
         return self.updated_at, self.post_id
 
 
 @dataclass(slots=True)
 class ChannelState:
-    """One channel: its place in the catalog, its own figures, and its targets that windows can hold.
+    """One channel: its place in the catalog, its own figures, and the targets that its windows can hold.
 
     Attributes:
-        is_held: whether the catalog holds it.
-        platform: by the catalog; empty while it is not held.
-        periods: latest figures by period.
-        window: listed targets published lately, by id.
-        measured_count: listed targets of any age that were ever measured.
+        is_held: whether the catalog holds the channel.
+        platform: the platform in the catalog; empty while the catalog does not hold the channel.
+        periods: the channel's own latest figures, by period.
+        window: listed targets that were published within `WINDOW_MEMORY`, by id.
+        measured_count: number of listed targets of any age that were ever measured.
     """
 
     channel_id: str
@@ -108,15 +111,19 @@ class ChannelState:
 
     @property
     def captured_at(self) -> int | None:
-        """When the newest answer with figures of the channel itself was captured, ms; None without any."""
+        """When the newest answer with the channel's own figures was captured, ms; None without such an answer."""
         return max((held.captured_at for held in self.periods.values() if held.captured_at is not None), default=None)
 
     def channel_periods(self) -> list[ChannelPeriod]:
-        """The channel's figures as the window functions take them."""
+        """The channel's own figures in the form of `schemas.windows`."""
         return [ChannelPeriod(*key, register.values) for key, register in self.periods.items()]
 
     def take(self, target: TargetState, now: int) -> None:
-        """Keep a target's figures for the windows, or drop a target that no window of this channel holds (any more)."""
+        """Keep a target's figures for the windows, or drop a target that no window of this channel can hold.
+
+        Args:
+            now: ms.
+        """
         published_at = target.published_at
         is_inside = (
             target.is_listed
@@ -130,7 +137,7 @@ class ChannelState:
             self.window.pop(target.target_id, None)
 
     def forget_old(self, now: int) -> None:
-        """Drop targets and periods that no window can hold any more."""
+        """Drop targets and periods that no window ending at `now` (ms) or later can hold."""
         for target_id in [tid for tid, held in self.window.items() if held.published_at < now - WINDOW_MEMORY]:
             del self.window[target_id]
         for key in [key for key in self.periods if key[2] is not None and key[2] < now - PERIOD_MEMORY]:
@@ -141,10 +148,14 @@ Held = TypeVar("Held")
 
 
 class BoundedCache(Generic[Held]):
-    """States by key; `trim` drops the least recently used ones, and nothing else drops any.
+    """States by key; only `trim` drops states, the least recently used ones first.
 
     Args:
-        capacity: entries kept by `trim`.
+        capacity: the number of entries that `trim` keeps.
+
+    Attributes:
+        hits: how many keys asked of `missing` were held.
+        misses: how many keys asked of `missing` were not held.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -160,16 +171,16 @@ class BoundedCache(Generic[Held]):
         return self._held[key]
 
     def put(self, key: Key, state: Held) -> None:
-        """Keep an entry as the most recently used."""
+        """Keep a state as the most recently used entry."""
         self._held.pop(key, None)
         self._held[key] = state
 
     def missing(self, keys: Iterable[Key]) -> list[Key]:
-        """The keys that are not held, each once; the others are noted as used."""
+        """The keys that are not held, each once; the held keys become the most recently used ones."""
         absent: dict[Key, None] = {}
         held = self._held
         if len(held) <= self._capacity // 2:
-            # Far from full, nothing will be dropped soon, so the order of use need not be kept.
+            # A cache that is half empty drops nothing soon, so the order of use need not be kept.
             wanted = dict.fromkeys(keys)
             absent = {key: None for key in wanted if key not in held}
             self.hits += len(wanted) - len(absent)
@@ -186,7 +197,7 @@ class BoundedCache(Generic[Held]):
         return list(absent)
 
     def trim(self) -> None:
-        """Drop the least recently used above the capacity."""
+        """Drop the least recently used entries above the capacity."""
         excess = len(self._held) - self._capacity
         if excess > 0:
             for key in list(self._held)[:excess]:
@@ -195,7 +206,7 @@ class BoundedCache(Generic[Held]):
 
 @dataclass(slots=True)
 class PartitionState:
-    """The states in memory of one partition's tenants."""
+    """The states of one partition's tenants in memory."""
 
     targets: BoundedCache[TargetState]
     posts: BoundedCache[PostState]
@@ -203,15 +214,15 @@ class PartitionState:
 
     @classmethod
     def empty(cls, capacity: int) -> PartitionState:
-        """No states yet.
+        """Make a state of a partition without any entries.
 
         Args:
-            capacity: most targets and posts kept each; channels get a tenth.
+            capacity: the most targets kept by `trim`, and as many posts; a tenth as many channels.
         """
         return cls(BoundedCache(capacity), BoundedCache(capacity), BoundedCache(max(1, capacity // 10)))
 
     def trim(self) -> None:
-        """Bring all three back to their capacities."""
+        """Drop the least recently used targets, posts and channels above their capacities."""
         self.targets.trim()
         self.posts.trim()
         self.channels.trim()

@@ -1,7 +1,7 @@
-"""Reads the states of targets, posts and channels back from ClickHouse.
+"""Reads the stored states of targets, posts and channels from ClickHouse.
 
-States come from the tables that hold one row a key (`latest_*_store`, `posts_store`, `channels_store`). A key that the
-tables do not hold is left out of the answer: it is new.
+States come from the tables that hold one row for each key (`latest_*_store`, `posts_store`, `channels_store`). A key
+without a row is left out of the answer: its state is new.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from services.aggregator.state import (
     TargetState,
 )
 
-# Keys a query; larger lists are asked for in parts.
+# The most keys in one query; longer lists are read in parts.
 _KEYS_PER_QUERY = 2_000
 
 
@@ -45,16 +45,13 @@ def _values(metrics: Sequence[Metric], columns: Sequence[Any]) -> Values:
 
 
 class StoredStates(StateReader):
-    """States of all partitions, as stored.
-
-    Each call waits for as long as ClickHouse is away.
-    """
+    """Reads the states of any partition; every call waits for as long as ClickHouse is away."""
 
     def __init__(self, store: ClickHouse) -> None:
         self._store = store
 
     async def fetch_targets(self, generation: int, keys: Sequence[Key]) -> dict[Key, TargetState]:
-        """Targets with their registers."""
+        """Targets with their registers, by key."""
         found: dict[Key, TargetState] = {}
         query = (
             "SELECT workspace_id, target_id, post_id, channel_id, is_listed, "
@@ -71,7 +68,7 @@ class StoredStates(StateReader):
         return found
 
     async def fetch_posts(self, generation: int, keys: Sequence[Key]) -> dict[Key, PostState]:
-        """Posts of the catalog as mirrored; the same for every generation."""
+        """Posts of the mirrored catalog, by key; the same for every generation."""
         query = (
             f"SELECT workspace_id, post_id, is_deleted, targets, {_instants('updated_at')} FROM posts_store FINAL "
             "WHERE (workspace_id, post_id) IN {keys:Array(Tuple(String, String))}"
@@ -86,7 +83,7 @@ class StoredStates(StateReader):
         """Channels with their recent periods and the targets that windows can hold, by key.
 
         Args:
-            now: ms; decides what is recent.
+            now: ms; periods and targets older than `PERIOD_MEMORY` and `WINDOW_MEMORY` are left out.
         """
         found: dict[Key, ChannelState] = {}
 
@@ -139,7 +136,7 @@ class StoredStates(StateReader):
     async def fetch_periods(
         self, generation: int, keys: Sequence[tuple[Key, PeriodKey]]
     ) -> dict[tuple[Key, PeriodKey], Register]:
-        """Registers of exact periods of channels, however old."""
+        """Registers of exactly these periods of channels, however old."""
         wanted = set(keys)
         query = (
             f"SELECT workspace_id, channel_id, period, {_instants('period_start')}, {_instants('period_end')}, "
@@ -155,7 +152,7 @@ class StoredStates(StateReader):
         return found
 
     async def fetch_channel_targets(self, generation: int, keys: Sequence[Key]) -> list[Key]:
-        """Listed targets of channels, of any age."""
+        """Keys of the channels' listed targets, of any age."""
         query = (
             "SELECT workspace_id, target_id FROM latest_post_metrics_store FINAL "
             "WHERE generation = {generation:UInt16} AND is_listed "
@@ -164,9 +161,9 @@ class StoredStates(StateReader):
         return [(row[0], row[1]) for row in await self._by_keys(query, generation, keys)]
 
     async def fetch_listings(self, keys: Sequence[Key]) -> dict[Key, list[Listing]]:
-        """Every listing of targets in the catalog as mirrored, by target; targets without any are left out."""
-        # Any version of a post may list a target, and its newest says whether it still does: the index narrows the
-        # search to the former, and the key finds the latter.
+        """Every listing of the targets in the mirrored catalog, by target; targets without a listing are left out."""
+        # The inner query uses the index to find posts of which any version lists a target. The outer query reads these
+        # posts by key, since only a post's newest version says whether the post still lists the target.
         query = (
             f"SELECT workspace_id, target.target_id, {_instants('updated_at')}, post_id, target.channel_id, "
             f"ifNull(target.published_at, {_instants('published_at')}) FROM posts_store FINAL "
@@ -185,10 +182,10 @@ class StoredStates(StateReader):
         return found
 
     async def expired_channels(self, generation: int, partition: int, now: int) -> list[Key]:
-        """Channels of a partition whose stored totals are not exact any more; 500 at most.
+        """Channels of a partition whose stored totals are no longer exact; at most 500.
 
         Args:
-            now: ms.
+            now: ms; totals that are valid until an earlier instant are no longer exact.
         """
         rows = await self._store.query(
             "SELECT DISTINCT workspace_id, channel_id FROM channel_totals_store FINAL "

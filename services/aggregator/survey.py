@@ -1,6 +1,6 @@
-"""Finds what a rebuild has to mend besides the derived tables: raw events without a row, and topics that differ.
+"""Finds raw events without a row and topics that differ from their tables, for a rebuild to mend. Blocking.
 
-Uses the audit's own comparisons, so a rebuild mends everything that an audit reports. Blocking.
+The survey uses the audit's own comparisons, so a rebuild mends every difference that an audit reports.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from services.aggregator.reading import RawReading
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.clock import Clock
 
-# One second look is enough: what is mended without need comes out the same.
+# One second look is enough: mending data that is right already changes nothing.
 _OPTIONS = Options(retries=1, grace_seconds=0.5)
 _EVENTS_PER_CHUNK = 300
 
 
 class Survey:
-    """Looks at every topic and its table once; a context manager.
+    """Compares every topic with its table once; a context manager that opens and closes the connections.
 
     Raises:
         AuditFailed: ClickHouse can't be used.
@@ -55,14 +55,14 @@ class Survey:
 
     @property
     def partitions(self) -> int:
-        """How many partitions of topics are looked at."""
+        """The number of partitions, over all topics, that the survey compares."""
         return sum(len(link.partitions) for link in self._links)
 
     def missing_events(self, on_done: Callable[[int], None]) -> Iterator[list[RawReading]]:
-        """Raw events that have no row, a chunk at a time.
+        """Yield the raw events that have no row, in chunks.
 
         Args:
-            on_done: called with the number of partitions looked at so far.
+            on_done: called with the number of partitions compared so far.
         """
         for link in self._links:
             if not isinstance(link.audit, RawAudit):

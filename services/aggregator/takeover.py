@@ -1,7 +1,8 @@
-"""What a partition's owner does for a rebuild: mends the catalog's mirror, and takes the new generation over.
+"""The work of a partition's owner for a rebuild: mending the catalog's mirror, and taking over the new generation.
 
-Both run between two batches of the owner, so nothing else writes for the partition meanwhile. Repeating either after a
-crash gives the same rows and messages.
+Both run between two batches of the owner, so that nothing else writes for the partition meanwhile.
+
+Guarantee: repeating either after a crash gives the same rows and messages.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ class Takeover:
     """Looks for rebuilds that wait for one partition, once a second.
 
     Args:
-        catalog: codecs of the catalog's topics, by name without prefix.
-        watch: which rebuild waits; shared by all partitions of the process.
+        catalog: the codecs of the catalog's topics, by the topic's name without prefix.
+        watch: notices a rebuild that waits for owners; shared by all partitions of the process.
 
     Attributes:
-        due_at: when to look next, in seconds of the event loop's clock.
-        is_running: whether a rebuild is mended or taken over right now, which may take minutes.
+        due_at: when to look for a rebuild next, in seconds of the event loop's clock.
+        is_running: whether the owner works for a rebuild right now, which may take minutes.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Takeover:
         self.is_running = False
 
     async def look(self) -> None:
-        """Do what a waiting rebuild needs of this partition, if it is time to look.
+        """Once a second, look for a waiting rebuild and do the work that the rebuild needs of this partition.
 
         Raises:
             OwnershipLost: a newer owner has the partition.
@@ -89,7 +90,7 @@ class Takeover:
         self.is_running = False
 
     async def _take_over(self, rebuild: Rebuild) -> None:
-        """Move to a rebuilt generation that is complete but for this partition's newest events."""
+        """Complete a rebuilt generation with this partition's newest events, and write to it from then on."""
         partition, old, new = self._partition, self._pipeline.generation, rebuild.generation
         log.info("handover_begins", partition=partition, generation=new)
         await fold_tail(
@@ -121,7 +122,7 @@ class Takeover:
             await self._pipeline.apply(batch(keys[start : start + _EMITTED_PER_BATCH]))
 
     async def _mend_mirror(self, rebuild: Rebuild) -> None:
-        """Fold every catalog write that the mirror lacks, as if it arrived now."""
+        """Fold every catalog write that the mirror lacks, like a write that arrives now."""
         if self._partition not in rebuild.mirror or self._mended_for == rebuild.generation:
             return
         mender = MirrorMender(

@@ -1,4 +1,4 @@
-"""Which workspaces the catalog holds, as mirrored in ClickHouse."""
+"""Looks up in the mirrored catalog which workspaces have a channel."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _MEMORY_MILLIS = 60_000
 
 
 class Queries(Protocol):
-    """Answers queries; `ClickHouse` in production."""
+    """Runs queries; `ClickHouse` in production."""
 
     async def query(self, query: str, parameters: dict[str, Any] | None = None) -> Any:
-        """Rows of a query."""
+        """The rows of a query."""
 
 
 class Tenants:
-    """Looks workspaces up and remembers each answer for 60 s; one for all partitions of a process."""
+    """Looks workspaces up and remembers each answer for 60 s; shared by all partitions of a process."""
 
     def __init__(self, store: Queries, clock: Clock) -> None:
         self._store = store
@@ -28,7 +28,7 @@ class Tenants:
         self._held: OrderedDict[str, tuple[int, bool]] = OrderedDict()
 
     async def known(self, workspace_ids: Collection[str]) -> set[str]:
-        """Those of the workspaces that have a channel in the catalog."""
+        """The workspaces, out of the given ones, that have a channel in the catalog."""
         now = self._clock.now()
         found = {name: self._held[name] for name in workspace_ids if name in self._held}
         missing = [name for name in workspace_ids if name not in found or found[name][0] < now]

@@ -1,7 +1,7 @@
-"""Reads topics from any place to what is their end, for commands that look and end. Blocking; commits nothing.
+"""Reads topics between any two offsets, for commands that read and end. Blocking; commits nothing.
 
-Messages are read by the same guarded client as the aggregator's own (`services.runtime.fetching`): librdkafka stands
-still for good before a batch that it can't decompress, and breaks off at a header name that is not UTF-8.
+Messages are read by the same guarded client as in the aggregator (`services.runtime.fetching`): librdkafka stands still
+for ever before a batch that it can't decompress, and fails at a header name that is not UTF-8.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.settings import KafkaSettings
 
 _TIMEOUT_SECONDS = 15.0
-# Without a message for this long a read is given up. An open transaction ends after a minute at the latest.
+# A read fails after this time without a message; an open transaction ends after a minute at the latest.
 _STALLED_SECONDS = 90.0
 _MESSAGES = 2_000
 _WAIT_SECONDS = 0.2
@@ -33,17 +33,17 @@ _FETCH_WAIT_SECONDS = 0.02
 
 
 class TopicUnreadable(RuntimeError):
-    """Kafka can't be read; the message says why and what to do."""
+    """Kafka can't be read; the error's message says why and what to do."""
 
 
 class TopicReader:
-    """A consumer without a place in any group.
+    """A consumer that is no member of a group.
 
     Args:
-        settings: connection.
-        is_committed: only messages of committed transactions are seen, and none behind one that is open. Raw events are
-            read without: the aggregator counts them whatever became of their transaction, and a stranger's open
-            transaction must not hold anybody up.
+        settings: the connection to Kafka.
+        is_committed: read only messages of committed transactions, and none behind an open transaction. Raw events are
+            read with False: the aggregator counts an event whether or not its transaction was committed, and a
+            stranger's open transaction must not block readers.
     """
 
     def __init__(self, settings: KafkaSettings, *, is_committed: bool = True) -> None:
@@ -76,10 +76,10 @@ class TopicReader:
             client.close()
 
     def partitions(self, topic: str) -> list[int]:
-        """Partition numbers of a topic, ascending.
+        """The partition numbers of a topic (full name), ascending.
 
         Raises:
-            TopicUnreadable: no answer, or there is no such topic.
+            TopicUnreadable: Kafka did not answer, or there is no such topic.
         """
         try:
             found = self._asked.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
@@ -90,10 +90,10 @@ class TopicReader:
         return sorted(found.partitions)
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """The first offset held, and the next to be written.
+        """The first offset that the partition holds, and the next offset to be written.
 
         Raises:
-            TopicUnreadable: no answer.
+            TopicUnreadable: Kafka did not answer.
         """
         try:
             low, high = self._asked.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_SECONDS)
@@ -102,10 +102,10 @@ class TopicReader:
         return int(low), int(high)
 
     def committed(self, group: str, topic: str, partition: int) -> int:
-        """The offset that a group (name without prefix) committed; the first one held where it committed none.
+        """The offset that a group (name without prefix) committed; without one, the first offset held.
 
         Raises:
-            TopicUnreadable: no answer.
+            TopicUnreadable: Kafka did not answer.
         """
         if group not in self._members:
             self._members[group] = Consumer(
@@ -122,13 +122,13 @@ class TopicReader:
         except KafkaException as error:
             raise _unreadable(error) from None
         low, high = self.bounds(topic, partition)
-        # A position that the topic doesn't have is of another topic of the same name.
+        # A committed offset outside of the partition is of an earlier topic of the same name.
         return int(found) if low <= found <= high else low
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Generator[Message]:
-        """Messages of `[start, end)`, in order; fewer where compaction or retention took some.
+        """Yield the messages of `[start, end)` in order, except those removed by compaction or retention.
 
-        One read at a time: a second one takes the place of the first.
+        Only one read may run at a time: a second read moves the position of the first.
 
         Raises:
             TopicUnreadable: Kafka stopped answering.
@@ -152,7 +152,10 @@ class TopicReader:
                 if records:
                     deadline = time.monotonic() + _STALLED_SECONDS
                 elif time.monotonic() > deadline:
-                    raise TopicUnreadable(f"{topic} partition {partition} can't be read to offset {end}")
+                    raise TopicUnreadable(
+                        f"{topic} partition {partition} can't be read to offset {end}: no message came for "
+                        f"{_STALLED_SECONDS:.0f} s; check the brokers, then run the command again"
+                    )
         except BrokersUnavailable as error:
             raise _away(error) from None
         finally:
@@ -179,7 +182,7 @@ class TopicReader:
         return reader
 
     def at(self, topic: str, partition: int, offset: int) -> Message | None:
-        """The one message of an offset; None when it is not held any more.
+        """The message at an offset; None when the partition does not hold the message.
 
         Raises:
             TopicUnreadable: Kafka stopped answering.
@@ -190,10 +193,10 @@ class TopicReader:
         return next((message for message in self.read(topic, partition, offset, offset + 1)), None)
 
     def since(self, topic: str, partition: int, instant: int) -> int:
-        """The first offset whose message is not older than an instant (ms), or the end.
+        """The first offset whose message is not older than an instant (ms); the end when all messages are older.
 
         Raises:
-            TopicUnreadable: no answer.
+            TopicUnreadable: Kafka did not answer.
         """
         try:
             asked = [TopicPartition(topic, partition, instant)]

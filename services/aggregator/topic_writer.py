@@ -1,4 +1,4 @@
-"""Encodes what a batch publishes and sends it. A message that Kafka will never take is set aside, the others are sent.
+"""Encodes and publishes the messages of a batch; a message that Kafka will never accept is set aside.
 
 Guarantee: at least once, and all messages of one call become visible together (`publisher.py`).
 """
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 
 async def until_done(call: Callable[[], Awaitable[Result]]) -> Result:
-    """Call again while Kafka is away (`SinkUnavailable`), for as long as it takes; other errors are raised."""
+    """Call, and call again for as long as the call raises `SinkUnavailable`; other errors are raised."""
     result: Result
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(SinkUnavailable),
@@ -44,9 +44,9 @@ class TopicWriter:
     """Encodes and publishes the messages of one partition.
 
     Args:
-        topic: from a topic's name to its full name.
-        encoders: by topic's name.
-        batches: makes dead letters.
+        topic: returns the full name of a topic's name without prefix.
+        encoders: the encoders by the topic's name without prefix.
+        batches: makes dead letters of messages that Kafka refuses.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class TopicWriter:
         self._batches = batches
 
     async def publish(self, messages: Sequence[Encoded], batch: Batch | None = None) -> None:
-        """Send messages and wait until they are committed; those that Kafka will never take are set aside.
+        """Send messages and wait until they are committed; messages that Kafka will never accept are set aside.
 
         Args:
-            batch: whose misplaced events may be among the messages: one that is refused becomes a dead letter.
+            batch: the batch whose misplaced events are among the messages; a refused event becomes a dead letter.
 
         Raises:
-            OwnershipLost: a newer owner has the partition; nothing is visible.
+            OwnershipLost: a newer owner has the partition; no message is visible.
         """
         left = list(messages)
         while left:
@@ -88,20 +88,20 @@ class TopicWriter:
                 left = [message for number, message in enumerate(left) if number not in error.positions] + letters
 
     def encode(self, batch: Batch, effects: Effects) -> list[Encoded]:
-        """Every message of a batch: snapshots and rollups, dead letters, and misplaced events as they came."""
+        """Every message of a batch: snapshots, rollups, dead letters, and misplaced events unchanged."""
         encoders, partition = self._encoders, self._partition
         encoded: list[Encoded] = []
         for name, message_key, fields in (*effects.metrics, *effects.rollups):
             topic, encode = encoders[name]
             try:
                 encoded.append(Encoded(topic, partition, message_key, None if fields is None else encode(fields)))
-            except Exception as error:  # a bug of ours, of this one message
+            except Exception as error:  # a bug that only this message causes
                 metrics.SET_ASIDE.labels(topic).inc()
                 log.error("message_refused", topic=topic, key=_shown(message_key), why=describe_bug(error))
         for dead in batch.dead:
             encoded.append(self._batches.encoded(dead))
         for message, home in batch.misplaced:
-            # Sent by a producer with another partitioner: publish it unchanged in its tenant's partition.
+            # The producer used another partitioner: the message is published unchanged in its tenant's partition.
             encoded.append(Encoded(self._topic(RAW), home, message.key, message.value, message.headers))
         return encoded
 

@@ -1,6 +1,6 @@
-"""What a batch touches: the keys of every state that has to be in memory before the batch is folded. Pure.
+"""Finds the states that a batch touches: their keys must be in memory before the batch is folded. Pure.
 
-The functions are called by `filling.fill` one after the other. Each says which states must be filled before it.
+`filling.fill` calls the functions one after the other. Each docstring says which states must be filled before the call.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from services.aggregator.state import Key, Listing, PartitionState, PeriodKey
 
 
 def posts_written(batch: Batch) -> list[Key]:
-    """Posts that the batch's catalog writes are about."""
+    """Posts that the batch's catalog writes change or delete."""
     return [(write.workspace_id, write.id) for write in batch.catalog if write.is_post]
 
 
 def targets_named(batch: Batch) -> list[Key]:
-    """Targets that a batch names: in answers, and in new versions of posts. Each once."""
+    """Targets that a batch names in answers and in new versions of posts, each once."""
     named: dict[Key, None] = {}
     for read in batch.raw:
         targets, workspace_id = read.event.targets, read.event.workspace_id
@@ -57,10 +57,10 @@ def entries(write: CatalogWrite) -> list[tuple[str, Listing, bool]]:
 
 
 def targets_let_go(state: PartitionState, batch: Batch) -> list[Key]:
-    """Targets that their own post gives up: it no longer lists them, or its write is not newer than the one before.
+    """Targets that their own post gives up: the post no longer lists the target, or the post's time went back.
 
-    Any other post that lists such a target may own it now. The posts of the batch, the targets that they list and the
-    targets that they listed before must be filled.
+    Any other post that lists such a target may own the target now. The posts of the batch, the targets that they list
+    and the targets that they listed before must be filled.
     """
     found: dict[Key, None] = {}
     for write in batch.catalog:
@@ -80,7 +80,7 @@ def targets_let_go(state: PartitionState, batch: Batch) -> list[Key]:
 
 
 def channels_named(batch: Batch) -> list[Key]:
-    """Channels that a batch names: in answers, in catalog writes, and as expired. Each once."""
+    """Channels that a batch names in answers, in catalog writes or as expired, each once."""
     named: dict[Key, None] = dict.fromkeys(batch.expired)
     for read in batch.raw:
         if read.reading.channels:
@@ -107,7 +107,7 @@ def periods_named(batch: Batch) -> list[tuple[Key, PeriodKey]]:
 
 
 def channels_flipped(state: PartitionState, batch: Batch) -> list[Key]:
-    """Channels that the batch adds, removes or moves to another platform: all posts of these are touched.
+    """Channels that the batch adds, removes or moves to another platform; all posts of such channels are touched.
 
     The channels that the batch names must be filled.
     """
@@ -123,7 +123,7 @@ def channels_flipped(state: PartitionState, batch: Batch) -> list[Key]:
 
 
 def posts_of_targets(state: PartitionState, targets: Iterable[Key]) -> list[Key]:
-    """Posts that these targets belong to; targets that no post lists have none. The targets must be filled."""
+    """The posts of the targets, without targets that no post lists. The targets must be filled."""
     posts: dict[Key, None] = {}
     for workspace_id, target_id in targets:
         target = state.targets[(workspace_id, target_id)]
@@ -133,7 +133,7 @@ def posts_of_targets(state: PartitionState, targets: Iterable[Key]) -> list[Key]
 
 
 def channels_of_targets(state: PartitionState, targets: Iterable[Key]) -> list[Key]:
-    """Channels of those of the targets that a post lists; the targets must be filled."""
+    """The channels of the targets, without targets that no post lists. The targets must be filled."""
     channels: dict[Key, None] = {}
     for workspace_id, target_id in targets:
         target = state.targets[(workspace_id, target_id)]

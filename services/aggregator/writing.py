@@ -1,7 +1,7 @@
 """Writes one batch: rows into ClickHouse, then messages onto topics, then the acknowledgement.
 
-Guarantee: at least once. A crash between any two steps repeats the whole batch. Rows are functions of registers that
-ignore a repeat and carry a version to replace by, so repeating gives the same numbers.
+Guarantee: at least once. A crash between any two steps repeats the whole batch. Repeating gives the same numbers, since
+rows follow from registers that ignore a repeated answer, and a row replaces an older version of itself.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
 Acknowledge = Callable[[], Awaitable[None]]
-"""Notes in Kafka that everything of a batch is written."""
+"""Notes in Kafka that all rows and messages of a batch are written."""
 
 _STATES = (rows.LATEST_POST_METRICS, rows.LATEST_CHANNEL_METRICS)
 _MIRRORS = (rows.CHANNELS, rows.POSTS)
 
 
 def insert_stages(effects: Effects) -> list[Inserts]:
-    """What to insert one after the other: the consequences of a batch, then states, then the catalog's mirror.
+    """The stages of a batch's inserts, in order: the consequences, then the states, then the catalog's mirror.
 
-    A batch of answers touches the same states whenever it is repeated, so all of it is one stage. A catalog write
-    touches what the old state says (the post that a target leaves, the targets of a channel that goes), so its
-    consequences are stored and published first, the states next and the mirror last. A crash in between repeats the
-    write: either against states that still say what it touched, or after its consequences were published.
+    A batch of answers touches the same states whenever it is repeated, so all of its rows are one stage. A catalog
+    write also touches states that only the old state names (the post that a target leaves, the targets of a channel
+    that is deleted). So the consequences of such a write are stored and published first, the states next and the mirror
+    last. A crash in between repeats the write: either the old states are still stored, and name the same touched
+    states, or the consequences were published already.
     """
     inserts = effects.inserts
     if not any(table in inserts for table in _MIRRORS):
@@ -50,7 +51,7 @@ async def insert_all(store: ClickHouse, inserts: Inserts) -> list[tuple[rows.Row
     """Insert rows of all tables at once and wait until they are stored.
 
     Returns:
-        Rows of raw events that ClickHouse will never take, with the reason. Refused rows of other tables are only
+        Rows of raw events that ClickHouse will never store, each with the reason. Refused rows of other tables are only
         logged and counted.
     """
     outcomes = await asyncio.gather(
@@ -72,7 +73,7 @@ class BatchWriter:
     """Writes the batches of one partition.
 
     Args:
-        batches: makes dead letters of what a sink will never take.
+        batches: makes dead letters of events that ClickHouse refuses.
     """
 
     def __init__(self, store: ClickHouse, topics: TopicWriter, batches: BatchReader, clock: Clock) -> None:
@@ -82,10 +83,10 @@ class BatchWriter:
         self._clock = clock
 
     async def write(self, batch: Batch, effects: Effects, started: float, acknowledge: Acknowledge) -> None:
-        """Flush, publish and acknowledge one batch; waits while ClickHouse or Kafka is away.
+        """Insert, publish and acknowledge one batch; waits while ClickHouse or Kafka is away.
 
         Args:
-            started: when the batch was begun, in seconds of the event loop's clock; for the metrics.
+            started: when the batch began, in seconds of the event loop's clock; for the metrics.
 
         Raises:
             OwnershipLost: a newer owner has the partition; nothing is acknowledged.
@@ -96,17 +97,22 @@ class BatchWriter:
         for stage in later:
             await insert_all(self._store, stage)
         if later:
-            # A reader that drops what it cached when a rollup arrives must find the new states behind that rollup.
+            # A reader drops cached answers when a rollup arrives, and must then find the new states stored: so the
+            # rollups are published again after the states.
             await self.publish(Effects(rollups=effects.rollups))
         metrics.observe_batch(batch, effects, asyncio.get_running_loop().time() - started, self._clock.now())
         await acknowledge()
 
     async def publish(self, effects: Effects) -> None:
-        """Encode and publish the messages of effects, without any rows."""
+        """Encode and publish the messages of effects; rows are not inserted.
+
+        Raises:
+            OwnershipLost: a newer owner has the partition.
+        """
         await self._topics.publish(await asyncio.to_thread(self._topics.encode, Batch(), effects))
 
     async def _flush(self, consequences: Inserts, batch: Batch, effects: Effects) -> list[Encoded]:
-        """Insert the first stage while its messages are encoded; returns the messages, dead letters included."""
+        """Insert the first stage while the batch's messages are encoded; returns the messages with dead letters."""
         encoding = asyncio.create_task(asyncio.to_thread(self._topics.encode, batch, effects))
         try:
             refused = await insert_all(self._store, consequences)

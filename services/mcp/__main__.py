@@ -1,4 +1,4 @@
-"""Composition root of `tidemark mcp`: settings, a client, the server on standard input and output."""
+"""Composition root of `tidemark mcp`: builds the settings, a client, and the server on standard input and output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tidemark_client import Tidemark, TidemarkError
 
 
 def main() -> None:
-    """Serve until the host closes standard input."""
+    """Serve until the host closes standard input; a query API that can't be read ends the process with one line."""
     settings = load_or_exit(McpSettings)
     with Tidemark(settings.query_api_url, settings.api_key) as client:
         try:

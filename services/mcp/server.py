@@ -1,7 +1,8 @@
-"""Tidemark's reads as tools of the Model Context Protocol, over the typed client: one workspace, nothing is written.
+"""Offers Tidemark's reads of one workspace as tools of the Model Context Protocol. Writes nothing.
 
-In: a client with a workspace's key. Out: a server that a language model's host runs and asks. Each tool is one call of
-`/tidemark/v1`; its reply is the API's own, so a null comes with its reason. The key is in no reply and in no error.
+In: a typed client with a workspace's key. Out: a server that a language model's host runs and asks. Each tool makes one
+call of `/tidemark/v1` and returns the API's own reply, so that a null comes with its reason. No reply or error holds
+the key.
 
 Source: Model Context Protocol, "Tools" and "Resources"; the package `mcp`.
 """
@@ -23,7 +24,7 @@ from tidemark_client.client import Mode, Moment, Step
 from tidemark_client.models import Answer
 
 MOST_ROWS = 100
-"""Rows of one reply at most: a model reads all of them."""
+"""The most rows of one reply, since a model reads all of them."""
 _INSTRUCTIONS = (
     "Figures of one workspace's social media posts and channels, as the platforms reported them. A figure that is null "
     "was never reported, and `reasons` says why; 0 was reported as zero. Never add up `reach` over time: it counts "
@@ -35,25 +36,25 @@ Id = Annotated[str, Field(description="The id in the publishing product.", min_l
 Metric = Annotated[str, Field(description="A common metric column, such as views, impressions, likes or reach.")]
 Start = Annotated[Moment | None, Field(description="First instant or date of the span; ISO 8601.")]
 End = Annotated[Moment | None, Field(description="End of the span, exclusive; ISO 8601.")]
-Limit = Annotated[int, Field(description="Rows at most.", ge=1, le=MOST_ROWS)]
+Limit = Annotated[int, Field(description="The most rows of the reply.", ge=1, le=MOST_ROWS)]
 Platform = Annotated[str | None, Field(description="A platform's name, such as x or instagram.")]
 Zone = Annotated[str, Field(description="Time zone of days and hours, such as Europe/Berlin.")]
-ChannelId = Annotated[str | None, Field(description="Only of this channel.")]
+ChannelId = Annotated[str | None, Field(description="Only rows of this channel.")]
 _Asked = ParamSpec("_Asked")
 _JSON = dict[str, Any]
 
 
 def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
-    """The server.
+    """Build the server with its tools and resources.
 
     Args:
-        client: of the workspace that is read.
-        version: of Tidemark, told to hosts.
+        client: reads the workspace.
+        version: the version of Tidemark that hosts are shown.
     """
     server: MCPServer[Any] = MCPServer("tidemark", title="Tidemark", instructions=_INSTRUCTIONS, version=version)
 
     def tool(read: Callable[_Asked, _JSON]) -> None:
-        """Offer a function as a tool of its name; what the API refuses becomes an error that the model can read."""
+        """Offer a function as a tool of the same name; a refusal of the API becomes an error for the model."""
 
         @wraps(read)
         def guarded(*args: _Asked.args, **kwargs: _Asked.kwargs) -> _JSON:
@@ -65,7 +66,7 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
         server.add_tool(guarded, annotations=_READ_ONLY)
 
     def get_post(post_id: Id) -> _JSON:
-        """One post: its totals, each of its targets, the reason of every null, and when it is polled next."""
+        """One post: its totals, each of its targets, the reason for every null, and when the post is polled next."""
         return shown(client.post(post_id))
 
     def get_channel(channel_id: Id) -> _JSON:
@@ -73,7 +74,7 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
         return shown(client.channel(channel_id))
 
     def get_channel_window(channel_id: Id, length: Literal["24h", "7d", "28d"] = "28d") -> _JSON:
-        """A channel's totals over the window that ends now; says of each total whether it is the platform's own."""
+        """A channel's totals over the window that ends now, each with its source: the platform or the posts."""
         return shown(client.channel_window(channel_id, length))
 
     def list_channels(platform: Platform = None, limit: Limit = 50) -> _JSON:
@@ -95,7 +96,7 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
         end: End = None,
         limit: Limit = 10,
     ) -> _JSON:
-        """Posts published within a span by one figure, the greatest first; posts without the figure are left out."""
+        """Posts published within a span, ranked by one figure, the greatest first; posts without it are left out."""
         found = client.top_posts(
             metric, channel_id=channel_id, platform=platform, start=start, end=end, page_size=limit
         )
@@ -111,7 +112,7 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
         tz: Zone = "UTC",
         mode: Mode = "cumulative",
     ) -> _JSON:
-        """Figures over time by hour or day: as they stood (`cumulative`) or what was added (`increments`)."""
+        """Figures over time by hour or day: the figure at each end (`cumulative`) or the growth (`increments`)."""
         ask = {"post": client.post_series, "target": client.target_series, "channel": client.channel_series}[subject]
         return shown(ask(subject_id, metrics, start=start, end=end, step=step, tz=tz, mode=mode))
 
@@ -123,7 +124,7 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
         attribution: Literal["published", "received"] = "published",
         compare: bool = False,
     ) -> _JSON:
-        """Totals of a span, of the workspace or one channel; `compare` adds the span before it."""
+        """Totals of a span, of the workspace or of one channel; `compare` adds the totals of the span before."""
         return shown(
             client.totals(
                 channel_id=channel_id, start=start, end=end, tz=tz, attribution=attribution, is_compared=compare
@@ -131,12 +132,12 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
         )
 
     def get_explanation(subject: Literal["post", "target"], subject_id: Id, metric: Metric) -> _JSON:
-        """Where a figure comes from: the platform's raw answers, what was read from them, and by which rule."""
+        """Where a figure comes from: the platform's raw answers, the figures read from them, and the rule."""
         explain = client.explain_post if subject == "post" else client.explain_target
         return shown(explain(subject_id, metric))
 
     def list_capabilities() -> _JSON:
-        """What each platform can report, how late, and why it can't report the rest."""
+        """The figures that each platform can report, how late, and why it can't report the others."""
         return rows(client.capabilities())
 
     for read in (
@@ -147,22 +148,22 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
 
     @server.resource("tidemark://posts/{post_id}", mime_type="application/json")
     def post(post_id: str) -> _JSON:
-        """One post, as `get_post`."""
+        """One post, like the tool `get_post`."""
         return get_post(post_id)
 
     @server.resource("tidemark://channels/{channel_id}", mime_type="application/json")
     def channel(channel_id: str) -> _JSON:
-        """One connected account, as `get_channel`."""
+        """One connected account, like the tool `get_channel`."""
         return get_channel(channel_id)
 
     return server
 
 
 def shown(answer: Answer) -> _JSON:
-    """An answer as the API sent it."""
+    """An answer as a JSON value with the API's names."""
     return answer.model_dump(mode="json", by_alias=True)
 
 
 def rows(answers: Any) -> _JSON:
-    """Several answers."""
+    """Several answers as one JSON value, under `data`."""
     return {"data": [shown(answer) for answer in answers]}

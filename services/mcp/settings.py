@@ -1,4 +1,4 @@
-"""Settings of `tidemark mcp`: where the query API is, and the key of the workspace that is read."""
+"""Settings of `tidemark mcp`: the address of the query API, and the key of the workspace to read."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class McpSettings(Settings):
     """Settings of `tidemark mcp`, from the environment (`TIDEMARK_*`).
 
     Attributes:
-        query_api_url: origin of the query API.
-        api_key: of the workspace that is read, with the scope `analytics:read`.
+        query_api_url: the origin of the query API.
+        api_key: a key of the workspace to read, with the scope `analytics:read`.
     """
 
     query_api_url: str = "http://127.0.0.1:8080"

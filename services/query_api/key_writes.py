@@ -59,7 +59,7 @@ class KeyWrites:
         return {number: offset for number, offset in wanted.items() if read_to(number) < offset}
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the shared file; no other call may follow."""
         self._held.close()
         os.close(self._file)
 

@@ -87,7 +87,7 @@ class LiveReads:
         )
 
     async def answer(self, question: Question[Answered]) -> Answered | None:
-        """See `query.ReadModel`."""
+        """The answer to a question; None when the channel or post does not exist, as in `query.ReadModel`."""
         if question not in self._live:
             return await self._stored.answer(question)
         # A health question names its instant, which is left out here: questions of one moment share one answer.

@@ -102,14 +102,14 @@ class PollerLink:
         self._follower.start()
 
     async def stop(self) -> None:
-        """Disconnect."""
+        """Stop following replies, and close the connections to Kafka."""
         await self._follower.stop()
         await self._producer.close(_CLOSE_SECONDS)
 
     async def ask(
         self, kind: PullKind, workspace_id: str, *, channel_id: str = "", targets: Sequence[PullTarget] = ()
     ) -> Pulled | None:
-        """See `live.Link`."""
+        """Ask the poller and wait for its answers until the deadline; None when no poller takes the request."""
         started = asyncio.get_running_loop().time()
         codec = self._requests
         # Without a connected follower the reply would be missed.

@@ -99,11 +99,11 @@ class KafkaPublisher:
         self._producer.start()
 
     async def stop(self) -> None:
-        """Disconnect."""
+        """Wait until held messages are sent, for the deadline at most, and close the connection to Kafka."""
         await self._producer.close(DEADLINE_SECONDS)
 
     async def publish(self, writes: Sequence[Write]) -> list[Place]:
-        """See `Publisher`."""
+        """Write all events, and wait until all are durable; see `Publisher.publish` for results and errors."""
         if not self._producer.is_connected:
             raise WritesUnavailable
         generation = self._producer.generation

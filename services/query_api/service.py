@@ -1,6 +1,6 @@
-"""One process of the query API: its clients, the application over them, and its background work.
+"""One process of the query API: builds all of its clients, the application on top, and the background work.
 
-Nothing else builds a client.
+No other module builds a client.
 """
 
 from __future__ import annotations
@@ -44,16 +44,19 @@ from services.runtime.topics import incarnation
 
 _HOUSEKEEPING_SECONDS = 1.0
 _COLLECTOR_THRESHOLDS = (50_000, 20, 50)
-# Totals of windows are small: a part of what replies get is plenty.
+# Kept window totals get this part of the memory for kept replies: window totals are small.
 _WINDOWS_SHARE = 8
 
 
 class Service:
-    """Everything that answers; made within the event loop that it runs in.
+    """All parts of one process that answer requests; build it within the running event loop.
 
     Args:
-        cipher: None without secret keys.
-        key_writes: what the workers of this origin have written; None where this process is the origin.
+        cipher: encrypts tokens; None without secret keys.
+        key_writes: the writes of keys by all workers that share the port; None for a process without other workers.
+
+    Raises:
+        RegistryUnavailable: a schema can't be fetched.
     """
 
     def __init__(
@@ -124,9 +127,9 @@ class Service:
         self._housekeeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to follow the topics."""
-        # Nearly all that a request leaves goes by its references; looking through every kept answer for cycles, as
-        # often as the defaults have it, made one cold read in a hundred wait 139 instead of 53 ms.
+        """Begin to follow the topics and to keep house."""
+        # References free nearly all memory of a request. With the default thresholds the collector searches every kept
+        # answer for cycles so often that one cold read in a hundred took 139 ms instead of 53 ms.
         gc.set_threshold(*_COLLECTOR_THRESHOLDS)
         for part in (self._publisher, self._feed, self._link, self._drops, self._store, self._store_feed):
             if part is not None:
@@ -134,7 +137,7 @@ class Service:
         self._housekeeping = asyncio.create_task(self._keep_house())
 
     async def has_read(self, seconds: float) -> bool:
-        """Wait until the catalog was read to its end, so that every key is known; tells whether it was in time."""
+        """Wait until the catalog is read to its end, so that every key is known; returns False after `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._feed.caught_up()
@@ -143,7 +146,7 @@ class Service:
         return True
 
     async def stop(self) -> None:
-        """Stop following and disconnect."""
+        """Stop following the topics, and close all connections."""
         if self._housekeeping is not None:
             self._housekeeping.cancel()
         await asyncio.gather(

@@ -18,23 +18,23 @@ from services.runtime.settings import (
     SecretKeysSettings,
 )
 
-# As browsers send it.
+# An origin in the form that browsers send.
 _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9]\d{0,4})?")
 
 
 class QueryApiSettings(
     KafkaSettings, RegistrySettings, ClickHouseSettings, SecretKeysSettings, HttpSettings, OperationsSettings
 ):
-    """Where to listen, who may write the catalog, and how much one key may ask."""
+    """Settings of the query API, from the environment (`TIDEMARK_*`)."""
 
     query_api_host: str = "127.0.0.1"
     query_api_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port")
-    query_api_workers: int = Field(default=1, ge=1, le=64, description="processes that answer on the one port")
+    query_api_workers: int = Field(default=1, ge=1, le=64, description="processes on the one port")
     admin_key: SecretStr | None = Field(default=None, description="unset: the admin API is closed")
     rate_limit: int = Field(default=0, ge=0, description="requests per key and minute; 0 is no limit")
-    live_deadline_seconds: float = Field(default=4.0, ge=1, le=30, description="for all of a live answer's pulls")
+    live_deadline_seconds: float = Field(default=4.0, ge=1, le=30, description="for all pulls of a live answer")
     poll_speed: float = Field(
-        default=1.0, gt=0, le=1_000_000, description="the poller's, for when a target is next due"
+        default=1.0, gt=0, le=1_000_000, description="the poller's speed; shifts when a target is next due"
     )
     answer_cache_bytes: int = Field(default=64 * 1024 * 1024, ge=0, description="for kept replies; 0 keeps none")
     store_dir: str = Field(default="", description="folder of the API's own store; empty: reads go to ClickHouse")

@@ -1,7 +1,7 @@
-"""Compacted topics held in memory: the newest value of each key, whoever wrote it. No I/O.
+"""Holds compacted topics in memory: the newest value of each key, whoever wrote the value. No I/O.
 
-A view is fed by `feed` from Kafka, and by `admin` right after a write of its own was confirmed, so that what was
-written here holds here at once. Both bring the place of the record, and an older one never replaces a newer.
+`feed` brings records from Kafka, and `admin` brings its own writes as soon as they are confirmed, so that a write here
+counts here at once. Both give the record's place, and an older record never replaces a newer one.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ Event = TypeVar("Event")
 
 
 class Place(NamedTuple):
-    """Where a record is in its topic."""
+    """A record's partition and offset in its topic."""
 
     partition: int
     offset: int
 
 
 class TopicView(Generic[Event]):
-    """Base of the views; a subclass says what an event changes.
+    """Base of the views; a subclass applies events.
 
-    Guarantee: records may come twice and from both sides in any order; each key ends at its newest.
+    Guarantee: records may come twice, and from the feed and from `admin` in any order; each key ends at its newest
+    record.
     """
 
     topic: str
@@ -33,7 +34,7 @@ class TopicView(Generic[Event]):
         self._ahead: dict[bytes, int] = {}
 
     def observe(self, message_key: bytes, event: Event | None, place: Place) -> None:
-        """Take a record read from the topic; None is a tombstone."""
+        """Apply a record that was read from the topic; an event of None is a tombstone."""
         self._read_to[place.partition] = place.offset + 1
         ahead = self._ahead.get(message_key)
         if ahead is not None:
@@ -43,7 +44,7 @@ class TopicView(Generic[Event]):
         self.apply(split_key(message_key), event)
 
     def wrote(self, message_key: bytes, event: Event | None, place: Place) -> None:
-        """Take a record that was just written and confirmed."""
+        """Apply a record that this process wrote and Kafka confirmed; an event of None is a tombstone."""
         if place.offset < self._read_to.get(place.partition, 0):
             return
         if place.offset < self._ahead.get(message_key, -1):
@@ -52,5 +53,5 @@ class TopicView(Generic[Event]):
         self.apply(split_key(message_key), event)
 
     def apply(self, key: tuple[str, str], event: Event | None) -> None:
-        """Make `event` the newest of its key (workspace id, id)."""
+        """Make `event` the newest value of the key (workspace id, id); None deletes the key."""
         raise NotImplementedError

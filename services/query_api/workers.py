@@ -1,7 +1,7 @@
-"""Several processes that answer on one port, started, watched and replaced by uvicorn's own supervisor.
+"""Runs several worker processes on one port; uvicorn's own supervisor starts, watches and replaces them.
 
-All of them accept from one listening socket, so a connection waits for whoever is free, and none is lost with a worker
-that dies before it accepted it. Each reads the topics for itself and keeps its own answers.
+All workers accept from one listening socket, so that a connection goes to any free worker, and a worker that dies loses
+no connection that it had not accepted. Each worker reads the topics for itself and keeps its own answers.
 """
 
 from __future__ import annotations
@@ -29,16 +29,20 @@ from services.runtime.secrets import TokenCipher
 
 log = get_logger(__name__)
 
-# A worker that does not know the keys yet would refuse good ones, so it leaves connections to the others; while Kafka
-# is away it accepts them after this, so that /readyz can say what is missing.
+# A worker that has not read the keys yet would refuse valid keys, so it leaves connections to the other workers. While
+# Kafka is away the worker accepts connections after this time, so that /readyz can tell what is missing.
 _READ_SECONDS = 10.0
-# A worker answers its supervisor once its imports are done: 28 s of them were seen on two cores that fifteen programs
-# wanted. One that is replaced for it is followed by one that does no better, for ever.
+# A worker answers its supervisor once its imports are done; imports took 28 s on two cores shared by fifteen programs.
+# With a shorter time the supervisor would replace slow workers by equally slow ones for ever.
 _SILENT_SECONDS = 60
 
 
 class Worker:
-    """The application of one worker, made anew in each; only its settings travel there."""
+    """The application of one worker, built within the worker's process of its settings.
+
+    Args:
+        shared_folder: the folder of files that all workers share.
+    """
 
     def __init__(self, settings: QueryApiSettings, shared_folder: Path) -> None:
         self._settings = settings
@@ -73,9 +77,9 @@ class Worker:
 
 
 def run_workers(settings: QueryApiSettings, listener: socket.socket, server_options: dict[str, Any]) -> int:
-    """Serve with as many workers as the settings say until a signal; returns the exit code.
+    """Serve with `query_api_workers` workers until a signal; returns the exit code.
 
-    A worker that ends or hangs is replaced; one that can't even start ends all.
+    A worker that ends or hangs is replaced. A worker that fails to start ends all workers, with exit code 1.
     """
     with tempfile.TemporaryDirectory(prefix="tidemark-query-api-") as name:
         folder = Path(name)
@@ -101,7 +105,7 @@ def _key_writes_file(folder: Path) -> Path:
 
 
 def _end_with_parent() -> None:
-    """Stop this worker when its supervisor is gone, killed or not."""
+    """Stop this worker when its supervisor has ended or was killed."""
     parent = parent_process()
     if parent is None:
         return

@@ -75,7 +75,7 @@ class Reader(Protocol):
     """One connection that reads partitions. All methods but `stand` and `written_to` may raise BrokersUnavailable."""
 
     async def start(self) -> None:
-        """Connect."""
+        """Connect to the brokers; other methods may be called once this returns."""
 
     async def bounds(self, places: Iterable[Place]) -> dict[Place, Bounds]:
         """Ask for the offsets that partitions have now."""

@@ -20,17 +20,16 @@ from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
 
 class KafkaBrokers:
-    """See `brokers.Brokers`."""
+    """Makes readers and writers of Kafka by aiokafka; its methods are documented in `brokers.Brokers`."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
 
     def reader(self, *, is_committed: bool, group: str | None = None, wait_seconds: float = 0.5) -> KafkaReader:
-        """See `brokers.Brokers`; the group's name is without prefix."""
+        """Make a reader as `brokers.Brokers` says; the group's name is without prefix."""
         return KafkaReader(self._settings, is_committed=is_committed, group=group, wait_seconds=wait_seconds)
 
     def writer(self, *, is_durable: bool = True, linger_seconds: float = 0.0, batch_bytes: int = 16_384) -> KafkaWriter:
-        """See `brokers.Brokers`."""
         if is_durable:
             options = aiokafka_producer_options(self._settings)
         else:
@@ -39,7 +38,6 @@ class KafkaBrokers:
         return KafkaWriter(self._settings, options)
 
     async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
-        """See `brokers.Brokers`."""
         names = {self._settings.topic(topic): topic for topic in topics}
         admin = AIOKafkaAdminClient(**aiokafka_options(self._settings))
         try:
@@ -53,7 +51,7 @@ class KafkaBrokers:
 
 
 class KafkaReader:
-    """See `brokers.Reader`."""
+    """Reads partitions of Kafka by aiokafka; its methods are documented in `brokers.Reader`."""
 
     def __init__(
         self, settings: KafkaSettings, *, is_committed: bool, group: str | None = None, wait_seconds: float = 0.5
@@ -73,12 +71,10 @@ class KafkaReader:
         )
 
     async def start(self) -> None:
-        """See `brokers.Reader`."""
         with _told():
             await self._consumer.start()
 
     async def bounds(self, places: Iterable[Place]) -> dict[Place, Bounds]:
-        """See `brokers.Reader`."""
         asked = {self._asked(place): place for place in places}
         with _told():
             begins = await self._consumer.beginning_offsets(list(asked))
@@ -86,14 +82,12 @@ class KafkaReader:
         return {place: Bounds(begins[tp], ends[tp]) for tp, place in asked.items()}
 
     async def offsets_at(self, instants: Mapping[Place, int]) -> dict[Place, int | None]:
-        """See `brokers.Reader`."""
         with _told():
             found = await self._consumer.offsets_for_times({self._asked(place): at for place, at in instants.items()})
         offsets = {tp: None if at is None else at.offset for tp, at in found.items()}
         return {place: offsets.get(self._asked(place)) for place in instants}
 
     def stand(self, positions: Mapping[Place, int]) -> None:
-        """See `brokers.Reader`."""
         if not positions:
             self._consumer.unsubscribe()
             return
@@ -102,7 +96,6 @@ class KafkaReader:
             self._consumer.seek(self._asked(place), offset)
 
     async def read(self, seconds: float, most: int) -> list[Record]:
-        """See `brokers.Reader`."""
         with _told():
             found = await self._consumer.getmany(timeout_ms=round(seconds * 1000), max_records=most)
         prefix = self._prefix
@@ -121,27 +114,22 @@ class KafkaReader:
         ]
 
     async def position(self, place: Place) -> int:
-        """See `brokers.Reader`."""
         with _told():
             return int(await self._consumer.position(self._asked(place)))
 
     def written_to(self, place: Place) -> int | None:
-        """See `brokers.Reader`."""
         offset: int | None = self._consumer.highwater(self._asked(place))
         return offset
 
     async def committed(self, places: Iterable[Place]) -> dict[Place, int | None]:
-        """See `brokers.Reader`."""
         with _told():
             return {place: await self._consumer.committed(self._asked(place)) for place in places}
 
     async def commit(self, positions: Mapping[Place, int]) -> None:
-        """See `brokers.Reader`."""
         with _told():
             await self._consumer.commit({self._asked(place): offset for place, offset in positions.items()})
 
     async def stop(self) -> None:
-        """See `brokers.Reader`."""
         await stop_clients(self._consumer)
 
     def _asked(self, place: Place) -> TopicPartition:
@@ -152,21 +140,19 @@ class KafkaReader:
 
 
 class KafkaWriter:
-    """See `brokers.Writer`."""
+    """Writes to Kafka by aiokafka; its methods are documented in `brokers.Writer`."""
 
     def __init__(self, settings: KafkaSettings, options: Mapping[str, Any]) -> None:
         self._settings = settings
         self._producer = AIOKafkaProducer(**options)
 
     async def start(self) -> None:
-        """See `brokers.Writer`."""
         with _told():
             await self._producer.start()
 
     async def send(
         self, topic: str, partition: int, message_key: bytes | None, value: bytes | None
     ) -> asyncio.Future[Sent]:
-        """See `brokers.Writer`."""
         with _told():
             sent = await self._producer.send(self._settings.topic(topic), value, key=message_key, partition=partition)
         told: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
@@ -174,7 +160,6 @@ class KafkaWriter:
         return told
 
     async def stop(self) -> None:
-        """See `brokers.Writer`."""
         await stop_clients(self._producer)
 
 

@@ -88,7 +88,7 @@ class Server:
         self._closing = False
 
     def app(self) -> Starlette:
-        """The ASGI application."""
+        """Build the ASGI application of the HTTP interface."""
 
         async def unknown_path(request: Request, error: Exception) -> Response:
             text = f"There is no handle {request.url.path}\n\nUse / or /ping for health checks.\n"

@@ -139,7 +139,7 @@ class Decompressor:
         return zlib.decompressobj(_GZIP_WINDOW_BITS)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """See `Decoder`."""
+        """Yield the decoded pieces of a chunk of the body; refuses a body that can't be decoded."""
         has_more = False
         while chunk or has_more:
             self._begun = self._begun or bool(chunk)
@@ -164,7 +164,7 @@ class Decompressor:
         return piece, b"", not decoder.needs_input
 
     def close(self) -> None:
-        """See `Decoder`."""
+        """End the body; refuses a body that ends in the middle of a frame."""
         if self._begun:
             raise refusal(CANNOT_DECOMPRESS, f"The {self._encoding} request body ends in the middle of a frame")
 

@@ -99,7 +99,7 @@ class DiskGuard:
             raise refusal(NOT_ENOUGH_SPACE, "The disk became full while the statement was writing; run it again")
 
     def close(self) -> None:
-        """Stops looking."""
+        """Stop watching the disk, and wait for the thread to end."""
         self._closed.set()
         self._thread.join()
 

@@ -109,7 +109,7 @@ class BlockDecoder:
             raise refusal(CANNOT_DECOMPRESS, "A compressed block of the request is shorter than its head")
 
     def close(self) -> None:
-        """See `compression.Decoder`."""
+        """End the body; refuses a body that ends in the middle of a block."""
         if self._held:
             raise refusal(CANNOT_DECOMPRESS, "The request body ends in the middle of a compressed block")
 

@@ -1,8 +1,8 @@
-"""What the audit compares, as statements. Pure.
+"""The audit's comparisons as SQL statements. Pure.
 
-Every statement returns the same five columns: `workspace_id`, `key` (an id to ask for it again by), `label` (what it
-is, for a person), and `stored` and `recomputed`: texts in the order of the check's `fields`. Only rows that differ
-come back.
+Every statement returns the same five columns: `workspace_id`, `key` (the id by which the row is compared again),
+`label` (the row's name for a person), and `stored` and `recomputed`: arrays of texts in the order of the check's
+`fields`. Only rows that differ are returned.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ GENERATION = "generation = {generation:UInt16}"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which keys a statement looks at.
+    """The keys that a statement compares.
 
     Attributes:
-        by_keys: exact keys (`{keys}`) instead of whole workspaces (`{workspaces}`).
-        parts: a large workspace's keys are taken in this many parts by their hash (`{part}` of `{parts}`).
+        by_keys: compare exact keys (`{keys}`) instead of whole workspaces (`{workspaces}`).
+        parts: compare one of this many parts of a large workspace's keys, split by hash (`{part}` of `{parts}`).
     """
 
     by_keys: bool = False
@@ -29,11 +29,11 @@ class Scope:
 
     @property
     def workspaces(self) -> str:
-        """A condition on `workspace_id` alone."""
+        """The SQL condition on `workspace_id` alone."""
         return "workspace_id IN {workspaces:Array(String)}"
 
     def where(self, column: str) -> str:
-        """A condition on `workspace_id` and the column that holds the check's key."""
+        """The SQL condition on `workspace_id` and on the column that holds the check's key."""
         if self.by_keys:
             return f"{self.workspaces} AND (workspace_id, {column}) IN {{keys:Array(Tuple(String, String))}}"
         if self.parts > 1:
@@ -46,11 +46,12 @@ class Check:
     """One comparison.
 
     Attributes:
-        name: shown before each difference.
-        fields: names of what is compared, in the order of both columns.
-        statement: the SQL for a scope; its parameters are `generation`, `now` and `forgotten` (ms), and the scope's.
-        keys_per_statement: most that one statement looks at, where its rows are wide; None for as many as there are.
-        keys: SQL of the keys of a scope, `workspace_id` and key; needed with `keys_per_statement`.
+        name: the check's name, shown before each difference.
+        fields: names of the compared fields, in the order of `stored` and `recomputed`.
+        statement: returns the SQL for a scope; its parameters are `generation`, `now` and `forgotten` (ms), and the
+            scope's.
+        keys_per_statement: the most keys in one statement, for checks with wide rows; None for no limit.
+        keys: returns the SQL of a scope's keys (`workspace_id` and key); needed with `keys_per_statement`.
     """
 
     name: str
@@ -61,17 +62,17 @@ class Check:
 
 
 def texts(metrics: Sequence[Metric]) -> str:
-    """An array of a row's figures as texts, null where null."""
+    """SQL of an array of a row's figures as texts, null for a figure that is null."""
     return "[" + ", ".join(f"toString({metric.name})" for metric in metrics) + "]"
 
 
 def no_texts(count: int) -> str:
-    """What `texts` gives for a row without any figure."""
+    """SQL of an array of `count` nulls: the result of `texts` for a row without figures."""
     return f"arrayResize(CAST([], 'Array(Nullable(String))'), {count}, NULL)"
 
 
 def sum_text(metric: Metric, condition: str, column: str | None = None) -> str:
-    """The sum of a figure over rows, held within what its column holds, as text; null where no row has it."""
+    """SQL of a figure's sum over rows, limited to the column's range, as text; null when no row has the figure."""
     name = column or metric.name
     if metric.is_duration:
         bound = f"toDecimal128('{MILLIS_MAX // 1000}.{MILLIS_MAX % 1000:03d}', 3)"
@@ -81,17 +82,17 @@ def sum_text(metric: Metric, condition: str, column: str | None = None) -> str:
 
 
 def bounded_text(total: str) -> str:
-    """A sum of counts held within 64 bits, as text."""
+    """SQL of a sum of counts, limited to 64 bits, as text."""
     return _within(total, f"toInt128('{INT64_MIN}')", f"toInt128('{INT64_MAX}')")
 
 
 def _within(total: str, low: str, high: str) -> str:
-    # Servers differ in what least and greatest make of a null.
+    # Server versions differ in the result of least and greatest for a null.
     return f"if(({total}) IS NULL, NULL, toString(least(greatest(assumeNotNull({total}), {low}), {high})))"
 
 
 def total_text(metric: Metric, condition: str) -> str:
-    """A figure's total over targets by the contract: sums, and a mean only where exactly one target has it."""
+    """SQL of a figure's total over targets, as text: a sum; for a mean, the value if exactly one target has one."""
     if metric.summable:
         return sum_text(metric, condition)
     one = f"countIf({metric.name}, {condition} AND {metric.name} IS NOT NULL) = 1"
@@ -99,12 +100,12 @@ def total_text(metric: Metric, condition: str) -> str:
 
 
 def milliseconds(column: str) -> str:
-    """A nullable instant as whole milliseconds."""
+    """SQL of a nullable instant as whole milliseconds."""
     return f"toUnixTimestamp64Milli({column})"
 
 
 def differing(fields: int, rows: str) -> str:
-    """The rows of a query whose two text arrays differ; both have `fields` elements."""
+    """SQL of those rows of a query whose two arrays of texts differ; both arrays have `fields` elements."""
     return f"SELECT workspace_id, key, label, stored, recomputed FROM ({rows}) WHERE NOT arrayAll(i -> {_same('i')}, range(1, {fields} + 1))"  # noqa: E501
 
 

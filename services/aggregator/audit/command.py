@@ -12,9 +12,10 @@ from services.runtime.clock import SystemClock
 from services.runtime.progress import ProgressBar
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.settings import exit_with, load_or_exit
+from services.runtime.wording import counted
 
 CLEAN, DIFFERENT, UNUSABLE = 0, 1, 2
-# By the name of the check. All that is derived is made anew from what it is derived from.
+# How to mend differences, by the check's name: derived rows and messages are made anew from their sources.
 MENDS = {
     "raw_events": "`tidemark rebuild` stores what platform.raw still holds",
     CHANNELS: "`tidemark rebuild` reads the topic again",
@@ -23,13 +24,16 @@ MENDS = {
     "latest_channel_metrics": "`tidemark rebuild` makes it anew from raw events and catalog",
     "post_totals": "`tidemark rebuild` makes it anew from raw events and catalog",
     "channel_totals": "`tidemark rebuild` makes it anew from raw events and catalog",
-    POST_ROLLUPS: "`tidemark rebuild` tells the topic again",
-    CHANNEL_ROLLUPS: "`tidemark rebuild` tells the topic again",
+    POST_ROLLUPS: "`tidemark rebuild` publishes the rollups again",
+    CHANNEL_ROLLUPS: "`tidemark rebuild` publishes the rollups again",
 }
 
 
 def run(options: Options) -> int:
-    """Audit and print; returns the exit code: 0 clean, 1 when anything differs."""
+    """Audit and print the differences; returns the exit code: 0 without differences, 1 with differences.
+
+    The process ends with exit code 2 when ClickHouse, Kafka or the registry can't be used.
+    """
     settings = load_or_exit(AuditSettings)
     summary = Summary()
     try:
@@ -39,20 +43,21 @@ def run(options: Options) -> int:
                     bar.print(line)
     except (AuditFailed, TopicUnreadable, RegistryUnavailable) as error:
         exit_with(str(error), UNUSABLE)
-    verdict = f"{summary.differences} differ" if summary.differences else "no differences"
+    verdict = counted(summary.differences, "difference") if summary.differences else "no differences"
     share = f", a sample of {options.sample.fraction:.2%}" if options.sample.fraction < 1 else ""
     print(  # noqa: T201 - a command line prints
-        f"audit: {verdict}; {summary.rows} rows in {summary.parts} parts and {summary.rollups} rollups "
-        f"in {summary.seconds:.1f} s{share}",
+        f"audit: {verdict}; {counted(summary.rows, 'row')} in {counted(summary.parts, 'part')} and "
+        f"{counted(summary.rollups, 'rollup')} in {summary.seconds:.1f} s{share}",
         file=sys.stderr,
     )
     for name, count in summary.by_check.items():
-        print(f"audit: {name}: {count} differ; to mend: {MENDS[name]}", file=sys.stderr)  # noqa: T201 - likewise
+        line = f"audit: {name}: {counted(count, 'difference')}; to mend: {MENDS[name]}"
+        print(line, file=sys.stderr)  # noqa: T201 - likewise
     return DIFFERENT if summary.differences else CLEAN
 
 
 def lines(difference: Difference) -> list[str]:
-    """A difference as tab-separated lines, one a field."""
+    """A difference as tab-separated lines, one for each field that differs."""
     return [
         "\t".join(
             (

@@ -1,7 +1,7 @@
-"""Rows of stored totals as the messages that must stand in the compacted topics. Pure.
+"""Makes of stored totals' rows the messages that the compacted topics must hold. Pure.
 
-A message is its fields in the order of the topic's schema; times and durations are whole milliseconds. Sums over a
-channel's targets and rates are made here anew.
+A message is a tuple of fields in the order of the topic's schema; times and durations are whole milliseconds. Sums over
+a channel's targets, and rates, are computed here anew.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _targets(workspace_id: str, parts: Sequence[Mapping[str, Any]], platforms: P
 
 
 def _parts(targets: str) -> list[Any]:
-    """The parts in a text; a damaged text has none, so that the message differs and is reported."""
+    """The parts in a JSON text; [] for a damaged text, so that its message differs and is reported."""
     try:
         parts: list[Any] = orjson.loads(targets)
     except orjson.JSONDecodeError:
@@ -84,7 +84,7 @@ def _parts(targets: str) -> list[Any]:
 
 
 def _derived(values: Sequence[int | None], parts: Sequence[Mapping[str, Any]]) -> tuple[int | None, float | None]:
-    """Engagements of a total, and the rate over its parts, by the contract's definitions."""
+    """The engagements of a total, and the engagement rate over its parts; None for either when it can't be computed."""
     engaged = shown = 0
     for part in parts:
         figures = part["values"]
@@ -102,7 +102,7 @@ def _engagements(values: Sequence[int | None]) -> int | None:
 
 
 def _summed(parts: Sequence[Sequence[int | None]]) -> list[int | None]:
-    """Totals over targets: sums, and a mean only where exactly one has it."""
+    """Totals over targets: a sum for each figure; for a mean, the value if exactly one target has one, else None."""
     summed: list[int | None] = []
     for column, (is_summed, low, high) in zip(zip(*parts, strict=True), _TOTALS, strict=True):
         known = [value for value in column if value is not None]
@@ -127,7 +127,7 @@ def channel_fields(row: Sequence[Any], _: Platforms) -> Fields:
 
 
 def record_fields(record: Mapping[str, Any]) -> Fields:
-    """A decoded value in the order of its schema."""
+    """The fields of a decoded value, in the order of its schema."""
     return tuple(_plain(value) for value in record.values())
 
 

@@ -1,7 +1,7 @@
-"""Compares the catalog's mirror in ClickHouse with its compacted topics: the last value of every key.
+"""Compares the catalog's mirror in ClickHouse with the last value of every key in the catalog's compacted topics.
 
-A write that the aggregator has not confirmed yet is no difference: keys with a message past its committed position are
-not judged. A partition is read in passes over its keys, so that memory holds a bounded number of values.
+A write that the aggregator has not confirmed yet is no difference, so keys with a message after the committed position
+are not judged. A partition is read in passes over its keys, so that memory holds a bounded number of values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from services.runtime.kafka import partition_of, split_key
 KEYS_PER_PASS = 100_000
 _KEYS_PER_STATEMENT = 500
 Texts = tuple[str | None, ...]
-"""What a row says, as texts in the order of its mirror's `fields`; `_ABSENT` where the catalog doesn't hold it."""
+"""A row's compared columns as texts, in the order of `Mirror.fields`; `_ABSENT` for a thing that is not there."""
 _ABSENT: Texts = ()
 
 
@@ -38,14 +38,15 @@ def _at(column: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """One topic of the catalog and the table that repeats it.
+    """One topic of the catalog and the table that mirrors it.
 
     Attributes:
-        topic: name without prefix.
-        id: column of the thing's id.
-        fields: names of what is compared.
-        columns: SQL of it, all of them texts.
-        told: the same of a decoded message.
+        topic: the topic's name without prefix.
+        table: the table's name.
+        id: the column with the id of the post or channel.
+        fields: names of the compared fields.
+        columns: SQL of the compared fields, all of them as texts.
+        told: returns the compared fields of a decoded message.
     """
 
     topic: str
@@ -57,7 +58,7 @@ class Mirror:
 
     @property
     def key(self) -> str:
-        """SQL of a row's message key."""
+        """SQL of the message key that belongs to a row."""
         return f"concat(workspace_id, '/', {self.id})"
 
 
@@ -114,11 +115,14 @@ class MirrorAudit:
     """Compares one mirror with its topic.
 
     Args:
-        full_name: of the topic, with the prefix.
-        partitions: of the topic.
-        group: of consumers, without prefix, that commits what it folded of the catalog.
-        retries: how often what differs is read again.
-        grace_seconds: before each.
+        full_name: the topic's name with the prefix.
+        partitions: number of partitions of the topic.
+        group: the consumer group, without prefix, that commits how far the catalog is folded.
+        workspace: compare this workspace only; None for all workspaces.
+        sample: chooses the keys to compare.
+        retries: how often differing keys are read again.
+        grace_seconds: the pause before each of these reads.
+        keys_per_pass: how many keys, about, are held in memory at once.
     """
 
     def __init__(
@@ -151,8 +155,13 @@ class MirrorAudit:
         self._keys_per_pass = keys_per_pass
 
     def differences(self, partition: int) -> Iterator[Difference]:
-        """The differences in one partition."""
-        # Asked for before anything is read: what was confirmed by now must be in the table by then.
+        """Yield the differences in one partition.
+
+        Raises:
+            AuditFailed: ClickHouse can't be used.
+            TopicUnreadable: Kafka can't be read.
+        """
+        # Read first: writes that are confirmed now must be in the table when the table is read.
         folded = self._reader.committed(self._group, self._full_name, partition)
         low, end = self._reader.bounds(self._full_name, partition)
         passes = max(1, -(-(end - low) // self._keys_per_pass))
@@ -185,7 +194,7 @@ class MirrorAudit:
         try:
             said = _ABSENT if value is None else self._told(key, value)
         except MalformedEvent:
-            return  # such an entry does not count; the aggregator's log tells of it
+            return  # such an entry does not count; the aggregator logged it
         if held == said:
             differing.pop(key, None)
         else:
@@ -199,7 +208,7 @@ class MirrorAudit:
     def _settled(
         self, partition: int, end: int, differing: dict[str, tuple[Texts, Texts]], told: dict[str, bytes | None]
     ) -> Iterator[Difference]:
-        """Read what differs again until it agrees, is written anew, or the retries are used up."""
+        """Read differing keys again until a key agrees or is written anew, or the retries are used up."""
         for _ in range(self._retries):
             if not differing:
                 return
@@ -223,7 +232,7 @@ class MirrorAudit:
             yield Difference(self._mirror.topic, workspace_id, thing_id, thing_id, fields)
 
     def _rows(self, where: str, parameters: dict[str, Any]) -> Iterator[tuple[str, Texts]]:
-        # A tombstone's row says nothing but that.
+        # A tombstone's row has no other values to compare.
         is_gone = "is_deleted AND status = ''"
         query = (
             f"SELECT {self._mirror.key} AS message_key, {is_gone}, {self._mirror.columns} "
@@ -248,7 +257,7 @@ class MirrorAudit:
     def _messages(self, partition: int, start: int, end: int) -> Iterator[tuple[str, bytes | None, int]]:
         for message in self._reader.read(self._full_name, partition, start, end):
             key = (message.key or b"").decode(errors="replace")
-            # In another workspace's partition nothing counts.
+            # A message in another workspace's partition does not count.
             if partition_of(key.partition("/")[0], self._partitions) == partition:
                 yield key, message.intact, message.offset
 

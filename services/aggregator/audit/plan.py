@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-# Rows of snapshots and states that one statement looks at; its memory follows from it.
+# Rows of snapshots and states that one statement compares; the statement's memory grows with the rows.
 ROWS_PER_PART = 1_000_000
 _WORKSPACES_PER_PART = 2_000
 _SHARES = 1 << 32
@@ -14,10 +14,12 @@ _SHARES = 1 << 32
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one statement compares: some workspaces, or one share of the keys of a large one.
+    """The data that one statement compares: some small workspaces, or one share of a large workspace's keys.
 
     Attributes:
-        rows: stored rows of all its workspaces (of the share, where it is one).
+        rows: number of stored rows in the workspaces or the share.
+        part: the share's number, from 0.
+        parts: the number of shares of the workspace; 1 for small workspaces.
     """
 
     workspaces: tuple[str, ...]
@@ -28,18 +30,18 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Which parts are compared.
+    """Chooses the parts that are compared.
 
     Attributes:
-        fraction: 0..1 of the tenants, and of the shares of large tenants.
-        seed: another seed takes other parts, so that hourly samples cover all parts in time.
+        fraction: the fraction of the tenants, and of the shares of large tenants, 0..1.
+        seed: another seed chooses other parts, so that hourly samples cover all parts in time.
     """
 
     fraction: float = 1.0
     seed: int = 0
 
     def takes(self, *name: str) -> bool:
-        """Whether a part of this name is in the sample; the same answer for every call."""
+        """Whether a part of this name is in the sample; the answer is the same at every call."""
         if self.fraction >= 1:
             return True
         text = "\0".join((str(self.seed), *name)).encode()
@@ -49,11 +51,11 @@ class Sample:
 def plan(
     rows_by_workspace: Iterable[tuple[str, int]], sample: Sample, rows_per_part: int = ROWS_PER_PART
 ) -> list[Part]:
-    """Parts that hold everything of the sample, each key in exactly one.
+    """Split a sample into parts; every key of the sample is in exactly one part.
 
     Args:
-        rows_by_workspace: stored rows of each workspace, in any order.
-        rows_per_part: aimed at; a part may exceed it by one small workspace.
+        rows_by_workspace: the number of stored rows of each workspace, in any order.
+        rows_per_part: the most rows in a part of small workspaces, and about the rows in a share of a large one.
     """
     small: list[tuple[str, int]] = []
     parts: list[Part] = []

@@ -1,7 +1,7 @@
 """Finds raw events that `platform.raw` still holds and ClickHouse does not.
 
-Rows keep the offset of their message, so only messages without a row are read: dead letters, repeated events, and
-missing ones.
+Rows hold the offset of their message, so only messages without a row are read: dead letters, repeated events, and
+missing events.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.runtime.kafka import partition_of
 
 CHECK = "raw_events"
 _TABLE = "raw_events_store"
-# Offsets held at once.
+# The most offsets held in memory at once.
 _OFFSETS_PER_PASS = 1_000_000
 _EVENTS_PER_QUESTION = 500
 # Gaps closer to each other than this are read in one go.
@@ -30,9 +30,11 @@ class RawAudit:
     """Compares the topic of raw events with their table.
 
     Args:
-        topic: full name.
-        partitions: of the topic.
-        group: of consumers, without prefix, that commits what it stored.
+        topic: the topic's full name.
+        partitions: number of partitions of the topic.
+        group: the consumer group, without prefix, that commits how far events are stored.
+        workspace: compare this workspace only; None for all workspaces.
+        sample: chooses the workspaces to compare.
     """
 
     def __init__(
@@ -57,14 +59,19 @@ class RawAudit:
         self._sample = sample or Sample()
 
     def differences(self, partition: int) -> Iterator[Difference]:
-        """Events of a partition that have no row."""
+        """Yield a difference for every event of a partition that has no row.
+
+        Raises:
+            AuditFailed: ClickHouse can't be used.
+            TopicUnreadable: Kafka can't be read.
+        """
         for read in self.missing(partition):
             event = read.event
             row = (("row", "absent", "present"),)
             yield Difference(CHECK, event.workspace_id, event.event_id, event.event_id, row)
 
     def missing(self, partition: int) -> Iterator[RawReading]:
-        """Valid events, confirmed as stored, of which no row is there; each once."""
+        """Yield, each once, the valid events that are confirmed as stored but have no row."""
         end = self._reader.committed(self._group, self._topic, partition)
         low, _ = self._reader.bounds(self._topic, partition)
         told: set[Key] = set()
@@ -84,7 +91,7 @@ class RawAudit:
             yield int(row[0])
 
     def _read(self, partition: int, first: int, last: int) -> Iterator[list[RawReading]]:
-        """Events of `[first, last)` that can be used and are at home here."""
+        """Yield the usable events of `[first, last)` that belong to this partition and to the sample, in chunks."""
         chunk: list[RawReading] = []
         for message in self._reader.read(self._topic, partition, first, last):
             try:
@@ -120,7 +127,13 @@ class RawAudit:
 
 
 def gaps(stored: Iterator[int], start: int, stop: int) -> list[tuple[int, int]]:
-    """Ranges `[first, last)` of `[start, stop)` that hold every offset which is not stored."""
+    """Ranges `[first, last)` within `[start, stop)` that together hold every offset without a row.
+
+    Ranges that are close to each other are joined, so a range may also hold some stored offsets.
+
+    Args:
+        stored: the stored offsets, ascending.
+    """
     gaps: list[tuple[int, int]] = []
 
     def note(first: int, last: int) -> None:

@@ -1,4 +1,4 @@
-"""Latest figures against the snapshots and the catalog: one register a target, and one a channel and period. Pure."""
+"""Compares latest figures with snapshots and catalog: a register for each target and each channel's period. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from schemas.metrics import CHANNEL_METRICS, CHANNEL_NAMES, POST_METRICS, POST_N
 from services.aggregator.audit.checks import GENERATION, Check, Scope, differing, no_texts, texts
 from services.aggregator.rows import CATALOG_TARGET_TYPE
 
-# An answer's place among others, as one text that sorts by time and then by the bytes of its id; texts compare much
-# faster than tuples. Of two rows of one answer the newer counts, as for every reader, before they are merged too.
+# An answer's rank, as one text that sorts by time and then by the bytes of the event's id; texts compare much faster
+# than tuples. If an answer has two rows that are not merged yet, the newer row counts, as for every reader.
 _STAMP = (
     "concat(leftPad(hex(toUnixTimestamp64Milli(snapshots.captured_at)), 16, '0'), event_id, '\\0', "
     "leftPad(hex(version), 16, '0'))"
@@ -17,9 +17,10 @@ _STAMP = (
 
 
 def _latest(metrics: Sequence[Metric], ranged: str) -> str:
-    """Texts of each metric's latest figure, over rows (spoken, `ranged`, stamp, figures).
+    """SQL of the texts of each metric's latest figure, over rows (spoken, `ranged`, stamp, figures).
 
-    An answer's figures for a range of dates never replace lifetime ones; then the greatest time and event id counts.
+    Figures for a range of dates never replace lifetime figures. Among equals, the figure of the answer with the
+    greatest time and event id counts.
     """
     return ", ".join(
         f"nullIf(argMaxIf(ifNull(toString(figures.{index + 1}), ''), "
@@ -28,8 +29,8 @@ def _latest(metrics: Sequence[Metric], ranged: str) -> str:
     )
 
 
-# Snapshots may be kept for a limited time (`{forgotten:Int64}`, ms): the mask of a register's figures that are from
-# answers before it, and can't be recomputed any more.
+# The mask of a register's figures that can't be recomputed any more: snapshots may be kept for a limited time, and
+# these figures come from answers before `{forgotten:Int64}` (ms).
 _FORGOTTEN = (
     "arrayReduce('groupBitOr', arrayMap(g -> if(g.2 < {forgotten:Int64}, g.4, toUInt32(0)), "
     "JSONExtract(registers, 'Array(Tuple(UInt8, Int64, String, UInt32))')))"
@@ -55,7 +56,7 @@ def _figures(metrics: Sequence[Metric]) -> str:
 
 def _targets(scope: Scope) -> str:
     count = len(POST_METRICS)
-    # Of answers that spoke of the same metrics the newest decides them all, so they are reduced to it first.
+    # Among answers that hold the same metrics the newest decides all of them, so only the newest is kept first.
     recomputed = f"""
         SELECT workspace_id, target_id, 1 AS side, max(captured_at) AS captured_at, [{_latest(POST_METRICS, "ranged")}]
             AS figures, '' AS post_id, '' AS channel_id, 0 AS is_listed,
@@ -81,7 +82,7 @@ def _targets(scope: Scope) -> str:
                 arrayJoin(JSONExtract(targets, 'Array({CATALOG_TARGET_TYPE})')) AS entry
             FROM posts_store FINAL WHERE {scope.workspaces} AND is_deleted = 0
         ) WHERE {scope.where("target_id")} AND entry.status != 'deleted'"""
-    # Several posts may list a target: the one written last has it.
+    # Several posts may list a target: the target belongs to the post that was written last.
     rows = f"""
         SELECT workspace_id, target_id AS key, target_id AS label,
             arraySort(entry -> (entry.1, entry.2), entries)[-1] AS newest, notEmpty(entries) AS is_expected,

@@ -1,8 +1,8 @@
-"""Compares stored totals with the compacted topics: the last value of every key, and tombstones of deleted ones.
+"""Compares stored totals with the compacted topics: the last value of every key, and tombstones of deleted keys.
 
 A partition is read in passes over its keys, so that memory holds a bounded number of values whatever the topic's size.
-A rollup follows its row in ClickHouse, and both carry the batch's version. Keys that differ are read again on both
-sides, and a row is compared with the rollup of its own version, so that numbers on their way are no differences.
+A rollup is published after its row is stored, and both carry the batch's version. Keys that differ are read again on
+both sides, and a row is compared with the rollup of the same version, so that numbers in flight are no differences.
 
 Anybody may have written to the topic: an unreadable key or value is a difference, never an error.
 """
@@ -33,7 +33,7 @@ from services.aggregator.audit.plan import Sample
 from services.aggregator.audit.store import AuditStore, Difference
 from services.aggregator.topic_reader import TopicReader
 
-# Values held at once; about half a kilobyte each.
+# Values held in memory at once; a value has about half a kilobyte.
 KEYS_PER_PASS = 200_000
 _KEYS_PER_STATEMENT = 500
 _UNREADABLE: Fields = ()
@@ -45,11 +45,11 @@ class RollupTopic:
     """One compacted topic and the table whose rows it repeats.
 
     Attributes:
-        name: topic without prefix.
-        table: of ClickHouse.
-        key: SQL of a row's message key.
-        columns: SQL of what `fields` takes after version, workspace and key.
-        fields: the message that a row must have.
+        name: the topic's name without prefix.
+        table: the table's name.
+        key: SQL of the message key that belongs to a row.
+        columns: SQL of the columns that `fields` needs after version, workspace and key.
+        fields: returns the message that must belong to a row.
     """
 
     name: str
@@ -59,7 +59,7 @@ class RollupTopic:
     fields: Callable[[Sequence[Any], Platforms], Fields]
 
     def query(self, where: str) -> str:
-        """Rows that are not deleted: version, workspace, key, columns."""
+        """SQL of the rows that are not deleted: version, workspace, key and `columns`."""
         return (
             f"SELECT version, workspace_id, {self.key} AS message_key, {self.columns} FROM {self.table} FINAL "
             f"WHERE generation = {{generation:UInt16}} AND is_deleted = 0 AND {where}"
@@ -80,12 +80,11 @@ TOPICS = (
 
 @dataclass(slots=True)
 class _Open:
-    """A key that differs so far.
+    """A key that has differed at every look so far.
 
     Attributes:
         values: the messages seen, by their version.
-        last: the newest one, `_UNREADABLE` where it is no message of the topic; None after a tombstone, or when there
-            was none.
+        last: the newest message; `_UNREADABLE` for a value that can't be decoded, None for a tombstone or no message.
     """
 
     values: dict[int, Fields] = field(default_factory=dict)
@@ -93,16 +92,21 @@ class _Open:
 
 
 class RollupAudit:
-    """Compares one topic.
+    """Compares one topic with its table.
 
     Args:
-        topic: see there.
-        full_name: with the prefix.
-        codec: of the topic.
-        encode: of the topic; nearly every value is as it must be, and bytes compare faster than they decode.
-        platforms: of held channels, by (workspace, channel).
-        retries: how often what differs is read again.
-        grace_seconds: before each.
+        full_name: the topic's name with the prefix.
+        codec: the topic's decoder.
+        encode: the topic's encoder; nearly every value is right, and comparing bytes is faster than decoding.
+        platforms: the platforms of channels that the catalog holds, by (workspace, channel).
+        workspace: compare this workspace only; None for all workspaces.
+        sample: chooses the keys to compare.
+        retries: how often differing keys are read again.
+        grace_seconds: the pause before each of these reads.
+        keys_per_pass: how many keys, about, are held in memory at once.
+
+    Attributes:
+        compared: number of keys compared so far.
     """
 
     def __init__(
@@ -138,7 +142,12 @@ class RollupAudit:
         self.compared = 0
 
     def differences(self, partition: int) -> Iterator[Difference]:
-        """The differences in one partition."""
+        """Yield the differences in one partition.
+
+        Raises:
+            AuditFailed: ClickHouse can't be used.
+            TopicUnreadable: Kafka can't be read.
+        """
         query = f"SELECT count() FROM {self._topic.table} WHERE {_PARTITION} AND {self._of_workspace}"
         rows = int(next(iter(self._store.stream(query, self._parameters(partition))))[0])
         passes = max(1, -(-rows // self._keys_per_pass))
@@ -177,7 +186,7 @@ class RollupAudit:
         yield from self._settled(partition, end, open_keys)
 
     def _settled(self, partition: int, end: int, open_keys: dict[bytes, _Open]) -> Iterator[Difference]:
-        """Read what differs again, both sides, until it agrees or the retries are used up."""
+        """Read differing keys again on both sides, until a key agrees or the retries are used up."""
         rows: dict[bytes, Fields] = {}
         for _ in range(self._retries):
             if not open_keys:
@@ -256,7 +265,7 @@ class RollupAudit:
 
 
 def _text(key: bytes) -> str:
-    """A key to show and to ask for; one that is not UTF-8 is the key of no row."""
+    """A key as text, to show and to query; a key that is not UTF-8 matches no row."""
     return key.decode(errors="backslashreplace")
 
 

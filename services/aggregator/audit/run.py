@@ -1,7 +1,7 @@
 """Runs one audit: plans its parts, compares them, and yields the differences.
 
-Data is in flight meanwhile. So rows that differ are read again several times, each after a pause, and count as a
-difference only if they differ every time.
+Data changes while the audit runs. So rows that differ are read again several times, each time after a pause, and count
+as a difference only if they differ every time.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ class Options:
     """The operator's options.
 
     Attributes:
-        workspace: only this one.
-        retries: how often what differs is read again.
-        grace_seconds: before each.
-        memory_mebibytes: most that one statement may take of ClickHouse.
+        workspace: audit this workspace only; None for all workspaces.
+        sample: chooses the parts to compare.
+        retries: how often differing rows are read again.
+        grace_seconds: the pause before each of these reads.
+        memory_mebibytes: the most memory that one statement may use in ClickHouse.
     """
 
     workspace: str | None = None
@@ -56,12 +57,15 @@ class Options:
 
 @dataclass(slots=True)
 class Summary:
-    """Counts of what was compared.
+    """Counts of one audit.
 
     Attributes:
-        rows: stored rows of the parts.
-        rollups: keys of the compacted topics, missing ones included.
-        by_check: number of differences by the name of the check.
+        rows: number of stored rows in the compared parts.
+        parts: number of compared parts.
+        rollups: number of compared keys of the rollup topics, missing keys included.
+        differences: number of differences, over all checks.
+        seconds: the audit's duration.
+        by_check: number of differences by the check's name.
     """
 
     rows: int = 0
@@ -78,13 +82,13 @@ class Summary:
 
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, steps done, and steps in all."""
+"""Called with the name of the present step, the number of steps done, and the number of all steps."""
 
 
 def audit(
     settings: AuditSettings, options: Options, clock: Clock, progress: Progress, summary: Summary
 ) -> Iterator[Difference]:
-    """Differences as they are found; `summary` is complete once all are taken.
+    """Yield differences as they are found; `summary` is complete once the iterator ends.
 
     Raises:
         AuditFailed: ClickHouse can't be used, or a rebuild was taken over meanwhile.
@@ -129,7 +133,7 @@ class TopicAudit(Protocol):
     """Compares one topic with its table."""
 
     def differences(self, partition: int) -> Iterator[Difference]:
-        """What differs in a partition."""
+        """Yield the differences in a partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +141,9 @@ class TopicLink:
     """One topic that is compared with its table.
 
     Attributes:
-        name: of the topic, without prefix.
-        partitions: that are looked at.
+        name: the topic's name without prefix.
+        partitions: the partitions to compare.
+        audit: compares a partition.
     """
 
     name: str
@@ -149,7 +154,7 @@ class TopicLink:
 def topic_links(
     settings: AuditSettings, options: Options, store: AuditStore, reader: TopicReader, raw_reader: TopicReader
 ) -> Iterator[TopicLink]:
-    """Every topic that is compared: raw events and the catalog with their tables, rollups with the stored totals.
+    """Yield every topic to compare: raw events and the catalog with their tables, rollups with the stored totals.
 
     Raises:
         TopicUnreadable: Kafka can't be used.
@@ -211,7 +216,7 @@ def topic_links(
 
 
 def _settled(store: AuditStore, check: Check, part: Part, options: Options) -> list[Difference]:
-    """What differs in a part, and still differs every time it is looked at again."""
+    """The rows of a part that differ, and still differ at every further look."""
     found = store.differences(check, part)
     for _ in range(options.retries):
         if not found:

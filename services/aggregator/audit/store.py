@@ -15,7 +15,7 @@ from services.runtime.clock import Clock
 from services.runtime.settings import ClickHouseSettings
 
 Key = tuple[str, str]
-# Every table with one row or more of each workspace that has any number.
+# Together these tables have a row of every workspace that has any number; each with whether it has generations.
 _TABLES = (
     ("post_snapshots_store", True),
     ("channel_snapshots_store", True),
@@ -33,18 +33,18 @@ _DAY_MILLIS = 86_400_000
 
 
 class AuditFailed(RuntimeError):
-    """The audit can't go on; the message says why and what to do."""
+    """The audit can't go on; the error's message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A stored row or message that differs from what it should follow from.
+    """A stored row or message that differs from the recomputed one.
 
     Attributes:
-        check: name of the comparison.
-        key: id of the row, for comparing it again.
-        label: id as shown.
-        fields: (field, stored, recomputed) where they differ.
+        check: the check's name.
+        key: the row's id, by which the row is compared again.
+        label: the row's id as shown to a person.
+        fields: (field, stored, recomputed) for each field that differs.
     """
 
     check: str
@@ -55,11 +55,13 @@ class Difference:
 
 
 class AuditStore:
-    """One connection for one audit.
+    """The ClickHouse connection of one audit.
 
     Args:
-        clock: gives the instant for windows that never run out.
-        memory_mebibytes: a statement that needs more spills to disk where it can, and fails where it can't.
+        clock: gives the end of windows that never expire.
+        memory_mebibytes: the most memory of one statement; grouping spills to disk from half of it on, and a statement
+            that needs more fails.
+        threads: the most threads of one statement.
 
     Raises:
         AuditFailed: ClickHouse can't be reached, or the tables are not there.
@@ -96,7 +98,7 @@ class AuditStore:
         return int(self._query("SELECT argMax(generation, version) FROM active_generations", {})[0][0])
 
     def _retention_days(self, *tables: str) -> int:
-        """How long rows of these tables are kept; 0: for ever."""
+        """How long rows of these tables are kept, in days; 0 for rows that are kept for ever."""
         rows = self._query(
             "SELECT extract(engine_full, 'TTL .*?toIntervalDay\\\\((\\\\d+)\\\\)') FROM system.tables "
             "WHERE database = currentDatabase() AND name IN {tables:Array(String)}",
@@ -106,30 +108,34 @@ class AuditStore:
         return min(days, default=0)
 
     def keeps_raw_event(self, captured_at: int) -> bool:
-        """Whether the row of a raw event of this time (ms) must still be there."""
+        """Whether the row of a raw event that was captured at this instant (ms) must still be stored."""
         days = self._raw_event_days
-        # Merges drop what is too old at their leisure: a day on the safe side.
+        # A merge drops expired rows some time after they expire, so one more day counts as expired.
         return not days or captured_at >= self._clock.now() - (days - 1) * _DAY_MILLIS
 
     def require_steady(self) -> None:
-        """Refuse to compare while tables and topics may be of two generations, in the last minutes of a rebuild.
+        """Refuse to compare while a rebuild is taken over: tables and topics may then be of two generations.
 
         Raises:
-            AuditFailed: the topics move to a rebuilt generation, or the tables did since this store was made.
+            AuditFailed: a rebuild is being taken over, or was taken over since this store was made.
         """
         moving = self._query("SELECT count() FROM rebuilds FINAL WHERE state = 'handover'", {})[0][0]
         if moving or self._active_generation() != self.generation:
             raise AuditFailed(
-                "a rebuild is taking over, so tables and topics may tell two generations; audit again once "
+                "a rebuild is being taken over, so tables and topics may be of two generations; audit again once "
                 "`tidemark rebuild` is done"
             )
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to ClickHouse."""
         self._client.close()
 
     def rows_by_workspace(self, workspace: str | None) -> list[tuple[str, int]]:
-        """Number of stored rows by workspace; of one workspace where one is chosen."""
+        """The number of stored rows of each workspace; of `workspace` only, unless it is None.
+
+        Raises:
+            AuditFailed: ClickHouse can't answer.
+        """
         where = "workspace_id = {workspace:String}" if workspace is not None else "1"
         counts = " UNION ALL ".join(
             f"SELECT workspace_id, count() AS n FROM {table} WHERE {where}"
@@ -142,7 +148,11 @@ class AuditStore:
         return [(str(name), int(rows)) for name, rows in found]
 
     def differences(self, check: Check, part: Part) -> list[Difference]:
-        """The differences in a part."""
+        """The rows of a part that differ.
+
+        Raises:
+            AuditFailed: ClickHouse can't answer.
+        """
         scope = Scope(parts=part.parts)
         parameters = {"workspaces": list(part.workspaces), "part": part.part, "parts": part.parts}
         if check.keys is not None:
@@ -151,7 +161,11 @@ class AuditStore:
         return self._differences(check, scope, parameters)
 
     def differences_of(self, check: Check, keys: Sequence[Key]) -> list[Difference]:
-        """The differences among some keys."""
+        """The rows of these keys that differ.
+
+        Raises:
+            AuditFailed: ClickHouse can't answer.
+        """
         found: list[Difference] = []
         size = check.keys_per_statement or _KEYS_PER_STATEMENT
         for start in range(0, len(keys), size):
@@ -163,7 +177,7 @@ class AuditStore:
     def _differences(self, check: Check, scope: Scope, parameters: dict[str, Any]) -> list[Difference]:
         now = self._clock.now()
         days = self._snapshot_days
-        # Merges drop what is too old at their leisure: a day on the safe side.
+        # A merge drops expired rows some time after they expire, so one more day counts as expired.
         forgotten = now - (days - 1) * _DAY_MILLIS if days else 0
         parameters = {**parameters, "generation": self.generation, "now": now, "forgotten": forgotten}
         return [
@@ -182,7 +196,11 @@ class AuditStore:
         ]
 
     def stream(self, query: str, parameters: dict[str, Any]) -> Iterator[Sequence[Any]]:
-        """Rows of a query, block by block."""
+        """Yield the rows of a query, which are fetched block by block.
+
+        Raises:
+            AuditFailed: ClickHouse can't answer.
+        """
         try:
             with self._client.query_row_block_stream(
                 query, parameters={**parameters, "generation": self.generation}, settings=self._settings
@@ -201,4 +219,4 @@ class AuditStore:
 
 def _failed(error: ClickHouseError) -> AuditFailed:
     line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return AuditFailed(f"ClickHouse could not answer ({line}); run `tidemark migrate`, or give --memory-mb more")
+    return AuditFailed(f"ClickHouse could not answer ({line}); run `tidemark migrate`, or raise --memory-mb")

@@ -1,4 +1,4 @@
-"""Post totals against the latest figures of their targets and the catalog. Pure."""
+"""Compares post totals with the latest figures of the posts' targets and with the catalog. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STORED_TARGET = (
 )
 _METRICS = ", ".join(POST_NAMES)
 _NO_METRICS = ", ".join(["NULL"] * len(POST_NAMES))
-# The figures beside each other as `targets` of post_totals_store has them: durations in whole milliseconds.
+# The figures in the form of column `targets` of post_totals_store: durations in whole milliseconds.
 _VALUES = ", ".join(
     f"toInt64(toDecimal128({metric.name}, 3) * 1000)" if metric.is_duration else metric.name for metric in POST_METRICS
 )

@@ -1,7 +1,7 @@
-"""Channel windows against the latest figures of channels and targets. Pure.
+"""Compares channel windows with the latest figures of channels and targets. Pure.
 
-A stored window is exact for every end with `valid_from < end <= valid_until`; it is computed anew for the first and the
-last of them, and for the end it was told at.
+A stored window is exact for every end with `valid_from < end <= valid_until`. The audit computes the window anew for
+the first and the last of these ends, and for the end at which the window was emitted.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _RANGES = "['24h', '7d', '28d']"
 _LENGTHS = "[86400000, 604800000, 2419200000]"
 _DAY = 86_400_000
 _HOUR = 3_600_000
-# The platform's own days count for a window that ends up to this much later.
+# The platform's own days count for a window that ends at most this much later.
 _NATIVE_MAX_AGE = 72 * _HOUR
-# The freshest answer of a channel is looked for among periods that ended at most this long ago.
+# A channel's freshest answer is searched among periods that ended at most this long ago.
 _PERIOD_MEMORY = 38 * _DAY
 _NAMES = tuple(metric.name for metric in WINDOW_METRICS)
 _FIELDS = (
@@ -50,7 +50,7 @@ _FIELDS = (
 )
 _INTERACTIONS = ("likes", "comments", "shares", "saves")
 
-# Of a channel's own figures, by their place in `values`: those that a window shows under the same name.
+# The place of each of a channel's own figures in `values`; `_SHOWN` are those that a window shows under the same name.
 _PLACES = {metric.name: place for place, metric in enumerate(CHANNEL_METRICS, 1)}
 _SHOWN = (
     "views",
@@ -73,24 +73,24 @@ def _value(metric: Metric) -> str:
 
 
 def _native_text(name: str) -> str:
-    """One of the figures of a window of the platform's own, as a stored column shows it."""
+    """SQL of one figure of a platform's own window, as a text in the form of the stored column."""
     if name in _GAUGES:
         return f"gauges[{_GAUGES.index(name) + 1}]"
     told = "NULL"
     if name in _SHOWN:
         figure = f"native[{_PLACES[name]}]"
         told = f"toString(toDecimal128({figure}, 3) / 1000)" if name.endswith("_seconds") else f"toString({figure})"
-    # What the platform does not tell is the sum of the posts.
+    # A figure that the platform does not report is the sum over the posts.
     return told if name not in POST_NAMES else f"ifNull({told}, posts[{POST_NAMES.index(name) + 1}])"
 
 
 def _native_count(name: str) -> str:
-    """An interaction of a window of the platform's own, as a number."""
+    """SQL of one kind of interactions of a platform's own window, as a number."""
     return f"ifNull(native[{_PLACES[name]}], toInt128OrNull(posts[{POST_NAMES.index(name) + 1}]))"
 
 
 def _short(rate: str) -> str:
-    """A rate as text, by so many digits as do not depend on the order of a sum."""
+    """SQL of a rate as text, with only as many digits as do not depend on the order of a sum."""
     return f"toString(toFloat32({rate}))"
 
 
@@ -153,8 +153,8 @@ def _windows(scope: Scope) -> str:
     )
     own_rate = f"toFloat64(ifNull({own_engagements}, {added})) / multiIf({bases}, NULL)"
     native_rate = _short(f"if({own_engagements} IS NOT NULL OR ({is_own}), {own_rate}, toFloat64OrNull(posts_rate))")
-    # `walk` goes back from the last day: before a day comes the one that ends where it begins, or the last one to end
-    # within an hour of that.
+    # `walk` goes back from the last day. The day before a day is the one that ends where that day begins; without such
+    # a day, the last one that ends within an hour of that instant.
     before = f"""if(indexOf(known_ends, walk.1) > 0, indexOf(known_ends, walk.1),
                     arrayFirstIndex(e -> abs(e - walk.1) <= {_HOUR}, known_ends))"""
     judged = f"""
@@ -227,7 +227,7 @@ def _keys(scope: Scope) -> str:
         WHERE {GENERATION} AND {scope.where("channel_id")}"""
 
 
-# A month of days with every figure stands in several arrays of each row: half a megabyte, some ten times a channel.
+# Each row holds several arrays with every figure of a month's days: half a megabyte, and a channel has some ten rows.
 WINDOWS = Check("channel_totals", _FIELDS, _windows, keys_per_statement=48, keys=_keys)
 
 

@@ -1,4 +1,4 @@
-"""Bodies of the admin API, read strictly: unknown fields, wrong types and unknown values are refused by name."""
+"""Bodies of the admin API; unknown fields, wrong types and unknown values are refused, with the field's name."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 Timestamp = Annotated[
     int, BeforeValidator(_timestamp), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
 ]
-"""A time, ms."""
+"""An instant, ms."""
 TimestampText = Annotated[str, AfterValidator(_timestamp_text)]
-"""A time that is kept as it was written."""
+"""An instant that is stored as the text that the caller sent."""
 ShortText = Annotated[str, StringConstraints(max_length=1_024)]
 OptionalText = Annotated[ShortText, BeforeValidator(lambda value: "" if value is None else value)]
-"""Empty where there is none yet; callers may also send null."""
+"""A text that is empty while there is none; callers may also send null."""
 LongText = Annotated[str, StringConstraints(max_length=200_000)]
 Token = Annotated[SecretStr, Field(max_length=16_384)]
 PlatformName = Annotated[
@@ -69,7 +69,7 @@ class Strict(BaseModel):
 
 
 class ChannelPut(Strict):
-    """A connected account."""
+    """The body that creates or replaces a connected account."""
 
     platform: PlatformName
     external_id: Annotated[str, StringConstraints(min_length=1, max_length=1_024)]
@@ -81,7 +81,7 @@ class ChannelPut(Strict):
 
 
 class LinkPreview(Strict):
-    """Preview of a link in a post."""
+    """The preview that is shown of a link in a post."""
 
     url: ShortText | None = None
     host: ShortText | None = None
@@ -91,7 +91,7 @@ class LinkPreview(Strict):
 
 
 class FirstComment(Strict):
-    """A comment that follows the post."""
+    """The comment that the product publishes right after a post."""
 
     id: ShortText | None = None
     condition_type: int | None = None
@@ -103,7 +103,7 @@ class FirstComment(Strict):
 
 
 class TargetDetail(Strict):
-    """Extras of a target, in PostFlow's shapes."""
+    """Further fields of a target, in the shapes of PostFlow's API."""
 
     enabled: bool = True
     is_customized: bool = False
@@ -114,7 +114,7 @@ class TargetDetail(Strict):
 
 
 class TargetPut(Strict):
-    """One post on one channel."""
+    """One target: a post on one channel."""
 
     target_id: Id
     channel_id: Id
@@ -130,7 +130,7 @@ class TargetPut(Strict):
 
 
 class PostPut(Strict):
-    """A post with all its targets."""
+    """The body that creates or replaces a post with all of its targets."""
 
     status: PostStatus
     created_at: Timestamp | None = None
@@ -153,7 +153,7 @@ class PostPut(Strict):
 
 
 class KeyRequest(Strict):
-    """A key to be made."""
+    """The body of a request for a new API key."""
 
     scopes: Annotated[list[Scope], Field(max_length=32)]
     style: Style = "tidemark"
@@ -167,7 +167,7 @@ class KeyRequest(Strict):
 
 
 class ChannelLine(ChannelPut):
-    """A channel in a bulk write."""
+    """A line of a bulk write that holds a channel."""
 
     type: Literal["channel"]
     workspace_id: Id
@@ -175,7 +175,7 @@ class ChannelLine(ChannelPut):
 
 
 class PostLine(PostPut):
-    """A post in a bulk write."""
+    """A line of a bulk write that holds a post."""
 
     type: Literal["post"]
     workspace_id: Id

@@ -1,1 +1,1 @@
-"""One declaration of an endpoint, one server of endpoints, and the description that is generated from them."""
+"""Declares endpoints, serves them, and generates the OpenAPI description from their declarations."""

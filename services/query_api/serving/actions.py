@@ -72,7 +72,7 @@ class Asks(Action[Sources, Question[Answered], Answered], Generic[Asked, Answere
         return Answer(found)
 
     def kept(self, question: Question[Answered], answer: Answer[Answered], now: int) -> keeping.Kept:
-        """See `keeping`."""
+        """The tags and the time for keeping the reply, which follow from the question (see `keeping`)."""
         return keeping.kept(question, answer.value, now)
 
     def reply(self, answer: Answer[Answered]) -> Reply:

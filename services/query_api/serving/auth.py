@@ -82,7 +82,7 @@ class KeyRing(TopicView[ApiKey]):
             self._by_hash[event.key_hash] = event
 
     def wrote(self, message_key: bytes, event: ApiKey | None, place: Place) -> None:
-        """See `TopicView`."""
+        """Apply a key that this process wrote (see `TopicView.wrote`), and tell `on_write` its place."""
         super().wrote(message_key, event, place)
         if self.on_write is not None:
             self.on_write(place)

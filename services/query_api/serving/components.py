@@ -1,4 +1,4 @@
-"""Named components of the description, so that generated clients have types with names a person would give. Pure."""
+"""Collects the named components of the description, so that generated clients have types with readable names. Pure."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _NOT_OF_A_COMPONENT = ("title", "examples")
 
 
 class Components:
-    """Collects schemas by name: those with a `title`, and pydantic models."""
+    """Collects schemas by name: schemas with a `title`, and pydantic models."""
 
     def __init__(self) -> None:
         self.schemas: dict[str, Schema] = {}
 
     def schema(self, schema: Mapping[str, Any]) -> Schema:
-        """A schema with references in place of its named parts.
+        """A schema with references in place of its named parts, which become components.
 
         Raises:
-            TypeError: an object has properties and no name, or two schemas have the same name.
+            TypeError: an object has properties but no name, or two different schemas have the same name.
         """
         rest = {key: value for key, value in schema.items() if key != "title"}
         if "title" not in schema and "properties" in schema:
@@ -36,7 +36,11 @@ class Components:
         return self._add(schema["title"], rest) if "title" in schema else rest
 
     def model(self, *models: type[BaseModel]) -> list[Schema]:
-        """References to what pydantic models accept, by their class names."""
+        """References to the schemas that pydantic models accept; each schema becomes a component with the class name.
+
+        Raises:
+            TypeError: two different schemas have the same name.
+        """
         made, described = models_json_schema(
             [(model, "validation") for model in models], ref_template=_REFERENCE + "{model}"
         )
@@ -52,7 +56,7 @@ class Components:
 
 
 def readable(schema: Mapping[str, Any]) -> Schema:
-    """A pydantic schema as generators of clients read it: no default that is null or an object, no null of its own."""
+    """A pydantic schema in a form that client generators read: no null or object as default, no null in `anyOf`."""
     rest = {key: value for key, value in schema.items() if key not in _NOT_OF_A_COMPONENT}
     if isinstance(rest.get("default", ""), dict | None):
         del rest["default"]
@@ -73,7 +77,7 @@ def _nullable(schema: Schema, kinds: list[Schema]) -> Schema:
 
 
 def _mapped(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
-    """A schema with its parts changed."""
+    """A schema with `change` applied to each of its parts."""
     changed = dict(schema)
     for key in _BY_NAME:
         if key in schema:

@@ -1,6 +1,6 @@
-"""Cross-origin reads: which pages' scripts may call this API, told to their browsers. Built only where it is set.
+"""Cross-origin requests: tells browsers which pages' scripts may call this API. Used only if origins are configured.
 
-Keys go in headers that a script sets, never in cookies, so credentials are never allowed, and `*` gives nothing away.
+A script sends its key in a header, never in a cookie. So credentials are never allowed, and `*` gives nothing away.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _PREFLIGHT_SECONDS = 600
 
 
 class Cors:
-    """Answers preflights, which come without a key, and marks every other reply, errors included.
+    """Answers preflight requests, which carry no key, and adds CORS headers to every other reply, errors included.
 
     Args:
-        origins: `*`, or scheme, host and port of each.
+        origins: `*`, or the allowed origins, each as scheme, host and port.
     """
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
@@ -41,7 +41,8 @@ class Cors:
             return
 
         async def send_varying(message: Message) -> None:
-            # Also where no Origin came or another's: a cache must not give that reply to a page that may read it.
+            # Added to replies to other origins and to requests without one, too: a cache must not give such a reply,
+            # which lacks the CORS headers, to a page of an allowed origin.
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 if "origin" not in headers.get("vary", "").lower().replace(" ", "").split(","):

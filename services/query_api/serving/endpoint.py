@@ -1,7 +1,7 @@
-"""How an endpoint is declared: where it is, whose key opens it, what may be asked, what it does, and what comes back.
+"""Declares an endpoint: its path, the key that opens it, its parameters, its action, and its reply.
 
-One `Endpoint` is one method of one path. `server` serves it and `openapi` describes it, and neither knows anything of
-an endpoint that its declaration does not say. What an endpoint does is one of the four actions of `actions`.
+One `Endpoint` is one method of one path. `server` serves the endpoint and `openapi` describes it, and both know only
+its declaration. An endpoint's action is one of the four kinds in `actions`.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ Context_contra = TypeVar("Context_contra", contravariant=True)
 
 
 class Key(Enum):
-    """Whose key opens an endpoint."""
+    """The kind of key that opens an endpoint."""
 
     WORKSPACE = "workspace"
-    """An API key of a workspace, which has the endpoint's scope; its requests are counted by the rate limit."""
+    """A workspace's API key with the endpoint's scope; the rate limit counts its requests."""
     ADMIN = "admin"
     """The admin key."""
     NONE = "none"
-    """Nobody's: the endpoint is open."""
+    """No key: the endpoint is open to everybody."""
 
 
 class Request(NamedTuple, Generic[Asked]):
-    """What an endpoint sees of a request.
+    """A request in the form that an endpoint's action receives.
 
     Attributes:
-        workspace_id: the key's; empty where no workspace's key is needed.
-        key_id: the key's own id, unique within the workspace; empty likewise.
-        path: parameters of the path; a question with one that is no id is never answered.
-        parameters: of the query, or of the body where the endpoint takes one; checked.
-        headers: names in lower case.
+        workspace_id: the workspace of the key; empty for endpoints that no workspace's key opens.
+        key_id: the key's own id, unique within the workspace; empty for endpoints that no workspace's key opens.
+        path: parameters of the path; the server refuses a parameter that is no valid id.
+        parameters: the checked parameters of the query, or of the body for endpoints with a body.
+        headers: the request's headers, with names in lower case.
         now: ms.
         scheme: `http` or `https`.
-        lines: of the body as they arrive, where the endpoint takes `Lines`; None stands for one that is too long.
+        lines: the body's lines as they arrive, for endpoints with `Lines`; None in place of a line that is too long.
     """
 
     workspace_id: str
@@ -64,7 +64,12 @@ class Request(NamedTuple, Generic[Asked]):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A documented parameter of the query, a header, or the body."""
+    """A documented parameter.
+
+    Attributes:
+        place: `query`, `header` or `body`.
+        schema: the parameter's JSON schema.
+    """
 
     name: str
     description: str
@@ -79,8 +84,8 @@ class Body:
 
     Attributes:
         example: a JSON value.
-        limit_bytes: a longer body is refused. By default hundreds of ids; every tenant may send them, so they are few
-            enough to be read on the event loop.
+        limit_bytes: a longer body is refused. The default fits hundreds of ids, and is small enough to be read on the
+            event loop, since every tenant may send such a body.
     """
 
     example: Any
@@ -92,9 +97,9 @@ class Lines:
     """NDJSON as the request's body, which is read a line at a time.
 
     Attributes:
-        example: of one line, a JSON value.
-        name: of a line's schema in the description.
-        models: what a line can be.
+        example: an example of one line, a JSON value.
+        name: the name of a line's schema in the description.
+        models: the models of the kinds of lines.
     """
 
     example: Any
@@ -106,9 +111,10 @@ class Answer(NamedTuple, Generic[Value]):
     """A whole answer.
 
     Attributes:
-        value: what the endpoint's action makes a reply of: a JSON value, or bytes where `media_type` is another.
-        tags: what it is made of, see `cache`.
-        seconds: for how long it may be kept if nothing of that changes; 0 is not at all.
+        value: the content that the endpoint's action makes a reply of: a JSON value, or bytes of another media type.
+        tags: the data that the answer was made of; a change of it drops the kept reply (see `cache`).
+        seconds: how long the reply may be kept while the data does not change; 0 for a reply that is not kept.
+        media_type: the reply's media type.
     """
 
     value: Value
@@ -118,15 +124,16 @@ class Answer(NamedTuple, Generic[Value]):
 
 
 class Action(ABC, Generic[Context_contra, Question, Value]):
-    """What an endpoint does: from a request to a question, from the question to an answer, from that to a reply.
+    """The work of an endpoint: makes a question of a request, an answer of the question, and a reply of the answer.
 
     Attributes:
-        parameters: a model of what may be asked.
-        ask: the question of a request; raises Invalid for parameters that don't fit together, and NotFound for what
-            can't exist.
-        key: what a reply to a question, asked at an instant in ms, is kept by; gives None where it is not kept.
-        status: of a reply that is no refusal.
-        is_read: whether replies have an ETag, tell their age, and are timed; writes and pages are none.
+        parameters: the model of the request's parameters.
+        ask: makes the question of a request; raises Invalid for parameters that don't fit together, and NotFound for
+            ids that can't exist.
+        key: returns the key under which the reply to a question, asked at an instant in ms, is kept; None for a reply
+            that is not kept.
+        status: the HTTP status of a reply that is no refusal.
+        is_read: whether replies have an ETag and an age, and are timed; False for writes and pages.
         is_counted: whether requests are counted in the metrics.
     """
 
@@ -138,29 +145,29 @@ class Action(ABC, Generic[Context_contra, Question, Value]):
     is_counted: ClassVar[bool] = True
 
     def is_large(self, question: Question) -> bool:
-        """Whether the reply may be megabytes, so that it is made and sent by turns."""
+        """Whether the reply may have megabytes, so that callers take turns at making and sending such replies."""
         return False
 
     @abstractmethod
     async def answer(self, context: Context_contra, question: Question) -> Answer[Value] | Stream:
-        """The answer.
+        """Answer the question.
 
         Raises:
-            NotFound: what is asked for is not there, deleted, or another workspace's.
+            NotFound: the thing asked for does not exist, is deleted, or belongs to another workspace.
             ApiError: any other refusal.
         """
 
     def kept(self, question: Question, answer: Answer[Value], now: int) -> Kept:
-        """How an answer is kept; `now` as for `key`."""
+        """The tags and the time for keeping the reply to a question that was asked at `now` (ms)."""
         return Kept(answer.tags, answer.seconds)
 
     @abstractmethod
     def reply(self, answer: Answer[Value]) -> Reply | Plain:
-        """The answer as bytes."""
+        """Write the answer as the bytes of a reply."""
 
 
 def never(question: object, now: int) -> None:
-    """The `key` of what is not kept."""
+    """The `key` of actions whose replies are not kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,19 +175,19 @@ class Endpoint(Generic[Context_contra, Question, Value]):
     """One method of one path.
 
     Attributes:
-        id: its name in generated clients, which a new release must not change.
-        path: with `{names}`, each one segment.
-        action: what it does.
-        key: whose key opens it.
-        scope: that a workspace's key has to have.
-        body: what a request's body holds; None where there is none.
-        headers: request headers that count, for the description; the action reads them.
-        path_values: the values that a parameter of the path can have, where they are not ids.
-        sample: of the reply, a JSON value; None where there is none.
-        schema: JSON schema of the reply.
-        media_types: of the reply.
-        text_samples: of replies that are no JSON, by media type.
-        errors: that it may answer with, besides those of all endpoints with such a key.
+        id: the endpoint's name in generated clients, which a new release must not change.
+        path: the path, with each parameter as a `{name}` that stands for one segment.
+        action: the endpoint's work.
+        key: the kind of key that opens the endpoint.
+        scope: the scope that a workspace's key must have.
+        body: the kind of body of a request; None for requests without a body.
+        headers: request headers that the action reads, for the description.
+        path_values: the values of those path parameters that are not ids.
+        sample: a sample reply, a JSON value; None for replies that are no JSON.
+        schema: the JSON schema of the reply.
+        media_types: the reply's possible media types.
+        text_samples: sample replies that are no JSON, by media type.
+        errors: errors of this endpoint, besides the errors of all endpoints with such a key.
     """
 
     id: str
@@ -206,8 +213,8 @@ class Api(Generic[Context_contra]):
     """Endpoints under one heading: a product, Tidemark's own API, the admin API.
 
     Attributes:
-        name: in metrics.
-        title: in the description.
+        name: the API's name in metrics.
+        title: the heading in the description.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Requests per key and minute, and the headers that tell of it. Pure but for the clock it is given.
+"""Limits the requests per key and minute, and makes the rate-limit headers of replies. Pure.
 
-A key's minute begins with its first request. Each process counts for itself, so several workers or replicas allow a key
-up to their number times the limit: a shared count would put a round trip before every read.
+A key's minute begins with its first request. Each process counts for itself, so that several workers or replicas
+together allow a key several times the limit: a shared count would put a round trip before every read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class RateLimiter:
     """Counts the requests of each key.
 
     Args:
-        limit: requests a key and minute, above 0.
+        limit: the most requests of a key in a minute, above 0.
     """
 
     def __init__(self, limit: int) -> None:
@@ -32,10 +32,10 @@ class RateLimiter:
             now: ms.
 
         Returns:
-            Headers for the reply: what is left (`r`) and in how many seconds the minute turns (`t`).
+            Headers for the reply: the number of requests left (`r`), and the seconds until the minute ends (`t`).
 
         Raises:
-            TooManyRequests: none was left; carries the headers and Retry-After.
+            TooManyRequests: no request is left; the error carries the headers and Retry-After.
         """
         start, used = self._windows.get(key, (now, 0))
         # A clock set back must not hold a key for longer than a minute.
@@ -49,7 +49,7 @@ class RateLimiter:
         return self._headers(self._limit - used - 1, seconds_left)
 
     def forget_old(self, now: int) -> None:
-        """Drop the counts of minutes that are over."""
+        """Drop the counts of minutes that are over at `now` (ms)."""
         over = [key for key, (start, _) in self._windows.items() if not 0 <= now - start < _WINDOW_MILLIS]
         for key in over:
             del self._windows[key]

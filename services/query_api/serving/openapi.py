@@ -1,4 +1,4 @@
-"""The OpenAPI description, made of the declarations of endpoints and of nothing else. Pure."""
+"""Makes the OpenAPI description from the endpoints' declarations alone. Pure."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _READ_ERRORS: tuple[type[ApiError], ...] = (
 )  # fmt: skip
 _ADMIN_ERRORS: tuple[type[ApiError], ...] = (Unauthorized, Invalid, WritesUnavailable)
 _REPLY_HEADERS = {
-    "ETag": {"description": "Of what the reply says, for If-None-Match.", "schema": {"type": "string"}},
+    "ETag": {"description": "Tag of the reply's content, for If-None-Match.", "schema": {"type": "string"}},
     "Age": {
-        "description": "Seconds since the reply was made, where it is a kept one; while changes don't arrive, at least "
-        "for how long.",
+        "description": "Seconds since a kept reply was made; while changes don't arrive, at least the seconds since "
+        "they stopped.",
         "schema": {"type": "integer"},
     },
 }
-_NOT_MODIFIED = {"description": "The reply is the one whose ETag came in If-None-Match."}
+_NOT_MODIFIED = {"description": "The reply still has the ETag that the request sent in If-None-Match."}
 _PROBLEM = shape(
     "Problem",
     {
@@ -48,8 +48,8 @@ _PROBLEM = shape(
         "title": TEXT,
         "status": COUNT,
         "detail": TEXT,
-        "code": {**TEXT, "description": "Stable; made for programs."},
-        "message": {**TEXT, "description": "Made for people."},
+        "code": {**TEXT, "description": "A stable code for programs."},
+        "message": {**TEXT, "description": "An explanation for people."},
     },
 )
 _INFO = {
@@ -62,10 +62,10 @@ _INFO = {
     "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
 }
 _SERVERS = [
-    {"url": "/", "description": "Where this description came from."},
+    {"url": "/", "description": "The server that sent this description."},
     {
         "url": "{origin}",
-        "description": "Any other.",
+        "description": "Any other server.",
         "variables": {
             "origin": {"default": "http://127.0.0.1:8080", "description": "Scheme, host and port of the query API."}
         },
@@ -76,7 +76,11 @@ _KEYS: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
 
 
 def openapi(apis: Sequence[Api[Any]]) -> dict[str, Any]:
-    """The OpenAPI 3.1 description of some APIs, in their order."""
+    """The OpenAPI 3.1 description of some APIs, in the given order.
+
+    Raises:
+        TypeError: a schema has no name, or two different schemas have the same name.
+    """
     components = Components()
     components.schema(_PROBLEM)
     paths: dict[str, dict[str, Any]] = {}
@@ -101,7 +105,7 @@ def openapi(apis: Sequence[Api[Any]]) -> dict[str, Any]:
 
 
 def openapi_json(apis: Sequence[Api[Any]]) -> bytes:
-    """`openapi` as bytes."""
+    """The description of `openapi` as JSON text."""
     return orjson.dumps(openapi(apis))
 
 
@@ -128,7 +132,7 @@ def _operation(components: Components, tag: str, endpoint: Endpoint[Any, Any, An
 
 
 def _responses(components: Components, endpoint: Endpoint[Any, Any, Any]) -> dict[str, Any]:
-    """The replies that are no refusals."""
+    """The responses of an endpoint except refusals, by status."""
     status = str(endpoint.action.status)
     if status == "204":
         return {status: {"description": "Done"}}
@@ -143,9 +147,9 @@ def _responses(components: Components, endpoint: Endpoint[Any, Any, Any]) -> dic
 
 
 def _body(components: Components, endpoint: Endpoint[Any, Any, Any]) -> dict[str, Any]:
-    """What the request's body holds, by media type."""
+    """The content of the request's body, by media type."""
     if isinstance(endpoint.body, Lines):
-        # A line at a time: nothing in OpenAPI 3.1 describes lines, and one alone is NDJSON, too.
+        # OpenAPI 3.1 can't describe lines, so one line is described: a single line is NDJSON, too.
         line = {"title": endpoint.body.name, "oneOf": components.model(*endpoint.body.models)}
         return {"application/x-ndjson": {"schema": components.schema(line), "example": endpoint.body.example}}
     assert endpoint.body is not None
@@ -154,7 +158,7 @@ def _body(components: Components, endpoint: Endpoint[Any, Any, Any]) -> dict[str
 
 
 def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """What may be asked, without references: they would point to nothing in the whole description."""
+    """The schema of a model with its references resolved: the whole description lacks their definitions."""
     schema = model.model_json_schema(by_alias=True)
     definitions = schema.pop("$defs", {})
 
@@ -170,7 +174,7 @@ def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def asked_of(endpoint: Endpoint[Any, Any, Any]) -> tuple[Parameter, ...]:
-    """An endpoint's parameters as they are documented; a list is one comma-separated value."""
+    """An endpoint's documented parameters; a list parameter is one comma-separated value."""
     schema = _schema_of(endpoint.action.parameters)
     required = schema.get("required", ())
     return endpoint.headers + tuple(
@@ -186,7 +190,7 @@ def asked_of(endpoint: Endpoint[Any, Any, Any]) -> tuple[Parameter, ...]:
 
 
 def _present(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a parameter that is there: a query has no null, it leaves things out."""
+    """The schema of a parameter's value, without null: a query leaves a parameter out instead."""
     shown = {key: value for key, value in schema.items() if key not in ("title", "description")}
     kinds = [kind for kind in shown.pop("anyOf", ()) if kind != {"type": "null"}]
     if shown.get("default", ...) is None:

@@ -1,4 +1,4 @@
-"""Streams packed on their way out: in what the caller's Accept-Encoding likes best, a piece at a time."""
+"""Compresses streams chunk by chunk, with the coding that the caller's Accept-Encoding prefers."""
 
 from __future__ import annotations
 
@@ -16,24 +16,30 @@ _zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) els
 _GZIP_LEVEL = 5
 _ZSTD_LEVEL = 3
 _CODINGS = (b"zstd", b"gzip")
-"""The quicker first: it is taken where both are liked alike."""
+"""The quicker coding first: it is chosen when the caller prefers neither."""
 _PACKED_MEDIA_TYPES = ("application/vnd.apache.parquet",)
-# Packing less than this is over sooner than handing it to a thread.
+# Compressing a smaller chunk takes less time than handing it to a thread.
 _SMALLEST_BESIDE_BYTES = 8 * 1024
 
 
 def coding_for(media_type: str, headers: tuple[Header, ...]) -> bytes | None:
-    """The coding for a reply, None to send it as it is: files that are packed by themselves gain nothing."""
+    """The content coding for a stream; None for a stream to send unchanged, such as a file that is compressed already.
+
+    Args:
+        headers: the request's headers, with names in lower case.
+    """
     if media_type in _PACKED_MEDIA_TYPES:
         return None
     return best_coding(headers, _CODINGS)
 
 
 async def packed(chunks: AsyncIterator[bytes], coding: bytes) -> AsyncGenerator[bytes, None]:
-    """Each chunk packed so far that its reader can unpack all of it at once; holds one chunk and the coder's window.
+    """Yield each chunk compressed and flushed, so that its reader can decompress the whole chunk at once.
 
-    Packing happens beside the event loop. What follows the last chunk comes only where there was a last one, so that a
-    file that breaks off never ends well.
+    Large chunks are compressed in a thread. Memory holds one chunk and the coder's window.
+
+    Guarantee: the end of the compressed stream follows only if the chunks came to their end, so that a file that breaks
+    off never decompresses without an error.
     """
     pack, finish = _zstd_coder() if coding == b"zstd" else _gzip_coder()
     async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""What may be asked: bases of the models, kinds of parameters that several endpoints take, refusals in words. Pure."""
+"""Parameters of requests: base models, kinds of values that several endpoints share, and texts of refusals. Pure."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from services.runtime.instants import WRITTEN, parse_instant
 
 MOST_IDS = 500
 _ID_PATTERN = "^[A-Za-z0-9._:-]{1,128}$"
-# Only such names are shown in a refusal: a field's name is the caller's text.
+# A refusal shows only field names of this form, since an unknown field's name is the caller's text.
 _SHOWABLE = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 class Parameters(BaseModel):
-    """Base of what may be asked: fields of the query, or of a POST's JSON body.
+    """Base of models of parameters: fields of the query, or of a POST's JSON body.
 
-    Instances are compared and hashed, since kept answers are found by them; a name that is not known is refused.
+    Unknown names are refused. Instances can be compared and hashed, since kept answers are found by them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class NoParameters(Parameters):
-    """Nothing may be asked."""
+    """The model of endpoints without parameters; any parameter is refused."""
 
 
 class LooseParameters(BaseModel):
-    """Base of what may be asked where the product's document lets a query hold other names, too; they are ignored."""
+    """Base of models of products whose documentation allows unknown names in a query; unknown names are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class AnyParameters(LooseParameters):
-    """Whatever the query holds is ignored."""
+    """The model of endpoints that ignore the whole query."""
 
 
 def is_without_parameters(model: type[BaseModel]) -> bool:
-    """Whether nothing that a request brings makes a difference, so that it need not be read."""
+    """Whether a model ignores every parameter, so that the query need not be parsed."""
     return not model.model_fields and model.model_config.get("extra") == "ignore"
 
 
@@ -51,7 +51,7 @@ def _id(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """A comma-separated text as its parts, each once, in the order asked."""
+    """The parts of a comma-separated text, each once, in the given order; other values unchanged."""
     return tuple(dict.fromkeys(value.split(","))) if isinstance(value, str) else value
 
 
@@ -71,7 +71,7 @@ def _instant(value: Any) -> int:
 
 
 Id = Annotated[str, BeforeValidator(_id), WithJsonSchema({"type": "string", "pattern": _ID_PATTERN})]
-"""One of our ids."""
+"""An id of the catalog: 1 to 128 characters of A-Z, a-z, 0-9 and . _ : -"""
 
 Ids = Annotated[
     tuple[str, ...],
@@ -85,28 +85,28 @@ Ids = Annotated[
         }
     ),
 ]
-"""Up to 500 of our ids, each once: comma-separated in a query, an array in a body."""
+"""Up to 500 ids, each once: comma-separated in a query, an array in a body."""
 
 Names = Annotated[
     tuple[str, ...],
     BeforeValidator(_listed),
     WithJsonSchema({"type": "array", "items": {"type": "string"}}),
 ]
-"""Comma-separated names, each once; what names are known is the endpoint's to check."""
+"""Comma-separated names, each once; the endpoint checks whether the names are known."""
 
 Instant = Annotated[
     int,
     BeforeValidator(_instant),
     WithJsonSchema({"type": "string", "examples": ["2026-06-28T09:14:22Z", "2026-06-28"]}),
 ]
-"""Milliseconds; asked as unix seconds or an ISO 8601 time, UTC where it names no offset, a date alone its midnight."""
+"""An instant in ms, written as unix seconds or as an ISO 8601 time: UTC without an offset, a date alone at midnight."""
 
 Limit = Annotated[int, Field(ge=1, le=MOST_IDS)]
-"""Rows of one page."""
+"""The most rows of one page, 1 to 500."""
 
 
 def describe(error: ValidationError) -> str:
-    """The first problem as one line that names the field and echoes nothing else."""
+    """The first problem of a validation in one line that names the field; the caller's values are never repeated."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     path = [part for part in first["loc"] if part not in ("channel", "post")]
     name = ".".join(str(part) if _SHOWABLE.fullmatch(str(part)) else "?" for part in path)

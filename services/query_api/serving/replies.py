@@ -1,4 +1,4 @@
-"""Replies as bytes: made once, sent many times, whole, packed, or as "not modified". No I/O but the sending."""
+"""Replies as bytes, which are made once and sent many times: whole, compressed, or as "not modified"."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ OF_A_KEY: tuple[Header, ...] = (
     (b"cache-control", b"private"),
     (b"vary", b"authorization, x-api-key, x-workspace-id, accept, accept-encoding"),
 )
-"""On everything that a key may open, and on its refusals: no shared cache may give it to anybody else."""
+"""Headers of every reply and refusal for a key, so that no shared cache gives the reply to another caller."""
 NOT_STORED: Header = (b"cache-control", b"no-store")
 _GZIP: Header = (b"content-encoding", b"gzip")
-# What is made once and sent many times is held in one packed form.
+# A reply is held in one compressed form only.
 _CODINGS = (b"gzip",)
-# Below this a packed reply saves no packet.
+# Compressing a smaller reply saves no network packet.
 _SMALLEST_PACKED_BYTES = 1_200
 _GZIP_LEVEL = 5
 LARGE_BYTES = 256 * 1024
-"""Replies from this size on are packed beside the event loop and sent in pieces."""
+"""Replies from this size on are compressed in a thread and sent in pieces."""
 _PIECE_BYTES = 64 * 1024
-# A reader that has not taken one piece in this time gives way to whoever waits.
+# A reader that has not taken a piece within this time loses its place to a waiting caller.
 _STALL_SECONDS = 2.0
 _LONGEST_KNOWN_BYTES = 4_000
 _TAG_BYTES = 12
 
 
 class ReaderStalled(Exception):
-    """The caller did not read its reply while others waited for its place."""
+    """The caller did not read its reply while others waited for its place; the connection is to be closed."""
 
 
 class Reply:
-    """One reply.
+    """One reply with an ETag.
 
     Args:
-        body: the JSON text, or what `content_type` says.
-        tag_of: what the reply's tag is made of, where that is less than the body.
+        body: the content, in the form that `content_type` names.
+        tag_of: the bytes that the ETag is made of; None for the whole body.
     """
 
     __slots__ = ("_packed", "body", "etag", "headers")
@@ -53,18 +53,18 @@ class Reply:
     def __init__(self, body: bytes, tag_of: bytes | None = None, content_type: str = JSON) -> None:
         self.body = body
         digest = blake2b(body if tag_of is None else tag_of, digest_size=_TAG_BYTES).hexdigest()
-        # Weak: the packed reply has the same, and so has one whose window moved by a second.
+        # A weak tag: the compressed reply has the same tag, and so has a reply whose window moved by a second.
         self.etag = f'W/"{digest}"'.encode()
         self.headers: tuple[Header, ...] = ((b"content-type", content_type.encode()), (b"etag", self.etag), *OF_A_KEY)
         self._packed: bytes | None = None
 
     @property
     def size_bytes(self) -> int:
-        """What holding it costs, the packed form included."""
+        """The memory that the reply takes, compressed form included; estimated while that form is not made."""
         return len(self.body) + (len(self._packed) if self._packed is not None else len(self.body) // 3)
 
     def packed(self) -> bytes:
-        """The body in gzip."""
+        """The body compressed with gzip; made at the first call."""
         if self._packed is None:
             packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 31)
             self._packed = packer.compress(self.body) + packer.flush()
@@ -77,13 +77,14 @@ class Reply:
         more: tuple[Header, ...] = (),
         is_wanted: Callable[[], bool] | None = None,
     ) -> int:
-        """Send it in the form that was asked for; returns the status.
+        """Send the reply in the form that the request asks for; returns the HTTP status.
 
         Args:
+            more: further headers.
             is_wanted: see `send_pieces`.
 
         Raises:
-            ReaderStalled: likewise.
+            ReaderStalled: see `send_pieces`.
         """
         known = accepted = None
         for name, value in request_headers:
@@ -109,10 +110,10 @@ class Reply:
 
 
 class Plain:
-    """A reply that is sent as it is: without a tag, and never packed.
+    """A reply without an ETag that is never compressed.
 
     Args:
-        headers: all but content-length; no length is told where there is no body at all.
+        headers: all headers except content-length, which is added unless the status is 204.
     """
 
     __slots__ = ("body", "headers", "status")
@@ -124,7 +125,7 @@ class Plain:
 
     @classmethod
     def of(cls, body: bytes, media_type: str, more: tuple[Header, ...] = (), status: int = 200) -> Plain:
-        """A page, or a text for machines."""
+        """A page, or a text for machines, with its media type."""
         return cls(status, body, ((b"content-type", media_type.encode()), *more))
 
     @classmethod
@@ -134,7 +135,7 @@ class Plain:
 
     @classmethod
     def empty(cls) -> Plain:
-        """Done, and nothing to tell."""
+        """The reply 204, without a body."""
         return cls(204, b"", ())
 
     async def send(
@@ -144,7 +145,7 @@ class Plain:
         more: tuple[Header, ...] = (),
         is_wanted: Callable[[], bool] | None = None,
     ) -> int:
-        """Send it; returns the status. Arguments as of `Reply.send`."""
+        """Send the reply; returns the HTTP status. Of the arguments of `Reply.send` only `more` counts."""
         length: tuple[Header, ...] = () if self.status == 204 else ((b"content-length", b"%d" % len(self.body)),)
         headers = [*self.headers, *length, *more]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
@@ -155,14 +156,14 @@ class Plain:
 async def send_pieces(
     send: Send, body: bytes, is_wanted: Callable[[], bool] | None, *, more_body: bool = False
 ) -> None:
-    """Send a large body so that no more of it waits in the connection than its reader takes.
+    """Send a large body in pieces of 64 KiB, so that only as much waits in the connection as its reader takes.
 
     Args:
-        is_wanted: whether somebody waits for what the sender holds.
-        more_body: whether more comes after it.
+        is_wanted: returns whether another caller waits for the place that the sender holds.
+        more_body: whether more parts of the reply follow the body.
 
     Raises:
-        ReaderStalled: it was not read for a while, and somebody waits.
+        ReaderStalled: the reader took no piece for 2 seconds, and another caller waits.
     """
     for first in range(0, len(body), _PIECE_BYTES):
         is_last = first + _PIECE_BYTES >= len(body)
@@ -186,7 +187,7 @@ async def _send_while_unwanted(send: Send, message: Message, is_wanted: Callable
 
 
 def _matches(known: bytes, etag: bytes) -> bool:
-    """Whether one of the tags that a caller knows is this one, compared weakly."""
+    """Whether the tags of If-None-Match include the reply's tag; weak and strong tags compare as equal."""
     if len(known) > _LONGEST_KNOWN_BYTES:
         return False
     if known.strip() == b"*":
@@ -195,7 +196,7 @@ def _matches(known: bytes, etag: bytes) -> bool:
 
 
 async def send_problem(send: Send, error: ApiError, headers: tuple[Header, ...] = ()) -> None:
-    """Send an error as RFC 9457 has it."""
+    """Send an error as an RFC 9457 problem."""
     body = error.body()
     start: list[Header] = [
         (b"content-type", b"application/problem+json"),

@@ -1,4 +1,4 @@
-"""Which endpoint takes a request: one regular expression over all templates of a method. Pure."""
+"""Finds the endpoint of a request, by one regular expression over all path templates of a method. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 class PathTable(Generic[Endpoint]):
     """Finds endpoints by path.
 
-    Matching nine templates in turn cost a third of a hot read; together they cost one match.
+    Matching nine templates in turn took a third of the time of a kept read; together they take one match.
 
     Args:
-        endpoints: by template, such as `/v1/posts/{postId}/metrics`; a placeholder is one segment.
+        endpoints: endpoints by template, such as `/v1/posts/{postId}/metrics`; a placeholder stands for one segment.
     """
 
     def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
@@ -35,7 +35,7 @@ class PathTable(Generic[Endpoint]):
         self._pattern = re.compile("|".join(alternatives))
 
     def find(self, path: str) -> tuple[Endpoint, dict[str, str]] | None:
-        """The endpoint of a path and its parameters, None when there is none."""
+        """The endpoint of a path, with the path's parameters; None when no template matches."""
         match = self._pattern.fullmatch(path)
         if match is None or match.lastgroup is None:
             return None
@@ -47,7 +47,7 @@ class MethodTable(Generic[Endpoint]):
     """Finds endpoints by method and path; HEAD is served wherever GET is.
 
     Args:
-        endpoints: with the method and the template of each.
+        endpoints: (method, template, endpoint) of each endpoint.
     """
 
     def __init__(self, endpoints: Iterable[tuple[str, str, Endpoint]]) -> None:
@@ -59,22 +59,22 @@ class MethodTable(Generic[Endpoint]):
         self._tables = {method: PathTable(held) for method, held in by_method.items()}
 
     def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
-        """The endpoint and the parameters of the path, None when there is none."""
+        """The endpoint of a method and path, with the path's parameters; None when no template matches."""
         table = self._tables.get(method)
         return None if table is None else table.find(path)
 
     def methods_of(self, path: str) -> dict[str, Endpoint]:
-        """The endpoints of a path by method; empty where nothing has that path."""
+        """The endpoints of a path by method; empty when no template matches."""
         found = {method: table.find(path) for method, table in self._tables.items()}
         return {method: held[0] for method, held in found.items() if held is not None}
 
 
 def path_of(path: str, raw_path: bytes) -> str:
-    """The path without one slash at its end, unless that was `%2F`, which belongs to a name.
+    """The path without a slash at its end; a slash that was sent as `%2F` belongs to a name and stays.
 
     Args:
-        path: decoded.
-        raw_path: as it was sent; the query may follow.
+        path: the decoded path.
+        raw_path: the path as it was sent; the query may follow.
     """
     if path == "/" or not path.endswith("/"):
         return path

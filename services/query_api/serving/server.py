@@ -1,8 +1,7 @@
-"""Serves one endpoint, whatever it does: who asks, how much, what, then the reply: kept, made anew, or streamed.
+"""Serves an endpoint: checks the key, the limit and the parameters, then sends a kept, a new or a streamed reply.
 
-Serving is plain ASGI, since every layer in between would be paid on every hot read
-(docs/decisions/0003-web-framework.md). The order of refusals is the contract's: key, scope, limit, parameters,
-existence.
+Serving is plain ASGI, since every layer in between would cost time on every kept read
+(docs/decisions/0003-web-framework.md). Refusals come in the contract's order: key, scope, limit, parameters, existence.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from services.query_api.serving.replies import LARGE_BYTES, Plain, ReaderStalled
 from services.query_api.serving.streams import Stream, send_stream
 from services.runtime.clock import Clock
 
-# Checked queries are remembered; they are the callers' own texts, so both their number and their length are bounded.
+# Checked queries are remembered. They are texts of callers, so both their number and their length are bounded.
 _MOST_KNOWN_QUERIES = 256
 _LONGEST_KNOWN_BYTES = 200
 BAD_ID = "must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ : -"
@@ -50,16 +49,17 @@ BAD_ID = "must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ : -"
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all servers of one process share.
+    """Parts that all servers of one process share.
 
     Attributes:
-        admin_key: opens the endpoints for which the admin key is needed.
-        limiter: None is no limit.
-        cache: keeps replies; None keeps none.
-        silent_seconds: for how long what is held in memory has not been brought up to date; 0 while it is. None where
-            nothing is held.
-        answers: turns at large answers, which are held until they are sent.
-        desk: where large answers are written.
+        keys: knows the workspaces' keys.
+        admin_key: opens the endpoints that need the admin key.
+        limiter: limits requests; None for no limit.
+        cache: keeps replies; None for no kept replies.
+        silent_seconds: returns for how long kept replies have not been brought up to date, 0 while they are up to date;
+            None when no changes are followed.
+        answers: turns at large answers; a caller holds its turn until its answer is sent.
+        desk: runs the writing of large answers in threads.
     """
 
     keys: KeyRing
@@ -76,8 +76,8 @@ class EndpointServer(Generic[Context, Question, Value]):
     """ASGI application of one `Endpoint`.
 
     Args:
-        api: name of the endpoint's API, for metrics.
-        context: what the endpoint's action is given.
+        api: the name of the endpoint's API, for metrics.
+        context: the object that the endpoint's action works with.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class EndpointServer(Generic[Context, Question, Value]):
         self._nothing_asked = action.parameters() if is_without_parameters(action.parameters) else None
         self._has_body = isinstance(endpoint.body, Body)
         self._takes_lines = isinstance(endpoint.body, Lines)
-        # The same few queries come again and again, and what they ask is frozen.
+        # The same few queries come again and again, and checked parameters are frozen.
         self._known_query = lru_cache(_MOST_KNOWN_QUERIES)(self._checked)
         self._flights = Flights(linger_seconds=0)
         self._requests: dict[int, Any] = {}
@@ -117,7 +117,7 @@ class EndpointServer(Generic[Context, Question, Value]):
         more: tuple[Header, ...] = ()
         headers = scope["headers"]
         try:
-            # Written out, as is the look-up of a kept reply: calls more would be paid by every hot read.
+            # Written out here, like the look-up of a kept reply: further calls would cost time on every kept read.
             path = scope["path_params"]
             if self._is_of_workspace:
                 key = await self._keys.find(headers, self.endpoint.scope)
@@ -181,8 +181,8 @@ class EndpointServer(Generic[Context, Question, Value]):
         """Refuse a method that the endpoint's path does not have.
 
         Raises:
-            Unauthorized: the admin key is needed, and missing: without it nobody is told more than that.
-            MethodNotAllowed: with the allowed methods.
+            Unauthorized: the endpoint needs the admin key, and the request lacks it; such a caller learns nothing more.
+            MethodNotAllowed: carries the allowed methods.
         """
         try:
             if self.endpoint.key is Key.ADMIN:
@@ -194,8 +194,13 @@ class EndpointServer(Generic[Context, Question, Value]):
             raise
 
     async def _open_request(self, scope: Scope, receive: Receive) -> Request[Any]:
-        """A request that needs no workspace's key, checked."""
-        # Before the body is read: nobody uploads without the key.
+        """Check a request to an endpoint that no workspace's key opens.
+
+        Raises:
+            Unauthorized: the endpoint needs the admin key, and the request lacks it.
+            Invalid: a parameter is bad; the message names it.
+        """
+        # Checked before the body is read, so that nobody can upload without the key.
         if self.endpoint.key is Key.ADMIN:
             self._shared.admin_key.check(scope["headers"])
         path = scope["path_params"]
@@ -208,11 +213,11 @@ class EndpointServer(Generic[Context, Question, Value]):
         return Request("", "", path, asked, scope["headers"], self._clock.now(), scope.get("scheme", "http"))
 
     async def _of_body(self, receive: Receive, headers: tuple[Header, ...]) -> BaseModel:
-        """What is asked by the body.
+        """The checked parameters in the body.
 
         Raises:
-            Invalid: names the first bad field.
-            BodyTooLarge: the body is over the endpoint's limit.
+            Invalid: a field is bad; the message names the first one.
+            BodyTooLarge: the body is larger than the endpoint's limit.
             ClientGone: the body stopped arriving.
         """
         body = self.endpoint.body
@@ -220,10 +225,10 @@ class EndpointServer(Generic[Context, Question, Value]):
         return parsed(self._action.parameters, await whole_body(headers, receive, body.limit_bytes))
 
     def _of_query(self, scope: Scope) -> BaseModel:
-        """What is asked by the query.
+        """The checked parameters in the query.
 
         Raises:
-            Invalid: names the first bad parameter.
+            Invalid: a parameter is bad; the message names the first one.
         """
         query: bytes = scope["query_string"]
         return self._known_query(query) if len(query) <= _LONGEST_KNOWN_BYTES else self._checked(query)
@@ -257,7 +262,7 @@ class EndpointServer(Generic[Context, Question, Value]):
         send: Send,
         more: tuple[Header, ...],
     ) -> int:
-        """Answer with what may be megabytes, which takes a turn until it is sent; returns the status."""
+        """Answer with a reply that may have megabytes, holding a turn until it is sent; returns the HTTP status."""
         turns, owner = self._shared.answers, request.workspace_id
         wanted = partial(turns.is_wanted, owner)
         async with turns.turn(owner):
@@ -270,16 +275,20 @@ class EndpointServer(Generic[Context, Question, Value]):
                 return await made.send(send, request.headers, (*more, *self._age(0.0)), wanted)
             if answer.keeps_turn:
                 return await send_stream(answer, scope, receive, send, (*more, *self._age(0.0)))
-        # This stream is made as it is sent, and has turns of its own.
+        # This stream is made while it is sent, and waits for turns of its own.
         return await send_stream(answer, scope, receive, send, (*more, *self._age(0.0)))
 
     async def _kept(
         self, question: Question, request: Request[Any], key: Hashable, *, is_large: bool
     ) -> tuple[Reply, float]:
-        """A reply that is held or made, with its age in seconds."""
+        """The kept reply, or a new one, with its age in seconds.
+
+        Raises:
+            ReadsUnavailable: no new reply can be made, and no old one is known.
+        """
         cache = self._cache
         assert cache is not None
-        # Who waited for a turn may find what somebody else made meanwhile.
+        # While this caller waited for its turn, another caller may have made the reply.
         entry = cache.get(key) if is_large else None
         if entry is not None:
             self._hits.inc()
@@ -297,7 +306,7 @@ class EndpointServer(Generic[Context, Question, Value]):
     async def _fill(
         self, cache: AnswerCache[Reply], key: Hashable, question: Question, request: Request[Any], is_large: bool
     ) -> Reply:
-        """A reply made anew, and kept."""
+        """Make a reply, and keep it."""
         began_at = cache.now()
         action = self._action
         answer = await action.answer(self._context, question)
@@ -309,17 +318,17 @@ class EndpointServer(Generic[Context, Question, Value]):
             raise TypeError(f"{self._path}: only reads are kept")
         tags, seconds = action.kept(question, answer, request.now)
         if seconds > 0:
-            # The key holds what was asked: up to hundreds of ids, which are as long as the reply or longer.
+            # The key holds the parameters: hundreds of ids may be longer than the reply.
             size = reply.size_bytes + (0 if self._nothing_asked is not None else 2 * len(repr(request.parameters)))
             cache.put(key, reply, tags=tags, size_bytes=size, began_at=began_at, seconds=seconds)
         return reply
 
 
 def parameters_of(query: bytes) -> dict[str, str]:
-    """The parameters of a query; of a repeated one the last."""
+    """The parameters of a query; the last value of a repeated parameter counts."""
     return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
 
 
 def servers_of(api: Api[Context], context: Context, shared: Shared) -> list[EndpointServer[Context, Any, Any]]:
-    """A server for each endpoint of an API."""
+    """The servers of an API, one for each endpoint."""
     return [EndpointServer(api.name, endpoint, context, shared) for endpoint in api.endpoints]

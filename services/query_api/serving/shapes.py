@@ -1,4 +1,4 @@
-"""Short words for JSON schemas of replies. Pure."""
+"""Short names and functions for the JSON schemas of replies. Pure."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ TIME: Schema = {"type": "string", "format": "date-time"}
 TIME_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
 ANYTHING: Schema = {}
 NOTHING: Schema = {"type": ["string", "null"], "maxLength": 0, "description": "Always null."}
-"""Null alone; said so that generators of clients, few of which know a type that is only null, have a type for it."""
+"""A field that is always null; written as an empty string or null, since few client generators know a null type."""
 
 
 def named(name: str, schema: Schema) -> Schema:
-    """A schema that generated clients know by a name."""
+    """A schema that becomes a type of this name in generated clients."""
     return {"title": name, **schema}
 
 
 def shape(name: str, properties: Schema, required: Iterable[str] | None = None) -> Schema:
-    """An object with exactly these properties, of which all are there unless it is said which.
+    """The schema of an object with exactly these properties.
 
     Args:
-        name: of its type in generated clients; see `components`.
+        name: the type's name in generated clients; see `components`.
+        required: the properties that are always present; None for all of them.
     """
     return {
         "title": name,
@@ -41,7 +42,7 @@ def shape(name: str, properties: Schema, required: Iterable[str] | None = None) 
 
 
 def each(names: Iterable[str], schema: Schema) -> Schema:
-    """The same schema for every name."""
+    """Properties that all have the same schema."""
     return dict.fromkeys(names, schema)
 
 
@@ -51,9 +52,9 @@ def listed(items: Schema) -> Schema:
 
 
 def or_null(schema: Schema) -> Schema:
-    """What may be missing.
+    """The schema of a value that may be null.
 
-    A plain type names null beside it, since few generators of clients read `{"type": "null"}` as a property.
+    A plain type lists null as a second type, since few client generators read `{"type": "null"}` as a property.
     """
     if "title" not in schema and isinstance(schema.get("type"), str):
         return {**schema, "type": [schema["type"], "null"]}
@@ -61,5 +62,5 @@ def or_null(schema: Schema) -> Schema:
 
 
 def one_of(names: Iterable[str]) -> Schema:
-    """One of some texts."""
+    """The schema of a text that is one of some names."""
     return {"type": "string", "enum": list(names)}

@@ -1,4 +1,4 @@
-"""Replies sent as they are read: to the end, until the caller goes away, or until somebody needs the place."""
+"""Sends replies while they are read, until the end, until the caller leaves, or until another needs the place."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer that is sent as it is read.
+    """An answer that is sent while it is read.
 
     Attributes:
-        chunks: closed by whoever sends it, also when the caller goes away. An error before the first chunk is an error
-            reply; one after it breaks the connection, so that no short file passes for a whole one.
-        headers: besides content-type.
-        is_wanted: whether somebody waits for what the stream holds; a reader that reads nothing is then cut off.
-        keeps_turn: whether it is sent within the turn at large answers in which it was begun; any other stream has
-            turns of its own.
+        chunks: the content; the sender closes the iterator, also when the caller leaves. An error before the first
+            chunk becomes an error reply. A later error breaks the connection, so that no short file passes for a whole
+            one.
+        headers: further headers besides content-type.
+        is_wanted: returns whether another caller waits for the place of this stream; a reader that takes nothing then
+            loses its connection.
+        keeps_turn: whether the stream is sent within the turn at large answers in which it began; other streams wait
+            for turns of their own.
     """
 
     media_type: str
@@ -37,15 +39,16 @@ class Stream:
 
 
 async def send_stream(stream: Stream, scope: Scope, receive: Receive, send: Send, more: tuple[Header, ...]) -> int:
-    """Send a stream until its end or until the caller goes away; returns the status.
+    """Send a stream until its end or until the caller leaves; returns the HTTP status.
 
     Raises:
-        ApiError: before anything was sent.
+        ApiError: the stream failed before anything was sent.
+        ReaderStalled: the reader took no piece for a while, and another caller waits.
     """
     sending = asyncio.ensure_future(_send_chunks(stream, scope, send, more))
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
-        # Nothing tells a sender that nobody listens any more, so that is waited for beside it.
+        # Sending does not fail when the caller has left, so the disconnect is waited for at the same time.
         await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
         if sending.done():
             sending.result()
@@ -79,7 +82,7 @@ async def _send_chunks(stream: Stream, scope: Scope, send: Send, more: tuple[Hea
     except Exception as error:
         if not is_started:
             raise
-        # Without a last part the server breaks the connection, which is what tells the caller.
+        # Without a last part the server breaks the connection, so that the caller notices the failure.
         log.warning("a stream broke off", error=type(error).__name__)
         return
     finally:

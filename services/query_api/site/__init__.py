@@ -1,1 +1,1 @@
-"""What is served beside the APIs: the front page, the description, health and metrics."""
+"""The pages beside the APIs: the front page, the descriptions, health and metrics."""

@@ -1,7 +1,7 @@
-"""The AsyncAPI 3 description of the public topics, made of the files in `schemas/` and of nothing else. Pure.
+"""Makes the AsyncAPI 3 description of the public topics from the files in `schemas/` alone. Pure.
 
-A topic is a channel. Each version of its Avro schema is a message, so that a reader sees what older messages look like.
-Whoever subscribes receives; `platform.raw` also takes what others send.
+A topic is a channel. Each version of its Avro schema is a message, so that a reader sees the form of older messages.
+Every subscriber receives; others may also send to `platform.raw`.
 
 Source: AsyncAPI 3.0.0; Kafka bindings 0.5.0.
 """
@@ -41,9 +41,9 @@ def asyncapi(prefix: str, partitions: int, specs: Sequence[TopicSpec] | None = N
     """The description of the public topics.
 
     Args:
-        prefix: stands before every topic's name.
-        partitions: how many each topic has.
-        specs: the topics; by default all public ones.
+        prefix: the text before every topic's name.
+        partitions: the number of partitions of each topic.
+        specs: the topics; None for all public topics.
     """
     described = [spec for spec in topic_specs() if spec.is_public] if specs is None else specs
     return {
@@ -76,7 +76,7 @@ def asyncapi(prefix: str, partitions: int, specs: Sequence[TopicSpec] | None = N
 
 
 def asyncapi_json(prefix: str, partitions: int) -> bytes:
-    """`asyncapi` as bytes."""
+    """The description of `asyncapi` as JSON text; arguments as there."""
     return orjson.dumps(asyncapi(prefix, partitions))
 
 
@@ -106,12 +106,12 @@ def _described(spec: TopicSpec) -> str:
     if spec.is_compacted:
         lines.append("Compacted: the last value of each key stays; a null value deletes the key.")
     if spec.dead_letters is not None:
-        lines.append(f"What can't be read goes to `{spec.dead_letters}`.")
+        lines.append(f"Messages that can't be used go to `{spec.dead_letters}`.")
     return " ".join(lines)
 
 
 def _operations(spec: TopicSpec) -> dict[str, Any]:
-    """What an application does with the topic, from the point of view of Tidemark: it sends, and may receive."""
+    """The operations on a topic from Tidemark's point of view: Tidemark sends, and may receive."""
     channel = {"$ref": f"#/channels/{_escaped(spec.name)}"}
     messages = [{"$ref": f"#/channels/{_escaped(spec.name)}/messages/{_escaped(name)}"} for name in _messages(spec)]
     found: dict[str, Any] = {
@@ -121,14 +121,14 @@ def _operations(spec: TopicSpec) -> dict[str, Any]:
         found[f"receive.{spec.name}"] = {
             "action": "receive",
             "channel": channel,
-            "summary": "Whatever anybody publishes here is processed like our own.",
+            "summary": "Tidemark folds events of any producer like those of its own poller.",
             "messages": messages[-1:],
         }
     return found
 
 
 def _messages(spec: TopicSpec) -> dict[str, Any]:
-    """Messages by their names, one a version of the schema."""
+    """Messages by name, one for each version of the schema."""
     return {f"{spec.name}.v{version}": _message(spec, version) for version in spec.versions}
 
 
@@ -139,7 +139,7 @@ def _message(spec: TopicSpec, version: int) -> dict[str, Any]:
         "name": schema["name"],
         "title": f"{schema['name']} v{version}",
         "summary": schema.get("doc", spec.purpose),
-        "description": "What is written today." if is_newest else "As older messages are; every reader takes them.",
+        "description": "The version written today." if is_newest else "An older version; messages may still have it.",
         "contentType": "application/vnd.confluent.avro",
         "payload": {"schemaFormat": _AVRO, "schema": schema},
         "bindings": {
@@ -159,5 +159,5 @@ def _message(spec: TopicSpec, version: int) -> dict[str, Any]:
 
 
 def _escaped(name: str) -> str:
-    """A name within a JSON pointer."""
+    """A name escaped for a JSON pointer."""
     return name.replace("~", "~0").replace("/", "~1")

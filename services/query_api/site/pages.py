@@ -1,4 +1,4 @@
-"""The pages that a person sees in a browser: what this is, and the description; without scripts or a network. Pure."""
+"""Makes the pages for browsers: the front page and the description, without scripts or links to other servers. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PAGE_HEADERS: tuple[Header, ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
-"""Of every page: nothing is loaded or run, only its own style is applied."""
+"""The headers of every page: a browser loads and runs nothing, and applies only the page's own style."""
 _ABOUT = (
     "Tidemark collects the figures of social media posts and channels, keeps their history, and answers five "
     "products' insight endpoints and an API of its own."
@@ -55,15 +55,15 @@ _NOT_A_WORD = re.compile(r"[^a-z0-9]+")
 
 
 def origin_of(scheme: str, host: str) -> str:
-    """The address that a caller used; empty where its Host header is none, so that nothing else is ever shown."""
+    """The origin that a caller used; empty if the Host header is no host, so that a page never shows other text."""
     return f"{scheme}://{host}" if _HOST.fullmatch(host) else ""
 
 
 def front(products: Iterable[Api[Any]], origin: str) -> dict[str, Any]:
-    """What a client that asks for JSON is told at `/`.
+    """The front page as JSON.
 
     Args:
-        origin: scheme, host and port that the caller used.
+        origin: the scheme, host and port that the caller used.
     """
     return {
         "name": TITLE,
@@ -82,7 +82,7 @@ def front(products: Iterable[Api[Any]], origin: str) -> dict[str, Any]:
 
 
 def front_page(products: Sequence[Api[Any]], origin: str) -> str:
-    """The same as a page, at most a screen long."""
+    """The front page as HTML, at most one screen long; arguments as for `front`."""
     told = front(products, origin)
     rows = [
         ("API", f"<code>{escape(origin)}</code>"),
@@ -104,7 +104,7 @@ def front_page(products: Sequence[Api[Any]], origin: str) -> str:
 
 
 def documentation_page(apis: Sequence[Api[Any]]) -> str:
-    """The description as one page, with a table of contents."""
+    """The description of some APIs as one HTML page with a table of contents."""
     return _page(
         TITLE,
         f'<h1>{TITLE}</h1><p>Machine-readable: <a href="/openapi.json">openapi.json</a>. '

@@ -1,4 +1,4 @@
-"""The addresses beside the APIs: the front page, the description, health and metrics."""
+"""The endpoints beside the APIs: the front page, the descriptions, health and metrics."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from services.query_api.site.asyncapi import asyncapi_json
 from services.query_api.site.pages import PAGE_HEADERS, documentation_page, front, front_page, origin_of
 
 Readiness = Callable[[], Awaitable[str | None]]
-"""None when ready, else one line that says what is missing."""
+"""Returns None when the service is ready, else one line that says what is missing."""
 
 _TEXT = "text/plain; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
-# The address that a caller used is part of the front page.
+# The front page holds the origin that the caller used, so it must not be stored.
 _FRONT_HEADERS: tuple[Header, ...] = ((b"vary", b"accept"), NOT_STORED)
 
 
 class Site:
-    """What the pages are made of.
+    """The data that the pages are made of.
 
     Args:
-        apis: that are described, in the description's order.
-        products: those of them that the front page lists with their paths.
-        topic_prefix: stands before the topics' names.
-        partitions: how many each topic has.
+        readiness: tells whether the service is ready.
+        apis: the described APIs, in the description's order.
+        products: the APIs that the front page lists with their paths.
+        topic_prefix: the text before the topics' names.
+        partitions: the number of partitions of each topic.
     """
 
     def __init__(
@@ -55,17 +56,17 @@ class Site:
 
     @cached_property
     def description(self) -> bytes:
-        """The OpenAPI description."""
+        """The OpenAPI description as JSON text."""
         return openapi_json(self.apis)
 
     @cached_property
     def topics(self) -> bytes:
-        """The AsyncAPI description."""
+        """The AsyncAPI description as JSON text."""
         return asyncapi_json(self._topic_prefix, self._partitions)
 
     @cached_property
     def documentation(self) -> bytes:
-        """The description as a page."""
+        """The OpenAPI description as an HTML page."""
         return documentation_page(self.apis).encode()
 
 
@@ -120,7 +121,7 @@ SITE = Api(
         _page("front", "/", "What this is", _front),
         _page("healthz", "/healthz", "Whether the process answers", _healthz),
         _page("readyz", "/readyz", "Whether the service is ready, or what is missing", _readyz),
-        # What metrics tell of all tenants is for operators, who have a port of their own, too.
+        # Metrics tell of all tenants, so they need the admin key; operators also have a port of their own.
         _page("metrics", "/metrics", "Prometheus metrics", _metrics, Key.ADMIN),
         _page("openapi", "/openapi.json", "The description for machines", _openapi),
         _page("asyncapi", "/asyncapi.json", "The description of the topics, for machines", _asyncapi),

@@ -1,7 +1,7 @@
-"""Tidemark's own API, under `/tidemark/v1`: all that is known, in the common columns and without a product's words.
+"""Tidemark's own API, under `/tidemark/v1`: all known figures in the common columns, independent of any product.
 
-One folder a subject, found by listing its `routes` module, which holds its `ENDPOINTS`. In each subject `parameters`
-says what may be asked, `models` what replies look like, `routes` which endpoints there are; the other modules answer.
+Each subject is a folder, which is found by its `routes` module with its `ENDPOINTS`. In each subject `parameters`
+declares the parameters, `models` the replies and `routes` the endpoints; the other modules answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PREFIX = "/tidemark/v1"
 
 @cache
 def tidemark_api() -> Api[Sources]:
-    """Tidemark's own API: every endpoint by folder name, then as the folder lists them."""
+    """Tidemark's own API: its endpoints ordered by folder name, then in the order of the folder's `ENDPOINTS`."""
     return Api(
         name="tidemark",
         title="Tidemark",

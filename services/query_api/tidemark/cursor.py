@@ -1,7 +1,7 @@
-"""Cursors of pages: where the last page ended, as text that means nothing to a caller. Pure.
+"""Cursors of pages: the place where a page ended, as text that means nothing to a caller. Pure.
 
-A cursor names the last row by its place and id, not by how many came before, so that rows that are added meanwhile
-neither repeat nor hide any other.
+A cursor names the last row by its place and id, and not by the number of rows before it. So rows that are added between
+two pages neither repeat nor hide other rows.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Cursor(NamedTuple):
     """The last row of a page.
 
     Attributes:
-        place: what rows are sorted by, falling.
-        id: what rows of the same place are sorted by.
+        place: the number by which rows are sorted, falling.
+        id: the id by which rows of the same place are sorted, rising.
     """
 
     place: int
@@ -33,7 +33,7 @@ def encode(kind: str, cursor: Cursor) -> str:
     """A cursor as text.
 
     Args:
-        kind: of the list, and what its order depends on; a cursor of another kind is refused.
+        kind: names the list and its order; `decode` refuses a cursor of another kind.
     """
     return base64.urlsafe_b64encode(orjson.dumps([kind, *cursor])).rstrip(b"=").decode()
 
@@ -42,7 +42,7 @@ def decode(kind: str, text: str | None) -> Cursor | None:
     """The inverse of `encode`; None for the first page.
 
     Raises:
-        Invalid: no cursor of this list.
+        Invalid: the text is no cursor of this kind.
     """
     if text is None:
         return None

@@ -175,7 +175,7 @@ def test_a_sample_of_nothing_finds_nothing(backend: Backend, tenant: str) -> Non
 def test_an_audit_does_not_judge_while_a_rebuild_takes_over(bare_backend: Backend) -> None:
     insert = "INSERT INTO rebuilds SELECT 7, {state:String}, '{}', now64(3), now64(3)"
     bare_backend.clickhouse.command(insert, parameters={"state": "handover"})
-    with pytest.raises(AuditFailed, match="a rebuild is taking over"):
+    with pytest.raises(AuditFailed, match="a rebuild is being taken over"):
         _audit(bare_backend, None)
     bare_backend.clickhouse.command(insert, parameters={"state": "done"})
     assert _audit(bare_backend, None) == []

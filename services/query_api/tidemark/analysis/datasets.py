@@ -1,7 +1,7 @@
-"""What can be exported, as SQL: one statement a data set, its rows in the order of their ids. Pure.
+"""The data sets that can be exported, each as one SQL statement whose rows come in the order of their ids. Pure.
 
-Values come as server-side parameters. Joined tables are those of one workspace, and the larger side is the one that
-is read along; `sql` says why FINAL is right here.
+Values are server-side parameters. Joins read the tables of one workspace, and the larger table is the one that streams
+through the join; `sql` says why FINAL is right here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from schemas.metric_sql import RATED_TARGETS, TOTAL_ENGAGEMENT_RATE
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS
 from services.query_api.tidemark.analysis.sql import GENERATION, LIVE_CHANNELS
 
-# What does not fit into these goes to disk, so that a few exports at once leave ClickHouse its memory.
+# Sorts and joins that need more memory use the disk, so that a few exports at once leave ClickHouse its memory.
 _SORTED_BYTES = 64 * 2**20
 _JOINED_BYTES = 128 * 2**20
 _SETTINGS = (
@@ -21,17 +21,17 @@ _SETTINGS = (
     f" max_bytes_before_external_sort = {_SORTED_BYTES}, max_bytes_in_join = {_JOINED_BYTES},"
     " join_algorithm = 'grace_hash'"
 )
-# Snapshots are many and their targets few: they come in the order that they are stored in, and keep it through a
-# join that looks up each row as it comes.
+# Snapshots are many and their targets few: snapshots are read in stored order, and a join that looks up each row keeps
+# this order.
 _SETTINGS_IN_ORDER = (
     "SETTINGS do_not_merge_across_partitions_select_final = 0, max_threads = 1, query_plan_join_swap_table = 'false',"
     " query_plan_remove_redundant_sorting = 0, join_algorithm = 'hash'"
 )
-# What shows nothing, or a space: separators, control and format characters (a byte order mark, zero widths), marks, and
-# the letters and signs that are blank.
+# Characters that show nothing or a space: separators, control and format characters (a byte order mark, zero widths),
+# marks, and letters and signs that are blank.
 _BLANK = r"[\\s\\p{Z}\\p{C}\\p{M}\\x{115F}\\x{1160}\\x{2800}\\x{3164}\\x{FFA0}]*"
-# What a spreadsheet takes for the beginning of a formula, in all forms of its signs; after what is blank, since one
-# program drops it and the next one doesn't. A tab or a line's end alone may begin a cell of its own.
+# A spreadsheet may read these signs, in all their forms, as the beginning of a formula; also after blank characters,
+# which some programs drop. A tab or a line's end alone may begin another cell.
 _SIGN = r"[=+@\\x{FF1D}\\x{FF0B}\\x{FF0D}\\x{FF20}\\x{FE62}\\x{FE63}\\x{FE66}\\x{FE6B}\\x{2212}-]"
 FORMULA = rf"^{_BLANK}{_SIGN}|^[\\t\\r\\n]"
 
@@ -50,12 +50,12 @@ _CHANNEL_COLUMNS = ", ".join(metric.name for metric in CHANNEL_METRICS)
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Something to export.
+    """A data set that can be exported.
 
     Attributes:
-        doc: what its rows are.
-        sql: the statement; columns of text that we don't write ourselves stand in angle brackets.
-        time: the column that `from` and `to` are of; None where there is none.
+        doc: describes the rows, for the API's description.
+        sql: the statement; columns that hold others' text stand in angle brackets.
+        time: the column that `from` and `to` limit; None for a data set without times.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Dataset:
 
 
 def _within(column: str) -> str:
-    """Of the span asked for, an open end being an instant past all others."""
+    """The SQL condition that a column lies within the span; an open end is passed as the latest instant."""
     return (
         f"{column} >= fromUnixTimestamp64Milli({{from:Int64}}, 'UTC')"
         f" AND {column} < fromUnixTimestamp64Milli({{to:Int64}}, 'UTC')"
@@ -82,12 +82,12 @@ _CHANNELS = f"""
     SELECT channel_id, platform, external_id, username, status, updated_at FROM channels_store FINAL
     WHERE workspace_id = {{workspace:String}} AND is_deleted = 0 AND {_OF_CHANNEL}
 """
-# Without a span everything counts, also what has no time.
+# Without a span every row counts, also rows without a time.
 _PUBLISHED = f"({{is_open:UInt8}} = 1 OR ({_within('published_at')}))"
 
 POSTS = Dataset(
     "posts",
-    "One row a post, its figures summed over its targets. Span: when it was published.",
+    "One row for each post, with its figures summed over its targets. The span limits the time of publishing.",
     f"""
 SELECT post_id, status, created_at, published_at, updated_at, captured_at, {_POST_COLUMNS}, {ENGAGEMENTS},
     engagement_rate
@@ -114,7 +114,7 @@ _CATALOG_TARGET = (
 )
 TARGETS = Dataset(
     "targets",
-    "One row a target, with its latest figures. Span: when it was published.",
+    "One row for each target, with its latest figures. The span limits the time of publishing.",
     f"""
 SELECT target_id, post_id, channel_id, platform, <catalog.post_type>, status, <catalog.external_id>,
     <catalog.permalink>, <catalog.content>, published_at, captured_at, {_POST_COLUMNS}, {ENGAGEMENTS}, {RATE}
@@ -142,7 +142,7 @@ ORDER BY target_id
 
 CHANNELS = Dataset(
     "channels",
-    "One row a channel, with the latest of its lifetime figures.",
+    "One row for each channel, with its latest lifetime figures.",
     f"""
 SELECT channel_id, platform, <channels.external_id>, <channels.username>, status, updated_at, captured_at,
     {_CHANNEL_COLUMNS}
@@ -159,7 +159,8 @@ ORDER BY channel_id
 
 POST_SNAPSHOTS = Dataset(
     "post-snapshots",
-    "One row a target and answer: what the answer said, null for what it did not speak of. Span: when it came.",
+    "One row for each target in each answer: the answer's figures, null for figures that the answer does not hold. "
+    "The span limits the time of the answer.",
     f"""
 SELECT <snapshots.event_id>, target_id, listed.post_id AS post_id, listed.channel_id AS channel_id, platform,
     captured_at, origin, {_POST_COLUMNS}, {ENGAGEMENTS}, {RATE}
@@ -176,7 +177,7 @@ INNER JOIN ({_LISTED}) AS listed USING (target_id)
 
 CHANNEL_SNAPSHOTS = Dataset(
     "channel-snapshots",
-    "One row a channel, period and answer: what the answer said. Span: when it came.",
+    "One row for each channel's period in each answer: the answer's figures. The span limits the time of the answer.",
     f"""
 SELECT <snapshots.event_id>, channel_id, platform, captured_at, origin, period, period_start, period_end,
     {_CHANNEL_COLUMNS}
@@ -196,8 +197,8 @@ def statement(dataset: Dataset, *, is_for_spreadsheets: bool) -> str:
     """The statement of a data set.
 
     Args:
-        is_for_spreadsheets: text that a spreadsheet would take for a formula begins with an apostrophe. Our own ids
-            are left as they are: they hold nothing that a formula could call or reach with.
+        is_for_spreadsheets: put an apostrophe before text that a spreadsheet would read as a formula. Ids of the
+            catalog stay unchanged: they hold no character that a formula needs to call or reach anything.
     """
 
     def column(found: re.Match[str]) -> str:

@@ -1,6 +1,7 @@
-"""Exports: whole data sets as files, passed on from ClickHouse chunk by chunk.
+"""Exports whole data sets as files, which are passed on from ClickHouse chunk by chunk.
 
-Guarantee: a file that ends is whole. What fails on the way breaks the connection; who leaves stops the query.
+Guarantee: a file that ends is whole. A failure on the way breaks the connection, and a caller that leaves stops the
+query.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _SETTINGS: Mapping[str, Any] = {
     "format_csv_null_representation": "",
     "output_format_decimal_trailing_zeros": 1,
     "output_format_json_escape_forward_slashes": 0,
-    # Blocks of this many rows, and row groups of a Parquet file: what ClickHouse holds of a file at a time.
+    # The rows in a block and in a row group of a Parquet file: ClickHouse holds this part of a file in memory.
     "max_block_size": 16_384,
     "output_format_parquet_row_group_size": 65_536,
     "output_format_parquet_compression_method": "zstd",
@@ -40,24 +41,29 @@ _SETTINGS: Mapping[str, Any] = {
     "output_format_parquet_string_as_string": 1,
 }
 
-# Each holds a connection and a thread of ClickHouse for as long as its reader takes; a reader that reads nothing gives
-# way to whoever waits.
+# An export holds a connection and a thread of ClickHouse for as long as its reader takes. A reader that takes nothing
+# loses its place to a waiting caller.
 MOST = 6
 MOST_PER_WORKSPACE = 3
 MOST_PER_KEY = 2
 
 
 class Exports:
-    """The export endpoint's answers; holds the slots of this process."""
+    """Answers the export endpoint.
+
+    Args:
+        slots: limits the exports that run at once; None for the slots of one process.
+    """
 
     def __init__(self, slots: Slots | None = None) -> None:
         self._slots = slots or Slots(MOST, MOST_PER_WORKSPACE, MOST_PER_KEY)
 
     async def answer(self, sources: Sources, request: Request[ExportParameters]) -> Stream:
-        """A data set as a file.
+        """The data set of the path as a file.
 
         Raises:
-            Invalid: a parameter; NotFound: no such data set, or the channel is not there.
+            Invalid: a parameter is bad.
+            NotFound: there is no such data set, or the workspace has no such channel.
         """
         asked = request.parameters
         dataset = DATASETS.get(request.path["dataset"])

@@ -1,4 +1,4 @@
-"""Which figures may be asked of what, what they are made of, and how they are written. Pure."""
+"""The figures of series and totals: names, the metrics behind them, and their form in replies. Pure."""
 
 from __future__ import annotations
 
@@ -28,45 +28,45 @@ _DERIVED = (ENGAGEMENTS, ENGAGEMENT_RATE)
 
 RATED = "rated_engagements"
 RATE_BASE = "rate_base"
-"""Sums over the targets that have an engagement rate: of their engagements, and of what each was divided by."""
+"""Sums over the targets that have an engagement rate: `RATED` of engagements, `RATE_BASE` of the divisors."""
 
 POST_FIGURES: tuple[str, ...] = (*(metric.name for metric in POST_METRICS), *_DERIVED)
-"""What may be asked of a post or a target."""
+"""The figures of a post or a target that a caller may ask for."""
 
 OWN_METRICS: tuple[Metric, ...] = WINDOW_METRICS[len(POST_METRICS) :]
-"""What only a channel has, never its posts: followers and the like."""
+"""Metrics that a channel has and posts have not, such as followers."""
 
 CHANNEL_FIGURES: tuple[str, ...] = (*POST_FIGURES, *(metric.name for metric in OWN_METRICS))
-"""What may be asked of a channel: of its posts, and of itself."""
+"""The figures of a channel that a caller may ask for: of its posts, and of the channel itself."""
 
 REPORTED_FIGURES: tuple[str, ...] = tuple(metric.name for metric in CHANNEL_METRICS)
-"""What may be asked of a channel's lifetime figures as its platform reports them."""
+"""The lifetime figures of a channel that a caller may ask for, as the platform reports them."""
 
 # People are never added up over time, and neither are means.
 _WITHOUT_GROWTH = frozenset(metric.name for metric in POST_METRICS if metric.kind in (Kind.UNIQUE, Kind.MEAN))
 
 Figures = Mapping[str, int | None]
-"""Figures by the name of the metric: counts, and durations as whole milliseconds; None where nothing is known."""
+"""Figures by the metric's name: counts, and durations as whole milliseconds; None for unknown figures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Metrics to read of one kind of snapshot, with their places in its bit masks."""
+    """The metrics to read from one kind of snapshot, each with its place in the snapshots' bit masks."""
 
     metrics: tuple[tuple[int, Metric], ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Their names, in order."""
+        """The names of the chosen metrics, in order."""
         return tuple(metric.name for _, metric in self.metrics)
 
 
 def chosen(names: Iterable[str], metrics: Sequence[Metric], *, is_growth: bool) -> Chosen:
-    """The metrics among some that the named figures are made of.
+    """The metrics that the named figures are computed from.
 
     Args:
-        metrics: all of a kind of snapshot, in the order of its bit masks.
-        is_growth: only those that grow.
+        metrics: all metrics of a kind of snapshot, in the order of its bit masks; only these are chosen.
+        is_growth: leave out metrics without growth: unique counts and means.
     """
     needed = set(names)
     known = {metric.name for metric in metrics}
@@ -80,10 +80,10 @@ def chosen(names: Iterable[str], metrics: Sequence[Metric], *, is_growth: bool) 
 
 
 def check(names: Sequence[str], known: Sequence[str], *, is_growth: bool) -> None:
-    """See that the named figures can be answered.
+    """Check that the named figures can be answered.
 
     Raises:
-        ValueError: which can't, and what may be asked.
+        ValueError: a figure can't be answered; the message lists the figures that can.
     """
     allowed = [name for name in known if not (is_growth and name in _WITHOUT_GROWTH)]
     if not names or not set(names) <= set(allowed):
@@ -91,10 +91,10 @@ def check(names: Sequence[str], known: Sequence[str], *, is_growth: bool) -> Non
 
 
 def derived(figures: Figures) -> dict[str, int | float | None]:
-    """Figures with engagements and engagement rate, from those that are there.
+    """Figures with engagements and engagement rate, which are computed from the given figures.
 
-    Engagements that are there already are a platform's own, and stay. The rate of several targets needs `RATED` and
-    `RATE_BASE`; without them the figures are those of one.
+    Given engagements are the platform's own, and stay. The rate over several targets is computed from `RATED` and
+    `RATE_BASE`; without these the figures count as figures of one target.
     """
     found: dict[str, int | float | None] = {
         name: value for name, value in figures.items() if name not in (RATED, RATE_BASE)
@@ -110,22 +110,22 @@ def derived(figures: Figures) -> dict[str, int | float | None]:
 
 
 def held_within(value: int, name: str) -> int:
-    """A sum within what a column of the metric holds."""
+    """A sum limited to the range of the metric's column."""
     if name.endswith("_seconds"):
         return max(-MILLIS_MAX, min(MILLIS_MAX, value))
     return bounded(value)
 
 
 def written(name: str, value: int | float | None) -> Any:
-    """A figure as replies hold it: durations as seconds with three decimals, all else as it is."""
+    """A figure in the form of replies: durations as seconds with three decimals, other figures unchanged."""
     if isinstance(value, int) and name.endswith("_seconds"):
         return Decimal(value).scaleb(-3)
     return value
 
 
 def change(value: int | float | None, previous: int | float | None) -> float | None:
-    """By what fraction a figure changed; None where it or what it is compared with is missing, or that is 0."""
+    """The change of a figure as a fraction of the previous figure; None if either is missing or the previous is 0."""
     if value is None or previous is None or previous == 0:
         return None
-    # Exactly, then rounded once: counts may be longer than a float holds.
+    # Computed exactly and rounded once: a count may have more digits than a float.
     return float((Fraction(value) - Fraction(previous)) / abs(Fraction(previous)))

@@ -1,4 +1,4 @@
-"""The formats of a reply: which one is asked for, and small tables written in them. Pure."""
+"""The formats of replies: chooses the one that a request asks for, and writes small tables. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.query_api.serving.accept import accept_of, best_media_type
 
 
 class Format(Enum):
-    """A format by its name in `format=`."""
+    """A reply's format, by its name in the parameter `format`."""
 
     JSON = "json"
     CSV = "csv"
@@ -32,18 +32,18 @@ MEDIA_TYPES: Mapping[Format, str] = {
     Format.PARQUET: "application/vnd.apache.parquet",
     Format.ARROW: "application/vnd.apache.arrow.stream",
 }
-"""What each is called in Accept and Content-Type."""
+"""The media type of each format in Accept and Content-Type."""
 
 CONTENT_TYPES: Mapping[Format, str] = {**MEDIA_TYPES, Format.CSV: "text/csv; charset=utf-8; header=present"}
 
 
 def asked_format(name: str | None, headers: Iterable[Header], offered: Sequence[Format]) -> Format:
-    """The format of a reply: the one named, else the one that Accept likes best, else the first offered.
+    """The format of a reply: the named format, else the format that Accept prefers, else the first offered.
 
     Args:
-        name: of one that is offered.
-        headers: names in lower case.
-        offered: the server's own liking, best first.
+        name: the name of an offered format, or None.
+        headers: the request's headers, with names in lower case.
+        offered: the formats that the endpoint offers, in the server's order of preference.
     """
     if name is not None:
         return Format(name)
@@ -52,7 +52,7 @@ def asked_format(name: str | None, headers: Iterable[Header], offered: Sequence[
 
 
 def as_json(value: Any) -> Any:
-    """A JSON value with decimals written as they are, three places and all; a float would lose the longest."""
+    """A JSON value with decimals written exactly, trailing zeros included; a float would lose digits of long ones."""
     if isinstance(value, Decimal):
         return orjson.Fragment(f"{value:f}")
     if isinstance(value, Mapping):
@@ -63,9 +63,9 @@ def as_json(value: Any) -> Any:
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], kind: Format) -> bytes:
-    """Rows of times and figures as CSV with a header, or as NDJSON; CSV leaves null empty.
+    """Rows of times and figures as CSV with a header, or as NDJSON; null is an empty cell in CSV.
 
-    There is no free text in them, so that nothing can run in a spreadsheet; where there is, see `exports`.
+    The rows hold no free text, so no spreadsheet can read a cell as a formula; exports hold text (see `datasets`).
     """
     if kind is Format.NDJSON:
         return b"".join(

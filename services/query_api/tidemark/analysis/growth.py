@@ -1,11 +1,11 @@
-"""From changes in ClickHouse's words to a series: one value a bucket and metric. Pure.
+"""Makes a series of the changes that ClickHouse computed: one value for each bucket and metric. Pure.
 
-The rule of growth, computed by `sql.growth`: two answers of one target that follow each other in (captured_at,
-event_id) and give a lifetime figure make a difference, counted in the bucket of the later one. A figure that fell
-counts 0, and the next difference starts from the lower figure: a platform that corrects a count takes nothing back of
-what was received in other buckets, and what grows after the correction is seen at once instead of only above the old
-height. Levels such as followers count as they are, falls included. A target's first figure is only something to start
-from, but counts from 0 if the target went out within the span asked for, or at most a day before that answer.
+The rule of growth, which `sql.post_growth` computes: two successive answers of one target, by (captured_at, event_id),
+that hold a lifetime figure make a difference, and the difference counts in the bucket of the later answer. A figure
+that fell counts 0, and the next difference starts from the lower figure. So a platform's correction takes nothing away
+from other buckets, and growth after the correction counts at once. Differences of levels such as followers count with
+their sign. A target's first figure makes no difference, except for a target that was published within the span, or at
+most a day before the first answer: its first figure counts from 0.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from services.query_api.tidemark.analysis.ranges import Span
 
 
 class Change(NamedTuple):
-    """What happened to one metric of all targets within one bucket.
+    """The change of one metric over all targets within one bucket.
 
     Attributes:
-        start: of the bucket, ms; anything earlier is before the first.
-        amount: sum of differences.
-        known: by how many more of the targets the metric is known (cumulative), or how many differences there were.
+        metric: the metric's name.
+        start: the bucket's start, ms; an earlier instant stands for all time before the first bucket.
+        amount: the sum of differences.
+        known: for cumulative series, by how many targets the number of targets with a known figure changed; for
+            increments, the number of differences.
     """
 
     metric: str
@@ -39,8 +41,8 @@ def cumulative(
     """Each metric's value at the end of each bucket.
 
     Args:
-        means: metrics that are a total's only where exactly one target has them.
-        now: buckets that begin later are not known yet, ms.
+        means: metrics whose total is known only if exactly one target has the figure.
+        now: the values of buckets that begin later are None, ms.
     """
     by_start = _by_start(changes, spans)
     amounts: dict[str, int] = defaultdict(int)
@@ -63,7 +65,7 @@ def cumulative(
 
 
 def increments(changes: Iterable[Change], spans: Sequence[Span]) -> list[dict[str, int | None]]:
-    """Each metric's growth within each bucket; absent where there was no difference."""
+    """Each metric's growth within each bucket; a metric without a difference is left out."""
     by_start = _by_start(changes, spans)
     return [
         {
@@ -83,5 +85,5 @@ def _by_start(changes: Iterable[Change], spans: Sequence[Span]) -> dict[int, lis
 
 
 def merged(series: Sequence[Sequence[Figures]]) -> list[dict[str, int | None]]:
-    """Several series of the same buckets as one; each has metrics of its own."""
+    """Several series over the same buckets as one series; each has metrics of its own."""
     return [{name: value for part in parts for name, value in part.items()} for parts in zip(*series, strict=True)]

@@ -1,4 +1,4 @@
-"""Sample replies and the schemas of replies of series and totals. Pure."""
+"""Sample replies of series and totals, and the schemas of these replies. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _INSTANT = {"type": "string", "format": "date-time"}
 
 
 def sample_series(subject: dict[str, Any]) -> dict[str, Any]:
-    """A series of some subject, which is named by its own fields."""
+    """A sample series of a subject, which is named by its own fields."""
     return {
         **subject,
         "metrics": ["likes", "watch_time_seconds"],
@@ -32,9 +32,9 @@ def series_schema(name: str, subject: tuple[str, ...], names: tuple[str, ...]) -
     """The schema of a series.
 
     Args:
-        name: of the subject, in the names of components.
-        subject: its own fields.
-        names: figures that points may hold.
+        name: the subject's name within the names of components.
+        subject: the names of the subject's own fields.
+        names: the names of the figures that points may hold.
     """
     shown = ("metrics", "from", "to", "step", "tz", "mode", "points")
     return {
@@ -65,7 +65,7 @@ def series_schema(name: str, subject: tuple[str, ...], names: tuple[str, ...]) -
 
 
 def sample_totals(subject: dict[str, Any]) -> dict[str, Any]:
-    """Totals of some subject, which is named by its own fields."""
+    """Sample totals of a subject, which is named by its own fields."""
     return {
         **subject,
         "attribution": "received",

@@ -1,4 +1,4 @@
-"""What series and totals may be asked, and the checks that need more than one parameter. Pure."""
+"""The parameters of series, totals and exports, and the checks that need more than one parameter. Pure."""
 
 from __future__ import annotations
 
@@ -20,93 +20,98 @@ _T = TypeVar("_T")
 
 
 class Mode(Enum):
-    """What a point of a series says."""
+    """The meaning of a series' points: figures at the end of each bucket, or growth within it."""
 
     CUMULATIVE = "cumulative"
     INCREMENTS = "increments"
 
 
 class Attribution(Enum):
-    """Which figures count for a window."""
+    """The figures that count for a window: those of posts published in it, or those received in it."""
 
     PUBLISHED = "published"
     RECEIVED = "received"
 
 
 class Source(Enum):
-    """Where a channel's figures come from."""
+    """The source of a channel's figures: sums over its posts, or the platform's own figures."""
 
     POSTS = "posts"
     CHANNEL = "channel"
 
 
 class Compared(Enum):
-    """What a window is compared with."""
+    """The window that a window is compared with."""
 
     PREVIOUS = "previous"
 
 
 class SpanParameters(Parameters):
-    """A span of time."""
+    """The parameters that choose a span of time and the reply's format."""
 
     start: str | None = Field(
         None,
         alias="from",
         description=f"First instant, ISO 8601, a date or unix seconds; {DEFAULT_DAYS} days before the end if absent.",
     )
-    end: str | None = Field(None, alias="to", description="End, exclusive; now if absent.")
+    end: str | None = Field(None, alias="to", description="End of the span, exclusive; now if absent.")
     tz: str = Field("UTC", description="IANA time zone of days, of dates and of times without an offset.")
     format: Literal["json", "csv", "ndjson"] | None = Field(
-        None, description="json, csv or ndjson; without it, by Accept, else json."
+        None, description="json, csv or ndjson; if absent, Accept decides, else json."
     )
 
 
 class SeriesParameters(SpanParameters):
-    """A time series."""
+    """The parameters of a time series."""
 
     metrics: Names = Field(description="Comma-separated metrics.")
-    step: Step = Field(Step.DAY, description="hour or day, by the clock of the zone.")
+    step: Step = Field(Step.DAY, description="Length of a bucket by the zone's clock: hour or day.")
     mode: Mode = Field(
         Mode.CUMULATIVE,
-        description="cumulative: the latest figure at the end of each bucket; increments: the growth within it.",
+        description="cumulative: the latest figure at the end of each bucket; increments: the growth within each"
+        " bucket.",
     )
 
 
 class ChannelSeriesParameters(SeriesParameters):
-    """A channel's time series."""
+    """The parameters of a channel's time series."""
 
     source: Source = Field(
         Source.POSTS,
-        description="posts: summed over the channel's posts, but for followers, following, posts_count and"
-        " profile_views, which only a channel has; channel: the platform's own lifetime figures of the channel.",
+        description="posts: sums over the channel's posts, except followers, following, posts_count and profile_views,"
+        " which only a channel has; channel: the platform's own lifetime figures of the channel.",
     )
 
 
 class TotalsParameters(SpanParameters):
-    """Totals of a window."""
+    """The parameters of totals of a window."""
 
     attribution: Attribution = Field(
         Attribution.PUBLISHED,
-        description="published: the latest figures of the posts published in the window; received: what all posts grew"
-        " by during it, whenever they were published.",
+        description="published: the latest figures of the posts published in the window; received: the growth of all"
+        " posts during the window, whenever they were published.",
     )
-    compare: Compared | None = Field(None, description="previous: with the window of the same length just before.")
+    compare: Compared | None = Field(
+        None, description="previous: compare with the window of the same length just before."
+    )
 
 
 class ExportParameters(Parameters):
-    """What is exported, and how."""
+    """The parameters of an export."""
 
-    start: str | None = Field(None, alias="from", description="First instant of the span; see the data set.")
+    start: str | None = Field(
+        None, alias="from", description="First instant of the span; the data set says which time the span limits."
+    )
     end: str | None = Field(None, alias="to", description="End of the span, exclusive.")
     tz: str = Field("UTC", description="IANA time zone of times without an offset and of dates.")
-    channel_id: Id | None = Field(None, description="Only what belongs to this channel.")
+    channel_id: Id | None = Field(None, description="Export only rows of this channel.")
     format: Literal["csv", "ndjson", "parquet", "arrow"] | None = Field(
-        None, description="csv, ndjson, parquet or arrow; without it, by Accept, else csv."
+        None, description="csv, ndjson, parquet or arrow; if absent, Accept decides, else csv."
     )
 
 
 class ZonedSpan(NamedTuple):
-    """A span with its zone, and the zone's name as it was asked for."""
+    """A span with its time zone, and the zone's name as the caller wrote it."""
 
     span: Span
     tz: ZoneInfo
@@ -114,13 +119,13 @@ class ZonedSpan(NamedTuple):
 
 
 def zoned_span(parameters: SpanParameters, now: int) -> ZonedSpan:
-    """The span that is asked for.
+    """The span that the parameters choose.
 
     Args:
-        now: ms; the default end is its whole second.
+        now: ms; rounded down to a second, it is the default end.
 
     Raises:
-        Invalid: a bad time or zone, or a span that ends before it begins.
+        Invalid: a time or the zone is bad, or the span does not begin before it ends.
     """
     tz = zone_of(parameters.tz)
     end = instant_of("to", parameters.end, tz, now // 1000 * 1000)
@@ -132,11 +137,11 @@ def span_between(start: str | None, end: str | None, tz: ZoneInfo, first: int, l
     """The span between two times.
 
     Args:
-        first: where no start is asked for, ms.
-        last: where no end is asked for, ms.
+        first: the start if `start` is None, ms.
+        last: the end if `end` is None, ms.
 
     Raises:
-        Invalid: a bad time, or a span that ends before it begins.
+        Invalid: a time is bad, or the span does not begin before it ends.
     """
     span = Span(instant_of("from", start, tz, first), instant_of("to", end, tz, last))
     if span.start >= span.end:
@@ -145,10 +150,10 @@ def span_between(start: str | None, end: str | None, tz: ZoneInfo, first: int, l
 
 
 def instant_of(name: str, text: str | None, tz: ZoneInfo, default: int) -> int:
-    """The instant that a parameter names, ms.
+    """The instant that a parameter names, ms; the default for a parameter that is absent.
 
     Raises:
-        Invalid: it is no time.
+        Invalid: the parameter's text is no time.
     """
     return default if text is None else named(name, lambda: parse_instant(text, tz))
 
@@ -157,16 +162,19 @@ def zone_of(name: str) -> ZoneInfo:
     """The time zone that `tz` names.
 
     Raises:
-        Invalid: there is none of this name.
+        Invalid: there is no time zone of this name.
     """
     return named("tz", lambda: zone(name))
 
 
 def named(name: str, check: Callable[[], _T]) -> _T:
-    """What a check gives; what it refuses is said of a parameter.
+    """The result of a check of a parameter.
+
+    Args:
+        name: the parameter's name, for the refusal.
 
     Raises:
-        Invalid: the check raised ValueError.
+        Invalid: the check raised ValueError; the message names the parameter.
     """
     try:
         return check()

@@ -1,4 +1,4 @@
-"""Spans of time as they are asked for: time zones, and the buckets of a span. Pure.
+"""Spans of time, time zones, and the buckets of a span. Pure.
 
 Instants are milliseconds; every span is `[start, end)`.
 """
@@ -18,13 +18,13 @@ from services.runtime.clock import MILLIS_PER_HOUR, iso_millis, iso_seconds, utc
 from services.runtime.instants import start_of_day
 
 MOST_BUCKETS = 10_000
-"""Of one series: a year of hours and a month."""
+"""The most buckets of one series: the hours of a year and some weeks."""
 
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+/-]{0,63}")
 
 
 class Step(Enum):
-    """How long a bucket is, by the clock of the zone."""
+    """The length of a bucket by the clock of the time zone."""
 
     HOUR = "hour"
     DAY = "day"
@@ -42,7 +42,7 @@ def zone(name: str) -> ZoneInfo:
     """A time zone by its IANA name.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: there is no time zone of this name.
     """
     if _ZONE.fullmatch(name):
         try:
@@ -53,15 +53,15 @@ def zone(name: str) -> ZoneInfo:
 
 
 def shown(instant: int) -> str:
-    """An instant as replies show it: whole seconds, with milliseconds where there are any."""
+    """An instant in the form of replies: with milliseconds only if it has any."""
     return iso_millis(instant) if instant % 1000 else iso_seconds(instant)
 
 
 def buckets(span: Span, step: Step, tz: ZoneInfo) -> list[Span]:
-    """A span cut where hours or days of the zone begin; the first and the last bucket may be cut short.
+    """The buckets of a span, cut where hours or days of the zone begin; the first and the last may be shorter.
 
     Raises:
-        ValueError: there would be more than `MOST_BUCKETS`.
+        ValueError: the span has more than `MOST_BUCKETS` buckets.
     """
     edges = [span.start]
     for edge in _edges(span.start, step, tz):
@@ -75,11 +75,11 @@ def buckets(span: Span, step: Step, tz: ZoneInfo) -> list[Span]:
 
 
 def _edges(instant: int, step: Step, tz: ZoneInfo) -> Iterator[int]:
-    """Where hours or days begin after an instant, in order and without an end."""
+    """Yield without end the instants after an instant at which hours or days begin, in order."""
     if step is Step.HOUR:
         while True:
             local = utc(instant).astimezone(tz)
-            # Minutes of the zone: in some, hours begin at the half of an hour of UTC.
+            # Minutes of the zone's clock: in some zones hours begin at half past an hour of UTC.
             into_hour = (local.minute * 60 + local.second) * 1000 + local.microsecond // 1000
             instant += MILLIS_PER_HOUR - into_hour
             yield instant
@@ -87,17 +87,17 @@ def _edges(instant: int, step: Step, tz: ZoneInfo) -> Iterator[int]:
     while True:
         day += timedelta(days=1)
         edge = start_of_day(day, tz)
-        # A day that a zone left out begins when the next one does.
+        # A day that a zone skipped begins at the same instant as the next day.
         if edge > instant:
             instant = edge
             yield edge
 
 
 def before(span: Span, tz: ZoneInfo) -> Span:
-    """The span of the same length that ends where this one begins.
+    """The span of the same length that ends where `span` begins.
 
-    The length of whole days of the zone is counted in days, so that a change of the clock does not shift it by an
-    hour; any other is counted in milliseconds.
+    A span of whole days of the zone is counted in days, so that a change of the clock does not shift the result by an
+    hour. Any other span is counted in milliseconds.
     """
     first, last = (utc(instant).astimezone(tz).date() for instant in span)
     if start_of_day(first, tz) == span.start and start_of_day(last, tz) == span.end:

@@ -1,4 +1,4 @@
-"""Reads changes and totals of figures from ClickHouse, for series and totals alike."""
+"""Reads changes and totals of figures from ClickHouse, for series and for totals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from services.query_api.tidemark.analysis.growth import Change, cumulative, incr
 from services.query_api.tidemark.analysis.ranges import Span
 from services.query_api.tidemark.analysis.sql import Scope
 
-# A channel of 10,000 posts with a million snapshots took 4 s, all metrics on one thread.
+# The deadline of a query: a channel of 10,000 posts with a million snapshots took 4 s, all metrics on one thread.
 SECONDS = 20.0
 _MEANS = frozenset(metric.name for metric in POST_METRICS if metric.kind is Kind.MEAN)
 _OWN = frozenset(metric.name for metric in OWN_METRICS)
@@ -33,11 +33,11 @@ _NONE = Chosen(())
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose figures are read.
+    """The post, target, channel or workspace whose figures are read.
 
     Attributes:
-        values: the parameters that the scope names.
-        is_own: only a channel's own figures, none of its posts.
+        values: the values of the scope's parameters.
+        is_own: read only a channel's own figures, and none of its posts.
     """
 
     workspace_id: str
@@ -46,7 +46,7 @@ class Subject:
     is_own: bool = False
 
     def choose(self, names: Sequence[str], *, is_growth: bool) -> tuple[Chosen, Chosen]:
-        """The metrics to read of posts, and of the channel itself."""
+        """The metrics to read of posts, and the metrics to read of the channel itself."""
         own = chosen(names if self.is_own else _OWN & set(names), CHANNEL_METRICS, is_growth=is_growth)
         return _NONE if self.is_own else chosen(names, POST_METRICS, is_growth=is_growth), own
 
@@ -54,12 +54,15 @@ class Subject:
 async def read_series(
     store: Store, subject: Subject, names: Sequence[str], spans: Sequence[Span], *, is_growth: bool, now: int
 ) -> list[dict[str, int | None]]:
-    """The figures that some names are made of, one mapping a bucket.
+    """The figures that the named figures are computed from, one mapping for each bucket.
 
     Args:
-        spans: buckets, each beginning where the one before ends.
-        is_growth: the growth within each bucket instead of the value at its end.
+        spans: the buckets; each begins where the bucket before ends.
+        is_growth: read the growth within each bucket instead of the value at its end.
         now: ms.
+
+    Raises:
+        ReadsUnavailable: ClickHouse did not answer within the deadline, or answered with an error.
     """
     of_posts, own = subject.choose(names, is_growth=is_growth)
     post_sql, own_sql = (sql.post_growth, sql.channel_growth) if is_growth else (sql.post_changes, sql.channel_changes)
@@ -75,7 +78,7 @@ async def read_series(
         points = merged([cumulative(changes, spans, _MEANS, now) for changes in found])
     if rated.metrics:
         for point in points:
-            point.setdefault(RATE_BASE, None)  # no target has a rate: nor has their total
+            point.setdefault(RATE_BASE, None)  # no target has a rate, so the total has none
     return points
 
 
@@ -103,7 +106,7 @@ async def _changes(
 async def _rates(
     store: Store, subject: Subject, metrics: Chosen, statement: Any, spans: Sequence[Span]
 ) -> list[Change]:
-    """What the engagement rate over targets is made of."""
+    """The changes of `RATED` and `RATE_BASE`, from which the engagement rate over targets is computed."""
     if not metrics.metrics:
         return []
     rows = await store.rows(
@@ -126,7 +129,11 @@ async def _rates(
 
 
 async def read_published(store: Store, subject: Subject, span: Span, before: Span) -> tuple[Figures, Figures]:
-    """Sums of the latest figures of what was published in a span, and in the one before."""
+    """Sums of the latest figures of targets published in a span, and of those published in the span before.
+
+    Raises:
+        ReadsUnavailable: ClickHouse did not answer within the deadline, or answered with an error.
+    """
     rows = await store.rows(
         "published_totals",
         sql.published_totals(subject.scope),

@@ -27,15 +27,15 @@ _TABLE_TYPES = tuple(MEDIA_TYPES[kind] for kind in FORMATS)
 
 _SERIES_DOC = (
     "One point for each hour or day of the zone within [from, to); the first and the last may be cut short. null means"
-    " that nothing is known. Increments are differences of answers that follow each other, counted where the later one"
-    " came; a counter that fell counts 0 and goes on from its new height. A post's first answer counts from 0 if the"
-    " post went out within the span, or at most a day before that answer. reach and avg_watch_time_seconds have no"
-    " increments: people and means are not added up over time."
+    " that the figure is unknown. Increments are differences of successive answers, counted in the bucket of the later"
+    " answer; a counter that fell counts 0, and later differences start from the lower count. A post's first answer"
+    " counts from 0 if the post was published within the span, or at most a day before that answer. reach and"
+    " avg_watch_time_seconds have no increments, since unique people and means can't be added up over time."
 )
 _TOTALS_DOC = (
-    "Each metric's value, that of the window before, and the change as a fraction of it: null where one of them is"
-    " missing or the base is 0. A window of whole days of the zone is compared with as many days, any other with as"
-    " much time."
+    "Each metric's value, its value in the window before, and the change as a fraction of the latter; the change is"
+    " null if either value is missing or the earlier one is 0. A window of whole days of the zone is compared with as"
+    " many days, any other window with the same number of seconds."
 )
 
 
@@ -94,9 +94,10 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="exportDataset",
         path=f"{PREFIX}/exports/{{dataset}}",
         summary="A whole data set as a file",
-        description="Streamed: a file that ends is whole, and one that can't be finished breaks the connection. "
+        description="The file is streamed. A file that ends is whole; a failure breaks the connection. "
         + " ".join(f"{dataset.name}: {dataset.doc}" for dataset in DATASETS.values())
-        + " In CSV, text that a spreadsheet would run begins with an apostrophe. Two exports of a key run at a time.",
+        + " In CSV, an apostrophe stands before text that a spreadsheet would run as a formula. A key may run two"
+        " exports at a time.",
         action=reads(ExportParameters, Exports().answer),
         media_types=tuple(MEDIA_TYPES[kind] for kind in FILE_FORMATS),
         path_values={"dataset": tuple(DATASETS)},

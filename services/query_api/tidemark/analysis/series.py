@@ -1,4 +1,4 @@
-"""Time series of a post, a target or a channel."""
+"""Answers the endpoints of time series of a post, a target or a channel."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FORMATS = (Format.JSON, Format.CSV, Format.NDJSON)
 
 
 async def post_series(sources: Sources, request: Request[SeriesParameters]) -> Answer[object]:
-    """A post's, summed over its targets."""
+    """The time series of one post, summed over its targets; NotFound when the workspace has no such post."""
     post_id = request.path["id"]
     _check(request.parameters, POST_FIGURES)
     post = await sources.read_model.answer(PostQuestion(request.workspace_id, post_id))
@@ -55,7 +55,7 @@ async def target_series(sources: Sources, request: Request[SeriesParameters]) ->
 
 
 async def channel_series(sources: Sources, request: Request[ChannelSeriesParameters]) -> Answer[object]:
-    """A channel's: of its posts, or of itself."""
+    """The time series of a channel's posts, or of the channel itself; NotFound for an unknown channel."""
     channel_id = request.path["id"]
     source = request.parameters.source
     _check(request.parameters, CHANNEL_FIGURES if source is Source.POSTS else REPORTED_FIGURES)

@@ -1,4 +1,4 @@
-"""How many exports run at once: of one key, of one workspace, and of all, which wait for each other in turn. No I/O."""
+"""Limits the exports that run at once: of one key, of one workspace, and in all; workspaces take turns. No I/O."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ WAIT_SECONDS = 10.0
 
 
 class ExportsBusy(Unavailable):
-    """All slots are taken, by readers that read."""
+    """All slots are taken by exports whose readers keep reading."""
 
     code = "exports_busy"
     message = "Too many exports are running at the moment; see Retry-After."
 
 
 class Slots:
-    """Slots of one process.
+    """The slots for exports of one process.
 
     Args:
-        most: at once, of all.
-        most_per_workspace: at once, of one workspace.
-        most_per_key: at once, of one key; more are refused.
-        seconds: that a slot is waited for.
+        most: the most exports at once.
+        most_per_workspace: the most exports of one workspace at once; further ones wait.
+        most_per_key: the most exports of one key at once; further ones are refused.
+        seconds: how long to wait for a slot.
     """
 
     def __init__(self, most: int, most_per_workspace: int, most_per_key: int, *, seconds: float = WAIT_SECONDS) -> None:
@@ -42,16 +42,16 @@ class Slots:
         self._of_keys: Counter[tuple[str, str]] = Counter()
 
     def is_wanted(self, workspace_id: str) -> bool:
-        """Whether somebody waits for a slot of this workspace."""
+        """Whether another export waits for a slot that this workspace holds."""
         return self._turns.is_wanted(workspace_id)
 
     @asynccontextmanager
     async def take(self, workspace_id: str, key_id: str) -> AsyncIterator[None]:
-        """Hold a slot.
+        """Hold a slot within the `with` block.
 
         Raises:
-            TooManyRequests: the key holds as many as it may.
-            ExportsBusy: none became free in time.
+            TooManyRequests: the key runs as many exports as it may.
+            ExportsBusy: no slot became free in time.
         """
         key = (workspace_id, key_id)
         if self._of_keys[key] >= self._most_per_key:

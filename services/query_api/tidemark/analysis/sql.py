@@ -15,7 +15,7 @@ from services.query_api.tidemark.analysis.figures import Chosen
 from services.runtime.clock import MILLIS_PER_DAY
 
 GENERATION = "(SELECT argMax(generation, version) FROM active_generations)"
-# One thread for look-ups, a few here: these read much, and few of them run at once.
+# These queries get more threads than look-ups: they read many rows, and few of them run at once.
 _SETTINGS = (
     "SETTINGS do_not_merge_across_partitions_select_final = 0, optimize_aggregation_in_order = 1, max_threads = 2"
 )
@@ -23,7 +23,7 @@ _AT = "toUnixTimestamp64Milli(captured_at)"
 
 
 class Scope(Enum):
-    """Whose figures a statement reads."""
+    """The targets whose figures a statement reads."""
 
     TARGETS = "targets"  # of the targets in {targets:Array(String)}
     CHANNEL = "channel"  # of the channel in {channel:String}
@@ -32,7 +32,7 @@ class Scope(Enum):
 
 def figure(metric: Metric) -> str:
     """A column as an integer: durations in milliseconds."""
-    # Wider first: the largest duration times 1000 leaves 64 bits.
+    # Made wider first: the largest duration times 1000 needs more than 64 bits.
     return f"toInt64(toDecimal128({metric.name}, 3) * 1000)" if metric.is_duration else metric.name
 
 
@@ -63,8 +63,8 @@ def _span(start: str) -> str:
 
 
 def _post_answers(chosen: Chosen, scope: Scope, *, is_growth: bool) -> str:
-    """What was said of targets up to the end: a row a target, metric and answer."""
-    # What grew within the span was answered within it.
+    """SQL of the figures in answers up to the span's end: a row for each target, metric and answer."""
+    # A target that grew within the span has an answer within the span.
     grown = (
         f"""AND target_id IN (
         SELECT target_id FROM post_snapshots_store
@@ -83,7 +83,7 @@ def _post_answers(chosen: Chosen, scope: Scope, *, is_growth: bool) -> str:
 
 
 def _channel_answers(chosen: Chosen, scope: Scope) -> str:
-    """As `_post_answers`, of channels' own lifetime figures."""
+    """SQL of channels' own lifetime figures, in the form of `_post_answers`."""
     within = "AND channel_id = {channel:String}" if scope is Scope.CHANNEL else ""
     return f"""
     SELECT channel_id AS id, {_AT} AS at, event_id, toUInt8(0) AS is_ranged, {_said(chosen)}
@@ -94,22 +94,22 @@ def _channel_answers(chosen: Chosen, scope: Scope) -> str:
 
 
 def _said(chosen: Chosen) -> str:
-    """(place of the metric, figure) for each metric that an answer spoke of, each on a row of its own.
+    """SQL of (place of the metric, figure) for each metric that an answer holds, each on a row of its own.
 
-    One expression for all metrics: written out for each, it took the engine longer to read than the rows.
+    One expression serves all metrics: with an expression for each metric, parsing took longer than reading the rows.
     """
     entries = ", ".join(f"(toUInt8({place}), {figure(metric)})" for place, metric in chosen.metrics)
     return f"arrayJoin(arrayFilter(entry -> bitTest(spoken, entry.1), [{entries}])) AS said"
 
 
-# Figures in the order in which they came to count: past the first lifetime one, none of a range of dates.
+# The figures that count, in order: after the first lifetime figure, figures of a range of dates count no more.
 _STOOD = """arraySort(entry -> (entry.1, entry.2), groupArray((at, event_id, is_ranged, said.2))) AS sorted,
         arrayFirstIndex(entry -> entry.3 = 0, sorted) AS lifetime,
         arrayFilter(
             (entry, number) -> lifetime = 0 OR number < lifetime OR entry.3 = 0, sorted, arrayEnumerate(sorted)
         ) AS stood"""
 
-# (at, by how much the figure that counts changed, by how much the targets that have one).
+# (at, change of the figure that counts, change of the number of targets with such a figure).
 _CHANGES = """arrayMap(
             (entry, old) -> (
                 entry.1,
@@ -122,7 +122,7 @@ _CHANGES = """arrayMap(
 
 
 def _differences(chosen: Chosen) -> str:
-    """(at, growth, whether it is known) of each figure against the one before it, the first against 0."""
+    """SQL of (at, growth, whether the growth is known) for each figure against the one before, the first against 0."""
     gauges = [place for place, metric in chosen.metrics if metric.kind is Kind.GAUGE]
     return f"""arrayMap(
             (entry, old, number) -> (
@@ -159,7 +159,7 @@ GROUP BY place, bucket
 
 
 def _steps(answers: str, steps: str, where: str = "", join: str = "") -> str:
-    """From where a row a step comes: of which target (`id`) and metric (`place`), and `step`."""
+    """SQL of a FROM clause with a row for each step: its target (`id`), its metric (`place`), and `step` itself."""
     return f"""
 FROM (
     SELECT id, place, arrayJoin({steps}) AS step
@@ -175,10 +175,10 @@ FROM (
 
 
 def _rated_by_bucket(chosen: Chosen, steps: str, *, is_growth: bool) -> str:
-    """How the sums that a rate over several targets is made of change: (bucket, engagements, base, targets).
+    """SQL of the changes of the sums behind a rate over several targets: (bucket, engagements, base, targets).
 
-    A target's figures have to be seen together: which of them is the base, and whether there is one, may change with
-    every answer.
+    A target's figures are read together, since every answer may change which figure is the base, and whether there is
+    a base.
     """
     names = {metric.name: place for place, metric in chosen.metrics if metric.name in RATE_METRICS}
     within = (
@@ -227,35 +227,35 @@ GROUP BY bucket
 
 
 def post_rates(chosen: Chosen, scope: Scope) -> str:
-    """As `post_changes`, of the sums that the engagement rate of several targets is made of."""
+    """SQL of the changes of the sums behind the engagement rate of several targets, by bucket."""
     return _rated_by_bucket(chosen, _steps(_post_answers(chosen, scope, is_growth=False), _CHANGES), is_growth=False)
 
 
 def post_rate_growth(chosen: Chosen, scope: Scope) -> str:
-    """As `post_growth`, of the sums that the rate of several targets' growth is made of."""
+    """SQL of the sums behind the engagement rate of several targets' growth, by bucket."""
     published = listed(scope, "target_id AS id, toUnixTimestamp64Milli(published_at) AS published")
     steps = _growth_steps(chosen, _post_answers(chosen, scope, is_growth=True), published)
     return _rated_by_bucket(chosen, steps, is_growth=True)
 
 
 def post_changes(chosen: Chosen, scope: Scope) -> str:
-    """How the sum over targets of the figures that count changed: (place of the metric, bucket, amount, count)."""
+    """SQL of the changes of sums over targets: (place of the metric, bucket, amount, change of the known targets)."""
     return _by_bucket(_post_answers(chosen, scope, is_growth=False), _CHANGES)
 
 
 def post_growth(chosen: Chosen, scope: Scope) -> str:
-    """What targets grew by: (place of the metric, bucket, amount, differences)."""
+    """SQL of the growth of targets: (place of the metric, bucket, amount, number of differences)."""
     published = listed(scope, "target_id AS id, toUnixTimestamp64Milli(published_at) AS published")
     return _growth(chosen, _post_answers(chosen, scope, is_growth=True), published)
 
 
 def channel_changes(chosen: Chosen, scope: Scope) -> str:
-    """As `post_changes`, of channels' own lifetime figures."""
+    """SQL of the changes of channels' own lifetime figures, in the form of `post_changes`."""
     return _by_bucket(_channel_answers(chosen, scope), _CHANGES)
 
 
 def channel_growth(chosen: Chosen, scope: Scope) -> str:
-    """As `post_growth`, of channels' own lifetime figures; the first says nothing of growth."""
+    """SQL of the growth of channels' own lifetime figures, like `post_growth`; a first figure never counts."""
     unpublished = f"SELECT channel_id AS id, CAST(NULL, 'Nullable(Int64)') AS published FROM ({LIVE_CHANNELS})"
     return _growth(chosen, _channel_answers(chosen, scope), unpublished)
 
@@ -279,10 +279,10 @@ def _growth_steps(chosen: Chosen, answers: str, published: str) -> str:
 
 
 def published_totals(scope: Scope) -> str:
-    """Sums of the latest figures of what was published in a span, and of the one before it that ends where it begins.
+    """SQL of sums of the latest figures of targets published in a span, and of those published in the span before.
 
-    Rows: whether it is the span itself, then of the targets that have an engagement rate the sums of what it is made of
-    (as texts), then of each metric its sum as text and how many targets have it.
+    A row begins with whether it is of the span itself. Then follow, as texts, the sums of engagements and of bases over
+    the targets that have an engagement rate; then for each metric its sum as text and the number of targets with it.
     """
     engaged, base = rated()
     sums = ", ".join(f"toString(sum(toInt128({figure(metric)}))), count({metric.name})" for metric in POST_METRICS)

@@ -1,4 +1,4 @@
-"""Totals of a window, of a channel or of the whole workspace, and how they compare with the window before."""
+"""Answers the endpoints of totals: a window of a channel or of the workspace, compared with the window before."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Posts, targets and channels: as they stand, many at once, in pages, the top ones, and where figures come from."""
+"""Posts, targets and channels: one, many by id, pages, the top posts, and the sources of figures."""

@@ -15,7 +15,7 @@ _RANGE = "range"
 
 @cache
 def capabilities() -> list[dict[str, Any]]:
-    """One element a platform, subject and common column, in that order."""
+    """One element for each platform, subject and common column, in that order."""
     return [row for _, held in sorted(all_platforms().items()) for row in (*_posts(held), *_channels(held))]
 
 

@@ -1,4 +1,4 @@
-"""In which tier a target is polled, and when next, by the poller's own rules. Pure."""
+"""Tells in which tier a target or channel is polled, and when next, by the poller's own rules. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _MILLIS_PER_MINUTE = 60_000
 
 
 class Due(NamedTuple):
-    """When something is polled.
+    """When a target or channel is polled.
 
     Attributes:
-        tier: the interval, such as 30m, 6h or 1d; None when it is not polled, or not any more.
-        next_at: ms; in the past when the poll is late. None when there is none to come.
+        tier: the interval between polls, such as 30m, 6h or 1d; None when there is no regular poll.
+        next_at: when the next poll is due, ms; in the past when the poll is late, None when no poll is to come.
     """
 
     tier: str | None
@@ -27,13 +27,13 @@ NEVER = Due(None, None)
 
 
 def is_published(target: TargetState) -> bool:
-    """Whether there is anything on the platform to ask for."""
+    """Whether the target is published and has a platform's id, so that the platform can be asked for it."""
     is_out = target.status == PostStatus.PUBLISHED and target.published_at is not None
     return is_out and bool(target.external_id)
 
 
 def is_too_old(target: TargetState, now: int) -> bool:
-    """Whether its age or its place among the channel's posts ends its scheduled polls."""
+    """Whether the target's age or its place among the channel's posts has ended its scheduled polls."""
     if not is_published(target) or target.published_at is None:
         return False
     return not target.is_newest or rule_of(target.channel.platform).interval(now - target.published_at) is None
@@ -44,7 +44,7 @@ def target_due(target: TargetState, now: int, speed: float) -> Due:
 
     Args:
         now: ms.
-        speed: what intervals are divided by.
+        speed: intervals are divided by this number.
     """
     published_at = target.published_at
     if published_at is None or not is_published(target) or target.channel.status != ChannelStatus.ACTIVE:
@@ -62,7 +62,7 @@ def target_due(target: TargetState, now: int, speed: float) -> Due:
 
 
 def channel_due(channel: ChannelState, speed: float) -> Due:
-    """When a channel's own figures are polled."""
+    """When a channel's own figures are polled; intervals are divided by `speed`."""
     held = channel.channel
     if held.status != ChannelStatus.ACTIVE:
         return NEVER

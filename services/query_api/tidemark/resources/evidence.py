@@ -1,7 +1,7 @@
-"""Which answers tell why something is unknown, and what they mean. Pure.
+"""Chooses the answers that can tell why a figure is unknown, and interprets them. Pure.
 
-An answer that a figure is from needs no second look, nor do good answers before it. Of the others the newest to each
-question counts: two calls ask the same if they differ in nothing but ids and numbers.
+Answers that present figures come from tell nothing, and neither do good answers before them. Among the other answers
+the newest to each question counts. Two calls ask the same question if they differ only in ids and numbers.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class PlatformAnswer(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        """Whether its status alone says that it failed."""
+        """Whether the HTTP status alone shows that the call failed."""
         return self.http_status >= _SMALLEST_ERROR
 
 
 class PlatformCall(NamedTuple):
-    """What an answer was asked: the path, the query, and the platform's ids by ours."""
+    """The call behind an answer: the path, the query, and the platform's ids by the catalog's ids."""
 
     endpoint: str
     request: Mapping[str, str]
@@ -41,24 +41,24 @@ class PlatformCall(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """What an answer means, and the targets that it says are gone."""
+    """The meaning of an answer, and the targets that the answer reports as gone."""
 
     outcome: Outcome
     gone: frozenset[str]
 
 
 def is_telling(answers: Iterable[PlatformAnswer], spoke: Mapping[str, int]) -> bool:
-    """Whether any of a thing's answers may say why something of it is unknown.
+    """Whether any answer about a target or channel may tell why one of its figures is unknown.
 
     Args:
-        spoke: event ids of the answers that its figures are from, with their times, ms.
+        spoke: the answers that present figures come from: event ids with times, ms.
     """
     newest = max(spoke.values(), default=-1)
     return any(answer.event_id not in spoke and (answer.failed or answer.captured_at > newest) for answer in answers)
 
 
 def question_of(call: PlatformCall, subject: str) -> tuple[str, ...]:
-    """What was asked of a target or a channel, without what differs from one time to the next."""
+    """The question that a call asks about a target or channel, without the ids and numbers that change each time."""
     external_id = call.external_ids.get(subject)
     request = (
         f"{name}={_NUMBER.sub('#', value)}"
@@ -72,7 +72,7 @@ def question_of(call: PlatformCall, subject: str) -> tuple[str, ...]:
 def newest_to_each(
     answers: Iterable[PlatformAnswer], calls: Mapping[str, PlatformCall], subject: str
 ) -> list[PlatformAnswer]:
-    """The newest answer to each question; one whose question is lost stands for itself."""
+    """The newest answer to each question; an answer whose call is no longer known counts as its own question."""
     newest: dict[tuple[str, ...], PlatformAnswer] = {}
     for answer in sorted(answers, key=lambda one: (one.captured_at, one.event_id)):
         held = calls.get(answer.event_id)
@@ -81,7 +81,7 @@ def newest_to_each(
 
 
 def meaning(event: PlatformRaw, now: int) -> Meaning:
-    """What an answer means by its platform; `now` in ms."""
+    """The meaning of an answer by its platform's rules; `now` in ms."""
     try:
         known = platform(event.platform)
         outcome = known.classify(event.http_status, {}, event.body, now).outcome
@@ -92,7 +92,7 @@ def meaning(event: PlatformRaw, now: int) -> Meaning:
 
 
 def understood(answer: PlatformAnswer, subject: str, meanings: Mapping[str, Meaning]) -> Evidence:
-    """An answer with its meaning; by its status alone where its body was not read."""
+    """An answer with its meaning; for an answer whose body was not read, the HTTP status alone decides."""
     by_status = Meaning(Outcome.REQUEST_WRONG if answer.failed else Outcome.OK, frozenset())
     outcome, gone = meanings.get(answer.event_id, by_status)
     return Evidence(answer.event_id, answer.captured_at, outcome, subject in gone)

@@ -1,4 +1,4 @@
-"""Where a figure comes from: the answers that it was read from, their place in Kafka, and what read them."""
+"""Explains a figure: the answers that it was read from, their places in Kafka, and the module that read them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from services.runtime.logging import get_logger
 log = get_logger(__name__)
 
 _INTERACTIONS = (LIKES, COMMENTS, SHARES, SAVES)
-# A post may have hundreds of targets, and each figure of each an answer of its own.
+# The deadline: a post may have hundreds of targets, and each figure of each target an answer of its own.
 _SECONDS = 15.0
 _RULES = {
     ENGAGEMENTS: "likes + comments + shares + saves, nulls as 0; null when all four are null",
-    ENGAGEMENT_RATE: "engagements / impressions, else / reach, else / views: the first of them above zero; of several "
-    "targets the sum of the engagements of those that have a rate, divided by the sum of what each was divided by",
+    ENGAGEMENT_RATE: "engagements / impressions, else / reach, else / views: the first of these above zero; over "
+    "several targets the sum of the engagements of the targets that have a rate, divided by the sum of their divisors",
 }
 
 
@@ -44,7 +44,7 @@ class _Place(NamedTuple):
 
 
 async def explain_target(sources: Sources, request: Request[ExplainParameters]) -> Answer[object]:
-    """A figure of one target."""
+    """Explain a figure of one target; NotFound when the workspace has no such target."""
     target_id = request.path["id"]
     targets = await ResourceReads(sources, request.workspace_id, request.now).targets([target_id])
     if target_id not in targets:
@@ -53,7 +53,7 @@ async def explain_target(sources: Sources, request: Request[ExplainParameters]) 
 
 
 async def explain_post(sources: Sources, request: Request[ExplainParameters]) -> Answer[object]:
-    """A total of one post: the figures of its targets that it is made of."""
+    """Explain a total of one post by the figures of its targets; NotFound when the workspace has no such post."""
     post_id = request.path["id"]
     posts = await ResourceReads(sources, request.workspace_id, request.now).posts([post_id])
     if post_id not in posts:
@@ -77,7 +77,7 @@ async def _explained(
         async with asyncio.timeout(_SECONDS):
             async for ids, _ in batches(sources.store, request.workspace_id, event_ids):
                 found = await reads.events(ids)
-                # Off the loop: payloads are large, and hot reads go on meanwhile.
+                # In a thread: payloads are large, and other reads go on meanwhile.
                 shown, used = await sources.desk.run(
                     request.workspace_id, _shown_events, found, places, target_ids, room
                 )
@@ -98,7 +98,7 @@ async def _explained(
 
 
 def _parts_of(metric: str) -> tuple[int, ...]:
-    """The stored metrics that a column is made of."""
+    """The places of the stored metrics that a column is computed from."""
     if metric == ENGAGEMENTS:
         return _INTERACTIONS
     if metric == ENGAGEMENT_RATE:
@@ -110,8 +110,9 @@ def _rule(metric: str) -> str:
     if metric in _RULES:
         return _RULES[metric]
     held = POST_METRICS[POST_NAMES.index(metric)]
-    latest = "of each target the latest answer that spoke of it, lifetime figures before those of a range of dates"
-    return f"{latest}; summed over targets" if held.summable else f"{latest}; a post's where one target alone has it"
+    latest = "for each target the latest answer with this figure, lifetime figures before figures of a range of dates"
+    combined = "summed over targets" if held.summable else "a post has the figure if exactly one of its targets has it"
+    return f"{latest}; {combined}"
 
 
 def _part(target: TargetState, metric: int, reasons: Mapping[str, Reason], events: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def _part(target: TargetState, metric: int, reasons: Mapping[str, Reason], event
 
 
 def _mapping(name: str) -> dict[str, Any]:
-    """What read the answer: the platform's file, and the documentation that it follows."""
+    """The module that read the answer, and the platform's documentation that the module follows."""
     try:
         held = platform(name)
     except KeyError:
@@ -156,11 +157,10 @@ async def _places(sources: Sources, workspace_id: str, event_ids: list[str]) -> 
 def _shown_events(
     events: Iterable[PlatformRaw], places: Mapping[str, _Place], target_ids: set[str], most_bytes: int
 ) -> tuple[dict[str, dict[str, Any]], int]:
-    """Events by id as replies show them, with the targets' own parts of the payloads under `parts`; and how many bytes
-    these are.
+    """Events by id in the form of replies, with the targets' own parts of payloads under `parts`; and the parts' bytes.
 
     Args:
-        most_bytes: after more than this, no part is shown.
+        most_bytes: once the parts have more bytes than this, no further parts are shown.
     """
     found: dict[str, dict[str, Any]] = {}
     used = 0

@@ -1,4 +1,4 @@
-"""Answers about posts, targets and channels: one, many by their ids, pages of them, and the top posts."""
+"""Answers the endpoints of posts, targets and channels: one, many by their ids, pages, and the top posts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RENDERED_AT_ONCE = 25
 
 
 async def get_post(sources: Sources, request: Request[NoParameters]) -> Answer[object]:
-    """The post of the path."""
+    """The post of the path; NotFound when the workspace has no such post."""
     post_id = request.path["id"]
     found = await _posts(sources, request, [post_id])
     if post_id not in found:
@@ -39,7 +39,7 @@ async def get_post(sources: Sources, request: Request[NoParameters]) -> Answer[o
 
 
 async def get_target(sources: Sources, request: Request[NoParameters]) -> Answer[object]:
-    """The target of the path."""
+    """The target of the path; NotFound when the workspace has no such target."""
     target_id = request.path["id"]
     found = await _targets(sources, request, [target_id])
     if target_id not in found:
@@ -49,7 +49,7 @@ async def get_target(sources: Sources, request: Request[NoParameters]) -> Answer
 
 
 async def get_channel(sources: Sources, request: Request[NoParameters]) -> Answer[object]:
-    """The channel of the path."""
+    """The channel of the path; NotFound when the workspace has no such channel."""
     channel_id = request.path["id"]
     found = await _channels(sources, request, [channel_id])
     if channel_id not in found:
@@ -97,13 +97,13 @@ async def query_channels(sources: Sources, request: Request[ByIds]) -> Answer[ob
 
 
 async def list_top_posts(sources: Sources, request: Request[TopParameters]) -> Answer[object]:
-    """The posts with the greatest figures, each with all that is known of it."""
+    """The posts with the greatest values of a figure, each with all of its figures."""
     ids, cursor = await top_page(sources, request)
     return _listed(request, ids, await _posts(sources, request, ids), cursor)
 
 
 async def list_capabilities(_: Sources, __: Request[NoParameters]) -> Answer[object]:
-    """What each platform can report."""
+    """The figures that each platform can report."""
     return Answer({"data": capabilities()})
 
 
@@ -129,7 +129,7 @@ async def _channels(sources: Sources, request: Request[Any], ids: Sequence[str])
 
 
 async def _rendered(found: Mapping[str, Any], make: Callable[[Any], Any]) -> dict[str, Any]:
-    """Each thing as it is shown; others are served between some of them, as a page of 500 takes tens of ms."""
+    """Each thing in the form of replies; every 25 things the loop serves others, since 500 things take tens of ms."""
     shown = {}
     for number, (id_, state) in enumerate(found.items(), 1):
         shown[id_] = make(state)
@@ -144,7 +144,7 @@ def _many(request: Request[Any], ids: Sequence[str], found: dict[str, Any]) -> A
 
 
 def _listed(request: Request[Any], ids: Sequence[str], found: dict[str, Any], cursor: str | None) -> Answer[object]:
-    # What was deleted since the page was read is left out.
+    # Things that were deleted since the page's ids were read are left out.
     return _whole(request, [found[id_] for id_ in ids if id_ in found], [], cursor)
 
 

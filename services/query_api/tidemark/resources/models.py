@@ -1,4 +1,4 @@
-"""Sample replies and the schemas of replies, made from the columns and the renderers themselves. Pure."""
+"""Sample replies, and the schemas of replies, made from the common columns and the renderers themselves. Pure."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ CAPABILITY = {
 EXPLANATION = {
     "metric": "likes",
     "value": 1894,
-    "rule": "of each target the latest answer that spoke of it, lifetime figures before those of a range of dates; "
+    "rule": "for each target the latest answer with this figure, lifetime figures before figures of a range of dates; "
     "summed over targets",
     "parts": [
         {
@@ -109,7 +109,7 @@ EXPLANATION = {
 
 
 def listed(sample: Any) -> Schema:
-    """A page of one row."""
+    """A sample page that holds one row."""
     return {"data": [sample], "missing": [], "next_cursor": None}
 
 
@@ -139,17 +139,17 @@ _POST_METRICS = _metrics(
 _CHANNEL_METRICS = _metrics("ChannelFigures", CHANNEL_METRICS, {})
 _REASONS = {
     "type": "object",
-    "description": "Of every null among the metrics, why.",
+    "description": "The reason for every null among the metrics.",
     "additionalProperties": {"title": "Reason", "type": "string", "enum": [reason.value for reason in Reason]},
 }
 _POLLED = {
-    "captured_at": {**_TIME, "description": "The freshest answer among the figures."},
-    "age_seconds": {**_nullable("integer"), "description": "Since captured_at."},
+    "captured_at": {**_TIME, "description": "When the freshest answer among the figures came."},
+    "age_seconds": {**_nullable("integer"), "description": "Seconds since captured_at."},
     "tier": {
         **_nullable("string"),
-        "description": "How often it is polled, such as 30m, 6h or 1d; null: not any more.",
+        "description": "The interval between polls, such as 30m, 6h or 1d; null when there is no regular poll.",
     },
-    "next_poll_at": {**_TIME, "description": "When it is due; in the past when the poll is late."},
+    "next_poll_at": {**_TIME, "description": "When the next poll is due; in the past when the poll is late."},
 }
 
 TARGET_SCHEMA = _object(
@@ -255,7 +255,7 @@ EXPLANATION_SCHEMA = _object(
                     "target_id": _TEXT,
                     "metric": _TEXT,
                     "value": _nullable("number"),
-                    "hidden": {"type": "boolean", "description": "The answer spoke of it and said nothing: a null."},
+                    "hidden": {"type": "boolean", "description": "True when the answer named the figure as null."},
                     "reason": _nullable("string"),
                     "figure_of": {"type": ["string", "null"], "enum": ["lifetime", "range", None]},
                     "event": or_null(_EVENT_SCHEMA),
@@ -281,8 +281,8 @@ def listed_schema(items: Schema) -> Schema:
         f"{items['title']}Page",
         {
             "data": {"type": "array", "items": items},
-            "missing": {"type": "array", "items": _TEXT, "description": "Ids asked for that are not there."},
-            "next_cursor": {**_nullable("string"), "description": "Of the next page; null at the end."},
+            "missing": {"type": "array", "items": _TEXT, "description": "The ids of the request that don't exist."},
+            "next_cursor": {**_nullable("string"), "description": "The cursor of the next page; null at the end."},
         },
     )
 
@@ -290,7 +290,7 @@ def listed_schema(items: Schema) -> Schema:
 _NUMBER = {"type": ["number", "null"]}
 _WINDOW_NAMES = (*(metric.name for metric in WINDOW_METRICS), ENGAGEMENTS, ENGAGEMENT_RATE)
 SUMMED_NAMES = (*POST_NAMES, ENGAGEMENTS, ENGAGEMENT_RATE)
-"""Figures of a window whose source is shown: the platform's own, or sums over posts."""
+"""The figures of a window whose source is shown: the platform's own window, or a sum over posts."""
 
 WINDOW: dict[str, Any] = {
     "channel_id": "ch-facebook",

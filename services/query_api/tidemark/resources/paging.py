@@ -1,4 +1,4 @@
-"""Pages of posts, targets and channels: which ids come next, and the cursor behind the last of them."""
+"""Reads pages of posts, targets and channels: the ids of a page, and the cursor of the next page."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Page = tuple[list[str], str | None]
 
 
 async def posts_page(sources: Sources, request: Request[PostsParameters]) -> Page:
-    """Newest first by the time they were published, those that never were last, ties by id."""
+    """A page of posts: the newest published first, unpublished ones last, ties ordered by id."""
     return await _dated(sources, request, "posts", "tidemark_posts_page", sql.POSTS_PAGE, {})
 
 
 async def targets_page(sources: Sources, request: Request[TargetsParameters]) -> Page:
-    """A page of targets, in the order of `posts_page`; of one platform's id when it is asked for."""
+    """A page of targets in the order of `posts_page`; only those with the platform's id if the caller names one."""
     external_id = request.parameters.external_id or ""
-    # A part of the id that JSON writes as it is: most posts are passed over by it without being read as JSON.
+    # A part of the id that JSON writes unchanged: posts without this text are skipped without parsing their JSON.
     needle = max(_PLAIN.findall(external_id), key=len, default="")
     more = {"external": external_id, "needle": needle or '"external_id"'}
     return await _dated(sources, request, "targets", "tidemark_targets_page", sql.TARGETS_PAGE, more)
@@ -59,7 +59,7 @@ async def channels_page(sources: Sources, request: Request[ChannelsParameters]) 
 
 
 async def top_page(sources: Sources, request: Request[TopParameters]) -> Page:
-    """By a metric, the greatest first, ties by id; what has no figure is never listed."""
+    """A page of posts ranked by a metric, the greatest first, ties by id; posts without the figure are left out."""
     asked = request.parameters
     kind = f"top/{asked.metric}"
     more = {**_span(asked), "channel": asked.channel_id or ""}
@@ -95,7 +95,7 @@ async def _rows(
             "is_first": int(cursor is None),
             "at": after.place,
             "after": after.id,
-            # One more than asked for tells whether there is a next page.
+            # One more row than asked for shows whether there is a next page.
             "limit": asked.limit + 1,
             **more,
         },

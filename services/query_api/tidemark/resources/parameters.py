@@ -1,4 +1,4 @@
-"""What the endpoints of resources may be asked. Pure."""
+"""The parameters of the endpoints of posts, targets and channels. Pure."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ ExternalId = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class ByIds(Parameters):
-    """Many things by their ids."""
+    """The body of a request for many things by their ids."""
 
-    ids: Ids = Field(description="Up to 500 ids; answered in this order, unknown ones under `missing`.")
+    ids: Ids = Field(description="Up to 500 ids; answered in this order, unknown ids under `missing`.")
 
 
 class _Page(Parameters):
     """A page of a list, or things by their ids."""
 
     ids: Ids | None = Field(
-        None, description="Up to 500 ids, answered in this order, unknown ones under `missing`; goes with nothing else."
+        None,
+        description="Up to 500 ids, answered in this order, unknown ids under `missing`; allows no other parameter.",
     )
-    limit: Limit = Field(DEFAULT_LIMIT, description="Rows of a page.")
+    limit: Limit = Field(DEFAULT_LIMIT, description="The most rows of a page.")
     cursor: str | None = Field(None, max_length=512, description="`next_cursor` of the page before.")
-    platform: PlatformName | None = Field(None, description="Only of this platform.")
+    platform: PlatformName | None = Field(None, description="Only rows of this platform.")
 
     @model_validator(mode="after")
     def _ids_alone(self) -> Self:
@@ -43,13 +44,13 @@ class _Page(Parameters):
 
 
 class _Dated(_Page):
-    """A page of what was published in a span."""
+    """A page of things that were published in a span."""
 
-    channel_id: Id | None = Field(None, description="Only of this channel.")
+    channel_id: Id | None = Field(None, description="Only rows of this channel.")
     since: Instant | None = Field(
-        None, alias="from", description="Published at or after; UTC unless it says otherwise."
+        None, alias="from", description="Published at or after this time; UTC unless it has an offset."
     )
-    until: Instant | None = Field(None, alias="to", description="Published before.")
+    until: Instant | None = Field(None, alias="to", description="Published before this time.")
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -58,11 +59,11 @@ class _Dated(_Page):
 
 
 class PostsParameters(_Dated):
-    """Posts by ids, or a page of them."""
+    """The parameters of posts by their ids, or of a page of posts."""
 
 
 class TargetsParameters(_Dated):
-    """Targets by ids, or a page of them."""
+    """The parameters of targets by their ids, or of a page of targets."""
 
     external_id: ExternalId | None = Field(None, description="The platform's own id of the post; needs platform.")
 
@@ -73,7 +74,7 @@ class TargetsParameters(_Dated):
 
 
 class ChannelsParameters(_Page):
-    """Channels by ids, or a page of them."""
+    """The parameters of channels by their ids, or of a page of channels."""
 
     external_id: ExternalId | None = Field(None, description="The platform's own id of the account; needs platform.")
 
@@ -84,16 +85,16 @@ class ChannelsParameters(_Page):
 
 
 class TopParameters(Parameters):
-    """Which posts are compared, by what."""
+    """The parameters of a ranking of posts."""
 
-    metric: MetricName = Field(description="What posts are ranked by.")
-    channel_id: Id | None = Field(None, description="Only what a post did on this channel counts.")
-    platform: PlatformName | None = Field(None, description="Only what a post did on this platform counts.")
+    metric: MetricName = Field(description="The figure by which posts are ranked.")
+    channel_id: Id | None = Field(None, description="Only a post's figures on this channel count.")
+    platform: PlatformName | None = Field(None, description="Only a post's figures on this platform count.")
     since: Instant | None = Field(
-        None, alias="from", description="Published at or after; UTC unless it says otherwise."
+        None, alias="from", description="Published at or after this time; UTC unless it has an offset."
     )
-    until: Instant | None = Field(None, alias="to", description="Published before.")
-    limit: Limit = Field(DEFAULT_LIMIT, description="Rows of a page.")
+    until: Instant | None = Field(None, alias="to", description="Published before this time.")
+    limit: Limit = Field(DEFAULT_LIMIT, description="The most rows of a page.")
     cursor: str | None = Field(None, max_length=512, description="`next_cursor` of the page before.")
 
     @model_validator(mode="after")
@@ -103,24 +104,32 @@ class TopParameters(Parameters):
 
 
 class ExplainParameters(Parameters):
-    """Which figure is to be explained."""
+    """The parameters of the explanation of a figure."""
 
-    metric: MetricName = Field(description="A column of the post.")
+    metric: MetricName = Field(description="The figure to explain.")
 
 
 class WindowParameters(Parameters):
-    """Which window."""
+    """The parameters of a channel's trailing window."""
 
     range: Literal["24h", "7d", "28d"] = Field("28d", description="Length of the window, which ends now.")
 
 
 def check_span(since: int | None, until: int | None) -> None:
-    """Refuse a span that ends before it begins."""
+    """Refuse a span that does not begin before it ends.
+
+    Raises:
+        ValueError: the span is empty or reversed.
+    """
     if since is not None and until is not None and since >= until:
         raise ValueError("from: must be before to")
 
 
 def check_external_id(external_id: str | None, platform: str | None) -> None:
-    """Refuse a platform's id without its platform: two platforms may have the same."""
+    """Refuse a platform's id without the platform's name, since two platforms may use the same id.
+
+    Raises:
+        ValueError: the platform's name is missing.
+    """
     if external_id is not None and platform is None:
         raise ValueError("external_id: needs platform")

@@ -1,4 +1,4 @@
-"""Reads posts, targets and channels, many in one query; what only answers can tell is asked for where it is needed."""
+"""Reads posts, targets and channels, many in one query; answers are read only if they must explain unknown figures."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from services.query_api.tidemark.resources.evidence import (
 from services.query_api.tidemark.resources.reasons import channel_needs_answers, needs_answers
 from services.query_api.tidemark.resources.states import ChannelState, Evidence, PeriodState, PostState, TargetState
 
-# What is still polled is asked once a day at least; the rest is room for a poll that is late.
+# Targets that are still polled are asked about at least once a day; the longer time allows for late polls.
 _ANSWERS_SINCE = 3 * MILLIS_PER_DAY
-# A member's post on LinkedIn takes a call a metric; no platform takes more calls for one round.
+# The most calls of one round: a member's post on LinkedIn takes one call for each metric.
 _MOST_ANSWERS = 16
-# Of these many answers the bodies are read too, failed ones first; of the others the status alone counts.
+# The bodies of at most this many answers are read, failed answers first; of further answers the status alone counts.
 _MOST_BODIES = 200
 _MOST_BODY_BYTES = 2 * ANSWER_BYTES
 _PERIODS = 100
-# A page of posts has a thousand rows and takes tens of ms; hot reads go on meanwhile.
+# More rows are parsed in a thread: a page of posts has a thousand rows and takes tens of ms.
 _ROWS_ON_THE_LOOP = 100
 
 
 class ResourceReads:
-    """Reads of one workspace at one instant.
+    """Reads the states of one workspace at one instant.
 
     Args:
         now: ms.
@@ -56,7 +56,7 @@ class ResourceReads:
         self._now = now
 
     async def posts(self, ids: Sequence[str]) -> dict[str, PostState]:
-        """Posts by id; one that is not there is left out."""
+        """Posts by id; ids that don't exist are left out."""
         rows = await self._rows("tidemark_posts", sql.POSTS, ids=list(ids))
         posts = await self._states(rows)
         targets = await self._explained([target for post in posts for target in post.targets])
@@ -66,7 +66,7 @@ class ResourceReads:
         }
 
     async def targets(self, ids: Sequence[str]) -> dict[str, TargetState]:
-        """Targets by id; one that is not there is left out."""
+        """Targets by id; ids that don't exist are left out."""
         wanted = set(ids)
         rows = await self._rows("tidemark_targets", sql.TARGETS, ids=list(ids))
         states = await self._states(rows)
@@ -75,7 +75,7 @@ class ResourceReads:
         )
 
     async def channels(self, ids: Sequence[str]) -> dict[str, ChannelState]:
-        """Channels by id; one that is not there is left out."""
+        """Channels by id; ids that don't exist are left out."""
         known = [channel for id_ in ids if (channel := self._directory.get(self._workspace_id, id_)) is not None]
         if not known:
             return {}
@@ -136,7 +136,7 @@ class ResourceReads:
                     register=register,
                 )
                 for held in orjson.loads(targets)
-                # A target that a newer post claimed is that post's.
+                # A target that a newer post listed belongs to the newer post.
                 if (register := registers.get((post_id, held["target_id"]))) is not None
                 and (channel := self._channel(held["channel_id"])) is not None
             ),
@@ -146,14 +146,14 @@ class ResourceReads:
         return self._directory.get(self._workspace_id, channel_id)
 
     async def _explained(self, targets: Sequence[TargetState]) -> dict[str, TargetState]:
-        """Targets by id, with their place among the newest and the answers that explain what is unknown."""
+        """Targets by id, with `is_newest` and with the answers that explain unknown figures."""
         placed = await self._placed(targets)
         unexplained = [target for target in placed if needs_answers(target, self._now)]
         evidence = await self._target_answers(unexplained)
         return {target.target_id: replace(target, evidence=evidence.get(target.target_id, ())) for target in placed}
 
     async def _placed(self, targets: Sequence[TargetState]) -> list[TargetState]:
-        """Targets with whether they are among the newest of their channel, where only these are polled."""
+        """Targets with `is_newest`, which counts on platforms where only a channel's newest posts are polled."""
         newest: set[tuple[str, str]] = set()
         limited: dict[tuple[int, int], set[str]] = {}
         for target in targets:
@@ -206,10 +206,10 @@ class ResourceReads:
     async def _evidence(
         self, rows: Iterable[list[Any]], spoke: Mapping[str, Mapping[str, int]]
     ) -> dict[str, tuple[Evidence, ...]]:
-        """What the newest answers meant, by target or channel id.
+        """The meanings of the newest answers, by target or channel id.
 
         Args:
-            spoke: of each, the events that its figures are from, with their times.
+            spoke: for each target or channel, the events that its figures come from, with their times (ms).
         """
         answers: dict[str, list[PlatformAnswer]] = {}
         for subject, *answer in rows:
@@ -220,7 +220,7 @@ class ResourceReads:
         unread = [
             answer for subject, held in newest.items() for answer in held if answer.event_id not in spoke[subject]
         ]
-        # Failed ones first, then the newest.
+        # Failed answers first, then the newest.
         unread.sort(key=lambda answer: (not answer.failed, -answer.captured_at, answer.event_id))
         meanings = await self._meanings(list(dict.fromkeys(answer.event_id for answer in unread))[:_MOST_BODIES])
         return {
@@ -243,7 +243,7 @@ class ResourceReads:
         read_bytes = 0
         async for ids, size in batches(self._store, self._workspace_id, event_ids):
             events = await self.events(ids)
-            # Off the loop: payloads are large, and hot reads go on meanwhile.
+            # In a thread: payloads are large, and other reads go on meanwhile.
             found.update(await self._desk.run(self._workspace_id, _meanings, events, self._now))
             read_bytes += size
             if read_bytes > _MOST_BODY_BYTES:
@@ -251,13 +251,13 @@ class ResourceReads:
         return found
 
     async def events(self, event_ids: Sequence[str]) -> list[PlatformRaw]:
-        """Raw events by their ids, in no order; one that is lost is left out."""
+        """Raw events of these ids, unordered; events that are no longer stored are left out."""
         rows = await self._rows("tidemark_events", RAW_EVENTS, events=list(event_ids))
         return [raw_event(self._workspace_id, row) for row in rows]
 
 
 def _spoke(registers: Iterable[Register]) -> dict[str, int]:
-    """The events that figures are from, with their times."""
+    """The ids of the events that figures come from, with their times (ms)."""
     return {stamp.event_id.decode(): stamp.captured_at for register in registers for stamp, _ in register.groups}
 
 

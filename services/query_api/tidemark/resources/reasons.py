@@ -1,4 +1,4 @@
-"""Why a figure is null. Pure.
+"""Finds the reason why a figure is null. Pure.
 
 `not_supported`: the platform never reports it, no poll asks for it, or an answer of this very post or channel was
 without it. `retired`: it is not asked for any more, by age or because the platform says that the post is gone.
@@ -40,7 +40,7 @@ _RATE_BASES = (IMPRESSIONS, REACH, VIEWS)
 
 
 class Reason(StrEnum):
-    """Why a figure is null; of several, a sum's is the first in this order."""
+    """Why a figure is null; a sum with several reasons has the first one in this order."""
 
     PENDING = "pending"
     ERROR = "error"
@@ -65,7 +65,7 @@ _OF_OUTCOME = {
 
 
 def first(reasons: Iterable[Reason]) -> Reason:
-    """The reason of several: what may still come before what never will."""
+    """The first of several reasons in the order of `Reason`; PENDING without any."""
     return min(reasons, key=_ORDER.__getitem__, default=Reason.PENDING)
 
 
@@ -82,7 +82,7 @@ def is_channel_reported(platform: str, metric: int) -> bool:
 
 
 def needs_answers(target: TargetState, now: int) -> bool:
-    """Whether only the answers themselves can tell why something of a target is null."""
+    """Whether only the platform's answers can tell why a figure of a target is null; `now` in ms."""
     if not is_published(target) or is_too_old(target, now):
         return False
     return any(
@@ -92,7 +92,7 @@ def needs_answers(target: TargetState, now: int) -> bool:
 
 
 def target_reasons(target: TargetState, now: int) -> dict[str, Reason]:
-    """A reason for every null of a target, by column."""
+    """The reason for every null figure of a target, by column; `now` in ms."""
     unspoken: Reason | None = None
     found: dict[int, Reason] = {}
     for metric, value in enumerate(target.register.values):
@@ -107,7 +107,7 @@ def target_reasons(target: TargetState, now: int) -> dict[str, Reason]:
 
 
 def _unspoken(target: TargetState, now: int) -> Reason:
-    """Why no answer spoke of a metric that the platform has."""
+    """Why no answer held a metric that the platform reports."""
     if not is_published(target):
         return Reason.PENDING
     if is_too_old(target, now) or any(answer.is_gone for answer in target.evidence):
@@ -124,11 +124,11 @@ def _failed(evidence: Sequence[Evidence], channel_status: str) -> Reason:
 
 
 def post_reasons(post: PostState, values: Values, of_targets: Sequence[dict[str, Reason]]) -> dict[str, Reason]:
-    """A reason for every null of a post's totals, by column.
+    """The reason for every null among a post's totals, by column.
 
     Args:
-        values: the totals.
-        of_targets: `target_reasons` of each target.
+        values: the post's totals.
+        of_targets: the result of `target_reasons` for each target.
     """
     found: dict[int, Reason] = {}
     for metric, value in enumerate(values):
@@ -136,14 +136,14 @@ def post_reasons(post: PostState, values: Values, of_targets: Sequence[dict[str,
             continue
         name = POST_NAMES[metric]
         if metric == AVG_WATCH_TIME and any(name not in reasons for reasons in of_targets):
-            # Several targets have a mean of their own, and means don't add up.
+            # Several targets have a mean of their own, and means can't be added up.
             found[metric] = Reason.NOT_SUPPORTED
         else:
             found[metric] = first(reasons[name] for reasons in of_targets if name in reasons)
     reasons = _with_derived(values, found)
     reasons.pop(ENGAGEMENT_RATE, None)
     if total_engagement_rate(target.register.values for target in post.targets) is None:
-        # Each target has its own reason, also where one has only engagements and another only views.
+        # Each target has a reason of its own; one may have only engagements, and another only views.
         of_rates = [reasons[ENGAGEMENT_RATE] for reasons in of_targets if ENGAGEMENT_RATE in reasons]
         reasons[ENGAGEMENT_RATE] = first(of_rates)
     return reasons
@@ -154,13 +154,13 @@ def _with_derived(values: Values, found: dict[int, Reason]) -> dict[str, Reason]
     if post_engagements(values) is None:
         reasons[ENGAGEMENTS] = reasons[ENGAGEMENT_RATE] = first(found[metric] for metric in _INTERACTIONS)
     elif post_engagement_rate(values) is None:
-        # Known bases are zero or less: nothing to divide by yet.
+        # All known bases are zero or less, so there is no divisor yet.
         reasons[ENGAGEMENT_RATE] = first(found.get(metric, Reason.PENDING) for metric in _RATE_BASES)
     return reasons
 
 
 def channel_needs_answers(channel: ChannelState) -> bool:
-    """As `needs_answers`, of a channel."""
+    """Whether only the platform's answers can tell why a figure of a channel is null."""
     return any(
         is_channel_reported(channel.channel.platform, metric) and not _spoken(channel, metric)
         for metric in range(len(CHANNEL_NAMES))
@@ -168,7 +168,7 @@ def channel_needs_answers(channel: ChannelState) -> bool:
 
 
 def channel_reasons(channel: ChannelState, values: Values) -> dict[str, Reason]:
-    """A reason for every null of a channel's figures, by column."""
+    """The reason for every null figure of a channel, by column."""
     reasons: dict[str, Reason] = {}
     for metric, value in enumerate(values):
         if value is not None:

@@ -1,7 +1,7 @@
-"""States as replies. Pure.
+"""Renders states as replies. Pure.
 
-Figures are the common columns as stored: counts are integers, watch times seconds with up to three decimals, null where
-nothing is known, with the reason under `reasons`. There is no fallback between views and impressions here.
+Figures are the common columns as stored: counts are integers, and watch times are seconds with up to three decimals. An
+unknown figure is null, with the reason under `reasons`. Views and impressions never stand in for each other here.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from services.runtime.clock import iso_seconds
 
 
 def post(state: PostState, now: int, speed: float) -> dict[str, Any]:
-    """A post: its totals and its targets.
+    """A post with its totals and its targets.
 
     Args:
         now: ms.
-        speed: what poll intervals are divided by.
+        speed: poll intervals are divided by this number.
     """
     reasons = [target_reasons(target, now) for target in state.targets]
     dues = [target_due(target, now, speed) for target in state.targets]
@@ -62,12 +62,12 @@ def post(state: PostState, now: int, speed: float) -> dict[str, Any]:
 
 
 def target(state: TargetState, now: int, speed: float) -> dict[str, Any]:
-    """One post on one channel; arguments as for `post`."""
+    """One target: a post on one channel; arguments as for `post`."""
     return _target(state, target_reasons(state, now), target_due(state, now, speed), now)
 
 
 def channel(state: ChannelState, now: int, speed: float) -> dict[str, Any]:
-    """A connected account: its latest figures, and those of each period they are from; arguments as for `post`."""
+    """A connected account with its latest figures, in all and by period; arguments as for `post`."""
     held = state.channel
     values = channel_values(state.periods)
     captured = [p.register.captured_at for p in state.periods if p.register.captured_at is not None]
@@ -114,16 +114,16 @@ def _polled(captured_at: int | None, due: Due, now: int) -> dict[str, Any]:
 
 
 def _next(dues: Sequence[Due]) -> Due:
-    """Of several targets the one that is polled next."""
+    """The earliest of several targets' next polls."""
     coming = [due for due in dues if due.next_at is not None]
     return min(coming, key=lambda due: due.next_at or 0, default=NEVER)
 
 
 def channel_values(periods: Sequence[PeriodState]) -> Values:
-    """A channel's figures: each of its lifetime where the platform says that, else of the latest period that has it.
+    """A channel's figures: a lifetime figure if the platform reports one, else that of the latest period with it.
 
     Args:
-        periods: the lifetime first, then the latest.
+        periods: the lifetime period first, then the others, the latest first.
     """
     return tuple(
         next((period.register.values[metric] for period in periods if period.register.values[metric] is not None), None)
@@ -151,7 +151,7 @@ def _period(state: PeriodState) -> dict[str, Any]:
 
 
 def post_metrics(values: Values) -> dict[str, Any]:
-    """Post figures by column, with what is derived of them."""
+    """Post figures by column, with engagements and engagement rate."""
     return {
         **_figures(POST_METRICS, values),
         ENGAGEMENTS: post_engagements(values),
@@ -160,7 +160,7 @@ def post_metrics(values: Values) -> dict[str, Any]:
 
 
 def total_metrics(parts: Sequence[Values]) -> dict[str, Any]:
-    """Totals over targets by column, with what is derived of them."""
+    """Totals over targets by column, with engagements and engagement rate."""
     return {**post_metrics(total(parts)), ENGAGEMENT_RATE: total_engagement_rate(parts)}
 
 
@@ -169,17 +169,17 @@ def _figures(metrics: Sequence[Metric], values: Values) -> dict[str, Any]:
 
 
 def figure(metric: Metric, value: int | None) -> int | float | None:
-    """A figure in the unit of its column: milliseconds as seconds."""
+    """A figure in the unit of its column: durations in seconds, other figures unchanged."""
     return value / 1000 if metric.is_duration and value is not None else value
 
 
 def time(instant: int | None) -> str | None:
-    """Whole seconds and Z."""
+    """An instant (ms) as ISO 8601 text in UTC with whole seconds; None stays None."""
     return None if instant is None else iso_seconds(instant)
 
 
 def without_age(value: Any) -> Any:
-    """A reply without what only time changes, for its tag."""
+    """A reply without ages, for its ETag: ages change although the data does not."""
     if isinstance(value, dict):
         return {name: without_age(part) for name, part in value.items() if name != "age_seconds"}
     return [without_age(part) for part in value] if isinstance(value, list) else value

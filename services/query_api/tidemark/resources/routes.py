@@ -23,7 +23,7 @@ from services.query_api.tidemark.resources.parameters import (
 from services.query_api.tidemark.resources.render import without_age
 from services.query_api.tidemark.resources.windows import get_window
 
-_IDS_IN_BODY = "For more ids than an address can hold: as `ids` of the GET, up to 500 of them in the body."
+_IDS_IN_BODY = "Like GET with `ids`, with up to 500 ids in the body: more than an address can hold."
 
 _BODY = Body(example={"ids": ["post-1", "post-2"]})
 
@@ -32,8 +32,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="getPost",
         path=f"{PREFIX}/posts/{{id}}",
         summary="A post",
-        description="Totals over its targets and the figures of each, when they were captured and are polled next, "
-        "and of every null the reason.",
+        description="Totals over the post's targets and each target's figures, when they were captured and are polled "
+        "next, and the reason for every null.",
         action=reads(NoParameters, lookups.get_post, is_kept=True, tag_of=without_age),
         sample=models.POST,
         schema=models.POST_SCHEMA,
@@ -51,8 +51,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="getChannel",
         path=f"{PREFIX}/channels/{{id}}",
         summary="A channel",
-        description="An account's own figures: each of its lifetime where the platform says that, else of the latest "
-        "period that has it; and the latest period of each kind and length.",
+        description="An account's own figures: a lifetime figure if the platform reports one, else the figure of the "
+        "latest period that has it; and the latest period of each kind and length.",
         action=reads(NoParameters, lookups.get_channel, tag_of=without_age),
         sample=models.CHANNEL,
         schema=models.CHANNEL_SCHEMA,
@@ -61,7 +61,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="listPosts",
         path=f"{PREFIX}/posts",
         summary="Posts",
-        description="By their ids, or in pages, the newest first.",
+        description="Posts by their ids, or in pages, the newest first.",
         action=reads(PostsParameters, lookups.list_posts, is_kept=True, tag_of=without_age),
         sample=models.listed(models.POST),
         schema=models.listed_schema(models.POST_SCHEMA),
@@ -70,7 +70,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="listTargets",
         path=f"{PREFIX}/targets",
         summary="Targets",
-        description="By their ids, by the platform's own id, or in pages, the newest first.",
+        description="Targets by their ids, by the platform's own id, or in pages, the newest first.",
         action=reads(TargetsParameters, lookups.list_targets, is_kept=True, tag_of=without_age),
         sample=models.listed(models.TARGET),
         schema=models.listed_schema(models.TARGET_SCHEMA),
@@ -79,7 +79,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="listChannels",
         path=f"{PREFIX}/channels",
         summary="Channels",
-        description="By their ids, by the platform's own id, or in pages, by id.",
+        description="Channels by their ids, by the platform's own id, or in pages ordered by id.",
         action=reads(ChannelsParameters, lookups.list_channels, tag_of=without_age),
         sample=models.listed(models.CHANNEL),
         schema=models.listed_schema(models.CHANNEL_SCHEMA),
@@ -121,8 +121,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="listTopPosts",
         path=f"{PREFIX}/top/posts",
         summary="Top posts",
-        description="Posts with the greatest figures, of the workspace or of one channel; ties by id. Posts without "
-        "the figure are never listed.",
+        description="Posts with the greatest values of a figure, of the workspace or of one channel; ties are ordered "
+        "by id. Posts without the figure are never listed.",
         action=reads(TopParameters, lookups.list_top_posts, is_kept=True, tag_of=without_age),
         sample=models.listed(models.POST),
         schema=models.listed_schema(models.POST_SCHEMA),
@@ -132,7 +132,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/posts/{{id}}/explain",
         summary="Where a post's figure comes from",
         description="The answers that a total was read from: their raw events by topic, partition and offset, and "
-        "what read them. Of the answers themselves 16 MiB are shown; `answer` is null in further ones.",
+        "the module that read them. At most 16 MiB of the answers are shown; in further parts `answer` is null.",
         action=reads(ExplainParameters, explain_post),
         sample=models.EXPLANATION,
         schema=models.EXPLANATION_SCHEMA,
@@ -141,8 +141,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="explainTarget",
         path=f"{PREFIX}/targets/{{id}}/explain",
         summary="Where a target's figure comes from",
-        description="The answer that a figure was read from: its raw event by topic, partition and offset, and what "
-        "read it.",
+        description="The answer that a figure was read from: its raw event by topic, partition and offset, and the "
+        "module that read it.",
         action=reads(ExplainParameters, explain_target),
         sample=models.EXPLANATION,
         schema=models.EXPLANATION_SCHEMA,
@@ -151,9 +151,9 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="getChannelWindow",
         path=f"{PREFIX}/channels/{{id}}/windows",
         summary="Totals of a channel over its trailing window",
-        description="The totals that postme shows, by the common columns. `sources` says of each whether the platform "
-        "told it (channel) or it is the sum of the posts published within the same bounds (posts); engagements may be "
-        "of both.",
+        description="The totals that postme shows, by the common columns. `sources` tells where each total comes from: "
+        "the platform's own window (channel), the sum of the posts published within the same bounds (posts), or both "
+        "(mixed, for engagements).",
         action=reads(WindowParameters, get_window),
         sample=models.WINDOW,
         schema=models.WINDOW_SCHEMA,
@@ -162,9 +162,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="listCapabilities",
         path=f"{PREFIX}/capabilities",
         summary="What each platform can report",
-        description="Of each platform, for posts and channels, every common column: whether it is reported, as a "
-        "figure of the lifetime, of a range of dates, a day or a longer window, and how late by the platform's "
-        "documentation.",
+        description="Every common column of posts and channels for each platform: whether the platform reports the "
+        "figure; of the lifetime, a range of dates, a day or a longer window; and how late by its documentation.",
         action=reads(NoParameters, lookups.list_capabilities),
         sample={"data": [models.CAPABILITY]},
         schema={

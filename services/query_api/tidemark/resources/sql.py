@@ -23,7 +23,7 @@ _IN_PERIOD = (
 
 
 def _states(posts: str, targets: str) -> str:
-    """Catalog rows (0) of some posts and the registers (1) of some targets, with the post that each belongs to.
+    """SQL of the catalog rows (0) of posts, and of the registers (1) of targets with each target's post.
 
     Args:
         posts: the condition on `post_id`.
@@ -58,7 +58,7 @@ WHERE generation = {GENERATION} AND workspace_id = {{workspace:String}} AND chan
 ORDER BY channel_id, period = 'lifetime' DESC, period_end DESC, period_start DESC
 LIMIT {{limit:UInt32}} BY channel_id
 """
-"""Channels' latest figures: of their lifetime, and of their latest periods."""
+"""SQL of channels' latest figures: of their lifetime, and of their latest periods."""
 
 NEWEST_TARGETS = f"""
 SELECT channel_id, target_id FROM {_LISTED} AND channel_id IN {{channels:Array(String)}}
@@ -70,7 +70,7 @@ LIMIT {{newest:UInt32}} BY channel_id
 
 
 def _recent_answers(subject: str, kind: str) -> str:
-    """The newest answers about some things; reads nothing wide, since it passes over a workspace's recent events."""
+    """SQL of the newest answers about each subject; reads only narrow columns, since it scans all recent events."""
     return f"""
 SELECT {subject} AS subject, event_id, http_status, {millis("captured_at")} AS at FROM raw_events_store
 PREWHERE workspace_id = {{workspace:String}} AND channel_id IN {{channels:Array(String)}}
@@ -93,7 +93,7 @@ WHERE workspace_id = {workspace:String} AND event_id IN {ids:Array(String)}
 ORDER BY captured_at DESC
 LIMIT 1 BY event_id
 """
-"""What was asked, by event id."""
+"""SQL of the calls behind answers, by event id."""
 
 PLACES = """
 SELECT event_id, topic, partition, offset FROM raw_events_store FINAL
@@ -101,7 +101,7 @@ WHERE workspace_id = {workspace:String} AND event_id IN {ids:Array(String)}
 ORDER BY captured_at DESC
 LIMIT 1 BY event_id
 """
-"""Where raw events are in Kafka, by event id."""
+"""SQL of raw events' places in Kafka, by event id."""
 
 _OF_CHANNEL = "({channel:String} = '' OR channel_id = {channel:String})"
 _OF_PLATFORM = (
@@ -117,13 +117,13 @@ _WITH_EXTERNAL_ID = (
 
 
 def _after(place: str, id_column: str) -> str:
-    """The condition of a page that goes on behind another's last row: by falling place, then by id."""
+    """The SQL condition for rows behind the last row of the page before: by falling place, then by id."""
     behind = f"{place} < {{at:Int64}} OR ({place} = {{at:Int64}} AND {id_column} > {{after:String}})"
     return f"({{is_first:UInt8}} = 1 OR {behind})"
 
 
 def _page(id_column: str, source: str) -> str:
-    """A page of ids, the newest first, those that never went out last."""
+    """SQL of a page of ids: the newest published first, unpublished ones last."""
     return f"""
 SELECT {id_column}, ifNull({millis("published_at")}, -1) AS place
 FROM {source} AND {_IN_PERIOD} AND {_after("place", id_column)}
@@ -154,29 +154,29 @@ _INTERACTIONS = ("likes", "comments", "shares", "saves")
 
 
 def _bounded(summed: str) -> str:
-    """A sum held within 64 bits, as `schemas.metrics.bounded` does."""
+    """SQL of a sum limited to 64 bits, as by `schemas.metrics.bounded`."""
     return f"toInt64(least(greatest({summed}, toInt128({INT64_MIN})), toInt128({INT64_MAX})))"
 
 
 def _sum(figures: str) -> str:
-    """The sum of figures over a post's targets, null where none has one."""
+    """SQL of the sum of figures over a post's targets; null when no target has the figure."""
     return f"if(count({figures}) = 0, NULL, {_bounded(f'sum(toInt128({figures}))')})"
 
 
 def _ordered(number: str) -> str:
-    """A float as an integer of the same order: its bits, of a negative one all but the sign turned."""
+    """SQL of an integer with the order of a float: the float's bits, inverted except the sign for negative floats."""
     bits = f"reinterpretAsInt64(toFloat64({number}))"
     return f"if({bits} >= 0, {bits}, bitXor({bits}, {INT64_MAX}))"
 
 
 def _ranked(metric: str) -> str:
-    """The integer that posts are ranked by, null for what is not listed."""
+    """SQL of the integer by which posts are ranked; null for posts that are not listed."""
     if metric == "engagements":
         parts = [f"ifNull(toInt128({_sum(name)}), 0)" for name in _INTERACTIONS]
         known = " + ".join(f"count({name})" for name in _INTERACTIONS)
         return f"if({known} = 0, NULL, {_bounded(' + '.join(parts))})"
     if metric == "engagement_rate":
-        # Of the targets that have a rate, as `schemas.metrics.total_engagement_rate`.
+        # Only targets that have a rate count, as in `schemas.metrics.total_engagement_rate`.
         engaged, base = rated()
         rate = f"toFloat64(sumIf({engaged}, {base} > 0)) / toFloat64(sum({base}))"
         return f"if(sum({base}) = 0, NULL, {_ordered(rate)})"
@@ -190,7 +190,7 @@ def top_posts(metric: str) -> str:
     """The SQL that ranks posts by a metric; a post's figure is the sum over its targets on the channels asked for.
 
     Args:
-        metric: a common post column, `engagements` or `engagement_rate`; must be one, since it becomes part of the SQL.
+        metric: a common post column, `engagements` or `engagement_rate`; must be checked, since it becomes SQL.
     """
     return f"""
 SELECT post_id, ranked FROM (

@@ -1,4 +1,4 @@
-"""What is known of posts, targets and channels, as the endpoints of resources are given it. Pure."""
+"""The states of posts, targets and channels from which the endpoints of resources make replies. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Evidence(NamedTuple):
     """The newest answer to one question about a target or a channel.
 
     Attributes:
-        captured_at: ms.
-        outcome: what it meant.
-        is_gone: whether it says that the target is not there any more.
+        captured_at: when the answer came, ms.
+        outcome: the answer's meaning.
+        is_gone: whether the answer reports the target as gone.
     """
 
     event_id: str
@@ -31,12 +31,12 @@ class TargetState:
     """One post on one channel.
 
     Attributes:
-        status: the catalog's.
-        published_at: ms; the post's where the target has none of its own.
-        updated_at: of its post's last catalog write, ms.
-        register: figures in the order of POST_METRICS, each with the answer that it is from.
-        is_newest: whether it is among the newest of its channel, where only those are polled.
-        evidence: the newest answer to each question; () where nothing unknown had to be explained.
+        status: the status in the catalog.
+        published_at: ms; the post's time if the target has none of its own.
+        updated_at: when the post was last written to the catalog, ms.
+        register: the figures in the order of POST_METRICS, each with the answer that it comes from.
+        is_newest: False for a target that is not polled because its platform polls only a channel's newest posts.
+        evidence: the newest answer to each question; () if no unknown figure had to be explained.
     """
 
     target_id: str
@@ -82,7 +82,7 @@ class ChannelState:
     """A connected account.
 
     Attributes:
-        periods: its lifetime figures, then its latest periods, the latest first.
+        periods: the lifetime figures, then the latest periods, the latest first.
         evidence: see `TargetState`.
     """
 
@@ -92,12 +92,12 @@ class ChannelState:
 
 
 def stamp_of(register: Register, metric: int) -> Stamp | None:
-    """The answer that a figure is from, also where it said null; None while no answer spoke of it."""
+    """The answer that a figure comes from, also if the answer named it as null; None while no answer held it."""
     return next((stamp for stamp, mask in register.groups if mask >> metric & 1), None)
 
 
 def last_answered_at(captured_at: int | None, evidence: Sequence[Evidence]) -> int | None:
-    """When something was last answered at all, ms; None when never."""
+    """When the platform last answered about a target or channel, ms; None when it never did."""
     return max(
         (at for at in (captured_at, *(answer.captured_at for answer in evidence)) if at is not None), default=None
     )

@@ -1,4 +1,4 @@
-"""Totals of a channel over its trailing window, and of each whether the platform told it."""
+"""Answers with totals of a channel over its trailing window, each with its source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INTERACTIONS = ("likes", "comments", "shares", "saves")
 
 
 async def get_window(sources: Sources, request: Request[WindowParameters]) -> Answer[object]:
-    """The window of the channel of the path."""
+    """The window of the channel of the path; NotFound when the workspace has no such channel."""
     channel_id, length = request.path["id"], request.parameters.range
     totals: WindowTotals | None = await sources.read_model.answer(
         WindowTotalsQuestion(request.workspace_id, channel_id, length, request.now // 1000 * 1000)
@@ -30,7 +30,7 @@ async def get_window(sources: Sources, request: Request[WindowParameters]) -> An
 
 
 def window(channel_id: str, length: str, totals: WindowTotals) -> dict[str, Any]:
-    """A window's totals as a reply."""
+    """A window's totals in the form of a reply; `length` is `24h`, `7d` or `28d`."""
     metrics: dict[str, Any] = {
         metric.name: figure(metric, value) for metric, value in zip(WINDOW_METRICS, totals.values, strict=True)
     }
@@ -47,7 +47,7 @@ def window(channel_id: str, length: str, totals: WindowTotals) -> dict[str, Any]
 
 
 def _source(name: str, totals: WindowTotals) -> str:
-    """Whether the platform told a total (`channel`), or it is the posts' sum, or made of both."""
+    """A total's source: the platform (`channel`), the sum over posts (`posts`), or both (`mixed`)."""
     if name in totals.native:
         return "channel"
     if name not in (ENGAGEMENTS, ENGAGEMENT_RATE):
