@@ -130,7 +130,7 @@ def verdict_of_part(element: Any) -> base.Verdict:
     code, text = element.get("code"), element.get("body")
     listed = element.get("headers")
     headers = {
-        str(header.get("name")).lower(): str(header.get("value"))
+        json_reading.text(header.get("name")).lower(): json_reading.text(header.get("value"))
         for header in (listed if isinstance(listed, list) else ())
         if isinstance(header, dict)
     }
@@ -139,7 +139,11 @@ def verdict_of_part(element: Any) -> base.Verdict:
     error = answer.get("error")
     if isinstance(error, dict):
         return _verdict_of_error(error, status, headers)
-    return base.Verdict(base.Outcome.OK) if 200 <= status < 300 else http_reading.by_status(status, headers, str(code))
+    return (
+        base.Verdict(base.Outcome.OK)
+        if 200 <= status < 300
+        else http_reading.by_status(status, headers, json_reading.text(code))
+    )
 
 
 def _verdict_of_parts(body: bytes) -> base.Verdict:

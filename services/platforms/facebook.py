@@ -137,6 +137,7 @@ class Facebook:
             "profile_views": ("day",),
             "engagements": ("day",),
         },
+        channel_not_asked={"impressions": ("day",)},
         ranged_metrics=("video_views",),
         lag="insights up to 24 hours; reactions, comments and shares none",
         channel_lag="up to 24 hours after the day",

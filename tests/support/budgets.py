@@ -21,6 +21,7 @@ BUDGET_SECONDS: Mapping[str, float] = {
     "tests/integration/runtime": 60,
     "tests/unit": 30,
     "tests/unit/aggregator": 30,
+    "tests/unit/mcp": 10,
     "tests/unit/infra": 40,
     "tests/unit/platforms": 40,
     "tests/unit/poller": 20,

@@ -19,8 +19,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from dataclasses import replace
+from typing import Protocol
 
 from schemas.events import AccountEvent, CatalogChannel, ChannelStatus, ChannelTokens
 from schemas.topic_names import TOKENS
@@ -38,6 +38,7 @@ from services.poller.asking.channel_writes import ChannelWrites
 from services.poller.asking.circuit import Uniform, backoff
 from services.poller.asking.directory import Directory
 from services.poller.asking.fetch import Fetcher
+from services.poller.asking.renewals import DONE, IMPOSSIBLE, Barred, Renewal
 from services.poller.catalog import Catalog
 from services.poller.connections.accounts import RECOVERED, Accounts
 from services.poller.connections.sandbox import SandboxGuard
@@ -84,32 +85,6 @@ class Publisher(Protocol):
         """Hand over one account event."""
 
 
-class Renewal(NamedTuple):
-    """What came of a refresh.
-
-    Attributes:
-        done: there are new tokens.
-        retry_at: when it may be tried again (ms); None when these tokens will never bring new ones.
-    """
-
-    done: bool
-    retry_at: int | None = None
-
-
-DONE = Renewal(True)
-IMPOSSIBLE = Renewal(False)
-
-
-@dataclass(slots=True)
-class _Barred:
-    """A failure that stands for these tokens until a time."""
-
-    tokens: ChannelTokens
-    failures: int
-    until: int
-    renewal: Renewal
-
-
 class Refresher:
     """Renews tokens.
 
@@ -154,7 +129,7 @@ class Refresher:
         self._channels = ChannelWrites(publisher, catalog, time, self._ownership)
         self._under_way: dict[ChannelKey, asyncio.Task[Renewal]] = {}
         self._writing: set[asyncio.Task[None]] = set()
-        self._barred: dict[ChannelKey, _Barred] = {}
+        self._barred: dict[ChannelKey, Barred] = {}
         self._expired: dict[ChannelKey, int] = {}
         self._useless: dict[ChannelKey, tuple[int, int]] = {}
         self._places = {name: asyncio.Semaphore(CONCURRENCY) for name in platforms}
@@ -389,7 +364,7 @@ class Refresher:
         else:
             wait = MILLIS_PER_SECOND + backoff(failures, self._uniform)
         renewal = Renewal(False, None if failure.is_final else now + wait)
-        self._barred[key] = _Barred(held, failures, now + wait, renewal)
+        self._barred[key] = Barred(held, failures, now + wait, renewal)
         return renewal
 
     async def _renewed(self, key: ChannelKey, tokens: ChannelTokens, now: int) -> None:

@@ -11,7 +11,8 @@ from typing import Protocol
 from schemas.events import AccountEvent
 from services.platforms.base import Outcome, Verdict
 from services.poller.asking.questions import ChannelQuestion
-from services.poller.asking.refresh import DONE, Refresher
+from services.poller.asking.refresh import Refresher
+from services.poller.asking.renewals import DONE
 from services.poller.asking.round import ChannelRound
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.sandbox import UNAVAILABLE, SandboxGuard

@@ -162,4 +162,4 @@ async def test_days_of_a_member(bench: Bench) -> None:
     call = platform(NAME).identity_call(MEMBER)
     answer, verdict, _ = await bench.call(NAME, call, "sandbox-1~a1B2c3")
     assert verdict.outcome is Outcome.OK
-    assert answer.json()["sub"] == "a1B2c3"
+    assert answer.json()["elements"][0]["memberFollowersCount"] == followers.values[0]

@@ -50,6 +50,8 @@ def targets(name: str, channel: Channel) -> Iterator[list[Target]]:
             # X tells by the id whether a post carries a video: its digits vary with the number.
             for step in range(10 if name == "x" else 1):
                 made = make_id(name, published_at, number * 10 + step, account=channel.external_id)
+                if name == "facebook" and kind != "post":
+                    made = made.rpartition("_")[2]  # videos, reels and stories are known by bare ids
                 of_kind.append(Target(made, made, made, f"{name}-{kind}", published_at, kind == "story"))
         yield of_kind
     for peculiar in behaviours_of(name).values():

@@ -63,7 +63,7 @@ async def test_nothing_is_asked_while_anything_scheduled_is_due(world: World) ->
 
 
 async def test_half_of_a_window_is_left_to_scheduled_polls(world: World) -> None:
-    budget, key = world.budget, WindowKey("youtube", "w1/c1", "data")
+    budget, key = world.budget, WindowKey("youtube", "w1/c1", "stats")
     budget.observe(key, LimitState(100, 50, world.time.at + 30 * SECOND), world.time.at)
     await send(world, "r1", "t1")
     await world.time.advance(20 * SECOND)
