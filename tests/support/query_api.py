@@ -19,6 +19,7 @@ from services.query_api.cache import AnswerCache
 from services.query_api.directory import Directory
 from services.query_api.errors import WritesUnavailable
 from services.query_api.publisher import Write
+from services.query_api.reads.own import OwnReads
 from services.query_api.reads.query import Answered, Question, ReadModel, Target
 from services.query_api.reads.sources import Sources, Store
 from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
@@ -148,6 +149,7 @@ def fake_api(
     cache_bytes: int | None = None,
     clickhouse: Store | None = None,
     reads: Callable[[Directory], ReadModel] | None = None,
+    own_reads: OwnReads | None = None,
     cors_origins: tuple[str, ...] = (),
 ) -> FakeApi:
     """An application over fakes; without `cache_bytes` it keeps no replies.
@@ -155,6 +157,7 @@ def fake_api(
     Args:
         clickhouse: stands for the fake store.
         reads: makes what stands for the fake read model.
+        own_reads: look-ups in the API's own store.
     """
     clock, read_model, store, publisher = ManualClock(), FakeReadModel(), FakeStore(), MemoryPublisher()
     keys, directory, vault = KeyRing(), Directory(), TokenVault()
@@ -178,7 +181,9 @@ def fake_api(
     app = create_app(
         Parts(
             keys=keys,
-            sources=Sources(clickhouse or store, directory, reads(directory) if reads else read_model),
+            sources=Sources(
+                clickhouse or store, directory, reads(directory) if reads else read_model, own_reads=own_reads
+            ),
             admin_key=AdminKey(admin_key),
             admin=Admin(catalog, Keys(catalog, keys, clock)),
             limiter=RateLimiter(rate_limit) if rate_limit else None,

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from services.query_api.directory import Directory
 from services.query_api.fairness import Desk, Turns, answer_turns
+from services.query_api.reads.own import OwnReads
 from services.query_api.reads.query import ReadModel
 from services.query_api.store.handle import Store as OwnStore
 
@@ -30,6 +31,7 @@ class Sources:
 
     Attributes:
         own_store: the query API's own store; None where it has none.
+        own_reads: look-ups in it, with ClickHouse behind them; None likewise.
         poll_speed: what poll intervals are divided by.
         answers: turns at answers that are made anew: held until they are sent.
         desk: where payloads are read and large replies are written.
@@ -42,3 +44,4 @@ class Sources:
     answers: Turns = field(default_factory=answer_turns)
     desk: Desk = field(default_factory=Desk)
     own_store: OwnStore | None = None
+    own_reads: OwnReads | None = None

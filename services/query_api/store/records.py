@@ -176,9 +176,17 @@ def post(post_id: str, catalog: bytes, figures: bytes, offsets: tuple[int, int])
             tuple(
                 [
                     StoredTarget(
-                        *target[:6],
+                        target[0],
+                        target[1],
+                        target[2],
+                        target[3],
+                        target[4],
+                        target[5],
                         published_at if target[6] is None else target[6],
-                        *target[7:],
+                        target[7],
+                        target[8],
+                        target[9],
+                        target[10],
                         _register(figures_of),
                     )
                     for target in targets
@@ -187,7 +195,7 @@ def post(post_id: str, catalog: bytes, figures: bytes, offsets: tuple[int, int])
             ),
             offsets,
         )
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise Damaged(f"a post is not as it was stored: {error!r}") from None
 
 
