@@ -35,6 +35,7 @@ class Parts:
         limiter: None is no limit.
         cache: keeps replies; None keeps none.
         silent_seconds: see `server.Shared`.
+        note: what `/readyz` says besides, see `site.routes.Site`.
         cors_origins: of pages whose scripts may call; see `cors`.
     """
 
@@ -48,6 +49,7 @@ class Parts:
     cache: AnswerCache[Reply] | None = None
     silent_seconds: Callable[[], float] | None = None
     cors_origins: tuple[str, ...] = ()
+    note: Callable[[], str | None] = lambda: None
 
 
 class QueryApi:
@@ -102,7 +104,7 @@ def create_app(parts: Parts) -> ASGIApp:
         answers=parts.sources.answers,
         desk=parts.sources.desk,
     )
-    site = Site(parts.readiness, all_apis(), product_apis())
+    site = Site(parts.readiness, all_apis(), product_apis(), parts.note)
     app = QueryApi(
         [
             *(server for api in read_apis() for server in servers_of(api, parts.sources, shared)),

@@ -27,10 +27,12 @@ from services.query_api.live import LiveReads
 from services.query_api.observability import CACHE_BYTES, REFUSED
 from services.query_api.poller_link import PollerLink
 from services.query_api.publisher import Codecs, KafkaPublisher
+from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.own import OwnReads
-from services.query_api.reads.read_model import ClickHouseReadModel, WindowRow
+from services.query_api.reads.read_model import ClickHouseReadModel
 from services.query_api.reads.sources import Sources
+from services.query_api.reads.window_rows import WindowRow
 from services.query_api.serving.auth import AdminKey, KeyRing
 from services.query_api.serving.limits import RateLimiter
 from services.query_api.serving.replies import Reply
@@ -111,6 +113,7 @@ class Service:
                     desk=desk,
                     own_store=self._store,
                     own_reads=own_reads,
+                    at_once=AtOnce(self._store, directory) if self._store is not None else None,
                 ),
                 admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
                 admin=Admin(catalog, Keys(catalog, keys, self._clock)),
@@ -120,9 +123,15 @@ class Service:
                 cache=self._replies,
                 silent_seconds=lambda: max(drops.silent_seconds, own_reads.stale_seconds if own_reads else 0.0),
                 cors_origins=settings.cors_origins,
+                note=self._note,
             )
         )
         self._housekeeping: asyncio.Task[None] | None = None
+
+    def _note(self) -> str | None:
+        """Why reads go to ClickHouse though there is a store, as one line."""
+        missing = self._store.missing if self._store is not None else None
+        return None if missing is None else f"reads go to ClickHouse: {missing}"
 
     def _read_from(self, store: Store) -> OwnReads:
         """Look-ups in the store; what is kept of them is dropped once the store shows something newer."""

@@ -19,6 +19,7 @@ from services.query_api.cache import AnswerCache
 from services.query_api.directory import Directory
 from services.query_api.errors import WritesUnavailable
 from services.query_api.publisher import Write
+from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.query import Answered, Question, ReadModel, Target
 from services.query_api.reads.sources import Sources, Store
@@ -150,6 +151,7 @@ def fake_api(
     clickhouse: Store | None = None,
     reads: Callable[[Directory], ReadModel] | None = None,
     own_reads: OwnReads | None = None,
+    at_once: Callable[[Directory], AtOnce] | None = None,
     cors_origins: tuple[str, ...] = (),
 ) -> FakeApi:
     """An application over fakes; without `cache_bytes` it keeps no replies.
@@ -158,6 +160,7 @@ def fake_api(
         clickhouse: stands for the fake store.
         reads: makes what stands for the fake read model.
         own_reads: look-ups in the API's own store.
+        at_once: makes answers of that store.
     """
     clock, read_model, store, publisher = ManualClock(), FakeReadModel(), FakeStore(), MemoryPublisher()
     keys, directory, vault = KeyRing(), Directory(), TokenVault()
@@ -182,7 +185,11 @@ def fake_api(
         Parts(
             keys=keys,
             sources=Sources(
-                clickhouse or store, directory, reads(directory) if reads else read_model, own_reads=own_reads
+                clickhouse or store,
+                directory,
+                reads(directory) if reads else read_model,
+                own_reads=own_reads,
+                at_once=at_once(directory) if at_once else None,
             ),
             admin_key=AdminKey(admin_key),
             admin=Admin(catalog, Keys(catalog, keys, clock)),

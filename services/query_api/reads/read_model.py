@@ -61,7 +61,7 @@ from services.query_api.reads.query import (
 from services.query_api.reads.scores import SPAN, Scored, channel_scores
 from services.query_api.reads.single import SingleQuestions
 from services.query_api.reads.snapshots import SnapshotReads
-from services.query_api.store.reading import View
+from services.query_api.reads.window_rows import WindowRow, shown_window, stored_window
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -79,27 +79,6 @@ class _PostRow(NamedTuple):
     updated_at: int
     targets: list[dict[str, Any]]
     figures: dict[str, tuple[int | None, Values]] | None
-
-
-class WindowRow(NamedTuple):
-    """Totals of a channel's window, with the ends that they are exact for."""
-
-    source: str
-    start: int
-    end: int
-    valid_from: int | None
-    valid_until: int | None
-    engagements: int | None
-    views_or_impressions: int | None
-    impressions_or_views: int | None
-    followers: int | None
-    values: Values
-
-    def is_exact_at(self, end: int) -> bool:
-        """Whether the totals are those of the window that ends at `end`."""
-        return (self.valid_from is None or self.valid_from < end) and (
-            self.valid_until is None or end <= self.valid_until
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,26 +291,13 @@ class ClickHouseReadModel:
         if channel is None:
             return None
         row = await self._window_row(question)
-        native = row.source == "channel"
-        return ChannelWindow(
-            channel_id=question.channel_id,
-            platform=channel.platform,
-            range=question.range,
-            source=row.source,
-            start=row.start if native else question.end - RANGES[question.range],
-            end=row.end if native else question.end,
-            values=row.values,
-            engagements=row.engagements,
-            views_or_impressions=row.views_or_impressions,
-            impressions_or_views=row.impressions_or_views,
-            followers=row.followers,
-        )
+        return shown_window(question, channel, row)
 
     async def _window_row(self, question: ChannelWindowQuestion) -> WindowRow:
         key = (question.workspace_id, question.channel_id, question.range)
         if self._own is None:
             return await self._clickhouse_window(question)
-        row = await self._own.first(lambda view: _stored_window(view, *key), lambda: self._clickhouse_window(question))
+        row = await self._own.first(lambda view: stored_window(view, *key), lambda: self._clickhouse_window(question))
         if row is not None and row.is_exact_at(question.end):
             return row
         # Not told yet, or a target entered or left since.
@@ -399,25 +365,6 @@ class ClickHouseReadModel:
             question.end,
             is_measured=bool(measured),
         )
-
-
-def _stored_window(view: View, workspace_id: str, channel_id: str, length: str) -> WindowRow | None:
-    """The totals of a window as they were last told."""
-    held = view.window(workspace_id, channel_id, length)
-    if held is None:
-        return None
-    return WindowRow(
-        held.source,
-        held.start,
-        held.end,
-        held.valid_from,
-        held.valid_until,
-        held.engagements,
-        held.views_or_impressions,
-        held.impressions_or_views,
-        held.values[FOLLOWERS],
-        held.values[:_METRICS],
-    )
 
 
 def _first(key: tuple[Any, ...]) -> Hashable:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from services.query_api.directory import Directory
 from services.query_api.fairness import Desk, Turns, answer_turns
+from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.query import ReadModel
 from services.query_api.store.handle import Store as OwnStore
@@ -32,6 +33,7 @@ class Sources:
     Attributes:
         own_store: the query API's own store; None where it has none.
         own_reads: look-ups in it, with ClickHouse behind them; None likewise.
+        at_once: answers that it gives without waiting; None likewise.
         poll_speed: what poll intervals are divided by.
         answers: turns at answers that are made anew: held until they are sent.
         desk: where payloads are read and large replies are written.
@@ -45,3 +47,4 @@ class Sources:
     desk: Desk = field(default_factory=Desk)
     own_store: OwnStore | None = None
     own_reads: OwnReads | None = None
+    at_once: AtOnce | None = None

@@ -34,9 +34,17 @@ class Site:
     Args:
         apis: that are described, in the description's order.
         products: those of them that the front page lists with their paths.
+        note: what `/readyz` says besides of a service that is ready; None where there is nothing to say.
     """
 
-    def __init__(self, readiness: Readiness, apis: Sequence[Api[Any]], products: Sequence[Api[Any]]) -> None:
+    def __init__(
+        self,
+        readiness: Readiness,
+        apis: Sequence[Api[Any]],
+        products: Sequence[Api[Any]],
+        note: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self.note = note
         self.readiness = readiness
         self.apis = apis
         self.products = products
@@ -66,7 +74,10 @@ async def _healthz(_: Site, __: Request[AnyParameters]) -> Plain:
 
 async def _readyz(site: Site, _: Request[AnyParameters]) -> Plain:
     missing = await site.readiness()
-    return Plain.of(f"{missing or 'ready'}\n".encode(), _TEXT, status=200 if missing is None else 503)
+    if missing is not None:
+        return Plain.of(f"{missing}\n".encode(), _TEXT, status=503)
+    note = site.note()
+    return Plain.of(f"ready{'' if note is None else f'; {note}'}\n".encode(), _TEXT)
 
 
 async def _metrics(_: Site, __: Request[AnyParameters]) -> Plain:

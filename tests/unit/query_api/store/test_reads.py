@@ -13,6 +13,7 @@ import pytest
 from schemas.topic_names import CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
 from services.query_api.errors import ReadsUnavailable
 from services.query_api.live import LiveReads, Pulled
+from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.read_model import ClickHouseReadModel
@@ -40,7 +41,7 @@ class NoPoller:
 class Api:
     """The application over a store, and a ClickHouse that refuses every query until it is told otherwise."""
 
-    def __init__(self, store: Store, brokers: MemoryBrokers) -> None:
+    def __init__(self, store: Store, brokers: MemoryBrokers, *, is_at_once: bool) -> None:
         self.store = store
         self.brokers = brokers
         self.clickhouse = FakeStore()
@@ -50,6 +51,7 @@ class Api:
         self.api: FakeApi = fake_api(
             clickhouse=self.clickhouse,
             own_reads=self.own,
+            at_once=(lambda directory: AtOnce(store, directory)) if is_at_once else None,
             reads=lambda directory: LiveReads(
                 ClickHouseReadModel(cast("ClickHouse", self.clickhouse), directory, own_reads=self.own),
                 NoPoller(),
@@ -64,8 +66,8 @@ class Api:
         return await self.api.client.get(path, headers=self.headers, **more)
 
 
-@asynccontextmanager
-async def api_of(folder: Path) -> AsyncIterator[Api]:
+def filled() -> MemoryBrokers:
+    """Topics with a post of two targets, and the windows of their channel."""
     brokers = told.topics()
     told.put(brokers, CHANNELS, "w1/c1", told.channel("w1", "c1"))
     targets = [told.target("t1", published_at=NOW - 5 * 86_400_000), told.target("t2", published_at=NOW - 3_600_000)]
@@ -74,13 +76,20 @@ async def api_of(folder: Path) -> AsyncIterator[Api]:
     for length in ("24h", "7d", "28d"):
         window = told.window("w1", "c1", length, start=NOW - 86_400_000, end=NOW, likes=11, engagements=21, views=400)
         told.put(brokers, CHANNEL_ROLLUPS, f"w1/c1/{length}", window)
+    return brokers
+
+
+@asynccontextmanager
+async def api_of(folder: Path, *, is_at_once: bool) -> AsyncIterator[Api]:
+    brokers = filled()
     async with store_of(folder, brokers) as (store, _):
-        yield Api(store, brokers)
+        yield Api(store, brokers, is_at_once=is_at_once)
 
 
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Api]:
-    async with api_of(tmp_path) as made:
+@pytest.fixture(params=[True, False], ids=["at_once", "by_the_read_model"])
+async def api(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Api]:
+    """Once with answers without waiting, and once without."""
+    async with api_of(tmp_path, is_at_once=request.param) as made:
         yield made
 
 
