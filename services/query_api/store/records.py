@@ -20,7 +20,7 @@ from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_ROLLUPS, CHANNELS, POST_
 from services.query_api.store.layout import Damaged
 
 _METRICS = len(POST_METRICS)
-_NO_PART = (False, None, {})
+_NO_DETAIL: Mapping[str, Any] = {}
 # Targets of a post are much alike: packed, two take a third less, for a microsecond.
 _PACKED = b"\x01"
 _SHORT_BYTES = 160
@@ -211,18 +211,7 @@ def post(post_id: str, catalog: bytes, figures: bytes, offsets: tuple[int, int])
             updated_at,
             tuple(
                 [
-                    StoredTarget(
-                        target[0],
-                        target[1],
-                        target[2],
-                        target[3],
-                        target[4],
-                        target[5],
-                        published_at if target[6] is None else target[6],
-                        target[7],
-                        *(target[8:] or _NO_PART),
-                        _register(figures_of),
-                    )
+                    _stored_target(target, published_at, figures_of)
                     for target in targets
                     if (figures_of := held.get(target[0])) is not None and target[3] != PostStatus.DELETED
                 ]
@@ -231,6 +220,25 @@ def post(post_id: str, catalog: bytes, figures: bytes, offsets: tuple[int, int])
         )
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise Damaged(f"a post is not as it was stored: {error!r}") from None
+
+
+def _stored_target(target: Sequence[Any], published_at: int | None, figures: Sequence[Any]) -> StoredTarget:
+    target_id, channel_id, post_type, status, external_id, permalink, own_time, content, *part = target
+    is_story, parent_target_id, detail = part or (False, None, _NO_DETAIL)
+    return StoredTarget(
+        target_id,
+        channel_id,
+        post_type,
+        status,
+        external_id,
+        permalink,
+        published_at if own_time is None else own_time,
+        content,
+        is_story,
+        parent_target_id,
+        detail,
+        _register(figures),
+    )
 
 
 def _register(figures: Sequence[Any]) -> Register:

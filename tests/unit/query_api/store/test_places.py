@@ -42,7 +42,7 @@ def test_every_question_has_its_place() -> None:
     assert set(PLACES) == set(ASKED) == questions
 
 
-@pytest.mark.parametrize("kind", sorted(PLACES, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", sorted(PLACES, key=str), ids=lambda kind: str(kind.__name__))
 async def test_answers_come_from_their_place(tmp_path: Path, kind: type[Question[Any]]) -> None:
     directory, clickhouse = Directory(), FakeStore()
     directory.apply(("w1", "c1"), channel("w1", "c1"))
