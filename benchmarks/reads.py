@@ -7,15 +7,25 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import Any
 
 import httpx
+import psutil
 
 from benchmarks import reads_load
 from benchmarks.chart import Bar
 from benchmarks.machine import Usage
 from benchmarks.progress import Progress
-from benchmarks.reads_data import INSERT_POSTS, INSERT_TOTALS, POST_PATH, WORKSPACES
+from benchmarks.reads_data import (
+    INSERT_POSTS,
+    INSERT_TOTALS,
+    POST_PATH,
+    WORKSPACES,
+    catalog_post,
+    post_rollup,
+    workspace,
+)
 from benchmarks.reads_load import CONNECTIONS, PACED_CONNECTIONS, Load, Posts
 from benchmarks.reads_peers import ROUTED_PATH, STATIC_PATH, catalog_channels, catalog_keys
 from benchmarks.reads_postgres import NoPostgres, fill, postgres
@@ -34,6 +44,12 @@ HOT_POSTS = 300
 WANTED_OF_STATIC = 0.7
 WANTED_OF_UNBATCHED = 8
 WANTED_P99_MILLISECONDS = 50
+WANTED_COLD_P99_MILLISECONDS = 10
+WANTED_OF_HOT = 0.6
+WANTED_OF_POSTGRES = 2
+WANTED_BYTES = 1_200
+WANTED_MB = 300
+_FLUSH_EVERY = 10_000
 _BLOCK = 250_000
 _SECONDS = 6.0
 _WARM_SECONDS = 1.0
@@ -47,6 +63,7 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
     stage = _ReadStage(on, wrk, count, _SECONDS * (3 if is_full else 1))
     try:
         stage.prefill()
+        stage.prefill_topics()
         loads, sample = _own(stage)
         loads |= _static(stage, sample)
         loads |= _unbatched(stage)
@@ -63,8 +80,9 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
             "seconds_a_run": stage.seconds,
             "loads": {name: load.figures() for name, load in loads.items()},
             "cpu_microseconds_per_request": stage.cpu,
+            "store": stage.store,
         },
-        _ratios(loads),
+        _ratios(loads, stage.store),
         [
             "Each server is alone with wrk and its store while it is measured; wrk takes its part of the same cores.",
             "Cold posts are asked for once each, so that no kept answer is met, though answers are kept as ever.",
@@ -85,6 +103,7 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
                 Bar("constant body, bare", loads["static"].rate, "bound"),
                 Bar("constant body, routed", loads["routed"].rate, "bound"),
                 Bar(f"cold: {count:,} posts", loads["cold"].rate, "ours"),
+                Bar("cold, without the store", loads["cold_without"].rate),
                 Bar("one ClickHouse query a request", loads["unbatched"].rate),
                 *(
                     [Bar("one PostgreSQL query a request", loads["postgres_cold"].rate)]
@@ -96,20 +115,29 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
     )
 
 
-def _ratios(loads: Mapping[str, Load]) -> list[Ratio]:
+def _ratios(loads: Mapping[str, Load], store: Mapping[str, float]) -> list[Ratio]:
     rate = {name: load.rate for name, load in loads.items()}
     ratios = [
         Ratio("hot, one post / constant body on a route", rate["hot_one"] / rate["routed"], WANTED_OF_STATIC),
         Ratio(f"hot, {HOT_POSTS} posts / the same", rate["hot_many"] / rate["routed"], WANTED_OF_STATIC),
         Ratio("hot, one post / constant body sent by hand, without a framework", rate["hot_one"] / rate["static"]),
         Ratio("cold / one ClickHouse query a request", rate["cold"] / rate["unbatched"], WANTED_OF_UNBATCHED),
+        Ratio("cold / hot", rate["cold"] / rate["hot_many"], WANTED_OF_HOT),
+        Ratio("cold, with the store / without", rate["cold"] / rate["cold_without"]),
+        Ratio("bytes of the store a post", store["bytes_a_post"], WANTED_BYTES, is_ceiling=True),
+        Ratio(
+            "MB of a worker's own memory, its part of the store's file left out",
+            store["private_mb"],
+            WANTED_MB,
+            is_ceiling=True,
+        ),
         Ratio("p99 ms, hot at half rate", loads["hot_paced"].p99, WANTED_P99_MILLISECONDS, is_ceiling=True),
-        Ratio("p99 ms, cold at half rate", loads["cold_paced"].p99, WANTED_P99_MILLISECONDS, is_ceiling=True),
+        Ratio("p99 ms, cold at half rate", loads["cold_paced"].p99, WANTED_COLD_P99_MILLISECONDS, is_ceiling=True),
     ]
     if "postgres_cold" in loads:
         ratios += [
             Ratio("hot / PostgreSQL", rate["hot_many"] / rate["postgres_hot"], 1),
-            Ratio("cold / PostgreSQL", rate["cold"] / rate["postgres_cold"], 1),
+            Ratio("cold / PostgreSQL", rate["cold"] / rate["postgres_cold"], WANTED_OF_POSTGRES),
         ]
     return ratios
 
@@ -124,6 +152,7 @@ class _ReadStage(Stage):
         self.keys = [new_key("postme") for _ in range(WORKSPACES)]
         self.posts = posts
         self.notes: list[str] = []
+        self.store: dict[str, float] = {}
         self.cpu: dict[str, dict[str, float]] = {}
         self.expected: list[Any] = []
         self.folder = on.folder
@@ -149,6 +178,29 @@ class _ReadStage(Stage):
                 value = self.codec("catalog.api-keys").encode(made)
                 self.publish("catalog.api-keys", key(made.workspace_id, made.key_id), made.workspace_id, value)
             self.flush()
+
+    def prefill_topics(self) -> None:
+        """The same posts on the topics that the API's own store is filled from."""
+        encoders = {topic: self.registry.encoder(topic) for topic in ("catalog.posts", "rollups.posts")}
+        now = now_ms()
+        with Progress(f"reads: {self.posts:,} posts on the topics") as progress:
+            for number in range(self.posts):
+                place = key(workspace(number), f"post-{number:07d}")
+                self.publish(
+                    "catalog.posts", place, workspace(number), encoders["catalog.posts"](catalog_post(number, now))
+                )
+                self.publish(
+                    "rollups.posts", place, workspace(number), encoders["rollups.posts"](post_rollup(number, now))
+                )
+                if number % _FLUSH_EVERY == 0:
+                    self.flush()
+                    progress.show(f"{number:,} of {self.posts:,}")
+            self.flush()
+
+    def held(self) -> dict[str, float]:
+        """What the server that runs holds: resident and private memory in MB."""
+        info = psutil.Process(self._server).memory_full_info()
+        return {"resident_mb": info.rss / 1e6, "private_mb": info.uss / 1e6}
 
     @contextmanager
     def server(self, name: str, module: list[str], more: Mapping[str, str], ready: str) -> Iterator[str]:
@@ -215,7 +267,10 @@ class _ReadStage(Stage):
 def _own(stage: _ReadStage) -> tuple[dict[str, Load], bytes]:
     """The query API as it is run; also a reply's body."""
     loads = {}
-    with stage.server("reads-own", ["services.query_api"], {}, "/readyz") as origin:
+    store = stage.folder / "reads-store"
+    began = monotonic()
+    with stage.server("reads-own", ["services.query_api"], {"TIDEMARK_STORE_DIR": str(store)}, "/readyz") as origin:
+        stage.store["filled_seconds"] = monotonic() - began
         stage.expected = stage.shown(origin)
         sample = stage.get(origin, POST_PATH % 0).content
         stage.warm(origin, POST_PATH, HOT_POSTS)
@@ -227,6 +282,12 @@ def _own(stage: _ReadStage) -> tuple[dict[str, Load], bytes]:
         loads["cold"] = stage.load(f"cold, {stage.posts:,} posts", origin, POST_PATH, stage.posts)
         half = loads["cold"].rate / 2
         loads["cold_paced"] = stage.load("cold at half the rate", origin, POST_PATH, stage.posts, half)
+        stage.store |= stage.held()
+    size = sum(path.stat().st_blocks * 512 for path in store.rglob("data.mdb"))
+    stage.store["bytes_a_post"] = size / stage.posts
+    with stage.server("reads-without-store", ["services.query_api"], {}, "/readyz") as origin:
+        stage.warm(origin, POST_PATH, stage.posts)
+        loads["cold_without"] = stage.load("cold, without the store", origin, POST_PATH, stage.posts)
     return loads, sample
 
 

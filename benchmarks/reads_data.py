@@ -1,11 +1,21 @@
-"""Posts to be read, made where they are read from: the SQL for ClickHouse and for PostgreSQL. Pure.
+"""Posts to be read, made where they are read from: the SQL for ClickHouse and for PostgreSQL, values of
+topics. Pure.
 
 Every post has two targets on two of its workspace's channels. Post `n` belongs to workspace `n % WORKSPACES`.
 """
 
 from __future__ import annotations
 
-from schemas.metrics import POST_NAMES
+from typing import Any
+
+from schemas.metrics import (
+    POST_NAMES,
+    mask_of,
+    post_engagement_rate,
+    post_engagements,
+    total,
+    total_engagement_rate,
+)
 
 WORKSPACES = 10
 CHANNELS = 20
@@ -64,6 +74,45 @@ def _figures_json(target: int) -> str:
         f"toString((intDiv(number, {WORKSPACES}) + {target}) % {CHANNELS}), "
         '\'","captured_at":\', toString({now:Int64}), \',"values":[\', ' + values + ", ']}'"
     )
+
+
+def _figures(number: int, target: int) -> tuple[int | None, ...]:
+    """A target's figures in the order of POST_METRICS."""
+    told = {name: (number * (7 + at) + target * (3 + at)) % 9973 + at for at, name in enumerate(SPOKEN)}
+    return tuple(told.get(name) for name in POST_NAMES)
+
+
+def _channel_of(number: int, target: int) -> str:
+    return channel((number // WORKSPACES + target) % CHANNELS)
+
+
+def catalog_post(number: int, now: int) -> tuple[Any, ...]:
+    """A post as `catalog.posts` has it, fields in the schema's order; the same as INSERT_POSTS makes."""
+    targets = [
+        (
+            f"target-{number:07d}-{target}", _channel_of(number, target), "x-post", "published",
+            str(1900000000000000000 + number * 2 + target), None, None, "A post that was published a while ago",
+            False, None, "{}",
+        )
+        for target in (0, 1)
+    ]  # fmt: skip
+    return workspace(number), f"post-{number:07d}", "published", now, now, targets, now
+
+
+def post_rollup(number: int, now: int) -> tuple[Any, ...]:
+    """A post as `rollups.posts` has it, fields in the schema's order; the same as INSERT_TOTALS makes."""
+    parts = [_figures(number, target) for target in (0, 1)]
+    channels, targets = [], []
+    for target, values in enumerate(parts):
+        derived = (post_engagements(values), post_engagement_rate(values))
+        channels.append((_channel_of(number, target), "x", now, *values, *derived))
+        source = (f"event-{now}-{number // 50:08d}", now, True, mask_of(values))
+        targets.append(
+            (f"target-{number:07d}-{target}", _channel_of(number, target), "x", now, *values, *derived, [source])
+        )
+    totals = total(parts)
+    derived = (post_engagements(totals), total_engagement_rate(parts))
+    return workspace(number), f"post-{number:07d}", now, 1, *totals, *derived, channels, targets
 
 
 _NUMBERS = "FROM numbers({first:UInt64}, {count:UInt64})"

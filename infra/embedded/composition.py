@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from infra.embedded import kafka
-from infra.embedded.datadir import TEMPORARY, Secrets
+from infra.embedded.datadir import STORE, TEMPORARY, Secrets
 from infra.embedded.environment import environment_of
 from infra.embedded.registry import Registry
 from infra.embedded.service import Readiness, Service
@@ -164,6 +164,8 @@ class Plan:
             told["TIDEMARK_KAFKA_SECURITY_PROTOCOL"] = "PLAINTEXT"
         if "query_api" in self.names:
             told["TIDEMARK_QUERY_API_PORT"] = str(self.ports["query_api"])
+            # Set and empty is the caller's word for no store.
+            told["TIDEMARK_STORE_DIR"] = self.inherited.get("TIDEMARK_STORE_DIR", str(self.folder / STORE))
         if self.sandbox_url is not None:
             told["TIDEMARK_SANDBOX_URL"] = self.sandbox_url
             for platform in all_platforms():

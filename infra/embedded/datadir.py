@@ -34,10 +34,12 @@ PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 # The services' folder for short-lived files; the engines have folders of their own.
 TEMPORARY = "tmp"
+# The query API's store: what the topics hold, made again where it is missing.
+STORE = "store"
 # Names of all entries that a data folder may have.
 OWN = (
     "logs", "kafka", "registry", "clickhouse", "query_api", "ports.json", "running.json", "secrets.json", "up.lock",
-    "up.pid", TEMPORARY,
+    "up.pid", TEMPORARY, STORE,
 )  # fmt: skip
 DEFAULT_PORTS = {"kafka": 9092, "registry": 8081, "clickhouse": 8123, "query_api": 8080}
 

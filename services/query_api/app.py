@@ -35,6 +35,7 @@ class Parts:
         limiter: counts requests for each key; None means no limit.
         cache: keeps replies; None keeps none.
         silent_seconds: see `server.Shared`.
+        note: the second line of `/readyz`, see `site.routes.Site`.
         cors_origins: origins of pages whose scripts may call the API; see `cors`.
         topic_prefix: stands before the topics' names; for their description.
         partitions: how many each topic has; likewise.
@@ -52,6 +53,7 @@ class Parts:
     cors_origins: tuple[str, ...] = ()
     topic_prefix: str = ""
     partitions: int = 1
+    note: Callable[[], str | None] = lambda: None
 
 
 class QueryApi:
@@ -107,7 +109,7 @@ def create_app(parts: Parts) -> ASGIApp:
         answers=parts.sources.answers,
         desk=parts.sources.desk,
     )
-    site = Site(parts.readiness, all_apis(), product_apis(), parts.topic_prefix, parts.partitions)
+    site = Site(parts.readiness, all_apis(), product_apis(), parts.topic_prefix, parts.partitions, parts.note)
     app = QueryApi(
         [
             *(server for api in read_apis() for server in servers_of(api, parts.sources, shared)),

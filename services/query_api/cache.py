@@ -132,6 +132,10 @@ class AnswerCache(Generic[Value]):
                     self._entries[key].is_current = False
         self._forget_old_drops()
 
+    def distrust(self) -> None:
+        """What is being made now may be old: keep none of it."""
+        self._forgotten_until = self.now()
+
     def clear(self) -> None:
         """Forget everything, including answers being made: changes were missed, so no answer can be trusted."""
         self._entries.clear()

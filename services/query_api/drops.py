@@ -6,7 +6,7 @@ the directory, once it shows the change itself; otherwise an answer made with th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from schemas.keys import RefusedRecord, parsed_key
@@ -86,15 +86,27 @@ class DropFeed:
 
     def _drop(self, topic: str, key: bytes | None, *, is_gone: bool) -> None:
         try:
-            workspace_id, subject_id, *_ = parsed_key(topic, key)
+            parts = parsed_key(topic, key)
         except RefusedRecord as error:
             # The value is not read: a forged record could at most have an answer made anew.
             REFUSED.labels(topic, error.reason.value).inc()
             return
-        if topic == CHANNEL_ROLLUPS:
-            tags = [channel_tag(workspace_id, subject_id)]
-        else:
-            tags = [post_tag(workspace_id, subject_id), posts_tag(workspace_id)]
-        for cache in self._caches:
-            for tag in tags:
-                cache.drop(tag, is_gone=is_gone)
+        drop_tags(self._caches, topic, parts, is_gone=is_gone)
+
+
+def drop_tags(caches: Iterable[AnswerCache[Any]], topic: str, parts: Sequence[str], *, is_gone: bool) -> None:
+    """Drop what was made of the thing of a message.
+
+    Args:
+        parts: of the message key.
+    """
+    workspace_id, subject_id = parts[0], parts[1]
+    if topic == CHANNEL_ROLLUPS:
+        tags = [channel_tag(workspace_id, subject_id)]
+    elif topic in (POSTS, POST_ROLLUPS):
+        tags = [post_tag(workspace_id, subject_id), posts_tag(workspace_id)]
+    else:
+        return
+    for cache in caches:
+        for tag in tags:
+            cache.drop(tag, is_gone=is_gone)

@@ -54,6 +54,13 @@ CACHE = Counter(
 CACHE_BYTES = Gauge("tidemark_query_api_cache_bytes", "Kept answers, roughly.", multiprocess_mode="livesum")
 DROPS = Counter("tidemark_query_api_cache_drops_total", "Changes that the caches were told of, by topic.", ["topic"])
 
+STORE = Counter(
+    "tidemark_query_api_store_reads_total",
+    "Look-ups of posts, targets and windows, by who answered: the API's own store, ClickHouse where the store could "
+    "not, or the store though it may be old (old).",
+    ["source"],
+)
+
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Variable that names the folder where workers keep their metrics; set before a worker is started."""
 

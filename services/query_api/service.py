@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from schemas.positional import PositionalCodec
 from services.query_api.admin.catalog import Catalog
@@ -17,7 +19,7 @@ from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
 from services.query_api.cache import AnswerCache
 from services.query_api.directory import Directory
-from services.query_api.drops import DropFeed
+from services.query_api.drops import DropFeed, drop_tags
 from services.query_api.fairness import Desk
 from services.query_api.feed import CatalogFeed
 from services.query_api.key_writes import CatchUp, KeyWrites
@@ -25,9 +27,12 @@ from services.query_api.live import LiveReads
 from services.query_api.observability import CACHE_BYTES, REFUSED
 from services.query_api.poller_link import PollerLink
 from services.query_api.publisher import Codecs, KafkaPublisher
+from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
-from services.query_api.reads.read_model import ClickHouseReadModel, WindowRow
+from services.query_api.reads.own import OwnReads
+from services.query_api.reads.read_model import ClickHouseReadModel
 from services.query_api.reads.sources import Sources
+from services.query_api.reads.window_rows import WindowRow
 from services.query_api.serving.auth import AdminKey, KeyRing
 from services.query_api.serving.limits import RateLimiter
 from services.query_api.serving.replies import Reply
@@ -35,7 +40,7 @@ from services.query_api.settings import QueryApiSettings
 from services.query_api.spending import Spending
 from services.query_api.store import layout, records
 from services.query_api.store.feeding import StoreFeed
-from services.query_api.store.handle import Store
+from services.query_api.store.handle import Store, Touched
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.registry import Registry
@@ -82,6 +87,7 @@ class Service:
         self._store_feed: StoreFeed | None = None
         if settings.store_dir:
             self._store, self._store_feed = _store_of(settings, registry, self._clock)
+        own_reads = self._read_from(self._store) if self._store is not None else None
         desk = Desk()
         catalog = Catalog(
             self._publisher, directory=directory, keys=keys, vault=vault, cipher=cipher, clock=self._clock
@@ -102,7 +108,7 @@ class Service:
                     clickhouse,
                     directory,
                     LiveReads(
-                        ClickHouseReadModel(clickhouse, directory, self._windows, desk),
+                        ClickHouseReadModel(clickhouse, directory, self._windows, desk, own_reads),
                         self._link,
                         directory,
                         self._clock,
@@ -111,6 +117,8 @@ class Service:
                     spending,
                     desk=desk,
                     own_store=self._store,
+                    own_reads=own_reads,
+                    at_once=AtOnce(self._store, directory) if self._store is not None else None,
                 ),
                 admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
                 admin=Admin(catalog, Keys(catalog, keys, self._clock)),
@@ -118,13 +126,38 @@ class Service:
                 clock=self._clock,
                 readiness=readiness,
                 cache=self._replies,
-                silent_seconds=lambda: drops.silent_seconds,
+                silent_seconds=lambda: max(drops.silent_seconds, own_reads.stale_seconds if own_reads else 0.0),
                 cors_origins=settings.cors_origins,
                 topic_prefix=settings.topic_prefix,
                 partitions=settings.topic_partitions,
+                note=self._note,
             )
         )
         self._housekeeping: asyncio.Task[None] | None = None
+
+    def _note(self) -> str | None:
+        """Why reads go to ClickHouse though there is a store, as one line."""
+        missing = self._store.missing if self._store is not None else None
+        return None if missing is None else f"reads go to ClickHouse: {missing}"
+
+    def _read_from(self, store: Store) -> OwnReads:
+        """Look-ups in the store; what is kept of them is dropped once the store shows something newer."""
+        caches: tuple[AnswerCache[Any], ...] = (self._replies, self._windows)
+
+        def changed(touched: Sequence[Touched]) -> None:
+            for entry in touched:
+                drop_tags(caches, layout.TOPICS[entry.topic_at], entry.parts, is_gone=entry.is_gone)
+
+        def lost() -> None:
+            for cache in caches:
+                cache.clear()
+
+        def distrust() -> None:
+            for cache in caches:
+                cache.distrust()
+
+        store.on_change, store.on_loss = changed, lost
+        return OwnReads(store, distrust)
 
     def start(self) -> None:
         """Begin to follow the topics and to keep house."""

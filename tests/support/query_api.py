@@ -19,6 +19,8 @@ from services.query_api.cache import AnswerCache
 from services.query_api.directory import Directory
 from services.query_api.errors import WritesUnavailable
 from services.query_api.publisher import Write
+from services.query_api.reads.at_once import AtOnce
+from services.query_api.reads.own import OwnReads
 from services.query_api.reads.query import Answered, Question, ReadModel, Target
 from services.query_api.reads.sources import Sources, Store
 from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
@@ -150,6 +152,8 @@ def fake_api(
     cache_bytes: int | None = None,
     clickhouse: Store | None = None,
     reads: Callable[[Directory], ReadModel] | None = None,
+    own_reads: OwnReads | None = None,
+    at_once: Callable[[Directory], AtOnce] | None = None,
     cors_origins: tuple[str, ...] = (),
 ) -> FakeApi:
     """An application over fakes; without `cache_bytes` it keeps no replies.
@@ -157,6 +161,8 @@ def fake_api(
     Args:
         clickhouse: stands for the fake store.
         reads: makes what stands for the fake read model.
+        own_reads: look-ups in the API's own store.
+        at_once: makes answers of that store.
     """
     clock, read_model, store, publisher = ManualClock(), FakeReadModel(), FakeStore(), MemoryPublisher()
     keys, directory, vault, spending = KeyRing(), Directory(), TokenVault(), Spending()
@@ -181,7 +187,12 @@ def fake_api(
         Parts(
             keys=keys,
             sources=Sources(
-                clickhouse or store, directory, reads(directory) if reads else read_model, spending=spending
+                clickhouse or store,
+                directory,
+                reads(directory) if reads else read_model,
+                own_reads=own_reads,
+                at_once=at_once(directory) if at_once else None,
+                spending=spending,
             ),
             admin_key=AdminKey(admin_key),
             admin=Admin(catalog, Keys(catalog, keys, clock)),

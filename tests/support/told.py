@@ -78,6 +78,19 @@ def figures(
     is_old: bool = False,
 ) -> bytes:
     """A value of `rollups.posts`; `is_old` as an aggregator wrote it that did not say targets."""
+    fields = figures_fields(workspace, post_id, of_targets, at=at, channel_id=channel_id)
+    return _OLD_ROLLUP(fields[:-1]) if is_old else _ROLLUP(fields)
+
+
+def figures_fields(
+    workspace: str,
+    post_id: str,
+    of_targets: Mapping[str, tuple[int | None, ...]],
+    *,
+    at: int | None = START,
+    channel_id: str = "c1",
+) -> tuple[Any, ...]:
+    """The fields of a value of `rollups.posts`."""
     told = {target_id: (None if not mask_of(held) else at, held) for target_id, held in of_targets.items()}
     totals = total([held for _, held in told.values()])
     derived = (post_engagements(totals), post_engagement_rate(totals))
@@ -88,20 +101,23 @@ def figures(
     ]  # fmt: skip
     head = (workspace, post_id, max((c for c, _ in told.values() if c), default=None), 1, *totals, *derived)
     of_channel = [(channel_id, "x", head[2], *totals, *derived)] if targets else []
-    return _OLD_ROLLUP((*head, of_channel)) if is_old else _ROLLUP((*head, of_channel, targets))
+    return (*head, of_channel, targets)
 
 
 def window(workspace: str, channel_id: str, length: str = "28d", **more: Any) -> bytes:
     """A value of `rollups.channels`."""
+    return _WINDOW(window_fields(workspace, channel_id, length, **more))
+
+
+def window_fields(workspace: str, channel_id: str, length: str = "28d", **more: Any) -> tuple[Any, ...]:
+    """The fields of a value of `rollups.channels`."""
     told: dict[str, Any] = {
         "source": "posts", "start": START - 86_400_000, "end": START, "valid_from": None, "valid_until": None, **more
     }  # fmt: skip
     held = tuple(told.get(metric.name) for metric in WINDOW_METRICS)
-    return _WINDOW(
-        (
-            workspace, channel_id, "x", length, told["source"], told["start"], told["end"], told["valid_from"],
-            told["valid_until"], None, 1, *held, told.get("engagements"), None, told.get("views"), told.get("views"),
-        )
+    return (
+        workspace, channel_id, "x", length, told["source"], told["start"], told["end"], told["valid_from"],
+        told["valid_until"], None, 1, *held, told.get("engagements"), None, told.get("views"), told.get("views"),
     )  # fmt: skip
 
 

@@ -30,12 +30,13 @@ from services.query_api.cache import LONGEST_SECONDS, AnswerCache, channel_tag, 
 from services.query_api.directory import Directory
 from services.query_api.fairness import Desk
 from services.query_api.observability import QUERY_KEYS
-from services.query_api.reads import sql
+from services.query_api.reads import own, sql
 from services.query_api.reads.account_reads import AccountReads
 from services.query_api.reads.batching import Batcher
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.dispatch import Dispatch
 from services.query_api.reads.merging import merge_targets, with_register
+from services.query_api.reads.own import OwnReads
 from services.query_api.reads.query import (
     Account,
     AccountHistoryQuestion,
@@ -60,6 +61,7 @@ from services.query_api.reads.query import (
 from services.query_api.reads.scores import SPAN, Scored, channel_scores
 from services.query_api.reads.single import SingleQuestions
 from services.query_api.reads.snapshots import SnapshotReads
+from services.query_api.reads.window_rows import WindowRow, shown_window, stored_window
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -79,27 +81,6 @@ class _PostRow(NamedTuple):
     figures: dict[str, tuple[int | None, Values]] | None
 
 
-class WindowRow(NamedTuple):
-    """Totals of a channel's window, with the span of ends for which they are exact."""
-
-    source: str
-    start: int
-    end: int
-    valid_from: int | None
-    valid_until: int | None
-    engagements: int | None
-    views_or_impressions: int | None
-    impressions_or_views: int | None
-    followers: int | None
-    values: Values
-
-    def is_exact_at(self, end: int) -> bool:
-        """Whether the totals are those of the window that ends at `end`."""
-        return (self.valid_from is None or self.valid_from < end) and (
-            self.valid_until is None or end <= self.valid_until
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class _WindowRowQuestion(Question[WindowRow]):
     """The totals of a channel's window that ends at `end`, ms, computed from the registers."""
@@ -113,8 +94,9 @@ class ClickHouseReadModel:
     """The read model on ClickHouse.
 
     Args:
-        desk: threads in which payloads are read.
-        windows: keeps totals of channels' windows while no target enters or leaves them; None keeps none.
+        desk: where payloads are read.
+        windows: keeps the totals of channels' windows while no target enters or leaves; None keeps none.
+        own_reads: the API's own store, which is asked first; None where there is none.
     """
 
     def __init__(
@@ -123,7 +105,9 @@ class ClickHouseReadModel:
         directory: Directory,
         windows: AnswerCache[WindowRow] | None = None,
         desk: Desk | None = None,
+        own_reads: OwnReads | None = None,
     ) -> None:
+        self._own = own_reads
         self._clickhouse = clickhouse
         self._desk = desk or Desk()
         self._directory = directory
@@ -165,14 +149,18 @@ class ClickHouseReadModel:
     async def post_with(self, workspace_id: str, post: Post, events: Sequence[PlatformRaw]) -> Post:
         """See `live.StoredReads`."""
         target_ids = sorted({target.target_id for event in events for target in event.targets})
-        rows = await self._clickhouse.rows(
-            "target_registers", sql.TARGET_REGISTERS, {"workspace": workspace_id, "targets": target_ids}
-        )
-        stored = {
-            target_id: Register(load_groups(groups), tuple(values), captured_at)
-            for target_id, groups, captured_at, *values in rows
-        }
-        # In a thread, since payloads are large.
+        if self._own is None:
+            stored = await self._registers(workspace_id, target_ids)
+        else:
+            stored = await self._own.first(
+                lambda view: {
+                    target.target_id: target.register
+                    for held in own.posts_of_targets(view, workspace_id, target_ids).values()
+                    for target in held.targets
+                },
+                lambda: self._registers(workspace_id, target_ids),
+            )
+        # Off the loop: payloads are large.
         merged = await self._desk.run(workspace_id, merge_targets, stored, events)
         return replace(
             post,
@@ -182,11 +170,28 @@ class ClickHouseReadModel:
             ),
         )
 
+    async def _registers(self, workspace_id: str, target_ids: Sequence[str]) -> dict[str, Register]:
+        rows = await self._clickhouse.rows(
+            "target_registers", sql.TARGET_REGISTERS, {"workspace": workspace_id, "targets": target_ids}
+        )
+        return {
+            target_id: Register(load_groups(groups), tuple(values), captured_at)
+            for target_id, groups, captured_at, *values in rows
+        }
+
     async def account_with(self, question: AccountQuestion, events: Sequence[PlatformRaw]) -> Account | None:
         """See `live.StoredReads`."""
         return await self._accounts.account(question, events)
 
     async def _post(self, question: PostQuestion | LivePostQuestion) -> Post | None:
+        if self._own is None:
+            return await self._clickhouse_post(question)
+        return await self._own.first(
+            lambda view: own.post(view, self._directory, question.workspace_id, question.post_id),
+            lambda: self._clickhouse_post(question),
+        )
+
+    async def _clickhouse_post(self, question: PostQuestion | LivePostQuestion) -> Post | None:
         row = await self._posts.get((question.workspace_id, question.post_id))
         if row is None:
             return None
@@ -245,7 +250,11 @@ class ClickHouseReadModel:
         return found
 
     async def _target(self, question: TargetQuestion) -> Target | None:
-        post_id = await self._target_posts.get((question.workspace_id, question.target_id))
+        key = (question.workspace_id, question.target_id)
+        if self._own is None:
+            post_id = await self._target_posts.get(key)
+        else:
+            post_id = await self._own.first(lambda view: view.post_of(*key), lambda: self._target_posts.get(key))
         if post_id is None:
             return None
         post = await self._post(PostQuestion(question.workspace_id, post_id))
@@ -282,22 +291,19 @@ class ClickHouseReadModel:
         if channel is None:
             return None
         row = await self._window_row(question)
-        native = row.source == "channel"
-        return ChannelWindow(
-            channel_id=question.channel_id,
-            platform=channel.platform,
-            range=question.range,
-            source=row.source,
-            start=row.start if native else question.end - RANGES[question.range],
-            end=row.end if native else question.end,
-            values=row.values,
-            engagements=row.engagements,
-            views_or_impressions=row.views_or_impressions,
-            impressions_or_views=row.impressions_or_views,
-            followers=row.followers,
-        )
+        return shown_window(question, channel, row)
 
     async def _window_row(self, question: ChannelWindowQuestion) -> WindowRow:
+        key = (question.workspace_id, question.channel_id, question.range)
+        if self._own is None:
+            return await self._clickhouse_window(question)
+        row = await self._own.first(lambda view: stored_window(view, *key), lambda: self._clickhouse_window(question))
+        if row is not None and row.is_exact_at(question.end):
+            return row
+        # Not told yet, or a target entered or left since.
+        return await self._clickhouse_window(question)
+
+    async def _clickhouse_window(self, question: ChannelWindowQuestion) -> WindowRow:
         key = (question.workspace_id, question.channel_id, question.range)
         cache = self._kept_windows
         held = cache.get(key) if cache is not None else None

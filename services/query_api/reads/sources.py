@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from services.query_api.directory import Directory
 from services.query_api.fairness import Desk, Turns, answer_turns
+from services.query_api.reads.at_once import AtOnce
+from services.query_api.reads.own import OwnReads
 from services.query_api.reads.query import ReadModel
 from services.query_api.spending import Spending
 from services.query_api.store.handle import Store as OwnStore
@@ -31,6 +33,8 @@ class Sources:
 
     Attributes:
         own_store: the query API's own store; None where it has none.
+        own_reads: look-ups in the own store, with ClickHouse behind them; None where there is no store.
+        at_once: answers that the own store gives without waiting; None likewise.
         poll_speed: the divisor of poll intervals.
         spending: what polls cost.
         answers: turns at making large answers, each held until the answer is sent.
@@ -45,3 +49,5 @@ class Sources:
     answers: Turns = field(default_factory=answer_turns)
     desk: Desk = field(default_factory=Desk)
     own_store: OwnStore | None = None
+    own_reads: OwnReads | None = None
+    at_once: AtOnce | None = None

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from services.query_api.errors import NotFound
 from services.query_api.reads import keeping
+from services.query_api.reads.at_once import NotAtOnce
 from services.query_api.reads.query import Question
 from services.query_api.reads.sources import Sources
 from services.query_api.serving.endpoint import Action, Answer, Request, never
@@ -59,6 +60,22 @@ class Asks(Action[Sources, Question[Answered], Answered], Generic[Asked, Answere
     def is_large(self, question: Question[Answered]) -> bool:
         """Whether the answer holds payloads."""
         return question.holds_payloads
+
+    def at_once(self, context: Sources, question: Question[Answered]) -> Answer[Answered] | None:
+        """The answer where it can be had without waiting; None where it can't.
+
+        Raises:
+            NotFound: it is known not to be there.
+        """
+        if context.at_once is None:
+            return None
+        try:
+            found = context.at_once.answer(question)
+        except NotAtOnce:
+            return None
+        if found is None:
+            raise NotFound
+        return Answer(found)
 
     async def answer(self, context: Sources, question: Question[Answered]) -> Answer[Answered] | Stream:
         """The read model's answer, not rendered yet; or a stream, for a series too long to be made whole."""

@@ -148,6 +148,14 @@ class Action(ABC, Generic[Context_contra, Question, Value]):
         """Whether the reply may have megabytes, so that callers take turns at making and sending such replies."""
         return False
 
+    def at_once(self, context: Context_contra, question: Question) -> Answer[Value] | None:
+        """The answer where it can be had without waiting; None where it can't.
+
+        Raises:
+            NotFound: what is asked for is known not to be there.
+        """
+        return None
+
     @abstractmethod
     async def answer(self, context: Context_contra, question: Question) -> Answer[Value] | Stream:
         """Answer the question.

@@ -25,6 +25,7 @@ from services.query_api.reads.query import ID
 from services.query_api.serving.auth import AdminKey, KeyRing
 from services.query_api.serving.bodies import ClientGone, lines, parsed, whole_body
 from services.query_api.serving.endpoint import (
+    Answer,
     Api,
     Body,
     Context,
@@ -161,7 +162,9 @@ class EndpointServer(Generic[Context, Question, Value]):
                 reply, age = await self._kept(question, request, kept_by, is_large=False)
                 status = await reply.send(send, headers, (*more, *self._age(age)))
             else:
-                answer = await self._action.answer(self._context, question)
+                answer = self._action.at_once(self._context, question) or await self._action.answer(
+                    self._context, question
+                )
                 more = (*more, *self._age(0.0))
                 if isinstance(answer, Stream):
                     status = await send_stream(answer, scope, receive, send, more)
@@ -294,6 +297,14 @@ class EndpointServer(Generic[Context, Question, Value]):
             self._hits.inc()
             return entry.value, cache.now() - entry.made_at
         self._misses.inc()
+        if not is_large:
+            # Without a flight: nobody else can ask meanwhile.
+            began_at = cache.now()
+            answer = self._action.at_once(self._context, question)
+            if answer is not None:
+                reply = self._checked_reply(self._action.reply(answer))
+                self._keep(cache, key, question, request, answer, reply, began_at)
+                return reply, 0.0
         try:
             return await self._flights.share(key, partial(self._fill, cache, key, question, request, is_large)), 0.0
         except ReadsUnavailable:
@@ -313,15 +324,31 @@ class EndpointServer(Generic[Context, Question, Value]):
         if isinstance(answer, Stream):
             raise TypeError(f"{self._path}: a stream can't be kept")
         owner = request.workspace_id
-        reply = await self._shared.desk.run(owner, action.reply, answer) if is_large else action.reply(answer)
+        made = await self._shared.desk.run(owner, action.reply, answer) if is_large else action.reply(answer)
+        reply = self._checked_reply(made)
+        self._keep(cache, key, question, request, answer, reply, began_at)
+        return reply
+
+    def _checked_reply(self, reply: Reply | Plain) -> Reply:
         if isinstance(reply, Plain):
             raise TypeError(f"{self._path}: only reads are kept")
-        tags, seconds = action.kept(question, answer, request.now)
+        return reply
+
+    def _keep(
+        self,
+        cache: AnswerCache[Reply],
+        key: Hashable,
+        question: Question,
+        request: Request[Any],
+        answer: Answer[Value],
+        reply: Reply,
+        began_at: float,
+    ) -> None:
+        tags, seconds = self._action.kept(question, answer, request.now)
         if seconds > 0:
             # The key holds the parameters: hundreds of ids may be longer than the reply.
             size = reply.size_bytes + (0 if self._nothing_asked is not None else 2 * len(repr(request.parameters)))
             cache.put(key, reply, tags=tags, size_bytes=size, began_at=began_at, seconds=seconds)
-        return reply
 
 
 def parameters_of(query: bytes) -> dict[str, str]:

@@ -38,6 +38,7 @@ class Site:
         products: the APIs that the front page lists with their paths.
         topic_prefix: the text before the topics' names.
         partitions: the number of partitions of each topic.
+        note: what `/readyz` adds for a service that is ready; None where there is nothing to add.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class Site:
         products: Sequence[Api[Any]],
         topic_prefix: str,
         partitions: int,
+        note: Callable[[], str | None] = lambda: None,
     ) -> None:
+        self.note = note
         self.readiness = readiness
         self.apis = apis
         self.products = products
@@ -84,7 +87,10 @@ async def _healthz(_: Site, __: Request[AnyParameters]) -> Plain:
 
 async def _readyz(site: Site, _: Request[AnyParameters]) -> Plain:
     missing = await site.readiness()
-    return Plain.of(f"{missing or 'ready'}\n".encode(), _TEXT, status=200 if missing is None else 503)
+    if missing is not None:
+        return Plain.of(f"{missing}\n".encode(), _TEXT, status=503)
+    note = site.note()
+    return Plain.of(f"ready{'' if note is None else f'; {note}'}\n".encode(), _TEXT)
 
 
 async def _metrics(_: Site, __: Request[AnyParameters]) -> Plain:

@@ -76,7 +76,8 @@ class Store:
         """Told when anything may have changed."""
         self.on_current: Callable[[bool], None] = lambda _: None
         """Told when the store becomes, or is no longer, as new as the topics."""
-        self._was_current = self._was_ever_current = False
+        self._was_current = False
+        self._is_awaited = True
         self.on_damage: Callable[[str], None] = lambda _: None
         """Told that the environment which is read is damaged, and is not read any more."""
 
@@ -157,9 +158,7 @@ class Store:
     @property
     def awaited(self) -> str | None:
         """`missing` until it was current once; after that, and where it can't be written, nobody waits for it."""
-        if self._was_ever_current or self.is_current or self.status.told().phase == Phase.BROKEN:
-            return None
-        return self.missing
+        return self.missing if self._is_awaited else None
 
     @property
     def missing(self) -> str | None:
@@ -254,9 +253,10 @@ class Store:
 
     def _tell_current(self) -> None:
         is_current = self.is_current
+        # Where it can't be written it may never be: then nobody waits for it any more.
+        self._is_awaited = self._is_awaited and not is_current and self.status.told().phase != Phase.BROKEN
         if is_current != self._was_current:
             self._was_current = is_current
-            self._was_ever_current = self._was_ever_current or is_current
             self.on_current(is_current)
 
     def look(self) -> None:

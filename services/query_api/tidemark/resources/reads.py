@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -11,10 +13,13 @@ import orjson
 from schemas.events import CatalogChannel, PlatformRaw
 from schemas.registers import Register, load_groups
 from schemas.tiers import MILLIS_PER_DAY, rule_of
+from services.query_api.reads import own
 from services.query_api.reads.payloads import ANSWER_BYTES, batches
 from services.query_api.reads.raw_events import raw_event
 from services.query_api.reads.sources import Sources
 from services.query_api.reads.sql import RAW_EVENTS
+from services.query_api.store.reading import View
+from services.query_api.store.records import StoredPost
 from services.query_api.tidemark.resources import sql
 from services.query_api.tidemark.resources.due import is_published, is_too_old
 from services.query_api.tidemark.resources.evidence import (
@@ -50,15 +55,15 @@ class ResourceReads:
 
     def __init__(self, sources: Sources, workspace_id: str, now: int) -> None:
         self._store = sources.store
+        self._own = sources.own_reads
         self._desk = sources.desk
         self._directory = sources.directory
         self._workspace_id = workspace_id
         self._now = now
 
     async def posts(self, ids: Sequence[str]) -> dict[str, PostState]:
-        """Posts by id; ids that don't exist are left out."""
-        rows = await self._rows("tidemark_posts", sql.POSTS, ids=list(ids))
-        posts = await self._states(rows)
+        """Posts by id; one that is not there is left out."""
+        posts = await self._look_up(ids, own.posts, self._clickhouse_posts)
         targets = await self._explained([target for post in posts for target in post.targets])
         return {
             post.post_id: replace(post, targets=tuple(targets[target.target_id] for target in post.targets))
@@ -68,8 +73,7 @@ class ResourceReads:
     async def targets(self, ids: Sequence[str]) -> dict[str, TargetState]:
         """Targets by id; ids that don't exist are left out."""
         wanted = set(ids)
-        rows = await self._rows("tidemark_targets", sql.TARGETS, ids=list(ids))
-        states = await self._states(rows)
+        states = await self._look_up(ids, own.posts_of_targets, self._clickhouse_targets)
         return await self._explained(
             [target for post in states for target in post.targets if target.target_id in wanted]
         )
@@ -92,6 +96,63 @@ class ResourceReads:
             state.channel.channel_id: replace(state, evidence=evidence.get(state.channel.channel_id, ()))
             for state in states
         }
+
+    async def _look_up(
+        self,
+        ids: Sequence[str],
+        look_up: Callable[[View, str, Sequence[str]], Mapping[str, StoredPost]],
+        otherwise: Callable[[Sequence[str]], Awaitable[list[PostState]]],
+    ) -> list[PostState]:
+        """Posts out of the API's own store, some at a time, else out of ClickHouse; one may come twice."""
+        if self._own is None:
+            return await otherwise(ids)
+        states: list[PostState] = []
+        for first in range(0, len(ids), own.AT_ONCE):
+            some = ids[first : first + own.AT_ONCE]
+            states += await self._own.first(partial(self._own_states, look_up, some), partial(otherwise, some))
+            await asyncio.sleep(0)
+        return states
+
+    def _own_states(
+        self,
+        look_up: Callable[[View, str, Sequence[str]], Mapping[str, StoredPost]],
+        ids: Sequence[str],
+        view: View,
+    ) -> list[PostState]:
+        return [self._stored(post) for post in look_up(view, self._workspace_id, ids).values()]
+
+    async def _clickhouse_posts(self, ids: Sequence[str]) -> list[PostState]:
+        return await self._states(await self._rows("tidemark_posts", sql.POSTS, ids=list(ids)))
+
+    async def _clickhouse_targets(self, ids: Sequence[str]) -> list[PostState]:
+        return await self._states(await self._rows("tidemark_targets", sql.TARGETS, ids=list(ids)))
+
+    def _stored(self, stored: StoredPost) -> PostState:
+        """A post of the API's own store, with its targets whose channels are there."""
+        return PostState(
+            stored.post_id,
+            stored.status,
+            stored.created_at,
+            stored.published_at,
+            stored.updated_at,
+            tuple(
+                TargetState(
+                    target_id=target.target_id,
+                    post_id=stored.post_id,
+                    channel=channel,
+                    post_type=target.post_type,
+                    status=target.status,
+                    external_id=target.external_id,
+                    permalink=target.permalink,
+                    published_at=target.published_at,
+                    is_story=target.is_story,
+                    parent_target_id=target.parent_target_id,
+                    updated_at=stored.updated_at,
+                    register=target.register,
+                )
+                for channel, target in own.on_channels(self._directory, self._workspace_id, stored)
+            ),
+        )
 
     async def _rows(self, name: str, text: str, **parameters: Any) -> list[list[Any]]:
         return await self._store.rows(name, text, {"workspace": self._workspace_id, **parameters})

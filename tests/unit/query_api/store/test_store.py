@@ -6,13 +6,16 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import lmdb
 import pytest
 
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
 from services.query_api.store import files, layout
 from services.query_api.store.handle import Store, StoreUnavailable
 from services.query_api.store.reading import Incomplete, View
+from services.query_api.store.writing import Writer
 from services.runtime.kafka import partition_of
 from tests.support import told
 from tests.support.manual_clock import START
@@ -365,3 +368,26 @@ async def test_a_full_map_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         await seen(store, lambda view: likes(view, "p1999", "w3") == 1999)
         assert environment.map_bytes > before
         await wait_until_async(lambda: reads("p1", 51), SECONDS, "with more room")
+
+
+async def test_a_disk_that_is_full_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    brokers = told.topics()
+    fill(brokers)
+    take = Writer.take
+    is_full = True
+
+    def refuse(self: Writer, *arguments: Any) -> None:
+        if is_full:
+            raise lmdb.DiskError("No space left on device")
+        take(self, *arguments)
+
+    monkeypatch.setattr(Writer, "take", refuse)
+    async with store_of(tmp_path, brokers, waits=False) as (store, _):
+        assert store.awaited is not None
+        await until(lambda: "can't be written" in (store.missing or ""), "it says so")
+        await until(lambda: store.awaited is None, "nobody waits for it any more")
+        with pytest.raises(StoreUnavailable), store.view(is_current=False):
+            pass
+        is_full = False
+        await seen(store, lambda view: likes(view, "p1") == 1)
+        assert store.missing is None

@@ -1,0 +1,133 @@
+"""Posts, targets and windows out of the query API's own store, and whoever answers where the store can't.
+
+The store answers while it is as new as the topics. Otherwise ClickHouse does, and where ClickHouse does not answer
+either, the store as it is: better old than nothing, with its age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from time import monotonic
+from typing import TypeVar
+
+from schemas.events import CatalogChannel
+from services.query_api.directory import Directory
+from services.query_api.errors import ReadsUnavailable
+from services.query_api.observability import STORE
+from services.query_api.reads.query import Post, Target
+from services.query_api.store.handle import Store, StoreUnavailable
+from services.query_api.store.reading import Incomplete, View
+from services.query_api.store.records import StoredPost, StoredTarget
+
+Found = TypeVar("Found")
+# After an old answer, so long replies say how old they may be.
+_STALE_SECONDS = 5.0
+# Looked up without giving way: a page of 500 takes some milliseconds.
+AT_ONCE = 100
+
+
+class OwnReads:
+    """Reads of the store, or of whoever stands in for it.
+
+    Args:
+        on_stale: told before an old answer is given: nothing that is being made now may be kept.
+    """
+
+    def __init__(self, store: Store, on_stale: Callable[[], None] = lambda: None) -> None:
+        self._store = store
+        self._on_stale = on_stale
+        self._stale_until = float("-inf")
+
+    @property
+    def stale_seconds(self) -> float:
+        """How old replies may be, as the store had to answer though it was not current; 0 where it had not lately."""
+        return self._store.silent_seconds if monotonic() < self._stale_until else 0.0
+
+    async def first(self, read: Callable[[View], Found], otherwise: Callable[[], Awaitable[Found]]) -> Found:
+        """What the store says, else what ClickHouse says.
+
+        Raises:
+            ReadsUnavailable: neither answers.
+        """
+        try:
+            with self._store.view() as view:
+                found = read(view)
+        except (StoreUnavailable, Incomplete):
+            pass
+        else:
+            STORE.labels("store").inc()
+            return found
+        try:
+            found = await otherwise()
+        except ReadsUnavailable:
+            try:
+                with self._store.view(is_current=False) as view:
+                    found = read(view)
+            except (StoreUnavailable, Incomplete):
+                pass
+            else:
+                STORE.labels("old").inc()
+                self._on_stale()
+                self._stale_until = monotonic() + _STALE_SECONDS
+                return found
+            raise
+        STORE.labels("clickhouse").inc()
+        return found
+
+
+def post(view: View, directory: Directory, workspace_id: str, post_id: str) -> Post | None:
+    """A post as replies need it; None where it is not there."""
+    stored = view.post(workspace_id, post_id)
+    if stored is None:
+        return None
+    return Post(
+        stored.post_id,
+        stored.status,
+        stored.created_at,
+        stored.published_at,
+        stored.updated_at,
+        tuple([_target(post_id, channel, target) for channel, target in on_channels(directory, workspace_id, stored)]),
+    )
+
+
+def on_channels(
+    directory: Directory, workspace_id: str, stored: StoredPost
+) -> Iterable[tuple[CatalogChannel, StoredTarget]]:
+    """The targets of a post whose channels are there, each with its channel, in order."""
+    for target in stored.targets:
+        channel = directory.get(workspace_id, target.channel_id)
+        if channel is not None:
+            yield channel, target
+
+
+def _target(post_id: str, channel: CatalogChannel, stored: StoredTarget) -> Target:
+    return Target(
+        target_id=stored.target_id,
+        channel_id=channel.channel_id,
+        platform=channel.platform,
+        username=channel.username,
+        post_type=stored.post_type,
+        status=stored.status,
+        external_id=stored.external_id,
+        permalink=stored.permalink,
+        published_at=stored.published_at,
+        content=stored.content,
+        is_story=stored.is_story,
+        parent_target_id=stored.parent_target_id,
+        detail=stored.detail,
+        captured_at=stored.register.captured_at,
+        values=stored.register.values,
+        post_id=post_id,
+    )
+
+
+def posts(view: View, workspace_id: str, ids: Sequence[str]) -> dict[str, StoredPost]:
+    """Posts by id; one that is not there is left out."""
+    found = ((id_, view.post(workspace_id, id_)) for id_ in ids)
+    return {id_: stored for id_, stored in found if stored is not None}
+
+
+def posts_of_targets(view: View, workspace_id: str, ids: Sequence[str]) -> dict[str, StoredPost]:
+    """The posts of targets, by post id; a target that no post lists is left out."""
+    of_posts = dict.fromkeys(post_id for id_ in ids if (post_id := view.post_of(workspace_id, id_)) is not None)
+    return posts(view, workspace_id, list(of_posts))

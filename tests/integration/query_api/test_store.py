@@ -1,0 +1,157 @@
+"""The service's own store on real Kafka and registry: all that is read of it, with nothing in ClickHouse.
+
+Two workers share it. The tables stay empty, so whatever shows a post has it from the topics.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from confluent_kafka import Producer
+
+from schemas.encoder import Encode
+from schemas.topic_names import CHANNEL_ROLLUPS, POST_ROLLUPS
+from services.query_api.store.files import Folder
+from services.runtime.kafka import confluent_options, partition_of
+from services.runtime.registry import Registry
+from services.runtime.settings import KafkaSettings, RegistrySettings
+from tests.integration.query_api.rows import Store
+from tests.integration.query_api.running import ADMIN, CHANNEL, environment_of
+from tests.integration.query_api.test_workers import Workers
+from tests.support import told
+from tests.support.engines import Engines
+from tests.support.waiting import wait_until
+
+POST = "/api/v1/posts/p1/insights"
+SECONDS = 30
+
+
+class Topics:
+    """Writes rollups as the aggregator does."""
+
+    def __init__(self, engines: Engines, settings: KafkaSettings) -> None:
+        self._settings = settings
+        registry = Registry(RegistrySettings(schema_registry_url=engines.schema_registry_url), settings)
+        self._encoders: dict[str, Encode] = {
+            topic: registry.encoder(topic) for topic in (POST_ROLLUPS, CHANNEL_ROLLUPS)
+        }
+        self._producer = Producer(confluent_options(settings))
+
+    def figures(self, workspace: str, post_id: str, target_id: str, likes: int) -> None:
+        fields = told.figures_fields(workspace, post_id, {target_id: told.values(likes=likes)})
+        self._put(POST_ROLLUPS, f"{workspace}/{post_id}", self._encoders[POST_ROLLUPS](fields))
+
+    def window(self, workspace: str, channel_id: str, likes: int) -> None:
+        for length in ("24h", "7d", "28d"):
+            fields = told.window_fields(workspace, channel_id, length, likes=likes)
+            self._put(CHANNEL_ROLLUPS, f"{workspace}/{channel_id}/{length}", self._encoders[CHANNEL_ROLLUPS](fields))
+
+    def gone(self, workspace: str, post_id: str) -> None:
+        self._put(POST_ROLLUPS, f"{workspace}/{post_id}", None)
+
+    def _put(self, topic: str, key: str, value: bytes | None) -> None:
+        partition = partition_of(key.partition("/")[0], self._settings.topic_partitions)
+        self._producer.produce(self._settings.topic(topic), value, key.encode(), partition)
+        assert self._producer.flush(20) == 0
+
+
+@pytest.fixture(scope="module")
+def topics(engines: Engines, kafka_settings: KafkaSettings) -> Topics:
+    """The topics of the service."""
+    return Topics(engines, kafka_settings)
+
+
+@pytest.fixture(scope="module")
+def workers(
+    engines: Engines, kafka_settings: KafkaSettings, tables: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workers]:
+    """Two workers that share a store."""
+    folder = tmp_path_factory.mktemp("store")
+    environment = environment_of(engines, kafka_settings, tables)
+    running = Workers(
+        {**environment, "TIDEMARK_QUERY_API_WORKERS": "2", "TIDEMARK_STORE_DIR": str(folder / "store")},
+        folder / "workers.log",
+    )
+    running.start()
+    running.wait_until_ready()
+    yield running
+    assert running.process is not None
+    if running.process.poll() is None:
+        running.stop()
+
+
+def made(workers: Workers, topics: Topics, workspace: str) -> dict[str, str]:
+    """A workspace with a post of eleven likes; returns the headers of its key."""
+    headers = workers.make_key(workspace)[1]
+    base = f"/admin/v1/workspaces/{workspace}"
+    post = {"status": "published", "targets": [{"target_id": "t1", "channel_id": "c1", "status": "published"}]}
+    assert workers.client.put(f"{base}/channels/c1", json=CHANNEL, headers=ADMIN).status_code == 200
+    assert workers.client.put(f"{base}/posts/p1", json=post, headers=ADMIN).status_code == 200
+    topics.figures(workspace, "p1", "t1", 11)
+    topics.window(workspace, "c1", 12)
+    shows(workers, headers, 11)
+    return headers
+
+
+def shows(workers: Workers, headers: dict[str, str], likes: int) -> None:
+    """Wait until each worker shows this."""
+    for pid in workers.pids():
+        with workers.without(next(other for other in workers.pids() if other != pid)):
+            wait_until(lambda: likes_of(workers, headers) == likes, SECONDS, workers.log.read_text)
+
+
+def likes_of(workers: Workers, headers: dict[str, str]) -> int | None:
+    reply = workers.ask(POST, headers)
+    return None if reply.status_code == 404 else int(reply.json()["totals"]["likes"])
+
+
+def writer_of(workers: Workers) -> int:
+    """The worker that has opened the store for writing."""
+    lock = str(Path(workers.environment["TIDEMARK_STORE_DIR"]) / "writer.lock")
+    for pid in workers.pids():
+        if any(entry.path == lock for entry in psutil.Process(pid).open_files()):
+            return pid
+    raise AssertionError("nobody writes the store")
+
+
+def test_every_worker_shows_what_the_topics_say(workers: Workers, topics: Topics) -> None:
+    workers.wait_for_two()
+    headers = made(workers, topics, "own1")
+    window = workers.ask("/api/v1/channels/c1/insights?range=7d", headers)
+    assert window.json()["totals"]["likes"] == 12
+    item = workers.ask("/api/v1/post-items/t1/analytics", {**headers, "x-workspace-id": "own1"})
+    assert item.json()["metrics"]["likes"] == 11
+    topics.figures("own1", "p1", "t1", 13)
+    shows(workers, headers, 13)
+    assert workers.client.delete("/admin/v1/workspaces/own1/posts/p1", headers=ADMIN).status_code == 204
+    wait_until(lambda: likes_of(workers, headers) is None, SECONDS, workers.log.read_text)
+
+
+def test_a_worker_that_dies_writing_is_followed_by_another(workers: Workers, topics: Topics) -> None:
+    workers.wait_for_two()
+    headers = made(workers, topics, "own2")
+    os.kill(writer_of(workers), signal.SIGKILL)
+    topics.figures("own2", "p1", "t1", 21)
+    wait_until(lambda: likes_of(workers, headers) == 21, SECONDS, workers.log.read_text)
+    workers.wait_for_two()
+    topics.figures("own2", "p1", "t1", 22)
+    shows(workers, headers, 22)
+
+
+def test_a_restart_goes_on_where_it_was(workers: Workers, topics: Topics) -> None:
+    workers.wait_for_two()
+    headers = made(workers, topics, "own3")
+    before = Folder(Path(workers.environment["TIDEMARK_STORE_DIR"])).current()
+    workers.stop()
+    topics.figures("own3", "p1", "t1", 31)
+    workers.log.write_text("")
+    workers.start()
+    workers.wait_until_ready()
+    assert likes_of(workers, headers) == 31
+    assert Folder(Path(workers.environment["TIDEMARK_STORE_DIR"])).current() == before
+    assert "the store is filled" not in workers.log.read_text()

@@ -1,0 +1,195 @@
+"""Products' endpoints and Tidemark's own answer from the store, with every query of ClickHouse refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from schemas.topic_names import CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
+from services.query_api.errors import ReadsUnavailable
+from services.query_api.live import LiveReads, Pulled
+from services.query_api.reads.at_once import AtOnce
+from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.own import OwnReads
+from services.query_api.reads.read_model import ClickHouseReadModel
+from services.query_api.store.handle import Store
+from tests.support import told
+from tests.support.memory_brokers import MemoryBrokers
+from tests.support.query_api import NOW, FakeApi, FakeStore, ManualClock, fake_api
+from tests.support.stores import store_of, until
+
+AT = NOW - 60_000
+X = told.values(
+    impressions=400, likes=10, comments=2, shares=5, quotes=1, saves=3, clicks=1, profile_clicks=4, video_views=7,
+    poll_votes=0, views=0, reach=0, dislikes=0, other_clicks=0, follows=0, watch_time_seconds=0,
+    avg_watch_time_seconds=0,
+)  # fmt: skip
+
+
+class NoPoller:
+    """A link that nobody takes requests from."""
+
+    async def ask(self, *_: Any, **__: Any) -> Pulled | None:
+        return None
+
+
+class Api:
+    """The application over a store, and a ClickHouse that refuses every query until it is told otherwise."""
+
+    def __init__(self, store: Store, brokers: MemoryBrokers, *, is_at_once: bool) -> None:
+        self.store = store
+        self.brokers = brokers
+        self.clickhouse = FakeStore()
+        self.clickhouse.error = ReadsUnavailable()
+        self.stale: list[bool] = []
+        self.own = OwnReads(store, lambda: self.stale.append(True))
+        self.api: FakeApi = fake_api(
+            clickhouse=self.clickhouse,
+            own_reads=self.own,
+            at_once=(lambda directory: AtOnce(store, directory)) if is_at_once else None,
+            reads=lambda directory: LiveReads(
+                ClickHouseReadModel(cast("ClickHouse", self.clickhouse), directory, own_reads=self.own),
+                NoPoller(),
+                directory,
+                ManualClock(),
+            ),
+        )
+        self.api.add_channel("w1", "c1", "x")
+        self.headers: Mapping[str, str] = self.api.add_key("w1", "key")
+
+    async def get(self, path: str, **more: Any) -> httpx.Response:
+        return await self.api.client.get(path, headers=self.headers, **more)
+
+
+def filled() -> MemoryBrokers:
+    """Topics with a post of two targets, and the windows of their channel."""
+    brokers = told.topics()
+    told.put(brokers, CHANNELS, "w1/c1", told.channel("w1", "c1"))
+    targets = [told.target("t1", published_at=NOW - 5 * 86_400_000), told.target("t2", published_at=NOW - 3_600_000)]
+    told.put(brokers, POSTS, "w1/p1", told.post("w1", "p1", targets))
+    told.put(brokers, POST_ROLLUPS, "w1/p1", told.figures("w1", "p1", {"t1": X, "t2": told.values(likes=1)}, at=AT))
+    for length in ("24h", "7d", "28d"):
+        window = told.window("w1", "c1", length, start=NOW - 86_400_000, end=NOW, likes=11, engagements=21, views=400)
+        told.put(brokers, CHANNEL_ROLLUPS, f"w1/c1/{length}", window)
+    return brokers
+
+
+@asynccontextmanager
+async def api_of(folder: Path, *, is_at_once: bool) -> AsyncIterator[Api]:
+    brokers = filled()
+    async with store_of(folder, brokers) as (store, _):
+        yield Api(store, brokers, is_at_once=is_at_once)
+
+
+@pytest.fixture(params=[True, False], ids=["at_once", "by_the_read_model"])
+async def api(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Api]:
+    """Once with answers without waiting, and once without."""
+    async with api_of(tmp_path, is_at_once=request.param) as made:
+        yield made
+
+
+async def test_postme_shows_a_post_and_a_channel(api: Api) -> None:
+    post = (await api.get("/api/v1/posts/p1/insights")).json()
+    assert post["totals"]["likes"] == 11
+    assert [(each["channel_id"], each["likes"]) for each in post["channels"]] == [("c1", 11)]
+    channel = await api.get("/api/v1/channels/c1/insights?range=7d")
+    assert channel.status_code == 200
+    assert channel.json()["totals"]["likes"] == 11
+    assert (await api.get("/api/v1/posts/p2/insights")).status_code == 404
+    assert api.clickhouse.asked == []
+
+
+async def test_powerpost_shows_a_target(api: Api) -> None:
+    api.headers = {**api.headers, "x-workspace-id": "w1"}
+    reply = await api.get("/api/v1/post-items/t1/analytics")
+    assert reply.status_code == 200
+    assert reply.json()["metrics"]["likes"] == 10
+    assert (await api.get("/api/v1/post-items/t9/analytics")).status_code == 404
+    assert api.clickhouse.asked == []
+
+
+async def test_postfuze_shows_the_last_snapshot_of_a_post(api: Api) -> None:
+    reply = await api.get("/api/v1/posts/p1/analytics")
+    assert reply.status_code == 200
+    assert [row["likes"] for row in reply.json()["metrics_by_account"]] == [10, 1]
+    assert api.clickhouse.asked == []
+
+
+async def test_postflow_asks_clickhouse_for_scores_and_openpost_for_snapshots_alone(api: Api) -> None:
+    assert (await api.get("/v1/posts/p1/metrics")).status_code == 503
+    assert (await api.get("/v1/analytics/post/p1")).status_code == 503
+    api.clickhouse.error = None
+    flow, post = await api.get("/v1/posts/p1/metrics"), await api.get("/v1/analytics/post/p1")
+    assert [entry["likes"] for entry in flow.json()] == [10, 1]
+    assert [entry["likes"] for entry in post.json()["data"]["targets"]] == [10, 1]
+    assert {name for name, _ in api.clickhouse.asked} == {"scored_targets", "target_snapshots"}
+
+
+async def test_tidemark_shows_posts_and_targets(api: Api) -> None:
+    # All that the platform reports is known of the first target; the second has reasons that only answers tell.
+    reply = await api.get("/tidemark/v1/targets/t1")
+    assert reply.status_code == 200
+    target = reply.json()
+    assert (target["metrics"]["likes"], target["post_id"], target["captured_at"][:4]) == (10, "p1", "2026")
+    assert api.clickhouse.asked == []
+    many = await api.get("/tidemark/v1/targets", params={"ids": "t1,t9"})
+    assert [entry["id"] for entry in many.json()["data"]] == ["t1"]
+    assert many.json()["missing"] == ["t9"]
+    assert api.clickhouse.asked == []
+    # Why the others are null, and whether the target is among the newest that X is asked for, only ClickHouse tells.
+    assert (await api.get("/tidemark/v1/posts/p1")).status_code == 503
+    api.clickhouse.error = None
+    api.clickhouse.answers["tidemark_newest_targets"] = [["c1", "t1"], ["c1", "t2"]]
+    assert (await api.get("/tidemark/v1/posts/p1")).json()["metrics"]["likes"] == 11
+    names = {name for name, _ in api.clickhouse.asked}
+    assert names == {"tidemark_newest_targets", "tidemark_target_answers"}
+
+
+async def test_a_window_that_does_not_hold_any_more_is_computed(api: Api) -> None:
+    told.put(api.brokers, CHANNEL_ROLLUPS, "w1/c1/7d", told.window("w1", "c1", "7d", valid_until=NOW - 1_000, likes=99))
+
+    def is_seen() -> bool:
+        with api.store.view() as view:
+            window = view.window("w1", "c1", "7d")
+            return window is not None and window.valid_until == NOW - 1_000
+
+    await until(is_seen, "the store shows it")
+    assert (await api.get("/api/v1/channels/c1/insights?range=7d")).status_code == 503
+    api.clickhouse.error = None
+    reply = await api.get("/api/v1/channels/c1/insights?range=7d")
+    assert (reply.status_code, reply.json()["totals"]["likes"]) == (200, 0)
+
+
+async def test_clickhouse_answers_while_the_store_may_be_old(api: Api) -> None:
+    api.brokers.go_away()
+    await until(lambda: not api.store.is_current, "it says so")
+    api.clickhouse.error = None
+    # ClickHouse knows no such post, and is asked first.
+    assert (await api.get("/api/v1/posts/p1/insights")).status_code == 404
+    assert api.stale == []
+    api.clickhouse.error = ReadsUnavailable()
+    reply = await api.get("/api/v1/posts/p1/insights")
+    assert reply.status_code == 200
+    assert api.stale, "what is made now is not kept"
+    await until(lambda: api.own.stale_seconds > 0, "its age is known")
+    api.brokers.come_back()
+    await until(lambda: api.store.is_current, "it is current again")
+    assert api.own.stale_seconds == 0
+
+
+async def test_without_figures_of_targets_clickhouse_answers(api: Api) -> None:
+    figures = told.figures("w1", "p1", {"t1": X, "t2": told.values(likes=1)}, at=AT, is_old=True)
+    told.put(api.brokers, POST_ROLLUPS, "w1/p1", figures)
+
+    def is_seen() -> bool:
+        with api.store.view() as view:
+            return view.incomplete == 1
+
+    await until(is_seen, "the store shows it")
+    assert (await api.get("/api/v1/posts/p1/insights")).status_code == 503
+    assert {name for name, _ in api.clickhouse.asked} == {"posts"}
