@@ -13,23 +13,23 @@ from dataclasses import dataclass
 import pytest
 
 BUDGET_SECONDS: Mapping[str, float] = {
-    "tests/e2e": 240,
-    "tests/integration/aggregator": 150,
-    "tests/integration/infra": 150,
-    "tests/integration/poller": 100,
-    "tests/integration/query_api": 150,
-    "tests/integration/runtime": 60,
-    "tests/unit": 30,
-    "tests/unit/aggregator": 30,
+    "tests/e2e": 470,
+    "tests/integration/aggregator": 165,
+    "tests/integration/infra": 215,
+    "tests/integration/poller": 130,
+    "tests/integration/query_api": 205,
+    "tests/integration/runtime": 65,
+    "tests/unit": 15,
+    "tests/unit/aggregator": 20,
+    "tests/unit/infra": 20,
     "tests/unit/mcp": 10,
-    "tests/unit/infra": 40,
-    "tests/unit/platforms": 40,
-    "tests/unit/poller": 20,
-    "tests/unit/query_api": 40,
-    "tests/unit/runtime": 20,
-    "tests/unit/schemas": 30,
+    "tests/unit/platforms": 50,
+    "tests/unit/poller": 60,
+    "tests/unit/query_api": 30,
+    "tests/unit/runtime": 15,
+    "tests/unit/schemas": 20,
     "tests/unit/status": 5,
-    "tests/unit/tidemark_client": 10,
+    "tests/unit/tidemark_client": 5,
 }
 
 
