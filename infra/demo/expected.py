@@ -70,6 +70,8 @@ _FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "reddit": {"likes": ("score",), "comments": ("num_comments",), "shares": ("num_crossposts",)},
 }
+# Fields of a report that comes apart, once a day, and so may not be there yet.
+_REPORTED = {"youtube": {"shares": "shares"}}
 # The field with the quotes among the shares, for platforms that report quotes.
 _QUOTES = {"x": "quote_count", "bluesky": "quoteCount", "threads": "quotes"}
 _VIDEO_VIEWS = {"x": "view_count", "facebook": "post_video_views"}
@@ -97,6 +99,8 @@ def figures(platform: str, served: Mapping[str, Any]) -> Figures:
     for metric in METRICS:
         names = _FIELDS[platform].get(metric)
         found[metric] = sum(served[name] for name in names) if names else None
+    report: Mapping[str, Any] = served.get("report", {})
+    found.update({metric: report.get(name) for metric, name in _REPORTED.get(platform, {}).items()})
     found["quotes"] = served.get(_QUOTES.get(platform, ""))
     # Platforms report video views of videos only.
     found["video_views"] = served.get(_VIDEO_VIEWS.get(platform, ""))
