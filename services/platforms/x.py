@@ -41,7 +41,7 @@ import orjson
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import abilities, base, http_reading, json_reading
+from services.platforms import _x_errors, abilities, base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
 
 BATCH_SIZE = 100
@@ -55,17 +55,7 @@ _OWNER_FIELDS = "public_metrics,non_public_metrics,organic_metrics"
 _MEDIA_QUERY = (("expansions", "attachments.media_keys"), ("media.fields", "public_metrics"))
 # What the parts of a post type say of a post that certainly has no video.
 _TYPES_WITHOUT_VIDEO = frozenset({"article", "image", "images", "link", "photo", "photos", "picture", "poll", "text"})
-_POST_ID = re.compile(r"[0-9]{1,19}", re.ASCII)
 DISCOVERY_SIZE = 20
-
-MILLIS_PER_DAY = 24 * 3600 * 1000
-_DAY_SECONDS = 24 * 3600
-# Headers of each limit: how they begin, the length of its window, and whether it is our whole app's.
-_WINDOWS = (
-    ("x-rate-limit", None, False),
-    ("x-user-limit-24hour", _DAY_SECONDS, False),
-    ("x-app-limit-24hour", _DAY_SECONDS, True),
-)
 
 PRICES = abilities.PlatformSetting(
     "X_PRICES",
@@ -95,30 +85,6 @@ _USER = (
 _USER_BITS = json_reading.bits(metrics.CH_FOLLOWERS, metrics.CH_FOLLOWING, metrics.CH_POSTS_COUNT)
 
 _GONE_TYPES = ("resource-not-found", "not-authorized-for-resource")
-_BAD_ID = re.compile(r"`?ids?`? (?:query|path) parameter value \[(.{1,512}?)\] (?:is not valid|does not match)")
-_BAD_VALUE = re.compile(r"query parameter value \[([\w.]+)\] is not one of")
-_OUTCOME_OF_TYPE = {
-    "usage-capped": base.Outcome.QUOTA_EXHAUSTED,
-    "credits": base.Outcome.QUOTA_EXHAUSTED,
-    "credits-depleted": base.Outcome.QUOTA_EXHAUSTED,
-    "rate-limit-exceeded": base.Outcome.RETRY_LATER,
-    "client-forbidden": base.Outcome.PERMISSION_MISSING,
-    "unsupported-authentication": base.Outcome.PERMISSION_MISSING,
-    "resource-not-found": base.Outcome.TARGET_GONE,
-    "not-authorized-for-resource": base.Outcome.TARGET_GONE,
-    "invalid-request": base.Outcome.REQUEST_WRONG,
-}
-# Codes of the older error form, which v2 paths still answer now and then.
-_OUTCOME_OF_CODE = {
-    32: base.Outcome.TOKEN_EXPIRED,
-    64: base.Outcome.ACCOUNT_DISABLED,
-    88: base.Outcome.RETRY_LATER,
-    89: base.Outcome.TOKEN_EXPIRED,
-    130: base.Outcome.PLATFORM_DOWN,
-    131: base.Outcome.PLATFORM_DOWN,
-    144: base.Outcome.TARGET_GONE,
-    326: base.Outcome.ACCOUNT_DISABLED,
-}
 
 
 def prices_of(text: str) -> tuple[dict[str, Decimal], str]:
@@ -131,23 +97,6 @@ def prices_of(text: str) -> tuple[dict[str, Decimal], str]:
 def may_have_video(post_type: str) -> bool:
     """Whether a post of this type may carry a video; one of an unknown type may."""
     return _TYPES_WITHOUT_VIDEO.isdisjoint(re.split(r"[^a-z]+", post_type.lower()))
-
-
-def _bad_id(problem: dict[str, Any]) -> str | None:
-    """The id that X calls malformed: as its message quotes it, else the one among the parameter's values."""
-    for error in (problem, *_errors(problem)):
-        quoted = _BAD_ID.search(json_reading.text(error.get("message", "")))
-        if quoted is not None:
-            return quoted[1]
-    for error in (problem, *_errors(problem)):
-        parameters = error.get("parameters")
-        values = parameters.get("ids", parameters.get("id")) if isinstance(parameters, dict) else None
-        if isinstance(values, list):
-            asked = [part for value in values if isinstance(value, str) for part in value.split(",")]
-            bad = [part for part in asked if not _POST_ID.fullmatch(part)]
-            if len(bad) == 1:
-                return bad[0]
-    return None
 
 
 def _media_views(item: dict[str, Any], media: Mapping[str, dict[str, Any]]) -> tuple[bool, int | None]:
@@ -241,25 +190,14 @@ def _match(event: PlatformRaw, items: Sequence[dict[str, Any]]) -> dict[int, dic
     return matched
 
 
-def _errors(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    errors = answer.get("errors")
-    return [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-
-
-def _type_of(problem: dict[str, Any]) -> str:
-    """The last part of a problem's type address: both `api.x.com` and `api.twitter.com` are seen before it."""
-    kind = problem.get("type")
-    return kind.rpartition("/")[2] if isinstance(kind, str) else ""
-
-
 def _gone(event: PlatformRaw, answer: dict[str, Any], matched: Mapping[int, Any]) -> list[int]:
     """Targets that the answer names as deleted, private or suspended."""
     if "errors" not in answer:
         return []
     wanted = json_reading.positions(event)
     found: dict[int, None] = {}
-    for error in _errors(answer):
-        if error.get("section") == "includes" or _type_of(error) not in _GONE_TYPES:
+    for error in _x_errors.errors_of(answer):
+        if error.get("section") == "includes" or _x_errors.type_of(error) not in _GONE_TYPES:
             continue
         named = error.get("resource_id", error.get("value"))
         for index in wanted.get(named, ()) if isinstance(named, str) else ():
@@ -329,7 +267,7 @@ def _lookups(
     videos: list[base.Target] = []
     malformed: list[base.Target] = []
     for target in targets:
-        if not _POST_ID.fullmatch(target.external_id):
+        if not _x_errors.POST_ID.fullmatch(target.external_id):
             malformed.append(target)
         else:
             (videos if with_media and may_have_video(target.post_type) else plain).append(target)
@@ -361,66 +299,6 @@ def _discovered(item: dict[str, Any]) -> abilities.Discovered:
     content = json_reading.text(item.get("text", ""))
     published_at = int(at.timestamp() * 1000)
     return abilities.Discovered(external_id, published_at, "", f"https://x.com/i/status/{external_id}", content)
-
-
-def _by_status(problem: dict[str, Any], status: int, headers: Mapping[str, str], detail: str) -> base.Outcome:
-    """What a failure without a known type or code means. A problem with status 200 names its status itself."""
-    said = problem.get("status")
-    if status < 400 and type(said) is int and 400 <= said < 600:
-        status = said
-    if status < 400:
-        return base.Outcome.REQUEST_WRONG
-    if status in (404, 410):
-        # Of a post X says so by the problem's type.
-        return base.Outcome.PLATFORM_DOWN
-    return http_reading.by_status(status, headers, detail).outcome
-
-
-def _with_wait(
-    outcome: base.Outcome, detail: str, problem: dict[str, Any], headers: Mapping[str, str], now: int
-) -> base.Verdict:
-    """The verdict, with until when a limit holds."""
-    if outcome is base.Outcome.QUOTA_EXHAUSTED:
-        wait = http_reading.retry_after(headers)
-        if wait is None and problem.get("period") == "Daily":
-            wait = (MILLIS_PER_DAY - now % MILLIS_PER_DAY) / 1000
-        return base.Verdict(outcome, wait, detail, is_app_wide=True)
-    wait = None
-    if outcome in (base.Outcome.RETRY_LATER, base.Outcome.PLATFORM_DOWN):
-        wait = http_reading.retry_after(headers)
-    if outcome is base.Outcome.RETRY_LATER:
-        # Of several limits, the call has to wait for the longest that is used up.
-        spent = [state for state in _limits_of(headers) if state.remaining == 0 and state.reset_at is not None]
-        day = [state for state in spent if state.window_seconds == _DAY_SECONDS]
-        if day:
-            ends = max(state.reset_at or 0 for state in day)
-            is_app_wide = any(state.is_app_wide for state in day)
-            return base.Verdict(
-                base.Outcome.QUOTA_EXHAUSTED, max(0.0, (ends - now) / 1000), detail, is_app_wide=is_app_wide
-            )
-        if wait is None:
-            wait = http_reading.seconds_until(headers.get("x-rate-limit-reset"), now)
-    return base.Verdict(outcome, wait, detail)
-
-
-def _limits_of(headers: Mapping[str, str]) -> list[base.LimitState]:
-    """The states of the limits that headers tell of, of the shortest window first."""
-    found = []
-    for prefix, seconds, is_app_wide in _WINDOWS:
-        limit = http_reading.seconds_of(headers.get(f"{prefix}-limit"))
-        remaining = http_reading.seconds_of(headers.get(f"{prefix}-remaining"))
-        reset = http_reading.seconds_of(headers.get(f"{prefix}-reset"))
-        if limit is not None or remaining is not None:
-            found.append(
-                base.LimitState(
-                    None if limit is None else int(limit),
-                    None if remaining is None else int(remaining),
-                    None if reset is None else int(reset * 1000),
-                    seconds,
-                    is_app_wide,
-                )
-            )
-    return found
 
 
 def _media_of(external_id: str, place: int) -> abilities.Resource:
@@ -504,7 +382,9 @@ class X:
     def owner_calls(self, channel: base.Channel, targets: Sequence[base.Target], now: int) -> list[base.Call]:
         """Batches of 100 of the posts young enough for private figures, which our app's own token may not read."""
         recent = [
-            target for target in targets if _has_private_figures(target, now) and _POST_ID.fullmatch(target.external_id)
+            target
+            for target in targets
+            if _has_private_figures(target, now) and _x_errors.POST_ID.fullmatch(target.external_id)
         ]
         return _lookups(recent, _OWNER_FIELDS, "tweets", with_media=False)
 
@@ -611,39 +491,14 @@ class X:
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """The problem's type, title or code first; then the status."""
         answer = json_reading.try_json_object(body)
-        errors = _errors(answer)
+        errors = _x_errors.errors_of(answer)
         if 200 <= status < 300:
             if "data" in answer or "meta" in answer:
                 return base.Verdict(base.Outcome.OK)
             if not errors and not _is_problem(answer):
                 return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} without data")
         problem = errors[0] if errors and not _is_problem(answer) else answer
-        return self._verdict_of(problem, status, headers, now)
-
-    def _verdict_of(self, problem: dict[str, Any], status: int, headers: Mapping[str, str], now: int) -> base.Verdict:
-        kind, title = _type_of(problem), problem.get("title")
-        detail = f"{status} {json_reading.text(problem.get('reason') or problem.get('code') or title or kind)}"[:200]
-        if title in ("UsageCapExceeded", "CreditsDepleted", "SpendCapReached"):
-            kind = "usage-capped"
-        elif title == "Too Many Requests":
-            kind = "rate-limit-exceeded"
-        if kind == "not-authorized-for-field":
-            name = problem.get("field")
-            refused = name.partition(".")[0] if isinstance(name, str) else None
-            return base.Verdict(base.Outcome.METRIC_FORBIDDEN, detail=detail, refused_metric=refused)
-        code = problem.get("code")
-        outcome = _OUTCOME_OF_TYPE.get(kind) or (_OUTCOME_OF_CODE.get(code) if isinstance(code, int) else None)
-        if outcome in (None, base.Outcome.REQUEST_WRONG):
-            bad_id = _bad_id(problem)
-            if bad_id is not None:
-                return base.Verdict(base.Outcome.TARGET_REFUSED, detail=detail, refused_target=bad_id)
-            for error in (problem, *_errors(problem)):
-                bad = _BAD_VALUE.search(json_reading.text(error.get("message", "")))
-                if bad is not None:
-                    return base.Verdict(base.Outcome.REQUEST_WRONG, detail=detail, refused_metric=bad[1])
-        if outcome is None:
-            outcome = _by_status(problem, status, headers, detail)
-        return _with_wait(outcome, detail, problem, headers, now)
+        return _x_errors.verdict_of(problem, status, headers, now)
 
     def authorize_app(self, token: str) -> dict[str, str]:
         """Our app's own token in a bearer header."""
@@ -670,7 +525,7 @@ class X:
             if isinstance(media, list):
                 own = [one for one in media if isinstance(one, dict) and one.get("media_key") in keys]
                 part["includes"] = {"media": own}
-        errors = [_own_error(error, external_ids) for error in _errors(answer)]
+        errors = [_own_error(error, external_ids) for error in _x_errors.errors_of(answer)]
         if errors := [error for error in errors if error]:
             part["errors"] = errors
         elif isinstance(data, list) and "data" not in part:
@@ -718,11 +573,11 @@ class X:
 
     def all_limits(self, headers: Mapping[str, str], now: int) -> Sequence[base.LimitState]:
         """`x-rate-limit-*`, and of 24 hours `x-user-limit-24hour-*` and `x-app-limit-24hour-*`."""
-        return _limits_of(headers)
+        return _x_errors.limits_of(headers)
 
     def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """`x-rate-limit-*`, reset as an epoch second; absent on 401."""
-        return next((state for state in _limits_of(headers) if state.window_seconds is None), None)
+        return next((state for state in _x_errors.limits_of(headers) if state.window_seconds is None), None)
 
 
 PLATFORM = X()
