@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,7 @@ from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.read_model import ClickHouseReadModel
-from services.query_api.store.handle import Store
+from services.query_api.store.handle import Store, Touched
 from services.query_api.store.layout import TOPICS
 from tests.support import told
 from tests.support.memory_brokers import MemoryBrokers
@@ -112,9 +112,12 @@ async def test_what_is_asked_for_again_is_kept_until_the_store_shows_something_n
     async with api_of(tmp_path, is_at_once=True, cache_bytes=1 << 20) as api:
         cache = api.api.cache
         assert cache is not None
-        api.store.on_change = lambda touched: [
-            drop_tags([cache], TOPICS[entry.topic_at], entry.parts, is_gone=entry.is_gone) for entry in touched
-        ]
+
+        def changed(touched: Sequence[Touched]) -> None:
+            for entry in touched:
+                drop_tags([cache], TOPICS[entry.topic_at], entry.parts, is_gone=entry.is_gone)
+
+        api.store.on_change = changed
         sizes = []
         for _ in range(3):
             assert (await api.get("/api/v1/posts/p1/insights")).json()["totals"]["likes"] == 11
