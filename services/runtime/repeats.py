@@ -37,6 +37,9 @@ _EVENTS = frozenset(
         "query without an answer in time",
         "registry is away",
         "schemas are missing; trying again",
+        "the store can't be read",
+        "the store can't be written",
+        "the store waits",
         "topics can't be read; trying again",
     }
 )
