@@ -31,6 +31,8 @@ _IDENTITY = b"identity"
 _CLEAN = b"clean"
 # Of memory addresses, not of memory or disk. It doubles when it is full.
 MAP_BYTES: Final = 1 << 30
+# All tenants' figures lie there: for the owner of the process alone.
+_FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 # Processes that read at once.
 _READERS = 1024
 
@@ -66,11 +68,12 @@ class Environment:
     ) -> None:
         self.path = path
         if is_writable:
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         size = _size(path)
         try:
             self._env = lmdb.open(
                 str(path),
+                mode=_FILE_MODE,
                 map_size=max(map_bytes, 2 * size),
                 max_dbs=len(_DATABASES),
                 max_readers=_READERS,
@@ -229,7 +232,7 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
 
     def current(self) -> Path | None:
         """The environment that is read; None while there is none."""

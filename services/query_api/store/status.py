@@ -49,7 +49,7 @@ class Status:
     """The file, mapped. Numbers of eight bytes are written and read whole."""
 
     def __init__(self, root: Path, now: Callable[[], float] = monotonic) -> None:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._now = now
         self._file = os.open(root / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if os.fstat(self._file).st_size < _LAYOUT.size:

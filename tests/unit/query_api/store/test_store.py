@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,21 @@ async def test_figures_of_an_old_aggregator_are_left_to_clickhouse(tmp_path: Pat
         with store.view() as view:
             assert likes(view, "p1") == 9
             assert view.post_of("w1", "t7") is None
+
+
+async def test_nobody_else_on_the_machine_reads_it(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    brokers = MemoryBrokers(dict.fromkeys(layout.TOPICS, told.PARTITIONS))
+    before = os.umask(0o022)
+    try:
+        async with store_of(folder, brokers):
+            data = list(folder.rglob("data.mdb"))
+            assert data
+            assert {stat.S_IMODE(file.stat().st_mode) for file in data} == {0o600}
+            assert {stat.S_IMODE(file.parent.stat().st_mode) for file in data} == {0o700}
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
 
 
 async def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
