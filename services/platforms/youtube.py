@@ -200,6 +200,10 @@ class YouTube:
         calls = self._video_calls(targets, now)
         return calls if now is None else calls + _youtube_reports.post_calls(channel, targets, now)
 
+    def owner_calls(self, channel: base.Channel, targets: Sequence[base.Target], now: int) -> list[base.Call]:
+        """The reports that are due, beside polls with our app's key: Analytics answers the owner's token alone."""
+        return _youtube_reports.post_calls(channel, targets, now)
+
     def _video_calls(self, targets: Sequence[base.Target], now: int | None) -> list[base.Call]:
         # By the age of each alone, so that a part of a call's targets is asked for by the same kind of call.
         old = [

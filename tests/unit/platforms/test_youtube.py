@@ -11,6 +11,7 @@ import pytest
 from schemas.events import PlatformRaw
 from schemas.metrics import AVG_WATCH_TIME, DISLIKES, VIEWS, WATCH_TIME
 from services.platforms._youtube_reports import ORIGIN, is_due
+from services.platforms.abilities import OwnersFigures
 from services.platforms.base import Call, Channel, MappingError, Outcome, Target
 from services.platforms.youtube import PLATFORM
 from tests.unit.platforms import golden
@@ -240,3 +241,14 @@ def test_uploads_are_discovered_newest_first() -> None:
     assert [(one.external_id, one.content) for one in found] == [("b", "new"), ("a", "old")]
     assert found[1].published_at == 1_793_491_200_000
     assert not PLATFORM.read(event).posts
+
+
+def test_with_our_app_s_key_the_reports_are_asked_for_with_the_owner_s_token() -> None:
+    """Over a day each video's report is asked for once, and by no call of the app."""
+    assert isinstance(PLATFORM, OwnersFigures)
+    channel, old = Channel("w", "c", "UCx"), Target("t", "p", "aB3dE5fG7hI", published_at=NOW - 40 * 86_400_000)
+    day = [call for half in range(48) for call in PLATFORM.owner_calls(channel, [old], NOW + half * 1_800_000)]
+    assert day
+    assert {call.path for call in day} == {"/v2/reports"}
+    assert [target.target_id for call in day for target in call.targets] == ["t"] * len(day)
+    assert all("reports" not in call.path for call in PLATFORM.app_post_calls([old]))
