@@ -11,9 +11,11 @@ from services.poller.asking.culprits import Culprits
 from services.poller.asking.incidents import Incidents
 from services.poller.asking.refusals import Refusals
 from services.poller.asking.refused_shapes import RefusedShapes
+from services.poller.asking.searches import Searches
 from services.poller.asking.sizes import Sizes
 from services.poller.keys import ChannelKey
 from services.runtime.clock import MILLIS_PER_DAY
+
 
 
 def _no_channels(_: str) -> int:
@@ -32,13 +34,14 @@ class Knowledge:
         self.culprits = Culprits(speed)
         self.refusals = Refusals(int(MILLIS_PER_DAY / speed))
         self.shapes = RefusedShapes(speed)
+        self.searches = Searches()
         self.sizes = Sizes(speed)
         self.incidents = Incidents(channels_of, speed)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known, so that everything is asked as it is."""
-        return not (self.culprits or self.refusals or self.shapes or self.sizes or self.incidents)
+        return not (self.culprits or self.refusals or self.searches or self.shapes or self.sizes or self.incidents)
 
     def forget(self, key: ChannelKey, external_id: str) -> bool:
         """The catalog has a target written again: ask for it; returns whether it was asked for apart."""
@@ -46,5 +49,5 @@ class Knowledge:
 
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""
-        for part in (self.culprits, self.refusals, self.shapes, self.sizes, self.incidents):
+        for part in (self.culprits, self.refusals, self.searches, self.shapes, self.sizes, self.incidents):
             part.clock_set_back(by)
