@@ -109,6 +109,11 @@ class ChannelRounds:
         for circuit in self._circuits.values():
             circuit.clock_set_back(by)
 
+    def connected(self, key: ChannelKey) -> None:
+        """A channel has new tokens, or was put again: what its old connection was refused is asked for again."""
+        if self._known.forget_channel(key):
+            self._schedule.hasten([key], self._time.now())
+
     def closed_until(self, name: str, now: int) -> int:
         """Until when (ms) no scheduled poll of a platform begins, for want of our app's budget there; 0: not closed."""
         group = self._platforms[name].facts.post_group

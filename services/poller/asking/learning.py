@@ -128,6 +128,7 @@ def learn(
         seen.refused = verdict
     seen.is_split = seen.is_split or len(question.subjects) > 1
     for lesson in lessons:
+        known.taught(plan.key for plan in question.plans)
         if isinstance(lesson, Suspect):
             for plan in question.plans:
                 known.refusals.suspect(plan.key, kinds_of(question, name), lesson.metric)

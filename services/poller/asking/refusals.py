@@ -161,6 +161,12 @@ class Refusals:
                     is_trial = True
         return (frozenset(metrics) if metrics else _NOTHING), is_trial
 
+    def forget_channel(self, key: ChannelKey) -> None:
+        """A channel is connected anew: ask for every metric that is not refused of the whole platform."""
+        for known in (self._targets, self._kinds, self._channels):
+            for held in [one for one in known if one[0] == key]:
+                del known[held]
+
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""
         for held in (*self._targets.values(), *self._channels.values()):
