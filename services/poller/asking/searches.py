@@ -1,7 +1,7 @@
 """Remembers of which kinds of targets a refused metric is being searched for, so that one search serves them all; pure.
 
-A platform that refuses a metric without naming it is asked with half of the metrics at a time. Rounds that ask for other
-targets of the kind meanwhile wait for what that finds. Instants are ms.
+A platform that refuses a metric without naming it is asked with half of the metrics at a time. Rounds that ask for
+other targets of the kind meanwhile wait for what that finds. Instants are ms.
 """
 
 from __future__ import annotations

@@ -143,7 +143,8 @@ async def test_what_a_connection_was_refused_is_asked_for_again_with_a_new_one(m
     assert len(world.known.shapes) == 1
     before, again_at = len(server.asked), world.time.at
     world.connect("c1")
-    assert not (world.known.shapes or world.known.sizes)
+    assert not world.known.shapes
+    assert not world.known.sizes
     assert len(world.known.culprits) == 1
     await world.time.advance(MILLIS_PER_HOUR // 2 + 1_000)
     assert world.captured_since("c1", again_at) == 14
