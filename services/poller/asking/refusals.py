@@ -163,9 +163,12 @@ class Refusals:
 
     def forget_channel(self, key: ChannelKey) -> None:
         """A channel is connected anew: ask for every metric that is not refused of the whole platform."""
-        for known in (self._targets, self._kinds, self._channels):
-            for held in [one for one in known if one[0] == key]:
-                del known[held]
+        for one in [one for one in self._targets if one[0] == key]:
+            del self._targets[one]
+        for kind in [kind for kind in self._kinds if kind[0] == key]:
+            del self._kinds[kind]
+        for shape in [shape for shape in self._channels if shape[0] == key]:
+            del self._channels[shape]
 
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""
