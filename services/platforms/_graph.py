@@ -118,7 +118,7 @@ def verdict_of(status: int, headers: Mapping[str, str], body: bytes) -> base.Ver
         return _verdict_of_error(error, status, headers)
     if 200 <= status < 300:
         return base.Verdict(base.Outcome.OK if body[:1] == b"{" else base.Outcome.PLATFORM_DOWN)
-    return http_reading.by_status(status, headers, str(status))
+    return http_reading.by_status(status, headers, str(status), body)
 
 
 def verdict_of_part(element: Any) -> base.Verdict:
@@ -135,15 +135,14 @@ def verdict_of_part(element: Any) -> base.Verdict:
         if isinstance(header, dict)
     }
     status = code if type(code) is int else 500
-    answer = json_reading.try_json_object(text.encode() if isinstance(text, str) else b"")
+    body = text.encode() if isinstance(text, str) else b""
+    answer = json_reading.try_json_object(body)
     error = answer.get("error")
     if isinstance(error, dict):
         return _verdict_of_error(error, status, headers)
-    return (
-        base.Verdict(base.Outcome.OK)
-        if 200 <= status < 300
-        else http_reading.by_status(status, headers, json_reading.text(code))
-    )
+    if 200 <= status < 300:
+        return base.Verdict(base.Outcome.OK)
+    return http_reading.by_status(status, headers, json_reading.text(code), body)
 
 
 def _verdict_of_parts(body: bytes) -> base.Verdict:

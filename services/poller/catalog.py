@@ -16,7 +16,7 @@ from schemas.events import CatalogChannel, CatalogPost, ChannelStatus, ChannelTo
 from schemas.keys import Reason, checked_key, reason_of
 from schemas.topic_names import CHANNELS, POSTS, TOKENS
 from services.poller.connections.accounts import Accounts
-from services.poller.connections.tokens import TokenStore
+from services.poller.connections.tokens import PUT, TokenStore
 from services.poller.keys import ChannelKey
 from services.poller.schedule.entry import Entry
 from services.poller.schedule.schedule import Schedule
@@ -39,6 +39,7 @@ class Catalog:
         channels: every channel's newest event.
         on_channel: called after news of a channel or of its tokens.
         refused: how many messages did not count, by topic and reason.
+        on_connected: called after a channel was put, or new tokens of it, but not after a refresh of its tokens.
         on_refused: called for each of them.
         is_set_aside: asked of each target that is written again as it was: whether it was refused, and so is put off.
         is_news: asked of each event of a channel that the topic brings, whether it is to be taken in.
@@ -61,6 +62,7 @@ class Catalog:
         self._names: dict[str, str] = {}
         self.channels: dict[ChannelKey, CatalogChannel] = {}
         self.on_channel: Callable[[ChannelKey], None] = _nothing
+        self.on_connected: Callable[[ChannelKey], None] = _nothing
         self.is_set_aside: Callable[[ChannelKey, str], bool] = _never
         self.is_news: Callable[[ChannelKey, CatalogChannel | None], bool] = _always_news
         schedule.forget = self._forget
@@ -108,7 +110,10 @@ class Catalog:
     def take_channel(self, key: ChannelKey, event: CatalogChannel | None, now: int) -> None:
         """A channel as the topic brings it; see `put_channel`."""
         if self.is_news(key, event):
+            held = self.channels.get(key)
             self.put_channel(key, event, now)
+            if event is not None and held is not None and event.updated_at > held.updated_at:
+                self.on_connected(key)
 
     def put_channel(self, key: ChannelKey, event: CatalogChannel | None, now: int) -> None:
         """A channel as it is now; None for its deletion. Acts at once on what is not yet in flight."""
@@ -124,7 +129,11 @@ class Catalog:
 
     def put_tokens(self, key: ChannelKey, event: ChannelTokens | None, now: int) -> None:
         """A channel's tokens; a paused channel is tried again with them."""
+        held = self._tokens.sealed(key)
         self._tokens.put(key, event)
+        taken = self._tokens.sealed(key)
+        if taken is not None and taken is not held and taken.origin == PUT:
+            self.on_connected(key)
         if event is not None:
             self._accounts.try_again(key, event.updated_at)
             plan = self._schedule.plans.get(key)

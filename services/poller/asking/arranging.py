@@ -47,6 +47,9 @@ def arranged(question: Asked, name: str, known: Knowledge, now: int, *, is_sched
         held = _held_back(question, name, known, now)
         if held is not None:
             return held
+        searched = searched_until(question, name, known, now)
+        if searched:
+            return Arranged(settled=dict.fromkeys(question.subjects, Settled(Fate.RETRY, searched)))
     if not question.call.targets:
         return _of_channel(question, known, now)
     found: Arranged[Asked] = Arranged()
@@ -91,6 +94,20 @@ def _held_back(question: Asked, name: str, known: Knowledge, now: int) -> Arrang
     # The others are arranged after the try, and so asked or put off by what came of it.
     found.ask += question.only(others, now) if others else []
     return found
+
+
+def searched_until(question: ChannelQuestion | SharedQuestion, name: str, known: Knowledge, now: int) -> int:
+    """Until when at most a metric is searched for with another target of a question's kinds; 0: it is not."""
+    if not known.searches:
+        return 0
+    return max(
+        (
+            known.searches.wait_until(plan.key, kind, external_ids, now)
+            for kind, external_ids in kinds_of(question, name).items()
+            for plan in question.plans
+        ),
+        default=0,
+    )
 
 
 def _targets(question: Asked) -> Sequence[tuple[Subject, Target]]:

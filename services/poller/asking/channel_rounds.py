@@ -23,7 +23,7 @@ from services.poller.asking.directory import AGAIN_AFTER, Directory
 from services.poller.asking.exchange import Answer, Closed, Exchange
 from services.poller.asking.following import Meaning, follow, read_answer
 from services.poller.asking.knowledge import Knowledge
-from services.poller.asking.learning import Seen, answered, learn, over
+from services.poller.asking.learning import Seen, answered, found_out, learn, over
 from services.poller.asking.money import Ledger
 from services.poller.asking.questions import ChannelQuestion
 from services.poller.asking.round import ChannelRound, Heard
@@ -108,6 +108,11 @@ class ChannelRounds:
         self._known.clock_set_back(by)
         for circuit in self._circuits.values():
             circuit.clock_set_back(by)
+
+    def connected(self, key: ChannelKey) -> None:
+        """A channel has new tokens, or was put again: what its old connection was refused is asked for again."""
+        if self._known.forget_channel(key):
+            self._schedule.hasten([key], self._time.now())
 
     def closed_until(self, name: str, now: int) -> int:
         """Until when (ms) no scheduled poll of a platform begins, for want of our app's budget there; 0: not closed."""
@@ -310,7 +315,8 @@ class ChannelRounds:
         if verdict.outcome is Outcome.OK and current.heard is not None:
             for event in answer.events:
                 current.heard(event)
-        decision = follow(question, name, self._known, seen, meaning, now)
+        is_scheduled = current.origin is Origin.SCHEDULE
+        decision = follow(question, name, self._known, seen, meaning, now, is_scheduled=is_scheduled)
         then = decision.consequence
         if isinstance(then, BackOff):
             self._back_off(name, current, question, then)
@@ -366,7 +372,9 @@ class ChannelRounds:
         self._note(name, key, question, verdict, decision)
         if isinstance(decision.consequence, Hold | Pause):
             return None
-        if learn(question, name, self._known, seen, decision.lessons, verdict, now):
+        is_refused = learn(question, name, self._known, seen, decision.lessons, verdict, now)
+        self._schedule.hasten(found_out(decision.lessons), now)
+        if is_refused:
             again_at = self._known.shapes.again_at(key)
             current.drop(question.shape, Settled(Fate.RETRY, again_at))
             _log.warning(

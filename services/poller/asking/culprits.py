@@ -21,13 +21,16 @@ ANY = ""
 """Stands for every shape: what the platform says of a target itself holds for all calls about it."""
 # Of these outcomes the shape of the call is of no matter.
 _OF_THE_TARGET = frozenset({Outcome.TARGET_GONE, Outcome.NO_DATA_EVER, Outcome.TARGET_REFUSED})
+# These stay so whatever connection asks.
+_OF_ANY_CONNECTION = frozenset({Outcome.TARGET_GONE, Outcome.NO_DATA_EVER})
 
 
 class _Culprit:
-    __slots__ = ("again_at", "tries")
+    __slots__ = ("again_at", "outcome", "tries")
 
-    def __init__(self) -> None:
+    def __init__(self, outcome: Outcome) -> None:
         self.again_at = 0
+        self.outcome = outcome
         self.tries = 0
 
 
@@ -57,8 +60,9 @@ class Culprits:
     def refused(self, key: ChannelKey, shape: str, external_id: str, outcome: Outcome, now: int) -> None:
         """A platform refused a target that was asked for alone."""
         name = ANY if outcome in _OF_THE_TARGET else shape
-        culprit = self._known.setdefault((key, external_id), {}).setdefault(name, _Culprit())
+        culprit = self._known.setdefault((key, external_id), {}).setdefault(name, _Culprit(outcome))
         self._known.move_to_end((key, external_id))
+        culprit.outcome = outcome
         culprit.tries += 1
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(culprit.tries - 1, 16))
         culprit.again_at = now + int(wait / self._speed)
@@ -78,6 +82,15 @@ class Culprits:
         """Ask for these like for any other; returns whether one of them was known."""
         known = [self._known.pop((key, external_id), None) for external_id in external_ids]
         return any(shapes is not None for shapes in known)
+
+    def forget_channel(self, key: ChannelKey) -> None:
+        """A channel is connected anew: ask for what only its connection may have kept from it."""
+        for held, shapes in [one for one in self._known.items() if one[0][0] == key]:
+            left = {name: one for name, one in shapes.items() if one.outcome in _OF_ANY_CONNECTION}
+            if left:
+                self._known[held] = left
+            else:
+                del self._known[held]
 
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""

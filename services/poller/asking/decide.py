@@ -84,6 +84,13 @@ class LeaveOut(NamedTuple):
     outcome: Outcome
 
 
+class Halved(NamedTuple):
+    """A target is asked for with half of its metrics at a time, to find the one that is refused of it."""
+
+    subject: Subject
+    target: Target
+
+
 class Suspect(NamedTuple):
     """A metric is refused of a call about several targets; of whom is found by asking on."""
 
@@ -97,7 +104,7 @@ class TooMany(NamedTuple):
     is_slow: bool = False
 
 
-Lesson = Refused | LeaveOut | Suspect | TooMany
+Lesson = Refused | LeaveOut | Halved | Suspect | TooMany
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +153,7 @@ def decide(
     *,
     was_answered: bool = True,
     doubted: Sequence[str] = (),
+    is_searched: bool = False,
     has_own_token: bool = True,
 ) -> Decision[Asked]:
     """What follows from an answer.
@@ -155,6 +163,8 @@ def decide(
         now: ms.
         was_answered: whether something alike was answered just now, so that not everything is refused.
         doubted: metrics that other targets of the same kind were refused.
+        is_searched: whether the refused metric of the same kind is being searched for with another target, so that
+            it is better to wait for that.
         has_own_token: of a call with our app's token about one channel: whether that can be asked by itself.
     """
     outcome = verdict.outcome
@@ -175,7 +185,9 @@ def decide(
         return _refused_together(question, was_answered=was_answered)
     metrics = refused_metrics(question, verdict)
     if metrics is not None:
-        return _refused_metric(question, verdict, metrics, now, was_answered=was_answered, doubted=doubted)
+        return _refused_metric(
+            question, verdict, metrics, now, was_answered=was_answered, doubted=doubted, is_searched=is_searched
+        )
     return _refused_target(question, verdict, now, was_answered=was_answered)
 
 
@@ -224,20 +236,23 @@ def _refused_metric(
     *,
     was_answered: bool,
     doubted: Sequence[str],
+    is_searched: bool,
 ) -> Decision[Asked]:
     """The platform refuses a metric: find out of whom, and ask those without it."""
     if len(question.subjects) > 1:
         again = _split(question, now, was_answered=was_answered)
         lessons = [Suspect(metric) for metric in metrics or metrics_of(question.call)]
         return Decision({}, again, lessons=lessons) if again else Decision(_all(question, Fate.SKIPPED))
+    (subject,) = question.subjects
+    target = question.call.targets[0] if question.call.targets else None
     if not metrics:
         asked = metrics_of(question.call)
         metrics = [metric for metric in doubted if metric in asked]
         if not metrics and (halves := question.metric_halves()):
-            return Decision({}, halves)
+            if is_searched:
+                return Decision({subject: Fate.RETRY})
+            return Decision({}, halves, lessons=[Halved(subject, target)] if target is not None else [])
         metrics = metrics or asked
-    (subject,) = question.subjects
-    target = question.call.targets[0] if question.call.targets else None
     smaller = question.without_metrics(metrics)
     lesson = LeaveOut(subject, target, metrics, verdict.outcome)
     if smaller is None:

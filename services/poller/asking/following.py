@@ -8,6 +8,7 @@ from typing import NamedTuple
 from schemas.events import RawKind
 from services.platforms.base import MappingError, Outcome, Platform, Verdict
 from services.poller.asking.apart import decide_apart, is_of_all, of_all, verdicts_in
+from services.poller.asking.arranging import searched_until
 from services.poller.asking.decide import Decision, decide, gone_in, refused_metrics, unreadable
 from services.poller.asking.exchange import Answer
 from services.poller.asking.knowledge import Knowledge
@@ -53,8 +54,13 @@ def follow(
     now: int,
     *,
     has_own_token: bool = True,
+    is_scheduled: bool = True,
 ) -> Decision[Asked]:
-    """What follows from an answer; see `decide`."""
+    """What follows from an answer; see `decide`.
+
+    Args:
+        is_scheduled: the schedule asks. Whoever else asks is waited for: nothing waits for another question then.
+    """
     verdict = meaning.verdict
     if meaning.apart and not is_of_all(verdict):
         return decide_apart(question, verdict, meaning.apart, meaning.gone, now)
@@ -64,5 +70,5 @@ def follow(
     was_answered = seen.is_answered if not metrics else was_given(question, name, known, metrics, now)
     return decide(
         question, verdict, (), now, was_answered=was_answered, doubted=doubted(question, name, known),
-        has_own_token=has_own_token,
+        is_searched=is_scheduled and searched_until(question, name, known, now) > 0, has_own_token=has_own_token,
     )  # fmt: skip

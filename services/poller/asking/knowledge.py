@@ -5,15 +5,19 @@ Held by the process, bounded, and forgotten at its end: what is still so is foun
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 
 from services.poller.asking.culprits import Culprits
 from services.poller.asking.incidents import Incidents
 from services.poller.asking.refusals import Refusals
 from services.poller.asking.refused_shapes import RefusedShapes
+from services.poller.asking.searches import Searches
 from services.poller.asking.sizes import Sizes
 from services.poller.keys import ChannelKey
 from services.runtime.clock import MILLIS_PER_DAY
+
+_MOST_TAUGHT = 100_000
 
 
 def _no_channels(_: str) -> int:
@@ -32,19 +36,39 @@ class Knowledge:
         self.culprits = Culprits(speed)
         self.refusals = Refusals(int(MILLIS_PER_DAY / speed))
         self.shapes = RefusedShapes(speed)
+        self.searches = Searches()
         self.sizes = Sizes(speed)
         self.incidents = Incidents(channels_of, speed)
+        # Of these channels something was learned: the parts are looked through for no other.
+        self._taught: OrderedDict[ChannelKey, None] = OrderedDict()
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known, so that everything is asked as it is."""
-        return not (self.culprits or self.refusals or self.shapes or self.sizes or self.incidents)
+        return not (self.culprits or self.refusals or self.searches or self.shapes or self.sizes or self.incidents)
 
     def forget(self, key: ChannelKey, external_id: str) -> bool:
         """The catalog has a target written again: ask for it; returns whether it was asked for apart."""
         return bool(self.culprits) and self.culprits.forget(key, (external_id,))
 
+    def taught(self, keys: Iterable[ChannelKey]) -> None:
+        """Something is known of these channels from now on that a new connection may change."""
+        for key in keys:
+            self._taught[key] = None
+            self._taught.move_to_end(key)
+        while len(self._taught) > _MOST_TAUGHT:
+            self._taught.popitem(last=False)
+
+    def forget_channel(self, key: ChannelKey) -> bool:
+        """A channel is connected anew: forget what was refused of it; returns whether anything was known."""
+        if key not in self._taught:
+            return False
+        del self._taught[key]
+        for part in (self.culprits, self.refusals, self.shapes, self.sizes):
+            part.forget_channel(key)
+        return True
+
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""
-        for part in (self.culprits, self.refusals, self.shapes, self.sizes, self.incidents):
+        for part in (self.culprits, self.refusals, self.searches, self.shapes, self.sizes, self.incidents):
             part.clock_set_back(by)

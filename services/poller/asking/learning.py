@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from services.platforms.base import Outcome, Verdict
 from services.poller.asking.arranging import kinds_of, owner_of
-from services.poller.asking.decide import LeaveOut, Lesson, Refused, Suspect, TooMany
+from services.poller.asking.decide import Halved, LeaveOut, Lesson, Refused, Suspect, TooMany
 from services.poller.asking.knowledge import Knowledge
 from services.poller.asking.questions import Asked, ChannelQuestion, SharedQuestion, Subject
 from services.poller.asking.refusals import Kind
@@ -104,6 +104,11 @@ def answered(
     return resumed
 
 
+def found_out(lessons: Iterable[Lesson]) -> set[ChannelKey]:
+    """Channels of which something is known now that their other targets may have waited for."""
+    return {lesson.subject.channel for lesson in lessons if isinstance(lesson, LeaveOut)}
+
+
 def learn(
     question: ChannelQuestion | SharedQuestion,
     name: str,
@@ -123,6 +128,7 @@ def learn(
         seen.refused = verdict
     seen.is_split = seen.is_split or len(question.subjects) > 1
     for lesson in lessons:
+        known.taught(plan.key for plan in question.plans)
         if isinstance(lesson, Suspect):
             for plan in question.plans:
                 known.refusals.suspect(plan.key, kinds_of(question, name), lesson.metric)
@@ -132,11 +138,15 @@ def learn(
                     known.sizes.timed_out(plan.key, shape, lesson.targets, now)
                 else:
                     known.sizes.too_many(plan.key, shape, lesson.targets, now)
+        elif isinstance(lesson, Halved):
+            kind = Kind(name, shape, lesson.target.post_type)
+            known.searches.step(lesson.subject.channel, kind, lesson.target.external_id, now)
         elif isinstance(lesson, LeaveOut):
             if lesson.target is None:
                 known.refusals.refuse_channel(lesson.subject.channel, shape, lesson.metrics, now)
             else:
                 kind = Kind(name, shape, lesson.target.post_type)
+                known.searches.end(lesson.subject.channel, kind)
                 is_connections = lesson.outcome is Outcome.METRIC_FORBIDDEN
                 known.refusals.refuse(
                     lesson.subject.channel, kind, lesson.target, lesson.metrics, now, is_connections=is_connections

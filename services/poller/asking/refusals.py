@@ -161,6 +161,15 @@ class Refusals:
                     is_trial = True
         return (frozenset(metrics) if metrics else _NOTHING), is_trial
 
+    def forget_channel(self, key: ChannelKey) -> None:
+        """A channel is connected anew: ask for every metric that is not refused of the whole platform."""
+        for one in [one for one in self._targets if one[0] == key]:
+            del self._targets[one]
+        for kind in [kind for kind in self._kinds if kind[0] == key]:
+            del self._kinds[kind]
+        for shape in [shape for shape in self._channels if shape[0] == key]:
+            del self._channels[shape]
+
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""
         for held in (*self._targets.values(), *self._channels.values()):

@@ -218,6 +218,10 @@ class RefusedShapes:
                 forgotten.append((key, list(channel.struck)))
         return forgotten
 
+    def forget_channel(self, key: ChannelKey) -> None:
+        """A channel is connected anew: ask for every shape as if none had been refused."""
+        self._known.pop(key, None)
+
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""
         self._answered.clear()

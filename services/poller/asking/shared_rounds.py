@@ -22,7 +22,7 @@ from services.poller.asking.decide import BackOff, Decision, Hold, Pause, Separa
 from services.poller.asking.exchange import Answer, Closed, Exchange
 from services.poller.asking.following import follow, read_answer
 from services.poller.asking.knowledge import Knowledge
-from services.poller.asking.learning import Seen, answered, learn, over, separated
+from services.poller.asking.learning import Seen, answered, found_out, learn, over, separated
 from services.poller.asking.money import Ledger
 from services.poller.asking.questions import SharedQuestion
 from services.poller.asking.round import Round
@@ -211,6 +211,7 @@ class SharedRounds:
             is_refused = separated(question, name, self._known, seen, verdict, now)
         elif not isinstance(decision.consequence, Hold | Pause) and verdict.outcome is not Outcome.OK:
             is_refused = learn(question, name, self._known, seen, decision.lessons, verdict, now)
+            self._schedule.hasten(found_out(decision.lessons), now)
         if is_refused:
             again_at = self._known.shapes.again_at(owner_of(question, name))
             left = {plan.key for other in current.pending for plan in other.plans}

@@ -78,6 +78,12 @@ class Sizes:
         if self._slow:
             self._slow.pop((key, shape), None)
 
+    def forget_channel(self, key: ChannelKey) -> None:
+        """A channel is connected anew: ask for any number at once."""
+        for known in (self._known, self._slow):
+            for held in [one for one in known if one[0] == key]:
+                del known[held]
+
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""
         for size in self._known.values():

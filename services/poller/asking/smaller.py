@@ -127,7 +127,8 @@ def _inside(field: str) -> tuple[str, list[str], str]:
 
 
 def _cut(listed: str, metrics: Collection[str]) -> str:
-    """A list without some names; "" where none is left."""
+    """A list without some names, or lists of names; "" where none is left."""
+    metrics = {field for metric in metrics for field in _fields(metric)}
     if not any(name in listed for name in metrics):
         return listed
     left = []

@@ -17,6 +17,7 @@ import orjson
 from schemas.events import Origin, PlatformRaw, RawKind
 from services.platforms.abilities import AnswersApart, Discovers, HostedByToken
 from services.platforms.base import Call, Channel, MappingError, Outcome, Platform, Remedy, Target, Verdict
+from services.poller.asking.directory import Directory
 from services.poller.asking.exchange import raw_event
 from services.poller.asking.fetch import Fetcher, Reply
 from services.poller.connections.tokens import Credentials
@@ -120,11 +121,13 @@ class Checker:
     """Makes the calls of one check.
 
     Args:
+        directory: where accounts have servers of their own.
         now: the clock, ms.
     """
 
-    def __init__(self, fetcher: Fetcher, now: Callable[[], int]) -> None:
+    def __init__(self, fetcher: Fetcher, directory: Directory, now: Callable[[], int]) -> None:
         self._fetcher = fetcher
+        self._directory = directory
         self._now = now
 
     async def check(self, subject: Subject, show: Callable[[str, int, int], None]) -> list[Checked]:
@@ -145,7 +148,9 @@ class Checker:
         platform, now = subject.platform, self._now()
         if not isinstance(platform, Discovers):
             return []
-        call = platform.discovery_call(subject.channel, now)
+        call = await self._placed(subject, platform.discovery_call(subject.channel, now))
+        if call is None:
+            return []
         try:
             reply = await self._fetch(subject, call)
             posts = platform.discovered(_event(subject, call, reply, now))
@@ -156,15 +161,27 @@ class Checker:
             for number, post in enumerate(posts)
         ]
 
+    async def _placed(self, subject: Subject, call: Call) -> Call | None:
+        """A call as rounds make it; None where the account's own server can't be found."""
+        return await self._directory.placed(subject.name, subject.channel, call)
+
     async def _fetch(self, subject: Subject, call: Call) -> Reply:
         platform, token = subject.platform, subject.credentials.access_token
         origin = platform.origin_of(token) if isinstance(platform, HostedByToken) else None
         proof = tuple(subject.credentials.proof.items())
         sent = replace(call, query=(*call.query, *proof)) if proof else call
         base_url = origin or platform.facts.base_url
-        return await self._fetcher.fetch(subject.name, sent, base_url, platform.authorize(token))
+        headers = {} if call.is_public else platform.authorize(token)
+        return await self._fetcher.fetch(subject.name, sent, base_url, headers)
 
-    async def _one(self, subject: Subject, one: Planned) -> Checked:
+    async def _one(self, subject: Subject, planned_call: Planned) -> Checked:
+        placed = await self._placed(subject, planned_call.call)
+        if placed is None:
+            return Checked(
+                planned_call.name, Outcome.PLATFORM_DOWN.value, "no directory names the account's own server",
+                "look at the channel's external_id, and whether its server is up", True,
+            )  # fmt: skip
+        one = planned_call._replace(call=placed)
         try:
             reply = await self._fetch(subject, one.call)
         except NoAnswer as error:

@@ -14,13 +14,14 @@ from typing import NamedTuple
 from services.platforms import configured_platforms
 from services.platforms.abilities import AppClient, ProvesTokens
 from services.platforms.base import Channel, Platform, Target
+from services.poller.asking.directory import Directory
 from services.poller.asking.fetch import Fetcher
 from services.poller.connections.tokens import Credentials
 from services.poller.errors import Stop
 from services.poller.requests.check import Checked, Checker, Subject
 from services.poller.requests.check_catalog import CheckError, CheckSettings, registered
 from services.poller.settings import PlatformSettings, own_values
-from services.runtime.clock import SystemClock
+from services.poller.timing import SystemTime
 from services.runtime.logging import configure_logging
 from services.runtime.patience import saying
 from services.runtime.registry import RegistryUnavailable
@@ -83,7 +84,9 @@ def run(wanted: Wanted) -> int:
 
 async def _check(wanted: Wanted, platform: Platform, access: PlatformSettings, show: Show) -> list[Checked]:
     fetcher = Fetcher({wanted.platform: access.base_url} if access.base_url else {}, timeout_seconds=_CALL_SECONDS)
-    checker = Checker(fetcher, SystemClock().now)
+    time, configured = SystemTime(), {wanted.platform} if access.base_url else set[str]()
+    directory = Directory(time=time, platforms={wanted.platform: platform}, fetcher=fetcher, configured=configured)
+    checker = Checker(fetcher, directory, time.now)
     try:
         subject = await _subject(wanted, platform, access)
         if not subject.targets:

@@ -19,6 +19,7 @@ from infra.sandbox.state import State
 from infra.sandbox.switches import instants
 from schemas.tiers import CHANNEL_INTERVAL, COMMON
 from services.platforms import all_platforms
+from services.platforms.base import Channel, Target
 from services.poller.asking.budget import QUOTA_WAIT
 from tests.support.refused_polls import BESIDE_INSIGHTS, CULPRIT, FIGURES, HOUR, MINUTE, NEIGHBOUR, PolledPlatform
 from tests.support.served_sandbox import serving
@@ -74,7 +75,9 @@ class Polling:
     def begins_at_once(self) -> bool:
         """Whether the refusal is there before the first poll."""
         has_posts = self.row.platform in FIGURES
-        return self.row.is_of_tokens or self.row.about in FROM_THE_START or not has_posts
+        # Where anybody may read the posts, the token is shown as seldom as the channel's own figures are asked for.
+        is_seldom = self.row.about is About.TOKEN and self._is_public()
+        return self.row.is_of_tokens or self.row.about in FROM_THE_START or not has_posts or is_seldom
 
     @property
     def figure(self) -> tuple[str, str]:
@@ -102,6 +105,12 @@ class Polling:
 
     def _is_of_every_call(self) -> bool:
         return self.row.path == r"^/rest/"
+
+    def _is_public(self) -> bool:
+        channel = Channel("w", "c", self.world.accounts_of[CULPRIT], "name")
+        posts = [Target("t", "p", external_id) for external_id in self.world.posts[CULPRIT]]
+        calls = all_platforms()[self.row.platform].post_calls(channel, posts)
+        return bool(calls) and all(call.is_public for call in calls)
 
     def switch_on(self) -> Any:
         account = self.world.accounts_of[CULPRIT]

@@ -160,6 +160,7 @@ class World:
             accounts=self.accounts, budget=Budget(limits={name: self.platform.facts.limits}), circuits=circuits,
             metrics=PollerMetrics(CollectorRegistry()), known=self.known,
         )  # fmt: skip
+        self.catalog.on_connected = rounds.connected
         self.task = asyncio.create_task(Loop(self.time, self.schedule, rounds, circuits, 8).run())
 
     def token(self, channel_id: str, token: str) -> None:

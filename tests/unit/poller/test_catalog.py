@@ -167,6 +167,25 @@ def test_a_paused_channel_is_tried_again_with_a_new_token_or_put() -> None:
         assert folded.due() == ["t1"]
 
 
+def test_a_connection_is_new_with_tokens_that_were_put_or_a_channel_that_was() -> None:
+    folded, heard = Folded(), []
+    folded.catalog.on_connected = heard.append
+    key = ("w1", "c1")
+    folded.channel(channel(updated_at=START))
+    assert heard == []
+    folded.token("new", START + 20)
+    assert heard == [key]
+    # The same once more, as after partitions moved.
+    held = folded.tokens.sealed(key)
+    assert held is not None
+    folded.catalog.put_tokens(key, folded.tokens.renewed(held, TokenPair("renewed"), None, START + 30), START + 30)
+    assert heard == [key]
+    folded.channel(channel(updated_at=START))
+    assert heard == [key]
+    folded.channel(channel(updated_at=START + 40))
+    assert heard == [key, key]
+
+
 def test_a_token_is_replaced_and_forgotten() -> None:
     folded = Folded()
     for token in ("one", "two"):

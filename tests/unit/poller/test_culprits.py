@@ -114,6 +114,45 @@ async def test_a_culprit_that_is_written_again_is_asked_for_at_once(made: Made) 
     assert any("id00007" in asked.ids for asked in server.asked[before:])
 
 
+async def test_what_a_connection_was_refused_is_asked_for_again_with_a_new_one(made: Made) -> None:
+    world, server = made()
+    # One post for want of a right, one kind of post, a metric, and a number; and one that is gone whoever asks.
+    away = ids(5)
+
+    def say(asked: Asked) -> Verdict | None:
+        if away & set(asked.ids):
+            return Verdict(Outcome.TARGET_GONE)
+        if asked.path.endswith("reel") or ids(7) & set(asked.ids):
+            return Verdict(Outcome.PERMISSION_MISSING)
+        if "d" in asked.metrics:
+            return Verdict(Outcome.METRIC_FORBIDDEN, refused_metric="d")
+        return Verdict(Outcome.TOO_MUCH) if len(asked.ids) > 4 else None
+
+    server.say = say
+    world.connect("c1", "c2")
+    world.publish("c1", 10)
+    world.publish("c1", 5, first=100, post_type="reel")
+    await world.time.advance(2 * MILLIS_PER_HOUR)
+    assert len(world.known.culprits) > 1
+    assert len(world.known.shapes) == 1
+    assert world.known.refusals
+    assert world.known.sizes
+    server.say = lambda asked: Verdict(Outcome.TARGET_GONE) if away & set(asked.ids) else None
+    # Another channel's connection changes nothing.
+    world.connect("c2")
+    assert len(world.known.shapes) == 1
+    before, again_at = len(server.asked), world.time.at
+    world.connect("c1")
+    assert not world.known.shapes
+    assert not world.known.sizes
+    assert len(world.known.culprits) == 1
+    await world.time.advance(MILLIS_PER_HOUR // 2 + 1_000)
+    assert world.captured_since("c1", again_at) == 14
+    feed = next(asked for asked in server.asked[before:] if asked.path.endswith("feed") and len(asked.ids) > 1)
+    assert "d" in feed.metrics
+    assert set(feed.ids) == ids(*range(10)) - away
+
+
 async def test_a_shape_that_is_refused_of_a_channel_leaves_its_other_shapes_alone(made: Made) -> None:
     world, server = made()
     server.say = lambda asked: Verdict(Outcome.PERMISSION_MISSING) if asked.path.endswith("reel") else None

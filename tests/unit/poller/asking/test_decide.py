@@ -12,6 +12,7 @@ from services.platforms.base import Outcome, Verdict
 from services.poller.asking.decide import (
     BackOff,
     Decision,
+    Halved,
     Hold,
     LeaveOut,
     Pause,
@@ -131,6 +132,8 @@ def test_a_metric_that_is_not_named_is_found_in_halves() -> None:
     refused = Verdict(Outcome.REQUEST_WRONG, refused_metric="")
     halved = decide(with_metrics("m,n,o"), refused, (), NOW)
     assert [dict(other.call.query)["metric"] for other in halved.again] == ["m", "n,o"]
+    (subject,), (target,) = with_metrics("m,n,o").subjects, with_metrics("m,n,o").call.targets
+    assert halved.lessons == [Halved(subject, target)]
     question = with_metrics("n")
     alone = decide(question, refused, (), NOW)
     assert set(alone.fates.values()) == {Fate.SKIPPED}
@@ -141,6 +144,17 @@ def test_what_others_of_the_kind_were_refused_is_left_out_before_halving() -> No
     refused = Verdict(Outcome.METRIC_NOT_OFFERED)
     (again,) = decide(with_metrics("m,n,o"), refused, (), NOW, doubted=["o", "x"]).again
     assert dict(again.call.query)["metric"] == "m,n"
+
+
+def test_a_search_under_way_is_waited_for() -> None:
+    refused = Verdict(Outcome.REQUEST_WRONG, refused_metric="")
+    question = with_metrics("m,n,o")
+    waits = decide(question, refused, (), NOW, is_searched=True)
+    assert waits == Decision({question.subjects[0]: Fate.RETRY})
+    # What is known already is not waited for, and what is named need not be searched for.
+    assert decide(question, refused, (), NOW, is_searched=True, doubted=["n"]).again
+    named = Verdict(Outcome.REQUEST_WRONG, refused_metric="n")
+    assert decide(question, named, (), NOW, is_searched=True).again
 
 
 def test_of_several_targets_it_is_found_who_lacks_the_metric() -> None:

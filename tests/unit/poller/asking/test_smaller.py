@@ -93,6 +93,23 @@ def test_metrics_in_the_addresses_of_a_batch() -> None:
     assert only.json[0]["relative_url"] == "e1?fields=shares&x=1"
 
 
+def test_several_fields_named_at_once_are_left_out_together() -> None:
+    fields = (
+        "shares,reactions.limit(0).summary(total_count),comments.limit(0).summary(total_count),insights.metric(a,b)"
+    )
+    named = "reactions.limit(0).summary(total_count),comments.limit(0).summary(total_count)"
+    call = Call(RawKind.POST_METRICS, "GET", "/e1", (("fields", fields),))
+    assert asks_for(call, named)
+    left = without_metrics(call, (named,))
+    assert left is not None
+    assert left.query == (("fields", "shares,insights.metric(a,b)"),)
+    # Named in another order, or apart in the list, they are the same fields.
+    apart = ",".join(reversed([*named.split(",comments")[:1], "shares", "comments" + named.split(",comments")[1]]))
+    again = without_metrics(Call(RawKind.POST_METRICS, "GET", "/e1", (("fields", apart),)), (named,))
+    assert again is not None
+    assert again.query == (("fields", "shares"),)
+
+
 def test_an_id_is_no_metric() -> None:
     targets = (Target("t", "p", "views"), Target("u", "q", "reach"))
     call = Call(RawKind.POST_METRICS, "GET", "/", (("ids", "views,reach"), ("metric", "views,likes")), targets=targets)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import httpx
+import orjson
 import pytest
 
 from services.platforms import all_platforms, platform
 from services.platforms.base import Channel, Outcome, Target, Verdict
+from services.poller.asking.directory import Directory
+from services.poller.asking.fetch import Fetcher
 from services.poller.connections.tokens import Credentials
-from services.poller.requests.check import Checked, Subject, mends, planned, words_of
+from services.poller.requests.check import Checked, Checker, Subject, mends, planned, words_of
 from services.poller.requests.check_command import table
 from services.runtime.secrets import TokenPair
+from tests.support.manual_clock import ManualTime
+from tests.support.platform_transport import PlatformTransport, json_answer
 
 NOW = 1_790_000_000_000
+DID = "did:plc:k7aaaabbbbccccddddeeeeff"
 
 
 def subject(name: str, *targets: Target) -> Subject:
@@ -75,6 +82,65 @@ def test_what_mends_a_refusal_is_the_platforms_own_first() -> None:
 def test_every_refusal_has_something_that_mends_it(name: str, outcome: Outcome) -> None:
     call = all_platforms()[name].identity_call(subject(name).channel)
     assert mends(subject(name), call, Verdict(outcome))
+
+
+class Servers:
+    """Bluesky's app view, its directory, and the server of one account."""
+
+    def __init__(self, home: str | None) -> None:
+        self.home = home
+        self.asked: list[tuple[str, str, str | None]] = []
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append((request.url.host, request.url.path, request.headers.get("authorization")))
+        if request.url.host == "plc.directory":
+            if self.home is None:
+                return json_answer(404, b"{}")
+            kind = "AtprotoPersonalDataServer"
+            service = {"id": "#atproto_pds", "type": kind, "serviceEndpoint": f"https://{self.home}"}
+            return json_answer(200, orjson.dumps({"id": DID, "service": [service]}))
+        if request.url.path.endswith("getProfiles"):
+            return json_answer(200, orjson.dumps({"profiles": [{"did": DID, "followersCount": 1}]}))
+        if request.url.path.endswith("getPosts"):
+            uri = f"at://{DID}/app.bsky.feed.post/3kaaaaaaaaa2a"
+            return json_answer(200, orjson.dumps({"posts": [{"uri": uri, "likeCount": 1}]}))
+        if request.url.path.endswith("getAuthorFeed"):
+            return json_answer(200, b'{"feed": []}')
+        return json_answer(200, orjson.dumps({"did": DID, "handle": "alice.example"}))
+
+    async def check(self) -> list[Checked]:
+        transport = PlatformTransport(self.answer)
+        fetcher = Fetcher({}, transports=lambda *_: transport)
+        time = ManualTime()
+        known = platform("bluesky")
+        directory = Directory(time=time, platforms={"bluesky": known}, fetcher=fetcher)
+        target = Target("t", "p", f"at://{DID}/app.bsky.feed.post/3kaaaaaaaaa2a", "", NOW)
+        credentials = Credentials(TokenPair("secret-token"), ())
+        try:
+            return await Checker(fetcher, directory, time.now).check(
+                Subject("bluesky", known, Channel("w1", "c1", DID), [target], credentials), lambda *_: None
+            )
+        finally:
+            await fetcher.close()
+
+
+async def test_the_account_s_own_server_is_asked_with_the_token_and_nobody_else() -> None:
+    servers = Servers("pds.one.example")
+    found = await servers.check()
+    assert [one.result for one in found] == ["works"] * len(found)
+    shown = {(host, path.rpartition(".")[2]): token for host, path, token in servers.asked}
+    assert shown.pop(("pds.one.example", "getSession")) == "Bearer secret-token"
+    assert ("public.api.bsky.app", "getPosts") in shown
+    assert set(shown.values()) == {None}
+
+
+async def test_an_account_without_a_server_is_told() -> None:
+    servers = Servers(None)
+    found = {one.call: one for one in await servers.check()}
+    assert found["identity"].is_refused
+    assert "own server" in found["identity"].words
+    assert not any(token for _, _, token in servers.asked)
+    assert sum(one.is_refused for one in found.values()) == 1
 
 
 def test_the_table_is_aligned() -> None:
