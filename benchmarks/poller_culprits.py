@@ -7,12 +7,10 @@ in the platform's own words, which the platform's own file reads.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
-import structlog
 from prometheus_client import CollectorRegistry
 
 from benchmarks.poller_world import START, Fault, Referee, fault_in
@@ -224,15 +222,14 @@ class Rounds:
     """
 
     def __init__(self, names: Sequence[str], shared: set[str], schedule: Schedule, budget: RefereedBudget) -> None:
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         files = all_platforms()
-        platforms = {name: cast(Platform, Faulty(files[name], budget)) for name in names}
+        platforms = {name: cast("Platform", Faulty(files[name], budget)) for name in names}
         self.time, self.server = Virtual(), Server()
         self.known = Knowledge(schedule.polled_channels, schedule.speed)
         metrics, publisher, tokens = PollerMetrics(CollectorRegistry()), _Nowhere(), _Connected()
         self._circuits = {name: Circuit() for name in names}
         exchange = Exchange(
-            time=self.time, platforms=platforms, fetcher=cast(Fetcher, self.server), publisher=publisher,
+            time=self.time, platforms=platforms, fetcher=cast("Fetcher", self.server), publisher=publisher,
             budget=budget, metrics=metrics,
         )  # fmt: skip
         upkeep = Upkeep(time=self.time, schedule=schedule, publisher=publisher, tokens=tokens, accounts=Accounts())
@@ -240,7 +237,7 @@ class Rounds:
             time=self.time, platforms=platforms, schedule=schedule, exchange=exchange, upkeep=upkeep, budget=budget,
             circuits=self._circuits, metrics=metrics, known=self.known,
         )  # fmt: skip
-        apps = {name: App(cast(Any, platforms[name]), "token-of-our-app") for name in names if name in shared}
+        apps = {name: App(cast("Any", platforms[name]), "token-of-our-app") for name in names if name in shared}
         self._shared = SharedRounds(
             time=self.time, platforms=platforms, schedule=schedule, exchange=exchange, apps=apps, budget=budget,
             circuits=self._circuits, metrics=metrics, known=self.known,

@@ -155,9 +155,7 @@ def _first_at(times: array[int], at: int) -> int:
     return low
 
 
-def world(
-    posts: int, channels: int, begin: int, end: int, seed: int = 7, *, has_culprits: bool = False
-) -> World:
+def world(posts: int, channels: int, begin: int, end: int, seed: int = 7, *, has_culprits: bool = False) -> World:
     """So many posts on so many channels, going out between two instants; see `World` for culprits."""
     chance = random.Random(seed)
     platforms = [name for name, (share, _) in PLATFORMS.items() for _ in range(max(1, round(share * channels)))]
