@@ -54,18 +54,18 @@ class RefereedBudget(Budget):
     """A budget that has a referee count the calls that it lets through.
 
     Attributes:
-        state: what the headers of the answer to the last call say.
+        told: what the headers of the answer to the last call say.
     """
 
     def __init__(self, referee: Referee, limits: Mapping[str, Any]) -> None:
         super().__init__(lambda low, high: (low + high) / 2, limits)
         self._referee = referee
-        self.state: LimitState | None = None
+        self.told: LimitState | None = None
 
     def begin(self, key: WindowKey, now: int) -> None:
         """See `Budget.begin`."""
         super().begin(key, now)
-        self.state = self._referee.call(key, now)
+        self.told = self._referee.call(key, now)
 
 
 class Server:
@@ -155,7 +155,7 @@ class Faulty:
 
     def all_limits(self, _: Mapping[str, str], __: int) -> list[LimitState]:
         """What the referee says, where the platform's headers tell of limits."""
-        return [] if self._budget.state is None else [self._budget.state]
+        return [] if self._budget.told is None else [self._budget.told]
 
     def app_part(self, body: bytes, _: object) -> bytes:
         """All answers are alike."""

@@ -256,7 +256,7 @@ class LaneRun:
         """A call that there is room for; the budget must have said so."""
         self._budget.begin(key, now)
         self._budget.end(key)
-        self._budget.observe(key, self._budget.state, now)
+        self._budget.observe(key, self._budget.told, now)
 
     def _answered(self, batch: Batch, now: int) -> list[Settled]:
         count = len(batch.entries)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import poller_culprits, poller_lanes, poller_simulation
-from benchmarks.poller_world import Fault, World, fault_in, is_culprit, world
+from benchmarks.poller_world import START, Fault, World, fault_in, is_culprit, world
 from services.platforms import all_platforms
 from services.platforms.base import Channel, Outcome, Target
 from services.runtime.clock import MILLIS_PER_DAY
 
 SIZE = {"posts": 20_000, "channels": 400, "days": 2}
-START = poller_simulation.START
 
 
 def test_no_healthy_post_is_later_than_its_promise_and_culprits_cost_few_calls() -> None:
