@@ -10,6 +10,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget
@@ -42,6 +43,35 @@ _SPREAD = 1.6
 _HOURS = (1, 1, 1, 1, 1, 2, 4, 7, 10, 12, 12, 12, 12, 13, 13, 12, 12, 11, 9, 7, 6, 4, 3, 2)
 
 
+# One post in so many is a culprit, told by the millisecond at which it goes out.
+CULPRIT_OF = 100
+_CULPRIT = 37
+
+
+class Fault(Enum):
+    """What is wrong with a culprit; the value is how the number in its id begins."""
+
+    REFUSED = "1700000000"  # a batch is refused for it, or a metric is refused of it
+    GONE = "1800000000"  # left out of answers, or said to be gone
+
+
+_WELL = "1900000000"
+# Where one post makes a batch fail, or a metric can be refused; elsewhere all culprits are gone.
+_REFUSING = frozenset({"x", "linkedin", "bluesky", "facebook", "instagram", "threads"})
+
+
+def is_culprit(published_at: int) -> bool:
+    """Whether a post that goes out then (ms) is a culprit, in a world that has some."""
+    return published_at % CULPRIT_OF == _CULPRIT
+
+
+def fault_in(external_id: str) -> Fault | None:
+    """What is wrong with the post of an id."""
+    if Fault.REFUSED.value in external_id:
+        return Fault.REFUSED
+    return Fault.GONE if Fault.GONE.value in external_id else None
+
+
 class Birth(NamedTuple):
     """A post that goes out."""
 
@@ -59,12 +89,14 @@ class World:
         keys: (workspace_id, channel_id) of each channel.
         posts_at: when each post goes out, ms, ascending.
         posts_of: the channel of each post.
+        has_culprits: whether one post in a hundred is a culprit.
     """
 
     platforms: list[str]
     keys: list[tuple[str, str]]
     posts_at: array[int]
     posts_of: array[int]
+    has_culprits: bool = False
 
     def channel(self, number: int) -> CatalogChannel:
         """The catalog's event of a channel."""
@@ -75,10 +107,28 @@ class World:
 
     def post(self, number: int) -> CatalogPost:
         """The catalog's event of a post; its ids are as long as real ones."""
-        workspace_id, channel_id = self.keys[self.posts_of[number]]
-        target = CatalogTarget(_uuid(number, 1), channel_id, "post", "published", f"{19 * 10**17 + number}")
-        at = self.posts_at[number]
+        channel, at = self.posts_of[number], self.posts_at[number]
+        workspace_id, channel_id = self.keys[channel]
+        external_id = self._external_id(self.platforms[channel], channel, number, at)
+        target = CatalogTarget(_uuid(number, 1), channel_id, "post", "published", external_id)
         return CatalogPost(workspace_id, _uuid(number, 2), "published", at, at, (target,), at)
+
+    def _external_id(self, platform: str, channel: int, number: int, at: int) -> str:
+        begins = _WELL
+        if self.has_culprits and is_culprit(at):
+            is_refused = platform in _REFUSING and at // CULPRIT_OF % 2
+            begins = (Fault.REFUSED if is_refused else Fault.GONE).value
+        told = f"{begins}{number:09}"
+        if platform == "linkedin":
+            return f"urn:li:share:{told}"
+        if platform == "facebook":
+            return f"{10**15 + channel}_{told}"
+        is_malformed = begins == Fault.REFUSED.value
+        if platform == "bluesky":
+            # A handle has a dot.
+            owner = "nobody" if is_malformed else "did:plc:k7aaaabbbbccccddddeeeeff"
+            return f"at://{owner}/app.bsky.feed.post/{told}"
+        return f"{told}x" if platform == "x" and is_malformed else told
 
     def births(self, begin: int, end: int) -> Iterator[Birth]:
         """Posts that go out in [begin, end), in order."""
@@ -105,8 +155,8 @@ def _first_at(times: array[int], at: int) -> int:
     return low
 
 
-def world(posts: int, channels: int, begin: int, end: int, seed: int = 7) -> World:
-    """So many posts on so many channels, going out between two instants."""
+def world(posts: int, channels: int, begin: int, end: int, seed: int = 7, *, has_culprits: bool = False) -> World:
+    """So many posts on so many channels, going out between two instants; see `World` for culprits."""
     chance = random.Random(seed)
     platforms = [name for name, (share, _) in PLATFORMS.items() for _ in range(max(1, round(share * channels)))]
     platforms = (platforms + ["facebook"] * channels)[:channels]
@@ -127,6 +177,7 @@ def world(posts: int, channels: int, begin: int, end: int, seed: int = 7) -> Wor
         keys,
         array("q", (one >> 32 for one in drawn)),
         array("i", (one & 0xFFFFFFFF for one in drawn)),
+        has_culprits,
     )
 
 

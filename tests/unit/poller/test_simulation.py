@@ -1,0 +1,96 @@
+"""The benchmark's simulation in small: a hundredth of all posts are refused or gone, and no other post notices."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import poller_culprits, poller_lanes, poller_simulation
+from benchmarks.poller_world import START, Fault, World, fault_in, is_culprit, world
+from services.platforms import all_platforms
+from services.platforms.base import Channel, Outcome, Target
+from services.runtime.clock import MILLIS_PER_DAY
+
+SIZE = {"posts": 20_000, "channels": 400, "days": 2}
+
+
+def test_no_healthy_post_is_later_than_its_promise_and_culprits_cost_few_calls() -> None:
+    parts = poller_simulation.measured(*(poller_simulation.started("steady", SIZE, number) for number in range(2)))
+    found = poller_simulation.whole(parts, SIZE, 0.0)
+    assert found["polls"] > 40_000
+    assert found["late_polls"] == found["overdue_at_the_end"] == found["healthy_silenced"] == 0
+    assert found["over_a_limit"] == 0
+    rounds, calls = found["culprits_rounds"], found["culprits_calls"]
+    assert rounds > 300
+    # A round is one call where nobody is a culprit.
+    assert calls - rounds <= 0.012 * found["calls_for_posts"]
+
+
+def test_one_post_in_a_hundred_is_a_culprit_of_each_kind() -> None:
+    of = world(5_000, 100, START - 10 * MILLIS_PER_DAY, START, has_culprits=True)
+    faults = [fault_in(of.post(number).targets[0].external_id or "") for number in range(5_000)]
+    assert 25 <= sum(fault is not None for fault in faults) <= 75
+    assert {Fault.REFUSED, Fault.GONE} <= set(faults)
+    assert [fault is not None for fault in faults] == [is_culprit(at) for at in of.posts_at]
+    of = world(5_000, 100, START - 10 * MILLIS_PER_DAY, START)
+    assert not any(fault_in(of.post(number).targets[0].external_id or "") for number in range(5_000))
+
+
+MEANT = {
+    ("x", Fault.REFUSED): Outcome.TARGET_REFUSED,
+    ("linkedin", Fault.REFUSED): Outcome.TARGET_GONE,
+    ("bluesky", Fault.REFUSED): Outcome.TARGET_REFUSED,
+    ("facebook", Fault.REFUSED): Outcome.REQUEST_WRONG,
+    ("instagram", Fault.REFUSED): Outcome.REQUEST_WRONG,
+    ("threads", Fault.REFUSED): Outcome.REQUEST_WRONG,
+    ("facebook", Fault.GONE): Outcome.TARGET_GONE,
+    ("instagram", Fault.GONE): Outcome.TARGET_GONE,
+    ("threads", Fault.GONE): Outcome.TARGET_GONE,
+    ("pinterest", Fault.GONE): Outcome.TARGET_GONE,
+}
+
+
+def one_post(name: str, fault: Fault) -> Target:
+    """A culprit on a platform."""
+    at = next(at for at in range(START, START + 10_000) if is_culprit(at) and at // 100 % 2 == (fault is Fault.REFUSED))
+    of = world(1, 5, START, START + MILLIS_PER_DAY)
+    of = World([name], [("w", "c")], type(of.posts_at)("q", [at]), type(of.posts_of)("i", [0]), has_culprits=True)
+    (told,) = of.post(0).targets
+    assert fault_in(told.external_id or "") is fault
+    return Target(told.target_id, "p", told.external_id or "", told.post_type, at)
+
+
+@pytest.mark.parametrize(("name", "fault"), MEANT, ids=str)
+async def test_refusals_are_read_by_the_platforms_own_files(name: str, fault: Fault) -> None:
+    platform, target = all_platforms()[name], one_post(name, fault)
+    channel = Channel("w", "c", "urn:li:organization:1" if name == "linkedin" else "1", "name")
+    (call,) = platform.post_calls(channel, [target], START)
+    reply = await poller_culprits.Server().fetch(name, call, "", {})
+    verdict = platform.classify(reply.status, reply.headers, reply.body, START)
+    assert verdict.outcome is MEANT[name, fault]
+    if name in ("facebook", "instagram", "threads") and fault is Fault.REFUSED:
+        assert verdict.refused_position is not None
+
+
+def test_plain_rounds_are_what_the_pollers_own_rounds_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poller_lanes, "is_culprit", lambda _: False)
+    found = []
+    for is_real in (False, True):
+        if is_real:
+            monkeypatch.setattr(poller_lanes.LaneRun, "_is_special", lambda *_: True)
+        simulation = polled()
+        found.append((simulation.referee.calls, {name: lane.polls for name, lane in simulation.lanes.items()}))
+        assert simulation.total("late") == simulation.total("silenced") == 0
+        assert bool(simulation.total("culprits_rounds")) is is_real
+    assert found[0] == found[1]
+
+
+def polled() -> poller_lanes.Simulation:
+    """All platforms for a day; rounds are there for culprits, of which there are none."""
+    of = world(600, 60, START - 20 * MILLIS_PER_DAY, START + MILLIS_PER_DAY)
+    simulation = poller_lanes.Simulation(poller_simulation.documented(), {"x", "youtube"}, has_culprits=True)
+    poller_simulation.loaded(simulation, of, START)
+    for hour in poller_simulation.hours(START, START + MILLIS_PER_DAY):
+        for birth in of.births(hour, hour + 3_600_000):
+            poller_simulation.born(simulation, of, birth.number, birth.at)
+        simulation.run(hour, hour + 3_600_000)
+    return simulation
