@@ -168,7 +168,8 @@ def test_a_paused_channel_is_tried_again_with_a_new_token_or_put() -> None:
 
 
 def test_a_connection_is_new_with_tokens_that_were_put_or_a_channel_that_was() -> None:
-    folded, heard = Folded(), []
+    folded = Folded()
+    heard: list[tuple[str, str]] = []
     folded.catalog.on_connected = heard.append
     key = ("w1", "c1")
     folded.channel(channel(updated_at=START))
