@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.events import AccountEvent, CatalogChannel, PostStatus
+from schemas.events import AccountEvent, CatalogChannel, PostStatus, TargetOrigin
 from schemas.metrics import POST_METRICS, WINDOW_METRICS, Values
 from schemas.registers import Groups, Register, Stamp
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
@@ -56,6 +56,7 @@ class StoredTarget(NamedTuple):
     parent_target_id: str | None
     detail: Mapping[str, Any]
     register: Register
+    origin: str = TargetOrigin.PRODUCT.value
 
 
 class StoredPost(NamedTuple):
@@ -120,7 +121,9 @@ def _channel(fields: Sequence[Any]) -> Any:
 
 def _post(fields: Sequence[Any]) -> Any:
     _, _, status, created_at, published_at, targets, updated_at = fields
-    return [status, created_at, published_at, updated_at, [[*target[:10], _detail(target[10])] for target in targets]]
+    # Payloads from before there was an origin end with the detail.
+    stored = [[*target[:10], _detail(target[10]), *target[11:]] for target in targets]
+    return [status, created_at, published_at, updated_at, stored]
 
 
 def _detail(text: str) -> Any:
@@ -175,13 +178,12 @@ def post(post_id: str, catalog: bytes, figures: bytes, offsets: tuple[int, int])
             updated_at,
             tuple(
                 [
-                    StoredTarget._make(
-                        [
-                            *target[:6],
-                            published_at if target[6] is None else target[6],
-                            *target[7:],
-                            _register(figures_of),
-                        ]
+                    StoredTarget(
+                        *target[:6],
+                        published_at if target[6] is None else target[6],
+                        *target[7:11],
+                        _register(figures_of),
+                        *target[11:],
                     )
                     for target in targets
                     if (figures_of := held.get(target[0])) is not None and target[3] != PostStatus.DELETED
@@ -209,7 +211,8 @@ def _stamp(is_lifetime: bool, captured_at: int, event_id: str) -> Stamp:
 
 def channel(workspace_id: str, channel_id: str, stored: bytes) -> CatalogChannel:
     """A connected account of its payload."""
-    return CatalogChannel(workspace_id, channel_id, *_of(stored, 6))
+    # Six fields were stored before there was `discover`.
+    return CatalogChannel(workspace_id, channel_id, *_of(stored, 6, 7))
 
 
 def account(workspace_id: str, channel_id: str, stored: bytes) -> AccountEvent:
@@ -227,9 +230,9 @@ def window(stored: bytes) -> StoredWindow:
     )  # fmt: skip
 
 
-def _of(stored: bytes, count: int) -> list[Any]:
+def _of(stored: bytes, *counts: int) -> list[Any]:
     found = _loaded(stored)
-    if not isinstance(found, list) or len(found) != count:
+    if not isinstance(found, list) or len(found) not in counts:
         raise Damaged("a value is not as it was stored")
     return found
 

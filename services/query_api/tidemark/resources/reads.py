@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from schemas.events import CatalogChannel, PlatformRaw
+from schemas.events import CatalogChannel, PlatformRaw, TargetOrigin
 from schemas.registers import Register, load_groups
 from schemas.tiers import MILLIS_PER_DAY, rule_of
 from services.query_api.reads.payloads import ANSWER_BYTES, batches
@@ -134,6 +134,7 @@ class ResourceReads:
                     parent_target_id=held["parent_target_id"],
                     updated_at=updated_at,
                     register=register,
+                    origin=held.get("origin", TargetOrigin.PRODUCT.value),
                 )
                 for held in orjson.loads(targets)
                 # A target that a newer post claimed is that post's.
