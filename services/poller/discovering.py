@@ -5,9 +5,9 @@ In: channels with `discover`, by the catalog. Out: the account's own list on `pl
 that the product writes itself.
 
 A channel's list is asked for once in six hours, at an instant that follows from the channel's id, so that restarts and
-other pollers change nothing about it, and at once after a write that switches it on. Scheduled polls come first: a
-list is asked for only while nothing is due on its platform, while the budgets hold more than scheduled polls may need,
-and at the pace of the month's money.
+other pollers change nothing about it, and within a minute after a write that switches it on. Scheduled polls come
+first: a list is asked for only while nothing is due on its platform, while the budgets hold more than scheduled polls
+may need, and at the pace of the month's money.
 
 Guarantee: only the owner of a partition writes, and an event that a former owner sent late is found and taken back
 (`discoveries.py`). Writing a post twice changes nothing, since its id is the same.
@@ -41,7 +41,7 @@ INTERVAL = 6 * MILLIS_PER_HOUR
 # After a call that nobody answered, or that could not be made.
 AGAIN_AFTER = MILLIS_PER_HOUR // 2
 # How often what is due is looked for, ms; sooner where the schedule is sped up.
-LOOK = 10_000
+LOOK = 60_000
 _SHORTEST_LOOK = 250
 # Channels of one platform at a time.
 CONCURRENCY = 4
@@ -82,7 +82,6 @@ class Discovery:
     ) -> None:
         self._time = time
         self._platforms = {name: one for name, one in platforms.items() if isinstance(one, Discovers)}
-        self._all = platforms
         self._schedule = schedule
         self._catalog = catalog
         self._discoveries = catalog.discoveries

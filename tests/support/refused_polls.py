@@ -185,6 +185,7 @@ class PolledPlatform:
             publisher=self.publisher, tokens=self.tokens, accounts=self.accounts, budget=Budget(_upper),
             circuits=circuits, metrics=metrics, refresher=self.refresher, uniform=_upper,
         )  # fmt: skip
+        self.rounds = rounds
         self._tasks = [
             asyncio.create_task(self.refresher.run()),
             asyncio.create_task(Loop(self.time, self.schedule, rounds, circuits, 8).run()),

@@ -54,7 +54,7 @@ PURE = {
     "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.inflating",
     "services.runtime.instants", "services.runtime.redaction",
     "services.runtime.secrets", "services.runtime.since", "services.runtime.wording",
-    "services.poller.errors", "services.poller.keys",
+    "services.poller.discoveries", "services.poller.errors", "services.poller.keys",
     "services.poller.asking.access", "services.poller.asking.affording", "services.poller.asking.apart",
     "services.poller.asking.arranging",
     "services.poller.asking.budget", "services.poller.asking.circuit", "services.poller.asking.culprits",
