@@ -178,12 +178,14 @@ def post(post_id: str, catalog: bytes, figures: bytes, offsets: tuple[int, int])
             updated_at,
             tuple(
                 [
-                    StoredTarget(
-                        *target[:6],
-                        published_at if target[6] is None else target[6],
-                        *target[7:11],
-                        _register(figures_of),
-                        *target[11:],
+                    StoredTarget._make(
+                        [
+                            *target[:6],
+                            published_at if target[6] is None else target[6],
+                            *target[7:11],
+                            _register(figures_of),
+                            *(target[11:] or [TargetOrigin.PRODUCT.value]),
+                        ]
                     )
                     for target in targets
                     if (figures_of := held.get(target[0])) is not None and target[3] != PostStatus.DELETED
