@@ -48,6 +48,13 @@ class PostStatus(StrEnum):
     DELETED = "deleted"
 
 
+class TargetOrigin(StrEnum):
+    """How the catalog came to know a target."""
+
+    PRODUCT = "product"
+    DISCOVERED = "discovered"
+
+
 class RawTarget(NamedTuple):
     """One target of a request to a platform."""
 
@@ -86,7 +93,11 @@ class PlatformRaw:
 
 @dataclass(frozen=True, slots=True)
 class CatalogChannel:
-    """One connected account. Source: topic `catalog.channels`."""
+    """One connected account. Source: topic `catalog.channels`.
+
+    Attributes:
+        discover: whether the account's posts that were published elsewhere are looked for.
+    """
 
     workspace_id: str
     channel_id: str
@@ -96,6 +107,7 @@ class CatalogChannel:
     status: str
     token_expires_at: int | None
     updated_at: int
+    discover: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,7 @@ class CatalogTarget:
     Attributes:
         published_at: ms since the epoch; None means the post's own.
         detail: the product's extras as JSON text; `{}` when there are none.
+        origin: see `TargetOrigin`.
     """
 
     target_id: str
@@ -118,6 +131,7 @@ class CatalogTarget:
     is_story: bool = False
     parent_target_id: str | None = None
     detail: str = "{}"
+    origin: str = TargetOrigin.PRODUCT.value
 
 
 @dataclass(frozen=True, slots=True)

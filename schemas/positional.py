@@ -66,14 +66,19 @@ class PositionalCodec:
         return self._read_generally if ours is None else self._compiled(ours)
 
     def _compiled(self, schema: Mapping[str, Any]) -> Callable[[bytes], Row]:
+        padding = _padding(self.topic, schema, self._names)
+        if padding is None:
+            return self._read_generally
         held = [entry["name"] for entry in schema["fields"]]
         decode: Decode = compile_decoder(dict(schema), set(self._names))
         found = [name for name in held if name in self._names]
-        if found == self._names:
+        if found == self._names and not padding:
             return lambda data: decode(data, _HEADER.size)
 
         def read(data: bytes) -> Row:
             values = dict(zip(found, decode(data, _HEADER.size), strict=True))
+            for name, defaults in padding.items():
+                values[name] = tuple([(*item, *defaults) for item in values[name]])
             return tuple([values.get(name, self._defaults[name]) for name in self._names])
 
         return read
@@ -90,6 +95,29 @@ def _ours(topic: str, text: str) -> Mapping[str, Any] | None:
         if schema == json.loads(schema_text(topic, version)):
             return schema
     return None
+
+
+def _padding(topic: str, schema: Mapping[str, Any], wanted: Collection[str]) -> dict[str, tuple[Any, ...]] | None:
+    """The defaults of what items of lists lack by an older schema, by the list; None where they differ otherwise."""
+    newest, padding = json.loads(schema_text(topic)), dict[str, tuple[Any, ...]]()
+    items = {entry["name"]: _item_fields(entry["type"]) for entry in newest["fields"] if entry["name"] in wanted}
+    for entry in schema["fields"]:
+        old, new = _item_fields(entry["type"]), items.get(entry["name"], [])
+        if entry["name"] not in items or [field["name"] for field in old] == [field["name"] for field in new]:
+            continue
+        more = new[len(old) :]
+        if [field["name"] for field in old] != [field["name"] for field in new[: len(old)]]:
+            return None
+        padding[entry["name"]] = tuple([field["default"] for field in more])
+    return padding
+
+
+def _item_fields(kind: Any) -> list[Mapping[str, Any]]:
+    """The fields of a list's records; [] of anything else."""
+    if not isinstance(kind, dict) or kind.get("type") != "array" or not isinstance(kind["items"], dict):
+        return []
+    fields: list[Mapping[str, Any]] = kind["items"].get("fields", [])
+    return fields
 
 
 def _plain(value: Any) -> Any:

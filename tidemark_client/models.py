@@ -42,6 +42,7 @@ class Target(_Measured):
     published_at: datetime | None
     is_story: bool
     parent_target_id: str | None
+    origin: str = "product"
 
 
 class Post(_Measured):
@@ -256,6 +257,7 @@ class ChannelWrite(Given):
     refresh_token: SecretStr | None = None
     token_expires_at: datetime | None = None
     status: Literal["active", "token_expired", "revoked", "disabled"] = "active"
+    discover: bool = False
 
     @field_serializer("access_token", "refresh_token", when_used="json")
     def _told(self, token: SecretStr | None) -> str | None:

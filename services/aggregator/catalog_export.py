@@ -76,6 +76,7 @@ def _channel(event: CatalogChannel) -> dict[str, Any]:
         "username": event.username,
         "token_expires_at": _instant(event.token_expires_at),
         "status": event.status,
+        **({"discover": True} if event.discover else {}),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, PostStatus
+from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, PostStatus, TargetOrigin
 from schemas.metrics import (
     AVG_WATCH_TIME,
     CH_ENGAGEMENTS,
@@ -232,6 +232,8 @@ def post_row(version: Version, post: CatalogPost) -> Row:
 
 
 def _catalog_target(target: CatalogTarget) -> dict[str, Any]:
+    # Left out where it is the product's, as in all rows from before there was another.
+    origin = {} if target.origin == TargetOrigin.PRODUCT else {"origin": target.origin}
     return {
         "target_id": target.target_id,
         "channel_id": target.channel_id,
@@ -244,6 +246,7 @@ def _catalog_target(target: CatalogTarget) -> dict[str, Any]:
         "is_story": target.is_story,
         "parent_target_id": target.parent_target_id,
         "detail": orjson.Fragment(target.detail or "{}"),
+        **origin,
     }
 
 

@@ -41,6 +41,7 @@ from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.sandbox import SandboxGuard
 from services.poller.connections.tokens import Prove, TokenStore
+from services.poller.discovering import Discovery
 from services.poller.errors import Stop
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics, StateCollector
@@ -170,6 +171,10 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             time=time, platforms=platforms, schedule=schedule, catalog=catalog, rounds=channel_rounds,
             replies=publisher, codec=codecs[RAW], ownership=ownership,
         )  # fmt: skip
+        discovery = Discovery(
+            time=time, platforms=platforms, schedule=schedule, catalog=catalog, rounds=channel_rounds,
+            publisher=publisher, ownership=ownership, ledgers=books,
+        )  # fmt: skip
         intake = Intake(
             time=time, codec=codecs[REQUESTS], metrics=metrics, ownership=ownership, live=live, backfill=backfill
         )
@@ -208,6 +213,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         stack.push_async_callback(intake.close)
         start(refresher.run())
         start(loop.run())
+        start(discovery.run())
         followers = [channel_rounds.clock_set_back, shared_rounds.clock_set_back, schedule.clock_set_back]
         start(ClockSteps(time.now, ticks).watch(followers))
         stack.push_async_callback(shards.drain, None, DRAIN_SECONDS)

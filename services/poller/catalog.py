@@ -17,6 +17,7 @@ from schemas.keys import Reason, checked_key, reason_of
 from schemas.topic_names import CHANNELS, POSTS, TOKENS
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.tokens import PUT, TokenStore
+from services.poller.discoveries import Discoveries
 from services.poller.keys import ChannelKey
 from services.poller.schedule.entry import Entry
 from services.poller.schedule.schedule import Schedule
@@ -37,6 +38,7 @@ class Catalog:
 
     Attributes:
         channels: every channel's newest event.
+        discoveries: what is known of posts that were published elsewhere.
         on_channel: called after news of a channel or of its tokens.
         refused: how many messages did not count, by topic and reason.
         on_connected: called after a channel was put, or new tokens of it, but not after a refresh of its tokens.
@@ -61,6 +63,7 @@ class Catalog:
         self._posts: dict[str, dict[str, tuple[Entry, ...]]] = {}
         self._names: dict[str, str] = {}
         self.channels: dict[ChannelKey, CatalogChannel] = {}
+        self.discoveries = Discoveries()
         self.on_channel: Callable[[ChannelKey], None] = _nothing
         self.on_connected: Callable[[ChannelKey], None] = _nothing
         self.is_set_aside: Callable[[ChannelKey, str], bool] = _never
@@ -125,6 +128,7 @@ class Catalog:
             self.channels.pop(key, None)
         else:
             self.channels[key] = event
+        self.discoveries.put_channel(key, event)
         self.on_channel(key)
 
     def put_tokens(self, key: ChannelKey, event: ChannelTokens | None, now: int) -> None:
@@ -148,6 +152,7 @@ class Catalog:
         """
         posts = self._posts.setdefault(workspace_id, {})
         held = posts.get(post_id, ())
+        self.discoveries.put_post(workspace_id, post_id, event, held)
         kept: list[Entry] = []
         if event is not None and event.status != PostStatus.DELETED:
             for target in event.targets:
@@ -211,6 +216,7 @@ class Catalog:
             del self._names[workspace_id]
         self._tokens.discard(belongs)
         self._accounts.discard(belongs)
+        self.discoveries.discard(belongs)
         for key in gone:
             self.channels.pop(key, None)
             self.on_channel(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from schemas.events import AccountEvent, CatalogChannel, ChannelTokens, PlatformRaw
+from schemas.events import AccountEvent, CatalogChannel, CatalogPost, ChannelTokens, PlatformRaw
 
 
 class MemoryPublisher:
@@ -14,6 +14,7 @@ class MemoryPublisher:
         self.events: list[PlatformRaw] = []
         self.announced: list[AccountEvent] = []
         self.written: list[tuple[str, CatalogChannel | ChannelTokens]] = []
+        self.posts: list[CatalogPost] = []
         self.erased: list[tuple[str, tuple[str, str]]] = []
         self.reserved = 0
         self.room = asyncio.Event()
@@ -41,6 +42,12 @@ class MemoryPublisher:
         """Keep one catalog event; durable as soon as there is room."""
         await self.room.wait()
         self.written.append((topic, event))
+
+    async def put(self, topic: str, workspace_id: str, message_key: bytes, event: CatalogPost | None) -> None:
+        """Keep one post; durable as soon as there is room."""
+        await self.room.wait()
+        assert event is not None
+        self.posts.append(event)
 
     async def erase(self, topic: str, key: tuple[str, str]) -> None:
         """Keep one tombstone; durable as soon as there is room."""

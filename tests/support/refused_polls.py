@@ -186,6 +186,7 @@ class PolledPlatform:
             circuits=circuits, metrics=metrics, refresher=self.refresher, uniform=_upper,
         )  # fmt: skip
         self.catalog.on_connected = rounds.connected
+        self.rounds = rounds
         self._tasks = [
             asyncio.create_task(self.refresher.run()),
             asyncio.create_task(Loop(self.time, self.schedule, rounds, circuits, 8).run()),

@@ -89,6 +89,7 @@ class Catalog:
             status=status.value,
             token_expires_at=change.token_expires_at,
             updated_at=now,
+            discover=put.discover,
         )
         writes = [Write(CHANNELS, workspace_id, channel_id, channel)]
         if change.event is not None:

@@ -78,6 +78,7 @@ class ChannelPut(Strict):
     refresh_token: Token | None = None
     token_expires_at: Timestamp | None = None
     status: ChannelStatus = ChannelStatus.ACTIVE
+    discover: bool = False
 
 
 class LinkPreview(Strict):

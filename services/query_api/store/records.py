@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import lz4.block
 import orjson
 
-from schemas.events import AccountEvent, CatalogChannel, PostStatus
+from schemas.events import AccountEvent, CatalogChannel, PostStatus, TargetOrigin
 from schemas.metrics import NO_POST_VALUES, POST_METRICS, WINDOW_METRICS, Values
 from schemas.registers import Groups, Register, Stamp
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
@@ -62,6 +62,7 @@ class StoredTarget(NamedTuple):
     parent_target_id: str | None
     detail: Mapping[str, Any]
     register: Register
+    origin: str = TargetOrigin.PRODUCT.value
 
 
 class StoredPost(NamedTuple):
@@ -134,9 +135,10 @@ def _post(fields: Sequence[Any]) -> Any:
 
 
 def _target(target: Sequence[Any]) -> Sequence[Any]:
-    """A target without what most have not: a part, a parent and extras."""
-    detail = _detail(target[10])
-    return target[:8] if not (target[8] or target[9] or detail) else [*target[:10], detail]
+    """A target without what most have not: a part, a parent, extras and an origin elsewhere."""
+    detail, origin = _detail(target[10]), target[11:] or [TargetOrigin.PRODUCT.value]
+    is_plain = not (target[8] or target[9] or detail) and origin[0] == TargetOrigin.PRODUCT.value
+    return target[:8] if is_plain else [*target[:10], detail, *origin]
 
 
 def _detail(text: str) -> Any:
@@ -224,7 +226,8 @@ def post(post_id: str, catalog: bytes, figures: bytes, offsets: tuple[int, int])
 
 def _stored_target(target: Sequence[Any], published_at: int | None, figures: Sequence[Any]) -> StoredTarget:
     target_id, channel_id, post_type, status, external_id, permalink, own_time, content, *part = target
-    is_story, parent_target_id, detail = part or (False, None, _NO_DETAIL)
+    # Payloads from before there was an origin end with the detail.
+    is_story, parent_target_id, detail, *origin = part or (False, None, _NO_DETAIL)
     return StoredTarget(
         target_id,
         channel_id,
@@ -238,6 +241,7 @@ def _stored_target(target: Sequence[Any], published_at: int | None, figures: Seq
         parent_target_id,
         detail,
         _register(figures),
+        *origin,
     )
 
 
@@ -260,7 +264,8 @@ def _stamp(is_lifetime: bool, captured_at: int, event_id: str) -> Stamp:
 
 def channel(workspace_id: str, channel_id: str, stored: bytes) -> CatalogChannel:
     """A connected account of its payload."""
-    return CatalogChannel(workspace_id, channel_id, *_of(stored, 6))
+    # Six fields were stored before there was `discover`.
+    return CatalogChannel(workspace_id, channel_id, *_of(stored, 6, 7))
 
 
 def account(workspace_id: str, channel_id: str, stored: bytes) -> AccountEvent:
@@ -278,9 +283,9 @@ def window(stored: bytes) -> StoredWindow:
     )  # fmt: skip
 
 
-def _of(stored: bytes, count: int) -> list[Any]:
+def _of(stored: bytes, *counts: int) -> list[Any]:
     found = _loaded(stored)
-    if not isinstance(found, list) or len(found) != count:
+    if not isinstance(found, list) or len(found) not in counts:
         raise Damaged("a value is not as it was stored")
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -219,3 +220,9 @@ def test_durations_lose_nothing(millis: int) -> None:
     values = tuple(millis if metric.is_duration else None for metric in POST_METRICS)
     message = rows.post_snapshot_message(EVENT, _target(), PostReading(0, 0, 0, values))
     assert _decoded("metrics.post-snapshots", message)["watch_time_seconds"] == seconds(millis)
+
+
+def test_only_a_discovered_target_says_its_origin() -> None:
+    found = dataclasses.replace(CATALOG_POST, targets=(CatalogTarget("target", "channel", origin="discovered"),))
+    shown = [json.loads(rows.post_row(VERSION, post)[6])[0].get("origin") for post in (CATALOG_POST, found)]
+    assert shown == [None, "discovered"]

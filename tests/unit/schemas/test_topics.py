@@ -152,8 +152,16 @@ def test_each_example_reads_as_its_typed_event(example: Example) -> None:
     event = typed(example.topic).decode(records(example.topic).encode(record))
     encoded = typed(example.topic).encode(event)
     # An example of an earlier version lacks what came later.
-    read = normal(records(example.topic).decode(encoded))
-    assert {name: read[name] for name in record} == record
+    assert _as_far_as(normal(records(example.topic).decode(encoded)), record) == record
+
+
+def _as_far_as(read: Any, record: Any) -> Any:
+    """What was read, without fields that the record lacks."""
+    if isinstance(read, dict) and isinstance(record, dict):
+        return {name: _as_far_as(read[name], record[name]) for name in record}
+    if isinstance(read, list) and isinstance(record, list):
+        return [_as_far_as(*pair) for pair in zip(read, record, strict=True)]
+    return read
 
 
 def _values(metrics: tuple[Metric, ...], content: dict[str, Any]) -> tuple[int | None, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from schemas.events import CatalogChannel
+from schemas.events import CatalogChannel, TargetOrigin
 from schemas.metrics import CHANNEL_METRICS, CHANNEL_NAMES, POST_METRICS, POST_NAMES, WINDOW_METRICS, Metric, mask_of
 from schemas.registers import Register, Stamp
 from schemas.tiers import MILLIS_PER_DAY, MILLIS_PER_HOUR
@@ -166,6 +166,11 @@ TARGET_SCHEMA = _object(
         "published_at": _TIME,
         "is_story": {"type": "boolean"},
         "parent_target_id": _nullable("string"),
+        "origin": {
+            "type": "string",
+            "enum": [origin.value for origin in TargetOrigin],
+            "description": "product: written by you; discovered: found in the account's own list.",
+        },
         **_POLLED,
         "metrics": _POST_METRICS,
         "reasons": _REASONS,

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from schemas.events import CatalogChannel, PlatformRaw
+from schemas.events import CatalogChannel, PlatformRaw, TargetOrigin
 from schemas.registers import Register, load_groups
 from schemas.tiers import MILLIS_PER_DAY, rule_of
 from services.query_api.reads import own
@@ -195,6 +195,7 @@ class ResourceReads:
                     parent_target_id=held["parent_target_id"],
                     updated_at=updated_at,
                     register=register,
+                    origin=held.get("origin", TargetOrigin.PRODUCT.value),
                 )
                 for held in orjson.loads(targets)
                 # A target that a newer post listed belongs to the newer post.

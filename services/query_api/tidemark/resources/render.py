@@ -98,6 +98,7 @@ def _target(state: TargetState, reasons: Mapping[str, Reason], due: Due, now: in
         "published_at": time(state.published_at),
         "is_story": state.is_story,
         "parent_target_id": state.parent_target_id,
+        "origin": state.origin,
         **_polled(state.register.captured_at, due, now),
         "metrics": post_metrics(state.register.values),
         "reasons": reasons,

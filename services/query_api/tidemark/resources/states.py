@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from schemas.events import CatalogChannel
+from schemas.events import CatalogChannel, TargetOrigin
 from schemas.registers import Register, Stamp
 from services.platforms.base import Outcome
 
@@ -51,6 +51,7 @@ class TargetState:
     parent_target_id: str | None
     updated_at: int
     register: Register
+    origin: str = TargetOrigin.PRODUCT.value
     is_newest: bool = True
     evidence: tuple[Evidence, ...] = ()
 

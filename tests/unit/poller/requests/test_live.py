@@ -94,6 +94,7 @@ class World:
             refresher=refresher, sandbox=sandbox,
         )  # fmt: skip
         self.loop = Loop(self.time, self.schedule, rounds, circuits, 8)
+        self.rounds = rounds
         self.refresher = refresher
         self.replies: dict[str, list[PollerReply]] = {}
         self.live = Live(

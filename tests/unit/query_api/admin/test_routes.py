@@ -346,3 +346,19 @@ async def test_another_workspace_shows_nothing_of_it(api: FakeApi) -> None:
     await put(api, CHANNEL, CHANNEL_BODY)
     shown = (await api.client.get("/admin/v1/workspaces/elsewhere", headers=ADMIN)).json()
     assert shown == {"workspace_id": "elsewhere", "channels": [], "keys": []}
+
+
+async def test_posts_are_looked_for_where_a_channel_says_so_and_only_the_product_s_are_put(api: FakeApi) -> None:
+    await put(api, CHANNEL, {**CHANNEL_BODY, "discover": True})
+    await put(api, CHANNEL, CHANNEL_BODY)
+    assert [write.event.discover for write in api.publisher.of("catalog.channels")] == [True, False]
+    await put(api, POST, POST_BODY)
+    (post,) = api.publisher.of("catalog.posts")
+    assert [target.origin for target in post.event.targets] == ["product"]
+    for path, body, field in (
+        (POST, {**POST_BODY, "targets": [{**TARGET_BODY, "origin": "discovered"}]}, "targets.0.origin"),
+        (CHANNEL, {**CHANNEL_BODY, "discover": "yes"}, "discover"),
+    ):
+        reply = await api.client.put(path, json=body, headers=ADMIN)
+        assert reply.status_code == 422
+        assert field in reply.text

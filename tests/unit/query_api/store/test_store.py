@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+import orjson
 import pytest
 
+from schemas.events import CatalogChannel
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
-from services.query_api.store import files, layout
+from services.query_api.store import files, layout, records
 from services.query_api.store.handle import Store, StoreUnavailable
 from services.query_api.store.reading import Incomplete, View
 from services.query_api.store.writing import Writer
@@ -407,3 +409,23 @@ async def test_a_disk_that_is_full_is_told_and_tried_again(tmp_path: Path, monke
         is_full = False
         await seen(store, lambda view: likes(view, "p1") == 1)
         assert store.missing is None
+
+
+async def test_what_was_stored_and_written_before_there_was_discovery_is_read(tmp_path: Path) -> None:
+    brokers = told.topics()
+    fill(brokers)
+    told.put(brokers, CHANNELS, "w1/c2", told.channel("w1", "c2", discover=True))
+    told.put(brokers, POSTS, "w1/p1", told.post("w1", "p1", [told.target("t1", origin="discovered")]))
+    async with store_of(tmp_path, brokers) as (store, _):
+        with store.view() as view:
+            kept = {name: view.channel("w1", name) for name in ("c1", "c2")}
+            assert [channel is not None and channel.discover for channel in kept.values()] == [False, True]
+            posts = [view.post("w1", name) for name in ("p0", "p1")]
+            assert [post.targets[0].origin for post in posts if post is not None] == ["product", "discovered"]
+    old = b'["x", "e", "u", "active", null, 5]'
+    assert records.channel("w1", "c1", old) == CatalogChannel("w1", "c1", "x", "e", "u", "active", None, 5)
+    stored = [["t1", "c1", "", "published", "e", None, None, None, False, None, {"enabled": True}]]
+    catalog = orjson.dumps(["published", 1, 2, 3, stored])
+    post = records.post("p1", catalog, orjson.dumps({"t1": [None, [], []]}), (0, 0))
+    assert post is not None
+    assert (post.targets[0].detail, post.targets[0].origin) == ({"enabled": True}, "product")

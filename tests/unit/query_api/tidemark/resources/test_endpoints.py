@@ -213,3 +213,8 @@ async def test_the_description_has_every_endpoint(api: FakeApi) -> None:
     body = described["paths"][f"{V1}/posts/query"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body == {"$ref": "#/components/schemas/ByIds"}
     assert described["components"]["schemas"]["ByIds"]["properties"]["ids"]["maxItems"] == 500
+
+
+def test_the_sample_of_a_target_says_its_origin() -> None:
+    assert models.TARGET["origin"] == "product"
+    assert models.TARGET_SCHEMA["properties"]["origin"]["enum"] == ["product", "discovered"]
