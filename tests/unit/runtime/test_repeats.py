@@ -94,6 +94,7 @@ NOT_OF_A_NEIGHBOUR = {
     "a Kafka client did not stop cleanly",
     "a token answer can't be read",
     "the store can't be read",
+    "a list of posts can't be read",
     "part of a payload can't be read",
     "an answer is too large for a reply",
     "stopped with answers that Kafka has not confirmed",
