@@ -74,7 +74,12 @@ def _channel(record: Mapping[str, Any]) -> Texts:
 
 def _post(record: Mapping[str, Any]) -> Texts:
     targets = [
-        {**target, "published_at": instant(target["published_at"]), "detail": orjson.loads(target["detail"] or "{}")}
+        {
+            # Rows leave the origin out where it is the product's.
+            **{name: value for name, value in target.items() if (name, value) != ("origin", "product")},
+            "published_at": instant(target["published_at"]),
+            "detail": orjson.loads(target["detail"] or "{}"),
+        }
         for target in record["targets"]
     ]
     return (
