@@ -58,8 +58,9 @@ _NOT_OFFERED = re.compile(
     re.I,
 )
 # The names that follow the place are those that are valid.
-_PLACE = re.compile(r"\bmetric\[(\d{1,3})\] must be one of", re.I)
-_UNNAMED = re.compile(r"must be a valid insights metric|invalid metric|^(?:\(#100\) )?invalid parameter", re.I)
+_PLACE = re.compile(r"\bmetric\[(\d{1,3})\]", re.I)
+# New wordings appear every year: whatever speaks of metrics refuses one, and halves tell which.
+_UNNAMED = re.compile(r"\bmetrics?\b|^(?:\(#100\) )?invalid parameter", re.I)
 # Edges, not metrics: a node that lacks one is of another type.
 _EDGES = frozenset({"insights", "video_insights"})
 _USAGE_HEADERS = ("x-app-usage", "x-business-use-case-usage")
@@ -178,13 +179,13 @@ def _verdict_of_error(error: Mapping[str, Any], status: int, headers: Mapping[st
             return base.Verdict(base.Outcome.TOKEN_EXPIRED, detail=detail)
         case ((104 | 2500), _) if "access token" in message.lower():
             return base.Verdict(base.Outcome.TOKEN_EXPIRED, detail=detail)
-        case 4, _:
+        case ((4 | 341), _):
             return base.Verdict(base.Outcome.RETRY_LATER, regain_seconds(headers), detail, is_app_wide=True)
         case ((17 | 32 | 368 | 613), _):
             return base.Verdict(base.Outcome.RETRY_LATER, regain_seconds(headers), detail)
         case int(), _ if 80000 <= code <= 80014:
             return base.Verdict(base.Outcome.RETRY_LATER, regain_seconds(headers), detail)
-        case ((10 | 100 | 200), _) if (known := _refused_access(message, user_message, subcode, detail)) is not None:
+        case int(), _ if (known := _refused_access(code, message, user_message, subcode, detail)) is not None:
             return known
         case 100, _:
             return _refused_request(message, subcode, detail)
@@ -208,15 +209,17 @@ def _verdict_of_error(error: Mapping[str, Any], status: int, headers: Mapping[st
     return http_reading.by_status(status, headers, detail)
 
 
-def _refused_access(message: str, user_message: str, subcode: Any, detail: str) -> base.Verdict | None:
+def _refused_access(code: int, message: str, user_message: str, subcode: Any, detail: str) -> base.Verdict | None:
     """What a sentence about access means, whose code is the same for several meanings; None for other sentences."""
+    if code not in (10, 100) and not 200 <= code <= 299:
+        return None
     if "not enough viewers" in message.lower():
         return base.Verdict(base.Outcome.TOO_EARLY, detail=detail)
     if subcode == 33:
         gone = _GONE_ID.search(message) or _GONE_ID.search(user_message)
         return base.Verdict(base.Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
     scope = _SCOPE.search(message)
-    if scope is not None and scope[1] == _USER_CONTENT:
+    if _USER_CONTENT in message:
         # Only two fields of the call need it: the rest is answered without them.
         return base.Verdict(
             base.Outcome.METRIC_FORBIDDEN, detail=detail, refused_metric=USER_CONTENT_FIELDS, reason=_USER_CONTENT

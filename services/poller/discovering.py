@@ -117,7 +117,15 @@ class Discovery:
         due_at = self._schedule.lanes[name].next_due_at()
         if not keys or (due_at is not None and due_at <= now) or self._rounds.closed_until(name, now) > now:
             return []
-        return sorted(key for key in keys if self._ownership.may_ask(key[0]) and self._due_at(key, now) <= now)
+        return sorted(
+            key
+            for key in keys
+            if self._ownership.may_ask(key[0]) and self._is_polled(key) and self._due_at(key, now) <= now
+        )
+
+    def _is_polled(self, key: ChannelKey) -> bool:
+        plan = self._schedule.plans.get(key)
+        return plan is not None and plan.is_polled
 
     def _platform_of(self, key: ChannelKey) -> str | None:
         event = self._catalog.channels.get(key)

@@ -222,7 +222,7 @@ def refused_metrics(question: ChannelQuestion | SharedQuestion, verdict: Verdict
     if position is not None and 0 <= position < len(listed):
         return [listed[position]]
     if verdict.outcome in _METRIC_REFUSED or (
-        verdict.outcome is Outcome.REQUEST_WRONG and (named == "" or position is not None)
+        verdict.outcome is Outcome.REQUEST_WRONG and (named is not None or position is not None)
     ):
         return [] if listed else None
     return None

@@ -24,6 +24,8 @@ from services.poller.connections.tokens import Credentials
 from services.poller.errors import NoAnswer
 
 _MOST_WORDS = 160
+# A page of any length begins with what it says.
+_MOST_BYTES = 16 * 1024
 _TAGS = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 # Where platforms have their words, the most telling first.
 _WORDS = ("message", "detail", "error_description", "error_user_msg", "title", "error", "reason", "code")
@@ -245,9 +247,13 @@ def words_of(body: bytes) -> str:
     """What a person can read of a refusal, in one line."""
     try:
         text = _telling(orjson.loads(body))
-    except orjson.JSONDecodeError:
-        text = html.unescape(_TAGS.sub(" ", body.decode("utf-8", "replace")))
-    text = " ".join((text or body.decode("utf-8", "replace")).split())
+    except (orjson.JSONDecodeError, RecursionError):
+        text = ""
+    if not text:
+        begins = body[:_MOST_BYTES].decode("utf-8", "replace")
+        text = html.unescape(_TAGS.sub(" ", begins)).strip() or begins
+    # A platform's words go to a terminal: nothing in them may steer it.
+    text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return text if len(text) <= _MOST_WORDS else text[: _MOST_WORDS - 3] + "..."
 
 

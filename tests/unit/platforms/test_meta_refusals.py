@@ -164,3 +164,47 @@ def test_each_call_has_a_shape_and_posts_can_be_found(name: str) -> None:
     ]
     assert all(call.shape for call in calls)
     assert {call.shape.partition("/")[0] for call in calls} == {"posts", "channel", "identity", "discovery"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "(#100) The metric saved has been deprecated",
+        "(#100) metrics saved, follows are no longer supported",
+        "(#100) This metric is deprecated: saved",
+        "(#100) Unsupported metric: saved",
+    ],
+)
+def test_a_wording_that_nobody_recorded_refuses_a_metric_all_the_same(message: str) -> None:
+    """Which one is found by what was asked: a word that is no name is not believed, see `decide.refused_metrics`."""
+    body = orjson.dumps({"error": {"message": message, "type": "OAuthException", "code": 100}})
+    for name in ("facebook", "instagram", "threads"):
+        verdict = platform(name).classify(400, {}, body, 0)
+        assert verdict.outcome in (Outcome.REQUEST_WRONG, Outcome.METRIC_NOT_OFFERED)
+        assert verdict.refused_metric is not None
+
+
+def test_a_place_counts_in_any_wording() -> None:
+    error = {"message": "(#100) metric[3] is not a valid value", "type": "OAuthException", "code": 100}
+    verdict = platform("instagram").classify(400, {}, orjson.dumps({"error": error}), 0)
+    assert (verdict.outcome, verdict.refused_position) == (Outcome.REQUEST_WRONG, 3)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (283, "(#283) Requires pages_read_user_content permission to manage the object"),
+        (200, "(#200) Requires either pages_read_user_content permission or an advanced access"),
+        (10, "(#10) This needs 'pages_read_engagement' or 'pages_read_user_content' permission"),
+    ],
+)
+def test_the_scope_of_two_fields_costs_those_fields_alone_in_any_wording(code: int, message: str) -> None:
+    error = {"message": message, "type": "OAuthException", "code": code}
+    verdict = platform("facebook").classify(403, {}, orjson.dumps({"error": error}), 0)
+    assert (verdict.outcome, verdict.reason) == (Outcome.METRIC_FORBIDDEN, "pages_read_user_content")
+
+
+def test_an_application_s_limit_waits() -> None:
+    error = {"message": "Application limit reached", "type": "OAuthException", "code": 341}
+    verdict = platform("facebook").classify(403, {}, orjson.dumps({"error": error}), 0)
+    assert (verdict.outcome, verdict.is_app_wide) == (Outcome.RETRY_LATER, True)

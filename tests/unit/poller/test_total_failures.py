@@ -14,12 +14,12 @@ import pytest
 from services.platforms import all_platforms
 from services.platforms.base import Outcome, Verdict
 from services.runtime.clock import MILLIS_PER_HOUR
-from tests.support.platform_transport import json_answer
+from tests.support.platform_transport import Chunks, json_answer
 from tests.unit.poller.answering import Answered, Answering, World
 
 MINUTE = MILLIS_PER_HOUR // 60
 POSTS = 8
-# Of a channel, in the hour. The bound.
+# Of a channel, in the hour.
 MOST_CALLS = 20
 
 HTML = b"<!doctype html><html><body>Not here</body></html>"
@@ -27,7 +27,7 @@ HTML = b"<!doctype html><html><body>Not here</body></html>"
 
 def html(status: int) -> Callable[[httpx.Request], httpx.Response]:
     def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, headers={"content-type": "text/html"}, content=HTML)
+        return httpx.Response(status, headers={"content-type": "text/html"}, stream=Chunks(HTML))
 
     return answer
 

@@ -16,7 +16,6 @@ from services.poller.asking.decide import (
     Hold,
     LeaveOut,
     Pause,
-    Refused,
     Separate,
     Suspect,
     TooMany,
@@ -24,6 +23,7 @@ from services.poller.asking.decide import (
     decide_unanswered,
 )
 from services.poller.asking.questions import ChannelQuestion, SharedQuestion, Subject
+from services.poller.asking.smaller import metrics_of
 from services.poller.errors import AnswerTooLarge, NoAnswer, NotSent, TimedOut
 from services.poller.schedule.batch import Fate
 from tests.unit.poller.asking.test_questions import of_channel, shared
@@ -165,13 +165,12 @@ def test_of_several_targets_it_is_found_who_lacks_the_metric() -> None:
 
 
 @pytest.mark.parametrize("position", [None, 7])
-def test_a_refusal_of_a_metric_that_was_not_asked_for_is_one_of_the_call(position: int | None) -> None:
-    question = with_metrics("m")
+def test_a_name_that_was_not_asked_for_is_looked_for_among_those_that_were(position: int | None) -> None:
     verdict = Verdict(Outcome.REQUEST_WRONG, refused_metric="other", refused_position=position)
-    decision = decide(question, verdict, (), NOW)
-    assert set(decision.fates.values()) == {Fate.SKIPPED}
-    if position is None:
-        assert decision.lessons == [Refused(question.subjects[0], question.call.targets[0], Outcome.REQUEST_WRONG)]
+    decision = decide(with_metrics("m,n"), verdict, (), NOW)
+    assert [metrics_of(half.call) for half in decision.again] == [["m"], ["n"]]
+    alone = decide(with_metrics("m"), verdict, (), NOW)
+    assert set(alone.fates.values()) == {Fate.SKIPPED}
 
 
 @pytest.mark.parametrize(

@@ -150,3 +150,22 @@ def test_the_table_is_aligned() -> None:
         "identity  works",
         "posts     no_data  None                    nothing",
     ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":' * 1000 + b"1" + b"}" * 1000,
+        b"[" * 1000 + b"]" * 1000,
+        b"<style>" * 100_000,
+        b"<" * 1_000_000,
+    ],
+    ids=["deep", "deep lists", "unclosed styles", "angles"],
+)
+def test_words_of_any_body_are_found_in_no_time_and_are_one_short_line(body: bytes) -> None:
+    assert len(words_of(body)) <= 160
+
+
+def test_words_that_would_steer_a_terminal_do_not() -> None:
+    told = words_of(b'{"message": "\\u001b[2J\\u202egone\\u0007"}')
+    assert told == "[2J gone"
