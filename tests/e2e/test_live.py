@@ -86,6 +86,13 @@ class Scene:
     def wait_until_measured(self, count: int) -> None:
         query = f"SELECT count() AS n FROM latest_post_metrics WHERE workspace_id = '{self.workspace}'"
         wait_until(lambda: self.tidemark.query(query) == [{"n": count}], 30, lambda: self.tidemark.log("poller"))
+        # ClickHouse has the figures first; the query API hears of them by the rollups.
+        wait_until(lambda: self.shown_measured() == count, 30, lambda: self.tidemark.log("query_api"))
+
+    def shown_measured(self) -> int:
+        """Targets that the query API shows as measured."""
+        listed = self.tidemark.get(self.workspace, "/tidemark/v1/targets").json()["data"]
+        return sum(target["captured_at"] is not None for target in listed)
 
 
 def millis(text: str) -> int:
