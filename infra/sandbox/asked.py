@@ -66,7 +66,7 @@ def asked_of(ask: Ask) -> Asked:
             metrics += _split(value)
         if name in _FIELD_PARAMETERS:
             inside = [metric for group in _METRICS_INSIDE.findall(value) for metric in _split(group)]
-            fields = [re.split(r"[.({]", field, maxsplit=1)[0] for field in _fields(value)]
+            fields = [re.split(r"[.({]", field, maxsplit=1)[0] for field in split_fields(value)]
             metrics += inside
             names |= set(fields)
     ids += _body_ids(ask)
@@ -153,7 +153,7 @@ def _split(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def _fields(text: str) -> Iterator[str]:
+def split_fields(text: str) -> Iterator[str]:
     """Fields between commas, not between those inside brackets."""
     depth, start = 0, 0
     for index, character in enumerate(text):

@@ -5,8 +5,6 @@ Source: Meta "Page Insights", "Handling errors", "Batch requests"; issues as nam
 
 from __future__ import annotations
 
-from typing import Any
-
 from infra.sandbox.refusals._meta import (
     ERRORS,
     LIMITS,
@@ -18,6 +16,7 @@ from infra.sandbox.refusals._meta import (
     tokens,
     unfinished,
     usage,
+    without_insights,
 )
 from infra.sandbox.refusals.row import About, Effect, Refusal
 
@@ -36,13 +35,6 @@ def _node(name: str, field: str, node: str) -> Refusal:
         ("request_wrong", "metric_not_offered"), "asks for the post as what it is; the others are read all the same",
         400, error(f"(#100) Tried accessing nonexisting field ({field}) on node type ({node})", 100), names=(field,),
     )  # fmt: skip
-
-
-def _without_insights(body: Any, _: str) -> Any:
-    """As for a token without read_insights: insights are there, and empty."""
-    if isinstance(body, dict) and "insights" in body:
-        return {**body, "insights": {"data": []}}
-    return {"data": []} if isinstance(body, dict) and isinstance(body.get("data"), list) else body
 
 
 ROWS = (
@@ -170,7 +162,7 @@ ROWS = (
         None,
         names=("insights",),
         effect=Effect.ALTER,
-        alter=_without_insights,
+        alter=without_insights,
     ),
     unfinished("facebook"),
     *tokens("facebook"),

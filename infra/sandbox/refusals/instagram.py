@@ -5,8 +5,6 @@ Source: Meta "Instagram Media Insights", "Handling errors"; issues as named.
 
 from __future__ import annotations
 
-from typing import Any
-
 from infra.sandbox.refusals._meta import (
     ERRORS,
     LIMITS,
@@ -17,6 +15,7 @@ from infra.sandbox.refusals._meta import (
     reduce_data,
     tokens,
     usage,
+    without_insights,
 )
 from infra.sandbox.refusals.row import About, Effect, Refusal
 
@@ -33,12 +32,6 @@ def _metric(name: str, source: str, message: str, outcomes: tuple[str, ...], doe
     return Refusal(
         "instagram", name, source, About.METRIC, outcomes, does, 400, error(message, 100), names=("saved",),
     )  # fmt: skip
-
-
-def _without_figures(body: Any, _: str) -> Any:
-    if isinstance(body, dict) and "insights" in body:
-        return {**body, "insights": {"data": []}}
-    return {"data": []} if isinstance(body, dict) and isinstance(body.get("data"), list) else body
 
 
 ROWS = (
@@ -105,7 +98,7 @@ ROWS = (
     Refusal(
         "instagram", "no_figures_yet", "Meta docs, Instagram Media Insights", About.TARGET, ("ok",),
         "reads the counts that are there; missing data is unknown, never 0", 200, None, names=("insights",),
-        effect=Effect.ALTER, alter=_without_figures,
+        effect=Effect.ALTER, alter=without_insights,
     ),
     Refusal(
         "instagram", "total_in_batch", "Meta docs, Instagram Media Insights, 2207086", About.METRIC, ("request_wrong",),

@@ -5,7 +5,7 @@ Each refusal is a function that makes the reply, and its docstring names the sou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -41,18 +41,6 @@ def error(
     if subcode is not None:
         body["error_subcode"] = subcode
     return Reply(status, {"error": {**body, **more, "fbtrace_id": "Asandboxsandboxsandbox"}})
-
-
-def split_fields(text: str) -> Iterator[str]:
-    """Fields between commas, not between those inside brackets."""
-    depth, start = 0, 0
-    for index, character in enumerate(text):
-        depth += (character in "({") - (character in ")}")
-        if character == "," and depth == 0:
-            yield text[start:index].strip()
-            start = index + 1
-    if text[start:]:
-        yield text[start:].strip()
 
 
 def usage_headers(account_id: str, kind: str, used: int) -> dict[str, str]:

@@ -18,11 +18,12 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from infra.sandbox.asked import split_fields
 from infra.sandbox.curves import DAY_SECONDS, average_watch_millis, level_value, metric_value, period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 from infra.sandbox.ids import behaviour, make_id, published_at
 from infra.sandbox.routes import _graph
-from infra.sandbox.routes._graph import RefusedError, refusable, split_fields
+from infra.sandbox.routes._graph import RefusedError, refusable
 
 _BATCH = 50
 # Calls a day of a page with 10 engaged users a day; the real limit is 4800 x its engaged users.

@@ -10,11 +10,12 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from infra.sandbox.asked import split_fields
 from infra.sandbox.curves import DAY_SECONDS, average_watch_millis, level_value, metric_value, period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 from infra.sandbox.ids import behaviour, make_id, published_at
 from infra.sandbox.routes import _graph
-from infra.sandbox.routes._graph import RefusedError, split_fields
+from infra.sandbox.routes._graph import RefusedError
 from infra.sandbox.tokens import renewal
 
 # Calls a day of an account with 10 impressions a day; the real limit is 4800 x its impressions.
