@@ -88,6 +88,7 @@ class Service:
         if settings.store_dir:
             self._store, self._store_feed = _store_of(settings, registry, self._clock)
         own_reads = self._read_from(self._store) if self._store is not None else None
+        self._at_once = AtOnce(self._store, directory) if self._store is not None else None
         desk = Desk()
         catalog = Catalog(
             self._publisher, directory=directory, keys=keys, vault=vault, cipher=cipher, clock=self._clock
@@ -118,7 +119,7 @@ class Service:
                     desk=desk,
                     own_store=self._store,
                     own_reads=own_reads,
-                    at_once=AtOnce(self._store, directory) if self._store is not None else None,
+                    at_once=self._at_once,
                 ),
                 admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
                 admin=Admin(catalog, Keys(catalog, keys, self._clock)),
@@ -196,6 +197,8 @@ class Service:
     async def _keep_house(self) -> None:
         while True:
             CACHE_BYTES.set(self._replies.size_bytes + self._windows.size_bytes)
+            if self._at_once is not None:
+                self._at_once.count()
             if self._limiter is not None:
                 self._limiter.forget_old(self._clock.now())
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)

@@ -42,7 +42,7 @@ class AtOnce:
             TargetQuestion: self._target,
             ChannelWindowQuestion: self._window,
         }
-        self._counted = STORE.labels("store")
+        self._answered = 0
 
     def answer(self, question: Question[Answered]) -> Answered | None:
         """The answer; None where the thing is not there.
@@ -58,8 +58,13 @@ class AtOnce:
                 found: Answered | None = answer(view, question)
         except (StoreUnavailable, Incomplete):
             raise NotAtOnce from None
-        self._counted.inc()
+        self._answered += 1
         return found
+
+    def count(self) -> None:
+        """Add what was answered since the last call to the metrics: each time would cost more than the look-up."""
+        STORE.labels("store").inc(self._answered)
+        self._answered = 0
 
     def _post(self, view: View, question: PostQuestion) -> Post | None:
         return own.post(view, self._directory, question.workspace_id, question.post_id)

@@ -303,7 +303,9 @@ class EndpointServer(Generic[Context, Question, Value]):
             answer = self._action.at_once(self._context, question)
             if answer is not None:
                 reply = self._checked_reply(self._action.reply(answer))
-                self._keep(cache, key, question, request, answer, reply, began_at)
+                # To keep it takes as long as to look it up: what is asked for once is not kept.
+                if cache.is_asked_again(key):
+                    self._keep(cache, key, question, request, answer, reply, began_at)
                 return reply, 0.0
         try:
             return await self._flights.share(key, partial(self._fill, cache, key, question, request, is_large)), 0.0

@@ -122,3 +122,13 @@ def test_a_newer_answer_replaces_the_older() -> None:
     assert world.cache.size_bytes == size
     world.cache.drop(b"t")
     assert world.shows("a")
+
+
+def test_what_is_asked_for_once_is_told_from_what_is_asked_for_again() -> None:
+    cache: AnswerCache[str] = AnswerCache(1_000)
+    assert [cache.is_asked_again(number % 3) for number in range(6)] == [False] * 3 + [True] * 3
+    # Many others later it was long ago.
+    for number in range(10, 50_010):
+        assert not cache.is_asked_again(number)
+    assert cache.is_asked_again(50_009)
+    assert not cache.is_asked_again(0)

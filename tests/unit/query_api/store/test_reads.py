@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -11,17 +11,20 @@ import httpx
 import pytest
 
 from schemas.topic_names import CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
+from services.query_api.drops import drop_tags
 from services.query_api.errors import ReadsUnavailable
 from services.query_api.live import LiveReads, Pulled
 from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.read_model import ClickHouseReadModel
-from services.query_api.store.handle import Store
+from services.query_api.store.handle import Store, Touched
+from services.query_api.store.layout import TOPICS
 from tests.support import told
 from tests.support.memory_brokers import MemoryBrokers
 from tests.support.query_api import NOW, FakeApi, FakeStore, ManualClock, fake_api
 from tests.support.stores import store_of, until
+from tests.support.waiting import wait_until_async
 
 AT = NOW - 60_000
 X = told.values(
@@ -41,7 +44,7 @@ class NoPoller:
 class Api:
     """The application over a store, and a ClickHouse that refuses every query until it is told otherwise."""
 
-    def __init__(self, store: Store, brokers: MemoryBrokers, *, is_at_once: bool) -> None:
+    def __init__(self, store: Store, brokers: MemoryBrokers, *, is_at_once: bool, cache_bytes: int | None) -> None:
         self.store = store
         self.brokers = brokers
         self.clickhouse = FakeStore()
@@ -51,6 +54,7 @@ class Api:
         self.api: FakeApi = fake_api(
             clickhouse=self.clickhouse,
             own_reads=self.own,
+            cache_bytes=cache_bytes,
             at_once=(lambda directory: AtOnce(store, directory)) if is_at_once else None,
             reads=lambda directory: LiveReads(
                 ClickHouseReadModel(cast("ClickHouse", self.clickhouse), directory, own_reads=self.own),
@@ -80,10 +84,10 @@ def filled() -> MemoryBrokers:
 
 
 @asynccontextmanager
-async def api_of(folder: Path, *, is_at_once: bool) -> AsyncIterator[Api]:
+async def api_of(folder: Path, *, is_at_once: bool, cache_bytes: int | None = None) -> AsyncIterator[Api]:
     brokers = filled()
     async with store_of(folder, brokers) as (store, _):
-        yield Api(store, brokers, is_at_once=is_at_once)
+        yield Api(store, brokers, is_at_once=is_at_once, cache_bytes=cache_bytes)
 
 
 @pytest.fixture(params=[True, False], ids=["at_once", "by_the_read_model"])
@@ -102,6 +106,29 @@ async def test_postme_shows_a_post_and_a_channel(api: Api) -> None:
     assert channel.json()["totals"]["likes"] == 11
     assert (await api.get("/api/v1/posts/p2/insights")).status_code == 404
     assert api.clickhouse.asked == []
+
+
+async def test_what_is_asked_for_again_is_kept_until_the_store_shows_something_newer(tmp_path: Path) -> None:
+    async with api_of(tmp_path, is_at_once=True, cache_bytes=1 << 20) as api:
+        cache = api.api.cache
+        assert cache is not None
+
+        def changed(touched: Sequence[Touched]) -> None:
+            for entry in touched:
+                drop_tags([cache], TOPICS[entry.topic_at], entry.parts, is_gone=entry.is_gone)
+
+        api.store.on_change = changed
+        sizes = []
+        for _ in range(3):
+            assert (await api.get("/api/v1/posts/p1/insights")).json()["totals"]["likes"] == 11
+            sizes.append(len(cache))
+        assert sizes == [0, 1, 1]
+        told.put(api.brokers, POST_ROLLUPS, "w1/p1", told.figures("w1", "p1", {"t1": told.values(likes=50)}, at=AT))
+
+        async def is_shown() -> bool:
+            return bool((await api.get("/api/v1/posts/p1/insights")).json()["totals"]["likes"] == 50)
+
+        await wait_until_async(is_shown, 20, "the newer figures are shown")
 
 
 async def test_powerpost_shows_a_target(api: Api) -> None:
