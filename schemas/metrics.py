@@ -224,20 +224,20 @@ def total(parts: Sequence[Values]) -> Values:
         return NO_POST_VALUES
     if len(parts) == 1:
         return parts[0]
-    sums = [_sum(column) for column in zip(*parts, strict=True)]
+    sums = list(parts[0])
+    for part in parts[1:]:
+        sums = [
+            new if held is None else held if new is None else held + new for held, new in zip(sums, part, strict=True)
+        ]
+    known = [*filter(None, sums)]
+    if known and (max(known) > INT64_MAX or min(known) < INT64_MIN):
+        sums = [None if value is None else bounded(value) for value in sums]
     if sum(part[AVG_WATCH_TIME] is not None for part in parts) > 1:
         sums[AVG_WATCH_TIME] = None
     watched = sums[WATCH_TIME]
     if watched is not None and not -MILLIS_MAX <= watched <= MILLIS_MAX:
         sums[WATCH_TIME] = MILLIS_MAX if watched > 0 else -MILLIS_MAX
     return tuple(sums)
-
-
-def _sum(column: tuple[int | None, ...]) -> int | None:
-    if None not in column:
-        return bounded(sum(column))  # type: ignore[arg-type]  # no None in it
-    present = [value for value in column if value is not None]
-    return bounded(sum(present)) if present else None
 
 
 def seconds(millis: int | None) -> Decimal | None:

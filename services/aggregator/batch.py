@@ -7,7 +7,7 @@ messages -> Batch (set_aside.py) -> states it touches (touched.py, filling.py) -
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from schemas.events import CatalogChannel, CatalogPost, DeadLetter
 from services.aggregator.reading import Message, RawReading
@@ -27,6 +27,8 @@ class CatalogWrite:
         event: the decoded message; None for a tombstone.
         is_post: True for the topic of posts, False for the topic of channels.
         updated_at: the broker's time of the message, ms. Used for tombstones only: an event carries its own time.
+        replaced: earlier messages of the same post or channel in the batch, oldest first. They have no effect of their
+            own. But an owner that died may have stored a part of theirs, so whatever they touch is computed anew.
     """
 
     workspace_id: str
@@ -34,6 +36,7 @@ class CatalogWrite:
     event: CatalogChannel | CatalogPost | None
     is_post: bool
     updated_at: int
+    replaced: tuple[CatalogWrite, ...] = ()
 
 
 @dataclass(slots=True)
@@ -98,13 +101,14 @@ class Effects:
 
 
 def newest_writes(writes: Sequence[CatalogWrite]) -> list[CatalogWrite]:
-    """The last write of each post and channel, in order; it would replace the earlier writes of the batch anyway."""
-    newest: dict[tuple[bool, str, str], CatalogWrite] = {}
+    """The last write of each post and channel, in order, with the earlier ones that it replaces."""
+    found: dict[tuple[bool, str, str], list[CatalogWrite]] = {}
     for write in writes:
         at = (write.is_post, write.workspace_id, write.id)
-        newest.pop(at, None)
-        newest[at] = write
-    return list(newest.values())
+        found[at] = [*found.pop(at, ()), write]
+    return [
+        replace(write, replaced=(*write.replaced, *earlier)) if earlier else write for *earlier, write in found.values()
+    ]
 
 
 def halves(batch: Batch) -> list[Batch]:

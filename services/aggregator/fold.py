@@ -84,6 +84,10 @@ class _Fold:
     def post_writes(self, writes: Sequence[CatalogWrite], listings: Mapping[Key, Sequence[Listing]]) -> None:
         """Fold posts, each written once.
 
+        All that these writes may ever have touched is emitted anew. An owner that died may have stored the consequences
+        of some of them, without those that came later: a target may have gone to a post and into a channel's windows
+        that none of the stored states names.
+
         Args:
             listings: listings of the targets of `touched.targets_let_go`; listings by the written posts are ignored.
         """
@@ -94,16 +98,20 @@ class _Fold:
             workspace_id = write.workspace_id
             for target_id in self.state.posts[(workspace_id, write.id)].target_ids:
                 counting.setdefault((workspace_id, target_id), [])
-            for target_id, listing, counts in entries(write):
-                target_key = (workspace_id, target_id)
-                found = counting.setdefault(target_key, [])
-                if counts:
-                    found.append(listing)
-                else:
-                    idle[target_key] = listing
+            for version in (*write.replaced, write):
+                for target_id, listing, counts in entries(version):
+                    target_key = (workspace_id, target_id)
+                    found = counting.setdefault(target_key, [])
+                    if counts and version is write:
+                        found.append(listing)
+                    else:
+                        idle[target_key] = listing
+                    self.changes.channels[(workspace_id, listing.channel_id)] = None
         for target_key, found in counting.items():
             workspace_id = target_key[0]
             for listing in listings.get(target_key, ()):
+                self.changes.posts[(workspace_id, listing.post_id)] = None
+                self.changes.channels[(workspace_id, listing.channel_id)] = None
                 if (workspace_id, listing.post_id) not in written:
                     found.append(listing)
             self._award(workspace_id, self.state.targets[target_key], written, found, idle.get(target_key))

@@ -25,10 +25,16 @@ def targets_named(batch: Batch) -> list[Key]:
         for post in read.reading.posts:
             named[(workspace_id, targets[post.position].target_id)] = None
     for write in batch.catalog:
-        if isinstance(write.event, CatalogPost):
-            for target in write.event.targets:
+        for event in posts_told(write):
+            for target in event.targets:
                 named[(write.workspace_id, target.target_id)] = None
     return list(named)
+
+
+def posts_told(write: CatalogWrite) -> list[CatalogPost]:
+    """The versions of a post that a write and those that it replaces tell, oldest first; [] for a channel's."""
+    told = (each.event for each in (*write.replaced, write))
+    return [event for event in told if isinstance(event, CatalogPost)]
 
 
 def targets_of_posts(state: PartitionState, posts: Iterable[Key]) -> list[Key]:
@@ -59,20 +65,25 @@ def entries(write: CatalogWrite) -> list[tuple[str, Listing, bool]]:
 def targets_let_go(state: PartitionState, batch: Batch) -> list[Key]:
     """Targets that their own post gives up: the post no longer lists the target, or the post's time went back.
 
-    Any other post that lists such a target may own the target now. The posts of the batch, the targets that they list
-    and the targets that they listed before must be filled.
+    Any other post that lists such a target may own the target now, or was given it by an owner that knew only a part of
+    the batch's writes. The posts of the batch, the targets that they list and the targets that they listed before must
+    be filled.
     """
     found: dict[Key, None] = {}
     for write in batch.catalog:
         if not write.is_post:
             continue
         before = state.posts[(write.workspace_id, write.id)]
-        kept = {
-            target_id
-            for target_id, listing, counts in entries(write)
-            if counts and listing.updated_at >= before.updated_at
-        }
-        for target_id in before.target_ids:
+        versions = [
+            {
+                target_id
+                for target_id, listing, counts in entries(version)
+                if counts and listing.updated_at >= before.updated_at
+            }
+            for version in (*write.replaced, write)
+        ]
+        kept = set.intersection(*versions)
+        for target_id in dict.fromkeys((*before.target_ids, *(id_ for version in versions for id_ in version))):
             target = state.targets[(write.workspace_id, target_id)]
             if target.is_listed and target.post_id == write.id and target_id not in kept:
                 found[(write.workspace_id, target_id)] = None
@@ -88,8 +99,8 @@ def channels_named(batch: Batch) -> list[Key]:
     for write in batch.catalog:
         if not write.is_post:
             named[(write.workspace_id, write.id)] = None
-        elif isinstance(write.event, CatalogPost):
-            for target in write.event.targets:
+        for event in posts_told(write):
+            for target in event.targets:
                 named[(write.workspace_id, target.channel_id)] = None
     return list(named)
 
@@ -116,8 +127,9 @@ def channels_flipped(state: PartitionState, batch: Batch) -> list[Key]:
         if write.is_post:
             continue
         channel = state.channels[(write.workspace_id, write.id)]
-        platform = write.event.platform if isinstance(write.event, CatalogChannel) else ""
-        if channel.is_held != (write.event is not None) or channel.platform != platform:
+        versions = [each.event for each in (*write.replaced, write)]
+        platforms = {event.platform if isinstance(event, CatalogChannel) else None for event in versions}
+        if platforms != {channel.platform if channel.is_held else None}:
             flipped[(write.workspace_id, write.id)] = None
     return list(flipped)
 

@@ -34,7 +34,8 @@ def insert_stages(effects: Effects) -> list[Inserts]:
     write also touches states that only the old state names (the post that a target leaves, the targets of a channel
     that is deleted). So the consequences of such a write are stored and published first, the states next and the mirror
     last. A crash in between repeats the write: either the old states are still stored, and name the same touched
-    states, or the consequences were published already.
+    states, or the consequences were published already. The next owner may fold later writes together with the repeated
+    one; what they replace is still touched (`batch.newest_writes`).
     """
     inserts = effects.inserts
     if not any(table in inserts for table in _MIRRORS):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from schemas.events import PlatformRaw
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS
@@ -63,4 +62,4 @@ def merge_channel(registers: dict[PeriodKey, Register], events: Sequence[Platfor
 
 def with_register(target: Target, register: Register) -> Target:
     """A target with other figures."""
-    return replace(target, captured_at=register.captured_at, values=register.values)
+    return target._replace(captured_at=register.captured_at, values=register.values)

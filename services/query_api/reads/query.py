@@ -53,8 +53,7 @@ class Question(Generic[Answered_co]):
         return Answering(cls, answer)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """One post on one channel, with its latest figures.
 
     Attributes:
@@ -83,8 +82,7 @@ class Target:
     post_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(NamedTuple):
     """A post and its targets in order, without deleted targets and those of deleted channels. Instants in ms."""
 
     post_id: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
@@ -162,8 +162,7 @@ class ClickHouseReadModel:
             )
         # Off the loop: payloads are large.
         merged = await self._desk.run(workspace_id, merge_targets, stored, events)
-        return replace(
-            post,
+        return post._replace(
             targets=tuple(
                 with_register(target, merged[target.target_id]) if target.target_id in merged else target
                 for target in post.targets

@@ -104,15 +104,19 @@ class Environment:
         if _size(self.path) < needed:
             raise Damaged(f"{self.path} is shorter than the {needed} bytes that it says")
 
-    @contextmanager
-    def reading(self) -> Iterator[Transaction]:
-        """A snapshot; nothing may be awaited within, since pages are not used again meanwhile."""
+    def begin(self) -> Transaction:
+        """A snapshot, to be ended with `abort`; nothing may be awaited meanwhile, since its pages are kept for it."""
         try:
-            txn = self._env.begin()
+            return self._env.begin()
         except lmdb.MapResizedError:
             # The writer made room.
             self._env.set_mapsize(0)
-            txn = self._env.begin()
+            return self._env.begin()
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """A snapshot for the length of a block; see `begin`."""
+        txn = self.begin()
         try:
             yield txn
         finally:

@@ -9,12 +9,13 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 import orjson
 
 from services.query_api.store import layout
-from services.query_api.store.files import Environment, Folder, Identity, StoreError
+from services.query_api.store.files import Environment, Folder, Identity, StoreError, Transaction
 from services.query_api.store.layout import Damaged
 from services.query_api.store.reading import View
 from services.query_api.store.status import Phase, Status
@@ -46,6 +47,26 @@ class Touched(NamedTuple):
     topic_at: int
     parts: tuple[str, ...]
     is_gone: bool
+
+
+class Viewing:
+    """A `with` block that reads one snapshot; written out, since a generator would cost more than a look-up."""
+
+    __slots__ = ("_is_current", "_store", "_txn")
+
+    def __init__(self, store: Store, is_current: bool) -> None:
+        self._store = store
+        self._is_current = is_current
+
+    def __enter__(self) -> View:
+        self._txn, view = self._store.begin(self._is_current)
+        return view
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._txn.abort()
+        if isinstance(error, Damaged | StoreError):
+            self._store.damaged(str(error))
+            raise StoreUnavailable from None
 
 
 class Store:
@@ -180,25 +201,32 @@ class Store:
             case _:
                 return "nobody fills the store yet"
 
-    @contextmanager
-    def view(self, *, is_current: bool = True) -> Iterator[View]:
-        """A snapshot; nothing may be awaited within.
+    def view(self, *, is_current: bool = True) -> Viewing:
+        """A snapshot for the length of a `with` block; nothing may be awaited within.
 
         Args:
             is_current: whether only a store that is as new as the topics will do.
 
         Raises:
-            StoreUnavailable: there is none; also when it turns out to be damaged.
+            StoreUnavailable: at the block's beginning, there is none; at its end, it turned out to be damaged.
+        """
+        return Viewing(self, is_current)
+
+    def begin(self, is_current: bool) -> tuple[Transaction, View]:
+        """A transaction and what it shows; for `Viewing`.
+
+        Raises:
+            StoreUnavailable: there is none.
         """
         environment = self._environment
         if environment is None or self._broken is not None or (is_current and not self.is_current):
             raise StoreUnavailable
         try:
-            with environment.reading() as txn:
-                yield View(environment, txn, self._partitions)
+            txn = environment.begin()
         except (Damaged, StoreError) as error:
             self.damaged(str(error))
             raise StoreUnavailable from None
+        return txn, View(environment, txn, self._partitions)
 
     # Changes.
 

@@ -47,7 +47,9 @@ class StoredTarget(NamedTuple):
 
     Attributes:
         published_at: ms; the post's where the target has none of its own.
-        register: in the order of POST_METRICS.
+        captured_at: ms, of its freshest figures.
+        values: in the order of POST_METRICS.
+        sources: the answers that its figures are from, as they are stored.
     """
 
     target_id: str
@@ -61,8 +63,15 @@ class StoredTarget(NamedTuple):
     is_story: bool
     parent_target_id: str | None
     detail: Mapping[str, Any]
-    register: Register
+    captured_at: int
+    values: Values
+    sources: Sequence[Any]
     origin: str = TargetOrigin.PRODUCT.value
+
+    @property
+    def register(self) -> Register:
+        """The figures with the answers that they are from."""
+        return Register(_groups(self.captured_at, self.sources), self.values, self.captured_at)
 
 
 class StoredPost(NamedTuple):
@@ -228,6 +237,7 @@ def _stored_target(target: Sequence[Any], published_at: int | None, figures: Seq
     target_id, channel_id, post_type, status, external_id, permalink, own_time, content, *part = target
     # Payloads from before there was an origin end with the detail.
     is_story, parent_target_id, detail, *origin = part or (False, None, _NO_DETAIL)
+    captured_at, values, sources = figures
     return StoredTarget(
         target_id,
         channel_id,
@@ -240,14 +250,11 @@ def _stored_target(target: Sequence[Any], published_at: int | None, figures: Seq
         is_story,
         parent_target_id,
         detail,
-        _register(figures),
+        captured_at,
+        (*values, *NO_POST_VALUES[len(values) :]),
+        sources,
         *origin,
     )
-
-
-def _register(figures: Sequence[Any]) -> Register:
-    captured_at, values, sources = figures
-    return Register(_groups(captured_at, sources), (*values, *NO_POST_VALUES[len(values) :]), captured_at)
 
 
 def _groups(captured_at: int, sources: Sequence[Any]) -> Groups:

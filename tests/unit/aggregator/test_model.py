@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -89,15 +90,24 @@ class Model:
         return max((s.captured_at for s in self.said if s.target_id == target_id), default=None)
 
     def entry(self, target_id: str) -> tuple[CatalogPost, CatalogTarget] | None:
-        """The catalog's newest entry of a target that counts: post and channel held, neither deleted."""
+        """The catalog's newest entry of a target that counts, on a channel that the catalog holds."""
+        held = self.listing(target_id)
+        return held if held is not None and held[1].channel_id in self.channels else None
+
+    def listing(self, target_id: str) -> tuple[CatalogPost, CatalogTarget] | None:
+        """The catalog's newest entry of a target that counts: neither its post nor itself is deleted."""
         listings = [
             (post, target)
             for post in self.posts.values()
             for target in post.targets
             if target.target_id == target_id and "deleted" not in (post.status, target.status)
         ]
-        newest = max(listings, key=lambda listing: (listing[0].updated_at, listing[0].post_id), default=None)
-        return newest if newest is not None and newest[1].channel_id in self.channels else None
+        return max(listings, key=lambda listing: (listing[0].updated_at, listing[0].post_id), default=None)
+
+    def holder(self, target_id: str) -> tuple[str, str] | None:
+        """The post and the channel of a target; None where no post lists it."""
+        held = self.listing(target_id)
+        return None if held is None else (held[0].post_id, held[1].channel_id)
 
     def parts(self, post_id: str) -> list[str]:
         post = self.posts[post_id]
@@ -219,12 +229,12 @@ class System:
         self.sequence = 0
         self.now = START
 
-    def apply(self, batch: Batch, crash: tuple[int, int] | None = None) -> None:
+    def apply(self, batch: Batch, crash: tuple[int, int] | None = None, *, is_repeated: bool = True) -> None:
         """Fold, store and publish.
 
         Args:
-            crash: stop within this stage, after these of its tables (a bit mask) were stored; then start anew and
-                repeat the batch, as the uncommitted offsets make the next owner do.
+            crash: stop within this stage, after these of its tables (a bit mask) were stored; then start anew.
+            is_repeated: whether the new start repeats the batch, as the uncommitted offsets make the next owner do.
         """
         related = asyncio.run(fill(self.state, batch, self.store, 0, self.now))
         self.sequence += 1
@@ -235,7 +245,8 @@ class System:
                 stored = {table: rows for bit, (table, rows) in enumerate(stage.items()) if crash[1] >> bit & 1}
                 self.store.insert(stored)
                 self.restart()
-                self.apply(batch)
+                if is_repeated:
+                    self.apply(batch)
                 return
             self.store.insert(stage)
             if number == 0:
@@ -350,11 +361,65 @@ def test_a_crash_anywhere_in_a_catalog_write_changes_nothing(
             check(model, crashed)
 
 
+@settings(max_examples=int(os.environ.get("STRONG", "300")), deadline=None)
+@given(
+    st.lists(catalog_steps, max_size=4),
+    st.permutations(TARGETS),
+    st.lists(catalog_steps, min_size=1, max_size=6),
+    st.lists(st.tuples(st.integers(1, 6), crashes), min_size=1, max_size=3),
+    st.lists(st.integers(1, 3), min_size=6, max_size=6),
+)
+def test_owners_that_died_among_a_part_of_the_writes_leave_nothing_behind(
+    before: list[tuple[str, Any]],
+    measured: list[str],
+    steps: list[tuple[str, Any]],
+    deaths: list[tuple[int, tuple[int, int]]],
+    sizes: list[int],
+) -> None:
+    """Each owner begins with the same first write, and sees fewer or more of those that follow at once."""
+    model, system = Model(), System()
+    for number, target_id in enumerate(measured):
+        values = list(NO_POST_VALUES)
+        values[LIKES] = values[VIEWS] = 10**number
+        model.said.append(Said(target_id, 1 << LIKES | 1 << VIEWS, 0, tuple(values), START, f"e{number}"))
+        said = Reading(posts=[PostReading(0, 1 << LIKES | 1 << VIEWS, 0, tuple(values))])
+        system.apply(Batch(raw=[reading(number, "c1", START, said, (target_id,))]))
+    for name, detail in [("put_channel", "c1"), ("put_channel", "c2"), *before]:
+        system.apply(Batch(catalog=[write_of(name, detail, model)]))
+    writes = [write_of(name, detail, model) for name, detail in steps]
+    for count, crash in deaths:
+        system.apply(Batch(catalog=newest_writes(writes[:count])), crash, is_repeated=False)
+    system.restart()
+    while writes:
+        size = sizes.pop()
+        system.apply(Batch(catalog=newest_writes(writes[:size])))
+        writes = writes[size:]
+    check(model, system)
+
+
+def test_a_target_of_a_version_that_nobody_finished_is_given_back() -> None:
+    """The post listed it in a version whose states were stored and whose mirror was not; the next one did not."""
+    model, system = Model(), System()
+    system.apply(Batch(catalog=[write_of("put_channel", "c1", model)]))
+    target = CatalogTarget("t1", "c1", "post", "published", "1", None, None, None)
+    first, second = (
+        write_of("put_post", CatalogPost(WORKSPACE, "p1", "published", START, START, targets, START), model)
+        for targets in ((target,), ())
+    )
+    system.apply(Batch(catalog=[first]), (2, 0), is_repeated=False)
+    system.apply(Batch(catalog=newest_writes([first, second])))
+    assert not system.store.tables["latest_post_metrics_store"][(0, WORKSPACE, "t1")]["is_listed"]
+    check(model, system)
+
+
 def check(model: Model, system: System) -> None:
     latest = system.store.tables["latest_post_metrics_store"]
     for target_id in TARGETS:
         row = latest.get((0, WORKSPACE, target_id))
         figures = model.figures(target_id)
+        holder = model.holder(target_id)
+        place = None if row is None or not row["is_listed"] else (row["post_id"], row["channel_id"])
+        assert place == holder
         if row is None:
             assert model.captured_at(target_id) is None
             continue
