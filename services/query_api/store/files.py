@@ -91,6 +91,7 @@ class Environment:
         try:
             self._check_length()
             self.databases = {name: self._env.open_db(name, create=is_writable) for name in _DATABASES}
+            self.tables = [self.databases[name] for name in layout.TABLES]
         except lmdb.Error as error:
             self._env.close()
             raise Damaged(f"{path} can't be read: {error}") from None

@@ -11,7 +11,6 @@ from services.query_api.store.layout import (
     CHANNEL_AT,
     FIGURES_AT,
     POST_AT,
-    TABLES,
     TOPICS,
     WINDOW_AT,
     Held,
@@ -33,7 +32,7 @@ class View:
         self._db = environment.databases
         self._txn = txn
         self._get = txn.get
-        self._tables = [environment.databases[name] for name in TABLES]
+        self._tables = environment.tables
         self._partitions = partitions
 
     def post(self, workspace_id: str, post_id: str) -> StoredPost | None:

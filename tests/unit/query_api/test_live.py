@@ -58,8 +58,8 @@ class Stored:
 
     async def post_with(self, workspace_id: str, post: Post, events: Sequence[PlatformRaw]) -> Post:
         merged = merge_targets({}, events)
-        shown = [replace(t, values=merged[t.target_id].values) for t in post.targets if t.target_id in merged]
-        return replace(post, targets=tuple(shown))
+        shown = [t._replace(values=merged[t.target_id].values) for t in post.targets if t.target_id in merged]
+        return post._replace(targets=tuple(shown))
 
     async def account_with(self, question: AccountQuestion, events: Sequence[PlatformRaw]) -> Account | None:
         return Account("c1", "x", True, None)
@@ -111,10 +111,10 @@ async def test_only_published_targets_on_active_channels_are_asked() -> None:
     others = (
         target("t2", status="failed"), target("t3", external_id=""), target("t4", "c2"), target("t5", "gone"),
     )  # fmt: skip
-    world.stored.post = replace(world.stored.post, targets=(pulled, *others))
+    world.stored.post = world.stored.post._replace(targets=(pulled, *others))
     assert await world.reads.answer(LivePostQuestion("w1", "p1")) is world.stored.post
     assert world.link.asked == [(PullKind.TARGETS, "", (PullTarget("t1", "c1", "p1", "ext-t1", "x-post", 5, True),))]
-    world.stored.post = replace(world.stored.post, targets=others)
+    world.stored.post = world.stored.post._replace(targets=others)
     assert await world.reads.answer(LivePostQuestion("w1", "p1")) is world.stored.post
     assert len(world.link.asked) == 1
 

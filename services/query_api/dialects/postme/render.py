@@ -15,6 +15,7 @@ from schemas.metrics import (
     WATCH_TIME,
     Values,
     post_engagements,
+    total,
     whole_seconds,
 )
 from services.query_api.dialects.postme.models import PLATFORM_NAMES
@@ -22,10 +23,9 @@ from services.query_api.reads.query import (
     PUBLISHED,
     ChannelWindow,
     Post,
-    Target,
     latest,
     or_zero,
-    totals,
+    with_fallback,
 )
 from services.runtime.clock import iso_seconds
 
@@ -36,34 +36,36 @@ def post_insights(post: Post) -> dict[str, Any]:
     By the product's document totals are the sum across channels, so both count published targets only.
     """
     published = [target for target in post.targets if target.status == PUBLISHED]
-    by_channel: dict[str, list[Target]] = {}
-    for target in published:
-        by_channel.setdefault(target.channel_id, []).append(target)
-    sums = totals(target.values for target in published)
-    updated_at = latest(target.captured_at for target in published)
+    figures = [with_fallback(target.values) for target in published]
+    by_channel: dict[str, tuple[str, list[Values]]] = {}
+    for target, values in zip(published, figures, strict=True):
+        by_channel.setdefault(target.channel_id, (target.platform, []))[1].append(values)
+    sums = total(figures)
+    updated_at = latest([target.captured_at for target in published])
     return {
         "post_id": post.post_id,
         "totals": {
-            "views": or_zero(sums[VIEWS]),
-            "engagements": or_zero(post_engagements(sums)),
-            "reach": or_zero(sums[REACH]),
-            "impressions": or_zero(sums[IMPRESSIONS]),
+            "views": sums[VIEWS] or 0,
+            "engagements": post_engagements(sums) or 0,
+            "reach": sums[REACH] or 0,
+            "impressions": sums[IMPRESSIONS] or 0,
             **_interactions(sums),
-            "watch_time_seconds": or_zero(whole_seconds(sums[WATCH_TIME])),
+            "watch_time_seconds": whole_seconds(sums[WATCH_TIME]) or 0,
         },
-        "channels": [_channel_block(targets) for targets in by_channel.values()],
+        "channels": [
+            _channel_block(channel_id, platform, total(parts)) for channel_id, (platform, parts) in by_channel.items()
+        ],
         "updated_at": None if updated_at is None else iso_seconds(updated_at),
     }
 
 
-def _channel_block(targets: list[Target]) -> dict[str, Any]:
-    sums = totals(target.values for target in targets)
+def _channel_block(channel_id: str, platform: str, sums: Values) -> dict[str, Any]:
     return {
-        "channel_id": targets[0].channel_id,
-        "platform": platform_name(targets[0].platform),
-        "views": or_zero(sums[VIEWS]),
-        "engagements": or_zero(post_engagements(sums)),
-        "reach": or_zero(sums[REACH]),
+        "channel_id": channel_id,
+        "platform": platform_name(platform),
+        "views": sums[VIEWS] or 0,
+        "engagements": post_engagements(sums) or 0,
+        "reach": sums[REACH] or 0,
         **_interactions(sums),
     }
 
@@ -93,10 +95,10 @@ def without_window_bounds(reply: dict[str, Any]) -> dict[str, Any]:
 
 def _interactions(values: Values) -> dict[str, int]:
     return {
-        "likes": or_zero(values[LIKES]),
-        "comments": or_zero(values[COMMENTS]),
-        "shares": or_zero(values[SHARES]),
-        "saves": or_zero(values[SAVES]),
+        "likes": values[LIKES] or 0,
+        "comments": values[COMMENTS] or 0,
+        "shares": values[SHARES] or 0,
+        "saves": values[SAVES] or 0,
     }
 
 

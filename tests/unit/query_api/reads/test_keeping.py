@@ -77,7 +77,7 @@ async def test_a_change_is_shown(tag: bytes) -> None:
     api = Api()
     await api.get()
     api.fake.clock.advance(2)
-    changed = replace(POST, targets=(target("t1", values=values(likes=2), captured_at=NOW),))
+    changed = POST._replace(targets=(target("t1", values=values(likes=2), captured_at=NOW),))
     api.fake.read_model.answers[PostQuestion("w1", "p1")] = changed
     api.cache.drop(tag)
     assert (await api.get()).json()["totals"]["likes"] == 2
@@ -121,7 +121,7 @@ async def test_a_known_reply_is_not_sent_again() -> None:
         reply = await api.get(**{"if-none-match": known})
         assert (reply.status_code, reply.content, reply.headers["etag"]) == (304, b"", etag)
     assert (await api.get(**{"if-none-match": '"other"'})).status_code == 200
-    changed = replace(POST, targets=(target("t1", values=values(likes=2), captured_at=NOW),))
+    changed = POST._replace(targets=(target("t1", values=values(likes=2), captured_at=NOW),))
     api.fake.read_model.answers[PostQuestion("w1", "p1")] = changed
     api.cache.drop(post_tag("w1", "p1"))
     assert (await api.get(**{"if-none-match": etag})).status_code == 200
@@ -153,7 +153,7 @@ async def test_a_moving_window_keeps_its_tag() -> None:
 async def test_large_replies_are_packed_when_asked(accepted: str, is_packed: bool) -> None:
     api = Api()
     many = tuple(target(f"t{number}", f"c{number}", values=values(likes=number)) for number in range(50))
-    api.fake.read_model.answers[PostQuestion("w1", "p1")] = replace(POST, targets=many)
+    api.fake.read_model.answers[PostQuestion("w1", "p1")] = POST._replace(targets=many)
     plain = await api.get(**{"accept-encoding": "identity"})
     async with api.fake.client.stream("GET", PATH, headers={**api.headers, "accept-encoding": accepted}) as reply:
         raw = b"".join([chunk async for chunk in reply.aiter_raw()])
