@@ -108,7 +108,7 @@ class StateCollector(Collector):
         self._ownership = ownership or alone()
 
     def collect(self) -> Iterable[Metric]:
-        """One family a gauge."""
+        """The gauges of this moment, each as one family with a sample a platform."""
         due = GaugeMetricFamily("tidemark_poller_targets_due", "Targets due now.", labels=["platform"])
         overdue = GaugeMetricFamily(
             "tidemark_poller_targets_overdue",

@@ -93,7 +93,7 @@ class PublicOnlyBackend(httpcore.AsyncNetworkBackend):
         raise ForbiddenAddress("a platform can't be asked through a socket file")
 
     async def sleep(self, seconds: float) -> None:
-        """As the backend within."""
+        """Wait, as the backend within does; `seconds` of real time."""
         await self._inner.sleep(seconds)
 
 

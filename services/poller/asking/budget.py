@@ -310,7 +310,7 @@ class Budget:
                 pace.take(now)
 
     def end(self, key: WindowKey) -> None:
-        """The call is over."""
+        """A call that `reserve` allowed is over, with or without an answer: its place is free for another."""
         self._windows[key].in_flight -= 1
 
     def observe(self, key: WindowKey, state: LimitState | None, now: int) -> None:

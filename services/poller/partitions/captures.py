@@ -70,7 +70,7 @@ class Captures:
         self.channels: dict[ChannelKey, int] = {}
 
     def rollup(self, codec: RecordCodec) -> Fold:
-        """Folds `rollups.posts`."""
+        """Returns what takes each message of `rollups.posts`: targets are due again an interval after they were asked."""
 
         def fold(_: str, record: Record) -> None:
             if record.value is None:
@@ -92,7 +92,7 @@ class Captures:
         return tolerant(fold)
 
     def channel_snapshot(self) -> Fold:
-        """Folds `metrics.channel-snapshots`; the message's time is close enough to the capture's."""
+        """Returns what takes each message of `metrics.channel-snapshots`; its time is close enough to the capture's."""
 
         def fold(_: str, record: Record) -> None:
             workspace_id, channel_id = parsed_key(CHANNEL_SNAPSHOTS, record.key)
@@ -110,7 +110,7 @@ class Captures:
         return {number: max(oldest, min(now, self._newest.get(number, 0)) - MARGIN) for number in partitions}
 
     def raw(self, codec: Codec[Any]) -> Fold:
-        """Folds `platform.raw`."""
+        """Returns what takes each message of `platform.raw`, which are newer than the rollups: likewise."""
 
         def fold(_: str, record: Record) -> None:
             event: PlatformRaw = codec.decode(record.value or b"")

@@ -27,7 +27,7 @@ Ticks = Callable[[], int]
 
 
 class Stage(Enum):
-    """How far a partition is."""
+    """Where in its life a partition of this process stands."""
 
     LOADING = "loading"  # its catalog is being read
     ACTIVE = "active"  # its channels are asked for

@@ -51,7 +51,7 @@ class FairQueue(Generic[Item]):
         return self._size
 
     def put(self, flow: str, rank: int, item: Item) -> None:
-        """Let an item wait."""
+        """Let an item of a flow wait; of one flow the lowest rank is taken first."""
         found = self._flows.get(flow)
         if found is None:
             found = self._flows[flow] = _Flow(self._virtual)

@@ -128,7 +128,7 @@ class Plan:
             self.put_off.pop(slot, None)
 
     def entry(self, item: int) -> Entry:
-        """The entry of an item."""
+        """The entry that an item of this plan's queue stands for."""
         entry = self.entries[slot_of(item)]
         assert entry is not None, "an item's slot is held until it is released"
         return entry
