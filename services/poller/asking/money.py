@@ -248,7 +248,7 @@ class Ledger:
         )
 
     def state(self, now: int) -> Money:
-        """What the month that holds `now` (ms) has cost so far, what is left of the budget, and the forecast to its end."""
+        """What the month of `now` (ms) has cost so far, what is left of its budget, and the forecast to its end."""
         accounts = self._accounts.get(month_of(now), {})
         spent = self._spent_in(now)
         left = None if self.budget is None else max(0, self.budget - spent)

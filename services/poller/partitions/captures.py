@@ -70,7 +70,7 @@ class Captures:
         self.channels: dict[ChannelKey, int] = {}
 
     def rollup(self, codec: RecordCodec) -> Fold:
-        """Returns what takes each message of `rollups.posts`: targets are due again an interval after they were asked."""
+        """Returns what takes each message of `rollups.posts`: a target is due an interval after its last answer."""
 
         def fold(_: str, record: Record) -> None:
             if record.value is None:
