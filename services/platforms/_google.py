@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 from services.platforms import base, http_reading, json_reading, report_days
 
+# How Google's APIs name themselves in `www-authenticate`.
+_REALM = 'realm="https://accounts.google.com/"'
 _PER_DAY = re.compile(r"\blimit '[^']*\bper day\b|\bper day\b[^.]{0,40} of service", re.IGNORECASE)
 
 
@@ -30,6 +32,8 @@ class GoogleError(NamedTuple):
         code: the HTTP status that it repeats; None where it repeats none.
         is_daily: whether a quota of a day is named.
         is_never_granted: whether the limit that is named is 0.
+        is_own: whether it has the form of Google's errors: the status as a number, beside a list of reasons or a status
+            in words.
     """
 
     reasons: tuple[str, ...]
@@ -37,6 +41,7 @@ class GoogleError(NamedTuple):
     code: int | None
     is_daily: bool
     is_never_granted: bool
+    is_own: bool = False
 
 
 def read_error(body: bytes) -> GoogleError | None:
@@ -63,6 +68,7 @@ def read_error(body: bytes) -> GoogleError | None:
         code if type(code) is int and 400 <= code < 600 else None,
         bool(_PER_DAY.search(message)) or any(map(_is_daily, metadata)),
         any(json_reading.text(held.get("quota_limit_value")) == "0" for held in (*metadata, found)),
+        type(code) is int and (isinstance(found.get("status"), str) or isinstance(found.get("errors"), list)),
     )
 
 
@@ -90,8 +96,13 @@ def classify(
         return base.Verdict(base.Outcome.PERMISSION_MISSING, detail=detail)
     outcome = next((outcomes[reason] for reason in error.reasons if reason in outcomes), None)
     if outcome is None:
-        failed = status if status >= 400 else error.code or 500
-        verdict = http_reading.without_code(failed, headers, detail)
+        failed = status if status >= 400 else (error.is_own and error.code) or 500
+        if failed == 401 and http_reading.is_challenged(headers, _REALM):
+            return base.Verdict(base.Outcome.TOKEN_EXPIRED, detail=f"{detail} challenged")
+        if error.is_own and failed not in (404, 410):
+            verdict = http_reading.by_status(failed, headers, detail, body)
+        else:
+            verdict = http_reading.without_code(failed, headers, detail)
         if verdict.outcome is not base.Outcome.RETRY_LATER or not error.is_daily:
             return verdict
         outcome = verdict.outcome

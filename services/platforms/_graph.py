@@ -43,6 +43,9 @@ _GONE_ID = re.compile(r"ID '([^']{1,128})'")
 _MISSING_ALIAS = re.compile(r"do(?:es)? not exist: ([\w.-]{1,128})")
 _GONE = re.compile(r"object (?:with id '[^']{0,128}' )?does not exist", re.I)
 _SCOPE = re.compile(r"requires? (?:the )?'?(\w{4,60})'? permission", re.I)
+# How the API names itself in `www-authenticate`: `OAuth "Facebook Platform" "invalid_token" "..."`.
+_REALM = '"Facebook Platform"'
+_AN_OBJECT = b"{"
 _PROOF = re.compile(r"app ?secret[ _]proof", re.I)
 _USER_CONTENT = "pages_read_user_content"
 _TOO_MUCH = re.compile(r"reduce the amount of data|timed out|time-?out", re.I)
@@ -118,8 +121,8 @@ def verdict_of(status: int, headers: Mapping[str, str], body: bytes) -> base.Ver
     if isinstance(error, dict):
         return _verdict_of_error(error, status, headers)
     if 200 <= status < 300:
-        return base.Verdict(base.Outcome.OK if body[:1] == b"{" else base.Outcome.PLATFORM_DOWN)
-    return http_reading.by_status(status, headers, str(status), body)
+        return base.Verdict(base.Outcome.OK if json_reading.is_object(body) else base.Outcome.PLATFORM_DOWN)
+    return _without_error(status, headers, str(status))
 
 
 def verdict_of_part(element: Any) -> base.Verdict:
@@ -143,7 +146,14 @@ def verdict_of_part(element: Any) -> base.Verdict:
         return _verdict_of_error(error, status, headers)
     if 200 <= status < 300:
         return base.Verdict(base.Outcome.OK)
-    return http_reading.by_status(status, headers, json_reading.text(code), body)
+    return _without_error(status, headers, json_reading.text(code))
+
+
+def _without_error(status: int, headers: Mapping[str, str], detail: str) -> base.Verdict:
+    """What a failure means that holds no error of Meta's: only Meta's own challenge speaks of the token."""
+    if status == 401 and http_reading.is_challenged(headers, "OAuth", _REALM):
+        return base.Verdict(base.Outcome.TOKEN_EXPIRED, detail=f"{detail} challenged")
+    return http_reading.without_code(status, headers, detail)
 
 
 def _verdict_of_parts(body: bytes) -> base.Verdict:
@@ -206,7 +216,9 @@ def _verdict_of_error(error: Mapping[str, Any], status: int, headers: Mapping[st
             return base.Verdict(base.Outcome.PLATFORM_DOWN, http_reading.retry_after(headers), detail)
     if error.get("is_transient") is True or status < 400:
         return base.Verdict(base.Outcome.PLATFORM_DOWN, http_reading.retry_after(headers), detail)
-    return http_reading.by_status(status, headers, detail)
+    if not isinstance(error.get("type"), str) and "fbtrace_id" not in error:
+        return _without_error(status, headers, detail)
+    return http_reading.by_status(status, headers, detail, _AN_OBJECT)
 
 
 def _refused_access(code: int, message: str, user_message: str, subcode: Any, detail: str) -> base.Verdict | None:

@@ -64,7 +64,13 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, now: int) -> 
     if outcome is None and status in (413, 414):
         outcome = base.Outcome.TOO_MUCH
     if outcome is None:
-        outcome = http_reading.without_code(status if status >= 400 else 500, headers, detail).outcome
+        # An error of the API's own repeats the status beside its message.
+        is_own = "message" in answer and type(answer.get("status")) is int
+        failed = status if status >= 400 else 500
+        if is_own and failed not in (404, 410):
+            outcome = http_reading.by_status(failed, headers, detail, body).outcome
+        else:
+            outcome = http_reading.without_code(failed, headers, detail).outcome
     if outcome is base.Outcome.REQUEST_WRONG and named:
         outcome = base.Outcome.TARGET_REFUSED  # the request is right but for the id of one post
     if outcome is base.Outcome.RETRY_LATER and " DAY " in message:

@@ -5,8 +5,9 @@ Documentation: RFC 6749, sections 5.2 and 6; Meta "Refresh a long-lived token"; 
 Uncertain, and how it is read here:
 - X and LinkedIn call a refresh token that is used up or ended `invalid_request`, with a description that speaks of the
   token; another `invalid_request` is a mistake of ours.
-- A failure that names nothing known is taken for the token's, except where the app signs with HTTP Basic and 401
-  means that the app was refused.
+- A failure of a token endpoint's own form that names nothing known is taken for the token's, except where the app signs
+  with HTTP Basic and 401 means that the app was refused. Whatever has no such form (a page in HTML, an empty body, JSON
+  of something else) speaks of the host: a proxy's or a firewall's 401 must not end a connection.
 """
 
 from __future__ import annotations
@@ -100,9 +101,23 @@ def read_oauth(
     outcome = _OUTCOME_OF_ERROR.get(code)
     if code == "invalid_request" and "token" in json_reading.text(answer.get("error_description", "")).lower():
         outcome = base.Outcome.TOKEN_REVOKED
+    if outcome is None and not _is_own(answer):
+        outcome = _OUTCOME_OF_STATUS.get(status, base.Outcome.PLATFORM_DOWN)
     if outcome is None:
         outcome = unauthorized if status == 401 else _by_status(status)
     return abilities.RefreshFailure(outcome, _wait(outcome, headers), detail)
+
+
+def _is_own(answer: Mapping[str, Any]) -> bool:
+    """Whether an unknown failure has a form of token endpoints: OAuth's, or that of an API's own numbered errors."""
+    error = answer.get("error")
+    if isinstance(error, dict):
+        return isinstance(error.get("code"), str)
+    if isinstance(error, str):
+        return "error_description" in answer
+    return "message" in answer and any(
+        type(number) is int for number in (error, answer.get("code"), answer.get("status"))
+    )
 
 
 def read_renewal(

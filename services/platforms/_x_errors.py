@@ -84,11 +84,20 @@ def _by_status(problem: dict[str, Any], status: int, headers: Mapping[str, str],
     if status < 400 and type(said) is int and 400 <= said < 600:
         status = said
     if status < 400:
-        return base.Outcome.REQUEST_WRONG
+        return base.Outcome.REQUEST_WRONG if status < 300 else base.Outcome.PLATFORM_DOWN
     if status in (404, 410):
         # Of a post X says so by the problem's type.
         return base.Outcome.PLATFORM_DOWN
-    return http_reading.by_status(status, headers, detail).outcome
+    if _is_own(problem):
+        return http_reading.by_status(status, headers, detail, b"{").outcome
+    return http_reading.without_code(status, headers, detail).outcome
+
+
+def _is_own(problem: dict[str, Any]) -> bool:
+    """Whether a problem has one of X's forms: a problem document, or an error with a code in numbers."""
+    if isinstance(problem.get("message"), str) and type(problem.get("code")) is int:
+        return True
+    return isinstance(problem.get("title"), str) and not {"type", "detail", "status"}.isdisjoint(problem)
 
 
 def _with_wait(

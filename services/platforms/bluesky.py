@@ -83,6 +83,8 @@ _METHODS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# The protocol's names of errors are words of this form, in an object with a message.
+_ERROR_NAME = re.compile(r"[A-Z][A-Za-z]{2,63}")
 _OUTCOME_OF_ERROR = {
     "ExpiredToken": base.Outcome.TOKEN_EXPIRED,
     "InvalidToken": base.Outcome.TOKEN_EXPIRED,
@@ -391,10 +393,9 @@ class Bluesky:
             return abilities.TokenGrant(access, renewed, _life_of(access))
         verdict = self.classify(status, headers, body, 0)
         outcome = verdict.outcome
-        if outcome is base.Outcome.OK:
-            outcome = base.Outcome.PLATFORM_DOWN
-        elif status in (400, 401) and outcome is base.Outcome.REQUEST_WRONG and "error" not in answer:
-            outcome = base.Outcome.TOKEN_EXPIRED
+        if outcome is base.Outcome.OK or "error" not in answer:
+            # Only the protocol's own error speaks of the token.
+            outcome = base.Outcome.PLATFORM_DOWN if outcome is not base.Outcome.RETRY_LATER else outcome
         return abilities.RefreshFailure(outcome, verdict.retry_after_seconds, verdict.detail)
 
     def read(self, event: PlatformRaw) -> base.Reading:
@@ -468,7 +469,11 @@ class Bluesky:
             # The host speaks another protocol, or is another host than it was.
             outcome = base.Outcome.PLATFORM_DOWN
         if outcome is None:
-            outcome = http_reading.by_status(status, headers, detail).outcome
+            is_own = bool(_ERROR_NAME.fullmatch(error)) and isinstance(answer.get("message"), str)
+            if is_own:
+                outcome = http_reading.by_status(status, headers, detail, body).outcome
+            else:
+                outcome = http_reading.without_code(status, headers, detail).outcome
         if outcome is base.Outcome.TOKEN_EXPIRED and "revoked" in message:
             outcome = base.Outcome.TOKEN_REVOKED
         if outcome is base.Outcome.REQUEST_WRONG and "not found" in message:

@@ -250,7 +250,7 @@ class GoogleBusiness:
         error = _google.read_error(body)
         if 200 <= status < 300 and error is None:
             # A location without figures answers {}.
-            if body[:1] == b"{":
+            if json_reading.is_object(body):
                 return base.Verdict(base.Outcome.OK)
             return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
         verdict = _google.classify(status, headers, body, now, _OUTCOME_OF_REASON)

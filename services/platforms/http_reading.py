@@ -8,6 +8,8 @@ from urllib.parse import quote
 from schemas.events import PlatformRaw
 from services.platforms.base import Outcome, Verdict
 
+_OF_THE_HOST = frozenset({401, 403, 404, 407, 410})
+
 
 def succeeded(event: PlatformRaw) -> bool:
     """Whether the status is a 2xx; the body may still report a failure."""
@@ -15,23 +17,35 @@ def succeeded(event: PlatformRaw) -> bool:
 
 
 def by_status(status: int, headers: Mapping[str, str], detail: str, body: bytes | None = None) -> Verdict:
-    """What a failure means by its status alone, when its body holds no known code.
+    """What a failure means by its status alone, when its body is the platform's own and holds no known code.
 
-    A bare 404 or 410 speaks of the address or of the host, never of a target: of the request where the answer is JSON,
-    of the host where it is anything else.
+    Whatever is no JSON is a page of a proxy, a firewall or another host, and so speaks of no token and of no permission
+    (`without_code`). A bare 404 or 410 speaks of the address, never of a target.
 
     Args:
         body: as received; without it, the `content-type` tells whether the answer is JSON.
     """
+    if not _is_json(headers, body):
+        return without_code(status, headers, detail)
     if status == 401:
         return Verdict(Outcome.TOKEN_EXPIRED, detail=detail)
-    if status == 402:
-        return Verdict(Outcome.QUOTA_EXHAUSTED, retry_after(headers), detail)
     if status == 403:
         return Verdict(Outcome.PERMISSION_MISSING, detail=detail)
     if status in (404, 410):
-        outcome = Outcome.REQUEST_WRONG if _is_json(headers, body) else Outcome.PLATFORM_DOWN
-        return Verdict(outcome, retry_after(headers), detail)
+        return Verdict(Outcome.REQUEST_WRONG, detail=detail)
+    return without_code(status, headers, detail)
+
+
+def without_code(status: int, headers: Mapping[str, str], detail: str) -> Verdict:
+    """What a failure means whose body is none of the platform's own: empty, a page in HTML, JSON of another form.
+
+    Who answers so stands between us and the platform, or in its place: a token is not refused by it, nothing is gone.
+    Of 401, 403, 404, 407 and 410 it speaks of the host. Other statuses mean the same whoever sends them.
+    """
+    if status in _OF_THE_HOST:
+        return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
+    if status == 402:
+        return Verdict(Outcome.QUOTA_EXHAUSTED, retry_after(headers), detail)
     if status == 429:
         return Verdict(Outcome.RETRY_LATER, retry_after(headers), detail)
     if status == 451:
@@ -41,11 +55,10 @@ def by_status(status: int, headers: Mapping[str, str], detail: str, body: bytes 
     return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
 
 
-def without_code(status: int, headers: Mapping[str, str], detail: str) -> Verdict:
-    """As `by_status`, of a body that is none of the platform's own: a 404 or 410 speaks of the host then."""
-    if status in (404, 410):
-        return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
-    return by_status(status, headers, detail)
+def is_challenged(headers: Mapping[str, str], *words: str) -> bool:
+    """Whether `www-authenticate` has all of these words, which are the platform's own: such as its realm."""
+    challenge = headers.get("www-authenticate", "")
+    return all(word in challenge for word in words)
 
 
 def _is_json(headers: Mapping[str, str], body: bytes | None) -> bool:

@@ -75,6 +75,15 @@ def try_json_object(body: bytes) -> dict[str, Any]:
         return {}
 
 
+def is_object(body: bytes) -> bool:
+    """Whether a body is a whole JSON object, empty or not: what a successful answer is on most platforms."""
+    try:
+        json_object(body)
+    except MappingError:
+        return False
+    return True
+
+
 def count(value: Any, name: str) -> int | None:
     """A count as the platform sent it, an integer or a string of digits; null stays None.
 

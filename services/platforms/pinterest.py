@@ -348,12 +348,9 @@ class Pinterest:
         answer = json_reading.try_json_object(body)
         code = answer.get("code")
         if 200 <= status < 300 and not _is_error(answer):
-            whole = body[:1] == b"{"
-            return (
-                base.Verdict(base.Outcome.OK)
-                if whole
-                else base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
-            )
+            if json_reading.is_object(body):
+                return base.Verdict(base.Outcome.OK)
+            return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
         detail = f"{status} {json_reading.text(code)}"[:200]
         known = _OUTCOME_OF_CODE.get(code) if type(code) is int else None
         if status == 404 and _is_error(answer):
@@ -361,9 +358,13 @@ class Pinterest:
             is_pin = code == 50 or "pin" in json_reading.text(answer["message"]).lower()
             known = base.Outcome.TARGET_GONE if is_pin else base.Outcome.REQUEST_WRONG
         failed = code if status < 400 and type(code) is int and 400 <= code < 600 else status
-        # An error of the API's own repeats the status.
-        by_status = http_reading.by_status if _is_error(answer) else http_reading.without_code
-        verdict = base.Verdict(known, None, detail) if known else by_status(failed, headers, detail)
+        if known is not None:
+            verdict = base.Verdict(known, None, detail)
+        elif _is_error(answer):
+            # An error of the API's own repeats the status.
+            verdict = http_reading.by_status(failed, headers, detail, body)
+        else:
+            verdict = http_reading.without_code(failed, headers, detail)
         if verdict.outcome is base.Outcome.RETRY_LATER:
             wait = http_reading.retry_after(headers)
             if wait is None:
@@ -389,8 +390,8 @@ class Pinterest:
 
 
 def _is_error(answer: Mapping[str, Any]) -> bool:
-    """Whether a body is an error rather than an answer."""
-    return "code" in answer and "message" in answer
+    """Whether a body is an error rather than an answer: a number as code, and a message."""
+    return type(answer.get("code")) is int and "message" in answer
 
 
 PLATFORM = Pinterest()

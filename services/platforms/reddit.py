@@ -55,6 +55,7 @@ _BLOCKED = (b"whoa there, pardner", b"blocked due to a network policy", b"blocke
 
 _LISTINGS = frozenset({"new", "hot", "top", "rising", "controversial", "submitted", "overview"})
 _DISABLED_REASONS = frozenset({"suspended", "user_suspended", "account_suspended", "shadowbanned"})
+_PRIVATE_REASONS = frozenset({"private", "quarantined", "gated", "gold_only"})
 _GONE_REASONS = frozenset({"banned", "deleted"})
 
 
@@ -362,7 +363,13 @@ class Reddit:
         if failed in (404, 410) and answer:
             # Unknown posts are left out of a list; this speaks of the address, of an account or a subreddit at most.
             return base.Verdict(base.Outcome.REQUEST_WRONG, detail=detail)
-        verdict = http_reading.without_code(failed, headers, detail)
+        if failed == 401 and 'realm="reddit"' in challenge:
+            return base.Verdict(base.Outcome.TOKEN_EXPIRED, detail=detail)
+        # Reddit's own errors repeat the status, or name one of its reasons.
+        if type(error) is int or words.lower() in _PRIVATE_REASONS:
+            verdict = http_reading.by_status(failed, headers, detail, body)
+        else:
+            verdict = http_reading.without_code(failed, headers, detail)
         if verdict.outcome is base.Outcome.RETRY_LATER:
             wait = http_reading.retry_after(headers)
             return base.Verdict(

@@ -81,6 +81,12 @@ def _code(answer: dict[str, Any]) -> str | None:
     return None if code is None else json_reading.text(code)
 
 
+def _is_own(answer: dict[str, Any]) -> bool:
+    """Whether an error of an unknown code has TikTok's form: it comes with the id that its log has of the call."""
+    error = answer.get("error")
+    return "log_id" in (error if isinstance(error, dict) else answer)
+
+
 def _id_of(video: dict[str, Any]) -> str:
     """A video's id as text.
 
@@ -313,7 +319,10 @@ class TikTok:
         detail = f"{status} {code}"[:200]
         outcome = _OUTCOME_OF_CODE.get(code or "")
         if outcome is None:
-            return http_reading.without_code(status if status >= 400 else 500, headers, detail)
+            failed = status if status >= 400 else 500
+            if _is_own(answer) and failed not in (404, 410):
+                return http_reading.by_status(failed, headers, detail, body)
+            return http_reading.without_code(failed, headers, detail)
         if outcome is base.Outcome.QUOTA_EXHAUSTED:
             return base.Verdict(outcome, (DAY_MS - now % DAY_MS) / 1000, detail)
         wait = (

@@ -497,7 +497,8 @@ class X:
                 return base.Verdict(base.Outcome.OK)
             if not errors and not _is_problem(answer):
                 return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} without data")
-        problem = errors[0] if errors and not _is_problem(answer) else answer
+        # Codes in numbers stand in a list of errors; elsewhere they are none of X's.
+        problem = errors[0] if errors and not _is_problem(answer) else {**answer, "code": None}
         return _x_errors.verdict_of(problem, status, headers, now)
 
     def authorize_app(self, token: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ import importlib
 import pkgutil
 from functools import cache
 
+from infra.sandbox.refusals._everywhere import rows_of
 from infra.sandbox.refusals.row import Refusal
 
 
@@ -21,7 +22,7 @@ def catalogue() -> dict[tuple[str, str], Refusal]:
     for module in sorted(pkgutil.iter_modules(__path__), key=lambda entry: entry.name):
         if module.name == "row" or module.name.startswith("_"):
             continue
-        for row in importlib.import_module(f"{__name__}.{module.name}").ROWS:
+        for row in (*importlib.import_module(f"{__name__}.{module.name}").ROWS, *rows_of(module.name)):
             key = (row.platform, row.name)
             if key in found:
                 raise ValueError(f"two refusals are called {row.name} of {row.platform}")

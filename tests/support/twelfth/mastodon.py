@@ -132,7 +132,7 @@ class Mastodon:
             return base.Verdict(base.Outcome.TOKEN_REVOKED, detail=f"{status} {error}"[:200])
         if status == 403 and "disabled" in error:
             return base.Verdict(base.Outcome.ACCOUNT_DISABLED, detail=f"{status} {error}"[:200])
-        return http_reading.by_status(status, headers, f"{status} {error}"[:200])
+        return http_reading.by_status(status, headers, f"{status} {error}"[:200], body)
 
     def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """`X-RateLimit-*`; a wait is told by `Retry-After`."""

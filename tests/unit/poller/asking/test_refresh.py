@@ -45,11 +45,14 @@ class X:
     def __init__(self) -> None:
         self.access, self.refresh, self.count = "access-0", "refresh-0", 0
         self.refused: Callable[[], httpx.Response] | None = None
+        self.stands_in: Callable[[], httpx.Response] | None = None
         self.life_seconds = 7200
         self.spent_twice = False
         self.used: set[str] = set()
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.stands_in is not None:
+            return self.stands_in()
         if request.url.path == TOKEN_PATH:
             return self._token(request)
         if request.headers.get("authorization") != f"Bearer {self.access}":
@@ -66,8 +69,7 @@ class X:
         self.spent_twice = self.spent_twice or token in self.used
         self.used.add(token)
         if token != self.refresh:
-            body = {"error": "invalid_request", "error_description": "Value passed for the token was invalid."}
-            return json_answer(400, orjson.dumps(body))
+            return token_refused()
         self.count += 1
         self.access, self.refresh = f"access-{self.count}", f"refresh-{self.count}"
         pair = {"access_token": self.access, "refresh_token": self.refresh}
@@ -76,6 +78,11 @@ class X:
 
 def status_answer(status: int) -> Callable[[], httpx.Response]:
     return lambda: json_answer(status, b"{}")
+
+
+def token_refused() -> httpx.Response:
+    body = {"error": "invalid_request", "error_description": "Value passed for the token was invalid."}
+    return json_answer(400, orjson.dumps(body))
 
 
 class World:
@@ -251,7 +258,7 @@ async def test_a_refresh_that_fails_for_good_expires_the_channel_and_says_so_onc
 
 
 async def test_the_refresh_of_an_expired_channel_is_tried_ever_more_seldom(world: World) -> None:
-    world.x.refused = status_answer(400)
+    world.x.refused = token_refused
     world.put("access-old", "refresh-old")
     world.connect("token_expired")
     counts = []
@@ -266,7 +273,7 @@ async def test_the_refresh_of_an_expired_channel_is_tried_ever_more_seldom(world
 
 
 async def test_it_recovers_when_a_later_try_works(world: World) -> None:
-    world.x.refused = status_answer(400)
+    world.x.refused = token_refused
     world.put("access-old", "refresh-0")
     world.connect()
     world.publish("a")
@@ -320,6 +327,26 @@ async def test_a_token_endpoint_that_is_down_costs_no_status(world: World) -> No
     assert world.held() == TokenPair("access-1", "refresh-1")
     assert world.publisher.events[-1].http_status == 200
     assert b'outcome="platform_unavailable",platform="x"' in generate_latest(world.registry)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 407])
+async def test_a_page_of_a_proxy_ends_no_connection(world: World, status: int) -> None:
+    """Neither in place of the platform's answers nor in place of the token endpoint's."""
+
+    def page() -> httpx.Response:
+        return httpx.Response(status, headers={"content-type": "text/html"}, content=b"<html>Sign in</html>")
+
+    world.x.stands_in = page
+    world.put("access-0", "refresh-0", START + 400 * SECOND)
+    world.connect()
+    world.publish("a")
+    await world.time.advance(MILLIS_PER_HOUR)
+    assert world.status() == "active"
+    assert world.said() == []
+    world.x.stands_in = None
+    await world.time.advance(MILLIS_PER_HOUR)
+    assert world.status() == "active"
+    assert world.publisher.events[-1].http_status == 200
 
 
 async def test_a_token_that_still_works_is_used_while_its_refresh_has_to_wait(world: World) -> None:
@@ -414,7 +441,7 @@ async def test_what_comes_back_from_the_topic_changes_nothing(world: World) -> N
 
 
 async def test_a_deleted_channel_is_left_alone(world: World) -> None:
-    world.x.refused = status_answer(400)
+    world.x.refused = token_refused
     world.put("access-old", "refresh-old")
     world.connect("token_expired")
     await world.time.advance(SECOND)
