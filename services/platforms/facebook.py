@@ -235,7 +235,7 @@ class Facebook:
         query = (("fields", _LIST_FIELDS), ("limit", str(_graph_reading.DISCOVERED)))
         return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="graph", shape="discovery")
 
-    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+    def discovered(self, event: PlatformRaw) -> abilities.Listed:
         """The posts in the list; all of them have page-qualified ids, whatever they hold."""
         return _graph_reading.discovered(
             event,
