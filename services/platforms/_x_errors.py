@@ -159,7 +159,7 @@ def limits_of(headers: Mapping[str, str]) -> list[base.LimitState]:
 def _groups_of(problems: Sequence[dict[str, Any]]) -> str | None:
     """The fields that hold the refused ones, as a call lists them; None where no name is told.
 
-    X refuses `non_public_metrics.url_link_clicks`, and is asked for `non_public_metrics`. Whoever may not read one group
+    X refuses `non_public_metrics.url_link_clicks` where `non_public_metrics` is asked. Whoever may not read one group
     of private figures may not read the other.
     """
     names = [name.partition(".")[0] for problem in problems if isinstance(name := problem.get("field"), str)]

@@ -256,6 +256,7 @@ class Bluesky:
         limits=(base.Limit("xrpc", 3000, 300),),
         channel_metrics={"followers": ("lifetime",), "following": ("lifetime",), "posts_count": ("lifetime",)},
         lag="none",
+        discovery="of any account, without its token; without replies and reposts",
         not_reported={
             "views": "the protocol has no views",
             "impressions": "the protocol has no views",

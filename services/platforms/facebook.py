@@ -141,6 +141,7 @@ class Facebook:
         ranged_metrics=("video_views",),
         lag="insights up to 24 hours; reactions, comments and shares none",
         channel_lag="up to 24 hours after the day",
+        discovery="with pages_read_engagement",
         not_reported={
             "impressions": "retired for every version on 2025-11-15 in favour of views",
             "dislikes": "not on the platform",

@@ -211,6 +211,7 @@ class Instagram:
         },
         lag="up to 48 hours",
         channel_lag="up to 48 hours",
+        discovery="with the scopes of the figures; without stories",
         not_reported={
             "impressions": "retired for media made since 2024-07-02",
             "dislikes": "not in the API",

@@ -168,6 +168,7 @@ class Pinterest:
             "watch_time_seconds": "videos of business accounts, the last 90 days",
             "avg_watch_time_seconds": "videos of business accounts, the last 90 days",
         },
+        discovery="with pins:read and boards:read; pins of the account itself",
         not_reported={
             "views": "pins are shown, not viewed: see impressions",
             "reach": "not told by pin",

@@ -193,6 +193,7 @@ class Reddit:
             "impressions": "only where `view_count` is told, which is nearly nowhere",
             "shares": "crossposts; not of very old posts",
         },
+        discovery="with read; of profiles and subreddits that are not private",
         not_reported={
             "views": "`view_count`, where it is told, is read as impressions",
             "reach": "the API has no unique viewers",

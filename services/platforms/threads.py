@@ -115,6 +115,7 @@ class Threads:
             "shares": ("day", "window"),
         },
         channel_lag="not documented",
+        discovery="with threads_basic; without reposts",
         not_reported={
             "impressions": "views are the platform's impressions",
             "reach": "not in the API",

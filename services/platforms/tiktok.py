@@ -175,6 +175,7 @@ class TikTok:
             "likes": ("lifetime",),
         },
         has_only_videos=True,
+        discovery="with video.list; public videos",
         not_reported={
             "impressions": "the Display API counts views only",
             "reach": "only in the business account API",

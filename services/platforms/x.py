@@ -188,6 +188,7 @@ class X:
             "profile_clicks": "by the owner's own token, of posts of the last 30 days",
             "video_views": "of posts with a video",
         },
+        discovery="with tweet.read and users.read; without replies and reposts, billed by the post",
         not_reported={
             "views": "the interface's views are the API's impressions",
             "reach": "the API has no unique viewers",

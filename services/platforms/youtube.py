@@ -190,6 +190,7 @@ class YouTube:
             "watch_time_seconds": _OF_ANALYTICS,
             "avg_watch_time_seconds": _OF_ANALYTICS,
         },
+        discovery="with youtube.readonly; public and unlisted videos",
         not_reported={
             "reach": "the API has no unique viewers",
             "quotes": "not on the platform",
