@@ -18,6 +18,7 @@ from services.platforms import all_platforms
 from services.platforms.abilities import (
     AppClient,
     Configurable,
+    Discovers,
     ExchangesTokens,
     PlatformSetting,
     Refreshable,
@@ -122,6 +123,13 @@ def _details(platforms: Sequence[Platform]) -> Iterator[str]:
             yield from _listed("Read, but no poll asks for it", facts.not_asked)
             yield from _listed("Not reported", facts.not_reported)
         yield from _listed("Not of every account", facts.channel_conditions)
+        yield f"- Posts published elsewhere: {_discovery(platform)}"
+
+
+def _discovery(platform: Platform) -> str:
+    if not isinstance(platform, Discovers):
+        return "not looked for"
+    return platform.facts.discovery or "of every account"
 
 
 def _settings(settings: Sequence[PlatformSetting]) -> Iterator[str]:

@@ -103,10 +103,27 @@ class Capability(Answer):
     condition: str | None = None
 
 
+class DiscoveryCapability(Answer):
+    """Whether posts that were published elsewhere can be looked for on a platform (`discover`).
+
+    Attributes:
+        condition: for which accounts, and with which scope; None for nothing.
+    """
+
+    platform: str
+    supported: bool
+    condition: str | None
+
+
 class Capabilities(Answer):
-    """The capabilities of every platform, one for each subject and metric."""
+    """The capabilities of every platform, one for each subject and metric.
+
+    Attributes:
+        discovery: one a platform; empty from older servers.
+    """
 
     data: list[Capability]
+    discovery: list[DiscoveryCapability] = []
 
 
 class PlatformUsage(Answer):

@@ -36,7 +36,9 @@ _INSIGHTS = {
     "post_video_likes_by_reaction_type": metrics.LIKES,
     "total_video_reactions_by_type_total": metrics.LIKES,
     # Of stories.
-    "page_story_total_media_view_unique": metrics.REACH,
+    "story_media_view": metrics.VIEWS,
+    "story_total_media_view_unique": metrics.REACH,
+    "page_story_impressions_by_story_id_unique": metrics.REACH,
     "pages_fb_story_thread_lightweight_reactions": metrics.LIKES,
     "pages_fb_story_replies": metrics.COMMENTS,
     "pages_fb_story_shares": metrics.SHARES,
@@ -63,7 +65,11 @@ _BY_ACTION = frozenset(
 )
 _ACTIONS = {"like": metrics.LIKES, "comment": metrics.COMMENTS, "share": metrics.SHARES}
 # Where a field or a newer name has spoken, these only fill what is unknown.
-_SECOND_CHOICE = _BY_TYPE | {"post_impressions_unique", "fb_reels_total_plays"}
+_SECOND_CHOICE = _BY_TYPE | {
+    "post_impressions_unique",
+    "fb_reels_total_plays",
+    "page_story_impressions_by_story_id_unique",
+}
 
 
 def _figure(value: Any, name: str) -> int | None:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 import orjson
 
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import _graph, abilities, base, http_reading, json_reading
+from services.platforms import _graph, _lists, abilities, base, http_reading, json_reading
 
 INSIGHT_EDGES = ("insights", "video_insights")
 # Of an account's newest posts, as many as are asked for at once.
@@ -216,36 +216,29 @@ def verdicts(event: PlatformRaw) -> dict[int, base.Verdict]:
     return found
 
 
-def discovered(
-    event: PlatformRaw, edge: str, post_of: Callable[[dict[str, Any]], abilities.Discovered | None]
-) -> list[abilities.Discovered]:
-    """The posts in an account's list at an edge, newest first; [] for a failed answer and for another one.
+def discovered(event: PlatformRaw, edge: str, post_of: _lists.PostOf) -> abilities.Listed:
+    """The posts in an account's list at an edge; none in a failed answer and in another one.
 
     Raises:
         MappingError: `body_not_json` or `unexpected_shape`.
     """
     path = http_reading.path_segments(event.endpoint)
     if not http_reading.succeeded(event) or event.kind != RawKind.IDENTITY or path[1:] != (edge,):
-        return []
+        return abilities.Listed()
     answer = json_reading.json_object(event.body)
     if "error" in answer:
-        return []
-    found = [post_of(item) for item in json_reading.objects(answer.get("data"), "data")]
-    return sorted((post for post in found if post is not None), key=lambda post: -post.published_at)
+        return abilities.Listed()
+    return _lists.listed(answer.get("data"), "data", post_of)
 
 
 def listed_post(
     item: Mapping[str, Any], time_field: str, link_field: str, text_field: str, post_type: str
-) -> abilities.Discovered | None:
-    """A post of a list; None without an id or a time, which it can't be polled without."""
+) -> abilities.Discovered | str:
+    """A post of a list; the name of a field without which it can't be polled, where that is missing."""
     external_id, at = item.get("id"), _graph.instant(item.get(time_field))
-    if not isinstance(external_id, str) or not external_id or at is None:
-        return None
-    link, content = item.get(link_field), item.get(text_field)
-    return abilities.Discovered(
-        external_id,
-        at,
-        post_type,
-        link if isinstance(link, str) else "",
-        content if isinstance(content, str) else "",
-    )
+    if not isinstance(external_id, str) or not external_id:
+        return "id"
+    if at is None:
+        return time_field
+    link, content = _lists.text_of(item.get(link_field)), _lists.text_of(item.get(text_field))
+    return abilities.Discovered(external_id, at, post_type, link, content)

@@ -1,7 +1,7 @@
 """The figures of LinkedIn posts: statistics of shares, single metrics, social metadata. No platform of its own.
 
 Documentation: Microsoft Learn "Organization Share Statistics", "Member Creator Post Statistics", "Video Analytics",
-    "Social Metadata API"; read 2026-11-30. What is uncertain is said in `linkedin.py`.
+    "Social Metadata API", "Posts API"; read 2026-11-30. What is uncertain is said in `linkedin.py`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from urllib.parse import unquote
 
 from schemas import metrics
 from schemas.events import PlatformRaw
-from services.platforms import base, json_reading
+from services.platforms import _lists, abilities, base, json_reading, report_days
 from services.platforms._linkedin_channel import UNIQUE, elements_of, metric_type
-from services.platforms._linkedin_urns import named_urn, wanted
+from services.platforms._linkedin_urns import POST_URN, named_urn, wanted
 
 _STATISTICS: json_reading.FieldMap = (
     ("impressionCount", metrics.IMPRESSIONS),
@@ -43,6 +43,26 @@ VIDEO_METRICS = {"VIDEO_VIEW": metrics.VIDEO_VIEWS, "TIME_WATCHED": metrics.WATC
 
 def _figure(value: Any, name: str, position: int) -> int | None:
     return json_reading.duration(value, name) if position == metrics.WATCH_TIME else json_reading.count(value, name)
+
+
+def posted(post: dict[str, Any]) -> abilities.Discovered | str | None:
+    """A post of a list; the name of a field that it lacks, None for what is no organic post."""
+    urn, at = post.get("id"), post.get("publishedAt")
+    spread = post.get("distribution")
+    is_dark = isinstance(spread, dict) and spread.get("feedDistribution") == "NONE"
+    if post.get("lifecycleState", "PUBLISHED") != "PUBLISHED" or is_dark:
+        return None
+    if not isinstance(urn, str) or not POST_URN.fullmatch(urn):
+        return "id"
+    if type(at) is not int or not report_days.EARLIEST < at < report_days.LATEST:
+        return "publishedAt"
+    content = post.get("content")
+    media = content.get("media") if isinstance(content, dict) else None
+    is_video = isinstance(media, dict) and _lists.text_of(media.get("id")).startswith("urn:li:video:")
+    return abilities.Discovered(
+        urn, at, "linkedin-video" if is_video else "linkedin-post", f"https://www.linkedin.com/feed/update/{urn}/",
+        _lists.text_of(post.get("commentary")),
+    )  # fmt: skip
 
 
 def shares(event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:

@@ -6,7 +6,8 @@ Documentation: https://docs.x.com/x-api/fundamentals/response-codes-and-errors, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from services.platforms import base, http_reading, json_reading
@@ -26,6 +27,10 @@ _WINDOWS = (
 _BAD_ID = re.compile(r"`?ids?`? (?:query|path) parameter value \[(.{1,512}?)\] (?:is not valid|does not match)")
 _NOT_VALID = "] is not valid"
 _BAD_VALUE = re.compile(r"query parameter value \[([\w.]+)\] is not one of")
+# Figures that only the author may read.
+PRIVATE_FIELDS = ("non_public_metrics", "organic_metrics")
+# One field is refused, of one post or of all: with the newer name X says so of no post in particular.
+_OF_FIELDS = frozenset({"not-authorized-for-field", "field-unauthorized"})
 _OUTCOME_OF_TYPE = {
     "usage-capped": base.Outcome.QUOTA_EXHAUSTED,
     "credits": base.Outcome.QUOTA_EXHAUSTED,
@@ -35,7 +40,11 @@ _OUTCOME_OF_TYPE = {
     "unsupported-authentication": base.Outcome.PERMISSION_MISSING,
     "resource-not-found": base.Outcome.TARGET_GONE,
     "not-authorized-for-resource": base.Outcome.TARGET_GONE,
+    "resource-unavailable": base.Outcome.TARGET_REFUSED,
+    "disallowed-resource": base.Outcome.TARGET_REFUSED,
     "invalid-request": base.Outcome.REQUEST_WRONG,
+    "field-hydration-failure": base.Outcome.PLATFORM_DOWN,
+    "internal-error": base.Outcome.PLATFORM_DOWN,
 }
 # Codes of the older error form, which v2 paths still answer now and then.
 _OUTCOME_OF_CODE = {
@@ -147,6 +156,42 @@ def limits_of(headers: Mapping[str, str]) -> list[base.LimitState]:
     return found
 
 
+def _groups_of(problems: Sequence[dict[str, Any]]) -> str | None:
+    """The fields that hold the refused ones, as a call lists them; None where no name is told.
+
+    X refuses `non_public_metrics.url_link_clicks` where `non_public_metrics` is asked. Whoever may not read one group
+    of private figures may not read the other.
+    """
+    names = [name.partition(".")[0] for problem in problems if isinstance(name := problem.get("field"), str)]
+    groups = dict.fromkeys(PRIVATE_FIELDS if not set(names).isdisjoint(PRIVATE_FIELDS) else ())
+    return ",".join({**groups, **dict.fromkeys(names)}) or None
+
+
+def is_of_field(error: dict[str, Any]) -> bool:
+    """Whether an error refuses a field rather than a post."""
+    return type_of(error) in _OF_FIELDS
+
+
+def resource_of(error: dict[str, Any]) -> str | None:
+    """The id of the post or user that an error names; None where it names none."""
+    named = error.get("resource_id", error.get("value"))
+    return named if isinstance(named, str) else None
+
+
+def verdict_of_errors(
+    errors: Sequence[dict[str, Any]], status: int, headers: Mapping[str, str], now: int
+) -> base.Verdict:
+    """What several errors mean that are about the same: the first that refuses more than fields, else all fields.
+
+    Args:
+        errors: at least one.
+        now: ms.
+    """
+    first = next((error for error in errors if not is_of_field(error)), None)
+    verdict = verdict_of(errors[0] if first is None else first, status, headers, now)
+    return verdict if first is not None else replace(verdict, refused_metric=_groups_of(errors))
+
+
 def verdict_of(problem: dict[str, Any], status: int, headers: Mapping[str, str], now: int) -> base.Verdict:
     """What one problem means; `headers` with lower-case names, `now` in ms."""
     kind, title = type_of(problem), problem.get("title")
@@ -155,7 +200,7 @@ def verdict_of(problem: dict[str, Any], status: int, headers: Mapping[str, str],
         kind = "usage-capped"
     elif title == "Too Many Requests":
         kind = "rate-limit-exceeded"
-    if kind == "not-authorized-for-field":
+    if is_of_field(problem):
         name = problem.get("field")
         refused = name.partition(".")[0] if isinstance(name, str) else None
         return base.Verdict(base.Outcome.METRIC_FORBIDDEN, detail=detail, refused_metric=refused)

@@ -140,24 +140,44 @@ class ProvesTokens(Protocol):
 
 
 class Discovered(NamedTuple):
-    """A post that an account's own list names; times in ms, texts as the platform has them."""
+    """A post that an account's own list names; times in ms, texts as the platform has them.
+
+    Attributes:
+        other_ids: further ids that the platform has for the same post, such as those of its earlier versions.
+    """
 
     external_id: str
     published_at: int
     post_type: str = ""
     permalink: str = ""
     content: str = ""
+    other_ids: tuple[str, ...] = ()
+
+
+class Listed(NamedTuple):
+    """What an account's own list holds.
+
+    Attributes:
+        posts: newest first.
+        lacking: how many items were passed over since they lack a field that a post needs, by the field's name.
+    """
+
+    posts: Sequence[Discovered] = ()
+    lacking: Mapping[str, int] = {}
 
 
 @runtime_checkable
 class Discovers(Protocol):
     """A platform that lists the newest posts of an account. Pure as well."""
 
-    def discovery_call(self, channel: Channel, now: int) -> Call:
-        """The call that lists the account's newest posts; of kind IDENTITY, so that no figure is read from it."""
+    def discovery_call(self, channel: Channel, now: int) -> Call | None:
+        """The call that lists the account's newest posts; of kind IDENTITY, so that no figure is read from it.
 
-    def discovered(self, event: PlatformRaw) -> Sequence[Discovered]:
-        """The posts in an answer, newest first; [] for a failed one.
+        None where the platform lists no posts of such an account.
+        """
+
+    def discovered(self, event: PlatformRaw) -> Listed:
+        """The posts in an answer; none for a failed one. An item that can't be read takes no other with it.
 
         Raises:
             MappingError: a successful answer of another shape than the platform's.

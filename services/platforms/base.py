@@ -78,7 +78,9 @@ class Facts:
         ranged_metrics: common post metrics that can also, or only, come for a range of dates.
         lag: how late a post's figures are, in the documentation's words.
         channel_lag: the same for a channel's days and windows; empty where there is no lag.
+        discovery: for which accounts posts that were published elsewhere are looked for, and with which scope.
         has_only_videos: whether every post is a video, so that views are views of a video.
+        refused_apart: common post metrics that an answer may refuse of single posts, while it has other posts' figures.
         remedies: what mends refusals of this platform; the first that fits is shown.
     """
 
@@ -101,7 +103,9 @@ class Facts:
     ranged_metrics: tuple[str, ...] = ()
     lag: str = "not documented"
     channel_lag: str = ""
+    discovery: str = ""
     has_only_videos: bool = False
+    refused_apart: tuple[str, ...] = ()
     remedies: tuple[Remedy, ...] = ()
 
     def is_asked(self, metric: str) -> bool:

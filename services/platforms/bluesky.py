@@ -38,7 +38,7 @@ from urllib.parse import unquote, urlsplit
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import abilities, base, http_reading, json_reading
+from services.platforms import _lists, abilities, base, http_reading, json_reading
 from services.platforms._oauth import life_seconds
 
 BATCH_SIZE = 25
@@ -189,16 +189,21 @@ def _home_in(document: Mapping[str, Any], did: str) -> str | None:
     return None
 
 
-def _posted(view: dict[str, Any]) -> abilities.Discovered | None:
-    """A post of an account's own list; None for one without an address or a time."""
+def _posted(item: dict[str, Any]) -> abilities.Discovered | str | None:
+    """A post of an account's own list; the name of a field that it lacks, None for a repost or a pin."""
+    view = item.get("post")
+    if "reason" in item or not isinstance(view, dict):
+        return None if "reason" in item else "post"
     record, uri = view.get("record"), view.get("uri")
-    if not isinstance(uri, str) or not isinstance(record, dict):
-        return None
+    if not isinstance(uri, str) or _authority(uri) is None:
+        return "uri"
+    if not isinstance(record, dict):
+        return "record"
     # Whoever wrote the record chose its time; the app view's own is never before the post went out.
     times = [_millis(text) for text in (record.get("createdAt"), view.get("indexedAt"))]
     at = min((one for one in times if one is not None), default=None)
-    if at is None or _authority(uri) is None:
-        return None
+    if at is None:
+        return "createdAt"
     embed = view.get("embed")
     kind = embed.get("$type") if isinstance(embed, dict) else None
     post_type = "video" if kind == "app.bsky.embed.video#view" else ""
@@ -251,6 +256,7 @@ class Bluesky:
         limits=(base.Limit("xrpc", 3000, 300),),
         channel_metrics={"followers": ("lifetime",), "following": ("lifetime",), "posts_count": ("lifetime",)},
         lag="none",
+        discovery="of any account, without its token; without replies and reposts",
         not_reported={
             "views": "the protocol has no views",
             "impressions": "the protocol has no views",
@@ -365,14 +371,11 @@ class Bluesky:
         path = "/xrpc/app.bsky.feed.getAuthorFeed"
         return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="xrpc", shape="discovery", is_public=True)
 
-    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+    def discovered(self, event: PlatformRaw) -> abilities.Listed:
         """Posts of the account itself: an item with a `reason` is a repost or a pin."""
         if not http_reading.succeeded(event) or not event.endpoint.endswith("app.bsky.feed.getAuthorFeed"):
-            return []
-        feed = json_reading.objects(json_reading.json_object(event.body).get("feed"), "feed")
-        views = [item["post"] for item in feed if "reason" not in item and isinstance(item.get("post"), dict)]
-        found = [post for post in map(_posted, views) if post is not None]
-        return sorted(found, key=lambda post: post.published_at, reverse=True)
+            return abilities.Listed()
+        return _lists.listed(json_reading.json_object(event.body).get("feed"), "feed", _posted)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`refreshSession`: authorized by the refresh JWT; both rotate."""

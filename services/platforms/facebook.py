@@ -30,8 +30,10 @@ Uncertain, and how it is read here:
   an empty list, as tokens without read_insights get, says nothing.
 - `post_clicks` are clicks anywhere on the post. `post_video_views` are views of 3 s, zero on posts without a video.
   `blue_reels_play_count` are plays, read as views.
-- Stories: Meta's post on v25.0 (2026-02-18) names `page_story_total_media_view_unique`; other sources find no insights
-  on a story at all. Where they are refused, a story has no figures.
+- Stories: `story_media_view` and `story_total_media_view_unique`, by the changelog of v25.0 (2026-02-18) and Meta's own
+  description of the API (facebook/facebook-business-sdk-codegen, `storiesinsights_metric_enum_param`, 2026-04-15); the
+  names `page_story_impressions_by_story_id` and `..._unique` before them are refused with v26.0. Public reports find
+  that the figures are 0 for a day or two at first; they are taken as they come.
 - `page_follows` of a day is a running total, not a figure of the day: it is kept raw, followers come from the page.
 - `published_posts.summary` is documented for posts in general; where it is refused, posts are not counted.
 - A user token works for some calls and reads 190/2069032 for others; it is exchanged for the page's once refused.
@@ -67,8 +69,8 @@ _POST_NAMES = (
 )
 _POST_FIELDS = f"{_graph.USER_CONTENT_FIELDS},shares,insights.metric({_POST_NAMES}).period(lifetime)"
 _STORY_NAMES = (
-    "page_story_total_media_view_unique,pages_fb_story_thread_lightweight_reactions,pages_fb_story_replies,"
-    "pages_fb_story_shares"
+    "story_media_view,story_total_media_view_unique,pages_fb_story_thread_lightweight_reactions,"
+    "pages_fb_story_replies,pages_fb_story_shares"
 )
 _PAGE_NAMES = "page_media_view,page_total_media_view_unique,page_post_engagements,page_views_total"
 _LIST_FIELDS = "id,created_time,permalink_url,message,status_type"
@@ -141,6 +143,7 @@ class Facebook:
         ranged_metrics=("video_views",),
         lag="insights up to 24 hours; reactions, comments and shares none",
         channel_lag="up to 24 hours after the day",
+        discovery="with pages_read_engagement",
         not_reported={
             "impressions": "retired for every version on 2025-11-15 in favour of views",
             "dislikes": "not on the platform",
@@ -235,7 +238,7 @@ class Facebook:
         query = (("fields", _LIST_FIELDS), ("limit", str(_graph_reading.DISCOVERED)))
         return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="graph", shape="discovery")
 
-    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+    def discovered(self, event: PlatformRaw) -> abilities.Listed:
         """The posts in the list; all of them have page-qualified ids, whatever they hold."""
         return _graph_reading.discovered(
             event,

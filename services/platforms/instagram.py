@@ -211,6 +211,7 @@ class Instagram:
         },
         lag="up to 48 hours",
         channel_lag="up to 48 hours",
+        discovery="with the scopes of the figures; without stories",
         not_reported={
             "impressions": "retired for media made since 2024-07-02",
             "dislikes": "not in the API",
@@ -302,10 +303,10 @@ class Instagram:
         query = (("fields", _LIST_FIELDS), ("limit", str(_graph_reading.DISCOVERED)))
         return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="graph", shape="discovery")
 
-    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+    def discovered(self, event: PlatformRaw) -> abilities.Listed:
         """The media in the list, with post types that tell their kinds."""
 
-        def post_of(item: dict[str, Any]) -> abilities.Discovered | None:
+        def post_of(item: dict[str, Any]) -> abilities.Discovered | str:
             kinds = (str(item.get("media_product_type")), str(item.get("media_type")))
             post_type = next((_POST_TYPES[kind] for kind in kinds if kind in _POST_TYPES), "instagram-feed")
             return _graph_reading.listed_post(item, "timestamp", "permalink", "caption", post_type)

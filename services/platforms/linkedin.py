@@ -28,6 +28,9 @@ Uncertain, and how it is read here:
   views of 3 s of organizations.
 - Days of an organization are UTC days without unique impressions; days of a member are taken for UTC days too.
 - `networkSizes` is documented with and without the protocol header; it is sent.
+- Posts of an organization are listed for whoever has r_organization_social, which comes with the Community Management
+  API. A member's would take r_member_social, which LinkedIn gives to nobody new: members' posts are not looked for. A
+  list's item has one urn; the urn of the post's activity, which its link on the site may name, is told nowhere.
 - A day's limit names itself in the message; any other 429 is a matter of pace.
 - A version that is not active any more is refused for everybody (426): `TIDEMARK_LINKEDIN_VERSION` names another.
 """
@@ -48,6 +51,7 @@ from services.platforms import (
     _linkedin_errors,
     _linkedin_posts,
     _linkedin_urns,
+    _lists,
     abilities,
     base,
     http_reading,
@@ -62,6 +66,7 @@ VERSION = abilities.PlatformSetting(
 )
 TIER = abilities.PlatformSetting("LINKEDIN_TIER", "development|standard", "development or standard", "development")
 BATCH_SIZE = 20
+DISCOVERY_SIZE = 50
 TOKEN_URL = "https://www.linkedin.com"
 # The days of a channel that are asked for each time: the longest range that is shown.
 REPORT_DAYS = 28
@@ -95,7 +100,9 @@ _RESOURCES: dict[str, frozenset[tuple[str, int]]] = {
             ("memberFollowersCount", 1),
         }
     ),
-    RawKind.IDENTITY: frozenset({("organizations", 2), ("memberFollowersCount", 1), ("userinfo", 1), ("me", 1)}),
+    RawKind.IDENTITY: frozenset(
+        {("organizations", 2), ("memberFollowersCount", 1), ("userinfo", 1), ("me", 1), ("posts", 1)}
+    ),
 }
 """The resources of each kind, with how many segments their paths have."""
 
@@ -128,6 +135,8 @@ _FACTS = base.Facts(
         "followers": "of members with r_member_profileAnalytics",
         "profile_views": "of organizations alone",
     },
+    discovery="of organizations, with r_organization_social; r_member_social, which a member's list takes, is given to "
+    "nobody new",
     ranged_metrics=("impressions", "reach", "likes", "comments", "shares", "clicks"),
     lag="not documented; a member's metrics take turns in the development tier, the dearest first",
     channel_lag="not documented",
@@ -155,7 +164,9 @@ _FACTS = base.Facts(
         "poll_votes": "polls are not asked for with the figures",
     },
     remedies=(
-        base.Remedy(base.Outcome.PERMISSION_MISSING, "scope r_organization_social", r"videoAnalytics|socialMetadata"),
+        base.Remedy(
+            base.Outcome.PERMISSION_MISSING, "scope r_organization_social", r"videoAnalytics|socialMetadata|/posts$"
+        ),
         base.Remedy(
             base.Outcome.PERMISSION_MISSING, "scope r_member_postAnalytics", r"memberCreator(Post|Video)Analytics"
         ),
@@ -324,6 +335,31 @@ class LinkedIn:
             )
         path = f"/rest/organizations/{http_reading.path_part(organization.rpartition(':')[2])}"
         return base.Call(RawKind.IDENTITY, "GET", path, limit_group="organizations", shape="identity/organization")
+
+    def discovery_call(self, channel: base.Channel, now: int) -> base.Call | None:
+        """An organization's newest posts; a member's may be listed by no app that is new."""
+        organization = _linkedin_urns.organization_of(channel)
+        if organization is None:
+            return None
+        query = (
+            ("author", _linkedin_urns.escaped(organization)),
+            ("q", "author"),
+            ("count", str(DISCOVERY_SIZE)),
+            ("sortBy", "LAST_MODIFIED"),
+        )
+        return base.Call(
+            RawKind.IDENTITY, "GET", "/rest/posts", query, limit_group="posts", literal=_linkedin_urns.RESTLI,
+            shape="discovery",
+        )  # fmt: skip
+
+    def discovered(self, event: PlatformRaw) -> abilities.Listed:
+        """The organization's own posts: drafts, and posts that are shown as advertisements alone, are passed over."""
+        if not http_reading.succeeded(event):
+            return abilities.Listed()
+        answer = json_reading.json_object(event.body)
+        if "serviceErrorCode" in answer:
+            return abilities.Listed()
+        return _lists.listed(answer.get("elements"), "elements", _linkedin_posts.posted)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/oauth/v2/accessToken`; the refresh token stays, and so does its end."""

@@ -38,7 +38,7 @@ from urllib.parse import unquote
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import abilities, base, http_reading, json_reading
+from services.platforms import _lists, abilities, base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
 from services.platforms._pinterest_figures import CHANNEL, DAY, Analytics, asked_of, day_of, of_pin, speak
 
@@ -79,6 +79,24 @@ def _listed(answer: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         external_id = pin.get("id")
         if isinstance(external_id, str):
             yield external_id, pin
+
+
+def _posted(pin: dict[str, Any]) -> abilities.Discovered | str | None:
+    """A pin of a list; the name of a field that it lacks, None where another account made it."""
+    external_id, at = pin.get("id"), json_reading.instant(pin.get("created_at"))
+    if pin.get("is_owner") is False:
+        return None
+    if not isinstance(external_id, str):
+        return "id"
+    if at is None:
+        return "created_at"
+    media = pin.get("media")
+    is_video = isinstance(media, dict) and media.get("media_type") == "video"
+    return abilities.Discovered(
+        external_id, at, "pinterest-video" if is_video else "pinterest-pin",
+        f"https://www.pinterest.com/pin/{http_reading.path_part(external_id)}/",
+        _lists.text_of(pin.get("title") or pin.get("description")),
+    )  # fmt: skip
 
 
 def _is_posts(path: tuple[str, ...]) -> bool:
@@ -150,6 +168,7 @@ class Pinterest:
             "watch_time_seconds": "videos of business accounts, the last 90 days",
             "avg_watch_time_seconds": "videos of business accounts, the last 90 days",
         },
+        discovery="with pins:read and boards:read; pins of the account itself",
         not_reported={
             "views": "pins are shown, not viewed: see impressions",
             "reach": "not told by pin",
@@ -219,27 +238,12 @@ class Pinterest:
         query = (("page_size", "100"),)
         return base.Call(RawKind.IDENTITY, "GET", "/v5/pins", query, limit_group="org_read", shape="discovery")
 
-    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+    def discovered(self, event: PlatformRaw) -> abilities.Listed:
         """The pins of a page that the account made itself."""
-        if not http_reading.succeeded(event):
-            return []
-        answer = json_reading.json_object(event.body)
-        found = []
-        for external_id, pin in _listed(answer) if not _is_error(answer) else ():
-            at = json_reading.instant(pin.get("created_at"))
-            if at is None or pin.get("is_owner") is False:
-                continue
-            media = pin.get("media")
-            is_video = isinstance(media, dict) and media.get("media_type") == "video"
-            title = pin.get("title") or pin.get("description")
-            found.append(
-                abilities.Discovered(
-                    external_id, at, "pinterest-video" if is_video else "pinterest-pin",
-                    f"https://www.pinterest.com/pin/{http_reading.path_part(external_id)}/",
-                    title if isinstance(title, str) else "",
-                )
-            )  # fmt: skip
-        return sorted(found, key=lambda post: -post.published_at)
+        answer = json_reading.json_object(event.body) if http_reading.succeeded(event) else {}
+        if not http_reading.succeeded(event) or _is_error(answer):
+            return abilities.Listed()
+        return _lists.listed(answer.get("items"), "items", _posted)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/v5/oauth/token`, signed by the app; each refresh prolongs, and replaces, the refresh token."""

@@ -35,13 +35,15 @@ from typing import Any
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import abilities, base, http_reading, json_reading
+from services.platforms import _lists, abilities, base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
 
 BATCH_SIZE = 100
 TOKEN_URL = "https://www.reddit.com"
 
 _POST = (("score", metrics.LIKES), ("num_comments", metrics.COMMENTS), ("num_crossposts", metrics.SHARES))
+# The end of the year 9999.
+_LAST_SECOND = 253_402_300_800
 _POST_KEYS = frozenset(key for key, _ in _POST)
 _POST_BITS = json_reading.bits(metrics.LIKES, metrics.COMMENTS, metrics.SHARES, metrics.IMPRESSIONS)
 # A form in which the person's own app is named; any one word would do for Reddit, and be limited with all others' word.
@@ -88,6 +90,21 @@ def _children(answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         if not isinstance(thing, dict):
             raise base.MappingError("unexpected_shape", f"a child's data is a JSON {type(thing).__name__}")
         yield json_reading.text(child.get("kind")), thing
+
+
+def _posted(child: dict[str, Any]) -> abilities.Discovered | str | None:
+    """A post of a list; the name of a field that it lacks, None for a comment and the like."""
+    post = child.get("data")
+    if child.get("kind") != "t3" or not isinstance(post, dict):
+        return None if child.get("kind") != "t3" else "data"
+    name, created = post.get("name"), post.get("created_utc")
+    if not isinstance(name, str):
+        return "name"
+    if not isinstance(created, int | float) or not 0 < created < _LAST_SECOND:
+        return "created_utc"
+    link = post.get("permalink")
+    permalink = f"https://www.reddit.com{link}" if isinstance(link, str) else ""
+    return abilities.Discovered(name, int(created * 1000), "reddit-post", permalink, _lists.text_of(post.get("title")))
 
 
 def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, Any]]:
@@ -176,6 +193,7 @@ class Reddit:
             "impressions": "only where `view_count` is told, which is nearly nowhere",
             "shares": "crossposts; not of very old posts",
         },
+        discovery="with read; of profiles and subreddits that are not private",
         not_reported={
             "views": "`view_count`, where it is told, is read as impressions",
             "reach": "the API has no unique viewers",
@@ -256,21 +274,13 @@ class Reddit:
         path = f"/user/{part}/submitted" if kind == "u" else f"/r/{part}/new"
         return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="api", shape="discovery")
 
-    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+    def discovered(self, event: PlatformRaw) -> abilities.Listed:
         """The posts of a list; comments and the like in it are passed over."""
-        if not http_reading.succeeded(event):
-            return []
-        answer = json_reading.json_object(event.body)
-        found = []
-        for kind, post in _children(answer) if "error" not in answer else ():
-            name, created = post.get("name"), post.get("created_utc")
-            if kind != "t3" or not isinstance(name, str) or not isinstance(created, int | float) or created <= 0:
-                continue
-            link, title = post.get("permalink"), post.get("title")
-            permalink = f"https://www.reddit.com{link}" if isinstance(link, str) else ""
-            content = title if isinstance(title, str) else ""
-            found.append(abilities.Discovered(name, int(created * 1000), "reddit-post", permalink, content))
-        return sorted(found, key=lambda post: -post.published_at)
+        answer = json_reading.json_object(event.body) if http_reading.succeeded(event) else {}
+        if not http_reading.succeeded(event) or "error" in answer:
+            return abilities.Listed()
+        data = json_reading.block(answer.get("data"), "data") or {}
+        return _lists.listed(data.get("children"), "children", _posted)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/api/v1/access_token` of the site itself, signed by the app; the refresh token stays."""

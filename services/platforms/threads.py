@@ -115,6 +115,7 @@ class Threads:
             "shares": ("day", "window"),
         },
         channel_lag="not documented",
+        discovery="with threads_basic; without reposts",
         not_reported={
             "impressions": "views are the platform's impressions",
             "reach": "not in the API",
@@ -203,10 +204,10 @@ class Threads:
         query = (("fields", _LIST_FIELDS), ("limit", str(_graph_reading.DISCOVERED)))
         return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="threads", shape="discovery")
 
-    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+    def discovered(self, event: PlatformRaw) -> abilities.Listed:
         """The posts in the list that are the account's own."""
 
-        def post_of(item: dict[str, Any]) -> abilities.Discovered | None:
+        def post_of(item: dict[str, Any]) -> abilities.Discovered | str | None:
             if item.get("media_type") == _REPOST:
                 return None
             return _graph_reading.listed_post(item, "timestamp", "permalink", "text", "threads-post")

@@ -27,10 +27,12 @@ from typing import Any
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import abilities, base, http_reading, json_reading
+from services.platforms import _lists, abilities, base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
 
 BATCH_SIZE = 20
+# The end of the year 9999.
+_LAST_SECOND = 253_402_300_800
 DAY_MS = 86_400_000
 
 _VIDEO: json_reading.FieldMap = (
@@ -133,6 +135,18 @@ def _videos(answer: dict[str, Any]) -> list[dict[str, Any]] | None:
     return None if listed is None else json_reading.objects(listed, "data.videos")
 
 
+def _posted(video: dict[str, Any]) -> abilities.Discovered | str:
+    """A video of a list, or the name of a field that it lacks."""
+    external_id, at = video.get("id"), video.get("create_time")
+    if not isinstance(external_id, str) and type(external_id) is not int:
+        return "id"
+    if type(at) is not int or not 0 < at < _LAST_SECOND:
+        return "create_time"
+    link = _lists.text_of(video.get("share_url"))
+    text = _lists.text_of(video.get("video_description") or video.get("title"))
+    return abilities.Discovered(str(external_id), at * 1000, "tiktok-video", link, text)
+
+
 class TikTok:
     """TikTok: pure reading and describing, see the module's header."""
 
@@ -161,6 +175,7 @@ class TikTok:
             "likes": ("lifetime",),
         },
         has_only_videos=True,
+        discovery="with video.list; public videos",
         not_reported={
             "impressions": "the Display API counts views only",
             "reach": "only in the business account API",
@@ -221,26 +236,13 @@ class TikTok:
             limit_group="video_list", shape="discovery",
         )  # fmt: skip
 
-    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+    def discovered(self, event: PlatformRaw) -> abilities.Listed:
         """The videos of a page."""
-        if not http_reading.succeeded(event):
-            return []
-        answer = json_reading.json_object(event.body)
-        if _code(answer) not in ("ok", None):
-            return []
-        found = []
-        for video in _videos(answer) or ():
-            at = video.get("create_time")
-            if type(at) is not int or at <= 0:
-                continue
-            link, text = video.get("share_url"), video.get("video_description") or video.get("title")
-            found.append(
-                abilities.Discovered(
-                    _id_of(video), at * 1000, "tiktok-video", link if isinstance(link, str) else "",
-                    text if isinstance(text, str) else "",
-                )
-            )  # fmt: skip
-        return sorted(found, key=lambda post: -post.published_at)
+        answer = json_reading.json_object(event.body) if http_reading.succeeded(event) else {}
+        if not http_reading.succeeded(event) or _code(answer) not in ("ok", None):
+            return abilities.Listed()
+        data = json_reading.block(answer.get("data"), "data") or {}
+        return _lists.listed(data.get("videos") or [], "data.videos", _posted)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/v2/oauth/token/`; the refresh token may be replaced."""

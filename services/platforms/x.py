@@ -13,6 +13,9 @@ Cannot supply: reach, watch time, dislikes, follows from a post.
 Uncertain, and how it is read here:
 - Private figures end 30 days after a post went out, and asking for them then drops the whole post from the answer;
   so older posts are asked for public figures alone.
+- Private figures of a post of somebody else are refused within an answer about others, which leaves the whole post out
+  and names it in `errors`, once for each field. Such posts are asked again for their public figures, without the
+  others. A post that comes all the same, without the fields, counts as answered.
 - `organic_metrics` is a part of the public figures (it leaves promoted views out) and is kept raw, not mapped.
 - A quotes count without a reposts count, or the reverse, is taken for the shares: the documentation says only that
   reposts exclude quotes. Older answers carry no bookmark and impression counts; they read as null.
@@ -31,8 +34,7 @@ Uncertain, and how it is read here:
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -41,7 +43,7 @@ import orjson
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import _x_errors, abilities, base, http_reading, json_reading
+from services.platforms import _lists, _x_errors, _x_posts, abilities, base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
 
 BATCH_SIZE = 100
@@ -51,7 +53,7 @@ _APP_GROUP = "tweets_app"
 PRIVATE_FIGURES_MS = 29 * 24 * 3600 * 1000
 
 _PUBLIC_FIELDS = "public_metrics"
-_OWNER_FIELDS = "public_metrics,non_public_metrics,organic_metrics"
+_OWNER_FIELDS = ",".join((_PUBLIC_FIELDS, *_x_errors.PRIVATE_FIELDS))
 _MEDIA_QUERY = (("expansions", "attachments.media_keys"), ("media.fields", "public_metrics"))
 # What the parts of a post type say of a post that certainly has no video.
 _TYPES_WITHOUT_VIDEO = frozenset({"article", "image", "images", "link", "photo", "photos", "picture", "poll", "text"})
@@ -64,27 +66,12 @@ PRICES = abilities.PlatformSetting(
     "post=0.005,media=0.005,user=0.010,analytics=0.005@2026-11-30",
 )
 
-_PUBLIC = (
-    ("impression_count", metrics.IMPRESSIONS),
-    ("like_count", metrics.LIKES),
-    ("reply_count", metrics.COMMENTS),
-    ("bookmark_count", metrics.SAVES),
-    ("quote_count", metrics.QUOTES),
-)
-_PUBLIC_BITS = json_reading.bits(
-    metrics.IMPRESSIONS, metrics.LIKES, metrics.COMMENTS, metrics.SAVES, metrics.QUOTES, metrics.SHARES
-)
-_PRIVATE = (("url_link_clicks", metrics.CLICKS), ("user_profile_clicks", metrics.PROFILE_CLICKS))
-_PRIVATE_BITS = json_reading.bits(metrics.CLICKS, metrics.PROFILE_CLICKS)
-_VIDEO_BITS = json_reading.bits(metrics.VIDEO_VIEWS)
 _USER = (
     ("followers_count", metrics.CH_FOLLOWERS),
     ("following_count", metrics.CH_FOLLOWING),
     ("tweet_count", metrics.CH_POSTS_COUNT),
 )
 _USER_BITS = json_reading.bits(metrics.CH_FOLLOWERS, metrics.CH_FOLLOWING, metrics.CH_POSTS_COUNT)
-
-_GONE_TYPES = ("resource-not-found", "not-authorized-for-resource")
 
 
 def prices_of(text: str) -> tuple[dict[str, Decimal], str]:
@@ -97,132 +84,6 @@ def prices_of(text: str) -> tuple[dict[str, Decimal], str]:
 def may_have_video(post_type: str) -> bool:
     """Whether a post of this type may carry a video; one of an unknown type may."""
     return _TYPES_WITHOUT_VIDEO.isdisjoint(re.split(r"[^a-z]+", post_type.lower()))
-
-
-def _media_views(item: dict[str, Any], media: Mapping[str, dict[str, Any]]) -> tuple[bool, int | None]:
-    """Whether the answer reports video views of a post, and their sum over its videos."""
-    attachments = item.get("attachments")
-    keys = attachments.get("media_keys") if isinstance(attachments, dict) else None
-    if not isinstance(keys, list):
-        return False, None
-    spoken, hidden, total = False, False, 0
-    for key in keys:
-        part = media.get(key) if isinstance(key, str) else None
-        if part is None:
-            return False, None
-        figures = json_reading.block(part.get("public_metrics"), "media.public_metrics")
-        if figures is not None:
-            spoken = True
-            views = json_reading.count(figures.get("view_count"), "view_count")
-            hidden = hidden or views is None
-            total += views or 0
-    return spoken, None if hidden or not spoken else json_reading.count(total, "view_count")
-
-
-def _post(item: dict[str, Any], media: Mapping[str, dict[str, Any]]) -> tuple[int, tuple[int | None, ...]]:
-    """The figures of one post object: the mask of reported metrics, and values."""
-    values: list[int | None] = list(metrics.NO_POST_VALUES)
-    spoken = 0
-    public = json_reading.block(item.get("public_metrics"), "public_metrics")
-    if public is not None:
-        json_reading.fill(values, public, _PUBLIC)
-        values[metrics.SHARES] = json_reading.added(
-            json_reading.count(public.get("retweet_count"), "retweet_count"), values[metrics.QUOTES], "shares"
-        )
-        spoken = _PUBLIC_BITS
-    private = json_reading.block(item.get("non_public_metrics"), "non_public_metrics")
-    if private is not None:
-        json_reading.fill(values, private, _PRIVATE)
-        spoken |= _PRIVATE_BITS
-    if media:
-        answered, values[metrics.VIDEO_VIEWS] = _media_views(item, media)
-        if answered:
-            spoken |= _VIDEO_BITS
-    return spoken, tuple(values)
-
-
-def _items(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """The posts or users of an answer: `data` is a list for several, an object for one, absent when all failed."""
-    data = answer.get("data")
-    if isinstance(data, dict):
-        return [data]
-    if data is not None:
-        return json_reading.objects(data, "data")
-    if isinstance(answer.get("errors"), list) or _is_problem(answer) or "meta" in answer:
-        return []
-    raise base.MappingError("unexpected_shape", "the answer has neither `data` nor `errors`")
-
-
-def _is_problem(answer: dict[str, Any]) -> bool:
-    """Whether a body is a problem document rather than an answer."""
-    return "title" in answer and ("type" in answer or "status" in answer)
-
-
-def _id_of(item: dict[str, Any]) -> str:
-    external_id = item.get("id")
-    if isinstance(external_id, str):
-        return external_id
-    raise base.MappingError("unexpected_shape", "an item of data has no text `id`")
-
-
-def _versions(item: dict[str, Any]) -> Iterator[str]:
-    """Ids of all versions of an edited post."""
-    for name in ("edit_history_tweet_ids", "edit_history_post_ids"):
-        history = item.get(name)
-        if isinstance(history, list):
-            for version in history:
-                if isinstance(version, str):
-                    yield version
-
-
-def _match(event: PlatformRaw, items: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """The post object of each target: by its own id, else the newest version of the post that it is a version of."""
-    wanted = json_reading.positions(event)
-    matched: dict[int, dict[str, Any]] = {}
-    for item in items:
-        for index in wanted.get(_id_of(item), ()):
-            matched.setdefault(index, item)
-    if len(matched) < len(event.targets):
-        for item in items:
-            for version in _versions(item):
-                for index in wanted.get(version, ()):
-                    matched.setdefault(index, item)
-    return matched
-
-
-def _gone(event: PlatformRaw, answer: dict[str, Any], matched: Mapping[int, Any]) -> list[int]:
-    """Targets that the answer names as deleted, private or suspended."""
-    if "errors" not in answer:
-        return []
-    wanted = json_reading.positions(event)
-    found: dict[int, None] = {}
-    for error in _x_errors.errors_of(answer):
-        if error.get("section") == "includes" or _x_errors.type_of(error) not in _GONE_TYPES:
-            continue
-        named = error.get("resource_id", error.get("value"))
-        for index in wanted.get(named, ()) if isinstance(named, str) else ():
-            if index not in matched:
-                found[index] = None
-    return list(found)
-
-
-def _media_keys(item: dict[str, Any]) -> list[Any]:
-    attachments = item.get("attachments")
-    keys = attachments.get("media_keys") if isinstance(attachments, dict) else None
-    return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
-
-
-def _is_one_of(item: dict[str, Any], external_ids: Collection[str]) -> bool:
-    """Whether a post is one of these, or the newest version of one."""
-    return item.get("id") in external_ids or any(version in external_ids for version in _versions(item))
-
-
-def _own_error(error: dict[str, Any], external_ids: Collection[str]) -> dict[str, Any]:
-    """An error about one of these posts as it is, one about no post without its words, {} for any other."""
-    named = [error[name] for name in ("resource_id", "value") if name in error]
-    if named:
-        return error if all(isinstance(name, str) and name in external_ids for name in named) else {}
-    return {name: error[name] for name in ("type", "title", "status", "reason", "code", "field") if name in error}
 
 
 def _is_posts(path: tuple[str, ...]) -> bool:
@@ -286,21 +147,6 @@ def _lookups(
     return calls
 
 
-def _discovered(item: dict[str, Any]) -> abilities.Discovered:
-    """A post of an account's own list."""
-    created = item.get("created_at")
-    try:
-        at = datetime.fromisoformat(created) if isinstance(created, str) else None
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise base.MappingError("unexpected_shape", "a post of the list has no time `created_at`")
-    external_id = _id_of(item)
-    content = json_reading.text(item.get("text", ""))
-    published_at = int(at.timestamp() * 1000)
-    return abilities.Discovered(external_id, published_at, "", f"https://x.com/i/status/{external_id}", content)
-
-
 def _media_of(external_id: str, place: int) -> abilities.Resource:
     """A media object of a post by its place among them, from 1: which objects a post has is not known before."""
     return abilities.Resource("media", f"{external_id}/{place}")
@@ -336,6 +182,13 @@ class X:
             base.Limit(_APP_GROUP, 3500, 900),
         ),
         channel_metrics={"followers": ("lifetime",), "following": ("lifetime",), "posts_count": ("lifetime",)},
+        refused_apart=("clicks", "profile_clicks"),
+        conditions={
+            "clicks": "by the owner's own token, of posts of the last 30 days",
+            "profile_clicks": "by the owner's own token, of posts of the last 30 days",
+            "video_views": "of posts with a video",
+        },
+        discovery="with tweet.read and users.read; without replies and reposts, billed by the post",
         not_reported={
             "views": "the interface's views are the API's impressions",
             "reach": "the API has no unique viewers",
@@ -403,17 +256,19 @@ class X:
         query = (
             ("max_results", str(DISCOVERY_SIZE)),
             ("exclude", "retweets,replies"),
-            ("tweet.fields", "created_at"),
+            ("tweet.fields", "created_at,edit_history_tweet_ids"),
         )
         return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="timelines", shape="discovery")
 
-    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
-        """`data`: each post with its text and its time, the newest first."""
+    def discovered(self, event: PlatformRaw) -> abilities.Listed:
+        """`data`: each post with its text, its time and the ids of its versions."""
         path = _path_of(event)
         if not http_reading.succeeded(event) or path[:1] != ("users",) or path[-1] != "tweets":
-            return []
-        found = [_discovered(item) for item in _items(json_reading.json_object(event.body))]
-        return sorted(found, key=lambda post: post.published_at, reverse=True)
+            return abilities.Listed()
+        answer = json_reading.json_object(event.body)
+        held = answer.get("data")
+        # An empty list is left out.
+        return _lists.listed(_x_posts.items(answer) if held is None else held, "data", _x_posts.posted)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/2/oauth2/token`; a refresh token works once, and the answer brings the next."""
@@ -436,29 +291,13 @@ class X:
             raise base.MappingError("unknown_endpoint", f"X has no {event.kind} at {event.endpoint[:200]!r}")
         answer = json_reading.json_object(event.body)
         if event.kind == RawKind.POST_METRICS:
-            return self._read_posts(event, answer)
+            return _x_posts.reading(event, answer)
         if event.kind == RawKind.CHANNEL_METRICS:
             return self._read_channel(event, answer)
         return base.NOTHING
 
-    def _read_posts(self, event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
-        matched = _match(event, _items(answer))
-        includes = answer.get("includes")
-        media: dict[str, dict[str, Any]] = {}
-        if isinstance(includes, dict) and "media" in includes:
-            for part in json_reading.objects(includes["media"], "includes.media"):
-                key = part.get("media_key")
-                if isinstance(key, str):
-                    media[key] = part
-        readings = []
-        for index, item in matched.items():
-            spoken, values = _post(item, media)
-            if spoken:
-                readings.append(base.PostReading(index, spoken, 0, values))
-        return base.Reading(readings, (), _gone(event, answer, matched))
-
     def _read_channel(self, event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
-        items = _items(answer)
+        items = _x_posts.items(answer)
         if len(items) > 1:
             asked = event.request.get("ids", "").split(",")[0]
             items = [item for item in items if item.get("id") == asked][:1]
@@ -474,7 +313,7 @@ class X:
         """The target's post object, with its media under `media` where the answer includes them."""
         answer = json_reading.try_json_object(event.body)
         try:
-            item = _match(event, _items(answer)).get(target_index)
+            item = _x_posts.match(event, _x_posts.items(answer)).get(target_index)
         except base.MappingError:
             return {}
         if item is None:
@@ -495,11 +334,15 @@ class X:
         if 200 <= status < 300:
             if "data" in answer or "meta" in answer:
                 return base.Verdict(base.Outcome.OK)
-            if not errors and not _is_problem(answer):
+            if not errors and not _x_posts.is_problem(answer):
                 return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} without data")
         # Codes in numbers stand in a list of errors; elsewhere they are none of X's.
-        problem = errors[0] if errors and not _is_problem(answer) else {**answer, "code": None}
+        problem = errors[0] if errors and not _x_posts.is_problem(answer) else {**answer, "code": None}
         return _x_errors.verdict_of(problem, status, headers, now)
+
+    def verdicts(self, event: PlatformRaw, headers: Mapping[str, str], now: int) -> Mapping[int, base.Verdict]:
+        """What `errors` say of posts that `data` leaves out: mostly that a field may not be read of them."""
+        return _x_posts.verdicts(event, headers, now) if http_reading.succeeded(event) else {}
 
     def authorize_app(self, token: str) -> dict[str, str]:
         """Our app's own token in a bearer header."""
@@ -517,16 +360,16 @@ class X:
         }
         data = answer.get("data")
         if isinstance(data, list):
-            items = [item for item in data if isinstance(item, dict) and _is_one_of(item, external_ids)]
+            items = [item for item in data if isinstance(item, dict) and _x_posts.is_one_of(item, external_ids)]
             if items:
                 part["data"] = items
-            keys = {key for item in items for key in _media_keys(item)}
+            keys = {key for item in items for key in _x_posts.media_keys(item)}
             includes = answer.get("includes")
             media = includes.get("media") if isinstance(includes, dict) else None
             if isinstance(media, list):
                 own = [one for one in media if isinstance(one, dict) and one.get("media_key") in keys]
                 part["includes"] = {"media": own}
-        errors = [_own_error(error, external_ids) for error in _x_errors.errors_of(answer)]
+        errors = [_x_posts.own_error(error, external_ids) for error in _x_errors.errors_of(answer)]
         if errors := [error for error in errors if error]:
             part["errors"] = errors
         elif isinstance(data, list) and "data" not in part:
@@ -567,7 +410,7 @@ class X:
             if not isinstance(external_id, str):
                 continue
             found[abilities.Resource(kind, external_id)] = None
-            own = [key for key in _media_keys(item) if key in media and key not in seen]
+            own = [key for key in _x_posts.media_keys(item) if key in media and key not in seen]
             seen.update(own)
             found.update(dict.fromkeys(_media_of(external_id, place) for place in range(1, len(own) + 1)))
         return list(found)

@@ -34,7 +34,7 @@ import orjson
 
 from schemas import metrics
 from schemas.events import PlatformRaw, RawKind
-from services.platforms import _google, _youtube_reports, abilities, base, http_reading, json_reading
+from services.platforms import _google, _lists, _youtube_reports, abilities, base, http_reading, json_reading
 from services.platforms._oauth import oauth_call, read_oauth
 
 BATCH_SIZE = 50
@@ -109,6 +109,23 @@ def _failed(answer: dict[str, Any]) -> list[str]:
     return [video_id for video_id in failed if isinstance(video_id, str)] if isinstance(failed, list) else []
 
 
+def _posted(item: dict[str, Any]) -> abilities.Discovered | str | None:
+    """A video of a playlist; the name of a field that it lacks, None for a private one."""
+    snippet = json_reading.block(item.get("snippet"), "snippet") or {}
+    details = json_reading.block(item.get("contentDetails"), "contentDetails") or {}
+    named = json_reading.block(snippet.get("resourceId"), "resourceId") or {}
+    video_id = details.get("videoId", named.get("videoId"))
+    if not isinstance(video_id, str):
+        return "videoId"
+    if "videoPublishedAt" not in details:
+        return None
+    at = json_reading.instant(details["videoPublishedAt"])
+    if at is None:
+        return "videoPublishedAt"
+    link = f"https://www.youtube.com/watch?v={video_id}"
+    return abilities.Discovered(video_id, at, "youtube-video", link, _lists.text_of(snippet.get("title")))
+
+
 _OF_ANALYTICS = "with yt-analytics.readonly, for videos of 2 days and more, by the owner's token"
 
 
@@ -173,6 +190,7 @@ class YouTube:
             "watch_time_seconds": _OF_ANALYTICS,
             "avg_watch_time_seconds": _OF_ANALYTICS,
         },
+        discovery="with youtube.readonly; public and unlisted videos",
         not_reported={
             "reach": "the API has no unique viewers",
             "quotes": "not on the platform",
@@ -244,26 +262,12 @@ class YouTube:
         path = "/youtube/v3/playlistItems"
         return base.Call(RawKind.IDENTITY, "GET", path, query, limit_group="data", shape="discovery")
 
-    def discovered(self, event: PlatformRaw) -> Sequence[abilities.Discovered]:
+    def discovered(self, event: PlatformRaw) -> abilities.Listed:
         """The videos of a playlist's answer; private ones, which have no time of publishing, are left out."""
-        if not http_reading.succeeded(event):
-            return []
-        answer = json_reading.json_object(event.body)
-        if "error" in answer:
-            return []
-        found = []
-        for item in json_reading.objects(answer.get("items", []), "items"):
-            snippet = json_reading.block(item.get("snippet"), "snippet") or {}
-            details = json_reading.block(item.get("contentDetails"), "contentDetails") or {}
-            named = json_reading.block(snippet.get("resourceId"), "resourceId") or {}
-            video_id = details.get("videoId", named.get("videoId"))
-            at = json_reading.instant(details.get("videoPublishedAt") or snippet.get("publishedAt"))
-            if isinstance(video_id, str) and at is not None and "videoPublishedAt" in details:
-                title = snippet.get("title")
-                link = f"https://www.youtube.com/watch?v={video_id}"
-                content = title if isinstance(title, str) else ""
-                found.append(abilities.Discovered(video_id, at, "youtube-video", link, content))
-        return sorted(found, key=lambda post: -post.published_at)
+        answer = json_reading.json_object(event.body) if http_reading.succeeded(event) else {}
+        if not http_reading.succeeded(event) or "error" in answer:
+            return abilities.Listed()
+        return _lists.listed(answer.get("items", []), "items", _posted)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """Google's token endpoint; the refresh token stays."""

@@ -173,7 +173,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         )  # fmt: skip
         discovery = Discovery(
             time=time, platforms=platforms, schedule=schedule, catalog=catalog, rounds=channel_rounds,
-            publisher=publisher, ownership=ownership, ledgers=books,
+            publisher=publisher, ownership=ownership, metrics=metrics, ledgers=books,
         )  # fmt: skip
         intake = Intake(
             time=time, codec=codecs[REQUESTS], metrics=metrics, ownership=ownership, live=live, backfill=backfill

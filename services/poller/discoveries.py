@@ -8,6 +8,8 @@ the platform's id of it, so that it is the same whoever finds it, however often:
   and no older post is looked for, so that what was deleted stays deleted over restarts too.
 - A post of the product's with the platform's id of a discovered one takes its place: the discovered one goes.
 - Where the product deletes a post of its own, the id that it would be discovered by gets a tombstone.
+- A platform may know one post by several ids: a reel of a page as a video and as a post, an edited post by each
+  version's. A list's item names them, or its link does. What the product has under any of them is not found again.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, ChannelStatus, PostStatus, TargetOrigin
 from schemas.tiers import Rule
@@ -29,8 +32,12 @@ _ID_BYTES = 16
 # Whoever publishes by the platform's API tells the catalog so within seconds; what is younger waits for the next look.
 SETTLING = 10 * 60_000
 _LONGEST_CONTENT = 200_000
-_PAGE_QUALIFIED = re.compile(r"\d+_(\d+)")
-_KIND_QUALIFIED = re.compile(r"t\d_(\w+)")
+# An id with a page, a kind or a type before it.
+_QUALIFIED = re.compile(r"\d+_(\d+)|t\d_(\w+)|urn:li:(?:share|ugcPost|activity):(\d+)")
+# What may be an id among the words of a link.
+_WORD = re.compile(r"(?=.*\d|.{10})[\w-]{5,128}", re.ASCII)
+_LONG_NUMBER = re.compile(r"\d{10,}")
+_LONGEST_LINK = 2_000
 
 PostKey = tuple[str, str]
 """Workspace and id of a post."""
@@ -39,8 +46,31 @@ PostKey = tuple[str, str]
 def spelling(external_id: str) -> str:
     """The part of a platform's id that is the same however it is written: with a handle, a page or a kind before it."""
     last = external_id.rstrip("/").rpartition("/")[2]
-    qualified = _PAGE_QUALIFIED.fullmatch(last) or _KIND_QUALIFIED.fullmatch(last)
-    return qualified[1] if qualified else last
+    qualified = _QUALIFIED.fullmatch(last)
+    return qualified[qualified.lastindex or 0] if qualified else last
+
+
+def ids_in(link: str) -> list[str]:
+    """Whatever in a post's link may be an id of the post: words of the path, values of parameters, long numbers.
+
+    Some of them are ids of other things (an account, an album). Compared with ids of posts alone, these match none.
+    """
+    try:
+        parts = urlsplit(link[:_LONGEST_LINK])
+    except ValueError:
+        return []
+    words = [*unquote(parts.path).split("/"), *(value for _, value in parse_qsl(parts.query))]
+    found: dict[str, None] = {}
+    for word in map(spelling, words):
+        whole = [word] if _WORD.fullmatch(word) else []
+        found.update(dict.fromkeys([*whole, *_LONG_NUMBER.findall(word)]))
+    return list(found)
+
+
+def names_of(external_id: str) -> list[str]:
+    """The spellings of an id that may be a link to the post; its own first."""
+    is_link = external_id.startswith(("https://", "http://"))
+    return list(dict.fromkeys([spelling(external_id), *(ids_in(external_id) if is_link else ())]))
 
 
 def discovered_id(channel_id: str, external_id: str) -> str:
@@ -105,16 +135,21 @@ class Discoveries:
             self._bar(workspace_id, channel_id, external_id)
 
     def missing(self, key: ChannelKey, plan: Plan, found: Iterable[Discovered], now: int) -> list[CatalogPost]:
-        """Of the posts in an account's list those that the catalog lacks, as they are to be written; `now` in ms."""
-        known = self._products(key, plan)
+        """Of the posts in an account's list those that the catalog lacks, as they are to be written; `now` in ms.
+
+        A discovered post that the product has under another id, as the list shows, is superseded.
+        """
+        known, heard = self._products(key, plan), self._heard.get(key[0], {})
         youngest, oldest = now - SETTLING, now - oldest_discovered(plan.rule)
-        made = {
-            post_id: _post(key, post_id, post, now)
-            for post in found
-            if oldest < post.published_at <= youngest
-            and (post_id := discovered_id(key[1], post.external_id)) not in known
-            and self.is_unheard(key[0], post_id)
-        }
+        made: dict[str, CatalogPost] = {}
+        for post in found:
+            post_id, *others = [discovered_id(key[1], name) for name in _names_of_listed(post)]
+            if not known.isdisjoint(others) and heard.get(post_id):
+                self.superseded.add((key[0], post_id))
+                self.on_superseded()
+            is_lacking = known.isdisjoint((post_id, *others)) and heard.keys().isdisjoint((post_id, *others))
+            if is_lacking and oldest < post.published_at <= youngest:
+                made[post_id] = _post(key, post_id, post, now)
         return list(made.values())
 
     def is_unheard(self, workspace_id: str, post_id: str) -> bool:
@@ -186,31 +221,40 @@ class Discoveries:
         heard = self._heard.get(workspace_id)
         if not heard or not external_id:
             return
-        post_id = discovered_id(channel_id, external_id)
-        if heard.get(post_id):
-            self.superseded.add((workspace_id, post_id))
-            self.on_superseded()
+        for name in names_of(external_id):
+            post_id = discovered_id(channel_id, name)
+            if heard.get(post_id):
+                self.superseded.add((workspace_id, post_id))
+                self.on_superseded()
 
     def _bar(self, workspace_id: str, channel_id: str, external_id: str) -> None:
         """The product deleted a post of its own: it is not to come back as one that was found."""
-        post_id = discovered_id(channel_id, external_id)
-        is_looked_for = any((workspace_id, channel_id) in keys for keys in self.channels.values())
-        if is_looked_for and self.is_unheard(workspace_id, post_id):
-            self._heard.setdefault(workspace_id, {})[post_id] = False
-            self.superseded.add((workspace_id, post_id))
-            self.on_superseded()
+        if not any((workspace_id, channel_id) in keys for keys in self.channels.values()):
+            return
+        for name in names_of(external_id):
+            post_id = discovered_id(channel_id, name)
+            if self.is_unheard(workspace_id, post_id):
+                self._heard.setdefault(workspace_id, {})[post_id] = False
+                self.superseded.add((workspace_id, post_id))
+                self.on_superseded()
 
     def _products(self, key: ChannelKey, plan: Plan) -> set[str]:
         """The ids that a channel's posts of the product's own would be discovered by."""
         stands = self._heard.get(key[0], {})
-        ids = {
-            discovered_id(key[1], entry.external_id)
+        own = [
+            entry.external_id
             for entry in plan.live()
             if not (entry.post_id.startswith(PREFIX) and stands.get(entry.post_id))
-        }
+        ]
         for unpolled in self._unpolled.get(key[0], {}).values():
-            ids.update(discovered_id(*own) for own in unpolled if own[0] == key[1])
-        return ids
+            own += [external_id for channel_id, external_id in unpolled if channel_id == key[1]]
+        return {discovered_id(key[1], name) for external_id in own for name in names_of(external_id)}
+
+
+def _names_of_listed(post: Discovered) -> list[str]:
+    """The spellings of all ids that a list's item is known by; the one that it is discovered under first."""
+    others = [spelling(other) for other in post.other_ids]
+    return list(dict.fromkeys([spelling(post.external_id), *others, *ids_in(post.permalink)]))
 
 
 def _post(key: ChannelKey, post_id: str, found: Discovered, now: int) -> CatalogPost:

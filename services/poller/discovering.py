@@ -9,6 +9,8 @@ other pollers change nothing about it, and within a minute after a write that sw
 first: a list is asked for only while nothing is due on its platform, while the budgets hold more than scheduled polls
 may need, and at the pace of the month's money.
 
+An item of a list that lacks its id or its time is passed over, counted and logged; the others are taken.
+
 Guarantee: only the owner of a partition writes, and an event that a former owner sent late is found and taken back
 (`discoveries.py`). Writing a post twice changes nothing, since its id is the same.
 """
@@ -22,13 +24,14 @@ from zlib import crc32
 
 from schemas.events import CatalogPost, Origin, PlatformRaw
 from schemas.topic_names import POSTS
-from services.platforms.abilities import Discovered, Discovers
+from services.platforms.abilities import Discovered, Discovers, Listed
 from services.platforms.base import MappingError, Platform
 from services.poller.asking.channel_rounds import ChannelRounds
 from services.poller.asking.money import Ledger
 from services.poller.catalog import Catalog
 from services.poller.discoveries import newest_first, slot
 from services.poller.keys import ChannelKey
+from services.poller.metrics import PollerMetrics
 from services.poller.partitions.ownership import Ownership
 from services.poller.schedule.plan import Plan
 from services.poller.schedule.schedule import Schedule
@@ -78,6 +81,7 @@ class Discovery:
         rounds: ChannelRounds,
         publisher: Publisher,
         ownership: Ownership,
+        metrics: PollerMetrics,
         ledgers: Mapping[str, Ledger] | None = None,
     ) -> None:
         self._time = time
@@ -88,6 +92,7 @@ class Discovery:
         self._rounds = rounds
         self._publisher = publisher
         self._ownership = ownership
+        self._metrics = metrics
         self._ledgers = ledgers or {}
         self._interval = max(1, int(INTERVAL / schedule.speed))
         self._look_every = max(_SHORTEST_LOOK, min(LOOK, self._interval // 20))
@@ -148,6 +153,10 @@ class Discovery:
         if plan is None or plan.channel is None or not plan.is_polled:
             return False
         call = platform.discovery_call(plan.channel, now)
+        if call is None:
+            # The platform lists no posts of such an account.
+            self._next[key] = self._slot(key, now) + self._interval
+            return False
         ledger = self._ledgers.get(name)
         held_back = 0 if ledger is None else ledger.wait_until(key[0], ledger.cost_of([call], now), now)
         if held_back or not self._rounds.has_to_spare(name, key, [call], now):
@@ -171,10 +180,24 @@ class Discovery:
         found: list[Discovered] = []
         for event in heard:
             try:
-                found += platform.discovered(event)
+                listed = platform.discovered(event)
             except MappingError as error:
                 _log.error("a list of posts can't be read", platform=event.platform, error=str(error))
+                continue
+            found += listed.posts
+            if listed.lacking:
+                self._tell_lacking(event, listed)
         return found
+
+    def _tell_lacking(self, event: PlatformRaw, listed: Listed) -> None:
+        """Count and log the items that were passed over; an error where nothing else was in the list."""
+        for field, count in listed.lacking.items():
+            self._metrics.unlisted.labels(event.platform, field).inc(count)
+        log = _log.warning if listed.posts else _log.error
+        log(
+            "items of a list of posts can't be read", platform=event.platform, channel=event.channel_id,
+            event_id=event.event_id, lacking=dict(listed.lacking), read=len(listed.posts),
+        )  # fmt: skip
 
     async def _write(self, name: str, key: ChannelKey, plan: Plan, found: list[Discovered]) -> None:
         written = 0

@@ -70,6 +70,12 @@ class PollerMetrics:
             ["change"],
             registry=registry,
         )
+        self.unlisted = Counter(
+            "tidemark_poller_unlisted_posts",
+            "Items of accounts' lists of posts that were passed over, by the field that they lack.",
+            ["platform", "field"],
+            registry=registry,
+        )
         self.answer_bytes = Counter(
             "tidemark_poller_answer_bytes", "Bytes of answers, decompressed.", ["platform"], registry=registry
         )

@@ -91,6 +91,11 @@ ROWS = (
         "reads the rest; reactions and videos need r_organization_social", "socialMetadata.BATCH_GET.20260601",
         r"^/rest/(socialMetadata|videoAnalytics)", About.SHAPE, example="/rest/socialMetadata?ids=List({id})",
     ),
+    _denied(
+        "no_list_of_posts", "Microsoft Learn, Posts API, Permissions", "finds no posts of the account; its list needs "
+        "r_organization_social", "posts.FINDER-author.20260601", r"^/rest/posts$", About.SHAPE,
+        example="/rest/posts?author={account}&q=author",
+    ),
     Refusal(
         "linkedin", "uri_too_long", "Microsoft Learn, URL limits of List()", About.SIZE, ("too_much",),
         "asks in halves and keeps the size that was answered", 414,

@@ -52,7 +52,8 @@ _VIDEO_NAMES = (
 )
 _STORY_NAMES = frozenset(
     {
-        "page_story_total_media_view_unique",
+        "story_media_view",
+        "story_total_media_view_unique",
         "pages_fb_story_thread_lightweight_reactions",
         "pages_fb_story_replies",
         "pages_fb_story_shares",
@@ -373,7 +374,7 @@ def _is_node(query: dict[str, str]) -> bool:
 
 
 def _has_story_names(query: dict[str, str]) -> bool:
-    return query.get("metric", "").startswith(("page_story", "pages_fb_story"))
+    return query.get("metric", "").startswith(("story_", "pages_fb_story"))
 
 
 def _has_page_names(query: dict[str, str]) -> bool:

@@ -1,9 +1,9 @@
 """LinkedIn, versioned REST API: statistics of shares, members' posts and videos, social metadata, followers, pages.
 
 Source: Microsoft Learn "Organization Share Statistics", "Member Post Statistics", "Member Video Statistics", "Video
-Analytics API", "Social Metadata API", "Organization Page Statistics", "Rate limits"; the refusal of a foreign share as
-in Microsoft Q&A 1331917. Lists and records are read as protocol 2.0.0 does: brackets, commas and colons bare, urns
-in them escaped.
+Analytics API", "Social Metadata API", "Organization Page Statistics", "Posts API", "Rate limits"; the refusal of a
+foreign share as in Microsoft Q&A 1331917. Lists and records are read as protocol 2.0.0 does: brackets, commas and
+colons bare, urns in them escaped.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from infra.sandbox.curves import average_watch_millis, level_value, metric_value, period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.routes._linkedin_list import newest_posts
 from infra.sandbox.tokens import oauth_refresh
 
 # Calls a day of a member; the real limits are not published.
@@ -362,6 +363,13 @@ def _one_organization(ask: Ask) -> Reply:
     )
 
 
+def _posts(ask: Ask) -> Reply:
+    organization, count = _organization(ask, "author"), ask.value("count", "10")
+    if ask.value("q") != "author" or not count.isdigit() or not 1 <= int(count) <= _LONGEST_LIST:
+        raise _illegal("Invalid query parameters passed to request")
+    return newest_posts(organization, int(count), ask.now)
+
+
 def _user_info(ask: Ask) -> Reply:
     return Reply(200, {"sub": ask.account_id, "name": f"Member {ask.account_id}", "locale": "en_US"})
 
@@ -412,6 +420,7 @@ class LinkedInRoutes:
         _endpoint(f"networkSizes/({_ORGANIZATION_URN.pattern})", "networkSizes/{urn}", _network_size),
         _endpoint("organizationPageStatistics", "organizationPageStatistics", _page_statistics),
         _endpoint("memberFollowersCount", "memberFollowersCount", _member_followers),
+        _endpoint("posts", "posts", _posts),
         _endpoint("organizations/([0-9]{1,19})", "organizations/{id}", _one_organization),
         Endpoint(re.compile("/v2/userinfo"), "/v2/userinfo", _checked(_user_info, is_versioned=False), _LIMIT, _DAY),
     )

@@ -24,7 +24,7 @@ from services.poller.asking.decide import (
     refused_metrics,
 )
 from services.poller.asking.questions import Asked, ChannelQuestion, SharedQuestion, Subject
-from services.poller.asking.smaller import metrics_of
+from services.poller.asking.smaller import fields_left_out, metrics_of
 from services.poller.schedule.batch import Fate
 
 # What is said of the token, of a limit or of the platform; said of every target, it is the whole answer's meaning.
@@ -124,7 +124,8 @@ def _again(question: Asked, by_metrics: Mapping[tuple[str, ...], list[int]], now
     for refused, positions in by_metrics.items():
         for lone in question.only(positions, now):
             # What the whole call left out is left out again.
-            less = lone.without_metrics(_left_out(refused, metrics_of(lone.call), asked))
+            left_out = _left_out(refused, metrics_of(lone.call), asked) + fields_left_out(question.call, lone.call)
+            less = lone.without_metrics(left_out)
             if less is not None:
                 again.extend([less.arranged()] if refused else [half.arranged() for half in less.metric_halves()])
     return again

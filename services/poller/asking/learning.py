@@ -13,7 +13,7 @@ from services.poller.asking.decide import Halved, LeaveOut, Lesson, Refused, Sus
 from services.poller.asking.knowledge import Knowledge
 from services.poller.asking.questions import Asked, ChannelQuestion, SharedQuestion, Subject
 from services.poller.asking.refusals import Kind
-from services.poller.asking.smaller import metrics_of
+from services.poller.asking.smaller import asks_for, metrics_of
 from services.poller.keys import ChannelKey
 from services.runtime.clock import MILLIS_PER_HOUR
 
@@ -30,11 +30,13 @@ class Seen:
         is_answered: something of it was answered.
         is_split: a call about several targets was refused.
         refused: the last refusal.
+        given: the targets that the last answer had figures of.
     """
 
-    __slots__ = ("is_answered", "is_split", "refused")
+    __slots__ = ("given", "is_answered", "is_split", "refused")
 
     def __init__(self) -> None:
+        self.given: frozenset[Subject] = frozenset()
         self.is_answered = False
         self.is_split = False
         self.refused: Verdict | None = None
@@ -94,14 +96,26 @@ def answered(
                 known.culprits.answered(subject.channel, shape, target.external_id)
     if known.refusals:
         listed = metrics_of(question.call)
-        by_channel: dict[tuple[ChannelKey, Kind], list[str]] = {}
-        for subject, target in zip(question.subjects, question.call.targets, strict=True):
-            if subject in given:
-                kind = Kind(name, shape, target.post_type)
-                by_channel.setdefault((subject.channel, kind), []).append(target.external_id)
-        for (key, kind), external_ids in by_channel.items():
-            known.refusals.given(key, kind, external_ids, listed, now)
+        for (key, kind), external_ids in _by_kind(question, name, given).items():
+            # Fields, too, may be refused, which the call's lists of metrics don't name.
+            others = [
+                one for one in known.refusals.names_of(kind) if one not in listed and asks_for(question.call, one)
+            ]
+            known.refusals.given(key, kind, external_ids, [*listed, *others], now)
+    seen.given = frozenset(given)
     return resumed
+
+
+def _by_kind(
+    question: ChannelQuestion | SharedQuestion, name: str, subjects: Collection[Subject]
+) -> dict[tuple[ChannelKey, Kind], list[str]]:
+    """The ids of some of a question's targets, by their channels and kinds."""
+    found: dict[tuple[ChannelKey, Kind], list[str]] = {}
+    for subject, target in zip(question.subjects, question.call.targets, strict=True):
+        if subject in subjects:
+            kind = Kind(name, question.shape, target.post_type)
+            found.setdefault((subject.channel, kind), []).append(target.external_id)
+    return found
 
 
 def found_out(lessons: Iterable[Lesson]) -> set[ChannelKey]:
@@ -127,6 +141,8 @@ def learn(
     if not question.call.targets:
         seen.refused = verdict
     seen.is_split = seen.is_split or len(question.subjects) > 1
+    lessons = list(lessons)
+    _note_given_beside(question, name, known, seen, lessons, now)
     for lesson in lessons:
         known.taught(plan.key for plan in question.plans)
         if isinstance(lesson, Suspect):
@@ -155,6 +171,25 @@ def learn(
             is_concluded = _refused(lesson, shape, owner_of(question, name), known, seen, now) or is_concluded
             seen.refused = verdict
     return is_concluded
+
+
+def _note_given_beside(
+    question: ChannelQuestion | SharedQuestion,
+    name: str,
+    known: Knowledge,
+    seen: Seen,
+    lessons: Iterable[Lesson],
+    now: int,
+) -> None:
+    """One answer refused metrics of some targets: note first that others of their kinds were given these by it."""
+    refused = {
+        metric for lesson in lessons if isinstance(lesson, LeaveOut) and lesson.target for metric in lesson.metrics
+    }
+    beside = _by_kind(question, name, seen.given) if refused and len(question.subjects) > 1 else {}
+    for (key, kind), external_ids in beside.items():
+        for metric in refused:
+            known.refusals.suspect(key, [kind], metric)
+        known.refusals.given(key, kind, external_ids, refused, now)
 
 
 def _refused(lesson: Refused, shape: str, owner: ChannelKey, known: Knowledge, seen: Seen, now: int) -> bool:

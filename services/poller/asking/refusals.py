@@ -81,6 +81,10 @@ class Refusals:
             self._evidence(key, kind, metric)
             self._evidence(PLATFORM, kind, metric)
 
+    def names_of(self, kind: Kind) -> list[str]:
+        """The metrics that any target of a kind was refused, as far as is known."""
+        return list(self._metrics.get(kind, ()))
+
     def refuse(
         self, key: ChannelKey, kind: Kind, target: Target, metrics: Sequence[str], now: int, *, is_connections: bool
     ) -> None:

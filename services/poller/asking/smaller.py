@@ -84,6 +84,17 @@ def metrics_of(call: Call) -> list[str]:
     return list(found)
 
 
+def fields_left_out(call: Call, whole: Call) -> list[str]:
+    """What a whole call asks for beside its metrics and a call does not: fields, by their parameters; in order."""
+    found: dict[str, None] = {}
+    asked = dict(call.query)
+    for key, value in whole.query:
+        if not _names_targets(whole, key, value):
+            held = frozenset(_fields(asked.get(key, "")))
+            found.update(dict.fromkeys(field for field in _fields(value) if _METRIC not in field and field not in held))
+    return list(found)
+
+
 def metric_halves(call: Call) -> list[Call]:
     """The same question with half of its metrics each, for a refusal that doesn't say which; [] with fewer than two."""
     names = metrics_of(call)

@@ -101,8 +101,9 @@ def planned(subject: Subject, now: int) -> list[Planned]:
         for call in platform.post_calls(channel, [target], now):
             calls.append(Planned(_name_of(call, kind), call))
     calls += [Planned(_name_of(call, "channel"), call) for call in platform.channel_calls(channel, now)]
-    if isinstance(platform, Discovers):
-        calls.append(Planned("list of posts", platform.discovery_call(channel, now)))
+    listing = platform.discovery_call(channel, now) if isinstance(platform, Discovers) else None
+    if listing is not None:
+        calls.append(Planned("list of posts", listing))
     return list({(one.name, one.call.path, one.call.query): one for one in calls}.values())
 
 
@@ -150,12 +151,13 @@ class Checker:
         platform, now = subject.platform, self._now()
         if not isinstance(platform, Discovers):
             return []
-        call = await self._placed(subject, platform.discovery_call(subject.channel, now))
+        listing = platform.discovery_call(subject.channel, now)
+        call = None if listing is None else await self._placed(subject, listing)
         if call is None:
             return []
         try:
             reply = await self._fetch(subject, call)
-            posts = platform.discovered(_event(subject, call, reply, now))
+            posts = platform.discovered(_event(subject, call, reply, now)).posts
         except (NoAnswer, MappingError):
             return []
         return [

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from infra.sandbox.ids import published_at
 from infra.sandbox.state import State
@@ -17,6 +18,7 @@ from services.platforms import all_platforms
 from services.platforms.abilities import Discovers
 from services.poller.discoveries import oldest_discovered, spelling
 from services.poller.discovering import Discovery
+from services.poller.metrics import PollerMetrics
 from services.poller.partitions.ownership import alone
 from tests.support.memory_publisher import MemoryPublisher
 from tests.support.refused_polls import CULPRIT, MINUTE, WORKSPACE, PolledPlatform
@@ -65,6 +67,7 @@ async def test_an_accounts_newest_posts_are_found_once_and_polled(server: Server
     discovery = Discovery(
         time=world.time, platforms={platform: all_platforms()[platform]}, schedule=world.schedule,
         catalog=world.catalog, rounds=world.rounds, publisher=topic, ownership=alone(),
+        metrics=PollerMetrics(CollectorRegistry()),
     )  # fmt: skip
     looking = asyncio.create_task(discovery.run())
     try:

@@ -19,7 +19,7 @@ from infra.sandbox.state import State
 from infra.sandbox.switches import instants
 from schemas.tiers import CHANNEL_INTERVAL, COMMON
 from services.platforms import all_platforms
-from services.platforms.base import Channel, Target
+from services.platforms.base import Channel, Outcome, Target
 from services.poller.asking.budget import QUOTA_WAIT
 from tests.support.refused_polls import BESIDE_INSIGHTS, CULPRIT, FIGURES, HOUR, MINUTE, NEIGHBOUR, PolledPlatform
 from tests.support.served_sandbox import serving
@@ -97,7 +97,9 @@ class Polling:
         if self.row.platform not in FIGURES:
             return []
         if self.row.about is About.TARGET:
-            return posts[CULPRIT][1:] + posts[NEIGHBOUR]
+            # What is refused some metrics alone still has the others.
+            is_read = bool(self.row.names) and Outcome.METRIC_FORBIDDEN in self.row.outcomes
+            return posts[CULPRIT][not is_read :] + posts[NEIGHBOUR]
         if self.row.about in (About.METRIC, About.SIZE, About.SHAPE):
             is_of_posts = self.row.about is not About.SHAPE or not self._is_of_every_call()
             return posts[CULPRIT] + posts[NEIGHBOUR] if is_of_posts else []

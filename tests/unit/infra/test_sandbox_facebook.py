@@ -86,7 +86,7 @@ async def test_a_bare_video_has_figures(bench: Bench, post_type: str) -> None:
     ("peculiar", "post_type", "metrics"),
     [
         ("photo", "facebook-photo", {"likes", "comments"}),
-        ("story", "facebook-story", {"reach", "likes", "comments", "shares"}),
+        ("story", "facebook-story", {"views", "reach", "likes", "comments", "shares"}),
     ],
 )
 async def test_bare_photos_and_stories(bench: Bench, peculiar: str, post_type: str, metrics: set[str]) -> None:

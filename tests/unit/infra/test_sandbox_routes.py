@@ -438,12 +438,13 @@ async def test_an_account_s_newest_posts_are_listed(bench: Bench, name: str) -> 
     finds = platform(name)
     assert isinstance(finds, Discovers)
     call = finds.discovery_call(channel_of(name), NOW)
+    assert call is not None
     answer, verdict, _ = await bench.call(name, call)
     assert verdict.outcome is Outcome.OK
     event = PlatformRaw(
         "e", "w", "c", name, call.kind, call.path, call.request_map(), (), 200, answer.content, NOW, Origin.LIVE
     )
-    found = finds.discovered(event)
+    found = finds.discovered(event).posts
     assert len(found) >= 20
     for post in found:
         assert post.published_at == published_at(name, post.external_id) // 1000 * 1000 <= NOW
@@ -671,7 +672,7 @@ async def test_accounts_own_lists_are_read_as_posts_that_can_be_asked_for(name: 
         "e", "w", "c", name, call.kind, call.path, call.request_map(), (), answer.status_code, answer.content, NOW,
         Origin.SCHEDULE,
     )  # fmt: skip
-    posts = subject.discovered(event)
+    posts = subject.discovered(event).posts
     assert len(posts) >= 10
     assert [post.published_at for post in posts] == sorted((post.published_at for post in posts), reverse=True)
     assert all(abs(published_at(name, post.external_id) - post.published_at) < 1000 for post in posts)

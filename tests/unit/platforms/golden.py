@@ -2,7 +2,8 @@
 
 `<case>.response.json` is one answer: `source`, `kind`, `endpoint`, `request`, `targets`, `http_status`, `headers`, and
 `body` (JSON) or `body_text`. `<case>.events.json` is what must come of it: `outcome` and the verdict's other fields
-that are set, `posts` and `channels` with the metrics spoken of (null: hidden; durations in seconds), `gone`, `error`.
+that are set, `posts` and `channels` with the metrics spoken of (null: hidden; durations in seconds), `gone`, `apart`
+(verdicts of single targets that were not answered), `error`.
 
 The cases of a platform that `TIDEMARK_PLATFORMS_PATH` adds are in the `golden` folder beside its file.
 """
@@ -18,7 +19,8 @@ import orjson
 from schemas.events import Origin, PlatformRaw, RawTarget
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, seconds
 from services import platforms
-from services.platforms.base import MappingError, Platform
+from services.platforms.abilities import AnswersApart
+from services.platforms.base import MappingError, Outcome, Platform, Verdict
 
 ROOT = Path(__file__).parents[2] / "golden" / "platforms"
 ROOTS = (ROOT, *(Path(folder) / "golden" for folder in platforms.__path__[1:]))
@@ -87,12 +89,25 @@ def _spoken(metrics: tuple[Metric, ...], mask: int, values: Values) -> dict[str,
     return shown
 
 
+def _shown(verdict: Verdict) -> dict[str, Any]:
+    """What a verdict says."""
+    said = asdict(verdict)
+    said.pop("detail")
+    return {name: value for name, value in said.items() if value is not None and value is not False}
+
+
 def outcome_of(platform: Platform, answer: dict[str, Any]) -> dict[str, Any]:
     """What comes of an answer, in the form of `events.json`."""
     event = raw_event(platform.facts.name, answer)
-    verdict = asdict(platform.classify(answer["http_status"], answer["headers"], event.body, RECEIVED_AT))
-    verdict.pop("detail")
-    found: dict[str, Any] = {name: value for name, value in verdict.items() if value is not None and value is not False}
+    found = _shown(platform.classify(answer["http_status"], answer["headers"], event.body, RECEIVED_AT))
+    if isinstance(platform, AnswersApart):
+        told = platform.verdicts(event, answer["headers"], RECEIVED_AT)
+        apart = {
+            event.targets[position].target_id: _shown(verdict)
+            for position, verdict in sorted(told.items())
+            if verdict.outcome is not Outcome.OK
+        }
+        found |= {"apart": apart} if apart else {}
     try:
         reading = platform.read(event)
     except MappingError as error:

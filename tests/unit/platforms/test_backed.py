@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from infra.sandbox.app import Sandbox
@@ -148,7 +151,8 @@ def test_every_call_has_a_shape(name: str) -> None:
     for channel in channels(name):
         calls = [*calls_of_a_day(name, channel), known.identity_call(channel)]
         if isinstance(known, Discovers):
-            calls.append(known.discovery_call(channel, NOW))
+            listing = known.discovery_call(channel, NOW)
+            calls += [listing] if listing is not None else []
         assert all(call.shape for call in calls), {call.path for call in calls if not call.shape}
         # One shape is one kind of question: it never mixes kinds of answers.
         assert len({(call.shape, call.kind) for call in calls}) == len({call.shape for call in calls})
@@ -165,14 +169,60 @@ def test_the_account_s_own_list_names_its_newest_posts(name: str) -> None:
             known = platform(name)
             assert isinstance(known, Discovers)
             channel = channels(name)[0]
-            event = await answer(client, name, channel, known.discovery_call(channel, NOW + DAY))
+            call = known.discovery_call(channel, NOW + DAY)
+            assert call is not None
+            event = await answer(client, name, channel, call)
             assert event.http_status == 200, event.body
-            found = known.discovered(event)
+            found, lacking = known.discovered(event)
             assert found
+            assert not lacking
             assert all(one.external_id and NOW - 400 * DAY < one.published_at <= NOW + DAY for one in found)
             times = [one.published_at for one in found]
             assert times == sorted(times, reverse=True)
             assert not known.read(event).posts
             assert not known.read(event).channels
 
+            assert_no_item_spoils_the_list(known, event)
+
     asyncio.run(ask())
+
+
+def assert_no_item_spoils_the_list(known: Discovers, event: PlatformRaw) -> None:
+    """An item without any of its fields is passed over and counted, or read without it; the others are read."""
+    whole, found = orjson.loads(event.body), known.discovered(event).posts
+    (items,) = lists_in(whole)
+    for position in (0, len(items) // 2):
+        kept = items[position]
+        others: list[Any] = [*without_one_field(kept), {}, None, 7, "text", []]
+        for spoiled in others:
+            items[position] = spoiled
+            posts, lacking = known.discovered(replace(event, body=orjson.dumps(whole)))
+            assert len(posts) + sum(lacking.values()) in (len(found), len(found) - 1), spoiled
+            assert len({one.external_id for one in posts} & {one.external_id for one in found}) >= len(found) - 1
+            if not isinstance(spoiled, dict) or not spoiled:
+                assert sum(lacking.values()) == 1 or known_kinds(kept), spoiled
+        items[position] = kept
+
+
+def known_kinds(item: dict[str, Any]) -> bool:
+    """Whether items of the list say their kind, so that one without is none of the account's posts."""
+    return "kind" in item
+
+
+def lists_in(value: Any) -> list[list[Any]]:
+    """The lists of objects that an answer holds, without those inside their items."""
+    if isinstance(value, list):
+        return [value] if value and isinstance(value[0], dict) else []
+    return [held for inner in value.values() for held in lists_in(inner)] if isinstance(value, dict) else []
+
+
+def without_one_field(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The item without one of its fields, at any depth of objects; and with null, or a list, in its place."""
+    for name, inner in item.items():
+        rest = {other: value for other, value in item.items() if other != name}
+        yield rest
+        yield {**rest, name: None}
+        yield {**rest, name: [7]}
+        if isinstance(inner, dict):
+            for less in without_one_field(inner):
+                yield {**rest, name: less}

@@ -140,12 +140,12 @@ def test_an_account_s_list_names_its_own_newest_posts() -> None:
     ]
     call = PLATFORM.discovery_call(Channel("w", "c", "did:plc:a"), NOW)
     event = replace(NORMAL, kind=call.kind, endpoint=call.path, targets=(), body=orjson.dumps({"feed": feed}))
-    first, second = PLATFORM.discovered(event)
+    first, second = PLATFORM.discovered(event).posts
     assert (first.external_id, first.post_type) == ("at://did:plc:a/app.bsky.feed.post/3c", "video")
     assert (first.permalink, first.content) == ("https://bsky.app/profile/did:plc:a/post/3c", "post 3c")
     assert (first.published_at, second.published_at) == (1_793_613_600_000, 1_793_527_200_000)
     assert not PLATFORM.read(event).channels
-    assert PLATFORM.discovered(replace(event, http_status=400, body=b"{}")) == []
+    assert not PLATFORM.discovered(replace(event, http_status=400, body=b"{}")).posts
     with pytest.raises(MappingError):
         PLATFORM.discovered(replace(event, body=b'{"feed": 7}'))
 

@@ -274,10 +274,10 @@ def test_the_page_s_newest_posts() -> None:
         },
     ]
     event = replace(NORMAL, kind=call.kind, endpoint=call.path, body=orjson.dumps({"data": items}))
-    newest, older = PLATFORM.discovered(event)
+    newest, older = PLATFORM.discovered(event).posts
     assert (newest.external_id, newest.permalink, older.content) == ("1_2", "https://www.facebook.com/1/posts/2", "One")
     assert PLATFORM.read(event) == NOTHING
-    assert PLATFORM.discovered(replace(event, body=b'{"error": {"code": 190}}')) == []
+    assert not PLATFORM.discovered(replace(event, body=b'{"error": {"code": 190}}')).posts
 
 
 def test_channel_calls() -> None:

@@ -85,7 +85,7 @@ def test_a_newer_version_is_a_setting_away() -> None:
 def test_the_newest_media_with_their_kinds() -> None:
     call = PLATFORM.discovery_call(CHANNEL, NOW)
     assert (call.kind, call.path) == ("IDENTITY", "/v25.0/17841400008460056/media")
-    found = PLATFORM.discovered(golden.raw_event("instagram", golden.response("instagram", "foreign_list")))
+    found = PLATFORM.discovered(golden.raw_event("instagram", golden.response("instagram", "foreign_list"))).posts
     assert [post.external_id for post in found] == ["17895731045244887", "17896622936197745"]
     assert found[0].published_at == 1_628_843_128_000
     assert found[0].permalink == "https://www.instagram.com/p/CSgf9BChwVq/"
@@ -100,10 +100,10 @@ def test_the_newest_media_with_their_kinds() -> None:
         {"id": "3", "media_product_type": "FEED"},
     ]
     event = replace(NORMAL, kind=call.kind, endpoint=call.path, body=orjson.dumps({"data": items}))
-    assert [(post.external_id, post.post_type) for post in PLATFORM.discovered(event)] == [
+    assert [(post.external_id, post.post_type) for post in PLATFORM.discovered(event).posts] == [
         ("2", "instagram-carousel"), ("1", "instagram-reel"),
     ]  # fmt: skip
-    assert PLATFORM.discovered(replace(event, http_status=400)) == []
+    assert not PLATFORM.discovered(replace(event, http_status=400)).posts
     assert not PLATFORM.read(event).posts
 
 

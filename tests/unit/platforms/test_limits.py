@@ -31,7 +31,9 @@ def test_limits_are_of_groups_that_calls_have(name: str) -> None:
     person = Channel("w", "c", "urn:li:person:1", "name")
     further = [call for target in others for call in platform.post_calls(person, [target], NOW)]
     if isinstance(platform, Discovers):
-        further.append(platform.discovery_call(person, NOW))
+        page = Channel("w", "c", "urn:li:organization:1", "name")
+        lists = [platform.discovery_call(one, NOW) for one in (person, page)]
+        further += [call for call in lists if call is not None]
     groups = {call.limit_group for call in [*posts, *own, identity, *further]}
     if isinstance(platform, AcrossAccounts):
         groups |= {call.limit_group for call in platform.app_post_calls([Target("t", "p", "1")])}

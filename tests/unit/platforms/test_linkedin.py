@@ -244,3 +244,34 @@ def test_a_batch_tells_of_each_post_apart() -> None:
     verdicts = PLATFORM.verdicts(replace(event, body=body), {}, NOW)
     assert {at: verdict.outcome for at, verdict in verdicts.items()} == {len(urns) - 1: Outcome.PERMISSION_MISSING}
     assert PLATFORM.verdicts(replace(event, body=body, http_status=500), {}, NOW) == {}
+
+
+def test_an_organization_s_posts_are_discovered_and_a_member_s_are_not() -> None:
+    """The element is the one of Microsoft Learn, Posts API, Find Posts by Authors."""
+    assert PLATFORM.discovery_call(MEMBER, NOW) is None
+    call = PLATFORM.discovery_call(PAGE, NOW)
+    assert call is not None
+    assert call.query_text().startswith("author=urn%3Ali%3Aorganization%3A2414183&q=author&count=50")
+    published = {
+        "isReshareDisabledByAuthor": False, "createdAt": 1634790968774, "lifecycleState": "PUBLISHED",
+        "lastModifiedAt": 1634790968774, "visibility": "PUBLIC", "publishedAt": 1634790968774,
+        "author": "urn:li:organization:2414183", "id": "urn:li:share:6844785523593134080",
+        "distribution": {"feedDistribution": "MAIN_FEED", "targetEntities": [], "thirdPartyDistributionChannels": []},
+        "content": {"media": {"title": "title of the video", "id": "urn:li:video:C5F10AQGKQg_6y2a4sQ"}},
+        "commentary": "Sample text Post",
+    }  # fmt: skip
+    draft = {**published, "id": "urn:li:share:1", "lifecycleState": "DRAFT"}
+    dark = {**published, "id": "urn:li:share:2", "distribution": {"feedDistribution": "NONE"}}
+    text = {**published, "id": "urn:li:ugcPost:3", "content": {}, "publishedAt": 1634790968775}
+    event = golden.raw_event(
+        "linkedin", {**golden.response("linkedin", "normal"), "kind": call.kind, "endpoint": call.path}
+    )
+    event = replace(event, targets=(), body=orjson.dumps({"elements": [published, draft, dark, text]}))
+    newest, video = PLATFORM.discovered(event).posts
+    assert (newest.external_id, newest.post_type) == ("urn:li:ugcPost:3", "linkedin-post")
+    assert video == (
+        "urn:li:share:6844785523593134080", 1634790968774, "linkedin-video",
+        "https://www.linkedin.com/feed/update/urn:li:share:6844785523593134080/", "Sample text Post", (),
+    )  # fmt: skip
+    assert PLATFORM.read(event) == NOTHING
+    assert not PLATFORM.discovered(replace(event, http_status=403)).posts

@@ -98,7 +98,7 @@ def test_code_2_is_a_token_s_with_401_alone() -> None:
 
 def test_pins_of_a_page_are_discovered() -> None:
     event = golden.raw_event("pinterest", golden.response("pinterest", "foreign_pin_in_a_list"))
-    (found,) = PLATFORM.discovered(replace(event, kind="IDENTITY"))
+    (found,) = PLATFORM.discovered(replace(event, kind="IDENTITY")).posts
     assert found.external_id == event.targets[0].external_id
     assert found.published_at == 1_779_265_800_000
     assert found.post_type == "pinterest-pin"

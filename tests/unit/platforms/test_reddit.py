@@ -113,8 +113,8 @@ def test_an_account_s_newest_posts_are_listed(channel: Channel, path: str) -> No
 
 def test_posts_of_a_list_are_discovered_newest_first() -> None:
     event = golden.raw_event("reddit", golden.response("reddit", "foreign_profile_new"))
-    found = PLATFORM.discovered(replace(event, kind="IDENTITY"))
+    found = PLATFORM.discovered(replace(event, kind="IDENTITY")).posts
     assert {one.external_id for one in found} == {target.external_id for target in event.targets[:2]}
     assert found[0].published_at > found[1].published_at
     assert all(one.published_at > 1_100_000_000_000 for one in found)
-    assert PLATFORM.discovered(replace(event, http_status=403)) == []
+    assert not PLATFORM.discovered(replace(event, http_status=403)).posts

@@ -44,7 +44,7 @@ def test_the_newest_posts_that_are_the_account_s_own() -> None:
         {"id": "2", "timestamp": "2026-11-02T08:00:00+0000", "media_type": "REPOST_FACADE"},
     ]
     event = replace(NORMAL, kind=call.kind, endpoint=call.path, body=orjson.dumps({"data": items}))
-    (post,) = PLATFORM.discovered(event)
+    (post,) = PLATFORM.discovered(event).posts
     assert (post.external_id, post.content, post.post_type) == ("1", "One", "threads-post")
     assert PLATFORM.read(event) == NOTHING
 

@@ -95,9 +95,9 @@ def test_a_page_of_videos_is_discovered_newest_first() -> None:
         {"id": "3"},
     ]
     event = replace(NORMAL, kind=call.kind, endpoint=call.path, body=answer(videos))
-    found = PLATFORM.discovered(event)
+    found = PLATFORM.discovered(event).posts
     told = [(one.external_id, one.published_at, one.content) for one in found]
     assert told == [("2", 20_000, "new"), ("1", 10_000, "old")]
-    assert PLATFORM.discovered(replace(event, http_status=500)) == []
-    assert PLATFORM.discovered(replace(event, body=answer(videos, "access_token_invalid"))) == []
+    assert not PLATFORM.discovered(replace(event, http_status=500)).posts
+    assert not PLATFORM.discovered(replace(event, body=answer(videos, "access_token_invalid"))).posts
     assert PLATFORM.read(event) == NOTHING

@@ -21,6 +21,10 @@ NORMAL = golden.raw_event("x", golden.response("x", "normal"))
 ID = NORMAL.targets[0].external_id
 
 
+def answered_list(event: PlatformRaw, data: list[Any]) -> PlatformRaw:
+    return replace(event, body=orjson.dumps({"data": data}))
+
+
 def answered(body: dict[str, Any]) -> PlatformRaw:
     return replace(NORMAL, body=orjson.dumps(body))
 
@@ -256,11 +260,13 @@ def test_an_account_s_list_names_its_newest_posts() -> None:
         {"id": "9", "text": "newer", "created_at": "2026-11-02T10:00:00.000Z"},
     ]
     event = replace(answered({"data": data}), kind=call.kind, endpoint=call.path, targets=())
-    first, second = PLATFORM.discovered(event)
+    first, second = PLATFORM.discovered(event).posts
     assert (first.external_id, first.content, first.permalink) == ("9", "newer", "https://x.com/i/status/9")
     assert (second.published_at, PLATFORM.read(event).posts) == (1_793_527_200_000, ())
     assert sorted(PLATFORM.billed(event)) == [("post", "8"), ("post", "9")]
-    assert PLATFORM.discovered(replace(event, http_status=429)) == []
-    assert PLATFORM.discovered(replace(event, body=b'{"meta": {"result_count": 0}}')) == []
-    with pytest.raises(MappingError):
-        PLATFORM.discovered(replace(event, body=b'{"data": [{"id": "8"}]}'))
+    assert not PLATFORM.discovered(replace(event, http_status=429)).posts
+    assert not PLATFORM.discovered(replace(event, body=b'{"meta": {"result_count": 0}}')).posts
+    assert "edit_history_tweet_ids" in dict(call.query)["tweet.fields"]
+    edited = {**data[1], "edit_history_tweet_ids": ["7", "9"]}
+    (post,) = PLATFORM.discovered(answered_list(event, [edited])).posts
+    assert (post.external_id, post.other_ids) == ("9", ("7",))

@@ -237,7 +237,7 @@ def test_uploads_are_discovered_newest_first() -> None:
         {"snippet": {"title": "Private video"}, "contentDetails": {"videoId": "c"}},
     ]
     event = replace(REPORT, kind=call.kind, endpoint=call.path, body=orjson.dumps({"items": items}))
-    found = PLATFORM.discovered(event)
+    found = PLATFORM.discovered(event).posts
     assert [(one.external_id, one.content) for one in found] == [("b", "new"), ("a", "old")]
     assert found[1].published_at == 1_793_491_200_000
     assert not PLATFORM.read(event).posts

@@ -277,6 +277,29 @@ async def test_an_answer_that_tells_of_each_apart(made: Made) -> None:
     ]  # fmt: skip
 
 
+async def test_several_that_lack_a_metric_take_it_from_none_that_the_same_answer_gives_it(made: Made) -> None:
+    world, server = made(PlainApart())
+    lacking = ids(2, 5, 6, 11, 12)
+
+    def say(asked: Asked) -> dict[str, Verdict]:
+        said = dict.fromkeys(asked.ids, Verdict(Outcome.OK))
+        if "c" in asked.metrics:
+            said |= dict.fromkeys(lacking & said.keys(), Verdict(Outcome.METRIC_FORBIDDEN, refused_metric="c"))
+        return said
+
+    server.say = say
+    world.connect("c1")
+    world.publish("c1", 20)
+    await world.time.advance(10_000)
+    assert [(len(asked.ids), asked.metrics) for asked in server.asked] == [(20, METRICS), (5, ("a", "b", "d"))]
+    for _ in range(3):
+        known = len(server.asked)
+        await world.time.advance(30 * MINUTE)
+        assert sorted((len(asked.ids), asked.metrics) for asked in server.asked[known:]) == [
+            (5, ("a", "b", "d")), (15, METRICS),
+        ]  # fmt: skip
+
+
 @pytest.mark.parametrize("outcome", [Outcome.RETRY_LATER, Outcome.TOKEN_EXPIRED, Outcome.PLATFORM_DOWN])
 async def test_what_is_said_of_every_part_is_said_of_the_whole(made: Made, outcome: Outcome) -> None:
     world, server = made(PlainApart())

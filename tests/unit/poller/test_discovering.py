@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from schemas.events import CatalogPost, CatalogTarget
 from schemas.tiers import COMMON
 from schemas.topic_names import POSTS
 from services.platforms import all_platforms
+from services.platforms.abilities import Discovered
 from services.poller.discoveries import PREFIX, SETTLING, discovered_id, oldest_discovered, spelling
 from services.poller.discovering import AGAIN_AFTER, INTERVAL, Discovery
+from services.poller.metrics import PollerMetrics
 from services.poller.partitions.ownership import Ownership, alone
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR, iso_millis
 from tests.support.manual_clock import START
@@ -61,7 +65,10 @@ class Elsewhere:
         self.world = World()
         self.time, self.catalog, self.ownership = self.world.time, self.world.catalog, ownership or alone()
         self.videos: dict[str, int] = {}
+        self.spoiled: list[Any] = []
         self.asked: list[int] = []
+        self.registry = CollectorRegistry()
+        self.metrics = PollerMetrics(self.registry)
         self.refuse: Callable[[httpx.Request], httpx.Response] | None = None
         self.on_asked: Callable[[], None] = lambda: None
         self.world.wire.answer = self._answer
@@ -72,6 +79,7 @@ class Elsewhere:
         made = Discovery(
             time=self.time, platforms={"youtube": all_platforms()["youtube"]}, schedule=self.world.schedule,
             catalog=self.catalog, rounds=self.world.rounds, publisher=self.topic, ownership=self.ownership,
+            metrics=self.metrics,
         )  # fmt: skip
         self.tasks.append(asyncio.create_task(made.run()))
 
@@ -106,7 +114,7 @@ class Elsewhere:
                 "contentDetails": {"videoId": name, "videoPublishedAt": iso_millis(at)},
             }
             for name, at in self.videos.items()
-        ]
+        ] + self.spoiled
         return json_answer(200, orjson.dumps({"items": items}))
 
     async def close(self) -> None:
@@ -375,6 +383,83 @@ async def test_a_list_that_cannot_be_read_ends_nothing(elsewhere: Elsewhere) -> 
     assert elsewhere.written() == ["new"]
 
 
+async def test_an_item_that_cannot_be_read_takes_no_other_with_it(
+    elsewhere: Elsewhere, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere.videos = {"new": START - HOUR}
+    elsewhere.spoiled = [{"contentDetails": {"videoPublishedAt": "2026-01-01T00:00:00Z"}}, 7]
+    elsewhere.switch(discover=True)
+    elsewhere.start()
+    await elsewhere.time.advance(2 * MINUTE)
+    assert elsewhere.written() == ["new"]
+    shown = generate_latest(elsewhere.registry).decode()
+    for field in ("videoId", "object"):
+        assert f'tidemark_poller_unlisted_posts_total{{field="{field}",platform="youtube"}} 1.0' in shown
+    assert "items of a list of posts can't be read" in capsys.readouterr().out
+
+
+LINK = "https://www.facebook.com"
+TWICE = [
+    # The id that the product has, and the same post in the account's list.
+    ("998877665544332", Discovered("204_11", 0, permalink=f"{LINK}/reel/998877665544332/")),
+    ("998877665544332", Discovered("204_11", 0, permalink=f"{LINK}/204/videos/998877665544332/")),
+    ("998877665544332", Discovered("204_11", 0, permalink=f"{LINK}/photo.php?fbid=998877665544332&set=a.40000")),
+    ("1990000000000000001", Discovered("1990000000000000003", 0, other_ids=("1990000000000000001",))),
+    ("C8abcDEFghi", Discovered("17896100000000011", 0, permalink="https://www.instagram.com/reel/C8abcDEFghi/")),
+    ("DAbcdEFghij", Discovered("18000000000000001", 0, permalink="https://www.threads.com/@name/post/DAbcdEFghij")),
+    ("7100000000000000001", Discovered("urn:li:share:7100000000000000001", 0)),
+    ("urn:li:share:7100000000000000001", Discovered("urn:li:ugcPost:7100000000000000001", 0)),
+    (
+        "urn:li:activity:7100000000000000002",
+        Discovered(
+            "urn:li:share:7100000000000000001", 0,
+            permalink="https://www.linkedin.com/feed/update/urn:li:activity:7100000000000000002/",
+        ),
+    ),
+    ("https://www.youtube.com/shorts/aB3dE5fG7hI?feature=share", Discovered("aB3dE5fG7hI", 0)),
+    ("https://www.youtube.com/watch?v=aB3dE5fG7hI&t=1s", Discovered("aB3dE5fG7hI", 0)),
+    ("https://youtu.be/aB3dE5fG7hI", Discovered("aB3dE5fG7hI", 0)),
+    ("https://www.pinterest.com/pin/813744226420795884/", Discovered("813744226420795884", 0)),
+    ("at://name.example/app.bsky.feed.post/3k2a", Discovered("at://did:plc:abc/app.bsky.feed.post/3k2a", 0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("held", "listed"), TWICE)
+@pytest.mark.parametrize("status", ["published", "draft", "deleted"])
+async def test_a_post_that_the_product_has_under_another_id_is_not_found_again(
+    elsewhere: Elsewhere, held: str, listed: Discovered, status: str
+) -> None:
+    elsewhere.switch(discover=True)
+    mine = post(replace(target(external_id=held), status="draft" if status == "draft" else "published"), post_id="mine")
+    elsewhere.put(mine)
+    if status == "deleted":
+        elsewhere.delete("mine")
+    at = elsewhere.time.at - HOUR
+    plan = elsewhere.world.schedule.plans[KEY]
+    other = Discovered("another", at, permalink="https://www.facebook.com/reel/1/")
+    found = elsewhere.catalog.discoveries.missing(
+        KEY, plan, [listed._replace(published_at=at), other], elsewhere.time.at
+    )
+    assert [one.targets[0].external_id for one in found] == ["another"]
+
+
+@pytest.mark.parametrize(("held", "listed"), TWICE)
+async def test_a_put_under_another_id_takes_the_place_at_the_next_look(
+    elsewhere: Elsewhere, held: str, listed: Discovered
+) -> None:
+    elsewhere.switch(discover=True)
+    at = elsewhere.time.at - HOUR
+    listed = listed._replace(published_at=at)
+    discoveries, plan = elsewhere.catalog.discoveries, elsewhere.world.schedule.plans[KEY]
+    (found,) = discoveries.missing(KEY, plan, [listed], elsewhere.time.at)
+    elsewhere.put(found)
+    assert discoveries.missing(KEY, plan, [listed], elsewhere.time.at) == []
+    assert not discoveries.superseded
+    elsewhere.put(post(target(external_id=held), post_id="mine"))
+    assert discoveries.missing(KEY, plan, [listed], elsewhere.time.at) == []
+    assert discoveries.superseded == {("w1", found.post_id)}
+
+
 async def test_a_workspace_that_is_given_back_is_forgotten(elsewhere: Elsewhere) -> None:
     elsewhere.videos = {"new": START - HOUR}
     elsewhere.switch(discover=True)
@@ -394,6 +479,7 @@ async def test_a_workspace_that_is_given_back_is_forgotten(elsewhere: Elsewhere)
         ("1abc", "t3_1abc"),
         ("dQw4w9WgXc_", "dQw4w9WgXc_"),
         ("urn:li:share:7", "urn:li:share:7"),
+        ("7", "urn:li:ugcPost:7"),
     ],
 )
 def test_one_post_is_one_however_its_id_is_written(written: str, listed: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from schemas.metrics import CHANNEL_NAMES, POST_NAMES
 from services.platforms import all_platforms
+from services.platforms.abilities import Discovers
 from services.platforms.base import Platform
 
 _LIFETIME = "lifetime"
@@ -17,6 +18,19 @@ _RANGE = "range"
 def capabilities() -> list[dict[str, Any]]:
     """One element for each platform, subject and common column, in that order."""
     return [row for _, held in sorted(all_platforms().items()) for row in (*_posts(held), *_channels(held))]
+
+
+@cache
+def discovery() -> list[dict[str, Any]]:
+    """Of each platform whether posts that were published elsewhere can be looked for, and what it takes."""
+    return [
+        {
+            "platform": name,
+            "supported": isinstance(held, Discovers),
+            "condition": (held.facts.discovery or None) if isinstance(held, Discovers) else None,
+        }
+        for name, held in sorted(all_platforms().items())
+    ]
 
 
 def _posts(held: Platform) -> list[dict[str, Any]]:

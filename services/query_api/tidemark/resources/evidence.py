@@ -1,7 +1,8 @@
 """Chooses the answers that can tell why a figure is unknown, and interprets them. Pure.
 
-Answers that present figures come from tell nothing, and neither do good answers before them. Among the other answers
-the newest to each question counts. Two calls ask the same question if they differ only in ids and numbers.
+Answers that present figures come from tell nothing, and neither do good answers before them, unless a metric is unknown
+that a good answer may refuse of single posts. Among the other answers the newest to each question counts. Two calls ask
+the same question if they differ only in ids and numbers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 from schemas.events import PlatformRaw
 from services.platforms import platform
+from services.platforms.abilities import AnswersApart
 from services.platforms.base import MappingError, Outcome
 from services.query_api.tidemark.resources.states import Evidence
 
@@ -41,19 +43,21 @@ class PlatformCall(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """The meaning of an answer, and the targets that the answer reports as gone."""
+    """The meaning of an answer, the targets that it reports as gone, and those of which it has a meaning of its own."""
 
     outcome: Outcome
     gone: frozenset[str]
+    apart: Mapping[str, Outcome] = {}
 
 
-def is_telling(answers: Iterable[PlatformAnswer], spoke: Mapping[str, int]) -> bool:
+def is_telling(answers: Iterable[PlatformAnswer], spoke: Mapping[str, int], *, looks_back: bool = False) -> bool:
     """Whether any answer about a target or channel may tell why one of its figures is unknown.
 
     Args:
         spoke: the answers that present figures come from: event ids with times, ms.
+        looks_back: whether good answers before those may have refused what is unknown.
     """
-    newest = max(spoke.values(), default=-1)
+    newest = -1 if looks_back else max(spoke.values(), default=-1)
     return any(answer.event_id not in spoke and (answer.failed or answer.captured_at > newest) for answer in answers)
 
 
@@ -88,11 +92,13 @@ def meaning(event: PlatformRaw, now: int) -> Meaning:
         gone: Sequence[int] = known.read(event).gone if outcome is Outcome.OK else ()
     except (KeyError, MappingError):
         return Meaning(Outcome.REQUEST_WRONG, frozenset())
-    return Meaning(outcome, frozenset(event.targets[place].target_id for place in gone))
+    told = known.verdicts(event, {}, now) if isinstance(known, AnswersApart) else {}
+    apart = {event.targets[place].target_id: verdict.outcome for place, verdict in told.items()}
+    return Meaning(outcome, frozenset(event.targets[place].target_id for place in gone), apart)
 
 
 def understood(answer: PlatformAnswer, subject: str, meanings: Mapping[str, Meaning]) -> Evidence:
     """An answer with its meaning; for an answer whose body was not read, the HTTP status alone decides."""
     by_status = Meaning(Outcome.REQUEST_WRONG if answer.failed else Outcome.OK, frozenset())
-    outcome, gone = meanings.get(answer.event_id, by_status)
-    return Evidence(answer.event_id, answer.captured_at, outcome, subject in gone)
+    outcome, gone, apart = meanings.get(answer.event_id, by_status)
+    return Evidence(answer.event_id, answer.captured_at, apart.get(subject, outcome), subject in gone)

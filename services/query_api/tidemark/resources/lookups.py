@@ -12,7 +12,7 @@ from services.query_api.reads.sources import Sources
 from services.query_api.serving.endpoint import Answer, Request
 from services.query_api.serving.parameters import NoParameters
 from services.query_api.tidemark.resources import render
-from services.query_api.tidemark.resources.capabilities import capabilities
+from services.query_api.tidemark.resources.capabilities import capabilities, discovery
 from services.query_api.tidemark.resources.paging import channels_page, posts_page, targets_page, top_page
 from services.query_api.tidemark.resources.parameters import (
     ByIds,
@@ -104,7 +104,7 @@ async def list_top_posts(sources: Sources, request: Request[TopParameters]) -> A
 
 async def list_capabilities(_: Sources, __: Request[NoParameters]) -> Answer[object]:
     """The figures that each platform can report."""
-    return Answer({"data": capabilities()})
+    return Answer({"data": capabilities(), "discovery": discovery()})
 
 
 async def _posts(sources: Sources, request: Request[Any], ids: Sequence[str]) -> dict[str, Any]:

@@ -73,6 +73,7 @@ CAPABILITY = {
     "not_supported_because": "not in the API",
     "condition": None,
 }
+DISCOVERY = {"platform": "linkedin", "supported": True, "condition": "of organizations, with r_organization_social"}
 EXPLANATION = {
     "metric": "likes",
     "value": 1894,
@@ -229,6 +230,10 @@ CAPABILITY_SCHEMA = _object(
         "not_supported_because": _nullable("string"),
         "condition": _nullable("string"),
     },
+)
+DISCOVERY_SCHEMA = _object(
+    "DiscoveryCapability",
+    {"platform": _TEXT, "supported": {"type": "boolean"}, "condition": _nullable("string")},
 )
 _EVENT_SCHEMA = {
     "title": "ExplanationEvent",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,7 +31,7 @@ from services.query_api.tidemark.resources.evidence import (
     newest_to_each,
     understood,
 )
-from services.query_api.tidemark.resources.reasons import channel_needs_answers, needs_answers
+from services.query_api.tidemark.resources.reasons import channel_needs_answers, may_be_refused_apart, needs_answers
 from services.query_api.tidemark.resources.states import ChannelState, Evidence, PeriodState, PostState, TargetState
 
 # Targets that are still polled are asked about at least once a day; the longer time allows for late polls.
@@ -250,7 +250,10 @@ class ResourceReads:
             since=self._now - _ANSWERS_SINCE,
             limit=_MOST_ANSWERS,
         )
-        return await self._evidence(rows, {target.target_id: _spoke([target.register]) for target in targets})
+        spoke = {target.target_id: _spoke([target.register]) for target in targets}
+        return await self._evidence(
+            rows, spoke, {target.target_id for target in targets if may_be_refused_apart(target)}
+        )
 
     async def _channel_answers(self, channels: Sequence[ChannelState]) -> dict[str, tuple[Evidence, ...]]:
         if not channels:
@@ -266,17 +269,22 @@ class ResourceReads:
         return await self._evidence(rows, spoke)
 
     async def _evidence(
-        self, rows: Iterable[list[Any]], spoke: Mapping[str, Mapping[str, int]]
+        self, rows: Iterable[list[Any]], spoke: Mapping[str, Mapping[str, int]], refused_apart: Collection[str] = ()
     ) -> dict[str, tuple[Evidence, ...]]:
         """The meanings of the newest answers, by target or channel id.
 
         Args:
             spoke: for each target or channel, the events that its figures come from, with their times (ms).
+            refused_apart: targets of which a good answer may have refused what is unknown.
         """
         answers: dict[str, list[PlatformAnswer]] = {}
         for subject, *answer in rows:
             answers.setdefault(subject, []).append(PlatformAnswer(*answer))
-        telling = {subject: held for subject, held in answers.items() if is_telling(held, spoke[subject])}
+        telling = {
+            subject: held
+            for subject, held in answers.items()
+            if is_telling(held, spoke[subject], looks_back=subject in refused_apart)
+        }
         asked = await self._calls({answer.event_id for held in telling.values() for answer in held})
         newest = {subject: newest_to_each(held, asked, subject) for subject, held in telling.items()}
         unread = [

@@ -91,6 +91,15 @@ def needs_answers(target: TargetState, now: int) -> bool:
     )
 
 
+def may_be_refused_apart(target: TargetState) -> bool:
+    """Whether a figure of a target is unknown that its platform refuses of single posts within a good answer."""
+    known = all_platforms().get(target.channel.platform)
+    return known is not None and any(
+        target.register.values[metric] is None and stamp_of(target.register, metric) is None
+        for metric in map(POST_NAMES.index, known.facts.refused_apart)
+    )
+
+
 def target_reasons(target: TargetState, now: int) -> dict[str, Reason]:
     """The reason for every null figure of a target, by column; `now` in ms."""
     unspoken: Reason | None = None

@@ -163,14 +163,18 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/capabilities",
         summary="What each platform can report",
         description="Every common column of posts and channels for each platform: whether the platform reports the "
-        "figure; of the lifetime, a range of dates, a day or a longer window; and how late by its documentation.",
+        "figure; of the lifetime, a range of dates, a day or a longer window; and how late by its documentation. Under "
+        "`discovery`: of which accounts posts that were published elsewhere can be looked for (`discover`).",
         action=reads(NoParameters, lookups.list_capabilities),
-        sample={"data": [models.CAPABILITY]},
+        sample={"data": [models.CAPABILITY], "discovery": [models.DISCOVERY]},
         schema={
             "title": "Capabilities",
             "type": "object",
-            "required": ["data"],
-            "properties": {"data": {"type": "array", "items": models.CAPABILITY_SCHEMA}},
+            "required": ["data", "discovery"],
+            "properties": {
+                "data": {"type": "array", "items": models.CAPABILITY_SCHEMA},
+                "discovery": {"type": "array", "items": models.DISCOVERY_SCHEMA},
+            },
         },
     ),
 )

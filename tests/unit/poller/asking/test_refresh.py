@@ -45,14 +45,14 @@ class X:
     def __init__(self) -> None:
         self.access, self.refresh, self.count = "access-0", "refresh-0", 0
         self.refused: Callable[[], httpx.Response] | None = None
-        self.stands_in: Callable[[], httpx.Response] | None = None
+        self.stands_in: Callable[[httpx.Request], httpx.Response] | None = None
         self.life_seconds = 7200
         self.spent_twice = False
         self.used: set[str] = set()
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if self.stands_in is not None:
-            return self.stands_in()
+            return self.stands_in(request)
         if request.url.path == TOKEN_PATH:
             return self._token(request)
         if request.headers.get("authorization") != f"Bearer {self.access}":
@@ -333,7 +333,7 @@ async def test_a_token_endpoint_that_is_down_costs_no_status(world: World) -> No
 async def test_a_page_of_a_proxy_ends_no_connection(world: World, status: int) -> None:
     """Neither in place of the platform's answers nor in place of the token endpoint's."""
 
-    def page() -> httpx.Response:
+    def page(_: httpx.Request) -> httpx.Response:
         return httpx.Response(status, headers={"content-type": "text/html"}, content=b"<html>Sign in</html>")
 
     world.x.stands_in = page

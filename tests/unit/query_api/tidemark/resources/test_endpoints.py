@@ -189,6 +189,11 @@ async def test_capabilities_name_every_platform_subject_and_column(api: FakeApi)
     assert rows["youtube", "channel", "views"]["lag"] == "2 to 3 days"
     assert rows["google_business", "post", "views"]["supported"] is False
     assert all(row["supported"] is bool(row["kinds"]) for row in rows.values())
+    finds = {row["platform"]: row for row in reply.json()["discovery"]}
+    assert set(finds) == set(all_platforms())
+    assert "r_organization_social" in finds["linkedin"]["condition"]
+    assert finds["google_business"] == {"platform": "google_business", "supported": False, "condition": None}
+    assert {name for name, row in finds.items() if not row["supported"]} == {"google_business"}
     assert not api.store.asked
 
 

@@ -20,6 +20,7 @@ from services.query_api.tidemark.resources.evidence import (
 )
 from services.query_api.tidemark.resources.states import Evidence
 from tests.support.query_api import NOW
+from tests.unit.platforms import golden
 
 
 def asked(ids: str, fields: str = "likes", endpoint: str = "/v1/posts", **external_ids: str) -> PlatformCall:
@@ -58,6 +59,8 @@ def test_only_failed_and_silent_answers_tell() -> None:
     assert is_telling([PlatformAnswer("e6", 200, 6)], spoke)
     assert is_telling([PlatformAnswer("e4", 403, 4)], spoke)
     assert is_telling([PlatformAnswer("e4", 200, 4)], {})
+    assert is_telling([PlatformAnswer("e5", 200, 5), PlatformAnswer("e4", 200, 4)], spoke, looks_back=True)
+    assert not is_telling([PlatformAnswer("e5", 200, 5)], spoke, looks_back=True)
 
 
 def event(body: Any, status: int = 200, platform: str = "tiktok") -> PlatformRaw:
@@ -84,6 +87,17 @@ def test_an_answer_means_what_its_platform_says() -> None:
     assert meaning(event(denied, 401), NOW).outcome is Outcome.PERMISSION_MISSING
     assert meaning(event(ok, platform="unknown"), NOW).outcome is Outcome.REQUEST_WRONG
     assert meaning(event({"error": {"code": "ok"}, "data": {"videos": 3}}), NOW).outcome is Outcome.REQUEST_WRONG
+
+
+def test_what_a_good_answer_refuses_of_one_post_is_told_of_that_one() -> None:
+    partial = golden.raw_event("x", golden.response("x", "foreign_fields_of_one"))
+    told = meaning(partial, NOW)
+    assert told == Meaning(Outcome.OK, frozenset(), {"t2": Outcome.METRIC_FORBIDDEN})
+    answer = PlatformAnswer(partial.event_id, 200, 1)
+    evidence = {subject: understood(answer, subject, {partial.event_id: told}) for subject in ("t1", "t2")}
+    assert {subject: one.outcome for subject, one in evidence.items()} == {
+        "t1": Outcome.OK, "t2": Outcome.METRIC_FORBIDDEN,
+    }  # fmt: skip
 
 
 def test_without_its_body_an_answer_means_what_its_status_says() -> None:

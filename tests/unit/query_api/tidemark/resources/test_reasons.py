@@ -16,6 +16,7 @@ from services.query_api.tidemark.resources.reasons import (
     Reason,
     channel_needs_answers,
     channel_reasons,
+    may_be_refused_apart,
     needs_answers,
     post_reasons,
     target_reasons,
@@ -102,6 +103,13 @@ def test_answers_are_asked_for_only_where_they_can_tell() -> None:
     assert not needs_answers(target_state(published_at=NOW - 90 * DAY), NOW)
     known = set(POST_NAMES) - set(all_platforms()["instagram"].facts.not_reported)
     assert not needs_answers(target_state(register=post_register(*known)), NOW)
+
+
+def test_what_a_good_answer_may_have_refused_is_looked_for() -> None:
+    public = ("likes", "comments", "shares", "quotes", "saves", "impressions")
+    assert may_be_refused_apart(target_state(platform="x", register=post_register(*public)))
+    assert not may_be_refused_apart(target_state(platform="x", register=post_register("clicks", "profile_clicks")))
+    assert not may_be_refused_apart(target_state(platform="instagram", register=post_register("likes")))
 
 
 def test_a_sum_is_as_hopeful_as_its_most_hopeful_part() -> None:
