@@ -10,6 +10,9 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+# Posts of one account that its lists remember.
+_MOST_OWN = 250
+
 
 class Clock:
     """A clock that can be moved and stopped. All instants are ms since the epoch.
@@ -248,6 +251,18 @@ class State:
         self.spent_tokens: set[tuple[str, str]] = set()
         self.callers: set[tuple[str, int]] = set()
         self.grants = 0
+        self._own: dict[tuple[str, str], dict[str, None]] = {}
+
+    def remember_own(self, platform: str, account_id: str, external_id: str) -> None:
+        """A post was asked for with an account's token: from now on the account's list has it."""
+        held = self._own.setdefault((platform, account_id), {})
+        held[external_id] = None
+        if len(held) > _MOST_OWN:
+            del held[next(iter(held))]
+
+    def own(self, platform: str, account_id: str) -> list[str]:
+        """The posts of an account that were asked for with its token, as far as they are remembered."""
+        return list(self._own.get((platform, account_id), ()))
 
     def strike(self, platform: str, endpoint: str, token: str) -> Fault | None:
         """The fault that a call meets, if any."""

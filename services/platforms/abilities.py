@@ -40,7 +40,8 @@ class AnswersApart(Protocol):
         """What an answer means for those targets that it tells of apart, by their positions in `event.targets`.
 
         A target that is absent from the result has the meaning of the whole answer (`classify`). `headers` with
-        lower-case names, `now` in ms.
+        lower-case names, `now` in ms. A platform that says NOT_LISTED of targets of a list asks for a lone one by
+        another call than a list.
         """
 
 

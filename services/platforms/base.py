@@ -208,6 +208,7 @@ class Outcome(StrEnum):
     METRIC_FORBIDDEN = "metric_forbidden"  # this connection may not read one of the metrics; ask again without it
     METRIC_NOT_OFFERED = "metric_not_offered"  # one of the metrics does not exist for this kind of post; as above
     TARGET_REFUSED = "target_refused"  # the id of a post is none of the platform's, or the post is withheld by law
+    NOT_LISTED = "not_listed"  # the answer is a list of posts, and this target is none of them; ask for it by itself
     TOO_MUCH = "too_much"  # the call asks for more than the platform answers at once; ask for less
     REQUEST_WRONG = "request_wrong"  # a metric or parameter is wrong for everybody: ours to fix, loud
     PLATFORM_DOWN = "platform_unavailable"  # back off

@@ -20,6 +20,7 @@ _BATCH = 100
 _READ_LIMIT, _ANALYTICS_LIMIT, _MINUTE = 1000, 300, 60
 _DAY = 86_400_000
 _LONGEST_DAYS = 90
+_LONGEST_PAGE = 250
 # The newest days are not settled yet.
 _LATE_DAYS = 2
 
@@ -59,11 +60,17 @@ def _pin(ask: Ask) -> Reply:
     refused = _refused(pin_id)
     if refused is not None:
         return refused
+    ask.state.remember_own(ask.platform, ask.account_id, pin_id)
+    return Reply(200, _object(ask, pin_id))
+
+
+def _object(ask: Ask, pin_id: str) -> dict[str, Any]:
     published = datetime.fromtimestamp(published_at("pinterest", pin_id) / 1000, UTC)
     pin: dict[str, Any] = {
         "id": pin_id,
         "created_at": published.strftime("%Y-%m-%dT%H:%M:%S"),
         "title": f"Pin {pin_id}",
+        "media": {"media_type": "image"},
         "is_owner": True,
         "pin_metrics": None,
     }
@@ -82,28 +89,21 @@ def _pin(ask: Ask) -> Reply:
                 shown["reaction"] = None
             pin["pin_metrics"]["lifetime_metrics"] = lifetime
             ask.served(pin_id, shown)
-    return Reply(200, pin)
+    return pin
 
 
 def _pins(ask: Ask) -> Reply:
-    """The newest pins of an account that pins once a day."""
+    """The newest pins of an account that pins once a day, and those of it that were asked for by their ids."""
     size = int(ask.value("page_size") or "25")
+    if not 1 <= size <= _LONGEST_PAGE:
+        return _invalid()
     newest = ask.now // _DAY * _DAY
-    items = []
-    for number in range(min(size, _LONGEST_DAYS)):
-        pin_id = make_id("pinterest", newest - number * _DAY, 0)
-        created = datetime.fromtimestamp(published_at("pinterest", pin_id) / 1000, UTC)
-        items.append(
-            {
-                "id": pin_id,
-                "created_at": created.strftime("%Y-%m-%dT%H:%M:%S"),
-                "title": f"Pin {pin_id}",
-                "media": {"media_type": "image"},
-                "is_owner": True,
-                "pin_metrics": None,
-            }
-        )
-    return Reply(200, {"items": items, "bookmark": None})
+    daily = [make_id("pinterest", newest - number * _DAY, 0) for number in range(min(size, _LONGEST_DAYS))]
+    # What is refused by itself is on no list.
+    refused = {switch.target for switch in ask.state.switches if switch.platform == "pinterest"}
+    own = [pin_id for pin_id in ask.state.own(ask.platform, ask.account_id) if pin_id not in refused]
+    ids = sorted({*daily, *own}, key=lambda pin_id: (-published_at("pinterest", pin_id), pin_id))
+    return Reply(200, {"items": [_object(ask, pin_id) for pin_id in ids[:size]], "bookmark": None})
 
 
 def _midnight(day: date) -> int:

@@ -79,6 +79,7 @@ def decide_apart(
     hold: Hold | None = None
     answered: list[Subject] = []
     too_much: list[int] = []
+    unlisted: list[int] = []
     by_metrics: dict[tuple[str, ...], list[int]] = {}
     for position, (subject, target) in enumerate(pairs(question)):
         verdict = apart.get(subject, whole)
@@ -95,6 +96,8 @@ def decide_apart(
             fates[subject] = Fate.SKIPPED
         elif outcome is Outcome.TOO_MUCH and len(question.subjects) > 1:
             too_much.append(position)
+        elif outcome is Outcome.NOT_LISTED:
+            unlisted.append(position)
         elif metrics is not None:
             by_metrics.setdefault(tuple(metrics), []).append(position)
             if metrics:
@@ -104,6 +107,9 @@ def decide_apart(
             lessons.append(Refused(subject, target, outcome))
     fates |= captured(answered, gone)
     again = _again(question, by_metrics, now)
+    if len(question.subjects) > 1:
+        # A lone one that is not listed can't be asked for otherwise.
+        again += [lone for position in unlisted for lone in question.only([position], now)]
     if too_much:
         lessons.append(TooMany(len(question.subjects)))
         middle = (len(too_much) + 1) // 2

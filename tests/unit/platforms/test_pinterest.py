@@ -10,7 +10,7 @@ import pytest
 
 from schemas.metrics import AVG_WATCH_TIME, CLICKS, IMPRESSIONS, SAVES, WATCH_TIME
 from services.platforms.base import Channel, LimitState, MappingError, Outcome, PostReading, Target
-from services.platforms.pinterest import PLATFORM
+from services.platforms.pinterest import LISTED_FROM, PLATFORM
 from tests.unit.platforms import golden
 
 NOW = golden.RECEIVED_AT
@@ -102,3 +102,38 @@ def test_pins_of_a_page_are_discovered() -> None:
     assert found.external_id == event.targets[0].external_id
     assert found.published_at == 1_779_265_800_000
     assert found.post_type == "pinterest-pin"
+
+
+def pins(count: int, days: float = 1.0, post_type: str = "") -> list[Target]:
+    at = int(NOW - days * 86_400_000)
+    return [Target(f"t{number}", "p", str(10**17 + number), post_type, at) for number in range(count)]
+
+
+def test_young_pins_are_listed_where_that_saves_calls() -> None:
+    young, old = pins(LISTED_FROM), pins(6, 8)
+    (call,) = PLATFORM.post_calls(CHANNEL, young, NOW)
+    assert (call.path, dict(call.query)) == ("/v5/pins", {"page_size": "50", "pin_metrics": "true"})
+    assert call.targets == tuple(young)
+    for few in (pins(LISTED_FROM - 1), old, [replace(one, published_at=None) for one in young]):
+        calls = PLATFORM.post_calls(CHANNEL, few, NOW)
+        assert [call.path for call in calls] == [f"/v5/pins/{one.external_id}" for one in few]
+    assert len(PLATFORM.post_calls(CHANNEL, young)) == LISTED_FROM
+    both = PLATFORM.post_calls(CHANNEL, [*young, *old], NOW)
+    assert [len(call.targets) for call in both] == [LISTED_FROM, 1, 1, 1, 1, 1, 1]
+    assert {call.shape for call in both} == {"posts"}
+    many = PLATFORM.post_calls(CHANNEL, pins(130), NOW)
+    assert [(len(call.targets), dict(call.query)["page_size"]) for call in many] == [(100, "200"), (30, "60")]
+    videos = PLATFORM.post_calls(CHANNEL, pins(LISTED_FROM, post_type="video"), NOW)
+    assert [call.shape for call in videos] == ["posts", *["posts/video"] * LISTED_FROM]
+
+
+def test_a_list_says_nothing_of_what_it_leaves_out() -> None:
+    listed = golden.raw_event("pinterest", golden.response("pinterest", "foreign_pin_in_a_list"))
+    other = listed.targets[0]._replace(target_id="t9", external_id="1")
+    event = replace(listed, targets=(listed.targets[0], other))
+    assert {place: one.outcome for place, one in PLATFORM.verdicts(event, {}, NOW).items()} == {1: Outcome.NOT_LISTED}
+    assert not PLATFORM.read(event).gone
+    for changed in ({"http_status": 403}, {"body": b'{"code": 2, "message": "no"}'}, {"body": b'{"items": 7}'}):
+        assert PLATFORM.verdicts(replace(event, **changed), {}, NOW) == {}
+    alone = golden.raw_event("pinterest", golden.response("pinterest", "normal"))
+    assert PLATFORM.verdicts(alone, {}, NOW) == {}

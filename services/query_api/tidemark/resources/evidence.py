@@ -93,7 +93,11 @@ def meaning(event: PlatformRaw, now: int) -> Meaning:
     except (KeyError, MappingError):
         return Meaning(Outcome.REQUEST_WRONG, frozenset())
     told = known.verdicts(event, {}, now) if isinstance(known, AnswersApart) else {}
-    apart = {event.targets[place].target_id: verdict.outcome for place, verdict in told.items()}
+    apart = {
+        event.targets[place].target_id: verdict.outcome
+        for place, verdict in told.items()
+        if verdict.outcome is not Outcome.NOT_LISTED  # that says nothing of the target
+    }
     return Meaning(outcome, frozenset(event.targets[place].target_id for place in gone), apart)
 
 
