@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from benchmarks.poller_culprits import CIPHER, RefereedBudget, Rounds, Watched
 from benchmarks.poller_world import START, Referee, is_culprit
 from schemas.tiers import MARGIN_SHARE, Rule, spread
 from services.platforms import all_platforms
 from services.platforms.abilities import AcrossAccounts, OwnersFigures
-from services.platforms.base import Channel, Limit, Target
+from services.platforms.base import Call, Channel, Limit, Target
 from services.poller.asking.budget import APP, WindowKey
 from services.poller.asking.refusals import Kind
 from services.poller.asking.shapes import shape_of
@@ -87,7 +88,8 @@ class LaneRun:
         calls: for targets, with a token that reads their public figures.
         owners_calls: for what a target's author alone may read, after calls with our app's token.
         culprits_calls: of the calls for targets, those of rounds that culprits were part of.
-        culprits_rounds: these rounds, each one call where nobody is a culprit.
+        culprits_rounds: these rounds, each as the one call that it is where nobody is a culprit; of a platform that may
+            need more for a batch, as those.
         worst: ms after that end, the worst of all.
         by_workspace: polls, while `counts_workspaces` is set.
         given: the same of places in calls that count against the app's budget; a channel's own call fills all of one.
@@ -109,6 +111,12 @@ class LaneRun:
         if channel_calls and all(call.is_public for call in channel_calls):
             channel_calls = [platform.identity_call(channel), *channel_calls]
         self._post_groups = [call.limit_group for call in post_calls]
+        self._platform, self._sample = platform, (channel, target)
+        twice = [target, replace(target, external_id=f"{target.external_id}1")]
+        # Whether how many calls a batch takes depends on what is in it.
+        self._is_mixed = platform.facts.post_batch_size > 1 and (
+            len(platform.post_calls(channel, twice, START)) > len(post_calls)
+        )
         self._channel_groups = [call.limit_group for call in channel_calls]
         self._app_group, self._owners_groups = "", list[str]()
         self._shape, self._metrics = "", list[str]()
@@ -168,7 +176,7 @@ class LaneRun:
             if self.counts_workspaces:
                 self.given[part.plan.key[0]] += len(part.entries)
             self._well(self._app_shape, part, now)
-            self._schedule.settle(part, self._answered(part, now), _CAPTURED, now)
+            self._schedule.settle(part, self._answered(part, range(len(part.entries)), now), _CAPTURED, now)
             # What is never due again is not asked for.
             is_asked = self._owners_groups and not all(entry.dropped for entry in part.entries)
             if is_asked and self._refused("/".join(part.plan.key), self._owners_groups, now) is None:
@@ -177,24 +185,49 @@ class LaneRun:
     def _alone(self, batch: Batch, now: int) -> None:
         """A round of one channel with its own token: each call as far as the budget goes."""
         if self._rounds is not None and self._is_special([batch], batch.plan.key, self._shape):
-            with self._real(self._rounds):
+            with self._real(self._rounds, len(self._calls_of(batch, now)) if self._is_mixed else 1):
                 self._rounds.alone(self._name, batch, now)
             return
         owner = "/".join(batch.plan.key)
         fates, channel_fate = [_DEFERRED] * len(batch.entries), _DEFERRED
         if batch.entries:
-            refused = self._refused(owner, self._post_groups, now)
-            if refused is None:
+            if self._is_mixed:
+                fates = self._one_by_one(batch, owner, now)
+            elif (refused := self._refused(owner, self._post_groups, now)) is None:
                 self.calls += len(self._post_groups)
-                fates = self._answered(batch, now)
-                if self._rounds is not None:
-                    self._rounds.known.shapes.answered(batch.plan.key, self._shape, now)
-                    self._well(self._shape, batch, now)
+                fates = self._answered(batch, range(len(batch.entries)), now)
             else:
                 fates = [refused] * len(batch.entries)
+            if self._rounds is not None and _CAPTURED in fates:
+                self._rounds.known.shapes.answered(batch.plan.key, self._shape, now)
+                self._well(self._shape, batch, now)
         if batch.with_channel:
             channel_fate = self._refused(owner, self._channel_groups, now) or _CAPTURED
         self._schedule.settle(batch, fates, channel_fate, now)
+
+    def _one_by_one(self, batch: Batch, owner: str, now: int) -> list[Settled]:
+        """A round of several calls, each as far as the budget goes."""
+        fates = [_DEFERRED] * len(batch.entries)
+        for call in self._calls_of(batch, now):
+            refused = self._refused(owner, [call.limit_group], now)
+            self.calls += refused is None
+            places = [int(target.target_id) for target in call.targets]
+            answered = self._answered(batch, places, now) if refused is None else [refused] * len(places)
+            for place, fate in zip(places, answered, strict=True):
+                fates[place] = fate
+        return fates
+
+    def _calls_of(self, batch: Batch, now: int) -> list[Call]:
+        """The calls that a batch takes, as the platform's file has them; targets' ids are their places in the batch."""
+        channel, sample = self._sample
+        targets = [
+            replace(
+                sample, target_id=str(number), external_id=f"{sample.external_id}{number}",
+                published_at=entry.published_at,
+            )
+            for number, entry in enumerate(batch.entries)
+        ]  # fmt: skip
+        return self._platform.post_calls(channel, targets, now)
 
     def _is_special(self, batches: Sequence[Batch], owner: ChannelKey, shape: str) -> bool:
         """Whether a round is one for the poller's real rounds: of any other they would make the one plain call."""
@@ -213,7 +246,7 @@ class LaneRun:
                 known.refusals.given(key, self._kind, (), self._metrics, now)
 
     @contextmanager
-    def _real(self, rounds: Rounds) -> Iterator[None]:
+    def _real(self, rounds: Rounds, plain_calls: int = 1) -> Iterator[None]:
         """A real round, with what becomes of its targets watched, and its calls counted."""
         rounds.server.calls, self._schedule.watcher = 0, self._watch
         try:
@@ -222,7 +255,8 @@ class LaneRun:
             self._schedule.watcher = None
         self.calls += rounds.server.calls
         self.culprits_calls += rounds.server.calls
-        self.culprits_rounds += 1
+        # Of several plain calls the budget may have let through only the first.
+        self.culprits_rounds += min(plain_calls, max(1, rounds.server.calls))
 
     def _watch(self, batch: Batch, fates: Sequence[Settled], now: int) -> None:
         for entry, item, settled in zip(batch.entries, batch.items, fates, strict=True):
@@ -258,15 +292,16 @@ class LaneRun:
         self._budget.end(key)
         self._budget.observe(key, self._budget.told, now)
 
-    def _answered(self, batch: Batch, now: int) -> list[Settled]:
-        count = len(batch.entries)
+    def _answered(self, batch: Batch, places: Sequence[int], now: int) -> list[Settled]:
+        """Some targets of a batch, by their places in it, were answered."""
+        count = len(places)
         self.polls += count
         if self.counts_workspaces:
             self.by_workspace[batch.plan.key[0]] += count
         # Sooner than the least margin of the shortest interval, nothing can be late that was not put off.
         if batch.plan.put_off or batch.late_by > MARGIN_SHARE * batch.plan.rule.tiers[0][1]:
-            for entry, item in zip(batch.entries, batch.items, strict=True):
-                self._note_lateness(batch, entry, item, now)
+            for place in places:
+                self._note_lateness(batch, batch.entries[place], batch.items[place], now)
         return [_CAPTURED] * count
 
     def _note_lateness(self, batch: Batch, entry: Entry, item: int, now: int) -> None:

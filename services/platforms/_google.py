@@ -24,6 +24,18 @@ _REALM = 'realm="https://accounts.google.com/"'
 _PER_DAY = re.compile(r"\blimit '[^']*\bper day\b|\bper day\b[^.]{0,40} of service", re.IGNORECASE)
 
 
+# Of Google's statuses those that pass, and what they say of an account: the same in every API.
+_OUTCOME_OF_STATUS = {
+    "ABORTED": base.Outcome.PLATFORM_DOWN,
+    "CANCELLED": base.Outcome.PLATFORM_DOWN,
+    "DEADLINE_EXCEEDED": base.Outcome.PLATFORM_DOWN,
+    "INTERNAL": base.Outcome.PLATFORM_DOWN,
+    "UNAVAILABLE": base.Outcome.PLATFORM_DOWN,
+    "ACCOUNT_STATE_INVALID": base.Outcome.ACCOUNT_DISABLED,
+    "USER_BLOCKED_BY_ADMIN": base.Outcome.ACCOUNT_DISABLED,
+}
+
+
 class GoogleError(NamedTuple):
     """What an error's body says.
 
@@ -94,12 +106,15 @@ def classify(
     detail = f"{status} {' '.join(error.reasons)}"[:200]
     if error.is_never_granted:
         return base.Verdict(base.Outcome.PERMISSION_MISSING, detail=detail)
-    outcome = next((outcomes[reason] for reason in error.reasons if reason in outcomes), None)
+    known = {**_OUTCOME_OF_STATUS, **outcomes}
+    outcome = next((known[reason] for reason in error.reasons if reason in known), None)
+    if status == 404 and error.message.startswith("Method not found"):
+        outcome = base.Outcome.REQUEST_WRONG  # there is no such path, whatever it names
     if outcome is None:
         failed = status if status >= 400 else (error.is_own and error.code) or 500
         if failed == 401 and http_reading.is_challenged(headers, _REALM):
             return base.Verdict(base.Outcome.TOKEN_EXPIRED, detail=f"{detail} challenged")
-        if error.is_own and failed not in (404, 410):
+        if error.is_own:
             verdict = http_reading.by_status(failed, headers, detail, body)
         else:
             verdict = http_reading.without_code(failed, headers, detail)

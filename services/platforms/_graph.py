@@ -202,6 +202,8 @@ def _verdict_of_error(error: Mapping[str, Any], status: int, headers: Mapping[st
         case 803, _:
             gone = _MISSING_ALIAS.search(message)
             return base.Verdict(base.Outcome.TARGET_GONE, detail=detail, refused_target=gone[1] if gone else None)
+        case 24, _:  # "The requested resource does not exist", of a media that is named in words for persons
+            return base.Verdict(base.Outcome.TARGET_GONE, detail=detail)
         case 12, _:  # "singular statuses API is deprecated": the id lacks the part that names its page
             return base.Verdict(base.Outcome.TARGET_REFUSED, detail=detail)
         case ((3 | 10), _):

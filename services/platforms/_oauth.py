@@ -101,20 +101,22 @@ def read_oauth(
     outcome = _OUTCOME_OF_ERROR.get(code)
     if code == "invalid_request" and "token" in json_reading.text(answer.get("error_description", "")).lower():
         outcome = base.Outcome.TOKEN_REVOKED
-    if outcome is None and not _is_own(answer):
+    if outcome is None and not _is_own(answer, status):
         outcome = _OUTCOME_OF_STATUS.get(status, base.Outcome.PLATFORM_DOWN)
     if outcome is None:
         outcome = unauthorized if status == 401 else _by_status(status)
     return abilities.RefreshFailure(outcome, _wait(outcome, headers), detail)
 
 
-def _is_own(answer: Mapping[str, Any]) -> bool:
+def _is_own(answer: Mapping[str, Any], status: int) -> bool:
     """Whether an unknown failure has a form of token endpoints: OAuth's, or that of an API's own numbered errors."""
     error = answer.get("error")
     if isinstance(error, dict):
         return isinstance(error.get("code"), str)
     if isinstance(error, str):
         return "error_description" in answer
+    if type(error) is int and error == status:
+        return True
     return "message" in answer and any(
         type(number) is int for number in (error, answer.get("code"), answer.get("status"))
     )

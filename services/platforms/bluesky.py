@@ -23,6 +23,7 @@ Uncertain, and how it is read here:
 - A post left out is deleted, taken down or blocked; it counts as gone, and its figures stay as they were.
 - A 404 without the protocol's error object, and `XRPCNotSupported`, are about the host: it speaks another protocol, or
   does not know the method.
+- A profile's list may be refused since one of two accounts blocks the other: a matter between them, no fault of a call.
 - `InvalidToken` says no more than 401 elsewhere: only the refresh shows whether the session was revoked.
 """
 
@@ -100,6 +101,11 @@ _OUTCOME_OF_ERROR = {
     "Forbidden": base.Outcome.PERMISSION_MISSING,
     "InsufficientScope": base.Outcome.PERMISSION_MISSING,
     "ScopeMissingError": base.Outcome.PERMISSION_MISSING,
+    "BlockedActor": base.Outcome.PERMISSION_MISSING,
+    "BlockedByActor": base.Outcome.PERMISSION_MISSING,
+    "BadJwt": base.Outcome.TOKEN_EXPIRED,
+    "JwtExpired": base.Outcome.TOKEN_EXPIRED,
+    "UntrustedIss": base.Outcome.TOKEN_EXPIRED,
     "NotFound": base.Outcome.TARGET_GONE,
     "InvalidRequest": base.Outcome.REQUEST_WRONG,
     "MethodNotImplemented": base.Outcome.PLATFORM_DOWN,

@@ -60,8 +60,6 @@ _OUTCOME_OF_REASON = {
     "UNAUTHENTICATED": base.Outcome.TOKEN_EXPIRED,
     "authError": base.Outcome.TOKEN_EXPIRED,
     "invalid_grant": base.Outcome.TOKEN_REVOKED,
-    "ACCOUNT_STATE_INVALID": base.Outcome.ACCOUNT_DISABLED,
-    "USER_BLOCKED_BY_ADMIN": base.Outcome.ACCOUNT_DISABLED,
     "RATE_LIMIT_EXCEEDED": base.Outcome.RETRY_LATER,
     "RESOURCE_EXHAUSTED": base.Outcome.RETRY_LATER,
     "dailyLimitExceeded": base.Outcome.QUOTA_EXHAUSTED,
@@ -74,9 +72,6 @@ _OUTCOME_OF_REASON = {
     "notFound": base.Outcome.TARGET_GONE,
     "INVALID_ARGUMENT": base.Outcome.REQUEST_WRONG,
     "badRequest": base.Outcome.REQUEST_WRONG,
-    "UNAVAILABLE": base.Outcome.PLATFORM_DOWN,
-    "INTERNAL": base.Outcome.PLATFORM_DOWN,
-    "DEADLINE_EXCEEDED": base.Outcome.PLATFORM_DOWN,
 }
 # `Invalid value at 'daily_metrics' (type.googleapis.com/...DailyMetric), "NAME"`
 _REFUSED = re.compile(r"daily_?metrics?\b[^\"]*\"(\w+)\"", re.IGNORECASE)
@@ -254,7 +249,7 @@ class GoogleBusiness:
                 return base.Verdict(base.Outcome.OK)
             return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
         verdict = _google.classify(status, headers, body, now, _OUTCOME_OF_REASON)
-        if verdict.outcome is base.Outcome.REQUEST_WRONG and error is not None:
+        if verdict.outcome is base.Outcome.REQUEST_WRONG and error is not None and status == 400:
             refused = _REFUSED.search(error.message)
             return replace(verdict, refused_metric=refused[1] if refused else "")
         return verdict

@@ -46,6 +46,8 @@ def without_code(status: int, headers: Mapping[str, str], detail: str) -> Verdic
         return Verdict(Outcome.PLATFORM_DOWN, retry_after(headers), detail)
     if status == 402:
         return Verdict(Outcome.QUOTA_EXHAUSTED, retry_after(headers), detail)
+    if status in (413, 414):
+        return Verdict(Outcome.TOO_MUCH, detail=detail)
     if status == 429:
         return Verdict(Outcome.RETRY_LATER, retry_after(headers), detail)
     if status == 451:

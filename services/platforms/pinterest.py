@@ -17,6 +17,7 @@ Uncertain, and how it is read here:
   figures of as many pins as a page holds, the newest first. A list can't be asked for certain pins: what it leaves
   out may be on another page or on a secret board, and is asked for by itself. So only pins of the last week are
   looked for in a list, where several are due at once: they cost one call then, and at worst a fifth more than without.
+- An id that is no number refuses its call, in words that quote it.
 - The trial's 1000 calls a day are told by the window of a 429's `x-ratelimit-limit`, and by nothing else.
 - `pin_metrics` of a pin holds its lifetime, and `90d`, a range of dates, which stands in for what the lifetime lacks.
   The specification's example has no `save`; answers in the wild have it, some also `outbound_click` for
@@ -33,6 +34,7 @@ Uncertain, and how it is read here:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -64,6 +66,8 @@ _CHANNEL_METRICS = "ENGAGEMENT,IMPRESSION,OUTBOUND_CLICK,PIN_CLICK,SAVE"
 _VIDEO_METRICS = "VIDEO_MRC_VIEW,VIDEO_V50_WATCH_TIME,VIDEO_AVG_WATCH_TIME,TOTAL_COMMENTS,TOTAL_REACTIONS"
 _VIDEO_WORDS = ("video", "idea", "clip", "reel", "short")
 
+# Ids are numbers, and whatever is none refuses the call: `Invalid request: 'name' does not match '^\\d+$'`.
+_NO_NUMBER = re.compile(r"'([^']{1,256})' does not match '\^\\+d\+\$'")
 _OUTCOME_OF_CODE = {
     1: base.Outcome.REQUEST_WRONG,
     2: base.Outcome.TOKEN_EXPIRED,
@@ -380,6 +384,9 @@ class Pinterest:
                 return base.Verdict(base.Outcome.OK)
             return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=f"{status} no JSON")
         detail = f"{status} {json_reading.text(code)}"[:200]
+        malformed = _NO_NUMBER.search(json_reading.text(answer.get("message", ""))) if _is_error(answer) else None
+        if malformed is not None:
+            return base.Verdict(base.Outcome.TARGET_REFUSED, detail=detail, refused_target=malformed[1])
         known = _OUTCOME_OF_CODE.get(code) if type(code) is int else None
         if status == 404 and _is_error(answer):
             # Code 2 is a token's with 401 alone: with 404 it says that something was not found, as the status does.

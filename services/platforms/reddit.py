@@ -24,7 +24,7 @@ Uncertain, and how it is read here:
   not show them says nothing.
 - 403 has many kinds: `private`, `quarantined`, `gated` subreddits and a missing scope all lack a permission.
 - A page in HTML is never about a post. "whoa there, pardner" is what Reddit shows to a User-Agent or an address that it
-  blocks: the host is left alone for a while.
+  blocks: the host is left alone for a while. The same page about "too many requests" is a matter of pace.
 """
 
 from __future__ import annotations
@@ -54,6 +54,9 @@ USER_AGENT = abilities.PlatformSetting(
     is_required=True,
 )
 _BLOCKED = (b"whoa there, pardner", b"blocked due to a network policy", b"blocked by network security")
+
+# The same page about a pace that is too fast, which passes.
+_TOO_MANY = b"too many requests"
 
 _LISTINGS = frozenset({"new", "hot", "top", "rising", "controversial", "submitted", "overview"})
 _DISABLED_REASONS = frozenset({"suspended", "user_suspended", "account_suspended", "shadowbanned"})
@@ -367,7 +370,7 @@ class Reddit:
             return base.Verdict(base.Outcome.TARGET_GONE, detail=detail)
         if "insufficient_scope" in challenge or words == "insufficient_scope":
             return base.Verdict(base.Outcome.PERMISSION_MISSING, detail=detail)
-        if not answer and any(said in body for said in _BLOCKED):
+        if not answer and any(said in body for said in _BLOCKED) and _TOO_MANY not in body:
             wait = http_reading.retry_after(headers)
             return base.Verdict(base.Outcome.PLATFORM_DOWN, wait, f"{status} blocked: see TIDEMARK_REDDIT_USER_AGENT")
         if failed in (404, 410) and answer:
@@ -375,8 +378,9 @@ class Reddit:
             return base.Verdict(base.Outcome.REQUEST_WRONG, detail=detail)
         if failed == 401 and 'realm="reddit"' in challenge:
             return base.Verdict(base.Outcome.TOKEN_EXPIRED, detail=detail)
-        # Reddit's own errors repeat the status, or name one of its reasons.
-        if type(error) is int or words.lower() in _PRIVATE_REASONS:
+        # Reddit's own errors repeat the status, or have a reason beside their message.
+        is_reasoned = isinstance(reason, str) and "message" in answer
+        if type(error) is int or is_reasoned or words.lower() in _PRIVATE_REASONS:
             verdict = http_reading.by_status(failed, headers, detail, body)
         else:
             verdict = http_reading.without_code(failed, headers, detail)

@@ -10,7 +10,8 @@ Cannot supply: reach, impressions, saves, clicks, watch time: these are in the b
 Changed since 2026-11-20, when these pages were read before: nothing.
 
 Uncertain, and how it is read here:
-- `error.code` is on every answer, `ok` with success; another one makes an answer a failure whatever its status.
+- `error.code` is on every answer, `ok` with success; another one makes an answer a failure whatever its status. The
+  documentation's example is the error itself, without `error` around it: both are read.
 - Ids are documented as strings; a bare number has been seen, and is read by its digits.
 - Deleted, private and foreign videos are left out without a word, so what is missing from an answered list is gone.
 - Counts that were asked for and are absent from a video are null; where the fields of a request are not known, a
@@ -80,6 +81,9 @@ def _code(answer: dict[str, Any]) -> str | None:
     """The answer's own code; None when it has none."""
     error = answer.get("error")
     code = error.get("code") if isinstance(error, dict) else error
+    if code is None and "log_id" in answer:
+        # As the documentation writes it: the error itself.
+        code = answer.get("code")
     return None if code is None else json_reading.text(code)
 
 
@@ -322,7 +326,7 @@ class TikTok:
         outcome = _OUTCOME_OF_CODE.get(code or "")
         if outcome is None:
             failed = status if status >= 400 else 500
-            if _is_own(answer) and failed not in (404, 410):
+            if _is_own(answer):
                 return http_reading.by_status(failed, headers, detail, body)
             return http_reading.without_code(failed, headers, detail)
         if outcome is base.Outcome.QUOTA_EXHAUSTED:

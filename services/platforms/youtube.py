@@ -20,6 +20,7 @@ Uncertain, and how it is read here:
 - A video left out of the answer is deleted or private; it counts as gone, and its figures stay as they were. A video
   that `videos:batchGetStats` lists as failed may also have failed for the moment: nothing is said of it.
 - Videos that are a week old are asked for by `videos:batchGetStats`, so that the two quotas share the work.
+- A channel without uploads has no list of them: `playlistNotFound` says nothing else.
 - Thumbnail impressions are named for Analytics since January 2026, and refused in most combinations; no poll asks.
 """
 
@@ -76,11 +77,14 @@ _OUTCOME_OF_REASON = {
     "accountClosed": base.Outcome.ACCOUNT_DISABLED,
     "accountSuspended": base.Outcome.ACCOUNT_DISABLED,
     "accountTerminated": base.Outcome.ACCOUNT_DISABLED,
+    "authenticatedUserAccountClosed": base.Outcome.ACCOUNT_DISABLED,
+    "authenticatedUserAccountSuspended": base.Outcome.ACCOUNT_DISABLED,
     "channelClosed": base.Outcome.ACCOUNT_DISABLED,
     "channelSuspended": base.Outcome.ACCOUNT_DISABLED,
     "videoNotFound": base.Outcome.TARGET_GONE,
     "channelNotFound": base.Outcome.TARGET_GONE,
     "notFound": base.Outcome.TARGET_GONE,
+    "playlistNotFound": base.Outcome.TARGET_GONE,  # an account that never uploaded anything has no list of it
     "forbidden": base.Outcome.PERMISSION_MISSING,
     "insufficientPermissions": base.Outcome.PERMISSION_MISSING,
     "ACCESS_TOKEN_SCOPE_INSUFFICIENT": base.Outcome.PERMISSION_MISSING,

@@ -41,6 +41,7 @@ _USUAL = {
     Outcome.NO_DATA_EVER: "nothing: the platform has no figures for this post",
     Outcome.TOO_EARLY: "nothing: the platform has too little data yet",
     Outcome.TOO_MUCH: "nothing: the poller asks for less by itself",
+    Outcome.NOT_LISTED: "nothing: the poller asks for the post by itself",
     Outcome.PLATFORM_DOWN: "try again later; if it stays, look at TIDEMARK_{PLATFORM}_BASE_URL",
     Outcome.PERMISSION_MISSING: "give the app the scopes that the platform's documentation names: {documentation}",
     Outcome.METRIC_FORBIDDEN: "give the app the scope of this metric: {documentation}; the others are read without it",

@@ -172,6 +172,8 @@ X_ENDED = {"error": "invalid_request", "error_description": "Value passed for th
         ("pinterest", 400, {"code": 283, "message": "Invalid request body"}, Outcome.TOKEN_EXPIRED),
         ("pinterest", 401, {"code": 2, "message": "Authentication failed."}, Outcome.REQUEST_WRONG),
         ("reddit", 400, {"message": "Bad Request", "error": 400}, Outcome.TOKEN_EXPIRED),
+        # As prawcore recorded it.
+        ("reddit", 400, {"error": 400}, Outcome.TOKEN_EXPIRED),
         ("reddit", 401, {"message": "Unauthorized", "error": 401}, Outcome.REQUEST_WRONG),
         ("instagram", 400, META_ENDED, Outcome.TOKEN_EXPIRED),
         ("threads", 400, META_ENDED, Outcome.TOKEN_EXPIRED),
