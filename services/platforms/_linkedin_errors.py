@@ -64,10 +64,11 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, now: int) -> 
     if outcome is None and status in (413, 414):
         outcome = base.Outcome.TOO_MUCH
     if outcome is None:
-        # An error of the API's own repeats the status beside its message.
+        # An error of the API's own repeats the status beside its message; a 404 of it is of something in the call, and
+        # any other 404 of some host.
         is_own = "message" in answer and type(answer.get("status")) is int
         failed = status if status >= 400 else 500
-        if is_own and failed not in (404, 410):
+        if is_own:
             outcome = http_reading.by_status(failed, headers, detail, body).outcome
         else:
             outcome = http_reading.without_code(failed, headers, detail).outcome
