@@ -36,6 +36,7 @@ from services.runtime.secrets import TokenCipher, TokenPair
 
 CIPHER = TokenCipher(["benchmark-key-0123456789"])
 _WELL = Reply(200, {}, b"{}")
+_FAILED = Reply(502, {"content-type": "text/html"}, b"<html><body>Bad Gateway</body></html>")
 
 
 class Watched(Schedule):
@@ -87,6 +88,8 @@ class Server:
             return _WELL
         self.calls += 1
         faults = [(target, fault_in(target.external_id)) for target in call.targets]
+        if any(fault is Fault.FAILING for _, fault in faults):
+            return _FAILED
         refused = next((target for target, fault in faults if fault is Fault.REFUSED), None)
         if refused is not None:
             metric = self._refused_metrics.get(name)

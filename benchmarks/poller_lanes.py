@@ -233,7 +233,7 @@ class LaneRun:
         """Whether a round is one for the poller's real rounds: of any other they would make the one plain call."""
         assert self._rounds is not None, "only asked where there are culprits"
         known = self._rounds.known
-        if known.sizes or known.incidents or known.shapes.is_refused(owner, shape):
+        if known.sizes or known.incidents or known.shapes.is_refused(owner, shape) or known.doubts.of(owner):
             return True
         return any(is_culprit(entry.published_at) for batch in batches for entry in batch.entries)
 
@@ -242,6 +242,7 @@ class LaneRun:
         if self._rounds is not None:
             known, key = self._rounds.known, batch.plan.key
             known.incidents.answered(self._name, shape, key, now)
+            known.doubts.answered(key, self._name, shape)
             if known.refusals and self._metrics:
                 known.refusals.given(key, self._kind, (), self._metrics, now)
 

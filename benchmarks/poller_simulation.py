@@ -1,7 +1,7 @@
 """The poller's schedule, batches and budgets through 90 virtual days, in processes of their own.
 
 The code of the poller decides; only its clock, the platforms and what is I/O are simulated: every call is answered at
-once. One post in a hundred is a culprit: a batch is refused for it, or a metric is refused of it, or it is gone. It
+once. One post in a hundred is a culprit: a batch or a metric is refused for it, it is gone, or its calls fail. It
 shows whether polls of all others keep the promise of their tier, what batches save and culprits cost, that no limit is
 exceeded, how much memory a million posts take, and how a budget that is too small is shared.
 """
@@ -337,8 +337,9 @@ def run(is_full: bool) -> Result:
         ],
         [
             "The poller's own schedule, lanes, budget and catalog, a virtual clock; every call is answered at once.",
-            "Of all posts 1 % are culprits. On X, LinkedIn and Bluesky half of them make a batch fail, on Facebook, "
-            "Instagram and Threads half of them are refused a metric; all others are gone. A round with a culprit is "
+            "Of all posts 1 % are culprits. A tenth of them fail: each call about them is answered by a page of an "
+            "error. Of the others, half make a batch fail on X, LinkedIn and Bluesky, or are refused a metric on "
+            "Facebook, Instagram and Threads; all others are gone. A round with a culprit is "
             "the poller's own, with its knowledge; culprits have no promise to keep.",
             "X's posts are asked for with our app's token, and then with each author's own for what it alone may read, "
             "which is `owners_calls`; there is no budget of money.",

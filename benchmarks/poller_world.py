@@ -46,6 +46,8 @@ _HOURS = (1, 1, 1, 1, 1, 2, 4, 7, 10, 12, 12, 12, 12, 13, 13, 12, 12, 11, 9, 7, 
 # One post in so many is a culprit, told by the millisecond at which it goes out.
 CULPRIT_OF = 100
 _CULPRIT = 37
+# And of these one in so many fails for good.
+FAILING_OF = 10
 
 
 class Fault(Enum):
@@ -53,6 +55,7 @@ class Fault(Enum):
 
     REFUSED = "1700000000"  # a batch is refused for it, or a metric is refused of it
     GONE = "1800000000"  # left out of answers, or said to be gone
+    FAILING = "1600000000"  # every call about it is answered by a page of an error
 
 
 _WELL = "1900000000"
@@ -67,9 +70,7 @@ def is_culprit(published_at: int) -> bool:
 
 def fault_in(external_id: str) -> Fault | None:
     """What is wrong with the post of an id."""
-    if Fault.REFUSED.value in external_id:
-        return Fault.REFUSED
-    return Fault.GONE if Fault.GONE.value in external_id else None
+    return next((fault for fault in Fault if fault.value in external_id), None)
 
 
 class Birth(NamedTuple):
@@ -117,7 +118,8 @@ class World:
         begins = _WELL
         if self.has_culprits and is_culprit(at):
             is_refused = platform in _REFUSING and at // CULPRIT_OF % 2
-            begins = (Fault.REFUSED if is_refused else Fault.GONE).value
+            is_failing = at // CULPRIT_OF % FAILING_OF == FAILING_OF - 1
+            begins = (Fault.FAILING if is_failing else Fault.REFUSED if is_refused else Fault.GONE).value
         told = f"{begins}{number:09}"
         if platform == "linkedin":
             return f"urn:li:share:{told}"

@@ -47,6 +47,8 @@ def _answer(row: Refusal) -> str:
     """What comes, in a word or two."""
     if row.effect is Effect.UNFINISHED:
         return "`null` in a batch"
+    if row.effect is Effect.SILENT:
+        return "none"
     if row.effect is Effect.LEAVE_OUT:
         return "200, left out" + (", told in `errors`" if row.alter is not None else "")
     if row.effect is Effect.ALTER:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,6 +25,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _BODY_MAX_BYTES = 1024 * 1024
+# The longest silence; callers wait for less.
+_SILENT_SECONDS = 120.0
 _SECRET_PARAMETERS = frozenset({"access_token", "refresh_token", "client_secret", "key"})
 
 
@@ -96,7 +99,10 @@ class Sandbox:
         if ask.method != endpoint.method:
             reply = Reply(405, {"error": f"only {endpoint.method} is answered here"})
         self._remember(endpoint, ask, reply, fault)
-        await _reply(send, reply, fault)
+        if reply.is_silent:
+            await _gone(receive)
+        else:
+            await _reply(send, reply, fault)
 
     def _ask(self, scope: Scope, query: list[tuple[str, str]], platform: str, match: re.Match[str]) -> Ask:
         scheme, _, token = next(
@@ -161,6 +167,14 @@ async def _body(receive: Receive) -> bytes:
         received += message.get("body", b"")[: _BODY_MAX_BYTES - len(received)]
         if not message.get("more_body", False):
             return bytes(received)
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the caller has had enough."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_SILENT_SECONDS):
+            while (await receive())["type"] != "http.disconnect":
+                pass
 
 
 async def _reply(send: Send, reply: Reply, fault: Fault | None) -> None:

@@ -22,11 +22,16 @@ JSON_TYPE = "application/json; charset=utf-8"
 
 @dataclass(slots=True)
 class Reply:
-    """What goes back: a JSON value, or bytes that are sent as they are; a status; the platform's own headers."""
+    """What goes back: a JSON value, or bytes that are sent as they are; a status; the platform's own headers.
+
+    Attributes:
+        is_silent: nothing goes back, for as long as the caller waits.
+    """
 
     status: int
     body: Any
     headers: dict[str, str] = field(default_factory=dict)
+    is_silent: bool = False
 
     def encoded(self) -> bytes:
         """The body as sent."""

@@ -129,7 +129,7 @@ def _applied(ask: Ask, asked: Asked, met: Iterable[Switch], answer: Answer) -> R
     left_out: list[str] = []
     alone: Switch | None = None
     for switch in met:
-        if _row(switch).effect is Effect.REFUSE:
+        if _row(switch).effect in (Effect.REFUSE, Effect.SILENT):
             return refused(ask, asked, switch)
         changing.append(switch)
         if _row(switch).effect is Effect.LEAVE_OUT:
@@ -159,6 +159,8 @@ def _altered(body: Any, switches: Iterable[Switch], asked: Asked) -> Any:
 def refused(ask: Ask, asked: Asked, switch: Switch) -> Reply:
     """What a call is answered that is refused as a whole."""
     row, values = _row(switch), _values(ask, asked, switch)
+    if row.effect is Effect.SILENT:
+        return Reply(row.status, row.body, is_silent=True)
     headers = {name: str(filled(text, values)) for name, text in row.headers.items()}
     body = filled(row.body, values)
     if isinstance(body, str):

@@ -62,7 +62,8 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, now: int) -> 
     if code == "NONEXISTENT_VERSION":
         detail = f"{detail}: {message[:100]}; TIDEMARK_LINKEDIN_VERSION names another"
     if outcome is None:
-        # An error of the API's own repeats the status beside its message.
+        # An error of the API's own repeats the status beside its message; a 404 of it is of something in the call, and
+        # any other 404 of some host.
         is_own = "message" in answer and type(answer.get("status")) is int
         failed = status if status >= 400 else 500
         if is_own:

@@ -158,6 +158,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
             ledgers=books,
         )  # fmt: skip
         catalog.on_connected = channel_rounds.connected
+        catalog.on_written = channel_rounds.written
         shared_rounds = SharedRounds(
             time=time, platforms=platforms, schedule=schedule, exchange=exchange, apps=_apps(settings), budget=budget,
             circuits=circuits, metrics=metrics, known=known, has_token=upkeep.has_token,

@@ -43,6 +43,7 @@ class Catalog:
         refused: how many messages did not count, by topic and reason.
         on_connected: called after a channel was put, or new tokens of it, but not after a refresh of its tokens.
         on_refused: called for each of them.
+        on_written: called with the channel of each target that is new, or written again after it was put off.
         is_set_aside: asked of each target that is written again as it was: whether it was refused, and so is put off.
         is_news: asked of each event of a channel that the topic brings, whether it is to be taken in.
     """
@@ -66,6 +67,7 @@ class Catalog:
         self.discoveries = Discoveries()
         self.on_channel: Callable[[ChannelKey], None] = _nothing
         self.on_connected: Callable[[ChannelKey], None] = _nothing
+        self.on_written: Callable[[ChannelKey], None] = _nothing
         self.is_set_aside: Callable[[ChannelKey, str], bool] = _never
         self.is_news: Callable[[ChannelKey, CatalogChannel | None], bool] = _always_news
         schedule.forget = self._forget
@@ -166,6 +168,7 @@ class Catalog:
                 if entry is None:
                     plan = self._schedule.plan((workspace_id, target.channel_id))
                     entry = self._schedule.add(plan, post_id, target, published_at, now)
+                    self.on_written(plan.key)
                 if entry is not None:
                     kept.append(entry)
         for entry in held:

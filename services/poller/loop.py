@@ -123,3 +123,5 @@ class Loop:
                     await asyncio.gather(*(self._channel_rounds.ask_owner(name, batch) for batch in owners))
             else:
                 await self._channel_rounds.run(name, taken)
+            for batch in taken if isinstance(taken, list) else [taken]:
+                await self._channel_rounds.settled(name, batch.plan)

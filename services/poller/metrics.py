@@ -138,6 +138,11 @@ class StateCollector(Collector):
         flying = GaugeMetricFamily(
             "tidemark_poller_rounds_in_flight", "Rounds of work being done.", labels=["platform"]
         )
+        hidden = GaugeMetricFamily(
+            "tidemark_poller_hidden_channels",
+            "Channels all of whose posts are said to be gone, for a day or longer.",
+            labels=["platform"],
+        )
         now = self._now()
         in_flight = self._in_flight()
         for name, lane in self._schedule.lanes.items():
@@ -149,6 +154,7 @@ class StateCollector(Collector):
             stale.add_metric([name], found.stale)
             freshness.add_metric([name], found.freshness)
             flying.add_metric([name], in_flight.get(name, 0))
+            hidden.add_metric([name], sum(plan.is_hidden(now) for plan in lane.plans))
         unconfirmed = GaugeMetricFamily(
             "tidemark_poller_unconfirmed_events", "Answers reserved for, or not yet confirmed by Kafka."
         )
@@ -157,7 +163,7 @@ class StateCollector(Collector):
             "tidemark_poller_unconfirmed_bytes", "Bytes of answers not yet confirmed by Kafka."
         )
         unconfirmed_bytes.add_metric([], self._room.held_bytes)
-        families = [due, overdue, oldest, held, stale, freshness, flying, unconfirmed, unconfirmed_bytes]
+        families = [due, overdue, oldest, held, stale, freshness, flying, hidden, unconfirmed, unconfirmed_bytes]
         return [*families, *self._budgets(now), *self._money(now), *self._refused_shapes(), *self._partitions()]
 
     def _refused_shapes(self) -> Iterable[Metric]:

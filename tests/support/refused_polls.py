@@ -33,11 +33,13 @@ from services.platforms.abilities import AnswersApart, AppClient, RefreshCall
 from services.platforms.base import Call, MappingError, Outcome
 from services.poller.asking.budget import Budget
 from services.poller.asking.circuit import Circuit
+from services.poller.asking.decide import unanswered
 from services.poller.asking.fetch import Fetcher, Reply
 from services.poller.asking.refresh import Refresher
 from services.poller.catalog import Catalog
 from services.poller.connections.accounts import Accounts
 from services.poller.connections.tokens import TokenStore
+from services.poller.errors import NoAnswer
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics
 from services.poller.schedule.schedule import Schedule
@@ -117,13 +119,22 @@ class Heard(NamedTuple):
     reply: Reply
 
 
+class Unanswered(NamedTuple):
+    """One call without an answer: when, which, and why."""
+
+    at: int
+    call: Call
+    error: NoAnswer
+
+
 class WatchedFetcher(Fetcher):
     """Makes calls over HTTP, keeps their answers, and stops the clock meanwhile."""
 
-    def __init__(self, time: HttpTime, base_urls: Mapping[str, str]) -> None:
-        super().__init__(base_urls, timeout_seconds=20)
+    def __init__(self, time: HttpTime, base_urls: Mapping[str, str], timeout_seconds: float) -> None:
+        super().__init__(base_urls, timeout_seconds=timeout_seconds)
         self._clock = time
         self.heard: list[Heard] = []
+        self.unanswered: list[Unanswered] = []
 
     async def fetch(
         self, platform: str, call: Call | RefreshCall, default_base_url: str, headers: Mapping[str, str], **more: Any
@@ -132,6 +143,10 @@ class WatchedFetcher(Fetcher):
         self._clock.begin()
         try:
             reply = await super().fetch(platform, call, default_base_url, headers, **more)
+        except NoAnswer as error:
+            if isinstance(call, Call):
+                self.unanswered.append(Unanswered(self._clock.at, call, error))
+            raise
         finally:
             self._clock.end()
         if isinstance(call, Call):
@@ -155,12 +170,21 @@ class PolledPlatform:
         url: of the sandbox.
         state: of the sandbox; its clock follows this world's.
         token: how the culprit's access token begins.
+        timeout_seconds: of a call, by the machine's clock.
 
     Attributes:
         posts: the platform's ids by channel.
     """
 
-    def __init__(self, url: str, state: State, platform: str, start: int, token: str = "sandbox-token") -> None:
+    def __init__(
+        self,
+        url: str,
+        state: State,
+        platform: str,
+        start: int,
+        token: str = "sandbox-token",
+        timeout_seconds: float = 20.0,
+    ) -> None:
         self.platform, self.state = platform, state
         self.time = HttpTime(start)
         state.clock._wall = lambda: self.time.at
@@ -172,7 +196,7 @@ class PolledPlatform:
         self.tokens = TokenStore(CIPHER, {})
         self.catalog = Catalog({}, self.schedule, self.tokens, self.accounts)
         self.publisher = MemoryPublisher()
-        self.fetcher = WatchedFetcher(self.time, dict.fromkeys(platforms, url))
+        self.fetcher = WatchedFetcher(self.time, dict.fromkeys(platforms, url), timeout_seconds)
         metrics = PollerMetrics(CollectorRegistry())
         self.refresher = Refresher(
             time=self.time, platforms=platforms, fetcher=self.fetcher, publisher=self.publisher, tokens=self.tokens,
@@ -186,6 +210,7 @@ class PolledPlatform:
             circuits=circuits, metrics=metrics, refresher=self.refresher, uniform=_upper,
         )  # fmt: skip
         self.catalog.on_connected = rounds.connected
+        self.catalog.on_written = rounds.written
         self.rounds = rounds
         self._tasks = [
             asyncio.create_task(self.refresher.run()),
@@ -274,7 +299,11 @@ class PolledPlatform:
     def outcomes(self, external_id: str | None, since: int) -> set[str]:
         """What answers since an instant (ms) meant for a post, or (None) for any call."""
         known = all_platforms()[self.platform]
-        found: set[str] = set()
+        found = {
+            unanswered(one.error).outcome.value
+            for one in self.fetcher.unanswered
+            if one.at >= since and external_id in (None, *(target.external_id for target in one.call.targets))
+        }
         for heard in self.fetcher.heard:
             targets = heard.call.targets
             positions = [i for i, target in enumerate(targets) if external_id in (None, target.external_id)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from infra.sandbox.refusals._failing import failing_posts
 from infra.sandbox.refusals.row import HTML_404, HTML_502, About, Effect, Refusal
 
 ERRORS = "Meta docs, Handling errors"
@@ -76,6 +77,16 @@ def outages(platform: str) -> Iterator[Refusal]:
     yield Refusal(
         platform, "html_404", "a host that is not the API's", About.HOST, ("platform_unavailable", "request_wrong"),
         "backs off; no post is taken for gone", 404, HTML_404, is_whole=True,
+    )  # fmt: skip
+
+
+def single_posts(platform: str) -> Iterator[Refusal]:
+    """One post that fails as if the platform were down, or as if a limit were reached."""
+    yield from failing_posts(platform, 500, error("An unknown error has occurred.", 1))
+    yield Refusal(
+        platform, "post_is_limited", LIMITS, About.TARGET, ("rate_limited",),
+        "waits, and asks for another post at once where that repeats; what is refused of one post alone is asked for "
+        "apart, ever more seldom", 400, error("(#613) Calls to this api have exceeded the rate limit.", 613),
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from infra.sandbox.refusals._failing import failing_posts
 from infra.sandbox.refusals.row import HTML_404, HTML_502, About, Effect, Refusal
 
 _CODE = "bluesky-social/atproto"
@@ -44,6 +45,7 @@ ROWS = (
         "reads the others; takes the post for gone once it was left out over a day", 200, path=_POSTS,
         effect=Effect.LEAVE_OUT, alone={"posts": []},
     ),
+    *failing_posts("bluesky", 500, {"error": "InternalServerError", "message": "Internal Server Error"}),
     _row("expired_token", f"{_CODE} packages/pds/src/auth-verifier.ts", About.TOKEN, ("token_expired",),
          "renews the token, else pauses the channel", 400, "ExpiredToken", "Token has expired"),
     _row("expired_token_of_app_view", f"{_CODE} packages/bsky/src/auth-verifier.ts", About.TOKEN, ("token_expired",),

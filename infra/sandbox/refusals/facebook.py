@@ -13,6 +13,7 @@ from infra.sandbox.refusals._meta import (
     multiple_ids,
     outages,
     reduce_data,
+    single_posts,
     tokens,
     unfinished,
     usage,
@@ -192,5 +193,6 @@ ROWS = (
         reset="in_15_minutes",
     ),
     reduce_data("facebook", "posts"),
+    *single_posts("facebook"),
     *outages("facebook"),
 )

@@ -13,6 +13,7 @@ from infra.sandbox.refusals._meta import (
     multiple_ids,
     outages,
     reduce_data,
+    single_posts,
     tokens,
     usage,
     without_insights,
@@ -115,5 +116,6 @@ ROWS = (
               2446079),
         {"x-business-use-case-usage": usage("instagram", 15)}, reset="in_15_minutes",
     ),
+    *single_posts("instagram"),
     *outages("instagram"),
 )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from infra.sandbox.refusals._failing import failing_posts
 from infra.sandbox.refusals.row import HTML_404, HTML_502, About, Effect, Refusal
 
 _ERRORS = "Microsoft Learn, LinkedIn error handling"
@@ -106,6 +107,11 @@ ROWS = (
     Refusal(
         "linkedin", "server_error", _ERRORS, About.HOST, ("platform_unavailable",), "backs off", 500,
         _error(500, "INTERNAL_SERVER_ERROR", "Internal Server Error"),
+    ),
+    *failing_posts("linkedin", 500, _error(500, "INTERNAL_SERVER_ERROR", "Internal Server Error")),
+    Refusal(
+        "linkedin", "not_found_in_json", _ERRORS, About.TARGET, ("request_wrong",),
+        "finds the post by halves; a bare 404 says nothing of any post", 404, {"status": 404, "message": "Not Found"},
     ),
     Refusal("linkedin", "html_502", "public reports of pages of a proxy", About.HOST, ("platform_unavailable",),
             "backs off", 502, HTML_502),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from infra.sandbox.refusals._failing import failing_posts
 from infra.sandbox.refusals.row import HTML_404, HTML_502, About, Refusal
 
 _OPENAPI = "pinterest/api-description v5/openapi.json"
@@ -45,6 +46,7 @@ ROWS = (
          headers={"x-ratelimit-limit": '1000, 1000;w=86400;name="trial_app_id"', "x-ratelimit-remaining": "0",
                   "x-ratelimit-reset": "{seconds_to_utc_day}"}, reset="next_utc_day",
          source="Pinterest docs, Rate limits, trial access"),
+    *failing_posts("pinterest", 500, _error(0, "Internal error.")),
     _row("unavailable", About.HOST, ("platform_unavailable",), "backs off", 503, _error(11, "Service unavailable.")),
     _row("html_502", About.HOST, ("platform_unavailable",), "backs off", 502, HTML_502,
          source="public reports of pages of a proxy"),

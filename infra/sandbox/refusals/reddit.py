@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from infra.sandbox.refusals._failing import failing_posts
 from infra.sandbox.refusals.row import HTML_404, HTML_502, About, Effect, Refusal
 
 _CASSETTES = "praw-dev/praw tests/integration/cassettes"
@@ -53,6 +54,7 @@ ROWS = (
     _row("post_left_out", About.TARGET, ("ok",),
          "reads the others; takes the post for gone once it was left out over a day", 200, None, path=_INFO,
          effect=Effect.LEAVE_OUT, alone={"kind": "Listing", "data": {"after": None, "dist": 0, "children": []}}),
+    *failing_posts("reddit", 500, _error(500, "Internal Server Error")),
     _row("html_503", About.HOST, ("platform_unavailable",), "backs off", 503,
          HTML_502.replace("502 Bad Gateway", "503 Service Unavailable")),
     _row("html_502", About.HOST, ("platform_unavailable",), "backs off", 502, HTML_502),

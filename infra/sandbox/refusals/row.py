@@ -38,6 +38,7 @@ class Effect(StrEnum):
     LEAVE_OUT = "leave out"  # the ids are missing from an answer about the others
     ALTER = "alter"  # the answer comes, changed by `alter`
     UNFINISHED = "unfinished"  # a part of a batch is null
+    SILENT = "silent"  # no answer comes
 
 
 Alter = Callable[[Any, str], Any]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra.sandbox.refusals._meta import error, limits, outages, tokens
+from infra.sandbox.refusals._meta import error, limits, outages, single_posts, tokens
 from infra.sandbox.refusals.row import About, Effect, Refusal
 
 _TROUBLES = "Meta docs, Threads API troubleshooting"
@@ -58,5 +58,6 @@ ROWS = (
     ),
     *tokens("threads"),
     *limits("threads"),
+    *single_posts("threads"),
     *outages("threads"),
 )  # fmt: skip

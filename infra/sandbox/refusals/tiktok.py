@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from infra.sandbox.refusals._failing import failing_posts
 from infra.sandbox.refusals.row import HTML_404, HTML_502, About, Effect, Refusal
 
 _CODES = "TikTok for Developers, API error codes"
@@ -46,6 +47,7 @@ ROWS = (
          _error("rate_limit_exceeded", "The API rate limit was exceeded. Please try again later.")),
     _row("failure_in_200", About.HOST, ("platform_unavailable",), "reads the code before the status, and backs off",
          200, _error("internal_error", "Something went wrong. Please try again later.")),
+    *failing_posts("tiktok", 500, _error("internal_error", "Something went wrong.")),
     _row("internal_error", About.HOST, ("platform_unavailable",), "backs off", 500,
          _error("internal_error", "Something went wrong. Please try again later.")),
     _row("html_502", About.HOST, ("platform_unavailable",), "backs off", 502, HTML_502,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from infra.sandbox.refusals._failing import failing_posts
 from infra.sandbox.refusals.row import HTML_404, HTML_502, About, Alter, Effect, Refusal
 
 _DOCUMENTS = "X docs, Response codes and errors"
@@ -254,6 +255,7 @@ ROWS = (
         503,
         _problem("about:blank", "Service Unavailable", "Service Unavailable", status=503),
     ),
+    *failing_posts("x", 503, _problem("about:blank", "Service Unavailable", "Service Unavailable", status=503)),
     Refusal(
         "x",
         "html_502",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from infra.sandbox.refusals._failing import failing_posts
 from infra.sandbox.refusals.row import HTML_404, HTML_502, About, Effect, Refusal
 
 _ERRORS = "YouTube Data API, Errors"
@@ -94,6 +95,7 @@ ROWS = (
          path=_REPORTS, names=("videoThumbnailImpressions",), source="YouTube Analytics, Metrics",
          example="/v2/reports?ids=channel==MINE&startDate=2026-09-01&endDate=2026-09-02"
          "&metrics=views,videoThumbnailImpressions&dimensions=day"),
+    *failing_posts("youtube", 500, _error(500, "backendError", "Backend Error", status="INTERNAL")),
     _row("backend_error", About.HOST, ("platform_unavailable",), "backs off", 503,
          _error(503, "backendError", "Backend Error", status="UNAVAILABLE")),
     _row("html_502", About.HOST, ("platform_unavailable",), "backs off", 502, HTML_502,

@@ -12,6 +12,7 @@ from services.poller.asking.decide import (
     CHANNEL_REFUSED,
     FATES_OF_REFUSALS,
     LIMITS,
+    UNEXPLAINED,
     Decision,
     Hold,
     LeaveOut,
@@ -65,7 +66,12 @@ def of_all(question: ChannelQuestion | SharedQuestion, whole: Verdict, apart: Ma
 
 
 def decide_apart(
-    question: Asked, whole: Verdict, apart: Mapping[Subject, Verdict], gone: Collection[Subject], now: int
+    question: Asked,
+    whole: Verdict,
+    apart: Mapping[Subject, Verdict],
+    gone: Collection[Subject],
+    now: int,
+    failed_before: Collection[Subject] = (),
 ) -> Decision[Asked]:
     """What follows from an answer of which some targets are told of apart, and which is not one refusal of them all.
 
@@ -73,8 +79,10 @@ def decide_apart(
         whole: what the answer means for targets that it does not tell of.
         gone: see `gone_in`.
         now: ms.
+        failed_before: targets that failed without a reason when they were asked for the last time.
     """
     fates: dict[Subject, Fate] = {}
+    is_answered = any(apart.get(subject, whole).outcome is Outcome.OK for subject in question.subjects)
     lessons: list[Lesson] = []
     hold: Hold | None = None
     answered: list[Subject] = []
@@ -87,6 +95,9 @@ def decide_apart(
         metrics = refused_metrics(question, verdict)
         if outcome is Outcome.OK:
             answered.append(subject)
+        elif outcome in UNEXPLAINED and is_answered and subject in failed_before:
+            fates[subject] = Fate.SKIPPED
+            lessons.append(Refused(subject, target, outcome))
         elif outcome in LIMITS:
             fates[subject] = Fate.RETRY
             held = hold_of(verdict, is_apps=False)

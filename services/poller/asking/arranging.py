@@ -6,17 +6,17 @@ that are not asked for now.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
 from services.platforms.base import Target
-from services.poller.asking.budget import APP
 from services.poller.asking.knowledge import Knowledge
+from services.poller.asking.owners import kinds_of, owner_of
 from services.poller.asking.questions import CHANNEL, Asked, ChannelQuestion, SharedQuestion, Subject
 from services.poller.asking.refusals import Kind
-from services.poller.asking.refused_shapes import Turn
-from services.poller.keys import ChannelKey
+from services.poller.asking.refused_shapes import WAITS, Turn
+from services.poller.asking.witnesses import waits_until, with_witness
 from services.poller.schedule.batch import Fate, Settled
 
 
@@ -47,17 +47,17 @@ def arranged(question: Asked, name: str, known: Knowledge, now: int, *, is_sched
         held = _held_back(question, name, known, now)
         if held is not None:
             return held
-        searched = searched_until(question, name, known, now)
-        if searched:
-            return Arranged(settled=dict.fromkeys(question.subjects, Settled(Fate.RETRY, searched)))
+        waits = max(searched_until(question, name, known, now), waits_until(question, name, known, now))
+        if waits:
+            return Arranged(settled=dict.fromkeys(question.subjects, Settled(Fate.RETRY, waits)))
     if not question.call.targets:
         return _of_channel(question, known, now)
     found: Arranged[Asked] = Arranged()
-    shape, together = question.shape, list(range(len(question.subjects)))
+    shape, owner, together = question.shape, owner_of(question, name), list(range(len(question.subjects)))
     if known.culprits:
         together = []
         for position, (subject, target) in enumerate(zip(question.subjects, question.call.targets, strict=True)):
-            again_at = known.culprits.again_at(subject.channel, shape, target.external_id)
+            again_at = known.culprit_again_at(owner, subject.channel, shape, target.external_id)
             if again_at is None:
                 together.append(position)
             elif is_scheduled and now < again_at:
@@ -66,8 +66,12 @@ def arranged(question: Asked, name: str, known: Knowledge, now: int, *, is_sched
                 found.ask += _without(question.only([position], now), known, name, now, found)
     rest = [question] if len(together) == len(question.subjects) else question.only(together, now)
     for other in rest:
-        for part in _sized(other, known, now):
-            found.ask += _without([part], known, name, now, found)
+        first, later = with_witness(other, name, known, now) if is_scheduled and known.doubts else ([other], [])
+        for one in first:
+            for part in _sized(one, known, now):
+                found.ask += _without([part], known, name, now, found)
+        # By then it may have shown who is to blame.
+        found.ask += later
     return found
 
 
@@ -77,8 +81,9 @@ def _held_back(question: Asked, name: str, known: Knowledge, now: int) -> Arrang
     if question.call.targets:
         turn = known.shapes.turn(key, shape, now)
     if turn is Turn.WAIT:
-        is_old = known.shapes.is_old(key, shape, now)
-        fate = Settled(Fate.SKIPPED) if is_old else Settled(Fate.RETRY, known.shapes.again_at(key))
+        again_at = known.shapes.again_at(key)
+        is_far = known.shapes.is_old(key, shape, now) and again_at - now > WAITS[-1]
+        fate = Settled(Fate.SKIPPED) if is_far else Settled(Fate.RETRY, again_at)
         return Arranged(settled=dict.fromkeys(question.subjects, fate))
     until = known.incidents.wait_until(name, shape, now)
     if until:
@@ -156,17 +161,3 @@ def _without(questions: Sequence[Asked], known: Knowledge, name: str, now: int, 
                 else:
                     ask.append(smaller.arranged())
     return ask
-
-
-def owner_of(question: ChannelQuestion | SharedQuestion, name: str) -> ChannelKey:
-    """Whose refusals of a whole shape a question meets: its channel's, or our app's at the platform."""
-    return (APP, name) if isinstance(question, SharedQuestion) else question.plans[0].key
-
-
-def kinds_of(question: ChannelQuestion | SharedQuestion, name: str) -> Mapping[Kind, list[str]]:
-    """The kinds of a question's targets, each with the ids of its targets."""
-    shape = question.shape
-    kinds: dict[Kind, list[str]] = {}
-    for target in question.call.targets:
-        kinds.setdefault(Kind(name, shape, target.post_type), []).append(target.external_id)
-    return kinds

@@ -7,6 +7,7 @@ carried out here: on circuits, budgets, tokens, refused metrics and the schedule
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -18,17 +19,19 @@ from services.poller.asking.affording import affordable, affordable_calls
 from services.poller.asking.arranging import arranged
 from services.poller.asking.budget import APP, Budget, WindowKey
 from services.poller.asking.circuit import Circuit, TokenCircuits, Uniform
-from services.poller.asking.decide import BackOff, Decision, Hold, LeaveOut, Pause, decide_unanswered
+from services.poller.asking.decide import UNEXPLAINED, BackOff, Decision, Hold, Pause, unanswered
 from services.poller.asking.directory import AGAIN_AFTER, Directory
 from services.poller.asking.exchange import Answer, Closed, Exchange
-from services.poller.asking.following import Meaning, follow, read_answer
+from services.poller.asking.following import Meaning, follow, follow_unanswered, read_answer, vanished
 from services.poller.asking.knowledge import Knowledge
-from services.poller.asking.learning import Seen, answered, found_out, learn, over
+from services.poller.asking.learning import Seen, answered, found_out, learn, note, over
 from services.poller.asking.money import Ledger
 from services.poller.asking.questions import ChannelQuestion
+from services.poller.asking.reporting import log_incidents, log_refusal
 from services.poller.asking.round import ChannelRound, Heard
 from services.poller.asking.upkeep import Upkeep
-from services.poller.errors import NoAnswer
+from services.poller.asking.witnesses import least_doubted_first
+from services.poller.errors import NoAnswer, RetryLater
 from services.poller.keys import ChannelKey
 from services.poller.metrics import PollerMetrics
 from services.poller.schedule.batch import Batch, Fate, Settled
@@ -39,8 +42,6 @@ from services.runtime.clock import MILLIS_PER_SECOND
 from services.runtime.logging import get_logger
 from services.runtime.secrets import SecretsError
 
-# Asking sooner than the regular time won't help.
-_NO_FIGURES = frozenset({Outcome.PERMISSION_MISSING, Outcome.TARGET_REFUSED, Outcome.TOO_EARLY})
 _OF_TOKENS = frozenset({Outcome.TOKEN_EXPIRED, Outcome.TOKEN_REVOKED})
 _log = get_logger(__name__)
 
@@ -111,13 +112,24 @@ class ChannelRounds:
 
     def connected(self, key: ChannelKey) -> None:
         """A channel has new tokens, or was put again: what its old connection was refused is asked for again."""
+        now = self._time.now()
+        self._schedule.revive(key, now)
         if self._known.forget_channel(key):
+            self._schedule.hasten([key], now)
+
+    def written(self, key: ChannelKey) -> None:
+        """The catalog has a post of a channel that is new, or written again: what is refused of all may be over."""
+        if self._known.written(key, self._time.now()):
             self._schedule.hasten([key], self._time.now())
 
     def closed_until(self, name: str, now: int) -> int:
         """Until when (ms) no scheduled poll of a platform begins, for want of our app's budget there; 0: not closed."""
         group = self._platforms[name].facts.post_group
         return self._budget.app_wait_until(WindowKey(name, APP, group), now) if group else 0
+
+    async def settled(self, name: str, plan: Plan) -> None:
+        """A round is over, with whichever token: say what it means for the channel as a whole."""
+        await self._upkeep.looked_through(name, plan, self._time.now())
 
     def has_to_spare(self, name: str, key: ChannelKey, calls: Sequence[Call], now: int) -> bool:
         """Whether calls of a channel leave enough of the budgets for scheduled polls that become due meanwhile."""
@@ -152,6 +164,7 @@ class ChannelRounds:
                 )
                 current.ask(platform.post_calls(batch.channel, targets, now))
             current.ask(own)
+            current.pending = deque(least_doubted_first(current.pending, name, self._known))
             await self._ask_pending(name, current)
         except SecretsError as error:
             _log.error("a channel is paused: its tokens can't be opened", channel=plan.key, error=str(error))
@@ -169,11 +182,7 @@ class ChannelRounds:
 
     def _over(self, name: str, current: ChannelRound) -> None:
         """What the round as a whole says of shapes of calls."""
-        for shape, verdict in over(name, current.plan.key, self._known, current.seen, self._time.now()):
-            _log.error(
-                "a shape of call is refused of most channels", platform=name, shape=shape,
-                outcome=verdict.outcome.value, detail=verdict.detail,
-            )  # fmt: skip
+        log_incidents(name, over(name, current.plan.key, self._known, current.seen, self._time.now()))
 
     async def ask_owner(self, name: str, batch: Batch) -> None:
         """After our app's token asked for a batch: ask for what its author alone may read, where a token is held.
@@ -287,14 +296,16 @@ class ChannelRounds:
             current.give_up_until(lost_at)
 
     def _unanswered(self, name: str, current: ChannelRound, question: ChannelQuestion, why: NoAnswer) -> None:
-        now = self._time.now()
-        decision = decide_unanswered(question, why, now)
-        learn(question, name, self._known, Seen(), decision.lessons, Verdict(Outcome.PLATFORM_DOWN), now)
-        if isinstance(decision.consequence, BackOff):
-            self._back_off(name, current, question, decision.consequence)
-        else:
-            current.settle(decision.fates, now)
-            current.ask_first(decision.again)
+        now, seen = self._time.now(), current.seen[question.shape]
+        is_scheduled = current.origin is Origin.SCHEDULE
+        decision = follow_unanswered(question, name, self._known, seen, why, now, is_scheduled=is_scheduled)
+        meaning = Meaning(unanswered(why), {}, frozenset())
+        if isinstance(why, RetryLater):
+            self._conclude(name, current, question, meaning, decision, now)
+            return
+        learn(question, name, self._known, Seen(), decision.lessons, meaning.verdict, now)
+        current.settle(decision.fates, now)
+        current.ask_first(decision.again)
 
     def _closed(self, name: str, current: ChannelRound, question: ChannelQuestion, closed: Closed) -> None:
         """The budget allows no such call."""
@@ -315,21 +326,21 @@ class ChannelRounds:
         if verdict.outcome is Outcome.OK and current.heard is not None:
             for event in answer.events:
                 current.heard(event)
+        if vanished(question, meaning):
+            current.plan.vanish(len(question.subjects), now)
         is_scheduled = current.origin is Origin.SCHEDULE
         decision = follow(question, name, self._known, seen, meaning, now, is_scheduled=is_scheduled)
         then = decision.consequence
-        if isinstance(then, BackOff):
-            self._back_off(name, current, question, then)
+        if isinstance(then, BackOff) or (verdict.outcome in UNEXPLAINED and not isinstance(then, Hold)):
+            self._conclude(name, current, question, meaning, decision, now)
             return
         self._circuits[name].success()
         self._token_circuits.success(key)
-        retry_at = self._learn(name, current, question, meaning, decision, now)
         window = current.access.of(question.call).window(name, question.call.limit_group)
         if isinstance(then, Hold):
             until = self._budget.hold(window, then.seconds, now, exhausted=then.is_exhausted, app_wide=then.is_app_wide)
             _log.warning("limit reached", platform=name, channel=key, detail=verdict.detail, until=until)
-            current.settle(decision.fates, until)
-            current.ask_first(decision.again)
+            self._conclude(name, current, question, meaning, decision, until)
             return
         self._budget.served(window)
         if isinstance(then, Pause):
@@ -338,13 +349,34 @@ class ChannelRounds:
                 return
             await self._upkeep.broken(name, current, question, verdict)
             return
-        current.settle(decision.fates, now)
+        self._conclude(name, current, question, meaning, decision, now)
+        if verdict.outcome is Outcome.OK:
+            await self._upkeep.works(name, current, now)
+
+    def _conclude(
+        self,
+        name: str,
+        current: ChannelRound,
+        question: ChannelQuestion,
+        meaning: Meaning,
+        decision: Decision[ChannelQuestion],
+        at: int,
+    ) -> None:
+        """Keep what an answer teaches, or that there was none, and act on it; at `at` (ms) what is to wait is tried."""
+        now, verdict = self._time.now(), meaning.verdict
+        if isinstance(decision.consequence, BackOff):
+            learn(question, name, self._known, Seen(), decision.lessons, verdict, now)
+            again_at = self._back_off(name, current, question, decision.consequence)
+            if again_at is not None:
+                note(question, name, self._known, decision, verdict, meaning.apart, again_at)
+            return
+        note(question, name, self._known, decision, verdict, meaning.apart, at)
+        retry_at = self._learn(name, current, question, meaning, decision, now)
+        current.settle(decision.fates, at)
         if retry_at is not None:
             # Refused because everything is: due again when that may be over.
             current.settle({one: Fate.RETRY for one, fate in decision.fates.items() if fate is Fate.SKIPPED}, retry_at)
         current.ask_first(decision.again)
-        if verdict.outcome is Outcome.OK:
-            await self._upkeep.works(name, current, now)
 
     async def _has_moved(self, name: str, question: ChannelQuestion, verdict: Verdict) -> bool:
         """Whether an account that its server calls closed lives on another server now."""
@@ -369,7 +401,7 @@ class ChannelRounds:
             self._schedule.hasten(answered(question, name, self._known, seen, given, now), now)
         if verdict.outcome is Outcome.OK and not decision.lessons:
             return None
-        self._note(name, key, question, verdict, decision)
+        log_refusal(name, key, question, verdict, decision)
         if isinstance(decision.consequence, Hold | Pause):
             return None
         is_refused = learn(question, name, self._known, seen, decision.lessons, verdict, now)
@@ -384,13 +416,17 @@ class ChannelRounds:
             return None if self._known.shapes.is_old(key, question.shape, now) else again_at
         return self._known.incidents.try_at(name, question.shape) if question.call.targets else None
 
-    def _back_off(self, name: str, current: ChannelRound, question: ChannelQuestion, back: BackOff) -> None:
-        """Leave the platform alone for a while, and the token; what is left of the round waits for as long."""
+    def _back_off(self, name: str, current: ChannelRound, question: ChannelQuestion, back: BackOff) -> int | None:
+        """Leave the platform alone for a while, and the token; what is left of the round waits for as long.
+
+        Returns:
+            Until when (ms); None where it is not the platform that failed.
+        """
         if self._directory is not None and self._directory.is_apart(name, question.call):
             # One account's server is down: that keeps nobody from the platform, not even the account's own figures.
             self._directory.forget(name, question.channel)
             current.put_off([question], self._time.now() + AGAIN_AFTER)
-            return
+            return None
         now, key, circuit = self._time.now(), current.plan.key, self._circuits[name]
         if circuit.is_open or not self._token_circuits.is_open(key):
             circuit.failure(now)
@@ -399,29 +435,7 @@ class ChannelRounds:
             at = now + int(back.seconds * MILLIS_PER_SECOND) + 1
         current.put_off([question], at)
         current.give_up_until(at)
-
-    def _note(
-        self,
-        name: str,
-        key: ChannelKey,
-        question: ChannelQuestion,
-        verdict: Verdict,
-        decision: Decision[ChannelQuestion],
-    ) -> None:
-        """Log a refusal that a person may want to know of."""
-        outcome, detail = verdict.outcome, verdict.detail
-        metrics = {metric for lesson in decision.lessons if isinstance(lesson, LeaveOut) for metric in lesson.metrics}
-        if metrics:
-            # A metric that nobody can have any more is ours to look at; one that this post or account lacks is not.
-            log = _log.warning if outcome is Outcome.REQUEST_WRONG else _log.info
-            log(
-                "a metric is refused and left out", platform=name, channel=key, metric=",".join(sorted(metrics)),
-                detail=detail,
-            )  # fmt: skip
-        elif outcome is Outcome.REQUEST_WRONG and not decision.again:
-            _log.error("a request is wrong", platform=name, endpoint=question.call.path, detail=detail)
-        elif outcome in _NO_FIGURES:
-            _log.info("no figures", platform=name, channel=key, outcome=outcome.value, detail=detail)
+        return at
 
 
 def _unheard(_: PlatformRaw) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Hashable
 
-from services.runtime.clock import MILLIS_PER_SECOND
+from services.runtime.clock import MILLIS_PER_HOUR, MILLIS_PER_SECOND
 
 Uniform = Callable[[float, float], float]
 
@@ -21,6 +21,10 @@ TOKEN_FAILURES = 3
 PATIENCE_BASE = 2 * MILLIS_PER_SECOND
 PATIENCE_FACTOR = 3
 PATIENCE_CAP = 9 * 60 * MILLIS_PER_SECOND
+# The same once it has failed for six hours: a whole day costs some 100 calls, and what is due every half hour is still
+# asked for in time afterwards.
+PATIENCE_CAP_LATER = 27 * 60 * MILLIS_PER_SECOND
+PATIENCE_LATER = 6 * MILLIS_PER_HOUR
 # What a try may take at most, while nothing else is asked with a token that failed.
 _TRIAL = 60 * MILLIS_PER_SECOND
 
@@ -33,9 +37,9 @@ def backoff(attempt: int, uniform: Uniform, base: int = BACKOFF_BASE, cap: int =
     return int(uniform(0.0, float(min(cap, base * 2 ** min(attempt - 1, 32)))))
 
 
-def patience(attempt: int, uniform: Uniform) -> int:
+def patience(attempt: int, uniform: Uniform, cap: int = PATIENCE_CAP) -> int:
     """Backoff with half of it jitter: ms to wait before trying again after the `attempt`-th failure (from 1)."""
-    wait: int = min(PATIENCE_CAP, PATIENCE_BASE * PATIENCE_FACTOR ** min(attempt - 1, 16))
+    wait: int = min(cap, PATIENCE_BASE * PATIENCE_FACTOR ** min(attempt - 1, 16))
     return wait // 2 + int(uniform(0.0, wait / 2))
 
 
@@ -129,9 +133,10 @@ class TokenCircuits:
 
     def failure(self, token: Hashable, now: int) -> int:
         """No answer came with this token; returns when (ms) to try again."""
-        failing = self._failing.setdefault(token, _Failing())
+        failing = self._failing.setdefault(token, _Failing(now))
         failing.count += 1
-        wait = patience(failing.count, self._uniform)
+        cap = PATIENCE_CAP_LATER if now - failing.since >= PATIENCE_LATER else PATIENCE_CAP
+        wait = patience(failing.count, self._uniform, cap)
         if failing.count >= TOKEN_FAILURES:
             failing.until = now + wait
         return now + wait
@@ -140,6 +145,7 @@ class TokenCircuits:
         """The clock was set back by so many ms."""
         for failing in self._failing.values():
             failing.until -= by
+            failing.since -= by
 
     def success(self, token: Hashable) -> None:
         """Note that an answer came with this token: its circuit closes."""
@@ -147,8 +153,9 @@ class TokenCircuits:
 
 
 class _Failing:
-    __slots__ = ("count", "until")
+    __slots__ = ("count", "since", "until")
 
-    def __init__(self) -> None:
+    def __init__(self, now: int) -> None:
         self.count = 0
+        self.since = now
         self.until = 0

@@ -1,6 +1,7 @@
 """Remembers which single targets platforms refuse, so that they spoil no batch again; pure. Instants are ms.
 
 A target is found by asking for it alone. It is asked apart from then on, at intervals that grow, until it is answered.
+One that failed without a reason while its neighbours were answered is such a target, too.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from services.platforms.base import Outcome
+from services.poller.asking.decide import UNEXPLAINED
 from services.poller.keys import ChannelKey
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 
@@ -19,18 +21,19 @@ FIRST_WAIT = int(0.9 * MILLIS_PER_HOUR / 2)
 LONGEST_WAIT = int(0.9 * MILLIS_PER_DAY)
 ANY = ""
 """Stands for every shape: what the platform says of a target itself holds for all calls about it."""
+_MOST_HEALED = 5_000
 # Of these outcomes the shape of the call is of no matter.
 _OF_THE_TARGET = frozenset({Outcome.TARGET_GONE, Outcome.NO_DATA_EVER, Outcome.TARGET_REFUSED})
-# These stay so whatever connection asks.
-_OF_ANY_CONNECTION = frozenset({Outcome.TARGET_GONE, Outcome.NO_DATA_EVER})
 
 
 class _Culprit:
-    __slots__ = ("again_at", "outcome", "tries")
+    __slots__ = ("again_at", "outcome", "refused_at", "tries", "unsure_since")
 
     def __init__(self, outcome: Outcome) -> None:
         self.again_at = 0
+        self.unsure_since: int | None = None
         self.outcome = outcome
+        self.refused_at = 0
         self.tries = 0
 
 
@@ -45,6 +48,7 @@ class Culprits:
         self._speed = speed
         self._most = most
         self._known: OrderedDict[tuple[ChannelKey, str], dict[str, _Culprit]] = OrderedDict()
+        self._healed: OrderedDict[tuple[ChannelKey, str], int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -55,25 +59,58 @@ class Culprits:
         if shapes is None:
             return None
         found = [shapes[name].again_at for name in {shape, ANY} if name in shapes]
-        return max(found) if found else None
+        if not found:
+            return None
+        failed = shapes.get(shape)
+        if (
+            failed is not None
+            and failed.outcome in UNEXPLAINED
+            and self._healed.get((key, shape), 0) > failed.refused_at
+        ):
+            return 0
+        return max(found)
 
-    def refused(self, key: ChannelKey, shape: str, external_id: str, outcome: Outcome, now: int) -> None:
-        """A platform refused a target that was asked for alone."""
+    def refused_at(self, key: ChannelKey, shape: str, external_id: str) -> int | None:
+        """When a target was refused the last time."""
+        found = self._known.get((key, external_id), {}).get(shape)
+        return None if found is None else found.refused_at
+
+    def unsure_since(self, key: ChannelKey, shape: str, external_id: str) -> int | None:
+        """Since when (ms) it is not known whether a target failed for itself; None where that is known."""
+        found = self._known.get((key, external_id), {}).get(shape)
+        return None if found is None else found.unsure_since
+
+    def refused(
+        self, key: ChannelKey, shape: str, external_id: str, outcome: Outcome, now: int, *, is_sure: bool = True
+    ) -> None:
+        """A platform refused a target that was asked for alone.
+
+        Args:
+            is_sure: whether it is known that nothing else would have been refused.
+        """
         name = ANY if outcome in _OF_THE_TARGET else shape
         culprit = self._known.setdefault((key, external_id), {}).setdefault(name, _Culprit(outcome))
         self._known.move_to_end((key, external_id))
         culprit.outcome = outcome
         culprit.tries += 1
+        culprit.refused_at = now
+        culprit.unsure_since = None if is_sure else now
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(culprit.tries - 1, 16))
         culprit.again_at = now + int(wait / self._speed)
         while len(self._known) > self._most:
             self._known.popitem(last=False)
 
-    def answered(self, key: ChannelKey, shape: str, external_id: str) -> None:
+    def answered(self, key: ChannelKey, shape: str, external_id: str, now: int) -> None:
         """A platform has figures of a target."""
         shapes = self._known.get((key, external_id))
         if shapes is not None:
-            shapes.pop(shape, None)
+            failed = shapes.pop(shape, None)
+            if failed is not None and failed.outcome in UNEXPLAINED:
+                # What it failed for is over, and may be for others.
+                self._healed[key, shape] = now
+                self._healed.move_to_end((key, shape))
+                if len(self._healed) > _MOST_HEALED:
+                    self._healed.popitem(last=False)
             shapes.pop(ANY, None)
             if not shapes:
                 del self._known[key, external_id]
@@ -84,16 +121,15 @@ class Culprits:
         return any(shapes is not None for shapes in known)
 
     def forget_channel(self, key: ChannelKey) -> None:
-        """A channel is connected anew: ask for what only its connection may have kept from it."""
-        for held, shapes in [one for one in self._known.items() if one[0][0] == key]:
-            left = {name: one for name, one in shapes.items() if one.outcome in _OF_ANY_CONNECTION}
-            if left:
-                self._known[held] = left
-            else:
-                del self._known[held]
+        """A channel is connected anew: what was refused of its connection may be given to another."""
+        for held in [held for held in self._known if held[0] == key]:
+            del self._known[held]
 
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""
+        self._healed.clear()
         for shapes in self._known.values():
             for culprit in shapes.values():
                 culprit.again_at -= by
+                culprit.refused_at -= by
+                culprit.unsure_since = None if culprit.unsure_since is None else culprit.unsure_since - by

@@ -8,7 +8,7 @@ carry it out.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple
 
 from schemas.events import PlatformRaw
@@ -19,6 +19,8 @@ from services.poller.errors import AnswerTooLarge, NoAnswer, RetryLater, TimedOu
 from services.poller.schedule.batch import Fate
 
 LIMITS = frozenset({Outcome.RETRY_LATER, Outcome.QUOTA_EXHAUSTED})
+# Answers that give no reason, or one that lies with everybody: asked of one target alone, they may be that target's.
+UNEXPLAINED = LIMITS | {Outcome.PLATFORM_DOWN}
 # Answers about the token, or about the account behind it. A missing permission is one post's or metric's matter where
 # a channel's own token asks; where our app's token asks, the token is of no use.
 CHANNEL_REFUSED = frozenset({Outcome.TOKEN_EXPIRED, Outcome.TOKEN_REVOKED, Outcome.ACCOUNT_DISABLED})
@@ -98,10 +100,16 @@ class Suspect(NamedTuple):
 
 
 class TooMany(NamedTuple):
-    """So many targets are too many for one call."""
+    """So many targets are too many for one call.
+
+    Attributes:
+        is_slow: a call about as many timed out, which may have another cause.
+        is_again: not for the first time, and others are answered in time.
+    """
 
     targets: int
     is_slow: bool = False
+    is_again: bool = False
 
 
 Lesson = Refused | LeaveOut | Halved | Suspect | TooMany
@@ -155,6 +163,7 @@ def decide(
     doubted: Sequence[str] = (),
     is_searched: bool = False,
     has_own_token: bool = True,
+    is_own: bool = False,
 ) -> Decision[Asked]:
     """What follows from an answer.
 
@@ -166,8 +175,11 @@ def decide(
         is_searched: whether the refused metric of the same kind is being searched for with another target, so that
             it is better to wait for that.
         has_own_token: of a call with our app's token about one channel: whether that can be asked by itself.
+        is_own: whether the question fails for what it asks for, if it fails: the platform answers others meanwhile.
     """
     outcome = verdict.outcome
+    if is_own and outcome in UNEXPLAINED:
+        return _refused_target(question, verdict, now, was_answered=was_answered)
     if outcome is Outcome.OK:
         return Decision(captured(question.subjects, gone))
     if outcome is Outcome.PLATFORM_DOWN:
@@ -305,12 +317,23 @@ def _split(question: Asked, now: int, *, was_answered: bool) -> list[Asked]:
     return again if _count(again) == count else []
 
 
-def decide_unanswered(question: Asked, why: NoAnswer, now: int) -> Decision[Asked]:
-    """What follows from a call that has no answer which could be published; `now` in ms."""
+def unanswered(why: NoAnswer) -> Verdict:
+    """What it means that no answer came which could be published."""
+    return Verdict(Outcome.PLATFORM_DOWN, detail=why.code)
+
+
+def decide_unanswered(
+    question: Asked, why: NoAnswer, now: int, *, was_answered: bool = True, is_own: bool = False
+) -> Decision[Asked]:
+    """What follows from a call that has no answer which could be published; see `decide`."""
     count = len(question.call.targets)
     if isinstance(why, RetryLater):
-        lessons = [TooMany(count, is_slow=True)] if isinstance(why, TimedOut) and count > 1 else []
-        return Decision(_all(question, Fate.RETRY), consequence=BackOff(), lessons=lessons)
+        is_slow = isinstance(why, TimedOut) and count > 1
+        lessons: list[Lesson] = [TooMany(count, is_slow=True, is_again=is_own)] if is_slow else []
+        if not is_own:
+            return Decision(_all(question, Fate.RETRY), consequence=BackOff(), lessons=lessons)
+        found: Decision[Asked] = _refused_target(question, unanswered(why), now, was_answered=was_answered)
+        return replace(found, lessons=[*lessons, *found.lessons])
     if not isinstance(why, AnswerTooLarge):
         return Decision(_all(question, Fate.SKIPPED))
     return _too_much(question, Verdict(Outcome.TOO_MUCH), now)

@@ -17,8 +17,10 @@ from services.runtime.clock import MILLIS_PER_HOUR
 # What was heard of a channel counts for as long: every channel with young posts is asked meanwhile, so that one that
 # was answered is not forgotten before it is asked again.
 WINDOW = 35 * MILLIS_PER_HOUR // 60
-# Channels that have to be refused alike; all of them where there are fewer.
+# Channels that have to be refused alike; all of them where there are fewer. And single targets of them, so that one
+# post that is refused is no incident where it is the only channel's first.
 LEAST_CHANNELS = 5
+LEAST_SAMPLES = 3
 # Between two tries while all channels are refused.
 TRY_EVERY = MILLIS_PER_HOUR // 12
 _MOST_CHANNELS = 5_000
@@ -45,14 +47,16 @@ class Incident(NamedTuple):
 class _Heard(NamedTuple):
     at: int
     outcome: Outcome
+    samples: int = 0
 
 
 class _Shape:
-    __slots__ = ("begun", "counts", "heard", "next_at")
+    __slots__ = ("begun", "counts", "heard", "next_at", "samples")
 
     def __init__(self) -> None:
         self.heard: OrderedDict[ChannelKey, _Heard] = OrderedDict()
         self.counts: Counter[Outcome] = Counter()
+        self.samples: Counter[Outcome] = Counter()
         self.begun: tuple[Outcome, str, int] | None = None
         self.next_at = 0
 
@@ -64,11 +68,13 @@ class _Shape:
         self.drop(key)
         self.heard[key] = heard
         self.counts[heard.outcome] += 1
+        self.samples[heard.outcome] += heard.samples
 
     def drop(self, key: ChannelKey) -> None:
         old = self.heard.pop(key, None)
         if old is not None:
             self.counts[old.outcome] -= 1
+            self.samples[old.outcome] -= old.samples
 
 
 class Incidents:
@@ -88,10 +94,23 @@ class Incidents:
     def __len__(self) -> int:
         return self._begun
 
-    def refused(self, platform: str, shape: str, key: ChannelKey, outcome: Outcome, detail: str, now: int) -> bool:
-        """Of a channel a call was refused, and none of that shape answered; returns whether an incident began."""
+    def refused(
+        self,
+        platform: str,
+        shape: str,
+        key: ChannelKey,
+        outcome: Outcome,
+        detail: str,
+        now: int,
+        samples: int = LEAST_SAMPLES,
+    ) -> bool:
+        """Of a channel a call was refused, and none of that shape answered; returns whether an incident began.
+
+        Args:
+            samples: how many single targets of the channel are refused so.
+        """
         known = self._shapes.setdefault((platform, shape), _Shape())
-        known.note(key, _Heard(now, outcome))
+        known.note(key, _Heard(now, outcome, samples))
         self._prune(known, now)
         if known.begun is not None or not self._is_incident(platform, known, outcome):
             return False
@@ -153,7 +172,9 @@ class Incidents:
 
     def _is_incident(self, platform: str, known: _Shape, outcome: Outcome) -> bool:
         alike = known.counts[outcome]
-        return alike * 2 > len(known.heard) and (alike >= LEAST_CHANNELS or alike >= self._channels_of(platform))
+        if alike * 2 <= len(known.heard) or known.samples[outcome] < LEAST_SAMPLES:
+            return False
+        return alike >= LEAST_CHANNELS or alike >= self._channels_of(platform)
 
     def _prune(self, known: _Shape, now: int) -> None:
         """Forget what is older than the window, unless it is all that is known of an incident."""

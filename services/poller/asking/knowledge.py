@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from services.poller.asking.culprits import Culprits
+from services.poller.asking.doubts import Doubts
 from services.poller.asking.incidents import Incidents
 from services.poller.asking.refusals import Refusals
 from services.poller.asking.refused_shapes import RefusedShapes
@@ -30,6 +31,10 @@ class Knowledge:
     Args:
         channels_of: how many channels of a platform are polled.
         speed: divides every interval.
+
+    Attributes:
+        doubts: what failed without a reason.
+        limited: what met a limit.
     """
 
     def __init__(self, channels_of: Callable[[str], int] = _no_channels, speed: float = 1.0) -> None:
@@ -39,17 +44,39 @@ class Knowledge:
         self.searches = Searches()
         self.sizes = Sizes(speed)
         self.incidents = Incidents(channels_of, speed)
+        self.doubts = Doubts()
+        self.limited = Doubts()
         # Of these channels something was learned: the parts are looked through for no other.
         self._taught: OrderedDict[ChannelKey, None] = OrderedDict()
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known, so that everything is asked as it is."""
-        return not (self.culprits or self.refusals or self.searches or self.shapes or self.sizes or self.incidents)
+        return not (
+            self.culprits or self.refusals or self.searches or self.shapes or self.sizes or self.incidents
+            or self.doubts
+        )  # fmt: skip
+
+    def culprit_again_at(self, owner: ChannelKey, key: ChannelKey, shape: str, external_id: str) -> int | None:
+        """When (ms) a target may be asked for, by itself; None for one that is asked for together with others.
+
+        Where nothing at all was answered when it failed, it is asked for as soon as something is.
+
+        Args:
+            owner: whose refusals its question meets.
+        """
+        again_at = self.culprits.again_at(key, shape, external_id)
+        if again_at is None or (since := self.culprits.unsure_since(key, shape, external_id)) is None:
+            return again_at
+        return 0 if self.shapes.was_answered(owner, shape, since + 1) else again_at
 
     def forget(self, key: ChannelKey, external_id: str) -> bool:
         """The catalog has a target written again: ask for it; returns whether it was asked for apart."""
         return bool(self.culprits) and self.culprits.forget(key, (external_id,))
+
+    def written(self, key: ChannelKey, now: int) -> bool:
+        """The catalog has news of a channel's posts; returns whether something refused of it is tried soon."""
+        return bool(self.shapes) and self.shapes.written(key, now)
 
     def taught(self, keys: Iterable[ChannelKey]) -> None:
         """Something is known of these channels from now on that a new connection may change."""
@@ -61,6 +88,8 @@ class Knowledge:
 
     def forget_channel(self, key: ChannelKey) -> bool:
         """A channel is connected anew: forget what was refused of it; returns whether anything was known."""
+        for doubts in (self.doubts, self.limited):
+            doubts.forget_channel(key)
         if key not in self._taught:
             return False
         del self._taught[key]
@@ -70,5 +99,7 @@ class Knowledge:
 
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""
-        for part in (self.culprits, self.refusals, self.searches, self.shapes, self.sizes, self.incidents):
+        for part in (
+            self.culprits, self.refusals, self.searches, self.shapes, self.sizes, self.incidents, self.doubts
+        ):  # fmt: skip
             part.clock_set_back(by)

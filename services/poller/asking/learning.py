@@ -8,13 +8,28 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from services.platforms.base import Outcome, Verdict
-from services.poller.asking.arranging import kinds_of, owner_of
-from services.poller.asking.decide import Halved, LeaveOut, Lesson, Refused, Suspect, TooMany
+from services.poller.asking.decide import (
+    LIMITS,
+    UNEXPLAINED,
+    BackOff,
+    Decision,
+    Halved,
+    Hold,
+    LeaveOut,
+    Lesson,
+    Pause,
+    Refused,
+    Suspect,
+    TooMany,
+)
 from services.poller.asking.knowledge import Knowledge
+from services.poller.asking.owners import kinds_of, owner_of
 from services.poller.asking.questions import Asked, ChannelQuestion, SharedQuestion, Subject
 from services.poller.asking.refusals import Kind
+from services.poller.asking.refused_shapes import STRIKES
 from services.poller.asking.smaller import asks_for, metrics_of
 from services.poller.keys import ChannelKey
+from services.poller.schedule.batch import Fate
 from services.runtime.clock import MILLIS_PER_HOUR
 
 # Refused alone without anything else being refused alike, these are matters of that target alone.
@@ -31,14 +46,18 @@ class Seen:
         is_split: a call about several targets was refused.
         refused: the last refusal.
         given: the targets that the last answer had figures of.
+        is_of_targets: it refused a target that was asked for alone.
+        limited: who met a limit, and was asked for again after a witness was.
     """
 
-    __slots__ = ("given", "is_answered", "is_split", "refused")
+    __slots__ = ("given", "is_answered", "is_of_targets", "is_split", "limited", "refused")
 
     def __init__(self) -> None:
         self.given: frozenset[Subject] = frozenset()
+        self.limited: set[Subject] = set()
         self.is_answered = False
         self.is_split = False
+        self.is_of_targets = False
         self.refused: Verdict | None = None
 
 
@@ -93,7 +112,7 @@ def answered(
     if known.culprits:
         for subject, target in zip(question.subjects, question.call.targets, strict=True):
             if subject in given:
-                known.culprits.answered(subject.channel, shape, target.external_id)
+                known.culprits.answered(subject.channel, shape, target.external_id, now)
     if known.refusals:
         listed = metrics_of(question.call)
         for (key, kind), external_ids in _by_kind(question, name, given).items():
@@ -118,6 +137,46 @@ def _by_kind(
     return found
 
 
+def note(
+    question: Asked,
+    name: str,
+    known: Knowledge,
+    decision: Decision[Asked],
+    verdict: Verdict,
+    apart: Mapping[Subject, Verdict],
+    again_at: int,
+) -> None:
+    """Keep who failed without a reason, so that it shows who is to blame; forget it of those of whom more is known.
+
+    Args:
+        verdict: what the answer means, or that there was none.
+        apart: the same for targets that the answer tells of apart.
+        again_at: when what failed is asked for again, ms.
+    """
+    owner, shape, then = owner_of(question, name), question.shape, decision.consequence
+    if verdict.outcome not in UNEXPLAINED and not isinstance(then, Hold | Pause):
+        for doubts in (known.doubts, known.limited):
+            doubts.answered(owner, name, shape)
+    if isinstance(then, BackOff):
+        known.doubts.failed(owner, shape, question.subjects, again_at)
+        return
+    waiting = {subject for subject, fate in decision.fates.items() if fate in (Fate.RETRY, Fate.DEFERRED)}
+    refused = {lesson.subject for lesson in decision.lessons if isinstance(lesson, Refused)}
+    down = [
+        subject for subject, verdict in apart.items()
+        if verdict.outcome in UNEXPLAINED and subject not in waiting and subject not in refused
+    ]  # fmt: skip
+    if isinstance(then, Hold):
+        known.limited.failed(owner, shape, list(waiting), again_at)
+    elif verdict.outcome in LIMITS and not decision.fates:
+        known.limited.failed(owner, shape, question.subjects, again_at)
+    for doubts in (known.doubts, known.limited):
+        if doubts:
+            doubts.settled(owner, shape, decision.fates.keys() - waiting - set(down))
+    if down:
+        known.doubts.failed(owner, shape, down, again_at)
+
+
 def found_out(lessons: Iterable[Lesson]) -> set[ChannelKey]:
     """Channels of which something is known now that their other targets may have waited for."""
     return {lesson.subject.channel for lesson in lessons if isinstance(lesson, LeaveOut)}
@@ -140,7 +199,7 @@ def learn(
     shape, is_concluded = question.shape, False
     if not question.call.targets:
         seen.refused = verdict
-    seen.is_split = seen.is_split or len(question.subjects) > 1
+    was_split, seen.is_split = seen.is_split, seen.is_split or len(question.subjects) > 1
     lessons = list(lessons)
     _note_given_beside(question, name, known, seen, lessons, now)
     for lesson in lessons:
@@ -150,8 +209,12 @@ def learn(
                 known.refusals.suspect(plan.key, kinds_of(question, name), lesson.metric)
         elif isinstance(lesson, TooMany):
             for plan in question.plans:
-                if lesson.is_slow:
+                if lesson.is_slow and not lesson.is_again:
                     known.sizes.timed_out(plan.key, shape, lesson.targets, now)
+                elif lesson.is_slow:
+                    # Parts that time out as well say that one of them is to blame, and not their number.
+                    if not was_split:
+                        known.sizes.too_many(plan.key, shape, lesson.targets, now, is_slow=True)
                 else:
                     known.sizes.too_many(plan.key, shape, lesson.targets, now)
         elif isinstance(lesson, Halved):
@@ -168,8 +231,7 @@ def learn(
                     lesson.subject.channel, kind, lesson.target, lesson.metrics, now, is_connections=is_connections
                 )
         else:
-            is_concluded = _refused(lesson, shape, owner_of(question, name), known, seen, now) or is_concluded
-            seen.refused = verdict
+            is_concluded = _refused(lesson, question, name, known, seen, verdict, now) or is_concluded
     return is_concluded
 
 
@@ -192,14 +254,34 @@ def _note_given_beside(
         known.refusals.given(key, kind, external_ids, refused, now)
 
 
-def _refused(lesson: Refused, shape: str, owner: ChannelKey, known: Knowledge, seen: Seen, now: int) -> bool:
-    key, external_id = lesson.subject.channel, lesson.target.external_id
+def _refused(
+    lesson: Refused,
+    question: ChannelQuestion | SharedQuestion,
+    name: str,
+    known: Knowledge,
+    seen: Seen,
+    verdict: Verdict,
+    now: int,
+) -> bool:
+    owner, shape = owner_of(question, name), question.shape
+    key, external_id, is_unexplained = lesson.subject.channel, lesson.target.external_id, lesson.outcome in UNEXPLAINED
+    refused_at = known.culprits.refused_at(key, shape, external_id)
     was_known = known.culprits.again_at(key, shape, external_id) is not None
-    known.culprits.refused(key, shape, external_id, lesson.outcome, now)
-    is_refused = known.shapes.is_refused(owner, shape)
-    if seen.is_answered or (not is_refused and (was_known or (lesson.outcome in _OF_ONE and not seen.is_split))):
+    # Nothing was answered since it failed the last time: it may have failed with everything else.
+    is_sure = not is_unexplained or refused_at is None or known.shapes.was_answered(owner, shape, refused_at + 1)
+    known.culprits.refused(key, shape, external_id, lesson.outcome, now, is_sure=is_sure)
+    if is_unexplained:
+        known.sizes.blameless(key, shape)
+    is_total = known.incidents.is_total(name, shape)
+    is_ones = was_known or (lesson.outcome in _OF_ONE and not seen.is_split)
+    if is_ones and not (is_total or known.shapes.is_refused(owner, shape)):
         return False
-    return known.shapes.refused(owner, shape, external_id, lesson.outcome, now, is_sample=seen.is_split)
+    seen.refused, seen.is_of_targets = verdict, True
+    if seen.is_answered:
+        return False
+    return known.shapes.refused(
+        owner, shape, external_id, lesson.outcome, now, is_sample=seen.is_split, is_total=is_total
+    )
 
 
 def separated(question: SharedQuestion, name: str, known: Knowledge, seen: Seen, verdict: Verdict, now: int) -> bool:
@@ -213,9 +295,12 @@ def separated(question: SharedQuestion, name: str, known: Knowledge, seen: Seen,
 
 
 def over(
-    name: str, key: ChannelKey, known: Knowledge, by_shape: Mapping[str, Seen], now: int
+    name: str, key: ChannelKey, known: Knowledge, by_shape: Mapping[str, Seen], now: int, *, is_apps: bool = False
 ) -> list[tuple[str, Verdict]]:
     """A round of a channel is over: note which shapes were refused of it.
+
+    Args:
+        is_apps: they are refused of our app, and so of this channel.
 
     Returns:
         The shapes of which that is an incident from now on, with what the last answer means.
@@ -226,6 +311,7 @@ def over(
             continue
         if known.shapes.is_refused(key, shape) or not known.shapes.was_answered(key, shape, now - _LATELY):
             outcome, detail = seen.refused.outcome, seen.refused.detail
-            if known.incidents.refused(name, shape, key, outcome, detail, now):
+            samples = known.shapes.samples(key, shape) if seen.is_of_targets and not is_apps else STRIKES
+            if known.incidents.refused(name, shape, key, outcome, detail, now, samples):
                 begun.append((shape, seen.refused))
     return begun

@@ -92,6 +92,14 @@ class ChannelQuestion:
         targets = [target for position, target in enumerate(self.call.targets) if position in positions]
         return self._anew(about(self.platform, self.channel, self.call, targets, now))
 
+    def about(self, _: Plan, target: Target, now: int) -> list[ChannelQuestion]:
+        """The same about another target of the channel; [] where that is asked by other calls. `now` in ms."""
+        return self._anew(about(self.platform, self.channel, self.call, [target], now))
+
+    def of_any_kind(self, target: Target, now: int) -> list[ChannelQuestion]:
+        """The questions about a target of the channel, whichever calls they take; `now` in ms."""
+        return self._anew(self.platform.post_calls(self.channel, [target], now))
+
     def without_target(self, external_id: str, now: int) -> list[ChannelQuestion]:
         """The same about all targets but one; [] when none is left. `now` in ms."""
         return self._anew(without_target(self.platform, self.channel, self.call, external_id, now))
@@ -189,6 +197,14 @@ class SharedQuestion:
         """The same about targets at some positions, with all metrics."""
         asked = [one for position, one in enumerate(self._asked) if position in positions]
         return [self._about(asked)] if asked else []
+
+    def about(self, plan: Plan, target: Target, _: int) -> list[SharedQuestion]:
+        """The same about another target, with its channel's plan."""
+        return [self._about([(plan, target)])]
+
+    def of_any_kind(self, _: Target, __: int) -> list[SharedQuestion]:
+        """[]: calls of our app are all of one kind."""
+        return []
 
     def without_target(self, external_id: str, _: int) -> list[SharedQuestion]:
         """The same about all targets but one; [] when none is left."""

@@ -13,7 +13,7 @@ from enum import Enum
 
 from services.platforms.base import Outcome
 from services.poller.keys import ChannelKey
-from services.runtime.clock import MILLIS_PER_HOUR
+from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
 
 MOST_CHANNELS = 20_000
 _MOST_ANSWERED = 50_000
@@ -24,9 +24,11 @@ STRIKES_AFTER_ANSWERS = 6
 # How long ago "not long" is.
 _LATELY = MILLIS_PER_HOUR
 _MINUTE = MILLIS_PER_HOUR // 60
-# Between two tries of a channel; the last while the refusal is older than `PATIENT`.
+# Between two tries of a channel; then while the refusal is older than `PATIENT`, and than a day: a day of them is a
+# small part of the least quota, LinkedIn's 100 calls a member.
 WAITS = (5 * _MINUTE, 10 * _MINUTE, 20 * _MINUTE)
 LONG_WAIT = MILLIS_PER_HOUR
+LONGEST_WAIT = 3 * MILLIS_PER_HOUR
 # For how long what is due stays due; after that it waits for its regular time.
 PATIENT = 6 * MILLIS_PER_HOUR
 # A shape whose turn it is may have nothing due; another takes the turn after this time.
@@ -117,13 +119,22 @@ class RefusedShapes:
         """Whether a call of this shape was answered since an instant, as far as is known."""
         return self._answered.get((key, shape), since - 1) >= since
 
+    def samples(self, key: ChannelKey, shape: str) -> int:
+        """How many single targets of a channel are refused a shape, as far as it matters whether there are several."""
+        channel = self._known.get(key)
+        if channel is None:
+            return 0
+        return STRIKES if shape in channel.refused else len(channel.strikes.get(shape, ()))
+
     def refused(
-        self, key: ChannelKey, shape: str, external_id: str, outcome: Outcome, now: int, *, is_sample: bool
-    ) -> bool:
+        self, key: ChannelKey, shape: str, external_id: str, outcome: Outcome, now: int, *, is_sample: bool,
+        is_total: bool = False,
+    ) -> bool:  # fmt: skip
         """A platform refused a target that was asked for alone, and nothing else of the shape was answered just now.
 
         Args:
             is_sample: it was asked for alone because a call about several was refused.
+            is_total: the shape is refused of all channels.
 
         Returns:
             Whether the shape is refused of the channel, as far as is known now.
@@ -143,7 +154,7 @@ class RefusedShapes:
             return True
         channel.strikes.setdefault(shape, {})[external_id] = outcome
         channel.in_a_row += 1
-        if not self._suffices(key, channel, shape, outcome, now, is_sample=is_sample):
+        if not (is_total or self._suffices(key, channel, shape, outcome, now, is_sample=is_sample)):
             return False
         # What was refused as often in a row, and nothing else answered, is refused as well.
         for other in list(channel.strikes) if channel.in_a_row >= STRIKES_AFTER_ANSWERS else [shape]:
@@ -172,8 +183,10 @@ class RefusedShapes:
         self._wait(channel, shape, now)
 
     def _wait(self, channel: _Channel, shape: str, now: int) -> None:
-        is_old = now - channel.refused[shape].since >= int(PATIENT / self._speed)
-        wait = LONG_WAIT if is_old else WAITS[min(channel.tries, len(WAITS) - 1)]
+        age = (now - channel.refused[shape].since) * self._speed
+        wait = WAITS[min(channel.tries, len(WAITS) - 1)]
+        if age >= PATIENT:
+            wait = LONGEST_WAIT if age >= MILLIS_PER_DAY else LONG_WAIT
         channel.next_at = now + int(wait / self._speed)
 
     def answered(self, key: ChannelKey, shape: str, now: int) -> list[str] | None:
@@ -221,6 +234,15 @@ class RefusedShapes:
     def forget_channel(self, key: ChannelKey) -> None:
         """A channel is connected anew: ask for every shape as if none had been refused."""
         self._known.pop(key, None)
+
+    def written(self, key: ChannelKey, now: int) -> bool:
+        """The catalog has news of a channel's posts: the next try is soon; returns whether there is one to come."""
+        channel = self._known.get(key)
+        if channel is None or not channel.refused:
+            return False
+        tried_at = max(shape.tried_at for shape in channel.refused.values())
+        channel.next_at = min(channel.next_at, max(now, tried_at + int(WAITS[0] / self._speed)))
+        return True
 
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""

@@ -15,19 +15,22 @@ from services.platforms.abilities import AcrossAccounts
 from services.platforms.base import Outcome, Platform, Target, Verdict
 from services.poller.asking.access import Access
 from services.poller.asking.affording import affordable
-from services.poller.asking.arranging import arranged, owner_of
+from services.poller.asking.arranging import arranged
 from services.poller.asking.budget import APP, Budget, WindowKey
 from services.poller.asking.circuit import Circuit, Uniform, patience
-from services.poller.asking.decide import BackOff, Decision, Hold, Pause, Separate, decide_unanswered
+from services.poller.asking.decide import UNEXPLAINED, BackOff, Decision, Hold, Pause, Separate, unanswered
 from services.poller.asking.exchange import Answer, Closed, Exchange
-from services.poller.asking.following import follow, read_answer
+from services.poller.asking.following import Meaning, follow, follow_unanswered, read_answer, vanished
 from services.poller.asking.knowledge import Knowledge
-from services.poller.asking.learning import Seen, answered, found_out, learn, over, separated
+from services.poller.asking.learning import Seen, answered, found_out, learn, note, over, separated
 from services.poller.asking.money import Ledger
+from services.poller.asking.owners import owner_of
 from services.poller.asking.questions import SharedQuestion
+from services.poller.asking.reporting import log_incidents
 from services.poller.asking.round import Round
+from services.poller.asking.witnesses import least_doubted_first
 from services.poller.connections.redact import Redactor
-from services.poller.errors import NoAnswer
+from services.poller.errors import NoAnswer, RetryLater
 from services.poller.keys import ChannelKey
 from services.poller.metrics import PollerMetrics
 from services.poller.schedule.batch import Batch, Fate, Settled
@@ -132,7 +135,7 @@ class SharedRounds:
                 for batch in batches
                 for target in affordable(ledger, current, batch, lambda one: app.platform.app_post_calls([one]), now)
             ]
-            current.pending.extend(_questions(app.platform, asked))
+            current.pending.extend(least_doubted_first(_questions(app.platform, asked), name, self._known))
             while current.pending:
                 await self._ask(name, app, current, current.pending.popleft())
         except Exception:
@@ -172,11 +175,14 @@ class SharedRounds:
     def _unanswered(
         self, name: str, app: App, current: Round[SharedQuestion], question: SharedQuestion, why: NoAnswer
     ) -> None:
-        now = self._time.now()
-        decision = decide_unanswered(question, why, now)
-        then = decision.consequence
-        learn(question, name, self._known, Seen(), decision.lessons, Verdict(Outcome.PLATFORM_DOWN), now)
-        current.settle(decision.fates, self._back_off(name, app, then) if isinstance(then, BackOff) else now)
+        now, seen = self._time.now(), current.seen[question.shape]
+        decision = follow_unanswered(question, name, self._known, seen, why, now)
+        meaning = Meaning(unanswered(why), {}, frozenset())
+        if isinstance(why, RetryLater):
+            self._conclude(name, app, current, question, meaning, decision, now)
+            return
+        learn(question, name, self._known, Seen(), decision.lessons, meaning.verdict, now)
+        current.settle(decision.fates, now)
         current.ask_first(decision.again)
 
     def _answered(
@@ -184,13 +190,34 @@ class SharedRounds:
     ) -> None:
         now, seen = answer.at, current.seen[question.shape]
         meaning = read_answer(self._platforms[name], question, answer)
+        if vanished(question, meaning) and len(question.plans) == 1:
+            question.plans[0].vanish(len(question.subjects), now)
         has_own_token = len(question.plans) > 1 or self._has_token(name, question.plans[0].key)
         decision = follow(question, name, self._known, seen, meaning, now, has_own_token=has_own_token)
-        at = self._carry_out(name, app, question, decision, meaning.verdict, now)
-        if not isinstance(decision.consequence, BackOff):
-            self._learn(name, current, question, decision, meaning.verdict, now)
+        self._conclude(name, app, current, question, meaning, decision, now)
+
+    def _conclude(
+        self,
+        name: str,
+        app: App,
+        current: Round[SharedQuestion],
+        question: SharedQuestion,
+        meaning: Meaning,
+        decision: Decision[SharedQuestion],
+        now: int,
+    ) -> None:
+        """Do what follows, and keep what an answer teaches, or that there was none."""
+        verdict, is_down = meaning.verdict, isinstance(decision.consequence, BackOff)
+        at = self._carry_out(name, app, question, decision, verdict, now)
+        note(question, name, self._known, decision, verdict, meaning.apart, at)
+        if is_down:
+            learn(question, name, self._known, Seen(), decision.lessons, verdict, now)
+        else:
+            self._learn(name, current, question, decision, verdict, now)
         current.settle(decision.fates, at)
         current.ask_first(decision.again)
+        if is_down:
+            current.give_up_until(at)
 
     def _learn(
         self,
@@ -224,11 +251,7 @@ class SharedRounds:
                 self._over(name, key, {shape: seen}, now)
 
     def _over(self, name: str, key: ChannelKey, seen: Mapping[str, Seen], now: int) -> None:
-        for shape, verdict in over(name, key, self._known, seen, now):
-            _log.error(
-                "a shape of call is refused of most channels", platform=name, shape=shape,
-                outcome=verdict.outcome.value, detail=verdict.detail,
-            )  # fmt: skip
+        log_incidents(name, over(name, key, self._known, seen, now, is_apps=True))
 
     def _carry_out(
         self,
@@ -243,6 +266,8 @@ class SharedRounds:
         then, window = decision.consequence, app.access.window(name, app.group)
         if isinstance(then, BackOff):
             return self._back_off(name, app, then)
+        if verdict.outcome in UNEXPLAINED and not isinstance(then, Hold):
+            return now
         self._circuits[name].success()
         app.failures = 0
         if isinstance(then, Hold):

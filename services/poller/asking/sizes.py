@@ -73,6 +73,12 @@ class Sizes:
         while len(self._slow) > MOST_SIZES:
             self._slow.popitem(last=False)
 
+    def blameless(self, key: ChannelKey, shape: str) -> None:
+        """What timed out was one target, and not the number of them."""
+        size = self._known.get((key, shape))
+        if size is not None and size.grows_after == GROWS_AFTER_SLOWNESS:
+            del self._known[key, shape]
+
     def answered(self, key: ChannelKey, shape: str) -> None:
         """An answer came in time."""
         if self._slow:

@@ -160,6 +160,22 @@ class Upkeep:
         if self._refresher is not None:
             await self._refresher.give_up(plan.key, now, is_closed=verdict.outcome is Outcome.ACCOUNT_DISABLED)
 
+    async def looked_through(self, name: str, plan: Plan, now: int) -> None:
+        """After a round: announce a channel all of whose posts are said to be gone, and that they are back."""
+        if not self._ownership.is_active(plan.key[0]):
+            return
+        if plan.is_hidden(now):
+            event = self._accounts.hidden(plan.key, name, now)
+            if event is not None:
+                _log.warning(
+                    "every post of a channel is said to be gone: a permission was lost, or the account is hidden",
+                    platform=name, channel=plan.key, since=plan.vanished_at,
+                )  # fmt: skip
+        else:
+            event = self._accounts.shown(plan.key, name, now) if plan.is_seen else None
+        if event is not None:
+            await self._publisher.announce(event)
+
     async def works(self, name: str, current: ChannelRound, now: int) -> None:
         """The connection works: a channel that was thought broken is polled again, and then that is announced."""
         plan = current.plan

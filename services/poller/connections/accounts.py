@@ -3,6 +3,8 @@
 A channel whose token stopped working is paused and announced once on `accounts.events`, also across restarts: the
 topic's newest event of a channel, read at the start, says whether it still stands. Whatever is newer in the catalog (a
 token, or the channel put again) is a reason to try again; only a newer token is a reason to announce again.
+
+A channel all of whose posts are said to be gone is announced once, too, but it is not paused.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from services.poller.keys import ChannelKey
 
 TOKEN_EXPIRED = "account.token_expired"
 DISABLED = "account.disabled"
+HIDDEN = "account.hidden"
 RECOVERED = "account.recovered"
 
 TYPE_OF_OUTCOME = {
@@ -42,12 +45,16 @@ class Accounts:
 
     def __init__(self) -> None:
         self._troubles: dict[ChannelKey, _Trouble] = {}
+        self._hidden: set[ChannelKey] = set()
 
     def replay(self, event: AccountEvent) -> None:
         """Take in what was announced before this start, oldest first."""
         key = (event.workspace_id, event.channel_id)
         if event.type == RECOVERED:
             self._troubles.pop(key, None)
+            self._hidden.discard(key)
+        elif event.type == HIDDEN:
+            self._hidden.add(key)
         elif event.type in (TOKEN_EXPIRED, DISABLED):
             self._troubles[key] = _Trouble(event.occurred_at)
 
@@ -55,6 +62,7 @@ class Accounts:
         """Forget the troubles of workspaces that belong to another process now."""
         for key in [key for key in self._troubles if belongs(key[0])]:
             del self._troubles[key]
+        self._hidden = {key for key in self._hidden if not belongs(key[0])}
 
     def paused(self) -> list[ChannelKey]:
         """Channels that must not be asked."""
@@ -103,3 +111,21 @@ class Accounts:
         if trouble is None or not trouble.announced_at:
             return None
         return AccountEvent(*key, platform, RECOVERED, now)
+
+    def is_hidden(self, key: ChannelKey) -> bool:
+        """Whether it was announced that all posts of a channel are said to be gone."""
+        return key in self._hidden
+
+    def hidden(self, key: ChannelKey, platform: str, now: int) -> AccountEvent | None:
+        """All posts of a channel are said to be gone: what to announce, None when that was done before."""
+        if key in self._hidden:
+            return None
+        self._hidden.add(key)
+        return AccountEvent(*key, platform, HIDDEN, now, "posts_hidden")
+
+    def shown(self, key: ChannelKey, platform: str, now: int) -> AccountEvent | None:
+        """Posts of a channel are there: what to announce, None when nobody thought otherwise."""
+        if key not in self._hidden:
+            return None
+        self._hidden.discard(key)
+        return None if key in self._troubles else AccountEvent(*key, platform, RECOVERED, now)

@@ -80,15 +80,25 @@ class Entry:
         """Whether the platform has no figures of it for good, as far as is known; it is looked at once in a while."""
         return self.state & GONE == _RESTING * _GONE_ONE
 
-    def gone(self, now: int) -> bool:
-        """The platform said (now, ms) that it is not there; returns whether it rests, having said so for a day."""
+    @property
+    def is_missing(self) -> bool:
+        """Whether the platform says that it is not there, or has no figures of it."""
+        return bool(self.state & GONE)
+
+    def gone(self, now: int, *, may_rest: bool = True) -> bool:
+        """The platform said (now, ms) that it is not there; returns whether it rests, having said so for a day.
+
+        Args:
+            may_rest: whether the platform says so of this one for what it is.
+        """
         if self.is_resting:
             return True
         hour, since = now // MILLIS_PER_HOUR % _HOURS, (self.state & GONE) // _GONE_ONE - 1
         for_hours = (hour - since) % _HOURS
         if since >= 0 and _BELIEVED_HOURS <= for_hours <= _LONGEST_HOURS:
-            self.rest()
-            return True
+            if may_rest:
+                self.rest()
+            return may_rest
         if since < 0 or for_hours > _LONGEST_HOURS:
             self.state = self.state & ~GONE | (hour + 1) * _GONE_ONE
         return False

@@ -7,13 +7,14 @@ done in C.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from schemas.tiers import COMMON, Rule, spread
 from services.platforms.base import Channel
 from services.poller.keys import ChannelKey
 from services.poller.schedule.entry import DROPPED, GONE, STATE_BITS, Entry
+from services.runtime.clock import MILLIS_PER_DAY
 
 # Heaps of a plan; no rule has more tiers.
 MOST_TIERS = 3
@@ -23,6 +24,10 @@ MOST_TIERS = 3
 _SLOT_BITS = 20
 _SLOTS = (1 << _SLOT_BITS) - 1
 _BASE = 1_577_836_800_000
+# Posts of a channel that vanish together, none other being captured: that is the channel's matter.
+SEVERAL = 2
+# For how long all posts of a channel have to be said to be gone, before it is told that the channel is hidden.
+HIDDEN_AFTER = MILLIS_PER_DAY
 # Later than any item.
 _NEVER = 1 << 62
 
@@ -74,11 +79,15 @@ class Plan:
         ticket, wake_at: its newest place among the lane's waiting.
         rank: its rank among the plans that are due; None while it is not due.
         put_off: since when (ms) entries have really been due that were put off since, by slot; few at most times.
+        is_seen: the last word about its posts are figures of one.
+        vanished: how many of its posts were said to be gone since one was captured.
+        vanished_at: when (ms) the first of them was.
     """
 
     __slots__ = (
         "active", "alone_until", "channel", "channel_due_at", "channel_in_flight", "entries",
-        "free", "heaps", "in_flight", "key", "paused", "platform", "put_off", "rank", "rule", "ticket", "wake_at",
+        "free", "heaps", "in_flight", "is_seen", "key", "paused", "platform", "put_off", "rank", "rule", "ticket",
+        "vanished", "vanished_at", "wake_at",
     )  # fmt: skip
 
     def __init__(self, key: ChannelKey) -> None:
@@ -99,6 +108,9 @@ class Plan:
         self.wake_at = 0
         self.rank: int | None = None
         self.put_off: dict[int, int] = {}
+        self.is_seen = False
+        self.vanished = 0
+        self.vanished_at = 0
 
     def __len__(self) -> int:
         return len(self.entries) - len(self.free)
@@ -269,12 +281,40 @@ class Plan:
         """Let what was put off be due now; returns whether there is any."""
         if not self.put_off:
             return False
-        for heap in self.heaps:
-            heap[:] = [
-                min(item, item_of(now, slot_of(item))) if slot_of(item) in self.put_off else item for item in heap
-            ]
-            heapq.heapify(heap)
+        self._bring_forward(self.put_off, now)
         return True
+
+    def _bring_forward(self, slots: Collection[int], now: int) -> None:
+        """What waits at these slots is due now."""
+        for heap in self.heaps if slots else ():
+            heap[:] = [min(item, item_of(now, slot_of(item))) if slot_of(item) in slots else item for item in heap]
+            heapq.heapify(heap)
+
+    def vanish(self, count: int, now: int) -> None:
+        """So many more of its posts are said to be gone."""
+        self.vanished_at = self.vanished_at or now
+        self.vanished += count
+        self.is_seen = False
+
+    def seen(self) -> None:
+        """One of its posts was captured: that others are gone is said of these alone."""
+        self.is_seen, self.vanished, self.vanished_at = True, 0, 0
+
+    def is_hidden(self, now: int) -> bool:
+        """Whether all of its posts are said to be gone at once, and have been for a day: that is the channel's."""
+        return self.vanished >= SEVERAL and now - self.vanished_at >= HIDDEN_AFTER
+
+    def revive(self, now: int) -> bool:
+        """Let what is said to be gone be due now, as if nothing had been said; returns whether there is any."""
+        are_all = self.vanished >= SEVERAL
+        self.is_seen, self.vanished, self.vanished_at = False, 0, 0
+        slots = set()
+        for slot, entry in enumerate(self.entries):
+            if entry is not None and not entry.dropped and (are_all or entry.is_missing):
+                entry.found()
+                slots.add(slot)
+        self._bring_forward(slots, now)
+        return bool(slots)
 
     def answered(self, items: Sequence[int], now: int, speed: float, expired: Callable[[Entry], None]) -> None:
         """Put items back that were asked for now and not gone: each is due an interval later.

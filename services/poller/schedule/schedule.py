@@ -18,7 +18,7 @@ from services.poller.keys import ChannelKey
 from services.poller.schedule.batch import Batch, Fate, Settled
 from services.poller.schedule.entry import Entry
 from services.poller.schedule.lane import Lane
-from services.poller.schedule.plan import Plan, due_of, item_of, slot_of
+from services.poller.schedule.plan import SEVERAL, Plan, due_of, item_of, slot_of
 from services.runtime.clock import MILLIS_PER_DAY
 
 # A new target waits this long for others of its batch; also covers a channel arriving just before its token.
@@ -140,6 +140,12 @@ class Schedule:
             plan = self.plans.get(key)
             if plan is not None and plan.hasten(now):
                 self.queue(plan)
+
+    def revive(self, key: ChannelKey, now: int) -> None:
+        """Ask for what is said to be gone of a channel as for anything else: a new connection may find it."""
+        plan = self.plans.get(key)
+        if plan is not None and plan.active and plan.revive(now):
+            self.queue(plan)
 
     def polled_channels(self, platform: str) -> int:
         """How many channels of a platform are polled."""
@@ -327,7 +333,10 @@ class Schedule:
                 plan.channel_due_at = channel_fate.at
             elif channel_fate.fate is not Fate.DEFERRED:
                 plan.channel_due_at = now + spread(plan.rule.channel_interval, "/".join(plan.key), self.speed)
-        if fates.count(_CAPTURED) == len(batch.items) == len(fates):
+        captured = fates.count(_CAPTURED)
+        if captured:
+            plan.seen()
+        if captured == len(batch.items) == len(fates):
             plan.answered(batch.items, now, self.speed, self._expire)
         else:
             for item, settled in zip(batch.items, fates, strict=True):
@@ -356,7 +365,10 @@ class Schedule:
             if fate is Fate.NEVER:
                 entry.rest()
             elif fate is Fate.GONE:
-                entry.gone(now)
+                if not entry.is_missing:
+                    plan.vanish(1, now)
+                # Where all posts of a channel vanish together, that proves nothing of any of them.
+                entry.gone(now, may_rest=plan.vanished < SEVERAL)
             self._ask_again(plan, item, now)
 
     def _ask_again(self, plan: Plan, item: int, now: int) -> None:

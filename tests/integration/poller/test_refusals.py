@@ -31,6 +31,8 @@ WARM_UP = 40 * MINUTE
 MOST_WASTED = 20
 # A total failure lasts an hour; what concerns a part is watched over several polls.
 SPANS = dict.fromkeys((About.TARGET, About.METRIC, About.SIZE, About.SHAPE), 3 * HOUR)
+# Of a call to a culprit that is silent, by the machine's clock; all others are answered long before.
+SILENCE = 1.0
 # Of what a channel's own figures may meet, which are asked for seldom, the first round is a part.
 FROM_THE_START = frozenset({About.METRIC, About.SHAPE})
 # A part of a batch is unfinished only where there are batches: the sandbox's own tests send some.
@@ -68,7 +70,8 @@ class Polling:
     def __init__(self, server: Server, row: Refusal) -> None:
         self.row = row
         token = "sandbox-expired" if row.is_of_tokens else "sandbox-token"
-        self.world = PolledPlatform(server.url, server.state, row.platform, START, token)
+        timeout = SILENCE if row.effect is Effect.SILENT else 20.0
+        self.world = PolledPlatform(server.url, server.state, row.platform, START, token, timeout)
         self.span = SPANS.get(row.about, HOUR)
 
     @property
@@ -240,3 +243,5 @@ def test_every_platform_is_refused_in_every_way() -> None:
         own = [row for row in ROWS if row.platform == platform]
         assert {About.TOKEN, About.LIMIT, About.HOST} <= {row.about for row in own}
         assert any(row.effect is Effect.REFUSE for row in own)
+        of_posts = {row.name for row in own if row.about is About.TARGET}
+        assert not ACCOUNTS[platform].post_type or {"post_fails", "post_in_html", "post_is_silent"} <= of_posts

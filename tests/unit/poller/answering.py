@@ -7,9 +7,11 @@ platform, whatever its bodies look like; bodies of a whole failure (`fail` with 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -53,6 +55,7 @@ _IDS = {
     "instagram": "178961000000{:05}",
     "bluesky": "at://did:plc:k7aaaabbbbccccddddeeeeff/app.bsky.feed.post/3k{:05}",
 }
+_ANY_ID = "id{:05}"
 _OWNERS = {"linkedin": "urn:li:organization:1"}
 
 
@@ -134,6 +137,45 @@ class Answered:
         return None
 
 
+class Failing(Answered):
+    """A platform of which calls about some posts fail, and all others are answered well.
+
+    Args:
+        name: whose file makes the calls, and reads what fails.
+        answer: how calls about culprits fail.
+
+    Attributes:
+        culprits: ids of the platform.
+        requests: in order.
+    """
+
+    def __init__(self, name: str, answer: Callable[[httpx.Request], httpx.Response]) -> None:
+        answering = Answering(name)
+        super().__init__(answering)
+        self.name = name
+        self.culprits: set[str] = set()
+        self.requests = answering.requests
+        self._fail = answer
+        self._id = re.compile(re.escape(_IDS.get(name, _ANY_ID)).replace(r"\{:05\}", r"\d{5}"))
+
+    def external_id(self, number: int) -> str:
+        """The platform's id of a post by its number."""
+        return _IDS.get(self.name, _ANY_ID).format(number)
+
+    def ids_in(self, request: httpx.Request) -> set[str]:
+        """The ids of posts that a request asks for."""
+        return set(self._id.findall(unquote(f"{request.url.raw_path.decode()} {request.content.decode()}")))
+
+    def wire(self, request: httpx.Request) -> httpx.Response:
+        """The answer to a request."""
+        self.requests.append(request)
+        return self._fail(request) if self.ids_in(request) & self.culprits else json_answer(200, b"{}")
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Verdict:
+        """The file's, of what fails."""
+        return Verdict(Outcome.OK) if body == b"{}" else self._file.classify(status, headers, body, now)
+
+
 class World:
     """A poller of one platform.
 
@@ -161,6 +203,7 @@ class World:
             metrics=PollerMetrics(CollectorRegistry()), known=self.known,
         )  # fmt: skip
         self.catalog.on_connected = rounds.connected
+        self.catalog.on_written = rounds.written
         self.task = asyncio.create_task(Loop(self.time, self.schedule, rounds, circuits, 8).run())
 
     def token(self, channel_id: str, token: str) -> None:
@@ -181,7 +224,7 @@ class World:
         """Posts that go out now, numbered from `first`."""
         for number in range(first, first + count):
             name = f"{channel_id}-{number}"
-            external_id = _IDS.get(self.name, "id{:05}").format(number)
+            external_id = _IDS.get(self.name, _ANY_ID).format(number)
             of = CatalogTarget(name, channel_id, post_type, "published", external_id)
             event = post(of, post_id=f"p-{name}", published_at=self.time.at)
             self.catalog.put_post("w1", event.post_id, event, self.time.at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import orjson
@@ -31,7 +31,7 @@ from services.runtime.kafka import partition_of
 from services.runtime.secrets import TokenCipher, TokenPair
 from tests.support.manual_clock import ManualTime
 from tests.support.memory_publisher import MemoryPublisher
-from tests.support.platform_transport import PlatformTransport, json_answer
+from tests.support.platform_transport import Chunks, PlatformTransport, json_answer
 from tests.unit.poller.builders import channel, channel_rounds, post, target
 
 SECOND = 1000
@@ -199,6 +199,43 @@ async def test_whose_target_spoils_the_batch_goes_alone(world: World) -> None:
     await world.time.advance(ALONE // 2)
     assert sum("e-w3-bad" in ids for ids in world.asked()) == spoilt
     assert len(world.asked_alone()) > 20
+
+
+def html(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(502, headers={"content-type": "text/html"}, stream=Chunks(b"<html>Bad Gateway</html>"))
+
+
+def silent(_: httpx.Request) -> httpx.Response:
+    raise httpx.ReadTimeout("slow")
+
+
+@pytest.mark.parametrize(
+    "fail", [lambda _: failing(500, "backendError"), html, silent, lambda _: failing(403, "rateLimitExceeded")]
+)
+@pytest.mark.parametrize("bad", [{0}, {9}, {3, 4}])
+async def test_a_post_whose_calls_fail_silences_no_other_of_any_channel(
+    world: World, fail: Callable[[httpx.Request], httpx.Response], bad: set[int]
+) -> None:
+    culprits = {f"e-w{number}-b" for number in bad}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        is_bad = culprits & set(request.url.params.get("id", "").split(","))
+        return fail(request) if is_bad else videos(request)
+
+    world.wire.answer = answer
+    for number in range(10):
+        world.connect(f"w{number}", "a", "b", "c")
+    await world.time.advance(120 * SECOND)
+    given = {target.external_id for event in world.events() if event.http_status == 200 for target in event.targets}
+    assert given == {f"e-w{number}-{name}" for number in range(10) for name in "abc"} - culprits
+    assert world.asked_alone() == [], "no channel goes alone for it"
+    assert len(world.asked()) <= 8 + len(bad) * 14
+    await world.time.advance(MILLIS_PER_HOUR // 2)
+    since = len(world.asked())
+    await world.time.advance(4 * MILLIS_PER_HOUR)
+    later = world.asked()[since:]
+    assert all(len(ids) == 1 for ids in later if culprits & set(ids))
+    assert sum(len(ids) > 1 for ids in later) >= 7
 
 
 async def test_failures_name_nobody(world: World) -> None:
