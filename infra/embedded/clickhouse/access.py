@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from infra.embedded.clickhouse import analyst, builder, forms, limits, rebuilding, statements
+from infra.embedded.clickhouse import analyst, builder, forms, limits, rebuilding
 from infra.embedded.clickhouse.config import Settings, digest
 from infra.embedded.clickhouse.engine import Call
 from infra.embedded.clickhouse.errors import (
@@ -151,12 +151,18 @@ class _Permit:
         if made.writes:
             return self._writing(made.settings, made.sql, fmt), Statement(made.verb, made.sql, fmt)
         given = limits.without_building(self._call.settings)
-        streamed = made.reads and fmt in statements.STREAMED_FORMATS | statements.DOCUMENT_FORMATS
-        settings = self._guest.limits.settings({**given, **made.settings}, streamed=streamed)
+        bounds = self._guest.limits
         made_call = dataclasses.replace(
-            self._call, sql=made.sql, format=fmt, settings=settings, readonly=1, database=self._database, guest=True
+            self._call,
+            sql=made.sql,
+            format=fmt,
+            settings=bounds.settings({**given, **made.settings}, held=not made.is_piped),
+            readonly=1,
+            database=self._database,
+            guest=True,
+            reply_bytes=bounds.result_bytes,
         )
-        return made_call, Statement(made.verb, made.sql, fmt)
+        return made_call, Statement(made.verb, made.sql, fmt, piped=made.is_piped)
 
     def _writing(self, settings: Mapping[str, str], sql: str, fmt: str) -> Call:
         if self._call.readonly:
@@ -189,7 +195,9 @@ class _Permit:
             named = rebuilding.with_user(parts.tree, self._guest.name, self._grammar.functions)
             if not writes:
                 named = self._with_changeable_settings(named)
-            return _MadeAnew(parts.verb, self._grammar.text_of(named), parts.format, parts.settings, writes)
+            # EXPLAIN AST takes the clause that names a file for a part of the statement that it explains.
+            is_piped = tree.get("kind") != "EXPLAIN AST"
+            return _MadeAnew(parts.verb, self._grammar.text_of(named), parts.format, parts.settings, writes, is_piped)
         form = forms.parse(sql, self._database, self._guest.policy.check_table, self._check.check_database)
         if form is None:
             raise analyst.not_readonly()
@@ -234,7 +242,4 @@ class _MadeAnew:
     format: str | None
     settings: Mapping[str, str]
     writes: bool = False
-
-    @property
-    def reads(self) -> bool:
-        return self.verb == "SELECT"
+    is_piped: bool = True

@@ -45,7 +45,7 @@ from infra.embedded.clickhouse.native_compression import BlockEncoder
 from infra.embedded.clickhouse.pieces import pieces_of, send_spooled, spooled
 from infra.embedded.clickhouse.reply import ClientGone, Reply, exception_block
 from infra.embedded.clickhouse.request import Incoming
-from infra.embedded.clickhouse.running import RunningDocument, RunningSelect, Totals
+from infra.embedded.clickhouse.running import Totals
 from infra.embedded.clickhouse.sessions import Sessions
 from infra.embedded.clickhouse.statements import Statement
 
@@ -53,6 +53,8 @@ log = logging.getLogger(__name__)
 
 DISPLAY_NAME = "tidemark-embedded"
 _DEFAULT_FORMAT = "TabSeparated"
+# The disk is the product's: where it is full, nothing is inserted any more.
+_GUEST_SPOOL_BYTES = 256 * 1024 * 1024
 
 
 class Server:
@@ -266,7 +268,7 @@ class Server:
             written = await engine.in_thread(handle, insert)
             await reply.whole(self._headers(incoming.query_id, None, written), b"")
             return
-        if statement.reads and _is_streamed(call):
+        if statement.piped or (statement.reads and _is_streamed(call)):
             await self._stream(incoming, call, handle, reply)
             return
         if statement.verb == "KILL":
@@ -308,35 +310,27 @@ class Server:
         engine = self._engine
         encoder = incoming.encoder()
         version = incoming.protocol_version if call.format == "Native" else 0
-        select: RunningSelect | RunningDocument | None = None
         cancel = self._canceller(call)
-
-        def start() -> RunningSelect | RunningDocument:
-            nonlocal select
-            select = engine.start_select(handle, call)
-            return select
+        select = engine.start(handle, call)
+        pieces = pieces_of(select, version, encoder)
 
         def first_piece() -> tuple[bytes, bool, IO[bytes] | None]:
-            pieces = pieces_of(start(), version, encoder)
             if incoming.wait_end:
-                return spooled(pieces, self._spool)
+                return spooled(pieces, self._spool, _GUEST_SPOOL_BYTES if call.guest else 0)
             return (*next(pieces), None)
 
         try:
-            content, ended, rest = await reply.unless_gone(engine.in_thread(handle, first_piece), cancel)
-            assert select is not None
+            content, ended, rest = await reply.unless_gone(engine.in_reader(handle, first_piece), cancel)
             headers = self._headers(incoming.query_id, call.format, select.totals if ended else None, incoming.encoding)
             if ended and rest is None:
                 await reply.whole(headers, content)
             elif rest is not None:
                 await send_spooled(headers, rest, reply)
             else:
-                await self._send_stream(
-                    headers, content, handle, pieces_of(select, version, encoder), encoder, cancel, reply
-                )
+                await self._send_stream(headers, content, handle, pieces, encoder, cancel, reply)
         finally:
-            if select is not None and not select.ended:
-                await engine.in_thread(handle, select.close)
+            if not select.ended:
+                await engine.in_reader(handle, select.close)
 
     async def _send_stream(
         self,
@@ -354,7 +348,7 @@ class Server:
         ended = False
         while not ended:
             try:
-                content, ended = await reply.unless_gone(self._engine.in_thread(handle, lambda: next(pieces)), cancel)
+                content, ended = await reply.unless_gone(self._engine.in_reader(handle, lambda: next(pieces)), cancel)
             except ServerError as error:
                 # No last chunk follows: the connection breaks off, which every HTTP client takes for an error.
                 await reply.piece(exception_block(error.body(self._engine.version), tag, encoder))

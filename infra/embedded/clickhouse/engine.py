@@ -21,14 +21,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import chdb
-
-from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, ServerError, StartError, engine_errors, refusal
+from infra.embedded.clickhouse.connection import Connection
+from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, ServerError, StartError, refusal
 from infra.embedded.clickhouse.inserts import from_file, without_file
-from infra.embedded.clickhouse.running import RunningDocument, RunningSelect, Totals
-from infra.embedded.clickhouse.statements import DOCUMENT_FORMATS, Statement, written_to
+from infra.embedded.clickhouse.running import PipedStatement, Totals
+from infra.embedded.clickhouse.statements import Statement, written_to
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +36,13 @@ T = TypeVar("T")
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9.]*")
 _CLOSE_MERGES_SECONDS = 3.0
 # Settings of a guest's handle. The first three make the engine itself refuse, should a statement pass that must not.
+# Without the next one the engine would make the text of whole blocks in memory, to make several at once.
 # The others make a guest's statements give way to the product's, which have priority 1 (see `config`): between two
 # blocks while a statement of the product runs, for at most 100 ms, since an export may run for an hour; and in the
 # kernel's scheduling, where the process may set that (see `confinement`; elsewhere the engine ignores the setting).
 _GUEST_SETTINGS = (
     "allow_ddl = 0", "allow_python_table_function = 0", "allow_introspection_functions = 0",
+    "output_format_parallel_formatting = 0",
     "priority = 10", "low_priority_query_wait_time_ms = 100", "os_threads_nice_value_query = 19",
 )  # fmt: skip
 
@@ -57,6 +58,7 @@ class Call:
         readonly: the engine's own `readonly`: 1 allows neither writes nor changes of settings, 2 allows no writes.
         marker: a comment by which the running statement can be found and cancelled.
         guest: whether the statement runs in the guests' slots.
+        reply_bytes: how long the text of all rows may be; 0 for any length.
     """
 
     sql: str
@@ -67,6 +69,7 @@ class Call:
     readonly: int = 0
     marker: str = ""
     guest: bool = False
+    reply_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -74,11 +77,15 @@ class Handle:
     """One chDB connection, the session state that it holds, and the one thread that calls it.
 
     A thread of its own made statements a quarter faster than a pool's threads: the engine keeps memory per thread.
+
+    Attributes:
+        reader: the thread that reads the pipe into which a statement writes its rows.
     """
 
-    connection: Any
+    connection: Connection | None
     readonly: int
     thread: ThreadPoolExecutor
+    reader: ThreadPoolExecutor
     guest: bool = False
     database: str = "default"
     settings: dict[str, str] = field(default_factory=dict)
@@ -99,7 +106,7 @@ class Engine:
         Raises:
             StartError: chDB cannot open it.
         """
-        self._connection_string = f"{path}?config-file={config}"
+        self._address = f"{path}?config-file={config}"
         # By `Call.guest`: guests' statements never take or wait for a handle of the product.
         self._handles = {False: handles, True: guests}
         self._free: dict[bool, list[Handle]] = {False: [], True: []}
@@ -107,15 +114,11 @@ class Engine:
         self._slots = {guest: asyncio.Semaphore(count) for guest, count in self._handles.items()}
         self._control_lock = threading.Lock()
         try:
-            self._control = self._connect()
-        except Exception as error:
-            raise StartError(f"chDB cannot open {path}: {str(error).strip()}") from error
+            self._control = self.connect()
+        except ServerError as error:
+            raise StartError(f"chDB cannot open {path}: {error.message.strip()}") from error
         self.version = self._scalar("SELECT version()")
         self.timezone = self._scalar("SELECT timezone()")
-
-    def _connect(self) -> Any:
-        connect: Callable[[str], Any] = chdb.connect
-        return connect(self._connection_string)
 
     def _scalar(self, sql: str) -> str:
         text: str = self.control(sql)
@@ -123,14 +126,13 @@ class Engine:
 
     def control(self, sql: str, params: Mapping[str, str] | None = None) -> str:
         """Run a short statement of this process on a handle of its own; blocks the calling thread."""
-        with self._control_lock, engine_errors():
-            reply: bytes = self._control.query(sql, "TabSeparatedRaw", params=dict(params or {})).bytes()
+        with self._control_lock:
+            reply: bytes = self._control.query(sql, "TabSeparatedRaw", params).bytes()
         return reply.decode()
 
-    def connect(self) -> Any:
+    def connect(self) -> Connection:
         """Open a further connection to the data directory, for one thread at a time."""
-        with engine_errors():
-            return self._connect()
+        return Connection(self._address)
 
     @cached_property
     def setting_values(self) -> Mapping[str, str]:
@@ -170,14 +172,15 @@ class Engine:
     @staticmethod
     def new_handle(*, readonly: int, guest: bool = False) -> Handle:
         """A handle, whose connection opens with its first statement."""
-        return Handle(None, readonly, ThreadPoolExecutor(1, thread_name_prefix="statement"), guest)
+        thread, reader = (ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("statement", "reader"))
+        return Handle(None, readonly, thread, reader, guest)
 
     def slot(self) -> contextlib.AbstractAsyncContextManager[None]:
         """A slot for one running statement of the product, on a handle that a session keeps."""
         return self._slots[False]
 
     def _give_back(self, handle: Handle) -> None:
-        if handle.spoiled or handle.connection is None:
+        if handle.spoiled or handle.connection is None or handle.connection.is_soiled:
             self.close_handle(handle)
             return
         with self._free_lock:
@@ -191,16 +194,20 @@ class Engine:
     def close_handle(handle: Handle) -> None:
         """Close a handle and drop its temporary tables."""
         if handle.connection is not None:
-            with contextlib.suppress(Exception):
-                handle.connection.close()
+            handle.connection.close()
             handle.connection = None
         handle.thread.shutdown(wait=False)
+        handle.reader.shutdown(wait=False)
 
     async def in_thread(self, handle: Handle, work: Callable[[], T]) -> T:
         """Run blocking engine work on the handle's thread."""
         return await asyncio.get_running_loop().run_in_executor(handle.thread, work)
 
-    def prepare(self, handle: Handle, call: Call) -> Any:
+    async def in_reader(self, handle: Handle, work: Callable[[], T]) -> T:
+        """Run work that waits for rows of a `PipedStatement` beside the handle's thread."""
+        return await asyncio.get_running_loop().run_in_executor(handle.reader, work)
+
+    def prepare(self, handle: Handle, call: Call) -> Connection:
         """Give the handle the call's database and settings, and return its connection.
 
         Raises:
@@ -211,23 +218,21 @@ class Engine:
             if not _SETTING_NAME.fullmatch(name):
                 raise refusal(BAD_ARGUMENTS, f"Invalid setting name {name!r}")
         if handle.connection is None:
-            with engine_errors():
-                handle.connection = self._connect()
+            handle.connection = self.connect()
         connection = handle.connection
         try:
-            with engine_errors():
-                if handle.settings != wanted or handle.locked != bool(handle.readonly):
-                    self._apply_settings(handle, wanted)
-                if handle.database != call.database:
-                    connection.query("USE " + quoted_identifier(call.database), "TabSeparated")
-                    handle.database = call.database
+            if handle.settings != wanted or handle.locked != bool(handle.readonly):
+                self._apply_settings(handle, connection, wanted)
+            if handle.database != call.database:
+                connection.query("USE " + quoted_identifier(call.database))
+                handle.database = call.database
         except ServerError:
             handle.spoiled = True
             raise
         return connection
 
     @staticmethod
-    def _apply_settings(handle: Handle, wanted: dict[str, str]) -> None:
+    def _apply_settings(handle: Handle, connection: Connection, wanted: dict[str, str]) -> None:
         changes = [f"{name} = DEFAULT" for name in handle.settings if name not in wanted]
         changes += [f"{name} = {quoted_string(value)}" for name, value in wanted.items()]
         if handle.readonly and not handle.locked:
@@ -236,45 +241,40 @@ class Engine:
             changes.append(f"readonly = {handle.readonly}")
             handle.locked = True
         if changes:
-            handle.connection.query("SET " + ", ".join(changes), "TabSeparated")
+            connection.query("SET " + ", ".join(changes))
         handle.settings = wanted
 
     def run(self, handle: Handle, call: Call) -> tuple[bytes, Totals]:
         """Run a statement to its end and return all of its rows."""
-        connection = self.prepare(handle, call)
-        with engine_errors():
-            result = connection.query(marked(call), call.format, params=dict(call.params))
-            content: bytes = result.bytes() or b""
-            return content, Totals(
-                read_rows=result.storage_rows_read(),
-                read_bytes=result.storage_bytes_read(),
-                written_rows=result.rows_written(),
-                written_bytes=result.bytes_written(),
-                result_rows=result.rows_read(),
-                result_bytes=len(content),
-                elapsed_seconds=result.elapsed(),
-            )
+        result = self.prepare(handle, call).query(marked(call), call.format, call.params)
+        content: bytes = result.bytes() or b""
+        return content, Totals(
+            read_rows=result.storage_rows_read(),
+            read_bytes=result.storage_bytes_read(),
+            written_rows=result.rows_written(),
+            written_bytes=result.bytes_written(),
+            result_rows=result.rows_read(),
+            result_bytes=len(content),
+            elapsed_seconds=result.elapsed(),
+        )
 
-    def start_select(self, handle: Handle, call: Call) -> RunningSelect | RunningDocument:
-        """Start a SELECT whose rows are fetched in pieces."""
-        connection = self.prepare(handle, call)
-        if call.format in DOCUMENT_FORMATS:
-            return RunningDocument(partial(self._write, connection, call), partial(self.cancel, call.marker))
-        with engine_errors():
-            return RunningSelect(connection.send_query(marked(call), call.format, params=dict(call.params)))
+    def start(self, handle: Handle, call: Call) -> PipedStatement:
+        """Start a statement whose rows are taken in pieces, on the handle's thread."""
+        return PipedStatement(
+            handle.thread, partial(self._write, handle, call), partial(self.cancel, call.marker), call.reply_bytes
+        )
 
-    @staticmethod
-    def _write(connection: Any, call: Call, path: str) -> Totals:
-        """Run a SELECT to its end and write its rows to a path as one document."""
+    def _write(self, handle: Handle, call: Call, path: str) -> Totals:
+        """Run a statement to its end and write its rows to a path as one document."""
+        connection = self.prepare(handle, call)
         written = dataclasses.replace(call, sql=written_to(call.sql, path, call.format))
-        with engine_errors():
-            result = connection.query(marked(written), call.format, params=dict(call.params))
-            return Totals(
-                read_rows=result.storage_rows_read(),
-                read_bytes=result.storage_bytes_read(),
-                result_rows=result.rows_read(),
-                elapsed_seconds=result.elapsed(),
-            )
+        result = connection.query(marked(written), call.format, call.params)
+        return Totals(
+            read_rows=result.storage_rows_read(),
+            read_bytes=result.storage_bytes_read(),
+            result_rows=result.rows_read(),
+            elapsed_seconds=result.elapsed(),
+        )
 
     def run_insert(self, handle: Handle, call: Call, statement: Statement, path: str) -> Totals:
         """Insert encoded rows from a file.
@@ -319,7 +319,7 @@ class Engine:
                 for handle in free:
                     self.close_handle(handle)
                 free.clear()
-        with self._control_lock, contextlib.suppress(Exception):
+        with self._control_lock:
             self._control.close()
 
 

@@ -19,7 +19,6 @@ from infra.embedded.clickhouse.errors import (
     NOT_IMPLEMENTED,
     SYNTAX_ERROR,
     ServerError,
-    engine_errors,
     refusal,
 )
 
@@ -89,8 +88,8 @@ class EngineGrammar:
 
     def _ask_engine(self, sql: str, value: str) -> str:
         escaped = value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-        with self._lock, engine_errors():
-            reply: bytes = self._connection.query(sql, "TabSeparatedRaw", params={"value": escaped}).bytes()
+        with self._lock:
+            reply: bytes = self._connection.query(sql, "TabSeparatedRaw", {"value": escaped}).bytes()
         return reply.decode("utf-8", "surrogateescape")
 
 

@@ -44,8 +44,8 @@ _FILE_SETTINGS = re.compile(r"\w*(?:schema|template|path|file|cache_dir)\w*")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 _MIB = 1024 * 1024
-# For formats whose document is held in memory whole (JSON and others): there rows take several times their bytes.
-_HELD_RESULT_BYTES = 64 * _MIB
+# For a result that is held in memory whole: there rows take several times their bytes.
+_HELD_RESULT_BYTES = 16 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,9 @@ class Limits:
         seconds: the longest that a statement may take, including the reading of its reply.
         waiting_seconds: how long a statement may wait for a slot.
         idle_seconds: how long a client may leave a reply unread.
+        memory_bytes: the engine's memory for one statement.
+        result_bytes: how much a result may hold, as columns and again as text.
+        block_rows: the most rows in a block. A statement gives way to others, and can be stopped, between two blocks.
     """
 
     slots: int = 4
@@ -68,20 +71,21 @@ class Limits:
     memory_bytes: int = 256 * _MIB
     result_rows: int = 20_000_000
     result_bytes: int = 2048 * _MIB
+    block_rows: int = 8192
 
-    def settings(self, given: Mapping[str, str], *, streamed: bool) -> dict[str, str]:
+    def settings(self, given: Mapping[str, str], *, held: bool = False) -> dict[str, str]:
         """The settings that a statement runs with.
 
         Args:
             given: settings from the client. 0, which means "no limit" to ClickHouse, and values above a limit become
                 the limit.
-            streamed: whether rows are sent while the engine still makes more.
+            held: whether the whole result is in memory before any of it is sent.
 
         Raises:
             ServerError: READONLY for a setting that is not harmless, or that asks for more memory than the limit.
         """
         check_settings(given)
-        return self._bounded(given, streamed=streamed)
+        return self._bounded(given, held=held)
 
     def writing_settings(self, given: Mapping[str, str]) -> dict[str, str]:
         """The settings that a statement which changes something runs with.
@@ -90,15 +94,16 @@ class Limits:
             ServerError: as `settings`.
         """
         check_settings(given, writing=True)
-        return {**self._bounded(given, streamed=True), **_WRITING}
+        return {**self._bounded(given), **_WRITING}
 
-    def _bounded(self, given: Mapping[str, str], *, streamed: bool) -> dict[str, str]:
+    def _bounded(self, given: Mapping[str, str], *, held: bool = False) -> dict[str, str]:
         bounds = {
             "max_execution_time": self.seconds,
             "max_memory_usage": self.memory_bytes,
-            "max_result_bytes": self.result_bytes if streamed else min(self.result_bytes, _HELD_RESULT_BYTES),
+            "max_result_bytes": min(self.result_bytes, _HELD_RESULT_BYTES) if held else self.result_bytes,
             "max_result_rows": self.result_rows,
             "max_threads": self.threads,
+            "max_block_size": self.block_rows,
         }
         wanted = dict(given)
         for name, bound in bounds.items():

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from infra.embedded.clickhouse.errors import NOT_IMPLEMENTED, refusal
+from infra.embedded.clickhouse.errors import NOT_IMPLEMENTED, TOO_MANY_ROWS_OR_BYTES, refusal
 
+MOST_COLUMN_BYTES = 64 * 1024 * 1024
 _WITH_CUSTOM_SERIALIZATION = 54454
 # Field 1: not an overflow row; field 2: bucket -1; end of fields.
 _BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
@@ -132,33 +133,88 @@ class _LowCardinality:
         return at
 
 
+class Versioned:
+    """Blocks as a server writes them for a client of one protocol version, made from the engine's bytes as they come.
+
+    A column is given on once it is whole, so never more than the longest column is held.
+    """
+
+    def __init__(self, version: int) -> None:
+        self._version = version
+        self._rest = bytearray()
+        # How long the rest must be before another try, so that a long column is not walked over with every piece.
+        self._wanted = 0
+        self._rows = 0
+        self._columns = 0
+
+    def feed(self, content: bytes) -> bytes:
+        """The next bytes of the engine, and what can be given on by now.
+
+        Raises:
+            ServerError: NOT_IMPLEMENTED for a column of a type whose layout is not known here;
+                TOO_MANY_ROWS_OR_BYTES for a column of more than `MOST_COLUMN_BYTES`.
+        """
+        if self._version <= 0:
+            return content
+        self._rest += content
+        if len(self._rest) < self._wanted:
+            return b""
+        whole = bytes(self._rest)
+        written: list[bytes] = []
+        at = 0
+        while at < len(whole):
+            # A part that is cut ends past the bytes that are there, or asks for a byte past them.
+            try:
+                end = self._column(whole, at, written) if self._columns else self._head(whole, at, written)
+            except (IndexError, struct.error):
+                break
+            at = end
+        del self._rest[:at]
+        if len(self._rest) > MOST_COLUMN_BYTES:
+            raise refusal(
+                TOO_MANY_ROWS_OR_BYTES,
+                f"One column of a block has more than {MOST_COLUMN_BYTES} bytes; send a smaller max_block_size",
+            )
+        self._wanted = len(self._rest) + len(self._rest) // 2
+        return b"".join(written)
+
+    def finish(self) -> bytes:
+        """What is left once the engine has ended."""
+        self._wanted = 0
+        return self.feed(b"")
+
+    def _head(self, data: bytes, start: int, written: list[bytes]) -> int:
+        columns, at = _varint(data, start)
+        rows, at = _varint(data, at)
+        written += (_BLOCK_INFO, data[start:at])
+        self._columns, self._rows = columns, rows
+        return at
+
+    def _column(self, data: bytes, start: int, written: list[bytes]) -> int:
+        _, at = _text(data, start)
+        name, named = _text(data, at)
+        end = named
+        if self._rows:
+            kind = _kind(name)
+            end = kind.end(data, named + kind.prefix(), self._rows)
+        if end > len(data):
+            raise IndexError
+        written.append(data[start:named])
+        if self._version >= _WITH_CUSTOM_SERIALIZATION:
+            written.append(_NO_CUSTOM_SERIALIZATION)
+        written.append(data[named:end])
+        self._columns -= 1
+        return end
+
+
 def for_version(blocks: bytes, version: int) -> bytes:
     """Whole blocks as a server writes them for a client of this protocol version.
 
     Raises:
-        ServerError: NOT_IMPLEMENTED for a column of a type whose layout is not known here.
+        ServerError: as `Versioned.feed`.
     """
-    if version <= 0:
-        return blocks
-    written: list[bytes] = []
-    at = 0
-    while at < len(blocks):
-        start = at
-        columns, at = _varint(blocks, at)
-        rows, at = _varint(blocks, at)
-        written += (_BLOCK_INFO, blocks[start:at])
-        for _ in range(columns):
-            start = at
-            _, at = _text(blocks, at)
-            name, at = _text(blocks, at)
-            written.append(blocks[start:at])
-            if version >= _WITH_CUSTOM_SERIALIZATION:
-                written.append(_NO_CUSTOM_SERIALIZATION)
-            if rows:
-                kind = _kind(name)
-                start, at = at, kind.end(blocks, at + kind.prefix(), rows)
-                written.append(blocks[start:at])
-    return b"".join(written)
+    versioned = Versioned(version)
+    return versioned.feed(blocks) + versioned.finish()
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -174,6 +230,8 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
     length, at = _varint(data, at)
+    if at + length > len(data):
+        raise IndexError
     return data[at : at + length].decode("utf-8", "replace"), at + length
 
 

@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import IO
 
 from infra.embedded.clickhouse.compression import Compressor
-from infra.embedded.clickhouse.native_blocks import for_version
+from infra.embedded.clickhouse.errors import TOO_MANY_ROWS_OR_BYTES, refusal
+from infra.embedded.clickhouse.native_blocks import Versioned
 from infra.embedded.clickhouse.reply import Reply
-from infra.embedded.clickhouse.running import RunningDocument, RunningSelect
+from infra.embedded.clickhouse.running import PipedStatement
 
 # A reply up to this size is sent whole: with its length, its totals, and the right status if the statement failed.
 _PIECE_BYTES = 1024 * 1024
 _SPOOL_BYTES = 16 * 1024 * 1024
 
 
-def pieces_of(
-    select: RunningSelect | RunningDocument, version: int, encoder: Compressor | None
-) -> Iterator[tuple[bytes, bool]]:
+def pieces_of(select: PipedStatement, version: int, encoder: Compressor | None) -> Iterator[tuple[bytes, bool]]:
     """The encoded body in parts of about a megabyte, each with whether it is the last.
 
     Args:
@@ -31,21 +30,31 @@ def pieces_of(
     """
     gathered: list[bytes] = []
     size = 0
+    versioned = Versioned(version)
     for block in select.blocks():
-        block = for_version(block, version)
+        block = versioned.feed(block)
         gathered.append(encoder.feed(block) if encoder else block)
         size += len(block)
         if size >= _PIECE_BYTES:
             yield b"".join(gathered), False
             gathered.clear()
             size = 0
-    if encoder:
-        gathered.append(encoder.finish())
+    rest = versioned.finish()
+    gathered.append(encoder.feed(rest) + encoder.finish() if encoder else rest)
     yield b"".join(gathered), True
 
 
-def spooled(pieces: Iterator[tuple[bytes, bool]], folder: Path) -> tuple[bytes, bool, IO[bytes] | None]:
-    """Read the body to its end: as bytes when it is short, else into a file."""
+def spooled(
+    pieces: Iterator[tuple[bytes, bool]], folder: Path, most_bytes: int = 0
+) -> tuple[bytes, bool, IO[bytes] | None]:
+    """Read the body to its end: as bytes when it is short, else into a file.
+
+    Args:
+        most_bytes: how long the body may be; 0 for any length.
+
+    Raises:
+        ServerError: TOO_MANY_ROWS_OR_BYTES, or an error of the statement.
+    """
     content, ended = next(pieces)
     if ended:
         return content, True, None
@@ -54,6 +63,11 @@ def spooled(pieces: Iterator[tuple[bytes, bool]], folder: Path) -> tuple[bytes, 
         spool.write(content)
         for content, _ in pieces:
             spool.write(content)
+            if 0 < most_bytes < spool.tell():
+                raise refusal(
+                    TOO_MANY_ROWS_OR_BYTES,
+                    f"With wait_end_of_query a reply may have {most_bytes} bytes; ask without it for a longer one",
+                )
     except BaseException:
         spool.close()
         raise

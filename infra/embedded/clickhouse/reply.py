@@ -12,10 +12,9 @@ from typing import TypeVar
 from starlette.types import Message, Receive, Send
 
 from infra.embedded.clickhouse.compression import Compressor
+from infra.embedded.clickhouse.running import CANCEL_AFTER_SECONDS, MOST_CANCEL_AFTER_SECONDS
 
 T = TypeVar("T")
-
-_CANCEL_EVERY_SECONDS = 0.1
 
 
 class ClientGone(Exception):
@@ -72,9 +71,11 @@ class Reply:
         await asyncio.wait((task, self._gone), return_when=asyncio.FIRST_COMPLETED)
         if not task.done() and cancel is not None:
             # At the first call the engine may not know the statement yet, so cancel is repeated until the work ends.
+            pause = CANCEL_AFTER_SECONDS
             while not task.done():
                 await cancel()
-                await asyncio.wait((task,), timeout=_CANCEL_EVERY_SECONDS)
+                await asyncio.wait((task,), timeout=pause)
+                pause = min(2 * pause, MOST_CANCEL_AFTER_SECONDS)
             task.exception()
             raise ClientGone
         return await task

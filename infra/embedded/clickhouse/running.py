@@ -1,21 +1,22 @@
-"""Running SELECTs, whose rows are fetched block by block, by one thread at a time.
+"""A running statement whose rows are taken as the engine makes them, by one thread at a time.
 
-In: the engine's stream of a started statement. Out: bytes in the requested format, or `ServerError`.
+In: a statement that writes to a path. Out: bytes in the requested format, or `ServerError`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass
-from typing import Any
 
-from infra.embedded.clickhouse.errors import engine_errors
+from infra.embedded.clickhouse.errors import TOO_MANY_ROWS_OR_BYTES, refusal
 
 _BLOCK_BYTES = 256 * 1024
-_CANCEL_EVERY_SECONDS = 0.05
+# A statement is asked to stop again and again, ever more rarely: asking costs the engine a statement of its own, and a
+# function over one large value may take minutes to come to its end.
+CANCEL_AFTER_SECONDS = 0.05
+MOST_CANCEL_AFTER_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -31,67 +32,35 @@ class Totals:
     elapsed_seconds: float = 0.0
 
 
-class RunningSelect:
-    """A SELECT whose blocks are fetched one at a time; used by one thread at a time."""
+class PipedStatement:
+    """A statement whose rows the engine writes into a pipe, as one document.
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self.ended = False
-        self.totals = Totals()
-
-    def blocks(self) -> Iterator[bytes]:
-        """The remaining blocks in order.
-
-        Raises:
-            ServerError: the statement failed or was cancelled.
-        """
-        while True:
-            with engine_errors():
-                block = self._stream.fetch()
-            if block is None:
-                self.ended = True
-                return
-            content: bytes = block.bytes()
-            self.totals.result_rows += block.rows_read()
-            self.totals.result_bytes += len(content)
-            self.totals.read_rows = block.storage_rows_read()
-            self.totals.read_bytes = block.storage_bytes_read()
-            self.totals.elapsed_seconds = block.elapsed()
-            yield content
-
-    def close(self) -> None:
-        """Cancel the statement if it still runs; does nothing after the last block."""
-        self.ended = True
-        with contextlib.suppress(Exception):
-            self._stream.close()
-
-
-class RunningDocument:
-    """A SELECT whose rows make one document, such as a Parquet file; used like `RunningSelect`.
-
-    The engine's own streaming would end a document with every block. A statement that writes to a file makes one
-    document, row group by row group. Here the file is a pipe, so the statement pauses while nobody reads.
+    chDB's own streaming would end a document, such as a Parquet file, with every block, and leaves totals out. It also
+    makes the text of each block in memory that no limit of a statement counts, and text may be many times larger than
+    its rows. A statement that writes to a file makes one document, a buffer of a megabyte at a time. Here the file is
+    a pipe, so the statement pauses while nobody reads.
 
     Args:
+        thread: the thread that calls the engine.
         write: runs the statement to its end and writes its rows to the given path.
         cancel: asks the engine to stop the statement.
+        most_bytes: how long the text of all rows may be; 0 for any length.
     """
 
-    def __init__(self, write: Callable[[str], Totals], cancel: Callable[[], None]) -> None:
+    def __init__(
+        self, thread: Executor, write: Callable[[str], Totals], cancel: Callable[[], None], most_bytes: int = 0
+    ) -> None:
         self._write = write
         self._cancel = cancel
+        self._most_bytes = most_bytes
         self.ended = False
         self.totals = Totals()
-        self._error: BaseException | None = None
         self._reading, self._writing = os.pipe()
-        self._thread = threading.Thread(target=self._run, name="document", daemon=True)
-        self._thread.start()
+        self._running = thread.submit(self._run)
 
-    def _run(self) -> None:
+    def _run(self) -> Totals:
         try:
-            self.totals = self._write(f"/dev/fd/{self._writing}")
-        except BaseException as error:
-            self._error = error
+            return self._write(f"/dev/fd/{self._writing}")
         finally:
             # Held open until here, so that the reader sees the pipe's end only at the statement's end.
             os.close(self._writing)
@@ -100,17 +69,21 @@ class RunningDocument:
         """The remaining bytes in order.
 
         Raises:
-            ServerError: the statement failed or was cancelled; the bytes so far are no whole document.
+            ServerError: the statement failed or was cancelled, or its text is too long; the bytes so far are no whole
+                document.
         """
         size = 0
         while content := os.read(self._reading, _BLOCK_BYTES):
             size += len(content)
+            if 0 < self._most_bytes < size:
+                raise refusal(
+                    TOO_MANY_ROWS_OR_BYTES,
+                    f"Limit for result exceeded, max bytes: {self._most_bytes}, counted as they are sent",
+                )
             yield content
-        self._thread.join()
         self._end()
+        self.totals = self._running.result()
         self.totals.result_bytes = size
-        if self._error is not None:
-            raise self._error
 
     def close(self) -> None:
         """Cancel the statement if it still runs, and wait for its end; does nothing after the last block."""
@@ -118,9 +91,11 @@ class RunningDocument:
             return
         self._end()
         # Repeated until the statement ends: the engine does not know a statement yet that has just begun.
-        while self._thread.is_alive():
+        pause = CANCEL_AFTER_SECONDS
+        while not self._running.done():
             self._cancel()
-            self._thread.join(_CANCEL_EVERY_SECONDS)
+            wait((self._running,), pause)
+            pause = min(2 * pause, MOST_CANCEL_AFTER_SECONDS)
 
     def _end(self) -> None:
         self.ended = True

@@ -94,6 +94,7 @@ class Statement:
         format: the name in the FORMAT clause; for an INSERT with data the format of the data.
         data_start: where an INSERT's data begins in the parsed text; None for any other statement.
         input_at: where `input(` stands in `sql`, in an INSERT that selects from its own data.
+        piped: whether the rows go through a pipe whatever the statement's kind and format; see `Engine.start`.
     """
 
     verb: str
@@ -101,6 +102,7 @@ class Statement:
     format: str | None = None
     data_start: int | None = None
     input_at: tuple[int, int] | None = None
+    piped: bool = False
 
     @property
     def reads(self) -> bool:
@@ -249,7 +251,7 @@ def writes_a_file(sql: str) -> bool:
 
 
 def written_to(sql: str, path: str, fmt: str) -> str:
-    """A SELECT that writes its rows to an existing file instead of returning them to its caller.
+    """A statement that writes its rows to an existing file instead of returning them to its caller.
 
     Args:
         path: the file's path; must hold no quotes and backslashes.

@@ -239,14 +239,14 @@ def test_a_parameter_may_not_name_a_function() -> None:
 
 def test_limits_are_given_and_only_lowered() -> None:
     limits = Limits(seconds=60, memory_bytes=1000, result_rows=500)
-    assert limits.settings({}, streamed=True)["max_execution_time"] == "60"
+    assert limits.settings({})["max_execution_time"] == "60"
     given = {"max_execution_time": "0.5", "max_memory_usage": "10", "max_result_rows": "0", "max_threads": "auto(2)"}
-    kept = limits.settings(given, streamed=True)
+    kept = limits.settings(given)
     assert (kept["max_execution_time"], kept["max_memory_usage"]) == ("0.5", "10")
     assert (kept["max_result_rows"], kept["max_threads"]) == ("500", str(limits.threads))
     for value in ("0", "1001", "-1", "1e9", "x"):
         with pytest.raises(ServerError):
-            limits.settings({"max_memory_usage": value}, streamed=True)
+            limits.settings({"max_memory_usage": value})
 
 
 def test_settings() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from infra.embedded.clickhouse import native_blocks
 from infra.embedded.clickhouse.errors import ServerError
-from infra.embedded.clickhouse.native_blocks import for_version
+from infra.embedded.clickhouse.native_blocks import Versioned, for_version
 
 INFO = bytes.fromhex("01 00 02 ffffffff 00")
 
@@ -49,6 +50,25 @@ def test_a_block_of_many_types(version: int, custom: bytes) -> None:
     assert for_version(plain, version) == expected
     assert for_version(plain * 3, version) == expected * 3
     assert for_version(plain, 0) == plain
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_blocks_that_come_in_pieces(size: int) -> None:
+    plain = b"".join(block(COLUMNS, 2)) * 3
+    versioned = Versioned(54460)
+    made = [versioned.feed(plain[at : at + size]) for at in range(0, len(plain), size)]
+    assert b"".join(made) + versioned.finish() == for_version(plain, 54460)
+    # Columns are given on while later columns of their block are still on their way.
+    assert sum(1 for piece in made if piece) > 6
+
+
+def test_a_column_without_bound_is_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_blocks, "MOST_COLUMN_BYTES", 1000)
+    versioned = Versioned(54460)
+    assert versioned.feed(b"\1\x7f" + b"\1a\7UInt256" + b"x" * 900) == INFO + b"\1\x7f"
+    with pytest.raises(ServerError) as caught:
+        versioned.feed(b"x" * 900)
+    assert caught.value.code == 396
 
 
 def test_a_block_without_rows_has_no_data() -> None:
