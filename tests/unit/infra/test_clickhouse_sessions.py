@@ -22,7 +22,7 @@ class FakeEngine:
         self.closed: list[Handle] = []
 
     def new_handle(self, *, readonly: int) -> Handle:
-        return Handle(None, readonly, ThreadPoolExecutor(1))
+        return Handle(None, readonly, ThreadPoolExecutor(1), ThreadPoolExecutor(1))
 
     @contextlib.asynccontextmanager
     async def lease(self, call: Call, *, fresh: bool = False) -> AsyncIterator[Handle]:
