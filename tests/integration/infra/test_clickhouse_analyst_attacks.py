@@ -304,7 +304,6 @@ def test_the_analyst_gives_way_to_the_product(server: Process) -> None:
 @pytest.mark.parametrize(
     ("sql", "code"),
     [
-        ("SELECT number FROM numbers(30000000) FORMAT JSON", "396"),
         ("SELECT groupArray(number) FROM numbers(100000000)", "241"),
         ("SELECT sum(number) FROM numbers(1000000000000) SETTINGS max_execution_time = 1", "159"),
     ],
@@ -312,4 +311,16 @@ def test_the_analyst_gives_way_to_the_product(server: Process) -> None:
 def test_a_statement_that_takes_too_much_is_told_so(server: Process, sql: str, code: str) -> None:
     reply = server.post(sql, user="analyst")
     assert reply.headers.get("X-ClickHouse-Exception-Code") == code, reply.text[:300]
+    assert httpx.get(f"{server.url}/ping").text == "Ok.\n"
+
+
+def test_a_reply_that_grows_too_long_ends_with_its_reason(server: Process) -> None:
+    """It is on its way when its end is met: as a server does, it is broken off, with the error behind the last rows."""
+    sql, pieces = "SELECT number FROM numbers(30000000) FORMAT JSON", [b""]
+    with server.http.stream("POST", server.url, content=sql, auth=("analyst", ANALYST_PASSWORD)) as reply:
+        tag = reply.headers["X-ClickHouse-Exception-Tag"]
+        with pytest.raises(httpx.RemoteProtocolError):
+            pieces.extend(reply.iter_bytes())
+    end = b"".join(pieces)[-1000:]
+    assert f"__exception__\r\n{tag}\r\nCode: 396. DB::Exception: Limit for result exceeded" in end.decode()
     assert httpx.get(f"{server.url}/ping").text == "Ok.\n"
