@@ -149,6 +149,7 @@ def failing_for(culprits: Collection[str], failure: Verdict | None) -> Callable[
     return say
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=40, derandomize=True)
 @given(
     count=st.integers(2, 60),
