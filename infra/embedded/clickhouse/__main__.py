@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import faulthandler
 import os
 import resource
 import shutil
@@ -156,6 +157,8 @@ def _confine(settings: Settings, *, allow_root: bool) -> None:
 def main(arguments: list[str]) -> int:
     """Run the process until a signal stops it, and return its exit code."""
     settings, allow_root = parse_settings(arguments)
+    # Should the engine's code crash, the log says in which call.
+    faulthandler.enable()
     raise_open_files_limit()
     try:
         listener = bound_socket(settings.host, settings.port)
