@@ -30,6 +30,7 @@ from services.query_api.publisher import Codecs, KafkaPublisher
 from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.own import OwnReads
+from services.query_api.reads.parts import KeptParts
 from services.query_api.reads.read_model import ClickHouseReadModel
 from services.query_api.reads.sources import Sources
 from services.query_api.reads.window_rows import WindowRow
@@ -51,6 +52,8 @@ _HOUSEKEEPING_SECONDS = 1.0
 _COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 # Kept window totals get this part of the memory for kept replies: window totals are small.
 _WINDOWS_SHARE = 8
+# What answers said of targets gets this part beside it.
+_PARTS_SHARE = 4
 
 
 class Service:
@@ -109,7 +112,14 @@ class Service:
                     clickhouse,
                     directory,
                     LiveReads(
-                        ClickHouseReadModel(clickhouse, directory, self._windows, desk, own_reads),
+                        ClickHouseReadModel(
+                            clickhouse,
+                            directory,
+                            self._windows,
+                            desk,
+                            own_reads,
+                            KeptParts(settings.answer_cache_bytes // _PARTS_SHARE),
+                        ),
                         self._link,
                         directory,
                         self._clock,
