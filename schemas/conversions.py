@@ -211,7 +211,10 @@ def _state_from(record: dict[str, Any]) -> WebhookState:
 
 def _webhook_request_from(record: dict[str, Any]) -> WebhookRequest:
     return WebhookRequest(
-        **{**record, **{name: _required_instant(record[name]) for name in ("occurred_at", "requested_at")}}
+        **{
+            **record,
+            **{name: _required_instant(record[name]) for name in ("occurred_at", "created_at", "requested_at")},
+        }
     )
 
 

@@ -133,4 +133,5 @@ class WebhookRequest:
     type: str
     occurred_at: int
     content: str
+    created_at: int
     requested_at: int

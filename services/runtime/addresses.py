@@ -98,6 +98,15 @@ class PublicOnlyBackend(httpcore.AsyncNetworkBackend):
         await self._inner.sleep(seconds)
 
 
+async def leads_nowhere_public(host: str, port: int, seconds: float) -> bool:
+    """Whether a host has addresses and none of them is public; False for a name that is not known or not answered."""
+    try:
+        addresses = await resolved(host, port, seconds)
+    except (httpcore.ConnectError, httpcore.ConnectTimeout):
+        return False
+    return not any(map(is_public, addresses))
+
+
 async def resolved(host: str, port: int, seconds: float | None) -> list[str]:
     """The addresses of a host.
 

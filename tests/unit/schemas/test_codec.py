@@ -101,7 +101,7 @@ EVENTS: dict[str, st.SearchStrategy[Any]] = {
         maybe_instants, st.none() | st.integers(100, 599), texts, texts,
     ),
     "notifier.endpoints": st.builds(WebhookState, ids, ids, maybe_instants, maybe_instants, texts),
-    "notifier.requests": st.builds(WebhookRequest, ids, ids, ids, texts, instants, texts, instants),
+    "notifier.requests": st.builds(WebhookRequest, ids, ids, ids, texts, instants, texts, instants, instants),
 }  # fmt: skip
 
 
