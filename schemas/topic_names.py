@@ -23,3 +23,7 @@ REPLIES: Final = "poller.replies"
 BACKFILLS: Final = "poller.backfills"
 SPENDING: Final = "poller.spending"
 CLAIMS: Final = "aggregator.claims"
+
+TOPICS_OF_CHANGES: Final = (CHANNELS, ACCOUNT_EVENTS, CHANNEL_ROLLUPS, POSTS, POST_ROLLUPS)
+"""The topics of the order of changes that subscribers read: small topics first, so that none of them waits for the many
+changes of posts. A cursor has an offset for each, in this order."""
