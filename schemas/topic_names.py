@@ -28,3 +28,6 @@ CLAIMS: Final = "aggregator.claims"
 WEBHOOK_DELIVERIES: Final = "notifier.deliveries"
 WEBHOOK_STATES: Final = "notifier.endpoints"
 WEBHOOK_REQUESTS: Final = "notifier.requests"
+TOPICS_OF_CHANGES: Final = (CHANNELS, ACCOUNT_EVENTS, CHANNEL_ROLLUPS, POSTS, POST_ROLLUPS)
+"""The topics of the order of changes that subscribers read: small topics first, so that none of them waits for the many
+changes of posts. A cursor has an offset for each, in this order."""

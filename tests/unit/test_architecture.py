@@ -167,7 +167,7 @@ LONGEST = 450
 
 
 # Every topic, and the modules that may write a topic's name themselves.
-TOPICS = {value for name, value in vars(topic_names).items() if name.isupper()}
+TOPICS = {value for name, value in vars(topic_names).items() if name.isupper() and isinstance(value, str)}
 SAY_TOPICS = {
     "schemas.topic_names",
     "services.runtime.sealing",  # what signing secrets are sealed for, likewise
