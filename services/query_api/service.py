@@ -42,9 +42,11 @@ from services.query_api.spending import Spending
 from services.query_api.store import layout, records
 from services.query_api.store.feeding import StoreFeed
 from services.query_api.store.handle import Store, Touched
+from services.query_api.webhooks import Webhooks
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.registry import Registry
+from services.runtime.sealing import WebhookCipher
 from services.runtime.secrets import TokenCipher
 from services.runtime.topics import incarnation
 
@@ -76,7 +78,14 @@ class Service:
         registry = Registry(settings, settings)
         codecs = Codecs(registry)
         self._publisher = KafkaPublisher(settings, codecs)
-        self._feed = feed = CatalogFeed(settings, codecs, (keys, directory, vault, spending))
+        webhooks = Webhooks(
+            self._publisher,
+            WebhookCipher(settings.secret_keys) if settings.secret_keys else None,
+            self._clock,
+            allows_private=settings.webhooks_allow_private,
+        )
+        views = (keys, directory, vault, spending, webhooks.book, webhooks.states)
+        self._feed = feed = CatalogFeed(settings, codecs, views)
         self._clickhouse = clickhouse = ClickHouse(settings)
         self._link = PollerLink(settings, codecs, self._clock, deadline_seconds=settings.live_deadline_seconds)
         self._replies: AnswerCache[Reply] = AnswerCache(settings.answer_cache_bytes)
@@ -130,6 +139,7 @@ class Service:
                     own_store=self._store,
                     own_reads=own_reads,
                     at_once=self._at_once,
+                    webhooks=webhooks,
                 ),
                 admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
                 admin=Admin(catalog, Keys(catalog, keys, self._clock)),

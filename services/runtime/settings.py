@@ -377,3 +377,14 @@ class SecretKeysSettings(Settings):
     unbound_tokens: Literal["accept", "refuse"] = "accept"
 
     _split_keys = field_validator("secret_keys", mode="before")(_split)
+
+
+class WebhookSettings(Settings):
+    """Where deliveries of webhooks may go.
+
+    Attributes:
+        webhooks_allow_private: whether http and private addresses are allowed; for tests and local use only, since
+            tenants choose these addresses.
+    """
+
+    webhooks_allow_private: bool = False

@@ -28,7 +28,9 @@ from services.query_api.serving.limits import RateLimiter
 from services.query_api.serving.replies import Reply
 from services.query_api.spending import Spending
 from services.query_api.views import Place
+from services.query_api.webhooks import Webhooks
 from services.runtime.kafka import key as message_key
+from services.runtime.sealing import WebhookCipher
 from services.runtime.secrets import TokenCipher
 
 ADMIN_KEY = "admin-key-of-the-tests"
@@ -131,6 +133,7 @@ class FakeApi:
     cache: AnswerCache[Reply] | None = None
     silent: list[float] = field(default_factory=list)
     spending: Spending = field(default_factory=Spending)
+    webhooks: Webhooks = field(kw_only=True)
 
     def add_key(self, workspace_id: str, text: str, scopes: tuple[str, ...] = (READ_SCOPE,)) -> Mapping[str, str]:
         """Make a key known; returns the headers that present it."""
@@ -174,6 +177,9 @@ def fake_api(
         cipher=TokenCipher([secret_key]) if secret_key else None,
         clock=clock,
     )
+    webhooks = Webhooks(
+        publisher, WebhookCipher([secret_key]) if secret_key else None, clock, is_private=_is_named_private
+    )
     missing: list[str] = []
     cache: AnswerCache[Reply] | None = None
     if cache_bytes is not None:
@@ -193,6 +199,7 @@ def fake_api(
                 own_reads=own_reads,
                 at_once=at_once(directory) if at_once else None,
                 spending=spending,
+                webhooks=webhooks,
             ),
             admin_key=AdminKey(admin_key),
             admin=Admin(catalog, Keys(catalog, keys, clock)),
@@ -206,8 +213,13 @@ def fake_api(
     )
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
     return FakeApi(
-        client, read_model, store, publisher, keys, directory, vault, clock, missing, cache, silent, spending
-    )
+        client, read_model, store, publisher, keys, directory, vault, clock, missing, cache, silent, spending,
+        webhooks=webhooks,
+    )  # fmt: skip
+
+
+async def _is_named_private(host: str, port: int, seconds: float) -> bool:
+    return host.startswith("private.")
 
 
 def channel(

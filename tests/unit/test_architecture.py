@@ -53,7 +53,7 @@ BETWEEN_SERVICES = (
 PURE = {
     "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.inflating",
     "services.runtime.instants", "services.runtime.redaction",
-    "services.runtime.secrets", "services.runtime.since", "services.runtime.wording",
+    "services.runtime.sealing", "services.runtime.secrets", "services.runtime.since", "services.runtime.wording",
     "services.poller.discoveries", "services.poller.errors", "services.poller.keys",
     "services.poller.asking.access", "services.poller.asking.affording", "services.poller.asking.apart",
     "services.poller.asking.arranging",
@@ -118,10 +118,10 @@ IMPORTERS: dict[str, set[str]] = {
     "confluent_kafka": {
         "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",
         "services.aggregator.publisher",
-        "services.aggregator.redrive", "services.aggregator.topic_reader", "services.poller.partitions.membership",
+        "services.aggregator.redrive", "services.aggregator.topic_reader", "services.runtime.membership",
         "services.status.probe", "infra.embedded.kafka",
     },
-    "httpcore": {"services.poller.asking.addresses"},
+    "httpcore": {"services.runtime.addresses"},
     "lmdb": {"services.query_api.store.feeding", "services.query_api.store.files"},
     "chdb": {"infra.embedded.clickhouse.connection"},
     "jgo": {"infra.embedded.maven"},
@@ -131,7 +131,7 @@ IMPORTERS: dict[str, set[str]] = {
 # HTTP clients: the poller asks platforms in one module; the others probe and command.
 IMPORTERS_OF_SERVICES = {
     "httpx": {
-        "services.poller.asking.addresses",
+        "services.runtime.addresses",
         "services.poller.asking.fetch",
         "services.runtime.neighbours",
         "services.status.probe",
@@ -167,9 +167,10 @@ LONGEST = 450
 
 
 # Every topic, and the modules that may write a topic's name themselves.
-TOPICS = {value for name, value in vars(topic_names).items() if name.isupper()}
+TOPICS = {value for name, value in vars(topic_names).items() if name.isupper() and isinstance(value, str)}
 SAY_TOPICS = {
     "schemas.topic_names",
+    "services.runtime.sealing",  # what signing secrets are sealed for, likewise
     "services.runtime.secrets",  # what tokens are sealed for: it stays whatever the topic is called
 }
 
