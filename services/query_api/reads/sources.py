@@ -11,8 +11,10 @@ from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.query import ReadModel
+from services.query_api.reads.subscribing import Subscriptions
 from services.query_api.spending import Spending
 from services.query_api.store.handle import Store as OwnStore
+from services.runtime.clock import Clock, SystemClock
 
 
 class Store(Protocol):
@@ -39,6 +41,8 @@ class Sources:
         spending: what polls cost.
         answers: turns at making large answers, each held until the answer is sent.
         desk: threads in which payloads are read and large replies are written.
+        subscriptions: what readers of changes have in common.
+        clock: for what is made long after its request came.
     """
 
     store: Store
@@ -51,3 +55,5 @@ class Sources:
     own_store: OwnStore | None = None
     own_reads: OwnReads | None = None
     at_once: AtOnce | None = None
+    subscriptions: Subscriptions = field(default_factory=Subscriptions)
+    clock: Clock = field(default_factory=SystemClock)

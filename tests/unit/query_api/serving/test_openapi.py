@@ -58,6 +58,8 @@ IDS = {
     "getChannelWindow": "GET /tidemark/v1/channels/{id}/windows",
     "listCapabilities": "GET /tidemark/v1/capabilities",
     "getUsage": "GET /tidemark/v1/usage",
+    "listChanges": "GET /tidemark/v1/changes",
+    "streamChanges": "GET /tidemark/v1/stream",
     "getWorkspace": "GET /admin/v1/workspaces/{workspace_id}",
     "putChannel": "PUT /admin/v1/workspaces/{workspace_id}/channels/{channel_id}",
     "deleteChannel": "DELETE /admin/v1/workspaces/{workspace_id}/channels/{channel_id}",
