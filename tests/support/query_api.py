@@ -137,6 +137,13 @@ class FakeApi:
     spending: Spending = field(default_factory=Spending)
     subscriptions: Subscriptions = field(default_factory=Subscriptions)
     app: ASGIApp | None = None
+    all_sources: Sources | None = None
+
+    @property
+    def sources(self) -> Sources:
+        """The sources of its answers."""
+        assert self.all_sources is not None
+        return self.all_sources
 
     def add_key(self, workspace_id: str, text: str, scopes: tuple[str, ...] = (READ_SCOPE,)) -> Mapping[str, str]:
         """Make a key known; returns the headers that present it."""
@@ -192,20 +199,21 @@ def fake_api(
     async def readiness() -> str | None:
         return missing[0] if missing else None
 
+    sources = Sources(
+        clickhouse or store,
+        directory,
+        reads(directory) if reads else read_model,
+        own_store=own_store,
+        own_reads=own_reads,
+        subscriptions=subscriptions,
+        clock=clock,
+        at_once=at_once(directory) if at_once else None,
+        spending=spending,
+    )
     app = create_app(
         Parts(
             keys=keys,
-            sources=Sources(
-                clickhouse or store,
-                directory,
-                reads(directory) if reads else read_model,
-                own_store=own_store,
-                own_reads=own_reads,
-                subscriptions=subscriptions,
-                clock=clock,
-                at_once=at_once(directory) if at_once else None,
-                spending=spending,
-            ),
+            sources=sources,
             admin_key=AdminKey(admin_key),
             admin=Admin(catalog, Keys(catalog, keys, clock)),
             limiter=RateLimiter(rate_limit) if rate_limit else None,
@@ -232,6 +240,7 @@ def fake_api(
         spending,
         subscriptions,
         app,
+        sources,
     )
 
 
