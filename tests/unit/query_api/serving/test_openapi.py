@@ -67,6 +67,8 @@ IDS = {
     "testWebhook": "POST /tidemark/v1/webhooks/{id}/test",
     "listWebhookDeliveries": "GET /tidemark/v1/webhooks/{id}/deliveries",
     "redeliver": "POST /tidemark/v1/webhooks/{id}/redeliver",
+    "listChanges": "GET /tidemark/v1/changes",
+    "streamChanges": "GET /tidemark/v1/stream",
     "getWorkspace": "GET /admin/v1/workspaces/{workspace_id}",
     "putChannel": "PUT /admin/v1/workspaces/{workspace_id}/channels/{channel_id}",
     "deleteChannel": "DELETE /admin/v1/workspaces/{workspace_id}/channels/{channel_id}",
