@@ -84,7 +84,7 @@ class Service:
             self._publisher,
             WebhookCipher(settings.secret_keys) if settings.secret_keys else None,
             self._clock,
-            allows_private=settings.webhooks_allow_private,
+            allows_private=bool(settings.webhooks_allow_private),
         )
         views = (keys, directory, vault, spending, webhooks.book, webhooks.states)
         self._feed = feed = CatalogFeed(settings, codecs, views)

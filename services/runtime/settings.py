@@ -383,8 +383,8 @@ class WebhookSettings(Settings):
     """Where deliveries of webhooks may go.
 
     Attributes:
-        webhooks_allow_private: whether http and private addresses are allowed; for tests and local use only, since
-            tenants choose these addresses.
+        webhooks_allow_private: 1 allows http and private addresses; for tests and local use only, since tenants choose
+            these addresses.
     """
 
-    webhooks_allow_private: bool = False
+    webhooks_allow_private: int = Field(default=0, ge=0, le=1)
