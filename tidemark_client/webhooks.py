@@ -46,7 +46,7 @@ class WebhookCalls(Transport):
         return Webhooks.model_validate_json(self._asked("GET", "").content).webhooks
 
     def webhook(self, webhook_id: str) -> Webhook:
-        """One webhook."""
+        """A webhook of the workspace, by its id."""
         return Webhook.model_validate_json(self._asked("GET", f"/{quoted(webhook_id)}").content)
 
     def change_webhook(
