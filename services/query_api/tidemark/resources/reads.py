@@ -149,6 +149,7 @@ class ResourceReads:
                     parent_target_id=target.parent_target_id,
                     updated_at=stored.updated_at,
                     register=target.register,
+                    content=target.content,
                 )
                 for channel, target in own.on_channels(self._directory, self._workspace_id, stored)
             ),
@@ -195,6 +196,7 @@ class ResourceReads:
                     parent_target_id=held["parent_target_id"],
                     updated_at=updated_at,
                     register=register,
+                    content=held.get("content"),
                     origin=held.get("origin", TargetOrigin.PRODUCT.value),
                 )
                 for held in orjson.loads(targets)

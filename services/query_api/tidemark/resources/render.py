@@ -95,6 +95,7 @@ def _target(state: TargetState, reasons: Mapping[str, Reason], due: Due, now: in
         "status": state.status,
         "external_id": state.external_id or None,
         "permalink": state.permalink,
+        "content": state.content,
         "published_at": time(state.published_at),
         "is_story": state.is_story,
         "parent_target_id": state.parent_target_id,
