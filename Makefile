@@ -11,7 +11,7 @@ SOURCES := schemas services infra tidemark_client tests $(wildcard benchmarks)
 KEPT := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX='$(CURDIR)/.venv/bytecode'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-long bench lint lock
+.PHONY: help setup demo up test test-long bench lint lock vendor browser pictures
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,16 @@ lint: $(STAMP) ## formatter, linter, strict type check
 	@$(VENV_PYTHON) -m ruff format --check $(SOURCES)
 	@$(VENV_PYTHON) -m ruff check $(SOURCES)
 	@$(VENV_PYTHON) -m mypy
+
+vendor: $(STAMP) ## bring the pages' libraries anew from npm, at the versions of infra/pages/package-lock.json
+	@$(VENV_PYTHON) -m infra.pages.vendor
+
+browser: $(STAMP) ## what tests of the pages need: Debian's chromium by apt, and axe-core by npm
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y --no-install-recommends chromium)
+	@$(VENV_PYTHON) -m infra.pages.vendor --axe .venv/browser/axe.min.js
+
+pictures: $(STAMP) ## draw docs/pictures/*.png of the pages; needs `make browser`
+	@$(VENV_PYTHON) -m tests.support.pictures
 
 lock: $(STAMP) ## write requirements.lock anew from pyproject.toml; UPGRADE=1 takes newer versions
 	@$(VENV_PYTHON) -m uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \

@@ -39,6 +39,7 @@ class Target(_Measured):
     status: str
     external_id: str | None
     permalink: str | None
+    content: str | None = None
     published_at: datetime | None
     is_story: bool
     parent_target_id: str | None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from schemas.positional import PositionalCodec
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.routes import Admin
+from services.query_api.admin.status import reader_of
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
 from services.query_api.cache import AnswerCache
@@ -149,7 +151,11 @@ class Service:
                     clock=self._clock,
                 ),
                 admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
-                admin=Admin(catalog, Keys(catalog, keys, self._clock)),
+                admin=Admin(
+                    catalog,
+                    Keys(catalog, keys, self._clock),
+                    reader_of(settings.status_targets, dict(os.environ)),
+                ),
                 limiter=self._limiter,
                 clock=self._clock,
                 readiness=readiness,

@@ -27,6 +27,10 @@ ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
     "services.poller": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.aggregator": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.query_api": (("schemas", "services.runtime", "services.platforms"), ""),
+    "services.query_api.admin.status": (
+        ("schemas", "services.runtime", "services.query_api", "services.status"),
+        "the admin API shows what `tidemark status` knows",
+    ),
     "services.status": (
         ("schemas.topic_names", "services.runtime"),
         "status asks services from outside; it knows none of their code",
@@ -153,6 +157,7 @@ FOLDERS = {
     "tidemark": {"store", "reads", "serving"},
     "dialects": {"reads", "serving"},
     "site": {"serving"},
+    "pages": {"serving"},
 }
 WHOLE = {"apis", "app", "service", "workers", "operators"}
 # What a dialect may know of the query API: the questions, the way in, the errors, and words for schemas.

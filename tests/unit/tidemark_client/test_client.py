@@ -40,6 +40,10 @@ READS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
     ("GET", "/tidemark/v1/channels/{id}/series"): lambda client: client.channel_series("i", ["likes"]),
     ("GET", "/tidemark/v1/channels/{id}/totals"): lambda client: client.totals(channel_id="i"),
     ("GET", "/tidemark/v1/channels/{id}/windows"): lambda client: client.channel_window("i", "7d"),
+    ("GET", "/tidemark/v1/series"): lambda client: client.workspace_series(["likes"]),
+    ("GET", "/tidemark/v1/insights/best-times"): lambda client: client.best_times(channel_id="ch-x", age_hours=6),
+    ("GET", "/tidemark/v1/insights/decay"): lambda client: client.decay("views", base_days=7),
+    ("GET", "/tidemark/v1/insights/unusual"): lambda client: client.unusual(start=date(2026, 6, 1)),
     ("GET", "/tidemark/v1/totals"): lambda client: client.totals(is_compared=True),
 }
 
@@ -123,6 +127,8 @@ def test_a_reply_is_read_whole(name: tuple[str, str]) -> None:
         assert (answer.metrics["likes"], answer.sources["likes"]) == (271, "posts")
     if name[1].endswith("/series"):
         assert answer.points[1].figures == {"likes": 47, "watch_time_seconds": 81.5}
+    if "/insights/" in name[1]:
+        assert json.loads(answer.model_dump_json(by_alias=True)) == sample
     if name[1].endswith("/totals"):
         assert answer.metrics["impressions"].change == 0.5
         assert answer.start == datetime(2026, 6, 22, tzinfo=UTC)
