@@ -22,7 +22,8 @@ from tidemark_client.models import (
     Usage,
     Window,
 )
-from tidemark_client.transport import Transport, quoted
+from tidemark_client.transport import quoted
+from tidemark_client.webhooks import WebhookCalls
 
 _PREFIX = "/tidemark/v1"
 MOST_IDS = 500
@@ -39,10 +40,10 @@ _Row = TypeVar("_Row")
 _Answer = TypeVar("_Answer", bound=Answer)
 
 
-class Tidemark(Transport):
-    """Reads the workspace that the key belongs to.
+class Tidemark(WebhookCalls):
+    """Reads the workspace that the key belongs to, and keeps its webhooks.
 
-    Every method raises TidemarkError. Calls are tried again where that may help, since all of them only read.
+    Every method raises TidemarkError. Calls that only read are tried again where that may help.
     """
 
     def post(self, post_id: str) -> Post:

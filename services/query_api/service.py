@@ -30,8 +30,10 @@ from services.query_api.publisher import Codecs, KafkaPublisher
 from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.own import OwnReads
+from services.query_api.reads.parts import KeptParts
 from services.query_api.reads.read_model import ClickHouseReadModel
 from services.query_api.reads.sources import Sources
+from services.query_api.reads.subscribing import Subscriptions
 from services.query_api.reads.window_rows import WindowRow
 from services.query_api.serving.auth import AdminKey, KeyRing
 from services.query_api.serving.limits import RateLimiter
@@ -43,6 +45,7 @@ from services.query_api.store.feeding import StoreFeed
 from services.query_api.store.handle import Store, Touched
 from services.query_api.webhooks import Webhooks
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.cursors import CursorText
 from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.registry import Registry
 from services.runtime.sealing import WebhookCipher
@@ -53,6 +56,8 @@ _HOUSEKEEPING_SECONDS = 1.0
 _COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 # Kept window totals get this part of the memory for kept replies: window totals are small.
 _WINDOWS_SHARE = 8
+# What answers said of targets gets this part beside it.
+_PARTS_SHARE = 4
 
 
 class Service:
@@ -103,6 +108,9 @@ class Service:
             self._publisher, directory=directory, keys=keys, vault=vault, cipher=cipher, clock=self._clock
         )
         self._limiter = RateLimiter(settings.rate_limit) if settings.rate_limit else None
+        # The keys are those of the cipher, which were checked.
+        cursors = CursorText(settings.secret_keys) if cipher is not None else None
+        self._subscriptions = Subscriptions(cursors, keys.opens)
 
         async def readiness() -> str | None:
             if feed.missing is not None:
@@ -118,7 +126,14 @@ class Service:
                     clickhouse,
                     directory,
                     LiveReads(
-                        ClickHouseReadModel(clickhouse, directory, self._windows, desk, own_reads),
+                        ClickHouseReadModel(
+                            clickhouse,
+                            directory,
+                            self._windows,
+                            desk,
+                            own_reads,
+                            KeptParts(settings.answer_cache_bytes // _PARTS_SHARE),
+                        ),
                         self._link,
                         directory,
                         self._clock,
@@ -130,6 +145,8 @@ class Service:
                     own_reads=own_reads,
                     at_once=self._at_once,
                     webhooks=webhooks,
+                    subscriptions=self._subscriptions,
+                    clock=self._clock,
                 ),
                 admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
                 admin=Admin(catalog, Keys(catalog, keys, self._clock)),
@@ -188,6 +205,10 @@ class Service:
         except TimeoutError:
             return False
         return True
+
+    def end_streams(self) -> None:
+        """Let those end who wait for changes, so that the server need not wait for them."""
+        self._subscriptions.close()
 
     async def stop(self) -> None:
         """Stop following the topics, and close all connections."""

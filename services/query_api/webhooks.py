@@ -294,15 +294,12 @@ def checked_url(url: str, *, allows_private: bool) -> tuple[str, int]:
 
 
 def fitting(types: Iterable[str], rules: Iterable[WebhookRule]) -> None:
-    """Check that there are rules where, and only where, thresholds are told of.
+    """Check that there are rules only where thresholds are told of; they may come later than the type.
 
     Raises:
         Invalid: they don't fit together.
     """
-    is_told, has_rules = "post.threshold" in types, bool(tuple(rules))
-    if is_told and not has_rules:
-        raise Invalid("rules: at least one is needed with the type post.threshold")
-    if has_rules and not is_told:
+    if tuple(rules) and "post.threshold" not in types:
         raise Invalid("rules: are of no use without the type post.threshold; add the type, or leave them out")
 
 

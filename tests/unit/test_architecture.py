@@ -51,7 +51,8 @@ BETWEEN_SERVICES = (
 
 # Modules that compute and never talk: no client, no socket, no event loop; and they import only each other.
 PURE = {
-    "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.inflating",
+    "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.cursors",
+    "services.runtime.inflating",
     "services.runtime.instants", "services.runtime.redaction",
     "services.runtime.sealing", "services.runtime.secrets", "services.runtime.since", "services.runtime.wording",
     "services.poller.discoveries", "services.poller.errors", "services.poller.keys",
@@ -73,7 +74,7 @@ PURE = {
     "services.aggregator.audit.checks", "services.aggregator.audit.figures", "services.aggregator.audit.plan",
     "services.aggregator.audit.registers", "services.aggregator.audit.totals", "services.aggregator.audit.windows",
     "services.aggregator.batch", "services.aggregator.emit", "services.aggregator.errors",
-    "services.aggregator.filling",
+    "services.aggregator.explaining", "services.aggregator.filling",
     "services.aggregator.fold", "services.aggregator.limits", "services.aggregator.reading",
     "services.aggregator.rows", "services.aggregator.state", "services.aggregator.touched",
     "services.status.addresses",
@@ -89,7 +90,11 @@ PURE = {
     "services.query_api.tidemark.analysis.formats", "services.query_api.tidemark.analysis.growth",
     "services.query_api.tidemark.analysis.models", "services.query_api.tidemark.analysis.parameters",
     "services.query_api.tidemark.analysis.ranges", "services.query_api.tidemark.analysis.sql",
+    "services.query_api.tidemark.changes.parameters", "services.query_api.tidemark.changes.render",
     "services.query_api.tidemark.cursor",
+    "services.query_api.tidemark.insights.cells", "services.query_api.tidemark.insights.measures",
+    "services.query_api.tidemark.insights.models", "services.query_api.tidemark.insights.parameters",
+    "services.query_api.tidemark.insights.sql",
     "services.query_api.tidemark.resources.capabilities", "services.query_api.tidemark.resources.due",
     "services.query_api.tidemark.resources.evidence", "services.query_api.tidemark.resources.models",
     "services.query_api.tidemark.resources.parameters", "services.query_api.tidemark.resources.reasons",

@@ -244,7 +244,7 @@ class Fetcher:
         return public_only_transport(self._verify, self._limits, _forbidden)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections to platforms; no call may follow."""
         for idle in self._idle.values():
             for transport in idle:
                 await transport.aclose()

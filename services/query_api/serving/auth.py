@@ -91,6 +91,11 @@ class KeyRing(TopicView[ApiKey]):
         """Whether there is a valid key with this workspace and id."""
         return key in self._by_id
 
+    def opens(self, workspace_id: str, key_id: str, scope: str = READ_SCOPE) -> bool:
+        """Whether a key, by its id, is valid and has a scope."""
+        key = self._by_id.get((workspace_id, key_id))
+        return key is not None and scope in key.scopes
+
     def of(self, workspace_id: str) -> list[ApiKey]:
         """The keys of one workspace, unordered."""
         return [key for (owner, _), key in self._by_id.items() if owner == workspace_id]

@@ -200,7 +200,7 @@ async def test_a_lone_post_of_its_channel_fails_while_others_are_answered() -> N
     world.publish("c2", 5, first=100)
     await world.time.advance(MILLIS_PER_DAY)
     asked = [asked for asked in server.asked if "id00000" in asked.ids]
-    assert len(asked) <= 14, "at intervals that widen up to a day"
+    assert len(asked) <= 20, "at each poll for six hours, then at intervals that widen up to a day"
     assert world.captured_since("c2", world.time.at - 6 * MILLIS_PER_HOUR) == 5
     await closed(world)
 
@@ -240,8 +240,9 @@ async def test_an_hour_in_which_all_of_one_channel_fails(batch_size: int) -> Non
 
 
 @pytest.mark.parametrize("batch_size", [1, 50])
-async def test_an_outage_that_comes_and_goes_by_degrees(batch_size: int) -> None:
-    chance = random.Random(5)
+@pytest.mark.parametrize("seed", [2, 3, 5])
+async def test_an_outage_that_comes_and_goes_by_degrees(batch_size: int, seed: int) -> None:
+    chance = random.Random(seed)
     share = 0.0
     server = Server(lambda _: Verdict(Outcome.PLATFORM_DOWN) if chance.random() < share else None)
     world = World("youtube", Plain(batch_size), server.wire)
@@ -256,9 +257,29 @@ async def test_an_outage_that_comes_and_goes_by_degrees(batch_size: int) -> None
         if share == 1.0:
             assert len(server.asked) - before <= 7 * len(names)
     share, healed_at = 0.0, world.time.at
-    await world.time.advance(31 * MINUTE)
-    assert sum(world.captured_since(name, healed_at) for name in names) >= 48, "but for a few"
-    # A post whose every try fell into the outage was tried four times at most: it waits for eight times the first wait.
-    await world.time.advance(8 * 30 * MINUTE)
+    await world.time.advance(30 * MINUTE)
     assert all(world.captured_since(name, healed_at) == 10 for name in names)
+    await closed(world)
+
+
+async def test_many_posts_of_a_channel_that_fail_take_turns() -> None:
+    culprits = {f"id{number:05}" for number in range(40) if number % 4}
+    server = Server(failing_for(culprits, Verdict(Outcome.PLATFORM_DOWN)))
+    world = World("youtube", Plain(), server.wire)
+    world.connect("c1")
+    world.publish("c1", 40)
+    await world.time.advance(MILLIS_PER_HOUR)
+    before = len(server.asked)
+    for _ in range(6):
+        polled_at = world.time.at
+        await world.time.advance(30 * MINUTE)
+        assert world.captured_since("c1", polled_at) == 10
+    tried = [asked.ids for asked in server.asked[before:] if culprits & set(asked.ids)]
+    assert all(len(ids) == 1 for ids in tried)
+    assert len(tried) <= 3 * 6 * 3, "three in ten minutes"
+    assert {one for ids in tried for one in ids} == culprits, "each has its turn"
+    # The first that is answered brings all others back.
+    server.say, healed_at = (lambda _: None), world.time.at
+    await world.time.advance(30 * MINUTE)
+    assert world.captured_since("c1", healed_at) == 40
     await closed(world)
