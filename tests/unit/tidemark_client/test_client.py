@@ -35,6 +35,7 @@ READS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
     ("GET", "/tidemark/v1/targets/{id}/explain"): lambda client: client.explain_target("i", "likes"),
     ("GET", "/tidemark/v1/capabilities"): lambda client: client.capabilities(),
     ("GET", "/tidemark/v1/usage"): lambda client: client.usage(),
+    ("GET", "/tidemark/v1/changes"): lambda client: list(client.changes()),
     ("GET", "/tidemark/v1/posts/{id}/series"): lambda client: client.post_series("i", ["likes"]),
     ("GET", "/tidemark/v1/targets/{id}/series"): lambda client: client.target_series("i", ["likes"]),
     ("GET", "/tidemark/v1/channels/{id}/series"): lambda client: client.channel_series("i", ["likes"]),
@@ -76,7 +77,8 @@ def problem(status: int, code: str, **headers: str) -> httpx.Response:
 
 
 def test_every_endpoint_has_its_method() -> None:
-    assert set(READS) | {("GET", "/tidemark/v1/exports/{dataset}")} == set(SAMPLES)
+    streamed = {("GET", "/tidemark/v1/exports/{dataset}"), ("GET", "/tidemark/v1/stream")}
+    assert set(READS) | streamed == set(SAMPLES)
 
 
 @pytest.mark.parametrize("name", sorted(READS), ids=" ".join)
