@@ -5,7 +5,7 @@ PYTHON ?=
 SHELL := /bin/sh
 VENV_PYTHON := .venv/bin/python
 STAMP := .venv/.installed
-SOURCES := schemas services infra tidemark_client tests $(wildcard benchmarks)
+SOURCES := schemas services infra tidemark_client tests $(wildcard benchmarks) examples
 # A test run starts two hundred processes. Where the environment forbids to keep compiled modules, each of them would
 # compile up to 1,700 files anew, which is half of its start: they are kept in .venv, so that the sources stay clean.
 KEPT := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX='$(CURDIR)/.venv/bytecode'

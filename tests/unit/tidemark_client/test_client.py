@@ -35,6 +35,7 @@ READS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
     ("GET", "/tidemark/v1/targets/{id}/explain"): lambda client: client.explain_target("i", "likes"),
     ("GET", "/tidemark/v1/capabilities"): lambda client: client.capabilities(),
     ("GET", "/tidemark/v1/usage"): lambda client: client.usage(),
+    ("GET", "/tidemark/v1/changes"): lambda client: list(client.changes()),
     ("GET", "/tidemark/v1/posts/{id}/series"): lambda client: client.post_series("i", ["likes"]),
     ("GET", "/tidemark/v1/targets/{id}/series"): lambda client: client.target_series("i", ["likes"]),
     ("GET", "/tidemark/v1/channels/{id}/series"): lambda client: client.channel_series("i", ["likes"]),
@@ -95,7 +96,8 @@ ON_WEBHOOKS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
 
 
 def test_every_endpoint_has_its_method() -> None:
-    assert set(READS) | set(ON_WEBHOOKS) | {("GET", "/tidemark/v1/exports/{dataset}")} == set(SAMPLES)
+    streamed = {("GET", "/tidemark/v1/exports/{dataset}"), ("GET", "/tidemark/v1/stream")}
+    assert set(READS) | set(ON_WEBHOOKS) | streamed == set(SAMPLES)
 
 
 @pytest.mark.parametrize("name", sorted(ON_WEBHOOKS), ids=" ".join)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 
 from schemas.events import ChannelStatus
 from schemas.metrics import (
@@ -24,14 +25,21 @@ from schemas.metrics import (
     SHARES,
     VIEWS,
     Values,
-    post_engagement_rate,
+    engagement_rate,
     post_engagements,
     total_engagement_rate,
 )
 from services.platforms import all_platforms
 from services.platforms.base import Outcome
 from services.query_api.tidemark.resources.due import is_published, is_too_old
-from services.query_api.tidemark.resources.states import ChannelState, Evidence, PostState, TargetState, stamp_of
+from services.query_api.tidemark.resources.states import (
+    ChannelState,
+    Evidence,
+    PostState,
+    TargetState,
+    spoken_of,
+    stamp_of,
+)
 
 ENGAGEMENTS = "engagements"
 ENGAGEMENT_RATE = "engagement_rate"
@@ -69,10 +77,13 @@ def first(reasons: Iterable[Reason]) -> Reason:
     return min(reasons, key=_ORDER.__getitem__, default=Reason.PENDING)
 
 
-def is_reported(platform: str, metric: int) -> bool:
-    """Whether polls of a platform ever bring a post metric."""
+@lru_cache(maxsize=64)
+def reported(platform: str) -> int:
+    """The post metrics that polls of a platform ever bring, as a bit mask; 0 for an unknown platform."""
     known = all_platforms().get(platform)
-    return known is not None and known.facts.is_asked(POST_NAMES[metric])
+    if known is None:
+        return 0
+    return sum(1 << metric for metric, name in enumerate(POST_NAMES) if known.facts.is_asked(name))
 
 
 def is_channel_reported(platform: str, metric: int) -> bool:
@@ -85,9 +96,9 @@ def needs_answers(target: TargetState, now: int) -> bool:
     """Whether only the platform's answers can tell why a figure of a target is null; `now` in ms."""
     if not is_published(target) or is_too_old(target, now):
         return False
-    return any(
-        value is None and is_reported(target.channel.platform, metric) and stamp_of(target.register, metric) is None
-        for metric, value in enumerate(target.register.values)
+    awaited = reported(target.channel.platform) & ~spoken_of(target.register)
+    return awaited != 0 and any(
+        value is None and awaited >> metric & 1 for metric, value in enumerate(target.register.values)
     )
 
 
@@ -102,17 +113,15 @@ def may_be_refused_apart(target: TargetState) -> bool:
 
 def target_reasons(target: TargetState, now: int) -> dict[str, Reason]:
     """The reason for every null figure of a target, by column; `now` in ms."""
-    unspoken: Reason | None = None
-    found: dict[int, Reason] = {}
-    for metric, value in enumerate(target.register.values):
-        if value is not None:
-            continue
-        if not is_reported(target.channel.platform, metric) or stamp_of(target.register, metric) is not None:
-            found[metric] = Reason.NOT_SUPPORTED
-        else:
-            unspoken = unspoken or _unspoken(target, now)
-            found[metric] = unspoken
-    return _with_derived(target.register.values, found)
+    values = target.register.values
+    awaited = reported(target.channel.platform) & ~spoken_of(target.register)
+    unspoken = _unspoken(target, now) if awaited else Reason.NOT_SUPPORTED
+    found = {
+        metric: unspoken if awaited >> metric & 1 else Reason.NOT_SUPPORTED
+        for metric, value in enumerate(values)
+        if value is None
+    }
+    return _with_derived(values, found)
 
 
 def _unspoken(target: TargetState, now: int) -> Reason:
@@ -148,7 +157,9 @@ def post_reasons(post: PostState, values: Values, of_targets: Sequence[dict[str,
             # Several targets have a mean of their own, and means can't be added up.
             found[metric] = Reason.NOT_SUPPORTED
         else:
-            found[metric] = first(reasons[name] for reasons in of_targets if name in reasons)
+            told = [reasons[name] for reasons in of_targets if name in reasons]
+            # Targets have mostly the same reason.
+            found[metric] = told[0] if told and told.count(told[0]) == len(told) else first(told)
     reasons = _with_derived(values, found)
     reasons.pop(ENGAGEMENT_RATE, None)
     if total_engagement_rate(target.register.values for target in post.targets) is None:
@@ -160,9 +171,10 @@ def post_reasons(post: PostState, values: Values, of_targets: Sequence[dict[str,
 
 def _with_derived(values: Values, found: dict[int, Reason]) -> dict[str, Reason]:
     reasons = {POST_NAMES[metric]: reason for metric, reason in found.items()}
-    if post_engagements(values) is None:
+    engaged = post_engagements(values)
+    if engaged is None:
         reasons[ENGAGEMENTS] = reasons[ENGAGEMENT_RATE] = first(found[metric] for metric in _INTERACTIONS)
-    elif post_engagement_rate(values) is None:
+    elif engagement_rate(engaged, *(values[metric] for metric in _RATE_BASES)) is None:
         # All known bases are zero or less, so there is no divisor yet.
         reasons[ENGAGEMENT_RATE] = first(found.get(metric, Reason.PENDING) for metric in _RATE_BASES)
     return reasons
