@@ -41,7 +41,7 @@ app.add_typer(poller, name="poller")
 app.add_typer(platforms, name="platforms")
 
 # Commands that begin or serve an installation: they take no addresses from a running one.
-_STANDING_ALONE = frozenset({"up", "sandbox", "poller", "aggregator", "query-api"})
+_STANDING_ALONE = frozenset({"up", "sandbox", "poller", "aggregator", "query-api", "notifier"})
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -140,6 +140,12 @@ def aggregator() -> None:
 def query_api() -> None:
     """Answer the five products' insight endpoints."""
     _service("services.query_api")
+
+
+@app.command()
+def notifier() -> None:
+    """Tell webhooks what happens, signed, and again until it arrives."""
+    _service("services.notifier")
 
 
 @app.command()

@@ -88,7 +88,25 @@ class Sender:
             await _closed(connection)
 
     async def _post(self, webhook: Webhook, sent: bytes, headers: Mapping[str, str]) -> Outcome:
-        connection = await self._connection(webhook)
+        held = self._idle.pop(_place(webhook), None)
+        if held is not None and held.is_available() and not held.has_expired():
+            try:
+                return await self._post_by(held, webhook, sent, headers)
+            except (httpcore.NetworkError, httpcore.RemoteProtocolError):
+                pass  # the receiver closed it just now: one that is new shows whether it takes deliveries
+        elif held is not None:
+            await _closed(held)
+        connection = httpcore.AsyncHTTPConnection(
+            httpcore.URL(webhook.url).origin,
+            ssl_context=self._tls,
+            keepalive_expiry=_IDLE_SECONDS,
+            network_backend=self._backend,
+        )
+        return await self._post_by(connection, webhook, sent, headers)
+
+    async def _post_by(
+        self, connection: httpcore.AsyncHTTPConnection, webhook: Webhook, sent: bytes, headers: Mapping[str, str]
+    ) -> Outcome:
         is_whole = False
         try:
             response = await connection.handle_async_request(
@@ -104,19 +122,6 @@ class Sender:
             await self._give_back(webhook, connection, is_whole)
         text = answer[:_ANSWER_BYTES].decode("utf-8", "replace")
         return Outcome(response.status, text, _why(response.status))
-
-    async def _connection(self, webhook: Webhook) -> httpcore.AsyncHTTPConnection:
-        held = self._idle.pop(_place(webhook), None)
-        if held is not None:
-            if held.is_available() and not held.has_expired():
-                return held
-            await _closed(held)
-        return httpcore.AsyncHTTPConnection(
-            httpcore.URL(webhook.url).origin,
-            ssl_context=self._tls,
-            keepalive_expiry=_IDLE_SECONDS,
-            network_backend=self._backend,
-        )
 
     async def _give_back(self, webhook: Webhook, connection: httpcore.AsyncHTTPConnection, is_whole: bool) -> None:
         place = _place(webhook)

@@ -31,6 +31,7 @@ ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
         ("schemas", "services.runtime", "services.query_api", "services.status"),
         "the admin API shows what `tidemark status` knows",
     ),
+    "services.notifier": (("schemas", "services.runtime"), "webhooks know platforms by their names only"),
     "services.status": (
         ("schemas.topic_names", "services.runtime"),
         "status asks services from outside; it knows none of their code",
@@ -81,6 +82,8 @@ PURE = {
     "services.aggregator.explaining", "services.aggregator.filling",
     "services.aggregator.fold", "services.aggregator.limits", "services.aggregator.reading",
     "services.aggregator.rows", "services.aggregator.state", "services.aggregator.touched",
+    "services.notifier.book", "services.notifier.changes", "services.notifier.endpoint",
+    "services.notifier.happenings", "services.notifier.plan", "services.notifier.signing",
     "services.status.addresses",
     "services.query_api.admin.models", "services.query_api.cache", "services.query_api.errors",
     "services.query_api.reads.accounts", "services.query_api.reads.dispatch", "services.query_api.reads.keeping",
@@ -107,7 +110,13 @@ PURE = {
     "infra.sandbox.channels", "infra.sandbox.curves", "infra.sandbox.ids",
 }  # fmt: skip
 # Parts of runtime that hold no client, so that pure modules may use their functions.
-PURE_ENOUGH = {"services.runtime.kafka", "services.runtime.logging", "services.runtime.settings", "schemas"}
+PURE_ENOUGH = {
+    "services.runtime.brokers",
+    "services.runtime.kafka",
+    "services.runtime.logging",
+    "services.runtime.settings",
+    "schemas",
+}
 TALKS = {
     "aiokafka", "asyncio", "chdb", "clickhouse_connect", "confluent_kafka", "docker", "fastapi", "faust", "httpcore",
     "httpx", "jgo", "prometheus_client", "requests", "socket", "starlette", "subprocess", "uvicorn",
@@ -119,7 +128,7 @@ IMPORTERS: dict[str, set[str]] = {
     "faust": {"services.aggregator.app"},
     "clickhouse_connect": {
         "services.aggregator.clickhouse", "services.aggregator.refusals", "services.aggregator.audit.store",
-        "services.query_api.reads.clickhouse", "services.runtime.migrations",
+        "services.notifier.log", "services.query_api.reads.clickhouse", "services.runtime.migrations",
     },
     "aiokafka": {
         "services.runtime.fetching", "services.runtime.kafka", "services.runtime.kafka_brokers",
@@ -130,7 +139,7 @@ IMPORTERS: dict[str, set[str]] = {
         "services.aggregator.redrive", "services.aggregator.topic_reader", "services.runtime.membership",
         "services.status.probe", "infra.embedded.kafka",
     },
-    "httpcore": {"services.runtime.addresses"},
+    "httpcore": {"services.notifier.sending", "services.runtime.addresses"},
     "lmdb": {"services.query_api.store.feeding", "services.query_api.store.files"},
     "chdb": {"infra.embedded.clickhouse.connection"},
     "jgo": {"infra.embedded.maven"},
@@ -242,7 +251,7 @@ def part_of(module: str) -> str | None:
 def service_of(module: str) -> str | None:
     """`poller` for anything in services/poller."""
     names = module.split(".")
-    services = {"poller", "aggregator", "query_api"}
+    services = {"poller", "aggregator", "query_api", "notifier"}
     return names[1] if names[0] == "services" and len(names) > 1 and names[1] in services else None
 
 

@@ -16,7 +16,8 @@ from services.query_api.admin.parameters import ChannelPut, PostPut
 from services.query_api.admin.routes import API as ADMIN_API
 from services.query_api.tidemark import tidemark_api
 from tidemark_client import Tidemark, TidemarkAdmin, TidemarkError, transport
-from tidemark_client.models import ChannelLine, ChannelWrite, PostLine, PostWrite, TargetWrite, ThresholdRule
+from tidemark_client.models import ChannelLine, ChannelWrite, PostLine, PostWrite, TargetWrite
+from tidemark_client.webhooks import ThresholdRule
 
 KEY = "tm_live_secret-of-the-tests"
 SAMPLES = {(endpoint.method, endpoint.path): endpoint.sample for endpoint in tidemark_api().endpoints}
