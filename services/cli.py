@@ -155,9 +155,30 @@ def sandbox(context: typer.Context) -> None:
     raise typer.Exit(run(context.args))
 
 
+Services = Annotated[
+    list[str] | None, typer.Option("--service", help="Only the rights of this service or command; may be repeated.")
+]
+Applied = Annotated[bool, typer.Option("--apply", help="Give the rights instead of printing them.")]
+
+
 @app.command()
-def topics() -> None:
+def topics(
+    acls: Annotated[
+        bool, typer.Option("--acls", help="Print the least rights in Kafka of each service, and do nothing else.")
+    ] = False,
+    apply: Applied = False,
+    service: Services = None,
+    principal_prefix: Annotated[
+        str, typer.Option(help="Put before a service's name to make its principal's, with --acls.")
+    ] = "tidemark-",
+) -> None:
     """Create and verify topics and register their schemas; safe to run again."""
+    if acls:
+        from services.commands.rights import acls as run_acls
+
+        return run_acls(service or (), principal_prefix, is_applied=apply)
+    if apply or service:
+        exit_with("--apply and --service belong to --acls")
     from services.runtime.topics import TopicsError, TopicsSettings, ensure_topics
 
     settings = usable(TopicsSettings)
@@ -167,11 +188,28 @@ def topics() -> None:
                 print(line, flush=True)
     except TopicsError as error:
         exit_with(str(error))
+    return None
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    grants: Annotated[
+        bool,
+        typer.Option("--grants", help="Print the least rights in ClickHouse of each service, and do nothing else."),
+    ] = False,
+    apply: Applied = False,
+    service: Services = None,
+    user_prefix: Annotated[
+        str, typer.Option(help="Put before a service's name to make its user's, with --grants.")
+    ] = "tidemark_",
+) -> None:
     """Create and upgrade the ClickHouse tables; safe to run again, and by two at once."""
+    if grants:
+        from services.commands.rights import grants as run_grants
+
+        return run_grants(service or (), user_prefix, is_applied=apply)
+    if apply or service:
+        exit_with("--apply and --service belong to --grants")
     from services.runtime.migrations import MigrationError
     from services.runtime.migrations import migrate as run
     from services.runtime.settings import ClickHouseSettings
@@ -182,6 +220,7 @@ def migrate() -> None:
             print(line, flush=True)
     except MigrationError as error:
         exit_with(str(error))
+    return None
 
 
 @app.command()
