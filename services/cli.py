@@ -17,6 +17,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 from typer._click.exceptions import ClickException
 
+from services.commands.backup import backup
 from services.commands.catalog import catalog
 from services.commands.dead_letters import dead_letters
 from services.commands.keys import keys
@@ -36,6 +37,7 @@ app = typer.Typer(
 poller = typer.Typer(help="Ask the platforms and publish their answers.", invoke_without_command=True)
 app.add_typer(keys, name="keys")
 app.add_typer(catalog, name="catalog")
+app.add_typer(backup, name="backup")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(poller, name="poller")
 app.add_typer(platforms, name="platforms")
@@ -101,8 +103,10 @@ def up(
     ] = None,
 ) -> None:
     """Run everything on this machine: Kafka, registry, ClickHouse and all services."""
-    from infra.embedded.up import main as run
-
+    try:
+        from infra.embedded.up import main as run
+    except ModuleNotFoundError as error:
+        exit_with(f"the embedded engines are not installed ({error.name} is missing): pip install 'tidemark[embedded]'")
     raise typer.Exit(run(data_dir, ports=ports, sandbox=sandbox, without=without or (), ready_file=ready_file))
 
 

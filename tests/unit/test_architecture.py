@@ -115,6 +115,7 @@ IMPORTERS: dict[str, set[str]] = {
     "faust": {"services.aggregator.app"},
     "clickhouse_connect": {
         "services.aggregator.clickhouse", "services.aggregator.refusals", "services.aggregator.audit.store",
+        "services.aggregator.backup.raw_rows",
         "services.query_api.reads.clickhouse", "services.runtime.migrations",
     },
     "aiokafka": {
@@ -122,7 +123,7 @@ IMPORTERS: dict[str, set[str]] = {
     },
     "confluent_kafka": {
         "services.runtime.acls", "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",
-        "services.aggregator.publisher",
+        "services.aggregator.publisher", "services.aggregator.backup.topic_messages",
         "services.aggregator.redrive", "services.aggregator.topic_reader", "services.poller.partitions.membership",
         "services.status.probe", "infra.embedded.kafka",
     },

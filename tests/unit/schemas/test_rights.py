@@ -145,4 +145,4 @@ def test_commands_are_commands() -> None:
     commands = {(command.name or command.callback.__name__) for command in app.registered_commands if command.callback}
     subcommands = {"dead-letters", "catalog-export", "platforms-check", "backfill", "backup", "restore"}
     assert set(COMMANDS) - subcommands <= commands
-    assert {"dead-letters", "catalog", "platforms", "poller"} <= groups
+    assert {"dead-letters", "catalog", "platforms", "poller", "backup"} <= groups
