@@ -6,15 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from tidemark_client.models import (
-    Deliveries,
-    Delivery,
-    Redelivered,
-    ThresholdRule,
-    Webhook,
-    Webhooks,
-    WebhookWithSecret,
-)
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from tidemark_client.models import Answer
 from tidemark_client.transport import Transport, quoted
 
 WEBHOOKS_SCOPE = "webhooks:write"
