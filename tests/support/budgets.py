@@ -23,6 +23,7 @@ BUDGET_SECONDS: Mapping[str, float] = {
     "tests/unit/aggregator": 20,
     "tests/unit/infra": 40,
     "tests/unit/mcp": 10,
+    "tests/unit/notifier": 25,
     "tests/unit/platforms": 50,
     "tests/unit/poller": 60,
     "tests/unit/query_api": 30,

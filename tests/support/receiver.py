@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 _HELD = 20.0
@@ -115,6 +117,27 @@ class Receiver:
         """Break every connection."""
         for task in list(self._open):
             task.cancel()
+
+
+@contextmanager
+def receiving_in_a_thread() -> Iterator[Receiver]:
+    """A receiver with an event loop of its own, for tests without one."""
+    started: queue.Queue[tuple[Receiver, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+
+    async def serve() -> None:
+        async with receiving() as receiver:
+            ended = asyncio.Event()
+            started.put((receiver, asyncio.get_running_loop(), ended))
+            await ended.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
+    thread.start()
+    receiver, loop, ended = started.get(timeout=10)
+    try:
+        yield receiver
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(10)
 
 
 @asynccontextmanager

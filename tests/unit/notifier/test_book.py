@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.notices import DeliveryStatus, NoticeType, Shutdown, WebhookDelivery, WebhookRequest, WebhookState
+from schemas.notices import DeliveryStatus, NoticeType, Shutdown, Webhook, WebhookDelivery, WebhookRequest, WebhookState
 from services.notifier.book import LANES, Book, Effects
 from services.notifier.endpoint import MOST_PENDING, TRIES_AT_ONCE
 from services.notifier.plan import GIVE_UP_MILLIS, HELD_MILLIS, JITTER, WAITS_SECONDS, Outcome
@@ -21,10 +21,10 @@ GONE = Outcome(410, "", "status 410")
 TYPE = NoticeType.TOKEN_EXPIRED
 
 
-def book_of(*held: object, share: float = 0.0) -> tuple[Book, Kept]:
+def book_of(*held: Webhook, share: float = 0.0) -> tuple[Book, Kept]:
     book, kept = Book(lambda: share), Kept()
     for one in held or (webhook(),):
-        kept.keep(book, book.change((one.workspace_id, one.webhook_id), one, START))  # type: ignore[attr-defined]
+        kept.keep(book, book.change((one.workspace_id, one.webhook_id), one, START))
     return book, kept
 
 
