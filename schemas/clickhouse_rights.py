@@ -26,7 +26,7 @@ _REGISTERS = ("latest_post_metrics_store", "latest_channel_metrics_store")
 _TOTALS = ("post_totals_store", "channel_totals_store")
 _FIGURES = (*_SNAPSHOTS, *_REGISTERS, *_TOTALS)
 _ACTIVE = "active_generations"
-_REBUILDS = ("rebuilds", "rebuild_progress", "rebuild_handovers")
+_DELIVERIES = "webhook_deliveries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ _ACCESS: Final[dict[str, Access]] = {
         inserts=("partition_claims", "rebuild_handovers", "rebuild_progress", _RAW, *_CATALOG, *_FIGURES),
         deletes=_CATALOG,
     ),
-    "query-api": Access(selects=(_ACTIVE, _RAW, *_CATALOG, *_FIGURES)),
+    "query-api": Access(selects=(_ACTIVE, _RAW, *_CATALOG, *_FIGURES, _DELIVERIES)),
+    "notifier": Access(selects=(), inserts=(_DELIVERIES,)),
     "audit": Access(selects=_AUDITED, system=("tables",)),
     "rebuild": Access(
         selects=(*_AUDITED, "rebuild_progress", "rebuild_handovers"),
