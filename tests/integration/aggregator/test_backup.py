@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from schemas.events import CatalogTarget
 from services.aggregator.audit.run import AuditSettings
@@ -16,6 +22,8 @@ from services.aggregator.backup.archive import BackupError, Reader
 from services.aggregator.backup.create import create
 from services.aggregator.backup.topic_messages import TopicWriter
 from services.runtime.clock import SystemClock
+from services.runtime.migrations import migrate
+from services.runtime.settings import KafkaSettings
 from tests.integration.aggregator.conftest import make_backend
 from tests.support.backend import Backend, bluesky_event
 from tests.support.engines import Engines
@@ -108,8 +116,6 @@ def test_a_backup_does_not_lack_what_the_aggregator_has_not_stored(bare_backend:
 
 
 def test_schema_ids_become_those_of_the_other_registry() -> None:
-    from services.runtime.settings import KafkaSettings
-
     writer = TopicWriter(KafkaSettings(kafka_bootstrap="127.0.0.1:1"), "catalog.posts", {7: 4242})
     assert writer._with_own_id(b"\0\0\0\0\7rest") == b"\0\0\0\x10\x92rest"
     # Without a known schema a value stays as unreadable as it was.
@@ -128,3 +134,55 @@ def _break_off_once(monkeypatch: pytest.MonkeyPatch) -> None:
         original(*arguments)
 
     monkeypatch.setattr(restore, "_write", write)
+
+
+@pytest.mark.long
+def test_lost_tables_come_back_from_the_topics_and_the_backup(
+    engines: Engines, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """ClickHouse is lost with all tables, and `platform.raw` no longer holds the older half of the events."""
+    views = ("post_totals", "latest_post_metrics", "post_snapshots", "posts")
+    for backend in make_backend(engines, tmp_path_factory):
+        backend.start_aggregator()
+        backend.put_channel("w-lost", "c1", "bluesky")
+        backend.put_post("w-lost", "p1", [CatalogTarget("t1", "c1", "", "published", "at://t1")])
+        for number in range(20):
+            backend.publish_raw(bluesky_event("w-lost", "c1", f"e{number:02}", {"t1": {"likeCount": number}}))
+        backend.settle()
+        create(settings_of(backend), tmp_path / "backup", SystemClock(), 30, silent)
+        _forget_raw(backend, keep=5)
+        before = _content(backend, views)
+        backend.kill_aggregator()
+        database = backend.settings.clickhouse_database
+        backend.clickhouse.command(f"DROP DATABASE {database} SYNC")
+        list(migrate(backend.settings))
+        backend.start_aggregator()
+        restore.restore(settings_of(backend), tmp_path / "backup", is_forced=True, show=silent)
+        _command(backend, "rebuild")
+        _command(backend, "audit", "--grace-seconds", "0")
+        assert _content(backend, views) == before
+
+
+def _forget_raw(backend: Backend, keep: int) -> None:
+    """Have the topic forget all but its newest messages, as its retention does."""
+    topic = backend.settings.topic("platform.raw")
+    admin = AdminClient({"bootstrap.servers": backend.settings.kafka_bootstrap})
+    consumer = Consumer({"bootstrap.servers": backend.settings.kafka_bootstrap, "group.id": "forgets"})
+    ends = [TopicPartition(topic, n, consumer.get_watermark_offsets(TopicPartition(topic, n))[1]) for n in range(4)]
+    consumer.close()
+    cut = [TopicPartition(place.topic, place.partition, max(place.offset - keep, 0)) for place in ends]
+    for done in admin.delete_records(cut).values():
+        done.result(20)
+
+
+def _content(backend: Backend, views: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    shown = {"posts": "* EXCEPT (updated_at)"}
+    return {view: backend.rows(f"SELECT {shown.get(view, '*')} FROM {view} ORDER BY ALL") for view in views}
+
+
+def _command(backend: Backend, *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli", *arguments], env={**os.environ, **backend.environment},
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
