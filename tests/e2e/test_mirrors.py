@@ -192,6 +192,9 @@ class Workspace:
         self.publisher = RawPublisher(running.ready)
         body = {"scopes": ["analytics:read"], "style": "tidemark"}
         self.key: str = running.admin("POST", f"/admin/v1/workspaces/{self.name}/keys", body).json()["key"]
+        for origin in self.origins:
+            # The key works at once where it was made, and everywhere soon.
+            wait_until(lambda at=origin: self._opens(at), SECONDS, f"{origin} knows the key")  # type: ignore[misc]
         self._put("channels", "steady", {"platform": "bluesky", "external_id": "did:plc:s", "status": "active"})
         published = datetime.fromtimestamp(time.time() - 3600, UTC).isoformat()
         target = {"target_id": "steady", "channel_id": "steady", "status": "published", "external_id": "at://s"}
@@ -200,6 +203,9 @@ class Workspace:
     @property
     def origins(self) -> list[str]:
         return [self._running.ready["query_api"], str(self._second.client.base_url).rstrip("/")]
+
+    def _opens(self, origin: str) -> bool:
+        return httpx.get(f"{origin}/tidemark/v1/usage", headers={"x-api-key": self.key}, trust_env=False).is_success
 
     def _put(self, kind: str, thing: str, body: dict[str, Any] | None) -> None:
         path = f"/admin/v1/workspaces/{self.name}/{kind}/{thing}"
