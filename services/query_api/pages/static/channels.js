@@ -77,7 +77,7 @@ function Channel({ session, held, tick, id }) {
               if (!window) return html`<td key=${range}></td>`;
               const [text, title] = SOURCES[window.sources[name]] ?? [];
               return html`<td class="number" key=${range} data-kind=${`window-${range}`}><${Figure} metric=${name} value=${window.metrics[name]} reason="no_answer" />
-                ${text && html` <span class="source" title=${title}>${text}</span>`}</td>`;
+                 <span class="source" title=${title}>${text ?? ""}</span></td>`;
             })}
           </tr>`)}</tbody>
         </table></div>

@@ -85,7 +85,7 @@ export function Decay(props) {
 }
 
 export function Unusual(props) {
-  const { span, metric, found, errors } = useInsight("unusual", props);
+  const { span, metric, found, errors } = useInsight("unusual", props, { limit: 25 });
   const names = new Map(props.channels.map((one) => [one.id, one.username || one.id]));
   const post = (one) => html`<a href=${addressWith({ view: "posts", post: one.post_id })}>${one.post_id}</a><br /><span class="quiet small">${names.get(one.channel_id) ?? one.channel_id}</span>`;
   return html`

@@ -64,10 +64,10 @@ function first(status, accounts) {
 
 function Verdict({ status, accounts }) {
   const found = first(status, accounts);
-  const isBad = found && !status.is_healthy;
-  return html`<div class=${`verdict ${found ? "bad" : "good"}`} role="status" data-health=${found ? (isBad ? "bad" : "attention") : "good"}>
+  const health = !found ? "good" : status.is_healthy ? "attention" : "bad";
+  return html`<div class=${`verdict ${health}`} role="status" data-health=${health}>
     <span class="lamp" aria-hidden="true"></span>
-    <div><strong>${found ? found[0] : "Everything is healthy"}</strong>
+    <div><strong>${health === "attention" ? "All services work. " : ""}${found ? found[0] : "Everything is healthy"}</strong>
       <p class="said">${found ? html`${found[1]} <span class="quiet">docs/operations.md, “${found[2]}”</span>` : "Services answer, both engines answer, and figures are as fresh as promised."}</p></div>
   </div>`;
 }
@@ -86,7 +86,8 @@ function Health({ status, accounts }) {
     ["A read", "request_seconds"],
     ["A poll later than due", "late_seconds"],
   ];
-  const lagBy = Map.groupBy ? Map.groupBy(status.kafka.lag, (entry) => entry.topic) : group(status.kafka.lag);
+  const lagBy = group(status.kafka.lag);
+  const numbers = [...new Set(status.kafka.lag.map((entry) => entry.partition))].sort((a, b) => a - b);
   return html`
     <div class="title"><h1>Health</h1></div>
     <${Verdict} status=${status} accounts=${accounts} />
@@ -107,10 +108,13 @@ function Health({ status, accounts }) {
     <div class="columns">
     <${Card} title="Lag by partition" note="Messages that the aggregator has not acknowledged.">
       ${status.kafka.problem && html`<p class="notice bad">${status.kafka.problem}</p>`}
-      ${[...lagBy].map(([topic, entries]) => html`<div key=${topic}><h3><code>${topic}</code></h3>
-        <div class="scroll"><table><thead><tr><th scope="col">Partition</th><th scope="col" class="number">End</th><th scope="col" class="number">Lag</th></tr></thead>
-        <tbody>${entries.map((entry) => html`<tr key=${entry.partition} data-id=${`${topic}/${entry.partition}`} data-kind="lag"><th scope="row">${entry.partition}</th>
-          <td class="number"><${Figure} metric="end" value=${entry.end} /></td><td class="number"><${Figure} metric="lag" value=${entry.lag} /></td></tr>`)}</tbody></table></div></div>`)}
+      <div class="scroll"><table><thead><tr><th scope="col">Topic</th>${numbers.map((number) => html`<th scope="col" class="number" key=${number}>${number}</th>`)}</tr></thead>
+        <tbody>${[...lagBy].map(([topic, entries]) => html`<tr key=${topic} data-id=${topic} data-kind="lag"><th scope="row"><code>${topic}</code></th>
+          ${numbers.map((number) => {
+            const entry = entries.find((one) => one.partition === number);
+            return html`<td class="number" key=${number} data-id=${`${topic}/${number}`} title=${entry ? `${entry.committed ?? "none"} of ${entry.end} acknowledged` : null}>
+              ${entry && html`<${Figure} metric="lag" value=${entry.lag} />`}</td>`;
+          })}</tr>`)}</tbody></table></div>
     <//>
     <${Card} title="Owners of partitions">
       ${Object.entries(status.kafka.owners).map(([name, members]) => html`<div key=${name}><h3><code>${name}</code></h3>

@@ -9,7 +9,9 @@ import { ago, label, STATUSES, when } from "./words.js";
 import { PostCell } from "./posts.js";
 
 const V1 = "/tidemark/v1";
-const HEADLINES = ["impressions", "views", "engagements", "likes", "comments", "shares", "clicks", "followers"];
+const GROWING = ["impressions", "views", "engagements", "likes", "comments", "shares", "clicks"];
+// Followers are of an account, and people reached are never added up over time.
+const HEADLINES = { received: [...GROWING, "followers"], published: [...GROWING, "reach"] };
 const BY = [["received", "Growth received"], ["published", "Posts published"]];
 
 export function Overview({ session, held, tick, channels }) {
@@ -17,15 +19,15 @@ export function Overview({ session, held, tick, channels }) {
   const by = held.by === "published" ? "published" : "received";
   const channel = channels.find((one) => one.id === held.channels);
   const of = held.channels ? `${V1}/channels/${held.channels}` : V1;
-  const metric = HEADLINES.includes(held.metric) ? held.metric : "engagements";
+  const headlines = HEADLINES[by];
+  const metric = [...GROWING, "followers"].includes(held.metric) ? held.metric : "engagements";
   const asked = { from: span.from, to: span.to, tz: span.zone };
-  const headlines = HEADLINES.filter((name) => by === "received" || name !== "followers");
   const instants = instantsOf(span);
   const { data, errors, isLoading } = useAnswers(
     session,
     {
       totals: withQuery(`${of}/totals`, { ...asked, attribution: by, compare: "previous" }),
-      series: withQuery(`${of}/series`, { ...asked, metrics: HEADLINES.join(), mode: "increments", step: span.step }),
+      series: withQuery(`${of}/series`, { ...asked, metrics: HEADLINES.received.join(), mode: "increments", step: span.step }),
       top: withQuery(`${V1}/top/posts`, { ...instants, metric: "engagements", limit: 5, channel_id: held.channels }),
       newest: withQuery(`${V1}/posts`, { limit: 20, channel_id: held.channels }),
     },
@@ -49,6 +51,7 @@ export function Overview({ session, held, tick, channels }) {
         return html`<a
           class="tile"
           data-id=${name}
+          data-kind="tile"
           key=${name}
           href=${addressWith({ metric: name })}
           aria-current=${name === metric ? "true" : null}
@@ -56,7 +59,7 @@ export function Overview({ session, held, tick, channels }) {
           <span class="name">${label(name)}</span>
           <span class="value"><${Figure} metric=${name} value=${row?.value} reason="no_answer" short /></span>
           <${Change} value=${row?.change} />
-          <${Sparkline} values=${points.map((point) => point[name])} label=${`${label(name)} over time`} />
+          <${Sparkline} values=${points.map((point) => point[name] ?? null)} label=${`${label(name)} over time`} />
         </a>`;
       })}
     </div>`}

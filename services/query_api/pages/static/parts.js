@@ -32,9 +32,7 @@ export function Change({ value, reason }) {
   const number = Number(value);
   const direction = number > 0 ? "up" : number < 0 ? "down" : "same";
   return html`<span class=${`change ${direction}`}
-    ><span aria-hidden="true">${{ up: "↑", down: "↓", same: "→" }[direction]}</span
-    > <${Figure} metric="change" value=${value}
-  /></span>`;
+    ><${Figure} metric="change" value=${value} /></span>`;
 }
 
 // A small line without axes; gaps where nothing is known.

@@ -40,7 +40,7 @@ export function Post({ session, held, tick }) {
   const post = data.post;
   return html`
     <p class="back"><a href=${addressWith({ post: null, explain: null, metric: null, mode: null })}>← All posts</a></p>
-    <div class="title"><h1>${post ? post.targets.map((target) => target.content).find(Boolean)?.split("\n")[0].slice(0, 90) || `Post ${id}` : "Post"}</h1>
+    <div class="title"><h1>${post ? title(post) : "Post"}</h1>
       ${post && html`<p class="fresh quiet">As of ${ago(post.captured_at)}${post.next_poll_at ? `; next poll ${new Date(post.next_poll_at) < Date.now() ? "is due" : ago(post.next_poll_at)}` : "; not polled any more"}</p>`}
     </div>
     <${Problems} errors=${errors} />
@@ -78,11 +78,16 @@ export function Post({ session, held, tick }) {
   `;
 }
 
+function title(post) {
+  return post.targets.map((target) => target.content).find(Boolean)?.split("\n")[0].slice(0, 90) || `Post ${post.id}`;
+}
+
 function Text({ post }) {
   const texts = [...new Set(post.targets.map((target) => target.content).filter(Boolean))];
+  const isTold = texts.length === 1 && texts[0] === title(post);
   return html`<div class="facts">
     <p class="quiet">${post.published_at ? `Published ${when(post.published_at)}` : `Status: ${post.status}`} · <code>${post.id}</code></p>
-    ${texts.map((text) => html`<blockquote key=${text} class="posted">${text}</blockquote>`)}
+    ${!isTold && texts.map((text) => html`<blockquote key=${text} class="posted">${text}</blockquote>`)}
   </div>`;
 }
 
@@ -92,13 +97,13 @@ function Explain({ session, of, metric, zone }) {
   useEffect(() => place.current?.focus({ preventScroll: false }), [metric]);
   const found = data.explain;
   return html`<section class="card explain" ref=${place} tabindex="-1" aria-labelledby="explain">
-    <header><h2 id="explain">Where ${label(metric).toLowerCase()} comes from</h2>
+    <header><h2 id="explain">Where it comes from: ${label(metric).toLowerCase()}</h2>
       <a href=${addressWith({ explain: null })} class="button">Close</a></header>
     <${Problems} errors=${errors} />
     ${!found && !errors.explain && html`<${Loading} />`}
     ${found && html`
       <p class="quiet">${found.rule[0].toUpperCase() + found.rule.slice(1)}.</p>
-      ${found.parts.map((part) => html`<article key=${`${part.target_id}/${part.metric}`} class="part">
+      ${found.parts.map((part) => html`<article key=${`${part.target_id}/${part.metric}`} class="part" data-id=${`${part.target_id}/${part.metric}`} data-kind="part">
         <h3>${label(part.metric)}: <${Figure} metric=${part.metric} value=${part.value} reason=${part.reason} /> <span class="quiet small">of target ${part.target_id}</span></h3>
         ${part.value === null && html`<p>${part.hidden ? "The answer named this figure without a value." : reasonWords(part.reason)}</p>`}
         ${part.event && html`<dl class="event">

@@ -6,7 +6,7 @@ import { instantsOf, SpanBar, spanOf } from "./span.js";
 import { html, useEffect, useState } from "./view.js";
 import { label, platformName, PLATFORMS, when } from "./words.js";
 
-const COLUMNS = ["impressions", "views", "reach", "engagements", "engagement_rate", "likes", "comments", "shares", "saves", "clicks"];
+const COLUMNS = ["engagements", "engagement_rate", "impressions", "views", "reach", "likes", "comments", "shares", "saves", "clicks"];
 const LIMIT = 25;
 const EXCERPT = 110;
 
