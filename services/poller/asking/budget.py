@@ -49,6 +49,8 @@ EARLY_SHARE = 0.1
 _SPREAD_SECONDS = 6 * 3600
 _LONGEST_PACE_SECONDS = 3600
 _FORGET_ABOVE = 10_000
+# A shorter wait that a platform tells is none: its clock is behind ours, or it tells when the last window ended.
+_SHORTEST_TOLD = MILLIS_PER_SECOND
 
 
 class WindowKey(NamedTuple):
@@ -146,7 +148,9 @@ class _Longer:
 
 
 class _Window:
-    __slots__ = ("failures", "held_until", "in_flight", "limit", "longer", "pace", "remaining", "reset_at")
+    __slots__ = (
+        "failed_at", "failures", "held_until", "in_flight", "limit", "longer", "pace", "remaining", "reset_at"
+    )  # fmt: skip
 
     def __init__(self, pace: Pace | None) -> None:
         self.limit: int | None = None
@@ -155,6 +159,7 @@ class _Window:
         self.held_until = 0
         self.in_flight = 0
         self.failures = 0
+        self.failed_at = 0
         self.pace = pace
         self.longer: dict[int, _Longer] = {}
 
@@ -173,6 +178,13 @@ class _Window:
             # With calls in flight their answers may still say more, so look again soon.
             return self.reset_at or now + (MILLIS_PER_SECOND if self.in_flight else EMPTY_WAIT)
         return 0 if self.pace is None else self.pace.wait_until(now)
+
+    def fail(self, now: int) -> int:
+        """The limit was met; returns how often in a row. What calls met that were under way together counts once."""
+        if not self.failures or now >= max(self.held_until, self.failed_at + MILLIS_PER_SECOND):
+            self.failures += 1
+            self.failed_at = now
+        return self.failures
 
     def has_to_spare(self, now: int) -> bool:
         if self.wait_until(now) > now:
@@ -255,6 +267,7 @@ class Budget:
         """The clock was set back by so many ms; a window's end that a platform told is of its own clock and stays."""
         for window in self._windows.values():
             window.held_until = max(0, window.held_until - by)
+            window.failed_at -= by
             if window.pace is not None:
                 window.pace.clock_set_back(by)
 
@@ -335,6 +348,8 @@ class Budget:
     def hold(self, key: WindowKey, seconds: float | None, now: int, *, exhausted: bool, app_wide: bool = False) -> int:
         """The platform refused for the limit's sake; returns when it may be asked again, to the second it said.
 
+        Where it refuses again at the time that it said, or says no time that is to come, waits widen all the same.
+
         Args:
             seconds: what it said, None when nothing.
             exhausted: a quota of a day or month, not the pace.
@@ -345,15 +360,18 @@ class Budget:
             # A pace is the app's where its limit is; where the app's limit is a day's quota, the pace is a token's.
             app_wide = app_wide or exhausted or limit.window_seconds <= _LONGEST_PACE_SECONDS
         window = self._window(key.app if app_wide else key, now)
-        window.failures += 1
+        failures = window.fail(now)
         if seconds is not None:
-            wait = int(seconds * MILLIS_PER_SECOND) + 1
+            told = int(seconds * MILLIS_PER_SECOND) + 1
         elif exhausted:
-            wait = QUOTA_WAIT
+            told = QUOTA_WAIT
         elif window.reset_at is not None and window.reset_at > now:
-            wait = window.reset_at - now
+            told = window.reset_at - now
         else:
-            wait = patience(window.failures, self._uniform)
+            told = 0
+        # A time that was told is believed once.
+        unproven = failures if told < _SHORTEST_TOLD else failures - 1
+        wait = max(told, patience(unproven, self._uniform)) if unproven else told
         window.held_until = max(window.held_until, now + wait)
         return window.held_until
 
