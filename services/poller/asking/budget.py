@@ -149,7 +149,8 @@ class _Longer:
 
 class _Window:
     __slots__ = (
-        "failed_at", "failures", "held_until", "in_flight", "limit", "longer", "pace", "remaining", "reset_at"
+        "failed_at", "failures", "held_until", "in_flight", "limit", "longer", "pace", "remaining", "reset_at",
+        "trying",
     )  # fmt: skip
 
     def __init__(self, pace: Pace | None) -> None:
@@ -160,12 +161,17 @@ class _Window:
         self.in_flight = 0
         self.failures = 0
         self.failed_at = 0
+        # Calls under way that began after the limit was met, and before anything was answered since.
+        self.trying = 0
         self.pace = pace
         self.longer: dict[int, _Longer] = {}
 
     def wait_until(self, now: int) -> int:
         if self.held_until > now:
             return self.held_until
+        if self.failures and self.trying:
+            # One call shows whether the platform takes others again.
+            return now + MILLIS_PER_SECOND
         own = self._own_wait_until(now)
         return (
             max([own, *(one.wait_until(self.in_flight, now) for one in self.longer.values())]) if self.longer else own
@@ -315,6 +321,8 @@ class Budget:
         """A call is being made; `end` must follow."""
         window = self._window(key, now)
         window.in_flight += 1
+        for one in self._held_of(key):
+            one.trying += bool(one.failures)
         if window.pace is not None:
             window.pace.take(now)
         if key.owner != APP and self.is_app_wide(key.platform, key.limit_group):
@@ -325,6 +333,8 @@ class Budget:
     def end(self, key: WindowKey) -> None:
         """A call that `reserve` allowed is over, with or without an answer: its place is free for another."""
         self._windows[key].in_flight -= 1
+        for one in self._held_of(key):
+            one.trying -= bool(one.trying)
 
     def observe(self, key: WindowKey, state: LimitState | None, now: int) -> None:
         """What the headers of an answer say; None leaves everything as it was.
@@ -377,10 +387,12 @@ class Budget:
 
     def served(self, key: WindowKey) -> None:
         """An answer came that was not about limits."""
-        for known in {key, key.app}:
-            window = self._windows.get(known)
-            if window is not None:
-                window.failures = 0
+        for window in self._held_of(key):
+            window.failures = window.trying = 0
+
+    def _held_of(self, key: WindowKey) -> list[_Window]:
+        """What is known of a window, and of the same one of our whole app."""
+        return [window for known in {key, key.app} if (window := self._windows.get(known)) is not None]
 
     def _window(self, key: WindowKey, now: int) -> _Window:
         window = self._windows.get(key)

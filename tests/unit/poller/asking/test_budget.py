@@ -91,6 +91,24 @@ def test_a_time_at_which_the_platform_refuses_again_is_not_believed_twice(told: 
         now += 5_001
 
 
+@pytest.mark.parametrize("app_wide", [False, True])
+def test_after_a_refusal_one_call_at_a_time_shows_whether_it_is_over(app_wide: bool) -> None:
+    budget = Budget(greatest)
+    until = budget.hold(KEY, 5.0, NOW, exhausted=False, app_wide=app_wide)
+    others = [KEY, KEY._replace(owner="w/other")] if app_wide else [KEY]
+    budget.begin(KEY, until)
+    assert all(budget.wait_until(other, until) > until for other in others)
+    budget.end(KEY)
+    again = budget.hold(KEY, 5.0, until, exhausted=False, app_wide=app_wide)
+    budget.begin(KEY, again)
+    budget.end(KEY)
+    budget.served(KEY)
+    for other in others:
+        budget.begin(other, again)
+        assert budget.wait_until(other, again) == 0
+    assert KEY._replace(owner="w/other") not in others or budget.wait_until(others[1], again) == 0
+
+
 def test_calls_under_way_that_meet_a_limit_together_are_one_refusal() -> None:
     budget = Budget(greatest)
     for after in range(8):
