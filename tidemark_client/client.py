@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from tidemark_client.errors import TidemarkError
+from tidemark_client.insights import BestTimes, Decay, Unusual
 from tidemark_client.models import (
     Answer,
     Capabilities,
@@ -26,7 +27,8 @@ from tidemark_client.models import (
     Usage,
     Window,
 )
-from tidemark_client.transport import Transport, quoted
+from tidemark_client.transport import quoted
+from tidemark_client.webhooks import WebhookCalls
 
 _PREFIX = "/tidemark/v1"
 MOST_IDS = 500
@@ -45,10 +47,10 @@ _Row = TypeVar("_Row")
 _Answer = TypeVar("_Answer", bound=Answer)
 
 
-class Tidemark(Transport):
-    """Reads the workspace that the key belongs to.
+class Tidemark(WebhookCalls):
+    """Reads the workspace that the key belongs to, and keeps its webhooks.
 
-    Every method raises TidemarkError. Calls are tried again where that may help, since all of them only read.
+    Every method raises TidemarkError. Calls that only read are tried again where that may help.
     """
 
     def post(self, post_id: str) -> Post:
@@ -183,6 +185,61 @@ class Tidemark(Transport):
         """A channel's figures over time: sums over its posts, or the platform's own figures of the account."""
         return self._series(f"channels/{quoted(channel_id)}", metrics, start, end, step, tz, mode, {"source": source})
 
+    def workspace_series(
+        self,
+        metrics: Sequence[str],
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        step: Step = "day",
+        tz: str = "UTC",
+        mode: Mode = "cumulative",
+    ) -> Series:
+        """The workspace's figures over time, summed over all channels."""
+        return self._series("", metrics, start, end, step, tz, mode)
+
+    def best_times(
+        self,
+        metric: str = "engagements",
+        *,
+        channel_id: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        tz: str = "UTC",
+        age_hours: int = 24,
+    ) -> BestTimes:
+        """What posts of each hour of the week had at an age, against their channel's usual."""
+        asked = {"metric": metric, "channel_id": channel_id, "from": _text(start), "to": _text(end), "tz": tz}
+        return self._get(BestTimes, "insights/best-times", {**asked, "age_hours": age_hours})
+
+    def decay(
+        self,
+        metric: str = "engagements",
+        *,
+        channel_id: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        tz: str = "UTC",
+        base_days: int = 28,
+    ) -> Decay:
+        """How fast posts reach the figure that they have after some days."""
+        asked = {"metric": metric, "channel_id": channel_id, "from": _text(start), "to": _text(end), "tz": tz}
+        return self._get(Decay, "insights/decay", {**asked, "base_days": base_days})
+
+    def unusual(
+        self,
+        metric: str = "engagements",
+        *,
+        channel_id: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        tz: str = "UTC",
+        factor: float = 3.0,
+    ) -> Unusual:
+        """Posts far from their channel's usual, counters that fell, and late polls."""
+        asked = {"metric": metric, "channel_id": channel_id, "from": _text(start), "to": _text(end), "tz": tz}
+        return self._get(Unusual, "insights/unusual", {**asked, "factor": factor})
+
     def totals(
         self,
         *,
@@ -292,7 +349,7 @@ class Tidemark(Transport):
     ) -> Series:
         span = {"from": _text(start), "to": _text(end), "tz": tz, "format": "json"}
         asked = {"metrics": ",".join(metrics), "step": step, "mode": mode, **span, **(more or {})}
-        return self._get(Series, f"{subject}/series", asked)
+        return self._get(Series, f"{subject}/series".lstrip("/"), asked)
 
     def _by_ids(self, model: type[Page[_Row]], subject: str, ids: Sequence[str]) -> Page[_Row]:
         data: list[_Row] = []

@@ -42,6 +42,7 @@ class TargetData(_Figures):
     status: str
     external_id: str | None
     permalink: str | None
+    content: str | None = None
     published_at: datetime | None
     is_story: bool
     parent_target_id: str | None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from schemas.positional import PositionalCodec
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.routes import Admin
+from services.query_api.admin.status import reader_of
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
 from services.query_api.cache import AnswerCache
@@ -31,6 +33,7 @@ from services.query_api.publisher import Codecs, KafkaPublisher
 from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.own import OwnReads
+from services.query_api.reads.parts import KeptParts
 from services.query_api.reads.read_model import ClickHouseReadModel
 from services.query_api.reads.sources import Sources
 from services.query_api.reads.subscribing import Subscriptions
@@ -43,10 +46,12 @@ from services.query_api.spending import Spending
 from services.query_api.store import layout, records
 from services.query_api.store.feeding import StoreFeed
 from services.query_api.store.handle import Store, Touched
+from services.query_api.webhooks import Webhooks
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.cursors import CursorText
 from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.registry import Registry
+from services.runtime.sealing import WebhookCipher
 from services.runtime.secrets import TokenCipher
 from services.runtime.topics import incarnation
 
@@ -54,6 +59,8 @@ _HOUSEKEEPING_SECONDS = 1.0
 _COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 # Kept window totals get this part of the memory for kept replies: window totals are small.
 _WINDOWS_SHARE = 8
+# What answers said of targets gets this part beside it.
+_PARTS_SHARE = 4
 
 
 class Service:
@@ -76,7 +83,14 @@ class Service:
         registry = Registry(settings, settings)
         codecs = Codecs(registry)
         self._publisher = KafkaPublisher(settings, codecs)
-        self._feed = feed = CatalogFeed(settings, codecs, (keys, directory, vault, spending))
+        webhooks = Webhooks(
+            self._publisher,
+            WebhookCipher(settings.secret_keys) if settings.secret_keys else None,
+            self._clock,
+            allows_private=bool(settings.webhooks_allow_private),
+        )
+        views = (keys, directory, vault, spending, webhooks.book, webhooks.states)
+        self._feed = feed = CatalogFeed(settings, codecs, views)
         self._clickhouse = clickhouse = ClickHouse(settings)
         self._link = PollerLink(settings, codecs, self._clock, deadline_seconds=settings.live_deadline_seconds)
         self._replies: AnswerCache[Reply] = AnswerCache(settings.answer_cache_bytes)
@@ -115,7 +129,14 @@ class Service:
                     clickhouse,
                     directory,
                     LiveReads(
-                        ClickHouseReadModel(clickhouse, directory, self._windows, desk, own_reads),
+                        ClickHouseReadModel(
+                            clickhouse,
+                            directory,
+                            self._windows,
+                            desk,
+                            own_reads,
+                            KeptParts(settings.answer_cache_bytes // _PARTS_SHARE),
+                        ),
                         self._link,
                         directory,
                         self._clock,
@@ -126,11 +147,16 @@ class Service:
                     own_store=self._store,
                     own_reads=own_reads,
                     at_once=self._at_once,
+                    webhooks=webhooks,
                     subscriptions=self._subscriptions,
                     clock=self._clock,
                 ),
                 admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
-                admin=Admin(catalog, Keys(catalog, keys, self._clock)),
+                admin=Admin(
+                    catalog,
+                    Keys(catalog, keys, self._clock),
+                    reader_of(settings.status_targets, dict(os.environ)),
+                ),
                 limiter=self._limiter,
                 clock=self._clock,
                 readiness=readiness,

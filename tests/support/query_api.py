@@ -14,6 +14,7 @@ from schemas.metrics import POST_NAMES, Values
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.routes import Admin
+from services.query_api.admin.status import StatusReader
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
 from services.query_api.cache import AnswerCache
@@ -31,8 +32,10 @@ from services.query_api.serving.replies import Reply
 from services.query_api.spending import Spending
 from services.query_api.store.handle import Store as OwnStore
 from services.query_api.views import Place
+from services.query_api.webhooks import Webhooks
 from services.runtime.cursors import CursorText
 from services.runtime.kafka import key as message_key
+from services.runtime.sealing import WebhookCipher
 from services.runtime.secrets import TokenCipher
 
 ADMIN_KEY = "admin-key-of-the-tests"
@@ -135,6 +138,7 @@ class FakeApi:
     cache: AnswerCache[Reply] | None = None
     silent: list[float] = field(default_factory=list)
     spending: Spending = field(default_factory=Spending)
+    webhooks: Webhooks = field(kw_only=True)
     subscriptions: Subscriptions = field(default_factory=Subscriptions)
     app: ASGIApp | None = None
     all_sources: Sources | None = None
@@ -189,6 +193,9 @@ def fake_api(
         cipher=TokenCipher([secret_key]) if secret_key else None,
         clock=clock,
     )
+    webhooks = Webhooks(
+        publisher, WebhookCipher([secret_key]) if secret_key else None, clock, is_private=_is_named_private
+    )
     missing: list[str] = []
     cache: AnswerCache[Reply] | None = None
     if cache_bytes is not None:
@@ -209,13 +216,14 @@ def fake_api(
         clock=clock,
         at_once=at_once(directory) if at_once else None,
         spending=spending,
+        webhooks=webhooks,
     )
     app = create_app(
         Parts(
             keys=keys,
             sources=sources,
             admin_key=AdminKey(admin_key),
-            admin=Admin(catalog, Keys(catalog, keys, clock)),
+            admin=Admin(catalog, Keys(catalog, keys, clock), StatusReader(lambda: {"is_healthy": True})),
             limiter=RateLimiter(rate_limit) if rate_limit else None,
             clock=clock,
             readiness=readiness,
@@ -241,7 +249,12 @@ def fake_api(
         subscriptions,
         app,
         sources,
+        webhooks=webhooks,
     )
+
+
+async def _is_named_private(host: str, port: int, seconds: float) -> bool:
+    return host.startswith("private.")
 
 
 def channel(

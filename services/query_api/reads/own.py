@@ -136,3 +136,14 @@ def posts_of_targets(view: View, workspace_id: str, ids: Sequence[str]) -> dict[
     """The posts of targets, by post id; a target that no post lists is left out."""
     of_posts = dict.fromkeys(post_id for id_ in ids if (post_id := view.post_of(workspace_id, id_)) is not None)
     return posts(view, workspace_id, list(of_posts))
+
+
+def channels_of_targets(view: View, workspace_id: str, ids: Sequence[str]) -> dict[str, str]:
+    """The channel id of each target; a target that no post lists is left out."""
+    wanted = set(ids)
+    return {
+        target.target_id: target.channel_id
+        for post in posts_of_targets(view, workspace_id, ids).values()
+        for target in post.targets
+        if target.target_id in wanted
+    }

@@ -14,6 +14,7 @@ from services.query_api.reads.query import ReadModel
 from services.query_api.reads.subscribing import Subscriptions
 from services.query_api.spending import Spending
 from services.query_api.store.handle import Store as OwnStore
+from services.query_api.webhooks import Webhooks, no_webhooks
 from services.runtime.clock import Clock, SystemClock
 
 
@@ -39,6 +40,7 @@ class Sources:
         at_once: answers that the own store gives without waiting; None likewise.
         poll_speed: the divisor of poll intervals.
         spending: what polls cost.
+        webhooks: webhooks of all workspaces, and changes to them.
         answers: turns at making large answers, each held until the answer is sent.
         desk: threads in which payloads are read and large replies are written.
         subscriptions: what readers of changes have in common.
@@ -55,5 +57,6 @@ class Sources:
     own_store: OwnStore | None = None
     own_reads: OwnReads | None = None
     at_once: AtOnce | None = None
+    webhooks: Webhooks = field(default_factory=no_webhooks)
     subscriptions: Subscriptions = field(default_factory=Subscriptions)
     clock: Clock = field(default_factory=SystemClock)

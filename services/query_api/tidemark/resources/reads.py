@@ -186,6 +186,7 @@ class ResourceReads:
                     parent_target_id=held["parent_target_id"],
                     updated_at=updated_at,
                     register=register,
+                    content=held.get("content"),
                     origin=held.get("origin", TargetOrigin.PRODUCT.value),
                 )
                 for held in orjson.loads(targets)

@@ -32,6 +32,7 @@ class TargetState:
 
     Attributes:
         status: the status in the catalog.
+        content: the text that was posted.
         published_at: ms; the post's time if the target has none of its own.
         updated_at: when the post was last written to the catalog, ms.
         register: the figures in the order of POST_METRICS, each with the answer that it comes from.
@@ -51,6 +52,7 @@ class TargetState:
     parent_target_id: str | None
     updated_at: int
     register: Register
+    content: str | None = None
     origin: str = TargetOrigin.PRODUCT.value
     is_newest: bool = True
     evidence: tuple[Evidence, ...] = ()
