@@ -95,7 +95,7 @@ class QueryApi:
         servers = self._table.methods_of(path)
         if not servers:
             raise NotFound
-        next(iter(servers.values())).refuse_method(scope["headers"], ", ".join(servers).encode())
+        next(iter(servers.values())).refuse_method(scope["headers"], ", ".join(sorted(servers)).encode())
 
 
 def create_app(parts: Parts) -> ASGIApp:

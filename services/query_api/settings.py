@@ -16,6 +16,7 @@ from services.runtime.settings import (
     OperationsSettings,
     RegistrySettings,
     SecretKeysSettings,
+    WebhookSettings,
 )
 
 # An origin in the form that browsers send.
@@ -23,7 +24,13 @@ _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9]\d{0,4})?")
 
 
 class QueryApiSettings(
-    KafkaSettings, RegistrySettings, ClickHouseSettings, SecretKeysSettings, HttpSettings, OperationsSettings
+    KafkaSettings,
+    RegistrySettings,
+    ClickHouseSettings,
+    SecretKeysSettings,
+    HttpSettings,
+    WebhookSettings,
+    OperationsSettings,
 ):
     """Settings of the query API, from the environment (`TIDEMARK_*`)."""
 

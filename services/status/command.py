@@ -73,7 +73,7 @@ def _kafka(addresses: Addresses) -> Answer:
         settings,
         {
             f"{settings.topic_prefix}{group}": (settings.topic(RAW),),
-            f"{group}-catalog": tuple(settings.topic(name) for name in _CATALOG),
+            f"{settings.topic_prefix}{group}-catalog": tuple(settings.topic(name) for name in _CATALOG),
         },
         {
             f"{settings.topic_prefix}{group}": settings.topic(RAW),

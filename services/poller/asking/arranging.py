@@ -6,6 +6,7 @@ that are not asked for now.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic
@@ -17,6 +18,7 @@ from services.poller.asking.questions import CHANNEL, Asked, ChannelQuestion, Sh
 from services.poller.asking.refusals import Kind
 from services.poller.asking.refused_shapes import WAITS, Turn
 from services.poller.asking.witnesses import waits_until, with_witness
+from services.poller.keys import ChannelKey
 from services.poller.schedule.batch import Fate, Settled
 
 
@@ -53,26 +55,57 @@ def arranged(question: Asked, name: str, known: Knowledge, now: int, *, is_sched
     if not question.call.targets:
         return _of_channel(question, known, now)
     found: Arranged[Asked] = Arranged()
-    shape, owner, together = question.shape, owner_of(question, name), list(range(len(question.subjects)))
+    together = list(range(len(question.subjects)))
     if known.culprits:
-        together = []
-        for position, (subject, target) in enumerate(zip(question.subjects, question.call.targets, strict=True)):
-            again_at = known.culprit_again_at(owner, subject.channel, shape, target.external_id)
-            if again_at is None:
-                together.append(position)
-            elif is_scheduled and now < again_at:
-                found.settled[subject] = Settled(Fate.SKIPPED)
-            else:
-                found.ask += _without(question.only([position], now), known, name, now, found)
+        together = _apart(question, name, known, now, found, is_scheduled=is_scheduled)
     rest = [question] if len(together) == len(question.subjects) else question.only(together, now)
     for other in rest:
-        first, later = with_witness(other, name, known, now) if is_scheduled and known.doubts else ([other], [])
+        first, later = with_witness(other, name, known, now) if is_scheduled and known.may_doubt else ([other], [])
         for one in first:
             for part in _sized(one, known, now):
                 found.ask += _without([part], known, name, now, found)
         # By then it may have shown who is to blame.
         found.ask += later
     return found
+
+
+def _apart(
+    question: Asked, name: str, known: Knowledge, now: int, found: Arranged[Asked], *, is_scheduled: bool
+) -> list[int]:
+    """Ask for culprits apart, or not now; returns the positions of all others."""
+    together: list[int] = []
+    shape, owner = question.shape, owner_of(question, name)
+    due: list[int] = []
+    failing: list[tuple[tuple[bool, int], int]] = []
+    for position, (subject, target) in enumerate(_targets(question)):
+        again_at = known.culprit_again_at(owner, subject.channel, shape, target.external_id)
+        if again_at is None:
+            together.append(position)
+        elif is_scheduled and now < again_at:
+            # Drawn early to fill a call, it would else miss its try by a whole interval.
+            is_soon = known.culprits.is_soon(again_at, now)
+            found.settled[subject] = Settled(Fate.RETRY, again_at) if is_soon else Settled(Fate.SKIPPED)
+        elif is_scheduled and known.culprits.fails(subject.channel, shape, target.external_id):
+            failing.append((known.culprits.turn(subject.channel, shape, target.external_id, now), position))
+        else:
+            due.append(position)
+    later: list[int] = []
+    tried: Counter[ChannelKey] = Counter()
+    for _, position in sorted(failing):
+        key = question.subjects[position].channel
+        if (room := known.culprits.room(key, shape, now)) > tried[key]:
+            tried[key] += 1
+            due.append(position)
+        elif room:
+            later.append(position)
+        else:
+            again_at = known.culprits.room_at(key, shape, now)
+            found.settled[question.subjects[position]] = Settled(Fate.RETRY, again_at)
+    for position in due:
+        found.ask += _without(question.only([position], now), known, name, now, found)
+    # Arranged anew once those were asked: tried as well, or put off.
+    found.ask += question.only(later, now) if later else []
+    return together
 
 
 def _held_back(question: Asked, name: str, known: Knowledge, now: int) -> Arranged[Asked] | None:

@@ -99,6 +99,14 @@ def stamp_of(register: Register, metric: int) -> Stamp | None:
     return next((stamp for stamp, mask in register.groups if mask >> metric & 1), None)
 
 
+def spoken_of(register: Register) -> int:
+    """The metrics that some answer held, also those that it named as null, as a bit mask."""
+    spoken = 0
+    for _, mask in register.groups:
+        spoken |= mask
+    return spoken
+
+
 def last_answered_at(captured_at: int | None, evidence: Sequence[Evidence]) -> int | None:
     """When the platform last answered about a target or channel, ms; None when it never did."""
     return max(
