@@ -79,6 +79,7 @@ def test_webhooks_are_told_of_what_happens(
         return next((entry for entry in page if entry["id"] == id_ and entry["status"] != "pending"), None)
 
     entry = wait_until(lambda: logged(asked), 30, lambda: tidemark.log("notifier"))
+    assert entry is not None
     assert (entry["status"], entry["type"], entry["answer_status"], entry["answer"]) == (
         "delivered", "webhook.test", 200, "taken",
     )  # fmt: skip
@@ -109,6 +110,7 @@ def test_webhooks_are_told_of_what_happens(
     failed = call("POST", f"/{gone['id']}/test").raise_for_status().json()["delivery_id"]
     wait_until(lambda: call("GET", f"/{gone['id']}").json()["disabled_reason"] == "gone", 30, "shut down")
     entry = wait_until(lambda: logged(failed, f"/{gone['id']}"), 30, lambda: tidemark.log("notifier"))
+    assert entry is not None
     assert (entry["status"], entry["answer_status"], entry["tries"]) == ("failed", 410, 1)
     wait_until(lambda: told("webhook.disabled"), 30, lambda: tidemark.log("notifier"))
     assert told("webhook.disabled")[0]["webhook_id"] == gone["id"]
