@@ -1,4 +1,4 @@
-"""The calls about webhooks; the key needs the scope `webhooks:write`."""
+"""The calls about webhooks and their replies; the key needs the scope `webhooks:write`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,85 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from tidemark_client.models import (
-    Deliveries,
-    Delivery,
-    Redelivered,
-    ThresholdRule,
-    Webhook,
-    Webhooks,
-    WebhookWithSecret,
-)
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from tidemark_client.models import Answer
 from tidemark_client.transport import Transport, quoted
 
 WEBHOOKS_SCOPE = "webhooks:write"
 
 _PATH = "/tidemark/v1/webhooks"
+
+
+class ThresholdRule(BaseModel):
+    """A webhook tells of a post once its metric, summed over its channels, is at least this figure."""
+
+    model_config = ConfigDict(frozen=True)
+
+    metric: str
+    at_least: int
+
+
+class Webhook(Answer):
+    """A webhook, without its secret.
+
+    Attributes:
+        disabled_reason: `gone`, `failing`, `backlog` or `by_owner`; None while it is active.
+        previous_secret_until: until then, after a rotation, deliveries carry signatures by both secrets.
+    """
+
+    id: str
+    url: str
+    types: list[str]
+    rules: list[ThresholdRule]
+    description: str
+    status: Literal["active", "disabled"]
+    disabled_reason: str | None
+    failing_since: datetime | None
+    previous_secret_until: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class WebhookWithSecret(Webhook):
+    """A webhook that was made, or whose secret was rotated; the secret is never shown again."""
+
+    secret: SecretStr
+
+
+class Delivery(Answer):
+    """A delivery of a webhook; `id` is the `webhook-id` of each of its tries."""
+
+    id: str
+    type: str
+    status: Literal["pending", "delivered", "failed"]
+    tries: int
+    created_at: datetime
+    next_try_at: datetime | None
+    tried_at: datetime | None
+    answer_status: int | None
+    answer: str
+    error: str | None
+
+
+class Deliveries(Answer):
+    """A page of deliveries."""
+
+    deliveries: list[Delivery]
+    next_cursor: str | None
+
+
+class Webhooks(Answer):
+    """All webhooks of a workspace."""
+
+    webhooks: list[Webhook]
+
+
+class Redelivered(Answer):
+    """How many deliveries are made once more, and where further ones begin."""
+
+    accepted: int
+    next_since: datetime | None
 
 
 class WebhookCalls(Transport):

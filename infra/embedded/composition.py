@@ -142,6 +142,11 @@ class Plan:
             "environment": told,
         }
 
+    def _status_targets(self) -> str:
+        """The services' operators' ports, in the form of the setting."""
+        found = {name: self._operations_url(name) for name in ("poller", "aggregator", "query_api")}
+        return ",".join(f"{name}={url}" for name, url in found.items() if name in self.names and url)
+
     def _operations_url(self, name: str) -> str | None:
         port = self.ports.get(f"{name}_metrics")
         return f"http://{HOST}:{port}" if port is not None else None
@@ -241,6 +246,8 @@ class Plan:
             environment["TIDEMARK_INSTANCE_ID"] = f"{name.replace('_', '-')}-0"
             port = self.ports["query_api"] if name == "query_api" else self.ports[f"{name}_metrics"]
             environment["TIDEMARK_METRICS_PORT"] = str(self.ports[f"{name}_metrics"])
+            if name == "query_api" and not environment.get("TIDEMARK_STATUS_TARGETS"):
+                environment["TIDEMARK_STATUS_TARGETS"] = self._status_targets()
             probe = answers(f"http://{HOST}:{port}/readyz")
             alive = answers(f"http://{HOST}:{port}/healthz")
         return Service(

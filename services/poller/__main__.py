@@ -328,7 +328,7 @@ def main() -> None:
         cipher = TokenCipher(settings.secret_keys, accepts_unbound=settings.unbound_tokens == "accept")
     except SecretsError as error:
         exit_with(str(error))
-    for line in refuse_or_wait(settings):
+    for line in refuse_or_wait(settings, "poller"):
         _log.warning("a neighbour is waited for", problem=line)
     raise SystemExit(uvloop.run(run(settings, cipher)))
 

@@ -58,7 +58,7 @@ def main() -> None:
     listener = _listen(settings)
     configure_logging("query_api", settings.log_level)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    for line in refuse_or_wait(settings):
+    for line in refuse_or_wait(settings, "query-api"):
         log.warning("a neighbour is waited for", problem=line)
     if settings.admin_key is None:
         log.warning("the admin API is closed: TIDEMARK_ADMIN_KEY is not set")

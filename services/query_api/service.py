@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Sequence
+import os
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from schemas.positional import PositionalCodec
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.routes import Admin
+from services.query_api.admin.status import reader_of
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
 from services.query_api.cache import AnswerCache
@@ -22,6 +24,7 @@ from services.query_api.directory import Directory
 from services.query_api.drops import DropFeed, drop_tags
 from services.query_api.fairness import Desk
 from services.query_api.feed import CatalogFeed
+from services.query_api.first_read import FirstRead
 from services.query_api.key_writes import CatchUp, KeyWrites
 from services.query_api.live import LiveReads
 from services.query_api.observability import CACHE_BYTES, REFUSED
@@ -96,7 +99,7 @@ class Service:
         directory.on_change = drops.channel_changed
         if key_writes is not None:
             keys.on_write = lambda place: key_writes.wrote(place.partition, place.offset)
-            keys.catch_up = CatchUp(key_writes, feed, keys.topic)
+        keys.catch_up = _catch_up(FirstRead(feed), CatchUp(key_writes, feed, keys.topic) if key_writes else None)
         self._store: Store | None = None
         self._store_feed: StoreFeed | None = None
         if settings.store_dir:
@@ -149,7 +152,11 @@ class Service:
                     clock=self._clock,
                 ),
                 admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
-                admin=Admin(catalog, Keys(catalog, keys, self._clock)),
+                admin=Admin(
+                    catalog,
+                    Keys(catalog, keys, self._clock),
+                    reader_of(settings.status_targets, dict(os.environ)),
+                ),
                 limiter=self._limiter,
                 clock=self._clock,
                 readiness=readiness,
@@ -233,6 +240,15 @@ class Service:
             if self._limiter is not None:
                 self._limiter.forget_old(self._clock.now())
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+def _catch_up(first: FirstRead, others: CatchUp | None) -> Callable[[], Awaitable[bool]]:
+    """Waits for keys: those that a new process has not read, else those that other workers made."""
+
+    async def wait() -> bool:
+        return await first() or (others is not None and await others())
+
+    return wait
 
 
 def _store_of(settings: QueryApiSettings, registry: Registry, clock: Clock) -> tuple[Store, StoreFeed]:

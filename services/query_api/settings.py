@@ -48,6 +48,10 @@ class QueryApiSettings(
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="pages whose scripts may call the API: https://app.example.com, comma-separated, or *"
     )
+    status_targets: str = Field(
+        default="",
+        description="operators' ports that the operator's page asks: poller=http://host:port, comma-separated",
+    )
     platforms_path: str = Field(default="", description="folders of further platforms' files")
 
     @field_validator("admin_key")

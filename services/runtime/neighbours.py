@@ -15,6 +15,8 @@ import httpx
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from schemas.kafka_rights import kafka_rights
+from services.runtime.acls import installation, missing_rights
 from services.runtime.kafka import confluent_options
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings, Settings, exit_with
 
@@ -52,11 +54,15 @@ def problems(settings: Settings) -> list[Problem]:
     return sorted(found, key=lambda problem: not problem.is_refusal)
 
 
-def refuse_or_wait(settings: Settings) -> list[str]:
+def refuse_or_wait(settings: Settings, role: str | None = None) -> list[str]:
     """Check the neighbours at the start of a service; a refusal ends the process with one line.
 
     A wrong password or path does not mend itself, while a neighbour that does not answer yet may still start: the
-    service waits for such a neighbour.
+    service waits for such a neighbour. A missing right in Kafka is a refusal as well. Rights are looked at only where
+    clients have names (SASL or SSL).
+
+    Args:
+        role: the service's name in `schemas.kafka_rights`; None looks at no rights.
 
     Returns:
         one line for the log for each neighbour that does not answer yet.
@@ -65,6 +71,8 @@ def refuse_or_wait(settings: Settings) -> list[str]:
     refusals = [problem.text for problem in found if problem.is_refusal]
     if refusals:
         exit_with("; ".join(refusals))
+    if role and isinstance(settings, KafkaSettings) and (lacking := ask_rights(settings, role)):
+        exit_with(lacking)
     return [problem.text for problem in found]
 
 
@@ -98,6 +106,20 @@ def ask_kafka(settings: KafkaSettings) -> Problem | None:
         setting = "TIDEMARK_KAFKA_SASL_*" if is_refusal else "TIDEMARK_KAFKA_BOOTSTRAP"
         return Problem(f"Kafka can't be used at {settings.kafka_bootstrap} ({said}); check {setting}", is_refusal)
     return None
+
+
+def ask_rights(settings: KafkaSettings, role: str) -> str | None:
+    """One line that names the rights that the own principal lacks for a role; None when it has them all."""
+    if settings.kafka_security_protocol == "PLAINTEXT":
+        return None
+    lacking = missing_rights(settings, kafka_rights(role, installation(settings)))
+    if not lacking:
+        return None
+    user = settings.kafka_sasl_username or "the certificate's owner"
+    return (
+        f"Kafka's user {user} lacks {', '.join(map(str, lacking))}; `tidemark topics --acls --service {role}` prints"
+        " the rights that are needed (a topic that does not exist looks the same: run `tidemark topics`)"
+    )
 
 
 def ask_registry(settings: RegistrySettings) -> Problem | None:

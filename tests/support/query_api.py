@@ -14,6 +14,7 @@ from schemas.metrics import POST_NAMES, Values
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.routes import Admin
+from services.query_api.admin.status import StatusReader
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
 from services.query_api.cache import AnswerCache
@@ -222,7 +223,7 @@ def fake_api(
             keys=keys,
             sources=sources,
             admin_key=AdminKey(admin_key),
-            admin=Admin(catalog, Keys(catalog, keys, clock)),
+            admin=Admin(catalog, Keys(catalog, keys, clock), StatusReader(lambda: {"is_healthy": True})),
             limiter=RateLimiter(rate_limit) if rate_limit else None,
             clock=clock,
             readiness=readiness,

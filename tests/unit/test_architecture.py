@@ -23,10 +23,19 @@ ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
     "services.runtime.registry": (("schemas", "services.runtime"), "only codecs and schema files"),
     "services.runtime.topics": (("schemas", "services.runtime"), "only topic and schema files"),
     "services.runtime.migrations": (("schemas", "services.runtime"), "only migration files"),
+    "services.runtime.acls": (("schemas", "services.runtime"), "only rights, which follow from the topics' files"),
+    "services.runtime.neighbours": (
+        ("schemas.kafka_rights", "services.runtime"),
+        "only rights, and only to check them",
+    ),
     "services.platforms": (("schemas",), "a platform is pure: fetching is the poller's, folding the aggregator's"),
     "services.poller": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.aggregator": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.query_api": (("schemas", "services.runtime", "services.platforms"), ""),
+    "services.query_api.admin.status": (
+        ("schemas", "services.runtime", "services.query_api", "services.status"),
+        "the admin API shows what `tidemark status` knows",
+    ),
     "services.notifier": (("schemas", "services.runtime"), "webhooks know platforms by their names only"),
     "services.status": (
         ("schemas.topic_names", "services.runtime"),
@@ -124,14 +133,15 @@ IMPORTERS: dict[str, set[str]] = {
     "faust": {"services.aggregator.app"},
     "clickhouse_connect": {
         "services.aggregator.clickhouse", "services.aggregator.refusals", "services.aggregator.audit.store",
-        "services.notifier.log", "services.query_api.reads.clickhouse", "services.runtime.migrations",
+        "services.aggregator.backup.raw_rows", "services.notifier.log",
+        "services.query_api.reads.clickhouse", "services.runtime.migrations",
     },
     "aiokafka": {
         "services.runtime.fetching", "services.runtime.kafka", "services.runtime.kafka_brokers",
     },
     "confluent_kafka": {
-        "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",
-        "services.aggregator.publisher",
+        "services.runtime.acls", "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",
+        "services.aggregator.publisher", "services.aggregator.backup.topic_messages",
         "services.aggregator.redrive", "services.aggregator.topic_reader", "services.runtime.membership",
         "services.status.probe", "infra.embedded.kafka",
     },
@@ -162,6 +172,7 @@ FOLDERS = {
     "tidemark": {"store", "reads", "serving"},
     "dialects": {"reads", "serving"},
     "site": {"serving"},
+    "pages": {"serving"},
 }
 WHOLE = {"apis", "app", "service", "workers", "operators"}
 # What a dialect may know of the query API: the questions, the way in, the errors, and words for schemas.

@@ -198,22 +198,22 @@ class Writes(Action[Context, Request[Asked], object], Generic[Context, Asked]):
 
 
 @dataclass(frozen=True, slots=True)
-class Shows(Action[Context, Request[Asked], Plain], Generic[Context, Asked]):
-    """Shows a page, or a text for machines, with headers of its own; the metrics do not count these requests."""
+class Shows(Action[Context, Request[Asked], Plain | Reply], Generic[Context, Asked]):
+    """Shows a page, a file, or a text for machines, with headers of its own; the metrics do not count such requests."""
 
     is_read: ClassVar[bool] = False
     is_counted: ClassVar[bool] = False
 
     parameters: type[Asked]
-    show: Callable[[Context, Request[Asked]], Awaitable[Plain]]
+    show: Callable[[Context, Request[Asked]], Awaitable[Plain | Reply]]
     ask: Callable[[Request[Asked]], Request[Asked]] = field(default=_itself, init=False)
     key: Callable[[Request[Asked], int], Hashable | None] = field(default=never, init=False)
 
-    async def answer(self, context: Context, question: Request[Asked]) -> Answer[Plain]:
+    async def answer(self, context: Context, question: Request[Asked]) -> Answer[Plain | Reply]:
         """What the endpoint's function shows for the request."""
         return Answer(await self.show(context, question))
 
-    def reply(self, answer: Answer[Plain]) -> Plain:
+    def reply(self, answer: Answer[Plain | Reply]) -> Plain | Reply:
         """The page as it is."""
         return answer.value
 
@@ -254,7 +254,7 @@ def writes(
 
 
 def shows(
-    parameters: type[Asked], show: Callable[[Context, Request[Asked]], Awaitable[Plain]]
+    parameters: type[Asked], show: Callable[[Context, Request[Asked]], Awaitable[Plain | Reply]]
 ) -> Action[Context, Any, Any]:
     """Make a `Shows`, its types checked against each other."""
     return Shows(parameters, show)

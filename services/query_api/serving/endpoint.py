@@ -192,7 +192,7 @@ class Endpoint(Generic[Context_contra, Question, Value]):
         headers: request headers that the action reads, for the description.
         path_values: the values of those path parameters that are not ids.
         sample: a sample reply, a JSON value; None for replies that are no JSON.
-        schema: the JSON schema of the reply.
+        schema: the JSON schema of the reply; of a stream of events, that of an event's data.
         media_types: the reply's possible media types.
         text_samples: sample replies that are no JSON, by media type.
         errors: errors of this endpoint, besides the errors of all endpoints with such a key.

@@ -18,7 +18,9 @@ import orjson
 import schemas
 from schemas.codec import schema_text
 from schemas.topic_specs import TopicSpec, topic_specs
+from services.query_api.serving.endpoint import Api
 from services.query_api.site import deliveries
+from services.query_api.site.asyncapi_streams import with_streams
 
 _EXAMPLES_DIR = Path(schemas.__file__).parent / "examples"
 _AVRO: Final = "application/vnd.apache.avro;version=1.9.0"
@@ -89,9 +91,9 @@ def asyncapi(prefix: str, partitions: int, specs: Sequence[TopicSpec] | None = N
     }
 
 
-def asyncapi_json(prefix: str, partitions: int) -> bytes:
-    """The description of `asyncapi` as JSON text; arguments as there."""
-    return orjson.dumps(asyncapi(prefix, partitions))
+def asyncapi_json(prefix: str, partitions: int, apis: Sequence[Api[Any]] = ()) -> bytes:
+    """The description of `asyncapi`, with the streams of some APIs, as JSON text; arguments as there."""
+    return orjson.dumps(with_streams(asyncapi(prefix, partitions), apis))
 
 
 def _channel(spec: TopicSpec, prefix: str, partitions: int) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from services.query_api.admin.parameters import ChannelPut, PostPut
 from services.query_api.admin.routes import API as ADMIN_API
 from services.query_api.tidemark import tidemark_api
 from tidemark_client import Tidemark, TidemarkAdmin, TidemarkError, transport
-from tidemark_client.models import ChannelLine, ChannelWrite, PostLine, PostWrite, TargetWrite, ThresholdRule
+from tidemark_client.models import ChannelLine, ChannelWrite, PostLine, PostWrite, TargetWrite
+from tidemark_client.webhooks import ThresholdRule
 
 KEY = "tm_live_secret-of-the-tests"
 SAMPLES = {(endpoint.method, endpoint.path): endpoint.sample for endpoint in tidemark_api().endpoints}
@@ -35,11 +36,16 @@ READS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
     ("GET", "/tidemark/v1/targets/{id}/explain"): lambda client: client.explain_target("i", "likes"),
     ("GET", "/tidemark/v1/capabilities"): lambda client: client.capabilities(),
     ("GET", "/tidemark/v1/usage"): lambda client: client.usage(),
+    ("GET", "/tidemark/v1/changes"): lambda client: list(client.changes()),
     ("GET", "/tidemark/v1/posts/{id}/series"): lambda client: client.post_series("i", ["likes"]),
     ("GET", "/tidemark/v1/targets/{id}/series"): lambda client: client.target_series("i", ["likes"]),
     ("GET", "/tidemark/v1/channels/{id}/series"): lambda client: client.channel_series("i", ["likes"]),
     ("GET", "/tidemark/v1/channels/{id}/totals"): lambda client: client.totals(channel_id="i"),
     ("GET", "/tidemark/v1/channels/{id}/windows"): lambda client: client.channel_window("i", "7d"),
+    ("GET", "/tidemark/v1/series"): lambda client: client.workspace_series(["likes"]),
+    ("GET", "/tidemark/v1/insights/best-times"): lambda client: client.best_times(channel_id="ch-x", age_hours=6),
+    ("GET", "/tidemark/v1/insights/decay"): lambda client: client.decay("views", base_days=7),
+    ("GET", "/tidemark/v1/insights/unusual"): lambda client: client.unusual(start=date(2026, 6, 1)),
     ("GET", "/tidemark/v1/totals"): lambda client: client.totals(is_compared=True),
 }
 
@@ -91,7 +97,8 @@ ON_WEBHOOKS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
 
 
 def test_every_endpoint_has_its_method() -> None:
-    assert set(READS) | set(ON_WEBHOOKS) | {("GET", "/tidemark/v1/exports/{dataset}")} == set(SAMPLES)
+    streamed = {("GET", "/tidemark/v1/exports/{dataset}"), ("GET", "/tidemark/v1/stream")}
+    assert set(READS) | set(ON_WEBHOOKS) | streamed == set(SAMPLES)
 
 
 @pytest.mark.parametrize("name", sorted(ON_WEBHOOKS), ids=" ".join)
@@ -123,6 +130,8 @@ def test_a_reply_is_read_whole(name: tuple[str, str]) -> None:
         assert (answer.metrics["likes"], answer.sources["likes"]) == (271, "posts")
     if name[1].endswith("/series"):
         assert answer.points[1].figures == {"likes": 47, "watch_time_seconds": 81.5}
+    if "/insights/" in name[1]:
+        assert json.loads(answer.model_dump_json(by_alias=True)) == sample
     if name[1].endswith("/totals"):
         assert answer.metrics["impressions"].change == 0.5
         assert answer.start == datetime(2026, 6, 22, tzinfo=UTC)

@@ -64,7 +64,7 @@ ACCOUNT_DATA_SCHEMA = shape(
     },
 )
 CHANGE_SCHEMA = shape(
-    "Change",
+    "StateChange",
     {
         "type": one_of(TYPES),
         "id": {**TEXT, "description": "Of the post or the channel; an account has its channel's id."},

@@ -41,6 +41,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
                 "Last-Event-ID", "The `id` of the last event that was read; counts before `cursor`.", place="header"
             ),
         ),
+        # Of the data of each event; for the description of streams.
+        schema=models.CHANGE_SCHEMA,
         media_types=(MEDIA_TYPE,),
         text_samples={MEDIA_TYPE: models.STREAM},
         errors=(CursorExpired, ChangesUnavailable),

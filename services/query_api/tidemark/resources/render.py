@@ -7,15 +7,19 @@ unknown figure is null, with the reason under `reasons`. Views and impressions n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from schemas.metrics import (
     CHANNEL_METRICS,
+    IMPRESSIONS,
     NO_CHANNEL_VALUES,
     POST_METRICS,
+    REACH,
+    VIEWS,
     Metric,
     Values,
-    post_engagement_rate,
+    engagement_rate,
     post_engagements,
     total,
     total_engagement_rate,
@@ -97,6 +101,7 @@ def _target(state: TargetState, reasons: Mapping[str, Reason], due: Due | None, 
         "status": state.status,
         "external_id": state.external_id or None,
         "permalink": state.permalink,
+        "content": state.content,
         "published_at": time(state.published_at),
         "is_story": state.is_story,
         "parent_target_id": state.parent_target_id,
@@ -157,20 +162,34 @@ def _period(state: PeriodState) -> dict[str, Any]:
 
 def post_metrics(values: Values) -> dict[str, Any]:
     """Post figures by column, with engagements and engagement rate."""
-    return {
-        **_figures(POST_METRICS, values),
-        ENGAGEMENTS: post_engagements(values),
-        ENGAGEMENT_RATE: post_engagement_rate(values),
-    }
+    figures = _figures(POST_METRICS, values)
+    engaged = figures[ENGAGEMENTS] = post_engagements(values)
+    figures[ENGAGEMENT_RATE] = engagement_rate(engaged, values[IMPRESSIONS], values[REACH], values[VIEWS])
+    return figures
 
 
 def total_metrics(parts: Sequence[Values]) -> dict[str, Any]:
     """Totals over targets by column, with engagements and engagement rate."""
-    return {**post_metrics(total(parts)), ENGAGEMENT_RATE: total_engagement_rate(parts)}
+    figures = post_metrics(total(parts))
+    figures[ENGAGEMENT_RATE] = total_engagement_rate(parts)
+    return figures
 
 
 def _figures(metrics: Sequence[Metric], values: Values) -> dict[str, Any]:
-    return {metric.name: figure(metric, value) for metric, value in zip(metrics, values, strict=True)}
+    # By name at once: readers of changes are shown hundreds of thousands of these.
+    names, durations = _NAMES[metrics is CHANNEL_METRICS]
+    figures: dict[str, Any] = dict(zip(names, values, strict=True))
+    for name in durations:
+        value = figures[name]
+        if value is not None:
+            figures[name] = value / 1000
+    return figures
+
+
+_NAMES = [
+    (tuple(metric.name for metric in metrics), tuple(metric.name for metric in metrics if metric.is_duration))
+    for metrics in (POST_METRICS, CHANNEL_METRICS)
+]
 
 
 def figure(metric: Metric, value: int | None) -> int | float | None:
@@ -180,7 +199,11 @@ def figure(metric: Metric, value: int | None) -> int | float | None:
 
 def time(instant: int | None) -> str | None:
     """An instant (ms) as ISO 8601 text in UTC with whole seconds; None stays None."""
-    return None if instant is None else iso_seconds(instant)
+    return None if instant is None else _iso(instant)
+
+
+# A post and its targets have few different times.
+_iso = lru_cache(maxsize=1024)(iso_seconds)
 
 
 def without_age(value: Any) -> Any:

@@ -30,6 +30,7 @@ def stored_post(workspace_id: str, stored: StoredPost, channel_of: ChannelOf) ->
                     parent_target_id=target.parent_target_id,
                     updated_at=stored.updated_at,
                     register=target.register,
+                    content=target.content,
                     origin=target.origin,
                 )
                 for channel, target in on_channels(channel_of, workspace_id, stored)

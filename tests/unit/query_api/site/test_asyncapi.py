@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from schemas.codec import schema_text
@@ -89,4 +90,11 @@ async def test_it_is_served_without_a_key() -> None:
     reply = await fake_api().client.get("/asyncapi.json")
     assert reply.status_code == 200
     assert reply.headers["content-type"] == "application/json"
-    assert set(reply.json()["channels"]) == set(DESCRIBED["channels"])
+    described = reply.json()
+    assert set(described["channels"]) == {*DESCRIBED["channels"], "streamChanges"}
+    stream = described["channels"]["streamChanges"]
+    assert (stream["address"], stream["servers"]) == ("/tidemark/v1/stream", [{"$ref": "#/servers/query-api"}])
+    assert described["operations"]["send.streamChanges"]["action"] == "send"
+    message = described["components"]["messages"]["streamChanges.event"]
+    assert jsonschema_rs.is_valid(message["payload"], message["examples"][0]["payload"])
+    assert not jsonschema_rs.is_valid(message["payload"], {"type": "post"})
