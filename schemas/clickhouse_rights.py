@@ -25,6 +25,7 @@ _SNAPSHOTS = ("post_snapshots_store", "channel_snapshots_store")
 _REGISTERS = ("latest_post_metrics_store", "latest_channel_metrics_store")
 _TOTALS = ("post_totals_store", "channel_totals_store")
 _FIGURES = (*_SNAPSHOTS, *_REGISTERS, *_TOTALS)
+_DELIVERIES = "webhook_deliveries"
 _ACTIVE = "active_generations"
 _REBUILDS = ("rebuilds", "rebuild_progress", "rebuild_handovers")
 
@@ -54,7 +55,8 @@ _ACCESS: Final[dict[str, Access]] = {
         inserts=("partition_claims", "rebuild_handovers", "rebuild_progress", _RAW, *_CATALOG, *_FIGURES),
         deletes=_CATALOG,
     ),
-    "query-api": Access(selects=(_ACTIVE, _RAW, *_CATALOG, *_FIGURES)),
+    "query-api": Access(selects=(_ACTIVE, _RAW, *_CATALOG, *_FIGURES, _DELIVERIES)),
+    "notifier": Access(selects=(), inserts=(_DELIVERIES,)),
     "audit": Access(selects=_AUDITED, system=("tables",)),
     "rebuild": Access(
         selects=(*_AUDITED, "rebuild_progress", "rebuild_handovers"),

@@ -41,9 +41,13 @@ def topics_named(service: str) -> set[str]:
     for path in modules(service):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module == "schemas.topic_names":
-                found |= {NAMES[alias.name] for alias in node.names}
+                for alias in node.names:
+                    named = NAMES[alias.name]
+                    # Some names stand for several topics.
+                    found |= {named} if isinstance(named, str) else set(named)
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "topic_names":
-                found.add(NAMES[node.attr])
+                named = NAMES[node.attr]
+                found |= {named} if isinstance(named, str) else set(named)
     return {name for name in found if (service, name) not in NAMED_ONLY}
 
 
