@@ -89,7 +89,7 @@ async def serve(settings: NotifierSettings, cipher: WebhookCipher, readiness: Re
         instance_id=settings.instance_id, session_seconds=settings.notifier_session_seconds,
         drain_seconds=_DRAIN_SECONDS, position=owner.position,
     )  # fmt: skip
-    REGISTRY.register(StateCollector(owner))
+    REGISTRY.register(StateCollector(owner.gauges))
     readiness.owner, readiness.stage = owner, None
     async with AsyncExitStack() as stack:
         stack.push_async_callback(sender.close)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -46,30 +46,55 @@ class NotifierMetrics:
         )
 
 
-class Counted(Protocol):
-    """What gauges are read from; see `work.Work`."""
+class Gauges(NamedTuple):
+    """The present state of a process.
 
-    def gauges(self) -> dict[str, float]:
-        """Values by the names of `StateCollector`."""
+    Attributes:
+        overdue_seconds: how long the oldest untried delivery to a healthy webhook has waited.
+        lag: messages of topics that are not taken in yet.
+        log_lag: records of deliveries that the log in ClickHouse lacks.
+    """
+
+    partitions: int = 0
+    pending: int = 0
+    failing: int = 0
+    overdue_seconds: float = 0.0
+    lag: int = 0
+    log_lag: int = 0
 
 
 class StateCollector(Collector):
-    """Gauges, read when somebody asks."""
+    """Gauges, read when somebody asks.
 
-    _TEXTS = {  # noqa: RUF012 - never changed
-        "tidemark_notifier_partitions": "Partitions whose webhooks this process tells.",
-        "tidemark_notifier_pending_deliveries": "Deliveries that are not finished.",
-        "tidemark_notifier_failing_webhooks": "Webhooks whose last try failed.",
-        "tidemark_notifier_overdue_seconds": "How long the oldest untried delivery to a healthy webhook waits.",
-        "tidemark_notifier_lag_messages": "Messages of topics that are not taken in yet.",
-        "tidemark_notifier_log_lag_messages": "Records of deliveries that the log in ClickHouse lacks.",
-    }
+    Args:
+        gauges: tells the present state.
+    """
 
-    def __init__(self, counted: Counted) -> None:
-        self._counted = counted
+    def __init__(self, gauges: Callable[[], Gauges]) -> None:
+        self._gauges = gauges
 
     def collect(self) -> Iterable[Metric]:
         """The gauges' present values."""
-        values = self._counted.gauges()
-        for name, text in self._TEXTS.items():
-            yield GaugeMetricFamily(name, text, value=values.get(name, 0.0))
+        now = self._gauges()
+        yield GaugeMetricFamily(
+            "tidemark_notifier_partitions", "Partitions whose webhooks this process tells.", value=now.partitions
+        )
+        yield GaugeMetricFamily(
+            "tidemark_notifier_pending_deliveries", "Deliveries that are not finished.", value=now.pending
+        )
+        yield GaugeMetricFamily(
+            "tidemark_notifier_failing_webhooks", "Webhooks whose last try failed.", value=now.failing
+        )
+        yield GaugeMetricFamily(
+            "tidemark_notifier_overdue_seconds",
+            "How long the oldest untried delivery to a healthy webhook has waited.",
+            value=now.overdue_seconds,
+        )
+        yield GaugeMetricFamily(
+            "tidemark_notifier_lag_messages", "Messages of topics that are not taken in yet.", value=now.lag
+        )
+        yield GaugeMetricFamily(
+            "tidemark_notifier_log_lag_messages",
+            "Records of deliveries that the log in ClickHouse lacks.",
+            value=now.log_lag,
+        )

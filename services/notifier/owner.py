@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from services.notifier.metrics import Gauges
 from services.notifier.work import Work
 from services.runtime.clock import ticks
 from services.runtime.logging import get_logger
@@ -46,9 +47,9 @@ class Owner:
             return "Kafka has not confirmed the place in the group of late; nothing is sent until it does"
         return None
 
-    def gauges(self) -> dict[str, float]:
-        """Values of `metrics.StateCollector`."""
-        return self._work.gauges() if self._work is not None else {}
+    def gauges(self) -> Gauges:
+        """The present state, for operators."""
+        return self._work.gauges() if self._work is not None else Gauges()
 
     def position(self, partition: int) -> int:
         """How far `catalog.webhooks` was read, as its next offset; safe to call from any thread."""

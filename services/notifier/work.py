@@ -29,7 +29,7 @@ from services.notifier import happenings
 from services.notifier.book import Book, Effects
 from services.notifier.changes import Gathering, told
 from services.notifier.log import DeliveryLog, LogUnavailable
-from services.notifier.metrics import NotifierMetrics
+from services.notifier.metrics import Gauges, NotifierMetrics
 from services.notifier.plan import Outcome
 from services.notifier.records import Records
 from services.runtime.brokers import Bounds, Brokers, BrokersUnavailable, Place, Reader, Record
@@ -104,16 +104,16 @@ class Work:
             parts.insert, lambda finished: self._records.settle(finished, self._book.is_pending)
         )
 
-    def gauges(self) -> dict[str, float]:
-        """Values of `metrics.StateCollector`."""
-        return {
-            "tidemark_notifier_partitions": len(self.partitions),
-            "tidemark_notifier_pending_deliveries": self._book.pending(),
-            "tidemark_notifier_failing_webhooks": self._book.failing(),
-            "tidemark_notifier_overdue_seconds": self._book.overdue(self._clock.now()) / 1000,
-            "tidemark_notifier_lag_messages": self._happenings.lag().messages,
-            "tidemark_notifier_log_lag_messages": self._log_reader.lag().messages,
-        }
+    def gauges(self) -> Gauges:
+        """The present state, for operators."""
+        return Gauges(
+            len(self.partitions),
+            self._book.pending(),
+            self._book.failing(),
+            self._book.overdue(self._clock.now()) / 1000,
+            self._happenings.lag().messages,
+            self._log_reader.lag().messages,
+        )
 
     def position(self, partition: int) -> int:
         """How far `catalog.webhooks` was read, as its next offset."""

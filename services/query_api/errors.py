@@ -15,6 +15,7 @@ ApiError
 `- Unavailable         503
    |- ReadsUnavailable     analytics_unavailable
    |- ChangesUnavailable   changes_unavailable
+   |- KeysUnread           keys_unavailable
    |- WritesUnavailable    catalog_unavailable
    `- NoSecretKeys         secret_keys_missing
 """
@@ -175,6 +176,13 @@ class ChangesUnavailable(Unavailable):
 
     code = "changes_unavailable"
     message = "Changes can't be read at the moment."
+
+
+class KeysUnread(Unavailable):
+    """The server has just begun and has not read the keys yet, so it can't tell a valid key from another."""
+
+    code = "keys_unavailable"
+    message = "API keys are not read yet: the server has just started."
 
 
 class WritesUnavailable(Unavailable):

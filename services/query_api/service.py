@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from services.query_api.directory import Directory
 from services.query_api.drops import DropFeed, drop_tags
 from services.query_api.fairness import Desk
 from services.query_api.feed import CatalogFeed
+from services.query_api.first_read import FirstRead
 from services.query_api.key_writes import CatchUp, KeyWrites
 from services.query_api.live import LiveReads
 from services.query_api.observability import CACHE_BYTES, REFUSED
@@ -98,7 +99,7 @@ class Service:
         directory.on_change = drops.channel_changed
         if key_writes is not None:
             keys.on_write = lambda place: key_writes.wrote(place.partition, place.offset)
-            keys.catch_up = CatchUp(key_writes, feed, keys.topic)
+        keys.catch_up = _catch_up(FirstRead(feed), CatchUp(key_writes, feed, keys.topic) if key_writes else None)
         self._store: Store | None = None
         self._store_feed: StoreFeed | None = None
         if settings.store_dir:
@@ -239,6 +240,15 @@ class Service:
             if self._limiter is not None:
                 self._limiter.forget_old(self._clock.now())
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+def _catch_up(first: FirstRead, others: CatchUp | None) -> Callable[[], Awaitable[bool]]:
+    """Waits for keys: those that a new process has not read, else those that other workers made."""
+
+    async def wait() -> bool:
+        return await first() or (others is not None and await others())
+
+    return wait
 
 
 def _store_of(settings: QueryApiSettings, registry: Registry, clock: Clock) -> tuple[Store, StoreFeed]:

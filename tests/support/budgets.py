@@ -16,6 +16,7 @@ BUDGET_SECONDS: Mapping[str, float] = {
     "tests/e2e": 470,
     "tests/integration/aggregator": 165,
     "tests/integration/infra": 215,
+    "tests/integration/notifier": 10,
     "tests/integration/poller": 130,
     "tests/integration/query_api": 205,
     "tests/integration/runtime": 165,

@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import expect
+
 from tests.support.browser import CHROMIUM, Browsing, signed_in
 from tests.support.pages import show
 from tests.support.tidemark import Tidemark
@@ -34,7 +36,7 @@ def draw(origin: str, key: str, admin_key: str, folder: Path) -> None:
             page: Any = browsing.page(width=1280, height=860)
             signed_in(page, origin + address, admin_key if address.startswith("/ops") else key)
             page.wait_for_selector("[data-metric]")
-            page.wait_for_function("!document.querySelector('.loading')")
+            expect(page.locator(".loading")).to_have_count(0, timeout=30_000)
             page.screenshot(path=str(folder / f"{name}.png"))
 
 

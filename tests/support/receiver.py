@@ -41,6 +41,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        self._by_path: dict[str, list[Request]] = {}
         self.decide: Callable[[str], str] = lambda path: path.split("?")[0].split("/")[1]
         self.port = 0
         self._open: set[asyncio.Task[None]] = set()
@@ -51,7 +52,7 @@ class Receiver:
 
     def of(self, path: str) -> list[Request]:
         """The requests to a path, in their order."""
-        return [request for request in self.requests if request.path == f"/{path}"]
+        return list(self._by_path.get(f"/{path}", ()))
 
     def taken(self, path: str) -> list[Request]:
         """Those that were answered with success."""
@@ -82,7 +83,9 @@ class Receiver:
             if behaviour.isdigit()
             else {"ok": 200, "slow": 200, "big": 200, "redirect": 302}.get(behaviour, 0)
         )
-        self.requests.append(Request(path, headers, body, time.monotonic(), status))
+        request = Request(path, headers, body, time.monotonic(), status)
+        self.requests.append(request)
+        self._by_path.setdefault(path, []).append(request)
         match behaviour:
             case "hang":
                 await asyncio.sleep(_HELD)

@@ -60,7 +60,7 @@ def arranged(question: Asked, name: str, known: Knowledge, now: int, *, is_sched
         together = _apart(question, name, known, now, found, is_scheduled=is_scheduled)
     rest = [question] if len(together) == len(question.subjects) else question.only(together, now)
     for other in rest:
-        first, later = with_witness(other, name, known, now) if is_scheduled and known.doubts else ([other], [])
+        first, later = with_witness(other, name, known, now) if is_scheduled and known.may_doubt else ([other], [])
         for one in first:
             for part in _sized(one, known, now):
                 found.ask += _without([part], known, name, now, found)

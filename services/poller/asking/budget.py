@@ -49,6 +49,8 @@ EARLY_SHARE = 0.1
 _SPREAD_SECONDS = 6 * 3600
 _LONGEST_PACE_SECONDS = 3600
 _FORGET_ABOVE = 10_000
+# A shorter wait that a platform tells is none: its clock is behind ours, or it tells when the last window ended.
+_SHORTEST_TOLD = MILLIS_PER_SECOND
 
 
 class WindowKey(NamedTuple):
@@ -146,7 +148,10 @@ class _Longer:
 
 
 class _Window:
-    __slots__ = ("failures", "held_until", "in_flight", "limit", "longer", "pace", "remaining", "reset_at")
+    __slots__ = (
+        "failed_at", "failures", "held_until", "in_flight", "limit", "longer", "pace", "remaining", "reset_at",
+        "trying",
+    )  # fmt: skip
 
     def __init__(self, pace: Pace | None) -> None:
         self.limit: int | None = None
@@ -155,12 +160,18 @@ class _Window:
         self.held_until = 0
         self.in_flight = 0
         self.failures = 0
+        self.failed_at = 0
+        # Calls under way that began after the limit was met, and before anything was answered since.
+        self.trying = 0
         self.pace = pace
         self.longer: dict[int, _Longer] = {}
 
     def wait_until(self, now: int) -> int:
         if self.held_until > now:
             return self.held_until
+        if self.failures and self.trying:
+            # One call shows whether the platform takes others again.
+            return now + MILLIS_PER_SECOND
         own = self._own_wait_until(now)
         return (
             max([own, *(one.wait_until(self.in_flight, now) for one in self.longer.values())]) if self.longer else own
@@ -173,6 +184,13 @@ class _Window:
             # With calls in flight their answers may still say more, so look again soon.
             return self.reset_at or now + (MILLIS_PER_SECOND if self.in_flight else EMPTY_WAIT)
         return 0 if self.pace is None else self.pace.wait_until(now)
+
+    def fail(self, now: int) -> int:
+        """The limit was met; returns how often in a row. What calls met that were under way together counts once."""
+        if not self.failures or now >= max(self.held_until, self.failed_at + MILLIS_PER_SECOND):
+            self.failures += 1
+            self.failed_at = now
+        return self.failures
 
     def has_to_spare(self, now: int) -> bool:
         if self.wait_until(now) > now:
@@ -255,6 +273,7 @@ class Budget:
         """The clock was set back by so many ms; a window's end that a platform told is of its own clock and stays."""
         for window in self._windows.values():
             window.held_until = max(0, window.held_until - by)
+            window.failed_at -= by
             if window.pace is not None:
                 window.pace.clock_set_back(by)
 
@@ -302,6 +321,8 @@ class Budget:
         """A call is being made; `end` must follow."""
         window = self._window(key, now)
         window.in_flight += 1
+        for one in self._held_of(key):
+            one.trying += bool(one.failures)
         if window.pace is not None:
             window.pace.take(now)
         if key.owner != APP and self.is_app_wide(key.platform, key.limit_group):
@@ -312,6 +333,8 @@ class Budget:
     def end(self, key: WindowKey) -> None:
         """A call that `reserve` allowed is over, with or without an answer: its place is free for another."""
         self._windows[key].in_flight -= 1
+        for one in self._held_of(key):
+            one.trying -= bool(one.trying)
 
     def observe(self, key: WindowKey, state: LimitState | None, now: int) -> None:
         """What the headers of an answer say; None leaves everything as it was.
@@ -335,6 +358,8 @@ class Budget:
     def hold(self, key: WindowKey, seconds: float | None, now: int, *, exhausted: bool, app_wide: bool = False) -> int:
         """The platform refused for the limit's sake; returns when it may be asked again, to the second it said.
 
+        Where it refuses again at the time that it said, or says no time that is to come, waits widen all the same.
+
         Args:
             seconds: what it said, None when nothing.
             exhausted: a quota of a day or month, not the pace.
@@ -345,24 +370,29 @@ class Budget:
             # A pace is the app's where its limit is; where the app's limit is a day's quota, the pace is a token's.
             app_wide = app_wide or exhausted or limit.window_seconds <= _LONGEST_PACE_SECONDS
         window = self._window(key.app if app_wide else key, now)
-        window.failures += 1
+        failures = window.fail(now)
         if seconds is not None:
-            wait = int(seconds * MILLIS_PER_SECOND) + 1
+            told = int(seconds * MILLIS_PER_SECOND) + 1
         elif exhausted:
-            wait = QUOTA_WAIT
+            told = QUOTA_WAIT
         elif window.reset_at is not None and window.reset_at > now:
-            wait = window.reset_at - now
+            told = window.reset_at - now
         else:
-            wait = patience(window.failures, self._uniform)
+            told = 0
+        # A time that was told is believed once.
+        unproven = failures if told < _SHORTEST_TOLD else failures - 1
+        wait = max(told, patience(unproven, self._uniform)) if unproven else told
         window.held_until = max(window.held_until, now + wait)
         return window.held_until
 
     def served(self, key: WindowKey) -> None:
         """An answer came that was not about limits."""
-        for known in {key, key.app}:
-            window = self._windows.get(known)
-            if window is not None:
-                window.failures = 0
+        for window in self._held_of(key):
+            window.failures = window.trying = 0
+
+    def _held_of(self, key: WindowKey) -> list[_Window]:
+        """What is known of a window, and of the same one of our whole app."""
+        return [window for known in {key, key.app} if (window := self._windows.get(known)) is not None]
 
     def _window(self, key: WindowKey, now: int) -> _Window:
         window = self._windows.get(key)

@@ -54,8 +54,13 @@ class Knowledge:
         """Whether nothing is known, so that everything is asked as it is."""
         return not (
             self.culprits or self.refusals or self.searches or self.shapes or self.sizes or self.incidents
-            or self.doubts
+            or self.may_doubt
         )  # fmt: skip
+
+    @property
+    def may_doubt(self) -> bool:
+        """Whether anything failed, or met a limit, of which it is not known whose matter that is."""
+        return bool(self.doubts or self.limited)
 
     def culprit_again_at(self, owner: ChannelKey, key: ChannelKey, shape: str, external_id: str) -> int | None:
         """When (ms) a target may be asked for, by itself; None for one that is asked for together with others.
@@ -100,6 +105,7 @@ class Knowledge:
     def clock_set_back(self, by: int) -> None:
         """The clock was set back by so many ms."""
         for part in (
-            self.culprits, self.refusals, self.searches, self.shapes, self.sizes, self.incidents, self.doubts
+            self.culprits, self.refusals, self.searches, self.shapes, self.sizes, self.incidents, self.doubts,
+            self.limited,
         ):  # fmt: skip
             part.clock_set_back(by)

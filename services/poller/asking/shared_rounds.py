@@ -292,9 +292,11 @@ class SharedRounds:
         now = self._time.now()
         self._circuits[name].failure(now)
         app.failures += 1
-        if back.seconds is not None:
-            return now + int(back.seconds * MILLIS_PER_SECOND) + 1
-        return now + patience(app.failures, self._uniform)
+        if back.seconds is None:
+            return now + patience(app.failures, self._uniform)
+        told = int(back.seconds * MILLIS_PER_SECOND) + 1
+        # A time that was told is believed once.
+        return now + (max(told, patience(app.failures - 1, self._uniform)) if app.failures > 1 else told)
 
 
 def _questions(platform: AcrossAccounts, asked: Sequence[tuple[Plan, Target]]) -> list[SharedQuestion]:

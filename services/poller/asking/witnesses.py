@@ -30,12 +30,12 @@ _MADE_UP = 5
 def least_doubted_first(questions: Iterable[Asked], name: str, known: Knowledge) -> list[Asked]:
     """Questions in the order in which a round asks them: what failed of late comes last."""
     listed = list(questions)
-    return sorted(listed, key=lambda one: min(_times(one, name, known), default=0)) if known.doubts else listed
+    return sorted(listed, key=lambda one: min(_times(one, name, known.doubts), default=0)) if known.doubts else listed
 
 
 def waits_until(question: ChannelQuestion | SharedQuestion, name: str, known: Knowledge, now: int) -> int:
     """Until when (ms) a question that never failed waits for others of its shape that did; 0: it need not."""
-    if not known.doubts or not question.call.targets or any(_times(question, name, known)):
+    if not known.doubts or not question.call.targets or any(_times(question, name, known.doubts)):
         return 0
     until = known.doubts.waits_until(owner_of(question, name), question.shape, _SEVERAL)
     return until if until > now else 0
@@ -43,14 +43,15 @@ def waits_until(question: ChannelQuestion | SharedQuestion, name: str, known: Kn
 
 def with_witness(question: Asked, name: str, known: Knowledge, now: int) -> tuple[list[Asked], list[Asked]]:
     """What to ask in place of a question about targets, in this order, and what to arrange once that was asked."""
-    times = _times(question, name, known)
-    fresh = [position for position, count in enumerate(times) if not count]
-    if len(fresh) == len(times):
+    for doubts in (known.limited, known.doubts):
+        times = _times(question, name, doubts)
+        fresh = [position for position, count in enumerate(times) if not count]
+        if fresh and len(fresh) < len(times):
+            doubtful = [position for position, count in enumerate(times) if count]
+            first, later = question.only(fresh, now), question.only(doubtful, now)
+            return (first, later) if _count(first) + _count(later) == len(times) else ([question], [])
+    if not all(times):
         return [question], []
-    if fresh:
-        doubtful = [position for position, count in enumerate(times) if count]
-        first, later = question.only(fresh, now), question.only(doubtful, now)
-        return (first, later) if _count(first) + _count(later) == len(times) else ([question], [])
     if min(times) < TWICE or is_own(question, name, known, now):
         return [question], []
     sample: list[int] = _sample(question, name, known.doubts)
@@ -151,10 +152,10 @@ def _count(questions: Sequence[ChannelQuestion] | Sequence[SharedQuestion]) -> i
     return sum(len(question.subjects) for question in questions)
 
 
-def _times(question: ChannelQuestion | SharedQuestion, name: str, known: Knowledge) -> Sequence[int]:
+def _times(question: ChannelQuestion | SharedQuestion, name: str, doubts: Doubts) -> Sequence[int]:
     owner, shape = owner_of(question, name), question.shape
     subjects = question.subjects or (Subject(question.plans[0].key, CHANNEL),)
-    return [known.doubts.times(owner, shape, subject) for subject in subjects]
+    return [doubts.times(owner, shape, subject) for subject in subjects]
 
 
 def _is_culprit(question: ChannelQuestion | SharedQuestion, known: Knowledge) -> bool:

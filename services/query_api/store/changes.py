@@ -85,6 +85,9 @@ class Ordered(Protocol):
     def held(self, topic_at: int, key: bytes) -> layout.Held | None:
         """What a message key holds; None where there never was any."""
 
+    def offset(self, topic_at: int, key: bytes) -> int | None:
+        """The offset of what a message key holds; None where there never was any."""
+
     def next_changes(self, workspace: bytes, topic_at: int, offset: int, most: int) -> list[tuple[int, bytes]]:
         """Offsets and keys (without workspace) of messages from an offset on, in their order."""
 
@@ -158,9 +161,9 @@ class _Page:
     def _one_of(self, new: list[Changed], rest: bytes) -> list[Changed]:
         """The channel of a message that changed its account as well, where there is room for one: accounts are read
         again from this one on."""
-        account = self._view.held(ACCOUNT_AT, self._key(rest))
+        account = self._view.offset(ACCOUNT_AT, self._key(rest))
         if account is not None:
-            self.at[ACCOUNT_AT] = min(self.at[ACCOUNT_AT], account.offset)
+            self.at[ACCOUNT_AT] = min(self.at[ACCOUNT_AT], account)
         return new[:1]
 
     def _things(self, topic_at: int, rest: bytes) -> list[Changed]:
@@ -168,19 +171,21 @@ class _Page:
         id_ = rest.partition(b"/")[0]
         if topic_at == CHANNEL_AT:
             # A deleted channel takes its account with it, and one that is there again brings it back.
-            account = self._view.held(ACCOUNT_AT, self._key(id_))
+            account = self._view.offset(ACCOUNT_AT, self._key(id_))
             told = [] if self._comes(WINDOW_AT, self._window(id_)) else [CHANNEL]
-            if account is not None and account.offset < self.at[ACCOUNT_AT]:
+            if account is not None and account < self.at[ACCOUNT_AT]:
                 told.append(ACCOUNT)
         elif topic_at == POST_AT:
             told = [] if self._comes(FIGURES_AT, self._key(id_)) or self._is_unread(id_) else [POST]
         else:
             told = [{ACCOUNT_AT: ACCOUNT, WINDOW_AT: CHANNEL, FIGURES_AT: POST}[topic_at]]
+        if not told:
+            return []
         return [Changed(type_, id_.decode()) for type_ in told if type_ in self._types]
 
     def _comes(self, topic_at: int, key: bytes) -> bool:
-        held = self._view.held(topic_at, key)
-        return held is not None and held.offset >= self.at[topic_at]
+        offset = self._view.offset(topic_at, key)
+        return offset is not None and offset >= self.at[topic_at]
 
     def _is_unread(self, id_: bytes) -> bool:
         """Whether a post has no figures yet: it is not there before it has, and is told then."""

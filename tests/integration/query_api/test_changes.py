@@ -75,7 +75,8 @@ class Reader:
         return str(self.workers.client.base_url)
 
     def put_channel(self, channel_id: str = "c1", **more: Any) -> None:
-        reply = self.workers.client.put(f"{self.base}/channels/{channel_id}", json={**CHANNEL, **more}, headers=ADMIN)
+        body = {**CHANNEL, "platform": "bluesky", **more}
+        reply = self.workers.client.put(f"{self.base}/channels/{channel_id}", json=body, headers=ADMIN)
         assert reply.status_code == 200, reply.text
 
     def put_post(self, post_id: str = "p1", likes: int = 1) -> None:
@@ -172,7 +173,7 @@ def test_a_mirror_holds_what_the_api_says(reader: Reader) -> None:
     assert mirror.held[post]["reasons"]["comments"] == "pending"
     # A poll that failed: the aggregator stores the answer, and tells the same figures again.
     reader.tables.raw_event(
-        reader.name, "e-failed", "x", [("t-p1", "7")], {"title": "down"}, http_status=503,
+        reader.name, "e-failed", "bluesky", [("t-p1", "7")], {"title": "down"}, http_status=503,
         captured_at=iso_millis(SystemClock().now()), ingested_at=iso_millis(SystemClock().now()),
     )  # fmt: skip
     reader.topics.figures(reader.name, "p1", "t-p1", 12)

@@ -14,7 +14,7 @@ from math import ceil, log2
 import httpx
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.platforms import all_platforms, pinterest
@@ -149,19 +149,24 @@ def failing_for(culprits: Collection[str], failure: Verdict | None) -> Callable[
     return say
 
 
-@pytest.mark.long
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(deadline=None, max_examples=25, derandomize=True)
 @given(
     count=st.integers(2, 60),
     places=st.lists(st.floats(0, 0.999), min_size=1, max_size=2),
     batch_size=st.sampled_from((1, 7, 50)),
     failure=st.sampled_from(FAILURES),
     seed=st.integers(0, 1_000),
+    waits=st.integers(0, 1_000),
 )
+# A culprit that is alone at first, so that its failures widen the waits before the others go out.
+@example(20, [0.0, 0.42], 50, None, 51, 117)
+# Several go out one after the other, while a limit is met.
+@example(35, [0.501, 0.662], 50, Verdict(Outcome.RETRY_LATER), 363, 81)
 def test_wherever_culprits_stand_and_whoever_is_the_oldest(
-    count: int, places: list[float], batch_size: int, failure: Verdict | None, seed: int
+    count: int, places: list[float], batch_size: int, failure: Verdict | None, seed: int, waits: int
 ) -> None:
     async def run() -> None:
+        random.seed(waits)
         server = Server()
         world = World("youtube", Plain(batch_size), server.wire)
         numbers = list(range(count))
@@ -175,11 +180,12 @@ def test_wherever_culprits_stand_and_whoever_is_the_oldest(
             if number % 7 == 0:
                 await world.time.advance(20_000)
         healthy = count - len(culprits)
-        await world.time.advance(3 * MINUTE)
+        # By then waits have reached their longest, and it has shown who is to blame.
+        await world.time.advance(15 * MINUTE)
         assert world.captured_since("c1", 0) == healthy
         polls = ceil(count / batch_size) + count // 7 + 2
         assert len(server.asked) <= polls + to_find(len(culprits), min(count, batch_size)) * (2 if failure else 3)
-        await world.time.advance(40 * MINUTE)
+        await world.time.advance(30 * MINUTE)
         found = len(server.asked)
         for _ in range(3):
             polled_at = world.time.at
@@ -190,6 +196,20 @@ def test_wherever_culprits_stand_and_whoever_is_the_oldest(
         await closed(world)
 
     asyncio.run(run())
+
+
+async def test_a_post_that_meets_limits_keeps_no_new_post_waiting() -> None:
+    server = Server(failing_for({"id00003"}, Verdict(Outcome.RETRY_LATER)))
+    world = World("youtube", Plain(), server.wire)
+    world.connect("c1")
+    world.publish("c1", 4)
+    await world.time.advance(1_000)
+    assert world.captured_since("c1", 0) == 0
+    world.publish("c1", 10, first=100)
+    await world.time.advance(5_000)
+    assert [len(asked.ids) for asked in server.asked][1] == 10, "those that met no limit are asked for by themselves"
+    assert world.captured_since("c1", 0) >= 10
+    await closed(world)
 
 
 async def test_a_lone_post_of_its_channel_fails_while_others_are_answered() -> None:

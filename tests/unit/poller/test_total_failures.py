@@ -48,6 +48,11 @@ MEANT = {
     "an expired token": Verdict(Outcome.TOKEN_EXPIRED),
     "a spent quota": Verdict(Outcome.QUOTA_EXHAUSTED),
     "a limit without a time": Verdict(Outcome.RETRY_LATER),
+    "a limit whose time is over": Verdict(Outcome.RETRY_LATER, 0.0),
+    "a limit of a minute": Verdict(Outcome.RETRY_LATER, 60.0),
+    "a quota whose time is over": Verdict(Outcome.QUOTA_EXHAUSTED, 0.0),
+    "a platform that is down and to be asked at once": Verdict(Outcome.PLATFORM_DOWN, 0.0),
+    "a platform that is down for a minute": Verdict(Outcome.PLATFORM_DOWN, 60.0),
     "a platform that is down": Verdict(Outcome.PLATFORM_DOWN),
 }
 

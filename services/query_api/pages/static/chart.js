@@ -18,6 +18,10 @@ function bars() {
   return uPlot.paths.bars({ size: [0.7, 36], radius: 0.15 });
 }
 
+function tickText(seconds, step, zone) {
+  return when(seconds * 1000, zone, step >= 86_400 ? { day: "numeric", month: "short" } : { hour: "numeric", minute: "2-digit" });
+}
+
 // Args: points of a series as the API gives them; metrics to draw; zone; areBars: draw growth as bars.
 export function TimeChart({ points, metrics, zone, areBars, title }) {
   const place = useRef();
@@ -26,6 +30,7 @@ export function TimeChart({ points, metrics, zone, areBars, title }) {
     if (!element || !points.length) return undefined;
     const times = points.map((point) => new Date(areBars ? point.start : point.end).getTime() / 1000);
     const columns = metrics.map((metric) => points.map((point) => (point[metric] === null ? null : Number(point[metric]))));
+    const half = areBars && times.length > 1 ? (times[1] - times[0]) / 2 : 0;
     let chart = null;
     const draw = () => {
       chart?.destroy();
@@ -37,9 +42,9 @@ export function TimeChart({ points, metrics, zone, areBars, title }) {
           tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
           cursor: { y: false, points: { size: 7 } },
           legend: { live: true, markers: { width: 0 } },
-          scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max((high ?? 1) * 1.08, 1)] } },
+          scales: { x: { range: (_, low, high) => [low - half, high + half] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max((high ?? 1) * 1.08, 1)] } },
           axes: [
-            { ...axis, grid: { show: false } },
+            { ...axis, grid: { show: false }, values: (_, ticks, __, ___, step) => ticks.map((tick) => tickText(tick, step, zone)) },
             { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => figureText(metrics[0], tick, true)) },
           ],
           series: [
@@ -50,7 +55,7 @@ export function TimeChart({ points, metrics, zone, areBars, title }) {
               fill: colour(areBars ? "accent" : "wash"),
               width: areBars ? 0 : 2,
               paths: areBars ? bars() : spline(),
-              points: { show: points.length < 3 },
+              points: { show: columns[number].filter((value) => value !== null).length < 3, size: 7 },
               value: (_, value) => (value === null ? "–" : figureText(metric, value)),
             })),
           ],

@@ -12,7 +12,7 @@ async function follow(session, signal, changed, connected) {
     const address = last === null ? "/tidemark/v1/stream?cursor=now" : "/tidemark/v1/stream";
     const reply = await session.fetch(address, { headers, signal });
     if (!reply.ok || !reply.body) {
-      await reply.body?.cancel();
+      await reply.text();
       return;
     }
     connected();

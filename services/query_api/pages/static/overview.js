@@ -2,14 +2,16 @@
 import { addressWith } from "./address.js";
 import { useAnswers, withQuery } from "./api.js";
 import { TimeChart } from "./chart.js";
-import { Card, Change, Choice, Empty, Figure, Loading, Platform, Problems, Sparkline } from "./parts.js";
+import { Card, Change, Choice, Empty, Figure, Loading, Platform, Problems, Sparkline, Waiting } from "./parts.js";
 import { instantsOf, SpanBar, spanOf } from "./span.js";
 import { html } from "./view.js";
 import { ago, label, STATUSES, when } from "./words.js";
 import { PostCell } from "./posts.js";
 
 const V1 = "/tidemark/v1";
-const HEADLINES = ["impressions", "views", "engagements", "likes", "comments", "shares", "clicks", "followers"];
+const GROWING = ["impressions", "views", "engagements", "likes", "comments", "shares", "clicks"];
+// Followers are of an account, and people reached are never added up over time.
+const HEADLINES = { received: [...GROWING, "followers"], published: [...GROWING, "reach"] };
 const BY = [["received", "Growth received"], ["published", "Posts published"]];
 
 export function Overview({ session, held, tick, channels }) {
@@ -17,15 +19,15 @@ export function Overview({ session, held, tick, channels }) {
   const by = held.by === "published" ? "published" : "received";
   const channel = channels.find((one) => one.id === held.channels);
   const of = held.channels ? `${V1}/channels/${held.channels}` : V1;
-  const metric = HEADLINES.includes(held.metric) ? held.metric : "engagements";
+  const headlines = HEADLINES[by];
+  const metric = [...GROWING, "followers"].includes(held.metric) ? held.metric : "engagements";
   const asked = { from: span.from, to: span.to, tz: span.zone };
-  const headlines = HEADLINES.filter((name) => by === "received" || name !== "followers");
   const instants = instantsOf(span);
   const { data, errors, isLoading } = useAnswers(
     session,
     {
       totals: withQuery(`${of}/totals`, { ...asked, attribution: by, compare: "previous" }),
-      series: withQuery(`${of}/series`, { ...asked, metrics: HEADLINES.join(), mode: "increments", step: span.step }),
+      series: withQuery(`${of}/series`, { ...asked, metrics: HEADLINES.received.join(), mode: "increments", step: span.step }),
       top: withQuery(`${V1}/top/posts`, { ...instants, metric: "engagements", limit: 5, channel_id: held.channels }),
       newest: withQuery(`${V1}/posts`, { limit: 20, channel_id: held.channels }),
     },
@@ -35,7 +37,7 @@ export function Overview({ session, held, tick, channels }) {
   return html`
     <div class="title">
       <h1>Overview</h1>
-      <${Freshness} posts=${data.newest?.data ?? []} channels=${channel ? [channel] : channels} />
+      ${data.newest && html`<${Freshness} posts=${data.newest.data} channels=${channel ? [channel] : channels} />`}
     </div>
     <${SpanBar} held=${held} span=${span} channels=${channels}>
       <${Choice} name="by" label="Count" chosen=${by} options=${BY} />
@@ -49,6 +51,7 @@ export function Overview({ session, held, tick, channels }) {
         return html`<a
           class="tile"
           data-id=${name}
+          data-kind="tile"
           key=${name}
           href=${addressWith({ metric: name })}
           aria-current=${name === metric ? "true" : null}
@@ -56,19 +59,19 @@ export function Overview({ session, held, tick, channels }) {
           <span class="name">${label(name)}</span>
           <span class="value"><${Figure} metric=${name} value=${row?.value} reason="no_answer" short /></span>
           <${Change} value=${row?.change} />
-          <${Sparkline} values=${points.map((point) => point[name])} label=${`${label(name)} over time`} />
+          <${Sparkline} values=${points.map((point) => point[name] ?? null)} label=${`${label(name)} over time`} />
         </a>`;
       })}
     </div>`}
     <${Card} title=${`${label(metric)} over time`} note=${`Growth in each ${span.step}, of all posts whenever they were published.`}>
-      ${data.series ? html`<${TimeChart} points=${points} metrics=${[metric]} zone=${span.zone} areBars title=${`${label(metric)} over time`} />` : html`<${Loading} />`}
+      ${data.series ? html`<${TimeChart} points=${points} metrics=${[metric]} zone=${span.zone} areBars title=${`${label(metric)} over time`} />` : html`<${Waiting} error=${errors.series} />`}
     <//>
     <div class="columns">
       <${Card} title="Top posts" note="Published in this range, by engagements.">
         ${!data.top
-          ? html`<${Loading} />`
+          ? html`<${Waiting} error=${errors.top} />`
           : data.top.data.length
-            ? html`<div class="scroll"><table>
+            ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
                 <thead><tr><th scope="col">Post</th><th scope="col" class="number">Engagements</th><th scope="col" class="number">Rate</th></tr></thead>
                 <tbody>${data.top.data.map(
                   (post) => html`<tr key=${post.id} data-id=${post.id} data-kind="post">
@@ -81,7 +84,7 @@ export function Overview({ session, held, tick, channels }) {
             : html`<${Empty} title="No posts yet">No post of this range has engagements so far.<//>`}
       <//>
       <${Card} title="Followers" note="The latest figure of each channel.">
-        <div class="scroll"><table>
+        <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Channel</th><th scope="col" class="number">Followers</th><th scope="col">As of</th></tr></thead>
           <tbody>${(channel ? [channel] : channels).slice(0, 12).map(
             (one) => html`<tr key=${one.id} data-id=${one.id} data-kind="channel">

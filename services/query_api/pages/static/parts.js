@@ -32,9 +32,7 @@ export function Change({ value, reason }) {
   const number = Number(value);
   const direction = number > 0 ? "up" : number < 0 ? "down" : "same";
   return html`<span class=${`change ${direction}`}
-    ><span aria-hidden="true">${{ up: "↑", down: "↓", same: "→" }[direction]}</span
-    > <${Figure} metric="change" value=${value}
-  /></span>`;
+    ><${Figure} metric="change" value=${value} /></span>`;
 }
 
 // A small line without axes; gaps where nothing is known.
@@ -100,6 +98,10 @@ export function Problems({ errors }) {
 
 export const Loading = ({ lines = 3 }) =>
   html`<div class="loading" role="status"><span class="hidden">Loading</span>${Array.from({ length: lines }, () => html`<i></i>`)}</div>`;
+
+// In place of something that is not there yet, or can't be had.
+export const Waiting = ({ error, lines }) =>
+  error ? html`<p class="quiet">Not available right now.</p>` : html`<${Loading} lines=${lines ?? 3} />`;
 
 export const Empty = ({ title, children }) =>
   html`<div class="empty"><strong>${title}</strong><p>${children}</p></div>`;

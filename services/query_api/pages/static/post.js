@@ -2,7 +2,7 @@
 import { addressWith } from "./address.js";
 import { exact, useAnswers, withQuery } from "./api.js";
 import { TimeChart } from "./chart.js";
-import { Card, Choice, Figure, Loading, Platform, Problems } from "./parts.js";
+import { Card, Choice, Figure, Loading, Platform, Problems, Waiting } from "./parts.js";
 import { SpanBar, spanOf } from "./span.js";
 import { html, useEffect, useRef } from "./view.js";
 import { ago, label, reasonWords, when } from "./words.js";
@@ -40,7 +40,7 @@ export function Post({ session, held, tick }) {
   const post = data.post;
   return html`
     <p class="back"><a href=${addressWith({ post: null, explain: null, metric: null, mode: null })}>← All posts</a></p>
-    <div class="title"><h1>${post ? post.targets.map((target) => target.content).find(Boolean)?.split("\n")[0].slice(0, 90) || `Post ${id}` : "Post"}</h1>
+    <div class="title"><h1>${post ? title(post) : "Post"}</h1>
       ${post && html`<p class="fresh quiet">As of ${ago(post.captured_at)}${post.next_poll_at ? `; next poll ${new Date(post.next_poll_at) < Date.now() ? "is due" : ago(post.next_poll_at)}` : "; not polled any more"}</p>`}
     </div>
     <${Problems} errors=${errors} />
@@ -60,10 +60,10 @@ export function Post({ session, held, tick }) {
       ${held.explain && METRICS.includes(held.explain) && html`<${Explain} session=${session} of=${of} metric=${held.explain} zone=${span.zone} />`}
       <${Card} title=${`${label(known)} over time`} actions=${html`<${Choice} name="mode" label="Kind of series" chosen=${mode} options=${MODES} />`}>
         <${SpanBar} held=${held} span=${span} channels=${[]} hasChannel=${false} />
-        ${data.series ? html`<${TimeChart} points=${data.series.points} metrics=${[known]} zone=${span.zone} areBars=${mode === "increments"} title=${`${label(known)} over time`} />` : html`<${Loading} />`}
+        ${data.series ? html`<${TimeChart} points=${data.series.points} metrics=${[known]} zone=${span.zone} areBars=${mode === "increments"} title=${`${label(known)} over time`} />` : html`<${Waiting} error=${errors.series} />`}
       <//>
       <${Card} title="Each channel">
-        <div class="scroll"><table>
+        <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Target</th>${METRICS.slice(0, 11).map((name) => html`<th scope="col" class="number" key=${name}>${label(name)}</th>`)}<th scope="col">As of</th></tr></thead>
           <tbody>${post.targets.map(
             (target) => html`<tr key=${target.id} data-id=${target.id} data-kind="target">
@@ -78,11 +78,16 @@ export function Post({ session, held, tick }) {
   `;
 }
 
+function title(post) {
+  return post.targets.map((target) => target.content).find(Boolean)?.split("\n")[0].slice(0, 90) || `Post ${post.id}`;
+}
+
 function Text({ post }) {
   const texts = [...new Set(post.targets.map((target) => target.content).filter(Boolean))];
+  const isTold = texts.length === 1 && texts[0] === title(post);
   return html`<div class="facts">
     <p class="quiet">${post.published_at ? `Published ${when(post.published_at)}` : `Status: ${post.status}`} · <code>${post.id}</code></p>
-    ${texts.map((text) => html`<blockquote key=${text} class="posted">${text}</blockquote>`)}
+    ${!isTold && texts.map((text) => html`<blockquote key=${text} class="posted">${text}</blockquote>`)}
   </div>`;
 }
 
@@ -92,13 +97,13 @@ function Explain({ session, of, metric, zone }) {
   useEffect(() => place.current?.focus({ preventScroll: false }), [metric]);
   const found = data.explain;
   return html`<section class="card explain" ref=${place} tabindex="-1" aria-labelledby="explain">
-    <header><h2 id="explain">Where ${label(metric).toLowerCase()} comes from</h2>
+    <header><h2 id="explain">Where it comes from: ${label(metric).toLowerCase()}</h2>
       <a href=${addressWith({ explain: null })} class="button">Close</a></header>
     <${Problems} errors=${errors} />
     ${!found && !errors.explain && html`<${Loading} />`}
     ${found && html`
       <p class="quiet">${found.rule[0].toUpperCase() + found.rule.slice(1)}.</p>
-      ${found.parts.map((part) => html`<article key=${`${part.target_id}/${part.metric}`} class="part">
+      ${found.parts.map((part) => html`<article key=${`${part.target_id}/${part.metric}`} class="part" data-id=${`${part.target_id}/${part.metric}`} data-kind="part">
         <h3>${label(part.metric)}: <${Figure} metric=${part.metric} value=${part.value} reason=${part.reason} /> <span class="quiet small">of target ${part.target_id}</span></h3>
         ${part.value === null && html`<p>${part.hidden ? "The answer named this figure without a value." : reasonWords(part.reason)}</p>`}
         ${part.event && html`<dl class="event">
@@ -109,7 +114,7 @@ function Explain({ session, of, metric, zone }) {
             : html`<dt>Kept</dt><dd>no longer: the raw answer is past its retention</dd>`}
           <dt>Read by</dt><dd><code>${part.mapping.module}</code>${safeLink(part.mapping.documentation) && html`, by <a href=${safeLink(part.mapping.documentation)} target="_blank" rel="noopener noreferrer">the platform's documentation</a>`}</dd>
         </dl>`}
-        ${part.answer !== null && html`<pre>${JSON.stringify(part.answer, null, 2)}</pre>`}
+        ${part.answer !== null && html`<pre tabindex="0">${JSON.stringify(part.answer, null, 2)}</pre>`}
       </article>`)}`}
   </section>`;
 }

@@ -6,7 +6,7 @@ import { instantsOf, SpanBar, spanOf } from "./span.js";
 import { html, useEffect, useState } from "./view.js";
 import { label, platformName, PLATFORMS, when } from "./words.js";
 
-const COLUMNS = ["impressions", "views", "reach", "engagements", "engagement_rate", "likes", "comments", "shares", "saves", "clicks"];
+const COLUMNS = ["engagements", "engagement_rate", "impressions", "views", "reach", "likes", "comments", "shares", "saves", "clicks"];
 const LIMIT = 25;
 const EXCERPT = 110;
 
@@ -51,7 +51,7 @@ export function Posts({ session, held, tick, channels }) {
         ? "No post of this range has this figure."
         : "No post was published in this range. Choose a longer one."}<//>`}
     ${posts?.length > 0 &&
-    html`<div class="scroll card"><table class="posts" data-endpoint="posts">
+    html`<div class="scroll card" tabindex="0" role="group" aria-label="Table"><table class="posts" data-endpoint="posts">
         <thead><tr>
           <th scope="col" aria-sort=${sort ? "none" : "descending"}><a href=${addressWith({ sort: null, cursor: null })}>Newest</a></th>
           ${COLUMNS.map(

@@ -57,10 +57,10 @@ export const STATUSES = {
   disabled: ["Switched off", "The account is not polled. Switch it on in your product."],
 };
 
-export function duration(seconds) {
+export function duration(seconds, longest = "day") {
   const value = Number(seconds);
   const units = [["day", 86_400], ["hour", 3_600], ["minute", 60]];
-  for (const [unit, size] of units) {
+  for (const [unit, size] of units.slice(longest === "hour" ? 1 : 0)) {
     if (value >= size) {
       return new Intl.NumberFormat(language, { style: "unit", unit, maximumFractionDigits: 1 }).format(value / size);
     }
@@ -82,6 +82,7 @@ export function figureText(metric, value, isShort = false) {
   if (value === null || value === undefined) return "–";
   const number = Number(value);
   if (metric.endsWith("_bytes")) return bytes(number);
+  if (metric === "watch_time_seconds") return duration(number, "hour");
   if (metric.endsWith("_seconds")) return duration(number);
   if (metric.endsWith("_usd")) {
     return new Intl.NumberFormat(language, { style: "currency", currency: "USD" }).format(number);

@@ -77,7 +77,10 @@ class ResourceReads:
     async def explained(self, posts: Sequence[PostState]) -> dict[str, PostState]:
         """Posts by id, with the answers that explain their unknown figures."""
         targets = iter(await self._explained([target for post in posts for target in post.targets]))
-        return {post.post_id: replace(post, targets=tuple(islice(targets, len(post.targets)))) for post in posts}
+        # By position, which takes a fraction of the time of `replace`.
+        return {
+            post.post_id: PostState(*_but_targets(post), tuple(islice(targets, len(post.targets)))) for post in posts
+        }
 
     async def targets(self, ids: Sequence[str]) -> dict[str, TargetState]:
         """Targets by id; ids that don't exist are left out."""
@@ -234,11 +237,13 @@ class ResourceReads:
     async def _target_answers(self, targets: Sequence[TargetState]) -> dict[str, tuple[Evidence, ...]]:
         if not targets:
             return {}
+        owners = {target.target_id: target.channel.channel_id for target in targets}
         rows = await self._rows(
             "tidemark_target_answers",
             sql.TARGET_ANSWERS,
-            ids=sorted({target.target_id for target in targets}),
-            channels=sorted({target.channel.channel_id for target in targets}),
+            ids=list(owners),
+            owners=list(owners.values()),
+            channels=sorted(set(owners.values())),
             since=self._now - _ANSWERS_SINCE,
             limit=_MOST_ANSWERS,
         )
@@ -325,6 +330,10 @@ class ResourceReads:
         """Raw events of these ids, unordered; events that are no longer stored are left out."""
         rows = await self._rows("tidemark_events", RAW_EVENTS, events=list(event_ids))
         return [raw_event(self._workspace_id, row) for row in rows]
+
+
+def _but_targets(post: PostState) -> tuple[str, str, int | None, int | None, int]:
+    return post.post_id, post.status, post.created_at, post.published_at, post.updated_at
 
 
 def _first_to_read(answers: list[PlatformAnswer]) -> list[str]:

@@ -81,8 +81,12 @@ LIMIT {{limit:UInt32}} BY subject
 """
 
 
-TARGET_ANSWERS = _recent_answers(f"arrayJoin(arrayFilter(id -> id IN {_IDS}, `targets.target_id`))", "POST_METRICS")
-"""The newest answers about each of some targets."""
+_OWNER = "transform(id, {ids:Array(String)}, {owners:Array(String)}, '')"
+TARGET_ANSWERS = _recent_answers(
+    f"arrayJoin(arrayFilter(id -> {_OWNER} = channel_id, `targets.target_id`))", "POST_METRICS"
+)
+"""The newest answers about each of some targets, asked of its own channel: also where targets of several channels are
+read at once."""
 
 CHANNEL_ANSWERS = _recent_answers("channel_id", "CHANNEL_METRICS")
 """The newest answers about each of some channels."""

@@ -56,7 +56,7 @@ def test_headers_without_figures_change_nothing() -> None:
     assert budget.wait_until(KEY, NOW) == 0
 
 
-@given(st.floats(0, 1e6))
+@given(st.floats(1, 1e6))
 def test_retry_after_is_obeyed_to_the_second(seconds: float) -> None:
     budget = Budget()
     until = budget.hold(KEY, seconds, NOW, exhausted=False)
@@ -72,6 +72,49 @@ def test_a_refusal_without_a_time_backs_off_and_is_forgiven() -> None:
     assert second - first > first - NOW
     budget.served(KEY)
     assert budget.hold(KEY, None, second, exhausted=False) - second == first - NOW
+
+
+@pytest.mark.parametrize("told", [0.0, 0.2, 5.0, 60.0])
+def test_a_time_at_which_the_platform_refuses_again_is_not_believed_twice(told: float) -> None:
+    budget, now = Budget(greatest), NOW
+    for _ in range(3):
+        tried = 0
+        began = now
+        while now - began < 3_600_000:
+            now = budget.hold(KEY, told, now, exhausted=False)
+            tried += 1
+        assert tried <= 20
+        # It is forgiven once something was answered.
+        budget.served(KEY)
+        assert budget.hold(KEY, 5.0, now, exhausted=False) - now == 5_001
+        budget.served(KEY)
+        now += 5_001
+
+
+@pytest.mark.parametrize("app_wide", [False, True])
+def test_after_a_refusal_one_call_at_a_time_shows_whether_it_is_over(app_wide: bool) -> None:
+    budget = Budget(greatest)
+    until = budget.hold(KEY, 5.0, NOW, exhausted=False, app_wide=app_wide)
+    others = [KEY, KEY._replace(owner="w/other")] if app_wide else [KEY]
+    budget.begin(KEY, until)
+    assert all(budget.wait_until(other, until) > until for other in others)
+    budget.end(KEY)
+    again = budget.hold(KEY, 5.0, until, exhausted=False, app_wide=app_wide)
+    budget.begin(KEY, again)
+    budget.end(KEY)
+    budget.served(KEY)
+    for other in others:
+        budget.begin(other, again)
+        assert budget.wait_until(other, again) == 0
+    assert KEY._replace(owner="w/other") not in others or budget.wait_until(others[1], again) == 0
+
+
+def test_calls_under_way_that_meet_a_limit_together_are_one_refusal() -> None:
+    budget = Budget(greatest)
+    for after in range(8):
+        until = budget.hold(KEY, None, NOW + after, exhausted=False)
+    alone = Budget(greatest).hold(KEY, None, NOW + 7, exhausted=False)
+    assert until == alone
 
 
 def test_a_refusal_without_a_time_takes_the_windows() -> None:

@@ -9,6 +9,7 @@ import jsonschema_rs
 import pytest
 
 from schemas.codec import schema_text
+from schemas.notices import TEST_TYPE, NoticeType
 from schemas.topic_specs import topic_specs
 from services.query_api.site.asyncapi import asyncapi
 from tests.support.examples import all_examples
@@ -34,7 +35,17 @@ def references(value: Any) -> list[dict[str, str]]:
 
 
 def test_every_public_topic_is_a_channel_and_no_other() -> None:
-    assert set(DESCRIBED["channels"]) == {spec.name for spec in PUBLIC}
+    assert set(DESCRIBED["channels"]) == {spec.name for spec in PUBLIC} | {"webhooks"}
+
+
+def test_webhooks_are_described_with_every_type_they_deliver() -> None:
+    messages = [resolved(reference) for reference in DESCRIBED["channels"]["webhooks"]["messages"].values()]
+    assert [message["name"] for message in messages] == [*NoticeType, TEST_TYPE]
+    for message in messages:
+        (example,) = message["examples"]
+        data = message["payload"]["properties"]["data"]
+        assert set(example["payload"]["data"]) == set(data["required"]) == set(data["properties"])
+        assert example["payload"]["type"] == message["name"]
 
 
 @pytest.mark.parametrize("spec", PUBLIC, ids=lambda spec: spec.name)
@@ -56,6 +67,7 @@ def test_every_example_of_a_public_topic_is_shown() -> None:
     shown = {
         (name, example["name"])
         for name, message in DESCRIBED["components"]["messages"].items()
+        if "kafka" in message.get("bindings", {})
         for example in message["examples"]
     }
     names = {spec.name for spec in PUBLIC}
