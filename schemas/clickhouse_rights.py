@@ -27,6 +27,7 @@ _TOTALS = ("post_totals_store", "channel_totals_store")
 _FIGURES = (*_SNAPSHOTS, *_REGISTERS, *_TOTALS)
 _ACTIVE = "active_generations"
 _DELIVERIES = "webhook_deliveries"
+_VIEWS = ("raw_events", "post_snapshots", "channel_snapshots", "latest_post_metrics", "post_totals", "channel_totals")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ _ACCESS: Final[dict[str, Access]] = {
     ),
     "status": Access(selects=(), system=("parts", "metrics", "disks"), sees_tables=True),
     "backup": Access(selects=(_RAW, _MIGRATIONS_TABLE)),
+    # The views that it reads, and what these read.
+    "workspace-export": Access(selects=(*_VIEWS, _MIGRATIONS_TABLE, _ACTIVE, _RAW, *_CATALOG, *_FIGURES)),
     "restore": Access(selects=(_RAW, _MIGRATIONS_TABLE), inserts=(_RAW,), system=("tables",)),
 }
 ROLES: Final = ("migrate", *_ACCESS)

@@ -69,6 +69,7 @@ _COMMANDS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     # It notes in the topic of dead letters what it sent.
     "redrive": ((DEAD_LETTERS, RAW), (RAW, DEAD_LETTERS)),
     "catalog-export": ((CHANNELS, POSTS), ()),
+    "workspace-export": ((CHANNELS, POSTS), ()),
     "backfill": ((CHANNELS, POSTS, POST_ROLLUPS, RAW, REPLIES, BACKFILLS), (REQUESTS, BACKFILLS)),
     "platforms-check": ((CHANNELS, POSTS, TOKENS), ()),
 }
@@ -138,7 +139,7 @@ def _on_groups(role: str, names: Names) -> Iterable[Right]:
             return (*(Right("group", name, ("Describe",)) for name in (aggregator, f"{aggregator}-catalog")), reader)
         case "status":
             return tuple(Right("group", name, ("Describe",)) for name in (aggregator, f"{aggregator}-catalog", poller))
-        case "dead-letters" | "redrive" | "catalog-export" | "restore":
+        case "dead-letters" | "redrive" | "catalog-export" | "workspace-export" | "restore":
             return (reader,)
         case _:
             return ()

@@ -23,6 +23,7 @@ from services.commands.dead_letters import dead_letters
 from services.commands.keys import keys
 from services.commands.platforms import platforms
 from services.commands.usable import usable
+from services.commands.workspace import workspace
 from services.runtime.patience import waiting_for
 from services.runtime.settings import SettingsError, exit_with
 
@@ -38,6 +39,7 @@ poller = typer.Typer(help="Ask the platforms and publish their answers.", invoke
 app.add_typer(keys, name="keys")
 app.add_typer(catalog, name="catalog")
 app.add_typer(backup, name="backup")
+app.add_typer(workspace, name="workspace")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(poller, name="poller")
 app.add_typer(platforms, name="platforms")

@@ -3,5 +3,6 @@
 - `archive.py`: the file itself: members, manifest, checksums.
 - `topic_messages.py`: messages of topics to lines and back.
 - `raw_rows.py`: raw events of ClickHouse to Parquet and back.
+- `workspace.py`: one workspace's data, for a tenant that leaves.
 - `create.py`, `restore.py`: the two commands; `command.py` is their console side.
 """

@@ -59,6 +59,7 @@ class Manifest:
         migration: number of the newest migration of the installation's tables.
         schemas: by topic (without prefix) and schema id, the Avro schemas that its messages were written with.
         members: in the order of the restore.
+        workspace: the one workspace whose export it is; empty for a backup of the whole.
     """
 
     format: int
@@ -68,6 +69,7 @@ class Manifest:
     migration: int
     schemas: dict[str, dict[str, str]] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
+    workspace: str = ""
 
 
 class Writer:

@@ -11,6 +11,7 @@ from services.aggregator.audit.run import AuditSettings
 from services.aggregator.backup.archive import BackupError, Manifest
 from services.aggregator.backup.create import create
 from services.aggregator.backup.restore import restore
+from services.aggregator.backup.workspace import export
 from services.aggregator.topic_reader import TopicUnreadable
 from services.runtime.brokers import BrokersUnavailable
 from services.runtime.clock import SystemClock
@@ -53,6 +54,15 @@ def run_restore(path: Path, *, is_forced: bool) -> int:
     manifest = _told(lambda show: restore(settings, path, is_forced=is_forced, show=show))
     print(f"restored {_content(manifest)}, of {manifest.created_at}")  # noqa: T201 - likewise
     print("next: `tidemark rebuild` makes all numbers from it, then `tidemark audit`")  # noqa: T201 - likewise
+    return 0
+
+
+def run_export(workspace: str, path: Path) -> int:
+    """Export one workspace; returns the exit code."""
+    settings = load_or_exit(AuditSettings)
+    manifest = _told(lambda show: export(settings, workspace, path, SystemClock(), show))
+    held = ", ".join(f"{member.name} {member.count}" for member in manifest.members)
+    print(f"{path}: {held}")  # noqa: T201 - likewise
     return 0
 
 

@@ -102,13 +102,19 @@ class RawRows:
             BackupError: ClickHouse can't be used, or broke off.
         """
         columns = ", ".join(f"`{name}`" if name != "topic" else _restored_topic() for name in _COLUMNS)
+        return self._stream(
+            f"SELECT {columns} FROM {_TABLE} FINAL "
+            "WHERE (workspace_id, event_id) > ({w1:String}, {e1:String}) "
+            "AND (workspace_id, event_id) <= ({w2:String}, {e2:String}) ORDER BY workspace_id, event_id",
+            {"w1": after[0], "e1": after[1], "w2": last[0], "e2": last[1]},
+        )
+
+    def _stream(self, query: str, parameters: dict[str, Any]) -> Iterator[bytes]:
         end = b""
         try:
             stream: Any = self._client.raw_stream(
-                f"SELECT {columns} FROM {_TABLE} FINAL "
-                "WHERE (workspace_id, event_id) > ({w1:String}, {e1:String}) "
-                "AND (workspace_id, event_id) <= ({w2:String}, {e2:String}) ORDER BY workspace_id, event_id",
-                parameters={"w1": after[0], "e1": after[1], "w2": last[0], "e2": last[1]},
+                query,
+                parameters=parameters,
                 fmt="Parquet",
                 settings={
                     "output_format_parquet_row_group_size": _ROWS_PER_GROUP,
@@ -122,7 +128,25 @@ class RawRows:
         except (ClickHouseError, OSError) as error:
             raise _unusable(error) from None
         if end != _PARQUET_END:
-            raise BackupError("ClickHouse broke off while it sent raw events; run the backup again")
+            raise BackupError("ClickHouse broke off while it sent rows; run the command again")
+
+    def count_of(self, view: str, workspace: str) -> int:
+        """How many rows of a public table are of a workspace.
+
+        Raises:
+            BackupError: ClickHouse can't be used.
+        """
+        query = f"SELECT count() FROM {view} WHERE workspace_id = {{workspace:String}}"
+        return int(self._query(query, {"workspace": workspace})[0][0])
+
+    def view(self, view: str, workspace: str) -> Iterator[bytes]:
+        """Yield a workspace's rows of a public table as a Parquet file.
+
+        Raises:
+            BackupError: ClickHouse can't be used, or broke off.
+        """
+        query = f"SELECT * FROM {view} WHERE workspace_id = {{workspace:String}} ORDER BY ALL"
+        return self._stream(query, {"workspace": workspace})
 
     def insert(self, page: bytes) -> None:
         """Insert a page.

@@ -44,6 +44,8 @@ def restore(settings: AuditSettings, path: Path, *, is_forced: bool, show: Show)
         rows = RawRows(settings)
         try:
             manifest = archive.manifest
+            if manifest.workspace:
+                raise BackupError(f"{path} is the export of the workspace {manifest.workspace}, not a backup")
             topics = _topics(manifest)
             if rows.migration() < manifest.migration:
                 raise BackupError(

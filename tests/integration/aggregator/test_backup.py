@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow.parquet
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -21,6 +23,7 @@ from services.aggregator.backup import raw_rows, restore
 from services.aggregator.backup.archive import BackupError, Reader
 from services.aggregator.backup.create import create
 from services.aggregator.backup.topic_messages import TopicWriter
+from services.aggregator.backup.workspace import export
 from services.runtime.clock import SystemClock
 from services.runtime.migrations import migrate
 from services.runtime.settings import KafkaSettings
@@ -107,6 +110,36 @@ def test_what_was_saved_is_there_again(
         restore.restore(settings, archive, is_forced=True, show=silent)
         assert told(fresh, workspace) == told(backend, workspace)
         assert fresh.rows(RAW, {"w": workspace}) == rows
+
+
+def test_a_workspaces_export_holds_its_data_and_nothing_of_others(
+    backend: Backend, workspace: str, archive: Path, tmp_path: Path
+) -> None:
+    backend.put_channel(f"{workspace}-other", "c9", "bluesky")
+    backend.publish_raw(bluesky_event(f"{workspace}-other", "c9", "secret-of-others", {"t9": {"likeCount": 9}}))
+    backend.settle()
+    path = tmp_path / "export"
+    manifest = export(settings_of(backend), workspace, path, SystemClock(), silent)
+    counts = {member.name: member.count for member in manifest.members}
+    assert counts["catalog.ndjson"] == 4, "a channel and three posts; the deleted channel is none"
+    assert counts["raw_events.parquet"] == EVENTS
+    assert counts["post_totals.parquet"] == 3
+    assert counts["post_snapshots.parquet"] == EVENTS - 1
+    with Reader(path) as reader:
+        content = {m.name: b"".join(reader.chunks(m)) for m in reader.manifest.members}
+    lines = [orjson.loads(line) for line in content["catalog.ndjson"].splitlines()]
+    assert {(line["type"], line["id"]) for line in lines} == {
+        ("channel", "c1"), ("post", "p0"), ("post", "p1"), ("post", "p2"),
+    }  # fmt: skip
+    table = pyarrow.parquet.read_table(io.BytesIO(content["raw_events.parquet"]))
+    assert set(table["workspace_id"].to_pylist()) <= {workspace, workspace.encode()}
+    assert table.num_rows == EVENTS
+    assert not [name for name, part in content.items() if b"secret-of-others" in part]
+    with pytest.raises(BackupError, match="is the export of the workspace"):
+        restore.restore(settings_of(backend), path, is_forced=True, show=silent)
+    with pytest.raises(BackupError, match="nothing is held of a workspace nobody"):
+        export(settings_of(backend), "nobody", tmp_path / "nothing", SystemClock(), silent)
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_backup_does_not_lack_what_the_aggregator_has_not_stored(bare_backend: Backend, tmp_path: Path) -> None:

@@ -146,6 +146,15 @@ def test_commands_are_commands() -> None:
 
     groups = {group.name for group in app.registered_groups}
     commands = {(command.name or command.callback.__name__) for command in app.registered_commands if command.callback}
-    subcommands = {"dead-letters", "redrive", "catalog-export", "platforms-check", "backfill", "backup", "restore"}
+    subcommands = {
+        "dead-letters",
+        "redrive",
+        "catalog-export",
+        "workspace-export",
+        "platforms-check",
+        "backfill",
+        "backup",
+        "restore",
+    }
     assert set(COMMANDS) - subcommands <= commands
     assert {"dead-letters", "catalog", "platforms", "poller", "backup"} <= groups
