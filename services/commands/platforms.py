@@ -34,5 +34,5 @@ def platforms_check(
     if token_file is None and not os.environ.get(TOKEN_VARIABLE):
         from services.poller.requests.check_catalog import CheckSettings
 
-        usable(CheckSettings)
+        usable(CheckSettings, role="platforms-check")
     raise typer.Exit(run(Wanted(platform, channel, workspace, post or (), post_type, token_file)))
