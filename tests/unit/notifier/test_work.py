@@ -231,7 +231,7 @@ async def test_dead_receivers_cost_the_others_nothing(world: World) -> None:
         for _ in range(20):
             world.account()
         await world.until(lambda: len(world.receiver.taken("ok")) == 20, "all told")
-        # One receiver that hangs takes 15 s of a try; a long test measures the promise, this one that nobody waits for it.
+        # A receiver that hangs takes 15 s: nobody waits for it.
         assert asyncio.get_running_loop().time() - began < 10
         assert work.gauges().failing > 0
         await world.until(
