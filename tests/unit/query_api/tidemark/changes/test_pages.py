@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from schemas.topic_names import CHANNELS, POST_ROLLUPS, POSTS
+from services.query_api.store.handle import StoreUnavailable
 from services.query_api.tidemark.changes.models import MOVING, PAGE_SCHEMA
 from services.query_api.tidemark.changes.routes import ENDPOINTS
 from services.runtime.clock import MILLIS_PER_DAY
@@ -241,7 +242,9 @@ async def test_posts_whose_figures_an_older_aggregator_wrote_are_read_from_click
     assert change["data"]["metrics"]["likes"] == 44
 
 
-async def test_without_a_store_or_keys_changes_are_unavailable(api: Subscribed) -> None:
+async def test_without_a_store_or_keys_changes_are_unavailable(
+    api: Subscribed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without_store = fake_api()
     headers = without_store.add_key("w1", "key")
     reply = await without_store.client.get(changes_api.CHANGES, headers=headers)
@@ -252,7 +255,11 @@ async def test_without_a_store_or_keys_changes_are_unavailable(api: Subscribed) 
     reply = await without_keys.client.get(changes_api.CHANGES, headers=headers)
     assert (reply.status_code, reply.json()["code"]) == (503, "changes_unavailable")
     assert "TIDEMARK_SECRET_KEYS" in reply.json()["message"]
-    api.store.damaged("for a test")
+
+    def lost(_: bool) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(api.store, "begin", lost)
     reply = await api.get()
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "2")
 
