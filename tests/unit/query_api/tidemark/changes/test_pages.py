@@ -183,6 +183,17 @@ async def test_whoever_waits_gets_an_empty_page_when_the_server_ends(api: Subscr
     assert (await asyncio.wait_for(waiting, 10))["changes"] == []
 
 
+async def test_a_key_that_is_revoked_meanwhile_gets_nothing(api: Subscribed) -> None:
+    await api.channel()
+    cursor = (await api.page())["next_cursor"]
+    waiting = asyncio.create_task(api.get(f"?wait=30&cursor={cursor}"))
+    await until(lambda: api.store._waiting, "somebody waits")
+    api.api.keys.apply(("w1", "key_key"), None)
+    await api.channel(username="new")
+    reply = await asyncio.wait_for(waiting, 20)
+    assert (reply.status_code, reply.json()["code"]) == (401, "unauthorized")
+
+
 async def test_a_cursor_of_another_workspace_is_refused(api: Subscribed) -> None:
     await api.channel()
     await api.channel(workspace="w2")
