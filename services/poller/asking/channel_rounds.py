@@ -30,7 +30,7 @@ from services.poller.asking.questions import ChannelQuestion
 from services.poller.asking.reporting import log_incidents, log_refusal
 from services.poller.asking.round import ChannelRound, Heard
 from services.poller.asking.upkeep import Upkeep
-from services.poller.asking.witnesses import least_doubted_first
+from services.poller.asking.witnesses import least_doubted_first, witness_for
 from services.poller.errors import NoAnswer, RetryLater
 from services.poller.keys import ChannelKey
 from services.poller.metrics import PollerMetrics
@@ -42,7 +42,6 @@ from services.runtime.clock import MILLIS_PER_SECOND
 from services.runtime.logging import get_logger
 from services.runtime.secrets import SecretsError
 
-_OF_TOKENS = frozenset({Outcome.TOKEN_EXPIRED, Outcome.TOKEN_REVOKED})
 _log = get_logger(__name__)
 
 
@@ -318,9 +317,6 @@ class ChannelRounds:
 
     async def _answered(self, name: str, current: ChannelRound, question: ChannelQuestion, answer: Answer) -> None:
         key, now, seen = current.plan.key, answer.at, current.seen[question.shape]
-        if question.call.is_public and answer.verdict.outcome in _OF_TOKENS:
-            # No token was shown, so the answer says nothing of the channel's.
-            answer = answer._replace(verdict=replace(answer.verdict, outcome=Outcome.PERMISSION_MISSING))
         meaning = read_answer(current.platform, question, answer)
         verdict = current.verdict = meaning.verdict
         if verdict.outcome is Outcome.OK and current.heard is not None:
@@ -330,6 +326,17 @@ class ChannelRounds:
             current.plan.vanish(len(question.subjects), now)
         is_scheduled = current.origin is Origin.SCHEDULE
         decision = follow(question, name, self._known, seen, meaning, now, is_scheduled=is_scheduled)
+        if isinstance(decision.consequence, Pause) and not current.is_probe and len(question.call.targets) == 1:
+            if current.is_proven:
+                # Another target was answered with the same token: what is refused is this target.
+                verdict = current.verdict = replace(verdict, outcome=Outcome.PERMISSION_MISSING)
+                meaning = Meaning(verdict, {}, frozenset())
+                decision = follow(question, name, self._known, seen, meaning, now, is_scheduled=is_scheduled)
+                current.is_proving = current.is_proven = False
+            elif not current.is_proving and (witness := witness_for(question, name, self._known, now)):
+                current.is_proving = True
+                current.ask_first([witness, question])
+                return
         then = decision.consequence
         if isinstance(then, BackOff) or (verdict.outcome in UNEXPLAINED and not isinstance(then, Hold)):
             self._conclude(name, current, question, meaning, decision, now)
@@ -343,6 +350,7 @@ class ChannelRounds:
             self._conclude(name, current, question, meaning, decision, until)
             return
         self._budget.served(window)
+        current.is_proven |= current.is_proving and bool(question.call.targets) and verdict.outcome is Outcome.OK
         if isinstance(then, Pause):
             if await self._has_moved(name, question, verdict):
                 current.ask_first([question])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from schemas.events import RawKind
@@ -27,6 +28,8 @@ from services.poller.asking.questions import Asked, ChannelQuestion, SharedQuest
 from services.poller.asking.witnesses import is_own, witness_to_a_limit
 from services.poller.errors import NoAnswer
 
+_OF_TOKENS = frozenset({Outcome.TOKEN_EXPIRED, Outcome.TOKEN_REVOKED})
+
 
 class Meaning(NamedTuple):
     """What an answer means.
@@ -46,6 +49,9 @@ def read_answer(platform: Platform, question: ChannelQuestion | SharedQuestion, 
     """What an answer means; one that can't be read as its platform's is no success."""
     verdict, gone = answer.verdict, frozenset[Subject]()
     apart: Mapping[Subject, Verdict] = {}
+    if question.call.is_public and verdict.outcome in _OF_TOKENS:
+        # No token was shown, so the answer says nothing of the channel's.
+        verdict = replace(verdict, outcome=Outcome.PERMISSION_MISSING)
     if question.call.targets:
         apart = verdicts_in(platform, answer.events, answer.headers, answer.at)
         verdict = of_all(question, verdict, apart)

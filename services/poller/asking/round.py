@@ -101,6 +101,8 @@ class ChannelRound(Round[ChannelQuestion]):
     Attributes:
         access: what calls are made with from now on.
         is_renewed: the token was renewed in this round, or is known not to be renewable.
+        is_proving: a call about one target was refused for the token's sake, and another target is asked for to see.
+        is_proven: that other target was answered.
         verdict: what the last answer meant; None before the first.
     """
 
@@ -123,6 +125,7 @@ class ChannelRound(Round[ChannelQuestion]):
         self.heard = heard
         self.is_probe = is_probe
         self.is_renewed = False
+        self.is_proving = self.is_proven = False
         self.verdict: Verdict | None = None
         self.authorize(credentials)
 

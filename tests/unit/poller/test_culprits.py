@@ -86,6 +86,32 @@ async def test_culprits_are_asked_apart_from_then_on_at_widening_intervals(made:
     assert culprits <= set(server.asked[-1].ids)
 
 
+@pytest.mark.parametrize("outcome", [Outcome.TOKEN_EXPIRED, Outcome.TOKEN_REVOKED, Outcome.ACCOUNT_DISABLED])
+async def test_one_post_that_is_refused_in_words_about_the_token_pauses_no_channel(
+    made: Made, outcome: Outcome
+) -> None:
+    world, server = made(Plain(1))
+    server.say = refusing(ids(0, 5), Verdict(outcome))
+    world.connect("c1")
+    world.publish("c1", 8)
+    await world.time.advance(MINUTE)
+    assert world.captured_since("c1", 0) == 6
+    found = len(server.asked)
+    assert found <= 8 + 2 * 2, "a witness for each, and each once more"
+    for _ in range(6):
+        polled_at = world.time.at
+        await world.time.advance(30 * MINUTE)
+        assert world.captured_since("c1", polled_at) == 6
+    assert len(server.asked) - found <= 6 * 6 + 2 * 3 * 3
+    assert not world.publisher.announced
+    # The token itself is another matter.
+    server.say = lambda _: Verdict(outcome)
+    before = len(server.asked)
+    await world.time.advance(30 * MINUTE)
+    assert len(world.publisher.announced) == 1
+    assert len(server.asked) - before <= 3
+
+
 async def test_the_named_target_is_left_out_at_once(made: Made) -> None:
     world, server = made()
     server.say = refusing(ids(7), Verdict(Outcome.TARGET_REFUSED, refused_target="id00007"))

@@ -15,7 +15,7 @@ export function Accounts({ channels, isLoading, zone }) {
     ${channels.length > 0 && html`
     <${Card} title="Needs a person">
       ${waiting.length
-        ? html`<div class="scroll"><table>
+        ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
             <thead><tr><th scope="col">Account</th><th scope="col">State</th><th scope="col">Since</th><th scope="col">What to do</th></tr></thead>
             <tbody>${waiting.map((one) => html`<tr key=${one.id} data-id=${one.id}>
               <th scope="row"><a href=${addressWith({ view: "channels", channel: one.id })}><${Platform} name=${one.platform} /> ${one.username || one.id}</a></th>

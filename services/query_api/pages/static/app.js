@@ -75,7 +75,7 @@ function Workspace({ onSignOut }) {
   const View = view === "posts" ? (held.post ? Post : Posts) : VIEWS[view];
   const isEmpty = data.channels && !channels.length;
   return html`<${Frame} links=${LINKS} current=${view} onSignOut=${onSignOut}>
-    <${Problems} errors=${errors} />
+    ${["channels", "accounts"].includes(view) && !held.channel && html`<${Problems} errors=${errors} />`}
     ${isEmpty && html`<${Empty} title="No channel is connected yet">
       Channels and posts are written through the admin API; its description is at <a href="/docs#admin">/docs</a>. Figures come with the first poll.<//>`}
     ${!isEmpty && html`<${View} key=${`${view}/${held.post ?? ""}/${held.channel ?? ""}`} ...${shared} />`}

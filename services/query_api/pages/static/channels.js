@@ -2,7 +2,7 @@
 import { addressWith } from "./address.js";
 import { useAnswers, withQuery } from "./api.js";
 import { TimeChart } from "./chart.js";
-import { Card, Choice, Empty, Figure, Loading, Platform, Problems } from "./parts.js";
+import { Card, Choice, Empty, Figure, Loading, Platform, Problems, Waiting } from "./parts.js";
 import { SpanBar, spanOf } from "./span.js";
 import { html, useState } from "./view.js";
 import { ago, label, STATUSES, when } from "./words.js";
@@ -24,7 +24,7 @@ export function Channels({ session, held, tick, channels, isLoading }) {
   return html`
     <div class="title"><h1>Channels</h1></div>
     ${isLoading && !channels.length && html`<${Loading} lines=${6} />`}
-    ${channels.length > 0 && html`<div class="scroll card"><table data-endpoint="channels">
+    ${channels.length > 0 && html`<div class="scroll card" tabindex="0" role="group" aria-label="Table"><table data-endpoint="channels">
       <thead><tr><th scope="col">Account</th><th scope="col">State</th>${LISTED.map((name) => html`<th scope="col" class="number" key=${name}>${label(name)}</th>`)}<th scope="col">As of</th><th scope="col">Next poll</th></tr></thead>
       <tbody>${channels.map((one) => html`<tr key=${one.id} data-id=${one.id} data-kind="channel">
         <th scope="row"><a href=${addressWith({ channel: one.id })}><${Platform} name=${one.platform} /> ${one.username || one.id}</a></th>
@@ -65,10 +65,10 @@ function Channel({ session, held, tick, id }) {
       <//>
       <${Card} title="${label(metric)} over time" actions=${html`<${Choice} name="metric" label="Figure" chosen=${metric} options=${METRICS} />`}>
         <${SpanBar} held=${held} span=${span} channels=${[]} hasChannel=${false} />
-        ${data.series ? html`<${TimeChart} points=${data.series.points} metrics=${[metric]} zone=${span.zone} title=${`${label(metric)} over time`} />` : html`<${Loading} />`}
+        ${data.series ? html`<${TimeChart} points=${data.series.points} metrics=${[metric]} zone=${span.zone} title=${`${label(metric)} over time`} />` : html`<${Waiting} error=${errors.series} />`}
       <//>
       <${Card} title="Trailing windows" note="The totals that products show. Each says whether the platform reported it, or it was added up over posts.">
-        <div class="scroll"><table>
+        <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Figure</th>${WINDOWS.map((range) => html`<th scope="col" class="number" key=${range}>${range}</th>`)}</tr></thead>
           <tbody>${SHOWN.map((name) => html`<tr key=${name} data-id=${name}>
             <th scope="row">${label(name)}</th>
@@ -83,7 +83,7 @@ function Channel({ session, held, tick, id }) {
         </table></div>
       <//>
       <${Card} title="What the platform reported" note="The latest period of each kind and length.">
-        ${channel.periods.length ? html`<div class="scroll"><table>
+        ${channel.periods.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Period</th>${OWN.map((name) => html`<th scope="col" class="number" key=${name}>${label(name)}</th>`)}</tr></thead>
           <tbody>${channel.periods.map((period, number) => html`<tr key=${number} data-id=${String(number)} data-kind="period">
             <th scope="row">${period.period === "lifetime" ? "In all" : `${when(period.period_start, span.zone, { dateStyle: "medium" })} to ${when(period.period_end, span.zone, { dateStyle: "medium" })}`}<br /><span class="quiet small">answered ${ago(period.captured_at)}</span></th>

@@ -44,7 +44,7 @@ export function BestTimes(props) {
     ${!found && !errors.found && html`<${Loading} lines=${8} />`}
     ${found && html`<${Card} title=${best.length ? `Best: ${best.map((cell) => `${weekdayName(cell.weekday, "long")} ${cell.hour}:00`).join(", ")}` : "Too few posts for a best time"}
       note=${`What posts of each hour had, against their channel's usual at the same age; 1× is as usual. An hour needs ${found.minimum.cell_posts} posts, a channel ${found.minimum.channel_targets}. Times in ${found.tz}.`}>
-      <div class="scroll"><table class="heat">
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table class="heat">
         <thead><tr><th scope="col"><span class="hidden">Day</span></th>${Array.from({ length: 24 }, (_, hour) => html`<th scope="col" key=${hour}>${hour}</th>`)}</tr></thead>
         <tbody>${days.map((cells) => html`<tr key=${cells[0].weekday} data-id=${String(cells[0].weekday)}>
           <th scope="row">${weekdayName(cells[0].weekday)}</th>
@@ -72,14 +72,14 @@ export function Decay(props) {
     ${!found && !errors.found && html`<${Loading} lines=${5} />`}
     ${found && html`<${Card} title=${`Share of the figure after ${found.base_days} days`} note=${`The median over posts of at least this age; an age needs ${found.minimum.targets} targets.`}>
       ${known.length === 0 && html`<${Empty} title="No post is old enough yet">Posts count once they are ${found.base_days} days old and were polled until then.<//>`}
-      <table class="decay">
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table class="decay">
         <thead><tr><th scope="col">Age</th><th scope="col">Share reached</th><th scope="col" class="number">Posts</th></tr></thead>
         <tbody>${found.ages.map((one) => html`<tr key=${one.age_hours} data-id=${String(one.age_hours)} data-kind="age">
           <th scope="row">${duration(one.age_hours * HOUR_SECONDS)}</th>
           <td class="reached"><meter min="0" max="1" value=${Number(one.share ?? 0)} aria-hidden="true"></meter> <${Figure} metric="share" value=${one.share} reason="too_few" /></td>
           <td class="number"><${Figure} metric="posts" value=${one.posts} /></td>
         </tr>`)}</tbody>
-      </table>
+      </table></div>
     <//>`}
   `;
 }
@@ -95,7 +95,7 @@ export function Unusual(props) {
     ${!found && !errors.found && html`<${Loading} lines=${6} />`}
     ${found && html`
       <${Card} title="Far from usual" note=${`${found.factor} times the channel's usual at the same age, or that fraction of it.`}>
-        ${found.posts.length ? html`<div class="scroll"><table>
+        ${found.posts.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Post</th><th scope="col">Published</th><th scope="col">At the age of</th><th scope="col" class="number">${label(metric)}</th><th scope="col" class="number">Usual</th><th scope="col" class="number">Against usual</th><th scope="col" class="number">Of targets</th></tr></thead>
           <tbody>${found.posts.map((one) => html`<tr key=${one.target_id} data-id=${one.target_id} data-kind="unusual">
             <th scope="row">${post(one)}</th><td class="quiet">${when(one.published_at, span.zone)}</td><td>${duration(one.age_hours * HOUR_SECONDS)}</td>
@@ -105,7 +105,7 @@ export function Unusual(props) {
         : html`<${Empty} title="Nothing is far from usual">A post is compared once its channel has ${found.minimum.channel_targets} posts with figures at the same age.<//>`}
       <//>
       <${Card} title="Counters that fell" note="Platforms correct counts downwards; growth counted earlier is not taken back.">
-        ${found.falls.length ? html`<div class="scroll"><table>
+        ${found.falls.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Post</th><th scope="col">Figure</th><th scope="col" class="number">Before</th><th scope="col" class="number">After</th><th scope="col">Answered</th></tr></thead>
           <tbody>${found.falls.map((one) => html`<tr key=${`${one.event_id}/${one.target_id}/${one.metric}`} data-id=${`${one.event_id}/${one.target_id}/${one.metric}`} data-kind="fall">
             <th scope="row">${post(one)}</th><td>${label(one.metric)}</td><td class="number"><${Figure} metric="before" value=${one.before} /></td>
@@ -113,7 +113,7 @@ export function Unusual(props) {
         : html`<${Empty} title="No counter fell">Every count in this range stayed or grew.<//>`}
       <//>
       <${Card} title="Late polls" note="Polls that are late by more than their interval, whenever the post was published.">
-        ${found.late.length ? html`<div class="scroll"><table>
+        ${found.late.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Post</th><th scope="col">Every</th><th scope="col">Last answer</th><th scope="col">Was due</th><th scope="col" class="number">Late by</th></tr></thead>
           <tbody>${found.late.map((one) => html`<tr key=${one.target_id} data-id=${one.target_id} data-kind="late">
             <th scope="row">${post(one)}</th><td>${one.tier}</td><td>${ago(one.captured_at)}</td><td>${ago(one.next_poll_at)}</td>

@@ -97,7 +97,7 @@ function Health({ status, accounts }) {
         <li data-id="lag"><span class="name">Messages behind</span><span class="value"><${Figure} metric="lag" value=${lagged(status)} /></span></li></ul>
     <//>
     <${Card} title="Services">
-      <div class="scroll"><table>
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
         <thead><tr><th scope="col">Service</th><th scope="col">State</th><th scope="col" class="number">Memory</th>${latencies.map(([name]) => html`<th scope="col" class="number" key=${name}>${name}, half / 99 %</th>`)}</tr></thead>
         <tbody>${services(status).map(([name, held]) => html`<tr key=${name} data-id=${name} data-kind="service">
           <th scope="row">${name}</th><td><span class=${`badge ${held.readiness === "ready" ? "good" : "bad"}`}>${held.readiness}</span></td>
@@ -108,7 +108,7 @@ function Health({ status, accounts }) {
     <div class="columns">
     <${Card} title="Lag by partition" note="Messages that the aggregator has not acknowledged.">
       ${status.kafka.problem && html`<p class="notice bad">${status.kafka.problem}</p>`}
-      <div class="scroll"><table><thead><tr><th scope="col">Topic</th>${numbers.map((number) => html`<th scope="col" class="number" key=${number}>${number}</th>`)}</tr></thead>
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Topic</th>${numbers.map((number) => html`<th scope="col" class="number" key=${number}>${number}</th>`)}</tr></thead>
         <tbody>${[...lagBy].map(([topic, entries]) => html`<tr key=${topic} data-id=${topic} data-kind="lag"><th scope="row"><code>${topic}</code></th>
           ${numbers.map((number) => {
             const entry = entries.find((one) => one.partition === number);
@@ -123,7 +123,7 @@ function Health({ status, accounts }) {
     </div>
     <${Card} title="ClickHouse" note=${status.clickhouse.memory_bytes === null ? "" : `Memory ${bytes(status.clickhouse.memory_bytes)}, free disk ${status.clickhouse.free_bytes === null ? "unknown" : bytes(status.clickhouse.free_bytes)}.`}>
       ${status.clickhouse.problem && html`<p class="notice bad">${status.clickhouse.problem}</p>`}
-      <div class="scroll"><table><thead><tr><th scope="col">Table</th><th scope="col" class="number">Rows</th><th scope="col" class="number">Parts</th><th scope="col" class="number">Disk</th></tr></thead>
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Table</th><th scope="col" class="number">Rows</th><th scope="col" class="number">Parts</th><th scope="col" class="number">Disk</th></tr></thead>
         <tbody>${status.clickhouse.tables.map((table) => html`<tr key=${table.name} data-id=${table.name} data-kind="table"><th scope="row"><code>${table.name}</code></th>
           ${["rows", "parts", "disk_bytes"].map((key) => html`<td class="number" key=${key}><${Figure} metric=${key} value=${table[key]} /></td>`)}</tr>`)}</tbody></table></div>
     <//>
@@ -147,7 +147,7 @@ function Platforms({ status }) {
     <div class="title"><h1>Platforms</h1></div>
     ${!held.length && html`<${Empty} title="No platform is asked yet">A poller shows a platform here once it has targets there.<//>`}
     ${held.length > 0 && html`<${Card} title="Polling" note="Stale: the last snapshot is older than the interval of the target's age; freshness: the stalest, in such intervals.">
-      <div class="scroll"><table><thead><tr><th scope="col">Platform</th>${columns.map(([, name]) => html`<th scope="col" class="number" key=${name}>${name}</th>`)}<th scope="col" class="number">Freshness</th><th scope="col" class="number">Calls a second</th><th scope="col">Errors since start</th><th scope="col">Budget</th></tr></thead>
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Platform</th>${columns.map(([, name]) => html`<th scope="col" class="number" key=${name}>${name}</th>`)}<th scope="col" class="number">Freshness</th><th scope="col" class="number">Calls a second</th><th scope="col">Errors since start</th><th scope="col">Budget</th></tr></thead>
       <tbody>${held.flatMap(([name, pollers]) => pollers.map((one, number) => html`<tr key=${`${name}${number}`} data-id=${name} data-kind="platform">
         <th scope="row"><${Platform} name=${name} /></th>
         ${columns.map(([key]) => html`<td class="number" key=${key}><${Figure} metric=${key} value=${one[key]} /></td>`)}
@@ -162,7 +162,7 @@ function Platforms({ status }) {
       </tr>`))}</tbody></table></div>
     <//>`}
     ${held.some(([, pollers]) => pollers.some((one) => one.spent_usd !== undefined)) && html`<${Card} title="Money" note="This UTC month, by the prices in TIDEMARK_X_PRICES.">
-      <div class="scroll"><table><thead><tr><th scope="col">Platform</th><th scope="col" class="number">Spent</th><th scope="col" class="number">Forecast</th><th scope="col" class="number">Left</th></tr></thead>
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Platform</th><th scope="col" class="number">Spent</th><th scope="col" class="number">Forecast</th><th scope="col" class="number">Left</th></tr></thead>
       <tbody>${held.flatMap(([name, pollers]) => pollers.filter((one) => one.spent_usd !== undefined).slice(0, 1).map((one) => html`<tr key=${name} data-id=${name} data-kind="money"><th scope="row"><${Platform} name=${name} /></th>
         ${["spent_usd", "spending_forecast_usd", "money_left_usd"].map((key) => html`<td class="number" key=${key}><${Figure} metric=${key} value=${one[key]} reason="not_supported" /></td>`)}</tr>`))}</tbody></table></div>
     <//>`}
@@ -177,7 +177,7 @@ function Accounts({ accounts }) {
   return html`
     <div class="title"><h1>Accounts</h1><p class="quiet">${Object.entries(accounts.by_status).map(([status, count]) => `${count} ${(STATUSES[status]?.[0] ?? status).toLowerCase()}`).join(", ")} in ${counted(accounts.workspaces, "workspace")}</p></div>
     <${Card} title="To be reconnected" note=${accounts.waiting > accounts.data.length ? `The ${accounts.data.length} that have waited longest of ${accounts.waiting}.` : ""}>
-    ${accounts.data.length ? html`<div class="scroll"><table><thead><tr><th scope="col">Workspace</th><th scope="col">Account</th><th scope="col">State</th><th scope="col">Since</th></tr></thead>
+    ${accounts.data.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Workspace</th><th scope="col">Account</th><th scope="col">State</th><th scope="col">Since</th></tr></thead>
       <tbody>${accounts.data.map((one) => html`<tr key=${`${one.workspace_id}/${one.channel_id}`} data-id=${`${one.workspace_id}/${one.channel_id}`}>
         <th scope="row">${one.workspace_id}</th><td><${Platform} name=${one.platform} /> ${one.username || one.channel_id}</td>
         <td><span class="badge warn">${STATUSES[one.status]?.[0] ?? one.status}</span></td><td>${ago(one.updated_at)}</td></tr>`)}</tbody></table></div>`

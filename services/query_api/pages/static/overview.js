@@ -2,7 +2,7 @@
 import { addressWith } from "./address.js";
 import { useAnswers, withQuery } from "./api.js";
 import { TimeChart } from "./chart.js";
-import { Card, Change, Choice, Empty, Figure, Loading, Platform, Problems, Sparkline } from "./parts.js";
+import { Card, Change, Choice, Empty, Figure, Loading, Platform, Problems, Sparkline, Waiting } from "./parts.js";
 import { instantsOf, SpanBar, spanOf } from "./span.js";
 import { html } from "./view.js";
 import { ago, label, STATUSES, when } from "./words.js";
@@ -37,7 +37,7 @@ export function Overview({ session, held, tick, channels }) {
   return html`
     <div class="title">
       <h1>Overview</h1>
-      <${Freshness} posts=${data.newest?.data ?? []} channels=${channel ? [channel] : channels} />
+      ${data.newest && html`<${Freshness} posts=${data.newest.data} channels=${channel ? [channel] : channels} />`}
     </div>
     <${SpanBar} held=${held} span=${span} channels=${channels}>
       <${Choice} name="by" label="Count" chosen=${by} options=${BY} />
@@ -64,14 +64,14 @@ export function Overview({ session, held, tick, channels }) {
       })}
     </div>`}
     <${Card} title=${`${label(metric)} over time`} note=${`Growth in each ${span.step}, of all posts whenever they were published.`}>
-      ${data.series ? html`<${TimeChart} points=${points} metrics=${[metric]} zone=${span.zone} areBars title=${`${label(metric)} over time`} />` : html`<${Loading} />`}
+      ${data.series ? html`<${TimeChart} points=${points} metrics=${[metric]} zone=${span.zone} areBars title=${`${label(metric)} over time`} />` : html`<${Waiting} error=${errors.series} />`}
     <//>
     <div class="columns">
       <${Card} title="Top posts" note="Published in this range, by engagements.">
         ${!data.top
-          ? html`<${Loading} />`
+          ? html`<${Waiting} error=${errors.top} />`
           : data.top.data.length
-            ? html`<div class="scroll"><table>
+            ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
                 <thead><tr><th scope="col">Post</th><th scope="col" class="number">Engagements</th><th scope="col" class="number">Rate</th></tr></thead>
                 <tbody>${data.top.data.map(
                   (post) => html`<tr key=${post.id} data-id=${post.id} data-kind="post">
@@ -84,7 +84,7 @@ export function Overview({ session, held, tick, channels }) {
             : html`<${Empty} title="No posts yet">No post of this range has engagements so far.<//>`}
       <//>
       <${Card} title="Followers" note="The latest figure of each channel.">
-        <div class="scroll"><table>
+        <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Channel</th><th scope="col" class="number">Followers</th><th scope="col">As of</th></tr></thead>
           <tbody>${(channel ? [channel] : channels).slice(0, 12).map(
             (one) => html`<tr key=${one.id} data-id=${one.id} data-kind="channel">

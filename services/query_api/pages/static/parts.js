@@ -99,6 +99,10 @@ export function Problems({ errors }) {
 export const Loading = ({ lines = 3 }) =>
   html`<div class="loading" role="status"><span class="hidden">Loading</span>${Array.from({ length: lines }, () => html`<i></i>`)}</div>`;
 
+// In place of something that is not there yet, or can't be had.
+export const Waiting = ({ error, lines }) =>
+  error ? html`<p class="quiet">Not available right now.</p>` : html`<${Loading} lines=${lines ?? 3} />`;
+
 export const Empty = ({ title, children }) =>
   html`<div class="empty"><strong>${title}</strong><p>${children}</p></div>`;
 

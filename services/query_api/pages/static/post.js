@@ -2,7 +2,7 @@
 import { addressWith } from "./address.js";
 import { exact, useAnswers, withQuery } from "./api.js";
 import { TimeChart } from "./chart.js";
-import { Card, Choice, Figure, Loading, Platform, Problems } from "./parts.js";
+import { Card, Choice, Figure, Loading, Platform, Problems, Waiting } from "./parts.js";
 import { SpanBar, spanOf } from "./span.js";
 import { html, useEffect, useRef } from "./view.js";
 import { ago, label, reasonWords, when } from "./words.js";
@@ -60,10 +60,10 @@ export function Post({ session, held, tick }) {
       ${held.explain && METRICS.includes(held.explain) && html`<${Explain} session=${session} of=${of} metric=${held.explain} zone=${span.zone} />`}
       <${Card} title=${`${label(known)} over time`} actions=${html`<${Choice} name="mode" label="Kind of series" chosen=${mode} options=${MODES} />`}>
         <${SpanBar} held=${held} span=${span} channels=${[]} hasChannel=${false} />
-        ${data.series ? html`<${TimeChart} points=${data.series.points} metrics=${[known]} zone=${span.zone} areBars=${mode === "increments"} title=${`${label(known)} over time`} />` : html`<${Loading} />`}
+        ${data.series ? html`<${TimeChart} points=${data.series.points} metrics=${[known]} zone=${span.zone} areBars=${mode === "increments"} title=${`${label(known)} over time`} />` : html`<${Waiting} error=${errors.series} />`}
       <//>
       <${Card} title="Each channel">
-        <div class="scroll"><table>
+        <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Target</th>${METRICS.slice(0, 11).map((name) => html`<th scope="col" class="number" key=${name}>${label(name)}</th>`)}<th scope="col">As of</th></tr></thead>
           <tbody>${post.targets.map(
             (target) => html`<tr key=${target.id} data-id=${target.id} data-kind="target">
@@ -114,7 +114,7 @@ function Explain({ session, of, metric, zone }) {
             : html`<dt>Kept</dt><dd>no longer: the raw answer is past its retention</dd>`}
           <dt>Read by</dt><dd><code>${part.mapping.module}</code>${safeLink(part.mapping.documentation) && html`, by <a href=${safeLink(part.mapping.documentation)} target="_blank" rel="noopener noreferrer">the platform's documentation</a>`}</dd>
         </dl>`}
-        ${part.answer !== null && html`<pre>${JSON.stringify(part.answer, null, 2)}</pre>`}
+        ${part.answer !== null && html`<pre tabindex="0">${JSON.stringify(part.answer, null, 2)}</pre>`}
       </article>`)}`}
   </section>`;
 }

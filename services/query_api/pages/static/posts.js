@@ -51,7 +51,7 @@ export function Posts({ session, held, tick, channels }) {
         ? "No post of this range has this figure."
         : "No post was published in this range. Choose a longer one."}<//>`}
     ${posts?.length > 0 &&
-    html`<div class="scroll card"><table class="posts" data-endpoint="posts">
+    html`<div class="scroll card" tabindex="0" role="group" aria-label="Table"><table class="posts" data-endpoint="posts">
         <thead><tr>
           <th scope="col" aria-sort=${sort ? "none" : "descending"}><a href=${addressWith({ sort: null, cursor: null })}>Newest</a></th>
           ${COLUMNS.map(

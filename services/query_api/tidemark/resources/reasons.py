@@ -26,7 +26,6 @@ from schemas.metrics import (
     VIEWS,
     Values,
     post_engagement_rate,
-    total_engagement_rate,
 )
 from services.platforms import all_platforms
 from services.platforms.base import Outcome
@@ -34,7 +33,6 @@ from services.query_api.tidemark.resources.due import is_published, is_too_old
 from services.query_api.tidemark.resources.states import (
     ChannelState,
     Evidence,
-    PostState,
     TargetState,
     spoken_of,
     stamp_of,
@@ -96,9 +94,7 @@ def needs_answers(target: TargetState, now: int) -> bool:
     if not is_published(target) or is_too_old(target, now):
         return False
     awaited = reported(target.channel.platform) & ~spoken_of(target.register)
-    return awaited != 0 and any(
-        value is None and awaited >> metric & 1 for metric, value in enumerate(target.register.values)
-    )
+    return awaited != 0 and awaited & _nulls(target.register.values) != 0
 
 
 def may_be_refused_apart(target: TargetState) -> bool:
@@ -175,14 +171,14 @@ def _failed(evidence: Sequence[Evidence], channel_status: str) -> Reason:
     return Reason.PENDING if channel_status == ChannelStatus.ACTIVE else Reason.PERMISSION
 
 
-def post_reasons(post: PostState, values: Values, of_targets: Sequence[Reasons]) -> Reasons:
+def post_reasons(values: Values, rate: float | None, of_targets: Sequence[Reasons]) -> Reasons:
     """The reason for every null among a post's totals, by column.
 
     Args:
         values: the post's totals.
+        rate: its engagement rate.
         of_targets: the result of `target_reasons` for each target.
     """
-    rate = total_engagement_rate(target.register.values for target in post.targets)
     return _post_reasons(_nulls(values), rate is None, tuple(of_targets))
 
 

@@ -49,6 +49,7 @@ def post(state: PostState, now: int, speed: float | None) -> dict[str, Any]:
     dues = [None if speed is None else target_due(target, now, speed) for target in state.targets]
     parts = [target.register.values for target in state.targets]
     values = total(parts)
+    metrics = total_metrics(parts, values)
     captured = [target.register.captured_at for target in state.targets if target.register.captured_at is not None]
     return {
         "id": state.post_id,
@@ -57,8 +58,8 @@ def post(state: PostState, now: int, speed: float | None) -> dict[str, Any]:
         "published_at": time(state.published_at),
         "updated_at": time(state.updated_at),
         **_polled(max(captured, default=None), None if speed is None else _next(dues), now),
-        "metrics": total_metrics(parts),
-        "reasons": post_reasons(state, values, reasons),
+        "metrics": metrics,
+        "reasons": post_reasons(values, metrics[ENGAGEMENT_RATE], reasons),
         "targets": [
             _target(target, of_target, due, now)
             for target, of_target, due in zip(state.targets, reasons, dues, strict=True)
@@ -168,9 +169,13 @@ def post_metrics(values: Values) -> dict[str, Any]:
     return figures
 
 
-def total_metrics(parts: Sequence[Values]) -> dict[str, Any]:
-    """Totals over targets by column, with engagements and engagement rate."""
-    figures = post_metrics(total(parts))
+def total_metrics(parts: Sequence[Values], values: Values | None = None) -> dict[str, Any]:
+    """Totals over targets by column, with engagements and engagement rate.
+
+    Args:
+        values: their sums, where somebody has them.
+    """
+    figures = post_metrics(total(parts) if values is None else values)
     figures[ENGAGEMENT_RATE] = total_engagement_rate(parts)
     return figures
 
