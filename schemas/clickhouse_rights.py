@@ -25,7 +25,6 @@ _SNAPSHOTS = ("post_snapshots_store", "channel_snapshots_store")
 _REGISTERS = ("latest_post_metrics_store", "latest_channel_metrics_store")
 _TOTALS = ("post_totals_store", "channel_totals_store")
 _FIGURES = (*_SNAPSHOTS, *_REGISTERS, *_TOTALS)
-_DELIVERIES = "webhook_deliveries"
 _ACTIVE = "active_generations"
 
 
