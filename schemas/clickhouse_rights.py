@@ -26,6 +26,7 @@ _REGISTERS = ("latest_post_metrics_store", "latest_channel_metrics_store")
 _TOTALS = ("post_totals_store", "channel_totals_store")
 _FIGURES = (*_SNAPSHOTS, *_REGISTERS, *_TOTALS)
 _ACTIVE = "active_generations"
+_DELIVERIES = "webhook_deliveries"
 
 
 @dataclass(frozen=True, slots=True)
