@@ -25,9 +25,8 @@ _SNAPSHOTS = ("post_snapshots_store", "channel_snapshots_store")
 _REGISTERS = ("latest_post_metrics_store", "latest_channel_metrics_store")
 _TOTALS = ("post_totals_store", "channel_totals_store")
 _FIGURES = (*_SNAPSHOTS, *_REGISTERS, *_TOTALS)
-_DELIVERIES = "webhook_deliveries"
 _ACTIVE = "active_generations"
-_REBUILDS = ("rebuilds", "rebuild_progress", "rebuild_handovers")
+_DELIVERIES = "webhook_deliveries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,17 @@ class Access:
 _AUDITED = (_ACTIVE, "rebuilds", _RAW, *_CATALOG, *_FIGURES)
 _ACCESS: Final[dict[str, Access]] = {
     "aggregator": Access(
-        selects=(_ACTIVE, "partition_claims", "rebuilds", "rebuild_handovers", _RAW, *_CATALOG, *_REGISTERS, *_TOTALS),
+        selects=(
+            _ACTIVE,
+            "partition_claims",
+            "rebuilds",
+            "rebuild_progress",
+            "rebuild_handovers",
+            _RAW,
+            *_CATALOG,
+            *_REGISTERS,
+            *_TOTALS,
+        ),
         inserts=("partition_claims", "rebuild_handovers", "rebuild_progress", _RAW, *_CATALOG, *_FIGURES),
         deletes=_CATALOG,
     ),

@@ -65,8 +65,9 @@ _COMMANDS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "audit": (_AUDITED, ()),
     "rebuild": (_AUDITED, ()),
     "status": ((CHANNELS, POSTS, RAW), ()),
-    # A redrive notes in the topic of dead letters what it sent.
-    "dead-letters": ((DEAD_LETTERS, RAW), (RAW, DEAD_LETTERS)),
+    "dead-letters": ((DEAD_LETTERS, RAW), ()),
+    # It notes in the topic of dead letters what it sent.
+    "redrive": ((DEAD_LETTERS, RAW), (RAW, DEAD_LETTERS)),
     "catalog-export": ((CHANNELS, POSTS), ()),
     "backfill": ((CHANNELS, POSTS, POST_ROLLUPS, RAW, REPLIES, BACKFILLS), (REQUESTS, BACKFILLS)),
     "platforms-check": ((CHANNELS, POSTS, TOKENS), ()),
@@ -129,12 +130,15 @@ def _on_groups(role: str, names: Names) -> Iterable[Right]:
         case "poller":
             return (Right("group", poller, ("Read",)),)
         case "notifier":
-            return (Right("group", names.prefix + names.notifier_group, ("Read",), is_prefix=True),)
+            own = names.prefix + names.notifier_group
+            return tuple(
+                Right("group", group, ("Read",)) for group in (own, f"{own}-positions", f"{own}-positions-log")
+            )
         case "audit" | "rebuild" | "backup":
             return (*(Right("group", name, ("Describe",)) for name in (aggregator, f"{aggregator}-catalog")), reader)
         case "status":
             return tuple(Right("group", name, ("Describe",)) for name in (aggregator, f"{aggregator}-catalog", poller))
-        case "dead-letters" | "catalog-export" | "restore":
+        case "dead-letters" | "redrive" | "catalog-export" | "restore":
             return (reader,)
         case _:
             return ()

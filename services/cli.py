@@ -130,7 +130,7 @@ def poller_backfill(
     from services.poller.requests.backfill_command import run
     from services.poller.requests.backfill_run import BackfillSettings
 
-    usable(BackfillSettings)
+    usable(BackfillSettings, role="backfill")
     raise typer.Exit(run(workspace, since, channel, anew=anew))
 
 
@@ -256,7 +256,7 @@ def audit(
     from services.aggregator.audit.run import AuditSettings, Options
 
     # 1 says that something differs.
-    usable(AuditSettings, UNUSABLE)
+    usable(AuditSettings, UNUSABLE, role="audit")
     chosen = Sample(sample, int(time.time() // 3600) if seed is None else seed)
     raise typer.Exit(run(Options(workspace, chosen, retries, grace_seconds, memory_mb)))
 
@@ -271,7 +271,7 @@ def rebuild(
     from services.aggregator.audit.run import AuditSettings
     from services.aggregator.rebuild_command import run
 
-    usable(AuditSettings)
+    usable(AuditSettings, role="rebuild")
     raise typer.Exit(run(handover_seconds))
 
 

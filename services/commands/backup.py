@@ -24,7 +24,7 @@ def backup_create(
     from services.aggregator.audit.run import AuditSettings
     from services.aggregator.backup.command import run_create
 
-    usable(AuditSettings)
+    usable(AuditSettings, role="backup")
     raise typer.Exit(run_create(file, wait_seconds))
 
 
@@ -39,5 +39,5 @@ def backup_restore(
     from services.aggregator.audit.run import AuditSettings
     from services.aggregator.backup.command import run_restore
 
-    usable(AuditSettings)
+    usable(AuditSettings, role="restore")
     raise typer.Exit(run_restore(file, is_forced=force))

@@ -139,7 +139,7 @@ def main() -> None:
         cipher = WebhookCipher(settings.secret_keys)
     except SecretsError as error:
         exit_with(str(error))
-    for line in refuse_or_wait(settings):
+    for line in refuse_or_wait(settings, "notifier"):
         _log.warning("a neighbour is waited for", problem=line)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(run(settings, cipher))

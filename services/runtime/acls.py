@@ -52,6 +52,7 @@ class AclsSettings(KafkaSettings):
 
     aggregator_group: str = Names().aggregator_group
     poller_group: str = Names().poller_group
+    notifier_group: str = Names().notifier_group
 
 
 class AclsError(RuntimeError):
@@ -65,6 +66,7 @@ def installation(settings: KafkaSettings) -> Names:
         settings.topic_prefix,
         getattr(settings, "aggregator_group", default.aggregator_group),
         getattr(settings, "poller_group", default.poller_group),
+        getattr(settings, "notifier_group", default.notifier_group),
     )
 
 

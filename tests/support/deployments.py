@@ -10,8 +10,6 @@ from services.cli import app
 from services.configuration import known_names
 
 INFRA = Path(__file__).parents[2] / "infra"
-# Of the notifier's own branch of work: a chart may offer it, switched off, before the command is there.
-OPTIONAL_COMMANDS = {"notifier"}
 
 
 def commands() -> set[str]:

@@ -25,7 +25,7 @@ ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
     "services.runtime.migrations": (("schemas", "services.runtime"), "only migration files"),
     "services.runtime.acls": (("schemas", "services.runtime"), "only rights, which follow from the topics' files"),
     "services.runtime.neighbours": (
-        ("schemas.kafka_rights", "services.runtime"),
+        ("schemas.kafka_rights", "schemas.clickhouse_rights", "services.runtime"),
         "only rights, and only to check them",
     ),
     "services.platforms": (("schemas",), "a platform is pure: fetching is the poller's, folding the aggregator's"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.clickhouse_rights import ROLES, access, created, grants
+from schemas.clickhouse_rights import ROLES, access, created, grants, privileges
 from services.runtime.migrations import migrations
 
 # One process for each set of rights, since chDB reads its users when it is loaded.
@@ -23,10 +23,9 @@ engine = chdb.connect(f"{folder}?config-file={config}")
 said = []
 for statement in statements:
     try:
-        engine.query(statement, "TSV")
-        said.append("")
+        said.append(["", engine.query(statement, "TSV").bytes().decode().strip()])
     except Exception as error:
-        said.append(str(error).splitlines()[0])
+        said.append([str(error).splitlines()[0], ""])
 print(json.dumps(said))
 """
 _USERS = """<clickhouse>
@@ -48,19 +47,26 @@ class Engine:
 
     def run(self, statements: list[str], rights: list[str] | None = None) -> list[str]:
         """Run statements with these rights (GRANT without TO), or with all; returns "" or the error, for each."""
+        return [error for error, _ in self._run(statements, rights)]
+
+    def answers(self, statements: list[str], rights: list[str]) -> list[str]:
+        """Run statements with these rights; returns what each answered."""
+        said = self._run(statements, rights)
+        assert not any(error for error, _ in said), said
+        return [answer for _, answer in said]
+
+    def _run(self, statements: list[str], rights: list[str] | None) -> list[tuple[str, str]]:
         users, config = self._folder / "users.xml", self._folder / "config.xml"
         shown = "".join(f"<query>{right}</query>" for right in rights or [])
-        users.write_text(
-            _USERS.format(rights=f"<grants>{shown}</grants>" if rights else "<access_management>1</access_management>")
-        )
+        everything = "<access_management>1</access_management>"
+        users.write_text(_USERS.format(rights=f"<grants>{shown}</grants>" if rights else everything))
         config.write_text(_CONFIG.format(users=users))
         done = subprocess.run(
             [sys.executable, "-c", _RUN], input=json.dumps([str(self._data), str(config), statements]),
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        said: list[str] = json.loads(done.stdout)
-        return said
+        return [(error, answer) for error, answer in json.loads(done.stdout)]
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +127,19 @@ def test_a_right_that_is_missing_is_named(migrated: Engine) -> None:
     less = [right for right in rights_of("query-api") if "post_totals_store" not in right]
     (error,) = migrated.run([f"SELECT likes FROM {_DATABASE}.post_totals_store"], less)
     assert f"grant SELECT ON {_DATABASE}.post_totals_store" in error
+
+
+@pytest.mark.parametrize("role", ["aggregator", "query-api", "notifier"])
+def test_the_engine_tells_a_service_what_it_lacks(migrated: Engine, role: str) -> None:
+    """By the statement that a service sends at its start."""
+    needed = [f"{what} ON {where}" for what, where in privileges(role, _DATABASE)]
+    asked = [f"CHECK GRANT {right}" for right in (", ".join(needed), *needed)]
+    assert migrated.answers(asked, rights_of(role)) == ["1"] * len(asked)
+    for lacking in needed[:3]:
+        kept = [right for right in rights_of(role) if lacking not in right]
+        told = migrated.answers(asked, kept or ["GRANT SELECT ON system.one"])
+        assert told[0] == "0"
+        assert [right for right, answer in zip(needed, told[1:], strict=True) if answer == "0"] == [lacking]
 
 
 def test_migrations_run_with_the_rights_of_their_user(tmp_path: Path) -> None:

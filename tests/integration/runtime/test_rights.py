@@ -16,6 +16,7 @@ import pytest
 from infra.embedded.ports import free_ports
 from infra.sandbox.ids import make_id
 from schemas.kafka_rights import SERVICES, Right, kafka_rights
+from services.notifier.settings import NotifierSettings
 from services.poller.settings import PollerSettings
 from services.runtime.acls import AclsSettings, installation
 from services.runtime.clock import iso_millis
@@ -64,7 +65,7 @@ def installed(
         in_database(engines.clickhouse_url, "secured"),
         tmp_path_factory.mktemp("secured"),
     )
-    roles = (*SERVICES, "topics", "audit", "rebuild", "dead-letters", "catalog-export", "status")
+    roles = (*SERVICES, "topics", "audit", "rebuild", "dead-letters", "redrive", "catalog-export", "status")
     secured.set_rights({f"tidemark-{role}": kafka_rights(role, NAMES) for role in roles})
     yield backend
     backend.close()
@@ -143,6 +144,7 @@ def test_every_service_does_its_work_with_its_rights_alone(
     try:
         api = _start_query_api(installed, secured, tmp_path, processes)
         _start_poller(installed, secured, tmp_path, processes)
+        _start_notifier(installed, secured, tmp_path, processes)
         external_id = make_id("bluesky", now_ms() - 3_600_000, 1)
         target = {"target_id": "t1", "channel_id": "c1", "status": "published", "external_id": external_id}
         post = {"status": "published", "published_at": iso_millis(now_ms() - 3_600_000), "targets": [target]}
@@ -184,8 +186,12 @@ def test_every_command_does_its_work_with_its_rights_alone(aggregator: Backend, 
     installed.settle()
     listed = command(installed, secured, "dead-letters", "dead-letters", "list")
     assert "malformed_event" in listed.stdout, listed.stderr
-    redriven = command(installed, secured, "dead-letters", "dead-letters", "redrive", "--every-reason")
+    redriven = command(installed, secured, "redrive", "dead-letters", "redrive", "--every-reason")
     assert redriven.returncode == 0, redriven.stderr
+    refused = command(installed, secured, "dead-letters", "dead-letters", "redrive", "--every-reason")
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert f"tidemark-dead-letters lacks Write on topic {PREFIX}platform.raw" in line
     rebuilt = command(installed, secured, "rebuild", "rebuild")
     assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
 
@@ -239,6 +245,15 @@ def _start_poller(
     )  # fmt: skip
     assert PollerSettings.model_fields["poller_group"].default == NAMES.poller_group
     _start("services.poller", told, folder / "poller.log", f"http://127.0.0.1:{port}/readyz", processes)
+
+
+def _start_notifier(
+    installed: Backend, secured: SecuredKafka, folder: Path, processes: list[subprocess.Popen[bytes]]
+) -> None:
+    port = free_ports(1)[0]
+    told = environment(installed, secured, "notifier", TIDEMARK_SECRET_KEYS=SECRET_KEY, TIDEMARK_METRICS_PORT=str(port))
+    assert NotifierSettings.model_fields["notifier_group"].default == NAMES.notifier_group
+    _start("services.notifier", told, folder / "notifier.log", f"http://127.0.0.1:{port}/readyz", processes)
 
 
 def _start(module: str, told: dict[str, str], log: Path, ready: str, processes: list[subprocess.Popen[bytes]]) -> None:

@@ -28,7 +28,7 @@ ONE_SHOT = {"topics", "migrate"}
 
 
 def test_it_has_the_engines_all_services_and_the_deploy_steps() -> None:
-    assert set(SERVICES) >= ENGINES | ONE_SHOT | {"aggregator", "poller", "query-api"}
+    assert set(SERVICES) >= ENGINES | ONE_SHOT | {"aggregator", "poller", "notifier", "query-api"}
 
 
 def test_the_engines_are_those_that_the_tests_run_on() -> None:

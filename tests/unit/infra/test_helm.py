@@ -16,7 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.support.deployments import INFRA, OPTIONAL_COMMANDS, commands, unknown_settings
+from tests.support.deployments import INFRA, commands, unknown_settings
 
 CHART = INFRA / "helm" / "tidemark"
 KUBERNETES = "1.34"
@@ -42,7 +42,6 @@ FULL: dict[str, Any] = {
     "imagePullSecrets": [{"name": "registry"}],
     "image": {"digest": "sha256:" + "0" * 64},
     "extraEnv": {"TIDEMARK_POLL_SPEED": "1"},
-    "notifier": {"enabled": True},
     "queryApi": {
         "ingress": {"enabled": True, "host": "tidemark.example.com", "tlsSecret": "tls", "className": "nginx"},
         "nodeSelector": {"disk": "ssd"},
@@ -110,14 +109,13 @@ def test_every_manifest_is_valid(which: str) -> None:
 @pytest.mark.parametrize("which", ["least", "full"])
 def test_every_command_and_setting_exists(which: str) -> None:
     found = dict(pods(which))
-    assert set(found) >= {"aggregator", "poller", "query-api", "topics", "migrate", "audit"}
+    assert set(found) == {"aggregator", "poller", "query-api", "notifier", "topics", "migrate", "audit"}
     for component, pod in found.items():
         (container,) = pod["containers"]
-        assert container["args"][0] in commands() | OPTIONAL_COMMANDS, component
+        assert container["args"][0] in commands(), component
         names = [entry["name"] for entry in container["env"]]
         assert len(names) == len(set(names)), component
         assert not unknown_settings(names), component
-    assert "notifier" not in dict(pods("least")), "what the image may lack is switched off"
 
 
 @needs_helm
@@ -177,6 +175,7 @@ def test_each_role_has_its_own_user_and_no_more_secrets_than_it_needs() -> None:
     assert keys("query-api") == {
         "tidemark-kafka/query-api", "tidemark-clickhouse/query-api", "tidemark/secret-keys", "tidemark/admin-key",
     }  # fmt: skip
+    assert keys("notifier") == {"tidemark-kafka/notifier", "tidemark-clickhouse/notifier", "tidemark/secret-keys"}
     assert keys("topics") == {"tidemark-kafka/topics"}
     assert keys("migrate") == {"tidemark-clickhouse/migrate"}
     assert keys("audit") == {"tidemark-kafka/audit", "tidemark-clickhouse/audit"}

@@ -30,7 +30,7 @@ def test_a_unit_runs_a_command_with_settings_that_exist(path: Path) -> None:
     starts = [value for name, value in told if name == "ExecStart"]
     assert starts
     for start in starts:
-        assert re.fullmatch(r"/opt/tidemark/bin/tidemark [a-z-]+", start)
+        assert re.fullmatch(r"/usr/local/tidemark/bin/tidemark [a-z-]+", start)
         assert start.split()[-1] in commands()
     assert not unknown_settings(settings_in(path.read_text(encoding="utf-8")))
 
@@ -58,7 +58,7 @@ def test_systemds_own_check_takes_them(tmp_path: Path) -> None:
         pytest.skip("there is no systemd-analyze here")
     for path in (*UNITS, *TIMERS):
         # It looks for the program of a unit.
-        text = path.read_text(encoding="utf-8").replace("/opt/tidemark/bin/tidemark", "/bin/true")
+        text = path.read_text(encoding="utf-8").replace("/usr/local/tidemark/bin/tidemark", "/bin/true")
         (tmp_path / path.name).write_text(text)
     names = [path.name.replace("@.", "@0.") for path in (*UNITS, *TIMERS)]
     for path in UNITS:

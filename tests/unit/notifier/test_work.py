@@ -36,7 +36,7 @@ from services.runtime.kafka import key, partition_of
 from tests.support.examples import all_examples
 from tests.support.memory_brokers import MemoryBrokers
 from tests.support.receiver import Receiver, receiving
-from tests.support.waiting import busy, wait_until_async
+from tests.support.waiting import wait_until_async
 from tests.support.webhooks import CIPHER, SECRET_KEY, webhook
 
 PARTITIONS = 2
@@ -231,7 +231,8 @@ async def test_dead_receivers_cost_the_others_nothing(world: World) -> None:
         for _ in range(20):
             world.account()
         await world.until(lambda: len(world.receiver.taken("ok")) == 20, "all told")
-        assert asyncio.get_running_loop().time() - began < 2 * busy()
+        # A receiver that hangs takes 15 s: nobody waits for it.
+        assert asyncio.get_running_loop().time() - began < 10
         assert work.gauges().failing > 0
         await world.until(
             lambda: {r["status"] for r in world.log.values() if r["webhook_id"] == "410-0"} == {"failed"}, "shut down"
