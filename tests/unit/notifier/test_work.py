@@ -327,6 +327,25 @@ async def test_requests_are_carried_out_and_a_deleted_webhook_is_left_alone(worl
     assert len(world.receiver.requests) == 1
 
 
+@pytest.mark.parametrize("value", [b"", b"\0", b"\0\0\0\0\7", b"\0\0\0\0\7\xff\xff\xff", b"rubbish" * 50, None])
+@pytest.mark.parametrize("message_key", [None, b"", b"w1", b"w1/h1", b"w1/h1/msg_1", b"\xff/\xff", b"w1//", b"w9/h1"])
+async def test_whatever_stands_in_a_topic_the_others_are_told(
+    world: World, message_key: bytes | None, value: bytes | None
+) -> None:
+    world.hook("ok", webhook_id="good", types=["post.threshold", "account.recovered"], rules=[("likes", 1)])
+    place = partition_of("w1", PARTITIONS)
+
+    def litter() -> None:
+        for topic in {*TOPICS_OF_CHANGES, *TYPED}:
+            world.brokers.put(topic, place, message_key, value, timestamp=CLOCK.now())
+
+    litter()
+    async with world.running():
+        litter()
+        world.account("account.recovered")
+        await world.until(lambda: world.receiver.taken("ok"), "told")
+
+
 async def test_workspaces_hear_of_their_own_only(world: World) -> None:
     for number in range(6):
         world.hook(f"ok/{number}", "h1", f"w{number}")
