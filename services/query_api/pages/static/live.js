@@ -2,7 +2,9 @@
 import { useEffect, useState } from "./view.js";
 
 const POLL_MS = 15_000;
+// A view asks several endpoints anew: soon after a first change, and then not too often.
 const QUIET_MS = 1_000;
+const APART_MS = 8_000;
 const AGAIN_MS = 5_000;
 
 async function follow(session, signal, changed, connected) {
@@ -32,7 +34,7 @@ async function follow(session, signal, changed, connected) {
   }
 }
 
-// A number that grows after each change, at most once a second.
+// A number that grows after a change: within a second after a quiet time, else every few seconds; not in a hidden tab.
 export function useTick(session, isOn = true) {
   const [tick, set] = useState(0);
   useEffect(() => {
@@ -40,12 +42,26 @@ export function useTick(session, isOn = true) {
     const stopping = new AbortController();
     let waiting = null;
     let polling = null;
+    let last = -Infinity;
+    let isMissed = false;
     const bump = () => {
       waiting ??= setTimeout(() => {
         waiting = null;
+        if (document.visibilityState !== "visible") {
+          isMissed = true;
+          return;
+        }
+        last = performance.now();
         set((count) => count + 1);
-      }, QUIET_MS);
+      }, Math.max(QUIET_MS, last + APART_MS - performance.now()));
     };
+    const shown = () => {
+      if (document.visibilityState === "visible" && isMissed) {
+        isMissed = false;
+        bump();
+      }
+    };
+    document.addEventListener("visibilitychange", shown);
     const poll = () => {
       polling ??= setInterval(() => document.visibilityState === "visible" && set((count) => count + 1), POLL_MS);
     };
@@ -56,6 +72,7 @@ export function useTick(session, isOn = true) {
     follow(session, stopping.signal, bump, streamed).catch(() => {}).then(() => !stopping.signal.aborted && poll());
     return () => {
       stopping.abort();
+      document.removeEventListener("visibilitychange", shown);
       clearTimeout(waiting);
       clearInterval(polling);
     };
