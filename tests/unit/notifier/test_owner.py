@@ -35,7 +35,6 @@ class FakeWork:
                 raise self.failures.pop()
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0)
             self.is_ready = False
             self.running.difference_update(self.partitions)
 
@@ -82,9 +81,11 @@ async def test_work_follows_the_partitions() -> None:
 async def test_work_that_breaks_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, "_RETRY_SECONDS", 0.01)
     running: set[int] = set()
-    held = owner_of(running, [ValueError("a mistake"), OSError("another")])
+    failures: list[Exception] = [ValueError("a mistake"), OSError("another")]
+    held = owner_of(running, failures)
     await held.gained([3], 0)
     await runs(running, {3})
+    assert failures == []
     await held.stop()
     assert running == set()
 
