@@ -496,6 +496,7 @@ def test_another_workspace_is_never_shown(open_window: Callable[..., Window], sc
     assert window.page.locator("tr[data-id^='post-']:not([data-id='post-stranger'])").count() == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [360, 768, 2560])
 def test_every_view_fits(open_window: Callable[..., Window], scene: Scene, width: int) -> None:
     window = open_window(width=width, height=900, colours="dark" if width == 768 else "light")
@@ -510,6 +511,7 @@ def test_every_view_fits(open_window: Callable[..., Window], scene: Scene, width
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("name", [*VIEWS, *OPERATIONS])
 def test_no_serious_barrier(open_window: Callable[..., Window], scene: Scene, name: str, colours: str) -> None:
