@@ -51,7 +51,17 @@ class Access:
 _AUDITED = (_ACTIVE, "rebuilds", _RAW, *_CATALOG, *_FIGURES)
 _ACCESS: Final[dict[str, Access]] = {
     "aggregator": Access(
-        selects=(_ACTIVE, "partition_claims", "rebuilds", "rebuild_handovers", _RAW, *_CATALOG, *_REGISTERS, *_TOTALS),
+        selects=(
+            _ACTIVE,
+            "partition_claims",
+            "rebuilds",
+            "rebuild_progress",
+            "rebuild_handovers",
+            _RAW,
+            *_CATALOG,
+            *_REGISTERS,
+            *_TOTALS,
+        ),
         inserts=("partition_claims", "rebuild_handovers", "rebuild_progress", _RAW, *_CATALOG, *_FIGURES),
         deletes=_CATALOG,
     ),

@@ -144,7 +144,7 @@ class Plan:
 
     def _status_targets(self) -> str:
         """The services' operators' ports, in the form of the setting."""
-        found = {name: self._operations_url(name) for name in ("poller", "aggregator", "query_api")}
+        found = {name: self._operations_url(name) for name in ("poller", "aggregator", "query_api", "notifier")}
         return ",".join(f"{name}={url}" for name, url in found.items() if name in self.names and url)
 
     def _operations_url(self, name: str) -> str | None:

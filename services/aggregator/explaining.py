@@ -57,6 +57,25 @@ def _asked(platform: str) -> int:
     return sum(1 << metric for metric, name in enumerate(POST_NAMES) if known.facts.is_asked(name))
 
 
+def at_the_edge(channel: ChannelState, moved: int, now: int) -> list[str]:
+    """Targets of a channel that may come among its newest, or leave them, when some of its targets change.
+
+    On platforms that poll only a channel's newest targets, a newer one pushes the oldest of them out.
+
+    Args:
+        moved: how many targets change at most.
+        now: ms.
+    """
+    rule = rule_of(channel.platform)
+    if rule.newest is None or len(channel.window) + moved <= rule.newest:
+        return []
+    since = now - rule.tiers[-1][0]
+    recent = sorted(
+        ((held.published_at, id_) for id_, held in channel.window.items() if held.published_at >= since), reverse=True
+    )
+    return [id_ for _, id_ in recent[max(0, rule.newest - moved) : rule.newest + moved]]
+
+
 def is_moved(channel: ChannelState, write: CatalogWrite) -> bool:
     """Whether a write adds or removes a channel, or moves it to another platform: all of its posts' totals change."""
     before = channel.platform if channel.is_held else None

@@ -37,6 +37,7 @@ def fold_batch(state: PartitionState, batch: Batch, related: Related, version: r
         if not write.is_post:
             fold.channel_write(write, related.flipped_targets)
     fold.post_writes([write for write in batch.catalog if write.is_post], related.listings)
+    fold.pushed_out(related.edge)
     for read in batch.raw:
         fold.post_answers(read)
         fold.channel_answers(read)
@@ -184,6 +185,15 @@ class _Fold:
         channel.take(target, self.now)
         channel.measured_count += target.is_measured
         self.changes.channels[(workspace_id, target.channel_id)] = None
+
+    def pushed_out(self, targets: Sequence[Key]) -> None:
+        """Emit the posts of targets that may have left their channel's newest ones, or come back to them."""
+        for workspace_id, target_id in targets:
+            target = self.state.targets[(workspace_id, target_id)]
+            if target.is_listed and is_open(
+                target, self.state.channels[(workspace_id, target.channel_id)].platform, self.now
+            ):
+                self.changes.posts[(workspace_id, target.post_id)] = None
 
     def post_answers(self, read: RawReading) -> None:
         """Fold an answer's figures of targets, and add the row of the raw event itself."""

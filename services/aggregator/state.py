@@ -172,6 +172,9 @@ class BoundedCache(Generic[Held]):
     def __getitem__(self, key: Key) -> Held:
         return self._held[key]
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._held
+
     def put(self, key: Key, state: Held) -> None:
         """Keep a state as the most recently used entry."""
         self._held.pop(key, None)

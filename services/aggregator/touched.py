@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from schemas.events import CatalogPost, PostStatus
 from services.aggregator.batch import Batch, CatalogWrite
-from services.aggregator.explaining import is_about_channel, is_moved, is_switched, left_out
+from services.aggregator.explaining import at_the_edge, is_about_channel, is_moved, is_switched, left_out
 from services.aggregator.state import Key, Listing, PartitionState, PeriodKey
 
 
@@ -133,6 +134,30 @@ def channels_flipped(state: PartitionState, batch: Batch) -> list[Key]:
         if is_moved(channel, write) or is_switched(channel, write):
             flipped[(write.workspace_id, write.id)] = None
     return list(flipped)
+
+
+def targets_at_the_edge(state: PartitionState, batch: Batch, now: int) -> list[Key]:
+    """Targets that catalog writes may push out of their channel's newest ones, or let back in.
+
+    The channels that the batch names, the written posts and the targets that they list and listed must be filled.
+    """
+    moved: Counter[Key] = Counter()
+    for write in batch.catalog:
+        if not write.is_post:
+            continue
+        for target_id in state.posts[(write.workspace_id, write.id)].target_ids:
+            channel_id = state.targets[(write.workspace_id, target_id)].channel_id
+            moved[(write.workspace_id, channel_id)] += 1
+        for event in posts_told(write):
+            for target in event.targets:
+                moved[(write.workspace_id, target.channel_id)] += 1
+    channels = state.channels
+    return [
+        (channel_key[0], target_id)
+        for channel_key, count in moved.items()
+        if channel_key in channels
+        for target_id in at_the_edge(channels[channel_key], count, now)
+    ]
 
 
 def posts_of_targets(state: PartitionState, targets: Iterable[Key]) -> list[Key]:

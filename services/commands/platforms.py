@@ -29,10 +29,17 @@ def platforms_check(
     ] = None,
 ) -> None:
     """Make one of each call for a channel and print what works, what is refused, and what mends it; exits 1 then."""
-    from services.poller.requests.check_command import TOKEN_VARIABLE, Wanted, run
+    from services.platforms import configured_platforms
+    from services.poller.requests.check_command import TOKEN_VARIABLE, Wanted, run, unknown_platform
 
+    if platform not in configured_platforms({}):
+        unknown_platform(platform)
     if token_file is None and not os.environ.get(TOKEN_VARIABLE):
         from services.poller.requests.check_catalog import CheckSettings
 
-        usable(CheckSettings, role="platforms-check")
+        usable(
+            CheckSettings,
+            role="platforms-check",
+            otherwise=f"or check an account that is in no catalog, by a token: --token-file FILE, or {TOKEN_VARIABLE}",
+        )
     raise typer.Exit(run(Wanted(platform, channel, workspace, post or (), post_type, token_file)))

@@ -12,10 +12,11 @@ import sys
 from services.runtime.settings import Loaded, MissingSettingsError, SettingsError, exit_with
 
 
-def usable(kind: type[Loaded], unusable: int = 1, role: str | None = None) -> Loaded:
+def usable(kind: type[Loaded], unusable: int = 1, *, role: str | None = None, otherwise: str = "") -> Loaded:
     """Load settings and try their neighbours (Kafka, registry, ClickHouse); end the command when one can't be used.
 
     Args:
+        otherwise: what can be done without these settings, where something can.
         unusable: exit code when a neighbour can't be used. One line is printed for each of them.
         role: the command's name in `schemas.kafka_rights` and `schemas.clickhouse_rights`: rights that its users lack
             in Kafka and ClickHouse are problems as well; None looks at no rights.
@@ -27,6 +28,7 @@ def usable(kind: type[Loaded], unusable: int = 1, role: str | None = None) -> Lo
     except MissingSettingsError as error:
         exit_with(
             f"{error}; set what is missing, or run this in the folder of a running `tidemark up` (see --data-dir)"
+            + (f"; {otherwise}" if otherwise else "")
         )
     except SettingsError as error:
         exit_with(str(error))

@@ -350,7 +350,8 @@ class Book:
         effects.shut.append(endpoint.state)
         self._give_up(endpoint, f"shut down: {reason.value}", effects)
         workspace_id, webhook_id = endpoint.key
-        content = {"webhook_id": webhook_id, "url": endpoint.webhook.url, "reason": reason.value}
+        # Without the address, which may hold a secret of its owner's.
+        content = {"webhook_id": webhook_id, "reason": reason.value}
         effects.add(self.tell(workspace_id, NoticeType.WEBHOOK_DISABLED, content, f"{webhook_id}/{now}", now, now))
 
     def _give_up(self, endpoint: Endpoint, why: str, effects: Effects) -> None:

@@ -52,15 +52,12 @@ class Gathering:
 
     def take(self, now: int) -> dict[str, News]:
         """The news that is to be told now, by workspace; each has then to be told."""
-        due = [name for name in self._news if now - self._told_at.get(name, 0) >= MOST_OFTEN_MILLIS]
+        # A clock that was set back must not keep news from being told.
+        due = [name for name in self._news if not 0 <= now - self._told_at.get(name, 0) < MOST_OFTEN_MILLIS]
         if len(self._told_at) > 10_000:
             self._told_at = {name: at for name, at in self._told_at.items() if now - at < MOST_OFTEN_MILLIS}
         self._told_at.update(dict.fromkeys(due, now))
         return {name: self._news.pop(name) for name in due}
-
-    def next_due(self) -> int | None:
-        """When the next news is to be told, ms; None when there is none."""
-        return min((self._told_at.get(name, 0) + MOST_OFTEN_MILLIS for name in self._news), default=None)
 
     def safe(self, positions: Mapping[Place, int], partition_of: Callable[[str], int]) -> dict[Place, int]:
         """The positions behind which everything was told: those of a restart, which reads the rest again."""
@@ -82,10 +79,14 @@ def told(
         seen: of each topic, the offset up to which it was read.
     """
     place = CursorPlace(news.at, seen)
+    # The same for every webhook that has no untried news.
+    alone: list[str] = []
     counts = {topic: len(ids) for topic, ids in news.things.items()}
 
     def content(before: str | None) -> str:
         at, posts, channels = place, counts[POST_ROLLUPS], counts[CHANNEL_ROLLUPS]
+        if before is None and alone:
+            return alone[0]
         if before is not None:
             earlier = orjson.loads(before)
             posts, channels = posts + earlier["posts"], channels + earlier["channels"]
@@ -96,6 +97,9 @@ def told(
             else:
                 at = CursorPlace(tuple(map(min, held.at, place.at)), tuple(map(max, held.seen, place.seen)))
         cursor = cursors.written(workspace_id, at, now, incarnation)
-        return orjson.dumps({"cursor": cursor, "posts": posts, "channels": channels}).decode()
+        text = orjson.dumps({"cursor": cursor, "posts": posts, "channels": channels}).decode()
+        if before is None:
+            alone.append(text)
+        return text
 
     return content

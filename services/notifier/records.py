@@ -81,11 +81,12 @@ class Records:
         while messages:
             generation = await self._producer.connected()
             try:
-                futures = []
-                for number, message in enumerate(messages):
-                    async with self._lock:
-                        if number not in settled or not is_pending(settled[number]):
-                            futures.append(await self._hand_over(message))
+                async with self._lock:
+                    futures = [
+                        await self._hand_over(message)
+                        for number, message in enumerate(messages)
+                        if number not in settled or not is_pending(settled[number])
+                    ]
                 await asyncio.gather(*futures)
             except BrokersUnavailable as error:
                 _log.warning("deliveries can't be written; trying again", error=str(error))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from schemas.codec import Codec, MalformedEvent, RecordCodec
-from schemas.keys import checked_key, parsed_key, reason_of
+from schemas.keys import Reason, checked_key, parsed_key, reason_of
 from schemas.notices import NoticeType, WebhookDelivery
 from schemas.topic_names import (
     ACCOUNT_EVENTS,
@@ -202,7 +202,9 @@ class Work:
             for record in batch.records:
                 try:
                     self._happened(record, before, effects)
-                except MalformedEvent as error:
+                except RegistryUnavailable:
+                    raise
+                except Exception as error:
                     self._refuse(record, error)
         finally:
             # Also where the registry is away in the middle of a batch: what was made already is known, and not made
@@ -345,7 +347,9 @@ class Work:
         try:
             event = None if record.value is None else self._parts.codecs[record.topic].decode(record.value)
             checked_key(record.topic, record.key, event, lambda name: self._is_home(name, record))
-        except MalformedEvent as error:
+        except RegistryUnavailable:
+            raise
+        except Exception as error:
             self._refuse(record, error)
             return _UNREADABLE
         return event
@@ -357,12 +361,14 @@ class Work:
             self._parts.metrics.refused.labels(topic, reason_of(error).value).inc()
             return None
 
-    def _refuse(self, record: Record, error: MalformedEvent) -> None:
-        reason = reason_of(error).value
+    def _refuse(self, record: Record, error: Exception) -> None:
+        """Pass over a record that does not count, or that breaks its reader: it must not keep the others from it."""
+        is_known = isinstance(error, MalformedEvent)
+        reason = (reason_of(error) if isinstance(error, MalformedEvent) else Reason.UNREADABLE_VALUE).value
         self._parts.metrics.refused.labels(record.topic, reason).inc()
         _log.error(
             "a record does not count", topic=record.topic, partition=record.partition, offset=record.offset,
-            reason=reason,
+            reason=reason, error="" if is_known else repr(error),
         )  # fmt: skip
 
     def _is_home(self, workspace_id: str, record: Record) -> bool:

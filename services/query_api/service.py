@@ -16,7 +16,7 @@ from schemas.positional import PositionalCodec
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.routes import Admin
-from services.query_api.admin.status import reader_of
+from services.query_api.admin.status import engines_of, reader_of
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
 from services.query_api.cache import AnswerCache
@@ -155,7 +155,7 @@ class Service:
                 admin=Admin(
                     catalog,
                     Keys(catalog, keys, self._clock),
-                    reader_of(settings.status_targets, dict(os.environ)),
+                    reader_of(settings.status_targets, engines_of(settings, os.environ)),
                 ),
                 limiter=self._limiter,
                 clock=self._clock,

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ class Mirror:
         thing = (change["type"], change["id"])
         before, data = self.held.get(thing), change["data"]
         assert change["deleted"] is (data is None)
-        if before is not None and data is not None:
+        if before is not None and data is not None and thing[0] != "account":
             assert data["updated_at"] >= before["updated_at"], f"seed {SEED}: {thing} is older than before"
         if thing == ("post", "steady") and data is not None and data["metrics"]["likes"] is not None:
             assert data["metrics"]["likes"] >= self._steady, f"seed {SEED}: figures are older than before"
@@ -308,13 +309,12 @@ def test_mirrors_equal_the_api_in_the_end(running: Tidemark, second: Service, en
     begin(lambda mirror, own: paged(mirror, both, space.key, own))
     begin(lambda mirror, own: streamed(mirror, both[0], space.key, own))
     for disturb in disturbances:
-        disturbing = threading.Thread(target=disturb)
-        for number in range(STEPS):
-            space.step()
-            if number == STEPS // 3:
-                disturbing.start()
-        disturbing.join(500)
-        assert not disturbing.is_alive()
+        with ThreadPoolExecutor(1) as beside:
+            for number in range(STEPS):
+                space.step()
+                if number == STEPS // 3:
+                    done = beside.submit(disturb)
+            done.result(500)
         # Whoever begins later is first told all that exists, and then what others are told as well.
         begin(lambda mirror, own: paged(mirror, both, space.key, own))
         begin(lambda mirror, own: streamed(mirror, both[1], space.key, own))

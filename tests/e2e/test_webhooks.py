@@ -90,6 +90,15 @@ def test_webhooks_are_told_of_what_happens(
     ids = {request.headers["webhook-id"] for request in receiver.of("ok") if b"webhook.test" in request.body}
     assert ids == {asked}
 
+    # And all of them since an instant; the log has them in pages.
+    since = call("POST", f"{hook}/redeliver", {"since": "2026-01-01T00:00:00Z"}).raise_for_status().json()
+    assert since["accepted"] >= 2
+    first = call("GET", f"{hook}/deliveries?limit=1").raise_for_status().json()
+    second = call("GET", f"{hook}/deliveries?limit=1&cursor={first['next_cursor']}").raise_for_status().json()
+    assert first["deliveries"][0]["created_at"] >= second["deliveries"][0]["created_at"]
+    assert first["deliveries"][0]["id"] != second["deliveries"][0]["id"]
+    assert call("GET", f"{hook}/deliveries?status=failed").json()["deliveries"] == []
+
     # A rotation: both secrets verify.
     rotated = call("POST", f"{hook}/rotate").raise_for_status().json()["secret"]
     before = len(receiver.of("ok"))

@@ -30,7 +30,7 @@ from services.poller.asking.questions import ChannelQuestion
 from services.poller.asking.reporting import log_incidents, log_refusal
 from services.poller.asking.round import ChannelRound, Heard
 from services.poller.asking.upkeep import Upkeep
-from services.poller.asking.witnesses import least_doubted_first, witness_for
+from services.poller.asking.witnesses import least_doubted_first, witness_to_token
 from services.poller.errors import NoAnswer, RetryLater
 from services.poller.keys import ChannelKey
 from services.poller.metrics import PollerMetrics
@@ -238,8 +238,7 @@ class ChannelRounds:
             if not (is_probe and await self._upkeep.is_ending(name, current)):
                 current.ask(calls)
                 await self._ask_pending(name, current)
-            fates = {subject.target_id: settled for subject, settled in current.settled.items()}
-            return Pulled(current.verdict, fates)
+            return Pulled(current.verdict, {one.target_id: settled for one, settled in current.settled.items()})
         except SecretsError as error:
             _log.error("a channel can't be asked: its tokens can't be opened", channel=plan.key, error=str(error))
             return _NOTHING_PULLED
@@ -319,21 +318,20 @@ class ChannelRounds:
         key, now, seen = current.plan.key, answer.at, current.seen[question.shape]
         meaning = read_answer(current.platform, question, answer)
         verdict = current.verdict = meaning.verdict
-        if verdict.outcome is Outcome.OK and current.heard is not None:
-            for event in answer.events:
-                current.heard(event)
+        for event in answer.events if verdict.outcome is Outcome.OK else ():
+            (current.heard or _unheard)(event)
         if vanished(question, meaning):
             current.plan.vanish(len(question.subjects), now)
         is_scheduled = current.origin is Origin.SCHEDULE
         decision = follow(question, name, self._known, seen, meaning, now, is_scheduled=is_scheduled)
         if isinstance(decision.consequence, Pause) and not current.is_probe and len(question.call.targets) == 1:
             if current.is_proven:
-                # Another target was answered with the same token: what is refused is this target.
+                # Another target was answered: what is refused is not the token, but this target.
                 verdict = current.verdict = replace(verdict, outcome=Outcome.PERMISSION_MISSING)
                 meaning = Meaning(verdict, {}, frozenset())
                 decision = follow(question, name, self._known, seen, meaning, now, is_scheduled=is_scheduled)
                 current.is_proving = current.is_proven = False
-            elif not current.is_proving and (witness := witness_for(question, name, self._known, now)):
+            elif not current.is_proving and (witness := witness_to_token(question, name, self._known, now)):
                 current.is_proving = True
                 current.ask_first([witness, question])
                 return
@@ -355,10 +353,12 @@ class ChannelRounds:
             if await self._has_moved(name, question, verdict):
                 current.ask_first([question])
                 return
+            self._known.refused_tokens |= {key} if current.is_proving else set()
             await self._upkeep.broken(name, current, question, verdict)
             return
         self._conclude(name, current, question, meaning, decision, now)
         if verdict.outcome is Outcome.OK:
+            self._known.refused_tokens.discard(key)
             await self._upkeep.works(name, current, now)
 
     def _conclude(

@@ -35,6 +35,7 @@ class Knowledge:
     Attributes:
         doubts: what failed without a reason.
         limited: what met a limit.
+        refused_tokens: channels whose token is refused for one target as for another.
     """
 
     def __init__(self, channels_of: Callable[[str], int] = _no_channels, speed: float = 1.0) -> None:
@@ -46,6 +47,7 @@ class Knowledge:
         self.incidents = Incidents(channels_of, speed)
         self.doubts = Doubts()
         self.limited = Doubts()
+        self.refused_tokens: set[ChannelKey] = set()
         # Of these channels something was learned: the parts are looked through for no other.
         self._taught: OrderedDict[ChannelKey, None] = OrderedDict()
 
@@ -95,6 +97,7 @@ class Knowledge:
         """A channel is connected anew: forget what was refused of it; returns whether anything was known."""
         for doubts in (self.doubts, self.limited):
             doubts.forget_channel(key)
+        self.refused_tokens.discard(key)
         if key not in self._taught:
             return False
         del self._taught[key]

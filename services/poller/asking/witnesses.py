@@ -99,6 +99,15 @@ def witness_to_a_limit(question: Asked, name: str, known: Knowledge, now: int) -
     return [] if witness is None else [witness, question]
 
 
+def witness_to_token(question: Asked, name: str, known: Knowledge, now: int) -> Asked | None:
+    """Another target to ask for where one alone is refused for the token's sake; None where that is known of the token.
+
+    A post of somebody else may be refused in words about a token that every other post is answered with.
+    """
+    is_known = any(plan.key in known.refused_tokens for plan in question.plans)
+    return None if is_known else witness_for(question, name, known, now)
+
+
 def witness_for(question: Asked, name: str, known: Knowledge, now: int, *, is_any_kind: bool = False) -> Asked | None:
     """Another single target of the question's channels, the least doubted; None where there is none.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -74,6 +75,7 @@ class Checked(NamedTuple):
         words: the platform's, without secrets; empty where the call works.
         mends: what mends it; empty where the call works.
         is_refused: whether the platform did not take the call.
+        request: the method and path, to compare with the platform's documentation.
     """
 
     call: str
@@ -81,6 +83,7 @@ class Checked(NamedTuple):
     words: str
     mends: str
     is_refused: bool
+    request: str = ""
 
 
 class Planned(NamedTuple):
@@ -105,7 +108,18 @@ def planned(subject: Subject, now: int) -> list[Planned]:
     listing = platform.discovery_call(channel, now) if isinstance(platform, Discovers) else None
     if listing is not None:
         calls.append(Planned("list of posts", listing))
-    return list({(one.name, one.call.path, one.call.query): one for one in calls}.values())
+    return _told_apart(list({(one.name, one.call.path, one.call.query): one for one in calls}.values()))
+
+
+def _told_apart(calls: Sequence[Planned]) -> list[Planned]:
+    """The same; calls of one name, such as of several ranges of days, are numbered."""
+    count, seen = Counter(one.name for one in calls), Counter[str]()
+    told = []
+    for one in calls:
+        seen[one.name] += 1
+        name = f"{one.name} ({seen[one.name]} of {count[one.name]})"
+        told.append(one._replace(name=name) if count[one.name] > 1 else one)
+    return told
 
 
 def _newest(targets: Iterable[Target]) -> dict[str, Target]:
@@ -144,7 +158,8 @@ class Checker:
         found = []
         for number, one in enumerate(calls):
             show(one.name, number, len(calls))
-            found.append(await self._one(subject, one))
+            request = subject.credentials.redactor.text(f"{one.call.method} {one.call.path}")
+            found.append((await self._one(subject, one))._replace(request=request))
         return found
 
     async def newest_posts(self, subject: Subject) -> list[Target]:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from services.platforms import configured_platforms
 from services.platforms.abilities import AppClient, ProvesTokens
@@ -55,6 +55,11 @@ class Wanted(NamedTuple):
     token_file: Path | None = None
 
 
+def unknown_platform(name: str) -> NoReturn:
+    """End the command: there is no platform of this name."""
+    exit_with(f"--platform {name}: no such platform; there are {', '.join(configured_platforms({}))}")
+
+
 def run(wanted: Wanted) -> int:
     """Make the check and print its table; returns the exit code: 1 when something is refused."""
     configure_logging("check", "ERROR")
@@ -64,7 +69,7 @@ def run(wanted: Wanted) -> int:
     except SettingsError as error:
         exit_with(str(error))
     except KeyError:
-        exit_with(f"--platform {wanted.platform}: no such platform; there are {', '.join(configured_platforms({}))}")
+        unknown_platform(wanted.platform)
     steps = {"line": f"check: asking {wanted.platform}"}
 
     def show(name: str, done: int, of: int) -> None:
@@ -144,8 +149,8 @@ def _credentials(pair: TokenPair, platform: Platform, access: PlatformSettings) 
 
 
 def table(found: Sequence[Checked]) -> list[str]:
-    """The lines of the table: call, result, the platform's words, what mends it."""
-    head = ("call", "result", "what the platform says", "what mends it")
-    rows = [head, *((one.call, one.result, one.words, one.mends) for one in found)]
+    """The lines of the table: call, request, result, the platform's words, what mends it."""
+    head = ("call", "request", "result", "what the platform says", "what mends it")
+    rows = [head, *((one.call, one.request, one.result, one.words, one.mends) for one in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
+from pydantic import SecretStr
+
+from services.runtime.settings import ENV_PREFIX, ClickHouseSettings, KafkaSettings, Settings
 from services.status.addresses import Addresses, parse_targets
 from services.status.command import collect
 from services.status.report import is_healthy
@@ -38,6 +41,23 @@ class StatusReader:
                 self._held = await asyncio.to_thread(self._gather)
                 self._read_at = monotonic()
             return self._held
+
+
+def engines_of(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings by which the status finds the engines, as an environment.
+
+    Args:
+        settings: those of this process, which also come from files and from `.env`.
+        environment: where the names of consumer groups come from, which this process does not use itself.
+    """
+    found = {name: value for name, value in environment.items() if name.startswith(ENV_PREFIX)}
+    for kind in (KafkaSettings, ClickHouseSettings):
+        for name in kind.model_fields:
+            value = getattr(settings, name)
+            if value is not None:
+                shown = value.get_secret_value() if isinstance(value, SecretStr) else value
+                found[f"{ENV_PREFIX}{name.upper()}"] = str(shown)
+    return found
 
 
 def reader_of(targets: str, environment: dict[str, str]) -> StatusReader:

@@ -141,6 +141,7 @@ class Reads(Action[Context, Request[Asked], object], Generic[Context, Asked]):
         tag_of: from the JSON value to the part that its ETag is made of, where that is not the whole value.
         by_turns: whether replies that are not kept may have megabytes, so that they are made and sent by turns. Must
             be False for a function that waits for something, since it would hold its turn meanwhile.
+        is_timed: see `Action`.
     """
 
     parameters: type[Asked]
@@ -148,6 +149,7 @@ class Reads(Action[Context, Request[Asked], object], Generic[Context, Asked]):
     is_kept: bool = False
     tag_of: Callable[[Any], object] | None = None
     by_turns: bool = True
+    is_timed: bool = True
     ask: Callable[[Request[Asked]], Request[Asked]] = field(default=_itself, init=False)
     key: Callable[[Request[Asked], int], Hashable | None] = field(default=never, init=False)
 
@@ -241,9 +243,10 @@ def reads(
     is_kept: bool = False,
     tag_of: Callable[[Any], object] | None = None,
     by_turns: bool = True,
+    is_timed: bool = True,
 ) -> Action[Context, Any, Any]:
     """Make a `Reads`, its types checked against each other."""
-    return Reads(parameters, read, is_kept, tag_of, by_turns)
+    return Reads(parameters, read, is_kept, tag_of, by_turns, is_timed)
 
 
 def writes(

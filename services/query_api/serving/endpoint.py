@@ -135,6 +135,7 @@ class Action(ABC, Generic[Context_contra, Question, Value]):
         status: the HTTP status of a reply that is no refusal.
         is_read: whether replies have an ETag and an age, and are timed; False for writes and pages.
         is_counted: whether requests are counted in the metrics.
+        is_timed: whether the metrics say how long replies took; False where a reply waits for something to happen.
     """
 
     parameters: type[BaseModel]
@@ -143,6 +144,7 @@ class Action(ABC, Generic[Context_contra, Question, Value]):
     status: int = 200
     is_read: ClassVar[bool] = True
     is_counted: ClassVar[bool] = True
+    is_timed: bool = True
 
     def is_large(self, question: Question) -> bool:
         """Whether the reply may have megabytes, so that callers take turns at making and sending such replies."""

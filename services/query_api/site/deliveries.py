@@ -35,8 +35,8 @@ _DATA: Final[dict[str, tuple[str, dict[str, Any], dict[str, Any]]]] = {
     NoticeType.DISABLED.value: ("The platform has closed an account.", _ACCOUNT, {**_ACCOUNT_EXAMPLE, "reason": None}),
     NoticeType.WEBHOOK_DISABLED.value: (
         "Another webhook of the workspace was shut down.",
-        {"webhook_id": _TEXT, "url": _TEXT, "reason": {**_TEXT, "enum": [reason.value for reason in Shutdown]}},
-        {"webhook_id": "wh_5f3a9c", "url": "https://hooks.example.com/tidemark", "reason": "gone"},
+        {"webhook_id": _TEXT, "reason": {**_TEXT, "enum": [reason.value for reason in Shutdown]}},
+        {"webhook_id": "wh_5f3a9c", "reason": "gone"},
     ),
     TEST_TYPE: ("A test that somebody asked for.", {"webhook_id": _TEXT}, {"webhook_id": "wh_5f3a9c"}),
 }  # fmt: skip

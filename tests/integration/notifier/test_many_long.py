@@ -19,6 +19,8 @@ from tests.unit.notifier.test_work import CLOCK, CURSORS, World
 
 WEBHOOKS, DEAD, ROUNDS = 1_000, 100, 10
 OF_A_WORKSPACE = 20
+# Between two changes of a workspace.
+SECONDS = 3.0
 WAYS = ("hang", "500", "close", "reset", "redirect", "rubbish")
 
 
@@ -36,7 +38,7 @@ async def test_the_others_hear_within_two_seconds() -> None:
                 for workspace in range(WEBHOOKS // OF_A_WORKSPACE):
                     offset = world.rollup(f"p{round_}", f"w{workspace}")
                     changes[f"w{workspace}"].append((offset, monotonic()))
-                    await asyncio.sleep(1.5 / (WEBHOOKS // OF_A_WORKSPACE))
+                    await asyncio.sleep(SECONDS / (WEBHOOKS // OF_A_WORKSPACE))
             good = [number for number in range(WEBHOOKS) if number % (WEBHOOKS // DEAD)]
             waits: list[float] = []
             for number in good:

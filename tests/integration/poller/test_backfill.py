@@ -89,7 +89,9 @@ def test_a_backfill_that_is_killed_goes_on_where_it_stopped(pollers: Pollers) ->
     assert before < old, "killed in the middle"
 
     code, out, err = run(pollers, "--since", "250d")
-    assert (code, err) == (0, ""), (out, err, pollers.log("first"))
+    # On a busy machine it says meanwhile how far it is.
+    others = [line for line in err.splitlines() if not line.startswith("backfill: ")]
+    assert (code, others) == (0, []), (out, err, pollers.log("first"))
     assert "went on with the backfill begun at" in out
     assert f"{POSTS} targets answered, 0 without figures" in out
     served = pollers.served("bluesky")

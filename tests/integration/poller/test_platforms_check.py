@@ -65,7 +65,11 @@ def test_everything_works_at_a_healthy_platform(
     assert code == 0, shown.out
     head, *lines, last = shown.out.splitlines()
     assert head.split("  ")[0] == "call"
-    assert lines[0].split() == ["identity", "works"]
+    assert lines[0].startswith("identity ")
+    assert lines[0].endswith(" works")
+    calls = [line.split("  ")[0] for line in lines]
+    assert len(set(calls)) == len(calls), "each line can be told from the others"
+    assert all(" GET /" in line or " POST /" in line for line in lines)
     assert last == f"{len(lines)} of {len(lines)} calls work"
     assert all("works" in line for line in lines)
     assert TOKEN not in shown.out + shown.err

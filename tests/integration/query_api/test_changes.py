@@ -170,7 +170,8 @@ def test_a_mirror_holds_what_the_api_says(reader: Reader) -> None:
     said = reader.workers.ask("/tidemark/v1/posts/p1", reader.headers).json()
     assert mirror.held[post] == without_clock(said)
     assert mirror.held[post]["reasons"]["reach"] == "not_supported"
-    assert mirror.held[post]["reasons"]["comments"] == "pending"
+    # Its channel has no token.
+    assert mirror.held[post]["reasons"]["comments"] == "permission"
     # A poll that failed: the aggregator stores the answer, and tells the same figures again.
     reader.tables.raw_event(
         reader.name, "e-failed", "bluesky", [("t-p1", "7")], {"title": "down"}, http_status=503,

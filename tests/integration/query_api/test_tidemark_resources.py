@@ -175,6 +175,31 @@ async def test_the_newest_answer_to_the_same_question_explains(tenant: Tenant) -
     assert (await tenant.get("targets/t1"))["reasons"]["likes"] == "error"
 
 
+async def test_a_refusal_is_found_behind_many_answers_to_another_question(tenant: Tenant) -> None:
+    tenant.channel("c1")
+    tenant.post("p1", target("t1", captured_at=NOW - 1000, values=values(impressions=9, likes=1)))
+    refused = {
+        "errors": [
+            {
+                "resource_id": "7", "field": "non_public_metrics.url_link_clicks", "title": "Field Authorization Error",
+                "type": "https://api.twitter.com/2/problems/not-authorized-for-field",
+            }
+        ]
+    }  # fmt: skip
+    private = {"ids": "7", "tweet.fields": "public_metrics,non_public_metrics"}
+    tenant.store.raw_event(
+        "w1", "e-private", "x", [("t1", "7")], refused, captured_at=iso_millis(NOW - 24 * 3_600_000), request=private
+    )
+    for number in range(40):
+        tenant.store.raw_event(
+            "w1", f"e{number:02}", "x", [("t1", "7")], {"data": [{"id": "7", "public_metrics": {"like_count": 1}}]},
+            captured_at=iso_millis(NOW - 60_000 * (40 - number)),
+            request={"ids": ",".join(["7"] * (number + 1)), "tweet.fields": "public_metrics"},
+        )  # fmt: skip
+    reasons = (await tenant.get("targets/t1"))["reasons"]
+    assert reasons["clicks"] == "permission"
+
+
 async def test_only_the_newest_posts_of_x_are_polled(tenant: Tenant) -> None:
     tenant.channel("c1")
     targets = [

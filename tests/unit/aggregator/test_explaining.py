@@ -54,12 +54,12 @@ class World:
         event = CatalogChannel(W, "c1", self.platform, "e", username, status, None, NOW)
         return self.apply(Batch(catalog=[CatalogWrite(W, "c1", event, False, NOW)]))
 
-    def post(self, post_id: str, *target_ids: str, at: int = NOW - DAY) -> None:
+    def post(self, post_id: str, *target_ids: str, at: int = NOW - DAY) -> set[tuple[str, str]]:
         targets = tuple(
             CatalogTarget(id_, "c1", "post", "published", f"e-{id_}", published_at=at) for id_ in target_ids
         )
         event = CatalogPost(W, post_id, "published", at, at, targets, NOW)
-        self.apply(Batch(catalog=[CatalogWrite(W, post_id, event, True, NOW)]))
+        return self.apply(Batch(catalog=[CatalogWrite(W, post_id, event, True, NOW)]))
 
     def answer(
         self, *target_ids: str, told: tuple[str, ...] = (), spoken: int = 1 << LIKES, **more: Any
@@ -141,3 +141,21 @@ def test_a_channel_that_was_switched_twice_in_one_batch_tells_its_posts() -> Non
     latest = replace(earlier, status="active")
     write = CatalogWrite(W, "c1", latest, False, NOW, (CatalogWrite(W, "c1", earlier, False, NOW),))
     assert posts_of(world.apply(Batch(catalog=[write]))) == {"w/p1", "w/p2"}
+
+
+def test_a_newer_post_tells_the_one_that_it_pushes_out_of_the_newest() -> None:
+    """On X the newest fifty of three days are polled: of the fifty-first the reason becomes its place."""
+    world = World("x")
+    for number in range(48):
+        told = world.post(f"n{number}", f"n{number}", at=NOW - DAY + 1_000 * (number + 1))
+    # With t1, t2 and t3 there are fifty-one: the oldest by time and id is out.
+    assert posts_of(told) == {"w/n47", "w/p1"}
+    assert posts_of(world.post("old", "old", at=NOW - 4 * DAY)) >= {"w/old"}
+    told = world.apply(Batch(catalog=[CatalogWrite(W, "n5", None, True, NOW)]))
+    assert "w/p1" in posts_of(told), "one goes, and the first outside is back"
+
+
+def test_few_posts_push_nobody_out() -> None:
+    for platform in ("x", "instagram"):
+        world = World(platform)
+        assert posts_of(world.post("p3", "t4", at=NOW - DAY)) == {"w/p3"}

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpcore
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
@@ -161,3 +168,54 @@ async def test_a_connection_is_used_again_and_one_that_the_receiver_closed_is_no
     await asyncio.sleep(0)
     assert (await sender.send(held, delivery("msg_3"))).error == ""
     assert [request.headers["webhook-id"] for request in receiver.requests] == [f"msg_{n}" for n in range(4)]
+
+
+async def test_a_certificate_is_checked_by_the_name_of_the_address_not_by_where_it_leads(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificate, key = self_signed("hooks.example", tmp_path)
+    served, asked_for = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), []
+    served.load_cert_chain(certificate, key)
+    served.sni_callback = lambda _, name, __: asked_for.append(name)
+    trusted = ssl.create_default_context(cafile=str(certificate))
+
+    async def resolved(*_: Any) -> list[str]:
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr(addresses, "resolved", resolved)
+    monkeypatch.setattr(addresses, "is_public", lambda _: True)
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=served)
+    port = server.sockets[0].getsockname()[1]
+    sender = Sender(CIPHER, CLOCK, seconds=3, tls=trusted)
+    good = await sender.send(webhook(url=f"https://hooks.example:{port}/ok"), delivery())
+    other = await sender.send(webhook(url=f"https://other.example:{port}/ok"), delivery())
+    await sender.close()
+    server.close()
+    assert (good.error, asked_for) == ("", ["hooks.example", "other.example"])
+    assert (other.status, other.error.startswith("no connection"), len(receiver.requests)) == (None, True, 1)
+    assert receiver.requests[0].headers["host"] == f"hooks.example:{port}"
+
+
+def self_signed(name: str, folder: Path) -> tuple[Path, Path]:
+    """A certificate of its own authority, and its key, as files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return files

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from time import monotonic
 
+from services.query_api.errors import Unauthorized
 from services.query_api.reads.sources import Sources
 from services.query_api.serving.endpoint import Answer, Request
 from services.query_api.serving.replies import JSON
@@ -30,6 +31,7 @@ async def list_changes(sources: Sources, request: Request[ChangesParameters]) ->
     Raises:
         Invalid: the cursor is none of this workspace.
         CursorExpired: the cursor is not good any more.
+        Unauthorized: the key was revoked while the page was held back.
         ChangesUnavailable: the store can't be read.
         ReadsUnavailable: ClickHouse does not answer.
     """
@@ -58,6 +60,9 @@ async def _awaited(
         while True:
             event.clear()
             waited = monotonic() - began
+            if not sources.subscriptions.opens(request.workspace_id, request.key_id):
+                # Revoked meanwhile.
+                raise Unauthorized
             try:
                 found = changes.find(cursor, asked.limit, asked.types)
             except Behind:

@@ -23,7 +23,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         "Without a cursor everything that exists comes first. Whoever applies all changes in order to an empty map "
         "holds what the API says: a thing may come again, but never an older state after a newer one. `wait` holds an "
         "empty page back until something changes.",
-        action=reads(ChangesParameters, list_changes, by_turns=False),
+        action=reads(ChangesParameters, list_changes, by_turns=False, is_timed=False),
         sample=models.PAGE,
         schema=models.PAGE_SCHEMA,
         errors=(CursorExpired, ChangesUnavailable),
@@ -35,7 +35,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         description="The same changes as server-sent events: `id` is the cursor after the change, `event` its type, "
         "`data` the change. A comment comes every 15 s. A reader that is too slow is cut off. Whoever is cut off "
         "resumes with the last id, in `Last-Event-ID` or as `cursor`.",
-        action=reads(StreamParameters, stream_changes, by_turns=False),
+        action=reads(StreamParameters, stream_changes, by_turns=False, is_timed=False),
         headers=(
             Parameter(
                 "Last-Event-ID", "The `id` of the last event that was read; counts before `cursor`.", place="header"

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from services.query_api.errors import ChangesUnavailable, ReadsUnavailable
+from services.query_api.observability import STREAMS
 from services.query_api.reads.sources import Sources
 from services.query_api.reads.subscribing import Subscriptions
 from services.query_api.serving.endpoint import Request
@@ -87,7 +88,11 @@ class _Events:
         # The reply begins at once, though nothing may have changed for days.
         yield HEARTBEAT
         is_catching_up = True
-        with self._changes.store.watch(self._workspace_id) as event, self._common.woken(event):
+        with (
+            STREAMS.track_inprogress(),
+            self._changes.store.watch(self._workspace_id) as event,
+            self._common.woken(event),
+        ):
             while self._goes_on():
                 event.clear()
                 async with AsyncExitStack() as turn:

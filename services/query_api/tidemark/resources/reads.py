@@ -237,23 +237,26 @@ class ResourceReads:
     async def _target_answers(self, targets: Sequence[TargetState]) -> dict[str, tuple[Evidence, ...]]:
         if not targets:
             return {}
-        owners = {target.target_id: target.channel.channel_id for target in targets}
-        rows = await self._rows(
-            "tidemark_target_answers",
-            sql.TARGET_ANSWERS,
-            ids=list(owners),
-            owners=list(owners.values()),
-            channels=sorted(set(owners.values())),
-            since=self._now - _ANSWERS_SINCE,
-            limit=_MOST_ANSWERS,
-        )
+        # What such a platform refuses is asked for anew once a day, between many answers to other questions.
+        apart = {target.target_id for target in targets if may_be_refused_apart(target)}
+        rows: list[list[Any]] = []
+        for statement, some in (
+            (sql.TARGET_ANSWERS, [target for target in targets if target.target_id not in apart]),
+            (sql.TARGET_ANSWERS_BY_QUESTION, [target for target in targets if target.target_id in apart]),
+        ):
+            owners = {target.target_id: target.channel.channel_id for target in some}
+            if owners:
+                rows += await self._rows(
+                    "tidemark_target_answers",
+                    statement,
+                    ids=list(owners),
+                    owners=list(owners.values()),
+                    channels=sorted(set(owners.values())),
+                    since=self._now - _ANSWERS_SINCE,
+                    limit=_MOST_ANSWERS,
+                )
         spoke = {target.target_id: _spoke([target.register]) for target in targets}
-        return await self._evidence(
-            rows,
-            spoke,
-            {target.target_id: target.post_id for target in targets},
-            {target.target_id for target in targets if may_be_refused_apart(target)},
-        )
+        return await self._evidence(rows, spoke, {target.target_id: target.post_id for target in targets}, apart)
 
     async def _channel_answers(self, channels: Sequence[ChannelState]) -> dict[str, tuple[Evidence, ...]]:
         if not channels:

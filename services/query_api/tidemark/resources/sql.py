@@ -69,24 +69,34 @@ LIMIT {{newest:UInt32}} BY channel_id
 """The newest targets of each of some channels."""
 
 
-def _recent_answers(subject: str, kind: str) -> str:
-    """SQL of the newest answers about each subject; reads only narrow columns, since it scans all recent events."""
+def _recent_answers(subject: str, kind: str, question: str = "") -> str:
+    """SQL of the newest answers about each subject; reads only narrow columns, since it scans all recent events.
+
+    Args:
+        question: tells questions apart; the newest answers to each of them are found.
+    """
     return f"""
 SELECT {subject} AS subject, event_id, http_status, {millis("captured_at")} AS at FROM raw_events_store
 PREWHERE workspace_id = {{workspace:String}} AND channel_id IN {{channels:Array(String)}}
     AND captured_at >= fromUnixTimestamp64Milli({{since:Int64}}, 'UTC')
 WHERE kind = '{kind}'
 ORDER BY at DESC, event_id DESC
-LIMIT {{limit:UInt32}} BY subject
+LIMIT {{limit:UInt32}} BY subject{question}
 """
 
 
 _OWNER = "transform(id, {ids:Array(String)}, {owners:Array(String)}, '')"
-TARGET_ANSWERS = _recent_answers(
-    f"arrayJoin(arrayFilter(id -> {_OWNER} = channel_id, `targets.target_id`))", "POST_METRICS"
-)
+_OF_ITS_CHANNEL = f"arrayJoin(arrayFilter(id -> {_OWNER} = channel_id, `targets.target_id`))"
+TARGET_ANSWERS = _recent_answers(_OF_ITS_CHANNEL, "POST_METRICS")
 """The newest answers about each of some targets, asked of its own channel: also where targets of several channels are
 read at once."""
+
+TARGET_ANSWERS_BY_QUESTION = _recent_answers(
+    _OF_ITS_CHANNEL,
+    "POST_METRICS",
+    ", arrayMap(value -> replaceRegexpAll(value, '[0-9,]+', '#'), mapValues(request))",
+)
+"""The same, of each question; questions differ in more than numbers. A seldom one is found behind many others."""
 
 CHANNEL_ANSWERS = _recent_answers("channel_id", "CHANNEL_METRICS")
 """The newest answers about each of some channels."""

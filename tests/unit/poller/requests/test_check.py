@@ -144,12 +144,23 @@ async def test_an_account_without_a_server_is_told() -> None:
 
 
 def test_the_table_is_aligned() -> None:
-    lines = table([Checked("identity", "works", "", "", False), Checked("posts", "no_data", "None", "nothing", True)])
+    lines = table(
+        [
+            Checked("identity", "works", "", "", False, "GET /me"),
+            Checked("posts", "no_data", "None", "nothing", True, "POST /query"),
+        ]
+    )
     assert lines == [
-        "call      result   what the platform says  what mends it",
-        "identity  works",
-        "posts     no_data  None                    nothing",
+        "call      request      result   what the platform says  what mends it",
+        "identity  GET /me      works",
+        "posts     POST /query  no_data  None                    nothing",
     ]
+
+
+def test_calls_of_one_name_are_numbered() -> None:
+    names = [one.name for one in planned(subject("instagram", post(1, "instagram-feed")), NOW)]
+    assert len(set(names)) == len(names)
+    assert "channel/window (2 of 2)" in names
 
 
 @pytest.mark.parametrize(

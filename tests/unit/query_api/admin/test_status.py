@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 from typing import Any
 
+import pytest
+
 from schemas.events import CatalogChannel
-from services.query_api.admin.status import StatusReader, reader_of
+from services.query_api.admin.status import StatusReader, engines_of, reader_of
+from services.query_api.settings import QueryApiSettings
+from services.runtime.settings import ClickHouseSettings, KafkaSettings
 from tests.support.query_api import ADMIN_KEY, fake_api
 
 ADMIN = {"authorization": f"Bearer {ADMIN_KEY}"}
@@ -37,6 +42,29 @@ async def test_without_services_nothing_is_healthy() -> None:
     assert found["is_healthy"] is False
     assert found["services"] == {}
     assert "bootstrap" in found["kafka"]["problem"].lower()
+
+
+def test_engines_are_found_by_settings_of_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "url"
+    secret.write_text("http://default:a-password@db:8123/tidemark\n")
+    secret.chmod(0o600)
+    for name, value in {
+        "TIDEMARK_CLICKHOUSE_URL_FILE": str(secret),
+        "TIDEMARK_KAFKA_BOOTSTRAP": "broker:9092",
+        "TIDEMARK_SCHEMA_REGISTRY_URL": "http://registry:8081",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = QueryApiSettings.load()
+    told = engines_of(settings, {"TIDEMARK_AGGREGATOR_GROUP": "mine", "HOME": "/nowhere"})
+    assert told["TIDEMARK_CLICKHOUSE_URL"] == "http://default:a-password@db:8123/tidemark"
+    assert told["TIDEMARK_KAFKA_BOOTSTRAP"] == "broker:9092"
+    assert told["TIDEMARK_AGGREGATOR_GROUP"] == "mine"
+    assert "HOME" not in told
+    # The status reads them again, from text.
+    for kind in (KafkaSettings, ClickHouseSettings):
+        known = {name.removeprefix("TIDEMARK_").lower(): value for name, value in told.items()}
+        again = kind.model_validate({name: known[name] for name in kind.model_fields if name in known})
+        assert all(getattr(again, name) == getattr(settings, name) for name in kind.model_fields)
 
 
 async def test_a_failed_reading_is_read_again() -> None:

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from schemas.topic_names import CHANNELS, POST_ROLLUPS, POSTS
+from services.query_api.store.handle import StoreUnavailable
 from services.query_api.tidemark.changes.models import MOVING, PAGE_SCHEMA
 from services.query_api.tidemark.changes.routes import ENDPOINTS
 from services.runtime.clock import MILLIS_PER_DAY
@@ -182,6 +183,17 @@ async def test_whoever_waits_gets_an_empty_page_when_the_server_ends(api: Subscr
     assert (await asyncio.wait_for(waiting, 10))["changes"] == []
 
 
+async def test_a_key_that_is_revoked_meanwhile_gets_nothing(api: Subscribed) -> None:
+    await api.channel()
+    cursor = (await api.page())["next_cursor"]
+    waiting = asyncio.create_task(api.get(f"?wait=30&cursor={cursor}"))
+    await until(lambda: api.store._waiting, "somebody waits")
+    api.api.keys.apply(("w1", "key_key"), None)
+    await api.channel(username="new")
+    reply = await asyncio.wait_for(waiting, 20)
+    assert (reply.status_code, reply.json()["code"]) == (401, "unauthorized")
+
+
 async def test_a_cursor_of_another_workspace_is_refused(api: Subscribed) -> None:
     await api.channel()
     await api.channel(workspace="w2")
@@ -241,7 +253,9 @@ async def test_posts_whose_figures_an_older_aggregator_wrote_are_read_from_click
     assert change["data"]["metrics"]["likes"] == 44
 
 
-async def test_without_a_store_or_keys_changes_are_unavailable(api: Subscribed) -> None:
+async def test_without_a_store_or_keys_changes_are_unavailable(
+    api: Subscribed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without_store = fake_api()
     headers = without_store.add_key("w1", "key")
     reply = await without_store.client.get(changes_api.CHANGES, headers=headers)
@@ -252,7 +266,11 @@ async def test_without_a_store_or_keys_changes_are_unavailable(api: Subscribed) 
     reply = await without_keys.client.get(changes_api.CHANGES, headers=headers)
     assert (reply.status_code, reply.json()["code"]) == (503, "changes_unavailable")
     assert "TIDEMARK_SECRET_KEYS" in reply.json()["message"]
-    api.store.damaged("for a test")
+
+    def lost(_: bool) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(api.store, "begin", lost)
     reply = await api.get()
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "2")
 

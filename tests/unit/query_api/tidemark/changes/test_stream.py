@@ -12,10 +12,12 @@ import orjson
 import pytest
 
 from services.query_api.errors import CursorExpired, Invalid, ReadsUnavailable
+from services.query_api.observability import STREAMS
 from services.query_api.reads.sources import Sources
 from services.query_api.reads.subscribing import SharedPages
 from services.query_api.serving.endpoint import Request
 from services.query_api.serving.packing import coding_for
+from services.query_api.store.handle import StoreUnavailable
 from services.query_api.tidemark.changes import stream
 from services.query_api.tidemark.changes.models import CHANGE_SCHEMA, STREAM
 from services.query_api.tidemark.changes.parameters import StreamParameters
@@ -68,6 +70,7 @@ class Reader:
         while not self._left:
             chunk = await asyncio.wait_for(anext(self._chunks), 20)
             self.chunks += 1
+            assert self.comments < 5, "nothing comes"
             if chunk.startswith(b":"):
                 assert b"\n\n" not in chunk, "some clients take a blank line for an event"
                 self.comments += 1
@@ -171,6 +174,21 @@ async def test_a_page_is_made_once_for_readers_at_one_place(api: Subscribed) -> 
         await reader.close()
 
 
+async def test_open_streams_are_counted_and_replies_that_wait_are_not_timed(api: Subscribed) -> None:
+    await api.channel()
+    before = STREAMS._value.get()
+    reader = Reader(api)
+    await reader.next()
+    assert STREAMS._value.get() == before + 1
+    await reader.close()
+    assert STREAMS._value.get() == before
+    await api.page()
+    headers = {"authorization": "Bearer admin-key-of-the-tests"}
+    text = (await api.api.client.get("/metrics", headers=headers)).text
+    assert 'tidemark_query_api_requests_total{endpoint="/tidemark/v1/changes",product="tidemark",status="200"}' in text
+    assert 'tidemark_query_api_request_seconds_count{endpoint="/tidemark/v1/changes",product="tidemark"} 0.0' in text
+
+
 async def test_a_revoked_key_ends_the_stream(api: Subscribed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "_LOOK_SECONDS", 0.05)
     await api.channel()
@@ -198,11 +216,15 @@ async def test_the_servers_end_ends_the_stream(api: Subscribed) -> None:
     assert not api.store._waiting, "nobody waits for the store any more"
 
 
-async def test_a_store_that_is_lost_ends_the_stream(api: Subscribed) -> None:
+async def test_a_store_that_is_lost_ends_the_stream(api: Subscribed, monkeypatch: pytest.MonkeyPatch) -> None:
     await api.channel()
     reader = Reader(api)
     await reader.next()
-    api.store.damaged("for a test")
+
+    def lost(_: bool) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(api.store, "begin", lost)
     for event in list(api.store._waiting["w1"]):
         event.set()
     with pytest.raises(StopAsyncIteration):
