@@ -119,6 +119,10 @@ class Follower:
         except BaseException as error:
             self.error = error
 
+    def ask_to_stop(self) -> None:
+        """Let it end with what it reads next; a stream waits for that."""
+        self._stop.set()
+
     def stop(self) -> None:
         self._stop.set()
         self._thread.join(60)
@@ -219,6 +223,10 @@ class Workspace:
             return reply.is_success or (body is None and reply.status_code == 404)
 
         wait_until(is_written, SECONDS, lambda: f"{kind} can be written; {self._running.log()}")
+
+    def touch(self) -> None:
+        """Change something that every reader is told of."""
+        self._put("channels", "steady", {"platform": "bluesky", "external_id": "did:plc:s", "status": "disabled"})
 
     def step(self) -> None:
         """One write, or one answer: figures, a failure, a channel's own figures, or its failure."""
@@ -333,6 +341,9 @@ def test_mirrors_equal_the_api_in_the_end(running: Tidemark, second: Service, en
         return not seen
 
     wait_until(all_equal, SECONDS, lambda: f"seed {SEED}: {seen[:3]}; {running.log('aggregator')}")
+    for follower in followers:
+        follower.ask_to_stop()
+    space.touch()
     for follower in followers:
         follower.stop()
     assert all(mirror.applied >= len(mirror.held) > 0 for mirror in mirrors)
