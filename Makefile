@@ -5,13 +5,19 @@ PYTHON ?=
 SHELL := /bin/sh
 VENV_PYTHON := .venv/bin/python
 STAMP := .venv/.installed
-SOURCES := schemas services infra tidemark_client tests $(wildcard benchmarks)
+SOURCES := schemas services infra tidemark_client tests $(wildcard benchmarks) examples
 # A test run starts two hundred processes. Where the environment forbids to keep compiled modules, each of them would
 # compile up to 1,700 files anew, which is half of its start: they are kept in .venv, so that the sources stay clean.
 KEPT := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX='$(CURDIR)/.venv/bytecode'
 
+COMPILE = $(VENV_PYTHON) -m uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet
+# Helm in the version that the chart is checked with, built from its sources by Go's own client.
+HELM_VERSION := v3.18.6
+HELM := $(CURDIR)/.venv/tools/helm
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-long bench lint lock
+.PHONY: help setup demo up test test-long bench lint lock vendor browser pictures helm-check
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -43,7 +49,23 @@ lint: $(STAMP) ## formatter, linter, strict type check
 	@$(VENV_PYTHON) -m ruff check $(SOURCES)
 	@$(VENV_PYTHON) -m mypy
 
+vendor: $(STAMP) ## bring the pages' libraries anew from npm, at the versions of infra/pages/package-lock.json
+	@$(VENV_PYTHON) -m infra.pages.vendor
+
+browser: $(STAMP) ## what tests of the pages need: Debian's chromium by apt, and axe-core by npm
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y --no-install-recommends chromium)
+	@$(VENV_PYTHON) -m infra.pages.vendor --axe .venv/browser/axe.min.js
+
+pictures: $(STAMP) ## draw docs/pictures/*.png of the pages; needs `make browser`
+	@$(VENV_PYTHON) -m tests.support.pictures
+
 lock: $(STAMP) ## write requirements.lock anew from pyproject.toml; UPGRADE=1 takes newer versions
-	@$(VENV_PYTHON) -m uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet \
-		$(if $(UPGRADE),--upgrade) --output-file requirements.lock
+	@$(COMPILE) --extra embedded --group dev $(if $(UPGRADE),--upgrade) --output-file requirements.lock
+	@$(COMPILE) --constraint requirements.lock --output-file infra/docker/requirements.lock
+
+helm-check: $(STAMP) $(HELM) ## lint and render the Helm chart, and validate its manifests; needs Go for Helm itself
+	@PATH="$(dir $(HELM)):$$PATH" $(VENV_PYTHON) -m pytest -q tests/unit/infra/test_helm.py
+
+$(HELM):
+	@command -v go >/dev/null || { echo "helm-check builds Helm $(HELM_VERSION) with Go; install Go, or put helm into $(dir $(HELM))" >&2; exit 1; }
+	@GOBIN="$(dir $(HELM))" go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     avro,
+    changes,
     growth,
     machine,
     poller_calls,
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[EmbeddedEngines, bool], Result]] = {
     "growth": growth.run,
     "rebuild": rebuild.run,
     "reads": reads.run,
+    "changes": changes.run,
     "poller_calls": poller_calls.run,
     "visibility": visibility.run,
 }

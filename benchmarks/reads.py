@@ -60,7 +60,7 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
     """Each server alone with the generator, one worker each."""
     wrk = reads_load.generator()
     count = FULL_POSTS if is_full else DEFAULT_POSTS
-    stage = _ReadStage(on, wrk, count, _SECONDS * (3 if is_full else 1))
+    stage = ReadStage(on, wrk, count, _SECONDS * (3 if is_full else 1))
     try:
         stage.prefill()
         stage.prefill_topics()
@@ -142,11 +142,11 @@ def _ratios(loads: Mapping[str, Load], store: Mapping[str, float]) -> list[Ratio
     return ratios
 
 
-class _ReadStage(Stage):
+class ReadStage(Stage):
     """Posts in ClickHouse, keys and channels on their topics, and servers that are asked for them."""
 
-    def __init__(self, on: EmbeddedEngines, wrk: str, posts: int, seconds: float) -> None:
-        super().__init__(on, "reads", Workload(0))
+    def __init__(self, on: EmbeddedEngines, wrk: str, posts: int, seconds: float, name: str = "reads") -> None:
+        super().__init__(on, name, Workload(0))
         self.wrk = wrk
         self.seconds = seconds
         self.keys = [new_key("postme") for _ in range(WORKSPACES)]
@@ -264,7 +264,7 @@ class _ReadStage(Stage):
         del self.cpu["warming up"]
 
 
-def _own(stage: _ReadStage) -> tuple[dict[str, Load], bytes]:
+def _own(stage: ReadStage) -> tuple[dict[str, Load], bytes]:
     """The query API as it is run; also a reply's body."""
     loads = {}
     store = stage.folder / "reads-store"
@@ -291,7 +291,7 @@ def _own(stage: _ReadStage) -> tuple[dict[str, Load], bytes]:
     return loads, sample
 
 
-def _static(stage: _ReadStage, sample: bytes) -> dict[str, Load]:
+def _static(stage: ReadStage, sample: bytes) -> dict[str, Load]:
     loads = {}
     peer, body = ["benchmarks.reads_peers", "static"], {"BENCH_BODY": sample.decode()}
     with stage.server("reads-static", peer, body, STATIC_PATH) as origin:
@@ -301,14 +301,14 @@ def _static(stage: _ReadStage, sample: bytes) -> dict[str, Load]:
     return loads
 
 
-def _unbatched(stage: _ReadStage) -> dict[str, Load]:
+def _unbatched(stage: ReadStage) -> dict[str, Load]:
     with stage.server("reads-unbatched", ["benchmarks.reads_peers", "clickhouse"], {}, POST_PATH % 0) as origin:
         assert stage.shown(origin) == stage.expected
         stage.warm(origin, POST_PATH, stage.posts)
         return {"unbatched": stage.load("one ClickHouse query a request", origin, POST_PATH, stage.posts)}
 
 
-def _postgres(stage: _ReadStage) -> dict[str, Load]:
+def _postgres(stage: ReadStage) -> dict[str, Load]:
     """The seeds' own way; nothing where PostgreSQL can't be run."""
     loads = {}
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from schemas.events import TargetOrigin
 from schemas.metrics import (
     POST_NAMES,
     mask_of,
@@ -92,7 +93,7 @@ def catalog_post(number: int, now: int) -> tuple[Any, ...]:
         (
             f"target-{number:07d}-{target}", _channel_of(number, target), "x-post", "published",
             str(1900000000000000000 + number * 2 + target), None, None, "A post that was published a while ago",
-            False, None, "{}",
+            False, None, "{}", TargetOrigin.PRODUCT.value,
         )
         for target in (0, 1)
     ]  # fmt: skip

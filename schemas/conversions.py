@@ -27,6 +27,7 @@ from schemas.events import (
     PullTarget,
     RawTarget,
 )
+from schemas.notices import Webhook, WebhookDelivery, WebhookRequest, WebhookRule, WebhookState
 from schemas.topic_names import (
     ACCOUNT_EVENTS,
     API_KEYS,
@@ -39,6 +40,10 @@ from schemas.topic_names import (
     REQUESTS,
     SPENDING,
     TOKENS,
+    WEBHOOK_DELIVERIES,
+    WEBHOOK_REQUESTS,
+    WEBHOOK_STATES,
+    WEBHOOKS,
 )
 
 
@@ -174,6 +179,45 @@ def _reply_from(record: dict[str, Any]) -> PollerReply:
     return PollerReply(**{**record, "token_expires_at": instant(record["token_expires_at"])})
 
 
+def _webhook_to(event: Webhook) -> dict[str, Any]:
+    return {**_fields_of(event), "rules": [rule._asdict() for rule in event.rules]}
+
+
+def _webhook_from(record: dict[str, Any]) -> Webhook:
+    return Webhook(
+        **{
+            **record,
+            "types": tuple(record["types"]),
+            "rules": tuple(WebhookRule(rule["metric"], rule["at_least"]) for rule in record["rules"]),
+            "previous_until": instant(record["previous_until"]),
+            **{name: _required_instant(record[name]) for name in ("enabled_at", "created_at", "updated_at")},
+        }
+    )
+
+
+def _delivery_from(record: dict[str, Any]) -> WebhookDelivery:
+    return WebhookDelivery(
+        **{
+            **record,
+            **{name: _required_instant(record[name]) for name in ("occurred_at", "created_at")},
+            **{name: instant(record[name]) for name in ("next_try_at", "tried_at")},
+        }
+    )
+
+
+def _state_from(record: dict[str, Any]) -> WebhookState:
+    return WebhookState(**{**record, **{name: instant(record[name]) for name in ("failing_since", "disabled_at")}})
+
+
+def _webhook_request_from(record: dict[str, Any]) -> WebhookRequest:
+    return WebhookRequest(
+        **{
+            **record,
+            **{name: _required_instant(record[name]) for name in ("occurred_at", "created_at", "requested_at")},
+        }
+    )
+
+
 TYPED: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, Any]], Any]]] = {
     RAW: (raw_to, raw_from),
     CHANNELS: (_fields_of, _channel_from),
@@ -186,4 +230,8 @@ TYPED: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, Any]
     REPLIES: (_fields_of, _reply_from),
     BACKFILLS: (_fields_of, _job_from),
     SPENDING: (_fields_of, _spending_from),
+    WEBHOOKS: (_webhook_to, _webhook_from),
+    WEBHOOK_DELIVERIES: (_fields_of, _delivery_from),
+    WEBHOOK_STATES: (_fields_of, _state_from),
+    WEBHOOK_REQUESTS: (_fields_of, _webhook_request_from),
 }

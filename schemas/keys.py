@@ -24,6 +24,10 @@ from schemas.topic_names import (
     POSTS,
     SPENDING,
     TOKENS,
+    WEBHOOK_DELIVERIES,
+    WEBHOOK_REQUESTS,
+    WEBHOOK_STATES,
+    WEBHOOKS,
 )
 
 KEY_FIELDS: dict[str, tuple[str, ...]] = {
@@ -38,6 +42,10 @@ KEY_FIELDS: dict[str, tuple[str, ...]] = {
     CHANNEL_ROLLUPS: ("workspace_id", "channel_id", "range"),
     POST_ROLLUPS: ("workspace_id", "post_id"),
     ACCOUNT_EVENTS: ("workspace_id", "channel_id"),
+    WEBHOOKS: ("workspace_id", "webhook_id"),
+    WEBHOOK_DELIVERIES: ("workspace_id", "webhook_id", "delivery_id"),
+    WEBHOOK_STATES: ("workspace_id", "webhook_id"),
+    WEBHOOK_REQUESTS: ("workspace_id", "webhook_id"),
 }
 """The fields of a topic's value whose texts, joined by slashes, are the key."""
 

@@ -11,6 +11,7 @@ CHANNELS: Final = "catalog.channels"
 POSTS: Final = "catalog.posts"
 API_KEYS: Final = "catalog.api-keys"
 TOKENS: Final = "catalog.tokens"
+WEBHOOKS: Final = "catalog.webhooks"
 
 POST_SNAPSHOTS: Final = "metrics.post-snapshots"
 CHANNEL_SNAPSHOTS: Final = "metrics.channel-snapshots"
@@ -23,3 +24,10 @@ REPLIES: Final = "poller.replies"
 BACKFILLS: Final = "poller.backfills"
 SPENDING: Final = "poller.spending"
 CLAIMS: Final = "aggregator.claims"
+
+WEBHOOK_DELIVERIES: Final = "notifier.deliveries"
+WEBHOOK_STATES: Final = "notifier.endpoints"
+WEBHOOK_REQUESTS: Final = "notifier.requests"
+TOPICS_OF_CHANGES: Final = (CHANNELS, ACCOUNT_EVENTS, CHANNEL_ROLLUPS, POSTS, POST_ROLLUPS)
+"""The topics of the order of changes that subscribers read: small topics first, so that none of them waits for the many
+changes of posts. A cursor has an offset for each, in this order."""

@@ -8,7 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from schemas.topic_names import ACCOUNT_EVENTS, DEAD_LETTERS
+
 TOPICS_DIR = Path(__file__).parent / "topics"
+# Topics with a retention that nothing makes again.
+_UNREPEATABLE = frozenset({ACCOUNT_EVENTS, DEAD_LETTERS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,17 @@ class TopicSpec:
     def is_compacted(self) -> bool:
         """Whether the topic keeps the last value of each key."""
         return self.config["cleanup.policy"] == "compact"
+
+    @property
+    def is_backed_up(self) -> bool:
+        """Whether `tidemark backup` holds its messages: what a rebuild can't make again.
+
+        The aggregator makes its compacted topics again from raw events, which the backup takes from ClickHouse. Its
+        snapshots of past answers are for subscribers, who have received them.
+        """
+        if self.is_compacted:
+            return self.producers != ("aggregator",)
+        return self.name in _UNREPEATABLE
 
 
 @cache

@@ -17,6 +17,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 from typer._click.exceptions import ClickException
 
+from services.commands.backup import backup
 from services.commands.catalog import catalog
 from services.commands.dead_letters import dead_letters
 from services.commands.keys import keys
@@ -36,12 +37,13 @@ app = typer.Typer(
 poller = typer.Typer(help="Ask the platforms and publish their answers.", invoke_without_command=True)
 app.add_typer(keys, name="keys")
 app.add_typer(catalog, name="catalog")
+app.add_typer(backup, name="backup")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(poller, name="poller")
 app.add_typer(platforms, name="platforms")
 
 # Commands that begin or serve an installation: they take no addresses from a running one.
-_STANDING_ALONE = frozenset({"up", "sandbox", "poller", "aggregator", "query-api"})
+_STANDING_ALONE = frozenset({"up", "sandbox", "poller", "aggregator", "query-api", "notifier"})
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -101,8 +103,10 @@ def up(
     ] = None,
 ) -> None:
     """Run everything on this machine: Kafka, registry, ClickHouse and all services."""
-    from infra.embedded.up import main as run
-
+    try:
+        from infra.embedded.up import main as run
+    except ModuleNotFoundError as error:
+        exit_with(f"the embedded engines are not installed ({error.name} is missing): pip install 'tidemark[embedded]'")
     raise typer.Exit(run(data_dir, ports=ports, sandbox=sandbox, without=without or (), ready_file=ready_file))
 
 
@@ -126,7 +130,7 @@ def poller_backfill(
     from services.poller.requests.backfill_command import run
     from services.poller.requests.backfill_run import BackfillSettings
 
-    usable(BackfillSettings)
+    usable(BackfillSettings, role="backfill")
     raise typer.Exit(run(workspace, since, channel, anew=anew))
 
 
@@ -143,6 +147,12 @@ def query_api() -> None:
 
 
 @app.command()
+def notifier() -> None:
+    """Tell webhooks what happens, signed, and again until it arrives."""
+    _service("services.notifier")
+
+
+@app.command()
 def mcp() -> None:
     """Offer one workspace's figures to a language model's host, as tools of the Model Context Protocol on stdio."""
     _service("services.mcp")
@@ -155,9 +165,30 @@ def sandbox(context: typer.Context) -> None:
     raise typer.Exit(run(context.args))
 
 
+Services = Annotated[
+    list[str] | None, typer.Option("--service", help="Only the rights of this service or command; may be repeated.")
+]
+Applied = Annotated[bool, typer.Option("--apply", help="Give the rights instead of printing them.")]
+
+
 @app.command()
-def topics() -> None:
+def topics(
+    acls: Annotated[
+        bool, typer.Option("--acls", help="Print the least rights in Kafka of each service, and do nothing else.")
+    ] = False,
+    apply: Applied = False,
+    service: Services = None,
+    principal_prefix: Annotated[
+        str, typer.Option(help="Put before a service's name to make its principal's, with --acls.")
+    ] = "tidemark-",
+) -> None:
     """Create and verify topics and register their schemas; safe to run again."""
+    if acls:
+        from services.commands.rights import acls as run_acls
+
+        return run_acls(service or (), principal_prefix, is_applied=apply)
+    if apply or service:
+        exit_with("--apply and --service belong to --acls")
     from services.runtime.topics import TopicsError, TopicsSettings, ensure_topics
 
     settings = usable(TopicsSettings)
@@ -167,11 +198,28 @@ def topics() -> None:
                 print(line, flush=True)
     except TopicsError as error:
         exit_with(str(error))
+    return None
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    grants: Annotated[
+        bool,
+        typer.Option("--grants", help="Print the least rights in ClickHouse of each service, and do nothing else."),
+    ] = False,
+    apply: Applied = False,
+    service: Services = None,
+    user_prefix: Annotated[
+        str, typer.Option(help="Put before a service's name to make its user's, with --grants.")
+    ] = "tidemark_",
+) -> None:
     """Create and upgrade the ClickHouse tables; safe to run again, and by two at once."""
+    if grants:
+        from services.commands.rights import grants as run_grants
+
+        return run_grants(service or (), user_prefix, is_applied=apply)
+    if apply or service:
+        exit_with("--apply and --service belong to --grants")
     from services.runtime.migrations import MigrationError
     from services.runtime.migrations import migrate as run
     from services.runtime.settings import ClickHouseSettings
@@ -182,6 +230,7 @@ def migrate() -> None:
             print(line, flush=True)
     except MigrationError as error:
         exit_with(str(error))
+    return None
 
 
 @app.command()
@@ -207,7 +256,7 @@ def audit(
     from services.aggregator.audit.run import AuditSettings, Options
 
     # 1 says that something differs.
-    usable(AuditSettings, UNUSABLE)
+    usable(AuditSettings, UNUSABLE, role="audit")
     chosen = Sample(sample, int(time.time() // 3600) if seed is None else seed)
     raise typer.Exit(run(Options(workspace, chosen, retries, grace_seconds, memory_mb)))
 
@@ -222,7 +271,7 @@ def rebuild(
     from services.aggregator.audit.run import AuditSettings
     from services.aggregator.rebuild_command import run
 
-    usable(AuditSettings)
+    usable(AuditSettings, role="rebuild")
     raise typer.Exit(run(handover_seconds))
 
 

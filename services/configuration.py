@@ -13,6 +13,7 @@ from pathlib import Path
 
 from services.aggregator.settings import AggregatorSettings
 from services.mcp.settings import McpSettings
+from services.notifier.settings import NotifierSettings
 from services.platforms import all_platforms
 from services.poller.settings import PlatformSettings, PollerSettings, own_settings
 from services.query_api.settings import QueryApiSettings
@@ -24,6 +25,7 @@ SERVICES: dict[str, type[Settings]] = {
     "poller": PollerSettings,
     "aggregator": AggregatorSettings,
     "query_api": QueryApiSettings,
+    "notifier": NotifierSettings,
     "mcp": McpSettings,
 }
 # Read by commands and engines, not through a settings class.

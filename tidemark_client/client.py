@@ -8,24 +8,32 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from tidemark_client.errors import TidemarkError
+from tidemark_client.insights import BestTimes, Decay, Unusual
 from tidemark_client.models import (
     Answer,
     Capabilities,
     Capability,
+    ChangesPage,
+    ChangeType,
     Channel,
     Explanation,
     Page,
     Post,
     Series,
+    StateChange,
     Target,
     Totals,
     Usage,
     Window,
 )
-from tidemark_client.transport import Transport, quoted
+from tidemark_client.transport import quoted
+from tidemark_client.webhooks import WebhookCalls
 
 _PREFIX = "/tidemark/v1"
 MOST_IDS = 500
+# How long the server may hold an empty page of changes back; less than the time that a reply may take.
+LONGEST_WAIT_SECONDS = 20
 
 Moment = date | str
 """A datetime with an offset, a date, or ISO 8601 text."""
@@ -39,10 +47,10 @@ _Row = TypeVar("_Row")
 _Answer = TypeVar("_Answer", bound=Answer)
 
 
-class Tidemark(Transport):
-    """Reads the workspace that the key belongs to.
+class Tidemark(WebhookCalls):
+    """Reads the workspace that the key belongs to, and keeps its webhooks.
 
-    Every method raises TidemarkError. Calls are tried again where that may help, since all of them only read.
+    Every method raises TidemarkError. Calls that only read are tried again where that may help.
     """
 
     def post(self, post_id: str) -> Post:
@@ -177,6 +185,61 @@ class Tidemark(Transport):
         """A channel's figures over time: sums over its posts, or the platform's own figures of the account."""
         return self._series(f"channels/{quoted(channel_id)}", metrics, start, end, step, tz, mode, {"source": source})
 
+    def workspace_series(
+        self,
+        metrics: Sequence[str],
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        step: Step = "day",
+        tz: str = "UTC",
+        mode: Mode = "cumulative",
+    ) -> Series:
+        """The workspace's figures over time, summed over all channels."""
+        return self._series("", metrics, start, end, step, tz, mode)
+
+    def best_times(
+        self,
+        metric: str = "engagements",
+        *,
+        channel_id: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        tz: str = "UTC",
+        age_hours: int = 24,
+    ) -> BestTimes:
+        """What posts of each hour of the week had at an age, against their channel's usual."""
+        asked = {"metric": metric, "channel_id": channel_id, "from": _text(start), "to": _text(end), "tz": tz}
+        return self._get(BestTimes, "insights/best-times", {**asked, "age_hours": age_hours})
+
+    def decay(
+        self,
+        metric: str = "engagements",
+        *,
+        channel_id: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        tz: str = "UTC",
+        base_days: int = 28,
+    ) -> Decay:
+        """How fast posts reach the figure that they have after some days."""
+        asked = {"metric": metric, "channel_id": channel_id, "from": _text(start), "to": _text(end), "tz": tz}
+        return self._get(Decay, "insights/decay", {**asked, "base_days": base_days})
+
+    def unusual(
+        self,
+        metric: str = "engagements",
+        *,
+        channel_id: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        tz: str = "UTC",
+        factor: float = 3.0,
+    ) -> Unusual:
+        """Posts far from their channel's usual, counters that fell, and late polls."""
+        asked = {"metric": metric, "channel_id": channel_id, "from": _text(start), "to": _text(end), "tz": tz}
+        return self._get(Unusual, "insights/unusual", {**asked, "factor": factor})
+
     def totals(
         self,
         *,
@@ -221,6 +284,55 @@ class Tidemark(Transport):
         finally:
             part.unlink(missing_ok=True)
 
+    def changes(
+        self,
+        cursor: str | None = None,
+        *,
+        types: Sequence[ChangeType] = (),
+        page_size: int = 200,
+        follows: bool = False,
+    ) -> Iterator[ChangesPage]:
+        """What changed since a cursor, in pages; without one, everything that exists comes first.
+
+        Apply a page and keep its `next_cursor` in one transaction: then nothing is missed, whatever ends the program.
+
+        Args:
+            cursor: a page's `next_cursor`, a streamed change's `cursor`, or `now`.
+            types: only of these.
+            follows: whether to go on for ever, waiting for changes; lost connections are made again, however long
+                the server is away. Otherwise the last page is the first one that says that there are no more.
+        """
+        asked = {"types": ",".join(types) or None, "limit": page_size}
+        while True:
+            wait = {"wait": LONGEST_WAIT_SECONDS} if follows else {}
+            page = self._patiently(follows, ChangesPage, "changes", {**asked, **wait, "cursor": cursor})
+            if page.changes or not follows:
+                yield page
+            cursor = page.next_cursor
+            if not (page.has_more or follows):
+                return
+
+    def stream(self, cursor: str | None = None, *, types: Sequence[ChangeType] = ()) -> Iterator[StateChange]:
+        """Changes as they come, for ever; arguments as of `changes`. Lost connections are resumed without a gap.
+
+        Keep the `cursor` of the last change that was applied, in one transaction with it.
+        """
+        if cursor == "now":
+            # A place that stays the same, should the connection be lost before the first change.
+            cursor = self._patiently(True, ChangesPage, "changes", {"cursor": cursor, "limit": 1}).next_cursor
+        asked = {"types": ",".join(types) or None}
+        for event in self._events(f"{_PREFIX}/stream", asked, cursor):
+            yield StateChange.model_validate_json(event.data).model_copy(update={"cursor": event.id})
+
+    def _patiently(self, is_patient: bool, model: type[_Answer], path: str, params: Mapping[str, Any]) -> _Answer:
+        """As `_get`; a patient caller waits for as long as the server is away."""
+        while True:
+            try:
+                return self._get(model, path, params)
+            except TidemarkError as error:
+                if not is_patient or not error.may_pass:
+                    raise
+
     def _get(self, model: type[_Answer], path: str, params: Mapping[str, Any] | None = None) -> _Answer:
         return model.model_validate_json(self._call("GET", f"{_PREFIX}/{path}", params=params, repeatable=True).content)
 
@@ -237,7 +349,7 @@ class Tidemark(Transport):
     ) -> Series:
         span = {"from": _text(start), "to": _text(end), "tz": tz, "format": "json"}
         asked = {"metrics": ",".join(metrics), "step": step, "mode": mode, **span, **(more or {})}
-        return self._get(Series, f"{subject}/series", asked)
+        return self._get(Series, f"{subject}/series".lstrip("/"), asked)
 
     def _by_ids(self, model: type[Page[_Row]], subject: str, ids: Sequence[str]) -> Page[_Row]:
         data: list[_Row] = []

@@ -22,6 +22,11 @@ class TidemarkError(Exception):
         self.message = message
         self.retry_after = retry_after
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same call may succeed later: no reply came, there were too many calls, or the server is away."""
+        return self.status in (None, 429, 502, 503, 504)
+
     @classmethod
     def of_reply(cls, reply: httpx.Response) -> TidemarkError:
         """The error in a reply, whose body must have been read."""
@@ -39,7 +44,7 @@ class TidemarkError(Exception):
         )
 
     @classmethod
-    def of_transport(cls, error: httpx.HTTPError) -> TidemarkError:
+    def of_transport(cls, error: Exception) -> TidemarkError:
         """The error of a call without a whole reply."""
         return cls(None, "unreachable", str(error) or type(error).__name__)
 

@@ -19,17 +19,20 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
-class _Measured(Answer):
+class _Figures(Answer):
     captured_at: datetime | None
-    age_seconds: int | None
-    tier: str | None
-    next_poll_at: datetime | None
     metrics: dict[str, Figure]
     reasons: dict[str, Reason]
 
 
-class Target(_Measured):
-    """One post on one channel, as the API shows it."""
+class _Polled(Answer):
+    age_seconds: int | None
+    tier: str | None
+    next_poll_at: datetime | None
+
+
+class TargetData(_Figures):
+    """One post on one channel, as a change tells it: without what moves with the clock."""
 
     id: str
     post_id: str
@@ -39,20 +42,34 @@ class Target(_Measured):
     status: str
     external_id: str | None
     permalink: str | None
+    content: str | None = None
     published_at: datetime | None
     is_story: bool
     parent_target_id: str | None
     origin: str = "product"
 
 
-class Post(_Measured):
-    """A post with its totals and its targets."""
+class Target(TargetData, _Polled):
+    """One post on one channel, as the API shows it."""
 
+
+class _OfPost(_Figures):
     id: str
     status: str
     created_at: datetime | None
     published_at: datetime | None
     updated_at: datetime | None
+
+
+class PostData(_OfPost):
+    """A post with its totals and its targets, as a change tells it."""
+
+    targets: list[TargetData]
+
+
+class Post(_OfPost, _Polled):
+    """A post with its totals and its targets."""
+
     targets: list[Target]
 
 
@@ -66,8 +83,8 @@ class Period(Answer):
     metrics: dict[str, Figure]
 
 
-class Channel(_Measured):
-    """A connected account with its latest figures, in all and by period."""
+class ChannelData(_Figures):
+    """A connected account with its latest figures, as a change tells it."""
 
     id: str
     platform: str
@@ -76,6 +93,64 @@ class Channel(_Measured):
     status: str
     updated_at: datetime | None
     periods: list[Period]
+
+
+class Channel(ChannelData, _Polled):
+    """A connected account with its latest figures, in all and by period."""
+
+
+class AccountData(Answer):
+    """What last happened to a channel's connection."""
+
+    channel_id: str
+    platform: str
+    type: str
+    occurred_at: datetime
+    reason: str | None
+
+
+ChangeType = Literal["post", "channel", "account"]
+
+
+class StateChange(Answer):
+    """The present state of something that changed, or may have.
+
+    Attributes:
+        id: of the post or the channel; an account has its channel's id.
+        deleted: whether it is not there any more; may also come for something that was never told.
+        data: the state as JSON; None when deleted.
+        cursor: behind the change; None for a change of a page, which has one cursor.
+    """
+
+    type: ChangeType
+    id: str
+    deleted: bool
+    captured_at: datetime | None
+    data: dict[str, Any] | None
+    cursor: str | None = None
+
+    @property
+    def state(self) -> PostData | ChannelData | AccountData | None:
+        """The data by its type."""
+        if self.data is None:
+            return None
+        model: type[PostData | ChannelData | AccountData] = _STATES[self.type]
+        return model.model_validate(self.data)
+
+
+_STATES: dict[ChangeType, type[PostData | ChannelData | AccountData]] = {
+    "post": PostData,
+    "channel": ChannelData,
+    "account": AccountData,
+}
+
+
+class ChangesPage(Answer):
+    """Some changes, in their order, and the cursor behind all of them."""
+
+    changes: list[StateChange]
+    next_cursor: str
+    has_more: bool
 
 
 class Page(Answer, Generic[Row]):

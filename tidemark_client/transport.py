@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from secrets import SystemRandom
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
+from httpx_sse import ServerSentEvent, SSEError, connect_sse
 from pydantic import SecretStr
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -16,7 +19,9 @@ from tidemark_client.errors import TidemarkError
 
 ATTEMPTS = 4
 LONGEST_WAIT_SECONDS = 30.0
-_AGAIN = frozenset({None, 429, 502, 503, 504})
+# Longer than the 15 s between comments of a stream: a connection that is silent for longer is lost.
+SILENT_SECONDS = 40.0
+_random = SystemRandom()
 _backoff = wait_random_exponential(multiplier=0.2, max=5)
 
 
@@ -126,12 +131,56 @@ class Transport:
         except httpx.HTTPError as error:
             raise TidemarkError.of_transport(error) from error
 
+    def _events(self, path: str, params: Mapping[str, Any], cursor: str | None) -> Iterator[ServerSentEvent]:
+        """The events of a stream, for ever; a connection that is lost or ended is made again behind the last event.
+
+        Raises:
+            TidemarkError: the server refuses the stream.
+        """
+        given = {name: value for name, value in params.items() if value is not None}
+        failures = 0
+        while True:
+            wait: float | None = None
+            try:
+                with self._event_source(path, given, cursor) as events:
+                    for event in events:
+                        failures = 0
+                        # Without data it is none: some servers send ids alone.
+                        if event.data:
+                            cursor = event.id or cursor
+                            yield event
+            except TidemarkError as error:
+                if not error.may_pass:
+                    raise
+                wait = error.retry_after
+            failures += 1
+            time.sleep(_pause(failures) if wait is None else wait)
+
+    @contextmanager
+    def _event_source(
+        self, path: str, params: Mapping[str, Any], cursor: str | None
+    ) -> Iterator[Iterator[ServerSentEvent]]:
+        asked = {**params, **({} if cursor is None else {"cursor": cursor})}
+        held = self._http.timeout
+        timeout = httpx.Timeout(connect=held.connect, read=SILENT_SECONDS, write=held.write, pool=held.pool)
+        try:
+            with connect_sse(self._http, "GET", path, params=asked, timeout=timeout) as source:
+                if not source.response.is_success:
+                    source.response.read()
+                    raise TidemarkError.of_reply(source.response)
+                yield source.iter_sse()
+        except (httpx.HTTPError, SSEError) as error:
+            raise TidemarkError.of_transport(error) from error
+
+
+def _pause(failures: int) -> float:
+    """Seconds before a lost stream is resumed: some at first, up to 5, so that many readers don't come at once."""
+    return _random.uniform(0.05, min(5.0, 0.1 * 2.0 ** min(failures, 10)))
+
 
 def _may_help(error: BaseException) -> bool:
     # Longer waits are left to the caller.
-    return (
-        isinstance(error, TidemarkError) and error.status in _AGAIN and (error.retry_after or 0) <= LONGEST_WAIT_SECONDS
-    )
+    return isinstance(error, TidemarkError) and error.may_pass and (error.retry_after or 0) <= LONGEST_WAIT_SECONDS
 
 
 def _wait(state: RetryCallState) -> float:

@@ -24,7 +24,7 @@ HOST = "127.0.0.1"
 DATABASE = "tidemark"
 # The database that the user `builder` may change, besides databases named `analytics_*`.
 BUILDER_DATABASE = "analytics"
-LASTING = ("kafka", "registry", "clickhouse", "sandbox", "aggregator", "query_api", "poller")
+LASTING = ("kafka", "registry", "clickhouse", "sandbox", "aggregator", "query_api", "poller", "notifier")
 ONE_SHOT = ("topics", "migrate")
 NAMES = (*LASTING, *ONE_SHOT)
 DEPENDS_ON = {
@@ -33,17 +33,20 @@ DEPENDS_ON = {
     "aggregator": ("kafka", "registry", "clickhouse", "topics", "migrate"),
     "query_api": ("kafka", "registry", "clickhouse", "topics", "migrate"),
     "poller": ("kafka", "registry", "topics", "sandbox"),
+    "notifier": ("kafka", "registry", "clickhouse", "topics", "migrate"),
 }
+# Only their operators ask them anything.
+_WITHOUT_CALLERS = ("aggregator", "poller", "notifier")
 STOP_TIMEOUT_SECONDS = 6.0
 PROBE_TIMEOUT_SECONDS = 2.0
 
 
 def ports_needed(names: frozenset[str]) -> list[str]:
     """The names of the ports that these services listen on."""
-    ports = [name for name in LASTING if name in names and name not in ("aggregator", "poller")]
+    ports = [name for name in LASTING if name in names and name not in _WITHOUT_CALLERS]
     if "kafka" in names:
         ports.append("kafka_controller")
-    return ports + [f"{name}_metrics" for name in ("aggregator", "poller", "query_api") if name in names]
+    return ports + [f"{name}_metrics" for name in (*_WITHOUT_CALLERS, "query_api") if name in names]
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class Plan:
 
     def running_document(self) -> dict[str, object]:
         """What commands need to work with this run: the services' addresses and settings."""
-        services = {name: self._operations_url(name) for name in ("poller", "aggregator", "query_api")}
+        services = {name: self._operations_url(name) for name in ("poller", "aggregator", "query_api", "notifier")}
         told = {name: value for name, value in self.environment().items() if name.startswith("TIDEMARK_") and value}
         if self.query_api_url is not None:
             told["TIDEMARK_QUERY_API_URL"] = self.query_api_url
@@ -138,6 +141,11 @@ class Plan:
             "services": {name: url for name, url in services.items() if name in self.names and url},
             "environment": told,
         }
+
+    def _status_targets(self) -> str:
+        """The services' operators' ports, in the form of the setting."""
+        found = {name: self._operations_url(name) for name in ("poller", "aggregator", "query_api", "notifier")}
+        return ",".join(f"{name}={url}" for name, url in found.items() if name in self.names and url)
 
     def _operations_url(self, name: str) -> str | None:
         port = self.ports.get(f"{name}_metrics")
@@ -238,6 +246,8 @@ class Plan:
             environment["TIDEMARK_INSTANCE_ID"] = f"{name.replace('_', '-')}-0"
             port = self.ports["query_api"] if name == "query_api" else self.ports[f"{name}_metrics"]
             environment["TIDEMARK_METRICS_PORT"] = str(self.ports[f"{name}_metrics"])
+            if name == "query_api" and not environment.get("TIDEMARK_STATUS_TARGETS"):
+                environment["TIDEMARK_STATUS_TARGETS"] = self._status_targets()
             probe = answers(f"http://{HOST}:{port}/readyz")
             alive = answers(f"http://{HOST}:{port}/healthz")
         return Service(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from services.aggregator.settings import AggregatorSettings
+from services.notifier.settings import NotifierSettings
 from services.platforms import all_platforms
 from services.poller.settings import PlatformSettings, PollerSettings
 from services.query_api.settings import QueryApiSettings
@@ -32,6 +33,7 @@ SETTINGS: Mapping[str, tuple[type[Settings], ...]] = {
     "aggregator": (AggregatorSettings,),
     "query_api": (QueryApiSettings,),
     "poller": (PollerSettings,),
+    "notifier": (NotifierSettings,),
 }
 # These read no settings of Tidemark: they are configured by arguments, or by the composition.
 ENGINES = frozenset({"kafka", "registry"})

@@ -166,6 +166,8 @@ def _print_addresses(plan: Plan, folder: DataDir) -> None:
     rows = [
         ("query API", plan.query_api_url),
         ("in a browser", f"{plan.query_api_url}/" if plan.query_api_url is not None else None),
+        ("dashboard", f"{plan.query_api_url}/app" if plan.query_api_url is not None else None),
+        ("operator's page", f"{plan.query_api_url}/ops" if plan.query_api_url is not None else None),
         ("Kafka", plan.kafka_bootstrap),
         ("schema registry", plan.schema_registry_url),
         ("ClickHouse", f"http://127.0.0.1:{plan.ports['clickhouse']}" if "clickhouse" in plan.names else None),

@@ -125,7 +125,7 @@ def main() -> None:
     gc.set_threshold(200_000, 50, 100)
     _share_arenas()
     configure_logging("aggregator", settings.log_level)
-    for line in refuse_or_wait(settings):
+    for line in refuse_or_wait(settings, "aggregator"):
         log.warning("a neighbour is waited for", problem=line)
     code = asyncio.run(run(settings))
     sys.stderr.flush()

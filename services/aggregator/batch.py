@@ -67,10 +67,12 @@ class Related:
     Attributes:
         flipped_targets: listed targets of the channels of `touched.channels_flipped`.
         listings: every listing in the mirrored catalog of each target of `touched.targets_let_go`.
+        edge: targets of `touched.targets_at_the_edge`.
     """
 
     flipped_targets: Sequence[Key] = ()
     listings: Mapping[Key, Sequence[Listing]] = field(default_factory=dict)
+    edge: Sequence[Key] = ()
 
 
 Outgoing = tuple[str, bytes, Row | None]

@@ -109,6 +109,13 @@ async def fill(state: PartitionState, batch: Batch, reader: StateReader, generat
         flipped = await reader.fetch_channel_targets(generation, flipped_channels)
         await filler.targets(flipped)
         targets.update(dict.fromkeys(flipped))
+    edge: list[Key] = []
+    if written:
+        # A post that goes names its channels no more.
+        await filler.channels(touched.channels_of_targets(state, targets))
+        edge = touched.targets_at_the_edge(state, batch, now)
+        await filler.targets(edge)
+        targets.update(dict.fromkeys(edge))
     posts = [
         *touched.posts_of_targets(state, targets),
         *((workspace_id, listing.post_id) for workspace_id, listing in others),
@@ -125,7 +132,7 @@ async def fill(state: PartitionState, batch: Batch, reader: StateReader, generat
             *((workspace_id, listing.channel_id) for workspace_id, listing in others),
         ]
     )
-    return Related(flipped, listings)
+    return Related(flipped, listings, edge)
 
 
 class _Filler:

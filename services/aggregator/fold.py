@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from schemas.events import CatalogChannel, CatalogPost, PostStatus
+from schemas.events import CatalogChannel, CatalogPost, ChannelStatus, PostStatus
 from schemas.registers import merge
 from schemas.topic_names import CHANNEL_SNAPSHOTS, POST_SNAPSHOTS
 from services.aggregator import rows
 from services.aggregator.batch import Batch, CatalogWrite, Effects, Related
 from services.aggregator.emit import Changes, emit
+from services.aggregator.explaining import is_about_channel, is_moved, is_open, left_out
 from services.aggregator.reading import RawReading
 from services.aggregator.state import NO_CHANNEL_REGISTER, Key, Listing, PartitionState, TargetState
 from services.aggregator.touched import entries
@@ -36,6 +37,7 @@ def fold_batch(state: PartitionState, batch: Batch, related: Related, version: r
         if not write.is_post:
             fold.channel_write(write, related.flipped_targets)
     fold.post_writes([write for write in batch.catalog if write.is_post], related.listings)
+    fold.pushed_out(related.edge)
     for read in batch.raw:
         fold.post_answers(read)
         fold.channel_answers(read)
@@ -65,11 +67,15 @@ class _Fold:
         channel_key = (write.workspace_id, write.id)
         channel = self.state.channels[channel_key]
         event = write.event if isinstance(write.event, CatalogChannel) else None
+        is_whole = is_moved(channel, write)
         channel.is_held = event is not None
         channel.platform = event.platform if event is not None else ""
+        channel.is_active = event is not None and event.status == ChannelStatus.ACTIVE
         for workspace_id, target_id in flipped_targets:
             target = self.state.targets[(workspace_id, target_id)]
-            if target.is_listed and target.channel_id == write.id and workspace_id == write.workspace_id:
+            if not target.is_listed or target.channel_id != write.id or workspace_id != write.workspace_id:
+                continue
+            if is_whole or is_open(target, channel.platform, self.now):
                 self.changes.posts[(workspace_id, target.post_id)] = None
         self.changes.channels[channel_key] = None
         if event is None:
@@ -180,6 +186,15 @@ class _Fold:
         channel.measured_count += target.is_measured
         self.changes.channels[(workspace_id, target.channel_id)] = None
 
+    def pushed_out(self, targets: Sequence[Key]) -> None:
+        """Emit the posts of targets that may have left their channel's newest ones, or come back to them."""
+        for workspace_id, target_id in targets:
+            target = self.state.targets[(workspace_id, target_id)]
+            if target.is_listed and is_open(
+                target, self.state.channels[(workspace_id, target.channel_id)].platform, self.now
+            ):
+                self.changes.posts[(workspace_id, target.post_id)] = None
+
     def post_answers(self, read: RawReading) -> None:
         """Fold an answer's figures of targets, and add the row of the raw event itself."""
         event, effects, state, version = read.event, self.effects, self.state, self.version
@@ -212,16 +227,23 @@ class _Fold:
                 )
             )
 
+        for asked in left_out(read):
+            target = targets[(workspace_id, asked.target_id)]
+            # The answer may say why a figure is unknown.
+            if target.is_listed and is_open(target, channels[(workspace_id, target.channel_id)].platform, self.now):
+                self.changes.posts[(workspace_id, target.post_id)] = None
+
     def channel_answers(self, read: RawReading) -> None:
-        """Fold an answer's figures of its channel, period by period."""
+        """Fold an answer's figures of its channel, period by period; one without figures may say why there are none."""
         event = read.event
         channel_key = (event.workspace_id, event.channel_id)
+        if is_about_channel(read):
+            self.changes.channels[channel_key] = None
         for reading in read.reading.channels:
             channel = self.state.channels[channel_key]
             period = (reading.period, reading.period_start, reading.period_end)
             held = channel.periods.get(period, NO_CHANNEL_REGISTER)
             channel.periods[period] = merge(held, reading.spoken, 0, reading.values, event.captured_at, read.event_id)
-            self.changes.channels[channel_key] = None
             self.changes.periods[(channel_key, period)] = None
             self.effects.insert(rows.CHANNEL_SNAPSHOTS, rows.channel_snapshot_row(self.version, read, reading))
             self.effects.metrics.append(

@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.topic_names import CHANNEL_ROLLUPS
 from services.aggregator.batch import Outgoing
+from services.aggregator.claims import active_generation
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.rebuild import Rebuild, latest_rebuild
 from services.aggregator.replay import Replayer
@@ -23,6 +24,12 @@ from services.runtime.kafka import partition_of
 # Catalog writes carry the time of the API's clock, and the mirror lags behind the writes by moments.
 _CATALOG_MARGIN_MILLIS = 10 * 60 * 1000
 HANDOVER_CHECK_SECONDS = 1.0
+_PROGRESS = (
+    "rebuild_progress",
+    ("generation", "workspace_id", "last_event_id", "is_done", "events", "updated_at"),
+)
+# In a rebuild's progress this prefix and a partition's number stand for told channels; workspace ids hold no slash.
+_ANNOUNCED = "/announced/"
 _HANDOVERS = ("rebuild_handovers", ("generation", "partition", "taken_at"))
 
 
@@ -114,6 +121,26 @@ async def gone_channels(store: ClickHouse, old: int, new: int, partition: int) -
         {"partition": partition, "old": old, "new": new},
     )
     return [(CHANNEL_ROLLUPS, message_key(row[0], row[1], row[2]), None) for row in rows]
+
+
+async def is_shown(store: ClickHouse, generation: int) -> bool:
+    """Whether readers see a generation."""
+    return await active_generation(store) == generation
+
+
+async def is_announced(store: ClickHouse, generation: int, partition: int) -> bool:
+    """Whether this partition's channels were told again since readers see the generation."""
+    rows = await store.query(
+        "SELECT count() FROM rebuild_progress FINAL WHERE generation = {generation:UInt16} "
+        "AND workspace_id = {place:String}",
+        {"generation": generation, "place": f"{_ANNOUNCED}{partition}"},
+    )
+    return int(rows[0][0]) > 0
+
+
+async def note_announced(store: ClickHouse, clock: Clock, generation: int, partition: int) -> None:
+    """Store that they were."""
+    await store.insert(_PROGRESS, [(generation, f"{_ANNOUNCED}{partition}", "", 1, 0, clock.now())])
 
 
 def _keys(rows: Sequence[Sequence[Any]]) -> list[Key]:

@@ -27,7 +27,7 @@ import orjson
 from services.aggregator.claims import active_generation
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.replay import Replayer
-from services.aggregator.rows import RAW_EVENTS, raw_event_row
+from services.aggregator.rows import RAW_EVENTS, RESTORED_TOPIC, raw_event_row
 from services.aggregator.survey import Survey
 from services.runtime.clock import Clock
 
@@ -178,7 +178,11 @@ async def _begin(
     mirror, rollups = await _look(store, survey, on_step)
     newest = await store.query("SELECT max(generation) FROM rebuilds FINAL")
     generation = max(int(newest[0][0]), await active_generation(store)) + 1
-    ends = await store.query("SELECT partition, max(offset) + 1 FROM raw_events_store GROUP BY partition")
+    ends = await store.query(
+        "SELECT partition, max(offset) + 1 FROM raw_events_store WHERE NOT startsWith(topic, {restored:String}) "
+        "GROUP BY partition",
+        {"restored": RESTORED_TOPIC},
+    )
     cuts = dict.fromkeys(range(partitions), 0) | {int(row[0]): int(row[1]) for row in ends}
     state = "mending" if mirror else "filling"
     rebuild = Rebuild(generation, state, cuts, clock.now(), mirror, rollups)

@@ -19,7 +19,7 @@ from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.filling import fill
 from services.aggregator.fold import fold_batch
 from services.aggregator.reading import Message, RawReading, map_or_failure
-from services.aggregator.rows import CHANNELS, POSTS, RAW_EVENTS, Version
+from services.aggregator.rows import CHANNELS, POSTS, RAW_EVENTS, RESTORED_TOPIC, Version
 from services.aggregator.state import ChannelState, PartitionState, PostState
 from services.aggregator.states import StoredStates
 from services.aggregator.writing import insert_all
@@ -168,8 +168,14 @@ class Replayer:
         while True:
             rows = await self._store.query(
                 f"SELECT {_RAW_COLUMNS} FROM raw_events_store FINAL WHERE partition = {{partition:UInt32}} "
-                "AND offset >= {offset:UInt64} ORDER BY offset LIMIT {limit:UInt32}",
-                {"partition": partition, "offset": offset, "limit": EVENTS_PER_BATCH},
+                "AND offset >= {offset:UInt64} AND NOT startsWith(topic, {restored:String}) "
+                "ORDER BY offset LIMIT {limit:UInt32}",
+                {
+                    "partition": partition,
+                    "offset": offset,
+                    "limit": EVENTS_PER_BATCH,
+                    "restored": RESTORED_TOPIC,
+                },
             )
             if not rows:
                 return folded

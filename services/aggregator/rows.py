@@ -70,6 +70,8 @@ def stored(metrics: Sequence[Metric], values: Values) -> Values | Row:
     return tuple(seconds(value) if metric.is_duration else value for metric, value in zip(metrics, values, strict=True))
 
 
+# Begins the topic of raw events that `tidemark backup restore` wrote: their offsets are another broker's.
+RESTORED_TOPIC = "restored:"
 RAW_EVENTS = (
     "raw_events_store",
     (

@@ -97,6 +97,7 @@ class ChannelState:
     Attributes:
         is_held: whether the catalog holds the channel.
         platform: the platform in the catalog; empty while the catalog does not hold the channel.
+        is_active: whether the channel is polled, by its status in the catalog.
         periods: the channel's own latest figures, by period.
         window: listed targets that were published within `WINDOW_MEMORY`, by id.
         measured_count: number of listed targets of any age that were ever measured.
@@ -105,6 +106,7 @@ class ChannelState:
     channel_id: str
     is_held: bool = False
     platform: str = ""
+    is_active: bool = False
     periods: dict[PeriodKey, Register] = field(default_factory=dict)
     window: dict[str, WindowTarget] = field(default_factory=dict)
     measured_count: int = 0
@@ -169,6 +171,9 @@ class BoundedCache(Generic[Held]):
 
     def __getitem__(self, key: Key) -> Held:
         return self._held[key]
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._held
 
     def put(self, key: Key, state: Held) -> None:
         """Keep a state as the most recently used entry."""

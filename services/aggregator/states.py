@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from schemas.events import ChannelStatus
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, millis
 from schemas.registers import Register, load_groups
 from schemas.windows import WindowTarget
@@ -92,7 +93,8 @@ class StoredStates(StateReader):
 
         where = "(workspace_id, channel_id) IN {keys:Array(Tuple(String, String))}"
         held = self._by_keys(
-            f"SELECT workspace_id, channel_id, platform FROM channels_store FINAL WHERE {where} AND is_deleted = 0",
+            "SELECT workspace_id, channel_id, platform, status FROM channels_store FINAL "
+            f"WHERE {where} AND is_deleted = 0",
             generation,
             keys,
         )
@@ -121,9 +123,9 @@ class StoredStates(StateReader):
             generation,
             keys,
         )
-        for workspace_id, channel_id, platform in await held:
+        for workspace_id, channel_id, platform, status in await held:
             channel = state(workspace_id, channel_id)
-            channel.is_held, channel.platform = True, platform
+            channel.is_held, channel.platform, channel.is_active = True, platform, status == ChannelStatus.ACTIVE
         for row in await periods:
             register = Register(load_groups(row[6]), _values(CHANNEL_METRICS, row[7:]), row[5])
             state(row[0], row[1]).periods[(row[2], row[3], row[4])] = register

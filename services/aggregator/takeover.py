@@ -21,6 +21,9 @@ from services.aggregator.handover import (
     differing_posts,
     fold_tail,
     gone_channels,
+    is_announced,
+    is_shown,
+    note_announced,
     note_handover,
 )
 from services.aggregator.mending import MirrorMender, all_posts, stray_rollups
@@ -68,6 +71,7 @@ class Takeover:
         self._pipeline = pipeline
         self._writer = writer
         self._mended_for = 0
+        self._is_announced = False
         self.due_at = 0.0
         self.is_running = False
 
@@ -83,6 +87,7 @@ class Takeover:
         self.due_at = now + HANDOVER_CHECK_SECONDS
         rebuild = await self._watch.pending(self._pipeline.generation)
         if rebuild is None:
+            await self._announce()
             return
         await self._pipeline.settle()
         self.is_running = True
@@ -115,7 +120,25 @@ class Takeover:
         await self._apply_in_parts(channels, lambda some: Batch(expired=some))
         await self._pipeline.settle()
         await note_handover(self._store, self._clock, rebuild, partition)
+        self._is_announced = False
         log.info("handover_done", partition=partition, generation=new, posts=len(posts))
+
+    async def _announce(self) -> None:
+        """Tell every channel again, once readers see the generation that this partition writes to.
+
+        Until then readers saw the figures of the generation before, also those who were told of a channel meanwhile:
+        subscribers read a channel's own figures from ClickHouse when its windows are told.
+        """
+        partition, generation = self._partition, self._pipeline.generation
+        if self._is_announced or not await is_shown(self._store, generation):
+            return
+        if generation and not await is_announced(self._store, generation, partition):
+            channels = await channels_of(self._store, generation, partition)
+            await self._apply_in_parts(channels, lambda some: Batch(expired=some))
+            await self._pipeline.settle()
+            await note_announced(self._store, self._clock, generation, partition)
+            log.info("generation_announced", partition=partition, generation=generation, channels=len(channels))
+        self._is_announced = True
 
     async def _apply_in_parts(self, keys: list[Key], batch: Callable[[list[Key]], Batch]) -> None:
         for start in range(0, len(keys), _EMITTED_PER_BATCH):

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
-from schemas.events import CatalogChannel, CatalogPost, PostStatus
+from schemas.events import CatalogPost, PostStatus
 from services.aggregator.batch import Batch, CatalogWrite
+from services.aggregator.explaining import at_the_edge, is_about_channel, is_moved, is_switched, left_out
 from services.aggregator.state import Key, Listing, PartitionState, PeriodKey
 
 
@@ -24,6 +26,8 @@ def targets_named(batch: Batch) -> list[Key]:
         targets, workspace_id = read.event.targets, read.event.workspace_id
         for post in read.reading.posts:
             named[(workspace_id, targets[post.position].target_id)] = None
+        for asked in left_out(read):
+            named[(workspace_id, asked.target_id)] = None
     for write in batch.catalog:
         for event in posts_told(write):
             for target in event.targets:
@@ -94,7 +98,7 @@ def channels_named(batch: Batch) -> list[Key]:
     """Channels that a batch names in answers, in catalog writes or as expired, each once."""
     named: dict[Key, None] = dict.fromkeys(batch.expired)
     for read in batch.raw:
-        if read.reading.channels:
+        if is_about_channel(read):
             named[(read.event.workspace_id, read.event.channel_id)] = None
     for write in batch.catalog:
         if not write.is_post:
@@ -118,20 +122,42 @@ def periods_named(batch: Batch) -> list[tuple[Key, PeriodKey]]:
 
 
 def channels_flipped(state: PartitionState, batch: Batch) -> list[Key]:
-    """Channels that the batch adds, removes or moves to another platform; all posts of such channels are touched.
+    """Channels that the batch adds, removes, moves to another platform, or whose polls it turns on or off.
 
-    The channels that the batch names must be filled.
+    Posts of such channels are touched. The channels that the batch names must be filled.
     """
     flipped: dict[Key, None] = {}
     for write in batch.catalog:
         if write.is_post:
             continue
         channel = state.channels[(write.workspace_id, write.id)]
-        versions = [each.event for each in (*write.replaced, write)]
-        platforms = {event.platform if isinstance(event, CatalogChannel) else None for event in versions}
-        if platforms != {channel.platform if channel.is_held else None}:
+        if is_moved(channel, write) or is_switched(channel, write):
             flipped[(write.workspace_id, write.id)] = None
     return list(flipped)
+
+
+def targets_at_the_edge(state: PartitionState, batch: Batch, now: int) -> list[Key]:
+    """Targets that catalog writes may push out of their channel's newest ones, or let back in.
+
+    The channels that the batch names, the written posts and the targets that they list and listed must be filled.
+    """
+    moved: Counter[Key] = Counter()
+    for write in batch.catalog:
+        if not write.is_post:
+            continue
+        for target_id in state.posts[(write.workspace_id, write.id)].target_ids:
+            channel_id = state.targets[(write.workspace_id, target_id)].channel_id
+            moved[(write.workspace_id, channel_id)] += 1
+        for event in posts_told(write):
+            for target in event.targets:
+                moved[(write.workspace_id, target.channel_id)] += 1
+    channels = state.channels
+    return [
+        (channel_key[0], target_id)
+        for channel_key, count in moved.items()
+        if channel_key in channels
+        for target_id in at_the_edge(channels[channel_key], count, now)
+    ]
 
 
 def posts_of_targets(state: PartitionState, targets: Iterable[Key]) -> list[Key]:

@@ -64,7 +64,7 @@ def catalog_export(workspace: Annotated[str | None, typer.Option(help="Only this
     from services.aggregator.topic_reader import TopicUnreadable
     from services.runtime.registry import RegistryUnavailable
 
-    settings = usable(ExportSettings)
+    settings = usable(ExportSettings, role="catalog-export")
     try:
         for line in exported(settings, workspace):
             print(json.dumps(line, ensure_ascii=False))

@@ -27,7 +27,7 @@ def dead_letters_list(
     """Print time, origin, workspace, reason and detail of each dead letter, oldest first."""
     from services.aggregator.dead_letter_commands import DeadLetterSettings, list_letters, make_filter
 
-    usable(DeadLetterSettings)
+    usable(DeadLetterSettings, role="dead-letters")
     list_letters(make_filter(reason, workspace, since), limit, as_json=as_json)
 
 
@@ -38,7 +38,7 @@ def dead_letters_show(
     """Print one dead letter with its payload, anything like a token blanked."""
     from services.aggregator.dead_letter_commands import DeadLetterSettings, show
 
-    usable(DeadLetterSettings)
+    usable(DeadLetterSettings, role="dead-letters")
     raise typer.Exit(show(origin))
 
 
@@ -53,7 +53,7 @@ def dead_letters_redrive(
     """After a fix: send the messages of dead letters to platform.raw again, in order; safe to repeat."""
     from services.aggregator.dead_letter_commands import DeadLetterSettings, make_filter, redrive
 
-    usable(DeadLetterSettings)
+    usable(DeadLetterSettings, role="redrive")
     if bool(reason) == every_reason:
         exit_with("say which reasons: --reason REASON (may be repeated), or --every-reason")
     raise typer.Exit(redrive(make_filter(reason, workspace, since), is_dry=dry_run))

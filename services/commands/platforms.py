@@ -39,6 +39,7 @@ def platforms_check(
 
         usable(
             CheckSettings,
+            role="platforms-check",
             otherwise=f"or check an account that is in no catalog, by a token: --token-file FILE, or {TOKEN_VARIABLE}",
         )
     raise typer.Exit(run(Wanted(platform, channel, workspace, post or (), post_type, token_file)))

@@ -12,14 +12,16 @@ import sys
 from services.runtime.settings import Loaded, MissingSettingsError, SettingsError, exit_with
 
 
-def usable(kind: type[Loaded], unusable: int = 1, *, otherwise: str = "") -> Loaded:
+def usable(kind: type[Loaded], unusable: int = 1, *, role: str | None = None, otherwise: str = "") -> Loaded:
     """Load settings and try their neighbours (Kafka, registry, ClickHouse); end the command when one can't be used.
 
     Args:
         otherwise: what can be done without these settings, where something can.
         unusable: exit code when a neighbour can't be used. One line is printed for each of them.
+        role: the command's name in `schemas.kafka_rights` and `schemas.clickhouse_rights`: rights that its users lack
+            in Kafka and ClickHouse are problems as well; None looks at no rights.
     """
-    from services.runtime.neighbours import problems
+    from services.runtime.neighbours import lacking_rights, problems
 
     try:
         settings = kind.load()
@@ -30,9 +32,11 @@ def usable(kind: type[Loaded], unusable: int = 1, *, otherwise: str = "") -> Loa
         )
     except SettingsError as error:
         exit_with(str(error))
-    found = problems(settings)
-    for problem in found[:-1]:
-        print(f"tidemark: {problem.text}", file=sys.stderr)
+    found = [problem.text for problem in problems(settings)]
+    if role and not found:
+        found = lacking_rights(settings, role)
+    for line in found[:-1]:
+        print(f"tidemark: {line}", file=sys.stderr)
     if found:
-        exit_with(found[-1].text, unusable)
+        exit_with(found[-1], unusable)
     return settings

@@ -38,7 +38,7 @@ Figures = Callable[[dict[str, Any], Asked], tuple[int, int, list[int | None]]]
 
 @lru_cache(maxsize=1024)
 def split(names: str) -> frozenset[str]:
-    """Names between commas."""
+    """The names of a text that separates them by commas."""
     return frozenset(name.strip() for name in names.split(",") if name.strip())
 
 

@@ -45,7 +45,6 @@ from services.poller.discovering import Discovery
 from services.poller.errors import Stop
 from services.poller.loop import Loop
 from services.poller.metrics import PollerMetrics, StateCollector
-from services.poller.partitions.membership import LEASE_SHARE, Membership
 from services.poller.partitions.ownership import Ownership
 from services.poller.partitions.shards import Shards
 from services.poller.publisher import KafkaPublisher, Room
@@ -61,6 +60,7 @@ from services.poller.timing import SystemTime
 from services.runtime.clock import ticks
 from services.runtime.kafka import partition_of
 from services.runtime.logging import configure_logging, get_logger
+from services.runtime.membership import LEASE_SHARE, GroupRefused, Membership
 from services.runtime.neighbours import refuse_or_wait
 from services.runtime.operations import OperationsServer
 from services.runtime.registry import Registry, RegistryUnavailable
@@ -94,6 +94,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
 
     Raises:
         Stop: the topics contradict each other.
+        GroupRefused: the group takes no poller of this kind.
     """
     time, accounts, reader = SystemTime(), Accounts(), TopicReader(settings)
     platforms = settings.configured_platforms
@@ -313,7 +314,7 @@ def _exit_code(outcome: BaseException | None) -> int:
     reason = outcome
     while isinstance(reason, BaseExceptionGroup):
         reason = reason.exceptions[0]
-    if isinstance(reason, Stop):
+    if isinstance(reason, Stop | GroupRefused):
         exit_with(str(reason), 1)
     _log.error("the poller stops because of a mistake of its own", exc_info=outcome)
     return 1
@@ -327,7 +328,7 @@ def main() -> None:
         cipher = TokenCipher(settings.secret_keys, accepts_unbound=settings.unbound_tokens == "accept")
     except SecretsError as error:
         exit_with(str(error))
-    for line in refuse_or_wait(settings):
+    for line in refuse_or_wait(settings, "poller"):
         _log.warning("a neighbour is waited for", problem=line)
     raise SystemExit(uvloop.run(run(settings, cipher)))
 

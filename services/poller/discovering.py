@@ -106,7 +106,7 @@ class Discovery:
                 tasks.create_task(self._follow(name))
 
     async def _follow(self, name: str) -> None:
-        """One platform's channels."""
+        """Look for new posts of one platform's channels, as they become due, until cancelled."""
         while True:
             now = self._time.now()
             due = self._due(name, now)[:CONCURRENCY]

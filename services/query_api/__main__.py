@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -57,7 +58,7 @@ def main() -> None:
     listener = _listen(settings)
     configure_logging("query_api", settings.log_level)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    for line in refuse_or_wait(settings):
+    for line in refuse_or_wait(settings, "query-api"):
         log.warning("a neighbour is waited for", problem=line)
     if settings.admin_key is None:
         log.warning("the admin API is closed: TIDEMARK_ADMIN_KEY is not set")
@@ -144,17 +145,21 @@ async def _serve(
     server = uvicorn.Server(uvicorn.Config(service.app, lifespan="off", **options))
     service.start()
     try:
-        await _run_until_signal(server, listener)
+        await _run_until_signal(server, listener, service.end_streams)
     finally:
         await service.stop()
 
 
-async def _run_until_signal(server: uvicorn.Server, listener: socket.socket) -> None:
-    """Serve until a signal. A clean stop gives exit code 0, which uvicorn's own signal handling would not give."""
+async def _run_until_signal(server: uvicorn.Server, listener: socket.socket, end_streams: Callable[[], None]) -> None:
+    """Serve until a signal, which ends streams as well.
+
+    A clean stop gives exit code 0, which uvicorn's own signal handling would not give.
+    """
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
         server.should_exit = True
+        end_streams()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)

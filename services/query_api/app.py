@@ -13,6 +13,7 @@ from services.query_api.admin.routes import Admin
 from services.query_api.apis import all_apis, product_apis, read_apis
 from services.query_api.cache import AnswerCache
 from services.query_api.errors import ApiError, InternalError, NotFound
+from services.query_api.pages.routes import PAGES, Pages
 from services.query_api.reads.sources import Sources
 from services.query_api.serving.auth import AdminKey, KeyRing
 from services.query_api.serving.cors import Cors
@@ -94,11 +95,11 @@ class QueryApi:
         servers = self._table.methods_of(path)
         if not servers:
             raise NotFound
-        next(iter(servers.values())).refuse_method(scope["headers"], ", ".join(servers).encode())
+        next(iter(servers.values())).refuse_method(scope["headers"], ", ".join(sorted(servers)).encode())
 
 
 def create_app(parts: Parts) -> ASGIApp:
-    """The application with every product found in `dialects/`, Tidemark's own API, the admin API, and the site."""
+    """The application with every product found in `dialects/`, Tidemark's own API, the admin API, site and pages."""
     shared = Shared(
         keys=parts.keys,
         admin_key=parts.admin_key,
@@ -115,6 +116,7 @@ def create_app(parts: Parts) -> ASGIApp:
             *(server for api in read_apis() for server in servers_of(api, parts.sources, shared)),
             *servers_of(ADMIN_API, parts.admin, shared),
             *servers_of(SITE, site, shared),
+            *servers_of(PAGES, Pages(), shared),
         ]
     )
     return Cors(app, parts.cors_origins) if parts.cors_origins else app

@@ -39,6 +39,10 @@ class Directory(TopicView[CatalogChannel]):
         """The channels of one workspace, unordered."""
         return [channel for (owner, _), channel in self._channels.items() if owner == workspace_id]
 
+    def all(self) -> list[CatalogChannel]:
+        """The channels of all workspaces, unordered."""
+        return list(self._channels.values())
+
 
 def _nothing(workspace_id: str) -> None:
     """Does nothing: no cache listens for changes yet."""

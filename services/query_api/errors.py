@@ -6,6 +6,7 @@ ApiError
 |- Forbidden           403 insufficient_scope
 |- NotFound            404 not_found
 |- MethodNotAllowed    405 method_not_allowed
+|- CursorExpired       410 cursor_expired
 |- BodyTooLarge        413 body_too_large
 |- Invalid             422 invalid_parameter, invalid_body
 |- NotPublished        422 post_not_published
@@ -13,6 +14,8 @@ ApiError
 |- InternalError       500 internal_error
 `- Unavailable         503
    |- ReadsUnavailable     analytics_unavailable
+   |- ChangesUnavailable   changes_unavailable
+   |- KeysUnread           keys_unavailable
    |- WritesUnavailable    catalog_unavailable
    `- NoSecretKeys         secret_keys_missing
 """
@@ -106,6 +109,14 @@ class MethodNotAllowed(ApiError):
     message = "This method is not allowed here."
 
 
+class CursorExpired(ApiError):
+    """A cursor of changes is older than deletions are remembered, or of topics that were made anew."""
+
+    status = 410
+    code = "cursor_expired"
+    message = "The cursor is not good any more; begin again without one, with an empty copy."
+
+
 class BodyTooLarge(ApiError):
     """The request's body is over the limit."""
 
@@ -158,6 +169,20 @@ class ReadsUnavailable(Unavailable):
 
     code = "analytics_unavailable"
     message = "Analytics can't be read at the moment."
+
+
+class ChangesUnavailable(Unavailable):
+    """The store that holds the order of changes can't be read, or there is none."""
+
+    code = "changes_unavailable"
+    message = "Changes can't be read at the moment."
+
+
+class KeysUnread(Unavailable):
+    """The server has just begun and has not read the keys yet, so it can't tell a valid key from another."""
+
+    code = "keys_unavailable"
+    message = "API keys are not read yet: the server has just started."
 
 
 class WritesUnavailable(Unavailable):

@@ -54,6 +54,7 @@ CACHE = Counter(
 CACHE_BYTES = Gauge("tidemark_query_api_cache_bytes", "Kept answers, roughly.", multiprocess_mode="livesum")
 DROPS = Counter("tidemark_query_api_cache_drops_total", "Changes that the caches were told of, by topic.", ["topic"])
 
+STREAMS = Gauge("tidemark_query_api_streams", "Streams of changes that are read now.", multiprocess_mode="livesum")
 STORE = Counter(
     "tidemark_query_api_store_reads_total",
     "Look-ups of posts, targets and windows, by who answered: the API's own store, ClickHouse where the store could "

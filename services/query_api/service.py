@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Sequence
+import os
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from schemas.positional import PositionalCodec
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.routes import Admin
+from services.query_api.admin.status import engines_of, reader_of
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
 from services.query_api.cache import AnswerCache
@@ -22,6 +24,7 @@ from services.query_api.directory import Directory
 from services.query_api.drops import DropFeed, drop_tags
 from services.query_api.fairness import Desk
 from services.query_api.feed import CatalogFeed
+from services.query_api.first_read import FirstRead
 from services.query_api.key_writes import CatchUp, KeyWrites
 from services.query_api.live import LiveReads
 from services.query_api.observability import CACHE_BYTES, REFUSED
@@ -30,8 +33,10 @@ from services.query_api.publisher import Codecs, KafkaPublisher
 from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.own import OwnReads
+from services.query_api.reads.parts import KeptParts
 from services.query_api.reads.read_model import ClickHouseReadModel
 from services.query_api.reads.sources import Sources
+from services.query_api.reads.subscribing import Subscriptions
 from services.query_api.reads.window_rows import WindowRow
 from services.query_api.serving.auth import AdminKey, KeyRing
 from services.query_api.serving.limits import RateLimiter
@@ -41,9 +46,12 @@ from services.query_api.spending import Spending
 from services.query_api.store import layout, records
 from services.query_api.store.feeding import StoreFeed
 from services.query_api.store.handle import Store, Touched
+from services.query_api.webhooks import Webhooks
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.cursors import CursorText
 from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.registry import Registry
+from services.runtime.sealing import WebhookCipher
 from services.runtime.secrets import TokenCipher
 from services.runtime.topics import incarnation
 
@@ -51,6 +59,8 @@ _HOUSEKEEPING_SECONDS = 1.0
 _COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 # Kept window totals get this part of the memory for kept replies: window totals are small.
 _WINDOWS_SHARE = 8
+# What answers said of targets gets this part beside it.
+_PARTS_SHARE = 4
 
 
 class Service:
@@ -73,7 +83,14 @@ class Service:
         registry = Registry(settings, settings)
         codecs = Codecs(registry)
         self._publisher = KafkaPublisher(settings, codecs)
-        self._feed = feed = CatalogFeed(settings, codecs, (keys, directory, vault, spending))
+        webhooks = Webhooks(
+            self._publisher,
+            WebhookCipher(settings.secret_keys) if settings.secret_keys else None,
+            self._clock,
+            allows_private=bool(settings.webhooks_allow_private),
+        )
+        views = (keys, directory, vault, spending, webhooks.book, webhooks.states)
+        self._feed = feed = CatalogFeed(settings, codecs, views)
         self._clickhouse = clickhouse = ClickHouse(settings)
         self._link = PollerLink(settings, codecs, self._clock, deadline_seconds=settings.live_deadline_seconds)
         self._replies: AnswerCache[Reply] = AnswerCache(settings.answer_cache_bytes)
@@ -82,7 +99,7 @@ class Service:
         directory.on_change = drops.channel_changed
         if key_writes is not None:
             keys.on_write = lambda place: key_writes.wrote(place.partition, place.offset)
-            keys.catch_up = CatchUp(key_writes, feed, keys.topic)
+        keys.catch_up = _catch_up(FirstRead(feed), CatchUp(key_writes, feed, keys.topic) if key_writes else None)
         self._store: Store | None = None
         self._store_feed: StoreFeed | None = None
         if settings.store_dir:
@@ -94,6 +111,9 @@ class Service:
             self._publisher, directory=directory, keys=keys, vault=vault, cipher=cipher, clock=self._clock
         )
         self._limiter = RateLimiter(settings.rate_limit) if settings.rate_limit else None
+        # The keys are those of the cipher, which were checked.
+        cursors = CursorText(settings.secret_keys) if cipher is not None else None
+        self._subscriptions = Subscriptions(cursors, keys.opens)
 
         async def readiness() -> str | None:
             if feed.missing is not None:
@@ -109,7 +129,14 @@ class Service:
                     clickhouse,
                     directory,
                     LiveReads(
-                        ClickHouseReadModel(clickhouse, directory, self._windows, desk, own_reads),
+                        ClickHouseReadModel(
+                            clickhouse,
+                            directory,
+                            self._windows,
+                            desk,
+                            own_reads,
+                            KeptParts(settings.answer_cache_bytes // _PARTS_SHARE),
+                        ),
                         self._link,
                         directory,
                         self._clock,
@@ -120,9 +147,16 @@ class Service:
                     own_store=self._store,
                     own_reads=own_reads,
                     at_once=self._at_once,
+                    webhooks=webhooks,
+                    subscriptions=self._subscriptions,
+                    clock=self._clock,
                 ),
                 admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
-                admin=Admin(catalog, Keys(catalog, keys, self._clock)),
+                admin=Admin(
+                    catalog,
+                    Keys(catalog, keys, self._clock),
+                    reader_of(settings.status_targets, engines_of(settings, os.environ)),
+                ),
                 limiter=self._limiter,
                 clock=self._clock,
                 readiness=readiness,
@@ -179,6 +213,10 @@ class Service:
             return False
         return True
 
+    def end_streams(self) -> None:
+        """Let those end who wait for changes, so that the server need not wait for them."""
+        self._subscriptions.close()
+
     async def stop(self) -> None:
         """Stop following the topics, and close all connections."""
         if self._housekeeping is not None:
@@ -202,6 +240,15 @@ class Service:
             if self._limiter is not None:
                 self._limiter.forget_old(self._clock.now())
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+def _catch_up(first: FirstRead, others: CatchUp | None) -> Callable[[], Awaitable[bool]]:
+    """Waits for keys: those that a new process has not read, else those that other workers made."""
+
+    async def wait() -> bool:
+        return await first() or (others is not None and await others())
+
+    return wait
 
 
 def _store_of(settings: QueryApiSettings, registry: Registry, clock: Clock) -> tuple[Store, StoreFeed]:

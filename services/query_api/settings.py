@@ -16,6 +16,7 @@ from services.runtime.settings import (
     OperationsSettings,
     RegistrySettings,
     SecretKeysSettings,
+    WebhookSettings,
 )
 
 # An origin in the form that browsers send.
@@ -23,7 +24,13 @@ _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9]\d{0,4})?")
 
 
 class QueryApiSettings(
-    KafkaSettings, RegistrySettings, ClickHouseSettings, SecretKeysSettings, HttpSettings, OperationsSettings
+    KafkaSettings,
+    RegistrySettings,
+    ClickHouseSettings,
+    SecretKeysSettings,
+    HttpSettings,
+    WebhookSettings,
+    OperationsSettings,
 ):
     """Settings of the query API, from the environment (`TIDEMARK_*`)."""
 
@@ -40,6 +47,10 @@ class QueryApiSettings(
     store_dir: str = Field(default="", description="folder of the API's own store; empty: reads go to ClickHouse")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="pages whose scripts may call the API: https://app.example.com, comma-separated, or *"
+    )
+    status_targets: str = Field(
+        default="",
+        description="operators' ports that the operator's page asks: poller=http://host:port, comma-separated",
     )
     platforms_path: str = Field(default="", description="folders of further platforms' files")
 

@@ -6,13 +6,16 @@ no connection that it had not accepted. Each worker reads the topics for itself 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import tempfile
 import threading
+from collections.abc import Callable
 from multiprocessing.process import parent_process
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -66,6 +69,7 @@ class Worker:
         writes = KeyWrites(_key_writes_file(self._folder), settings.topic_partitions)
         self._service = Service(settings, cipher, writes)
         self._service.start()
+        _call_at_signal(self._service.end_streams)
         if not await self._service.has_read(_READ_SECONDS):
             log.warning("serving before the catalog is read", waited_seconds=_READ_SECONDS)
         log.info("worker answers", pid=os.getpid())
@@ -102,6 +106,20 @@ def run_workers(settings: QueryApiSettings, listener: socket.socket, server_opti
 
 def _key_writes_file(folder: Path) -> Path:
     return folder / "key-writes"
+
+
+def _call_at_signal(end: Callable[[], None]) -> None:
+    """Call a function on the loop when a signal ends this worker, before uvicorn waits for its replies."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+
+        def stop(received: int, frame: FrameType | None, before: Any = before) -> None:
+            loop.call_soon_threadsafe(end)
+            if callable(before):
+                before(received, frame)
+
+        signal.signal(number, stop)
 
 
 def _end_with_parent() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -139,6 +139,32 @@ def migrate(settings: ClickHouseSettings) -> Iterator[str]:
         yield f"{migration.name}: {'applied' if held is None else 'there already'}"
     yield from _set_retention(client, settings, on_cluster)
     yield _create_analyst(client, database, on_cluster)
+    client.close()
+
+
+def grant_rights(settings: ClickHouseSettings, statements: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Run the GRANT statements of users; rights that are held already stay, and none is taken away.
+
+    Args:
+        statements: by user. The users have to exist.
+
+    Yields:
+        one line for each user.
+
+    Raises:
+        MigrationError: a user does not exist, or the own user may not grant.
+    """
+    client = connect(settings, None)
+    for user, grants in statements.items():
+        for statement in grants:
+            try:
+                client.command(statement)
+            except ClickHouseError as error:
+                raise MigrationError(
+                    f"{user} can't be given its rights: {str(error).splitlines()[0]}; make the user by CREATE USER "
+                    f"{user} IDENTIFIED BY '...', and run this as a user with all rights WITH GRANT OPTION"
+                ) from None
+        yield f"{user}: {len(grants)} grants"
     client.close()
 
 

@@ -15,6 +15,9 @@ import httpx
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from schemas import clickhouse_rights
+from schemas.kafka_rights import kafka_rights
+from services.runtime.acls import installation, missing_rights
 from services.runtime.kafka import confluent_options
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings, Settings, exit_with
 
@@ -52,11 +55,15 @@ def problems(settings: Settings) -> list[Problem]:
     return sorted(found, key=lambda problem: not problem.is_refusal)
 
 
-def refuse_or_wait(settings: Settings) -> list[str]:
+def refuse_or_wait(settings: Settings, role: str | None = None) -> list[str]:
     """Check the neighbours at the start of a service; a refusal ends the process with one line.
 
     A wrong password or path does not mend itself, while a neighbour that does not answer yet may still start: the
-    service waits for such a neighbour.
+    service waits for such a neighbour. A missing right in Kafka or ClickHouse is a refusal as well. In Kafka, rights
+    are looked at only where clients have names (SASL or SSL).
+
+    Args:
+        role: the service's name in `schemas.kafka_rights` and `schemas.clickhouse_rights`; None looks at no rights.
 
     Returns:
         one line for the log for each neighbour that does not answer yet.
@@ -65,6 +72,8 @@ def refuse_or_wait(settings: Settings) -> list[str]:
     refusals = [problem.text for problem in found if problem.is_refusal]
     if refusals:
         exit_with("; ".join(refusals))
+    if role and (lacking := lacking_rights(settings, role)):
+        exit_with("; ".join(lacking))
     return [problem.text for problem in found]
 
 
@@ -98,6 +107,68 @@ def ask_kafka(settings: KafkaSettings) -> Problem | None:
         setting = "TIDEMARK_KAFKA_SASL_*" if is_refusal else "TIDEMARK_KAFKA_BOOTSTRAP"
         return Problem(f"Kafka can't be used at {settings.kafka_bootstrap} ({said}); check {setting}", is_refusal)
     return None
+
+
+def lacking_rights(settings: Settings, role: str) -> list[str]:
+    """One line for each neighbour whose rights don't suffice for a role; [] when all do.
+
+    Args:
+        role: of a service or command, in `schemas.kafka_rights` and `schemas.clickhouse_rights`.
+    """
+    asked = [
+        ask_rights(settings, role) if isinstance(settings, KafkaSettings) else None,
+        ask_grants(settings, role) if isinstance(settings, ClickHouseSettings) else None,
+    ]
+    return [line for line in asked if line is not None]
+
+
+def ask_rights(settings: KafkaSettings, role: str) -> str | None:
+    """One line that names the rights that the own principal lacks for a role; None when it has them all."""
+    if settings.kafka_security_protocol == "PLAINTEXT":
+        return None
+    lacking = missing_rights(settings, kafka_rights(role, installation(settings)))
+    if not lacking:
+        return None
+    user = settings.kafka_sasl_username or "the certificate's owner"
+    return (
+        f"Kafka's user {user} lacks {', '.join(map(str, lacking))}; `tidemark topics --acls --service {role}` prints"
+        " the rights that are needed (a topic that does not exist looks the same: run `tidemark topics`)"
+    )
+
+
+def ask_grants(settings: ClickHouseSettings, role: str) -> str | None:
+    """One line that names the grants that the own user lacks for a role; None when it has them all.
+
+    Servers that do not know CHECK GRANT (before 24.11) are not asked further.
+    """
+    if role not in clickhouse_rights.ROLES:
+        return None
+    needed = [f"{what} ON {where}" for what, where in clickhouse_rights.privileges(role, settings.clickhouse_database)]
+    if _is_granted(settings, ", ".join(needed)) is not False:
+        return None
+    lacking = [right for right in needed if _is_granted(settings, right) is False]
+    return (
+        f"ClickHouse's user {settings.clickhouse_connection()['username']} lacks {', '.join(lacking)}; "
+        f"`tidemark migrate --grants --service {role}` prints the grants that are needed"
+    )
+
+
+def _is_granted(settings: ClickHouseSettings, rights: str) -> bool | None:
+    """Whether the own user has all of these rights; None where the server does not tell."""
+    origin, headers = _clickhouse_origin(settings)
+    try:
+        reply = httpx.post(
+            f"{origin}/", content=f"CHECK GRANT {rights}", headers=headers, timeout=ANSWER_SECONDS, trust_env=False
+        )
+    except httpx.HTTPError:
+        return None
+    return {"1": True, "0": False}.get(reply.text.strip()) if reply.is_success else None
+
+
+def _clickhouse_origin(settings: ClickHouseSettings) -> tuple[str, dict[str, str]]:
+    connection = settings.clickhouse_connection()
+    origin = f"{'https' if connection['secure'] else 'http'}://{connection['host']}:{connection['port']}"
+    return origin, {"X-ClickHouse-User": connection["username"], "X-ClickHouse-Key": connection["password"]}
 
 
 def ask_registry(settings: RegistrySettings) -> Problem | None:
@@ -135,8 +206,7 @@ def ask_registry(settings: RegistrySettings) -> Problem | None:
 def ask_clickhouse(settings: ClickHouseSettings) -> Problem | None:
     """Whether ClickHouse answers, and accepts the user and its password."""
     connection = settings.clickhouse_connection()
-    origin = f"{'https' if connection['secure'] else 'http'}://{connection['host']}:{connection['port']}"
-    headers = {"X-ClickHouse-User": connection["username"], "X-ClickHouse-Key": connection["password"]}
+    origin, headers = _clickhouse_origin(settings)
     try:
         reply = httpx.post(f"{origin}/", content="SELECT 1", headers=headers, timeout=ANSWER_SECONDS, trust_env=False)
     except httpx.HTTPError as error:

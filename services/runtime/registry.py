@@ -1,6 +1,6 @@
 """Reads schemas by id and ids by topic from a Confluent-compatible registry, and makes codecs with them.
 
-Registers nothing: `tidemark topics`, a deploy step, does that.
+`tidemark topics`, a deploy step, registers the newest schemas, and a restore those of its backup; no service does.
 """
 
 from __future__ import annotations
@@ -50,6 +50,21 @@ class Registry:
         if found.schema_id is None:
             raise RegistryUnavailable(f"the registry gave no id for {subject}")
         return int(found.schema_id)
+
+    def registered(self, topic: str, text: str) -> int:
+        """The registry's id of a schema of a topic (name without prefix), which is registered if it is new.
+
+        Raises:
+            RegistryUnavailable: the registry does not answer, or refuses the schema.
+        """
+        from confluent_kafka.schema_registry import Schema
+
+        try:
+            return int(self._client.register_schema(f"{self._kafka.topic(topic)}-value", Schema(text, "AVRO")))
+        except SchemaRegistryError as error:
+            raise RegistryUnavailable(f"a schema of {topic} can't be registered: {error.error_message}") from None
+        except Exception as error:  # the client lets its HTTP library's errors through
+            raise RegistryUnavailable(f"the schema registry can't be reached: {error}") from None
 
     def fetch_schema(self, schema_id: int) -> str:
         """The Avro schema with an id, as JSON text.

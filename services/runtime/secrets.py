@@ -68,20 +68,12 @@ class TokenCipher:
     """
 
     def __init__(self, keys: Sequence[SecretStr | str], *, accepts_unbound: bool = True) -> None:
-        texts = [key.get_secret_value() if isinstance(key, SecretStr) else key for key in keys]
-        if not texts:
-            raise SecretsError("TIDEMARK_SECRET_KEYS is not set; it takes comma-separated keys, newest first")
-        for position, text in enumerate(texts, start=1):
-            if len(text) < MIN_KEY_CHARACTERS:
-                raise SecretsError(
-                    f"TIDEMARK_SECRET_KEYS: key {position} has {len(text)} characters, at least {MIN_KEY_CHARACTERS} "
-                    "are needed; `openssl rand -base64 32` makes one"
-                )
+        texts = usable_keys(keys)
         self._accepts_unbound = accepts_unbound
         self._fernet = MultiFernet([Fernet(_fernet_key(text)) for text in texts])
-        self._sealers = [AESGCM(_derive(text, b"tidemark token encryption 2")) for text in texts]
-        self._token_keys = [_derive(text, b"tidemark put fingerprint") for text in texts]
-        self._binding_keys = [_derive(text, b"tidemark put fingerprint 2") for text in texts]
+        self._sealers = [AESGCM(derived_key(text, b"tidemark token encryption 2")) for text in texts]
+        self._token_keys = [derived_key(text, b"tidemark put fingerprint") for text in texts]
+        self._binding_keys = [derived_key(text, b"tidemark put fingerprint 2") for text in texts]
 
     def encrypt(self, pair: TokenPair, owner: Owner) -> bytes:
         """Encrypt a pair for this channel alone; the ciphertext differs at every call."""
@@ -170,7 +162,26 @@ def _bound_hash(key: bytes, fingerprint: str, owner: Owner) -> str:
     return hmac.new(key, orjson.dumps([*owner, fingerprint]), "sha256").hexdigest()
 
 
-def _derive(text: str, purpose: bytes) -> bytes:
+def usable_keys(keys: Sequence[SecretStr | str]) -> list[str]:
+    """The keys of TIDEMARK_SECRET_KEYS as texts, newest first.
+
+    Raises:
+        SecretsError: there is no key, or a key is too short.
+    """
+    texts = [key.get_secret_value() if isinstance(key, SecretStr) else key for key in keys]
+    if not texts:
+        raise SecretsError("TIDEMARK_SECRET_KEYS is not set; it takes comma-separated keys, newest first")
+    for position, text in enumerate(texts, start=1):
+        if len(text) < MIN_KEY_CHARACTERS:
+            raise SecretsError(
+                f"TIDEMARK_SECRET_KEYS: key {position} has {len(text)} characters, at least {MIN_KEY_CHARACTERS} "
+                "are needed; `openssl rand -base64 32` makes one"
+            )
+    return texts
+
+
+def derived_key(text: str, purpose: bytes) -> bytes:
+    """A key of 32 bytes for one purpose; keys of different purposes tell nothing about each other."""
     return HKDF(algorithm=SHA256(), length=_FERNET_KEY_BYTES, salt=None, info=purpose).derive(text.encode())
 
 
@@ -180,4 +191,4 @@ def _fernet_key(text: str) -> bytes:
             return text.encode()
     except (binascii.Error, ValueError):
         pass  # not a Fernet key: derive one
-    return base64.urlsafe_b64encode(_derive(text, b"tidemark token encryption"))
+    return base64.urlsafe_b64encode(derived_key(text, b"tidemark token encryption"))

@@ -377,3 +377,14 @@ class SecretKeysSettings(Settings):
     unbound_tokens: Literal["accept", "refuse"] = "accept"
 
     _split_keys = field_validator("secret_keys", mode="before")(_split)
+
+
+class WebhookSettings(Settings):
+    """Where deliveries of webhooks may go.
+
+    Attributes:
+        webhooks_allow_private: 1 allows http and private addresses; for tests and local use only, since tenants choose
+            these addresses.
+    """
+
+    webhooks_allow_private: int = Field(default=0, ge=0, le=1)

@@ -19,7 +19,7 @@ from services.runtime.patience import waiting_for
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, Settings, SettingsError, describe, exit_with
 from services.status.addresses import Addresses, find
 from services.status.probe import Answer, ask_clickhouse, ask_kafka, ask_service, memory_of_children
-from services.status.report import full_report, is_healthy, service_report
+from services.status.report import Report, full_report, is_healthy, service_report
 from services.status.screen import draw
 
 _GROUP = "tidemark-aggregator"
@@ -35,7 +35,18 @@ def run(data_dir: Path, *, as_json: bool, interval_seconds: float) -> int:
         addresses = find(data_dir, {**read_dotenv(Path(".env")), **os.environ})
     except SettingsError as error:
         exit_with(str(error))
-    with waiting_for("services and engines to answer"), ThreadPoolExecutor(8) as threads:
+    with waiting_for("services and engines to answer"):
+        report = collect(addresses, interval_seconds)
+    if as_json:
+        sys.stdout.write(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        draw(report, Console(width=None if sys.stdout.isatty() else 160))
+    return 0 if report["services"] and is_healthy(report) else 1
+
+
+def collect(addresses: Addresses, interval_seconds: float) -> Report:
+    """Ask all services and engines twice, an interval apart; takes the interval and the time of the slowest answer."""
+    with ThreadPoolExecutor(8) as threads:
         before = dict(zip(addresses.services, threads.map(ask_service, addresses.services.values()), strict=True))
         started = time.monotonic()
         kafka = threads.submit(_kafka, addresses)
@@ -49,12 +60,7 @@ def run(data_dir: Path, *, as_json: bool, interval_seconds: float) -> int:
         seconds = time.monotonic() - started
         services = {name: service_report(before[name], state, seconds) for name, state in now.items()}
         memory = memory_of_children(addresses.supervisor_pid) if addresses.supervisor_pid is not None else {}
-        report = full_report(services, kafka.result(), clickhouse.result(), memory)
-    if as_json:
-        sys.stdout.write(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() + "\n")
-    else:
-        draw(report, Console(width=None if sys.stdout.isatty() else 160))
-    return 0 if services and is_healthy(report) else 1
+        return full_report(services, kafka.result(), clickhouse.result(), memory)
 
 
 def _kafka(addresses: Addresses) -> Answer:
@@ -67,7 +73,7 @@ def _kafka(addresses: Addresses) -> Answer:
         settings,
         {
             f"{settings.topic_prefix}{group}": (settings.topic(RAW),),
-            f"{group}-catalog": tuple(settings.topic(name) for name in _CATALOG),
+            f"{settings.topic_prefix}{group}-catalog": tuple(settings.topic(name) for name in _CATALOG),
         },
         {
             f"{settings.topic_prefix}{group}": settings.topic(RAW),

@@ -25,6 +25,7 @@ _MARKS = {
     "services.poller": "poller",
     "services.aggregator": "aggregator",
     "services.query_api": "query_api",
+    "services.notifier": "notifier",
 }
 
 

@@ -139,7 +139,7 @@ def test_the_deploy_steps_and_the_services_run(installation: Installation) -> No
         code, output = shell.run(Block("sh", text, deploy.line))
     assert code == 0, output
     commands = [line.partition("#")[0].strip() for line in services.text.splitlines()]
-    assert commands == [f".venv/bin/tidemark {name}" for name in ("aggregator", "query-api", "poller")]
+    assert commands == [f".venv/bin/tidemark {name}" for name in ("aggregator", "query-api", "poller", "notifier")]
     for command in commands:
         _starts_and_stops(installation, command)
 

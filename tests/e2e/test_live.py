@@ -140,7 +140,7 @@ def test_a_thousand_concurrent_requests_make_one_call(tidemark: Tidemark, faults
     scene.wait_until_measured(1)
     # The crowd needs some time to arrive, and the sandbox alone answers within 20 ms: then the first ones of the crowd
     # have their answer before the next ones ask, which makes them no crowd. A platform is never that quick.
-    faults(platform="bluesky", kind="slow", delay_seconds=0.5, token=f"sandbox-{scene.workspace}")
+    faults(platform="bluesky", kind="slow", delay_seconds=1.0, token=f"sandbox-{scene.workspace}")
     before = len(scene.served("p.bluesky"))
     key = tidemark.get(scene.workspace, "/v1/analytics").request.headers["authorization"]
     url = f"{tidemark.ready['query_api']}/api/v1/posts/p/analytics"

@@ -59,6 +59,7 @@ def test_each_service_knows_its_own_secrets_only(closed: Tidemark) -> None:
         "clickhouse": {"writer", "analyst"},
         "aggregator": {"writer"},
         "query_api": {"writer", "admin", "keys"},
+        "notifier": {"writer", "keys"},
         "poller": {"keys", "platform", "sandbox's app"},
     }
 

@@ -20,8 +20,10 @@ GROUPS = {
     "tests/e2e/test_kills.py": "tidemark",
     "tests/e2e/test_live.py": "tidemark",
     "tests/e2e/test_model.py": "tidemark",
+    "tests/e2e/test_pages.py": "tidemark",
     "tests/e2e/test_surfaces.py": "tidemark",
     "tests/e2e/test_tokens.py": "tidemark",
+    "tests/e2e/test_webhooks.py": "tidemark",
     "tests/e2e/test_twelfth_platform.py": "second_tidemark",
     "tests/e2e/test_up_is_closed.py": "second_tidemark",
 }

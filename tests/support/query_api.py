@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+from starlette.types import ASGIApp
 
 from schemas.events import ApiKey, CatalogChannel
 from schemas.metrics import POST_NAMES, Values
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.routes import Admin
+from services.query_api.admin.status import StatusReader
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
 from services.query_api.cache import AnswerCache
@@ -23,12 +25,17 @@ from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.query import Answered, Question, ReadModel, Target
 from services.query_api.reads.sources import Sources, Store
+from services.query_api.reads.subscribing import Subscriptions
 from services.query_api.serving.auth import READ_SCOPE, AdminKey, KeyRing, key_hash
 from services.query_api.serving.limits import RateLimiter
 from services.query_api.serving.replies import Reply
 from services.query_api.spending import Spending
+from services.query_api.store.handle import Store as OwnStore
 from services.query_api.views import Place
+from services.query_api.webhooks import Webhooks
+from services.runtime.cursors import CursorText
 from services.runtime.kafka import key as message_key
+from services.runtime.sealing import WebhookCipher
 from services.runtime.secrets import TokenCipher
 
 ADMIN_KEY = "admin-key-of-the-tests"
@@ -131,6 +138,16 @@ class FakeApi:
     cache: AnswerCache[Reply] | None = None
     silent: list[float] = field(default_factory=list)
     spending: Spending = field(default_factory=Spending)
+    webhooks: Webhooks = field(kw_only=True)
+    subscriptions: Subscriptions = field(default_factory=Subscriptions)
+    app: ASGIApp | None = None
+    all_sources: Sources | None = None
+
+    @property
+    def sources(self) -> Sources:
+        """The sources of its answers."""
+        assert self.all_sources is not None
+        return self.all_sources
 
     def add_key(self, workspace_id: str, text: str, scopes: tuple[str, ...] = (READ_SCOPE,)) -> Mapping[str, str]:
         """Make a key known; returns the headers that present it."""
@@ -153,6 +170,7 @@ def fake_api(
     clickhouse: Store | None = None,
     reads: Callable[[Directory], ReadModel] | None = None,
     own_reads: OwnReads | None = None,
+    own_store: OwnStore | None = None,
     at_once: Callable[[Directory], AtOnce] | None = None,
     cors_origins: tuple[str, ...] = (),
 ) -> FakeApi:
@@ -162,6 +180,7 @@ def fake_api(
         clickhouse: stands for the fake store.
         reads: makes what stands for the fake read model.
         own_reads: look-ups in the API's own store.
+        own_store: that store, for changes.
         at_once: makes answers of that store.
     """
     clock, read_model, store, publisher = ManualClock(), FakeReadModel(), FakeStore(), MemoryPublisher()
@@ -174,28 +193,37 @@ def fake_api(
         cipher=TokenCipher([secret_key]) if secret_key else None,
         clock=clock,
     )
+    webhooks = Webhooks(
+        publisher, WebhookCipher([secret_key]) if secret_key else None, clock, is_private=_is_named_private
+    )
     missing: list[str] = []
     cache: AnswerCache[Reply] | None = None
     if cache_bytes is not None:
         cache = AnswerCache(cache_bytes, lambda: clock.now() / 1000)
     silent = [0.0]
+    subscriptions = Subscriptions(CursorText([secret_key]) if secret_key else None, keys.opens)
 
     async def readiness() -> str | None:
         return missing[0] if missing else None
 
+    sources = Sources(
+        clickhouse or store,
+        directory,
+        reads(directory) if reads else read_model,
+        own_store=own_store,
+        own_reads=own_reads,
+        subscriptions=subscriptions,
+        clock=clock,
+        at_once=at_once(directory) if at_once else None,
+        spending=spending,
+        webhooks=webhooks,
+    )
     app = create_app(
         Parts(
             keys=keys,
-            sources=Sources(
-                clickhouse or store,
-                directory,
-                reads(directory) if reads else read_model,
-                own_reads=own_reads,
-                at_once=at_once(directory) if at_once else None,
-                spending=spending,
-            ),
+            sources=sources,
             admin_key=AdminKey(admin_key),
-            admin=Admin(catalog, Keys(catalog, keys, clock)),
+            admin=Admin(catalog, Keys(catalog, keys, clock), StatusReader(lambda: {"is_healthy": True})),
             limiter=RateLimiter(rate_limit) if rate_limit else None,
             clock=clock,
             readiness=readiness,
@@ -206,8 +234,27 @@ def fake_api(
     )
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
     return FakeApi(
-        client, read_model, store, publisher, keys, directory, vault, clock, missing, cache, silent, spending
+        client,
+        read_model,
+        store,
+        publisher,
+        keys,
+        directory,
+        vault,
+        clock,
+        missing,
+        cache,
+        silent,
+        spending,
+        subscriptions,
+        app,
+        sources,
+        webhooks=webhooks,
     )
+
+
+async def _is_named_private(host: str, port: int, seconds: float) -> bool:
+    return host.startswith("private.")
 
 
 def channel(

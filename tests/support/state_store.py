@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from schemas.codec import schema_text
+from schemas.events import ChannelStatus
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, millis
 from schemas.registers import Register, load_groups
 from schemas.windows import WindowTarget
@@ -98,6 +99,7 @@ class StateStore:
             row = self.tables["channels_store"].get(key)
             if row and not row["is_deleted"]:
                 channel.is_held, channel.platform = True, row["platform"]
+                channel.is_active = row["status"] == ChannelStatus.ACTIVE
             for held in self.tables["latest_channel_metrics_store"].values():
                 recent = held["period_end"] is None or held["period_end"] >= now - PERIOD_MEMORY
                 if (held["workspace_id"], held["channel_id"]) == key and recent:

@@ -23,10 +23,20 @@ ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
     "services.runtime.registry": (("schemas", "services.runtime"), "only codecs and schema files"),
     "services.runtime.topics": (("schemas", "services.runtime"), "only topic and schema files"),
     "services.runtime.migrations": (("schemas", "services.runtime"), "only migration files"),
+    "services.runtime.acls": (("schemas", "services.runtime"), "only rights, which follow from the topics' files"),
+    "services.runtime.neighbours": (
+        ("schemas.kafka_rights", "schemas.clickhouse_rights", "services.runtime"),
+        "only rights, and only to check them",
+    ),
     "services.platforms": (("schemas",), "a platform is pure: fetching is the poller's, folding the aggregator's"),
     "services.poller": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.aggregator": (("schemas", "services.runtime", "services.platforms"), ""),
     "services.query_api": (("schemas", "services.runtime", "services.platforms"), ""),
+    "services.query_api.admin.status": (
+        ("schemas", "services.runtime", "services.query_api", "services.status"),
+        "the admin API shows what `tidemark status` knows",
+    ),
+    "services.notifier": (("schemas", "services.runtime"), "webhooks know platforms by their names only"),
     "services.status": (
         ("schemas.topic_names", "services.runtime"),
         "status asks services from outside; it knows none of their code",
@@ -51,9 +61,10 @@ BETWEEN_SERVICES = (
 
 # Modules that compute and never talk: no client, no socket, no event loop; and they import only each other.
 PURE = {
-    "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.inflating",
+    "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.cursors",
+    "services.runtime.inflating",
     "services.runtime.instants", "services.runtime.redaction",
-    "services.runtime.secrets", "services.runtime.since", "services.runtime.wording",
+    "services.runtime.sealing", "services.runtime.secrets", "services.runtime.since", "services.runtime.wording",
     "services.poller.discoveries", "services.poller.errors", "services.poller.keys",
     "services.poller.asking.access", "services.poller.asking.affording", "services.poller.asking.apart",
     "services.poller.asking.arranging",
@@ -73,9 +84,11 @@ PURE = {
     "services.aggregator.audit.checks", "services.aggregator.audit.figures", "services.aggregator.audit.plan",
     "services.aggregator.audit.registers", "services.aggregator.audit.totals", "services.aggregator.audit.windows",
     "services.aggregator.batch", "services.aggregator.emit", "services.aggregator.errors",
-    "services.aggregator.filling",
+    "services.aggregator.explaining", "services.aggregator.filling",
     "services.aggregator.fold", "services.aggregator.limits", "services.aggregator.reading",
     "services.aggregator.rows", "services.aggregator.state", "services.aggregator.touched",
+    "services.notifier.book", "services.notifier.changes", "services.notifier.endpoint",
+    "services.notifier.happenings", "services.notifier.plan", "services.notifier.signing",
     "services.status.addresses",
     "services.query_api.admin.models", "services.query_api.cache", "services.query_api.errors",
     "services.query_api.reads.accounts", "services.query_api.reads.dispatch", "services.query_api.reads.keeping",
@@ -89,7 +102,11 @@ PURE = {
     "services.query_api.tidemark.analysis.formats", "services.query_api.tidemark.analysis.growth",
     "services.query_api.tidemark.analysis.models", "services.query_api.tidemark.analysis.parameters",
     "services.query_api.tidemark.analysis.ranges", "services.query_api.tidemark.analysis.sql",
+    "services.query_api.tidemark.changes.parameters", "services.query_api.tidemark.changes.render",
     "services.query_api.tidemark.cursor",
+    "services.query_api.tidemark.insights.cells", "services.query_api.tidemark.insights.measures",
+    "services.query_api.tidemark.insights.models", "services.query_api.tidemark.insights.parameters",
+    "services.query_api.tidemark.insights.sql",
     "services.query_api.tidemark.resources.capabilities", "services.query_api.tidemark.resources.due",
     "services.query_api.tidemark.resources.evidence", "services.query_api.tidemark.resources.models",
     "services.query_api.tidemark.resources.parameters", "services.query_api.tidemark.resources.reasons",
@@ -98,7 +115,13 @@ PURE = {
     "infra.sandbox.channels", "infra.sandbox.curves", "infra.sandbox.ids",
 }  # fmt: skip
 # Parts of runtime that hold no client, so that pure modules may use their functions.
-PURE_ENOUGH = {"services.runtime.kafka", "services.runtime.logging", "services.runtime.settings", "schemas"}
+PURE_ENOUGH = {
+    "services.runtime.brokers",
+    "services.runtime.kafka",
+    "services.runtime.logging",
+    "services.runtime.settings",
+    "schemas",
+}
 TALKS = {
     "aiokafka", "asyncio", "chdb", "clickhouse_connect", "confluent_kafka", "docker", "fastapi", "faust", "httpcore",
     "httpx", "jgo", "prometheus_client", "requests", "socket", "starlette", "subprocess", "uvicorn",
@@ -110,18 +133,19 @@ IMPORTERS: dict[str, set[str]] = {
     "faust": {"services.aggregator.app"},
     "clickhouse_connect": {
         "services.aggregator.clickhouse", "services.aggregator.refusals", "services.aggregator.audit.store",
+        "services.aggregator.backup.raw_rows", "services.notifier.log",
         "services.query_api.reads.clickhouse", "services.runtime.migrations",
     },
     "aiokafka": {
         "services.runtime.fetching", "services.runtime.kafka", "services.runtime.kafka_brokers",
     },
     "confluent_kafka": {
-        "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",
-        "services.aggregator.publisher",
-        "services.aggregator.redrive", "services.aggregator.topic_reader", "services.poller.partitions.membership",
+        "services.runtime.acls", "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",
+        "services.aggregator.publisher", "services.aggregator.backup.topic_messages",
+        "services.aggregator.redrive", "services.aggregator.topic_reader", "services.runtime.membership",
         "services.status.probe", "infra.embedded.kafka",
     },
-    "httpcore": {"services.poller.asking.addresses"},
+    "httpcore": {"services.notifier.sending", "services.runtime.addresses"},
     "lmdb": {"services.query_api.store.feeding", "services.query_api.store.files"},
     "chdb": {"infra.embedded.clickhouse.connection"},
     "jgo": {"infra.embedded.maven"},
@@ -131,7 +155,7 @@ IMPORTERS: dict[str, set[str]] = {
 # HTTP clients: the poller asks platforms in one module; the others probe and command.
 IMPORTERS_OF_SERVICES = {
     "httpx": {
-        "services.poller.asking.addresses",
+        "services.runtime.addresses",
         "services.poller.asking.fetch",
         "services.runtime.neighbours",
         "services.status.probe",
@@ -148,6 +172,7 @@ FOLDERS = {
     "tidemark": {"store", "reads", "serving"},
     "dialects": {"reads", "serving"},
     "site": {"serving"},
+    "pages": {"serving"},
 }
 WHOLE = {"apis", "app", "service", "workers", "operators"}
 # What a dialect may know of the query API: the questions, the way in, the errors, and words for schemas.
@@ -167,9 +192,10 @@ LONGEST = 450
 
 
 # Every topic, and the modules that may write a topic's name themselves.
-TOPICS = {value for name, value in vars(topic_names).items() if name.isupper()}
+TOPICS = {value for name, value in vars(topic_names).items() if name.isupper() and isinstance(value, str)}
 SAY_TOPICS = {
     "schemas.topic_names",
+    "services.runtime.sealing",  # what signing secrets are sealed for, likewise
     "services.runtime.secrets",  # what tokens are sealed for: it stays whatever the topic is called
 }
 
@@ -231,7 +257,7 @@ def part_of(module: str) -> str | None:
 def service_of(module: str) -> str | None:
     """`poller` for anything in services/poller."""
     names = module.split(".")
-    services = {"poller", "aggregator", "query_api"}
+    services = {"poller", "aggregator", "query_api", "notifier"}
     return names[1] if names[0] == "services" and len(names) > 1 and names[1] in services else None
 
 

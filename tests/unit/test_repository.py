@@ -31,7 +31,10 @@ DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-VERBS = {"help", "setup", "demo", "up", "test", "test-long", "bench", "lint", "lock"}
+VERBS = {
+    "help", "setup", "demo", "up", "test", "test-long", "bench", "lint", "lock", "vendor", "browser", "pictures",
+    "helm-check",
+}  # fmt: skip
 
 # Put together here, so that this file does not hold them.
 REGISTRY_HOSTS = [

@@ -24,8 +24,16 @@ import orjson
 
 from services.platforms.abilities import RefreshCall
 from services.platforms.base import Call
-from services.poller.asking.addresses import public_only_transport
-from services.poller.errors import AnswerTooLarge, BrokenAnswer, NotSent, PollerError, TimedOut, Unreachable
+from services.poller.errors import (
+    AnswerTooLarge,
+    BrokenAnswer,
+    ForbiddenAddress,
+    NotSent,
+    PollerError,
+    TimedOut,
+    Unreachable,
+)
+from services.runtime.addresses import public_only_transport
 from services.runtime.settings import MESSAGE_MAX_BYTES
 
 # What the event needs beside the body: ids of up to 100 targets, the request, headers of the message.
@@ -65,6 +73,12 @@ def target_of(call: Call | RefreshCall, origin: str = "") -> bytes:
 @lru_cache(maxsize=1024)
 def _parsed(origin: str) -> httpx.URL:
     return httpx.URL(origin)
+
+
+def _forbidden(host: str) -> ForbiddenAddress:
+    return ForbiddenAddress(
+        f"{host} resolves to no public address; set the platform's TIDEMARK_<PLATFORM>_BASE_URL to allow it"
+    )
 
 
 class Reply(NamedTuple):
@@ -227,10 +241,10 @@ class Fetcher:
             self._verify = httpx.create_ssl_context(trust_env=False)
         if configured:
             return httpx.AsyncHTTPTransport(verify=self._verify, limits=self._limits, trust_env=False)
-        return public_only_transport(self._verify, self._limits)
+        return public_only_transport(self._verify, self._limits, _forbidden)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections to platforms; no call may follow."""
         for idle in self._idle.values():
             for transport in idle:
                 await transport.aclose()

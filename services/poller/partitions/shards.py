@@ -54,7 +54,7 @@ class _Shard:
 
 
 class Shards:
-    """What this process does about its partitions; see `membership.Listener`.
+    """What this process does about its partitions; see `services.runtime.membership.Listener`.
 
     Args:
         codecs: of the catalog's topics, `accounts.events` and `platform.raw`, by name without prefix.
@@ -130,7 +130,7 @@ class Shards:
         return None
 
     async def gained(self, partitions: Sequence[int], not_before: int) -> None:
-        """See `membership.Listener`."""
+        """See `services.runtime.membership.Listener`."""
         self._is_member = True
         for partition in partitions:
             self._ownership.gain(partition, not_before)
@@ -145,7 +145,7 @@ class Shards:
             _log.info("no partition yet: idle until another poller gives one back or is gone")
 
     async def revoked(self, partitions: Sequence[int]) -> None:
-        """See `membership.Listener`."""
+        """See `services.runtime.membership.Listener`."""
         self._metrics.partition_moves.labels("revoked").inc(len(partitions))
         _log.info("giving partitions back", partitions=partitions)
         if not await self.drain(partitions, self._drain_seconds):
@@ -153,7 +153,7 @@ class Shards:
         self._drop(partitions)
 
     async def lost(self, partitions: Sequence[int]) -> None:
-        """See `membership.Listener`."""
+        """See `services.runtime.membership.Listener`."""
         self._is_member = False
         self._metrics.partition_moves.labels("lost").inc(len(partitions))
         _log.warning("partitions are lost; the group took this process for dead", partitions=partitions)
@@ -161,7 +161,7 @@ class Shards:
         self._drop(partitions)
 
     def proven(self, sent_at: int) -> None:
-        """See `membership.Listener`."""
+        """See `services.runtime.membership.Listener`."""
         self._ownership.prove(sent_at)
 
     async def drain(self, partitions: Sequence[int] | None, seconds: float) -> bool:

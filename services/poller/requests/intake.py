@@ -92,7 +92,7 @@ class Intake:
             task.add_done_callback(served.discard)
 
     async def close(self) -> None:
-        """Stop serving."""
+        """Break off the requests that are being served, and wait until they have ended."""
         tasks = [task for served in self._served.values() for task in served]
         for task in tasks:
             task.cancel()

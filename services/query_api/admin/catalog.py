@@ -59,6 +59,10 @@ class Catalog:
         """The channels of a workspace that this process knows, ordered by id."""
         return sorted(self._directory.of(workspace_id), key=lambda channel: channel.channel_id)
 
+    def all_channels(self) -> list[CatalogChannel]:
+        """The channels of all workspaces that this process knows, unordered."""
+        return self._directory.all()
+
     def channel_writes(self, workspace_id: str, channel_id: str, put: ChannelPut) -> list[Write]:
         """The events of a PUT of a channel; call this inside `holding`, since tokens are compared with those held.
 

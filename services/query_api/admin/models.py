@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.events import ChannelStatus, PostStatus
+from schemas.topic_names import RAW
 from services.query_api.serving.shapes import COUNT, TEXT, listed, named, one_of, shape
 
 _CHANNEL_STATUS = named("ChannelStatus", one_of(ChannelStatus))
@@ -37,3 +38,74 @@ CATALOG_SCHEMA = shape(
 )
 KEY: dict[str, Any] = {"id": "key_5f3a", "key": "tm_live_...", "scopes": ["analytics:read"]}
 KEY_SCHEMA = shape("CreatedKey", {"id": TEXT, "key": TEXT, "scopes": listed(TEXT)})
+
+_GROUPS: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "object"}}
+STATUS: dict[str, Any] = {
+    "is_healthy": True,
+    "services": {
+        "aggregator": {
+            "readiness": "ready",
+            "memory_bytes": 182_000_000,
+            "events_per_second": 41.0,
+            "event_latency_seconds": {"p50": 0.25, "p99": 1.0},
+        }
+    },
+    "kafka": {
+        "problem": None,
+        "owners": {"tidemark-aggregator": {"aggregator-0": [0, 1, 2]}},
+        "lag": [{"topic": RAW, "partition": 0, "committed": 8121, "end": 8121, "lag": 0}],
+    },
+    "clickhouse": {
+        "problem": None,
+        "memory_bytes": 410_000_000,
+        "free_bytes": 91_000_000_000,
+        "tables": [{"name": "post_snapshots_store", "rows": 120_000, "parts": 4, "disk_bytes": 2_100_000}],
+    },
+    "memory_bytes": {},
+}
+STATUS_SCHEMA = shape(
+    "InstallationStatus",
+    {
+        "is_healthy": {"type": "boolean"},
+        "services": _GROUPS,
+        "kafka": {"type": "object"},
+        "clickhouse": {"type": "object"},
+        "memory_bytes": {"type": "object", "additionalProperties": {"type": "integer"}},
+    },
+)
+ACCOUNTS: dict[str, Any] = {
+    "by_status": {"active": 41, "token_expired": 1},
+    "workspaces": 7,
+    "waiting": 1,
+    "data": [
+        {
+            "workspace_id": "w1",
+            "channel_id": "c1",
+            "platform": "x",
+            "username": "acme",
+            "status": "token_expired",
+            "updated_at": "2026-06-28T09:14:22Z",
+        }
+    ],
+}
+ACCOUNTS_SCHEMA = shape(
+    "WaitingAccounts",
+    {
+        "by_status": {"type": "object", "additionalProperties": COUNT},
+        "workspaces": COUNT,
+        "waiting": COUNT,
+        "data": listed(
+            shape(
+                "WaitingAccount",
+                {
+                    "workspace_id": TEXT,
+                    "channel_id": TEXT,
+                    "platform": TEXT,
+                    "username": TEXT,
+                    "status": _CHANNEL_STATUS,
+                    "updated_at": TEXT,
+                },
+            )
+        ),
+    },
+)

@@ -6,17 +6,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from schemas.events import ChannelStatus
 from services.query_api.admin import models
 from services.query_api.admin.bulk import write_lines
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.parameters import ChannelLine, ChannelPut, KeyRequest, PostLine, PostPut
+from services.query_api.admin.status import StatusReader
 from services.query_api.errors import NotFound
 from services.query_api.serving.actions import writes
 from services.query_api.serving.bodies import BODY_LIMIT_BYTES
 from services.query_api.serving.endpoint import Api, Body, Endpoint, Key, Lines, Request
 from services.query_api.serving.parameters import AnyParameters
 from services.runtime.clock import iso_seconds
+
+MOST_ACCOUNTS = 500
+"""The most accounts of one reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class Admin:
 
     catalog: Catalog
     keys: Keys
+    status: StatusReader
 
 
 async def _put_channel(admin: Admin, request: Request[ChannelPut]) -> dict[str, Any]:
@@ -74,6 +80,35 @@ async def _show_workspace(admin: Admin, request: Request[AnyParameters]) -> dict
     return {"workspace_id": workspace_id, "channels": channels, "keys": keys}
 
 
+async def _show_status(admin: Admin, _: Request[AnyParameters]) -> dict[str, Any]:
+    return await admin.status.read()
+
+
+async def _list_accounts(admin: Admin, _: Request[AnyParameters]) -> dict[str, Any]:
+    held = admin.catalog.all_channels()
+    by_status: dict[str, int] = {}
+    for channel in held:
+        by_status[channel.status] = by_status.get(channel.status, 0) + 1
+    waiting = [channel for channel in held if channel.status in (ChannelStatus.TOKEN_EXPIRED, ChannelStatus.REVOKED)]
+    waiting.sort(key=lambda channel: (channel.updated_at, channel.workspace_id, channel.channel_id))
+    return {
+        "by_status": dict(sorted(by_status.items())),
+        "workspaces": len({channel.workspace_id for channel in held}),
+        "waiting": len(waiting),
+        "data": [
+            {
+                "workspace_id": channel.workspace_id,
+                "channel_id": channel.channel_id,
+                "platform": channel.platform,
+                "username": channel.username,
+                "status": channel.status,
+                "updated_at": iso_seconds(channel.updated_at),
+            }
+            for channel in waiting[:MOST_ACCOUNTS]
+        ],
+    }
+
+
 _WORKSPACE = "/admin/v1/workspaces/{workspace_id}"
 _CHANNEL = _WORKSPACE + "/channels/{channel_id}"
 _POST = _WORKSPACE + "/posts/{post_id}"
@@ -82,6 +117,27 @@ _endpoint = partial(Endpoint, key=Key.ADMIN)
 _body = partial(Body, limit_bytes=BODY_LIMIT_BYTES)
 
 ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
+    _endpoint(
+        id="getStatus",
+        path="/admin/v1/status",
+        summary="Look at the whole installation",
+        description="What `tidemark status --json` shows: services with their rates, latencies and platforms, lag and "
+        "owners of partitions, tables of ClickHouse. Services are found by TIDEMARK_STATUS_TARGETS. Takes about a "
+        "second; an answer is shown to all callers of the next seconds.",
+        action=writes(AnyParameters, _show_status),
+        sample=models.STATUS,
+        schema=models.STATUS_SCHEMA,
+    ),
+    _endpoint(
+        id="listAccounts",
+        path="/admin/v1/accounts",
+        summary="List accounts that a person has to reconnect",
+        description="Channels of all workspaces whose token expired or was revoked, the longest waiting first, up to "
+        f"{MOST_ACCOUNTS}; and the number of channels by status.",
+        action=writes(AnyParameters, _list_accounts),
+        sample=models.ACCOUNTS,
+        schema=models.ACCOUNTS_SCHEMA,
+    ),
     _endpoint(
         id="getWorkspace",
         path=_WORKSPACE,

@@ -175,7 +175,7 @@ class ClickHouse:
         return True
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections to ClickHouse; no query may follow."""
         for client in (self._client, self._form_client, self._patient_client):
             if client is not None:
                 await client.close()

@@ -20,6 +20,8 @@ from services.query_api.store.reading import Incomplete, View
 from services.query_api.store.records import StoredPost, StoredTarget
 
 Found = TypeVar("Found")
+ChannelOf = Callable[[str, str], CatalogChannel | None]
+"""A channel by workspace and id, of the channels in memory or of a snapshot; None where it is not there."""
 # After an old answer, so long replies say how old they may be.
 _STALE_SECONDS = 5.0
 # Looked up without giving way: a page of 500 takes some milliseconds.
@@ -86,16 +88,18 @@ def post(view: View, directory: Directory, workspace_id: str, post_id: str) -> P
         stored.created_at,
         stored.published_at,
         stored.updated_at,
-        tuple([_target(post_id, channel, target) for channel, target in on_channels(directory, workspace_id, stored)]),
+        tuple(
+            [_target(post_id, channel, target) for channel, target in on_channels(directory.get, workspace_id, stored)]
+        ),
     )
 
 
 def on_channels(
-    directory: Directory, workspace_id: str, stored: StoredPost
+    channel_of: ChannelOf, workspace_id: str, stored: StoredPost
 ) -> Iterable[tuple[CatalogChannel, StoredTarget]]:
     """The targets of a post whose channels are there, each with its channel, in order."""
     for target in stored.targets:
-        channel = directory.get(workspace_id, target.channel_id)
+        channel = channel_of(workspace_id, target.channel_id)
         if channel is not None:
             yield channel, target
 
@@ -132,3 +136,14 @@ def posts_of_targets(view: View, workspace_id: str, ids: Sequence[str]) -> dict[
     """The posts of targets, by post id; a target that no post lists is left out."""
     of_posts = dict.fromkeys(post_id for id_ in ids if (post_id := view.post_of(workspace_id, id_)) is not None)
     return posts(view, workspace_id, list(of_posts))
+
+
+def channels_of_targets(view: View, workspace_id: str, ids: Sequence[str]) -> dict[str, str]:
+    """The channel id of each target; a target that no post lists is left out."""
+    wanted = set(ids)
+    return {
+        target.target_id: target.channel_id
+        for post in posts_of_targets(view, workspace_id, ids).values()
+        for target in post.targets
+        if target.target_id in wanted
+    }

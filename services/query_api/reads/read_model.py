@@ -37,6 +37,7 @@ from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.dispatch import Dispatch
 from services.query_api.reads.merging import merge_targets, with_register
 from services.query_api.reads.own import OwnReads
+from services.query_api.reads.parts import KeptParts
 from services.query_api.reads.query import (
     Account,
     AccountHistoryQuestion,
@@ -97,6 +98,7 @@ class ClickHouseReadModel:
         desk: where payloads are read.
         windows: keeps the totals of channels' windows while no target enters or leaves; None keeps none.
         own_reads: the API's own store, which is asked first; None where there is none.
+        parts: keeps what answers said of targets; None keeps none.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class ClickHouseReadModel:
         windows: AnswerCache[WindowRow] | None = None,
         desk: Desk | None = None,
         own_reads: OwnReads | None = None,
+        parts: KeptParts | None = None,
     ) -> None:
         self._own = own_reads
         self._clickhouse = clickhouse
@@ -115,7 +118,7 @@ class ClickHouseReadModel:
         self._posts: Batcher[tuple[str, str], _PostRow] = Batcher(self._load_posts, owner=_first)
         self._windows: Batcher[tuple[str, str, str], WindowRow] = Batcher(self._load_windows, owner=_first)
         self._accounts = AccountReads(clickhouse, directory, self._desk)
-        snapshots = SnapshotReads(clickhouse, directory, self._desk, self._post)
+        snapshots = SnapshotReads(clickhouse, directory, self._desk, self._post, parts or KeptParts(0), own_reads)
         # Lists, and windows that no stored row covers.
         self._single = SingleQuestions(
             SnapshotsQuestion.answered_by(snapshots.of_workspace),

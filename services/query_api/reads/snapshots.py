@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.events import CatalogChannel
+from schemas.events import CatalogChannel, PlatformRaw
 from schemas.metrics import Values
 from services.platforms import platform
 from services.platforms.json_reading import parsed_once
 from services.query_api.directory import Directory
 from services.query_api.fairness import Desk
-from services.query_api.reads import sql
+from services.query_api.reads import own, sql
 from services.query_api.reads.account_answers import shown_bytes
 from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.own import OwnReads
+from services.query_api.reads.parts import NOTHING, Answer, KeptParts, until_full
 from services.query_api.reads.payloads import ANSWER_BYTES, batches
 from services.query_api.reads.query import (
     Post,
@@ -50,6 +54,8 @@ class SnapshotReads:
     Args:
         desk: where payloads are read.
         post: finds a post's latest figures.
+        kept: what was read of payloads lately.
+        own_reads: the API's own store, which knows the channels of targets; None where there is none.
     """
 
     def __init__(
@@ -58,11 +64,15 @@ class SnapshotReads:
         directory: Directory,
         desk: Desk,
         post: Callable[[PostQuestion], Awaitable[Post | None]],
+        kept: KeptParts,
+        own_reads: OwnReads | None = None,
     ) -> None:
         self._clickhouse = clickhouse
         self._directory = directory
         self._desk = desk
         self._post = post
+        self._kept = kept
+        self._own = own_reads
 
     async def of_workspace(self, question: SnapshotsQuestion) -> tuple[Snapshot, ...] | None:
         """A workspace's newest snapshots, or one channel's; None when the channel is not there."""
@@ -81,17 +91,31 @@ class SnapshotReads:
         stood = _stood(rows)
         if not stood:
             return ()
-        owners = await self._clickhouse.rows(
-            "target_channels",
-            sql.TARGET_CHANNELS,
-            {"workspace": question.workspace_id, "targets": sorted({row.target_id for row in stood})},
-        )
+        owners = await self._owners(question.workspace_id, sorted({row.target_id for row in stood}))
         channels = {
             target_id: channel
-            for target_id, channel_id in owners
+            for target_id, channel_id in owners.items()
             if (channel := self._directory.get(question.workspace_id, channel_id)) is not None
         }
         return await self._with_parts(question.workspace_id, stood, channels)
+
+    async def _owners(self, workspace_id: str, target_ids: Sequence[str]) -> dict[str, str]:
+        """The channel of each target, by the catalog; a target that no post lists is left out."""
+        if self._own is None:
+            return await self._clickhouse_owners(workspace_id, target_ids)
+        owners: dict[str, str] = {}
+        for first in range(0, len(target_ids), own.AT_ONCE):
+            some = target_ids[first : first + own.AT_ONCE]
+            owners |= await self._own.first(
+                partial(own.channels_of_targets, workspace_id=workspace_id, ids=some),
+                partial(self._clickhouse_owners, workspace_id, some),
+            )
+            await asyncio.sleep(0)
+        return owners
+
+    async def _clickhouse_owners(self, workspace_id: str, target_ids: Sequence[str]) -> dict[str, str]:
+        parameters = {"workspace": workspace_id, "targets": list(target_ids)}
+        return dict(await self._clickhouse.rows("target_channels", sql.TARGET_CHANNELS, parameters))
 
     async def of_post(self, question: PostHistoryQuestion) -> PostHistory | None:
         """A post with its snapshots; None when the post is not there."""
@@ -131,28 +155,13 @@ class SnapshotReads:
         targets_by_event: dict[str, list[str]] = {}
         for row in shown:
             targets_by_event.setdefault(row.event_id, []).append(row.target_id)
-        parts: dict[tuple[str, str], bytes | None] = {}
-        read: set[str] = set()
-        read_bytes = held_bytes = 0
-        async for event_ids, size in batches(self._clickhouse, workspace_id, list(targets_by_event)):
-            if read and (read_bytes + size > _READ_BYTES or held_bytes > ANSWER_BYTES):
-                break
-            rows = await self._clickhouse.rows(
-                "raw_events", sql.RAW_EVENTS, {"workspace": workspace_id, "events": event_ids}
-            )
-            # Off the loop: payloads are large, and hot reads go on meanwhile.
-            found = await self._desk.run(
-                workspace_id, _parts, workspace_id, rows, targets_by_event, ANSWER_BYTES - held_bytes
-            )
-            parts |= found
-            read.update(event_ids)
-            read_bytes += size
-            held_bytes += sum(len(part) for part in found.values() if part is not None)
+        answers = await self._answers(workspace_id, targets_by_event)
         snapshots: list[Snapshot] = []
         room = ANSWER_BYTES
         for row in shown:
-            part = parts.get((row.event_id, row.target_id), b"{}")
-            if part is None or row.event_id not in read:
+            answer = answers.get(row.event_id)
+            part = None if answer is None else answer.parts[row.target_id]
+            if part is None:
                 break
             room -= len(part)
             if snapshots and room < 0:
@@ -169,6 +178,34 @@ class SnapshotReads:
             )
         return tuple(snapshots)
 
+    async def _answers(self, workspace_id: str, targets_by_event: Mapping[str, Sequence[str]]) -> dict[str, Answer]:
+        """What answers said of targets, by event, until there is no more room."""
+        found: dict[str, Answer] = {}
+        for event_id, targets in targets_by_event.items():
+            kept = self._kept.get(workspace_id, event_id, targets)
+            if kept is not None:
+                found[event_id] = kept
+        order = list(targets_by_event)
+        missing = [event_id for event_id in order if event_id not in found]
+        async for event_ids, _ in batches(self._clickhouse, workspace_id, missing):
+            before = order[: order.index(event_ids[0])]
+            taken = [answer for _, answer in until_full(before, found, _READ_BYTES, ANSWER_BYTES)]
+            room = ANSWER_BYTES - sum(answer.held_bytes for answer in taken)
+            if len(taken) < len(before) or room < 0 or sum(answer.size_bytes for answer in taken) > _READ_BYTES:
+                break
+            rows = await self._clickhouse.rows(
+                "raw_events", sql.RAW_EVENTS, {"workspace": workspace_id, "events": event_ids}
+            )
+            wanted = {event_id: targets_by_event[event_id] for event_id in event_ids}
+            # Off the loop: payloads are large, and hot reads go on meanwhile.
+            fetched = await self._desk.run(workspace_id, _parts, workspace_id, rows, wanted, room)
+            for event_id, answer in fetched.items():
+                self._kept.put(workspace_id, event_id, answer)
+            # Of an answer that retention has deleted nothing is shown.
+            found |= {event_id: Answer(0, dict.fromkeys(targets, NOTHING)) for event_id, targets in wanted.items()}
+            found |= fetched
+        return dict(until_full(order, found, _READ_BYTES, ANSWER_BYTES))
+
 
 def _stood(rows: Iterable[list[Any]]) -> list[_Stood]:
     return [_Stood(event_id, target_id, at, tuple(values)) for event_id, target_id, at, *values in rows]
@@ -176,32 +213,35 @@ def _stood(rows: Iterable[list[Any]]) -> list[_Stood]:
 
 def _parts(
     workspace_id: str, rows: Iterable[list[Any]], targets_by_event: Mapping[str, Sequence[str]], most_bytes: int
-) -> dict[tuple[str, str], bytes | None]:
-    """Each target's own part of each answer as JSON, by event and target; what can't be read is left out.
+) -> dict[str, Answer]:
+    """Each target's own part of each answer as JSON, by event; what can't be read counts as nothing.
 
     Args:
         targets_by_event: in the order in which they are shown.
         most_bytes: what comes after more than this is None.
     """
-    found: dict[tuple[str, str], bytes | None] = {}
+    found: dict[str, Answer] = {}
     held = 0
     order = {event_id: place for place, event_id in enumerate(targets_by_event)}
     for event in sorted((raw_event(workspace_id, row) for row in rows), key=lambda event: order[event.event_id]):
         places = {target.target_id: place for place, target in enumerate(event.targets)}
+        parts: dict[str, bytes | None] = {}
         with parsed_once():
             for target_id in targets_by_event[event.event_id]:
-                place = places.get(target_id)
-                if place is None:
-                    continue
-                if held > most_bytes:
-                    found[event.event_id, target_id] = None
-                    continue
-                try:
-                    part = shown_bytes(platform(event.platform).part(event, place))
-                except Exception as error:  # one strange payload must not take the whole list away
-                    log.warning("part of a payload can't be read", platform=event.platform, error=type(error).__name__)
-                    continue
-                if part is not None:
-                    found[event.event_id, target_id] = part
+                part: bytes | None = None
+                if held <= most_bytes:
+                    part = _part(event, places.get(target_id)) or NOTHING
                     held += len(part)
+                parts[target_id] = part
+        found[event.event_id] = Answer(len(event.body), parts)
     return found
+
+
+def _part(event: PlatformRaw, place: int | None) -> bytes | None:
+    if place is None:
+        return None
+    try:
+        return shown_bytes(platform(event.platform).part(event, place))
+    except Exception as error:  # one strange payload must not take the whole list away
+        log.warning("part of a payload can't be read", platform=event.platform, error=type(error).__name__)
+        return None

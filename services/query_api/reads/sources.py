@@ -11,8 +11,11 @@ from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.query import ReadModel
+from services.query_api.reads.subscribing import Subscriptions
 from services.query_api.spending import Spending
 from services.query_api.store.handle import Store as OwnStore
+from services.query_api.webhooks import Webhooks, no_webhooks
+from services.runtime.clock import Clock, SystemClock
 
 
 class Store(Protocol):
@@ -37,8 +40,11 @@ class Sources:
         at_once: answers that the own store gives without waiting; None likewise.
         poll_speed: the divisor of poll intervals.
         spending: what polls cost.
+        webhooks: webhooks of all workspaces, and changes to them.
         answers: turns at making large answers, each held until the answer is sent.
         desk: threads in which payloads are read and large replies are written.
+        subscriptions: what readers of changes have in common.
+        clock: for what is made long after its request came.
     """
 
     store: Store
@@ -51,3 +57,6 @@ class Sources:
     own_store: OwnStore | None = None
     own_reads: OwnReads | None = None
     at_once: AtOnce | None = None
+    webhooks: Webhooks = field(default_factory=no_webhooks)
+    subscriptions: Subscriptions = field(default_factory=Subscriptions)
+    clock: Clock = field(default_factory=SystemClock)

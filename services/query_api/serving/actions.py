@@ -141,6 +141,7 @@ class Reads(Action[Context, Request[Asked], object], Generic[Context, Asked]):
         tag_of: from the JSON value to the part that its ETag is made of, where that is not the whole value.
         by_turns: whether replies that are not kept may have megabytes, so that they are made and sent by turns. Must
             be False for a function that waits for something, since it would hold its turn meanwhile.
+        is_timed: see `Action`.
     """
 
     parameters: type[Asked]
@@ -148,6 +149,7 @@ class Reads(Action[Context, Request[Asked], object], Generic[Context, Asked]):
     is_kept: bool = False
     tag_of: Callable[[Any], object] | None = None
     by_turns: bool = True
+    is_timed: bool = True
     ask: Callable[[Request[Asked]], Request[Asked]] = field(default=_itself, init=False)
     key: Callable[[Request[Asked], int], Hashable | None] = field(default=never, init=False)
 
@@ -198,22 +200,22 @@ class Writes(Action[Context, Request[Asked], object], Generic[Context, Asked]):
 
 
 @dataclass(frozen=True, slots=True)
-class Shows(Action[Context, Request[Asked], Plain], Generic[Context, Asked]):
-    """Shows a page, or a text for machines, with headers of its own; the metrics do not count these requests."""
+class Shows(Action[Context, Request[Asked], Plain | Reply], Generic[Context, Asked]):
+    """Shows a page, a file, or a text for machines, with headers of its own; the metrics do not count such requests."""
 
     is_read: ClassVar[bool] = False
     is_counted: ClassVar[bool] = False
 
     parameters: type[Asked]
-    show: Callable[[Context, Request[Asked]], Awaitable[Plain]]
+    show: Callable[[Context, Request[Asked]], Awaitable[Plain | Reply]]
     ask: Callable[[Request[Asked]], Request[Asked]] = field(default=_itself, init=False)
     key: Callable[[Request[Asked], int], Hashable | None] = field(default=never, init=False)
 
-    async def answer(self, context: Context, question: Request[Asked]) -> Answer[Plain]:
+    async def answer(self, context: Context, question: Request[Asked]) -> Answer[Plain | Reply]:
         """What the endpoint's function shows for the request."""
         return Answer(await self.show(context, question))
 
-    def reply(self, answer: Answer[Plain]) -> Plain:
+    def reply(self, answer: Answer[Plain | Reply]) -> Plain | Reply:
         """The page as it is."""
         return answer.value
 
@@ -241,9 +243,10 @@ def reads(
     is_kept: bool = False,
     tag_of: Callable[[Any], object] | None = None,
     by_turns: bool = True,
+    is_timed: bool = True,
 ) -> Action[Context, Any, Any]:
     """Make a `Reads`, its types checked against each other."""
-    return Reads(parameters, read, is_kept, tag_of, by_turns)
+    return Reads(parameters, read, is_kept, tag_of, by_turns, is_timed)
 
 
 def writes(
@@ -254,7 +257,7 @@ def writes(
 
 
 def shows(
-    parameters: type[Asked], show: Callable[[Context, Request[Asked]], Awaitable[Plain]]
+    parameters: type[Asked], show: Callable[[Context, Request[Asked]], Awaitable[Plain | Reply]]
 ) -> Action[Context, Any, Any]:
     """Make a `Shows`, its types checked against each other."""
     return Shows(parameters, show)

@@ -58,8 +58,8 @@ class KeyRing(TopicView[ApiKey]):
     """All valid keys, by hash.
 
     Attributes:
-        catch_up: waits for keys that another worker of this origin made and that have not arrived here yet; returns
-            whether any may have come. None where the origin is one process, which knows its own keys.
+        catch_up: waits for keys that have not arrived here yet, because this process has just begun or another worker
+            of this origin made them; returns whether any may have come. None where nobody has to wait.
         on_write: called with the place of each record written here, before the writer gets its answer.
     """
 
@@ -91,16 +91,25 @@ class KeyRing(TopicView[ApiKey]):
         """Whether there is a valid key with this workspace and id."""
         return key in self._by_id
 
+    def opens(self, workspace_id: str, key_id: str, scope: str = READ_SCOPE) -> bool:
+        """Whether a key, by its id, is valid and has a scope."""
+        key = self._by_id.get((workspace_id, key_id))
+        return key is not None and scope in key.scopes
+
     def of(self, workspace_id: str) -> list[ApiKey]:
         """The keys of one workspace, unordered."""
         return [key for (owner, _), key in self._by_id.items() if owner == workspace_id]
 
     async def find(self, headers: Iterable[Header], scope: str = READ_SCOPE) -> ApiKey:
-        """As `authenticate`; an unknown key is looked up again once the newest keys have arrived."""
+        """As `authenticate`; an unknown key is looked up again once the newest keys have arrived.
+
+        Raises:
+            KeysUnread: the keys are not read yet.
+        """
         try:
             return self.authenticate(headers, scope)
         except Unauthorized:
-            if self.catch_up is None or not await self.catch_up():
+            if self.catch_up is None or not presented_key(headers) or not await self.catch_up():
                 raise
             return self.authenticate(headers, scope)
 

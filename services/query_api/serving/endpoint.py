@@ -135,6 +135,7 @@ class Action(ABC, Generic[Context_contra, Question, Value]):
         status: the HTTP status of a reply that is no refusal.
         is_read: whether replies have an ETag and an age, and are timed; False for writes and pages.
         is_counted: whether requests are counted in the metrics.
+        is_timed: whether the metrics say how long replies took; False where a reply waits for something to happen.
     """
 
     parameters: type[BaseModel]
@@ -143,6 +144,7 @@ class Action(ABC, Generic[Context_contra, Question, Value]):
     status: int = 200
     is_read: ClassVar[bool] = True
     is_counted: ClassVar[bool] = True
+    is_timed: bool = True
 
     def is_large(self, question: Question) -> bool:
         """Whether the reply may have megabytes, so that callers take turns at making and sending such replies."""
@@ -192,7 +194,7 @@ class Endpoint(Generic[Context_contra, Question, Value]):
         headers: request headers that the action reads, for the description.
         path_values: the values of those path parameters that are not ids.
         sample: a sample reply, a JSON value; None for replies that are no JSON.
-        schema: the JSON schema of the reply.
+        schema: the JSON schema of the reply; of a stream of events, that of an event's data.
         media_types: the reply's possible media types.
         text_samples: sample replies that are no JSON, by media type.
         errors: errors of this endpoint, besides the errors of all endpoints with such a key.

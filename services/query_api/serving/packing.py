@@ -18,17 +18,19 @@ _ZSTD_LEVEL = 3
 _CODINGS = (b"zstd", b"gzip")
 """The quicker coding first: it is chosen when the caller prefers neither."""
 _PACKED_MEDIA_TYPES = ("application/vnd.apache.parquet",)
+# Streams that stay open for days: a coder for each would take a quarter of a megabyte.
+_LIVE_MEDIA_TYPES = ("text/event-stream",)
 # Compressing a smaller chunk takes less time than handing it to a thread.
 _SMALLEST_BESIDE_BYTES = 8 * 1024
 
 
 def coding_for(media_type: str, headers: tuple[Header, ...]) -> bytes | None:
-    """The content coding for a stream; None for a stream to send unchanged, such as a file that is compressed already.
+    """The content coding for a stream; None for a stream to send unchanged: one that is compressed already, or live.
 
     Args:
         headers: the request's headers, with names in lower case.
     """
-    if media_type in _PACKED_MEDIA_TYPES:
+    if media_type in (*_PACKED_MEDIA_TYPES, *_LIVE_MEDIA_TYPES):
         return None
     return best_coding(headers, _CODINGS)
 

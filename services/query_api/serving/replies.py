@@ -46,16 +46,23 @@ class Reply:
     Args:
         body: the content, in the form that `content_type` names.
         tag_of: the bytes that the ETag is made of; None for the whole body.
+        caching: the headers after content-type and ETag; those of a key's reply by default.
     """
 
     __slots__ = ("_packed", "body", "etag", "headers")
 
-    def __init__(self, body: bytes, tag_of: bytes | None = None, content_type: str = JSON) -> None:
+    def __init__(
+        self,
+        body: bytes,
+        tag_of: bytes | None = None,
+        content_type: str = JSON,
+        caching: tuple[Header, ...] = OF_A_KEY,
+    ) -> None:
         self.body = body
         digest = blake2b(body if tag_of is None else tag_of, digest_size=_TAG_BYTES).hexdigest()
         # A weak tag: the compressed reply has the same tag, and so has a reply whose window moved by a second.
         self.etag = f'W/"{digest}"'.encode()
-        self.headers: tuple[Header, ...] = ((b"content-type", content_type.encode()), (b"etag", self.etag), *OF_A_KEY)
+        self.headers: tuple[Header, ...] = ((b"content-type", content_type.encode()), (b"etag", self.etag), *caching)
         self._packed: bytes | None = None
 
     @property

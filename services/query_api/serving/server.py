@@ -177,7 +177,7 @@ class EndpointServer(Generic[Context, Question, Value]):
         except (ClientGone, ReaderStalled):
             return
         self._count(status)
-        if self._action.is_read:
+        if self._action.is_read and self._action.is_timed:
             self._seconds.observe(perf_counter() - started)
 
     def refuse_method(self, headers: tuple[Header, ...], allowed: bytes) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Makes the AsyncAPI 3 description of the public topics from the files in `schemas/` alone. Pure.
+"""Makes the AsyncAPI 3 description of the public topics, from the files in `schemas/` alone, and of webhooks. Pure.
 
 A topic is a channel. Each version of its Avro schema is a message, so that a reader sees the form of older messages.
 Every subscriber receives; others may also send to `platform.raw`.
@@ -18,6 +18,9 @@ import orjson
 import schemas
 from schemas.codec import schema_text
 from schemas.topic_specs import TopicSpec, topic_specs
+from services.query_api.serving.endpoint import Api
+from services.query_api.site import deliveries
+from services.query_api.site.asyncapi_streams import with_streams
 
 _EXAMPLES_DIR = Path(schemas.__file__).parent / "examples"
 _AVRO: Final = "application/vnd.apache.avro;version=1.9.0"
@@ -54,7 +57,10 @@ def asyncapi(prefix: str, partitions: int, specs: Sequence[TopicSpec] | None = N
             "description": _DESCRIPTION,
             "license": {"name": "Apache 2.0"},
             "contact": {"name": "Whoever runs this server"},
-            "tags": [{"name": "kafka", "description": "Topics, for Kafka clients."}],
+            "tags": [
+                {"name": "kafka", "description": "Topics, for Kafka clients."},
+                {"name": "webhooks", "description": "Requests to addresses of a workspace."},
+            ],
         },
         "servers": {
             "kafka": {
@@ -65,19 +71,29 @@ def asyncapi(prefix: str, partitions: int, specs: Sequence[TopicSpec] | None = N
                     "bootstrap": {"default": "127.0.0.1:9092", "description": "As in TIDEMARK_KAFKA_BOOTSTRAP."}
                 },
                 "tags": [{"name": "kafka"}],
-            }
+            },
+            deliveries.CHANNEL: deliveries.server(),
         },
-        "channels": {spec.name: _channel(spec, prefix, partitions) for spec in described},
-        "operations": {name: operation for spec in described for name, operation in _operations(spec).items()},
+        "channels": {
+            **{spec.name: _channel(spec, prefix, partitions) for spec in described},
+            deliveries.CHANNEL: deliveries.channel(),
+        },
+        "operations": {
+            **{name: operation for spec in described for name, operation in _operations(spec).items()},
+            f"send.{deliveries.CHANNEL}": deliveries.operation(),
+        },
         "components": {
-            "messages": {name: message for spec in described for name, message in _messages(spec).items()},
+            "messages": {
+                **{name: message for spec in described for name, message in _messages(spec).items()},
+                **deliveries.messages(),
+            },
         },
     }
 
 
-def asyncapi_json(prefix: str, partitions: int) -> bytes:
-    """The description of `asyncapi` as JSON text; arguments as there."""
-    return orjson.dumps(asyncapi(prefix, partitions))
+def asyncapi_json(prefix: str, partitions: int, apis: Sequence[Api[Any]] = ()) -> bytes:
+    """The description of `asyncapi`, with the streams of some APIs, as JSON text; arguments as there."""
+    return orjson.dumps(with_streams(asyncapi(prefix, partitions), apis))
 
 
 def _channel(spec: TopicSpec, prefix: str, partitions: int) -> dict[str, Any]:

@@ -72,6 +72,8 @@ def front(products: Iterable[Api[Any]], origin: str) -> dict[str, Any]:
         "openapi": "/openapi.json",
         "asyncapi": "/asyncapi.json",
         "documentation": "/docs",
+        "dashboard": "/app",
+        "operators": "/ops",
         "tidemark": "/tidemark/v1",
         "admin": "/admin/v1",
         "products": [
@@ -86,6 +88,8 @@ def front_page(products: Sequence[Api[Any]], origin: str) -> str:
     told = front(products, origin)
     rows = [
         ("API", f"<code>{escape(origin)}</code>"),
+        ("Dashboard", '<a href="/app">/app</a>, for the key of a workspace'),
+        ("Operators", '<a href="/ops">/ops</a>, for the admin key'),
         ("Documentation", '<a href="/docs">/docs</a>'),
         ("OpenAPI", '<a href="/openapi.json">/openapi.json</a>'),
         ("AsyncAPI", '<a href="/asyncapi.json">/asyncapi.json</a>, the topics of Kafka'),

@@ -65,7 +65,7 @@ class Site:
     @cached_property
     def topics(self) -> bytes:
         """The AsyncAPI description as JSON text."""
-        return asyncapi_json(self._topic_prefix, self._partitions)
+        return asyncapi_json(self._topic_prefix, self._partitions, self.apis)
 
     @cached_property
     def documentation(self) -> bytes:
@@ -130,7 +130,7 @@ SITE = Api(
         # Metrics tell of all tenants, so they need the admin key; operators also have a port of their own.
         _page("metrics", "/metrics", "Prometheus metrics", _metrics, Key.ADMIN),
         _page("openapi", "/openapi.json", "The description for machines", _openapi),
-        _page("asyncapi", "/asyncapi.json", "The description of the topics, for machines", _asyncapi),
+        _page("asyncapi", "/asyncapi.json", "The description of topics and streams, for machines", _asyncapi),
         _page("docs", "/docs", "The description as a page", _docs),
     ),
 )

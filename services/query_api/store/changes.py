@@ -6,7 +6,7 @@ read so far may have been ahead. Decision: docs/decisions/0025-a-store-of-our-ow
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from services.query_api.store import layout
@@ -17,6 +17,14 @@ CHANNEL: Final = "channel"
 ACCOUNT: Final = "account"
 TYPES: Final = (POST, CHANNEL, ACCOUNT)
 
+# The types of what a message of each topic changes.
+_TOLD: Final[Mapping[int, frozenset[str]]] = {
+    CHANNEL_AT: frozenset({CHANNEL, ACCOUNT}),
+    ACCOUNT_AT: frozenset({ACCOUNT}),
+    WINDOW_AT: frozenset({CHANNEL}),
+    POST_AT: frozenset({POST}),
+    FIGURES_AT: frozenset({POST}),
+}
 # Of entries that nobody asked for, or that come again, in one page: others are served meanwhile.
 _SCANNED = 20_000
 
@@ -57,11 +65,13 @@ class Changes(NamedTuple):
 
     Attributes:
         entries: each thing once; its state has to be read in the same snapshot, or something older may follow.
-        cursor: behind them.
+        cursors: behind each of them: whoever was told it and those before goes on there, and misses nothing.
+        cursor: behind all of them.
         has_more: whether there are further ones now.
     """
 
     entries: tuple[Changed, ...]
+    cursors: tuple[Cursor, ...]
     cursor: Cursor
     has_more: bool
 
@@ -74,6 +84,9 @@ class Ordered(Protocol):
 
     def held(self, topic_at: int, key: bytes) -> layout.Held | None:
         """What a message key holds; None where there never was any."""
+
+    def offset(self, topic_at: int, key: bytes) -> int | None:
+        """The offset of what a message key holds; None where there never was any."""
 
     def next_changes(self, workspace: bytes, topic_at: int, offset: int, most: int) -> list[tuple[int, bytes]]:
         """Offsets and keys (without workspace) of messages from an offset on, in their order."""
@@ -100,7 +113,8 @@ def changes_since(
         raise Behind
     page = _Page(view, workspace_id.encode(), cursor.at, limit, types)
     has_more = any(page.read(topic_at, now[topic_at]) for topic_at in range(len(TOPICS)))
-    return Changes(tuple(page.found), Cursor(tuple(page.at), now), has_more)
+    cursors = tuple([Cursor(at, now) for at in page.found.values()])
+    return Changes(tuple(page.found), cursors, Cursor(tuple(page.at), now), has_more)
 
 
 def end_of(view: Ordered, workspace_id: str) -> Cursor:
@@ -112,7 +126,7 @@ def end_of(view: Ordered, workspace_id: str) -> Cursor:
 class _Page:
     def __init__(self, view: Ordered, workspace: bytes, at: Offsets, limit: int, types: Collection[str]) -> None:
         self.at = list(at)
-        self.found: dict[Changed, None] = {}
+        self.found: dict[Changed, Offsets] = {}
         self._view = view
         self._workspace = workspace
         self._limit = limit
@@ -121,39 +135,57 @@ class _Page:
 
     def read(self, topic_at: int, end: int) -> bool:
         """Read one topic as far as there is room; tells whether something is left."""
+        if not _TOLD[topic_at].intersection(self._types):
+            self.at[topic_at] = max(self.at[topic_at], end)
+            return False
         while True:
             most = min(self._left, 2 * self._limit) + 1
             some = self._view.next_changes(self._workspace, topic_at, self.at[topic_at], most)
             for offset, rest in some:
                 things = self._things(topic_at, rest)
-                if self._left <= 0 or len({*self.found, *things}) > self._limit:
+                new = [thing for thing in things if thing not in self.found]
+                if not self.found and len(new) > self._limit:
+                    new = self._one_of(new, rest)
+                if self._left <= 0 or len(self.found) + len(new) > self._limit:
                     return True
                 self._left -= 1
-                self.found.update(dict.fromkeys(things))
+                # Behind the first of two things that one message changed, the message is still to be read.
+                self.found.update(dict.fromkeys(new[:-1], tuple(self.at)))
                 self.at[topic_at] = offset + 1
+                self.found.update(dict.fromkeys(new[-1:], tuple(self.at)))
             if len(some) < most:
                 # Of the others nothing of this workspace lies before the end of what was read.
                 self.at[topic_at] = max(self.at[topic_at], end)
                 return False
+
+    def _one_of(self, new: list[Changed], rest: bytes) -> list[Changed]:
+        """The channel of a message that changed its account as well, where there is room for one: accounts are read
+        again from this one on."""
+        account = self._view.offset(ACCOUNT_AT, self._key(rest))
+        if account is not None:
+            self.at[ACCOUNT_AT] = min(self.at[ACCOUNT_AT], account)
+        return new[:1]
 
     def _things(self, topic_at: int, rest: bytes) -> list[Changed]:
         """What a message changed, but for what a further message of this cursor's future tells anyway."""
         id_ = rest.partition(b"/")[0]
         if topic_at == CHANNEL_AT:
             # A deleted channel takes its account with it, and one that is there again brings it back.
-            account = self._view.held(ACCOUNT_AT, self._key(id_))
+            account = self._view.offset(ACCOUNT_AT, self._key(id_))
             told = [] if self._comes(WINDOW_AT, self._window(id_)) else [CHANNEL]
-            if account is not None and account.offset < self.at[ACCOUNT_AT]:
+            if account is not None and account < self.at[ACCOUNT_AT]:
                 told.append(ACCOUNT)
         elif topic_at == POST_AT:
             told = [] if self._comes(FIGURES_AT, self._key(id_)) or self._is_unread(id_) else [POST]
         else:
             told = [{ACCOUNT_AT: ACCOUNT, WINDOW_AT: CHANNEL, FIGURES_AT: POST}[topic_at]]
+        if not told:
+            return []
         return [Changed(type_, id_.decode()) for type_ in told if type_ in self._types]
 
     def _comes(self, topic_at: int, key: bytes) -> bool:
-        held = self._view.held(topic_at, key)
-        return held is not None and held.offset >= self.at[topic_at]
+        offset = self._view.offset(topic_at, key)
+        return offset is not None and offset >= self.at[topic_at]
 
     def _is_unread(self, id_: bytes) -> bool:
         """Whether a post has no figures yet: it is not there before it has, and is told then."""

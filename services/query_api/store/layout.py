@@ -12,15 +12,15 @@ import struct
 import zlib
 from typing import Final, NamedTuple
 
-from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
+from schemas.topic_names import TOPICS_OF_CHANGES
 from schemas.windows import RANGES
 
 FORMAT: Final = 1
 """Changes with anything of what this package writes: a store of another format is made anew."""
 
-TOPICS: Final = (CHANNELS, ACCOUNT_EVENTS, CHANNEL_ROLLUPS, POSTS, POST_ROLLUPS)
-"""What the store holds, in the order in which changes are read: small topics first, so that none of them waits for the
-many changes of posts. A topic's place stands for it in keys and in cursors."""
+TOPICS: Final = TOPICS_OF_CHANGES
+"""What the store holds, in the order in which changes are read. A topic's place stands for it in keys and in
+cursors."""
 
 CHANNEL_AT, ACCOUNT_AT, WINDOW_AT, POST_AT, FIGURES_AT = range(len(TOPICS))
 

@@ -107,6 +107,12 @@ class View:
         stored = self._get(key, db=self._tables[topic_at])
         return None if stored is None else layout.unpack(key, stored)
 
+    def offset(self, topic_at: int, key: bytes) -> int | None:
+        """The offset of what a message key holds; None where there never was any."""
+        stored = self._get(key, db=self._tables[topic_at])
+        # Unchecked: what is damaged is noticed where the state is read, which whoever asks for an offset does next.
+        return None if stored is None else layout.offset_of(stored)
+
     def next_changes(self, workspace: bytes, topic_at: int, offset: int, most: int) -> list[tuple[int, bytes]]:
         """Offsets and keys (without workspace) of messages from an offset on, in their order."""
         prefix = layout.changes_of(workspace, topic_at)

@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from infra.embedded.ports import free_ports
 from tests.support.waiting import wait_until
 
-SERVICES = ("kafka", "registry", "clickhouse", "aggregator", "query_api", "poller", "topics", "migrate")
+SERVICES = ("kafka", "registry", "clickhouse", "aggregator", "query_api", "poller", "notifier", "topics", "migrate")
 READY_SECONDS = 90.0
 CODE = """
 import sys

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from services.query_api.apis import all_apis
 from services.query_api.site.asyncapi import asyncapi_json
 from tests.support.foreign import need, run, with_caches
 
@@ -30,7 +31,7 @@ parser.parse(require('fs').readFileSync('asyncapi.json', 'utf8')).then(({ docume
 
 def test_the_official_parser_takes_it(tmp_path: Path) -> None:
     need("node", "npm")
-    described = asyncapi_json("team.", 4)
+    described = asyncapi_json("team.", 4, all_apis())
     (tmp_path / "asyncapi.json").write_bytes(described)
     (tmp_path / "parse.js").write_text(_PARSE)
     caches = with_caches(tmp_path / "caches")

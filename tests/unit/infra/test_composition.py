@@ -110,7 +110,7 @@ def test_the_ready_file_has_the_contracts_fields(tmp_path: Path) -> None:
     assert document["pids"] == {"kafka": 7}
 
 
-@pytest.mark.parametrize("name", ["aggregator", "poller"])
+@pytest.mark.parametrize("name", ["aggregator", "poller", "notifier"])
 def test_a_service_keeps_its_slot_and_its_own_port(tmp_path: Path, name: str) -> None:
     made = plan(tmp_path, frozenset({name, "query_api"}))
     told = {service.name: service.environment for service in made.services()}

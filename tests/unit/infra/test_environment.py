@@ -37,6 +37,7 @@ KNOWS = {
     "migrate": {"rw-password"},
     "aggregator": {"rw-password", "sasl-password"},
     "query_api": {"rw-password", "sasl-password", "own-admin-key", "own-secret-key"},
+    "notifier": {"rw-password", "sasl-password", "own-secret-key"},
     "poller": {"sasl-password", "own-secret-key", "x-client-secret", "youtube-app-token"},
 }
 ALL = {

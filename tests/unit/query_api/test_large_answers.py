@@ -154,7 +154,7 @@ def test_a_payload_is_parsed_once_for_all_of_its_targets(monkeypatch: pytest.Mon
     names = [f"t{number}" for number in range(100)]
     found = _parts("w1", [_event(100, 10)], {"e": names}, 10**9)
     assert parsed == 1
-    assert [orjson.loads(found["e", name] or b"")["id"] for name in names] == names
+    assert [orjson.loads(found["e"].parts[name] or b"")["id"] for name in names] == names
     with parsed_once():
         assert json_object(b'{"a":1}') is json_object(b'{"a":1}')
     assert json_object(b'{"a":1}') is not json_object(b'{"a":1}')
@@ -163,4 +163,4 @@ def test_a_payload_is_parsed_once_for_all_of_its_targets(monkeypatch: pytest.Mon
 def test_parts_end_when_there_is_no_more_room() -> None:
     names = [f"t{number}" for number in range(10)]
     found = _parts("w1", [_event(10, 1_000)], {"e": names}, 3_000)
-    assert [name for name in names if found["e", name] is not None] == names[:3]
+    assert [name for name in names if found["e"].parts[name] is not None] == names[:3]

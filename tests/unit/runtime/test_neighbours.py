@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from services.runtime import neighbours
-from services.runtime.neighbours import ask_clickhouse, ask_kafka, ask_registry, problems
+from services.runtime.neighbours import ask_clickhouse, ask_grants, ask_kafka, ask_registry, problems
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
 
 
+def judging(judge: Callable[[str], str]) -> AbstractContextManager[str]:
+    """`host:port` of a server that answers each request by its body."""
+    return answering(200, judge)
+
+
 @contextmanager
-def answering(status: int, body: str, headers: dict[str, str] | None = None) -> Iterator[str]:
-    """`host:port` of a server that answers everything alike."""
+def answering(status: int, answer: str | Callable[[str], str], headers: dict[str, str] | None = None) -> Iterator[str]:
+    """`host:port` of a server that answers everything alike, or by the request's body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+            body = answer if isinstance(answer, str) else answer(asked)
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
                 self.send_header(name, value)
@@ -102,6 +108,23 @@ def test_a_registry_that_answers_otherwise(status: int, body: str, words: str, i
     assert "TIDEMARK_SCHEMA_REGISTRY_URL" in problem.text or status == 503
     assert "s3cr3t" not in problem.text
     assert problem.is_refusal is is_refusal
+
+
+def test_a_grant_that_is_missing_is_named() -> None:
+    """The server answers 0 to the whole, and to what is lacking."""
+    with judging(lambda asked: "0" if "post_totals_store" in asked else "1") as address:
+        line = ask_grants(clickhouse(address), "query-api")
+    assert line is not None
+    assert "user default lacks SELECT ON tidemark.post_totals_store;" in line
+    assert "s3cr3t" not in line
+    assert "--service query-api" in line
+
+
+@pytest.mark.parametrize("answer", ["1", "Code: 62. DB::Exception: Syntax error"])
+def test_nothing_is_missing_where_all_is_granted_or_the_server_does_not_tell(answer: str) -> None:
+    with judging(lambda _: answer) as address:
+        assert ask_grants(clickhouse(address), "aggregator") is None
+        assert ask_grants(clickhouse(address), "poller") is None, "the poller uses no ClickHouse"
 
 
 def test_neighbours_that_are_well_are_no_problem() -> None:

@@ -35,6 +35,7 @@ from schemas.events import (
     ReplyKind,
 )
 from schemas.metrics import INT64_MAX, PLATFORMS
+from schemas.notices import Webhook, WebhookDelivery, WebhookRequest, WebhookRule, WebhookState
 
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
 ids = st.text("abcXYZ019._:-", min_size=1, max_size=128)
@@ -90,6 +91,17 @@ EVENTS: dict[str, st.SearchStrategy[Any]] = {
         PollerReply, ids, ids, st.sampled_from([kind.value for kind in ReplyKind]), st.none() | blobs, st.booleans(),
         st.none() | texts, st.none() | texts, maybe_instants,
     ),
+    "catalog.webhooks": st.builds(
+        Webhook, ids, ids, texts, st.lists(texts, max_size=3).map(tuple),
+        st.lists(st.builds(WebhookRule, texts, st.integers(0, INT64_MAX)), max_size=3).map(tuple), texts, blobs,
+        maybe_instants, st.booleans(), instants, instants, instants,
+    ),
+    "notifier.deliveries": st.builds(
+        WebhookDelivery, ids, ids, ids, texts, instants, texts, texts, st.integers(0, 100), instants, maybe_instants,
+        maybe_instants, st.none() | st.integers(100, 599), texts, texts,
+    ),
+    "notifier.endpoints": st.builds(WebhookState, ids, ids, maybe_instants, maybe_instants, texts),
+    "notifier.requests": st.builds(WebhookRequest, ids, ids, ids, texts, instants, texts, instants, instants),
 }  # fmt: skip
 
 

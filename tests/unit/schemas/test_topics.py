@@ -80,12 +80,12 @@ def test_each_topic_is_configured_as_promised(name: str) -> None:
     else:
         assert int(spec.config["retention.ms"]) > 0
     compacted = name.startswith(("catalog.", "rollups.")) or name in (
-        "aggregator.claims", "poller.backfills", "poller.spending",
+        "aggregator.claims", "poller.backfills", "poller.spending", "notifier.deliveries", "notifier.endpoints",
     )  # fmt: skip
     assert spec.is_compacted == compacted
     assert (spec.config.get("message.timestamp.type") == "LogAppendTime") == (name == "platform.raw")
     # docs/decisions/0020: no broker recompresses what strangers send.
-    is_ours = name.startswith(("metrics.", "rollups.", "poller.", "aggregator."))
+    is_ours = name.startswith(("metrics.", "rollups.", "poller.", "aggregator.", "notifier."))
     assert spec.config.get("compression.type") == (None if is_ours else "producer")
 
 

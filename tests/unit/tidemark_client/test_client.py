@@ -17,6 +17,7 @@ from services.query_api.admin.routes import API as ADMIN_API
 from services.query_api.tidemark import tidemark_api
 from tidemark_client import Tidemark, TidemarkAdmin, TidemarkError, transport
 from tidemark_client.models import ChannelLine, ChannelWrite, PostLine, PostWrite, TargetWrite
+from tidemark_client.webhooks import ThresholdRule
 
 KEY = "tm_live_secret-of-the-tests"
 SAMPLES = {(endpoint.method, endpoint.path): endpoint.sample for endpoint in tidemark_api().endpoints}
@@ -35,11 +36,16 @@ READS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
     ("GET", "/tidemark/v1/targets/{id}/explain"): lambda client: client.explain_target("i", "likes"),
     ("GET", "/tidemark/v1/capabilities"): lambda client: client.capabilities(),
     ("GET", "/tidemark/v1/usage"): lambda client: client.usage(),
+    ("GET", "/tidemark/v1/changes"): lambda client: list(client.changes()),
     ("GET", "/tidemark/v1/posts/{id}/series"): lambda client: client.post_series("i", ["likes"]),
     ("GET", "/tidemark/v1/targets/{id}/series"): lambda client: client.target_series("i", ["likes"]),
     ("GET", "/tidemark/v1/channels/{id}/series"): lambda client: client.channel_series("i", ["likes"]),
     ("GET", "/tidemark/v1/channels/{id}/totals"): lambda client: client.totals(channel_id="i"),
     ("GET", "/tidemark/v1/channels/{id}/windows"): lambda client: client.channel_window("i", "7d"),
+    ("GET", "/tidemark/v1/series"): lambda client: client.workspace_series(["likes"]),
+    ("GET", "/tidemark/v1/insights/best-times"): lambda client: client.best_times(channel_id="ch-x", age_hours=6),
+    ("GET", "/tidemark/v1/insights/decay"): lambda client: client.decay("views", base_days=7),
+    ("GET", "/tidemark/v1/insights/unusual"): lambda client: client.unusual(start=date(2026, 6, 1)),
     ("GET", "/tidemark/v1/totals"): lambda client: client.totals(is_compared=True),
 }
 
@@ -75,8 +81,38 @@ def problem(status: int, code: str, **headers: str) -> httpx.Response:
     return httpx.Response(status, json=body, headers=headers)
 
 
+HOOKS = "/tidemark/v1/webhooks"
+RULE = ThresholdRule(metric="likes", at_least=1000)
+ON_WEBHOOKS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
+    ("POST", HOOKS): lambda client: client.make_webhook("https://hooks.example.com/", ["post.threshold"], rules=[RULE]),
+    ("GET", HOOKS): lambda client: client.webhooks(),
+    ("GET", HOOKS + "/{id}"): lambda client: client.webhook("i"),
+    ("PATCH", HOOKS + "/{id}"): lambda client: client.change_webhook("i", rules=[RULE], status="active"),
+    ("DELETE", HOOKS + "/{id}"): lambda client: client.delete_webhook("i"),
+    ("POST", HOOKS + "/{id}/rotate"): lambda client: client.rotate_webhook("i"),
+    ("POST", HOOKS + "/{id}/test"): lambda client: client.test_webhook("i"),
+    ("GET", HOOKS + "/{id}/deliveries"): lambda client: list(client.deliveries("i", status="failed")),
+    ("POST", HOOKS + "/{id}/redeliver"): lambda client: client.redeliver("i", since=datetime(2026, 6, 1, tzinfo=UTC)),
+}
+
+
 def test_every_endpoint_has_its_method() -> None:
-    assert set(READS) | {("GET", "/tidemark/v1/exports/{dataset}")} == set(SAMPLES)
+    streamed = {("GET", "/tidemark/v1/exports/{dataset}"), ("GET", "/tidemark/v1/stream")}
+    assert set(READS) | set(ON_WEBHOOKS) | streamed == set(SAMPLES)
+
+
+@pytest.mark.parametrize("name", sorted(ON_WEBHOOKS), ids=" ".join)
+def test_a_call_about_webhooks_is_what_the_server_takes(name: tuple[str, str]) -> None:
+    endpoint = next(each for each in tidemark_api().endpoints if (each.method, each.path) == name)
+    wire = Wire(lambda _: httpx.Response(200, json=endpoint.sample))
+    answer = ON_WEBHOOKS[name](wire.client())
+    (request,) = wire.requests
+    assert (request.method, request.url.path) == (name[0], name[1].replace("{id}", "i"))
+    if endpoint.body is not None:
+        endpoint.action.parameters.model_validate_json(request.content)
+    if name[1].endswith("/webhooks/{id}") and name[0] != "DELETE":
+        assert json.loads(answer.model_dump_json()).items() <= {**endpoint.sample}.items()
+    assert "whsec_" not in repr(answer)
 
 
 @pytest.mark.parametrize("name", sorted(READS), ids=" ".join)
@@ -94,6 +130,8 @@ def test_a_reply_is_read_whole(name: tuple[str, str]) -> None:
         assert (answer.metrics["likes"], answer.sources["likes"]) == (271, "posts")
     if name[1].endswith("/series"):
         assert answer.points[1].figures == {"likes": 47, "watch_time_seconds": 81.5}
+    if "/insights/" in name[1]:
+        assert json.loads(answer.model_dump_json(by_alias=True)) == sample
     if name[1].endswith("/totals"):
         assert answer.metrics["impressions"].change == 0.5
         assert answer.start == datetime(2026, 6, 22, tzinfo=UTC)

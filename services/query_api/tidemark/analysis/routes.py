@@ -20,7 +20,13 @@ from services.query_api.tidemark.analysis.parameters import (
     SeriesParameters,
     TotalsParameters,
 )
-from services.query_api.tidemark.analysis.series import FORMATS, channel_series, post_series, target_series
+from services.query_api.tidemark.analysis.series import (
+    FORMATS,
+    channel_series,
+    post_series,
+    target_series,
+    workspace_series,
+)
 from services.query_api.tidemark.analysis.totals import channel_totals, workspace_totals
 
 _TABLE_TYPES = tuple(MEDIA_TYPES[kind] for kind in FORMATS)
@@ -68,6 +74,17 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         action=reads(ChannelSeriesParameters, channel_series),
         sample=sample_series({"channel_id": "ch-x", "source": "posts"}),
         schema=series_schema("Channel", ("channel_id", "source"), CHANNEL_FIGURES),
+        media_types=_TABLE_TYPES,
+    ),
+    Endpoint(
+        id="getWorkspaceSeries",
+        path=f"{PREFIX}/series",
+        summary="Time series of the workspace",
+        description=f"Summed over the posts of all channels, levels such as followers over the channels. {_SERIES_DOC}"
+        " Levels may fall: their increments are signed.",
+        action=reads(SeriesParameters, workspace_series),
+        sample=sample_series({}),
+        schema=series_schema("Workspace", (), CHANNEL_FIGURES),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(

@@ -65,6 +65,12 @@ async def channel_series(sources: Sources, request: Request[ChannelSeriesParamet
     return await _answer(sources, request, {"channel_id": channel_id, "source": source.value}, subject)
 
 
+async def workspace_series(sources: Sources, request: Request[SeriesParameters]) -> Answer[object]:
+    """The time series of all channels of the workspace."""
+    _check(request.parameters, CHANNEL_FIGURES)
+    return await _answer(sources, request, {}, Subject(request.workspace_id, Scope.WORKSPACE))
+
+
 def _check(parameters: SeriesParameters, known: Sequence[str]) -> None:
     is_growth = parameters.mode is Mode.INCREMENTS
     named("metrics", lambda: check(parameters.metrics, known, is_growth=is_growth))

@@ -26,7 +26,8 @@ Page = tuple[list[str], str | None]
 
 async def posts_page(sources: Sources, request: Request[PostsParameters]) -> Page:
     """A page of posts: the newest published first, unpublished ones last, ties ordered by id."""
-    return await _dated(sources, request, "posts", "tidemark_posts_page", sql.POSTS_PAGE, {})
+    more = {"search": request.parameters.search or ""}
+    return await _dated(sources, request, "posts", "tidemark_posts_page", sql.POSTS_PAGE, more)
 
 
 async def targets_page(sources: Sources, request: Request[TargetsParameters]) -> Page:

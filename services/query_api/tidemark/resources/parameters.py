@@ -61,6 +61,13 @@ class _Dated(_Page):
 class PostsParameters(_Dated):
     """The parameters of posts by their ids, or of a page of posts."""
 
+    search: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="Only posts whose id begins with this text, or with a target whose text holds it in any case.",
+    )
+
 
 class TargetsParameters(_Dated):
     """The parameters of targets by their ids, or of a page of targets."""

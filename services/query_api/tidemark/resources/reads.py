@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -33,6 +34,7 @@ from services.query_api.tidemark.resources.evidence import (
 )
 from services.query_api.tidemark.resources.reasons import channel_needs_answers, may_be_refused_apart, needs_answers
 from services.query_api.tidemark.resources.states import ChannelState, Evidence, PeriodState, PostState, TargetState
+from services.query_api.tidemark.resources.stored import stored_post
 
 # Targets that are still polled are asked about at least once a day; the longer time allows for late polls.
 _ANSWERS_SINCE = 3 * MILLIS_PER_DAY
@@ -51,36 +53,51 @@ class ResourceReads:
 
     Args:
         now: ms.
+        is_of_many: whether as many bodies of answers are read as each post or channel alone would have read, where it
+            is one of many; else as many as one reply may have read.
     """
 
-    def __init__(self, sources: Sources, workspace_id: str, now: int) -> None:
+    def __init__(self, sources: Sources, workspace_id: str, now: int, *, is_of_many: bool = False) -> None:
         self._store = sources.store
         self._own = sources.own_reads
         self._desk = sources.desk
         self._directory = sources.directory
         self._workspace_id = workspace_id
         self._now = now
+        self._is_of_many = is_of_many
 
     async def posts(self, ids: Sequence[str]) -> dict[str, PostState]:
         """Posts by id; one that is not there is left out."""
-        posts = await self._look_up(ids, own.posts, self._clickhouse_posts)
-        targets = await self._explained([target for post in posts for target in post.targets])
+        return await self.explained(await self._look_up(ids, own.posts, self._clickhouse_posts))
+
+    async def stored_posts(self, ids: Sequence[str]) -> list[PostState]:
+        """Posts by id as ClickHouse has them, whatever the API's own store says, not explained yet."""
+        return await self._clickhouse_posts(ids)
+
+    async def explained(self, posts: Sequence[PostState]) -> dict[str, PostState]:
+        """Posts by id, with the answers that explain their unknown figures."""
+        targets = iter(await self._explained([target for post in posts for target in post.targets]))
+        # By position, which takes a fraction of the time of `replace`.
         return {
-            post.post_id: replace(post, targets=tuple(targets[target.target_id] for target in post.targets))
-            for post in posts
+            post.post_id: PostState(*_but_targets(post), tuple(islice(targets, len(post.targets)))) for post in posts
         }
 
     async def targets(self, ids: Sequence[str]) -> dict[str, TargetState]:
         """Targets by id; ids that don't exist are left out."""
         wanted = set(ids)
         states = await self._look_up(ids, own.posts_of_targets, self._clickhouse_targets)
-        return await self._explained(
+        targets = await self._explained(
             [target for post in states for target in post.targets if target.target_id in wanted]
         )
+        return {target.target_id: target for target in targets}
 
     async def channels(self, ids: Sequence[str]) -> dict[str, ChannelState]:
         """Channels by id; ids that don't exist are left out."""
-        known = [channel for id_ in ids if (channel := self._directory.get(self._workspace_id, id_)) is not None]
+        held = (self._directory.get(self._workspace_id, id_) for id_ in ids)
+        return await self.figured([channel for channel in held if channel is not None])
+
+    async def figured(self, known: Sequence[CatalogChannel]) -> dict[str, ChannelState]:
+        """Channels by id with their figures, and with the answers that explain unknown ones."""
         if not known:
             return {}
         names = [channel.channel_id for channel in known]
@@ -119,40 +136,14 @@ class ResourceReads:
         ids: Sequence[str],
         view: View,
     ) -> list[PostState]:
-        return [self._stored(post) for post in look_up(view, self._workspace_id, ids).values()]
+        found = look_up(view, self._workspace_id, ids)
+        return [stored_post(self._workspace_id, post, self._directory.get) for post in found.values()]
 
     async def _clickhouse_posts(self, ids: Sequence[str]) -> list[PostState]:
         return await self._states(await self._rows("tidemark_posts", sql.POSTS, ids=list(ids)))
 
     async def _clickhouse_targets(self, ids: Sequence[str]) -> list[PostState]:
         return await self._states(await self._rows("tidemark_targets", sql.TARGETS, ids=list(ids)))
-
-    def _stored(self, stored: StoredPost) -> PostState:
-        """A post of the API's own store, with its targets whose channels are there."""
-        return PostState(
-            stored.post_id,
-            stored.status,
-            stored.created_at,
-            stored.published_at,
-            stored.updated_at,
-            tuple(
-                TargetState(
-                    target_id=target.target_id,
-                    post_id=stored.post_id,
-                    channel=channel,
-                    post_type=target.post_type,
-                    status=target.status,
-                    external_id=target.external_id,
-                    permalink=target.permalink,
-                    published_at=target.published_at,
-                    is_story=target.is_story,
-                    parent_target_id=target.parent_target_id,
-                    updated_at=stored.updated_at,
-                    register=target.register,
-                )
-                for channel, target in own.on_channels(self._directory, self._workspace_id, stored)
-            ),
-        )
 
     async def _rows(self, name: str, text: str, **parameters: Any) -> list[list[Any]]:
         return await self._store.rows(name, text, {"workspace": self._workspace_id, **parameters})
@@ -195,6 +186,7 @@ class ResourceReads:
                     parent_target_id=held["parent_target_id"],
                     updated_at=updated_at,
                     register=register,
+                    content=held.get("content"),
                     origin=held.get("origin", TargetOrigin.PRODUCT.value),
                 )
                 for held in orjson.loads(targets)
@@ -207,12 +199,15 @@ class ResourceReads:
     def _channel(self, channel_id: str) -> CatalogChannel | None:
         return self._directory.get(self._workspace_id, channel_id)
 
-    async def _explained(self, targets: Sequence[TargetState]) -> dict[str, TargetState]:
-        """Targets by id, with `is_newest` and with the answers that explain unknown figures."""
+    async def _explained(self, targets: Sequence[TargetState]) -> list[TargetState]:
+        """Targets in their order, with `is_newest` and with the answers that explain unknown figures."""
         placed = await self._placed(targets)
         unexplained = [target for target in placed if needs_answers(target, self._now)]
         evidence = await self._target_answers(unexplained)
-        return {target.target_id: replace(target, evidence=evidence.get(target.target_id, ())) for target in placed}
+        return [
+            replace(target, evidence=evidence[target.target_id]) if target.target_id in evidence else target
+            for target in placed
+        ]
 
     async def _placed(self, targets: Sequence[TargetState]) -> list[TargetState]:
         """Targets with `is_newest`, which counts on platforms where only a channel's newest posts are polled."""
@@ -249,17 +244,19 @@ class ResourceReads:
             (sql.TARGET_ANSWERS, [target for target in targets if target.target_id not in apart]),
             (sql.TARGET_ANSWERS_BY_QUESTION, [target for target in targets if target.target_id in apart]),
         ):
-            if some:
+            owners = {target.target_id: target.channel.channel_id for target in some}
+            if owners:
                 rows += await self._rows(
                     "tidemark_target_answers",
                     statement,
-                    ids=sorted({target.target_id for target in some}),
-                    channels=sorted({target.channel.channel_id for target in some}),
+                    ids=list(owners),
+                    owners=list(owners.values()),
+                    channels=sorted(set(owners.values())),
                     since=self._now - _ANSWERS_SINCE,
                     limit=_MOST_ANSWERS,
                 )
         spoke = {target.target_id: _spoke([target.register]) for target in targets}
-        return await self._evidence(rows, spoke, apart)
+        return await self._evidence(rows, spoke, {target.target_id: target.post_id for target in targets}, apart)
 
     async def _channel_answers(self, channels: Sequence[ChannelState]) -> dict[str, tuple[Evidence, ...]]:
         if not channels:
@@ -272,15 +269,20 @@ class ResourceReads:
             limit=_MOST_ANSWERS,
         )
         spoke = {state.channel.channel_id: _spoke(period.register for period in state.periods) for state in channels}
-        return await self._evidence(rows, spoke)
+        return await self._evidence(rows, spoke, {channel_id: channel_id for channel_id in spoke})
 
     async def _evidence(
-        self, rows: Iterable[list[Any]], spoke: Mapping[str, Mapping[str, int]], refused_apart: Collection[str] = ()
+        self,
+        rows: Iterable[list[Any]],
+        spoke: Mapping[str, Mapping[str, int]],
+        parts_of: Mapping[str, str],
+        refused_apart: Collection[str] = (),
     ) -> dict[str, tuple[Evidence, ...]]:
         """The meanings of the newest answers, by target or channel id.
 
         Args:
             spoke: for each target or channel, the events that its figures come from, with their times (ms).
+            parts_of: the post of each target; of a channel, itself.
             refused_apart: targets of which a good answer may have refused what is unknown.
         """
         answers: dict[str, list[PlatformAnswer]] = {}
@@ -293,12 +295,13 @@ class ResourceReads:
         }
         asked = await self._calls({answer.event_id for held in telling.values() for answer in held})
         newest = {subject: newest_to_each(held, asked, subject) for subject, held in telling.items()}
-        unread = [
-            answer for subject, held in newest.items() for answer in held if answer.event_id not in spoke[subject]
-        ]
-        # Failed answers first, then the newest.
-        unread.sort(key=lambda answer: (not answer.failed, -answer.captured_at, answer.event_id))
-        meanings = await self._meanings(list(dict.fromkeys(answer.event_id for answer in unread))[:_MOST_BODIES])
+        unread: dict[str, list[PlatformAnswer]] = {}
+        for subject, held in newest.items():
+            whole = parts_of[subject] if self._is_of_many else ""
+            unread.setdefault(whole, []).extend(answer for answer in held if answer.event_id not in spoke[subject])
+        meanings = await self._meanings(
+            list(dict.fromkeys(id_ for some in unread.values() for id_ in _first_to_read(some)))
+        )
         return {
             subject: tuple(understood(answer, subject, meanings) for answer in newest.get(subject, held))
             for subject, held in answers.items()
@@ -322,7 +325,7 @@ class ResourceReads:
             # In a thread: payloads are large, and other reads go on meanwhile.
             found.update(await self._desk.run(self._workspace_id, _meanings, events, self._now))
             read_bytes += size
-            if read_bytes > _MOST_BODY_BYTES:
+            if read_bytes > _MOST_BODY_BYTES and not self._is_of_many:
                 break
         return found
 
@@ -330,6 +333,16 @@ class ResourceReads:
         """Raw events of these ids, unordered; events that are no longer stored are left out."""
         rows = await self._rows("tidemark_events", RAW_EVENTS, events=list(event_ids))
         return [raw_event(self._workspace_id, row) for row in rows]
+
+
+def _but_targets(post: PostState) -> tuple[str, str, int | None, int | None, int]:
+    return post.post_id, post.status, post.created_at, post.published_at, post.updated_at
+
+
+def _first_to_read(answers: list[PlatformAnswer]) -> list[str]:
+    """The answers whose bodies are read, by id: failed ones first, then the newest."""
+    ordered = sorted(answers, key=lambda answer: (not answer.failed, -answer.captured_at, answer.event_id))
+    return list(dict.fromkeys(answer.event_id for answer in ordered))[:_MOST_BODIES]
 
 
 def _spoke(registers: Iterable[Register]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 
 from schemas.events import ChannelStatus
 from schemas.metrics import (
@@ -25,13 +26,17 @@ from schemas.metrics import (
     VIEWS,
     Values,
     post_engagement_rate,
-    post_engagements,
-    total_engagement_rate,
 )
 from services.platforms import all_platforms
 from services.platforms.base import Outcome
 from services.query_api.tidemark.resources.due import is_published, is_too_old
-from services.query_api.tidemark.resources.states import ChannelState, Evidence, PostState, TargetState, stamp_of
+from services.query_api.tidemark.resources.states import (
+    ChannelState,
+    Evidence,
+    TargetState,
+    spoken_of,
+    stamp_of,
+)
 
 ENGAGEMENTS = "engagements"
 ENGAGEMENT_RATE = "engagement_rate"
@@ -69,10 +74,13 @@ def first(reasons: Iterable[Reason]) -> Reason:
     return min(reasons, key=_ORDER.__getitem__, default=Reason.PENDING)
 
 
-def is_reported(platform: str, metric: int) -> bool:
-    """Whether polls of a platform ever bring a post metric."""
+@lru_cache(maxsize=64)
+def reported(platform: str) -> int:
+    """The post metrics that polls of a platform ever bring, as a bit mask; 0 for an unknown platform."""
     known = all_platforms().get(platform)
-    return known is not None and known.facts.is_asked(POST_NAMES[metric])
+    if known is None:
+        return 0
+    return sum(1 << metric for metric, name in enumerate(POST_NAMES) if known.facts.is_asked(name))
 
 
 def is_channel_reported(platform: str, metric: int) -> bool:
@@ -85,10 +93,8 @@ def needs_answers(target: TargetState, now: int) -> bool:
     """Whether only the platform's answers can tell why a figure of a target is null; `now` in ms."""
     if not is_published(target) or is_too_old(target, now):
         return False
-    return any(
-        value is None and is_reported(target.channel.platform, metric) and stamp_of(target.register, metric) is None
-        for metric, value in enumerate(target.register.values)
-    )
+    awaited = reported(target.channel.platform) & ~spoken_of(target.register)
+    return awaited != 0 and awaited & _nulls(target.register.values) != 0
 
 
 def may_be_refused_apart(target: TargetState) -> bool:
@@ -100,19 +106,52 @@ def may_be_refused_apart(target: TargetState) -> bool:
     )
 
 
-def target_reasons(target: TargetState, now: int) -> dict[str, Reason]:
+class Reasons(dict[str, Reason]):
+    """Reasons by column; shared by all that have the same, so nobody changes them."""
+
+    # By identity: those of the same targets are the same object, as long as they are remembered.
+    __hash__ = object.__hash__  # type: ignore[assignment]  # a dict has none
+
+
+def target_reasons(target: TargetState, now: int) -> Reasons:
     """The reason for every null figure of a target, by column; `now` in ms."""
-    unspoken: Reason | None = None
-    found: dict[int, Reason] = {}
-    for metric, value in enumerate(target.register.values):
-        if value is not None:
-            continue
-        if not is_reported(target.channel.platform, metric) or stamp_of(target.register, metric) is not None:
-            found[metric] = Reason.NOT_SUPPORTED
-        else:
-            unspoken = unspoken or _unspoken(target, now)
-            found[metric] = unspoken
-    return _with_derived(target.register.values, found)
+    values = target.register.values
+    awaited = reported(target.channel.platform) & ~spoken_of(target.register)
+    unspoken = _unspoken(target, now) if awaited else Reason.NOT_SUPPORTED
+    return _target_reasons(_nulls(values), awaited, unspoken, post_engagement_rate(values) is None)
+
+
+@lru_cache(maxsize=4096)
+def _target_reasons(nulls: int, awaited: int, unspoken: Reason, is_unrated: bool) -> Reasons:
+    """The reasons of all targets that are alike.
+
+    Args:
+        nulls: the unknown figures, as a bit mask.
+        awaited: figures that the platform reports and that no answer spoke of.
+        unspoken: the reason of those.
+        is_unrated: whether there is no engagement rate.
+    """
+    found = {
+        metric: unspoken if awaited >> metric & 1 else Reason.NOT_SUPPORTED
+        for metric in range(len(POST_NAMES))
+        if nulls >> metric & 1
+    }
+    reasons = _with_engagements(found)
+    if ENGAGEMENTS in reasons:
+        reasons[ENGAGEMENT_RATE] = reasons[ENGAGEMENTS]
+    elif is_unrated:
+        # All known bases are zero or less, so there is no divisor yet.
+        reasons[ENGAGEMENT_RATE] = first(found.get(metric, Reason.PENDING) for metric in _RATE_BASES)
+    return reasons
+
+
+def _nulls(values: Values) -> int:
+    """The unknown figures, as a bit mask."""
+    nulls = 0
+    for metric, value in enumerate(values):
+        if value is None:
+            nulls |= 1 << metric
+    return nulls
 
 
 def _unspoken(target: TargetState, now: int) -> Reason:
@@ -132,39 +171,42 @@ def _failed(evidence: Sequence[Evidence], channel_status: str) -> Reason:
     return Reason.PENDING if channel_status == ChannelStatus.ACTIVE else Reason.PERMISSION
 
 
-def post_reasons(post: PostState, values: Values, of_targets: Sequence[dict[str, Reason]]) -> dict[str, Reason]:
+def post_reasons(values: Values, rate: float | None, of_targets: Sequence[Reasons]) -> Reasons:
     """The reason for every null among a post's totals, by column.
 
     Args:
         values: the post's totals.
+        rate: its engagement rate.
         of_targets: the result of `target_reasons` for each target.
     """
+    return _post_reasons(_nulls(values), rate is None, tuple(of_targets))
+
+
+@lru_cache(maxsize=4096)
+def _post_reasons(nulls: int, is_unrated: bool, of_targets: tuple[Reasons, ...]) -> Reasons:
+    """The reasons of all posts that are alike; arguments as of `_target_reasons`."""
     found: dict[int, Reason] = {}
-    for metric, value in enumerate(values):
-        if value is not None:
+    for metric, name in enumerate(POST_NAMES):
+        if not nulls >> metric & 1:
             continue
-        name = POST_NAMES[metric]
         if metric == AVG_WATCH_TIME and any(name not in reasons for reasons in of_targets):
             # Several targets have a mean of their own, and means can't be added up.
             found[metric] = Reason.NOT_SUPPORTED
         else:
             found[metric] = first(reasons[name] for reasons in of_targets if name in reasons)
-    reasons = _with_derived(values, found)
-    reasons.pop(ENGAGEMENT_RATE, None)
-    if total_engagement_rate(target.register.values for target in post.targets) is None:
+    reasons = _with_engagements(found)
+    if is_unrated:
         # Each target has a reason of its own; one may have only engagements, and another only views.
         of_rates = [reasons[ENGAGEMENT_RATE] for reasons in of_targets if ENGAGEMENT_RATE in reasons]
         reasons[ENGAGEMENT_RATE] = first(of_rates)
     return reasons
 
 
-def _with_derived(values: Values, found: dict[int, Reason]) -> dict[str, Reason]:
-    reasons = {POST_NAMES[metric]: reason for metric, reason in found.items()}
-    if post_engagements(values) is None:
-        reasons[ENGAGEMENTS] = reasons[ENGAGEMENT_RATE] = first(found[metric] for metric in _INTERACTIONS)
-    elif post_engagement_rate(values) is None:
-        # All known bases are zero or less, so there is no divisor yet.
-        reasons[ENGAGEMENT_RATE] = first(found.get(metric, Reason.PENDING) for metric in _RATE_BASES)
+def _with_engagements(found: dict[int, Reason]) -> Reasons:
+    """Reasons by column, with the one of engagements where all of their parts are unknown."""
+    reasons = Reasons({POST_NAMES[metric]: reason for metric, reason in found.items()})
+    if all(metric in found for metric in _INTERACTIONS):
+        reasons[ENGAGEMENTS] = first(found[metric] for metric in _INTERACTIONS)
     return reasons
 
 

@@ -7,15 +7,19 @@ unknown figure is null, with the reason under `reasons`. Views and impressions n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from schemas.metrics import (
     CHANNEL_METRICS,
+    IMPRESSIONS,
     NO_CHANNEL_VALUES,
     POST_METRICS,
+    REACH,
+    VIEWS,
     Metric,
     Values,
-    post_engagement_rate,
+    engagement_rate,
     post_engagements,
     total,
     total_engagement_rate,
@@ -33,17 +37,19 @@ from services.query_api.tidemark.resources.states import ChannelState, PeriodSta
 from services.runtime.clock import iso_seconds
 
 
-def post(state: PostState, now: int, speed: float) -> dict[str, Any]:
+def post(state: PostState, now: int, speed: float | None) -> dict[str, Any]:
     """A post with its totals and its targets.
 
     Args:
         now: ms.
-        speed: poll intervals are divided by this number.
+        speed: poll intervals are divided by this number. None leaves out whatever moves with the clock alone: the age,
+            the tier and the next poll.
     """
     reasons = [target_reasons(target, now) for target in state.targets]
-    dues = [target_due(target, now, speed) for target in state.targets]
+    dues = [None if speed is None else target_due(target, now, speed) for target in state.targets]
     parts = [target.register.values for target in state.targets]
     values = total(parts)
+    metrics = total_metrics(parts, values)
     captured = [target.register.captured_at for target in state.targets if target.register.captured_at is not None]
     return {
         "id": state.post_id,
@@ -51,9 +57,9 @@ def post(state: PostState, now: int, speed: float) -> dict[str, Any]:
         "created_at": time(state.created_at),
         "published_at": time(state.published_at),
         "updated_at": time(state.updated_at),
-        **_polled(max(captured, default=None), _next(dues), now),
-        "metrics": total_metrics(parts),
-        "reasons": post_reasons(state, values, reasons),
+        **_polled(max(captured, default=None), None if speed is None else _next(dues), now),
+        "metrics": metrics,
+        "reasons": post_reasons(values, metrics[ENGAGEMENT_RATE], reasons),
         "targets": [
             _target(target, of_target, due, now)
             for target, of_target, due in zip(state.targets, reasons, dues, strict=True)
@@ -61,12 +67,13 @@ def post(state: PostState, now: int, speed: float) -> dict[str, Any]:
     }
 
 
-def target(state: TargetState, now: int, speed: float) -> dict[str, Any]:
+def target(state: TargetState, now: int, speed: float | None) -> dict[str, Any]:
     """One target: a post on one channel; arguments as for `post`."""
-    return _target(state, target_reasons(state, now), target_due(state, now, speed), now)
+    due = None if speed is None else target_due(state, now, speed)
+    return _target(state, target_reasons(state, now), due, now)
 
 
-def channel(state: ChannelState, now: int, speed: float) -> dict[str, Any]:
+def channel(state: ChannelState, now: int, speed: float | None) -> dict[str, Any]:
     """A connected account with its latest figures, in all and by period; arguments as for `post`."""
     held = state.channel
     values = channel_values(state.periods)
@@ -78,14 +85,14 @@ def channel(state: ChannelState, now: int, speed: float) -> dict[str, Any]:
         "username": held.username,
         "status": held.status,
         "updated_at": time(held.updated_at),
-        **_polled(max(captured, default=None), channel_due(state, speed), now),
+        **_polled(max(captured, default=None), None if speed is None else channel_due(state, speed), now),
         "metrics": _figures(CHANNEL_METRICS, values),
         "reasons": channel_reasons(state, values),
         "periods": [_period(period) for period in _shown(state.periods)],
     }
 
 
-def _target(state: TargetState, reasons: Mapping[str, Reason], due: Due, now: int) -> dict[str, Any]:
+def _target(state: TargetState, reasons: Mapping[str, Reason], due: Due | None, now: int) -> dict[str, Any]:
     return {
         "id": state.target_id,
         "post_id": state.post_id,
@@ -95,6 +102,7 @@ def _target(state: TargetState, reasons: Mapping[str, Reason], due: Due, now: in
         "status": state.status,
         "external_id": state.external_id or None,
         "permalink": state.permalink,
+        "content": state.content,
         "published_at": time(state.published_at),
         "is_story": state.is_story,
         "parent_target_id": state.parent_target_id,
@@ -105,7 +113,9 @@ def _target(state: TargetState, reasons: Mapping[str, Reason], due: Due, now: in
     }
 
 
-def _polled(captured_at: int | None, due: Due, now: int) -> dict[str, Any]:
+def _polled(captured_at: int | None, due: Due | None, now: int) -> dict[str, Any]:
+    if due is None:
+        return {"captured_at": time(captured_at)}
     return {
         "captured_at": time(captured_at),
         "age_seconds": None if captured_at is None else max(0, (now - captured_at) // 1000),
@@ -114,9 +124,9 @@ def _polled(captured_at: int | None, due: Due, now: int) -> dict[str, Any]:
     }
 
 
-def _next(dues: Sequence[Due]) -> Due:
+def _next(dues: Sequence[Due | None]) -> Due:
     """The earliest of several targets' next polls."""
-    coming = [due for due in dues if due.next_at is not None]
+    coming = [due for due in dues if due is not None and due.next_at is not None]
     return min(coming, key=lambda due: due.next_at or 0, default=NEVER)
 
 
@@ -153,20 +163,38 @@ def _period(state: PeriodState) -> dict[str, Any]:
 
 def post_metrics(values: Values) -> dict[str, Any]:
     """Post figures by column, with engagements and engagement rate."""
-    return {
-        **_figures(POST_METRICS, values),
-        ENGAGEMENTS: post_engagements(values),
-        ENGAGEMENT_RATE: post_engagement_rate(values),
-    }
+    figures = _figures(POST_METRICS, values)
+    engaged = figures[ENGAGEMENTS] = post_engagements(values)
+    figures[ENGAGEMENT_RATE] = engagement_rate(engaged, values[IMPRESSIONS], values[REACH], values[VIEWS])
+    return figures
 
 
-def total_metrics(parts: Sequence[Values]) -> dict[str, Any]:
-    """Totals over targets by column, with engagements and engagement rate."""
-    return {**post_metrics(total(parts)), ENGAGEMENT_RATE: total_engagement_rate(parts)}
+def total_metrics(parts: Sequence[Values], values: Values | None = None) -> dict[str, Any]:
+    """Totals over targets by column, with engagements and engagement rate.
+
+    Args:
+        values: their sums, where somebody has them.
+    """
+    figures = post_metrics(total(parts) if values is None else values)
+    figures[ENGAGEMENT_RATE] = total_engagement_rate(parts)
+    return figures
 
 
 def _figures(metrics: Sequence[Metric], values: Values) -> dict[str, Any]:
-    return {metric.name: figure(metric, value) for metric, value in zip(metrics, values, strict=True)}
+    # By name at once: readers of changes are shown hundreds of thousands of these.
+    names, durations = _NAMES[metrics is CHANNEL_METRICS]
+    figures: dict[str, Any] = dict(zip(names, values, strict=True))
+    for name in durations:
+        value = figures[name]
+        if value is not None:
+            figures[name] = value / 1000
+    return figures
+
+
+_NAMES = [
+    (tuple(metric.name for metric in metrics), tuple(metric.name for metric in metrics if metric.is_duration))
+    for metrics in (POST_METRICS, CHANNEL_METRICS)
+]
 
 
 def figure(metric: Metric, value: int | None) -> int | float | None:
@@ -176,7 +204,11 @@ def figure(metric: Metric, value: int | None) -> int | float | None:
 
 def time(instant: int | None) -> str | None:
     """An instant (ms) as ISO 8601 text in UTC with whole seconds; None stays None."""
-    return None if instant is None else iso_seconds(instant)
+    return None if instant is None else _iso(instant)
+
+
+# A post and its targets have few different times.
+_iso = lru_cache(maxsize=1024)(iso_seconds)
 
 
 def without_age(value: Any) -> Any:

@@ -85,11 +85,14 @@ LIMIT {{limit:UInt32}} BY subject{question}
 """
 
 
-TARGET_ANSWERS = _recent_answers(f"arrayJoin(arrayFilter(id -> id IN {_IDS}, `targets.target_id`))", "POST_METRICS")
-"""The newest answers about each of some targets."""
+_OWNER = "transform(id, {ids:Array(String)}, {owners:Array(String)}, '')"
+_OF_ITS_CHANNEL = f"arrayJoin(arrayFilter(id -> {_OWNER} = channel_id, `targets.target_id`))"
+TARGET_ANSWERS = _recent_answers(_OF_ITS_CHANNEL, "POST_METRICS")
+"""The newest answers about each of some targets, asked of its own channel: also where targets of several channels are
+read at once."""
 
 TARGET_ANSWERS_BY_QUESTION = _recent_answers(
-    f"arrayJoin(arrayFilter(id -> id IN {_IDS}, `targets.target_id`))",
+    _OF_ITS_CHANNEL,
     "POST_METRICS",
     ", arrayMap(value -> replaceRegexpAll(value, '[0-9,]+', '#'), mapValues(request))",
 )
@@ -126,6 +129,12 @@ _WITH_EXTERNAL_ID = (
     f" FROM {_HELD} AND position(targets, {{needle:String}}) > 0)"
 )
 
+_WITH_TEXT = (
+    "{search:String} = '' OR startsWith(post_id, {search:String}) OR arrayExists("
+    "target -> positionCaseInsensitiveUTF8(ifNull(target.1, ''), {search:String}) > 0,"
+    " JSONExtract(targets, 'Array(Tuple(content Nullable(String)))'))"
+)
+
 
 def _after(place: str, id_column: str) -> str:
     """The SQL condition for rows behind the last row of the page before: by falling place, then by id."""
@@ -145,7 +154,7 @@ LIMIT {{limit:UInt32}}
 
 POSTS_PAGE = _page(
     "post_id",
-    f"{_HELD} AND (({{channel:String}} = '' AND {{platform:String}} = '')"
+    f"{_HELD} AND ({_WITH_TEXT}) AND (({{channel:String}} = '' AND {{platform:String}} = '')"
     f" OR post_id IN (SELECT post_id FROM {_LISTED} AND {_OF_CHANNEL} AND {_OF_PLATFORM}))",
 )
 """Ids of a workspace's posts."""

@@ -32,6 +32,7 @@ class TargetState:
 
     Attributes:
         status: the status in the catalog.
+        content: the text that was posted.
         published_at: ms; the post's time if the target has none of its own.
         updated_at: when the post was last written to the catalog, ms.
         register: the figures in the order of POST_METRICS, each with the answer that it comes from.
@@ -51,6 +52,7 @@ class TargetState:
     parent_target_id: str | None
     updated_at: int
     register: Register
+    content: str | None = None
     origin: str = TargetOrigin.PRODUCT.value
     is_newest: bool = True
     evidence: tuple[Evidence, ...] = ()
@@ -95,6 +97,14 @@ class ChannelState:
 def stamp_of(register: Register, metric: int) -> Stamp | None:
     """The answer that a figure comes from, also if the answer named it as null; None while no answer held it."""
     return next((stamp for stamp, mask in register.groups if mask >> metric & 1), None)
+
+
+def spoken_of(register: Register) -> int:
+    """The metrics that some answer held, also those that it named as null, as a bit mask."""
+    spoken = 0
+    for _, mask in register.groups:
+        spoken |= mask
+    return spoken
 
 
 def last_answered_at(captured_at: int | None, evidence: Sequence[Evidence]) -> int | None:

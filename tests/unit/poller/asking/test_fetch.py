@@ -13,7 +13,6 @@ import pytest
 
 from schemas.events import RawKind
 from services.platforms.base import Call
-from services.poller.asking.addresses import is_public
 from services.poller.asking.fetch import Fetcher, target_of
 from services.poller.errors import (
     AnswerTooLarge,
@@ -25,6 +24,7 @@ from services.poller.errors import (
     TimedOut,
     Unreachable,
 )
+from services.runtime.addresses import is_public
 from tests.support.platform_transport import Chunks, PlatformTransport, json_answer
 
 CALL = Call(RawKind.POST_METRICS, "GET", "/2/tweets", (("ids", "1,2"), ("q", "a b&c=ü"), ("q", "List(urn:li:1,x)")))

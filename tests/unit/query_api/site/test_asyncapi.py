@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from schemas.codec import schema_text
+from schemas.notices import TEST_TYPE, NoticeType
 from schemas.topic_specs import topic_specs
 from services.query_api.site.asyncapi import asyncapi
 from tests.support.examples import all_examples
@@ -33,7 +35,17 @@ def references(value: Any) -> list[dict[str, str]]:
 
 
 def test_every_public_topic_is_a_channel_and_no_other() -> None:
-    assert set(DESCRIBED["channels"]) == {spec.name for spec in PUBLIC}
+    assert set(DESCRIBED["channels"]) == {spec.name for spec in PUBLIC} | {"webhooks"}
+
+
+def test_webhooks_are_described_with_every_type_they_deliver() -> None:
+    messages = [resolved(reference) for reference in DESCRIBED["channels"]["webhooks"]["messages"].values()]
+    assert [message["name"] for message in messages] == [*NoticeType, TEST_TYPE]
+    for message in messages:
+        (example,) = message["examples"]
+        data = message["payload"]["properties"]["data"]
+        assert set(example["payload"]["data"]) == set(data["required"]) == set(data["properties"])
+        assert example["payload"]["type"] == message["name"]
 
 
 @pytest.mark.parametrize("spec", PUBLIC, ids=lambda spec: spec.name)
@@ -55,6 +67,7 @@ def test_every_example_of_a_public_topic_is_shown() -> None:
     shown = {
         (name, example["name"])
         for name, message in DESCRIBED["components"]["messages"].items()
+        if "kafka" in message.get("bindings", {})
         for example in message["examples"]
     }
     names = {spec.name for spec in PUBLIC}
@@ -77,4 +90,11 @@ async def test_it_is_served_without_a_key() -> None:
     reply = await fake_api().client.get("/asyncapi.json")
     assert reply.status_code == 200
     assert reply.headers["content-type"] == "application/json"
-    assert set(reply.json()["channels"]) == set(DESCRIBED["channels"])
+    described = reply.json()
+    assert set(described["channels"]) == {*DESCRIBED["channels"], "streamChanges"}
+    stream = described["channels"]["streamChanges"]
+    assert (stream["address"], stream["servers"]) == ("/tidemark/v1/stream", [{"$ref": "#/servers/query-api"}])
+    assert described["operations"]["send.streamChanges"]["action"] == "send"
+    message = described["components"]["messages"]["streamChanges.event"]
+    assert jsonschema_rs.is_valid(message["payload"], message["examples"][0]["payload"])
+    assert not jsonschema_rs.is_valid(message["payload"], {"type": "post"})

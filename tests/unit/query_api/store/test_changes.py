@@ -119,14 +119,15 @@ class Mirror:
         self.held: dict[Changed, Any] = {}
         self.versions: dict[Changed, tuple[int, ...]] = {}
 
-    def page(self, replica: Replica, limit: int) -> bool:
+    def page(self, replica: Replica, limit: int, most: int = 1_000) -> bool:
+        """Apply a page, or only so many of its changes, as whoever is cut off within a stream."""
         with replica.view() as view:
             try:
                 found = changes_since(view, "w1", self.cursor, limit)
             except Behind:
                 return False
             assert len(found.entries) <= limit
-            for entry in found.entries:
+            for entry in found.entries[:most]:
                 state, version = state_of(view, entry)
                 before = self.versions.get(entry, version)
                 assert all(now >= then for now, then in zip(version, before, strict=True)), "nothing older comes later"
@@ -135,7 +136,7 @@ class Mirror:
                     self.held.pop(entry, None)
                 else:
                     self.held[entry] = state
-            self.cursor = found.cursor
+            self.cursor = found.cursor if most >= len(found.entries) else found.cursors[most - 1]
         return found.has_more
 
 
@@ -173,7 +174,7 @@ def apply(topics: Topics, write: tuple[str, str, int | None]) -> None:
 STEPS = st.one_of(
     st.tuples(st.just("write"), writes()),
     st.tuples(st.just("read"), st.integers(0, 1), st.sampled_from(TOPICS), st.integers(1, 3)),
-    st.tuples(st.just("page"), st.integers(0, 1), st.integers(0, 1), st.integers(1, 4)),
+    st.tuples(st.just("page"), st.integers(0, 1), st.integers(0, 1), st.integers(1, 4), st.integers(1, 4)),
     st.tuples(st.just("anew"), st.integers(0, 1)),
     st.tuples(st.just("late"), st.integers(0, 1)),
 )
@@ -191,8 +192,8 @@ def test_mirrors_end_with_what_the_store_says(steps: list[tuple[Any, ...]]) -> N
                     apply(topics, write)
                 case ("read", which, topic, most):
                     replicas[which].read(topics, topic, most)
-                case ("page", mirror, which, limit):
-                    mirrors[mirror].page(replicas[which], limit)
+                case ("page", mirror, which, limit, most):
+                    mirrors[mirror].page(replicas[which], limit, most)
                 case ("anew", which):
                     topics.compact()
                     replicas[which].close()
@@ -211,7 +212,7 @@ def test_mirrors_end_with_what_the_store_says(steps: list[tuple[Any, ...]]) -> N
         assert everything(replicas[1]) == expected
         for mirror in mirrors:
             turn = 0
-            while mirror.page(replicas[turn % 2], 2):
+            while mirror.page(replicas[turn % 2], 1 + turn % 3):
                 turn += 1
             assert mirror.held == expected
         for replica in replicas:
@@ -251,6 +252,19 @@ def test_only_wanted_types_come(replica: Replica) -> None:
         found = changes_since(view, "w1", BEGINNING, 100, {ACCOUNT})
         assert sorted(found.entries) == [Changed(ACCOUNT, id_) for id_ in IDS]
         assert found.cursor == end_of(view, "w1")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+def test_whoever_was_told_some_of_a_page_goes_on_behind_them(replica: Replica, limit: int) -> None:
+    filled(replica)
+    with replica.view() as view:
+        expected = changes_since(view, "w1", BEGINNING, 100).entries
+        cursor, seen = BEGINNING, list[Changed]()
+        while (found := changes_since(view, "w1", cursor, limit)).entries:
+            seen.append(found.entries[0])
+            cursor = found.cursors[0]
+            assert len(seen) < 20
+    assert set(seen) == set(expected)
 
 
 def test_a_deleted_channel_takes_its_account_with_it(replica: Replica) -> None:

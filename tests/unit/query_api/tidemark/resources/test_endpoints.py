@@ -213,7 +213,7 @@ async def test_the_description_has_every_endpoint(api: FakeApi) -> None:
         assert {"200", "304", "401", "403", "404", "422", "429", "503"} <= set(operation["responses"])
         assert operation["responses"]["200"]["content"]["application/json"]["example"]
     posts = {held["name"]: held for held in described["paths"][f"{V1}/posts"]["get"]["parameters"]}
-    assert {"ids", "limit", "cursor", "platform", "channel_id", "from", "to"} == set(posts)
+    assert {"ids", "limit", "cursor", "platform", "channel_id", "from", "to", "search"} == set(posts)
     assert (posts["from"]["required"], posts["limit"]["schema"]["maximum"]) == (False, 500)
     body = described["paths"][f"{V1}/posts/query"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body == {"$ref": "#/components/schemas/ByIds"}

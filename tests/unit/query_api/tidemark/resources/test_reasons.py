@@ -30,7 +30,6 @@ from tests.unit.query_api.tidemark.resources.states import (
     channel_state,
     evidence,
     post_register,
-    post_state,
     target_state,
 )
 
@@ -116,18 +115,15 @@ def test_a_sum_is_as_hopeful_as_its_most_hopeful_part() -> None:
     gone = target_state("t2", evidence=(evidence(Outcome.TARGET_GONE),))
     failed = target_state("t3", evidence=(evidence(Outcome.PLATFORM_DOWN),))
     for targets, reason in [((gone,), Reason.RETIRED), ((gone, failed), Reason.ERROR), ((), Reason.PENDING)]:
-        reasons = post_reasons(
-            post_state(*targets),
-            total([one.register.values for one in targets]),
-            [target_reasons(one, NOW) for one in targets],
-        )
+        values = total([one.register.values for one in targets])
+        reasons = post_reasons(values, None, [target_reasons(one, NOW) for one in targets])
         assert reasons["likes"] is reason
 
 
 def test_means_of_several_targets_have_no_total() -> None:
     targets = [target_state(name, register=post_register(avg_watch_time_seconds=5)) for name in ("t1", "t2")]
     values = total([one.register.values for one in targets])
-    reasons = post_reasons(post_state(*targets), values, [target_reasons(one, NOW) for one in targets])
+    reasons = post_reasons(values, None, [target_reasons(one, NOW) for one in targets])
     assert reasons["avg_watch_time_seconds"] is Reason.NOT_SUPPORTED
 
 
@@ -143,8 +139,8 @@ def test_nulls_and_reasons_are_the_same_columns(parts: list[tuple[str, Register]
         shown = post_metrics(target.register.values)
         assert {name for name, value in shown.items() if value is None} == set(reasons)
     values = total([target.register.values for target in targets])
-    reasons = post_reasons(post_state(*targets), values, of_targets)
     shown = total_metrics([target.register.values for target in targets])
+    reasons = post_reasons(values, shown["engagement_rate"], of_targets)
     assert {name for name, value in shown.items() if value is None} == set(reasons)
     assert ("engagements" in reasons) == (post_engagements(values) is None)
 

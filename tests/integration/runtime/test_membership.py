@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from services.poller.partitions.membership import Membership
 from services.runtime.clock import ticks
+from services.runtime.membership import Membership
 from services.runtime.settings import KafkaSettings, RegistrySettings
 from services.runtime.topics import ensure_topics
 from tests.support.engines import Engines

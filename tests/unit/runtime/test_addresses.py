@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.poller.asking.addresses import is_public
+from services.runtime.addresses import is_public
 
 # Sources: the IANA registries of special-purpose addresses.
 PRIVATE_4 = [

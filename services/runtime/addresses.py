@@ -1,7 +1,7 @@
-"""Keeps calls to platforms out of private networks, whatever a name resolves to.
+"""Keeps calls to others' servers out of private networks, whatever a name resolves to.
 
-A platform's host can come from outside (an account's own server), so a name may lead to this machine or its
-neighbours. The check is made on the address that is then connected to, so a name can't change in between.
+A host can come from outside (an account's own server, a webhook), so a name may lead to this machine or its neighbours.
+The check is made on the address that is then connected to, so a name can't change in between.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import anyio
 import httpcore
 import httpx
-
-from services.poller.errors import ForbiddenAddress
 
 # Special-purpose blocks that Python's `is_global` takes for public, or that are no hosts. Sources: the IANA registries
 # of special-purpose addresses, RFC 3879 (site-local), RFC 4291 (IPv4-compatible), RFC 2765 (IPv4-translated), RFC 7526
@@ -56,9 +54,14 @@ def _is_public_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> b
 
 
 class PublicOnlyBackend(httpcore.AsyncNetworkBackend):
-    """Connects by TCP to public addresses only."""
+    """Connects by TCP to public addresses only.
 
-    def __init__(self) -> None:
+    Args:
+        refusal: makes the error that is raised for a host without a public address.
+    """
+
+    def __init__(self, refusal: Callable[[str], Exception]) -> None:
+        self._refusal = refusal
         self._inner = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -72,15 +75,13 @@ class PublicOnlyBackend(httpcore.AsyncNetworkBackend):
         """Resolve, check and connect.
 
         Raises:
-            ForbiddenAddress: the name leads nowhere public.
+            Exception: the one that `refusal` makes: the name leads nowhere public.
             httpcore.ConnectError, httpcore.ConnectTimeout: as the backend within.
         """
-        addresses = await _resolve(host, port, timeout)
+        addresses = await resolved(host, port, timeout)
         public = [address for address in addresses if is_public(address)]
         if not public:
-            raise ForbiddenAddress(
-                f"{host} resolves to no public address; set the platform's TIDEMARK_<PLATFORM>_BASE_URL to allow it"
-            )
+            raise self._refusal(host)
         return await self._inner.connect_tcp(public[0], port, timeout, local_address, socket_options)
 
     async def connect_unix_socket(
@@ -89,15 +90,30 @@ class PublicOnlyBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ASYNC109 - the base class's signature
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Never: a platform is not on this machine."""
-        raise ForbiddenAddress("a platform can't be asked through a socket file")
+        """Never: others' servers are not on this machine."""
+        raise self._refusal(path)
 
     async def sleep(self, seconds: float) -> None:
         """Wait, as the backend within does; `seconds` of real time."""
         await self._inner.sleep(seconds)
 
 
-async def _resolve(host: str, port: int, seconds: float | None) -> list[str]:
+async def leads_nowhere_public(host: str, port: int, seconds: float) -> bool:
+    """Whether a host has addresses and none of them is public; False for a name that is not known or not answered."""
+    try:
+        addresses = await resolved(host, port, seconds)
+    except (httpcore.ConnectError, httpcore.ConnectTimeout):
+        return False
+    return not any(map(is_public, addresses))
+
+
+async def resolved(host: str, port: int, seconds: float | None) -> list[str]:
+    """The addresses of a host.
+
+    Raises:
+        httpcore.ConnectError: the name is not known.
+        httpcore.ConnectTimeout: the answer did not come in time.
+    """
     try:
         with anyio.fail_after(seconds):
             found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -108,9 +124,11 @@ async def _resolve(host: str, port: int, seconds: float | None) -> list[str]:
     return [str(entry[4][0]) for entry in found]
 
 
-def public_only_transport(verify: ssl.SSLContext, limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
-    """A transport that refuses private, loopback and link-local addresses."""
+def public_only_transport(
+    verify: ssl.SSLContext, limits: httpx.Limits, refusal: Callable[[str], Exception]
+) -> httpx.AsyncHTTPTransport:
+    """A transport that refuses private, loopback and link-local addresses, with the error that `refusal` makes."""
     transport = httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
     # httpx has no parameter for it; a test shows that it takes effect.
-    transport._pool._network_backend = PublicOnlyBackend()
+    transport._pool._network_backend = PublicOnlyBackend(refusal)
     return transport

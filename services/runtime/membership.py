@@ -1,4 +1,4 @@
-"""This process's place in the consumer group of the pollers: tells which partitions it gains and has to give back.
+"""This process's place in a consumer group: tells which partitions it gains and has to give back.
 
 The group is joined on one catalog topic, whose partitions stand for those of all; nothing is consumed through it. A
 thread of its own keeps the place, and proves it again and again by committing: the broker accepts a commit only from
@@ -20,7 +20,6 @@ from typing import Any, Protocol
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
-from services.poller.errors import Stop
 from services.runtime.clock import ticks
 from services.runtime.kafka import confluent_options
 from services.runtime.logging import get_logger
@@ -58,6 +57,10 @@ class Listener(Protocol):
 
     def proven(self, sent_at: int) -> None:
         """Kafka confirmed the membership, by what was sent at these ticks."""
+
+
+class GroupRefused(Exception):
+    """The group refuses this process for a reason that trying again won't change."""
 
 
 class _Fenced(Exception):
@@ -110,7 +113,7 @@ class Membership:
         """Take part until `stop`.
 
         Raises:
-            Stop: the group refuses this process for a reason that trying again won't change.
+            GroupRefused: trying again won't help.
         """
         loop = self._loop = asyncio.get_running_loop()
         over = self._over = loop.create_future()
@@ -193,14 +196,14 @@ class Membership:
 
         Raises:
             _Fenced: another took the static name.
-            Stop: nothing heals it.
+            GroupRefused: nothing heals it.
         """
         if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED):
             raise _Fenced
         if error.fatal() and self._instance_id and "fenced" in error.str().lower():
             raise _Fenced
         if error.fatal() or error.code() in _REFUSALS:
-            raise Stop(f"the group {self._group} refuses this poller: {error.str()}")
+            raise GroupRefused(f"the group {self._group} refuses this process: {error.str()}")
         _log.info("the group did not answer as hoped", reason=error.str())
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -1,0 +1,158 @@
+{{/* Names, labels, and what every pod of Tidemark has. */}}
+{{- define "tidemark.name" -}}
+{{- if contains "tidemark" .Release.Name -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{- else -}}{{ printf "%s-tidemark" .Release.Name | trunc 40 | trimSuffix "-" }}{{- end -}}
+{{- end -}}
+
+{{/* dict "root" $ "component" "poller" */}}
+{{- define "tidemark.selector" -}}
+app.kubernetes.io/name: tidemark
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "tidemark.labels" -}}
+{{ include "tidemark.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end -}}
+
+{{- define "tidemark.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{- define "tidemark.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "tidemark.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* The environment of a service or command: dict "root" $ "role" "poller" "secrets" (list "secret-keys") "clickhouse" true "own" map */}}
+{{- define "tidemark.env" -}}
+{{- $v := .root.Values -}}
+{{- if ne .role "migrate" }}
+- {name: TIDEMARK_KAFKA_BOOTSTRAP, value: {{ required "kafka.bootstrap: host:port of your Kafka" $v.kafka.bootstrap | quote }}}
+{{- $protocol := ternary (ternary "SASL_SSL" "SASL_PLAINTEXT" $v.kafka.tls.enabled) (ternary "SSL" "PLAINTEXT" $v.kafka.tls.enabled) $v.kafka.sasl.enabled }}
+- {name: TIDEMARK_KAFKA_SECURITY_PROTOCOL, value: {{ $protocol }}}
+{{- if and $v.kafka.tls.enabled $v.kafka.tls.caSecret }}
+- {name: TIDEMARK_KAFKA_SSL_CAFILE, value: /etc/tidemark/kafka-ca/ca.crt}
+{{- end }}
+{{- if $v.kafka.sasl.enabled }}
+- {name: TIDEMARK_KAFKA_SASL_MECHANISM, value: {{ $v.kafka.sasl.mechanism }}}
+- {name: TIDEMARK_KAFKA_SASL_USERNAME, value: {{ printf "%s%s" $v.kafka.sasl.principalPrefix .role | quote }}}
+- {name: TIDEMARK_KAFKA_SASL_PASSWORD_FILE, value: /etc/tidemark/secrets/kafka-password}
+{{- end }}
+{{- if $v.registry.existingSecret }}
+- name: TIDEMARK_SCHEMA_REGISTRY_URL
+  valueFrom: {secretKeyRef: {name: {{ $v.registry.existingSecret }}, key: url}}
+{{- else }}
+- {name: TIDEMARK_SCHEMA_REGISTRY_URL, value: {{ required "registry.url or registry.existingSecret: your schema registry" $v.registry.url | quote }}}
+{{- end }}
+- {name: TIDEMARK_TOPIC_PREFIX, value: {{ $v.topics.prefix | quote }}}
+- {name: TIDEMARK_TOPIC_PARTITIONS, value: {{ $v.topics.partitions | quote }}}
+{{- end }}
+{{- if .clickhouse }}
+- {name: TIDEMARK_CLICKHOUSE_URL_FILE, value: /etc/tidemark/secrets/clickhouse-url}
+{{- with $v.clickhouse.cluster }}
+- {name: TIDEMARK_CLICKHOUSE_CLUSTER, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
+{{- if has "secret-keys" .secrets }}
+- {name: TIDEMARK_SECRET_KEYS_FILE, value: /etc/tidemark/secrets/secret-keys}
+{{- end }}
+{{- if has "admin-key" .secrets }}
+- {name: TIDEMARK_ADMIN_KEY_FILE, value: /etc/tidemark/secrets/admin-key}
+{{- end }}
+- {name: TIDEMARK_LOG_LEVEL, value: {{ $v.logLevel }}}
+- {name: TIDEMARK_METRICS_HOST, value: 0.0.0.0}
+- {name: TIDEMARK_METRICS_PORT, value: "9100"}
+{{- range $name, $value := merge (dict) (.own | default dict) $v.extraEnv }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- define "tidemark.mounts" -}}
+- {name: tmp, mountPath: /tmp}
+{{- if include "tidemark.sources" . }}
+- {name: secrets, mountPath: /etc/tidemark/secrets, readOnly: true}
+{{- end }}
+{{- if and .root.Values.kafka.tls.enabled .root.Values.kafka.tls.caSecret (ne .role "migrate") }}
+- {name: kafka-ca, mountPath: /etc/tidemark/kafka-ca, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{/* Each secret as a file that its group alone reads: services read NAME_FILE. */}}
+{{- define "tidemark.sources" -}}
+{{- $v := .root.Values -}}
+{{- if and $v.kafka.sasl.enabled (ne .role "migrate") }}
+- secret:
+    name: {{ required "kafka.sasl.existingSecret: passwords by service" $v.kafka.sasl.existingSecret }}
+    items: [{key: {{ .role }}, path: kafka-password}]
+{{- end }}
+{{- if .clickhouse }}
+- secret:
+    name: {{ required "clickhouse.existingSecret: addresses by service" $v.clickhouse.existingSecret }}
+    items: [{key: {{ .role }}, path: clickhouse-url}]
+{{- end }}
+{{- range .secrets }}
+- secret:
+    name: {{ required "secrets.existingSecret: admin-key and secret-keys" $v.secrets.existingSecret }}
+    items: [{key: {{ . }}, path: {{ . }}}]
+{{- end }}
+{{- end -}}
+
+{{- define "tidemark.volumes" -}}
+- {name: tmp, emptyDir: {}}
+{{- with include "tidemark.sources" . }}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources: {{- . | nindent 6 }}
+{{- end }}
+{{- if and .root.Values.kafka.tls.enabled .root.Values.kafka.tls.caSecret (ne .role "migrate") }}
+- name: kafka-ca
+  secret:
+    secretName: {{ .root.Values.kafka.tls.caSecret }}
+    items: [{key: {{ .root.Values.kafka.tls.caKey }}, path: ca.crt}]
+{{- end }}
+{{- end -}}
+
+{{- define "tidemark.scheduling" -}}
+{{- with .nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "tidemark.probes" -}}
+startupProbe:
+  httpGet: {path: /healthz, port: {{ . }}}
+  periodSeconds: 2
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /healthz, port: {{ . }}}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /readyz, port: {{ . }}}
+  periodSeconds: 5
+  timeoutSeconds: 5
+{{- end -}}

@@ -1,0 +1,1 @@
+"""Brings the libraries of the pages from npm; see `infra.pages.vendor`."""

@@ -1,0 +1,73 @@
+"""The console side of `tidemark backup`: settings, lines of progress, an exit code."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from services.aggregator.audit.run import AuditSettings
+from services.aggregator.backup.archive import BackupError, Manifest
+from services.aggregator.backup.create import create
+from services.aggregator.backup.restore import restore
+from services.aggregator.topic_reader import TopicUnreadable
+from services.runtime.brokers import BrokersUnavailable
+from services.runtime.clock import SystemClock
+from services.runtime.patience import saying
+from services.runtime.registry import RegistryUnavailable
+from services.runtime.settings import exit_with, load_or_exit
+from services.runtime.wording import counted
+
+_LINE_SECONDS = 2.0
+_SILENT_SECONDS = 8.0
+
+
+class _Lines:
+    """Shows progress: a line at most every two seconds."""
+
+    def __init__(self) -> None:
+        self.last = "backup: starting"
+        self._told_at = 0.0
+
+    def show(self, line: str) -> None:
+        """Note a line, and print it when the last one is two seconds old."""
+        self.last = f"backup: {line}"
+        now = time.monotonic()
+        if now - self._told_at >= _LINE_SECONDS:
+            self._told_at = now
+            print(self.last, file=sys.stderr, flush=True)  # noqa: T201 - a command line prints
+
+
+def run_create(path: Path, wait_seconds: float) -> int:
+    """Make a backup; returns the exit code."""
+    settings = load_or_exit(AuditSettings)
+    manifest = _told(lambda show: create(settings, path, SystemClock(), wait_seconds, show))
+    print(f"{path}: {_content(manifest)}, {counted(path.stat().st_size, 'byte')}")  # noqa: T201 - likewise
+    return 0
+
+
+def run_restore(path: Path, *, is_forced: bool) -> int:
+    """Restore a backup; returns the exit code."""
+    settings = load_or_exit(AuditSettings)
+    manifest = _told(lambda show: restore(settings, path, is_forced=is_forced, show=show))
+    print(f"restored {_content(manifest)}, of {manifest.created_at}")  # noqa: T201 - likewise
+    print("next: `tidemark rebuild` makes all numbers from it, then `tidemark audit`")  # noqa: T201 - likewise
+    return 0
+
+
+def _told(work: Callable[[Callable[[str], None]], Manifest]) -> Manifest:
+    lines = _Lines()
+    try:
+        with saying(lambda: lines.last, every_seconds=_SILENT_SECONDS):
+            return work(lines.show)
+    except (BackupError, TopicUnreadable, BrokersUnavailable, RegistryUnavailable) as error:
+        exit_with(str(error), 1)
+    except KeyboardInterrupt:
+        exit_with("stopped; a restore goes on when the command is given again", 130)
+
+
+def _content(manifest: Manifest) -> str:
+    raw = sum(member.count for member in manifest.members if member.name.endswith(".parquet"))
+    messages = sum(member.count for member in manifest.members) - raw
+    return f"{counted(raw, 'raw event')} and {counted(messages, 'message')}"

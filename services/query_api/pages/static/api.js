@@ -1,0 +1,148 @@
+// Reads the API with the key of this tab. The key is kept in the tab's session storage and sent in the header only.
+import { useEffect, useRef, useState } from "./view.js";
+
+const LONGEST_WAIT_SECONDS = 60;
+
+// A number that JavaScript would write in other digits than the API did.
+class Exact extends Number {
+  constructor(value, source) {
+    super(value);
+    this.source = source;
+  }
+}
+
+export function read(text) {
+  return JSON.parse(text, (_, value, context) =>
+    typeof value === "number" && context?.source !== undefined && String(value) !== context.source
+      ? new Exact(value, context.source)
+      : value,
+  );
+}
+
+// A value in the API's own digits; "" for null.
+export function exact(value) {
+  if (value === null || value === undefined) return "";
+  return value instanceof Exact ? value.source : String(value);
+}
+
+export class Refused extends Error {
+  constructor(status, problem, retryAfter) {
+    super(problem?.message || problem?.detail || `The server answered ${status}.`);
+    this.status = status;
+    this.code = problem?.code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+export class Session {
+  constructor(name) {
+    this.name = name;
+    this.onRefused = () => {};
+  }
+
+  get key() {
+    try {
+      return sessionStorage.getItem(this.name);
+    } catch {
+      return this.held ?? null;
+    }
+  }
+
+  set key(value) {
+    this.held = value;
+    try {
+      if (value === null) sessionStorage.removeItem(this.name);
+      else sessionStorage.setItem(this.name, value);
+    } catch {
+      // Without storage the key lives as long as the page.
+    }
+  }
+
+  async fetch(path, options = {}) {
+    const headers = { accept: "application/json", ...options.headers, authorization: `Bearer ${this.key}` };
+    return fetch(path, { ...options, headers, credentials: "omit", cache: "no-store" });
+  }
+
+  async get(path, signal) {
+    let reply;
+    try {
+      reply = await this.fetch(path, { signal });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Refused(0, { message: "The server can't be reached." });
+    }
+    const text = await reply.text();
+    let body = null;
+    try {
+      body = read(text);
+    } catch {
+      // A proxy's page, or nothing.
+    }
+    if (!reply.ok || body === null) {
+      const refused = new Refused(reply.status, body, Number(reply.headers.get("retry-after")) || null);
+      if (reply.status === 401 || reply.status === 403) this.onRefused(refused);
+      throw refused;
+    }
+    return body;
+  }
+}
+
+export function withQuery(path, asked) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(asked)) {
+    if (value !== null && value !== undefined && value !== "") query.set(name, value);
+  }
+  const text = query.toString();
+  return text ? `${path}?${text}` : path;
+}
+
+// The answers at some addresses. While new ones are read, the old ones stay; after a failure they are asked again.
+// Args: addresses by name; tick: a number that changes when the data may have changed.
+export function useAnswers(session, addresses, tick = 0) {
+  const wanted = JSON.stringify(addresses);
+  const [held, hold] = useState({ wanted: null, data: {}, errors: {}, isLoading: true });
+  const [tries, retry] = useState(0);
+  const timer = useRef();
+  useEffect(() => {
+    const stopping = new AbortController();
+    clearTimeout(timer.current);
+    hold((before) => ({ ...before, data: before.wanted === wanted ? before.data : {}, isLoading: true }));
+    const names = Object.keys(addresses);
+    const errors = {};
+    const data = {};
+    let left = names.length;
+    if (!left) hold({ wanted, data, errors, isLoading: false });
+    for (const name of names) {
+      session
+        .get(addresses[name], stopping.signal)
+        .then(
+          (body) => (data[name] = body),
+          (error) => (errors[name] = error),
+        )
+        .then(() => {
+          if (stopping.signal.aborted) return;
+          left -= 1;
+          hold((before) => ({
+            wanted,
+            data: { ...(before.wanted === wanted ? before.data : {}), ...data },
+            errors: { ...errors },
+            isLoading: left > 0,
+          }));
+          if (left === 0 && Object.keys(errors).length) {
+            const again = Object.values(errors).filter((error) => ![401, 403, 404, 422].includes(error.status));
+            if (!again.length) return;
+            const waits = again.map((error) => error.retryAfter || 5);
+            timer.current = setTimeout(
+              () => retry((count) => count + 1),
+              Math.min(LONGEST_WAIT_SECONDS, Math.max(...waits)) * 1000,
+            );
+          }
+        });
+    }
+    return () => {
+      stopping.abort();
+      clearTimeout(timer.current);
+    };
+  }, [wanted, tick, tries]);
+  return held.wanted === wanted ? held : { wanted, data: {}, errors: {}, isLoading: true };
+}

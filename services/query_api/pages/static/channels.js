@@ -1,0 +1,116 @@
+// Connected accounts: their own figures, and the totals of their windows with the source of each.
+import { addressWith } from "./address.js";
+import { useAnswers, withQuery } from "./api.js";
+import { TimeChart } from "./chart.js";
+import { Card, Choice, Empty, Figure, Loading, Platform, Problems, Waiting } from "./parts.js";
+import { SpanBar, spanOf } from "./span.js";
+import { html, useState } from "./view.js";
+import { ago, label, STATUSES, when } from "./words.js";
+
+const OWN = ["followers", "following", "posts_count", "views", "impressions", "reach", "profile_views", "engagements", "likes", "comments", "shares", "saves", "watch_time_seconds"];
+const LISTED = ["followers", "following", "posts_count", "reach", "profile_views"];
+const WINDOWS = ["24h", "7d", "28d"];
+const SHOWN = ["views", "impressions", "reach", "engagements", "engagement_rate", "likes", "comments", "shares", "saves", "clicks", "watch_time_seconds", "followers", "profile_views"];
+const SOURCES = { channel: ["platform", "The platform's own total of this window."], posts: ["posts", "Added up over the posts published in this window."], mixed: ["both", "Partly the platform's, partly added up over posts."] };
+const METRICS = [["followers", "Followers"], ["views", "Views"], ["impressions", "Impressions"], ["engagements", "Engagements"]];
+
+export function Status({ status }) {
+  const [text] = STATUSES[status] ?? [status];
+  return html`<span class=${`badge ${status === "active" ? "good" : "warn"}`}>${text}</span>`;
+}
+
+export function Channels({ session, held, tick, channels, isLoading }) {
+  if (held.channel) return html`<${Channel} session=${session} held=${held} tick=${tick} id=${held.channel} />`;
+  return html`
+    <div class="title"><h1>Channels</h1></div>
+    ${isLoading && !channels.length && html`<${Loading} lines=${6} />`}
+    ${channels.length > 0 && html`<div class="scroll card" tabindex="0" role="group" aria-label="Table"><table data-endpoint="channels">
+      <thead><tr><th scope="col">Account</th><th scope="col">State</th>${LISTED.map((name) => html`<th scope="col" class="number" key=${name}>${label(name)}</th>`)}<th scope="col">As of</th><th scope="col">Next poll</th></tr></thead>
+      <tbody>${channels.map((one) => html`<tr key=${one.id} data-id=${one.id} data-kind="channel">
+        <th scope="row"><a href=${addressWith({ channel: one.id })}><${Platform} name=${one.platform} /> ${one.username || one.id}</a></th>
+        <td><${Status} status=${one.status} /></td>
+        ${LISTED.map((name) => html`<td class="number" key=${name}><${Figure} metric=${name} value=${one.metrics[name]} reason=${one.reasons[name]} /></td>`)}
+        <td class="quiet">${ago(one.captured_at)}</td>
+        <td class="quiet">${one.next_poll_at ? (new Date(one.next_poll_at) < Date.now() ? "due" : ago(one.next_poll_at)) : "none"}</td>
+      </tr>`)}</tbody>
+    </table></div>`}
+  `;
+}
+
+function Channel({ session, held, tick, id }) {
+  const span = spanOf(held);
+  const of = `/tidemark/v1/channels/${encodeURIComponent(id)}`;
+  const metric = METRICS.some(([name]) => name === held.metric) ? held.metric : "followers";
+  const { data, errors } = useAnswers(
+    session,
+    {
+      channel: of,
+      ...Object.fromEntries(WINDOWS.map((range) => [range, withQuery(`${of}/windows`, { range })])),
+      series: withQuery(`${of}/series`, { metrics: metric, from: span.from, to: span.to, tz: span.zone, step: span.step }),
+    },
+    tick,
+  );
+  const channel = data.channel;
+  return html`
+    <p class="back"><a href=${addressWith({ channel: null, metric: null })}>← All channels</a></p>
+    <${Problems} errors=${errors} />
+    ${!channel && !errors.channel && html`<${Loading} lines=${6} />`}
+    ${channel && html`
+      <div class="title"><h1><${Platform} name=${channel.platform} /> ${channel.username || channel.id}</h1>
+        <p class="fresh quiet">As of ${ago(channel.captured_at)}${channel.next_poll_at ? `; next poll ${new Date(channel.next_poll_at) < Date.now() ? "is due" : ago(channel.next_poll_at)}` : ""}</p></div>
+      ${channel.status !== "active" && html`<div class="notice bad"><strong>${STATUSES[channel.status]?.[0] ?? channel.status}.</strong> ${STATUSES[channel.status]?.[1]}</div>`}
+      <${Card} title="The account's own figures">
+        <dl class="totals" data-id=${channel.id} data-kind="channel">${OWN.map((name) => html`<div key=${name}>
+          <dt>${label(name)}</dt><dd><${Figure} metric=${name} value=${channel.metrics[name]} reason=${channel.reasons[name]} /></dd></div>`)}</dl>
+      <//>
+      <${Card} title="${label(metric)} over time" actions=${html`<${Choice} name="metric" label="Figure" chosen=${metric} options=${METRICS} />`}>
+        <${SpanBar} held=${held} span=${span} channels=${[]} hasChannel=${false} />
+        ${data.series ? html`<${TimeChart} points=${data.series.points} metrics=${[metric]} zone=${span.zone} title=${`${label(metric)} over time`} />` : html`<${Waiting} error=${errors.series} />`}
+      <//>
+      <${Card} title="Trailing windows" note="The totals that products show. Each says whether the platform reported it, or it was added up over posts.">
+        <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
+          <thead><tr><th scope="col">Figure</th>${WINDOWS.map((range) => html`<th scope="col" class="number" key=${range}>${range}</th>`)}</tr></thead>
+          <tbody>${SHOWN.map((name) => html`<tr key=${name} data-id=${name}>
+            <th scope="row">${label(name)}</th>
+            ${WINDOWS.map((range) => {
+              const window = data[range];
+              if (!window) return html`<td key=${range}></td>`;
+              const [text, title] = SOURCES[window.sources[name]] ?? [];
+              return html`<td class="number" key=${range} data-kind=${`window-${range}`}><${Figure} metric=${name} value=${window.metrics[name]} reason="no_answer" />
+                 <span class="source" title=${title}>${text ?? ""}</span></td>`;
+            })}
+          </tr>`)}</tbody>
+        </table></div>
+      <//>
+      <${Card} title="What the platform reported" note="The latest period of each kind and length.">
+        ${channel.periods.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
+          <thead><tr><th scope="col">Period</th>${OWN.map((name) => html`<th scope="col" class="number" key=${name}>${label(name)}</th>`)}</tr></thead>
+          <tbody>${channel.periods.map((period, number) => html`<tr key=${number} data-id=${String(number)} data-kind="period">
+            <th scope="row">${period.period === "lifetime" ? "In all" : `${when(period.period_start, span.zone, { dateStyle: "medium" })} to ${when(period.period_end, span.zone, { dateStyle: "medium" })}`}<br /><span class="quiet small">answered ${ago(period.captured_at)}</span></th>
+            ${OWN.map((name) => html`<td class="number" key=${name}><${Figure} metric=${name} value=${period.metrics[name]} reason="no_answer" short /></td>`)}
+          </tr>`)}</tbody>
+        </table></div>` : html`<${Empty} title="No answer yet">The account's own figures come with its first poll.<//>`}
+      <//>
+      <${Health} session=${session} id=${channel.id} />`}
+  `;
+}
+
+// Asks the platform itself, so only when a person wants it.
+function Health({ session, id }) {
+  const [held, hold] = useState({});
+  const ask = async () => {
+    hold({ isAsking: true });
+    try {
+      hold({ answer: await session.get(`/api/v1/social-accounts/${encodeURIComponent(id)}/health`) });
+    } catch (error) {
+      hold({ error });
+    }
+  };
+  return html`<${Card} title="Connection" note="Asks the platform whether the connection works.">
+    <button onClick=${ask} disabled=${held.isAsking}>${held.isAsking ? "Asking" : "Check now"}</button>
+    ${held.error && html`<${Problems} errors=${{ held: held.error }} />`}
+    ${held.answer && html`<dl class="event" role="status">${Object.entries(held.answer)
+      .filter(([, value]) => value === null || typeof value !== "object")
+      .map(([name, value]) => html`<dt key=${name}>${label(name)}</dt><dd>${value === null ? "–" : String(value)}</dd>`)}</dl>`}
+  <//>`;
+}

@@ -1,0 +1,82 @@
+// A time chart on a canvas by uPlot, with a table of the same numbers for readers of the screen.
+import uPlot from "./vendor/uplot.js";
+import { html, useEffect, useRef } from "./view.js";
+import { figureText, label, when } from "./words.js";
+
+const HEIGHT = 260;
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+function spline() {
+  return uPlot.paths.spline();
+}
+
+function bars() {
+  return uPlot.paths.bars({ size: [0.7, 36], radius: 0.15 });
+}
+
+function tickText(seconds, step, zone) {
+  return when(seconds * 1000, zone, step >= 86_400 ? { day: "numeric", month: "short" } : { hour: "numeric", minute: "2-digit" });
+}
+
+// Args: points of a series as the API gives them; metrics to draw; zone; areBars: draw growth as bars.
+export function TimeChart({ points, metrics, zone, areBars, title }) {
+  const place = useRef();
+  useEffect(() => {
+    const element = place.current;
+    if (!element || !points.length) return undefined;
+    const times = points.map((point) => new Date(areBars ? point.start : point.end).getTime() / 1000);
+    const columns = metrics.map((metric) => points.map((point) => (point[metric] === null ? null : Number(point[metric]))));
+    const half = areBars && times.length > 1 ? (times[1] - times[0]) / 2 : 0;
+    let chart = null;
+    const draw = () => {
+      chart?.destroy();
+      const axis = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+      chart = new uPlot(
+        {
+          width: element.clientWidth || 600,
+          height: HEIGHT,
+          tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
+          cursor: { y: false, points: { size: 7 } },
+          legend: { live: true, markers: { width: 0 } },
+          scales: { x: { range: (_, low, high) => [low - half, high + half] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max((high ?? 1) * 1.08, 1)] } },
+          axes: [
+            { ...axis, grid: { show: false }, values: (_, ticks, __, ___, step) => ticks.map((tick) => tickText(tick, step, zone)) },
+            { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => figureText(metrics[0], tick, true)) },
+          ],
+          series: [
+            { label: "Time", value: (_, seconds) => (seconds === null ? "–" : when(seconds * 1000, zone)) },
+            ...metrics.map((metric, number) => ({
+              label: label(metric),
+              stroke: colour(number ? "second" : "accent"),
+              fill: colour(areBars ? "accent" : "wash"),
+              width: areBars ? 0 : 2,
+              paths: areBars ? bars() : spline(),
+              points: { show: columns[number].filter((value) => value !== null).length < 3, size: 7 },
+              value: (_, value) => (value === null ? "–" : figureText(metric, value)),
+            })),
+          ],
+        },
+        [times, ...columns],
+        element,
+      );
+    };
+    draw();
+    const watching = new ResizeObserver(() => chart?.setSize({ width: element.clientWidth, height: HEIGHT }));
+    watching.observe(element);
+    dark.addEventListener("change", draw);
+    return () => {
+      watching.disconnect();
+      dark.removeEventListener("change", draw);
+      chart?.destroy();
+    };
+  }, [points, metrics.join(), zone, areBars]);
+  const known = points.filter((point) => metrics.some((metric) => point[metric] !== null));
+  return html`<figure class="chart" aria-label=${title}>
+    <div ref=${place}></div>
+    ${!known.length && html`<p class="over quiet">No figures in this time.</p>`}
+  </figure>`;
+}

@@ -1,0 +1,265 @@
+// The operator's page: what `tidemark status` knows, drawn.
+import { addressWith, followLinks, useParameters } from "./address.js";
+import { Session, useAnswers } from "./api.js";
+import { Card, Empty, Figure, Frame, Loading, Platform, Problems, SignIn } from "./parts.js";
+import { html, render, useEffect, useState } from "./view.js";
+import { ago, bytes, counted, duration, STATUSES } from "./words.js";
+
+const LINKS = [["health", "Health"], ["platforms", "Platforms"], ["accounts", "Accounts"], ["dead-letters", "Dead letters"]];
+const AGAIN_MS = 5_000;
+const FULL_BYTES = 64 * 2 ** 20;
+const MUCH_LAG = 10_000;
+const session = new Session("tidemark.admin");
+
+const services = (status) => Object.entries(status.services);
+const sum = (values) => values.reduce((all, value) => all + Number(value), 0);
+
+// The sum of a rate over services; null where none tells it.
+function rate(status, name) {
+  const told = services(status).map(([, held]) => held[name]).filter((value) => value !== undefined && value !== null);
+  return told.length ? Math.round(sum(told) * 10) / 10 : null;
+}
+
+function lagged(status) {
+  return sum(status.kafka.lag.map((entry) => entry.lag));
+}
+
+function letters(status) {
+  const found = {};
+  for (const [, held] of services(status)) {
+    for (const [reason, count] of Object.entries(held.dead_letters ?? {})) found[reason] = (found[reason] ?? 0) + Number(count);
+  }
+  return found;
+}
+
+function platforms(status) {
+  const found = new Map();
+  for (const [, held] of services(status)) {
+    for (const [name, one] of Object.entries(held.platforms ?? {})) found.set(name, [...(found.get(name) ?? []), one]);
+  }
+  return [...found].sort(([a], [b]) => a.localeCompare(b));
+}
+
+const refusedShapes = (status) => services(status).flatMap(([, held]) => held.refused_shapes ?? []);
+
+// The first thing to do, or null while all is well: [what is wrong, what to do, section of docs/operations.md].
+function first(status, accounts) {
+  if (!services(status).length) {
+    return ["No service is known here.", "Name the services' operators' ports in TIDEMARK_STATUS_TARGETS of the query API.", "At 3 a.m."];
+  }
+  if (status.kafka.problem) return [`Kafka: ${status.kafka.problem}.`, "Bring Kafka back. Nothing is lost meanwhile: polls wait.", "At 3 a.m."];
+  if (status.clickhouse.problem) return [`ClickHouse: ${status.clickhouse.problem}.`, "Bring ClickHouse back. Events wait in Kafka meanwhile.", "At 3 a.m."];
+  if (status.clickhouse.free_bytes !== null && Number(status.clickhouse.free_bytes) < FULL_BYTES) {
+    return [`ClickHouse's disk is full: ${bytes(status.clickhouse.free_bytes)} are free.`, "Free some space. Events wait in Kafka meanwhile.", "At 3 a.m."];
+  }
+  const down = services(status).find(([, held]) => held.readiness !== "ready");
+  if (down) return [`${down[0]}: ${down[1].readiness}.`, "Look at the log of this service.", "At 3 a.m."];
+  if (lagged(status) > MUCH_LAG) return [`The aggregator is ${counted(lagged(status), "message")} behind.`, "See whether it catches up; else add aggregators.", "At 3 a.m."];
+  const stale = platforms(status).find(([, held]) => held.some((one) => Number(one.freshness) > 3));
+  if (stale) return [`Figures of ${stale[0]} are older than promised.`, "See the platform's errors and budget under Platforms.", "At 3 a.m."];
+  if (refusedShapes(status).length) return [`${refusedShapes(status)[0].platform} refuses a kind of call.`, "See its words under Platforms; often a scope or a version of the API is missing.", "At 3 a.m."];
+  if (accounts?.waiting) return [`${counted(accounts.waiting, "account")} must be reconnected.`, "Their owners have to connect them again; see Accounts.", "At 3 a.m."];
+  return null;
+}
+
+function Verdict({ status, accounts }) {
+  const found = first(status, accounts);
+  const health = !found ? "good" : status.is_healthy ? "attention" : "bad";
+  return html`<div class=${`verdict ${health}`} role="status" data-health=${health}>
+    <span class="lamp" aria-hidden="true"></span>
+    <div><strong>${health === "attention" ? "All services work. " : ""}${found ? found[0] : "Everything is healthy"}</strong>
+      <p class="said">${found ? html`${found[1]} <span class="quiet">docs/operations.md, “${found[2]}”</span>` : "Services answer, both engines answer, and figures are as fresh as promised."}</p></div>
+  </div>`;
+}
+
+function Health({ status, accounts }) {
+  const flow = [
+    ["Calls to platforms", "calls_per_second"],
+    ["Raw events", "events_per_second"],
+    ["Rows stored", "rows_per_second"],
+    ["Rollups published", "rollups_per_second"],
+    ["Reads answered", "requests_per_second"],
+  ];
+  const latencies = [
+    ["From answer to visible", "event_latency_seconds"],
+    ["A batch", "batch_seconds"],
+    ["A read", "request_seconds"],
+    ["A poll later than due", "late_seconds"],
+  ];
+  const lagBy = group(status.kafka.lag);
+  const numbers = [...new Set(status.kafka.lag.map((entry) => entry.partition))].sort((a, b) => a - b);
+  return html`
+    <div class="title"><h1>Health</h1></div>
+    <${Verdict} status=${status} accounts=${accounts} />
+    <${Card} title="Flow" note="Per second, over the last second.">
+      <ul class="flow">${flow.map(([name, key]) => html`<li key=${key} data-id=${key}><span class="name">${name}</span>
+        <span class="value"><${Figure} metric=${key} value=${rate(status, key)} reason="no_answer" /></span></li>`)}
+        <li data-id="lag"><span class="name">Messages behind</span><span class="value"><${Figure} metric="lag" value=${lagged(status)} /></span></li></ul>
+    <//>
+    <${Card} title="Services">
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
+        <thead><tr><th scope="col">Service</th><th scope="col">State</th><th scope="col" class="number">Memory</th>${latencies.map(([name]) => html`<th scope="col" class="number" key=${name}>${name}, half / 99 %</th>`)}</tr></thead>
+        <tbody>${services(status).map(([name, held]) => html`<tr key=${name} data-id=${name} data-kind="service">
+          <th scope="row">${name}</th><td><span class=${`badge ${held.readiness === "ready" ? "good" : "bad"}`}>${held.readiness}</span></td>
+          <td class="number"><${Figure} metric="memory_bytes" value=${held.memory_bytes} reason="no_answer" /></td>
+          ${latencies.map(([, key]) => html`<td class="number" key=${key}>${held[key] ? html`${bound(held[key].p50)} / ${bound(held[key].p99)}` : ""}</td>`)}
+        </tr>`)}</tbody></table></div>
+    <//>
+    <div class="columns">
+    <${Card} title="Lag by partition" note="Messages that the aggregator has not acknowledged.">
+      ${status.kafka.problem && html`<p class="notice bad">${status.kafka.problem}</p>`}
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Topic</th>${numbers.map((number) => html`<th scope="col" class="number" key=${number}>${number}</th>`)}</tr></thead>
+        <tbody>${[...lagBy].map(([topic, entries]) => html`<tr key=${topic} data-id=${topic} data-kind="lag"><th scope="row"><code>${topic}</code></th>
+          ${numbers.map((number) => {
+            const entry = entries.find((one) => one.partition === number);
+            return html`<td class="number" key=${number} data-id=${`${topic}/${number}`} title=${entry ? `${entry.committed ?? "none"} of ${entry.end} acknowledged` : null}>
+              ${entry && html`<${Figure} metric="lag" value=${entry.lag} />`}</td>`;
+          })}</tr>`)}</tbody></table></div>
+    <//>
+    <${Card} title="Owners of partitions">
+      ${Object.entries(status.kafka.owners).map(([name, members]) => html`<div key=${name}><h3><code>${name}</code></h3>
+        <ul class="plain">${Object.keys(members).length ? Object.entries(members).map(([member, numbers]) => html`<li key=${member}>${member}: <span class="quiet">${numbers.length ? numbers.join(", ") : "none"}</span></li>`) : html`<li class="quiet">nobody</li>`}</ul><br /></div>`)}
+    <//>
+    </div>
+    <${Card} title="ClickHouse" note=${status.clickhouse.memory_bytes === null ? "" : `Memory ${bytes(status.clickhouse.memory_bytes)}, free disk ${status.clickhouse.free_bytes === null ? "unknown" : bytes(status.clickhouse.free_bytes)}.`}>
+      ${status.clickhouse.problem && html`<p class="notice bad">${status.clickhouse.problem}</p>`}
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Table</th><th scope="col" class="number">Rows</th><th scope="col" class="number">Parts</th><th scope="col" class="number">Disk</th></tr></thead>
+        <tbody>${status.clickhouse.tables.map((table) => html`<tr key=${table.name} data-id=${table.name} data-kind="table"><th scope="row"><code>${table.name}</code></th>
+          ${["rows", "parts", "disk_bytes"].map((key) => html`<td class="number" key=${key}><${Figure} metric=${key} value=${table[key]} /></td>`)}</tr>`)}</tbody></table></div>
+    <//>
+  `;
+}
+
+// Bounds of histograms: infinity comes as null.
+const bound = (value) => (value === null ? "beyond" : `≤ ${duration(value)}`);
+
+function group(entries) {
+  const found = new Map();
+  for (const entry of entries) found.set(entry.topic, [...(found.get(entry.topic) ?? []), entry]);
+  return found;
+}
+
+function Platforms({ status }) {
+  const columns = [["targets", "Targets"], ["due", "Due"], ["overdue", "Overdue"], ["stale", "Stale"], ["in_flight", "In flight"]];
+  const held = platforms(status);
+  const refused = refusedShapes(status);
+  return html`
+    <div class="title"><h1>Platforms</h1></div>
+    ${!held.length && html`<${Empty} title="No platform is asked yet">A poller shows a platform here once it has targets there.<//>`}
+    ${held.length > 0 && html`<${Card} title="Polling" note="Stale: the last snapshot is older than the interval of the target's age; freshness: the stalest, in such intervals.">
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Platform</th>${columns.map(([, name]) => html`<th scope="col" class="number" key=${name}>${name}</th>`)}<th scope="col" class="number">Freshness</th><th scope="col" class="number">Calls a second</th><th scope="col">Errors since start</th><th scope="col">Budget</th></tr></thead>
+      <tbody>${held.flatMap(([name, pollers]) => pollers.map((one, number) => html`<tr key=${`${name}${number}`} data-id=${name} data-kind="platform">
+        <th scope="row"><${Platform} name=${name} /></th>
+        ${columns.map(([key]) => html`<td class="number" key=${key}><${Figure} metric=${key} value=${one[key]} /></td>`)}
+        <td class="number"><${Figure} metric="freshness" value=${one.freshness} /></td>
+        <td class="number"><${Figure} metric="calls_per_second" value=${one.calls_per_second} reason="no_answer" /></td>
+        <td>${Object.entries(one.errors).map(([kind, count]) => `${kind} ${count}`).join(", ") || html`<span class="quiet">none</span>`}</td>
+        <td>${[
+          ...Object.entries(one.budget_left).map(([kind, count]) => `${kind} ${count} left`),
+          ...Object.entries(one.budget_closed_seconds).map(([kind, wait]) => `${kind} closed for ${duration(wait)}`),
+          ...(Number(one.tokens_waiting) ? [`${one.tokens_waiting} tokens wait`] : []),
+        ].join(", ") || html`<span class="quiet">no limit known</span>`}</td>
+      </tr>`))}</tbody></table></div>
+    <//>`}
+    ${held.some(([, pollers]) => pollers.some((one) => one.spent_usd !== undefined)) && html`<${Card} title="Money" note="This UTC month, by the prices in TIDEMARK_X_PRICES.">
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Platform</th><th scope="col" class="number">Spent</th><th scope="col" class="number">Forecast</th><th scope="col" class="number">Left</th></tr></thead>
+      <tbody>${held.flatMap(([name, pollers]) => pollers.filter((one) => one.spent_usd !== undefined).slice(0, 1).map((one) => html`<tr key=${name} data-id=${name} data-kind="money"><th scope="row"><${Platform} name=${name} /></th>
+        ${["spent_usd", "spending_forecast_usd", "money_left_usd"].map((key) => html`<td class="number" key=${key}><${Figure} metric=${key} value=${one[key]} reason="not_supported" /></td>`)}</tr>`))}</tbody></table></div>
+    <//>`}
+    <${Card} title="Refused calls" note="Kinds of calls that a platform refuses of most channels.">
+      ${refused.length ? html`<ul class="plain">${refused.map((one) => html`<li key=${one.platform + one.shape}><${Platform} name=${one.platform} /> refuses <code>${one.shape}</code> of ${counted(one.channels, "channel")} since ${ago(one.since)}: ${one.outcome}<br /><span class="quiet">${one.detail}</span></li>`)}</ul>`
+      : html`<${Empty} title="Nothing is refused">Every kind of call is answered.<//>`}
+    <//>`;
+}
+
+function Accounts({ accounts }) {
+  if (!accounts) return html`<${Loading} />`;
+  return html`
+    <div class="title"><h1>Accounts</h1><p class="quiet">${Object.entries(accounts.by_status).map(([status, count]) => `${count} ${(STATUSES[status]?.[0] ?? status).toLowerCase()}`).join(", ")} in ${counted(accounts.workspaces, "workspace")}</p></div>
+    <${Card} title="To be reconnected" note=${accounts.waiting > accounts.data.length ? `The ${accounts.data.length} that have waited longest of ${accounts.waiting}.` : ""}>
+    ${accounts.data.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Workspace</th><th scope="col">Account</th><th scope="col">State</th><th scope="col">Since</th></tr></thead>
+      <tbody>${accounts.data.map((one) => html`<tr key=${`${one.workspace_id}/${one.channel_id}`} data-id=${`${one.workspace_id}/${one.channel_id}`}>
+        <th scope="row">${one.workspace_id}</th><td><${Platform} name=${one.platform} /> ${one.username || one.channel_id}</td>
+        <td><span class="badge warn">${STATUSES[one.status]?.[0] ?? one.status}</span></td><td>${ago(one.updated_at)}</td></tr>`)}</tbody></table></div>`
+    : html`<${Empty} title="No account waits">Every connection works, or was switched off.<//>`}
+    <//>`;
+}
+
+function DeadLetters({ status }) {
+  const found = Object.entries(letters(status)).sort(([, a], [, b]) => b - a);
+  const [copied, mark] = useState(null);
+  const copy = async (text) => {
+    try {
+      await navigator.clipboard.writeText(text);
+      mark(text);
+    } catch {
+      mark(null);
+    }
+  };
+  const command = (text) => html`<div class="command"><pre>${text}</pre><button onClick=${() => copy(text)}>${copied === text ? "Copied" : "Copy"}</button></div>`;
+  return html`
+    <div class="title"><h1>Dead letters</h1><p class="quiet">Raw events that could not be mapped, since the aggregators started.</p></div>
+    ${found.length ? html`<${Card} title="By reason"><table><thead><tr><th scope="col">Reason</th><th scope="col" class="number">Letters</th><th scope="col">Look at them, and send them again after a fix</th></tr></thead>
+      <tbody>${found.map(([reason, count]) => html`<tr key=${reason} data-id=${reason} data-kind="letters"><th scope="row"><code>${reason}</code></th>
+        <td class="number"><${Figure} metric="letters" value=${count} /></td>
+        <td>${command(`tidemark dead-letters list --reason ${reason}`)}${command(`tidemark dead-letters redrive --reason ${reason}`)}</td></tr>`)}</tbody></table><//>`
+    : html`<${Empty} title="No dead letters">Every event since the start could be mapped.<//>`}
+    <${Card} title="All that is kept" note="These commands run where the services run. A redrive is safe to repeat.">
+      ${command("tidemark dead-letters list")}${command("tidemark dead-letters show TOPIC/PARTITION/OFFSET")}${command("tidemark dead-letters redrive --every-reason --dry-run")}
+    <//>`;
+}
+
+function Operations({ onSignOut }) {
+  const held = useParameters();
+  const [tick, set] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => document.visibilityState === "visible" && set((count) => count + 1), AGAIN_MS);
+    return () => clearInterval(timer);
+  }, []);
+  const { data, errors } = useAnswers(session, { status: "/admin/v1/status", accounts: "/admin/v1/accounts" }, tick);
+  const view = LINKS.some(([name]) => name === held.view) ? held.view : "health";
+  useEffect(() => {
+    document.title = `${LINKS.find(([name]) => name === view)[1]} · Tidemark operations`;
+  }, [view]);
+  const View = { health: Health, platforms: Platforms, accounts: Accounts, "dead-letters": DeadLetters }[view];
+  return html`<${Frame} links=${LINKS} current=${view} onSignOut=${onSignOut}>
+    <${Problems} errors=${errors} />
+    ${data.status || view === "accounts" ? html`<${View} status=${data.status} accounts=${data.accounts} />` : !errors.status && html`<${Loading} lines=${8} />`}
+  <//>`;
+}
+
+function App() {
+  const [key, keep] = useState(session.key);
+  const [refused, say] = useState(null);
+  useEffect(() => {
+    session.onRefused = () => {
+      if (session.key === null) return;
+      session.key = null;
+      say("The admin key does not work any more. Sign in again.");
+      keep(null);
+    };
+  }, []);
+  if (!key) {
+    return html`<${SignIn} title="Operations" note="Sign in with the installation's admin key." field="Admin key" refused=${refused}
+      check=${async (text) => {
+        session.key = text;
+        try {
+          await session.get("/admin/v1/accounts");
+        } catch (error) {
+          session.key = null;
+          throw error;
+        }
+        say(null);
+        keep(text);
+      }} />`;
+  }
+  const signOut = () => {
+    session.key = null;
+    say(null);
+    keep(null);
+  };
+  return html`<${Operations} key=${key} onSignOut=${signOut} />`;
+}
+
+followLinks();
+render(html`<${App} />`, document.getElementById("root"));

@@ -1,0 +1,113 @@
+// The first view: what the workspace's posts earned, against the window before.
+import { addressWith } from "./address.js";
+import { useAnswers, withQuery } from "./api.js";
+import { TimeChart } from "./chart.js";
+import { Card, Change, Choice, Empty, Figure, Loading, Platform, Problems, Sparkline, Waiting } from "./parts.js";
+import { instantsOf, SpanBar, spanOf } from "./span.js";
+import { html } from "./view.js";
+import { ago, label, STATUSES, when } from "./words.js";
+import { PostCell } from "./posts.js";
+
+const V1 = "/tidemark/v1";
+const GROWING = ["impressions", "views", "engagements", "likes", "comments", "shares", "clicks"];
+// Followers are of an account, and people reached are never added up over time.
+const HEADLINES = { received: [...GROWING, "followers"], published: [...GROWING, "reach"] };
+const BY = [["received", "Growth received"], ["published", "Posts published"]];
+
+export function Overview({ session, held, tick, channels }) {
+  const span = spanOf(held);
+  const by = held.by === "published" ? "published" : "received";
+  const channel = channels.find((one) => one.id === held.channels);
+  const of = held.channels ? `${V1}/channels/${held.channels}` : V1;
+  const headlines = HEADLINES[by];
+  const metric = [...GROWING, "followers"].includes(held.metric) ? held.metric : "engagements";
+  const asked = { from: span.from, to: span.to, tz: span.zone };
+  const instants = instantsOf(span);
+  const { data, errors, isLoading } = useAnswers(
+    session,
+    {
+      totals: withQuery(`${of}/totals`, { ...asked, attribution: by, compare: "previous" }),
+      series: withQuery(`${of}/series`, { ...asked, metrics: HEADLINES.received.join(), mode: "increments", step: span.step }),
+      top: withQuery(`${V1}/top/posts`, { ...instants, metric: "engagements", limit: 5, channel_id: held.channels }),
+      newest: withQuery(`${V1}/posts`, { limit: 20, channel_id: held.channels }),
+    },
+    tick,
+  );
+  const points = data.series?.points ?? [];
+  return html`
+    <div class="title">
+      <h1>Overview</h1>
+      ${data.newest && html`<${Freshness} posts=${data.newest.data} channels=${channel ? [channel] : channels} />`}
+    </div>
+    <${SpanBar} held=${held} span=${span} channels=${channels}>
+      <${Choice} name="by" label="Count" chosen=${by} options=${BY} />
+    <//>
+    <${Problems} errors=${errors} />
+    ${!data.totals && isLoading && html`<${Loading} lines=${4} />`}
+    ${data.totals &&
+    html`<div class="tiles" data-endpoint="totals">
+      ${headlines.map((name) => {
+        const row = data.totals.metrics[name];
+        return html`<a
+          class="tile"
+          data-id=${name}
+          data-kind="tile"
+          key=${name}
+          href=${addressWith({ metric: name })}
+          aria-current=${name === metric ? "true" : null}
+        >
+          <span class="name">${label(name)}</span>
+          <span class="value"><${Figure} metric=${name} value=${row?.value} reason="no_answer" short /></span>
+          <${Change} value=${row?.change} />
+          <${Sparkline} values=${points.map((point) => point[name] ?? null)} label=${`${label(name)} over time`} />
+        </a>`;
+      })}
+    </div>`}
+    <${Card} title=${`${label(metric)} over time`} note=${`Growth in each ${span.step}, of all posts whenever they were published.`}>
+      ${data.series ? html`<${TimeChart} points=${points} metrics=${[metric]} zone=${span.zone} areBars title=${`${label(metric)} over time`} />` : html`<${Waiting} error=${errors.series} />`}
+    <//>
+    <div class="columns">
+      <${Card} title="Top posts" note="Published in this range, by engagements.">
+        ${!data.top
+          ? html`<${Waiting} error=${errors.top} />`
+          : data.top.data.length
+            ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
+                <thead><tr><th scope="col">Post</th><th scope="col" class="number">Engagements</th><th scope="col" class="number">Rate</th></tr></thead>
+                <tbody>${data.top.data.map(
+                  (post) => html`<tr key=${post.id} data-id=${post.id} data-kind="post">
+                    <td><${PostCell} post=${post} zone=${span.zone} /></td>
+                    <td class="number"><${Figure} metric="engagements" value=${post.metrics.engagements} reason=${post.reasons.engagements} /></td>
+                    <td class="number"><${Figure} metric="engagement_rate" value=${post.metrics.engagement_rate} reason=${post.reasons.engagement_rate} /></td>
+                  </tr>`,
+                )}</tbody>
+              </table></div>`
+            : html`<${Empty} title="No posts yet">No post of this range has engagements so far.<//>`}
+      <//>
+      <${Card} title="Followers" note="The latest figure of each channel.">
+        <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
+          <thead><tr><th scope="col">Channel</th><th scope="col" class="number">Followers</th><th scope="col">As of</th></tr></thead>
+          <tbody>${(channel ? [channel] : channels).slice(0, 12).map(
+            (one) => html`<tr key=${one.id} data-id=${one.id} data-kind="channel">
+              <td><a href=${addressWith({ view: "channels", channel: one.id, cursor: null })}><${Platform} name=${one.platform} isBare /> ${one.username || one.id}</a>
+                ${one.status !== "active" && html` <span class="badge warn">${STATUSES[one.status]?.[0] ?? one.status}</span>`}</td>
+              <td class="number"><${Figure} metric="followers" value=${one.metrics.followers} reason=${one.reasons.followers} /></td>
+              <td class="quiet">${ago(one.captured_at)}</td>
+            </tr>`,
+          )}</tbody>
+        </table></div>
+        ${channels.length > 12 && !channel && html`<p><a href=${addressWith({ view: "channels" })}>All ${channels.length} channels</a></p>`}
+      <//>
+    </div>
+  `;
+}
+
+function Freshness({ posts, channels }) {
+  const captured = [...posts, ...channels].map((one) => one.captured_at).filter(Boolean).sort();
+  const next = [...posts, ...channels].map((one) => one.next_poll_at).filter(Boolean).sort();
+  if (!captured.length) {
+    return html`<p class="fresh quiet">${next.length ? `First poll ${ago(next[0])}` : "Nothing was polled yet"}</p>`;
+  }
+  return html`<p class="fresh quiet" title=${when(captured.at(-1))}>
+    As of ${ago(captured.at(-1))}${next.length ? `; next poll ${new Date(next[0]) < Date.now() ? "is due" : ago(next[0])}` : ""}
+  </p>`;
+}

@@ -1,0 +1,223 @@
+// Parts that all views share: figures with their exact values, small lines, notices, and the frame of a page.
+import { exact } from "./api.js";
+import { addressWith } from "./address.js";
+import { html, useEffect, useRef, useState } from "./view.js";
+import { figureText, platformName, reasonWords } from "./words.js";
+
+// A figure with the API's exact value; of a null the reason.
+export function Figure({ metric, value, reason, short, class: name }) {
+  if (value === null || value === undefined) {
+    return html`<span
+      class=${`figure none ${name ?? ""}`}
+      data-metric=${metric}
+      data-value=""
+      data-reason=${reason ?? "pending"}
+      title=${reasonWords(reason ?? "pending")}
+      >–<span class="hidden"> ${reasonWords(reason ?? "pending")}</span></span
+    >`;
+  }
+  return html`<span
+    class=${`figure ${name ?? ""}`}
+    data-metric=${metric}
+    data-value=${exact(value)}
+    title=${short ? figureText(metric, value) : null}
+    >${figureText(metric, value, short)}</span
+  >`;
+}
+
+export function Change({ value, reason }) {
+  if (value === null || value === undefined) {
+    return html`<${Figure} metric="change" value=${null} reason=${reason ?? "no_base"} class="change" />`;
+  }
+  const number = Number(value);
+  const direction = number > 0 ? "up" : number < 0 ? "down" : "same";
+  return html`<span class=${`change ${direction}`}
+    ><${Figure} metric="change" value=${value} /></span>`;
+}
+
+// A small line without axes; gaps where nothing is known.
+export function Sparkline({ values, label }) {
+  const width = 120;
+  const height = 32;
+  const known = values.map((value) => (value === null || value === undefined ? null : Number(value)));
+  const numbers = known.filter((value) => value !== null);
+  if (numbers.length < 2) return html`<svg class="spark" viewBox="0 0 120 32" aria-hidden="true"></svg>`;
+  const low = Math.min(0, ...numbers);
+  const high = Math.max(...numbers, low + 1);
+  const x = (place) => (place / Math.max(1, known.length - 1)) * (width - 4) + 2;
+  const y = (value) => height - 3 - ((value - low) / (high - low)) * (height - 6);
+  const runs = [];
+  let run = [];
+  known.forEach((value, place) => {
+    if (value === null) {
+      if (run.length) runs.push(run);
+      run = [];
+    } else run.push([x(place), y(value)]);
+  });
+  if (run.length) runs.push(run);
+  const text = (points) => points.map(([a, b], n) => `${n ? "L" : "M"}${a.toFixed(1)} ${b.toFixed(1)}`).join("");
+  return html`<svg class="spark" viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label=${label}>
+    ${runs.map(
+      (points) => html`
+        <path class="area" d=${`${text(points)}L${points.at(-1)[0].toFixed(1)} ${height}L${points[0][0].toFixed(1)} ${height}Z`} />
+        <path class="line" d=${text(points)} />
+      `,
+    )}
+  </svg>`;
+}
+
+export function Platform({ name, isBare }) {
+  const shown = platformName(name);
+  return html`<span class=${`platform p-${name.replaceAll(/[^a-z0-9]/g, "-")}`}
+    ><span class="mark" aria-hidden="true">${shown.slice(0, 2)}</span>${isBare
+      ? html`<span class="hidden">${shown}</span>`
+      : html`<span>${shown}</span>`}</span
+  >`;
+}
+
+// What went wrong with an answer, in words, with what happens next.
+export function Problem({ error }) {
+  const again = error.retryAfter ? ` Trying again in ${error.retryAfter} s.` : " Trying again in a few seconds.";
+  const words = {
+    0: ["The server can't be reached.", again],
+    403: ["This key may not read analytics.", " It needs the scope analytics:read."],
+    404: ["There is nothing here.", " It does not exist, or was deleted."],
+    422: [error.message, ""],
+    429: ["Too many requests with this key.", again],
+    503: ["The figures are not available right now.", ` The database behind them does not answer.${again}`],
+  }[error.status] ?? [error.message, again];
+  return html`<div class="notice bad" role="status" data-status=${error.status}>
+    <strong>${words[0]}</strong>${words[1]}
+  </div>`;
+}
+
+export function Problems({ errors }) {
+  const seen = new Map(Object.values(errors).map((error) => [`${error.status}${error.message}`, error]));
+  return [...seen.values()].map((error) => html`<${Problem} error=${error} />`);
+}
+
+export const Loading = ({ lines = 3 }) =>
+  html`<div class="loading" role="status"><span class="hidden">Loading</span>${Array.from({ length: lines }, () => html`<i></i>`)}</div>`;
+
+// In place of something that is not there yet, or can't be had.
+export const Waiting = ({ error, lines }) =>
+  error ? html`<p class="quiet">Not available right now.</p>` : html`<${Loading} lines=${lines ?? 3} />`;
+
+export const Empty = ({ title, children }) =>
+  html`<div class="empty"><strong>${title}</strong><p>${children}</p></div>`;
+
+export function Card({ title, note, children, class: name, actions }) {
+  return html`<section class=${`card ${name ?? ""}`}>
+    ${title &&
+    html`<header><h2>${title}</h2>${note && html`<p class="quiet">${note}</p>`}${actions}</header>`}
+    ${children}
+  </section>`;
+}
+
+// A choice of one of some values; each is a link, so that it can be opened and shared.
+export function Choice({ name, options, chosen, label }) {
+  return html`<div class="choice" role="group" aria-label=${label}>
+    ${options.map(
+      ([value, text]) =>
+        html`<a
+          href=${addressWith({ [name]: value, cursor: null, ...(name === "range" ? { from: null, to: null } : {}) })}
+          aria-current=${value === chosen ? "true" : null}
+          >${text}</a
+        >`,
+    )}
+  </div>`;
+}
+
+export function Select({ label, value, options, onChange, isHidden }) {
+  return html`<label class="field"
+    ><span class=${isHidden ? "hidden" : ""}>${label}</span>
+    <select value=${value} onChange=${(event) => onChange(event.target.value)}>
+      ${options.map(([key, text]) => html`<option value=${key} selected=${key === value}>${text}</option>`)}
+    </select></label
+  >`;
+}
+
+// Asks for a key, and tries it before the page is shown.
+export function SignIn({ title, note, field, check, refused }) {
+  const [key, type] = useState("");
+  const [problem, say] = useState(refused);
+  const [isBusy, busy] = useState(false);
+  const input = useRef();
+  useEffect(() => input.current?.focus(), []);
+  const submit = async (event) => {
+    event.preventDefault();
+    const text = key.trim();
+    if (!text) return say("Type or paste a key first.");
+    if (!/^[\x21-\x7e]+$/.test(text)) return say("A key has no spaces and no letters with accents.");
+    busy(true);
+    say(null);
+    try {
+      await check(text);
+    } catch (error) {
+      say(
+        error.status === 401
+          ? "This key is not known. Check that all of it was copied."
+          : error.status === 403
+            ? "This key may not read analytics: it needs the scope analytics:read."
+            : error.message,
+      );
+      busy(false);
+      input.current?.focus();
+    }
+    return undefined;
+  };
+  return html`<main class="signin">
+    <form onSubmit=${submit}>
+      <div class="brand"><${Logo} /> Tidemark</div>
+      <h1>${title}</h1>
+      <p class="quiet">${note}</p>
+      <label for="key">${field}</label>
+      <input
+        id="key"
+        ref=${input}
+        type="password"
+        autocomplete="off"
+        spellcheck="false"
+        value=${key}
+        onInput=${(event) => type(event.target.value)}
+        aria-describedby=${problem ? "problem" : null}
+        aria-invalid=${problem ? "true" : null}
+      />
+      ${problem && html`<p id="problem" class="notice bad" role="alert">${problem}</p>`}
+      <button type="submit" disabled=${isBusy}>Sign in</button>
+      <p class="quiet small">The key stays in this tab and is forgotten when the tab closes.</p>
+    </form>
+  </main>`;
+}
+
+export const Logo = () => html`<svg viewBox="0 0 32 32" width="24" height="24" aria-hidden="true">
+  <rect width="32" height="32" rx="8" class="logo-ground" />
+  <path d="M4 20c4 0 4-4 8-4s4 4 8 4 4-4 8-4" class="logo-line" />
+  <path d="M4 12c4 0 4-4 8-4s4 4 8 4 4-4 8-4" class="logo-line soft" />
+</svg>`;
+
+export function Frame({ links, current, children, onSignOut, status }) {
+  return html`<a class="skip" href="#content" onClick=${(event) => {
+      event.preventDefault();
+      document.getElementById("content").focus();
+    }}>To the content</a>
+    <header class="top">
+      <a class="brand" href=${location.pathname}><${Logo} /><span>Tidemark</span></a>
+      <nav aria-label="Views">
+        ${links.map(
+          ([view, text]) =>
+            html`<a href=${addressWith({ view }, kept())} aria-current=${view === current ? "page" : null}>${text}</a>`,
+        )}
+      </nav>
+      <div class="session">${status}<button class="plain" onClick=${onSignOut}>Sign out</button></div>
+    </header>
+    <main id="content" tabindex="-1">${children}</main>`;
+}
+
+// Parameters that go from view to view.
+function kept() {
+  const held = Object.fromEntries(new URLSearchParams(location.search));
+  return Object.fromEntries(
+    ["range", "from", "to", "zone", "channels"].filter((name) => held[name]).map((name) => [name, held[name]]),
+  );
+}

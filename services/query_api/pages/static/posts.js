@@ -1,0 +1,93 @@
+// The table of posts: sorted by any column, in pages, with filters and a search.
+import { addressWith, go } from "./address.js";
+import { useAnswers, withQuery } from "./api.js";
+import { Empty, Figure, Loading, Platform, Problems, Select } from "./parts.js";
+import { instantsOf, SpanBar, spanOf } from "./span.js";
+import { html, useEffect, useState } from "./view.js";
+import { label, platformName, PLATFORMS, when } from "./words.js";
+
+const COLUMNS = ["engagements", "engagement_rate", "impressions", "views", "reach", "likes", "comments", "shares", "saves", "clicks"];
+const LIMIT = 25;
+const EXCERPT = 110;
+
+export function textOf(post) {
+  const text = post.targets.map((target) => target.content).find(Boolean) ?? "";
+  return text.length > EXCERPT ? `${text.slice(0, EXCERPT).trimEnd()}…` : text;
+}
+
+export function PostCell({ post, zone }) {
+  const platforms = [...new Set(post.targets.map((target) => target.platform))];
+  return html`<a class="post" href=${addressWith({ view: "posts", post: post.id, cursor: null })}>
+    <span class="places">${platforms.slice(0, 4).map((name) => html`<${Platform} key=${name} name=${name} isBare />`)}</span>
+    <span class="what"><span class="text">${textOf(post) || post.id}</span>
+    <span class="quiet small">${post.published_at ? when(post.published_at, zone) : post.status}</span></span>
+  </a>`;
+}
+
+export function Posts({ session, held, tick, channels }) {
+  const span = spanOf(held, "90d");
+  const sort = COLUMNS.includes(held.sort) ? held.sort : "";
+  const search = sort ? "" : (held.search ?? "");
+  const filters = { ...instantsOf(span), channel_id: held.channels, platform: held.platform, limit: LIMIT, cursor: held.cursor };
+  const address = sort
+    ? withQuery("/tidemark/v1/top/posts", { ...filters, metric: sort })
+    : withQuery("/tidemark/v1/posts", { ...filters, search });
+  const { data, errors, isLoading } = useAnswers(session, { page: address }, tick);
+  const posts = data.page?.data;
+  const most = posts && sort ? Math.max(...posts.map((post) => Number(post.metrics[sort] ?? 0)), 0) : 0;
+  return html`
+    <div class="title"><h1>Posts</h1></div>
+    <${SpanBar} held=${{ ...held, range: span.range }} span=${span} channels=${channels}>
+      <${Select} label="Platform" isHidden value=${held.platform ?? ""} onChange=${(value) => go(addressWith({ platform: value, cursor: null }))}
+        options=${[["", "All platforms"], ...Object.keys(PLATFORMS).map((name) => [name, platformName(name)])]} />
+      <${Search} value=${search} />
+    <//>
+    <${Problems} errors=${errors} />
+    ${!posts && isLoading && html`<${Loading} lines=${8} />`}
+    ${posts && !posts.length &&
+    html`<${Empty} title="No posts here">${search
+      ? "No post's text holds this, and no post's id begins with it."
+      : sort
+        ? "No post of this range has this figure."
+        : "No post was published in this range. Choose a longer one."}<//>`}
+    ${posts?.length > 0 &&
+    html`<div class="scroll card" tabindex="0" role="group" aria-label="Table"><table class="posts" data-endpoint="posts">
+        <thead><tr>
+          <th scope="col" aria-sort=${sort ? "none" : "descending"}><a href=${addressWith({ sort: null, cursor: null })}>Newest</a></th>
+          ${COLUMNS.map(
+            (name) => html`<th scope="col" key=${name} class="number" aria-sort=${sort === name ? "descending" : "none"}>
+              <a href=${addressWith({ sort: name, search: null, cursor: null })}>${label(name)}</a></th>`,
+          )}
+        </tr></thead>
+        <tbody>${posts.map(
+          (post) => html`<tr key=${post.id} data-id=${post.id} data-kind="post">
+            <th scope="row"><${PostCell} post=${post} zone=${span.zone} /></th>
+            ${COLUMNS.map(
+              (name) => html`<td key=${name} class=${`number ${name === sort ? "sorted" : ""}`}>
+                <${Figure} metric=${name} value=${post.metrics[name]} reason=${post.reasons[name]} short />
+                ${name === sort && most > 0 && html`<meter class="share" min="0" max=${most} value=${Number(post.metrics[name] ?? 0)} aria-hidden="true"></meter>`}
+              </td>`,
+            )}
+          </tr>`,
+        )}</tbody>
+      </table></div>
+      <div class="pages">
+        ${held.cursor ? html`<a class="button" href=${addressWith({ cursor: null })}>First page</a>` : html`<span></span>`}
+        ${data.page.next_cursor && html`<a class="button" rel="next" href=${addressWith({ cursor: data.page.next_cursor })}>Next page</a>`}
+      </div>`}
+  `;
+}
+
+function Search({ value }) {
+  const [text, type] = useState(value);
+  useEffect(() => type(value), [value]);
+  const submit = (event) => {
+    event.preventDefault();
+    go(addressWith({ search: text.trim(), sort: null, cursor: null }));
+  };
+  return html`<form class="search" role="search" onSubmit=${submit}>
+    <label class="hidden" for="search">Search posts</label>
+    <input id="search" type="search" placeholder="Search text or id" maxlength="200" value=${text} onInput=${(event) => type(event.target.value)} />
+    <button type="submit">Search</button>
+  </form>`;
+}

@@ -1,0 +1,104 @@
+// The span of time, the zone and the channel that the address asks for.
+import { addressWith, go } from "./address.js";
+import { Choice, Select } from "./parts.js";
+import { html } from "./view.js";
+import { platformName } from "./words.js";
+
+export const OWN_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+const DAY_SECONDS = 86_400;
+const RANGES = [["24h", "24 h"], ["7d", "7 days"], ["28d", "28 days"], ["90d", "90 days"]];
+const DATE = /^\d{4}-\d{2}-\d{2}$/;
+
+function dateIn(zone, at) {
+  return new Intl.DateTimeFormat("en-CA", { timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit" }).format(at);
+}
+
+function nextDate(date, days = 1) {
+  const [year, month, day] = date.split("-").map(Number);
+  return new Date(Date.UTC(year, month - 1, day + days)).toISOString().slice(0, 10);
+}
+
+function validZone(name) {
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: name });
+    return name;
+  } catch {
+    return OWN_ZONE;
+  }
+}
+
+// What the API is asked: `from`, `to` and `tz`, with the step of a series.
+export function spanOf(held, fallback = "28d", now = Date.now()) {
+  const zone = validZone(held.zone || OWN_ZONE);
+  if (DATE.test(held.from ?? "") && DATE.test(held.to ?? "") && held.from <= held.to) {
+    const days = (Date.parse(held.to) - Date.parse(held.from)) / 1000 / DAY_SECONDS + 1;
+    return { range: "custom", from: held.from, to: nextDate(held.to), last: held.to, zone, step: days <= 3 ? "hour" : "day" };
+  }
+  const range = RANGES.some(([name]) => name === held.range) ? held.range : fallback;
+  if (range === "24h") {
+    // To the minute, so that what is asked stays the same between two looks.
+    const from = Math.floor(now / 60_000) * 60 - DAY_SECONDS;
+    return { range, from: String(from), to: null, zone, step: "hour" };
+  }
+  const days = Number.parseInt(range, 10);
+  return { range, from: nextDate(dateIn(zone, now), 1 - days), to: null, zone, step: "day" };
+}
+
+// `from`, `to` and `tz` as instants, for endpoints without a zone.
+export function instantsOf(span) {
+  const midnight = (date) => {
+    let at = Date.parse(`${date}T00:00:00Z`);
+    // Twice, since the offset at UTC's midnight may be another than at the zone's.
+    for (let n = 0; n < 2; n += 1) at = Date.parse(`${date}T00:00:00Z`) - offset(span.zone, at);
+    return String(at / 1000);
+  };
+  const instant = (value) => (value && DATE.test(value) ? midnight(value) : value);
+  return { from: instant(span.from), to: instant(span.to) };
+}
+
+function offset(zone, at) {
+  const parts = Object.fromEntries(
+    new Intl.DateTimeFormat("en-US", {
+      timeZone: zone, hourCycle: "h23", year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric",
+    }).formatToParts(at).map(({ type, value }) => [type, Number(value)]),
+  );
+  return Date.UTC(parts.year, parts.month - 1, parts.day, parts.hour, parts.minute, parts.second) - Math.floor(at / 1000) * 1000;
+}
+
+function zones(chosen) {
+  const known = Intl.supportedValuesOf?.("timeZone") ?? [];
+  return [...new Set([chosen, OWN_ZONE, "UTC", ...known])].map((name) => [name, name.replaceAll("_", " ")]);
+}
+
+// The bar of choices over a view.
+export function SpanBar({ held, span, channels, hasChannel = true, children }) {
+  const set = (changes) => go(addressWith({ cursor: null, ...changes }));
+  const pick = (name, value) => {
+    const dates = { from: held.from || span.from, to: held.to || span.last || dateIn(span.zone, Date.now()), [name]: value };
+    if (!DATE.test(dates.from)) dates.from = nextDate(dateIn(span.zone, Date.now()), -1);
+    set({ ...dates, range: null });
+  };
+  return html`<div class="bar">
+    <${Choice}
+      name="range"
+      label="Range"
+      chosen=${span.range}
+      options=${RANGES}
+    />
+    <details class="dates" open=${span.range === "custom"}>
+      <summary>Custom</summary>
+      <label class="field">From <input type="date" value=${DATE.test(held.from ?? "") ? held.from : ""} onChange=${(event) => pick("from", event.target.value)} /></label>
+      <label class="field">To <input type="date" value=${DATE.test(held.to ?? "") ? held.to : ""} onChange=${(event) => pick("to", event.target.value)} /></label>
+    </details>
+    ${hasChannel &&
+    html`<${Select}
+      label="Channel"
+      isHidden
+      value=${held.channels ?? ""}
+      onChange=${(value) => set({ channels: value })}
+      options=${[["", "All channels"], ...channels.map((one) => [one.id, `${one.username || one.id} · ${platformName(one.platform)}`])]}
+    />`}
+    <${Select} label="Time zone" isHidden value=${span.zone} options=${zones(span.zone)} onChange=${(value) => set({ zone: value === OWN_ZONE ? null : value })} />
+    ${children}
+  </div>`;
+}

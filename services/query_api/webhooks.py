@@ -1,0 +1,315 @@
+"""Webhooks of all workspaces: those that are there and how they fare, in memory, and every change to them.
+
+Changes go to `catalog.webhooks`, and what is to be delivered by request to `notifier.requests`; the notifier reads
+both. A secret leaves this module once, in the answer to the caller who made it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urlsplit
+from zlib import crc32
+
+import orjson
+
+from schemas.notices import TEST_TYPE, Webhook, WebhookRequest, WebhookRule, WebhookState
+from schemas.topic_names import WEBHOOK_REQUESTS, WEBHOOK_STATES, WEBHOOKS
+from services.query_api.errors import Invalid, NoSecretKeys, NotFound, WritesUnavailable
+from services.query_api.publisher import Publisher, Write
+from services.query_api.views import Place, TopicView
+from services.runtime.addresses import is_public, leads_nowhere_public
+from services.runtime.clock import MILLIS_PER_DAY, Clock, SystemClock
+from services.runtime.sealing import SigningSecrets, WebhookCipher, new_secret
+from services.runtime.secrets import SecretsError
+
+MOST_WEBHOOKS: Final = 100
+"""Webhooks of one workspace."""
+_OVERLAP_MILLIS: Final = MILLIS_PER_DAY
+_LOCKS: Final = 64
+_RESOLVING_SECONDS: Final = 2.0
+
+IsPrivate = Callable[[str, int, float], Awaitable[bool]]
+
+
+class WebhookBook(TopicView[Webhook]):
+    """Every webhook, by workspace and id."""
+
+    topic = WEBHOOKS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: dict[str, dict[str, Webhook]] = {}
+
+    def apply(self, key: tuple[str, str], event: Webhook | None) -> None:
+        """Add, change or delete one webhook."""
+        held = self._held.setdefault(key[0], {})
+        if event is None:
+            held.pop(key[1], None)
+        else:
+            held[key[1]] = event
+
+    def of(self, workspace_id: str) -> list[Webhook]:
+        """A workspace's webhooks, oldest first."""
+        held = self._held.get(workspace_id, {}).values()
+        return sorted(held, key=lambda webhook: (webhook.created_at, webhook.webhook_id))
+
+    def get(self, workspace_id: str, webhook_id: str) -> Webhook:
+        """One webhook.
+
+        Raises:
+            NotFound: the workspace has none with this id.
+        """
+        found = self._held.get(workspace_id, {}).get(webhook_id)
+        if found is None:
+            raise NotFound
+        return found
+
+
+class WebhookStates(TopicView[WebhookState]):
+    """How deliveries to each webhook fare, as the notifier says."""
+
+    topic = WEBHOOK_STATES
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: dict[tuple[str, str], WebhookState] = {}
+
+    def apply(self, key: tuple[str, str], event: WebhookState | None) -> None:
+        """Change or forget one webhook's state."""
+        if event is None:
+            self._held.pop(key, None)
+        else:
+            self._held[key] = event
+
+    def get(self, workspace_id: str, webhook_id: str) -> WebhookState:
+        """A webhook's state; of a webhook that was never tried, that nothing failed."""
+        return self._held.get((workspace_id, webhook_id)) or WebhookState(workspace_id, webhook_id)
+
+
+class Webhooks:
+    """Changes webhooks, and asks for deliveries.
+
+    Args:
+        cipher: seals secrets; None without secret keys.
+        allows_private: whether http and private addresses are accepted, for tests and local use.
+        is_private: whether a host, by port and within some seconds, leads to private addresses alone.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        cipher: WebhookCipher | None,
+        clock: Clock,
+        *,
+        allows_private: bool = False,
+        is_private: IsPrivate = leads_nowhere_public,
+    ) -> None:
+        self.book = WebhookBook()
+        self.states = WebhookStates()
+        self._publisher = publisher
+        self._cipher = cipher
+        self._clock = clock
+        self._allows_private = allows_private
+        self._is_private = is_private
+        self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
+
+    async def make(
+        self, workspace_id: str, url: str, types: Iterable[str], rules: Iterable[WebhookRule], description: str
+    ) -> tuple[Webhook, str]:
+        """Make a webhook; returns it with its secret, which nobody can read again.
+
+        Raises:
+            Invalid: the address is refused, or the workspace has as many webhooks as it may.
+            NoSecretKeys: the secret can't be sealed.
+            WritesUnavailable: Kafka did not confirm.
+        """
+        await self._check(url)
+        if len(self.book.of(workspace_id)) >= MOST_WEBHOOKS:
+            raise Invalid(f"A workspace has at most {MOST_WEBHOOKS} webhooks; delete one that is not needed.")
+        webhook_id, secret, now = f"wh_{secrets.token_hex(12)}", new_secret(), self._clock.now()
+        sealed = self._sealed(SigningSecrets(secret), workspace_id, webhook_id)
+        webhook = Webhook(
+            workspace_id, webhook_id, url, tuple(types), tuple(rules), description, sealed, None, True, now, now, now
+        )
+        await self._write(webhook)
+        return webhook, secret
+
+    async def change(
+        self,
+        workspace_id: str,
+        webhook_id: str,
+        *,
+        url: str | None,
+        types: tuple[str, ...] | None,
+        rules: tuple[WebhookRule, ...] | None,
+        description: str | None,
+        is_enabled: bool | None,
+    ) -> Webhook:
+        """Change what is not None; enabling also ends the notifier's shutdown.
+
+        Raises:
+            NotFound: the workspace has no such webhook.
+            Invalid: the address is refused, or types and rules don't fit together after the change.
+            WritesUnavailable: Kafka did not confirm.
+        """
+        if url is not None:
+            await self._check(url)
+        async with self._lock(workspace_id, webhook_id):
+            held = self.book.get(workspace_id, webhook_id)
+            now = self._clock.now()
+            changed = replace(
+                held,
+                url=held.url if url is None else url,
+                types=held.types if types is None else types,
+                rules=held.rules if rules is None else rules,
+                description=held.description if description is None else description,
+                is_enabled=held.is_enabled if is_enabled is None else is_enabled,
+                enabled_at=now if is_enabled else held.enabled_at,
+                updated_at=now,
+            )
+            fitting(changed.types, changed.rules)
+            await self._write(changed)
+        return changed
+
+    async def rotate(self, workspace_id: str, webhook_id: str) -> tuple[Webhook, str]:
+        """Give a webhook a new secret; the present one signs as well for 24 h. Returns the new one.
+
+        Raises:
+            NotFound: the workspace has no such webhook.
+            NoSecretKeys: no key opens the present secret.
+            WritesUnavailable: Kafka did not confirm.
+        """
+        async with self._lock(workspace_id, webhook_id):
+            held = self.book.get(workspace_id, webhook_id)
+            if self._cipher is None:
+                raise NoSecretKeys
+            try:
+                present = self._cipher.open(held.sealed_secrets, workspace_id, webhook_id).current
+            except SecretsError:
+                raise NoSecretKeys from None
+            secret, now = new_secret(), self._clock.now()
+            sealed = self._sealed(SigningSecrets(secret, present), workspace_id, webhook_id)
+            rotated = replace(held, sealed_secrets=sealed, previous_until=now + _OVERLAP_MILLIS, updated_at=now)
+            await self._write(rotated)
+        return rotated, secret
+
+    async def delete(self, workspace_id: str, webhook_id: str) -> None:
+        """Delete a webhook; what waits for it is given up.
+
+        Raises:
+            NotFound: the workspace has no such webhook.
+            WritesUnavailable: Kafka did not confirm.
+        """
+        async with self._lock(workspace_id, webhook_id):
+            self.book.get(workspace_id, webhook_id)
+            write = Write(WEBHOOKS, workspace_id, webhook_id, None)
+            (place,) = await self._publisher.publish([write])
+            self.book.wrote(write.message_key, None, place)
+
+    async def test(self, workspace_id: str, webhook_id: str) -> str:
+        """Have a test event delivered; returns the delivery's id.
+
+        Raises:
+            NotFound: the workspace has no such webhook.
+            WritesUnavailable: Kafka did not confirm.
+        """
+        self.book.get(workspace_id, webhook_id)
+        delivery_id, now = f"msg_{secrets.token_hex(12)}", self._clock.now()
+        content = orjson.dumps({"webhook_id": webhook_id}).decode()
+        request = WebhookRequest(workspace_id, webhook_id, delivery_id, TEST_TYPE, now, content, now, now)
+        await self.request([request])
+        return delivery_id
+
+    async def request(self, requests: Iterable[WebhookRequest]) -> None:
+        """Ask the notifier for deliveries.
+
+        Raises:
+            WritesUnavailable: Kafka did not confirm all of them.
+        """
+        await self._publisher.publish(
+            [Write(WEBHOOK_REQUESTS, entry.workspace_id, entry.webhook_id, entry) for entry in requests]
+        )
+
+    async def _write(self, webhook: Webhook) -> None:
+        write = Write(WEBHOOKS, webhook.workspace_id, webhook.webhook_id, webhook)
+        (place,) = await self._publisher.publish([write])
+        self.book.wrote(write.message_key, webhook, place)
+
+    def _sealed(self, held: SigningSecrets, workspace_id: str, webhook_id: str) -> bytes:
+        if self._cipher is None:
+            raise NoSecretKeys
+        return self._cipher.seal(held, workspace_id, webhook_id)
+
+    def _lock(self, workspace_id: str, webhook_id: str) -> asyncio.Lock:
+        return self._locks[crc32(f"{workspace_id}/{webhook_id}".encode()) % _LOCKS]
+
+    async def _check(self, url: str) -> None:
+        """Refuse an address that deliveries could not go to; the notifier checks each connection again.
+
+        Raises:
+            Invalid: the message says what is allowed.
+        """
+        host, port = checked_url(url, allows_private=self._allows_private)
+        if self._allows_private:
+            return
+        # A name that is not known yet is accepted: the log of deliveries shows it.
+        if await self._is_private(host, port, _RESOLVING_SECONDS):
+            raise Invalid("url: leads to no public address; give an address that the internet reaches.")
+
+
+class _NoPublisher:
+    async def publish(self, writes: Sequence[Write]) -> list[Place]:
+        raise WritesUnavailable
+
+
+def no_webhooks() -> Webhooks:
+    """Where no topic is followed: no webhook is there, and none can be made."""
+    return Webhooks(_NoPublisher(), None, SystemClock())
+
+
+def checked_url(url: str, *, allows_private: bool) -> tuple[str, int]:
+    """Host and port of a webhook's address.
+
+    Raises:
+        Invalid: it is no https address (nor http, where private addresses are allowed), or names a private host.
+    """
+    schemes = ("https", "http") if allows_private else ("https",)
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise Invalid("url: must be an https address, such as https://hooks.example.com/tidemark") from None
+    if parts.scheme not in schemes or not host or port == 0 or not url.isascii() or any(map(_is_odd, url)):
+        raise Invalid("url: must be an https address, such as https://hooks.example.com/tidemark")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise Invalid("url: must have no user, password or fragment; a secret signs each delivery.")
+    if not allows_private and not _may_be_public(host):
+        raise Invalid("url: leads to no public address; give an address that the internet reaches.")
+    return host, port or (443 if parts.scheme == "https" else 80)
+
+
+def fitting(types: Iterable[str], rules: Iterable[WebhookRule]) -> None:
+    """Check that there are rules only where thresholds are told of; they may come later than the type.
+
+    Raises:
+        Invalid: they don't fit together.
+    """
+    if tuple(rules) and "post.threshold" not in types:
+        raise Invalid("rules: are of no use without the type post.threshold; add the type, or leave them out")
+
+
+def _is_odd(character: str) -> bool:
+    return character <= " " or character in '<>"\\^`{|}\x7f'
+
+
+def _may_be_public(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host != "localhost" and not host.endswith((".localhost", ".local", ".internal"))
+    return is_public(host)

@@ -1,0 +1,152 @@
+"""The grants that `tidemark migrate --grants` prints: the engine accepts them, and they allow what they say alone.
+
+The embedded engine has one user. Here this user's rights are a service's grants, by the engine's own configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schemas.clickhouse_rights import ROLES, access, created, grants, privileges
+from services.runtime.migrations import migrations
+
+# One process for each set of rights, since chDB reads its users when it is loaded.
+_RUN = """
+import chdb, json, sys
+folder, config, statements = json.load(sys.stdin)
+engine = chdb.connect(f"{folder}?config-file={config}")
+said = []
+for statement in statements:
+    try:
+        said.append(["", engine.query(statement, "TSV").bytes().decode().strip()])
+    except Exception as error:
+        said.append([str(error).splitlines()[0], ""])
+print(json.dumps(said))
+"""
+_USERS = """<clickhouse>
+<profiles><default></default></profiles>
+<users><default><password></password><networks><ip>::1</ip><ip>127.0.0.1</ip></networks><profile>default</profile>
+<quota>default</quota>{rights}</default></users>
+<quotas><default></default></quotas>
+</clickhouse>"""
+_CONFIG = "<clickhouse><users_config>{users}</users_config><logger><level>none</level></logger></clickhouse>"
+_DATABASE = "tidemark"
+
+
+class Engine:
+    """A folder of tables, opened by one user after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._data = folder / "data"
+
+    def run(self, statements: list[str], rights: list[str] | None = None) -> list[str]:
+        """Run statements with these rights (GRANT without TO), or with all; returns "" or the error, for each."""
+        return [error for error, _ in self._run(statements, rights)]
+
+    def answers(self, statements: list[str], rights: list[str]) -> list[str]:
+        """Run statements with these rights; returns what each answered."""
+        said = self._run(statements, rights)
+        assert not any(error for error, _ in said), said
+        return [answer for _, answer in said]
+
+    def _run(self, statements: list[str], rights: list[str] | None) -> list[tuple[str, str]]:
+        users, config = self._folder / "users.xml", self._folder / "config.xml"
+        shown = "".join(f"<query>{right}</query>" for right in rights or [])
+        everything = "<access_management>1</access_management>"
+        users.write_text(_USERS.format(rights=f"<grants>{shown}</grants>" if rights else everything))
+        config.write_text(_CONFIG.format(users=users))
+        done = subprocess.run(
+            [sys.executable, "-c", _RUN], input=json.dumps([str(self._data), str(config), statements]),
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return [(error, answer) for error, answer in json.loads(done.stdout)]
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    engine = Engine(tmp_path_factory.mktemp("grants"))
+    statements = [f"CREATE DATABASE {_DATABASE}", f"USE {_DATABASE}"]
+    for migration in migrations():
+        statements += migration.statements(None)
+    said = engine.run(statements)
+    assert not any(said), said
+    return engine
+
+
+def rights_of(role: str) -> list[str]:
+    """As the engine's configuration takes them: without the user that they are for."""
+    return [statement.partition(" TO ")[0] for statement in grants(role, _DATABASE, "u", None)]
+
+
+@pytest.mark.parametrize("cluster", [None, "main"])
+def test_the_engines_own_parser_takes_every_statement(migrated: Engine, cluster: str | None) -> None:
+    statements = [
+        f"EXPLAIN AST {statement}"
+        for role in ROLES
+        for statement in grants(role, _DATABASE, f"tidemark_{role.replace('-', '_')}", cluster)
+    ]
+    assert not any(migrated.run(statements))
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "migrate"])
+def test_a_role_may_do_what_it_needs_and_nothing_else(migrated: Engine, role: str) -> None:
+    needs = access(role)
+    tables = [name for name, kind in created().items() if kind == "TABLE" and name != "schema_migrations"]
+    statements: list[tuple[str, bool]] = []
+    for table in tables:
+        full = f"{_DATABASE}.{table}"
+        statements += [
+            (f"SELECT * FROM {full} LIMIT 0", table in needs.selects),
+            (f"INSERT INTO {full} SELECT * FROM {full} LIMIT 0", table in needs.selects and table in needs.inserts),
+            (f"ALTER TABLE {full} DELETE WHERE 0", table in needs.deletes and table in needs.selects),
+            (f"ALTER TABLE {full} ADD COLUMN IF NOT EXISTS mine UInt8", False),
+            (f"TRUNCATE TABLE {full}", False),
+        ]
+    statements += [
+        (f"DROP TABLE {_DATABASE}.posts_store", False),
+        (f"CREATE TABLE {_DATABASE}.mine (a UInt8) ENGINE = Memory", False),
+        ("SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a String')", False),
+        ("SELECT * FROM file('/etc/passwd', 'CSV', 'a String')", False),
+    ]
+    said = migrated.run([statement for statement, _ in statements], rights_of(role))
+    for (statement, is_allowed), error in zip(statements, said, strict=True):
+        if is_allowed:
+            assert not error, f"{role}: {statement}: {error}"
+        else:
+            assert "ACCESS_DENIED" in error, f"{role} may {statement}: {error or 'it was done'}"
+
+
+def test_a_right_that_is_missing_is_named(migrated: Engine) -> None:
+    less = [right for right in rights_of("query-api") if "post_totals_store" not in right]
+    (error,) = migrated.run([f"SELECT likes FROM {_DATABASE}.post_totals_store"], less)
+    assert f"grant SELECT ON {_DATABASE}.post_totals_store" in error
+
+
+@pytest.mark.parametrize("role", ["aggregator", "query-api", "notifier"])
+def test_the_engine_tells_a_service_what_it_lacks(migrated: Engine, role: str) -> None:
+    """By the statement that a service sends at its start."""
+    needed = [f"{what} ON {where}" for what, where in privileges(role, _DATABASE)]
+    asked = [f"CHECK GRANT {right}" for right in (", ".join(needed), *needed)]
+    assert migrated.answers(asked, rights_of(role)) == ["1"] * len(asked)
+    for lacking in needed[:3]:
+        kept = [right for right in rights_of(role) if lacking not in right]
+        told = migrated.answers(asked, kept or ["GRANT SELECT ON system.one"])
+        assert told[0] == "0"
+        assert [right for right, answer in zip(needed, told[1:], strict=True) if answer == "0"] == [lacking]
+
+
+def test_migrations_run_with_the_rights_of_their_user(tmp_path: Path) -> None:
+    engine = Engine(tmp_path)
+    statements = [f"CREATE DATABASE {_DATABASE}", f"USE {_DATABASE}"]
+    for migration in migrations():
+        statements += migration.statements(None)
+    statements.append("ALTER TABLE raw_events_store MODIFY TTL toDateTime(captured_at) + toIntervalDay(30)")
+    said = engine.run(statements, rights_of("migrate"))
+    assert not any(said), said

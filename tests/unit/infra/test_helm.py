@@ -1,0 +1,290 @@
+"""The chart: Helm lints and renders it, its manifests are valid, and they name the product's commands and settings.
+
+Needs Helm: `make helm-check` builds it from its sources.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.support.deployments import INFRA, commands, unknown_settings
+
+CHART = INFRA / "helm" / "tidemark"
+KUBERNETES = "1.34"
+_OWN = Path(__file__).parents[3] / ".venv" / "tools" / "helm"
+HELM = shutil.which("helm") or (str(_OWN) if _OWN.exists() else None)
+needs_helm = pytest.mark.skipif(HELM is None, reason="helm is not installed; `make helm-check` builds it and runs this")
+LEAST: dict[str, Any] = {
+    "kafka": {"bootstrap": "kafka:9092"},
+    "registry": {"url": "http://registry:8081"},
+    "clickhouse": {"existingSecret": "tidemark-clickhouse"},
+    "secrets": {"existingSecret": "tidemark"},
+}
+FULL: dict[str, Any] = {
+    "kafka": {
+        "bootstrap": "kafka-1:9093,kafka-2:9093",
+        "tls": {"enabled": True, "caSecret": "kafka-ca"},
+        "sasl": {"enabled": True, "existingSecret": "tidemark-kafka"},
+    },
+    "registry": {"existingSecret": "tidemark-registry"},
+    "clickhouse": {"existingSecret": "tidemark-clickhouse", "cluster": "main", "rawEventsRetentionDays": 400},
+    "secrets": {"existingSecret": "tidemark"},
+    "platforms": {"existingSecret": "tidemark-platforms"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "image": {"digest": "sha256:" + "0" * 64},
+    "extraEnv": {"TIDEMARK_POLL_SPEED": "1"},
+    "queryApi": {
+        "ingress": {"enabled": True, "host": "tidemark.example.com", "tlsSecret": "tls", "className": "nginx"},
+        "nodeSelector": {"disk": "ssd"},
+        "env": {"TIDEMARK_RATE_LIMIT": 600},
+    },
+    "networkPolicy": {"apiFrom": [{"namespaceSelector": {}}]},
+    "metrics": {
+        "serviceMonitor": {"enabled": True},
+        "prometheusRule": {"enabled": True, "labels": {"release": "prom"}},
+    },
+}
+
+
+def helm(*arguments: str, values: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
+    assert HELM is not None
+    return subprocess.run(
+        [HELM, *arguments, *(["--values", "-"] if values is not None else [])],
+        input=None if values is None else yaml.safe_dump(values),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@cache
+def rendered(which: str) -> list[dict[str, Any]]:
+    values = LEAST if which == "least" else FULL
+    done = helm("template", "prod", str(CHART), "--kube-version", KUBERNETES, "--namespace", "tidemark", values=values)
+    assert done.returncode == 0, done.stderr
+    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+
+
+def pods(which: str) -> list[tuple[str, dict[str, Any]]]:
+    """The pods of every workload, by the workload's component."""
+    found = []
+    for manifest in rendered(which):
+        spec = manifest.get("spec", {})
+        template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
+        if template:
+            found.append((template["metadata"]["labels"]["app.kubernetes.io/component"], template["spec"]))
+    return found
+
+
+def of_kind(which: str, kind: str) -> list[dict[str, Any]]:
+    return [manifest for manifest in rendered(which) if manifest["kind"] == kind]
+
+
+@needs_helm
+@pytest.mark.parametrize("values", [LEAST, FULL], ids=["least", "full"])
+def test_helm_finds_nothing_wrong(values: dict[str, Any]) -> None:
+    done = helm("lint", str(CHART), "--strict", "--kube-version", KUBERNETES, values=values)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_helm
+@pytest.mark.parametrize("which", ["least", "full"])
+def test_every_manifest_is_valid(which: str) -> None:
+    own = {"ServiceMonitor", "PrometheusRule"}
+    for manifest in rendered(which):
+        if manifest["kind"] not in own:
+            kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+    names = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in rendered(which)]
+    assert len(names) == len(set(names))
+
+
+@needs_helm
+@pytest.mark.parametrize("which", ["least", "full"])
+def test_every_command_and_setting_exists(which: str) -> None:
+    found = dict(pods(which))
+    assert set(found) == {"aggregator", "poller", "query-api", "notifier", "topics", "migrate", "audit"}
+    for component, pod in found.items():
+        (container,) = pod["containers"]
+        assert container["args"][0] in commands(), component
+        names = [entry["name"] for entry in container["env"]]
+        assert len(names) == len(set(names)), component
+        assert not unknown_settings(names), component
+
+
+@needs_helm
+@pytest.mark.parametrize("which", ["least", "full"])
+def test_every_pod_is_confined(which: str) -> None:
+    for component, pod in pods(which):
+        assert pod["securityContext"]["runAsNonRoot"] is True, component
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+        }  # fmt: skip
+        mounted = {mount["name"] for mount in container["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in pod["volumes"]}, component
+
+
+@needs_helm
+def test_secrets_are_files_and_never_values() -> None:
+    for component, pod in pods("full"):
+        (container,) = pod["containers"]
+        paths = {entry["name"]: entry.get("value", "") for entry in container["env"]}
+        files = {
+            item["path"]
+            for volume in pod["volumes"] if volume["name"] == "secrets"
+            for source in volume["projected"]["sources"]
+            for item in source["secret"]["items"]
+        }  # fmt: skip
+        told = {value.rsplit("/", 1)[1] for name, value in paths.items() if name.endswith("_FILE")}
+        assert told == files, component
+        for volume in pod["volumes"]:
+            if volume["name"] == "secrets":
+                assert volume["projected"]["defaultMode"] == 0o440
+        open_names = {
+            "TIDEMARK_KAFKA_SASL_PASSWORD",
+            "TIDEMARK_SECRET_KEYS",
+            "TIDEMARK_ADMIN_KEY",
+            "TIDEMARK_CLICKHOUSE_URL",
+        }
+        assert not open_names & set(paths), component
+
+
+@needs_helm
+def test_each_role_has_its_own_user_and_no_more_secrets_than_it_needs() -> None:
+    found = dict(pods("full"))
+
+    def keys(component: str) -> set[str]:
+        return {
+            f"{source['secret']['name']}/{item['key']}"
+            for volume in found[component]["volumes"] if volume["name"] == "secrets"
+            for source in volume["projected"]["sources"]
+            for item in source["secret"]["items"]
+        }  # fmt: skip
+
+    assert keys("poller") == {"tidemark-kafka/poller", "tidemark/secret-keys"}
+    assert keys("aggregator") == {"tidemark-kafka/aggregator", "tidemark-clickhouse/aggregator"}
+    assert keys("query-api") == {
+        "tidemark-kafka/query-api", "tidemark-clickhouse/query-api", "tidemark/secret-keys", "tidemark/admin-key",
+    }  # fmt: skip
+    assert keys("notifier") == {"tidemark-kafka/notifier", "tidemark-clickhouse/notifier", "tidemark/secret-keys"}
+    assert keys("topics") == {"tidemark-kafka/topics"}
+    assert keys("migrate") == {"tidemark-clickhouse/migrate"}
+    assert keys("audit") == {"tidemark-kafka/audit", "tidemark-clickhouse/audit"}
+    with_apps = [component for component, pod in found.items() if "envFrom" in pod["containers"][0]]
+    assert with_apps == ["poller"]
+
+
+@needs_helm
+def test_workers_keep_their_names() -> None:
+    sets = of_kind("full", "StatefulSet")
+    assert {found["metadata"]["name"] for found in sets} == {
+        "prod-tidemark-aggregator", "prod-tidemark-poller", "prod-tidemark-notifier",
+    }  # fmt: skip
+    for found in sets:
+        environment = {entry["name"]: entry for entry in found["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert environment["TIDEMARK_INSTANCE_ID"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
+@needs_helm
+def test_deploy_steps_come_before_the_services_and_the_audit_each_night() -> None:
+    jobs = of_kind("least", "Job")
+    assert {job["spec"]["template"]["spec"]["containers"][0]["args"][0] for job in jobs} == {"topics", "migrate"}
+    for job in jobs:
+        assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    (audit,) = of_kind("least", "CronJob")
+    assert audit["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+@needs_helm
+def test_every_service_has_a_budget_of_disruptions_a_policy_and_a_selector_that_finds_its_pods() -> None:
+    labels = {component: None for component, _ in pods("full")}
+    for kind, expected in (
+        ("PodDisruptionBudget", {"aggregator", "poller", "query-api", "notifier"}),
+        ("NetworkPolicy", set(labels)),
+    ):
+        found = set()
+        for manifest in of_kind("full", kind):
+            selector = manifest["spec"].get("selector") or manifest["spec"]["podSelector"]
+            found.add(selector["matchLabels"]["app.kubernetes.io/component"])
+        assert found == expected, kind
+    (scaler,) = of_kind("full", "HorizontalPodAutoscaler")
+    assert scaler["spec"]["scaleTargetRef"]["name"] == of_kind("full", "Deployment")[0]["metadata"]["name"]
+    assert "replicas" not in of_kind("full", "Deployment")[0]["spec"], "the autoscaler's number would be reset"
+
+
+@needs_helm
+def test_only_pollers_and_notifiers_reach_the_internet() -> None:
+    outside = set()
+    for policy in of_kind("full", "NetworkPolicy"):
+        blocks = [
+            peer["ipBlock"]["cidr"]
+            for rule in policy["spec"]["egress"]
+            for peer in rule.get("to", ())
+            if "ipBlock" in peer
+        ]
+        if "0.0.0.0/0" in blocks:
+            outside.add(policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"])
+    assert outside == {"poller", "notifier"}
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"kafka": {"bootstrap": "kafka"}}, "bootstrap"),
+        ({"registry": {"url": "registry:8081"}}, "url"),
+        ({"topics": {"partitions": 0}}, "partitions"),
+        ({"image": {"digest": "abc"}}, "digest"),
+        ({"extraEnv": {"OTHER": "1"}}, "OTHER"),
+        ({"pollers": {}}, "pollers"),
+        ({"secrets": {"existingSecret": ""}}, "secrets.existingSecret"),
+    ],
+)
+def test_a_wrong_value_is_named(change: dict[str, Any], named: str) -> None:
+    done = helm("template", "prod", str(CHART), "--kube-version", KUBERNETES, values={**LEAST, **change})
+    assert done.returncode != 0
+    assert named in done.stderr
+
+
+def test_the_schema_covers_every_value() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+
+    def check(part: dict[str, Any], held: Any, place: str) -> None:
+        if not isinstance(held, dict) or "properties" not in part:
+            return
+        assert set(held) <= set(part["properties"]), place
+        for name, value in held.items():
+            check(part["properties"][name], value, f"{place}.{name}")
+
+    check(schema, values, "values")
+    assert schema["additionalProperties"] is False
+
+
+def test_the_charts_alerts_are_those_of_the_repository() -> None:
+    assert (CHART / "files" / "alerts.yml").read_text() == (INFRA / "prometheus" / "alerts.yml").read_text()
+
+
+def test_no_value_is_a_password() -> None:
+    text = (CHART / "values.yaml").read_text(encoding="utf-8")
+    values = yaml.safe_load(text)
+    assert values["secrets"]["existingSecret"] == ""
+    assert values["kafka"]["sasl"]["existingSecret"] == ""
+    assert values["clickhouse"]["existingSecret"] == ""
+
+
+def test_the_chart_has_the_products_version() -> None:
+    import tomllib
+
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    project = tomllib.loads((INFRA.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert chart["appVersion"] == project["version"]
