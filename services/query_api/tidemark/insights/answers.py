@@ -91,7 +91,7 @@ async def decay(sources: Sources, request: Request[DecayParameters]) -> Answer[o
     span = _old_enough(asked.span, ages[-1], request.now)
     rows: list[list[Any]] = []
     if span is not None:
-        statement = sql.decay(parts_of(parameters.metric), len(ages))
+        statement = sql.decay(parts_of(parameters.metric))
         rows = await sources.store.rows("decay", statement, _values(request, span, ages), SECONDS)
     held = {number: (posts, targets, share) for number, posts, targets, share in rows}
     shown_ages = []
@@ -117,7 +117,7 @@ async def unusual(sources: Sources, request: Request[UnusualParameters]) -> Answ
     posts, fallen, late = await asyncio.gather(
         sources.store.rows(
             "unusual_posts",
-            sql.unusual_posts(parts, len(AGES)),
+            sql.unusual_posts(parts),
             {
                 **values,
                 "now": request.now,

@@ -32,13 +32,12 @@ _TARGETS = f"""
 """
 
 
-def _figure_at(parts: Sequence[Part], number: int) -> str:
-    """The figure at one of {ages}, as Nullable(Int64); a sum takes unknown parts as 0, unless all are unknown."""
-    age, before = f"{{ages:Array(Int64)}}[{number}]", f"{{withins:Array(Int64)}}[{number}]"
+def _figure(parts: Sequence[Part]) -> str:
+    """The latest figure of a group of answers, as Nullable(Int64); a sum takes unknown parts as 0, unless all are."""
     found = [
         # In a tuple, since argMax passes over nulls: a count that was hidden last is unknown.
         f"argMaxIf(tuple({part.name}), (at, event_id), bitTest(spoken, {part.place})"
-        f" AND NOT bitTest(ranged, {part.place}) AND at <= published + {age} AND at > published + {age} - {before}).1"
+        f" AND NOT bitTest(ranged, {part.place})).1"
         for part in parts
     ]
     if len(found) == 1:
@@ -48,20 +47,27 @@ def _figure_at(parts: Sequence[Part], number: int) -> str:
     return f"arraySum([{total}]) + if({unknown}, NULL, 0)"
 
 
-def _aged(parts: Sequence[Part], ages: int) -> str:
-    """SQL of a row for each target: its ids, `published`, and `figures`, one for each of {ages}."""
-    columns = ", ".join(dict.fromkeys(part.name for part in parts))
-    figures = ", ".join(f"CAST({_figure_at(parts, number)}, 'Nullable(Int64)')" for number in range(1, ages + 1))
+def _aged(parts: Sequence[Part]) -> str:
+    """SQL of a row for each target and age that it has an answer for: ids, `published`, `number` in {ages}, `figure`.
+
+    An answer counts for one or two of the ages, so that groups stay small however many ages are asked.
+    """
+    columns = ", ".join(part.name for part in parts)
     return f"""
-    SELECT target_id, post_id, channel_id, published, [{figures}] AS figures
+    SELECT target_id, post_id, channel_id, published, number,
+        CAST({_figure(parts)}, 'Nullable(Int64)') AS figure
     FROM (
         SELECT target_id, event_id, {_AT} AS at, spoken, ranged, {columns} FROM post_snapshots_store FINAL
         WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION}
             AND captured_at >= {_instant("start")} AND captured_at <= {_instant("last")}
-            AND target_id IN (SELECT target_id FROM ({_TARGETS}))
     ) AS answers
     INNER JOIN ({_TARGETS}) AS targets USING (target_id)
-    GROUP BY target_id, post_id, channel_id, published
+    ARRAY JOIN arrayFilter(
+        place -> at <= published + {{ages:Array(Int64)}}[place]
+            AND at > published + {{ages:Array(Int64)}}[place] - {{withins:Array(Int64)}}[place],
+        arrayEnumerate({{ages:Array(Int64)}})
+    ) AS number
+    GROUP BY target_id, post_id, channel_id, published, number
 """
 
 
@@ -74,11 +80,11 @@ def best_times(parts: Sequence[Part]) -> str:
 SELECT transform(roundDown(published, {{edges:Array(Int64)}}), {{edges:Array(Int64)}}, {{cells:Array(Int64)}}, -1)
         AS cell, uniqExact(post_id), count(), {_MEDIAN}(figure / usual)
 FROM (
-    SELECT post_id, published, figures[1] AS figure,
-        {_MEDIAN}(figures[1]) OVER (PARTITION BY channel_id) AS usual,
-        count(figures[1]) OVER (PARTITION BY channel_id) AS counted
-    FROM ({_aged(parts, 1)})
-    WHERE figures[1] IS NOT NULL
+    SELECT post_id, published, figure,
+        {_MEDIAN}(figure) OVER (PARTITION BY channel_id) AS usual,
+        count(figure) OVER (PARTITION BY channel_id) AS counted
+    FROM ({_aged(parts)})
+    WHERE figure IS NOT NULL
 )
 WHERE counted >= {{least:UInt32}} AND usual > 0
 GROUP BY cell
@@ -86,23 +92,23 @@ GROUP BY cell
 """
 
 
-def decay(parts: Sequence[Part], ages: int) -> str:
+def decay(parts: Sequence[Part]) -> str:
     """SQL of (number of the age in {ages}, posts, targets, median share of the figure at the last age)."""
     return f"""
-SELECT number, uniqExact(post_id), count(), {_MEDIAN}(share)
+SELECT number, uniqExact(post_id), count(), {_MEDIAN}(figure / whole)
 FROM (
-    SELECT post_id, number, figures[number] / figures[{ages}] AS share
-    FROM ({_aged(parts, ages)})
-    ARRAY JOIN arrayEnumerate(figures) AS number
-    WHERE figures[{ages}] > 0 AND figures[number] IS NOT NULL
+    SELECT post_id, number, figure,
+        maxIf(figure, number = length({{ages:Array(Int64)}})) OVER (PARTITION BY target_id) AS whole
+    FROM ({_aged(parts)})
 )
+WHERE whole > 0 AND figure IS NOT NULL
 GROUP BY number
 ORDER BY number
 {_SETTINGS}
 """
 
 
-def unusual_posts(parts: Sequence[Part], ages: int) -> str:
+def unusual_posts(parts: Sequence[Part]) -> str:
     """SQL of (target, post, channel, published, number of the age, figure, usual, targets behind the usual).
 
     A target is compared at the greatest of {ages} that it has reached, the farthest from the usual first.
@@ -110,13 +116,12 @@ def unusual_posts(parts: Sequence[Part], ages: int) -> str:
     return f"""
 SELECT target_id, post_id, channel_id, published, number, figure, usual, counted
 FROM (
-    SELECT target_id, post_id, channel_id, published, number, figures[number] AS figure,
+    SELECT target_id, post_id, channel_id, published, number, figure,
         arrayCount(age -> published + age <= {{now:Int64}}, {{ages:Array(Int64)}}) AS reached,
-        {_MEDIAN}(figures[number]) OVER (PARTITION BY channel_id, number) AS usual,
-        count(figures[number]) OVER (PARTITION BY channel_id, number) AS counted
-    FROM ({_aged(parts, ages)})
-    ARRAY JOIN arrayEnumerate(figures) AS number
-    WHERE figures[number] IS NOT NULL AND published + {{ages:Array(Int64)}}[number] <= {{now:Int64}}
+        {_MEDIAN}(figure) OVER (PARTITION BY channel_id, number) AS usual,
+        count(figure) OVER (PARTITION BY channel_id, number) AS counted
+    FROM ({_aged(parts)})
+    WHERE figure IS NOT NULL AND published + {{ages:Array(Int64)}}[number] <= {{now:Int64}}
 )
 WHERE number = reached AND counted >= {{least:UInt32}} AND usual > 0
     AND greatest(toFloat64(figure), usual) >= {{floor:Int64}}

@@ -113,8 +113,8 @@ def test_ages() -> None:
 
 STATEMENTS = {
     **{f"best times {metric}": sql.best_times(parts_of(metric)) for metric in METRICS},
-    "decay": sql.decay(parts_of("engagements"), 10),
-    "unusual": sql.unusual_posts(parts_of("likes"), len(AGES)),
+    "decay": sql.decay(parts_of("engagements")),
+    "unusual": sql.unusual_posts(parts_of("likes")),
     "falls": sql.falls(parts_of("engagements")),
     "quiet": sql.quiet_targets(COMMON),
 }
