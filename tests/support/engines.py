@@ -7,11 +7,9 @@ first asked for, so a test of Kafka alone never waits for the others, and all te
 from __future__ import annotations
 
 import secrets
-import signal
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from os import environ
@@ -32,9 +30,6 @@ START_TIMEOUT_SECONDS = 90.0
 # The data is thrown away; brokers of a cluster that stop together wait for a quorum that is gone.
 STOP_TIMEOUT_SECONDS = 4.0
 POLL_SECONDS = 0.05
-# chDB's own code crashes in one of some hundred starts, and on some machines in several starts of one minute; `tidemark
-# up` starts it again as well. Each crash is a warning that tells the calls it crashed in.
-CRASHES_AT_START = 5
 DATABASE = "tidemark"
 
 
@@ -174,16 +169,8 @@ class EmbeddedEngines:
         environment: dict[str, str] | None = None,
     ) -> Child:
         """Start a program and wait until it answers; the log is `logs/<name>.log`."""
-        for crashes in range(CRASHES_AT_START + 1):
-            child = self.spawn(name, argv, environment)
-            try:
-                self._wait(name, answers)
-            except AssertionError as error:
-                if child.poll() != -signal.SIGSEGV or crashes == CRASHES_AT_START:
-                    raise
-                warnings.warn(f"the engine crashed at its start:\n{error}", stacklevel=2)
-            else:
-                break
+        child = self.spawn(name, argv, environment)
+        self._wait(name, answers)
         return child
 
     def spawn(self, name: str, argv: Sequence[str], environment: dict[str, str] | None = None) -> Child:

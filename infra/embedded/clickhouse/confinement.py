@@ -71,8 +71,11 @@ def needed_to_read() -> list[Path]:
         "/etc/localtime", "/etc/timezone", "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/sys",
         "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm", "/dev/urandom", "/dev/random", "/dev/null",
     ]  # fmt: skip
-    # Single files and not all of /proc/PID: its `environ` holds passwords.
-    itself = [f"/proc/{os.getpid()}/{name}" for name in ("maps", "statm", "stat", "status", "cgroup", "mountinfo")]
+    # Single files and not all of /proc/PID: its `environ` holds passwords. Without `auxv` the engine looks for the
+    # kernel's vector behind the array of environment variables. Python moves that array, so the engine would take
+    # whatever lies behind it: one start in some hundreds crashed by that.
+    files = ("auxv", "maps", "statm", "stat", "status", "cgroup", "mountinfo")
+    itself = [f"/proc/{os.getpid()}/{name}" for name in files]
     return [
         code,
         code.parent / "services",

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,6 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
 from infra.embedded.clickhouse.compression import ENCODINGS, compressor
-from tests.support.engines import CRASHES_AT_START
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -61,17 +59,7 @@ class Process:
     def wait_until_ready(self) -> Process:
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
-        crashes = ""
-        for _ in range(CRASHES_AT_START):
-            if line or self.popen.wait(DEADLINE_SECONDS) != -signal.SIGSEGV:
-                break
-            crashes += self.popen.communicate()[1]
-            self.popen = self._start()
-            assert self.popen.stdout is not None
-            line = self.popen.stdout.readline()
-        if crashes:
-            warnings.warn(f"the engine crashed at its start:\n{crashes}", stacklevel=2)
-        assert "ready on " in line, f"{crashes}{self.popen.communicate()[1]}\nended with {self.popen.returncode}"
+        assert "ready on " in line, f"{self.popen.communicate()[1]}\nended with {self.popen.returncode}"
         self.url = line.split("ready on ")[1].split(",")[0]
         self.port = int(self.url.rsplit(":", 1)[1])
         return self
