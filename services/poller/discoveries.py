@@ -9,7 +9,8 @@ the platform's id of it, so that it is the same whoever finds it, however often:
 - A post of the product's with the platform's id of a discovered one takes its place: the discovered one goes.
 - Where the product deletes a post of its own, the id that it would be discovered by gets a tombstone.
 - A platform may know one post by several ids: a reel of a page as a video and as a post, an edited post by each
-  version's. A list's item names them, or its link does. What the product has under any of them is not found again.
+  version's. A list's item names them, or its link does. What the product has under any of them is not found again. Where
+  no list names the product's id (LinkedIn's activities), a post of the same two minutes is taken for the product's.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ _QUALIFIED = re.compile(r"\d+_(\d+)|t\d_(\w+)|urn:li:(?:share|ugcPost|activity):
 _WORD = re.compile(r"(?=.*\d|.{10})[\w-]{5,128}", re.ASCII)
 _LONG_NUMBER = re.compile(r"\d{10,}")
 _LONGEST_LINK = 2_000
+# LinkedIn's own list names no activities. Of a post that the product knows by its activity alone, the instant is all that
+# both have in common: better one post less is found than one counted twice.
+_ACTIVITY = "urn:li:activity:"
+_SAME_MOMENT = 2 * 60_000
 
 PostKey = tuple[str, str]
 """Workspace and id of a post."""
@@ -140,6 +145,7 @@ class Discoveries:
         A discovered post that the product has under another id, as the list shows, is superseded.
         """
         known, heard = self._products(key, plan), self._heard.get(key[0], {})
+        unnamed = [entry.published_at for entry in plan.live() if entry.external_id.startswith(_ACTIVITY)]
         youngest, oldest = now - SETTLING, now - oldest_discovered(plan.rule)
         made: dict[str, CatalogPost] = {}
         for post in found:
@@ -148,7 +154,8 @@ class Discoveries:
                 self.superseded.add((key[0], post_id))
                 self.on_superseded()
             is_lacking = known.isdisjoint((post_id, *others)) and heard.keys().isdisjoint((post_id, *others))
-            if is_lacking and oldest < post.published_at <= youngest:
+            may_be_held = any(abs(post.published_at - at) <= _SAME_MOMENT for at in unnamed)
+            if is_lacking and not may_be_held and oldest < post.published_at <= youngest:
                 made[post_id] = _post(key, post_id, post, now)
         return list(made.values())
 

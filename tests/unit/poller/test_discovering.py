@@ -443,6 +443,17 @@ async def test_a_post_that_the_product_has_under_another_id_is_not_found_again(
     assert [one.targets[0].external_id for one in found] == ["another"]
 
 
+async def test_a_post_known_by_its_activity_alone_is_not_found_again_at_its_instant(elsewhere: Elsewhere) -> None:
+    elsewhere.switch(discover=True)
+    elsewhere.put(post(target(external_id="urn:li:activity:7100000000000000001"), post_id="mine"))
+    plan = elsewhere.world.schedule.plans[KEY]
+    (held,) = plan.live()
+    same = Discovered("urn:li:share:7100000000000000000", held.published_at + 30_000)
+    other = Discovered("urn:li:share:7100000000000000009", held.published_at + 3 * MINUTE)
+    found = elsewhere.catalog.discoveries.missing(KEY, plan, [same, other], held.published_at + HOUR)
+    assert [one.targets[0].external_id for one in found] == ["urn:li:share:7100000000000000009"]
+
+
 @pytest.mark.parametrize(("held", "listed"), TWICE)
 async def test_a_put_under_another_id_takes_the_place_at_the_next_look(
     elsewhere: Elsewhere, held: str, listed: Discovered
