@@ -9,8 +9,8 @@ the platform's id of it, so that it is the same whoever finds it, however often:
 - A post of the product's with the platform's id of a discovered one takes its place: the discovered one goes.
 - Where the product deletes a post of its own, the id that it would be discovered by gets a tombstone.
 - A platform may know one post by several ids: a reel of a page as a video and as a post, an edited post by each
-  version's. A list's item names them, or its link does. What the product has under any of them is not found again. Where
-  no list names the product's id (LinkedIn's activities), a post of the same two minutes is taken for the product's.
+  version's. A list's item names them, or its link does. What the product has under any of them is not found again.
+  Where no list names the product's id (LinkedIn's activities), a post of the same moment is taken for the product's.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _QUALIFIED = re.compile(r"\d+_(\d+)|t\d_(\w+)|urn:li:(?:share|ugcPost|activity):
 _WORD = re.compile(r"(?=.*\d|.{10})[\w-]{5,128}", re.ASCII)
 _LONG_NUMBER = re.compile(r"\d{10,}")
 _LONGEST_LINK = 2_000
-# LinkedIn's own list names no activities. Of a post that the product knows by its activity alone, the instant is all that
-# both have in common: better one post less is found than one counted twice.
+# LinkedIn's own list names no activities. Of a post that the product knows by its activity alone, the instant is all
+# that both have in common: better one post less is found than one counted twice.
 _ACTIVITY = "urn:li:activity:"
 _SAME_MOMENT = 2 * 60_000
 
