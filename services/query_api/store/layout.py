@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from schemas.topic_names import TOPICS_OF_CHANGES
 from schemas.windows import RANGES
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Changes with anything of what this package writes: a store of another format is made anew."""
 
 TOPICS: Final = TOPICS_OF_CHANGES

@@ -187,7 +187,8 @@ class Writer:
                 # The post was made again since: its figures stand until the aggregator says new ones, which it does
                 # once it has read so far.
                 payload = before
-            elif payload != before:
+            else:
+                # Also where the figures are those of before: another post may have had the targets meanwhile.
                 self._put_targets(txn, key, (before and records.read_targets(before)) or (), targets)
             incomplete = (payload == _INCOMPLETE) - (before == _INCOMPLETE)
         if is_listed(topic_at, key):

@@ -129,6 +129,28 @@ async def test_a_post_is_there_once_the_aggregator_has_taken_it(tmp_path: Path) 
             assert post.targets[0].register.captured_at is None
 
 
+async def test_a_target_that_comes_back_to_its_post_is_found(tmp_path: Path) -> None:
+    brokers = told.topics()
+    figures = told.figures("w1", "p1", {"t1": told.values()})
+    async with store_of(tmp_path, brokers) as (store, _):
+        told.put(brokers, POSTS, "w1/p1", told.post("w1", "p1", [told.target("t1")]))
+        told.put(brokers, POSTS, "w1/p2", told.post("w1", "p2", [told.target("t1")]))
+        told.put(brokers, POST_ROLLUPS, "w1/p1", figures)
+        await seen(store, lambda view: view.post_of("w1", "t1") == "p1")
+        # The post is deleted and made again. The aggregator has read the deletion: the other post has the target.
+        told.put(brokers, POSTS, "w1/p1", None)
+        await seen(store, lambda view: view.post("w1", "p1") is None)
+        told.put(brokers, POSTS, "w1/p1", told.post("w1", "p1", [told.target("t1")]))
+        await seen(store, lambda view: view.post("w1", "p1") is not None)
+        told.put(brokers, POST_ROLLUPS, "w1/p1", None)
+        told.put(brokers, POST_ROLLUPS, "w1/p2", told.figures("w1", "p2", {"t1": told.values()}))
+        await seen(store, lambda view: view.post_of("w1", "t1") == "p2")
+        # It reads on: everything is as it was.
+        told.put(brokers, POST_ROLLUPS, "w1/p2", told.figures("w1", "p2", {}))
+        told.put(brokers, POST_ROLLUPS, "w1/p1", figures)
+        await seen(store, lambda view: view.post_of("w1", "t1") == "p1")
+
+
 async def test_figures_of_an_old_aggregator_are_left_to_clickhouse(tmp_path: Path) -> None:
     brokers = told.topics()
     fill(brokers)
