@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 # At 2 GB/s a disk loses 40 MB of free space between two measurements.
 _LOOK_SECONDS = 0.02
 _FREEING = frozenset({"DROP", "TRUNCATE", "DETACH", "KILL", "SYSTEM", "SET", "USE"})
+# No such part, table or database: somebody else was quicker.
+_GONE = frozenset({232, 60, 81})
 _NEW_PARTS = (
     "SELECT toJSONString((database, table, name)) FROM system.parts"
     " WHERE active AND modification_time >= fromUnixTimestamp({since:Int64})"
@@ -69,6 +71,8 @@ class DiskGuard:
         self._lowest_at = -1.0
         self._broken_at = -1.0
         self._merges_stopped_at: float | None = None
+        # Broken parts that are still there, as table and part: to drop a part takes some space as well.
+        self._undropped: dict[tuple[str, str], None] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="disk", daemon=True)
@@ -115,7 +119,11 @@ class DiskGuard:
             try:
                 if self._is_low():
                     self._stop_merges()
-                elif self._merges_stopped_at is not None:
+                    continue
+                if self._undropped:
+                    with self._lock:
+                        self._drop_undropped()
+                if self._merges_stopped_at is not None:
                     self._start_merges()
             except (OSError, ServerError) as error:
                 log.warning("cannot look at the disk of %s: %s", self._path, error)
@@ -139,9 +147,18 @@ class DiskGuard:
                 continue
             self._broken_at = time.monotonic()
             log.error("part %s of %s was cut by a full disk and is dropped", part, name)
-            with contextlib.suppress(ServerError):
-                quoted = _quoted(part, "'")
-                self._engine.control(f"ALTER TABLE {name} DROP PART {quoted}")
+            self._undropped[name, part] = None
+        self._drop_undropped()
+
+    def _drop_undropped(self) -> None:
+        """Drop broken parts; those that can't be dropped now are tried again once the disk has space."""
+        for name, part in list(self._undropped):
+            try:
+                self._engine.control(f"ALTER TABLE {name} DROP PART {_quoted(part, chr(39))}")
+            except ServerError as error:
+                if error.code not in _GONE:
+                    continue
+            del self._undropped[name, part]
 
     def _is_whole(self, name: str, part: str) -> bool:
         check = f"CHECK TABLE {name} PART {_quoted(part, chr(39))} SETTINGS check_query_single_value_result = 1"
