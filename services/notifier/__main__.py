@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
 import sys
 from contextlib import AsyncExitStack
 from functools import partial
@@ -34,14 +33,14 @@ from services.runtime.logging import configure_logging, get_logger
 from services.runtime.membership import GroupRefused, Membership
 from services.runtime.neighbours import refuse_or_wait
 from services.runtime.operations import OperationsServer
-from services.runtime.registry import Registry, RegistryUnavailable
+from services.runtime.registry import Registry, once_registered
 from services.runtime.sealing import WebhookCipher
 from services.runtime.secrets import SecretsError
+from services.runtime.serving import serve_until_signal
 from services.runtime.settings import exit_with, load_or_exit
 from services.runtime.topics import incarnation
 
 _TYPED = (WEBHOOKS, WEBHOOK_DELIVERIES, WEBHOOK_STATES, WEBHOOK_REQUESTS, ACCOUNT_EVENTS)
-_RETRY_SECONDS = 1.0
 _DRAIN_SECONDS = 5.0
 _log = get_logger("services.notifier")
 
@@ -67,14 +66,8 @@ async def serve(settings: NotifierSettings, cipher: WebhookCipher, readiness: Re
     clock, metrics = SystemClock(), NotifierMetrics()
     sender = Sender(cipher, clock, allows_private=bool(settings.webhooks_allow_private))
     registry = Registry(settings, settings)
-    while True:
-        try:
-            codecs = {topic: await asyncio.to_thread(registry.codec, topic) for topic in _TYPED}
-            rollups = await asyncio.to_thread(registry.record_codec, POST_ROLLUPS)
-            break
-        except RegistryUnavailable as error:
-            _log.warning("schemas are missing; trying again", error=str(error))
-            await asyncio.sleep(_RETRY_SECONDS)
+    codecs = await once_registered(lambda: {topic: registry.codec(topic) for topic in _TYPED})
+    rollups = await once_registered(partial(registry.record_codec, POST_ROLLUPS))
     parts = partial(
         Parts,
         brokers=KafkaBrokers(settings), partitions=settings.topic_partitions, codecs=codecs, rollups=rollups,
@@ -100,32 +93,18 @@ async def serve(settings: NotifierSettings, cipher: WebhookCipher, readiness: Re
 
 async def run(settings: NotifierSettings, cipher: WebhookCipher) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     readiness = Readiness()
-    operations = OperationsServer(settings.metrics_host, settings.metrics_port, readiness)
-    try:
-        await operations.start()
-    except OSError as error:
-        exit_with(str(error), 1)
-    serving = asyncio.create_task(serve(settings, cipher, readiness))
-    stop = asyncio.create_task(stopping.wait())
-    try:
-        await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
+
+    def stopping() -> None:
         readiness.stage = "stopping"
-        if not serving.done():
-            serving.cancel()
-        outcome = (await asyncio.gather(serving, return_exceptions=True))[0]
-    finally:
-        stop.cancel()
-        await operations.stop()
-    if isinstance(outcome, GroupRefused):
-        exit_with(str(outcome), 1)
-    if outcome is not None and not isinstance(outcome, asyncio.CancelledError):
-        _log.error("the notifier stops because of a mistake of its own", exc_info=outcome)
-        return 1
-    return 0
+
+    return await serve_until_signal(
+        "notifier",
+        partial(serve, settings, cipher, readiness),
+        OperationsServer(settings.metrics_host, settings.metrics_port, readiness),
+        on_stopping=stopping,
+        refusals=(GroupRefused,),
+    )
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -48,7 +47,7 @@ from services.poller.metrics import PollerMetrics, StateCollector
 from services.poller.partitions.ownership import Ownership
 from services.poller.partitions.shards import Shards
 from services.poller.publisher import KafkaPublisher, Room
-from services.poller.reader import RETRY_SECONDS, TopicReader
+from services.poller.reader import TopicReader
 from services.poller.requests.backfill import Backfill
 from services.poller.requests.intake import Intake
 from services.poller.requests.live import Live
@@ -63,8 +62,9 @@ from services.runtime.logging import configure_logging, get_logger
 from services.runtime.membership import LEASE_SHARE, GroupRefused, Membership
 from services.runtime.neighbours import refuse_or_wait
 from services.runtime.operations import OperationsServer
-from services.runtime.registry import Registry, RegistryUnavailable
+from services.runtime.registry import Registry, once_registered
 from services.runtime.secrets import SecretsError, TokenCipher
+from services.runtime.serving import serve_until_signal
 from services.runtime.settings import exit_with, load_or_exit
 
 ALL_TOPICS = (RAW, ACCOUNT_EVENTS, *CATALOG, POST_ROLLUPS, CHANNEL_SNAPSHOTS, REQUESTS, REPLIES, SPENDING)
@@ -276,48 +276,23 @@ async def _codecs(settings: PollerSettings) -> tuple[dict[str, Codec[object]], R
             name: registry.codec(name) for name in (RAW, ACCOUNT_EVENTS, REQUESTS, REPLIES, SPENDING, *CATALOG)
         }, registry.record_codec(POST_ROLLUPS)
 
-    while True:
-        try:
-            return await asyncio.to_thread(make)
-        except RegistryUnavailable as error:
-            _log.warning("schemas are missing; trying again", error=str(error))
-            await asyncio.sleep(RETRY_SECONDS)
+    return await once_registered(make)
 
 
 async def run(settings: PollerSettings, cipher: TokenCipher) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     readiness = Readiness()
-    operations = OperationsServer(settings.metrics_host, settings.metrics_port, readiness)
-    try:
-        await operations.start()
-    except OSError as error:
-        exit_with(str(error), 1)
-    serving = asyncio.create_task(serve(settings, cipher, readiness))
-    stop = asyncio.create_task(stopping.wait())
-    try:
-        await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
+
+    def stopping() -> None:
         readiness.stage = lambda: "stopping"
-        if not serving.done():
-            serving.cancel()
-        return _exit_code((await asyncio.gather(serving, return_exceptions=True))[0])
-    finally:
-        stop.cancel()
-        await operations.stop()
 
-
-def _exit_code(outcome: BaseException | None) -> int:
-    if outcome is None or isinstance(outcome, asyncio.CancelledError):
-        return 0
-    reason = outcome
-    while isinstance(reason, BaseExceptionGroup):
-        reason = reason.exceptions[0]
-    if isinstance(reason, Stop | GroupRefused):
-        exit_with(str(reason), 1)
-    _log.error("the poller stops because of a mistake of its own", exc_info=outcome)
-    return 1
+    return await serve_until_signal(
+        "poller",
+        partial(serve, settings, cipher, readiness),
+        OperationsServer(settings.metrics_host, settings.metrics_port, readiness),
+        on_stopping=stopping,
+        refusals=(Stop, GroupRefused),
+    )
 
 
 def main() -> None:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -13,10 +15,15 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from schemas.codec import Codec, RecordCodec, codec, schema_text
 from schemas.encoder import Encode, wire_encoder
 from schemas.writers import SchemasAway
+from services.runtime.logging import get_logger
 from services.runtime.settings import KafkaSettings, RegistrySettings
 
 # Confluent's code for "schema not found"; any other code means that the registry can't answer now.
 _SCHEMA_NOT_FOUND = 40403
+_RETRY_SECONDS = 1.0
+
+_log = get_logger(__name__)
+Made = TypeVar("Made")
 
 
 class RegistryUnavailable(SchemasAway):
@@ -98,3 +105,13 @@ class Registry:
     def encoder(self, topic: str) -> Encode:
         """A fast encoder of a topic's values from positional fields, for topics written in bulk."""
         return wire_encoder(schema_text(topic), self.schema_id(topic))
+
+
+async def once_registered(make: Callable[[], Made]) -> Made:
+    """What is made in a thread with schemas of the registry; tried again until the registry has them all."""
+    while True:
+        try:
+            return await asyncio.to_thread(make)
+        except RegistryUnavailable as error:
+            _log.warning("schemas are missing; trying again", error=str(error))
+            await asyncio.sleep(_RETRY_SECONDS)
