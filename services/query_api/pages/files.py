@@ -37,7 +37,7 @@ def version() -> str:
     return digest.hexdigest()
 
 
-def page(name: str) -> bytes:
+def document(name: str) -> bytes:
     """A page whose addresses of scripts and styles hold the version of the files."""
     return files()[name].replace(_VERSION, version().encode())
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 from services.query_api.errors import Header, NotFound
-from services.query_api.pages.files import files, media_type, page, version
-from services.query_api.serving.actions import shows
-from services.query_api.serving.endpoint import Api, Endpoint, Key, Request
+from services.query_api.pages.files import document, files, media_type, version
+from services.query_api.serving.actions import page
+from services.query_api.serving.endpoint import Api, Request
 from services.query_api.serving.parameters import AnyParameters
 from services.query_api.serving.replies import Reply
 
@@ -42,7 +41,7 @@ class Pages:
     def documents(self) -> dict[str, Reply]:
         """The documents, by name: a browser asks each time whether they changed."""
         return {
-            name: Reply(page(f"{name}.html"), None, media_type(f"{name}.html"), (*SAFETY, *_ASKED_AGAIN))
+            name: Reply(document(f"{name}.html"), None, media_type(f"{name}.html"), (*SAFETY, *_ASKED_AGAIN))
             for name in ("app", "ops")
         }
 
@@ -83,20 +82,14 @@ async def _folder_asset(pages: Pages, request: Request[AnyParameters]) -> Reply:
     return pages.asset(request.path["version"], f"{request.path['folder']}/{request.path['name']}")
 
 
-def _page(name: str, path: str, summary: str, show: Any) -> Endpoint[Pages, Any, Any]:
-    return Endpoint(
-        id=name, path=path, summary=summary, description="", action=shows(AnyParameters, show), key=Key.NONE
-    )
-
-
 PAGES = Api(
     name="pages",
     title="pages",
     description="Pages for browsers; not described.",
     endpoints=(
-        _page("app", "/app", "The workspace's dashboard", _app),
-        _page("ops", "/ops", "The operator's page", _ops),
-        _page("asset", "/static/{version}/{name}", "A file of the pages", _asset),
-        _page("folderAsset", "/static/{version}/{folder}/{name}", "A file of the pages", _folder_asset),
+        page("app", "/app", "The workspace's dashboard", _app),
+        page("ops", "/ops", "The operator's page", _ops),
+        page("asset", "/static/{version}/{name}", "A file of the pages", _asset),
+        page("folderAsset", "/static/{version}/{folder}/{name}", "A file of the pages", _folder_asset),
     ),
 )

@@ -16,7 +16,8 @@ from services.query_api.reads import keeping
 from services.query_api.reads.at_once import NotAtOnce
 from services.query_api.reads.query import Question
 from services.query_api.reads.sources import Sources
-from services.query_api.serving.endpoint import Action, Answer, Request, never
+from services.query_api.serving.endpoint import Action, Answer, Endpoint, Key, Request, never
+from services.query_api.serving.parameters import AnyParameters
 from services.query_api.serving.replies import JSON, Plain, Reply
 from services.query_api.serving.streams import Stream
 
@@ -261,3 +262,14 @@ def shows(
 ) -> Action[Context, Any, Any]:
     """Make a `Shows`, its types checked against each other."""
     return Shows(parameters, show)
+
+
+def page(
+    name: str,
+    path: str,
+    summary: str,
+    show: Callable[[Context, Request[AnyParameters]], Awaitable[Plain | Reply]],
+    key: Key = Key.NONE,
+) -> Endpoint[Context, Any, Any]:
+    """Declare an address that shows a page, a file or a text, and that the description for clients leaves out."""
+    return Endpoint(id=name, path=path, summary=summary, description="", action=shows(AnyParameters, show), key=key)

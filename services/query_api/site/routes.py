@@ -12,8 +12,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from services.query_api.errors import Header
 from services.query_api.observability import exposition
 from services.query_api.serving.accept import accept_of, prefers_page
-from services.query_api.serving.actions import shows
-from services.query_api.serving.endpoint import Api, Endpoint, Key, Request
+from services.query_api.serving.actions import page
+from services.query_api.serving.endpoint import Api, Key, Request
 from services.query_api.serving.openapi import openapi_json
 from services.query_api.serving.parameters import AnyParameters
 from services.query_api.serving.replies import JSON, NOT_STORED, Plain
@@ -109,28 +109,18 @@ async def _docs(site: Site, _: Request[AnyParameters]) -> Plain:
     return Plain.of(site.documentation, _HTML, PAGE_HEADERS)
 
 
-def _page(
-    name: str,
-    path: str,
-    summary: str,
-    show: Callable[[Site, Request[AnyParameters]], Awaitable[Plain]],
-    key: Key = Key.NONE,
-) -> Endpoint[Site, Any, Any]:
-    return Endpoint(id=name, path=path, summary=summary, description="", action=shows(AnyParameters, show), key=key)
-
-
 SITE = Api(
     name="site",
     title="site",
     description="Addresses beside the APIs; not described.",
     endpoints=(
-        _page("front", "/", "What this is", _front),
-        _page("healthz", "/healthz", "Whether the process answers", _healthz),
-        _page("readyz", "/readyz", "Whether the service is ready, or what is missing", _readyz),
+        page("front", "/", "What this is", _front),
+        page("healthz", "/healthz", "Whether the process answers", _healthz),
+        page("readyz", "/readyz", "Whether the service is ready, or what is missing", _readyz),
         # Metrics tell of all tenants, so they need the admin key; operators also have a port of their own.
-        _page("metrics", "/metrics", "Prometheus metrics", _metrics, Key.ADMIN),
-        _page("openapi", "/openapi.json", "The description for machines", _openapi),
-        _page("asyncapi", "/asyncapi.json", "The description of topics and streams, for machines", _asyncapi),
-        _page("docs", "/docs", "The description as a page", _docs),
+        page("metrics", "/metrics", "Prometheus metrics", _metrics, Key.ADMIN),
+        page("openapi", "/openapi.json", "The description for machines", _openapi),
+        page("asyncapi", "/asyncapi.json", "The description of topics and streams, for machines", _asyncapi),
+        page("docs", "/docs", "The description as a page", _docs),
     ),
 )
