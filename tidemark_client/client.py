@@ -209,8 +209,12 @@ class Tidemark(WebhookCalls):
         age_hours: int = 24,
     ) -> BestTimes:
         """What posts of each hour of the week had at an age, against their channel's usual."""
-        asked = {"metric": metric, "channel_id": channel_id, "from": _text(start), "to": _text(end), "tz": tz}
-        return self._get(BestTimes, "insights/best-times", {**asked, "age_hours": age_hours})
+        span = _span(start, end, tz)
+        return self._get(
+            BestTimes,
+            "insights/best-times",
+            {"metric": metric, "channel_id": channel_id, **span, "age_hours": age_hours},
+        )
 
     def decay(
         self,
@@ -223,8 +227,10 @@ class Tidemark(WebhookCalls):
         base_days: int = 28,
     ) -> Decay:
         """How fast posts reach the figure that they have after some days."""
-        asked = {"metric": metric, "channel_id": channel_id, "from": _text(start), "to": _text(end), "tz": tz}
-        return self._get(Decay, "insights/decay", {**asked, "base_days": base_days})
+        span = _span(start, end, tz)
+        return self._get(
+            Decay, "insights/decay", {"metric": metric, "channel_id": channel_id, **span, "base_days": base_days}
+        )
 
     def unusual(
         self,
@@ -237,8 +243,10 @@ class Tidemark(WebhookCalls):
         factor: float = 3.0,
     ) -> Unusual:
         """Posts far from their channel's usual, counters that fell, and late polls."""
-        asked = {"metric": metric, "channel_id": channel_id, "from": _text(start), "to": _text(end), "tz": tz}
-        return self._get(Unusual, "insights/unusual", {**asked, "factor": factor})
+        span = _span(start, end, tz)
+        return self._get(
+            Unusual, "insights/unusual", {"metric": metric, "channel_id": channel_id, **span, "factor": factor}
+        )
 
     def totals(
         self,
@@ -252,7 +260,7 @@ class Tidemark(WebhookCalls):
     ) -> Totals:
         """Figures of the workspace or one channel in a window; `is_compared` adds those of the window before."""
         path = "totals" if channel_id is None else f"channels/{quoted(channel_id)}/totals"
-        span = {"from": _text(start), "to": _text(end), "tz": tz, "format": "json"}
+        span = {**_span(start, end, tz), "format": "json"}
         compare = "previous" if is_compared else None
         return self._get(Totals, path, {**span, "attribution": attribution, "compare": compare})
 
@@ -271,7 +279,7 @@ class Tidemark(WebhookCalls):
         tz: str = "UTC",
     ) -> AbstractContextManager[Iterator[bytes]]:
         """A whole data set as a file, in chunks; raises during iteration when the file can't be finished."""
-        span = {"from": _text(start), "to": _text(end), "tz": tz}
+        span = _span(start, end, tz)
         return self._stream(f"{_PREFIX}/exports/{dataset}", {**span, "channel_id": channel_id, "format": fmt})
 
     def export_to(self, path: Path, dataset: Dataset, **asked: Any) -> None:
@@ -347,7 +355,7 @@ class Tidemark(WebhookCalls):
         mode: Mode,
         more: Mapping[str, str] | None = None,
     ) -> Series:
-        span = {"from": _text(start), "to": _text(end), "tz": tz, "format": "json"}
+        span = {**_span(start, end, tz), "format": "json"}
         asked = {"metrics": ",".join(metrics), "step": step, "mode": mode, **span, **(more or {})}
         return self._get(Series, f"{subject}/series".lstrip("/"), asked)
 
@@ -370,6 +378,10 @@ class Tidemark(WebhookCalls):
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+
+def _span(start: Moment | None, end: Moment | None, tz: str) -> dict[str, str | None]:
+    return {"from": _text(start), "to": _text(end), "tz": tz}
 
 
 def _text(moment: Moment | None) -> str | None:
