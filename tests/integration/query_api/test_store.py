@@ -21,8 +21,8 @@ from services.runtime.kafka import confluent_options, partition_of
 from services.runtime.registry import Registry
 from services.runtime.settings import KafkaSettings, RegistrySettings
 from tests.integration.query_api.rows import Store
-from tests.integration.query_api.running import ADMIN, CHANNEL, environment_of
-from tests.integration.query_api.test_workers import Workers
+from tests.integration.query_api.running import ADMIN, CHANNEL
+from tests.integration.query_api.test_workers import Workers, workers_with_a_store
 from tests.support import told
 from tests.support.engines import Engines
 from tests.support.waiting import wait_until
@@ -72,18 +72,7 @@ def workers(
     engines: Engines, kafka_settings: KafkaSettings, tables: Store, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Workers]:
     """Two workers that share a store."""
-    folder = tmp_path_factory.mktemp("store")
-    environment = environment_of(engines, kafka_settings, tables)
-    running = Workers(
-        {**environment, "TIDEMARK_QUERY_API_WORKERS": "2", "TIDEMARK_STORE_DIR": str(folder / "store")},
-        folder / "workers.log",
-    )
-    running.start()
-    running.wait_until_ready()
-    yield running
-    assert running.process is not None
-    if running.process.poll() is None:
-        running.stop()
+    yield from workers_with_a_store(engines, kafka_settings, tables, tmp_path_factory.mktemp("store"))
 
 
 def made(workers: Workers, topics: Topics, workspace: str) -> dict[str, str]:

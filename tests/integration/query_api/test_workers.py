@@ -70,13 +70,27 @@ def workers(
     """Two workers of this file's own, on the topics and tables of all; each test leaves two behind."""
     environment = environment_of(engines, kafka_settings, tables)
     log = tmp_path_factory.mktemp("workers") / "workers.log"
-    running = Workers({**environment, "TIDEMARK_QUERY_API_WORKERS": "2"}, log)
+    yield from running_workers({**environment, "TIDEMARK_QUERY_API_WORKERS": "2"}, log)
+
+
+def running_workers(environment: dict[str, str], log: Path) -> Iterator[Workers]:
+    """Workers that are ready, for a fixture; they are stopped afterwards."""
+    running = Workers(environment, log)
     running.start()
     running.wait_until_ready()
     yield running
     assert running.process is not None
     if running.process.poll() is None:
         running.stop()
+
+
+def workers_with_a_store(
+    engines: Engines, kafka_settings: KafkaSettings, tables: Store, folder: Path
+) -> Iterator[Workers]:
+    """Two workers that share a store, as `running_workers`."""
+    environment = environment_of(engines, kafka_settings, tables)
+    own = {"TIDEMARK_QUERY_API_WORKERS": "2", "TIDEMARK_STORE_DIR": str(folder / "store")}
+    yield from running_workers({**environment, **own}, folder / "workers.log")
 
 
 def test_what_one_worker_wrote_the_other_knows(workers: Workers, store: Store) -> None:
