@@ -35,6 +35,8 @@ _LOOK_SECONDS = 0.02
 _FREEING = frozenset({"DROP", "TRUNCATE", "DETACH", "KILL", "SYSTEM", "SET", "USE"})
 # No such part, table or database: somebody else was quicker.
 _GONE = frozenset({232, 60, 81})
+# Between tries to drop a broken part: each is a statement of the engine's.
+_DROP_AGAIN_SECONDS = 0.5
 _NEW_PARTS = (
     "SELECT toJSONString((database, table, name)) FROM system.parts"
     " WHERE active AND modification_time >= fromUnixTimestamp({since:Int64})"
@@ -73,6 +75,7 @@ class DiskGuard:
         self._merges_stopped_at: float | None = None
         # Broken parts that are still there, as table and part: to drop a part takes some space as well.
         self._undropped: dict[tuple[str, str], None] = {}
+        self._tried_at = -1.0
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="disk", daemon=True)
@@ -120,7 +123,7 @@ class DiskGuard:
                 if self._is_low():
                     self._stop_merges()
                     continue
-                if self._undropped:
+                if self._undropped and time.monotonic() - self._tried_at >= _DROP_AGAIN_SECONDS:
                     with self._lock:
                         self._drop_undropped()
                 if self._merges_stopped_at is not None:
@@ -152,6 +155,7 @@ class DiskGuard:
 
     def _drop_undropped(self) -> None:
         """Drop broken parts; those that can't be dropped now are tried again once the disk has space."""
+        self._tried_at = time.monotonic()
         for name, part in list(self._undropped):
             try:
                 self._engine.control(f"ALTER TABLE {name} DROP PART {_quoted(part, chr(39))}")
