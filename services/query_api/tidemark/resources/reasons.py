@@ -27,7 +27,7 @@ from schemas.metrics import (
     Values,
     post_engagement_rate,
 )
-from services.platforms import all_platforms
+from services.platforms import all_platforms, polled_metrics
 from services.platforms.base import Outcome
 from services.query_api.tidemark.resources.due import is_published, is_too_old
 from services.query_api.tidemark.resources.states import (
@@ -74,15 +74,6 @@ def first(reasons: Iterable[Reason]) -> Reason:
     return min(reasons, key=_ORDER.__getitem__, default=Reason.PENDING)
 
 
-@lru_cache(maxsize=64)
-def reported(platform: str) -> int:
-    """The post metrics that polls of a platform ever bring, as a bit mask; 0 for an unknown platform."""
-    known = all_platforms().get(platform)
-    if known is None:
-        return 0
-    return sum(1 << metric for metric, name in enumerate(POST_NAMES) if known.facts.is_asked(name))
-
-
 def is_channel_reported(platform: str, metric: int) -> bool:
     """Whether polls of a platform ever bring a channel metric."""
     known = all_platforms().get(platform)
@@ -93,7 +84,7 @@ def needs_answers(target: TargetState, now: int) -> bool:
     """Whether only the platform's answers can tell why a figure of a target is null; `now` in ms."""
     if not is_published(target) or is_too_old(target, now):
         return False
-    awaited = reported(target.channel.platform) & ~spoken_of(target.register)
+    awaited = polled_metrics(target.channel.platform) & ~spoken_of(target.register)
     return awaited != 0 and awaited & _nulls(target.register.values) != 0
 
 
@@ -116,7 +107,7 @@ class Reasons(dict[str, Reason]):
 def target_reasons(target: TargetState, now: int) -> Reasons:
     """The reason for every null figure of a target, by column; `now` in ms."""
     values = target.register.values
-    awaited = reported(target.channel.platform) & ~spoken_of(target.register)
+    awaited = polled_metrics(target.channel.platform) & ~spoken_of(target.register)
     unspoken = _unspoken(target, now) if awaited else Reason.NOT_SUPPORTED
     return _target_reasons(_nulls(values), awaited, unspoken, post_engagement_rate(values) is None)
 
