@@ -258,7 +258,7 @@ async def test_figures_are_the_newest_where_clickhouse_takes_too_long(
     told.put(api.brokers, POSTS, "w1/p1", told.post("w1", "p1", [told.target("t1")]))
 
     async def is_gone() -> bool:
-        return (await api.get(paths[1])).json() == {"data": []}
+        return bool((await api.get(paths[1])).json() == {"data": []})
 
     await wait_until_async(is_gone, 20, "its snapshots are not shown")
     clickhouse.goes.set()
