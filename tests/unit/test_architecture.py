@@ -159,6 +159,7 @@ IMPORTERS_OF_SERVICES = {
         "services.runtime.addresses",
         "services.poller.asking.fetch",
         "services.runtime.neighbours",
+        "services.runtime.registry_ids",
         "services.status.probe",
         "services.commands.admin_api",
     },
