@@ -35,7 +35,7 @@ from tests.support.waiting import wait_until
 SEED = int(os.environ.get("TIDEMARK_TEST_SEED") or secrets.randbelow(10**6))
 SHORT_SECONDS = 120
 LONG_SECONDS = int(os.environ.get("TIDEMARK_TEST_HOSTILE_SECONDS") or 1200)
-QUIET_SECONDS = 15
+QUIET_SECONDS = 10
 ROLES = ("producer", "analyst", "hoarders", "strangers")
 MIB = 1024 * 1024
 # The engine's own limit for statements is 1.5 GiB; the rest is the process and its libraries.

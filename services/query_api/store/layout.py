@@ -39,6 +39,8 @@ RECENT: Final = b"recent"
 GONE: Final = b"gone"
 """Instant and message key of each tombstone, so that old ones are found."""
 META: Final = b"meta"
+MARKED: Final = b"marked/"
+"""Begins the key in `meta` of the last message that was taken of a partition."""
 
 LONGEST_RANGE: Final = max(RANGES, key=lambda name: RANGES[name])
 """Of a channel's three windows, which are always told together, this one stands in `changes`."""

@@ -272,9 +272,14 @@ def _stored_target(target: Sequence[Any], published_at: int | None, figures: Seq
 
 def _groups(captured_at: int, sources: Sequence[Any]) -> Groups:
     if sources and isinstance(sources[0], str):
-        event_id, spoken = sources
-        return ((_stamp(True, captured_at, event_id), spoken),)
+        return _group(captured_at, *sources)
     return tuple([(_stamp(is_lifetime, at, event_id), mask) for event_id, at, is_lifetime, mask in sources])
+
+
+@lru_cache(maxsize=4096)
+def _group(captured_at: int, event_id: str, spoken: int) -> Groups:
+    """What one answer said, shared by all targets of the answer."""
+    return ((_stamp(True, captured_at, event_id), spoken),)
 
 
 @lru_cache(maxsize=4096)

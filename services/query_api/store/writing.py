@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -17,6 +18,7 @@ from schemas.writers import SchemasAway
 from services.query_api.store import layout, ordering, records
 from services.query_api.store.files import Environment, Transaction
 from services.query_api.store.layout import FIGURES_AT, POST_AT, TABLES, TOPICS, WINDOW_AT
+from services.query_api.store.marks import Mark, unpacked
 from services.runtime.brokers import Place, Record
 from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
@@ -51,6 +53,9 @@ class _Message(NamedTuple):
     timestamp: int
     payload: bytes
     targets: Sequence[str]
+
+
+_NO_MARKS: Mapping[Place, Mark] = MappingProxyType({})
 
 
 class Writer:
@@ -148,8 +153,23 @@ class Writer:
             reason=reason.value,
         )
 
-    def take(self, messages: Sequence[_Message], positions: Mapping[Place, int]) -> None:
+    def marks(self) -> dict[Place, Mark]:
+        """The last message that was taken of each partition."""
+        with self._env.reading() as txn:
+            held = {}
+            for key, value in txn.cursor(db=self._db[layout.META]):
+                if key.startswith(layout.MARKED):
+                    topic_at, partition = layout.place_of(key.removeprefix(layout.MARKED))
+                    held[Place(TOPICS[topic_at], partition)] = unpacked(value)
+            return held
+
+    def take(
+        self, messages: Sequence[_Message], positions: Mapping[Place, int], marks: Mapping[Place, Mark] = _NO_MARKS
+    ) -> None:
         """Take messages in, in one transaction with the positions behind them.
+
+        Args:
+            marks: by which messages the partitions' logs are known again.
 
         Raises:
             StoreError: nothing was taken; MapFullError: there is no room.
@@ -167,6 +187,9 @@ class Writer:
             for place, offset in positions.items():
                 key = layout.place_key(TOPICS.index(place.topic), place.partition)
                 txn.put(key, layout.number(offset), db=self._db[layout.POSITIONS])
+            for place, mark in marks.items():
+                key = layout.MARKED + layout.place_key(TOPICS.index(place.topic), place.partition)
+                txn.put(key, mark.packed(), db=self._db[layout.META])
             kept = self._note_recent(txn, touched) if touched and self._is_read else None
         if kept is not None:
             self._next += 1
