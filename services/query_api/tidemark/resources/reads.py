@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -61,6 +61,7 @@ class ResourceReads:
     def __init__(self, sources: Sources, workspace_id: str, now: int, *, is_of_many: bool = False) -> None:
         self._store = sources.store
         self._own = sources.own_reads
+        self._explanations = sources.explanations
         self._desk = sources.desk
         self._directory = sources.directory
         self._workspace_id = workspace_id
@@ -206,7 +207,7 @@ class ResourceReads:
         """Targets in their order, with `is_newest` and with the answers that explain unknown figures."""
         placed = await self._placed(targets)
         unexplained = [target for target in placed if needs_answers(target, self._now)]
-        evidence = await self._target_answers(unexplained)
+        evidence = await self._target_evidence(unexplained)
         if not evidence:
             return placed
         return [
@@ -227,20 +228,49 @@ class ResourceReads:
             if rule is not None and rule.newest is not None and not is_past(target, rule, self._now):
                 limited.setdefault((rule.newest, rule.tiers[-1][0]), set()).add(target.channel.channel_id)
         for (count, until), channels in limited.items():
-            rows = await self._rows(
-                "tidemark_newest_targets",
-                sql.NEWEST_TARGETS,
-                channels=sorted(channels),
-                since=self._now - until,
-                newest=count,
-            )
-            newest.update((channel_id, target_id) for channel_id, target_id in rows)
+            newest |= await self._newest(sorted(channels), self._now - until, count)
         return [
             target
             if target.channel.platform not in ranked or (target.channel.channel_id, target.target_id) in newest
             else TargetState(*target[:-2], False, ())  # by position, as above
             for target in targets
         ]
+
+    async def _newest(self, channels: Sequence[str], since: int, count: int) -> set[tuple[str, str]]:
+        """The newest targets of channels, each with its channel."""
+
+        async def ask_clickhouse() -> set[tuple[str, str]]:
+            rows = await self._rows(
+                "tidemark_newest_targets", sql.NEWEST_TARGETS, channels=channels, since=since, newest=count
+            )
+            return {(channel_id, target_id) for channel_id, target_id in rows}
+
+        def from_store(view: View) -> set[tuple[str, str]]:
+            return {
+                (channel_id, target_id)
+                for channel_id in channels
+                for target_id in view.newest_targets(self._workspace_id, channel_id, since, count)
+            }
+
+        # What subscribers are told is not older than any message before: the store may be between two messages of one
+        # transaction, of which one moves a target out and the other brings the newer one.
+        if self._own is None or self._is_of_many:
+            return await ask_clickhouse()
+        return await self._own.first(from_store, ask_clickhouse)
+
+    async def _target_evidence(self, targets: Sequence[TargetState]) -> Mapping[str, tuple[Evidence, ...]]:
+        """The answers that explain unknown figures, by target; for replies they may be a few seconds old."""
+        # What subscribers are told is not told again.
+        if self._is_of_many or not targets:
+            return await self._target_answers(targets)
+
+        async def load() -> dict[Hashable, tuple[Evidence, ...]]:
+            found = await self._target_answers(targets)
+            return {key: found.get(target_id, ()) for target_id, key in keys.items()}
+
+        keys = {target.target_id: (self._workspace_id, target.target_id) for target in targets}
+        told = await self._explanations.get(list(keys.values()), load)
+        return {target_id: told[key] for target_id, key in keys.items() if told[key]}
 
     async def _target_answers(self, targets: Sequence[TargetState]) -> dict[str, tuple[Evidence, ...]]:
         if not targets:

@@ -29,7 +29,7 @@ from schemas.metrics import (
     Values,
     post_engagement_rate,
 )
-from services.platforms import all_platforms
+from services.platforms import all_platforms, polled_metrics
 from services.platforms.base import Outcome
 from services.query_api.tidemark.resources.due import has_ended, is_published
 from services.query_api.tidemark.resources.states import (
@@ -77,15 +77,6 @@ def first(reasons: Iterable[Reason]) -> Reason:
     return min(reasons, key=_ORDER.__getitem__, default=Reason.PENDING)
 
 
-@lru_cache(maxsize=64)
-def reported(platform: str) -> int:
-    """The post metrics that polls of a platform ever bring, as a bit mask; 0 for an unknown platform."""
-    known = all_platforms().get(platform)
-    if known is None:
-        return 0
-    return sum(1 << metric for metric, name in enumerate(POST_NAMES) if known.facts.is_asked(name))
-
-
 def is_channel_reported(platform: str, metric: int) -> bool:
     """Whether polls of a platform ever bring a channel metric."""
     known = all_platforms().get(platform)
@@ -94,7 +85,7 @@ def is_channel_reported(platform: str, metric: int) -> bool:
 
 def needs_answers(target: TargetState, now: int) -> bool:
     """Whether only the platform's answers can tell why a figure of a target is null; `now` in ms."""
-    awaited = reported(target.channel.platform) & ~spoken_of(target.register)
+    awaited = polled_metrics(target.channel.platform) & ~spoken_of(target.register)
     if not awaited or not is_published(target) or has_ended(target, now):
         return False
     return awaited & _nulls(target.register.values) != 0
@@ -128,7 +119,7 @@ def target_reasons(target: TargetState, now: int) -> Reasons:
 
 def rated_target_reasons(target: TargetState, now: int, *, is_rated: bool) -> Reasons:
     """The same where it is known whether the target has an engagement rate."""
-    awaited = reported(target.channel.platform) & ~spoken_of(target.register)
+    awaited = polled_metrics(target.channel.platform) & ~spoken_of(target.register)
     unspoken = _unspoken(target, now) if awaited else Reason.NOT_SUPPORTED
     return _target_reasons(_nulls(target.register.values), awaited, unspoken, not is_rated)
 
