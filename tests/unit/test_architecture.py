@@ -146,7 +146,7 @@ IMPORTERS: dict[str, set[str]] = {
         "services.aggregator.redrive", "services.aggregator.topic_reader", "services.runtime.membership",
         "services.status.probe", "infra.embedded.kafka",
     },
-    "httpcore": {"services.notifier.sending", "services.runtime.addresses"},
+    "httpcore": {"services.notifier.one_piece", "services.notifier.sending", "services.runtime.addresses"},
     "lmdb": {"services.query_api.store.feeding", "services.query_api.store.files"},
     "chdb": {"infra.embedded.clickhouse.connection"},
     "jgo": {"infra.embedded.maven"},
