@@ -33,7 +33,7 @@ demo: $(STAMP) ## every service on embedded engines, one checked answer of each 
 up: $(STAMP) ## everything on this machine until Ctrl-C; prints the addresses
 	@exec .venv/bin/tidemark up
 
-# The quick ones come early, after the longest file of all; a file, or files that share a Tidemark, stay in one process.
+# The order is that of tests/support/processes.py; a file, or files that share a Tidemark, stay in one process.
 test: $(STAMP) ## all tests but the long ones, in two processes; JOBS=4 takes four, JOBS=0 none beside pytest itself
 	@$(KEPT) $(VENV_PYTHON) -m pytest -m "not long" -n $(or $(JOBS),2) --dist loadgroup --no-loadscope-reorder --durations=20 \
 		tests/unit tests/e2e tests/integration

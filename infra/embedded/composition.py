@@ -232,6 +232,8 @@ class Plan:
             )
         if name in ONE_SHOT:
             argv = [self.python, "-m", "services.cli", name]
+            if name == "migrate":
+                argv.append("--stopped")  # the folder's aggregator is a process of this run
             return Service(name, argv, environment, depends_on=depends_on, once=True)
         argv = [self.python, "-m", f"services.{name}"]
         if name == "clickhouse":
