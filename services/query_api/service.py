@@ -32,6 +32,7 @@ from services.query_api.poller_link import PollerLink
 from services.query_api.publisher import Codecs, KafkaPublisher
 from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.facts import Facts
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.parts import KeptParts
 from services.query_api.reads.patience import Patience
@@ -156,6 +157,8 @@ class Service:
                     webhooks=webhooks,
                     subscriptions=self._subscriptions,
                     clock=self._clock,
+                    calls=Facts(settings.answer_cache_bytes // _EXPLANATIONS_SHARE),
+                    meanings=Facts(settings.answer_cache_bytes // _EXPLANATIONS_SHARE),
                     explanations=Patience(
                         settings.answer_cache_bytes // _EXPLANATIONS_SHARE,
                         lambda evidence: _EVIDENCE_BYTES * len(evidence),

@@ -23,6 +23,7 @@ from services.query_api.directory import Directory
 from services.query_api.errors import WritesUnavailable
 from services.query_api.publisher import Write
 from services.query_api.reads.at_once import AtOnce
+from services.query_api.reads.facts import Facts
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.patience import Patience
 from services.query_api.reads.query import Answered, Question, ReadModel, Target
@@ -189,7 +190,7 @@ def fake_api(
         own_reads: look-ups in the API's own store.
         own_store: that store, for changes.
         at_once: makes answers of that store.
-        explanations: keeps what explains unknown figures.
+        explanations: keeps what explains unknown figures; with it calls and meanings of answers are kept, too.
     """
     clock, read_model, store, publisher = ManualClock(), FakeReadModel(), FakeStore(), MemoryPublisher()
     keys, directory, vault, spending = KeyRing(), Directory(), TokenVault(), Spending()
@@ -225,6 +226,8 @@ def fake_api(
         at_once=at_once(directory) if at_once else None,
         spending=spending,
         webhooks=webhooks,
+        calls=Facts(0 if explanations is None else 1 << 20),
+        meanings=Facts(0 if explanations is None else 1 << 20),
         explanations=explanations or Patience(0),
     )
     app = create_app(
