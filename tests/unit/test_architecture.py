@@ -103,6 +103,7 @@ PURE = {
     "services.query_api.tidemark.analysis.formats", "services.query_api.tidemark.analysis.growth",
     "services.query_api.tidemark.analysis.models", "services.query_api.tidemark.analysis.parameters",
     "services.query_api.tidemark.analysis.ranges", "services.query_api.tidemark.analysis.sql",
+    "services.query_api.tidemark.analysis.steps",
     "services.query_api.tidemark.changes.parameters", "services.query_api.tidemark.changes.render",
     "services.query_api.tidemark.cursor",
     "services.query_api.tidemark.insights.cells", "services.query_api.tidemark.insights.measures",
