@@ -15,8 +15,7 @@ from services.query_api.directory import Directory
 from services.query_api.errors import ReadsUnavailable
 from services.query_api.observability import STORE
 from services.query_api.reads.query import ChannelScores, Post, Target
-from services.query_api.reads.scores import SCORED_METRICS, SPAN, Scored, weights
-from services.query_api.reads.scores import channel_scores as compared
+from services.query_api.reads.scores import SCORED_METRICS, SPAN, Scored, channel_scores, weights
 from services.query_api.store.handle import Store, StoreUnavailable
 from services.query_api.store.ordering import Placed
 from services.query_api.store.reading import Incomplete, View
@@ -145,10 +144,17 @@ def posts_of_targets(view: View, workspace_id: str, ids: Sequence[str]) -> dict[
     return posts(view, workspace_id, list(of_posts))
 
 
-def channel_scores(view: View, workspace_id: str, channel_id: str, end: int) -> ChannelScores | None:
-    """The scores of a channel's posts, compared at `end`, ms; None where they are more than `SCORED_AT_ONCE`."""
-    placed = view.published_targets(workspace_id, channel_id, end - SPAN, end, SCORED_AT_ONCE)
-    return None if placed is None else compared(scored(view, workspace_id, placed))
+def post_scores(view: View, workspace_id: str, channel_ids: Iterable[str], end: int) -> dict[str, ChannelScores] | None:
+    """The scores of channels' posts, compared at `end`, ms; None where they are more than `SCORED_AT_ONCE`."""
+    found: dict[str, ChannelScores] = {}
+    room = SCORED_AT_ONCE
+    for channel_id in channel_ids:
+        placed = view.published_targets(workspace_id, channel_id, end - SPAN, end, room)
+        if placed is None:
+            return None
+        room -= len(placed)
+        found[channel_id] = channel_scores(scored(view, workspace_id, placed))
+    return found
 
 
 def scored(view: View, workspace_id: str, placed: Sequence[Placed]) -> list[Scored]:
