@@ -9,8 +9,11 @@ import asyncio
 import gc
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from pydantic import SecretStr
 
 from schemas.positional import PositionalCodec
 from services.query_api.admin.catalog import Catalog
@@ -54,6 +57,7 @@ from services.runtime.clock import Clock, SystemClock
 from services.runtime.cursors import CursorText
 from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.registry import Registry
+from services.runtime.reloading import Reloading
 from services.runtime.sealing import WebhookCipher
 from services.runtime.secrets import TokenCipher
 from services.runtime.topics import incarnation
@@ -89,9 +93,10 @@ class Service:
         registry = Registry(settings, settings)
         codecs = Codecs(registry)
         self._publisher = KafkaPublisher(settings, codecs)
+        webhook_cipher = WebhookCipher(settings.secret_keys) if settings.secret_keys else None
         webhooks = Webhooks(
             self._publisher,
-            WebhookCipher(settings.secret_keys) if settings.secret_keys else None,
+            webhook_cipher,
             self._clock,
             allows_private=bool(settings.webhooks_allow_private),
         )
@@ -120,6 +125,13 @@ class Service:
         # The keys are those of the cipher, which were checked.
         cursors = CursorText(settings.secret_keys) if cipher is not None else None
         self._subscriptions = Subscriptions(cursors, keys.opens)
+        admin_key = AdminKey(_plain(settings.admin_key))
+        self.reloading = Reloading(settings)
+        self.reloading.then(lambda: admin_key.rekey(_plain(settings.admin_key)))
+        self.reloading.then(clickhouse.reconnect)
+        for keyed in (cipher, webhook_cipher, cursors):
+            if keyed is not None:
+                self.reloading.then(partial(_rekey, keyed, settings))
 
         async def readiness() -> str | None:
             if feed.missing is not None:
@@ -165,7 +177,7 @@ class Service:
                         self._replies.distrust,
                     ),
                 ),
-                admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
+                admin_key=admin_key,
                 admin=Admin(
                     catalog,
                     Keys(catalog, keys, self._clock),
@@ -289,3 +301,11 @@ def _store_of(settings: QueryApiSettings, registry: Registry, clock: Clock) -> t
         lambda topic, reason: REFUSED.labels(topic, reason.value).inc(),
     )
     return store, feed
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None
+
+
+def _rekey(keyed: TokenCipher | WebhookCipher | CursorText, settings: QueryApiSettings) -> None:
+    keyed.rekey(settings.secret_keys)

@@ -13,12 +13,15 @@ from typing import Any
 from orjson import Fragment
 
 from schemas.metrics import (
+    AVG_WATCH_TIME,
     CHANNEL_METRICS,
     IMPRESSIONS,
     NO_CHANNEL_VALUES,
     POST_METRICS,
+    POST_NAMES,
     REACH,
     VIEWS,
+    WATCH_TIME,
     Metric,
     Values,
     engagement_rate,
@@ -175,7 +178,10 @@ def _period(state: PeriodState) -> dict[str, Any]:
 
 def post_metrics(values: Values) -> dict[str, Any]:
     """Post figures by column, with engagements and engagement rate."""
-    figures = _figures(POST_METRICS, values)
+    figures: dict[str, Any] = dict(zip(POST_NAMES, values, strict=True))
+    # Most posts have no durations.
+    if values[WATCH_TIME] is not None or values[AVG_WATCH_TIME] is not None:
+        figures = _figures(POST_METRICS, values)
     engaged = figures[ENGAGEMENTS] = post_engagements(values)
     figures[ENGAGEMENT_RATE] = engagement_rate(engaged, values[IMPRESSIONS], values[REACH], values[VIEWS])
     return figures
