@@ -71,6 +71,8 @@ _PARTS_SHARE = 4
 # What only ClickHouse tells, for when it takes too long: snapshots, and why figures are unknown.
 _LATE_SHARE, _EXPLANATIONS_SHARE = 8, 32
 _EVIDENCE_BYTES = 200
+# Of one workspace, whose readers have gone on with older ones: each may take some ten megabytes.
+_SNAPSHOTS_EACH = 4
 
 
 class Service:
@@ -154,7 +156,12 @@ class Service:
                             desk,
                             own_reads,
                             KeptParts(settings.answer_cache_bytes // _PARTS_SHARE),
-                            Patience(settings.answer_cache_bytes // _LATE_SHARE, _held_bytes, self._replies.distrust),
+                            Patience(
+                                settings.answer_cache_bytes // _LATE_SHARE,
+                                _held_bytes,
+                                self._replies.distrust,
+                                most_each=_SNAPSHOTS_EACH,
+                            ),
                         ),
                         self._link,
                         directory,
