@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from schemas.positional import PositionalCodec
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
+from services.query_api.admin.letters import letters_of
 from services.query_api.admin.routes import Admin
 from services.query_api.admin.status import engines_of, reader_of
 from services.query_api.admin.vault import TokenVault
@@ -189,6 +190,7 @@ class Service:
                     catalog,
                     Keys(catalog, keys, self._clock),
                     reader_of(settings.status_targets, engines_of(settings, os.environ)),
+                    letters_of(settings, self._clock),
                 ),
                 limiter=self._limiter,
                 clock=self._clock,

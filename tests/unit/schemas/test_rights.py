@@ -29,8 +29,6 @@ COMMANDS_OF = {
     "query-api": (),
     "notifier": (),
 }  # fmt: skip
-# The query API names it to decode events that come as part of replies.
-NAMED_ONLY = {("query-api", topic_names.RAW)}
 
 
 def modules(service: str) -> Iterator[Path]:
@@ -49,7 +47,7 @@ def topics_named(service: str) -> set[str]:
                 found |= {topic for alias in node.names for topic in NAMES[alias.name]}
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "topic_names":
                 found |= NAMES[node.attr]
-    return {name for name in found if (service, name) not in NAMED_ONLY}
+    return found
 
 
 @pytest.mark.parametrize("service", SERVICES)
