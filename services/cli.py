@@ -22,6 +22,7 @@ from services.commands.catalog import catalog
 from services.commands.dead_letters import dead_letters
 from services.commands.keys import keys
 from services.commands.platforms import platforms
+from services.commands.secrets import secrets
 from services.commands.usable import usable
 from services.commands.workspace import workspace
 from services.runtime.patience import waiting_for
@@ -43,6 +44,7 @@ app.add_typer(workspace, name="workspace")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(poller, name="poller")
 app.add_typer(platforms, name="platforms")
+app.add_typer(secrets, name="secrets")
 
 # Commands that begin or serve an installation: they take no addresses from a running one.
 _STANDING_ALONE = frozenset({"up", "sandbox", "poller", "aggregator", "query-api", "notifier"})
@@ -214,6 +216,9 @@ def migrate(
     user_prefix: Annotated[
         str, typer.Option(help="Put before a service's name to make its user's, with --grants.")
     ] = "tidemark_",
+    stopped: Annotated[
+        bool, typer.Option("--stopped", help="No aggregator runs: Kafka is not asked for those that live.")
+    ] = False,
 ) -> None:
     """Create and upgrade the ClickHouse tables; safe to run again, and by two at once."""
     if grants:
@@ -222,15 +227,17 @@ def migrate(
         return run_grants(service or (), user_prefix, is_applied=apply)
     if apply or service:
         exit_with("--apply and --service belong to --grants")
+    from services.commands.living import living_aggregators
+    from services.runtime.brokers import BrokersUnavailable
     from services.runtime.migrations import MigrationError
     from services.runtime.migrations import migrate as run
     from services.runtime.settings import ClickHouseSettings
 
     settings = usable(ClickHouseSettings)
     try:
-        for line in run(settings):
+        for line in run(settings, (lambda: ()) if stopped else living_aggregators):
             print(line, flush=True)
-    except MigrationError as error:
+    except (MigrationError, BrokersUnavailable) as error:
         exit_with(str(error))
     return None
 

@@ -52,7 +52,7 @@ def main() -> None:
     cipher: TokenCipher | None = None
     if settings.secret_keys:
         try:
-            cipher = TokenCipher(settings.secret_keys, accepts_unbound=settings.unbound_tokens == "accept")
+            cipher = TokenCipher(settings.secret_keys, unbound=settings.unbound_tokens)
         except SecretsError as error:
             exit_with(str(error))
     listener = _listen(settings)
@@ -144,6 +144,7 @@ async def _serve(
     service = Service(settings, cipher)
     server = uvicorn.Server(uvicorn.Config(service.app, lifespan="off", **options))
     service.start()
+    service.reloading.at_signal()
     try:
         await _run_until_signal(server, listener, service.end_streams)
     finally:

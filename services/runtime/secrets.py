@@ -12,7 +12,7 @@ import hmac
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -29,6 +29,7 @@ _FERNET_KEY_BYTES = 32
 _BOUND = b"tm2."
 _NONCE_BYTES = 12
 
+Unbound: TypeAlias = Literal["accept", "refuse", "keep"]
 Owner: TypeAlias = tuple[str, str]
 """The channel that tokens belong to: workspace id and channel id."""
 
@@ -61,24 +62,39 @@ class TokenCipher:
 
     Args:
         keys: TIDEMARK_SECRET_KEYS, newest first.
-        accepts_unbound: whether ciphertexts of earlier versions are opened (TIDEMARK_UNBOUND_TOKENS).
+        unbound: TIDEMARK_UNBOUND_TOKENS: `accept` opens ciphertexts of earlier versions, `refuse` does not, and `keep`
+            writes such ciphertexts as well, so that an earlier version opens them while both run.
+
+    Attributes:
+        writes_unbound: whether ciphertexts are written as earlier versions read them.
 
     Raises:
         SecretsError: there is no key, or a key is too short.
     """
 
-    def __init__(self, keys: Sequence[SecretStr | str], *, accepts_unbound: bool = True) -> None:
+    def __init__(self, keys: Sequence[SecretStr | str], *, unbound: Unbound = "accept") -> None:
+        self._accepts_unbound = unbound != "refuse"
+        self.writes_unbound = unbound == "keep"
+        self.rekey(keys)
+
+    def rekey(self, keys: Sequence[SecretStr | str]) -> None:
+        """Go on with other keys, newest first.
+
+        Raises:
+            SecretsError: there is no key, or a key is too short; the keys stay as they were.
+        """
         texts = usable_keys(keys)
-        self._accepts_unbound = accepts_unbound
         self._fernet = MultiFernet([Fernet(_fernet_key(text)) for text in texts])
         self._sealers = [AESGCM(derived_key(text, b"tidemark token encryption 2")) for text in texts]
         self._token_keys = [derived_key(text, b"tidemark put fingerprint") for text in texts]
         self._binding_keys = [derived_key(text, b"tidemark put fingerprint 2") for text in texts]
 
     def encrypt(self, pair: TokenPair, owner: Owner) -> bytes:
-        """Encrypt a pair for this channel alone; the ciphertext differs at every call."""
-        nonce = os.urandom(_NONCE_BYTES)
+        """Encrypt a pair, for this channel alone unless earlier versions read it; it differs at every call."""
         plain = orjson.dumps({"access_token": pair.access_token, "refresh_token": pair.refresh_token})
+        if self.writes_unbound:
+            return self._fernet.encrypt(plain)
+        nonce = os.urandom(_NONCE_BYTES)
         return _BOUND + nonce + self._sealers[0].encrypt(nonce, plain, _associated(owner))
 
     def decrypt(self, ciphertext: bytes, owner: Owner) -> TokenPair:
@@ -95,6 +111,10 @@ class TokenCipher:
             raise SecretsError("none of TIDEMARK_SECRET_KEYS opens this ciphertext for this channel") from None
         except (orjson.JSONDecodeError, KeyError, TypeError):
             raise SecretsError("the ciphertext opens, but holds no token pair") from None
+
+    def is_newest(self, ciphertext: bytes, owner: Owner) -> bool:
+        """Whether the newest key opens a ciphertext for this channel, so that the older keys may go."""
+        return is_bound(ciphertext) and self._opened_by(self._sealers[:1], ciphertext, owner) is not None
 
     def fingerprint(self, token: str, owner: Owner) -> str:
         """A keyed hash of a channel's token; the same token in another channel has another hash.
@@ -136,13 +156,20 @@ class TokenCipher:
                     "TIDEMARK_UNBOUND_TOKENS=refuse forbids; PUT the channel's tokens again"
                 )
             return self._fernet.decrypt(ciphertext)
+        plain = self._opened_by(self._sealers, ciphertext, owner)
+        if plain is None:
+            raise InvalidToken
+        return plain
+
+    @staticmethod
+    def _opened_by(sealers: Sequence[AESGCM], ciphertext: bytes, owner: Owner) -> bytes | None:
         nonce, sealed = ciphertext[len(_BOUND) :][:_NONCE_BYTES], ciphertext[len(_BOUND) + _NONCE_BYTES :]
-        for sealer in self._sealers:
+        for sealer in sealers:
             try:
                 return sealer.decrypt(nonce, sealed, _associated(owner))
             except (InvalidTag, ValueError):
                 continue  # another key's, another channel's, or cut short
-        raise InvalidToken
+        return None
 
 
 def is_bound(ciphertext: bytes) -> bool:

@@ -14,7 +14,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import pytest
 from tests.e2e.test_model import differences as differences_from_model
 from tests.support.brute_force import World
 from tests.support.hostile import canaries
+from tests.support.hostile.analyst import HEAVY
 from tests.support.hostile.report import log_lines, table
 from tests.support.hostile.scenario import FILE_MARK, TOKEN_MARK, Scenario
 from tests.support.hostile.traffic import Seen, Traffic, quantile
@@ -41,11 +42,16 @@ MIB = 1024 * 1024
 MOST_BYTES = {"aggregator": 1200 * MIB, "query_api": 500 * MIB, "clickhouse": 2048 * MIB}
 P99_SECONDS = 0.25
 # The aim is P99_SECONDS, and the long form judges by it. On two cores, shared with the attackers, 1.0 to 2.3 s were
-# measured: each read is several queries whose analysis alone takes the engine 6 to 35 ms (0021 has the profile; the
-# table shows each run's figures by product). This bound tells a slow product from one that is held up.
+# measured where each read was several queries, whose analysis alone takes the engine 6 to 35 ms (0021 has the profile,
+# 0036 what most reads do instead; the table shows each run's figures by product). This bound tells a slow product from
+# one that is held up.
 SHORT_P99_SECONDS = 4.0
 LATE_SECONDS = 5.0
 COMMAND_SECONDS = 120.0
+# What an attacker has to have sent in a minute, at the least: one that the system or the machine starves is no attack.
+# At rest it is 20 to 100 times as much. Held answers, bombs and forms are few by their nature and are not counted.
+LEAST_EACH_MINUTE = {"producer": 60, "analyst": 20, "hoarders": 30, "strangers": 100}
+NOT_COUNTED = frozenset({"endless, unread", *HEAVY})
 HOARDED_POSTS = 200
 HOARDED_EVENTS = 40
 
@@ -104,6 +110,7 @@ def _attack(tidemark: Tidemark, seconds: float, strength: float, p99_seconds: fl
             attacked = traffic.take()
         reports = {role: _report(folder, role) for role in ROLES}
         failures = [f"{role} ended with {code}: {_report_log(folder, role)}" for role, code in codes.items() if code]
+        failures += _judge_attack(reports, seconds)
         failures += _judge_traffic(quiet, attacked, p99_seconds)
         failures += [f"{role}: {breach}" for role, told in reports.items() for breach in told["breaches"][:5]]
         failures += _judge_afterwards(tidemark, traffic)
@@ -193,6 +200,16 @@ def _report(folder: Path, role: str) -> dict[str, Any]:
 
 def _report_log(folder: Path, role: str) -> str:
     return (folder / f"{role}.log").read_text(errors="replace")[-1500:]
+
+
+def _judge_attack(reports: Mapping[str, Mapping[str, Any]], seconds: float) -> list[str]:
+    """Attackers that sent next to nothing."""
+    found = []
+    for role, least in LEAST_EACH_MINUTE.items():
+        sent = sum(count for kind, count in reports[role]["sent"].items() if kind not in NOT_COUNTED)
+        if sent < least * seconds / 60:
+            found.append(f"{role} sent {sent} in {seconds:g} s, less than {least} a minute: this was no attack")
+    return found
 
 
 def _judge_traffic(quiet: Seen, attacked: Seen, p99_seconds: float) -> list[str]:

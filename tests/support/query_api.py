@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
@@ -11,8 +13,10 @@ from starlette.types import ASGIApp
 
 from schemas.events import ApiKey, CatalogChannel
 from schemas.metrics import POST_NAMES, Values
+from services.aggregator.topic_reader import TopicUnreadable
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
+from services.query_api.admin.letters import Letters, LetterTopics
 from services.query_api.admin.routes import Admin
 from services.query_api.admin.status import StatusReader
 from services.query_api.admin.vault import TokenVault
@@ -22,7 +26,9 @@ from services.query_api.directory import Directory
 from services.query_api.errors import WritesUnavailable
 from services.query_api.publisher import Write
 from services.query_api.reads.at_once import AtOnce
+from services.query_api.reads.facts import Facts
 from services.query_api.reads.own import OwnReads
+from services.query_api.reads.patience import Patience
 from services.query_api.reads.query import Answered, Question, ReadModel, Target
 from services.query_api.reads.sources import Sources, Store
 from services.query_api.reads.subscribing import Subscriptions
@@ -87,9 +93,13 @@ class FakeStore:
         self.answers: dict[str, list[list[Any]] | Callable[[dict[str, Any]], list[list[Any]]]] = {}
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.error: Exception | None = None
+        self.goes: asyncio.Event | None = None
+        """Queries wait for it, where there is one."""
 
     async def rows(self, name: str, sql: str, parameters: dict[str, Any], seconds: float = 5.0) -> list[list[Any]]:
         self.asked.append((name, parameters))
+        if self.goes is not None:
+            await self.goes.wait()
         if self.error is not None:
             raise self.error
         found = self.answers.get(name, [])
@@ -161,6 +171,12 @@ class FakeApi:
         self.directory.apply((workspace_id, channel_id), channel(workspace_id, channel_id, platform, username))
 
 
+def _letters(held: LetterTopics | None) -> LetterTopics:
+    if held is None:
+        raise TopicUnreadable("there is no Kafka here")
+    return held
+
+
 def fake_api(
     *,
     rate_limit: int = 0,
@@ -173,6 +189,8 @@ def fake_api(
     own_store: OwnStore | None = None,
     at_once: Callable[[Directory], AtOnce] | None = None,
     cors_origins: tuple[str, ...] = (),
+    letters: LetterTopics | None = None,
+    explanations: Patience[Any] | None = None,
 ) -> FakeApi:
     """An application over fakes; without `cache_bytes` it keeps no replies.
 
@@ -182,6 +200,8 @@ def fake_api(
         own_reads: look-ups in the API's own store.
         own_store: that store, for changes.
         at_once: makes answers of that store.
+        letters: the topics of dead letters.
+        explanations: keeps what explains unknown figures; with it calls and meanings of answers are kept, too.
     """
     clock, read_model, store, publisher = ManualClock(), FakeReadModel(), FakeStore(), MemoryPublisher()
     keys, directory, vault, spending = KeyRing(), Directory(), TokenVault(), Spending()
@@ -217,13 +237,21 @@ def fake_api(
         at_once=at_once(directory) if at_once else None,
         spending=spending,
         webhooks=webhooks,
+        calls=Facts(0 if explanations is None else 1 << 20),
+        meanings=Facts(0 if explanations is None else 1 << 20),
+        explanations=explanations or Patience(0),
     )
     app = create_app(
         Parts(
             keys=keys,
             sources=sources,
             admin_key=AdminKey(admin_key),
-            admin=Admin(catalog, Keys(catalog, keys, clock), StatusReader(lambda: {"is_healthy": True})),
+            admin=Admin(
+                catalog,
+                Keys(catalog, keys, clock),
+                StatusReader(lambda: {"is_healthy": True}),
+                Letters(partial(_letters, letters)),
+            ),
             limiter=RateLimiter(rate_limit) if rate_limit else None,
             clock=clock,
             readiness=readiness,

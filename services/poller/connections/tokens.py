@@ -56,7 +56,7 @@ class TokenStore:
         provers: Mapping[str, Prove] | None = None,
     ) -> None:
         self._cipher = cipher
-        self._provers = provers or {}
+        self._provers = provers if provers is not None else {}
         self._app_secrets = app_secrets
         self._sealed: dict[ChannelKey, ChannelTokens] = {}
         self._opened: dict[ChannelKey, Credentials] = {}
@@ -89,6 +89,10 @@ class TokenStore:
         else:
             self._sealed[key] = tokens
 
+    def open_anew(self) -> None:
+        """Forget the tokens in the clear and what is blanked with them; each is opened when it is next needed."""
+        self._opened.clear()
+
     def discard(self, belongs: Callable[[str], bool]) -> None:
         """Forget the tokens of workspaces that belong to another process now."""
         for key in [key for key in self._sealed if belongs(key[0])]:
@@ -101,8 +105,8 @@ class TokenStore:
         return self._sealed.get(key)
 
     def is_unbound(self, key: ChannelKey) -> bool:
-        """Whether the newest event of a channel's tokens on the topic is not bound to the channel."""
-        return key in self._unbound
+        """Whether the newest event of a channel's tokens on the topic is to be bound to the channel."""
+        return key in self._unbound and not self._cipher.writes_unbound
 
     def bound(self, key: ChannelKey) -> ChannelTokens | None:
         """The event that binds a channel's tokens to it; None when they can't be opened, or there are none."""
@@ -170,7 +174,7 @@ class TokenStore:
         )
 
     def _bound_fingerprint(self, key: ChannelKey, held: ChannelTokens) -> str:
-        if is_bound(held.ciphertext):
+        if is_bound(held.ciphertext) or self._cipher.writes_unbound:
             return held.put_fingerprint
         parts = held.put_fingerprint.split(".")
         return ".".join(part if part in ("", "-") else self._cipher.bind(part, key) for part in parts)

@@ -1,4 +1,4 @@
-"""Answers that the store gives without anybody having to wait: the look-ups of posts, targets and windows.
+"""Answers that the store gives without anybody having to wait: the look-ups of posts, targets and windows, and scores.
 
 A task and two turns of the loop cost as much as all of such a look-up, so it is tried first. Whatever needs more than
 the store is asked as ever.
@@ -18,6 +18,8 @@ from services.query_api.reads.query import (
     ChannelWindowQuestion,
     Post,
     PostQuestion,
+    PostScores,
+    PostScoresQuestion,
     Question,
     Target,
     TargetQuestion,
@@ -41,6 +43,7 @@ class AtOnce:
             PostQuestion: self._post,
             TargetQuestion: self._target,
             ChannelWindowQuestion: self._window,
+            PostScoresQuestion: self._scores,
         }
         self._answered = 0
 
@@ -76,6 +79,16 @@ class AtOnce:
         post = own.post(view, self._directory, question.workspace_id, post_id)
         targets = () if post is None else post.targets
         return next((target for target in targets if target.target_id == question.target_id), None)
+
+    def _scores(self, view: View, question: PostScoresQuestion) -> PostScores | None:
+        post = own.post(view, self._directory, question.workspace_id, question.post_id)
+        if post is None:
+            return None
+        channel_ids = dict.fromkeys(target.channel_id for target in post.targets)
+        scores = own.post_scores(view, question.workspace_id, channel_ids, question.end)
+        if scores is None:
+            raise NotAtOnce
+        return PostScores(post, scores)
 
     def _window(self, view: View, question: ChannelWindowQuestion) -> ChannelWindow | None:
         channel = self._directory.get(question.workspace_id, question.channel_id)

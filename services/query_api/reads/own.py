@@ -14,8 +14,10 @@ from schemas.events import CatalogChannel
 from services.query_api.directory import Directory
 from services.query_api.errors import ReadsUnavailable
 from services.query_api.observability import STORE
-from services.query_api.reads.query import Post, Target
+from services.query_api.reads.query import ChannelScores, Post, Target
+from services.query_api.reads.scores import SCORED_METRICS, SPAN, Scored, channel_scores, weights
 from services.query_api.store.handle import Store, StoreUnavailable
+from services.query_api.store.ordering import Placed
 from services.query_api.store.reading import Incomplete, View
 from services.query_api.store.records import StoredPost, StoredTarget
 
@@ -26,6 +28,10 @@ ChannelOf = Callable[[str, str], CatalogChannel | None]
 _STALE_SECONDS = 5.0
 # Looked up without giving way: a page of 500 takes some milliseconds.
 AT_ONCE = 100
+SCORED_AT_ONCE = 200
+"""A channel's targets that are compared without giving way, and without a task: some milliseconds."""
+MOST_SCORED = 2_000
+"""Scores of channels with more are ClickHouse's: there a read takes less of a processor."""
 
 
 class OwnReads:
@@ -136,6 +142,28 @@ def posts_of_targets(view: View, workspace_id: str, ids: Sequence[str]) -> dict[
     """The posts of targets, by post id; a target that no post lists is left out."""
     of_posts = dict.fromkeys(post_id for id_ in ids if (post_id := view.post_of(workspace_id, id_)) is not None)
     return posts(view, workspace_id, list(of_posts))
+
+
+def post_scores(view: View, workspace_id: str, channel_ids: Iterable[str], end: int) -> dict[str, ChannelScores] | None:
+    """The scores of channels' posts, compared at `end`, ms; None where they are more than `SCORED_AT_ONCE`."""
+    found: dict[str, ChannelScores] = {}
+    room = SCORED_AT_ONCE
+    for channel_id in channel_ids:
+        placed = view.published_targets(workspace_id, channel_id, end - SPAN, end, room)
+        if placed is None:
+            return None
+        room -= len(placed)
+        found[channel_id] = channel_scores(scored(view, workspace_id, placed))
+    return found
+
+
+def scored(view: View, workspace_id: str, placed: Sequence[Placed]) -> list[Scored]:
+    """What a channel's scores are made of: of some of its targets the published, measured ones."""
+    return [
+        Scored(each.target_id, *weights(*[values[metric] for metric in SCORED_METRICS]))
+        for each in placed
+        if each.is_out and (values := view.measured(workspace_id, each)) is not None
+    ]
 
 
 def channels_of_targets(view: View, workspace_id: str, ids: Sequence[str]) -> dict[str, str]:

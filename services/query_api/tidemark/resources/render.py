@@ -10,13 +10,18 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from orjson import Fragment
+
 from schemas.metrics import (
+    AVG_WATCH_TIME,
     CHANNEL_METRICS,
     IMPRESSIONS,
     NO_CHANNEL_VALUES,
     POST_METRICS,
+    POST_NAMES,
     REACH,
     VIEWS,
+    WATCH_TIME,
     Metric,
     Values,
     engagement_rate,
@@ -29,48 +34,61 @@ from services.query_api.tidemark.resources.reasons import (
     ENGAGEMENT_RATE,
     ENGAGEMENTS,
     Reason,
+    Reasons,
     channel_reasons,
     post_reasons,
+    rated_target_reasons,
     target_reasons,
 )
 from services.query_api.tidemark.resources.states import ChannelState, PeriodState, PostState, TargetState
 from services.runtime.clock import iso_seconds
 
 
-def post(state: PostState, now: int, speed: float | None) -> dict[str, Any]:
+def post(state: PostState, now: int, speed: float | None, *, is_written: bool = False) -> dict[str, Any]:
     """A post with its totals and its targets.
 
     Args:
         now: ms.
         speed: poll intervals are divided by this number. None leaves out whatever moves with the clock alone: the age,
             the tier and the next poll.
+        is_written: whether reasons, which most posts share, are given as the JSON that they were written as before.
     """
-    reasons = [target_reasons(target, now) for target in state.targets]
-    dues = [None if speed is None else target_due(target, now, speed) for target in state.targets]
-    parts = [target.register.values for target in state.targets]
+    parts: list[Values] = []
+    reasons: list[Reasons] = []
+    dues: list[Due | None] = []
+    targets: list[dict[str, Any]] = []
+    captured_at: int | None = None
+    for target in state.targets:
+        _, values, at = target.register
+        figures = post_metrics(values)
+        of_target = rated_target_reasons(target, now, is_rated=figures[ENGAGEMENT_RATE] is not None)
+        due = None if speed is None else target_due(target, now, speed)
+        parts.append(values)
+        reasons.append(of_target)
+        dues.append(due)
+        targets.append(_target(target, figures, of_target.written if is_written else of_target, due, now))
+        if at is not None and (captured_at is None or at > captured_at):
+            captured_at = at
     values = total(parts)
-    metrics = total_metrics(parts, values)
-    captured = [target.register.captured_at for target in state.targets if target.register.captured_at is not None]
+    metrics = targets[0]["metrics"] if len(targets) == 1 else total_metrics(parts, values)
+    of_post = post_reasons(values, metrics[ENGAGEMENT_RATE], reasons)
     return {
         "id": state.post_id,
         "status": state.status,
         "created_at": time(state.created_at),
         "published_at": time(state.published_at),
         "updated_at": time(state.updated_at),
-        **_polled(max(captured, default=None), None if speed is None else _next(dues), now),
+        **_polled(captured_at, None if speed is None else _next(dues), now),
         "metrics": metrics,
-        "reasons": post_reasons(values, metrics[ENGAGEMENT_RATE], reasons),
-        "targets": [
-            _target(target, of_target, due, now)
-            for target, of_target, due in zip(state.targets, reasons, dues, strict=True)
-        ],
+        "reasons": of_post.written if is_written else of_post,
+        "targets": targets,
     }
 
 
 def target(state: TargetState, now: int, speed: float | None) -> dict[str, Any]:
     """One target: a post on one channel; arguments as for `post`."""
     due = None if speed is None else target_due(state, now, speed)
-    return _target(state, target_reasons(state, now), due, now)
+    return _target(state, post_metrics(state.register.values), target_reasons(state, now), due, now)
 
 
 def channel(state: ChannelState, now: int, speed: float | None) -> dict[str, Any]:
@@ -92,7 +110,9 @@ def channel(state: ChannelState, now: int, speed: float | None) -> dict[str, Any
     }
 
 
-def _target(state: TargetState, reasons: Mapping[str, Reason], due: Due | None, now: int) -> dict[str, Any]:
+def _target(
+    state: TargetState, metrics: Mapping[str, Any], reasons: Mapping[str, Reason] | Fragment, due: Due | None, now: int
+) -> dict[str, Any]:
     return {
         "id": state.target_id,
         "post_id": state.post_id,
@@ -108,7 +128,7 @@ def _target(state: TargetState, reasons: Mapping[str, Reason], due: Due | None, 
         "parent_target_id": state.parent_target_id,
         "origin": state.origin,
         **_polled(state.register.captured_at, due, now),
-        "metrics": post_metrics(state.register.values),
+        "metrics": metrics,
         "reasons": reasons,
     }
 
@@ -163,7 +183,10 @@ def _period(state: PeriodState) -> dict[str, Any]:
 
 def post_metrics(values: Values) -> dict[str, Any]:
     """Post figures by column, with engagements and engagement rate."""
-    figures = _figures(POST_METRICS, values)
+    figures: dict[str, Any] = dict(zip(POST_NAMES, values, strict=True))
+    # Most posts have no durations.
+    if values[WATCH_TIME] is not None or values[AVG_WATCH_TIME] is not None:
+        figures = _figures(POST_METRICS, values)
     engaged = figures[ENGAGEMENTS] = post_engagements(values)
     figures[ENGAGEMENT_RATE] = engagement_rate(engaged, values[IMPRESSIONS], values[REACH], values[VIEWS])
     return figures
