@@ -21,6 +21,7 @@ from schemas.topic_names import (
     REPLIES,
     REQUESTS,
     TOKENS,
+    WEBHOOKS,
 )
 from schemas.topic_specs import topic_specs
 
@@ -71,6 +72,7 @@ _COMMANDS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "catalog-export": ((CHANNELS, POSTS), ()),
     "workspace-export": ((CHANNELS, POSTS), ()),
     "backfill": ((CHANNELS, POSTS, POST_ROLLUPS, RAW, REPLIES, BACKFILLS), (REQUESTS, BACKFILLS)),
+    "secrets-reencrypt": ((TOKENS, WEBHOOKS), (TOKENS, WEBHOOKS)),
     "platforms-check": ((CHANNELS, POSTS, TOKENS), ()),
 }
 COMMANDS: Final = ("topics", *_COMMANDS, "backup", "restore", "workspace-delete")
@@ -158,7 +160,7 @@ def _on_groups(role: str, names: Names) -> Iterable[Right]:
             return (Right("group", f"{names.prefix}{names.notifier_group}-positions", ("Read",)), reader)
         case "status":
             return tuple(Right("group", name, ("Describe",)) for name in (aggregator, f"{aggregator}-catalog", poller))
-        case "dead-letters" | "redrive" | "catalog-export" | "workspace-export":
+        case "dead-letters" | "redrive" | "catalog-export" | "workspace-export" | "secrets-reencrypt":
             return (reader,)
         case _:
             return ()

@@ -11,9 +11,8 @@ import pytest
 
 from tests.support.budgets import FolderTimes
 from tests.support.certificates import share_authorities
-from tests.support.containers import ContainerEngines
 from tests.support.engines import EmbeddedEngines, Engines, ExternalEngines, in_database, query_clickhouse
-from tests.support.processes import FilesTogether, longest_first, take_own_ports
+from tests.support.processes import FilesTogether, in_order, take_own_ports
 
 # How long an example takes says more of the machine's other work than of the code: figures are kept by `make bench`.
 hypothesis.settings.register_profile("tidemark", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -36,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    longest_first(items)
+    in_order(items)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -52,6 +51,9 @@ def engines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if kind == "embedded":
         running = EmbeddedEngines(tmp_path_factory.mktemp("engines"))
     elif kind == "containers":
+        # Every process of every run would import Docker's client.
+        from tests.support.containers import ContainerEngines
+
         running = ContainerEngines()
     else:
         running = ExternalEngines()

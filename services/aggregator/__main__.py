@@ -21,6 +21,7 @@ from services.runtime.logging import configure_logging, get_logger
 from services.runtime.neighbours import refuse_or_wait
 from services.runtime.operations import OperationsServer
 from services.runtime.registry import Registry, RegistryUnavailable
+from services.runtime.reloading import Reloading
 from services.runtime.settings import exit_with, load_or_exit
 
 log = get_logger(__name__)
@@ -66,6 +67,9 @@ async def run(settings: AggregatorSettings) -> int:
     except RegistryUnavailable as error:
         exit_with(str(error))
     store = ClickHouse(settings, on_retry=lambda _: CLICKHOUSE_RETRIES.inc())
+    reloading = Reloading(settings)
+    reloading.then(store.reconnect)
+    reloading.at_signal()
     app = build_app(settings)
     worker = Worker(settings, app, store, codecs, SystemClock(), fail)
     operations = OperationsServer(

@@ -113,13 +113,7 @@ def build_app(settings: AggregatorSettings) -> faust.App:
 
 
 def _credentials(settings: AggregatorSettings) -> Any:
-    import ssl
-
-    context = (
-        ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
-        if "SSL" in settings.kafka_security_protocol
-        else None
-    )
+    context = settings.kafka_tls.context() if "SSL" in settings.kafka_security_protocol else None
     if settings.kafka_sasl_mechanism:
         password = settings.kafka_sasl_password.get_secret_value() if settings.kafka_sasl_password else None
         return faust.SASLCredentials(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import ssl
 import sys
 from functools import lru_cache
 from typing import Any
@@ -60,7 +59,7 @@ def aiokafka_options(settings: KafkaSettings) -> dict[str, Any]:
             settings.kafka_sasl_password.get_secret_value() if settings.kafka_sasl_password else None
         )
     if "SSL" in settings.kafka_security_protocol:
-        options["ssl_context"] = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+        options["ssl_context"] = settings.kafka_tls.context()
     return options
 
 
@@ -103,8 +102,12 @@ def confluent_options(settings: KafkaSettings) -> dict[str, Any]:
         options["sasl.username"] = settings.kafka_sasl_username
         if settings.kafka_sasl_password:
             options["sasl.password"] = settings.kafka_sasl_password.get_secret_value()
-    if settings.kafka_ssl_cafile:
-        options["ssl.ca.location"] = settings.kafka_ssl_cafile
+    tls = settings.kafka_tls
+    files = {"ssl.ca.location": tls.cafile, "ssl.certificate.location": tls.certfile, "ssl.key.location": tls.keyfile}
+    if "SSL" in settings.kafka_security_protocol:
+        options |= {name: path for name, path in files.items() if path}
+        if tls.certfile and not tls.keyfile:
+            options["ssl.key.location"] = tls.certfile
     return options
 
 

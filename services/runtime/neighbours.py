@@ -6,6 +6,7 @@ check. Each question takes at most `ANSWER_SECONDS`, also where an engine accept
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from schemas.kafka_rights import kafka_rights
 from services.runtime.acls import installation, missing_rights
 from services.runtime.kafka import confluent_options
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings, Settings, exit_with
+from services.runtime.tls import TlsFiles
 
 ANSWER_SECONDS = 5.0
 # ClickHouse's error codes for unknown users and wrong passwords.
@@ -155,20 +157,37 @@ def ask_grants(settings: ClickHouseSettings, role: str) -> str | None:
 
 def _is_granted(settings: ClickHouseSettings, rights: str) -> bool | None:
     """Whether the own user has all of these rights; None where the server does not tell."""
-    origin, headers = _clickhouse_origin(settings)
     try:
-        reply = httpx.post(
-            f"{origin}/", content=f"CHECK GRANT {rights}", headers=headers, timeout=ANSWER_SECONDS, trust_env=False
-        )
+        reply = _clickhouse_reply(settings, f"CHECK GRANT {rights}")
     except httpx.HTTPError:
         return None
     return {"1": True, "0": False}.get(reply.text.strip()) if reply.is_success else None
 
 
-def _clickhouse_origin(settings: ClickHouseSettings) -> tuple[str, dict[str, str]]:
+def _clickhouse_origin(settings: ClickHouseSettings) -> str:
     connection = settings.clickhouse_connection()
-    origin = f"{'https' if connection['secure'] else 'http'}://{connection['host']}:{connection['port']}"
-    return origin, {"X-ClickHouse-User": connection["username"], "X-ClickHouse-Key": connection["password"]}
+    return f"{'https' if connection['secure'] else 'http'}://{connection['host']}:{connection['port']}"
+
+
+def _clickhouse_reply(settings: ClickHouseSettings, statement: str) -> httpx.Response:
+    """Run one statement as the own user."""
+    connection, origin = settings.clickhouse_connection(), _clickhouse_origin(settings)
+    headers = {"X-ClickHouse-User": connection["username"], "X-ClickHouse-Key": connection["password"]}
+    if settings.clickhouse_tls.certfile and not connection["password"]:
+        headers = {"X-ClickHouse-User": connection["username"], "X-ClickHouse-SSL-Certificate-Auth": "on"}
+    return httpx.post(
+        f"{origin}/",
+        content=statement,
+        headers=headers,
+        timeout=ANSWER_SECONDS,
+        trust_env=False,
+        verify=_verifying(origin, settings.clickhouse_tls),
+    )
+
+
+def _verifying(address: str, files: TlsFiles) -> ssl.SSLContext | bool:
+    """What httpx checks certificates with: a context of the own files, or True for its own authorities."""
+    return files.context() if address.startswith("https:") and not files.is_plain else True
 
 
 def ask_registry(settings: RegistrySettings) -> Problem | None:
@@ -176,7 +195,12 @@ def ask_registry(settings: RegistrySettings) -> Problem | None:
     address = settings.schema_registry_url
     shown = _without_password(address)
     try:
-        reply = httpx.get(f"{address}/subjects", timeout=ANSWER_SECONDS, trust_env=False)
+        reply = httpx.get(
+            f"{address}/subjects",
+            timeout=ANSWER_SECONDS,
+            trust_env=False,
+            verify=_verifying(address, TlsFiles(settings.schema_registry_ssl_cafile)),
+        )
     except httpx.HTTPError as error:
         return Problem(
             f"the schema registry does not answer at {shown} ({_reason(error)}); check TIDEMARK_SCHEMA_REGISTRY_URL",
@@ -206,9 +230,9 @@ def ask_registry(settings: RegistrySettings) -> Problem | None:
 def ask_clickhouse(settings: ClickHouseSettings) -> Problem | None:
     """Whether ClickHouse answers, and accepts the user and its password."""
     connection = settings.clickhouse_connection()
-    origin, headers = _clickhouse_origin(settings)
+    origin = _clickhouse_origin(settings)
     try:
-        reply = httpx.post(f"{origin}/", content="SELECT 1", headers=headers, timeout=ANSWER_SECONDS, trust_env=False)
+        reply = _clickhouse_reply(settings, "SELECT 1")
     except httpx.HTTPError as error:
         return Problem(
             f"ClickHouse does not answer at {origin} ({_reason(error)}); check TIDEMARK_CLICKHOUSE_URL",

@@ -44,7 +44,7 @@ class Registry:
     """Makes codecs for topics, with the registry's schema ids."""
 
     def __init__(self, registry: RegistrySettings, kafka: KafkaSettings) -> None:
-        self._client = SchemaRegistryClient({"url": registry.schema_registry_url, "timeout": 10})
+        self._client = SchemaRegistryClient(registry.schema_registry_options(10))
         self._kafka = kafka
 
     def schema_id(self, topic: str) -> int:

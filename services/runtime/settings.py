@@ -5,14 +5,12 @@ A service's own settings class inherits from the parts that the service needs, a
 
 from __future__ import annotations
 
-import os
 import re
 import sys
-from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -22,20 +20,25 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from services.runtime.secret_files import FILE_SUFFIX as FILE_SUFFIX
+from services.runtime.secret_files import SettingsError as SettingsError
+from services.runtime.secret_files import read_secret as read_secret
+from services.runtime.secret_files import refuse_open
+from services.runtime.tls import TlsFiles, why_unreadable
+
 ENV_PREFIX = "TIDEMARK_"
-# Files of secrets whose permissions were checked.
-_warned: set[str] = set()
-# `NAME_FILE` names a file that holds NAME.
-FILE_SUFFIX = "_FILE"
 _BROKER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/@,]+):(\d{1,5})")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER")
 # A topic's full name may have 249 characters; this leaves enough for the name itself.
 _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,200}")
+_PEM_FILES = {
+    "cafile": "a PEM file of certificate authorities",
+    "certfile": "a PEM file of this client's certificate, with the chain to its authority",
+    "keyfile": "a PEM file of the certificate's private key",
+}
+# Passwords of examples and of fresh installations.
+_PLACEHOLDERS = frozenset({"admin", "changeit", "changeme", "change-me", "default", "password", "..."})
 MESSAGE_MAX_BYTES = 8 * 1024 * 1024
-
-
-class SettingsError(ValueError):
-    """A setting is missing or wrong; the message names it and the allowed values."""
 
 
 class MissingSettingsError(SettingsError):
@@ -71,7 +74,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
                     return read_secret(name, str(told[name + FILE_SUFFIX])), field_name, False
                 if name in told:
                     if source is self._held[1]:
-                        _warn_if_open(str(self.config.get("env_file") or ".env"), name)
+                        refuse_open(str(self.config.get("env_file") or ".env"), name)
                     break
         return None, field_name, False
 
@@ -91,41 +94,24 @@ def secret_names(settings: type[BaseSettings], prefix: str = ENV_PREFIX) -> set[
     return {f"{prefix}{name}".upper() for name, field in settings.model_fields.items() if holds_secret(field)}
 
 
-def read_secret(name: str, path: str) -> str:
-    """Read the file that `NAME_FILE` names; a line end is removed. Warns when everybody may read the file.
-
-    Raises:
-        SettingsError: the file can't be read, or is empty.
-    """
-    try:
-        value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise SettingsError(f"{name}{FILE_SUFFIX}: {path} can't be read ({reason})") from None
-    if not value:
-        raise SettingsError(f"{name}{FILE_SUFFIX}: {path} is empty")
-    _warn_if_open(path, name)
-    return value
-
-
-def _warn_if_open(path: str, name: str) -> None:
-    """Warn, once for each file and process, when everybody on this machine may read a file."""
-    if path in _warned or not Path(path).exists():
-        return
-    _warned.add(path)
-    if Path(path).stat().st_mode & 0o004:
-        print(  # noqa: T201 - before logging is set up
-            f"tidemark: warning: everybody on this machine may read {path}, which holds {name}; chmod 600 mends it",
-            file=sys.stderr,
-        )
-
-
 class Settings(BaseSettings):
     """Base of all settings: `TIDEMARK_` variables, frozen once read."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
+
+    @model_validator(mode="after")
+    def _secrets_are_chosen(self) -> Self:
+        """Refuse what stands in examples in place of a secret; no secret has a default."""
+        for name, field in type(self).model_fields.items():
+            held = getattr(self, name) if holds_secret(field) else None
+            for secret in held if isinstance(held, tuple) else (held,):
+                text = secret.get_secret_value() if isinstance(secret, SecretStr) else ""
+                password = urlsplit(text).password if _is_http_url(text) else text
+                if password is not None and password.lower() in _PLACEHOLDERS:
+                    raise ValueError(f"{ENV_PREFIX}{name.upper()} holds {password!r}, which everybody knows; make one")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -202,6 +188,27 @@ def load_or_exit(settings: type[Loaded]) -> Loaded:
         exit_with(str(error))
 
 
+def _readable_pem(value: str | None, info: ValidationInfo) -> str | None:
+    """Check a setting that names a PEM file."""
+    if value is None:
+        return None
+    kind = str(info.field_name).rpartition("_")[2]
+    problem = why_unreadable(value, _PEM_FILES[kind])
+    if problem:
+        raise ValueError(problem)
+    return value
+
+
+def _check_certificate(files: TlsFiles, server: str) -> None:
+    prefix = f"{ENV_PREFIX}{server.upper()}_SSL"
+    if files.keyfile and not files.certfile:
+        raise ValueError(f"{prefix}_KEYFILE is set, but {prefix}_CERTFILE is not; set both, or none of them")
+    try:
+        files.check_certificate()
+    except OSError as error:
+        raise ValueError(f"{prefix}_CERTFILE and {prefix}_KEYFILE can't be used together: {error}") from None
+
+
 class KafkaSettings(Settings):
     """Addresses and credentials of Kafka, and the prefix and partitions of topics."""
 
@@ -211,6 +218,8 @@ class KafkaSettings(Settings):
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
     kafka_ssl_cafile: str | None = None
+    kafka_ssl_certfile: str | None = None
+    kafka_ssl_keyfile: str | None = None
     topic_prefix: str = ""
     # Fixed when the topics are made. 4 keep a 2-core machine busy; a cluster needs several for each worker it may get.
     topic_partitions: int = Field(default=4, ge=1, le=4096)
@@ -231,12 +240,7 @@ class KafkaSettings(Settings):
             raise ValueError(f"{value!r} is not one of {', '.join(SASL_MECHANISMS)}")
         return value.upper() if value is not None else None
 
-    @field_validator("kafka_ssl_cafile")
-    @classmethod
-    def _cafile(cls, value: str | None) -> str | None:
-        if value is not None and not os.access(value, os.R_OK):
-            raise ValueError(f"{value!r} can't be read; it is a PEM file of certificate authorities")
-        return value
+    _pem_files = field_validator("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile")(_readable_pem)
 
     @field_validator("topic_prefix")
     @classmethod
@@ -262,15 +266,28 @@ class KafkaSettings(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _certificate_is_whole(self) -> Self:
+        _check_certificate(self.kafka_tls, "kafka")
+        return self
+
+    @property
+    def kafka_tls(self) -> TlsFiles:
+        """The PEM files of connections to Kafka."""
+        return TlsFiles(self.kafka_ssl_cafile, self.kafka_ssl_certfile, self.kafka_ssl_keyfile)
+
     def topic(self, name: str) -> str:
         """A topic's full name, with the prefix."""
         return self.topic_prefix + name
 
 
 class RegistrySettings(Settings):
-    """Address of the Confluent-compatible schema registry."""
+    """Address of the Confluent-compatible schema registry; a user and password stand in the address."""
 
     schema_registry_url: str
+    schema_registry_ssl_cafile: str | None = None
+
+    _pem_files = field_validator("schema_registry_ssl_cafile")(_readable_pem)
 
     @field_validator("schema_registry_url")
     @classmethod
@@ -279,11 +296,21 @@ class RegistrySettings(Settings):
             raise ValueError("must be an http(s) URL, such as http://registry:8081")
         return value.rstrip("/")
 
+    def schema_registry_options(self, timeout_seconds: float) -> dict[str, Any]:
+        """Options of confluent-kafka's `SchemaRegistryClient`."""
+        options: dict[str, Any] = {"url": self.schema_registry_url, "timeout": timeout_seconds}
+        if self.schema_registry_ssl_cafile:
+            options["ssl.ca.location"] = self.schema_registry_ssl_cafile
+        return options
+
 
 class ClickHouseSettings(Settings):
     """Address of ClickHouse, with user, password and database, and the retention of its tables."""
 
     clickhouse_url: SecretStr
+    clickhouse_ssl_cafile: str | None = None
+    clickhouse_ssl_certfile: str | None = None
+    clickhouse_ssl_keyfile: str | None = None
     clickhouse_cluster: str | None = None
     # Applied by `tidemark migrate`; 0 keeps for ever. A rebuild reaches as far back as raw events are kept.
     raw_events_retention_days: int = Field(default=0, ge=0, le=36_500)
@@ -296,6 +323,20 @@ class ClickHouseSettings(Settings):
             raise ValueError("must be http(s)://user:password@host:port/database")
         return value
 
+    _pem_files = field_validator("clickhouse_ssl_cafile", "clickhouse_ssl_certfile", "clickhouse_ssl_keyfile")(
+        _readable_pem
+    )
+
+    @model_validator(mode="after")
+    def _certificate_is_whole(self) -> Self:
+        _check_certificate(self.clickhouse_tls, "clickhouse")
+        return self
+
+    @property
+    def clickhouse_tls(self) -> TlsFiles:
+        """The PEM files of connections to ClickHouse."""
+        return TlsFiles(self.clickhouse_ssl_cafile, self.clickhouse_ssl_certfile, self.clickhouse_ssl_keyfile)
+
     @property
     def clickhouse_database(self) -> str:
         """The database in the URL; `tidemark` where the URL names none."""
@@ -305,12 +346,19 @@ class ClickHouseSettings(Settings):
         """Keyword arguments for `clickhouse_connect.get_client`, without the database."""
         parts = urlsplit(self.clickhouse_url.get_secret_value())
         secure = parts.scheme == "https"
+        tls = self.clickhouse_tls
+        files = {"ca_cert": tls.cafile, "client_cert": tls.certfile, "client_cert_key": tls.keyfile}
+        if tls.certfile and parts.password:
+            # The certificate opens the connection, and the password says who asks. Without a password the certificate
+            # says both.
+            files["tls_mode"] = "strict"
         return {
             "host": parts.hostname or "",
             "port": parts.port or (8443 if secure else 8123),
             "username": unquote(parts.username or "default"),
             "password": unquote(parts.password or ""),
             "secure": secure,
+            **{name: value for name, value in files.items() if value and secure},
         }
 
 

@@ -51,7 +51,7 @@ def ensure_topics(kafka: KafkaSettings, registry: RegistrySettings) -> Iterator[
             clean-up policy, or a schema is not compatible.
     """
     admin = AdminClient({**confluent_options(kafka), "socket.timeout.ms": 10_000, "log_level": 0})
-    schemas_by_topic = SchemaRegistryClient({"url": registry.schema_registry_url, "timeout": 15})
+    schemas_by_topic = SchemaRegistryClient(registry.schema_registry_options(15))
     existing = _existing_partitions(admin, kafka)
     for spec in topic_specs():
         full = kafka.topic(spec.name)

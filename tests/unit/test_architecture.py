@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -102,6 +103,7 @@ PURE = {
     "services.query_api.tidemark.analysis.formats", "services.query_api.tidemark.analysis.growth",
     "services.query_api.tidemark.analysis.models", "services.query_api.tidemark.analysis.parameters",
     "services.query_api.tidemark.analysis.ranges", "services.query_api.tidemark.analysis.sql",
+    "services.query_api.tidemark.analysis.steps",
     "services.query_api.tidemark.changes.parameters", "services.query_api.tidemark.changes.render",
     "services.query_api.tidemark.cursor",
     "services.query_api.tidemark.insights.cells", "services.query_api.tidemark.insights.measures",
@@ -143,9 +145,9 @@ IMPORTERS: dict[str, set[str]] = {
         "services.runtime.acls", "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",
         "services.aggregator.publisher", "services.aggregator.backup.topic_messages",
         "services.aggregator.redrive", "services.aggregator.topic_reader", "services.runtime.membership",
-        "services.status.probe", "infra.embedded.kafka",
+        "services.status.probe", "services.commands.secrets", "infra.embedded.kafka",
     },
-    "httpcore": {"services.notifier.sending", "services.runtime.addresses"},
+    "httpcore": {"services.notifier.one_piece", "services.notifier.sending", "services.runtime.addresses"},
     "lmdb": {"services.query_api.store.feeding", "services.query_api.store.files"},
     "chdb": {"infra.embedded.clickhouse.connection"},
     "jgo": {"infra.embedded.maven"},
@@ -242,7 +244,12 @@ PURE |= {
     for name in MODULES
     if name.startswith("services.query_api.dialects.") and name.endswith((".models", ".parameters", ".render"))
 }
-IMPORTS = list(dict.fromkeys(entry for module in MODULES for entry in imports_of(module)))
+
+
+@cache
+def all_imports() -> list[Import]:
+    """Those of all modules: read where a test asks, since every process of a run collects this file."""
+    return list(dict.fromkeys(entry for module in MODULES for entry in imports_of(module)))
 
 
 def within(name: str, part: str) -> bool:
@@ -264,7 +271,7 @@ def service_of(module: str) -> str | None:
 
 def test_imports_follow_the_arrows() -> None:
     broken = []
-    for entry in IMPORTS:
+    for entry in all_imports():
         if entry.imported.split(".")[0] not in (*PACKAGES, "tests", "benchmarks"):
             continue
         part = part_of(entry.module)
@@ -283,7 +290,7 @@ def test_imports_follow_the_arrows() -> None:
 
 def test_no_imports_go_in_a_circle() -> None:
     imported: dict[str, set[str]] = {module: set() for module in MODULES}
-    for entry in IMPORTS:
+    for entry in all_imports():
         if entry.imported in MODULES and entry.imported != entry.module:
             imported[entry.module].add(entry.imported)
     circle: list[str] = []
@@ -301,7 +308,7 @@ def test_families_of_the_poller_are_layers() -> None:
         return POLLER_FAMILIES.index(names[2]) if in_family else None
 
     broken = []
-    for entry in IMPORTS:
+    for entry in all_imports():
         mine, theirs = place(entry.module), place(entry.imported)
         if mine is not None and theirs is not None and mine < theirs:
             broken.append(f"{entry}: turn the arrow round, or hand it over in services/poller/__main__.py")
@@ -323,14 +330,14 @@ def _lines(path: Path) -> int:
 
 
 def test_composition_roots_are_imported_by_nobody() -> None:
-    broken = [str(entry) for entry in IMPORTS if entry.imported.endswith(".__main__")]
-    broken += [str(entry) for entry in IMPORTS if entry.imported == "services.cli"]
+    broken = [str(entry) for entry in all_imports() if entry.imported.endswith(".__main__")]
+    broken += [str(entry) for entry in all_imports() if entry.imported == "services.cli"]
     assert not broken, "only the interpreter starts these; move what is shared out of them:\n" + "\n".join(broken)
 
 
 def test_pure_modules_talk_to_nobody() -> None:
     broken = []
-    for entry in IMPORTS:
+    for entry in all_imports():
         if entry.module not in PURE:
             continue
         top = entry.imported.split(".")[0]
@@ -356,7 +363,7 @@ def test_a_client_has_few_importers_among_the_services(client: str) -> None:
 def _check_importers(client: str, allowed: set[str], packages: tuple[str, ...]) -> None:
     found = {
         entry.module
-        for entry in IMPORTS
+        for entry in all_imports()
         if within(entry.imported, client) and any(within(entry.module, package) for package in packages)
     }
     strangers, gone = found - allowed, allowed - found
@@ -367,7 +374,7 @@ def _check_importers(client: str, allowed: set[str], packages: tuple[str, ...]) 
 def test_a_platform_knows_only_what_platforms_share() -> None:
     broken = [
         f"{entry}: what two platforms share goes to one of {sorted(SHARED_BY_PLATFORMS)} or a module with a leading _"
-        for entry in IMPORTS
+        for entry in all_imports()
         if within(entry.module, "services.platforms")
         and entry.module != "services.platforms"
         and within(entry.imported, "services.platforms")
@@ -380,7 +387,7 @@ def test_a_platform_knows_only_what_platforms_share() -> None:
 def test_a_dialect_knows_only_the_questions() -> None:
     root = "services.query_api.dialects"
     broken = []
-    for entry in IMPORTS:
+    for entry in all_imports():
         if not within(entry.module, root) or entry.module == root:
             continue
         own = ".".join(entry.module.split(".")[:4])
@@ -393,7 +400,7 @@ def test_a_dialect_knows_only_the_questions() -> None:
 def test_the_query_api_reads_then_serves_then_answers() -> None:
     root = "services.query_api"
     broken = []
-    for entry in IMPORTS:
+    for entry in all_imports():
         if not within(entry.module, root) or not within(entry.imported, root):
             continue
         mine, theirs = (f"{name}...".split(".")[2] for name in (entry.module, entry.imported))

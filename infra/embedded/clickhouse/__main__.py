@@ -16,6 +16,7 @@ import os
 import resource
 import shutil
 import socket
+import ssl
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from infra.embedded.clickhouse.confinement import confine, needed_to_read
 from infra.embedded.clickhouse.errors import StartError
 from infra.embedded.clickhouse.limits import Limits
 from infra.embedded.clickhouse.lock import DirectoryLock
+from infra.embedded.clickhouse.named import NamedUsers
 
 
 def parse_settings(arguments: list[str]) -> tuple[Settings, bool]:
@@ -61,7 +63,14 @@ def parse_settings(arguments: list[str]) -> tuple[Settings, bool]:
         default=256,
         help="free space of the disk, in MiB, below which no statement may write (default: %(default)s)",
     )
+    parser.add_argument(
+        "--named-users", action="store_true", help="let user default make users by CREATE USER and GRANT"
+    )
+    parser.add_argument("--certificate", type=Path, help="PEM file; with it and --key the interface speaks https alone")
+    parser.add_argument("--key", type=Path, help="PEM file of the certificate's key")
     given = parser.parse_args(arguments)
+    if (given.certificate is None) != (given.key is None):
+        parser.error("--certificate and --key belong together")
     settings = Settings(
         path=given.path,
         port=given.port,
@@ -79,6 +88,9 @@ def parse_settings(arguments: list[str]) -> tuple[Settings, bool]:
         builder_password=os.environ.get("TIDEMARK_EMBEDDED_CLICKHOUSE_BUILDER_PASSWORD"),
         builder_database=given.builder_database,
         builder_limits=Limits(slots=2, seconds=300, memory_bytes=given.memory_mb * 1024 * 1024 // 4),
+        has_named_users=given.named_users,
+        certificate=given.certificate,
+        key=given.key,
     )
     return settings, given.allow_root
 
@@ -137,6 +149,8 @@ def _confine(settings: Settings, *, allow_root: bool) -> None:
     settings.temporary_path.mkdir(parents=True, exist_ok=True)
     os.environ["TMPDIR"] = str(settings.temporary_path.resolve())
     folders = [settings.engine_path, settings.spool_path, settings.temporary_path]
+    if settings.has_named_users:
+        folders.append(settings.users_path)
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     standing = confine(write=folders, read=[*needed_to_read(), settings.path])
@@ -154,6 +168,22 @@ def _confine(settings: Settings, *, allow_root: bool) -> None:
         sys.stderr.write("clickhouse: runs as root, confined to its data folder and without root's powers\n")
 
 
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """What the listener needs for https; None for http.
+
+    Raises:
+        StartError: certificate and key can't be used.
+    """
+    if settings.certificate is None:
+        return None
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        made.load_cert_chain(settings.certificate, settings.key)
+    except OSError as error:
+        raise StartError(f"certificate {settings.certificate} or its key can't be used: {error}") from error
+    return made
+
+
 def main(arguments: list[str]) -> int:
     """Run the process until a signal stops it, and return its exit code."""
     settings, allow_root = parse_settings(arguments)
@@ -165,13 +195,16 @@ def main(arguments: list[str]) -> int:
         lock = DirectoryLock(settings.path)
         shutil.rmtree(settings.spool_path, ignore_errors=True)
         shutil.rmtree(settings.temporary_path, ignore_errors=True)
-        config = write_engine_config(settings)
+        tls = _tls(settings)
+        settings.users_path.mkdir(parents=True, exist_ok=True)
+        named = NamedUsers(settings.users_path / "users.json") if settings.has_named_users else None
+        config = write_engine_config(settings, None if named is None else named.grants)
         _confine(settings, allow_root=allow_root)
         # Imported only now: the engine starts threads when it is loaded, and a thread is confined only if it starts
         # after the process is confined.
         from infra.embedded.clickhouse.serving import run
 
-        run(settings, config, listener)
+        run(settings, config, listener, named, tls)
     except StartError as error:
         sys.stderr.write(f"clickhouse: {error}\n")
         return 2

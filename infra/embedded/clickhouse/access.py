@@ -26,6 +26,7 @@ from infra.embedded.clickhouse.errors import (
     ServerError,
     refusal,
 )
+from infra.embedded.clickhouse.named import NamedUsers
 from infra.embedded.clickhouse.request import Credentials
 from infra.embedded.clickhouse.statements import Statement
 
@@ -60,11 +61,13 @@ class User:
     Attributes:
         guest: whether the user's statements are judged, and written anew, before they run.
         inserts: whether the user may send rows.
+        role: the engine's role whose rights the user has; empty for all rights.
     """
 
     name: str
     guest: bool
     inserts: bool
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +81,14 @@ class _Guest:
 
 
 class Users:
-    """The users `default`, `analyst` and `builder`."""
+    """The users `default`, `analyst` and `builder`, and those that an operator has made.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        named: the operator's users; None where there can be none.
+    """
+
+    def __init__(self, settings: Settings, named: NamedUsers | None = None) -> None:
+        self._named = named
         self._passwords = {"default": digest(settings.password)}
         if settings.analyst_password is not None:
             self._passwords["analyst"] = digest(settings.analyst_password)
@@ -102,6 +110,9 @@ class Users:
             ServerError: AUTHENTICATION_FAILED, with the same text for an unknown user and a wrong password.
         """
         expected = self._passwords.get(credentials.user)
+        is_named = expected is None and self._named is not None
+        if is_named and self._named is not None:
+            expected = self._named.password(credentials.user)
         matches = hmac.compare_digest(expected or self._nobody, digest(credentials.password))
         if expected is None or not matches:
             raise refusal(
@@ -110,7 +121,7 @@ class Users:
                 " or there is no user with such name.",
             )
         name = credentials.user
-        return User(name, guest=name in self._guests, inserts=name != "analyst")
+        return User(name, name in self._guests, inserts=name != "analyst", role=name if is_named else "")
 
     def permit(self, user: User, call: Call, statement: Statement, grammar: Grammar) -> tuple[Call, Statement]:
         """A guest's statement, judged and written anew; blocks the thread.

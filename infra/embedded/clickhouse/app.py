@@ -45,6 +45,7 @@ from infra.embedded.clickhouse.native_compression import BlockEncoder
 from infra.embedded.clickhouse.pieces import pieces_of, send_spooled, spooled
 from infra.embedded.clickhouse.reply import ClientGone, Reply, exception_block
 from infra.embedded.clickhouse.request import Incoming
+from infra.embedded.clickhouse.rights import Rights
 from infra.embedded.clickhouse.running import Totals
 from infra.embedded.clickhouse.sessions import Sessions
 from infra.embedded.clickhouse.statements import Statement
@@ -65,6 +66,7 @@ class Server:
         default_database: database of requests that name none.
         insert_bytes: how many bytes of data one INSERT may carry, decompressed.
         guard: watches the disk that statements write to.
+        rights: the operator's users; None where there can be none.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class Server:
         default_database: str,
         insert_bytes: int,
         guard: DiskGuard,
+        rights: Rights | None = None,
     ) -> None:
+        self._rights = rights
         self._engine = engine
         self._users = users
         self._guests = guests
@@ -150,6 +154,7 @@ class Server:
         """Run one request's statement and send the reply, or the error in ClickHouse's form."""
         incoming: Incoming | None = None
         reply: Reply | None = None
+        user: User | None = None
         try:
             try:
                 requests.check_bounds(request)
@@ -164,7 +169,8 @@ class Server:
                 )
                 reply = Reply(request.receive, send)
                 await self._execute(request.method, user, incoming, reply)
-            except ServerError as error:
+            except ServerError as failure:
+                error = failure if self._rights is None else self._rights.named(failure, user)
                 await self._fail(error, incoming, reply or Reply(request.receive, send))
         except (ClientGone, ClientDisconnect):
             log.debug("client left before its reply was complete")
@@ -206,6 +212,11 @@ class Server:
             readonly=_readonly_level(settings.pop("readonly", "0"), method),
             marker=incoming.marker if statement.has_result else "",
         )
+        if self._rights is not None:
+            if user.name == "default" and await self._rights.change(statement):
+                await reply.whole(self._headers(incoming.query_id), b"")
+                return
+            call = await self._rights.held_to(user, call, statement, self._sessions)
         if user.guest:
             if not user.inserts and incoming.settings.get("readonly", "1") != "1":
                 raise refusal(READONLY, "Cannot modify 'readonly' setting in readonly mode.")

@@ -7,6 +7,7 @@ that also runs Kafka and the services; a server's defaults would take ten times 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -35,6 +36,8 @@ class Settings:
         builder_password: None means that there is no user `builder`.
         builder_database: the database that the builder may change, besides databases named `<builder_database>_*`.
         builder_limits: time, memory and slots of the builder's statements.
+        has_named_users: whether the user `default` may make further users; see `named`.
+        certificate, key: PEM files; with them the interface speaks https alone.
     """
 
     path: Path
@@ -53,6 +56,9 @@ class Settings:
     builder_password: str | None = None
     builder_database: str = "analytics"
     builder_limits: Limits = field(default_factory=lambda: Limits(slots=2, seconds=300))
+    has_named_users: bool = False
+    certificate: Path | None = None
+    key: Path | None = None
 
     @property
     def engine_path(self) -> Path:
@@ -65,15 +71,43 @@ class Settings:
         return self.path / "spool"
 
     @property
+    def users_path(self) -> Path:
+        """Folder of the engine's `users.xml` and of the file of named users."""
+        return self.path / "users"
+
+    @property
     def temporary_path(self) -> Path:
         """The temporary folder that the engine uses in place of the system's; emptied at every start."""
         return self.path / "temporary"
 
 
-def write_engine_config(settings: Settings) -> Path:
-    """Write the engine's configuration and return the path of its main file."""
-    users = settings.path / "users.xml"
-    users.write_text(_USERS, encoding="utf-8")
+def write_users(settings: Settings, grants: Mapping[str, Sequence[str]]) -> Path:
+    """Write the engine's `users.xml` and return its path.
+
+    Args:
+        grants: of each named user, as GRANT statements without TO.
+    """
+    settings.users_path.mkdir(parents=True, exist_ok=True)
+    users = settings.users_path / "users.xml"
+    everything = "<access_management>1</access_management>"
+    roles = ""
+    if settings.has_named_users:
+        # The engine's one user has a role for each named user; a handle without a role of its own has all of them.
+        names = "".join(f", {name}" for name in grants)
+        everything = f"<grants><query>GRANT everything{names}</query></grants>"
+        held = {"everything": ["GRANT ALL ON *.* WITH GRANT OPTION"], **grants}
+        roles = f"<roles>{''.join(map(_role, held, held.values()))}</roles>"
+    users.write_text(_USERS.format(everything=everything, roles=roles), encoding="utf-8")
+    return users
+
+
+def _role(name: str, grants: Sequence[str]) -> str:
+    return f"<{name}><grants>{''.join(f'<query>{escape(grant)}</query>' for grant in grants)}</grants></{name}>"
+
+
+def write_engine_config(settings: Settings, grants: Mapping[str, Sequence[str]] | None = None) -> Path:
+    """Write the engine's configuration and return the path of its main file; see `write_users`."""
+    users = write_users(settings, grants or {})
     main = settings.path / "config.xml"
     main.write_text(
         _CONFIG.format(
@@ -152,9 +186,10 @@ _USERS = """<clickhouse>
             <networks><ip>::1</ip><ip>127.0.0.1</ip></networks>
             <profile>default</profile>
             <quota>default</quota>
-            <access_management>1</access_management>
+            {everything}
         </default>
     </users>
+    {roles}
     <quotas><default></default></quotas>
 </clickhouse>
 """

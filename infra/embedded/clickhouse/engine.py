@@ -17,11 +17,11 @@ import json
 import logging
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from infra.embedded.clickhouse.connection import Connection
 from infra.embedded.clickhouse.errors import BAD_ARGUMENTS, ServerError, StartError, refusal
@@ -59,6 +59,7 @@ class Call:
         marker: a comment by which the running statement can be found and cancelled.
         guest: whether the statement runs in the guests' slots.
         reply_bytes: how long the text of all rows may be; 0 for any length.
+        role: the role whose rights the statement has; empty for all rights.
     """
 
     sql: str
@@ -70,6 +71,7 @@ class Call:
     marker: str = ""
     guest: bool = False
     reply_bytes: int = 0
+    role: str = ""
 
 
 @dataclass(slots=True)
@@ -87,6 +89,7 @@ class Handle:
     thread: ThreadPoolExecutor
     reader: ThreadPoolExecutor
     guest: bool = False
+    role: str = ""
     database: str = "default"
     settings: dict[str, str] = field(default_factory=dict)
     locked: bool = False
@@ -95,6 +98,13 @@ class Handle:
     def changes_to(self, call: Call) -> int:
         """How many engine calls would give this handle the call's database and settings."""
         return (self.database != call.database) + (self.settings != dict(call.settings))
+
+
+class Reopened(Protocol):
+    """What holds a connection of its own, which has to be closed before the engine can be."""
+
+    def closed(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which the connection is closed; it is opened anew at the end."""
 
 
 class Engine:
@@ -149,7 +159,7 @@ class Engine:
                 until its `readonly` is set to the call's and its next statement runs.
         """
         async with self._slots[call.guest]:
-            handle = self.new_handle(readonly=0, guest=call.guest) if fresh else self._take(call)
+            handle = self.new_handle(readonly=0, guest=call.guest, role=call.role) if fresh else self._take(call)
             handle.spoiled = handle.spoiled or fresh
             try:
                 yield handle
@@ -159,7 +169,7 @@ class Engine:
     def _take(self, call: Call) -> Handle:
         with self._free_lock:
             free = self._free[call.guest]
-            fitting = [handle for handle in free if handle.readonly == call.readonly]
+            fitting = [handle for handle in free if handle.readonly == call.readonly and handle.role == call.role]
             # On a readonly handle no setting can be changed, so the handle must fit already.
             if call.readonly == 1:
                 fitting = [handle for handle in fitting if handle.settings == dict(call.settings)]
@@ -167,13 +177,13 @@ class Engine:
                 best = min(reversed(fitting), key=lambda handle: handle.changes_to(call))
                 free.remove(best)
                 return best
-        return self.new_handle(readonly=call.readonly, guest=call.guest)
+        return self.new_handle(readonly=call.readonly, guest=call.guest, role=call.role)
 
     @staticmethod
-    def new_handle(*, readonly: int, guest: bool = False) -> Handle:
+    def new_handle(*, readonly: int, guest: bool = False, role: str = "") -> Handle:
         """A handle, whose connection opens with its first statement."""
         thread, reader = (ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("statement", "reader"))
-        return Handle(None, readonly, thread, reader, guest)
+        return Handle(None, readonly, thread, reader, guest, role)
 
     def slot(self) -> contextlib.AbstractAsyncContextManager[None]:
         """A slot for one running statement of the product, on a handle that a session keeps."""
@@ -219,6 +229,8 @@ class Engine:
                 raise refusal(BAD_ARGUMENTS, f"Invalid setting name {name!r}")
         if handle.connection is None:
             handle.connection = self.connect()
+            if handle.role:
+                handle.connection.query(f"SET ROLE {quoted_identifier(handle.role)}")
         connection = handle.connection
         try:
             if handle.settings != wanted or handle.locked != bool(handle.readonly):
@@ -306,6 +318,41 @@ class Engine:
 
         An engine that closed during a merge has crashed, so merges are stopped and waited for.
         """
+        self._stop_merges()
+        self._close_free()
+        with self._control_lock:
+            self._control.close()
+
+    @contextlib.asynccontextmanager
+    async def standstill(self) -> AsyncIterator[None]:
+        """A time in which no statement runs or begins; waits for those that run. Handles of sessions must be closed."""
+        held: list[asyncio.Semaphore] = []
+        try:
+            for guest, slots in self._slots.items():
+                for _ in range(self._handles[guest]):
+                    await slots.acquire()
+                    held.append(slots)
+            yield
+        finally:
+            for slots in held:
+                slots.release()
+
+    def reopen(self, beside: Sequence[Reopened]) -> None:
+        """Close the engine and open it with its configuration as it is now; blocks, and only during a `standstill`.
+
+        Args:
+            beside: what else holds connections.
+        """
+        self._stop_merges()
+        self._close_free()
+        with contextlib.ExitStack() as closed:
+            for one in beside:
+                closed.enter_context(one.closed())
+            closed.enter_context(self._control_lock)
+            self._control.close()
+            self._control = self.connect()
+
+    def _stop_merges(self) -> None:
         with contextlib.suppress(ServerError):
             self.control("SYSTEM STOP MERGES")
             self.control("SYSTEM STOP MOVES")
@@ -314,13 +361,13 @@ class Engine:
                 if self.control("SELECT count() FROM system.merges").strip() == "0":
                     break
                 waited.wait(0.05)
+
+    def _close_free(self) -> None:
         with self._free_lock:
             for free in self._free.values():
                 for handle in free:
                     self.close_handle(handle)
                 free.clear()
-        with self._control_lock:
-            self._control.close()
 
 
 def marked(call: Call) -> str:

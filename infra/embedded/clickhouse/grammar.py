@@ -7,10 +7,11 @@ no other.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infra.embedded.clickhouse.engine import Engine
@@ -36,6 +37,7 @@ class EngineGrammar:
     """One parser, used by one thread at a time; the others wait."""
 
     def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._connection = engine.connect()
         self._lock = threading.Lock()
         # The same text always has the same tree, and asking the engine costs as much as a small statement.
@@ -82,6 +84,16 @@ class EngineGrammar:
                 "analyst: the engine cannot write this statement back as it was read; phrase the statement differently",
             )
         return text
+
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[None]:
+        """A context in which the parser has no connection; whoever asks it waits."""
+        with self._lock:
+            self._connection.close()
+            try:
+                yield
+            finally:
+                self._connection = self._engine.connect()
 
     def _ask(self, sql: str, value: str = "") -> str:
         return self._answered(sql, value) if len(value) <= _KEPT_CHARACTERS else self._ask_engine(sql, value)

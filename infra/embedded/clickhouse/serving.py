@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ from infra.embedded.clickhouse.disk import DiskGuard
 from infra.embedded.clickhouse.engine import Engine, quoted_identifier
 from infra.embedded.clickhouse.grammar import EngineGrammar
 from infra.embedded.clickhouse.guests import Guests
+from infra.embedded.clickhouse.named import NamedUsers
+from infra.embedded.clickhouse.rights import Rights
 from services.runtime.http_limits import HttpLimits, limited_protocol
 
 _STATEMENTS_MAY_FINISH_SECONDS = 8.0
@@ -49,34 +52,45 @@ class _HttpServer(uvicorn.Server):
         yield
 
 
-async def _serve(settings: Settings, engine: Engine, guard: DiskGuard, listener: socket.socket) -> None:
+async def _serve(
+    settings: Settings,
+    engine: Engine,
+    guard: DiskGuard,
+    listener: socket.socket,
+    named: NamedUsers | None,
+    tls: ssl.SSLContext | None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then give running statements some time to finish."""
-    users = Users(settings)
+    users = Users(settings, named)
     grammar = EngineGrammar(engine)
     limits_by_name = {"analyst": settings.analyst_limits, "builder": settings.builder_limits}
     guests = {name: Guests(name, users, grammar, limits) for name, limits in limits_by_name.items()}
     server = Server(
         engine, users, guests, spool=settings.spool_path, default_database=settings.database,
         insert_bytes=settings.insert_bytes, guard=guard,
+        rights=None if named is None else Rights(settings, named, engine, grammar),
     )  # fmt: skip
     limits = HttpLimits(
         target_bytes=_ADDRESS_BYTES, head_bytes=_HEAD_BYTES, headers=_MOST_HEADERS,
         body_bytes=settings.insert_bytes + _FORM_BYTES, body_seconds=_BODY_SECONDS,
         unread_seconds=_UNREAD_SECONDS, connections=_MOST_CONNECTIONS, connections_by_address=_MOST_CONNECTIONS,
     )  # fmt: skip
-    http = _HttpServer(
-        uvicorn.Config(
-            server.app(), loop="uvloop", http=limited_protocol(limits), ws="none", lifespan="off", log_level="critical",
-            access_log=False, server_header=False, timeout_keep_alive=600, backlog=1024,
-        )
+    config = uvicorn.Config(
+        server.app(), loop="uvloop", http=limited_protocol(limits), ws="none", lifespan="off", log_level="critical",
+        access_log=False, server_header=False, timeout_keep_alive=600, backlog=1024,
     )  # fmt: skip
+    config.load()
+    # Made before the process was confined: it may not read the certificate any more.
+    config.ssl = tls
+    http = _HttpServer(config)
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     serving = asyncio.create_task(http.serve(sockets=[listener]))
     host, port = listener.getsockname()[:2]
-    sys.stdout.write(f"clickhouse: ready on http://{host}:{port}, chDB {engine.version}, data in {settings.path}\n")
+    origin = f"{'http' if tls is None else 'https'}://{host}:{port}"
+    sys.stdout.write(f"clickhouse: ready on {origin}, chDB {engine.version}, data in {settings.path}\n")
     sys.stdout.flush()
     await asyncio.wait({serving, asyncio.create_task(stopped.wait())}, return_when=asyncio.FIRST_COMPLETED)
     http.should_exit = True
@@ -87,8 +101,18 @@ async def _serve(settings: Settings, engine: Engine, guard: DiskGuard, listener:
     server.close()
 
 
-def run(settings: Settings, config: Path, listener: socket.socket) -> None:
+def run(
+    settings: Settings,
+    config: Path,
+    listener: socket.socket,
+    named: NamedUsers | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> None:
     """Open the engine and serve until SIGTERM or SIGINT.
+
+    Args:
+        named: the operator's users; None where there can be none.
+        tls: with it the interface speaks https alone.
 
     Raises:
         StartError: the engine cannot open its data.
@@ -104,6 +128,6 @@ def run(settings: Settings, config: Path, listener: socket.socket) -> None:
         engine.control(f"CREATE DATABASE IF NOT EXISTS {quoted_identifier(settings.builder_database)}")
     guard = DiskGuard(settings.path, settings.keep_free_bytes, engine)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, engine, guard, listener))
+        runner.run(_serve(settings, engine, guard, listener, named, tls))
     guard.close()
     engine.close()

@@ -114,7 +114,7 @@ class Sessions:
             raise refusal(SESSION_IS_LOCKED, "Session is locked by a concurrent client")
         if session.handle is None:
             self._check_room()
-            session.handle = self._engine.new_handle(readonly=0)
+            session.handle = self._engine.new_handle(readonly=0, role=call.role)
         if call.readonly:
             raise refusal(READONLY, "A session with SET, USE or temporary tables takes no readonly requests; use POST")
         session.busy = True

@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic_core import PydanticUndefined
 
 from services.aggregator.settings import AggregatorSettings
 from services.poller.settings import PlatformSettings, PollerSettings
 from services.query_api.settings import QueryApiSettings
+from services.runtime.kafka import confluent_options
 from services.runtime.settings import (
     ClickHouseSettings,
     KafkaSettings,
@@ -20,6 +22,7 @@ from services.runtime.settings import (
     load_or_exit,
     secret_names,
 )
+from tests.support.certificates import Certificates, make_certificates
 
 GOOD = {
     "TIDEMARK_KAFKA_BOOTSTRAP": "127.0.0.1:9092",
@@ -27,6 +30,11 @@ GOOD = {
     "TIDEMARK_CLICKHOUSE_URL": "http://default:s3cr3t-pass@127.0.0.1:8123/tidemark",
     "TIDEMARK_SECRET_KEYS": "a-key-of-at-least-sixteen, an-older-key-of-sixteen ,",
 }
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(autouse=True)
@@ -207,19 +215,61 @@ def test_a_file_that_holds_no_secret_is_named(
         QueryApiSettings.load()
 
 
-@pytest.mark.parametrize("place", ["a file", ".env"])
-@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o604])
-def test_a_secret_that_everybody_may_read_is_said_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, mode: int
+CLICKHOUSE = "https://tidemark:secret@ch:8443/tidemark"
+
+
+def test_certificates_reach_every_client(certificates: Certificates) -> None:
+    files = {"cafile": certificates.authority, "certfile": certificates.client, "keyfile": certificates.client_key}
+    told = {f"kafka_ssl_{name}": str(path) for name, path in files.items()}
+    kafka = KafkaSettings.model_validate({"kafka_bootstrap": "k:9093", "kafka_security_protocol": "SSL", **told})
+    assert confluent_options(kafka) == {
+        "bootstrap.servers": "k:9093",
+        "security.protocol": "SSL",
+        "ssl.ca.location": str(certificates.authority),
+        "ssl.certificate.location": str(certificates.client),
+        "ssl.key.location": str(certificates.client_key),
+    }
+    told = {f"clickhouse_ssl_{name}": str(path) for name, path in files.items()}
+    connection = ClickHouseSettings.model_validate({"clickhouse_url": CLICKHOUSE, **told}).clickhouse_connection()
+    assert connection["client_cert"] == str(certificates.client)
+    assert connection["client_cert_key"] == str(certificates.client_key)
+    assert connection["ca_cert"] == str(certificates.authority)
+    # With a password the certificate only opens the connection; without one it is the user's own.
+    assert connection["tls_mode"] == "strict"
+    without = ClickHouseSettings.model_validate({"clickhouse_url": "https://tidemark@ch:8443/tidemark", **told})
+    assert "tls_mode" not in without.clickhouse_connection()
+    registry = RegistrySettings(
+        schema_registry_url="https://r:8081", schema_registry_ssl_cafile=str(certificates.authority)
+    )
+    assert registry.schema_registry_options(5)["ssl.ca.location"] == str(certificates.authority)
+
+
+@pytest.mark.parametrize("prefix", ["kafka", "clickhouse"])
+def test_a_certificate_that_cant_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch, certificates: Certificates, prefix: str
 ) -> None:
-    monkeypatch.setattr("services.runtime.settings._warned", set())
-    path = tmp_path / ("secret" if place == "a file" else ".env")
-    path.write_text("sesame-open" if place == "a file" else "TIDEMARK_ADMIN_KEY=sesame-open\n")
-    path.chmod(mode)
-    if place == "a file":
-        monkeypatch.setenv("TIDEMARK_ADMIN_KEY_FILE", str(path))
-    for _ in range(2):
-        assert value_of(QueryApiSettings.load(), "TIDEMARK_ADMIN_KEY") == "sesame-open"
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == (1 if mode & 0o004 else 0)
-    assert all("TIDEMARK_ADMIN_KEY" in line and path.name in line and "sesame" not in line for line in said)
+    monkeypatch.setenv("TIDEMARK_KAFKA_BOOTSTRAP", "k:9093")
+    monkeypatch.setenv("TIDEMARK_CLICKHOUSE_URL", CLICKHOUSE)
+    kind = KafkaSettings if prefix == "kafka" else ClickHouseSettings
+    name = f"TIDEMARK_{prefix.upper()}_SSL"
+    monkeypatch.setenv(f"{name}_KEYFILE", str(certificates.client_key))
+    with pytest.raises(SettingsError, match=f"{name}_KEYFILE is set, but {name}_CERTFILE is not"):
+        kind.load()
+    monkeypatch.setenv(f"{name}_CERTFILE", "/nowhere")
+    with pytest.raises(SettingsError, match=f"{name}_CERTFILE: '/nowhere' can't be read"):
+        kind.load()
+    monkeypatch.setenv(f"{name}_CERTFILE", str(certificates.server))
+    with pytest.raises(SettingsError, match=f"{name}_CERTFILE and {name}_KEYFILE can't be used together"):
+        kind.load()
+
+
+@pytest.mark.parametrize(("settings", "name"), SECRETS)
+def test_no_secret_has_a_default_and_none_is_taken_that_everybody_knows(
+    monkeypatch: pytest.MonkeyPatch, settings: type[Settings], name: str
+) -> None:
+    default = settings.model_fields[name.removeprefix("TIDEMARK_").lower()].get_default()
+    assert not default or default is PydanticUndefined
+    value = "http://default:ChangeMe@127.0.0.1:8123/tidemark" if name.endswith("_URL") else "changeme"
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=rf"{name} holds '.*', which everybody knows"):
+        settings.load()

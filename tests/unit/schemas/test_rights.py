@@ -87,7 +87,8 @@ def test_only_the_deploy_step_may_create_and_alter() -> None:
 
 def test_tokens_are_for_those_who_seal_and_open_them() -> None:
     may = {role for role in ROLES for right in kafka_rights(role, Names()) if right.name == topic_names.TOKENS}
-    assert may == {"poller", "query-api", "platforms-check", "backup", "restore", "topics", "workspace-delete"}
+    commands = {"platforms-check", "backup", "restore", "topics", "workspace-delete", "secrets-reencrypt"}
+    assert may == {"poller", "query-api", *commands}
 
 
 def test_a_right_is_a_line_of_the_brokers_own_tool() -> None:
@@ -160,6 +161,7 @@ def test_commands_are_commands() -> None:
         "backfill",
         "backup",
         "restore",
+        "secrets-reencrypt",
     }
     assert set(COMMANDS) - subcommands <= commands
     assert {"dead-letters", "catalog", "platforms", "poller", "backup"} <= groups
