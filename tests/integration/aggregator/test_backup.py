@@ -30,6 +30,7 @@ from services.runtime.settings import KafkaSettings
 from tests.integration.aggregator.conftest import make_backend
 from tests.support.backend import Backend, bluesky_event
 from tests.support.engines import Engines
+from tests.support.waiting import PATIENCE
 
 TOPICS = ("catalog.channels", "catalog.posts", "catalog.tokens", "catalog.api-keys", "accounts.events")
 EVENTS = 30
@@ -67,7 +68,7 @@ def archive(backend: Backend, workspace: str, tmp_path: Path, monkeypatch: pytes
     backend.settle()
     monkeypatch.setattr(raw_rows, "_ROWS_PER_PAGE", 13)
     path = tmp_path / "backup"
-    create(settings_of(backend), path, SystemClock(), 30, silent)
+    create(settings_of(backend), path, SystemClock(), 30 * PATIENCE, silent)
     return path
 
 

@@ -30,8 +30,6 @@ COMMANDS_OF = {
     "query-api": (),
     "notifier": (),
 }  # fmt: skip
-# The query API names it to decode events that come as part of replies.
-NAMED_ONLY = {("query-api", topic_names.RAW)}
 
 
 def modules(service: str) -> Iterator[Path]:
@@ -50,7 +48,7 @@ def topics_named(service: str) -> set[str]:
                 found |= {topic for alias in node.names for topic in NAMES[alias.name]}
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "topic_names":
                 found |= NAMES[node.attr]
-    return {name for name in found if (service, name) not in NAMED_ONLY}
+    return found
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -87,8 +85,10 @@ def test_only_the_deploy_step_may_create_and_alter() -> None:
 
 def test_tokens_are_for_those_who_seal_and_open_them() -> None:
     may = {role for role in ROLES for right in kafka_rights(role, Names()) if right.name == topic_names.TOKENS}
-    commands = {"platforms-check", "backup", "restore", "topics", "workspace-delete", "secrets-reencrypt"}
-    assert may == {"poller", "query-api", *commands}
+    assert may == {
+        *("poller", "query-api", "platforms-check", "backup", "restore", "topics", "secrets-reencrypt"),
+        "workspace-delete",
+    }
 
 
 def test_a_right_is_a_line_of_the_brokers_own_tool() -> None:
