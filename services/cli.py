@@ -22,6 +22,7 @@ from services.commands.catalog import catalog
 from services.commands.dead_letters import dead_letters
 from services.commands.keys import keys
 from services.commands.platforms import platforms
+from services.commands.secrets import secrets
 from services.commands.usable import usable
 from services.commands.workspace import workspace
 from services.runtime.patience import waiting_for
@@ -43,6 +44,7 @@ app.add_typer(workspace, name="workspace")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(poller, name="poller")
 app.add_typer(platforms, name="platforms")
+app.add_typer(secrets, name="secrets")
 
 # Commands that begin or serve an installation: they take no addresses from a running one.
 _STANDING_ALONE = frozenset({"up", "sandbox", "poller", "aggregator", "query-api", "notifier"})

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from schemas.topic_names import CHANNELS, DEAD_LETTERS, POSTS, RAW
+from schemas.topic_names import CHANNELS, CLAIMS, DEAD_LETTERS, POSTS, RAW
 from services.aggregator.app import Worker, build_app
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.health import watch
@@ -21,6 +21,7 @@ from services.runtime.logging import configure_logging, get_logger
 from services.runtime.neighbours import refuse_or_wait
 from services.runtime.operations import OperationsServer
 from services.runtime.registry import Registry, RegistryUnavailable
+from services.runtime.reloading import Reloading
 from services.runtime.settings import exit_with, load_or_exit
 
 log = get_logger(__name__)
@@ -42,6 +43,7 @@ def load_codecs(settings: AggregatorSettings) -> Codecs:
         raw=registry.codec(RAW),
         catalog={name: registry.codec(name) for name in (CHANNELS, POSTS)},
         dead_letters=registry.codec(DEAD_LETTERS),
+        claims=registry.record_codec(CLAIMS),
         encoders={name: registry.encoder(name) for name in RECORD_TOPICS},
     )
 
@@ -65,6 +67,9 @@ async def run(settings: AggregatorSettings) -> int:
     except RegistryUnavailable as error:
         exit_with(str(error))
     store = ClickHouse(settings, on_retry=lambda _: CLICKHOUSE_RETRIES.inc())
+    reloading = Reloading(settings)
+    reloading.then(store.reconnect)
+    reloading.at_signal()
     app = build_app(settings)
     worker = Worker(settings, app, store, codecs, SystemClock(), fail)
     operations = OperationsServer(

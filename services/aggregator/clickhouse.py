@@ -85,6 +85,10 @@ class ClickHouse:
             return f"the disk of ClickHouse has been full for {seconds:.0f} s: free some space; events wait meanwhile"
         return f"ClickHouse has taken nothing for {seconds:.0f} s ({why[:200]}); events wait meanwhile"
 
+    def reconnect(self) -> None:
+        """Have the next call connect anew, by the settings as they are now; calls that run go on."""
+        self._client = None
+
     def close(self) -> None:
         """Close the connections; no call may be running."""
         self._threads.shutdown(wait=False, cancel_futures=True)

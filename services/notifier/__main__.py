@@ -34,6 +34,7 @@ from services.runtime.membership import GroupRefused, Membership
 from services.runtime.neighbours import refuse_or_wait
 from services.runtime.operations import OperationsServer
 from services.runtime.registry import Registry, once_registered
+from services.runtime.reloading import Reloading
 from services.runtime.sealing import WebhookCipher
 from services.runtime.secrets import SecretsError
 from services.runtime.serving import serve_until_signal
@@ -57,7 +58,7 @@ class Readiness:
         return self.stage if self.owner is None or self.stage is not None else self.owner.missing()
 
 
-async def serve(settings: NotifierSettings, cipher: WebhookCipher, readiness: Readiness) -> None:
+async def serve(settings: NotifierSettings, cipher: WebhookCipher, readiness: Readiness, reloading: Reloading) -> None:
     """Tell this process's share of the webhooks until cancelled.
 
     Raises:
@@ -68,12 +69,16 @@ async def serve(settings: NotifierSettings, cipher: WebhookCipher, readiness: Re
     registry = Registry(settings, settings)
     codecs = await once_registered(lambda: {topic: registry.codec(topic) for topic in _TYPED})
     rollups = await once_registered(partial(registry.record_codec, POST_ROLLUPS))
+    delivery_log, cursors = ClickHouseLog(settings), CursorText(settings.secret_keys)
+    reloading.then(lambda: cipher.rekey(settings.secret_keys))
+    reloading.then(lambda: cursors.rekey(settings.secret_keys))
+    reloading.then(delivery_log.reconnect)
     parts = partial(
         Parts,
         brokers=KafkaBrokers(settings), partitions=settings.topic_partitions, codecs=codecs, rollups=rollups,
-        cursors=CursorText(settings.secret_keys),
+        cursors=cursors,
         incarnation=partial(asyncio.to_thread, incarnation, settings, TOPICS_OF_CHANGES),
-        send=sender.send, insert=ClickHouseLog(settings).insert, clock=clock, metrics=metrics, share=random.random,
+        send=sender.send, insert=delivery_log.insert, clock=clock, metrics=metrics, share=random.random,
         group=f"{settings.notifier_group}-positions",
     )  # fmt: skip
     owner = Owner(lambda partitions: Work(parts(may_try=owner.may_try), partitions), settings.notifier_session_seconds)
@@ -93,17 +98,18 @@ async def serve(settings: NotifierSettings, cipher: WebhookCipher, readiness: Re
 
 async def run(settings: NotifierSettings, cipher: WebhookCipher) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
-    readiness = Readiness()
+    readiness, reloading = Readiness(), Reloading(settings)
 
     def stopping() -> None:
         readiness.stage = "stopping"
 
     return await serve_until_signal(
         "notifier",
-        partial(serve, settings, cipher, readiness),
+        partial(serve, settings, cipher, readiness, reloading),
         OperationsServer(settings.metrics_host, settings.metrics_port, readiness),
         on_stopping=stopping,
         refusals=(GroupRefused,),
+        reloading=reloading,
     )
 
 

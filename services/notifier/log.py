@@ -39,6 +39,10 @@ class ClickHouseLog:
         self._settings = settings
         self._client: Client | None = None
 
+    def reconnect(self) -> None:
+        """Have the next insert connect anew, by the settings as they are now."""
+        self._client = None
+
     async def insert(self, rows: Sequence[Row]) -> None:
         """Insert rows, in a thread.
 

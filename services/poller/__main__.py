@@ -52,7 +52,7 @@ from services.poller.requests.backfill import Backfill
 from services.poller.requests.intake import Intake
 from services.poller.requests.live import Live
 from services.poller.schedule.schedule import Schedule
-from services.poller.settings import PollerSettings
+from services.poller.settings import PlatformSettings, PollerSettings
 from services.poller.spending import Spending, ledgers
 from services.poller.steps import ClockSteps
 from services.poller.timing import SystemTime
@@ -63,6 +63,7 @@ from services.runtime.membership import LEASE_SHARE, GroupRefused, Membership
 from services.runtime.neighbours import refuse_or_wait
 from services.runtime.operations import OperationsServer
 from services.runtime.registry import Registry, once_registered
+from services.runtime.reloading import Reloading, replace_secrets
 from services.runtime.secrets import SecretsError, TokenCipher
 from services.runtime.serving import serve_until_signal
 from services.runtime.settings import exit_with, load_or_exit
@@ -89,7 +90,7 @@ class Readiness:
         return self.stage()
 
 
-async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readiness) -> None:
+async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readiness, reloading: Reloading) -> None:
     """Poll this process's share until cancelled; then finish what is under way, for a bounded time.
 
     Raises:
@@ -105,7 +106,20 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
     )
     secrets = {name: access.secrets() for name, access in settings.platforms.items()}
     clients = _clients(settings)
-    tokens = TokenStore(cipher, secrets, _provers(platforms, clients))
+    provers, apps = _provers(platforms, clients), _apps(settings)
+    tokens = TokenStore(cipher, secrets, provers)
+
+    def take_secrets() -> None:
+        cipher.rekey(settings.secret_keys)
+        for name, access in settings.platforms.items():
+            replace_secrets(access, PlatformSettings.of(name))
+            secrets[name] = access.secrets()
+        clients.update(_clients(settings))
+        provers.update(_provers(platforms, clients))
+        apps.update(_apps(settings))
+        tokens.open_anew()
+
+    reloading.then(take_secrets)
     readiness.stage = lambda: f"waiting for {reader.waiting_for}" if reader.waiting_for else "starting"
     partitions = await reader.partition_count(ALL_TOPICS)
     readiness.stage = lambda: "waiting for the schema registry"
@@ -161,7 +175,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         catalog.on_connected = channel_rounds.connected
         catalog.on_written = channel_rounds.written
         shared_rounds = SharedRounds(
-            time=time, platforms=platforms, schedule=schedule, exchange=exchange, apps=_apps(settings), budget=budget,
+            time=time, platforms=platforms, schedule=schedule, exchange=exchange, apps=apps, budget=budget,
             circuits=circuits, metrics=metrics, known=known, has_token=upkeep.has_token,
             ledgers=books,
         )  # fmt: skip
@@ -281,17 +295,18 @@ async def _codecs(settings: PollerSettings) -> tuple[dict[str, Codec[object]], R
 
 async def run(settings: PollerSettings, cipher: TokenCipher) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
-    readiness = Readiness()
+    readiness, reloading = Readiness(), Reloading(settings)
 
     def stopping() -> None:
         readiness.stage = lambda: "stopping"
 
     return await serve_until_signal(
         "poller",
-        partial(serve, settings, cipher, readiness),
+        partial(serve, settings, cipher, readiness, reloading),
         OperationsServer(settings.metrics_host, settings.metrics_port, readiness),
         on_stopping=stopping,
         refusals=(Stop, GroupRefused),
+        reloading=reloading,
     )
 
 

@@ -144,6 +144,7 @@ async def _serve(
     service = Service(settings, cipher)
     server = uvicorn.Server(uvicorn.Config(service.app, lifespan="off", **options))
     service.start()
+    service.reloading.at_signal()
     try:
         await _run_until_signal(server, listener, service.end_streams)
     finally:

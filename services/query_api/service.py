@@ -9,12 +9,16 @@ import asyncio
 import gc
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from pydantic import SecretStr
 
 from schemas.positional import PositionalCodec
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
+from services.query_api.admin.letters import letters_of
 from services.query_api.admin.routes import Admin
 from services.query_api.admin.status import engines_of, reader_of
 from services.query_api.admin.vault import TokenVault
@@ -32,6 +36,7 @@ from services.query_api.poller_link import PollerLink
 from services.query_api.publisher import Codecs, KafkaPublisher
 from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.facts import Facts
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.parts import KeptParts
 from services.query_api.reads.patience import Patience
@@ -53,6 +58,7 @@ from services.runtime.clock import Clock, SystemClock
 from services.runtime.cursors import CursorText
 from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.registry import Registry
+from services.runtime.reloading import Reloading
 from services.runtime.sealing import WebhookCipher
 from services.runtime.secrets import TokenCipher
 from services.runtime.topics import incarnation
@@ -66,6 +72,8 @@ _PARTS_SHARE = 4
 # What only ClickHouse tells, for when it takes too long: snapshots, and why figures are unknown.
 _LATE_SHARE, _EXPLANATIONS_SHARE = 8, 32
 _EVIDENCE_BYTES = 200
+# Of one workspace, whose readers have gone on with older ones: each may take some ten megabytes.
+_SNAPSHOTS_EACH = 4
 
 
 class Service:
@@ -88,9 +96,10 @@ class Service:
         registry = Registry(settings, settings)
         codecs = Codecs(registry)
         self._publisher = KafkaPublisher(settings, codecs)
+        webhook_cipher = WebhookCipher(settings.secret_keys) if settings.secret_keys else None
         webhooks = Webhooks(
             self._publisher,
-            WebhookCipher(settings.secret_keys) if settings.secret_keys else None,
+            webhook_cipher,
             self._clock,
             allows_private=bool(settings.webhooks_allow_private),
         )
@@ -119,6 +128,13 @@ class Service:
         # The keys are those of the cipher, which were checked.
         cursors = CursorText(settings.secret_keys) if cipher is not None else None
         self._subscriptions = Subscriptions(cursors, keys.opens)
+        admin_key = AdminKey(_plain(settings.admin_key))
+        self.reloading = Reloading(settings)
+        self.reloading.then(lambda: admin_key.rekey(_plain(settings.admin_key)))
+        self.reloading.then(clickhouse.reconnect)
+        for keyed in (cipher, webhook_cipher, cursors):
+            if keyed is not None:
+                self.reloading.then(partial(_rekey, keyed, settings))
 
         async def readiness() -> str | None:
             if feed.missing is not None:
@@ -141,7 +157,12 @@ class Service:
                             desk,
                             own_reads,
                             KeptParts(settings.answer_cache_bytes // _PARTS_SHARE),
-                            Patience(settings.answer_cache_bytes // _LATE_SHARE, _held_bytes, self._replies.distrust),
+                            Patience(
+                                settings.answer_cache_bytes // _LATE_SHARE,
+                                _held_bytes,
+                                self._replies.distrust,
+                                most_each=_SNAPSHOTS_EACH,
+                            ),
                         ),
                         self._link,
                         directory,
@@ -156,17 +177,20 @@ class Service:
                     webhooks=webhooks,
                     subscriptions=self._subscriptions,
                     clock=self._clock,
+                    calls=Facts(settings.answer_cache_bytes // _EXPLANATIONS_SHARE),
+                    meanings=Facts(settings.answer_cache_bytes // _EXPLANATIONS_SHARE),
                     explanations=Patience(
                         settings.answer_cache_bytes // _EXPLANATIONS_SHARE,
                         lambda evidence: _EVIDENCE_BYTES * len(evidence),
                         self._replies.distrust,
                     ),
                 ),
-                admin_key=AdminKey(settings.admin_key.get_secret_value() if settings.admin_key else None),
+                admin_key=admin_key,
                 admin=Admin(
                     catalog,
                     Keys(catalog, keys, self._clock),
                     reader_of(settings.status_targets, engines_of(settings, os.environ)),
+                    letters_of(settings, self._clock),
                 ),
                 limiter=self._limiter,
                 clock=self._clock,
@@ -286,3 +310,11 @@ def _store_of(settings: QueryApiSettings, registry: Registry, clock: Clock) -> t
         lambda topic, reason: REFUSED.labels(topic, reason.value).inc(),
     )
     return store, feed
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None
+
+
+def _rekey(keyed: TokenCipher | WebhookCipher | CursorText, settings: QueryApiSettings) -> None:
+    keyed.rekey(settings.secret_keys)

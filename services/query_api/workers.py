@@ -28,6 +28,7 @@ from services.query_api.observability import SHARED_FOLDER, forget_dead_workers
 from services.query_api.service import Service
 from services.query_api.settings import QueryApiSettings
 from services.runtime.logging import configure_logging, get_logger
+from services.runtime.reloading import Reloading
 from services.runtime.secrets import TokenCipher
 
 log = get_logger(__name__)
@@ -69,6 +70,7 @@ class Worker:
         writes = KeyWrites(_key_writes_file(self._folder), settings.topic_partitions)
         self._service = Service(settings, cipher, writes)
         self._service.start()
+        self._service.reloading.at_signal()
         _call_at_signal(self._service.end_streams)
         if not await self._service.has_read(_READ_SECONDS):
             log.warning("serving before the catalog is read", waited_seconds=_READ_SECONDS)
@@ -78,6 +80,22 @@ class Worker:
         await self._service.stop()
         log.info("worker stopped", pid=os.getpid())
         await send({"type": "lifespan.shutdown.complete"})
+
+
+class _Supervisor(Multiprocess):
+    """uvicorn's supervisor, whose workers read their secrets again at SIGHUP instead of being started anew.
+
+    Attributes:
+        reloading: of the settings that a worker which takes another's place is given.
+    """
+
+    reloading: Reloading
+
+    def handle_hup(self) -> None:
+        self.reloading.now()
+        for process in self.processes:
+            if process.pid is not None:
+                os.kill(process.pid, signal.SIGHUP)
 
 
 def run_workers(settings: QueryApiSettings, listener: socket.socket, server_options: dict[str, Any]) -> int:
@@ -98,7 +116,8 @@ def run_workers(settings: QueryApiSettings, listener: socket.socket, server_opti
             timeout_worker_healthcheck=_SILENT_SECONDS,
             **server_options,
         )
-        supervisor = Multiprocess(config, [listener])
+        supervisor = _Supervisor(config, [listener])
+        supervisor.reloading = Reloading(settings)
         supervisor.run()
         failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
     return 1 if failed else 0

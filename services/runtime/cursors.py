@@ -69,6 +69,14 @@ class CursorText:
     """
 
     def __init__(self, keys: Sequence[SecretStr | str]) -> None:
+        self.rekey(keys)
+
+    def rekey(self, keys: Sequence[SecretStr | str]) -> None:
+        """Go on with other keys, newest first.
+
+        Raises:
+            SecretsError: there is no key, or a key is too short; the keys stay as they were.
+        """
         self._keys = [derived_key(text, _PURPOSE) for text in usable_keys(keys)]
 
     def written(self, workspace_id: str, place: Place, now: int, incarnation: str) -> str:

@@ -54,6 +54,14 @@ class WebhookCipher:
     """
 
     def __init__(self, keys: Sequence[SecretStr | str]) -> None:
+        self.rekey(keys)
+
+    def rekey(self, keys: Sequence[SecretStr | str]) -> None:
+        """Go on with other keys, newest first.
+
+        Raises:
+            SecretsError: there is no key, or a key is too short; the keys stay as they were.
+        """
         self._sealers = [AESGCM(derived_key(text, _PURPOSE)) for text in usable_keys(keys)]
 
     def seal(self, secrets: SigningSecrets, workspace_id: str, webhook_id: str) -> bytes:
@@ -62,19 +70,32 @@ class WebhookCipher:
         plain = orjson.dumps([secrets.current, secrets.previous])
         return _HEAD + nonce + self._sealers[0].encrypt(nonce, plain, _associated(workspace_id, webhook_id))
 
+    def is_newest(self, sealed: bytes, workspace_id: str, webhook_id: str) -> bool:
+        """Whether the newest key opens a webhook's secrets, so that the older keys may go."""
+        return self._opened_by(self._sealers[:1], sealed, workspace_id, webhook_id) is not None
+
     def open(self, sealed: bytes, workspace_id: str, webhook_id: str) -> SigningSecrets:
         """Open a webhook's secrets.
 
         Raises:
             SecretsError: no key opens them for this webhook.
         """
+        found = self._opened_by(self._sealers, sealed, workspace_id, webhook_id)
+        if found is None:
+            raise SecretsError("none of TIDEMARK_SECRET_KEYS opens this webhook's secrets")
+        return found
+
+    @staticmethod
+    def _opened_by(
+        sealers: Sequence[AESGCM], sealed: bytes, workspace_id: str, webhook_id: str
+    ) -> SigningSecrets | None:
         nonce, rest = sealed[len(_HEAD) :][:_NONCE_BYTES], sealed[len(_HEAD) + _NONCE_BYTES :]
-        for sealer in self._sealers if sealed.startswith(_HEAD) else ():
+        for sealer in sealers if sealed.startswith(_HEAD) else ():
             try:
                 return SigningSecrets(*orjson.loads(sealer.decrypt(nonce, rest, _associated(workspace_id, webhook_id))))
             except (InvalidTag, ValueError, TypeError):
                 continue  # another key's, another webhook's, or cut short
-        raise SecretsError("none of TIDEMARK_SECRET_KEYS opens this webhook's secrets")
+        return None
 
 
 def _associated(workspace_id: str, webhook_id: str) -> bytes:

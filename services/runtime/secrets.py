@@ -73,9 +73,17 @@ class TokenCipher:
     """
 
     def __init__(self, keys: Sequence[SecretStr | str], *, unbound: Unbound = "accept") -> None:
-        texts = usable_keys(keys)
         self._accepts_unbound = unbound != "refuse"
         self.writes_unbound = unbound == "keep"
+        self.rekey(keys)
+
+    def rekey(self, keys: Sequence[SecretStr | str]) -> None:
+        """Go on with other keys, newest first.
+
+        Raises:
+            SecretsError: there is no key, or a key is too short; the keys stay as they were.
+        """
+        texts = usable_keys(keys)
         self._fernet = MultiFernet([Fernet(_fernet_key(text)) for text in texts])
         self._sealers = [AESGCM(derived_key(text, b"tidemark token encryption 2")) for text in texts]
         self._token_keys = [derived_key(text, b"tidemark put fingerprint") for text in texts]
@@ -103,6 +111,10 @@ class TokenCipher:
             raise SecretsError("none of TIDEMARK_SECRET_KEYS opens this ciphertext for this channel") from None
         except (orjson.JSONDecodeError, KeyError, TypeError):
             raise SecretsError("the ciphertext opens, but holds no token pair") from None
+
+    def is_newest(self, ciphertext: bytes, owner: Owner) -> bool:
+        """Whether the newest key opens a ciphertext for this channel, so that the older keys may go."""
+        return is_bound(ciphertext) and self._opened_by(self._sealers[:1], ciphertext, owner) is not None
 
     def fingerprint(self, token: str, owner: Owner) -> str:
         """A keyed hash of a channel's token; the same token in another channel has another hash.
@@ -144,13 +156,20 @@ class TokenCipher:
                     "TIDEMARK_UNBOUND_TOKENS=refuse forbids; PUT the channel's tokens again"
                 )
             return self._fernet.decrypt(ciphertext)
+        plain = self._opened_by(self._sealers, ciphertext, owner)
+        if plain is None:
+            raise InvalidToken
+        return plain
+
+    @staticmethod
+    def _opened_by(sealers: Sequence[AESGCM], ciphertext: bytes, owner: Owner) -> bytes | None:
         nonce, sealed = ciphertext[len(_BOUND) :][:_NONCE_BYTES], ciphertext[len(_BOUND) + _NONCE_BYTES :]
-        for sealer in self._sealers:
+        for sealer in sealers:
             try:
                 return sealer.decrypt(nonce, sealed, _associated(owner))
             except (InvalidTag, ValueError):
                 continue  # another key's, another channel's, or cut short
-        raise InvalidToken
+        return None
 
 
 def is_bound(ciphertext: bytes) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from services.runtime.logging import get_logger
 from services.runtime.operations import OperationsServer
+from services.runtime.reloading import Reloading
 from services.runtime.settings import exit_with
 
 
@@ -19,6 +20,7 @@ async def serve_until_signal(
     *,
     on_stopping: Callable[[], None],
     refusals: tuple[type[BaseException], ...],
+    reloading: Reloading,
 ) -> int:
     """Work until SIGTERM or SIGINT, or until the work ends by itself; returns the exit code.
 
@@ -26,11 +28,13 @@ async def serve_until_signal(
         name: of the service, for the log.
         serve: does the work until cancelled.
         on_stopping: called once the work is about to end.
+        reloading: reads secrets again at SIGHUP.
         refusals: errors of `serve` that end the process with their own line, and exit code 1.
     """
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    reloading.at_signal()
     try:
         await operations.start()
     except OSError as error:

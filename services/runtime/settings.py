@@ -36,6 +36,8 @@ _PEM_FILES = {
     "certfile": "a PEM file of this client's certificate, with the chain to its authority",
     "keyfile": "a PEM file of the certificate's private key",
 }
+# Passwords of examples and of fresh installations.
+_PLACEHOLDERS = frozenset({"admin", "changeit", "changeme", "change-me", "default", "password", "..."})
 MESSAGE_MAX_BYTES = 8 * 1024 * 1024
 
 
@@ -98,6 +100,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
+
+    @model_validator(mode="after")
+    def _secrets_are_chosen(self) -> Self:
+        """Refuse what stands in examples in place of a secret; no secret has a default."""
+        for name, field in type(self).model_fields.items():
+            held = getattr(self, name) if holds_secret(field) else None
+            for secret in held if isinstance(held, tuple) else (held,):
+                text = secret.get_secret_value() if isinstance(secret, SecretStr) else ""
+                password = urlsplit(text).password if _is_http_url(text) else text
+                if password is not None and password.lower() in _PLACEHOLDERS:
+                    raise ValueError(f"{ENV_PREFIX}{name.upper()} holds {password!r}, which everybody knows; make one")
+        return self
 
     @classmethod
     def settings_customise_sources(

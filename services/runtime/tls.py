@@ -1,14 +1,18 @@
 """TLS of a client: which authorities it trusts, and the certificate by which it shows who it is.
 
-In: paths of PEM files. Out: a context for connections, or one sentence that says which file can't be used. A context is
-made for each connection that begins, so a certificate that was renewed on disk counts from the next connection on.
+In: paths of PEM files. Out: a context for connections, or one sentence that says which file can't be used. After
+`renew`, the next connection of every context has the certificate and the authorities that the files hold by then.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
+import weakref
 from dataclasses import dataclass
+
+# Contexts that clients of this process hold, and their files.
+_in_use: weakref.WeakKeyDictionary[ssl.SSLContext, TlsFiles] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,23 @@ class TlsFiles:
         made = ssl.create_default_context(cafile=self.cafile)
         if self.certfile:
             made.load_cert_chain(self.certfile, self.keyfile)
+        _in_use[made] = self
         return made
+
+
+def renew() -> list[str]:
+    """Read the files of all contexts again; returns a sentence for each that can't be used, and stays as it was."""
+    problems = []
+    for context, files in list(_in_use.items()):
+        try:
+            if files.cafile:
+                context.load_verify_locations(files.cafile)
+            if files.certfile:
+                files.check_certificate()
+                context.load_cert_chain(files.certfile, files.keyfile)
+        except OSError as error:
+            problems.append(f"{files.certfile or files.cafile}: {error}")
+    return problems
 
 
 def why_unreadable(path: str, holds: str) -> str | None:

@@ -127,6 +127,7 @@ def test_readme_and_api_page_run_in_one_shell(installation: Installation) -> Non
     assert (installation.folder / "posts.parquet").read_bytes()[:4] == b"PAR1"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_the_deploy_steps_and_the_services_run(installation: Installation) -> None:
     """The blocks for a cluster, with the addresses of the installation in place of the examples'."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
@@ -12,8 +13,10 @@ from starlette.types import ASGIApp
 
 from schemas.events import ApiKey, CatalogChannel
 from schemas.metrics import POST_NAMES, Values
+from services.aggregator.topic_reader import TopicUnreadable
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
+from services.query_api.admin.letters import Letters, LetterTopics
 from services.query_api.admin.routes import Admin
 from services.query_api.admin.status import StatusReader
 from services.query_api.admin.vault import TokenVault
@@ -23,6 +26,7 @@ from services.query_api.directory import Directory
 from services.query_api.errors import WritesUnavailable
 from services.query_api.publisher import Write
 from services.query_api.reads.at_once import AtOnce
+from services.query_api.reads.facts import Facts
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.patience import Patience
 from services.query_api.reads.query import Answered, Question, ReadModel, Target
@@ -167,6 +171,12 @@ class FakeApi:
         self.directory.apply((workspace_id, channel_id), channel(workspace_id, channel_id, platform, username))
 
 
+def _letters(held: LetterTopics | None) -> LetterTopics:
+    if held is None:
+        raise TopicUnreadable("there is no Kafka here")
+    return held
+
+
 def fake_api(
     *,
     rate_limit: int = 0,
@@ -179,6 +189,7 @@ def fake_api(
     own_store: OwnStore | None = None,
     at_once: Callable[[Directory], AtOnce] | None = None,
     cors_origins: tuple[str, ...] = (),
+    letters: LetterTopics | None = None,
     explanations: Patience[Any] | None = None,
 ) -> FakeApi:
     """An application over fakes; without `cache_bytes` it keeps no replies.
@@ -189,7 +200,8 @@ def fake_api(
         own_reads: look-ups in the API's own store.
         own_store: that store, for changes.
         at_once: makes answers of that store.
-        explanations: keeps what explains unknown figures.
+        letters: the topics of dead letters.
+        explanations: keeps what explains unknown figures; with it calls and meanings of answers are kept, too.
     """
     clock, read_model, store, publisher = ManualClock(), FakeReadModel(), FakeStore(), MemoryPublisher()
     keys, directory, vault, spending = KeyRing(), Directory(), TokenVault(), Spending()
@@ -225,6 +237,8 @@ def fake_api(
         at_once=at_once(directory) if at_once else None,
         spending=spending,
         webhooks=webhooks,
+        calls=Facts(0 if explanations is None else 1 << 20),
+        meanings=Facts(0 if explanations is None else 1 << 20),
         explanations=explanations or Patience(0),
     )
     app = create_app(
@@ -232,7 +246,12 @@ def fake_api(
             keys=keys,
             sources=sources,
             admin_key=AdminKey(admin_key),
-            admin=Admin(catalog, Keys(catalog, keys, clock), StatusReader(lambda: {"is_healthy": True})),
+            admin=Admin(
+                catalog,
+                Keys(catalog, keys, clock),
+                StatusReader(lambda: {"is_healthy": True}),
+                Letters(partial(_letters, letters)),
+            ),
             limiter=RateLimiter(rate_limit) if rate_limit else None,
             clock=clock,
             readiness=readiness,

@@ -56,7 +56,7 @@ class TokenStore:
         provers: Mapping[str, Prove] | None = None,
     ) -> None:
         self._cipher = cipher
-        self._provers = provers or {}
+        self._provers = provers if provers is not None else {}
         self._app_secrets = app_secrets
         self._sealed: dict[ChannelKey, ChannelTokens] = {}
         self._opened: dict[ChannelKey, Credentials] = {}
@@ -88,6 +88,10 @@ class TokenStore:
             self._sealed.pop(key, None)
         else:
             self._sealed[key] = tokens
+
+    def open_anew(self) -> None:
+        """Forget the tokens in the clear and what is blanked with them; each is opened when it is next needed."""
+        self._opened.clear()
 
     def discard(self, belongs: Callable[[str], bool]) -> None:
         """Forget the tokens of workspaces that belong to another process now."""

@@ -77,6 +77,7 @@ class ClickHouse:
         self._client: AsyncClient | None = None
         self._form_client: AsyncClient | None = None
         self._patient_client: AsyncClient | None = None
+        self._retired: list[AsyncClient] = []
         self._connecting = asyncio.Lock()
         self._turns = Turns(_MOST_QUERIES, _MOST_QUERIES_EACH)
         self._patient_turns = Turns(_MOST_PATIENT, _MOST_PATIENT_EACH)
@@ -174,12 +175,18 @@ class ClickHouse:
             return False
         return True
 
+    def reconnect(self) -> None:
+        """Have the next query connect anew, by the settings as they are now; queries that run go on."""
+        # Closed with the others at the end, since an export may still run on one of them.
+        self._retired += [one for one in (self._client, self._form_client, self._patient_client) if one is not None]
+        self._client = self._form_client = self._patient_client = None
+
     async def close(self) -> None:
         """Close all connections to ClickHouse; no query may follow."""
-        for client in (self._client, self._form_client, self._patient_client):
-            if client is not None:
-                await client.close()
-        self._client = self._form_client = self._patient_client = None
+        self.reconnect()
+        for client in self._retired:
+            await client.close()
+        self._retired.clear()
 
     async def _connect(self) -> AsyncClient:
         async with self._connecting:

@@ -145,6 +145,10 @@ class AdminKey:
     """
 
     def __init__(self, key: str | None) -> None:
+        self.rekey(key)
+
+    def rekey(self, key: str | None) -> None:
+        """Go on with another key."""
         self._digest = sha256(key.encode()).digest() if key else None
 
     def check(self, headers: Iterable[Header]) -> None:

@@ -47,6 +47,12 @@ def test_a_unit_has_its_secrets_as_files_and_can_do_little_else(path: Path) -> N
         assert wanted in told
 
 
+def test_a_service_reads_its_secrets_again_at_a_reload() -> None:
+    for path in UNITS:
+        is_service = any(name in path.name for name in ("poller", "aggregator", "notifier", "query-api"))
+        assert (("ExecReload", "/bin/kill -HUP $MAINPID") in entries(path)) is is_service, path.name
+
+
 def test_a_timer_starts_a_unit_that_is_there() -> None:
     assert TIMERS
     for timer in TIMERS:

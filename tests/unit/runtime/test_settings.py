@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic_core import PydanticUndefined
 
 from services.aggregator.settings import AggregatorSettings
 from services.poller.settings import PlatformSettings, PollerSettings
@@ -260,3 +261,15 @@ def test_a_certificate_that_cant_be_used_is_named(
     monkeypatch.setenv(f"{name}_CERTFILE", str(certificates.server))
     with pytest.raises(SettingsError, match=f"{name}_CERTFILE and {name}_KEYFILE can't be used together"):
         kind.load()
+
+
+@pytest.mark.parametrize(("settings", "name"), SECRETS)
+def test_no_secret_has_a_default_and_none_is_taken_that_everybody_knows(
+    monkeypatch: pytest.MonkeyPatch, settings: type[Settings], name: str
+) -> None:
+    default = settings.model_fields[name.removeprefix("TIDEMARK_").lower()].get_default()
+    assert not default or default is PydanticUndefined
+    value = "http://default:ChangeMe@127.0.0.1:8123/tidemark" if name.endswith("_URL") else "changeme"
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=rf"{name} holds '.*', which everybody knows"):
+        settings.load()

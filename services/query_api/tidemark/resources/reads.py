@@ -25,6 +25,7 @@ from services.query_api.store.records import StoredPost
 from services.query_api.tidemark.resources import sql
 from services.query_api.tidemark.resources.due import is_past
 from services.query_api.tidemark.resources.evidence import (
+    KnownMeaning,
     Meaning,
     PlatformAnswer,
     PlatformCall,
@@ -62,6 +63,7 @@ class ResourceReads:
         self._store = sources.store
         self._own = sources.own_reads
         self._explanations = sources.explanations
+        self._known_calls, self._known_meanings = sources.calls, sources.meanings
         self._desk = sources.desk
         self._directory = sources.directory
         self._workspace_id = workspace_id
@@ -345,27 +347,33 @@ class ResourceReads:
             for subject, held in answers.items()
         }
 
-    async def _calls(self, event_ids: Iterable[str]) -> dict[str, PlatformCall]:
-        ids = sorted(event_ids)
+    async def _calls(self, event_ids: Collection[str]) -> dict[str, PlatformCall]:
+        found: dict[str, PlatformCall] = self._known_calls.known(self._workspace_id, event_ids)
+        ids = sorted(event_id for event_id in event_ids if event_id not in found)
         if not ids:
-            return {}
+            return found
         rows = await self._rows("tidemark_requests", sql.REQUESTS, ids=ids)
-        return {
+        read = {
             event_id: PlatformCall(endpoint, request, dict(zip(targets, externals, strict=True)))
             for event_id, endpoint, request, targets, externals in rows
         }
+        self._known_calls.put(self._workspace_id, read)
+        return found | read
 
     async def _meanings(self, event_ids: Sequence[str]) -> dict[str, Meaning]:
-        found: dict[str, Meaning] = {}
-        read_bytes = 0
-        async for ids, size in batches(self._store, self._workspace_id, event_ids):
-            events = await self.events(ids)
-            # In a thread: payloads are large, and other reads go on meanwhile.
-            found.update(await self._desk.run(self._workspace_id, _meanings, events, self._now))
-            read_bytes += size
+        known: dict[str, KnownMeaning] = self._known_meanings.known(self._workspace_id, event_ids)
+        unknown = [event_id for event_id in event_ids if event_id not in known]
+        read_bytes = sum(held.body_bytes for held in known.values())
+        async for ids, size in batches(self._store, self._workspace_id, unknown):
             if read_bytes > _MOST_BODY_BYTES and not self._is_of_many:
                 break
-        return found
+            events = await self.events(ids)
+            # In a thread: payloads are large, and other reads go on meanwhile.
+            read = await self._desk.run(self._workspace_id, _meanings, events, self._now)
+            self._known_meanings.put(self._workspace_id, read)
+            known.update(read)
+            read_bytes += size
+        return {event_id: held.meaning for event_id, held in known.items()}
 
     async def events(self, event_ids: Sequence[str]) -> list[PlatformRaw]:
         """Raw events of these ids, unordered; events that are no longer stored are left out."""
@@ -384,5 +392,5 @@ def _spoke(registers: Iterable[Register]) -> dict[str, int]:
     return {stamp.event_id.decode(): stamp.captured_at for register in registers for stamp, _ in register.groups}
 
 
-def _meanings(events: Iterable[PlatformRaw], now: int) -> dict[str, Meaning]:
-    return {event.event_id: meaning(event, now) for event in events}
+def _meanings(events: Iterable[PlatformRaw], now: int) -> dict[str, KnownMeaning]:
+    return {event.event_id: KnownMeaning(meaning(event, now), len(event.body)) for event in events}

@@ -222,6 +222,29 @@ async def test_tidemark_shows_posts_and_targets(api: Api) -> None:
     assert {name for name, _ in api.clickhouse.asked} == {"tidemark_target_answers"}
 
 
+def _raw(event_id: str, target_id: str, status: int) -> list[Any]:
+    """A row of an answer as received, with a payload that is no JSON."""
+    asked = ["/2/tweets", {"ids": f"e-{target_id}"}, [target_id], ["p1"], [f"e-{target_id}"]]
+    return [event_id, "c1", "x", "POST_METRICS", *asked, status, "bm8=", AT, "LIVE"]
+
+
+async def test_what_an_answer_means_is_read_once(api: Api) -> None:
+    clickhouse = api.clickhouse
+    clickhouse.error = None
+    clickhouse.answers = {
+        "tidemark_target_answers": [["t2", "e1", 200, AT + 1]],
+        "tidemark_requests": [["e1", "/2/tweets", {"ids": "e-t2"}, ["t2"], ["e-t2"]]],
+        "tidemark_events": [_raw("e1", "t2", 200)],
+    }
+    first = await api.get("/tidemark/v1/targets/t2")
+    # By its status alone it would be good.
+    assert first.json()["reasons"]["impressions"] == "error"
+    assert [name for name, _ in clickhouse.asked] == ["tidemark_target_answers", "tidemark_requests", "tidemark_events"]
+    clickhouse.asked.clear()
+    assert (await api.get("/tidemark/v1/targets/t2")).content == first.content
+    assert [name for name, _ in clickhouse.asked] == ["tidemark_target_answers"]
+
+
 async def test_figures_are_the_newest_where_clickhouse_takes_too_long(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,7 +257,7 @@ async def test_figures_are_the_newest_where_clickhouse_takes_too_long(
         "workspace_snapshots": stood,
         "tidemark_target_answers": [["t2", "e1", 500, AT]],
     }
-    paths = ("/v1/analytics/post/p1", "/v1/analytics?days=30", "/tidemark/v1/posts/p1")
+    paths = ("/v1/analytics/post/p1", "/v1/analytics?days=30", "/tidemark/v1/targets/t2")
     before = [(await api.get(path)).json() for path in paths]
     clickhouse.goes = asyncio.Event()
     told.put(api.brokers, POST_ROLLUPS, "w1/p1", told.figures("w1", "p1", {"t1": X, "t2": told.values(likes=9)}, at=AT))
@@ -243,13 +266,14 @@ async def test_figures_are_the_newest_where_clickhouse_takes_too_long(
         return bool((await api.get(paths[0])).json()["data"]["totals"]["likes"] == 19)
 
     await wait_until_async(is_shown, 20, "the newer figures are shown")
-    post, listed, own_post = [(await api.get(path)).json() for path in paths]
+    post, listed, target = [(await api.get(path)).json() for path in paths]
     assert [entry["likes"] for entry in post["data"]["targets"]] == [10, 9]
     assert post["data"]["targets"][1]["snapshots"] == before[0]["data"]["targets"][1]["snapshots"]
     assert len(listed["data"]) == 1
     assert listed == before[1]
-    assert own_post["metrics"]["likes"] == 19
-    assert own_post["reasons"] == before[2]["reasons"]
+    assert target["metrics"]["likes"] == 9
+    assert target["reasons"] == before[2]["reasons"]
+    assert target["reasons"]["impressions"] == "error"
     # Another number of days was not read.
     waiting = asyncio.create_task(api.get("/v1/analytics?days=29"))
     done, _ = await asyncio.wait({waiting}, timeout=0.2)

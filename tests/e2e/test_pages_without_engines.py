@@ -1,0 +1,200 @@
+"""The pages in a browser over fakes: dead letters in memory, and answers that a view seldom meets. No engine runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import Page, Route, expect
+
+from schemas.events import DeadLetter
+from services.aggregator.dead_letters import Filter, Found, Listed, Origin
+from services.aggregator.redrive import Redriven
+from services.runtime.clock import SystemClock
+from tests.support.browser import CHROMIUM, MISSING, Browsing, signed_in
+from tests.support.query_api import ADMIN_KEY, fake_api
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
+
+WAIT_MS = 20_000
+SCRIPT = "</pre><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
+
+
+class Topics:
+    """Letters of one reason; a redrive sends the messages that nobody sent yet."""
+
+    def __init__(self) -> None:
+        self.redriven_at: int | None = None
+        self.sent: list[Filter] = []
+
+    def newest(self, limit: int) -> list[Listed]:
+        now = SystemClock().now()
+        return [
+            Listed(
+                Found(
+                    DeadLetter(
+                        SCRIPT, "body_not_json", f"detail {SCRIPT}", "platform.raw", 0, number, None, b"", now, {}
+                    ),
+                    Origin("platform.raw.dead-letters", 0, number),
+                ),
+                self.redriven_at,
+            )
+            for number in range(4)
+        ]
+
+    def with_payloads(self, letters: Sequence[Listed]) -> list[tuple[Listed, Any]]:
+        return [(entry, {"body": SCRIPT}) for entry in letters]
+
+    def redrive(self, wanted: Filter, *, is_dry: bool) -> Redriven:
+        done = Redriven(by_reason={"body_not_json": 4})
+        if not is_dry:
+            self.sent.append(wanted)
+            self.redriven_at = SystemClock().now() + 1_000
+            done.from_originals, done.from_payloads = 3, 1
+        return done
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[str, Topics]]:
+    """The query API over fakes at an address, and its dead letters."""
+    topics = Topics()
+    app = fake_api(letters=topics).app
+    assert app is not None
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="error"))
+        free.listen()
+        thread = threading.Thread(target=server.run, args=([free],), daemon=True)
+        thread.start()
+        wait_until(lambda: server.started, 20, lambda: "the server started")
+        yield f"http://127.0.0.1:{free.getsockname()[1]}", topics
+        server.should_exit = True
+        thread.join(20)
+
+
+def test_letters_are_shown_as_text_and_sent_again_only_after_a_question(served: tuple[str, Topics]) -> None:
+    origin, topics = served
+    with Browsing() as browsing:
+        page = browsing.page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        signed_in(page, f"{origin}/ops?view=dead-letters", ADMIN_KEY)
+        card = page.locator("[data-kind=letters][data-id=body_not_json]")
+        expect(card.locator("[data-metric=letters]")).to_have_attribute("data-value", "4")
+        expect(card.locator("details")).to_have_count(3)
+        card.locator("summary").first.click()
+        expect(card.locator("pre").first).to_contain_text("<script>window.hacked=1</script>")
+        assert page.evaluate("window.hacked") is None
+        card.get_by_role("button", name="Send again…").click()
+        sends = card.get_by_role("button", name="Send 4 messages")
+        expect(sends).to_be_focused()
+        card.get_by_role("button", name="Cancel").click()
+        expect(sends).to_have_count(0)
+        assert not topics.sent
+        card.get_by_role("button", name="Send again…").click()
+        sends.click()
+        done = page.locator("[data-kind=redriven]")
+        expect(done).to_contain_text("Sent 4 of 4 messages again")
+        expect(done.locator("[data-metric=sent_as_received]")).to_have_attribute("data-value", "3")
+        expect(done.locator("[data-metric=sent_as_kept]")).to_have_attribute("data-value", "1")
+        expect(card.locator("[data-metric=redriven]")).to_have_attribute("data-value", "4")
+        assert [wanted.reasons for wanted in topics.sent] == [frozenset({"body_not_json"})]
+        assert {address[: len(origin)] for address in asked} == {origin}
+
+
+# A channel and a post that nothing is known of yet.
+NEXT_POLL_AT = (datetime.now(UTC) + timedelta(minutes=12)).isoformat()
+METRICS = ("followers", "following", "posts_count", "reach", "profile_views", "engagements", "likes", "views")
+UNPOLLED = {
+    "captured_at": None,
+    "next_poll_at": NEXT_POLL_AT,
+    "metrics": dict.fromkeys(METRICS),
+    "reasons": dict.fromkeys(METRICS, "pending"),
+}
+CHANNEL: dict[str, Any] = {
+    "id": "c1",
+    "platform": "x",
+    "username": SCRIPT,
+    "status": "active",
+    "periods": [],
+    **UNPOLLED,
+}
+TARGET: dict[str, Any] = {
+    "id": "t1",
+    "channel_id": "c1",
+    "platform": "x",
+    "content": SCRIPT,
+    "permalink": "javascript:window.hacked=1",
+}
+POST: dict[str, Any] = {
+    "id": "p1",
+    "status": "published",
+    "published_at": NEXT_POLL_AT,
+    "targets": [{**TARGET, **UNPOLLED}],
+    **UNPOLLED,
+}
+NONE = {"value": None, "previous": None, "change": None}
+
+
+def unpolled(route: Route) -> None:
+    """What the API answers of a workspace before its first poll."""
+    path = route.request.url.partition("/tidemark/v1/")[2].partition("?")[0]
+    if path == "stream":
+        return route.fulfill(status=503, body="{}")
+    found: dict[str, Any] = {
+        "channels": {"data": [CHANNEL], "next_cursor": None},
+        "channels/c1": CHANNEL,
+        "posts": {"data": [POST], "next_cursor": None},
+        "posts/p1": POST,
+        "top/posts": {"data": [], "next_cursor": None},
+        "totals": {"metrics": dict.fromkeys(METRICS, NONE)},
+    }
+    points = {"points": [{"start": "2026-06-01T00:00:00Z", "end": "2026-06-02T00:00:00Z"}]}
+    windows = {"metrics": dict.fromkeys(METRICS), "sources": {}}
+    body = found.get(path, points if path.endswith("series") else windows)
+    return route.fulfill(body=json.dumps(body), content_type="application/json")
+
+
+def complaints_of(page: Page) -> list[str]:
+    """What the page's scripts complain of from now on."""
+    found: list[str] = []
+    page.on("pageerror", lambda error: found.append(str(error)))
+    return found
+
+
+def test_before_the_first_poll_each_view_says_so(served: tuple[str, Topics]) -> None:
+    origin, _ = served
+    with Browsing() as browsing:
+        page = browsing.page(width=360)
+        page.set_default_timeout(WAIT_MS)
+        complaints = complaints_of(page)
+        page.route("**/tidemark/v1/**", unpolled)
+        signed_in(page, f"{origin}/app?zone=UTC", "tm_live_somebodys")
+        expect(page.locator(".fresh")).to_have_text(re.compile(r"First poll in 1[0-2] min"), timeout=WAIT_MS)
+        expect(page.locator("[data-kind=tile][data-id=likes] [data-metric=likes]")).to_have_attribute("data-value", "")
+        expect(page.get_by_text("Nothing known here yet")).to_be_visible()
+        page.goto(f"{origin}/app?view=channels")
+        row = page.locator("tr[data-id=c1]")
+        expect(row.locator("[data-metric=followers]")).to_have_attribute("data-reason", "pending")
+        expect(row).to_contain_text("never")
+        page.goto(f"{origin}/app?view=channels&channel=c1&zone=UTC")
+        expect(page.get_by_text("No answer yet", exact=True)).to_be_visible()
+        expect(page.locator(".fresh")).to_contain_text("Not polled yet; next poll in")
+        page.goto(f"{origin}/app?view=posts&post=p1&zone=UTC")
+        expect(page.locator("[data-kind=post] [data-metric=likes]").first).to_have_attribute("data-reason", "pending")
+        # What others wrote is only ever text, and never an address.
+        assert page.evaluate("window.hacked") is None
+        assert page.locator("a[href^='javascript']").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert not complaints
