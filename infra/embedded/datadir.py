@@ -36,10 +36,12 @@ PRIVATE_FILE = 0o600
 TEMPORARY = "tmp"
 # The query API's store: what the topics hold, made again where it is missing.
 STORE = "store"
+# Certificates and passwords of `tidemark up --secure`.
+SECURE = "secure"
 # Names of all entries that a data folder may have.
 OWN = (
     "logs", "kafka", "registry", "clickhouse", "query_api", "ports.json", "running.json", "secrets.json", "up.lock",
-    "up.pid", TEMPORARY, STORE,
+    "up.pid", TEMPORARY, STORE, SECURE,
 )  # fmt: skip
 DEFAULT_PORTS = {"kafka": 9092, "registry": 8081, "clickhouse": 8123, "query_api": 8080}
 
