@@ -17,7 +17,7 @@ HELM_VERSION := v3.18.6
 HELM := $(CURDIR)/.venv/tools/helm
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-long bench lint lock vendor browser pictures helm-check
+.PHONY: help setup demo up test test-long bench lint lock vendor browser pictures helm-check sbom
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,7 +33,7 @@ demo: $(STAMP) ## every service on embedded engines, one checked answer of each 
 up: $(STAMP) ## everything on this machine until Ctrl-C; prints the addresses
 	@exec .venv/bin/tidemark up
 
-# The quick ones come early, after the longest file of all; a file, or files that share a Tidemark, stay in one process.
+# The order is that of tests/support/processes.py; a file, or files that share a Tidemark, stay in one process.
 test: $(STAMP) ## all tests but the long ones, in two processes; JOBS=4 takes four, JOBS=0 none beside pytest itself
 	@$(KEPT) $(VENV_PYTHON) -m pytest -m "not long" -n $(or $(JOBS),2) --dist loadgroup --no-loadscope-reorder --durations=20 \
 		tests/unit tests/e2e tests/integration
@@ -62,6 +62,9 @@ pictures: $(STAMP) ## draw docs/pictures/*.png of the pages; needs `make browser
 lock: $(STAMP) ## write requirements.lock anew from pyproject.toml; UPGRADE=1 takes newer versions
 	@$(COMPILE) --extra embedded --group dev $(if $(UPGRADE),--upgrade) --output-file requirements.lock
 	@$(COMPILE) --constraint requirements.lock --output-file infra/docker/requirements.lock
+
+sbom: $(STAMP) ## bills of materials with licences into sbom/ (CycloneDX): the image, and the engines of `tidemark up`
+	@$(VENV_PYTHON) -m infra.sbom sbom
 
 helm-check: $(STAMP) $(HELM) ## lint and render the Helm chart, and validate its manifests; needs Go for Helm itself
 	@PATH="$(dir $(HELM)):$$PATH" $(VENV_PYTHON) -m pytest -q tests/unit/infra/test_helm.py

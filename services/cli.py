@@ -224,6 +224,9 @@ def migrate(
     user_prefix: Annotated[
         str, typer.Option(help="Put before a service's name to make its user's, with --grants.")
     ] = "tidemark_",
+    stopped: Annotated[
+        bool, typer.Option("--stopped", help="No aggregator runs: Kafka is not asked for those that live.")
+    ] = False,
 ) -> None:
     """Create and upgrade the ClickHouse tables; safe to run again, and by two at once."""
     if grants:
@@ -232,15 +235,17 @@ def migrate(
         return run_grants(service or (), user_prefix, is_applied=apply)
     if apply or service:
         exit_with("--apply and --service belong to --grants")
+    from services.commands.living import living_aggregators
+    from services.runtime.brokers import BrokersUnavailable
     from services.runtime.migrations import MigrationError
     from services.runtime.migrations import migrate as run
     from services.runtime.settings import ClickHouseSettings
 
     settings = usable(ClickHouseSettings, user="migrate")
     try:
-        for line in run(settings):
+        for line in run(settings, (lambda: ()) if stopped else living_aggregators):
             print(line, flush=True)
-    except MigrationError as error:
+    except (MigrationError, BrokersUnavailable) as error:
         exit_with(str(error))
     return None
 

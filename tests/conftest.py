@@ -13,7 +13,7 @@ from tests.support.budgets import FolderTimes
 from tests.support.certificates import share_authorities
 from tests.support.containers import ContainerEngines
 from tests.support.engines import EmbeddedEngines, Engines, ExternalEngines, in_database, query_clickhouse
-from tests.support.processes import FilesTogether, longest_first, take_own_ports
+from tests.support.processes import FilesTogether, in_order, take_own_ports
 
 # How long an example takes says more of the machine's other work than of the code: figures are kept by `make bench`.
 hypothesis.settings.register_profile("tidemark", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    longest_first(items)
+    in_order(items)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -162,12 +162,11 @@ class Plan:
 
     def running_document(self) -> dict[str, object]:
         """What commands need to work with this run: the services' addresses and settings."""
-        services = {name: self._operations_url(name) for name in ("poller", "aggregator", "query_api", "notifier")}
         told = {name: value for name, value in self.environment().items() if name.startswith("TIDEMARK_") and value}
         if self.query_api_url is not None:
             told["TIDEMARK_QUERY_API_URL"] = self.query_api_url
         return {
-            "services": {name: url for name, url in services.items() if name in self.names and url},
+            "services": {name: f"http://{place}" for name, place in self._operators().items()},
             "environment": told,
             "roles": self._roles(),
         }
@@ -189,14 +188,21 @@ class Plan:
         assert self.clickhouse_url is not None
         return {**self._role(SETUP), "TIDEMARK_CLICKHOUSE_URL": self.clickhouse_url}
 
+    def scrape_targets(self) -> list[dict[str, object]]:
+        """Where Prometheus finds the services' metrics, in the form of its files of targets."""
+        return [
+            {"targets": [place], "labels": {"job": f"tidemark-{name.replace('_', '-')}"}}
+            for name, place in self._operators().items()
+        ]
+
     def _status_targets(self) -> str:
         """The services' operators' ports, in the form of the setting."""
-        found = {name: self._operations_url(name) for name in ("poller", "aggregator", "query_api", "notifier")}
-        return ",".join(f"{name}={url}" for name, url in found.items() if name in self.names and url)
+        return ",".join(f"{name}=http://{place}" for name, place in self._operators().items())
 
-    def _operations_url(self, name: str) -> str | None:
-        port = self.ports.get(f"{name}_metrics")
-        return f"http://{HOST}:{port}" if port is not None else None
+    def _operators(self) -> dict[str, str]:
+        """`host:port` of each service's operators' port."""
+        ports = {name: self.ports.get(f"{name}_metrics") for name in ("poller", "aggregator", "query_api", "notifier")}
+        return {name: f"{HOST}:{port}" for name, port in ports.items() if name in self.names and port is not None}
 
     def environment(self) -> dict[str, str]:
         """The settings of all services together, on top of the inherited environment."""
@@ -310,6 +316,8 @@ class Plan:
             )
         if name in ONE_SHOT:
             argv = [self.python, "-m", "services.cli", name]
+            if name == "migrate":
+                argv.append("--stopped")  # the folder's aggregator is a process of this run
             return Service(name, argv, environment, depends_on=depends_on, once=True)
         argv = [self.python, "-m", f"services.{name}"]
         if name == "clickhouse":

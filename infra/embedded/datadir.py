@@ -12,7 +12,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -36,12 +36,14 @@ PRIVATE_FILE = 0o600
 TEMPORARY = "tmp"
 # The query API's store: what the topics hold, made again where it is missing.
 STORE = "store"
+# Addresses of the services' metrics, as Prometheus discovers targets in files (`file_sd_configs`).
+SCRAPED_FILE = "prometheus.json"
 # Certificates and passwords of `tidemark up --secure`.
 SECURE = "secure"
 # Names of all entries that a data folder may have.
 OWN = (
-    "logs", "kafka", "registry", "clickhouse", "query_api", "ports.json", "running.json", "secrets.json", "up.lock",
-    "up.pid", TEMPORARY, STORE, SECURE,
+    "logs", "kafka", "registry", "clickhouse", "query_api", "ports.json", "prometheus.json", "running.json",
+    "secrets.json", "up.lock", "up.pid", TEMPORARY, STORE, SECURE,
 )  # fmt: skip
 DEFAULT_PORTS = {"kafka": 9092, "registry": 8081, "clickhouse": 8123, "query_api": 8080}
 
@@ -113,7 +115,7 @@ class DataDir:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in (PID_FILE, RUNNING_FILE):
+        for name in (PID_FILE, RUNNING_FILE, SCRAPED_FILE):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / TEMPORARY, ignore_errors=True)
         self._lock.release()
@@ -128,9 +130,15 @@ class DataDir:
             and (self.secrets_path.name in held or held <= {*OWN})
         )
 
-    def note_running(self, document: Mapping[str, object]) -> None:
-        """Write addresses and settings of this run to a file for commands to find; the file is removed at the end."""
-        write_atomically(self.path / RUNNING_FILE, json.dumps(document, indent=2) + "\n", mode=0o600)
+    def note_running(self, document: Mapping[str, object], scraped: Sequence[object]) -> None:
+        """Write addresses and settings of this run to files, which are removed at the end.
+
+        Args:
+            document: for commands to find.
+            scraped: the services' metrics, for Prometheus.
+        """
+        write_atomically(self.path / RUNNING_FILE, json.dumps(document, indent=2) + "\n", mode=PRIVATE_FILE)
+        write_atomically(self.path / SCRAPED_FILE, json.dumps(scraped, indent=2) + "\n", mode=PRIVATE_FILE)
 
     @property
     def logs(self) -> Path:

@@ -115,7 +115,7 @@ def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path 
     if engines:
         artifacts.ensure(*engines)
     services = plan.services()
-    folder.note_running(plan.running_document())
+    folder.note_running(plan.running_document(), plan.scrape_targets())
 
     def on_pids(pids: Mapping[str, int]) -> None:
         if ready_file is not None:

@@ -2,7 +2,9 @@
 
 Guarantee: an insert returns once ClickHouse confirmed it. A call that fails for a reason that passes (decided by
 `refusals.is_passing`) is tried again for as long as it takes, an insert with the same deduplication token, so that its
-block lands once. Any other error is raised, and ends the process.
+block lands once. Any other error is raised, and ends the process. On a cluster most replicas have an insert before it
+counts as confirmed, and a query is answered only by a replica that has all of these: whichever replica answers, states
+are filled from what was written.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ _THREADS = 8
 _PROBLEM_SECONDS = 5.0
 # Failing calls are logged at most this often.
 _LOGGED_SECONDS = 10.0
+# On a cluster. Consistent reads take inserts whose quorums follow each other; a conflict passes (codes 285, 286, 289).
+_QUORUM: dict[str, Any] = {"insert_quorum": "auto", "insert_quorum_parallel": 0}
+_CONSISTENT: dict[str, Any] = {"select_sequential_consistency": 1}
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -47,6 +52,9 @@ class ClickHouse:
 
     def __init__(self, settings: ClickHouseSettings, on_retry: Callable[[str], None] | None = None) -> None:
         self._settings = settings
+        is_cluster = bool(settings.clickhouse_cluster)
+        self._read_settings = {"max_threads": 2, **(_CONSISTENT if is_cluster else {})}
+        self._insert_settings = _QUORUM if is_cluster else {}
         self._client: Client | None = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="clickhouse")
         self._types: dict[str, list[Any]] = {}
@@ -99,7 +107,7 @@ class ClickHouse:
         """
 
         def run() -> Sequence[Sequence[Any]]:
-            return self._connected().query(query, parameters=parameters, settings={"max_threads": 2}).result_rows
+            return self._connected().query(query, parameters=parameters, settings=self._read_settings).result_rows
 
         return await self._until_done("query", run)
 
@@ -133,7 +141,11 @@ class ClickHouse:
         name, columns = table
         # A repeated block carries the same token, so that the server drops rows that it has stored already.
         # One block may hold rows of any number of months, and months are partitions of the tables.
-        settings = {"insert_deduplication_token": uuid.uuid4().hex, "max_partitions_per_insert_block": 0}
+        settings = {
+            "insert_deduplication_token": uuid.uuid4().hex,
+            "max_partitions_per_insert_block": 0,
+            **self._insert_settings,
+        }
 
         def run() -> None:
             client = self._connected()

@@ -7,15 +7,13 @@ of an unknown figure may have changed, although no figure did. Decision: docs/de
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from schemas.events import CatalogChannel, ChannelStatus, RawKind, RawTarget
-from schemas.metrics import POST_NAMES
 from schemas.tiers import rule_of
 from services.aggregator.batch import CatalogWrite
 from services.aggregator.reading import RawReading
 from services.aggregator.state import ChannelState, TargetState
-from services.platforms import all_platforms
+from services.platforms import polled_metrics
 
 
 def left_out(read: RawReading) -> Sequence[RawTarget]:
@@ -45,16 +43,7 @@ def is_open(target: TargetState, platform: str, now: int) -> bool:
     spoken = 0
     for _, mask in target.register.groups:
         spoken |= mask
-    return bool(_asked(platform) & ~spoken)
-
-
-@lru_cache(maxsize=64)
-def _asked(platform: str) -> int:
-    """The metrics that polls of a platform bring, as a bit mask over POST_METRICS; 0 for an unknown platform."""
-    known = all_platforms().get(platform)
-    if known is None:
-        return 0
-    return sum(1 << metric for metric, name in enumerate(POST_NAMES) if known.facts.is_asked(name))
+    return bool(polled_metrics(platform) & ~spoken)
 
 
 def at_the_edge(channel: ChannelState, moved: int, now: int) -> list[str]:

@@ -88,6 +88,8 @@ def secrets_reencrypt() -> None:
         cipher, sealer = TokenCipher(settings.secret_keys), WebhookCipher(settings.secret_keys)
     except SecretsError as error:
         exit_with(str(error))
+    if settings.unbound_tokens == "keep":
+        exit_with("TIDEMARK_UNBOUND_TOKENS is keep: version 0.1.0 could not read what this command writes")
     registry = Registry(settings, settings)
     unopened = 0
     try:

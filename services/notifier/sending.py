@@ -16,6 +16,7 @@ import httpcore
 from schemas.notices import Webhook, WebhookDelivery
 from services.notifier import signing
 from services.notifier.endpoint import Key
+from services.notifier.one_piece import AtOnceBackend
 from services.notifier.plan import Outcome
 from services.runtime.addresses import PublicOnlyBackend
 from services.runtime.clock import Clock
@@ -57,9 +58,7 @@ class Sender:
         self._clock = clock
         self._seconds = seconds
         self._tls = tls or ssl.create_default_context()
-        self._backend: httpcore.AsyncNetworkBackend = (
-            httpcore.AnyIOBackend() if allows_private else PublicOnlyBackend(PrivateAddress)
-        )
+        self._backend = AtOnceBackend(httpcore.AnyIOBackend() if allows_private else PublicOnlyBackend(PrivateAddress))
         # One open connection for each webhook that took its last delivery.
         self._idle: dict[tuple[Key, str], httpcore.AsyncHTTPConnection] = {}
 

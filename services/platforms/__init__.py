@@ -14,11 +14,12 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from dotenv import dotenv_values
 
+from schemas.metrics import POST_NAMES
 from services.platforms.abilities import Configurable, PlatformSetting
 from services.platforms.base import Platform
 
@@ -108,6 +109,15 @@ def checked_path(value: str) -> str:
     """
     all_platforms()
     return value
+
+
+@lru_cache(maxsize=64)
+def polled_metrics(name: str) -> int:
+    """The post metrics that polls of a platform bring, as a bit mask over POST_NAMES; 0 for an unknown platform."""
+    known = all_platforms().get(name)
+    if known is None:
+        return 0
+    return sum(1 << metric for metric, column in enumerate(POST_NAMES) if known.facts.is_asked(column))
 
 
 def platform(name: str) -> Platform:

@@ -79,6 +79,7 @@ class Facts:
         lag: how late a post's figures are, in the documentation's words.
         channel_lag: the same for a channel's days and windows; empty where there is no lag.
         discovery: for which accounts posts that were published elsewhere are looked for, and with which scope.
+        unlisted_ids: how ids begin that the account's own list names nowhere, although it lists their posts.
         has_only_videos: whether every post is a video, so that views are views of a video.
         refused_apart: common post metrics that an answer may refuse of single posts, while it has other posts' figures.
         remedies: what mends refusals of this platform; the first that fits is shown.
@@ -104,6 +105,7 @@ class Facts:
     lag: str = "not documented"
     channel_lag: str = ""
     discovery: str = ""
+    unlisted_ids: str = ""
     has_only_videos: bool = False
     refused_apart: tuple[str, ...] = ()
     remedies: tuple[Remedy, ...] = ()

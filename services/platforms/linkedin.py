@@ -123,6 +123,7 @@ _FACTS = base.Facts(
     rate_limit="by day for each resource: 100 calls a member and 500 an app in the development tier, else unpublished",
     post_batch_size=BATCH_SIZE,
     report_days=REPORT_DAYS,
+    unlisted_ids="urn:li:activity:",
     channel_metrics={
         "followers": ("lifetime",),
         "profile_views": ("day",),

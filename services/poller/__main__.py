@@ -315,7 +315,7 @@ def main() -> None:
     settings = load_or_exit(PollerSettings)
     configure_logging("poller", settings.log_level)
     try:
-        cipher = TokenCipher(settings.secret_keys, accepts_unbound=settings.unbound_tokens == "accept")
+        cipher = TokenCipher(settings.secret_keys, unbound=settings.unbound_tokens)
     except SecretsError as error:
         exit_with(str(error))
     for line in refuse_or_wait(settings, "poller"):

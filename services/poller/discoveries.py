@@ -10,7 +10,7 @@ the platform's id of it, so that it is the same whoever finds it, however often:
 - Where the product deletes a post of its own, the id that it would be discovered by gets a tombstone.
 - A platform may know one post by several ids: a reel of a page as a video and as a post, an edited post by each
   version's. A list's item names them, or its link does. What the product has under any of them is not found again.
-  Where no list names the product's id (LinkedIn's activities), a post of the same moment is taken for the product's.
+  Where no list names the product's kind of id, a post of the same moment is taken for the product's.
 """
 
 from __future__ import annotations
@@ -39,9 +39,8 @@ _QUALIFIED = re.compile(r"\d+_(\d+)|t\d_(\w+)|urn:li:(?:share|ugcPost|activity):
 _WORD = re.compile(r"(?=.*\d|.{10})[\w-]{5,128}", re.ASCII)
 _LONG_NUMBER = re.compile(r"\d{10,}")
 _LONGEST_LINK = 2_000
-# LinkedIn's own list names no activities. Of a post that the product knows by its activity alone, the instant is all
-# that both have in common: better one post less is found than one counted twice.
-_ACTIVITY = "urn:li:activity:"
+# Of a post that the product knows by an id that no list names, the instant is all that both have in common: better one
+# post less is found than one counted twice.
 _SAME_MOMENT = 2 * 60_000
 
 PostKey = tuple[str, str]
@@ -139,13 +138,20 @@ class Discoveries:
         for channel_id, external_id in gone if not post_id.startswith(PREFIX) else ():
             self._bar(workspace_id, channel_id, external_id)
 
-    def missing(self, key: ChannelKey, plan: Plan, found: Iterable[Discovered], now: int) -> list[CatalogPost]:
-        """Of the posts in an account's list those that the catalog lacks, as they are to be written; `now` in ms.
+    def missing(
+        self, key: ChannelKey, plan: Plan, found: Iterable[Discovered], now: int, unlisted_ids: str = ""
+    ) -> list[CatalogPost]:
+        """Of the posts in an account's list those that the catalog lacks, as they are to be written.
 
         A discovered post that the product has under another id, as the list shows, is superseded.
+
+        Args:
+            now: ms.
+            unlisted_ids: how ids begin that no list of the platform names; empty where every id is named.
         """
         known, heard = self._products(key, plan), self._heard.get(key[0], {})
-        unnamed = [entry.published_at for entry in plan.live() if entry.external_id.startswith(_ACTIVITY)]
+        by_moment = (entry for entry in plan.live() if unlisted_ids and entry.external_id.startswith(unlisted_ids))
+        unnamed = [entry.published_at for entry in by_moment]
         youngest, oldest = now - SETTLING, now - oldest_discovered(plan.rule)
         made: dict[str, CatalogPost] = {}
         for post in found:

@@ -201,8 +201,8 @@ class Discovery:
 
     async def _write(self, name: str, key: ChannelKey, plan: Plan, found: list[Discovered]) -> None:
         written = 0
-        newest = newest_first(found, _MOST_POSTS)
-        for post in self._discoveries.missing(key, plan, newest, self._time.now()):
+        newest, unlisted_ids = newest_first(found, _MOST_POSTS), self._platforms[name].facts.unlisted_ids
+        for post in self._discoveries.missing(key, plan, newest, self._time.now(), unlisted_ids):
             # To write takes as long as Kafka does: the channel may be another's by now, or switched off.
             if not self._ownership.may_ask(key[0]) or key not in self._discoveries.channels[name]:
                 break

@@ -52,7 +52,7 @@ def main() -> None:
     cipher: TokenCipher | None = None
     if settings.secret_keys:
         try:
-            cipher = TokenCipher(settings.secret_keys, accepts_unbound=settings.unbound_tokens == "accept")
+            cipher = TokenCipher(settings.secret_keys, unbound=settings.unbound_tokens)
         except SecretsError as error:
             exit_with(str(error))
     listener = _listen(settings)

@@ -58,7 +58,8 @@ STREAMS = Gauge("tidemark_query_api_streams", "Streams of changes that are read 
 STORE = Counter(
     "tidemark_query_api_store_reads_total",
     "Look-ups of posts, targets and windows, by who answered: the API's own store, ClickHouse where the store could "
-    "not, or the store though it may be old (old).",
+    "not, or the store though it may be old (old). late counts what only ClickHouse tells, where something read up to "
+    "4 s before was shown, as the newest took too long.",
     ["source"],
 )
 

@@ -35,9 +35,12 @@ from services.query_api.poller_link import PollerLink
 from services.query_api.publisher import Codecs, KafkaPublisher
 from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
+from services.query_api.reads.facts import Facts
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.parts import KeptParts
+from services.query_api.reads.patience import Patience
 from services.query_api.reads.read_model import ClickHouseReadModel
+from services.query_api.reads.snapshots import ReadSnapshots
 from services.query_api.reads.sources import Sources
 from services.query_api.reads.subscribing import Subscriptions
 from services.query_api.reads.window_rows import WindowRow
@@ -65,6 +68,9 @@ _COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 _WINDOWS_SHARE = 8
 # What answers said of targets gets this part beside it.
 _PARTS_SHARE = 4
+# What only ClickHouse tells, for when it takes too long: snapshots, and why figures are unknown.
+_LATE_SHARE, _EXPLANATIONS_SHARE = 8, 32
+_EVIDENCE_BYTES = 200
 
 
 class Service:
@@ -148,6 +154,7 @@ class Service:
                             desk,
                             own_reads,
                             KeptParts(settings.answer_cache_bytes // _PARTS_SHARE),
+                            Patience(settings.answer_cache_bytes // _LATE_SHARE, _held_bytes, self._replies.distrust),
                         ),
                         self._link,
                         directory,
@@ -162,6 +169,13 @@ class Service:
                     webhooks=webhooks,
                     subscriptions=self._subscriptions,
                     clock=self._clock,
+                    calls=Facts(settings.answer_cache_bytes // _EXPLANATIONS_SHARE),
+                    meanings=Facts(settings.answer_cache_bytes // _EXPLANATIONS_SHARE),
+                    explanations=Patience(
+                        settings.answer_cache_bytes // _EXPLANATIONS_SHARE,
+                        lambda evidence: _EVIDENCE_BYTES * len(evidence),
+                        self._replies.distrust,
+                    ),
                 ),
                 admin_key=admin_key,
                 admin=Admin(
@@ -252,6 +266,10 @@ class Service:
             if self._limiter is not None:
                 self._limiter.forget_old(self._clock.now())
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+def _held_bytes(read: ReadSnapshots) -> int:
+    return read.held_bytes
 
 
 def _catch_up(first: FirstRead, others: CatchUp | None) -> Callable[[], Awaitable[bool]]:

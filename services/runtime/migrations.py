@@ -3,6 +3,9 @@
 Every file may run twice, break off in between, or run in two processes at once: its statements say IF NOT EXISTS, or
 fill a table with a name of this run's own (`${run}`) and put it into place by one EXCHANGE. The table
 `schema_migrations` records each migration that ran, with a checksum that shows a later edit of its file.
+
+A file's first line says whether services of the version before may go on meanwhile: `-- old code: runs`, or
+`-- old code: stops`. Of the second kind none is applied while aggregators live, unless the tables were never used.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -24,6 +27,9 @@ from services.runtime.settings import ClickHouseSettings
 
 MIGRATIONS_DIR = Path(schemas.__file__).parent / "clickhouse"
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+_OLD_CODE = re.compile(r"-- old code: (runs|stops)\n")
+# Files from before there was a first line, which are published. Number 10 copies tables that aggregators write.
+_WITHOUT_HEADER, _STOPPING = 15, frozenset({10})
 _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -43,6 +49,20 @@ class Migration:
     def checksum(self) -> str:
         """Hex SHA-256 of the file, which shows an edit after publishing."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def stops_old_code(self) -> bool:
+        """Whether no aggregator may run while it is applied.
+
+        Raises:
+            MigrationError: the file does not say it.
+        """
+        if self.number <= _WITHOUT_HEADER:
+            return self.number in _STOPPING
+        said = _OLD_CODE.match(self.text)
+        if said is None:
+            raise MigrationError(f"{self.name} must begin with the line `-- old code: runs` or `-- old code: stops`")
+        return said[1] == "stops"
 
     def statements(self, cluster: str | None) -> list[str]:
         """The statements to run, without comments.
@@ -99,8 +119,15 @@ def connect(settings: ClickHouseSettings, database: str | None, answer_seconds: 
         raise MigrationError(f"ClickHouse can't be used ({line}); check TIDEMARK_CLICKHOUSE_URL") from None
 
 
-def migrate(settings: ClickHouseSettings) -> Iterator[str]:
+Living = Callable[[], Sequence[str] | None]
+"""The members of the aggregators' group that live; None where that can't be known."""
+
+
+def migrate(settings: ClickHouseSettings, living: Living = tuple) -> Iterator[str]:
     """Create the database, and apply the migrations that are not applied yet.
+
+    Args:
+        living: asked before a migration that needs a stop, where tables have been used.
 
     Yields:
         One line for each migration, which says whether it was applied now or before, and lines about retention and
@@ -135,6 +162,8 @@ def migrate(settings: ClickHouseSettings) -> Iterator[str]:
                 "restore the file and put the change into a new one"
             )
         if held is None:
+            if migration.stops_old_code:
+                _require_stop(client, migration, living)
             _apply(client, migration, cluster)
         yield f"{migration.name}: {'applied' if held is None else 'there already'}"
     yield from _set_retention(client, settings, on_cluster)
@@ -201,6 +230,23 @@ def _create_analyst(client: Client, database: str, on_cluster: str) -> str:
         reason = f"code {code}" if code else "refused"
         return f"role analyst: not made here ({reason}); this server keeps its users elsewhere"
     return f"role analyst: reads {database}"
+
+
+def _require_stop(client: Client, migration: Migration, living: Living) -> None:
+    """Refuse a migration that needs a stop while a writer lives; tables that nobody claimed were never written."""
+    if not client.query("SELECT count() FROM partition_claims").result_rows[0][0]:
+        return
+    found = living()
+    if found is None:
+        raise MigrationError(
+            f"{migration.name} needs that no aggregator runs, which only Kafka knows: set TIDEMARK_KAFKA_BOOTSTRAP as "
+            "for the aggregators, or stop them and add --stopped"
+        )
+    if found:
+        raise MigrationError(
+            f"{migration.name} needs that no aggregator runs, and {', '.join(found)} do; stop them, run `tidemark "
+            "migrate`, then start the new version: events wait in Kafka meanwhile"
+        )
 
 
 def _apply(client: Client, migration: Migration, cluster: str | None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -28,6 +29,15 @@ Made = TypeVar("Made")
 
 class RegistryUnavailable(SchemasAway):
     """The registry did not answer, or lacks the newest schema; run `tidemark topics`, or try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """One version of a subject's schema, as the registry holds it."""
+
+    version: int
+    id: int
+    text: str
 
 
 class Registry:
@@ -72,6 +82,26 @@ class Registry:
             raise RegistryUnavailable(f"a schema of {topic} can't be registered: {error.error_message}") from None
         except Exception as error:  # the client lets its HTTP library's errors through
             raise RegistryUnavailable(f"the schema registry can't be reached: {error}") from None
+
+    def versions(self, topic: str) -> list[Registered]:
+        """Every version of a topic's schema (name without prefix), ascending; [] when none is registered.
+
+        Raises:
+            RegistryUnavailable: the registry does not answer.
+        """
+        subject = f"{self._kafka.topic(topic)}-value"
+        try:
+            found = [self._client.get_version(subject, number) for number in self._client.get_versions(subject)]
+        except SchemaRegistryError as error:
+            if error.http_status_code == 404:
+                return []
+            raise RegistryUnavailable(f"the schema registry can't answer: {error.error_message}") from None
+        except Exception as error:  # the client lets its HTTP library's errors through
+            raise RegistryUnavailable(f"the schema registry can't be reached: {error}") from None
+        held = [
+            Registered(int(one.version or 0), int(one.schema_id or 0), one.schema.schema_str or "") for one in found
+        ]
+        return sorted(held, key=lambda one: one.version)
 
     def fetch_schema(self, schema_id: int) -> str:
         """The Avro schema with an id, as JSON text.

@@ -12,7 +12,7 @@ import hmac
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -29,6 +29,7 @@ _FERNET_KEY_BYTES = 32
 _BOUND = b"tm2."
 _NONCE_BYTES = 12
 
+Unbound: TypeAlias = Literal["accept", "refuse", "keep"]
 Owner: TypeAlias = tuple[str, str]
 """The channel that tokens belong to: workspace id and channel id."""
 
@@ -61,14 +62,19 @@ class TokenCipher:
 
     Args:
         keys: TIDEMARK_SECRET_KEYS, newest first.
-        accepts_unbound: whether ciphertexts of earlier versions are opened (TIDEMARK_UNBOUND_TOKENS).
+        unbound: TIDEMARK_UNBOUND_TOKENS: `accept` opens ciphertexts of earlier versions, `refuse` does not, and `keep`
+            writes such ciphertexts as well, so that an earlier version opens them while both run.
+
+    Attributes:
+        writes_unbound: whether ciphertexts are written as earlier versions read them.
 
     Raises:
         SecretsError: there is no key, or a key is too short.
     """
 
-    def __init__(self, keys: Sequence[SecretStr | str], *, accepts_unbound: bool = True) -> None:
-        self._accepts_unbound = accepts_unbound
+    def __init__(self, keys: Sequence[SecretStr | str], *, unbound: Unbound = "accept") -> None:
+        self._accepts_unbound = unbound != "refuse"
+        self.writes_unbound = unbound == "keep"
         self.rekey(keys)
 
     def rekey(self, keys: Sequence[SecretStr | str]) -> None:
@@ -84,9 +90,11 @@ class TokenCipher:
         self._binding_keys = [derived_key(text, b"tidemark put fingerprint 2") for text in texts]
 
     def encrypt(self, pair: TokenPair, owner: Owner) -> bytes:
-        """Encrypt a pair for this channel alone; the ciphertext differs at every call."""
-        nonce = os.urandom(_NONCE_BYTES)
+        """Encrypt a pair, for this channel alone unless earlier versions read it; it differs at every call."""
         plain = orjson.dumps({"access_token": pair.access_token, "refresh_token": pair.refresh_token})
+        if self.writes_unbound:
+            return self._fernet.encrypt(plain)
+        nonce = os.urandom(_NONCE_BYTES)
         return _BOUND + nonce + self._sealers[0].encrypt(nonce, plain, _associated(owner))
 
     def decrypt(self, ciphertext: bytes, owner: Owner) -> TokenPair:

@@ -418,11 +418,12 @@ class SecretKeysSettings(Settings):
     """The keys that encrypt tokens at rest.
 
     Attributes:
-        unbound_tokens: whether ciphertexts of earlier versions, which are not bound to their channel, are opened.
+        unbound_tokens: whether ciphertexts of earlier versions, which are not bound to their channel, are opened; and
+            written, for as long as an earlier version runs beside this one.
     """
 
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    unbound_tokens: Literal["accept", "refuse"] = "accept"
+    unbound_tokens: Literal["accept", "refuse", "keep"] = "accept"
 
     _split_keys = field_validator("secret_keys", mode="before")(_split)
 

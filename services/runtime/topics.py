@@ -8,8 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
@@ -21,6 +29,7 @@ from services.runtime.settings import KafkaSettings, RegistrySettings
 from services.runtime.wording import counted
 
 _TIMEOUT_SECONDS = 30
+_NOT_FOUND = 404
 
 
 class TopicsError(RuntimeError):
@@ -54,6 +63,8 @@ def ensure_topics(kafka: KafkaSettings, registry: RegistrySettings) -> Iterator[
                 "partition: set TIDEMARK_TOPIC_PARTITIONS back"
             )
         changed = [] if made else _align_config(admin, full, spec)
+        if not made:
+            _require_schemas(admin, schemas_by_topic, full, existing[full])
         version = _register(schemas_by_topic, full, spec)
         what = "created" if made else f"updated {', '.join(changed)}" if changed else "verified"
         yield f"{full}: {what}, {counted(kafka.topic_partitions, 'partition')}, schema version {version}"
@@ -74,6 +85,23 @@ def incarnation(kafka: KafkaSettings, topics: Iterable[str]) -> str:
     except KafkaException as error:
         raise BrokersUnavailable(f"the topics can't be looked up: {error.args[0].str()}") from None
     return " ".join([str(cluster), *(f"{name}={id_}" for name, id_ in zip(names, ids, strict=True))])
+
+
+def living_members(kafka: KafkaSettings, group: str) -> list[str]:
+    """The processes that are members of a group (name without prefix) now, by their names.
+
+    Raises:
+        BrokersUnavailable: Kafka does not answer.
+    """
+    admin = AdminClient({**confluent_options(kafka), "socket.timeout.ms": 10_000, "log_level": 0})
+    full = f"{kafka.topic_prefix}{group}"
+    try:
+        found = admin.describe_consumer_groups([full], request_timeout=_TIMEOUT_SECONDS)[full].result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return []
+        raise BrokersUnavailable(f"the group {full} can't be looked up: {error.args[0].str()}") from None
+    return sorted(str(member.group_instance_id or member.client_id) for member in found.members)
 
 
 def _existing_partitions(admin: AdminClient, kafka: KafkaSettings) -> dict[str, int]:
@@ -132,6 +160,37 @@ def _align_config(admin: AdminClient, full: str, spec: TopicSpec) -> list[str]:
         change = ConfigResource(ResourceType.TOPIC, full, incremental_configs=entries)
         admin.incremental_alter_configs([change])[change].result(_TIMEOUT_SECONDS)
     return different
+
+
+def _require_schemas(admin: AdminClient, client: SchemaRegistryClient, full: str, partitions: int) -> None:
+    """Refuse to register schemas of a topic with messages in a registry that has none: they would get other ids.
+
+    Raises:
+        TopicsError: the registry was lost, or is another one.
+    """
+    try:
+        if client.get_versions(f"{full}-value"):
+            return
+    except SchemaRegistryError as error:
+        if error.http_status_code != _NOT_FOUND:
+            raise TopicsError(f"the schemas of {full} can't be looked up: {error.error_message}") from None
+    except Exception as error:  # the client lets its HTTP library's errors through
+        raise TopicsError(
+            f"the schema registry can't be reached ({error}); check TIDEMARK_SCHEMA_REGISTRY_URL"
+        ) from None
+    places = [TopicPartition(full, number) for number in range(partitions)]
+    ends: dict[int, int] = {}
+    # The client's constructors of these have no types.
+    for spec in (OffsetSpec.latest(), OffsetSpec.earliest()):  # type: ignore[no-untyped-call]
+        for place, found in admin.list_offsets(dict.fromkeys(places, spec), request_timeout=_TIMEOUT_SECONDS).items():
+            offset = found.result().offset
+            ends[place.partition] = ends[place.partition] - offset if place.partition in ends else offset
+    if any(ends.values()):
+        raise TopicsError(
+            f"{full} holds messages, and the registry has no schema of it: each message names its schema by the id "
+            "that it had. Restore the ids by `tidemark backup restore FILE --lost registry` (under `tidemark up "
+            "--without topics`), or check TIDEMARK_SCHEMA_REGISTRY_URL"
+        )
 
 
 def _register(client: SchemaRegistryClient, full: str, spec: TopicSpec) -> int:

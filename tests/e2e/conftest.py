@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.full_disk import SmallDisk, small_disk
 from tests.support.processes import together
 from tests.support.tidemark import Tidemark
 
 TWELFTH = Path(__file__).parents[1] / "support" / "twelfth"
 SHARED = ("tidemark", "second_tidemark")
+# What ClickHouse keeps free, and room for some minutes of everything.
+MEBIBYTES = 1536
 # What the caller of the second one has in the environment.
 OF_THE_CALLER = {
     "TIDEMARK_X_CLIENT_SECRET": "x-client-secret-1",
@@ -73,15 +76,22 @@ def platforms_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
+def second_disk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDisk | None]:
+    """A file system that the second one has for itself, to be filled; None where none can be mounted."""
+    _require_embedded(request)
+    with small_disk(tmp_path_factory.mktemp("second-disk"), MEBIBYTES) as made:
+        yield made
+
+
+@pytest.fixture(scope="package")
 def second_tidemark(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, platforms_folder: Path
+    tmp_path_factory: pytest.TempPathFactory, platforms_folder: Path, second_disk: SmallDisk | None
 ) -> Iterator[Tidemark]:
     """`tidemark up` that was told of one more platform, on a folder that an earlier version left open to everybody.
 
-    Its caller's TMPDIR is the folder `outside` beside the data.
+    Its caller's TMPDIR is the folder `outside` beside the data. Everything is on the small disk where there is one.
     """
-    _require_embedded(request)
-    folder = tmp_path_factory.mktemp("second")
+    folder = tmp_path_factory.mktemp("second") if second_disk is None else second_disk.folder
     data = folder / "data"
     (data / "logs").mkdir(parents=True)
     (data / "logs" / "poller.log").write_text("of an earlier run\n")

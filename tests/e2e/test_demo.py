@@ -18,6 +18,7 @@ LONGEST_SECONDS = 60
 NAMES = ("postme", "OpenPost", "PowerPost", "PostFuze", "PostFlow", "Tidemark", "ClickHouse")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_demo_shows_and_checks_each_api_in_120_lines(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--engines") != "embedded":

@@ -19,34 +19,28 @@ import pytest
 
 from tests.e2e.test_model import differences
 from tests.support.brute_force import World
-from tests.support.full_disk import SmallDisk, small_disk
+from tests.support.full_disk import SmallDisk
 from tests.support.tidemark import RawPublisher, Tidemark
 from tests.support.waiting import wait_until
 
-# What ClickHouse keeps free, and room for some minutes of everything.
-MEBIBYTES = 1536
 SEED = int(os.environ.get("TIDEMARK_TEST_SEED") or secrets.randbelow(10**6))
 
 pytestmark = pytest.mark.timeout(1100)
 
 
-@pytest.fixture(scope="module")
-def disk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDisk]:
-    """A file system that holds the whole data folder: Kafka's log, the registry, ClickHouse and the logs."""
-    if request.config.getoption("--engines") != "embedded":
-        pytest.skip("runs `tidemark up`, which has engines of its own: --engines=embedded only")
-    with small_disk(tmp_path_factory.mktemp("full"), MEBIBYTES) as made:
-        yield made
+@pytest.fixture
+def disk(second_disk: SmallDisk | None) -> SmallDisk:
+    """The file system that holds the whole data folder: Kafka's log, the registry, ClickHouse and the logs."""
+    if second_disk is None:
+        pytest.skip("a file system of its own can't be mounted here")
+    return second_disk
 
 
-@pytest.fixture(scope="module")
-def up(disk: SmallDisk) -> Iterator[Tidemark]:
+@pytest.fixture
+def up(disk: SmallDisk, second_tidemark: Tidemark) -> Iterator[Tidemark]:
     """`tidemark up` on it; the ready-file and its own output are on it too."""
-    running = Tidemark(disk.folder)
-    running.start()
-    yield running
+    yield second_tidemark
     disk.empty()
-    running.stop()
 
 
 class Load:

@@ -14,7 +14,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import pytest
 from tests.e2e.test_model import differences as differences_from_model
 from tests.support.brute_force import World
 from tests.support.hostile import canaries
+from tests.support.hostile.analyst import HEAVY
 from tests.support.hostile.report import log_lines, table
 from tests.support.hostile.scenario import FILE_MARK, TOKEN_MARK, Scenario
 from tests.support.hostile.traffic import Seen, Traffic, quantile
@@ -34,7 +35,7 @@ from tests.support.waiting import wait_until
 SEED = int(os.environ.get("TIDEMARK_TEST_SEED") or secrets.randbelow(10**6))
 SHORT_SECONDS = 120
 LONG_SECONDS = int(os.environ.get("TIDEMARK_TEST_HOSTILE_SECONDS") or 1200)
-QUIET_SECONDS = 15
+QUIET_SECONDS = 10
 ROLES = ("producer", "analyst", "hoarders", "strangers")
 MIB = 1024 * 1024
 # The engine's own limit for statements is 1.5 GiB; the rest is the process and its libraries.
@@ -46,6 +47,10 @@ P99_SECONDS = 0.25
 SHORT_P99_SECONDS = 4.0
 LATE_SECONDS = 5.0
 COMMAND_SECONDS = 120.0
+# What an attacker has to have sent in a minute, at the least: one that the system or the machine starves is no attack.
+# At rest it is 20 to 100 times as much. Held answers, bombs and forms are few by their nature and are not counted.
+LEAST_EACH_MINUTE = {"producer": 60, "analyst": 20, "hoarders": 30, "strangers": 100}
+NOT_COUNTED = frozenset({"endless, unread", *HEAVY})
 HOARDED_POSTS = 200
 HOARDED_EVENTS = 40
 
@@ -104,6 +109,7 @@ def _attack(tidemark: Tidemark, seconds: float, strength: float, p99_seconds: fl
             attacked = traffic.take()
         reports = {role: _report(folder, role) for role in ROLES}
         failures = [f"{role} ended with {code}: {_report_log(folder, role)}" for role, code in codes.items() if code]
+        failures += _judge_attack(reports, seconds)
         failures += _judge_traffic(quiet, attacked, p99_seconds)
         failures += [f"{role}: {breach}" for role, told in reports.items() for breach in told["breaches"][:5]]
         failures += _judge_afterwards(tidemark, traffic)
@@ -193,6 +199,16 @@ def _report(folder: Path, role: str) -> dict[str, Any]:
 
 def _report_log(folder: Path, role: str) -> str:
     return (folder / f"{role}.log").read_text(errors="replace")[-1500:]
+
+
+def _judge_attack(reports: Mapping[str, Mapping[str, Any]], seconds: float) -> list[str]:
+    """Attackers that sent next to nothing."""
+    found = []
+    for role, least in LEAST_EACH_MINUTE.items():
+        sent = sum(count for kind, count in reports[role]["sent"].items() if kind not in NOT_COUNTED)
+        if sent < least * seconds / 60:
+            found.append(f"{role} sent {sent} in {seconds:g} s, less than {least} a minute: this was no attack")
+    return found
 
 
 def _judge_traffic(quiet: Seen, attacked: Seen, p99_seconds: float) -> list[str]:

@@ -120,7 +120,8 @@ class EmbeddedEngines:
             "TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD": analyst_password,
         }
         argv = [sys.executable, "-m", "infra.embedded.clickhouse", "--path", str(self.folder / "clickhouse")]
-        argv += ["--port", str(port), "--database", DATABASE]
+        # The analyst also reads databases of tests, which begin with t.
+        argv += ["--port", str(port), "--database", DATABASE, "--analyst-database", "t*"]
 
         def answers() -> bool:
             try:

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 
 class SmallDisk:
     """A mounted file system.
@@ -45,8 +43,8 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(folder: Path, mebibytes: int) -> Iterator[SmallDisk]:
-    """A tmpfs on a folder, unmounted afterwards; the test is skipped where mounting is not permitted."""
+def small_disk(folder: Path, mebibytes: int) -> Iterator[SmallDisk | None]:
+    """A tmpfs on a folder, unmounted afterwards; None where mounting is not permitted."""
     folder.mkdir(parents=True, exist_ok=True)
     mount = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=0700", "tidemark-test", str(folder)],
@@ -55,7 +53,8 @@ def small_disk(folder: Path, mebibytes: int) -> Iterator[SmallDisk]:
         check=False,
     )
     if mount.returncode != 0:
-        pytest.skip(f"a file system of its own can't be mounted here ({mount.stderr.strip()})")
+        yield None
+        return
     try:
         yield SmallDisk(folder)
     finally:

@@ -24,6 +24,7 @@ GROUPS = {
     "tests/e2e/test_surfaces.py": "tidemark",
     "tests/e2e/test_tokens.py": "tidemark",
     "tests/e2e/test_webhooks.py": "tidemark",
+    "tests/e2e/test_full_disk.py": "second_tidemark",
     "tests/e2e/test_twelfth_platform.py": "second_tidemark",
     "tests/e2e/test_up_is_closed.py": "second_tidemark",
 }
@@ -32,6 +33,19 @@ GROUPS = {
 
 FIRST = "tests/e2e/test_hostile.py"
 """The file that takes longest: begun late, it would be waited for by all processes but its own."""
+
+AFTER_UNITS = (
+    "tidemark",
+    "second_tidemark",
+    "tests/e2e/test_documents_run.py",
+    "tests/integration/aggregator/test_mending.py",
+    "tests/integration/poller/test_refusals.py",
+    "tests/e2e/test_demo.py",
+    "tests/integration/runtime/test_rights.py",
+    "tests/integration/infra/test_clickhouse_analyst_attacks.py",
+)
+"""What takes a minute or about as long, the longest first: what is short fills the end, so that all processes end
+together. Unit tests come before: the engines need not run meanwhile."""
 
 
 class FilesTogether(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
@@ -47,9 +61,18 @@ def together(nodeid: str) -> str:
     return GROUPS.get(file, file)
 
 
-def longest_first(items: list[pytest.Item]) -> None:
-    """Put the tests of the longest file before the others, which keep their order."""
-    items.sort(key=lambda item: not item.nodeid.startswith(f"{FIRST}::"))
+def in_order(items: list[pytest.Item]) -> None:
+    """Put the longest file before all others and long ones before short ones; the others keep their order."""
+    items.sort(key=lambda item: _rank(item.nodeid))
+
+
+def _rank(nodeid: str) -> int:
+    if nodeid.startswith(f"{FIRST}::"):
+        return 0
+    if nodeid.startswith("tests/unit/"):
+        return 1
+    name = together(nodeid)
+    return 2 + (AFTER_UNITS.index(name) if name in AFTER_UNITS else len(AFTER_UNITS))
 
 
 def share_of_ports(all_ports: range, process: str, count: int) -> range:

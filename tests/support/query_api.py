@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,9 @@ from services.query_api.directory import Directory
 from services.query_api.errors import WritesUnavailable
 from services.query_api.publisher import Write
 from services.query_api.reads.at_once import AtOnce
+from services.query_api.reads.facts import Facts
 from services.query_api.reads.own import OwnReads
+from services.query_api.reads.patience import Patience
 from services.query_api.reads.query import Answered, Question, ReadModel, Target
 from services.query_api.reads.sources import Sources, Store
 from services.query_api.reads.subscribing import Subscriptions
@@ -87,9 +90,13 @@ class FakeStore:
         self.answers: dict[str, list[list[Any]] | Callable[[dict[str, Any]], list[list[Any]]]] = {}
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.error: Exception | None = None
+        self.goes: asyncio.Event | None = None
+        """Queries wait for it, where there is one."""
 
     async def rows(self, name: str, sql: str, parameters: dict[str, Any], seconds: float = 5.0) -> list[list[Any]]:
         self.asked.append((name, parameters))
+        if self.goes is not None:
+            await self.goes.wait()
         if self.error is not None:
             raise self.error
         found = self.answers.get(name, [])
@@ -173,6 +180,7 @@ def fake_api(
     own_store: OwnStore | None = None,
     at_once: Callable[[Directory], AtOnce] | None = None,
     cors_origins: tuple[str, ...] = (),
+    explanations: Patience[Any] | None = None,
 ) -> FakeApi:
     """An application over fakes; without `cache_bytes` it keeps no replies.
 
@@ -182,6 +190,7 @@ def fake_api(
         own_reads: look-ups in the API's own store.
         own_store: that store, for changes.
         at_once: makes answers of that store.
+        explanations: keeps what explains unknown figures; with it calls and meanings of answers are kept, too.
     """
     clock, read_model, store, publisher = ManualClock(), FakeReadModel(), FakeStore(), MemoryPublisher()
     keys, directory, vault, spending = KeyRing(), Directory(), TokenVault(), Spending()
@@ -217,6 +226,9 @@ def fake_api(
         at_once=at_once(directory) if at_once else None,
         spending=spending,
         webhooks=webhooks,
+        calls=Facts(0 if explanations is None else 1 << 20),
+        meanings=Facts(0 if explanations is None else 1 << 20),
+        explanations=explanations or Patience(0),
     )
     app = create_app(
         Parts(

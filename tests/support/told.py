@@ -50,10 +50,15 @@ def channel(workspace: str, channel_id: str, **more: Any) -> bytes:
 
 
 def post(
-    workspace: str, post_id: str, targets: Sequence[CatalogTarget] = (), status: str = "published", at: int = START
+    workspace: str,
+    post_id: str,
+    targets: Sequence[CatalogTarget] = (),
+    status: str = "published",
+    at: int = START,
+    published_at: int | None = START,
 ) -> bytes:
     """A value of `catalog.posts`."""
-    return _CODECS[POSTS].encode(CatalogPost(workspace, post_id, status, START, START, tuple(targets), at))
+    return _CODECS[POSTS].encode(CatalogPost(workspace, post_id, status, START, published_at, tuple(targets), at))
 
 
 def target(target_id: str, channel_id: str = "c1", **more: Any) -> CatalogTarget:

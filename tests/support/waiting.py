@@ -11,6 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 1.0
 # Deadlines are for a machine at rest; a busy one gets this many times as long before a wait counts as failed.
 PATIENCE = float(os.environ.get("TIDEMARK_TEST_PATIENCE", "3"))
 
@@ -35,11 +36,12 @@ def wait_until(condition: Callable[[], T], timeout: float, message: str | Callab
     """
     deadline = time.monotonic() + timeout * PATIENCE
     while True:
+        asked_at = time.monotonic()
         if value := condition():
             return value
         if time.monotonic() >= deadline:
             raise AssertionError(_failure(timeout, message))
-        time.sleep(POLL_SECONDS)
+        time.sleep(_pause(asked_at))
 
 
 async def wait_until_async(
@@ -50,11 +52,17 @@ async def wait_until_async(
     """`wait_until` for an awaitable condition; the event loop goes on between two calls."""
     deadline = time.monotonic() + timeout * PATIENCE
     while True:
+        asked_at = time.monotonic()
         if value := await condition():
             return value
         if time.monotonic() >= deadline:
             raise AssertionError(_failure(timeout, message))
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(_pause(asked_at))
+
+
+def _pause(asked_at: float) -> float:
+    """As long as the condition itself took, within bounds: what is waited for needs the processor, too."""
+    return min(max(POLL_SECONDS, time.monotonic() - asked_at), LONGEST_PAUSE_SECONDS)
 
 
 def _failure(timeout: float, message: str | Callable[[], str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -145,7 +146,7 @@ IMPORTERS: dict[str, set[str]] = {
         "services.aggregator.redrive", "services.aggregator.topic_reader", "services.runtime.membership",
         "services.status.probe", "services.commands.secrets", "infra.embedded.kafka",
     },
-    "httpcore": {"services.notifier.sending", "services.runtime.addresses"},
+    "httpcore": {"services.notifier.one_piece", "services.notifier.sending", "services.runtime.addresses"},
     "lmdb": {"services.query_api.store.feeding", "services.query_api.store.files"},
     "chdb": {"infra.embedded.clickhouse.connection"},
     "jgo": {"infra.embedded.maven"},
@@ -158,6 +159,7 @@ IMPORTERS_OF_SERVICES = {
         "services.runtime.addresses",
         "services.poller.asking.fetch",
         "services.runtime.neighbours",
+        "services.runtime.registry_ids",
         "services.status.probe",
         "services.commands.admin_api",
     },
@@ -241,7 +243,12 @@ PURE |= {
     for name in MODULES
     if name.startswith("services.query_api.dialects.") and name.endswith((".models", ".parameters", ".render"))
 }
-IMPORTS = list(dict.fromkeys(entry for module in MODULES for entry in imports_of(module)))
+
+
+@cache
+def all_imports() -> list[Import]:
+    """Those of all modules: read where a test asks, since every process of a run collects this file."""
+    return list(dict.fromkeys(entry for module in MODULES for entry in imports_of(module)))
 
 
 def within(name: str, part: str) -> bool:
@@ -263,7 +270,7 @@ def service_of(module: str) -> str | None:
 
 def test_imports_follow_the_arrows() -> None:
     broken = []
-    for entry in IMPORTS:
+    for entry in all_imports():
         if entry.imported.split(".")[0] not in (*PACKAGES, "tests", "benchmarks"):
             continue
         part = part_of(entry.module)
@@ -282,7 +289,7 @@ def test_imports_follow_the_arrows() -> None:
 
 def test_no_imports_go_in_a_circle() -> None:
     imported: dict[str, set[str]] = {module: set() for module in MODULES}
-    for entry in IMPORTS:
+    for entry in all_imports():
         if entry.imported in MODULES and entry.imported != entry.module:
             imported[entry.module].add(entry.imported)
     circle: list[str] = []
@@ -300,7 +307,7 @@ def test_families_of_the_poller_are_layers() -> None:
         return POLLER_FAMILIES.index(names[2]) if in_family else None
 
     broken = []
-    for entry in IMPORTS:
+    for entry in all_imports():
         mine, theirs = place(entry.module), place(entry.imported)
         if mine is not None and theirs is not None and mine < theirs:
             broken.append(f"{entry}: turn the arrow round, or hand it over in services/poller/__main__.py")
@@ -322,14 +329,14 @@ def _lines(path: Path) -> int:
 
 
 def test_composition_roots_are_imported_by_nobody() -> None:
-    broken = [str(entry) for entry in IMPORTS if entry.imported.endswith(".__main__")]
-    broken += [str(entry) for entry in IMPORTS if entry.imported == "services.cli"]
+    broken = [str(entry) for entry in all_imports() if entry.imported.endswith(".__main__")]
+    broken += [str(entry) for entry in all_imports() if entry.imported == "services.cli"]
     assert not broken, "only the interpreter starts these; move what is shared out of them:\n" + "\n".join(broken)
 
 
 def test_pure_modules_talk_to_nobody() -> None:
     broken = []
-    for entry in IMPORTS:
+    for entry in all_imports():
         if entry.module not in PURE:
             continue
         top = entry.imported.split(".")[0]
@@ -355,7 +362,7 @@ def test_a_client_has_few_importers_among_the_services(client: str) -> None:
 def _check_importers(client: str, allowed: set[str], packages: tuple[str, ...]) -> None:
     found = {
         entry.module
-        for entry in IMPORTS
+        for entry in all_imports()
         if within(entry.imported, client) and any(within(entry.module, package) for package in packages)
     }
     strangers, gone = found - allowed, allowed - found
@@ -366,7 +373,7 @@ def _check_importers(client: str, allowed: set[str], packages: tuple[str, ...]) 
 def test_a_platform_knows_only_what_platforms_share() -> None:
     broken = [
         f"{entry}: what two platforms share goes to one of {sorted(SHARED_BY_PLATFORMS)} or a module with a leading _"
-        for entry in IMPORTS
+        for entry in all_imports()
         if within(entry.module, "services.platforms")
         and entry.module != "services.platforms"
         and within(entry.imported, "services.platforms")
@@ -379,7 +386,7 @@ def test_a_platform_knows_only_what_platforms_share() -> None:
 def test_a_dialect_knows_only_the_questions() -> None:
     root = "services.query_api.dialects"
     broken = []
-    for entry in IMPORTS:
+    for entry in all_imports():
         if not within(entry.module, root) or entry.module == root:
             continue
         own = ".".join(entry.module.split(".")[:4])
@@ -392,7 +399,7 @@ def test_a_dialect_knows_only_the_questions() -> None:
 def test_the_query_api_reads_then_serves_then_answers() -> None:
     root = "services.query_api"
     broken = []
-    for entry in IMPORTS:
+    for entry in all_imports():
         if not within(entry.module, root) or not within(entry.imported, root):
             continue
         mine, theirs = (f"{name}...".split(".")[2] for name in (entry.module, entry.imported))

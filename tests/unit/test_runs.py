@@ -10,7 +10,15 @@ import pytest
 from infra.embedded.ports import AUTOMATIC_PORTS
 from tests.e2e.conftest import SHARED
 from tests.support.budgets import BUDGET_SECONDS, Spent, folder_of, lines
-from tests.support.processes import FIRST, GROUPS, FilesTogether, longest_first, share_of_ports, together
+from tests.support.processes import (
+    AFTER_UNITS,
+    FIRST,
+    GROUPS,
+    FilesTogether,
+    in_order,
+    share_of_ports,
+    together,
+)
 
 TESTS = Path(__file__).parents[1]
 
@@ -46,12 +54,19 @@ class _Item:
         self.nodeid = nodeid
 
 
-def test_the_longest_file_comes_first_and_the_others_keep_their_order() -> None:
-    names = ["tests/unit/b.py::b", f"{FIRST}::y", "tests/unit/a.py::a", f"{FIRST}::x"]
+def test_the_longest_file_comes_first_then_units_then_long_files() -> None:
+    last, long = "tests/integration/runtime/test_following.py::z", f"{AFTER_UNITS[-1]}::w"
+    names = [last, "tests/unit/b.py::b", long, f"{FIRST}::y", "tests/e2e/test_model.py::m", "tests/unit/a.py::a"]
     items = cast("list[pytest.Item]", [_Item(name) for name in names])
-    longest_first(items)
-    assert [item.nodeid for item in items] == [f"{FIRST}::y", f"{FIRST}::x", "tests/unit/b.py::b", "tests/unit/a.py::a"]
-    assert (TESTS.parent / FIRST).exists()
+    in_order(items)
+    assert [item.nodeid for item in items] == [
+        f"{FIRST}::y", "tests/unit/b.py::b", "tests/unit/a.py::a", "tests/e2e/test_model.py::m", long, last,
+    ]  # fmt: skip
+
+
+def test_the_order_names_files_and_groups_that_are_there() -> None:
+    named = [name for name in (FIRST, *AFTER_UNITS) if name not in GROUPS.values()]
+    assert [name for name in named if not (TESTS.parent / name).exists()] == []
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

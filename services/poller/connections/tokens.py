@@ -105,8 +105,8 @@ class TokenStore:
         return self._sealed.get(key)
 
     def is_unbound(self, key: ChannelKey) -> bool:
-        """Whether the newest event of a channel's tokens on the topic is not bound to the channel."""
-        return key in self._unbound
+        """Whether the newest event of a channel's tokens on the topic is to be bound to the channel."""
+        return key in self._unbound and not self._cipher.writes_unbound
 
     def bound(self, key: ChannelKey) -> ChannelTokens | None:
         """The event that binds a channel's tokens to it; None when they can't be opened, or there are none."""
@@ -174,7 +174,7 @@ class TokenStore:
         )
 
     def _bound_fingerprint(self, key: ChannelKey, held: ChannelTokens) -> str:
-        if is_bound(held.ciphertext):
+        if is_bound(held.ciphertext) or self._cipher.writes_unbound:
             return held.put_fingerprint
         parts = held.put_fingerprint.split(".")
         return ".".join(part if part in ("", "-") else self._cipher.bind(part, key) for part in parts)

@@ -118,7 +118,7 @@ async def _subject(wanted: Wanted, platform: Platform, access: PlatformSettings)
             "TIDEMARK_SECRET_KEYS is not set; it opens the tokens of the catalog. Without a catalog, give a token: "
             f"--token-file FILE, or {TOKEN_VARIABLE}"
         )
-    cipher = TokenCipher(settings.secret_keys, accepts_unbound=settings.unbound_tokens == "accept")
+    cipher = TokenCipher(settings.secret_keys, unbound=settings.unbound_tokens)
     held = await registered(settings, wanted.platform, wanted.channel, wanted.workspace)
     key = (held.channel.workspace_id, held.channel.channel_id)
     pair = TokenPair() if held.tokens is None else cipher.decrypt(held.tokens.ciphertext, key)

@@ -1,4 +1,4 @@
-"""Answers that the store gives without anybody having to wait: the look-ups of posts, targets and windows.
+"""Answers that the store gives without anybody having to wait: the look-ups of posts, targets and windows, and scores.
 
 A task and two turns of the loop cost as much as all of such a look-up, so it is tried first. Whatever needs more than
 the store is asked as ever.
@@ -14,10 +14,13 @@ from services.query_api.observability import STORE
 from services.query_api.reads import own
 from services.query_api.reads.query import (
     Answered,
+    ChannelScores,
     ChannelWindow,
     ChannelWindowQuestion,
     Post,
     PostQuestion,
+    PostScores,
+    PostScoresQuestion,
     Question,
     Target,
     TargetQuestion,
@@ -41,6 +44,7 @@ class AtOnce:
             PostQuestion: self._post,
             TargetQuestion: self._target,
             ChannelWindowQuestion: self._window,
+            PostScoresQuestion: self._scores,
         }
         self._answered = 0
 
@@ -76,6 +80,18 @@ class AtOnce:
         post = own.post(view, self._directory, question.workspace_id, post_id)
         targets = () if post is None else post.targets
         return next((target for target in targets if target.target_id == question.target_id), None)
+
+    def _scores(self, view: View, question: PostScoresQuestion) -> PostScores | None:
+        post = own.post(view, self._directory, question.workspace_id, question.post_id)
+        if post is None:
+            return None
+        found: dict[str, ChannelScores] = {}
+        for channel_id in dict.fromkeys(target.channel_id for target in post.targets):
+            scores = own.channel_scores(view, question.workspace_id, channel_id, question.end)
+            if scores is None:
+                raise NotAtOnce
+            found[channel_id] = scores
+        return PostScores(post, found)
 
     def _window(self, view: View, question: ChannelWindowQuestion) -> ChannelWindow | None:
         channel = self._directory.get(question.workspace_id, question.channel_id)

@@ -1,7 +1,8 @@
 """Which question is answered from where. Pure.
 
 The store holds what the compacted topics hold: posts with the latest figures of their targets, channels and the totals
-of their windows. Whatever looks back, reads payloads, or compares many posts is ClickHouse's. While the store may be
+of their windows. Whatever looks back, reads payloads, or sums and ranks many posts is
+ClickHouse's. While the store may be
 old, ClickHouse answers all of them.
 """
 
@@ -44,7 +45,8 @@ PLACES: Final[Mapping[type[Question[Any]], Place]] = {
     # A window that a target entered or left since it was told is computed from ClickHouse.
     ChannelWindowQuestion: Place.STORE,
     PostHistoryQuestion: Place.STORE_AND_CLICKHOUSE,
-    PostScoresQuestion: Place.STORE_AND_CLICKHOUSE,
+    # Of channels with few thousand posts in the span; of larger ones ClickHouse compares.
+    PostScoresQuestion: Place.STORE,
     # Of each total whether the platform told it, which no topic says.
     WindowTotalsQuestion: Place.CLICKHOUSE,
     SnapshotsQuestion: Place.CLICKHOUSE,

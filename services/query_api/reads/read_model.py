@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
 
 from schemas.events import PlatformRaw, PostStatus
-from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values, engagements
+from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values
 from schemas.registers import Register, load_groups
 from schemas.windows import (
     DAY,
@@ -38,6 +39,7 @@ from services.query_api.reads.dispatch import Dispatch
 from services.query_api.reads.merging import merge_targets, with_register
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.parts import KeptParts
+from services.query_api.reads.patience import Patience
 from services.query_api.reads.query import (
     Account,
     AccountHistoryQuestion,
@@ -59,9 +61,9 @@ from services.query_api.reads.query import (
     TargetQuestion,
     WindowTotalsQuestion,
 )
-from services.query_api.reads.scores import SPAN, Scored, channel_scores
+from services.query_api.reads.scores import SPAN, Scored, channel_scores, weights
 from services.query_api.reads.single import SingleQuestions
-from services.query_api.reads.snapshots import SnapshotReads
+from services.query_api.reads.snapshots import ReadSnapshots, SnapshotReads
 from services.query_api.reads.window_rows import WindowRow, shown_window, stored_window
 from services.runtime.logging import get_logger
 
@@ -99,6 +101,7 @@ class ClickHouseReadModel:
         windows: keeps the totals of channels' windows while no target enters or leaves; None keeps none.
         own_reads: the API's own store, which is asked first; None where there is none.
         parts: keeps what answers said of targets; None keeps none.
+        late: keeps snapshots that were read lately, for when newer ones take too long; None keeps none.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class ClickHouseReadModel:
         desk: Desk | None = None,
         own_reads: OwnReads | None = None,
         parts: KeptParts | None = None,
+        late: Patience[ReadSnapshots] | None = None,
     ) -> None:
         self._own = own_reads
         self._clickhouse = clickhouse
@@ -118,7 +122,7 @@ class ClickHouseReadModel:
         self._posts: Batcher[tuple[str, str], _PostRow] = Batcher(self._load_posts, owner=_first)
         self._windows: Batcher[tuple[str, str, str], WindowRow] = Batcher(self._load_windows, owner=_first)
         self._accounts = AccountReads(clickhouse, directory, self._desk)
-        snapshots = SnapshotReads(clickhouse, directory, self._desk, self._post, parts or KeptParts(0), own_reads)
+        snapshots = SnapshotReads(clickhouse, directory, self._desk, self._post, parts or KeptParts(0), own_reads, late)
         # Lists, and windows that no stored row covers.
         self._single = SingleQuestions(
             SnapshotsQuestion.answered_by(snapshots.of_workspace),
@@ -280,6 +284,10 @@ class ClickHouseReadModel:
 
     async def _load_scores(self, keys: Sequence[tuple[str, str, int]]) -> dict[tuple[str, str, int], ChannelScores]:
         ((workspace_id, channel_id, end),) = keys
+        if self._own is not None:
+            scores = await self._own_scores(self._own, workspace_id, channel_id, end)
+            if scores is not None:
+                return {keys[0]: scores}
         rows = await self._clickhouse.rows(
             "scored_targets",
             sql.SCORED_TARGETS,
@@ -287,6 +295,28 @@ class ClickHouseReadModel:
         )
         # In a thread, since a channel may have published thousands of posts.
         return {keys[0]: await self._desk.run(workspace_id, _scores, rows)}
+
+    async def _own_scores(
+        self, own_reads: OwnReads, workspace_id: str, channel_id: str, end: int
+    ) -> ChannelScores | None:
+        """A channel's scores out of the store, some targets at a time; None where ClickHouse has to be asked."""
+        span = end - SPAN, end, own.MOST_SCORED
+        placed = await own_reads.first(
+            lambda view: view.published_targets(workspace_id, channel_id, *span), _ask_clickhouse
+        )
+        if placed is None:
+            return None
+        scored: list[Scored] = []
+        for first in range(0, len(placed), own.SCORED_AT_ONCE):
+            some = placed[first : first + own.SCORED_AT_ONCE]
+            found = await own_reads.first(
+                partial(own.scored, workspace_id=workspace_id, channel_id=channel_id, placed=some), _ask_clickhouse
+            )
+            if found is None:
+                return None
+            scored += found
+            await asyncio.sleep(0)
+        return await self._desk.run(workspace_id, channel_scores, scored)
 
     async def _window(self, question: ChannelWindowQuestion) -> ChannelWindow | None:
         channel = self._directory.get(question.workspace_id, question.channel_id)
@@ -369,19 +399,14 @@ class ClickHouseReadModel:
         )
 
 
+async def _ask_clickhouse() -> None:
+    """Stands where the store has no answer, and another question is asked instead of the same one."""
+
+
 def _first(key: tuple[Any, ...]) -> Hashable:
     held: Hashable = key[0]
     return held
 
 
 def _scores(rows: Iterable[list[Any]]) -> ChannelScores:
-    return channel_scores(
-        [
-            Scored(
-                target_id,
-                engagements(likes, comments, shares, saves) or 0,
-                (views if impressions is None else impressions) or 0,
-            )
-            for target_id, views, impressions, likes, comments, shares, saves in rows
-        ]
-    )
+    return channel_scores([Scored(target_id, *weights(*values)) for target_id, *values in rows])

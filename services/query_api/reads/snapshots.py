@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
+from time import time
 from typing import Any, NamedTuple
 
 import orjson
@@ -20,6 +21,7 @@ from services.query_api.reads.account_answers import shown_bytes
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.own import OwnReads
 from services.query_api.reads.parts import NOTHING, Answer, KeptParts, until_full
+from services.query_api.reads.patience import Patience
 from services.query_api.reads.payloads import ANSWER_BYTES, batches
 from services.query_api.reads.query import (
     Post,
@@ -30,6 +32,7 @@ from services.query_api.reads.query import (
     SnapshotsQuestion,
 )
 from services.query_api.reads.raw_events import raw_event
+from services.runtime.clock import MILLIS_PER_DAY
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -37,6 +40,7 @@ log = get_logger(__name__)
 # An answer is full after so many bytes of payloads have been read for it, too: of each, a part may be shown that is
 # next to nothing.
 _READ_BYTES = 4 * ANSWER_BYTES
+_SNAPSHOT_BYTES = 500
 
 
 class _Stood(NamedTuple):
@@ -48,6 +52,18 @@ class _Stood(NamedTuple):
     values: Values
 
 
+class ReadSnapshots(NamedTuple):
+    """Snapshots, and the bytes of their parts."""
+
+    snapshots: tuple[Snapshot, ...] = ()
+    part_bytes: int = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory of all, roughly."""
+        return self.part_bytes + _SNAPSHOT_BYTES * len(self.snapshots)
+
+
 class SnapshotReads:
     """Answers the questions about snapshots.
 
@@ -56,6 +72,7 @@ class SnapshotReads:
         post: finds a post's latest figures.
         kept: what was read of payloads lately.
         own_reads: the API's own store, which knows the channels of targets; None where there is none.
+        late: snapshots that were read lately; None keeps none.
     """
 
     def __init__(
@@ -66,6 +83,7 @@ class SnapshotReads:
         post: Callable[[PostQuestion], Awaitable[Post | None]],
         kept: KeptParts,
         own_reads: OwnReads | None = None,
+        late: Patience[ReadSnapshots] | None = None,
     ) -> None:
         self._clickhouse = clickhouse
         self._directory = directory
@@ -73,11 +91,33 @@ class SnapshotReads:
         self._post = post
         self._kept = kept
         self._own = own_reads
+        self._late = late or Patience(0)
 
     async def of_workspace(self, question: SnapshotsQuestion) -> tuple[Snapshot, ...] | None:
         """A workspace's newest snapshots, or one channel's; None when the channel is not there."""
         if question.channel_id is not None and self._directory.get(question.workspace_id, question.channel_id) is None:
             return None
+        read: list[ReadSnapshots] = []
+
+        async def load() -> dict[Hashable, ReadSnapshots]:
+            read.append(await self._read_workspace(question))
+            return {key: read[0]}
+
+        key = SnapshotsQuestion, question.workspace_id, question.channel_id, _days(question.since), question.limit
+        found = (await self._late.get([key], load))[key].snapshots
+        if read:
+            return found
+        # Read a moment ago: what was deleted or moved since is not shown.
+        owners = await self._owners(question.workspace_id, sorted({snapshot.target_id for snapshot in found}))
+        return tuple(
+            snapshot
+            for snapshot in found
+            if snapshot.captured_at >= question.since
+            and owners.get(snapshot.target_id) == snapshot.channel_id
+            and self._directory.get(question.workspace_id, snapshot.channel_id) is not None
+        )
+
+    async def _read_workspace(self, question: SnapshotsQuestion) -> ReadSnapshots:
         rows = await self._clickhouse.rows(
             "workspace_snapshots",
             sql.WORKSPACE_SNAPSHOTS,
@@ -90,7 +130,7 @@ class SnapshotReads:
         )
         stood = _stood(rows)
         if not stood:
-            return ()
+            return ReadSnapshots()
         owners = await self._owners(question.workspace_id, sorted({row.target_id for row in stood}))
         channels = {
             target_id: channel
@@ -129,6 +169,23 @@ class SnapshotReads:
         }
         if not channels:
             return PostHistory(post, {})
+        key = PostHistoryQuestion, question.workspace_id, tuple(channels), _days(question.since), question.limit
+
+        async def load() -> dict[Hashable, ReadSnapshots]:
+            return {key: await self._read_targets(question, channels)}
+
+        snapshots: dict[str, list[Snapshot]] = {}
+        for snapshot in (await self._late.get([key], load))[key].snapshots:
+            if (
+                snapshot.captured_at >= question.since
+                and channels[snapshot.target_id].channel_id == snapshot.channel_id
+            ):
+                snapshots.setdefault(snapshot.target_id, []).append(snapshot)
+        return PostHistory(post, snapshots)
+
+    async def _read_targets(
+        self, question: PostHistoryQuestion, channels: Mapping[str, CatalogChannel]
+    ) -> ReadSnapshots:
         rows = await self._clickhouse.rows(
             "target_snapshots",
             sql.TARGET_SNAPSHOTS,
@@ -139,14 +196,11 @@ class SnapshotReads:
                 "limit": question.limit,
             },
         )
-        snapshots: dict[str, list[Snapshot]] = {}
-        for snapshot in await self._with_parts(question.workspace_id, _stood(rows), channels):
-            snapshots.setdefault(snapshot.target_id, []).append(snapshot)
-        return PostHistory(post, snapshots)
+        return await self._with_parts(question.workspace_id, _stood(rows), channels)
 
     async def _with_parts(
         self, workspace_id: str, stood: Sequence[_Stood], channels: Mapping[str, CatalogChannel]
-    ) -> tuple[Snapshot, ...]:
+    ) -> ReadSnapshots:
         """Rows whose target has a channel, each with its own part of the answer, until the answer is full.
 
         What is left out are the oldest rows: "up to" so many is what the lists promise.
@@ -157,15 +211,15 @@ class SnapshotReads:
             targets_by_event.setdefault(row.event_id, []).append(row.target_id)
         answers = await self._answers(workspace_id, targets_by_event)
         snapshots: list[Snapshot] = []
-        room = ANSWER_BYTES
+        part_bytes = 0
         for row in shown:
             answer = answers.get(row.event_id)
             part = None if answer is None else answer.parts[row.target_id]
             if part is None:
                 break
-            room -= len(part)
-            if snapshots and room < 0:
+            if snapshots and part_bytes + len(part) > ANSWER_BYTES:
                 break
+            part_bytes += len(part)
             snapshots.append(
                 Snapshot(
                     event_id=row.event_id,
@@ -176,7 +230,7 @@ class SnapshotReads:
                     part=orjson.Fragment(part),
                 )
             )
-        return tuple(snapshots)
+        return ReadSnapshots(tuple(snapshots), part_bytes)
 
     async def _answers(self, workspace_id: str, targets_by_event: Mapping[str, Sequence[str]]) -> dict[str, Answer]:
         """What answers said of targets, by event, until there is no more room."""
@@ -205,6 +259,11 @@ class SnapshotReads:
             found |= {event_id: Answer(0, dict.fromkeys(targets, NOTHING)) for event_id, targets in wanted.items()}
             found |= fetched
         return dict(until_full(order, found, _READ_BYTES, ANSWER_BYTES))
+
+
+def _days(since: int) -> int:
+    """How many days back an instant, ms, is: questions of one moment ask for whole days."""
+    return round((time() * 1000 - since) / MILLIS_PER_DAY)
 
 
 def _stood(rows: Iterable[list[Any]]) -> list[_Stood]:

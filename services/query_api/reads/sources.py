@@ -9,7 +9,9 @@ from typing import Any, Protocol
 from services.query_api.directory import Directory
 from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.reads.at_once import AtOnce
+from services.query_api.reads.facts import Facts
 from services.query_api.reads.own import OwnReads
+from services.query_api.reads.patience import Patience
 from services.query_api.reads.query import ReadModel
 from services.query_api.reads.subscribing import Subscriptions
 from services.query_api.spending import Spending
@@ -45,6 +47,9 @@ class Sources:
         desk: threads in which payloads are read and large replies are written.
         subscriptions: what readers of changes have in common.
         clock: for what is made long after its request came.
+        calls: what was asked with answers.
+        meanings: what answers mean.
+        explanations: what answers lately said of why figures are unknown, by workspace and target.
     """
 
     store: Store
@@ -60,3 +65,6 @@ class Sources:
     webhooks: Webhooks = field(default_factory=no_webhooks)
     subscriptions: Subscriptions = field(default_factory=Subscriptions)
     clock: Clock = field(default_factory=SystemClock)
+    calls: Facts[Any] = field(default_factory=lambda: Facts(0))
+    meanings: Facts[Any] = field(default_factory=lambda: Facts(0))
+    explanations: Patience[Any] = field(default_factory=lambda: Patience(0))

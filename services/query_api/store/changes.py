@@ -27,6 +27,7 @@ _TOLD: Final[Mapping[int, frozenset[str]]] = {
 }
 # Of entries that nobody asked for, or that come again, in one page: others are served meanwhile.
 _SCANNED = 20_000
+_AT_ONCE = 200
 
 Offsets = tuple[int, ...]
 """One a topic, in the order of `layout.TOPICS`, of the workspace's partition."""
@@ -139,7 +140,8 @@ class _Page:
             self.at[topic_at] = max(self.at[topic_at], end)
             return False
         while True:
-            most = min(self._left, 2 * self._limit) + 1
+            # As many as there is room for; where few of them are new, still some at a time.
+            most = min(self._left, max(self._limit - len(self.found), min(2 * self._limit, _AT_ONCE))) + 1
             some = self._view.next_changes(self._workspace, topic_at, self.at[topic_at], most)
             for offset, rest in some:
                 things = self._things(topic_at, rest)
@@ -149,10 +151,12 @@ class _Page:
                 if self._left <= 0 or len(self.found) + len(new) > self._limit:
                     return True
                 self._left -= 1
-                # Behind the first of two things that one message changed, the message is still to be read.
-                self.found.update(dict.fromkeys(new[:-1], tuple(self.at)))
+                if len(new) == 2:
+                    # Behind the first of two things that one message changed, the message is still to be read.
+                    self.found[new[0]] = tuple(self.at)
                 self.at[topic_at] = offset + 1
-                self.found.update(dict.fromkeys(new[-1:], tuple(self.at)))
+                if new:
+                    self.found[new[-1]] = tuple(self.at)
             if len(some) < most:
                 # Of the others nothing of this workspace lies before the end of what was read.
                 self.at[topic_at] = max(self.at[topic_at], end)

@@ -21,6 +21,7 @@ from schemas.writers import SchemasAway
 from services.query_api.store.files import Environment, Identity, StoreError
 from services.query_api.store.handle import Store
 from services.query_api.store.layout import FORMAT, TOPICS, Damaged
+from services.query_api.store.marks import foreign, last_marks
 from services.query_api.store.status import Phase
 from services.query_api.store.writing import Decoder, Writer
 from services.runtime.brokers import Brokers, BrokersUnavailable
@@ -86,6 +87,7 @@ class StoreFeed:
         self._follower: Follower | None = None
         self._taken = 0
         self._is_filling = False
+        self._is_reconnected = False
         self._phase = Phase.WAITING
         self._damage: asyncio.Event = asyncio.Event()
         store.on_damage = lambda _: self._damage.set()
@@ -151,6 +153,7 @@ class StoreFeed:
             await self._open(identity, decoders)
             assert self._writer is not None
             held = await self._in_thread(self._writer.positions)
+            await self._require_same_log(self._writer)
             self._taken = 0
             self._tell(Phase.FILLING)
             self._follower = follower = Follower(
@@ -248,8 +251,9 @@ class StoreFeed:
             raise _MadeAnew("the topics no longer have the place up to which it was read")
         writer = self._writer
         assert writer is not None
+        marks = last_marks(batch.records)
         messages = await self._in_thread(writer.decoded, batch.records)
-        await self._write(writer.take, messages, batch.positions)
+        await self._write(writer.take, messages, batch.positions, marks)
         self._taken += len(batch.records)
         if not self._is_filling:
             self._store.look()
@@ -266,7 +270,21 @@ class StoreFeed:
                     assert self._environment is not None
                     log.info("the store has more room", bytes=self._environment.grow())
 
+    async def _require_same_log(self, writer: Writer) -> None:
+        """Raise when the topics were set back to an older state, also where they reach as far again.
+
+        Raises:
+            _MadeAnew: they hold another message where the last one was taken.
+            BrokersUnavailable: Kafka does not answer.
+        """
+        marks = await self._in_thread(writer.marks)
+        if marks and (found := await foreign(self._brokers, marks)):
+            raise _MadeAnew(f"{found[0].topic} was set back: it holds another message where it was read to")
+        self._is_reconnected = False
+
     def _set_current(self, is_current: bool) -> None:
+        # A broker that went away may have lost its last messages.
+        self._is_reconnected = self._is_reconnected or not is_current
         if not self._is_filling:
             self._tell(Phase.FOLLOWING if is_current else Phase.FILLING)
 
@@ -290,6 +308,9 @@ class StoreFeed:
             if not self._is_filling and self._environment is not None and self._writer is not None:
                 self._environment.forget_dead_readers()
                 await self._write(self._writer.prune, self._clock.now())
+            if self._is_reconnected and follower.is_current and not self._is_filling and self._writer is not None:
+                with suppress(BrokersUnavailable):
+                    await self._require_same_log(self._writer)
             if asyncio.get_running_loop().time() - identified >= _IDENTIFY_SECONDS and follower.is_connected:
                 with suppress(BrokersUnavailable):
                     if await self._identify() != identity.incarnation:

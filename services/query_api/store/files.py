@@ -26,7 +26,16 @@ StoreError = lmdb.Error
 _CURRENT = "CURRENT"
 _OPENING = "OPENING"
 _PREFIX = "posts-"
-_DATABASES = (*layout.TABLES, layout.CHANGES, layout.TARGETS, layout.POSITIONS, layout.RECENT, layout.GONE, layout.META)
+_DATABASES = (
+    *layout.TABLES,
+    layout.CHANGES,
+    layout.TARGETS,
+    layout.ORDER,
+    layout.POSITIONS,
+    layout.RECENT,
+    layout.GONE,
+    layout.META,
+)
 _IDENTITY = b"identity"
 _CLEAN = b"clean"
 # Of memory addresses, not of memory or disk. It doubles when it is full.
@@ -90,7 +99,9 @@ class Environment:
             raise Damaged(f"{path} can't be opened: {error}") from None
         try:
             self._check_length()
-            self.databases = {name: self._env.open_db(name, create=is_writable) for name in _DATABASES}
+            self.databases = {
+                name: self._env.open_db(name, create=is_writable, dupsort=name == layout.ORDER) for name in _DATABASES
+            }
             self.tables = [self.databases[name] for name in layout.TABLES]
         except lmdb.Error as error:
             self._env.close()
@@ -214,7 +225,7 @@ class Environment:
                     for key, value in txn.cursor(db=self.databases[table]):
                         layout.unpack(key, value)
                         count += 1
-                for name in (layout.CHANGES, layout.TARGETS, layout.GONE):
+                for name in (layout.CHANGES, layout.TARGETS, layout.ORDER, layout.GONE):
                     count += sum(1 for _ in txn.cursor(db=self.databases[name]))
         except lmdb.Error as error:
             raise Damaged(f"a page is damaged: {error}") from None

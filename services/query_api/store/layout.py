@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from schemas.topic_names import TOPICS_OF_CHANGES
 from schemas.windows import RANGES
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Changes with anything of what this package writes: a store of another format is made anew."""
 
 TOPICS: Final = TOPICS_OF_CHANGES
@@ -29,6 +29,9 @@ CHANGES: Final = b"changes"
 """`workspace/` topic offset -> the rest of the message key."""
 TARGETS: Final = b"targets"
 """`workspace/target` -> its post, by the figures of posts."""
+ORDER: Final = b"order"
+"""By time, the newest first: the posts of a workspace, and the targets of a channel, each with its posts (LMDB's sorted
+duplicates); see `ordering`."""
 POSITIONS: Final = b"positions"
 """Topic and partition -> the next offset."""
 RECENT: Final = b"recent"
@@ -36,6 +39,8 @@ RECENT: Final = b"recent"
 GONE: Final = b"gone"
 """Instant and message key of each tombstone, so that old ones are found."""
 META: Final = b"meta"
+MARKED: Final = b"marked/"
+"""Begins the key in `meta` of the last message that was taken of a partition."""
 
 LONGEST_RANGE: Final = max(RANGES, key=lambda name: RANGES[name])
 """Of a channel's three windows, which are always told together, this one stands in `changes`."""

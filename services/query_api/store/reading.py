@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from schemas.events import AccountEvent, CatalogChannel
-from services.query_api.store import layout, records
+from services.query_api.store import layout, ordering, records
 from services.query_api.store.changes import Offsets
 from services.query_api.store.files import Environment, Transaction
 from services.query_api.store.layout import (
@@ -16,6 +18,7 @@ from services.query_api.store.layout import (
     Held,
     item_key,
 )
+from services.query_api.store.ordering import Placed
 from services.query_api.store.records import StoredPost, StoredWindow
 from services.query_api.store.writing import INCOMPLETE
 from services.runtime.kafka import partition_of
@@ -23,6 +26,10 @@ from services.runtime.kafka import partition_of
 
 class Incomplete(Exception):
     """An older aggregator wrote what is asked for, without the figures of each target: ask ClickHouse."""
+
+
+PostsPage = list[tuple[str, int]]
+"""Ids of posts, each with its place: when it was published, ms, or `ordering.UNPUBLISHED`."""
 
 
 class View:
@@ -65,6 +72,83 @@ class View:
         if self.incomplete:
             raise Incomplete(target_id)
         return None
+
+    def newest_targets(self, workspace_id: str, channel_id: str, since: int, most: int) -> list[str]:
+        """The newest targets of a channel, by time and then by id, the greatest first.
+
+        Args:
+            since: ms, inclusive.
+
+        Raises:
+            Incomplete: some post's targets are not known.
+        """
+        found: list[Placed] = []
+        for placed in self._targets(workspace_id, channel_id, None):
+            # Of those of one instant the greatest ids count: all of them are looked at.
+            if placed.published_at < since or (len(found) >= most and placed.published_at != found[-1].published_at):
+                break
+            found.append(placed)
+        found.sort(key=lambda placed: (placed.published_at, placed.target_id), reverse=True)
+        return [placed.target_id for placed in found[:most]]
+
+    def published_targets(
+        self, workspace_id: str, channel_id: str, start: int, end: int, most: int
+    ) -> list[Placed] | None:
+        """A channel's targets that were published in a span, `start <= published_at < end`, ms, the newest first.
+
+        Returns:
+            None where they are more than `most`.
+
+        Raises:
+            Incomplete: some post's targets are not known.
+        """
+        found: list[Placed] = []
+        for placed in self._targets(workspace_id, channel_id, end - 1):
+            if placed.published_at < start:
+                break
+            if len(found) == most:
+                return None
+            found.append(placed)
+        return found
+
+    def _targets(self, workspace_id: str, channel_id: str, first: int | None) -> Iterator[Placed]:
+        if self.incomplete:
+            raise Incomplete(channel_id)
+        prefix = ordering.targets_of(workspace_id.encode(), channel_id.encode())
+        with self._txn.cursor(db=self._db[layout.ORDER]) as cursor:
+            if not cursor.set_range(prefix if first is None else ordering.from_place(prefix, first)):
+                return
+            for key, post_id in cursor:
+                if not key.startswith(prefix):
+                    return
+                place, target_id = ordering.read(prefix, key)
+                yield Placed(target_id, post_id.decode(), place)
+
+    def posts_from(
+        self, workspace_id: str, begin: tuple[int, str] | None, until: int | None, most: int, *, is_dated: bool = False
+    ) -> PostsPage:
+        """Posts that the catalog holds, the newest first, those of one instant by id.
+
+        Args:
+            begin: the place with which the page begins, behind this id of the same place; None is the very beginning.
+            until: the last place, ms; None is the end.
+            is_dated: whether posts without a time of publication are left out.
+        """
+        prefix = ordering.posts_of(workspace_id.encode())
+        found: PostsPage = []
+        with self._txn.cursor(db=self._db[layout.ORDER]) as cursor:
+            first = prefix if begin is None else ordering.from_place(prefix, begin[0], begin[1].encode())
+            if not cursor.set_range(first):
+                return found
+            for key in cursor.iternext(values=False):
+                if len(found) >= most or not key.startswith(prefix):
+                    break
+                at, post_id = ordering.read(prefix, key)
+                if until is not None and at < until:
+                    break
+                if (at, post_id) != begin and not (is_dated and at == ordering.UNPUBLISHED):
+                    found.append((post_id, at))
+        return found
 
     @property
     def incomplete(self) -> int:

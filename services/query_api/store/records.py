@@ -203,6 +203,19 @@ def read_targets(stored: bytes) -> list[str] | None:
     return None if figures is None else list(figures)
 
 
+def published(catalog: bytes) -> tuple[int | None, list[tuple[str, str, int | None]]]:
+    """When a post of its payload was published, ms, and of each target that is not deleted id, channel and time."""
+    try:
+        _, _, published_at, _, targets = _loaded(catalog)
+        return published_at, [
+            (target[0], target[1], published_at if target[6] is None else target[6])
+            for target in targets
+            if target[3] != PostStatus.DELETED
+        ]
+    except (TypeError, ValueError, IndexError) as error:
+        raise Damaged(f"a post is not as it was stored: {error!r}") from None
+
+
 def post(post_id: str, catalog: bytes, figures: bytes, offsets: tuple[int, int]) -> StoredPost | None:
     """A post of its two payloads; None where an old aggregator wrote the figures, without those of each target.
 
@@ -259,9 +272,14 @@ def _stored_target(target: Sequence[Any], published_at: int | None, figures: Seq
 
 def _groups(captured_at: int, sources: Sequence[Any]) -> Groups:
     if sources and isinstance(sources[0], str):
-        event_id, spoken = sources
-        return ((_stamp(True, captured_at, event_id), spoken),)
+        return _group(captured_at, *sources)
     return tuple([(_stamp(is_lifetime, at, event_id), mask) for event_id, at, is_lifetime, mask in sources])
+
+
+@lru_cache(maxsize=4096)
+def _group(captured_at: int, event_id: str, spoken: int) -> Groups:
+    """What one answer said, shared by all targets of the answer."""
+    return ((_stamp(True, captured_at, event_id), spoken),)
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -14,9 +15,10 @@ import orjson
 from schemas.codec import MalformedEvent
 from schemas.keys import Reason, RefusedRecord, parsed_key, reason_of
 from schemas.writers import SchemasAway
-from services.query_api.store import layout, records
+from services.query_api.store import layout, ordering, records
 from services.query_api.store.files import Environment, Transaction
 from services.query_api.store.layout import FIGURES_AT, POST_AT, TABLES, TOPICS, WINDOW_AT
+from services.query_api.store.marks import Mark, unpacked
 from services.runtime.brokers import Place, Record
 from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
@@ -51,6 +53,9 @@ class _Message(NamedTuple):
     timestamp: int
     payload: bytes
     targets: Sequence[str]
+
+
+_NO_MARKS: Mapping[Place, Mark] = MappingProxyType({})
 
 
 class Writer:
@@ -148,8 +153,23 @@ class Writer:
             reason=reason.value,
         )
 
-    def take(self, messages: Sequence[_Message], positions: Mapping[Place, int]) -> None:
+    def marks(self) -> dict[Place, Mark]:
+        """The last message that was taken of each partition."""
+        with self._env.reading() as txn:
+            held = {}
+            for key, value in txn.cursor(db=self._db[layout.META]):
+                if key.startswith(layout.MARKED):
+                    topic_at, partition = layout.place_of(key.removeprefix(layout.MARKED))
+                    held[Place(TOPICS[topic_at], partition)] = unpacked(value)
+            return held
+
+    def take(
+        self, messages: Sequence[_Message], positions: Mapping[Place, int], marks: Mapping[Place, Mark] = _NO_MARKS
+    ) -> None:
         """Take messages in, in one transaction with the positions behind them.
+
+        Args:
+            marks: by which messages the partitions' logs are known again.
 
         Raises:
             StoreError: nothing was taken; MapFullError: there is no room.
@@ -167,6 +187,9 @@ class Writer:
             for place, offset in positions.items():
                 key = layout.place_key(TOPICS.index(place.topic), place.partition)
                 txn.put(key, layout.number(offset), db=self._db[layout.POSITIONS])
+            for place, mark in marks.items():
+                key = layout.MARKED + layout.place_key(TOPICS.index(place.topic), place.partition)
+                txn.put(key, mark.packed(), db=self._db[layout.META])
             kept = self._note_recent(txn, touched) if touched and self._is_read else None
         if kept is not None:
             self._next += 1
@@ -189,8 +212,16 @@ class Writer:
                 payload = before
             else:
                 # Also where the figures are those of before: another post may have had the targets meanwhile.
-                self._put_targets(txn, key, (before and records.read_targets(before)) or (), targets)
+                shown_before = (before and records.read_targets(before)) or ()
+                self._put_targets(txn, key, shown_before, targets)
+                if set(shown_before) != set(targets):
+                    catalog = self._payload(txn, POST_AT, key)
+                    self._put_order(txn, key, (catalog, shown_before), (catalog, targets))
             incomplete = (payload == _INCOMPLETE) - (before == _INCOMPLETE)
+        elif topic_at == POST_AT:
+            figures = self._payload(txn, FIGURES_AT, key)
+            shown = (figures and records.read_targets(figures)) or ()
+            self._put_order(txn, key, (b"" if held is None else held.payload, shown), (payload, shown))
         if is_listed(topic_at, key):
             workspace, _, rest = key.partition(b"/")
             changes = self._db[layout.CHANGES]
@@ -203,8 +234,25 @@ class Writer:
         return incomplete
 
     def _is_held(self, txn: Transaction, key: bytes) -> bool:
-        stored = txn.get(key, db=self._db[TABLES[POST_AT]])
-        return stored is not None and bool(layout.unpack(key, stored).payload)
+        return bool(self._payload(txn, POST_AT, key))
+
+    def _payload(self, txn: Transaction, topic_at: int, key: bytes) -> bytes:
+        """What a message key holds; empty where that is nothing."""
+        stored = txn.get(key, db=self._db[TABLES[topic_at]])
+        return b"" if stored is None else layout.unpack(key, stored).payload
+
+    def _put_order(
+        self, txn: Transaction, key: bytes, before: tuple[bytes, Sequence[str]], after: tuple[bytes, Sequence[str]]
+    ) -> None:
+        """Let a post and its targets be found by their time; each state is the catalog's payload and the targets that
+        have figures."""
+        order = self._db[layout.ORDER]
+        had, has = ordering.entries(key, *before), ordering.entries(key, *after)
+        post_id = key.partition(b"/")[2]
+        for at in had - has:
+            txn.delete(at, post_id, db=order)
+        for at in has - had:
+            txn.put(at, post_id, db=order)
 
     def _put_targets(self, txn: Transaction, key: bytes, before: Iterable[str], after: Sequence[str]) -> None:
         """Let the targets of a post be found by their ids."""

@@ -11,6 +11,9 @@ import pytest
 
 from infra.embedded import artifacts, class_archives, jvm
 
+# An archive takes half a minute of processor time to make.
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

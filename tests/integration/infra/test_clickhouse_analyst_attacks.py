@@ -115,7 +115,7 @@ def everything(server: Process) -> str:
     return "".join(server.post(text).text for text in sql)
 
 
-@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.long), 4])
+@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.long), 10])
 def test_generated_attacks_read_write_and_reach_nothing(server: Process, outside: Outside, share: int) -> None:
     functions = server.post("SELECT name FROM system.table_functions ORDER BY name").text.split()
     assert len(functions) > 80

@@ -260,7 +260,7 @@ def test_only_some_engines_and_settings_of_tables(server: Process, outside: Outs
     assert outside.untouched()
 
 
-@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.long), 4])
+@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.long), 10])
 def test_generated_attacks_read_write_and_reach_nothing(server: Process, outside: Outside, share: int) -> None:
     functions = server.post("SELECT name FROM system.table_functions ORDER BY name").text.split()
     before = everything(server)

@@ -136,6 +136,7 @@ def test_many_large_requests_at_once_do_not_end_the_broker(embedded_engines: Emb
     assert broker.answers()
 
 
+@pytest.mark.long
 def test_a_cluster_of_three_survives_one(embedded_engines: EmbeddedEngines, topic_prefix: str) -> None:
     brokers = embedded_engines.start_cluster(3)
     bootstrap = ",".join(broker.bootstrap for broker in brokers)

@@ -250,6 +250,7 @@ class Store:
         period: tuple[str, int | None, int | None] = ("lifetime", None, None),
         *,
         hidden: Sequence[str] = (),
+        platform: str = "",
         **figures: int,
     ) -> None:
         """What one answer said of one channel and period; it spoke of what is named, and of hidden counts."""
@@ -261,6 +262,7 @@ class Store:
                 {
                     "workspace_id": workspace_id,
                     "channel_id": channel_id,
+                    "platform": platform,
                     "event_id": event_id,
                     "captured_at": instant(captured_at),
                     "period": name,

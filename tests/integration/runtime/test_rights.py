@@ -177,6 +177,7 @@ def test_every_service_does_its_work_with_its_rights_alone(
             process.wait(30)
 
 
+@pytest.mark.long
 def test_every_command_does_its_work_with_its_rights_alone(aggregator: Backend, secured: SecuredKafka) -> None:
     installed = aggregator
     installed.put_channel(WORKSPACE, "c2")

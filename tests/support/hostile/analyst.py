@@ -31,6 +31,7 @@ HEAVY_EVERY_SECONDS = 6.0
 BOMB_BYTES = 1024 * 1024 * 1024
 FORM_BYTES = 150 * 1024 * 1024
 MIB = 1024 * 1024
+HEAVY = ("zstd bomb", "gzip bomb", "150 MB form", "form of many parts", "150 MB statement", "deep statement")
 _ODD_SETTINGS = (
     {"readonly": "0"},
     {"readonly": "2"},

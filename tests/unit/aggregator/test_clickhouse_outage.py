@@ -73,3 +73,36 @@ async def test_inserts_wait_for_space_while_queries_answer(
     assert client.stored == [(7,)]
     assert store._failing == {}
     store.close()
+
+
+class TellingClient(FullClient):
+    """A server that takes all, and notes the settings that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "")
+        self.told: dict[str, dict[str, Any]] = {}
+
+    def insert(self, _: str, rows: list[Any], **told: Any) -> None:
+        self.told["insert"] = told["settings"]
+
+    def query(self, *_: Any, **told: Any) -> Any:
+        self.told["query"] = told["settings"]
+        return super().query()
+
+
+@pytest.mark.parametrize("cluster", [None, "main"])
+async def test_on_a_cluster_a_quorum_confirms_inserts_and_reads_follow_it(
+    monkeypatch: pytest.MonkeyPatch, cluster: str | None
+) -> None:
+    told = {"clickhouse_url": "http://127.0.0.1:1/t", "clickhouse_cluster": cluster}
+    store = ClickHouse(ClickHouseSettings.model_validate(told))
+    client = TellingClient()
+    monkeypatch.setattr(store, "_connected", lambda: client)
+    await store.insert(TABLE, [(7,)])
+    await store.query("SELECT 1")
+    inserts, reads = client.told["insert"], client.told["query"]
+    assert inserts["insert_deduplication_token"]
+    quorum = {name: value for name, value in inserts.items() if "quorum" in name}
+    assert quorum == ({"insert_quorum": "auto", "insert_quorum_parallel": 0} if cluster else {})
+    assert reads.get("select_sequential_consistency") == (1 if cluster else None)
+    store.close()

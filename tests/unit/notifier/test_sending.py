@@ -20,6 +20,7 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from schemas.notices import DeliveryStatus, WebhookDelivery
+from services.notifier import signing
 from services.notifier.sending import Sender
 from services.runtime import addresses
 from services.runtime.clock import SystemClock
@@ -144,8 +145,8 @@ async def test_the_address_that_was_checked_is_the_one_that_is_connected_to(monk
 
     monkeypatch.setattr(addresses, "resolved", resolved)
     sender, connects = Sender(CIPHER, CLOCK, seconds=2), Connects()
-    assert isinstance(sender._backend, addresses.PublicOnlyBackend)
-    sender._backend._inner = connects  # type: ignore[assignment]
+    assert isinstance(sender._backend.inner, addresses.PublicOnlyBackend)
+    sender._backend.inner._inner = connects  # type: ignore[assignment]
     held = webhook(url="https://rebinding.example/ok")
     errors = [(await sender.send(held, delivery())).error for _ in range(3)]
     assert errors == ["no connection: not from here", "the address is not public", "no connection: not from here"]
@@ -219,3 +220,25 @@ def self_signed(name: str, folder: Path) -> tuple[Path, Path]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return files
+
+
+async def test_a_request_leaves_in_one_piece_and_an_early_answer_is_read() -> None:
+    written: list[bytes] = []
+
+    class Stream(httpcore.AsyncMockStream):
+        async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+            written.append(buffer)
+            if len(written) > 1:
+                raise httpcore.WriteError  # closed after it answered
+
+    class Receivers(httpcore.AsyncMockBackend):
+        async def connect_tcp(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
+            return Stream([b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig"])
+
+    sender = Sender(CIPHER, CLOCK)
+    sender._backend.inner = Receivers([])
+    held = webhook(url="http://hooks.example.com/ok")
+    for _ in range(2):
+        assert (await sender.send(held, delivery())).status == 413
+        await sender.close()
+    assert [text.partition(b"\r\n\r\n")[2] for text in written] == [signing.body(delivery())] * 2

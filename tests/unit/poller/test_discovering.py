@@ -450,7 +450,8 @@ async def test_a_post_known_by_its_activity_alone_is_not_found_again_at_its_inst
     (held,) = plan.live()
     same = Discovered("urn:li:share:7100000000000000000", held.published_at + 30_000)
     other = Discovered("urn:li:share:7100000000000000009", held.published_at + 3 * MINUTE)
-    found = elsewhere.catalog.discoveries.missing(KEY, plan, [same, other], held.published_at + HOUR)
+    unlisted_ids = all_platforms()["linkedin"].facts.unlisted_ids
+    found = elsewhere.catalog.discoveries.missing(KEY, plan, [same, other], held.published_at + HOUR, unlisted_ids)
     assert [one.targets[0].external_id for one in found] == ["urn:li:share:7100000000000000009"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -86,3 +87,60 @@ def test_a_database_must_be_a_plain_name() -> None:
     settings = ClickHouseSettings(clickhouse_url="http://u:p@127.0.0.1:1/a-b;c")
     with pytest.raises(MigrationError, match="plain name"):
         list(migrate(settings))
+
+
+def test_a_new_file_says_whether_old_code_runs_on_its_tables() -> None:
+    assert [migration.number for migration in migrations() if migration.stops_old_code] == [10]
+    with pytest.raises(MigrationError, match="must begin with the line"):
+        _ = Migration(16, "0016_create_a", "SELECT 1;\n").stops_old_code
+    assert Migration(16, "0016_alter_a", "-- old code: stops\nSELECT 1;\n").stops_old_code
+    assert not Migration(16, "0016_create_a", "-- old code: runs\nSELECT 1;\n").stops_old_code
+
+
+class _Tables:
+    """A server that has used tables; takes down what is run."""
+
+    def __init__(self, claims: int) -> None:
+        self._claims = claims
+        self.applied: list[str] = []
+
+    def query(self, statement: str, **_: object) -> SimpleNamespace:
+        if "partition_claims" in statement:
+            return SimpleNamespace(result_rows=[[self._claims]])
+        if "schema_migrations" in statement:
+            old = [item for item in migrations() if item.number < 10]
+            return SimpleNamespace(result_rows=[[item.number, item.checksum] for item in old])
+        return SimpleNamespace(result_rows=[["MergeTree"]])
+
+    def command(self, _: str, **__: object) -> None:
+        """Runs nothing."""
+
+    def insert(self, _: str, rows: list[list[object]], **__: object) -> None:
+        self.applied.append(str(rows[0][1]))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize(
+    ("claims", "living", "refusal"),
+    [
+        (3, ["aggregator-0"], "needs that no aggregator runs, and aggregator-0 do; stop them"),
+        (3, None, "which only Kafka knows"),
+        (3, [], None),
+        (0, ["aggregator-0"], None),
+    ],
+)
+def test_a_migration_that_needs_a_stop_is_refused_while_writers_live(
+    monkeypatch: pytest.MonkeyPatch, claims: int, living: list[str] | None, refusal: str | None
+) -> None:
+    tables = _Tables(claims)
+    monkeypatch.setattr("services.runtime.migrations.connect", lambda *_, **__: tables)
+    settings = ClickHouseSettings(clickhouse_url="http://u:p@localhost:8123/tidemark")
+    if refusal is None:
+        list(migrate(settings, lambda: living))
+        assert tables.applied[0].startswith("0010_")
+        return
+    with pytest.raises(MigrationError, match=refusal):
+        list(migrate(settings, lambda: living))
+    assert not tables.applied

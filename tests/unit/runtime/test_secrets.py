@@ -43,7 +43,7 @@ def test_a_ciphertext_moved_to_another_channel_does_not_open(mine: tuple[str, st
 @settings(deadline=None)
 @given(st.data())
 def test_a_changed_ciphertext_is_refused(data: st.DataObject) -> None:
-    cipher = TokenCipher([OLD], accepts_unbound=data.draw(st.booleans()))
+    cipher = TokenCipher([OLD], unbound=data.draw(st.sampled_from(("accept", "refuse"))))
     ciphertext = bytearray(cipher.encrypt(TokenPair("a", "r"), A))
     cut = data.draw(st.integers(0, len(ciphertext)))
     if cut < len(ciphertext) and data.draw(st.booleans()):
@@ -63,7 +63,17 @@ def test_a_ciphertext_of_the_earlier_version_is_read_until_it_is_refused(key: st
     assert not is_bound(old)
     assert TokenCipher([NEW, key]).decrypt(old, A) == pair
     with pytest.raises(SecretsError, match="TIDEMARK_UNBOUND_TOKENS=refuse"):
-        TokenCipher([NEW, key], accepts_unbound=False).decrypt(old, A)
+        TokenCipher([NEW, key], unbound="refuse").decrypt(old, A)
+
+
+def test_while_both_versions_run_ciphertexts_are_those_that_the_earlier_one_opens() -> None:
+    pair = TokenPair("a", "r")
+    cipher = TokenCipher([NEW, OLD], unbound="keep")
+    kept = cipher.encrypt(pair, A)
+    assert not is_bound(kept)
+    assert cipher.decrypt(kept, A) == TokenCipher([NEW]).decrypt(kept, A) == pair
+    # What was bound before is opened as ever.
+    assert cipher.decrypt(TokenCipher([OLD]).encrypt(pair, A), A) == pair
 
 
 def test_a_prepended_key_keeps_ciphertexts_and_fingerprints() -> None:

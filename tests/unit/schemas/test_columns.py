@@ -11,6 +11,7 @@ import pytest
 from schemas import metrics
 from schemas.codec import schema_text
 from schemas.metrics import CHANNEL_METRICS, CHANNEL_NAMES, POST_METRICS, POST_NAMES, WINDOW_METRICS, Metric
+from schemas.views import public_views
 from services.aggregator import rows
 from services.runtime.migrations import migrations
 
@@ -184,3 +185,11 @@ def test_raw_events_shows_every_field_of_the_event() -> None:
     fields = {field["name"] for field in avro_fields("platform.raw")} - {"targets"}
     nested = {f"targets.{name}" for name in ("target_id", "post_id", "external_id")}
     assert set(RELATIONS["raw_events"].columns) >= fields | nested | {"topic", "partition", "offset"}
+
+
+def test_the_public_views_are_those_of_the_newest_migrations() -> None:
+    found = public_views()
+    assert set(found) == PUBLIC
+    for name, view in found.items():
+        assert {column.name: (column.type, column.comment) for column in view.columns} == RELATIONS[name].columns
+        assert f"COMMENT '{view.comment.replace(chr(39), 2 * chr(39))}'" in RELATIONS[name].statement

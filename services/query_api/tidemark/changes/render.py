@@ -18,8 +18,8 @@ that for an event."""
 
 
 def post_data(state: PostState, now: int) -> dict[str, Any]:
-    """A post as its endpoint says it, without whatever moves with the clock alone; `now` in ms."""
-    return render.post(state, now, None)
+    """A post as its endpoint says it, without whatever moves with the clock alone, for `orjson`; `now` in ms."""
+    return render.post(state, now, None, is_written=True)
 
 
 def channel_data(state: ChannelState, now: int) -> dict[str, Any]:

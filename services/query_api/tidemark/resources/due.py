@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from schemas.events import ChannelStatus, PostStatus
-from schemas.tiers import MILLIS_PER_DAY, MILLIS_PER_HOUR, next_due, rule_of, spread
+from schemas.tiers import MILLIS_PER_DAY, MILLIS_PER_HOUR, Rule, next_due, rule_of, spread
 from services.query_api.tidemark.resources.states import ChannelState, TargetState, last_answered_at
 
 _MILLIS_PER_MINUTE = 60_000
@@ -34,9 +34,26 @@ def is_published(target: TargetState) -> bool:
 
 def is_too_old(target: TargetState, now: int) -> bool:
     """Whether the target's age or its place among the channel's posts has ended its scheduled polls."""
-    if not is_published(target) or target.published_at is None:
-        return False
-    return not target.is_newest or rule_of(target.channel.platform).interval(now - target.published_at) is None
+    return is_published(target) and has_ended(target, now)
+
+
+def has_ended(target: TargetState, now: int) -> bool:
+    """The same of a target that is published."""
+    if not target.is_newest:
+        return True
+    published_at = target.published_at
+    return published_at is not None and rule_of(target.channel.platform).interval(now - published_at) is None
+
+
+def is_past(target: TargetState, rule: Rule, now: int) -> bool:
+    """Whether a target is not published, or its age has ended its scheduled polls.
+
+    Args:
+        rule: of its platform.
+        now: ms.
+    """
+    published_at = target.published_at
+    return published_at is None or not is_published(target) or rule.interval(now - published_at) is None
 
 
 def target_due(target: TargetState, now: int, speed: float) -> Due:

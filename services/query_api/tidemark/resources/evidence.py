@@ -19,6 +19,7 @@ from services.query_api.tidemark.resources.states import Evidence
 
 _NUMBER = re.compile(r"[0-9]+")
 _SMALLEST_ERROR = 400
+_PAIR_BYTES = 250
 
 
 class PlatformAnswer(NamedTuple):
@@ -41,6 +42,11 @@ class PlatformCall(NamedTuple):
     request: Mapping[str, str]
     external_ids: Mapping[str, str]
 
+    @property
+    def held_bytes(self) -> int:
+        """The memory that it takes, roughly."""
+        return sum(map(len, self.request.values())) + _PAIR_BYTES * (len(self.request) + len(self.external_ids))
+
 
 class Meaning(NamedTuple):
     """The meaning of an answer, the targets that it reports as gone, and those of which it has a meaning of its own."""
@@ -48,6 +54,18 @@ class Meaning(NamedTuple):
     outcome: Outcome
     gone: frozenset[str]
     apart: Mapping[str, Outcome] = {}
+
+
+class KnownMeaning(NamedTuple):
+    """A meaning, and how long the payload is from which it was read, in bytes."""
+
+    meaning: Meaning
+    body_bytes: int
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory that it takes, roughly."""
+        return _PAIR_BYTES * (len(self.meaning.gone) + len(self.meaning.apart))
 
 
 def is_telling(answers: Iterable[PlatformAnswer], spoke: Mapping[str, int], *, looks_back: bool = False) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from operator import is_
 from typing import Any
 
 import orjson
@@ -22,8 +23,9 @@ from services.query_api.reads.sql import RAW_EVENTS
 from services.query_api.store.reading import View
 from services.query_api.store.records import StoredPost
 from services.query_api.tidemark.resources import sql
-from services.query_api.tidemark.resources.due import is_published, is_too_old
+from services.query_api.tidemark.resources.due import is_past
 from services.query_api.tidemark.resources.evidence import (
+    KnownMeaning,
     Meaning,
     PlatformAnswer,
     PlatformCall,
@@ -60,6 +62,8 @@ class ResourceReads:
     def __init__(self, sources: Sources, workspace_id: str, now: int, *, is_of_many: bool = False) -> None:
         self._store = sources.store
         self._own = sources.own_reads
+        self._explanations = sources.explanations
+        self._known_calls, self._known_meanings = sources.calls, sources.meanings
         self._desk = sources.desk
         self._directory = sources.directory
         self._workspace_id = workspace_id
@@ -76,11 +80,13 @@ class ResourceReads:
 
     async def explained(self, posts: Sequence[PostState]) -> dict[str, PostState]:
         """Posts by id, with the answers that explain their unknown figures."""
-        targets = iter(await self._explained([target for post in posts for target in post.targets]))
-        # By position, which takes a fraction of the time of `replace`.
-        return {
-            post.post_id: PostState(*_but_targets(post), tuple(islice(targets, len(post.targets)))) for post in posts
-        }
+        before = [target for post in posts for target in post.targets]
+        explained = await self._explained(before)
+        if all(map(is_, before, explained)):
+            return {post.post_id: post for post in posts}
+        # By position, which takes a fraction of the time of `_replace`; targets come last.
+        targets = iter(explained)
+        return {post.post_id: PostState(*post[:-1], tuple(islice(targets, len(post.targets)))) for post in posts}
 
     async def targets(self, ids: Sequence[str]) -> dict[str, TargetState]:
         """Targets by id; ids that don't exist are left out."""
@@ -203,36 +209,70 @@ class ResourceReads:
         """Targets in their order, with `is_newest` and with the answers that explain unknown figures."""
         placed = await self._placed(targets)
         unexplained = [target for target in placed if needs_answers(target, self._now)]
-        evidence = await self._target_answers(unexplained)
+        evidence = await self._target_evidence(unexplained)
+        if not evidence:
+            return placed
         return [
-            replace(target, evidence=evidence[target.target_id]) if target.target_id in evidence else target
+            target._replace(evidence=evidence[target.target_id]) if target.target_id in evidence else target
             for target in placed
         ]
 
     async def _placed(self, targets: Sequence[TargetState]) -> list[TargetState]:
         """Targets with `is_newest`, which counts on platforms where only a channel's newest posts are polled."""
+        rules = {platform: rule_of(platform) for platform in {target.channel.platform for target in targets}}
+        ranked = {platform: rule for platform, rule in rules.items() if rule.newest is not None}
+        if not ranked:
+            return list(targets)
         newest: set[tuple[str, str]] = set()
         limited: dict[tuple[int, int], set[str]] = {}
         for target in targets:
-            rule = rule_of(target.channel.platform)
-            if rule.newest is not None and is_published(target) and not is_too_old(target, self._now):
+            rule = ranked.get(target.channel.platform)
+            if rule is not None and rule.newest is not None and not is_past(target, rule, self._now):
                 limited.setdefault((rule.newest, rule.tiers[-1][0]), set()).add(target.channel.channel_id)
         for (count, until), channels in limited.items():
-            rows = await self._rows(
-                "tidemark_newest_targets",
-                sql.NEWEST_TARGETS,
-                channels=sorted(channels),
-                since=self._now - until,
-                newest=count,
-            )
-            newest.update((channel_id, target_id) for channel_id, target_id in rows)
+            newest |= await self._newest(sorted(channels), self._now - until, count)
         return [
             target
-            if rule_of(target.channel.platform).newest is None
-            or (target.channel.channel_id, target.target_id) in newest
-            else replace(target, is_newest=False)
+            if target.channel.platform not in ranked or (target.channel.channel_id, target.target_id) in newest
+            else TargetState(*target[:-2], False, ())  # by position, as above
             for target in targets
         ]
+
+    async def _newest(self, channels: Sequence[str], since: int, count: int) -> set[tuple[str, str]]:
+        """The newest targets of channels, each with its channel."""
+
+        async def ask_clickhouse() -> set[tuple[str, str]]:
+            rows = await self._rows(
+                "tidemark_newest_targets", sql.NEWEST_TARGETS, channels=channels, since=since, newest=count
+            )
+            return {(channel_id, target_id) for channel_id, target_id in rows}
+
+        def from_store(view: View) -> set[tuple[str, str]]:
+            return {
+                (channel_id, target_id)
+                for channel_id in channels
+                for target_id in view.newest_targets(self._workspace_id, channel_id, since, count)
+            }
+
+        # What subscribers are told is not older than any message before: the store may be between two messages of one
+        # transaction, of which one moves a target out and the other brings the newer one.
+        if self._own is None or self._is_of_many:
+            return await ask_clickhouse()
+        return await self._own.first(from_store, ask_clickhouse)
+
+    async def _target_evidence(self, targets: Sequence[TargetState]) -> Mapping[str, tuple[Evidence, ...]]:
+        """The answers that explain unknown figures, by target; for replies they may be a few seconds old."""
+        # What subscribers are told is not told again.
+        if self._is_of_many or not targets:
+            return await self._target_answers(targets)
+
+        async def load() -> dict[Hashable, tuple[Evidence, ...]]:
+            found = await self._target_answers(targets)
+            return {key: found.get(target_id, ()) for target_id, key in keys.items()}
+
+        keys = {target.target_id: (self._workspace_id, target.target_id) for target in targets}
+        told = await self._explanations.get(list(keys.values()), load)
+        return {target_id: told[key] for target_id, key in keys.items() if told[key]}
 
     async def _target_answers(self, targets: Sequence[TargetState]) -> dict[str, tuple[Evidence, ...]]:
         if not targets:
@@ -307,36 +347,38 @@ class ResourceReads:
             for subject, held in answers.items()
         }
 
-    async def _calls(self, event_ids: Iterable[str]) -> dict[str, PlatformCall]:
-        ids = sorted(event_ids)
+    async def _calls(self, event_ids: Collection[str]) -> dict[str, PlatformCall]:
+        found: dict[str, PlatformCall] = self._known_calls.known(self._workspace_id, event_ids)
+        ids = sorted(event_id for event_id in event_ids if event_id not in found)
         if not ids:
-            return {}
+            return found
         rows = await self._rows("tidemark_requests", sql.REQUESTS, ids=ids)
-        return {
+        read = {
             event_id: PlatformCall(endpoint, request, dict(zip(targets, externals, strict=True)))
             for event_id, endpoint, request, targets, externals in rows
         }
+        self._known_calls.put(self._workspace_id, read)
+        return found | read
 
     async def _meanings(self, event_ids: Sequence[str]) -> dict[str, Meaning]:
-        found: dict[str, Meaning] = {}
-        read_bytes = 0
-        async for ids, size in batches(self._store, self._workspace_id, event_ids):
-            events = await self.events(ids)
-            # In a thread: payloads are large, and other reads go on meanwhile.
-            found.update(await self._desk.run(self._workspace_id, _meanings, events, self._now))
-            read_bytes += size
+        known: dict[str, KnownMeaning] = self._known_meanings.known(self._workspace_id, event_ids)
+        unknown = [event_id for event_id in event_ids if event_id not in known]
+        read_bytes = sum(held.body_bytes for held in known.values())
+        async for ids, size in batches(self._store, self._workspace_id, unknown):
             if read_bytes > _MOST_BODY_BYTES and not self._is_of_many:
                 break
-        return found
+            events = await self.events(ids)
+            # In a thread: payloads are large, and other reads go on meanwhile.
+            read = await self._desk.run(self._workspace_id, _meanings, events, self._now)
+            self._known_meanings.put(self._workspace_id, read)
+            known.update(read)
+            read_bytes += size
+        return {event_id: held.meaning for event_id, held in known.items()}
 
     async def events(self, event_ids: Sequence[str]) -> list[PlatformRaw]:
         """Raw events of these ids, unordered; events that are no longer stored are left out."""
         rows = await self._rows("tidemark_events", RAW_EVENTS, events=list(event_ids))
         return [raw_event(self._workspace_id, row) for row in rows]
-
-
-def _but_targets(post: PostState) -> tuple[str, str, int | None, int | None, int]:
-    return post.post_id, post.status, post.created_at, post.published_at, post.updated_at
 
 
 def _first_to_read(answers: list[PlatformAnswer]) -> list[str]:
@@ -350,5 +392,5 @@ def _spoke(registers: Iterable[Register]) -> dict[str, int]:
     return {stamp.event_id.decode(): stamp.captured_at for register in registers for stamp, _ in register.groups}
 
 
-def _meanings(events: Iterable[PlatformRaw], now: int) -> dict[str, Meaning]:
-    return {event.event_id: meaning(event, now) for event in events}
+def _meanings(events: Iterable[PlatformRaw], now: int) -> dict[str, KnownMeaning]:
+    return {event.event_id: KnownMeaning(meaning(event, now), len(event.body)) for event in events}

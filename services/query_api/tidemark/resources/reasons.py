@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
+
+import orjson
 
 from schemas.events import ChannelStatus
 from schemas.metrics import (
@@ -27,9 +29,9 @@ from schemas.metrics import (
     Values,
     post_engagement_rate,
 )
-from services.platforms import all_platforms
+from services.platforms import all_platforms, polled_metrics
 from services.platforms.base import Outcome
-from services.query_api.tidemark.resources.due import is_published, is_too_old
+from services.query_api.tidemark.resources.due import has_ended, is_published
 from services.query_api.tidemark.resources.states import (
     ChannelState,
     Evidence,
@@ -42,6 +44,7 @@ ENGAGEMENTS = "engagements"
 ENGAGEMENT_RATE = "engagement_rate"
 _INTERACTIONS = (LIKES, COMMENTS, SHARES, SAVES)
 _RATE_BASES = (IMPRESSIONS, REACH, VIEWS)
+_BITS = tuple([1 << metric for metric in range(len(POST_NAMES))])
 
 
 class Reason(StrEnum):
@@ -74,15 +77,6 @@ def first(reasons: Iterable[Reason]) -> Reason:
     return min(reasons, key=_ORDER.__getitem__, default=Reason.PENDING)
 
 
-@lru_cache(maxsize=64)
-def reported(platform: str) -> int:
-    """The post metrics that polls of a platform ever bring, as a bit mask; 0 for an unknown platform."""
-    known = all_platforms().get(platform)
-    if known is None:
-        return 0
-    return sum(1 << metric for metric, name in enumerate(POST_NAMES) if known.facts.is_asked(name))
-
-
 def is_channel_reported(platform: str, metric: int) -> bool:
     """Whether polls of a platform ever bring a channel metric."""
     known = all_platforms().get(platform)
@@ -91,10 +85,10 @@ def is_channel_reported(platform: str, metric: int) -> bool:
 
 def needs_answers(target: TargetState, now: int) -> bool:
     """Whether only the platform's answers can tell why a figure of a target is null; `now` in ms."""
-    if not is_published(target) or is_too_old(target, now):
+    awaited = polled_metrics(target.channel.platform) & ~spoken_of(target.register)
+    if not awaited or not is_published(target) or has_ended(target, now):
         return False
-    awaited = reported(target.channel.platform) & ~spoken_of(target.register)
-    return awaited != 0 and awaited & _nulls(target.register.values) != 0
+    return awaited & _nulls(target.register.values) != 0
 
 
 def may_be_refused_apart(target: TargetState) -> bool:
@@ -112,13 +106,22 @@ class Reasons(dict[str, Reason]):
     # By identity: those of the same targets are the same object, as long as they are remembered.
     __hash__ = object.__hash__  # type: ignore[assignment]  # a dict has none
 
+    @cached_property
+    def written(self) -> orjson.Fragment:
+        """The same as JSON."""
+        return orjson.Fragment(orjson.dumps(self))
+
 
 def target_reasons(target: TargetState, now: int) -> Reasons:
     """The reason for every null figure of a target, by column; `now` in ms."""
-    values = target.register.values
-    awaited = reported(target.channel.platform) & ~spoken_of(target.register)
+    return rated_target_reasons(target, now, is_rated=post_engagement_rate(target.register.values) is not None)
+
+
+def rated_target_reasons(target: TargetState, now: int, *, is_rated: bool) -> Reasons:
+    """The same where it is known whether the target has an engagement rate."""
+    awaited = polled_metrics(target.channel.platform) & ~spoken_of(target.register)
     unspoken = _unspoken(target, now) if awaited else Reason.NOT_SUPPORTED
-    return _target_reasons(_nulls(values), awaited, unspoken, post_engagement_rate(values) is None)
+    return _target_reasons(_nulls(target.register.values), awaited, unspoken, not is_rated)
 
 
 @lru_cache(maxsize=4096)
@@ -147,18 +150,14 @@ def _target_reasons(nulls: int, awaited: int, unspoken: Reason, is_unrated: bool
 
 def _nulls(values: Values) -> int:
     """The unknown figures, as a bit mask."""
-    nulls = 0
-    for metric, value in enumerate(values):
-        if value is None:
-            nulls |= 1 << metric
-    return nulls
+    return sum([bit for bit, value in zip(_BITS, values, strict=False) if value is None])
 
 
 def _unspoken(target: TargetState, now: int) -> Reason:
     """Why no answer held a metric that the platform reports."""
     if not is_published(target):
         return Reason.PENDING
-    if is_too_old(target, now) or any(answer.is_gone for answer in target.evidence):
+    if has_ended(target, now) or any(answer.is_gone for answer in target.evidence):
         return Reason.RETIRED
     return _failed(target.evidence, target.channel.status)
 

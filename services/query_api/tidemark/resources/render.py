@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from orjson import Fragment
+
 from schemas.metrics import (
     CHANNEL_METRICS,
     IMPRESSIONS,
@@ -31,26 +33,34 @@ from services.query_api.tidemark.resources.reasons import (
     Reason,
     channel_reasons,
     post_reasons,
+    rated_target_reasons,
     target_reasons,
 )
 from services.query_api.tidemark.resources.states import ChannelState, PeriodState, PostState, TargetState
 from services.runtime.clock import iso_seconds
 
 
-def post(state: PostState, now: int, speed: float | None) -> dict[str, Any]:
+def post(state: PostState, now: int, speed: float | None, *, is_written: bool = False) -> dict[str, Any]:
     """A post with its totals and its targets.
 
     Args:
         now: ms.
         speed: poll intervals are divided by this number. None leaves out whatever moves with the clock alone: the age,
             the tier and the next poll.
+        is_written: whether reasons, which most posts share, are given as the JSON that they were written as before.
     """
-    reasons = [target_reasons(target, now) for target in state.targets]
-    dues = [None if speed is None else target_due(target, now, speed) for target in state.targets]
-    parts = [target.register.values for target in state.targets]
+    targets = state.targets
+    parts = [target.register.values for target in targets]
+    figures = [post_metrics(part) for part in parts]
+    reasons = [
+        rated_target_reasons(target, now, is_rated=shown[ENGAGEMENT_RATE] is not None)
+        for target, shown in zip(targets, figures, strict=True)
+    ]
+    dues = [None if speed is None else target_due(target, now, speed) for target in targets]
     values = total(parts)
-    metrics = total_metrics(parts, values)
-    captured = [target.register.captured_at for target in state.targets if target.register.captured_at is not None]
+    metrics = figures[0] if len(figures) == 1 else total_metrics(parts, values)
+    of_post = post_reasons(values, metrics[ENGAGEMENT_RATE], reasons)
+    captured = [target.register.captured_at for target in targets if target.register.captured_at is not None]
     return {
         "id": state.post_id,
         "status": state.status,
@@ -59,10 +69,10 @@ def post(state: PostState, now: int, speed: float | None) -> dict[str, Any]:
         "updated_at": time(state.updated_at),
         **_polled(max(captured, default=None), None if speed is None else _next(dues), now),
         "metrics": metrics,
-        "reasons": post_reasons(values, metrics[ENGAGEMENT_RATE], reasons),
+        "reasons": of_post.written if is_written else of_post,
         "targets": [
-            _target(target, of_target, due, now)
-            for target, of_target, due in zip(state.targets, reasons, dues, strict=True)
+            _target(target, shown, of_target.written if is_written else of_target, due, now)
+            for target, shown, of_target, due in zip(targets, figures, reasons, dues, strict=True)
         ],
     }
 
@@ -70,7 +80,7 @@ def post(state: PostState, now: int, speed: float | None) -> dict[str, Any]:
 def target(state: TargetState, now: int, speed: float | None) -> dict[str, Any]:
     """One target: a post on one channel; arguments as for `post`."""
     due = None if speed is None else target_due(state, now, speed)
-    return _target(state, target_reasons(state, now), due, now)
+    return _target(state, post_metrics(state.register.values), target_reasons(state, now), due, now)
 
 
 def channel(state: ChannelState, now: int, speed: float | None) -> dict[str, Any]:
@@ -92,7 +102,9 @@ def channel(state: ChannelState, now: int, speed: float | None) -> dict[str, Any
     }
 
 
-def _target(state: TargetState, reasons: Mapping[str, Reason], due: Due | None, now: int) -> dict[str, Any]:
+def _target(
+    state: TargetState, metrics: Mapping[str, Any], reasons: Mapping[str, Reason] | Fragment, due: Due | None, now: int
+) -> dict[str, Any]:
     return {
         "id": state.target_id,
         "post_id": state.post_id,
@@ -108,7 +120,7 @@ def _target(state: TargetState, reasons: Mapping[str, Reason], due: Due | None, 
         "parent_target_id": state.parent_target_id,
         "origin": state.origin,
         **_polled(state.register.captured_at, due, now),
-        "metrics": post_metrics(state.register.values),
+        "metrics": metrics,
         "reasons": reasons,
     }
 

@@ -26,9 +26,8 @@ class Evidence(NamedTuple):
     is_gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TargetState:
-    """One post on one channel.
+class TargetState(NamedTuple):
+    """One post on one channel. A tuple, since readers of changes are shown hundreds of thousands of them.
 
     Attributes:
         status: the status in the catalog.
@@ -58,9 +57,11 @@ class TargetState:
     evidence: tuple[Evidence, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PostState:
-    """A post and its targets in order, without those that are deleted or on a deleted channel. Instants in ms."""
+class PostState(NamedTuple):
+    """A post and its targets in order, without those that are deleted or on a deleted channel. Instants in ms.
+
+    The targets come last; of a target, whatever is found out about it apart from its own records does.
+    """
 
     post_id: str
     status: str

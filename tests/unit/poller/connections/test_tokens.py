@@ -54,6 +54,16 @@ def test_tokens_copied_to_another_channel_do_not_open_there() -> None:
         store.credentials(other, "x")
 
 
+def test_tokens_are_not_bound_while_an_earlier_version_runs_beside() -> None:
+    store = TokenStore(TokenCipher([SECRET], unbound="keep"), {})
+    held = unbound(TokenPair("a1", "r1"))
+    store.put(KEY, held)
+    assert not store.is_unbound(KEY), "nothing is to be done"
+    renewed = store.renewed(held, TokenPair("a2", "r2"), None, 9)
+    assert not is_bound(renewed.ciphertext)
+    assert renewed.put_fingerprint == held.put_fingerprint
+
+
 def test_tokens_of_the_earlier_version_are_bound_without_changing_what_they_are() -> None:
     store = TokenStore(CIPHER, {})
     store.put(KEY, unbound(TokenPair("a1", "r1")))

@@ -57,7 +57,7 @@ def reads(clickhouse: FakeClickHouse, kept: KeptParts) -> SnapshotReads:
 async def shown(clickhouse: FakeClickHouse, kept: KeptParts, rows: list[tuple[str, str]]) -> list[tuple[str, str, str]]:
     stood = [_Stood(event_id, target_id, 0, values(likes=1)) for event_id, target_id in rows]
     channels = {target_id: CHANNEL for _, target_id in rows}
-    found = await reads(clickhouse, kept)._with_parts("w1", stood, channels)
+    found = (await reads(clickhouse, kept)._with_parts("w1", stood, channels)).snapshots
     return [(each.event_id, each.target_id, orjson.dumps(each.part).decode()) for each in found]
 
 

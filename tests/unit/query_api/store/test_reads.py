@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,10 +15,13 @@ from schemas.topic_names import CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
 from services.query_api.drops import drop_tags
 from services.query_api.errors import ReadsUnavailable
 from services.query_api.live import LiveReads, Pulled
+from services.query_api.reads import own, patience
 from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.own import OwnReads
+from services.query_api.reads.patience import Patience
 from services.query_api.reads.read_model import ClickHouseReadModel
+from services.query_api.reads.snapshots import ReadSnapshots
 from services.query_api.store.handle import Store, Touched
 from services.query_api.store.layout import TOPICS
 from tests.support import told
@@ -51,13 +55,16 @@ class Api:
         self.clickhouse.error = ReadsUnavailable()
         self.stale: list[bool] = []
         self.own = OwnReads(store, lambda: self.stale.append(True))
+        late: Patience[ReadSnapshots] = Patience(1 << 20, lambda read: read.held_bytes)
+        explanations: Patience[Any] = Patience(1 << 20)
         self.api: FakeApi = fake_api(
             clickhouse=self.clickhouse,
             own_reads=self.own,
             cache_bytes=cache_bytes,
             at_once=(lambda directory: AtOnce(store, directory)) if is_at_once else None,
+            explanations=explanations,
             reads=lambda directory: LiveReads(
-                ClickHouseReadModel(cast("ClickHouse", self.clickhouse), directory, own_reads=self.own),
+                ClickHouseReadModel(cast("ClickHouse", self.clickhouse), directory, own_reads=self.own, late=late),
                 NoPoller(),
                 directory,
                 ManualClock(),
@@ -147,14 +154,54 @@ async def test_postfuze_shows_the_last_snapshot_of_a_post(api: Api) -> None:
     assert api.clickhouse.asked == []
 
 
-async def test_postflow_asks_clickhouse_for_scores_and_openpost_for_snapshots_alone(api: Api) -> None:
-    assert (await api.get("/v1/posts/p1/metrics")).status_code == 503
+async def test_postflow_compares_posts_and_openpost_asks_clickhouse_for_snapshots_alone(api: Api) -> None:
+    flow = await api.get("/v1/posts/p1/metrics")
+    # Of two: the greater is above one and equal to itself, the lesser equal to itself.
+    assert [(entry["likes"], entry["score"]) for entry in flow.json()] == [(10, 7.5), (1, 2.5)]
+    assert api.clickhouse.asked == []
     assert (await api.get("/v1/analytics/post/p1")).status_code == 503
     api.clickhouse.error = None
-    flow, post = await api.get("/v1/posts/p1/metrics"), await api.get("/v1/analytics/post/p1")
-    assert [entry["likes"] for entry in flow.json()] == [10, 1]
+    post = await api.get("/v1/analytics/post/p1")
     assert [entry["likes"] for entry in post.json()["data"]["targets"]] == [10, 1]
-    assert {name for name, _ in api.clickhouse.asked} == {"scored_targets", "target_snapshots"}
+    assert {name for name, _ in api.clickhouse.asked} == {"target_snapshots"}
+
+
+async def test_scores_of_a_large_channel_are_made_some_at_a_time_and_of_a_huge_one_by_clickhouse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with api_of(tmp_path, is_at_once=True) as api:
+        shown = (await api.get("/v1/posts/p1/metrics")).json()
+        monkeypatch.setattr(own, "SCORED_AT_ONCE", 1)
+        assert (await api.get("/v1/posts/p1/metrics")).json() == shown
+        assert api.clickhouse.asked == []
+        monkeypatch.setattr(own, "MOST_SCORED", 1)
+        assert (await api.get("/v1/posts/p1/metrics")).status_code == 503
+        assert {name for name, _ in api.clickhouse.asked} == {"scored_targets"}
+
+
+async def test_tidemark_shows_pages_of_posts(api: Api) -> None:
+    whole = {f"t{number}": X for number in range(4)}
+    for number in range(2, 6):
+        targets = [told.target(f"u{number}", published_at=NOW)]
+        told.put(api.brokers, POSTS, f"w1/p{number}", told.post("w1", f"p{number}", targets))
+        told.put(api.brokers, POST_ROLLUPS, f"w1/p{number}", told.figures("w1", f"p{number}", {f"u{number}": X}, at=AT))
+    told.put(api.brokers, POST_ROLLUPS, "w1/p1", told.figures("w1", "p1", {**whole, "t1": X, "t2": X}, at=AT))
+
+    def is_seen() -> bool:
+        with api.store.view() as view:
+            return view.post_of("w1", "t3") == "p1" and view.post("w1", "p5") is not None
+
+    await until(is_seen, "the store shows all of them")
+    seen: list[str] = []
+    cursor: str | None = None
+    for _ in range(3):
+        asked = {"limit": "2"} if cursor is None else {"limit": "2", "cursor": cursor}
+        page = (await api.get("/tidemark/v1/posts", params=asked)).json()
+        seen += [post["id"] for post in page["data"]]
+        cursor = page["next_cursor"]
+    assert seen == ["p1", "p2", "p3", "p4", "p5"]
+    assert cursor is None
+    assert api.clickhouse.asked == []
 
 
 async def test_tidemark_shows_posts_and_targets(api: Api) -> None:
@@ -168,13 +215,78 @@ async def test_tidemark_shows_posts_and_targets(api: Api) -> None:
     assert [entry["id"] for entry in many.json()["data"]] == ["t1"]
     assert many.json()["missing"] == ["t9"]
     assert api.clickhouse.asked == []
-    # Why the others are null, and whether the target is among the newest that X is asked for, only ClickHouse tells.
+    # Why the others are null only ClickHouse tells.
     assert (await api.get("/tidemark/v1/posts/p1")).status_code == 503
     api.clickhouse.error = None
-    api.clickhouse.answers["tidemark_newest_targets"] = [["c1", "t1"], ["c1", "t2"]]
     assert (await api.get("/tidemark/v1/posts/p1")).json()["metrics"]["likes"] == 11
-    names = {name for name, _ in api.clickhouse.asked}
-    assert names == {"tidemark_newest_targets", "tidemark_target_answers"}
+    assert {name for name, _ in api.clickhouse.asked} == {"tidemark_target_answers"}
+
+
+def _raw(event_id: str, target_id: str, status: int) -> list[Any]:
+    """A row of an answer as received, with a payload that is no JSON."""
+    asked = ["/2/tweets", {"ids": f"e-{target_id}"}, [target_id], ["p1"], [f"e-{target_id}"]]
+    return [event_id, "c1", "x", "POST_METRICS", *asked, status, "bm8=", AT, "LIVE"]
+
+
+async def test_what_an_answer_means_is_read_once(api: Api) -> None:
+    clickhouse = api.clickhouse
+    clickhouse.error = None
+    clickhouse.answers = {
+        "tidemark_target_answers": [["t2", "e1", 200, AT + 1]],
+        "tidemark_requests": [["e1", "/2/tweets", {"ids": "e-t2"}, ["t2"], ["e-t2"]]],
+        "tidemark_events": [_raw("e1", "t2", 200)],
+    }
+    first = await api.get("/tidemark/v1/targets/t2")
+    # By its status alone it would be good.
+    assert first.json()["reasons"]["impressions"] == "error"
+    assert [name for name, _ in clickhouse.asked] == ["tidemark_target_answers", "tidemark_requests", "tidemark_events"]
+    clickhouse.asked.clear()
+    assert (await api.get("/tidemark/v1/targets/t2")).content == first.content
+    assert [name for name, _ in clickhouse.asked] == ["tidemark_target_answers"]
+
+
+async def test_figures_are_the_newest_where_clickhouse_takes_too_long(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "WAIT_SECONDS", 0.01)
+    clickhouse = api.clickhouse
+    clickhouse.error = None
+    stood = [["e1", "t2", AT, *told.values(likes=1)]]
+    clickhouse.answers = {
+        "target_snapshots": stood,
+        "workspace_snapshots": stood,
+        "tidemark_target_answers": [["t2", "e1", 500, AT]],
+    }
+    paths = ("/v1/analytics/post/p1", "/v1/analytics?days=30", "/tidemark/v1/targets/t2")
+    before = [(await api.get(path)).json() for path in paths]
+    clickhouse.goes = asyncio.Event()
+    told.put(api.brokers, POST_ROLLUPS, "w1/p1", told.figures("w1", "p1", {"t1": X, "t2": told.values(likes=9)}, at=AT))
+
+    async def is_shown() -> bool:
+        return bool((await api.get(paths[0])).json()["data"]["totals"]["likes"] == 19)
+
+    await wait_until_async(is_shown, 20, "the newer figures are shown")
+    post, listed, target = [(await api.get(path)).json() for path in paths]
+    assert [entry["likes"] for entry in post["data"]["targets"]] == [10, 9]
+    assert post["data"]["targets"][1]["snapshots"] == before[0]["data"]["targets"][1]["snapshots"]
+    assert len(listed["data"]) == 1
+    assert listed == before[1]
+    assert target["metrics"]["likes"] == 9
+    assert target["reasons"] == before[2]["reasons"]
+    assert target["reasons"]["impressions"] == "error"
+    # Another number of days was not read.
+    waiting = asyncio.create_task(api.get("/v1/analytics?days=29"))
+    done, _ = await asyncio.wait({waiting}, timeout=0.2)
+    assert not done
+    # What is gone meanwhile is not shown.
+    told.put(api.brokers, POSTS, "w1/p1", told.post("w1", "p1", [told.target("t1")]))
+
+    async def is_gone() -> bool:
+        return bool((await api.get(paths[1])).json() == {"data": []})
+
+    await wait_until_async(is_gone, 20, "its snapshots are not shown")
+    clickhouse.goes.set()
+    await waiting
 
 
 async def test_a_window_that_does_not_hold_any_more_is_computed(api: Api) -> None:

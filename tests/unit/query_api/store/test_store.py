@@ -451,3 +451,35 @@ async def test_what_was_stored_and_written_before_there_was_discovery_is_read(tm
     post = records.post("p1", catalog, orjson.dumps({"t1": [None, [], []]}), (0, 0))
     assert post is not None
     assert (post.targets[0].detail, post.targets[0].origin) == ({"enabled": True}, "product")
+
+
+async def test_topics_that_were_set_back_are_noticed_also_where_they_reach_as_far_again(tmp_path: Path) -> None:
+    brokers = told.topics()
+    fill(brokers)
+    async with store_of(tmp_path, brokers) as (store, _):
+        with store.view() as view:
+            assert likes(view, "p2") == 2
+    # The same topics with other messages: as many as the store took, so that every position is within them.
+    again = told.topics()
+    fill(again, posts=0)
+    for number in range(3):
+        told.put(again, POSTS, f"w1/p{number}", told.post("w1", f"p{number}", [told.target(f"t{number}")]))
+        told.put(again, POST_ROLLUPS, "w1/p2", told.figures("w1", "p2", {"t2": told.values(likes=8, views=9)}))
+    async with store_of(tmp_path, again) as (store, _):
+        with store.view() as view:
+            assert likes(view, "p2") == 8
+            assert view.post("w1", "p1") is None, "its figures are gone from the topic"
+
+
+async def test_a_store_goes_on_where_the_message_that_it_took_last_was_compacted_away(tmp_path: Path) -> None:
+    brokers = told.topics()
+    fill(brokers)
+    async with store_of(tmp_path, brokers) as (store, _):
+        number = store.folder.current()
+    partition = partition_of("w1", told.PARTITIONS)
+    told.put(brokers, POST_ROLLUPS, "w1/p2", told.figures("w1", "p2", {"t2": told.values(likes=8, views=9)}))
+    brokers.compact(POST_ROLLUPS, partition, 2)
+    async with store_of(tmp_path, brokers) as (store, _):
+        assert store.folder.current() == number, "it is the store of before"
+        with store.view() as view:
+            assert likes(view, "p2") == 8

@@ -45,12 +45,12 @@ def target_state(target_id: str = "t1", platform: str = "instagram", **changes: 
         updated_at=NOW - 2 * HOUR,
         register=post_register(),
     )
-    return replace(state, **changes)
+    return state._replace(**changes)
 
 
 def post_state(*targets: TargetState, **changes: Any) -> PostState:
     """A published post."""
-    return replace(PostState("p1", "published", None, NOW - HOUR, NOW - HOUR, targets), **changes)
+    return PostState("p1", "published", None, NOW - HOUR, NOW - HOUR, targets)._replace(**changes)
 
 
 def channel_state(platform: str = "instagram", *periods: PeriodState, **changes: Any) -> ChannelState:

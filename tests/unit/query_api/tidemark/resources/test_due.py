@@ -58,12 +58,12 @@ def test_what_is_not_polled_has_no_next_poll() -> None:
     state = target_state()
     stopped = replace(state.channel, status="token_expired")
     for never in (
-        replace(state, status="draft"),
-        replace(state, external_id=""),
-        replace(state, published_at=None),
-        replace(state, channel=stopped),
-        replace(state, is_newest=False),
-        replace(state, evidence=(evidence(Outcome.OK, is_gone=True),)),
+        state._replace(status="draft"),
+        state._replace(external_id=""),
+        state._replace(published_at=None),
+        state._replace(channel=stopped),
+        state._replace(is_newest=False),
+        state._replace(evidence=(evidence(Outcome.OK, is_gone=True),)),
     ):
         assert target_due(never, NOW, 1.0) == NEVER
     assert channel_due(channel_state(channel=stopped), 1.0) == NEVER

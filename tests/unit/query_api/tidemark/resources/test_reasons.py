@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from schemas.metrics import CHANNEL_NAMES, POST_NAMES, post_engagements, total
 from schemas.registers import Register
 from services.platforms import all_platforms
 from services.platforms.base import Outcome
+from services.query_api.tidemark.resources import render
 from services.query_api.tidemark.resources.reasons import (
     Reason,
     channel_needs_answers,
@@ -30,6 +32,7 @@ from tests.unit.query_api.tidemark.resources.states import (
     channel_state,
     evidence,
     post_register,
+    post_state,
     target_state,
 )
 
@@ -92,7 +95,7 @@ def test_what_is_not_asked_any_more_is_retired() -> None:
 
 def test_a_broken_connection_is_a_missing_permission() -> None:
     state = target_state()
-    broken = replace(state, channel=replace(state.channel, status="token_expired"))
+    broken = state._replace(channel=replace(state.channel, status="token_expired"))
     assert target_reasons(broken, NOW)["likes"] is Reason.PERMISSION
 
 
@@ -155,3 +158,10 @@ def test_a_channels_nulls_have_reasons() -> None:
     assert reasons["reach"] is Reason.PERMISSION
     assert channel_needs_answers(state)
     assert channel_reasons(channel_state(), (None,) * len(CHANNEL_NAMES))["reach"] is Reason.PENDING
+
+
+def test_written_reasons_are_the_reasons() -> None:
+    targets = target_state(register=post_register(likes=3)), target_state("t2", "x", is_newest=False)
+    for state in (post_state(), post_state(targets[0]), post_state(*targets)):
+        written = orjson.dumps(render.post(state, NOW, None, is_written=True))
+        assert written == orjson.dumps(render.post(state, NOW, None))

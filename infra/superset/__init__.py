@@ -1,0 +1,1 @@
+"""Makes an importable dashboard for Superset of the public views."""

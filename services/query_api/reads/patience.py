@@ -1,0 +1,107 @@
+"""Answers that may be some seconds old, where newer ones would have to be waited for longer than a reader should.
+
+What only ClickHouse tells is asked for anew by each read. While the machine is under strain that takes seconds; then a
+reader is given what was read a moment ago, and what it asked for is kept for the next one. No I/O.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Generic, TypeVar
+
+from cachetools import LRUCache
+
+from services.query_api.observability import STORE
+
+Value = TypeVar("Value")
+
+WAIT_SECONDS = 0.1
+"""How long a reader waits for the newest. At rest a query takes a fifth of it, so that nobody is shown anything old."""
+OLD_SECONDS = 4.0
+"""How long ago what a reader is shown instead may have been asked for; figures are at most 5 s late altogether."""
+_ENTRY_BYTES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[Value]):
+    value: Value
+    asked_at: float
+    size_bytes: int
+
+
+class Patience(Generic[Value]):
+    """What was read lately, by key; the one that was used longest ago is forgotten first.
+
+    Args:
+        max_bytes: the most memory, roughly; 0 keeps nothing, so that each reader waits for the newest.
+        size: the bytes of a value, roughly.
+        on_late: told before a kept value is given: no reply that is being made now may be kept as current.
+        now: seconds of a clock that only goes forward.
+    """
+
+    def __init__(
+        self,
+        max_bytes: int,
+        size: Callable[[Value], int] = lambda _: 0,
+        on_late: Callable[[], None] = lambda: None,
+        now: Callable[[], float] = monotonic,
+    ) -> None:
+        self._kept: LRUCache[Hashable, _Kept[Value]] = LRUCache(max_bytes, lambda kept: kept.size_bytes)
+        self._size = size
+        self._on_late = on_late
+        self._now = now
+        self._running: dict[tuple[Hashable, ...], asyncio.Task[Mapping[Hashable, Value]]] = {}
+
+    async def get(
+        self, keys: Sequence[Hashable], load: Callable[[], Awaitable[Mapping[Hashable, Value]]]
+    ) -> Mapping[Hashable, Value]:
+        """The newest values; kept ones where the newest take too long and all are kept.
+
+        Args:
+            load: reads the newest value of each key. It goes on when its reader has been given kept values.
+
+        Raises:
+            Exception: the error of `load`, within the time that a reader waits or where not all are kept.
+        """
+        asked_at = self._now()
+        kept = {key: held.value for key in keys if (held := self._recent(key, asked_at)) is not None}
+        if len(kept) < len(keys):
+            return self._keep(await load(), asked_at)
+        loading = self._running.get(tuple(keys))
+        if loading is None:
+            loading = self._running[tuple(keys)] = asyncio.create_task(self._load(load, asked_at))
+            loading.add_done_callback(partial(self._ended, tuple(keys)))
+        # Of what readers went on without, one load is enough.
+        done, _ = await asyncio.wait({loading}, timeout=WAIT_SECONDS)
+        if done:
+            return loading.result()
+        STORE.labels("late").inc()
+        self._on_late()
+        return kept
+
+    def _recent(self, key: Hashable, now: float) -> _Kept[Value] | None:
+        held = self._kept.get(key)
+        return held if held is not None and now - held.asked_at <= OLD_SECONDS else None
+
+    async def _load(
+        self, load: Callable[[], Awaitable[Mapping[Hashable, Value]]], asked_at: float
+    ) -> Mapping[Hashable, Value]:
+        return self._keep(await load(), asked_at)
+
+    def _keep(self, values: Mapping[Hashable, Value], asked_at: float) -> Mapping[Hashable, Value]:
+        for key, value in values.items():
+            before = self._kept.get(key)
+            size = self._size(value) + _ENTRY_BYTES
+            if size <= self._kept.maxsize // 8 and (before is None or before.asked_at <= asked_at):
+                self._kept[key] = _Kept(value, asked_at, size)
+        return values
+
+    def _ended(self, keys: tuple[Hashable, ...], loading: asyncio.Task[Mapping[Hashable, Value]]) -> None:
+        del self._running[keys]
+        # Its reader may have gone on without it, and then nobody else retrieves the error.
+        if not loading.cancelled():
+            loading.exception()

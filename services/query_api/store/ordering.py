@@ -1,0 +1,73 @@
+"""Posts of a workspace, and targets of a channel, by the time of their publication, the newest first. Pure.
+
+An entry follows from what the catalog and the figures of one post say, so it is written in the transaction that changes
+either. Figures that change and belong to the same targets move no entry.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Set
+from typing import Final, NamedTuple
+
+from services.query_api.store import records
+
+UNPUBLISHED: Final = -1
+"""The place of a post without a time of publication: behind all others, which have theirs in ms."""
+
+_PLACE = struct.Struct(">Q")
+_FIRST_PLACE = (1 << 63) - 1
+_POSTS, _TARGETS = b"/p", b"/t"
+
+
+class Placed(NamedTuple):
+    """A target and when it was published, ms."""
+
+    target_id: str
+    post_id: str
+    published_at: int
+
+
+def entries(key: bytes, catalog: bytes, shown: Collection[str]) -> Set[bytes]:
+    """The keys under which a post's id stands. Posts that name the same target stand side by side.
+
+    Args:
+        key: the message key of the post.
+        catalog: its payload; empty where the catalog does not hold it.
+        shown: the targets that its figures name.
+    """
+    if not catalog:
+        return frozenset()
+    workspace, _, post_id = key.partition(b"/")
+    published_at, targets = records.published(catalog)
+    place = UNPUBLISHED if published_at is None else published_at
+    found = {posts_of(workspace) + _place(place) + post_id}
+    for target_id, channel_id, at in targets:
+        if at is not None and target_id in shown:
+            found.add(targets_of(workspace, channel_id.encode()) + _place(at) + target_id.encode())
+    return found
+
+
+def posts_of(workspace: bytes) -> bytes:
+    """What the keys of a workspace's posts begin with."""
+    return workspace + _POSTS
+
+
+def targets_of(workspace: bytes, channel: bytes) -> bytes:
+    """What the keys of a channel's targets begin with."""
+    return b"%b%b/%b/" % (workspace, _TARGETS, channel)
+
+
+def from_place(prefix: bytes, place: int, id_: bytes = b"") -> bytes:
+    """The first key at a place, or behind it; of the same place, from an id on."""
+    return prefix + _place(place) + id_
+
+
+def read(prefix: bytes, key: bytes) -> tuple[int, str]:
+    """Place and id of a key."""
+    (inverse,) = _PLACE.unpack_from(key, len(prefix))
+    return _FIRST_PLACE - inverse, key[len(prefix) + _PLACE.size :].decode()
+
+
+def _place(place: int) -> bytes:
+    return _PLACE.pack(_FIRST_PLACE - place)
