@@ -27,6 +27,8 @@ _TOTALS = ("post_totals_store", "channel_totals_store")
 _FIGURES = (*_SNAPSHOTS, *_REGISTERS, *_TOTALS)
 _ACTIVE = "active_generations"
 _DELIVERIES = "webhook_deliveries"
+# Every table with rows of workspaces.
+_OF_WORKSPACES = (_RAW, *_CATALOG, *_FIGURES, _DELIVERIES, "rebuild_progress")
 _VIEWS = ("raw_events", "post_snapshots", "channel_snapshots", "latest_post_metrics", "post_totals", "channel_totals")
 
 
@@ -37,6 +39,7 @@ class Access:
     Attributes:
         selects, inserts: tables of the database.
         deletes: tables that lose rows by mutations, or whole partitions: the privilege ALTER DELETE.
+        updates: tables with columns that mutations change: the privilege ALTER UPDATE.
         system: tables of the database `system` that the role reads.
         sees_tables: whether it needs the names and sizes of tables that it doesn't read.
     """
@@ -44,6 +47,7 @@ class Access:
     selects: tuple[str, ...]
     inserts: tuple[str, ...] = ()
     deletes: tuple[str, ...] = ()
+    updates: tuple[str, ...] = ()
     system: tuple[str, ...] = ()
     sees_tables: bool = False
 
@@ -67,7 +71,7 @@ _ACCESS: Final[dict[str, Access]] = {
     ),
     "query-api": Access(selects=(_ACTIVE, _RAW, *_CATALOG, *_FIGURES, _DELIVERIES)),
     "notifier": Access(selects=(), inserts=(_DELIVERIES,)),
-    "audit": Access(selects=_AUDITED, system=("tables",)),
+    "audit": Access(selects=(*_AUDITED, "rebuild_progress"), system=("tables",)),
     "rebuild": Access(
         selects=(*_AUDITED, "rebuild_progress", "rebuild_handovers"),
         inserts=(_ACTIVE, "rebuilds", "rebuild_progress", _RAW, *_FIGURES),
@@ -76,9 +80,19 @@ _ACCESS: Final[dict[str, Access]] = {
     ),
     "status": Access(selects=(), system=("parts", "metrics", "disks"), sees_tables=True),
     "backup": Access(selects=(_RAW, _MIGRATIONS_TABLE)),
+    "workspace-delete": Access(
+        selects=("rebuilds", *_OF_WORKSPACES), inserts=("rebuild_progress",), deletes=_OF_WORKSPACES
+    ),
     # The views that it reads, and what these read.
     "workspace-export": Access(selects=(*_VIEWS, _MIGRATIONS_TABLE, _ACTIVE, _RAW, *_CATALOG, *_FIGURES)),
-    "restore": Access(selects=(_RAW, _MIGRATIONS_TABLE), inserts=(_RAW,), system=("tables",)),
+    # After Kafka was lost: what ClickHouse knows newer than the backup, and raw events that are of no topic any more.
+    "restore": Access(
+        selects=(_RAW, _MIGRATIONS_TABLE, *_CATALOG, _DELIVERIES),
+        inserts=(_RAW,),
+        deletes=(_DELIVERIES,),
+        updates=(_RAW,),
+        system=("tables",),
+    ),
 }
 ROLES: Final = ("migrate", *_ACCESS)
 
@@ -115,8 +129,13 @@ def privileges(role: str, database: str) -> Iterator[tuple[str, str]]:
         yield "SELECT", "system.tables"
         return
     needs = access(role)
-    for table in sorted({*needs.selects, *needs.inserts, *needs.deletes}):
-        by_privilege = (("SELECT", needs.selects), ("INSERT", needs.inserts), ("ALTER DELETE", needs.deletes))
+    for table in sorted({*needs.selects, *needs.inserts, *needs.deletes, *needs.updates}):
+        by_privilege = (
+            ("SELECT", needs.selects),
+            ("INSERT", needs.inserts),
+            ("ALTER DELETE", needs.deletes),
+            ("ALTER UPDATE", needs.updates),
+        )
         yield ", ".join(name for name, tables in by_privilege if table in tables), f"{database}.{table}"
     if needs.sees_tables:
         yield "SHOW TABLES", f"{database}.*"

@@ -75,7 +75,7 @@ _COMMANDS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "secrets-reencrypt": ((TOKENS, WEBHOOKS), (TOKENS, WEBHOOKS)),
     "platforms-check": ((CHANNELS, POSTS, TOKENS), ()),
 }
-COMMANDS: Final = ("topics", *_COMMANDS, "backup", "restore")
+COMMANDS: Final = ("topics", *_COMMANDS, "backup", "restore", "workspace-delete")
 ROLES: Final = (*SERVICES, *COMMANDS)
 # The group under which commands ask for offsets; they never join it.
 READER_GROUP: Final = "tidemark-reader"
@@ -93,6 +93,8 @@ def kafka_rights(role: str, names: Names) -> tuple[Right, ...]:
     if role == "topics":
         operations = ("Create", "Describe", "DescribeConfigs", "AlterConfigs")
         return tuple(Right("topic", names.prefix + spec.name, operations) for spec in topic_specs())
+    if role == "workspace-delete":
+        return (*_to_erase(names.prefix), *_on_groups(role, names))
     if role in ("backup", "restore"):
         kept = tuple(spec.name for spec in topic_specs() if spec.is_backed_up)
         reads, writes = ((*kept, RAW), ()) if role == "backup" else (kept, kept)
@@ -101,6 +103,16 @@ def kafka_rights(role: str, names: Names) -> tuple[Right, ...]:
     else:
         reads, writes = _COMMANDS[role]
     return (*_on_topics(reads, writes, names.prefix), *_on_groups(role, names))
+
+
+def _to_erase(prefix: str) -> Iterator[Right]:
+    """Tombstones in every compacted topic of workspaces; the others are asked for how long they keep messages."""
+    for spec in topic_specs():
+        if not spec.is_compacted:
+            operations: tuple[str, ...] = ("Read", "DescribeConfigs") if spec.name == RAW else ("DescribeConfigs",)
+            yield Right("topic", prefix + spec.name, operations)
+        elif spec.key.startswith("workspace_id"):
+            yield Right("topic", prefix + spec.name, ("Read", "Write"))
 
 
 def topics_of(service: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -137,11 +149,18 @@ def _on_groups(role: str, names: Names) -> Iterable[Right]:
             return tuple(
                 Right("group", group, ("Read",)) for group in (own, f"{own}-positions", f"{own}-positions-log")
             )
-        case "audit" | "rebuild" | "backup":
+        case "audit" | "rebuild" | "workspace-delete":
             return (*(Right("group", name, ("Describe",)) for name in (aggregator, f"{aggregator}-catalog")), reader)
+        case "backup":
+            positions = f"{names.prefix}{names.notifier_group}-positions"
+            asked = (aggregator, f"{aggregator}-catalog", positions)
+            return (*(Right("group", name, ("Describe",)) for name in asked), reader)
+        case "restore":
+            # Webhooks are told from where the backup says.
+            return (Right("group", f"{names.prefix}{names.notifier_group}-positions", ("Read",)), reader)
         case "status":
             return tuple(Right("group", name, ("Describe",)) for name in (aggregator, f"{aggregator}-catalog", poller))
-        case "dead-letters" | "redrive" | "catalog-export" | "workspace-export" | "restore" | "secrets-reencrypt":
+        case "dead-letters" | "redrive" | "catalog-export" | "workspace-export" | "secrets-reencrypt":
             return (reader,)
         case _:
             return ()

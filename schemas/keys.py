@@ -54,6 +54,11 @@ _MAY_BE_EMPTY = frozenset({(BACKFILLS, "channel_id")})
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
+def is_id(text: str) -> bool:
+    """Whether a text is an id of ours."""
+    return _ID.fullmatch(text) is not None
+
+
 class Reason(StrEnum):
     """The reason why a record does not count."""
 

@@ -11,7 +11,6 @@ import pytest
 
 from tests.support.budgets import FolderTimes
 from tests.support.certificates import share_authorities
-from tests.support.containers import ContainerEngines
 from tests.support.engines import EmbeddedEngines, Engines, ExternalEngines, in_database, query_clickhouse
 from tests.support.processes import FilesTogether, in_order, take_own_ports
 
@@ -52,6 +51,9 @@ def engines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if kind == "embedded":
         running = EmbeddedEngines(tmp_path_factory.mktemp("engines"))
     elif kind == "containers":
+        # Every process of every run would import Docker's client.
+        from tests.support.containers import ContainerEngines
+
         running = ContainerEngines()
     else:
         running = ExternalEngines()

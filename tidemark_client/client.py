@@ -115,14 +115,15 @@ class Tidemark(WebhookCalls):
         self,
         metric: str,
         *,
+        order: Literal["desc", "asc"] = "desc",
         channel_id: str | None = None,
         platform: str | None = None,
         start: Moment | None = None,
         end: Moment | None = None,
         page_size: int = 50,
     ) -> Iterator[Post]:
-        """Posts by one metric, the greatest first; posts without the metric are left out."""
-        asked = {"metric": metric, "channel_id": channel_id, "platform": platform}
+        """Posts by one metric, the greatest or the least first; posts without the metric are left out."""
+        asked = {"metric": metric, "order": order, "channel_id": channel_id, "platform": platform}
         span = {"from": _text(start), "to": _text(end), "limit": page_size}
         return self._pages(Page[Post], "top/posts", {**asked, **span})
 

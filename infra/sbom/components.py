@@ -40,7 +40,7 @@ IMAGE = {
 }
 _CLASSIFIER = "License :: "
 _POM = re.compile(r"META-INF/maven/[^/]+/[^/]+/pom\.xml")
-_JAR = re.compile(r"(?P<name>.+?)-(?P<version>\d[^/]*)\.jar")
+_QUARKUS_LIST = "quarkus-app-dependencies.txt"
 _LICENCE_FILE = re.compile(r"(?:^|/)LICEN[CS]E[^/]*$", re.IGNORECASE)
 
 
@@ -147,12 +147,9 @@ def jars(bundle: Bundle, folder: Path) -> Iterator[Component]:
     Args:
         folder: of the engine's files, unpacked and verified.
     """
-    locked = {file.filename: file for file in bundle.files}
+    known = {file.filename: (file.group, file.artifact, file.version) for file in bundle.files} | _unpacked(folder)
     for path in sorted(folder.rglob("*.jar")):
-        if (file := locked.get(path.name)) is not None and path.parent == folder:
-            group, name, version = file.group, file.artifact, file.version
-        else:
-            group, name, version = _coordinate(path)
+        group, name, version = known.get(path.name, ("", path.stem, ""))
         purl = PackageURL("maven", group or None, name, version or None)
         yield Component(
             group=group or None,
@@ -167,13 +164,14 @@ def jars(bundle: Bundle, folder: Path) -> Iterator[Component]:
         )
 
 
-def _coordinate(path: Path) -> tuple[str, str, str]:
-    """Group, name and version of a jar that is named `group.name-version.jar`, as Quarkus names them."""
-    match = _JAR.fullmatch(path.name)
-    if match is None:
-        return "", path.stem, ""
-    group, _, name = match["name"].rpartition(".")
-    return group, name, match["version"]
+def _unpacked(folder: Path) -> dict[str, tuple[str, str, str]]:
+    """Group, name and version of an archive's jars by file name, from the list that Quarkus puts beside them."""
+    listed = folder / _QUARKUS_LIST
+    found = {}
+    for line in listed.read_text(encoding="utf-8").split() if listed.exists() else ():
+        group, name, classifier, kind, version = line.split(":")
+        found[f"{group}.{name}-{f'{classifier}-' if classifier else ''}{version}.{kind}"] = (group, name, version)
+    return found
 
 
 def _of_jar(path: Path) -> list[str]:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from schemas.topic_names import CHANNELS, DEAD_LETTERS, POSTS, RAW
+from schemas.topic_names import CHANNELS, CLAIMS, DEAD_LETTERS, POSTS, RAW
 from services.aggregator.app import Worker, build_app
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.health import watch
@@ -43,6 +43,7 @@ def load_codecs(settings: AggregatorSettings) -> Codecs:
         raw=registry.codec(RAW),
         catalog={name: registry.codec(name) for name in (CHANNELS, POSTS)},
         dead_letters=registry.codec(DEAD_LETTERS),
+        claims=registry.record_codec(CLAIMS),
         encoders={name: registry.encoder(name) for name in RECORD_TOPICS},
     )
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from schemas.codec import MalformedEvent
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.rows import Table
+from services.aggregator.topic_reader import TopicReader
 
 _CLAIMS: Table = ("partition_claims", ("partition", "epoch", "instance", "claimed_at"))
 
 
-async def claim(store: ClickHouse, partition: int, instance: str) -> int:
+async def claim(
+    store: ClickHouse, partition: int, instance: str, told: Callable[[], Awaitable[int]] | None = None
+) -> int:
     """Store this worker's claim of a partition.
 
     Args:
         instance: this worker's name, for people who read the table.
+        told: the greatest epoch that the topic of claims holds; asked where the table has no claim of the partition.
+            Where tables were lost, the topics of before hold versions of its epochs, and newer ones have to be greater.
 
     Returns:
         The claim's epoch, greater than the epoch of every claim stored before. Two workers that claim at once may get
@@ -24,7 +34,27 @@ async def claim(store: ClickHouse, partition: int, instance: str) -> int:
         {"partition": partition},
     )
     epoch, now = int(rows[0][0]), int(rows[0][1])
+    if epoch == 1 and told is not None:
+        epoch = await told() + 1
     await store.insert(_CLAIMS, [(partition, epoch, instance, now)])
+    return epoch
+
+
+def told_epoch(reader: TopicReader, topic: str, partition: int, decode: Callable[[bytes], dict[str, Any]]) -> int:
+    """The greatest epoch of a partition's claims on their topic; 0 when it holds none. Blocking.
+
+    Args:
+        topic: the full name of the topic of claims.
+        decode: decodes its values.
+
+    Raises:
+        TopicUnreadable: Kafka can't be read.
+    """
+    epoch = 0
+    for message in reader.read(topic, partition, *reader.bounds(topic, partition)):
+        if message.intact is not None:
+            with contextlib.suppress(MalformedEvent):
+                epoch = max(epoch, int(decode(message.intact)["epoch"]))
     return epoch
 
 

@@ -10,9 +10,8 @@ from contextlib import ExitStack, contextmanager
 
 import orjson
 
-from schemas.codec import Codec, MalformedEvent
-from schemas.events import PlatformRaw
 from services.aggregator.dead_letters import DeadLetters, Filter, Listed, Origin
+from services.aggregator.letters_shown import described, readable
 from services.aggregator.redrive import Redrive
 from services.aggregator.topic_reader import TopicReader, TopicUnreadable
 from services.runtime.clock import SystemClock, iso_millis
@@ -52,7 +51,7 @@ def list_letters(wanted: Filter, limit: int, *, as_json: bool) -> None:
     with _connected() as stack:
         listed = _Session(stack).letters.newest(wanted, limit)
     for entry in listed:
-        print(orjson.dumps(_described(entry)).decode() if as_json else _line(entry))
+        print(orjson.dumps(described(entry)).decode() if as_json else _line(entry))
     if not listed:
         print(f"there are no dead letters{'' if wanted == Filter() else ' that match'}", file=sys.stderr)
 
@@ -82,13 +81,13 @@ def show(origin: str) -> int:
         found = session.letters.one(place)
         if found is None:
             exit_with(f"there is no dead letter of {place}; `tidemark dead-letters list` shows the origins", 1)
-        described = _described(Listed(found, None))
-        del described["redriven_at"]
-        described["headers"] = {
+        shown = described(Listed(found, None))
+        del shown["redriven_at"]
+        shown["headers"] = {
             name: blank_secret_bytes(value).decode(errors="replace") for name, value in found.letter.headers.items()
         }
-        described["payload"] = _readable(found.letter.payload, session.letters.raw_codec)
-        print(orjson.dumps(described, option=orjson.OPT_INDENT_2).decode())
+        shown["payload"] = readable(found.letter.payload, session.letters.raw_codec)
+        print(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
     return 0
 
 
@@ -130,40 +129,3 @@ def _connected() -> Iterator[ExitStack]:
             yield stack
     except (TopicUnreadable, RegistryUnavailable) as error:
         exit_with(str(error))
-
-
-def _described(entry: Listed) -> dict[str, object]:
-    found, letter = entry.found, entry.found.letter
-    return {
-        "origin": str(found.origin),
-        "first_origin": str(found.root),
-        "dead_letter": str(found.at),
-        "workspace_id": letter.workspace_id,
-        "reason": letter.reason,
-        "detail": blank_secrets(letter.detail),
-        "key": None if letter.origin_key is None else letter.origin_key.decode(errors="replace"),
-        "failed_at": iso_millis(letter.failed_at),
-        "redriven_at": None if entry.redriven_at is None else iso_millis(entry.redriven_at),
-    }
-
-
-def _readable(payload: bytes, codec: Codec[PlatformRaw]) -> object:
-    """A raw event as its fields, any other payload as text, with everything like a token blanked."""
-    try:
-        event = codec.decode(payload)
-    except MalformedEvent:
-        return blank_secret_bytes(payload).decode(errors="replace")
-    return {
-        "event_id": event.event_id,
-        "workspace_id": event.workspace_id,
-        "channel_id": event.channel_id,
-        "platform": event.platform,
-        "kind": event.kind,
-        "endpoint": blank_secrets(event.endpoint),
-        "request": {name: blank_secrets(value) for name, value in event.request.items()},
-        "targets": [target._asdict() for target in event.targets],
-        "http_status": event.http_status,
-        "captured_at": iso_millis(event.captured_at),
-        "origin": event.origin,
-        "body": blank_secret_bytes(event.body).decode(errors="replace"),
-    }

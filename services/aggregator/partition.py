@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from schemas.codec import Codec
+from schemas.codec import Codec, RecordCodec
 from schemas.encoder import Encode
 from schemas.events import DeadLetter, PlatformRaw
 from schemas.topic_names import CHANNEL_ROLLUPS, CHANNEL_SNAPSHOTS, CLAIMS, POST_ROLLUPS, POST_SNAPSHOTS
 from services.aggregator.batch import CATALOG_WRITES_PER_BATCH, Batch, newest_writes
 from services.aggregator.catalog import CatalogReader
-from services.aggregator.claims import claim, generation_of
+from services.aggregator.claims import claim, generation_of, told_epoch
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.handover import HandoverWatch
 from services.aggregator.intake import Intake, Received
@@ -30,6 +30,7 @@ from services.aggregator.state import PartitionState
 from services.aggregator.states import StoredStates
 from services.aggregator.takeover import Takeover
 from services.aggregator.tenants import Tenants
+from services.aggregator.topic_reader import TopicReader
 from services.aggregator.topic_writer import TopicWriter, until_done
 from services.aggregator.writing import BatchWriter
 from services.runtime.clock import Clock
@@ -47,6 +48,7 @@ class Codecs:
         raw: the codec of raw events.
         catalog: the codecs of the catalog's topics, by the topic's name without prefix.
         dead_letters: the codec of dead letters.
+        claims: the codec of claims.
         encoders: the encoders of `RECORD_TOPICS`, by the topic's name without prefix.
     """
 
@@ -55,11 +57,13 @@ class Codecs:
         raw: Codec[PlatformRaw],
         catalog: dict[str, Codec[Any]],
         dead_letters: Codec[DeadLetter],
+        claims: RecordCodec,
         encoders: dict[str, Encode],
     ) -> None:
         self.raw = raw
         self.catalog = catalog
         self.dead_letters = dead_letters
+        self.claims = claims
         self.encoders = encoders
 
 
@@ -173,7 +177,7 @@ class PartitionTask:
         """
         await until_done(lambda: asyncio.to_thread(self._publisher.start))
         instance = self._settings.instance_id or "aggregator"
-        epoch = await claim(self._store, self.partition, instance)
+        epoch = await claim(self._store, self.partition, instance, lambda: asyncio.to_thread(self._told_epoch))
         fields = (self.partition, epoch, instance, self._clock.now())
         proof = Encoded(
             self._settings.topic(CLAIMS),
@@ -184,6 +188,10 @@ class PartitionTask:
         await until_done(lambda: asyncio.to_thread(self._publisher.publish, [proof]))
         self._pipeline.begin(epoch, await generation_of(self._store, self.partition))
         return epoch
+
+    def _told_epoch(self) -> int:
+        with TopicReader(self._settings) as reader:
+            return told_epoch(reader, self._settings.topic(CLAIMS), self.partition, self._codecs.claims.decode)
 
     async def _read_catalog(self) -> None:
         """Fold the catalog from the last owner's committed position to the end."""

@@ -93,7 +93,7 @@ class Replayer:
             f"toUnixTimestamp64Milli(updated_at), is_deleted FROM channels_store FINAL WHERE {where}",
             parameters,
         )
-        writes = [_channel_write(workspace_id, row) for row in channels]
+        writes = [channel_write(workspace_id, row) for row in channels]
         for start in range(0, len(writes), CATALOG_PER_BATCH):
             chunk = writes[start : start + CATALOG_PER_BATCH]
             if since:
@@ -111,7 +111,7 @@ class Replayer:
                 return
             if since:
                 await self._recall_targets(workspace_id, [row[0] for row in posts])
-            await self.fold(workspace_id, Batch(catalog=[_post_write(workspace_id, row) for row in posts]))
+            await self.fold(workspace_id, Batch(catalog=[post_write(workspace_id, row) for row in posts]))
             after = posts[-1][0]
 
     async def _recall_channels(self, writes: Sequence[CatalogWrite]) -> None:
@@ -212,7 +212,8 @@ class Replayer:
         return reads
 
 
-def _channel_write(workspace_id: str, row: Sequence[Any]) -> CatalogWrite:
+def channel_write(workspace_id: str, row: Sequence[Any]) -> CatalogWrite:
+    """The write that a row of the mirror is of: id, platform, external id, name, status, instants in ms, is_deleted."""
     channel_id, platform, external_id, username, status, token_expires_at, updated_at, is_deleted = row
     event = CatalogChannel(
         workspace_id, channel_id, platform, external_id, username, status, token_expires_at, updated_at
@@ -220,7 +221,8 @@ def _channel_write(workspace_id: str, row: Sequence[Any]) -> CatalogWrite:
     return CatalogWrite(workspace_id, channel_id, None if is_deleted else event, False, updated_at)
 
 
-def _post_write(workspace_id: str, row: Sequence[Any]) -> CatalogWrite:
+def post_write(workspace_id: str, row: Sequence[Any]) -> CatalogWrite:
+    """The write that a row of the mirror is of: id, status, three instants in ms, targets as JSON, is_deleted."""
     post_id, status, created_at, published_at, updated_at, targets, is_deleted = row
     parsed = tuple(
         CatalogTarget(**{**entry, "detail": orjson.dumps(entry["detail"]).decode()}) for entry in orjson.loads(targets)

@@ -107,6 +107,17 @@ class TopicReader:
         Raises:
             TopicUnreadable: Kafka did not answer.
         """
+        found = self.position(group, topic, partition)
+        low, high = self.bounds(topic, partition)
+        # A committed offset outside of the partition is of an earlier topic of the same name.
+        return found if found is not None and low <= found <= high else low
+
+    def position(self, group: str, topic: str, partition: int) -> int | None:
+        """The offset that a group (name without prefix) committed, whatever the partition holds; None without one.
+
+        Raises:
+            TopicUnreadable: Kafka did not answer.
+        """
         if group not in self._members:
             self._members[group] = Consumer(
                 {
@@ -121,9 +132,7 @@ class TopicReader:
             found = self._members[group].committed(asked, timeout=_TIMEOUT_SECONDS)[0].offset
         except KafkaException as error:
             raise _unreadable(error) from None
-        low, high = self.bounds(topic, partition)
-        # A committed offset outside of the partition is of an earlier topic of the same name.
-        return int(found) if low <= found <= high else low
+        return int(found) if found >= 0 else None
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Generator[Message]:
         """Yield the messages of `[start, end)` in order, except those removed by compaction or retention.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,10 +21,9 @@ def backup_create(
     ] = 60,
 ) -> None:
     """Write catalog, tokens (as ciphertext), keys (as hashes) and raw events to a new file that you alone can read."""
-    from services.aggregator.audit.run import AuditSettings
-    from services.aggregator.backup.command import run_create
+    from services.aggregator.backup.command import BackupSettings, run_create
 
-    usable(AuditSettings, role="backup")
+    usable(BackupSettings, role="backup")
     raise typer.Exit(run_create(file, wait_seconds))
 
 
@@ -34,10 +33,13 @@ def backup_restore(
     force: Annotated[
         bool, typer.Option("--force", help="Also into an installation that holds data: the backup comes on top.")
     ] = False,
+    lost: Annotated[
+        Literal["everything", "kafka", "clickhouse", "registry"],
+        typer.Option(help="What is gone; of what is not, nothing is replaced by an older state."),
+    ] = "everything",
 ) -> None:
-    """Verify a backup, then write it into an empty installation; goes on with a restore that was stopped."""
-    from services.aggregator.audit.run import AuditSettings
-    from services.aggregator.backup.command import run_restore
+    """Verify a backup, then write what was lost from it; goes on with a restore that was stopped."""
+    from services.aggregator.backup.command import BackupSettings, run_restore
 
-    usable(AuditSettings, role="restore")
-    raise typer.Exit(run_restore(file, is_forced=force))
+    usable(BackupSettings, role="restore")
+    raise typer.Exit(run_restore(file, is_forced=force, lost=lost))

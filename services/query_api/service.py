@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from schemas.positional import PositionalCodec
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
+from services.query_api.admin.letters import letters_of
 from services.query_api.admin.routes import Admin
 from services.query_api.admin.status import engines_of, reader_of
 from services.query_api.admin.vault import TokenVault
@@ -71,6 +72,8 @@ _PARTS_SHARE = 4
 # What only ClickHouse tells, for when it takes too long: snapshots, and why figures are unknown.
 _LATE_SHARE, _EXPLANATIONS_SHARE = 8, 32
 _EVIDENCE_BYTES = 200
+# Of one workspace, whose readers have gone on with older ones: each may take some ten megabytes.
+_SNAPSHOTS_EACH = 4
 
 
 class Service:
@@ -154,7 +157,12 @@ class Service:
                             desk,
                             own_reads,
                             KeptParts(settings.answer_cache_bytes // _PARTS_SHARE),
-                            Patience(settings.answer_cache_bytes // _LATE_SHARE, _held_bytes, self._replies.distrust),
+                            Patience(
+                                settings.answer_cache_bytes // _LATE_SHARE,
+                                _held_bytes,
+                                self._replies.distrust,
+                                most_each=_SNAPSHOTS_EACH,
+                            ),
                         ),
                         self._link,
                         directory,
@@ -182,6 +190,7 @@ class Service:
                     catalog,
                     Keys(catalog, keys, self._clock),
                     reader_of(settings.status_targets, engines_of(settings, os.environ)),
+                    letters_of(settings, self._clock),
                 ),
                 limiter=self._limiter,
                 clock=self._clock,

@@ -80,7 +80,7 @@ def _is_lacking(client: httpx.Client, subject: str, versions: Sequence[Registere
         if held.get(wanted.version) != (wanted.id, orjson.loads(wanted.text)):
             raise IdsRefused(
                 f"{subject} is registered anew, with other ids than in the backup; empty the registry, start nothing "
-                "that registers schemas (`tidemark topics`, or `tidemark up` without `--without topics`), and restore"
+                "that registers schemas (`tidemark topics`, which `tidemark up` runs), and restore"
             )
     return False
 

@@ -188,8 +188,8 @@ def _require_schemas(admin: AdminClient, client: SchemaRegistryClient, full: str
     if any(ends.values()):
         raise TopicsError(
             f"{full} holds messages, and the registry has no schema of it: each message names its schema by the id "
-            "that it had. Restore the ids by `tidemark backup restore FILE --lost registry` (under `tidemark up "
-            "--without topics`), or check TIDEMARK_SCHEMA_REGISTRY_URL"
+            "that it had. Restore the ids by `tidemark backup restore FILE --lost registry` (on one machine "
+            "under `tidemark up` without topics and services), or check TIDEMARK_SCHEMA_REGISTRY_URL"
         )
 
 

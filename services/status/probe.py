@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import httpx
 import psutil
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from services.runtime import neighbours
@@ -51,6 +59,8 @@ class PartitionLag:
     Attributes:
         committed: the group's committed offset; None before its first commit.
         is_drained: whether only markers of transactions are left, which have offsets but are no messages.
+        waits_seconds: how long the first message that is not acknowledged has been in the topic; None without such a
+            message, or where it could not be read.
     """
 
     topic: str
@@ -58,6 +68,7 @@ class PartitionLag:
     committed: int | None
     end: int
     is_drained: bool = False
+    waits_seconds: float | None = None
 
     @property
     def lag(self) -> int:
@@ -136,8 +147,10 @@ def ask_kafka(settings: KafkaSettings, groups: dict[str, tuple[str, ...]], owned
                 for place in consumer.committed(places, timeout=_TIMEOUT_SECONDS):
                     end = consumer.get_watermark_offsets(place, timeout=_TIMEOUT_SECONDS)[1]
                     committed = place.offset if place.offset >= 0 else None
-                    is_drained = committed is not None and committed < end and _is_drained(consumer, place)
-                    answer.lags.append(PartitionLag(topic, place.partition, committed, end, is_drained))
+                    is_drained, waits = False, None
+                    if (committed or 0) < end:
+                        is_drained, waits = _first_after(consumer, place)
+                    answer.lags.append(PartitionLag(topic, place.partition, committed, end, is_drained, waits))
         except KafkaException as error:
             answer.problem = f"can't be read at {settings.kafka_bootstrap} ({error.args[0].str()})"
             return answer
@@ -164,13 +177,22 @@ def _owners(settings: KafkaSettings, owned: dict[str, str]) -> dict[str, dict[st
     return found
 
 
-def _is_drained(consumer: Consumer, place: TopicPartition) -> bool:
-    """Whether offsets are left from a place on, but no messages."""
-    consumer.assign([place])
+def _first_after(consumer: Consumer, place: TopicPartition) -> tuple[bool, float | None]:
+    """Whether offsets are left from a place on, but no messages; and how long the first message has waited, seconds.
+
+    Without a committed offset, the group begins at the oldest message.
+    """
+    offset = place.offset if place.offset >= 0 else OFFSET_BEGINNING
+    consumer.assign([TopicPartition(place.topic, place.partition, offset)])
     try:
         message = consumer.poll(_TIMEOUT_SECONDS)
-        error = message.error() if message is not None else None
-        return error is not None and error.code() == KafkaError._PARTITION_EOF
+        if message is None:
+            return False, None
+        error = message.error()
+        if error is not None:
+            return error.code() == KafkaError._PARTITION_EOF and place.offset >= 0, None
+        kind, at = message.timestamp()
+        return False, None if kind == TIMESTAMP_NOT_AVAILABLE else max(0.0, time.time() - at / 1000)
     finally:
         consumer.unassign()
 

@@ -89,6 +89,7 @@ def full_report(services: Mapping[str, Report], kafka: Answer, clickhouse: Answe
                     "committed": lag.committed,
                     "end": lag.end,
                     "lag": lag.lag,
+                    "waits_seconds": None if lag.waits_seconds is None else round(lag.waits_seconds, 1),
                 }
                 for lag in kafka.lags
             ],

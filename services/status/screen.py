@@ -101,7 +101,7 @@ def _lag(report: Report, console: Console) -> None:
         console.print(f"Kafka: {kafka['problem']}", markup=False)
     by_topic: dict[str, list[str]] = {}
     for entry in kafka["lag"]:
-        by_topic.setdefault(entry["topic"], []).append(f"{entry['partition']}: {entry['lag']}")
+        by_topic.setdefault(entry["topic"], []).append(_waiting(entry))
     if by_topic:
         table = _table("topic", "lag by partition")
         for topic, lags in by_topic.items():
@@ -113,6 +113,12 @@ def _lag(report: Report, console: Console) -> None:
             for member, numbers in members.items() or [("nobody", [])]:
                 table.add_row(group, member, ", ".join(str(number) for number in numbers) or "none")
         console.print(table)
+
+
+def _waiting(entry: Report) -> str:
+    """The messages behind in one partition, and how long the first of them has waited."""
+    waits = entry["waits_seconds"]
+    return f"{entry['partition']}: {entry['lag']}" + ("" if waits is None else f" ({waits:.0f} s)")
 
 
 def _letters(report: Report, console: Console) -> None:

@@ -328,6 +328,15 @@ def test_posts_are_sorted_filtered_searched_and_paged(open_window: Callable[...,
     expect(page.locator("th[aria-sort=descending]")).to_have_text("Likes")
     settled(page)
     likes = [int(str(one.get_attribute("data-value"))) for one in page.locator("[data-metric=likes]").all()]
+    page.get_by_role("link", name="Likes").click()
+    expect(page.locator("th[aria-sort=ascending]")).to_have_text("Likes")
+    settled(page)
+    least = [int(str(one.get_attribute("data-value"))) for one in page.locator("[data-metric=likes]").all()]
+    assert least == sorted(least)
+    assert max(least) <= max(likes)
+    page.get_by_role("link", name="Likes").click()
+    expect(page.locator("th[aria-sort=descending]")).to_have_text("Likes")
+    settled(page)
     assert len(likes) == 25
     assert likes == sorted(likes, reverse=True)
     page.get_by_label("Channel").select_option("ch-x")

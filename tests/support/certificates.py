@@ -5,24 +5,28 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from functools import cache
+from os import environ
 from pathlib import Path
 from typing import Any, cast
+
+import certifi
 
 from infra.embedded.authority import Authority
 
 
 def share_authorities() -> None:
-    """Let `ssl.create_default_context` give the same context to all who name no files.
+    """Let `ssl.create_default_context` give the same context to all who name no files of their own.
 
-    A new HTTP client makes one, which reads the certificates of all authorities: 50 ms of CPU, thousands of times in a
-    run, for addresses on this host that have no certificate.
+    A new HTTP client makes one with certifi's file or the environment's, and reads the certificates of all authorities:
+    50 ms of CPU, thousands of times in a run, for addresses on this host that have no certificate.
     """
     plain = ssl.create_default_context
     shared = cache(plain)
+    usual = (None, certifi.where(), environ.get("SSL_CERT_FILE"))
 
     def create(*arguments: Any, **named: Any) -> ssl.SSLContext:
-        names_files = any(named.get(name) for name in ("cafile", "capath", "cadata"))
-        return plain(*arguments, **named) if names_files or len(arguments) > 1 else shared(*arguments, **named)
+        has_own = named.get("cafile") not in usual or named.get("capath") or named.get("cadata")
+        return plain(*arguments, **named) if has_own or len(arguments) > 1 else shared(*arguments, **named)
 
     ssl.create_default_context = cast("Any", create)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
@@ -12,8 +13,10 @@ from starlette.types import ASGIApp
 
 from schemas.events import ApiKey, CatalogChannel
 from schemas.metrics import POST_NAMES, Values
+from services.aggregator.topic_reader import TopicUnreadable
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
+from services.query_api.admin.letters import Letters, LetterTopics
 from services.query_api.admin.routes import Admin
 from services.query_api.admin.status import StatusReader
 from services.query_api.admin.vault import TokenVault
@@ -168,6 +171,12 @@ class FakeApi:
         self.directory.apply((workspace_id, channel_id), channel(workspace_id, channel_id, platform, username))
 
 
+def _letters(held: LetterTopics | None) -> LetterTopics:
+    if held is None:
+        raise TopicUnreadable("there is no Kafka here")
+    return held
+
+
 def fake_api(
     *,
     rate_limit: int = 0,
@@ -180,6 +189,7 @@ def fake_api(
     own_store: OwnStore | None = None,
     at_once: Callable[[Directory], AtOnce] | None = None,
     cors_origins: tuple[str, ...] = (),
+    letters: LetterTopics | None = None,
     explanations: Patience[Any] | None = None,
 ) -> FakeApi:
     """An application over fakes; without `cache_bytes` it keeps no replies.
@@ -190,6 +200,7 @@ def fake_api(
         own_reads: look-ups in the API's own store.
         own_store: that store, for changes.
         at_once: makes answers of that store.
+        letters: the topics of dead letters.
         explanations: keeps what explains unknown figures; with it calls and meanings of answers are kept, too.
     """
     clock, read_model, store, publisher = ManualClock(), FakeReadModel(), FakeStore(), MemoryPublisher()
@@ -235,7 +246,12 @@ def fake_api(
             keys=keys,
             sources=sources,
             admin_key=AdminKey(admin_key),
-            admin=Admin(catalog, Keys(catalog, keys, clock), StatusReader(lambda: {"is_healthy": True})),
+            admin=Admin(
+                catalog,
+                Keys(catalog, keys, clock),
+                StatusReader(lambda: {"is_healthy": True}),
+                Letters(partial(_letters, letters)),
+            ),
             limiter=RateLimiter(rate_limit) if rate_limit else None,
             clock=clock,
             readiness=readiness,

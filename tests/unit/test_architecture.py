@@ -37,6 +37,18 @@ ARROWS: dict[str, tuple[tuple[str, ...], str]] = {
         ("schemas", "services.runtime", "services.query_api", "services.status"),
         "the admin API shows what `tidemark status` knows",
     ),
+    "services.query_api.admin.letters": (
+        (
+            "schemas",
+            "services.runtime",
+            "services.query_api",
+            "services.aggregator.dead_letters",
+            "services.aggregator.letters_shown",
+            "services.aggregator.redrive",
+            "services.aggregator.topic_reader",
+        ),
+        "the admin API sends letters again by the code of the command (docs/decisions/0038)",
+    ),
     "services.notifier": (("schemas", "services.runtime"), "webhooks know platforms by their names only"),
     "services.status": (
         ("schemas.topic_names", "services.runtime"),
@@ -103,6 +115,7 @@ PURE = {
     "services.query_api.tidemark.analysis.formats", "services.query_api.tidemark.analysis.growth",
     "services.query_api.tidemark.analysis.models", "services.query_api.tidemark.analysis.parameters",
     "services.query_api.tidemark.analysis.ranges", "services.query_api.tidemark.analysis.sql",
+    "services.query_api.tidemark.analysis.steps",
     "services.query_api.tidemark.changes.parameters", "services.query_api.tidemark.changes.render",
     "services.query_api.tidemark.cursor",
     "services.query_api.tidemark.insights.cells", "services.query_api.tidemark.insights.measures",

@@ -19,7 +19,11 @@ from typing import Any, Self
 
 import orjson
 
-FORMAT = 1
+from services.runtime.registry import Registered
+
+FORMAT = 2
+# Format 1 had no subjects and no positions.
+_READABLE = (1, 2)
 MANIFEST = "manifest.json"
 _DIGEST_BYTES = 64
 _CHUNK_BYTES = 1024 * 1024
@@ -59,6 +63,9 @@ class Manifest:
         migration: number of the newest migration of the installation's tables.
         schemas: by topic (without prefix) and schema id, the Avro schemas that its messages were written with.
         members: in the order of the restore.
+        subjects: by topic (without prefix), every version of its schema with the registry's id of it.
+        told_until: by topic (without prefix), the instant (ms) up to which webhooks were told of its messages; topics
+            that nobody tells webhooks of are left out.
         workspace: the one workspace whose export it is; empty for a backup of the whole.
     """
 
@@ -70,6 +77,8 @@ class Manifest:
     schemas: dict[str, dict[str, str]] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
     workspace: str = ""
+    subjects: dict[str, list[Registered]] = field(default_factory=dict)
+    told_until: dict[str, int] = field(default_factory=dict)
 
 
 class Writer:
@@ -210,13 +219,16 @@ def _verified(file: Any, path: Path) -> tuple[str, zipfile.ZipFile, Manifest]:
     try:
         archive = zipfile.ZipFile(file)
         found = orjson.loads(archive.read(MANIFEST))
-        if found["format"] != FORMAT:
+        if found["format"] not in _READABLE:
             raise BackupError(
                 f"{path} has format {found['format']}, this Tidemark reads {FORMAT}; restore it by Tidemark "
                 f"{found['tidemark']}"
             )
         members = [Member(**member) for member in found.pop("members")]
-        manifest = Manifest(**found, members=members)
+        subjects = {
+            topic: [Registered(**one) for one in versions] for topic, versions in found.pop("subjects", {}).items()
+        }
+        manifest = Manifest(**found, members=members, subjects=subjects)
         is_complete = {MANIFEST, *(member.name for member in members)} == set(archive.namelist())
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError):
         raise refused from None

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from schemas.kafka_rights import Names
 from services.aggregator.audit.run import AuditSettings
 from services.aggregator.backup.archive import BackupError, Manifest
 from services.aggregator.backup.create import create
-from services.aggregator.backup.restore import restore
+from services.aggregator.backup.restore import Lost, restore
 from services.aggregator.backup.workspace import export
 from services.aggregator.topic_reader import TopicUnreadable
 from services.runtime.brokers import BrokersUnavailable
@@ -22,6 +23,12 @@ from services.runtime.wording import counted
 
 _LINE_SECONDS = 2.0
 _SILENT_SECONDS = 8.0
+
+
+class BackupSettings(AuditSettings):
+    """Settings of `tidemark backup`: the audit's, and under which group notifiers keep their positions."""
+
+    notifier_group: str = Names().notifier_group
 
 
 class _Lines:
@@ -42,17 +49,30 @@ class _Lines:
 
 def run_create(path: Path, wait_seconds: float) -> int:
     """Make a backup; returns the exit code."""
-    settings = load_or_exit(AuditSettings)
+    settings = load_or_exit(BackupSettings)
     manifest = _told(lambda show: create(settings, path, SystemClock(), wait_seconds, show))
     print(f"{path}: {_content(manifest)}, {counted(path.stat().st_size, 'byte')}")  # noqa: T201 - likewise
     return 0
 
 
-def run_restore(path: Path, *, is_forced: bool) -> int:
-    """Restore a backup; returns the exit code."""
-    settings = load_or_exit(AuditSettings)
-    manifest = _told(lambda show: restore(settings, path, is_forced=is_forced, show=show))
-    print(f"restored {_content(manifest)}, of {manifest.created_at}")  # noqa: T201 - likewise
+def run_restore(path: Path, *, is_forced: bool, lost: str) -> int:
+    """Restore a backup; returns the exit code.
+
+    Args:
+        lost: a value of `Lost`.
+    """
+    settings = load_or_exit(BackupSettings)
+    unknown: list[str] = []
+    what = Lost(lost)
+    manifest = _told(
+        lambda show: restore(settings, path, is_forced=is_forced, show=show, lost=what, tell=unknown.append)
+    )
+    for line in unknown:
+        print(line)  # noqa: T201 - likewise
+    if what is Lost.REGISTRY:
+        print(f"restored the ids of {counted(len(manifest.subjects), 'schema')}, of {manifest.created_at}")  # noqa: T201 - likewise
+        return 0
+    print(f"restored {_content(manifest, what)}, of {manifest.created_at}")  # noqa: T201 - likewise
     print("next: `tidemark rebuild` makes all numbers from it, then `tidemark audit`")  # noqa: T201 - likewise
     return 0
 
@@ -77,7 +97,8 @@ def _told(work: Callable[[Callable[[str], None]], Manifest]) -> Manifest:
         exit_with("stopped; a restore goes on when the command is given again", 130)
 
 
-def _content(manifest: Manifest) -> str:
+def _content(manifest: Manifest, lost: Lost = Lost.EVERYTHING) -> str:
     raw = sum(member.count for member in manifest.members if member.name.endswith(".parquet"))
     messages = sum(member.count for member in manifest.members) - raw
-    return f"{counted(raw, 'raw event')} and {counted(messages, 'message')}"
+    said = {Lost.KAFKA: counted(messages, "message"), Lost.CLICKHOUSE: counted(raw, "raw event")}
+    return said.get(lost, f"{counted(raw, 'raw event')} and {counted(messages, 'message')}")

@@ -18,6 +18,7 @@ from schemas.topic_names import RAW
 from schemas.topic_specs import topic_specs
 from services.aggregator.audit.run import AuditSettings
 from services.aggregator.backup.archive import FORMAT, BackupError, Manifest, Member, Writer
+from services.aggregator.backup.positions import told_until
 from services.aggregator.backup.raw_rows import RawRows
 from services.aggregator.backup.topic_messages import TopicLines
 from services.aggregator.topic_reader import TopicReader
@@ -50,6 +51,7 @@ def create(settings: AuditSettings, path: Path, clock: Clock, wait_seconds: floa
             with TopicReader(settings, is_committed=False) as raw_reader:
                 _wait_for_aggregator(settings, raw_reader, wait_seconds, show)
             schemas: dict[str, dict[str, str]] = {}
+            told = told_until(reader, settings, clock.now())
             for spec in topic_specs():
                 if not spec.is_backed_up:
                     continue
@@ -66,6 +68,8 @@ def create(settings: AuditSettings, path: Path, clock: Clock, wait_seconds: floa
                 rows.migration(),
                 schemas,
                 _in_order(archive.members),
+                subjects={spec.name: registry.versions(spec.name) for spec in topic_specs()},
+                told_until=told,
             )
             archive.finish(manifest)
             return manifest

@@ -9,7 +9,7 @@ Guarantee: inserting a page twice gives the same rows, which replace each other 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import clickhouse_connect
@@ -58,12 +58,12 @@ class RawRows:
         Raises:
             BackupError: ClickHouse can't be used.
         """
-        return int(self._query(f"SELECT count() FROM {_TABLE}", {})[0][0])
+        return int(self.query(f"SELECT count() FROM {_TABLE}", {})[0][0])
 
     def identity(self) -> str:
         """Names the table as it is now: a table made anew has another name."""
         return str(
-            self._query(
+            self.query(
                 "SELECT toString(uuid) FROM system.tables WHERE database = currentDatabase() AND name = {name:String}",
                 {"name": _TABLE},
             )[0][0]
@@ -88,7 +88,7 @@ class RawRows:
             after = last
 
     def _keys(self, after: Key) -> list[Any]:
-        return self._query(
+        return self.query(
             f"SELECT workspace_id, event_id, length(body) FROM {_TABLE} FINAL "
             "WHERE (workspace_id, event_id) > ({workspace:String}, {event:String}) "
             f"ORDER BY workspace_id, event_id LIMIT {_ROWS_PER_PAGE}",
@@ -137,7 +137,7 @@ class RawRows:
             BackupError: ClickHouse can't be used.
         """
         query = f"SELECT count() FROM {view} WHERE workspace_id = {{workspace:String}}"
-        return int(self._query(query, {"workspace": workspace})[0][0])
+        return int(self.query(query, {"workspace": workspace})[0][0])
 
     def view(self, view: str, workspace: str) -> Iterator[bytes]:
         """Yield a workspace's rows of a public table as a Parquet file.
@@ -166,15 +166,53 @@ class RawRows:
         except (ClickHouseError, OSError) as error:
             raise _unusable(error) from None
 
+    def insert_rows(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Insert rows of values into any table.
+
+        Raises:
+            BackupError: ClickHouse can't be used.
+        """
+        try:
+            self._client.insert(table, rows, column_names=list(columns))
+        except (ClickHouseError, OSError) as error:
+            raise _unusable(error) from None
+
     def migration(self) -> int:
         """The number of the newest migration that was applied.
 
         Raises:
             BackupError: ClickHouse can't be used, or has no tables of Tidemark.
         """
-        return int(self._query("SELECT max(number) FROM schema_migrations", {})[0][0])
+        return int(self.query("SELECT max(number) FROM schema_migrations", {})[0][0])
 
-    def _query(self, query: str, parameters: dict[str, Any]) -> list[Any]:
+    def relabel(self) -> None:
+        """Mark all rows as those of a topic that is gone: its offsets say nothing about a topic made anew.
+
+        Raises:
+            BackupError: ClickHouse can't be used.
+        """
+        self.command(
+            f"ALTER TABLE {_TABLE} UPDATE topic = concat('{RESTORED_TOPIC}', topic) "
+            f"WHERE NOT startsWith(topic, '{RESTORED_TOPIC}')"
+        )
+
+    def command(self, statement: str, parameters: dict[str, Any] | None = None) -> None:
+        """Run a statement, and wait until every replica has done it.
+
+        Raises:
+            BackupError: ClickHouse can't be used.
+        """
+        try:
+            self._client.command(statement, parameters=parameters, settings={"mutations_sync": 2})
+        except (ClickHouseError, OSError) as error:
+            raise _unusable(error) from None
+
+    def query(self, query: str, parameters: dict[str, Any]) -> list[Any]:
+        """Rows of a query.
+
+        Raises:
+            BackupError: ClickHouse can't be used.
+        """
         try:
             return list(self._client.query(query, parameters=parameters).result_rows)
         except (ClickHouseError, OSError) as error:

@@ -1,6 +1,7 @@
 """Messages of a topic as lines of JSON, and back into a topic of another installation.
 
-A line is `{"k": key, "v": value or null, "t": ms}` with key and value in base64. Of a compacted topic only each key's
+A line is `{"k": key, "v": value or null, "t": ms}` with key and value in base64; `"own": true` says that the value has
+this installation's schema id already. Of a compacted topic only each key's
 last message is kept. A value keeps the registry's id of its schema in its first five bytes: the ids of another registry
 are put in their place as the message is written.
 
@@ -10,10 +11,11 @@ Guarantee: at least once. Writing a compacted topic's lines again gives the same
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import orjson
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from schemas.topic_specs import TopicSpec
 from services.aggregator.backup.archive import BackupError
@@ -25,6 +27,7 @@ from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 # A value of the Confluent wire format: a zero byte and the schema's id, four bytes.
 _HEAD_BYTES = 5
 _FLUSH_SECONDS = 60.0
+_TIMEOUT_SECONDS = 15.0
 # Messages under way at once.
 _UNCONFIRMED = 2_000
 
@@ -113,7 +116,9 @@ class TopicWriter:
         for line in lines:
             entry = orjson.loads(line)
             key = base64.b64decode(entry["k"])
-            value = None if entry["v"] is None else self._with_own_id(base64.b64decode(entry["v"]))
+            value = None if entry["v"] is None else base64.b64decode(entry["v"])
+            if value is not None and not entry.get("own"):
+                value = self._with_own_id(value)
             partition = partition_of(split_key(key)[0], self._partitions)
             while len(self._producer) >= _UNCONFIRMED and self._failed is None:
                 self._producer.poll(0.1)
@@ -144,3 +149,44 @@ class TopicWriter:
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         if error is not None and self._failed is None:
             self._failed = error
+
+
+def commit(settings: KafkaSettings, group: str, positions: Mapping[tuple[str, int], int]) -> None:
+    """Commit offsets for a group (name without prefix) that has no members.
+
+    Args:
+        positions: the next offset by topic (full name) and partition.
+
+    Raises:
+        BackupError: Kafka refuses them, or does not answer.
+    """
+    consumer = Consumer(
+        {
+            **confluent_options(settings),
+            "group.id": f"{settings.topic_prefix}{group}",
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+    )
+    try:
+        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in positions.items()]
+        consumer.commit(offsets=offsets, asynchronous=False)
+    except KafkaException as error:
+        raise BackupError(f"positions of {group} can't be committed: {error.args[0].str()}") from None
+    finally:
+        consumer.close()
+
+
+def kept_millis(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
+    """For how long, at most, topics (full names) keep a message: whole segments go once all of theirs are too old.
+
+    Raises:
+        BackupError: Kafka does not answer.
+    """
+    admin = AdminClient({**confluent_options(settings), "socket.timeout.ms": 10_000, "log_level": 0})
+    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+    try:
+        told = {one.name: found.result(_TIMEOUT_SECONDS) for one, found in admin.describe_configs(resources).items()}
+    except KafkaException as error:
+        raise BackupError(f"the retention of topics can't be read: {error.args[0].str()}") from None
+    return {name: int(held["retention.ms"].value) + int(held["segment.ms"].value) for name, held in told.items()}

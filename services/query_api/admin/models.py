@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.events import ChannelStatus, PostStatus
+from schemas.topic_names import DEAD_LETTERS as LETTERS
 from schemas.topic_names import RAW
-from services.query_api.serving.shapes import COUNT, TEXT, listed, named, one_of, shape
+from services.query_api.serving.shapes import COUNT, FLAG, TEXT, TIME, TIME_OR_NULL, listed, named, one_of, shape
 
 _CHANNEL_STATUS = named("ChannelStatus", one_of(ChannelStatus))
 _POST_STATUS = named("PostStatus", one_of(PostStatus))
@@ -53,7 +54,7 @@ STATUS: dict[str, Any] = {
     "kafka": {
         "problem": None,
         "owners": {"tidemark-aggregator": {"aggregator-0": [0, 1, 2]}},
-        "lag": [{"topic": RAW, "partition": 0, "committed": 8121, "end": 8121, "lag": 0}],
+        "lag": [{"topic": RAW, "partition": 0, "committed": 8121, "end": 8121, "lag": 0, "waits_seconds": None}],
     },
     "clickhouse": {
         "problem": None,
@@ -107,5 +108,83 @@ ACCOUNTS_SCHEMA = shape(
                 },
             )
         ),
+    },
+)
+DEAD_LETTERS: dict[str, Any] = {
+    "looked_at": 12,
+    "most": 500,
+    "data": [
+        {
+            "reason": "unmappable_body",
+            "letters": 12,
+            "redriven": 0,
+            "workspaces": 2,
+            "newest_at": "2026-06-28T09:14:22.000Z",
+            "examples": [
+                {
+                    "origin": f"{RAW}/0/8121",
+                    "workspace_id": "w1",
+                    "detail": "data is no list",
+                    "failed_at": "2026-06-28T09:14:22.000Z",
+                    "redriven_at": None,
+                    "payload": '{"platform": "x"}',
+                    "is_shortened": False,
+                }
+            ],
+        }
+    ],
+}
+DEAD_LETTERS_SCHEMA = shape(
+    "DeadLetters",
+    {
+        "looked_at": {**COUNT, "description": f"The number of newest letters of {LETTERS} that were looked at."},
+        "most": {**COUNT, "description": "The most letters that are looked at."},
+        "data": listed(
+            shape(
+                "DeadLettersOfReason",
+                {
+                    "reason": TEXT,
+                    "letters": COUNT,
+                    "redriven": {**COUNT, "description": "Of the letters, those whose message was sent again since."},
+                    "workspaces": COUNT,
+                    "newest_at": TIME,
+                    "examples": listed(
+                        shape(
+                            "DeadLetterExample",
+                            {
+                                "origin": {**TEXT, "description": "topic/partition/offset of the message."},
+                                "workspace_id": TEXT,
+                                "detail": TEXT,
+                                "failed_at": TIME,
+                                "redriven_at": TIME_OR_NULL,
+                                "payload": TEXT,
+                                "is_shortened": FLAG,
+                            },
+                        )
+                    ),
+                },
+            )
+        ),
+    },
+)
+REDRIVEN: dict[str, Any] = {
+    "is_dry": False,
+    "messages": 12,
+    "by_reason": {"unmappable_body": 12},
+    "sent_as_received": 11,
+    "sent_as_kept": 1,
+    "failed": 0,
+    "failures": [],
+}
+REDRIVEN_SCHEMA = shape(
+    "Redriven",
+    {
+        "is_dry": FLAG,
+        "messages": {**COUNT, "description": "Messages with dead letters of these reasons, each once."},
+        "by_reason": {"type": "object", "additionalProperties": COUNT},
+        "sent_as_received": COUNT,
+        "sent_as_kept": {**COUNT, "description": "Sent as their letters hold them, since the original is gone."},
+        "failed": COUNT,
+        "failures": {**listed(TEXT), "description": "Why messages were not sent; the first of them."},
     },
 )

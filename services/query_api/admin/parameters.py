@@ -81,6 +81,14 @@ class ChannelPut(Strict):
     discover: bool = False
 
 
+class RedriveRequest(Strict):
+    """The body that sends the messages of dead letters again."""
+
+    reasons: Annotated[list[ShortText], Field(min_length=1, max_length=100, description="Letters of these reasons.")]
+    workspace_id: Annotated[Id | None, Field(description="Only letters of this workspace.")] = None
+    is_dry: Annotated[bool, Field(description="Only count the messages.")] = False
+
+
 class LinkPreview(Strict):
     """The preview that is shown of a link in a post."""
 

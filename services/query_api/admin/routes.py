@@ -11,7 +11,15 @@ from services.query_api.admin import models
 from services.query_api.admin.bulk import write_lines
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
-from services.query_api.admin.parameters import ChannelLine, ChannelPut, KeyRequest, PostLine, PostPut
+from services.query_api.admin.letters import MOST_LETTERS, Letters
+from services.query_api.admin.parameters import (
+    ChannelLine,
+    ChannelPut,
+    KeyRequest,
+    PostLine,
+    PostPut,
+    RedriveRequest,
+)
 from services.query_api.admin.status import StatusReader
 from services.query_api.errors import NotFound
 from services.query_api.serving.actions import writes
@@ -31,6 +39,7 @@ class Admin:
     catalog: Catalog
     keys: Keys
     status: StatusReader
+    letters: Letters
 
 
 async def _put_channel(admin: Admin, request: Request[ChannelPut]) -> dict[str, Any]:
@@ -82,6 +91,14 @@ async def _show_workspace(admin: Admin, request: Request[AnyParameters]) -> dict
 
 async def _show_status(admin: Admin, _: Request[AnyParameters]) -> dict[str, Any]:
     return await admin.status.read()
+
+
+async def _list_dead_letters(admin: Admin, _: Request[AnyParameters]) -> dict[str, Any]:
+    return await admin.letters.show()
+
+
+async def _redrive(admin: Admin, request: Request[RedriveRequest]) -> dict[str, Any]:
+    return await admin.letters.redrive(request.parameters)
 
 
 async def _list_accounts(admin: Admin, _: Request[AnyParameters]) -> dict[str, Any]:
@@ -137,6 +154,29 @@ ENDPOINTS: tuple[Endpoint[Admin, Any, Any], ...] = (
         action=writes(AnyParameters, _list_accounts),
         sample=models.ACCOUNTS,
         schema=models.ACCOUNTS_SCHEMA,
+    ),
+    _endpoint(
+        id="listDeadLetters",
+        path="/admin/v1/dead-letters",
+        summary="Look at dead letters by reason",
+        description=f"Raw events that could not be mapped: the newest {MOST_LETTERS} letters by reason, with the"
+        " payloads of some. Payloads are shortened, and everything like a token in them is blanked.",
+        action=writes(AnyParameters, _list_dead_letters),
+        sample=models.DEAD_LETTERS,
+        schema=models.DEAD_LETTERS_SCHEMA,
+    ),
+    _endpoint(
+        id="redriveDeadLetters",
+        method="POST",
+        path="/admin/v1/dead-letters/redrive",
+        summary="Send the messages of dead letters again",
+        description="After a fix: sends the messages of all letters with these reasons to the topic of raw events"
+        " again, as `tidemark dead-letters redrive` does, and answers once Kafka has confirmed them. Repeating is safe:"
+        " an event counts once. With `is_dry` the messages are only counted.",
+        action=writes(RedriveRequest, _redrive),
+        body=_body({"reasons": ["unmappable_body"], "is_dry": True}),
+        sample=models.REDRIVEN,
+        schema=models.REDRIVEN_SCHEMA,
     ),
     _endpoint(
         id="getWorkspace",

@@ -14,7 +14,6 @@ from services.query_api.observability import STORE
 from services.query_api.reads import own
 from services.query_api.reads.query import (
     Answered,
-    ChannelScores,
     ChannelWindow,
     ChannelWindowQuestion,
     Post,
@@ -85,13 +84,11 @@ class AtOnce:
         post = own.post(view, self._directory, question.workspace_id, question.post_id)
         if post is None:
             return None
-        found: dict[str, ChannelScores] = {}
-        for channel_id in dict.fromkeys(target.channel_id for target in post.targets):
-            scores = own.channel_scores(view, question.workspace_id, channel_id, question.end)
-            if scores is None:
-                raise NotAtOnce
-            found[channel_id] = scores
-        return PostScores(post, found)
+        channel_ids = dict.fromkeys(target.channel_id for target in post.targets)
+        scores = own.post_scores(view, question.workspace_id, channel_ids, question.end)
+        if scores is None:
+            raise NotAtOnce
+        return PostScores(post, scores)
 
     def _window(self, view: View, question: ChannelWindowQuestion) -> ChannelWindow | None:
         channel = self._directory.get(question.workspace_id, question.channel_id)

@@ -10,13 +10,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from time import monotonic
 from typing import TypeVar
 
-from schemas.events import CatalogChannel, PostStatus
+from schemas.events import CatalogChannel
 from services.query_api.directory import Directory
 from services.query_api.errors import ReadsUnavailable
 from services.query_api.observability import STORE
 from services.query_api.reads.query import ChannelScores, Post, Target
-from services.query_api.reads.scores import SCORED_METRICS, SPAN, Scored, weights
-from services.query_api.reads.scores import channel_scores as compared
+from services.query_api.reads.scores import SCORED_METRICS, SPAN, Scored, channel_scores, weights
 from services.query_api.store.handle import Store, StoreUnavailable
 from services.query_api.store.ordering import Placed
 from services.query_api.store.reading import Incomplete, View
@@ -30,7 +29,7 @@ _STALE_SECONDS = 5.0
 # Looked up without giving way: a page of 500 takes some milliseconds.
 AT_ONCE = 100
 SCORED_AT_ONCE = 200
-"""A channel's targets that are compared without giving way, and without a task: about two milliseconds."""
+"""A channel's targets that are compared without giving way, and without a task: some milliseconds."""
 MOST_SCORED = 2_000
 """Scores of channels with more are ClickHouse's: there a read takes less of a processor."""
 
@@ -145,23 +144,25 @@ def posts_of_targets(view: View, workspace_id: str, ids: Sequence[str]) -> dict[
     return posts(view, workspace_id, list(of_posts))
 
 
-def channel_scores(view: View, workspace_id: str, channel_id: str, end: int) -> ChannelScores | None:
-    """The scores of a channel's posts, compared at `end`, ms; None where they are more than `SCORED_AT_ONCE`."""
-    placed = view.published_targets(workspace_id, channel_id, end - SPAN, end, SCORED_AT_ONCE)
-    return None if placed is None else compared(scored(view, workspace_id, channel_id, placed))
+def post_scores(view: View, workspace_id: str, channel_ids: Iterable[str], end: int) -> dict[str, ChannelScores] | None:
+    """The scores of channels' posts, compared at `end`, ms; None where they are more than `SCORED_AT_ONCE`."""
+    found: dict[str, ChannelScores] = {}
+    room = SCORED_AT_ONCE
+    for channel_id in channel_ids:
+        placed = view.published_targets(workspace_id, channel_id, end - SPAN, end, room)
+        if placed is None:
+            return None
+        room -= len(placed)
+        found[channel_id] = channel_scores(scored(view, workspace_id, placed))
+    return found
 
 
-def scored(view: View, workspace_id: str, channel_id: str, placed: Sequence[Placed]) -> list[Scored]:
+def scored(view: View, workspace_id: str, placed: Sequence[Placed]) -> list[Scored]:
     """What a channel's scores are made of: of some of its targets the published, measured ones."""
-    wanted = {each.target_id for each in placed}
     return [
-        Scored(target.target_id, *weights(*(target.values[metric] for metric in SCORED_METRICS)))
-        for post in posts(view, workspace_id, list(dict.fromkeys(each.post_id for each in placed))).values()
-        for target in post.targets
-        if target.target_id in wanted
-        and target.channel_id == channel_id
-        and target.status == PostStatus.PUBLISHED
-        and target.captured_at is not None
+        Scored(each.target_id, *weights(*[values[metric] for metric in SCORED_METRICS]))
+        for each in placed
+        if each.is_out and (values := view.measured(workspace_id, each)) is not None
     ]
 
 

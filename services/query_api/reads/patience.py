@@ -7,6 +7,7 @@ reader is given what was read a moment ago, and what it asked for is kept for th
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +41,8 @@ class Patience(Generic[Value]):
         max_bytes: the most memory, roughly; 0 keeps nothing, so that each reader waits for the newest.
         size: the bytes of a value, roughly.
         on_late: told before a kept value is given: no reply that is being made now may be kept as current.
+        most_each: how many loads of one owner may go on whose readers were given kept values; 0 for any number. Where
+            as many do, readers wait as if nothing were kept: what is being read takes memory.
         now: seconds of a clock that only goes forward.
     """
 
@@ -48,20 +51,27 @@ class Patience(Generic[Value]):
         max_bytes: int,
         size: Callable[[Value], int] = lambda _: 0,
         on_late: Callable[[], None] = lambda: None,
+        most_each: int = 0,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._kept: LRUCache[Hashable, _Kept[Value]] = LRUCache(max_bytes, lambda kept: kept.size_bytes)
         self._size = size
         self._on_late = on_late
+        self._most_each = most_each
+        self._running_of: Counter[Hashable] = Counter()
         self._now = now
         self._running: dict[tuple[Hashable, ...], asyncio.Task[Mapping[Hashable, Value]]] = {}
 
     async def get(
-        self, keys: Sequence[Hashable], load: Callable[[], Awaitable[Mapping[Hashable, Value]]]
+        self,
+        keys: Sequence[Hashable],
+        load: Callable[[], Awaitable[Mapping[Hashable, Value]]],
+        owner: Hashable = None,
     ) -> Mapping[Hashable, Value]:
         """The newest values; kept ones where the newest take too long and all are kept.
 
         Args:
+            owner: the workspace.
             load: reads the newest value of each key. It goes on when its reader has been given kept values.
 
         Raises:
@@ -69,12 +79,14 @@ class Patience(Generic[Value]):
         """
         asked_at = self._now()
         kept = {key: held.value for key in keys if (held := self._recent(key, asked_at)) is not None}
-        if len(kept) < len(keys):
-            return self._keep(await load(), asked_at)
         loading = self._running.get(tuple(keys))
+        is_full = loading is None and 0 < self._most_each <= self._running_of[owner]
+        if len(kept) < len(keys) or is_full:
+            return self._keep(await load(), asked_at)
         if loading is None:
             loading = self._running[tuple(keys)] = asyncio.create_task(self._load(load, asked_at))
-            loading.add_done_callback(partial(self._ended, tuple(keys)))
+            self._running_of[owner] += 1
+            loading.add_done_callback(partial(self._ended, tuple(keys), owner))
         # Of what readers went on without, one load is enough.
         done, _ = await asyncio.wait({loading}, timeout=WAIT_SECONDS)
         if done:
@@ -100,8 +112,13 @@ class Patience(Generic[Value]):
                 self._kept[key] = _Kept(value, asked_at, size)
         return values
 
-    def _ended(self, keys: tuple[Hashable, ...], loading: asyncio.Task[Mapping[Hashable, Value]]) -> None:
+    def _ended(
+        self, keys: tuple[Hashable, ...], owner: Hashable, loading: asyncio.Task[Mapping[Hashable, Value]]
+    ) -> None:
         del self._running[keys]
+        self._running_of[owner] -= 1
+        if not self._running_of[owner]:
+            del self._running_of[owner]
         # Its reader may have gone on without it, and then nobody else retrieves the error.
         if not loading.cancelled():
             loading.exception()

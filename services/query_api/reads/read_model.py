@@ -309,9 +309,7 @@ class ClickHouseReadModel:
         scored: list[Scored] = []
         for first in range(0, len(placed), own.SCORED_AT_ONCE):
             some = placed[first : first + own.SCORED_AT_ONCE]
-            found = await own_reads.first(
-                partial(own.scored, workspace_id=workspace_id, channel_id=channel_id, placed=some), _ask_clickhouse
-            )
+            found = await own_reads.first(partial(own.scored, workspace_id=workspace_id, placed=some), _ask_clickhouse)
             if found is None:
                 return None
             scored += found

@@ -104,7 +104,7 @@ class SnapshotReads:
             return {key: read[0]}
 
         key = SnapshotsQuestion, question.workspace_id, question.channel_id, _days(question.since), question.limit
-        found = (await self._late.get([key], load))[key].snapshots
+        found = (await self._late.get([key], load, question.workspace_id))[key].snapshots
         if read:
             return found
         # Read a moment ago: what was deleted or moved since is not shown.
@@ -175,7 +175,7 @@ class SnapshotReads:
             return {key: await self._read_targets(question, channels)}
 
         snapshots: dict[str, list[Snapshot]] = {}
-        for snapshot in (await self._late.get([key], load))[key].snapshots:
+        for snapshot in (await self._late.get([key], load, question.workspace_id))[key].snapshots:
             if (
                 snapshot.captured_at >= question.since
                 and channels[snapshot.target_id].channel_id == snapshot.channel_id

@@ -25,6 +25,7 @@ _TOLD: Final[Mapping[int, frozenset[str]]] = {
     POST_AT: frozenset({POST}),
     FIGURES_AT: frozenset({POST}),
 }
+_ALONE: Final = {ACCOUNT_AT: [ACCOUNT], WINDOW_AT: [CHANNEL], FIGURES_AT: [POST]}
 # Of entries that nobody asked for, or that come again, in one page: others are served meanwhile.
 _SCANNED = 20_000
 _AT_ONCE = 200
@@ -182,7 +183,7 @@ class _Page:
         elif topic_at == POST_AT:
             told = [] if self._comes(FIGURES_AT, self._key(id_)) or self._is_unread(id_) else [POST]
         else:
-            told = [{ACCOUNT_AT: ACCOUNT, WINDOW_AT: CHANNEL, FIGURES_AT: POST}[topic_at]]
+            told = _ALONE[topic_at]
         if not told:
             return []
         return [Changed(type_, id_.decode()) for type_ in told if type_ in self._types]

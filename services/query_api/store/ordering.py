@@ -18,18 +18,20 @@ UNPUBLISHED: Final = -1
 _PLACE = struct.Struct(">Q")
 _FIRST_PLACE = (1 << 63) - 1
 _POSTS, _TARGETS = b"/p", b"/t"
+_OUT, _NOT_OUT = b"+", b"-"
 
 
 class Placed(NamedTuple):
-    """A target and when it was published, ms."""
+    """A target, its post, and when it was published, ms; `is_out` says whether its status is published."""
 
     target_id: str
     post_id: str
     published_at: int
+    is_out: bool
 
 
-def entries(key: bytes, catalog: bytes, shown: Collection[str]) -> Set[bytes]:
-    """The keys under which a post's id stands. Posts that name the same target stand side by side.
+def entries(key: bytes, catalog: bytes, shown: Collection[str]) -> Set[tuple[bytes, bytes]]:
+    """The entries of a post, keys and values. Posts that name the same target stand side by side.
 
     Args:
         key: the message key of the post.
@@ -41,11 +43,18 @@ def entries(key: bytes, catalog: bytes, shown: Collection[str]) -> Set[bytes]:
     workspace, _, post_id = key.partition(b"/")
     published_at, targets = records.published(catalog)
     place = UNPUBLISHED if published_at is None else published_at
-    found = {posts_of(workspace) + _place(place) + post_id}
-    for target_id, channel_id, at in targets:
+    found = {(posts_of(workspace) + _place(place) + post_id, _OUT)}
+    for target_id, channel_id, at, is_out in targets:
         if at is not None and target_id in shown:
-            found.add(targets_of(workspace, channel_id.encode()) + _place(at) + target_id.encode())
+            at_key = targets_of(workspace, channel_id.encode()) + _place(at) + target_id.encode()
+            found.add((at_key, (_OUT if is_out else _NOT_OUT) + post_id))
     return found
+
+
+def placed(prefix: bytes, key: bytes, value: bytes) -> Placed:
+    """A target of its entry."""
+    place, target_id = read(prefix, key)
+    return Placed(target_id, value[1:].decode(), place, value[:1] == _OUT)
 
 
 def posts_of(workspace: bytes) -> bytes:

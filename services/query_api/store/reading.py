@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from schemas.events import AccountEvent, CatalogChannel
+from schemas.metrics import Values
 from services.query_api.store import layout, ordering, records
 from services.query_api.store.changes import Offsets
 from services.query_api.store.files import Environment, Transaction
@@ -118,11 +119,15 @@ class View:
         with self._txn.cursor(db=self._db[layout.ORDER]) as cursor:
             if not cursor.set_range(prefix if first is None else ordering.from_place(prefix, first)):
                 return
-            for key, post_id in cursor:
+            for key, value in cursor:
                 if not key.startswith(prefix):
                     return
-                place, target_id = ordering.read(prefix, key)
-                yield Placed(target_id, post_id.decode(), place)
+                yield ordering.placed(prefix, key, value)
+
+    def measured(self, workspace_id: str, placed: Placed) -> Values | None:
+        """The figures of a target that was found by its time; None where it was never measured."""
+        held = self.held(FIGURES_AT, item_key(workspace_id, placed.post_id))
+        return None if held is None or not held.payload else records.measured(held.payload, placed.target_id)
 
     def posts_from(
         self, workspace_id: str, begin: tuple[int, str] | None, until: int | None, most: int, *, is_dated: bool = False

@@ -203,17 +203,27 @@ def read_targets(stored: bytes) -> list[str] | None:
     return None if figures is None else list(figures)
 
 
-def published(catalog: bytes) -> tuple[int | None, list[tuple[str, str, int | None]]]:
-    """When a post of its payload was published, ms, and of each target that is not deleted id, channel and time."""
+def published(catalog: bytes) -> tuple[int | None, list[tuple[str, str, int | None, bool]]]:
+    """When a post of its payload was published, ms; of each target that is not deleted id, channel, time, and whether
+    its status is published."""
     try:
         _, _, published_at, _, targets = _loaded(catalog)
         return published_at, [
-            (target[0], target[1], published_at if target[6] is None else target[6])
+            (target[0], target[1], published_at if target[6] is None else target[6], target[3] == PostStatus.PUBLISHED)
             for target in targets
             if target[3] != PostStatus.DELETED
         ]
     except (TypeError, ValueError, IndexError) as error:
         raise Damaged(f"a post is not as it was stored: {error!r}") from None
+
+
+def measured(figures: bytes, target_id: str) -> Values | None:
+    """A target's figures, of the payload of its post's; None where it was never measured, or is not among them."""
+    held = (_loaded(figures) or {}).get(target_id)
+    if held is None or held[0] is None:
+        return None
+    values = held[1]
+    return (*values, *NO_POST_VALUES[len(values) :])
 
 
 def post(post_id: str, catalog: bytes, figures: bytes, offsets: tuple[int, int]) -> StoredPost | None:

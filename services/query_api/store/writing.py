@@ -248,11 +248,10 @@ class Writer:
         have figures."""
         order = self._db[layout.ORDER]
         had, has = ordering.entries(key, *before), ordering.entries(key, *after)
-        post_id = key.partition(b"/")[2]
-        for at in had - has:
-            txn.delete(at, post_id, db=order)
-        for at in has - had:
-            txn.put(at, post_id, db=order)
+        for at, value in had - has:
+            txn.delete(at, value, db=order)
+        for at, value in has - had:
+            txn.put(at, value, db=order)
 
     def _put_targets(self, txn: Transaction, key: bytes, before: Iterable[str], after: Sequence[str]) -> None:
         """Let the targets of a post be found by their ids."""

@@ -30,6 +30,7 @@ from services.runtime.settings import KafkaSettings
 from tests.integration.aggregator.conftest import make_backend
 from tests.support.backend import Backend, bluesky_event
 from tests.support.engines import Engines
+from tests.support.waiting import PATIENCE
 
 TOPICS = ("catalog.channels", "catalog.posts", "catalog.tokens", "catalog.api-keys", "accounts.events")
 EVENTS = 30
@@ -67,7 +68,7 @@ def archive(backend: Backend, workspace: str, tmp_path: Path, monkeypatch: pytes
     backend.settle()
     monkeypatch.setattr(raw_rows, "_ROWS_PER_PAGE", 13)
     path = tmp_path / "backup"
-    create(settings_of(backend), path, SystemClock(), 30, silent)
+    create(settings_of(backend), path, SystemClock(), 30 * PATIENCE, silent)
     return path
 
 
@@ -160,7 +161,7 @@ def test_schema_ids_become_those_of_the_other_registry() -> None:
 
 def _break_off_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The third part of the next restore fails."""
-    original, calls = restore._write, []
+    original, calls = restore._Restore._write, []
 
     def write(*arguments: Any) -> None:
         calls.append(arguments)
@@ -168,10 +169,11 @@ def _break_off_once(monkeypatch: pytest.MonkeyPatch) -> None:
             raise BackupError("the network went away")
         original(*arguments)
 
-    monkeypatch.setattr(restore, "_write", write)
+    monkeypatch.setattr(restore._Restore, "_write", write)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_lost_tables_come_back_from_the_topics_and_the_backup(
     engines: Engines, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
@@ -192,7 +194,9 @@ def test_lost_tables_come_back_from_the_topics_and_the_backup(
         backend.clickhouse.command(f"DROP DATABASE {database} SYNC")
         list(migrate(backend.settings))
         backend.start_aggregator()
-        restore.restore(settings_of(backend), tmp_path / "backup", is_forced=True, show=silent)
+        restore.restore(
+            settings_of(backend), tmp_path / "backup", is_forced=True, show=silent, lost=restore.Lost.CLICKHOUSE
+        )
         _command(backend, "rebuild")
         _command(backend, "audit", "--grace-seconds", "0")
         assert _content(backend, views) == before

@@ -317,6 +317,10 @@ async def test_top_posts_are_ranked_as_their_totals_are(tenant: Tenant) -> None:
         found = await tenant.ids("top/posts", metric=metric, limit=3)
         assert found == [post["id"] for post in known], metric
         assert len(found) >= 2, metric
+        known.sort(key=lambda post: (post["metrics"][metric], post["id"]))
+        assert await tenant.ids("top/posts", metric=metric, limit=3, order="asc") == [post["id"] for post in known], (
+            metric
+        )
 
 
 async def test_the_rate_of_several_targets_is_the_same_everywhere(tenant: Tenant, store: Store) -> None:
@@ -372,6 +376,7 @@ async def test_top_posts_of_a_channel_count_what_they_did_there(tenant: Tenant) 
     tenant.post("p3", target("t4", captured_at=NOW, values=values(likes=7), published_at=NOW - 2 * DAY))
     tenant.store.post("w2", "p4", [target("t5", captured_at=NOW, values=values(likes=99))], published_at=NOW)
     assert await tenant.ids("top/posts", metric="likes") == ["p1", "p3", "p2"]
+    assert await tenant.ids("top/posts", metric="likes", order="asc") == ["p2", "p3", "p1"]
     assert await tenant.ids("top/posts", metric="likes", channel_id="c1") == ["p3", "p2", "p1"]
     assert await tenant.ids("top/posts", metric="likes", platform="instagram") == ["p1"]
     assert await tenant.ids("top/posts", metric="likes", **{"from": iso_millis(NOW - DAY)}) == ["p1", "p2"]

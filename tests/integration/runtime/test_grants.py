@@ -9,11 +9,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from schemas.clickhouse_rights import ROLES, access, created, grants, privileges
-from services.runtime.migrations import migrations
+from services.runtime.migrations import migrate, migrations
+from services.runtime.settings import ClickHouseSettings
 
 # One process for each set of rights, since chDB reads its users when it is loaded.
 _RUN = """
@@ -95,6 +97,46 @@ def test_the_engines_own_parser_takes_every_statement(migrated: Engine, cluster:
     assert not any(migrated.run(statements))
 
 
+class _Recorder:
+    """In place of a connection: takes down what `tidemark migrate` would run on a cluster."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    def command(self, statement: str, **_: object) -> None:
+        self.statements.append(statement)
+
+    def query(self, statement: str, **_: object) -> SimpleNamespace:
+        if "engine_full" in statement:
+            return SimpleNamespace(result_rows=[["ReplicatedMergeTree"]])
+        return SimpleNamespace(result_rows=[[0]] if "partition_claims" in statement else [])
+
+    def insert(self, *_: object, **__: object) -> None:
+        """Notes which migration ran."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_the_engines_own_parser_takes_the_tables_of_a_cluster(
+    migrated: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = _Recorder()
+    monkeypatch.setattr("services.runtime.migrations.connect", lambda *_, **__: recorder)
+    settings = ClickHouseSettings(
+        clickhouse_url="http://u:p@localhost:8123/tidemark", clickhouse_cluster="main",
+        raw_events_retention_days=400, snapshots_retention_days=400,
+    )  # fmt: skip
+    list(migrate(settings))
+    made = [statement for statement in recorder.statements if "CREATE TABLE" in statement]
+    assert all("ON CLUSTER `main`" in statement and "ENGINE = Replicated" in statement for statement in made)
+    changed = [s for s in recorder.statements if s.startswith(("CREATE", "ALTER", "DROP", "EXCHANGE", "RENAME"))]
+    assert all("ON CLUSTER `main`" in statement for statement in changed), changed
+    said = migrated.run([f"EXPLAIN AST {statement}" for statement in recorder.statements])
+    refused = [(error, at) for error, at in zip(said, recorder.statements, strict=True) if error]
+    assert not refused
+
+
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "migrate"])
 def test_a_role_may_do_what_it_needs_and_nothing_else(migrated: Engine, role: str) -> None:
     needs = access(role)
@@ -106,6 +148,9 @@ def test_a_role_may_do_what_it_needs_and_nothing_else(migrated: Engine, role: st
             (f"SELECT * FROM {full} LIMIT 0", table in needs.selects),
             (f"INSERT INTO {full} SELECT * FROM {full} LIMIT 0", table in needs.selects and table in needs.inserts),
             (f"ALTER TABLE {full} DELETE WHERE 0", table in needs.deletes and table in needs.selects),
+            (f"ALTER TABLE {full} UPDATE mine = 1 WHERE 0", False)
+            if table not in needs.updates
+            else (f"ALTER TABLE {full} UPDATE topic = topic WHERE 0", True),
             (f"ALTER TABLE {full} ADD COLUMN IF NOT EXISTS mine UInt8", False),
             (f"TRUNCATE TABLE {full}", False),
         ]

@@ -139,17 +139,22 @@ def test_jars_by_lock_and_by_name_with_the_licences_that_they_state(tmp_path: Pa
         "</licenses></project>"
     )
     (tmp_path / "lib").mkdir()
+    listed = "org.other:other-lib::jar:2.1\norg.third:org.third.api:linux:jar:3\n"
+    (tmp_path / "quarkus-app-dependencies.txt").write_text(listed)
     jar(tmp_path / "kept-1.0.jar", **{"META-INF/maven/org.kept/kept/pom.xml": pom})
     manifest = "Manifest-Version: 1.0\r\nBundle-License: http://www.apache.org/licenses/LICEN\r\n SE-2.0.txt\r\n"
     jar(tmp_path / "lib" / "org.other.other-lib-2.1.jar", **{"META-INF/MANIFEST.MF": manifest})
-    jar(tmp_path / "lib" / "org.third.third-3.jar", **{"META-INF/LICENSE": "Apache License\n Version 2.0, January"})
+    jar(
+        tmp_path / "lib" / "org.third.org.third.api-linux-3.jar",
+        **{"META-INF/LICENSE": "Apache License\n Version 2.0, January"},
+    )
     jar(tmp_path / "lib" / "silent.jar", **{"A.class": ""})
     kept = LockedFile("org.kept", "kept", "1.0", "jar", "", 1, "0" * 64)
     found = list(jars(Bundle("engine", (), (kept,)), tmp_path))
     assert [(one.group, one.name, one.version, titles(one)) for one in found] == [
         ("org.kept", "kept", "1.0", "MIT"),
         ("org.other", "other-lib", "2.1", "Apache-2.0"),
-        ("org.third", "third", "3", "Apache-2.0"),
+        ("org.third", "org.third.api", "3", "Apache-2.0"),
         (None, "silent", None, NOT_STATED),
     ]
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(written(found)) is None

@@ -12,6 +12,7 @@ import pytest
 from schemas import clickhouse_rights, topic_names
 from schemas.kafka_rights import COMMANDS, ROLES, SERVICES, Names, kafka_acls_line, kafka_rights, topics_of
 from schemas.topic_specs import topic_specs
+from services.aggregator.erase.tables import TABLES
 
 ROOT = Path(__file__).parents[3]
 # A name may stand for several topics.
@@ -24,13 +25,11 @@ FOLDERS = {"poller": "poller", "aggregator": "aggregator", "query-api": "query_a
 # Modules of commands, which have users of their own.
 COMMANDS_OF = {
     "poller": ("requests/backfill", "requests/check"),
-    "aggregator": ("audit/", "backup/", "dead_letter_commands", "dead_letters", "redrive", "catalog_export", "rebuild",
-                   "survey", "replay"),
+    "aggregator": ("audit/", "backup/", "dead_letter_commands", "dead_letters", "redrive", "catalog_export", "erase/",
+                   "erased", "rebuild", "survey", "replay"),
     "query-api": (),
     "notifier": (),
 }  # fmt: skip
-# The query API names it to decode events that come as part of replies.
-NAMED_ONLY = {("query-api", topic_names.RAW)}
 
 
 def modules(service: str) -> Iterator[Path]:
@@ -49,7 +48,7 @@ def topics_named(service: str) -> set[str]:
                 found |= {topic for alias in node.names for topic in NAMES[alias.name]}
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "topic_names":
                 found |= NAMES[node.attr]
-    return {name for name in found if (service, name) not in NAMED_ONLY}
+    return found
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -76,6 +75,8 @@ def test_rights_have_the_prefix_of_the_installation(role: str) -> None:
 def test_only_the_deploy_step_may_create_and_alter() -> None:
     for role in ROLES:
         verbs = {verb for right in kafka_rights(role, Names()) for verb in right.operations}
+        if role == "workspace-delete":
+            verbs -= {"DescribeConfigs"}  # it tells for how long topics keep what they hold
         allowed = {"Create", "Describe", "DescribeConfigs", "AlterConfigs"} if role == "topics" else {
             "Read", "Write", "Describe",
         }  # fmt: skip
@@ -84,7 +85,10 @@ def test_only_the_deploy_step_may_create_and_alter() -> None:
 
 def test_tokens_are_for_those_who_seal_and_open_them() -> None:
     may = {role for role in ROLES for right in kafka_rights(role, Names()) if right.name == topic_names.TOKENS}
-    assert may == {"poller", "query-api", "platforms-check", "backup", "restore", "topics", "secrets-reencrypt"}
+    assert may == {
+        *("poller", "query-api", "platforms-check", "backup", "restore", "topics", "secrets-reencrypt"),
+        "workspace-delete",
+    }
 
 
 def test_a_right_is_a_line_of_the_brokers_own_tool() -> None:
@@ -123,6 +127,7 @@ def test_the_commands_and_the_aggregator_have_rights_on_every_table_that_their_c
     assert tables_named(audit) <= held["audit"]
     service = [path for path in folder.glob("*.py") if not path.name.startswith(("rebuild", "survey", "redrive"))]
     assert tables_named(service) <= held["aggregator"]
+    assert set(TABLES) == set(clickhouse_rights.access("workspace-delete").deletes)
     rebuild = clickhouse_rights.access("rebuild")
     assert tables_named([folder / "rebuild.py"]) <= {*rebuild.selects, *rebuild.inserts}
 
@@ -151,6 +156,7 @@ def test_commands_are_commands() -> None:
         "redrive",
         "catalog-export",
         "workspace-export",
+        "workspace-delete",
         "platforms-check",
         "backfill",
         "backup",
@@ -159,3 +165,13 @@ def test_commands_are_commands() -> None:
     }
     assert set(COMMANDS) - subcommands <= commands
     assert {"dead-letters", "catalog", "platforms", "poller", "backup"} <= groups
+
+
+def test_a_deleted_workspace_is_removed_from_every_table_that_has_a_column_of_it() -> None:
+    found = set()
+    for path in sorted(clickhouse_rights.MIGRATIONS_DIR.glob("*.sql")):
+        for statement in path.read_text(encoding="utf-8").split(";\n"):
+            created = re.search(r"CREATE TABLE IF NOT EXISTS (\w+) ", statement)
+            if created and "workspace_id String" in statement:
+                found.add(created[1])
+    assert found == set(TABLES)

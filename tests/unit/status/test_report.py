@@ -111,7 +111,10 @@ def test_health_is_everything_at_once() -> None:
 
 
 def test_the_screen_shows_what_there_is() -> None:
-    lags = [PartitionLag("platform.raw", 0, None, 7), PartitionLag("platform.raw", 1, 5, 5)]
+    lags = [
+        PartitionLag("platform.raw", 0, None, 7, waits_seconds=61.24),
+        PartitionLag("platform.raw", 1, 5, 5),
+    ]
     report = full_report(
         {"aggregator": service_report(page(10), page(30), 2.0), "poller": {"readiness": "no answer"}},
         Answer(lags=lags),
@@ -122,7 +125,8 @@ def test_the_screen_shows_what_there_is() -> None:
     draw(report, Console(file=out, width=160))
     shown = out.getvalue()
     for part in (
-        "10 events", "p99 <= 2 s", "cache hits 90.0%", "no answer", "0: 7  1: 0", "bad_id 2", "posts_store", "1,234",
+        "10 events", "p99 <= 2 s", "cache hits 90.0%", "no answer", "0: 7 (61 s)  1: 0", "bad_id 2", "posts_store",
+        "1,234",
         "5.0 MB", "kafka", "300.0 MB",
     ):  # fmt: skip
         assert part in shown, part

@@ -63,10 +63,18 @@ export class Session {
     return fetch(path, { ...options, headers, credentials: "omit", cache: "no-store" });
   }
 
-  async get(path, signal) {
+  get(path, signal) {
+    return this.ask(path, { signal });
+  }
+
+  post(path, body) {
+    return this.ask(path, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+  }
+
+  async ask(path, options) {
     let reply;
     try {
-      reply = await this.fetch(path, { signal });
+      reply = await this.fetch(path, options);
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new Refused(0, { message: "The server can't be reached." });

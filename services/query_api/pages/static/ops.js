@@ -2,6 +2,7 @@
 import { addressWith, followLinks, useParameters } from "./address.js";
 import { Session, useAnswers } from "./api.js";
 import { Card, Empty, Figure, Frame, Loading, Platform, Problems, SignIn } from "./parts.js";
+import { DeadLetters } from "./letters.js";
 import { html, render, useEffect, useState } from "./view.js";
 import { ago, bytes, counted, duration, STATUSES } from "./words.js";
 
@@ -9,6 +10,7 @@ const LINKS = [["health", "Health"], ["platforms", "Platforms"], ["accounts", "A
 const AGAIN_MS = 5_000;
 const FULL_BYTES = 64 * 2 ** 20;
 const MUCH_LAG = 10_000;
+const MUCH_LAG_SECONDS = 60;
 const session = new Session("tidemark.admin");
 
 const services = (status) => Object.entries(status.services);
@@ -24,12 +26,10 @@ function lagged(status) {
   return sum(status.kafka.lag.map((entry) => entry.lag));
 }
 
-function letters(status) {
-  const found = {};
-  for (const [, held] of services(status)) {
-    for (const [reason, count] of Object.entries(held.dead_letters ?? {})) found[reason] = (found[reason] ?? 0) + Number(count);
-  }
-  return found;
+// How long the first message that is not acknowledged has waited, seconds; null where nothing waits.
+function waits(status) {
+  const told = status.kafka.lag.filter((entry) => Number(entry.lag) > 0 && entry.waits_seconds !== null).map((entry) => Number(entry.waits_seconds));
+  return told.length ? Math.max(...told) : null;
 }
 
 function platforms(status) {
@@ -42,23 +42,23 @@ function platforms(status) {
 
 const refusedShapes = (status) => services(status).flatMap(([, held]) => held.refused_shapes ?? []);
 
-// The first thing to do, or null while all is well: [what is wrong, what to do, section of docs/operations.md].
+// The first thing to do, or null while all is well: [what is wrong, what to do, section of docs/operations.md, view].
 function first(status, accounts) {
   if (!services(status).length) {
     return ["No service is known here.", "Name the services' operators' ports in TIDEMARK_STATUS_TARGETS of the query API.", "At 3 a.m."];
   }
-  if (status.kafka.problem) return [`Kafka: ${status.kafka.problem}.`, "Bring Kafka back. Nothing is lost meanwhile: polls wait.", "At 3 a.m."];
-  if (status.clickhouse.problem) return [`ClickHouse: ${status.clickhouse.problem}.`, "Bring ClickHouse back. Events wait in Kafka meanwhile.", "At 3 a.m."];
+  if (status.kafka.problem) return [`Kafka: ${status.kafka.problem}.`, "Bring Kafka back. Nothing is lost meanwhile: polls wait.", "TidemarkKafkaRetries"];
+  if (status.clickhouse.problem) return [`ClickHouse: ${status.clickhouse.problem}.`, "Bring ClickHouse back. Events wait in Kafka meanwhile.", "TidemarkClickHouseRetries"];
   if (status.clickhouse.free_bytes !== null && Number(status.clickhouse.free_bytes) < FULL_BYTES) {
-    return [`ClickHouse's disk is full: ${bytes(status.clickhouse.free_bytes)} are free.`, "Free some space. Events wait in Kafka meanwhile.", "At 3 a.m."];
+    return [`ClickHouse's disk is full: ${bytes(status.clickhouse.free_bytes)} are free.`, "Free some space. Events wait in Kafka meanwhile.", "A full disk"];
   }
   const down = services(status).find(([, held]) => held.readiness !== "ready");
   if (down) return [`${down[0]}: ${down[1].readiness}.`, "Look at the log of this service.", "At 3 a.m."];
-  if (lagged(status) > MUCH_LAG) return [`The aggregator is ${counted(lagged(status), "message")} behind.`, "See whether it catches up; else add aggregators.", "At 3 a.m."];
+  if (lagged(status) > MUCH_LAG || Number(waits(status)) > MUCH_LAG_SECONDS) return [`The aggregator is ${counted(lagged(status), "message")}${waits(status) === null ? "" : ` or ${duration(waits(status))}`} behind.`, "See whether it catches up; else add aggregators.", "TidemarkLagGrows"];
   const stale = platforms(status).find(([, held]) => held.some((one) => Number(one.freshness) > 3));
-  if (stale) return [`Figures of ${stale[0]} are older than promised.`, "See the platform's errors and budget under Platforms.", "At 3 a.m."];
-  if (refusedShapes(status).length) return [`${refusedShapes(status)[0].platform} refuses a kind of call.`, "See its words under Platforms; often a scope or a version of the API is missing.", "At 3 a.m."];
-  if (accounts?.waiting) return [`${counted(accounts.waiting, "account")} must be reconnected.`, "Their owners have to connect them again; see Accounts.", "At 3 a.m."];
+  if (stale) return [`Figures of ${stale[0]} are older than promised.`, "See the platform's errors and budget under Platforms.", "TidemarkFiguresStale", "platforms"];
+  if (refusedShapes(status).length) return [`${refusedShapes(status)[0].platform} refuses a kind of call.`, "See its words under Platforms; often a scope or a version of the API is missing.", "TidemarkShapeRefused", "platforms"];
+  if (accounts?.waiting) return [`${counted(accounts.waiting, "account")} must be reconnected.`, "Their owners have to connect them again; see Accounts.", "TidemarkPlatformFails", "accounts"];
   return null;
 }
 
@@ -68,7 +68,7 @@ function Verdict({ status, accounts }) {
   return html`<div class=${`verdict ${health}`} role="status" data-health=${health}>
     <span class="lamp" aria-hidden="true"></span>
     <div><strong>${health === "attention" ? "All services work. " : ""}${found ? found[0] : "Everything is healthy"}</strong>
-      <p class="said">${found ? html`${found[1]} <span class="quiet">docs/operations.md, “${found[2]}”</span>` : "Services answer, both engines answer, and figures are as fresh as promised."}</p></div>
+      <p class="said">${found ? html`${found[1]}${found[3] && html` <a href=${addressWith({ view: found[3] })}>${LINKS.find(([view]) => view === found[3])[1]}</a>`} <span class="quiet">docs/operations.md, “${found[2]}”</span>` : "Services answer, both engines answer, and figures are as fresh as promised."}</p></div>
   </div>`;
 }
 
@@ -94,7 +94,9 @@ function Health({ status, accounts }) {
     <${Card} title="Flow" note="Per second, over the last second.">
       <ul class="flow">${flow.map(([name, key]) => html`<li key=${key} data-id=${key}><span class="name">${name}</span>
         <span class="value"><${Figure} metric=${key} value=${rate(status, key)} reason="no_answer" /></span></li>`)}
-        <li data-id="lag"><span class="name">Messages behind</span><span class="value"><${Figure} metric="lag" value=${lagged(status)} /></span></li></ul>
+        <li data-id="lag"><span class="name">Messages behind</span><span class="value"><${Figure} metric="lag" value=${lagged(status)} /></span></li>
+        <li data-id="waits"><span class="name">Oldest of them waits</span><span class="value"><${Figure} metric="waits_seconds" value=${waits(status) ?? (status.kafka.problem ? null : 0)} reason="no_answer" /></span></li>
+        <li data-id="latency"><span class="name">Answer to visible, 99 %</span><span class="value">${latency(status)}</span></li></ul>
     <//>
     <${Card} title="Services">
       <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
@@ -112,7 +114,7 @@ function Health({ status, accounts }) {
         <tbody>${[...lagBy].map(([topic, entries]) => html`<tr key=${topic} data-id=${topic} data-kind="lag"><th scope="row"><code>${topic}</code></th>
           ${numbers.map((number) => {
             const entry = entries.find((one) => one.partition === number);
-            return html`<td class="number" key=${number} data-id=${`${topic}/${number}`} title=${entry ? `${entry.committed ?? "none"} of ${entry.end} acknowledged` : null}>
+            return html`<td class="number" key=${number} data-id=${`${topic}/${number}`} title=${entry ? `${entry.committed ?? "none"} of ${entry.end} acknowledged${entry.waits_seconds === null ? "" : `; the oldest waits for ${duration(entry.waits_seconds)}`}` : null}>
               ${entry && html`<${Figure} metric="lag" value=${entry.lag} />`}</td>`;
           })}</tr>`)}</tbody></table></div>
     <//>
@@ -128,6 +130,13 @@ function Health({ status, accounts }) {
           ${["rows", "parts", "disk_bytes"].map((key) => html`<td class="number" key=${key}><${Figure} metric=${key} value=${table[key]} /></td>`)}</tr>`)}</tbody></table></div>
     <//>
   `;
+}
+
+// The end-to-end latency of the slowest service that tells it.
+function latency(status) {
+  const told = services(status).map(([, held]) => held.event_latency_seconds?.p99).filter((value) => value !== undefined);
+  if (!told.length) return html`<${Figure} metric="event_latency_seconds" value=${null} reason="no_answer" />`;
+  return html`<span>${bound(told.includes(null) ? null : Math.max(...told.map(Number)))}</span>`;
 }
 
 // Bounds of histograms: infinity comes as null.
@@ -185,30 +194,6 @@ function Accounts({ accounts }) {
     <//>`;
 }
 
-function DeadLetters({ status }) {
-  const found = Object.entries(letters(status)).sort(([, a], [, b]) => b - a);
-  const [copied, mark] = useState(null);
-  const copy = async (text) => {
-    try {
-      await navigator.clipboard.writeText(text);
-      mark(text);
-    } catch {
-      mark(null);
-    }
-  };
-  const command = (text) => html`<div class="command"><pre>${text}</pre><button onClick=${() => copy(text)}>${copied === text ? "Copied" : "Copy"}</button></div>`;
-  return html`
-    <div class="title"><h1>Dead letters</h1><p class="quiet">Raw events that could not be mapped, since the aggregators started.</p></div>
-    ${found.length ? html`<${Card} title="By reason"><table><thead><tr><th scope="col">Reason</th><th scope="col" class="number">Letters</th><th scope="col">Look at them, and send them again after a fix</th></tr></thead>
-      <tbody>${found.map(([reason, count]) => html`<tr key=${reason} data-id=${reason} data-kind="letters"><th scope="row"><code>${reason}</code></th>
-        <td class="number"><${Figure} metric="letters" value=${count} /></td>
-        <td>${command(`tidemark dead-letters list --reason ${reason}`)}${command(`tidemark dead-letters redrive --reason ${reason}`)}</td></tr>`)}</tbody></table><//>`
-    : html`<${Empty} title="No dead letters">Every event since the start could be mapped.<//>`}
-    <${Card} title="All that is kept" note="These commands run where the services run. A redrive is safe to repeat.">
-      ${command("tidemark dead-letters list")}${command("tidemark dead-letters show TOPIC/PARTITION/OFFSET")}${command("tidemark dead-letters redrive --every-reason --dry-run")}
-    <//>`;
-}
-
 function Operations({ onSignOut }) {
   const held = useParameters();
   const [tick, set] = useState(0);
@@ -224,7 +209,7 @@ function Operations({ onSignOut }) {
   const View = { health: Health, platforms: Platforms, accounts: Accounts, "dead-letters": DeadLetters }[view];
   return html`<${Frame} links=${LINKS} current=${view} onSignOut=${onSignOut}>
     <${Problems} errors=${errors} />
-    ${data.status || view === "accounts" ? html`<${View} status=${data.status} accounts=${data.accounts} />` : !errors.status && html`<${Loading} lines=${8} />`}
+    ${data.status || ["accounts", "dead-letters"].includes(view) ? html`<${View} session=${session} status=${data.status} accounts=${data.accounts} />` : !errors.status && html`<${Loading} lines=${8} />`}
   <//>`;
 }
 

@@ -76,8 +76,8 @@ export function Platform({ name, isBare }) {
 }
 
 // What went wrong with an answer, in words, with what happens next.
-export function Problem({ error }) {
-  const again = error.retryAfter ? ` Trying again in ${error.retryAfter} s.` : " Trying again in a few seconds.";
+export function Problem({ error, isOnce }) {
+  const again = isOnce ? "" : error.retryAfter ? ` Trying again in ${error.retryAfter} s.` : " Trying again in a few seconds.";
   const words = {
     0: ["The server can't be reached.", again],
     403: ["This key may not read analytics.", " It needs the scope analytics:read."],
@@ -85,7 +85,7 @@ export function Problem({ error }) {
     422: [error.message, ""],
     429: ["Too many requests with this key.", again],
     503: ["The figures are not available right now.", ` The database behind them does not answer.${again}`],
-  }[error.status] ?? [error.message, again];
+  }[error.code === "dead_letters_unavailable" ? "told" : error.status] ?? [error.message, again];
   return html`<div class="notice bad" role="status" data-status=${error.status}>
     <strong>${words[0]}</strong>${words[1]}
   </div>`;

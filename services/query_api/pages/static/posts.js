@@ -27,10 +27,11 @@ export function PostCell({ post, zone }) {
 export function Posts({ session, held, tick, channels }) {
   const span = spanOf(held, "90d");
   const sort = COLUMNS.includes(held.sort) ? held.sort : "";
+  const order = held.order === "asc" ? "asc" : "desc";
   const search = sort ? "" : (held.search ?? "");
   const filters = { ...instantsOf(span), channel_id: held.channels, platform: held.platform, limit: LIMIT, cursor: held.cursor };
   const address = sort
-    ? withQuery("/tidemark/v1/top/posts", { ...filters, metric: sort })
+    ? withQuery("/tidemark/v1/top/posts", { ...filters, metric: sort, order })
     : withQuery("/tidemark/v1/posts", { ...filters, search });
   const { data, errors, isLoading } = useAnswers(session, { page: address }, tick);
   const posts = data.page?.data;
@@ -53,10 +54,10 @@ export function Posts({ session, held, tick, channels }) {
     ${posts?.length > 0 &&
     html`<div class="scroll card" tabindex="0" role="group" aria-label="Table"><table class="posts" data-endpoint="posts">
         <thead><tr>
-          <th scope="col" aria-sort=${sort ? "none" : "descending"}><a href=${addressWith({ sort: null, cursor: null })}>Newest</a></th>
+          <th scope="col" aria-sort=${sort ? "none" : "descending"}><a href=${addressWith({ sort: null, order: null, cursor: null })}>Newest</a></th>
           ${COLUMNS.map(
-            (name) => html`<th scope="col" key=${name} class="number" aria-sort=${sort === name ? "descending" : "none"}>
-              <a href=${addressWith({ sort: name, search: null, cursor: null })}>${label(name)}</a></th>`,
+            (name) => html`<th scope="col" key=${name} class="number" aria-sort=${sort !== name ? "none" : order === "asc" ? "ascending" : "descending"}>
+              <a href=${addressWith({ sort: name, order: sort === name && order === "desc" ? "asc" : null, search: null, cursor: null })}>${label(name)}</a></th>`,
           )}
         </tr></thead>
         <tbody>${posts.map(
@@ -83,7 +84,7 @@ function Search({ value }) {
   useEffect(() => type(value), [value]);
   const submit = (event) => {
     event.preventDefault();
-    go(addressWith({ search: text.trim(), sort: null, cursor: null }));
+    go(addressWith({ search: text.trim(), sort: null, order: null, cursor: null }));
   };
   return html`<form class="search" role="search" onSubmit=${submit}>
     <label class="hidden" for="search">Search posts</label>

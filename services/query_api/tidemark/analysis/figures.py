@@ -60,6 +60,10 @@ class Chosen:
         """The names of the chosen metrics, in order."""
         return tuple(metric.name for _, metric in self.metrics)
 
+    def within(self, mask: int) -> Chosen:
+        """The chosen metrics whose bits a mask holds."""
+        return Chosen(tuple((place, metric) for place, metric in self.metrics if mask >> place & 1))
+
 
 def chosen(names: Iterable[str], metrics: Sequence[Metric], *, is_growth: bool) -> Chosen:
     """The metrics that the named figures are computed from.

@@ -1,11 +1,11 @@
 """Makes a series of the changes that ClickHouse computed: one value for each bucket and metric. Pure.
 
-The rule of growth, which `sql.post_growth` computes: two successive answers of one target, by (captured_at, event_id),
-that hold a lifetime figure make a difference, and the difference counts in the bucket of the later answer. A figure
-that fell counts 0, and the next difference starts from the lower figure. So a platform's correction takes nothing away
-from other buckets, and growth after the correction counts at once. Differences of levels such as followers count with
-their sign. A target's first figure makes no difference, except for a target that was published within the span, or at
-most a day before the first answer: its first figure counts from 0.
+The rule of growth, which `steps.post_growth` computes: two successive answers of one target, by
+(captured_at, event_id), that hold a lifetime figure make a difference, and the difference counts in the bucket of the
+later answer. A figure that fell counts 0, and the next difference starts from the lower figure. So a platform's
+correction takes nothing away from other buckets, and growth after the correction counts at once. Differences of levels
+such as followers count with their sign. A target's first figure makes no difference, except for a target that was
+published within the span, or at most a day before the first answer: its first figure counts from 0.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from schemas.metrics import POST_NAMES
@@ -13,7 +12,6 @@ from services.query_api.tidemark.analysis.figures import (
     CHANNEL_FIGURES,
     ENGAGEMENT_RATE,
     POST_FIGURES,
-    Figures,
     change,
     derived,
     written,
@@ -54,11 +52,9 @@ async def _answer(
         found = await read_published(sources.store, subject, asked.span, previous if is_compared else asked.span)
     else:
         names = CHANNEL_FIGURES
-        now, then = await asyncio.gather(
-            _received(sources, subject, asked.span, request.now),
-            _received(sources, subject, previous, request.now) if is_compared else _nothing(),
-        )
-        found = now, then
+        spans = [previous, asked.span] if is_compared else [asked.span]
+        *then, now = await _received(sources, subject, spans, request.now)
+        found = now, then[0] if then else {}
     current, earlier = (derived(figures) for figures in found)
     rows = [
         {
@@ -85,11 +81,8 @@ async def _answer(
     )
 
 
-async def _received(sources: Sources, subject: Subject, span: Span, now: int) -> Figures:
+async def _received(sources: Sources, subject: Subject, spans: list[Span], now: int) -> list[dict[str, int | None]]:
+    """The growth within each of successive spans, each as if it was read alone."""
     names = (*POST_NAMES, ENGAGEMENT_RATE, *CHANNEL_FIGURES[len(POST_FIGURES) :])
-    (found,) = await read_series(sources.store, subject, names, [span], is_growth=True, now=now)
-    return found
-
-
-async def _nothing() -> Figures:
-    return {}
+    opens = [span.start for span in spans]
+    return await read_series(sources.store, subject, names, spans, is_growth=True, now=now, opens=opens)

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemas.tiers import RULES, Rule
-from services.query_api.tidemark.analysis.sql import GENERATION, LIVE_CHANNELS
+from services.query_api.tidemark.analysis.sql import AT, GENERATION, LIVE_CHANNELS, SETTINGS, once, span
 from services.query_api.tidemark.insights.measures import Part
 
-_SETTINGS = "SETTINGS do_not_merge_across_partitions_select_final = 0, max_threads = 2"
-_AT = "toUnixTimestamp64Milli(captured_at)"
 _PUBLISHED = "toUnixTimestamp64Milli(assumeNotNull(published_at))"
 _MEDIAN = "quantileExactInclusive(0.5)"
 _OF_CHANNEL = "({channel:String} = '' OR channel_id = {channel:String})"
@@ -34,40 +32,46 @@ _TARGETS = f"""
 
 def _figure(parts: Sequence[Part]) -> str:
     """The latest figure of a group of answers, as Nullable(Int64); a sum takes unknown parts as 0, unless all are."""
-    found = [
-        # In a tuple, since argMax passes over nulls: a count that was hidden last is unknown.
-        f"argMaxIf(tuple({part.name}), (at, event_id), bitTest(spoken, {part.place})"
-        f" AND NOT bitTest(ranged, {part.place})).1"
-        for part in parts
-    ]
-    if len(found) == 1:
-        return found[0]
-    total = ", ".join(f"ifNull({one}, 0)" for one in found)
-    unknown = " AND ".join(f"isNull({one})" for one in found)
-    return f"arraySum([{total}]) + if({unknown}, NULL, 0)"
+    speaks = {part.place: f"bitTest(spoken, {part.place}) AND NOT bitTest(ranged, {part.place})" for part in parts}
+    # Value and null apart, since argMax passes over nulls: a count that was hidden last is unknown.
+    known = {part.place: f"argMaxIf(isNotNull({part.name}), number_of_answer, {speaks[part.place]})" for part in parts}
+    found = [f"argMaxIf(ifNull({part.name}, 0), number_of_answer, {speaks[part.place]})" for part in parts]
+    return f"if({' OR '.join(known.values())}, {' + '.join(found)}, NULL)"
 
 
 def _aged(parts: Sequence[Part]) -> str:
     """SQL of a row for each target and age that it has an answer for: ids, `published`, `number` in {ages}, `figure`.
 
-    An answer counts for one or two of the ages, so that groups stay small however many ages are asked.
+    An answer counts for one or two of the ages, so that groups stay small however many ages are asked. Answers are
+    numbered in the order of (captured_at, event_id): the latest is found by one number instead of a time and a text.
     """
     columns = ", ".join(part.name for part in parts)
+    answers = once(
+        f"{AT} AS at, spoken, ranged, {columns}",
+        f"AND target_id IN (SELECT target_id FROM ({_TARGETS}))",
+    )
     return f"""
-    SELECT target_id, post_id, channel_id, published, number,
-        CAST({_figure(parts)}, 'Nullable(Int64)') AS figure
+    SELECT target_id, post_id, channel_id, published, number, figure
     FROM (
-        SELECT target_id, event_id, {_AT} AS at, spoken, ranged, {columns} FROM post_snapshots_store FINAL
-        WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION}
-            AND captured_at >= {_instant("start")} AND captured_at <= {_instant("last")}
-    ) AS answers
+        SELECT target_id, number, CAST({_figure(parts)}, 'Nullable(Int64)') AS figure
+        FROM (
+            SELECT *, row_number() OVER (PARTITION BY target_id ORDER BY at, event_id) AS number_of_answer
+            FROM (
+                SELECT *, arrayFilter(
+                    place -> at <= published + {{ages:Array(Int64)}}[place]
+                        AND at > published + {{ages:Array(Int64)}}[place] - {{withins:Array(Int64)}}[place],
+                    arrayEnumerate({{ages:Array(Int64)}})
+                ) AS numbers
+                FROM ({answers}) AS answers
+                INNER JOIN (SELECT target_id, published FROM ({_TARGETS})) AS published_targets USING (target_id)
+                WHERE at >= {{start:Int64}} AND at <= {{last:Int64}}
+            )
+            WHERE notEmpty(numbers)
+        )
+        ARRAY JOIN numbers AS number
+        GROUP BY target_id, number
+    ) AS aged
     INNER JOIN ({_TARGETS}) AS targets USING (target_id)
-    ARRAY JOIN arrayFilter(
-        place -> at <= published + {{ages:Array(Int64)}}[place]
-            AND at > published + {{ages:Array(Int64)}}[place] - {{withins:Array(Int64)}}[place],
-        arrayEnumerate({{ages:Array(Int64)}})
-    ) AS number
-    GROUP BY target_id, post_id, channel_id, published, number
 """
 
 
@@ -88,7 +92,7 @@ FROM (
 )
 WHERE counted >= {{least:UInt32}} AND usual > 0
 GROUP BY cell
-{_SETTINGS}
+{SETTINGS}
 """
 
 
@@ -104,7 +108,7 @@ FROM (
 WHERE whole > 0 AND figure IS NOT NULL
 GROUP BY number
 ORDER BY number
-{_SETTINGS}
+{SETTINGS}
 """
 
 
@@ -128,7 +132,7 @@ WHERE number = reached AND counted >= {{least:UInt32}} AND usual > 0
     AND (figure >= usual * {{factor:Float64}} OR figure * {{factor:Float64}} <= usual)
 ORDER BY if(figure > 0, abs(log(figure / usual)), inf) DESC, target_id
 LIMIT {{limit:UInt32}}
-{_SETTINGS}
+{SETTINGS}
 """
 
 
@@ -137,33 +141,45 @@ def falls(parts: Sequence[Part]) -> str:
 
     Successive lifetime figures of one target in answers of the span, the latest fall first.
     """
-    said = ", ".join(f"(toUInt8({part.place}), {part.name})" for part in parts)
-    return f"""
-SELECT target_id, post_id, channel_id, place, fall.1, fall.2, fall.3, fall.4
-FROM (
-    SELECT target_id, place, arraySort(groupArray((at, event_id, value))) AS sorted,
-        arrayJoin(arrayFilter(pair -> pair.2 < pair.1, arrayMap(
-            (old, new) -> (old.3, new.3, new.1, new.2), arrayPopBack(sorted), arrayPopFront(sorted)
-        ))) AS fall
-    FROM (
-        SELECT target_id, {_AT} AS at, event_id, said.1 AS place, assumeNotNull(said.2) AS value
-        FROM post_snapshots_store FINAL
-        ARRAY JOIN arrayFilter(
-            entry -> bitTest(spoken, entry.1) AND NOT bitTest(ranged, entry.1) AND isNotNull(entry.2), [{said}]
-        ) AS said
-        WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION}
-            AND captured_at >= {_instant("start")} AND captured_at < {_instant("end")}
+    columns = ", ".join(part.name for part in parts)
+    answers = once(
+        f"{AT} AS at, spoken, ranged, {columns}",
+        # A counter that fell within the span has an answer within the span.
+        f"""AND target_id IN (
+            SELECT target_id FROM post_snapshots_store
+            WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND {span("start")}
+        )""",
     )
-    GROUP BY target_id, place
+    known = {
+        part.place: f"if(bitTest(spoken, {part.place}) AND NOT bitTest(ranged, {part.place}), {part.name}, NULL)"
+        for part in parts
+    }
+    old = ", ".join(f"anyLast({one}) OVER before AS old_{place}" for place, one in known.items())
+    # A figure that is unknown, or the first, is no fall: a comparison with null counts as none.
+    fallen = ", ".join(
+        f"(toUInt8({place}), ifNull(old_{place}, 0), ifNull({one}, 0), ifNull({one} < old_{place}, 0))"
+        for place, one in known.items()
+    )
+    return f"""
+SELECT target_id, post_id, channel_id, fall.1, fall.2, fall.3, at, event_id
+FROM (
+    SELECT target_id, at, event_id, arrayJoin(arrayFilter(one -> one.4 > 0, [{fallen}])) AS fall
+    FROM (
+        SELECT *, {old} FROM ({answers})
+        WHERE at >= {{start:Int64}} AND at < {{end:Int64}}
+        WINDOW before AS (
+            PARTITION BY target_id ORDER BY at, event_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        )
+    )
 ) AS fallen
 INNER JOIN (
     SELECT target_id, post_id, channel_id FROM latest_post_metrics_store FINAL
     WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND is_listed = 1
         AND {_OF_CHANNEL} AND channel_id IN ({LIVE_CHANNELS})
 ) AS listed USING (target_id)
-ORDER BY fall.3 DESC, fall.4, target_id, place
+ORDER BY at DESC, event_id, target_id, fall.1
 LIMIT {{limit:UInt32}}
-{_SETTINGS}
+{SETTINGS}
 """
 
 
@@ -182,7 +198,7 @@ def quiet_targets(common: Rule) -> str:
 SELECT target_id
 FROM (
     SELECT target_id, channel_id, {{now:Int64}} - {_PUBLISHED} AS age,
-        {{now:Int64}} - ifNull({_AT}, {_PUBLISHED}) AS silence
+        {{now:Int64}} - ifNull({AT}, {_PUBLISHED}) AS silence
     FROM latest_post_metrics_store FINAL
     WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND is_listed = 1
         AND published_at IS NOT NULL AND {_OF_CHANNEL}
@@ -194,5 +210,5 @@ INNER JOIN (
 WHERE multiIf({rules}, {_quiet(common)})
 ORDER BY silence DESC, target_id
 LIMIT {{limit:UInt32}}
-{_SETTINGS}
+{SETTINGS}
 """

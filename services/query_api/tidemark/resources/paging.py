@@ -81,11 +81,13 @@ async def channels_page(sources: Sources, request: Request[ChannelsParameters]) 
 
 
 async def top_page(sources: Sources, request: Request[TopParameters]) -> Page:
-    """A page of posts ranked by a metric, the greatest first, ties by id; posts without the figure are left out."""
+    """A page of posts ranked by a metric, ties by id; posts without the figure are left out."""
     asked = request.parameters
-    kind = f"top/{asked.metric}"
+    is_rising = asked.order == "asc"
+    kind = f"top/{asked.metric}/asc" if is_rising else f"top/{asked.metric}"
     more = {**_span(asked), "channel": asked.channel_id or ""}
-    rows = await _rows(sources, request, "tidemark_top_posts", sql.top_posts(asked.metric), kind, more)
+    statement = sql.top_posts(asked.metric, is_rising=is_rising)
+    rows = await _rows(sources, request, "tidemark_top_posts", statement, kind, more)
     return _cut([(id_, ranked) for id_, ranked in rows], asked.limit, kind)
 
 

@@ -95,6 +95,7 @@ class TopParameters(Parameters):
     """The parameters of a ranking of posts."""
 
     metric: MetricName = Field(description="The figure by which posts are ranked.")
+    order: Literal["desc", "asc"] = Field("desc", description="desc: the greatest first; asc: the least first.")
     channel_id: Id | None = Field(None, description="Only a post's figures on this channel count.")
     platform: PlatformName | None = Field(None, description="Only a post's figures on this platform count.")
     since: Instant | None = Field(

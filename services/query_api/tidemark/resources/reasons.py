@@ -56,6 +56,9 @@ class Reason(StrEnum):
     RETIRED = "retired"
     NOT_SUPPORTED = "not_supported"
 
+    # An enumeration's own is written in Python, and takes longer than the look-ups that need it.
+    __hash__ = str.__hash__
+
 
 _ORDER = {reason: place for place, reason in enumerate(Reason)}
 _OF_OUTCOME = {

@@ -13,12 +13,15 @@ from typing import Any
 from orjson import Fragment
 
 from schemas.metrics import (
+    AVG_WATCH_TIME,
     CHANNEL_METRICS,
     IMPRESSIONS,
     NO_CHANNEL_VALUES,
     POST_METRICS,
+    POST_NAMES,
     REACH,
     VIEWS,
+    WATCH_TIME,
     Metric,
     Values,
     engagement_rate,
@@ -31,6 +34,7 @@ from services.query_api.tidemark.resources.reasons import (
     ENGAGEMENT_RATE,
     ENGAGEMENTS,
     Reason,
+    Reasons,
     channel_reasons,
     post_reasons,
     rated_target_reasons,
@@ -49,31 +53,35 @@ def post(state: PostState, now: int, speed: float | None, *, is_written: bool = 
             the tier and the next poll.
         is_written: whether reasons, which most posts share, are given as the JSON that they were written as before.
     """
-    targets = state.targets
-    parts = [target.register.values for target in targets]
-    figures = [post_metrics(part) for part in parts]
-    reasons = [
-        rated_target_reasons(target, now, is_rated=shown[ENGAGEMENT_RATE] is not None)
-        for target, shown in zip(targets, figures, strict=True)
-    ]
-    dues = [None if speed is None else target_due(target, now, speed) for target in targets]
+    parts: list[Values] = []
+    reasons: list[Reasons] = []
+    dues: list[Due | None] = []
+    targets: list[dict[str, Any]] = []
+    captured_at: int | None = None
+    for target in state.targets:
+        _, values, at = target.register
+        figures = post_metrics(values)
+        of_target = rated_target_reasons(target, now, is_rated=figures[ENGAGEMENT_RATE] is not None)
+        due = None if speed is None else target_due(target, now, speed)
+        parts.append(values)
+        reasons.append(of_target)
+        dues.append(due)
+        targets.append(_target(target, figures, of_target.written if is_written else of_target, due, now))
+        if at is not None and (captured_at is None or at > captured_at):
+            captured_at = at
     values = total(parts)
-    metrics = figures[0] if len(figures) == 1 else total_metrics(parts, values)
+    metrics = targets[0]["metrics"] if len(targets) == 1 else total_metrics(parts, values)
     of_post = post_reasons(values, metrics[ENGAGEMENT_RATE], reasons)
-    captured = [target.register.captured_at for target in targets if target.register.captured_at is not None]
     return {
         "id": state.post_id,
         "status": state.status,
         "created_at": time(state.created_at),
         "published_at": time(state.published_at),
         "updated_at": time(state.updated_at),
-        **_polled(max(captured, default=None), None if speed is None else _next(dues), now),
+        **_polled(captured_at, None if speed is None else _next(dues), now),
         "metrics": metrics,
         "reasons": of_post.written if is_written else of_post,
-        "targets": [
-            _target(target, shown, of_target.written if is_written else of_target, due, now)
-            for target, shown, of_target, due in zip(targets, figures, reasons, dues, strict=True)
-        ],
+        "targets": targets,
     }
 
 
@@ -175,7 +183,10 @@ def _period(state: PeriodState) -> dict[str, Any]:
 
 def post_metrics(values: Values) -> dict[str, Any]:
     """Post figures by column, with engagements and engagement rate."""
-    figures = _figures(POST_METRICS, values)
+    figures: dict[str, Any] = dict(zip(POST_NAMES, values, strict=True))
+    # Most posts have no durations.
+    if values[WATCH_TIME] is not None or values[AVG_WATCH_TIME] is not None:
+        figures = _figures(POST_METRICS, values)
     engaged = figures[ENGAGEMENTS] = post_engagements(values)
     figures[ENGAGEMENT_RATE] = engagement_rate(engaged, values[IMPRESSIONS], values[REACH], values[VIEWS])
     return figures

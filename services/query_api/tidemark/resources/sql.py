@@ -206,15 +206,18 @@ def _ranked(metric: str) -> str:
     return _sum(figure(column))
 
 
-def top_posts(metric: str) -> str:
+def top_posts(metric: str, *, is_rising: bool) -> str:
     """The SQL that ranks posts by a metric; a post's figure is the sum over its targets on the channels asked for.
 
     Args:
         metric: a common post column, `engagements` or `engagement_rate`; must be checked, since it becomes SQL.
+        is_rising: the least first.
     """
+    # The bits turned over: the same integers in the other order, and none of them out of range.
+    ranked = f"bitNot({_ranked(metric)})" if is_rising else _ranked(metric)
     return f"""
 SELECT post_id, ranked FROM (
-    SELECT post_id, {_ranked(metric)} AS ranked FROM {_LISTED} AND captured_at IS NOT NULL
+    SELECT post_id, {ranked} AS ranked FROM {_LISTED} AND captured_at IS NOT NULL
         AND {_OF_CHANNEL} AND {_OF_PLATFORM}
         AND post_id IN (SELECT post_id FROM {_HELD} AND {_IN_PERIOD})
     GROUP BY post_id

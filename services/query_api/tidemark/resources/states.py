@@ -102,8 +102,11 @@ def stamp_of(register: Register, metric: int) -> Stamp | None:
 
 def spoken_of(register: Register) -> int:
     """The metrics that some answer held, also those that it named as null, as a bit mask."""
+    groups = register.groups
+    if len(groups) == 1:
+        return groups[0][1]
     spoken = 0
-    for _, mask in register.groups:
+    for _, mask in groups:
         spoken |= mask
     return spoken
 

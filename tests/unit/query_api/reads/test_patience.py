@@ -114,3 +114,24 @@ async def test_without_memory_everybody_waits() -> None:
     assert not done
     source.goes.set()
     await waiting
+
+
+async def test_one_owner_has_so_many_loads_at_once_and_then_waits() -> None:
+    source, kept = Source(), Patience[str](10_000, most_each=1)
+    await kept.get(["a", "b"], source.load, "w1")
+    source.goes.clear()
+    source.value = "new"
+    assert (await kept.get(["a"], source.load, "w1"))["a"] == "old"
+    assert (await kept.get(["a"], source.load, "w1"))["a"] == "old", "the same load"
+    assert (await kept.get(["b"], source.load, "w2"))["b"] == "old", "another's"
+    waiting = asyncio.create_task(kept.get(["b", "a"], source.load, "w1"))
+    done, _ = await asyncio.wait({waiting}, timeout=0.1)
+    assert not done
+    source.goes.set()
+    assert (await waiting)["a"] == "new"
+
+    async def is_free() -> bool:
+        source.goes.clear()
+        return (await kept.get(["a", "b"], source.load, "w1"))["a"] == "new"
+
+    await wait_until_async(is_free, 20, "the loads have ended")

@@ -75,6 +75,8 @@ IDS = {
     "streamChanges": "GET /tidemark/v1/stream",
     "getStatus": "GET /admin/v1/status",
     "listAccounts": "GET /admin/v1/accounts",
+    "listDeadLetters": "GET /admin/v1/dead-letters",
+    "redriveDeadLetters": "POST /admin/v1/dead-letters/redrive",
     "getWorkspace": "GET /admin/v1/workspaces/{workspace_id}",
     "putChannel": "PUT /admin/v1/workspaces/{workspace_id}/channels/{channel_id}",
     "deleteChannel": "DELETE /admin/v1/workspaces/{workspace_id}/channels/{channel_id}",

@@ -43,11 +43,11 @@ def write(brokers: MemoryBrokers, chance: random.Random) -> None:
         told.put(brokers, POST_ROLLUPS, f"w1/{post_id}", told.figures("w1", post_id, figures))
 
 
-def by_looking(view: View, channel_id: str) -> list[tuple[int, str, str]]:
-    """Time, target and post of a channel's targets, from the posts themselves."""
+def by_looking(view: View, channel_id: str) -> list[tuple[int, str, str, bool]]:
+    """Time, target, post and whether it is published, of a channel's targets, from the posts themselves."""
     held = [(post_id, view.post("w1", post_id)) for post_id in POST_IDS]
     return [
-        (target.published_at, target.target_id, post_id)
+        (target.published_at, target.target_id, post_id, target.status == "published")
         for post_id, post in held
         if post is not None
         for target in post.targets
@@ -76,10 +76,12 @@ async def test_targets_stand_in_the_order_of_their_time_whatever_was_written(tmp
                     whole = by_looking(view, channel_id)
                     found = view.published_targets("w1", channel_id, 0, START + 1, 1000)
                     assert found is not None
-                    assert sorted((each.published_at, each.target_id, each.post_id) for each in found) == sorted(whole)
+                    assert sorted(
+                        (each.published_at, each.target_id, each.post_id, each.is_out) for each in found
+                    ) == sorted(whole)
                     instants = [each.published_at for each in found]
                     assert instants == sorted(instants, reverse=True)
-                    newest = [target_id for _, target_id, _ in sorted(whole, reverse=True)]
+                    newest = [target_id for _, target_id, *_ in sorted(whole, reverse=True)]
                     for most in range(1, 5):
                         assert view.newest_targets("w1", channel_id, 0, most) == newest[:most]
                     since = START - 2000

@@ -38,6 +38,11 @@ def api() -> FakeApi:
     return found
 
 
+def spoken(*places: int) -> list[list[Any]]:
+    """The masks of a workspace whose answers speak of these metrics, none as of a range of dates."""
+    return [[sum(1 << place for place in places), 0]]
+
+
 async def get(api: FakeApi, path: str, *, accept: str = "*/*", **params: str) -> httpx.Response:
     headers = {**api.add_key("w1", "k"), "accept": accept}
     # An empty mapping would take away what the path asks.
@@ -92,11 +97,11 @@ async def test_what_is_not_there(api: FakeApi, path: str) -> None:
 
 
 async def test_a_series(api: FakeApi) -> None:
+    api.store.answers["spoken_metrics"] = spoken(LIKES, COMMENTS, WATCH)
     api.store.answers["post_series"] = [
-        [LIKES, FIRST - 1, "5", 1],
-        [LIKES, SECOND, "-2", 0],
-        [COMMENTS, SECOND, "1", 1],
-        [WATCH, FIRST, "81500", 1],
+        [FIRST - 1, "5", 1, "0", 0, "0", 0],
+        [FIRST, "0", 0, "0", 0, "81500", 1],
+        [SECOND, "-2", 0, "1", 1, "0", 0],
     ]
     reply = await get(api, "posts/p1/series", metrics="likes,engagements,watch_time_seconds", **SPAN)
     assert reply.text == (
@@ -105,8 +110,8 @@ async def test_a_series(api: FakeApi) -> None:
         '{"start":"2026-06-01T00:00:00Z","end":"2026-06-02T00:00:00Z","likes":5,"engagements":5,"watch_time_seconds":81.500},'
         '{"start":"2026-06-02T00:00:00Z","end":"2026-06-03T00:00:00Z","likes":3,"engagements":4,"watch_time_seconds":81.500}]}'
     )
-    ((name, asked),) = api.store.asked
-    assert name == "post_series"
+    (first, _), (name, asked) = api.store.asked
+    assert (first, name) == ("spoken_metrics", "post_series")
     assert asked == {
         "workspace": "w1",
         "targets": ["t1", "t2"],
@@ -117,7 +122,7 @@ async def test_a_series(api: FakeApi) -> None:
 
 
 async def test_a_series_as_a_table(api: FakeApi) -> None:
-    api.store.answers["post_series"] = [[LIKES, SECOND, "7", 2]]
+    api.store.answers = {"spoken_metrics": spoken(LIKES), "post_series": [[SECOND, "7", 2]]}
     reply = await get(api, "targets/t1/series", accept="text/csv", metrics="likes", mode="increments", **SPAN)
     assert reply.headers["content-type"].startswith("text/csv")
     assert list(csv.reader(io.StringIO(reply.text))) == [
@@ -128,7 +133,11 @@ async def test_a_series_as_a_table(api: FakeApi) -> None:
 
 
 async def test_a_channel_has_figures_of_its_posts_and_of_itself(api: FakeApi) -> None:
-    api.store.answers = {"post_series": [[LIKES, FIRST, "1", 1]], "channel_series": [[0, FIRST, "90", 1]]}
+    api.store.answers = {
+        "spoken_metrics": spoken(LIKES),
+        "post_series": [[FIRST, "1", 1]],
+        "channel_series": [[FIRST, "90", 1]],
+    }
     reply = await get(api, "channels/c1/series", metrics="likes,followers", **SPAN)
     assert reply.json()["points"][1] == {
         "start": "2026-06-02T00:00:00Z", "end": "2026-06-03T00:00:00Z", "likes": 1, "followers": 90,
@@ -169,13 +178,22 @@ async def test_published_totals_compared(api: FakeApi) -> None:
 
 async def test_received_totals_compared(api: FakeApi) -> None:
     def grown(asked: dict[str, Any]) -> list[list[Any]]:
-        return [[LIKES, asked["start"], "8" if asked["start"] == FIRST else "0", 1]]
+        assert asked["edges"] == asked["opens"]
+        # Both windows in one answer: growth, a number of differences, and nothing of which there is a rate.
+        return [[start, "8" if start == FIRST else "0", 1, "0", "0", 0] for start in asked["edges"]]
 
-    api.store.answers["post_series"] = grown
+    api.store.answers = {"spoken_metrics": spoken(LIKES), "post_series": grown}
     found = (await get(api, "channels/c1/totals", attribution="received", compare="previous", **SPAN)).json()
     assert found["metrics"]["likes"] == {"value": 8, "previous": 0, "change": None}
     assert found["metrics"]["followers"] == {"value": None, "previous": None, "change": None}
     assert found["metrics"]["reach"]["value"] is None
+
+
+async def test_what_no_answer_speaks_of_is_not_looked_for(api: FakeApi) -> None:
+    api.store.answers["spoken_metrics"] = spoken(COMMENTS)
+    reply = await get(api, "posts/p1/series", metrics="likes", **SPAN)
+    assert [point["likes"] for point in reply.json()["points"]] == [None, None]
+    assert [name for name, _ in api.store.asked] == ["spoken_metrics"]
 
 
 @pytest.mark.parametrize("path", ["totals", "posts/p1/series?metrics=likes", "exports/posts"])

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS
-from services.query_api.tidemark.analysis import sql
+from services.query_api.tidemark.analysis import sql, steps
 from services.query_api.tidemark.analysis.datasets import DATASETS, statement
 from services.query_api.tidemark.analysis.figures import Chosen
 from services.query_api.tidemark.analysis.sql import Scope
@@ -16,13 +16,16 @@ from services.query_api.tidemark.analysis.sql import Scope
 POSTS = Chosen(tuple(enumerate(POST_METRICS)))
 CHANNELS = Chosen(tuple(enumerate(CHANNEL_METRICS)))
 STATEMENTS = {
+    **{f"spoken {scope.value}": steps.spoken(scope) for scope in Scope},
     **{
-        f"{make.__name__} {scope.value}": make(POSTS, scope)
-        for make, scope in product((sql.post_changes, sql.post_growth), Scope)
+        f"{make.__name__} {scope.value} {ranged} {is_rated}": make(POSTS, scope, ranged, is_rated=is_rated)
+        for make, scope, ranged, is_rated in product(
+            (steps.post_changes, steps.post_growth), Scope, (0, 5), (False, True)
+        )
     },
     **{
         f"{make.__name__} {scope.value}": make(CHANNELS, scope)
-        for make, scope in product((sql.channel_changes, sql.channel_growth), (Scope.CHANNEL, Scope.WORKSPACE))
+        for make, scope in product((steps.channel_changes, steps.channel_growth), (Scope.CHANNEL, Scope.WORKSPACE))
     },
     **{f"published {scope.value}": sql.published_totals(scope) for scope in (Scope.CHANNEL, Scope.WORKSPACE)},
     **{
