@@ -11,6 +11,7 @@ import asyncio
 import errno
 import json
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Mapping, Sequence
@@ -195,7 +196,7 @@ def _print_addresses(plan: Plan, folder: DataDir) -> None:
     left_out = [name for name in LASTING if name not in plan.names]
     if left_out:
         say(f"  {'left out':<21} {', '.join(left_out)}")
-    for line in platforms_asked(plan):
+    for line in (*platforms_asked(plan), *dashboard_opened(plan)):
         say(line)
     say("\ntidemark is ready; press Ctrl-C to stop")
 
@@ -213,6 +214,25 @@ def platforms_asked(plan: Plan) -> list[str]:
         ]
     if own:
         lines.append(f"  Asked for every channel, at their TIDEMARK_<PLATFORM>_BASE_URL: {', '.join(own)}.")
+    return lines
+
+
+def dashboard_opened(plan: Plan) -> list[str]:
+    """Lines for a person that say how to get a key for the dashboard, and where there is a sandbox, something to see.
+
+    A workspace is made only by who asks for it: the lines are commands, and nothing is made here.
+    """
+    if plan.query_api_url is None:
+        return []
+    tidemark = "tidemark" if plan.folder.name == ".tidemark" else f"tidemark --data-dir {shlex.quote(str(plan.folder))}"
+    lines = ["\n  The dashboard takes an API key of one workspace. In another shell:"]
+    if plan.sandbox_url is not None:
+        lines += [
+            f"    {tidemark} sandbox channel instagram --workspace demo --posts 20 > demo.ndjson",
+            f"    {tidemark} catalog apply demo.ndjson     # a workspace with made-up figures",
+        ]
+    workspace = "demo" if plan.sandbox_url is not None else "WORKSPACE"
+    lines.append(f"    {tidemark} keys create {workspace}           # prints the key, this once")
     return lines
 
 

@@ -20,7 +20,7 @@ def closed(second_tidemark: Tidemark) -> Tidemark:
 
 
 def test_nobody_else_reads_the_data_folder(closed: Tidemark) -> None:
-    data = closed.folder / "data"
+    data = closed.data
     open_to_others, seen = [], 0
     for path in (data, *data.rglob("*")):
         try:
@@ -36,7 +36,7 @@ def test_nobody_else_reads_the_data_folder(closed: Tidemark) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_each_service_knows_its_own_secrets_only(closed: Tidemark) -> None:
-    made = json.loads((closed.folder / "data" / "secrets.json").read_text())
+    made = json.loads((closed.data / "secrets.json").read_text())
     assert closed.ready["admin_key"] == "admin-key-of-a-file"
     secrets = {
         "writer": made["clickhouse_password"],
@@ -67,7 +67,7 @@ def test_each_service_knows_its_own_secrets_only(closed: Tidemark) -> None:
 
 def test_nothing_is_written_outside_the_data_folder(closed: Tidemark) -> None:
     """Until it has stopped; this is the last test of the installation."""
-    data, outside = closed.folder / "data", closed.folder / "outside"
+    data, outside = closed.data, closed.folder / "outside"
     if sys.platform == "linux":
         for name, pid in closed.ready["pids"].items():
             process = Path("/proc") / str(pid)

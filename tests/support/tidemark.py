@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,12 @@ class Tidemark:
     Args:
         folder: takes the data, the logs and the ready-file.
         environment: settings on top of this process's.
+        data: the data folder's name in it.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, data: str = "data") -> None:
         self.folder = folder
+        self.data = folder / data
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._ready_file = folder / "ready.json"
@@ -42,12 +44,19 @@ class Tidemark:
 
     def start(self, *options: str, seconds: float = 150) -> None:
         """Start and wait until all is ready."""
+        argv = [sys.executable, "-m", "services.cli", "up", "--data-dir", str(self.data), "--ports", "auto"]
+        self.start_by([*argv, "--sandbox", "--ready-file", str(self._ready_file), *options], seconds=seconds)
+
+    def start_by(self, argv: Sequence[str], seconds: float = 150, folder: Path | None = None) -> None:
+        """Start by a command of the caller's, which names the data folder and the ready-file `ready.json`.
+
+        Args:
+            folder: where the command runs, if not where the tests do.
+        """
         with (self.folder / "up.log").open("ab") as log:
             self._process = subprocess.Popen(
                 # Dies with the test run, even when that is interrupted or killed.
-                tied([sys.executable, "-m", "services.cli", "up", "--data-dir", str(self.folder / "data"),
-                      "--ports", "auto", "--sandbox", "--ready-file", str(self._ready_file), *options]),
-                env=self._environment, stdout=log, stderr=log, start_new_session=True,
+                tied(argv), cwd=folder, env=self._environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         process = self._process
         wait_until(
@@ -72,7 +81,7 @@ class Tidemark:
 
     def log(self, name: str | None = None) -> str:
         """The end of the supervisor's own output, or of a service's log."""
-        path = self.folder / "up.log" if name is None else self.folder / "data" / "logs" / f"{name}.log"
+        path = self.folder / "up.log" if name is None else self.data / "logs" / f"{name}.log"
         return path.read_text(errors="replace")[-2500:] if path.exists() else "(nothing)"
 
     @property
