@@ -58,6 +58,18 @@ def tidemark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     running.stop()
 
 
+@pytest.fixture(scope="module")
+def secure_tidemark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tidemark]:
+    """`tidemark up --secure` with the sandbox."""
+    _require_embedded(request)
+    running = Tidemark(
+        tmp_path_factory.mktemp("secure"), {"TIDEMARK_POLL_SPEED": "60", "TIDEMARK_WEBHOOKS_ALLOW_PRIVATE": "1"}
+    )
+    running.start("--secure")
+    yield running
+    running.stop()
+
+
 @pytest.fixture(scope="package")
 def platforms_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder outside the project with one more platform."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -138,6 +139,18 @@ class Tidemark:
             trust_env=False,
         )
 
+    def trusted(self) -> ssl.SSLContext | bool:
+        """What a client of the engines trusts: the folder's own authority under `--secure`."""
+        ca_file = self.ready.get("ca_file")
+        return ssl.create_default_context(cafile=ca_file) if ca_file else True
+
+    def command(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a command of an operator on the data folder."""
+        return subprocess.run(
+            [sys.executable, "-m", "services.cli", "--data-dir", str(self.folder / "data"), *arguments],
+            env=self._environment, capture_output=True, text=True, timeout=seconds, check=False,
+        )  # fmt: skip
+
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Rows of a ClickHouse query, as the analyst."""
         url = httpx.URL(self.ready["clickhouse_analyst"])
@@ -152,6 +165,7 @@ class Tidemark:
             auth=(url.username, url.password),
             timeout=30,
             trust_env=False,
+            verify=self.trusted(),
         )
         assert reply.is_success, reply.text
         return [orjson.loads(line) for line in reply.text.splitlines()]
@@ -162,17 +176,28 @@ class Tidemark:
         return reply.raise_for_status().json()
 
 
+def kafka_options(ready: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a client of Kafka, by the ready-file."""
+    return {"bootstrap.servers": ready["kafka"], **ready.get("kafka_client", {})}
+
+
+def registry_options(ready: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of Confluent's client of the registry, by the ready-file."""
+    trusted = {"ssl.ca.location": ready["ca_file"]} if "ca_file" in ready else {}
+    return {"url": ready["schema_registry"], "timeout": 10, **trusted}
+
+
 class RawPublisher:
     """Publishes raw events as any Confluent user would: their producer, their serializer, the registry's schema."""
 
     TOPIC = "platform.raw"
 
     def __init__(self, ready: Mapping[str, Any], message_timeout_seconds: int = 60) -> None:
-        registry = SchemaRegistryClient({"url": ready["schema_registry"], "timeout": 10})
+        registry = SchemaRegistryClient(registry_options(ready))
         self._serializer = AvroSerializer(registry, schema_text(self.TOPIC), conf={"auto.register.schemas": False})
         self._producer = Producer(
             {
-                "bootstrap.servers": ready["kafka"],
+                **kafka_options(ready),
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
                 "message.timeout.ms": message_timeout_seconds * 1000,
