@@ -209,6 +209,10 @@ async def test_a_rotation_keeps_the_secret_before_for_a_day(api: FakeApi, key: M
     event = api.publisher.of(WEBHOOKS)[-1].event
     opened = WebhookCipher([SECRET_KEY]).open(event.sealed_secrets, "w1", made["id"])
     assert opened == SigningSecrets(rotated["secret"], made["secret"])
+    again = (await api.client.post(f"{PATH}/{made['id']}/rotate", headers=key)).json()
+    event = api.publisher.of(WEBHOOKS)[-1].event
+    opened = WebhookCipher([SECRET_KEY]).open(event.sealed_secrets, "w1", made["id"])
+    assert opened == SigningSecrets(again["secret"], rotated["secret"])
     api.clock.advance(DAY)
     later = (await api.client.get(f"{PATH}/{made['id']}", headers=key)).json()
     assert later["previous_secret_until"] is None
