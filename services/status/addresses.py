@@ -63,9 +63,10 @@ def find(data_dir: Path, environment: Mapping[str, str]) -> Addresses:
     running, pid = _running(data_dir)
     services = dict(running.get("services", {}))
     own = _settings_of(environment)
-    # An environment with an address of its own has users of its own.
-    role = {} if _PLACES & own.keys() else running.get("roles", {}).get(_ROLE, {})
-    told = {**running.get("environment", {}), **role, **own}
+    here = running.get("environment", {})
+    # An environment with an address of its own has users of its own; one that was taken over from here has not.
+    is_elsewhere = any(own[name] != here.get(name) for name in _PLACES & own.keys())
+    told = {**here, **({} if is_elsewhere else running.get("roles", {}).get(_ROLE, {})), **own}
     if targets := told.get("TIDEMARK_STATUS_TARGETS"):
         services = parse_targets(targets)
     return Addresses(services, told, pid)

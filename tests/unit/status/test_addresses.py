@@ -60,6 +60,16 @@ def test_a_command_takes_over_what_the_environment_leaves_open(folder: Path) -> 
     assert taken == {name: value for name, value in SETTINGS.items() if name != "TIDEMARK_TOPIC_PREFIX"}
 
 
+def test_status_asks_as_its_own_user_where_the_addresses_are_the_folders(folder: Path) -> None:
+    user = {"TIDEMARK_KAFKA_SASL_USERNAME": "tidemark-status"}
+    running = {"services": SERVICES, "environment": SETTINGS, "roles": {"status": user}}
+    (folder / "running.json").write_text(json.dumps(running))
+    assert find(folder, {}).environment == {**SETTINGS, **user}
+    assert find(folder, adopted(folder, {}).environment).environment == {**SETTINGS, **user}, "as the commands do"
+    elsewhere = find(folder, {"TIDEMARK_KAFKA_BOOTSTRAP": "kafka:9092"}).environment
+    assert not user.keys() & elsewhere.keys()
+
+
 def test_two_installations_are_never_mixed(folder: Path) -> None:
     assert adopted(folder, {"TIDEMARK_KAFKA_BOOTSTRAP": "kafka:9092"}).environment == {}
     assert adopted(folder, {"TIDEMARK_QUERY_API_URL": "http://elsewhere:8080"}).environment == {}
