@@ -215,11 +215,14 @@ def test_without_a_poller_snapshots_answer_soon(tidemark: Tidemark) -> None:
 def test_health_probes_and_a_broken_token_flips_the_account(tidemark: Tidemark, faults: Any) -> None:
     scene = Scene(tidemark, "youtube")
     path = "/api/v1/social-accounts/youtube/health"
-    wait_until(lambda: scene.get(path)["checked_live"], 10, lambda: tidemark.log("poller"))
+    wait_until(lambda: scene.get(path)["checked_live"], 30, lambda: tidemark.log("poller"))
     good = scene.get(path)
     assert (good["healthy"], good["status"], good["error_code"]) == (True, "active", None)
     faults(platform="youtube", kind="token_expired", token=f"sandbox-{scene.workspace}")
-    bad = scene.get(path)
+    # A probe that a busy machine is too slow for says so; the next look asks again.
+    bad: Any = wait_until(
+        lambda: asked if (asked := scene.get(path))["checked_live"] or not asked["healthy"] else None, 30, "a probe"
+    )
     assert (bad["healthy"], bad["status"], bad["error_code"], bad["checked_live"]) == (
         False, "token_expired", "token_expired", True,
     )  # fmt: skip
@@ -253,11 +256,11 @@ def test_health_says_that_a_quota_is_used_up(tidemark: Tidemark, faults: Any) ->
 def _says_why(tidemark: Tidemark, faults: Any, platform: str, kind: str, error_code: str) -> None:
     scene = Scene(tidemark, platform)
     path = f"/api/v1/social-accounts/{platform}/health"
-    wait_until(lambda: scene.get(path)["checked_live"], 10, lambda: tidemark.log("poller"))
+    wait_until(lambda: scene.get(path)["checked_live"], 30, lambda: tidemark.log("poller"))
     faults(platform=platform, kind=kind, token=f"sandbox-{scene.workspace}")
     # A probe that a busy machine is too slow for says so; the next look asks again.
     health: Any = wait_until(
-        lambda: asked if (asked := scene.get(path))["checked_live"] else None, 10, "a probe in time"
+        lambda: asked if (asked := scene.get(path))["checked_live"] else None, 30, "a probe in time"
     )
     assert (health["healthy"], health["error_code"]) == (False, error_code)
     assert health["status"] == "active"

@@ -83,7 +83,7 @@ def test_nothing_is_written_outside_the_data_folder(closed: Tidemark) -> None:
 
 
 def test_nothing_listens_that_was_not_asked_for(closed: Tidemark) -> None:
-    chosen = set(json.loads((closed.folder / "data" / "ports.json").read_text()).values())
+    chosen = set(json.loads((closed.data / "ports.json").read_text()).values())
     found: dict[int, str] = {}
     for name, pid in closed.ready["pids"].items():
         for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):

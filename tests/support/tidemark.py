@@ -147,7 +147,7 @@ class Tidemark:
     def command(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a command of an operator on the data folder."""
         return subprocess.run(
-            [sys.executable, "-m", "services.cli", "--data-dir", str(self.folder / "data"), *arguments],
+            [sys.executable, "-m", "services.cli", "--data-dir", str(self.data), *arguments],
             env=self._environment, capture_output=True, text=True, timeout=seconds, check=False,
         )  # fmt: skip
 
