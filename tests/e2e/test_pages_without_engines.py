@@ -114,7 +114,7 @@ def test_letters_are_shown_as_text_and_sent_again_only_after_a_question(served: 
 
 
 # A channel and a post that nothing is known of yet.
-NEXT_POLL_AT = (datetime.now(UTC) + timedelta(minutes=12)).isoformat()
+NEXT_POLL_AT = "in 12 minutes from when the page asks"
 METRICS = ("followers", "following", "posts_count", "reach", "profile_views", "engagements", "likes", "views")
 UNPOLLED = {
     "captured_at": None,
@@ -163,7 +163,9 @@ def unpolled(route: Route) -> None:
     points = {"points": [{"start": "2026-06-01T00:00:00Z", "end": "2026-06-02T00:00:00Z"}]}
     windows = {"metrics": dict.fromkeys(METRICS), "sources": {}}
     body = found.get(path, points if path.endswith("series") else windows)
-    return route.fulfill(body=json.dumps(body), content_type="application/json")
+    next_poll_at = (datetime.now(UTC) + timedelta(minutes=12)).isoformat()
+    text = json.dumps(body).replace(NEXT_POLL_AT, next_poll_at)
+    return route.fulfill(body=text, content_type="application/json")
 
 
 def complaints_of(page: Page) -> list[str]:
