@@ -91,6 +91,23 @@ class _Supervisor(Multiprocess):
 
     reloading: Reloading
 
+    def init_processes(self) -> None:
+        super().init_processes()
+        self._leave_ends_to_workers()
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        self._leave_ends_to_workers()
+
+    def _leave_ends_to_workers(self) -> None:
+        """Close the workers' ends of their pipes here, where uvicorn keeps them open.
+
+        A worker that dies while it is asked whether it lives closes the last end then, and is replaced at once, not
+        after `_SILENT_SECONDS` in which no other worker is looked at either.
+        """
+        for process in self.processes:
+            process.child_conn.close()
+
     def handle_hup(self) -> None:
         self.reloading.now()
         for process in self.processes:
