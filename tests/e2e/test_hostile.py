@@ -48,9 +48,10 @@ P99_SECONDS = 0.25
 SHORT_P99_SECONDS = 4.0
 LATE_SECONDS = 5.0
 # The long form runs alone, and nothing in it may be later. Beside another process of tests on the same two cores single
-# figures took 5.8 to 7.4 s, three in a thousand in the last of these runs: that many may be late, and none for longer.
-SHORT_LATEST_SECONDS = 15.0
-SHORT_LATE_SHARE = 0.01
+# figures took 5.8 to 7.4 s, three in a thousand of one run. These bounds tell a pipeline that is held up from one that
+# shares its cores.
+SHORT_LATEST_SECONDS = 20.0
+SHORT_LATE_SHARE = 0.05
 COMMAND_SECONDS = 120.0
 # What an attacker has to have sent in a minute, at the least: one that the system or the machine starves is no attack.
 # At rest it is 20 to 100 times as much. Held answers, bombs and forms are few by their nature and are not counted.

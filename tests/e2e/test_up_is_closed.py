@@ -65,6 +65,20 @@ def test_each_service_knows_its_own_secrets_only(closed: Tidemark) -> None:
     }
 
 
+def test_nothing_listens_that_was_not_asked_for(closed: Tidemark) -> None:
+    chosen = set(json.loads((closed.data / "ports.json").read_text()).values())
+    found: dict[int, str] = {}
+    for name, pid in closed.ready["pids"].items():
+        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+            for connection in process.net_connections(kind="tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    assert connection.laddr.ip in ("127.0.0.1", "::ffff:127.0.0.1"), (name, connection)
+                    found[connection.laddr.port] = name
+    assert chosen <= found.keys()
+    # The registry has a port of its own for health and metrics, which can't be left out.
+    assert {found[port] for port in found.keys() - chosen} <= {"registry"}
+
+
 def test_nothing_is_written_outside_the_data_folder(closed: Tidemark) -> None:
     """Until it has stopped; this is the last test of the installation."""
     data, outside = closed.data, closed.folder / "outside"
@@ -80,17 +94,3 @@ def test_nothing_is_written_outside_the_data_folder(closed: Tidemark) -> None:
     assert closed.stop() == 0
     assert list(outside.iterdir()) == []
     assert not (data / "tmp").exists()
-
-
-def test_nothing_listens_that_was_not_asked_for(closed: Tidemark) -> None:
-    chosen = set(json.loads((closed.data / "ports.json").read_text()).values())
-    found: dict[int, str] = {}
-    for name, pid in closed.ready["pids"].items():
-        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
-            for connection in process.net_connections(kind="tcp"):
-                if connection.status == psutil.CONN_LISTEN:
-                    assert connection.laddr.ip in ("127.0.0.1", "::ffff:127.0.0.1"), (name, connection)
-                    found[connection.laddr.port] = name
-    assert chosen <= found.keys()
-    # The registry has a port of its own for health and metrics, which can't be left out.
-    assert {found[port] for port in found.keys() - chosen} <= {"registry"}
