@@ -16,6 +16,7 @@ from collections.abc import Callable
 from benchmarks import (
     avro,
     changes,
+    footprint,
     growth,
     machine,
     poller_calls,
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[EmbeddedEngines, bool], Result]] = {
     "pipeline": throughput.run,
     "storage": storage.run,
     "growth": growth.run,
+    "footprint": footprint.run,
     "rebuild": rebuild.run,
     "reads": reads.run,
     "changes": changes.run,

@@ -82,7 +82,9 @@ def before_each_command(
         for unknown in check_environment():
             print(f"tidemark: {unknown}", file=sys.stderr)
         if context.invoked_subcommand not in _STANDING_ALONE or "backfill" in sys.argv[1:]:
-            os.environ.update(adopted(data_dir, {**read_dotenv(Path(".env")), **os.environ}))
+            found = adopted(data_dir, {**read_dotenv(Path(".env")), **os.environ})
+            os.environ.update(found.environment)
+            context.obj = found
     except SettingsError as error:
         exit_with(str(error))
 
@@ -105,13 +107,19 @@ def up(
     ready_file: Annotated[
         Path | None, typer.Option(help="File for addresses and process ids, written once everything is ready.")
     ] = None,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="TLS on every engine, and a user with its own rights for each service.")
+    ] = False,
 ) -> None:
     """Run everything on this machine: Kafka, registry, ClickHouse and all services."""
     try:
         from infra.embedded.up import main as run
     except ModuleNotFoundError as error:
         exit_with(f"the embedded engines are not installed ({error.name} is missing): pip install 'tidemark[embedded]'")
-    raise typer.Exit(run(data_dir, ports=ports, sandbox=sandbox, without=without or (), ready_file=ready_file))
+    left_out = without or ()
+    raise typer.Exit(
+        run(data_dir, ports=ports, sandbox=sandbox, without=left_out, ready_file=ready_file, secure=secure)
+    )
 
 
 @poller.callback()
@@ -195,7 +203,7 @@ def topics(
         exit_with("--apply and --service belong to --acls")
     from services.runtime.topics import TopicsError, TopicsSettings, ensure_topics
 
-    settings = usable(TopicsSettings)
+    settings = usable(TopicsSettings, user="topics")
     try:
         with waiting_for("Kafka and the schema registry"):
             for line in ensure_topics(settings, settings):
@@ -233,7 +241,7 @@ def migrate(
     from services.runtime.migrations import migrate as run
     from services.runtime.settings import ClickHouseSettings
 
-    settings = usable(ClickHouseSettings)
+    settings = usable(ClickHouseSettings, user="migrate")
     try:
         for line in run(settings, (lambda: ()) if stopped else living_aggregators):
             print(line, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +39,9 @@ class Checker:
         self._api = httpx.Client(base_url=ready["query_api"], timeout=30, trust_env=False)
         self._sandbox = httpx.Client(base_url=ready["sandbox"], timeout=30, trust_env=False)
         self._clickhouse_url: str = ready["clickhouse_analyst"]
+        # Only where engines speak TLS there is an authority to trust.
+        ca_file = ready.get("ca_file")
+        self._trusted = ssl.create_default_context(cafile=ca_file) if ca_file else True
         self._origin: str = ready["query_api"]
         self._admin_key: str = ready["admin_key"]
         self._tidemark: Tidemark | None = None
@@ -64,6 +68,7 @@ class Checker:
             auth=(url.username, url.password),
             timeout=30,
             trust_env=False,
+            verify=self._trusted,
         )  # fmt: skip
         reply.raise_for_status()
         import orjson

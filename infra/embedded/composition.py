@@ -6,6 +6,8 @@ and the addresses of the ready-file. It starts nothing.
 
 from __future__ import annotations
 
+import re
+import ssl
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +18,9 @@ import httpx
 from infra.embedded import kafka
 from infra.embedded.datadir import STORE, TEMPORARY, Secrets
 from infra.embedded.environment import environment_of
-from infra.embedded.registry import Registry
+from infra.embedded.registry import Registry, RegistrySecurity
+from infra.embedded.secure_kafka import secure_broker
+from infra.embedded.secured import CLIENT, REGISTRY_USER, SETUP, Secured
 from infra.embedded.service import Readiness, Service
 from services.platforms import all_platforms
 
@@ -27,6 +31,9 @@ BUILDER_DATABASE = "analytics"
 LASTING = ("kafka", "registry", "clickhouse", "sandbox", "aggregator", "query_api", "poller", "notifier")
 ONE_SHOT = ("topics", "migrate")
 NAMES = (*LASTING, *ONE_SHOT)
+# Makes the users of `--secure` before anybody else connects.
+RIGHTS = "rights"
+ENGINES = ("kafka", "registry", "clickhouse")
 DEPENDS_ON = {
     "topics": ("kafka", "registry"),
     "migrate": ("clickhouse",),
@@ -37,6 +44,7 @@ DEPENDS_ON = {
 }
 # Only their operators ask them anything.
 _WITHOUT_CALLERS = ("aggregator", "poller", "notifier")
+_USERS = frozenset({"TIDEMARK_KAFKA_SASL_USERNAME", "TIDEMARK_KAFKA_SASL_PASSWORD", "TIDEMARK_CLICKHOUSE_URL"})
 STOP_TIMEOUT_SECONDS = 6.0
 PROBE_TIMEOUT_SECONDS = 2.0
 
@@ -57,6 +65,7 @@ class Plan:
         names: the services to run.
         inherited: the caller's environment, completed from `.env`. Addresses and keys in it are kept for services
             that do not run here.
+        secured: certificates and passwords of `--secure`; None without it.
     """
 
     folder: Path
@@ -65,6 +74,7 @@ class Plan:
     secrets: Secrets
     inherited: Mapping[str, str]
     python: str = field(default=sys.executable)
+    secured: Secured | None = None
 
     @property
     def kafka_bootstrap(self) -> str | None:
@@ -86,6 +96,19 @@ class Plan:
         if "clickhouse" in self.names:
             return self._clickhouse_url("default", self.secrets.clickhouse_password)
         return self.inherited.get("TIDEMARK_CLICKHOUSE_URL")
+
+    @property
+    def clickhouse_origin(self) -> str | None:
+        """ClickHouse's address without a user."""
+        if "clickhouse" not in self.names:
+            return None
+        return f"{'http' if self.secured is None else 'https'}://{HOST}:{self.ports['clickhouse']}"
+
+    @property
+    def schema_registry_shown(self) -> str | None:
+        """The registry's address without a password."""
+        url = self.schema_registry_url
+        return None if url is None else re.sub(r"//[^/@]*@", "//", url)
 
     @property
     def clickhouse_analyst_url(self) -> str | None:
@@ -129,7 +152,13 @@ class Plan:
             "sandbox": self.sandbox_url,
             "admin_key": self.admin_key,
             "pids": dict(pids),
+            **self._secured_document(),
         }
+
+    def _secured_document(self) -> dict[str, object]:
+        if self.secured is None:
+            return {}
+        return {"kafka_client": self.secured.kafka_client(), "ca_file": str(self.secured.authority.certificate)}
 
     def running_document(self) -> dict[str, object]:
         """What commands need to work with this run: the services' addresses and settings."""
@@ -139,7 +168,25 @@ class Plan:
         return {
             "services": {name: f"http://{place}" for name, place in self._operators().items()},
             "environment": told,
+            "roles": self._roles(),
         }
+
+    def _roles(self) -> dict[str, dict[str, str]]:
+        """The settings of each command's own users; {} without `--secure`, where all commands share one."""
+        if self.secured is None:
+            return {}
+        held = self.secured.passwords
+        roles = {role: self._role(role) for role in sorted({*held.kafka, *held.clickhouse} - {SETUP, CLIENT})}
+        return {**roles, SETUP: self._setup()}
+
+    def _role(self, role: str) -> dict[str, str]:
+        assert self.secured is not None
+        return self.secured.settings_of(role, f"{HOST}:{self.ports['clickhouse']}", DATABASE)
+
+    def _setup(self) -> dict[str, str]:
+        """The settings of the users that may do everything."""
+        assert self.clickhouse_url is not None
+        return {**self._role(SETUP), "TIDEMARK_CLICKHOUSE_URL": self.clickhouse_url}
 
     def scrape_targets(self) -> list[dict[str, object]]:
         """Where Prometheus finds the services' metrics, in the form of its files of targets."""
@@ -162,7 +209,8 @@ class Plan:
         told = {
             "TIDEMARK_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
             "TIDEMARK_SCHEMA_REGISTRY_URL": self.schema_registry_url,
-            "TIDEMARK_CLICKHOUSE_URL": self.clickhouse_url,
+            # With --secure each service has an address with a user of its own.
+            "TIDEMARK_CLICKHOUSE_URL": self.clickhouse_url if self.secured is None else None,
             "TIDEMARK_ADMIN_KEY": self.admin_key,
             "TIDEMARK_SECRET_KEYS": self.inherited.get("TIDEMARK_SECRET_KEYS") or self.secrets.secret_keys,
             # A folder made by this version never held a token that is not bound to its channel.
@@ -174,7 +222,9 @@ class Plan:
             "TMPDIR": str(self.folder / TEMPORARY),
             **_no_proxy(self.inherited),
         }
-        if "kafka" in self.names:
+        if self.secured is not None:
+            told |= self.secured.kafka()
+        elif "kafka" in self.names:
             told["TIDEMARK_KAFKA_SECURITY_PROTOCOL"] = "PLAINTEXT"
         if "query_api" in self.names:
             told["TIDEMARK_QUERY_API_PORT"] = str(self.ports["query_api"])
@@ -191,25 +241,59 @@ class Plan:
                     made_up = f"tidemark-sandbox-{platform}-{part.lower().replace('_', '-')}"
                     # The sandbox never receives the credentials of the caller's own app at the platform.
                     told[f"{prefix}_{part}"] = (own and self.inherited.get(f"{prefix}_{part}")) or made_up
-        return {**self.inherited, **{name: value for name, value in told.items() if value is not None}}
+        # The caller's users belong to other engines than those that run here.
+        foreign = _USERS if self.secured is not None else frozenset[str]()
+        kept = {name: value for name, value in self.inherited.items() if name not in foreign}
+        return {**kept, **{name: value for name, value in told.items() if value is not None}}
+
+    def checked_environment(self) -> dict[str, str]:
+        """The settings with those of one service's users, so that they can be checked before anything starts."""
+        return self.environment() | ({} if self.secured is None else self._setup())
 
     def services(self) -> list[Service]:
         """The services to run, without those left out; each gets its own part of `environment`."""
         everything = self.environment()
-        return [self._service(name, everything) for name in NAMES if name in self.names]
+        names = [name for name in NAMES if name in self.names]
+        if self.secured is None:
+            return [self._service(name, everything) for name in names]
+        self.secured.write_secrets(f"{HOST}:{self.ports['clickhouse']}", DATABASE)
+        return [self._service(name, everything) for name in (*names, RIGHTS)]
 
     @property
     def _registry(self) -> Registry:
-        return Registry(self.folder / "registry", self.ports["registry"])
+        folder, port = self.folder / "registry", self.ports["registry"]
+        if self.secured is None:
+            return Registry(folder, port)
+        server, password = self.secured.server, self.secured.passwords.registry
+        security = RegistrySecurity(
+            server.certificate, server.key, self.secured.authority.certificate, REGISTRY_USER, password
+        )
+        return Registry(folder, port, security)
+
+    @property
+    def _broker(self) -> kafka.Broker:
+        folder, ports = self.folder / "kafka", (self.ports["kafka"], self.ports["kafka_controller"])
+        if self.secured is None:
+            return kafka.single_broker(folder, *ports)
+        return secure_broker(folder, *ports, self.secured)
 
     def _clickhouse_url(self, user: str, password: str, database: str = DATABASE) -> str:
-        return f"http://{user}:{password}@{HOST}:{self.ports['clickhouse']}/{database}"
+        scheme = "http" if self.secured is None else "https"
+        return f"{scheme}://{user}:{password}@{HOST}:{self.ports['clickhouse']}/{database}"
 
     def _service(self, name: str, everything: Mapping[str, str]) -> Service:
         environment = environment_of(name, everything)
         depends_on = frozenset(DEPENDS_ON.get(name, ())) & self.names
+        if self.secured is not None:
+            if name in ONE_SHOT:
+                depends_on |= {RIGHTS}
+            environment |= self.secured.files_of(name.replace("_", "-"))
+        if name == RIGHTS and self.secured is not None:
+            argv = [self.python, "-m", "infra.embedded.rights", str(self.secured.folder / "passwords.json")]
+            environment |= self._setup()
+            return Service(name, argv, environment, depends_on=frozenset({"kafka", "clickhouse"}), once=True)
         if name == "kafka":
-            broker = kafka.single_broker(self.folder / "kafka", self.ports["kafka"], self.ports["kafka_controller"])
+            broker = self._broker
             return Service(
                 name,
                 broker.command(),
@@ -245,7 +329,12 @@ class Plan:
             environment["TIDEMARK_EMBEDDED_CLICKHOUSE_PASSWORD"] = self.secrets.clickhouse_password
             environment["TIDEMARK_EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD"] = self.secrets.clickhouse_analyst_password
             environment["TIDEMARK_EMBEDDED_CLICKHOUSE_BUILDER_PASSWORD"] = self.secrets.clickhouse_builder_password
-            probe = alive = answers(f"http://{HOST}:{self.ports[name]}/ping")
+            if self.secured is None:
+                probe = alive = answers(f"http://{HOST}:{self.ports[name]}/ping")
+            else:
+                server, trusted = self.secured.server, self.secured.authority.certificate
+                argv += ["--named-users", "--certificate", str(server.certificate), "--key", str(server.key)]
+                probe = alive = answers(f"https://{HOST}:{self.ports[name]}/ping", authorities=trusted)
         elif name == "sandbox":
             argv = [self.python, "-m", "infra.sandbox", "--port", str(self.ports[name]), "--own-tokens"]
             probe = alive = answers(f"{self.sandbox_url}/", any_status=True)
@@ -263,16 +352,19 @@ class Plan:
         )
 
 
-def answers(url: str, *, any_status: bool = False) -> Readiness:
-    """A probe: whether GET of an address on this host answers with success, or with any status under `any_status`."""
+def answers(url: str, *, any_status: bool = False, authorities: Path | None = None) -> Readiness:
+    """A probe: whether GET of an address on this host answers with success, or with any status under `any_status`.
+
+    Args:
+        authorities: PEM file of those that an https address needs.
+    """
+    # Over HTTP `verify` would only load all authorities' certificates at each probe.
+    trusted: ssl.SSLContext | bool = False
+    if authorities is not None:
+        trusted = ssl.create_default_context(cafile=str(authorities))
 
     async def probe() -> bool:
-        # The address is on this host, over HTTP: with `verify` each probe would load all authorities' certificates.
-        async with httpx.AsyncClient(
-            trust_env=False,
-            timeout=PROBE_TIMEOUT_SECONDS,
-            verify=False,  # noqa: S501
-        ) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=PROBE_TIMEOUT_SECONDS, verify=trusted) as client:
             try:
                 reply = await client.get(url)
             except httpx.HTTPError:

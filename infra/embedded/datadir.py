@@ -38,10 +38,12 @@ TEMPORARY = "tmp"
 STORE = "store"
 # Addresses of the services' metrics, as Prometheus discovers targets in files (`file_sd_configs`).
 SCRAPED_FILE = "prometheus.json"
+# Certificates and passwords of `tidemark up --secure`.
+SECURE = "secure"
 # Names of all entries that a data folder may have.
 OWN = (
     "logs", "kafka", "registry", "clickhouse", "query_api", "ports.json", "prometheus.json", "running.json",
-    "secrets.json", "up.lock", "up.pid", TEMPORARY, STORE,
+    "secrets.json", "up.lock", "up.pid", TEMPORARY, STORE, SECURE,
 )  # fmt: skip
 DEFAULT_PORTS = {"kafka": 9092, "registry": 8081, "clickhouse": 8123, "query_api": 8080}
 

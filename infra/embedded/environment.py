@@ -15,6 +15,7 @@ from services.notifier.settings import NotifierSettings
 from services.platforms import all_platforms
 from services.poller.settings import PlatformSettings, PollerSettings
 from services.query_api.settings import QueryApiSettings
+from services.runtime.acls import AclsSettings
 from services.runtime.settings import (
     ENV_PREFIX,
     FILE_SUFFIX,
@@ -30,6 +31,7 @@ from services.runtime.settings import (
 SETTINGS: Mapping[str, tuple[type[Settings], ...]] = {
     "topics": (KafkaSettings, RegistrySettings),
     "migrate": (ClickHouseSettings,),
+    "rights": (AclsSettings, ClickHouseSettings),
     "aggregator": (AggregatorSettings,),
     "query_api": (QueryApiSettings,),
     "poller": (PollerSettings,),

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -132,6 +133,8 @@ class Broker:
             text = "\n".join(lines) + "\n"
             # Written only when the text has changed: on a full disk a rewrite would leave the file empty.
             if not self.properties_path.exists() or self.properties_path.read_text(encoding="utf-8") != text:
+                # It may hold a password.
+                self.properties_path.touch(mode=0o600)
                 self.properties_path.write_text(text, encoding="utf-8")
             if not (self.folder / FORMATTED_MARKER).exists():
                 self._format()
@@ -149,16 +152,28 @@ class Broker:
 
     def answers(self) -> bool:
         """Whether this broker answers a metadata request and counts itself as alive; blocks for at most 2 s."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "socket.timeout.ms": 2000})
+        admin = AdminClient({**self.client_options(), "log_level": 0, "socket.timeout.ms": 2000})
         try:
             return self.node_id in admin.list_topics(timeout=METADATA_TIMEOUT_SECONDS).brokers
         except KafkaException:
             return False
 
+    def client_options(self) -> dict[str, Any]:
+        """Options of a client that may do everything."""
+        return {"bootstrap.servers": self.bootstrap}
+
+    def format_arguments(self) -> list[str]:
+        """What the formatting of the log folder is told besides; never on a command line, where everybody reads it."""
+        return []
+
     def _format(self) -> None:
         # Without the marker no broker has ever run here, so an earlier attempt's files hold no messages.
         shutil.rmtree(self.folder / "log", ignore_errors=True)
-        tool = ["kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(self.properties_path)]
+        arguments = self.temporary_path / "format-arguments"
+        arguments.touch(mode=0o600)
+        told = ["format", "-t", self.cluster_id, "-c", str(self.properties_path), *self.format_arguments()]
+        arguments.write_text("\n".join(told), encoding="utf-8")
+        tool = ["kafka.tools.StorageTool", f"@{arguments}"]
         command = java_command(FORMAT_HEAP_MEBIBYTES, self.temporary_path, *_classes(), *_logging("warn"), *tool)
         result = subprocess.run(  # noqa: S603 - a fixed command, no shell
             tied(command),
@@ -167,6 +182,7 @@ class Broker:
             timeout=FORMAT_TIMEOUT_SECONDS,
             check=False,
         )
+        arguments.unlink()
         if result.returncode != 0:
             detail = (result.stderr or result.stdout).strip().splitlines()
             raise DataDirError(

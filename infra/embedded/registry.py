@@ -8,7 +8,8 @@ instead of after it, and answers while the broker is away. H2 writes each commit
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -27,21 +28,56 @@ ANSWER_TIMEOUT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
+class RegistrySecurity:
+    """What makes a registry speak https alone, and to one user alone.
+
+    Attributes:
+        certificate, key: PEM files of the server.
+        authorities: PEM file of the authority that signed the certificate.
+    """
+
+    certificate: Path
+    key: Path
+    authorities: Path
+    user: str
+    password: str = field(repr=False)
+
+    def settings(self, port: int) -> dict[str, str]:
+        """Quarkus' settings, the password among them."""
+        return {
+            "quarkus.http.port": "0",
+            "quarkus.http.insecure-requests": "disabled",
+            "quarkus.http.ssl-port": str(port),
+            "quarkus.http.ssl.certificate.files": str(self.certificate),
+            "quarkus.http.ssl.certificate.key-files": str(self.key),
+            "quarkus.http.auth.basic": "true",
+            "quarkus.http.auth.permission.all.paths": "/*",
+            "quarkus.http.auth.permission.all.policy": "authenticated",
+            "quarkus.security.users.embedded.plain-text": "true",
+            f"quarkus.security.users.embedded.users.{self.user}": self.password,
+        }
+
+
+@dataclass(frozen=True)
 class Registry:
     """One embedded registry; `folder` holds everything that survives a restart."""
 
     folder: Path
     port: int
+    security: RegistrySecurity | None = None
 
     @property
     def url(self) -> str:
         """Base address for any Confluent client."""
+        if self.security is not None:
+            return f"https://{self.security.user}:{self.security.password}@{HOST}:{self.port}{COMPATIBLE_API}"
         return f"http://{HOST}:{self.port}{COMPATIBLE_API}"
 
     @property
     def native_url(self) -> str:
         """Base address of Apicurio's own API and of its page for people."""
-        return f"http://{HOST}:{self.port}{NATIVE_API}"
+        scheme = "http" if self.security is None else "https"
+        return f"{scheme}://{HOST}:{self.port}{NATIVE_API}"
 
     def prepare(self) -> None:
         """Make the folder, and fetch the registry when it is not cached.
@@ -54,6 +90,10 @@ class Registry:
         try:
             (self.folder / "import").mkdir(parents=True, exist_ok=True)
             make_empty(self.folder / "tmp")
+            if self.security is not None:
+                self._secrets_path.touch(mode=0o600)
+                lines = [f"{name}={value}" for name, value in self.security.settings(self.port).items()]
+                self._secrets_path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         except OSError as error:
             raise DataDirError(f"cannot write {self.folder} ({error.strerror}): choose another --data-dir") from error
 
@@ -81,8 +121,16 @@ class Registry:
             "apicurio.import.work-dir": str((self.folder / "import").absolute()),
             "apicurio.storage.snapshot.location": str((self.folder / "import").absolute()),
         }
+        if self.security is not None:
+            # A file, since everybody on this machine may read a command line.
+            del settings["quarkus.http.port"]
+            settings["quarkus.config.locations"] = f"file:{self._secrets_path.absolute()}"
         options = [*archive_options(home), *(f"-D{key}={value}" for key, value in settings.items())]
         return java_command(MAX_HEAP_MEBIBYTES, self.folder / "tmp", *options, "-jar", str(home / "quarkus-run.jar"))
+
+    @property
+    def _secrets_path(self) -> Path:
+        return self.folder / "secure.properties"
 
     def answers(self) -> bool:
         """Whether the Confluent-compatible API lists its subjects and refuses incompatible schemas.
@@ -90,12 +138,12 @@ class Registry:
         Blocks for some seconds at most. Sets the default level to BACKWARD where the registry still has NONE.
         """
         try:
-            # The address is on this host, over HTTP: with `verify` all authorities' certificates would be loaded.
+            # Over HTTP `verify` would only load all authorities' certificates.
+            trusted: ssl.SSLContext | bool = False
+            if self.security is not None:
+                trusted = ssl.create_default_context(cafile=str(self.security.authorities))
             with httpx.Client(
-                base_url=self.url,
-                timeout=ANSWER_TIMEOUT_SECONDS,
-                trust_env=False,
-                verify=False,  # noqa: S501
+                base_url=self.url, timeout=ANSWER_TIMEOUT_SECONDS, trust_env=False, verify=trusted
             ) as client:
                 if client.get("/subjects").status_code != httpx.codes.OK:
                     return False

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import json
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import Literal
 
 from infra.embedded import artifacts
 from infra.embedded.class_archives import Making
-from infra.embedded.composition import LASTING, NAMES, Plan, ports_needed
+from infra.embedded.composition import ENGINES, LASTING, NAMES, Plan, ports_needed
 from infra.embedded.console import say
 from infra.embedded.datadir import DataDir, write_atomically
 from infra.embedded.disk import Disk
@@ -27,6 +28,7 @@ from infra.embedded.display import display_for
 from infra.embedded.environment import environment_of, with_secrets_read
 from infra.embedded.errors import DataDirError, EmbeddedError, UsageError
 from infra.embedded.logs import Logs
+from infra.embedded.secured import Secured, refuse_unsecured
 from infra.embedded.supervisor import Supervisor
 from services.configuration import check_services
 from services.platforms import SETTING, PlatformFileError, all_platforms
@@ -45,12 +47,14 @@ def main(
     sandbox: bool = False,
     without: Sequence[str] = (),
     ready_file: Path | None = None,
+    secure: bool = False,
 ) -> int:
     """Run until a signal; blocks, and must be called in the main thread.
 
     Args:
         data_dir: folder for all state; a second run on the same folder resumes.
         without: names of services to leave out, with hyphens or underscores.
+        secure: TLS on every engine, and a user with no more than its rights for each service.
 
     Returns:
         0 after a clean stop, 130 when interrupted before anything ran, 1 after a failure that was explained in one
@@ -63,7 +67,7 @@ def main(
     umask = os.umask(0o077)
     try:
         with DataDir(data_dir) as folder:
-            _run(folder, _names(sandbox, without), ports, ready_file)
+            _run(folder, _names(sandbox, without), ports, ready_file, is_secure=secure)
     except KeyboardInterrupt:
         say("tidemark: interrupted")
         return INTERRUPTED
@@ -83,7 +87,7 @@ def inherited_environment() -> dict[str, str]:
     return {**read_dotenv(Path(".env")), **os.environ}
 
 
-def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path | None) -> None:
+def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path | None, *, is_secure: bool) -> None:
     if ready_file is not None:
         _clear(ready_file)
     try:
@@ -99,12 +103,15 @@ def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path 
         all_platforms()
     except PlatformFileError as error:
         raise UsageError(f"{SETTING}: {error}") from error
+    secured = _secured(folder.path, names) if is_secure else None
+    if secured is None:
+        refuse_unsecured(folder.path)
     chosen = folder.ports(ports_needed(names), usual=ports == "default")
-    plan = Plan(folder.path, names, chosen, folder.secrets(), inherited)
+    plan = Plan(folder.path, names, chosen, folder.secrets(), inherited, secured=secured)
     # Checked before engines are fetched or started, so that a wrong setting of any service is one line. Settings that
     # the plan replaces, such as a port, are checked too: they would be wrong wherever else they are used.
     told = {name: value for name, value in inherited.items() if name.startswith(ENV_PREFIX) and value}
-    check_services({**plan.environment(), **told}, names)
+    check_services({**plan.checked_environment(), **told}, names)
     engines = [name for name in (artifacts.KAFKA, artifacts.REGISTRY) if name in names]
     if engines:
         artifacts.ensure(*engines)
@@ -144,6 +151,12 @@ def _of_makers(inherited: Mapping[str, str]) -> dict[str, str]:
     return {**told, CACHE_SETTING: str(artifacts.cache_dir().absolute())}
 
 
+def _secured(data: Path, names: frozenset[str]) -> Secured:
+    if missing := [name for name in ENGINES if name not in names]:
+        raise UsageError(f"--secure makes the users of all engines: leave out --without {missing[0]}, or --secure")
+    return Secured(data)
+
+
 def _names(sandbox: bool, without: Sequence[str]) -> frozenset[str]:
     left_out = {name.replace("-", "_") for name in without}
     if unknown := left_out - set(NAMES):
@@ -169,10 +182,11 @@ def _print_addresses(plan: Plan, folder: DataDir) -> None:
         ("dashboard", f"{plan.query_api_url}/app" if plan.query_api_url is not None else None),
         ("operator's page", f"{plan.query_api_url}/ops" if plan.query_api_url is not None else None),
         ("Kafka", plan.kafka_bootstrap),
-        ("schema registry", plan.schema_registry_url),
-        ("ClickHouse", f"http://127.0.0.1:{plan.ports['clickhouse']}" if "clickhouse" in plan.names else None),
+        ("schema registry", plan.schema_registry_shown),
+        ("ClickHouse", plan.clickhouse_origin),
         ("sandbox", plan.sandbox_url),
         ("admin key, passwords", str(folder.secrets_path)),
+        ("users, certificates", str(plan.secured.folder) if plan.secured is not None else None),
         ("logs", str(folder.logs)),
     ]
     say("")
@@ -182,7 +196,7 @@ def _print_addresses(plan: Plan, folder: DataDir) -> None:
     left_out = [name for name in LASTING if name not in plan.names]
     if left_out:
         say(f"  {'left out':<21} {', '.join(left_out)}")
-    for line in platforms_asked(plan):
+    for line in (*platforms_asked(plan), *dashboard_opened(plan)):
         say(line)
     say("\ntidemark is ready; press Ctrl-C to stop")
 
@@ -200,6 +214,25 @@ def platforms_asked(plan: Plan) -> list[str]:
         ]
     if own:
         lines.append(f"  Asked for every channel, at their TIDEMARK_<PLATFORM>_BASE_URL: {', '.join(own)}.")
+    return lines
+
+
+def dashboard_opened(plan: Plan) -> list[str]:
+    """Lines for a person that say how to get a key for the dashboard, and where there is a sandbox, something to see.
+
+    A workspace is made only by who asks for it: the lines are commands, and nothing is made here.
+    """
+    if plan.query_api_url is None:
+        return []
+    tidemark = "tidemark" if plan.folder.name == ".tidemark" else f"tidemark --data-dir {shlex.quote(str(plan.folder))}"
+    lines = ["\n  The dashboard takes an API key of one workspace. In another shell:"]
+    if plan.sandbox_url is not None:
+        lines += [
+            f"    {tidemark} sandbox channel instagram --workspace demo --posts 20 > demo.ndjson",
+            f"    {tidemark} catalog apply demo.ndjson     # a workspace with made-up figures",
+        ]
+    workspace = "demo" if plan.sandbox_url is not None else "WORKSPACE"
+    lines.append(f"    {tidemark} keys create {workspace}           # prints the key, this once")
     return lines
 
 

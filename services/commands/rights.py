@@ -12,11 +12,14 @@ from services.runtime.acls import AclsError, AclsSettings, grant, installation
 from services.runtime.migrations import MigrationError, grant_rights
 from services.runtime.settings import ClickHouseSettings, exit_with, load_or_exit
 
+# The users of a running `tidemark up --secure` that may do everything.
+SETUP = "setup"
+
 
 def acls(services: Sequence[str], principal_prefix: str, *, is_applied: bool) -> None:
     """Print the ACLs as lines of `kafka-acls`, or create them."""
     roles = _chosen(services, kafka_rights.ROLES)
-    settings = usable(AclsSettings) if is_applied else load_or_exit(AclsSettings)
+    settings = usable(AclsSettings, user=SETUP) if is_applied else load_or_exit(AclsSettings)
     names = installation(settings)
     rights = {f"User:{principal_prefix}{role}": kafka_rights.kafka_rights(role, names) for role in roles}
     if is_applied:
@@ -36,7 +39,7 @@ def acls(services: Sequence[str], principal_prefix: str, *, is_applied: bool) ->
 def grants(services: Sequence[str], user_prefix: str, *, is_applied: bool) -> None:
     """Print the GRANT statements of each service's user, or run them."""
     roles = _chosen(services, clickhouse_rights.ROLES)
-    settings = usable(ClickHouseSettings) if is_applied else load_or_exit(ClickHouseSettings)
+    settings = usable(ClickHouseSettings, user=SETUP) if is_applied else load_or_exit(ClickHouseSettings)
     database, cluster = settings.clickhouse_database, settings.clickhouse_cluster
     by_user = {
         user: clickhouse_rights.grants(role, database, user, cluster)

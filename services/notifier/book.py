@@ -120,7 +120,10 @@ class Book:
             state = self._states.get(key) or WebhookState(*key)
             endpoint = held[key[1]] = Endpoint(webhook, state)
         endpoint.webhook = webhook
-        if endpoint.state.disabled_at is not None and not endpoint.is_shut:
+        since = endpoint.state.failing_since
+        if not endpoint.is_shut and (
+            endpoint.state.disabled_at is not None or (since is not None and since < webhook.enabled_at)
+        ):
             # Enabled again: what failed before does not count any more.
             endpoint.state = WebhookState(*key)
             effects.writes.append(endpoint.state)

@@ -129,14 +129,16 @@ class Webhooks:
             WritesUnavailable: Kafka did not confirm.
         """
         await self._check(url)
-        if len(self.book.of(workspace_id)) >= MOST_WEBHOOKS:
-            raise Invalid(f"A workspace has at most {MOST_WEBHOOKS} webhooks; delete one that is not needed.")
         webhook_id, secret, now = f"wh_{secrets.token_hex(12)}", new_secret(), self._clock.now()
         sealed = self._sealed(SigningSecrets(secret), workspace_id, webhook_id)
         webhook = Webhook(
             workspace_id, webhook_id, url, tuple(types), tuple(rules), description, sealed, None, True, now, now, now
         )
-        await self._write(webhook)
+        # One after the other: each is counted by the next, however many are made at once.
+        async with self._lock(workspace_id, ""):
+            if len(self.book.of(workspace_id)) >= MOST_WEBHOOKS:
+                raise Invalid(f"A workspace has at most {MOST_WEBHOOKS} webhooks; delete one that is not needed.")
+            await self._write(webhook)
         return webhook, secret
 
     async def change(
@@ -152,6 +154,9 @@ class Webhooks:
     ) -> Webhook:
         """Change what is not None; enabling also ends the notifier's shutdown.
 
+        Enabling what is active changes nothing: events before `enabled_at` are not told, so what happened just before
+        would be lost.
+
         Raises:
             NotFound: the workspace has no such webhook.
             Invalid: the address is refused, or types and rules don't fit together after the change.
@@ -162,6 +167,7 @@ class Webhooks:
         async with self._lock(workspace_id, webhook_id):
             held = self.book.get(workspace_id, webhook_id)
             now = self._clock.now()
+            begins = is_enabled and not is_active(held, self.states.get(workspace_id, webhook_id))
             changed = replace(
                 held,
                 url=held.url if url is None else url,
@@ -169,7 +175,7 @@ class Webhooks:
                 rules=held.rules if rules is None else rules,
                 description=held.description if description is None else description,
                 is_enabled=held.is_enabled if is_enabled is None else is_enabled,
-                enabled_at=now if is_enabled else held.enabled_at,
+                enabled_at=now if begins else held.enabled_at,
                 updated_at=now,
             )
             fitting(changed.types, changed.rules)
@@ -272,6 +278,16 @@ def no_webhooks() -> Webhooks:
     return Webhooks(_NoPublisher(), None, SystemClock())
 
 
+def is_shut(held: Webhook, state: WebhookState) -> bool:
+    """Whether the notifier shut a webhook down since it was last enabled."""
+    return state.disabled_at is not None and state.disabled_at >= held.enabled_at
+
+
+def is_active(held: Webhook, state: WebhookState) -> bool:
+    """Whether anything is delivered to a webhook."""
+    return held.is_enabled and not is_shut(held, state)
+
+
 def checked_url(url: str, *, allows_private: bool) -> tuple[str, int]:
     """Host and port of a webhook's address.
 
@@ -308,6 +324,7 @@ def _is_odd(character: str) -> bool:
 
 
 def _may_be_public(host: str) -> bool:
+    host = host.removesuffix(".")  # of a name from the root
     try:
         ipaddress.ip_address(host)
     except ValueError:

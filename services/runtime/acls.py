@@ -15,6 +15,10 @@ from confluent_kafka.admin import (
     AdminClient,
     ResourcePatternType,
     ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialAlteration,
+    UserScramCredentialUpsertion,
 )
 
 from schemas.kafka_rights import Names, Right
@@ -23,6 +27,8 @@ from services.runtime.settings import KafkaSettings
 
 _TIMEOUT_SECONDS = 15
 _ANSWER_SECONDS = 5.0
+# Kafka's least.
+_ITERATIONS = 4096
 _OPERATIONS = {
     "Read": AclOperation.READ,
     "Write": AclOperation.WRITE,
@@ -95,6 +101,24 @@ def grant(settings: KafkaSettings, rights: Mapping[str, Sequence[Right]]) -> Ite
                 " TIDEMARK_KAFKA_SASL_USERNAME needs Alter on the cluster, and the brokers an authorizer"
             ) from None
         yield f"{principal}: {len(bindings)} ACLs"
+
+
+def make_users(settings: KafkaSettings, passwords: Mapping[str, str]) -> None:
+    """Make users who log in by SCRAM-SHA-512, or give them these passwords.
+
+    Raises:
+        AclsError: Kafka can't be reached, or refuses this principal (which needs Alter on the cluster).
+    """
+    admin = AdminClient({**confluent_options(settings), "socket.timeout.ms": 10_000, "log_level": 0})
+    credentials = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _ITERATIONS)
+    changes: list[UserScramCredentialAlteration] = [
+        UserScramCredentialUpsertion(user, credentials, password.encode()) for user, password in passwords.items()
+    ]
+    try:
+        for made in admin.alter_user_scram_credentials(changes, request_timeout=_TIMEOUT_SECONDS).values():
+            made.result()
+    except KafkaException as error:
+        raise AclsError(f"Kafka's users can't be made: {error.args[0].str()}") from None
 
 
 def _binding(right: Right, principal: str, verb: str) -> AclBinding:

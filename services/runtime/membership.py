@@ -200,9 +200,11 @@ class Membership:
         """
         if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED):
             raise _Fenced
-        if error.fatal() and self._instance_id and "fenced" in error.str().lower():
+        # What a poll tells of a fatal error has a code of its own, and is not marked as fatal: its text has the reason.
+        is_fatal = error.fatal() or error.code() == KafkaError._FATAL
+        if is_fatal and self._instance_id and "fenced" in error.str().lower():
             raise _Fenced
-        if error.fatal() or error.code() in _REFUSALS:
+        if is_fatal or error.code() in _REFUSALS:
             raise GroupRefused(f"the group {self._group} refuses this process: {error.str()}")
         _log.info("the group did not answer as hoped", reason=error.str())
 

@@ -18,6 +18,7 @@ import orjson
 
 from services.runtime.registry import Registered
 from services.runtime.settings import RegistrySettings
+from services.runtime.tls import TlsFiles
 from services.runtime.wording import counted
 
 _SECONDS = 30.0
@@ -43,14 +44,17 @@ def restore_ids(registry: RegistrySettings, subjects: Versions, show: Callable[[
     Raises:
         IdsRefused: a subject is there with other ids, or the registry does not answer, or takes no ids.
     """
-    with httpx.Client(base_url=registry.schema_registry_url, timeout=_SECONDS, trust_env=False) as client:
+    address = registry.schema_registry_url
+    files = TlsFiles(registry.schema_registry_ssl_cafile)
+    verify = files.context() if address.startswith("https:") and not files.is_plain else True
+    with httpx.Client(base_url=address, timeout=_SECONDS, trust_env=False, verify=verify) as client:
         try:
             lacking = {name: versions for name, versions in subjects.items() if _is_lacking(client, name, versions)}
             show(f"{counted(len(lacking), 'subject')} of {len(subjects)} to register")
             if not lacking:
                 return
-            if _COMPATIBLE in registry.schema_registry_url:
-                origin = registry.schema_registry_url.partition(_COMPATIBLE)[0]
+            if _COMPATIBLE in address:
+                origin = address.partition(_COMPATIBLE)[0]
                 _import_archive(client, f"{origin}{_NATIVE}/admin/import", lacking)
             else:
                 for name, versions in lacking.items():

@@ -14,9 +14,12 @@ from typing import Any
 
 from services.runtime.settings import ENV_PREFIX, SettingsError
 
-# Written by `tidemark up` while it runs: {"services": {name: origin}, "environment": {setting: value}}.
+# Written by `tidemark up` while it runs: {"services": {name: origin}, "environment": {setting: value}, "roles": {role:
+# {setting: value}}}.
 RUNNING_FILE = "running.json"
 PID_FILE = "up.pid"
+# The role whose users ask the engines for their state.
+_ROLE = "status"
 # An environment that sets one of these names an installation of its own, and takes no address from `tidemark up`.
 _PLACES = frozenset(
     f"{ENV_PREFIX}{name}" for name in ("KAFKA_BOOTSTRAP", "SCHEMA_REGISTRY_URL", "CLICKHOUSE_URL", "QUERY_API_URL")
@@ -38,6 +41,19 @@ class Addresses:
     supervisor_pid: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What a command takes over from a running `tidemark up`.
+
+    Attributes:
+        environment: settings that the environment lacks.
+        roles: settings of the users of each service and command, by role; {} where all share one.
+    """
+
+    environment: dict[str, str]
+    roles: dict[str, dict[str, str]]
+
+
 def find(data_dir: Path, environment: Mapping[str, str]) -> Addresses:
     """The addresses from the data folder and the environment; the environment wins.
 
@@ -46,24 +62,28 @@ def find(data_dir: Path, environment: Mapping[str, str]) -> Addresses:
     """
     running, pid = _running(data_dir)
     services = dict(running.get("services", {}))
-    told = {**running.get("environment", {}), **_settings_of(environment)}
+    own = _settings_of(environment)
+    # An environment with an address of its own has users of its own.
+    role = {} if _PLACES & own.keys() else running.get("roles", {}).get(_ROLE, {})
+    told = {**running.get("environment", {}), **role, **own}
     if targets := told.get("TIDEMARK_STATUS_TARGETS"):
         services = parse_targets(targets)
     return Addresses(services, told, pid)
 
 
-def adopted(data_dir: Path, environment: Mapping[str, str]) -> dict[str, str]:
+def adopted(data_dir: Path, environment: Mapping[str, str]) -> Adopted:
     """The settings that a command takes over from a running `tidemark up`.
 
     Returns:
-        the settings that the environment lacks; {} when nothing runs on the folder, or when the environment names an
+        the settings that the environment lacks; none when nothing runs on the folder, or when the environment names an
         address of its own, since a command never mixes two installations.
     """
     told = _settings_of(environment)
     if _PLACES & told.keys():
-        return {}
+        return Adopted({}, {})
     running, _ = _running(data_dir)
-    return {name: value for name, value in running.get("environment", {}).items() if name not in told}
+    lacking = {name: value for name, value in running.get("environment", {}).items() if name not in told}
+    return Adopted(lacking, running.get("roles", {}))
 
 
 def parse_targets(text: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ They end with the folder's last test, and don't poll while other folders are tes
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ TWELFTH = Path(__file__).parents[1] / "support" / "twelfth"
 SHARED = ("tidemark", "second_tidemark")
 # What ClickHouse keeps free, and room for some minutes of everything.
 MEBIBYTES = 1536
+# The README's command, which runs in a folder with `.venv` and takes the data folder `.tidemark`.
+UP = ".venv/bin/tidemark up --ready-file ready.json"
 # What the caller of the second one has in the environment.
 OF_THE_CALLER = {
     "TIDEMARK_X_CLIENT_SECRET": "x-client-secret-1",
@@ -55,6 +58,18 @@ def tidemark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     running.stop()
 
 
+@pytest.fixture(scope="module")
+def secure_tidemark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tidemark]:
+    """`tidemark up --secure` with the sandbox."""
+    _require_embedded(request)
+    running = Tidemark(
+        tmp_path_factory.mktemp("secure"), {"TIDEMARK_POLL_SPEED": "60", "TIDEMARK_WEBHOOKS_ALLOW_PRIVATE": "1"}
+    )
+    running.start("--secure")
+    yield running
+    running.stop()
+
+
 @pytest.fixture(scope="package")
 def platforms_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder outside the project with one more platform."""
@@ -75,12 +90,13 @@ def second_disk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def second_tidemark(
     tmp_path_factory: pytest.TempPathFactory, platforms_folder: Path, second_disk: SmallDisk | None
 ) -> Iterator[Tidemark]:
-    """`tidemark up` that was told of one more platform, on a folder that an earlier version left open to everybody.
+    """`tidemark up` as the README starts it, which was told of one more platform, on a data folder that an earlier
+    version left open to everybody.
 
     Its caller's TMPDIR is the folder `outside` beside the data. Everything is on the small disk where there is one.
     """
     folder = tmp_path_factory.mktemp("second") if second_disk is None else second_disk.folder
-    data = folder / "data"
+    data = folder / ".tidemark"
     (data / "logs").mkdir(parents=True)
     (data / "logs" / "poller.log").write_text("of an earlier run\n")
     for path in (data, data / "logs"):
@@ -96,7 +112,8 @@ def second_tidemark(
         "TMPDIR": str(outside),
         "TIDEMARK_PLATFORMS_PATH": str(platforms_folder),
     }
-    running = Tidemark(folder, {**OF_THE_CALLER, **its})
-    running.start()
+    running = Tidemark(folder, {**OF_THE_CALLER, **its}, data=data.name)
+    (folder / ".venv").symlink_to(Path(sys.prefix))
+    running.start_by(["/bin/sh", "-c", f"exec {UP} --ports auto"], folder=folder)
     yield running
     running.stop()

@@ -8,27 +8,24 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from infra.embedded.processes import tied
+from tests.e2e.conftest import UP
 from tests.support.documents import Block, Shell, blocks
+from tests.support.tidemark import Tidemark
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 README = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
 API = blocks((ROOT / "docs" / "api.md").read_text(encoding="utf-8"))
-UP = ".venv/bin/tidemark up --ready-file ready.json"
 # Each block that is not run as it stands in the reader's shell, by its first line, and what runs it.
 ELSEWHERE = {
-    "make demo ": "tests/e2e/test_demo.py runs `make demo`; `make up` is the next block without its ready-file",
-    UP: "the fixture `installation`, with --ports auto, since this machine's usual ports may be taken",
+    "make demo ": "tests/e2e/test_demo.py at length; `make up` is the next block without its ready-file",
+    UP: "the fixture `second_tidemark`, with --ports auto, since this machine's usual ports may be taken",
     "export TIDEMARK_KAFKA_BOOTSTRAP=kafka-1": "test_the_deploy_steps_and_the_services_run",
     ".venv/bin/tidemark aggregator": "test_the_deploy_steps_and_the_services_run",
 }
@@ -55,40 +52,18 @@ def _is_elsewhere(block: Block) -> bool:
 
 
 class Installation:
-    """What the README's second block starts, in a folder of its own."""
+    """What the README's second block started, and the folder in which its reader goes on."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / ".venv").symlink_to(Path(sys.prefix))
+    def __init__(self, up: Tidemark) -> None:
+        self.folder = up.folder
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEMARK_")}
-        with (folder / "up.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                # Dies with the test run, even when that is interrupted or killed.
-                tied(["/bin/sh", "-c", f"exec {UP} --ports auto"]), cwd=folder, env=self.environment, stdout=log,
-                stderr=log, start_new_session=True,
-            )  # fmt: skip
-        ready = folder / "ready.json"
-        wait_until(lambda: ready.exists() or self.process.poll() is not None, 170, self.log)
-        assert self.process.poll() is None, self.log()
-        self.ready: dict[str, Any] = json.loads(ready.read_text(encoding="utf-8"))
-        running = json.loads((folder / ".tidemark" / "running.json").read_text(encoding="utf-8"))
+        running = json.loads((up.data / "running.json").read_text(encoding="utf-8"))
         self.settings: dict[str, str] = running["environment"]
 
-    def log(self) -> str:
-        return (self.folder / "up.log").read_text(errors="replace")[-2500:]
 
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(40) == 0
-
-
-@pytest.fixture(scope="module")
-def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    if request.config.getoption("--engines") != "embedded":
-        pytest.skip("runs `tidemark up`, which has engines of its own: --engines=embedded only")
-    started = Installation(tmp_path_factory.mktemp("reader"))
-    yield started
-    started.stop()
+@pytest.fixture
+def installation(second_tidemark: Tidemark) -> Installation:
+    return Installation(second_tidemark)
 
 
 def test_every_block_is_run_or_named() -> None:
@@ -115,7 +90,7 @@ def test_readme_and_api_page_run_in_one_shell(installation: Installation) -> Non
                         for pattern in shown:
                             assert re.search(pattern, output), f"{where}: no {pattern}\n{output[:6000]}"
     made = {path.name for path in installation.folder.iterdir()}
-    of_the_test = {name for name in made if name.startswith("block-")} | {"up.log", ".venv"}
+    of_the_test = {name for name in made if name.startswith("block-")} | {"up.log", ".venv", "outside", "admin-key"}
     assert made - of_the_test == {
         ".tidemark", "ready.json", "sandbox.ndjson", "catalog.ndjson", "exported.ndjson", "snapshots.parquet",
         "posts.parquet",
@@ -127,6 +102,7 @@ def test_readme_and_api_page_run_in_one_shell(installation: Installation) -> Non
     assert (installation.folder / "posts.parquet").read_bytes()[:4] == b"PAR1"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_the_deploy_steps_and_the_services_run(installation: Installation) -> None:
     """The blocks for a cluster, with the addresses of the installation in place of the examples'."""

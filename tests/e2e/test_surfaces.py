@@ -24,7 +24,7 @@ from infra.demo.checks import Checker
 from infra.demo.report import Report
 from infra.demo.scene import make_scene
 from schemas.topic_specs import topic_specs
-from tests.support.tidemark import RawPublisher, Tidemark
+from tests.support.tidemark import RawPublisher, Tidemark, kafka_options, registry_options
 from tests.support.waiting import wait_until
 
 
@@ -45,12 +45,12 @@ def _event(workspace: str, event_id: str, likes: int) -> dict[str, Any]:
     }
 
 
-def _read_all(ready: dict[str, Any], topic: str) -> list[tuple[str, Any]]:
+def read_all(ready: dict[str, Any], topic: str) -> list[tuple[str, Any]]:
     """A topic from its beginning to its end, with Confluent's consumer and deserializer."""
-    deserializer = AvroDeserializer(SchemaRegistryClient({"url": ready["schema_registry"], "timeout": 10}))
+    deserializer = AvroDeserializer(SchemaRegistryClient(registry_options(ready)))
     consumer = Consumer(
         {
-            "bootstrap.servers": ready["kafka"],
+            **kafka_options(ready),
             "group.id": secrets.token_hex(8),
             "enable.auto.commit": False,
             "enable.partition.eof": True,
@@ -88,7 +88,7 @@ def test_confluent_clients_publish_raw_events_and_read_snapshots(tidemark: Tidem
     publisher.flush()
 
     def told() -> list[Any]:
-        snapshots = _read_all(tidemark.ready, "metrics.post-snapshots")
+        snapshots = read_all(tidemark.ready, "metrics.post-snapshots")
         return [value for message_key, value in snapshots if message_key == f"{workspace}/t"]
 
     found = wait_until(lambda: held if len(held := told()) == 2 else None, 20, lambda: tidemark.log("aggregator"))

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from infra.sandbox.ids import make_id
-from tests.e2e.test_surfaces import _read_all
+from tests.e2e.test_surfaces import read_all
 from tests.support.tidemark import RawPublisher, Tidemark
 from tests.support.waiting import wait_until
 
@@ -22,11 +22,11 @@ TOPICS = ("platform.raw", "catalog.channels", "accounts.events", "rollups.channe
 
 def newest(tidemark: Tidemark, topic: str, key: str) -> Any:
     """The last value of a key."""
-    return next((value for found, value in reversed(_read_all(tidemark.ready, topic)) if found == key), None)
+    return next((value for found, value in reversed(read_all(tidemark.ready, topic)) if found == key), None)
 
 
 def said(tidemark: Tidemark, key: str) -> list[str]:
-    return [value["type"] for found, value in _read_all(tidemark.ready, "accounts.events") if found == key]
+    return [value["type"] for found, value in read_all(tidemark.ready, "accounts.events") if found == key]
 
 
 @pytest.mark.parametrize("platform", ["x", "bluesky"])
@@ -45,7 +45,7 @@ def test_an_ended_token_is_refreshed_and_figures_come(tidemark: Tidemark, platfo
     tokens = newest(tidemark, "catalog.tokens", f"{workspace}/c")
     assert tokens["origin"] == "refresh"
     assert said(tidemark, f"{workspace}/c") == []
-    everything = orjson.dumps([_read_all(tidemark.ready, topic) for topic in TOPICS], default=repr)
+    everything = orjson.dumps([read_all(tidemark.ready, topic) for topic in TOPICS], default=repr)
     assert secret.encode() not in everything + bytes(tokens["ciphertext"])
     assert b"sandbox-fresh" not in everything
     assert secret not in tidemark.log("poller")

@@ -7,6 +7,7 @@ import stat
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.conftest import OF_THE_CALLER
@@ -19,7 +20,7 @@ def closed(second_tidemark: Tidemark) -> Tidemark:
 
 
 def test_nobody_else_reads_the_data_folder(closed: Tidemark) -> None:
-    data = closed.folder / "data"
+    data = closed.data
     open_to_others, seen = [], 0
     for path in (data, *data.rglob("*")):
         try:
@@ -35,7 +36,7 @@ def test_nobody_else_reads_the_data_folder(closed: Tidemark) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_each_service_knows_its_own_secrets_only(closed: Tidemark) -> None:
-    made = json.loads((closed.folder / "data" / "secrets.json").read_text())
+    made = json.loads((closed.data / "secrets.json").read_text())
     assert closed.ready["admin_key"] == "admin-key-of-a-file"
     secrets = {
         "writer": made["clickhouse_password"],
@@ -66,7 +67,7 @@ def test_each_service_knows_its_own_secrets_only(closed: Tidemark) -> None:
 
 def test_nothing_is_written_outside_the_data_folder(closed: Tidemark) -> None:
     """Until it has stopped; this is the last test of the installation."""
-    data, outside = closed.folder / "data", closed.folder / "outside"
+    data, outside = closed.data, closed.folder / "outside"
     if sys.platform == "linux":
         for name, pid in closed.ready["pids"].items():
             process = Path("/proc") / str(pid)
@@ -79,3 +80,17 @@ def test_nothing_is_written_outside_the_data_folder(closed: Tidemark) -> None:
     assert closed.stop() == 0
     assert list(outside.iterdir()) == []
     assert not (data / "tmp").exists()
+
+
+def test_nothing_listens_that_was_not_asked_for(closed: Tidemark) -> None:
+    chosen = set(json.loads((closed.folder / "data" / "ports.json").read_text()).values())
+    found: dict[int, str] = {}
+    for name, pid in closed.ready["pids"].items():
+        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+            for connection in process.net_connections(kind="tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    assert connection.laddr.ip in ("127.0.0.1", "::ffff:127.0.0.1"), (name, connection)
+                    found[connection.laddr.port] = name
+    assert chosen <= found.keys()
+    # The registry has a port of its own for health and metrics, which can't be left out.
+    assert {found[port] for port in found.keys() - chosen} <= {"registry"}

@@ -138,6 +138,8 @@ def _post(store: Store, now: int, workspace_id: str, channel_id: str, platform: 
             {"data": []},
             channel_id=channel_id,
             captured_at=iso_millis(captured_at),
+            ingested_at=iso_millis(captured_at),
+            origin="SCHEDULE",
             topic="platform.raw",
             partition=0,
             offset=number * 3 + step,

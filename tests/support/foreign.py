@@ -37,6 +37,7 @@ def with_caches(folder: Path) -> dict[str, str]:
         "GOMODCACHE": str(folder / "gomod"),
         "MAVEN_OPTS": f"-Dmaven.repo.local={folder / 'maven'}",
         "PIP_CACHE_DIR": str(folder / "pip"),
+        "UV_CACHE_DIR": str(folder / "uv"),
         "npm_config_cache": str(folder / "npm"),
     }
 

@@ -24,6 +24,7 @@ GROUPS = {
     "tests/e2e/test_surfaces.py": "tidemark",
     "tests/e2e/test_tokens.py": "tidemark",
     "tests/e2e/test_webhooks.py": "tidemark",
+    "tests/e2e/test_documents_run.py": "second_tidemark",
     "tests/e2e/test_full_disk.py": "second_tidemark",
     "tests/e2e/test_twelfth_platform.py": "second_tidemark",
     "tests/e2e/test_up_is_closed.py": "second_tidemark",
@@ -37,10 +38,8 @@ FIRST = "tests/e2e/test_hostile.py"
 AFTER_UNITS = (
     "tidemark",
     "second_tidemark",
-    "tests/e2e/test_documents_run.py",
     "tests/integration/aggregator/test_mending.py",
     "tests/integration/poller/test_refusals.py",
-    "tests/e2e/test_demo.py",
     "tests/integration/runtime/test_rights.py",
     "tests/integration/infra/test_clickhouse_analyst_attacks.py",
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ class Tidemark:
     Args:
         folder: takes the data, the logs and the ready-file.
         environment: settings on top of this process's.
+        data: the data folder's name in it.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, data: str = "data") -> None:
         self.folder = folder
+        self.data = folder / data
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._ready_file = folder / "ready.json"
@@ -41,12 +44,19 @@ class Tidemark:
 
     def start(self, *options: str, seconds: float = 150) -> None:
         """Start and wait until all is ready."""
+        argv = [sys.executable, "-m", "services.cli", "up", "--data-dir", str(self.data), "--ports", "auto"]
+        self.start_by([*argv, "--sandbox", "--ready-file", str(self._ready_file), *options], seconds=seconds)
+
+    def start_by(self, argv: Sequence[str], seconds: float = 150, folder: Path | None = None) -> None:
+        """Start by a command of the caller's, which names the data folder and the ready-file `ready.json`.
+
+        Args:
+            folder: where the command runs, if not where the tests do.
+        """
         with (self.folder / "up.log").open("ab") as log:
             self._process = subprocess.Popen(
                 # Dies with the test run, even when that is interrupted or killed.
-                tied([sys.executable, "-m", "services.cli", "up", "--data-dir", str(self.folder / "data"),
-                      "--ports", "auto", "--sandbox", "--ready-file", str(self._ready_file), *options]),
-                env=self._environment, stdout=log, stderr=log, start_new_session=True,
+                tied(argv), cwd=folder, env=self._environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         process = self._process
         wait_until(
@@ -71,7 +81,7 @@ class Tidemark:
 
     def log(self, name: str | None = None) -> str:
         """The end of the supervisor's own output, or of a service's log."""
-        path = self.folder / "up.log" if name is None else self.folder / "data" / "logs" / f"{name}.log"
+        path = self.folder / "up.log" if name is None else self.data / "logs" / f"{name}.log"
         return path.read_text(errors="replace")[-2500:] if path.exists() else "(nothing)"
 
     @property
@@ -129,6 +139,18 @@ class Tidemark:
             trust_env=False,
         )
 
+    def trusted(self) -> ssl.SSLContext | bool:
+        """What a client of the engines trusts: the folder's own authority under `--secure`."""
+        ca_file = self.ready.get("ca_file")
+        return ssl.create_default_context(cafile=ca_file) if ca_file else True
+
+    def command(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a command of an operator on the data folder."""
+        return subprocess.run(
+            [sys.executable, "-m", "services.cli", "--data-dir", str(self.folder / "data"), *arguments],
+            env=self._environment, capture_output=True, text=True, timeout=seconds, check=False,
+        )  # fmt: skip
+
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Rows of a ClickHouse query, as the analyst."""
         url = httpx.URL(self.ready["clickhouse_analyst"])
@@ -143,6 +165,7 @@ class Tidemark:
             auth=(url.username, url.password),
             timeout=30,
             trust_env=False,
+            verify=self.trusted(),
         )
         assert reply.is_success, reply.text
         return [orjson.loads(line) for line in reply.text.splitlines()]
@@ -153,17 +176,28 @@ class Tidemark:
         return reply.raise_for_status().json()
 
 
+def kafka_options(ready: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a client of Kafka, by the ready-file."""
+    return {"bootstrap.servers": ready["kafka"], **ready.get("kafka_client", {})}
+
+
+def registry_options(ready: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of Confluent's client of the registry, by the ready-file."""
+    trusted = {"ssl.ca.location": ready["ca_file"]} if "ca_file" in ready else {}
+    return {"url": ready["schema_registry"], "timeout": 10, **trusted}
+
+
 class RawPublisher:
     """Publishes raw events as any Confluent user would: their producer, their serializer, the registry's schema."""
 
     TOPIC = "platform.raw"
 
     def __init__(self, ready: Mapping[str, Any], message_timeout_seconds: int = 60) -> None:
-        registry = SchemaRegistryClient({"url": ready["schema_registry"], "timeout": 10})
+        registry = SchemaRegistryClient(registry_options(ready))
         self._serializer = AvroSerializer(registry, schema_text(self.TOPIC), conf={"auto.register.schemas": False})
         self._producer = Producer(
             {
-                "bootstrap.servers": ready["kafka"],
+                **kafka_options(ready),
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
                 "message.timeout.ms": message_timeout_seconds * 1000,

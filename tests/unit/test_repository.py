@@ -201,7 +201,10 @@ def test_each_setting_is_in_the_readme() -> None:
     parts = {f"{ENV_PREFIX}<PLATFORM>_{name.upper()}" for name in PlatformSettings.model_fields}
     assert parts <= table
     platform = re.compile(rf"{ENV_PREFIX}(?:{'|'.join(name.upper() for name in PLATFORMS)})_")
-    missing = sorted(name for name in all_settings() - table if not platform.match(name))
+    # NAME_FILE, which the README tells of once, is the way to give any NAME.
+    missing = sorted(
+        name for name in all_settings() - table if name.removesuffix("_FILE") not in table and not platform.match(name)
+    )
     assert not missing, f"give each a row in the README's table of settings: {missing}"
     assert " ".join(name.upper() for name in PLATFORMS) in README
 

@@ -75,11 +75,12 @@ class Patience(Generic[Value]):
             load: reads the newest value of each key. It goes on when its reader has been given kept values.
 
         Raises:
-            Exception: the error of `load`, within the time that a reader waits or where not all are kept.
+            Exception: the error of the reader's own `load`, within the time that it waits or where not all are kept.
         """
         asked_at = self._now()
         kept = {key: held.value for key in keys if (held := self._recent(key, asked_at)) is not None}
         loading = self._running.get(tuple(keys))
+        is_joined = loading is not None
         is_full = loading is None and 0 < self._most_each <= self._running_of[owner]
         if len(kept) < len(keys) or is_full:
             return self._keep(await load(), asked_at)
@@ -89,11 +90,12 @@ class Patience(Generic[Value]):
             loading.add_done_callback(partial(self._ended, tuple(keys), owner))
         # Of what readers went on without, one load is enough.
         done, _ = await asyncio.wait({loading}, timeout=WAIT_SECONDS)
-        if done:
+        if done and not is_joined:
             return loading.result()
+        # A load that was joined may have begun before what its reader already knows of: its values are not the newest.
         STORE.labels("late").inc()
         self._on_late()
-        return kept
+        return {key: self._kept[key].value if key in self._kept else value for key, value in kept.items()}
 
     def _recent(self, key: Hashable, now: float) -> _Kept[Value] | None:
         held = self._kept.get(key)

@@ -119,5 +119,7 @@ def _plain(problem: Any) -> str:
         return "type: must be channel or post"
     if problem["type"] == "json_invalid":
         return "The body is not valid JSON."
+    if problem["type"] == "tuple_type":
+        return "must be a list"
     message: str = problem["msg"]
-    return message.removeprefix("Value error, ")
+    return message.removeprefix("Value error, ").replace("Tuple should", "The list should")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.infra.test_clickhouse_server import ANALYST_PASSWORD, BUILDER_PASSWORD, PASSWORD, Process
+from tests.integration.infra.test_clickhouse_server import ANALYST_PASSWORD, PASSWORD, Process
 from tests.support.foreign import built
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -117,53 +116,3 @@ def test_rust(server: Process, tmp_path: Path) -> None:
         "read 50000 it's; 99999",
         "error true",
     ], done.stderr
-
-
-DBT_MODELS = {
-    "a_view": "select likes, day from {{ source('tidemark', 'posts_of_dbt') }}",
-    "a_table": "{{ config(materialized='table', order_by='day') }}"
-    " select day, sum(likes) as likes from {{ ref('a_view') }} group by day",
-    "grown": "{{ config(materialized='incremental', order_by='day', unique_key='day') }}"
-    " select day, likes from {{ ref('a_table') }}"
-    " {% if is_incremental() %} where day >= (select max(day) from {{ this }}) {% endif %}",
-    "appended": "{{ config(materialized='incremental', order_by='day', incremental_strategy='append') }}"
-    " select day, likes from {{ ref('a_table') }}",
-    "replaced": "{{ config(materialized='incremental', order_by='day', unique_key='day',"
-    " incremental_strategy='delete_insert') }} select day, likes from {{ ref('a_table') }}",
-}
-DBT_FILES = {
-    "dbt_project.yml": "name: posts\nversion: '1.0'\nprofile: tidemark\nmodel-paths: [models]\nseed-paths: [seeds]\n",
-    "models/sources.yml": "version: 2\nsources:\n  - {name: tidemark, tables: [{name: posts_of_dbt}]}\n"
-    "models:\n  - {name: a_table, columns: [{name: likes, data_tests: [not_null]}]}\n",
-    "seeds/names.csv": "id,name\n1,a\n2,b\n",
-    **{f"models/{name}.sql": text for name, text in DBT_MODELS.items()},
-}
-
-
-def test_dbt_as_the_builder(server: Process, tmp_path: Path) -> None:
-    # From 1.12 on, dbt-core's installation fetches a part that is in no registry.
-    pip = [sys.executable, "-m", "venv", "."], ["bin/pip", "-q", "install", "dbt-core==1.11.*", "dbt-clickhouse"]
-    folder = built(tmp_path, None, (), *pip)
-    profile = (
-        "tidemark: {target: dev, outputs: {dev: {type: clickhouse, driver: http, host: 127.0.0.1, "
-        f"port: {server.port}, user: builder, password: {BUILDER_PASSWORD}, schema: analytics}}}}}}\n"
-    )
-    for name, text in {**DBT_FILES, "profiles.yml": profile}.items():
-        path = folder / "project" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    for sql in (
-        "CREATE TABLE posts_of_dbt (likes UInt64, day Date) ENGINE = MergeTree ORDER BY day",
-        "INSERT INTO posts_of_dbt SELECT number, toDate('2026-01-01') + number % 3 FROM numbers(30)",
-    ):
-        assert server.post(sql).status_code == 200
-    command = [str(folder / "bin" / "dbt"), "build", "--profiles-dir", ".", "--no-use-colors"]
-    environment = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
-    for _ in range(2):
-        done = subprocess.run(
-            command, cwd=folder / "project", env=environment, capture_output=True, text=True, timeout=180, check=False
-        )
-        assert done.returncode == 0, done.stdout[-3000:]
-        assert "PASS=7 WARN=0 ERROR=0" in done.stdout, done.stdout[-3000:]
-    for table, rows in (("a_view", 30), ("a_table", 3), ("grown", 3), ("appended", 6), ("replaced", 3), ("names", 2)):
-        assert server.post(f"SELECT count() FROM analytics.{table}", user="analyst").text == f"{rows}\n", table

@@ -263,6 +263,7 @@ class Store:
                     "workspace_id": workspace_id,
                     "channel_id": channel_id,
                     "platform": platform,
+                    "origin": "SCHEDULE",
                     "event_id": event_id,
                     "captured_at": instant(captured_at),
                     "period": name,

@@ -15,12 +15,14 @@ import pytest
 
 from infra.embedded.ports import free_ports
 from infra.sandbox.ids import make_id
+from schemas.events import ChannelTokens
 from schemas.kafka_rights import SERVICES, Right, kafka_rights
 from services.notifier.settings import NotifierSettings
 from services.poller.settings import PollerSettings
 from services.runtime.acls import AclsSettings, installation
 from services.runtime.clock import iso_millis
 from services.runtime.neighbours import ask_rights
+from services.runtime.secrets import TokenCipher, TokenPair
 from services.runtime.topics import TopicsSettings, ensure_topics
 from tests.support.backend import Backend, now_ms
 from tests.support.engines import EmbeddedEngines, in_database
@@ -65,7 +67,8 @@ def installed(
         in_database(engines.clickhouse_url, "secured"),
         tmp_path_factory.mktemp("secured"),
     )
-    roles = (*SERVICES, "topics", "audit", "rebuild", "dead-letters", "redrive", "catalog-export", "status")
+    roles = (*SERVICES, "topics", "audit", "rebuild", "dead-letters", "redrive", "catalog-export", "status",
+             "secrets-reencrypt")  # fmt: skip
     secured.set_rights({f"tidemark-{role}": kafka_rights(role, NAMES) for role in roles})
     yield backend
     backend.close()
@@ -195,6 +198,34 @@ def test_every_command_does_its_work_with_its_rights_alone(aggregator: Backend, 
     assert f"tidemark-dead-letters lacks Write on topic {PREFIX}platform.raw" in line
     rebuilt = command(installed, secured, "rebuild", "rebuild")
     assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
+
+
+def test_secrets_are_encrypted_anew_with_the_commands_rights_alone(installed: Backend, secured: SecuredKafka) -> None:
+    """Then the old key can be taken out."""
+    old, new = "the-old-key-of-sixteen-characters", "the-new-key-of-sixteen-characters"
+    owner = (WORKSPACE, "rotated")
+    event = ChannelTokens(
+        *owner, TokenCipher([old]).encrypt(TokenPair("a-token", "another"), owner), "x.-", None, "refresh", 1
+    )
+    key = "/".join(owner).encode()
+    installed.publish("catalog.tokens", key, WORKSPACE, installed.codec("catalog.tokens").encode(event))
+    installed.producer.flush(20)
+
+    def reencrypt(keys: str) -> subprocess.CompletedProcess[str]:
+        told = environment(installed, secured, "secrets-reencrypt", TIDEMARK_SECRET_KEYS=keys)
+        argv = [sys.executable, "-m", "services.cli", "secrets", "reencrypt"]
+        return subprocess.run(argv, env=told, capture_output=True, text=True, timeout=120, check=False)
+
+    without = reencrypt(new)
+    assert without.returncode == 1
+    assert f"no key of TIDEMARK_SECRET_KEYS opens {WORKSPACE}/rotated" in without.stdout
+    done = reencrypt(f"{new},{old}")
+    assert "encrypted anew" in done.stdout, done.stderr
+    held = installed.latest("catalog.tokens")["/".join(owner)]
+    assert TokenCipher([new]).decrypt(held["ciphertext"], owner) == TokenPair("a-token", "another")
+    again = reencrypt(new)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "nothing is left of the older keys" in again.stdout
 
 
 def test_topics_are_made_by_their_own_user(installed: Backend, secured: SecuredKafka) -> None:

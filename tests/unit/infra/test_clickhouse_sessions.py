@@ -21,7 +21,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.closed: list[Handle] = []
 
-    def new_handle(self, *, readonly: int) -> Handle:
+    def new_handle(self, *, readonly: int, role: str = "") -> Handle:
         return Handle(None, readonly, ThreadPoolExecutor(1), ThreadPoolExecutor(1))
 
     @contextlib.asynccontextmanager

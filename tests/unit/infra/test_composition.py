@@ -8,7 +8,7 @@ import pytest
 
 from infra.embedded.composition import NAMES, Plan, ports_needed
 from infra.embedded.datadir import Secrets
-from infra.embedded.up import platforms_asked
+from infra.embedded.up import dashboard_opened, platforms_asked
 from services.platforms import all_platforms
 
 SECRETS = Secrets("rw", "ro", "admin", "fernet")
@@ -120,3 +120,13 @@ def test_a_service_keeps_its_slot_and_its_own_port(tmp_path: Path, name: str) ->
     ports = {told[each]["TIDEMARK_METRICS_PORT"] for each in (name, "query_api")}
     assert len(ports) == 2
     assert str(made.ports["query_api"]) not in ports
+
+
+def test_who_started_everything_reads_how_to_open_the_dashboard(tmp_path: Path) -> None:
+    sandboxed = "\n".join(dashboard_opened(plan(tmp_path / "my data")))
+    assert f"tidemark --data-dir '{tmp_path / 'my data'}' keys create demo" in sandboxed
+    assert "sandbox channel instagram --workspace demo" in sandboxed
+    real = "\n".join(dashboard_opened(plan(tmp_path / ".tidemark", frozenset(NAMES) - {"sandbox"})))
+    assert "    tidemark keys create WORKSPACE" in real
+    assert "sandbox" not in real
+    assert not dashboard_opened(plan(tmp_path, frozenset(NAMES) - {"query_api"}))

@@ -151,6 +151,19 @@ def test_a_webhook_that_fails_for_five_days_is_shut_down() -> None:
     assert len(book.take(last + 2)) == 1
 
 
+def test_days_for_which_the_owner_had_disabled_it_do_not_count_as_failure() -> None:
+    book, kept = book_of()
+    tell(book, kept, "0")
+    end(book, kept, book.take(START)[0], BROKEN, START)
+    kept.keep(book, book.change(("w1", "h1"), webhook(is_enabled=False), START + 1))
+    again = START + GIVE_UP_MILLIS
+    kept.keep(book, book.change(("w1", "h1"), webhook(enabled_at=again), again))
+    tell(book, kept, "1", again)
+    end(book, kept, book.take(again)[0], BROKEN, again + 1)
+    assert kept.states["w1", "h1"] == WebhookState("w1", "h1", again + 1)
+    assert kept.of("h1")[-1].status == DeliveryStatus.PENDING
+
+
 def test_a_failing_webhook_has_one_try_at_a_time_and_a_good_one_a_few() -> None:
     book, kept = book_of(webhook("h1"), webhook("h2"))
     for number in range(10):

@@ -38,7 +38,7 @@ def test_a_folder_that_does_not_run_says_nothing(folder: Path, tmp_path: Path) -
     (folder / "up.pid").unlink()
     assert find(folder, {}).services == {}
     assert find(tmp_path / "nowhere", {}).environment == {}
-    assert adopted(folder, {}) == {}
+    assert adopted(folder, {}).environment == {}
 
 
 def test_the_environment_wins(folder: Path) -> None:
@@ -55,14 +55,14 @@ def test_the_environment_wins(folder: Path) -> None:
 
 
 def test_a_command_takes_over_what_the_environment_leaves_open(folder: Path) -> None:
-    assert adopted(folder, {"HOME": "x"}) == SETTINGS
-    taken = adopted(folder, {"TIDEMARK_TOPIC_PREFIX": "mine."})
+    assert adopted(folder, {"HOME": "x"}).environment == SETTINGS
+    taken = adopted(folder, {"TIDEMARK_TOPIC_PREFIX": "mine."}).environment
     assert taken == {name: value for name, value in SETTINGS.items() if name != "TIDEMARK_TOPIC_PREFIX"}
 
 
 def test_two_installations_are_never_mixed(folder: Path) -> None:
-    assert adopted(folder, {"TIDEMARK_KAFKA_BOOTSTRAP": "kafka:9092"}) == {}
-    assert adopted(folder, {"TIDEMARK_QUERY_API_URL": "http://elsewhere:8080"}) == {}
+    assert adopted(folder, {"TIDEMARK_KAFKA_BOOTSTRAP": "kafka:9092"}).environment == {}
+    assert adopted(folder, {"TIDEMARK_QUERY_API_URL": "http://elsewhere:8080"}).environment == {}
 
 
 def test_bad_targets_are_named() -> None:

@@ -57,7 +57,7 @@ function Channel({ session, held, tick, id }) {
     ${!channel && !errors.channel && html`<${Loading} lines=${6} />`}
     ${channel && html`
       <div class="title"><h1><${Platform} name=${channel.platform} /> ${channel.username || channel.id}</h1>
-        <p class="fresh quiet">As of ${ago(channel.captured_at)}${channel.next_poll_at ? `; next poll ${new Date(channel.next_poll_at) < Date.now() ? "is due" : ago(channel.next_poll_at)}` : ""}</p></div>
+        <p class="fresh quiet">${channel.captured_at ? `As of ${ago(channel.captured_at)}` : "Not polled yet"}${channel.next_poll_at ? `; next poll ${new Date(channel.next_poll_at) < Date.now() ? "is due" : ago(channel.next_poll_at)}` : ""}</p></div>
       ${channel.status !== "active" && html`<div class="notice bad"><strong>${STATUSES[channel.status]?.[0] ?? channel.status}.</strong> ${STATUSES[channel.status]?.[1]}</div>`}
       <${Card} title="The account's own figures">
         <dl class="totals" data-id=${channel.id} data-kind="channel">${OWN.map((name) => html`<div key=${name}>

@@ -64,7 +64,9 @@ export function Overview({ session, held, tick, channels }) {
       })}
     </div>`}
     <${Card} title=${`${label(metric)} over time`} note=${`Growth in each ${span.step}, of all posts whenever they were published.`}>
-      ${data.series ? html`<${TimeChart} points=${points} metrics=${[metric]} zone=${span.zone} areBars title=${`${label(metric)} over time`} />` : html`<${Waiting} error=${errors.series} />`}
+      ${data.series && !points.some((point) => point[metric] !== null && point[metric] !== undefined)
+        ? html`<${Empty} title="Nothing known here yet">Growth shows once polls of this range were answered with this figure.<//>`
+        : data.series ? html`<${TimeChart} points=${points} metrics=${[metric]} zone=${span.zone} areBars title=${`${label(metric)} over time`} />` : html`<${Waiting} error=${errors.series} />`}
     <//>
     <div class="columns">
       <${Card} title="Top posts" note="Published in this range, by engagements.">

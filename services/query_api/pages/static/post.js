@@ -41,7 +41,7 @@ export function Post({ session, held, tick }) {
   return html`
     <p class="back"><a href=${addressWith({ post: null, explain: null, metric: null, mode: null })}>← All posts</a></p>
     <div class="title"><h1>${post ? title(post) : "Post"}</h1>
-      ${post && html`<p class="fresh quiet">As of ${ago(post.captured_at)}${post.next_poll_at ? `; next poll ${new Date(post.next_poll_at) < Date.now() ? "is due" : ago(post.next_poll_at)}` : "; not polled any more"}</p>`}
+      ${post && html`<p class="fresh quiet">${post.captured_at ? `As of ${ago(post.captured_at)}` : "Not polled yet"}${post.next_poll_at ? `; next poll ${new Date(post.next_poll_at) < Date.now() ? "is due" : ago(post.next_poll_at)}` : "; not polled any more"}</p>`}
     </div>
     <${Problems} errors=${errors} />
     ${!post && !errors.post && html`<${Loading} lines=${6} />`}

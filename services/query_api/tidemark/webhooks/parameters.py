@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 from schemas.metrics import INT64_MAX, POST_NAMES
 from schemas.notices import NoticeType
@@ -36,8 +37,21 @@ Description = Annotated[str, Field(max_length=500)]
 Types = Annotated[tuple[TypeName, ...], Field(min_length=1, max_length=len(NoticeType)), AfterValidator(_once)]
 
 
-Absent = SkipJsonSchema[None]
-"""A field that was left out; the description does not offer null, which reads the same."""
+class _WithoutNull:
+    """Describes a field as if it took no null."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        described = handler(schema)
+        named = [part for part in described.get("anyOf", ()) if part != {"type": "null"}]
+        return named[0] if len(named) == 1 else described
+
+
+Named = TypeVar("Named")
+
+Left = Annotated[Named | None, _WithoutNull]
+"""A field that may be left out; the description does not offer null, which reads the same. No union with a type of its
+own for null: refusals would name the parts of that union, which callers never wrote."""
 
 
 class RuleShape(Parameters):
@@ -62,11 +76,11 @@ class WebhookNew(Parameters):
 class WebhookChange(Parameters):
     """The body that changes a webhook; what is left out stays."""
 
-    url: Url | Absent = Field(None, description="An https address that the internet reaches.")
-    types: Types | Absent = Field(None, description="What is delivered.")
-    rules: Rules | Absent = Field(None, description="For post.threshold: when a post is told of.")
-    description: Description | Absent = Field(None, description="Your own words.")
-    status: Literal["active", "disabled"] | Absent = Field(
+    url: Left[Url] = Field(None, description="An https address that the internet reaches.")
+    types: Left[Types] = Field(None, description="What is delivered.")
+    rules: Left[Rules] = Field(None, description="For post.threshold: when a post is told of.")
+    description: Left[Description] = Field(None, description="Your own words.")
+    status: Left[Literal["active", "disabled"]] = Field(
         None, description="`disabled` stops deliveries; `active` begins them again, also after a shutdown."
     )
 

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas.notices import Webhook, WebhookState
+from services.query_api.webhooks import is_active, is_shut
 from services.runtime.clock import iso_millis, iso_seconds
 
 
 def webhook(held: Webhook, state: WebhookState, now: int) -> dict[str, Any]:
     """A webhook as its owner sees it, without its secret."""
-    is_shut = state.disabled_at is not None and state.disabled_at >= held.enabled_at
-    is_active = held.is_enabled and not is_shut
+    active = is_active(held, state)
     return {
         "id": held.webhook_id,
         "url": held.url,
         "types": list(held.types),
         "rules": [rule._asdict() for rule in held.rules],
         "description": held.description,
-        "status": "active" if is_active else "disabled",
-        "disabled_reason": None if is_active else state.reason if is_shut else "by_owner",
-        "failing_since": _instant(state.failing_since if is_active else None),
+        "status": "active" if active else "disabled",
+        "disabled_reason": None if active else state.reason if is_shut(held, state) else "by_owner",
+        "failing_since": _instant(state.failing_since if active else None),
         "previous_secret_until": _instant(
             held.previous_until if held.previous_until is not None and held.previous_until > now else None
         ),

@@ -143,7 +143,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         method="POST",
         path=_ONE + "/rotate",
         summary="Make a new secret",
-        description="The new secret is shown once. For 24 hours each delivery carries signatures by both secrets.",
+        description="The new secret is shown once. For 24 hours each delivery carries signatures by both secrets. "
+        "Only the newest two sign: a second rotation ends the first secret at once.",
         action=writes(NoParameters, _rotate),
         sample=models.SECRET,
         schema=models.SECRET_SCHEMA,

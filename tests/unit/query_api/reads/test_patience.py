@@ -71,6 +71,22 @@ async def test_what_takes_too_long_goes_on_and_is_kept_for_the_next_reader() -> 
     await wait_until_async(is_kept, 20, "what was asked for is kept")
 
 
+async def test_what_anothers_query_brought_is_not_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    late: list[bool] = []
+    source, kept = Source(), Patience[str](10_000, on_late=lambda: late.append(True))
+    await kept.get(["a"], source.load)
+    source.goes.clear()
+    assert await kept.get(["a"], source.load) == {"a": "old"}
+    # The query has begun; what happens from here on, it may not know of.
+    monkeypatch.setattr(patience, "WAIT_SECONDS", 20)
+    joined = asyncio.create_task(kept.get(["a"], source.load))
+    await asyncio.sleep(0)
+    source.value = "begun before"
+    source.goes.set()
+    assert await joined == {"a": "begun before"}
+    assert (source.asked, late) == (2, [True, True]), "no reply of either may be kept as current"
+
+
 async def test_nobody_is_shown_anything_older_or_a_part() -> None:
     clock = Clock()
     source, kept = Source(), Patience[str](10_000, now=clock)

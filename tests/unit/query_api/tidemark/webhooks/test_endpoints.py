@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -10,9 +12,11 @@ import pytest
 
 from schemas.notices import DeliveryStatus, NoticeType, WebhookState
 from schemas.topic_names import WEBHOOK_REQUESTS, WEBHOOKS
+from services.query_api.publisher import Write
 from services.query_api.tidemark.webhooks import models
 from services.query_api.tidemark.webhooks.log import MOST_REDELIVERED
 from services.query_api.tidemark.webhooks.routes import ENDPOINTS, SCOPE
+from services.query_api.views import Place
 from services.query_api.webhooks import MOST_WEBHOOKS
 from services.runtime.sealing import SigningSecrets, WebhookCipher
 from tests.support.query_api import NOW, SECRET_KEY, FakeApi, fake_api
@@ -90,7 +94,8 @@ async def test_another_workspaces_webhook_reads_like_none(api: FakeApi, key: Map
 @pytest.mark.parametrize(
     "url",
     ["http://hooks.example.com/", "https://", "ftp://hooks.example.com", "https://127.0.0.1/", "https://[::1]/",
-     "https://10.1.2.3/", "https://169.254.169.254/latest", "https://localhost/", "https://db.internal/",
+     "https://10.1.2.3/", "https://169.254.169.254/latest", "https://localhost/",
+     "https://localhost./", "https://127.0.0.1./", "https://db.internal/", "https://DB.INTERNAL./",
      "https://u:p@hooks.example.com/", "https://hooks.example.com/#x", "https://hooks.example.com/a b",
      "https://[::ffff:127.0.0.1]/", "https://hooks.example.com:0/", "https://hooks.example.com:99999/",
      "https://private.example.com/", "//hooks.example.com", "https://münchen.example/", "https://a\u0000.example/"],
@@ -129,6 +134,31 @@ async def test_a_body_that_is_wrong_is_refused_with_what_to_do(
     assert not api.publisher.writes
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"url": "https://hooks.example.com/" + "x" * 2_048}, "url: String should have at most 2048 characters"),
+        ({"types": ["post.threshold"], "rules": [{"metric": "likes", "at_least": -1}]}, "rules.0.at_least: Input"),
+        ({"status": "gone"}, "status: Input should be 'active' or 'disabled'"),
+        ({"types": []}, "types: The list should have at least 1 item"),
+        ({"types": "metrics.changed"}, "types: must be a list"),
+    ],
+)
+async def test_a_refused_change_names_its_field_as_the_caller_wrote_it(
+    api: FakeApi, key: Mapping[str, str], body: dict[str, Any], message: str
+) -> None:
+    made = await make(api, key)
+    reply = await api.client.patch(f"{PATH}/{made['id']}", headers=key, json=body)
+    assert (reply.status_code, reply.json()["message"][: len(message)]) == (422, message)
+
+
+async def test_a_change_to_null_is_none(api: FakeApi, key: Mapping[str, str]) -> None:
+    made = await make(api, key, description="mine")
+    nothing = dict.fromkeys(("url", "types", "rules", "description", "status"))
+    changed = (await api.client.patch(f"{PATH}/{made['id']}", headers=key, json=nothing)).json()
+    assert changed == {name: value for name, value in made.items() if name != "secret"}
+
+
 async def test_a_change_leaves_what_it_does_not_name(api: FakeApi, key: Mapping[str, str]) -> None:
     rules = [{"metric": "likes", "at_least": 100}]
     made = await make(api, key, types=["post.threshold"], rules=rules)
@@ -160,6 +190,17 @@ async def test_a_webhook_that_was_shut_down_begins_again_when_it_is_enabled(
     assert conforms(by_owner, models.WEBHOOK_SCHEMA)
 
 
+async def test_enabling_what_is_active_loses_nothing_that_happened_before(api: FakeApi, key: Mapping[str, str]) -> None:
+    path = f"{PATH}/{(await make(api, key))['id']}"
+    begun = api.publisher.of(WEBHOOKS)[-1].event.enabled_at
+    api.clock.advance(60)
+    await api.client.patch(path, headers=key, json={"status": "active", "description": "new"})
+    assert api.publisher.of(WEBHOOKS)[-1].event.enabled_at == begun
+    await api.client.patch(path, headers=key, json={"status": "disabled"})
+    await api.client.patch(path, headers=key, json={"status": "active"})
+    assert api.publisher.of(WEBHOOKS)[-1].event.enabled_at == api.clock.now() > begun
+
+
 async def test_a_rotation_keeps_the_secret_before_for_a_day(api: FakeApi, key: Mapping[str, str]) -> None:
     made = await make(api, key)
     rotated = (await api.client.post(f"{PATH}/{made['id']}/rotate", headers=key)).json()
@@ -168,6 +209,10 @@ async def test_a_rotation_keeps_the_secret_before_for_a_day(api: FakeApi, key: M
     event = api.publisher.of(WEBHOOKS)[-1].event
     opened = WebhookCipher([SECRET_KEY]).open(event.sealed_secrets, "w1", made["id"])
     assert opened == SigningSecrets(rotated["secret"], made["secret"])
+    again = (await api.client.post(f"{PATH}/{made['id']}/rotate", headers=key)).json()
+    event = api.publisher.of(WEBHOOKS)[-1].event
+    opened = WebhookCipher([SECRET_KEY]).open(event.sealed_secrets, "w1", made["id"])
+    assert opened == SigningSecrets(again["secret"], rotated["secret"])
     api.clock.advance(DAY)
     later = (await api.client.get(f"{PATH}/{made['id']}", headers=key)).json()
     assert later["previous_secret_until"] is None
@@ -179,6 +224,22 @@ async def test_a_workspace_has_so_many_webhooks(api: FakeApi, key: Mapping[str, 
     reply = await api.client.post(PATH, headers=key, json={"url": URL, "types": ["metrics.changed"]})
     assert (reply.status_code, "at most 100" in reply.json()["message"]) == (422, True)
     await make(api, api.add_key("w2", "other", (SCOPE,)))
+
+
+async def test_a_workspace_has_no_more_webhooks_where_they_are_made_at_once(
+    api: FakeApi, key: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = api.publisher.publish
+
+    async def publish_later(writes: Sequence[Write]) -> list[Place]:
+        await asyncio.sleep(0)  # as Kafka, in whose time others ask as well
+        return await publish(writes)
+
+    monkeypatch.setattr(api.publisher, "publish", publish_later)
+    body = {"url": URL, "types": ["metrics.changed"]}
+    asked = [api.client.post(PATH, headers=key, json=body) for _ in range(MOST_WEBHOOKS + 20)]
+    statuses = Counter([reply.status_code for reply in await asyncio.gather(*asked)])
+    assert statuses == {201: MOST_WEBHOOKS, 422: 20}
 
 
 async def test_without_secret_keys_or_kafka_nothing_is_made() -> None:

@@ -1,15 +1,18 @@
-"""The operator's page of dead letters in a browser, over dead letters in memory: no engine runs."""
+"""The pages in a browser over fakes: dead letters in memory, and answers that a view seldom meets. No engine runs."""
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import expect
+from playwright.sync_api import Page, Route, expect
 
 from schemas.events import DeadLetter
 from services.aggregator.dead_letters import Filter, Found, Listed, Origin
@@ -21,6 +24,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 
+WAIT_MS = 20_000
 SCRIPT = "</pre><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 
 
@@ -107,3 +111,90 @@ def test_letters_are_shown_as_text_and_sent_again_only_after_a_question(served: 
         expect(card.locator("[data-metric=redriven]")).to_have_attribute("data-value", "4")
         assert [wanted.reasons for wanted in topics.sent] == [frozenset({"body_not_json"})]
         assert {address[: len(origin)] for address in asked} == {origin}
+
+
+# A channel and a post that nothing is known of yet.
+NEXT_POLL_AT = (datetime.now(UTC) + timedelta(minutes=12)).isoformat()
+METRICS = ("followers", "following", "posts_count", "reach", "profile_views", "engagements", "likes", "views")
+UNPOLLED = {
+    "captured_at": None,
+    "next_poll_at": NEXT_POLL_AT,
+    "metrics": dict.fromkeys(METRICS),
+    "reasons": dict.fromkeys(METRICS, "pending"),
+}
+CHANNEL: dict[str, Any] = {
+    "id": "c1",
+    "platform": "x",
+    "username": SCRIPT,
+    "status": "active",
+    "periods": [],
+    **UNPOLLED,
+}
+TARGET: dict[str, Any] = {
+    "id": "t1",
+    "channel_id": "c1",
+    "platform": "x",
+    "content": SCRIPT,
+    "permalink": "javascript:window.hacked=1",
+}
+POST: dict[str, Any] = {
+    "id": "p1",
+    "status": "published",
+    "published_at": NEXT_POLL_AT,
+    "targets": [{**TARGET, **UNPOLLED}],
+    **UNPOLLED,
+}
+NONE = {"value": None, "previous": None, "change": None}
+
+
+def unpolled(route: Route) -> None:
+    """What the API answers of a workspace before its first poll."""
+    path = route.request.url.partition("/tidemark/v1/")[2].partition("?")[0]
+    if path == "stream":
+        return route.fulfill(status=503, body="{}")
+    found: dict[str, Any] = {
+        "channels": {"data": [CHANNEL], "next_cursor": None},
+        "channels/c1": CHANNEL,
+        "posts": {"data": [POST], "next_cursor": None},
+        "posts/p1": POST,
+        "top/posts": {"data": [], "next_cursor": None},
+        "totals": {"metrics": dict.fromkeys(METRICS, NONE)},
+    }
+    points = {"points": [{"start": "2026-06-01T00:00:00Z", "end": "2026-06-02T00:00:00Z"}]}
+    windows = {"metrics": dict.fromkeys(METRICS), "sources": {}}
+    body = found.get(path, points if path.endswith("series") else windows)
+    return route.fulfill(body=json.dumps(body), content_type="application/json")
+
+
+def complaints_of(page: Page) -> list[str]:
+    """What the page's scripts complain of from now on."""
+    found: list[str] = []
+    page.on("pageerror", lambda error: found.append(str(error)))
+    return found
+
+
+def test_before_the_first_poll_each_view_says_so(served: tuple[str, Topics]) -> None:
+    origin, _ = served
+    with Browsing() as browsing:
+        page = browsing.page(width=360)
+        page.set_default_timeout(WAIT_MS)
+        complaints = complaints_of(page)
+        page.route("**/tidemark/v1/**", unpolled)
+        signed_in(page, f"{origin}/app?zone=UTC", "tm_live_somebodys")
+        expect(page.locator(".fresh")).to_have_text(re.compile(r"First poll in 1[0-2] min"), timeout=WAIT_MS)
+        expect(page.locator("[data-kind=tile][data-id=likes] [data-metric=likes]")).to_have_attribute("data-value", "")
+        expect(page.get_by_text("Nothing known here yet")).to_be_visible()
+        page.goto(f"{origin}/app?view=channels")
+        row = page.locator("tr[data-id=c1]")
+        expect(row.locator("[data-metric=followers]")).to_have_attribute("data-reason", "pending")
+        expect(row).to_contain_text("never")
+        page.goto(f"{origin}/app?view=channels&channel=c1&zone=UTC")
+        expect(page.get_by_text("No answer yet", exact=True)).to_be_visible()
+        expect(page.locator(".fresh")).to_contain_text("Not polled yet; next poll in")
+        page.goto(f"{origin}/app?view=posts&post=p1&zone=UTC")
+        expect(page.locator("[data-kind=post] [data-metric=likes]").first).to_have_attribute("data-reason", "pending")
+        # What others wrote is only ever text, and never an address.
+        assert page.evaluate("window.hacked") is None
+        assert page.locator("a[href^='javascript']").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert not complaints

@@ -1,0 +1,1 @@
+"""Writes the sources of the dbt project from the public views."""
