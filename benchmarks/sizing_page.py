@@ -12,6 +12,7 @@ from textwrap import wrap
 
 from benchmarks.report import RESULTS
 from benchmarks.sizing import SIZES, Assumed, Measured, Sizing, first_limit, measured, polls_of_a_post
+from infra.generated import write_or_check
 
 PAGE = RESULTS.parents[1] / "docs" / "sizing.md"
 _HEADER = """# Sizing
@@ -183,14 +184,7 @@ def _limits(one: Sizing) -> Iterator[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Write or check the page; the exit code."""
-    text = page(measured())
-    if "--check" in arguments:
-        if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-            return 0
-        sys.stderr.write(f"{PAGE} is not up to date: run python -m benchmarks.sizing_page\n")
-        return 1
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    return write_or_check(PAGE, page(measured()), "benchmarks.sizing_page", arguments)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.generated import write_or_check
 from schemas.views import Column, public_views
 
 SOURCES = Path(__file__).parent / "tidemark" / "models" / "sources.yml"
@@ -54,7 +55,6 @@ CHECKS = {
     "channels": Checks(("workspace_id", "channel_id")),
     "raw_events": Checks(("workspace_id", "event_id"), "ingested_at"),
 }
-_ORIGINS = ("SCHEDULE", "LIVE", "BACKFILL")
 VALUES = {
     ("channels", "status"): ("active", "token_expired", "revoked", "disabled"),
     ("posts", "status"): ("draft", "scheduled", "publishing", "published", "failed"),
@@ -117,14 +117,7 @@ def _text(text: str) -> str:
 
 def main() -> int:
     """Write or check the file; the exit code."""
-    text = document()
-    if "--check" in sys.argv[1:]:
-        if SOURCES.exists() and SOURCES.read_text(encoding="utf-8") == text:
-            return 0
-        sys.stderr.write(f"{SOURCES} is not up to date: run python -m infra.dbt\n")
-        return 1
-    SOURCES.write_text(text, encoding="utf-8")
-    return 0
+    return write_or_check(SOURCES, document(), "infra.dbt", sys.argv[1:])
 
 
 if __name__ == "__main__":

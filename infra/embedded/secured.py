@@ -76,9 +76,8 @@ class Secured:
         """
         for role, password in self.passwords.kafka.items():
             self._write(Path("kafka") / role, password)
-        for role, password in self.passwords.clickhouse.items():
-            user = clickhouse_user(role)
-            self._write(Path("clickhouse") / role, f"https://{user}:{password}@{clickhouse_origin}/{database}")
+        for role in self.passwords.clickhouse:
+            self._write(Path("clickhouse") / role, self._clickhouse_url(role, clickhouse_origin, database))
 
     def kafka(self) -> dict[str, str]:
         """The settings of Kafka that all services share."""
@@ -107,8 +106,7 @@ class Secured:
             told["TIDEMARK_KAFKA_SASL_USERNAME"] = kafka_user(role)
             told["TIDEMARK_KAFKA_SASL_PASSWORD"] = self.passwords.kafka[role]
         if role in self.passwords.clickhouse:
-            user, password = clickhouse_user(role), self.passwords.clickhouse[role]
-            told["TIDEMARK_CLICKHOUSE_URL"] = f"https://{user}:{password}@{clickhouse_origin}/{database}"
+            told["TIDEMARK_CLICKHOUSE_URL"] = self._clickhouse_url(role, clickhouse_origin, database)
         return told
 
     def kafka_client(self) -> dict[str, str]:
@@ -120,6 +118,9 @@ class Secured:
             "sasl.password": self.passwords.kafka[CLIENT],
             "ssl.ca.location": str(self.authority.certificate),
         }
+
+    def _clickhouse_url(self, role: str, origin: str, database: str) -> str:
+        return f"https://{clickhouse_user(role)}:{self.passwords.clickhouse[role]}@{origin}/{database}"
 
     def _passwords(self) -> Passwords:
         path = self._passwords_path

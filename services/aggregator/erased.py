@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
-TABLE: Final = "rebuild_progress"
-COLUMNS: Final = ("generation", "workspace_id", "last_event_id", "is_done", "events", "updated_at")
+from services.aggregator.rows import REBUILD_PROGRESS
+
 _PREFIX: Final = "/erased/"
 # The row's value of `generation`: no rebuild has it.
 GENERATION: Final = 0
 QUERY: Final = (
-    f"SELECT workspace_id, toUnixTimestamp64Milli(updated_at) FROM {TABLE} FINAL "
+    f"SELECT workspace_id, toUnixTimestamp64Milli(updated_at) FROM {REBUILD_PROGRESS[0]} FINAL "
     f"WHERE generation = {GENERATION} AND startsWith(workspace_id, '{_PREFIX}')"
 )
 

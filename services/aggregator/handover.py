@@ -16,6 +16,7 @@ from services.aggregator.claims import active_generation
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.rebuild import Rebuild, latest_rebuild
 from services.aggregator.replay import Replayer
+from services.aggregator.rows import REBUILD_PROGRESS
 from services.aggregator.state import Key
 from services.runtime.clock import Clock
 from services.runtime.kafka import key as message_key
@@ -24,10 +25,6 @@ from services.runtime.kafka import partition_of
 # Catalog writes carry the time of the API's clock, and the mirror lags behind the writes by moments.
 _CATALOG_MARGIN_MILLIS = 10 * 60 * 1000
 HANDOVER_CHECK_SECONDS = 1.0
-_PROGRESS = (
-    "rebuild_progress",
-    ("generation", "workspace_id", "last_event_id", "is_done", "events", "updated_at"),
-)
 # In a rebuild's progress this prefix and a partition's number stand for told channels; workspace ids hold no slash.
 _ANNOUNCED = "/announced/"
 _HANDOVERS = ("rebuild_handovers", ("generation", "partition", "taken_at"))
@@ -140,7 +137,7 @@ async def is_announced(store: ClickHouse, generation: int, partition: int) -> bo
 
 async def note_announced(store: ClickHouse, clock: Clock, generation: int, partition: int) -> None:
     """Store that they were."""
-    await store.insert(_PROGRESS, [(generation, f"{_ANNOUNCED}{partition}", "", 1, 0, clock.now())])
+    await store.insert(REBUILD_PROGRESS, [(generation, f"{_ANNOUNCED}{partition}", "", 1, 0, clock.now())])
 
 
 def _keys(rows: Sequence[Sequence[Any]]) -> list[Key]:

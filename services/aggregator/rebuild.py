@@ -27,7 +27,7 @@ import orjson
 from services.aggregator.claims import active_generation
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.replay import Replayer
-from services.aggregator.rows import RAW_EVENTS, RESTORED_TOPIC, raw_event_row
+from services.aggregator.rows import RAW_EVENTS, REBUILD_PROGRESS, RESTORED_TOPIC, raw_event_row
 from services.aggregator.survey import Survey
 from services.runtime.clock import Clock
 
@@ -42,10 +42,6 @@ GENERATION_TABLES = (
     "channel_totals_store",
 )
 _REBUILDS = ("rebuilds", ("generation", "state", "cuts", "started_at", "updated_at"))
-_PROGRESS = (
-    "rebuild_progress",
-    ("generation", "workspace_id", "last_event_id", "is_done", "events", "updated_at"),
-)
 # In a rebuild's progress this prefix and a partition's number stand for a mended mirror; workspace ids hold no slash.
 _MENDED = "/catalog/"
 _HANDOVER_POLL_SECONDS = 0.5
@@ -250,9 +246,9 @@ async def _fold_all(
                 events += count
                 done += count
                 after = last
-                await store.insert(_PROGRESS, [(rebuild.generation, workspace_id, last, 0, events, clock.now())])
+                await store.insert(REBUILD_PROGRESS, [(rebuild.generation, workspace_id, last, 0, events, clock.now())])
                 on_step(Step("folding", done, total))
-            await store.insert(_PROGRESS, [(rebuild.generation, workspace_id, after, 1, events, clock.now())])
+            await store.insert(REBUILD_PROGRESS, [(rebuild.generation, workspace_id, after, 1, events, clock.now())])
         return replayer.unmapped
 
     unmapped: Counter[str] = Counter()
@@ -263,7 +259,7 @@ async def _fold_all(
 
 async def note_mended(store: ClickHouse, clock: Clock, rebuild: Rebuild, partition: int) -> None:
     """Store that this partition's mirror equals its topics; the rebuild waits for this note."""
-    await store.insert(_PROGRESS, [(rebuild.generation, f"{_MENDED}{partition}", "", 1, 0, clock.now())])
+    await store.insert(REBUILD_PROGRESS, [(rebuild.generation, f"{_MENDED}{partition}", "", 1, 0, clock.now())])
 
 
 async def _mended(store: ClickHouse, rebuild: Rebuild) -> set[int]:

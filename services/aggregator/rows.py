@@ -80,6 +80,10 @@ RAW_EVENTS = (
         "offset", "ingested_at",
     ),
 )  # fmt: skip
+REBUILD_PROGRESS = (
+    "rebuild_progress",
+    ("generation", "workspace_id", "last_event_id", "is_done", "events", "updated_at"),
+)
 
 
 def raw_event_row(read: RawReading) -> Row:

@@ -6,7 +6,6 @@ check. Each question takes at most `ANSWER_SECONDS`, also where an engine accept
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from schemas.kafka_rights import kafka_rights
 from services.runtime.acls import installation, missing_rights
 from services.runtime.kafka import confluent_options
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings, Settings, exit_with
-from services.runtime.tls import TlsFiles
+from services.runtime.tls import TlsFiles, verifying
 
 ANSWER_SECONDS = 5.0
 # ClickHouse's error codes for unknown users and wrong passwords.
@@ -181,13 +180,8 @@ def _clickhouse_reply(settings: ClickHouseSettings, statement: str) -> httpx.Res
         headers=headers,
         timeout=ANSWER_SECONDS,
         trust_env=False,
-        verify=_verifying(origin, settings.clickhouse_tls),
+        verify=verifying(origin, settings.clickhouse_tls),
     )
-
-
-def _verifying(address: str, files: TlsFiles) -> ssl.SSLContext | bool:
-    """What httpx checks certificates with: a context of the own files, or True for its own authorities."""
-    return files.context() if address.startswith("https:") and not files.is_plain else True
 
 
 def ask_registry(settings: RegistrySettings) -> Problem | None:
@@ -199,7 +193,7 @@ def ask_registry(settings: RegistrySettings) -> Problem | None:
             f"{address}/subjects",
             timeout=ANSWER_SECONDS,
             trust_env=False,
-            verify=_verifying(address, TlsFiles(settings.schema_registry_ssl_cafile)),
+            verify=verifying(address, TlsFiles(settings.schema_registry_ssl_cafile)),
         )
     except httpx.HTTPError as error:
         return Problem(

@@ -18,7 +18,7 @@ import orjson
 
 from services.runtime.registry import Registered
 from services.runtime.settings import RegistrySettings
-from services.runtime.tls import TlsFiles
+from services.runtime.tls import TlsFiles, verifying
 from services.runtime.wording import counted
 
 _SECONDS = 30.0
@@ -45,8 +45,7 @@ def restore_ids(registry: RegistrySettings, subjects: Versions, show: Callable[[
         IdsRefused: a subject is there with other ids, or the registry does not answer, or takes no ids.
     """
     address = registry.schema_registry_url
-    files = TlsFiles(registry.schema_registry_ssl_cafile)
-    verify = files.context() if address.startswith("https:") and not files.is_plain else True
+    verify = verifying(address, TlsFiles(registry.schema_registry_ssl_cafile))
     with httpx.Client(base_url=address, timeout=_SECONDS, trust_env=False, verify=verify) as client:
         try:
             lacking = {name: versions for name, versions in subjects.items() if _is_lacking(client, name, versions)}

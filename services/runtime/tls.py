@@ -56,6 +56,15 @@ class TlsFiles:
         return made
 
 
+def verifying(address: str, files: TlsFiles) -> ssl.SSLContext | bool:
+    """What httpx checks certificates with: a context of the own files, or True for its own authorities.
+
+    Raises:
+        OSError: a file can't be read; `ssl.SSLError` is one.
+    """
+    return files.context() if address.startswith("https:") and not files.is_plain else True
+
+
 def renew() -> list[str]:
     """Read the files of all contexts again; returns a sentence for each that can't be used, and stays as it was."""
     problems = []

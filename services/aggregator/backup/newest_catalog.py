@@ -17,6 +17,7 @@ from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogChannel
 from schemas.topic_names import CHANNELS, POSTS
 from services.aggregator.backup.raw_rows import RawRows
+from services.aggregator.backup.topic_messages import line_of
 from services.aggregator.batch import CatalogWrite
 from services.aggregator.replay import channel_write, post_write
 from services.runtime.kafka import key as message_key
@@ -92,9 +93,8 @@ class NewestCatalog:
         event = write.event
         if isinstance(event, CatalogChannel) and isinstance(before, CatalogChannel):
             event = replace(event, discover=before.discover)
-        value = None if event is None else base64.b64encode(self._codec.encode(event)).decode()
-        key = base64.b64encode(message_key(write.workspace_id, write.id)).decode()
-        return orjson.dumps({"k": key, "v": value, "t": write.updated_at, "own": True})
+        value = None if event is None else self._codec.encode(event)
+        return line_of(message_key(write.workspace_id, write.id), value, write.updated_at, is_own=True)
 
     def _of(self, keys: Sequence[bytes]) -> Iterator[CatalogWrite]:
         thing = _QUERIES[self._topic][1]

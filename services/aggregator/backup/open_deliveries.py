@@ -15,6 +15,7 @@ import orjson
 from schemas.codec import Codec, MalformedEvent
 from schemas.notices import DeliveryStatus, WebhookDelivery
 from services.aggregator.backup.raw_rows import RawRows
+from services.aggregator.backup.topic_messages import line_of
 from services.runtime.kafka import key as message_key
 
 _TABLE = "webhook_deliveries"
@@ -49,14 +50,8 @@ class OpenDeliveries:
                 yield line
         for delivery in self._open():
             key = message_key(delivery.workspace_id, delivery.webhook_id, delivery.delivery_id)
-            yield orjson.dumps(
-                {
-                    "k": base64.b64encode(key).decode(),
-                    "v": base64.b64encode(self._codec.encode(delivery)).decode(),
-                    "t": delivery.tried_at or delivery.created_at,
-                    "own": True,
-                }
-            )
+            at = delivery.tried_at or delivery.created_at
+            yield line_of(key, self._codec.encode(delivery), at, is_own=True)
 
     def forget(self) -> None:
         """Remove the rows of open deliveries: rows replace each other by offsets, and the topic's begin anew.

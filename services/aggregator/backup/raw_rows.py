@@ -130,13 +130,13 @@ class RawRows:
         if end != _PARQUET_END:
             raise BackupError("ClickHouse broke off while it sent rows; run the command again")
 
-    def count_of(self, view: str, workspace: str) -> int:
-        """How many rows of a public table are of a workspace.
+    def count_of(self, table: str, workspace: str) -> int:
+        """How many rows of a table or view are of a workspace.
 
         Raises:
             BackupError: ClickHouse can't be used.
         """
-        query = f"SELECT count() FROM {view} WHERE workspace_id = {{workspace:String}}"
+        query = f"SELECT count() FROM {table} WHERE workspace_id = {{workspace:String}}"
         return int(self.query(query, {"workspace": workspace})[0][0])
 
     def view(self, view: str, workspace: str) -> Iterator[bytes]:

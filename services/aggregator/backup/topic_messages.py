@@ -1,9 +1,9 @@
 """Messages of a topic as lines of JSON, and back into a topic of another installation.
 
 A line is `{"k": key, "v": value or null, "t": ms}` with key and value in base64; `"own": true` says that the value has
-this installation's schema id already. Of a compacted topic only each key's
-last message is kept. A value keeps the registry's id of its schema in its first five bytes: the ids of another registry
-are put in their place as the message is written.
+this installation's schema id already. Of a compacted topic only each key's last message is kept. A value keeps the
+registry's id of its schema in its first five bytes: the ids of another registry are put in their place as the message
+is written.
 
 Guarantee: at least once. Writing a compacted topic's lines again gives the same last message of each key.
 """
@@ -30,6 +30,18 @@ _FLUSH_SECONDS = 60.0
 _TIMEOUT_SECONDS = 15.0
 # Messages under way at once.
 _UNCONFIRMED = 2_000
+
+
+def line_of(key: bytes, value: bytes | None, at: int, *, is_own: bool = False) -> bytes:
+    """A message as a line, without its end.
+
+    Args:
+        at: the message's time, ms.
+        is_own: whether the value has this installation's schema id already.
+    """
+    encoded = None if value is None else base64.b64encode(value).decode()
+    line = {"k": base64.b64encode(key).decode(), "v": encoded, "t": at}
+    return orjson.dumps({**line, "own": True} if is_own else line)
 
 
 class TopicLines:
@@ -61,9 +73,7 @@ class TopicLines:
                     continue
                 if value is not None and len(value) >= _HEAD_BYTES and value[0] == 0:
                     self.schema_ids.add(int.from_bytes(value[1:_HEAD_BYTES], "big"))
-                encoded = None if value is None else base64.b64encode(value).decode()
-                line = {"k": base64.b64encode(key).decode(), "v": encoded, "t": at}
-                yield orjson.dumps(line) + b"\n", 1
+                yield line_of(key, value, at) + b"\n", 1
 
     def _messages(self, partition: int) -> Iterator[tuple[bytes, bytes | None, int]]:
         if self._is_compacted:

@@ -22,6 +22,7 @@ from services.aggregator.backup.archive import BackupError
 from services.aggregator.backup.raw_rows import RawRows
 from services.aggregator.erase.tables import TABLES, WorkspaceTables
 from services.aggregator.erase.topics import WorkspaceTopics, compacted
+from services.aggregator.rows import REBUILD_PROGRESS
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.clock import Clock
 from services.runtime.kafka import partition_of
@@ -102,7 +103,7 @@ class _Erasure:
         proof = self._proof
         for number in range(_ROUNDS):
             proof.erased_at = self._clock.now()
-            self._rows.insert_rows(erased.TABLE, erased.COLUMNS, [erased.note(self._workspace_id, proof.erased_at)])
+            self._rows.insert_rows(*REBUILD_PROGRESS, [erased.note(self._workspace_id, proof.erased_at)])
             self._erase_topics()
             self._wait_for_aggregator(wait_seconds)
             self._erase_tables()

@@ -8,19 +8,16 @@ from __future__ import annotations
 from typing import Final
 
 from services.aggregator.backup.raw_rows import RawRows
+from services.aggregator.rebuild import GENERATION_TABLES
+from services.aggregator.rows import REBUILD_PROGRESS
 
 TABLES: Final = (
     "channels_store",
     "posts_store",
     "raw_events_store",
-    "post_snapshots_store",
-    "channel_snapshots_store",
-    "latest_post_metrics_store",
-    "latest_channel_metrics_store",
-    "post_totals_store",
-    "channel_totals_store",
+    *GENERATION_TABLES,
     "webhook_deliveries",
-    "rebuild_progress",
+    REBUILD_PROGRESS[0],
 )
 """Every table with rows of workspaces."""
 
@@ -38,10 +35,7 @@ class WorkspaceTables:
         Raises:
             BackupError: ClickHouse can't be used.
         """
-        found = self._rows.query(
-            f"SELECT count() FROM {table} WHERE workspace_id = {{workspace:String}}", {"workspace": self._workspace_id}
-        )
-        return int(found[0][0])
+        return self._rows.count_of(table, self._workspace_id)
 
     def erase(self, table: str) -> int:
         """Remove the rows, and wait for it; returns their number.

@@ -5,16 +5,12 @@ Guarantee: a tombstone that is written twice changes nothing.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator
 from typing import Final
-
-import orjson
 
 from schemas import topic_names
 from schemas.topic_specs import TopicSpec, topic_specs
 from services.aggregator.audit.run import AuditSettings
-from services.aggregator.backup.topic_messages import TopicWriter, kept_millis
+from services.aggregator.backup.topic_messages import TopicWriter, kept_millis, line_of
 from services.aggregator.mending import LastMessages
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.kafka import partition_of
@@ -70,7 +66,7 @@ class WorkspaceTopics:
         """
         keys = self.held(spec)
         if keys:
-            TopicWriter(self._settings, spec.name, {}).write(_tombstones(keys, now))
+            TopicWriter(self._settings, spec.name, {}).write(line_of(key, None, now) for key in keys)
         return len(keys)
 
     def kept_until(self, now: int) -> dict[str, int]:
@@ -82,8 +78,3 @@ class WorkspaceTopics:
         names = {spec.name: self._settings.topic(spec.name) for spec in passing()}
         kept = kept_millis(self._settings, list(names.values()))
         return {name: now + kept[full] for name, full in names.items()}
-
-
-def _tombstones(keys: list[bytes], now: int) -> Iterator[bytes]:
-    for key in keys:
-        yield orjson.dumps({"k": base64.b64encode(key).decode(), "v": None, "t": now})

@@ -160,9 +160,10 @@ def _shown(topics: LetterTopics) -> dict[str, Any]:
 
 def _shortened(payload: Any) -> dict[str, Any]:
     """A payload as text of bounded length."""
-    text = payload if isinstance(payload, str) else orjson.dumps(payload, option=orjson.OPT_INDENT_2).decode()
-    if payload is None:
-        text = ""
+    if payload is None or isinstance(payload, str):
+        text = payload or ""
+    else:
+        text = orjson.dumps(payload, option=orjson.OPT_INDENT_2).decode()
     return {"payload": text[:_PAYLOAD_CHARACTERS], "is_shortened": len(text) > _PAYLOAD_CHARACTERS}
 
 

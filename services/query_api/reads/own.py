@@ -82,6 +82,14 @@ class OwnReads:
         STORE.labels("clickhouse").inc()
         return found
 
+    async def only(self, read: Callable[[View], Found]) -> Found | None:
+        """What the store says; None where it can't, and the caller asks ClickHouse another question instead."""
+        return await self.first(read, _nothing)
+
+
+async def _nothing() -> None:
+    """No other answer."""
+
 
 def post(view: View, directory: Directory, workspace_id: str, post_id: str) -> Post | None:
     """A post as replies need it; None where it is not there."""

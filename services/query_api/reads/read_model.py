@@ -301,15 +301,13 @@ class ClickHouseReadModel:
     ) -> ChannelScores | None:
         """A channel's scores out of the store, some targets at a time; None where ClickHouse has to be asked."""
         span = end - SPAN, end, own.MOST_SCORED
-        placed = await own_reads.first(
-            lambda view: view.published_targets(workspace_id, channel_id, *span), _ask_clickhouse
-        )
+        placed = await own_reads.only(lambda view: view.published_targets(workspace_id, channel_id, *span))
         if placed is None:
             return None
         scored: list[Scored] = []
         for first in range(0, len(placed), own.SCORED_AT_ONCE):
             some = placed[first : first + own.SCORED_AT_ONCE]
-            found = await own_reads.first(partial(own.scored, workspace_id=workspace_id, placed=some), _ask_clickhouse)
+            found = await own_reads.only(partial(own.scored, workspace_id=workspace_id, placed=some))
             if found is None:
                 return None
             scored += found
@@ -395,10 +393,6 @@ class ClickHouseReadModel:
             question.end,
             is_measured=bool(measured),
         )
-
-
-async def _ask_clickhouse() -> None:
-    """Stands where the store has no answer, and another question is asked instead of the same one."""
 
 
 def _first(key: tuple[Any, ...]) -> Hashable:

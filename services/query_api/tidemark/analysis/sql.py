@@ -37,16 +37,19 @@ LIVE_CHANNELS = """
 """
 
 
+WITHIN = {
+    Scope.TARGETS: "AND target_id IN {targets:Array(String)}",
+    Scope.CHANNEL: "AND channel_id = {channel:String}",
+    Scope.WORKSPACE: "",
+}
+"""SQL: a row of a target is within a scope."""
+
+
 def listed(scope: Scope, columns: str) -> str:
     """The targets that the catalog holds on channels that it holds."""
-    within = {
-        Scope.TARGETS: "AND target_id IN {targets:Array(String)}",
-        Scope.CHANNEL: "AND channel_id = {channel:String}",
-        Scope.WORKSPACE: "",
-    }[scope]
     return f"""
     SELECT {columns} FROM latest_post_metrics_store FINAL
-    WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND is_listed = 1 {within}
+    WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND is_listed = 1 {WITHIN[scope]}
         AND channel_id IN ({LIVE_CHANNELS})
 """
 

@@ -17,6 +17,7 @@ from services.query_api.tidemark.analysis.sql import (
     GENERATION,
     LIVE_CHANNELS,
     SETTINGS,
+    WITHIN,
     Scope,
     figure,
     listed,
@@ -31,14 +32,9 @@ _LEAST = f"toInt128('{-(2**127)}')"
 
 def spoken(scope: Scope) -> str:
     """SQL of two bit masks over the metrics: what answers of targets spoke of, and of what as of a range of dates."""
-    within = {
-        Scope.TARGETS: "AND target_id IN {targets:Array(String)}",
-        Scope.CHANNEL: "AND channel_id = {channel:String}",
-        Scope.WORKSPACE: "",
-    }[scope]
     return f"""
 SELECT groupBitOr(spoken), groupBitOr(ranged) FROM post_snapshots_store
-WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} {within}
+WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} {WITHIN[scope]}
 {SETTINGS}
 """
 

@@ -29,7 +29,7 @@ async def posts_page(sources: Sources, request: Request[PostsParameters]) -> Pag
     """A page of posts: the newest published first, unpublished ones last, ties ordered by id."""
     asked = request.parameters
     if sources.own_reads is not None and not (asked.search or asked.channel_id or asked.platform):
-        found = await sources.own_reads.first(lambda view: _stored_posts(view, request), _ask_clickhouse)
+        found = await sources.own_reads.only(lambda view: _stored_posts(view, request))
         if found is not None:
             return _cut(found, asked.limit, "posts")
     more = {"search": asked.search or ""}
@@ -45,10 +45,6 @@ def _stored_posts(view: View, request: Request[PostsParameters]) -> PostsPage:
         begin = asked.until - 1, ""
     is_dated = asked.since is not None or asked.until is not None
     return view.posts_from(request.workspace_id, begin, asked.since, asked.limit + 1, is_dated=is_dated)
-
-
-async def _ask_clickhouse() -> None:
-    """Stands where the store has no answer."""
 
 
 async def targets_page(sources: Sources, request: Request[TargetsParameters]) -> Page:
