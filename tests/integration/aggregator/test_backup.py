@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -197,8 +194,8 @@ def test_lost_tables_come_back_from_the_topics_and_the_backup(
         restore.restore(
             settings_of(backend), tmp_path / "backup", is_forced=True, show=silent, lost=restore.Lost.CLICKHOUSE
         )
-        _command(backend, "rebuild")
-        _command(backend, "audit", "--grace-seconds", "0")
+        backend.command("rebuild")
+        backend.command("audit", "--grace-seconds", "0")
         assert _content(backend, views) == before
 
 
@@ -217,11 +214,3 @@ def _forget_raw(backend: Backend, keep: int) -> None:
 def _content(backend: Backend, views: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     shown = {"posts": "* EXCEPT (updated_at)"}
     return {view: backend.rows(f"SELECT {shown.get(view, '*')} FROM {view} ORDER BY ALL") for view in views}
-
-
-def _command(backend: Backend, *arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "services.cli", *arguments], env={**os.environ, **backend.environment},
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"

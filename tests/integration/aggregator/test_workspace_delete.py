@@ -60,14 +60,6 @@ def deleted(backend: Backend, *arguments: str) -> subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
-def command(backend: Backend, *arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "services.cli", *arguments], env={**os.environ, **backend.environment},
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
-
-
 def is_gone(backend: Backend, workspace: str) -> bool:
     return not any(count for count in held(backend, workspace).values() if count not in ([], [{"n": 0}]))
 
@@ -111,8 +103,8 @@ def test_nothing_brings_a_deleted_workspace_back(disturbed_backend: Backend) -> 
     assert proof["left"] == 0
     assert proof["kept_until"]["platform.raw"] > proof["erased_at"]
     # The topic of raw events still has its events: neither an audit nor a rebuild takes them for lost ones.
-    command(backend, "audit", "--grace-seconds", "0")
-    command(backend, "rebuild")
+    backend.command("audit", "--grace-seconds", "0")
+    backend.command("rebuild")
     assert is_gone(backend, "w-gone")
     again = deleted(backend, "w-gone", "--yes", "--json")
     assert orjson.loads(again.stdout)["removed"] == {"keys": 0, "rows": 0}

@@ -64,16 +64,11 @@ DRIVERS = (
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    process = Process(tmp_path_factory.mktemp("clickhouse"))
-    try:
-        process.wait_until_ready()
+    with Process.running(tmp_path_factory.mktemp("clickhouse")) as process:
         for sql in TABLES:
             reply = process.post(sql)
             assert reply.status_code == 200, reply.text
         yield process
-    finally:
-        if process.popen.poll() is None:
-            process.end()
 
 
 def statements() -> list[tuple[str, dict[str, Any]]]:

@@ -18,11 +18,9 @@ REFUSALS = ("62", "164", "497", "73", "48")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    process = Process(
+    with Process.running(
         tmp_path_factory.mktemp("clickhouse"), "--analyst-database", "analytics", "--analyst-database", "analytics_*"
-    )
-    try:
-        process.wait_until_ready()
+    ) as process:
         for sql in (
             "CREATE TABLE seen (a UInt8) ENGINE = MergeTree ORDER BY a",
             "INSERT INTO seen SELECT 1",
@@ -33,9 +31,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         ):
             assert process.post(sql).status_code == 200
         yield process
-    finally:
-        if process.popen.poll() is None:
-            process.end()
 
 
 @pytest.fixture

@@ -26,12 +26,8 @@ VIOLATED = "469"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    process = Process(tmp_path_factory.mktemp("clickhouse"))
-    try:
-        yield process.wait_until_ready()
-    finally:
-        if process.popen.poll() is None:
-            process.end()
+    with Process.running(tmp_path_factory.mktemp("clickhouse")) as process:
+        yield process
 
 
 Send = Callable[[Process, str, list[int]], httpx.Response]
@@ -302,14 +298,9 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def on_a_small_disk(small_disk: Path) -> Iterator[Process]:
-    process = Process(small_disk / "data", "--keep-free-mb", "32")
-    try:
-        process.wait_until_ready()
+    with Process.running(small_disk / "data", "--keep-free-mb", "32") as process:
         process.post("CREATE TABLE kept (a UInt64, b String) ENGINE = MergeTree ORDER BY a")
         yield process
-    finally:
-        if process.popen.poll() is None:
-            process.end()
 
 
 @pytest.mark.parametrize("way", ["body Native", "body JSONEachRow", "values", "select", "async", "input", "zstd"])

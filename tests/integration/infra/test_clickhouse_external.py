@@ -22,9 +22,7 @@ READ = "SELECT sum(id), sum(length(tags)) FROM e"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    process = Process(tmp_path_factory.mktemp("clickhouse"), "--insert-mb", "64")
-    try:
-        process.wait_until_ready()
+    with Process.running(tmp_path_factory.mktemp("clickhouse"), "--insert-mb", "64") as process:
         for sql in (
             "CREATE TABLE posts (id UInt32, likes UInt32) ENGINE = MergeTree ORDER BY id",
             "INSERT INTO posts SELECT number, number * 10 FROM numbers(10)",
@@ -33,9 +31,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         ):
             assert process.post(sql).status_code == 200
         yield process
-    finally:
-        if process.popen.poll() is None:
-            process.end()
 
 
 def ask(server: Process, user: str, sql: str, tables: dict[str, bytes], **params: str) -> httpx.Response:

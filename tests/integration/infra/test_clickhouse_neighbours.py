@@ -19,12 +19,8 @@ FAILING = "SELECT number, throwIf(number = 300000) FROM numbers(1000000)"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    process = Process(tmp_path_factory.mktemp("neighbours"))
-    try:
-        yield process.wait_until_ready()
-    finally:
-        if process.popen.poll() is None:
-            process.end()
+    with Process.running(tmp_path_factory.mktemp("neighbours")) as process:
+        yield process
 
 
 class Memory:

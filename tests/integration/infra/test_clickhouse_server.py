@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -56,6 +57,17 @@ class Process:
         )
         self.popen = self._start()
 
+    @classmethod
+    @contextmanager
+    def running(cls, path: Path, *arguments: str) -> Iterator[Process]:
+        """A process that is ready, and is ended with the block."""
+        process = cls(path, *arguments)
+        try:
+            yield process.wait_until_ready()
+        finally:
+            if process.popen.poll() is None:
+                process.end()
+
     def wait_until_ready(self) -> Process:
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
@@ -95,14 +107,9 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    process = Process(
-        tmp_path_factory.mktemp("clickhouse"), "--analyst-database", "report_*", "--analyst-hide", "raw_*"
-    )
-    try:
-        yield process.wait_until_ready()
-    finally:
-        if process.popen.poll() is None:
-            process.end()
+    folder = tmp_path_factory.mktemp("clickhouse")
+    with Process.running(folder, "--analyst-database", "report_*", "--analyst-hide", "raw_*") as process:
+        yield process
 
 
 @pytest.fixture(scope="module")

@@ -28,14 +28,9 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    process = Process(
-        tmp_path_factory.mktemp("clickhouse"), "--analyst-database", "analytics", "--analyst-database", "analytics_*"
-    )
-    try:
-        yield process.wait_until_ready()
-    finally:
-        if process.popen.poll() is None:
-            process.end()
+    folder = tmp_path_factory.mktemp("clickhouse")
+    with Process.running(folder, "--analyst-database", "analytics", "--analyst-database", "analytics_*") as process:
+        yield process
 
 
 @pytest.fixture(scope="module")

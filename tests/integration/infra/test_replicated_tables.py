@@ -10,31 +10,17 @@ an insert of a quorum of two returns, statements ON CLUSTER as they are carried 
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from services.runtime.migrations import migrations
+from tests.support.engine_process import run_statements
 from tests.support.zookeeper import zookeeper
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
-_RUN = """
-import chdb, json, sys
-folder, config, statements = json.load(sys.stdin)
-engine = chdb.connect(f"{folder}?config-file={config}")
-said = []
-for statement in statements:
-    try:
-        said.append(["", engine.query(statement, "TSV").bytes().decode().strip()])
-    except Exception as error:
-        said.append([str(error), ""])
-print(json.dumps(said))
-"""
 _IN_DATABASE = ("CREATE DATABASE IF NOT EXISTS t", "USE t")
 _CONFIG = """<clickhouse><zookeeper><node><host>127.0.0.1</host><port>{port}</port></node>
 <session_timeout_ms>5000</session_timeout_ms></zookeeper>
@@ -54,13 +40,7 @@ class Replica:
 
     def run(self, *statements: str) -> list[tuple[str, str]]:
         """Run statements; returns the error or "", and the answer, of each."""
-        done = subprocess.run(
-            [sys.executable, "-c", _RUN],
-            input=json.dumps([str(self._data), str(self._config), [*_IN_DATABASE, *statements]]),
-            capture_output=True, text=True, timeout=240, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return [(error, answer) for error, answer in json.loads(done.stdout.splitlines()[-1])][2:]
+        return run_statements(self._data, self._config, [*_IN_DATABASE, *statements], 240)[len(_IN_DATABASE) :]
 
     def answers(self, *statements: str) -> list[str]:
         """Run statements; returns their answers."""

@@ -5,9 +5,6 @@ The embedded engine has one user. Here this user's rights are a service's grants
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,20 +13,8 @@ import pytest
 from schemas.clickhouse_rights import ROLES, access, created, grants, privileges
 from services.runtime.migrations import migrate, migrations
 from services.runtime.settings import ClickHouseSettings
+from tests.support.engine_process import run_statements
 
-# One process for each set of rights, since chDB reads its users when it is loaded.
-_RUN = """
-import chdb, json, sys
-folder, config, statements = json.load(sys.stdin)
-engine = chdb.connect(f"{folder}?config-file={config}")
-said = []
-for statement in statements:
-    try:
-        said.append(["", engine.query(statement, "TSV").bytes().decode().strip()])
-    except Exception as error:
-        said.append([str(error).splitlines()[0], ""])
-print(json.dumps(said))
-"""
 _USERS = """<clickhouse>
 <profiles><default></default></profiles>
 <users><default><password></password><networks><ip>::1</ip><ip>127.0.0.1</ip></networks><profile>default</profile>
@@ -63,12 +48,8 @@ class Engine:
         everything = "<access_management>1</access_management>"
         users.write_text(_USERS.format(rights=f"<grants>{shown}</grants>" if rights else everything))
         config.write_text(_CONFIG.format(users=users))
-        done = subprocess.run(
-            [sys.executable, "-c", _RUN], input=json.dumps([str(self._data), str(config), statements]),
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return [(error, answer) for error, answer in json.loads(done.stdout)]
+        said = run_statements(self._data, config, statements, 120)
+        return [(error.partition("\n")[0], answer) for error, answer in said]
 
 
 @pytest.fixture(scope="module")
