@@ -35,7 +35,7 @@ from services.notifier.records import Records
 from services.runtime.brokers import Bounds, Brokers, BrokersUnavailable, Place, Reader, Record
 from services.runtime.clock import Clock
 from services.runtime.cursors import CursorText
-from services.runtime.following import Batch, Follower, at_committed
+from services.runtime.following import Batch, Ends, Follower, at_committed
 from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
@@ -91,6 +91,7 @@ class Work:
         self._held: dict[tuple[str, ...], bytes] = {}
         self._committed: dict[Place, int] = {}
         self._earliest = parts.clock.now()
+        self._ends = Ends(parts.brokers)
         follower, numbers = self._follower, self.partitions
         self._webhooks = follower((WEBHOOKS,), numbers, self._take_webhooks)
         self._happenings = follower(
@@ -134,6 +135,7 @@ class Work:
                 _log.info("telling webhooks", partitions=self.partitions, pending=self._book.pending())
         finally:
             self.is_ready = False
+            await self._ends.close()
             await self._records.close()
 
     # Read back
@@ -196,6 +198,10 @@ class Work:
     async def _take_happenings(self, batch: Batch) -> None:
         if batch.lost:
             self._incarnation = await self._parts.incarnation()
+        if batch.records:
+            # A webhook that was made or enabled before something happened is told of it, though the two topics are
+            # read apart.
+            await self._webhooks.read_written(self._ends)
         effects = Effects()
         before = self._happenings.positions
         try:

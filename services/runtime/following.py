@@ -108,6 +108,35 @@ def at_instants(instants: Callable[[Place], int]) -> Start:
     return start
 
 
+class Ends:
+    """Asks how far partitions are written, on a connection of its own, where no fetch waits for messages before it."""
+
+    def __init__(self, brokers: Brokers, *, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._brokers = brokers
+        self._pause = pause
+        self._reader: Reader | None = None
+
+    async def ask(self, places: Iterable[Place]) -> dict[Place, int]:
+        """The next offset to be written of each partition, asked now. Waits while Kafka is away."""
+        asked = tuple(places)
+        while True:
+            try:
+                if self._reader is None:
+                    self._reader = self._brokers.reader(is_committed=False)
+                    await self._reader.start()
+                return {place: bound.end for place, bound in (await self._reader.bounds(asked)).items()}
+            except BrokersUnavailable as error:
+                _log.warning("ends of topics can't be asked for; trying again", error=str(error))
+                await self.close()
+                await self._pause(RETRY_SECONDS)
+
+    async def close(self) -> None:
+        """Disconnect; `ask` connects again."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.stop()
+
+
 class Follower:
     """Follows the same partitions of several topics.
 
@@ -242,6 +271,20 @@ class Follower:
         """Wait until the follower's positions have reached or passed all of these offsets."""
         while any(self._positions.get(place, 0) < offset for place, offset in positions.items()):
             await self._moved.wait()
+
+    async def read_written(self, ends: Ends) -> None:
+        """Wait until everything is taken that was written to the follower's partitions before this call.
+
+        Guarantee: what another topic was told later is not looked at before this topic's cause of it. Waits while
+        Kafka is away, and ends also where a topic is made anew meanwhile.
+        """
+        goals: dict[Place, int] = {}
+        while True:
+            now = await ends.ask(self.places)
+            goals = {place: min(end, goals.get(place, end)) for place, end in now.items()}
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_SECONDS):
+                    return await self.reached(goals)
 
     async def next(self) -> Batch:
         """The next batch, or the same batch again until `took` was called. Waits while Kafka is away.

@@ -192,8 +192,7 @@ def _run_attackers(scenario: Path, seconds: float) -> dict[str, int | None]:
     try:
         for role in ROLES:
             with (scenario.parent / f"{role}.log").open("wb") as log:
-                # Attackers work on machines of their own: what they do here besides sending is not to be the attack.
-                argv = ["nice", "-n", "19", sys.executable, "-m", "tests.support.hostile", role, str(scenario)]
+                argv = [sys.executable, "-m", "tests.support.hostile", role, str(scenario)]
                 running[role] = subprocess.Popen(argv, stdout=log, stderr=log)
         deadline = time.monotonic() + seconds + 120
         codes: dict[str, int | None] = {}

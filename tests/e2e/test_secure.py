@@ -137,7 +137,8 @@ def test_nobody_gets_in_without_a_user(secure_tidemark: Tidemark) -> None:
         with pytest.raises(KafkaException):
             AdminClient({**options, "log_level": 0}).list_topics(timeout=5)
     # The operator's client reads and publishes; what it was not given, it may not do.
-    (deleted,) = AdminClient({**known, "log_level": 0}).delete_topics(["rollups.posts"]).values()
+    admin = AdminClient({**known, "log_level": 0})  # held until it has answered
+    (deleted,) = admin.delete_topics(["rollups.posts"]).values()
     with pytest.raises(KafkaException, match="AUTHORIZATION_FAILED"):
         deleted.result(20)
     registry = httpx.URL(ready["schema_registry"])

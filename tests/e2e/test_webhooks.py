@@ -117,7 +117,9 @@ def test_webhooks_are_told_of_what_happens(
     # A receiver that is gone: its webhook is shut down, and the other one is told.
     gone = call("POST", "", {"url": receiver.url("410"), "types": ["account.recovered"]}).raise_for_status().json()
     failed = call("POST", f"/{gone['id']}/test").raise_for_status().json()["delivery_id"]
-    wait_until(lambda: call("GET", f"/{gone['id']}").json()["disabled_reason"] == "gone", 30, "shut down")
+    wait_until(
+        lambda: call("GET", f"/{gone['id']}").json()["disabled_reason"] == "gone", 30, lambda: tidemark.log("notifier")
+    )
     entry = wait_until(lambda: logged(failed, f"/{gone['id']}"), 30, lambda: tidemark.log("notifier"))
     assert entry is not None
     assert (entry["status"], entry["answer_status"], entry["tries"]) == ("failed", 410, 1)

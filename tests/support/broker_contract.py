@@ -12,6 +12,7 @@ import pytest
 from services.runtime.brokers import Brokers, BrokersUnavailable, MessageTooLarge, Place, Sent
 from services.runtime.following import (
     Batch,
+    Ends,
     Follower,
     Take,
     at_committed,
@@ -232,6 +233,18 @@ class BrokersContract:
         await within(SECONDS, reading.caught_up())
         assert reading.lag() == (0, 0.0)
         assert reading.left == {}
+        await reading.stop()
+
+    async def test_what_is_written_is_waited_for(self, world: World) -> None:
+        taken = Taken()
+        reading = follower(world, taken)
+        ends = Ends(world.brokers)
+        reading.start()
+        for number in range(5):
+            await world.put(TOPIC, number % 2, str(number))
+            await within(SECONDS, reading.read_written(ends))
+            assert sorted(map(str, taken.all())) == [str(told) for told in range(number + 1)]
+        await ends.close()
         await reading.stop()
 
     async def test_a_batch_that_can_not_be_taken_is_given_again(self, world: World) -> None:

@@ -73,6 +73,8 @@ class MemoryBrokers:
         self.is_away = False
         self.sends_to_fail = 0
         """So many of the next messages are taken, and lost."""
+        self.slow: set[str] = set()
+        """Topics whose messages reach no reader at present, though they are written."""
         self.readers: list[MemoryReader] = []
         self.writers: list[MemoryWriter] = []
 
@@ -154,6 +156,10 @@ class MemoryBrokers:
         except TimeoutError:
             return False
         return True
+
+    def is_read(self, place: Place) -> bool:
+        """Whether some reader has everything that a partition holds."""
+        return any(reader.has_read(place, self.log(place).end) for reader in self.readers if not reader.is_stopped)
 
     def values(self, topic: str) -> list[bytes | None]:
         """The values that a topic holds, in order of partitions and offsets."""
@@ -259,6 +265,8 @@ class MemoryReader:
             log = self._brokers.log(place)
             if not log.begin <= position <= log.end:
                 raise BrokersUnavailable(f"offset {position} of {place} is out of range")
+            if place.topic in self._brokers.slow:
+                continue
             self._written[place] = log.end
             end = log.readable_end(is_committed=self._is_committed)
             while position < end and len(found) < most:
@@ -272,6 +280,10 @@ class MemoryReader:
     async def position(self, place: Place) -> int:
         """See `Reader`."""
         return self._positions[place]
+
+    def has_read(self, place: Place, end: int) -> bool:
+        """Whether the reader stands at or past an offset."""
+        return self._positions.get(place, -1) >= end
 
     def written_to(self, place: Place) -> int | None:
         """See `Reader`."""

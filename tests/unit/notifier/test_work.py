@@ -149,6 +149,11 @@ class World:
                     held[slot.record.key] = slot.record.value
         return held
 
+    def all_delivered(self) -> bool:
+        """Whether there are deliveries, and all of them are durably known to be delivered."""
+        held = [CODECS[WEBHOOK_DELIVERIES].decode(value).status for value in self.newest().values()]
+        return bool(held) and set(held) == {DeliveryStatus.DELIVERED}
+
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
@@ -324,7 +329,7 @@ async def test_while_the_log_is_away_deliveries_go_on_and_are_logged_later(world
     world.hook("ok")
     async with world.running():
         world.account()
-        await world.until(lambda: world.receiver.taken("ok"), "told")
+        await world.until(world.all_delivered, "told, and known to be")
     assert world.newest()
     world.log_is_away = False
     async with world.running():
@@ -360,6 +365,26 @@ async def test_requests_are_carried_out_and_a_deleted_webhook_is_left_alone(worl
         place = Place(WEBHOOK_REQUESTS, partition_of("w1", PARTITIONS))
         await world.until(lambda: world.brokers.groups.get(("g", place)) == 2, "read")
     assert len(world.receiver.requests) == 1
+
+
+async def test_a_webhook_is_told_of_what_happened_right_after_it_was_made_whichever_topic_is_read_first(
+    world: World,
+) -> None:
+    async with world.running():
+        world.brokers.slow.add(WEBHOOKS)
+        world.hook("ok", types=["account.token_expired", "metrics.changed"])
+        now = CLOCK.now()
+        asked = WebhookRequest("w1", "h1", "msg_test", "webhook.test", now, '{"webhook_id":"h1"}', now, now)
+        world.put(WEBHOOK_REQUESTS, "w1", ["h1"], asked)
+        world.account()
+        world.rollup()
+        places = [Place(topic, home("w1")) for topic in (WEBHOOK_REQUESTS, ACCOUNT_EVENTS, POST_ROLLUPS)]
+        await world.until(lambda: all(world.brokers.is_read(place) for place in places), "read")
+        world.brokers.slow.clear()
+        world.brokers.tell()
+        await world.until(lambda: len(world.receiver.taken("ok")) == 3, "told")
+    types = {orjson.loads(request.body)["type"] for request in world.receiver.of("ok")}
+    assert types == {"webhook.test", "account.token_expired", "metrics.changed"}
 
 
 @pytest.mark.parametrize("value", [b"", b"\0", b"\0\0\0\0\7", b"\0\0\0\0\7\xff\xff\xff", b"rubbish" * 50, None])

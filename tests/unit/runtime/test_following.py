@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from services.runtime.brokers import BrokersUnavailable, Place
-from services.runtime.following import Follower, at_committed
+from services.runtime.following import Ends, Follower, at_committed
 from services.runtime.producing import Producer
 from tests.support.broker_contract import OTHER, TOPIC, BrokersContract, Taken
 from tests.support.manual_clock import START, ManualClock
@@ -140,6 +140,34 @@ async def test_nothing_read_is_lost_when_the_wait_for_it_is_cancelled() -> None:
         reading.took()
     assert taken == [b"a"]
     await reading.close()
+
+
+async def test_the_wait_for_what_is_written_outlives_an_outage_and_a_topic_made_anew() -> None:
+    brokers = MemoryBrokers({TOPIC: 1})
+    taken = Taken()
+    reading = Follower(brokers, [TOPIC], [0], taken, wait_seconds=0.1, pause=_at_once)
+    ends = Ends(brokers, pause=_at_once)
+    reading.start()
+    await reading.caught_up()
+    brokers.slow.add(TOPIC)
+    for _ in range(3):
+        brokers.put(TOPIC, 0, None, b"a")
+    waiting = asyncio.create_task(reading.read_written(ends))
+    brokers.go_away()
+    await asyncio.sleep(0)
+    brokers.make(TOPIC, 1)
+    brokers.put(TOPIC, 0, None, b"b")
+    brokers.slow.clear()
+    brokers.come_back()
+    async with asyncio.timeout(20):
+        await waiting
+    assert taken.all() == ["b"]
+    await ends.close()
+    await reading.stop()
+
+
+async def _at_once(_: float) -> None:
+    await asyncio.sleep(0)
 
 
 async def test_a_producer_connects_when_there_is_somebody() -> None:
