@@ -45,7 +45,7 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
                     "benchmarks.quix_streams",
                     [str(timeout), str(workload.events)],
                     timeout + 60,
-                    {**environment, "TIDEMARK_BENCH_QUIX": folder},
+                    {**environment, "BENCH_QUIX": folder},
                 )
     finally:
         stage.close()

@@ -23,7 +23,7 @@ from services.aggregator.rows import POST_SNAPSHOTS
 from services.runtime.settings import ClickHouseSettings, KafkaSettings
 
 VERSION = "3.28.1"
-_FOLDER = "TIDEMARK_BENCH_QUIX"
+_FOLDER = "BENCH_QUIX"
 """Variable that names the folder where the package is; the project's own packages come first."""
 
 
