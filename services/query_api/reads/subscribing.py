@@ -34,8 +34,9 @@ class _Page(NamedTuple):
 class SharedPages:
     """Pages that were asked for by several readers at about the same time, made once.
 
-    A page may be given to a reader only if making it began after the reader came to its cursor: a page that was made
-    before could show something older than what the reader was shown on the way to the cursor.
+    A page may be given to a reader only if making it began after the reader came to its cursor, and after the change
+    that woke the reader: a page that was made before could show something older than what the reader was shown on the
+    way to the cursor, or not show the change at all.
     """
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class SharedPages:
 
         Args:
             key: the workspace, the cursor, and the form of the page.
-            since: when the reader came to the cursor, seconds of `monotonic`.
+            since: when the reader came to the cursor or was woken, seconds of `monotonic`.
         """
         held = self._pages.get(key)
         if held is None or held.began_at < since:
