@@ -113,7 +113,7 @@ class _Tables:
             return SimpleNamespace(result_rows=[[item.number, item.checksum] for item in old])
         return SimpleNamespace(result_rows=[["MergeTree"]])
 
-    def command(self, _: str, **__: object) -> None:
+    def command(self, statement: str, **_: object) -> None:
         """Runs nothing."""
 
     def insert(self, _: str, rows: list[list[object]], **__: object) -> None:
