@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 TOKEN = "sandbox-traced-token-0815"
-CALL, SEND, PROCESS = "GET youtube posts", f"send {RAW}", f"process {RAW}"
+CALL, SEND, PROCESS = "GET youtube channel", f"send {RAW}", f"process {RAW}"
 
 
 def _by_name(collector: Collector, trace_id: bytes) -> dict[str, Exported]:
