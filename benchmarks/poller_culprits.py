@@ -33,6 +33,7 @@ from services.poller.metrics import PollerMetrics
 from services.poller.schedule.batch import Batch, Settled
 from services.poller.schedule.schedule import Schedule
 from services.runtime.secrets import TokenCipher, TokenPair
+from services.runtime.tracing import NO_SPAN, Span
 
 CIPHER = TokenCipher(["benchmark-key-0123456789"])
 _WELL = Reply(200, {}, b"{}")
@@ -198,7 +199,7 @@ class _Nowhere:
     def release(self) -> None:
         """There is room."""
 
-    async def publish(self, event: PlatformRaw) -> None:
+    async def publish(self, event: PlatformRaw, within: Span = NO_SPAN) -> None:
         """Published at once."""
 
     async def announce(self, event: AccountEvent) -> None:

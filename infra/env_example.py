@@ -41,7 +41,7 @@ def rows(readme: str) -> list[Row]:
     """The README's table of settings."""
     found = []
     for line in readme.splitlines():
-        if not line.startswith("| `TIDEMARK_"):
+        if not line.startswith(("| `TIDEMARK_", "| `OTEL_")):
             continue
         names, defaults, meaning = (part.strip() for part in line.strip("|").split("|", 2))
         listed = re.findall(r"`([^`]+)`", names)

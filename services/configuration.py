@@ -20,6 +20,7 @@ from services.query_api.settings import QueryApiSettings
 from services.runtime.environment import UnknownName, read_dotenv, unknown_names
 from services.runtime.secrets import SecretsError, TokenCipher
 from services.runtime.settings import ENV_PREFIX, FILE_SUFFIX, SecretKeysSettings, Settings, SettingsError, secret_names
+from services.runtime.traces import traces_are_on
 
 SERVICES: dict[str, type[Settings]] = {
     "poller": PollerSettings,
@@ -28,6 +29,8 @@ SERVICES: dict[str, type[Settings]] = {
     "notifier": NotifierSettings,
     "mcp": McpSettings,
 }
+TRACED = frozenset({"poller", "aggregator"})
+"""The services that export traces where a collector is set."""
 # Read by commands and engines, not through a settings class.
 OTHER_NAMES = frozenset(
     f"{ENV_PREFIX}{name}"
@@ -82,6 +85,8 @@ def check_services(environment: Mapping[str, str], names: Collection[str]) -> No
         SettingsError: naming the first bad setting.
     """
     with _environment(environment):
+        if not TRACED.isdisjoint(names):
+            traces_are_on()
         for name, settings in SERVICES.items():
             if name not in names:
                 continue

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from services.aggregator.settings import AggregatorSettings
+from services.configuration import TRACED
 from services.notifier.settings import NotifierSettings
 from services.platforms import all_platforms
 from services.poller.settings import PlatformSettings, PollerSettings
@@ -27,6 +28,7 @@ from services.runtime.settings import (
     read_secret,
     secret_names,
 )
+from services.runtime.traces import ENV_PREFIX as TRACES_PREFIX
 
 SETTINGS: Mapping[str, tuple[type[Settings], ...]] = {
     "topics": (KafkaSettings, RegistrySettings),
@@ -60,7 +62,8 @@ def environment_of(service: str, everything: Mapping[str, str]) -> dict[str, str
     own, all_secrets = secrets_of(service), _every_secret()
     told = {}
     for name, value in everything.items():
-        if _RUNNING.fullmatch(name):
+        # A collector's variables may hold its key.
+        if _RUNNING.fullmatch(name) or (name.startswith(TRACES_PREFIX) and service in TRACED):
             told[name] = value
         elif name.startswith(ENV_PREFIX) and service not in ENGINES:
             setting = name.removesuffix(FILE_SUFFIX)

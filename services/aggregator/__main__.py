@@ -23,6 +23,8 @@ from services.runtime.operations import OperationsServer
 from services.runtime.registry import Registry, RegistryUnavailable
 from services.runtime.reloading import Reloading
 from services.runtime.settings import exit_with, load_or_exit
+from services.runtime.traces import CLOSE_SECONDS, tracer_or_exit
+from services.runtime.tracing import Tracer
 
 log = get_logger(__name__)
 # sysexits' EX_SOFTWARE: the supervisor starts a new process.
@@ -48,7 +50,7 @@ def load_codecs(settings: AggregatorSettings) -> Codecs:
     )
 
 
-async def run(settings: AggregatorSettings) -> int:
+async def run(settings: AggregatorSettings, tracer: Tracer) -> int:
     """Run until a signal or a failure; returns the exit code."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
@@ -71,7 +73,7 @@ async def run(settings: AggregatorSettings) -> int:
     reloading.then(store.reconnect)
     reloading.at_signal()
     app = build_app(settings)
-    worker = Worker(settings, app, store, codecs, SystemClock(), fail)
+    worker = Worker(settings, app, store, codecs, SystemClock(), fail, tracer)
     operations = OperationsServer(
         settings.metrics_host,
         settings.metrics_port,
@@ -130,9 +132,11 @@ def main() -> None:
     gc.set_threshold(200_000, 50, 100)
     _share_arenas()
     configure_logging("aggregator", settings.log_level)
+    tracer = tracer_or_exit("aggregator", settings.instance_id)
     for line in refuse_or_wait(settings, "aggregator"):
         log.warning("a neighbour is waited for", problem=line)
-    code = asyncio.run(run(settings))
+    code = asyncio.run(run(settings, tracer))
+    tracer.close(CLOSE_SECONDS)
     sys.stderr.flush()
     # Faust leaves threads behind that would hold the process for their time-outs.
     os._exit(code)

@@ -30,6 +30,7 @@ from services.runtime.clock import Clock
 from services.runtime.fetching import guard_fetching, whole_or_why
 from services.runtime.logging import get_logger
 from services.runtime.settings import MESSAGE_MAX_BYTES
+from services.runtime.tracing import UNTRACED, Tracer
 
 log = get_logger(__name__)
 # Fetching pauses while this many raw events wait in all partitions together: a few batches for each partition.
@@ -130,6 +131,7 @@ class Worker:
 
     Args:
         on_failure: called with the error that makes the process end.
+        tracer: traces events and batches.
 
     Attributes:
         pause: holds every partition back while most events are bad.
@@ -144,7 +146,9 @@ class Worker:
         codecs: Codecs,
         clock: Clock,
         on_failure: Callable[[BaseException], None],
+        tracer: Tracer = UNTRACED,
     ) -> None:
+        self._tracer = tracer
         self._settings = settings
         self._app = app
         self._store = store
@@ -239,6 +243,7 @@ class Worker:
                 self.pause,
                 self._tenants,
                 self._handovers,
+                self._tracer,
             )
             running = asyncio.create_task(task.run(), name=f"partition-{partition}")
             running.add_done_callback(self._ended)

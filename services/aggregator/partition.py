@@ -35,6 +35,7 @@ from services.aggregator.topic_writer import TopicWriter, until_done
 from services.aggregator.writing import BatchWriter
 from services.runtime.clock import Clock
 from services.runtime.logging import get_logger
+from services.runtime.tracing import UNTRACED, Tracer
 
 log = get_logger(__name__)
 # Topics whose values are encoded from positional fields.
@@ -76,6 +77,7 @@ class PartitionTask:
         pause: holds all partitions of the process back while most events are bad.
         tenants: knows which workspaces the catalog holds.
         handovers: notices a rebuild that waits for owners; shared by all partitions of the process.
+        tracer: traces events and the batches that they are written in.
 
     Attributes:
         is_caught_up: whether the catalog was read to its end once.
@@ -92,6 +94,7 @@ class PartitionTask:
         pause: DeadLetterPause,
         tenants: Tenants,
         handovers: HandoverWatch,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self.partition = partition
         self._on_taken = on_taken
@@ -103,7 +106,7 @@ class PartitionTask:
         self._clock = clock
         self._states = StoredStates(store)
         self._intake = Intake(settings)
-        self._batches = BatchReader(partition, settings, codecs.raw, codecs.dead_letters, clock)
+        self._batches = BatchReader(partition, settings, codecs.raw, codecs.dead_letters, clock, tracer)
         self._publisher = PartitionPublisher(settings, settings.aggregator_group, partition)
         topics = TopicWriter(partition, settings.topic, codecs.encoders, self._publisher, self._batches)
         writer = BatchWriter(store, topics, self._batches, clock)
@@ -115,6 +118,7 @@ class PartitionTask:
             clock,
             settings.aggregator_cache_targets,
             self._intake.wake,  # an idle partition has to notice whether its last batch was written or failed
+            tracer,
         )
         self._takeover = Takeover(partition, settings, store, codecs.catalog, clock, handovers, self._pipeline, writer)
         self._catalog = CatalogReader(settings, settings.aggregator_group, partition, codecs.catalog)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from services.aggregator.batch import Batch, halves
+from services.aggregator.batch_trace import trace_of
 from services.aggregator.filling import SettledReader, StateReader, fill
 from services.aggregator.fold import fold_batch
 from services.aggregator.rows import Version
@@ -17,6 +18,7 @@ from services.aggregator.set_aside import BatchReader
 from services.aggregator.state import PartitionState
 from services.aggregator.writing import Acknowledge, BatchWriter
 from services.runtime.clock import Clock
+from services.runtime.tracing import UNTRACED, Tracer
 
 # A version is the owner's epoch, then the number of its batch: 16 million claims of 10^12 batches.
 _SEQUENCE_BITS = 40
@@ -32,6 +34,7 @@ class Pipeline:
     Args:
         cache_targets: the most targets held in memory, and as many posts.
         on_written: called each time that writing a batch ended, with or without success.
+        tracer: traces batches that hold a sampled event.
 
     Attributes:
         state: every state in memory.
@@ -47,7 +50,9 @@ class Pipeline:
         clock: Clock,
         cache_targets: int,
         on_written: Callable[[], None],
+        tracer: Tracer = UNTRACED,
     ) -> None:
+        self._tracer = tracer
         self._partition = partition
         self._reader = SettledReader(states, self.settle)
         self._writer = writer
@@ -101,17 +106,21 @@ class Pipeline:
             OwnershipLost: a newer owner has the partition.
         """
         started = asyncio.get_running_loop().time()
-        related = await fill(self.state, batch, self._reader, self.generation, self._clock.now())
+        trace = trace_of(self._tracer, self._partition, batch)
+        with trace.step("fill batch"):
+            related = await fill(self.state, batch, self._reader, self.generation, self._clock.now())
         version = Version(self.generation, self._partition, self.next_number())
         now = self._clock.now()
         try:
-            effects = await asyncio.to_thread(fold_batch, self.state, batch, related, version, now)
+            with trace.step("fold batch"):
+                effects = await asyncio.to_thread(fold_batch, self.state, batch, related, version, now)
         except Exception as error:  # a bug: find the event that causes it, and apply the rest of the batch
+            trace.fail(error)
             await self._apply_apart(batch, acknowledge, error)
             return
         self.state.trim()
         await self.settle()
-        self._writing = asyncio.create_task(self._writer.write(batch, effects, started, acknowledge))
+        self._writing = asyncio.create_task(self._writer.write(batch, effects, started, acknowledge, trace))
         self._writing.add_done_callback(lambda _: self._on_written())
 
     async def _apply_apart(self, batch: Batch, acknowledge: Acknowledge, error: Exception) -> None:

@@ -24,6 +24,7 @@ from services.platforms.base import NOTHING, MappingError, Reading
 from services.runtime.binary_secrets import blank_unreadable
 from services.runtime.redaction import MARKS, MASK, blank_request, blank_secret_bytes, blank_secrets, is_secret_name
 from services.runtime.settings import MESSAGE_MAX_BYTES
+from services.runtime.tracing import NO_SPAN, Span
 
 # A poller's clock may be ahead of the broker's by this much; with a larger tolerance one bad clock would win every
 # comparison.
@@ -96,6 +97,7 @@ class RawReading:
         reading: the figures of targets and of the channel.
         failure: why the platform's answer could not be mapped; None for a mapped answer. The event is kept in both
             cases.
+        trace: the span of reading the message, where it is sampled.
     """
 
     message: Message
@@ -103,6 +105,7 @@ class RawReading:
     event_id: bytes
     reading: Reading
     failure: InvalidEvent | None = None
+    trace: Span = NO_SPAN
 
 
 def read_message(codec: Codec[PlatformRaw], message: Message) -> RawReading:

@@ -7,22 +7,25 @@ bug's place in the code.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from schemas.codec import Codec
 from schemas.events import DeadLetter, PlatformRaw
-from schemas.topic_names import DEAD_LETTERS
+from schemas.topic_names import DEAD_LETTERS, RAW
 from services.aggregator import metrics
 from services.aggregator.batch import Batch
 from services.aggregator.errors import InvalidEvent
 from services.aggregator.publisher import Encoded
-from services.aggregator.reading import LETTER_MAX_BYTES, Message, dead_letter, describe_bug, read_message
+from services.aggregator.reading import LETTER_MAX_BYTES, Message, RawReading, dead_letter, describe_bug, read_message
 from services.aggregator.rows import Row
 from services.aggregator.settings import AggregatorSettings
 from services.runtime.clock import Clock
 from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
+from services.runtime.tracing import UNTRACED, Tracer
 
 log = get_logger(__name__)
+_PROCESS = f"process {RAW}"
 # Reasons of dead letters that a bug may cause.
 _BUGS = frozenset({"not_read", "mapping_failed", "not_folded", "not_stored"})
 
@@ -34,6 +37,7 @@ class BatchReader:
         partition: the partition's number.
         raw: the codec of the events.
         letters: the codec of the dead letters.
+        tracer: traces the reading of each message, in the trace that the message's headers carry.
     """
 
     def __init__(
@@ -43,8 +47,10 @@ class BatchReader:
         raw: Codec[PlatformRaw],
         letters: Codec[DeadLetter],
         clock: Clock,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._partition = partition
+        self._tracer = tracer
         self._settings = settings
         self._raw = raw
         self._letters = letters
@@ -56,7 +62,7 @@ class BatchReader:
         now = self._clock.now()
         for message in messages:
             try:
-                read = read_message(self._raw, message)
+                read = self._read_traced(message) if self._tracer.is_on else read_message(self._raw, message)
             except InvalidEvent as error:
                 self._set_aside(batch, message, error, now)
                 continue
@@ -73,6 +79,40 @@ class BatchReader:
                 self._set_aside(batch, message, read.failure, now)
             batch.raw.append(read)
         return batch
+
+    def _read_traced(self, message: Message) -> RawReading:
+        """Read a message within a span.
+
+        Raises:
+            InvalidEvent: as `read_message`; the span holds its reason alone.
+        """
+        span = self._tracer.received(_PROCESS, message.headers)
+        if not span.is_recorded:
+            return read_message(self._raw, message)
+        span.note(
+            {
+                "messaging.system": "kafka",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": message.topic,
+                "messaging.destination.partition.id": str(message.partition),
+                "messaging.kafka.offset": message.offset,
+            }
+        )
+        try:
+            read = read_message(self._raw, message)
+        except InvalidEvent as error:
+            span.fail(error.reason)
+            raise
+        else:
+            span.note({"tidemark.workspace_id": read.event.workspace_id, "tidemark.channel_id": read.event.channel_id})
+            if read.failure is None:
+                # The name of a platform that Tidemark knows.
+                span.note({"tidemark.platform": read.event.platform})
+            else:
+                span.fail(read.failure.reason)
+            return replace(read, trace=span)
+        finally:
+            span.end()
 
     def _set_aside(self, batch: Batch, message: Message, error: InvalidEvent, now: int) -> None:
         """Make the dead letter of a message; never raises."""

@@ -7,10 +7,11 @@ rows follow from registers that ignore a repeated answer, and a row replaces an 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from services.aggregator import metrics, rows
 from services.aggregator.batch import Batch, Effects, Inserts
+from services.aggregator.batch_trace import NO_TRACE, BatchTrace
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.errors import RowsRefused
 from services.aggregator.publisher import Encoded
@@ -48,7 +49,7 @@ def insert_stages(effects: Effects) -> list[Inserts]:
     ]
 
 
-async def insert_all(store: ClickHouse, inserts: Inserts) -> list[tuple[rows.Row, str]]:
+async def insert_all(store: ClickHouse, inserts: Inserts, trace: BatchTrace = NO_TRACE) -> list[tuple[rows.Row, str]]:
     """Insert rows of all tables at once and wait until they are stored.
 
     Returns:
@@ -56,7 +57,7 @@ async def insert_all(store: ClickHouse, inserts: Inserts) -> list[tuple[rows.Row
         logged and counted.
     """
     outcomes = await asyncio.gather(
-        *(store.insert(table, some) for table, some in inserts.items()), return_exceptions=True
+        *(_insert(store, table, some, trace) for table, some in inserts.items()), return_exceptions=True
     )
     refused: list[tuple[rows.Row, str]] = []
     for (name, _), outcome in zip(inserts, outcomes, strict=True):
@@ -68,6 +69,11 @@ async def insert_all(store: ClickHouse, inserts: Inserts) -> list[tuple[rows.Row
         elif isinstance(outcome, BaseException):
             raise outcome
     return refused
+
+
+async def _insert(store: ClickHouse, table: rows.Table, some: Sequence[rows.Row], trace: BatchTrace) -> None:
+    with trace.insert(table[0], len(some)):
+        await store.insert(table, some)
 
 
 class BatchWriter:
@@ -83,26 +89,32 @@ class BatchWriter:
         self._batches = batches
         self._clock = clock
 
-    async def write(self, batch: Batch, effects: Effects, started: float, acknowledge: Acknowledge) -> None:
+    async def write(
+        self, batch: Batch, effects: Effects, started: float, acknowledge: Acknowledge, trace: BatchTrace = NO_TRACE
+    ) -> None:
         """Insert, publish and acknowledge one batch; waits while ClickHouse or Kafka is away.
 
         Args:
             started: when the batch began, in seconds of the event loop's clock; for the metrics.
+            trace: of the batch; it ends here.
 
         Raises:
             OwnershipLost: a newer owner has the partition; nothing is acknowledged.
         """
-        consequences, *later = insert_stages(effects)
-        messages = await self._flush(consequences, batch, effects)
-        await self._topics.publish(messages, batch)
-        for stage in later:
-            await insert_all(self._store, stage)
-        if later:
-            # A reader drops cached answers when a rollup arrives, and must then find the new states stored: so the
-            # rollups are published again after the states.
-            await self.publish(Effects(rollups=effects.rollups))
-        metrics.observe_batch(batch, effects, asyncio.get_running_loop().time() - started, self._clock.now())
-        await acknowledge()
+        with trace:
+            consequences, *later = insert_stages(effects)
+            trace.storing()
+            messages = await self._flush(consequences, batch, effects, trace)
+            with trace.step("publish batch"):
+                await self._topics.publish(messages, batch)
+            for stage in later:
+                await insert_all(self._store, stage, trace)
+            if later:
+                # A reader drops cached answers when a rollup arrives, and must then find the new states stored: so the
+                # rollups are published again after the states.
+                await self.publish(Effects(rollups=effects.rollups))
+            metrics.observe_batch(batch, effects, asyncio.get_running_loop().time() - started, self._clock.now())
+            await acknowledge()
 
     async def publish(self, effects: Effects) -> None:
         """Encode and publish the messages of effects; rows are not inserted.
@@ -112,11 +124,12 @@ class BatchWriter:
         """
         await self._topics.publish(await asyncio.to_thread(self._topics.encode, Batch(), effects))
 
-    async def _flush(self, consequences: Inserts, batch: Batch, effects: Effects) -> list[Encoded]:
+    async def _flush(self, consequences: Inserts, batch: Batch, effects: Effects, trace: BatchTrace) -> list[Encoded]:
         """Insert the first stage while the batch's messages are encoded; returns the messages with dead letters."""
         encoding = asyncio.create_task(asyncio.to_thread(self._topics.encode, batch, effects))
         try:
-            refused = await insert_all(self._store, consequences)
+            refused = await insert_all(self._store, consequences, trace)
+            trace.stored(refused)
         finally:
             messages = await encoding
         return messages + self._batches.not_stored(batch, refused) if refused else messages

@@ -67,6 +67,8 @@ from services.runtime.reloading import Reloading, replace_secrets
 from services.runtime.secrets import SecretsError, TokenCipher
 from services.runtime.serving import serve_until_signal
 from services.runtime.settings import exit_with, load_or_exit
+from services.runtime.traces import CLOSE_SECONDS, tracer_or_exit
+from services.runtime.tracing import Tracer
 
 ALL_TOPICS = (RAW, ACCOUNT_EVENTS, *CATALOG, POST_ROLLUPS, CHANNEL_SNAPSHOTS, REQUESTS, REPLIES, SPENDING)
 # Of the 5 seconds that a stop may take: calls and refreshes under way are finished first, then Kafka has its time.
@@ -90,7 +92,9 @@ class Readiness:
         return self.stage()
 
 
-async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readiness, reloading: Reloading) -> None:
+async def serve(
+    settings: PollerSettings, cipher: TokenCipher, readiness: Readiness, reloading: Reloading, tracer: Tracer
+) -> None:
     """Poll this process's share until cancelled; then finish what is under way, for a bounded time.
 
     Raises:
@@ -139,7 +143,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         circuits = {name: Circuit() for name in platforms}
         metrics = PollerMetrics()
         catalog.on_refused = lambda topic, reason: metrics.refused.labels(topic, reason.value).inc()
-        publisher = KafkaPublisher(settings, codecs, partitions, room)
+        publisher = KafkaPublisher(settings, codecs, partitions, room, tracer=tracer)
         fetcher = Fetcher(
             {name: access.base_url for name, access in settings.platforms.items() if access.base_url},
             timeout_seconds=settings.call_timeout_seconds,
@@ -159,7 +163,7 @@ async def serve(settings: PollerSettings, cipher: TokenCipher, readiness: Readin
         )  # fmt: skip
         exchange = Exchange(
             time=time, platforms=platforms, fetcher=fetcher, publisher=publisher, budget=budget, metrics=metrics,
-            ownership=ownership, ledgers=books,
+            ownership=ownership, ledgers=books, tracer=tracer,
         )  # fmt: skip
         upkeep = Upkeep(
             time=time, schedule=schedule, publisher=publisher, tokens=tokens, accounts=accounts, refresher=refresher,
@@ -293,7 +297,7 @@ async def _codecs(settings: PollerSettings) -> tuple[dict[str, Codec[object]], R
     return await once_registered(make)
 
 
-async def run(settings: PollerSettings, cipher: TokenCipher) -> int:
+async def run(settings: PollerSettings, cipher: TokenCipher, tracer: Tracer) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
     readiness, reloading = Readiness(), Reloading(settings)
 
@@ -302,7 +306,7 @@ async def run(settings: PollerSettings, cipher: TokenCipher) -> int:
 
     return await serve_until_signal(
         "poller",
-        partial(serve, settings, cipher, readiness, reloading),
+        partial(serve, settings, cipher, readiness, reloading, tracer),
         OperationsServer(settings.metrics_host, settings.metrics_port, readiness),
         on_stopping=stopping,
         refusals=(Stop, GroupRefused),
@@ -314,13 +318,16 @@ def main() -> None:
     """Run the poller from the environment."""
     settings = load_or_exit(PollerSettings)
     configure_logging("poller", settings.log_level)
+    tracer = tracer_or_exit("poller", settings.instance_id)
     try:
         cipher = TokenCipher(settings.secret_keys, unbound=settings.unbound_tokens)
     except SecretsError as error:
         exit_with(str(error))
     for line in refuse_or_wait(settings, "poller"):
         _log.warning("a neighbour is waited for", problem=line)
-    raise SystemExit(uvloop.run(run(settings, cipher)))
+    code = uvloop.run(run(settings, cipher, tracer))
+    tracer.close(CLOSE_SECONDS)
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

@@ -23,10 +23,12 @@ from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.logging import get_logger
 from services.runtime.producing import Producer
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+from services.runtime.tracing import NO_SPAN, UNTRACED, Kind, Span, Tracer
 
 TOPICS = (RAW, ACCOUNT_EVENTS)
 # Kafka's own bytes around a message, which count against its limit.
 _OVERHEAD_BYTES = 4096
+_SEND = f"send {RAW}"
 _RETRY_SECONDS = 1.0
 _CLOSE_SECONDS = 0.5
 _LINGER_SECONDS = 0.005
@@ -101,6 +103,7 @@ class KafkaPublisher:
         partitions: partitions of every topic.
         room: shared with whoever shows it to operators.
         brokers: Kafka's of the settings, if none are given.
+        tracer: traces the messages of raw answers.
     """
 
     def __init__(
@@ -110,8 +113,11 @@ class KafkaPublisher:
         partitions: int,
         room: Room,
         brokers: Brokers | None = None,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._codecs = codecs
+        self._tracer = tracer
+        self._raw_topic = settings.topic(RAW)
         self._partitions = partitions
         self._room = room
         self._producer = Producer(
@@ -133,8 +139,11 @@ class KafkaPublisher:
         """Give back what `reserve` took, because no answer came."""
         self._room.release()
 
-    async def publish(self, event: PlatformRaw) -> None:
+    async def publish(self, event: PlatformRaw, within: Span = NO_SPAN) -> None:
         """Hand over one raw answer, for which room was reserved; returns before Kafka has confirmed it.
+
+        Args:
+            within: the call that was answered; the message carries its trace on.
 
         Raises:
             AnswerTooLarge: it doesn't fit a message; the room stays reserved.
@@ -144,7 +153,25 @@ class KafkaPublisher:
         if len(value) + len(message_key) + _OVERHEAD_BYTES > MESSAGE_MAX_BYTES:
             raise AnswerTooLarge(f"an event of {len(value)} bytes doesn't fit a message of {MESSAGE_MAX_BYTES}")
         self._room.fill(len(value))
-        await self._send(RAW, event.workspace_id, message_key, value)
+        span = self._begin(event, len(value), within) if self._tracer.is_on else NO_SPAN
+        await self._send(RAW, event.workspace_id, message_key, value, span)
+
+    def _begin(self, event: PlatformRaw, size: int, within: Span) -> Span:
+        """The span of a message, which ends once Kafka has confirmed the message."""
+        span = self._tracer.begin(_SEND, Kind.PRODUCER, within)
+        if span.is_recorded:
+            span.note(
+                {
+                    "messaging.system": "kafka",
+                    "messaging.operation.type": "send",
+                    "messaging.destination.name": self._raw_topic,
+                    "messaging.message.id": event.event_id,
+                    "messaging.message.body.size": size,
+                    "tidemark.workspace_id": event.workspace_id,
+                    "tidemark.channel_id": event.channel_id,
+                }
+            )
+        return span
 
     async def announce(self, event: AccountEvent) -> None:
         """Hand over one account event."""
@@ -200,30 +227,40 @@ class KafkaPublisher:
         for task in self._tasks:
             task.cancel()
 
-    async def _send(self, topic: str, workspace_id: str, message_key: bytes, value: bytes) -> None:
+    async def _send(
+        self, topic: str, workspace_id: str, message_key: bytes, value: bytes, span: Span = NO_SPAN
+    ) -> None:
         """Hand a message to the producer, again and again until it takes it."""
         partition = partition_of(workspace_id, self._partitions)
         while True:
             generation = await self._producer.connected()
             try:
-                sent = await self._producer.send(topic, partition, message_key, value)
+                sent = await self._producer.send(topic, partition, message_key, value, span.headers)
             except MessageTooLarge:
                 self._room.release(len(value))
+                with span:
+                    span.fail(MessageTooLarge.__name__)
                 _log.error("an event doesn't fit a message and is given up", topic=topic, bytes=len(value))
                 return
             except BrokersUnavailable as error:
                 await self._failed(error, generation)
                 continue
-            again = partial(self._send, topic, workspace_id, message_key, value)
-            sent.add_done_callback(partial(self._settled, generation, len(value), again))
+            again = partial(self._send, topic, workspace_id, message_key, value, span)
+            sent.add_done_callback(partial(self._settled, generation, len(value), again, span))
             return
 
     def _settled(
-        self, generation: int, size: int, again: Callable[[], Coroutine[Any, Any, None]], done: asyncio.Future[Any]
+        self,
+        generation: int,
+        size: int,
+        again: Callable[[], Coroutine[Any, Any, None]],
+        span: Span,
+        done: asyncio.Future[Any],
     ) -> None:
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
             self._room.release(size)
+            span.end()
         elif not self._closing:
             self._background(self._resend(error, generation, again))
 

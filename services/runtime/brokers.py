@@ -120,7 +120,12 @@ class Writer(Protocol):
         """
 
     async def send(
-        self, topic: str, partition: int, message_key: bytes | None, value: bytes | None
+        self,
+        topic: str,
+        partition: int,
+        message_key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> asyncio.Future[Sent]:
         """Hand over one message; the future's result is the message's place, or it raises BrokersUnavailable.
 

@@ -6,7 +6,7 @@ aiokafka's errors do not leave this module. Messages that could end a reader are
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -151,10 +151,19 @@ class KafkaWriter:
             await self._producer.start()
 
     async def send(
-        self, topic: str, partition: int, message_key: bytes | None, value: bytes | None
+        self,
+        topic: str,
+        partition: int,
+        message_key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> asyncio.Future[Sent]:
+        # aiokafka takes headers as a list alone.
+        listed = list(headers) or None
         with _told():
-            sent = await self._producer.send(self._settings.topic(topic), value, key=message_key, partition=partition)
+            sent = await self._producer.send(
+                self._settings.topic(topic), value, key=message_key, partition=partition, headers=listed
+            )
         told: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
         sent.add_done_callback(lambda done: _pass_on(done, told))
         return told

@@ -8,7 +8,7 @@ all callers that fail with the same client, only the first one has it replaced.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -67,7 +67,12 @@ class Producer:
         return self.generation
 
     async def send(
-        self, topic: str, partition: int, message_key: bytes | None, value: bytes | None
+        self,
+        topic: str,
+        partition: int,
+        message_key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> asyncio.Future[Sent]:
         """Hand one message to the present writer; the future's result is the message's place, once it is durable.
 
@@ -78,7 +83,7 @@ class Producer:
         """
         if self._writer is None:
             raise BrokersUnavailable("no producer is connected")
-        return await self._writer.send(topic, partition, message_key, value)
+        return await self._writer.send(topic, partition, message_key, value, headers)
 
     def replace(self, generation: int) -> None:
         """Begin to replace the writer, if it is still the one of this generation."""

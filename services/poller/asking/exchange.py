@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from schemas.events import Origin, PlatformRaw, RawTarget
 from services.platforms.abilities import LimitsByWindow
@@ -33,6 +34,7 @@ from services.poller.partitions.ownership import Ownership, alone
 from services.poller.schedule.plan import Plan
 from services.poller.timing import Time
 from services.runtime.logging import get_logger
+from services.runtime.tracing import NO_SPAN, UNTRACED, Kind, Span, Tracer, Value
 
 _log = get_logger(__name__)
 
@@ -46,8 +48,8 @@ class Publisher(Protocol):
     def release(self) -> None:
         """Give back what `reserve` took."""
 
-    async def publish(self, event: PlatformRaw) -> None:
-        """Hand over one raw answer, for which room was reserved."""
+    async def publish(self, event: PlatformRaw, within: Span = NO_SPAN) -> None:
+        """Hand over one raw answer, for which room was reserved, as a part of a call's trace."""
 
 
 class Answer(NamedTuple):
@@ -90,6 +92,7 @@ class Exchange:
         platforms: those that can be asked, by name.
         ownership: for whom may be asked; by default everybody.
         ledgers: the books of the platforms that bill for what is read; by default there are none.
+        tracer: traces calls; by default none.
     """
 
     def __init__(
@@ -103,8 +106,10 @@ class Exchange:
         metrics: PollerMetrics,
         ownership: Ownership | None = None,
         ledgers: Mapping[str, Ledger] | None = None,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._time = time
+        self._tracer = tracer
         self._ledgers = ledgers or {}
         self._platforms = platforms
         self._fetcher = fetcher
@@ -140,7 +145,10 @@ class Exchange:
             ledger = self._ledgers.get(name)
             if ledger is not None and (spent_until := ledger.closed_until(question.call, now)):
                 return Closed(spent_until, is_spent=True)
-            reply = await self._fetch(name, question.call, access, key, ledger)
+            span = self._begin(name, question, access, origin) if self._tracer.is_on else NO_SPAN
+            with span:
+                reply = await self._fetch(name, question.call, access, key, ledger)
+                _note_status(span, reply.status)
             now = self._time.now()
             for state in self._states(name, reply, now):
                 self._budget.observe(key, state, now)
@@ -152,7 +160,7 @@ class Exchange:
                 if not is_reserved:
                     await self._publisher.reserve()
                     is_reserved = True
-                await self._publisher.publish(event)
+                await self._publisher.publish(event, span)
                 is_reserved = False
             verdict = self._platforms[name].classify(reply.status, reply.headers, access.redactor.body(reply.body), now)
             self._metrics.calls.labels(name, question.call.kind, verdict.outcome.value).inc()
@@ -163,6 +171,29 @@ class Exchange:
         finally:
             if is_reserved:
                 self._publisher.release()
+
+    def _begin(self, name: str, question: Question, access: Access, origin: Origin) -> Span:
+        """The span of a call: never its path, query, headers or body, which may hold a secret or a person's id."""
+        call = question.call
+        shape = call.shape or call.kind
+        span = self._tracer.begin(f"{call.method} {name} {shape}", Kind.CLIENT)
+        if not span.is_recorded:
+            return span
+        default = access.origin or self._platforms[name].facts.base_url
+        attributes: dict[str, Value] = {
+            "http.request.method": call.method,
+            "server.address": urlsplit(self._fetcher.origin(name, call, default)).hostname or "",
+            "tidemark.platform": name,
+            "tidemark.kind": call.kind,
+            "tidemark.shape": shape,
+            "tidemark.origin": origin.value,
+            "tidemark.targets": len(call.targets),
+            "tidemark.channels": len(question.plans),
+        }
+        if len(question.plans) == 1:
+            attributes["tidemark.workspace_id"], attributes["tidemark.channel_id"] = question.plans[0].key
+        span.note(attributes)
+        return span
 
     def _states(self, name: str, reply: Reply, now: int) -> Sequence[LimitState]:
         """The limits that an answer's headers tell of."""
@@ -222,6 +253,12 @@ class Exchange:
             _log.info("no answer", platform=name, endpoint=call.path, error=str(error))
         elif len(question.subjects) < 2:
             _log.error("an answer is too large even for one target", platform=name, endpoint=call.path)
+
+
+def _note_status(span: Span, status: int) -> None:
+    span.note({"http.response.status_code": status})
+    if status >= 400:
+        span.fail(str(status))
 
 
 def raw_event(

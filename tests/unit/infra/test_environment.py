@@ -102,3 +102,11 @@ def test_files_of_secrets_are_read(tmp_path: Path) -> None:
         with_secrets_read({"TIDEMARK_ADMIN_KEY_FILE": str(path), "TIDEMARK_ADMIN_KEY": "x"})
     with pytest.raises(SettingsError, match="TIDEMARK_ADMIN_KEY_FILE"):
         with_secrets_read({"TIDEMARK_ADMIN_KEY_FILE": str(tmp_path / "missing")})
+
+
+def test_a_collectors_variables_go_to_the_traced_services_alone(tmp_path: Path) -> None:
+    of_a_collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4318", "OTEL_EXPORTER_OTLP_HEADERS": "api-key=secret"}
+    for name, environment in told(tmp_path, **of_a_collector).items():
+        assert (of_a_collector.items() <= environment.items()) == (name in ("poller", "aggregator")), name
+        if name not in ("poller", "aggregator"):
+            assert not any(variable.startswith("OTEL_") for variable in environment)
