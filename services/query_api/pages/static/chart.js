@@ -1,4 +1,5 @@
-// A time chart on a canvas by uPlot, with a table of the same numbers for readers of the screen.
+// A time chart on a canvas by uPlot, with the same numbers in a table.
+import { Figure } from "./parts.js";
 import uPlot from "./vendor/uplot.js";
 import { html, useEffect, useRef } from "./view.js";
 import { figureText, label, when } from "./words.js";
@@ -78,5 +79,19 @@ export function TimeChart({ points, metrics, zone, areBars, title }) {
   return html`<figure class="chart" aria-label=${title}>
     <div ref=${place}></div>
     ${!known.length && html`<p class="over quiet">No figures in this time.</p>`}
-  </figure>`;
+  </figure>
+  <${Numbers} points=${points} metrics=${metrics} zone=${zone} title=${title} />`;
+}
+
+// What a canvas can't tell readers of the screen, and nobody can copy from it; the latest first.
+function Numbers({ points, metrics, zone, title }) {
+  const step = points.length > 1 ? new Date(points[1].start) - new Date(points[0].start) : 0;
+  const shown = step < 86_000_000 ? { dateStyle: "medium", timeStyle: "short" } : { dateStyle: "medium" };
+  return html`<details class="numbers"><summary>Numbers</summary>
+    <div class="scroll tall" tabindex="0" role="group" aria-label=${`${title}, numbers`}><table>
+      <thead><tr><th scope="col">From</th>${metrics.map((name) => html`<th scope="col" class="number" key=${name}>${label(name)}</th>`)}</tr></thead>
+      <tbody>${points.toReversed().map((point) => html`<tr key=${point.start} data-id=${point.start} data-kind="point">
+        <th scope="row">${when(point.start, zone, shown)}</th>
+        ${metrics.map((name) => html`<td class="number" key=${name}><${Figure} metric=${name} value=${point[name]} reason="no_answer" /></td>`)}
+      </tr>`)}</tbody></table></div></details>`;
 }
