@@ -11,7 +11,9 @@ A dropped answer is still held as the last known, for times when the store does 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -52,6 +54,38 @@ class Entry(Generic[Value]):
     made_at: float
     expires_at: float
     is_current: bool = True
+
+
+@dataclass(slots=True)
+class Making:
+    """An answer that is being made.
+
+    Attributes:
+        began_at: when the oldest of what the answer is made of was asked for, seconds of `monotonic`.
+    """
+
+    began_at: float
+
+
+_making: ContextVar[Making | None] = ContextVar("making", default=None)
+
+
+@contextmanager
+def making(began_at: float) -> Iterator[Making]:
+    """Within the block one answer is made, of what is asked for from an instant on, and of what `uses` tells."""
+    made = Making(began_at)
+    token = _making.set(made)
+    try:
+        yield made
+    finally:
+        _making.reset(token)
+
+
+def uses(asked_at: float) -> None:
+    """The answer that is being made uses what was asked for at an instant, seconds of `monotonic`."""
+    made = _making.get()
+    if made is not None:
+        made.began_at = min(made.began_at, asked_at)
 
 
 class AnswerCache(Generic[Value]):
@@ -102,7 +136,7 @@ class AnswerCache(Generic[Value]):
 
         Args:
             tags: the things that the answer is made of.
-            began_at: when the answer's making began, seconds of `now`.
+            began_at: when the answer's making began (`Making.began_at`), seconds of `now`.
             seconds: how long the answer holds when nothing changes, from `began_at` on.
         """
         made_of = tuple(tags)

@@ -162,7 +162,6 @@ class Service:
                             Patience(
                                 settings.answer_cache_bytes // _LATE_SHARE,
                                 _held_bytes,
-                                self._replies.distrust,
                                 most_each=_SNAPSHOTS_EACH,
                             ),
                         ),
@@ -185,7 +184,6 @@ class Service:
                     explanations=Patience(
                         settings.answer_cache_bytes // _EXPLANATIONS_SHARE,
                         lambda evidence: _EVIDENCE_BYTES * len(evidence),
-                        self._replies.distrust,
                     ),
                 ),
                 admin_key=admin_key,

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 from cachetools import LRUCache
 
+from services.query_api.cache import uses
 from services.query_api.observability import STORE
 
 Value = TypeVar("Value")
@@ -40,7 +41,6 @@ class Patience(Generic[Value]):
     Args:
         max_bytes: the most memory, roughly; 0 keeps nothing, so that each reader waits for the newest.
         size: the bytes of a value, roughly.
-        on_late: told before a kept value is given: no reply that is being made now may be kept as current.
         most_each: how many loads of one owner may go on whose readers were given kept values; 0 for any number. Where
             as many do, readers wait as if nothing were kept: what is being read takes memory.
         now: seconds of a clock that only goes forward.
@@ -50,13 +50,11 @@ class Patience(Generic[Value]):
         self,
         max_bytes: int,
         size: Callable[[Value], int] = lambda _: 0,
-        on_late: Callable[[], None] = lambda: None,
         most_each: int = 0,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._kept: LRUCache[Hashable, _Kept[Value]] = LRUCache(max_bytes, lambda kept: kept.size_bytes)
         self._size = size
-        self._on_late = on_late
         self._most_each = most_each
         self._running_of: Counter[Hashable] = Counter()
         self._now = now
@@ -78,7 +76,7 @@ class Patience(Generic[Value]):
             Exception: the error of the reader's own `load`, within the time that it waits or where not all are kept.
         """
         asked_at = self._now()
-        kept = {key: held.value for key in keys if (held := self._recent(key, asked_at)) is not None}
+        kept = {key: held for key in keys if (held := self._recent(key, asked_at)) is not None}
         loading = self._running.get(tuple(keys))
         is_joined = loading is not None
         is_full = loading is None and 0 < self._most_each <= self._running_of[owner]
@@ -94,8 +92,9 @@ class Patience(Generic[Value]):
             return loading.result()
         # A load that was joined may have begun before what its reader already knows of: its values are not the newest.
         STORE.labels("late").inc()
-        self._on_late()
-        return {key: self._kept[key].value if key in self._kept else value for key, value in kept.items()}
+        used = {key: self._kept.get(key, held) for key, held in kept.items()}
+        uses(min((held.asked_at for held in used.values()), default=asked_at))
+        return {key: held.value for key, held in used.items()}
 
     def _recent(self, key: Hashable, now: float) -> _Kept[Value] | None:
         held = self._kept.get(key)

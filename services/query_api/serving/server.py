@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive, Scope, Send
 
-from services.query_api.cache import AnswerCache
+from services.query_api.cache import AnswerCache, making
 from services.query_api.errors import ApiError, Header, Invalid, MethodNotAllowed, NotFound, ReadsUnavailable
 from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.flights import Flights
@@ -320,15 +320,15 @@ class EndpointServer(Generic[Context, Question, Value]):
         self, cache: AnswerCache[Reply], key: Hashable, question: Question, request: Request[Any], is_large: bool
     ) -> Reply:
         """Make a reply, and keep it."""
-        began_at = cache.now()
         action = self._action
-        answer = await action.answer(self._context, question)
+        with making(cache.now()) as made_of:
+            answer = await action.answer(self._context, question)
         if isinstance(answer, Stream):
             raise TypeError(f"{self._path}: a stream can't be kept")
         owner = request.workspace_id
         made = await self._shared.desk.run(owner, action.reply, answer) if is_large else action.reply(answer)
         reply = self._checked_reply(made)
-        self._keep(cache, key, question, request, answer, reply, began_at)
+        self._keep(cache, key, question, request, answer, reply, made_of.began_at)
         return reply
 
     def _checked_reply(self, reply: Reply | Plain) -> Reply:

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping
 
 import pytest
 
+from services.query_api.cache import making
 from services.query_api.reads import patience
 from services.query_api.reads.patience import OLD_SECONDS, Patience
 from tests.support.waiting import wait_until_async
@@ -52,16 +53,18 @@ async def test_the_newest_is_shown_where_it_comes_in_time() -> None:
 
 
 async def test_what_takes_too_long_goes_on_and_is_kept_for_the_next_reader() -> None:
-    late: list[bool] = []
     clock = Clock()
-    source, kept = Source(), Patience[str](10_000, on_late=lambda: late.append(True), now=clock)
+    source, kept = Source(), Patience[str](10_000, now=clock)
     await kept.get(["a"], source.load)
+    read_at = clock.now
     source.value = "new"
     source.goes.clear()
     clock.now += OLD_SECONDS
-    assert await kept.get(["a"], source.load) == {"a": "old"}
-    assert await kept.get(["a"], source.load) == {"a": "old"}
-    assert (source.asked, late) == (2, [True, True]), "both wait for one load, and no reply may be kept"
+    for _ in range(2):
+        with making(clock.now) as made_of:
+            assert await kept.get(["a"], source.load) == {"a": "old"}
+        assert made_of.began_at == read_at, "the reply is as old as what it is made of"
+    assert source.asked == 2, "both wait for one load"
     source.goes.set()
 
     async def is_kept() -> bool:
@@ -72,19 +75,23 @@ async def test_what_takes_too_long_goes_on_and_is_kept_for_the_next_reader() -> 
 
 
 async def test_what_anothers_query_brought_is_not_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
-    late: list[bool] = []
-    source, kept = Source(), Patience[str](10_000, on_late=lambda: late.append(True))
+    clock = Clock()
+    source, kept = Source(), Patience[str](10_000, now=clock)
     await kept.get(["a"], source.load)
     source.goes.clear()
+    clock.now += 1
+    began_at = clock.now
     assert await kept.get(["a"], source.load) == {"a": "old"}
+    clock.now += 1
     # The query has begun; what happens from here on, it may not know of.
     monkeypatch.setattr(patience, "WAIT_SECONDS", 20)
-    joined = asyncio.create_task(kept.get(["a"], source.load))
-    await asyncio.sleep(0)
-    source.value = "begun before"
-    source.goes.set()
-    assert await joined == {"a": "begun before"}
-    assert (source.asked, late) == (2, [True, True]), "no reply of either may be kept as current"
+    with making(clock.now) as made_of:
+        joined = asyncio.create_task(kept.get(["a"], source.load))
+        await asyncio.sleep(0)
+        source.value = "begun before"
+        source.goes.set()
+        assert await joined == {"a": "begun before"}
+    assert (source.asked, made_of.began_at) == (2, began_at), "its reply is as old as the query"
 
 
 async def test_nobody_is_shown_anything_older_or_a_part() -> None:

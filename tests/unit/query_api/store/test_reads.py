@@ -289,6 +289,47 @@ async def test_figures_are_the_newest_where_clickhouse_takes_too_long(
     await waiting
 
 
+async def test_what_was_read_a_moment_ago_makes_replies_that_are_kept_until_something_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "WAIT_SECONDS", 0.01)
+    async with api_of(tmp_path, is_at_once=False, cache_bytes=1 << 20) as api:
+        cache = api.api.cache
+        assert cache is not None
+
+        seen: list[Touched] = []
+
+        def changed(touched: Sequence[Touched]) -> None:
+            seen.extend(touched)
+            for entry in touched:
+                drop_tags([cache], TOPICS[entry.topic_at], entry.parts, is_gone=entry.is_gone)
+
+        api.store.on_change = changed
+        clickhouse = api.clickhouse
+        clickhouse.error = None
+        clickhouse.answers = {"workspace_snapshots": [["e1", "t2", AT, *told.values(likes=1)]]}
+        # Addresses of one question, each with a reply of its own.
+        first, second, third = (f"/v1/analytics?days=30&same={number}" for number in range(3))
+        content = (await api.get(first)).content
+        clickhouse.goes = asyncio.Event()
+        assert (await api.get(second)).content == content
+        asked = len(clickhouse.asked)
+        for path in (first, second):
+            assert (await api.get(path)).content == content
+        assert len(clickhouse.asked) == asked, "both replies are kept"
+        # From here on what was read may be old: replies that are made of it are shown, and not kept.
+        told.put(api.brokers, POST_ROLLUPS, "w1/p1", told.figures("w1", "p1", {"t2": told.values(likes=9)}, at=AT))
+        await until(lambda: bool(seen), "the change is known")
+        assert (await api.get(third)).content == content
+        clickhouse.answers = {"workspace_snapshots": [["e2", "t2", AT, *told.values(likes=9)]]}
+        clickhouse.goes.set()
+
+        async def is_newest() -> bool:
+            return bool((await api.get(third)).json()["data"][0]["likes"] == 9)
+
+        await wait_until_async(is_newest, 5, "the next reader is shown the newest")
+
+
 async def test_a_window_that_does_not_hold_any_more_is_computed(api: Api) -> None:
     told.put(api.brokers, CHANNEL_ROLLUPS, "w1/c1/7d", told.window("w1", "c1", "7d", valid_until=NOW - 1_000, likes=99))
 
