@@ -30,8 +30,8 @@ $(STAMP): requirements.lock pyproject.toml infra/setup.sh
 demo: $(STAMP) ## every service on embedded engines, one checked answer of each API, then stop
 	@$(VENV_PYTHON) -m infra.demo
 
-up: $(STAMP) ## everything on this machine until Ctrl-C; prints the addresses
-	@exec .venv/bin/tidemark up
+up: $(STAMP) ## everything on this machine until Ctrl-C; prints the addresses, and a key of a workspace to look at
+	@exec .venv/bin/tidemark up --demo
 
 # The order is that of tests/support/processes.py; a file, or files that share a Tidemark, stay in one process.
 test: $(STAMP) ## all tests but the long ones, in two processes; JOBS=4 takes four, JOBS=0 none beside pytest itself

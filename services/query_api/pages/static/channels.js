@@ -5,7 +5,7 @@ import { TimeChart } from "./chart.js";
 import { Card, Choice, Empty, Figure, Loading, Platform, Problems, Waiting } from "./parts.js";
 import { SpanBar, spanOf } from "./span.js";
 import { html, useState } from "./view.js";
-import { ago, label, STATUSES, when } from "./words.js";
+import { ago, label, reasonWords, STATUSES, when } from "./words.js";
 
 const OWN = ["followers", "following", "posts_count", "views", "impressions", "reach", "profile_views", "engagements", "likes", "comments", "shares", "saves", "watch_time_seconds"];
 const LISTED = ["followers", "following", "posts_count", "reach", "profile_views"];
@@ -71,7 +71,8 @@ function Channel({ session, held, tick, id }) {
       ${channel.status !== "active" && html`<div class="notice bad"><strong>${STATUSES[channel.status]?.[0] ?? channel.status}.</strong> ${STATUSES[channel.status]?.[1]}</div>`}
       <${Card} title="The account's own figures">
         <dl class="totals" data-id=${channel.id} data-kind="channel">${OWN.map((name) => html`<div key=${name}>
-          <dt>${label(name)}</dt><dd><${Figure} metric=${name} value=${channel.metrics[name]} reason=${channel.reasons[name]} /></dd></div>`)}</dl>
+          <dt>${label(name)}</dt><dd><${Figure} metric=${name} value=${channel.metrics[name]} reason=${channel.reasons[name]} />
+            ${channel.metrics[name] === null && html`<span class="why">${reasonWords(channel.reasons[name])}</span>`}</dd></div>`)}</dl>
       <//>
       <${Card} title="${label(metric)} over time" actions=${html`<${Choice} name="metric" label="Figure" chosen=${metric} options=${METRICS} />`}>
         <${SpanBar} held=${held} span=${span} channels=${[]} hasChannel=${false} />

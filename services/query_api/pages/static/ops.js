@@ -168,7 +168,7 @@ function Platforms({ status }) {
         <td class="number"><${Figure} metric="freshness" value=${one.freshness} /></td>
         <td class="number"><${Figure} metric="calls_per_second" value=${one.calls_per_second} reason="no_answer" /></td>
         <td>${Object.entries(one.errors).map(([kind, count]) => `${kind} ${count}`).join(", ") || html`<span class="quiet">none</span>`}</td>
-        <td>${[
+        <td class="wide">${[
           ...Object.entries(one.budget_left).map(([kind, count]) => `${kind} ${count} left`),
           ...Object.entries(one.budget_closed_seconds).map(([kind, wait]) => `${kind} closed for ${duration(wait)}`),
           ...(Number(one.tokens_waiting) ? [`${one.tokens_waiting} tokens wait`] : []),

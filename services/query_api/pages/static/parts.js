@@ -197,13 +197,19 @@ export const Logo = () => html`<svg viewBox="0 0 32 32" width="24" height="24" a
 </svg>`;
 
 export function Frame({ links, current, children, onSignOut, status }) {
+  const views = useRef();
+  useEffect(() => {
+    // On a narrow screen the links scroll: the current one is brought into sight.
+    const link = views.current?.querySelector("[aria-current]");
+    if (link) views.current.scrollLeft = link.offsetLeft - (views.current.clientWidth - link.offsetWidth) / 2;
+  }, [current]);
   return html`<a class="skip" href="#content" onClick=${(event) => {
       event.preventDefault();
       document.getElementById("content").focus();
     }}>To the content</a>
     <header class="top">
       <a class="brand" href=${location.pathname}><${Logo} /><span>Tidemark</span></a>
-      <nav aria-label="Views">
+      <nav aria-label="Views" ref=${views}>
         ${links.map(
           ([view, text]) =>
             html`<a href=${addressWith({ view }, kept())} aria-current=${view === current ? "page" : null}>${text}</a>`,
