@@ -56,7 +56,7 @@ browser: $(STAMP) ## what tests of the pages need: Debian's chromium by apt, and
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y --no-install-recommends chromium)
 	@$(VENV_PYTHON) -m infra.pages.vendor --axe .venv/browser/axe.min.js
 
-pictures: $(STAMP) ## draw docs/pictures/*.png of the pages; needs `make browser`
+pictures: $(STAMP) ## draw docs/pictures/*.png, and each page in each look into .pictures; needs `make browser`
 	@$(VENV_PYTHON) -m tests.support.pictures
 
 lock: $(STAMP) ## write requirements.lock anew from pyproject.toml; UPGRADE=1 takes newer versions

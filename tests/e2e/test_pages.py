@@ -632,6 +632,8 @@ def test_operators_see_what_the_admin_api_says(open_window: Callable[..., Window
             for platform, one in held.get("platforms", {}).items():
                 known |= {("platform", platform, key): value for key, value in one.items()}
                 known |= {("money", platform, key): value for key, value in one.items()}
+                spent = one.get("spent_usd_by_workspace", {})
+                known |= {("spent", workspace, "spent_usd"): value for workspace, value in spent.items()}
         held = figures(page)
         problems.clear()
         problems.update(

@@ -12,6 +12,7 @@ const LOOKS_PER_LETTERS = 12;
 const FRESH_LETTERS_MS = 3_600_000;
 const FULL_BYTES = 64 * 2 ** 20;
 const MUCH_LAG = 10_000;
+const MOST_SPENDERS = 5;
 const MUCH_LAG_SECONDS = 60;
 const session = new Session("tidemark.admin");
 
@@ -40,6 +41,12 @@ function platforms(status) {
     for (const [name, one] of Object.entries(held.platforms ?? {})) found.set(name, [...(found.get(name) ?? []), one]);
   }
   return [...found].sort(([a], [b]) => a.localeCompare(b));
+}
+
+// The workspaces whose polls cost most, of all pollers: [workspace, dollars].
+function spenders(pollers) {
+  const spent = Object.assign({}, ...pollers.map((one) => one.spent_usd_by_workspace ?? {}));
+  return Object.entries(spent).sort(([, a], [, b]) => Number(b) - Number(a)).slice(0, MOST_SPENDERS);
 }
 
 const refusedShapes = (status) => services(status).flatMap(([, held]) => held.refused_shapes ?? []);
@@ -165,7 +172,7 @@ function Platforms({ status }) {
       <tbody>${held.flatMap(([name, pollers]) => pollers.map((one, number) => html`<tr key=${`${name}${number}`} data-id=${name} data-kind="platform">
         <th scope="row"><${Platform} name=${name} /></th>
         ${columns.map(([key]) => html`<td class="number" key=${key}><${Figure} metric=${key} value=${one[key]} /></td>`)}
-        <td class="number"><${Figure} metric="freshness" value=${one.freshness} /></td>
+        <td class="number"><${Figure} metric="freshness" value=${one.freshness} class=${Number(one.freshness) > 1 ? "late" : ""} /></td>
         <td class="number"><${Figure} metric="calls_per_second" value=${one.calls_per_second} reason="no_answer" /></td>
         <td>${Object.entries(one.errors).map(([kind, count]) => `${kind} ${count}`).join(", ") || html`<span class="quiet">none</span>`}</td>
         <td class="wide">${[
@@ -176,9 +183,10 @@ function Platforms({ status }) {
       </tr>`))}</tbody></table></div>
     <//>`}
     ${held.some(([, pollers]) => pollers.some((one) => one.spent_usd !== undefined)) && html`<${Card} title="Money" note="This UTC month, by the prices in TIDEMARK_X_PRICES.">
-      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Platform</th><th scope="col" class="number">Spent</th><th scope="col" class="number">Forecast</th><th scope="col" class="number">Left</th></tr></thead>
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Platform</th><th scope="col" class="number">Spent</th><th scope="col" class="number">Forecast</th><th scope="col" class="number">Left</th><th scope="col" class="number">Workspaces that spent most</th></tr></thead>
       <tbody>${held.flatMap(([name, pollers]) => pollers.filter((one) => one.spent_usd !== undefined).slice(0, 1).map((one) => html`<tr key=${name} data-id=${name} data-kind="money"><th scope="row"><${Platform} name=${name} /></th>
-        ${["spent_usd", "spending_forecast_usd", "money_left_usd"].map((key) => html`<td class="number" key=${key}><${Figure} metric=${key} value=${one[key]} reason=${key === "money_left_usd" ? "no_budget" : "no_answer"} /></td>`)}</tr>`))}</tbody></table></div>
+        ${["spent_usd", "spending_forecast_usd", "money_left_usd"].map((key) => html`<td class="number" key=${key}><${Figure} metric=${key} value=${one[key]} reason=${key === "money_left_usd" ? "no_budget" : "no_answer"} /></td>`)}
+        <td class="number">${spenders(pollers).map(([workspace, usd]) => html`<div key=${workspace} data-id=${workspace} data-kind="spent"><span class="quiet">${workspace}</span> <${Figure} metric="spent_usd" value=${usd} /></div>`)}</td></tr>`))}</tbody></table></div>
     <//>`}
     <${Card} title="Refused calls" note="Kinds of calls that a platform refuses of most channels.">
       ${refused.length ? html`<ul class="plain">${refused.map((one) => html`<li key=${one.platform + one.shape}><${Platform} name=${one.platform} /> refuses <code>${one.shape}</code> of ${counted(one.channels, "channel")} since ${ago(one.since)}: ${one.outcome}<br /><span class="quiet">${one.detail}</span></li>`)}</ul>`
