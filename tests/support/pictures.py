@@ -24,6 +24,8 @@ ALL = ROOT / ".pictures"
 DAYS = 70
 WAIT_MS = 60_000
 READY_SECONDS = 180
+# How many posts of a table have a line before it is drawn.
+LINES = 15
 VIEWS = {
     "overview": "/app?range=28d&zone=UTC",
     "some-channels": "/app?range=7d&zone=UTC&channels=ch-bluesky,ch-youtube",
@@ -77,7 +79,9 @@ class Drawer:
                 page.goto(address)
                 expect(page.locator("h1")).to_be_visible(timeout=WAIT_MS)
                 expect(page.locator(".loading")).to_have_count(0, timeout=WAIT_MS)
-                page.evaluate("document.activeElement?.blur()")
+                if page.locator("td.line").count():
+                    expect(page.locator("td.line path.line").nth(LINES - 1)).to_be_attached(timeout=WAIT_MS)
+                page.evaluate("document.activeElement?.blur(); scrollTo(0, 0)")
                 page.screenshot(path=str(folder / f"{name}.png"), full_page=is_whole)
 
 

@@ -53,7 +53,7 @@ function Channel({ session, held, tick, id }) {
     {
       channel: of,
       ...Object.fromEntries(WINDOWS.map((range) => [range, withQuery(`${of}/windows`, { range })])),
-      history: withQuery(`${of}/series`, { metrics: HISTORY.join(), source: "channel", from: span.from, to: span.to, tz: span.zone, step: span.step }),
+      history: withQuery(`${of}/series`, { metrics: HISTORY.join(), source: "channel", mode: "cumulative", from: span.from, to: span.to, tz: span.zone, step: span.step }),
       changes: withQuery(`${of}/series`, { metrics: "followers", source: "channel", mode: "increments", from: span.from, to: span.to, tz: span.zone, step: span.step }),
       events: `${of}/events`,
       series: withQuery(`${of}/series`, { metrics: metric, from: span.from, to: span.to, tz: span.zone, step: span.step }),

@@ -45,7 +45,7 @@ export function TimeChart({ points, metrics, zone, areBars, title }) {
           legend: { live: true, markers: { width: 0 } },
           scales: { x: { range: (_, low, high) => [low - half, high + half] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max((high ?? 1) * 1.08, 1)] } },
           axes: [
-            { ...axis, grid: { show: false }, values: (_, ticks, __, ___, step) => ticks.map((tick) => tickText(tick, step, zone)) },
+            { ...axis, size: 34, grid: { show: false }, values: (_, ticks, __, ___, step) => ticks.map((tick) => tickText(tick, step, zone)) },
             { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => figureText(metrics[0], tick, true)) },
           ],
           series: [

@@ -1,10 +1,12 @@
-// Small lines of many posts: how a figure of each came to where it is, over its last 28 days.
+// Small lines of many posts: how a figure of each came to where it is, over its first 28 days.
 import { withQuery } from "./api.js";
 import { Sparkline } from "./parts.js";
 import { html, useEffect, useState } from "./view.js";
 import { label } from "./words.js";
 
 const DAYS = 28;
+// A younger post has its line by the hour.
+const LONG_SECONDS = 4 * 86_400;
 const AT_ONCE = 3;
 const MOST_KEPT = 500;
 // Lines that were read, by what they show: one stays right until the post is answered for anew.
@@ -23,8 +25,9 @@ export function useLines(session, posts, metric) {
         const name = `${post.id} ${metric} ${post.captured_at}`;
         let values = kept.get(name);
         if (!values) {
-          const from = Math.max(new Date(post.published_at), Date.now() - DAYS * 86_400_000);
-          const address = withQuery(`/tidemark/v1/posts/${encodeURIComponent(post.id)}/series`, { metrics: metric, from: Math.floor(from / 1000), step: "day" });
+          const from = Math.floor(new Date(post.published_at) / 1000);
+          const to = Math.min(from + DAYS * 86_400, Math.floor(Date.now() / 1000));
+          const address = withQuery(`/tidemark/v1/posts/${encodeURIComponent(post.id)}/series`, { metrics: metric, from, to, step: to - from > LONG_SECONDS ? "day" : "hour" });
           values = (await session.get(address, stopping.signal)).points.map((point) => point[metric]);
           kept.delete(kept.size >= MOST_KEPT ? kept.keys().next().value : "");
           kept.set(name, values);
@@ -41,4 +44,4 @@ export function useLines(session, posts, metric) {
   return lines;
 }
 
-export const Line = ({ values, metric }) => html`<${Sparkline} values=${values ?? []} label=${`${label(metric)} over ${DAYS} days`} />`;
+export const Line = ({ values, metric }) => html`<${Sparkline} values=${values ?? []} label=${`${label(metric)} over its first ${DAYS} days`} />`;
