@@ -5,6 +5,8 @@ import { html, useEffect, useRef } from "./view.js";
 import { figureText, label, when } from "./words.js";
 
 const HEIGHT = 260;
+// How far apart, in seconds, ticks of daily figures may be.
+const DAYS = [1, 2, 3, 7, 14, 28, 91].map((days) => days * 86_400);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function colour(name) {
@@ -32,6 +34,8 @@ export function TimeChart({ points, metrics, zone, areBars, title }) {
     const times = points.map((point) => new Date(areBars ? point.start : point.end).getTime() / 1000);
     const columns = metrics.map((metric) => points.map((point) => (point[metric] === null ? null : Number(point[metric]))));
     const half = areBars && times.length > 1 ? (times[1] - times[0]) / 2 : 0;
+    // Between two days nothing is known of hours. A day of summer time's end or begin has an hour more or less.
+    const isDaily = times.length > 1 && times[1] - times[0] > 80_000;
     let chart = null;
     const draw = () => {
       chart?.destroy();
@@ -45,7 +49,7 @@ export function TimeChart({ points, metrics, zone, areBars, title }) {
           legend: { live: true, markers: { width: 0 } },
           scales: { x: { range: (_, low, high) => [low - half, high + half] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max((high ?? 1) * 1.08, 1)] } },
           axes: [
-            { ...axis, size: 34, grid: { show: false }, values: (_, ticks, __, ___, step) => ticks.map((tick) => tickText(tick, step, zone)) },
+            { ...axis, size: 34, incrs: isDaily ? DAYS : undefined, grid: { show: false }, values: (_, ticks, __, ___, step) => ticks.map((tick) => tickText(tick, step, zone)) },
             { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => figureText(metrics[0], tick, true)) },
           ],
           series: [
