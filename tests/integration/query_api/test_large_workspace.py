@@ -11,16 +11,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.integration.query_api.rows import Store
 from tests.integration.query_api.running import ADMIN, CHANNEL, Service
 from tests.integration.query_api.test_insights import wait_until_known
 from tests.support.browser import CHROMIUM, MISSING, Browsing
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.long
 
@@ -213,6 +215,12 @@ def origin(service: Service) -> str:
     return str(service.client.base_url).rstrip("/")
 
 
+def first_figure(page: Page) -> float | None:
+    """When the first figure was there, in seconds since the address was opened."""
+    noted: float | None = page.evaluate("window.firstFigure ?? null")
+    return None if noted is None else noted / 1000
+
+
 def may_take(seconds: float) -> tuple[float, float]:
     """The bound on this machine now, and its load."""
     load = os.getloadavg()[0]
@@ -230,12 +238,13 @@ def test_first_figures_of_a_thousand_posts_come_at_once(service: Service, tables
                 page = browsing.page()
                 page.add_init_script(signed(headers))
                 page.goto(f"{origin(service)}/app?{view}")
-                page.wait_for_function("window.firstFigure !== undefined", timeout=WAIT_MS)
-                took.append(page.evaluate("window.firstFigure") / 1000)
+                # The page's policy forbids to wait by a text of script within it.
+                shown = wait_until(partial(first_figure, page), WAIT_MS / 1000, "the page shows a figure")
+                took.append(shown or 0.0)
                 page.context.close()
             bound, load = may_take(FIRST_SECONDS)
-            shown = ", ".join(f"{one:.2f}" for one in took)
-            print(f"first figures of {view or 'overview'}: {min(took):.2f} s of {shown}; load {load:.1f}")
+            all_of_them = ", ".join(f"{one:.2f}" for one in took)
+            print(f"first figures of {view or 'overview'}: {min(took):.2f} s of {all_of_them}; load {load:.1f}")
             assert min(took) < bound
 
 
@@ -245,9 +254,7 @@ def test_a_tab_that_goes_through_all_views_takes_little_memory(service: Service,
     with Browsing() as browsing:
         page = browsing.page()
         page.add_init_script(signed(large))
-        before = set(renderers())
         page.goto(f"{origin(service)}/app")
-        (renderer,) = set(renderers()) - before
         protocol = page.context.new_cdp_session(page)
         protocol.send("Performance.enable")
         most_heap = most_own = 0
@@ -259,23 +266,21 @@ def test_a_tab_that_goes_through_all_views_takes_little_memory(service: Service,
                 )
                 expect(page.locator("h1")).to_be_visible(timeout=WAIT_MS)
                 expect(page.locator(".loading")).to_have_count(0, timeout=WAIT_MS)
-                expect(page.locator(".notice.bad")).to_have_count(0)
+                # On a machine with much else to do an answer may fail first, and is asked for again.
+                expect(page.locator(".notice.bad")).to_have_count(0, timeout=WAIT_MS)
                 if view not in ("accounts", "unusual"):
                     expect(page.locator("main [data-metric]").first).to_be_visible(timeout=WAIT_MS)
                 metrics = {one["name"]: one["value"] for one in protocol.send("Performance.getMetrics")["metrics"]}
-                heap, own = int(metrics["JSHeapUsedSize"]), psutil.Process(renderer).memory_full_info().uss
+                heap, own = int(metrics["JSHeapUsedSize"]), own_bytes()
                 load = os.getloadavg()[0]
-                print(f"{view}: heap {heap / 1e6:.0f} MB, the tab's process {own / 1e6:.0f} MB; load {load:.1f}")
+                print(f"{view}: heap {heap / 1e6:.0f} MB, the tab's processes {own / 1e6:.0f} MB; load {load:.1f}")
                 most_heap, most_own = max(most_heap, heap), max(most_own, own)
-        print(f"at most: heap {most_heap / 1e6:.0f} MB, the tab's process {most_own / 1e6:.0f} MB")
+        print(f"at most: heap {most_heap / 1e6:.0f} MB, the tab's processes {most_own / 1e6:.0f} MB")
         assert most_heap < MOST_BYTES
         assert most_own < MOST_BYTES
 
 
-def renderers() -> list[int]:
-    """The processes of tabs that this test's browser has started."""
-    return [
-        child.pid
-        for child in psutil.Process().children(recursive=True)
-        if "--type=renderer" in child.cmdline() and "--extension-process" not in child.cmdline()
-    ]
+def own_bytes() -> int:
+    """What the processes of tabs take for themselves: those of this test's one tab, and a spare one of the browser."""
+    tabs = [child for child in psutil.Process().children(recursive=True) if "--type=renderer" in child.cmdline()]
+    return sum(tab.memory_full_info().uss for tab in tabs if "--extension-process" not in tab.cmdline())
