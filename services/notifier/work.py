@@ -35,7 +35,8 @@ from services.notifier.records import Records
 from services.runtime.brokers import Bounds, Brokers, BrokersUnavailable, Place, Reader, Record
 from services.runtime.clock import Clock
 from services.runtime.cursors import CursorText
-from services.runtime.following import Batch, Ends, Follower, at_committed
+from services.runtime.ends import Ends
+from services.runtime.following import Batch, Follower, at_committed
 from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable

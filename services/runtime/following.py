@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from services.runtime.brokers import Bounds, Brokers, BrokersUnavailable, Place, Reader, Record
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.ends import Ends
 from services.runtime.logging import get_logger
 
 _log = get_logger(__name__)
@@ -106,35 +107,6 @@ def at_instants(instants: Callable[[Place], int]) -> Start:
         }
 
     return start
-
-
-class Ends:
-    """Asks how far partitions are written, on a connection of its own, where no fetch waits for messages before it."""
-
-    def __init__(self, brokers: Brokers, *, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        self._brokers = brokers
-        self._pause = pause
-        self._reader: Reader | None = None
-
-    async def ask(self, places: Iterable[Place]) -> dict[Place, int]:
-        """The next offset to be written of each partition, asked now. Waits while Kafka is away."""
-        asked = tuple(places)
-        while True:
-            try:
-                if self._reader is None:
-                    self._reader = self._brokers.reader(is_committed=False)
-                    await self._reader.start()
-                return {place: bound.end for place, bound in (await self._reader.bounds(asked)).items()}
-            except BrokersUnavailable as error:
-                _log.warning("ends of topics can't be asked for; trying again", error=str(error))
-                await self.close()
-                await self._pause(RETRY_SECONDS)
-
-    async def close(self) -> None:
-        """Disconnect; `ask` connects again."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            await reader.stop()
 
 
 class Follower:

@@ -21,6 +21,7 @@ from string import Template
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 import schemas
 from services.runtime.settings import ClickHouseSettings
@@ -30,6 +31,8 @@ _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _OLD_CODE = re.compile(r"-- old code: (runs|stops)\n")
 # Files from before there was a first line, which are published. Number 10 copies tables that aggregators write.
 _WITHOUT_HEADER, _STOPPING = 15, frozenset({10})
+_TABLE_IS_READ_ONLY = 242
+_READ_ONLY_SECONDS = 60.0
 _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -249,10 +252,19 @@ def _require_stop(client: Client, migration: Migration, living: Living) -> None:
         )
 
 
+def _is_read_only(error: BaseException) -> bool:
+    """Whether a replica takes nothing in yet: for a moment after it is made, and while ZooKeeper is away."""
+    return getattr(error, "code", None) == _TABLE_IS_READ_ONLY
+
+
 def _apply(client: Client, migration: Migration, cluster: str | None) -> None:
+    patiently = Retrying(
+        retry=retry_if_exception(_is_read_only), stop=stop_after_delay(_READ_ONLY_SECONDS),
+        wait=wait_random_exponential(0.1, max=2), reraise=True,
+    )  # fmt: skip
     for statement in migration.statements(cluster):
         try:
-            client.command(statement)
+            patiently(client.command, statement)
         except ClickHouseError as error:
             line = str(error).splitlines()[0]
             raise MigrationError(f"migration {migration.name} failed: {line}") from None

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import pytest
 
 from services.runtime.brokers import Brokers, BrokersUnavailable, MessageTooLarge, Place, Sent
+from services.runtime.ends import Ends
 from services.runtime.following import (
     Batch,
-    Ends,
     Follower,
     Take,
     at_committed,

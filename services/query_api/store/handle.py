@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import NamedTuple
 
@@ -89,6 +90,7 @@ class Store:
         self._transaction = -1
         self._number = 0
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._changed_at: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
         self._broken: str | None = None
         self.on_change: Callable[[Sequence[Touched]], None] = lambda _: None
@@ -264,6 +266,11 @@ class Store:
             waiting.discard(event)
             if not waiting:
                 del self._waiting[workspace_id]
+                self._changed_at.pop(workspace_id, None)
+
+    def changed_at(self, workspace_id: str) -> float:
+        """Since when what last woke a workspace's watchers can be read, seconds of `monotonic`; -inf without any."""
+        return self._changed_at.get(workspace_id, float("-inf"))
 
     async def _look_on(self) -> None:
         number = 0
@@ -311,7 +318,9 @@ class Store:
 
     def _wake(self, workspaces: set[str] | None) -> None:
         """Wake whoever waits for one of these workspaces; None for any."""
+        now = monotonic()
         for workspace_id in list(self._waiting) if workspaces is None else workspaces & self._waiting.keys():
+            self._changed_at[workspace_id] = now
             for event in self._waiting[workspace_id]:
                 event.set()
 

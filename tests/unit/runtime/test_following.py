@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from services.runtime.brokers import BrokersUnavailable, Place
-from services.runtime.following import Ends, Follower, at_committed
+from services.runtime.ends import Ends
+from services.runtime.following import Follower, at_committed
 from services.runtime.producing import Producer
 from tests.support.broker_contract import OTHER, TOPIC, BrokersContract, Taken
 from tests.support.manual_clock import START, ManualClock

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from services.runtime.migrations import Migration, MigrationError, migrate, migrations
 from services.runtime.settings import ClickHouseSettings
@@ -112,7 +113,7 @@ class _Tables:
             return SimpleNamespace(result_rows=[[item.number, item.checksum] for item in old])
         return SimpleNamespace(result_rows=[["MergeTree"]])
 
-    def command(self, _: str, **__: object) -> None:
+    def command(self, statement: str, **_: object) -> None:
         """Runs nothing."""
 
     def insert(self, _: str, rows: list[list[object]], **__: object) -> None:
@@ -144,3 +145,28 @@ def test_a_migration_that_needs_a_stop_is_refused_while_writers_live(
     with pytest.raises(MigrationError, match=refusal):
         list(migrate(settings, lambda: living))
     assert not tables.applied
+
+
+@pytest.mark.parametrize(("code", "refused", "error"), [(242, 3, None), (242, 10**6, "READ_ONLY"), (60, 1, "failed")])
+def test_a_replica_that_takes_nothing_in_yet_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, code: int, refused: int, error: str | None
+) -> None:
+    class Refusing(_Tables):
+        left = refused
+
+        def command(self, statement: str, **_: object) -> None:
+            if "EXISTS" in statement and "schema_migrations" not in statement and self.applied and self.left:
+                self.left -= 1
+                raise DatabaseError(f"Code: {code}. TABLE_IS_READ_ONLY failed", code=code)
+
+    tables = Refusing(0)
+    monkeypatch.setattr("services.runtime.migrations.connect", lambda *_, **__: tables)
+    monkeypatch.setattr("services.runtime.migrations._READ_ONLY_SECONDS", 0.5)
+    settings = ClickHouseSettings(clickhouse_url="http://u:p@localhost:8123/tidemark")
+    if error is None:
+        list(migrate(settings, list))
+        assert tables.left == 0
+        return
+    with pytest.raises(MigrationError, match=error):
+        list(migrate(settings, list))
+    assert (tables.left == 0) == (code == 60), "another error is told at once"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import orjson
@@ -42,6 +42,14 @@ class Written(NamedTuple):
     entry: Changed
     text: bytes
     cursor: Cursor
+
+
+class Prepared(NamedTuple):
+    """What was found, with its states as they are read at `now`, ms."""
+
+    found: Found
+    states: Mapping[Changed, State]
+    now: int
 
 
 class Changes:
@@ -116,14 +124,18 @@ class Changes:
         except StoreUnavailable:
             raise self._unavailable() from None
 
-    async def written(self, found: Found) -> list[Written]:
-        """What was found, with its states, as JSON.
+    async def prepared(self, found: Found) -> Prepared:
+        """What was found, with its states.
 
         Raises:
             ReadsUnavailable: ClickHouse does not answer.
         """
         now = self._clock.now()
-        states = await self._states(found, now)
+        return Prepared(found, await self._states(found, now), now)
+
+    async def written(self, prepared: Prepared) -> list[Written]:
+        """The same as JSON."""
+        found, states, now = prepared
         if len(found.entries) <= _ON_THE_LOOP:
             texts = _texts_of(found.entries, states, now)
         else:
@@ -131,9 +143,9 @@ class Changes:
         return [Written(*parts) for parts in zip(found.entries, texts, found.cursors, strict=True)]
 
     async def events(self, found: Found) -> bytes:
-        """What was found as server-sent events; raises as `written` does, or ChangesUnavailable."""
+        """What was found as server-sent events; raises as `prepared` does, or ChangesUnavailable."""
         text_of = self._texts()
-        written = await self.written(found)
+        written = await self.written(await self.prepared(found))
         return b"".join([render.event(entry, text, text_of(cursor)) for entry, text, cursor in written])
 
     async def _states(self, found: Found, now: int) -> dict[Changed, State]:
@@ -171,5 +183,5 @@ def _is_account(entry: Changed, found: Found) -> bool:
     return entry.type not in (POST, CHANNEL) and entry.id in found.accounts
 
 
-def _texts_of(entries: Sequence[Changed], states: dict[Changed, State], now: int) -> list[bytes]:
+def _texts_of(entries: Sequence[Changed], states: Mapping[Changed, State], now: int) -> list[bytes]:
     return [orjson.dumps(render.change(entry, states.get(entry), now)) for entry in entries]

@@ -95,6 +95,8 @@ class _Events:
         ):
             while self._goes_on():
                 event.clear()
+                # Nor may a page be older than the change that woke this reader.
+                self._since = max(self._since, self._changes.store.changed_at(self._workspace_id))
                 async with AsyncExitStack() as turn:
                     if is_catching_up:
                         # Each page has a turn, held until its reader has taken it.

@@ -174,6 +174,24 @@ async def test_a_page_is_made_once_for_readers_at_one_place(api: Subscribed) -> 
         await reader.close()
 
 
+async def test_readers_that_came_one_after_the_other_are_all_told(api: Subscribed) -> None:
+    await api.channel()
+    await api.post(likes=1)
+    readers, waiting = [Reader(api, cursor="now") for _ in range(12)], []
+    for number, reader in enumerate(readers, 1):
+        waiting.append(asyncio.create_task(reader.next()))
+        await until(lambda number=number: len(api.store._waiting.get("w1", ())) == number, "it has begun")  # type: ignore[misc]
+        # Its first page, which shows nothing, is the newest that was made at this place.
+        await asyncio.sleep(0.02)
+    looked = len(api.api.store.asked)
+    await api.figures(likes=2)
+    events = await asyncio.wait_for(asyncio.gather(*waiting), 10)
+    assert {event.data["data"]["metrics"]["likes"] for event in events} == {2}
+    assert len(api.api.store.asked) - looked <= 2, "one page for all of them"
+    for reader in readers:
+        await reader.close()
+
+
 async def test_open_streams_are_counted_and_replies_that_wait_are_not_timed(api: Subscribed) -> None:
     await api.channel()
     before = STREAMS._value.get()
