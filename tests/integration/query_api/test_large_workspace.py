@@ -254,6 +254,8 @@ def test_a_tab_that_goes_through_all_views_takes_little_memory(service: Service,
     with Browsing() as browsing:
         page = browsing.page()
         page.add_init_script(signed(large))
+        refused: list[tuple[int, str]] = []
+        page.on("response", lambda reply: refused.append((reply.status, reply.url)) if reply.status >= 400 else None)
         page.goto(f"{origin(service)}/app")
         protocol = page.context.new_cdp_session(page)
         protocol.send("Performance.enable")
@@ -267,20 +269,20 @@ def test_a_tab_that_goes_through_all_views_takes_little_memory(service: Service,
                 expect(page.locator("h1")).to_be_visible(timeout=WAIT_MS)
                 expect(page.locator(".loading")).to_have_count(0, timeout=WAIT_MS)
                 # On a machine with much else to do an answer may fail first, and is asked for again.
-                expect(page.locator(".notice.bad")).to_have_count(0, timeout=WAIT_MS)
+                wait_until(lambda: not page.locator(".notice.bad").count(), WAIT_MS / 1000, lambda: str(refused[-5:]))
                 if view not in ("accounts", "unusual"):
                     expect(page.locator("main [data-metric]").first).to_be_visible(timeout=WAIT_MS)
                 metrics = {one["name"]: one["value"] for one in protocol.send("Performance.getMetrics")["metrics"]}
                 heap, own = int(metrics["JSHeapUsedSize"]), own_bytes()
                 load = os.getloadavg()[0]
-                print(f"{view}: heap {heap / 1e6:.0f} MB, the tab's processes {own / 1e6:.0f} MB; load {load:.1f}")
+                print(f"{view}: heap {heap / 1e6:.0f} MB, the tab's process {own / 1e6:.0f} MB; load {load:.1f}")
                 most_heap, most_own = max(most_heap, heap), max(most_own, own)
-        print(f"at most: heap {most_heap / 1e6:.0f} MB, the tab's processes {most_own / 1e6:.0f} MB")
+        print(f"at most: heap {most_heap / 1e6:.0f} MB, the tab's process {most_own / 1e6:.0f} MB")
         assert most_heap < MOST_BYTES
         assert most_own < MOST_BYTES
 
 
 def own_bytes() -> int:
-    """What the processes of tabs take for themselves: those of this test's one tab, and a spare one of the browser."""
+    """What the process of this test's one tab takes for itself; a spare one of the browser takes less."""
     tabs = [child for child in psutil.Process().children(recursive=True) if "--type=renderer" in child.cmdline()]
-    return sum(tab.memory_full_info().uss for tab in tabs if "--extension-process" not in tab.cmdline())
+    return max(tab.memory_full_info().uss for tab in tabs if "--extension-process" not in tab.cmdline())
