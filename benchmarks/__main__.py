@@ -19,6 +19,7 @@ from benchmarks import (
     footprint,
     growth,
     machine,
+    peers,
     poller_calls,
     poller_simulation,
     reads,
@@ -33,6 +34,7 @@ from tests.support.engines import EmbeddedEngines
 
 BENCHMARKS: dict[str, Callable[[EmbeddedEngines, bool], Result]] = {
     "pipeline": throughput.run,
+    "peers": peers.run,
     "storage": storage.run,
     "growth": growth.run,
     "footprint": footprint.run,

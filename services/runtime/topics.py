@@ -53,6 +53,11 @@ def ensure_topics(kafka: KafkaSettings, registry: RegistrySettings) -> Iterator[
     admin = AdminClient({**confluent_options(kafka), "socket.timeout.ms": 10_000, "log_level": 0})
     schemas_by_topic = SchemaRegistryClient(registry.schema_registry_options(15))
     existing = _existing_partitions(admin, kafka)
+    # Of all topics before any schema is registered: the ids of a registry that was lost are given to nothing else.
+    for spec in topic_specs():
+        full = kafka.topic(spec.name)
+        if full in existing:
+            _require_schemas(admin, schemas_by_topic, full, existing[full])
     for spec in topic_specs():
         full = kafka.topic(spec.name)
         made = full not in existing and _create(admin, full, spec, kafka.topic_partitions)
@@ -63,8 +68,6 @@ def ensure_topics(kafka: KafkaSettings, registry: RegistrySettings) -> Iterator[
                 "partition: set TIDEMARK_TOPIC_PARTITIONS back"
             )
         changed = [] if made else _align_config(admin, full, spec)
-        if not made:
-            _require_schemas(admin, schemas_by_topic, full, existing[full])
         version = _register(schemas_by_topic, full, spec)
         what = "created" if made else f"updated {', '.join(changed)}" if changed else "verified"
         yield f"{full}: {what}, {counted(kafka.topic_partitions, 'partition')}, schema version {version}"
