@@ -30,8 +30,8 @@ $(STAMP): requirements.lock pyproject.toml infra/setup.sh
 demo: $(STAMP) ## every service on embedded engines, one checked answer of each API, then stop
 	@$(VENV_PYTHON) -m infra.demo
 
-up: $(STAMP) ## everything on this machine until Ctrl-C; prints the addresses
-	@exec .venv/bin/tidemark up
+up: $(STAMP) ## everything on this machine until Ctrl-C; prints the addresses, and a key of a workspace to look at
+	@exec .venv/bin/tidemark up --demo
 
 # The order is that of tests/support/processes.py; a file, or files that share a Tidemark, stay in one process.
 test: $(STAMP) ## all tests but the long ones, in two processes; JOBS=4 takes four, JOBS=0 none beside pytest itself
@@ -56,7 +56,7 @@ browser: $(STAMP) ## what tests of the pages need: Debian's chromium by apt, and
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y --no-install-recommends chromium)
 	@$(VENV_PYTHON) -m infra.pages.vendor --axe .venv/browser/axe.min.js
 
-pictures: $(STAMP) ## draw docs/pictures/*.png of the pages; needs `make browser`
+pictures: $(STAMP) ## draw docs/pictures/*.png, and each page in each look into .pictures; needs `make browser`
 	@$(VENV_PYTHON) -m tests.support.pictures
 
 lock: $(STAMP) ## write requirements.lock anew from pyproject.toml; UPGRADE=1 takes newer versions

@@ -110,6 +110,10 @@ def up(
     secure: Annotated[
         bool, typer.Option("--secure", help="TLS on every engine, and a user with its own rights for each service.")
     ] = False,
+    demo: Annotated[
+        bool,
+        typer.Option("--demo", help="Make a workspace of the sandbox's figures, and print a key for the dashboard."),
+    ] = False,
 ) -> None:
     """Run everything on this machine: Kafka, registry, ClickHouse and all services."""
     try:
@@ -118,7 +122,7 @@ def up(
         exit_with(f"the embedded engines are not installed ({error.name} is missing): pip install 'tidemark[embedded]'")
     left_out = without or ()
     raise typer.Exit(
-        run(data_dir, ports=ports, sandbox=sandbox, without=left_out, ready_file=ready_file, secure=secure)
+        run(data_dir, ports=ports, sandbox=sandbox, without=left_out, ready_file=ready_file, secure=secure, demo=demo)
     )
 
 

@@ -17,6 +17,8 @@ from tidemark_client.models import (
     ChangesPage,
     ChangeType,
     Channel,
+    ChannelEvent,
+    ChannelEvents,
     Explanation,
     Page,
     Post,
@@ -42,6 +44,7 @@ Mode = Literal["cumulative", "increments"]
 Attribution = Literal["published", "received"]
 Dataset = Literal["posts", "targets", "channels", "post-snapshots", "channel-snapshots"]
 Length = Literal["24h", "7d", "28d"]
+Order = Literal["desc", "asc"]
 FileFormat = Literal["csv", "ndjson", "parquet", "arrow"]
 _Row = TypeVar("_Row")
 _Answer = TypeVar("_Answer", bound=Answer)
@@ -81,28 +84,34 @@ class Tidemark(WebhookCalls):
         self,
         *,
         channel_id: str | None = None,
+        channel_ids: Sequence[str] = (),
         platform: str | None = None,
         start: Moment | None = None,
         end: Moment | None = None,
+        order: Order = "desc",
         page_size: int = 100,
     ) -> Iterator[Post]:
-        """All posts published within `[start, end)`, newest first; fetched page by page."""
-        asked = {"channel_id": channel_id, "platform": platform, "from": _text(start), "to": _text(end)}
-        return self._pages(Page[Post], "posts", {**asked, "limit": page_size})
+        """All posts published within `[start, end)`, the newest or the oldest first; fetched page by page."""
+        asked = {**_chosen(channel_id, channel_ids), "platform": platform, "from": _text(start), "to": _text(end)}
+        return self._pages(Page[Post], "posts", {**asked, "order": _rising(order), "limit": page_size})
 
     def targets(
         self,
         *,
         channel_id: str | None = None,
+        channel_ids: Sequence[str] = (),
         platform: str | None = None,
         external_id: str | None = None,
         start: Moment | None = None,
         end: Moment | None = None,
+        order: Order = "desc",
         page_size: int = 100,
     ) -> Iterator[Target]:
-        """All targets published within `[start, end)`, newest first; `external_id` needs `platform`."""
-        asked = {"channel_id": channel_id, "platform": platform, "from": _text(start), "to": _text(end)}
-        return self._pages(Page[Target], "targets", {**asked, "external_id": external_id, "limit": page_size})
+        """All targets published within `[start, end)`, by time; `external_id` needs `platform`."""
+        asked = {**_chosen(channel_id, channel_ids), "platform": platform, "from": _text(start), "to": _text(end)}
+        return self._pages(
+            Page[Target], "targets", {**asked, "order": _rising(order), "external_id": external_id, "limit": page_size}
+        )
 
     def channels(
         self, *, platform: str | None = None, external_id: str | None = None, page_size: int = 100
@@ -115,15 +124,16 @@ class Tidemark(WebhookCalls):
         self,
         metric: str,
         *,
-        order: Literal["desc", "asc"] = "desc",
+        order: Order = "desc",
         channel_id: str | None = None,
+        channel_ids: Sequence[str] = (),
         platform: str | None = None,
         start: Moment | None = None,
         end: Moment | None = None,
         page_size: int = 50,
     ) -> Iterator[Post]:
         """Posts by one metric, the greatest or the least first; posts without the metric are left out."""
-        asked = {"metric": metric, "order": order, "channel_id": channel_id, "platform": platform}
+        asked = {"metric": metric, "order": order, **_chosen(channel_id, channel_ids), "platform": platform}
         span = {"from": _text(start), "to": _text(end), "limit": page_size}
         return self._pages(Page[Post], "top/posts", {**asked, **span})
 
@@ -195,15 +205,17 @@ class Tidemark(WebhookCalls):
         step: Step = "day",
         tz: str = "UTC",
         mode: Mode = "cumulative",
+        channel_ids: Sequence[str] = (),
     ) -> Series:
-        """The workspace's figures over time, summed over all channels."""
-        return self._series("", metrics, start, end, step, tz, mode)
+        """The workspace's figures over time, summed over all channels or those named."""
+        return self._series("", metrics, start, end, step, tz, mode, _chosen(None, channel_ids))
 
     def best_times(
         self,
         metric: str = "engagements",
         *,
         channel_id: str | None = None,
+        channel_ids: Sequence[str] = (),
         start: Moment | None = None,
         end: Moment | None = None,
         tz: str = "UTC",
@@ -214,7 +226,7 @@ class Tidemark(WebhookCalls):
         return self._get(
             BestTimes,
             "insights/best-times",
-            {"metric": metric, "channel_id": channel_id, **span, "age_hours": age_hours},
+            {"metric": metric, **_chosen(channel_id, channel_ids), **span, "age_hours": age_hours},
         )
 
     def decay(
@@ -222,6 +234,7 @@ class Tidemark(WebhookCalls):
         metric: str = "engagements",
         *,
         channel_id: str | None = None,
+        channel_ids: Sequence[str] = (),
         start: Moment | None = None,
         end: Moment | None = None,
         tz: str = "UTC",
@@ -230,7 +243,9 @@ class Tidemark(WebhookCalls):
         """How fast posts reach the figure that they have after some days."""
         span = _span(start, end, tz)
         return self._get(
-            Decay, "insights/decay", {"metric": metric, "channel_id": channel_id, **span, "base_days": base_days}
+            Decay,
+            "insights/decay",
+            {"metric": metric, **_chosen(channel_id, channel_ids), **span, "base_days": base_days},
         )
 
     def unusual(
@@ -238,6 +253,7 @@ class Tidemark(WebhookCalls):
         metric: str = "engagements",
         *,
         channel_id: str | None = None,
+        channel_ids: Sequence[str] = (),
         start: Moment | None = None,
         end: Moment | None = None,
         tz: str = "UTC",
@@ -246,24 +262,33 @@ class Tidemark(WebhookCalls):
         """Posts far from their channel's usual, counters that fell, and late polls."""
         span = _span(start, end, tz)
         return self._get(
-            Unusual, "insights/unusual", {"metric": metric, "channel_id": channel_id, **span, "factor": factor}
+            Unusual,
+            "insights/unusual",
+            {"metric": metric, **_chosen(channel_id, channel_ids), **span, "factor": factor},
         )
 
     def totals(
         self,
         *,
         channel_id: str | None = None,
+        channel_ids: Sequence[str] = (),
         start: Moment | None = None,
         end: Moment | None = None,
         tz: str = "UTC",
         attribution: Attribution = "published",
         is_compared: bool = False,
     ) -> Totals:
-        """Figures of the workspace or one channel in a window; `is_compared` adds those of the window before."""
+        """Figures of the workspace, or of channels, in a window; `is_compared` adds those of the window before."""
         path = "totals" if channel_id is None else f"channels/{quoted(channel_id)}/totals"
         span = {**_span(start, end, tz), "format": "json"}
         compare = "previous" if is_compared else None
-        return self._get(Totals, path, {**span, "attribution": attribution, "compare": compare})
+        return self._get(
+            Totals, path, {**span, **_chosen(None, channel_ids), "attribution": attribution, "compare": compare}
+        )
+
+    def channel_events(self, channel_id: str) -> list[ChannelEvent]:
+        """What happened to a channel's connection in the last 30 days, the latest first."""
+        return self._get(ChannelEvents, f"channels/{quoted(channel_id)}/events").data
 
     def channel_window(self, channel_id: str, length: Length = "28d") -> Window:
         """A channel's totals over the window of a length (`24h`, `7d`, `28d`) that ends now."""
@@ -354,7 +379,7 @@ class Tidemark(WebhookCalls):
         step: Step,
         tz: str,
         mode: Mode,
-        more: Mapping[str, str] | None = None,
+        more: Mapping[str, str | None] | None = None,
     ) -> Series:
         span = {**_span(start, end, tz), "format": "json"}
         asked = {"metrics": ",".join(metrics), "step": step, "mode": mode, **span, **(more or {})}
@@ -383,6 +408,15 @@ class Tidemark(WebhookCalls):
 
 def _span(start: Moment | None, end: Moment | None, tz: str) -> dict[str, str | None]:
     return {"from": _text(start), "to": _text(end), "tz": tz}
+
+
+def _chosen(channel_id: str | None, channel_ids: Sequence[str]) -> dict[str, str | None]:
+    return {"channel_id": channel_id, "channel_ids": ",".join(channel_ids) or None}
+
+
+def _rising(order: Order) -> Order | None:
+    # Servers before this parameter know one order only.
+    return order if order == "asc" else None
 
 
 def _text(moment: Moment | None) -> str | None:

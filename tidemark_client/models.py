@@ -311,6 +311,21 @@ class Window(Answer):
     sources: dict[str, Literal["channel", "posts", "mixed"]]
 
 
+class ChannelEvent(Answer):
+    """Something that happened to a channel's connection."""
+
+    type: str
+    occurred_at: datetime
+    reason: str | None
+
+
+class ChannelEvents(Answer):
+    """What happened to a channel's connection, the latest first."""
+
+    channel_id: str
+    data: list[ChannelEvent]
+
+
 class Rejected(Answer):
     """A refused line of a bulk write: its number, from 1, and the reason."""
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from infra.embedded import artifacts
+from infra.embedded import artifacts, demo_workspace
 from infra.embedded.class_archives import Making
 from infra.embedded.composition import ENGINES, LASTING, NAMES, Plan, ports_needed
 from infra.embedded.console import say
@@ -48,6 +48,7 @@ def main(
     without: Sequence[str] = (),
     ready_file: Path | None = None,
     secure: bool = False,
+    demo: bool = False,
 ) -> int:
     """Run until a signal; blocks, and must be called in the main thread.
 
@@ -55,6 +56,7 @@ def main(
         data_dir: folder for all state; a second run on the same folder resumes.
         without: names of services to leave out, with hyphens or underscores.
         secure: TLS on every engine, and a user with no more than its rights for each service.
+        demo: make a workspace of the sandbox's figures, and print its key.
 
     Returns:
         0 after a clean stop, 130 when interrupted before anything ran, 1 after a failure that was explained in one
@@ -67,7 +69,7 @@ def main(
     umask = os.umask(0o077)
     try:
         with DataDir(data_dir) as folder:
-            _run(folder, _names(sandbox, without), ports, ready_file, is_secure=secure)
+            _run(folder, _names(sandbox, without), ports, ready_file, is_secure=secure, is_shown=demo)
     except KeyboardInterrupt:
         say("tidemark: interrupted")
         return INTERRUPTED
@@ -87,7 +89,17 @@ def inherited_environment() -> dict[str, str]:
     return {**read_dotenv(Path(".env")), **os.environ}
 
 
-def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path | None, *, is_secure: bool) -> None:
+def _run(
+    folder: DataDir,
+    names: frozenset[str],
+    ports: Ports,
+    ready_file: Path | None,
+    *,
+    is_secure: bool,
+    is_shown: bool,
+) -> None:
+    if is_shown and (missing := [name for name in ("sandbox", "query_api") if name not in names]):
+        raise UsageError(f"--demo needs the {missing[0]}: leave out --demo, or what leaves out the {missing[0]}")
     if ready_file is not None:
         _clear(ready_file)
     try:
@@ -126,7 +138,9 @@ def _run(folder: DataDir, names: frozenset[str], ports: Ports, ready_file: Path 
     archives = Making(engines, _of_makers(inherited))
 
     def on_ready() -> None:
-        _print_addresses(plan, folder)
+        _print_addresses(plan, folder, is_shown=is_shown)
+        if is_shown and plan.query_api_url is not None:
+            demo_workspace.show(folder.path, plan.query_api_url, plan.admin_key)
         archives.begin()
 
     supervisor = Supervisor(
@@ -175,7 +189,7 @@ def _clear(ready_file: Path) -> None:
         raise DataDirError(f"cannot write {ready_file} ({error.strerror}): choose another --ready-file") from error
 
 
-def _print_addresses(plan: Plan, folder: DataDir) -> None:
+def _print_addresses(plan: Plan, folder: DataDir, *, is_shown: bool) -> None:
     rows = [
         ("query API", plan.query_api_url),
         ("in a browser", f"{plan.query_api_url}/" if plan.query_api_url is not None else None),
@@ -196,7 +210,7 @@ def _print_addresses(plan: Plan, folder: DataDir) -> None:
     left_out = [name for name in LASTING if name not in plan.names]
     if left_out:
         say(f"  {'left out':<21} {', '.join(left_out)}")
-    for line in (*platforms_asked(plan), *dashboard_opened(plan)):
+    for line in (*platforms_asked(plan), *(() if is_shown else dashboard_opened(plan))):
         say(line)
     say("\ntidemark is ready; press Ctrl-C to stop")
 

@@ -24,6 +24,7 @@ from services.query_api.admin.status import engines_of, reader_of
 from services.query_api.admin.vault import TokenVault
 from services.query_api.app import Parts, create_app
 from services.query_api.cache import AnswerCache
+from services.query_api.connections import Connections
 from services.query_api.directory import Directory
 from services.query_api.drops import DropFeed, drop_tags
 from services.query_api.fairness import Desk
@@ -93,6 +94,7 @@ class Service:
         self._clock = SystemClock()
         self._key_writes = key_writes
         keys, directory, vault, spending = KeyRing(), Directory(), TokenVault(), Spending()
+        connections = Connections()
         registry = Registry(settings, settings)
         codecs = Codecs(registry)
         self._publisher = KafkaPublisher(settings, codecs)
@@ -103,7 +105,7 @@ class Service:
             self._clock,
             allows_private=bool(settings.webhooks_allow_private),
         )
-        views = (keys, directory, vault, spending, webhooks.book, webhooks.states)
+        views = (keys, directory, vault, spending, connections, webhooks.book, webhooks.states)
         self._feed = feed = CatalogFeed(settings, codecs, views)
         self._clickhouse = clickhouse = ClickHouse(settings)
         self._link = PollerLink(settings, codecs, self._clock, deadline_seconds=settings.live_deadline_seconds)
@@ -169,6 +171,7 @@ class Service:
                     ),
                     settings.poll_speed,
                     spending,
+                    connections=connections,
                     desk=desk,
                     own_store=self._store,
                     own_reads=own_reads,

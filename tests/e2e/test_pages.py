@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -29,7 +29,7 @@ READY_SECONDS = 90
 VIEWS = {
     "overview": "/app?zone=UTC",
     "published": "/app?zone=UTC&by=published&range=7d",
-    "channel-overview": "/app?zone=UTC&channels=ch-bluesky&range=7d",
+    "some-channels": "/app?zone=UTC&channels=ch-bluesky,ch-youtube&range=7d",
     "posts": "/app?view=posts&zone=UTC",
     "sorted": "/app?view=posts&zone=UTC&sort=engagement_rate",
     "post": "/app?view=posts&zone=UTC&post={post}&explain=engagements",
@@ -112,10 +112,16 @@ class Window:
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
-    def asked(self, path: str) -> str:
-        """The address of the latest request of a path, without the origin."""
-        found = [address for address in self.requests if urlsplit(address).path == path]
-        assert found, (path, self.requests)
+    def asked(self, path: str, *parts: str, without: str = "") -> str:
+        """The address of the latest request of a path with these parts of a query and without one, less its origin."""
+        found = [
+            address
+            for address in self.requests
+            if urlsplit(address).path == path
+            and set(parts) <= set(urlsplit(address).query.split("&"))
+            and (not without or without not in urlsplit(address).query.split("&"))
+        ]
+        assert found, (path, parts, self.requests)
         parts = urlsplit(found[-1])
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
@@ -185,21 +191,29 @@ def of(kind: str, thing_id: str, metrics: Any, reasons: Any) -> dict[tuple[str, 
     }
 
 
+def without_times(point: dict[str, Any]) -> dict[str, Any]:
+    """A point's figures."""
+    return {name: value for name, value in point.items() if name not in ("start", "end")}
+
+
 def expected(name: str, window: Window, scene: Scene) -> dict[tuple[str, str, str], tuple[str, str | None]]:
     """What the API answers now to what the page asked for."""
     v1 = "/tidemark/v1"
 
-    def again(path: str) -> Any:
-        return scene.read(window.asked(f"{v1}/{path}"))
+    def again(path: str, *parts: str, without: str = "") -> Any:
+        return scene.read(window.asked(f"{v1}/{path}", *parts, without=without))
 
     found: dict[tuple[str, str, str], tuple[str, str | None]] = {}
-    if name in ("overview", "published", "channel-overview"):
-        of_channel = "channels/ch-bluesky/" if name == "channel-overview" else ""
-        for metric, row in again(f"{of_channel}totals")["metrics"].items():
+    if name in ("overview", "published", "some-channels"):
+        totals = again("totals")
+        assert totals.get("channel_ids") == (["ch-bluesky", "ch-youtube"] if name == "some-channels" else None)
+        for metric, row in totals["metrics"].items():
             found |= of("tile", metric, {metric: row["value"]}, "no_answer")
             found |= of("tile", metric, {"change": row["change"]}, "no_base")
         for post in again("top/posts")["data"]:
             found |= of("post", post["id"], post["metrics"], post["reasons"])
+        for point in again("series")["points"]:
+            found |= of("point", point["start"], without_times(point), "no_answer")
     if name in ("posts", "sorted"):
         for post in again("posts" if name == "posts" else "top/posts")["data"]:
             found |= of("post", post["id"], post["metrics"], post["reasons"])
@@ -208,16 +222,23 @@ def expected(name: str, window: Window, scene: Scene) -> dict[tuple[str, str, st
         found |= of("post", post["id"], post["metrics"], post["reasons"])
         for target in post["targets"]:
             found |= of("target", target["id"], target["metrics"], target["reasons"])
+        for point in again(f"posts/{scene.post_id}/series")["points"]:
+            found |= of("point", point["start"], without_times(point), "no_answer")
         for part in again(f"posts/{scene.post_id}/explain")["parts"]:
             found |= of(
                 "part", f"{part['target_id']}/{part['metric']}", {part["metric"]: part["value"]}, part["reason"] or ""
             )
-    if name in ("overview", "published", "channel-overview", "channels"):
+    if name in ("overview", "published", "some-channels", "channels"):
         for channel in again("channels")["data"]:
             found |= of("channel", channel["id"], channel["metrics"], channel["reasons"])
     if name == "channel":
         channel = again("channels/ch-youtube")
         found |= of("channel", channel["id"], channel["metrics"], channel["reasons"])
+        for kind, mode in (("history", "mode=cumulative"), ("gained", "mode=increments")):
+            for point in again("channels/ch-youtube/series", "source=channel", mode)["points"]:
+                found |= of(kind, point["start"], without_times(point), "no_answer")
+        for point in again("channels/ch-youtube/series", "step=day", without="source=channel")["points"]:
+            found |= of("point", point["start"], without_times(point), "no_answer")
         for number, period in enumerate(channel["periods"]):
             found |= of("period", str(number), period["metrics"], "no_answer")
         for length in ("24h", "7d", "28d"):
@@ -312,6 +333,8 @@ def test_posts_are_sorted_filtered_searched_and_paged(open_window: Callable[...,
 
     first = ids()
     assert len(first) == 25
+    # Each post that was answered for some days has its line.
+    expect(page.locator("td.line path.line").nth(15)).to_be_attached(timeout=WAIT_MS)
     page.get_by_role("link", name="Next page").click()
     expect(page.locator(f"tr[data-id='{first[0]}']")).to_have_count(0)
     settled(page)
@@ -339,9 +362,16 @@ def test_posts_are_sorted_filtered_searched_and_paged(open_window: Callable[...,
     settled(page)
     assert len(likes) == 25
     assert likes == sorted(likes, reverse=True)
-    page.get_by_label("Channel").select_option("ch-x")
-    expect(page.locator("tr[data-id] .p-bluesky")).not_to_have_count(25)
-    assert "channels=ch-x" in page.url
+    page.get_by_role("link", name="Newest").click()
+    expect(page.locator("th[aria-sort=descending]")).to_have_text("Newest")
+    page.get_by_role("link", name="Newest").click()
+    expect(page.locator("th[aria-sort=ascending]")).to_have_text("Oldest")
+    settled(page)
+    known = scene.read(window.asked("/tidemark/v1/posts", "order=asc"))["data"]
+    assert ids() == [post["id"] for post in known]
+    assert [post["published_at"] for post in known] == sorted(post["published_at"] for post in known)
+    page.locator("thead a").filter(has_text="Oldest").click()
+    expect(page.locator("th[aria-sort=descending]")).to_have_text("Newest")
     page.get_by_role("searchbox").fill("BOOTS DRY")
     page.get_by_role("button", name="Search").click()
     expect(page.locator("tbody tr[data-id]").first).to_contain_text("Keep your boots dry")
@@ -350,6 +380,45 @@ def test_posts_are_sorted_filtered_searched_and_paged(open_window: Callable[...,
     page.get_by_role("searchbox").fill("no such text anywhere")
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_text("No posts here")).to_be_visible()
+
+
+def test_several_channels_are_chosen(open_window: Callable[..., Window], scene: Scene) -> None:
+    window = open_window()
+    page = visit(window, scene, "posts")
+    page.locator(".picker summary").click()
+    page.get_by_role("searchbox", name="Find a channel").fill("tidemark.test")
+    expect(page.locator(".picker label")).to_have_count(1)
+    page.get_by_role("searchbox", name="Find a channel").fill("")
+    for channel_id in ("ch-x", "ch-bluesky"):
+        page.locator(f".picker label[data-id={channel_id}] input").check()
+    expect(page.locator(".picker summary")).to_have_text("2 channels")
+    page.keyboard.press("Escape")
+    expect(page.locator(".picker fieldset")).to_be_hidden()
+    expect(page.locator(".picker summary")).to_be_focused()
+    settled(page)
+    assert parse_qs(urlsplit(page.url).query)["channels"] == ["ch-x,ch-bluesky"]
+
+    def ids() -> list[str]:
+        return [str(row.get_attribute("data-id")) for row in page.locator("tbody tr[data-id]").all()]
+
+    first = ids()
+    assert first == [post["id"] for post in scene.read(window.asked("/tidemark/v1/posts"))["data"]]
+    # Named one by one it is the same view, and it stays from view to view.
+    page.goto(f"{scene.origin}/app?view=posts&zone=UTC&channels=ch-x&channels=ch-bluesky")
+    settled(page)
+    assert ids() == first
+    page.get_by_role("link", name="Overview").click()
+    expect(page.locator(".picker summary")).to_have_text("2 channels")
+    settled(page)
+    followers = page.locator("tr[data-kind=channel]").all()
+    assert {row.get_attribute("data-id") for row in followers} == {"ch-x", "ch-bluesky"}
+    # One that is gone can be taken out.
+    page.goto(f"{scene.origin}/app?zone=UTC&channels=ch-x,ch-gone")
+    expect(page.locator(".notice.bad")).to_contain_text("There is nothing here")
+    page.locator(".picker summary").click()
+    page.locator(".picker label[data-id=ch-gone] input").click()
+    expect(page.locator("[data-kind=tile]").first).to_be_visible()
+    expect(page.locator(".notice.bad")).to_have_count(0)
 
 
 def test_a_figure_is_explained_by_its_raw_answer(open_window: Callable[..., Window], scene: Scene) -> None:
@@ -563,6 +632,8 @@ def test_operators_see_what_the_admin_api_says(open_window: Callable[..., Window
             for platform, one in held.get("platforms", {}).items():
                 known |= {("platform", platform, key): value for key, value in one.items()}
                 known |= {("money", platform, key): value for key, value in one.items()}
+                spent = one.get("spent_usd_by_workspace", {})
+                known |= {("spent", workspace, "spent_usd"): value for workspace, value in spent.items()}
         held = figures(page)
         problems.clear()
         problems.update(

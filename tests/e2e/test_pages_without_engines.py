@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import uvicorn
@@ -144,6 +145,10 @@ POST: dict[str, Any] = {
     "targets": [{**TARGET, **UNPOLLED}],
     **UNPOLLED,
 }
+EVENTS = [
+    {"type": "account.recovered", "occurred_at": "2026-06-02T10:00:00Z", "reason": None},
+    {"type": "account.token_expired", "occurred_at": "2026-06-01T09:00:00Z", "reason": "token_revoked"},
+]
 NONE = {"value": None, "previous": None, "change": None}
 
 
@@ -155,6 +160,7 @@ def unpolled(route: Route) -> None:
     found: dict[str, Any] = {
         "channels": {"data": [CHANNEL], "next_cursor": None},
         "channels/c1": CHANNEL,
+        "channels/c1/events": {"data": EVENTS},
         "posts": {"data": [POST], "next_cursor": None},
         "posts/p1": POST,
         "top/posts": {"data": [], "next_cursor": None},
@@ -193,6 +199,11 @@ def test_before_the_first_poll_each_view_says_so(served: tuple[str, Topics]) -> 
         page.goto(f"{origin}/app?view=channels&channel=c1&zone=UTC")
         expect(page.get_by_text("No answer yet", exact=True)).to_be_visible()
         expect(page.locator(".fresh")).to_contain_text("Not polled yet; next poll in")
+        expect(page.get_by_text("Nothing known in this range")).to_be_visible()
+        events = page.locator("tr[data-kind=event]")
+        expect(events.first).to_contain_text("2 Jun 2026, 10:00")
+        expect(events.first).to_contain_text("The connection works again")
+        expect(events.last).to_contain_text("Token revoked")
         page.goto(f"{origin}/app?view=posts&post=p1&zone=UTC")
         expect(page.locator("[data-kind=post] [data-metric=likes]").first).to_have_attribute("data-reason", "pending")
         # What others wrote is only ever text, and never an address.
@@ -200,3 +211,45 @@ def test_before_the_first_poll_each_view_says_so(served: tuple[str, Topics]) -> 
         assert page.locator("a[href^='javascript']").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert not complaints
+
+
+def test_answers_that_take_longer_than_changes_come_do_arrive(served: tuple[str, Topics]) -> None:
+    origin, _ = served
+    held: list[Route] = []
+    with Browsing() as browsing:
+        page = browsing.page()
+        page.set_default_timeout(WAIT_MS)
+        complaints = complaints_of(page)
+        page.clock.install()
+        page.route("**/tidemark/v1/**", unpolled)
+        page.route("**/tidemark/v1/totals**", lambda route: held.append(route))
+        signed_in(page, f"{origin}/app?zone=UTC", "tm_live_somebodys")
+        expect(page.get_by_text("Nothing known here yet")).to_be_visible()
+        # Without a stream the view looks again every 15 seconds.
+        for _ in range(3):
+            page.clock.run_for(16_000)
+        assert len(held) == 1
+        # What changed meanwhile is asked for once these answers are there.
+        with page.expect_request("**/tidemark/v1/totals**"):
+            unpolled(held[0])
+        expect(page.locator("[data-kind=tile][data-id=likes]")).to_be_visible()
+        assert not complaints
+
+
+def test_all_pages_of_the_channels_are_read(served: tuple[str, Topics]) -> None:
+    origin, _ = served
+
+    def channels(route: Route) -> None:
+        asked = parse_qs(urlsplit(route.request.url).query)
+        page = int(asked.get("cursor", ["0"])[0])
+        rows = [{**CHANNEL, "id": f"c{number}", "next_poll_at": None} for number in range(page * 2, page * 2 + 2)]
+        body = {"data": rows, "next_cursor": str(page + 1) if page < 2 else None}
+        route.fulfill(body=json.dumps(body), content_type="application/json")
+
+    with Browsing() as browsing:
+        page = browsing.page()
+        page.set_default_timeout(WAIT_MS)
+        page.route("**/tidemark/v1/**", unpolled)
+        page.route("**/tidemark/v1/channels?**", channels)
+        signed_in(page, f"{origin}/app?view=channels", "tm_live_somebodys")
+        expect(page.locator("tr[data-kind=channel]")).to_have_count(6)

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from infra.sandbox.channels import ACCOUNTS, channel_line
-from infra.sandbox.curves import metric_value
+from infra.sandbox.curves import level_value, metric_value
 from infra.sandbox.ids import make_id
 from tests.support.tidemark import RawPublisher, Tidemark
 
@@ -165,6 +165,52 @@ def _x(post: Shown, figure: Any) -> tuple[str, dict[str, str], Any]:
     return "/2/tweets", {"ids": post.external_id, "tweet.fields": "public_metrics"}, {"data": [item]}
 
 
+def account_answers(workspace_id: str, now: int, days: int, seed: int) -> list[dict[str, Any]]:
+    """Raw events of the past: an answer about each of two accounts on each day before today."""
+    bluesky, youtube = ACCOUNTS["bluesky"].external_id, ACCOUNTS["youtube"].external_id
+    found = []
+    for day in range(1, days):
+        at = now // DAY * DAY - day * DAY + 6 * HOUR
+
+        def level(platform: str, account: str, name: str, at: int = at) -> int:
+            return level_value(seed, platform, account, name, at)
+
+        counts = {"followersCount": "followers", "followsCount": "following", "postsCount": "posts"}
+        profile = {"did": bluesky, **{key: level("bluesky", bluesky, name) for key, name in counts.items()}}
+        statistics = {
+            "subscriberCount": str(level("youtube", youtube, "followers")),
+            "videoCount": str(level("youtube", youtube, "posts")),
+            "hiddenSubscriberCount": False,
+        }
+        item = {"kind": "youtube#channel", "id": youtube, "statistics": statistics}
+        for platform, endpoint, request, body in (
+            ("bluesky", "/xrpc/app.bsky.actor.getProfiles", {"actors": bluesky}, {"profiles": [profile]}),
+            (
+                "youtube",
+                "/youtube/v3/channels",
+                {"part": "statistics", "id": youtube},
+                {"kind": "youtube#channelListResponse", "items": [item]},
+            ),
+        ):
+            found.append(
+                {
+                    "event_id": f"past-ch-{platform}-{at}",
+                    "workspace_id": workspace_id,
+                    "channel_id": f"ch-{platform}",
+                    "platform": platform,
+                    "kind": "CHANNEL_METRICS",
+                    "endpoint": endpoint,
+                    "request": request,
+                    "targets": [],
+                    "http_status": 200,
+                    "body": json.dumps(body).encode(),
+                    "captured_at": datetime.fromtimestamp(at / 1000, UTC),
+                    "origin": "BACKFILL",
+                }
+            )
+    return found
+
+
 def show(tidemark: Tidemark, workspace_id: str, days: int) -> tuple[str, list[Shown]]:
     """Write the scene into a workspace of a running Tidemark; returns a key of the workspace, and the posts."""
     now = time.time_ns() // 1_000_000
@@ -173,7 +219,8 @@ def show(tidemark: Tidemark, workspace_id: str, days: int) -> tuple[str, list[Sh
     reply = tidemark.admin("POST", "/admin/v1/catalog", content=lines.encode()).raise_for_status().json()
     assert not reply["rejected"], reply["rejected"][:3]
     publisher = RawPublisher(tidemark.ready)
-    for event in answers_of(workspace_id, posts, now, tidemark.sandbox("healthz")["seed"]):
+    seed = tidemark.sandbox("healthz")["seed"]
+    for event in (*answers_of(workspace_id, posts, now, seed), *account_answers(workspace_id, now, days, seed)):
         publisher.publish(event)
     publisher.flush()
     return new_key(tidemark, workspace_id), posts

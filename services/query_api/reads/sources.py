@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from services.query_api.connections import Connections
 from services.query_api.directory import Directory
 from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.reads.at_once import AtOnce
@@ -42,6 +43,7 @@ class Sources:
         at_once: answers that the own store gives without waiting; None likewise.
         poll_speed: the divisor of poll intervals.
         spending: what polls cost.
+        connections: what happened to channels' connections.
         webhooks: webhooks of all workspaces, and changes to them.
         answers: turns at making large answers, each held until the answer is sent.
         desk: threads in which payloads are read and large replies are written.
@@ -63,6 +65,7 @@ class Sources:
     own_reads: OwnReads | None = None
     at_once: AtOnce | None = None
     webhooks: Webhooks = field(default_factory=no_webhooks)
+    connections: Connections = field(default_factory=Connections)
     subscriptions: Subscriptions = field(default_factory=Subscriptions)
     clock: Clock = field(default_factory=SystemClock)
     calls: Facts[Any] = field(default_factory=lambda: Facts(0))

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from services.query_api.reads.query import ID
 from services.runtime.instants import WRITTEN, parse_instant
@@ -103,6 +111,24 @@ Instant = Annotated[
 
 Limit = Annotated[int, Field(ge=1, le=MOST_IDS)]
 """The most rows of one page, 1 to 500."""
+
+
+class OfChannels(Parameters):
+    """Base of models of parameters that choose one or several channels of the workspace."""
+
+    channel_id: Id | None = Field(None, description="Only this channel.")
+    channel_ids: Ids | None = Field(None, description="Only these channels, up to 500; allows no channel_id.")
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if self.channel_id is not None and self.channel_ids is not None:
+            raise ValueError("channel_ids: can't be combined with channel_id")
+        return self
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The chosen channels; none where all count."""
+        return self.channel_ids or (() if self.channel_id is None else (self.channel_id,))
 
 
 def describe(error: ValidationError) -> str:

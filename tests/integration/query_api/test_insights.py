@@ -88,6 +88,26 @@ def read(service: Service, name: str, headers: dict[str, str], **params: Any) ->
     return reply.json()
 
 
+def test_several_channels_are_chosen(service: Service, tenants: list[Tenant]) -> None:
+    headers = tenants[0].headers
+    for name, found in (("best-times", "cells"), ("decay", "ages"), ("unusual", "posts"), ("unusual", "falls")):
+        replies = {
+            chosen: read(service, name, headers, limit=500 if name == "unusual" else None, **dict([chosen]))
+            for chosen in (
+                ("channel_id", None),
+                ("channel_id", "c0"),
+                ("channel_ids", "c-new,c0"),
+                ("channel_ids", "c0,c1"),
+            )
+        }
+        whole, one, one_and_empty, both = (reply[found] for reply in replies.values())
+        assert one == one_and_empty != whole == both
+        assert replies["channel_ids", "c0,c1"]["channel_ids"] == ["c0", "c1"]
+        assert "channel_ids" not in replies["channel_id", "c0"]
+    asked = {**SPAN, "channel_id": "c0", "channel_ids": "c0,c1"}
+    assert service.client.get("/tidemark/v1/insights/decay", params=asked, headers=headers).status_code == 422
+
+
 @pytest.mark.parametrize("channel_id", [None, "c0"])
 @pytest.mark.parametrize("metric", model.PARTS)
 def test_best_times(service: Service, tenants: list[Tenant], metric: str, channel_id: str | None) -> None:

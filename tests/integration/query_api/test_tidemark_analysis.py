@@ -8,7 +8,7 @@ import json
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -160,8 +160,9 @@ def tenants(service: Service, store: Store) -> list[Tenant]:
     for number in range(WORKSPACES):
         random = Random(number)
         workspace_id = f"analysis-{number}"
-        histories = [random_history(random, place, START, END) for place in range(random.randrange(2, 9))]
-        know_channels(service, store, workspace_id, ["c0", "c1"])
+        drawn = [random_history(random, place, START, END) for place in range(random.randrange(2, 9))]
+        histories = [replace(one, channel_id="c2") if place % 3 == 2 else one for place, one in enumerate(drawn)]
+        know_channels(service, store, workspace_id, ["c0", "c1", "c2"])
         store_history(store, workspace_id, histories)
         # In nobody's reply: of no listed target, and of a deleted channel.
         store.snapshot(workspace_id, "unlisted", "e1", START + DAY, values(likes=10**6))
@@ -186,6 +187,11 @@ def shown(name: str, value: int | None) -> Any:
     return Decimal(value).scaleb(-3) if value is not None and name.endswith("_seconds") else value
 
 
+def some_channels(tenant: Tenant) -> tuple[str, list[History], dict[str, str]]:
+    """The workspace's path, the histories of two of its channels, and the parameter that chooses these."""
+    return "", [one for one in tenant.histories if one.channel_id != "c1"], {"channel_ids": "c2,c0"}
+
+
 def test_series_are_what_the_snapshots_say(service: Service, tenants: list[Tenant]) -> None:
     compared = 0
     for tenant in tenants:
@@ -198,8 +204,9 @@ def test_series_are_what_the_snapshots_say(service: Service, tenants: list[Tenan
             *((f"channels/{c}", [one for one in tenant.histories if one.channel_id == c]) for c in ("c0", "c1")),
             ("", tenant.histories),
         ]
-        for path, histories in subjects:
-            reply = read(service, f"{path}/series".strip("/"), tenant.headers, metrics=",".join(METRICS))
+        whole: list[tuple[str, list[History], dict[str, str]]] = [(path, held, {}) for path, held in subjects]
+        for path, histories, chosen in [*whole, some_channels(tenant)]:
+            reply = read(service, f"{path}/series".strip("/"), tenant.headers, metrics=",".join(METRICS), **chosen)
             assert [(point["start"], point["end"]) for point in reply["points"]] == [
                 (iso_seconds(start), iso_seconds(end)) for start, end in days()
             ]
@@ -208,9 +215,8 @@ def test_series_are_what_the_snapshots_say(service: Service, tenants: list[Tenan
                     assert point[name] == shown(name, cumulative(histories, name, end)), (path, name, point)
                     compared += point[name] is not None
             growing = [name for name in METRICS if name not in ("reach", "avg_watch_time_seconds")]
-            reply = read(
-                service, f"{path}/series".strip("/"), tenant.headers, metrics=",".join(growing), mode="increments"
-            )
+            asked = {"metrics": ",".join(growing), "mode": "increments", **chosen}
+            reply = read(service, f"{path}/series".strip("/"), tenant.headers, **asked)
             for point, bucket in zip(reply["points"], days(), strict=True):
                 for name in growing:
                     expected = growth(histories, name, (START, END), bucket)
@@ -270,13 +276,16 @@ def test_hours_add_up_to_their_day(service: Service, tenants: list[Tenant]) -> N
 def test_totals_are_what_the_snapshots_say(service: Service, tenants: list[Tenant]) -> None:
     before = (START - 7 * DAY, START)
     for tenant in tenants:
-        for path, histories in [
-            ("totals", tenant.histories),
-            ("channels/c1/totals", [one for one in tenant.histories if one.channel_id == "c1"]),
+        for path, histories, chosen in [
+            ("", tenant.histories, {}),
+            ("channels/c1/", [one for one in tenant.histories if one.channel_id == "c1"], {}),
+            some_channels(tenant),
         ]:
-            received = read(service, path, tenant.headers, attribution="received", compare="previous")
+            asked = {"compare": "previous", **chosen}
+            received = read(service, f"{path}totals", tenant.headers, attribution="received", **asked)
             assert received["compared_with"] == {"from": iso_seconds(before[0]), "to": iso_seconds(START)}
-            published = read(service, path, tenant.headers, compare="previous")
+            published = read(service, f"{path}totals", tenant.headers, **asked)
+            assert received.get("channel_ids") == published.get("channel_ids") == (["c2", "c0"] if chosen else None)
             for name in METRICS:
                 for reply, (value, previous) in [
                     (received, [growth(histories, name, span, span) for span in ((START, END), before)]),
@@ -313,6 +322,19 @@ def test_a_channels_own_figures(service: Service, store: Store, tenants: list[Te
     assert series(metrics="views", source="channel") == [7] * 7
     received = read(service, "channels/c0/totals", tenant.headers, attribution="received")
     assert received["metrics"]["followers"]["value"] == 30
+    # Levels of several channels are added up, of those asked for only.
+    store.channel_snapshot(tenant.workspace_id, "c1", "e", day[0] - 5, followers=1_000)
+    store.channel_snapshot(tenant.workspace_id, "c2", "f", day[0] - 5, followers=10_000)
+    for chosen, more in (("c0,c2", 10_000), ("c2,c1,c0", 11_000), ("c0", 0)):
+        points = read(service, "series", tenant.headers, metrics="followers", channel_ids=chosen)["points"]
+        assert [point["followers"] for point in points] == [more + own for own in (100, 90, *[130] * 5)]
+
+
+def test_a_channel_that_is_not_there_is_not_chosen(service: Service, tenants: list[Tenant]) -> None:
+    for path in ("totals", "series?metrics=likes", "insights/decay", "insights/unusual", "insights/best-times"):
+        for chosen, status in (("c0,c1", 200), ("c0,c-none", 404), ("c0,no way", 422), ("", 422)):
+            address = f"/tidemark/v1/{path}{'&' if '?' in path else '?'}channel_ids={chosen}"
+            assert service.client.get(address, headers=tenants[0].headers).status_code == status, address
 
 
 def test_another_workspace_reads_nothing(service: Service, tenants: list[Tenant]) -> None:

@@ -3,8 +3,11 @@ import { useEffect, useState } from "./view.js";
 
 const CHANGED = "tidemark:address";
 
+// Channels may be named with commas between them, or one by one.
 export function parameters() {
-  return Object.fromEntries(new URLSearchParams(location.search));
+  const query = new URLSearchParams(location.search);
+  const channels = query.getAll("channels").join();
+  return { ...Object.fromEntries(query), ...(channels ? { channels } : {}) };
 }
 
 // The address of the same page with some parameters changed; null or "" takes a parameter away.

@@ -2,6 +2,8 @@
 import { useEffect, useRef, useState } from "./view.js";
 
 const LONGEST_WAIT_SECONDS = 60;
+// Of 500 rows each.
+const MOST_PAGES = 20;
 
 // A number that JavaScript would write in other digits than the API did.
 class Exact extends Number {
@@ -38,6 +40,7 @@ export class Session {
   constructor(name) {
     this.name = name;
     this.onRefused = () => {};
+    this.isLimited = false;
   }
 
   get key() {
@@ -67,6 +70,18 @@ export class Session {
     return this.ask(path, { signal });
   }
 
+  // All rows of a list, page by page.
+  async rows(path, signal) {
+    const data = [];
+    let cursor = "";
+    for (let page = 0; page < MOST_PAGES && cursor !== null; page += 1) {
+      const found = await this.get(cursor ? `${path}&cursor=${encodeURIComponent(cursor)}` : path, signal);
+      data.push(...found.data);
+      cursor = found.next_cursor;
+    }
+    return { data };
+  }
+
   post(path, body) {
     return this.ask(path, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
   }
@@ -79,6 +94,8 @@ export class Session {
       if (error.name === "AbortError") throw error;
       throw new Refused(0, { message: "The server can't be reached." });
     }
+    // Where requests are counted, replies tell how many are left.
+    this.isLimited = reply.headers.has("ratelimit");
     const text = await reply.text();
     let body = null;
     try {
@@ -105,24 +122,42 @@ export function withQuery(path, asked) {
 }
 
 // The answers at some addresses. While new ones are read, the old ones stay; after a failure they are asked again.
-// Args: addresses by name; tick: a number that changes when the data may have changed.
+// Answers that take longer than changes come are waited for, and only then asked anew: else none would ever arrive.
+// Args: addresses by name, of all pages of a list as { rows: address }; tick: a number that changes when the data may have changed.
 export function useAnswers(session, addresses, tick = 0) {
   const wanted = JSON.stringify(addresses);
   const [held, hold] = useState({ wanted: null, data: {}, errors: {}, isLoading: true });
-  const [tries, retry] = useState(0);
-  const timer = useRef();
+  const round = useRef(null);
   useEffect(() => {
-    const stopping = new AbortController();
-    clearTimeout(timer.current);
-    hold((before) => ({ ...before, data: before.wanted === wanted ? before.data : {}, isLoading: true }));
-    const names = Object.keys(addresses);
-    const errors = {};
+    round.current = { ...followed(session, addresses, wanted, hold), tick };
+    return () => round.current.stop();
+  }, [session, wanted]);
+  useEffect(() => {
+    // The first look at new addresses is already as new as this tick.
+    if (round.current.tick === tick) return;
+    round.current.tick = tick;
+    round.current.again();
+  }, [tick]);
+  return held.wanted === wanted ? held : { wanted, data: {}, errors: {}, isLoading: true };
+}
+
+// Asks the addresses now, and once more whenever `again` is called; never twice at the same time.
+function followed(session, addresses, wanted, hold) {
+  const stopping = new AbortController();
+  const names = Object.keys(addresses);
+  let timer = null;
+  let left = 0;
+  let isStale = false;
+  const ask = () => {
+    clearTimeout(timer);
+    isStale = false;
+    left = names.length;
     const data = {};
-    let left = names.length;
-    if (!left) hold({ wanted, data, errors, isLoading: false });
+    const errors = {};
+    hold((before) => ({ ...(before.wanted === wanted ? before : { wanted, data, errors }), isLoading: left > 0 }));
     for (const name of names) {
-      session
-        .get(addresses[name], stopping.signal)
+      const { rows } = addresses[name];
+      (rows ? session.rows(rows, stopping.signal) : session.get(addresses[name], stopping.signal))
         .then(
           (body) => (data[name] = body),
           (error) => (errors[name] = error),
@@ -136,21 +171,25 @@ export function useAnswers(session, addresses, tick = 0) {
             errors: { ...errors },
             isLoading: left > 0,
           }));
-          if (left === 0 && Object.keys(errors).length) {
-            const again = Object.values(errors).filter((error) => ![401, 403, 404, 422].includes(error.status));
-            if (!again.length) return;
-            const waits = again.map((error) => error.retryAfter || 5);
-            timer.current = setTimeout(
-              () => retry((count) => count + 1),
-              Math.min(LONGEST_WAIT_SECONDS, Math.max(...waits)) * 1000,
-            );
-          }
+          if (left > 0) return;
+          if (isStale) ask();
+          else retryLater(Object.values(errors));
         });
     }
-    return () => {
+  };
+  const retryLater = (errors) => {
+    const waits = errors.filter((error) => ![401, 403, 404, 422].includes(error.status)).map((error) => error.retryAfter || 5);
+    if (waits.length) timer = setTimeout(ask, Math.min(LONGEST_WAIT_SECONDS, Math.max(...waits)) * 1000);
+  };
+  ask();
+  return {
+    again() {
+      if (left > 0) isStale = true;
+      else ask();
+    },
+    stop() {
       stopping.abort();
-      clearTimeout(timer.current);
-    };
-  }, [wanted, tick, tries]);
-  return held.wanted === wanted ? held : { wanted, data: {}, errors: {}, isLoading: true };
+      clearTimeout(timer);
+    },
+  };
 }

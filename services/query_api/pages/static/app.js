@@ -14,7 +14,6 @@ import { html, render, useEffect, useState } from "./view.js";
 
 const LINKS = [["overview", "Overview"], ["posts", "Posts"], ["channels", "Channels"], ["accounts", "Accounts"], ["best-times", "Best times"], ["decay", "Decay"], ["unusual", "Unusual"]];
 const VIEWS = { overview: Overview, channels: Channels, accounts: Accounts, "best-times": BestTimes, decay: Decay, unusual: Unusual };
-// All channels of a workspace are read once: up to this many pages of 500.
 const session = new Session("tidemark.key");
 
 async function check(key) {
@@ -65,7 +64,7 @@ function App() {
 function Workspace({ onSignOut }) {
   const held = useParameters();
   const tick = useTick(session);
-  const { data, errors, isLoading } = useAnswers(session, { channels: withQuery("/tidemark/v1/channels", { limit: 500 }) }, tick);
+  const { data, errors, isLoading } = useAnswers(session, { channels: { rows: withQuery("/tidemark/v1/channels", { limit: 500 }) } }, tick);
   const channels = data.channels?.data ?? [];
   const view = LINKS.some(([name]) => name === held.view) ? held.view : "overview";
   useEffect(() => {

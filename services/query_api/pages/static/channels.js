@@ -5,12 +5,19 @@ import { TimeChart } from "./chart.js";
 import { Card, Choice, Empty, Figure, Loading, Platform, Problems, Waiting } from "./parts.js";
 import { SpanBar, spanOf } from "./span.js";
 import { html, useState } from "./view.js";
-import { ago, label, STATUSES, when } from "./words.js";
+import { ago, label, reasonWords, STATUSES, when } from "./words.js";
 
 const OWN = ["followers", "following", "posts_count", "views", "impressions", "reach", "profile_views", "engagements", "likes", "comments", "shares", "saves", "watch_time_seconds"];
 const LISTED = ["followers", "following", "posts_count", "reach", "profile_views"];
 const WINDOWS = ["24h", "7d", "28d"];
 const SHOWN = ["views", "impressions", "reach", "engagements", "engagement_rate", "likes", "comments", "shares", "saves", "clicks", "watch_time_seconds", "followers", "profile_views"];
+const HISTORY = ["followers", "following", "posts_count"];
+const EVENTS = {
+  "account.token_expired": ["warn", "The connection broke"],
+  "account.disabled": ["bad", "The platform closed the account"],
+  "account.hidden": ["warn", "All posts were hidden"],
+  "account.recovered": ["good", "The connection works again"],
+};
 const SOURCES = { channel: ["platform", "The platform's own total of this window."], posts: ["posts", "Added up over the posts published in this window."], mixed: ["both", "Partly the platform's, partly added up over posts."] };
 const METRICS = [["followers", "Followers"], ["views", "Views"], ["impressions", "Impressions"], ["engagements", "Engagements"]];
 
@@ -46,6 +53,9 @@ function Channel({ session, held, tick, id }) {
     {
       channel: of,
       ...Object.fromEntries(WINDOWS.map((range) => [range, withQuery(`${of}/windows`, { range })])),
+      history: withQuery(`${of}/series`, { metrics: HISTORY.join(), source: "channel", mode: "cumulative", from: span.from, to: span.to, tz: span.zone, step: span.step }),
+      changes: withQuery(`${of}/series`, { metrics: "followers", source: "channel", mode: "increments", from: span.from, to: span.to, tz: span.zone, step: span.step }),
+      events: `${of}/events`,
       series: withQuery(`${of}/series`, { metrics: metric, from: span.from, to: span.to, tz: span.zone, step: span.step }),
     },
     tick,
@@ -61,11 +71,15 @@ function Channel({ session, held, tick, id }) {
       ${channel.status !== "active" && html`<div class="notice bad"><strong>${STATUSES[channel.status]?.[0] ?? channel.status}.</strong> ${STATUSES[channel.status]?.[1]}</div>`}
       <${Card} title="The account's own figures">
         <dl class="totals" data-id=${channel.id} data-kind="channel">${OWN.map((name) => html`<div key=${name}>
-          <dt>${label(name)}</dt><dd><${Figure} metric=${name} value=${channel.metrics[name]} reason=${channel.reasons[name]} /></dd></div>`)}</dl>
+          <dt>${label(name)}</dt><dd><${Figure} metric=${name} value=${channel.metrics[name]} reason=${channel.reasons[name]} />
+            ${channel.metrics[name] === null && html`<span class="why">${reasonWords(channel.reasons[name])}</span>`}</dd></div>`)}</dl>
       <//>
       <${Card} title="${label(metric)} over time" actions=${html`<${Choice} name="metric" label="Figure" chosen=${metric} options=${METRICS} />`}>
         <${SpanBar} held=${held} span=${span} channels=${[]} hasChannel=${false} />
         ${data.series ? html`<${TimeChart} points=${data.series.points} metrics=${[metric]} zone=${span.zone} title=${`${label(metric)} over time`} />` : html`<${Waiting} error=${errors.series} />`}
+      <//>
+      <${Card} title="Account history" note=${`The account's own figures at the end of each ${span.step} of this range, as the platform told them.`}>
+        ${data.history && data.changes ? html`<${History} points=${data.history.points} changes=${data.changes.points} span=${span} />` : html`<${Waiting} error=${errors.history ?? errors.changes} />`}
       <//>
       <${Card} title="Trailing windows" note="The totals that products show. Each says whether the platform reported it, or it was added up over posts.">
         <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
@@ -91,8 +105,43 @@ function Channel({ session, held, tick, id }) {
           </tr>`)}</tbody>
         </table></div>` : html`<${Empty} title="No answer yet">The account's own figures come with its first poll.<//>`}
       <//>
+      <${Card} title="Connection history" note="What happened to the connection in the last 30 days.">
+        ${data.events ? html`<${Events} events=${data.events.data} zone=${span.zone} />` : html`<${Waiting} error=${errors.events} lines=${2} />`}
+      <//>
       <${Health} session=${session} id=${channel.id} />`}
   `;
+}
+
+// Buckets in which something is known, the latest first.
+function History({ points, changes, span }) {
+  const rows = points
+    .map((point, place) => ({ point, change: changes[place]?.followers ?? null }))
+    .filter(({ point }) => HISTORY.some((name) => (point[name] ?? null) !== null))
+    .reverse();
+  if (!rows.length) return html`<${Empty} title="Nothing known in this range">The account's figures come with its polls; choose a longer range.<//>`;
+  const shown = span.step === "hour" ? { dateStyle: "medium", timeStyle: "short" } : { dateStyle: "medium" };
+  return html`<div class="scroll tall" tabindex="0" role="group" aria-label="Table"><table>
+    <thead><tr><th scope="col">${span.step === "hour" ? "Hour from" : "Day"}</th><th scope="col" class="number">Followers</th><th scope="col" class="number">Followers gained</th>
+      ${HISTORY.slice(1).map((name) => html`<th scope="col" class="number" key=${name}>${label(name)}</th>`)}</tr></thead>
+    <tbody>${rows.map(({ point, change }) => html`<tr key=${point.start} data-id=${point.start} data-kind="history">
+      <th scope="row">${when(point.start, span.zone, shown)}</th>
+      <td class="number"><${Figure} metric="followers" value=${point.followers} reason="no_answer" /></td>
+      <td class="number" data-id=${point.start} data-kind="gained"><${Figure} metric="followers" value=${change} reason="no_answer" isSigned /></td>
+      ${HISTORY.slice(1).map((name) => html`<td class="number" key=${name}><${Figure} metric=${name} value=${point[name]} reason="no_answer" /></td>`)}
+    </tr>`)}</tbody></table></div>`;
+}
+
+function Events({ events, zone }) {
+  if (!events.length) return html`<${Empty} title="Nothing happened">The connection neither broke nor came back.<//>`;
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
+    <thead><tr><th scope="col">When</th><th scope="col">What</th><th scope="col">Reason</th></tr></thead>
+    <tbody>${events.map((one, number) => {
+      const [tone, text] = EVENTS[one.type] ?? ["warn", one.type];
+      return html`<tr key=${`${one.occurred_at}${number}`} data-id=${one.occurred_at} data-kind="event">
+        <th scope="row">${when(one.occurred_at, zone)}</th>
+        <td><span class=${`badge ${tone}`}>${text}</span></td>
+        <td class="quiet">${one.reason ? label(one.reason) : ""}</td></tr>`;
+    })}</tbody></table></div>`;
 }
 
 // Asks the platform itself, so only when a person wants it.

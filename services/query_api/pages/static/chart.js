@@ -1,9 +1,12 @@
-// A time chart on a canvas by uPlot, with a table of the same numbers for readers of the screen.
+// A time chart on a canvas by uPlot, with the same numbers in a table.
+import { Figure } from "./parts.js";
 import uPlot from "./vendor/uplot.js";
 import { html, useEffect, useRef } from "./view.js";
 import { figureText, label, when } from "./words.js";
 
 const HEIGHT = 260;
+// How far apart, in seconds, ticks of daily figures may be.
+const DAYS = [1, 2, 3, 7, 14, 28, 91].map((days) => days * 86_400);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function colour(name) {
@@ -31,6 +34,8 @@ export function TimeChart({ points, metrics, zone, areBars, title }) {
     const times = points.map((point) => new Date(areBars ? point.start : point.end).getTime() / 1000);
     const columns = metrics.map((metric) => points.map((point) => (point[metric] === null ? null : Number(point[metric]))));
     const half = areBars && times.length > 1 ? (times[1] - times[0]) / 2 : 0;
+    // Between two days nothing is known of hours. A day of summer time's end or begin has an hour more or less.
+    const isDaily = times.length > 1 && times[1] - times[0] > 80_000;
     let chart = null;
     const draw = () => {
       chart?.destroy();
@@ -44,7 +49,7 @@ export function TimeChart({ points, metrics, zone, areBars, title }) {
           legend: { live: true, markers: { width: 0 } },
           scales: { x: { range: (_, low, high) => [low - half, high + half] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max((high ?? 1) * 1.08, 1)] } },
           axes: [
-            { ...axis, grid: { show: false }, values: (_, ticks, __, ___, step) => ticks.map((tick) => tickText(tick, step, zone)) },
+            { ...axis, size: 34, incrs: isDaily ? DAYS : undefined, grid: { show: false }, values: (_, ticks, __, ___, step) => ticks.map((tick) => tickText(tick, step, zone)) },
             { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => figureText(metrics[0], tick, true)) },
           ],
           series: [
@@ -78,5 +83,19 @@ export function TimeChart({ points, metrics, zone, areBars, title }) {
   return html`<figure class="chart" aria-label=${title}>
     <div ref=${place}></div>
     ${!known.length && html`<p class="over quiet">No figures in this time.</p>`}
-  </figure>`;
+  </figure>
+  <${Numbers} points=${points} metrics=${metrics} zone=${zone} title=${title} />`;
+}
+
+// What a canvas can't tell readers of the screen, and nobody can copy from it; the latest first.
+function Numbers({ points, metrics, zone, title }) {
+  const step = points.length > 1 ? new Date(points[1].start) - new Date(points[0].start) : 0;
+  const shown = step < 86_000_000 ? { dateStyle: "medium", timeStyle: "short" } : { dateStyle: "medium" };
+  return html`<details class="numbers"><summary>Numbers</summary>
+    <div class="scroll tall" tabindex="0" role="group" aria-label=${`${title}, numbers`}><table>
+      <thead><tr><th scope="col">From</th>${metrics.map((name) => html`<th scope="col" class="number" key=${name}>${label(name)}</th>`)}</tr></thead>
+      <tbody>${points.toReversed().map((point) => html`<tr key=${point.start} data-id=${point.start} data-kind="point">
+        <th scope="row">${when(point.start, zone, shown)}</th>
+        ${metrics.map((name) => html`<td class="number" key=${name}><${Figure} metric=${name} value=${point[name]} reason="no_answer" /></td>`)}
+      </tr>`)}</tbody></table></div></details>`;
 }

@@ -2,6 +2,8 @@
 import { addressWith, go } from "./address.js";
 import { useAnswers, withQuery } from "./api.js";
 import { Card, Empty, Figure, Loading, Problems, Select } from "./parts.js";
+import { chosenOf } from "./picker.js";
+import { textOf } from "./posts.js";
 import { SpanBar, spanOf } from "./span.js";
 import { html } from "./view.js";
 import { ago, counted, duration, label, weekdayName, when } from "./words.js";
@@ -12,7 +14,7 @@ const HOUR_SECONDS = 3_600;
 function useInsight(name, { session, held, tick }, more = {}) {
   const span = spanOf(held, "90d");
   const metric = METRICS.includes(held.metric) ? held.metric : "engagements";
-  const asked = { metric, from: span.from, to: span.to, tz: span.zone, channel_id: held.channels, ...more };
+  const asked = { metric, from: span.from, to: span.to, tz: span.zone, channel_ids: chosenOf(held).join(), ...more };
   const answers = useAnswers(session, { found: withQuery(`/tidemark/v1/insights/${name}`, asked) }, tick);
   return { span, metric, found: answers.data.found, errors: answers.errors };
 }
@@ -87,7 +89,11 @@ export function Decay(props) {
 export function Unusual(props) {
   const { span, metric, found, errors } = useInsight("unusual", props, { limit: 25 });
   const names = new Map(props.channels.map((one) => [one.id, one.username || one.id]));
-  const post = (one) => html`<a href=${addressWith({ view: "posts", post: one.post_id })}>${one.post_id}</a><br /><span class="quiet small">${names.get(one.channel_id) ?? one.channel_id}</span>`;
+  const ids = [...new Set(["posts", "falls", "late"].flatMap((kind) => (found?.[kind] ?? []).map((one) => one.post_id)))];
+  const { data } = useAnswers(props.session, ids.length ? { posts: withQuery("/tidemark/v1/posts", { ids: ids.join() }) } : {});
+  const texts = new Map((data.posts?.data ?? []).map((one) => [one.id, textOf(one)]));
+  const post = (one) => html`<a href=${addressWith({ view: "posts", post: one.post_id })}>${texts.get(one.post_id) || one.post_id}</a><br />
+    <span class="quiet small">${names.get(one.channel_id) ?? one.channel_id}${texts.get(one.post_id) ? ` · ${one.post_id}` : ""}</span>`;
   return html`
     <div class="title"><h1>Unusual</h1></div>
     <${Bar} held=${props.held} span=${span} metric=${metric} channels=${props.channels} />

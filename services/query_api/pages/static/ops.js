@@ -8,8 +8,11 @@ import { ago, bytes, counted, duration, STATUSES } from "./words.js";
 
 const LINKS = [["health", "Health"], ["platforms", "Platforms"], ["accounts", "Accounts"], ["dead-letters", "Dead letters"]];
 const AGAIN_MS = 5_000;
+const LOOKS_PER_LETTERS = 12;
+const FRESH_LETTERS_MS = 3_600_000;
 const FULL_BYTES = 64 * 2 ** 20;
 const MUCH_LAG = 10_000;
+const MOST_SPENDERS = 5;
 const MUCH_LAG_SECONDS = 60;
 const session = new Session("tidemark.admin");
 
@@ -40,10 +43,16 @@ function platforms(status) {
   return [...found].sort(([a], [b]) => a.localeCompare(b));
 }
 
+// The workspaces whose polls cost most, of all pollers: [workspace, dollars].
+function spenders(pollers) {
+  const spent = Object.assign({}, ...pollers.map((one) => one.spent_usd_by_workspace ?? {}));
+  return Object.entries(spent).sort(([, a], [, b]) => Number(b) - Number(a)).slice(0, MOST_SPENDERS);
+}
+
 const refusedShapes = (status) => services(status).flatMap(([, held]) => held.refused_shapes ?? []);
 
 // The first thing to do, or null while all is well: [what is wrong, what to do, section of docs/operations.md, view].
-function first(status, accounts) {
+function first(status, accounts, letters) {
   if (!services(status).length) {
     return ["No service is known here.", "Name the services' operators' ports in TIDEMARK_STATUS_TARGETS of the query API.", "At 3 a.m."];
   }
@@ -58,12 +67,14 @@ function first(status, accounts) {
   const stale = platforms(status).find(([, held]) => held.some((one) => Number(one.freshness) > 3));
   if (stale) return [`Figures of ${stale[0]} are older than promised.`, "See the platform's errors and budget under Platforms.", "TidemarkFiguresStale", "platforms"];
   if (refusedShapes(status).length) return [`${refusedShapes(status)[0].platform} refuses a kind of call.`, "See its words under Platforms; often a scope or a version of the API is missing.", "TidemarkShapeRefused", "platforms"];
-  if (accounts?.waiting) return [`${counted(accounts.waiting, "account")} must be reconnected.`, "Their owners have to connect them again; see Accounts.", "TidemarkPlatformFails", "accounts"];
+  const fresh = letters?.data.filter((one) => Number(one.redriven) < Number(one.letters) && Date.now() - new Date(one.newest_at) < FRESH_LETTERS_MS) ?? [];
+  if (fresh.length) return [`${counted(sum(fresh.map((one) => Number(one.letters) - Number(one.redriven))), "answer")} could not be read, the newest ${ago(fresh[0].newest_at)}.`, "Find the cause in what they hold, mend it, then send them again:", "Dead letters", "dead-letters"];
+  if (accounts?.waiting) return [`${counted(accounts.waiting, "account")} must be reconnected.`, "Their owners have to connect them again:", "TidemarkPlatformFails", "accounts"];
   return null;
 }
 
-function Verdict({ status, accounts }) {
-  const found = first(status, accounts);
+function Verdict({ status, accounts, letters }) {
+  const found = first(status, accounts, letters);
   const health = !found ? "good" : status.is_healthy ? "attention" : "bad";
   return html`<div class=${`verdict ${health}`} role="status" data-health=${health}>
     <span class="lamp" aria-hidden="true"></span>
@@ -72,7 +83,7 @@ function Verdict({ status, accounts }) {
   </div>`;
 }
 
-function Health({ status, accounts }) {
+function Health({ status, accounts, letters }) {
   const flow = [
     ["Calls to platforms", "calls_per_second"],
     ["Raw events", "events_per_second"],
@@ -90,10 +101,11 @@ function Health({ status, accounts }) {
   const numbers = [...new Set(status.kafka.lag.map((entry) => entry.partition))].sort((a, b) => a - b);
   return html`
     <div class="title"><h1>Health</h1></div>
-    <${Verdict} status=${status} accounts=${accounts} />
+    <${Verdict} status=${status} accounts=${accounts} letters=${letters} />
     <${Card} title="Flow" note="Per second, over the last second.">
       <ul class="flow">${flow.map(([name, key]) => html`<li key=${key} data-id=${key}><span class="name">${name}</span>
-        <span class="value"><${Figure} metric=${key} value=${rate(status, key)} reason="no_answer" /></span></li>`)}
+        <span class="value"><${Figure} metric=${key} value=${rate(status, key)} reason="no_answer" /></span></li>`)}</ul>
+      <ul class="flow apart">
         <li data-id="lag"><span class="name">Messages behind</span><span class="value"><${Figure} metric="lag" value=${lagged(status)} /></span></li>
         <li data-id="waits"><span class="name">Oldest of them waits</span><span class="value"><${Figure} metric="waits_seconds" value=${waits(status) ?? (status.kafka.problem ? null : 0)} reason="no_answer" /></span></li>
         <li data-id="latency"><span class="name">Answer to visible, 99 %</span><span class="value">${latency(status)}</span></li></ul>
@@ -160,10 +172,10 @@ function Platforms({ status }) {
       <tbody>${held.flatMap(([name, pollers]) => pollers.map((one, number) => html`<tr key=${`${name}${number}`} data-id=${name} data-kind="platform">
         <th scope="row"><${Platform} name=${name} /></th>
         ${columns.map(([key]) => html`<td class="number" key=${key}><${Figure} metric=${key} value=${one[key]} /></td>`)}
-        <td class="number"><${Figure} metric="freshness" value=${one.freshness} /></td>
+        <td class="number"><${Figure} metric="freshness" value=${one.freshness} class=${Number(one.freshness) > 1 ? "late" : ""} /></td>
         <td class="number"><${Figure} metric="calls_per_second" value=${one.calls_per_second} reason="no_answer" /></td>
         <td>${Object.entries(one.errors).map(([kind, count]) => `${kind} ${count}`).join(", ") || html`<span class="quiet">none</span>`}</td>
-        <td>${[
+        <td class="wide">${[
           ...Object.entries(one.budget_left).map(([kind, count]) => `${kind} ${count} left`),
           ...Object.entries(one.budget_closed_seconds).map(([kind, wait]) => `${kind} closed for ${duration(wait)}`),
           ...(Number(one.tokens_waiting) ? [`${one.tokens_waiting} tokens wait`] : []),
@@ -171,9 +183,10 @@ function Platforms({ status }) {
       </tr>`))}</tbody></table></div>
     <//>`}
     ${held.some(([, pollers]) => pollers.some((one) => one.spent_usd !== undefined)) && html`<${Card} title="Money" note="This UTC month, by the prices in TIDEMARK_X_PRICES.">
-      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Platform</th><th scope="col" class="number">Spent</th><th scope="col" class="number">Forecast</th><th scope="col" class="number">Left</th></tr></thead>
+      <div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Platform</th><th scope="col" class="number">Spent</th><th scope="col" class="number">Forecast</th><th scope="col" class="number">Left</th><th scope="col" class="number">Workspaces that spent most</th></tr></thead>
       <tbody>${held.flatMap(([name, pollers]) => pollers.filter((one) => one.spent_usd !== undefined).slice(0, 1).map((one) => html`<tr key=${name} data-id=${name} data-kind="money"><th scope="row"><${Platform} name=${name} /></th>
-        ${["spent_usd", "spending_forecast_usd", "money_left_usd"].map((key) => html`<td class="number" key=${key}><${Figure} metric=${key} value=${one[key]} reason="not_supported" /></td>`)}</tr>`))}</tbody></table></div>
+        ${["spent_usd", "spending_forecast_usd", "money_left_usd"].map((key) => html`<td class="number" key=${key}><${Figure} metric=${key} value=${one[key]} reason=${key === "money_left_usd" ? "no_budget" : "no_answer"} /></td>`)}
+        <td class="number">${spenders(pollers).map(([workspace, usd]) => html`<div key=${workspace} data-id=${workspace} data-kind="spent"><span class="quiet">${workspace}</span> <${Figure} metric="spent_usd" value=${usd} /></div>`)}</td></tr>`))}</tbody></table></div>
     <//>`}
     <${Card} title="Refused calls" note="Kinds of calls that a platform refuses of most channels.">
       ${refused.length ? html`<ul class="plain">${refused.map((one) => html`<li key=${one.platform + one.shape}><${Platform} name=${one.platform} /> refuses <code>${one.shape}</code> of ${counted(one.channels, "channel")} since ${ago(one.since)}: ${one.outcome}<br /><span class="quiet">${one.detail}</span></li>`)}</ul>`
@@ -202,6 +215,8 @@ function Operations({ onSignOut }) {
     return () => clearInterval(timer);
   }, []);
   const { data, errors } = useAnswers(session, { status: "/admin/v1/status", accounts: "/admin/v1/accounts" }, tick);
+  // Reading the topics of dead letters takes more than a look at the services.
+  const { data: read } = useAnswers(session, { letters: "/admin/v1/dead-letters" }, Math.floor(tick / LOOKS_PER_LETTERS));
   const view = LINKS.some(([name]) => name === held.view) ? held.view : "health";
   useEffect(() => {
     document.title = `${LINKS.find(([name]) => name === view)[1]} · Tidemark operations`;
@@ -209,7 +224,7 @@ function Operations({ onSignOut }) {
   const View = { health: Health, platforms: Platforms, accounts: Accounts, "dead-letters": DeadLetters }[view];
   return html`<${Frame} links=${LINKS} current=${view} onSignOut=${onSignOut}>
     <${Problems} errors=${errors} />
-    ${data.status || ["accounts", "dead-letters"].includes(view) ? html`<${View} session=${session} status=${data.status} accounts=${data.accounts} />` : !errors.status && html`<${Loading} lines=${8} />`}
+    ${data.status || ["accounts", "dead-letters"].includes(view) ? html`<${View} session=${session} status=${data.status} accounts=${data.accounts} letters=${read.letters} />` : !errors.status && html`<${Loading} lines=${8} />`}
   <//>`;
 }
 

@@ -3,9 +3,10 @@ import { addressWith } from "./address.js";
 import { useAnswers, withQuery } from "./api.js";
 import { TimeChart } from "./chart.js";
 import { Card, Change, Choice, Empty, Figure, Loading, Platform, Problems, Sparkline, Waiting } from "./parts.js";
+import { chosenOf } from "./picker.js";
 import { instantsOf, SpanBar, spanOf } from "./span.js";
 import { html } from "./view.js";
-import { ago, label, STATUSES, when } from "./words.js";
+import { ago, label, reasonWords, STATUSES, when } from "./words.js";
 import { PostCell } from "./posts.js";
 
 const V1 = "/tidemark/v1";
@@ -17,19 +18,20 @@ const BY = [["received", "Growth received"], ["published", "Posts published"]];
 export function Overview({ session, held, tick, channels }) {
   const span = spanOf(held);
   const by = held.by === "published" ? "published" : "received";
-  const channel = channels.find((one) => one.id === held.channels);
-  const of = held.channels ? `${V1}/channels/${held.channels}` : V1;
+  const chosen = chosenOf(held);
+  const shown = chosen.length ? channels.filter((one) => chosen.includes(one.id)) : channels;
   const headlines = HEADLINES[by];
   const metric = [...GROWING, "followers"].includes(held.metric) ? held.metric : "engagements";
-  const asked = { from: span.from, to: span.to, tz: span.zone };
+  const of = { channel_ids: chosen.join() };
+  const asked = { from: span.from, to: span.to, tz: span.zone, ...of };
   const instants = instantsOf(span);
   const { data, errors, isLoading } = useAnswers(
     session,
     {
-      totals: withQuery(`${of}/totals`, { ...asked, attribution: by, compare: "previous" }),
-      series: withQuery(`${of}/series`, { ...asked, metrics: HEADLINES.received.join(), mode: "increments", step: span.step }),
-      top: withQuery(`${V1}/top/posts`, { ...instants, metric: "engagements", limit: 5, channel_id: held.channels }),
-      newest: withQuery(`${V1}/posts`, { limit: 20, channel_id: held.channels }),
+      totals: withQuery(`${V1}/totals`, { ...asked, attribution: by, compare: "previous" }),
+      series: withQuery(`${V1}/series`, { ...asked, metrics: HEADLINES.received.join(), mode: "increments", step: span.step }),
+      top: withQuery(`${V1}/top/posts`, { ...instants, metric: "engagements", limit: 5, ...of }),
+      newest: withQuery(`${V1}/posts`, { limit: 20, ...of }),
     },
     tick,
   );
@@ -37,7 +39,7 @@ export function Overview({ session, held, tick, channels }) {
   return html`
     <div class="title">
       <h1>Overview</h1>
-      ${data.newest && html`<${Freshness} posts=${data.newest.data} channels=${channel ? [channel] : channels} />`}
+      ${data.newest && html`<${Freshness} posts=${data.newest.data} channels=${shown} />`}
     </div>
     <${SpanBar} held=${held} span=${span} channels=${channels}>
       <${Choice} name="by" label="Count" chosen=${by} options=${BY} />
@@ -59,7 +61,9 @@ export function Overview({ session, held, tick, channels }) {
           <span class="name">${label(name)}</span>
           <span class="value"><${Figure} metric=${name} value=${row?.value} reason="no_answer" short /></span>
           <${Change} value=${row?.change} />
-          <${Sparkline} values=${points.map((point) => point[name] ?? null)} label=${`${label(name)} over time`} />
+          ${row?.value === null
+            ? html`<span class="why">${reasonWords("no_answer")}</span>`
+            : html`<${Sparkline} values=${points.map((point) => point[name] ?? null)} label=${`${label(name)} over time`} />`}
         </a>`;
       })}
     </div>`}
@@ -88,7 +92,7 @@ export function Overview({ session, held, tick, channels }) {
       <${Card} title="Followers" note="The latest figure of each channel.">
         <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Channel</th><th scope="col" class="number">Followers</th><th scope="col">As of</th></tr></thead>
-          <tbody>${(channel ? [channel] : channels).slice(0, 12).map(
+          <tbody>${shown.slice(0, 12).map(
             (one) => html`<tr key=${one.id} data-id=${one.id} data-kind="channel">
               <td><a href=${addressWith({ view: "channels", channel: one.id, cursor: null })}><${Platform} name=${one.platform} isBare /> ${one.username || one.id}</a>
                 ${one.status !== "active" && html` <span class="badge warn">${STATUSES[one.status]?.[0] ?? one.status}</span>`}</td>
@@ -97,7 +101,7 @@ export function Overview({ session, held, tick, channels }) {
             </tr>`,
           )}</tbody>
         </table></div>
-        ${channels.length > 12 && !channel && html`<p><a href=${addressWith({ view: "channels" })}>All ${channels.length} channels</a></p>`}
+        ${shown.length > 12 && html`<p><a href=${addressWith({ view: "channels" })}>All ${channels.length} channels</a></p>`}
       <//>
     </div>
   `;

@@ -1,11 +1,11 @@
 // Parts that all views share: figures with their exact values, small lines, notices, and the frame of a page.
 import { exact } from "./api.js";
-import { addressWith } from "./address.js";
+import { addressWith, parameters } from "./address.js";
 import { html, useEffect, useRef, useState } from "./view.js";
-import { figureText, platformName, reasonWords } from "./words.js";
+import { figureText, platformName, reasonWords, signed } from "./words.js";
 
 // A figure with the API's exact value; of a null the reason.
-export function Figure({ metric, value, reason, short, class: name }) {
+export function Figure({ metric, value, reason, short, isSigned, class: name }) {
   if (value === null || value === undefined) {
     return html`<span
       class=${`figure none ${name ?? ""}`}
@@ -21,7 +21,7 @@ export function Figure({ metric, value, reason, short, class: name }) {
     data-metric=${metric}
     data-value=${exact(value)}
     title=${short ? figureText(metric, value) : null}
-    >${figureText(metric, value, short)}</span
+    >${isSigned ? signed.format(Number(value)) : figureText(metric, value, short)}</span
   >`;
 }
 
@@ -197,13 +197,19 @@ export const Logo = () => html`<svg viewBox="0 0 32 32" width="24" height="24" a
 </svg>`;
 
 export function Frame({ links, current, children, onSignOut, status }) {
+  const views = useRef();
+  useEffect(() => {
+    // On a narrow screen the links scroll: the current one is brought into sight.
+    const link = views.current?.querySelector("[aria-current]");
+    if (link) views.current.scrollLeft = link.offsetLeft - (views.current.clientWidth - link.offsetWidth) / 2;
+  }, [current]);
   return html`<a class="skip" href="#content" onClick=${(event) => {
       event.preventDefault();
       document.getElementById("content").focus();
     }}>To the content</a>
     <header class="top">
       <a class="brand" href=${location.pathname}><${Logo} /><span>Tidemark</span></a>
-      <nav aria-label="Views">
+      <nav aria-label="Views" ref=${views}>
         ${links.map(
           ([view, text]) =>
             html`<a href=${addressWith({ view }, kept())} aria-current=${view === current ? "page" : null}>${text}</a>`,
@@ -216,7 +222,7 @@ export function Frame({ links, current, children, onSignOut, status }) {
 
 // Parameters that go from view to view.
 function kept() {
-  const held = Object.fromEntries(new URLSearchParams(location.search));
+  const held = parameters();
   return Object.fromEntries(
     ["range", "from", "to", "zone", "channels"].filter((name) => held[name]).map((name) => [name, held[name]]),
   );

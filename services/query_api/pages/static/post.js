@@ -91,6 +91,13 @@ function Text({ post }) {
   </div>`;
 }
 
+// Whether a part before shows the same answer already: one answer often has all figures of a target.
+function isShown(parts, number) {
+  const { event, target_id: target, answer } = parts[number];
+  if (!event || answer === null) return false;
+  return parts.slice(0, number).some((one) => one.target_id === target && one.event?.event_id === event.event_id && one.answer !== null);
+}
+
 function Explain({ session, of, metric, zone }) {
   const { data, errors } = useAnswers(session, { explain: withQuery(`${of}/explain`, { metric }) });
   const place = useRef();
@@ -103,10 +110,11 @@ function Explain({ session, of, metric, zone }) {
     ${!found && !errors.explain && html`<${Loading} />`}
     ${found && html`
       <p class="quiet">${found.rule[0].toUpperCase() + found.rule.slice(1)}.</p>
-      ${found.parts.map((part) => html`<article key=${`${part.target_id}/${part.metric}`} class="part" data-id=${`${part.target_id}/${part.metric}`} data-kind="part">
+      ${found.parts.map((part, number) => html`<article key=${`${part.target_id}/${part.metric}`} class="part" data-id=${`${part.target_id}/${part.metric}`} data-kind="part">
         <h3>${label(part.metric)}: <${Figure} metric=${part.metric} value=${part.value} reason=${part.reason} /> <span class="quiet small">of target ${part.target_id}</span></h3>
         ${part.value === null && html`<p>${part.hidden ? "The answer named this figure without a value." : reasonWords(part.reason)}</p>`}
-        ${part.event && html`<dl class="event">
+        ${part.event && isShown(found.parts, number) && html`<p class="quiet">Read from the same answer.</p>`}
+        ${part.event && !isShown(found.parts, number) && html`<dl class="event">
           <dt>Answered</dt><dd>${when(part.event.captured_at, zone)}</dd>
           ${part.event.is_held
             ? html`<dt>Asked</dt><dd><code>${part.event.endpoint}</code>, status ${part.event.http_status}, ${part.event.origin?.toLowerCase()}</dd>
@@ -114,7 +122,7 @@ function Explain({ session, of, metric, zone }) {
             : html`<dt>Kept</dt><dd>no longer: the raw answer is past its retention</dd>`}
           <dt>Read by</dt><dd><code>${part.mapping.module}</code>${safeLink(part.mapping.documentation) && html`, by <a href=${safeLink(part.mapping.documentation)} target="_blank" rel="noopener noreferrer">the platform's documentation</a>`}</dd>
         </dl>`}
-        ${part.answer !== null && html`<pre tabindex="0">${JSON.stringify(part.answer, null, 2)}</pre>`}
+        ${part.answer !== null && !isShown(found.parts, number) && html`<pre tabindex="0">${JSON.stringify(part.answer, null, 2)}</pre>`}
       </article>`)}`}
   </section>`;
 }

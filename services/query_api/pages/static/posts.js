@@ -1,7 +1,9 @@
 // The table of posts: sorted by any column, in pages, with filters and a search.
 import { addressWith, go } from "./address.js";
 import { useAnswers, withQuery } from "./api.js";
+import { Line, useLines } from "./lines.js";
 import { Empty, Figure, Loading, Platform, Problems, Select } from "./parts.js";
+import { chosenOf } from "./picker.js";
 import { instantsOf, SpanBar, spanOf } from "./span.js";
 import { html, useEffect, useState } from "./view.js";
 import { label, platformName, PLATFORMS, when } from "./words.js";
@@ -28,13 +30,16 @@ export function Posts({ session, held, tick, channels }) {
   const span = spanOf(held, "90d");
   const sort = COLUMNS.includes(held.sort) ? held.sort : "";
   const order = held.order === "asc" ? "asc" : "desc";
+  const isRising = order === "asc";
   const search = sort ? "" : (held.search ?? "");
-  const filters = { ...instantsOf(span), channel_id: held.channels, platform: held.platform, limit: LIMIT, cursor: held.cursor };
+  const filters = { ...instantsOf(span), channel_ids: chosenOf(held).join(), platform: held.platform, limit: LIMIT, cursor: held.cursor };
   const address = sort
     ? withQuery("/tidemark/v1/top/posts", { ...filters, metric: sort, order })
-    : withQuery("/tidemark/v1/posts", { ...filters, search });
+    : withQuery("/tidemark/v1/posts", { ...filters, search, order: isRising ? order : null });
   const { data, errors, isLoading } = useAnswers(session, { page: address }, tick);
   const posts = data.page?.data;
+  const drawn = sort && sort !== "reach" ? sort : "engagements";
+  const lines = useLines(session, posts ?? [], drawn);
   const most = posts && sort ? Math.max(...posts.map((post) => Number(post.metrics[sort] ?? 0)), 0) : 0;
   return html`
     <div class="title"><h1>Posts</h1></div>
@@ -54,15 +59,18 @@ export function Posts({ session, held, tick, channels }) {
     ${posts?.length > 0 &&
     html`<div class="scroll card" tabindex="0" role="group" aria-label="Table"><table class="posts" data-endpoint="posts">
         <thead><tr>
-          <th scope="col" aria-sort=${sort ? "none" : "descending"}><a href=${addressWith({ sort: null, order: null, cursor: null })}>Newest</a></th>
+          <th scope="col" aria-sort=${sort ? "none" : isRising ? "ascending" : "descending"}>
+            <a href=${addressWith({ sort: null, order: sort || isRising ? null : "asc", cursor: null })}>${!sort && isRising ? "Oldest" : "Newest"}</a></th>
+          <th scope="col"><span title=${`${label(drawn)} over the first 28 days`}>Line</span></th>
           ${COLUMNS.map(
-            (name) => html`<th scope="col" key=${name} class="number" aria-sort=${sort !== name ? "none" : order === "asc" ? "ascending" : "descending"}>
-              <a href=${addressWith({ sort: name, order: sort === name && order === "desc" ? "asc" : null, search: null, cursor: null })}>${label(name)}</a></th>`,
+            (name) => html`<th scope="col" key=${name} class="number" aria-sort=${sort !== name ? "none" : isRising ? "ascending" : "descending"}>
+              <a href=${addressWith({ sort: name, order: sort === name && !isRising ? "asc" : null, search: null, cursor: null })}>${label(name)}</a></th>`,
           )}
         </tr></thead>
         <tbody>${posts.map(
           (post) => html`<tr key=${post.id} data-id=${post.id} data-kind="post">
             <th scope="row"><${PostCell} post=${post} zone=${span.zone} /></th>
+            <td class="line"><${Line} values=${lines[post.id]} metric=${drawn} /></td>
             ${COLUMNS.map(
               (name) => html`<td key=${name} class=${`number ${name === sort ? "sorted" : ""}`}>
                 <${Figure} metric=${name} value=${post.metrics[name]} reason=${post.reasons[name]} short />

@@ -1,8 +1,8 @@
-// The span of time, the zone and the channel that the address asks for.
+// The span of time, the zone and the channels that the address asks for.
 import { addressWith, go } from "./address.js";
 import { Choice, Select } from "./parts.js";
+import { ChannelPicker } from "./picker.js";
 import { html } from "./view.js";
-import { platformName } from "./words.js";
 
 export const OWN_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 const DAY_SECONDS = 86_400;
@@ -90,14 +90,7 @@ export function SpanBar({ held, span, channels, hasChannel = true, children }) {
       <label class="field">From <input type="date" value=${DATE.test(held.from ?? "") ? held.from : ""} onChange=${(event) => pick("from", event.target.value)} /></label>
       <label class="field">To <input type="date" value=${DATE.test(held.to ?? "") ? held.to : ""} onChange=${(event) => pick("to", event.target.value)} /></label>
     </details>
-    ${hasChannel &&
-    html`<${Select}
-      label="Channel"
-      isHidden
-      value=${held.channels ?? ""}
-      onChange=${(value) => set({ channels: value })}
-      options=${[["", "All channels"], ...channels.map((one) => [one.id, `${one.username || one.id} · ${platformName(one.platform)}`])]}
-    />`}
+    ${hasChannel && html`<${ChannelPicker} held=${held} channels=${channels} />`}
     <${Select} label="Time zone" isHidden value=${span.zone} options=${zones(span.zone)} onChange=${(value) => set({ zone: value === OWN_ZONE ? null : value })} />
     ${children}
   </div>`;

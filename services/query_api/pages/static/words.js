@@ -5,6 +5,7 @@ const language = navigator.languages?.[0];
 const whole = new Intl.NumberFormat(language, { maximumFractionDigits: 3 });
 const short = new Intl.NumberFormat(language, { notation: "compact", maximumFractionDigits: 1 });
 const percent = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1, signDisplay: "exceptZero" });
+export const signed = new Intl.NumberFormat(language, { signDisplay: "exceptZero" });
 const share = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 2 });
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
 
@@ -46,6 +47,7 @@ export const REASONS = {
   retired: "It is not polled any more, and this figure was never known.",
   no_answer: "No answer with this figure in this window.",
   no_base: "There is no figure of the window before to compare with.",
+  no_budget: "No budget is set, so nothing can be left of it.",
   too_few: "Too few posts for a fair figure.",
 };
 export const reasonWords = (reason) => REASONS[reason] ?? "Unknown.";

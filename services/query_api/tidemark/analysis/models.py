@@ -28,13 +28,16 @@ def sample_series(subject: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def series_schema(name: str, subject: tuple[str, ...], names: tuple[str, ...]) -> dict[str, Any]:
+def series_schema(
+    name: str, subject: tuple[str, ...], names: tuple[str, ...], chosen: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The schema of a series.
 
     Args:
         name: the subject's name within the names of components.
         subject: the names of the subject's own fields.
         names: the names of the figures that points may hold.
+        chosen: the names of lists of ids that are there only if the request chose them.
     """
     shown = ("metrics", "from", "to", "step", "tz", "mode", "points")
     return {
@@ -44,6 +47,7 @@ def series_schema(name: str, subject: tuple[str, ...], names: tuple[str, ...]) -
         "additionalProperties": False,
         "properties": {
             **{name: {"type": "string"} for name in subject},
+            **{name: {"type": "array", "items": {"type": "string"}} for name in chosen},
             "metrics": {"type": "array", "items": {"type": "string"}},
             "from": _INSTANT,
             "to": _INSTANT,
@@ -81,7 +85,7 @@ def sample_totals(subject: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def totals_schema(name: str, subject: tuple[str, ...]) -> dict[str, Any]:
+def totals_schema(name: str, subject: tuple[str, ...], chosen: tuple[str, ...] = ()) -> dict[str, Any]:
     """The schema of totals; arguments as for `series_schema`."""
     compared = {
         "title": "ComparedWindow",
@@ -103,6 +107,7 @@ def totals_schema(name: str, subject: tuple[str, ...]) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             **{name: {"type": "string"} for name in subject},
+            **{name: {"type": "array", "items": {"type": "string"}} for name in chosen},
             "attribution": {"type": "string", "enum": ["published", "received"]},
             "from": _INSTANT,
             "to": _INSTANT,

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from services.query_api.errors import Invalid
-from services.query_api.serving.parameters import Id, Names, Parameters
+from services.query_api.serving.parameters import Id, Ids, Names, Parameters
 from services.query_api.tidemark.analysis.ranges import Span, Step, zone
 from services.runtime.clock import MILLIS_PER_DAY
 from services.runtime.instants import EARLIEST, parse_instant
@@ -73,6 +73,12 @@ class SeriesParameters(SpanParameters):
     )
 
 
+class WorkspaceSeriesParameters(SeriesParameters):
+    """The parameters of the workspace's time series."""
+
+    channel_ids: Ids | None = Field(None, description="Only these channels, up to 500.")
+
+
 class ChannelSeriesParameters(SeriesParameters):
     """The parameters of a channel's time series."""
 
@@ -94,6 +100,12 @@ class TotalsParameters(SpanParameters):
     compare: Compared | None = Field(
         None, description="previous: compare with the window of the same length just before."
     )
+
+
+class WorkspaceTotalsParameters(TotalsParameters):
+    """The parameters of totals of the workspace."""
+
+    channel_ids: Ids | None = Field(None, description="Only these channels, up to 500.")
 
 
 class ExportParameters(Parameters):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Kind
 from services.query_api.reads.sources import Store
@@ -44,6 +44,13 @@ class Subject:
     scope: Scope
     values: dict[str, Any] = field(default_factory=dict)
     is_own: bool = False
+
+    @classmethod
+    def workspace(cls, workspace_id: str, channel_ids: Sequence[str] | None) -> Self:
+        """The workspace, or only the named channels of it."""
+        if channel_ids is None:
+            return cls(workspace_id, Scope.WORKSPACE)
+        return cls(workspace_id, Scope.CHANNELS, {"channels": list(channel_ids)})
 
     def choose(self, names: Sequence[str], *, is_growth: bool) -> tuple[Chosen, Chosen]:
         """The metrics to read of posts, and the metrics to read of the channel itself."""

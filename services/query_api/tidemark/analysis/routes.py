@@ -19,6 +19,8 @@ from services.query_api.tidemark.analysis.parameters import (
     ExportParameters,
     SeriesParameters,
     TotalsParameters,
+    WorkspaceSeriesParameters,
+    WorkspaceTotalsParameters,
 )
 from services.query_api.tidemark.analysis.series import (
     FORMATS,
@@ -80,11 +82,12 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="getWorkspaceSeries",
         path=f"{PREFIX}/series",
         summary="Time series of the workspace",
-        description=f"Summed over the posts of all channels, levels such as followers over the channels. {_SERIES_DOC}"
+        description="Summed over the posts of all channels or of those named, levels such as followers over the"
+        f" channels. {_SERIES_DOC}"
         " Levels may fall: their increments are signed.",
-        action=reads(SeriesParameters, workspace_series),
+        action=reads(WorkspaceSeriesParameters, workspace_series),
         sample=sample_series({}),
-        schema=series_schema("Workspace", (), CHANNEL_FIGURES),
+        schema=series_schema("Workspace", (), CHANNEL_FIGURES, ("channel_ids",)),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(
@@ -102,9 +105,9 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         path=f"{PREFIX}/totals",
         summary="Totals of the workspace over a window",
         description=_TOTALS_DOC,
-        action=reads(TotalsParameters, workspace_totals),
+        action=reads(WorkspaceTotalsParameters, workspace_totals),
         sample=sample_totals({}),
-        schema=totals_schema("Workspace", ()),
+        schema=totals_schema("Workspace", (), ("channel_ids",)),
         media_types=_TABLE_TYPES,
     ),
     Endpoint(

@@ -23,6 +23,7 @@ from services.query_api.tidemark.analysis.parameters import (
     Mode,
     SeriesParameters,
     Source,
+    WorkspaceSeriesParameters,
     named,
     zoned_span,
 )
@@ -65,10 +66,26 @@ async def channel_series(sources: Sources, request: Request[ChannelSeriesParamet
     return await _answer(sources, request, {"channel_id": channel_id, "source": source.value}, subject)
 
 
-async def workspace_series(sources: Sources, request: Request[SeriesParameters]) -> Answer[object]:
-    """The time series of all channels of the workspace."""
+async def workspace_series(sources: Sources, request: Request[WorkspaceSeriesParameters]) -> Answer[object]:
+    """The time series of all channels of the workspace, or of some; NotFound for an unknown one of these."""
     _check(request.parameters, CHANNEL_FIGURES)
-    return await _answer(sources, request, {}, Subject(request.workspace_id, Scope.WORKSPACE))
+    chosen = request.parameters.channel_ids
+    return await _answer(
+        sources, request, chosen_channels(sources, request, chosen), Subject.workspace(request.workspace_id, chosen)
+    )
+
+
+def chosen_channels(sources: Sources, request: Request[Any], chosen: Sequence[str] | None) -> dict[str, Any]:
+    """The part of an answer that repeats which channels were asked for; empty where all count.
+
+    Raises:
+        NotFound: the workspace has no such channel.
+    """
+    if chosen is None:
+        return {}
+    if any(sources.directory.get(request.workspace_id, one) is None for one in chosen):
+        raise NotFound
+    return {"channel_ids": list(chosen)}
 
 
 def _check(parameters: SeriesParameters, known: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ class Scope(Enum):
 
     TARGETS = "targets"  # of the targets in {targets:Array(String)}
     CHANNEL = "channel"  # of the channel in {channel:String}
+    CHANNELS = "channels"  # of the channels in {channels:Array(String)}
     WORKSPACE = "workspace"
 
 
@@ -40,6 +41,7 @@ LIVE_CHANNELS = """
 WITHIN = {
     Scope.TARGETS: "AND target_id IN {targets:Array(String)}",
     Scope.CHANNEL: "AND channel_id = {channel:String}",
+    Scope.CHANNELS: "AND channel_id IN {channels:Array(String)}",
     Scope.WORKSPACE: "",
 }
 """SQL: a row of a target is within a scope."""

@@ -100,7 +100,8 @@ def _post_answers(chosen: Chosen, ranged: int, where: str) -> str:
 
 def _channel_answers(chosen: Chosen, scope: Scope) -> str:
     """SQL of channels' own lifetime figures, in the form of `_post_answers`."""
-    within = "AND channel_id = {channel:String}" if scope is Scope.CHANNEL else ""
+    # Targets have no figures of a channel.
+    within = WITHIN[scope] if scope is not Scope.TARGETS else ""
     columns = ", ".join(f"{figure(metric)} AS figure_{place}" for place, metric in chosen.metrics)
     return f"""
     SELECT channel_id AS id, event_id, {AT} AS at, spoken AS stands, toUInt32(0) AS lifetimes, {columns}

@@ -17,10 +17,15 @@ from services.query_api.tidemark.analysis.figures import (
     written,
 )
 from services.query_api.tidemark.analysis.formats import CONTENT_TYPES, Format, as_json, asked_format, write_rows
-from services.query_api.tidemark.analysis.parameters import Attribution, TotalsParameters, zoned_span
+from services.query_api.tidemark.analysis.parameters import (
+    Attribution,
+    TotalsParameters,
+    WorkspaceTotalsParameters,
+    zoned_span,
+)
 from services.query_api.tidemark.analysis.ranges import Span, before, shown
 from services.query_api.tidemark.analysis.reads import Subject, read_published, read_series
-from services.query_api.tidemark.analysis.series import FORMATS
+from services.query_api.tidemark.analysis.series import FORMATS, chosen_channels
 from services.query_api.tidemark.analysis.sql import Scope
 
 _COLUMNS = ("value", "previous", "change")
@@ -35,15 +40,18 @@ async def channel_totals(sources: Sources, request: Request[TotalsParameters]) -
     return await _answer(sources, request, {"channel_id": channel_id}, subject)
 
 
-async def workspace_totals(sources: Sources, request: Request[TotalsParameters]) -> Answer[object]:
-    """The totals of all channels of the workspace."""
-    return await _answer(sources, request, {}, Subject(request.workspace_id, Scope.WORKSPACE))
+async def workspace_totals(sources: Sources, request: Request[WorkspaceTotalsParameters]) -> Answer[object]:
+    """The totals of all channels of the workspace, or of some; NotFound for an unknown one of these."""
+    chosen = request.parameters.channel_ids
+    return await _answer(
+        sources, request, chosen_channels(sources, request, chosen), Subject.workspace(request.workspace_id, chosen)
+    )
 
 
 async def _answer(
-    sources: Sources, request: Request[TotalsParameters], subject_shown: dict[str, Any], subject: Subject
+    sources: Sources, request: Request[Any], subject_shown: dict[str, Any], subject: Subject
 ) -> Answer[object]:
-    parameters = request.parameters
+    parameters: TotalsParameters = request.parameters
     asked = zoned_span(parameters, request.now)
     previous = before(asked.span, asked.tz)
     is_compared = parameters.compare is not None

@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 from schemas.metrics import POST_NAMES
 from schemas.tiers import COMMON, MILLIS_PER_DAY, MILLIS_PER_HOUR, rule_of
-from services.query_api.errors import NotFound
 from services.query_api.reads.sources import Sources
 from services.query_api.serving.endpoint import Answer, Request
 from services.query_api.tidemark.analysis.parameters import instant_of, named, span_between, zone_of
 from services.query_api.tidemark.analysis.ranges import Span, Step, buckets, shown
 from services.query_api.tidemark.analysis.reads import SECONDS
+from services.query_api.tidemark.analysis.series import chosen_channels
 from services.query_api.tidemark.insights import sql
 from services.query_api.tidemark.insights.cells import CELLS, HOURS, cells_of
 from services.query_api.tidemark.insights.measures import (
@@ -177,7 +177,7 @@ async def _late(sources: Sources, request: Request[UnusualParameters]) -> list[d
         sql.quiet_targets(COMMON),
         {
             "workspace": request.workspace_id,
-            "channel": request.parameters.channel_id or "",
+            "channels": list(request.parameters.channels),
             "now": request.now,
             "speed": sources.poll_speed,
             "limit": request.parameters.limit,
@@ -221,12 +221,11 @@ def _asked(sources: Sources, request: Request[Any]) -> _Asked:
     tz = zone_of(parameters.tz)
     end = instant_of("to", parameters.end, tz, request.now // 1000 * 1000)
     span = span_between(parameters.start, None, tz, max(EARLIEST, end - DEFAULT_DAYS * MILLIS_PER_DAY), end)
-    channel_id = parameters.channel_id
-    if channel_id is not None and sources.directory.get(request.workspace_id, channel_id) is None:
-        raise NotFound
+    chosen = chosen_channels(sources, request, parameters.channels)
     told = {
         "metric": parameters.metric,
-        "channel_id": channel_id,
+        "channel_id": parameters.channel_id,
+        **(chosen if parameters.channel_ids is not None else {}),
         "from": shown(span.start),
         "to": shown(span.end),
         "tz": parameters.tz,
@@ -243,7 +242,7 @@ def _old_enough(span: Span, age: int, now: int) -> Span | None:
 def _values(request: Request[Any], span: Span, ages: tuple[int, ...]) -> dict[str, Any]:
     return {
         "workspace": request.workspace_id,
-        "channel": request.parameters.channel_id or "",
+        "channels": list(request.parameters.channels),
         "start": span.start,
         "end": span.end,
         "last": span.end + ages[-1],

@@ -20,13 +20,15 @@ _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _INTEGER: Schema = {"type": "integer"}
 _SHARE: Schema = {"type": ["number", "null"]}
+# There only if the request chose them.
+_CHOSEN: Schema = {"channel_ids": {"type": "array", "items": _TEXT}}
 
 
 def _object(name: str, properties: Schema) -> Schema:
     return {
         "title": name,
         "type": "object",
-        "required": list(properties),
+        "required": [name for name in properties if name not in _CHOSEN],
         "additionalProperties": False,
         "properties": properties,
     }
@@ -39,6 +41,7 @@ def _list(items: Schema) -> Schema:
 _ASKED: Schema = {
     "metric": {"type": "string", "enum": list(METRICS)},
     "channel_id": {"type": ["string", "null"]},
+    **_CHOSEN,
     "from": _INSTANT,
     "to": _INSTANT,
     "tz": _TEXT,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from services.query_api.serving.parameters import Id, Limit, Parameters
+from services.query_api.serving.parameters import Id, Limit, OfChannels
 from services.query_api.tidemark.insights.measures import ENGAGEMENTS, METRICS
 
 DEFAULT_DAYS = 90
@@ -15,7 +15,7 @@ DEFAULT_LIMIT = 50
 MetricName = Literal[METRICS]  # type: ignore[valid-type]  # the columns have one definition, `schemas.metrics`
 
 
-class InsightParameters(Parameters):
+class InsightParameters(OfChannels):
     """The parameters that all insights have."""
 
     metric: MetricName = Field(ENGAGEMENTS, description="The figure by which posts are compared.")

@@ -14,7 +14,7 @@ from services.query_api.tidemark.insights.measures import Part
 
 _PUBLISHED = "toUnixTimestamp64Milli(assumeNotNull(published_at))"
 _MEDIAN = "quantileExactInclusive(0.5)"
-_OF_CHANNEL = "({channel:String} = '' OR channel_id = {channel:String})"
+_OF_CHANNEL = "(empty({channels:Array(String)}) OR channel_id IN {channels:Array(String)})"
 
 
 def _instant(name: str) -> str:

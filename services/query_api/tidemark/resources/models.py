@@ -345,3 +345,31 @@ WINDOW_SCHEMA: dict[str, Any] = {
         },
     },
 }
+
+EVENTS: dict[str, Any] = {
+    "channel_id": "ch-ig",
+    "data": [
+        {"type": "account.recovered", "occurred_at": "2026-06-28T08:12:40Z", "reason": None},
+        {"type": "account.token_expired", "occurred_at": "2026-06-27T21:03:05Z", "reason": "token_revoked"},
+    ],
+}
+EVENTS_SCHEMA: Schema = _object(
+    "ChannelEvents",
+    {
+        "channel_id": _TEXT,
+        "data": {
+            "type": "array",
+            "items": _object(
+                "ChannelEvent",
+                {
+                    "type": {
+                        **_TEXT,
+                        "description": "account.token_expired, account.disabled, account.hidden or account.recovered.",
+                    },
+                    "occurred_at": {"type": "string", "format": "date-time"},
+                    "reason": _nullable("string"),
+                },
+            ),
+        },
+    },
+)

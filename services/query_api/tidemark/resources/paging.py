@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from services.query_api.reads.sources import Sources
@@ -26,18 +27,19 @@ Page = tuple[list[str], str | None]
 
 
 async def posts_page(sources: Sources, request: Request[PostsParameters]) -> Page:
-    """A page of posts: the newest published first, unpublished ones last, ties ordered by id."""
+    """A page of posts: the newest published first, or the oldest; unpublished ones last, ties ordered by id."""
     asked = request.parameters
-    if sources.own_reads is not None and not (asked.search or asked.channel_id or asked.platform):
+    # The store holds posts in one order only.
+    if sources.own_reads is not None and not (asked.search or asked.channels or asked.platform or asked.is_rising):
         found = await sources.own_reads.only(lambda view: _stored_posts(view, request))
         if found is not None:
             return _cut(found, asked.limit, "posts")
     more = {"search": asked.search or ""}
-    return await _dated(sources, request, "posts", "tidemark_posts_page", sql.POSTS_PAGE, more)
+    return await _dated(sources, request, "posts", "tidemark_posts_page", sql.POSTS_PAGES, more)
 
 
 def _stored_posts(view: View, request: Request[PostsParameters]) -> PostsPage:
-    """As `sql.POSTS_PAGE` of all posts."""
+    """As `sql.POSTS_PAGES` of all posts, the newest first."""
     asked = request.parameters
     cursor = decode("posts", asked.cursor)
     begin = None if cursor is None else (cursor.place, cursor.id)
@@ -53,7 +55,7 @@ async def targets_page(sources: Sources, request: Request[TargetsParameters]) ->
     # A part of the id that JSON writes unchanged: posts without this text are skipped without parsing their JSON.
     needle = max(_PLAIN.findall(external_id), key=len, default="")
     more = {"external": external_id, "needle": needle or '"external_id"'}
-    return await _dated(sources, request, "targets", "tidemark_targets_page", sql.TARGETS_PAGE, more)
+    return await _dated(sources, request, "targets", "tidemark_targets_page", sql.TARGETS_PAGES, more)
 
 
 async def _dated(
@@ -61,11 +63,14 @@ async def _dated(
     request: Request[PostsParameters] | Request[TargetsParameters],
     kind: str,
     name: str,
-    text: str,
+    texts: Mapping[bool, str],
     more: dict[str, Any],
 ) -> Page:
     asked = request.parameters
-    rows = await _rows(sources, request, name, text, kind, {**_span(asked), "channel": asked.channel_id or "", **more})
+    if asked.is_rising:
+        kind = f"{kind}/asc"
+    chosen = {**_span(asked), "channels": list(asked.channels), **more}
+    rows = await _rows(sources, request, name, texts[asked.is_rising], kind, chosen)
     return _cut([(id_, place) for id_, place in rows], asked.limit, kind)
 
 
@@ -81,7 +86,7 @@ async def top_page(sources: Sources, request: Request[TopParameters]) -> Page:
     asked = request.parameters
     is_rising = asked.order == "asc"
     kind = f"top/{asked.metric}/asc" if is_rising else f"top/{asked.metric}"
-    more = {**_span(asked), "channel": asked.channel_id or ""}
+    more = {**_span(asked), "channels": list(asked.channels)}
     statement = sql.top_posts(asked.metric, is_rising=is_rising)
     rows = await _rows(sources, request, "tidemark_top_posts", statement, kind, more)
     return _cut([(id_, ranked) for id_, ranked in rows], asked.limit, kind)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from schemas.metrics import POST_NAMES
-from services.query_api.serving.parameters import Id, Ids, Instant, Limit, Parameters
+from services.query_api.serving.parameters import Id, Ids, Instant, Limit, OfChannels, Parameters
 from services.query_api.tidemark.resources.reasons import ENGAGEMENT_RATE, ENGAGEMENTS
 
 DEFAULT_LIMIT = 50
@@ -43,10 +43,13 @@ class _Page(Parameters):
         return self
 
 
-class _Dated(_Page):
+class _Dated(_Page, OfChannels):
     """A page of things that were published in a span."""
 
     channel_id: Id | None = Field(None, description="Only rows of this channel.")
+    order: Literal["desc", "asc"] = Field(
+        "desc", description="desc: the newest first; asc: the oldest first. What was not published comes last."
+    )
     since: Instant | None = Field(
         None, alias="from", description="Published at or after this time; UTC unless it has an offset."
     )
@@ -56,6 +59,11 @@ class _Dated(_Page):
     def _rising(self) -> Self:
         check_span(self.since, self.until)
         return self
+
+    @property
+    def is_rising(self) -> bool:
+        """Whether the oldest come first."""
+        return self.order == "asc"
 
 
 class PostsParameters(_Dated):
@@ -91,7 +99,7 @@ class ChannelsParameters(_Page):
         return self
 
 
-class TopParameters(Parameters):
+class TopParameters(OfChannels):
     """The parameters of a ranking of posts."""
 
     metric: MetricName = Field(description="The figure by which posts are ranked.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.query_api.connections import KEPT, MOST_EVENTS
 from services.query_api.reads.sources import Sources
 from services.query_api.serving.actions import reads
 from services.query_api.serving.endpoint import Body, Endpoint
 from services.query_api.serving.parameters import NoParameters
 from services.query_api.tidemark import PREFIX
 from services.query_api.tidemark.resources import lookups, models
+from services.query_api.tidemark.resources.events import list_events
 from services.query_api.tidemark.resources.explain import explain_post, explain_target
 from services.query_api.tidemark.resources.parameters import (
     ByIds,
@@ -61,7 +63,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="listPosts",
         path=f"{PREFIX}/posts",
         summary="Posts",
-        description="Posts by their ids, or in pages, the newest first.",
+        description="Posts by their ids, or in pages, the newest or the oldest first.",
         action=reads(PostsParameters, lookups.list_posts, is_kept=True, tag_of=without_age),
         sample=models.listed(models.POST),
         schema=models.listed_schema(models.POST_SCHEMA),
@@ -70,7 +72,7 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="listTargets",
         path=f"{PREFIX}/targets",
         summary="Targets",
-        description="Targets by their ids, by the platform's own id, or in pages, the newest first.",
+        description="Targets by their ids, by the platform's own id, or in pages, the newest or the oldest first.",
         action=reads(TargetsParameters, lookups.list_targets, is_kept=True, tag_of=without_age),
         sample=models.listed(models.TARGET),
         schema=models.listed_schema(models.TARGET_SCHEMA),
@@ -121,8 +123,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         id="listTopPosts",
         path=f"{PREFIX}/top/posts",
         summary="Top posts",
-        description="Posts with the greatest values of a figure, of the workspace or of one channel; ties are ordered "
-        "by id. Posts without the figure are never listed.",
+        description="Posts with the greatest values of a figure, of the workspace or of some channels; ties are "
+        "ordered by id. Posts without the figure are never listed.",
         action=reads(TopParameters, lookups.list_top_posts, is_kept=True, tag_of=without_age),
         sample=models.listed(models.POST),
         schema=models.listed_schema(models.POST_SCHEMA),
@@ -157,6 +159,16 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         action=reads(WindowParameters, get_window),
         sample=models.WINDOW,
         schema=models.WINDOW_SCHEMA,
+    ),
+    Endpoint(
+        id="listChannelEvents",
+        path=f"{PREFIX}/channels/{{id}}/events",
+        summary="What happened to a channel's connection",
+        description=f"The latest {MOST_EVENTS} events of the last {KEPT.days} days, the latest first: the connection"
+        " broke, the platform closed the account, all of its posts were hidden, or it works again.",
+        action=reads(NoParameters, list_events),
+        sample=models.EVENTS,
+        schema=models.EVENTS_SCHEMA,
     ),
     Endpoint(
         id="listCapabilities",

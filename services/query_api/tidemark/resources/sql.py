@@ -117,7 +117,7 @@ LIMIT 1 BY event_id
 """
 """SQL of raw events' places in Kafka, by event id."""
 
-_OF_CHANNEL = "({channel:String} = '' OR channel_id = {channel:String})"
+_OF_CHANNEL = "(empty({channels:Array(String)}) OR channel_id IN {channels:Array(String)})"
 _OF_PLATFORM = (
     f"channel_id IN (SELECT channel_id FROM {_CHANNELS}"
     " AND ({platform:String} = '' OR platform = {platform:String}))"
@@ -142,25 +142,32 @@ def _after(place: str, id_column: str) -> str:
     return f"({{is_first:UInt8}} = 1 OR {behind})"
 
 
-def _page(id_column: str, source: str) -> str:
-    """SQL of a page of ids: the newest published first, unpublished ones last."""
+# Before every published thing, whose place is its instant, or its instant turned over.
+_UNPUBLISHED = {False: -1, True: -(2**62)}
+
+
+def _page(id_column: str, source: str, *, is_rising: bool) -> str:
+    """SQL of a page of ids: the newest published first, or the oldest; unpublished ones last."""
+    published = millis("published_at")
     return f"""
-SELECT {id_column}, ifNull({millis("published_at")}, -1) AS place
+SELECT {id_column}, ifNull({f"-{published}" if is_rising else published}, {_UNPUBLISHED[is_rising]}) AS place
 FROM {source} AND {_IN_PERIOD} AND {_after("place", id_column)}
 ORDER BY place DESC, {id_column}
 LIMIT {{limit:UInt32}}
 """
 
 
-POSTS_PAGE = _page(
-    "post_id",
-    f"{_HELD} AND ({_WITH_TEXT}) AND (({{channel:String}} = '' AND {{platform:String}} = '')"
-    f" OR post_id IN (SELECT post_id FROM {_LISTED} AND {_OF_CHANNEL} AND {_OF_PLATFORM}))",
+_POSTS = (
+    f"{_HELD} AND ({_WITH_TEXT}) AND ((empty({{channels:Array(String)}}) AND {{platform:String}} = '')"
+    f" OR post_id IN (SELECT post_id FROM {_LISTED} AND {_OF_CHANNEL} AND {_OF_PLATFORM}))"
 )
-"""Ids of a workspace's posts."""
+_TARGETS = f"{_LISTED} AND {_OF_CHANNEL} AND {_OF_PLATFORM} AND ({_WITH_EXTERNAL_ID})"
 
-TARGETS_PAGE = _page("target_id", f"{_LISTED} AND {_OF_CHANNEL} AND {_OF_PLATFORM} AND ({_WITH_EXTERNAL_ID})")
-"""Ids of a workspace's targets."""
+POSTS_PAGES = {is_rising: _page("post_id", _POSTS, is_rising=is_rising) for is_rising in (False, True)}
+"""SQL of ids of a workspace's posts, by whether the oldest come first."""
+
+TARGETS_PAGES = {is_rising: _page("target_id", _TARGETS, is_rising=is_rising) for is_rising in (False, True)}
+"""SQL of ids of a workspace's targets, likewise."""
 
 CHANNELS_PAGE = f"""
 SELECT channel_id FROM {_CHANNELS} AND ({{platform:String}} = '' OR platform = {{platform:String}})

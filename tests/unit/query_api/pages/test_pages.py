@@ -6,6 +6,7 @@ import json
 import re
 from gzip import compress
 from hashlib import sha256
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from services.query_api.pages.files import files, version
 from tests.support.query_api import ADMIN_KEY, fake_api
 
 DOCUMENTS = ("/app", "/ops")
+OPERATIONS = Path(__file__).parents[4] / "docs" / "operations.md"
 MOST_COMPRESSED_BYTES = 250_000
 
 
@@ -93,6 +95,14 @@ async def test_pages_need_no_key_and_take_no_other_method(client: httpx.AsyncCli
     for path in DOCUMENTS:
         assert (await client.head(path)).status_code == 200
         assert (await client.post(path)).status_code == 405
+
+
+def test_the_first_thing_to_do_has_its_section() -> None:
+    text = files()["ops.js"].decode().partition("function first(")[2].partition("function Verdict(")[0]
+    named = re.findall(r'", "([^"]+)"(?:, "[a-z-]+")?\]', text)
+    assert len(named) == text.count("return [")
+    headings = re.findall(r"^#+ (.+)$", OPERATIONS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert not set(named) - set(headings)
 
 
 def test_the_files_are_few() -> None:

@@ -60,6 +60,7 @@ IDS = {
     "explainPost": "GET /tidemark/v1/posts/{id}/explain",
     "explainTarget": "GET /tidemark/v1/targets/{id}/explain",
     "getChannelWindow": "GET /tidemark/v1/channels/{id}/windows",
+    "listChannelEvents": "GET /tidemark/v1/channels/{id}/events",
     "listCapabilities": "GET /tidemark/v1/capabilities",
     "getUsage": "GET /tidemark/v1/usage",
     "createWebhook": "POST /tidemark/v1/webhooks",

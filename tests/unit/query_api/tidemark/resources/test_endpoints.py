@@ -138,7 +138,7 @@ async def test_a_page_asks_for_one_more_than_it_shows(api: FakeApi) -> None:
     page = (await api.client.get(f"{V1}/posts", params={"limit": 1, "channel_id": "c1"}, headers=headers)).json()
     assert [row["id"] for row in page["data"]] == ["p1"]
     name, asked = api.store.asked[0]
-    assert (name, asked["limit"], asked["is_first"], asked["channel"]) == ("tidemark_posts_page", 2, 1, "c1")
+    assert (name, asked["limit"], asked["is_first"], asked["channels"]) == ("tidemark_posts_page", 2, 1, ["c1"])
     api.store.asked.clear()
     api.store.answers["tidemark_posts_page"] = []
     cursor = {"limit": 1, "cursor": page["next_cursor"]}
@@ -213,7 +213,9 @@ async def test_the_description_has_every_endpoint(api: FakeApi) -> None:
         assert {"200", "304", "401", "403", "404", "422", "429", "503"} <= set(operation["responses"])
         assert operation["responses"]["200"]["content"]["application/json"]["example"]
     posts = {held["name"]: held for held in described["paths"][f"{V1}/posts"]["get"]["parameters"]}
-    assert {"ids", "limit", "cursor", "platform", "channel_id", "from", "to", "search"} == set(posts)
+    assert {"ids", "limit", "cursor", "platform", "channel_id", "channel_ids", "order", "from", "to", "search"} == set(
+        posts
+    )
     assert (posts["from"]["required"], posts["limit"]["schema"]["maximum"]) == (False, 500)
     body = described["paths"][f"{V1}/posts/query"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body == {"$ref": "#/components/schemas/ByIds"}
