@@ -285,4 +285,4 @@ def test_a_tab_that_goes_through_all_views_takes_little_memory(service: Service,
 def own_bytes() -> int:
     """What the process of this test's one tab takes for itself; a spare one of the browser takes less."""
     tabs = [child for child in psutil.Process().children(recursive=True) if "--type=renderer" in child.cmdline()]
-    return max(tab.memory_full_info().uss for tab in tabs if "--extension-process" not in tab.cmdline())
+    return max(int(tab.memory_full_info().uss) for tab in tabs if "--extension-process" not in tab.cmdline())
