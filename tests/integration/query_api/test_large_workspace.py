@@ -269,7 +269,7 @@ def test_a_tab_that_goes_through_all_views_takes_little_memory(service: Service,
                 expect(page.locator("h1")).to_be_visible(timeout=WAIT_MS)
                 expect(page.locator(".loading")).to_have_count(0, timeout=WAIT_MS)
                 # On a machine with much else to do an answer may fail first, and is asked for again.
-                wait_until(lambda: not page.locator(".notice.bad").count(), WAIT_MS / 1000, lambda: str(refused[-5:]))
+                wait_until(partial(is_well, page), WAIT_MS / 1000, partial(what_is_wrong, page, view, refused))
                 if view not in ("accounts", "unusual"):
                     expect(page.locator("main [data-metric]").first).to_be_visible(timeout=WAIT_MS)
                 metrics = {one["name"]: one["value"] for one in protocol.send("Performance.getMetrics")["metrics"]}
@@ -280,6 +280,16 @@ def test_a_tab_that_goes_through_all_views_takes_little_memory(service: Service,
         print(f"at most: heap {most_heap / 1e6:.0f} MB, the tab's process {most_own / 1e6:.0f} MB")
         assert most_heap < MOST_BYTES
         assert most_own < MOST_BYTES
+
+
+def is_well(page: Page) -> bool:
+    """Whether the page tells of no failure."""
+    return not page.locator(".notice.bad").count()
+
+
+def what_is_wrong(page: Page, view: str, refused: list[tuple[int, str]]) -> str:
+    """The failures that the page tells of, and the last answers with an error."""
+    return f"{view}: {page.locator('.notice.bad').all_inner_texts()}, {refused[-5:]}"
 
 
 def own_bytes() -> int:

@@ -155,10 +155,11 @@ def falls(parts: Sequence[Part]) -> str:
         for part in parts
     }
     old = ", ".join(f"anyLast({one}) OVER before AS old_{place}" for place, one in known.items())
-    # A figure that is unknown, or the first, is no fall: a comparison with null counts as none.
+    # A figure that is unknown, or the first, is no fall: a comparison with null counts as none. Nearly no answer has a
+    # fall, so arrays are made for those that have one alone.
+    falls = {place: f"ifNull({one} < old_{place}, 0)" for place, one in known.items()}
     fallen = ", ".join(
-        f"(toUInt8({place}), ifNull(old_{place}, 0), ifNull({one}, 0), ifNull({one} < old_{place}, 0))"
-        for place, one in known.items()
+        f"(toUInt8({place}), ifNull(old_{place}, 0), ifNull({one}, 0), {falls[place]})" for place, one in known.items()
     )
     return f"""
 SELECT target_id, post_id, channel_id, fall.1, fall.2, fall.3, at, event_id
@@ -171,6 +172,7 @@ FROM (
             PARTITION BY target_id ORDER BY at, event_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         )
     )
+    WHERE {" OR ".join(falls.values())}
 ) AS fallen
 INNER JOIN (
     SELECT target_id, post_id, channel_id FROM latest_post_metrics_store FINAL
