@@ -271,9 +271,11 @@ def test_partitions_logs_are_cut_short(tmp_path: Path) -> None:
             for number in numbers:
                 publisher.publish(answer(BUSY, number, now_ms(), 6_001))
         publisher.flush()
+    with started(tmp_path / "up", *ENGINES_ALONE) as tidemark:
+        # An aggregator would have the mirror agree with what is left of the topic.
+        command(tidemark, "backup", "restore", str(archive), "--lost", "kafka", "--force")
     with started(tmp_path / "up") as tidemark:
         # The aggregator stands behind messages that it never saw: the audit names them, and the rebuild stores them.
-        command(tidemark, "backup", "restore", str(archive), "--lost", "kafka", "--force")
         assert "raw_events" in command(tidemark, "audit", code=1)
         command(tidemark, "rebuild")
         sql = f"SELECT count() AS n FROM post_totals WHERE workspace_id = '{BUSY}' AND likes = 6001"

@@ -38,7 +38,12 @@ KIND_BY_SEGMENT = {
     "posts": "post", "post": "post", "targets": "target", "post-items": "target", "channels": "channel",
     "social-accounts": "channel",
 }  # fmt: skip
-KIND_BY_PARAMETER = {"integration_id": "channel", "channel_id": "channel", "external_id": "external"}
+KIND_BY_PARAMETER = {
+    "integration_id": "channel",
+    "channel_id": "channel",
+    "channel_ids": "channel",
+    "external_id": "external",
+}
 # Named things that are no ids of a workspace.
 NO_IDS = {"dataset"}
 REQUIRED = {"metric": "likes", "metrics": "likes"}
