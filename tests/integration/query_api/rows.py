@@ -50,6 +50,12 @@ class Store:
         reply = self._client.post("/", content=sql)
         assert reply.is_success, reply.text
 
+    def ask(self, sql: str) -> list[str]:
+        """Run a query; returns the lines of its answer."""
+        reply = self._client.post("/", content=sql)
+        assert reply.is_success, reply.text
+        return reply.text.splitlines()
+
     def clear(self) -> None:
         """Take every row out of the tables."""
         filled = (
