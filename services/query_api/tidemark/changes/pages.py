@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import orjson
@@ -42,14 +42,6 @@ class Written(NamedTuple):
     entry: Changed
     text: bytes
     cursor: Cursor
-
-
-class Prepared(NamedTuple):
-    """What was found, with its states as they are read at `now`, ms."""
-
-    found: Found
-    states: Mapping[Changed, State]
-    now: int
 
 
 class Changes:
@@ -124,18 +116,14 @@ class Changes:
         except StoreUnavailable:
             raise self._unavailable() from None
 
-    async def prepared(self, found: Found) -> Prepared:
-        """What was found, with its states.
+    async def written(self, found: Found) -> list[Written]:
+        """What was found, with its states, as JSON.
 
         Raises:
             ReadsUnavailable: ClickHouse does not answer.
         """
         now = self._clock.now()
-        return Prepared(found, await self._states(found, now), now)
-
-    async def written(self, prepared: Prepared) -> list[Written]:
-        """The same as JSON."""
-        found, states, now = prepared
+        states = await self._states(found, now)
         if len(found.entries) <= _ON_THE_LOOP:
             texts = _texts_of(found.entries, states, now)
         else:
@@ -143,9 +131,9 @@ class Changes:
         return [Written(*parts) for parts in zip(found.entries, texts, found.cursors, strict=True)]
 
     async def events(self, found: Found) -> bytes:
-        """What was found as server-sent events; raises as `prepared` does, or ChangesUnavailable."""
+        """What was found as server-sent events; raises as `written` does, or ChangesUnavailable."""
         text_of = self._texts()
-        written = await self.written(await self.prepared(found))
+        written = await self.written(found)
         return b"".join([render.event(entry, text, text_of(cursor)) for entry, text, cursor in written])
 
     async def _states(self, found: Found, now: int) -> dict[Changed, State]:
@@ -183,5 +171,5 @@ def _is_account(entry: Changed, found: Found) -> bool:
     return entry.type not in (POST, CHANNEL) and entry.id in found.accounts
 
 
-def _texts_of(entries: Sequence[Changed], states: Mapping[Changed, State], now: int) -> list[bytes]:
+def _texts_of(entries: Sequence[Changed], states: dict[Changed, State], now: int) -> list[bytes]:
     return [orjson.dumps(render.change(entry, states.get(entry), now)) for entry in entries]

@@ -15,7 +15,7 @@ from services.query_api.serving.streams import Stream
 from services.query_api.store.changes import Behind, Cursor
 from services.query_api.tidemark.changes import render
 from services.query_api.tidemark.changes.finding import Found
-from services.query_api.tidemark.changes.pages import SMALL, Changes, Prepared
+from services.query_api.tidemark.changes.pages import SMALL, Changes
 from services.query_api.tidemark.changes.parameters import ChangesParameters
 
 # A replica that is behind the one that gave the cursor is asked again for so long.
@@ -38,22 +38,16 @@ async def list_changes(sources: Sources, request: Request[ChangesParameters]) ->
     asked = request.parameters
     changes = Changes(sources, request.workspace_id)
     cursor = changes.begin(asked.cursor)
-    ahead = await sources.subscriptions.ahead.take(_place(request, cursor))
-    found = ahead.found if ahead is not None else await _awaited(sources, changes, cursor, request)
+    found = await _awaited(sources, changes, cursor, request)
     if found is None or not found.entries:
         # What was passed over needs not be passed over again.
         behind = cursor if found is None else found.cursor
         has_more = found is not None and found.has_more
         return Answer(render.page([], changes.text_of(behind), has_more=has_more))
     if len(found.entries) <= SMALL:
-        return Answer(await _page(changes, await changes.prepared(found)))
+        return Answer(await _page(changes, found))
     owner = request.workspace_id
-    chunks = _in_turn(sources, changes, found, ahead, request)
-    return Stream(JSON, chunks, is_wanted=partial(sources.answers.is_wanted, owner))
-
-
-def _place(request: Request[ChangesParameters], cursor: Cursor) -> tuple[str, Cursor, int, tuple[str, ...]]:
-    return request.workspace_id, cursor, request.parameters.limit, request.parameters.types
+    return Stream(JSON, _in_turn(sources, changes, found, owner), is_wanted=partial(sources.answers.is_wanted, owner))
 
 
 async def _awaited(
@@ -91,25 +85,12 @@ async def _awaited(
                 continue
 
 
-async def _in_turn(
-    sources: Sources, changes: Changes, found: Found, ahead: Prepared | None, request: Request[ChangesParameters]
-) -> AsyncIterator[bytes]:
+async def _in_turn(sources: Sources, changes: Changes, found: Found, owner: str) -> AsyncIterator[bytes]:
     """A large page, which is in memory until its reader has taken it."""
-    async with sources.answers.turn(request.workspace_id):
-        prepared = ahead or await changes.prepared(found)
-        # Whoever reads so much goes on behind it. Only now, so that nothing of the next page is older than this one's.
-        if found.has_more and not sources.answers.waiting:
-            place = _place(request, found.cursor)
-            sources.subscriptions.ahead.begin(request.workspace_id, place, partial(_large_page, changes, *place[1:]))
-        yield await _page(changes, prepared)
+    async with sources.answers.turn(owner):
+        yield await _page(changes, found)
 
 
-async def _large_page(changes: Changes, cursor: Cursor, limit: int, types: tuple[str, ...]) -> Prepared | None:
-    found = changes.find(cursor, limit, types)
-    return await changes.prepared(found) if len(found.entries) > SMALL else None
-
-
-async def _page(changes: Changes, prepared: Prepared) -> bytes:
-    found = prepared.found
-    written = await changes.written(prepared)
+async def _page(changes: Changes, found: Found) -> bytes:
+    written = await changes.written(found)
     return render.page([part.text for part in written], changes.text_of(found.cursor), has_more=found.has_more)
