@@ -232,7 +232,7 @@ def total(parts: Sequence[Values]) -> Values:
     known = [*filter(None, sums)]
     if known and (max(known) > INT64_MAX or min(known) < INT64_MIN):
         sums = [None if value is None else bounded(value) for value in sums]
-    if len([part for part in parts if part[AVG_WATCH_TIME] is not None]) > 1:
+    if sums[AVG_WATCH_TIME] is not None and len([part for part in parts if part[AVG_WATCH_TIME] is not None]) > 1:
         sums[AVG_WATCH_TIME] = None
     watched = sums[WATCH_TIME]
     if watched is not None and not -MILLIS_MAX <= watched <= MILLIS_MAX:

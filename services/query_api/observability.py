@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -62,6 +63,71 @@ STORE = Counter(
     "4 s before was shown, as the newest took too long.",
     ["source"],
 )
+
+# Durations of an endpoint that wait to be added: few enough that adding them delays nobody.
+_MOST_WAITING = 256
+
+
+class Tally:
+    """What an endpoint answered, in plain numbers until it is added to the metrics.
+
+    To add each reply by itself takes a tenth of a kept read. Whoever reads the metrics calls `tell_tallies` first, in
+    the event loop, where replies are counted.
+    """
+
+    __slots__ = ("__weakref__", "_labels", "_seconds", "_statuses", "hits", "misses", "stale")
+
+    def __init__(self, api: str, path: str) -> None:
+        self._labels = (api, path)
+        self._statuses: dict[int, int] = {}
+        self._seconds: list[float] = []
+        self.hits = self.misses = self.stale = 0
+        _tallies.add(self)
+
+    def declare(self, status: int) -> None:
+        """Let a status, and whatever else the endpoint counts, be told as 0 from the beginning."""
+        REQUESTS.labels(*self._labels, str(status))
+        REQUEST_SECONDS.labels(*self._labels)
+        for outcome in ("hit", "miss", "stale"):
+            CACHE.labels(*self._labels, outcome)
+
+    def count(self, status: int) -> None:
+        """Count a reply."""
+        self._statuses[status] = self._statuses.get(status, 0) + 1
+
+    def time(self, seconds: float) -> None:
+        """Count how long a reply took."""
+        self._seconds.append(seconds)
+        if len(self._seconds) >= _MOST_WAITING:
+            self._tell_seconds()
+
+    def tell(self) -> None:
+        """Add to the metrics what was counted since the last call."""
+        for outcome, count in (("hit", self.hits), ("miss", self.misses), ("stale", self.stale)):
+            if count:
+                CACHE.labels(*self._labels, outcome).inc(count)
+        self.hits = self.misses = self.stale = 0
+        statuses, self._statuses = self._statuses, {}
+        for status, count in statuses.items():
+            REQUESTS.labels(*self._labels, str(status)).inc(count)
+        if self._seconds:
+            self._tell_seconds()
+
+    def _tell_seconds(self) -> None:
+        taken, self._seconds = self._seconds, []
+        observe = REQUEST_SECONDS.labels(*self._labels).observe
+        for seconds in taken:
+            observe(seconds)
+
+
+_tallies: WeakSet[Tally] = WeakSet()
+
+
+def tell_tallies() -> None:
+    """Add to the metrics what endpoints counted since the last call."""
+    for tally in list(_tallies):
+        tally.tell()
+
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Variable that names the folder where workers keep their metrics; set before a worker is started."""

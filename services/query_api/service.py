@@ -32,7 +32,7 @@ from services.query_api.feed import CatalogFeed
 from services.query_api.first_read import FirstRead
 from services.query_api.key_writes import CatchUp, KeyWrites
 from services.query_api.live import LiveReads
-from services.query_api.observability import CACHE_BYTES, REFUSED
+from services.query_api.observability import CACHE_BYTES, REFUSED, tell_tallies
 from services.query_api.poller_link import PollerLink
 from services.query_api.publisher import Codecs, KafkaPublisher
 from services.query_api.reads.at_once import AtOnce
@@ -257,6 +257,7 @@ class Service:
         """Stop following the topics, and close all connections."""
         if self._housekeeping is not None:
             self._housekeeping.cancel()
+        tell_tallies()
         await asyncio.gather(
             *(part.stop() for part in (self._feed, self._drops, self._link, self._publisher)),
             self._clickhouse.close(),
@@ -271,6 +272,7 @@ class Service:
     async def _keep_house(self) -> None:
         while True:
             CACHE_BYTES.set(self._replies.size_bytes + self._windows.size_bytes)
+            tell_tallies()
             if self._at_once is not None:
                 self._at_once.count()
             if self._limiter is not None:

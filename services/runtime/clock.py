@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 MILLIS_PER_SECOND = 1000
 MILLIS_PER_HOUR = 3_600_000
 MILLIS_PER_DAY = 86_400_000
+_MILLIS_PER_MINUTE = 60_000
+_MINUTES_PER_DAY = 1440
+# The texts of a day's minutes, and of a minute's seconds.
+_MINUTES = [f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(_MINUTES_PER_DAY)]
+_SECONDS = [f"{second:02d}" for second in range(60)]
 
 
 class Clock(Protocol):
@@ -33,13 +39,22 @@ def ticks() -> int:
 
 def iso_seconds(instant: int) -> str:
     """An instant (ms) as ISO 8601 in whole seconds, cut not rounded: `2026-06-28T09:14:22Z`."""
-    # Five times as quick as `strftime`, and shown in every reply.
-    return datetime.fromtimestamp(instant // 1000, UTC).isoformat()[:19] + "Z"
+    minutes = instant // _MILLIS_PER_MINUTE
+    date, minute = _date(minutes // _MINUTES_PER_DAY), _MINUTES[minutes % _MINUTES_PER_DAY]
+    return f"{date}{minute}{_SECONDS[instant // 1000 % 60]}Z"
 
 
 def iso_millis(instant: int) -> str:
     """An instant (ms) as ISO 8601 with milliseconds: `2026-06-10T18:00:00.000Z`."""
-    return f"{datetime.fromtimestamp(instant // 1000, UTC).isoformat()[:19]}.{instant % 1000:03d}Z"
+    minutes = instant // _MILLIS_PER_MINUTE
+    date, minute = _date(minutes // _MINUTES_PER_DAY), _MINUTES[minutes % _MINUTES_PER_DAY]
+    return f"{date}{minute}{_SECONDS[instant // 1000 % 60]}.{instant % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _date(days: int) -> str:
+    # Instants are put together from texts: a reply shows up to ten of them, and `isoformat` takes three times as long.
+    return datetime.fromtimestamp(days * 86_400, UTC).isoformat()[:11]
 
 
 def utc(instant: int) -> datetime:

@@ -426,4 +426,4 @@ def or_zero(value: int | None) -> int:
 
 def latest(instants: Iterable[int | None]) -> int | None:
     """The latest of some instants; None when there is none."""
-    return max((instant for instant in instants if instant is not None), default=None)
+    return max([instant for instant in instants if instant is not None], default=None)

@@ -20,7 +20,7 @@ from services.query_api.cache import AnswerCache, making
 from services.query_api.errors import ApiError, Header, Invalid, MethodNotAllowed, NotFound, ReadsUnavailable
 from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.flights import Flights
-from services.query_api.observability import CACHE, REQUEST_SECONDS, REQUESTS
+from services.query_api.observability import Tally
 from services.query_api.reads.query import ID
 from services.query_api.serving.auth import AdminKey, KeyRing
 from services.query_api.serving.bodies import ClientGone, lines, parsed, whole_body
@@ -85,7 +85,6 @@ class EndpointServer(Generic[Context, Question, Value]):
         self, api: str, endpoint: Endpoint[Context, Question, Value], context: Context, shared: Shared
     ) -> None:
         self.endpoint = endpoint
-        self._api = api
         self._path = endpoint.path
         self._action = action = endpoint.action
         self._ask = action.ask
@@ -104,14 +103,10 @@ class EndpointServer(Generic[Context, Question, Value]):
         # The same few queries come again and again, and checked parameters are frozen.
         self._known_query = lru_cache(_MOST_KNOWN_QUERIES)(self._checked)
         self._flights = Flights(linger_seconds=0)
-        self._requests: dict[int, Any] = {}
+        self._tally = Tally(api, endpoint.path)
         if action.is_read:
-            self._seconds = REQUEST_SECONDS.labels(api, endpoint.path)
-            self._hits, self._misses, self._stale = (
-                CACHE.labels(api, endpoint.path, outcome) for outcome in ("hit", "miss", "stale")
-            )
             for status in (action.status, 304):
-                self._requests[status] = REQUESTS.labels(api, endpoint.path, str(status))
+                self._tally.declare(status)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
@@ -146,15 +141,15 @@ class EndpointServer(Generic[Context, Question, Value]):
                 kept_by = (self._path, kept_by)
                 held = cache.get(kept_by)
                 if held is not None and (len(held.value.body) < LARGE_BYTES or not self._action.is_large(question)):
-                    self._hits.inc()
+                    self._tally.hits += 1
                     age = cache.now() - held.made_at
                     if self._silent_seconds is not None:
                         age = max(age, self._silent_seconds())
                     if age >= 1:
                         more = (*more, (b"age", b"%d" % age))
                     status = await held.value.send(send, headers, more)
-                    self._requests[status].inc()
-                    self._seconds.observe(perf_counter() - started)
+                    self._tally.count(status)
+                    self._tally.time(perf_counter() - started)
                     return
             if self._action.is_large(question):
                 status = await self._send_large(question, request, kept_by, scope, receive, send, more)
@@ -178,7 +173,7 @@ class EndpointServer(Generic[Context, Question, Value]):
             return
         self._count(status)
         if self._action.is_read and self._action.is_timed:
-            self._seconds.observe(perf_counter() - started)
+            self._tally.time(perf_counter() - started)
 
     def refuse_method(self, headers: tuple[Header, ...], allowed: bytes) -> NoReturn:
         """Refuse a method that the endpoint's path does not have.
@@ -243,12 +238,8 @@ class EndpointServer(Generic[Context, Question, Value]):
             raise Invalid(describe(error)) from None
 
     def _count(self, status: int) -> None:
-        if not self._action.is_counted:
-            return
-        counter = self._requests.get(status)
-        if counter is None:
-            counter = self._requests[status] = REQUESTS.labels(self._api, self._path, str(status))
-        counter.inc()
+        if self._action.is_counted:
+            self._tally.count(status)
 
     def _age(self, seconds: float) -> tuple[Header, ...]:
         if self._silent_seconds is not None:
@@ -294,9 +285,9 @@ class EndpointServer(Generic[Context, Question, Value]):
         # While this caller waited for its turn, another caller may have made the reply.
         entry = cache.get(key) if is_large else None
         if entry is not None:
-            self._hits.inc()
+            self._tally.hits += 1
             return entry.value, cache.now() - entry.made_at
-        self._misses.inc()
+        self._tally.misses += 1
         if not is_large:
             # Without a flight: nobody else can ask meanwhile.
             began_at = cache.now()
@@ -313,7 +304,7 @@ class EndpointServer(Generic[Context, Question, Value]):
             last = cache.last_known(key)
             if last is None:
                 raise
-            self._stale.inc()
+            self._tally.stale += 1
             return last.value, max(1.0, cache.now() - last.made_at)
 
     async def _fill(

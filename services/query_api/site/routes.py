@@ -10,7 +10,7 @@ import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from services.query_api.errors import Header
-from services.query_api.observability import exposition
+from services.query_api.observability import exposition, tell_tallies
 from services.query_api.serving.accept import accept_of, prefers_page
 from services.query_api.serving.actions import page
 from services.query_api.serving.endpoint import Api, Key, Request
@@ -94,6 +94,7 @@ async def _readyz(site: Site, _: Request[AnyParameters]) -> Plain:
 
 
 async def _metrics(_: Site, __: Request[AnyParameters]) -> Plain:
+    tell_tallies()
     return Plain.of(exposition(), CONTENT_TYPE_LATEST, (NOT_STORED,))
 
 

@@ -163,7 +163,7 @@ class Store:
     @property
     def is_current(self) -> bool:
         """Whether what is read is as new as the topics, as far as Kafka has told."""
-        return self._environment is not None and self._broken is None and self.status.told().phase == Phase.FOLLOWING
+        return self._environment is not None and self._broken is None and self.status.is_following
 
     @property
     def silent_seconds(self) -> float:
@@ -221,7 +221,7 @@ class Store:
             StoreUnavailable: there is none.
         """
         environment = self._environment
-        if environment is None or self._broken is not None or (is_current and not self.is_current):
+        if environment is None or self._broken is not None or (is_current and not self.status.is_following):
             raise StoreUnavailable
         try:
             txn = environment.begin()

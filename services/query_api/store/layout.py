@@ -9,8 +9,8 @@ offset and payload; no payload is a tombstone, which stays for as long as cursor
 from __future__ import annotations
 
 import struct
-import zlib
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from schemas.topic_names import TOPICS_OF_CHANGES
 from schemas.windows import RANGES
@@ -73,7 +73,7 @@ class Held(NamedTuple):
 def pack(key: bytes, offset: int, payload: bytes) -> bytes:
     """A value as it is stored under a key."""
     rest = _OFFSET.pack(offset) + payload
-    return zlib.crc32(rest, zlib.crc32(key)).to_bytes(4, "big") + rest
+    return crc32(rest, crc32(key)).to_bytes(4, "big") + rest
 
 
 def unpack(key: bytes, value: bytes) -> Held:
@@ -82,9 +82,13 @@ def unpack(key: bytes, value: bytes) -> Held:
     Raises:
         Damaged: it is not what was stored under this key.
     """
-    if len(value) < _HEAD.size or zlib.crc32(value[4:], zlib.crc32(key)) != int.from_bytes(value[:4], "big"):
+    try:
+        checksum, offset = _HEAD.unpack_from(value)
+    except struct.error:
+        checksum, offset = -1, 0
+    if crc32(value[4:], crc32(key)) != checksum:
         raise Damaged(f"a value of {len(value)} bytes is not what was stored under its key")
-    return Held(_OFFSET.unpack_from(value, 4)[0], value[_HEAD.size :])
+    return Held(offset, value[12:])
 
 
 def offset_of(value: bytes) -> int:

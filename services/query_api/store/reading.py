@@ -36,6 +36,8 @@ PostsPage = list[tuple[str, int]]
 class View:
     """A snapshot; good within the block that it was made for. Whatever it reads may raise Damaged."""
 
+    __slots__ = ("_db", "_get", "_partitions", "_tables", "_txn")
+
     def __init__(self, environment: Environment, txn: Transaction, partitions: int) -> None:
         self._db = environment.databases
         self._txn = txn
@@ -50,13 +52,20 @@ class View:
             Incomplete: see there.
         """
         key = item_key(workspace_id, post_id)
-        catalog = self.held(POST_AT, key)
-        if catalog is None or not catalog.payload:
+        get, tables = self._get, self._tables
+        catalog = get(key, db=tables[POST_AT])
+        if catalog is None:
             return None
-        figures = self.held(FIGURES_AT, key)
-        if figures is None or not figures.payload:
+        catalog_offset, catalog_payload = layout.unpack(key, catalog)
+        if not catalog_payload:
             return None
-        found = records.post(post_id, catalog.payload, figures.payload, (catalog.offset, figures.offset))
+        figures = get(key, db=tables[FIGURES_AT])
+        if figures is None:
+            return None
+        figures_offset, figures_payload = layout.unpack(key, figures)
+        if not figures_payload:
+            return None
+        found = records.post(post_id, catalog_payload, figures_payload, (catalog_offset, figures_offset))
         if found is None:
             raise Incomplete(post_id)
         return found

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 _NAME: Final = "status"
 _LAYOUT: Final = struct.Struct("=dqqqq")
+_BEAT_AND_PHASE: Final = struct.Struct("=dq")
 # A writer beats several times a second; a longer silence than this, and it hangs or is gone.
 DEAD_SECONDS: Final = 5.0
 
@@ -26,6 +27,9 @@ class Phase(IntEnum):
     FILLING = 3
     FOLLOWING = 4
     BROKEN = 5
+
+
+_FOLLOWING: Final = int(Phase.FOLLOWING)
 
 
 class Told(NamedTuple):
@@ -60,6 +64,12 @@ class Status:
         """Say how things are; what was current stays so where nothing newer is known."""
         before = Told._make(_LAYOUT.unpack_from(self._held))
         _LAYOUT.pack_into(self._held, 0, self._now(), phase, left, taken, max(current_at, before.current_at))
+
+    @property
+    def is_following(self) -> bool:
+        """Whether the store is as new as the topics; what `told` says, for each read."""
+        beat, phase = _BEAT_AND_PHASE.unpack_from(self._held)
+        return bool(phase == _FOLLOWING and 0 <= self._now() - beat <= DEAD_SECONDS)
 
     def told(self) -> Told:
         """What was told last; that nobody fills the store where it was too long ago."""

@@ -36,10 +36,16 @@ def post_insights(post: Post) -> dict[str, Any]:
     By the product's document totals are the sum across channels, so both count published targets only.
     """
     published = [target for target in post.targets if target.status == PUBLISHED]
-    figures = [with_fallback(target.values) for target in published]
+    figures: list[Values] = []
     by_channel: dict[str, tuple[str, list[Values]]] = {}
-    for target, values in zip(published, figures, strict=True):
-        by_channel.setdefault(target.channel_id, (target.platform, []))[1].append(values)
+    for target in published:
+        values = with_fallback(target.values)
+        figures.append(values)
+        held = by_channel.get(target.channel_id)
+        if held is None:
+            by_channel[target.channel_id] = (target.platform, [values])
+        else:
+            held[1].append(values)
     sums = total(figures)
     updated_at = latest([target.captured_at for target in published])
     return {
