@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import lmdb
@@ -205,14 +206,25 @@ class StoreFeed:
         await asyncio.gather(following, return_exceptions=True)
         filled = self._environment
         assert filled is not None
-        await self._in_thread(filled.sync)
+        path = await self._packed(filled)
         filled.close()
-        self._environment = environment = Environment(filled.path)
+        self._environment = environment = Environment(path)
         self._writer = await self._in_thread(self._new_writer, environment, decoders, True)
         self._is_filling = False
         self._store.folder.make_current(environment.path)
         self._store.use(environment)
         log.info("the store is filled", messages=self._taken)
+
+    async def _packed(self, filled: Environment) -> Path:
+        """Where what was filled lies on disk: with full pages, or as it is where there is no room for both."""
+        path = self._store.folder.new()
+        try:
+            await self._in_thread(filled.packed, path)
+        except (StoreError, OSError) as error:
+            log.warning("the store's pages stay half full", problem=str(error))
+            await self._in_thread(filled.sync)
+            return filled.path
+        return path
 
     def _new_writer(self, environment: Environment, decoders: Mapping[str, Decoder], is_read: bool) -> Writer:
         return Writer(environment, decoders, self._partitions, self._refused, is_read=is_read)

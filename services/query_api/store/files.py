@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 from uuid import uuid4
@@ -42,6 +43,7 @@ _CLEAN = b"clean"
 MAP_BYTES: Final = 1 << 30
 # All tenants' figures lie there: for the owner of the process alone.
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+_PACKED_AT_ONCE = 50_000
 # Processes that read at once.
 _READERS = 1024
 
@@ -167,6 +169,39 @@ class Environment:
     def close(self) -> None:
         """Let go of the files."""
         self._env.close()
+
+    def packed(self, path: Path) -> None:
+        """Write everything that is held into a new environment with full pages, on disk when this returns.
+
+        What is put in the order of its keys, or about so, leaves pages half empty; in the order of the keys, and said
+        to be so, it fills them.
+
+        Raises:
+            StoreError, OSError: there is no room; what was written is gone again.
+        """
+        try:
+            other = Environment(path, is_durable=False, map_bytes=self.map_bytes)
+            try:
+                with self.reading() as txn:
+                    for name in _DATABASES:
+                        with txn.cursor(db=self.databases[name]) as cursor:
+                            entries = cursor.iternext(keys=True, values=True)
+                            while some := list(islice(entries, _PACKED_AT_ONCE)):
+                                other.append(name, some)
+                    identity = txn.get(_IDENTITY, db=self.databases[layout.META])
+                if identity is not None:
+                    other.name(Identity(*orjson.loads(identity)[:3]))
+                other.sync()
+            finally:
+                other.close()
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+
+    def append(self, name: bytes, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        """Put entries behind all others of a database; they are in the order of their keys."""
+        with self.writing() as txn, txn.cursor(db=self.databases[name]) as cursor:
+            cursor.putmulti(entries, append=True)
 
     # What it is of.
 

@@ -7,7 +7,7 @@ either. Figures that change and belong to the same targets move no entry.
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Set
+from collections.abc import Collection, Iterator, Set
 from typing import Final, NamedTuple
 
 from services.query_api.store import records
@@ -30,8 +30,12 @@ class Placed(NamedTuple):
     is_out: bool
 
 
-def entries(key: bytes, catalog: bytes, shown: Collection[str]) -> Set[tuple[bytes, bytes]]:
-    """The entries of a post, keys and values. Posts that name the same target stand side by side.
+Entry = tuple[bytes, bytes]
+"""Key and value. Posts that name the same target stand side by side."""
+
+
+def entries(key: bytes, catalog: bytes, shown: Collection[str]) -> Set[Entry]:
+    """The entries of a post.
 
     Args:
         key: the message key of the post.
@@ -41,14 +45,28 @@ def entries(key: bytes, catalog: bytes, shown: Collection[str]) -> Set[tuple[byt
     if not catalog:
         return frozenset()
     workspace, _, post_id = key.partition(b"/")
-    published_at, targets = records.published(catalog)
-    place = UNPUBLISHED if published_at is None else published_at
+    published = records.published(catalog)
+    place = UNPUBLISHED if published[0] is None else published[0]
     found = {(posts_of(workspace) + _place(place) + post_id, _OUT)}
-    for target_id, channel_id, at, is_out in targets:
+    found.update(_of_targets(workspace, post_id, published, shown) if shown else ())
+    return found
+
+
+def target_entries(key: bytes, catalog: bytes, shown: Collection[str]) -> Set[Entry]:
+    """The entries of some targets of a post; arguments as of `entries`."""
+    if not catalog or not shown:
+        return frozenset()
+    workspace, _, post_id = key.partition(b"/")
+    return set(_of_targets(workspace, post_id, records.published(catalog), shown))
+
+
+def _of_targets(
+    workspace: bytes, post_id: bytes, published: records.Published, shown: Collection[str]
+) -> Iterator[Entry]:
+    for target_id, channel_id, at, is_out in published[1]:
         if at is not None and target_id in shown:
             at_key = targets_of(workspace, channel_id.encode()) + _place(at) + target_id.encode()
-            found.add((at_key, (_OUT if is_out else _NOT_OUT) + post_id))
-    return found
+            yield at_key, (_OUT if is_out else _NOT_OUT) + post_id
 
 
 def placed(prefix: bytes, key: bytes, value: bytes) -> Placed:

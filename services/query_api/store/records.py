@@ -211,9 +211,13 @@ def read_targets(stored: bytes) -> list[str] | None:
     return None if figures is None else list(figures)
 
 
-def published(catalog: bytes) -> tuple[int | None, list[tuple[str, str, int | None, bool]]]:
-    """When a post of its payload was published, ms; of each target that is not deleted id, channel, time, and whether
-    its status is published."""
+Published = tuple[int | None, list[tuple[str, str, int | None, bool]]]
+"""When a post was published, ms; of each target that is not deleted id, channel, time, and whether its status is
+published."""
+
+
+def published(catalog: bytes) -> Published:
+    """When a post of its payload, and each of its targets, was published."""
     try:
         _, _, published_at, _, targets = _loaded(catalog)
         return published_at, [

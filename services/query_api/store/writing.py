@@ -6,7 +6,7 @@ Guarantee: each message has its effect once. A message that is not newer than wh
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -214,14 +214,20 @@ class Writer:
                 # Also where the figures are those of before: another post may have had the targets meanwhile.
                 shown_before = (before and records.read_targets(before)) or ()
                 self._put_targets(txn, key, shown_before, targets)
-                if set(shown_before) != set(targets):
+                gone, come = set(shown_before).difference(targets), set(targets).difference(shown_before)
+                if gone or come:
                     catalog = self._payload(txn, POST_AT, key)
-                    self._put_order(txn, key, (catalog, shown_before), (catalog, targets))
+                    self._put_order(
+                        txn,
+                        ordering.target_entries(key, catalog, gone),
+                        ordering.target_entries(key, catalog, come),
+                    )
             incomplete = (payload == _INCOMPLETE) - (before == _INCOMPLETE)
         elif topic_at == POST_AT:
             figures = self._payload(txn, FIGURES_AT, key)
             shown = (figures and records.read_targets(figures)) or ()
-            self._put_order(txn, key, (b"" if held is None else held.payload, shown), (payload, shown))
+            before = b"" if held is None else held.payload
+            self._put_order(txn, ordering.entries(key, before, shown), ordering.entries(key, payload, shown))
         if is_listed(topic_at, key):
             workspace, _, rest = key.partition(b"/")
             changes = self._db[layout.CHANGES]
@@ -241,13 +247,9 @@ class Writer:
         stored = txn.get(key, db=self._db[TABLES[topic_at]])
         return b"" if stored is None else layout.unpack(key, stored).payload
 
-    def _put_order(
-        self, txn: Transaction, key: bytes, before: tuple[bytes, Sequence[str]], after: tuple[bytes, Sequence[str]]
-    ) -> None:
-        """Let a post and its targets be found by their time; each state is the catalog's payload and the targets that
-        have figures."""
+    def _put_order(self, txn: Transaction, had: Set[ordering.Entry], has: Set[ordering.Entry]) -> None:
+        """Let a post and its targets be found by their time."""
         order = self._db[layout.ORDER]
-        had, has = ordering.entries(key, *before), ordering.entries(key, *after)
         for at, value in had - has:
             txn.delete(at, value, db=order)
         for at, value in has - had:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from schemas.topic_names import POST_ROLLUPS, POSTS
+from services.query_api.store import files
+from services.query_api.store.files import Environment
 from services.query_api.store.ordering import UNPUBLISHED
 from services.query_api.store.reading import View
 from tests.support import told
@@ -117,3 +119,65 @@ async def test_posts_stand_in_the_order_of_their_time_and_pages_join(tmp_path: P
             assert view.posts_from("w1", (UNPUBLISHED, "d"), None, 9) == [("f", UNPUBLISHED)]
             assert view.posts_from("w1", (START - 9, ""), None, 9, is_dated=True) == [("e", START - 9)]
             assert view.posts_from("w10", None, None, 9) == [("z", START)]
+
+
+def everything(environment: Environment) -> dict[bytes, list[tuple[bytes, bytes]]]:
+    """The entries of each database, but for those that say what the environment is of."""
+    with environment.reading() as txn:
+        held = {name: list(txn.cursor(db=db)) for name, db in environment.databases.items()}
+    return {name: [entry for entry in entries if entry[0] != b"identity"] for name, entries in held.items()}
+
+
+async def test_what_was_filled_is_read_with_full_pages_and_lacks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Posts share targets, so that the order has several entries of one key, also across two turns.
+    monkeypatch.setattr(files, "_PACKED_AT_ONCE", 2)
+    filled: list[dict[bytes, list[tuple[bytes, bytes]]]] = []
+    packed = Environment.packed
+
+    def noted(environment: Environment, path: Path) -> None:
+        packed(environment, path)
+        filled.append(everything(environment))
+        with_full_pages = Environment(path, is_writable=False)
+        filled.append(everything(with_full_pages))
+        with_full_pages.close()
+
+    monkeypatch.setattr(Environment, "packed", noted)
+    brokers, chance = told.topics(), random.Random(7)
+    for _ in range(200):
+        write(brokers, chance)
+    for post_id in POST_IDS[:4]:
+        shared = [told.target(target_id, "c1", published_at=START) for target_id in TARGET_IDS[:3]]
+        told.put(brokers, POSTS, f"w1/{post_id}", told.post("w1", post_id, shared))
+        figures = {target_id: told.values(likes=1) for target_id in TARGET_IDS[:3]}
+        told.put(brokers, POST_ROLLUPS, f"w1/{post_id}", told.figures("w1", post_id, figures))
+    async with store_of(tmp_path, brokers) as (store, _):
+        assert len(filled) == 2
+        assert filled[0] == filled[1]
+        order = [key for key, _ in filled[1][b"order"]]
+        assert len(order) > len(set(order)), "some key has several entries"
+        with store.view() as view:
+            for channel_id in CHANNEL_IDS:
+                found = view.published_targets("w1", channel_id, 0, START + 1, 1000)
+                assert found is not None
+                assert sorted(
+                    (each.published_at, each.target_id, each.post_id, each.is_out) for each in found
+                ) == sorted(by_looking(view, channel_id))
+
+
+async def test_where_there_is_no_room_for_two_what_was_filled_is_read_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Environment, path: Path) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Environment, "packed", full)
+    brokers = told.topics()
+    told.put(brokers, POSTS, "w1/p1", told.post("w1", "p1", [told.target("t1", "c1")]))
+    told.put(brokers, POST_ROLLUPS, "w1/p1", told.figures("w1", "p1", {"t1": told.values(likes=1)}))
+    async with store_of(tmp_path, brokers) as (store, _):
+        with store.view() as view:
+            post = view.post("w1", "p1")
+        assert post is not None
+        assert len(list(tmp_path.glob("posts-*"))) == 1

@@ -388,8 +388,8 @@ async def test_damage_that_a_reader_finds_is_told_and_mended(tmp_path: Path) -> 
 async def test_a_full_map_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = files.Environment.__init__
 
-    def small(self: files.Environment, path: Path, **more: bool) -> None:
-        made(self, path, **more, map_bytes=256 * 1024)
+    def small(self: files.Environment, path: Path, **more: Any) -> None:
+        made(self, path, **{"map_bytes": 256 * 1024, **more})
 
     monkeypatch.setattr(files.Environment, "__init__", small)
     brokers = told.topics()
