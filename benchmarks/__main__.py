@@ -24,6 +24,7 @@ from benchmarks import (
     poller_simulation,
     reads,
     rebuild,
+    sizing_page,
     storage,
     throughput,
     visibility,
@@ -75,6 +76,9 @@ def main(arguments: list[str]) -> int:
             continue
         result.write(facts, time.monotonic() - started)
         results.append(result)
+    if results:
+        # The page on sizes follows from the results.
+        sizing_page.main([])
     print(table(results))
     print(f"Written to {RESULTS.parent.name}/{RESULTS.name}; machine: {machine.facts()}")
     if failed:

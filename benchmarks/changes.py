@@ -127,7 +127,7 @@ class _ChangesStage(ReadStage):
     async def follow(self, origin: str) -> dict[str, float]:
         """Readers that wait, and then a change."""
         with Progress(f"changes: {READERS:,} readers"):
-            before = self.held()
+            before = self.held(self.pid)
             host, port = origin.removeprefix("http://").split(":")
             lines = (
                 "GET /tidemark/v1/stream?cursor=now HTTP/1.1",
@@ -144,7 +144,7 @@ class _ChangesStage(ReadStage):
             cpu = psutil.Process(self._server).cpu_times()
             await asyncio.sleep(_SETTLED_SECONDS)
             idle = psutil.Process(self._server).cpu_times()
-            after = self.held()
+            after = self.held(self.pid)
             began = monotonic()
             self._put(7, now_ms())
             self.flush()
@@ -153,8 +153,8 @@ class _ChangesStage(ReadStage):
                 writer.close()
             used = idle.user + idle.system - cpu.user - cpu.system
             return {
-                "added_mb": after["private_mb"] - before["private_mb"],
-                "private_mb": after["private_mb"],
+                "added_mb": after["own_mb"] - before["own_mb"],
+                "own_mb": after["own_mb"],
                 "resident_mb": after["resident_mb"],
                 "idle_cpu_share": used / _SETTLED_SECONDS,
                 "first_ms": (min(done) - began) * 1000,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from statistics import median
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import psutil
@@ -51,23 +53,22 @@ WANTED_BYTES = 1_200
 WANTED_MB = 300
 _FLUSH_EVERY = 10_000
 _BLOCK = 250_000
-_SECONDS = 6.0
+_SECONDS = 3.0
+_ROUNDS = 5
 _WARM_SECONDS = 1.0
 _SHOWN_POSTS = (0, 1, 12_345)
 
 
 def run(on: EmbeddedEngines, is_full: bool) -> Result:
-    """Each server alone with the generator, one worker each."""
+    """All servers side by side, one worker each, and the generator with one of them at a time."""
     wrk = reads_load.generator()
     count = FULL_POSTS if is_full else DEFAULT_POSTS
-    stage = ReadStage(on, wrk, count, _SECONDS * (3 if is_full else 1))
+    stage = ReadStage(on, wrk, count, _SECONDS)
     try:
         stage.prefill()
         stage.prefill_topics()
-        loads, sample = _own(stage)
-        loads |= _static(stage, sample)
-        loads |= _unbatched(stage)
-        loads |= _postgres(stage)
+        rounds, loads, sample = _beside(stage)
+        loads |= _alone(stage)
     finally:
         stage.close()
     return Result(
@@ -78,13 +79,16 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
             "paced_connections": PACED_CONNECTIONS,
             "reply_bytes": len(sample),
             "seconds_a_run": stage.seconds,
+            "rounds": _ROUNDS,
             "loads": {name: load.figures() for name, load in loads.items()},
             "cpu_microseconds_per_request": stage.cpu,
             "store": stage.store,
         },
-        _ratios(loads, stage.store),
+        _ratios(rounds, loads, stage.store),
         [
-            "Each server is alone with wrk and its store while it is measured; wrk takes its part of the same cores.",
+            f"The servers run side by side, and wrk loads one of them at a time, {_ROUNDS} rounds over: a ratio is the "
+            "median of the rounds' ratios, since the machine's own pace changes within minutes. wrk takes its part of "
+            "the same cores.",
             "Cold posts are asked for once each, so that no kept answer is met, though answers are kept as ever.",
             "The peers run this project's own endpoint, key check and rendering; only the source differs. PostgreSQL "
             "holds four snapshots a target, a thirtieth of what ninety days leave.",
@@ -115,19 +119,24 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
     )
 
 
-def _ratios(loads: Mapping[str, Load], store: Mapping[str, float]) -> list[Ratio]:
+def _ratios(rounds: Sequence[Mapping[str, Load]], loads: Mapping[str, Load], store: Mapping[str, float]) -> list[Ratio]:
     rate = {name: load.rate for name, load in loads.items()}
+
+    def of(name: str, beside: str) -> float:
+        """The median of the rounds' ratios."""
+        return median(each[name].rate / each[beside].rate for each in rounds)
+
     ratios = [
-        Ratio("hot, one post / constant body on a route", rate["hot_one"] / rate["routed"], WANTED_OF_STATIC),
-        Ratio(f"hot, {HOT_POSTS} posts / the same", rate["hot_many"] / rate["routed"], WANTED_OF_STATIC),
-        Ratio("hot, one post / constant body sent by hand, without a framework", rate["hot_one"] / rate["static"]),
+        Ratio("hot, one post / constant body on a route", of("hot_one", "routed"), WANTED_OF_STATIC),
+        Ratio(f"hot, {HOT_POSTS} posts / the same", of("hot_many", "routed"), WANTED_OF_STATIC),
+        Ratio("hot, one post / constant body sent by hand, without a framework", of("hot_one", "static")),
         Ratio("cold / one ClickHouse query a request", rate["cold"] / rate["unbatched"], WANTED_OF_UNBATCHED),
-        Ratio("cold / hot", rate["cold"] / rate["hot_many"], WANTED_OF_HOT),
+        Ratio("cold / hot", of("cold", "hot_many"), WANTED_OF_HOT),
         Ratio("cold, with the store / without", rate["cold"] / rate["cold_without"]),
         Ratio("bytes of the store a post", store["bytes_a_post"], WANTED_BYTES, is_ceiling=True),
         Ratio(
             "MB of a worker's own memory, its part of the store's file left out",
-            store["private_mb"],
+            store["own_mb"],
             WANTED_MB,
             is_ceiling=True,
         ),
@@ -136,10 +145,20 @@ def _ratios(loads: Mapping[str, Load], store: Mapping[str, float]) -> list[Ratio
     ]
     if "postgres_cold" in loads:
         ratios += [
-            Ratio("hot / PostgreSQL", rate["hot_many"] / rate["postgres_hot"], 1),
-            Ratio("cold / PostgreSQL", rate["cold"] / rate["postgres_cold"], WANTED_OF_POSTGRES),
+            Ratio("hot / PostgreSQL", of("hot_many", "postgres_hot"), 1),
+            Ratio("cold / PostgreSQL", of("cold", "postgres_cold"), WANTED_OF_POSTGRES),
         ]
     return ratios
+
+
+class _Contestant(NamedTuple):
+    """A server, its process, and which of its posts are asked for."""
+
+    name: str
+    pid: int
+    origin: str
+    path: str
+    posts: int
 
 
 class ReadStage(Stage):
@@ -156,7 +175,7 @@ class ReadStage(Stage):
         self.cpu: dict[str, dict[str, float]] = {}
         self.expected: list[Any] = []
         self.folder = on.folder
-        self._asked = 0
+        self._asked: Counter[str] = Counter()
         # Far apart and never met twice: the golden section of all posts.
         self._step = next(n for n in range(int(posts * 0.618), posts) if math.gcd(n, posts) == 1)
 
@@ -197,10 +216,10 @@ class ReadStage(Stage):
                     progress.show(f"{number:,} of {self.posts:,}")
             self.flush()
 
-    def held(self) -> dict[str, float]:
-        """What the server that runs holds: resident and private memory in MB."""
-        info = psutil.Process(self._server).memory_full_info()
-        return {"resident_mb": info.rss / 1e6, "private_mb": info.uss / 1e6}
+    def held(self, pid: int) -> dict[str, float]:
+        """What a server holds: resident memory in MB, in all and without pages of files."""
+        info = psutil.Process(pid).memory_info()
+        return {"resident_mb": info.rss / 1e6, "own_mb": (info.rss - info.shared) / 1e6}
 
     @contextmanager
     def server(self, name: str, module: list[str], more: Mapping[str, str], ready: str) -> Iterator[str]:
@@ -242,86 +261,103 @@ class ReadStage(Stage):
             assert body.pop("updated_at")
         return bodies
 
-    def load(
-        self, name: str, origin: str, path: str, posts: int = 1, rate: float | None = None, seconds: float | None = None
-    ) -> Load:
+    @property
+    def pid(self) -> int:
+        """The process of the server that was started last."""
+        return self._server
+
+    def load(self, name: str, on: _Contestant, rate: float | None = None, seconds: float | None = None) -> Load:
         """Measure; posts that were asked for are not asked for again where all of them are asked for."""
-        first = self._asked if posts == self.posts else 0
-        step = self._step if posts == self.posts else 1
-        asked = Posts(posts, self.keys, first % posts, step)
+        is_of_all = on.posts == self.posts
+        first, step = (self._asked[on.name], self._step) if is_of_all else (0, 1)
+        asked = Posts(on.posts, self.keys, first % on.posts, step)
         with Progress(f"reads: {name}"):
-            usage = Usage({"server": self._server, "clickhouse": self._engines.child("clickhouse").pid})
-            done = reads_load.run(self.wrk, self.folder, origin, path, asked, seconds or self.seconds, rate)
+            usage = Usage({"server": on.pid, "clickhouse": self._engines.child("clickhouse").pid})
+            done = reads_load.run(self.wrk, self.folder, on.origin, on.path, asked, seconds or self.seconds, rate)
             self.cpu[name] = {part: used / done.requests * 1e6 for part, used in usage.cpu_seconds().items()}
-        if posts == self.posts:
+        if is_of_all:
             # Those that were sent but not answered when the time was over count too.
-            self._asked += (done.requests + PACED_CONNECTIONS) * step
+            self._asked[on.name] += (done.requests + PACED_CONNECTIONS) * step
         return done
 
-    def warm(self, origin: str, path: str, posts: int) -> None:
+    def warm(self, on: _Contestant) -> None:
         """Let a server's connections open and its kept answers be made, unmeasured."""
-        self.load("warming up", origin, path, posts, seconds=_WARM_SECONDS)
+        self.load("warming up", on, seconds=_WARM_SECONDS)
         del self.cpu["warming up"]
 
 
-def _own(stage: ReadStage) -> tuple[dict[str, Load], bytes]:
-    """The query API as it is run; also a reply's body."""
-    loads = {}
+def _beside(stage: ReadStage) -> tuple[list[dict[str, Load]], dict[str, Load], bytes]:
+    """The servers that a ratio compares, side by side: the rounds' loads, their medians with what else was measured of
+    the query API, and a reply's body."""
     store = stage.folder / "reads-store"
-    began = monotonic()
-    with stage.server("reads-own", ["services.query_api"], {"TIDEMARK_STORE_DIR": str(store)}, "/readyz") as origin:
+    with ExitStack() as running:
+        began = monotonic()
+        more = {"TIDEMARK_STORE_DIR": str(store)}
+        origin = running.enter_context(stage.server("reads-own", ["services.query_api"], more, "/readyz"))
+        own = stage.pid
         stage.store["filled_seconds"] = monotonic() - began
         stage.expected = stage.shown(origin)
         sample = stage.get(origin, POST_PATH % 0).content
-        stage.warm(origin, POST_PATH, HOT_POSTS)
-        loads["hot_one"] = stage.load("hot, one post", origin, POST_PATH)
-        loads["hot_many"] = stage.load(f"hot, {HOT_POSTS} posts", origin, POST_PATH, HOT_POSTS)
-        half = loads["hot_many"].rate / 2
-        loads["hot_paced"] = stage.load("hot at half the rate", origin, POST_PATH, HOT_POSTS, half)
-        stage.warm(origin, POST_PATH, stage.posts)
-        loads["cold"] = stage.load(f"cold, {stage.posts:,} posts", origin, POST_PATH, stage.posts)
-        half = loads["cold"].rate / 2
-        loads["cold_paced"] = stage.load("cold at half the rate", origin, POST_PATH, stage.posts, half)
-        stage.store |= stage.held()
+        contestants = [
+            _Contestant("hot_one", own, origin, POST_PATH, 1),
+            _Contestant("hot_many", own, origin, POST_PATH, HOT_POSTS),
+            _Contestant("cold", own, origin, POST_PATH, stage.posts),
+        ]
+        peer, more = ["benchmarks.reads_peers", "static"], {"BENCH_BODY": sample.decode()}
+        constant = running.enter_context(stage.server("reads-static", peer, more, STATIC_PATH))
+        contestants += [
+            _Contestant("static", stage.pid, constant, STATIC_PATH, 1),
+            _Contestant("routed", stage.pid, constant, ROUTED_PATH, 1),
+            *_postgres(stage, running),
+        ]
+        for each in contestants:
+            stage.warm(each)
+        rounds = []
+        for _ in range(_ROUNDS):
+            rounds.append({each.name: stage.load(each.name, each) for each in contestants})
+        loads = {each.name: _median([done[each.name] for done in rounds]) for each in contestants}
+        for name, of, each in (("hot_paced", "hot_many", contestants[1]), ("cold_paced", "cold", contestants[2])):
+            loads[name] = stage.load(name, each, loads[of].rate / 2)
+        stage.store |= stage.held(own)
+        running.pop_all().close()
     size = sum(path.stat().st_blocks * 512 for path in store.rglob("data.mdb"))
     stage.store["bytes_a_post"] = size / stage.posts
-    with stage.server("reads-without-store", ["services.query_api"], {}, "/readyz") as origin:
-        stage.warm(origin, POST_PATH, stage.posts)
-        loads["cold_without"] = stage.load("cold, without the store", origin, POST_PATH, stage.posts)
-    return loads, sample
+    return rounds, loads, sample
 
 
-def _static(stage: ReadStage, sample: bytes) -> dict[str, Load]:
-    loads = {}
-    peer, body = ["benchmarks.reads_peers", "static"], {"BENCH_BODY": sample.decode()}
-    with stage.server("reads-static", peer, body, STATIC_PATH) as origin:
-        for name, path in (("static", STATIC_PATH), ("routed", ROUTED_PATH)):
-            stage.warm(origin, path, 1)
-            loads[name] = stage.load(f"constant body, {name}", origin, path)
-    return loads
+def _median(loads: Sequence[Load]) -> Load:
+    return sorted(loads, key=lambda load: load.rate)[len(loads) // 2]
 
 
-def _unbatched(stage: ReadStage) -> dict[str, Load]:
-    with stage.server("reads-unbatched", ["benchmarks.reads_peers", "clickhouse"], {}, POST_PATH % 0) as origin:
-        assert stage.shown(origin) == stage.expected
-        stage.warm(origin, POST_PATH, stage.posts)
-        return {"unbatched": stage.load("one ClickHouse query a request", origin, POST_PATH, stage.posts)}
-
-
-def _postgres(stage: ReadStage) -> dict[str, Load]:
-    """The seeds' own way; nothing where PostgreSQL can't be run."""
-    loads = {}
+def _postgres(stage: ReadStage, running: ExitStack) -> list[_Contestant]:
+    """The seeds' own way; nobody where PostgreSQL can't be run."""
     try:
-        with postgres(stage.folder) as address:
-            with Progress(f"reads: {stage.posts:,} posts in PostgreSQL"):
-                fill(address, stage.posts)
-            peer, more = ["benchmarks.reads_peers", "postgres"], {"BENCH_POSTGRES": address}
-            with stage.server("reads-postgres", peer, more, POST_PATH % 0) as origin:
-                assert stage.shown(origin) == stage.expected
-                for name, posts in (("postgres_hot", HOT_POSTS), ("postgres_cold", stage.posts)):
-                    stage.warm(origin, POST_PATH, posts)
-                    loads[name] = stage.load(name, origin, POST_PATH, posts)
+        address = running.enter_context(postgres(stage.folder))
     except NoPostgres as error:
         sys.stderr.write(f"  reads: without PostgreSQL: {error}\n")
         stage.notes.append(f"Not compared with PostgreSQL: {error}")
+        return []
+    with Progress(f"reads: {stage.posts:,} posts in PostgreSQL"):
+        fill(address, stage.posts)
+    peer, more = ["benchmarks.reads_peers", "postgres"], {"BENCH_POSTGRES": address}
+    origin = running.enter_context(stage.server("reads-postgres", peer, more, POST_PATH % 0))
+    assert stage.shown(origin) == stage.expected
+    return [
+        _Contestant("postgres_hot", stage.pid, origin, POST_PATH, HOT_POSTS),
+        _Contestant("postgres_cold", stage.pid, origin, POST_PATH, stage.posts),
+    ]
+
+
+def _alone(stage: ReadStage) -> dict[str, Load]:
+    """The servers that read from ClickHouse, one after the other."""
+    loads = {}
+    with stage.server("reads-without-store", ["services.query_api"], {}, "/readyz") as origin:
+        without = _Contestant("cold_without", stage.pid, origin, POST_PATH, stage.posts)
+        stage.warm(without)
+        loads["cold_without"] = stage.load("cold_without", without)
+    with stage.server("reads-unbatched", ["benchmarks.reads_peers", "clickhouse"], {}, POST_PATH % 0) as origin:
+        assert stage.shown(origin) == stage.expected
+        unbatched = _Contestant("unbatched", stage.pid, origin, POST_PATH, stage.posts)
+        stage.warm(unbatched)
+        loads["unbatched"] = stage.load("unbatched", unbatched)
     return loads

@@ -80,6 +80,15 @@ def kept(question: Question[Answered], answer: Answered, now: int) -> Kept:
     return rule.kept(question, answer, now)
 
 
+# Tuples of texts are hashed and compared in C, which each look-up does several times; the questions' own methods are not.
+def _post_key(question: PostQuestion, now: int) -> Hashable:
+    return PostQuestion, question.workspace_id, question.post_id
+
+
+def _target_key(question: TargetQuestion, now: int) -> Hashable:
+    return TargetQuestion, question.workspace_id, question.target_id
+
+
 def _post(question: PostQuestion, answer: Post, now: int) -> Kept:
     workspace = question.workspace_id
     return Kept((post_tag(workspace, question.post_id), channels_tag(workspace)), LONGEST_SECONDS)
@@ -140,8 +149,8 @@ def _rule(
 
 _RULES: Mapping[type[Question[Any]], _Rule[Any]] = dict(
     (
-        _rule(PostQuestion, None, _post),
-        _rule(TargetQuestion, None, _target),
+        _rule(PostQuestion, _post_key, _post),
+        _rule(TargetQuestion, _target_key, _target),
         _rule(ChannelWindowQuestion, None, _window),
         _rule(PostScoresQuestion, _scores_key, _scores),
         _rule(SnapshotsQuestion, _snapshots_key, _snapshots),

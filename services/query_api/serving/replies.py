@@ -62,7 +62,8 @@ class Reply:
         digest = blake2b(body if tag_of is None else tag_of, digest_size=_TAG_BYTES).hexdigest()
         # A weak tag: the compressed reply has the same tag, and so has a reply whose window moved by a second.
         self.etag = f'W/"{digest}"'.encode()
-        self.headers: tuple[Header, ...] = ((b"content-type", content_type.encode()), (b"etag", self.etag), *caching)
+        kind = _JSON if content_type is JSON else (b"content-type", content_type.encode())
+        self.headers: tuple[Header, ...] = (kind, (b"etag", self.etag), *caching)
         self._packed: bytes | None = None
 
     @property

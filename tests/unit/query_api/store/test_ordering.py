@@ -180,4 +180,4 @@ async def test_where_there_is_no_room_for_two_what_was_filled_is_read_as_it_is(
         with store.view() as view:
             post = view.post("w1", "p1")
         assert post is not None
-        assert len(list(tmp_path.glob("posts-*"))) == 1
+        assert len(store.folder.all()) == 1
