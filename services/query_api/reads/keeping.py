@@ -80,7 +80,7 @@ def kept(question: Question[Answered], answer: Answered, now: int) -> Kept:
     return rule.kept(question, answer, now)
 
 
-# Tuples of texts are hashed and compared in C, which each look-up does several times; the questions' own methods are not.
+# Tuples of texts are hashed and compared in C, which each look-up does several times; questions are not.
 def _post_key(question: PostQuestion, now: int) -> Hashable:
     return PostQuestion, question.workspace_id, question.post_id
 
