@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from itertools import compress
+from operator import is_
 
 import orjson
 
@@ -45,6 +47,7 @@ ENGAGEMENT_RATE = "engagement_rate"
 _INTERACTIONS = (LIKES, COMMENTS, SHARES, SAVES)
 _RATE_BASES = (IMPRESSIONS, REACH, VIEWS)
 _BITS = tuple([1 << metric for metric in range(len(POST_NAMES))])
+_NONES = (None,) * len(POST_NAMES)
 
 
 class Reason(StrEnum):
@@ -153,7 +156,8 @@ def _target_reasons(nulls: int, awaited: int, unspoken: Reason, is_unrated: bool
 
 def _nulls(values: Values) -> int:
     """The unknown figures, as a bit mask."""
-    return sum([bit for bit, value in zip(_BITS, values, strict=False) if value is None])
+    # Without a loop in Python, which takes twice as long.
+    return sum(compress(_BITS, map(is_, values, _NONES)))
 
 
 def _unspoken(target: TargetState, now: int) -> Reason:
