@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,11 +20,13 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from infra.embedded.ports import free_ports
 from tests.support.closed import listening
 from tests.support.documents import Block, Shell, blocks
-from tests.support.tidemark import Tidemark
+from tests.support.tidemark import Tidemark, kafka_options
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
@@ -157,6 +160,87 @@ def test_a_newcomer_reads_the_first_number(
         wait_until(lambda: not any(_runs(pid) for pid in pids), 40, lambda: _ends_of_logs(copy))
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{api}/healthz", trust_env=False)
+
+
+@pytest.fixture
+def administrator(cluster: Tidemark) -> dict[str, str]:
+    """The settings of step 3."""
+    passwords = json.loads((cluster.data / "secure" / "passwords.json").read_text())
+    ca_file = cluster.ready["ca_file"]
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("TIDEMARK_")},
+        "TIDEMARK_KAFKA_BOOTSTRAP": cluster.ready["kafka"],
+        "TIDEMARK_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "TIDEMARK_KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+        "TIDEMARK_KAFKA_SSL_CAFILE": ca_file,
+        "TIDEMARK_KAFKA_SASL_USERNAME": "tidemark-setup",
+        "TIDEMARK_KAFKA_SASL_PASSWORD": passwords["kafka"]["setup"],
+        "TIDEMARK_CLICKHOUSE_URL": cluster.ready["clickhouse"],
+        "TIDEMARK_CLICKHOUSE_SSL_CAFILE": ca_file,
+    }
+
+
+def test_users_of_kafka_are_made_once_and_refused_without_their_file(
+    cluster: Tidemark, administrator: dict[str, str], tmp_path: Path
+) -> None:
+    made = tmp_path / "kafka" / "notifier"
+    command = ["topics", "--acls", "--apply", "--service", "notifier", "--principal-prefix", "again-"]
+    command += ["--users", str(made.parent)]
+
+    def opens() -> bool:
+        options = {**kafka_options(cluster.ready), "sasl.username": "again-notifier", "log_level": 0}
+        try:
+            AdminClient({**options, "sasl.password": made.read_text().strip()}).list_topics(timeout=5)
+        except KafkaException:
+            return False
+        return True
+
+    assert _run(command, administrator).returncode == 0
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert opens()
+    made.write_text("a password of the reader's own\n")
+    assert _run(command, administrator).returncode == 0
+    assert opens()
+    made.unlink()
+    refused = _run(command, administrator)
+    assert refused.returncode == 1
+    assert f"the user again-notifier is there already, but {made} is not: put its password there" in refused.stderr
+    assert not made.exists()
+
+
+def test_users_of_clickhouse_are_made_once_and_refused_without_their_file(
+    cluster: Tidemark, administrator: dict[str, str], tmp_path: Path
+) -> None:
+    made = tmp_path / "clickhouse" / "query-api"
+    command = ["migrate", "--grants", "--apply", "--service", "query-api", "--user-prefix", "again_"]
+    command += ["--users", str(made.parent)]
+
+    def status() -> int:
+        url = httpx.URL(made.read_text().strip())
+        assert url.path == "/tidemark"
+        place, query = url.copy_with(path="/", userinfo=b""), {"query": "SELECT 1"}
+        told = (url.username, url.password)
+        return httpx.get(place, params=query, auth=told, verify=cluster.trusted(), trust_env=False).status_code
+
+    assert _run(command, administrator).returncode == 0
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert status() == 200
+    made.write_text(made.read_text().replace("again_query_api:", "again_query_api:another-"))
+    assert status() != 200
+    assert _run(command, administrator).returncode == 0
+    assert status() == 200
+    made.unlink()
+    refused = _run(command, administrator)
+    assert refused.returncode == 1
+    assert f"the user again_query_api is there already, but {made} is not: put its address there" in refused.stderr
+    assert not made.exists()
+
+
+def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "services.cli", *command],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
 
 
 def _is_the_platforms_number(cluster: Tidemark, output: str) -> None:
