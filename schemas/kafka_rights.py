@@ -63,6 +63,8 @@ SERVICES: Final = ("poller", "aggregator", "query-api", "notifier")
 _AUDITED = (CHANNELS, POSTS, RAW, POST_ROLLUPS, CHANNEL_ROLLUPS)
 # What a command reads and writes; `topics`, `backup` and `restore` follow from the topics' files.
 _COMMANDS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    # It asks which aggregators live.
+    "migrate": ((), ()),
     "audit": (_AUDITED, ()),
     "rebuild": (_AUDITED, ()),
     "status": ((CHANNELS, POSTS, RAW), ()),
@@ -142,6 +144,8 @@ def _on_groups(role: str, names: Names) -> Iterable[Right]:
                 Right("transactional-id", f"{aggregator}-", ("Describe", "Write"), is_prefix=True),
                 reader,
             )
+        case "migrate":
+            return (Right("group", aggregator, ("Describe",)),)
         case "poller":
             return (Right("group", poller, ("Read",)),)
         case "notifier":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -26,7 +27,7 @@ from services.commands.secrets import secrets
 from services.commands.usable import usable
 from services.commands.workspace import workspace
 from services.runtime.patience import waiting_for
-from services.runtime.settings import SettingsError, exit_with
+from services.runtime.settings import FILE_SUFFIX, SettingsError, exit_with, read_secret
 
 app = typer.Typer(
     name="tidemark",
@@ -81,12 +82,21 @@ def before_each_command(
     try:
         for unknown in check_environment():
             print(f"tidemark: {unknown}", file=sys.stderr)
+        if context.invoked_subcommand not in _STANDING_ALONE:
+            _read_admin_key({**read_dotenv(Path(".env")), **os.environ})
         if context.invoked_subcommand not in _STANDING_ALONE or "backfill" in sys.argv[1:]:
             found = adopted(data_dir, {**read_dotenv(Path(".env")), **os.environ})
             os.environ.update(found.environment)
             context.obj = found
     except SettingsError as error:
         exit_with(str(error))
+
+
+def _read_admin_key(told: Mapping[str, str]) -> None:
+    """Let commands that ask the admin API have the key from its file, as the query API itself does."""
+    name = "TIDEMARK_ADMIN_KEY"
+    if (path := told.get(name + FILE_SUFFIX)) and not told.get(name):
+        os.environ[name] = read_secret(name, path)
 
 
 def _service(module: str) -> NoReturn:
@@ -185,6 +195,10 @@ Services = Annotated[
     list[str] | None, typer.Option("--service", help="Only the rights of this service or command; may be repeated.")
 ]
 Applied = Annotated[bool, typer.Option("--apply", help="Give the rights instead of printing them.")]
+Users = Annotated[
+    Path | None,
+    typer.Option(help="Make the users too, with --apply; FOLDER/<service> keeps each one's secret.", metavar="FOLDER"),
+]
 
 
 @app.command()
@@ -194,17 +208,20 @@ def topics(
     ] = False,
     apply: Applied = False,
     service: Services = None,
+    users: Users = None,
     principal_prefix: Annotated[
         str, typer.Option(help="Put before a service's name to make its principal's, with --acls.")
     ] = "tidemark-",
 ) -> None:
     """Create and verify topics and register their schemas; safe to run again."""
+    if users and not apply:
+        exit_with("--users belongs to --acls --apply")
     if acls:
         from services.commands.rights import acls as run_acls
 
-        return run_acls(service or (), principal_prefix, is_applied=apply)
+        return run_acls(service or (), principal_prefix, is_applied=apply, users=users)
     if apply or service:
-        exit_with("--apply and --service belong to --acls")
+        exit_with("--apply, --users and --service belong to --acls")
     from services.runtime.topics import TopicsError, TopicsSettings, ensure_topics
 
     settings = usable(TopicsSettings, user="topics")
@@ -225,6 +242,7 @@ def migrate(
     ] = False,
     apply: Applied = False,
     service: Services = None,
+    users: Users = None,
     user_prefix: Annotated[
         str, typer.Option(help="Put before a service's name to make its user's, with --grants.")
     ] = "tidemark_",
@@ -233,12 +251,14 @@ def migrate(
     ] = False,
 ) -> None:
     """Create and upgrade the ClickHouse tables; safe to run again, and by two at once."""
+    if users and not apply:
+        exit_with("--users belongs to --grants --apply")
     if grants:
         from services.commands.rights import grants as run_grants
 
-        return run_grants(service or (), user_prefix, is_applied=apply)
+        return run_grants(service or (), user_prefix, is_applied=apply, users=users)
     if apply or service:
-        exit_with("--apply and --service belong to --grants")
+        exit_with("--apply, --users and --service belong to --grants")
     from services.commands.living import living_aggregators
     from services.runtime.brokers import BrokersUnavailable
     from services.runtime.migrations import MigrationError

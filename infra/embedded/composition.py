@@ -30,9 +30,9 @@ DATABASE = "tidemark"
 BUILDER_DATABASE = "analytics"
 LASTING = ("kafka", "registry", "clickhouse", "sandbox", "aggregator", "query_api", "poller", "notifier")
 ONE_SHOT = ("topics", "migrate")
-NAMES = (*LASTING, *ONE_SHOT)
 # Makes the users of `--secure` before anybody else connects.
 RIGHTS = "rights"
+NAMES = (*LASTING, RIGHTS, *ONE_SHOT)
 ENGINES = ("kafka", "registry", "clickhouse")
 DEPENDS_ON = {
     "topics": ("kafka", "registry"),
@@ -255,9 +255,9 @@ class Plan:
         everything = self.environment()
         names = [name for name in NAMES if name in self.names]
         if self.secured is None:
-            return [self._service(name, everything) for name in names]
+            return [self._service(name, everything) for name in names if name != RIGHTS]
         self.secured.write_secrets(f"{HOST}:{self.ports['clickhouse']}", DATABASE)
-        return [self._service(name, everything) for name in (*names, RIGHTS)]
+        return [self._service(name, everything) for name in names]
 
     @property
     def _registry(self) -> Registry:
@@ -286,7 +286,7 @@ class Plan:
         depends_on = frozenset(DEPENDS_ON.get(name, ())) & self.names
         if self.secured is not None:
             if name in ONE_SHOT:
-                depends_on |= {RIGHTS}
+                depends_on |= {RIGHTS} & self.names
             environment |= self.secured.files_of(name.replace("_", "-"))
         if name == RIGHTS and self.secured is not None:
             argv = [self.python, "-m", "infra.embedded.rights", str(self.secured.folder / "passwords.json")]

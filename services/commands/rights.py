@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from schemas import clickhouse_rights, kafka_rights
 from services.commands.usable import usable
@@ -16,17 +17,22 @@ from services.runtime.settings import ClickHouseSettings, exit_with, load_or_exi
 SETUP = "setup"
 
 
-def acls(services: Sequence[str], principal_prefix: str, *, is_applied: bool) -> None:
-    """Print the ACLs as lines of `kafka-acls`, or create them."""
+def acls(services: Sequence[str], principal_prefix: str, *, is_applied: bool, users: Path | None = None) -> None:
+    """Print the ACLs as lines of `kafka-acls`, or create them; with a folder for passwords, make the users as well."""
     roles = _chosen(services, kafka_rights.ROLES)
     settings = usable(AclsSettings, user=SETUP) if is_applied else load_or_exit(AclsSettings)
     names = installation(settings)
     rights = {f"User:{principal_prefix}{role}": kafka_rights.kafka_rights(role, names) for role in roles}
     if is_applied:
+        from services.commands.users import UsersError, make_kafka_users
+
         try:
+            if users is not None:
+                for line in make_kafka_users(settings, users, {role: f"{principal_prefix}{role}" for role in roles}):
+                    print(line, flush=True)
             for line in grant(settings, rights):
                 print(line, flush=True)
-        except AclsError as error:
+        except (AclsError, UsersError) as error:
             exit_with(str(error), 1)
         return
     tool = f"kafka-acls --bootstrap-server {settings.kafka_bootstrap} --command-config admin.properties"
@@ -36,21 +42,24 @@ def acls(services: Sequence[str], principal_prefix: str, *, is_applied: bool) ->
             print(f"{tool} {kafka_rights.kafka_acls_line(right, principal)}")
 
 
-def grants(services: Sequence[str], user_prefix: str, *, is_applied: bool) -> None:
-    """Print the GRANT statements of each service's user, or run them."""
+def grants(services: Sequence[str], user_prefix: str, *, is_applied: bool, users: Path | None = None) -> None:
+    """Print the GRANT statements of each service's user, or run them; with a folder for addresses, make the users as
+    well."""
     roles = _chosen(services, clickhouse_rights.ROLES)
     settings = usable(ClickHouseSettings, user=SETUP) if is_applied else load_or_exit(ClickHouseSettings)
     database, cluster = settings.clickhouse_database, settings.clickhouse_cluster
-    by_user = {
-        user: clickhouse_rights.grants(role, database, user, cluster)
-        for role in roles
-        for user in (f"{user_prefix}{role.replace('-', '_')}",)
-    }
+    named = {role: f"{user_prefix}{role.replace('-', '_')}" for role in roles}
+    by_user = {user: clickhouse_rights.grants(role, database, user, cluster) for role, user in named.items()}
     if is_applied:
+        from services.commands.users import UsersError, make_clickhouse_users
+
         try:
+            if users is not None:
+                for line in make_clickhouse_users(settings, users, named):
+                    print(line, flush=True)
             for line in grant_rights(settings, by_user):
                 print(line, flush=True)
-        except MigrationError as error:
+        except (MigrationError, UsersError) as error:
             exit_with(str(error), 1)
         return
     for user, statements in by_user.items():

@@ -103,14 +103,40 @@ def grant(settings: KafkaSettings, rights: Mapping[str, Sequence[Right]]) -> Ite
         yield f"{principal}: {len(bindings)} ACLs"
 
 
-def make_users(settings: KafkaSettings, passwords: Mapping[str, str]) -> None:
-    """Make users who log in by SCRAM-SHA-512, or give them these passwords.
+def users_there(settings: KafkaSettings, users: Sequence[str]) -> frozenset[str]:
+    """Those of the users that have a password of SCRAM.
+
+    Raises:
+        AclsError: Kafka can't be reached, or refuses this principal (which needs Describe on the cluster).
+    """
+    admin = AdminClient({**confluent_options(settings), "socket.timeout.ms": 10_000, "log_level": 0})
+    found = set()
+    try:
+        described = admin.describe_user_scram_credentials(list(users), request_timeout=_TIMEOUT_SECONDS)
+        assert isinstance(described, dict), "of named users each has an answer of its own"
+        for user, asked in described.items():
+            try:
+                if asked.result().scram_credential_infos:
+                    found.add(user)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.RESOURCE_NOT_FOUND:
+                    raise
+    except KafkaException as error:
+        raise AclsError(f"Kafka's users can't be looked up: {_why_not(error)}") from None
+    return frozenset(found)
+
+
+def make_users(settings: KafkaSettings, passwords: Mapping[str, str], mechanism: str = "SCRAM-SHA-512") -> None:
+    """Make users who log in by SCRAM, or give them these passwords.
+
+    Args:
+        mechanism: SCRAM-SHA-256 or SCRAM-SHA-512.
 
     Raises:
         AclsError: Kafka can't be reached, or refuses this principal (which needs Alter on the cluster).
     """
     admin = AdminClient({**confluent_options(settings), "socket.timeout.ms": 10_000, "log_level": 0})
-    credentials = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _ITERATIONS)
+    credentials = ScramCredentialInfo(ScramMechanism[mechanism.replace("-", "_")], _ITERATIONS)
     changes: list[UserScramCredentialAlteration] = [
         UserScramCredentialUpsertion(user, credentials, password.encode()) for user, password in passwords.items()
     ]
@@ -118,7 +144,11 @@ def make_users(settings: KafkaSettings, passwords: Mapping[str, str]) -> None:
         for made in admin.alter_user_scram_credentials(changes, request_timeout=_TIMEOUT_SECONDS).values():
             made.result()
     except KafkaException as error:
-        raise AclsError(f"Kafka's users can't be made: {error.args[0].str()}") from None
+        raise AclsError(f"Kafka's users can't be made: {_why_not(error)}") from None
+
+
+def _why_not(error: KafkaException) -> str:
+    return f"{error.args[0].str()}; the user of TIDEMARK_KAFKA_SASL_USERNAME needs Describe and Alter on the cluster"
 
 
 def _binding(right: Right, principal: str, verb: str) -> AclBinding:

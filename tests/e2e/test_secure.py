@@ -21,6 +21,7 @@ from infra.demo.checks import Checker
 from infra.demo.report import Report
 from infra.demo.scene import make_scene
 from tests.e2e.test_surfaces import read_all
+from tests.support.closed import LOOPBACK, listening, open_to_others
 from tests.support.receiver import receiving_in_a_thread
 from tests.support.tidemark import RawPublisher, Tidemark, kafka_options
 from tests.support.waiting import wait_until
@@ -183,6 +184,23 @@ def test_secrets_are_files_of_their_owner_and_on_no_command_line(secure_tidemark
         with open(f"/proc/{pid}/cmdline", "rb") as stream:
             shown.append(stream.read().decode())
     assert not [secret for secret in secrets for text in shown if secret in text]
+
+
+def test_nothing_else_listens_and_nobody_else_reads_the_data_folder(secure_tidemark: Tidemark) -> None:
+    data = secure_tidemark.data
+    seen, found = open_to_others(data)
+    assert seen > 100
+    assert found == []
+    ports = json.loads((data / "ports.json").read_text())
+    heard = listening(secure_tidemark.ready["pids"])
+    assert {address for _, address in heard.values()} <= {*LOOPBACK}
+    assert set(ports.values()) <= heard.keys()
+    # The registry has a port of its own for health and metrics, which can't be left out.
+    assert {heard[port][0] for port in heard.keys() - set(ports.values())} <= {"registry"}
+    # Without TLS only HTTP of the services themselves is spoken: no engine answers a plain request.
+    for engine in ("kafka", "kafka_controller", "registry", "clickhouse"):
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{ports[engine]}/", timeout=10, trust_env=False).raise_for_status()
 
 
 def test_a_second_start_has_the_same_users(secure_tidemark: Tidemark) -> None:

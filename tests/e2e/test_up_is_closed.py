@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import stat
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.e2e.conftest import OF_THE_CALLER
+from tests.support.closed import LOOPBACK, listening, open_to_others
 from tests.support.tidemark import Tidemark
 
 
@@ -20,18 +19,9 @@ def closed(second_tidemark: Tidemark) -> Tidemark:
 
 
 def test_nobody_else_reads_the_data_folder(closed: Tidemark) -> None:
-    data = closed.data
-    open_to_others, seen = [], 0
-    for path in (data, *data.rglob("*")):
-        try:
-            mode = path.lstat().st_mode
-        except FileNotFoundError:
-            continue  # the engines remove some of theirs
-        seen += 1
-        if not stat.S_ISLNK(mode) and stat.S_IMODE(mode) != (0o700 if stat.S_ISDIR(mode) else 0o600):
-            open_to_others.append((oct(mode), str(path.relative_to(data))))
+    seen, found = open_to_others(closed.data)
     assert seen > 100
-    assert open_to_others == []
+    assert found == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -67,16 +57,11 @@ def test_each_service_knows_its_own_secrets_only(closed: Tidemark) -> None:
 
 def test_nothing_listens_that_was_not_asked_for(closed: Tidemark) -> None:
     chosen = set(json.loads((closed.data / "ports.json").read_text()).values())
-    found: dict[int, str] = {}
-    for name, pid in closed.ready["pids"].items():
-        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
-            for connection in process.net_connections(kind="tcp"):
-                if connection.status == psutil.CONN_LISTEN:
-                    assert connection.laddr.ip in ("127.0.0.1", "::ffff:127.0.0.1"), (name, connection)
-                    found[connection.laddr.port] = name
+    found = listening(closed.ready["pids"])
+    assert {address for _, address in found.values()} <= {*LOOPBACK}
     assert chosen <= found.keys()
     # The registry has a port of its own for health and metrics, which can't be left out.
-    assert {found[port] for port in found.keys() - chosen} <= {"registry"}
+    assert {found[port][0] for port in found.keys() - chosen} <= {"registry"}
 
 
 def test_nothing_is_written_outside_the_data_folder(closed: Tidemark) -> None:

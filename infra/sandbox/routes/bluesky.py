@@ -1,7 +1,7 @@
 """Bluesky: post views, profiles and the session.
 
 Source: bluesky-social/atproto lexicons `app.bsky.feed.getPosts`, `app.bsky.feed.defs`, `app.bsky.actor.getProfiles`,
-`com.atproto.server.getSession`; `packages/xrpc-server/src/rate-limiter-http.ts`.
+`com.atproto.server.createSession`, `getSession`; `packages/xrpc-server/src/rate-limiter-http.ts`.
 """
 
 from __future__ import annotations
@@ -161,6 +161,20 @@ def _session(ask: Ask) -> Reply:
     return Reply(200, {"did": did, "handle": "account.sandbox.test", "active": True})
 
 
+def _sign_in(ask: Ask) -> Reply:
+    """A session for a handle and any password but `wrong`."""
+    given = ask.json()
+    if not isinstance(given, dict) or not all(isinstance(given.get(name), str) for name in ("identifier", "password")):
+        return _error(400, "InvalidRequest", "Error: Input must have the properties identifier and password")
+    if given["password"] == "wrong":
+        return _error(401, "AuthenticationRequired", "Invalid identifier or password")
+    handle = given["identifier"].lower()
+    did = handle if handle.startswith("did:") else _did_of(handle)
+    ask.state.grants += 1
+    tokens = {name: f"sandbox-{name.lower()}-{ask.state.grants}~{did}" for name in ("accessJwt", "refreshJwt")}
+    return Reply(200, {"did": did, "handle": handle, "active": True, **tokens})
+
+
 def _refresh(ask: Ask) -> Reply:
     tokens = renewed(ask, ask.token, once=True)
     if tokens is None:
@@ -184,6 +198,7 @@ class BlueskyRoutes:
         _endpoint("app.bsky.feed.getAuthorFeed", _author_feed),
         _endpoint("com.atproto.identity.resolveHandle", _resolved),
         Endpoint(re.compile(r"/did:plc:[a-z2-7]+"), "/{did}", _document, _LIMIT, _FIVE_MINUTES, "address", False),
+        replace(_endpoint("com.atproto.server.createSession", _sign_in), method="POST"),
         _endpoint("com.atproto.server.getSession", _session, token_needed=True),
         replace(
             _endpoint("com.atproto.server.refreshSession", _refresh, token_needed=True), method="POST", renews=True

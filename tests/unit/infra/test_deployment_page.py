@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
 
-from schemas import clickhouse_rights, kafka_rights
 from tests.support.deployments import INFRA, commands, settings_in, unknown_settings
 
 PAGE = (INFRA.parent / "docs" / "deployment.md").read_text(encoding="utf-8")
@@ -25,16 +22,6 @@ def test_its_commands_and_settings_exist() -> None:
     # `helm install tidemark infra/...` and `useradd ... tidemark` are names, not calls.
     assert called - commands() == set()
     assert not unknown_settings(settings_in(PAGE) - {"TIDEMARK_KAFKA", "TIDEMARK"})
-
-
-def test_its_users_are_those_that_have_rights() -> None:
-    (kafka,) = re.findall(r'^ROLES="(.*)"$', CODE, re.MULTILINE)
-    (clickhouse,) = re.findall(r"^for role in (migrate .*); do$", CODE, re.MULTILINE)
-    assert set(kafka.split()) <= set(kafka_rights.ROLES)
-    assert {role.replace("_", "-") for role in clickhouse.split()} <= set(clickhouse_rights.ROLES)
-    # The chart's services and jobs.
-    assert {"poller", "aggregator", "query-api", "topics", "audit"} <= set(kafka.split())
-    assert {"aggregator", "query_api", "migrate", "audit"} <= set(clickhouse.split())
 
 
 def test_its_values_are_values_of_the_chart() -> None:
@@ -52,37 +39,49 @@ def test_its_values_are_values_of_the_chart() -> None:
     check(values, known)
 
 
-def test_its_users_and_secrets_are_made_by_its_commands(tmp_path: Path) -> None:
-    """Step 3 and the secrets of step 4, with stand-ins for the tools of Kafka, ClickHouse and Kubernetes."""
+def test_its_commands_for_kubernetes_name_the_secrets_of_the_values(tmp_path: Path) -> None:
+    """The block for Kubernetes, with stand-ins for its tools; tests/e2e/test_deployment_page.py runs the others."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name in ("kafka-configs", "kafka-acls", "clickhouse-client", "kubectl"):
-        (tools / name).write_text(
-            f'#!/bin/sh\necho "{name} $*" >> "$CALLS"\n[ {name} != clickhouse-client ] || cat >> "$CALLS"\n'
-        )
+    for name in ("kubectl", "helm"):
+        (tools / name).write_text(f'#!/bin/sh\necho "{name} $*" >> "$CALLS"\n')
         (tools / name).chmod(0o755)
-    (tools / "tidemark").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m services.cli "$@"\n')
-    (tools / "tidemark").chmod(0o755)
-    steps = [block for block in BLOCKS if block.startswith(("export TIDEMARK", 'ROLES="', "for role", "openssl rand"))]
-    assert len(steps) == 4
-    calls = tmp_path / "calls"
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "ca.crt").touch()
+    (block,) = (block for block in BLOCKS if block.startswith("export NAMESPACE="))
+    told = {
+        "TIDEMARK_KAFKA_BOOTSTRAP": "kafka:9093",
+        "TIDEMARK_KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+        "TIDEMARK_SCHEMA_REGISTRY_URL": "https://user:password@registry:8081",
+        "TIDEMARK_TOPIC_PARTITIONS": "16",
+    }
     done = subprocess.run(
-        ["sh", "-eu", "-c", "\n".join(steps)], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
-        env={"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(INFRA.parent), "CALLS": str(calls)},
+        ["sh", "-eu", "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        env={"PATH": f"{tools}:{os.environ['PATH']}", "CALLS": str(tmp_path / "calls"), **told},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    said = calls.read_text()
-    assert "--entity-name tidemark-notifier --add-config SCRAM-SHA-512=[password=" in said
-    assert "kafka-acls --bootstrap-server kafka-1:9093,kafka-2:9093 --command-config admin.properties --add " in said
-    assert "CREATE USER IF NOT EXISTS tidemark_query_api IDENTIFIED BY '" in said
-    assert "GRANT SELECT ON tidemark.post_totals_store TO tidemark_query_api;" in said
-    made = {str(path.relative_to(tmp_path)) for path in (tmp_path / "secrets").rglob("*") if path.is_file()}
-    assert {"secrets/admin-key", "secrets/kafka/query-api", "secrets/clickhouse/query-api"} <= made
-    assert not (tmp_path / "users.sql").exists(), "it holds passwords"
-    for path in (tmp_path / "secrets").rglob("*"):
-        assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
-    url = (tmp_path / "secrets/clickhouse/query-api").read_text()
-    assert re.fullmatch(r"https://tidemark_query_api:[0-9a-f]{48}@clickhouse:8443/tidemark", url)
+    said = (tmp_path / "calls").read_text()
+    assert "password" not in said
+    values = yaml.safe_load((tmp_path / "values.yaml").read_text())
+    made = set(re.findall(r"create secret generic (\S+)", said))
+    assert made == {values[part]["existingSecret"] for part in ("authority", "registry", "clickhouse", "secrets")} | {
+        values["kafka"]["sasl"]["existingSecret"]
+    }
+    assert "helm install tidemark infra/helm/tidemark --namespace tidemark --values values.yaml" in said
+    assert values["kafka"]["bootstrap"] == "kafka:9093"
+
+
+def test_a_machine_gets_every_file_that_its_units_name() -> None:
+    (block,) = (block for block in BLOCKS if block.startswith("umask 022"))
+    for path in (INFRA / "systemd").glob("*.service"):
+        for place in re.findall(r"(?<=[:=])/etc/tidemark/[\w./-]+", path.read_text(encoding="utf-8")):
+            folder, _, name = place.rpartition("/")
+            taken = rf"secrets/{name}\b|secrets/{Path(folder).name}/\*"
+            assert re.search(rf"^install -m 0600 .*(?:{taken}).* {folder}$", block, re.MULTILINE), place
+    (enabled,) = re.findall(r"^systemctl enable --now (.*)$", block, re.MULTILINE)
+    for unit in enabled.split():
+        name = re.sub(r"@\d", "@", unit)
+        assert (INFRA / "systemd" / (name if "." in name else f"{name}.service")).exists(), unit
 
 
 def test_every_file_that_it_names_is_there() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.embedded.composition import NAMES, Plan, ports_needed
+from infra.embedded.composition import NAMES, RIGHTS, Plan, ports_needed
 from infra.embedded.datadir import Secrets
 from infra.embedded.environment import environment_of, secrets_of, with_secrets_read
 from services.platforms import all_platforms
@@ -53,7 +53,7 @@ def told(folder: Path, **inherited: str) -> dict[str, dict[str, str]]:
     return {service.name: dict(service.environment) for service in plan.services()}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted({*NAMES} - {RIGHTS}))
 def test_a_service_knows_its_own_secrets_only(tmp_path: Path, name: str) -> None:
     environment = told(tmp_path, **OF_THE_CALLER)[name]
     text = "\n".join(environment.values())

@@ -30,6 +30,7 @@ LEAST: dict[str, Any] = {
     "secrets": {"existingSecret": "tidemark"},
 }
 FULL: dict[str, Any] = {
+    "authority": {"existingSecret": "tidemark-ca"},
     "kafka": {
         "bootstrap": "kafka-1:9093,kafka-2:9093",
         "tls": {"enabled": True, "caSecret": "kafka-ca"},
@@ -103,6 +104,26 @@ def test_every_manifest_is_valid(which: str) -> None:
             kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     names = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in rendered(which)]
     assert len(names) == len(set(names))
+
+
+@needs_helm
+def test_an_own_authority_is_trusted_by_every_pod_for_what_it_uses() -> None:
+    for component, pod in pods("full"):
+        (container,) = pod["containers"]
+        told = {entry["name"]: entry.get("value") for entry in container["env"]}
+        uses = {"SCHEMA_REGISTRY": component != "migrate", "CLICKHOUSE": "TIDEMARK_CLICKHOUSE_URL_FILE" in told}
+        for engine, is_used in uses.items():
+            wanted = "/etc/tidemark/authority/ca.crt" if is_used else None
+            assert told.get(f"TIDEMARK_{engine}_SSL_CAFILE") == wanted, (component, engine)
+        if component != "migrate":
+            assert told["TIDEMARK_KAFKA_SSL_CAFILE"] == "/etc/tidemark/kafka-ca/ca.crt"
+        assert {"name": "authority", "mountPath": "/etc/tidemark/authority", "readOnly": True} in container[
+            "volumeMounts"
+        ]
+        assert "tidemark-ca" in [volume.get("secret", {}).get("secretName") for volume in pod["volumes"]]
+    own = {**FULL, "kafka": {**FULL["kafka"], "tls": {"enabled": True}}}
+    done = helm("template", "prod", str(CHART), "--kube-version", KUBERNETES, values=own)
+    assert "{name: TIDEMARK_KAFKA_SSL_CAFILE, value: /etc/tidemark/authority/ca.crt}" in done.stdout
 
 
 @needs_helm

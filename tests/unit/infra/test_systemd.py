@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from schemas import clickhouse_rights, kafka_rights
 from tests.support.deployments import INFRA, commands, settings_in, unknown_settings
 
 UNITS = sorted((INFRA / "systemd").glob("*.service"))
 TIMERS = sorted((INFRA / "systemd").glob("*.timer"))
 CREDENTIALS = {
+    "kafka-password": "TIDEMARK_KAFKA_SASL_PASSWORD_FILE",
     "clickhouse-url": "TIDEMARK_CLICKHOUSE_URL_FILE",
     "secret-keys": "TIDEMARK_SECRET_KEYS_FILE",
     "admin-key": "TIDEMARK_ADMIN_KEY_FILE",
@@ -45,6 +47,20 @@ def test_a_unit_has_its_secrets_as_files_and_can_do_little_else(path: Path) -> N
     for wanted in (("User", "tidemark"), ("NoNewPrivileges", "yes"), ("ProtectSystem", "strict"), ("PrivateTmp", "yes"),
                    ("CapabilityBoundingSet", "")):  # fmt: skip
         assert wanted in told
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_a_unit_has_the_users_of_its_command(path: Path) -> None:
+    """As `tidemark topics --acls --users` and `migrate --grants --users` name their files."""
+    told = entries(path)
+    (role,) = [value.split()[-1] for name, value in told if name == "ExecStart"]
+    places = dict(value.split(":") for name, value in told if name == "LoadCredential")
+    assert places.pop("kafka-password") == f"/etc/tidemark/kafka/{role}"
+    assert ("Environment", f"TIDEMARK_KAFKA_SASL_USERNAME=tidemark-{role}") in told
+    assert role in kafka_rights.ROLES
+    assert ("clickhouse-url" in places) is (role in clickhouse_rights.ROLES)
+    assert places.pop("clickhouse-url", f"/etc/tidemark/clickhouse/{role}") == f"/etc/tidemark/clickhouse/{role}"
+    assert places == {name: f"/etc/tidemark/{name}" for name in places}
 
 
 def test_a_service_reads_its_secrets_again_at_a_reload() -> None:

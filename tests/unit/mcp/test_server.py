@@ -13,12 +13,14 @@ from typing import Any
 
 import httpx
 import orjson
+import psutil
 import pytest
 from mcp import StdioServerParameters
 from mcp.client import Client
 
 from services.mcp.server import MOST_ROWS, build_server
 from services.query_api.tidemark import tidemark_api
+from tests.support.closed import listening
 from tidemark_client import Tidemark
 
 KEY = "tm_live_secret-of-the-tests"
@@ -169,5 +171,10 @@ async def test_a_host_starts_it_as_a_command(tmp_path: Path) -> None:
     with api() as url:
         async with Client(started(url, KEY, tmp_path)) as client:
             result = await client.call_tool("get_channel", {"channel_id": "c1"})
+            (started_by_us,) = [
+                one for one in psutil.Process().children(recursive=True) if "services.mcp" in one.cmdline()
+            ]
+            # It speaks on its standard streams, and nobody else reaches it.
+            assert listening({"mcp": started_by_us.pid}) == {}
     assert result.structured_content is not None
     assert result.structured_content["id"] == sample("/tidemark/v1/channels/c1")["id"]

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from services.configuration import SERVICES
 from services.query_api.settings import QueryApiSettings
 from services.runtime.secret_files import is_private_mount
-from services.runtime.settings import SettingsError
+from services.runtime.settings import SettingsError, secret_names
 
 MOUNTS = """\
 22 1 0:20 / / rw,relatime - overlay overlay rw
@@ -60,6 +61,21 @@ def test_a_secret_that_everybody_may_read_ends_the_start(
         assert "sesame" not in str(refused.value)
     else:
         assert QueryApiSettings.load().admin_key is not None
+
+
+@pytest.mark.parametrize(
+    ("service", "name"), [(service, name) for service in SERVICES for name in sorted(secret_names(SERVICES[service]))]
+)
+def test_each_service_refuses_each_secret_that_everybody_may_read(
+    monkeypatch: pytest.MonkeyPatch, open_folder: Path, service: str, name: str
+) -> None:
+    path = open_folder / "secret"
+    path.write_text("sesame-open")
+    path.chmod(0o644)
+    monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(f"{name}_FILE", str(path))
+    with pytest.raises(SettingsError, match=rf"everybody .*{name}.*chmod 600"):
+        SERVICES[service].load()
 
 
 def test_a_link_is_judged_by_the_file_behind_it(monkeypatch: pytest.MonkeyPatch, open_folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from services.aggregator.settings import AggregatorSettings
+from services.configuration import SERVICES
 from services.poller.settings import PlatformSettings, PollerSettings
 from services.query_api.settings import QueryApiSettings
 from services.runtime.kafka import confluent_options
@@ -153,11 +154,7 @@ def test_the_clickhouse_address_is_taken_apart(
     assert settings.clickhouse_database == database
 
 
-SECRETS = [
-    (settings, name)
-    for settings in (AggregatorSettings, PollerSettings, QueryApiSettings)
-    for name in sorted(secret_names(settings))
-]
+SECRETS = [(settings, name) for settings in SERVICES.values() for name in sorted(secret_names(settings))]
 
 
 def value_of(settings: Settings, name: str) -> str:
@@ -261,6 +258,15 @@ def test_a_certificate_that_cant_be_used_is_named(
     monkeypatch.setenv(f"{name}_CERTFILE", str(certificates.server))
     with pytest.raises(SettingsError, match=f"{name}_CERTFILE and {name}_KEYFILE can't be used together"):
         kind.load()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_listens_on_this_machine_alone_unless_told_otherwise(service: str) -> None:
+    fields = SERVICES[service].model_fields
+    hosts = {name: fields[name].get_default() for name in fields if name.endswith("_host")}
+    assert set(hosts.values()) <= {"127.0.0.1"}
+    # `tidemark mcp` speaks on its standard streams.
+    assert bool(hosts) is (service != "mcp")
 
 
 @pytest.mark.parametrize(("settings", "name"), SECRETS)

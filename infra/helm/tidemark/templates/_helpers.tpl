@@ -48,6 +48,8 @@ capabilities: {drop: [ALL]}
 - {name: TIDEMARK_KAFKA_SECURITY_PROTOCOL, value: {{ $protocol }}}
 {{- if and $v.kafka.tls.enabled $v.kafka.tls.caSecret }}
 - {name: TIDEMARK_KAFKA_SSL_CAFILE, value: /etc/tidemark/kafka-ca/ca.crt}
+{{- else if and $v.kafka.tls.enabled $v.authority.existingSecret }}
+- {name: TIDEMARK_KAFKA_SSL_CAFILE, value: /etc/tidemark/authority/ca.crt}
 {{- end }}
 {{- if $v.kafka.sasl.enabled }}
 - {name: TIDEMARK_KAFKA_SASL_MECHANISM, value: {{ $v.kafka.sasl.mechanism }}}
@@ -60,11 +62,17 @@ capabilities: {drop: [ALL]}
 {{- else }}
 - {name: TIDEMARK_SCHEMA_REGISTRY_URL, value: {{ required "registry.url or registry.existingSecret: your schema registry" $v.registry.url | quote }}}
 {{- end }}
+{{- if $v.authority.existingSecret }}
+- {name: TIDEMARK_SCHEMA_REGISTRY_SSL_CAFILE, value: /etc/tidemark/authority/ca.crt}
+{{- end }}
 - {name: TIDEMARK_TOPIC_PREFIX, value: {{ $v.topics.prefix | quote }}}
 - {name: TIDEMARK_TOPIC_PARTITIONS, value: {{ $v.topics.partitions | quote }}}
 {{- end }}
 {{- if .clickhouse }}
 - {name: TIDEMARK_CLICKHOUSE_URL_FILE, value: /etc/tidemark/secrets/clickhouse-url}
+{{- if $v.authority.existingSecret }}
+- {name: TIDEMARK_CLICKHOUSE_SSL_CAFILE, value: /etc/tidemark/authority/ca.crt}
+{{- end }}
 {{- with $v.clickhouse.cluster }}
 - {name: TIDEMARK_CLICKHOUSE_CLUSTER, value: {{ . | quote }}}
 {{- end }}
@@ -90,6 +98,9 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- if and .root.Values.kafka.tls.enabled .root.Values.kafka.tls.caSecret (ne .role "migrate") }}
 - {name: kafka-ca, mountPath: /etc/tidemark/kafka-ca, readOnly: true}
+{{- end }}
+{{- if .root.Values.authority.existingSecret }}
+- {name: authority, mountPath: /etc/tidemark/authority, readOnly: true}
 {{- end }}
 {{- end -}}
 
@@ -126,6 +137,12 @@ capabilities: {drop: [ALL]}
   secret:
     secretName: {{ .root.Values.kafka.tls.caSecret }}
     items: [{key: {{ .root.Values.kafka.tls.caKey }}, path: ca.crt}]
+{{- end }}
+{{- if .root.Values.authority.existingSecret }}
+- name: authority
+  secret:
+    secretName: {{ .root.Values.authority.existingSecret }}
+    items: [{key: ca.crt, path: ca.crt}]
 {{- end }}
 {{- end -}}
 
