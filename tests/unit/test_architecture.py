@@ -148,7 +148,7 @@ IMPORTERS: dict[str, set[str]] = {
     "faust": {"services.aggregator.app"},
     "clickhouse_connect": {
         "services.aggregator.clickhouse", "services.aggregator.refusals", "services.aggregator.audit.store",
-        "services.aggregator.backup.raw_rows", "services.notifier.log",
+        "services.aggregator.backup.raw_rows", "services.commands.users", "services.notifier.log",
         "services.query_api.reads.clickhouse", "services.runtime.migrations",
     },
     "aiokafka": {
