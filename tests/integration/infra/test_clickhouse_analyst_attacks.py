@@ -238,6 +238,7 @@ def test_the_process_holds_when_nothing_is_judged(tmp_path: Path, outside: Outsi
         assert "[project]" not in reply, text
 
 
+@pytest.mark.long
 def test_an_analyst_who_reads_nothing_takes_nothing_from_others(server: Process) -> None:
     endless = "SELECT number, toString(number) FROM numbers(1000000000000)"
     request = (
