@@ -322,6 +322,7 @@ def test_a_key_stays_in_its_tab_until_it_is_signed_out(open_window: Callable[...
     assert page.evaluate("sessionStorage.length") == 0
 
 
+@pytest.mark.long
 def test_links_have_their_names(open_window: Callable[..., Window], scene: Scene) -> None:
     page = visit(open_window(), scene, "overview")
     for name in ("Posts", "Channels", "Accounts", "Overview"):
