@@ -38,8 +38,9 @@ test: $(STAMP) ## all tests but the long ones, in two processes; JOBS=4 takes fo
 	@$(KEPT) $(VENV_PYTHON) -m pytest -m "not long" -n $(or $(JOBS),2) --dist loadgroup --no-loadscope-reorder --durations=20 \
 		tests/unit tests/e2e tests/integration
 
-test-long: $(STAMP) ## kills, outages and soaks; up to an hour
-	@$(KEPT) $(VENV_PYTHON) -m pytest -m long tests
+# Of properties `make test` tries a quarter of the examples (tests/support/properties.py).
+test-long: $(STAMP) ## kills, outages and soaks, and all examples of properties; up to an hour
+	@$(KEPT) $(VENV_PYTHON) -m pytest -m "long or hypothesis" --hypothesis-profile=whole tests
 
 bench: $(STAMP) ## benchmarks; BENCH=full for the long ones
 	@$(VENV_PYTHON) -m benchmarks

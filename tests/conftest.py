@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 from collections.abc import Iterator
 from typing import Any
 
-import hypothesis
 import pytest
 
+from tests.support import properties
 from tests.support.budgets import FolderTimes
 from tests.support.certificates import share_authorities
 from tests.support.engines import EmbeddedEngines, Engines, ExternalEngines, in_database, query_clickhouse
 from tests.support.processes import FilesTogether, in_order, take_own_ports
 
-# How long an example takes says more of the machine's other work than of the code: figures are kept by `make bench`.
-hypothesis.settings.register_profile("tidemark", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("tidemark")
+properties.register()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     in_order(items)
+
+
+def pytest_collection_finish() -> None:
+    # Ten thousand tests and their modules stay to the end: no collection of garbage has to look through them.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -76,12 +76,13 @@ def reader(tidemark: Tidemark) -> Reader:
     return made
 
 
+@pytest.mark.parametrize("figures", [4, pytest.param(8, marks=pytest.mark.long)])
 def test_each_new_figure_shows_on_every_surface_while_all_are_read_all_the_time(
-    tidemark: Tidemark, reader: Reader
+    tidemark: Tidemark, reader: Reader, figures: int
 ) -> None:
     publisher = RawPublisher(tidemark.ready)
     slowest = 0.0
-    for likes in range(1, 9):
+    for likes in range(1, figures + 1):
         publisher.publish(_event(reader.workspace, likes))
         publisher.flush()
         published_at = time.monotonic()

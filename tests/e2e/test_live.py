@@ -240,9 +240,12 @@ def afterwards_anew(tidemark: Tidemark) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("kind", "error_code"),
-    [("rate_limited", "rate_limited"), ("permission_missing", "permission_missing"),
-     ("server_error", "platform_unavailable")],
-)  # fmt: skip
+    [
+        ("permission_missing", "permission_missing"),
+        pytest.param("rate_limited", "rate_limited", marks=pytest.mark.long),
+        pytest.param("server_error", "platform_unavailable", marks=pytest.mark.long),
+    ],
+)
 def test_health_says_why(tidemark: Tidemark, faults: Any, kind: str, error_code: str) -> None:
     _says_why(tidemark, faults, "youtube", kind, error_code)
 

@@ -265,7 +265,16 @@ def expected(name: str, window: Window, scene: Scene) -> dict[tuple[str, str, st
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in VIEWS if name != "accounts"])
+# Others show them all: `overview` what `published` and `channels` have, and `sorted` the table of `posts`.
+SHOWN_BY_OTHERS = ("published", "channels", "posts")
+
+
+def in_short_or_long(name: str) -> Any:
+    """A view as a parameter, marked where it is for `make test-long` alone."""
+    return pytest.param(name, marks=[pytest.mark.long] if name in SHOWN_BY_OTHERS else [])
+
+
+@pytest.mark.parametrize("name", [in_short_or_long(name) for name in VIEWS if name != "accounts"])
 def test_every_figure_is_the_apis(open_window: Callable[..., Window], scene: Scene, name: str) -> None:
     window = open_window()
     page = visit(window, scene, name)
@@ -313,6 +322,7 @@ def test_a_key_stays_in_its_tab_until_it_is_signed_out(open_window: Callable[...
     assert page.evaluate("sessionStorage.length") == 0
 
 
+@pytest.mark.long
 def test_links_have_their_names(open_window: Callable[..., Window], scene: Scene) -> None:
     page = visit(open_window(), scene, "overview")
     for name in ("Posts", "Channels", "Accounts", "Overview"):
@@ -432,7 +442,7 @@ def test_a_figure_is_explained_by_its_raw_answer(open_window: Callable[..., Wind
     expect(page.locator("article[data-kind=part]")).to_have_count(len(parts))
 
 
-@pytest.mark.parametrize("is_streamed", [True, False], ids=["stream", "polls"])
+@pytest.mark.parametrize("is_streamed", [True, pytest.param(False, marks=pytest.mark.long)], ids=["stream", "polls"])
 def test_figures_move_without_a_reload(open_window: Callable[..., Window], scene: Scene, is_streamed: bool) -> None:
     """An answer that comes after all others, of a channel that nobody polls."""
     tidemark = scene.tidemark
@@ -490,9 +500,9 @@ def failing(status: int, **headers: str) -> Callable[[Route], None]:
     ("answer", "words"),
     [
         (failing(503), "not available right now"),
-        (failing(429, **{"retry-after": "7"}), "Trying again in 7 s"),
-        (lambda route: route.abort(), "can't be reached"),
-        (failing(500), "Trying again"),
+        (failing(429, **{"retry-after": "3"}), "Trying again in 3 s"),
+        pytest.param(lambda route: route.abort(), "can't be reached", marks=pytest.mark.long),
+        pytest.param(failing(500), "Trying again", marks=pytest.mark.long),
     ],
     ids=["clickhouse-away", "limited", "unreachable", "broken"],
 )

@@ -29,7 +29,7 @@ def said(tidemark: Tidemark, key: str) -> list[str]:
     return [value["type"] for found, value in read_all(tidemark.ready, "accounts.events") if found == key]
 
 
-@pytest.mark.parametrize("platform", ["x", "bluesky"])
+@pytest.mark.parametrize("platform", ["x", pytest.param("bluesky", marks=pytest.mark.long)])
 def test_an_ended_token_is_refreshed_and_figures_come(tidemark: Tidemark, platform: str) -> None:
     workspace = f"tokens-{secrets.token_hex(3)}"
     external_id = ACCOUNT if platform == "x" else "did:plc:z72i7hdynmk6r22z27h6tvur"

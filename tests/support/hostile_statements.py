@@ -7,8 +7,7 @@ statements around it). Deterministic: the same seed makes the same statements.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # Placeholders: {canary} a file, {out} a file that must not appear, {port} and {url} of a socket nobody may reach.
@@ -133,8 +132,3 @@ def hostile_statements(functions: Sequence[str], seed: int = 11) -> Iterator[str
     for statement in STATEMENTS:
         for disguise in choice.sample(DISGUISES, 20):
             yield disguise.replace("{s}", statement)
-
-
-def some_of(statements: Iterable[str], share: int) -> Iterator[str]:
-    """One of each `share` statements, in each run other ones; a failure tells the statement itself."""
-    return islice(statements, random.SystemRandom().randrange(share), None, share)

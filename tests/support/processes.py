@@ -15,6 +15,9 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 from infra.embedded import ports
 
 GROUPS = {
+    "tests/integration/aggregator/test_mending.py": "disturbed_backend",
+    "tests/integration/aggregator/test_rebuild.py": "disturbed_backend",
+    "tests/integration/aggregator/test_workspace_delete.py": "disturbed_backend",
     "tests/e2e/test_foreign_clients.py": "tidemark",
     "tests/e2e/test_kept_answers.py": "tidemark",
     "tests/e2e/test_kills.py": "tidemark",
@@ -38,10 +41,11 @@ FIRST = "tests/e2e/test_hostile.py"
 AFTER_UNITS = (
     "tidemark",
     "second_tidemark",
-    "tests/integration/aggregator/test_mending.py",
+    "disturbed_backend",
     "tests/integration/poller/test_refusals.py",
+    "tests/integration/query_api/test_hoarders.py",
     "tests/integration/runtime/test_rights.py",
-    "tests/integration/infra/test_clickhouse_analyst_attacks.py",
+    "tests/integration/runtime/test_absent_neighbours.py",
 )
 """What takes a minute or about as long, the longest first: what is short fills the end, so that all processes end
 together. Unit tests come before: the engines need not run meanwhile."""

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from schemas.topic_names import CHANNEL_ROLLUPS, POST_ROLLUPS
 from services.runtime.brokers import Brokers, Place
 from services.runtime.following import Batch, Follower, at_positions
+from tests.support import properties
 from tests.support.memory_brokers import MemoryBrokers
 
 TOPICS = (POST_ROLLUPS, CHANNEL_ROLLUPS)
@@ -112,7 +113,7 @@ async def test_it_reads_what_is_there_and_what_comes(tmp_path: Path) -> None:
     store.close()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=properties.of(30))
 @given(
     st.lists(st.tuples(st.sampled_from(TOPICS), st.integers(0, 4), st.binary(max_size=2)), max_size=30),
     st.lists(st.integers(1, 4), max_size=4),

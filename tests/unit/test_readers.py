@@ -29,6 +29,7 @@ from services.runtime.kafka import partition_of
 from services.runtime.registry import RegistryUnavailable
 from services.runtime.secrets import TokenCipher
 from services.runtime.settings import KafkaSettings
+from tests.support import properties
 
 PARTITIONS = 8
 KAFKA = KafkaSettings(kafka_bootstrap="127.0.0.1:1", topic_prefix="p.", topic_partitions=PARTITIONS)
@@ -123,7 +124,7 @@ def test_a_record_in_another_partition_does_not_count(topic: str, reader: Callab
 
 
 @of_readers
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=properties.of(150), deadline=None)
 @given(data=st.data())
 def test_any_bytes_are_survived(topic: str, reader: Callable[..., bool], data: st.DataObject) -> None:
     encoded = good(topic).value

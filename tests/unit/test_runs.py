@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import hypothesis
 import pytest
 
 from infra.embedded.ports import AUTOMATIC_PORTS
 from tests.e2e.conftest import SHARED
+from tests.support import properties
 from tests.support.budgets import BUDGET_SECONDS, Spent, folder_of, lines
 from tests.support.processes import (
     AFTER_UNITS,
@@ -46,7 +48,7 @@ def test_the_scheduler_splits_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_groups_are_of_files_that_are_there_and_of_fixtures_that_are_shared() -> None:
     assert [file for file in GROUPS if not (TESTS.parent / file).exists()] == []
-    assert set(GROUPS.values()) == set(SHARED)
+    assert set(GROUPS.values()) == {*SHARED, "disturbed_backend"}
 
 
 class _Item:
@@ -94,3 +96,19 @@ def test_each_folder_is_told_with_its_budget_the_longest_first() -> None:
 def test_each_folder_has_a_budget() -> None:
     folders = {folder_of(path.relative_to(TESTS.parent).as_posix()) for path in TESTS.rglob("test_*.py")}
     assert set(BUDGET_SECONDS) == folders
+
+
+def test_make_test_tries_a_quarter_of_the_examples_and_test_long_all() -> None:
+    loaded = hypothesis.settings.get_current_profile_name()
+    try:
+        for name, tried in ((properties.QUARTER, 50), (properties.WHOLE, 200)):
+            hypothesis.settings.load_profile(name)
+            assert properties.of(200) == tried
+            assert properties.of(1) == 1
+    finally:
+        hypothesis.settings.load_profile(loaded)
+
+
+def test_shares_of_what_is_generated_are_other_ones_in_each_run_and_all_together() -> None:
+    shares = {tuple(properties.some_of(range(10), 3)) for _ in range(200)}
+    assert shares == {(0, 3, 6, 9), (1, 4, 7), (2, 5, 8)}

@@ -36,11 +36,11 @@ def backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def disturbed_backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """A backend whose tables are broken and rebuilt, and whose aggregator is killed; each test leaves it mended.
 
-    One a file, since each tenant that is there makes every rebuild and every audit longer.
+    A second one takes longer to start than its rebuilds and audits take for the tenants that other files leave.
     """
     for made in make_backend(engines, tmp_path_factory):
         made.start_aggregator()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,12 +50,20 @@ def _fill(backend: Backend, workspaces: Sequence[str]) -> None:
     wait_until(lambda: backend.rows(query, {"w": workspaces})[0]["likes"] == 14 * len(workspaces), 30, backend.log_tail)
 
 
+@pytest.fixture(scope="module")
+def filled(backend: Backend) -> list[str]:
+    """As many filled workspaces at rest as there are tests that take one: what is planted is not written over."""
+    names = [f"w-{secrets.token_hex(4)}" for _ in range(6)]
+    _fill(backend, names)
+    for name in names:
+        wait_until(lambda w=name: _audit(backend, w) == [], 30, lambda w=name: str(_audit(backend, w)))  # type: ignore[misc]
+    return names
+
+
 @pytest.fixture
-def tenant(backend: Backend, workspace: str) -> str:
-    """A filled workspace at rest: what is planted into it is not written over."""
-    _fill(backend, [workspace])
-    wait_until(lambda: _audit(backend, workspace) == [], 30, lambda: str(_audit(backend, workspace)))
-    return workspace
+def tenant(filled: list[str]) -> str:
+    """A filled workspace of one test's own."""
+    return filled.pop()
 
 
 def _plant(backend: Backend, table: str, change: str, where: str, workspace: str) -> None:

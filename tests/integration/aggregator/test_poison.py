@@ -230,6 +230,7 @@ def test_a_header_name_that_is_no_text_loses_nothing(backend: Backend, healthy: 
     _all_stored(backend, "odd-header-", 6)
 
 
+@pytest.mark.long
 def test_what_decompresses_to_hundreds_of_megabytes_takes_no_memory(backend: Backend, healthy: Healthy) -> None:
     process = psutil.Process(backend.pid())
     before = process.memory_info().rss

@@ -16,6 +16,7 @@ from tests.support.waiting import wait_until
 
 HOUR = 3_600_000
 POSTS = 12
+SNAPSHOTS = 400
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -51,8 +52,22 @@ def _publish(backend: Backend, workspace: str, number: int, likes: int, event_id
     backend.publish_raw(event)
 
 
-def test_a_rebuild_brings_every_number_to_todays_mapping(backend: Backend, workspace: str) -> None:
-    other = f"{workspace}-b"
+def _kill_while_it_folds(process: subprocess.Popen[str], backend: Backend, workspace: str) -> None:
+    folded = "SELECT count() AS n FROM rebuild_progress WHERE workspace_id = {w:String}"
+    wait_until(lambda: backend.rows(folded, {"w": workspace})[0]["n"], 60, "the rebuild folds")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def test_a_rebuild_brings_every_number_to_todays_mapping_although_it_is_killed(
+    backend: Backend, workspace: str
+) -> None:
+    """One that is killed goes on where it was."""
+    other, much = f"{workspace}-b", f"{workspace}-much"
+    backend.put_channel(much, "c1", "bluesky")
+    backend.put_post(much, "p0", [CatalogTarget("t0", "c1")], published_at=now_ms() - HOUR)
+    for number in range(SNAPSHOTS):
+        _publish(backend, much, 0, number, f"e{number:04d}")
     for tenant in (workspace, other):
         backend.put_channel(tenant, "c1", "bluesky")
         backend.put_channel(tenant, "c2", "bluesky")
@@ -64,6 +79,7 @@ def test_a_rebuild_brings_every_number_to_todays_mapping(backend: Backend, works
         backend.put_post(tenant, "p10", [CatalogTarget("t10", "c1"), CatalogTarget("t1", "c1")])
     backend.flush()
     expected = {f"p{number}": number + 1 for number in range(POSTS)} | {"p1": 3, "p2": None, "p10": 11 + 2}
+    wait_until(lambda: _likes(backend, much) == {"p0": SNAPSHOTS - 1}, 30, backend.log_tail)
     for tenant in (workspace, other):
         wait_until(lambda t=tenant: _likes(backend, t) == expected, 20, backend.log_tail)  # type: ignore[misc]
     # As an older, wrong mapping would have left them.
@@ -74,6 +90,9 @@ def test_a_rebuild_brings_every_number_to_todays_mapping(backend: Backend, works
             + f") FROM {table} FINAL WHERE workspace_id = '{workspace}'"
         )
     wait_until(lambda: _likes(backend, workspace)["p0"] == 1001, 10, "the wrong numbers show")
+    _kill_while_it_folds(_rebuild(backend), backend, much)
+    assert _likes(backend, much) == {"p0": SNAPSHOTS - 1}
+    generation = backend.rows("SELECT max(generation) AS g FROM rebuilds")[0]["g"]
     process = _rebuild(backend)
     # Meanwhile the world goes on: new answers, a deleted post, a target that moves, a channel that goes.
     for number in range(POSTS):
@@ -90,9 +109,12 @@ def test_a_rebuild_brings_every_number_to_todays_mapping(backend: Backend, works
     moved |= {"p1": 501 + 502, "p2": None}
     wait_until(lambda: _likes(backend, other) == moved, 20, lambda: f"{_likes(backend, other)} {backend.log_tail()}")
     active = backend.rows("SELECT argMax(generation, version) AS g FROM active_generations")[0]["g"]
-    assert active >= 1
+    assert active == generation, "the second rebuild goes on with the first one's generation"
     generations = backend.rows("SELECT DISTINCT generation FROM post_totals_store")
     assert generations == [{"generation": active}]
+    assert _likes(backend, much) == {"p0": SNAPSHOTS - 1}
+    count = backend.rows("SELECT count() AS n FROM post_snapshots WHERE workspace_id = {w:String}", {"w": much})
+    assert count == [{"n": SNAPSHOTS}]
     rollups = backend.latest("rollups.posts")
     assert {key: value["likes"] for key, value in rollups.items() if key.startswith(f"{workspace}/")} == {
         f"{workspace}/{post}": likes for post, likes in expected.items()
@@ -108,29 +130,3 @@ def test_a_rebuild_brings_every_number_to_todays_mapping(backend: Backend, works
     _publish(backend, workspace, 3, 78, "g0001")
     backend.flush()
     wait_until(lambda: _likes(backend, workspace)["p3"] == 78, 20, backend.log_tail)
-
-
-def test_a_killed_rebuild_goes_on(backend: Backend, workspace: str) -> None:
-    backend.put_channel(workspace, "c1", "bluesky")
-    backend.put_post(workspace, "p0", [CatalogTarget("t0", "c1")], published_at=now_ms() - HOUR)
-    for number in range(400):
-        _publish(backend, workspace, 0, number, f"e{number:04d}")
-    backend.flush()
-    wait_until(lambda: _likes(backend, workspace) == {"p0": 399}, 30, backend.log_tail)
-    process = _rebuild(backend)
-    wait_until(
-        lambda: backend.rows(
-            "SELECT count() AS n FROM rebuild_progress WHERE workspace_id = {w:String}", {"w": workspace}
-        )[0]["n"],
-        60,
-        "the rebuild folds",
-    )
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert _likes(backend, workspace) == {"p0": 399}
-    generation = backend.rows("SELECT max(generation) AS g FROM rebuilds")[0]["g"]
-    _finish(_rebuild(backend), backend)
-    assert backend.rows("SELECT argMax(generation, version) AS g FROM active_generations")[0]["g"] == generation
-    assert _likes(backend, workspace) == {"p0": 399}
-    count = backend.rows("SELECT count() AS n FROM post_snapshots WHERE workspace_id = {w:String}", {"w": workspace})
-    assert count == [{"n": 400}]

@@ -20,7 +20,8 @@ import pytest
 
 from infra.embedded.clickhouse.analyst import TABLE_FUNCTIONS
 from tests.integration.infra.test_clickhouse_server import ANALYST_PASSWORD, ROOT, Process
-from tests.support.hostile_statements import hostile_statements, some_of
+from tests.support.hostile_statements import hostile_statements
+from tests.support.properties import some_of
 
 CANARY = "canary-that-nobody-may-read"
 # Answers of the harmless statements around a hostile one, of EXPLAIN, which runs nothing, and of DESCRIBE of a call of
@@ -237,6 +238,7 @@ def test_the_process_holds_when_nothing_is_judged(tmp_path: Path, outside: Outsi
         assert "[project]" not in reply, text
 
 
+@pytest.mark.long
 def test_an_analyst_who_reads_nothing_takes_nothing_from_others(server: Process) -> None:
     endless = "SELECT number, toString(number) FROM numbers(1000000000000)"
     request = (
@@ -315,6 +317,7 @@ def test_a_statement_that_takes_too_much_is_told_so(server: Process, sql: str, c
     assert httpx.get(f"{server.url}/ping").text == "Ok.\n"
 
 
+@pytest.mark.long
 def test_a_reply_that_grows_too_long_ends_with_its_reason(server: Process) -> None:
     """It is on its way when its end is met: as a server does, it is broken off, with the error behind the last rows."""
     sql, pieces = "SELECT number FROM numbers(30000000) FORMAT JSON", [b""]

@@ -6,6 +6,7 @@ import http.client
 import socket
 import time
 from collections.abc import Iterator
+from functools import cache
 
 import httpx
 import psutil
@@ -34,6 +35,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
             process.end()
 
 
+# Packing half a gigabyte takes seconds.
+@cache
 def bomb(encoding: str) -> bytes:
     encoder = compressor(encoding)
     return b"".join(encoder.feed(bytes(4 * MIB)) for _ in range(BOMB_BYTES // (4 * MIB))) + encoder.finish()
@@ -45,6 +48,7 @@ def blocks(method: int) -> bytes:
     return BlockEncoder(method).feed(bytes(4 * MIB)) * (BOMB_BYTES // (4 * MIB))
 
 
+@cache
 def compressed_blocks() -> bytes:
     encoder = compressor("gzip")
     block = BlockEncoder().feed(bytes(4 * MIB))

@@ -11,7 +11,8 @@ from infra.embedded.clickhouse.analyst import TABLE_FUNCTIONS
 from infra.embedded.clickhouse.builder import TABLE_ENGINES
 from tests.integration.infra.test_clickhouse_analyst_attacks import CANARY, Outside, everything, is_right
 from tests.integration.infra.test_clickhouse_server import PASSWORDS, Process
-from tests.support.hostile_statements import hostile_statements, some_of
+from tests.support.hostile_statements import hostile_statements
+from tests.support.properties import some_of
 
 REFUSALS = ("62", "164", "497", "73", "48")
 

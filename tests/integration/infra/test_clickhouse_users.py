@@ -29,6 +29,7 @@ class Secured:
         held = self.certificates
         arguments = ["--named-users", "--certificate", str(held.server), "--key", str(held.server_key)]
         self.process = Process(folder / "data", *arguments).wait_until_ready()
+        self._clients: list[Client] = []
 
     def settings(self, user: str, password: str) -> ClickHouseSettings:
         url = f"https://{user}:{password}@127.0.0.1:{self.process.port}/{DATABASE}"
@@ -37,13 +38,21 @@ class Secured:
         )
 
     def client(self, user: str, password: str) -> Client:
-        return clickhouse_connect.get_client(
+        made = clickhouse_connect.get_client(
             **self.settings(user, password).clickhouse_connection(), autogenerate_session_id=False, database=DATABASE
         )
+        self._clients.append(made)
+        return made
 
-    def restart(self) -> None:
+    def stop(self) -> None:
+        # A server that ends waits ten seconds for connections that are open.
+        while self._clients:
+            self._clients.pop().close()
         self.process.popen.terminate()
         self.process.popen.wait(30)
+
+    def restart(self) -> None:
+        self.stop()
         self.process.popen = self.process._start()
         self.process.wait_until_ready()
 
@@ -60,9 +69,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     list(grant_rights(admin, by_user))
     list(migrate(made.settings(user("migrate"), f"pw-{user('migrate')}")))
     yield made
-    client.close()
-    made.process.popen.terminate()
-    made.process.popen.wait(30)
+    made.stop()
 
 
 def user(role: str) -> str:

@@ -242,6 +242,7 @@ def test_a_frozen_service_is_named_and_started_anew(runner: Runner) -> None:
     assert 2 <= int(told[1]) < 2 * MOST_PATIENCE
 
 
+@pytest.mark.long
 def test_a_full_disk_is_told_and_makes_nobody_give_up(runner: Runner) -> None:
     """What dies of a full disk dies at each start, far more often than a broken service would be tried."""
     fails_on_full = (

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.embedded.ports import free_ports
+from infra.embedded.up import main
 from tests.support.waiting import wait_until
 
 SERVICES = ("kafka", "registry", "clickhouse", "aggregator", "query_api", "poller", "notifier", "topics", "migrate")
@@ -53,21 +54,28 @@ def up(data_dir: Path, environment: dict[str, str] | None = None, **options: Any
         process.communicate()
 
 
-def refusal(data_dir: Path, environment: dict[str, str] | None = None, **options: Any) -> str:
-    """Run an `up` that must refuse, and return its one line."""
-    with up(data_dir, environment, **options) as process:
-        _, error = process.communicate(timeout=60)
-    assert process.returncode == 1, error
-    (line,) = error.splitlines()
-    assert line.startswith("tidemark: ")
-    return line
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+    """Runs an `up` that must refuse, in this process, and returns its one line."""
+    ended_by = signal.getsignal(signal.SIGTERM)
+
+    def run(data_dir: Path, environment: dict[str, str] | None = None, **options: Any) -> str:
+        for name, value in (environment or {}).items():
+            monkeypatch.setenv(name, value)
+        assert main(data_dir, **{"ports": "auto", **options}) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("tidemark: ")
+        return line
+
+    yield run
+    signal.signal(signal.SIGTERM, ended_by)
 
 
 def only(*names: str) -> list[str]:
     return [name for name in SERVICES if name not in names]
 
 
-def test_a_taken_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_taken_port(tmp_path: Path, refusal: Callable[..., str]) -> None:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -80,17 +88,17 @@ def test_a_taken_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--ports auto" in line
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(tmp_path: Path, refusal: Callable[..., str]) -> None:
     (tmp_path / "file").write_text("")
     assert "choose another --data-dir" in refusal(tmp_path / "file" / "data", without=only("kafka"))
 
 
-def test_a_ready_file_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_ready_file_that_cannot_be_written(tmp_path: Path, refusal: Callable[..., str]) -> None:
     missing = tmp_path / "missing" / "ready.json"
     assert "choose another --ready-file" in refusal(tmp_path / "data", without=only("kafka"), ready_file=missing)
 
 
-def test_an_unknown_service_lists_the_known_ones(tmp_path: Path) -> None:
+def test_an_unknown_service_lists_the_known_ones(tmp_path: Path, refusal: Callable[..., str]) -> None:
     line = refusal(tmp_path / "data", without=["kafak"])
     assert "kafak" in line
     assert "aggregator" in line
@@ -108,17 +116,17 @@ def test_no_network_at_the_first_start(tmp_path: Path) -> None:
     assert all("Fetching kafka" in earlier for earlier in progress)
 
 
-def test_a_cluster_setting_contradicts_the_embedded_engine(tmp_path: Path) -> None:
+def test_a_cluster_setting_contradicts_the_embedded_engine(tmp_path: Path, refusal: Callable[..., str]) -> None:
     line = refusal(tmp_path / "data", {"TIDEMARK_CLICKHOUSE_CLUSTER": "c"}, without=only("clickhouse"))
     assert "TIDEMARK_CLICKHOUSE_CLUSTER is set" in line
 
 
 @pytest.mark.parametrize("name", ["TIDEMARK_QUERY_API_PORT", "TIDEMARK_METRICS_PORT"])
-def test_a_wrong_value_that_up_itself_would_not_use(tmp_path: Path, name: str) -> None:
+def test_a_wrong_value_that_up_itself_would_not_use(tmp_path: Path, refusal: Callable[..., str], name: str) -> None:
     assert refusal(tmp_path / "data", {name: "99999"}).startswith(f"tidemark: {name}: ")
 
 
-def test_up_restarts_resumes_and_is_alone(tmp_path: Path) -> None:
+def test_up_restarts_resumes_and_is_alone(tmp_path: Path, refusal: Callable[..., str]) -> None:
     ready_file, data_dir, outside = tmp_path / "ready.json", tmp_path / "data", tmp_path / "outside"
     outside.mkdir()
     its = {"TMPDIR": str(outside)}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,15 +34,34 @@ class Store:
             trust_env=False,
         )
         self._version = 0
+        self._held: dict[str, list[str]] | None = None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Rows that are inserted meanwhile come at the end, those of a table in one block."""
+        held: dict[str, list[str]] = {}
+        self._held = held
+        try:
+            yield
+        finally:
+            self._held = None
+        for table, lines in held.items():
+            self._send(table, lines)
 
     def insert(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
         """Insert rows; each insert is newer than the ones before."""
         self._version += 1
-        lines = "\n".join(json.dumps({"version": self._version, **row}) for row in rows)
+        lines = [json.dumps({"version": self._version, **row}) for row in rows]
+        if self._held is None:
+            self._send(table, lines)
+        else:
+            self._held.setdefault(table, []).extend(lines)
+
+    def _send(self, table: str, lines: Sequence[str]) -> None:
         reply = self._client.post(
             "/",
             params={"date_time_input_format": "best_effort"},
-            content=f"INSERT INTO {table} FORMAT JSONEachRow\n{lines}",
+            content=f"INSERT INTO {table} FORMAT JSONEachRow\n" + "\n".join(lines),
         )
         assert reply.is_success, reply.text
 

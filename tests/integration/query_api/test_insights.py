@@ -58,7 +58,8 @@ def tenants(service: Service, store: Store) -> list[Tenant]:
         workspace_id = f"insights-{number}"
         histories = [model.aging_history(random, place, START) for place in range(TARGETS)]
         know_channels(service, store, workspace_id, ["c0", "c1", "c-new"])
-        store_history(store, workspace_id, histories)
+        with store.together():
+            store_history(store, workspace_id, histories)
         # Published outside of the span, on a deleted channel, and of no listed target.
         for post_id, channel_id, at in (("p-old", "c0", START - 1), ("p-gone", "c-gone", START)):
             store.post(workspace_id, post_id, [target(f"t-{post_id}", channel_id, published_at=at)])

@@ -47,7 +47,8 @@ BERLIN = ZoneInfo("Europe/Berlin")
 START = to_millis(datetime(2026, 10, 22, tzinfo=BERLIN).astimezone(UTC))
 END = to_millis(datetime(2026, 10, 29, tzinfo=BERLIN).astimezone(UTC))
 SPAN = {"from": "2026-10-22", "to": "2026-10-29", "tz": "Europe/Berlin"}
-WORKSPACES = 6
+# The numbers of the workspaces: two of them in `make test`, the others in `make test-long`.
+FEW, MORE = range(2), range(2, 6)
 BIG_ROWS = 300_000
 READY_SECONDS = 20
 
@@ -153,11 +154,11 @@ def store(tables: Store) -> Iterator[Store]:
     tables.clear()
 
 
-@pytest.fixture(scope="module")
-def tenants(service: Service, store: Store) -> list[Tenant]:
+@pytest.fixture(scope="module", params=[FEW, pytest.param(MORE, marks=pytest.mark.long)], ids=["few", "more"])
+def tenants(request: pytest.FixtureRequest, service: Service, store: Store) -> list[Tenant]:
     """Workspaces with random histories."""
     found = []
-    for number in range(WORKSPACES):
+    for number in request.param:
         random = Random(number)
         workspace_id = f"analysis-{number}"
         drawn = [random_history(random, place, START, END) for place in range(random.randrange(2, 9))]
@@ -222,7 +223,7 @@ def test_series_are_what_the_snapshots_say(service: Service, tenants: list[Tenan
                     expected = growth(histories, name, (START, END), bucket)
                     assert point[name] == shown(name, expected), (path, name, point)
                     compared += point[name] is not None
-    assert compared > 500
+    assert compared > 80 * len(tenants)
 
 
 def test_the_rate_of_several_targets_is_of_those_that_have_one(service: Service, tenants: list[Tenant]) -> None:
@@ -257,7 +258,7 @@ def test_the_rate_of_several_targets_is_of_those_that_have_one(service: Service,
         )
         assert (received is None) == (expected is None)
         assert expected is None or float(received) == pytest.approx(expected)
-    assert compared > 50
+    assert compared > 8 * len(tenants)
 
 
 def test_hours_add_up_to_their_day(service: Service, tenants: list[Tenant]) -> None:
@@ -510,7 +511,9 @@ def big(service: Service, store: Store) -> dict[str, str]:
     return service.make_key(workspace_id)[1]
 
 
-@pytest.mark.parametrize("kind", ["csv", "ndjson", "parquet", "arrow"])
+@pytest.mark.parametrize(
+    "kind", ["csv", "parquet", *(pytest.param(k, marks=pytest.mark.long) for k in ("ndjson", "arrow"))]
+)
 def test_an_export_needs_no_memory_for_its_rows(
     service: Service, big: dict[str, str], kind: str, tmp_path: Path
 ) -> None:

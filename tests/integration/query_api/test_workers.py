@@ -143,10 +143,9 @@ def test_metrics_are_of_all_workers_and_outlive_one(workers: Workers) -> None:
         assert "tidemark_query_api_cache_bytes 0.0" in workers.ask("/metrics", ADMIN).text
 
 
-def test_all_end_with_a_stop_and_workers_that_start_slowly_are_waited_for(workers: Workers, tmp_path: Path) -> None:
-    pids = workers.wait_for_two()
-    assert workers.stop() == 0
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+@pytest.mark.long
+def test_workers_that_start_slowly_are_waited_for(workers: Workers, tmp_path: Path) -> None:
+    workers.stop()
     # Read by every Python as it starts; a busy machine's imports take as long.
     (tmp_path / "sitecustomize.py").write_text(
         "import sys, time\nif '--multiprocessing-fork' in sys.orig_argv:\n    time.sleep(6)\n"
@@ -158,6 +157,17 @@ def test_all_end_with_a_stop_and_workers_that_start_slowly_are_waited_for(worker
     workers.wait_for_two()
     assert "died" not in workers.log.read_text()
     del workers.environment["PYTHONPATH"]
+
+
+def test_all_end_with_a_stop_and_start_again(workers: Workers) -> None:
+    pids = workers.wait_for_two()
+    assert workers.stop() == 0
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    workers.log.write_text("")
+    workers.start()
+    workers.wait_until_ready()
+    workers.wait_for_two()
+    assert "died" not in workers.log.read_text()
 
 
 def test_all_workers_end_with_their_supervisor(workers: Workers) -> None:

@@ -121,6 +121,7 @@ async def test_partitions_are_shared_and_only_those_that_move_are_given_back(kaf
     assert not any(found.metadata for found in committed(kafka))
 
 
+@pytest.mark.long
 async def test_more_members_than_partitions_are_idle_and_know_it(kafka: KafkaSettings) -> None:
     async with AsyncExitStack() as stack:
         members = [await stack.enter_async_context(taking_part(Member(kafka))) for _ in range(PARTITIONS + 1)]
@@ -146,6 +147,7 @@ async def test_a_static_name_keeps_its_partitions_over_a_restart(kafka: KafkaSet
             assert other.revoked_in_all == given_back
 
 
+@pytest.mark.long
 async def test_a_name_taken_twice_costs_the_older_its_name_and_not_its_work(kafka: KafkaSettings) -> None:
     everything = set(range(PARTITIONS))
     async with taking_part(Member(kafka, "same")) as first:

@@ -27,6 +27,7 @@ from services.runtime.topics import TopicsSettings, ensure_topics
 from tests.support.backend import Backend, now_ms
 from tests.support.engines import EmbeddedEngines, in_database
 from tests.support.pollers import SECRET_KEY
+from tests.support.properties import some_of
 from tests.support.secured_kafka import SecuredKafka
 from tests.support.waiting import wait_until
 
@@ -105,15 +106,16 @@ def less(rights: Sequence[Right]) -> Iterator[tuple[Right, list[Right]]]:
             yield replace(right, operations=(verb,)), [*rights[:at], *kept, *rights[at + 1 :]]
 
 
+@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.long), 3])
 @pytest.mark.parametrize("role", ["poller", "aggregator", "query-api", "notifier"])
-def test_each_right_that_is_missing_is_named(installed: Backend, secured: SecuredKafka, role: str) -> None:
+def test_each_right_that_is_missing_is_named(installed: Backend, secured: SecuredKafka, role: str, share: int) -> None:
     user = f"less-{role}"
     told = {name.removeprefix("TIDEMARK_").lower(): value for name, value in secured.settings_of(user).items()}
     settings = AclsSettings.model_validate({**told, "topic_prefix": PREFIX})
     rights = kafka_rights(role, NAMES)
     secured.set_rights({user: rights})
     wait_until(lambda: ask_rights(settings, role) is None, 10, lambda: f"nothing lacks: {ask_rights(settings, role)}")
-    for lacking, kept in less(rights):
+    for lacking, kept in some_of(less(rights), share):
         secured.set_rights({user: kept})
         line = wait_until(lambda: ask_rights(settings, role), 10, f"{lacking} is missed")
         assert line is not None
@@ -200,6 +202,7 @@ def test_every_command_does_its_work_with_its_rights_alone(aggregator: Backend, 
     assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
 
 
+@pytest.mark.long
 def test_secrets_are_encrypted_anew_with_the_commands_rights_alone(installed: Backend, secured: SecuredKafka) -> None:
     """Then the old key can be taken out."""
     old, new = "the-old-key-of-sixteen-characters", "the-new-key-of-sixteen-characters"

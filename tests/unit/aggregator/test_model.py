@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import os
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,6 +36,7 @@ from services.aggregator.rows import Version
 from services.aggregator.state import PartitionState
 from services.aggregator.writing import insert_stages
 from services.platforms.base import ChannelReading, PostReading, Reading
+from tests.support import properties
 from tests.support.state_store import StateStore
 
 START = 1_780_000_000_000
@@ -266,7 +266,7 @@ def reading(number: int, channel_id: str, captured_at: int, said: Reading, targe
     return RawReading(Message("platform.raw", 0, number, b"w", b"", captured_at), event, event.event_id.encode(), said)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=properties.of(200), deadline=None)
 @given(st.lists(st.tuples(steps, st.booleans(), st.none() | crashes), max_size=25))
 def test_the_fold_equals_the_model(program: list[tuple[tuple[str, Any], bool, tuple[int, int] | None]]) -> None:
     model, system = Model(), System()
@@ -338,7 +338,7 @@ def write_of(name: str, detail: Any, model: Model) -> CatalogWrite:
     return CatalogWrite(WORKSPACE, detail, None, False, START)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=properties.of(12), deadline=None)
 @given(st.lists(catalog_steps, min_size=2, max_size=6), st.permutations(TARGETS), catalog_steps)
 def test_a_crash_anywhere_in_a_catalog_write_changes_nothing(
     before: list[tuple[str, Any]], measured: list[str], last: tuple[str, Any]
@@ -361,7 +361,7 @@ def test_a_crash_anywhere_in_a_catalog_write_changes_nothing(
             check(model, crashed)
 
 
-@settings(max_examples=int(os.environ.get("STRONG", "300")), deadline=None)
+@settings(max_examples=properties.of(300), deadline=None)
 @given(
     st.lists(catalog_steps, max_size=4),
     st.permutations(TARGETS),

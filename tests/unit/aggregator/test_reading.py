@@ -25,6 +25,7 @@ from services.aggregator.reading import (
     read_message,
 )
 from services.runtime.settings import MESSAGE_MAX_BYTES
+from tests.support import properties
 from tests.support.hostile.bodies import SECRET_NAMES
 from tests.support.poison import Maker, Poison
 
@@ -90,14 +91,14 @@ def test_the_corpus_is_read_to_its_end() -> None:
 GOOD = Maker(1, 1, [], ["w"], NOW).encoded(Maker(1, 1, [], ["w"], NOW).record(1))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=properties.of(50))
 @given(st.binary(max_size=400), st.integers(0, 9))
 def test_any_bytes_are_read_to_something(data: bytes, schema_id: int) -> None:
     outcome(message(data))
     outcome(message(struct.pack(">bI", 0, schema_id) + data))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=properties.of(50))
 @given(st.integers(0, len(GOOD) - 1), st.binary(max_size=12), st.integers(0, 30))
 def test_any_damage_is_read_to_something(at: int, put: bytes, cut: int) -> None:
     outcome(message(GOOD[:at] + put + GOOD[at + cut :]))
@@ -114,7 +115,7 @@ events = st.builds(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=properties.of(50))
 @given(events)
 def test_any_event_is_read_to_something(event: PlatformRaw) -> None:
     try:

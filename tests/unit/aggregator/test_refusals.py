@@ -15,6 +15,7 @@ from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.errors import RowsRefused
 from services.aggregator.rows import Table
 from services.aggregator.settings import AggregatorSettings
+from tests.support import properties
 
 TABLE: Table = ("a_table", ("workspace_id", "event_id"))
 
@@ -52,7 +53,7 @@ class Store(ClickHouse):
         self.stored += rows
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=properties.of(40))
 @given(st.sets(st.integers(0, 99), max_size=5), st.integers(1, 100))
 async def test_only_the_culprits_are_set_aside(bad: set[int], count: int) -> None:
     store = Store(_error(53), bad)

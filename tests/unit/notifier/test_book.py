@@ -12,6 +12,7 @@ from schemas.notices import DeliveryStatus, NoticeType, Shutdown, Webhook, Webho
 from services.notifier.book import LANES, Book, Effects
 from services.notifier.endpoint import MOST_PENDING, TRIES_AT_ONCE
 from services.notifier.plan import GIVE_UP_MILLIS, HELD_MILLIS, JITTER, WAITS_SECONDS, Outcome
+from tests.support import properties
 from tests.support.manual_clock import START
 from tests.support.webhooks import Kept, webhook
 
@@ -365,7 +366,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=properties.of(300), deadline=None)
 @given(st.lists(steps, max_size=60))
 def test_nothing_is_lost_by_crashes_at_any_point(story: list[tuple[object, ...]]) -> None:
     world = World()

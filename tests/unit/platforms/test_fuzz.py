@@ -23,6 +23,7 @@ from schemas.metrics import CHANNEL_NAMES, INT64_MAX, INT64_MIN, MILLIS_MAX, POS
 from services.platforms import all_platforms, platform
 from services.platforms.abilities import Refreshable
 from services.platforms.base import MappingError, Outcome
+from tests.support import properties
 from tests.unit.platforms import golden
 
 NAMES = sorted(all_platforms())
@@ -33,7 +34,7 @@ CASES = {
 SEED = int(os.environ.get("TIDEMARK_TEST_SEED") or secrets.randbelow(10**6))
 # Of each golden answer.
 CHANGED, CUT_SHORT = 100, 40
-FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=properties.of(120), deadline=None, suppress_health_check=list(HealthCheck))
 
 ODD = (
     *("", "-", "--1", "12a", "٣", "1e3", "9" * 30, "-9223372036854775809"),

@@ -18,6 +18,7 @@ from services.platforms.base import Call, Channel, Platform, Target
 from services.platforms.http_reading import path_part
 from services.poller.asking.fetch import target_of
 from services.poller.errors import NotSent
+from tests.support import properties
 
 HARMLESS = "7777777"
 NOW = 1_790_000_000_000
@@ -69,7 +70,7 @@ def meant(name: str) -> set[tuple[str, str | None, re.Pattern[str], tuple[str, .
 
 
 @pytest.mark.parametrize("name", sorted(PLATFORMS))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=properties.of(100), deadline=None)
 @given(st.sampled_from(PREFIXES), hostile, st.sampled_from(TYPES), st.booleans())
 @example("", "../me", "", False)
 @example("", "..", "", False)

@@ -15,6 +15,7 @@ from services.platforms import all_platforms, platform
 from services.platforms.abilities import AppClient, Refreshable, RefreshCall, RefreshFailure, TokenGrant
 from services.platforms.base import Outcome
 from services.runtime.secrets import TokenPair
+from tests.support import properties
 
 CLIENT = AppClient("app-id", "app-secret")
 PAIR = TokenPair("old-access", "old-refresh")
@@ -201,7 +202,7 @@ def test_answers_that_name_nothing(name: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=properties.of(60), deadline=None)
 @given(
     status=st.sampled_from([200, 302, 400, 401, 403, 404, 429, 500]),
     body=st.dictionaries(

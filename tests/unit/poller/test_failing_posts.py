@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from services.platforms import all_platforms, pinterest
 from services.platforms.base import Outcome, Verdict
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
+from tests.support import properties
 from tests.support.platform_transport import Chunks, json_answer
 from tests.unit.poller.answering import Failing, World
 from tests.unit.poller.plain_platform import Asked, Plain, Server
@@ -149,7 +150,7 @@ def failing_for(culprits: Collection[str], failure: Verdict | None) -> Callable[
     return say
 
 
-@settings(deadline=None, max_examples=25, derandomize=True)
+@settings(deadline=None, max_examples=properties.of(25), derandomize=True)
 @given(
     count=st.integers(2, 60),
     places=st.lists(st.floats(0, 0.999), min_size=1, max_size=2),

@@ -22,6 +22,7 @@ def plain(value: Any) -> Any:
     return tuple(plain(part) for part in value) if isinstance(value, (list, tuple)) else value
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("topic", READ)
 def test_what_was_encoded_is_read(topic: str) -> None:
     schema = json.loads(schema_text(topic))
@@ -34,6 +35,7 @@ def test_what_was_encoded_is_read(topic: str) -> None:
     same()
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("topic", ["rollups.posts", "rollups.channels"])
 def test_fields_that_nobody_wants_are_passed_over(topic: str) -> None:
     schema = json.loads(schema_text(topic))
@@ -48,6 +50,7 @@ def test_fields_that_nobody_wants_are_passed_over(topic: str) -> None:
     same()
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("topic", ["rollups.posts", "catalog.posts"])
 def test_bytes_that_are_cut_off_or_changed_are_refused_or_read_as_something_else(topic: str) -> None:
     schema = json.loads(schema_text(topic))

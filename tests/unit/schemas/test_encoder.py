@@ -61,6 +61,7 @@ def _record(schema: dict[str, Any]) -> st.SearchStrategy[tuple[Any, Any]]:
     )
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("topic", TOPICS)
 def test_bytes_are_the_general_writers(topic: str) -> None:
     schema = json.loads(schema_text(topic))

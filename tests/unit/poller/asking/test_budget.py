@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.platforms.base import Limit, LimitState
 from services.poller.asking.budget import APP, EMPTY_WAIT, QUOTA_WAIT, Budget, WindowKey
+from tests.support import properties
 
 NOW = 1_790_000_000_000
 KEY = WindowKey("x", "w1/c1", "tweets")
@@ -178,7 +179,7 @@ def test_a_days_quota_lasts_for_the_day() -> None:
     st.floats(0.01, 1),
     st.lists(st.integers(0, 30_000), max_size=30),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=properties.of(60), deadline=None)
 def test_no_window_holds_more_calls_than_its_limit(calls: int, seconds: int, share: float, pauses: list[int]) -> None:
     budget = Budget(limits={"x": (Limit("tweets", calls, seconds),)})
     budget.set_share(share)

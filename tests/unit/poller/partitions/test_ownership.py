@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from services.poller.partitions.ownership import Ownership, Stage
+from tests.support import properties
 
 PARTITIONS = 3
 SESSION = 6_000
@@ -272,4 +273,4 @@ class Group(RuleBasedStateMachine):
 
 
 TestGroup = Group.TestCase
-TestGroup.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestGroup.settings = settings(max_examples=properties.of(150), stateful_step_count=40, deadline=None)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.poller.schedule.fairness import CREDIT, FairQueue
+from tests.support import properties
 
 
 def serve(queue: FairQueue[int], count: int, costs: dict[str, float] | None = None) -> list[str]:
@@ -74,7 +75,7 @@ def test_what_is_given_while_nobody_waits_is_no_debt() -> None:
     assert served.count("lone") >= 100 - CREDIT
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=properties.of(100), deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=12), st.integers(1, 400))
 def test_shares_differ_by_no_more_than_a_turn_or_two(waiting: list[int], turns: int) -> None:
     queue: FairQueue[int] = FairQueue()

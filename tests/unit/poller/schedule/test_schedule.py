@@ -10,6 +10,7 @@ from services.poller.schedule.entry import Entry
 from services.poller.schedule.plan import due_of
 from services.poller.schedule.schedule import DEBOUNCE, REST, Schedule
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
+from tests.support import properties
 from tests.support.manual_clock import START
 from tests.unit.poller.builders import channel, target
 
@@ -321,7 +322,7 @@ def test_what_was_captured_later_outweighs_what_was_captured_before() -> None:
 fates = st.sampled_from([CAPTURED, Settled(Fate.SKIPPED), Settled(Fate.RETRY, START + HOUR), Settled(Fate.GONE)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=properties.of(60), deadline=None)
 @given(
     st.lists(st.integers(0, 100 * 24), min_size=1, max_size=40),
     st.lists(st.tuples(st.integers(0, 12 * HOUR), fates), max_size=25),

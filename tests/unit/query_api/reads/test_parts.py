@@ -16,6 +16,7 @@ from services.query_api.fairness import Desk
 from services.query_api.reads import snapshots, sql
 from services.query_api.reads.parts import Answer, KeptParts
 from services.query_api.reads.snapshots import SnapshotReads, _Stood
+from tests.support import properties
 from tests.support.query_api import values
 
 CHANNEL = CatalogChannel("w1", "c1", "x", "1", "name", "active", None, 0)
@@ -68,7 +69,7 @@ EVENTS = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=properties.of(60), deadline=None)
 @given(EVENTS, st.data())
 async def test_an_answer_is_the_same_whatever_was_kept(events: dict[str, dict[str, int]], data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
