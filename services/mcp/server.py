@@ -40,6 +40,14 @@ Limit = Annotated[int, Field(description="The most rows of the reply.", ge=1, le
 Platform = Annotated[str | None, Field(description="A platform's name, such as x or instagram.")]
 Zone = Annotated[str, Field(description="Time zone of days and hours, such as Europe/Berlin.")]
 ChannelId = Annotated[str | None, Field(description="Only rows of this channel.")]
+# As many as the API takes.
+ChannelIds = Annotated[
+    list[Id], Field(description="Only rows of these channels; not together with `channel_id`.", max_length=500)
+]
+Metrics = Annotated[list[str], Field(description="Common metric columns.", min_length=1)]
+Compared = Annotated[
+    str, Field(description="What posts are compared by: engagements, or a column that grows, such as likes.")
+]
 _Asked = ParamSpec("_Asked")
 _JSON = dict[str, Any]
 
@@ -82,15 +90,23 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
         return rows(islice(client.channels(platform=platform), limit))
 
     def list_posts(
-        channel_id: ChannelId = None, platform: Platform = None, start: Start = None, end: End = None, limit: Limit = 20
+        channel_id: ChannelId = None,
+        channel_ids: ChannelIds = [],  # noqa: B006  # read only; a tuple has no schema that hosts know
+        platform: Platform = None,
+        start: Start = None,
+        end: End = None,
+        limit: Limit = 20,
     ) -> _JSON:
         """Posts published within a span, the newest first."""
-        found = client.posts(channel_id=channel_id, platform=platform, start=start, end=end, page_size=limit)
+        found = client.posts(
+            channel_id=channel_id, channel_ids=channel_ids, platform=platform, start=start, end=end, page_size=limit
+        )
         return rows(islice(found, limit))
 
     def list_top_posts(
         metric: Metric,
         channel_id: ChannelId = None,
+        channel_ids: ChannelIds = [],  # noqa: B006
         platform: Platform = None,
         start: Start = None,
         end: End = None,
@@ -98,14 +114,20 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
     ) -> _JSON:
         """Posts published within a span, ranked by one figure, the greatest first; posts without it are left out."""
         found = client.top_posts(
-            metric, channel_id=channel_id, platform=platform, start=start, end=end, page_size=limit
+            metric,
+            channel_id=channel_id,
+            channel_ids=channel_ids,
+            platform=platform,
+            start=start,
+            end=end,
+            page_size=limit,
         )
         return rows(islice(found, limit))
 
     def get_series(
         subject: Literal["post", "target", "channel"],
         subject_id: Id,
-        metrics: Annotated[list[str], Field(description="Common metric columns.", min_length=1)],
+        metrics: Metrics,
         start: Start = None,
         end: End = None,
         step: Step = "day",
@@ -116,20 +138,74 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
         ask = {"post": client.post_series, "target": client.target_series, "channel": client.channel_series}[subject]
         return shown(ask(subject_id, metrics, start=start, end=end, step=step, tz=tz, mode=mode))
 
+    def get_workspace_series(
+        metrics: Metrics,
+        channel_ids: ChannelIds = [],  # noqa: B006
+        start: Start = None,
+        end: End = None,
+        step: Step = "day",
+        tz: Zone = "UTC",
+        mode: Mode = "cumulative",
+    ) -> _JSON:
+        """Like `get_series`, summed over all channels of the workspace or over those named."""
+        return shown(
+            client.workspace_series(metrics, channel_ids=channel_ids, start=start, end=end, step=step, tz=tz, mode=mode)
+        )
+
     def get_totals(
         start: Start = None,
         end: End = None,
         channel_id: ChannelId = None,
+        channel_ids: ChannelIds = [],  # noqa: B006
         tz: Zone = "UTC",
         attribution: Literal["published", "received"] = "published",
         compare: bool = False,
     ) -> _JSON:
-        """Totals of a span, of the workspace or of one channel; `compare` adds the totals of the span before."""
+        """Totals of a span, of the workspace or of some channels; `compare` adds the totals of the span before."""
         return shown(
             client.totals(
-                channel_id=channel_id, start=start, end=end, tz=tz, attribution=attribution, is_compared=compare
+                channel_id=channel_id,
+                channel_ids=channel_ids,
+                start=start,
+                end=end,
+                tz=tz,
+                attribution=attribution,
+                is_compared=compare,
             )
         )
+
+    def get_best_times(
+        metric: Compared = "engagements",
+        channel_id: ChannelId = None,
+        channel_ids: ChannelIds = [],  # noqa: B006
+        start: Start = None,
+        end: End = None,
+        tz: Zone = "UTC",
+    ) -> _JSON:
+        """For each hour of the week: what its posts had after a day, against their channel's usual."""
+        return shown(
+            client.best_times(metric, channel_id=channel_id, channel_ids=channel_ids, start=start, end=end, tz=tz)
+        )
+
+    def get_decay(
+        metric: Compared = "engagements",
+        channel_id: ChannelId = None,
+        channel_ids: ChannelIds = [],  # noqa: B006
+        start: Start = None,
+        end: End = None,
+    ) -> _JSON:
+        """For each age of posts: the share that they had reached by then of the figure that they have after 28 days."""
+        return shown(client.decay(metric, channel_id=channel_id, channel_ids=channel_ids, start=start, end=end))
+
+    def get_unusual(
+        metric: Compared = "engagements",
+        channel_id: ChannelId = None,
+        channel_ids: ChannelIds = [],  # noqa: B006
+        start: Start = None,
+        end: End = None,
+    ) -> _JSON:
+        """Posts far from their channel's usual at the same age, counters that fell, and polls that are late."""
+        return shown(client.unusual(metric, channel_id=channel_id, channel_ids=channel_ids, start=start, end=end))
 
     def get_explanation(subject: Literal["post", "target"], subject_id: Id, metric: Metric) -> _JSON:
         """Where a figure comes from: the platform's raw answers, the figures read from them, and the rule."""
@@ -141,8 +217,8 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
         return rows(client.capabilities())
 
     for read in (
-        get_post, get_channel, get_channel_window, list_channels, list_posts, list_top_posts, get_series, get_totals,
-        get_explanation, list_capabilities,
+        get_post, get_channel, get_channel_window, list_channels, list_posts, list_top_posts, get_series,
+        get_workspace_series, get_totals, get_best_times, get_decay, get_unusual, get_explanation, list_capabilities,
     ):  # fmt: skip
         tool(read)
 

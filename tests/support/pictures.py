@@ -1,6 +1,7 @@
 """Draws the pictures of the pages, of a Tidemark with the scene of `pages`: `make pictures`.
 
-The README's go into docs/pictures. Every view, light, dark and as wide as a phone, goes into .pictures to be looked at.
+The README's go into docs/pictures. Every view, light, dark and as wide as a phone, goes into .pictures to be looked at,
+and so do the sign-in and views whose reads fail.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.sync_api import expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.support.browser import CHROMIUM, Browsing, signed_in
 from tests.support.pages import Shown, show
@@ -48,6 +49,14 @@ LOOKS: dict[str, dict[str, Any]] = {
     "light": {"width": 1280},
     "dark": {"width": 1280, "colours": "dark"},
     "phone": {"width": 390, "height": 844},
+    "phone-dark": {"width": 390, "height": 844, "colours": "dark"},
+}
+# What fails, and the view in which it fails.
+FAILURES = {
+    "failing-all": ("**/tidemark/v1/**", "/app?zone=UTC"),
+    "failing-sums": ("**/tidemark/v1/totals**", "/app?zone=UTC"),
+    "failing-lists": ("**/tidemark/v1/posts**", "/app?view=posts&zone=UTC"),
+    "failing-status": ("**/admin/v1/status", "/ops"),
 }
 
 
@@ -81,8 +90,35 @@ class Drawer:
                 expect(page.locator(".loading")).to_have_count(0, timeout=WAIT_MS)
                 if page.locator("td.line").count():
                     expect(page.locator("td.line path.line").nth(LINES - 1)).to_be_attached(timeout=WAIT_MS)
-                page.evaluate("document.activeElement?.blur(); scrollTo(0, 0)")
-                page.screenshot(path=str(folder / f"{name}.png"), full_page=is_whole)
+                _take(page, folder / f"{name}.png", is_whole=is_whole)
+
+    def draw_failures(self, folder: Path, **window: Any) -> None:
+        """Draw the sign-in, and each of `FAILURES`."""
+        with Browsing() as browsing:
+            page = browsing.page(**window)
+            page.goto(f"{self._origin}/app")
+            expect(page.get_by_label("API key")).to_be_visible(timeout=WAIT_MS)
+            _take(page, folder / "sign-in.png", is_whole=True)
+            for name, (addresses, path) in FAILURES.items():
+                page = browsing.page(**window)
+                signed_in(page, self._origin + path, self._keys[path[:4]])
+                page.route(addresses, _refuse)
+                page.reload()
+                expect(page.locator(".notice.bad")).to_be_visible(timeout=WAIT_MS)
+                expect(page.locator(".loading")).to_have_count(0, timeout=WAIT_MS)
+                _take(page, folder / f"{name}.png", is_whole=True)
+
+
+def _take(page: Page, path: Path, *, is_whole: bool) -> None:
+    page.evaluate("document.activeElement?.blur(); scrollTo(0, 0)")
+    page.screenshot(path=str(path), full_page=is_whole)
+
+
+def _refuse(route: Route) -> None:
+    """The answer while ClickHouse is away."""
+    problem = {"type": "about:blank", "title": "Unavailable", "status": 503, "code": "reads_unavailable"}
+    message = "Reads are not available right now."
+    route.fulfill(status=503, json={**problem, "detail": message, "message": message}, headers={"retry-after": "5"})
 
 
 def chosen(posts: list[Shown]) -> str:
@@ -106,6 +142,7 @@ def main() -> None:
             drawer.draw(OF_README, FOLDER, width=1280, height=860)
             for look, window in LOOKS.items():
                 drawer.draw(tuple(VIEWS), ALL / look, is_whole=True, **window)
+                drawer.draw_failures(ALL / look, **window)
         finally:
             tidemark.stop()
 

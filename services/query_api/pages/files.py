@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from hashlib import blake2b
@@ -14,7 +15,8 @@ MEDIA_TYPES: Mapping[str, str] = {
     ".svg": "image/svg+xml",
     ".html": "text/html; charset=utf-8",
 }
-_VERSION = b"{version}"
+_VERSION, _MODULES = b"{version}", b"{modules}"
+_IMPORTED = re.compile(rb'^import\b[^"]*\bfrom ?"\./([^"]+)"', re.MULTILINE)
 
 
 @cache
@@ -37,9 +39,29 @@ def version() -> str:
     return digest.hexdigest()
 
 
+def modules(name: str) -> list[str]:
+    """The scripts that a script imports, and those that they import, by path below `static`; the nearest first."""
+    found = [name]
+    for one in found:
+        folder = one.rpartition("/")[0]
+        for imported in _IMPORTED.findall(files()[one]):
+            path = f"{folder}/{imported.decode()}".lstrip("/")
+            if path not in found:
+                found.append(path)
+    return found[1:]
+
+
 def document(name: str) -> bytes:
-    """A page whose addresses of scripts and styles hold the version of the files."""
-    return files()[name].replace(_VERSION, version().encode())
+    """A page whose addresses of scripts and styles hold the version of the files.
+
+    The page names all scripts that it comes to need: else a browser would learn of each only from the one before it.
+    """
+    text = files()[name]
+    lines = [
+        b'<link rel="modulepreload" href="/static/{version}/%s">' % path.encode()
+        for path in modules(name.replace(".html", ".js"))
+    ]
+    return text.replace(_MODULES, b"\n".join(lines)).replace(_VERSION, version().encode())
 
 
 def media_type(name: str) -> str:

@@ -17,7 +17,7 @@ from tests.integration.query_api import insight_model as model
 from tests.integration.query_api.histories import History
 from tests.integration.query_api.rows import Store
 from tests.integration.query_api.running import ADMIN, CHANNEL, Service
-from tests.integration.query_api.test_tidemark_analysis import know_channels, store_history
+from tests.integration.query_api.test_tidemark_analysis import know_channels, snapshot_row, store_history
 from tests.support.query_api import target, values
 from tests.support.waiting import wait_until
 
@@ -58,8 +58,12 @@ def tenants(service: Service, store: Store) -> list[Tenant]:
         workspace_id = f"insights-{number}"
         histories = [model.aging_history(random, place, START) for place in range(TARGETS)]
         know_channels(service, store, workspace_id, ["c0", "c1", "c-new"])
+        # In the last one nearly every answer lies once, as after a merge; some lay at another time before.
+        is_last = number == WORKSPACES - 1
+        if is_last:
+            store.insert("post_snapshots_store", list(moved(workspace_id, histories)))
         with store.together():
-            store_history(store, workspace_id, histories)
+            store_history(store, workspace_id, histories, is_repeated=not is_last)
         # Published outside of the span, on a deleted channel, and of no listed target.
         for post_id, channel_id, at in (("p-old", "c0", START - 1), ("p-gone", "c-gone", START)):
             store.post(workspace_id, post_id, [target(f"t-{post_id}", channel_id, published_at=at)])
@@ -70,6 +74,14 @@ def tenants(service: Service, store: Store) -> list[Tenant]:
     for tenant in found:
         wait_until_known(service, tenant.headers)
     return found
+
+
+def moved(workspace_id: str, histories: list[History]) -> Iterator[dict[str, Any]]:
+    """Older forms of some answers, with other figures and with times of the same month or of another one."""
+    for history in histories[::7]:
+        for place, answer in enumerate(history.answers[::3]):
+            row = snapshot_row(workspace_id, history, answer)
+            yield {**row, "captured_at": iso_millis(answer.at + (place - 2) * 9 * MILLIS_PER_DAY), "likes": 10**6}
 
 
 def wait_until_known(service: Service, headers: dict[str, str], channel_id: str = "c-new") -> None:

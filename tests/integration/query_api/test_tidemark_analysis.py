@@ -83,8 +83,21 @@ def columns(answer: Answered) -> dict[str, Any]:
     }
 
 
-def store_history(store: Store, workspace_id: str, histories: Sequence[History]) -> None:
-    """Put histories into all tables that hold them, each snapshot twice: an older wording and the one that counts."""
+def snapshot_row(workspace_id: str, history: History, answer: Answered) -> dict[str, Any]:
+    """The row of an answer."""
+    return {
+        "workspace_id": workspace_id,
+        "target_id": history.target_id,
+        "post_id": history.post_id,
+        "channel_id": history.channel_id,
+        "platform": "x",
+        "origin": "SCHEDULE",
+        **columns(answer),
+    }
+
+
+def store_history(store: Store, workspace_id: str, histories: Sequence[History], *, is_repeated: bool = True) -> None:
+    """Put histories into all tables that hold them; if repeated, each snapshot in an older form first."""
     for post_id in {history.post_id for history in histories}:
         store.post(
             workspace_id,
@@ -101,24 +114,13 @@ def store_history(store: Store, workspace_id: str, histories: Sequence[History])
                 if history.post_id == post_id
             ],
         )
-    rows = [
-        {
-            "workspace_id": workspace_id,
-            "target_id": history.target_id,
-            "post_id": history.post_id,
-            "channel_id": history.channel_id,
-            "platform": "x",
-            "origin": "SCHEDULE",
-            **columns(answer),
-        }
-        for history in histories
-        for answer in history.answers
-    ]
+    rows = [snapshot_row(workspace_id, history, answer) for history in histories for answer in history.answers]
     Random(workspace_id).shuffle(rows)
-    if rows:
+    if rows and is_repeated:
         store.insert("post_snapshots_store", [{**row, "likes": 1, "views": 1_000_000} for row in rows])
-        store.insert("post_snapshots_store", rows)
         store.insert("post_snapshots_store", rows[: len(rows) // 2])
+    if rows:
+        store.insert("post_snapshots_store", rows)
 
 
 def latest(history: History) -> tuple[int | None, ...]:

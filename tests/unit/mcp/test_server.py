@@ -37,7 +37,11 @@ ASKED: dict[str, dict[str, Any]] = {
     "list_posts": {"start": "2026-06-01", "limit": 3},
     "list_top_posts": {"metric": "likes"},
     "get_series": {"subject": "channel", "subject_id": "c1", "metrics": ["likes"], "mode": "increments"},
+    "get_workspace_series": {"metrics": ["likes"]},
     "get_totals": {"channel_id": "c1", "compare": True},
+    "get_best_times": {"tz": "Europe/Berlin"},
+    "get_decay": {"metric": "views"},
+    "get_unusual": {},
     "get_explanation": {"subject": "target", "subject_id": "t1", "metric": "likes"},
     "list_capabilities": {},
 }
@@ -88,8 +92,37 @@ async def test_a_tool_answers_what_the_api_answers(name: str) -> None:
         assert told["metrics"] == given["metrics"]
         assert told.get("reasons") == given.get("reasons")
     else:
-        assert {"points", "parts", "metrics"} & told.keys()
+        assert {"points", "parts", "metrics", "cells", "ages", "falls"} & told.keys()
     assert KEY not in str(result)
+
+
+OF_CHANNELS: dict[str, dict[str, Any]] = {
+    "list_posts": {},
+    "list_top_posts": {"metric": "likes"},
+    "get_workspace_series": {"metrics": ["likes"]},
+    "get_totals": {},
+    "get_best_times": {},
+    "get_decay": {},
+    "get_unusual": {},
+}
+
+
+async def test_some_channels_are_asked_for() -> None:
+    asked: list[str | None] = []
+
+    def noting(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params.get("channel_ids"))
+        reply = sample(request.url.path)
+        return httpx.Response(200, json={**reply, "next_cursor": None} if "next_cursor" in reply else reply)
+
+    async with client_of(httpx.MockTransport(noting)) as client:
+        for name, arguments in OF_CHANNELS.items():
+            asked.clear()
+            chosen = await client.call_tool(name, {**arguments, "channel_ids": ["c1", "c2"]})
+            whole = await client.call_tool(name, arguments)
+            refused = await client.call_tool(name, {**arguments, "channel_ids": ["c1", ""]})
+            assert (chosen.is_error, whole.is_error, refused.is_error) == (False, False, True), name
+            assert asked == ["c1,c2", None], name
 
 
 async def test_a_list_ends_at_its_limit() -> None:

@@ -20,7 +20,7 @@ export function Accounts({ channels, isLoading, zone }) {
             <tbody>${waiting.map((one) => html`<tr key=${one.id} data-id=${one.id}>
               <th scope="row"><a href=${addressWith({ view: "channels", channel: one.id })}><${Platform} name=${one.platform} /> ${one.username || one.id}</a></th>
               <td><${Status} status=${one.status} /></td>
-              <td title=${when(one.updated_at, zone)}>${ago(one.updated_at)}</td>
+              <td class="quiet" title=${when(one.updated_at, zone)}>${ago(one.updated_at)}</td>
               <td class="wide">${STATUSES[one.status]?.[1] ?? ""}</td>
             </tr>`)}</tbody></table></div>`
         : html`<${Empty} title="Nobody has to do anything">All connections work.<//>`}

@@ -70,7 +70,7 @@ function Workspace({ onSignOut }) {
   useEffect(() => {
     document.title = `${LINKS.find(([name]) => name === view)[1]} · Tidemark`;
   }, [view]);
-  const shared = { session, held, tick, channels, isLoading, zone: held.zone || OWN_ZONE };
+  const shared = { session, held, tick, channels, isLoading, missing: data.channels ? null : { error: errors.channels }, zone: held.zone || OWN_ZONE };
   const View = view === "posts" ? (held.post ? Post : Posts) : VIEWS[view];
   const isEmpty = data.channels && !channels.length;
   return html`<${Frame} links=${LINKS} current=${view} onSignOut=${onSignOut}>

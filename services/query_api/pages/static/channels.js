@@ -5,11 +5,12 @@ import { TimeChart } from "./chart.js";
 import { Card, Choice, Empty, Figure, Loading, Platform, Problems, Waiting } from "./parts.js";
 import { SpanBar, spanOf } from "./span.js";
 import { html, useState } from "./view.js";
-import { ago, label, reasonWords, STATUSES, when } from "./words.js";
+import { ago, fewWords, label, STATUSES, when } from "./words.js";
 
 const OWN = ["followers", "following", "posts_count", "views", "impressions", "reach", "profile_views", "engagements", "likes", "comments", "shares", "saves", "watch_time_seconds"];
 const LISTED = ["followers", "following", "posts_count", "reach", "profile_views"];
-const WINDOWS = ["24h", "7d", "28d"];
+const RANGES = { "24h": "24 hours", "7d": "7 days", "28d": "28 days" };
+const WINDOWS = Object.keys(RANGES);
 const SHOWN = ["views", "impressions", "reach", "engagements", "engagement_rate", "likes", "comments", "shares", "saves", "clicks", "watch_time_seconds", "followers", "profile_views"];
 const HISTORY = ["followers", "following", "posts_count"];
 const EVENTS = {
@@ -61,6 +62,8 @@ function Channel({ session, held, tick, id }) {
     tick,
   );
   const channel = data.channel;
+  // A platform reports few of the figures; columns of the others would push these out of sight.
+  const told = OWN.filter((name) => channel?.periods.some((period) => (period.metrics[name] ?? null) !== null));
   return html`
     <p class="back"><a href=${addressWith({ channel: null, metric: null })}>← All channels</a></p>
     <${Problems} errors=${errors} />
@@ -72,7 +75,7 @@ function Channel({ session, held, tick, id }) {
       <${Card} title="The account's own figures">
         <dl class="totals" data-id=${channel.id} data-kind="channel">${OWN.map((name) => html`<div key=${name}>
           <dt>${label(name)}</dt><dd><${Figure} metric=${name} value=${channel.metrics[name]} reason=${channel.reasons[name]} />
-            ${channel.metrics[name] === null && html`<span class="why">${reasonWords(channel.reasons[name])}</span>`}</dd></div>`)}</dl>
+            ${channel.metrics[name] === null && html`<span class="why">${fewWords(channel.reasons[name])}</span>`}</dd></div>`)}</dl>
       <//>
       <${Card} title="${label(metric)} over time" actions=${html`<${Choice} name="metric" label="Figure" chosen=${metric} options=${METRICS} />`}>
         <${SpanBar} held=${held} span=${span} channels=${[]} hasChannel=${false} />
@@ -83,7 +86,7 @@ function Channel({ session, held, tick, id }) {
       <//>
       <${Card} title="Trailing windows" note="The totals that products show. Each says whether the platform reported it, or it was added up over posts.">
         <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
-          <thead><tr><th scope="col">Figure</th>${WINDOWS.map((range) => html`<th scope="col" class="number" key=${range}>${range}</th>`)}</tr></thead>
+          <thead><tr><th scope="col">Figure</th>${WINDOWS.map((range) => html`<th scope="col" class="number" key=${range}>${RANGES[range]}</th>`)}</tr></thead>
           <tbody>${SHOWN.map((name) => html`<tr key=${name} data-id=${name}>
             <th scope="row">${label(name)}</th>
             ${WINDOWS.map((range) => {
@@ -98,10 +101,10 @@ function Channel({ session, held, tick, id }) {
       <//>
       <${Card} title="What the platform reported" note="The latest period of each kind and length.">
         ${channel.periods.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
-          <thead><tr><th scope="col">Period</th>${OWN.map((name) => html`<th scope="col" class="number" key=${name}>${label(name)}</th>`)}</tr></thead>
+          <thead><tr><th scope="col">Period</th>${told.map((name) => html`<th scope="col" class="number" key=${name}>${label(name)}</th>`)}</tr></thead>
           <tbody>${channel.periods.map((period, number) => html`<tr key=${number} data-id=${String(number)} data-kind="period">
             <th scope="row">${period.period === "lifetime" ? "In all" : `${when(period.period_start, span.zone, { dateStyle: "medium" })} to ${when(period.period_end, span.zone, { dateStyle: "medium" })}`}<br /><span class="quiet small">answered ${ago(period.captured_at)}</span></th>
-            ${OWN.map((name) => html`<td class="number" key=${name}><${Figure} metric=${name} value=${period.metrics[name]} reason="no_answer" short /></td>`)}
+            ${told.map((name) => html`<td class="number" key=${name}><${Figure} metric=${name} value=${period.metrics[name]} reason="no_answer" short /></td>`)}
           </tr>`)}</tbody>
         </table></div>` : html`<${Empty} title="No answer yet">The account's own figures come with its first poll.<//>`}
       <//>

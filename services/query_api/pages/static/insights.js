@@ -6,7 +6,7 @@ import { chosenOf } from "./picker.js";
 import { textOf } from "./posts.js";
 import { SpanBar, spanOf } from "./span.js";
 import { html } from "./view.js";
-import { ago, counted, duration, label, weekdayName, when } from "./words.js";
+import { ago, counted, duration, label, platformName, weekdayName, when } from "./words.js";
 
 const METRICS = ["engagements", "likes", "comments", "shares", "saves", "views", "impressions", "reach", "clicks", "video_views"];
 const HOUR_SECONDS = 3_600;
@@ -61,7 +61,7 @@ export function BestTimes(props) {
 }
 
 export function Decay(props) {
-  const bases = [["3", "of 3 days"], ["7", "of 7 days"], ["28", "of 28 days"]];
+  const bases = [["3", "3 days = 100 %"], ["7", "7 days = 100 %"], ["28", "28 days = 100 %"]];
   const base = bases.some(([value]) => value === props.held.base) ? props.held.base : "28";
   const { span, metric, found, errors } = useInsight("decay", props, { base_days: base });
   const known = found?.ages.filter((one) => one.share !== null) ?? [];
@@ -72,7 +72,7 @@ export function Decay(props) {
     <//>
     <${Problems} errors=${errors} />
     ${!found && !errors.found && html`<${Loading} lines=${5} />`}
-    ${found && html`<${Card} title=${`Share of the figure after ${found.base_days} days`} note=${`The median over posts of at least this age; an age needs ${found.minimum.targets} targets.`}>
+    ${found && html`<${Card} title=${`Share reached of what posts have after ${found.base_days} days`} note=${`The median over posts that are old enough; an age needs ${found.minimum.targets} of them.`}>
       ${known.length === 0 && html`<${Empty} title="No post is old enough yet">Posts count once they are ${found.base_days} days old and were polled until then.<//>`}
       <div class="scroll" tabindex="0" role="group" aria-label="Table"><table class="decay">
         <thead><tr><th scope="col">Age</th><th scope="col">Share reached</th><th scope="col" class="number">Posts</th></tr></thead>
@@ -88,21 +88,22 @@ export function Decay(props) {
 
 export function Unusual(props) {
   const { span, metric, found, errors } = useInsight("unusual", props, { limit: 25 });
-  const names = new Map(props.channels.map((one) => [one.id, one.username || one.id]));
+  const known = new Map(props.channels.map((one) => [one.id, one]));
+  const channel = ({ channel_id: id }) => known.has(id) ? html`${platformName(known.get(id).platform)} ${known.get(id).username || id}` : id;
   const ids = [...new Set(["posts", "falls", "late"].flatMap((kind) => (found?.[kind] ?? []).map((one) => one.post_id)))];
   const { data } = useAnswers(props.session, ids.length ? { posts: withQuery("/tidemark/v1/posts", { ids: ids.join() }) } : {});
   const texts = new Map((data.posts?.data ?? []).map((one) => [one.id, textOf(one)]));
   const post = (one) => html`<a href=${addressWith({ view: "posts", post: one.post_id })}>${texts.get(one.post_id) || one.post_id}</a><br />
-    <span class="quiet small">${names.get(one.channel_id) ?? one.channel_id}${texts.get(one.post_id) ? ` · ${one.post_id}` : ""}</span>`;
+    <span class="quiet small">${channel(one)}${texts.get(one.post_id) ? ` · ${one.post_id}` : ""}</span>`;
   return html`
     <div class="title"><h1>Unusual</h1></div>
     <${Bar} held=${props.held} span=${span} metric=${metric} channels=${props.channels} />
     <${Problems} errors=${errors} />
     ${!found && !errors.found && html`<${Loading} lines=${6} />`}
     ${found && html`
-      <${Card} title="Far from usual" note=${`${found.factor} times the channel's usual at the same age, or that fraction of it.`}>
+      <${Card} title="Far from usual" note=${`At least ${found.factor} times what the channel's posts usually have at the same age, or at most 1/${found.factor} of it.`}>
         ${found.posts.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
-          <thead><tr><th scope="col">Post</th><th scope="col">Published</th><th scope="col">At the age of</th><th scope="col" class="number">${label(metric)}</th><th scope="col" class="number">Usual</th><th scope="col" class="number">Against usual</th><th scope="col" class="number">Of targets</th></tr></thead>
+          <thead><tr><th scope="col">Post</th><th scope="col">Published</th><th scope="col">At the age of</th><th scope="col" class="number">${label(metric)}</th><th scope="col" class="number">Usual</th><th scope="col" class="number">Against usual</th><th scope="col" class="number">Posts compared</th></tr></thead>
           <tbody>${found.posts.map((one) => html`<tr key=${one.target_id} data-id=${one.target_id} data-kind="unusual">
             <th scope="row">${post(one)}</th><td class="quiet">${when(one.published_at, span.zone)}</td><td>${duration(one.age_hours * HOUR_SECONDS)}</td>
             <td class="number"><${Figure} metric="value" value=${one.value} /></td><td class="number"><${Figure} metric="usual" value=${one.usual} /></td>
@@ -122,7 +123,7 @@ export function Unusual(props) {
         ${found.late.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Post</th><th scope="col">Every</th><th scope="col">Last answer</th><th scope="col">Was due</th><th scope="col" class="number">Late by</th></tr></thead>
           <tbody>${found.late.map((one) => html`<tr key=${one.target_id} data-id=${one.target_id} data-kind="late">
-            <th scope="row">${post(one)}</th><td>${one.tier}</td><td>${ago(one.captured_at)}</td><td>${ago(one.next_poll_at)}</td>
+            <th scope="row">${post(one)}</th><td>${one.tier}</td><td class="quiet">${ago(one.captured_at)}</td><td class="quiet">${ago(one.next_poll_at)}</td>
             <td class="number"><${Figure} metric="late_seconds" value=${one.late_seconds} /></td></tr>`)}</tbody></table></div>`
         : html`<${Empty} title="No poll is late">Every post was polled when it was due.<//>`}
       <//>`}

@@ -79,7 +79,7 @@ function Verdict({ status, accounts, letters }) {
   return html`<div class=${`verdict ${health}`} role="status" data-health=${health}>
     <span class="lamp" aria-hidden="true"></span>
     <div><strong>${health === "attention" ? "All services work. " : ""}${found ? found[0] : "Everything is healthy"}</strong>
-      <p class="said">${found ? html`${found[1]}${found[3] && html` <a href=${addressWith({ view: found[3] })}>${LINKS.find(([view]) => view === found[3])[1]}</a>`} <span class="quiet">docs/operations.md, “${found[2]}”</span>` : "Services answer, both engines answer, and figures are as fresh as promised."}</p></div>
+      <p class="said">${found ? html`${found[1]}${found[3] && html` <a href=${addressWith({ view: found[3] })}>${LINKS.find(([view]) => view === found[3])[1]}</a>`} <span class="quiet">(docs/operations.md, “${found[2]}”)</span>` : "Services answer, both engines answer, and figures are as fresh as promised."}</p></div>
   </div>`;
 }
 
@@ -108,11 +108,11 @@ function Health({ status, accounts, letters }) {
       <ul class="flow apart">
         <li data-id="lag"><span class="name">Messages behind</span><span class="value"><${Figure} metric="lag" value=${lagged(status)} /></span></li>
         <li data-id="waits"><span class="name">Oldest of them waits</span><span class="value"><${Figure} metric="waits_seconds" value=${waits(status) ?? (status.kafka.problem ? null : 0)} reason="no_answer" /></span></li>
-        <li data-id="latency"><span class="name">Answer to visible, 99 %</span><span class="value">${latency(status)}</span></li></ul>
+        <li data-id="latency"><span class="name">Answer to visible, 99${"\u00a0"}%</span><span class="value">${latency(status)}</span></li></ul>
     <//>
     <${Card} title="Services">
       <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
-        <thead><tr><th scope="col">Service</th><th scope="col">State</th><th scope="col" class="number">Memory</th>${latencies.map(([name]) => html`<th scope="col" class="number" key=${name}>${name}, half / 99 %</th>`)}</tr></thead>
+        <thead><tr><th scope="col">Service</th><th scope="col">State</th><th scope="col" class="number">Memory</th>${latencies.map(([name]) => html`<th scope="col" class="number" key=${name}>${name}, median / 99 %</th>`)}</tr></thead>
         <tbody>${services(status).map(([name, held]) => html`<tr key=${name} data-id=${name} data-kind="service">
           <th scope="row">${name}</th><td><span class=${`badge ${held.readiness === "ready" ? "good" : "bad"}`}>${held.readiness}</span></td>
           <td class="number"><${Figure} metric="memory_bytes" value=${held.memory_bytes} reason="no_answer" /></td>
@@ -152,7 +152,7 @@ function latency(status) {
 }
 
 // Bounds of histograms: infinity comes as null.
-const bound = (value) => (value === null ? "beyond" : `≤ ${duration(value)}`);
+const bound = (value) => (value === null ? "beyond" : `≤ ${Number(value) < 1 ? `${Math.round(Number(value) * 1000)} ms` : duration(value)}`);
 
 function group(entries) {
   const found = new Map();
@@ -197,12 +197,12 @@ function Platforms({ status }) {
 function Accounts({ accounts }) {
   if (!accounts) return html`<${Loading} />`;
   return html`
-    <div class="title"><h1>Accounts</h1><p class="quiet">${Object.entries(accounts.by_status).map(([status, count]) => `${count} ${(STATUSES[status]?.[0] ?? status).toLowerCase()}`).join(", ")} in ${counted(accounts.workspaces, "workspace")}</p></div>
+    <div class="title"><h1>Accounts</h1><p class="quiet">${Object.entries(accounts.by_status).map(([status, count]) => `${STATUSES[status]?.[0] ?? status}: ${count}`).join(", ")}, in ${counted(accounts.workspaces, "workspace")}</p></div>
     <${Card} title="To be reconnected" note=${accounts.waiting > accounts.data.length ? `The ${accounts.data.length} that have waited longest of ${accounts.waiting}.` : ""}>
     ${accounts.data.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr><th scope="col">Workspace</th><th scope="col">Account</th><th scope="col">State</th><th scope="col">Since</th></tr></thead>
       <tbody>${accounts.data.map((one) => html`<tr key=${`${one.workspace_id}/${one.channel_id}`} data-id=${`${one.workspace_id}/${one.channel_id}`}>
         <th scope="row">${one.workspace_id}</th><td><${Platform} name=${one.platform} /> ${one.username || one.channel_id}</td>
-        <td><span class="badge warn">${STATUSES[one.status]?.[0] ?? one.status}</span></td><td>${ago(one.updated_at)}</td></tr>`)}</tbody></table></div>`
+        <td><span class="badge warn">${STATUSES[one.status]?.[0] ?? one.status}</span></td><td class="quiet">${ago(one.updated_at)}</td></tr>`)}</tbody></table></div>`
     : html`<${Empty} title="No account waits">Every connection works, or was switched off.<//>`}
     <//>`;
 }
@@ -224,7 +224,7 @@ function Operations({ onSignOut }) {
   const View = { health: Health, platforms: Platforms, accounts: Accounts, "dead-letters": DeadLetters }[view];
   return html`<${Frame} links=${LINKS} current=${view} onSignOut=${onSignOut}>
     <${Problems} errors=${errors} />
-    ${data.status || ["accounts", "dead-letters"].includes(view) ? html`<${View} session=${session} status=${data.status} accounts=${data.accounts} letters=${read.letters} />` : !errors.status && html`<${Loading} lines=${8} />`}
+    ${data.status || ["accounts", "dead-letters"].includes(view) ? html`<${View} session=${session} status=${data.status} accounts=${data.accounts} letters=${read.letters} />` : html`<div class="title"><h1>${LINKS.find(([name]) => name === view)[1]}</h1></div>${!errors.status && html`<${Loading} lines=${8} />`}`}
   <//>`;
 }
 

@@ -6,7 +6,7 @@ import { Card, Change, Choice, Empty, Figure, Loading, Platform, Problems, Spark
 import { chosenOf } from "./picker.js";
 import { instantsOf, SpanBar, spanOf } from "./span.js";
 import { html } from "./view.js";
-import { ago, label, reasonWords, STATUSES, when } from "./words.js";
+import { ago, fewWords, label, STATUSES, when } from "./words.js";
 import { PostCell } from "./posts.js";
 
 const V1 = "/tidemark/v1";
@@ -15,7 +15,7 @@ const GROWING = ["impressions", "views", "engagements", "likes", "comments", "sh
 const HEADLINES = { received: [...GROWING, "followers"], published: [...GROWING, "reach"] };
 const BY = [["received", "Growth received"], ["published", "Posts published"]];
 
-export function Overview({ session, held, tick, channels }) {
+export function Overview({ session, held, tick, channels, missing }) {
   const span = spanOf(held);
   const by = held.by === "published" ? "published" : "received";
   const chosen = chosenOf(held);
@@ -25,16 +25,27 @@ export function Overview({ session, held, tick, channels }) {
   const of = { channel_ids: chosen.join() };
   const asked = { from: span.from, to: span.to, tz: span.zone, ...of };
   const instants = instantsOf(span);
-  const { data, errors, isLoading } = useAnswers(
+  const quick = useAnswers(
     session,
     {
-      totals: withQuery(`${V1}/totals`, { ...asked, attribution: by, compare: "previous" }),
-      series: withQuery(`${V1}/series`, { ...asked, metrics: HEADLINES.received.join(), mode: "increments", step: span.step }),
       top: withQuery(`${V1}/top/posts`, { ...instants, metric: "engagements", limit: 5, ...of }),
       newest: withQuery(`${V1}/posts`, { limit: 20, ...of }),
     },
     tick,
   );
+  // Sums over many answers keep a server's processors busy, so they follow what takes it milliseconds.
+  const isFirst = quick.isLoading && !quick.data.top && !quick.errors.top;
+  const summed = useAnswers(
+    session,
+    isFirst ? {} : {
+      totals: withQuery(`${V1}/totals`, { ...asked, attribution: by, compare: "previous" }),
+      series: withQuery(`${V1}/series`, { ...asked, metrics: HEADLINES.received.join(), mode: "increments", step: span.step }),
+    },
+    tick,
+  );
+  const data = { ...quick.data, ...summed.data };
+  const errors = { ...quick.errors, ...summed.errors };
+  const isLoading = isFirst || summed.isLoading;
   const points = data.series?.points ?? [];
   return html`
     <div class="title">
@@ -62,7 +73,7 @@ export function Overview({ session, held, tick, channels }) {
           <span class="value"><${Figure} metric=${name} value=${row?.value} reason="no_answer" short /></span>
           <${Change} value=${row?.change} />
           ${row?.value === null
-            ? html`<span class="why">${reasonWords("no_answer")}</span>`
+            ? html`<span class="why">${fewWords("no_answer")}</span>`
             : html`<${Sparkline} values=${points.map((point) => point[name] ?? null)} label=${`${label(name)} over time`} />`}
         </a>`;
       })}
@@ -73,7 +84,7 @@ export function Overview({ session, held, tick, channels }) {
         : data.series ? html`<${TimeChart} points=${points} metrics=${[metric]} zone=${span.zone} areBars title=${`${label(metric)} over time`} />` : html`<${Waiting} error=${errors.series} />`}
     <//>
     <div class="columns">
-      <${Card} title="Top posts" note="Published in this range, by engagements.">
+      <${Card} title="Top posts" note=${`Published in this range, by engagements${chosen.length ? " on the chosen channels; figures are of all channels" : ""}.`}>
         ${!data.top
           ? html`<${Waiting} error=${errors.top} />`
           : data.top.data.length
@@ -90,7 +101,7 @@ export function Overview({ session, held, tick, channels }) {
             : html`<${Empty} title="No posts yet">No post of this range has engagements so far.<//>`}
       <//>
       <${Card} title="Followers" note="The latest figure of each channel.">
-        <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
+        ${missing ? html`<${Waiting} error=${missing.error} />` : html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Channel</th><th scope="col" class="number">Followers</th><th scope="col">As of</th></tr></thead>
           <tbody>${shown.slice(0, 12).map(
             (one) => html`<tr key=${one.id} data-id=${one.id} data-kind="channel">
@@ -100,7 +111,7 @@ export function Overview({ session, held, tick, channels }) {
               <td class="quiet">${ago(one.captured_at)}</td>
             </tr>`,
           )}</tbody>
-        </table></div>
+        </table></div>`}
         ${shown.length > 12 && html`<p><a href=${addressWith({ view: "channels" })}>All ${channels.length} channels</a></p>`}
       <//>
     </div>

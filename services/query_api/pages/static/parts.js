@@ -128,10 +128,11 @@ export function Choice({ name, options, chosen, label }) {
   </div>`;
 }
 
-export function Select({ label, value, options, onChange, isHidden }) {
+// Args: onReach: called before somebody can open the list.
+export function Select({ label, value, options, onChange, onReach, isHidden }) {
   return html`<label class="field"
     ><span class=${isHidden ? "hidden" : ""}>${label}</span>
-    <select value=${value} onChange=${(event) => onChange(event.target.value)}>
+    <select value=${value} onChange=${(event) => onChange(event.target.value)} onFocus=${onReach} onPointerEnter=${onReach} onPointerDown=${onReach}>
       ${options.map(([key, text]) => html`<option value=${key} selected=${key === value}>${text}</option>`)}
     </select></label
   >`;

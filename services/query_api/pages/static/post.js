@@ -5,7 +5,7 @@ import { TimeChart } from "./chart.js";
 import { Card, Choice, Figure, Loading, Platform, Problems, Waiting } from "./parts.js";
 import { SpanBar, spanOf } from "./span.js";
 import { html, useEffect, useRef } from "./view.js";
-import { ago, label, reasonWords, when } from "./words.js";
+import { ago, fewWords, label, reasonWords, when } from "./words.js";
 
 const METRICS = [
   "impressions", "views", "reach", "engagements", "engagement_rate", "likes", "comments", "shares", "quotes", "saves", "clicks",
@@ -46,14 +46,14 @@ export function Post({ session, held, tick }) {
     <${Problems} errors=${errors} />
     ${!post && !errors.post && html`<${Loading} lines=${6} />`}
     ${post && html`
-      <${Text} post=${post} />
+      <${Text} post=${post} zone=${span.zone} />
       <${Card} title="Totals" note="Summed over the channels. Choose a figure to see where it comes from.">
         <dl class="totals" data-id=${post.id} data-kind="post">${METRICS.map(
           (name) => html`<div key=${name}>
             <dt>${label(name)}</dt>
             <dd><a href=${addressWith({ explain: name, metric: name })} aria-current=${held.explain === name ? "true" : null}>
               <${Figure} metric=${name} value=${post.metrics[name]} reason=${post.reasons[name]} /></a>
-              ${post.metrics[name] === null && html`<span class="why">${reasonWords(post.reasons[name])}</span>`}</dd>
+              ${post.metrics[name] === null && html`<span class="why">${fewWords(post.reasons[name])}</span>`}</dd>
           </div>`,
         )}</dl>
       <//>
@@ -82,11 +82,11 @@ function title(post) {
   return post.targets.map((target) => target.content).find(Boolean)?.split("\n")[0].slice(0, 90) || `Post ${post.id}`;
 }
 
-function Text({ post }) {
+function Text({ post, zone }) {
   const texts = [...new Set(post.targets.map((target) => target.content).filter(Boolean))];
   const isTold = texts.length === 1 && texts[0] === title(post);
   return html`<div class="facts">
-    <p class="quiet">${post.published_at ? `Published ${when(post.published_at)}` : `Status: ${post.status}`} · <code>${post.id}</code></p>
+    <p class="quiet">${post.published_at ? `Published ${when(post.published_at, zone)}` : `Status: ${post.status}`} · <code>${post.id}</code></p>
     ${!isTold && texts.map((text) => html`<blockquote key=${text} class="posted">${text}</blockquote>`)}
   </div>`;
 }

@@ -61,7 +61,7 @@ export function Posts({ session, held, tick, channels }) {
         <thead><tr>
           <th scope="col" aria-sort=${sort ? "none" : isRising ? "ascending" : "descending"}>
             <a href=${addressWith({ sort: null, order: sort || isRising ? null : "asc", cursor: null })}>${!sort && isRising ? "Oldest" : "Newest"}</a></th>
-          <th scope="col"><span title=${`${label(drawn)} over the first 28 days`}>Line</span></th>
+          <th scope="col"><span title=${`${label(drawn)} over the first 28 days`}>First 28 days</span></th>
           ${COLUMNS.map(
             (name) => html`<th scope="col" key=${name} class="number" aria-sort=${sort !== name ? "none" : isRising ? "ascending" : "descending"}>
               <a href=${addressWith({ sort: name, order: sort === name && !isRising ? "asc" : null, search: null, cursor: null })}>${label(name)}</a></th>`,

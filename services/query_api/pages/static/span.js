@@ -2,7 +2,7 @@
 import { addressWith, go } from "./address.js";
 import { Choice, Select } from "./parts.js";
 import { ChannelPicker } from "./picker.js";
-import { html } from "./view.js";
+import { html, useState } from "./view.js";
 
 export const OWN_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 const DAY_SECONDS = 86_400;
@@ -65,13 +65,15 @@ function offset(zone, at) {
   return Date.UTC(parts.year, parts.month - 1, parts.day, parts.hour, parts.minute, parts.second) - Math.floor(at / 1000) * 1000;
 }
 
-function zones(chosen) {
-  const known = Intl.supportedValuesOf?.("timeZone") ?? [];
+function zones(chosen, areAll) {
+  const known = areAll ? Intl.supportedValuesOf?.("timeZone") ?? [] : [];
   return [...new Set([chosen, OWN_ZONE, "UTC", ...known])].map((name) => [name, name.replaceAll("_", " ")]);
 }
 
 // The bar of choices over a view.
 export function SpanBar({ held, span, channels, hasChannel = true, children }) {
+  // Some hundred options take longer to make than all the rest of a view, and are few people's wish.
+  const [areAll, reach] = useState(false);
   const set = (changes) => go(addressWith({ cursor: null, ...changes }));
   const pick = (name, value) => {
     const dates = { from: held.from || span.from, to: held.to || span.last || dateIn(span.zone, Date.now()), [name]: value };
@@ -91,7 +93,7 @@ export function SpanBar({ held, span, channels, hasChannel = true, children }) {
       <label class="field">To <input type="date" value=${DATE.test(held.to ?? "") ? held.to : ""} onChange=${(event) => pick("to", event.target.value)} /></label>
     </details>
     ${hasChannel && html`<${ChannelPicker} held=${held} channels=${channels} />`}
-    <${Select} label="Time zone" isHidden value=${span.zone} options=${zones(span.zone)} onChange=${(value) => set({ zone: value === OWN_ZONE ? null : value })} />
+    <${Select} label="Time zone" isHidden value=${span.zone} options=${zones(span.zone, areAll)} onReach=${() => reach(true)} onChange=${(value) => set({ zone: value === OWN_ZONE ? null : value })} />
     ${children}
   </div>`;
 }

@@ -51,6 +51,16 @@ export const REASONS = {
   too_few: "Too few posts for a fair figure.",
 };
 export const reasonWords = (reason) => REASONS[reason] ?? "Unknown.";
+// Below a figure, where many such lines stand beside each other.
+const FEW_WORDS = {
+  not_supported: "Not reported by the platform",
+  permission: "A permission, plan or connection is missing",
+  pending: "Still to come",
+  error: "The last answer was an error",
+  retired: "Not polled any more",
+  no_answer: "No answer in this window",
+};
+export const fewWords = (reason) => FEW_WORDS[reason] ?? reasonWords(reason);
 
 export const STATUSES = {
   active: ["Connected", ""],

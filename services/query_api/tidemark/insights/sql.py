@@ -30,49 +30,74 @@ _TARGETS = f"""
 """
 
 
+# Tells targets apart while rows are sorted, at half of what their ids cost.
+_NUMBER = "cityHash64(target_id)"
+_ANSWERS = f"FROM post_snapshots_store WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION}"
+
+
 def _figure(parts: Sequence[Part]) -> str:
     """The latest figure of a group of answers, as Nullable(Int64); a sum takes unknown parts as 0, unless all are."""
-    speaks = {part.place: f"bitTest(spoken, {part.place}) AND NOT bitTest(ranged, {part.place})" for part in parts}
-    # Value and null apart, since argMax passes over nulls: a count that was hidden last is unknown.
-    known = {part.place: f"argMaxIf(isNotNull({part.name}), number_of_answer, {speaks[part.place]})" for part in parts}
-    found = [f"argMaxIf(ifNull({part.name}, 0), number_of_answer, {speaks[part.place]})" for part in parts]
-    return f"if({' OR '.join(known.values())}, {' + '.join(found)}, NULL)"
+    # 0 is unknown, and a figure of 0 or more is one more: argMax passes over nulls, yet a count that was hidden last is
+    # unknown.
+    latest = {
+        part.place: f"argMaxIf(ifNull({part.name} + ({part.name} >= 0), 0), turn,"
+        f" bitTest(spoken, {part.place}) AND NOT bitTest(ranged, {part.place}))"
+        for part in parts
+    }
+    known = " OR ".join(f"{one} != 0" for one in latest.values())
+    return f"if({known}, {' + '.join(f'{one} - ({one} > 0)' for one in latest.values())}, NULL)"
+
+
+def _answers(parts: Sequence[Part]) -> str:
+    """SQL of the answers about the span's targets, each event once: `target_id`, `at`, `turn`, bit masks and columns.
+
+    Turns are in the order of (captured_at, event_id). One order of rows, which is nearly the table's own, gives both:
+    the newest version of each event comes first, and the place of an event among the target's events decides between
+    answers of one millisecond.
+    """
+    columns = ", ".join(part.name for part in parts)
+    return f"""
+        SELECT target_id, at, at * 1048576 + place AS turn, spoken, ranged, {columns}
+        FROM (
+            SELECT target_id, {AT} AS at, spoken, ranged, {columns}, event_id,
+                row_number() OVER stored AS place, lagInFrame(event_id) OVER stored AS event_before
+            {_ANSWERS} AND target_id IN (SELECT target_id FROM ({_TARGETS}))
+            WINDOW stored AS (
+                PARTITION BY target_id ORDER BY event_id, version DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+            )
+        )
+        WHERE (place = 1 OR event_id != event_before) AND at >= {{start:Int64}} AND at <= {{last:Int64}}
+    """
 
 
 def _aged(parts: Sequence[Part]) -> str:
     """SQL of a row for each target and age that it has an answer for: ids, `published`, `number` in {ages}, `figure`.
 
-    An answer counts for one or two of the ages, so that groups stay small however many ages are asked. Answers are
-    numbered in the order of (captured_at, event_id): the latest is found by one number instead of a time and a text.
+    An answer counts for the first age that it did not come after, if it came late enough, and perhaps for the next age.
+    So groups stay small however many ages are asked.
     """
     columns = ", ".join(part.name for part in parts)
-    answers = once(
-        f"{AT} AS at, spoken, ranged, {columns}",
-        f"AND target_id IN (SELECT target_id FROM ({_TARGETS}))",
-    )
+    soon = [
+        f"at > published + {{ages:Array(Int64)}}[{place}] - {{withins:Array(Int64)}}[{place}]"
+        for place in ("first", "first + 1")
+    ]
     return f"""
     SELECT target_id, post_id, channel_id, published, number, figure
     FROM (
         SELECT target_id, number, CAST({_figure(parts)}, 'Nullable(Int64)') AS figure
         FROM (
-            SELECT *, row_number() OVER (PARTITION BY target_id ORDER BY at, event_id) AS number_of_answer
-            FROM (
-                SELECT *, arrayFilter(
-                    place -> at <= published + {{ages:Array(Int64)}}[place]
-                        AND at > published + {{ages:Array(Int64)}}[place] - {{withins:Array(Int64)}}[place],
-                    arrayEnumerate({{ages:Array(Int64)}})
-                ) AS numbers
-                FROM ({answers}) AS answers
-                INNER JOIN (SELECT target_id, published FROM ({_TARGETS})) AS published_targets USING (target_id)
-                WHERE at >= {{start:Int64}} AND at <= {{last:Int64}}
-            )
-            WHERE notEmpty(numbers)
+            SELECT target_id, turn, spoken, ranged, {columns}, published,
+                arrayFirstIndex(age -> published + age >= at, {{ages:Array(Int64)}}) AS first,
+                {soon[0]} AS counts, first < length({{ages:Array(Int64)}}) AND {soon[1]} AS counts_next
+            FROM ({_answers(parts)}) AS answers
+            INNER JOIN (SELECT target_id, published FROM ({_TARGETS})) AS published_targets USING (target_id)
+            WHERE first > 0 AND (counts OR counts_next)
         )
-        ARRAY JOIN numbers AS number
+        ARRAY JOIN arrayFilter(place -> place > 0, [first * counts, (first + 1) * counts_next]) AS number
         GROUP BY target_id, number
     ) AS aged
     INNER JOIN ({_TARGETS}) AS targets USING (target_id)
-"""
+    """
 
 
 def best_times(parts: Sequence[Part]) -> str:
@@ -118,19 +143,21 @@ def unusual_posts(parts: Sequence[Part]) -> str:
     A target is compared at the greatest of {ages} that it has reached, the farthest from the usual first.
     """
     return f"""
-SELECT target_id, post_id, channel_id, published, number, figure, usual, counted
+SELECT target.1, target.2, channel_id, target.3, number, target.4 AS figure, usual, counted
 FROM (
-    SELECT target_id, post_id, channel_id, published, number, figure,
-        arrayCount(age -> published + age <= {{now:Int64}}, {{ages:Array(Int64)}}) AS reached,
-        {_MEDIAN}(figure) OVER (PARTITION BY channel_id, number) AS usual,
-        count(figure) OVER (PARTITION BY channel_id, number) AS counted
+    SELECT channel_id, number, {_MEDIAN}(figure) AS usual, count() AS counted,
+        groupArrayIf((target_id, post_id, published, assumeNotNull(figure)), number = arrayCount(
+            age -> published + age <= {{now:Int64}}, {{ages:Array(Int64)}}
+        )) AS targets
     FROM ({_aged(parts)})
     WHERE figure IS NOT NULL AND published + {{ages:Array(Int64)}}[number] <= {{now:Int64}}
+    GROUP BY channel_id, number
+    HAVING counted >= {{least:UInt32}} AND usual > 0
 )
-WHERE number = reached AND counted >= {{least:UInt32}} AND usual > 0
-    AND greatest(toFloat64(figure), usual) >= {{floor:Int64}}
+ARRAY JOIN targets AS target
+WHERE greatest(toFloat64(figure), usual) >= {{floor:Int64}}
     AND (figure >= usual * {{factor:Float64}} OR figure * {{factor:Float64}} <= usual)
-ORDER BY if(figure > 0, abs(log(figure / usual)), inf) DESC, target_id
+ORDER BY if(figure > 0, abs(log(figure / usual)), inf) DESC, target.1
 LIMIT {{limit:UInt32}}
 {SETTINGS}
 """
@@ -142,14 +169,6 @@ def falls(parts: Sequence[Part]) -> str:
     Successive lifetime figures of one target in answers of the span, the latest fall first.
     """
     columns = ", ".join(part.name for part in parts)
-    answers = once(
-        f"{AT} AS at, spoken, ranged, {columns}",
-        # A counter that fell within the span has an answer within the span.
-        f"""AND target_id IN (
-            SELECT target_id FROM post_snapshots_store
-            WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND {span("start")}
-        )""",
-    )
     known = {
         part.place: f"if(bitTest(spoken, {part.place}) AND NOT bitTest(ranged, {part.place}), {part.name}, NULL)"
         for part in parts
@@ -161,6 +180,27 @@ def falls(parts: Sequence[Part]) -> str:
     fallen = ", ".join(
         f"(toUInt8({place}), ifNull(old_{place}, 0), ifNull({one}, 0), {falls[place]})" for place, one in known.items()
     )
+    before = "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
+    # Nearly no target has a fall. All rows of the span are read in the order of their times to find those that may:
+    # between a figure and a smaller one that came later, some row falls, whatever further rows of old versions lie
+    # between. Rows of one time have no order of their own.
+    suspects = f"""
+        SELECT target FROM (
+            SELECT *, anyLast(at) OVER before AS old_at, {old}
+            FROM (SELECT {_NUMBER} AS target, {AT} AS at, spoken, ranged, {columns} {_ANSWERS} AND {span("start")})
+            WINDOW before AS (PARTITION BY target ORDER BY at {before})
+        )
+        WHERE at = old_at OR {" OR ".join(falls.values())}
+    """
+    listed = f"""
+        SELECT target_id, post_id, channel_id FROM latest_post_metrics_store FINAL
+        WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND is_listed = 1
+            AND {_OF_CHANNEL} AND channel_id IN ({LIVE_CHANNELS})
+    """
+    answers = once(
+        f"{AT} AS at, spoken, ranged, {columns}",
+        f"AND target_id IN (SELECT target_id FROM ({listed}) WHERE {_NUMBER} IN ({suspects}))",
+    )
     return f"""
 SELECT target_id, post_id, channel_id, fall.1, fall.2, fall.3, at, event_id
 FROM (
@@ -168,17 +208,11 @@ FROM (
     FROM (
         SELECT *, {old} FROM ({answers})
         WHERE at >= {{start:Int64}} AND at < {{end:Int64}}
-        WINDOW before AS (
-            PARTITION BY target_id ORDER BY at, event_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        )
+        WINDOW before AS (PARTITION BY target_id ORDER BY at, event_id {before})
     )
     WHERE {" OR ".join(falls.values())}
 ) AS fallen
-INNER JOIN (
-    SELECT target_id, post_id, channel_id FROM latest_post_metrics_store FINAL
-    WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND is_listed = 1
-        AND {_OF_CHANNEL} AND channel_id IN ({LIVE_CHANNELS})
-) AS listed USING (target_id)
+INNER JOIN ({listed}) AS listed USING (target_id)
 ORDER BY at DESC, event_id, target_id, fall.1
 LIMIT {{limit:UInt32}}
 {SETTINGS}

@@ -58,6 +58,21 @@ async def test_a_document_has_no_script_and_no_style_of_its_own(client: httpx.As
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)
+async def test_a_document_names_every_script_that_it_comes_to_need(client: httpx.AsyncClient, path: str) -> None:
+    root = f"/static/{version()}"
+    named = re.findall(r'<link rel="modulepreload" href="([^"]+)">', (await client.get(path)).text)
+    needed, seen = [f"{root}{path}.js"], set()
+    while needed:
+        address = needed.pop()
+        seen.add(address)
+        for imported in re.findall(r'\bfrom ?"(\./[^"]+)"', (await client.get(address)).text):
+            other = str(httpx.URL(address).join(imported))
+            needed += [other] if other not in seen else []
+    assert sorted(named) == sorted(seen - {f"{root}{path}.js"})
+    assert len(named) > 5
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
 async def test_a_document_is_asked_for_again_and_its_files_are_kept(client: httpx.AsyncClient, path: str) -> None:
     reply = await client.get(path)
     assert reply.headers["cache-control"] == "no-cache"
