@@ -78,6 +78,7 @@ class Environment:
         self, path: Path, *, is_writable: bool = True, is_durable: bool = True, map_bytes: int = MAP_BYTES
     ) -> None:
         self.path = path
+        self.is_writable = is_writable
         if is_writable:
             path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         size = _size(path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -123,11 +123,18 @@ class Store:
 
     def reopen(self) -> None:
         """Read what the folder says now, if that is another environment than before."""
-        if self._version == self.folder.version():
+        is_same = self._version == self.folder.version()
+        # The folder may be deleted at any time, also in part.
+        is_there = self._environment is None or self._environment.path.is_dir()
+        if is_same and is_there:
             return
         path = self.folder.current()
         if path is not None and self._environment is not None and self._environment.path == path:
             self._version = self.folder.version()
+            return
+        if path is None and self._environment is not None and self._environment.is_writable:
+            # Whoever writes it lets go of it first.
+            self.damaged("its files were deleted")
             return
         if path is None or self.identity is None:
             self.use(None)
@@ -277,6 +284,8 @@ class Store:
         while True:
             try:
                 if number % _LOOKS_A_CHECK == 0:
+                    with suppress(OSError):
+                        self.status.follow()
                     self.reopen()
                     self._tell_current()
                 self.look()

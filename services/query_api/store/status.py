@@ -53,12 +53,37 @@ class Status:
     """The file, mapped. Numbers of eight bytes are written and read whole."""
 
     def __init__(self, root: Path, now: Callable[[], float] = monotonic) -> None:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = root / _NAME
         self._now = now
-        self._file = os.open(root / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if os.fstat(self._file).st_size < _LAYOUT.size:
-            os.ftruncate(self._file, _LAYOUT.size)
-        self._held = mmap.mmap(self._file, _LAYOUT.size)
+        self._file, self._held = self._opened(b"")
+
+    def _opened(self, before: bytes) -> tuple[int, mmap.mmap]:
+        """The file of the folder, mapped; `before` is what a new one says."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        is_new = os.fstat(file).st_size < _LAYOUT.size
+        if is_new:
+            os.ftruncate(file, _LAYOUT.size)
+        held = mmap.mmap(file, _LAYOUT.size)
+        if is_new and before:
+            held[:] = before
+        return file, held
+
+    def follow(self) -> None:
+        """Go on with the file that the folder has now: the folder may be deleted at any time, and whoever opens it
+        later has another file than those that had it open.
+
+        Raises:
+            OSError: the file can't be made.
+        """
+        try:
+            if os.path.samestat(os.stat(self._path), os.fstat(self._file)):
+                return
+        except FileNotFoundError:
+            pass
+        opened = self._opened(self._held[:])
+        self.close()
+        self._file, self._held = opened
 
     def tell(self, phase: Phase, *, left: int = 0, taken: int = 0, current_at: int = 0) -> None:
         """Say how things are; what was current stays so where nothing newer is known."""

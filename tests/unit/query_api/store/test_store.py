@@ -18,7 +18,9 @@ from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_ROLLUPS, CHANNELS, POST_
 from services.query_api.store import files, layout, records
 from services.query_api.store.handle import Store, StoreUnavailable
 from services.query_api.store.reading import Incomplete, View
+from services.query_api.store.status import Phase
 from services.query_api.store.writing import Writer
+from services.runtime.clock import SystemClock
 from services.runtime.kafka import partition_of
 from tests.support import told
 from tests.support.manual_clock import START
@@ -340,6 +342,39 @@ async def test_what_cannot_be_trusted_is_made_anew(tmp_path: Path, breaks: Calla
             post = view.post("w1", "p150")
             assert post is not None
             assert post.targets[0].content == "text"
+
+
+def whole_folder(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("deletes", [removed, whole_folder], ids=lambda b: b.__name__)
+async def test_what_is_deleted_while_it_is_read_is_filled_again_for_whoever_comes_later(
+    tmp_path: Path, deletes: Callable[[Path], None]
+) -> None:
+    brokers, folder = told.topics(), tmp_path / "store"
+    fill(brokers)
+    async with store_of(folder, brokers) as (store, _):
+        before = current(folder)
+        deletes(folder)
+        await until(
+            lambda: (path := files.Folder(folder).current()) is not None and path != before and store.is_current,
+            "it is filled again",
+        )
+        await seen(store, lambda view: likes(view, "p2") == 2)
+        # Another process opens the folder as it is now.
+        later = Store(folder, told.PARTITIONS, SystemClock())
+        try:
+            assert later.status.told().phase == Phase.FOLLOWING
+        finally:
+            later.status.close()
+        async with other_reader(folder) as other:
+
+            async def shown() -> bool:
+                return await other.likes("p1") == 50
+
+            told.put(brokers, POST_ROLLUPS, "w1/p1", told.figures("w1", "p1", {"t1": told.values(likes=50)}))
+            await wait_until_async(shown, SECONDS, "the other process reads what is written since")
 
 
 async def test_topics_made_anew_make_it_anew(tmp_path: Path) -> None:
