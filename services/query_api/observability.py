@@ -71,8 +71,8 @@ _MOST_WAITING = 256
 class Tally:
     """What an endpoint answered, in plain numbers until it is added to the metrics.
 
-    To add each reply by itself takes a tenth of a kept read. Whoever reads the metrics calls `tell_tallies` first, in
-    the event loop, where replies are counted.
+    To add each reply by itself takes a tenth of a kept read. `tell_tallies` adds them each second, and before this
+    process shows its metrics; it runs in the event loop, where replies are counted.
     """
 
     __slots__ = ("__weakref__", "_labels", "_seconds", "_statuses", "hits", "misses", "stale")
