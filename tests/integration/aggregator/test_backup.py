@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import orjson
 import pyarrow.parquet
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.events import CatalogTarget
@@ -25,7 +26,7 @@ from services.runtime.clock import SystemClock
 from services.runtime.migrations import migrate
 from services.runtime.settings import KafkaSettings
 from tests.integration.aggregator.conftest import make_backend
-from tests.support.backend import Backend, bluesky_event
+from tests.support.backend import PARTITIONS, Backend, bluesky_event
 from tests.support.engines import Engines
 from tests.support.waiting import PATIENCE
 
@@ -41,6 +42,22 @@ def settings_of(backend: Backend) -> AuditSettings:
 
 def silent(_: str) -> None:
     """Shows no progress."""
+
+
+def abort_a_transaction(backend: Backend) -> None:
+    """Leave what nobody ever reads at the end of each partition of raw events."""
+    producer = Producer(
+        {
+            "bootstrap.servers": backend.settings.kafka_bootstrap,
+            "transactional.id": f"stranger-{secrets.token_hex(4)}",
+        }
+    )
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for partition in range(PARTITIONS):
+        producer.produce(backend.settings.topic("platform.raw"), b"rubbish", b"ghost", partition)
+    producer.flush(30)
+    producer.abort_transaction(30)
 
 
 @pytest.fixture
@@ -63,6 +80,7 @@ def archive(backend: Backend, workspace: str, tmp_path: Path, monkeypatch: pytes
             bluesky_event(workspace, "c1", f"e{number:03}", {f"t{number % 3}": {"likeCount": number}}, body=body)
         )
     backend.settle()
+    abort_a_transaction(backend)
     monkeypatch.setattr(raw_rows, "_ROWS_PER_PAGE", 13)
     path = tmp_path / "backup"
     create(settings_of(backend), path, SystemClock(), 30 * PATIENCE, silent)
