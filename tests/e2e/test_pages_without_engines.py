@@ -253,3 +253,28 @@ def test_all_pages_of_the_channels_are_read(served: tuple[str, Topics]) -> None:
         page.route("**/tidemark/v1/channels?**", channels)
         signed_in(page, f"{origin}/app?view=channels", "tm_live_somebodys")
         expect(page.locator("tr[data-kind=channel]")).to_have_count(6)
+
+
+def test_whatever_an_address_says_a_view_is_drawn(served: tuple[str, Topics]) -> None:
+    origin, _ = served
+    with Browsing() as browsing:
+        page = browsing.page()
+        page.set_default_timeout(WAIT_MS)
+        complaints = complaints_of(page)
+        page.route("**/tidemark/v1/**", unpolled)
+        signed_in(page, f"{origin}/app?zone=UTC", "tm_live_somebodys")
+        for dates in (
+            "from=2026-13-45&to=2026-99-99",
+            "from=2026-02-30&to=2026-03-01",
+            "from=9999-12-01&to=9999-12-31",
+        ):
+            page.goto(f"{origin}/app?zone=UTC&{dates}")
+            expect(page.locator("[data-kind=tile][data-id=likes]")).to_be_visible()
+        page.goto(f"{origin}/app?view=accounts&zone=Mars/Base")
+        expect(page.locator("h1")).to_have_text("Accounts")
+        expect(page.locator(".fresh")).to_have_text("0 connections of 1 without a problem")
+        # Dates are taken in their order: while one is typed it may be before the other.
+        with page.expect_request(lambda request: "/totals" in request.url) as asked:
+            page.goto(f"{origin}/app?zone=UTC&from=2026-11-20&to=2026-11-10")
+        assert parse_qs(urlsplit(asked.value.url).query)["from"] == ["2026-11-10"]
+        assert not complaints

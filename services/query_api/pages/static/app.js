@@ -9,7 +9,7 @@ import { BestTimes, Decay, Unusual } from "./insights.js";
 import { Overview } from "./overview.js";
 import { Post } from "./post.js";
 import { Posts } from "./posts.js";
-import { OWN_ZONE } from "./span.js";
+import { OWN_ZONE, validZone } from "./span.js";
 import { html, render, useEffect, useState } from "./view.js";
 
 const LINKS = [["overview", "Overview"], ["posts", "Posts"], ["channels", "Channels"], ["accounts", "Accounts"], ["best-times", "Best times"], ["decay", "Decay"], ["unusual", "Unusual"]];
@@ -70,7 +70,7 @@ function Workspace({ onSignOut }) {
   useEffect(() => {
     document.title = `${LINKS.find(([name]) => name === view)[1]} · Tidemark`;
   }, [view]);
-  const shared = { session, held, tick, channels, isLoading, missing: data.channels ? null : { error: errors.channels }, zone: held.zone || OWN_ZONE };
+  const shared = { session, held, tick, channels, isLoading, missing: data.channels ? null : { error: errors.channels }, zone: validZone(held.zone || OWN_ZONE) };
   const View = view === "posts" ? (held.post ? Post : Posts) : VIEWS[view];
   const isEmpty = data.channels && !channels.length;
   return html`<${Frame} links=${LINKS} current=${view} onSignOut=${onSignOut}>

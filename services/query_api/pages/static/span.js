@@ -18,7 +18,12 @@ function nextDate(date, days = 1) {
   return new Date(Date.UTC(year, month - 1, day + days)).toISOString().slice(0, 10);
 }
 
-function validZone(name) {
+// A date that exists, of four digits a year also a day later; an address may say anything.
+function isDate(text) {
+  return DATE.test(text ?? "") && text < "9999" && !Number.isNaN(Date.parse(text)) && nextDate(text, 0) === text;
+}
+
+export function validZone(name) {
   try {
     new Intl.DateTimeFormat("en", { timeZone: name });
     return name;
@@ -30,9 +35,11 @@ function validZone(name) {
 // What the API is asked: `from`, `to` and `tz`, with the step of a series.
 export function spanOf(held, fallback = "28d", now = Date.now()) {
   const zone = validZone(held.zone || OWN_ZONE);
-  if (DATE.test(held.from ?? "") && DATE.test(held.to ?? "") && held.from <= held.to) {
-    const days = (Date.parse(held.to) - Date.parse(held.from)) / 1000 / DAY_SECONDS + 1;
-    return { range: "custom", from: held.from, to: nextDate(held.to), last: held.to, zone, step: days <= 3 ? "hour" : "day" };
+  if (isDate(held.from) && isDate(held.to)) {
+    // In their order, whichever was typed first: another range than the address names would mislead.
+    const [from, last] = [held.from, held.to].sort();
+    const days = (Date.parse(last) - Date.parse(from)) / 1000 / DAY_SECONDS + 1;
+    return { range: "custom", from, to: nextDate(last), last, zone, step: days <= 3 ? "hour" : "day" };
   }
   const range = RANGES.some(([name]) => name === held.range) ? held.range : fallback;
   if (range === "24h") {
@@ -77,7 +84,7 @@ export function SpanBar({ held, span, channels, hasChannel = true, children }) {
   const set = (changes) => go(addressWith({ cursor: null, ...changes }));
   const pick = (name, value) => {
     const dates = { from: held.from || span.from, to: held.to || span.last || dateIn(span.zone, Date.now()), [name]: value };
-    if (!DATE.test(dates.from)) dates.from = nextDate(dateIn(span.zone, Date.now()), -1);
+    if (!isDate(dates.from)) dates.from = nextDate(dateIn(span.zone, Date.now()), -1);
     set({ ...dates, range: null });
   };
   return html`<div class="bar">
@@ -89,8 +96,8 @@ export function SpanBar({ held, span, channels, hasChannel = true, children }) {
     />
     <details class="dates" open=${span.range === "custom"}>
       <summary>Custom</summary>
-      <label class="field">From <input type="date" value=${DATE.test(held.from ?? "") ? held.from : ""} onChange=${(event) => pick("from", event.target.value)} /></label>
-      <label class="field">To <input type="date" value=${DATE.test(held.to ?? "") ? held.to : ""} onChange=${(event) => pick("to", event.target.value)} /></label>
+      <label class="field">From <input type="date" value=${isDate(held.from) ? held.from : ""} onChange=${(event) => pick("from", event.target.value)} /></label>
+      <label class="field">To <input type="date" value=${isDate(held.to) ? held.to : ""} onChange=${(event) => pick("to", event.target.value)} /></label>
     </details>
     ${hasChannel && html`<${ChannelPicker} held=${held} channels=${channels} />`}
     <${Select} label="Time zone" isHidden value=${span.zone} options=${zones(span.zone, areAll)} onReach=${() => reach(true)} onChange=${(value) => set({ zone: value === OWN_ZONE ? null : value })} />
