@@ -8,13 +8,15 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.live_files import below
+
 LOOPBACK = ("127.0.0.1", "::ffff:127.0.0.1")
 
 
 def open_to_others(folder: Path) -> tuple[int, list[tuple[str, str]]]:
     """How many files and folders there are, and those that anybody but their owner may read, with their modes."""
     found, seen = [], 0
-    for path in (folder, *folder.rglob("*")):
+    for path in (folder, *below(folder)):
         try:
             mode = path.lstat().st_mode
         except FileNotFoundError:

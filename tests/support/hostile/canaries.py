@@ -17,6 +17,7 @@ import httpx
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from tests.support.hostile.scenario import FILE_MARK, PATH_MARK, TOKEN_MARK
+from tests.support.live_files import below
 
 # Strangers may write it, so it holds what they wrote.
 OPEN_TOPIC = "platform.raw"
@@ -76,11 +77,7 @@ def lay_out(outside: Path, data_dir: Path) -> None:
 def canary_paths(folders: Iterable[Path]) -> list[str]:
     """Paths of the attack that came to exist: anywhere in these folders, or where a relative path may lead."""
     package, here = Path(chdb.__file__).parent, Path.cwd()
-    found = {
-        str(path)
-        for folder in (*folders, package)
-        for path in folder.rglob(f"*{PATH_MARK}*")
-    }  # fmt: skip
+    found = {str(path) for folder in (*folders, package) for path in below(folder) if PATH_MARK in path.name}
     shallow = (here, *here.parents, package.parent, Path.home(), Path(tempfile.gettempdir()))
     return sorted(found | {str(path) for folder in shallow for path in folder.glob(f"*{PATH_MARK}*")})
 
